@@ -1,0 +1,56 @@
+"""What earlier runs did: the part of the state that planning needs, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from reconciler.fleet.inventory import Scalar
+from reconciler.fleet.names import EngineId, EngineKind
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedReplica:
+    """One replica as it was last applied and then observed. Owned by the state: what is here may be unloaded when no longer wanted.
+
+    `engine_name` is the name on the engine (a derived tag perhaps). `ensure` is `loaded` or `present`. `options`, `context` and `keep_alive`
+    are what was asked; the `observed_…` fields are what probing showed right after, None when it cannot be seen.
+    """
+
+    address: str
+    model: str
+    at: EngineId
+    engine_name: str
+    ensure: str = "loaded"
+    context: int | None = None
+    options: Mapping[str, Scalar] = field(default_factory=dict)
+    keep_alive: float | None = None
+    residency: str = "gpu"
+    observed_context: int | None = None
+    observed_gpu_fraction: float | None = None
+    observed_pinned: bool | None = None
+    vram_bytes: int | None = None
+    serial: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredKey:
+    """What a measured need depends on."""
+
+    kind: EngineKind
+    engine_name: str
+    context: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A snapshot of the state. `lineage` None: there is no state yet."""
+
+    lineage: str | None = None
+    serial: int = 0
+    replicas: Mapping[str, AppliedReplica] = field(default_factory=dict)
+    measured: Mapping[MeasuredKey, int] = field(default_factory=dict)
+    load_seconds: Mapping[MeasuredKey, float] = field(default_factory=dict)
+
+
+NOTHING_APPLIED = Applied()

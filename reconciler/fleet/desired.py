@@ -1,0 +1,154 @@
+"""What users want: models with their replicas, and the policies around them. Validated values; patterns are already resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+from reconciler.fleet.inventory import NO_LIMITS, Limits, Scalar
+from reconciler.fleet.names import EngineKind, canonical_name, context_tag
+
+_NOTHING: Mapping[str, Scalar] = MappingProxyType({})
+_NO_NAMES: Mapping[EngineKind, str] = MappingProxyType({})
+FOREVER = -1.0
+
+
+class Ensure(StrEnum):
+    LOADED = "loaded"
+    PRESENT = "present"
+
+
+class Each(StrEnum):
+    """What one replica is wanted for."""
+
+    NODE = "node"
+    GPU = "gpu"
+    ENGINE = "engine"
+
+
+class Spread(StrEnum):
+    NODE = "node"
+    GPU = "gpu"
+    NONE = "none"
+
+
+class ContextVia(StrEnum):
+    """Where an Ollama context is kept: a derived tag, the server's own default, or each of our requests."""
+
+    TAG = "tag"
+    ENGINE = "engine"
+    REQUEST = "request"
+
+
+class Residency(StrEnum):
+    GPU = "gpu"
+    GPU_PREFERRED = "gpu_preferred"
+    CPU = "cpu"
+
+
+class Unmanaged(StrEnum):
+    """What happens to a resident that nobody here asked for."""
+
+    LEAVE = "leave"
+    YIELD = "yield"
+    DRIFT = "drift"
+    UNLOAD = "unload"
+
+
+class Strategy(StrEnum):
+    LEAST_LOADED = "least_loaded"
+    BINPACK = "binpack"
+    ROUND_ROBIN = "round_robin"
+
+
+@dataclass(frozen=True, slots=True)
+class VersionBound:
+    """A comparison such as `>=525`; `operator` is one of `>=`, `>`, `<=`, `<`, `==`."""
+
+    operator: str
+    version: tuple[int, ...]
+
+    def holds(self, version: tuple[int, ...]) -> bool:
+        match self.operator:
+            case ">=":
+                return version >= self.version
+            case ">":
+                return version > self.version
+            case "<=":
+                return version <= self.version
+            case "<":
+                return version < self.version
+            case _:
+                return version == self.version
+
+    def __str__(self) -> str:
+        return self.operator + ".".join(str(part) for part in self.version)
+
+
+@dataclass(frozen=True, slots=True)
+class Requirements:
+    """What a card or its node must have. Empty means anything goes."""
+
+    compute_capability: VersionBound | None = None
+    driver: VersionBound | None = None
+    vram: int | None = None
+    dtype: str | None = None
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """One wanted model.
+
+    Exactly one of `replicas` and `each` is set. `nodes` are the nodes that `on` resolved to, in sorted order. `vram` is the declared need
+    in bytes. `keep_alive` is seconds, `FOREVER` for never unloaded, None for the engine's own default. Unset fields are the engine's.
+    """
+
+    name: str
+    nodes: tuple[str, ...]
+    on: str = "all"
+    engine: EngineKind | None = None
+    names: Mapping[EngineKind, str] = field(default_factory=lambda: _NO_NAMES)
+    ensure: Ensure = Ensure.LOADED
+    priority: int = 0
+    replicas: int | None = 1
+    each: Each | None = None
+    spread: Spread = Spread.NODE
+    spread_hard: bool = False
+    context: int | None = None
+    context_via: ContextVia = ContextVia.TAG
+    options: Mapping[str, Scalar] = field(default_factory=lambda: _NOTHING)
+    keep_alive: float | None = FOREVER
+    residency: Residency = Residency.GPU
+    min_gpu_fraction: float = 1.0
+    requires: Requirements = Requirements()
+    vram: int | None = None
+    best_effort: bool = False
+
+    def base_name(self, kind: EngineKind) -> str:
+        """The model's name on a kind of engine, in canonical form, before any derived tag."""
+        return canonical_name(kind, self.names.get(kind, self.name))
+
+    def engine_name(self, kind: EngineKind) -> str:
+        """The name to load on a kind of engine: the derived tag where a context is kept in one."""
+        base = self.base_name(kind)
+        if kind is EngineKind.OLLAMA and self.context is not None and self.context_via is ContextVia.TAG:
+            return context_tag(base, self.context)
+        return base
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    unmanaged: Unmanaged = Unmanaged.LEAVE
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """Everything wanted of a fleet. `models` is in file order with priority models first; order decides nothing."""
+
+    models: tuple[ModelSpec, ...] = ()
+    limits: Limits = NO_LIMITS
+    strategy: Strategy = Strategy.LEAST_LOADED
+    policy: Policy = Policy()

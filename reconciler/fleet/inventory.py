@@ -1,0 +1,122 @@
+"""What users declare about their machines: nodes, cards, engines, limits. Validated values, no files and no network here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from fractions import Fraction
+from types import MappingProxyType
+
+from reconciler.fleet.names import EngineId, EngineKind
+from reconciler.fleet.units import MIB
+
+EMPTY: Mapping[str, str] = MappingProxyType({})
+Scalar = str | int | float | bool
+
+
+class Runtime(StrEnum):
+    """Who starts the engine's process. Only `external` is carried out so far."""
+
+    EXTERNAL = "external"
+    CONTAINER = "container"
+    SYSTEMD = "systemd"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much of a card may be used. Unset fields fall through to the next wider place: card, node, group, desired, default."""
+
+    max_vram_utilization: Fraction | None = None
+    vram_safety_margin: Fraction | None = None
+    reserve: int | None = None
+    ram_reserve: int | None = None
+
+    def over(self, wider: Limits) -> Limits:
+        """These limits, with what is unset here taken from `wider`."""
+        return Limits(
+            self.max_vram_utilization if self.max_vram_utilization is not None else wider.max_vram_utilization,
+            self.vram_safety_margin if self.vram_safety_margin is not None else wider.vram_safety_margin,
+            self.reserve if self.reserve is not None else wider.reserve,
+            self.ram_reserve if self.ram_reserve is not None else wider.ram_reserve,
+        )
+
+
+NO_LIMITS = Limits()
+DEFAULT_LIMITS = Limits(max_vram_utilization=Fraction(9, 10), reserve=512 * MIB, ram_reserve=0)
+
+
+@dataclass(frozen=True, slots=True)
+class SecretRef:
+    """A reference to a secret, `env:NAME` or `file:PATH`; the secret itself is read only where it is sent."""
+
+    scheme: str
+    target: str
+
+    def __str__(self) -> str:
+        return f"{self.scheme}:{self.target}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """How an engine's certificate is checked: an own authority's file, or (never by default) not at all."""
+
+    ca: str | None = None
+    verify: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """A model server on a node, as declared. `gpus` None means all cards of the node; else indices or UUIDs."""
+
+    id: EngineId
+    kind: EngineKind
+    url: str
+    gpus: tuple[int | str, ...] | None = None
+    memory_limit: int | None = None
+    max_concurrent_requests: int | None = None
+    runtime: Runtime = Runtime.EXTERNAL
+    options: Mapping[str, Scalar] = field(default_factory=lambda: EMPTY)
+    env: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    bearer: SecretRef | None = None
+    tls: Tls = Tls()
+    timeout: float = 5.0
+    load_timeout: float = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class CardSpec:
+    """A declared card. `vram` in bytes, None when not declared; `foreign` is what other programs are said to use."""
+
+    index: int
+    uuid: str | None = None
+    name: str | None = None
+    vram: int | None = None
+    compute_capability: tuple[int, int] | None = None
+    driver: tuple[int, ...] | None = None
+    foreign: int = 0
+    limits: Limits = NO_LIMITS
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSpec:
+    """A host, as declared. `gpus` None means "not known", () means "has none". `limits` are node over group, unset left unset."""
+
+    name: str
+    address: str
+    engines: tuple[EngineSpec, ...] = ()
+    gpus: tuple[CardSpec, ...] | None = None
+    ram: int | None = None
+    disk: int | None = None
+    labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    limits: Limits = NO_LIMITS
+    cost: float = 0.0
+    probe_via: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Every node that one state manages, by name, in sorted order."""
+
+    name: str
+    nodes: Mapping[str, NodeSpec]

@@ -1,0 +1,78 @@
+"""Names: engine kinds, addresses, and the canonical form in which two model names are the same model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class EngineKind(StrEnum):
+    """The kinds of model server this program knows."""
+
+    OLLAMA = "ollama"
+    LLAMACPP = "llamacpp"
+    VLLM = "vllm"
+    LLAMASWAP = "llamaswap"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class EngineId:
+    """One engine of one node; printed as `NODE/ENGINE`."""
+
+    node: str
+    engine: str
+
+    def __str__(self) -> str:
+        return f"{self.node}/{self.engine}"
+
+    @classmethod
+    def parse(cls, text: str) -> EngineId:
+        node, _, engine = text.partition("/")
+        return cls(node, engine)
+
+
+def replica_address(model: str, at: EngineId) -> str:
+    """`model.NAME@NODE/ENGINE`."""
+    return f"model.{model}@{at.node}/{at.engine}"
+
+
+def parse_replica_address(address: str) -> tuple[str, EngineId]:
+    """(model, engine) of `model.NAME@NODE/ENGINE`: split at the last `@`, then at the first `/` after it.
+
+    Raises ValueError when the text has not that form.
+    """
+    kind, dot, rest = address.partition(".")
+    name, at, place = rest.rpartition("@")
+    node, slash, engine = place.partition("/")
+    if kind != "model" or not (dot and at and slash and name and node and engine):
+        raise ValueError(f"{address!r} is not an address of the form model.NAME@NODE/ENGINE")
+    return name, EngineId(node, engine)
+
+
+_OLLAMA_HOST = "registry.ollama.ai"
+_OLLAMA_NAMESPACE = "library"
+
+
+def canonical_name(kind: EngineKind, name: str) -> str:
+    """The form in which two names of one model are equal; never a substring match.
+
+    Ollama (types/model/name.go): `host/namespace/model:tag` with defaults `registry.ollama.ai`, `library`, `latest`, matched without
+    regard to case; the default host and namespace are dropped, the tag is always there. Other engines: the name as it stands.
+    """
+    if kind is not EngineKind.OLLAMA:
+        return name
+    path, tag = name, "latest"
+    slash, colon = name.rfind("/"), name.rfind(":")
+    if colon > slash:
+        path, tag = name[:colon], name[colon + 1 :]
+    parts = path.split("/")
+    if len(parts) == 3 and parts[0].lower() == _OLLAMA_HOST:
+        parts = parts[1:]
+    if len(parts) == 2 and parts[0].lower() == _OLLAMA_NAMESPACE:
+        parts = parts[1:]
+    return f"{'/'.join(parts)}:{tag}".lower()
+
+
+def context_tag(name: str, context: int) -> str:
+    """The derived Ollama tag that holds a context: `NAME:TAG-c8192`."""
+    return f"{canonical_name(EngineKind.OLLAMA, name)}-c{context}"

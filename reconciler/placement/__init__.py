@@ -1,0 +1,26 @@
+"""Which replica goes on which engine, and why not elsewhere. Pure."""
+
+from __future__ import annotations
+
+from reconciler.placement.board import Board, Card, Charges, Slot, set_up, usable_bytes
+from reconciler.placement.explain import Explanation, Refused, explain
+from reconciler.placement.found import Found
+from reconciler.placement.place import place
+from reconciler.placement.result import Lacking, Placement, Target
+
+__all__ = [
+    "Board",
+    "Card",
+    "Charges",
+    "Explanation",
+    "Found",
+    "Lacking",
+    "Placement",
+    "Refused",
+    "Slot",
+    "Target",
+    "explain",
+    "place",
+    "set_up",
+    "usable_bytes",
+]

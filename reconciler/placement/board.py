@@ -1,0 +1,211 @@
+"""The board that placement plays on: every card with what it may hold, every engine with its cards, before anything is moved.
+
+Mutable on purpose and private to one planning run: a fleet of 80,000 cards is charged and discharged in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from reconciler.fleet import (
+    DEFAULT_LIMITS,
+    CardFacts,
+    CardSpec,
+    EngineFacts,
+    EngineId,
+    EngineKind,
+    EngineSpec,
+    Fleet,
+    FleetFacts,
+    Installed,
+    Limits,
+    NodeSpec,
+)
+
+
+def usable_bytes(total: int, limits: Limits) -> int:
+    """`floor(min(total × max_vram_utilization, total × vram_safety_margin, total − reserve))` over those that are set, never below 0."""
+    bounds = [total]
+    for ratio in (limits.max_vram_utilization, limits.vram_safety_margin):
+        if ratio is not None:
+            bounds.append(total * ratio.numerator // ratio.denominator)
+    if limits.reserve is not None:
+        bounds.append(total - limits.reserve)
+    return max(0, min(bounds))
+
+
+@dataclass(slots=True, eq=False)
+class Card:
+    """A card (or a node's RAM) in bytes. `usable` None: its size is not known, so nothing is added to it. `held` is what replicas and
+    residents take by our arithmetic; foreign use comes on top. `before` is `held` as found."""
+
+    node: str
+    index: int
+    total: int | None
+    usable: int | None
+    foreign: int
+    assumed: bool
+    facts: CardFacts | None = None
+    held: int = 0
+    before: int = 0
+
+    @property
+    def free(self) -> int:
+        return -1 if self.usable is None else self.usable - self.foreign - self.held
+
+    @property
+    def capacity(self) -> int:
+        """What all replicas together may take: usable less foreign; −1 when unknown."""
+        return -1 if self.usable is None else self.usable - self.foreign
+
+
+Charges = tuple[tuple[Card, int], ...]
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    """One engine: where a replica can be. `cards` None: not known what cards it has; (): it runs on the CPU.
+
+    `placed` counts the residents it will have; `runners` maps weights blobs to the model that will hold them, so that names which share a
+    runner are charged once. `own` is what this engine itself takes on each of its cards, for its `memory_limit`.
+    """
+
+    id: EngineId
+    kind: EngineKind
+    spec: EngineSpec
+    node: NodeSpec
+    facts: EngineFacts | None
+    cards: tuple[Card, ...] | None
+    ram: Card
+    selected: bool = True
+    placed: int = 0
+    own: dict[int, int] = field(default_factory=dict)
+    runners: dict[str, str] = field(default_factory=dict)
+    _installed: dict[str, Installed] | None = None
+
+    @property
+    def reachable(self) -> bool:
+        return self.facts is not None and self.facts.reachable
+
+    def installed(self, name: str) -> Installed | None:
+        """The model of that canonical name on this engine's disk, if the engine told us of one."""
+        if self._installed is None:
+            known = self.facts.installed if self.facts is not None and self.facts.installed is not None else ()
+            self._installed = {model.name: model for model in known}
+        return self._installed.get(name)
+
+    @property
+    def used_fraction(self) -> float:
+        """The largest used share among this engine's cards; 1 where a size is unknown."""
+        worst = 0.0
+        for card in self.cards if self.cards else (self.ram,):
+            if not card.usable:
+                return 1.0
+            worst = max(worst, (card.held + card.foreign) / card.usable)
+        return worst
+
+    def room(self, card: Card) -> int:
+        """Bytes this engine may still add to one of its cards: the card's free bytes, capped by the engine's own `memory_limit`."""
+        limit = self.spec.memory_limit
+        return card.free if limit is None else min(card.free, limit - self.own.get(card.index, 0))
+
+    def charges_for(self, need: int) -> Charges | None:
+        """Where `need` bytes would be charged; None when there is no room.
+
+        On an engine with several cards nobody can say beforehand which one is taken: the whole is charged to every card that has room for
+        it, and where none has, an even part to each (which must fit on each).
+        """
+        cards = self.cards or ()
+        if len(cards) == 1:
+            return ((cards[0], need),) if self.room(cards[0]) >= need else None
+        fitting = tuple((card, need) for card in cards if self.room(card) >= need)
+        if fitting or not cards:
+            return fitting or None
+        part = -(-need // len(cards))
+        return tuple((card, part) for card in cards) if all(self.room(card) >= part for card in cards) else None
+
+    def charges_found(self, held: int) -> Charges:
+        """Where `held` bytes that are already resident are charged: like `charges_for`, by the cards' sizes and without asking for room."""
+        cards = self.cards or ()
+        if len(cards) == 1:
+            return ((cards[0], held),)
+        could_hold = tuple((card, held) for card in cards if card.total is None or card.total >= held)
+        if could_hold or not cards:
+            return could_hold
+        part = -(-held // len(cards))
+        return tuple((card, part) for card in cards)
+
+    def add(self, charges: Charges) -> None:
+        for card, count in charges:
+            card.held += count
+            self.own[card.index] = self.own.get(card.index, 0) + count
+
+    def remove(self, charges: Charges) -> None:
+        for card, count in charges:
+            card.held -= count
+            self.own[card.index] -= count
+
+
+@dataclass(slots=True)
+class Board:
+    """Every engine of the fleet by id, every card in node order."""
+
+    slots: Mapping[EngineId, Slot]
+    cards: tuple[Card, ...]
+    by_node: Mapping[str, tuple[Slot, ...]]
+
+    def __iter__(self) -> Iterator[Slot]:
+        return iter(self.slots.values())
+
+
+RAM_INDEX = -1
+
+
+def set_up(fleet: Fleet, facts: FleetFacts, wide: Limits, selected: frozenset[str] | None = None) -> Board:
+    """The board for a fleet: cards as probed, limits as declared (card over node over `wide` over the defaults).
+
+    Nodes outside `selected` (None: all are in) stay on the board with what they hold, but nothing may be placed there.
+    """
+    slots: dict[EngineId, Slot] = {}
+    every: list[Card] = []
+    by_node: dict[str, tuple[Slot, ...]] = {}
+    base = wide.over(DEFAULT_LIMITS)
+    merged: dict[Limits, Limits] = {}
+    for name, node in fleet.nodes.items():
+        seen = facts.nodes.get(name)
+        limits = merged.get(node.limits)
+        if limits is None:
+            limits = merged[node.limits] = node.limits.over(base)
+        declared = {card.index: card for card in node.gpus or ()}
+        known = seen.cards if seen is not None else None
+        cards = tuple(_card(name, card, declared.get(card.index), limits) for card in known) if known is not None else None
+        ram_total = node.ram if seen is None or seen.ram_bytes is None else seen.ram_bytes
+        ram_usable = None if ram_total is None else max(0, ram_total - (limits.ram_reserve or 0))
+        ram = Card(name, RAM_INDEX, ram_total, ram_usable, 0, True)
+        every.extend(cards or ())
+        inside = selected is None or name in selected
+        here = []
+        for spec in node.engines:
+            own = None if cards is None else _cards_of(spec, cards)
+            engine_facts = seen.engines.get(spec.id.engine) if seen is not None else None
+            slot = Slot(spec.id, spec.kind, spec, node, engine_facts, own, ram, inside)
+            slots[spec.id] = slot
+            here.append(slot)
+        by_node[name] = tuple(here)
+    return Board(slots, tuple(every), by_node)
+
+
+def _card(node: str, seen: CardFacts, declared: CardSpec | None, limits: Limits) -> Card:
+    if declared is not None:
+        limits = declared.limits.over(limits)
+    usable = None if seen.total_bytes is None else usable_bytes(seen.total_bytes, limits)
+    foreign = seen.foreign_bytes if seen.foreign_bytes is not None else (declared.foreign if declared is not None else 0)
+    return Card(node, seen.index, seen.total_bytes, usable, foreign, seen.assumed, seen)
+
+
+def _cards_of(spec: EngineSpec, cards: tuple[Card, ...]) -> tuple[Card, ...]:
+    if spec.gpus is None:
+        return cards
+    wanted = set(spec.gpus)
+    return tuple(card for card in cards if card.index in wanted or (card.facts is not None and card.facts.uuid in wanted))

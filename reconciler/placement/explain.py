@@ -1,0 +1,144 @@
+"""Why replicas have no place: every engine that was asked, with its reason in words, and what would help."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from reconciler.fleet import Applied, ModelSpec, Residency, Unmanaged, format_bytes, format_capability
+from reconciler.placement.board import Slot
+from reconciler.placement.eligibility import refusal
+from reconciler.placement.fit import Fit, fit
+from reconciler.placement.found import need_on
+from reconciler.placement.result import Lacking, Placement
+
+CANDIDATES_SHOWN = 32
+"""How many engines of an unplaced model are listed one by one; all are counted by reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """One engine's answer: the reason's code, and the same in words with the numbers that matter."""
+
+    engine: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """All answers for one unplaced model. `refused` is bounded, `counts` is not."""
+
+    lacking: Lacking
+    needed_bytes: int | None
+    refused: tuple[Refused, ...]
+    counts: Mapping[str, int]
+    would_fit_if: tuple[str, ...]
+
+
+def explain(placement: Placement, lacking: Lacking, applied: Applied, unmanaged: Unmanaged) -> Explanation:
+    """The reasons of every engine of the model's nodes, as the board stands at the end of placement."""
+    model = lacking.model
+    board = placement.board
+    asked = lacking.asked
+    slots = asked if asked is not None else tuple(slot for node in model.nodes for slot in board.by_node.get(node, ()))
+    taken = {target.slot for target in placement.targets if target.model.name == model.name} if slots else set()
+    counts: Counter[str] = Counter()
+    shown: list[Refused] = []
+    needed: int | None = model.vram
+    for slot in slots:
+        if slot in taken:
+            continue
+        code = reason_at(slot, model, applied)
+        counts[code] += 1
+        if needed is None:
+            need = need_on(slot, model, applied)
+            needed = need.bytes if need is not None else None
+        if len(shown) < CANDIDATES_SHOWN:
+            shown.append(Refused(str(slot.id), code, in_words(code, slot, model, applied)))
+    return Explanation(lacking, needed, tuple(shown), dict(sorted(counts.items())), _would_help(model, counts, placement, unmanaged))
+
+
+def reason_at(slot: Slot, model: ModelSpec, applied: Applied) -> str:
+    """The first constraint that says no on this engine; `spread` when it would fit, but another replica keeps it away."""
+    code = refusal(slot, model)
+    if code is not None:
+        return code
+    answer = fit(slot, model, applied)
+    return "spread" if isinstance(answer, Fit) else answer
+
+
+def in_words(code: str, slot: Slot, model: ModelSpec, applied: Applied) -> str:
+    """A reason code as a phrase with this engine's numbers."""
+    need = need_on(slot, model, applied)
+    needs = format_bytes(need.bytes) if need is not None else "an unknown amount"
+    cards = slot.cards or ()
+    match code:
+        case "too_large":
+            whole = sum(max(0, card.capacity) for card in cards)
+            return f"needs {needs} > {format_bytes(whole)} usable"
+        case "insufficient_vram":
+            free = max((max(0, slot.room(card)) for card in cards), default=0)
+            usable = max((card.usable or 0 for card in cards), default=0)
+            return f"needs {needs} > {format_bytes(free)} free of {format_bytes(usable)} usable"
+        case "memory_limit":
+            return f"needs {needs}, more than its memory_limit of {format_bytes(slot.spec.memory_limit or 0)} leaves"
+        case "insufficient_ram":
+            return f"needs {needs} > {format_bytes(max(0, slot.ram.free))} free RAM"
+        case "engine_full":
+            limit = slot.facts.max_residents if slot.facts is not None else None
+            return f"already holds the {limit} models that it allows"
+        case "no_card":
+            return "has no card"
+        case "compute_capability":
+            have = [card.facts.compute_capability for card in cards if card.facts is not None and card.facts.compute_capability is not None]
+            return f"compute capability {format_capability(min(have)) if have else 'unknown'}, wanted {model.requires.compute_capability}"
+        case "unreachable":
+            return slot.facts.reason if slot.facts is not None and slot.facts.reason else "cannot be reached"
+        case _:
+            return _PHRASES.get(code, code.replace("_", " "))
+
+
+_PHRASES = {
+    "engine_kind": "another kind of engine",
+    "labels": "its node lacks a required label",
+    "engine_on_gpu": "this kind of engine cannot be told to use the CPU",
+    "cards_unknown": "its cards are not known",
+    "vram_unknown": "the size of its card is not known",
+    "card_too_small": "its card is smaller than requires.vram",
+    "compute_capability_unknown": "its compute capability is not known",
+    "dtype": "its card lacks the required dtype",
+    "driver": "its driver is too old",
+    "driver_unknown": "its driver is not known",
+    "outside_limit": "outside --limit",
+    "engine_fixed_model": "serves the one model that its process was started with",
+    "not_installed": "the model is not installed there, and this engine cannot pull",
+    "need_unknown": "nobody knows how much memory the model needs there",
+    "shared_runner_conflict": "another name of the same weights is wanted there with other options",
+    "ram_unknown": "the node's RAM is not known",
+    "spread": "another replica is there already",
+    "already_here": "a replica is there already",
+}
+
+
+def _would_help(model: ModelSpec, counts: Mapping[str, int], placement: Placement, unmanaged: Unmanaged) -> tuple[str, ...]:
+    lines = []
+    if counts.get("need_unknown"):
+        lines.append(f"the need of {model.name} is declared: `vram: 5GiB` under models.{model.name}")
+    if counts.get("cards_unknown") or counts.get("vram_unknown"):
+        lines.append("the cards are declared: `gpus: [{index: 0, vram: 24GiB}]` on the node")
+    if counts.get("ram_unknown"):
+        lines.append("the RAM is declared: `ram: 32GiB` on the node")
+    if counts.get("not_installed"):
+        lines.append(f"the file of {model.name} is put where the engine looks for models")
+    asked = {slot.id for node in model.nodes for slot in placement.board.by_node.get(node, ())}
+    strangers = [found for found in placement.unwanted if found.model is None and found.owned is None and found.slot.id in asked]
+    if counts.get("insufficient_vram") and strangers and unmanaged is Unmanaged.LEAVE:
+        held = sum(max((count for _, count in found.charges), default=0) for found in strangers)
+        lines.append(
+            f"{len(strangers)} unmanaged residents ({format_bytes(held)}) make room: `policy: {{unmanaged: yield}}` or `unmanaged: unload`"
+        )
+    if model.residency is Residency.GPU and counts.get("no_card"):
+        lines.append("it may run on a CPU: `residency: gpu_preferred`")
+    return tuple(lines)

@@ -1,0 +1,116 @@
+"""Does a replica fit on an engine right now, and if not, why: the constraints that depend on what else is there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from reconciler.fleet import Applied, EngineKind, ModelSpec, Residency
+from reconciler.placement.board import Charges, Slot
+from reconciler.placement.found import need_on
+from reconciler.vram import Need
+
+CAPACITY_REASONS = frozenset({"insufficient_vram", "insufficient_ram", "too_large", "memory_limit", "engine_full"})
+"""Reasons that another replica's leaving could change (`too_large` aside, kept with them since a smaller need may fit)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Room for a replica: what it needs and where that would be charged."""
+
+    need: Need
+    charges: Charges
+    shares: bool = False
+
+
+def static_refusal(slot: Slot, model: ModelSpec) -> str | None:
+    """Why an engine cannot take this very model, whatever else is there: not reachable, outside the limit, fixed, not installed."""
+    if not slot.reachable:
+        return "unreachable"
+    if not slot.selected:
+        return "outside_limit"
+    facts = slot.facts
+    if facts is not None and facts.mode == "single":
+        return "engine_fixed_model"
+    if slot.kind is not EngineKind.OLLAMA and slot.installed(model.base_name(slot.kind)) is None:
+        return "not_installed"
+    return None
+
+
+def fit(slot: Slot, model: ModelSpec, applied: Applied) -> Fit | str:
+    """Room for `model` on `slot` as the board stands, or the reason why there is none."""
+    reason = static_refusal(slot, model)
+    if reason is not None:
+        return reason
+    return room_for(slot, model, applied)
+
+
+def room_for(slot: Slot, model: ModelSpec, applied: Applied) -> Fit | str:
+    """Like `fit`, for an engine that could take the model: only need and room are asked."""
+    need = need_on(slot, model, applied)
+    if need is None:
+        return "need_unknown"
+    shared = _runner(slot, model)
+    if shared is not None:
+        holder = slot.runners.get(shared)
+        if holder is not None:
+            return Fit(Need(0, need.source), (), True) if holder == _runner_options(model) else "shared_runner_conflict"
+    limit = slot.facts.max_residents if slot.facts is not None else None
+    if limit is not None and slot.placed >= limit:
+        return "engine_full"
+    if in_ram(slot, model):
+        if slot.ram.usable is None:
+            return "ram_unknown"
+        return Fit(need, ((slot.ram, need.bytes),)) if slot.ram.free >= need.bytes else "insufficient_ram"
+    charges = slot.charges_for(need.bytes)
+    if charges is not None:
+        return Fit(need, charges)
+    cards = slot.cards or ()
+    whole = sum(max(0, card.capacity) for card in cards)
+    if need.bytes > whole:
+        return "too_large"
+    if slot.spec.memory_limit is not None and any(card.free >= need.bytes for card in cards):
+        return "memory_limit"
+    return "insufficient_vram"
+
+
+def in_ram(slot: Slot, model: ModelSpec) -> bool:
+    """Whether this model on this engine sits in RAM: asked for the CPU, or no card there."""
+    return model.residency is Residency.CPU or slot.cards == ()
+
+
+def take(slot: Slot, model: ModelSpec, room: Fit) -> None:
+    """Charges a fit that was just given by `fit` for the board as it stands."""
+    slot.add(room.charges)
+    if not room.shares:
+        slot.placed += 1
+    hold_runner(slot, model)
+
+
+def release(slot: Slot, model: ModelSpec, charges: Charges) -> None:
+    """Gives back what `take` charged."""
+    slot.remove(charges)
+    slot.placed -= 1
+    shared = _runner(slot, model)
+    if shared is not None:
+        slot.runners.pop(shared, None)
+
+
+def hold_runner(slot: Slot, model: ModelSpec) -> None:
+    """Notes that the weights of `model` are in a runner here, with these options."""
+    shared = _runner(slot, model)
+    if shared is not None:
+        slot.runners[shared] = _runner_options(model)
+
+
+def _runner(slot: Slot, model: ModelSpec) -> str | None:
+    """The weights blob that identifies an Ollama runner (server/sched.go keys runners by the blob's path)."""
+    if slot.kind is not EngineKind.OLLAMA:
+        return None
+    installed = slot.installed(model.engine_name(slot.kind)) or slot.installed(model.base_name(slot.kind))
+    return installed.blob if installed is not None else None
+
+
+def _runner_options(model: ModelSpec) -> str:
+    options: Mapping[str, object] = model.options
+    return f"{model.context} {model.residency} {sorted(options.items())}"

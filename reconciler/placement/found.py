@@ -1,0 +1,160 @@
+"""What is resident now, matched with what is wanted and with what the state owns; and its bytes charged to the cards."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from reconciler.fleet import Applied, AppliedReplica, Desired, EngineId, EngineKind, Ensure, MeasuredKey, ModelSpec, Resident
+from reconciler.placement.board import Board, Charges, Slot
+from reconciler.vram import FILE_SIZE_FACTOR, Need, known_need
+
+
+@dataclass(slots=True, eq=False)
+class Found:
+    """A resident on a slot. `model` is the wanted model that it is (None: not wanted here), `owned` the row of the state that
+    loaded it. `charges` is what it is charged with now; `sized` False says that its bytes are unknown, so its cards are blocked."""
+
+    slot: Slot
+    resident: Resident
+    model: ModelSpec | None
+    owned: AppliedReplica | None
+    charges: Charges
+    sized: bool = True
+
+
+class Names:
+    """Wanted models by the names that engines know them by, per kind; and by node."""
+
+    def __init__(self, models: Sequence[ModelSpec]) -> None:
+        self._by_name: dict[EngineKind, dict[str, list[ModelSpec]]] = {kind: defaultdict(list) for kind in EngineKind}
+        self._nodes: dict[int, frozenset[str]] = {}
+        for base in (False, True):
+            for model in models:
+                for kind in EngineKind:
+                    if model.engine is not None and model.engine is not kind:
+                        continue
+                    name = model.base_name(kind) if base else model.engine_name(kind)
+                    known = self._by_name[kind][name]
+                    if model not in known:
+                        known.append(model)
+        for model in models:
+            self._nodes.setdefault(id(model.nodes), frozenset(model.nodes))
+
+    def on(self, model: ModelSpec, node: str) -> bool:
+        return node in self._nodes[id(model.nodes)]
+
+    def wanted(self, slot: Slot, name: str) -> ModelSpec | None:
+        """The wanted model that `name` is on this engine."""
+        for model in self._by_name[slot.kind].get(name, ()):
+            if self.on(model, slot.id.node):
+                return model
+        return None
+
+    def is_resident(self, slot: Slot, resident: Resident) -> ModelSpec | None:
+        """The wanted model that a resident is: by its name, else by its weights, since Ollama shows only the name that loaded first."""
+        model = self.wanted(slot, resident.name)
+        if model is not None or resident.blob is None or slot.facts is None:
+            return model
+        for installed in slot.facts.installed or ():
+            if installed.blob == resident.blob:
+                model = self.wanted(slot, installed.name)
+                if model is not None:
+                    return model
+        return None
+
+
+def applied_by_engine(applied: Applied) -> Mapping[EngineId, Sequence[AppliedReplica]]:
+    """The rows of the state by engine."""
+    rows: dict[EngineId, list[AppliedReplica]] = defaultdict(list)
+    for row in applied.replicas.values():
+        rows[row.at].append(row)
+    return rows
+
+
+def need_on(slot: Slot, model: ModelSpec, applied: Applied) -> Need | None:
+    """What `model` needs on this engine, from the first source that knows."""
+    if model.vram is not None:
+        return Need(model.vram, "declared")
+    installed = slot.installed(model.engine_name(slot.kind)) or slot.installed(model.base_name(slot.kind))
+    return known_need(model, slot.kind, installed.size_bytes if installed is not None else None, applied.measured)
+
+
+def charge_found(board: Board, desired: Desired, applied: Applied, names: Names) -> list[Found]:
+    """Charges every resident to its cards and says what it is.
+
+    On an engine that cannot be asked, what the state last put there is still charged: its cards hold it as far as anybody knows.
+    """
+    rows = applied_by_engine(applied)
+    models = {model.name: model for model in desired.models}
+    every: list[Found] = []
+    blocked: list[tuple[Slot, Found]] = []
+    for slot in board:
+        own = rows.get(slot.id, ())
+        if not slot.reachable:
+            for row in own:
+                if row.ensure == Ensure.LOADED and slot.cards:
+                    model = models.get(row.model)
+                    held = row.vram_bytes if row.vram_bytes is not None else (model.vram if model is not None else None)
+                    _charge(slot, slot.charges_found(held or 0))
+            continue
+        for resident in slot.facts.residents or () if slot.facts is not None else ():
+            model = names.is_resident(slot, resident)
+            owned = _owner(slot, resident, own)
+            found = Found(slot, resident, model, owned, ())
+            held = _held_bytes(slot, resident, model, owned, applied)
+            on_cards = slot.cards if slot.cards else ()
+            if held is None:
+                found.sized = False
+                blocked.append((slot, found))
+            elif on_cards:
+                found.charges = slot.charges_found(held)
+            else:
+                found.charges = ((slot.ram, held),)
+            _charge(slot, found.charges)
+            slot.placed += 1
+            every.append(found)
+    for slot, found in blocked:
+        found.charges = tuple((card, max(0, card.free)) for card in slot.cards or (slot.ram,))
+        _charge(slot, found.charges)
+    return every
+
+
+def _charge(slot: Slot, charges: Charges) -> None:
+    slot.add(charges)
+    for card, count in charges:
+        card.before += count
+
+
+def _owner(slot: Slot, resident: Resident, rows: Sequence[AppliedReplica]) -> AppliedReplica | None:
+    for row in rows:
+        if row.engine_name == resident.name:
+            return row
+    if resident.blob is not None:
+        for row in rows:
+            installed = slot.installed(row.engine_name)
+            if installed is not None and installed.blob == resident.blob:
+                return row
+    return None
+
+
+def _held_bytes(slot: Slot, resident: Resident, model: ModelSpec | None, owned: AppliedReplica | None, applied: Applied) -> int | None:
+    """Bytes of a resident on its cards (in RAM on an engine without cards), as far as anybody can tell; None when nobody can."""
+    on_cards = slot.cards is None or len(slot.cards) > 0
+    seen = resident.vram_bytes if on_cards else resident.size_bytes
+    if seen is not None:
+        return seen
+    if model is not None:
+        need = need_on(slot, model, applied)
+        if need is not None:
+            return need.bytes
+    if owned is not None:
+        known = owned.vram_bytes or applied.measured.get(MeasuredKey(slot.kind, owned.engine_name, owned.context))
+        if known is not None:
+            return known
+    size = resident.size_bytes
+    if size is None:
+        installed = slot.installed(resident.name)
+        size = installed.size_bytes if installed is not None else None
+    return None if size is None else -(-size * FILE_SIZE_FACTOR.numerator // FILE_SIZE_FACTOR.denominator)

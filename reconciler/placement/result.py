@@ -1,0 +1,45 @@
+"""What placement answers: where each wanted replica is to be, and what has no place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from reconciler.fleet import ModelSpec
+from reconciler.placement.board import Board, Charges, Slot
+from reconciler.placement.found import Found
+from reconciler.vram import Need
+
+
+@dataclass(slots=True, eq=False)
+class Target:
+    """A replica and its place. `found` is the resident that it is already; `deferred` says that nothing is known there now, so nothing is
+    done; `shares` that its weights are in a runner which another target loads."""
+
+    model: ModelSpec
+    slot: Slot
+    need: Need | None
+    charges: Charges = ()
+    found: Found | None = None
+    deferred: bool = False
+    shares: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Lacking:
+    """Replicas of a model without a place: how many, and the engines that were asked (None: every engine of its nodes)."""
+
+    model: ModelSpec
+    count: int
+    asked: tuple[Slot, ...] | None = None
+
+
+@dataclass(slots=True)
+class Placement:
+    """`displaced` are residents that must leave for another model; `unwanted` all residents that are no target's."""
+
+    board: Board
+    targets: list[Target] = field(default_factory=list)
+    lacking: list[Lacking] = field(default_factory=list)
+    unwanted: list[Found] = field(default_factory=list)
+    displaced: set[Found] = field(default_factory=set)
+    not_applicable: dict[str, int] = field(default_factory=dict)

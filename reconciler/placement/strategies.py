@@ -1,0 +1,102 @@
+"""Strategies: which of the engines with room is taken. Each is an order over engines that is kept up to date as replicas are charged.
+
+All are deterministic (ties go by name) and cost O(log n) or a short scan a pick, so that ten thousand engines are no special case.
+"""
+
+from __future__ import annotations
+
+import heapq
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from reconciler.fleet import Strategy
+from reconciler.placement.board import Slot
+
+
+class Order(Protocol):
+    """An order over engines. `candidates(need)` yields them best first; the caller takes one, or none, and says so with `taken`."""
+
+    def candidates(self, need: int) -> Iterator[Slot]: ...
+
+    def taken(self, slot: Slot) -> None: ...
+
+
+class LeastLoaded:
+    """Smallest largest used fraction first: a heap whose keys are brought up to date when they are looked at."""
+
+    def __init__(self, slots: Sequence[Slot]) -> None:
+        self._heap = [(slot.used_fraction, position, slot) for position, slot in enumerate(slots)]
+        heapq.heapify(self._heap)
+        self._aside: list[tuple[float, int, Slot]] = []
+
+    def candidates(self, need: int) -> Iterator[Slot]:
+        self._restore()
+        while self._heap:
+            key, position, slot = heapq.heappop(self._heap)
+            now = slot.used_fraction
+            if now > key and self._heap and (now, position) > self._heap[0][:2]:
+                heapq.heappush(self._heap, (now, position, slot))
+                continue
+            self._aside.append((now, position, slot))
+            yield slot
+
+    def taken(self, slot: Slot) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
+        for _, position, slot in self._aside:
+            heapq.heappush(self._heap, (slot.used_fraction, position, slot))
+        self._aside.clear()
+
+
+class BestFit:
+    """Least free bytes that are enough first (binpack): a sorted list searched by need."""
+
+    def __init__(self, slots: Sequence[Slot]) -> None:
+        self._position = {slot: position for position, slot in enumerate(slots)}
+        self._keys = {slot: self._key(slot) for slot in slots}
+        self._sorted = sorted((*key, slot) for slot, key in self._keys.items())
+
+    def _key(self, slot: Slot) -> tuple[int, int]:
+        cards = slot.cards or (slot.ram,)
+        return max(slot.room(card) for card in cards), self._position[slot]
+
+    def candidates(self, need: int) -> Iterator[Slot]:
+        pooled = bisect_left(self._sorted, (need, -1))
+        for _, _, slot in self._sorted[pooled:]:
+            yield slot
+        for _, _, slot in reversed(self._sorted[:pooled]):
+            if slot.cards is not None and len(slot.cards) > 1:
+                yield slot
+
+    def taken(self, slot: Slot) -> None:
+        old = (*self._keys[slot], slot)
+        position = bisect_left(self._sorted, old[:2])
+        del self._sorted[position]
+        self._keys[slot] = self._key(slot)
+        insort(self._sorted, (*self._keys[slot], slot))
+
+
+class RoundRobin:
+    """The next engine after the last one taken, in name order."""
+
+    def __init__(self, slots: Sequence[Slot]) -> None:
+        self._slots = slots
+        self._position = {slot: position for position, slot in enumerate(slots)}
+        self._next = 0
+
+    def candidates(self, need: int) -> Iterator[Slot]:
+        start = self._next
+        for offset in range(len(self._slots)):
+            yield self._slots[(start + offset) % len(self._slots)]
+
+    def taken(self, slot: Slot) -> None:
+        self._next = (self._position[slot] + 1) % len(self._slots)
+
+
+STRATEGIES: dict[Strategy, Callable[[Sequence[Slot]], Order]] = {
+    Strategy.LEAST_LOADED: LeastLoaded,
+    Strategy.BINPACK: BestFit,
+    Strategy.ROUND_ROBIN: RoundRobin,
+}

@@ -1,0 +1,50 @@
+"""Facts, desired state and what was applied, to an ordered plan. Pure: no I/O, no clock, no randomness."""
+
+from __future__ import annotations
+
+from reconciler.planning.digest import plan_digest
+from reconciler.planning.make import make_plan, wanted_names
+from reconciler.planning.plan import (
+    FORMAT_VERSION,
+    Action,
+    Candidate,
+    CardBalance,
+    Cause,
+    Deferred,
+    Drift,
+    Fields,
+    Impact,
+    Note,
+    PlacementInfo,
+    Plan,
+    Precondition,
+    Reason,
+    Step,
+    UnmanagedResident,
+    Unplaced,
+    Value,
+)
+
+__all__ = [
+    "FORMAT_VERSION",
+    "Action",
+    "Candidate",
+    "CardBalance",
+    "Cause",
+    "Deferred",
+    "Drift",
+    "Fields",
+    "Impact",
+    "Note",
+    "PlacementInfo",
+    "Plan",
+    "Precondition",
+    "Reason",
+    "Step",
+    "UnmanagedResident",
+    "Unplaced",
+    "Value",
+    "make_plan",
+    "plan_digest",
+    "wanted_names",
+]

@@ -1,0 +1,245 @@
+"""From placement to changes: what is done about each wanted replica and each unwanted resident, not yet in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from reconciler.fleet import (
+    Applied,
+    Desired,
+    EngineKind,
+    Ensure,
+    MeasuredKey,
+    ModelSpec,
+    Unmanaged,
+    replica_address,
+)
+from reconciler.placement import Charges, Found, Placement, Slot
+from reconciler.planning.plan import Action, Cause, Fields, Reason, UnmanagedResident, Value
+from reconciler.planning.replica import Replica
+from reconciler.planning.rules import decide
+
+
+@dataclass(slots=True, eq=False)
+class Change:
+    """One step in the making. `frees` and `takes` are bytes on cards; `needs` are other changes that must be done before."""
+
+    action: Action
+    address: str
+    model: str
+    slot: Slot
+    engine_name: str
+    base_name: str
+    reason: Reason
+    cause: Cause
+    priority: int = 0
+    frees: Charges = ()
+    takes: Charges = ()
+    need_source: str | None = None
+    seconds: float | None = None
+    before: Fields = field(default_factory=dict)
+    after: Fields = field(default_factory=dict)
+    made_room: bool = False
+    """An unload that another model's load is the reason for: it waits for that model's pull."""
+    needs: list[Change] = field(default_factory=list)
+
+    @property
+    def id(self) -> str:
+        return f"{self.action.value}:{self.address}"
+
+
+@dataclass(slots=True)
+class Changes:
+    """All changes, and what needs none. `evictions` are addresses of unmanaged residents that make room."""
+
+    every: list[Change] = field(default_factory=list)
+    unchanged: int = 0
+    pending: int = 0
+    unmanaged: list[UnmanagedResident] = field(default_factory=list)
+    evictions: list[str] = field(default_factory=list)
+    placed: dict[str, str] = field(default_factory=dict)
+    forgotten: list[str] = field(default_factory=list)
+    cannot_change: list[Replica] = field(default_factory=list)
+
+
+def find_changes(placement: Placement, desired: Desired, applied: Applied, drifted: frozenset[str]) -> Changes:
+    """Walks targets and unwanted residents once. `drifted` are the addresses that drifted, for the cause of each change."""
+    changes = Changes()
+    moved = {found.model.name for found in placement.unwanted if found.model is not None and found.owned is not None}
+    for target in placement.targets:
+        model, slot = target.model, target.slot
+        address = replica_address(model.name, slot.id)
+        replica = Replica(target, applied.replicas.get(address), model.engine_name(slot.kind), model.base_name(slot.kind))
+        changes.placed[address] = replica.engine_name
+        if target.deferred:
+            continue
+        if replica.asks_something_new:
+            changes.pending += 1
+        _wanted(changes, replica, applied, drifted, model.name in moved)
+    stuck = {lacking.model.name for lacking in placement.lacking}
+    for found in placement.unwanted:
+        _unwanted(changes, found, placement, desired, stuck)
+    there = {found.owned.address for found in placement.unwanted if found.owned is not None}
+    for address, row in applied.replicas.items():
+        owner = placement.board.slots.get(row.at)
+        known = owner is None or (owner.reachable and owner.selected)
+        if address not in changes.placed and address not in there and known:
+            changes.forgotten.append(address)
+    return changes
+
+
+def _wanted(changes: Changes, replica: Replica, applied: Applied, drifted: frozenset[str], moved: bool) -> None:
+    rule = decide(replica)
+    if replica.context_wrong and not replica.sets_options:
+        changes.cannot_change.append(replica)
+    if rule.action is None:
+        changes.unchanged += 1
+        return
+    target, model, slot = replica.target, replica.model, replica.slot
+    change = Change(
+        rule.action,
+        replica.address,
+        model.name,
+        slot,
+        replica.engine_name,
+        replica.base_name,
+        Reason(rule.code, rule.says(replica)),
+        _cause(replica, rule.action, drifted, moved),
+        model.priority,
+        before=_before(replica),
+        after=_after(model),
+    )
+    if rule.action in (Action.LOAD, Action.RELOAD):
+        change.takes = target.charges
+        change.need_source = target.need.source if target.need is not None else None
+        change.seconds = applied.load_seconds.get(MeasuredKey(slot.kind, replica.engine_name, model.context))
+        if rule.action is Action.RELOAD and target.found is not None:
+            change.frees = target.found.charges
+            change.takes = change.takes or target.found.charges
+    changes.every.append(change)
+    if rule.action in (Action.LOAD, Action.RELOAD) and _must_pull(replica):
+        changes.every.append(pull := _pull(replica, change.cause))
+        change.needs.append(pull)
+
+
+def _must_pull(replica: Replica) -> bool:
+    return replica.slot.kind is EngineKind.OLLAMA and replica.lists_known and replica.installed is None
+
+
+def _pull(replica: Replica, cause: Cause) -> Change:
+    if replica.base_installed:
+        reason = Reason("make_tag", f"{replica.engine_name} is made from {replica.base_name}, without a download")
+    elif replica.engine_name != replica.base_name:
+        reason = Reason("not_installed", f"is not installed; {replica.engine_name} is made from it")
+    else:
+        reason = Reason("not_installed", "is not installed")
+    return Change(
+        Action.PULL,
+        replica.address,
+        replica.model.name,
+        replica.slot,
+        replica.engine_name,
+        replica.base_name,
+        reason,
+        cause,
+        replica.model.priority,
+        after={"context": replica.model.context},
+    )
+
+
+def _cause(replica: Replica, action: Action, drifted: frozenset[str], moved: bool) -> Cause:
+    if action is Action.ADOPT:
+        return Cause.ADOPT
+    if action is Action.LOAD and replica.applied is None and moved:
+        return Cause.DISPLACED
+    drift, pending = replica.address in drifted, replica.asks_something_new
+    if drift:
+        return Cause.BOTH if pending else Cause.DRIFT
+    if replica.wants_resident and not pending:
+        return Cause.DRIFT
+    return Cause.PENDING
+
+
+def _before(replica: Replica) -> Fields:
+    resident = replica.resident
+    if resident is None:
+        return {}
+    fraction = resident.gpu_fraction
+    return {
+        "name": resident.name,
+        "context": resident.context,
+        "gpu_fraction": None if fraction is None else round(fraction, 4),
+        "pinned": resident.pinned,
+    }
+
+
+def _after(model: ModelSpec) -> Fields:
+    if model.ensure is Ensure.PRESENT:
+        return {"installed": True, "context": model.context}
+    fields: dict[str, Value] = {
+        "context": model.context,
+        "keep_alive": model.keep_alive,
+        "residency": model.residency.value,
+        "min_gpu_fraction": model.min_gpu_fraction,
+    }
+    for name, value in sorted(model.options.items()):
+        fields[f"options.{name}"] = value
+    return fields
+
+
+def _unwanted(changes: Changes, found: Found, placement: Placement, desired: Desired, stuck: set[str]) -> None:
+    """A resident that is no target's: ours leaves, a stranger is left, shown, evicted or unloaded as the policy says."""
+    slot, resident = found.slot, found.resident
+    displaced = found in placement.displaced
+    owned = found.owned is not None
+    fixed = slot.facts is not None and slot.facts.mode == "single"
+    if not slot.selected:
+        return
+    if found.model is not None and not displaced:
+        if found.model.ensure is Ensure.PRESENT:
+            return
+        if found.model.name in stuck:
+            if found.owned is not None:
+                changes.placed.setdefault(found.owned.address, found.owned.engine_name)
+            return
+    if fixed or not (owned or displaced):
+        if desired.policy.unmanaged is Unmanaged.UNLOAD and not fixed and found.model is None:
+            _unload(changes, found, Reason("unmanaged", "nobody here asked for it"), Cause.DRIFT)
+        else:
+            held = max((count for _, count in found.charges), default=0) if found.sized else None
+            changes.unmanaged.append(UnmanagedResident(slot.id.node, slot.id.engine, resident.name, held, resident.pinned))
+        return
+    if displaced:
+        what = "makes room for a model of higher priority" if owned or found.model is not None else "is unmanaged and yields its room"
+        _unload(changes, found, Reason("displaced" if owned else "eviction", what), Cause.DISPLACED, made_room=True)
+        if not owned:
+            changes.evictions.append(replica_address(resident.name, slot.id))
+    elif found.model is not None:
+        changes.pending += 1
+        _unload(changes, found, Reason("surplus", "is wanted elsewhere, or in fewer places"), Cause.PENDING)
+    else:
+        changes.pending += 1
+        _unload(changes, found, Reason("not_wanted", "was loaded by us and is no longer wanted"), Cause.PENDING)
+
+
+def _unload(changes: Changes, found: Found, reason: Reason, cause: Cause, made_room: bool = False) -> None:
+    row = found.owned
+    address = row.address if row is not None else replica_address(found.resident.name, found.slot.id)
+    before: Mapping[str, Value] = {"name": found.resident.name, "context": found.resident.context, "pinned": found.resident.pinned}
+    changes.every.append(
+        Change(
+            Action.UNLOAD,
+            address,
+            row.model if row is not None else found.resident.name,
+            found.slot,
+            found.resident.name,
+            found.resident.name,
+            reason,
+            cause,
+            found.model.priority if found.model is not None else 0,
+            frees=found.charges,
+            before=before,
+            made_room=made_room,
+        )
+    )

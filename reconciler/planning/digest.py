@@ -1,0 +1,42 @@
+"""The digest of a plan: what two people mean when they say "the same plan"."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+
+from reconciler.planning.plan import FORMAT_VERSION, Step
+
+
+def plan_digest(lineage: str | None, config_digest: str, solver: str, steps: Sequence[Step]) -> str:
+    """`sha256:…` over format, lineage, config digest, solver, steps and their preconditions, in canonical JSON.
+
+    Times, durations, the serial and probe noise are left out, so the same facts and files give the same digest on any machine.
+    """
+    whole = hashlib.sha256()
+    head = {"format_version": FORMAT_VERSION, "lineage": lineage, "config_digest": config_digest, "solver": solver}
+    for part in _parts(head, steps):
+        whole.update(json.dumps(part, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode())
+        whole.update(b"\n")
+    return f"sha256:{whole.hexdigest()}"
+
+
+def _parts(head: Mapping[str, object], steps: Sequence[Step]) -> Iterable[Mapping[str, object]]:
+    yield head
+    for step in steps:
+        yield {
+            "id": step.id,
+            "address": step.address,
+            "action": step.action.value,
+            "reason": step.reason.code,
+            "cause": step.cause.value,
+            "engine_name": step.engine_name,
+            "base_name": step.base_name,
+            "needs": sorted(step.needs),
+            "gpus": step.gpus,
+            "gpu_candidates": step.gpu_candidates,
+            "vram_bytes": step.vram_bytes,
+            "preconditions": [[p.fact, p.at_least, p.equals] for p in step.preconditions],
+            "after": dict(step.after),
+        }

@@ -1,0 +1,237 @@
+"""Facts × desired × last applied → the Plan. The one entry of this room; everything it calls is pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from reconciler.fleet import (
+    Applied,
+    ContextVia,
+    Desired,
+    EngineId,
+    EngineKind,
+    Ensure,
+    Fleet,
+    FleetFacts,
+    ModelSpec,
+)
+from reconciler.placement import Board, Card, Placement, explain, place, set_up
+from reconciler.planning.changes import Change, Changes, find_changes
+from reconciler.planning.digest import plan_digest
+from reconciler.planning.drift import find_drift, unmanaged_drift
+from reconciler.planning.ordering import levels, order
+from reconciler.planning.plan import (
+    Action,
+    Candidate,
+    CardBalance,
+    Deferred,
+    Drift,
+    Impact,
+    Note,
+    PlacementInfo,
+    Plan,
+    Precondition,
+    Step,
+    Unplaced,
+)
+
+SOLVER = "builtin"
+
+
+def wanted_names(fleet: Fleet, desired: Desired, applied: Applied) -> Mapping[EngineId, frozenset[str]]:
+    """The canonical names about which each engine is to be asked in detail: wanted there, or put there before."""
+    names: dict[EngineId, list[str]] = defaultdict(list)
+    shared: dict[tuple[str, ...], frozenset[str]] = {}
+    for model in desired.models:
+        by_kind = {kind: (model.base_name(kind), model.engine_name(kind)) for kind in EngineKind}
+        for node in model.nodes:
+            spec = fleet.nodes.get(node)
+            for engine in spec.engines if spec is not None else ():
+                if model.engine is None or model.engine is engine.kind:
+                    names[engine.id].extend(by_kind[engine.kind])
+    for row in applied.replicas.values():
+        names[row.at].append(row.engine_name)
+    return {at: shared.setdefault(tuple(wanted), frozenset(wanted)) for at, wanted in names.items()}
+
+
+def make_plan(
+    fleet: Fleet,
+    desired: Desired,
+    facts: FleetFacts,
+    applied: Applied,
+    *,
+    config_digest: str,
+    created_at: str,
+    selected: frozenset[str] | None = None,
+) -> Plan:
+    """The ordered steps from facts to desired, with everything that explains them.
+
+    `selected` are the node names inside `--limit` and outside `--exclude`; None means all. `created_at` is ISO 8601 UTC and not part of the
+    digest.
+    """
+    board = set_up(fleet, facts, desired.limits, selected)
+    placement = place(board, desired, applied)
+    drift = find_drift(board, applied, desired)
+    drifted = frozenset(entry.address for entry in drift)
+    changes = find_changes(placement, desired, applied, drifted)
+    ordered = order(changes.every)
+    peak, _ = levels(ordered)
+    steps = tuple(_step(change) for change in ordered)
+    config_drift, notes = _fixed_options(changes, drifted)
+    return Plan(
+        fleet=fleet.name,
+        lineage=applied.lineage,
+        serial=applied.serial,
+        config_digest=config_digest,
+        created_at=created_at,
+        digest=plan_digest(applied.lineage, config_digest, SOLVER, steps),
+        steps=steps,
+        unchanged=changes.unchanged,
+        pending=changes.pending,
+        gpus=tuple(_balance(card, peak) for card in board.cards),
+        drift=tuple(sorted((*drift, *unmanaged_drift(placement, desired), *config_drift), key=lambda entry: (entry.address, entry.field))),
+        unplaced=_unplaced(placement, applied, desired),
+        deferred=_deferred(board),
+        unmanaged=tuple(sorted(changes.unmanaged, key=lambda resident: (resident.node, resident.engine, resident.name))),
+        notes=(*_notes(desired, board), *notes),
+        impact=_impact(ordered, changes),
+        placement=PlacementInfo(desired.strategy.value, SOLVER, sum(lacking.count for lacking in placement.lacking)),
+        placed=changes.placed,
+        forgotten=tuple(sorted(changes.forgotten)),
+    )
+
+
+def _step(change: Change) -> Step:
+    cards = change.takes or change.frees
+    gpus = tuple(card.index for card, _ in cards if card.index >= 0)
+    several = change.slot.cards is not None and len(change.slot.cards) > 1
+    charged = change.takes if change.action is not Action.UNLOAD else change.frees
+    return Step(
+        id=change.id,
+        address=change.address,
+        action=change.action,
+        reason=change.reason,
+        cause=change.cause,
+        model=change.model,
+        node=change.slot.id.node,
+        engine=change.slot.id.engine,
+        engine_name=change.engine_name,
+        base_name=change.base_name,
+        needs=tuple(sorted(needed.id for needed in change.needs)),
+        gpus=() if several else gpus,
+        gpu_candidates=gpus if several else None,
+        vram_bytes=max((count for _, count in charged), default=None) if charged else None,
+        vram_source=change.need_source,
+        seconds=change.seconds,
+        preconditions=_preconditions(change),
+        before=change.before,
+        after=change.after,
+    )
+
+
+def _preconditions(change: Change) -> tuple[Precondition, ...]:
+    """Inequalities over just the facts that the step depends on, each for the moment before it with the earlier steps done."""
+    at = change.slot.id
+    match change.action:
+        case Action.LOAD | Action.RELOAD:
+            freed = dict(change.frees)
+            return tuple(
+                Precondition(f"{card.node}/{card.index if card.index >= 0 else 'ram'}.free_bytes", at_least=grows)
+                for card, count in change.takes
+                if card.usable is not None and (grows := max(0, count - freed.get(card, 0))) > 0
+            )
+        case Action.UNLOAD | Action.UPDATE:
+            return (Precondition(f"{at}.resident:{change.engine_name}", equals=True),) if change.action is Action.UNLOAD else ()
+        case Action.PULL:
+            return (Precondition(f"{at}.installed:{change.engine_name}", equals=False),)
+        case _:
+            return ()
+
+
+def _balance(card: Card, peak: Mapping[Card, int]) -> CardBalance:
+    return CardBalance(
+        node=card.node,
+        gpu=card.index,
+        total_bytes=card.total,
+        usable_bytes=card.usable,
+        foreign_bytes=card.foreign,
+        assumed=card.assumed,
+        before_bytes=card.before,
+        after_bytes=card.held,
+        peak_bytes=max(peak.get(card, card.before), card.held),
+        name=card.facts.name if card.facts is not None else None,
+    )
+
+
+def _unplaced(placement: Placement, applied: Applied, desired: Desired) -> tuple[Unplaced, ...]:
+    result = []
+    for lacking in placement.lacking:
+        answer = explain(placement, lacking, applied, desired.policy.unmanaged)
+        result.append(
+            Unplaced(
+                model=lacking.model.name,
+                count=lacking.count,
+                needed_bytes=answer.needed_bytes,
+                candidates=tuple(Candidate(refused.engine, refused.code, refused.message) for refused in answer.refused),
+                candidate_counts=answer.counts,
+                would_fit_if=answer.would_fit_if,
+                best_effort=lacking.model.best_effort,
+            )
+        )
+    return tuple(result)
+
+
+def _deferred(board: Board) -> tuple[Deferred, ...]:
+    return tuple(
+        Deferred(slot.id.node, slot.id.engine, (slot.facts.reason if slot.facts is not None else None) or "nothing is known about it")
+        for slot in board
+        if slot.selected and not slot.reachable
+    )
+
+
+def _notes(desired: Desired, board: Board) -> tuple[Note, ...]:
+    """What users should know about fields that other clients can undo, or that an engine does not show; one note a model."""
+    kinds = {slot.kind for slot in board}
+    notes = []
+    for model in desired.models:
+        if model.ensure is not Ensure.LOADED:
+            continue
+        address = f"model.{model.name}"
+        if model.context is not None and EngineKind.OLLAMA in kinds and model.engine in (None, EngineKind.OLLAMA):
+            notes.extend(_context_note(model, address))
+        if model.options and EngineKind.LLAMACPP in kinds and model.engine in (None, EngineKind.LLAMACPP):
+            notes.append(Note(address, "engine_fixed_options", "llama.cpp takes options from its preset, not from gpurec"))
+    return tuple(notes)
+
+
+def _context_note(model: ModelSpec, address: str) -> list[Note]:
+    tag = model.engine_name(EngineKind.OLLAMA)
+    if model.context_via is ContextVia.TAG:
+        message = f"clients must ask for {tag}; a request for {model.base_name(EngineKind.OLLAMA)} reloads it with the server's context"
+        return [Note(address, "context_tag", message)]
+    if model.context_via is ContextVia.REQUEST:
+        return [Note(address, "context_request", "any client that sends no num_ctx reloads it with the server's context")]
+    return []
+
+
+def _fixed_options(changes: Changes, drifted: frozenset[str]) -> tuple[list[Drift], list[Note]]:
+    """A context that the engine's own start decided: told, and no step."""
+    drift, notes = [], []
+    for replica in changes.cannot_change:
+        found = replica.resident.context if replica.resident is not None else None
+        if replica.address not in drifted:
+            drift.append(Drift(replica.address, "engine_fixed_options", "context", replica.model.context, found))
+        message = f"serves context {found}, wanted {replica.model.context}; change its preset or command line"
+        notes.append(Note(replica.address, "engine_fixed_options", message))
+    return drift, notes
+
+
+def _impact(ordered: Sequence[Change], changes: Changes) -> Impact:
+    downtime: dict[str, float] = defaultdict(float)
+    pulls = 0
+    for change in ordered:
+        if change.action is Action.RELOAD and change.seconds is not None:
+            downtime[change.model] += change.seconds
+        pulls += change.action is Action.PULL and change.reason.code != "make_tag"
+    return Impact(dict(sorted(downtime.items())), None if pulls else 0, tuple(sorted(changes.evictions)))

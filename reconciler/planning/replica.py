@@ -1,0 +1,118 @@
+"""One replica as the rules see it: what is wanted, what is there, what was applied."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reconciler.fleet import (
+    FOREVER,
+    AppliedReplica,
+    EngineKind,
+    Ensure,
+    Installed,
+    ModelSpec,
+    Residency,
+    Resident,
+    ResidentStatus,
+    replica_address,
+)
+from reconciler.placement import Slot, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """A target with its facts. `engine_name` is the name to load (a derived tag perhaps), `base_name` the one that is pulled."""
+
+    target: Target
+    applied: AppliedReplica | None
+    engine_name: str
+    base_name: str
+
+    @property
+    def address(self) -> str:
+        return replica_address(self.model.name, self.slot.id)
+
+    @property
+    def model(self) -> ModelSpec:
+        return self.target.model
+
+    @property
+    def slot(self) -> Slot:
+        return self.target.slot
+
+    @property
+    def resident(self) -> Resident | None:
+        return self.target.found.resident if self.target.found is not None else None
+
+    @property
+    def installed(self) -> Installed | None:
+        return self.slot.installed(self.engine_name)
+
+    @property
+    def base_installed(self) -> bool:
+        return self.slot.installed(self.base_name) is not None
+
+    @property
+    def lists_known(self) -> bool:
+        """Whether the engine could say what is installed."""
+        return self.slot.facts is not None and self.slot.facts.installed is not None
+
+    @property
+    def wants_resident(self) -> bool:
+        return self.model.ensure is Ensure.LOADED
+
+    @property
+    def fixed(self) -> bool:
+        """A server whose one model and options were given at its start: observed only."""
+        return self.slot.facts is not None and self.slot.facts.mode == "single"
+
+    @property
+    def sets_options(self) -> bool:
+        """Whether context and options can be given through the engine's API."""
+        return self.slot.kind is EngineKind.OLLAMA
+
+    @property
+    def fraction_wrong(self) -> bool:
+        """On the wrong device, as far as the engine tells: too little on the card, or on the card though the CPU was asked for."""
+        resident = self.resident
+        fraction = resident.gpu_fraction if resident is not None else None
+        if fraction is None or not self.slot.cards:
+            return False
+        if self.model.residency is Residency.CPU:
+            return fraction > 0
+        return fraction < self.model.min_gpu_fraction
+
+    @property
+    def context_wrong(self) -> bool:
+        resident = self.resident
+        return (
+            resident is not None
+            and resident.status is not ResidentStatus.LOADING
+            and self.model.context is not None
+            and resident.context is not None
+            and resident.context != self.model.context
+        )
+
+    @property
+    def keep_alive_wrong(self) -> bool:
+        """Only for-ever against finite is managed; unknown is neither."""
+        resident = self.resident
+        return resident is not None and resident.pinned is not None and self.model.keep_alive == FOREVER and not resident.pinned
+
+    @property
+    def options_changed(self) -> bool:
+        """Runner options differ from those last applied; engines do not tell what a runner was loaded with."""
+        return self.applied is not None and self.sets_options and dict(self.applied.options) != dict(self.model.options)
+
+    @property
+    def asks_something_new(self) -> bool:
+        """Desired differs from what was last applied, or nothing was applied yet."""
+        row = self.applied
+        return row is None or (
+            row.ensure != self.model.ensure
+            or row.engine_name != self.engine_name
+            or row.context != self.model.context
+            or row.keep_alive != self.model.keep_alive
+            or row.residency != self.model.residency
+            or dict(row.options) != dict(self.model.options)
+        )

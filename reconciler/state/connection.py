@@ -1,0 +1,122 @@
+"""Opening the file: modes, WAL, and SQLite's errors as sentences."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.parse import quote
+
+from reconciler.fleet import StateError
+
+FILE_MODE = 0o600
+FOLDER_MODE = 0o700
+BUSY_SECONDS = 5.0
+
+
+def open_for_writing(path: Path) -> sqlite3.Connection:
+    """A connection in WAL mode that fsyncs every commit. Creates file (0600) and folders (0700) where missing; what exists keeps its mode."""
+    with sqlite_said(path):
+        try:
+            _make_folder(path.parent)
+            _make_file(path)
+        except OSError as error:
+            raise StateError.of(
+                f"the state cannot be created: {error.strerror or error}", str(path), "make the folder writable for you, or name another state"
+            ) from error
+        conn = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+        try:
+            conn.execute("PRAGMA journal_mode = WAL")
+            conn.execute("PRAGMA synchronous = FULL")
+            conn.execute("PRAGMA foreign_keys = ON")
+        except BaseException:
+            conn.close()
+            raise
+        return conn
+
+
+def open_for_reading(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write. Where WAL's shared memory cannot be made (a folder that is read-only for us), the file is read as
+    it stands, which is complete as long as no log of a writer lies beside it."""
+    with sqlite_said(path):
+        uri = f"file:{quote(str(path.absolute()))}?mode=ro"
+        conn = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+        try:
+            conn.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            return conn
+        except sqlite3.OperationalError as error:
+            conn.close()
+            if not _cannot_share(error) or not os.access(path, os.R_OK) or _has_log(path):
+                raise
+        return sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
+
+
+def _cannot_share(error: sqlite3.OperationalError) -> bool:
+    return error.sqlite_errorname.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_IOERR"))
+
+
+def _has_log(path: Path) -> bool:
+    log = path.with_name(path.name + "-wal")
+    try:
+        return log.stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
+def _make_folder(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    try:
+        folder.mkdir(FOLDER_MODE)
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
+        return
+    folder.chmod(FOLDER_MODE)  # whatever the umask took away
+
+
+def _make_file(path: Path) -> None:
+    with suppress(FileExistsError):
+        number = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, FILE_MODE)
+        try:
+            os.fchmod(number, FILE_MODE)
+        finally:
+            os.close(number)
+
+
+@contextmanager
+def sqlite_said(path: Path) -> Iterator[None]:
+    """Turns what SQLite raises inside the block into a StateError with one sentence."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _sentence(error, path) from error
+
+
+def _sentence(error: sqlite3.Error, path: Path) -> StateError:
+    name = getattr(error, "sqlite_errorname", "") or ""
+    if name.startswith("SQLITE_NOTADB"):
+        return _error("is not an SQLite file", path, "name another state, or move this file away")
+    if name.startswith("SQLITE_CORRUPT"):
+        hint = "restore it from a copy, or move it away: the next apply then adopts what runs as wanted"
+        return _error("the state is damaged", path, hint)
+    if name.startswith("SQLITE_BUSY"):
+        return _error("the state is busy: another process is writing to it", path, "try again")
+    if name.startswith("SQLITE_FULL"):
+        return _error("the state cannot be written: the disk is full", path, "make room and run again")
+    if name.startswith(("SQLITE_READONLY", "SQLITE_PERM")):
+        return _error("the state cannot be written: the file or its folder is read-only", path, "make both writable for you")
+    if name.startswith(("SQLITE_CANTOPEN", "SQLITE_AUTH")):
+        return _error("the state cannot be opened", path, "check that it is a file that you may read, in a folder that you may enter")
+    if name.startswith("SQLITE_IOERR"):
+        return _error(f"the disk of the state fails ({name})", path, "check the disk, then run again")
+    return _error(f"SQLite refuses: {error}", path, "check that the file is a gpurec state")
+
+
+def _error(what: str, path: Path, hint: str) -> StateError:
+    error = StateError.of(what, str(path), hint)
+    assert isinstance(error, StateError)
+    return error

@@ -1,0 +1,104 @@
+"""What the rest of the program asks of a store. One writer under a lease; readers never write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from reconciler.fleet import Applied, AppliedReplica, FleetFacts, MeasuredKey
+
+
+class StepStatus(StrEnum):
+    STARTED = "started"
+    DONE = "done"
+    SATISFIED = "satisfied"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class JournalRow:
+    """What happened to one step of one run. Times are ISO 8601 UTC."""
+
+    run_id: int
+    step_id: str
+    address: str
+    action: str
+    status: StepStatus
+    reason: str | None
+    started_at: str
+    finished_at: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One apply: who, where, when, which plan, and how it ended (`result` is `running`, `done`, `partial`, `failed`, `interrupted`)."""
+
+    id: int
+    serial: int
+    plan_digest: str
+    config_digest: str
+    who: str
+    host: str
+    command: str
+    started_at: str
+    finished_at: str | None
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    key: MeasuredKey
+    vram_bytes: int | None
+    load_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SettledStep:
+    """A step that came to its end without anything being sent: adopted, satisfied, skipped or interrupted before it began."""
+
+    step_id: str
+    address: str
+    action: str
+    status: StepStatus
+    reason: str | None = None
+
+
+class StateReader(Protocol):
+    """Read-only access; a store that does not exist yet reads as empty."""
+
+    def applied(self) -> Applied: ...
+    def recorded_facts(self) -> FleetFacts | None: ...
+    def runs(self, last: int = 20) -> Sequence[RunRecord]: ...
+    def journal(self, run_id: int) -> Sequence[JournalRow]: ...
+    def close(self) -> None: ...
+
+
+class StateWriter(StateReader, Protocol):
+    """Write access for one run, under a lease: every write carries the fencing token and fails with StateError once the lease is lost.
+
+    `took_over` says, as one sentence, whose lease was taken over (who, where, when, what); None when it was free.
+    """
+
+    @property
+    def took_over(self) -> str | None: ...
+
+    def begin_run(self, plan_digest: str, config_digest: str, command: str) -> int: ...
+    def step_started(self, run_id: int, step_id: str, address: str, action: str) -> None: ...
+    def step_finished(self, run_id: int, step_id: str, status: StepStatus, reason: str | None = None) -> None: ...
+    def steps_settled(self, run_id: int, steps: Iterable[SettledStep]) -> None:
+        """Journals, in one transaction, steps that sent nothing."""
+        ...
+
+    def record(self, replicas: Iterable[AppliedReplica], gone: Iterable[str] = ()) -> None:
+        """Upserts what is owned and forgets the addresses `gone`; unchanged rows are not written."""
+        ...
+
+    def measure(self, measurements: Iterable[Measurement]) -> None: ...
+    def record_facts(self, facts: FleetFacts) -> None: ...
+    def finish_run(self, run_id: int, result: str) -> int:
+        """Ends the run and returns the serial, which moved on when anything was recorded."""
+        ...

@@ -1,0 +1,142 @@
+"""The tables of the store and how an older store becomes a newer one. A store newer than this program is refused, never touched."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from reconciler.fleet import StateError
+
+APPLICATION_ID = 0x67707263
+"""`gprc` in the SQLite file header: tells a state from any other SQLite file."""
+
+
+def _first(conn: sqlite3.Connection) -> None:
+    db = Database(conn)
+    db.table("meta").create({"key": str, "value": str}, pk="key", strict=True)
+    db.table("replicas").create(
+        {
+            "address": str,
+            "model": str,
+            "node": str,
+            "engine": str,
+            "engine_name": str,
+            "ensure": str,
+            "context": int,
+            "options": str,
+            "keep_alive": float,
+            "residency": str,
+            "observed_context": int,
+            "observed_gpu_fraction": float,
+            "observed_pinned": int,
+            "vram_bytes": int,
+            "serial": int,
+        },
+        pk="address",
+        not_null={"model", "node", "engine", "engine_name", "ensure", "options", "residency", "serial"},
+        strict=True,
+    )
+    db.table("measured").create(
+        {"id": int, "kind": str, "engine_name": str, "context": int, "vram_bytes": int, "load_seconds": float},
+        pk="id",
+        not_null={"kind", "engine_name"},
+        strict=True,
+    )
+    # An unknown context is one value of the key; in a plain unique index two NULLs would differ.
+    conn.execute("CREATE UNIQUE INDEX measured_key ON measured (kind, engine_name, ifnull(context, -1))")
+    db.table("facts").create({"node": str, "body": str}, pk="node", not_null={"body"}, strict=True)
+    db.table("runs").create(
+        {
+            "id": int,
+            "serial": int,
+            "plan_digest": str,
+            "config_digest": str,
+            "who": str,
+            "host": str,
+            "command": str,
+            "started_at": str,
+            "finished_at": str,
+            "result": str,
+        },
+        pk="id",
+        not_null={"serial", "plan_digest", "config_digest", "who", "host", "command", "started_at", "result"},
+        strict=True,
+    )
+    db.table("journal").create(
+        {
+            "run_id": int,
+            "step_id": str,
+            "address": str,
+            "action": str,
+            "status": str,
+            "reason": str,
+            "started_at": str,
+            "finished_at": str,
+        },
+        pk=("run_id", "step_id"),
+        not_null={"address", "action", "status", "started_at"},
+        foreign_keys=[("run_id", "runs", "id")],
+        strict=True,
+    )
+    db.table("lease").create(
+        {
+            "id": int,
+            "token": int,
+            "owner": str,
+            "who": str,
+            "host": str,
+            "boot": str,
+            "pid": int,
+            "process_started": int,
+            "command": str,
+            "since": str,
+            "heartbeat": str,
+            "heartbeat_at": float,
+        },
+        pk="id",
+        not_null={"token"},
+        strict=True,
+    )
+    conn.execute("INSERT INTO lease (id, token) VALUES (1, 0)")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first,)
+SCHEMA_VERSION = len(MIGRATIONS)
+
+
+def schema_version(conn: sqlite3.Connection, path: Path) -> int:
+    """The version of the store's schema; 0 for an empty file. Raises StateError when it is another program's, or newer than this one."""
+    tables = {str(name) for (name,) in conn.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if not tables:
+        return 0
+    (application,) = conn.execute("PRAGMA application_id").fetchone()
+    if application != APPLICATION_ID or "migrations" not in tables:
+        raise StateError.of("is an SQLite file, but not a gpurec state", str(path), "name another state, or move this file away")
+    (version,) = conn.execute("SELECT max(version) FROM migrations").fetchone()
+    if version > SCHEMA_VERSION:
+        raise StateError.of(
+            f"was written by a newer gpurec (schema {version}, this one knows {SCHEMA_VERSION})", str(path), "use that version of gpurec"
+        )
+    return int(version)
+
+
+def migrate(conn: sqlite3.Connection, path: Path, now: str) -> None:
+    """Brings the store to this program's schema, all in one transaction; does nothing when it is there already."""
+    if schema_version(conn, path) == SCHEMA_VERSION:
+        return
+    conn.execute("BEGIN IMMEDIATE")
+    try:
+        version = schema_version(conn, path)
+        if version == 0:
+            conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            conn.execute("CREATE TABLE migrations (version INTEGER PRIMARY KEY, applied_at TEXT NOT NULL) STRICT")
+        for number, step in enumerate(MIGRATIONS[version:], start=version + 1):
+            step(conn)
+            conn.execute("INSERT INTO migrations VALUES (?, ?)", (number, now))
+        conn.execute("COMMIT")
+    except BaseException:
+        conn.execute("ROLLBACK")
+        raise
