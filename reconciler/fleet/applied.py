@@ -13,8 +13,8 @@ from reconciler.fleet.names import EngineId, EngineKind
 class AppliedReplica:
     """One replica as it was last applied and then observed. Owned by the state: what is here may be unloaded when no longer wanted.
 
-    `engine_name` is the name on the engine (a derived tag perhaps). `ensure` is `loaded` or `present`. `options`, `context` and `keep_alive`
-    are what was asked; the `observed_…` fields are what probing showed right after, None when it cannot be seen.
+    `engine_name` is the name on the engine (a derived tag perhaps). `ensure` is `loaded` or `present`. `options`, `context`
+    and `keep_alive` are what was asked; the `observed_…` fields are what probing showed right after, None when it cannot be seen.
     """
 
     address: str

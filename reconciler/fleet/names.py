@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 
 class EngineKind(StrEnum):
@@ -53,6 +54,7 @@ _OLLAMA_HOST = "registry.ollama.ai"
 _OLLAMA_NAMESPACE = "library"
 
 
+@lru_cache(maxsize=65536)
 def canonical_name(kind: EngineKind, name: str) -> str:
     """The form in which two names of one model are equal; never a substring match.
 

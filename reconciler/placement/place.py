@@ -7,7 +7,7 @@ Everything is reserved on one board, so no two replicas are sent to the same fre
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from reconciler.fleet import (
@@ -51,6 +51,8 @@ class _Placing:
         self.names = Names(self.models)
         self.result = Placement(board)
         self.at: dict[str, dict[Slot, Target]] = {model.name: {} for model in self.models}
+        self.nodes_of: dict[str, Counter[str]] = defaultdict(Counter)
+        self.cards_of: dict[str, Counter[int]] = defaultdict(Counter)
         self.on_slot: dict[Slot, list[Target]] = defaultdict(list)
         self.found_of: dict[str, list[Found]] = defaultdict(list)
         self.yielding: dict[Slot, list[Found]] = defaultdict(list)
@@ -254,7 +256,14 @@ class _Placing:
 
     def _note(self, target: Target) -> None:
         self.at[target.model.name][target.slot] = target
+        self._count(target, 1)
         self.on_slot[target.slot].append(target)
+
+    def _count(self, target: Target, by: int) -> None:
+        self.nodes_of[target.model.name][target.slot.id.node] += by
+        if target.model.spread is Spread.GPU:
+            for card in target.slot.cards or ():
+                self.cards_of[target.model.name][id(card)] += by
 
     # -- what is missing ----------------------------------------------------------------------------------------------------------
 
@@ -268,7 +277,12 @@ class _Placing:
         for slot in rows:
             if missing > 0 and self._try(model, slot):
                 missing -= 1
-        while missing > 0 and self._place_one(model):
+        on_cards_first = (False, True) if model.residency is Residency.GPU_PREFERRED else (model.residency is Residency.CPU,)
+        for ram in on_cards_first:
+            if missing > 0:
+                missing -= self._pick(model, missing, ram)
+        candidates = self._class(model).slots
+        while missing > 0 and (self._displace(model, candidates) or self._eject(model, candidates)):
             missing -= 1
         if missing > 0:
             self.result.lacking.append(Lacking(model, missing))
@@ -349,16 +363,6 @@ class _Placing:
         self._note(Target(model, slot, room.need, room.charges, shares=room.shares))
         return True
 
-    def _place_one(self, model: ModelSpec) -> bool:
-        """One more replica anywhere: by the strategy, on cards before RAM, on nodes without one before others; then by making room."""
-        cards_first = (False, True) if model.residency is Residency.GPU_PREFERRED else (model.residency is Residency.CPU,)
-        for ram in cards_first:
-            slot = self._pick(model, ram)
-            if slot is not None:
-                return True
-        candidates = self._class(model).slots
-        return self._displace(model, candidates) or self._eject(model, candidates)
-
     def _order(self, model: ModelSpec, ram: bool) -> Order:
         key = (ModelClass.of(model), ram)
         if key not in self._orders:
@@ -366,17 +370,19 @@ class _Placing:
             self._orders[key] = STRATEGIES[self.desired.strategy](slots)
         return self._orders[key]
 
-    def _pick(self, model: ModelSpec, ram: bool) -> Slot | None:
+    def _pick(self, model: ModelSpec, count: int, ram: bool) -> int:
+        """Places up to `count` replicas in one pass over the strategy's order, nodes without one first. Answers how many it placed."""
         key = (ModelClass.of(model), ram)
         least = model.vram
         bound = self._nothing_fits.get(key)
         if bound is not None and least is not None and least >= bound:
-            return None
+            return 0
         order = self._order(model, ram)
         here = self.at[model.name]
-        nodes = {slot.id.node for slot in here} if model.spread is Spread.NODE else set()
-        second: Slot | None = None
-        only_capacity = True
+        nodes = self.nodes_of[model.name]
+        second: list[Slot] = []
+        placed = 0
+        only_capacity = not here
         for slot in order.candidates(least or 0):
             if slot in here:
                 continue
@@ -384,31 +390,36 @@ class _Placing:
             if not isinstance(room, Fit):
                 only_capacity = only_capacity and room in CAPACITY_REASONS
                 continue
-            if self._breaks_spread(model, slot):
-                only_capacity = False
+            only_capacity = False
+            if model.spread is Spread.NODE and nodes[slot.id.node]:
+                if not model.spread_hard:
+                    second.append(slot)
                 continue
-            if slot.id.node in nodes:
-                only_capacity = False
-                second = second or slot
-                continue
-            self._try(model, slot)
-            order.taken(slot)
-            return slot
-        if second is not None and self._try(model, second):
-            order.taken(second)
-            return second
-        if only_capacity and least is not None and not here:
+            if self._try(model, slot):
+                order.taken(slot)
+                placed += 1
+                if placed == count:
+                    break
+        for slot in second:
+            if placed == count:
+                break
+            if self._try(model, slot):
+                order.taken(slot)
+                placed += 1
+        order.settle()
+        if only_capacity and least is not None:
             self._nothing_fits[key] = min(least, bound if bound is not None else least)
-        return None
+        return placed
 
     def _breaks_spread(self, model: ModelSpec, slot: Slot) -> bool:
+        """Whether a replica here would stand beside another one where a written `spread` forbids it."""
         if not model.spread_hard or model.spread is Spread.NONE:
             return False
-        others = self.at[model.name]
+        own = slot in self.at[model.name]
         if model.spread is Spread.NODE:
-            return any(other.id.node == slot.id.node for other in others if other is not slot)
-        cards = {id(card) for card in slot.cards or ()}
-        return any(id(card) in cards for other in others if other is not slot for card in other.cards or ())
+            return self.nodes_of[model.name][slot.id.node] > own
+        cards = self.cards_of[model.name]
+        return any(cards[id(card)] > own for card in slot.cards or ())
 
     # -- making room --------------------------------------------------------------------------------------------------------------
 
@@ -526,6 +537,7 @@ class _Placing:
             return
         self.on_slot[victim.slot].remove(victim)
         del self.at[victim.model.name][victim.slot]
+        self._count(victim, -1)
         if victim.found is not None:
             self.result.displaced.add(victim.found)
 

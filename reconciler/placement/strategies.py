@@ -15,11 +15,14 @@ from reconciler.placement.board import Slot
 
 
 class Order(Protocol):
-    """An order over engines. `candidates(need)` yields them best first; the caller takes one, or none, and says so with `taken`."""
+    """An order over engines. `candidates(need)` yields them best first, each once; the caller charges those that it takes and says so with
+    `taken`, and ends the pass with `settle`."""
 
     def candidates(self, need: int) -> Iterator[Slot]: ...
 
     def taken(self, slot: Slot) -> None: ...
+
+    def settle(self) -> None: ...
 
 
 class LeastLoaded:
@@ -31,7 +34,6 @@ class LeastLoaded:
         self._aside: list[tuple[float, int, Slot]] = []
 
     def candidates(self, need: int) -> Iterator[Slot]:
-        self._restore()
         while self._heap:
             key, position, slot = heapq.heappop(self._heap)
             now = slot.used_fraction
@@ -42,9 +44,9 @@ class LeastLoaded:
             yield slot
 
     def taken(self, slot: Slot) -> None:
-        self._restore()
+        pass
 
-    def _restore(self) -> None:
+    def settle(self) -> None:
         for _, position, slot in self._aside:
             heapq.heappush(self._heap, (slot.used_fraction, position, slot))
         self._aside.clear()
@@ -77,6 +79,9 @@ class BestFit:
         self._keys[slot] = self._key(slot)
         insort(self._sorted, (*self._keys[slot], slot))
 
+    def settle(self) -> None:
+        pass
+
 
 class RoundRobin:
     """The next engine after the last one taken, in name order."""
@@ -93,6 +98,9 @@ class RoundRobin:
 
     def taken(self, slot: Slot) -> None:
         self._next = (self._position[slot] + 1) % len(self._slots)
+
+    def settle(self) -> None:
+        pass
 
 
 STRATEGIES: dict[Strategy, Callable[[Sequence[Slot]], Order]] = {

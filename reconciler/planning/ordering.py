@@ -30,17 +30,19 @@ def room_first(changes: Sequence[Change]) -> None:
     """Makes every load need the unloads without which its cards would be over their bound."""
     freeing: dict[Card, list[tuple[Change, int]]] = defaultdict(list)
     taking: dict[Card, list[tuple[Change, int]]] = defaultdict(list)
-    for change in sorted(changes, key=_by_priority):
-        freed: dict[Card, int] = defaultdict(int)
-        for card, count in change.frees:
-            freed[card] += count
+    for change in changes:
         if change.action is Action.UNLOAD:
-            for card, count in freed.items():
+            for card, count in change.frees:
                 freeing[card].append((change, count))
+    if not freeing:
+        return
+    for change in sorted(changes, key=_by_priority):
+        if change.action is Action.UNLOAD:
             continue
+        freed = dict(change.frees)
         for card, count in change.takes:
             grows = count - freed.get(card, 0)
-            if grows > 0:
+            if card in freeing and grows > 0:
                 taking[card].append((change, grows))
     for card, loads in taking.items():
         limit = max(card.usable or 0, card.foreign + card.before)

@@ -1,0 +1,17 @@
+"""`make bench`: every figure is a ratio against a baseline or a bound of the same run. Prints; ends with 1 when a bound does not hold."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import growth
+import probing
+import start
+
+PARTS: dict[str, Callable[[], bool]] = {"start": start.main, "probing": probing.main, "growth": growth.main}
+
+if __name__ == "__main__":
+    wanted = sys.argv[1:] or list(PARTS)
+    held = [PARTS[name]() for name in wanted]
+    sys.exit(0 if all(held) else 1)
