@@ -7,7 +7,6 @@ Bytes are `int`, ratios are exact `Fraction` in 0..1 (so that `floor(4096 MiB * 
 from __future__ import annotations
 
 import re
-from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 
 KIB, MIB, GIB, TIB = 2**10, 2**20, 2**30, 2**40
@@ -17,6 +16,7 @@ _BYTE_UNITS = {
 }  # fmt: skip
 _DURATION_UNITS = {"ms": Fraction(1, 1000), "s": Fraction(1), "m": Fraction(60), "h": Fraction(3600), "d": Fraction(86400)}
 _NUMBER_UNIT = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*")
+_DECIMAL = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
 _DURATION = re.compile(r"(?:\s*([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d))+\s*")
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 
@@ -50,11 +50,10 @@ def parse_ratio(value: object) -> Fraction:
     text = str(value).strip()
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise UnitError(f"{value!r} is not a ratio", "write 90% or 0.9")
-    try:
-        number = Decimal(text.removesuffix("%").strip())
-        ratio = Fraction(number) / 100 if text.endswith("%") else Fraction(number)
-    except (InvalidOperation, ValueError, OverflowError):
-        raise UnitError(f"{value!r} is not a ratio", "write 90% or 0.9") from None
+    number = text.removesuffix("%").strip()
+    if not _DECIMAL.fullmatch(number):
+        raise UnitError(f"{value!r} is not a ratio", "write 90% or 0.9")
+    ratio = Fraction(number) / 100 if text.endswith("%") else Fraction(number)
     if not 0 <= ratio <= 1:
         raise UnitError(f"{value!r} is not a ratio between 0 and 1", hint)
     return ratio

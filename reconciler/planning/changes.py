@@ -144,7 +144,7 @@ def _pull(replica: Replica, cause: Cause) -> Change:
         reason,
         cause,
         replica.model.priority,
-        after={"context": replica.model.context},
+        after=_context(replica.model),
     )
 
 
@@ -174,11 +174,15 @@ def _before(replica: Replica) -> Fields:
     }
 
 
+def _context(model: ModelSpec) -> dict[str, Value]:
+    return {} if model.context is None else {"context": model.context}
+
+
 def _after(model: ModelSpec) -> Fields:
     if model.ensure is Ensure.PRESENT:
-        return {"installed": True, "context": model.context}
+        return {"installed": True} | _context(model)
     fields: dict[str, Value] = {
-        "context": model.context,
+        **_context(model),
         "keep_alive": model.keep_alive,
         "residency": model.residency.value,
         "min_gpu_fraction": model.min_gpu_fraction,

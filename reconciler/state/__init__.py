@@ -1,1 +1,31 @@
 """The store: what was applied, what is owned, what was measured, who holds the lease."""
+
+from __future__ import annotations
+
+from reconciler.state.lease import EXPIRY_SECONDS, HEARTBEAT_SECONDS, Lease
+from reconciler.state.protocol import (
+    JournalRow,
+    Measurement,
+    RunRecord,
+    SettledStep,
+    StateReader,
+    StateWriter,
+    StepStatus,
+)
+from reconciler.state.reader import open_reader
+from reconciler.state.writer import open_writer
+
+__all__ = [
+    "EXPIRY_SECONDS",
+    "HEARTBEAT_SECONDS",
+    "JournalRow",
+    "Lease",
+    "Measurement",
+    "RunRecord",
+    "SettledStep",
+    "StateReader",
+    "StateWriter",
+    "StepStatus",
+    "open_reader",
+    "open_writer",
+]

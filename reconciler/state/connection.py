@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from reconciler.fleet import StateError
+from reconciler.fleet import Place, Problem, StateError
 
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
@@ -17,14 +17,17 @@ BUSY_SECONDS = 5.0
 
 
 def open_for_writing(path: Path) -> sqlite3.Connection:
-    """A connection in WAL mode that fsyncs every commit. Creates file (0600) and folders (0700) where missing; what exists keeps its mode."""
+    """A connection in WAL mode that fsyncs every commit. Makes file (0600) and folders (0700) where missing; what exists keeps its mode."""
+    _refuse_folder(path)
     with sqlite_said(path):
         try:
             _make_folder(path.parent)
             _make_file(path)
         except OSError as error:
             raise StateError.of(
-                f"the state cannot be created: {error.strerror or error}", str(path), "make the folder writable for you, or name another state"
+                f"the state cannot be created: {error.strerror or error}",
+                str(path),
+                "make the folder writable for you, or name another state",
             ) from error
         conn = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
         try:
@@ -40,6 +43,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
 def open_for_reading(path: Path) -> sqlite3.Connection:
     """A connection that cannot write. Where WAL's shared memory cannot be made (a folder that is read-only for us), the file is read as
     it stands, which is complete as long as no log of a writer lies beside it."""
+    _refuse_folder(path)
     with sqlite_said(path):
         uri = f"file:{quote(str(path.absolute()))}?mode=ro"
         conn = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
@@ -51,6 +55,11 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
             if not _cannot_share(error) or not os.access(path, os.R_OK) or _has_log(path):
                 raise
         return sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
+
+
+def _refuse_folder(path: Path) -> None:
+    if path.is_dir():
+        raise _error("the state cannot be opened: this is a folder", path, "name the file in it, such as state/FLEET.db")
 
 
 def _cannot_share(error: sqlite3.OperationalError) -> bool:
@@ -117,6 +126,4 @@ def _sentence(error: sqlite3.Error, path: Path) -> StateError:
 
 
 def _error(what: str, path: Path, hint: str) -> StateError:
-    error = StateError.of(what, str(path), hint)
-    assert isinstance(error, StateError)
-    return error
+    return StateError(Problem(what, Place(str(path)), hint))

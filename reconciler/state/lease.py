@@ -16,7 +16,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from reconciler.fleet import LockHeld
-from reconciler.state.connection import open_for_writing, sqlite_said
+from reconciler.state.connection import BUSY_SECONDS
 from reconciler.state.process import Process, is_gone, this_process
 
 EXPIRY_SECONDS = 30.0
@@ -113,7 +113,7 @@ def release_lease(conn: sqlite3.Connection, held: Held) -> None:
 def still_ours(conn: sqlite3.Connection, held: Held) -> bool:
     """Whether the lease's row carries our owner and token; to be asked inside the transaction that writes."""
     row = conn.execute("SELECT owner, token FROM lease WHERE id = 1").fetchone()
-    return row == (held.owner, held.token)
+    return bool(row == (held.owner, held.token))
 
 
 def without_passwords(command: str) -> str:
@@ -151,10 +151,9 @@ class Heartbeat:
         while ours and not self._stop.wait(self._every):
             try:
                 if conn is None:
-                    with sqlite_said(self._path):
-                        conn = open_for_writing(self._path)
+                    conn = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
                 ours = self.beat(conn)
-            except sqlite3.OperationalError:
+            except sqlite3.Error:
                 continue  # busy or out of disk: the next beat tries again, and the fencing token guards every write meanwhile
         if conn is not None:
             conn.close()

@@ -1,0 +1,52 @@
+# One command each. Everything sets itself up: only Python >= 3.11 (with its venv module) and make are needed.
+# The environment is .venv; it is made again whenever pyproject.toml changes.
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.gpurec-installed
+PYTHON := $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { command -v "$$p"; break; }; done)
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help demo test lint types imports bench real clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+demo: $(STAMP) ## a simulated fleet on this machine: plan, apply, break, repair
+	$(BIN)/gpurec demo
+
+test: $(STAMP) ## every test that needs no real model server
+	$(BIN)/pytest --ignore=tests/real
+
+lint: $(STAMP) ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP) ## mypy, strict
+	$(BIN)/mypy reconciler
+
+imports: $(STAMP) ## which room may import which
+	$(BIN)/lint-imports
+
+bench: $(STAMP) ## growth of plan and probe
+	$(BIN)/python -m pip install -q -e '.[bench]'
+	$(BIN)/python benchmarks
+
+real: $(STAMP) ## the tests against real servers; builds them first, in a cache outside this folder
+	$(BIN)/python tests/real/provision.py
+	$(BIN)/pytest tests/real --durations=5
+
+clean: ## removes the environment and every cache in this folder
+	rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "gpurec needs Python 3.11 or newer, and none is on the PATH; install one and run make again" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import venv, ensurepip' 2>/dev/null || { \
+		echo "$(PYTHON) lacks the venv module; install it (Debian: apt-get install python3-venv) and run make again" >&2; exit 1; }
+	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	$(BIN)/python -m pip install -q -e '.[dev]'
+	@touch $@

@@ -1,0 +1,58 @@
+"""`gpurec apply`: a plan, a yes, and what came of it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from reconciler.cli.looking import choice_options
+from reconciler.cli.settings import global_options, settings_of
+
+
+@click.command("apply")
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option("--auto-approve", is_flag=True, help="Do not ask.")
+@click.option("--parallelism", type=click.IntRange(1, 256), default=10, show_default=True, help="Steps at once over the fleet.")
+@click.option("--keep-going", is_flag=True, help="After a failure go on with every step that does not need the failed one.")
+@click.option("--max-fail", metavar="N|P%", help="Go on until so many steps failed, or so large a part of them.")
+@click.option("--lock-timeout", metavar="T", default="0s", show_default=True, help="How long to wait for the lock of the state.")
+@choice_options
+@global_options
+@click.pass_context
+def command(
+    context: click.Context,
+    file: Path | None,
+    auto_approve: bool,
+    parallelism: int,
+    keep_going: bool,
+    max_fail: str | None,
+    lock_timeout: str,
+    limit: str | None,
+    exclude: str | None,
+    refresh: str,
+    assume: Path | None,
+) -> int:
+    """Carry out a plan: the saved one in FILE, or a fresh one after showing it and asking."""
+    from reconciler.cli.applying import ApplyOptions, apply_fresh, apply_saved
+    from reconciler.cli.session import Choice
+
+    settings = settings_of(context)
+    options = ApplyOptions(
+        parallelism, keep_going, max_fail, _seconds(lock_timeout), auto_approve, sys.stdin.isatty() and sys.stderr.isatty()
+    )
+    if file is None:
+        return apply_fresh(settings, Choice(limit, exclude, refresh, assume), options)
+    if limit is not None or exclude is not None or refresh != "always" or assume is not None:
+        raise click.UsageError("A saved plan holds its own --limit and --exclude, and is checked against fresh facts; leave them out.")
+    return apply_saved(settings, settings.path(file), options)
+
+
+def _seconds(text: str) -> float:
+    from reconciler.fleet import UnitError, parse_duration
+
+    try:
+        return parse_duration(text)
+    except UnitError as error:
+        raise click.BadParameter(f"{error}; {error.hint}", param_hint="--lock-timeout") from error

@@ -1,0 +1,90 @@
+"""From a choice or a saved plan to what was done, and the exit status that says so."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from reconciler.cli.approval import approve
+from reconciler.cli.carrying import carry_out
+from reconciler.cli.looking import print_warnings, probing_line
+from reconciler.cli.opening import open_workspace, state_path
+from reconciler.cli.plan_file import read_plan
+from reconciler.cli.session import Choice, Look, look_again, take_look
+from reconciler.cli.settings import Settings
+from reconciler.cli.stale import check_origin, check_same
+from reconciler.planning import Plan
+from reconciler.state import open_reader
+from reconciler.views import StepResult, outcome_text, plan_text
+
+FAILED, UNREACHABLE, INTERRUPTED = 3, 4, 130
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyOptions:
+    """How to carry out. `max_fail` is `N` or `P%`; `lock_timeout` seconds; `terminal` says that there is somebody to ask."""
+
+    parallelism: int = 10
+    keep_going: bool = False
+    max_fail: str | None = None
+    lock_timeout: float = 0.0
+    auto_approve: bool = False
+    terminal: bool = False
+
+
+def apply_fresh(settings: Settings, choice: Choice, options: ApplyOptions) -> int:
+    """Plans, shows, asks, carries out; the exit status. Without a yes nothing is done and no state is made."""
+    with probing_line(settings) as on_node:
+        look = take_look(settings, choice, on_node=on_node)
+    print_warnings(settings, look.workspace.warnings)
+    click.echo(plan_text(look.plan, colour=settings.colour(), width=settings.width()), nl=False)
+    if not look.plan.empty and not approve(auto_approve=options.auto_approve, terminal=options.terminal):
+        settings.say("Nothing was applied.")
+        return 1
+    return _finish(settings, look, options)
+
+
+def apply_saved(settings: Settings, path: Path, options: ApplyOptions) -> int:
+    """Carries out a saved plan when it still is the plan that would be made now; StalePlan (6) otherwise, with nothing done."""
+    saved = read_plan(path)
+    workspace = open_workspace(settings)
+    state = open_reader(state_path(settings, workspace))
+    try:
+        check_origin(saved, workspace.name, workspace.config_digest, state.applied())
+    finally:
+        state.close()
+    with probing_line(settings) as on_node:
+        look = look_again(workspace, settings, Choice(saved.limit, saved.exclude), on_node=on_node)
+    check_same(saved, look.plan)
+    return _finish(settings, look, options)
+
+
+def _finish(settings: Settings, look: Look, options: ApplyOptions) -> int:
+    started = time.monotonic()
+    done = carry_out(settings, look, options)
+    text = outcome_text(
+        done.results,
+        seconds=time.monotonic() - started,
+        serial=done.serial,
+        unplaced=_unplaced(look.plan),
+        deferred=len(look.plan.deferred),
+        colour=settings.colour(),
+        width=settings.width(),
+    )
+    if done.results or not look.plan.empty:
+        click.echo("\n" + text, nl=False)
+    return INTERRUPTED if done.interrupted else exit_status(look.plan, done.results)
+
+
+def exit_status(plan: Plan, results: tuple[StepResult, ...]) -> int:
+    """3 when a step is not done or something not best-effort has no place, else 4 when something was unreachable, else 0."""
+    if any(result.status not in ("done", "satisfied") for result in results) or _unplaced(plan):
+        return FAILED
+    return UNREACHABLE if plan.deferred else 0
+
+
+def _unplaced(plan: Plan) -> int:
+    return sum(one.count for one in plan.unplaced if not one.best_effort)

@@ -1,0 +1,134 @@
+"""Carries a plan out under the state's lease, heeding ^C: once lets the steps that run settle, twice cuts them."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler.cli.progress import listener
+from reconciler.cli.session import Look
+from reconciler.cli.settings import Settings
+from reconciler.engines import Engine, Transport, open_engine
+from reconciler.execution import ExecutionOptions, Outcome, StopSignal, execute
+from reconciler.fleet import Applied, EngineId, GpurecError, StalePlan
+from reconciler.state import StateWriter, open_writer
+from reconciler.views import StepResult, escape
+
+if TYPE_CHECKING:
+    from reconciler.cli.applying import ApplyOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What came of a plan. `serial` None: nothing was recorded."""
+
+    results: tuple[StepResult, ...] = ()
+    serial: int | None = None
+    interrupted: bool = False
+
+
+def carry_out(settings: Settings, look: Look, options: ApplyOptions) -> Carried:
+    """Does the steps of the look's plan and records them; an empty plan still records what was observed.
+
+    Raises LockHeld, StateError, and StalePlan when another run changed the state since the look.
+    """
+    plan = look.plan
+    if plan.empty and not (plan.placed or plan.forgotten or look.applied.replicas):
+        return Carried()
+    how = execution_options(options, len(plan.steps))
+    with open_writer(look.state, command="apply", lock_timeout=options.lock_timeout) as state:
+        if state.took_over:
+            settings.say(f"Warning: {escape(state.took_over, 1000)}")
+        check_unmoved(look.applied, state.applied())
+        run_id = state.begin_run(plan.digest, plan.config_digest, "apply")
+        result = "failed"
+        try:
+            outcome = _run(settings, look, how, state, run_id)
+            result = outcome.result
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            result = "interrupted"
+            raise click.Abort from None
+        finally:
+            serial = state.finish_run(run_id, result)
+    results = tuple(StepResult(one.address, one.action.value, one.status.value, one.message or one.reason) for one in outcome.results)
+    return Carried(results, serial, outcome.interrupted)
+
+
+def check_unmoved(seen: Applied, held: Applied) -> None:
+    """Refuses to go on when the state is not the one that the plan was made with; a state made just now counts as the same."""
+    if (seen.serial, seen.replicas) != (held.serial, held.replicas) or (seen.lineage is not None and seen.lineage != held.lineage):
+        raise StalePlan.of("another run changed the state since the plan was made", None, "plan again")
+
+
+def execution_options(options: ApplyOptions, steps: int) -> ExecutionOptions:
+    """`max_fail` of `N` or `P%` (rounded up) as a number of steps; GpurecError when it is neither."""
+    most = None
+    if options.max_fail is not None:
+        text = options.max_fail.strip()
+        number = text.removesuffix("%")
+        if not number.isascii() or not number.isdigit() or len(number) > 9:
+            raise GpurecError.of(f"{options.max_fail!r} is no number of steps", "--max-fail", "write 3 or 10%")
+        most = ceil(int(number) * steps / 100) if text.endswith("%") else int(number)
+    return ExecutionOptions(parallelism=options.parallelism, keep_going=options.keep_going, max_fail=most)
+
+
+def _run(settings: Settings, look: Look, how: ExecutionOptions, state: StateWriter, run_id: int) -> Outcome:
+    specs = {engine.id: engine for node in look.workspace.fleet.nodes.values() for engine in node.engines}
+
+    async def run() -> Outcome:
+        stop = StopSignal()
+        opened: dict[EngineId, Engine] = {}
+        async with Transport() as transport:
+
+            def engine(at: EngineId) -> Engine:
+                if at not in opened:
+                    opened[at] = open_engine(specs[at], transport)
+                return opened[at]
+
+            with listener(settings) as listen:
+                _heed_interrupts(settings, stop)
+                try:
+                    return await execute(
+                        look.plan,
+                        look.workspace.fleet,
+                        look.workspace.desired,
+                        facts=look.facts,
+                        engines=engine,
+                        state=state,
+                        run_id=run_id,
+                        options=how,
+                        listen=listen,
+                        stop=stop,
+                    )
+                finally:
+                    for one in opened.values():
+                        await one.aclose()
+
+    return asyncio.run(run())
+
+
+def _heed_interrupts(settings: Settings, stop: StopSignal) -> None:
+    task = asyncio.current_task()
+
+    def interrupted() -> None:
+        if stop.requested and task is not None:
+            task.cancel()
+            return
+        stop.request_stop()
+        settings.say("Stopping: no more steps begin, those that run are waited for. ^C again cuts them.")
+
+    _on_signal(signal.SIGINT, interrupted)
+    _on_signal(signal.SIGTERM, interrupted)
+
+
+def _on_signal(number: signal.Signals, act: Callable[[], None]) -> None:
+    """In a thread other than the main one, and on Windows, signals cannot be heeded; the run goes on without."""
+    with suppress(NotImplementedError, RuntimeError, ValueError):
+        asyncio.get_running_loop().add_signal_handler(number, act)

@@ -1,0 +1,29 @@
+"""From an error to one sentence on stderr and an exit status."""
+
+from __future__ import annotations
+
+import click
+
+from reconciler.fleet import GpurecError
+from reconciler.views.escape import escape
+
+_LONGEST = 2000
+
+
+def report(error: Exception, verbose: int) -> int:
+    """Writes `Error: …`, a line for each problem, and a traceback only with `-vv`; returns the exit status."""
+    if verbose >= 2:
+        import traceback
+
+        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    for sentence in _sentences(error):
+        click.echo(f"Error: {escape(sentence, _LONGEST)}", err=True)
+    return error.exit_code if isinstance(error, GpurecError) else 1
+
+
+def _sentences(error: Exception) -> list[str]:
+    if isinstance(error, GpurecError):
+        return [problem.sentence() for problem in error.problems] or [type(error).__name__]
+    if isinstance(error, OSError) and error.strerror:
+        return [f"{error.filename}: {error.strerror}" if error.filename else error.strerror]
+    return [f"gpurec itself failed: {type(error).__name__}: {error}; run it again with -vv to see where, and report that"]

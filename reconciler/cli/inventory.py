@@ -1,0 +1,64 @@
+"""`gpurec inventory`: the inventory as it was understood."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler.cli.looking import format_option
+from reconciler.cli.settings import global_options, settings_of
+
+if TYPE_CHECKING:
+    from reconciler.fleet import Fleet
+    from reconciler.workspace import Inventory
+
+
+@click.command("inventory")
+@click.argument("pattern", default="all")
+@format_option
+@global_options
+@click.pass_context
+def command(context: click.Context, pattern: str, format_: str) -> None:
+    """Show the resolved inventory, of the hosts that PATTERN names; json is the form of `ansible-inventory --list`."""
+    import json
+
+    from reconciler.views import inventory_text
+    from reconciler.workspace import load_inventory
+
+    settings = settings_of(context)
+    inventory = load_inventory(settings.directory, fleet=settings.fleet, inventory=settings.inventory)
+    hosts = inventory.match(pattern)
+    if format_ == "json":
+        listing = inventory.as_ansible_json()
+        click.echo(json.dumps(listing if len(hosts) == len(inventory.hosts) else only_hosts(listing, hosts), indent=2))
+        return
+    fleet = read_nodes(settings.fleet or "", inventory)
+    click.echo(inventory_text([fleet.nodes[name] for name in hosts], colour=settings.colour(), width=settings.width()), nl=False)
+
+
+def read_nodes(name: str, inventory: Inventory) -> Fleet:
+    """The inventory's hosts as nodes; WorkspaceError with all that is wrong in gpurec's own keys."""
+    from reconciler.workspace.nodes import NodeReader
+    from reconciler.workspace.problems import Problems
+
+    problems = Problems()
+    fleet = NodeReader(problems).fleet(name, inventory)
+    problems.raise_if_any()
+    return fleet
+
+
+def only_hosts(listing: dict[str, object], hosts: Sequence[str]) -> dict[str, object]:
+    """A listing without the other hosts, as `ansible-inventory --list --limit` prints it."""
+    kept = frozenset(hosts)
+    shown: dict[str, object] = {}
+    for group, entry in listing.items():
+        if not isinstance(entry, dict):
+            continue
+        if group == "_meta":
+            shown[group] = {"hostvars": {name: values for name, values in entry["hostvars"].items() if name in kept}}
+        else:
+            narrowed = {key: [name for name in value if name in kept] if key == "hosts" else value for key, value in entry.items()}
+            shown[group] = {key: value for key, value in narrowed.items() if value}
+    return shown

@@ -1,0 +1,84 @@
+"""The command `gpurec`: finds the command's module and imports only that, and turns every failure into one sentence and an exit status."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from reconciler.cli.settings import Settings, global_options
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("init", "Make a new workspace that plans as it stands."),
+    "validate": ("validate", "Read all files and ask no node."),
+    "plan": ("plan", "Show what would change; changes nothing."),
+    "show": ("show", "Show a saved plan again."),
+    "apply": ("apply", "Carry a plan out."),
+    "drift": ("drift", "Compare the fleet with what was last applied."),
+    "inventory": ("inventory", "Show the resolved inventory."),
+    "facts": ("facts", "Show what probing sees."),
+    "schema": ("schema", "Print a JSON Schema, for editors."),
+    "history": ("history", "Show earlier applies."),
+    "demo": ("demo", "Plan, apply, break and repair an embedded fleet."),
+    "sim": ("sim", "Serve a simulated fleet."),
+}
+INTERRUPTED = 130
+
+
+class Commands(click.Group):
+    """A group that imports a command's module only when the command is used, so that `--help` stays quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        import importlib
+
+        command = getattr(importlib.import_module(f"reconciler.cli.{COMMANDS[cmd_name][0]}"), "command")  # noqa: B009
+        return command if isinstance(command, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, *_: Any, **extra: Any) -> NoReturn:
+        """Runs and exits: 0 to 7 as each command says, 1 for wrong usage too, 130 when interrupted."""
+        for name in ("complete_var", "standalone_mode", "windows_expand_args"):
+            extra.pop(name, None)
+        settings = extra.setdefault("obj", Settings())
+        try:
+            status = super().main(args, prog_name or "gpurec", standalone_mode=False, **extra)
+        except click.ClickException as error:
+            error.show()
+            sys.exit(1)
+        except click.Abort:
+            click.echo("Interrupted.", err=True)
+            sys.exit(INTERRUPTED)
+        except Exception as error:  # noqa: BLE001  the edge: whatever is raised becomes a sentence and a status
+            from reconciler.cli.failure import report
+
+            sys.exit(report(error, settings.verbose))
+        sys.exit(status if isinstance(status, int) else 0)
+
+
+@click.command(
+    cls=Commands,
+    context_settings={"auto_envvar_prefix": "GPUREC", "help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@global_options
+@click.version_option(package_name="gpurec", prog_name="gpurec")
+def cli() -> None:
+    """Plan and apply for GPU inference fleets: say which models are to be resident where, see what would change, change just that."""
+
+
+def main() -> NoReturn:
+    """The entry point of the command line."""
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

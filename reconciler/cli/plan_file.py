@@ -1,0 +1,112 @@
+"""Saved plans: written for the owner alone, read back as input that anybody may have touched."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from reconciler.cli.files import read_bounded, write_private
+from reconciler.fleet import MIB, EngineId, GpurecError, Place, Problem, replica_address
+from reconciler.planning import plan_digest
+from reconciler.planning.plan import FORMAT_VERSION, Plan
+from reconciler.views import plan_document, plan_json
+
+LARGEST = 256 * MIB
+_ADVICE = "make it again with gpurec plan --out"
+
+
+class PlanFileError(GpurecError):
+    """A saved plan cannot be read, is not one, or was changed."""
+
+
+def save_plan(path: Path, plan: Plan) -> None:
+    write_private(path, plan_json(plan))
+
+
+def read_plan(path: Path) -> Plan:
+    """The plan of a file of `--out`.
+
+    Raises GpurecError when the file is not there or too large (256 MiB), and PlanFileError when it is not a plan document of this format,
+    when anything in it is not as gpurec writes it, or when its digest is not that of its steps.
+    """
+    where = str(path)
+    document = _document(read_bounded(path, LARGEST), where)
+    plan = _validated(document, where)
+    if plan_document(plan) != document:
+        raise PlanFileError.of("the plan is not as gpurec writes it: a key is missing, unknown or contradicts the steps", where, _ADVICE)
+    _check_steps(plan, where)
+    digest = plan_digest(plan.lineage, plan.config_digest, plan.placement.solver, plan.steps)
+    if digest != plan.digest:
+        raise PlanFileError.of(f"the plan was changed after it was made: its digest is {digest}, not {plan.digest}", where, _ADVICE)
+    return plan
+
+
+def _document(text: str, where: str) -> dict[str, Any]:
+    try:
+        document = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
+    except json.JSONDecodeError as error:
+        raise PlanFileError.of(f"this is not JSON: {error.msg}", Place(where, error.lineno, error.colno), _ADVICE) from error
+    except (ValueError, RecursionError) as error:
+        raise PlanFileError.of(f"this is no plan: {_one_line(error)}", where, _ADVICE) from error
+    if not isinstance(document, dict) or "format_version" not in document:
+        raise PlanFileError.of("this is JSON, but not a plan document", where, _ADVICE)
+    if document["format_version"] != FORMAT_VERSION:
+        raise PlanFileError.of(
+            f"the plan has format {document['format_version']!r}, this gpurec reads {FORMAT_VERSION!r}",
+            where,
+            "make it again with this gpurec",
+        )
+    return document
+
+
+def _validated(document: dict[str, Any], where: str) -> Plan:
+    from pydantic import TypeAdapter, ValidationError
+
+    fields = {key: value for key, value in document.items() if key not in ("format_version", "summary")}
+    summary = _mapping(document.get("summary"))
+    fields |= {name: summary.get(name) for name in ("unchanged", "pending")}
+    drift = fields.get("drift")
+    if isinstance(drift, list):
+        fields["drift"] = [{("klass" if key == "class" else key): value for key, value in _mapping(one).items()} for one in drift]
+    try:
+        return TypeAdapter(Plan).validate_json(json.dumps(fields), strict=True)
+    except ValidationError as error:
+        raise PlanFileError(
+            *(
+                Problem(f"{'.'.join(map(str, one['loc'])) or 'document'}: {one['msg']}", Place(where), _ADVICE)
+                for one in error.errors(include_url=False, include_input=False)[:10]
+            )
+        ) from error
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _check_steps(plan: Plan, where: str) -> None:
+    seen: set[str] = set()
+    for step in plan.steps:
+        if step.address != replica_address(step.model, EngineId(step.node, step.engine)):
+            raise PlanFileError.of(f"step {step.id!r} is not about its address {step.address!r}", where, _ADVICE)
+        if step.id in seen:
+            raise PlanFileError.of(f"two steps have the id {step.id!r}", where, _ADVICE)
+        if missing := [need for need in step.needs if need not in seen]:
+            raise PlanFileError.of(f"step {step.id!r} needs {missing[0]!r}, which is not before it", where, _ADVICE)
+        seen.add(step.id)
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a number of JSON")
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        twice = next(key for key, _ in pairs if sum(1 for other, _ in pairs if other == key) > 1)
+        raise ValueError(f"the key {twice!r} stands twice")
+    return found
+
+
+def _one_line(error: Exception) -> str:
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]

@@ -1,0 +1,26 @@
+"""The JSON Schema of the plan document, derived from the plan's types so that it cannot lag behind them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reconciler.planning.plan import FORMAT_VERSION, Plan
+from reconciler.views import plan_summary
+
+_NO_PLAN = Plan("", None, 0, "", "", "", (), 0, 0)
+
+
+def plan_schema() -> dict[str, Any]:
+    """JSON Schema 2020-12 of `--format json` and of the file of `--out`."""
+    from pydantic import TypeAdapter
+
+    schema = TypeAdapter(Plan).json_schema()
+    properties = schema["properties"]
+    drifted = schema["$defs"]["Drift"]
+    drifted["properties"]["class"] = drifted["properties"].pop("klass")
+    counts = {name: {"type": "integer", "minimum": 0} for name in plan_summary(_NO_PLAN)}
+    for name in ("unchanged", "pending"):
+        del properties[name]
+    properties["format_version"] = {"const": FORMAT_VERSION}
+    properties["summary"] = {"type": "object", "properties": counts, "required": list(counts)}
+    return {**schema, "$schema": "https://json-schema.org/draft/2020-12/schema", "title": "gpurec plan", "required": sorted(properties)}

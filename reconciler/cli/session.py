@@ -1,0 +1,110 @@
+"""From the files of a workspace to a plan: load, look, compute. Shared by every command that needs one; prints nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from reconciler.cli.files import read_bounded
+from reconciler.cli.opening import open_workspace, state_path
+from reconciler.cli.settings import Settings
+from reconciler.engines import Transport
+from reconciler.fleet import MIB, Applied, FleetFacts, GpurecError, NodeFacts
+from reconciler.planning import Plan, make_plan, wanted_names
+from reconciler.probes import facts_from_json, merge_facts, probe_fleet
+from reconciler.state import open_reader
+from reconciler.workspace import Workspace
+
+LARGEST_FACTS = 512 * MIB
+OnNode = Callable[[NodeFacts], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which facts to take and which nodes to change: the options that `plan` and `apply` share."""
+
+    limit: str | None = None
+    exclude: str | None = None
+    refresh: str = "always"
+    assume: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A plan with everything it was made from. `fresh` says that the facts were probed for it."""
+
+    workspace: Workspace
+    state: Path
+    applied: Applied
+    facts: FleetFacts
+    plan: Plan
+    fresh: bool
+
+
+def now() -> str:
+    """The time as ISO 8601 in UTC, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def take_look(settings: Settings, choice: Choice = Choice(), *, on_node: OnNode | None = None) -> Look:
+    """Reads files and state, probes the fleet (or takes recorded or assumed facts), and makes the plan. Changes nothing."""
+    return look_again(open_workspace(settings), settings, choice, on_node=on_node)
+
+
+def look_again(workspace: Workspace, settings: Settings, choice: Choice, *, on_node: OnNode | None = None) -> Look:
+    """The same for files that are already read."""
+    path = state_path(settings, workspace)
+    with closing(open_reader(path)) as state:
+        applied, recorded = state.applied(), state.recorded_facts()
+    fresh = choice.assume is None and choice.refresh == "always"
+    facts = _probed(workspace, applied, on_node) if fresh else _known(settings, choice, recorded)
+    plan = make_plan(
+        workspace.fleet,
+        workspace.desired,
+        facts,
+        applied,
+        config_digest=workspace.config_digest,
+        created_at=now(),
+        selected=selected_nodes(workspace, choice),
+    )
+    return Look(workspace, path, applied, facts, replace(plan, limit=choice.limit, exclude=choice.exclude), fresh)
+
+
+def selected_nodes(workspace: Workspace, choice: Choice) -> frozenset[str] | None:
+    """The nodes inside `--limit` and outside `--exclude`; None when neither is given."""
+    if choice.limit is None and choice.exclude is None:
+        return None
+    inside = frozenset(workspace.inventory.match(choice.limit or "all"))
+    return inside - frozenset(workspace.inventory.match(choice.exclude)) if choice.exclude is not None else inside
+
+
+def _probed(workspace: Workspace, applied: Applied, on_node: OnNode | None) -> FleetFacts:
+    async def probe() -> FleetFacts:
+        async with Transport() as transport:
+            wanted = wanted_names(workspace.fleet, workspace.desired, applied)
+            return await probe_fleet(workspace.fleet, wanted, transport=transport, at=now(), on_node=on_node)
+
+    return asyncio.run(probe())
+
+
+def probe_facts(workspace: Workspace, applied: Applied, on_node: OnNode | None = None) -> FleetFacts:
+    """What probing sees now."""
+    return _probed(workspace, applied, on_node)
+
+
+def _known(settings: Settings, choice: Choice, recorded: FleetFacts | None) -> FleetFacts:
+    if choice.assume is not None:
+        path = settings.path(choice.assume)
+        assumed = facts_from_json(read_bounded(path, LARGEST_FACTS), str(path))
+        return assumed if recorded is None else merge_facts(recorded, assumed)
+    if recorded is None:
+        raise GpurecError.of(
+            "no facts are recorded yet, so --refresh never has nothing to go by",
+            None,
+            "run gpurec plan or apply once where the nodes can be reached, or use --assume FILE",
+        )
+    return recorded

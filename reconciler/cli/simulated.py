@@ -1,0 +1,58 @@
+"""Serving a simulated fleet, and the workspace files that fit it."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import click
+
+from reconciler.fleet import GIB, MIB, GpurecError
+from reconciler.sim import SimError, SimFleet, SimSpec, builtin_fleet, read_sim_file, running
+from reconciler.views import escape
+
+
+def serve(path: Path | None) -> None:
+    """Serves the fleet of a file, or the demo fleet, until interrupted; prints where each engine listens."""
+    try:
+        spec = builtin_fleet("demo") if path is None else read_sim_file(path)
+        with running(spec) as fleet:
+            for name, engine in fleet.engines.items():
+                click.echo(f"{escape(name)}  {engine.url}")
+            click.echo("Serving until ^C.", err=True)
+            threading.Event().wait()
+    except SimError as error:
+        raise GpurecError.of(str(error)) from error
+
+
+def inventory_of(fleet: SimFleet) -> str:
+    """An inventory of a running fleet: its engines where they listen, its cards as declared. YAML that is JSON inside."""
+    import json
+
+    lines = ["all:", "  children:"]
+    for kind in sorted({engine.kind for node in fleet.spec.nodes for engine in node.engines}):
+        lines += [f"    {kind}:", "      hosts:"]
+        for node in fleet.spec.nodes:
+            engines = {
+                one.name: {"kind": one.kind, "url": fleet.engines[f"{node.name}/{one.name}"].url}
+                for one in node.engines
+                if one.kind == kind
+            }
+            if engines:
+                lines += [f"        {node.name}:", f"          engines: {json.dumps(engines)}", "          gpus:"]
+                lines += [f"            - {json.dumps(card)}" for card in _cards(fleet.spec, node.name)]
+    return "\n".join(lines) + "\n"
+
+
+def _cards(spec: SimSpec, name: str) -> list[dict[str, object]]:
+    (node,) = (node for node in spec.nodes if node.name == name)
+    return [
+        {
+            "index": index,
+            "name": gpu.name,
+            "vram": f"{gpu.vram // GIB}GiB" if gpu.vram % GIB == 0 else f"{gpu.vram // MIB}MiB",
+            **({"compute_capability": gpu.compute_capability} if gpu.compute_capability else {}),
+            **({"foreign": f"{gpu.foreign // MIB}MiB"} if gpu.foreign else {}),
+        }
+        for index, gpu in enumerate(node.gpus)
+    ]

@@ -1,0 +1,68 @@
+"""Is a saved plan still the plan that would be made now?"""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+
+from reconciler.fleet import Applied, GpurecError, StalePlan
+from reconciler.planning import Plan, Step, plan_digest
+
+_ADVICE = "make and approve a new plan with gpurec plan --out"
+
+
+def check_origin(saved: Plan, fleet: str, config_digest: str, applied: Applied) -> None:
+    """Refuses a plan of another fleet, of other files, or of another state; before any node is asked."""
+    if saved.fleet != fleet:
+        raise GpurecError.of(f"the plan is for fleet {saved.fleet}, not for {fleet}", None, f"use --fleet {saved.fleet}")
+    if saved.config_digest != config_digest:
+        raise StalePlan.of("the inventory or the desired state changed since the plan was made", None, _ADVICE)
+    if saved.lineage is None:
+        if applied.serial or applied.replicas:
+            raise StalePlan.of("the plan was made without a state, but this state has applied something since", None, _ADVICE)
+    elif saved.lineage != applied.lineage:
+        raise StalePlan.of(f"the plan belongs to another state (lineage {saved.lineage}, not {applied.lineage})", None, _ADVICE)
+
+
+def check_same(saved: Plan, fresh: Plan) -> None:
+    """Refuses a plan that would come out differently now, naming what moved first."""
+    digest = plan_digest(saved.lineage, fresh.config_digest, fresh.placement.solver, fresh.steps)
+    if digest != saved.digest:
+        raise StalePlan.of(f"the fleet or the state moved since the plan was made: {first_difference(saved, fresh)}", None, _ADVICE)
+
+
+def first_difference(saved: Plan, fresh: Plan) -> str:
+    """The first step that is not the same in both, in words."""
+    for number, (old, new) in enumerate(zip_longest(saved.steps, fresh.steps), 1):
+        if old is None and new is not None:
+            return f"step {number}, {_words(new)} ({new.reason.message}), would be new"
+        if new is None and old is not None:
+            return f"step {number}, {_words(old)}, is no longer there"
+        if old is not None and new is not None and _essence(old) != _essence(new):
+            if _words(old) != _words(new):
+                return f"step {number} was {_words(old)} and would be {_words(new)} now ({new.reason.message})"
+            return f"step {number}, {_words(old)}, differs in {_field(old, new)}"
+    return "other preconditions"
+
+
+def _words(step: Step) -> str:
+    return f"{step.action.value} {step.address}"
+
+
+def _essence(step: Step) -> dict[str, object]:
+    return {
+        "its id": step.id,
+        "what is done": _words(step),
+        "its reason": step.reason.code,
+        "its cause": step.cause,
+        "its name on the engine": (step.engine_name, step.base_name),
+        "its cards": (step.gpus, step.gpu_candidates),
+        "its bytes": step.vram_bytes,
+        "the steps it needs": tuple(sorted(step.needs)),
+        "its preconditions": step.preconditions,
+        "its options": dict(step.after),
+    }
+
+
+def _field(old: Step, new: Step) -> str:
+    after = _essence(new)
+    return next(name for name, value in _essence(old).items() if after[name] != value)

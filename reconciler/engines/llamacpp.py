@@ -1,0 +1,191 @@
+"""llama.cpp's llama-server, a router of many models or a server of one. Protocol facts: its tools/server (server-models.cpp, README)."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Collection, Mapping
+
+from pydantic import TypeAdapter
+
+from reconciler.engines.answers import Answered, Name, clean_name, read_shape, size_or_unknown
+from reconciler.engines.protocol import LoadRequest, PullProgress
+from reconciler.engines.transport import LARGE, Answer, Transport
+from reconciler.fleet import (
+    EngineError,
+    EngineFacts,
+    EngineKind,
+    EngineSpec,
+    Installed,
+    Place,
+    Problem,
+    Resident,
+    ResidentStatus,
+    Scalar,
+)
+
+_STATUS = {
+    "loaded": ResidentStatus.LOADED,
+    "loading": ResidentStatus.LOADING,
+    "sleeping": ResidentStatus.SLEEPING,
+}
+_LOADING = 503
+_NO_MEMORY = re.compile(r"out of memory|unable to allocate|failed to allocate", re.IGNORECASE)
+
+
+class _Slot(Answered):
+    n_ctx: int | None = None
+
+
+class _Props(Answered):
+    role: str | None = None
+    max_instances: int | None = None
+    build_info: str | None = None
+    model_alias: str | None = None
+    model_path: str | None = None
+    is_sleeping: bool | None = None
+    default_generation_settings: _Slot | None = None
+
+
+class _Meta(Answered):
+    n_ctx: int | None = None
+    size: int | None = None
+
+
+class _State(Answered):
+    value: str
+    failed: bool = False
+
+
+class _Model(Answered):
+    id: Name
+    aliases: tuple[str, ...] = ()
+    status: _State | None = None
+    meta: _Meta | None = None
+
+
+class _Models(Answered):
+    data: list[_Model]
+
+
+_PROPS, _MODELS = TypeAdapter(_Props), TypeAdapter(_Models)
+
+
+class LlamaCpp:
+    """One llama-server. What it is (router or single) is asked at every look, since a process can be replaced. See `Engine`."""
+
+    def __init__(self, spec: EngineSpec, transport: Transport) -> None:
+        self._spec = spec
+        self._channel = transport.channel(spec)
+
+    @property
+    def spec(self) -> EngineSpec:
+        return self._spec
+
+    async def aclose(self) -> None:
+        await self._channel.aclose()
+
+    async def observe(self, wanted: Collection[str] = ()) -> EngineFacts:
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        end = start + self._spec.timeout
+        try:
+            answer = await self._channel.get("/props", within=end - loop.time(), accept=(200, _LOADING))
+            if answer.status == _LOADING:
+                return self._starting(answer, loop.time() - start)
+            props = read_shape(_PROPS, answer.body, answer.url)
+            models = await self._models(end - loop.time())
+        except EngineError as error:
+            return EngineFacts(
+                self._spec.id, EngineKind.LLAMACPP, False, error.problems[0].sentence(), error.code, probe_seconds=loop.time() - start
+            )
+        build = clean_name(props.build_info) if props.build_info is not None else None
+        if props.role == "router":
+            return EngineFacts(
+                self._spec.id,
+                EngineKind.LLAMACPP,
+                True,
+                build=build,
+                mode="router",
+                max_residents=props.max_instances or None,
+                installed=tuple(_installed(model) for model in models),
+                residents=tuple(_resident(model) for model in models if model.status is not None and model.status.value in _STATUS),
+                probe_seconds=loop.time() - start,
+            )
+        return EngineFacts(
+            self._spec.id,
+            EngineKind.LLAMACPP,
+            True,
+            build=build,
+            mode="single",
+            installed=tuple(Installed(name, _size(model)) for model in models for name in _names(model)),
+            residents=tuple(self._only(model, props) for model in models[:1]),
+            probe_seconds=loop.time() - start,
+        )
+
+    async def _models(self, within: float) -> list[_Model]:
+        answer = await self._channel.get("/models", within=within, limit=LARGE)
+        return read_shape(_MODELS, answer.body, answer.url).data
+
+    def _starting(self, answer: Answer, seconds: float) -> EngineFacts:
+        """A single server that still loads its model answers 503 on every path: it is there, and what it holds is not known yet."""
+        if "loading" not in answer.message.lower():
+            reason = f"{answer.url}: answered with status {answer.status}: {answer.message}"
+            return EngineFacts(self._spec.id, EngineKind.LLAMACPP, False, reason, "http_5xx", probe_seconds=seconds)
+        return EngineFacts(self._spec.id, EngineKind.LLAMACPP, True, mode="single", probe_seconds=seconds)
+
+    def _only(self, model: _Model, props: _Props) -> Resident:
+        context = props.default_generation_settings.n_ctx if props.default_generation_settings is not None else None
+        status = ResidentStatus.SLEEPING if props.is_sleeping else ResidentStatus.LOADED
+        return Resident(_names(model)[0], status, context=context or (model.meta.n_ctx if model.meta is not None else None))
+
+    def pull(self, name: str) -> AsyncIterator[PullProgress]:
+        raise self._error(f"{name} cannot be pulled: llama-server reads the files that it is given", "cannot_pull", "put the file there")
+
+    async def derive(self, base: str, tag: str, parameters: Mapping[str, Scalar]) -> None:
+        raise self._error(f"{tag} cannot be made: llama-server takes parameters from its preset", "cannot_pull", "change its preset")
+
+    async def load(self, request: LoadRequest) -> None:
+        await self._post("/models/load", request.name, "loaded", "already running")
+
+    async def unload(self, name: str) -> None:
+        await self._post("/models/unload", name, "unloaded", "not running")
+
+    async def _post(self, path: str, name: str, what: str, harmless: str) -> None:
+        """Load and unload are answered at once and go on in the background; being so already is an error 400 (server-models.cpp)."""
+        answer = await self._channel.ask("POST", path, within=self._spec.load_timeout, body={"model": name})
+        if answer.status == 200 or (answer.status == 400 and harmless in answer.message):
+            return
+        sentence = f"{name} cannot be {what}: {answer.message} (status {answer.status})"
+        if answer.status == 404 and await self._is_single():
+            raise self._error(f"{name} cannot be {what}: this server has one model, given at its start", "engine_fixed_model")
+        if answer.status == 404 or "not found" in answer.message:
+            raise self._error(sentence, "not_installed", "put the file where the router looks for models")
+        code = "out_of_memory" if _NO_MEMORY.search(answer.message) else "load_failed" if what == "loaded" else "engine_error"
+        raise self._error(sentence, code)
+
+    async def _is_single(self) -> bool:
+        answer = await self._channel.get("/props", within=self._spec.timeout, accept=(200, _LOADING))
+        return answer.status == _LOADING or read_shape(_PROPS, answer.body, answer.url).role != "router"
+
+    def _error(self, what: str, code: str, hint: str | None = None) -> EngineError:
+        return EngineError(Problem(what, Place(f"{self._spec.id} at {self._channel.shown}"), hint), code)
+
+
+def _names(model: _Model) -> list[str]:
+    """The names by which requests find a model: its id (a path, where no alias is given) and its aliases."""
+    return [clean_name(name) for name in dict.fromkeys((model.id, *model.aliases))]
+
+
+def _size(model: _Model) -> int | None:
+    return size_or_unknown(model.meta.size) if model.meta is not None else None
+
+
+def _installed(model: _Model) -> Installed:
+    return Installed(clean_name(model.id), _size(model), failed=model.status is not None and model.status.failed)
+
+
+def _resident(model: _Model) -> Resident:
+    status = _STATUS[model.status.value] if model.status is not None else ResidentStatus.LOADED
+    context = model.meta.n_ctx if model.meta is not None else None
+    return Resident(clean_name(model.id), status, size_bytes=None, context=context)

@@ -1,0 +1,278 @@
+"""Ollama over its HTTP API. Protocol facts: Ollama's server/routes.go, server/sched.go, server/images.go and api/types.go."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Collection, Mapping
+from datetime import datetime, timedelta
+
+from pydantic import TypeAdapter
+
+from reconciler.engines.answers import Answered, Name, clean_name, clean_text, read_shape, size_or_unknown
+from reconciler.engines.protocol import LoadRequest, PullProgress
+from reconciler.engines.transport import LARGE, Answer, Transport, Weights
+from reconciler.fleet import (
+    EngineError,
+    EngineFacts,
+    EngineKind,
+    EngineSpec,
+    Installed,
+    Place,
+    Problem,
+    Resident,
+    Scalar,
+    canonical_name,
+)
+
+PINNED_AFTER = timedelta(days=3650)
+"""`keep_alive: -1` is the longest Go duration, about 292 years (api/types.go); anything beyond ten years is taken for it."""
+_BLOB = re.compile(r"^FROM\s+.*sha256[-:]([0-9a-f]{64})\s*$", re.MULTILINE)
+_NUM_CTX = re.compile(r"^num_ctx\s+(\d{1,9})\s*$", re.MULTILINE)
+_NO_MEMORY = re.compile(r"out of memory|unable to allocate|cudamalloc|failed to allocate|requires more system memory", re.IGNORECASE)
+_LOOPBACK_REGISTRY = re.compile(r"^(127\.\d+\.\d+\.\d+|localhost|\[::1\])(:\d+)?/")
+
+
+class _Version(Answered):
+    version: str
+
+
+class _Tag(Answered):
+    name: Name
+    size: int | None = None
+    digest: str | None = None
+    capabilities: list[str] | None = None
+
+
+class _Tags(Answered):
+    models: list[_Tag] | None
+
+
+class _Running(Answered):
+    name: Name
+    size: int | None = None
+    size_vram: int | None = None
+    digest: str | None = None
+    expires_at: str | None = None
+    context_length: int | None = None
+
+
+class _Ps(Answered):
+    models: list[_Running] | None
+
+
+class _Show(Answered):
+    modelfile: str = ""
+    parameters: str = ""
+    capabilities: list[str] | None = None
+    model_info: dict[str, object] | None = None
+
+
+class _Line(Answered):
+    status: str = ""
+    digest: str | None = None
+    total: int | None = None
+    completed: int | None = None
+    error: str | None = None
+
+
+_VERSION, _TAGS, _PS = TypeAdapter(_Version), TypeAdapter(_Tags), TypeAdapter(_Ps)
+_SHOW, _LINE = TypeAdapter(_Show), TypeAdapter(_Line)
+
+
+class Ollama:
+    """One Ollama server. See `Engine` for what each call promises."""
+
+    def __init__(self, spec: EngineSpec, transport: Transport) -> None:
+        self._spec = spec
+        self._transport = transport
+        self._channel = transport.channel(spec)
+
+    @property
+    def spec(self) -> EngineSpec:
+        return self._spec
+
+    async def aclose(self) -> None:
+        await self._channel.aclose()
+
+    async def observe(self, wanted: Collection[str] = ()) -> EngineFacts:
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        end = start + self._spec.timeout
+        try:
+            version = await self._version(end - loop.time())
+            tags, running = await self._lists(end - loop.time())
+            weights = await self._weights(tags, running, wanted, end)
+        except EngineError as error:
+            return EngineFacts(
+                self._spec.id, EngineKind.OLLAMA, False, error.problems[0].sentence(), error.code, probe_seconds=loop.time() - start
+            )
+        return EngineFacts(
+            self._spec.id,
+            EngineKind.OLLAMA,
+            True,
+            build=version,
+            installed=tuple(_installed(tag, weights) for tag in tags),
+            residents=tuple(self._resident(model, weights, tags) for model in running),
+            probe_seconds=loop.time() - start,
+        )
+
+    async def _version(self, within: float) -> str:
+        answer = await self._channel.get("/api/version", within=within)
+        return clean_name(read_shape(_VERSION, answer.body, answer.url).version)
+
+    async def _lists(self, within: float) -> tuple[list[_Tag], list[_Running]]:
+        tags, ps = await asyncio.gather(
+            self._channel.get("/api/tags", within=within, limit=LARGE),
+            self._channel.get("/api/ps", within=within, limit=LARGE),
+        )
+        return read_shape(_TAGS, tags.body, tags.url).models or [], read_shape(_PS, ps.body, ps.url).models or []
+
+    async def _weights(
+        self, tags: Collection[_Tag], running: Collection[_Running], wanted: Collection[str], end: float
+    ) -> Mapping[str, Weights]:
+        """Details by manifest digest, asked once a digest for the whole fleet: a manifest names its layers, so a digest says it all."""
+        names = {canonical_name(EngineKind.OLLAMA, name) for name in wanted} | {_canonical(model.name) for model in running}
+        loop = asyncio.get_running_loop()
+        known = self._transport.weights
+        for tag in tags:
+            if tag.digest is not None and tag.digest not in known and _canonical(tag.name) in names:
+                found = await self._show(tag.name, end - loop.time())
+                if found is not None:
+                    known[tag.digest] = found
+        return known
+
+    async def _show(self, name: str, within: float) -> Weights | None:
+        """Details of one installed model; None when it went away meanwhile."""
+        answer = await self._channel.ask("POST", "/api/show", within=within, body={"model": name}, limit=LARGE)
+        if answer.status == 404:
+            return None
+        if answer.status != 200:
+            raise self._refused(answer, f"cannot show {name}")
+        shown = read_shape(_SHOW, answer.body, answer.url)
+        blob = _BLOB.search(shown.modelfile)
+        context = _NUM_CTX.search(shown.parameters)
+        if shown.capabilities is not None:
+            embedding = "embedding" in shown.capabilities and "completion" not in shown.capabilities
+        else:
+            embedding = any(key.endswith(".pooling_type") for key in shown.model_info or {})
+        return Weights(blob.group(1) if blob else None, embedding, int(context.group(1)) if context else None)
+
+    def _resident(self, model: _Running, weights: Mapping[str, Weights], tags: Collection[_Tag]) -> Resident:
+        size, vram = size_or_unknown(model.size), size_or_unknown(model.size_vram)
+        if not size:
+            # A CPU-only server reports 0 for both (seen on 0.34.0): it says nothing, not "takes nothing".
+            size = vram = None
+        elif self._spec.gpus == () and vram == size and any(tag.name == model.name and tag.size == size for tag in tags):
+            # llm/llama_server.go falls back to the file size for both figures when it cannot read llama-server's log.
+            size = vram = None
+        details = weights.get(model.digest or "")
+        left = _left(model.expires_at, self._transport.clock())
+        return Resident(
+            name=_canonical(model.name),
+            size_bytes=size,
+            vram_bytes=vram,
+            context=model.context_length or None,
+            pinned=None if left is None else left > PINNED_AFTER,
+            expires_in=None if left is None else left.total_seconds(),
+            blob=details.blob if details is not None else None,
+        )
+
+    async def pull(self, name: str) -> AsyncIterator[PullProgress]:
+        body: dict[str, object] = {"model": name, "stream": True}
+        if _LOOPBACK_REGISTRY.match(name):
+            body["insecure"] = True
+        layers: dict[str, tuple[int, int]] = {}
+        async for line in self._stream("/api/pull", body, "pull_failed", f"{name} cannot be pulled"):
+            if line.digest is not None and line.total is not None:
+                layers[line.digest] = (line.completed or 0, line.total)
+            done = sum(completed for completed, _ in layers.values()) if layers else None
+            total = sum(size for _, size in layers.values()) if layers else None
+            yield PullProgress(clean_text(line.status), done, total)
+
+    async def derive(self, base: str, tag: str, parameters: Mapping[str, Scalar]) -> None:
+        body = {"model": tag, "from": base, "parameters": dict(parameters), "stream": True}
+        async for _ in self._stream("/api/create", body, "create_failed", f"{tag} cannot be made from {base}"):
+            pass
+
+    async def _stream(self, path: str, body: Mapping[str, object], code: str, what: str) -> AsyncIterator[_Line]:
+        """The lines of a stream that must end with success: an error comes as a line under status 200 (server/images.go PullModel)."""
+        last: _Line | None = None
+        async for part in self._channel.lines(path, body):
+            if isinstance(part, Answer):
+                raise self._refused(part, what, "not_installed" if part.status == 404 and code == "create_failed" else code)
+            last = read_shape(_LINE, part, self._channel.shown + path)
+            if last.error is not None:
+                raise self._error(f"{what}: {clean_text(last.error)}", code)
+            yield last
+        if last is None or last.status != "success":
+            raise self._error(f"{what}: its stream ended without success", code)
+
+    async def load(self, request: LoadRequest) -> None:
+        name = request.name
+        embedding = request.embedding if request.embedding is not None else await self._embeds(name)
+        body: dict[str, object] = {"model": name}
+        if request.keep_alive is not None:
+            body["keep_alive"] = -1 if request.keep_alive < 0 else request.keep_alive
+        if request.options:
+            body["options"] = dict(request.options)
+        if not embedding:
+            body["stream"] = False
+        path = "/api/embed" if embedding else "/api/generate"
+        answer = await self._channel.ask("POST", path, within=self._spec.load_timeout, body=body, limit=LARGE)
+        if answer.status != 200:
+            raise self._refused(answer, f"{name} cannot be loaded")
+
+    async def _embeds(self, name: str) -> bool:
+        """Whether a model only embeds, by its capabilities and never by its name."""
+        found = await self._show(name, self._spec.timeout)
+        if found is None:
+            raise self._error(f"{name} is not installed", "not_installed", "pull it first")
+        return bool(found.embedding)
+
+    async def unload(self, name: str) -> None:
+        # keep_alive 0 on /api/generate is answered before capabilities are looked at, so it serves embedding models too (GenerateHandler).
+        body = {"model": name, "keep_alive": 0, "stream": False}
+        answer = await self._channel.ask("POST", "/api/generate", within=self._spec.load_timeout, body=body)
+        if answer.status not in (200, 404):
+            raise self._refused(answer, f"{name} cannot be unloaded")
+
+    def _refused(self, answer: Answer, what: str, code: str | None = None) -> EngineError:
+        if code is None:
+            code = {404: "not_installed", 400: "refused_by_engine", 503: "busy"}.get(answer.status, "load_failed")
+            if answer.status == 500 and _NO_MEMORY.search(answer.message):
+                code = "out_of_memory"
+        return self._error(f"{what}: {answer.message} (status {answer.status})", code)
+
+    def _error(self, what: str, code: str, hint: str | None = None) -> EngineError:
+        return EngineError(Problem(what, Place(f"{self._spec.id} at {self._channel.shown}"), hint), code)
+
+
+def _canonical(name: str) -> str:
+    return canonical_name(EngineKind.OLLAMA, clean_name(name))
+
+
+def _installed(tag: _Tag, weights: Mapping[str, Weights]) -> Installed:
+    details = weights.get(tag.digest or "")
+    embedding = details.embedding if details is not None else None
+    if embedding is None and tag.capabilities is not None:
+        embedding = "embedding" in tag.capabilities and "completion" not in tag.capabilities
+    return Installed(
+        _canonical(tag.name),
+        size_or_unknown(tag.size),
+        clean_name(tag.digest) if tag.digest is not None else None,
+        details.blob if details is not None else None,
+        embedding,
+    )
+
+
+def _left(expires_at: str | None, now: datetime) -> timedelta | None:
+    """How long a model has still to live; None when the server does not say, or not in a way that can be read."""
+    if not expires_at:
+        return None
+    text = re.sub(r"(\.\d{6})\d+", r"\1", expires_at)
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return when - now if when.tzinfo is not None else None

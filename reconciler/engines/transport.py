@@ -1,0 +1,277 @@
+"""The one way to a node over HTTP: each answer bounded in size and in time, no redirects, no proxies, keys read only when sent.
+
+One httpx client an engine over one shared TLS context: httpx's connection pool looks at every open connection for each request, so a
+client shared by a thousand hosts would be quadratic, and building a TLS context is the dear part of a client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Self
+
+import httpx
+
+from reconciler.engines.answers import clean_text, error_message
+from reconciler.engines.secrets import read_secret
+from reconciler.fleet import MIB, EngineError, EngineSpec, Place, Problem, Tls, Unreachable
+
+SMALL = 1 * MIB
+LARGE = 64 * MIB
+_OK = frozenset({200})
+_RETRIES = 2
+# llama-server (cpp-httplib) drops an idle connection after 5 s: ours go first, so that no request runs into a closing one.
+_KEEPALIVE = httpx.Limits(max_connections=None, max_keepalive_connections=4, keepalive_expiry=2.0)
+_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "gpurec"}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer within its bounds."""
+
+    status: int
+    body: bytes
+    url: str
+
+    @property
+    def message(self) -> str:
+        """The error text that the body holds, safe to show."""
+        return error_message(self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What a manifest digest stands for: the sha256 of the weights' blob, whether it embeds, and a context baked into it."""
+
+    blob: str | None = None
+    embedding: bool | None = None
+    num_ctx: int | None = None
+
+
+class Transport:
+    """Makes the channels to all engines of a run, and holds what they share: TLS contexts and the digests already looked up.
+
+    An async context manager. `environ` is where `env:` keys are read (the process's by default), `backoff` the pause before a retry in
+    seconds, `clock` tells the time that expiries are compared with.
+    """
+
+    def __init__(
+        self,
+        *,
+        environ: Mapping[str, str] | None = None,
+        backoff: float = 0.1,
+        stall: float = 60.0,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.environ = environ
+        self.backoff = backoff
+        self.stall = stall
+        self.clock = clock
+        self.weights: dict[str, Weights] = {}
+        self._jitter = random.Random(0)  # noqa: S311 (spreads retries, hides nothing)
+        self._contexts: dict[Tls, ssl.SSLContext] = {}
+        self._plain = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody; for http:// urls, which never use it
+        self._channels: set[Channel] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for channel in tuple(self._channels):
+            await channel.aclose()
+
+    def channel(self, spec: EngineSpec) -> Channel:
+        """A new channel to one engine; close it, or let the end of this transport do so. Raises EngineError for a bad url or CA file."""
+        context = self._context(spec) if spec.url.lower().startswith("https:") else self._plain
+        channel = Channel(spec, self, httpx.AsyncHTTPTransport(verify=context, limits=_KEEPALIVE, trust_env=False))
+        self._channels.add(channel)
+        return channel
+
+    def forget(self, channel: Channel) -> None:
+        self._channels.discard(channel)
+
+    def pause(self, attempt: int) -> float:
+        """Seconds before the next try: doubling, with jitter."""
+        return self.backoff * float(2**attempt) * self._jitter.uniform(0.5, 1.0)
+
+    def _context(self, spec: EngineSpec) -> ssl.SSLContext:
+        context = self._contexts.get(spec.tls)
+        if context is None:
+            try:
+                context = ssl.create_default_context(cafile=spec.tls.ca)
+            except (OSError, ssl.SSLError) as error:
+                what = f"the certificate authority file {spec.tls.ca} cannot be read: {clean_text(str(error))}"
+                raise Unreachable(Problem(what, Place(str(spec.id)), "check tls.ca"), "tls") from None
+            if not spec.tls.verify:
+                context.check_hostname = False
+                context.verify_mode = ssl.CERT_NONE
+            self._contexts[spec.tls] = context
+        return context
+
+
+class Channel:
+    """Requests to one engine. Every failure below the engine's own protocol is `Unreachable` with the url and one sentence."""
+
+    def __init__(self, spec: EngineSpec, transport: Transport, wire: httpx.AsyncHTTPTransport) -> None:
+        try:
+            url = httpx.URL(spec.url)
+        except (httpx.InvalidURL, TypeError) as error:
+            raise _failed("not_its_protocol", clean_text(spec.url), f"is no url: {error}") from None
+        if url.scheme not in ("http", "https") or not url.host:
+            raise _failed("not_its_protocol", clean_text(spec.url), "is no http:// or https:// url")
+        self.spec = spec
+        self.transport = transport
+        self._client = httpx.AsyncClient(transport=wire, trust_env=False, headers=_HEADERS, timeout=None, follow_redirects=False)  # noqa: S113
+        self._base = str(url.copy_with(query=None, fragment=None)).rstrip("/")
+        self.shown = str(url.copy_with(username=None, password=None, query=None, fragment=None)).rstrip("/")
+
+    async def aclose(self) -> None:
+        self.transport.forget(self)
+        await self._client.aclose()
+
+    async def get(self, path: str, *, within: float, limit: int = SMALL, accept: Collection[int] = _OK) -> Answer:
+        """GET with up to two retries on 5xx and on a broken connection, all within `within` seconds; only statuses in `accept` return."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + within
+        for attempt in range(_RETRIES + 1):
+            try:
+                answer = await self.ask("GET", path, within=end - loop.time(), limit=limit)
+                if answer.status in accept:
+                    return answer
+                raise _refusal(answer, f"GET {path}")
+            except Unreachable as error:
+                pause = self.transport.pause(attempt)
+                if error.code not in ("http_5xx", "cut") or attempt == _RETRIES or loop.time() + pause >= end:
+                    raise
+                await asyncio.sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def ask(self, method: str, path: str, *, within: float, body: Mapping[str, object] | None = None, limit: int = SMALL) -> Answer:
+        """One request and its whole answer of whatever status, except redirects and refused keys, which raise."""
+        shown = self.shown + path
+        try:
+            async with asyncio.timeout(within), self._opened(method, path, body) as response:
+                return Answer(response.status_code, await _whole(response, limit, shown), shown)
+        except TimeoutError:
+            raise _failed("timeout", shown, f"did not answer within {within:.3g} s") from None
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+            raise _from_httpx(error, shown) from None
+
+    async def lines(self, path: str, body: Mapping[str, object]) -> AsyncGenerator[bytes | Answer, None]:
+        """The lines of a streamed POST: no limit on the whole, but none longer than 1 MiB and none later than the stall limit.
+
+        An answer that is not 200 comes as one `Answer` instead.
+        """
+        shown = self.shown + path
+        loop = asyncio.get_running_loop()
+        stall = self.transport.stall
+        deadline = loop.time() + stall
+        opened = self._opened("POST", path, body)
+        try:
+            async with asyncio.timeout_at(deadline):
+                response = await opened.__aenter__()
+            try:
+                if response.status_code != 200:
+                    async with asyncio.timeout_at(deadline):
+                        yield_last = Answer(response.status_code, await _whole(response, SMALL, shown), shown)
+                    yield yield_last
+                    return
+                rest = b""
+                chunks = response.aiter_raw()
+                while True:
+                    async with asyncio.timeout_at(deadline):
+                        chunk = await anext(chunks, None)
+                    *whole, rest = (rest + (chunk or b"")).split(b"\n")
+                    if len(rest) > SMALL:
+                        raise _too_large(shown, SMALL)
+                    for line in whole if chunk is not None else (*whole, rest):
+                        if line.strip():
+                            yield line
+                            deadline = loop.time() + stall
+                    if chunk is None:
+                        return
+            finally:
+                await opened.__aexit__(None, None, None)
+        except TimeoutError:
+            raise _failed("timeout", shown, f"sent nothing for {stall:.3g} s") from None
+        except (httpx.HTTPError, httpx.StreamError) as error:
+            raise _from_httpx(error, shown) from None
+
+    @asynccontextmanager
+    async def _opened(self, method: str, path: str, body: Mapping[str, object] | None) -> AsyncIterator[httpx.Response]:
+        headers: dict[str, str] = {}
+        content: bytes | None = None
+        if self.spec.bearer is not None:
+            headers["Authorization"] = "Bearer " + read_secret(self.spec.bearer, str(self.spec.id), self.transport.environ)
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+            content = json.dumps(body).encode()
+        request = self._client.build_request(method, self._base + path, headers=headers, content=content)
+        response = await self._client.send(request, stream=True)
+        try:
+            if 300 <= response.status_code < 400:
+                target = clean_text(response.headers.get("location", "nowhere"))
+                raise _failed("redirected", self.shown + path, f"redirects to {target}", "write the engine's own url")
+            if response.status_code in (401, 403):
+                what = (
+                    f"refuses the key (status {response.status_code})"
+                    if self.spec.bearer
+                    else f"asks for a key (status {response.status_code})"
+                )
+                raise _failed("key_refused", self.shown + path, what, "check auth.bearer of this engine")
+            yield response
+        finally:
+            await response.aclose()
+
+
+async def _whole(response: httpx.Response, limit: int, shown: str) -> bytes:
+    """The body, read no further than `limit` bytes."""
+    announced = response.headers.get("content-length", "")
+    if announced.isdecimal() and (len(announced) > 18 or int(announced) > limit):
+        raise _too_large(shown, limit)
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.aiter_raw():
+        size += len(part)
+        if size > limit:
+            raise _too_large(shown, limit)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _too_large(shown: str, limit: int) -> Unreachable:
+    return _failed("too_large", shown, f"answered more than {limit // MIB} MiB", "check that the engine's url and kind are right")
+
+
+def _refusal(answer: Answer, request: str) -> Unreachable:
+    if answer.status >= 500:
+        return _failed("http_5xx", answer.url, f"answered {request} with status {answer.status}: {answer.message}")
+    what = f"answered {request} with status {answer.status}"
+    return _failed("not_its_protocol", answer.url, what, "check that the engine's url and kind are right")
+
+
+def _from_httpx(error: Exception, shown: str) -> EngineError:
+    """The one sentence for what went wrong below HTTP."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLError):
+            return _failed("tls", shown, f"TLS failed: {clean_text(str(cause))}", "check tls.ca and the certificate of the engine")
+        cause = cause.__cause__ or cause.__context__
+    why = clean_text(str(error)) or type(error).__name__
+    if isinstance(error, httpx.TimeoutException):
+        return _failed("timeout", shown, "did not answer in time")
+    if isinstance(error, httpx.ConnectError):
+        return _failed("refused", shown, f"cannot be connected to: {why}", "check that the engine runs and listens there")
+    if isinstance(error, (httpx.ReadError, httpx.WriteError, httpx.CloseError)) or "disconnected" in why or "peer closed" in why:
+        return _failed("cut", shown, "broke the connection off before its answer was complete")
+    return _failed("not_its_protocol", shown, f"does not speak HTTP as expected: {why}", "check that the engine's url and kind are right")
+
+
+def _failed(code: str, shown: str, what: str, hint: str | None = None) -> Unreachable:
+    return Unreachable(Problem(what, Place(shown), hint), code)

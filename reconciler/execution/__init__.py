@@ -1,0 +1,34 @@
+"""Carries a plan out: steps as a graph, acts and waits, the cards' arithmetic on the way, and what the state learns of it."""
+
+from __future__ import annotations
+
+from reconciler.execution.events import (
+    Event,
+    RunFinished,
+    RunStarted,
+    StepDone,
+    StepFailed,
+    StepInterrupted,
+    StepProgress,
+    StepSkipped,
+    StepStarted,
+)
+from reconciler.execution.outcome import ExecutionOptions, Outcome, StepResult, StopSignal
+from reconciler.execution.run import execute
+
+__all__ = [
+    "Event",
+    "ExecutionOptions",
+    "Outcome",
+    "RunFinished",
+    "RunStarted",
+    "StepDone",
+    "StepFailed",
+    "StepInterrupted",
+    "StepProgress",
+    "StepResult",
+    "StepSkipped",
+    "StepStarted",
+    "StopSignal",
+    "execute",
+]

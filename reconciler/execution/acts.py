@@ -1,0 +1,212 @@
+"""What each action looks at, sends, and waits for; before it sends, it asks the engine whether it is so already, or no longer fits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+
+from reconciler.engines.protocol import Engine, LoadRequest, PullProgress
+from reconciler.execution.asked import Asked, find_installed, find_resident, is_there
+from reconciler.execution.waits import Watch
+from reconciler.fleet import ContextVia, EngineError, EngineFacts, EngineKind, ModelSpec, Place, Problem, Residency, Resident, Scalar
+from reconciler.planning import Action, Step
+
+Room = Callable[[EngineFacts], str | None]
+"""Why a load may not begin by what the engine shows now, or None."""
+
+
+class Skip(Exception):
+    """The step no longer fits the facts; nothing was sent. `code` and `message` as in the journal."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code, self.message = code, message
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What a step came to. `satisfied`: it was so already. `resident` is what is there now, `load_seconds` how long our load took."""
+
+    satisfied: bool = False
+    resident: Resident | None = None
+    load_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A step with all that it needs. `begin` is called right before the first thing is sent; `told` with each word of a pull.
+
+    `model` is None for a resident that nobody wants (only an unload can be such a step); `asked` is None with it.
+    """
+
+    step: Step
+    engine: Engine
+    watch: Watch
+    model: ModelSpec | None
+    asked: Asked | None
+    begin: Callable[[], None]
+    told: Callable[[PullProgress], None]
+    room: Room = field(default=lambda facts: None)
+
+
+async def carry_out(work: Work) -> Effect:
+    """Does one step to its end. Raises Skip, EngineError, Unreachable."""
+    act = _ACTS.get(work.step.action)
+    if act is None:
+        raise Skip("not_supported", f"{work.step.action.value} of {work.step.address} is not carried out by this version")
+    return await act(work, await work.watch.look_until_seen())
+
+
+async def _pull(work: Work, facts: EngineFacts) -> Effect:
+    step = work.step
+    if find_installed(facts, step.engine_name) is not None:
+        return Effect(satisfied=True)
+    work.begin()
+    if step.base_name == step.engine_name or find_installed(facts, step.base_name) is None:
+        async for progress in work.engine.pull(step.base_name):
+            work.told(progress)
+    if step.base_name != step.engine_name:
+        context = step.after.get("context")
+        if context is None:
+            raise _failure(work, "no_context", f"the plan does not say which context {step.engine_name} holds")
+        await work.engine.derive(step.base_name, step.engine_name, {"num_ctx": context})
+    await work.watch.until_installed(step.engine_name)
+    return Effect()
+
+
+async def _load(work: Work, facts: EngineFacts) -> Effect:
+    model, asked = _wanted(work)
+    resident = find_resident(facts, asked.name)
+    if resident is not None:
+        wrong = asked.differs(resident)
+        if not is_there(resident):
+            work.begin()
+            return Effect(resident=await work.watch.until_resident(asked))
+        if wrong is None:
+            return Effect(satisfied=True, resident=resident)
+        if wrong.code != "keep_alive_differs":
+            raise Skip("changed_since_plan", f"{resident.name} is resident by now and not as wanted: {wrong.message}")
+    _check_installed(work, facts)
+    if resident is None and (lacking := work.room(facts)) is not None:
+        raise Skip("no_room", lacking)
+    work.begin()
+    return await _send_load(work, load_request(model, work.engine.spec.kind, asked.name), asked)
+
+
+async def _reload(work: Work, facts: EngineFacts) -> Effect:
+    model, asked = _wanted(work)
+    resident = find_resident(facts, asked.name)
+    observable = work.step.reason.code != "options_changed"
+    if resident is not None and observable and is_there(resident) and asked.differs(resident) is None:
+        return Effect(satisfied=True, resident=resident)
+    _check_installed(work, facts)
+    if (lacking := work.room(facts)) is not None:
+        raise Skip("no_room", lacking)
+    work.begin()
+    if resident is not None:
+        await _unload_and_wait(work, resident.name)
+    try:
+        return await _send_load(work, load_request(model, work.engine.spec.kind, asked.name), asked)
+    except EngineError as error:
+        if resident is None:
+            raise
+        problem = error.problems[0]
+        told = replace(problem, what=f"{asked.name} was unloaded and could not be loaded again as wanted: {problem.what}")
+        raise type(error)(told, error.code) from error
+
+
+async def _unload(work: Work, facts: EngineFacts) -> Effect:
+    name = work.step.engine_name
+    if facts.residents is not None and all(resident.name != name for resident in facts.residents):
+        return Effect(satisfied=True)
+    work.begin()
+    await _unload_and_wait(work, name)
+    return Effect()
+
+
+async def _update(work: Work, facts: EngineFacts) -> Effect:
+    model, asked = _wanted(work)
+    resident = find_resident(facts, asked.name)
+    if resident is None:
+        raise Skip("changed_since_plan", f"{asked.name} is not resident any more")
+    wrong = asked.differs(resident)
+    if wrong is None and is_there(resident):
+        return Effect(satisfied=True, resident=resident)
+    if wrong is not None and wrong.code != "keep_alive_differs":
+        raise Skip("changed_since_plan", wrong.message)
+    work.begin()
+    request = load_request(model, work.engine.spec.kind, asked.name)
+    if work.engine.spec.kind is EngineKind.OLLAMA and resident.context is not None:
+        # A request without the size that it runs with would have Ollama reload it (server/sched.go needsReload).
+        request = replace(request, options={**request.options, "num_ctx": resident.context})
+    return replace(await _send_load(work, request, asked), load_seconds=None)
+
+
+async def _wait(work: Work, facts: EngineFacts) -> Effect:
+    _, asked = _wanted(work)
+    resident = find_resident(facts, asked.name)
+    if resident is not None and is_there(resident) and asked.differs(resident) is None:
+        return Effect(satisfied=True, resident=resident)
+    work.begin()
+    return Effect(resident=await work.watch.until_resident(asked))
+
+
+_ACTS: dict[Action, Callable[[Work, EngineFacts], Awaitable[Effect]]] = {
+    Action.PULL: _pull,
+    Action.LOAD: _load,
+    Action.RELOAD: _reload,
+    Action.UNLOAD: _unload,
+    Action.UPDATE: _update,
+    Action.WAIT: _wait,
+}
+
+
+async def _send_load(work: Work, request: LoadRequest, asked: Asked) -> Effect:
+    """Sends a load and looks, all the while, whether it shows. The request itself is cut only when the whole has failed or ended."""
+    started = work.watch.clock()
+    sent = asyncio.ensure_future(work.engine.load(request))
+    try:
+        resident = await work.watch.until_resident(asked, sent)
+        return Effect(resident=resident, load_seconds=work.watch.clock() - started)
+    finally:
+        if not sent.done():
+            sent.cancel()
+        await asyncio.gather(sent, return_exceptions=True)
+
+
+async def _unload_and_wait(work: Work, name: str) -> None:
+    """An unload that the engine refuses has still succeeded when the model is gone."""
+    try:
+        await work.engine.unload(name)
+    except EngineError:
+        facts = await work.watch.look()
+        if facts is None or facts.residents is None or any(resident.name == name for resident in facts.residents):
+            raise
+    await work.watch.until_gone(name)
+
+
+def load_request(model: ModelSpec, kind: EngineKind, engine_name: str) -> LoadRequest:
+    """What a load sends: the model's options, its context where it is kept in the request, and no layer on the card for a CPU replica."""
+    options: dict[str, Scalar] = dict(model.options)
+    if kind is EngineKind.OLLAMA:
+        if model.context is not None and model.context_via is ContextVia.REQUEST:
+            options["num_ctx"] = model.context
+        if model.residency is Residency.CPU:
+            options["num_gpu"] = 0
+    return LoadRequest(engine_name, model.keep_alive, options)
+
+
+def _wanted(work: Work) -> tuple[ModelSpec, Asked]:
+    if work.model is None or work.asked is None:
+        raise Skip("not_wanted", f"{work.step.model} is not in the desired state")
+    return work.model, work.asked
+
+
+def _check_installed(work: Work, facts: EngineFacts) -> None:
+    if facts.installed is not None and find_installed(facts, work.step.engine_name) is None:
+        raise Skip("not_installed", f"{work.step.engine_name} is not installed on {work.engine.spec.id}")
+
+
+def _failure(work: Work, code: str, message: str) -> EngineError:
+    return EngineError(Problem(message, Place(str(work.engine.spec.id))), code)

@@ -1,0 +1,151 @@
+"""One step from its first look to its place in the state: journal before, act, record after."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass, field
+
+from reconciler.engines.protocol import Engine, PullProgress
+from reconciler.execution.acts import Effect, Skip, Work, carry_out
+from reconciler.execution.asked import asked_of
+from reconciler.execution.events import Event, StepDone, StepFailed, StepProgress, StepSkipped, StepStarted
+from reconciler.execution.ledger import Ledger
+from reconciler.execution.newcomers import newcomer_bytes
+from reconciler.execution.outcome import ExecutionOptions, StepResult
+from reconciler.execution.recording import Places, measurement, replica_row
+from reconciler.execution.waits import Clock, Sleep, Watch
+from reconciler.fleet import EngineError, EngineFacts, EngineId, Ensure
+from reconciler.planning import Action, Plan, Step
+from reconciler.state import SettledStep, StateWriter, StepStatus
+
+_NOTHING_LEFT_BEHIND = frozenset({"load_failed", "not_resident", "out_of_memory", "not_installed"})
+"""Failures of a load after which the card holds no more than before; after any other it may."""
+_LEAVES_RESIDENT = frozenset({Action.LOAD, Action.RELOAD, Action.UPDATE, Action.WAIT})
+
+
+@dataclass(slots=True)
+class Bench:
+    """What all steps of one run share."""
+
+    plan: Plan
+    places: Places
+    engines: Callable[[EngineId], Engine]
+    state: StateWriter
+    run_id: int
+    clock: Clock
+    sleep: Sleep
+    options: ExecutionOptions
+    listen: Callable[[Event], None]
+    ledger: Ledger
+    reckoned: Mapping[EngineId, Set[str]]
+    touched: set[EngineId] = field(default_factory=set)
+    unloaded: set[str] = field(default_factory=set)
+
+    def journal(self, *results: StepResult) -> None:
+        """Writes how steps ended that had not begun, in one transaction."""
+        self.state.steps_settled(
+            self.run_id, [SettledStep(one.step_id, one.address, one.action.value, one.status, one.reason) for one in results]
+        )
+
+
+async def do_step(bench: Bench, step: Step) -> StepResult:
+    """Carries one step out and says how it ended. Only the state's own errors (and being cancelled) come out as exceptions."""
+    return await _Doing(bench, step).run()
+
+
+class _Doing:
+    def __init__(self, bench: Bench, step: Step) -> None:
+        self._bench, self._step = bench, step
+        self._at = EngineId(step.node, step.engine)
+        self._began = False
+        self._started = bench.clock()
+
+    async def run(self) -> StepResult:
+        bench, step = self._bench, self._step
+        try:
+            effect = await carry_out(self._work())
+        except Skip as skip:
+            result = self._result(StepStatus.SKIPPED, skip.code, skip.message)
+            bench.listen(StepSkipped(step, skip.code, skip.message))
+        except EngineError as error:
+            if self._began and step.action is Action.LOAD and error.code in _NOTHING_LEFT_BEHIND:
+                bench.ledger.give_back(step)
+            message = str(error)
+            result = self._result(StepStatus.FAILED, error.code, message)
+            self._finish(result)
+            bench.listen(StepFailed(step, error.code, message, result.seconds))
+            return result
+        except asyncio.CancelledError:
+            if self._began:
+                bench.state.step_finished(bench.run_id, step.id, StepStatus.INTERRUPTED, "interrupted: cut short while it ran")
+            raise
+        else:
+            self._keep(effect)
+            result = self._result(StepStatus.SATISFIED if effect.satisfied else StepStatus.DONE)
+            self._finish(result)
+            bench.listen(StepDone(step, result.seconds, effect.satisfied))
+            return result
+        self._finish(result)
+        return result
+
+    def _work(self) -> Work:
+        bench, step = self._bench, self._step
+        spec = bench.places.engines.get(self._at)
+        if spec is None:
+            raise Skip("unknown_engine", f"{self._at} is not in the inventory")
+        bench.touched.add(self._at)
+        engine = bench.engines(self._at)
+        model = bench.places.models.get(step.model)
+        return Work(
+            step=step,
+            engine=engine,
+            watch=Watch(engine, (step.engine_name, step.base_name), bench.options, bench.clock, bench.sleep),
+            model=model,
+            asked=asked_of(model, spec.kind, step.engine_name, bench.places.has_cards(self._at)) if model is not None else None,
+            begin=self._begin,
+            told=self._told,
+            room=self._room,
+        )
+
+    def _begin(self) -> None:
+        bench, step = self._bench, self._step
+        bench.state.step_started(bench.run_id, step.id, step.address, step.action.value)
+        self._began = True
+        bench.ledger.book(step)
+        bench.listen(StepStarted(step))
+
+    def _told(self, progress: PullProgress) -> None:
+        self._bench.listen(StepProgress(self._step, progress.status, progress.completed, progress.total))
+
+    def _room(self, facts: EngineFacts) -> str | None:
+        return self._bench.ledger.lacking(self._step, newcomer_bytes(facts, self._bench.reckoned.get(self._at, frozenset())))
+
+    def _keep(self, effect: Effect) -> None:
+        """Records at once what the step brought about, so that a crash after it loses nothing."""
+        bench, step = self._bench, self._step
+        model = bench.places.models.get(step.model)
+        if step.action is Action.UNLOAD:
+            bench.ledger.give_back(step)
+            bench.unloaded.add(step.address)
+            if step.address not in bench.plan.placed:
+                bench.state.record((), (step.address,))
+        elif step.action is Action.PULL and model is not None and model.ensure is Ensure.PRESENT:
+            bench.state.record((replica_row(model, self._at, step.address, step.engine_name, None),))
+        elif step.action in _LEAVES_RESIDENT and model is not None and effect.resident is not None:
+            if not self._began:
+                bench.ledger.book(step)
+            bench.state.record((replica_row(model, self._at, step.address, step.engine_name, effect.resident),))
+            if effect.load_seconds is not None:
+                kind = bench.places.engines[self._at].kind
+                bench.state.measure((measurement(model, kind, step.engine_name, effect.resident, effect.load_seconds),))
+
+    def _finish(self, result: StepResult) -> None:
+        if self._began:
+            self._bench.state.step_finished(self._bench.run_id, result.step_id, result.status, result.reason)
+        else:
+            self._bench.journal(result)
+
+    def _result(self, status: StepStatus, code: str | None = None, message: str | None = None) -> StepResult:
+        step = self._step
+        return StepResult(step.id, step.address, step.action, status, code, message, seconds=self._bench.clock() - self._started)

@@ -1,0 +1,111 @@
+"""How a run is asked for and how it ended."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from reconciler.fleet import FleetFacts
+from reconciler.planning import Action
+from reconciler.state import StepStatus
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionOptions:
+    """`parallelism`: steps at once. Without `keep_going` the run stops to begin steps once more than `max_fail` (None: 0) have failed.
+
+    `poll_seconds` between looks at an engine; `settle_seconds` is how long what was asked for (an unload, a pin) may take to show.
+    `tolerated_looks` failed looks in a row are put up with; one more and the engine is unreachable.
+    """
+
+    parallelism: int = 10
+    keep_going: bool = False
+    max_fail: int | None = None
+    poll_seconds: float = 0.5
+    settle_seconds: float = 30.0
+    tolerated_looks: int = 2
+
+
+class StopSignal:
+    """Asks a run to begin no more steps; what runs settles. May be set from a signal handler or another thread."""
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+
+    def request_stop(self) -> None:
+        self._asked.set()
+
+    @property
+    def requested(self) -> bool:
+        return self._asked.is_set()
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """How one step ended. `code` and `message` say why it is not done; `waited_for` is the step without which it could not begin."""
+
+    step_id: str
+    address: str
+    action: Action
+    status: StepStatus
+    code: str | None = None
+    message: str | None = None
+    waited_for: str | None = None
+    seconds: float = 0.0
+
+    @property
+    def reason(self) -> str | None:
+        """`code: message`, as the journal keeps it."""
+        if self.code is None:
+            return None
+        return f"{self.code}: {self.message}" if self.message else self.code
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of a run. `results` are in the order of the plan. `facts` are those given, with every engine that was touched seen anew."""
+
+    results: tuple[StepResult, ...]
+    facts: FleetFacts
+    interrupted: bool
+    seconds: float
+
+    def count(self, status: StepStatus) -> int:
+        return sum(1 for result in self.results if result.status is status)
+
+    @property
+    def done(self) -> int:
+        return self.count(StepStatus.DONE)
+
+    @property
+    def satisfied(self) -> int:
+        return self.count(StepStatus.SATISFIED)
+
+    @property
+    def failed(self) -> int:
+        return self.count(StepStatus.FAILED)
+
+    @property
+    def skipped(self) -> int:
+        return self.count(StepStatus.SKIPPED)
+
+    @property
+    def failures(self) -> Sequence[StepResult]:
+        return [result for result in self.results if result.status is StepStatus.FAILED]
+
+    @property
+    def exit_code(self) -> int:
+        """130 interrupted, 3 when something failed or was skipped, else 0."""
+        if self.interrupted:
+            return 130
+        return 3 if self.failed or self.skipped else 0
+
+    @property
+    def result(self) -> str:
+        """The word that the state keeps of the run: `done`, `partial`, `failed` or `interrupted`."""
+        if self.interrupted:
+            return "interrupted"
+        if not (self.failed or self.skipped):
+            return "done"
+        return "partial" if self.done or self.satisfied else "failed"

@@ -1,0 +1,117 @@
+"""What a run leaves in the state: a row for every wanted replica that is really there as asked, and what its load was measured to need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Set
+
+from reconciler.execution.asked import asked_of, find_installed, find_resident, is_there
+from reconciler.fleet import (
+    Applied,
+    AppliedReplica,
+    Desired,
+    EngineFacts,
+    EngineId,
+    EngineKind,
+    EngineSpec,
+    Ensure,
+    Fleet,
+    FleetFacts,
+    MeasuredKey,
+    ModelSpec,
+    Resident,
+    parse_replica_address,
+)
+from reconciler.planning import Plan
+from reconciler.state import Measurement
+
+
+class Places:
+    """Engines and models by name, and whether an engine has cards: what a row needs of the fleet, looked up without scans."""
+
+    def __init__(self, fleet: Fleet, desired: Desired, facts: FleetFacts) -> None:
+        self._fleet, self._facts = fleet, facts
+        self.models = {model.name: model for model in desired.models}
+        self.engines: dict[EngineId, EngineSpec] = {engine.id: engine for node in fleet.nodes.values() for engine in node.engines}
+
+    def has_cards(self, at: EngineId) -> bool:
+        """Whether a model on this engine can be on a card; an engine of which that is not known has none that could be judged by."""
+        spec, node = self.engines[at], self._fleet.nodes[at.node]
+        if spec.gpus is not None and not spec.gpus:
+            return False
+        if node.gpus is not None:
+            return bool(node.gpus)
+        seen = self._facts.nodes.get(at.node)
+        return seen is not None and bool(seen.cards)
+
+
+def replica_row(model: ModelSpec, at: EngineId, address: str, engine_name: str, resident: Resident | None) -> AppliedReplica:
+    """The row of a replica as asked, with what was observed; `resident` None for one that only has to be installed."""
+    fraction = resident.gpu_fraction if resident is not None else None
+    return AppliedReplica(
+        address=address,
+        model=model.name,
+        at=at,
+        engine_name=engine_name,
+        ensure=model.ensure.value,
+        context=model.context,
+        options=dict(model.options),
+        keep_alive=model.keep_alive,
+        residency=model.residency.value,
+        observed_context=resident.context if resident is not None else None,
+        observed_gpu_fraction=fraction,
+        observed_pinned=resident.pinned if resident is not None else None,
+        vram_bytes=resident.vram_bytes if resident is not None else None,
+    )
+
+
+def as_asked(places: Places, address: str, engine_name: str, facts: EngineFacts | None) -> AppliedReplica | None:
+    """The row of one replica by what its engine shows; None when it is not there, not as asked, or unknown."""
+    name, at = parse_replica_address(address)
+    model, spec = places.models.get(name), places.engines.get(at)
+    if model is None or spec is None or facts is None or not facts.reachable:
+        return None
+    resident = find_resident(facts, engine_name)
+    if model.ensure is Ensure.PRESENT:
+        there = facts.installed is None or find_installed(facts, engine_name) is not None
+        return replica_row(model, at, address, engine_name, None) if there else None
+    if resident is None or not is_there(resident):
+        return None
+    if asked_of(model, spec.kind, engine_name, places.has_cards(at)).differs(resident) is not None:
+        return None
+    return replica_row(model, at, address, engine_name, resident)
+
+
+def rows_as_found(
+    plan: Plan, places: Places, facts: Mapping[EngineId, EngineFacts | None], applied: Applied, stepped: Mapping[str, bool]
+) -> Iterator[AppliedReplica]:
+    """Every placed replica that is really there as asked. `stepped` has the addresses of the plan's steps, True where all succeeded.
+
+    One whose step did not succeed keeps its row of before: what was asked of it is still to be done. One without a step is recorded only
+    when it is owned already (a replica outside `--limit` is not adopted by the way), and not when runner options wait to be changed.
+    """
+    for address, engine_name in plan.placed.items():
+        succeeded = stepped.get(address)
+        if succeeded is False:
+            continue
+        _, at = parse_replica_address(address)
+        row = as_asked(places, address, engine_name, facts.get(at))
+        if row is None:
+            continue
+        if succeeded is None:
+            before = applied.replicas.get(address)
+            ollama = places.engines[at].kind is EngineKind.OLLAMA
+            if before is None or before.engine_name != row.engine_name or (ollama and dict(before.options) != dict(row.options)):
+                continue
+        yield row
+
+
+def measurement(model: ModelSpec, kind: EngineKind, engine_name: str, resident: Resident, load_seconds: float) -> Measurement:
+    """What a load showed. Bytes count only when the whole model is on cards: a part of it is no measure of its need."""
+    whole = resident.gpu_fraction is not None and resident.gpu_fraction >= 1
+    vram = resident.vram_bytes if whole and resident.vram_bytes else None
+    return Measurement(MeasuredKey(kind, engine_name, model.context), vram, round(load_seconds, 3))
+
+
+def addresses_to_forget(plan: Plan, unloaded: Set[str]) -> list[str]:
+    """Addresses that the state no longer owns: those that the plan found gone, and those unloaded and not wanted."""
+    return sorted({*plan.forgotten, *(address for address in unloaded if address not in plan.placed)})

@@ -1,0 +1,188 @@
+"""Carries a plan out: steps begin when what they need is done, as many at once as allowed, and the state knows of each before and after."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+from reconciler.engines.protocol import Engine
+from reconciler.execution.events import Event, RunFinished, RunStarted, StepDone, StepFailed, StepInterrupted, StepSkipped
+from reconciler.execution.final import look_again, settle_state
+from reconciler.execution.graph import StepGraph
+from reconciler.execution.ledger import Ledger
+from reconciler.execution.newcomers import names_reckoned_with
+from reconciler.execution.one import Bench, do_step
+from reconciler.execution.outcome import ExecutionOptions, Outcome, StepResult, StopSignal
+from reconciler.execution.recording import Places, as_asked
+from reconciler.fleet import Desired, EngineId, Fleet, FleetFacts
+from reconciler.planning import Action, Plan, Step
+from reconciler.state import StateWriter, StepStatus
+
+
+def _deaf(event: Event) -> None:
+    """Hears nothing."""
+
+
+async def execute(
+    plan: Plan,
+    fleet: Fleet,
+    desired: Desired,
+    *,
+    facts: FleetFacts,
+    engines: Callable[[EngineId], Engine],
+    state: StateWriter,
+    run_id: int,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    options: ExecutionOptions | None = None,
+    listen: Callable[[Event], None] = _deaf,
+    stop: StopSignal | None = None,
+) -> Outcome:
+    """Does the steps of `plan` and records what came of them.
+
+    `facts` are those that the plan was made from; engines that no step touches are not asked again. `engines` gives the adapter of an
+    engine, which stays the caller's to close; so are `state.begin_run`, whose id is `run_id`, and `state.finish_run` with the outcome's
+    `result`. `clock` counts seconds. A stop asked for through `stop` begins no more steps and lets those that run settle; cancelling the
+    task cuts them, and journals them as interrupted.
+
+    Raises GpurecError for a plan whose steps do not hang together, StateError when the lease is lost or the state cannot be written.
+    """
+    run = _Run(plan, fleet, desired, facts, engines, state, run_id, clock, sleep, options or ExecutionOptions(), listen)
+    return await run.go(stop or StopSignal())
+
+
+class _Run:
+    def __init__(
+        self,
+        plan: Plan,
+        fleet: Fleet,
+        desired: Desired,
+        facts: FleetFacts,
+        engines: Callable[[EngineId], Engine],
+        state: StateWriter,
+        run_id: int,
+        clock: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]],
+        options: ExecutionOptions,
+        listen: Callable[[Event], None],
+    ) -> None:
+        places = Places(fleet, desired, facts)
+        reckoned = names_reckoned_with(plan, facts)
+        self._bench = Bench(plan, places, engines, state, run_id, clock, sleep, options, listen, Ledger(plan), reckoned)
+        self._graph = StepGraph(plan.steps)
+        self._facts = facts
+        self._results: dict[str, StepResult] = {}
+        self._unwritten: list[StepResult] = []
+        self._adopted: list[Step] = []
+        self._failures = 0
+
+    async def go(self, stop: StopSignal) -> Outcome:
+        bench = self._bench
+        started = bench.clock()
+        bench.listen(RunStarted(bench.run_id, len(bench.plan.steps)))
+        await self._do_all(stop)
+        left = self._graph.never_begun()
+        interrupted = stop.requested and bool(left)
+        for number in left:
+            if stop.requested:
+                self._skip(number, "interrupted", "the run was asked to stop before it began")
+            else:
+                self._skip(number, "stopped", "an earlier step failed; --keep-going goes on with what does not need it")
+        self._write()
+        facts = await look_again(bench, self._facts)
+        corrections = settle_state(bench, facts, self._results)
+        for result in corrections:
+            self._results[result.step_id] = result
+        self._tell(corrections)
+        bench.journal(*corrections)
+        results = tuple(self._results[step.id] for step in bench.plan.steps)
+        outcome = Outcome(results, facts, interrupted, bench.clock() - started)
+        cut = outcome.count(StepStatus.INTERRUPTED)
+        bench.listen(RunFinished(outcome.done, outcome.satisfied, outcome.failed, outcome.skipped, cut, outcome.seconds))
+        return outcome
+
+    async def _do_all(self, stop: StopSignal) -> None:
+        running: dict[asyncio.Task[StepResult], int] = {}
+        try:
+            while True:
+                self._begin_steps(running, stop)
+                self._write()
+                if not running:
+                    return
+                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for task in sorted(done, key=running.__getitem__):
+                    self._settle(running.pop(task), task.result())
+        finally:
+            await self._cut(running)
+
+    def _begin_steps(self, running: dict[asyncio.Task[StepResult], int], stop: StopSignal) -> None:
+        while len(running) < self._bench.options.parallelism and not stop.requested and not self._failed_enough:
+            number = self._graph.take()
+            if number is None:
+                return
+            step = self._graph.steps[number]
+            if step.action is Action.ADOPT:
+                self._adopt(number, step)
+            else:
+                running[asyncio.ensure_future(do_step(self._bench, step))] = number
+
+    @property
+    def _failed_enough(self) -> bool:
+        options = self._bench.options
+        return not options.keep_going and self._failures > (options.max_fail or 0)
+
+    def _adopt(self, number: int, step: Step) -> None:
+        """Nothing is sent, so nothing is waited for: adoptions are written together, a fleet of them in one transaction."""
+        self._adopted.append(step)
+        result = StepResult(step.id, step.address, step.action, StepStatus.DONE)
+        self._unwritten.append(result)
+        self._settle(number, result)
+
+    def _settle(self, number: int, result: StepResult) -> None:
+        self._results[result.step_id] = result
+        succeeded = result.status in (StepStatus.DONE, StepStatus.SATISFIED)
+        self._failures += result.status is StepStatus.FAILED
+        for lost, cause in self._graph.finish(number, succeeded):
+            needed = self._graph.steps[cause]
+            self._skip(lost, "need_not_met", f"it waited for {needed.action.value} of {needed.address}, which was not done", needed.id)
+
+    def _skip(self, number: int, code: str, message: str, waited_for: str | None = None) -> None:
+        step = self._graph.steps[number]
+        result = StepResult(step.id, step.address, step.action, StepStatus.SKIPPED, code, message, waited_for)
+        self._results[step.id] = result
+        self._unwritten.append(result)
+        self._bench.listen(StepSkipped(step, code, message, waited_for))
+
+    def _write(self) -> None:
+        """Journals the steps that ended without anything being sent, and records what was adopted."""
+        bench = self._bench
+        rows = []
+        for step in self._adopted:
+            row = as_asked(bench.places, step.address, step.engine_name, self._facts.engine(EngineId(step.node, step.engine)))
+            if row is not None:
+                rows.append(row)
+        if rows:
+            bench.state.record(rows)
+        if self._unwritten:
+            bench.journal(*self._unwritten)
+        adopted, self._adopted, self._unwritten = self._adopted, [], []
+        for step in adopted:
+            bench.listen(StepDone(step, 0.0))
+
+    def _tell(self, corrections: list[StepResult]) -> None:
+        steps = {step.id: step for step in self._graph.steps} if corrections else {}
+        for result in corrections:
+            code, message, step = result.code or "", result.message or "", steps[result.step_id]
+            if result.status is StepStatus.FAILED:
+                self._bench.listen(StepFailed(step, code, message, result.seconds))
+            else:
+                self._bench.listen(StepSkipped(step, code, message))
+
+    async def _cut(self, running: dict[asyncio.Task[StepResult], int]) -> None:
+        """Ends what still runs when the run itself is cut short."""
+        for task in running:
+            task.cancel()
+        for number, ended in zip(running.values(), await asyncio.gather(*running, return_exceptions=True), strict=True):
+            if isinstance(ended, asyncio.CancelledError):
+                self._bench.listen(StepInterrupted(self._graph.steps[number]))

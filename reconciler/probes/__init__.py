@@ -1,0 +1,9 @@
+"""Asks every node at once what is there; each with its own deadline."""
+
+from __future__ import annotations
+
+from reconciler.probes.declared import declared_cards
+from reconciler.probes.probe import probe_engine, probe_fleet
+from reconciler.probes.recorded import facts_from_json, facts_to_json, merge_facts
+
+__all__ = ["declared_cards", "facts_from_json", "facts_to_json", "merge_facts", "probe_engine", "probe_fleet"]

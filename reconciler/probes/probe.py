@@ -1,0 +1,59 @@
+"""Asks every engine of a fleet at once, each with its own deadline: a dead node costs its own deadline and no other's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping
+
+from reconciler.engines import Transport, open_engine
+from reconciler.fleet import EngineError, EngineFacts, EngineId, EngineSpec, Fleet, FleetFacts, NodeFacts, NodeSpec
+from reconciler.probes.declared import declared_cards
+
+CONCURRENCY = 512
+"""Engines asked at the same time; each holds a few connections, and files are what a process runs out of first."""
+
+Wanted = Mapping[EngineId, Collection[str]]
+
+
+async def probe_fleet(
+    fleet: Fleet,
+    wanted: Wanted,
+    *,
+    transport: Transport,
+    at: str,
+    concurrency: int = CONCURRENCY,
+    only: Collection[str] | None = None,
+    on_node: Callable[[NodeFacts], None] | None = None,
+) -> FleetFacts:
+    """What is there on every node (of `only` these, when given), as facts of the time `at` (ISO 8601 UTC).
+
+    `wanted` names the models of each engine about which details are looked up. `on_node` hears of each node when it is done. Never raises
+    for a node that is down or talks nonsense: its engines are unreachable, with the reason.
+    """
+    places = asyncio.Semaphore(concurrency)
+
+    async def one(node: NodeSpec) -> NodeFacts:
+        engines = await asyncio.gather(*(bounded(spec) for spec in node.engines))
+        facts = NodeFacts(node.name, declared_cards(node), node.ram, {seen.id.engine: seen for seen in engines})
+        if on_node is not None:
+            on_node(facts)
+        return facts
+
+    async def bounded(spec: EngineSpec) -> EngineFacts:
+        async with places:
+            return await probe_engine(spec, transport, wanted.get(spec.id, ()))
+
+    asked = [node for name, node in fleet.nodes.items() if only is None or name in only]
+    return FleetFacts(at, {facts.node: facts for facts in await asyncio.gather(*(one(node) for node in asked))})
+
+
+async def probe_engine(spec: EngineSpec, transport: Transport, wanted: Collection[str] = ()) -> EngineFacts:
+    """What one engine says of itself; unreachable with the reason when it cannot be asked."""
+    try:
+        engine = open_engine(spec, transport)
+    except EngineError as error:
+        return EngineFacts(spec.id, spec.kind, False, str(error), error.code)
+    try:
+        return await engine.observe(wanted)
+    finally:
+        await engine.aclose()

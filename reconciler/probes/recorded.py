@@ -1,0 +1,66 @@
+"""The document of facts: what `facts --out` writes and `plan --assume` reads. A file from elsewhere is checked before it is believed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from reconciler.fleet import FleetFacts, GpurecError, NodeFacts, Place
+
+FORMAT_VERSION: Literal["1.0"] = "1.0"
+
+
+@dataclass(frozen=True, slots=True)
+class FactsDocument:
+    """Facts with the version of their format."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    format_version: Literal["1.0"]
+    facts: FleetFacts
+
+
+def _adapter() -> TypeAdapter[FactsDocument]:
+    global _ADAPTER
+    if _ADAPTER is None:
+        _ADAPTER = TypeAdapter(FactsDocument)
+    return _ADAPTER
+
+
+_ADAPTER: TypeAdapter[FactsDocument] | None = None
+
+
+def facts_to_json(facts: FleetFacts) -> str:
+    """The document, one JSON object; unknown facts are null."""
+    return _adapter().dump_json(FactsDocument(FORMAT_VERSION, facts)).decode() + "\n"
+
+
+def facts_from_json(text: str | bytes, name: str) -> FleetFacts:
+    """Reads a document of facts; `name` is its file, for the error. Raises GpurecError naming the first thing that is wrong."""
+    try:
+        facts = _adapter().validate_json(text).facts
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        what = f"{where}: {first['msg']}" if where else first["msg"]
+        raise GpurecError.of(f"this is no document of facts ({what})", Place(name), "make one with gpurec facts --out FILE") from None
+    for key, node in facts.nodes.items():
+        if key != node.node or any(engine.id.node != key or engine.id.engine != own for own, engine in node.engines.items()):
+            raise GpurecError.of(f"the facts of node {key!r} name another node or engine", Place(name), "make them again with gpurec facts")
+    return facts
+
+
+def merge_facts(base: FleetFacts, partial: FleetFacts) -> FleetFacts:
+    """`partial` laid over `base`, node by node and engine by engine; the newer time is kept."""
+    nodes = dict(base.nodes)
+    for name, node in partial.nodes.items():
+        below = nodes.get(name)
+        if below is None:
+            nodes[name] = node
+            continue
+        cards = node.cards if node.cards is not None else below.cards
+        ram = node.ram_bytes if node.ram_bytes is not None else below.ram_bytes
+        nodes[name] = NodeFacts(name, cards, ram, {**below.engines, **node.engines})
+    return FleetFacts(max(base.at, partial.at), nodes)

@@ -1,0 +1,95 @@
+"""Reading a store: what was applied, what was seen, what was run. Never writes, so it needs no lease."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from reconciler.fleet import NOTHING_APPLIED, Applied, FleetFacts
+from reconciler.state.connection import open_for_reading, sqlite_said
+from reconciler.state.lease import Lease, read_lease
+from reconciler.state.protocol import JournalRow, RunRecord, StateReader, StepStatus
+from reconciler.state.rows import read_applied, read_facts
+from reconciler.state.schema import SCHEMA_VERSION, schema_version
+
+_RUN_COLUMNS = "id, serial, plan_digest, config_digest, who, host, command, started_at, finished_at, result"
+_JOURNAL_COLUMNS = "run_id, step_id, address, action, status, reason, started_at, finished_at"
+
+
+class SqliteReader:
+    """A StateReader over an SQLite file; `conn` None is the store that does not exist yet."""
+
+    def __init__(self, path: Path, conn: sqlite3.Connection | None) -> None:
+        self._path, self._conn = path, conn
+
+    def applied(self) -> Applied:
+        with self._reading() as conn:
+            return read_applied(conn) if conn is not None else NOTHING_APPLIED
+
+    def recorded_facts(self) -> FleetFacts | None:
+        with self._reading() as conn:
+            return read_facts(conn) if conn is not None else None
+
+    def runs(self, last: int = 20) -> Sequence[RunRecord]:
+        """The latest runs, newest first."""
+        with self._reading() as conn:
+            if conn is None:
+                return ()
+            rows = conn.execute(f"SELECT {_RUN_COLUMNS} FROM runs ORDER BY id DESC LIMIT ?", (last,))  # noqa: S608
+            return tuple(RunRecord(*row) for row in rows)
+
+    def journal(self, run_id: int) -> Sequence[JournalRow]:
+        """What happened to the steps of a run, in the order in which they were first written."""
+        with self._reading() as conn:
+            if conn is None:
+                return ()
+            rows = conn.execute(f"SELECT {_JOURNAL_COLUMNS} FROM journal WHERE run_id = ? ORDER BY rowid", (run_id,))  # noqa: S608
+            return tuple(
+                JournalRow(run, step, address, action, StepStatus(status), reason, started, finished)
+                for run, step, address, action, status, reason, started, finished in rows
+            )
+
+    def lease(self) -> Lease | None:
+        """Who is writing now, as far as the store tells."""
+        with self._reading() as conn:
+            return read_lease(conn) if conn is not None else None
+
+    def close(self) -> None:
+        if self._conn is not None:
+            self._conn.close()
+            self._conn = None
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection | None]:
+        """One snapshot: all that is read inside the block is of one moment."""
+        if self._conn is None:
+            yield None
+            return
+        with sqlite_said(self._path):
+            self._conn.execute("BEGIN")
+            try:
+                yield self._conn
+            finally:
+                self._conn.execute("ROLLBACK")
+
+
+def open_reader(path: Path) -> StateReader:
+    """Opens a store for reading. A file that does not exist, or holds nothing yet, reads as empty.
+
+    Raises StateError when it is no state, is damaged, or was written by a newer gpurec.
+    """
+    if not path.exists():
+        return SqliteReader(path, None)
+    conn = open_for_reading(path)
+    try:
+        with sqlite_said(path):
+            version = schema_version(conn, path)
+    except BaseException:
+        conn.close()
+        raise
+    if version < SCHEMA_VERSION:
+        conn.close()
+        return SqliteReader(path, None)
+    return SqliteReader(path, conn)

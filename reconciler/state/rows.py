@@ -1,0 +1,102 @@
+"""Values to rows and back. Rows are plain tuples: a state of 100,000 replicas is read in well under a second."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+
+from pydantic import TypeAdapter
+
+from reconciler.fleet import Applied, AppliedReplica, EngineFacts, EngineId, EngineKind, FleetFacts, MeasuredKey, NodeFacts, Scalar
+
+REPLICA_COLUMNS = (
+    "address, model, node, engine, engine_name, ensure, context, options, keep_alive, residency, "
+    "observed_context, observed_gpu_fraction, observed_pinned, vram_bytes, serial"
+)
+ReplicaRow = tuple[
+    str, str, str, str, str, str, int | None, str, float | None, str, int | None, float | None, int | None, int | None, int
+]  # fmt: skip
+
+
+def replica_row(replica: AppliedReplica, serial: int) -> ReplicaRow:
+    """The row of a replica; `serial` is the one that it was last changed at."""
+    pinned = replica.observed_pinned
+    return (
+        replica.address,
+        replica.model,
+        replica.at.node,
+        replica.at.engine,
+        replica.engine_name,
+        replica.ensure,
+        replica.context,
+        json.dumps(dict(replica.options), sort_keys=True) if replica.options else "{}",
+        replica.keep_alive,
+        replica.residency,
+        replica.observed_context,
+        replica.observed_gpu_fraction,
+        None if pinned is None else int(pinned),
+        replica.vram_bytes,
+        serial,
+    )
+
+
+def read_meta(conn: sqlite3.Connection) -> Mapping[str, str]:
+    return dict(conn.execute("SELECT key, value FROM meta"))
+
+
+def read_applied(conn: sqlite3.Connection) -> Applied:
+    """Everything that planning needs, as of one moment: the caller holds a transaction."""
+    meta = read_meta(conn)
+    options: dict[str, Mapping[str, Scalar]] = {}
+    engines: dict[tuple[str, str], EngineId] = {}
+    replicas: dict[str, AppliedReplica] = {}
+    rows = conn.execute(f"SELECT {REPLICA_COLUMNS} FROM replicas ORDER BY address")  # noqa: S608
+    for address, model, node, engine, name, ensure, context, text, keep, residency, ctx, fraction, pinned, vram, serial in rows:
+        at = engines.get((node, engine))
+        if at is None:
+            at = engines[node, engine] = EngineId(node, engine)
+        set_options = options.get(text)
+        if set_options is None:
+            set_options = options[text] = json.loads(text)
+        seen_pinned = None if pinned is None else bool(pinned)
+        replicas[address] = AppliedReplica(
+            address, model, at, name, ensure, context, set_options, keep, residency, ctx, fraction, seen_pinned, vram, serial
+        )
+    measured: dict[MeasuredKey, int] = {}
+    seconds: dict[MeasuredKey, float] = {}
+    for kind, name, context, vram, load in conn.execute("SELECT kind, engine_name, context, vram_bytes, load_seconds FROM measured"):
+        key = MeasuredKey(EngineKind(kind), name, context)
+        if vram is not None:
+            measured[key] = vram
+        if load is not None:
+            seconds[key] = load
+    return Applied(meta.get("lineage"), int(meta.get("serial", "0")), replicas, measured, seconds)
+
+
+@cache
+def _node_adapter() -> TypeAdapter[NodeFacts]:
+    return TypeAdapter(NodeFacts)
+
+
+def node_body(node: NodeFacts) -> str:
+    """A node's facts as JSON, without what changes at every look (how long the probe took, when a model will expire)."""
+    engines = {name: _steady(engine) for name, engine in sorted(node.engines.items())}
+    return _node_adapter().dump_json(replace(node, engines=engines)).decode()
+
+
+def _steady(engine: EngineFacts) -> EngineFacts:
+    residents = engine.residents
+    if residents is not None:
+        residents = tuple(replace(resident, expires_in=None) for resident in sorted(residents, key=lambda one: one.name))
+    return replace(engine, probe_seconds=0.0, residents=residents)
+
+
+def read_facts(conn: sqlite3.Connection) -> FleetFacts | None:
+    at = read_meta(conn).get("facts_at")
+    if at is None:
+        return None
+    adapter = _node_adapter()
+    return FleetFacts(at, {node: adapter.validate_json(body) for node, body in conn.execute("SELECT node, body FROM facts ORDER BY node")})

@@ -1,0 +1,28 @@
+"""Plans, drift reports, facts and outcomes as text and JSON. Pure: logic never prints, views never decide."""
+
+from __future__ import annotations
+
+from reconciler.views.document import plan_document, plan_json, plan_summary
+from reconciler.views.drift_text import drift_document, drift_text
+from reconciler.views.escape import escape
+from reconciler.views.facts_text import facts_text
+from reconciler.views.inventory_text import inventory_text, validate_text
+from reconciler.views.outcome_text import RunRow, StepResult, history_text, outcome_text
+from reconciler.views.plan_text import plan_text
+
+__all__ = [
+    "RunRow",
+    "StepResult",
+    "drift_document",
+    "drift_text",
+    "escape",
+    "facts_text",
+    "history_text",
+    "inventory_text",
+    "outcome_text",
+    "plan_document",
+    "plan_json",
+    "plan_summary",
+    "plan_text",
+    "validate_text",
+]

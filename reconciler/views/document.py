@@ -1,0 +1,149 @@
+"""A plan as the document that programs read: `--format json`, and the file of `--out`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from reconciler.planning.plan import FORMAT_VERSION, Action, CardBalance, Drift, Plan, Precondition, Step, Unplaced
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+
+def plan_document(plan: Plan) -> dict[str, Json]:
+    """The whole plan as JSON values. Bytes are integers, times ISO 8601 in UTC, unknown is null; no secret is in a plan."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "fleet": plan.fleet,
+        "digest": plan.digest,
+        "lineage": plan.lineage,
+        "serial": plan.serial,
+        "config_digest": plan.config_digest,
+        "created_at": plan.created_at,
+        "summary": dict[str, Json](plan_summary(plan)),
+        "impact": {
+            "downtime_seconds": dict(plan.impact.downtime_seconds),
+            "download_bytes": plan.impact.download_bytes,
+            "evictions": list(plan.impact.evictions),
+        },
+        "steps": [_step(step) for step in plan.steps],
+        "gpus": [_card(card) for card in plan.gpus],
+        "drift": [_drift(drift) for drift in plan.drift],
+        "unplaced": [_unplaced(unplaced) for unplaced in plan.unplaced],
+        "deferred": [{"node": one.node, "engine": one.engine, "reason": one.reason} for one in plan.deferred],
+        "unmanaged": [
+            {"node": one.node, "engine": one.engine, "name": one.name, "vram_bytes": one.vram_bytes, "pinned": one.pinned}
+            for one in plan.unmanaged
+        ],
+        "notes": [{"address": note.address, "code": note.code, "message": note.message} for note in plan.notes],
+        "placement": {
+            "strategy": plan.placement.strategy,
+            "solver": plan.placement.solver,
+            "objective": plan.placement.objective,
+            "bound": plan.placement.bound,
+            "gap": plan.placement.gap,
+            "proved": plan.placement.proved,
+        },
+        "placed": dict(plan.placed),
+        "forgotten": list(plan.forgotten),
+        "limit": plan.limit,
+        "exclude": plan.exclude,
+    }
+
+
+def plan_json(plan: Plan) -> str:
+    """The document as text, always the same for the same plan. Plain ASCII, so that names from nodes stay inert on a terminal too."""
+    return json.dumps(plan_document(plan), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
+
+
+def plan_summary(plan: Plan) -> dict[str, int]:
+    """Counts of a plan: steps by action, then replicas unchanged and unplaced, engines deferred, fields drifted, replicas pending."""
+    counts = dict.fromkeys(
+        (Action.PULL, Action.LOAD, Action.UNLOAD, Action.RELOAD, Action.WAIT, Action.CREATE, Action.UPDATE, Action.REMOVE, Action.ADOPT), 0
+    )
+    for step in plan.steps:
+        counts[step.action] += 1
+    return {
+        **{action.value: count for action, count in counts.items()},
+        "unchanged": plan.unchanged,
+        "unplaced": sum(one.count for one in plan.unplaced),
+        "held": sum(1 for note in plan.notes if note.code == "held"),
+        "deferred": len(plan.deferred),
+        "drift": len(plan.drift),
+        "pending": plan.pending,
+    }
+
+
+def _step(step: Step) -> dict[str, Json]:
+    return {
+        "id": step.id,
+        "address": step.address,
+        "action": step.action.value,
+        "reason": {"code": step.reason.code, "message": step.reason.message},
+        "cause": step.cause.value,
+        "needs": list(step.needs),
+        "model": step.model,
+        "node": step.node,
+        "engine": step.engine,
+        "engine_name": step.engine_name,
+        "base_name": step.base_name,
+        "gpus": list(step.gpus),
+        "gpu_candidates": None if step.gpu_candidates is None else list(step.gpu_candidates),
+        "vram_bytes": step.vram_bytes,
+        "vram_source": step.vram_source,
+        "seconds": step.seconds,
+        "preconditions": [_precondition(one) for one in step.preconditions],
+        "before": _fields(step.before),
+        "after": _fields(step.after),
+    }
+
+
+def _precondition(one: Precondition) -> dict[str, Json]:
+    document: dict[str, Json] = {"fact": one.fact}
+    if one.at_least is not None:
+        document["at_least"] = one.at_least
+    if one.equals is not None:
+        document["equals"] = one.equals
+    return document
+
+
+def _card(card: CardBalance) -> dict[str, Json]:
+    return {
+        "node": card.node,
+        "gpu": card.gpu,
+        "name": card.name,
+        "total_bytes": card.total_bytes,
+        "usable_bytes": card.usable_bytes,
+        "foreign_bytes": card.foreign_bytes,
+        "assumed": card.assumed,
+        "before_bytes": card.before_bytes,
+        "after_bytes": card.after_bytes,
+        "peak_bytes": card.peak_bytes,
+    }
+
+
+def _drift(drift: Drift) -> dict[str, Json]:
+    return {
+        "address": drift.address,
+        "kind": drift.kind,
+        "field": drift.field,
+        "applied": drift.applied,
+        "found": drift.found,
+        "class": drift.klass,
+    }
+
+
+def _unplaced(one: Unplaced) -> dict[str, Json]:
+    return {
+        "model": one.model,
+        "count": one.count,
+        "needed_bytes": one.needed_bytes,
+        "candidates": [{"engine": each.engine, "reason": each.reason, "message": each.message} for each in one.candidates],
+        "candidate_counts": dict(sorted(one.candidate_counts.items())),
+        "would_fit_if": list(one.would_fit_if),
+        "best_effort": one.best_effort,
+    }
+
+
+def _fields(fields: Mapping[str, str | int | float | bool | None]) -> dict[str, Json]:
+    return {name: fields[name] for name in sorted(fields)}

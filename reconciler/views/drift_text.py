@@ -1,0 +1,41 @@
+"""A drift report: what differs from what was last applied, with what is merely pending counted apart."""
+
+from __future__ import annotations
+
+from reconciler.planning.plan import Plan
+from reconciler.views.document import Json, plan_document
+from reconciler.views.sections import deferred_lines, drift_lines, note_lines
+from reconciler.views.style import Style, joined, plural
+
+_KEYS = ("format_version", "fleet", "lineage", "serial", "config_digest", "created_at", "drift", "deferred")
+
+
+def drift_text(plan: Plan, *, colour: bool = False, width: int = 100) -> str:
+    """The drift of a plan for people; begins `No drift.` when there is none."""
+    style = Style(colour, width)
+    since = f"apply {plan.serial}" if plan.lineage is not None else "nothing was applied yet"
+    if plan.drift:
+        opening = f"{style.paint(plural(len(plan.drift), 'field') + ' drifted.', 'bold')} Fleet {style.heading(plan.fleet)} since {since}."
+    elif plan.lineage is None:
+        opening = f"{style.paint('No drift.', 'bold')} Nothing was applied to fleet {style.heading(plan.fleet)} yet."
+    else:
+        opening = f"{style.paint('No drift.', 'bold')} Fleet {style.heading(plan.fleet)} is as {since} left it, as far as it can be seen."
+    pending = [
+        f"{plural(plan.pending, 'replica is', 'replicas are')} pending: desired, not applied yet. `gpurec plan` shows what would change."
+    ]
+    held = [note for note in plan.notes if note.code == "held"]
+    blocks = [
+        [opening],
+        drift_lines(plan.drift, style),
+        deferred_lines(plan.deferred, style),
+        note_lines(held, style),
+        pending if plan.pending else [],
+    ]
+    return joined("\n".join(block) + "\n" for block in blocks if block)
+
+
+def drift_document(plan: Plan) -> dict[str, Json]:
+    """The drift report as JSON values: the same words as the plan document, with counts of drift, pending and deferred."""
+    document = plan_document(plan)
+    summary: dict[str, Json] = {"drift": len(plan.drift), "pending": plan.pending, "deferred": len(plan.deferred)}
+    return {**{key: document[key] for key in _KEYS[:6]}, "summary": summary, **{key: document[key] for key in _KEYS[6:]}}

@@ -1,0 +1,88 @@
+"""What probing saw, for people: every engine with its build, then its residents, then the cards."""
+
+from __future__ import annotations
+
+from reconciler.fleet import CardFacts, EngineFacts, FleetFacts, Resident, format_bytes, format_capability, format_duration, format_ratio
+from reconciler.views.style import Cell, Style, bounded, columns, joined, more, plural
+
+
+def facts_text(facts: FleetFacts, *, colour: bool = False, width: int = 100) -> str:
+    """Engines, residents and cards of a fleet as probed at one time; what is not known is said to be unknown."""
+    style = Style(colour, width)
+    engines = [node.engines[name] for _, node in sorted(facts.nodes.items()) for name in sorted(node.engines)]
+    silent = sum(1 for engine in engines if not engine.reachable)
+    opening = f"{style.heading(plural(len(facts.nodes), 'node'))}, {plural(len(engines), 'engine')}, probed at {facts.at}"
+    if silent:
+        opening += style.paint(f", {silent:,} unreachable", "yellow")
+    blocks = [[opening], _engines(engines, style), _residents(engines, style), _cards(facts, style)]
+    return joined("\n".join(block) + "\n" for block in blocks if block)
+
+
+def _engines(engines: list[EngineFacts], style: Style) -> list[str]:
+    if not engines:
+        return []
+    shown, left = bounded(engines)
+    return [style.heading("Engines"), *columns([_engine(engine) for engine in shown], style), *more(left, style)]
+
+
+def _engine(engine: EngineFacts) -> list[Cell]:
+    kind = engine.kind.value + (f" {engine.mode}" if engine.mode else "")
+    if not engine.reachable:
+        return [Cell(f"? {engine.id}", "yellow"), Cell(kind), Cell("unknown", "yellow"), Cell(engine.reason or engine.reason_code or "")]
+    installed = "installed unknown" if engine.installed is None else f"{len(engine.installed):,} installed"
+    residents = "residents unknown" if engine.residents is None else plural(len(engine.residents), "resident")
+    return [Cell(f"  {engine.id}"), Cell(kind), Cell(engine.build or "build unknown"), Cell(f"{installed}, {residents}")]
+
+
+def _residents(engines: list[EngineFacts], style: Style) -> list[str]:
+    found = [(engine, resident) for engine in engines for resident in engine.residents or ()]
+    if not found:
+        return []
+    shown, left = bounded(found)
+    return [style.heading("Residents"), *columns([_resident(*one) for one in shown], style), *more(left, style)]
+
+
+def _resident(engine: EngineFacts, resident: Resident) -> list[Cell]:
+    fraction = resident.gpu_fraction
+    share = "share unknown" if fraction is None else f"{format_ratio(fraction)} on card"
+    stay = {True: "pinned", None: ""}.get(resident.pinned, "")
+    if resident.pinned is False:
+        stay = "expires" if resident.expires_in is None else f"expires in {format_duration(resident.expires_in)}"
+    return [
+        Cell(f"  {resident.name}"),
+        Cell(str(engine.id)),
+        Cell("bytes unknown" if resident.vram_bytes is None else format_bytes(resident.vram_bytes), right=True),
+        Cell(share, "yellow" if fraction is not None and fraction < 1 else None),
+        Cell("context unknown" if resident.context is None else f"context {resident.context}"),
+        Cell(stay, "dim"),
+        Cell("" if resident.status.value == "loaded" else resident.status.value, "cyan"),
+    ]
+
+
+def _cards(facts: FleetFacts, style: Style) -> list[str]:
+    rows: list[list[Cell]] = []
+    for name, node in sorted(facts.nodes.items()):
+        if node.cards is None:
+            rows.append([Cell(f"? {name}", "yellow"), Cell("cards not known")])
+        rows += [_card(name, card) for card in node.cards or ()]
+    if not rows:
+        return []
+    shown, left = bounded(rows)
+    return [style.heading("Cards"), *columns(shown, style), *more(left, style)]
+
+
+def _card(node: str, card: CardFacts) -> list[Cell]:
+    total = "size unknown" if card.total_bytes is None else format_bytes(card.total_bytes)
+    used = "use unknown" if card.used_bytes is None else f"{format_bytes(card.used_bytes)} used"
+    foreign = f"{format_bytes(card.foreign_bytes)} foreign" if card.foreign_bytes else ""
+    capability = "" if card.compute_capability is None else f"compute {format_capability(card.compute_capability)}"
+    source = f"{card.source}, assumed" if card.assumed else card.source
+    return [
+        Cell(f"  {node}/{card.index}"),
+        Cell(card.name or ""),
+        Cell(total, right=True),
+        Cell(used),
+        Cell(foreign),
+        Cell(capability),
+        Cell(source, "dim"),
+    ]

@@ -1,0 +1,91 @@
+"""What an apply did, and what earlier applies did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from reconciler.fleet import format_duration
+from reconciler.views.style import Cell, Style, bounded, columns, joined, more, plural
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """How one step ended: `status` is `done`, `satisfied`, `failed`, `skipped` or `interrupted`; `reason` says why it is not done."""
+
+    address: str
+    action: str
+    status: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One earlier apply, as history shows it."""
+
+    serial: int
+    started_at: str
+    who: str
+    result: str
+    command: str
+    plan_digest: str
+
+
+_WORDS = (("done", "done"), ("satisfied", "already so"), ("failed", "failed"), ("skipped", "skipped"), ("interrupted", "interrupted"))
+
+
+def outcome_text(
+    results: Sequence[StepResult],
+    *,
+    seconds: float,
+    serial: int | None,
+    unplaced: int = 0,
+    deferred: int = 0,
+    colour: bool = False,
+    width: int = 100,
+) -> str:
+    """The end of an apply: one line a step that did not succeed, then the summary; begins `Apply complete!` when every step is done."""
+    style = Style(colour, width)
+    counts = {status: sum(1 for one in results if one.status == status) for status, _ in _WORDS}
+    bad = [one for one in results if one.status not in ("done", "satisfied")]
+    shown, left = bounded(bad)
+    lines = columns([[Cell(f"! {one.status}", "red"), Cell(f"{one.action} {one.address}"), Cell(one.reason or "")] for one in shown], style)
+    lines += more(left, style)
+    done = ", ".join(f"{counts[status]:,} {word}" for status, word in _WORDS if counts[status] or status == "done")
+    head = style.paint("Apply incomplete.", "red") if bad else style.paint("Apply complete!", "green")
+    tail = f" Serial {serial}." if serial is not None else ""
+    lines.append(f"{head} {plural(len(results), 'step')}: {done}, in {format_duration(seconds)}.{tail}")
+    if unplaced:
+        lines.append(f"{plural(unplaced, 'replica has', 'replicas have')} no place; `gpurec plan` says why.")
+    if deferred:
+        verb = "was" if deferred == 1 else "were"
+        lines.append(f"{plural(deferred, 'node or engine', 'nodes or engines')} could not be reached and {verb} left alone.")
+    return joined(lines)
+
+
+def history_text(runs: Sequence[RunRow], *, colour: bool = False, width: int = 100) -> str:
+    """Earlier applies, newest first as given."""
+    style = Style(colour, width)
+    if not runs:
+        return "Nothing was applied yet.\n"
+    looks: Mapping[str, str] = {"done": "green", "failed": "red", "partial": "yellow", "interrupted": "yellow"}
+    heads = [
+        Cell("serial", "dim", right=True),
+        Cell("started", "dim"),
+        Cell("result", "dim"),
+        Cell("by", "dim"),
+        Cell("plan", "dim"),
+        Cell("command", "dim"),
+    ]
+    rows = [
+        [
+            Cell(str(run.serial), right=True),
+            Cell(run.started_at),
+            Cell(run.result, looks.get(run.result)),
+            Cell(run.who),
+            Cell(run.plan_digest.removeprefix("sha256:")[:12]),
+            Cell(run.command),
+        ]
+        for run in runs
+    ]
+    return joined(columns([heads, *rows], style))

@@ -1,0 +1,123 @@
+"""A plan for people: what changes and why, what the cards hold before and after, and what could not be placed or known."""
+
+from __future__ import annotations
+
+from reconciler.fleet import format_bytes
+from reconciler.planning.plan import Action, Plan, Step
+from reconciler.views.cards import cards_text
+from reconciler.views.document import plan_summary
+from reconciler.views.sections import deferred_lines, drift_lines, impact_lines, note_lines, unmanaged_lines, unplaced_lines, value_text
+from reconciler.views.style import Cell, Style, columns, joined, paragraph, plural
+
+SYMBOLS: dict[Action, tuple[str, str]] = {
+    Action.PULL: ("+", "green"),
+    Action.LOAD: ("+", "green"),
+    Action.CREATE: ("+", "green"),
+    Action.UNLOAD: ("-", "red"),
+    Action.REMOVE: ("-", "red"),
+    Action.RELOAD: ("~", "yellow"),
+    Action.UPDATE: ("~", "yellow"),
+    Action.ADOPT: ("=", "cyan"),
+    Action.WAIT: (">", "cyan"),
+}
+_LEGEND = {"+": "pull or load", "-": "unload", "~": "reload or update", "=": "adopt, as it is", ">": "wait"}
+
+
+def plan_text(plan: Plan, *, colour: bool = False, width: int = 100) -> str:
+    """The whole plan as text; begins `No changes.` when there is no step. Names and reasons from nodes are escaped."""
+    style = Style(colour, width)
+    blocks = [
+        [_opening(plan, style), *_selection(plan, style)],
+        drift_lines(plan.drift, style),
+        _changes(plan, style),
+        cards_text(plan.gpus, style) if plan.steps else [],
+        unplaced_lines(plan.unplaced, style),
+        deferred_lines(plan.deferred, style),
+        unmanaged_lines(plan.unmanaged, style),
+        note_lines(plan.notes, style),
+        impact_lines(plan.impact, style),
+        [summary_line(plan, style)] if plan.steps else [],
+    ]
+    return joined("\n".join(block) + "\n" for block in blocks if block)
+
+
+def summary_line(plan: Plan, style: Style) -> str:
+    """`Plan: 1 to pull, 2 to load, 1 to unload, 0 to reload. 12 unchanged.`, with the rarer counts only where there are any."""
+    counts = plan_summary(plan)
+    parts = [f"{counts[action]} to {action}" for action in ("pull", "load", "unload", "reload")]
+    parts += [f"{counts[action]} to {word}" for action, word in _RARE if counts[action]]
+    tails = [f"{counts['unchanged']:,} unchanged."]
+    tails += [
+        f"{counts[name]:,} {words}."
+        for name, words in (("unplaced", "without a place"), ("held", "held"), ("deferred", "deferred"))
+        if counts[name]
+    ]
+    return f"{style.heading('Plan:')} {', '.join(parts)}. {' '.join(tails)}"
+
+
+_RARE = (("adopt", "adopt"), ("update", "update"), ("wait", "wait for"), ("create", "create"), ("remove", "remove"))
+
+
+def _opening(plan: Plan, style: Style) -> str:
+    if plan.steps:
+        used = {SYMBOLS[step.action][0]: SYMBOLS[step.action][1] for step in plan.steps}
+        legend = ", ".join(f"{style.paint(sign, used[sign])} {_LEGEND[sign]}" for sign in _LEGEND if sign in used)
+        return f"gpurec will make these changes to fleet {style.heading(plan.fleet)}:  {legend}"
+    start = style.paint("No changes.", "bold")
+    lacks = []
+    if count := sum(one.count for one in plan.unplaced):
+        lacks.append(f"{plural(count, 'replica has', 'replicas have')} no place")
+    if plan.deferred:
+        lacks.append(f"{plural(len(plan.deferred), 'node or engine is', 'nodes or engines are')} unknown")
+    if lacks:
+        return f"{start} Nothing can be done now for fleet {style.heading(plan.fleet)}: {' and '.join(lacks)}."
+    kept = f": {plural(plan.unchanged, 'replica')} unchanged" if plan.unchanged else ""
+    return f"{start} Fleet {style.heading(plan.fleet)} is as desired{kept}."
+
+
+def _selection(plan: Plan, style: Style) -> list[str]:
+    asked = [f"--{name} {pattern}" for name, pattern in (("limit", plan.limit), ("exclude", plan.exclude)) if pattern is not None]
+    return paragraph(f"Only with {' '.join(asked)}: everything else counts where it is.", style, "", "") if asked else []
+
+
+def _changes(plan: Plan, style: Style) -> list[str]:
+    lines = columns([_row(step) for step in plan.steps], style)
+    shown = []
+    for step, line in zip(plan.steps, lines, strict=True):
+        shown.append(line)
+        shown += columns(_fields(step), style, "      ")
+    return shown
+
+
+def _row(step: Step) -> list[Cell]:
+    sign, look = SYMBOLS[step.action]
+    size = "" if step.vram_bytes is None else format_bytes(step.vram_bytes)
+    reason = step.reason.message or step.reason.code
+    derived = step.engine_name != step.base_name and step.action in (Action.PULL, Action.LOAD, Action.RELOAD)
+    return [
+        Cell(f"{sign} {step.action.value}", look),
+        Cell(step.address),
+        Cell(size, right=True),
+        Cell(step.vram_source or "", "dim"),
+        Cell(_card(step)),
+        Cell(f"{reason} (as {step.engine_name})" if derived else reason),
+    ]
+
+
+def _card(step: Step) -> str:
+    if step.gpus:
+        return f"{'card' if len(step.gpus) == 1 else 'cards'} {','.join(map(str, step.gpus))}"
+    if step.gpu_candidates:
+        return f"a card of {','.join(map(str, step.gpu_candidates))}"
+    return ""
+
+
+def _fields(step: Step) -> list[list[Cell]]:
+    """The fields that change. What is not asked for is left to the engine, so it is no change."""
+    if step.action not in (Action.RELOAD, Action.UPDATE):
+        return []
+    return [
+        [Cell(name), Cell(f"{value_text(step.before[name])} → {value_text(step.after[name])}")]
+        for name in sorted(step.before)
+        if step.after.get(name) is not None and step.before[name] != step.after[name]
+    ]

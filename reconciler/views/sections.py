@@ -1,0 +1,128 @@
+"""The sections of a plan beside its steps: drift, what has no place, what is deferred, unmanaged or noteworthy, and the impact."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reconciler.fleet import format_bytes, format_duration
+from reconciler.planning.plan import Deferred, Drift, Impact, Note, UnmanagedResident, Unplaced, Value
+from reconciler.views.style import Cell, Style, bounded, columns, more, paragraph, plural
+
+_CANDIDATES = 6
+
+
+def value_text(value: Value) -> str:
+    """A field's value for people: `unknown` for None, `yes` and `no`, numbers without a tail of zeros."""
+    match value:
+        case None:
+            return "unknown"
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:.3f}".rstrip("0").rstrip(".")
+        case _:
+            return str(value)
+
+
+def drift_lines(drift: Sequence[Drift], style: Style) -> list[str]:
+    if not drift:
+        return []
+    shown, left = bounded(drift)
+    rows = [
+        [
+            Cell(f"! {one.kind}", "yellow"),
+            Cell(one.address),
+            Cell(f"{one.field}: {value_text(one.applied)} → {value_text(one.found)}"),
+            Cell("" if one.klass == "managed" else f"({one.klass})", "dim"),
+        ]
+        for one in shown
+    ]
+    return [style.heading("Drift, as last applied → as found"), *columns(rows, style), *more(left, style)]
+
+
+def unplaced_lines(unplaced: Sequence[Unplaced], style: Style) -> list[str]:
+    if not unplaced:
+        return []
+    shown, left = bounded(unplaced)
+    lines = [style.heading("No place for")]
+    for one in shown:
+        need = "need unknown" if one.needed_bytes is None else f"needs {format_bytes(one.needed_bytes)}"
+        effort = ", best effort" if one.best_effort else ""
+        lines += columns([[Cell(f"? {one.model}", "red"), Cell(f"{plural(one.count, 'replica')}, {need}{effort}")]], style)
+        lines += _reasons(one, style)
+        for hint in one.would_fit_if:
+            lines += paragraph(f"would fit if {hint}", style, "      → ", "        ")
+    return [*lines, *more(left, style, "models")]
+
+
+def _reasons(one: Unplaced, style: Style) -> list[str]:
+    candidates = one.candidates[:_CANDIDATES]
+    lines = columns(
+        [
+            [Cell(each.engine), Cell(each.message or each.reason), Cell(f"({each.reason})" if each.message else "", "dim")]
+            for each in candidates
+        ],
+        style,
+        "      ",
+    )
+    total = sum(one.candidate_counts.values())
+    if total > len(candidates):
+        counts = ", ".join(
+            f"{reason} on {count:,}" for reason, count in sorted(one.candidate_counts.items(), key=lambda item: (-item[1], item[0]))
+        )
+        lines += paragraph(f"of {plural(total, 'engine')}: {counts}", style, "      ", "        ")
+    elif not total and not candidates:
+        lines.append("      no engine could serve it")
+    return lines
+
+
+def deferred_lines(deferred: Sequence[Deferred], style: Style) -> list[str]:
+    if not deferred:
+        return []
+    shown, left = bounded(deferred)
+    rows = [[Cell(f"? {one.node}" + (f"/{one.engine}" if one.engine else ""), "yellow"), Cell(one.reason)] for one in shown]
+    return [style.heading("Deferred, since nothing is known about it now"), *columns(rows, style), *more(left, style)]
+
+
+def unmanaged_lines(unmanaged: Sequence[UnmanagedResident], style: Style) -> list[str]:
+    if not unmanaged:
+        return []
+    shown, left = bounded(unmanaged)
+    rows = [
+        [
+            Cell(f"· {one.name}"),
+            Cell(f"{one.node}/{one.engine}"),
+            Cell("bytes unknown" if one.vram_bytes is None else format_bytes(one.vram_bytes), right=True),
+            Cell({True: "pinned", False: "expires by itself", None: ""}[one.pinned], "dim"),
+        ]
+        for one in shown
+    ]
+    return [style.heading("Unmanaged residents, left alone with their bytes reserved"), *columns(rows, style), *more(left, style)]
+
+
+def note_lines(notes: Sequence[Note], style: Style) -> list[str]:
+    if not notes:
+        return []
+    shown, left = bounded(notes)
+    lines = [style.heading("Warnings")]
+    for note in shown:
+        lines += paragraph(f"{note.address}: {note.message}" if note.address else note.message, style, "  ! ")
+    return [*lines, *more(left, style)]
+
+
+def impact_lines(impact: Impact, style: Style) -> list[str]:
+    rows = [
+        [Cell(model), Cell(f"away for about {format_duration(seconds)}")]
+        for model, seconds in sorted(impact.downtime_seconds.items())
+        if seconds
+    ]
+    shown, left = bounded(rows)
+    lines = [*columns(shown, style), *more(left, style, "models")]
+    if impact.download_bytes is None:
+        lines.append("  download of unknown size")
+    elif impact.download_bytes:
+        lines.append(f"  download of about {format_bytes(impact.download_bytes)}")
+    evicted, rest = bounded(impact.evictions)
+    lines += columns([[Cell(f"evicts {name}", "yellow")] for name in evicted], style)
+    lines += more(rest, style, "evictions")
+    return [style.heading("Impact"), *lines] if lines else []

@@ -1,0 +1,61 @@
+"""Declared cards: the `gpus` list of a host."""
+
+from __future__ import annotations
+
+from reconciler.fleet import NO_LIMITS, CardSpec
+from reconciler.workspace.forms import Form, capability, integer, label, size, text, version
+from reconciler.workspace.limits import limits
+from reconciler.workspace.problems import Problems, Refused
+from reconciler.workspace.table import Field, Table, later
+from reconciler.workspace.tree import ListNode, Node, what_is
+
+MOST_CARDS = 4096
+
+INDEX = Field("index", integer(0, MOST_CARDS))
+UUID = Field("uuid", label)
+NAME = Field("name", text)
+VRAM = Field("vram", size, mib_keys=("vram_mb",))
+CAPABILITY = Field("compute_capability", capability)
+DRIVER = Field("driver", version)
+FOREIGN = Field("foreign", size, mib_keys=("foreign_mb",))
+LIMITS = Field("limits", limits)
+
+CARD = Table("card", (INDEX, UUID, NAME, VRAM, CAPABILITY, DRIVER, FOREIGN, LIMITS), later("mig", "unified"))
+
+
+def _read(node: Node, problems: Problems, name: str) -> tuple[CardSpec, ...]:
+    if not isinstance(node, ListNode) or node.tag is not None:
+        raise problems.refuse(f"{name} must be a list of cards, this is {what_is(node)}", node, "write [] for a host without a card")
+    cards: list[CardSpec] = []
+    seen: dict[int | str, Node] = {}
+    for position, item in enumerate(node.items):
+        try:
+            card = _card(item, position, problems)
+        except Refused:
+            continue
+        for mark in (card.index, card.uuid):
+            earlier = seen.get(mark) if mark is not None else None
+            if earlier is not None:
+                problems.error(f"card {mark!r} is declared twice, first at {earlier.place}", item, "give each card its own index and uuid")
+            elif mark is not None:
+                seen[mark] = item
+        cards.append(card)
+    return tuple(sorted(cards, key=lambda card: card.index))
+
+
+def _card(node: Node, position: int, problems: Problems) -> CardSpec:
+    values = CARD.read(node, problems, f"card {position}")
+    index = values.get(INDEX)
+    return CardSpec(
+        index=position if index is None else index,
+        uuid=values.get(UUID),
+        name=values.get(NAME),
+        vram=values.get(VRAM),
+        compute_capability=values.get(CAPABILITY),
+        driver=values.get(DRIVER),
+        foreign=values.get(FOREIGN) or 0,
+        limits=values.get(LIMITS) or NO_LIMITS,
+    )
+
+
+cards = Form(_read, {"type": "array", "items": CARD.schema()})

@@ -1,0 +1,232 @@
+"""The desired state: one or several files merged, models resolved against the inventory."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable
+from enum import StrEnum
+
+from reconciler.fleet import (
+    NO_LIMITS,
+    Desired,
+    EngineKind,
+    Fleet,
+    ModelSpec,
+    Place,
+    Policy,
+    Strategy,
+    Unmanaged,
+    WorkspaceError,
+    canonical_name,
+)
+from reconciler.workspace.forms import Form, choice, label, list_of
+from reconciler.workspace.inventory import Inventory
+from reconciler.workspace.limits import limits
+from reconciler.workspace.models import MODEL, DeclaredModel, read_model
+from reconciler.workspace.problems import Problems, Refused
+from reconciler.workspace.table import NOT_YET, Field, Table, later
+from reconciler.workspace.tree import ListNode, MapNode, Node, ScalarNode, is_null, what_is
+
+VERSION_KEY = "version"
+_MERGED = ("models", "limits", "policy", "placement")
+
+
+class Solver(StrEnum):
+    BUILTIN = "builtin"
+
+
+STRATEGY = Field("strategy", choice(Strategy, later={"temperature": NOT_YET, "weighted": NOT_YET}))
+SOLVER = Field("solver", choice(Solver, later={"exact": NOT_YET}))
+PLACEMENT = Table("placement", (STRATEGY, SOLVER), later("weights"))
+UNMANAGED = Field("unmanaged", choice(Unmanaged))
+POLICY = Table(
+    "policy",
+    (UNMANAGED,),
+    later("thermal", "memory_pressure", "guards", "unknown_vram", "unknown_foreign", "drain", "lost_after", "health", "breaker"),
+)
+
+
+def _version(node: Node, problems: Problems, name: str) -> int:
+    if not isinstance(node, ScalarNode) or node.value != 1 or isinstance(node.value, bool):
+        raise problems.refuse(f"{name} must be 1, this is {what_is(node)}", node, "write `version: 1`")
+    return 1
+
+
+def _strategy(node: Node, problems: Problems, name: str) -> Strategy:
+    return PLACEMENT.read(node, problems, name).get(STRATEGY) or Strategy.LEAST_LOADED
+
+
+def _policy(node: Node, problems: Problems, name: str) -> Policy:
+    return Policy(POLICY.read(node, problems, name).get(UNMANAGED) or Unmanaged.LEAVE)
+
+
+def _as_it_stands(node: Node, problems: Problems, name: str) -> Node:
+    return node
+
+
+VERSION = Field(VERSION_KEY, Form(_version, {"const": 1}))
+LIMITS_FIELD = Field("limits", limits)
+STRATEGY_FIELD = Field("placement", Form(_strategy, PLACEMENT.schema()))
+POLICY_FIELD = Field("policy", Form(_policy, POLICY.schema()))
+_models_schema = {"type": "object", "additionalProperties": {"anyOf": [MODEL.schema(), {"type": "null"}]}}
+MODELS = Field("models", Form(_as_it_stands, _models_schema))
+PRIORITIES = Field("priority_models", Form(_as_it_stands, list_of(label).schema))
+
+DESIRED = Table("desired state", (VERSION, STRATEGY_FIELD, LIMITS_FIELD, POLICY_FIELD, PRIORITIES, MODELS), later("agents", "files"))
+
+
+def read_desired(roots: Iterable[tuple[str, Node | None]], inventory: Inventory | None, fleet: Fleet | None, problems: Problems) -> Desired:
+    """The merged files as a value. Without an inventory (because it is wrong) patterns and engines are not checked."""
+    root = _merge(roots, problems)
+    values = DESIRED.read(root, problems, "the desired state")
+    declared = list(_declared(values.get(PRIORITIES), values.get(MODELS), problems))
+    resolver = _Resolver(inventory, fleet, problems)
+    models = [(one, one.spec(resolver.nodes(one), problems)) for one in declared]
+    _check_spellings(models, problems)
+    return Desired(
+        models=tuple(spec for _, spec in models),
+        limits=values.get(LIMITS_FIELD) or NO_LIMITS,
+        strategy=values.get(STRATEGY_FIELD) or Strategy.LEAST_LOADED,
+        policy=values.get(POLICY_FIELD) or Policy(),
+    )
+
+
+def _merge(roots: Iterable[tuple[str, Node | None]], problems: Problems) -> MapNode:
+    """One mapping of all files. The entries of models, limits, policy and placement are put together; what is there twice is an error."""
+    merged = MapNode("", 0, 0)
+    for file, root in roots:
+        if is_null(root):
+            problems.error("this desired state is empty", Place(file), "write `version: 1` and `models:`")
+            continue
+        if not isinstance(root, MapNode):
+            assert root is not None
+            problems.error(f"a desired state is a mapping, this is {what_is(root)}", root, "begin with `version: 1`")
+            continue
+        for word, (key, node) in root.entries.items():
+            earlier = merged.entries.get(word)
+            if earlier is None or is_null(earlier[1]):
+                copied = MapNode(node.file, node.line, node.column, dict(node.entries)) if isinstance(node, MapNode) else node
+                merged.entries[word] = (key, copied)
+            elif word == VERSION_KEY:
+                _check_version(node, problems)
+            elif word in _MERGED and isinstance(earlier[1], MapNode) and isinstance(node, MapNode):
+                _put_together(earlier[1].entries, node, str(word), problems)
+            elif not is_null(node):
+                problems.error(f"key {key.text!r} is defined twice, first at {earlier[0].place}", key, "keep one of the two")
+    return merged
+
+
+def _check_version(node: Node, problems: Problems) -> None:
+    try:
+        _version(node, problems, repr(VERSION_KEY))
+    except Refused:
+        return
+
+
+def _put_together(into: dict[Hashable, tuple[ScalarNode, Node]], node: MapNode, section: str, problems: Problems) -> None:
+    for word, (key, value) in node.entries.items():
+        if word in into:
+            problems.error(f"key {key.text!r} of {section} is defined twice, first at {into[word][0].place}", key, "keep one of the two")
+        else:
+            into[word] = (key, value)
+
+
+def _declared(priorities: Node | None, models: Node | None, problems: Problems) -> Iterable[DeclaredModel]:
+    """The models of priority_models in their order, then the others in file order."""
+    entries: dict[str, tuple[ScalarNode, Node]] = {}
+    if isinstance(models, MapNode):
+        entries = {key.text if not isinstance(word, str) else word: (key, node) for word, (key, node) in models.entries.items()}
+    elif not is_null(models) and models is not None:
+        problems.error(f"models must be a mapping, this is {what_is(models)}", models, "write `NAME:` lines under `models:`")
+    listed: dict[str, ScalarNode] = {}
+    for item in _items(priorities, problems):
+        try:
+            name = label.read(item, problems, "an item of 'priority_models'")
+        except Refused:
+            continue
+        if name in listed:
+            problems.error(f"model {name!r} is twice in priority_models, first at {listed[name].place}", item, "keep one of the two")
+            continue
+        assert isinstance(item, ScalarNode)
+        key, node = entries.pop(name, (item, None))
+        listed[name] = item
+        model = read_model(key, node, len(listed) - 1, problems)
+        if model is not None:
+            yield model
+    for key, node in entries.values():
+        model = read_model(key, node, None, problems)
+        if model is not None:
+            yield model
+
+
+def _items(node: Node | None, problems: Problems) -> list[Node]:
+    if node is None or is_null(node):
+        return []
+    if not isinstance(node, ListNode):
+        problems.error(f"'priority_models' must be a list, this is {what_is(node)}", node, "write it as [NAME, NAME]")
+        return []
+    return node.items
+
+
+class _Resolver:
+    """Patterns to nodes, with the check that an engine of the right kind stands on one of them; both once a pattern."""
+
+    def __init__(self, inventory: Inventory | None, fleet: Fleet | None, problems: Problems) -> None:
+        self._inventory = inventory
+        self._fleet = fleet
+        self._problems = problems
+        self._kinds: dict[str, frozenset[EngineKind]] = {}
+
+    def nodes(self, model: DeclaredModel) -> tuple[str, ...]:
+        if self._inventory is None:
+            return ()
+        try:
+            found = self._inventory.match(model.on)
+        except WorkspaceError as error:
+            problem = error.problems[0]
+            self._problems.error(f"model {model.name!r}: {problem.what}", model.on_node, problem.hint)
+            return ()
+        if not found:
+            hint = "write a pattern that names at least one host"
+            self._problems.error(f"model {model.name!r}: the pattern {model.on!r} leaves no host", model.on_node, hint)
+        elif self._fleet is not None and not self._kinds_on(model.on, found, self._fleet) & set(model.kinds):
+            kind = f"of kind {model.kinds[0]} " if len(model.kinds) == 1 else ""
+            self._problems.error(
+                f"model {model.name!r} has no engine {kind}on any of the {len(found)} hosts of {model.on!r}",
+                model.on_node,
+                "declare one under `engines:` of such a host, or change the model's `engine` or `on`",
+            )
+        return found
+
+    def _kinds_on(self, pattern: str, nodes: tuple[str, ...], fleet: Fleet) -> frozenset[EngineKind]:
+        kept = self._kinds.get(pattern)
+        if kept is None:
+            kept = self._kinds[pattern] = frozenset(engine.kind for node in nodes for engine in fleet.nodes[node].engines)
+        return kept
+
+
+def _check_spellings(models: list[tuple[DeclaredModel, ModelSpec]], problems: Problems) -> None:
+    """Two models that are one on an engine: by two spellings of a name anywhere, or by `names` where both could be on one node."""
+    same: dict[tuple[EngineKind, str], list[tuple[DeclaredModel, ModelSpec]]] = defaultdict(list)
+    for declared, spec in models:
+        for kind in declared.kinds:
+            name = (
+                canonical_name(EngineKind.OLLAMA, spec.name)
+                if kind is EngineKind.OLLAMA and declared.own_spelling
+                else spec.engine_name(kind)
+            )
+            same[kind, name].append((declared, spec))
+    told: set[frozenset[str]] = set()
+    for (kind, name), sharing in same.items():
+        first, first_spec = sharing[0]
+        for other, other_spec in sharing[1:]:
+            pair = frozenset((first.name, other.name))
+            by_spelling = first.own_spelling and other.own_spelling
+            if pair in told or not (by_spelling or not set(first_spec.nodes).isdisjoint(other_spec.nodes)):
+                continue
+            told.add(pair)
+            problems.error(
+                f"models {first.name!r} and {other.name!r} are both {name!r} on {kind}, the first at {first.key.place}",
+                other.key,
+                "keep one of the two, or give them disjoint hosts with `on`" if not by_spelling else "keep one of the two spellings",
+            )

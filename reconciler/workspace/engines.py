@@ -1,0 +1,201 @@
+"""Declared engines: the `engines` mapping of a host. What hosts share is read once; only the URL may differ by template."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from reconciler.fleet import EMPTY, EngineId, EngineKind, EngineSpec, Runtime, Scalar, SecretRef, Tls
+from reconciler.workspace.forms import (
+    Form,
+    any_scalar,
+    choice,
+    duration,
+    flag,
+    integer,
+    label,
+    list_of,
+    map_of,
+    secret,
+    size,
+    text,
+    url,
+)
+from reconciler.workspace.problems import Problems, Refused, did_you_mean
+from reconciler.workspace.table import Field, Table, Values
+from reconciler.workspace.templating import is_template
+from reconciler.workspace.tree import ListNode, MapNode, Node, ScalarNode, what_is
+
+_CARRIED_OUT = (EngineKind.OLLAMA, EngineKind.LLAMACPP)
+_EXTERNAL_ONLY = "this version only talks to engines that somebody else starts: write `runtime: external`, or leave it out"
+
+BEARER = Field("bearer", secret, required=True)
+AUTH = Table("auth", (BEARER,))
+CA = Field("ca", text)
+VERIFY = Field("verify", flag)
+TLS = Table("tls", (CA, VERIFY))
+
+
+def _auth(node: Node, problems: Problems, name: str) -> SecretRef:
+    bearer = AUTH.read(node, problems, name).get(BEARER)
+    if bearer is None:
+        raise Refused
+    return bearer
+
+
+def _tls(node: Node, problems: Problems, name: str) -> Tls:
+    values = TLS.read(node, problems, name)
+    verify = values.get(VERIFY)
+    return Tls(values.get(CA), True if verify is None else verify)
+
+
+def _runtime(node: Node, problems: Problems, name: str) -> Runtime:
+    if isinstance(node, MapNode):
+        raise problems.refuse(f"{name}: gpurec does not start engines yet", node, _EXTERNAL_ONLY)
+    return _RUNTIMES.read(node, problems, name)
+
+
+_RUNTIMES = choice(Runtime, later={"container": _EXTERNAL_ONLY, "systemd": _EXTERNAL_ONLY})
+
+
+def _mark(node: Node, problems: Problems, name: str) -> int | str:
+    if isinstance(node, ScalarNode) and isinstance(node.value, int):
+        return integer(0).read(node, problems, name)
+    return label.read(node, problems, name)
+
+
+_card_marks = list_of(Form(_mark, {"type": ["integer", "string"]}))
+
+
+def _gpus(node: Node, problems: Problems, name: str) -> tuple[int | str, ...] | None:
+    if isinstance(node, ScalarNode) and node.text == "all" and node.tag is None:
+        return None
+    if not isinstance(node, ListNode):
+        raise problems.refuse(f"{name} must be `all` or a list of cards, this is {what_is(node)}", node, "write [0] or [GPU-uuid, …]")
+    marks = _card_marks.read(node, problems, name)
+    if len(set(marks)) != len(marks):
+        raise problems.refuse(f"{name} names a card twice", node, "name each card once")
+    return marks
+
+
+KIND = Field("kind", choice(EngineKind))
+URL = Field("url", url, required=True)
+GPUS = Field("gpus", Form(_gpus, {"anyOf": [{"const": "all"}, _card_marks.schema]}))
+MEMORY_LIMIT = Field("memory_limit", size, mib_keys=("memory_limit_mb",))
+REQUESTS = Field("max_concurrent_requests", integer(1))
+RUNTIME = Field("runtime", Form(_runtime, {"enum": [str(Runtime.EXTERNAL)]}))
+OPTIONS = Field("options", map_of(any_scalar))
+ENV = Field("env", map_of(any_scalar))
+AUTH_FIELD = Field("auth", Form(_auth, AUTH.schema()))
+TLS_FIELD = Field("tls", Form(_tls, TLS.schema()))
+TIMEOUT = Field("timeout", duration)
+LOAD_TIMEOUT = Field("load_timeout", duration)
+
+ENGINE = Table(
+    "engine",
+    (KIND, URL, GPUS, MEMORY_LIMIT, REQUESTS, RUNTIME, OPTIONS, ENV, AUTH_FIELD, TLS_FIELD, TIMEOUT, LOAD_TIMEOUT),
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EngineParts:
+    """An engine without its node. `url` is a node where it is a template that must be rendered for each host."""
+
+    name: str
+    kind: EngineKind
+    url: str | ScalarNode
+    gpus: tuple[int | str, ...] | None
+    gpus_node: Node | None
+    memory_limit: int | None
+    max_concurrent_requests: int | None
+    options: Mapping[str, Scalar]
+    env: Mapping[str, str]
+    bearer: SecretRef | None
+    tls: Tls
+    timeout: float
+    load_timeout: float
+
+    def on(self, node: str, url: str) -> EngineSpec:
+        """The engine of one node."""
+        return EngineSpec(
+            EngineId(node, self.name),
+            self.kind,
+            url,
+            self.gpus,
+            self.memory_limit,
+            self.max_concurrent_requests,
+            Runtime.EXTERNAL,
+            self.options,
+            self.env,
+            self.bearer,
+            self.tls,
+            self.timeout,
+            self.load_timeout,
+        )
+
+
+def _read(node: Node, problems: Problems, name: str) -> tuple[EngineParts, ...]:
+    if not isinstance(node, MapNode) or node.tag is not None:
+        raise problems.refuse(
+            f"{name} must be a mapping, this is {what_is(node)}", node, "write `ollama: {url: http://HOST:11434}` under it"
+        )
+    found = []
+    for _, (key, value) in node.entries.items():
+        try:
+            found.append(_engine(key, value, problems))
+        except Refused:
+            continue
+    return tuple(sorted(found, key=lambda engine: engine.name))
+
+
+def _engine(key: ScalarNode, node: Node, problems: Problems) -> EngineParts:
+    name = label.read(key, problems, "an engine's name")
+    if "/" in name or "@" in name:
+        raise problems.refuse(f"the engine name {name!r} holds '/' or '@', which separate the parts of an address", key, "name it without")
+    where = f"engine {name!r}"
+    template = node.get("url") if isinstance(node, MapNode) else None
+    if template is not None and is_template(template) and isinstance(node, MapNode):
+        plain = {word: entry for word, entry in node.entries.items() if word != "url"}
+        stand_in = ScalarNode(template.file, template.line, template.column, "http://host", "http://host")
+        entries = plain | {"url": (key, stand_in)}
+        node = MapNode(node.file, node.line, node.column, entries)
+    else:
+        template = None
+    values = ENGINE.read(node, problems, where)
+    kind = values.get(KIND)
+    if kind is None and KIND not in values:
+        if isinstance(node, MapNode) and node.get("kind") is not None:
+            raise Refused
+        if name not in list(EngineKind):
+            kinds = [str(one) for one in EngineKind]
+            raise problems.refuse(f"{where} needs a `kind`, since its name is not one", key, f"add `kind:`; {did_you_mean(name, kinds)}")
+        kind = EngineKind(name)
+    address = template if isinstance(template, ScalarNode) else values.get(URL)
+    if kind is None or address is None:
+        raise Refused
+    if kind not in _CARRIED_OUT:
+        problems.warn(f"{where}: this version of gpurec does not talk to {kind} yet; it will be shown as unknown", key)
+    return _parts(name, kind, address, values.nodes.get(GPUS.key), values)
+
+
+def _parts(name: str, kind: EngineKind, address: str | ScalarNode, gpus_node: Node | None, values: Values) -> EngineParts:
+    timeout, load_timeout = values.get(TIMEOUT), values.get(LOAD_TIMEOUT)
+    env = values.get(ENV)
+    return EngineParts(
+        name=name,
+        kind=kind,
+        url=address,
+        gpus=values.get(GPUS),
+        gpus_node=gpus_node,
+        memory_limit=values.get(MEMORY_LIMIT),
+        max_concurrent_requests=values.get(REQUESTS),
+        options=values.get(OPTIONS) or EMPTY,
+        env={key: str(value) for key, value in env.items()} if env else EMPTY,
+        bearer=values.get(AUTH_FIELD),
+        tls=values.get(TLS_FIELD) or Tls(),
+        timeout=5.0 if timeout is None else timeout,
+        load_timeout=900.0 if load_timeout is None else load_timeout,
+    )
+
+
+engines = Form(_read, {"type": "object", "additionalProperties": ENGINE.schema()})

@@ -1,0 +1,65 @@
+"""Reading files of a workspace: bounded, as UTF-8, remembered for the config digest, named relative to the workspace."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from reconciler.fleet import Place
+from reconciler.workspace.parse import parse
+from reconciler.workspace.problems import Problems
+from reconciler.workspace.scalars import YamlVersion
+from reconciler.workspace.tree import Node
+
+MOST_BYTES = 64 * 2**20
+
+
+class Sources:
+    """The files read so far. `root` is the workspace's folder; messages and the digest name files relative to it."""
+
+    def __init__(self, root: Path, problems: Problems) -> None:
+        self.root = root.absolute()
+        self.problems = problems
+        self._hashes: dict[str, str] = {}
+
+    def name(self, path: Path) -> str:
+        """The path as people see it: relative to the workspace with `/`, else as it was given."""
+        absolute = self.root / path
+        return absolute.relative_to(self.root).as_posix() if absolute.is_relative_to(self.root) else path.as_posix()
+
+    def read(self, path: Path, version: YamlVersion) -> Node | None:
+        """The tree of a YAML file; None where it is empty or was reported."""
+        file = self.name(path)
+        text = self._text(path, file)
+        return parse(text, file, version, self.problems) if text is not None else None
+
+    def digest(self) -> str:
+        """`sha256:…` over the sorted (path, content hash) of all files read; the same on every machine."""
+        pairs = sorted((name.encode().decode("utf-8", "replace"), content) for name, content in self._hashes.items())
+        return "sha256:" + hashlib.sha256(json.dumps(pairs, separators=(",", ":")).encode()).hexdigest()
+
+    def _text(self, path: Path, file: str) -> str | None:
+        absolute = self.root / path
+        try:
+            with absolute.open("rb") as stream:
+                content = stream.read(MOST_BYTES + 1)
+        except FileNotFoundError:
+            self.problems.error("this file does not exist", Place(file), "check the path, or write the file")
+            return None
+        except OSError as error:
+            self.problems.error(f"this file cannot be read: {error.strerror or error}", Place(file), "check what it is and its permissions")
+            return None
+        if len(content) > MOST_BYTES:
+            self.problems.error(f"this file is larger than {MOST_BYTES // 2**20} MiB", Place(file), "split it into a folder of files")
+            return None
+        inside = absolute.is_relative_to(self.root)
+        self._hashes[file if inside else f"../{absolute.name}"] = hashlib.sha256(content).hexdigest()
+        try:
+            return content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            before = content[: error.start]
+            line = before.count(b"\n") + 1
+            column = error.start - (before.rfind(b"\n") + 1) + 1
+            self.problems.error("this file is not UTF-8", Place(file, line, column), "save it as UTF-8")
+            return None

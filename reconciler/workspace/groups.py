@@ -1,0 +1,251 @@
+"""The tree of groups and hosts that inventory files make, as Ansible's YAML inventory plugin builds it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+from reconciler.fleet import Place
+from reconciler.workspace.problems import Problems, did_you_mean
+from reconciler.workspace.ranges import expand, split_port
+from reconciler.workspace.tree import MapNode, Node, ScalarNode, is_null, what_is
+
+_SECTIONS = ("vars", "children", "hosts")
+_PRIORITY = "ansible_group_priority"
+
+
+class Group:
+    """A group. `variables` are the layers written inline, later ones over earlier; `depth` is the longest way from `all`."""
+
+    __slots__ = ("children", "depth", "hosts", "name", "parents", "place", "priority", "variables")
+
+    def __init__(self, name: str, place: Place | None = None) -> None:
+        self.name = name
+        self.place = place
+        self.hosts: dict[str, None] = {}
+        self.children: dict[str, None] = {}
+        self.parents: dict[str, None] = {}
+        self.variables: list[MapNode] = []
+        self.priority = 1
+        self.depth = 0
+
+    @property
+    def order(self) -> tuple[int, int, str]:
+        """The order in which groups lay their variables over each other."""
+        return self.depth, self.priority, self.name
+
+
+class DeclaredHost:
+    """A host as the files name it: its own groups and the layers of variables written beside its name."""
+
+    __slots__ = ("groups", "name", "place", "variables")
+
+    def __init__(self, name: str, place: Place) -> None:
+        self.name = name
+        self.place = place
+        self.groups: set[str] = set()
+        self.variables: list[MapNode] = []
+
+
+class GroupTree:
+    """All groups and hosts of an inventory; complete after `link`."""
+
+    def __init__(self, problems: Problems) -> None:
+        self.groups = {"all": Group("all"), "ungrouped": Group("ungrouped")}
+        self.hosts: dict[str, DeclaredHost] = {}
+        self._problems = problems
+        self._ports: dict[tuple[int, str], MapNode] = {}
+        self._adopt(self.groups["all"], "ungrouped")
+
+    def add_file(self, root: Node | None, file: str) -> None:
+        """Takes one inventory file's groups."""
+        if is_null(root):
+            self._problems.error("this inventory is empty", Place(file), "write groups with hosts, such as `all: {hosts: {gpu-a: {}}}`")
+            return
+        if not isinstance(root, MapNode):
+            assert root is not None
+            self._problems.error(f"an inventory is a mapping of groups, this is {what_is(root)}", root, "begin with `all:`")
+            return
+        if not is_null(root.get("plugin")):
+            self._problems.error(
+                "this is the configuration of an Ansible inventory plugin, not an inventory",
+                root.key("plugin"),
+                "write the hosts out: `ansible-inventory --list --yaml` does it",
+            )
+            return
+        for _, (key, value) in root.entries.items():
+            self._group(key, value)
+
+    def link(self) -> None:
+        """Puts groups without a parent below `all` and hosts without a group into `ungrouped`, and measures depths."""
+        for group in list(self.groups.values()):
+            if group.name != "all" and not group.parents:
+                self._adopt(self.groups["all"], group.name)
+        ungrouped = self.groups["ungrouped"]
+        for host in self.hosts.values():
+            if "ungrouped" in host.groups:
+                if host.groups - {"all", "ungrouped"}:
+                    host.groups.discard("ungrouped")
+                    ungrouped.hosts.pop(host.name, None)
+            elif not host.groups - {"all"}:
+                host.groups.add("ungrouped")
+                ungrouped.hosts[host.name] = None
+        self._measure_depths()
+
+    def chain(self, names: Iterable[str]) -> list[Group]:
+        """The given groups and all above them, in the order of precedence."""
+        seen: dict[str, None] = dict.fromkeys(names)
+        stack = list(seen)
+        while stack:
+            for parent in self.groups[stack.pop()].parents:
+                if parent not in seen:
+                    seen[parent] = None
+                    stack.append(parent)
+        return sorted((self.groups[name] for name in seen), key=lambda group: group.order)
+
+    def below(self, name: str) -> Iterator[Group]:
+        """The group and all groups below it, nearer ones first."""
+        seen = {name}
+        queue = deque([name])
+        while queue:
+            group = self.groups[queue.popleft()]
+            yield group
+            for child in group.children:
+                if child not in seen:
+                    seen.add(child)
+                    queue.append(child)
+
+    def hosts_of(self, name: str) -> dict[str, None]:
+        """The hosts of a group and the groups below it, in Ansible's order (that of `group[0:3]`)."""
+        found: dict[str, None] = {}
+        for group in self.below(name):
+            found.update(group.hosts)
+        return found
+
+    def _group(self, key: ScalarNode, value: Node) -> str | None:
+        name = key.value
+        if not isinstance(name, str) or not name.strip():
+            self._problems.error(f"a group's name must be text, this is {key.text!r}", key, "quote it")
+            return None
+        if not name.isprintable():
+            self._problems.error(f"the group name {name!r} holds control characters", key, "name it with printable characters")
+            return None
+        if not is_null(value) and not isinstance(value, MapNode):
+            self._problems.error(f"group {name!r} must be a mapping, this is {what_is(value)}", value, "give it hosts, vars or children")
+            return None
+        group = self.groups.setdefault(name, Group(name, key.place))
+        if group.place is None:
+            group.place = key.place
+        if isinstance(value, MapNode):
+            self._sections(group, value)
+        return name
+
+    def _sections(self, group: Group, value: MapNode) -> None:
+        for name, (key, section) in value.entries.items():
+            if name not in _SECTIONS:
+                self._problems.warn(
+                    f"key {key.text!r} of group {group.name!r} is skipped, as Ansible does", key, did_you_mean(key.text, _SECTIONS)
+                )
+                continue
+            if is_null(section):
+                continue
+            if isinstance(section, ScalarNode) and isinstance(section.value, str):
+                empty = ScalarNode(section.file, section.line, section.column, None, "")
+                section = MapNode(section.file, section.line, section.column, {section.value: (section, empty)})
+            if not isinstance(section, MapNode):
+                self._problems.error(
+                    f"{name!r} of group {group.name!r} must be a mapping, this is {what_is(section)}",
+                    section,
+                    "write each name with a colon behind it",
+                )
+            elif name == "vars":
+                self._vars(group, section)
+            elif name == "children":
+                self._children(group, section)
+            else:
+                self._hosts(group, section)
+
+    def _vars(self, group: Group, section: MapNode) -> None:
+        entry = section.entries.get(_PRIORITY)
+        if entry is not None:
+            value = entry[1].value if isinstance(entry[1], ScalarNode) else None
+            try:
+                group.priority = int(value)  # type: ignore[call-overload]
+            except (TypeError, ValueError):
+                self._problems.error(f"{_PRIORITY} must be an integer, this is {what_is(entry[1])}", entry[1], "write a number such as 10")
+            kept = {name: item for name, item in section.entries.items() if name != _PRIORITY}
+            section = MapNode(section.file, section.line, section.column, kept)
+        group.variables.append(section)
+
+    def _children(self, group: Group, section: MapNode) -> None:
+        for _, (key, value) in section.entries.items():
+            name = self._group(key, value)
+            if name is None:
+                continue
+            if name == group.name or any(above.name == name for above in self.chain([group.name])):
+                self._problems.error(
+                    f"group {name!r} cannot be below {group.name!r}: it is above it", key, "remove one of the two relations"
+                )
+                continue
+            self._adopt(group, name)
+
+    def _hosts(self, group: Group, section: MapNode) -> None:
+        for pattern, (key, value) in section.entries.items():
+            if not isinstance(pattern, str):
+                self._problems.error(f"a host's name must be text, this is {key.text!r}", key, "quote it")
+                continue
+            if not is_null(value) and not isinstance(value, MapNode):
+                self._problems.error(
+                    f"host {pattern!r} must be a mapping of variables, this is {what_is(value)}", value, "write variables as `name: value`"
+                )
+                continue
+            name, port = split_port(pattern)
+            try:
+                names = expand(name)
+            except ValueError as error:
+                self._problems.error(str(error), key, "write a range such as gpu[01:32]")
+                continue
+            layers = [value] if isinstance(value, MapNode) else []
+            if port is not None:
+                layers.append(self._port(key, port))
+            self._declare(group, names, key, layers)
+
+    def _declare(self, group: Group, names: list[str], key: ScalarNode, layers: list[MapNode]) -> None:
+        place = key.place
+        for name in names:
+            host = self.hosts.get(name)
+            if host is None:
+                if not name or not name.isprintable() or "/" in name or "@" in name or " " in name:
+                    self._problems.error(
+                        f"the host name {name!r} cannot be used: it is empty or holds a control character, a space, '/' or '@'",
+                        key,
+                        "give the host a plain name and its address as `address` or `ansible_host`",
+                    )
+                    return
+                host = self.hosts[name] = DeclaredHost(name, place)
+            host.groups.add(group.name)
+            host.variables.extend(layers)
+            group.hosts[name] = None
+
+    def _port(self, key: ScalarNode, port: int) -> MapNode:
+        at = (id(key), key.text)
+        if at not in self._ports:
+            entry = (key, ScalarNode(key.file, key.line, key.column, port, str(port)))
+            self._ports[at] = MapNode(key.file, key.line, key.column, {"ansible_port": entry})
+        return self._ports[at]
+
+    def _adopt(self, parent: Group, child: str) -> None:
+        parent.children[child] = None
+        self.groups[child].parents[parent.name] = None
+
+    def _measure_depths(self) -> None:
+        waiting = {group.name: len(group.parents) for group in self.groups.values()}
+        ready = [name for name, parents in waiting.items() if parents == 0]
+        while ready:
+            group = self.groups[ready.pop()]
+            for name in group.children:
+                child = self.groups[name]
+                child.depth = max(child.depth, group.depth + 1)
+                waiting[name] -= 1
+                if waiting[name] == 0:
+                    ready.append(name)

@@ -1,0 +1,120 @@
+"""An inventory as a value: hosts, groups, patterns, and the form that `ansible-inventory --list` prints."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from reconciler.fleet import Place, Problem, WorkspaceError
+from reconciler.workspace.files import Sources
+from reconciler.workspace.groups import GroupTree
+from reconciler.workspace.patterns import PatternError, Patterns
+from reconciler.workspace.scalars import YamlVersion
+from reconciler.workspace.tree import PlainValues
+from reconciler.workspace.variables import Precedence, Profile
+
+# Ansible's INVENTORY_IGNORE_EXTS and the folders that are never inventory (inventory/manager.py)
+_IGNORED = re.compile(
+    r"(^\.)|(^(host_vars|group_vars|vars_plugins)$)|((\.pyc|\.pyo|\.swp|\.bak|~|\.rpm|\.md|\.txt|\.rst|\.orig|\.cfg|\.retry)$)"
+)
+_EXTENSIONS = ("", ".yaml", ".yml", ".json")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Host:
+    """A host with the profile that it shares with others of its kind."""
+
+    name: str
+    place: Place
+    profile: Profile
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The names of all groups above the host, sorted, without `all`."""
+        return self.profile.group_names
+
+
+class Inventory:
+    """`hosts` by name in sorted order; `groups` by name with their hosts in Ansible's order."""
+
+    def __init__(self, tree: GroupTree, hosts: Mapping[str, Host], warnings: tuple[Problem, ...] = ()) -> None:
+        self.hosts = MappingProxyType(hosts)
+        self.warnings = warnings
+        self._tree = tree
+        self._patterns = Patterns(tree)
+        self._plain = PlainValues()
+        self._variables: dict[int, Mapping[str, object]] = {}
+
+    @property
+    def groups(self) -> Mapping[str, tuple[str, ...]]:
+        return {name: tuple(self._tree.hosts_of(name)) for name in sorted(self._tree.groups)}
+
+    def match(self, pattern: str) -> tuple[str, ...]:
+        """The hosts that an Ansible pattern names, sorted. Raises WorkspaceError where it names no host and no group."""
+        try:
+            return self._patterns.match(pattern)
+        except PatternError as error:
+            raise WorkspaceError.of(str(error.args[0]), hint=error.hint) from None
+
+    def variables(self, host: str) -> Mapping[str, object]:
+        """A host's variables as Ansible has them, before templating. Hosts with equal variables share the mapping."""
+        profile = self.hosts[host].profile
+        kept = self._variables.get(id(profile))
+        if kept is None:
+            values = {str(name): self._plain.of(value) for name, (_, value) in profile.variables.items()}
+            kept = self._variables[id(profile)] = values
+        return kept
+
+    def as_ansible_json(self) -> dict[str, object]:
+        """What `ansible-inventory --list` prints: `_meta.hostvars`, and each group's hosts and children; empty groups are left out."""
+        variables = {name: self.variables(name) for name in self.hosts}
+        listing: dict[str, object] = {"_meta": {"hostvars": {name: values for name, values in variables.items() if values}}}
+        for group in self._tree.below("all"):
+            entry: dict[str, object] = {}
+            if group.hosts and group.name != "all":
+                entry["hosts"] = list(group.hosts)
+            if group.children:
+                entry["children"] = list(group.children)
+            if entry:
+                listing[group.name] = entry
+        return listing
+
+
+def read_inventory(path: Path, sources: Sources) -> Inventory:
+    """Reads an inventory file or folder with its group_vars and host_vars. Errors go to the sources' problems."""
+    tree = GroupTree(sources.problems)
+    full = sources.root / path
+    folder = path if full.is_dir() else path.parent
+    files = _files(path, sources) if full.is_dir() else [path]
+    if not files:
+        sources.problems.error("this folder holds no inventory file", Place(sources.name(path)), "add a file such as hosts.yaml")
+    for file in files:
+        before = sources.problems.errors
+        root = sources.read(file, YamlVersion.V1_1)
+        if root is not None or sources.problems.errors == before:
+            tree.add_file(root, sources.name(file))
+    tree.link()
+    precedence = Precedence(tree, (folder,), sources)
+    hosts = {name: Host(name, tree.hosts[name].place, precedence.profile(tree.hosts[name])) for name in sorted(tree.hosts)}
+    if not hosts and not sources.problems.any:
+        sources.problems.error("this inventory has no hosts", Place(sources.name(path)), "name at least one under `hosts:`")
+    return Inventory(tree, hosts, sources.problems.warnings)
+
+
+def _files(folder: Path, sources: Sources) -> list[Path]:
+    found: list[Path] = []
+    for name in sorted(path.name for path in (sources.root / folder).iterdir()):
+        path = folder / name
+        if _IGNORED.search(name):
+            continue
+        if (sources.root / path).is_dir():
+            found.extend(_files(path, sources))
+        elif path.suffix in _EXTENSIONS:
+            found.append(path)
+        else:
+            hint = "write it in YAML: `ansible-inventory --list --yaml` does it"
+            sources.problems.error("only the YAML form of an inventory is read", Place(sources.name(path)), hint)
+    return found

@@ -1,0 +1,24 @@
+"""`limits`: how much of a card or of a node's memory may be used; the same keys at a card, a host, a group and a whole fleet."""
+
+from __future__ import annotations
+
+from reconciler.fleet import Limits
+from reconciler.workspace.forms import Form, ratio, size
+from reconciler.workspace.problems import Problems
+from reconciler.workspace.table import Field, Table, later
+from reconciler.workspace.tree import Node
+
+UTILIZATION = Field("max_vram_utilization", ratio)
+MARGIN = Field("vram_safety_margin", ratio)
+RESERVE = Field("reserve", size, mib_keys=("reserve_mb", "gpu_memory_reserve_mb"))
+RAM_RESERVE = Field("ram_reserve", size, mib_keys=("ram_reserve_mb",))
+
+LIMITS = Table("limits", (UTILIZATION, MARGIN, RESERVE, RAM_RESERVE), later("max_agents_per_gpu"))
+
+
+def _read(node: Node, problems: Problems, name: str) -> Limits:
+    values = LIMITS.read(node, problems, name)
+    return Limits(values.get(UTILIZATION), values.get(MARGIN), values.get(RESERVE), values.get(RAM_RESERVE))
+
+
+limits = Form(_read, LIMITS.schema())

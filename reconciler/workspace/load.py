@@ -1,0 +1,72 @@
+"""A whole workspace as one value: files in, validated fleet and desired state out, or every problem at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.fleet import Desired, Fleet, Problem
+from reconciler.workspace.desired import read_desired
+from reconciler.workspace.files import Sources
+from reconciler.workspace.inventory import Inventory, read_inventory
+from reconciler.workspace.nodes import NodeReader
+from reconciler.workspace.problems import Problems
+from reconciler.workspace.scalars import YamlVersion
+from reconciler.workspace.selection import STATE, select
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """One fleet with all that its files say. `config_digest` is `sha256:…` over every file read; `state_path` may not exist yet."""
+
+    name: str
+    fleet: Fleet
+    desired: Desired
+    config_digest: str
+    warnings: tuple[Problem, ...]
+    inventory: Inventory
+    state_path: Path
+
+
+def load_workspace(root: Path, *, fleet: str | None = None, inventory: Path | None = None, desired: Sequence[Path] = ()) -> Workspace:
+    """Reads a fleet's files. `inventory` and `desired` replace the fleet's own; relative paths are below `root`.
+
+    Raises WorkspaceError with every problem of all files, in file order.
+    """
+    chosen = select(root, fleet, inventory, desired)
+    problems = Problems()
+    sources = Sources(root, problems)
+    hosts = read_inventory(chosen.inventory, sources)
+    sound = not problems.any
+    nodes = NodeReader(problems).fleet(chosen.name, hosts)
+    complete = sound and not problems.any
+    roots = []
+    for path in chosen.desired:
+        before = problems.errors
+        node = sources.read(path, YamlVersion.V1_2)
+        if node is not None or problems.errors == before:
+            roots.append((sources.name(path), node))
+    wanted = read_desired(roots, hosts if sound else None, nodes if complete else None, problems)
+    problems.raise_if_any()
+    return Workspace(
+        name=chosen.name,
+        fleet=nodes,
+        desired=wanted,
+        config_digest=sources.digest(),
+        warnings=problems.warnings,
+        inventory=hosts,
+        state_path=root / STATE / f"{chosen.name}.db",
+    )
+
+
+def load_inventory(root: Path, *, fleet: str | None = None, inventory: Path | None = None) -> Inventory:
+    """Reads only an inventory; gpurec's keys in it are not checked, so that any Ansible inventory can be shown.
+
+    Raises WorkspaceError with every problem of its files.
+    """
+    chosen = select(root, fleet, inventory, (), with_desired=False)
+    problems = Problems()
+    found = read_inventory(chosen.inventory, Sources(root, problems))
+    problems.raise_if_any()
+    return found

@@ -1,0 +1,221 @@
+"""One model of the desired state: its keys, their defaults, and which of them exclude each other."""
+
+from __future__ import annotations
+
+import re
+
+from reconciler.fleet import (
+    FOREVER,
+    ContextVia,
+    Each,
+    EngineKind,
+    Ensure,
+    ModelSpec,
+    Requirements,
+    Residency,
+    Spread,
+    UnitError,
+    VersionBound,
+    parse_capability,
+    parse_duration,
+    parse_version,
+)
+from reconciler.workspace.forms import MOST_SECONDS, Form, any_scalar, choice, flag, integer, label, map_of, ratio, scalar, size, text
+from reconciler.workspace.problems import Problems, Refused, did_you_mean
+from reconciler.workspace.table import Field, Table, Values, later
+from reconciler.workspace.tree import MapNode, Node, ScalarNode
+
+MOST_REPLICAS = 1_000_000
+MOST_CONTEXT = 2**31 - 1
+_BOUND = re.compile(r"\s*(>=|<=|==|=|>|<)?\s*(\S+)\s*")
+_DTYPES = ("float16", "bfloat16")
+
+
+def _bound(name: str, node: Node, problems: Problems, *, as_capability: bool) -> VersionBound:
+    found = scalar(node, problems, name, "a version, such as '>=7.0'")
+    match = _BOUND.fullmatch(found.text)
+    if match is None or isinstance(found.value, bool):
+        raise problems.refuse(
+            f"{name}: {found.text!r} is not a version bound", node, "write it as '>=7.0'; a bare version means at least that"
+        )
+    operator, number = match.groups()
+    try:
+        version = parse_capability(number) if as_capability else parse_version(number)
+    except UnitError as error:
+        raise problems.refuse(f"{name}: {error.args[0]}", node, error.hint) from None
+    return VersionBound({"=": "==", None: ">="}.get(operator, operator), version)
+
+
+def _dtype(node: Node, problems: Problems, name: str) -> str:
+    word = scalar(node, problems, name, "float16 or bfloat16").text
+    if word not in _DTYPES:
+        raise problems.refuse(f"{name} cannot be {word!r}", node, did_you_mean(word, _DTYPES))
+    return word
+
+
+_bound_schema = {"type": ["string", "number"], "description": ">=7.0"}
+CAPABILITY = Field("compute_capability", Form(lambda node, problems, name: _bound(name, node, problems, as_capability=True), _bound_schema))
+DRIVER = Field("driver", Form(lambda node, problems, name: _bound(name, node, problems, as_capability=False), _bound_schema))
+CARD_VRAM = Field("vram", size, mib_keys=("vram_mb", "min_vram_mb"))
+DTYPE = Field("dtype", Form(_dtype, {"enum": list(_DTYPES)}))
+LABELS = Field("labels", map_of(label))
+REQUIRES = Table("requires", (CAPABILITY, DRIVER, CARD_VRAM, DTYPE, LABELS))
+
+
+def _requires(node: Node, problems: Problems, name: str) -> Requirements:
+    values = REQUIRES.read(node, problems, name)
+    return Requirements(
+        values.get(CAPABILITY),
+        values.get(DRIVER),
+        values.get(CARD_VRAM),
+        values.get(DTYPE),
+        tuple(sorted((values.get(LABELS) or {}).items())),
+    )
+
+
+def _keep_alive(node: Node, problems: Problems, name: str) -> float:
+    """-1 (and any negative number or duration, as Ollama's api/types.go has it) is for ever."""
+    found = scalar(node, problems, name, "-1, a duration or a number of seconds")
+    if not isinstance(found.value, bool) and re.fullmatch(r"-[0-9]+(\.[0-9]+)?(ms|s|m|h)?", found.text.strip()):
+        return FOREVER
+    try:
+        seconds = parse_duration(found.value)
+    except OverflowError:
+        seconds = MOST_SECONDS + 1
+    except UnitError as error:
+        raise problems.refuse(f"{name}: {error.args[0]}", node, "write -1 for ever, a duration such as 24h, or seconds") from None
+    if seconds > MOST_SECONDS:
+        raise problems.refuse(f"{name} is too long", node, "write -1 for ever")
+    return seconds
+
+
+_NAMES = {kind: Field(str(kind), label) for kind in EngineKind}
+NAMES_TABLE = Table("names", _NAMES.values())
+
+
+def _names(node: Node, problems: Problems, name: str) -> dict[EngineKind, str]:
+    values = NAMES_TABLE.read(node, problems, name)
+    return {kind: found for kind, entry in _NAMES.items() if (found := values.get(entry)) is not None}
+
+
+ENGINE = Field("engine", choice(EngineKind))
+NAMES = Field("names", Form(_names, NAMES_TABLE.schema()))
+_ABSENT = "this version of gpurec never deletes from disk; remove the model from this file to have it unloaded"
+ENSURE = Field("ensure", choice(Ensure, later={"absent": _ABSENT}))
+PRIORITY = Field("priority", integer(-1_000_000, 1_000_000))
+ON = Field("on", text)
+REPLICAS = Field("replicas", integer(0, MOST_REPLICAS))
+EACH = Field("each", choice(Each))
+SPREAD = Field("spread", choice(Spread))
+CONTEXT = Field("context", integer(1, MOST_CONTEXT))
+CONTEXT_VIA = Field("context_via", choice(ContextVia))
+OPTIONS = Field("options", map_of(any_scalar))
+KEEP_ALIVE = Field("keep_alive", Form(_keep_alive, {"type": ["string", "number"], "description": "-1, 24h, or seconds"}))
+RESIDENCY = Field("residency", choice(Residency))
+FRACTION = Field("min_gpu_fraction", ratio)
+REQUIRES_FIELD = Field("requires", Form(_requires, REQUIRES.schema()))
+VRAM = Field("vram", size, mib_keys=("vram_mb",))
+BEST_EFFORT = Field("best_effort", flag)
+
+MODEL = Table(
+    "model",
+    (
+        ENGINE, NAMES, ENSURE, PRIORITY, ON, REPLICAS, EACH, SPREAD, CONTEXT, CONTEXT_VIA, OPTIONS, KEEP_ALIVE, RESIDENCY, FRACTION,
+        REQUIRES_FIELD, VRAM, BEST_EFFORT,
+    ),
+    later(
+        "parallel", "kv_cache", "flash_attention", "variants", "fallback", "when", "digest", "verify", "max_unavailable", "order",
+        "protect",
+    ),
+)  # fmt: skip
+
+
+class DeclaredModel:
+    """A model as the files have it, before its pattern is resolved. `on` is the pattern with the node that errors about it name."""
+
+    def __init__(self, name: str, key: ScalarNode, values: Values | None, listed: int | None) -> None:
+        self.name = name
+        self.key = key
+        self.on = (values.get(ON) if values is not None else None) or "all"
+        self.on_node: Node = values.nodes.get(ON.key, key) if values is not None else key
+        self._values = values if values is not None else Values(MapNode(key.file, key.line, key.column))
+        self._listed = listed
+
+    @property
+    def kinds(self) -> tuple[EngineKind, ...]:
+        """The engine kinds that may serve it."""
+        kind = self._values.get(ENGINE)
+        return (kind,) if kind is not None else tuple(EngineKind)
+
+    @property
+    def own_spelling(self) -> bool:
+        """Whether its name on Ollama is its own name."""
+        return EngineKind.OLLAMA not in (self._values.get(NAMES) or {})
+
+    def spec(self, nodes: tuple[str, ...], problems: Problems) -> ModelSpec:
+        """The model with defaults; contradictions among its keys are reported."""
+        values = self._values
+        self._check(problems)
+        ensure = values.get(ENSURE) or Ensure.LOADED
+        residency = values.get(RESIDENCY) or Residency.GPU
+        fraction = values.get(FRACTION)
+        keep_alive = values.get(KEEP_ALIVE)
+        each = values.get(EACH)
+        replicas = values.get(REPLICAS)
+        return ModelSpec(
+            name=self.name,
+            nodes=nodes,
+            on=self.on,
+            engine=values.get(ENGINE),
+            names=values.get(NAMES) or {},
+            ensure=ensure,
+            priority=1000 - self._listed if self._listed is not None else values.get(PRIORITY) or 0,
+            replicas=None if each is not None else 1 if replicas is None else replicas,
+            each=each,
+            spread=values.get(SPREAD) or Spread.NODE,
+            spread_hard=values.get(SPREAD) is not None,
+            context=values.get(CONTEXT),
+            context_via=values.get(CONTEXT_VIA) or ContextVia.TAG,
+            options=values.get(OPTIONS) or {},
+            keep_alive=keep_alive if keep_alive is not None else FOREVER if ensure is Ensure.LOADED else None,
+            residency=residency,
+            min_gpu_fraction=float(fraction) if fraction is not None else 1.0 if residency is Residency.GPU else 0.0,
+            requires=values.get(REQUIRES_FIELD) or Requirements(),
+            vram=values.get(VRAM),
+            best_effort=bool(values.get(BEST_EFFORT)),
+        )
+
+    def _check(self, problems: Problems) -> None:
+        values, name = self._values, f"model {self.name!r}"
+        if REPLICAS in values and EACH in values:
+            problems.error(
+                f"{name} has both `replicas` and `each`", values.nodes[EACH.key], "keep one: a number of replicas, or one for each place"
+            )
+        keep_alive = values.get(KEEP_ALIVE)
+        if keep_alive is not None and keep_alive != FOREVER and values.get(ENSURE) is not Ensure.PRESENT:
+            problems.error(
+                f"{name} must stay loaded, and its keep_alive ends",
+                values.nodes[KEEP_ALIVE.key],
+                "write keep_alive: -1, or ensure: present to let the engine load it on demand",
+            )
+        fraction = values.get(FRACTION)
+        if values.get(RESIDENCY) is Residency.CPU and fraction:
+            problems.error(f"{name} belongs on the CPU and has a min_gpu_fraction", values.nodes[FRACTION.key], "remove one of the two")
+        if self._listed is not None and PRIORITY in values and values.get(PRIORITY) != 1000 - self._listed:
+            problems.warn(
+                f"{name} is in priority_models, so its own priority does not count", values.nodes[PRIORITY.key], "remove one of the two"
+            )
+        kind = values.get(ENGINE)
+        if CONTEXT_VIA in values and kind is not None and kind is not EngineKind.OLLAMA:
+            problems.warn(
+                f"{name}: context_via matters for Ollama only, this model is on {kind}", values.nodes[CONTEXT_VIA.key], "remove it"
+            )
+
+
+def read_model(key: ScalarNode, node: Node | None, listed: int | None, problems: Problems) -> DeclaredModel | None:
+    """A model from its entry under `models` (None: it is only in priority_models). None where it was refused."""
+    try:
+        name = label.read(key, problems, "a model's name")
+        return DeclaredModel(name, key, MODEL.read(node, problems, f"model {name!r}") if node is not None else None, listed)
+    except Refused:
+        return None

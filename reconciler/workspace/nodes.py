@@ -1,0 +1,233 @@
+"""Hosts to nodes: gpurec's keys among a host's variables, read once for all hosts that share them."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from reconciler.fleet import EMPTY, NO_LIMITS, CardSpec, EngineSpec, Fleet, NodeSpec
+from reconciler.workspace.cards import cards
+from reconciler.workspace.engines import EngineParts, engines
+from reconciler.workspace.forms import Form, choice, duration, integer, label, map_of, number, size, text, what_is_wrong_with_url
+from reconciler.workspace.inventory import Host, Inventory
+from reconciler.workspace.limits import limits
+from reconciler.workspace.problems import Problems, Refused, did_you_mean
+from reconciler.workspace.table import Field, Table, Values
+from reconciler.workspace.templating import Templates
+from reconciler.workspace.tree import MapNode, Node, ScalarNode, is_null, what_is
+from reconciler.workspace.variables import Profile
+
+
+class ProbeVia(StrEnum):
+    """Where facts about cards come from, as far as this version can ask."""
+
+    AUTO = "auto"
+    DECLARED = "declared"
+    NONE = "none"
+
+
+_DECLARED_ONLY = "this version of gpurec reads declared cards only: write `via: declared` and the cards under `gpus:`"
+VIA = Field("via", choice(ProbeVia, later=dict.fromkeys(("nvml", "ssh", "dcgm", "exporter"), _DECLARED_ONLY)))
+PROBE = Table("probe", (VIA, Field("user", label), Field("port", integer(1, 65535)), Field("timeout", duration)))
+
+
+def _probe(node: Node, problems: Problems, name: str) -> str:
+    return str(PROBE.read(node, problems, name).get(VIA) or ProbeVia.AUTO)
+
+
+ADDRESS = Field("address", text)
+ENGINES = Field("engines", engines)
+GPUS = Field("gpus", cards)
+PROBE_FIELD = Field("probe", Form(_probe, PROBE.schema()))
+RAM = Field("ram", size, mib_keys=("ram_mb",))
+DISK = Field("disk", size, mib_keys=("disk_mb",))
+LABELS = Field("labels", map_of(label))
+LIMITS = Field("limits", limits)
+COST = Field("cost", number)
+DOCKER = Field("docker", text)
+
+HOST = Table("host", (ADDRESS, ENGINES, GPUS, PROBE_FIELD, RAM, DISK, LABELS, LIMITS, COST, DOCKER))
+OWN = "gpurec"
+
+
+@dataclass(slots=True)
+class _Keys:
+    """gpurec's keys of one profile: what is the same for all its hosts, and what must be rendered for each."""
+
+    shared: Values
+    templated: list[tuple[ScalarNode, Node]] = field(default_factory=list)
+    whole: Node | None = None
+
+
+class NodeReader:
+    """Reads nodes; a value that several hosts share, and that holds no template, is read once."""
+
+    def __init__(self, problems: Problems) -> None:
+        self._problems = problems
+        self._templates = Templates(problems)
+        self._keys: dict[int, tuple[Profile, _Keys]] = {}
+        self._known: dict[tuple[str, int], tuple[Node, object]] = {}
+        self._checked: dict[tuple[int, int], tuple[object, object]] = {}
+
+    def fleet(self, name: str, inventory: Inventory) -> Fleet:
+        """Every host of the inventory as a node."""
+        return Fleet(name, {host.name: self._node(host) for host in inventory.hosts.values()})
+
+    def _node(self, host: Host) -> NodeSpec:
+        kept = self._keys.get(id(host.profile))
+        if kept is None:
+            kept = self._keys[id(host.profile)] = (host.profile, self._keys_of(host.profile))
+        keys = kept[1]
+        values = self._rendered(keys, host) if keys.templated or keys.whole is not None else keys.shared
+        declared = values.get(GPUS)
+        parts = values.get(ENGINES) or ()
+        if parts and (GPUS not in values or declared is not None):
+            self._check_cards(parts, declared)
+        return NodeSpec(
+            name=host.name,
+            address=values.get(ADDRESS) or self._ansible_host(host),
+            engines=tuple(engine for one in parts if (engine := self._engine(one, host)) is not None),
+            gpus=declared,
+            ram=values.get(RAM),
+            disk=values.get(DISK),
+            labels=values.get(LABELS) or EMPTY,
+            limits=values.get(LIMITS) or NO_LIMITS,
+            cost=values.get(COST) or 0.0,
+            probe_via=values.get(PROBE_FIELD) or str(ProbeVia.AUTO),
+        )
+
+    def _keys_of(self, profile: Profile) -> _Keys:
+        own = profile.variables.get(OWN)
+        if own is None:
+            keys = _Keys(Values(_NOWHERE))
+            for word in HOST.words:
+                entry = profile.variables.get(word)
+                if entry is not None:
+                    self._take(keys, *entry)
+            self._warn_of_misspelling(profile)
+            return keys
+        if isinstance(own[1], ScalarNode) and self._templates.has(own[1]):
+            return _Keys(Values(_NOWHERE), whole=own[1])
+        return self._own_keys(own[1])
+
+    def _own_keys(self, node: Node) -> _Keys:
+        keys = _Keys(Values(_NOWHERE))
+        if is_null(node):
+            return keys
+        if not isinstance(node, MapNode) or node.tag is not None:
+            self._problems.error(f"{OWN!r} must be a mapping, this is {node.tag or what_is(node)}", node, "write gpurec's keys under it")
+            return keys
+        for word, (key, value) in node.entries.items():
+            if isinstance(word, str) and HOST.find(word) is not None:
+                self._take(keys, key, value)
+            else:
+                self._problems.error(f"unknown key {key.text!r} of {OWN}", key, did_you_mean(key.text, HOST.words))
+        return keys
+
+    def _take(self, keys: _Keys, key: ScalarNode, node: Node) -> None:
+        if is_null(node):
+            return
+        if self._templates.has(node) and not _only_urls(key, node, self._templates):
+            keys.templated.append((key, node))
+            return
+        self._put(keys.shared, key, node, remember=True)
+
+    def _put(self, values: Values, key: ScalarNode, node: Node, *, remember: bool) -> None:
+        found = HOST.find(key.text)
+        if found is None:
+            return
+        entry, form = found
+        if entry in values:
+            self._problems.error(f"{entry.key!r} stands here in two spellings, first at {values.nodes[entry.key].place}", key, "keep one")
+            return
+        at = (key.text, id(node))
+        if remember and at in self._known:
+            value = self._known[at][1]
+        else:
+            try:
+                value = form.read(node, self._problems, repr(key.text))
+            except Refused:
+                value = None
+            if remember:
+                self._known[at] = (node, value)
+        values.put(entry, value, node)
+
+    def _rendered(self, keys: _Keys, host: Host) -> Values:
+        if keys.whole is not None:
+            try:
+                keys = self._own_keys(self._templates.render(keys.whole, host))
+            except Refused:
+                return keys.shared
+        values = keys.shared.copy()
+        for key, node in keys.templated:
+            try:
+                self._put(values, key, self._templates.render(node, host), remember=False)
+            except Refused:
+                continue
+        return values
+
+    def _engine(self, parts: EngineParts, host: Host) -> EngineSpec | None:
+        if isinstance(parts.url, str):
+            return parts.on(host.name, parts.url)
+        try:
+            url = self._templates.text(parts.url, host)
+        except Refused:
+            return None
+        wrong = what_is_wrong_with_url(url)
+        if wrong is not None:
+            self._problems.error(f"engine {parts.name!r} of host {host.name!r}: {wrong}", parts.url, "render it to http://HOST:PORT")
+            return None
+        return parts.on(host.name, url.rstrip("/"))
+
+    def _ansible_host(self, host: Host) -> str:
+        entry = host.profile.variables.get("ansible_host")
+        if entry is None or not isinstance(entry[1], ScalarNode) or is_null(entry[1]) or entry[1].tag is not None:
+            return host.name
+        if not self._templates.has(entry[1]):
+            return entry[1].text
+        try:
+            return self._templates.text(entry[1], host)
+        except Refused:
+            return host.name
+
+    def _check_cards(self, parts: tuple[EngineParts, ...], declared: tuple[CardSpec, ...] | None) -> None:
+        """Engines may only be bound to declared cards, where cards are declared."""
+        if declared is None or (id(parts), id(declared)) in self._checked:
+            return
+        self._checked[id(parts), id(declared)] = (parts, declared)
+        indices = {card.index for card in declared}
+        uuids = {card.uuid for card in declared}
+        for engine in parts:
+            for mark in engine.gpus or ():
+                known = mark in indices if isinstance(mark, int) else (mark in uuids or None in uuids)
+                if not known:
+                    listed = ", ".join(str(index) for index in sorted(indices)) or "none"
+                    self._problems.error(
+                        f"engine {engine.name!r} is bound to card {mark!r}, which is not declared",
+                        engine.gpus_node,
+                        f"declared here: {listed}",
+                    )
+
+    def _warn_of_misspelling(self, profile: Profile) -> None:
+        if ENGINES.key in profile.variables:
+            return
+        names = [name for name in profile.variables if isinstance(name, str)]
+        for name in difflib.get_close_matches(ENGINES.key, names, n=1, cutoff=0.8):
+            key = profile.variables[name][0]
+            self._problems.warn(
+                f"the variable {name!r} is not one of gpurec's keys, and its hosts have no engines", key, "write `engines:`"
+            )
+
+
+_NOWHERE = MapNode("", 0, 0)
+
+
+def _only_urls(key: ScalarNode, node: Node, templates: Templates) -> bool:
+    """Whether all templates below an `engines` mapping are the URLs of its engines, which are rendered without reading the rest again."""
+    if key.text != ENGINES.key or not isinstance(node, MapNode):
+        return False
+    return all(
+        isinstance(engine, MapNode) and not any(templates.has(value) for word, (_, value) in engine.entries.items() if word != "url")
+        for _, engine in node.entries.values()
+    )

@@ -1,0 +1,118 @@
+"""Ansible's host patterns: `gpu`, `a,b`, `a:b`, `gpu:&berlin`, `all:!node3`, `gpu-*`, `~regex`, `group[0:3]`."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable
+
+from reconciler.workspace.groups import GroupTree
+from reconciler.workspace.problems import did_you_mean
+
+_PART = re.compile(r"(?:[^\s:\[\]]|\[[^\]]*\])+")
+_SUBSCRIPT = re.compile(r"(.+)\[(?:(-?[0-9]+)|([0-9]+)[:-]([0-9]*))\]")
+_WILD = (".", "?", "*", "[")
+
+
+class PatternError(ValueError):
+    """A pattern that names nothing or cannot be read. `args[0]` says what is wrong, `hint` what to do."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class Patterns:
+    """Answers patterns over one inventory; every answer is remembered, so equal patterns share one tuple."""
+
+    def __init__(self, tree: GroupTree) -> None:
+        self._tree = tree
+        self._answers: dict[str, tuple[str, ...]] = {}
+        self._shared: dict[tuple[str, ...], tuple[str, ...]] = {}
+
+    def match(self, pattern: str) -> tuple[str, ...]:
+        """The hosts that a pattern names, sorted. Raises PatternError where a part of it names no host and no group."""
+        answer = self._answers.get(pattern)
+        if answer is None:
+            answer = tuple(sorted(self._evaluate(pattern)))
+            answer = self._answers[pattern] = self._shared.setdefault(answer, answer)
+        return answer
+
+    def _evaluate(self, pattern: str) -> Iterable[str]:
+        parts = split(pattern)
+        if not parts:
+            raise PatternError("the pattern is empty", "write `all`, a group or a host")
+        plain = [part for part in parts if part[0] not in "&!"]
+        found: dict[str, None] = {}
+        for part in plain or ["all"]:
+            found.update(self._one(part, pattern))
+        for part in parts:
+            if part[0] == "&":
+                both = self._one(part[1:], pattern)
+                found = {name: None for name in found if name in both}
+        for part in parts:
+            if part[0] == "!":
+                for name in self._one(part[1:], pattern):
+                    found.pop(name, None)
+        return found
+
+    def _one(self, part: str, pattern: str) -> dict[str, None]:
+        if not part:
+            raise PatternError(f"the pattern {pattern!r} has an empty part", "write a group or a host behind & and !")
+        if part in self._tree.hosts and part not in self._tree.groups:
+            return {part: None}
+        name, subscript = _split_subscript(part)
+        hosts, known = self._named(name)
+        if not known:
+            words = [*self._tree.groups, *self._tree.hosts] if len(self._tree.hosts) <= 2000 else [*self._tree.groups]
+            raise PatternError(f"the pattern {pattern!r} names no host and no group with {name!r}", did_you_mean(name, words[:2000]))
+        if subscript is None:
+            return hosts
+        return _sliced(list(hosts), subscript)
+
+    def _named(self, name: str) -> tuple[dict[str, None], bool]:
+        if name in self._tree.groups and not any(sign in name for sign in _WILD):
+            return self._tree.hosts_of(name), True
+        expression = _expression(name)
+        found: dict[str, None] = {}
+        groups = [group for group in self._tree.groups if expression.match(group)]
+        for group in groups:
+            found.update(self._tree.hosts_of(group))
+        if not groups or name[0] == "~" or any(sign in name for sign in _WILD):
+            found.update((host, None) for host in self._tree.hosts if expression.match(host))
+        return found, bool(groups or found)
+
+
+def split(pattern: str) -> list[str]:
+    """The parts of a pattern: at commas where there are any, else at colons outside brackets. A regular expression is one part."""
+    if "," in pattern:
+        parts = [part.strip() for part in pattern.split(",")]
+    elif pattern.lstrip("&! ").startswith("~") or (pattern.count(":") > 1 and re.fullmatch(r"[0-9a-fA-F:.]+", pattern)):
+        parts = [pattern.strip()]
+    else:
+        parts = _PART.findall(pattern)
+    return [part for part in parts if part]
+
+
+def _split_subscript(part: str) -> tuple[str, tuple[int, int | None] | None]:
+    match = None if part[0] == "~" else _SUBSCRIPT.fullmatch(part)
+    if match is None:
+        return part, None
+    name, single, first, last = match.groups()
+    if single is not None:
+        return name, (int(single), None)
+    return name, (int(first), int(last) if last else -1)
+
+
+def _sliced(hosts: list[str], subscript: tuple[int, int | None]) -> dict[str, None]:
+    first, last = subscript
+    if last is None:
+        return {hosts[first]: None} if -len(hosts) <= first < len(hosts) else {}
+    return dict.fromkeys(hosts[first:] if last == -1 else hosts[first : last + 1])
+
+
+def _expression(name: str) -> re.Pattern[str]:
+    try:
+        return re.compile(name[1:] if name[0] == "~" else fnmatch.translate(name))
+    except re.error as error:
+        raise PatternError(f"{name!r} is not a regular expression: {error}", "correct the expression behind ~") from None

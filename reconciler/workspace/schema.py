@@ -1,0 +1,56 @@
+"""JSON Schema of the files, for editors; derived from the tables that read them."""
+
+from __future__ import annotations
+
+import copy
+from typing import Literal
+
+from reconciler.workspace.desired import DESIRED
+from reconciler.workspace.nodes import HOST, OWN
+
+_DRAFT = "https://json-schema.org/draft/2020-12/schema"
+_TEMPLATE = {"type": "string", "pattern": r"\{[{%]"}
+
+
+def json_schema(kind: Literal["inventory", "desired"]) -> dict[str, object]:
+    """The schema of an inventory or of a desired state. Raises ValueError for any other kind."""
+    if kind == "desired":
+        return {"$schema": _DRAFT, "title": "gpurec desired state", **DESIRED.schema()}
+    if kind != "inventory":
+        raise ValueError(f"there is no schema {kind!r}: write inventory or desired")
+    own = HOST.schema()
+    keys = _or_template(own["properties"])
+    assert isinstance(keys, dict)
+    variables = {"type": ["object", "null"], "properties": {**keys, OWN: _or_template(own)}, "additionalProperties": True}
+    group = {
+        "type": ["object", "null"],
+        "properties": {
+            "hosts": {"type": ["object", "null", "string"], "additionalProperties": {"$ref": "#/$defs/variables"}},
+            "vars": {"$ref": "#/$defs/variables"},
+            "children": {"type": ["object", "null", "string"], "additionalProperties": {"$ref": "#/$defs/group"}},
+        },
+    }
+    return {
+        "$schema": _DRAFT,
+        "title": "gpurec inventory (Ansible's YAML form)",
+        "type": "object",
+        "minProperties": 1,
+        "additionalProperties": {"$ref": "#/$defs/group"},
+        "$defs": {"group": group, "variables": variables},
+    }
+
+
+def _or_template(schema: object) -> object:
+    """The schema with every value also allowed as a Jinja template."""
+    if not isinstance(schema, dict):
+        return schema
+    if "type" not in schema and "enum" not in schema and "anyOf" not in schema and "const" not in schema:
+        return {name: _or_template(value) for name, value in schema.items()}
+    widened: dict[str, object] = copy.deepcopy(schema)
+    properties = widened.get("properties")
+    if isinstance(properties, dict):
+        widened["properties"] = {name: _or_template(value) for name, value in properties.items()}
+    for key in ("items", "additionalProperties"):
+        if isinstance(widened.get(key), dict):
+            widened[key] = _or_template(widened[key])
+    return {"anyOf": [widened, _TEMPLATE]}

@@ -1,0 +1,126 @@
+"""Tables of the keys that a mapping may have: read with all problems at once, turned into JSON Schema from the same source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar, cast
+
+from reconciler.workspace.forms import Form, mebibytes
+from reconciler.workspace.problems import Problems, Refused, did_you_mean
+from reconciler.workspace.tree import MapNode, Node, is_null, what_is
+
+T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
+
+NOT_YET = "remove it until a later version does"
+
+
+@dataclass(frozen=True, slots=True)
+class Field(Generic[T_co]):
+    """A key and the form of its value. `mib_keys` are further spellings whose bare number is MiB."""
+
+    key: str
+    form: Form[T_co]
+    required: bool = False
+    mib_keys: tuple[str, ...] = ()
+
+
+class Values:
+    """What was read of one mapping: values by field, with their nodes for later messages. Keys with wrong values are not there."""
+
+    __slots__ = ("_values", "node", "nodes")
+
+    def __init__(self, node: MapNode) -> None:
+        self.node = node
+        self._values: dict[str, object] = {}
+        self.nodes: dict[str, Node] = {}
+
+    def get(self, field: Field[T]) -> T | None:
+        return cast("T | None", self._values.get(field.key))
+
+    def put(self, field: Field[object], value: object, node: Node) -> None:
+        self._values[field.key] = value
+        self.nodes[field.key] = node
+
+    def copy(self) -> Values:
+        twin = Values(self.node)
+        twin._values, twin.nodes = dict(self._values), dict(self.nodes)
+        return twin
+
+    def __contains__(self, field: object) -> bool:
+        return isinstance(field, Field) and field.key in self.nodes
+
+
+class Table:
+    """The keys of one kind of mapping. `later` names keys that are part of the language but not carried out yet."""
+
+    def __init__(self, what: str, fields: Iterable[Field[object]], later: Mapping[str, str] | None = None) -> None:
+        self.what = what
+        self.fields = tuple(fields)
+        self.later = later or {}
+        self._known: dict[str, tuple[Field[object], Form[object]]] = {}
+        for field in self.fields:
+            self._known[field.key] = (field, field.form)
+            for key in field.mib_keys:
+                self._known[key] = (field, mebibytes)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Every spelling of every key."""
+        return tuple(self._known)
+
+    def find(self, word: str) -> tuple[Field[object], Form[object]] | None:
+        """The field that a key means, with the form of its value in that spelling."""
+        return self._known.get(word)
+
+    def read(self, node: Node, problems: Problems, name: str) -> Values:
+        """Every known key's value. Reports unknown keys, later keys, wrong values and missing required keys; refuses what is no
+        mapping, and null counts as empty."""
+        if is_null(node):
+            node = MapNode(node.file, node.line, node.column)
+        if not isinstance(node, MapNode) or node.tag is not None:
+            raise problems.refuse(f"{name} must be a mapping, this is {node.tag or what_is(node)}", node, "write `key: value` lines")
+        values = Values(node)
+        refused: set[str] = set()
+        for word, (key, value) in node.entries.items():
+            known = self._known.get(word) if isinstance(word, str) else None
+            if known is None:
+                self._unknown(key.text, node, problems, name)
+                continue
+            field, form = known
+            refused.add(field.key)
+            if field in values:
+                problems.error(
+                    f"{name} has {field.key!r} in two spellings, first at {values.nodes[field.key].place}", key, "keep one of the two"
+                )
+                continue
+            if is_null(value) and not field.required:
+                continue
+            try:
+                values.put(field, form.read(value, problems, f"{word!r} of {name}"), value)
+            except Refused:
+                continue
+        for field in self.fields:
+            if field.required and field.key not in refused:
+                problems.error(f"{name} lacks {field.key!r}", node, f"add `{field.key}:`")
+        return values
+
+    def schema(self) -> dict[str, object]:
+        """The JSON Schema of such a mapping."""
+        properties = {key: dict(form.schema) for key, (_, form) in self._known.items()}
+        schema: dict[str, object] = {"type": "object", "properties": properties, "additionalProperties": False}
+        required = [field.key for field in self.fields if field.required]
+        return schema | ({"required": required} if required else {})
+
+    def _unknown(self, key: str, node: MapNode, problems: Problems, name: str) -> None:
+        at = node.key(key) or node
+        if key in self.later:
+            problems.error(f"{key!r} of {name} is not carried out by this version of gpurec yet", at, self.later[key])
+            return
+        problems.error(f"unknown key {key!r} of {name}", at, did_you_mean(key, [*self._known, *self.later]))
+
+
+def later(*keys: str, **reasons: str) -> dict[str, str]:
+    """Keys that a later version carries out, each with what to do about it today."""
+    return dict.fromkeys(keys, NOT_YET) | reasons

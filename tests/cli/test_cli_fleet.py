@@ -1,0 +1,205 @@
+"""Whole commands against simulated servers: what they do, what they leave alone, and their exit statuses."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from reconciler.cli.demonstration import DESIRED, demonstrate
+from reconciler.cli.main import cli
+from reconciler.cli.settings import Settings
+from reconciler.cli.simulated import inventory_of
+from reconciler.sim import SimFleet, builtin_fleet, running
+from reconciler.state import open_writer
+
+SMALL = "version: 1\nmodels:\n  nomic-embed-text: {engine: ollama, on: ollama, each: node, vram: 350MiB}\n"
+
+
+@dataclass
+class Lab:
+    """A simulated fleet and a workspace for it."""
+
+    fleet: SimFleet
+    root: Path
+
+    def run(self, *arguments: str) -> Result:
+        return CliRunner().invoke(cli, ["-C", str(self.root), *arguments])
+
+    def want(self, text: str) -> None:
+        (self.root / "desired" / "demo.yaml").write_text(text)
+
+    @property
+    def state(self) -> Path:
+        return self.root / "state" / "demo.db"
+
+    def sent(self) -> list[str]:
+        """What was sent that could change a server, since the log was emptied."""
+        return [f"{r.method} {r.path}" for engine in self.fleet.engines.values() for r in engine.requests if r.method != "GET"]
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    with running(builtin_fleet("demo").on_free_ports().with_time_scale(0)) as fleet:
+        lab = Lab(fleet, tmp_path)
+        for folder in ("inventories", "desired"):
+            (tmp_path / folder).mkdir()
+        (tmp_path / "inventories" / "demo.yaml").write_text(inventory_of(fleet))
+        lab.want(SMALL)
+        yield lab
+
+
+def test_the_demo_does_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    demonstrate(Settings(no_colour=True), builtin_fleet("demo").with_time_scale(0))
+    story = capsys.readouterr().out
+    assert story.count("$ gpurec plan") == 4
+    assert story.count("No changes.") == 2
+    assert "cpu_fallback" in story
+
+
+def test_the_demo_wants_what_the_workspace_of_the_repository_wants() -> None:
+    repository = Path(__file__).parents[2] / "desired" / "demo.yaml"
+    assert DESIRED in repository.read_text()
+
+
+def test_plan_changes_no_state_and_no_node_and_exits_0(lab: Lab) -> None:
+    result = lab.run("plan")
+    assert result.exit_code == 0, result.output
+    assert "Plan: 0 to pull, 2 to load, 0 to unload, 0 to reload. 0 unchanged." in result.stdout
+    assert not lab.state.parent.exists()
+    assert not [sent for sent in lab.sent() if sent != "POST /api/show"]
+
+
+def test_detailed_exitcode_tells_changes_from_nothing_to_do_from_unreachable(lab: Lab) -> None:
+    assert lab.run("plan", "--detailed-exitcode").exit_code == 2
+    assert lab.run("apply", "--auto-approve").exit_code == 0
+    assert lab.run("plan", "--detailed-exitcode").exit_code == 0
+    lab.fleet.engines["bea/ollama"].kill()
+    result = lab.run("plan", "--detailed-exitcode")
+    assert result.exit_code == 4
+    assert result.stdout.startswith("No changes.")
+    assert lab.run("plan").exit_code == 0
+    assert lab.run("drift").exit_code == 4
+    assert lab.run("facts").exit_code == 4
+    assert lab.run("apply", "--auto-approve").exit_code == 4
+
+
+def test_json_is_one_document_and_nothing_else(lab: Lab) -> None:
+    for arguments in (("plan",), ("drift",), ("facts",), ("inventory",), ("history",)):
+        json.loads(lab.run(*arguments, "--format", "json").stdout)
+    assert json.loads(lab.run("plan", "--format", "json").stdout)["summary"]["load"] == 2
+
+
+def test_a_second_apply_sends_nothing(lab: Lab) -> None:
+    first = lab.run("apply", "--auto-approve")
+    assert "Apply complete! 2 steps: 2 done" in first.stdout
+    lab.fleet.forget_requests()
+    second = lab.run("apply", "--auto-approve")
+    assert second.exit_code == 0
+    assert second.stdout.startswith("No changes.")
+    assert not [sent for sent in lab.sent() if sent != "POST /api/show"]
+
+
+def test_apply_without_a_terminal_needs_approval_and_leaves_no_state(lab: Lab) -> None:
+    result = lab.run("apply")
+    assert result.exit_code == 1
+    assert "--auto-approve" in result.stderr
+    assert not lab.state.parent.exists()
+
+
+def test_a_saved_plan_is_private_and_carried_out_as_it_stands(lab: Lab) -> None:
+    assert lab.run("plan", "--out", "p.json", "--limit", "ada").exit_code == 0
+    assert stat.S_IMODE((lab.root / "p.json").stat().st_mode) == 0o600
+    result = lab.run("apply", "p.json")
+    assert result.exit_code == 0, result.output
+    assert lab.fleet.engines["ada/ollama"].residents
+    assert not lab.fleet.engines["bea/ollama"].residents
+
+
+def test_a_saved_plan_is_stale_once_the_fleet_the_files_or_the_state_moved(lab: Lab) -> None:
+    lab.run("plan", "--out", "p.json")
+    lab.run("plan", "--out", "other.json", "--exclude", "ada")
+    assert lab.run("apply", "p.json").exit_code == 0
+    again = lab.run("apply", "other.json")
+    assert (again.exit_code, again.stderr.count("\n")) == (6, 1)
+    lab.fleet.engines["ada/ollama"].restart()
+    lab.run("plan", "--out", "p.json")
+    lab.fleet.engines["bea/ollama"].restart()
+    moved = lab.run("apply", "p.json")
+    assert moved.exit_code == 6
+    assert "load model.nomic-embed-text@bea/ollama" in moved.stderr
+    lab.want(SMALL + "# changed\n")
+    assert lab.run("apply", "p.json").exit_code == 6
+    assert not lab.fleet.engines["ada/ollama"].residents
+
+
+def test_a_held_lock_exits_5_and_names_its_holder(lab: Lab) -> None:
+    with open_writer(lab.state, command="apply"):
+        result = lab.run("apply", "--auto-approve")
+    assert result.exit_code == 5
+    assert not lab.fleet.engines["ada/ollama"].residents
+
+
+def test_drift_exits_2_and_a_new_wish_is_pending_not_drift(lab: Lab) -> None:
+    lab.run("apply", "--auto-approve")
+    assert lab.run("drift").exit_code == 0
+    lab.want(DESIRED)
+    pending = lab.run("drift")
+    assert pending.exit_code == 0
+    assert "pending" in pending.stdout
+    lab.fleet.engines["ada/ollama"].restart()
+    drift = lab.run("drift")
+    assert drift.exit_code == 2
+    assert "! missing" in drift.stdout
+
+
+def test_what_has_no_place_exits_3_after_apply(lab: Lab) -> None:
+    lab.want("version: 1\nmodels:\n  llama3.1:8b: {engine: ollama, vram: 200GiB}\n")
+    assert lab.run("plan").exit_code == 0
+    result = lab.run("apply", "--auto-approve")
+    assert result.exit_code == 3
+    assert "No place for" in result.stdout
+
+
+def test_a_failed_load_exits_3_and_says_why(lab: Lab) -> None:
+    lab.fleet.engines["ada/ollama"].set_fault("load_fails")
+    result = lab.run("apply", "--auto-approve", "--keep-going")
+    assert result.exit_code == 3
+    assert "Apply incomplete." in result.stdout
+    assert "! failed" in result.stdout
+    assert lab.fleet.engines["bea/ollama"].residents
+
+
+def test_facts_of_a_file_or_of_the_state_need_no_network(lab: Lab) -> None:
+    never = lab.run("plan", "--refresh", "never")
+    assert never.exit_code == 1
+    assert "no facts are recorded" in never.stderr
+    assert lab.run("facts", "--out", "facts.json").exit_code == 0
+    lab.run("apply", "--auto-approve")
+    for engine in lab.fleet.engines.values():
+        engine.kill()
+    assert lab.run("plan", "--refresh", "never").stdout.startswith("No changes.")
+    assumed = lab.run("plan", "--assume", "facts.json")
+    assert "2 to load" in assumed.stdout
+
+
+def test_a_pattern_that_names_nothing_is_an_error(lab: Lab) -> None:
+    assert lab.run("plan", "--limit", "nowhere").exit_code == 1
+
+
+def test_history_names_each_apply(lab: Lab) -> None:
+    lab.run("apply", "--auto-approve")
+    rows = json.loads(lab.run("history", "--format", "json").stdout)
+    assert [row["result"] for row in rows] == ["done"]
+
+
+def test_a_new_workspace_plans_as_it_stands(tmp_path: Path) -> None:
+    CliRunner().invoke(cli, ["init", str(tmp_path)])
+    assert CliRunner().invoke(cli, ["-C", str(tmp_path), "validate"]).exit_code == 0
+    result = CliRunner().invoke(cli, ["-C", str(tmp_path), "plan"])
+    assert result.exit_code == 0, result.output

@@ -1,0 +1,155 @@
+"""Saved plans come back as they went, and whatever was done to the file is told."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from reconciler.cli import plan_file
+from reconciler.cli.main import cli
+from reconciler.cli.plan_file import read_plan, save_plan
+from reconciler.fleet import MIB, GpurecError
+from reconciler.planning import Action, Cause, Drift, Plan, Precondition, Reason, Step, plan_digest
+
+STEPS = tuple(
+    Step(
+        id=f"s{number}",
+        address=f"model.m:1@gpu-a/engine{number}",
+        action=Action.LOAD,
+        reason=Reason("missing", "not resident"),
+        cause=Cause.DRIFT,
+        model="m:1",
+        node="gpu-a",
+        engine=f"engine{number}",
+        engine_name="m:1-c8192",
+        base_name="m:1",
+        needs=("s1",) if number == 2 else (),
+        gpus=(0,),
+        vram_bytes=700 * MIB,
+        vram_source="measured",
+        seconds=4.5,
+        preconditions=(Precondition("gpu-a/0.free_bytes", at_least=700 * MIB), Precondition("x.resident", equals=False)),
+        after={"context": 8192, "keep_alive": -1.0, "pinned": True, "name": "m", "unknown": None},
+    )
+    for number in (1, 2)
+)
+PLAN = Plan(
+    fleet="lab",
+    lineage="l1",
+    serial=3,
+    config_digest="sha256:c",
+    created_at="2026-01-01T00:00:00Z",
+    digest=plan_digest("l1", "sha256:c", "builtin", STEPS),
+    steps=STEPS,
+    unchanged=4,
+    pending=1,
+    drift=(Drift("model.m:1@gpu-a/engine1", "missing", "resident", True, False),),
+)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    path = tmp_path / "plan.json"
+    save_plan(path, PLAN)
+    return path
+
+
+def test_a_saved_plan_is_read_back_as_it_was(saved: Path) -> None:
+    assert read_plan(saved) == PLAN
+
+
+def test_a_saved_plan_is_readable_by_its_owner_alone_and_leaves_nothing_beside_it(saved: Path) -> None:
+    assert stat.S_IMODE(saved.stat().st_mode) == 0o600
+    assert [path.name for path in saved.parent.iterdir()] == ["plan.json"]
+
+
+def test_show_prints_the_plan_as_text_and_as_the_same_json(saved: Path) -> None:
+    text = CliRunner().invoke(cli, ["show", str(saved)])
+    assert text.exit_code == 0
+    assert "Plan: 0 to pull, 2 to load" in text.stdout
+    assert CliRunner().invoke(cli, ["show", str(saved), "--format", "json"]).stdout == saved.read_text()
+
+
+def change(*path: str | int, value: Any) -> Callable[[Any], None]:
+    def apply(document: Any) -> None:
+        for key in path[:-1]:
+            document = document[key]
+        document[path[-1]] = value
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        (change("steps", 0, "vram_bytes", value=1), "was changed after it was made"),
+        (change("steps", 0, "engine_name", value="other"), "was changed after it was made"),
+        (change("steps", 0, "node", value="gpu-b"), "is not about its address"),
+        (change("steps", 0, "needs", value=["s2"]), "not before it"),
+        (change("steps", 1, "id", value="s1"), "two steps have the id"),
+        (change("steps", 0, "action", value="explode"), "steps.0.action"),
+        (change("steps", 0, "vram_bytes", value="700"), "steps.0.vram_bytes"),
+        (change("steps", value={}), "steps"),
+        (change("drift", value=[7]), "drift.0"),
+        (change("summary", "load", value=0), "not as gpurec writes it"),
+        (change("summary", value=None), "unchanged"),
+        (change("surplus", value=1), "not as gpurec writes it"),
+        (change("steps", 0, "surplus", value=1), "not as gpurec writes it"),
+        (change("format_version", value="9"), "format '9'"),
+    ],
+)
+def test_an_edited_plan_is_refused_with_what_is_wrong(saved: Path, edit: Callable[[Any], None], says: str) -> None:
+    document = json.loads(saved.read_text())
+    edit(document)
+    saved.write_text(json.dumps(document))
+    with pytest.raises(GpurecError, match=says) as caught:
+        read_plan(saved)
+    assert caught.value.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "not JSON"),
+        (b"{", "not JSON"),
+        (b"[]", "not a plan document"),
+        (b'{"a": 1, "a": 2}', "stands twice"),
+        (b'{"a": NaN}', "NaN"),
+        (b"[" * 200_000, "nested too deeply"),
+        (b"1" * 10_000, "no plan"),
+        (b"\xff\xfe", "not UTF-8"),
+    ],
+)
+def test_what_is_no_plan_is_refused_in_one_sentence(tmp_path: Path, content: bytes, says: str) -> None:
+    path = tmp_path / "plan.json"
+    path.write_bytes(content)
+    result = CliRunner().invoke(cli, ["show", str(path)])
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+    assert says in result.stderr
+
+
+def test_a_missing_file_a_folder_and_a_huge_file_are_told(tmp_path: Path, saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path, says in ((tmp_path / "no.json", "no such file"), (tmp_path, "not a file")):
+        with pytest.raises(GpurecError, match=says):
+            read_plan(path)
+    monkeypatch.setattr(plan_file, "LARGEST", 100)
+    with pytest.raises(GpurecError, match="larger than 100 B"):
+        read_plan(saved)
+
+
+def test_a_plan_that_cannot_be_saved_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(GpurecError, match="cannot be written"):
+        save_plan(tmp_path / "nowhere" / "plan.json", replace(PLAN, serial=4))
+
+
+def test_the_schema_of_the_plan_names_every_key_of_the_document(saved: Path) -> None:
+    schema = json.loads(CliRunner().invoke(cli, ["schema", "plan"]).stdout)
+    assert set(schema["required"]) == set(json.loads(saved.read_text()))
+    assert "class" in schema["$defs"]["Drift"]["properties"]

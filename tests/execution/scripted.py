@@ -1,0 +1,354 @@
+"""An engine in memory that does what a test tells it, on a clock that moves only when everybody waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from reconciler.engines.protocol import LoadRequest, PullProgress
+from reconciler.execution import Event, ExecutionOptions, Outcome, StopSignal, execute
+from reconciler.fleet import (
+    NOTHING_APPLIED,
+    Applied,
+    AppliedReplica,
+    CardFacts,
+    CardSpec,
+    Desired,
+    EngineError,
+    EngineFacts,
+    EngineId,
+    EngineKind,
+    EngineSpec,
+    Fleet,
+    FleetFacts,
+    Installed,
+    ModelSpec,
+    NodeFacts,
+    NodeSpec,
+    Problem,
+    Resident,
+    ResidentStatus,
+    Scalar,
+    replica_address,
+)
+from reconciler.planning import Action, CardBalance, Cause, Plan, Precondition, Reason, Step, Value
+from reconciler.state import JournalRow, Measurement, RunRecord, SettledStep, StepStatus
+
+GIB = 2**30
+NOW = "2026-01-01T00:00:00Z"
+
+
+class Time:
+    """Seconds that pass only when every task that could run is waiting."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._waiting: list[float] = []
+
+    def clock(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        until = self.now + seconds
+        self._waiting.append(until)
+        try:
+            while self.now < until:
+                for _ in range(25):
+                    await asyncio.sleep(0)
+                if self.now < until and min(self._waiting) == until:
+                    self.now = until
+        finally:
+            self._waiting.remove(until)
+
+
+@dataclass
+class ScriptedEngine:
+    """`load_takes` seconds; `shown` overrides how a loaded model shows; `fails` are errors by (verb, name), used up one by one."""
+
+    spec: EngineSpec
+    time: Time
+    installed: set[str] = field(default_factory=set)
+    residents: dict[str, Resident] = field(default_factory=dict)
+    blobs: dict[str, str] = field(default_factory=dict)
+    load_takes: float = 2.0
+    release_takes: float = 0.0
+    shown: dict[str, Resident] = field(default_factory=dict)
+    fails: dict[tuple[str, str], list[EngineError]] = field(default_factory=dict)
+    failed_loads: set[str] = field(default_factory=set)
+    returns_at_once: bool = False
+    down_looks: int = 0
+    down: bool = False
+    hangs: bool = False
+    evicts: bool = False
+    log: list[tuple[str, str]] = field(default_factory=list)
+    requests: list[LoadRequest] = field(default_factory=list)
+    looks: int = 0
+    loading: int = 0
+    most_loading: int = 0
+    pull_lines: Sequence[PullProgress] = (PullProgress("pulling", 1, 2), PullProgress("success", 2, 2))
+    _behind: list[asyncio.Task[None]] = field(default_factory=list)
+
+    async def observe(self, wanted: Collection[str] = ()) -> EngineFacts:
+        self.looks += 1
+        await asyncio.sleep(0)
+        if self.down or self.down_looks > 0:
+            self.down_looks -= 1
+            return EngineFacts(self.spec.id, self.spec.kind, False, "connection refused", "refused")
+        installed = tuple(
+            Installed(name, 7, blob=self.blobs.get(name), failed=name in self.failed_loads) for name in sorted(self.installed)
+        )
+        return EngineFacts(self.spec.id, self.spec.kind, True, installed=installed, residents=tuple(self.residents.values()))
+
+    async def pull(self, name: str) -> AsyncIterator[PullProgress]:
+        self.log.append(("pull", name))
+        for line in self.pull_lines:
+            yield line
+        self._fail("pull", name)
+        self.installed.add(name)
+
+    async def derive(self, base: str, tag: str, parameters: Mapping[str, Scalar]) -> None:
+        self.log.append(("derive", f"{tag} from {base} with {dict(parameters)}"))
+        self._fail("derive", tag)
+        self.installed.add(tag)
+
+    async def load(self, request: LoadRequest) -> None:
+        self.log.append(("load", request.name))
+        self.requests.append(request)
+        self.loading += 1
+        self.most_loading = max(self.most_loading, self.loading)
+        try:
+            if self.returns_at_once:
+                self.residents[request.name] = Resident(request.name, ResidentStatus.LOADING)
+                self._behind.append(asyncio.ensure_future(self._become(request)))
+                return
+            await (asyncio.Event().wait() if self.hangs else self.time.sleep(self.load_takes))
+            self._fail("load", request.name)
+            self._show(request)
+        finally:
+            self.loading -= 1
+
+    async def _become(self, request: LoadRequest) -> None:
+        await self.time.sleep(self.load_takes)
+        if ("load", request.name) in self.fails:
+            self.residents.pop(request.name)
+            self.failed_loads.add(request.name)
+        else:
+            self._show(request)
+
+    def _show(self, request: LoadRequest) -> None:
+        asked = request.options.get("num_ctx")
+        context = asked if isinstance(asked, int) else 4096
+        if "-c" in request.name:
+            context = int(request.name.rpartition("-c")[2])
+        if self.evicts:
+            self.residents.clear()
+        default = loaded(request.name, GIB, context=context, pinned=request.keep_alive == -1)
+        self.residents[request.name] = self.shown.get(request.name, default)
+
+    async def unload(self, name: str) -> None:
+        self.log.append(("unload", name))
+        self._fail("unload", name)
+        if self.release_takes:
+            self._behind.append(asyncio.ensure_future(self._leave(name)))
+        else:
+            self.residents.pop(name, None)
+
+    async def _leave(self, name: str) -> None:
+        await self.time.sleep(self.release_takes)
+        self.residents.pop(name, None)
+
+    async def aclose(self) -> None: ...
+
+    def _fail(self, verb: str, name: str) -> None:
+        left = self.fails.get((verb, name))
+        if left:
+            raise left.pop(0)
+
+
+class ListedState:
+    """A StateWriter that keeps what it is told in lists."""
+
+    took_over: str | None = None
+
+    def __init__(self, applied: Applied = NOTHING_APPLIED) -> None:
+        self.replicas: dict[str, AppliedReplica] = dict(applied.replicas)
+        self.journaled: dict[str, tuple[StepStatus, str | None]] = {}
+        self.order: list[tuple[str, str]] = []
+        self.measurements: list[Measurement] = []
+        self.facts: FleetFacts | None = None
+
+    def applied(self) -> Applied:
+        return Applied("lineage", 1, dict(self.replicas))
+
+    def recorded_facts(self) -> FleetFacts | None:
+        return self.facts
+
+    def runs(self, last: int = 20) -> Sequence[RunRecord]:
+        return ()
+
+    def journal(self, run_id: int) -> Sequence[JournalRow]:
+        return ()
+
+    def close(self) -> None: ...
+
+    def begin_run(self, plan_digest: str, config_digest: str, command: str) -> int:
+        return 1
+
+    def step_started(self, run_id: int, step_id: str, address: str, action: str) -> None:
+        self.journaled[step_id] = (StepStatus.STARTED, None)
+        self.order.append(("started", step_id))
+
+    def step_finished(self, run_id: int, step_id: str, status: StepStatus, reason: str | None = None) -> None:
+        self.journaled[step_id] = (status, reason)
+        self.order.append((status.value, step_id))
+
+    def steps_settled(self, run_id: int, steps: Sequence[SettledStep]) -> None:  # type: ignore[override]
+        for step in steps:
+            self.journaled[step.step_id] = (step.status, step.reason)
+
+    def record(self, replicas: Sequence[AppliedReplica], gone: Sequence[str] = ()) -> None:  # type: ignore[override]
+        for address in gone:
+            self.replicas.pop(address, None)
+        self.replicas.update({row.address: row for row in replicas})
+
+    def measure(self, measurements: Sequence[Measurement]) -> None:  # type: ignore[override]
+        self.measurements.extend(measurements)
+
+    def record_facts(self, facts: FleetFacts) -> None:
+        self.facts = facts
+
+    def finish_run(self, run_id: int, result: str) -> int:
+        return 1
+
+
+def loaded(name: str, size: int = GIB, fraction: float = 1.0, context: int | None = 4096, pinned: bool | None = True) -> Resident:
+    return Resident(name, size_bytes=size, vram_bytes=int(size * fraction), context=context, pinned=pinned)
+
+
+def refused(code: str = "out_of_memory") -> EngineError:
+    return EngineError(Problem("the engine says no"), code)
+
+
+@dataclass
+class Room:
+    """A fleet of scripted engines, one a node, each with one card of 8 GiB; and a run over it."""
+
+    kind: EngineKind = EngineKind.OLLAMA
+    nodes: Sequence[str] = ("a",)
+    cards: int = 1
+    load_timeout: float = 900.0
+    models: list[ModelSpec] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    state: ListedState = field(default_factory=ListedState)
+    time: Time = field(default_factory=Time)
+    events: list[Event] = field(default_factory=list)
+    stop: StopSignal = field(default_factory=StopSignal)
+    options: ExecutionOptions = field(default_factory=ExecutionOptions)
+    balances: tuple[CardBalance, ...] | None = None
+    placed: dict[str, str] = field(default_factory=dict)
+    forgotten: tuple[str, ...] = ()
+    engines: dict[str, ScriptedEngine] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for node in self.nodes:
+            spec = EngineSpec(EngineId(node, "e"), self.kind, f"http://{node}:1", load_timeout=self.load_timeout)
+            self.engines[node] = ScriptedEngine(spec, self.time, returns_at_once=self.kind is EngineKind.LLAMACPP)
+
+    @property
+    def engine(self) -> ScriptedEngine:
+        return self.engines[self.nodes[0]]
+
+    def want(self, name: str, node: str | None = None, **fields: object) -> str:
+        """A wanted model, installed and placed; returns its address."""
+        at = EngineId(node or self.nodes[0], "e")
+        model = ModelSpec(name, (at.node,), **fields)  # type: ignore[arg-type]
+        if all(known.name != name for known in self.models):
+            self.models.append(model)
+        address = replica_address(name, at)
+        self.placed[address] = model.engine_name(self.kind)
+        self.engines[at.node].installed.add(model.engine_name(self.kind))
+        return address
+
+    def step(
+        self,
+        action: Action,
+        name: str,
+        *,
+        node: str | None = None,
+        needs: Sequence[Step] = (),
+        grows: int | None = None,
+        frees: int | None = None,
+        reason: str = "r",
+        after: Mapping[str, Value] | None = None,
+    ) -> Step:
+        at = EngineId(node or self.nodes[0], "e")
+        model = next((known for known in self.models if known.name == name), None)
+        address = replica_address(name, at)
+        step = Step(
+            id=f"{action.value}:{address}",
+            address=address,
+            action=action,
+            reason=Reason(reason, ""),
+            cause=Cause.PENDING,
+            model=name,
+            node=at.node,
+            engine=at.engine,
+            engine_name=model.engine_name(self.kind) if model is not None else name,
+            base_name=model.base_name(self.kind) if model is not None else name,
+            needs=tuple(needed.id for needed in needs),
+            gpus=(0,),
+            vram_bytes=frees if frees is not None else grows,
+            preconditions=(Precondition(f"{at.node}/0.free_bytes", at_least=grows),) if grows is not None else (),
+            after=after or {},
+        )
+        self.steps.append(step)
+        return step
+
+    @property
+    def plan(self) -> Plan:
+        gpus = self.balances
+        if gpus is None:
+            gpus = tuple(CardBalance(node, 0, 8 * GIB, 8 * GIB, 0, True, 0, 0, 0) for node in self.nodes)
+        return Plan("f", None, 0, "c", NOW, "d", tuple(self.steps), 0, 0, gpus=gpus, placed=dict(self.placed), forgotten=self.forgotten)
+
+    @property
+    def fleet(self) -> Fleet:
+        cards = tuple(CardSpec(index, vram=8 * GIB) for index in range(self.cards))
+        return Fleet("f", {name: NodeSpec(name, name, (engine.spec,), gpus=cards) for name, engine in self.engines.items()})
+
+    async def facts(self) -> FleetFacts:
+        nodes = {}
+        for name, engine in self.engines.items():
+            cards = tuple(CardFacts(index, total_bytes=8 * GIB) for index in range(self.cards))
+            nodes[name] = NodeFacts(name, cards, None, {"e": await replace(engine, log=[]).observe()})
+        return FleetFacts(NOW, nodes)
+
+    def run(self, facts: FleetFacts | None = None, cut_after: float | None = None) -> Outcome:
+        async def go() -> Outcome:
+            seen = facts or await self.facts()
+            work = execute(
+                self.plan,
+                self.fleet,
+                Desired(tuple(self.models)),
+                facts=seen,
+                engines=lambda at: self.engines[at.node],
+                state=self.state,  # type: ignore[arg-type]
+                run_id=1,
+                clock=self.time.clock,
+                sleep=self.time.sleep,
+                options=self.options,
+                listen=self.events.append,
+                stop=self.stop,
+            )
+            if cut_after is None:
+                return await work
+            task = asyncio.ensure_future(work)
+            await self.time.sleep(cut_after)
+            task.cancel()
+            return await task
+
+        return asyncio.run(go())
+
+    def codes(self, outcome: Outcome) -> dict[str, str | None]:
+        return {result.step_id: result.code for result in outcome.results}

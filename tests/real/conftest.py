@@ -1,0 +1,65 @@
+"""Fixtures of the real suite. What cannot be had is a failure here, never a skip."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+from provision import Provisioned, located
+from rigs import Bench
+from servers import Ollama
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.real)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    bench = getattr(item, "funcargs", {}).get("bench")
+    if report.failed and report.when == "call" and isinstance(bench, Bench):
+        report.sections.append(("logs of the servers", bench.logs()))
+    return report
+
+
+@pytest.fixture(scope="session")
+def real() -> Provisioned:
+    """The real servers; made by `python tests/real/provision.py`."""
+    found = located()
+    for needed in (found.llama_bin / "llama-server", found.ollama, found.gemma, found.gemma_twin, found.card_shim):
+        if not needed.exists():
+            pytest.fail(f"{needed} is missing; run `make real`, or `python tests/real/provision.py` first", pytrace=False)
+    return found
+
+
+@pytest.fixture(scope="session")
+def ollama_store(real: Provisioned, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An Ollama store with both models, imported once; each server of the suite gets hard links to it."""
+    seed = Ollama(real, tmp_path_factory.mktemp("ollama-seed"))
+    try:
+        seed.import_gguf("gemma", real.gemma)
+        seed.import_gguf("twin", real.gemma_twin)
+    finally:
+        seed.stop()
+    return seed.models
+
+
+@pytest.fixture
+def bench(real: Provisioned, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Bench]:
+    """Starts servers, ends them with the test."""
+
+    def store() -> Path:
+        found = request.getfixturevalue("ollama_store")
+        assert isinstance(found, Path)
+        return found
+
+    bench = Bench(real, tmp_path, store)
+    try:
+        yield bench
+    finally:
+        bench.stop()

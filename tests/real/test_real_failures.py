@@ -1,0 +1,111 @@
+"""What goes wrong on real servers, and that it is told: one reason, the exit status of the contract, and nothing made worse."""
+
+from __future__ import annotations
+
+import pytest
+from rigs import MIB, NEED, RAM, ROOM_FOR_ONE, Bench
+from waiting import wait_until
+from workspaces import reasons, steps
+
+TOO_SMALL = 200 * MIB
+
+
+def test_a_partial_offload_is_cpu_fallback_and_is_repaired_by_unload_and_load(bench: Bench) -> None:
+    rig = bench.rig("ollama", ROOM_FOR_ONE)
+    rig.want("gemma")
+    rig.workspace.apply(0)
+    rig.unload("gemma")
+    rig.load("gemma", num_gpu=6)
+
+    plan = rig.workspace.plan(2)
+    assert {(entry["address"], entry["kind"]) for entry in plan["drift"]} == {(rig.address("gemma"), "cpu_fallback")}
+    assert steps(plan) == [("reload", rig.address("gemma"))]
+
+    rig.workspace.apply(0)
+    (resident,) = rig.ollama.residents().values()
+    assert resident["size_vram"] == resident["size"] > 0
+    rig.workspace.expect_nothing_to_do()
+
+
+def test_a_card_smaller_than_declared_makes_the_router_refuse_the_load_and_apply_says_so(bench: Bench) -> None:
+    rig = bench.rig("llamacpp", TOO_SMALL, declared=(ROOM_FOR_ONE,), extra=["-ngl", "99"])
+    rig.want("gemma")
+    told = rig.workspace.apply(3)
+    assert "gemma" in told.out + told.err
+    assert rig.cards[0].refusals() >= 1
+    assert rig.residents() == set()
+    assert rig.workspace.plan(2)["steps"] != []
+
+
+def test_a_card_smaller_than_declared_makes_ollama_spill_and_apply_does_not_call_that_done(bench: Bench) -> None:
+    rig = bench.rig("ollama", TOO_SMALL, declared=(ROOM_FOR_ONE,))
+    rig.want("gemma")
+    told = rig.workspace.apply(3)
+    assert "gemma" in told.out + told.err
+
+
+def test_a_model_that_the_router_does_not_have_is_unplaced_as_not_installed(bench: Bench) -> None:
+    rig = bench.rig("llamacpp", ROOM_FOR_ONE)
+    rig.want("gemma", "absent")
+    plan = rig.workspace.plan(2)
+    assert reasons(plan, "absent") == {"not_installed"}
+    told = rig.workspace.apply(3)
+    assert "absent" in told.out
+    assert rig.residents() == {"gemma"}
+
+
+def test_a_pull_that_finds_nothing_fails_its_model_and_leaves_the_residents(bench: Bench) -> None:
+    rig = bench.rig("ollama", ROOM_FOR_ONE * 2)
+    registry = bench.registry()
+    absent = registry.name("absent:latest")
+    rig.workspace.want({"gemma": rig.model(), absent: rig.model()})
+    assert ("pull", rig.address(absent)) in steps(rig.workspace.plan(2))
+    told = rig.workspace.apply(3)
+    assert "absent" in told.out + told.err
+    assert rig.residents() == {"gemma"}
+
+
+@pytest.mark.parametrize(("key", "says"), [("wrong", "key_refused"), (None, "missing_key")])
+def test_a_refused_key_makes_the_engine_unknown_and_plan_only_warns(bench: Bench, key: str | None, says: str) -> None:
+    server = bench.router(key="right")
+    workspace = bench.workspace()
+    engine = {"kind": "llamacpp", "url": server.url, "auth": {"bearer": "env:BOX_KEY"}}
+    workspace.declare({"llamacpp": engine}, (), RAM)
+    workspace.want({"gemma": {"engine": "llamacpp", "vram": f"{NEED}B", "residency": "cpu"}})
+    variables = {"BOX_KEY": key} if key else {}
+    plain = workspace.run("plan", variables=variables).expect(0)
+    assert "key" in plain.out + plain.err
+    facts = workspace.run("facts", "--format", "json", variables=variables)
+    assert says in facts.out
+    assert "wrong" not in plain.out + plain.err + facts.out
+
+    workspace.apply(0, variables={"BOX_KEY": "right"})
+    assert server.residents() == {"gemma"}
+    assert all("right" not in file.read_text(errors="replace") for file in workspace.folder.rglob("*") if file.is_file())
+
+
+def test_an_engine_that_is_down_is_unknown_and_the_rest_goes_on(bench: Bench) -> None:
+    rig = bench.rig("ollama", ROOM_FOR_ONE)
+    gone = bench.router()
+    gone.kill()
+    engines = {"ollama": {"url": rig.recorder.url}, "llamacpp": {"url": gone.url}}
+    rig.workspace.declare(engines, (ROOM_FOR_ONE,), RAM)
+    rig.workspace.want({"gemma": rig.model()})
+    plan = rig.workspace.plan(2)
+    assert [entry["node"] for entry in plan["deferred"]] == ["box"]
+    rig.workspace.apply(4)
+    assert rig.residents() == {"gemma"}
+
+
+def test_a_card_gives_back_what_a_killed_engine_held_and_the_model_returns(bench: Bench) -> None:
+    rig = bench.rig("llamacpp", ROOM_FOR_ONE)
+    (card,) = rig.cards
+    rig.want("gemma")
+    rig.workspace.apply(0)
+    held = card.used
+    assert 0 < held <= NEED
+    rig.server.kill()
+    wait_until(lambda: card.used == 0, 20, "the killed server's memory comes back")
+    rig.server.start()
+    rig.workspace.apply(0)
+    assert card.used == held

@@ -1,0 +1,122 @@
+"""The daily round on Ollama and llama-server's router, on the CPU and on a card in software: plan, apply, nothing left, drift, repair."""
+
+from __future__ import annotations
+
+import pytest
+from rigs import ROOM_FOR_ONE, ROOM_FOR_TWO, Bench, Rig
+from workspaces import steps
+
+PLACES = {
+    "ollama-cpu": ("ollama", ()),
+    "ollama-card": ("ollama", (ROOM_FOR_TWO,)),
+    "router-cpu": ("llamacpp", ()),
+    "router-card": ("llamacpp", (ROOM_FOR_TWO,)),
+}
+
+
+@pytest.fixture(params=PLACES, ids=list(PLACES))
+def rig(request: pytest.FixtureRequest, bench: Bench) -> Rig:
+    kind, sizes = PLACES[request.param]
+    return bench.rig(kind, *sizes)
+
+
+def restored(rig: Rig) -> None:
+    """Plan shows gemma's load with exit 2, apply does it, and then nothing is left to do."""
+    plan = rig.workspace.plan(2)
+    assert steps(plan) == [("load", rig.address("gemma"))]
+    rig.workspace.apply(0)
+    assert rig.residents() == {"gemma"}
+    rig.workspace.expect_nothing_to_do()
+
+
+def test_apply_loads_what_plan_showed_and_a_second_apply_sends_nothing(rig: Rig) -> None:
+    rig.want("gemma")
+    plan = rig.workspace.plan(2)
+    assert steps(plan) == [("load", rig.address("gemma"))]
+    assert plan["steps"][0]["cause"] == "pending"
+    assert rig.recorder.changes() == []
+    assert rig.residents() == set()
+
+    rig.workspace.apply(0)
+    assert rig.residents() == {"gemma"}
+    rig.workspace.expect_nothing_to_do()
+
+    rig.recorder.forget()
+    rig.workspace.apply(0)
+    assert rig.recorder.changes() == []
+    assert rig.recorder.requests != []
+
+
+def test_an_unload_by_hand_is_drift_and_the_next_apply_puts_the_model_back(rig: Rig) -> None:
+    rig.want("gemma")
+    rig.workspace.apply(0)
+    rig.unload("gemma")
+    plan = rig.workspace.plan(2)
+    assert [(entry["address"], entry["kind"]) for entry in plan["drift"]] == [(rig.address("gemma"), "missing")]
+    assert plan["steps"][0]["cause"] == "drift"
+    rig.workspace.run("drift").expect(2)
+    restored(rig)
+    rig.workspace.run("drift").expect(0)
+
+
+def test_an_engine_restarted_empty_gets_its_models_back(rig: Rig) -> None:
+    rig.want("gemma")
+    rig.workspace.apply(0)
+    rig.server.kill()
+    rig.server.start()
+    assert rig.residents() == set()
+    restored(rig)
+
+
+def test_a_server_killed_in_the_middle_of_a_load_is_told_and_the_next_run_converges(rig: Rig) -> None:
+    rig.want("gemma")
+    rig.kill_during_next_load()
+    told = rig.workspace.apply(3, 4)
+    rig.await_killed()
+    assert rig.kind in told.out + told.err
+    assert "Traceback" not in told.err
+    rig.server.start()
+    restored(rig)
+
+
+def test_a_resident_that_is_as_wanted_is_adopted_without_a_word_to_the_engine(rig: Rig) -> None:
+    rig.load("gemma")
+    rig.want("gemma")
+    rig.workspace.apply(0)
+    assert rig.recorder.changes() == []
+    rig.workspace.expect_nothing_to_do()
+
+
+def test_a_resident_that_nobody_asked_for_is_shown_and_left_alone(rig: Rig) -> None:
+    rig.load("twin")
+    rig.want("gemma")
+    rig.workspace.apply(0)
+    assert rig.residents() == {"gemma", "twin"}
+    assert any("twin" in str(entry) for entry in rig.workspace.plan(0).get("unmanaged", []))
+    rig.workspace.expect_nothing_to_do()
+
+
+def test_a_model_that_left_the_file_is_unloaded_and_not_deleted(rig: Rig) -> None:
+    rig.want("gemma", "twin")
+    rig.workspace.apply(0)
+    rig.want("gemma")
+    assert steps(rig.workspace.plan(2)) == [("unload", rig.address("twin"))]
+    rig.workspace.apply(0)
+    assert rig.residents() == {"gemma"}
+    rig.load("twin")
+    assert rig.residents() == {"gemma", "twin"}
+
+
+@pytest.mark.parametrize("kind", ["ollama", "llamacpp"])
+def test_a_second_model_without_room_beside_the_first_is_unplaced_with_its_reason(bench: Bench, kind: str) -> None:
+    rig = bench.rig(kind, ROOM_FOR_ONE)
+    rig.workspace.want({"gemma": rig.model(priority=1), "twin": rig.model()})
+    plan = rig.workspace.plan(2)
+    assert steps(plan) == [("load", rig.address("gemma"))]
+    (unplaced,) = plan["unplaced"]
+    assert unplaced["model"] == "twin"
+    assert [candidate["reason"] for candidate in unplaced["candidates"]] == ["insufficient_vram"]
+    told = rig.workspace.apply(3)
+    assert "twin" in told.out
+    assert rig.residents() == {"gemma"}
+    assert rig.cards[0].refusals() == 0

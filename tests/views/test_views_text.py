@@ -1,0 +1,165 @@
+"""What people read, as snapshots, and the rules that hold for each of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from syrupy.assertion import SnapshotAssertion
+
+from reconciler.fleet import (
+    GIB,
+    MIB,
+    CardFacts,
+    CardSpec,
+    Desired,
+    EngineFacts,
+    EngineId,
+    EngineKind,
+    EngineSpec,
+    Fleet,
+    FleetFacts,
+    Installed,
+    NodeFacts,
+    NodeSpec,
+    Resident,
+    ResidentStatus,
+)
+from reconciler.planning.plan import Action, CardBalance, Deferred, Plan, Step, Unplaced
+from reconciler.views import (
+    RunRow,
+    StepResult,
+    drift_text,
+    facts_text,
+    history_text,
+    inventory_text,
+    outcome_text,
+    plan_text,
+    validate_text,
+)
+
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def test_a_plan_with_everything(full_plan: Plan, snapshot: SnapshotAssertion) -> None:
+    assert plan_text(full_plan, width=120) == snapshot
+
+
+def test_an_empty_plan_begins_no_changes(empty_plan: Plan, snapshot: SnapshotAssertion) -> None:
+    assert plan_text(empty_plan).startswith("No changes.")
+    assert plan_text(empty_plan) == snapshot
+
+
+def test_an_empty_plan_says_what_it_could_not_do(empty_plan: Plan, snapshot: SnapshotAssertion) -> None:
+    plan = replace(
+        empty_plan,
+        unplaced=(Unplaced("big", 2, 40 * GIB, (), {"insufficient_vram": 4}),),
+        deferred=(Deferred("gpu-c", "ollama", "connection refused"),),
+    )
+    assert plan_text(plan).startswith("No changes.")
+    assert plan_text(plan) == snapshot
+
+
+def test_hostile_names_are_inert(hostile_plan: Plan, snapshot: SnapshotAssertion) -> None:
+    text = plan_text(hostile_plan, width=120)
+    assert text == snapshot
+    assert not [line for line in text.splitlines() if line.startswith("  + load")]
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]", text)
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\u200b\u202e]", drift_text(hostile_plan))
+
+
+def test_colour_changes_nothing_but_colour(full_plan: Plan, hostile_plan: Plan) -> None:
+    for plan in (full_plan, hostile_plan):
+        coloured = plan_text(plan, colour=True, width=120)
+        assert ANSI.search(coloured)
+        assert ANSI.sub("", coloured) == plan_text(plan, width=120)
+
+
+def test_the_table_of_cards_is_bounded(empty_plan: Plan, make_card: Callable[..., CardBalance], make_step: Callable[..., Step]) -> None:
+    cards = tuple(make_card(f"node{i:05}", 0, 8192, 0, 700) for i in range(10_000))
+    plan = replace(empty_plan, steps=(make_step(Action.LOAD, "m", "node00000", "ollama", "missing"),), gpus=cards)
+    text = plan_text(plan)
+    assert "… and 9,960 more cards that change" in text
+    assert len(text.splitlines()) < 60
+
+
+def test_quiet_cards_are_one_line(empty_plan: Plan, make_card: Callable[..., CardBalance], make_step: Callable[..., Step]) -> None:
+    cards = (make_card("gpu-a", 0, 8192, 0, 700), *(make_card(f"node{i:05}", 0, 8192, 700, 700) for i in range(9_999)))
+    plan = replace(empty_plan, steps=(make_step(Action.LOAD, "m", "gpu-a", "ollama", "missing"),), gpus=cards)
+    assert "9,999 cards stay as they are" in plan_text(plan)
+
+
+@pytest.mark.parametrize(("count", "more"), [(41, None), (42, "… and 2 more")])
+def test_lists_say_how_many_more_there_are(empty_plan: Plan, count: int, more: str | None) -> None:
+    plan = replace(empty_plan, deferred=tuple(Deferred(f"n{i:03}", None, "timed out") for i in range(count)))
+    text = plan_text(plan)
+    assert (more in text) if more else ("more" not in text)
+
+
+def test_the_bar_fills_its_width_for_any_card(make_card: Callable[..., CardBalance]) -> None:
+    from reconciler.views.cards import bar
+
+    odd = make_card("a", 0, 100, 0, 0, before_bytes=500 * MIB, after_bytes=900 * MIB, foreign_bytes=400 * MIB)
+    for card in (make_card("a", 0, 8192, 0, 1), make_card("a", 0, 8192, 8192, 0), odd):
+        cell = bar(card, 20)
+        assert len(cell.text) == 20
+        assert "".join(text for text, _ in cell.spans) == cell.text
+
+
+def test_drift(full_plan: Plan, empty_plan: Plan, snapshot: SnapshotAssertion) -> None:
+    assert drift_text(full_plan) == snapshot
+    assert drift_text(empty_plan).startswith("No drift.")
+    assert "Nothing was applied" in drift_text(replace(empty_plan, lineage=None))
+
+
+def test_facts(snapshot: SnapshotAssertion) -> None:
+    a, b = EngineId("gpu-a", "ollama"), EngineId("gpu-b", "llama")
+    residents = (
+        Resident("llama3.1:latest", size_bytes=6 * GIB, vram_bytes=6 * GIB, context=8192, pinned=True),
+        Resident("half\x1b[2J", size_bytes=2 * GIB, vram_bytes=GIB, pinned=False, expires_in=240.0),
+        Resident("coming", status=ResidentStatus.LOADING),
+    )
+    facts = FleetFacts(
+        "2026-01-01T00:00:00Z",
+        {
+            "gpu-a": NodeFacts(
+                "gpu-a",
+                (CardFacts(0, name="RTX 3060 Ti", total_bytes=8 * GIB, compute_capability=(8, 6)),),
+                engines={
+                    "ollama": EngineFacts(a, EngineKind.OLLAMA, True, build="0.34.0", installed=(Installed("x"),), residents=residents)
+                },
+            ),
+            "gpu-b": NodeFacts("gpu-b", engines={"llama": EngineFacts(b, EngineKind.LLAMACPP, False, reason="connection refused")}),
+        },
+    )
+    assert facts_text(facts) == snapshot
+
+
+def test_inventory_and_validation(snapshot: SnapshotAssertion) -> None:
+    engine = EngineSpec(EngineId("gpu-a", "gpu0"), EngineKind.OLLAMA, "http://gpu-a:11434", gpus=(0,), memory_limit=7 * GIB)
+    node = NodeSpec(
+        "gpu-a", "10.9.66.124", (engine,), (CardSpec(0, name="RTX 3060 Ti", vram=8 * GIB, foreign=300 * MIB),), labels={"site": "x"}
+    )
+    other = NodeSpec("gpu-b", "gpu-b")
+    assert inventory_text([node, other]) == snapshot(name="inventory")
+    text = validate_text(Fleet("lab", {"gpu-a": node, "gpu-b": other}), Desired(), ["a child's limits lose a parent's key"])
+    assert text == snapshot(name="valid")
+
+
+def test_the_end_of_an_apply(snapshot: SnapshotAssertion) -> None:
+    good = [StepResult("model.a@x/y", "load", "done"), StepResult("model.b@x/y", "load", "satisfied")]
+    bad = [
+        *good,
+        StepResult("model.c@x/y", "load", "failed", "out of memory\nApply complete!"),
+        StepResult("model.d@x/y", "load", "skipped", ""),
+    ]
+    assert outcome_text(good, seconds=3.25, serial=13) == snapshot(name="complete")
+    assert outcome_text(bad, seconds=90, serial=None, unplaced=1, deferred=2) == snapshot(name="incomplete")
+
+
+def test_history(snapshot: SnapshotAssertion) -> None:
+    rows = [RunRow(2, "2026-01-02T00:00:00Z", "ops@ci", "done", "apply", "sha256:0123456789abcdef")]
+    assert history_text(rows) == snapshot
+    assert history_text([]) == "Nothing was applied yet.\n"

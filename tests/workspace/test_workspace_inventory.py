@@ -1,0 +1,193 @@
+"""Groups, hosts, variables and patterns as Ansible has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from reconciler.fleet import WorkspaceError
+from reconciler.workspace import Inventory, load_inventory
+from reconciler.workspace.ranges import expand, split_port
+
+TREE = """
+all:
+  vars: {a: all, oct: 010, y: yes, h: {x: 1, y: 2}, secret: !unsafe "{{ x }}"}
+  hosts:
+    lone: {}
+    gpu[01:03]: {inline: 1}
+  children:
+    gpu:
+      vars: {a: gpu, h: {x: 9}}
+      hosts:
+        gpu[01:03]:
+        p1:2222:
+      children:
+        big: {hosts: {gpu02: {a: host}}, vars: {a: big, b: big, ansible_group_priority: 5}}
+        aig: {hosts: {gpu02: , gpu03: }, vars: {a: aig, b: aig}}
+        zig: {hosts: {gpu02: , gpu03: }, vars: {c: zig}}
+    berlin:
+      hosts: {gpu01: , n3: }
+      vars: {a: berlin, c: berlin}
+"""
+
+
+@pytest.fixture
+def inventory(write: Callable[..., Path], tmp_path: Path) -> Inventory:
+    files = {
+        "inventories/x.yaml": TREE,
+        "inventories/group_vars/all.yml": "a: file_all\nfrom_all: 1\n",
+        "inventories/group_vars/gpu/10.yml": "merged: {q: 1}\n",
+        "inventories/group_vars/gpu/20.yml": "merged: {r: 1}\n",
+        "inventories/group_vars/gpu/more/x": "deep: 1\n",
+        "inventories/group_vars/gpu/.hidden.yml": "hidden: 1\n",
+        "inventories/group_vars/berlin": "a: file_berlin\n",
+        "inventories/host_vars/gpu01.yaml": "inline: file\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return load_inventory(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("gpu[01:03]", ["gpu01", "gpu02", "gpu03"]),
+        ("gpu[1:3]", ["gpu1", "gpu2", "gpu3"]),
+        ("gpu[:2]", ["gpu0", "gpu1", "gpu2"]),
+        ("n[0:10:5]", ["n0", "n5", "n10"]),
+        ("db-[a:f:2]", ["db-a", "db-c", "db-e"]),
+        ("r[1:2]n[a:b].lan", ["r1na.lan", "r1nb.lan", "r2na.lan", "r2nb.lan"]),
+        ("[08:10]", ["08", "09", "10"]),
+        ("plain", ["plain"]),
+    ],
+)
+def test_workspace_ranges_expand_as_in_ansible(pattern: str, names: list[str]) -> None:
+    assert expand(pattern) == names
+
+
+@pytest.mark.parametrize(
+    "pattern", ["n[5:1]", "n[01:100]", "n[1:]", "n[1:2:0]", "n[1:99999999999]", "n[1:9:x]", "n[c:a]", "n[1:9999]x[1:9999]"]
+)
+def test_workspace_wrong_or_huge_ranges_are_refused(pattern: str) -> None:
+    with pytest.raises(ValueError, match=r"range|hosts|step"):
+        expand(pattern)
+
+
+def test_workspace_a_port_is_split_off() -> None:
+    assert split_port("p1:2222") == ("p1", 2222)
+    assert split_port("gpu[01:32]") == ("gpu[01:32]", None)
+    assert split_port("[::1]:22") == ("::1", 22)
+
+
+def test_workspace_variables_follow_ansibles_precedence(inventory: Inventory) -> None:
+    """The values are those that ansible-core 2.19 prints for these files."""
+    two = inventory.variables("gpu02")
+    assert two["a"] == "host"
+    assert two["b"] == "big"
+    assert two["c"] == "zig"
+    assert inventory.variables("gpu03")["a"] == "file_all"
+    assert inventory.variables("gpu01")["a"] == "file_berlin"
+    assert inventory.variables("gpu01")["inline"] == "file"
+    assert inventory.variables("p1")["ansible_port"] == 2222
+    assert "ansible_group_priority" not in two
+
+
+def test_workspace_hashes_replace_each_other(inventory: Inventory) -> None:
+    assert inventory.variables("gpu03")["h"] == {"x": 9}
+    assert inventory.variables("gpu03")["merged"] == {"r": 1}
+    assert inventory.variables("gpu03")["deep"] == 1
+    assert "hidden" not in inventory.variables("gpu03")
+
+
+def test_workspace_inventory_is_yaml_1_1_and_keeps_tags(inventory: Inventory) -> None:
+    lone = inventory.variables("lone")
+    assert (lone["oct"], lone["y"], lone["secret"]) == (8, True, {"__ansible_unsafe": "{{ x }}"})
+
+
+def test_workspace_the_listing_has_the_form_of_ansible_inventory(inventory: Inventory) -> None:
+    listing = inventory.as_ansible_json()
+    assert listing["all"] == {"children": ["ungrouped", "gpu", "berlin"]}
+    assert listing["gpu"] == {"hosts": ["gpu01", "gpu02", "gpu03", "p1"], "children": ["big", "aig", "zig"]}
+    assert listing["ungrouped"] == {"hosts": ["lone"]}
+    meta = listing["_meta"]
+    assert isinstance(meta, dict)
+    assert set(meta["hostvars"]) == set(inventory.hosts)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "hosts"),
+    [
+        ("gpu", "gpu01 gpu02 gpu03 p1"),
+        ("gpu01,n3", "gpu01 n3"),
+        ("gpu01:n3", "gpu01 n3"),
+        ("gpu:&berlin", "gpu01"),
+        ("all:!gpu01", "gpu02 gpu03 lone n3 p1"),
+        ("!gpu", "lone n3"),
+        ("gpu0*", "gpu01 gpu02 gpu03"),
+        ("~gpu0[12]$", "gpu01 gpu02"),
+        ("gpu[0:2]", "gpu01 gpu02 gpu03"),
+        ("gpu[-1]", "p1"),
+        ("gpu[1:]", "gpu02 gpu03 p1"),
+        ("gpu[0:1]:&berlin", "gpu01"),
+        ("lone:gpu[0]", "gpu01 lone"),
+        ("ungrouped", "lone"),
+    ],
+)
+def test_workspace_patterns_name_what_ansible_says(inventory: Inventory, pattern: str, hosts: str) -> None:
+    assert inventory.match(pattern) == tuple(hosts.split())
+
+
+@pytest.mark.parametrize("pattern", ["berln", "gpu-*", "~^x", "gpu:&paris", "all:!node3", "", "~("])
+def test_workspace_a_pattern_that_names_nothing_is_an_error(inventory: Inventory, pattern: str) -> None:
+    with pytest.raises(WorkspaceError):
+        inventory.match(pattern)
+
+
+def test_workspace_equal_answers_share_one_tuple(inventory: Inventory) -> None:
+    assert inventory.match("gpu") is inventory.match("gpu")
+    assert inventory.match("all") is inventory.match("*")
+
+
+def test_workspace_a_folder_is_one_inventory(tmp_path: Path) -> None:
+    folder = tmp_path / "inventories" / "lab"
+    (folder / "group_vars").mkdir(parents=True)
+    (folder / "10.yaml").write_text("gpu: {hosts: {a: {v: 1}}}")
+    (folder / "20.yaml").write_text("gpu: {hosts: {b: , a: {v: 2}}}")
+    (folder / "README.md").write_text("not an inventory")
+    (folder / "group_vars" / "gpu.yml").write_text("g: 1")
+    lab = load_inventory(tmp_path)
+    assert dict(lab.variables("a")) == {"v": 2, "g": 1}
+    assert tuple(lab.hosts) == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "inventories/x.yaml: this inventory is empty"),
+        ("- a\n", "1:1: an inventory is a mapping of groups, this is a list"),
+        ("plugin: amazon.aws.aws_ec2\n", "configuration of an Ansible inventory plugin"),
+        ("all: {hosts: [a]}\n", "1:14: 'hosts' of group 'all' must be a mapping"),
+        ("all: {hosts: {1: {}}}\n", "a host's name must be text"),
+        ("all: {hosts: {a: 3}}\n", "host 'a' must be a mapping of variables, this is 3"),
+        ('all: {hosts: {"a\\e": {}}}\n', "the host name 'a\\x1b' cannot be used"),
+        ("all: {hosts: {a/b: {}}}\n", "the host name 'a/b' cannot be used"),
+        ("g: {children: {h: {children: {g: }}}}\n", "group 'h' cannot be below 'g': it is above it"),
+        ("all: {children: {g: }}\n", "this inventory has no hosts"),
+    ],
+)
+def test_workspace_a_wrong_inventory_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "inventories").mkdir()
+    (tmp_path / "inventories" / "x.yaml").write_text(text)
+    with pytest.raises(WorkspaceError) as raised:
+        load_inventory(tmp_path)
+    assert told in str(raised.value)
+
+
+def test_workspace_keys_that_ansible_skips_are_warned_about(tmp_path: Path) -> None:
+    (tmp_path / "inventories").mkdir()
+    (tmp_path / "inventories" / "x.yaml").write_text("all: {host: {b: }, hosts: {a: }}\n")
+    (warning,) = load_inventory(tmp_path).warnings
+    assert warning.sentence().endswith("key 'host' of group 'all' is skipped, as Ansible does; did you mean 'hosts'?")
