@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from reconciler.fleet import (
@@ -91,3 +92,7 @@ def _row(address: str, held: int | None, engine_name: str) -> AppliedReplica:
         observed_pinned=True,
         vram_bytes=held,
     )
+
+
+if __name__ == "__main__":
+    print(make(Path(sys.argv[1]), int(sys.argv[2])))

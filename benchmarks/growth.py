@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
-from fleets import make
 from measure import gpurec, run, slope
 
+MAKER = Path(__file__).parent / "fleets.py"
 SIZES = (10, 100, 1000, 10_000)
 BOUND_SLOPE, BOUND_SECONDS, BOUND_BYTES = 1.1, 15.0, 10**9
 OPENTOFU = "OpenTofu 1.12.6, empty plan of 10,000 resources: 88 s, 554 MB (published figure)"
@@ -20,7 +22,8 @@ def main() -> bool:
         replicas = {}
         for nodes in SIZES:
             root = Path(folder) / str(nodes)
-            replicas[nodes] = make(root, nodes)
+            # In a process of its own: a child's peak memory counts what its parent held when it was started.
+            replicas[nodes] = int(subprocess.check_output([sys.executable, str(MAKER), str(root), str(nodes)]))
         for title, facts, state in (("nothing to do", "full.json", "owned.db"), ("plan of everything", "empty.json", "none.db")):
             print(f"\nplan, {title}\n{'nodes':>8} {'cards':>8} {'replicas':>9} {'seconds':>8} {'ms/node':>8} {'MB':>6}")
             seconds = []
@@ -32,11 +35,11 @@ def main() -> bool:
                     f"{nodes:>8} {nodes * 8:>8} {replicas[nodes]:>9} {done.wall:>8.2f} {done.wall / nodes * 1000:>8.2f} "
                     f"{done.memory / 1e6:>6.0f}"
                 )
-            grows = slope(SIZES[1:], seconds[1:])
-            fine = grows <= BOUND_SLOPE and seconds[-1] <= BOUND_SECONDS and done.memory <= BOUND_BYTES
+            grows, last = slope(SIZES[1:], seconds[1:]), slope(SIZES[-2:], seconds[-2:])
+            fine = max(grows, last) <= BOUND_SLOPE and seconds[-1] <= BOUND_SECONDS and done.memory <= BOUND_BYTES
             good = good and fine
             print(
-                f"log-log slope from {SIZES[1]} nodes {grows:.2f} (bound {BOUND_SLOPE}), at the top {seconds[-1] / BOUND_SECONDS:.2f} of "
+                f"log-log slope from {SIZES[1]} nodes {grows:.2f}, in the last decade {last:.2f} (bound {BOUND_SLOPE}), at the top {seconds[-1] / BOUND_SECONDS:.2f} of "
                 f"{BOUND_SECONDS:.0f} s and {done.memory / BOUND_BYTES:.2f} of 1 GB: {'holds' if fine else 'DOES NOT HOLD'}"
             )
             if title == "nothing to do":

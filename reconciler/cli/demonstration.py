@@ -88,7 +88,10 @@ class _Story:
 
 
 def demonstrate(settings: Settings, spec: SimSpec | None = None) -> None:
-    """Runs the demo, on another simulated fleet of the same machines where `spec` is given. Raises DemoFailed where a stage did not do what it says."""
+    """Runs the demo, on another simulated fleet of the same machines where `spec` is given.
+
+    Raises DemoFailed where a stage did not do what it says.
+    """
     with tempfile.TemporaryDirectory(prefix="gpurec-demo-") as folder, running((spec or builtin_fleet("demo")).on_free_ports()) as fleet:
         root = Path(folder)
         (root / "inventories").mkdir()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import closing
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,6 +46,21 @@ class Look:
     fresh: bool
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Puts the cycle collector off while a fleet is built up, and what was built out of its sight.
+
+    Nothing made here is garbage before the command ends, and looking through millions of objects again and again costs half the time of
+    a large plan.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def now() -> str:
     """The time as ISO 8601 in UTC, to the second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -52,7 +68,8 @@ def now() -> str:
 
 def take_look(settings: Settings, choice: Choice = Choice(), *, on_node: OnNode | None = None) -> Look:
     """Reads files and state, probes the fleet (or takes recorded or assumed facts), and makes the plan. Changes nothing."""
-    return look_again(open_workspace(settings), settings, choice, on_node=on_node)
+    with uncollected():
+        return look_again(open_workspace(settings), settings, choice, on_node=on_node)
 
 
 def look_again(workspace: Workspace, settings: Settings, choice: Choice, *, on_node: OnNode | None = None) -> Look:

@@ -38,7 +38,7 @@ def usable_bytes(total: int, limits: Limits) -> int:
 @dataclass(slots=True, eq=False)
 class Card:
     """A card (or a node's RAM) in bytes. `usable` None: its size is not known, so nothing is added to it. `held` is what replicas and
-    residents take by our arithmetic; foreign use comes on top. `before` is `held` as found."""
+    residents take by our arithmetic; foreign use comes on top. `before` is `held` as found. `free_fact` names its free bytes in a plan."""
 
     node: str
     index: int
@@ -49,6 +49,10 @@ class Card:
     facts: CardFacts | None = None
     held: int = 0
     before: int = 0
+    free_fact: str = ""
+
+    def __post_init__(self) -> None:
+        self.free_fact = f"{self.node}/{self.index if self.index >= 0 else 'ram'}.free_bytes"
 
     @property
     def free(self) -> int:
@@ -119,7 +123,10 @@ class Slot:
         cards = self.cards or ()
         if len(cards) == 1:
             return ((cards[0], need),) if self.room(cards[0]) >= need else None
-        fitting = tuple((card, need) for card in cards if self.room(card) >= need)
+        if self.spec.memory_limit is None:
+            fitting = tuple([(card, need) for card in cards if card.free >= need])
+        else:
+            fitting = tuple([(card, need) for card in cards if self.room(card) >= need])
         if fitting or not cards:
             return fitting or None
         part = -(-need // len(cards))

@@ -20,16 +20,16 @@ _DTYPE_SINCE: Mapping[str, tuple[int, int]] = {"float16": (5, 3), "bfloat16": (8
 
 @dataclass(frozen=True, slots=True)
 class ModelClass:
-    """What makes two models have the same candidates. `nodes` is compared by identity through `on`, which resolved to it."""
+    """What makes two models have the same candidates: the nodes that `on` resolved to, and what they ask of an engine."""
 
-    on: str
+    nodes: tuple[str, ...]
     engine: EngineKind | None
     requires: Requirements
     residency: Residency
 
     @classmethod
     def of(cls, model: ModelSpec) -> ModelClass:
-        return cls(model.on, model.engine, model.requires, model.residency)
+        return cls(model.nodes, model.engine, model.requires, model.residency)
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,7 @@ class _Placing:
         self.released: set[Found] = set()
         self._moved: set[str] = set()
         self._eligible: dict[ModelClass, Eligible] = {}
+        self._eligible_for: dict[str, Eligible] = {}
         self._orders: dict[tuple[ModelClass, bool], Order] = {}
         self._nothing_fits: dict[tuple[ModelClass, bool], int] = {}
 
@@ -122,10 +123,13 @@ class _Placing:
         return rows
 
     def _class(self, model: ModelSpec) -> Eligible:
-        key = ModelClass.of(model)
-        if key not in self._eligible:
-            self._eligible[key] = eligible(self.board, model)
-        return self._eligible[key]
+        known = self._eligible_for.get(model.name)
+        if known is None:
+            key = ModelClass.of(model)
+            if key not in self._eligible:
+                self._eligible[key] = eligible(self.board, model)
+            known = self._eligible_for[model.name] = self._eligible[key]
+        return known
 
     def _groups(self, model: ModelSpec) -> list[tuple[Slot, ...]]:
         """For `each`: the engines that may serve each node, card or engine, one replica a group; counts what can never qualify."""

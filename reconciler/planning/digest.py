@@ -15,9 +15,10 @@ def plan_digest(lineage: str | None, config_digest: str, solver: str, steps: Seq
     Times, durations, the serial and probe noise are left out, so the same facts and files give the same digest on any machine.
     """
     whole = hashlib.sha256()
+    canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     head = {"format_version": FORMAT_VERSION, "lineage": lineage, "config_digest": config_digest, "solver": solver}
     for part in _parts(head, steps):
-        whole.update(json.dumps(part, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode())
+        whole.update(canonical.encode(part).encode())
         whole.update(b"\n")
     return f"sha256:{whole.hexdigest()}"
 

@@ -137,9 +137,9 @@ def _preconditions(change: Change) -> tuple[Precondition, ...]:
         case Action.LOAD | Action.RELOAD:
             freed = dict(change.frees)
             return tuple(
-                Precondition(f"{card.node}/{card.index if card.index >= 0 else 'ram'}.free_bytes", at_least=grows)
+                Precondition(card.free_fact, at_least=grows)
                 for card, count in change.takes
-                if card.usable is not None and (grows := max(0, count - freed.get(card, 0))) > 0
+                if card.usable is not None and (grows := count - freed.get(card, 0)) > 0
             )
         case Action.UNLOAD | Action.UPDATE:
             return (Precondition(f"{at}.resident:{change.engine_name}", equals=True),) if change.action is Action.UNLOAD else ()

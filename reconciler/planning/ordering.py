@@ -102,14 +102,22 @@ def _sorted_by_needs(changes: Sequence[Change]) -> list[Change]:
 
 
 def levels(changes: Sequence[Change]) -> tuple[Mapping[Card, int], Mapping[Card, int]]:
-    """(peak, after) bytes of every card that a change touches, without foreign use, walking the changes in their order."""
+    """(peak, after) bytes, without foreign use, of every card from which something leaves, walking the changes in their order.
+
+    Cards that are only added to are at their fullest in the end, so they are left out.
+    """
+    leaving = {card for change in changes for card, _ in change.frees}
     level: dict[Card, int] = {}
     peak: dict[Card, int] = {}
     for change in changes:
+        if not leaving:
+            break
         freed = dict.fromkeys((card for card, _ in change.frees), 0)
         for card, count in change.frees:
             freed[card] += count
         for card, count in change.takes:
+            if card not in leaving:
+                continue
             now = level.get(card, card.before)
             grown = now + max(0, count - freed.get(card, 0))
             peak[card] = max(peak.get(card, card.before), grown)

@@ -194,9 +194,12 @@ class _Connection:
             request = await self._request()
             if request is None or not await self._exchange(request):
                 return
-            if self._wire.our_state is not h11.DONE or self._wire.their_state is not h11.DONE:
+            if not self._can_go_on():
                 return
             self._wire.start_next_cycle()
+
+    def _can_go_on(self) -> bool:
+        return self._wire.our_state is h11.DONE and self._wire.their_state is h11.DONE
 
     async def _request(self) -> Request | None:
         """The next request; None when the connection ends before one."""
@@ -219,7 +222,11 @@ class _Connection:
             elif isinstance(event, h11.EndOfMessage) and head is not None:
                 if arrived > LARGEST_BODY:
                     await self._answer(text_response("request body too large", 413), head_only=False)
-                    return None
+                    if not self._can_go_on():
+                        return None
+                    self._wire.start_next_cycle()
+                    head, body, arrived = None, bytearray(), 0
+                    continue
                 return _as_request(head, bytes(body))
             else:
                 return None
@@ -246,6 +253,8 @@ class _Connection:
                     task.cancel()
                     with contextlib.suppress(asyncio.CancelledError, ConnectionError):
                         await task
+                elif task is not None and not task.cancelled():
+                    task.exception()  # looked at: a client that broke off is no news
 
     async def _handle(self, request: Request) -> bool:
         response = await self._handler(request)

@@ -85,7 +85,8 @@ def _changes(plan: Plan, style: Style) -> list[str]:
     shown = []
     for step, line in zip(plan.steps, lines, strict=True):
         shown.append(line)
-        shown += columns(_fields(step), style, "      ")
+        if fields := _fields(step):
+            shown += columns(fields, style, "      ")
     return shown
 
 

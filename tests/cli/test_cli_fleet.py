@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+import signal
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
+from reconciler.cli.applying import ApplyOptions
+from reconciler.cli.approval import approve
+from reconciler.cli.carrying import execution_options
 from reconciler.cli.demonstration import DESIRED, demonstrate
 from reconciler.cli.main import cli
 from reconciler.cli.settings import Settings
 from reconciler.cli.simulated import inventory_of
+from reconciler.fleet import GpurecError
 from reconciler.sim import SimFleet, builtin_fleet, running
 from reconciler.state import open_writer
 
@@ -167,7 +175,7 @@ def test_what_has_no_place_exits_3_after_apply(lab: Lab) -> None:
 
 
 def test_a_failed_load_exits_3_and_says_why(lab: Lab) -> None:
-    lab.fleet.engines["ada/ollama"].set_fault("load_fails")
+    lab.fleet.engines["ada/ollama"].set_fault("fail_load")
     result = lab.run("apply", "--auto-approve", "--keep-going")
     assert result.exit_code == 3
     assert "Apply incomplete." in result.stdout
@@ -196,6 +204,33 @@ def test_history_names_each_apply(lab: Lab) -> None:
     lab.run("apply", "--auto-approve")
     rows = json.loads(lab.run("history", "--format", "json").stdout)
     assert [row["result"] for row in rows] == ["done"]
+
+
+def test_an_interrupted_apply_exits_130_and_is_kept_as_interrupted(lab: Lab) -> None:
+    lab.fleet.engines["ada/ollama"].set_fault("hang_load")
+    command = [sys.executable, "-m", "reconciler.cli.main", "-C", str(lab.root), "apply", "--auto-approve", "--limit", "ada"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for says in ("started", "Stopping:"):
+            assert any(says in line for line in process.stderr)
+            process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode == 130
+    rows = json.loads(lab.run("history", "--format", "json").stdout)
+    assert [row["result"] for row in rows] == ["interrupted"]
+
+
+@pytest.mark.parametrize(("answer", "yes"), [("yes", True), (" yes ", True), ("y", False), ("YES", False), ("", False)])
+def test_only_yes_is_a_yes(monkeypatch: pytest.MonkeyPatch, answer: str, yes: bool) -> None:
+    monkeypatch.setattr(click, "prompt", lambda *_, **__: answer)
+    assert approve(auto_approve=False, terminal=True) is yes
+
+
+@pytest.mark.parametrize(("text", "most"), [("3", 3), ("10%", 1), ("50%", 4), ("0", 0)])
+def test_max_fail_is_a_number_or_a_part_rounded_up(text: str, most: int) -> None:
+    assert execution_options(ApplyOptions(max_fail=text), 7).max_fail == most
+    with pytest.raises(GpurecError, match="no number of steps"):
+        execution_options(ApplyOptions(max_fail="-" + text), 7)
 
 
 def test_a_new_workspace_plans_as_it_stands(tmp_path: Path) -> None:

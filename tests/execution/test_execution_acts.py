@@ -473,3 +473,21 @@ def test_installed_models_are_matched_by_their_whole_name() -> None:
     room.engine.installed = {"m:latest2", "xm:latest"}
     step = room.step(Action.LOAD, "m:latest")
     assert room.codes(room.run()) == {step.id: "not_installed"}
+
+
+def test_a_request_that_hangs_after_the_model_is_there_does_not_hold_up_the_run() -> None:
+    room = Room(options=ExecutionOptions(settle_seconds=10))
+    room.want("m:latest")
+    room.engine.hangs = True
+    step = room.step(Action.LOAD, "m:latest")
+    original = room.engine.observe
+
+    async def observe(wanted: object = ()) -> object:
+        if room.engine.log:
+            room.engine.residents["m:latest"] = loaded("m:latest")
+        return await original()
+
+    room.engine.observe = observe  # type: ignore[method-assign, assignment]
+    outcome = room.run()
+    assert room.codes(outcome) == {step.id: None}
+    assert 10 <= outcome.seconds < 20

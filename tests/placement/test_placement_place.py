@@ -178,3 +178,12 @@ def test_two_names_of_the_same_weights_with_other_options_conflict():
 def test_limits_of_the_node_win_over_those_of_the_fleet():
     one = fleet(node("a", 10 * GIB, limits=Limits(reserve=6 * GIB)))
     assert run(one, model("x:1", ["a"], 5 * GIB)).unplaced[0].candidate_counts == {"too_large": 1}
+
+
+def test_models_with_the_same_pattern_text_but_other_nodes_are_told_apart():
+    from dataclasses import replace
+
+    two = fleet(node("a", 24 * GIB), node("b", 24 * GIB))
+    x = replace(model("x:1", ["a"], GIB), on="gpu")
+    y = replace(model("y:1", ["b"], GIB), on="gpu")
+    assert places(run(two, x, y)) == [("x:1", "a"), ("y:1", "b")]
