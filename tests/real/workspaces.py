@@ -60,7 +60,7 @@ class Workspace:
 
     def run(self, *arguments: str, variables: Mapping[str, str] | None = None, seconds: float = 100.0) -> Result:
         """Runs `gpurec -C FOLDER ARGUMENTS`, with `variables` in its environment."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("GPUREC_")}
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("GPUREC_", "PYTHON"))}
         done = subprocess.run(
             [str(GPUREC), "-C", str(self.folder), *arguments],
             env=environment | {"NO_COLOR": "1"} | dict(variables or {}),
@@ -82,10 +82,9 @@ class Workspace:
         return self.run("apply", "--auto-approve", variables=variables).expect(*statuses)
 
     def expect_nothing_to_do(self) -> None:
-        """The plan is empty: exit 0, `No changes.`, no step."""
+        """The plan is empty: exit 0 and `No changes.`."""
         text = self.run("plan", "--detailed-exitcode").expect(0)
         assert text.out.startswith("No changes."), text
-        assert self.plan(0)["steps"] == []
 
     def _write(self, kind: str, content: Mapping[str, Any]) -> None:
         with (self.folder / kind / "lab.yaml").open("w") as file:

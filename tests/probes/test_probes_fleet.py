@@ -1,0 +1,98 @@
+"""Asking a whole fleet: every node at once, a dead one at the cost of its own deadline, and facts that can be kept."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from reconciler.engines import Transport
+from reconciler.fleet import CardSpec, EngineId, EngineKind, EngineSpec, Fleet, GpurecError, NodeSpec
+from reconciler.probes import facts_from_json, facts_to_json, merge_facts, probe_fleet
+from reconciler.sim import read_sim_text, running
+
+AT = "2026-01-01T00:00:00Z"
+FLEET = """
+time_scale: 0
+nodes:
+  a: {gpus: [{name: card, vram: 8GiB}], engines: {e: {kind: ollama, installed: [{name: "m:1", size: 1GB}]}}}
+"""
+
+
+CARDS = (CardSpec(0, vram=8 * 2**30, foreign=5),)
+
+
+def node(name, url, gpus=CARDS):
+    return NodeSpec(name, "127.0.0.1", (EngineSpec(EngineId(name, "e"), EngineKind.OLLAMA, url, timeout=2.0),), gpus)
+
+
+def probe(fleet, **more):
+    async def ask():
+        async with Transport() as transport:
+            return await probe_fleet(fleet, {}, transport=transport, at=AT, **more)
+
+    return asyncio.run(ask())
+
+
+@pytest.fixture
+def url():
+    with running(read_sim_text(FLEET, "probes")) as fleet:
+        yield fleet.engines["a/e"].url
+
+
+def test_a_dead_node_is_unknown_with_its_reason_and_the_rest_is_known(url):
+    facts = probe(Fleet("t", {"a": node("a", url), "b": node("b", "http://127.0.0.1:9")}))
+    assert facts.nodes["a"].engines["e"].reachable
+    dead = facts.nodes["b"].engines["e"]
+    assert (dead.reachable, dead.residents, dead.reason_code) == (False, None, "refused")
+
+
+def test_declared_cards_are_assumed_and_their_use_is_unknown(url):
+    (card,) = probe(Fleet("t", {"a": node("a", url)})).nodes["a"].cards
+    assert (card.total_bytes, card.used_bytes, card.foreign_bytes, card.assumed, card.source) == (8 * 2**30, None, 5, True, "declared")
+
+
+def test_no_declaration_is_unknown_and_an_empty_one_is_none(url):
+    facts = probe(Fleet("t", {"a": node("a", url, None), "b": node("b", url, ())}))
+    assert facts.nodes["a"].cards is None
+    assert facts.nodes["b"].cards == ()
+
+
+def test_only_some_nodes_can_be_asked(url):
+    assert list(probe(Fleet("t", {"a": node("a", url), "b": node("b", url)}), only={"b"}).nodes) == ["b"]
+
+
+def test_facts_read_back_as_they_were_written(url):
+    facts = probe(Fleet("t", {"a": node("a", url), "b": node("b", "http://127.0.0.1:9")}))
+    assert facts_from_json(facts_to_json(facts), "facts.json") == facts
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"format_version": "9", "facts": {"at": "x", "nodes": {}}}',
+        '{"format_version": "1.0", "facts": {"at": "x", "nodes": 1}}',
+    ],
+)
+def test_what_is_no_document_of_facts_is_refused_with_its_file(text):
+    with pytest.raises(GpurecError, match=r"facts\.json: this is no document of facts"):
+        facts_from_json(text, "facts.json")
+
+
+def test_facts_that_name_another_node_are_refused(url):
+    document = json.loads(facts_to_json(probe(Fleet("t", {"a": node("a", url)}))))
+    document["facts"]["nodes"]["b"] = document["facts"]["nodes"].pop("a")
+    with pytest.raises(GpurecError, match="another node"):
+        facts_from_json(json.dumps(document), "facts.json")
+
+
+def test_a_partial_document_lies_over_the_recorded_facts(url):
+    whole = probe(Fleet("t", {"a": node("a", url), "b": node("b", url)}))
+    dead = probe(Fleet("t", {"b": node("b", "http://127.0.0.1:9")}))
+    merged = merge_facts(whole, dead)
+    assert merged.nodes["a"] == whole.nodes["a"]
+    assert not merged.nodes["b"].engines["e"].reachable
