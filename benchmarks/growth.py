@@ -39,7 +39,8 @@ def main() -> bool:
             fine = max(grows, last) <= BOUND_SLOPE and seconds[-1] <= BOUND_SECONDS and done.memory <= BOUND_BYTES
             good = good and fine
             print(
-                f"log-log slope from {SIZES[1]} nodes {grows:.2f}, in the last decade {last:.2f} (bound {BOUND_SLOPE}), at the top {seconds[-1] / BOUND_SECONDS:.2f} of "
+                f"log-log slope from {SIZES[1]} nodes {grows:.2f}, in the last decade {last:.2f} (bound {BOUND_SLOPE}), "
+                f"at the top {seconds[-1] / BOUND_SECONDS:.2f} of "
                 f"{BOUND_SECONDS:.0f} s and {done.memory / BOUND_BYTES:.2f} of 1 GB: {'holds' if fine else 'DOES NOT HOLD'}"
             )
             if title == "nothing to do":

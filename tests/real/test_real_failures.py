@@ -74,7 +74,7 @@ def test_a_refused_key_makes_the_engine_unknown_and_plan_only_warns(bench: Bench
     workspace.want({"gemma": {"engine": "llamacpp", "vram": f"{NEED}B", "residency": "cpu"}})
     variables = {"BOX_KEY": key} if key else {}
     plain = workspace.run("plan", variables=variables).expect(0)
-    assert ("refused" if key else "BOX_KEY") in plain.out
+    assert ("refuses the key" if key else "BOX_KEY") in plain.out
     facts = workspace.run("facts", "--format", "json", variables=variables)
     assert says in facts.out
     assert "wrong" not in plain.out + plain.err + facts.out
