@@ -9,7 +9,7 @@ PYTHON := $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint types imports bench real clean
+.PHONY: help demo test lint types imports bench real transcripts clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -38,6 +38,10 @@ bench: $(STAMP) ## growth of plan and probe
 real: $(STAMP) ## the tests against real servers; builds them first, in a cache outside this folder
 	$(BIN)/python tests/real/provision.py
 	$(BIN)/pytest tests/real --durations=5
+
+transcripts: $(STAMP) ## writes docs/reality.md from the real servers
+	$(BIN)/python tests/real/provision.py
+	$(BIN)/python tests/real/transcript.py
 
 clean: ## removes the environment and every cache in this folder
 	rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist

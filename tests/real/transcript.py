@@ -1,0 +1,89 @@
+"""Writes docs/reality.md: what `gpurec` prints when it manages the real servers. Run by `make transcripts` after `make real`."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from pathlib import Path
+
+from provision import located
+from rigs import NEED, ROOM_FOR_TWO, Bench, Rig
+from servers import Ollama
+from workspaces import GPUREC
+
+DOCS = Path(__file__).parent.parent.parent / "docs" / "reality.md"
+HEAD = """# What it does on real servers
+
+Written by `make transcripts`; nothing here is edited by hand. The model is Gemma 3 270M (Q4_K_M), imported or copied under two names.
+The card is a card in software of 1024 MiB: a preload around llama.cpp's `ggml-rpc-server` that counts every allocation, refuses what
+does not fit, and is used by the unmodified servers as a device of their own.
+
+What the suite (`make real`) holds true on both, on the CPU and on such cards: a load, an empty plan, nothing sent the second time, an
+unload by hand, an engine restarted empty, a second model that does not fit, a partial offload told as `cpu_fallback`, a pull from a
+registry, a missing model, a wrong key, a server killed in the middle of a load, a load refused for memory, and the rules of
+`tests/conformance`.
+
+## Where the real servers taught us something
+
+- Ollama reports less than the card lost (figures below), so do not plan to the last byte: keep the default reserve.
+- llama.cpp's router tells neither bytes nor where a model sits: its need must be declared, and a fall back to the CPU cannot be seen.
+- llama-server's own fit keeps 1024 MiB of a card free unless `LLAMA_ARG_FIT_TARGET` says otherwise; on a small card that is a model.
+- A load that the router accepted and that then failed shows only by polling.
+- On Ollama a model that sits on the CPU stays there on a plain request; only unload and load brings it back.
+"""
+
+
+def run(rig: Rig, *arguments: str) -> str:
+    """One command as a user types it, and what it prints."""
+    done = subprocess.run(
+        [GPUREC, "-C", rig.workspace.folder, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=300,
+    )
+    shown = done.stdout.replace(str(rig.workspace.folder), ".")
+    status = f"[exit {done.returncode}]\n" if done.returncode else ""
+    return f"$ gpurec {' '.join(arguments)}\n{shown.rstrip()}\n{status}\n"
+
+
+def story(bench: Bench, kind: str) -> str:
+    rig = bench.rig(kind, ROOM_FOR_TWO)
+    rig.want("gemma", "twin")
+    text = f"$ cat desired/{next((rig.workspace.folder / 'desired').iterdir()).name}\n"
+    text += next((rig.workspace.folder / "desired").iterdir()).read_text() + "\n"
+    text += run(rig, "plan", "--detailed-exitcode") + run(rig, "apply", "--auto-approve") + run(rig, "plan")
+    rig.unload("twin")
+    text += "# twin is unloaded by hand, past gpurec\n" + run(rig, "drift") + run(rig, "apply", "--auto-approve")
+    rig.server.kill()
+    rig.server.start()
+    text += "# the server is restarted, and empty\n" + run(rig, "plan") + run(rig, "apply", "--auto-approve") + run(rig, "plan")
+    used = sum(card.used for card in rig.cards)
+    count = f"The card's own count at the end: {used:,} bytes for two models declared with {NEED:,} each."
+    if kind == "ollama":
+        count += f" Ollama reports {sum(model['size_vram'] for model in rig.ollama.residents().values()):,} for them."
+    return f"```console\n{text.rstrip()}\n```\n\n{count}\n"
+
+
+def main() -> None:
+    real = located()
+    with tempfile.TemporaryDirectory(prefix="gpurec-transcript-") as folder:
+        home = Path(folder)
+        seed = Ollama(real, home / "seed")
+        seed.import_gguf("gemma", real.gemma)
+        seed.import_gguf("twin", real.gemma_twin)
+        seed.stop()
+        bench = Bench(real, home, lambda: seed.models)
+        try:
+            parts = [HEAD]
+            for title, kind in (("Ollama 0.34.0", "ollama"), ("llama.cpp b10760, router mode", "llamacpp")):
+                parts.append(f"## {title}\n\n{story(bench, kind)}")
+            DOCS.write_text("\n".join(parts))
+        finally:
+            bench.stop()
+    print(f"wrote {DOCS}")
+
+
+if __name__ == "__main__":
+    main()
