@@ -31,7 +31,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def real() -> Provisioned:
     """The real servers; made by `python tests/real/provision.py`."""
     found = located()
-    for needed in (found.llama_bin / "llama-server", found.ollama, found.gemma, found.gemma_twin, found.card_shim):
+    for needed in (found.llama_bin / "llama-server", found.ollama, *found.models, found.card_shim):
         if not needed.exists():
             pytest.fail(f"{needed} is missing; run `make real`, or `python tests/real/provision.py` first", pytrace=False)
     return found
@@ -39,11 +39,12 @@ def real() -> Provisioned:
 
 @pytest.fixture(scope="session")
 def ollama_store(real: Provisioned, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An Ollama store with both models, imported once; each server of the suite gets hard links to it."""
+    """An Ollama store with all three models, imported once; each server of the suite gets hard links to it."""
     seed = Ollama(real, tmp_path_factory.mktemp("ollama-seed"))
     try:
         seed.import_gguf("gemma", real.gemma)
         seed.import_gguf("twin", real.gemma_twin)
+        seed.import_gguf("embedder", real.gemma_embed)
     finally:
         seed.stop()
     return seed.models

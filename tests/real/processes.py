@@ -87,6 +87,18 @@ class HttpServer:
         self.url = f"http://{LOOPBACK}:{port}"
         self.client = httpx.Client(base_url=self.url, timeout=120.0, trust_env=False)
 
+    def start(self) -> None:
+        """Starts it, again after `kill` on the same port with the same files: it remembers no resident."""
+        raise NotImplementedError
+
+    def kill(self) -> None:
+        """Ends it as a crash would."""
+        self.process.kill()
+
+    def restart(self) -> None:
+        self.kill()
+        self.start()
+
     def await_ready(self) -> None:
         """Returns when the server answers; fails with its log when it ended or stays silent."""
 

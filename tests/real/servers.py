@@ -54,9 +54,6 @@ class Ollama(HttpServer):
         self.process = Process("ollama", self._command, self.home, self._environment)
         self.await_ready()
 
-    def kill(self) -> None:
-        self.process.kill()
-
     def import_gguf(self, name: str, file: Path) -> None:
         """Installs a model from a GGUF file (upload, then create)."""
         digest = hashlib.file_digest(file.open("rb"), "sha256").hexdigest()
@@ -107,9 +104,6 @@ class LlamaServer(HttpServer):
         """Starts it, again after `kill` on the same port: it remembers no resident."""
         self.process = Process("llama-server", self._command, self.home, self._environment)
         self.await_ready()
-
-    def kill(self) -> None:
-        self.process.kill()
 
 
 class Router(LlamaServer):

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ class Result:
     status: int
     out: str
     err: str
+    seconds: float
 
     def expect(self, *statuses: int) -> Result:
         assert self.status in statuses, f"{self.command}: exit {self.status}, not {statuses}\n{self}"
@@ -37,7 +39,7 @@ class Result:
         return dict(json.loads(self.out))
 
     def __str__(self) -> str:
-        return f"$ {self.command}  (exit {self.status})\n{self.out}\n{self.err}"
+        return f"$ {self.command}  (exit {self.status}, {self.seconds:.1f} s)\n{self.out}\n{self.err}"
 
 
 class Workspace:
@@ -61,6 +63,7 @@ class Workspace:
     def run(self, *arguments: str, variables: Mapping[str, str] | None = None, seconds: float = 100.0) -> Result:
         """Runs `gpurec -C FOLDER ARGUMENTS`, with `variables` in its environment."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("GPUREC_", "PYTHON"))}
+        start = time.monotonic()
         done = subprocess.run(
             [str(GPUREC), "-C", str(self.folder), *arguments],
             env=environment | {"NO_COLOR": "1"} | dict(variables or {}),
@@ -70,7 +73,7 @@ class Workspace:
             timeout=seconds,
             check=False,
         )
-        result = Result(f"gpurec {' '.join(arguments)}", done.returncode, done.stdout, done.stderr)
+        result = Result(f"gpurec {' '.join(arguments)}", done.returncode, done.stdout, done.stderr, time.monotonic() - start)
         print(result)
         return result
 

@@ -68,7 +68,7 @@ async def connect(port: int, child: asyncio.subprocess.Process) -> tuple[asyncio
     """Connects as soon as the server listens; ConnectionError when it died instead."""
     while child.returncode is None:
         try:
-            return await asyncio.open_connection(LOOPBACK, port)
+            return await asyncio.open_connection(LOOPBACK, port, limit=CHUNK)
         except ConnectionRefusedError:
             await asyncio.sleep(0.01)
     raise ConnectionError(f"ggml-rpc-server ended with {child.returncode} before it listened on port {port}")
@@ -112,7 +112,7 @@ async def main(port: int, card: Card) -> None:
         finally:
             clients.discard(task)
 
-    server = await asyncio.start_server(client, LOOPBACK, port)
+    server = await asyncio.start_server(client, LOOPBACK, port, limit=CHUNK)
     await stop.wait()
     server.close()
     for task in clients:
