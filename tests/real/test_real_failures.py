@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from rigs import MIB, NEED, RAM, ROOM_FOR_ONE, Bench
-from waiting import wait_until
 from workspaces import reasons, steps
 
 TOO_SMALL = 200 * MIB
@@ -95,17 +94,3 @@ def test_an_engine_that_is_down_is_unknown_and_the_rest_goes_on(bench: Bench) ->
     assert [entry["node"] for entry in plan["deferred"]] == ["box"]
     rig.workspace.apply(4)
     assert rig.residents() == {"gemma"}
-
-
-def test_a_card_gives_back_what_a_killed_engine_held_and_the_model_returns(bench: Bench) -> None:
-    rig = bench.rig("llamacpp", ROOM_FOR_ONE)
-    (card,) = rig.cards
-    rig.want("gemma")
-    rig.workspace.apply(0)
-    held = card.used
-    assert 0 < held <= NEED
-    rig.server.kill()
-    wait_until(lambda: card.used == 0, 20, "the killed server's memory comes back")
-    rig.server.start()
-    rig.workspace.apply(0)
-    assert card.used == held

@@ -17,6 +17,8 @@ PLACES = {
 
 
 ON_CARDS = pytest.mark.parametrize("rig", ["ollama-card", "router-card"], indirect=True)
+ON_CARD_AND_CPU = pytest.mark.parametrize("rig", ["ollama-card", "router-cpu"], indirect=True)
+ON_CPU_AND_CARD = pytest.mark.parametrize("rig", ["ollama-cpu", "router-card"], indirect=True)
 
 
 @pytest.fixture(params=PLACES)
@@ -61,6 +63,7 @@ def test_an_unload_by_hand_is_drift_and_the_next_apply_puts_the_model_back(rig: 
     rig.workspace.run("drift").expect(0)
 
 
+@ON_CARD_AND_CPU
 def test_an_engine_restarted_empty_gets_its_models_back(rig: Rig) -> None:
     rig.want("gemma")
     rig.workspace.apply(0)
@@ -70,6 +73,7 @@ def test_an_engine_restarted_empty_gets_its_models_back(rig: Rig) -> None:
     restore(rig)
 
 
+@ON_CPU_AND_CARD
 def test_a_server_killed_in_the_middle_of_a_load_is_told_and_the_next_run_converges(rig: Rig) -> None:
     rig.want("gemma")
     rig.kill_during_next_load()
@@ -81,6 +85,7 @@ def test_a_server_killed_in_the_middle_of_a_load_is_told_and_the_next_run_conver
     restore(rig)
 
 
+@ON_CARD_AND_CPU
 def test_a_resident_that_is_as_wanted_is_adopted_without_a_word_to_the_engine(rig: Rig) -> None:
     rig.load("gemma")
     rig.want("gemma")
@@ -104,6 +109,7 @@ def test_a_resident_that_nobody_asked_for_is_shown_and_left_alone(rig: Rig) -> N
 def test_a_model_that_left_the_file_is_unloaded_and_not_deleted(rig: Rig) -> None:
     rig.want("gemma", "twin")
     rig.workspace.apply(0)
+    assert rig.residents() == {"gemma", "twin"}
     rig.want("gemma")
     assert steps(rig.workspace.plan(2)) == [("unload", rig.address("twin"))]
     rig.workspace.apply(0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rigs import NEED, ROOM_FOR_ONE, Bench
+from rigs import ROOM_FOR_ONE, Bench
 from workspaces import steps
 
 
@@ -47,13 +47,4 @@ def test_a_keep_alive_that_somebody_shortened_is_pinned_again_without_a_reload(b
     assert steps(rig.workspace.plan(2)) == [("update", rig.address("gemma"))]
     rig.workspace.apply(0)
     assert card.holders() == holders
-    rig.workspace.expect_nothing_to_do()
-
-
-def test_two_models_of_one_fleet_stay_resident_side_by_side(bench: Bench) -> None:
-    rig = bench.rig("ollama", ROOM_FOR_ONE * 4)
-    rig.want("gemma", "twin")
-    rig.workspace.apply(0)
-    assert rig.residents() == {"gemma", "twin"}
-    assert 0 < rig.cards[0].used <= 2 * NEED
     rig.workspace.expect_nothing_to_do()
