@@ -6,13 +6,14 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
-from reconciler.planning.plan import FORMAT_VERSION, Step
+from reconciler.planning.plan import FORMAT_VERSION, Action, Step
 
 
 def plan_digest(lineage: str | None, config_digest: str, solver: str, steps: Sequence[Step]) -> str:
     """`sha256:…` over format, lineage, config digest, solver, steps and their preconditions, in canonical JSON.
 
-    Times, durations, the serial and probe noise are left out, so the same facts and files give the same digest on any machine.
+    Times, durations, the serial and probe noise (what a model that leaves holds just now) are left out, so the same facts and files give
+    the same digest on any machine.
     """
     whole = hashlib.sha256()
     canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
@@ -37,7 +38,7 @@ def _parts(head: Mapping[str, object], steps: Sequence[Step]) -> Iterable[Mappin
             "needs": sorted(step.needs),
             "gpus": step.gpus,
             "gpu_candidates": step.gpu_candidates,
-            "vram_bytes": step.vram_bytes,
+            "vram_bytes": None if step.action is Action.UNLOAD else step.vram_bytes,
             "preconditions": [[p.fact, p.at_least, p.equals] for p in step.preconditions],
             "after": dict(step.after),
         }

@@ -195,3 +195,18 @@ def test_an_apply_on_a_few_nodes_leaves_the_others_alone():
 
 def test_limits_are_declared_at_the_card_before_the_node():
     assert Limits(reserve=1).over(Limits(reserve=2, ram_reserve=3)) == Limits(reserve=1, ram_reserve=3)
+
+
+def test_the_digest_leaves_out_time_serial_and_what_a_leaving_model_holds_just_now():
+    def digest(held, serial):
+        before = applied(owned("old:1", "a"))
+        object.__setattr__(before, "serial", serial)
+        return plan(CARD, desired(), facts(CARD, {"a": [loaded("old:1", held)]}, ["old:1"]), before).digest
+
+    assert digest(GIB, 1) == digest(GIB + 4096, 2)
+
+
+def test_the_digest_tells_one_plan_from_another():
+    seen = facts(CARD, installed=["m:1"])
+    digests = {plan(CARD, desired(model("m:1", ["a"], need)), seen).digest for need in (GIB, 2 * GIB)}
+    assert len(digests) == 2
