@@ -20,7 +20,7 @@ def command() -> None:
 @global_options
 @click.pass_context
 def up(context: click.Context, file: Path | None) -> None:
-    """Serve the fleet of FILE, or the demo fleet, until ^C."""
+    """Serve the fleet of FILE (or `demo`, `gpu-router`) until ^C."""
     from reconciler.cli.simulated import serve
 
     settings = settings_of(context)

@@ -8,14 +8,15 @@ from pathlib import Path
 import click
 
 from reconciler.fleet import GIB, MIB, GpurecError
-from reconciler.sim import SimError, SimFleet, SimSpec, builtin_fleet, read_sim_file, running
+from reconciler.sim import BUILTIN_FLEETS, SimError, SimFleet, SimSpec, builtin_fleet, read_sim_file, running
 from reconciler.views import escape
 
 
 def serve(path: Path | None) -> None:
-    """Serves the fleet of a file, or the demo fleet, until interrupted; prints where each engine listens."""
+    """Serves the fleet of a file, or a built-in one by its name (`demo` by default), until interrupted; prints where each engine listens."""
     try:
-        spec = builtin_fleet("demo") if path is None else read_sim_file(path)
+        named = "demo" if path is None else path.name if path.name in BUILTIN_FLEETS and not path.exists() else None
+        spec = builtin_fleet(named) if named is not None else read_sim_file(path or Path())
         with running(spec) as fleet:
             for name, engine in fleet.engines.items():
                 click.echo(f"{escape(name)}  {engine.url}")
