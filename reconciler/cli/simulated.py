@@ -13,7 +13,7 @@ from reconciler.views import escape
 
 
 def serve(path: Path | None) -> None:
-    """Serves the fleet of a file, or a built-in one by its name (`demo` by default), until interrupted; prints where each engine listens."""
+    """Serves the fleet of a file, or a built-in one by name (`demo` by default), until interrupted; prints where each engine listens."""
     try:
         named = "demo" if path is None else path.name if path.name in BUILTIN_FLEETS and not path.exists() else None
         spec = builtin_fleet(named) if named is not None else read_sim_file(path or Path())

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from reconciler.fleet import (
     Applied,
+    ContextVia,
     Desired,
     Each,
     EngineId,
@@ -550,7 +551,8 @@ def _right(model: ModelSpec, found: Found) -> bool:
     """Whether the resident is what is wanted, as far as it can be seen, apart from where it sits: then it needs no second space."""
     context = found.resident.context
     can_change = found.slot.kind is EngineKind.OLLAMA
-    if model.context is not None and context is not None and context != model.context and can_change:
+    sets_context = can_change and model.context_via is not ContextVia.ENGINE
+    if model.context is not None and context is not None and context != model.context and sets_context:
         return False
     return found.owned is None or dict(found.owned.options) == dict(model.options) or not can_change
 

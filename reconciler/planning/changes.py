@@ -91,7 +91,7 @@ def find_changes(placement: Placement, desired: Desired, applied: Applied, drift
 
 def _wanted(changes: Changes, replica: Replica, applied: Applied, drifted: frozenset[str], moved: bool) -> None:
     rule = decide(replica)
-    if replica.context_wrong and not replica.sets_options:
+    if replica.context_wrong and not replica.sets_context:
         changes.cannot_change.append(replica)
     if rule.action is None:
         changes.unchanged += 1

@@ -79,6 +79,7 @@ def make_plan(
     peak, _ = levels(ordered)
     steps = tuple(_step(change) for change in ordered)
     config_drift, notes = _fixed_options(changes, drifted)
+    unplaced, waiting = _without_place(placement, applied, desired)
     return Plan(
         fleet=fleet.name,
         lineage=applied.lineage,
@@ -91,10 +92,10 @@ def make_plan(
         pending=changes.pending,
         gpus=tuple(_balance(card, peak) for card in board.cards),
         drift=tuple(sorted((*drift, *unmanaged_drift(placement, desired), *config_drift), key=lambda entry: (entry.address, entry.field))),
-        unplaced=_unplaced(placement, applied, desired),
+        unplaced=unplaced,
         deferred=_deferred(board),
         unmanaged=tuple(sorted(changes.unmanaged, key=lambda resident: (resident.node, resident.engine, resident.name))),
-        notes=(*_notes(desired, board), *notes),
+        notes=(*_notes(desired, board), *notes, *waiting),
         impact=_impact(ordered, changes),
         placement=PlacementInfo(desired.strategy.value, SOLVER, sum(lacking.count for lacking in placement.lacking)),
         placed=changes.placed,
@@ -164,13 +165,21 @@ def _balance(card: Card, peak: Mapping[Card, int]) -> CardBalance:
     )
 
 
-def _unplaced(placement: Placement, applied: Applied, desired: Desired) -> tuple[Unplaced, ...]:
-    result = []
+def _without_place(placement: Placement, applied: Applied, desired: Desired) -> tuple[tuple[Unplaced, ...], list[Note]]:
+    """What has no place, and what may have one as soon as an engine can be asked again: that is unknown, and only noted."""
+    unplaced, waiting = [], []
     for lacking in placement.lacking:
         answer = explain(placement, lacking, applied, desired.policy.unmanaged)
-        result.append(
+        name = lacking.model.name
+        if answer.counts.get("unreachable"):
+            places = [refused.engine for refused in answer.refused if refused.code == "unreachable"]
+            rest = f" or {len(places) - 1} more" if len(places) > 1 else ""
+            message = f"{lacking.count} of its replicas wait until {places[0] if places else 'an engine'}{rest} can be reached"
+            waiting.append(Note(f"model.{name}", "waits_for_unreachable", message))
+            continue
+        unplaced.append(
             Unplaced(
-                model=lacking.model.name,
+                model=name,
                 count=lacking.count,
                 needed_bytes=answer.needed_bytes,
                 candidates=tuple(Candidate(refused.engine, refused.code, refused.message) for refused in answer.refused),
@@ -179,7 +188,7 @@ def _unplaced(placement: Placement, applied: Applied, desired: Desired) -> tuple
                 best_effort=lacking.model.best_effort,
             )
         )
-    return tuple(result)
+    return tuple(unplaced), waiting
 
 
 def _deferred(board: Board) -> tuple[Deferred, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from reconciler.fleet import (
     FOREVER,
     AppliedReplica,
+    ContextVia,
     EngineKind,
     Ensure,
     Installed,
@@ -70,6 +71,11 @@ class Replica:
     def sets_options(self) -> bool:
         """Whether context and options can be given through the engine's API."""
         return self.slot.kind is EngineKind.OLLAMA
+
+    @property
+    def sets_context(self) -> bool:
+        """Whether a reload can change the context: not where the server's own start decides it."""
+        return self.sets_options and self.model.context_via is not ContextVia.ENGINE
 
     @property
     def fraction_wrong(self) -> bool:

@@ -70,7 +70,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "context_differs",
-        lambda r: r.context_wrong and r.sets_options,
+        lambda r: r.context_wrong and r.sets_context,
         Action.RELOAD,
         lambda r: f"context {r.resident.context if r.resident else None}, wanted {r.model.context}",
     ),

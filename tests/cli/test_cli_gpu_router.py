@@ -87,12 +87,24 @@ def test_embeddings_are_wholly_on_a_card_and_the_large_model_goes_where_it_fits(
     assert set(plan["placed"]) >= {"model.llama3.1:latest@large/ollama"}
     for name in ("mxbai-embed-large", "nomic-embed-text"):
         (address,) = [address for address in plan["placed"] if address.startswith(f"model.{name}@")]
-        engine = cluster.fleet.engines[address.partition("@")[2]]
-        assert engine.residents[f"{name}:latest"] > 0
+        node, _, engine = address.partition("@")[2].partition("/")
+        seen = json.loads(cluster.run("facts", "--format", "json"))["facts"]["nodes"][node]["engines"][engine]["residents"]
+        (resident,) = [one for one in seen if one["name"] == f"{name}:latest"]
+        assert resident["vram_bytes"] == resident["size_bytes"] > 0
+
+
+def test_what_is_too_large_for_the_small_card_goes_to_the_cpu_where_the_file_allows_it(cluster: Cluster) -> None:
+    cluster.want(ON_SMALL + '  llama3.1:latest: {on: "small,plain", residency: gpu_preferred, replicas: 2, vram: 4700MiB}\n')
+    cluster.run("apply", "--auto-approve")
+    assert "llama3.1:latest" in cluster.fleet.engines["plain/ollama"].residents
+    assert set(cluster.fleet.engines["small/ollama"].residents) == {"mxbai-embed-large:latest"}
+    (refused,) = cluster.plan()["unplaced"]
+    assert [(one["engine"], one["reason"]) for one in refused["candidates"]] == [("small/ollama", "too_large")]
 
 
 def test_a_second_apply_sends_nothing_and_a_restarted_engine_gets_its_models_back(cluster: Cluster) -> None:
     cluster.run("apply", "--auto-approve")
+    assert cluster.changes()
     cluster.fleet.forget_requests()
     cluster.run("apply", "--auto-approve")
     assert cluster.changes() == []

@@ -210,3 +210,23 @@ def test_the_digest_tells_one_plan_from_another():
     seen = facts(CARD, installed=["m:1"])
     digests = {plan(CARD, desired(model("m:1", ["a"], need)), seen).digest for need in (GIB, 2 * GIB)}
     assert len(digests) == 2
+
+
+def test_a_replica_that_may_fit_on_an_engine_that_cannot_be_reached_waits_and_is_not_called_unplaced():
+    two = fleet(node("a", 8 * GIB), node("b", 2 * GIB))
+    result = plan(two, desired(model("m:1", ["a", "b"], 5 * GIB)), facts(two, installed=["m:1"], down=["a"]))
+    assert result.empty
+    assert result.unplaced == ()
+    assert [(note.code, note.message) for note in result.notes] == [
+        ("waits_for_unreachable", "1 of its replicas wait until a/ollama can be reached")
+    ]
+
+
+def test_a_context_that_the_server_decides_is_told_and_never_reloaded_for():
+    from reconciler.fleet import ContextVia
+
+    want = desired(model("m:1", ["a"], 5 * GIB, context=8192, context_via=ContextVia.ENGINE))
+    seen = facts(CARD, {"a": [loaded("m:1", 5 * GIB)]}, ["m:1"])
+    result = plan(CARD, want, seen, applied(owned("m:1", "a", context=8192)))
+    assert result.empty
+    assert "engine_fixed_options" in {note.code for note in result.notes}
