@@ -1,0 +1,143 @@
+"""What stays where it is, and what of the rest gives its room back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reconciler.fleet import ContextVia, EngineKind, Ensure, ModelSpec, Residency, ResidentStatus, Unmanaged
+from reconciler.placement.board import Slot
+from reconciler.placement.fit import Fit, hold_runner, room_for, take
+from reconciler.placement.found import Found, need_on
+from reconciler.placement.placing import Placing
+from reconciler.placement.result import Target
+
+
+def keep(placing: Placing, model: ModelSpec) -> None:
+    """Keeps replicas that are there, up to the number wanted, counting those on engines that cannot be asked."""
+    refused = placing.class_of(model).refused
+    here: dict[Slot, Found] = {}
+    for found in placing.found_of[model.name]:
+        best = here.get(found.slot)
+        if found in placing.result.displaced or found.slot in placing.at[model.name]:
+            continue
+        if found.slot not in refused and (best is None or _better(model, found, best)):
+            here[found.slot] = found
+    rows, groups = placing.rows_of[model.name], placing.groups_of.get(model.name)
+    owned = set(rows)
+    asleep = [slot for slot in rows if (not slot.reachable or not slot.selected) and slot not in placing.at[model.name]]
+    if groups is not None:
+        for group in groups:
+            there = [slot for slot in group if slot in here] or [slot for slot in group if slot in owned and slot in asleep]
+            if there:
+                keep_at(placing, model, min(there, key=lambda slot: (slot not in owned, slot.id)), here)
+        return
+    ordered = [slot for slot in asleep if slot not in here]
+    ordered += sorted(here, key=lambda slot: (slot not in owned, slot.selected, not _right(model, here[slot]), slot.id))
+    for slot in ordered[:]:
+        if len(placing.at[model.name]) >= (model.replicas or 0):
+            break
+        if not placing.breaks_spread(model, slot):
+            keep_at(placing, model, slot, here)
+
+
+def keep_at(placing: Placing, model: ModelSpec, slot: Slot, here: dict[Slot, Found]) -> None:
+    found = here.get(slot)
+    need = need_on(slot, model, placing.applied)
+    if found is not None and found in placing.released:
+        if any(card.held + count > max(card.capacity, card.before) for card, count in found.charges):
+            return
+        slot.add(found.charges)
+        slot.placed += 1
+        placing.released.discard(found)
+    if found is not None and found in placing.yielding.get(slot, ()):
+        placing.yielding[slot].remove(found)
+    if found is None:
+        placing.note(Target(model, slot, need, deferred=True))
+        return
+    if not slot.selected:
+        placing.note(Target(model, slot, need, found.charges, found, deferred=True))
+        hold_runner(slot, model)
+        return
+    if _right(model, found) and _on_asked_device(model, found):
+        placing.note(Target(model, slot, need, found.charges, found))
+        hold_runner(slot, model)
+        return
+    slot.remove(found.charges)
+    slot.placed -= 1
+    room = room_for(slot, model, placing.applied)
+    if isinstance(room, Fit):
+        take(slot, model, room)
+        placing.note(Target(model, slot, room.need, room.charges, found, shares=room.shares))
+    else:
+        slot.add(found.charges)
+        slot.placed += 1
+        if room == "need_unknown":
+            placing.note(Target(model, slot, need, found.charges, found))
+
+
+def release_leaving(placing: Placing, every: Sequence[Found]) -> bool:
+    """Gives back the room of residents that will be unloaded: ours that nobody wants any more, and strangers where the policy says so.
+
+    One that is still the only replica of a wanted model stays charged until that has its place.
+    """
+    kept = {target.found for targets in placing.at.values() for target in targets.values()}
+    gone = False
+    for found in every:
+        if found in placing.released or found in kept or found in placing.result.displaced or not leaves(placing, found):
+            continue
+        found.slot.remove(found.charges)
+        found.slot.placed -= 1
+        placing.released.add(found)
+        gone = True
+    if gone:
+        placing.orders.clear()
+        placing.nothing_fits.clear()
+    return gone
+
+
+def let_yield(placing: Placing, every: Sequence[Found]) -> None:
+    """Strangers with a finite keep-alive that no target uses, where the policy lets them be evicted."""
+    if placing.desired.policy.unmanaged is not Unmanaged.YIELD:
+        return
+    kept = {target.found for targets in placing.at.values() for target in targets.values()}
+    for found in every:
+        if found not in kept and found.owned is None and found.resident.pinned is False:
+            placing.yielding[found.slot].append(found)
+
+
+def leaves(placing: Placing, found: Found) -> bool:
+    slot, model = found.slot, found.model
+    if not slot.selected or (slot.facts is not None and slot.facts.mode == "single"):
+        return False
+    if model is None:
+        return found.owned is not None or placing.desired.policy.unmanaged is Unmanaged.UNLOAD
+    if model.ensure is Ensure.PRESENT or found.owned is None:
+        return False
+    if model.each is not None:
+        return slot in placing.class_of(model).refused or any(other.id.node == slot.id.node for other in placing.at[model.name])
+    return len(placing.at[model.name]) >= (model.replicas or 0)
+
+
+def _right(model: ModelSpec, found: Found) -> bool:
+    """Whether the resident is what is wanted, as far as it can be seen, apart from where it sits: then it needs no second space."""
+    context = found.resident.context
+    can_change = found.slot.kind is EngineKind.OLLAMA
+    sets_context = can_change and model.context_via is not ContextVia.ENGINE
+    if model.context is not None and context is not None and context != model.context and sets_context:
+        return False
+    return found.owned is None or dict(found.owned.options) == dict(model.options) or not can_change
+
+
+def _on_asked_device(model: ModelSpec, found: Found) -> bool:
+    """Whether the resident sits where it should: wholly (or enough) on cards, or on the CPU. Unknown counts as right."""
+    fraction = found.resident.gpu_fraction
+    if fraction is None or found.slot.cards == () or found.resident.status is ResidentStatus.LOADING:
+        return True
+    if model.residency is Residency.CPU:
+        return fraction == 0.0
+    return fraction >= model.min_gpu_fraction
+
+
+def _better(model: ModelSpec, found: Found, other: Found) -> bool:
+    wanted = model.engine_name(found.slot.kind)
+    return (found.resident.name != wanted, found.resident.name) < (other.resident.name != wanted, other.resident.name)

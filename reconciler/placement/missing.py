@@ -1,0 +1,175 @@
+"""Places for what is missing: where it was last applied, else the strategy's best engine with room, else by making room."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from reconciler.fleet import Each, EngineId, ModelSpec, Residency, Spread
+from reconciler.placement.board import Slot
+from reconciler.placement.eligibility import NEVER_QUALIFIES, ModelClass
+from reconciler.placement.fit import CAPACITY_REASONS, Fit, fit, static_refusal
+from reconciler.placement.found import need_on
+from reconciler.placement.keep import keep
+from reconciler.placement.placing import Placing
+from reconciler.placement.result import Lacking, Target
+from reconciler.placement.room import displace, eject
+
+
+def place_missing(placing: Placing, model: ModelSpec) -> None:
+    if model.each is not None:
+        _place_each(placing, model)
+        return
+    if len(placing.at[model.name]) < (model.replicas or 0) and placing.found_of[model.name]:
+        keep(placing, model)
+    missing = (model.replicas or 0) - len(placing.at[model.name])
+    for slot in placing.rows_of[model.name]:
+        if missing > 0 and placing.try_at(model, slot):
+            missing -= 1
+    on_cards_first = (False, True) if model.residency is Residency.GPU_PREFERRED else (model.residency is Residency.CPU,)
+    for ram in on_cards_first:
+        if missing > 0:
+            missing -= _pick(placing, model, missing, ram)
+    candidates = placing.class_of(model).slots
+    while missing > 0 and (displace(placing, model, candidates) or eject(placing, model, candidates)):
+        missing -= 1
+    if missing > 0:
+        placing.result.lacking.append(Lacking(model, missing))
+
+
+def groups_of(placing: Placing, model: ModelSpec) -> list[tuple[Slot, ...]]:
+    """For `each`: the engines that may serve each node, card or engine, one replica a group; counts what can never qualify."""
+    known = placing.class_of(model)
+    never = sum(1 for reason in known.refused.values() if reason in NEVER_QUALIFIES)
+    groups: list[tuple[Slot, ...]]
+    match model.each:
+        case Each.NODE:
+            by_node: dict[str, list[Slot]] = defaultdict(list)
+            unknown: dict[str, list[Slot]] = defaultdict(list)
+            for slot in known.slots:
+                by_node[slot.id.node].append(slot)
+            for slot, reason in known.refused.items():
+                if reason not in NEVER_QUALIFIES:
+                    unknown[slot.id.node].append(slot)
+            groups = [tuple(slots) for _, slots in sorted((by_node | {n: s for n, s in unknown.items() if n not in by_node}).items())]
+            never = len(set(model.nodes)) - len(groups)
+        case Each.GPU:
+            one = [slot for slot in known.slots if slot.cards is not None and len(slot.cards) == 1]
+            never += len(known.slots) - len(one)
+            groups = [(slot,) for slot in one]
+            groups += [(slot,) for slot, reason in known.refused.items() if reason not in NEVER_QUALIFIES]
+        case _:
+            groups = [(slot,) for slot in known.slots]
+            groups += [(slot,) for slot, reason in known.refused.items() if reason not in NEVER_QUALIFIES]
+    placing.result.not_applicable[model.name] = never
+    return groups
+
+
+def _place_each(placing: Placing, model: ModelSpec) -> None:
+    placed = placing.at[model.name]
+    owned = set(placing.rows_of[model.name])
+    refused = placing.class_of(model).refused
+    lacking: list[Slot] = []
+    count = 0
+    for group in placing.groups_of[model.name]:
+        if any(slot in placed for slot in group):
+            continue
+        asked = [slot for slot in group if slot.reachable and slot.selected]
+        if not asked:
+            if group[0].selected:
+                placing.note(Target(model, group[0], need_on(group[0], model, placing.applied), deferred=True))
+            continue
+        usable = [slot for slot in asked if slot not in refused]
+        best = sorted(usable, key=lambda slot: (slot not in owned, slot.used_fraction, slot.id)) if len(usable) > 1 else usable
+        if any(placing.try_at(model, slot) for slot in best) or displace(placing, model, best):
+            continue
+        count += 1
+        lacking.extend(asked)
+    if count:
+        placing.result.lacking.append(Lacking(model, count, tuple(lacking)))
+
+
+def place_present(placing: Placing, model: ModelSpec) -> None:
+    """`ensure: present`: on the disk of as many engines as asked, those that have it first; no card is charged."""
+    owned = set(placing.rows_of[model.name])
+
+    def order(slot: Slot) -> tuple[bool, bool, EngineId]:
+        return slot not in owned, slot.installed(model.engine_name(slot.kind)) is None, slot.id
+
+    def put(slot: Slot) -> bool:
+        deferred = not slot.reachable or not slot.selected
+        if deferred and slot not in owned:
+            return False
+        if not deferred and _cannot_hold(model, slot):
+            return False
+        placing.note(Target(model, slot, None, deferred=deferred))
+        return True
+
+    if model.each is None:
+        missing = model.replicas or 0
+        for slot in sorted(placing.class_of(model).slots, key=order):
+            if missing > 0 and not placing.breaks_spread(model, slot) and put(slot):
+                missing -= 1
+        if missing:
+            placing.result.lacking.append(Lacking(model, missing))
+        return
+    lacking: list[Slot] = []
+    count = 0
+    for group in placing.groups_of[model.name]:
+        if not any(put(slot) for slot in sorted(group, key=order)):
+            if all(not slot.selected for slot in group):
+                continue
+            if all(not slot.reachable for slot in group):
+                placing.note(Target(model, group[0], None, deferred=True))
+                continue
+            count += 1
+            lacking.extend(group)
+    if count:
+        placing.result.lacking.append(Lacking(model, count, tuple(lacking)))
+
+
+def _cannot_hold(model: ModelSpec, slot: Slot) -> bool:
+    if slot.facts is not None and slot.facts.mode == "single":
+        return slot.installed(model.base_name(slot.kind)) is None
+    return static_refusal(slot, model) is not None
+
+
+def _pick(placing: Placing, model: ModelSpec, count: int, ram: bool) -> int:
+    """Places up to `count` replicas in one pass over the strategy's order, nodes without one first. Answers how many it placed."""
+    key = (ModelClass.of(model), ram)
+    least = model.vram
+    bound = placing.nothing_fits.get(key)
+    if bound is not None and least is not None and least >= bound:
+        return 0
+    order = placing.order(model, ram)
+    here = placing.at[model.name]
+    nodes = placing.nodes_of[model.name]
+    second: list[Slot] = []
+    placed = 0
+    only_capacity = not here
+    for slot in order.candidates(least or 0):
+        if slot in here:
+            continue
+        room = fit(slot, model, placing.applied)
+        if not isinstance(room, Fit):
+            only_capacity = only_capacity and room in CAPACITY_REASONS
+            continue
+        only_capacity = False
+        if model.spread is Spread.NODE and nodes[slot.id.node]:
+            if not model.spread_hard:
+                second.append(slot)
+            continue
+        if placing.try_at(model, slot):
+            order.taken(slot)
+            placed += 1
+            if placed == count:
+                break
+    for slot in second:
+        if placed == count:
+            break
+        if placing.try_at(model, slot):
+            order.taken(slot)
+            placed += 1
+    order.settle()
+    if only_capacity and least is not None:
+        placing.nothing_fits[key] = min(least, bound if bound is not None else least)
+    return placed

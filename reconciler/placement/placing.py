@@ -1,0 +1,106 @@
+"""What one run of placement knows while it works: targets so far, what was found, candidates and orders of each class of models."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from reconciler.fleet import Applied, Desired, ModelSpec, Spread
+from reconciler.placement.board import Board, Slot
+from reconciler.placement.eligibility import Eligible, ModelClass, eligible
+from reconciler.placement.fit import Fit, fit, in_ram, take
+from reconciler.placement.found import Found, Names, applied_by_engine
+from reconciler.placement.result import Placement, Target
+from reconciler.placement.strategies import STRATEGIES, Order
+
+
+class Placing:
+    """Mutable and private to one run.
+
+    `at` has the targets of each model by engine, `on_slot` those of each engine; `rows_of` the engines where each model was last applied,
+    `groups_of` the engines that may serve each node, card or engine of an `each`.
+    """
+
+    def __init__(self, board: Board, desired: Desired, applied: Applied) -> None:
+        self.board = board
+        self.desired = desired
+        self.applied = applied
+        self.models = sorted(desired.models, key=lambda model: (-model.priority, model.name))
+        self.names = Names(self.models)
+        self.result = Placement(board)
+        self.at: dict[str, dict[Slot, Target]] = {model.name: {} for model in self.models}
+        self.nodes_of: dict[str, Counter[str]] = defaultdict(Counter)
+        self.cards_of: dict[str, Counter[int]] = defaultdict(Counter)
+        self.on_slot: dict[Slot, list[Target]] = defaultdict(list)
+        self.found_of: dict[str, list[Found]] = defaultdict(list)
+        self.yielding: dict[Slot, list[Found]] = defaultdict(list)
+        self.lowest: int | None = None
+        self.released: set[Found] = set()
+        self.moved: set[str] = set()
+        self._eligible: dict[ModelClass, Eligible] = {}
+        self._eligible_for: dict[str, Eligible] = {}
+        self.rows_of = self._rows()
+        self.groups_of: dict[str, Sequence[Sequence[Slot]]] = {}
+        self.orders: dict[tuple[ModelClass, bool], Order] = {}
+        self.nothing_fits: dict[tuple[ModelClass, bool], int] = {}
+
+    def _rows(self) -> dict[str, list[Slot]]:
+        """The engines on which each model was last applied, in name order, as far as they still are engines of its nodes."""
+        rows: dict[str, list[Slot]] = {model.name: [] for model in self.models}
+        by_name = {model.name: model for model in self.models}
+        for at, applied in sorted(applied_by_engine(self.applied).items()):
+            slot = self.board.slots.get(at)
+            if slot is None:
+                continue
+            for row in applied:
+                model = by_name.get(row.model)
+                if model is not None and self.names.on(model, at.node) and slot not in self.class_of(model).refused:
+                    rows[row.model].append(slot)
+        return rows
+
+    def class_of(self, model: ModelSpec) -> Eligible:
+        known = self._eligible_for.get(model.name)
+        if known is None:
+            key = ModelClass.of(model)
+            if key not in self._eligible:
+                self._eligible[key] = eligible(self.board, model)
+            known = self._eligible_for[model.name] = self._eligible[key]
+        return known
+
+    def note(self, target: Target) -> None:
+        self.at[target.model.name][target.slot] = target
+        self.count(target, 1)
+        self.on_slot[target.slot].append(target)
+
+    def count(self, target: Target, by: int) -> None:
+        self.nodes_of[target.model.name][target.slot.id.node] += by
+        if target.model.spread is Spread.GPU:
+            for card in target.slot.cards or ():
+                self.cards_of[target.model.name][id(card)] += by
+
+    def try_at(self, model: ModelSpec, slot: Slot) -> bool:
+        if slot in self.at[model.name] or self.breaks_spread(model, slot):
+            return False
+        room = fit(slot, model, self.applied)
+        if not isinstance(room, Fit):
+            return False
+        take(slot, model, room)
+        self.note(Target(model, slot, room.need, room.charges, shares=room.shares))
+        return True
+
+    def order(self, model: ModelSpec, ram: bool) -> Order:
+        key = (ModelClass.of(model), ram)
+        if key not in self.orders:
+            slots = [slot for slot in self.class_of(model).slots if slot.selected and slot.reachable and in_ram(slot, model) == ram]
+            self.orders[key] = STRATEGIES[self.desired.strategy](slots)
+        return self.orders[key]
+
+    def breaks_spread(self, model: ModelSpec, slot: Slot) -> bool:
+        """Whether a replica here would stand beside another one where a written `spread` forbids it."""
+        if not model.spread_hard or model.spread is Spread.NONE:
+            return False
+        own = slot in self.at[model.name]
+        if model.spread is Spread.NODE:
+            return self.nodes_of[model.name][slot.id.node] > own
+        cards = self.cards_of[model.name]
+        return any(cards[id(card)] > own for card in slot.cards or ())
