@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from reconciler.placement.board import Board, Card, Charges, Slot, set_up, usable_bytes
 from reconciler.placement.explain import Explanation, Refused, explain
+from reconciler.placement.fit import runner_of
 from reconciler.placement.found import Found
 from reconciler.placement.place import place
 from reconciler.placement.result import Lacking, Placement, Target
@@ -21,6 +22,7 @@ __all__ = [
     "Target",
     "explain",
     "place",
+    "runner_of",
     "set_up",
     "usable_bytes",
 ]

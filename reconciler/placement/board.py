@@ -5,7 +5,7 @@ Mutable on purpose and private to one planning run: a fleet of 80,000 cards is c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reconciler.fleet import (
@@ -68,11 +68,20 @@ Charges = tuple[tuple[Card, int], ...]
 
 
 @dataclass(slots=True, eq=False)
+class Runner:
+    """A runner of an Ollama server: the options it has, what it is charged with, and how many wanted names it serves."""
+
+    options: str
+    charges: Charges
+    names: int = 1
+
+
+@dataclass(slots=True, eq=False)
 class Slot:
     """One engine: where a replica can be. `cards` None: not known what cards it has; (): it runs on the CPU.
 
-    `placed` counts the residents it will have; `runners` maps weights blobs to the model that will hold them, so that names which share a
-    runner are charged once. `own` is what this engine itself takes on each of its cards, for its `memory_limit`.
+    `placed` counts the residents it will have; `runners` maps weights blobs to the runner that will hold them: names that share it are
+    charged once, and it leaves with the last of them. `own` is what this engine itself takes on each of its cards, for its `memory_limit`.
     """
 
     id: EngineId
@@ -85,8 +94,9 @@ class Slot:
     selected: bool = True
     placed: int = 0
     own: dict[int, int] = field(default_factory=dict)
-    runners: dict[str, str] = field(default_factory=dict)
+    runners: dict[str, Runner] = field(default_factory=dict)
     _installed: dict[str, Installed] | None = None
+    _names: dict[str, list[str]] | None = None
 
     @property
     def reachable(self) -> bool:
@@ -98,6 +108,16 @@ class Slot:
             known = self.facts.installed if self.facts is not None and self.facts.installed is not None else ()
             self._installed = {model.name: model for model in known}
         return self._installed.get(name)
+
+    @property
+    def names_by_blob(self) -> Mapping[str, Sequence[str]]:
+        """The installed names that stand for the same weights."""
+        if self._names is None:
+            self._names = {}
+            for model in (self.facts.installed if self.facts is not None else None) or ():
+                if model.blob is not None:
+                    self._names.setdefault(model.blob, []).append(model.name)
+        return self._names
 
     @property
     def used_fraction(self) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reconciler.fleet import Applied, EngineKind, ModelSpec, Residency
-from reconciler.placement.board import Charges, Slot
+from reconciler.placement.board import Charges, Runner, Slot
 from reconciler.placement.found import need_on
 from reconciler.vram import Need
 
@@ -50,11 +50,10 @@ def room_for(slot: Slot, model: ModelSpec, applied: Applied) -> Fit | str:
     need = need_on(slot, model, applied)
     if need is None:
         return "need_unknown"
-    shared = _runner(slot, model)
-    if shared is not None:
-        holder = slot.runners.get(shared)
-        if holder is not None:
-            return Fit(Need(0, need.source), (), True) if holder == _runner_options(model) else "shared_runner_conflict"
+    blob = runner_of(slot, model)
+    runner = slot.runners.get(blob) if blob is not None else None
+    if runner is not None:
+        return Fit(Need(0, need.source), (), True) if runner.options == _runner_options(model) else "shared_runner_conflict"
     limit = slot.facts.max_residents if slot.facts is not None else None
     if limit is not None and slot.placed >= limit:
         return "engine_full"
@@ -81,29 +80,28 @@ def in_ram(slot: Slot, model: ModelSpec) -> bool:
 
 def take(slot: Slot, model: ModelSpec, room: Fit) -> None:
     """Charges a fit that was just given by `fit` for the board as it stands."""
+    blob = runner_of(slot, model)
+    if room.shares and blob is not None:
+        slot.runners[blob].names += 1
+        return
     slot.add(room.charges)
-    if not room.shares:
-        slot.placed += 1
-    hold_runner(slot, model)
+    slot.placed += 1
+    hold_runner(slot, model, room.charges)
 
 
-def release(slot: Slot, model: ModelSpec, charges: Charges) -> None:
-    """Gives back what `take` charged."""
-    slot.remove(charges)
-    slot.placed -= 1
-    shared = _runner(slot, model)
-    if shared is not None:
-        slot.runners.pop(shared, None)
+def hold_runner(slot: Slot, model: ModelSpec, charges: Charges) -> None:
+    """Notes that the weights of `model` are in a runner here, with these options and already charged."""
+    blob = runner_of(slot, model)
+    if blob is None:
+        return
+    held = slot.runners.get(blob)
+    if held is None:
+        slot.runners[blob] = Runner(_runner_options(model), charges)
+    else:
+        held.names += 1
 
 
-def hold_runner(slot: Slot, model: ModelSpec) -> None:
-    """Notes that the weights of `model` are in a runner here, with these options."""
-    shared = _runner(slot, model)
-    if shared is not None:
-        slot.runners[shared] = _runner_options(model)
-
-
-def _runner(slot: Slot, model: ModelSpec) -> str | None:
+def runner_of(slot: Slot, model: ModelSpec) -> str | None:
     """The weights blob that identifies an Ollama runner (server/sched.go keys runners by the blob's path)."""
     if slot.kind is not EngineKind.OLLAMA:
         return None

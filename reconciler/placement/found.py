@@ -13,8 +13,12 @@ from reconciler.vram import FILE_SIZE_FACTOR, Need, known_need
 
 @dataclass(slots=True, eq=False)
 class Found:
-    """A resident on a slot. `model` is the wanted model that it is (None: not wanted here), `owned` the row of the state that
-    loaded it. `charges` is what it is charged with now; `sized` False says that its bytes are unknown, so its cards are blocked."""
+    """A resident on a slot.
+
+    `model` is the wanted model that it is (None: not wanted here), `also` are others on the same weights. `owned` is the row of the
+    state that loaded it, `moving` the model of that row where it is still wanted, but elsewhere. `charges` is what it is charged with
+    now; `sized` False says that its bytes are unknown, so its cards are blocked.
+    """
 
     slot: Slot
     resident: Resident
@@ -22,6 +26,8 @@ class Found:
     owned: AppliedReplica | None
     charges: Charges
     sized: bool = True
+    also: tuple[ModelSpec, ...] = ()
+    moving: ModelSpec | None = None
 
 
 class Names:
@@ -52,17 +58,17 @@ class Names:
                 return model
         return None
 
-    def is_resident(self, slot: Slot, resident: Resident) -> ModelSpec | None:
-        """The wanted model that a resident is: by its name, else by its weights, since Ollama shows only the name that loaded first."""
+    def of(self, slot: Slot, resident: Resident) -> list[ModelSpec]:
+        """The wanted models that a resident is: the one by its name first, then those by its weights, since Ollama shows only the name that
+        loaded first."""
         model = self.wanted(slot, resident.name)
-        if model is not None or resident.blob is None or slot.facts is None:
-            return model
-        for installed in slot.facts.installed or ():
-            if installed.blob == resident.blob:
-                model = self.wanted(slot, installed.name)
-                if model is not None:
-                    return model
-        return None
+        models = [] if model is None else [model]
+        if resident.blob is not None:
+            for name in slot.names_by_blob.get(resident.blob, ()):
+                other = self.wanted(slot, name) if name != resident.name else None
+                if other is not None and other not in models:
+                    models.append(other)
+        return models
 
 
 def applied_by_engine(applied: Applied) -> Mapping[EngineId, Sequence[AppliedReplica]]:
@@ -100,9 +106,12 @@ def charge_found(board: Board, desired: Desired, applied: Applied, names: Names)
                     _charge(slot, slot.charges_found(held or 0))
             continue
         for resident in slot.facts.residents or () if slot.facts is not None else ():
-            model = names.is_resident(slot, resident)
+            wanted = names.of(slot, resident)
+            model = wanted[0] if wanted else None
             owned = _owner(slot, resident, own)
-            found = Found(slot, resident, model, owned, ())
+            found = Found(slot, resident, model, owned, (), also=tuple(wanted[1:]))
+            if model is None and owned is not None:
+                found.moving = _wanted_elsewhere(models.get(owned.model))
             held = _held_bytes(slot, resident, model, owned, applied)
             on_cards = slot.cards if slot.cards else ()
             if held is None:
@@ -119,6 +128,11 @@ def charge_found(board: Board, desired: Desired, applied: Applied, names: Names)
         found.charges = tuple((card, max(0, card.free)) for card in slot.cards or (slot.ram,))
         _charge(slot, found.charges)
     return every
+
+
+def _wanted_elsewhere(model: ModelSpec | None) -> ModelSpec | None:
+    """A model that is counted over all its nodes moves when its nodes change; one wanted on `each` of them only comes and goes."""
+    return model if model is not None and model.ensure is Ensure.LOADED and model.each is None else None
 
 
 def _charge(slot: Slot, charges: Charges) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from reconciler.fleet import ContextVia, EngineKind, Ensure, ModelSpec, Residency, ResidentStatus, Unmanaged
 from reconciler.placement.board import Slot
-from reconciler.placement.fit import Fit, hold_runner, room_for, take
+from reconciler.placement.fit import Fit, hold_runner, room_for, runner_of, take
 from reconciler.placement.found import Found, need_on
 from reconciler.placement.placing import Placing
 from reconciler.placement.result import Target
@@ -18,7 +18,7 @@ def keep(placing: Placing, model: ModelSpec) -> None:
     here: dict[Slot, Found] = {}
     for found in placing.found_of[model.name]:
         best = here.get(found.slot)
-        if found in placing.result.displaced or found.slot in placing.at[model.name]:
+        if found.slot in placing.at[model.name]:
             continue
         if found.slot not in refused and (best is None or _better(model, found, best)):
             here[found.slot] = found
@@ -43,12 +43,15 @@ def keep(placing: Placing, model: ModelSpec) -> None:
 def keep_at(placing: Placing, model: ModelSpec, slot: Slot, here: dict[Slot, Found]) -> None:
     found = here.get(slot)
     need = need_on(slot, model, placing.applied)
-    if found is not None and found in placing.released:
-        if any(card.held + count > max(card.capacity, card.before) for card, count in found.charges):
-            return
-        slot.add(found.charges)
-        slot.placed += 1
-        placing.released.discard(found)
+    if found is not None and runner_of(slot, model) in slot.runners:
+        if slot.selected:
+            placing.try_at(model, slot)
+        else:
+            hold_runner(slot, model, ())
+            placing.note(Target(model, slot, need, deferred=True, shares=True))
+        return
+    if found is not None and (model.name, slot) in placing.left and not placing.come_back(found):
+        return
     if found is not None and found in placing.yielding.get(slot, ()):
         placing.yielding[slot].remove(found)
     if found is None:
@@ -56,11 +59,11 @@ def keep_at(placing: Placing, model: ModelSpec, slot: Slot, here: dict[Slot, Fou
         return
     if not slot.selected:
         placing.note(Target(model, slot, need, found.charges, found, deferred=True))
-        hold_runner(slot, model)
+        hold_runner(slot, model, found.charges)
         return
     if _right(model, found) and _on_asked_device(model, found):
         placing.note(Target(model, slot, need, found.charges, found))
-        hold_runner(slot, model)
+        hold_runner(slot, model, found.charges)
         return
     slot.remove(found.charges)
     slot.placed -= 1
@@ -83,11 +86,11 @@ def release_leaving(placing: Placing, every: Sequence[Found]) -> bool:
     kept = {target.found for targets in placing.at.values() for target in targets.values()}
     gone = False
     for found in every:
-        if found in placing.released or found in kept or found in placing.result.displaced or not leaves(placing, found):
+        if found in placing.result.released or found in kept or found in placing.result.displaced or not leaves(placing, found):
             continue
         found.slot.remove(found.charges)
         found.slot.placed -= 1
-        placing.released.add(found)
+        placing.leave(found, placing.result.released)
         gone = True
     if gone:
         placing.orders.clear()

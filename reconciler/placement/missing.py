@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 from reconciler.fleet import Each, EngineId, ModelSpec, Residency, Spread
 from reconciler.placement.board import Slot
 from reconciler.placement.eligibility import NEVER_QUALIFIES, ModelClass
-from reconciler.placement.fit import CAPACITY_REASONS, Fit, fit, static_refusal
+from reconciler.placement.fit import CAPACITY_REASONS, Fit, fit, runner_of, static_refusal
 from reconciler.placement.found import need_on
 from reconciler.placement.keep import keep
 from reconciler.placement.placing import Placing
@@ -16,11 +17,11 @@ from reconciler.placement.room import displace, eject
 
 
 def place_missing(placing: Placing, model: ModelSpec) -> None:
+    if placing.found_of[model.name] and (model.each is not None or len(placing.at[model.name]) < (model.replicas or 0)):
+        keep(placing, model)
     if model.each is not None:
         _place_each(placing, model)
         return
-    if len(placing.at[model.name]) < (model.replicas or 0) and placing.found_of[model.name]:
-        keep(placing, model)
     missing = (model.replicas or 0) - len(placing.at[model.name])
     for slot in placing.rows_of[model.name]:
         if missing > 0 and placing.try_at(model, slot):
@@ -30,10 +31,22 @@ def place_missing(placing: Placing, model: ModelSpec) -> None:
         if missing > 0:
             missing -= _pick(placing, model, missing, ram)
     candidates = placing.class_of(model).slots
+    if missing > 0 and model.name in placing.may_share:
+        missing -= _share(placing, model, missing, candidates)
     while missing > 0 and (displace(placing, model, candidates) or eject(placing, model, candidates)):
         missing -= 1
     if missing > 0:
         placing.result.lacking.append(Lacking(model, missing))
+
+
+def _share(placing: Placing, model: ModelSpec, count: int, candidates: Sequence[Slot]) -> int:
+    """Places up to `count` replicas where a runner with the same weights is to be: that takes no room. Answers how many."""
+    placed = 0
+    for slot in candidates:
+        if placed == count:
+            break
+        placed += runner_of(slot, model) in slot.runners and placing.try_at(model, slot)
+    return placed
 
 
 def groups_of(placing: Placing, model: ModelSpec) -> list[tuple[Slot, ...]]:

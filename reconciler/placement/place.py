@@ -26,8 +26,9 @@ def place(board: Board, desired: Desired, applied: Applied) -> Placement:
     placing = Placing(board, desired, applied)
     every = charge_found(board, desired, applied, placing.names)
     for found in every:
-        if found.model is not None:
-            placing.found_of[found.model.name].append(found)
+        for model in (found.model, *found.also):
+            if model is not None:
+                placing.found_of[model.name].append(found)
     for model in placing.models:
         if model.each is not None:
             placing.groups_of[model.name] = groups_of(placing, model)
@@ -45,6 +46,7 @@ def place(board: Board, desired: Desired, applied: Applied) -> Placement:
     for _ in range(ROUNDS):
         if not _try_again(placing, every):
             break
+    _stay_until_placed(placing, every)
     kept = {target.found for targets in placing.at.values() for target in targets.values() if target.found is not None}
     placing.result.unwanted = [found for found in every if found not in kept]
     placing.result.targets = [target for model in placing.models for target in placing.at[model.name].values()]
@@ -64,3 +66,12 @@ def _try_again(placing: Placing, every: Sequence[Found]) -> bool:
         if model.name in again:
             place_missing(placing, model)
     return True
+
+
+def _stay_until_placed(placing: Placing, every: Sequence[Found]) -> None:
+    """What is wanted elsewhere, and has no place there, stays where it is as long as nobody else was given its room."""
+    lacking = {lacking.model.name for lacking in placing.result.lacking}
+    stuck = [(found.moving, found) for found in every if found.moving is not None and found.moving.name in lacking]
+    for _, found in sorted(stuck, key=lambda pair: (-pair[0].priority, pair[0].name, pair[1].slot.id)):
+        if found in placing.result.released:
+            placing.come_back(found)

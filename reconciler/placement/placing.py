@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from reconciler.fleet import Applied, Desired, ModelSpec, Spread
+from reconciler.fleet import Applied, Desired, EngineKind, ModelSpec, Spread
 from reconciler.placement.board import Board, Slot
 from reconciler.placement.eligibility import Eligible, ModelClass, eligible
 from reconciler.placement.fit import Fit, fit, in_ram, take
@@ -18,7 +18,8 @@ class Placing:
     """Mutable and private to one run.
 
     `at` has the targets of each model by engine, `on_slot` those of each engine; `rows_of` the engines where each model was last applied,
-    `groups_of` the engines that may serve each node, card or engine of an `each`.
+    `groups_of` the engines that may serve each node, card or engine of an `each`. `left` has the residents that were told to leave, by
+    model and place: one that comes back there stays if its room is still free, else it is unloaded and loaded anew.
     """
 
     def __init__(self, board: Board, desired: Desired, applied: Applied) -> None:
@@ -34,11 +35,12 @@ class Placing:
         self.on_slot: dict[Slot, list[Target]] = defaultdict(list)
         self.found_of: dict[str, list[Found]] = defaultdict(list)
         self.yielding: dict[Slot, list[Found]] = defaultdict(list)
+        self.left: dict[tuple[str, Slot], Found] = {}
         self.lowest: int | None = None
-        self.released: set[Found] = set()
         self.moved: set[str] = set()
         self._eligible: dict[ModelClass, Eligible] = {}
         self._eligible_for: dict[str, Eligible] = {}
+        self.may_share = self._may_share()
         self.rows_of = self._rows()
         self.groups_of: dict[str, Sequence[Sequence[Slot]]] = {}
         self.orders: dict[tuple[ModelClass, bool], Order] = {}
@@ -57,6 +59,38 @@ class Placing:
                 if model is not None and self.names.on(model, at.node) and slot not in self.class_of(model).refused:
                     rows[row.model].append(slot)
         return rows
+
+    def _may_share(self) -> set[str]:
+        """Wanted models whose weights another installed name has too: they may need no room where that one runs."""
+        names = {
+            name
+            for slot in self.board
+            if slot.kind is EngineKind.OLLAMA
+            for alike in slot.names_by_blob.values()
+            if len(alike) > 1
+            for name in alike
+        }
+        kind = EngineKind.OLLAMA
+        return {model.name for model in self.models if names and {model.engine_name(kind), model.base_name(kind)} & names}
+
+    def leave(self, found: Found, gone: set[Found]) -> None:
+        """Puts a resident among those that leave (`gone`: displaced or released)."""
+        gone.add(found)
+        self.left.update({(model.name, found.slot): found for model in (found.model, *found.also) if model is not None})
+
+    def come_back(self, found: Found) -> bool:
+        """Takes a resident that was told to leave back, where its room is still there."""
+        slot = found.slot
+        if any(card.held + count > max(card.capacity, card.before) for card, count in found.charges):
+            return False
+        slot.add(found.charges)
+        slot.placed += 1
+        self.result.displaced.discard(found)
+        self.result.released.discard(found)
+        for model in (found.model, *found.also):
+            if model is not None:
+                self.left.pop((model.name, slot), None)
+        return True
 
     def class_of(self, model: ModelSpec) -> Eligible:
         known = self._eligible_for.get(model.name)
@@ -85,7 +119,7 @@ class Placing:
         if not isinstance(room, Fit):
             return False
         take(slot, model, room)
-        self.note(Target(model, slot, room.need, room.charges, shares=room.shares))
+        self.note(Target(model, slot, room.need, room.charges, shares=room.shares, replaces=self.left.get((model.name, slot))))
         return True
 
     def order(self, model: ModelSpec, ram: bool) -> Order:

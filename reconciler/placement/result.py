@@ -13,7 +13,8 @@ from reconciler.vram import Need
 @dataclass(slots=True, eq=False)
 class Target:
     """A replica and its place. `found` is the resident that it is already; `deferred` says that nothing is known there now, so nothing is
-    done; `shares` that its weights are in a runner which another target loads."""
+    done; `shares` that its weights are in a runner which another target loads; `replaces` is a resident of it that leaves this very engine
+    first."""
 
     model: ModelSpec
     slot: Slot
@@ -22,6 +23,7 @@ class Target:
     found: Found | None = None
     deferred: bool = False
     shares: bool = False
+    replaces: Found | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -35,11 +37,13 @@ class Lacking:
 
 @dataclass(slots=True)
 class Placement:
-    """`displaced` are residents that must leave for another model; `unwanted` all residents that are no target's."""
+    """`displaced` are residents that must leave for another model; `unwanted` all residents that are no target's; `released` those of them
+    whose room has been given back, so that they leave."""
 
     board: Board
     targets: list[Target] = field(default_factory=list)
     lacking: list[Lacking] = field(default_factory=list)
     unwanted: list[Found] = field(default_factory=list)
     displaced: set[Found] = field(default_factory=set)
+    released: set[Found] = field(default_factory=set)
     not_applicable: dict[str, int] = field(default_factory=dict)

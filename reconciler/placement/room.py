@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from reconciler.fleet import EngineId, ModelSpec
-from reconciler.placement.board import Slot
-from reconciler.placement.fit import Fit, fit, hold_runner, release, room_for, static_refusal
+from reconciler.placement.board import Charges, Runner, Slot
+from reconciler.placement.fit import Fit, fit, room_for, runner_of, static_refusal
 from reconciler.placement.found import Found
 from reconciler.placement.placing import Placing
 from reconciler.placement.result import Target
@@ -15,18 +17,53 @@ EJECTION_SLOTS = 256
 """How many engines are looked at for a swap of equal priority, before a replica is called unplaced."""
 
 
+@dataclass(slots=True, eq=False)
+class Leaving:
+    """What can leave an engine as one: a replica, all the names on one runner, or a resident that yields (`found`)."""
+
+    slot: Slot
+    charges: Charges
+    targets: tuple[Target, ...] = ()
+    found: Found | None = None
+    blob: str | None = None
+    runner: Runner | None = None
+
+    @property
+    def priority(self) -> int:
+        """That of the most important of its names."""
+        return max((target.model.priority for target in self.targets), default=0)
+
+    @property
+    def bytes(self) -> int:
+        return sum(count for _, count in self.charges)
+
+    def lift(self) -> None:
+        """Takes its charges off the board."""
+        self.slot.remove(self.charges)
+        self.slot.placed -= 1
+        if self.blob is not None:
+            del self.slot.runners[self.blob]
+
+    def set_down(self) -> None:
+        """Puts them back as they were."""
+        self.slot.add(self.charges)
+        self.slot.placed += 1
+        if self.blob is not None and self.runner is not None:
+            self.slot.runners[self.blob] = self.runner
+
+
 def displace(placing: Placing, model: ModelSpec, candidates: Iterable[Slot]) -> bool:
     """Takes the place of residents of lower priority (and of those that yield) where that costs least."""
     if not placing.yielding and (placing.lowest is None or placing.lowest >= model.priority):
         return False
-    best: tuple[tuple[int, int, EngineId], Slot, list[Target | Found]] | None = None
+    best: tuple[tuple[int, int, EngineId], Slot, list[Leaving]] | None = None
     for slot in candidates:
         if slot in placing.at[model.name] or placing.breaks_spread(model, slot) or static_refusal(slot, model) is not None:
             continue
         victims = victims_of(placing, model, slot)
         if victims is None:
             continue
-        weight = sum(1 + max(0, victim.model.priority) for victim in victims if isinstance(victim, Target))
+        weight = sum(1 + max(0, victim.priority) for victim in victims if victim.targets)
         size = sum(count for victim in victims for _, count in victim.charges)
         key = (weight, size, slot.id)
         if best is None or key < best[0]:
@@ -40,17 +77,15 @@ def displace(placing: Placing, model: ModelSpec, candidates: Iterable[Slot]) -> 
     return placing.try_at(model, best[1])
 
 
-def victims_of(placing: Placing, model: ModelSpec, slot: Slot) -> list[Target | Found] | None:
-    """The residents whose leaving makes room for `model` on `slot`: least priority first, and none that is not needed. The board is as
-    before when this returns."""
-    lower = [target for target in placing.on_slot[slot] if target.model.priority < model.priority and not target.deferred]
-    candidates: list[Target | Found] = [*placing.yielding.get(slot, ())]
-    ordered = sorted(lower, key=_least_first)
-    candidates += ordered
-    gone: list[Target | Found] = []
+def victims_of(placing: Placing, model: ModelSpec, slot: Slot) -> list[Leaving] | None:
+    """Who must leave to make room for `model` on `slot`: least priority first, and none that is not needed. The board is as before when
+    this returns."""
+    yielding = [Leaving(slot, found.charges, found=found) for found in placing.yielding.get(slot, ())]
+    lower = sorted((one for one in together(placing, slot) if one.priority < model.priority), key=_least_first)
+    gone: list[Leaving] = []
     enough = False
-    for victim in candidates:
-        lift(placing, victim)
+    for victim in (*yielding, *lower):
+        victim.lift()
         gone.append(victim)
         if isinstance(room_for(slot, model, placing.applied), Fit):
             enough = True
@@ -58,15 +93,32 @@ def victims_of(placing: Placing, model: ModelSpec, slot: Slot) -> list[Target | 
     chosen = list(gone) if enough else []
     if enough:
         for victim in gone[:-1]:
-            set_down(placing, victim)
+            victim.set_down()
             if isinstance(room_for(slot, model, placing.applied), Fit):
                 chosen.remove(victim)
             else:
-                lift(placing, victim)
+                victim.lift()
         gone = chosen
     for victim in gone:
-        set_down(placing, victim)
+        victim.set_down()
     return chosen if enough else None
+
+
+def together(placing: Placing, slot: Slot) -> list[Leaving]:
+    """The targets of an engine by what can leave: the names on one runner leave only together. None that nothing is known about now."""
+    by_runner: dict[str, list[Target]] = defaultdict(list)
+    alone: list[Leaving] = []
+    for target in placing.on_slot[slot]:
+        blob = runner_of(slot, target.model)
+        if blob is not None and blob in slot.runners:
+            by_runner[blob].append(target)
+        elif not target.deferred:
+            alone.append(Leaving(slot, target.charges, (target,)))
+    for blob, targets in by_runner.items():
+        if not any(target.deferred for target in targets):
+            runner = slot.runners[blob]
+            alone.append(Leaving(slot, runner.charges, tuple(targets), blob=blob, runner=runner))
+    return alone
 
 
 def eject(placing: Placing, model: ModelSpec, candidates: Sequence[Slot]) -> bool:
@@ -78,17 +130,19 @@ def eject(placing: Placing, model: ModelSpec, candidates: Sequence[Slot]) -> boo
         looked += 1
         if looked > EJECTION_SLOTS:
             return False
-        movable = [t for t in placing.on_slot[slot] if t.model.priority <= model.priority and not t.deferred and t.model.each is None]
-        for victim in sorted(movable, key=lambda target: (sum(count for _, count in target.charges), target.model.name)):
-            lift(placing, victim)
+        for leaving in sorted(together(placing, slot), key=lambda one: (one.bytes, one.targets[0].model.name)):
+            victim = leaving.targets[0]
+            if len(leaving.targets) > 1 or victim.model.priority > model.priority or victim.model.each is not None:
+                continue
+            leaving.lift()
             enough = isinstance(room_for(slot, model, placing.applied), Fit)
-            set_down(placing, victim)
+            leaving.set_down()
             if not enough:
                 continue
             other = elsewhere(placing, victim)
             if other is None:
                 continue
-            drop(placing, victim)
+            drop(placing, leaving)
             placing.try_at(victim.model, other)
             placing.orders.clear()
             placing.nothing_fits.clear()
@@ -106,35 +160,22 @@ def elsewhere(placing: Placing, victim: Target) -> Slot | None:
     return None
 
 
-def lift(placing: Placing, victim: Target | Found) -> None:
-    if isinstance(victim, Target):
-        release(victim.slot, victim.model, victim.charges)
-    else:
-        victim.slot.remove(victim.charges)
-        victim.slot.placed -= 1
+def drop(placing: Placing, leaving: Leaving) -> None:
+    """Takes it off the board; what was there of it is displaced, and its models ask for a place again."""
+    leaving.lift()
+    if leaving.found is not None:
+        if leaving.found.model is not None:
+            placing.moved.add(leaving.found.model.name)
+        placing.yielding[leaving.slot].remove(leaving.found)
+        placing.leave(leaving.found, placing.result.displaced)
+    for target in leaving.targets:
+        placing.moved.add(target.model.name)
+        placing.on_slot[target.slot].remove(target)
+        del placing.at[target.model.name][target.slot]
+        placing.count(target, -1)
+        if target.found is not None:
+            placing.leave(target.found, placing.result.displaced)
 
 
-def set_down(placing: Placing, victim: Target | Found) -> None:
-    victim.slot.add(victim.charges)
-    victim.slot.placed += 1
-    if isinstance(victim, Target):
-        hold_runner(victim.slot, victim.model)
-
-
-def drop(placing: Placing, victim: Target | Found) -> None:
-    if victim.model is not None:
-        placing.moved.add(victim.model.name)
-    lift(placing, victim)
-    if isinstance(victim, Found):
-        placing.yielding[victim.slot].remove(victim)
-        placing.result.displaced.add(victim)
-        return
-    placing.on_slot[victim.slot].remove(victim)
-    del placing.at[victim.model.name][victim.slot]
-    placing.count(victim, -1)
-    if victim.found is not None:
-        placing.result.displaced.add(victim.found)
-
-
-def _least_first(target: Target) -> tuple[int, int, str]:
-    return target.model.priority, -sum(count for _, count in target.charges), target.model.name
+def _least_first(leaving: Leaving) -> tuple[int, int, str]:
+    return leaving.priority, -leaving.bytes, leaving.targets[0].model.name

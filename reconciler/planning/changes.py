@@ -15,7 +15,7 @@ from reconciler.fleet import (
     Unmanaged,
     replica_address,
 )
-from reconciler.placement import Charges, Found, Placement, Slot
+from reconciler.placement import Charges, Found, Placement, Slot, Target, runner_of
 from reconciler.planning.plan import Action, Cause, Fields, Reason, UnmanagedResident, Value
 from reconciler.planning.replica import Replica
 from reconciler.planning.rules import decide
@@ -61,12 +61,14 @@ class Changes:
     placed: dict[str, str] = field(default_factory=dict)
     forgotten: list[str] = field(default_factory=list)
     cannot_change: list[Replica] = field(default_factory=list)
+    unloads: dict[Found, Change] = field(default_factory=dict)
+    wanted: dict[Target, Change] = field(default_factory=dict)
 
 
 def find_changes(placement: Placement, desired: Desired, applied: Applied, drifted: frozenset[str]) -> Changes:
     """Walks targets and unwanted residents once. `drifted` are the addresses that drifted, for the cause of each change."""
     changes = Changes()
-    moved = {found.model.name for found in placement.unwanted if found.model is not None and found.owned is not None}
+    moved = {model.name for found in placement.unwanted if found.owned is not None and (model := found.model or found.moving) is not None}
     for target in placement.targets:
         model, slot = target.model, target.slot
         address = replica_address(model.name, slot.id)
@@ -80,6 +82,7 @@ def find_changes(placement: Placement, desired: Desired, applied: Applied, drift
     stuck = {lacking.model.name for lacking in placement.lacking}
     for found in placement.unwanted:
         _unwanted(changes, found, placement, desired, stuck)
+    _after_what_they_need(changes, placement)
     there = {found.owned.address for found in placement.unwanted if found.owned is not None}
     for address, row in applied.replicas.items():
         owner = placement.board.slots.get(row.at)
@@ -118,9 +121,27 @@ def _wanted(changes: Changes, replica: Replica, applied: Applied, drifted: froze
             change.frees = target.found.charges
             change.takes = change.takes or target.found.charges
     changes.every.append(change)
+    changes.wanted[target] = change
     if rule.action in (Action.LOAD, Action.RELOAD) and _must_pull(replica):
         changes.every.append(pull := _pull(replica, change.cause))
         change.needs.append(pull)
+
+
+def _after_what_they_need(changes: Changes, placement: Placement) -> None:
+    """A load anew waits for the unload at its own place, a name that shares a runner for the load that brings it."""
+    carriers: dict[tuple[Slot, str], Change] = {}
+    for target, change in changes.wanted.items():
+        if target.replaces is not None and target.replaces in changes.unloads:
+            change.needs.append(changes.unloads[target.replaces])
+        blob = runner_of(target.slot, target.model)
+        if blob is not None and not target.shares and change.action in (Action.LOAD, Action.RELOAD, Action.WAIT):
+            carriers[target.slot, blob] = change
+    if not carriers:
+        return
+    for target in placement.targets:
+        blob = runner_of(target.slot, target.model) if target.shares else None
+        if blob is not None and target in changes.wanted and (target.slot, blob) in carriers:
+            changes.wanted[target].needs.append(carriers[target.slot, blob])
 
 
 def _must_pull(replica: Replica) -> bool:
@@ -200,10 +221,13 @@ def _unwanted(changes: Changes, found: Found, placement: Placement, desired: Des
     fixed = slot.facts is not None and slot.facts.mode == "single"
     if not slot.selected:
         return
+    if found.moving is not None and found.owned is not None and not displaced and found not in placement.released:
+        changes.placed.setdefault(found.owned.address, found.owned.engine_name)
+        return
     if found.model is not None and not displaced:
         if found.model.ensure is Ensure.PRESENT:
             return
-        if found.model.name in stuck:
+        if found.model.name in stuck and found not in placement.released:
             if found.owned is not None:
                 changes.placed.setdefault(found.owned.address, found.owned.engine_name)
             return
@@ -219,7 +243,7 @@ def _unwanted(changes: Changes, found: Found, placement: Placement, desired: Des
         _unload(changes, found, Reason("displaced" if owned else "eviction", what), Cause.DISPLACED, made_room=True)
         if not owned:
             changes.evictions.append(replica_address(resident.name, slot.id))
-    elif found.model is not None:
+    elif found.model is not None or found.moving is not None:
         changes.pending += 1
         _unload(changes, found, Reason("surplus", "is wanted elsewhere, or in fewer places"), Cause.PENDING)
     else:
@@ -229,21 +253,21 @@ def _unwanted(changes: Changes, found: Found, placement: Placement, desired: Des
 
 def _unload(changes: Changes, found: Found, reason: Reason, cause: Cause, made_room: bool = False) -> None:
     row = found.owned
+    model = found.model or found.moving
     address = row.address if row is not None else replica_address(found.resident.name, found.slot.id)
     before: Mapping[str, Value] = {"name": found.resident.name, "context": found.resident.context, "pinned": found.resident.pinned}
-    changes.every.append(
-        Change(
-            Action.UNLOAD,
-            address,
-            row.model if row is not None else found.resident.name,
-            found.slot,
-            found.resident.name,
-            found.resident.name,
-            reason,
-            cause,
-            found.model.priority if found.model is not None else 0,
-            frees=found.charges,
-            before=before,
-            made_room=made_room,
-        )
+    changes.unloads[found] = change = Change(
+        Action.UNLOAD,
+        address,
+        row.model if row is not None else found.resident.name,
+        found.slot,
+        found.resident.name,
+        found.resident.name,
+        reason,
+        cause,
+        model.priority if model is not None else 0,
+        frees=found.charges,
+        before=before,
+        made_room=made_room,
     )
+    changes.every.append(change)

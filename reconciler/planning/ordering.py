@@ -2,8 +2,9 @@
 
 On each card loads are numbered by priority. The k-th load needs as many unloads before it as make room for loads 1…k together. So in every
 schedule that respects `needs`, whichever loads have started, the highest-numbered one has already waited for enough room for all of them.
-Unloads wait for nothing but pulls (of the load they make room for) and, where a model moves and the new place has room already, for the
-new replica: then there is no moment without it. So there is always an order, and full swap rings are cut at their unloads.
+Unloads wait for nothing but pulls (of the load they make room for, of the model that moves) and, where a model moves and the new place
+has room already, for the new replica: then there is no moment without it. So there is always an order, and full swap rings are cut at
+their unloads.
 """
 
 from __future__ import annotations
@@ -18,10 +19,14 @@ from reconciler.planning.plan import Action
 
 _RANK = {Action.ADOPT: 0, Action.PULL: 1, Action.UPDATE: 2, Action.UNLOAD: 3, Action.LOAD: 4, Action.RELOAD: 4, Action.WAIT: 5}
 
+MOVES = ("surplus", "displaced")
+"""Reasons of an unload whose model is to be elsewhere."""
+
 
 def order(changes: Sequence[Change]) -> list[Change]:
     """The changes with their `needs` filled in, each after all that it needs; deterministic."""
     room_first(changes)
+    pulls_first(changes)
     move_start_first(changes)
     return _sorted_by_needs(changes)
 
@@ -57,11 +62,25 @@ def room_first(changes: Sequence[Change]) -> None:
                 chosen.append(unload)
             known = set(map(id, load.needs))
             load.needs.extend(unload for unload in chosen if id(unload) not in known)
+
+
+def pulls_first(changes: Sequence[Change]) -> None:
+    """A pull that fails changes no resident: what makes room for a load waits for the pull of that load, and what leaves because its model
+    moves waits for one of the model's own pulls."""
+    arriving: dict[str, list[Change]] = defaultdict(list)
     for load in changes:
-        pulls = [needed for needed in load.needs if needed.action is Action.PULL and needed.address == load.address]
+        pulls = [needed for needed in load.needs if needed.action is Action.PULL]
+        if not pulls or load.action is Action.UNLOAD:
+            continue
+        arriving[load.model].extend(pulls)
         for needed in load.needs:
-            if needed.action is Action.UNLOAD and needed.made_room:
-                needed.needs.extend(pull for pull in pulls if pull not in needed.needs)
+            if needed.action is Action.UNLOAD:
+                needed.needs.extend(pulls)
+    for change in changes:
+        if change.action is Action.UNLOAD:
+            if change.reason.code in MOVES and arriving.get(change.model):
+                change.needs.append(arriving[change.model].pop())
+            change.needs[:] = {id(needed): needed for needed in change.needs}.values()
 
 
 def move_start_first(changes: Sequence[Change]) -> None:
@@ -71,7 +90,7 @@ def move_start_first(changes: Sequence[Change]) -> None:
         if change.action is Action.LOAD and all(needed.action is not Action.UNLOAD for needed in change.needs):
             arriving[change.model].append(change)
     for change in changes:
-        if change.action is Action.UNLOAD and arriving.get(change.model) and change.reason.code in ("surplus", "displaced"):
+        if change.action is Action.UNLOAD and arriving.get(change.model) and change.reason.code in MOVES:
             change.needs.append(arriving[change.model].pop())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import replace
 
 from fleets import applied
@@ -22,10 +23,10 @@ from reconciler.planning import Action, Plan, Step
 _LOADS = (Action.LOAD, Action.RELOAD)
 
 
-def carry_out(plan: Plan, facts: FleetFacts, before: Applied) -> tuple[FleetFacts, Applied]:
-    """Facts and state after every step worked."""
+def carry_out(plan: Plan, facts: FleetFacts, before: Applied, blobs: Mapping[str, str] | None = None) -> tuple[FleetFacts, Applied]:
+    """Facts and state after every step worked. `blobs` has the weights of what is pulled, by name."""
     for step in plan.steps:
-        facts = do(step, facts)
+        facts = do(step, facts, blobs)
     rows: dict[str, AppliedReplica] = {}
     for address, engine_name in plan.placed.items():
         name, at = parse_replica_address(address)
@@ -34,7 +35,7 @@ def carry_out(plan: Plan, facts: FleetFacts, before: Applied) -> tuple[FleetFact
             if address in before.replicas:
                 rows[address] = before.replicas[address]
             continue
-        resident = next((r for r in engine.residents or () if r.name == engine_name), None)
+        resident = _resident(engine, engine_name)
         old = before.replicas.get(address)
         step = next((s for s in plan.steps if s.address == address and s.action is not Action.PULL), None)
         context = step.after.get("context") if step is not None else (old.context if old else None)
@@ -53,21 +54,36 @@ def carry_out(plan: Plan, facts: FleetFacts, before: Applied) -> tuple[FleetFact
     return facts, applied(*rows.values())
 
 
-def do(step: Step, facts: FleetFacts) -> FleetFacts:
+def _resident(engine: EngineFacts, name: str) -> Resident | None:
+    """By name, else by the weights that the name stands for: names on one runner are one resident."""
+    by_name = next((r for r in engine.residents or () if r.name == name), None)
+    blob = _blob(engine, name)
+    return by_name or next((r for r in engine.residents or () if blob is not None and r.blob == blob), None)
+
+
+def _blob(engine: EngineFacts, name: str) -> str | None:
+    return next((installed.blob for installed in engine.installed or () if installed.name == name), None)
+
+
+def do(step: Step, facts: FleetFacts, blobs: Mapping[str, str] | None = None) -> FleetFacts:
     node = facts.nodes[step.node]
     engine = node.engines[step.engine]
     residents = tuple(resident for resident in engine.residents or ())
     installed = tuple(engine.installed or ())
     if step.action is Action.PULL and all(model.name != step.engine_name for model in installed):
-        installed = (*installed, Installed(step.engine_name, 1))
+        installed = (*installed, Installed(step.engine_name, 1, blob=(blobs or {}).get(step.engine_name)))
     if step.action is Action.UPDATE:
-        residents = tuple(replace(r, pinned=True) if r.name == step.engine_name else r for r in residents)
+        updated = _resident(engine, step.engine_name)
+        residents = tuple(replace(r, pinned=True) if r is updated else r for r in residents)
     if step.action in (Action.UNLOAD, *_LOADS):
         residents = tuple(resident for resident in residents if resident.name != step.engine_name)
-        base = step.base_name
         if step.action is Action.RELOAD:
-            residents = tuple(resident for resident in residents if resident.name != base)
-    if step.action in _LOADS:
+            old = _resident(engine, step.engine_name)
+            residents = tuple(resident for resident in residents if resident.name != step.base_name and resident is not old)
+    shared = _resident(replace(engine, residents=residents, installed=installed), step.engine_name)
+    if step.action is Action.LOAD and shared is not None:
+        residents = tuple(replace(r, pinned=True) if r is shared else r for r in residents)
+    elif step.action in _LOADS:
         size = step.vram_bytes or 1
         on_card = step.gpus != () or step.gpu_candidates is not None
         context = step.after.get("context")
@@ -79,6 +95,7 @@ def do(step: Step, facts: FleetFacts) -> FleetFacts:
                 vram_bytes=size if on_card else 0,
                 context=context if isinstance(context, int) else 4096,
                 pinned=True,
+                blob=next((model.blob for model in installed if model.name == step.engine_name), None),
             ),
         )
     return _with(facts, node, replace(engine, residents=residents, installed=installed))
