@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from reconciler.execution.events import (
     Event,
+    ResidentLost,
     RunFinished,
     RunStarted,
     StepDone,
@@ -13,13 +14,15 @@ from reconciler.execution.events import (
     StepSkipped,
     StepStarted,
 )
-from reconciler.execution.outcome import ExecutionOptions, Outcome, StepResult, StopSignal
+from reconciler.execution.outcome import ExecutionOptions, Lost, Outcome, StepResult, StopSignal
 from reconciler.execution.run import execute
 
 __all__ = [
     "Event",
     "ExecutionOptions",
+    "Lost",
     "Outcome",
+    "ResidentLost",
     "RunFinished",
     "RunStarted",
     "StepDone",

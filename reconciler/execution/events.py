@@ -67,6 +67,15 @@ class StepInterrupted:
 
 
 @dataclass(frozen=True, slots=True)
+class ResidentLost:
+    """A resident that no step was about is gone at the end. `ours`: a replica of the plan; `message` is a sentence."""
+
+    address: str
+    message: str
+    ours: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RunFinished:
     """Counts of steps by how they ended, and seconds of the whole run."""
 
@@ -78,4 +87,4 @@ class RunFinished:
     seconds: float
 
 
-Event = RunStarted | StepStarted | StepProgress | StepDone | StepFailed | StepSkipped | StepInterrupted | RunFinished
+Event = RunStarted | StepStarted | StepProgress | StepDone | StepFailed | StepSkipped | StepInterrupted | ResidentLost | RunFinished

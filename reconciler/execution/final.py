@@ -7,14 +7,16 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 
+from reconciler.execution.asked import find_resident
 from reconciler.execution.one import Bench
-from reconciler.execution.outcome import StepResult
+from reconciler.execution.outcome import Lost, StepResult
 from reconciler.execution.recording import addresses_to_forget, rows_as_found
 from reconciler.execution.waits import Watch
-from reconciler.fleet import EngineFacts, EngineId, FleetFacts, Unreachable, parse_replica_address
+from reconciler.fleet import EngineFacts, EngineId, FleetFacts, Unreachable, parse_replica_address, replica_address
 from reconciler.planning import Action
 from reconciler.state import StepStatus
 
+_EVICTED = "a load of this run or another client evicted it"
 _SUCCEEDED = frozenset({StepStatus.DONE, StepStatus.SATISFIED})
 
 
@@ -75,3 +77,37 @@ def _otherwise(bench: Bench, result: StepResult, facts: FleetFacts) -> StepResul
         return None
     message = "it was resident as wanted, and at the end of the run it is not; another load or another client took it away"
     return replace(result, status=StepStatus.FAILED, code="did_not_stay", message=message)
+
+
+def find_lost(bench: Bench, before: FleetFacts, after: FleetFacts) -> list[Lost]:
+    """What was resident on a touched engine, had no step, and is gone: an engine that evicts for a load of ours says nothing about it.
+
+    A resident that nobody here asked for counts where it was pinned; one with a finite keep-alive may have gone by itself.
+    """
+    had_step = {step.address for step in bench.plan.steps} | bench.unloaded
+    lost: list[Lost] = []
+    accounted: dict[EngineId, set[str]] = defaultdict(set)
+    for step in bench.plan.steps:
+        accounted[EngineId(step.node, step.engine)].update((step.engine_name, step.base_name))
+    for address, engine_name in bench.plan.placed.items():
+        _, at = parse_replica_address(address)
+        old, new = before.engine(at), after.engine(at)
+        if at not in bench.touched or old is None or new is None or not new.reachable or new.residents is None:
+            continue
+        was = find_resident(old, engine_name)
+        if was is None:
+            continue
+        accounted[at].add(was.name)
+        if address not in had_step and find_resident(new, engine_name) is None:
+            lost.append(Lost(address, f"was resident before this run and is not any more; {_EVICTED}", True))
+    for at in sorted(bench.touched):
+        old, new = before.engine(at), after.engine(at)
+        if old is None or new is None or not new.reachable or new.residents is None:
+            continue
+        now = {resident.name for resident in new.residents}
+        for resident in old.residents or ():
+            if resident.pinned and resident.name not in now and resident.name not in accounted[at]:
+                lost.append(
+                    Lost(replica_address(resident.name, at), f"nobody here asked for it, it was pinned, and it is gone; {_EVICTED}", False)
+                )
+    return lost

@@ -63,13 +63,25 @@ class StepResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Lost:
+    """A resident that the plan left alone and that is gone at the end of the run. `ours`: a replica of the plan, else nobody here asked for
+    it; `message` is a sentence."""
+
+    address: str
+    message: str
+    ours: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
-    """The end of a run. `results` are in the order of the plan. `facts` are those given, with every engine that was touched seen anew."""
+    """The end of a run. `results` are in the order of the plan. `facts` are those given, with every engine that was touched seen anew.
+    `lost` is what other steps, the engines themselves or other clients pushed out meanwhile."""
 
     results: tuple[StepResult, ...]
     facts: FleetFacts
     interrupted: bool
     seconds: float
+    lost: tuple[Lost, ...] = ()
 
     def count(self, status: StepStatus) -> int:
         return sum(1 for result in self.results if result.status is status)
@@ -95,17 +107,22 @@ class Outcome:
         return [result for result in self.results if result.status is StepStatus.FAILED]
 
     @property
+    def complete(self) -> bool:
+        """Whether every step is done and every replica that had none is still there."""
+        return not (self.failed or self.skipped or any(lost.ours for lost in self.lost))
+
+    @property
     def exit_code(self) -> int:
-        """130 interrupted, 3 when something failed or was skipped, else 0."""
+        """130 interrupted, 3 when something failed, was skipped or was lost, else 0."""
         if self.interrupted:
             return 130
-        return 3 if self.failed or self.skipped else 0
+        return 0 if self.complete else 3
 
     @property
     def result(self) -> str:
         """The word that the state keeps of the run: `done`, `partial`, `failed` or `interrupted`."""
         if self.interrupted:
             return "interrupted"
-        if not (self.failed or self.skipped):
+        if self.complete:
             return "done"
         return "partial" if self.done or self.satisfied else "failed"

@@ -7,8 +7,8 @@ import time
 from collections.abc import Awaitable, Callable
 
 from reconciler.engines.protocol import Engine
-from reconciler.execution.events import Event, RunFinished, RunStarted, StepDone, StepFailed, StepInterrupted, StepSkipped
-from reconciler.execution.final import look_again, settle_state
+from reconciler.execution.events import Event, ResidentLost, RunFinished, RunStarted, StepDone, StepFailed, StepInterrupted, StepSkipped
+from reconciler.execution.final import find_lost, look_again, settle_state
 from reconciler.execution.graph import StepGraph
 from reconciler.execution.ledger import Ledger
 from reconciler.execution.newcomers import names_reckoned_with
@@ -97,7 +97,10 @@ class _Run:
         self._tell(corrections)
         bench.journal(*corrections)
         results = tuple(self._results[step.id] for step in bench.plan.steps)
-        outcome = Outcome(results, facts, interrupted, bench.clock() - started)
+        lost = find_lost(bench, self._facts, facts)
+        for one in lost:
+            bench.listen(ResidentLost(one.address, one.message, one.ours))
+        outcome = Outcome(results, facts, interrupted, bench.clock() - started, tuple(lost))
         cut = outcome.count(StepStatus.INTERRUPTED)
         bench.listen(RunFinished(outcome.done, outcome.satisfied, outcome.failed, outcome.skipped, cut, outcome.seconds))
         return outcome

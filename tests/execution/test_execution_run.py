@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from scripted import GIB, ListedState, Room, loaded, refused
 
-from reconciler.execution import ExecutionOptions, RunFinished, RunStarted, StepInterrupted, StepStarted, execute
+from reconciler.execution import ExecutionOptions, ResidentLost, RunFinished, RunStarted, StepInterrupted, StepStarted, execute
 from reconciler.fleet import Applied, AppliedReplica, Desired, EngineId, EngineKind, Ensure, FleetFacts, StateError
 from reconciler.planning import Action, make_plan
 from reconciler.state import StepStatus, open_reader, open_writer
@@ -125,6 +125,37 @@ def test_an_adopted_replica_is_owned_without_a_word_to_its_engine() -> None:
     assert room.run(facts).done == 1
     assert (room.engine.log, room.engine.looks) == ([], 0)
     assert room.state.replicas[address].observed_context == 4096
+
+
+def test_a_replica_without_a_step_that_a_load_of_ours_pushed_out_is_told_and_the_run_is_not_complete() -> None:
+    room = Room()
+    kept, _ = room.want("kept:1"), room.want("new:1")
+    room.engine.residents["kept:1"] = loaded("kept:1")
+    room.engine.evicts = True
+    room.step(Action.LOAD, "new:1", grows=GIB)
+    outcome = room.run()
+    assert [(lost.address, lost.ours) for lost in outcome.lost] == [(kept, True)]
+    assert (outcome.failed, outcome.exit_code, outcome.result) == (0, 3, "partial")
+    assert [event.address for event in room.events if isinstance(event, ResidentLost)] == [kept]
+
+
+@pytest.mark.parametrize(("pinned", "lost"), [(True, ["model.stranger:1@a/e"]), (False, [])])
+def test_a_pinned_stranger_that_a_load_of_ours_pushed_out_is_told_and_harms_nothing(pinned: bool, lost: list[str]) -> None:
+    room = Room()
+    room.want("new:1")
+    room.engine.residents["stranger:1"] = loaded("stranger:1", pinned=pinned)
+    room.engine.evicts = True
+    room.step(Action.LOAD, "new:1", grows=GIB)
+    outcome = room.run()
+    assert [one.address for one in outcome.lost] == lost
+    assert outcome.exit_code == 0
+
+
+def test_what_the_plan_unloads_is_not_lost() -> None:
+    room = Room()
+    room.engine.residents["old:1"] = loaded("old:1")
+    room.step(Action.UNLOAD, "old:1", frees=GIB)
+    assert room.run().lost == ()
 
 
 def test_a_replica_that_left_before_it_could_be_adopted_is_not_owned() -> None:
