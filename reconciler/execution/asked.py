@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from reconciler.fleet import (
     FOREVER,
+    ContextVia,
     EngineFacts,
     EngineKind,
     Installed,
@@ -51,10 +52,15 @@ class Asked:
 
 
 def asked_of(model: ModelSpec, kind: EngineKind, engine_name: str, has_cards: bool) -> Asked:
-    """How `model` should be resident on an engine of `kind`. Only Ollama takes a context through its API."""
+    """How `model` should be resident on an engine of `kind`.
+
+    Only Ollama takes a context through its API; with `context_via: engine` its own start decides, and what differs then is drift that no
+    load mends, told by the plan.
+    """
+    sets_context = kind is EngineKind.OLLAMA and model.context_via is not ContextVia.ENGINE
     return Asked(
         name=engine_name,
-        context=model.context if kind is EngineKind.OLLAMA else None,
+        context=model.context if sets_context else None,
         min_fraction=model.min_gpu_fraction if has_cards and model.residency is not Residency.CPU else None,
         max_fraction=0.0 if has_cards and model.residency is Residency.CPU and kind is EngineKind.OLLAMA else None,
         pinned=model.keep_alive == FOREVER,

@@ -135,7 +135,8 @@ class _Doing:
         elif step.action in _LEAVES_RESIDENT and model is not None and effect.resident is not None:
             if not self._began:
                 bench.ledger.book(step)
-            bench.state.record((replica_row(model, self._at, step.address, step.engine_name, effect.resident),))
+            row = replica_row(model, self._at, step.address, step.engine_name, effect.resident, step.vram_bytes)
+            bench.state.record((row,))
             if effect.load_seconds is not None:
                 kind = bench.places.engines[self._at].kind
                 bench.state.measure((measurement(model, kind, step.engine_name, effect.resident, effect.load_seconds),))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
+from dataclasses import replace
 
 from reconciler.execution.asked import asked_of, find_installed, find_resident, is_there
 from reconciler.fleet import (
@@ -44,8 +45,13 @@ class Places:
         return seen is not None and bool(seen.cards)
 
 
-def replica_row(model: ModelSpec, at: EngineId, address: str, engine_name: str, resident: Resident | None) -> AppliedReplica:
-    """The row of a replica as asked, with what was observed; `resident` None for one that only has to be installed."""
+def replica_row(
+    model: ModelSpec, at: EngineId, address: str, engine_name: str, resident: Resident | None, planned_bytes: int | None = None
+) -> AppliedReplica:
+    """The row of a replica as asked, with what was observed; `resident` None for one that only has to be installed.
+
+    An engine that reports no bytes (a llama.cpp router) is charged with those that the plan gave it, also when the model is wanted no more.
+    """
     fraction = resident.gpu_fraction if resident is not None else None
     return AppliedReplica(
         address=address,
@@ -60,7 +66,7 @@ def replica_row(model: ModelSpec, at: EngineId, address: str, engine_name: str, 
         observed_context=resident.context if resident is not None else None,
         observed_gpu_fraction=fraction,
         observed_pinned=resident.pinned if resident is not None else None,
-        vram_bytes=resident.vram_bytes if resident is not None else None,
+        vram_bytes=None if resident is None else resident.vram_bytes if resident.vram_bytes is not None else planned_bytes,
     )
 
 
@@ -97,8 +103,10 @@ def rows_as_found(
         row = as_asked(places, address, engine_name, facts.get(at))
         if row is None:
             continue
+        before = applied.replicas.get(address)
+        if row.vram_bytes is None and before is not None:
+            row = replace(row, vram_bytes=before.vram_bytes)
         if succeeded is None:
-            before = applied.replicas.get(address)
             ollama = places.engines[at].kind is EngineKind.OLLAMA
             if before is None or before.engine_name != row.engine_name or (ollama and dict(before.options) != dict(row.options)):
                 continue

@@ -36,6 +36,25 @@ def test_a_load_is_sent_waited_for_recorded_and_measured() -> None:
     assert room.state.measurements == [Measurement(MeasuredKey(EngineKind.OLLAMA, "m:latest", None), GIB, pytest.approx(2.0, abs=0.6))]
 
 
+def test_a_context_that_the_server_decides_is_not_held_against_the_load() -> None:
+    room = Room()
+    address = room.want("m:latest", context=8192, context_via=ContextVia.ENGINE)
+    room.engine.shown["m:latest"] = loaded("m:latest", context=4096)
+    room.step(Action.LOAD, "m:latest", grows=GIB)
+    assert room.run().exit_code == 0
+    row = room.state.replicas[address]
+    assert (row.context, row.observed_context) == (8192, 4096)
+
+
+def test_an_engine_that_reports_no_bytes_is_charged_with_those_of_the_plan() -> None:
+    room = Room(EngineKind.LLAMACPP)
+    address = room.want("m")
+    room.engine.shown["m"] = Resident("m")
+    room.step(Action.LOAD, "m", grows=3 * GIB)
+    room.run()
+    assert room.state.replicas[address].vram_bytes == 3 * GIB
+
+
 def test_what_is_already_so_is_not_sent_again() -> None:
     room = Room()
     for name, action in (("a:latest", Action.LOAD), ("b:latest", Action.RELOAD), ("c:latest", Action.UPDATE), ("d:latest", Action.WAIT)):
