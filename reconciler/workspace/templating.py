@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from reconciler.workspace.inventory import Host
-from reconciler.workspace.problems import Problems
+from reconciler.workspace.problems import Problems, Refused
 from reconciler.workspace.tree import ListNode, MapNode, Node, PlainValues, ScalarNode, node_of, scalars
 
 if TYPE_CHECKING:
-    from jinja2.sandbox import SandboxedEnvironment
+    from reconciler.workspace.sandbox import Meter, Sandbox
 
-MOST_RENDERED = 1_000_000
+MOST_RENDERED = 100_000
+MOST_TEMPLATE = 16_384
 MOST_NESTED = 20
 _HOSTNAME = re.compile(r"\{\{\s*inventory_hostname\s*\}\}")
 _MAGIC = frozenset({"inventory_hostname", "inventory_hostname_short", "group_names"})
 
+_SHORTER = "write the value out, or make it with fewer and smaller loops and variables"
+
 Render = Callable[[Mapping[str, object]], object]
+
+
+class TooLong(Exception):
+    """A template renders to more than MOST_RENDERED characters."""
 
 
 def is_template(node: Node) -> bool:
@@ -33,6 +40,7 @@ class Templates:
         self._problems = problems
         self._plain = PlainValues()
         self._has: dict[int, tuple[Node, bool]] = {}
+        self._refused: set[str] = set()
         self._compiled: dict[str, tuple[frozenset[str], Render]] = {}
         self._pieces: dict[str, list[str] | None] = {}
 
@@ -68,18 +76,34 @@ class Templates:
     def _value(self, node: ScalarNode, host: Host, within: tuple[str, ...]) -> object:
         from jinja2 import TemplateError, UndefinedError
 
+        from reconciler.workspace.sandbox import TooMuchWork
+
+        template = node.text
+        if not within:
+            self._meter.begin()
         try:
-            names, render = self._template(node.text)
+            self._meter.spend(20)
+            names, render = self._template(template, node)
             value = render({name: self._variable(name, node, host, within) for name in names if self._defined(name, host)})
         except UndefinedError as error:
             hint = "define it in the inventory, or give it a value with `| default(…)`"
-            raise self._problems.refuse(f"{node.text!r} cannot be rendered for host {host.name!r}: {error.message}", node, hint) from None
+            raise self._problems.refuse(
+                f"{_quoted(template)} cannot be rendered for host {host.name!r}: {error.message}", node, hint
+            ) from None
+        except TooMuchWork as error:
+            self._refused.add(template)
+            raise self._problems.refuse(
+                f"{_quoted(template)} cannot be rendered for host {host.name!r}: {error.message}", node, _SHORTER
+            ) from None
+        except TooLong:
+            self._refused.add(template)
+            raise self._problems.refuse(f"{_quoted(template)} renders to more than {MOST_RENDERED} characters", node, _SHORTER) from None
         except (TemplateError, ArithmeticError, TypeError, ValueError, LookupError, AttributeError, RecursionError, MemoryError) as error:
-            hint = "Jinja's own filters are there; Ansible's filters and lookups are not"
-            what = f"{node.text!r} cannot be rendered for host {host.name!r}: {' '.join(str(error).split()) or type(error).__name__}"
+            hint = "Jinja's own filters are there, but those for laying out text; Ansible's filters and lookups are not"
+            what = f"{_quoted(template)} cannot be rendered for host {host.name!r}: {_reason(error)}"
             raise self._problems.refuse(what, node, hint) from None
         if isinstance(value, str) and len(value) > MOST_RENDERED:
-            raise self._problems.refuse(f"{node.text!r} renders to more than {MOST_RENDERED} characters", node, "write it shorter")
+            raise self._problems.refuse(f"{_quoted(template)} renders to more than {MOST_RENDERED} characters", node, _SHORTER)
         return value
 
     def _defined(self, name: str, host: Host) -> bool:
@@ -105,65 +129,37 @@ class Templates:
             return self._plain.of(node)
         return PlainValues().of(self._render(node, host, (*within, name)))
 
-    def _template(self, text: str) -> tuple[frozenset[str], Render]:
+    def _template(self, text: str, at: ScalarNode) -> tuple[frozenset[str], Render]:
+        if text in self._refused:
+            raise Refused
+        if len(text) > MOST_TEMPLATE:
+            raise self._problems.refuse(f"a template here has {len(text)} characters, the most is {MOST_TEMPLATE}", at, _SHORTER)
         kept = self._compiled.get(text)
         if kept is None:
             kept = self._compiled[text] = _compile(self._environment, text)
         return kept
 
     @cached_property
-    def _environment(self) -> SandboxedEnvironment:
-        from jinja2 import StrictUndefined
-        from jinja2.exceptions import SecurityError
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
+    def _environment(self) -> Sandbox:
+        from reconciler.workspace.sandbox import Sandbox
 
-        class Bounded(ImmutableSandboxedEnvironment):
-            """A sandbox in which no single operation makes something huge, and nothing is random."""
+        return Sandbox(self._meter)
 
-            intercepted_binops = frozenset({"*", "**"})
+    @cached_property
+    def _meter(self) -> Meter:
+        from reconciler.workspace.sandbox import Meter
 
-            def call_binop(self, context: object, operator: str, left: object, right: object) -> object:
-                sizes = [
-                    len(side) if isinstance(side, (str, list, tuple)) else abs(side)
-                    for side in (left, right)
-                    if isinstance(side, (str, list, tuple, int, float))
-                ]
-                if (operator == "**" and (max(sizes, default=0) > 1024)) or (
-                    any(isinstance(side, (str, list, tuple)) for side in (left, right))
-                    and sizes
-                    and max(sizes) * max(1, min(sizes)) > MOST_RENDERED
-                ):
-                    raise SecurityError(f"{operator} would make something too large")
-                return super().call_binop(context, operator, left, right)  # type: ignore[arg-type]
-
-        environment = Bounded(undefined=StrictUndefined, keep_trailing_newline=True)
-        environment.globals.pop("lipsum", None)
-        environment.filters.pop("random", None)
-        return environment
+        return Meter()
 
 
-def _would_be_huge(operator: str, left: object, right: object) -> bool:
-    sizes = [
-        len(side) if isinstance(side, (str, list, tuple)) else abs(side)
-        for side in (left, right)
-        if isinstance(side, (str, list, tuple, int, float))
-    ]
-    if len(sizes) < 2:
-        return False
-    if operator == "**":
-        return max(sizes) > 1024
-    repeats = isinstance(left, (str, list, tuple)) or isinstance(right, (str, list, tuple))
-    return (repeats and sizes[0] * sizes[1] > MOST_RENDERED) or max(sizes) > 10**100
-
-
-def _compile(environment: SandboxedEnvironment, text: str) -> tuple[frozenset[str], Render]:
+def _compile(environment: Sandbox, text: str) -> tuple[frozenset[str], Render]:
     from jinja2 import Undefined, meta
 
     names = frozenset(meta.find_undeclared_variables(environment.parse(text))) - frozenset(environment.globals)
     stripped = text.strip()
     if not (stripped.startswith("{{") and stripped.endswith("}}") and stripped.count("{{") == 1 and "{%" not in stripped):
         template = environment.from_string(text)
-        return names, lambda variables: template.render(variables)
+        return names, lambda variables: _joined(template.generate(variables), environment.meter)
     inner = stripped[2:-2].removeprefix("-").removesuffix("-")
     expression = environment.compile_expression(inner.strip(), undefined_to_none=False)
 
@@ -171,8 +167,31 @@ def _compile(environment: SandboxedEnvironment, text: str) -> tuple[frozenset[st
         value = expression(**variables)
         if isinstance(value, Undefined):
             str(value)
+        environment.meter.weigh(value)
         if value is not None and not isinstance(value, (str, int, float, dict, list, tuple)):
             return str(value) if not hasattr(value, "__next__") else list(value)
         return value
 
     return names, evaluate
+
+
+def _joined(pieces: Iterable[str], meter: Meter) -> str:
+    found: list[str] = []
+    length = 0
+    for piece in pieces:
+        length += len(piece)
+        meter.spend(1)
+        if length > MOST_RENDERED:
+            raise TooLong
+        found.append(piece)
+    return "".join(found)
+
+
+def _quoted(template: str) -> str:
+    return repr(template) if len(template) <= 200 else repr(template[:200]) + "…"
+
+
+def _reason(error: BaseException) -> str:
+    """What is wrong, in one line: of Jinja's errors the message alone, without its made-up file names."""
+    message = getattr(error, "message", None)
+    return " ".join((message if isinstance(message, str) else str(error)).split()) or type(error).__name__
