@@ -46,7 +46,6 @@ def parse_bytes(value: object, *, bare_unit: int = 1) -> int:
 
 def parse_ratio(value: object) -> Fraction:
     """A ratio in 0..1 from `90%` or `0.9`; a bare 90 is refused, since percent and ratio cannot be told apart."""
-    hint = f"write {value}% or {value}/100 as a ratio between 0 and 1" if isinstance(value, (int, float)) else "write 90% or 0.9"
     text = str(value).strip()
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise UnitError(f"{value!r} is not a ratio", "write 90% or 0.9")
@@ -55,7 +54,8 @@ def parse_ratio(value: object) -> Fraction:
         raise UnitError(f"{value!r} is not a ratio", "write 90% or 0.9")
     ratio = Fraction(number) / 100 if text.endswith("%") else Fraction(number)
     if not 0 <= ratio <= 1:
-        raise UnitError(f"{value!r} is not a ratio between 0 and 1", hint)
+        meant = f"{number}% or {float(Fraction(number) / 100):g}" if 1 < Fraction(number) <= 100 else "90% or 0.9"
+        raise UnitError(f"{value!r} is not a ratio between 0 and 1", f"write {meant}")
     return ratio
 
 

@@ -133,7 +133,7 @@ def test_workspace_hosts_share_what_their_group_declares(load: Load) -> None:
         (hosts("{engines: {ollama: {url: 'http://a:99999'}}}"), "this is not a URL"),
         (hosts("{engines: {'a/b': {kind: ollama, url: 'http://a:1'}}}"), "holds '/' or '@'"),
         (hosts("{engines: [ollama]}"), "'engines' must be a mapping, this is a list"),
-        (hosts("{limits: {max_vram_utilization: 90}}"), "90 is not a ratio between 0 and 1; write 90% or"),
+        (hosts("{limits: {max_vram_utilization: 90}}"), "90 is not a ratio between 0 and 1; write 90% or 0.9"),
         (hosts("{limits: {resrve: 1GiB}}"), "did you mean 'reserve'?"),
         (hosts("{limits: {reserve: 1GiB, reserve_mb: 4}}"), "in two spellings"),
         (hosts("{limits: {max_agents_per_gpu: 5}}"), "is not carried out by this version of gpurec yet"),
