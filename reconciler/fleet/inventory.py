@@ -100,7 +100,8 @@ class CardSpec:
 
 @dataclass(frozen=True, slots=True)
 class NodeSpec:
-    """A host, as declared. `gpus` None means "not known", () means "has none". `limits` are node over group, unset left unset."""
+    """A host, as declared. `gpus` None means "not known", () means "has none". `limits` are node over group, unset left unset. `probe_user`
+    and `probe_port` are whom and where a probe by ssh asks; None is what ssh itself takes."""
 
     name: str
     address: str
@@ -112,6 +113,8 @@ class NodeSpec:
     limits: Limits = NO_LIMITS
     cost: float = 0.0
     probe_via: str = "auto"
+    probe_user: str | None = None
+    probe_port: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypeVar, cast
 
 from reconciler.fleet import EMPTY, NO_LIMITS, CardSpec, EngineSpec, Fleet, NodeSpec
 from reconciler.workspace.cards import cards
@@ -18,6 +19,8 @@ from reconciler.workspace.templating import Templates
 from reconciler.workspace.tree import MapNode, Node, ScalarNode, is_null, what_is
 from reconciler.workspace.variables import Profile
 
+T = TypeVar("T")
+
 
 class ProbeVia(StrEnum):
     """Where facts about cards come from, as far as this version can ask."""
@@ -29,11 +32,23 @@ class ProbeVia(StrEnum):
 
 _DECLARED_ONLY = "this version of gpurec reads declared cards only: write `via: declared` and the cards under `gpus:`"
 VIA = Field("via", choice(ProbeVia, later=dict.fromkeys(("nvml", "ssh", "dcgm", "exporter"), _DECLARED_ONLY)))
-PROBE = Table("probe", (VIA, Field("user", label), Field("port", integer(1, 65535)), Field("timeout", duration)))
+PROBE_USER = Field("user", label)
+PROBE_PORT = Field("port", integer(1, 65535))
+PROBE = Table("probe", (VIA, PROBE_USER, PROBE_PORT, Field("timeout", duration)))
 
 
-def _probe(node: Node, problems: Problems, name: str) -> str:
-    return str(PROBE.read(node, problems, name).get(VIA) or ProbeVia.AUTO)
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """How facts about a host's cards are asked for, as declared; None is left to Ansible's variables, then to ssh."""
+
+    via: str = str(ProbeVia.AUTO)
+    user: str | None = None
+    port: int | None = None
+
+
+def _probe(node: Node, problems: Problems, name: str) -> Probe:
+    values = PROBE.read(node, problems, name)
+    return Probe(str(values.get(VIA) or ProbeVia.AUTO), values.get(PROBE_USER), values.get(PROBE_PORT))
 
 
 ADDRESS = Field("address", text)
@@ -49,6 +64,8 @@ DOCKER = Field("docker", text)
 
 HOST = Table("host", (ADDRESS, ENGINES, GPUS, PROBE_FIELD, RAM, DISK, LABELS, LIMITS, COST, DOCKER))
 OWN = "gpurec"
+OF_ANSIBLE = {"ansible_host": "address: HOST", "ansible_user": "probe: {user: NAME}", "ansible_port": "probe: {port: NUMBER}"}
+"""Ansible's variables that are taken as defaults, each with gpurec's own key for it."""
 
 
 @dataclass(slots=True)
@@ -81,12 +98,13 @@ class NodeReader:
         keys = kept[1]
         values = self._rendered(keys, host) if keys.templated or keys.whole is not None else keys.shared
         declared = values.get(GPUS)
+        probe = values.get(PROBE_FIELD) or Probe()
         parts = values.get(ENGINES) or ()
         if parts and (GPUS not in values or declared is not None):
             self._check_cards(parts, declared)
         return NodeSpec(
             name=host.name,
-            address=values.get(ADDRESS) or self._ansible_host(host),
+            address=values.get(ADDRESS) or self._ansible(host, "ansible_host", text) or host.name,
             engines=tuple(engine for one in parts if (engine := self._engine(one, host)) is not None),
             gpus=declared,
             ram=values.get(RAM),
@@ -94,7 +112,9 @@ class NodeReader:
             labels=values.get(LABELS) or EMPTY,
             limits=values.get(LIMITS) or NO_LIMITS,
             cost=values.get(COST) or 0.0,
-            probe_via=values.get(PROBE_FIELD) or str(ProbeVia.AUTO),
+            probe_via=probe.via,
+            probe_user=probe.user or self._ansible(host, "ansible_user", label),
+            probe_port=probe.port or self._ansible(host, "ansible_port", _port),
         )
 
     def _keys_of(self, profile: Profile) -> _Keys:
@@ -180,16 +200,28 @@ class NodeReader:
             return None
         return parts.on(host.name, url.rstrip("/"))
 
-    def _ansible_host(self, host: Host) -> str:
-        entry = host.profile.variables.get("ansible_host")
-        if entry is None or not isinstance(entry[1], ScalarNode) or is_null(entry[1]) or entry[1].tag is not None:
-            return host.name
-        if not self._templates.has(entry[1]):
-            return entry[1].text
+    def _ansible(self, host: Host, name: str, form: Form[T]) -> T | None:
+        """What a variable that Ansible itself reads says, where it is there and gpurec's own key is not."""
+        entry = host.profile.variables.get(name)
+        if entry is None or is_null(entry[1]) or entry[1].tag is not None:
+            return None
+        at = (name, id(entry[1]))
+        if at in self._known:
+            return cast("T | None", self._known[at][1])
+        aside = Problems()
+        templated = self._templates.has(entry[1])
         try:
-            return self._templates.text(entry[1], host)
+            node = Templates(aside).render(entry[1], host) if templated else entry[1]
+            value = form.read(node, aside, repr(name))
         except Refused:
-            return host.name
+            value = None
+            own = OF_ANSIBLE[name]
+            self._problems.warn(
+                f"{name!r} is not something that gpurec can read, so it is no default here", entry[1], f"write `{own}` for gpurec"
+            )
+        if not templated:
+            self._known[at] = (entry[1], value)
+        return value
 
     def _check_cards(self, parts: tuple[EngineParts, ...], declared: tuple[CardSpec, ...] | None) -> None:
         """Engines may only be bound to declared cards, where cards are declared."""
@@ -220,6 +252,14 @@ class NodeReader:
             )
 
 
+def _port_number(node: Node, problems: Problems, name: str) -> int:
+    """A port as a number, or as text of digits, which Ansible takes too and which a template gives."""
+    if isinstance(node, ScalarNode) and node.text.isascii() and node.text.isdigit() and len(node.text) < 6:
+        node = ScalarNode(node.file, node.line, node.column, int(node.text), node.text)
+    return integer(1, 65535).read(node, problems, name)
+
+
+_port = Form(_port_number, {"type": "integer"})
 _NOWHERE = MapNode("", 0, 0)
 
 

@@ -76,6 +76,38 @@ def test_workspace_ansible_host_is_the_default_address(load: Load) -> None:
     assert (node.address, node.engines[0].url) == ("10.1.1.7", "http://10.1.1.7:1")
 
 
+def test_workspace_ansibles_user_and_port_are_the_defaults_of_a_probe(load: Load) -> None:
+    text = """
+    all:
+      vars: {ansible_user: ops, ansible_port: "{{ 2000 + 222 }}", engines: {ollama: {url: "http://x:1"}}}
+      hosts:
+        a: {}
+        b: {probe: {user: root, port: 22}}
+        c: {ansible_port: "2022", ansible_user: "{{ who }}", who: me}
+        d: {ansible_user: , ansible_port: }
+        e:2023: {}
+    """
+    nodes = load(text).fleet.nodes
+    assert {name: (node.probe_user, node.probe_port) for name, node in nodes.items()} == {
+        "a": ("ops", 2222),
+        "b": ("root", 22),
+        "c": ("me", 2022),
+        "d": (None, None),
+        "e": ("ops", 2023),
+    }
+    assert (load().fleet.nodes["a"].probe_user, load().fleet.nodes["a"].probe_port) == (None, None)
+
+
+def test_workspace_what_only_ansible_can_read_is_no_default_and_no_error(load: Load) -> None:
+    text = hosts(
+        "{ansible_user: \"{{ lookup('env', 'USER') }}\", ansible_port: ssh, ansible_host: [a], engines: {ollama: {url: \"http://a:1\"}}}"
+    )
+    workspace = load(text)
+    node = workspace.fleet.nodes["a"]
+    assert (node.address, node.probe_user, node.probe_port) == ("a", None, None)
+    assert sorted(warning.what.split(" is ")[0] for warning in workspace.warnings) == ["'ansible_host'", "'ansible_port'", "'ansible_user'"]
+
+
 def test_workspace_templates_see_host_variables_and_groups(load: Load) -> None:
     nodes = load(
         """
