@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reconciler.fleet import NO_LIMITS, CardSpec
-from reconciler.workspace.forms import Form, capability, integer, label, size, text, version
+from reconciler.workspace.forms import Form, capability, integer, label, size, text, version, vram, vram_mebibytes
 from reconciler.workspace.limits import limits
 from reconciler.workspace.problems import Problems, Refused
 from reconciler.workspace.table import Field, Table, later
@@ -14,7 +14,7 @@ MOST_CARDS = 4096
 INDEX = Field("index", integer(0, MOST_CARDS))
 UUID = Field("uuid", label)
 NAME = Field("name", text)
-VRAM = Field("vram", size, mib_keys=("vram_mb",))
+VRAM = Field("vram", vram, mib_keys=("vram_mb",), mib_form=vram_mebibytes)
 CAPABILITY = Field("compute_capability", capability)
 DRIVER = Field("driver", version)
 FOREIGN = Field("foreign", size, mib_keys=("foreign_mb",))

@@ -155,10 +155,22 @@ def _size(value: object) -> int:
     return size
 
 
+def _some(parse: Callable[[object], int]) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        found = parse(value)
+        if found == 0:
+            raise UnitError("nothing has 0 bytes of VRAM", "write its size, such as 8GiB, or leave the key out where it is not known")
+        return found
+
+    return read
+
+
 size = _units(_size, "a size", {"type": ["string", "integer"], "description": "7GiB (2^30), 7GB (10^9), 512MiB, or bytes"})
 mebibytes = _units(
     lambda value: _bounded(parse_bytes(value, bare_unit=MIB)), "a size in MiB", {"type": ["string", "number"], "description": "MiB"}
 )
+vram = _units(_some(_size), "a size", size.schema)
+vram_mebibytes = _units(_some(lambda value: _bounded(parse_bytes(value, bare_unit=MIB))), "a size in MiB", mebibytes.schema)
 ratio = _units(_ratio, "a ratio", {"type": ["string", "number"], "description": "90% or 0.9"})
 duration = _units(_duration, "a duration", {"type": ["string", "number"], "description": "30s, 5m, 24h, or seconds"})
 capability = _units(parse_capability, "a compute capability", {"type": ["string", "number"], "description": "8.6"}, as_text=True)

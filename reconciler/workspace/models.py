@@ -20,7 +20,22 @@ from reconciler.fleet import (
     parse_duration,
     parse_version,
 )
-from reconciler.workspace.forms import MOST_SECONDS, Form, any_scalar, choice, flag, integer, label, map_of, ratio, scalar, size, text
+from reconciler.workspace.forms import (
+    MOST_SECONDS,
+    Form,
+    any_scalar,
+    choice,
+    flag,
+    integer,
+    label,
+    map_of,
+    ratio,
+    scalar,
+    size,
+    text,
+    vram,
+    vram_mebibytes,
+)
 from reconciler.workspace.problems import Problems, Refused, did_you_mean
 from reconciler.workspace.table import Field, Table, Values, later
 from reconciler.workspace.tree import MapNode, Node, ScalarNode
@@ -114,7 +129,7 @@ KEEP_ALIVE = Field("keep_alive", Form(_keep_alive, {"type": ["string", "number"]
 RESIDENCY = Field("residency", choice(Residency))
 FRACTION = Field("min_gpu_fraction", ratio)
 REQUIRES_FIELD = Field("requires", Form(_requires, REQUIRES.schema()))
-VRAM = Field("vram", size, mib_keys=("vram_mb",))
+VRAM = Field("vram", vram, mib_keys=("vram_mb",), mib_form=vram_mebibytes)
 BEST_EFFORT = Field("best_effort", flag)
 
 MODEL = Table(

@@ -83,6 +83,8 @@ class NodeReader:
     def __init__(self, problems: Problems) -> None:
         self._problems = problems
         self._templates = Templates(problems)
+        self._aside = Problems()
+        self._aside_templates = Templates(self._aside)
         self._keys: dict[int, tuple[Profile, _Keys]] = {}
         self._known: dict[tuple[str, int], tuple[Node, object]] = {}
         self._checked: dict[tuple[int, int], tuple[object, object]] = {}
@@ -208,11 +210,10 @@ class NodeReader:
         at = (name, id(entry[1]))
         if at in self._known:
             return cast("T | None", self._known[at][1])
-        aside = Problems()
         templated = self._templates.has(entry[1])
         try:
-            node = Templates(aside).render(entry[1], host) if templated else entry[1]
-            value = form.read(node, aside, repr(name))
+            node = self._aside_templates.render(entry[1], host) if templated else entry[1]
+            value = form.read(node, self._aside, repr(name))
         except Refused:
             value = None
             own = OF_ANSIBLE[name]

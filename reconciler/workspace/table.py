@@ -18,12 +18,13 @@ NOT_YET = "remove it until a later version does"
 
 @dataclass(frozen=True, slots=True)
 class Field(Generic[T_co]):
-    """A key and the form of its value. `mib_keys` are further spellings whose bare number is MiB."""
+    """A key and the form of its value. `mib_keys` are further spellings, read by `mib_form`, whose bare number is MiB."""
 
     key: str
     form: Form[T_co]
     required: bool = False
     mib_keys: tuple[str, ...] = ()
+    mib_form: Form[int] = mebibytes
 
 
 class Values:
@@ -63,7 +64,7 @@ class Table:
         for field in self.fields:
             self._known[field.key] = (field, field.form)
             for key in field.mib_keys:
-                self._known[key] = (field, mebibytes)
+                self._known[key] = (field, field.mib_form)
 
     @property
     def words(self) -> tuple[str, ...]:

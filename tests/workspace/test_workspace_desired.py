@@ -116,6 +116,12 @@ def test_workspace_models_of_one_pattern_share_their_nodes(load: Load) -> None:
         ("{context: 0}", "must be a whole number from 1 to"),
         ("{context: true}", "must be a whole number from 1 to"),
         ("{vram: 7 bananas}", "the unknown unit 'bananas'"),
+        (
+            "{vram: 0}",
+            "desired/x.yaml:3:13: 'vram' of model 'm': nothing has 0 bytes of VRAM; write its size, such as 8GiB, or leave the key out",
+        ),
+        ("{vram: 0GiB}", "nothing has 0 bytes of VRAM"),
+        ("{vram_mb: 0}", "nothing has 0 bytes of VRAM"),
         ("{vram: 705}", "write a unit: 705MiB"),
         ("{min_gpu_fraction: 90}", "90 is not a ratio between 0 and 1; write 90% or 0.9"),
         ("{min_gpu_fraction: '85'}", "'85' is not a ratio between 0 and 1; write 85% or 0.85"),

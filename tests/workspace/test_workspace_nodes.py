@@ -171,6 +171,8 @@ def test_workspace_hosts_share_what_their_group_declares(load: Load) -> None:
         (hosts("{limits: {max_agents_per_gpu: 5}}"), "is not carried out by this version of gpurec yet"),
         (hosts("{gpus: [{index: 0}, {index: 0}]}"), "card 0 is declared twice, first at inventories/x.yaml:3:16"),
         (hosts("{gpus: [{index: 0, uuid: G}, {index: 1, uuid: G}]}"), "card 'G' is declared twice"),
+        (hosts("{gpus: [{index: 0, vram: 0}]}"), "3:33: 'vram' of card 0: nothing has 0 bytes of VRAM"),
+        (hosts("{gpus: [{index: 0, vram_mb: 0}]}"), "nothing has 0 bytes of VRAM"),
         (hosts("{gpus: [{index: 0, vram: 8}]}"), "write a unit: 8MiB or 8GiB"),
         (hosts("{gpus: {index: 0}}"), "must be a list of cards, this is a mapping"),
         (hosts('{engines: {ollama: {url: "http://a:1", gpus: [3]}}, gpus: [{index: 0}]}'), "bound to card 3, which is not declared"),
