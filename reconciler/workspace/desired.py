@@ -78,6 +78,8 @@ DESIRED = Table("desired state", (VERSION, STRATEGY_FIELD, LIMITS_FIELD, POLICY_
 def read_desired(roots: Iterable[tuple[str, Node | None]], inventory: Inventory | None, fleet: Fleet | None, problems: Problems) -> Desired:
     """The merged files as a value. Without an inventory (because it is wrong) patterns and engines are not checked."""
     root = _merge(roots, problems)
+    if root is None:
+        return Desired(models=())
     values = DESIRED.read(root, problems, "the desired state")
     declared = list(_declared(values.get(PRIORITIES), values.get(MODELS), problems))
     resolver = _Resolver(inventory, fleet, problems)
@@ -91,9 +93,10 @@ def read_desired(roots: Iterable[tuple[str, Node | None]], inventory: Inventory 
     )
 
 
-def _merge(roots: Iterable[tuple[str, Node | None]], problems: Problems) -> MapNode:
-    """One mapping of all files. The entries of models, limits, policy and placement are put together; what is there twice is an error."""
-    merged = MapNode("", 0, 0)
+def _merge(roots: Iterable[tuple[str, Node | None]], problems: Problems) -> MapNode | None:
+    """One mapping of all files, None where none can be read. The entries of models, limits, policy and placement are put together; what
+    is there twice is an error, and so is a `version` that no file has."""
+    merged: MapNode | None = None
     for file, root in roots:
         if is_null(root):
             problems.error("this desired state is empty", Place(file), "write `version: 1` and `models:`")
@@ -102,6 +105,8 @@ def _merge(roots: Iterable[tuple[str, Node | None]], problems: Problems) -> MapN
             assert root is not None
             problems.error(f"a desired state is a mapping, this is {what_is(root)}", root, "begin with `version: 1`")
             continue
+        if merged is None:
+            merged = MapNode(file, 1, 1)
         for word, (key, node) in root.entries.items():
             earlier = merged.entries.get(word)
             if earlier is None or is_null(earlier[1]):
@@ -113,6 +118,8 @@ def _merge(roots: Iterable[tuple[str, Node | None]], problems: Problems) -> MapN
                 _put_together(earlier[1].entries, node, str(word), problems)
             elif not is_null(node):
                 problems.error(f"key {key.text!r} is defined twice, first at {earlier[0].place}", key, "keep one of the two")
+    if merged is not None and is_null(merged.get(VERSION_KEY)):
+        problems.error("the desired state has no `version`", merged, "write `version: 1` as its first line")
     return merged
 
 

@@ -104,7 +104,7 @@ def test_workspace_fleet_wide_keys_are_read(load: Load) -> None:
 
 
 def test_workspace_models_of_one_pattern_share_their_nodes(load: Load) -> None:
-    first, second = load(MIXED, "models: {a: {on: gpu}, b: {on: gpu}}").desired.models
+    first, second = load(MIXED, "version: 1\nmodels: {a: {on: gpu}, b: {on: gpu}}").desired.models
     assert first.nodes is second.nodes
 
 
@@ -182,6 +182,8 @@ def test_workspace_keys_of_a_later_version_are_refused_as_such(problems: Sentenc
     [
         ("", "desired/x.yaml: this desired state is empty"),
         ("- a\n", "a desired state is a mapping, this is a list"),
+        ("models: {}\n", "desired/x.yaml:1:1: the desired state has no `version`; write `version: 1` as its first line"),
+        ("version:\nmodels: {}\n", "the desired state has no `version`"),
         ("version: 2\n", "'version' of the desired state must be 1, this is 2"),
         ("modls: {}\n", "did you mean 'models'?"),
         ("models: [m]\n", "models must be a mapping"),
@@ -199,17 +201,17 @@ def test_workspace_a_wrong_desired_state_is_refused(problems: Sentences, text: s
 
 
 def test_workspace_one_engine_name_on_disjoint_hosts_is_two_models(load: Load) -> None:
-    text = "models: {a: {names: {ollama: q}, on: g1, engine: ollama}, b: {names: {ollama: q}, on: g2, engine: ollama}}"
+    text = "version: 1\nmodels: {a: {names: {ollama: q}, on: g1, engine: ollama}, b: {names: {ollama: q}, on: g2, engine: ollama}}"
     assert len(load(MIXED, text).desired.models) == 2
 
 
 def test_workspace_the_files_of_a_folder_are_merged(load: Load, tmp_path: Path) -> None:
     files = {
         "desired/x/a.yaml": "version: 1\nmodels: {a: {}}\nlimits: {reserve: 1GiB}\n",
-        "desired/x/b.yaml": "version: 1\nmodels: {b: {}}\nlimits: {max_vram_utilization: 90%}\n",
+        "desired/x/b.yaml": "models: {b: {}}\nlimits: {max_vram_utilization: 90%}\n",
     }
     root = tmp_path
-    load(MIXED, "models: {}")
+    load(MIXED)
     (root / "desired" / "x.yaml").unlink()
     for name, text in files.items():
         (root / name).parent.mkdir(exist_ok=True)
@@ -219,9 +221,18 @@ def test_workspace_the_files_of_a_folder_are_merged(load: Load, tmp_path: Path) 
     assert (desired.limits.reserve, desired.limits.max_vram_utilization) == (GIB, Fraction(9, 10))
 
 
+def test_workspace_one_of_several_files_must_have_the_version(load: Load, tmp_path: Path) -> None:
+    load(MIXED)
+    for name, text in (("a", "models: {a: {}}\n"), ("b", "version: 1\n"), ("c", "models: {c: {}}\n")):
+        (tmp_path / f"{name}.yaml").write_text(text)
+    assert load_workspace(tmp_path, desired=[Path("a.yaml"), Path("b.yaml")]).desired.models[0].name == "a"
+    with pytest.raises(WorkspaceError, match=r"^a\.yaml:1:1: the desired state has no `version`; write `version: 1` as its first line$"):
+        load_workspace(tmp_path, desired=[Path("a.yaml"), Path("c.yaml")])
+
+
 def test_workspace_a_key_in_two_files_names_both_places(load: Load, tmp_path: Path) -> None:
     root = tmp_path
-    load(MIXED, "models: {}")
+    load(MIXED)
     (root / "a.yaml").write_text("version: 1\nmodels:\n  m: {}\nlimits: {reserve: 1GiB}\n")
     (root / "b.yaml").write_text("version: 2\nmodels:\n  m: {}\nlimits: {reserve: 2GiB}\npriority_models: []\n")
     with pytest.raises(WorkspaceError) as raised:
