@@ -73,9 +73,9 @@ def _gpus(node: Node, problems: Problems, name: str) -> tuple[int | str, ...] | 
     if not isinstance(node, ListNode):
         raise problems.refuse(f"{name} must be `all` or a list of cards, this is {what_is(node)}", node, "write [0] or [GPU-uuid, …]")
     marks = _card_marks.read(node, problems, name)
-    if len(set(marks)) != len(marks):
-        raise problems.refuse(f"{name} names a card twice", node, "name each card once")
-    return marks
+    for mark in dict.fromkeys(mark for mark in marks if marks.count(mark) > 1):
+        problems.error(f"{name} names card {mark!r} twice", node, "name each card once")
+    return tuple(dict.fromkeys(marks))
 
 
 KIND = Field("kind", choice(EngineKind))
@@ -151,7 +151,7 @@ def _read(node: Node, problems: Problems, name: str) -> tuple[EngineParts, ...]:
 def _engine(key: ScalarNode, node: Node, problems: Problems) -> EngineParts:
     name = label.read(key, problems, "an engine's name")
     if "/" in name or "@" in name:
-        raise problems.refuse(f"the engine name {name!r} holds '/' or '@', which separate the parts of an address", key, "name it without")
+        problems.error(f"the engine name {name!r} holds '/' or '@', which separate the parts of an address", key, "name it without")
     where = f"engine {name!r}"
     template = node.get("url") if isinstance(node, MapNode) else None
     if template is not None and is_template(template) and isinstance(node, MapNode):

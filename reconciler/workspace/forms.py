@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
@@ -215,11 +216,15 @@ def map_of(item: Form[T]) -> Form[dict[str, T]]:
             raise problems.refuse(f"{name} must be a mapping, this is {what_is(node)}", node, "write `name: value` lines")
         found: dict[str, T] = {}
         for _, (key, value) in node.entries.items():
-            try:
+            word = None
+            with suppress(Refused):
                 word = _name(key, problems, f"a key of {name}")
-                found[word] = item.read(value, problems, f"{name}.{word}")
+            try:
+                read = item.read(value, problems, f"{name}.{word or key.text!r}")
             except Refused:
                 continue
+            if word is not None:
+                found[word] = read
         return found
 
     return Form(read, {"type": "object", "additionalProperties": item.schema})

@@ -231,6 +231,10 @@ def read_model(key: ScalarNode, node: Node | None, listed: int | None, problems:
     """A model from its entry under `models` (None: it is only in priority_models). None where it was refused."""
     try:
         name = label.read(key, problems, "a model's name")
-        return DeclaredModel(name, key, MODEL.read(node, problems, f"model {name!r}") if node is not None else None, listed)
+    except Refused:
+        name = None
+    try:
+        values = MODEL.read(node, problems, f"model {name or key.text!r}") if node is not None else None
     except Refused:
         return None
+    return DeclaredModel(name, key, values, listed) if name is not None else None

@@ -69,9 +69,22 @@ class Templates:
         if isinstance(node, ScalarNode):
             return node_of(self._value(node, host, within), node)
         if isinstance(node, ListNode):
-            return ListNode(node.file, node.line, node.column, [self._render(item, host, within) for item in node.items], node.tag)
-        entries = {name: (key, self._render(value, host, within)) for name, (key, value) in node.entries.items()}
+            return ListNode(node.file, node.line, node.column, self._all(node.items, host, within), node.tag)
+        values = self._all([value for _, value in node.entries.values()], host, within)
+        entries = {name: (key, value) for (name, (key, _)), value in zip(node.entries.items(), values, strict=True)}
         return MapNode(node.file, node.line, node.column, entries, node.tag)
+
+    def _all(self, values: list[Node], host: Host, within: tuple[str, ...]) -> list[Node]:
+        """All of several values rendered; where some cannot be, all of these are reported before the refusal."""
+        found: list[Node] = []
+        for value in values:
+            try:
+                found.append(self._render(value, host, within))
+            except Refused:
+                continue
+        if len(found) < len(values):
+            raise Refused
+        return found
 
     def _value(self, node: ScalarNode, host: Host, within: tuple[str, ...]) -> object:
         from jinja2 import TemplateError, UndefinedError

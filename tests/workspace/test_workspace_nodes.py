@@ -157,7 +157,7 @@ def test_workspace_hosts_share_what_their_group_declares(load: Load) -> None:
         (hosts("{limits: {max_vram_utilization: '1e-99999999'}}"), "is not a ratio"),
         (engine("options: {a: 99999999999999999999}"), "more than 64 bits"),
         (engine("timeout: soon"), "'soon' is not a duration"),
-        (engine("gpus: [0, 0]"), "names a card twice"),
+        (engine("gpus: [0, 0]"), "names card 0 twice"),
         (engine("max_concurrent_requests: 0"), "must be a whole number from 1"),
         (hosts('{engines: {gpu0: {url: "http://a:1"}}}'), "engine 'gpu0' needs a `kind`"),
         (hosts("{engines: {ollama: {}}}"), "engine 'ollama' lacks 'url'"),
@@ -215,6 +215,57 @@ def test_workspace_all_problems_of_all_files_come_at_once_in_file_order(problems
         "inventories/x.yaml:3:14",
         "inventories/x.yaml:3:23",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            hosts('{engines: {ollama: {url: "http://a:1", gpus: [0, 0, 3, 4]}}, gpus: [{index: 0}]}'),
+            ["names card 0 twice", "card 3, which is not declared", "card 4, which is not declared"],
+        ),
+        (
+            hosts("{engines: {'a/b': {kind: ollama, url: x, gpus: 7}}}"),
+            ["the engine name 'a/b'", "is not a URL", "must be `all` or a list"],
+        ),
+        (
+            hosts("{labels: {' x': [1], y: {}}}"),
+            ["a key of 'labels'", "must be a name, this is a list", "must be a name, this is a mapping"],
+        ),
+        (
+            hosts("{gpus: [{vram: '{{ p }}'}, {vram: '{{ q }}'}], ram: '{{ r }}'}"),
+            ["'p' is undefined", "'q' is undefined", "'r' is undefined"],
+        ),
+        (hosts("{gpus: [{index: -1, vram: 0}, {index: x}]}"), ["0 bytes", "-1", "'x'"]),
+        (
+            hosts("{engines: {ollama: {url: 5, timeout: x, tls: {verify: 3, ca: 4}, auth: {bearer: p, k: 1}, gpu: 1}}}"),
+            ["'url'", "'timeout'", "'verify'", "'ca'", "not a reference to a secret", "unknown key 'k'", "unknown key 'gpu'"],
+        ),
+    ],
+)
+def test_workspace_all_that_is_wrong_with_a_host_is_told_at_once(problems: Sentences, text: str, told: list[str]) -> None:
+    found = problems(text)
+    assert len(found) == len(told), found
+    for part in told:
+        assert any(part in sentence for sentence in found), (part, found)
+
+
+def test_workspace_all_that_is_wrong_with_the_models_is_told_at_once(problems: Sentences) -> None:
+    text = """
+    version: 1
+    placement: {strategy: x, solvr: 1}
+    priority_models: [[a], b, b]
+    models:
+      " bad": {context: 0}
+      m: {context: 0, replicas: -1, on: nope, requires: {dtype: x, driver: y}, keep_alive: soon, vram: 0}
+      n: [1]
+    """
+    told = problems(desired=text)
+    parts = ["'x'", "'solvr'", "a list", "twice", "' bad'", "'context' of model ' bad'", "'context' of model 'm'", "'replicas'", "'nope'",
+             "'dtype'", "'driver'", "'keep_alive'", "0 bytes", "model 'n'"]  # fmt: skip
+    assert len(told) == len(parts), told
+    for part in parts:
+        assert any(part in sentence for sentence in told), (part, told)
 
 
 def test_workspace_limits_that_lose_a_key_are_warned_about(load: Load) -> None:
