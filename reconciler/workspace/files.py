@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from reconciler.fleet import Place
@@ -16,12 +18,17 @@ MOST_BYTES = 64 * 2**20
 
 
 class Sources:
-    """The files read so far. `root` is the workspace's folder; messages and the digest name files relative to it."""
+    """The files read so far. `root` is the workspace's folder; messages and the digest name files relative to it.
 
-    def __init__(self, root: Path, problems: Problems) -> None:
+    `outside` are folders that hold files of other places (`-i`, `-f`): the digest names such files relative to their folder, so that it
+    does not depend on where on a machine they are.
+    """
+
+    def __init__(self, root: Path, problems: Problems, outside: Iterable[Path] = ()) -> None:
         self.root = root.absolute()
         self.problems = problems
-        self._hashes: dict[str, str] = {}
+        self._outside = sorted({_plain(self.root / folder) for folder in outside}, key=lambda folder: len(folder.parts), reverse=True)
+        self._contents: dict[Path, str] = {}
 
     def name(self, path: Path) -> str:
         """The path as people see it: relative to the workspace with `/`, else as it was given."""
@@ -35,9 +42,18 @@ class Sources:
         return parse(text, file, version, self.problems) if text is not None else None
 
     def digest(self) -> str:
-        """`sha256:…` over the sorted (path, content hash) of all files read; the same on every machine."""
-        pairs = sorted((name.encode().decode("utf-8", "replace"), content) for name, content in self._hashes.items())
+        """`sha256:…` over the sorted (name, content hash) of all files read; the same on every machine."""
+        pairs = sorted((self._digested_name(path).encode(errors="replace").decode(), content) for path, content in self._contents.items())
         return "sha256:" + hashlib.sha256(json.dumps(pairs, separators=(",", ":")).encode()).hexdigest()
+
+    def _digested_name(self, path: Path) -> str:
+        for root, file in ((_plain(self.root), path), (self.root.resolve(), path.resolve())):
+            if file.is_relative_to(root):
+                return file.relative_to(root).as_posix()
+        for folder in self._outside:
+            if path.is_relative_to(folder):
+                return "../" + path.relative_to(folder).as_posix()
+        return "../" + path.name
 
     def _text(self, path: Path, file: str) -> str | None:
         absolute = self.root / path
@@ -53,8 +69,7 @@ class Sources:
         if len(content) > MOST_BYTES:
             self.problems.error(f"this file is larger than {MOST_BYTES // 2**20} MiB", Place(file), "split it into a folder of files")
             return None
-        inside = absolute.is_relative_to(self.root)
-        self._hashes[file if inside else f"../{absolute.name}"] = hashlib.sha256(content).hexdigest()
+        self._contents[_plain(absolute)] = hashlib.sha256(content).hexdigest()
         try:
             return content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
@@ -63,3 +78,8 @@ class Sources:
             column = error.start - (before.rfind(b"\n") + 1) + 1
             self.problems.error("this file is not UTF-8", Place(file, line, column), "save it as UTF-8")
             return None
+
+
+def _plain(path: Path) -> Path:
+    """The path without `..` in it, links left as they are."""
+    return Path(os.path.normpath(path))

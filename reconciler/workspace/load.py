@@ -36,7 +36,8 @@ def load_workspace(root: Path, *, fleet: str | None = None, inventory: Path | No
     """
     chosen = select(root, fleet, inventory, desired)
     problems = Problems()
-    sources = Sources(root, problems)
+    folder = chosen.inventory if (root / chosen.inventory).is_dir() else chosen.inventory.parent
+    sources = Sources(root, problems, outside=(folder, *(path.parent for path in chosen.desired)))
     hosts = read_inventory(chosen.inventory, sources)
     sound = not problems.any
     nodes = NodeReader(problems).fleet(chosen.name, hosts)

@@ -84,6 +84,50 @@ def test_workspace_the_digest_covers_every_file_that_is_read(tmp_path: Path) -> 
     assert load_workspace(root).config_digest in seen
 
 
+def outside(root: Path, home: Path) -> str:
+    """The digest of a workspace whose inventory and desired files stand elsewhere, two of them under one name."""
+    root.mkdir(parents=True, exist_ok=True)
+    files = {
+        "lab/hosts.yaml": HOSTS,
+        "lab/group_vars/all.yaml": "x: 1\n",
+        "lab/host_vars/a.yaml": "y: 1\n",
+        "one/models.yaml": "version: 1\nmodels: {m: {}}\n",
+        "two/models.yaml": "models: {n: {}}\n",
+    }
+    for name, text in files.items():
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        if not (home / name).exists():
+            (home / name).write_text(text)
+    desired = [home / "one" / "models.yaml", home / "two" / "models.yaml"]
+    return load_workspace(root, inventory=home / "lab" / "hosts.yaml", desired=desired).config_digest
+
+
+def test_workspace_files_from_elsewhere_count_by_their_content_and_not_by_their_place(tmp_path: Path) -> None:
+    first = outside(tmp_path / "ws", tmp_path / "home")
+    assert outside(tmp_path / "deep" / "er" / "ws", tmp_path / "another" / "home") == first
+    seen = {first}
+    for name in ("lab/hosts.yaml", "lab/group_vars/all.yaml", "lab/host_vars/a.yaml", "one/models.yaml", "two/models.yaml"):
+        file = tmp_path / "home" / name
+        text = file.read_text()
+        file.write_text(text + "# changed\n")
+        seen.add(outside(tmp_path / "ws", tmp_path / "home"))
+        file.write_text(text)
+    assert len(seen) == 6
+    (tmp_path / "home" / "lab" / "group_vars" / "all.yaml").write_text("y: 1\n")
+    (tmp_path / "home" / "lab" / "host_vars" / "a.yaml").write_text("x: 1\n")
+    assert outside(tmp_path / "ws", tmp_path / "home") not in seen
+
+
+def test_workspace_a_file_of_the_workspace_is_the_same_by_every_way_to_it(tmp_path: Path) -> None:
+    root = fleet(tmp_path / "ws", "lab")
+    plain = load_workspace(root).config_digest
+    (tmp_path / "link").symlink_to(root)
+    roundabout = Path("inventories") / ".." / ".." / "ws" / "inventories" / "lab.yaml"
+    assert load_workspace(root, inventory=roundabout).config_digest == plain
+    assert load_workspace(tmp_path / "link", inventory=root / "inventories" / "lab.yaml").config_digest == plain
+    assert load_workspace(root / "inventories" / "..", desired=[root / "desired" / "lab.yaml"]).config_digest == plain
+
+
 def test_workspace_the_examples_of_the_repository_load_without_warning() -> None:
     for name, nodes in (("demo", {"ada", "bea", "cleo"}), ("gpu-router", {"small", "plain", "large"})):
         workspace = load_workspace(REPOSITORY, fleet=name)
