@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,9 +27,10 @@ class Cluster:
         for port, node in ((21434, "small"), (21435, "plain"), (21436, "large")):
             inventory = inventory.replace(f"127.0.0.1:{port}", f"127.0.0.1:{fleet.engines[f'{node}/ollama'].port}")
         (root / "inventories" / "gpu-router.yaml").write_text(inventory)
-        self.want((ROOT / "desired" / "gpu-router.yaml").read_text())
+        shutil.copytree(ROOT / "desired" / "gpu-router", root / "desired" / "gpu-router")
 
     def want(self, text: str) -> None:
+        shutil.rmtree(self.root / "desired" / "gpu-router", ignore_errors=True)
         (self.root / "desired" / "gpu-router.yaml").write_text(text)
 
     def run(self, *arguments: str) -> str:
@@ -78,6 +80,20 @@ def test_then_a_model_of_1900_fits_and_one_of_4700_does_not(cluster: Cluster) ->
     (refused,) = plan["unplaced"]
     assert (refused["model"], refused["candidates"][0]["reason"]) == ("llama3.1:latest", "too_large")
     assert "4700 MiB > 3276 MiB usable" in cluster.run("plan")
+
+
+def test_the_fleet_as_it_stands_shows_its_operators_numbers(cluster: Cluster) -> None:
+    cluster.run("apply", "--auto-approve", "-f", "desired/gpu-router/embeddings.yaml")
+    plan = cluster.plan()
+    small = card(plan, "small")
+    assert (small["usable_bytes"] // MIB, small["before_bytes"] // MIB) == (3276, 705)
+    assert (small["usable_bytes"] - small["before_bytes"]) // MIB == 2571
+    assert {step["address"] for step in plan["steps"] if step["action"] == "load"} == {
+        "model.llama3.2:3b@small/ollama",
+        "model.llama3.1:latest@large/ollama",
+    }
+    assert plan["unplaced"] == []
+    assert "705 MiB  →  2605 MiB  of 3276 MiB" in cluster.run("plan")
 
 
 def test_embeddings_are_wholly_on_a_card_and_the_large_model_goes_where_it_fits(cluster: Cluster) -> None:

@@ -6,10 +6,12 @@ import os
 import sys
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
-from reconciler.fleet import MIB, WorkspaceError
+from reconciler.fleet import MIB, WorkspaceError, parse_capability
+from reconciler.sim import BUILTIN_FLEETS, builtin_fleet
 from reconciler.workspace import json_schema, load_inventory, load_workspace
 
 REPOSITORY = Path(__file__).parents[2]
@@ -133,6 +135,22 @@ def test_workspace_the_examples_of_the_repository_load_without_warning() -> None
         workspace = load_workspace(REPOSITORY, fleet=name)
         assert set(workspace.fleet.nodes) == nodes
         assert workspace.warnings == ()
+
+
+@pytest.mark.parametrize("name", BUILTIN_FLEETS)
+def test_workspace_an_example_declares_what_its_simulated_fleet_has(name: str) -> None:
+    nodes = load_workspace(REPOSITORY, fleet=name).fleet.nodes
+    simulated = builtin_fleet(name).nodes
+    assert set(nodes) == {node.name for node in simulated}
+    for node in simulated:
+        declared = nodes[node.name]
+        assert {(engine.id.engine, engine.kind.value, urlsplit(engine.url).port) for engine in declared.engines} == {
+            (engine.name, engine.kind, engine.port) for engine in node.engines
+        }
+        assert [(card.name, card.vram, card.compute_capability, card.foreign) for card in declared.gpus or ()] == [
+            (card.name, card.vram, parse_capability(card.compute_capability), card.foreign) for card in node.gpus
+        ]
+        assert declared.ram in (None, node.ram)
 
 
 def test_workspace_gpu_router_has_the_sizes_of_its_deployment() -> None:
