@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import click
 
 from reconciler.cli.looking import format_option
 from reconciler.cli.settings import global_options, settings_of
-
-if TYPE_CHECKING:
-    from reconciler.fleet import Fleet
-    from reconciler.workspace import Inventory
 
 
 @click.command("inventory")
@@ -25,28 +20,17 @@ def command(context: click.Context, pattern: str, format_: str) -> None:
     import json
 
     from reconciler.views import inventory_text
-    from reconciler.workspace import load_inventory
+    from reconciler.workspace import load_fleet, load_inventory
 
     settings = settings_of(context)
-    inventory = load_inventory(settings.directory, fleet=settings.fleet, inventory=settings.inventory)
-    hosts = inventory.match(pattern)
     if format_ == "json":
-        listing = inventory.as_ansible_json()
+        inventory = load_inventory(settings.directory, fleet=settings.fleet, inventory=settings.inventory)
+        hosts, listing = inventory.match(pattern), inventory.as_ansible_json()
         click.echo(json.dumps(listing if len(hosts) == len(inventory.hosts) else only_hosts(listing, hosts), indent=2))
         return
-    fleet = read_nodes(settings.fleet or "", inventory)
-    click.echo(inventory_text([fleet.nodes[name] for name in hosts], colour=settings.colour(), width=settings.width()), nl=False)
-
-
-def read_nodes(name: str, inventory: Inventory) -> Fleet:
-    """The inventory's hosts as nodes; WorkspaceError with all that is wrong in gpurec's own keys."""
-    from reconciler.workspace.nodes import NodeReader
-    from reconciler.workspace.problems import Problems
-
-    problems = Problems()
-    fleet = NodeReader(problems).fleet(name, inventory)
-    problems.raise_if_any()
-    return fleet
+    fleet, inventory = load_fleet(settings.directory, fleet=settings.fleet, inventory=settings.inventory)
+    nodes = [fleet.nodes[name] for name in inventory.match(pattern)]
+    click.echo(inventory_text(nodes, colour=settings.colour(), width=settings.width()), nl=False)
 
 
 def only_hosts(listing: dict[str, object], hosts: Sequence[str]) -> dict[str, object]:

@@ -61,6 +61,16 @@ def load_workspace(root: Path, *, fleet: str | None = None, inventory: Path | No
     )
 
 
+def load_fleet(root: Path, *, fleet: str | None = None, inventory: Path | None = None) -> tuple[Fleet, Inventory]:
+    """Reads an inventory and its hosts as nodes, without a desired state. Raises WorkspaceError with every problem of both."""
+    chosen = select(root, fleet, inventory, (), with_desired=False)
+    problems = Problems()
+    hosts = read_inventory(chosen.inventory, Sources(root, problems))
+    nodes = NodeReader(problems).fleet(chosen.name, hosts)
+    problems.raise_if_any()
+    return nodes, hosts
+
+
 def load_inventory(root: Path, *, fleet: str | None = None, inventory: Path | None = None) -> Inventory:
     """Reads only an inventory; gpurec's keys in it are not checked, so that any Ansible inventory can be shown.
 

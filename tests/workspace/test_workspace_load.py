@@ -12,7 +12,7 @@ import pytest
 
 from reconciler.fleet import MIB, WorkspaceError, parse_capability
 from reconciler.sim import BUILTIN_FLEETS, builtin_fleet
-from reconciler.workspace import json_schema, load_inventory, load_workspace
+from reconciler.workspace import json_schema, load_fleet, load_inventory, load_workspace
 
 REPOSITORY = Path(__file__).parents[2]
 HOSTS = "all: {hosts: {a: {engines: {ollama: {url: 'http://a:1'}}}}}\n"
@@ -62,6 +62,17 @@ def test_workspace_a_fleet_in_two_places_is_refused(tmp_path: Path) -> None:
 def test_workspace_an_inventory_alone_can_be_read(tmp_path: Path) -> None:
     (tmp_path / "any.yaml").write_text("all: {hosts: {a: {labels: [free, form]}}}")
     assert tuple(load_inventory(tmp_path, inventory=tmp_path / "any.yaml").hosts) == ("a",)
+
+
+def test_workspace_a_fleet_can_be_read_without_a_desired_state(tmp_path: Path) -> None:
+    fleet(tmp_path, "lab")
+    (tmp_path / "desired" / "lab.yaml").unlink()
+    nodes, inventory = load_fleet(tmp_path)
+    assert (nodes.name, tuple(nodes.nodes), tuple(inventory.hosts)) == ("lab", ("a",), ("a",))
+    (tmp_path / "inventories" / "lab.yaml").write_text("all: {hosts: {a: {ram: x}, b: {disk: y}}}")
+    with pytest.raises(WorkspaceError) as raised:
+        load_fleet(tmp_path)
+    assert len(raised.value.problems) == 2
 
 
 def test_workspace_the_digest_does_not_depend_on_the_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
