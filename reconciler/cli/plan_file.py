@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from reconciler.cli.files import read_bounded, write_private
 from reconciler.fleet import MIB, EngineId, GpurecError, Place, Problem, replica_address
 from reconciler.planning import plan_digest
 from reconciler.planning.plan import FORMAT_VERSION, Plan
-from reconciler.views import plan_document, plan_json
+from reconciler.views import document_checksum, plan_contents, plan_json
 
 LARGEST = 256 * MIB
 _ADVICE = "make it again with gpurec plan --out"
@@ -20,6 +21,12 @@ class PlanFileError(GpurecError):
     """A saved plan cannot be read, is not one, or was changed."""
 
 
+class PlanDigestDiffers(PlanFileError):
+    """What a saved plan would do is not what its digest stands for."""
+
+    exit_code = 6
+
+
 def save_plan(path: Path, plan: Plan) -> None:
     write_private(path, plan_json(plan))
 
@@ -27,24 +34,34 @@ def save_plan(path: Path, plan: Plan) -> None:
 def read_plan(path: Path) -> Plan:
     """The plan of a file of `--out`.
 
-    Raises GpurecError when the file is not there or too large (256 MiB), and PlanFileError when it is not a plan document of this format,
-    when anything in it is not as gpurec writes it, or when its digest is not that of its steps.
+    Raises GpurecError when the file is not there or too large (256 MiB); PlanFileError when it is not a plan document of this format, when
+    anything in it is not as gpurec writes it, or when its checksum is not that of its words; PlanDigestDiffers when its digest is not that
+    of its steps.
     """
     where = str(path)
     document = _document(read_bounded(path, LARGEST), where)
     plan = _validated(document, where)
-    if plan_document(plan) != document:
+    if {**plan_contents(plan), "checksum": document.get("checksum")} != document:
         raise PlanFileError.of("the plan is not as gpurec writes it: a key is missing, unknown or contradicts the steps", where, _ADVICE)
     _check_steps(plan, where)
     digest = plan_digest(plan.lineage, plan.config_digest, plan.placement.solver, plan.steps)
     if digest != plan.digest:
-        raise PlanFileError.of(f"the plan was changed after it was made: its digest is {digest}, not {plan.digest}", where, _ADVICE)
+        raise PlanDigestDiffers.of(f"the plan was changed after it was made: its digest is {digest}, not {plan.digest}", where, _ADVICE)
+    _check_words(document, where)
     return plan
+
+
+def _check_words(document: dict[str, Any], where: str) -> None:
+    """The digest covers what is done; the checksum also what is only shown, so that nobody approves a plan for words put into it."""
+    checksum = document_checksum(document)
+    if document.get("checksum") != checksum:
+        said = document.get("checksum", "missing")
+        raise PlanFileError.of(f"the plan was changed after it was made: its checksum is {checksum}, not {said}", where, _ADVICE)
 
 
 def _document(text: str, where: str) -> dict[str, Any]:
     try:
-        document = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
+        document = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique_keys)
     except json.JSONDecodeError as error:
         raise PlanFileError.of(f"this is not JSON: {error.msg}", Place(where, error.lineno, error.colno), _ADVICE) from error
     except (ValueError, RecursionError) as error:
@@ -53,7 +70,7 @@ def _document(text: str, where: str) -> dict[str, Any]:
         raise PlanFileError.of("this is JSON, but not a plan document", where, _ADVICE)
     if document["format_version"] != FORMAT_VERSION:
         raise PlanFileError.of(
-            f"the plan has format {document['format_version']!r}, this gpurec reads {FORMAT_VERSION!r}",
+            f"the plan has format {str(document['format_version'])[:40]!r}, this gpurec reads {FORMAT_VERSION!r}",
             where,
             "make it again with this gpurec",
         )
@@ -70,7 +87,11 @@ def _validated(document: dict[str, Any], where: str) -> Plan:
     if isinstance(drift, list):
         fields["drift"] = [{("klass" if key == "class" else key): value for key, value in _mapping(one).items()} for one in drift]
     try:
-        return TypeAdapter(Plan).validate_json(json.dumps(fields), strict=True)
+        text = json.dumps(fields, allow_nan=False)
+    except RecursionError as error:
+        raise PlanFileError.of("this is no plan: it is nested too deeply", where, _ADVICE) from error
+    try:
+        return TypeAdapter(Plan).validate_json(text, strict=True)
     except ValidationError as error:
         raise PlanFileError(
             *(
@@ -100,11 +121,21 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not a number of JSON")
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"the number {text[:40]} is too large")
+    return number
+
+
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        twice = next(key for key, _ in pairs if sum(1 for other, _ in pairs if other == key) > 1)
-        raise ValueError(f"the key {twice!r} stands twice")
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise ValueError(f"the key {key[:80]!r} stands twice")
+            seen.add(key)
     return found
 
 

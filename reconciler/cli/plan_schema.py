@@ -22,5 +22,6 @@ def plan_schema() -> dict[str, Any]:
     for name in ("unchanged", "pending"):
         del properties[name]
     properties["format_version"] = {"const": FORMAT_VERSION}
+    properties["checksum"] = {"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"}
     properties["summary"] = {"type": "object", "properties": counts, "required": list(counts)}
     return {**schema, "$schema": "https://json-schema.org/draft/2020-12/schema", "title": "gpurec plan", "required": sorted(properties)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.views.document import plan_document, plan_json, plan_summary
+from reconciler.views.document import document_checksum, plan_contents, plan_document, plan_json, plan_summary
 from reconciler.views.drift_text import drift_document, drift_text
 from reconciler.views.escape import escape
 from reconciler.views.facts_text import facts_text
@@ -13,6 +13,7 @@ from reconciler.views.plan_text import plan_text
 __all__ = [
     "RunRow",
     "StepResult",
+    "document_checksum",
     "drift_document",
     "drift_text",
     "escape",
@@ -20,6 +21,7 @@ __all__ = [
     "history_text",
     "inventory_text",
     "outcome_text",
+    "plan_contents",
     "plan_document",
     "plan_json",
     "plan_summary",

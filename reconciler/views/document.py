@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 
@@ -11,7 +12,30 @@ Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
 def plan_document(plan: Plan) -> dict[str, Json]:
-    """The whole plan as JSON values. Bytes are integers, times ISO 8601 in UTC, unknown is null; no secret is in a plan."""
+    """The whole plan as JSON values. Bytes are integers, times ISO 8601 in UTC, unknown is null; no secret is in a plan.
+
+    `digest` says which plan it is; `checksum`, the last key, guards every other word of the document, also those that are only shown.
+    """
+    document = plan_contents(plan)
+    return {**document, "checksum": document_checksum(document)}
+
+
+def document_checksum(document: Mapping[str, Json]) -> str:
+    """`sha256:…` over the document without its own `checksum`, in canonical JSON (sorted keys, no spaces, ASCII).
+
+    Raises ValueError for a number that JSON does not have and RecursionError for a nesting that no plan has.
+    """
+    whole = hashlib.sha256()
+    canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    for key in sorted(document):
+        if key != "checksum":
+            whole.update(canonical.encode([key, document[key]]).encode())
+            whole.update(b"\n")
+    return f"sha256:{whole.hexdigest()}"
+
+
+def plan_contents(plan: Plan) -> dict[str, Json]:
+    """The document without its checksum."""
     return {
         "format_version": FORMAT_VERSION,
         "fleet": plan.fleet,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reconciler.planning.plan import Plan
-from reconciler.views.document import Json, plan_document
+from reconciler.views.document import Json, plan_contents
 from reconciler.views.sections import deferred_lines, drift_lines, note_lines
 from reconciler.views.style import Style, joined, plural
 
@@ -36,6 +36,6 @@ def drift_text(plan: Plan, *, colour: bool = False, width: int = 100) -> str:
 
 def drift_document(plan: Plan) -> dict[str, Json]:
     """The drift report as JSON values: the same words as the plan document, with counts of drift, pending and deferred."""
-    document = plan_document(plan)
+    document = plan_contents(plan)
     summary: dict[str, Json] = {"drift": len(plan.drift), "pending": plan.pending, "deferred": len(plan.deferred)}
     return {**{key: document[key] for key in _KEYS[:6]}, "summary": summary, **{key: document[key] for key in _KEYS[6:]}}

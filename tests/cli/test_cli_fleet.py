@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner, Result
+from pydantic import TypeAdapter
 
 from reconciler.cli.applying import ApplyOptions
 from reconciler.cli.approval import approve
@@ -23,8 +24,10 @@ from reconciler.cli.main import cli
 from reconciler.cli.settings import Settings
 from reconciler.cli.simulated import inventory_of
 from reconciler.fleet import GpurecError
+from reconciler.planning import Step, plan_digest
 from reconciler.sim import SimFleet, builtin_fleet, running
 from reconciler.state import open_writer
+from reconciler.views import document_checksum
 
 SMALL = "version: 1\nmodels:\n  nomic-embed-text: {engine: ollama, on: ollama, each: node, vram: 350MiB}\n"
 
@@ -144,6 +147,22 @@ def test_a_saved_plan_is_stale_once_the_fleet_the_files_or_the_state_moved(lab: 
     lab.want(SMALL + "# changed\n")
     assert lab.run("apply", "p.json").exit_code == 6
     assert not lab.fleet.engines["ada/ollama"].residents
+
+
+def test_a_plan_made_by_hand_does_nothing_that_the_plan_of_now_does_not_do(lab: Lab) -> None:
+    lab.run("plan", "--out", "p.json")
+    document = json.loads((lab.root / "p.json").read_text())
+    lab.fleet.forget_requests()
+    for name, limit in (("llama3.1:8b", None), ("nomic-embed-text", "bea")):
+        forged = json.loads(json.dumps(document).replace("nomic-embed-text", name)) | {"limit": limit}
+        steps = TypeAdapter(tuple[Step, ...]).validate_python(forged["steps"])
+        forged["digest"] = plan_digest(forged["lineage"], forged["config_digest"], forged["placement"]["solver"], steps)
+        forged["checksum"] = document_checksum(forged)
+        (lab.root / "forged.json").write_text(json.dumps(forged))
+        assert lab.run("show", "forged.json").exit_code == 0
+        result = lab.run("apply", "forged.json")
+        assert (result.exit_code, result.stderr.count("\n")) == (6, 1), result.output
+    assert not [sent for sent in lab.sent() if sent != "POST /api/show"]
 
 
 def test_a_held_lock_exits_5_and_names_its_holder(lab: Lab) -> None:

@@ -17,6 +17,7 @@ from reconciler.cli.main import cli
 from reconciler.cli.plan_file import read_plan, save_plan
 from reconciler.fleet import MIB, GpurecError
 from reconciler.planning import Action, Cause, Drift, Plan, Precondition, Reason, Step, plan_digest
+from reconciler.views import plan_contents
 
 STEPS = tuple(
     Step(
@@ -70,6 +71,15 @@ def test_a_saved_plan_is_readable_by_its_owner_alone_and_leaves_nothing_beside_i
     assert [path.name for path in saved.parent.iterdir()] == ["plan.json"]
 
 
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.99])
+def test_a_plan_that_was_cut_off_is_refused(saved: Path, kept: float) -> None:
+    text = saved.read_text()
+    saved.write_text(text[: int(len(text) * kept)])
+    with pytest.raises(GpurecError, match="not JSON") as caught:
+        read_plan(saved)
+    assert caught.value.exit_code == 1
+
+
 def test_show_prints_the_plan_as_text_and_as_the_same_json(saved: Path) -> None:
     text = CliRunner().invoke(cli, ["show", str(saved)])
     assert text.exit_code == 0
@@ -111,7 +121,48 @@ def test_an_edited_plan_is_refused_with_what_is_wrong(saved: Path, edit: Callabl
     saved.write_text(json.dumps(document))
     with pytest.raises(GpurecError, match=says) as caught:
         read_plan(saved)
-    assert caught.value.exit_code == 1
+    assert caught.value.exit_code == (6 if "its digest is" in str(caught.value) else 1)
+
+
+SHOWN_ONLY = [
+    change("steps", 0, "reason", "message", value="nothing to worry about"),
+    change("steps", 0, "seconds", value=0.1),
+    change("steps", 0, "before", value={"context": 1}),
+    change("impact", "downtime_seconds", value={"m:1": 0.1}),
+    change("impact", "evictions", value=["model.x@gpu-a/engine1"]),
+    change("drift", 0, "kind", value="foreign"),
+    change("notes", value=[{"address": "", "code": "x", "message": "approved by the boss"}]),
+    change("deferred", value=[{"node": "n", "engine": None, "reason": "r"}]),
+    change("created_at", value="2027-01-01T00:00:00Z"),
+    change("serial", value=9),
+    change("limit", value="gpu-a"),
+    change("placed", value={"model.m:1@gpu-a/engine1": "m:1"}),
+]
+
+
+@pytest.mark.parametrize("edit", SHOWN_ONLY)
+def test_a_word_that_is_only_shown_cannot_be_changed_either(saved: Path, edit: Callable[[Any], None]) -> None:
+    document = json.loads(saved.read_text())
+    edit(document)
+    document["summary"] = plan_contents(read_plan(saved))["summary"] | {"deferred": len(document["deferred"])}
+    saved.write_text(json.dumps(document))
+    result = CliRunner().invoke(cli, ["show", str(saved)])
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+    assert "its checksum is" in result.stderr
+
+
+def test_a_plan_without_a_checksum_is_refused(saved: Path) -> None:
+    document = json.loads(saved.read_text())
+    del document["checksum"]
+    saved.write_text(json.dumps(document))
+    with pytest.raises(GpurecError, match="a key is missing"):
+        read_plan(saved)
+
+
+def test_spaces_and_the_order_of_keys_are_no_change(saved: Path) -> None:
+    document = json.loads(saved.read_text())
+    saved.write_text(json.dumps(dict(reversed(document.items()))))
+    assert read_plan(saved) == PLAN
 
 
 @pytest.mark.parametrize(
@@ -122,7 +173,10 @@ def test_an_edited_plan_is_refused_with_what_is_wrong(saved: Path, edit: Callabl
         (b"[]", "not a plan document"),
         (b'{"a": 1, "a": 2}', "stands twice"),
         (b'{"a": NaN}', "NaN"),
+        (b'{"a": 1e999}', "1e999 is too large"),
+        (b'{"format_version": "1.0", "steps": ' + b"[" * 900 + b"]" * 900 + b"}", "recursion limit"),
         (b"[" * 200_000, "nested too deeply"),
+        (b"{" + b",".join(b'"%d": 0' % number for number in range(200_000)) + b', "7": 0}', "the key '7' stands twice"),
         (b"1" * 10_000, "no plan"),
         (b"\xff\xfe", "not UTF-8"),
     ],

@@ -7,7 +7,7 @@ import json
 from syrupy.assertion import SnapshotAssertion
 
 from reconciler.planning.plan import Plan
-from reconciler.views import drift_document, plan_document, plan_json
+from reconciler.views import document_checksum, drift_document, plan_document, plan_json
 
 SUMMARY = [
     "pull", "load", "unload", "reload", "wait", "create", "update", "remove", "adopt", "unchanged", "unplaced", "held", "deferred",
@@ -20,7 +20,7 @@ def test_the_document_has_every_key_of_its_format(full_plan: Plan) -> None:
     assert list(document) == [
         "format_version", "fleet", "digest", "lineage", "serial", "config_digest", "created_at", "summary", "impact", "steps", "gpus",
         "drift", "unplaced", "deferred", "unmanaged", "notes", "placement", "placed", "forgotten",
-        "limit", "exclude",
+        "limit", "exclude", "checksum",
     ]  # fmt: skip
     summary = document["summary"]
     assert isinstance(summary, dict)
@@ -34,6 +34,14 @@ def test_the_json_is_the_document_and_nothing_else(full_plan: Plan, snapshot: Sn
     assert text.endswith("}\n")
     assert json.loads(text) == plan_document(full_plan)
     assert text == snapshot
+
+
+def test_the_checksum_covers_every_word_but_itself_and_the_order_of_keys(full_plan: Plan) -> None:
+    document = plan_document(full_plan)
+    assert document["checksum"] == document_checksum(dict(reversed(document.items())))
+    for key in document:
+        changed = {**document, key: "something else"}
+        assert (document_checksum(changed) == document["checksum"]) is (key == "checksum")
 
 
 def test_a_precondition_holds_only_its_own_inequality(full_plan: Plan) -> None:
