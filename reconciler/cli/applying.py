@@ -15,7 +15,7 @@ from reconciler.cli.opening import open_workspace, state_path
 from reconciler.cli.plan_file import read_plan
 from reconciler.cli.session import Choice, Look, look_again, take_look
 from reconciler.cli.settings import Settings
-from reconciler.cli.stale import check_origin, check_same
+from reconciler.cli.stale import check_expected, check_origin, check_same
 from reconciler.planning import Plan
 from reconciler.state import open_reader
 from reconciler.views import StepResult, outcome_text, plan_text
@@ -25,7 +25,8 @@ FAILED, UNREACHABLE, INTERRUPTED = 3, 4, 130
 
 @dataclass(frozen=True, slots=True)
 class ApplyOptions:
-    """How to carry out. `max_fail` is `N` or `P%`; `lock_timeout` seconds; `terminal` says that there is somebody to ask."""
+    """How to carry out. `max_fail` is `N` or `P%`; `lock_timeout` seconds; `terminal` says that there is somebody to ask;
+    `expect_digest` is the digest of the only plan that may be carried out."""
 
     parallelism: int = 10
     keep_going: bool = False
@@ -33,6 +34,7 @@ class ApplyOptions:
     lock_timeout: float = 0.0
     auto_approve: bool = False
     terminal: bool = False
+    expect_digest: str | None = None
 
 
 def apply_fresh(settings: Settings, choice: Choice, options: ApplyOptions) -> int:
@@ -40,6 +42,7 @@ def apply_fresh(settings: Settings, choice: Choice, options: ApplyOptions) -> in
     with probing_line(settings) as on_node:
         look = take_look(settings, choice, on_node=on_node)
     print_warnings(settings, look.workspace.warnings)
+    check_expected(look.plan, options.expect_digest)
     click.echo(plan_text(look.plan, colour=settings.colour(), width=settings.width()), nl=False)
     if not look.plan.empty and not approve(auto_approve=options.auto_approve, terminal=options.terminal):
         settings.say("Nothing was applied.")
@@ -50,6 +53,7 @@ def apply_fresh(settings: Settings, choice: Choice, options: ApplyOptions) -> in
 def apply_saved(settings: Settings, path: Path, options: ApplyOptions) -> int:
     """Carries out a saved plan when it still is the plan that would be made now; StalePlan (6) otherwise, with nothing done."""
     saved = read_plan(path)
+    check_expected(saved, options.expect_digest)
     workspace = open_workspace(settings)
     state = open_reader(state_path(settings, workspace))
     try:

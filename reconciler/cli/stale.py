@@ -23,6 +23,14 @@ def check_origin(saved: Plan, fleet: str, config_digest: str, applied: Applied) 
         raise StalePlan.of(f"the plan belongs to another state (lineage {saved.lineage}, not {applied.lineage})", None, _ADVICE)
 
 
+def check_expected(plan: Plan, digest: str | None) -> None:
+    """Refuses any plan but the one of this digest; None expects nothing."""
+    if digest is not None and digest.strip() != plan.digest:
+        raise StalePlan.of(
+            f"the plan's digest is {plan.digest}, not {digest.strip()}", "--expect-digest", "look at this plan before approving it"
+        )
+
+
 def check_same(saved: Plan, fresh: Plan) -> None:
     """Refuses a plan that would come out differently now, naming what moved first."""
     digest = plan_digest(saved.lineage, fresh.config_digest, fresh.placement.solver, fresh.steps)

@@ -165,6 +165,18 @@ def test_a_plan_made_by_hand_does_nothing_that_the_plan_of_now_does_not_do(lab: 
     assert not [sent for sent in lab.sent() if sent != "POST /api/show"]
 
 
+def test_only_the_plan_of_the_expected_digest_is_carried_out(lab: Lab) -> None:
+    digest = json.loads(lab.run("plan", "--out", "p.json", "--format", "json").stdout)["digest"]
+    for arguments in (("p.json",), ("--auto-approve",), ("--auto-approve", "--limit", "ada")):
+        other = "sha256:" + "0" * 64 if "--limit" not in arguments else digest
+        refused = lab.run("apply", *arguments, "--expect-digest", other)
+        assert (refused.exit_code, refused.stdout, refused.stderr.count("\n")) == (6, "", 1)
+        assert not lab.state.parent.exists()
+    assert lab.run("apply", "--auto-approve", "--expect-digest", digest).exit_code == 0
+    digest = json.loads(lab.run("plan", "--out", "p.json", "--format", "json").stdout)["digest"]
+    assert lab.run("apply", "p.json", "--expect-digest", digest).exit_code == 0
+
+
 def test_a_held_lock_exits_5_and_names_its_holder(lab: Lab) -> None:
     with open_writer(lab.state, command="apply"):
         result = lab.run("apply", "--auto-approve")
