@@ -15,7 +15,7 @@ from reconciler.cli.opening import open_workspace, state_path
 from reconciler.cli.plan_file import read_plan
 from reconciler.cli.session import Choice, Look, look_again, take_look
 from reconciler.cli.settings import Settings
-from reconciler.cli.stale import check_expected, check_origin, check_same
+from reconciler.cli.stale import UNLIKE_ASSUMED, check_expected, check_origin, check_same
 from reconciler.planning import Plan
 from reconciler.state import open_reader
 from reconciler.views import StepResult, outcome_text, plan_text
@@ -38,7 +38,11 @@ class ApplyOptions:
 
 
 def apply_fresh(settings: Settings, choice: Choice, options: ApplyOptions) -> int:
-    """Plans, shows, asks, carries out; the exit status. Without a yes nothing is done and no state is made."""
+    """Plans, shows, asks, carries out; the exit status. Without a yes nothing is done and no state is made.
+
+    A plan from assumed or recorded facts is treated as a saved one: before anything is done the fleet is probed, and StalePlan (6) raised
+    when the plan of now is another one. So what is assumed is never acted on unseen, nor recorded as if it had been seen.
+    """
     with probing_line(settings) as on_node:
         look = take_look(settings, choice, on_node=on_node)
     print_warnings(settings, look.workspace.warnings)
@@ -47,6 +51,11 @@ def apply_fresh(settings: Settings, choice: Choice, options: ApplyOptions) -> in
     if not look.plan.empty and not approve(auto_approve=options.auto_approve, terminal=options.terminal):
         settings.say("Nothing was applied.")
         return 1
+    if not look.fresh:
+        shown = look.plan
+        with probing_line(settings) as on_node:
+            look = look_again(look.workspace, settings, Choice(choice.limit, choice.exclude), on_node=on_node)
+        check_same(shown, look.plan, UNLIKE_ASSUMED)
     return _finish(settings, look, options)
 
 

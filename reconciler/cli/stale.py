@@ -8,6 +8,8 @@ from reconciler.fleet import Applied, GpurecError, StalePlan
 from reconciler.planning import Plan, Step, plan_digest
 
 _ADVICE = "make and approve a new plan with gpurec plan --out"
+MOVED = "the fleet or the state moved since the plan was made"
+UNLIKE_ASSUMED = "the fleet is not as the plan assumed it"
 
 
 def check_origin(saved: Plan, fleet: str, config_digest: str, applied: Applied) -> None:
@@ -31,11 +33,11 @@ def check_expected(plan: Plan, digest: str | None) -> None:
         )
 
 
-def check_same(saved: Plan, fresh: Plan) -> None:
+def check_same(saved: Plan, fresh: Plan, why: str = MOVED) -> None:
     """Refuses a plan that would come out differently now, naming what moved first."""
     digest = plan_digest(saved.lineage, fresh.config_digest, fresh.placement.solver, fresh.steps)
     if digest != saved.digest:
-        raise StalePlan.of(f"the fleet or the state moved since the plan was made: {first_difference(saved, fresh)}", None, _ADVICE)
+        raise StalePlan.of(f"{why}: {first_difference(saved, fresh)}", None, _ADVICE)
 
 
 def first_difference(saved: Plan, fresh: Plan) -> str:

@@ -26,7 +26,7 @@ from reconciler.cli.simulated import inventory_of
 from reconciler.fleet import GpurecError
 from reconciler.planning import Step, plan_digest
 from reconciler.sim import SimFleet, builtin_fleet, running
-from reconciler.state import open_writer
+from reconciler.state import open_reader, open_writer
 from reconciler.views import document_checksum
 
 SMALL = "version: 1\nmodels:\n  nomic-embed-text: {engine: ollama, on: ollama, each: node, vram: 350MiB}\n"
@@ -225,6 +225,29 @@ def test_facts_of_a_file_or_of_the_state_need_no_network(lab: Lab) -> None:
     assert lab.run("plan", "--refresh", "never").stdout.startswith("No changes.")
     assumed = lab.run("plan", "--assume", "facts.json")
     assert "2 to load" in assumed.stdout
+
+
+def test_what_apply_was_told_to_assume_is_neither_acted_on_unseen_nor_recorded(lab: Lab) -> None:
+    lab.run("facts", "--out", "facts.json")
+    lab.run("apply", "--auto-approve")
+    lab.fleet.forget_requests()
+    facts = open_reader(lab.state).recorded_facts()
+    wrong = lab.run("apply", "--auto-approve", "--assume", "facts.json")  # says that nothing is resident, which is no longer so
+    assert (wrong.exit_code, wrong.stderr.count("\n")) == (6, 1)
+    assert "is not as the plan assumed it" in wrong.stderr
+    assert not [sent for sent in lab.sent() if sent != "POST /api/show"]
+    assert open_reader(lab.state).recorded_facts() == facts
+
+
+@pytest.mark.parametrize("option", [("--assume", "facts.json"), ("--refresh", "never")])
+def test_an_apply_from_facts_that_still_hold_records_what_it_probed_itself(lab: Lab, option: tuple[str, ...]) -> None:
+    lab.run("apply", "--auto-approve")
+    assert lab.run("facts", "--out", "facts.json").exit_code == 0
+    lab.fleet.engines["cleo/llamacpp"].kill()
+    assert lab.run("apply", "--auto-approve", *option).exit_code == 4
+    recorded = open_reader(lab.state).recorded_facts()
+    assert recorded is not None
+    assert not recorded.nodes["cleo"].engines["llamacpp"].reachable
 
 
 def test_a_pattern_that_names_nothing_is_an_error(lab: Lab) -> None:
