@@ -84,6 +84,7 @@ def _finish(settings: Settings, look: Look, options: ApplyOptions) -> int:
         serial=done.serial,
         unplaced=_unplaced(look.plan),
         deferred=len(look.plan.deferred),
+        interrupted=done.interrupted,
         colour=settings.colour(),
         width=settings.width(),
     )

@@ -1,23 +1,32 @@
-"""Carries a plan out under the state's lease, heeding ^C: once lets the steps that run settle, twice cuts them."""
+"""Carries a plan out under the state's lease, heeding ^C: once lets the steps that run settle, twice cuts them; both tell what was done."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING
 
-import click
-
 from reconciler.cli.progress import listener
 from reconciler.cli.session import Look
 from reconciler.cli.settings import Settings
 from reconciler.engines import Engine, Transport, open_engine
-from reconciler.execution import ExecutionOptions, Outcome, StopSignal, execute
+from reconciler.execution import (
+    Event,
+    ExecutionOptions,
+    Outcome,
+    StepDone,
+    StepFailed,
+    StepInterrupted,
+    StepSkipped,
+    StopSignal,
+    execute,
+)
 from reconciler.fleet import Applied, EngineId, GpurecError, StalePlan
+from reconciler.planning import Step
 from reconciler.state import StateWriter, open_writer
 from reconciler.views import StepResult, escape
 
@@ -48,17 +57,43 @@ def carry_out(settings: Settings, look: Look, options: ApplyOptions) -> Carried:
             settings.say(f"Warning: {escape(state.took_over, 1000)}")
         check_unmoved(look.applied, state.applied())
         run_id = state.begin_run(plan.digest, plan.config_digest, "apply")
-        result = "failed"
+        result, endings = "failed", Endings()
         try:
-            outcome = _run(settings, look, how, state, run_id)
+            outcome = _run(settings, look, how, state, run_id, endings)
             result = outcome.result
         except (KeyboardInterrupt, asyncio.CancelledError):
-            result = "interrupted"
-            raise click.Abort from None
+            outcome, result = None, "interrupted"
         finally:
             serial = state.finish_run(run_id, result)
+    if outcome is None:
+        return Carried(endings.results(plan.steps), serial, interrupted=True)
     results = tuple(StepResult(one.address, one.action.value, one.status.value, one.message or one.reason) for one in outcome.results)
     return Carried(results, serial, outcome.interrupted)
+
+
+class Endings:
+    """Listens how steps end, so that a run that is cut short, and has no outcome, can still say what it did."""
+
+    def __init__(self) -> None:
+        self._ended: dict[str, tuple[str, str | None]] = {}
+
+    def hear(self, event: Event) -> None:
+        match event:
+            case StepDone(step=step, satisfied=satisfied):
+                self._ended[step.id] = ("satisfied" if satisfied else "done", None)
+            case StepFailed(step=step, message=message):
+                self._ended[step.id] = ("failed", message)
+            case StepSkipped(step=step, message=message):
+                self._ended[step.id] = ("skipped", message)
+            case StepInterrupted(step=step):
+                self._ended[step.id] = ("interrupted", "cut while it ran; the next plan finds out what became of it")
+            case _:
+                return
+
+    def results(self, steps: Sequence[Step]) -> tuple[StepResult, ...]:
+        """How every step ended, in the plan's order; one that was not heard of was not begun."""
+        not_begun = ("skipped", "the run was cut before it began")
+        return tuple(StepResult(step.address, step.action.value, *self._ended.get(step.id, not_begun)) for step in steps)
 
 
 def check_unmoved(seen: Applied, held: Applied) -> None:
@@ -79,7 +114,7 @@ def execution_options(options: ApplyOptions, steps: int) -> ExecutionOptions:
     return ExecutionOptions(parallelism=options.parallelism, keep_going=options.keep_going, max_fail=most)
 
 
-def _run(settings: Settings, look: Look, how: ExecutionOptions, state: StateWriter, run_id: int) -> Outcome:
+def _run(settings: Settings, look: Look, how: ExecutionOptions, state: StateWriter, run_id: int, endings: Endings) -> Outcome:
     specs = {engine.id: engine for node in look.workspace.fleet.nodes.values() for engine in node.engines}
 
     async def run() -> Outcome:
@@ -92,7 +127,12 @@ def _run(settings: Settings, look: Look, how: ExecutionOptions, state: StateWrit
                     opened[at] = open_engine(specs[at], transport)
                 return opened[at]
 
-            with listener(settings) as listen:
+            with listener(settings) as show:
+
+                def listen(event: Event) -> None:
+                    endings.hear(event)
+                    show(event)
+
                 _heed_interrupts(settings, stop)
                 try:
                     return await execute(
@@ -116,10 +156,15 @@ def _run(settings: Settings, look: Look, how: ExecutionOptions, state: StateWrit
 
 def _heed_interrupts(settings: Settings, stop: StopSignal) -> None:
     task = asyncio.current_task()
+    cut = False
 
     def interrupted() -> None:
+        nonlocal cut
         if stop.requested and task is not None:
-            task.cancel()
+            if not cut:  # once: a second cancel would tear the clearing up, and with it the record of what was cut
+                cut = True
+                settings.say("Cutting the steps that run.")
+                task.cancel()
             return
         stop.request_stop()
         settings.say("Stopping: no more steps begin, those that run are waited for. ^C again cuts them.")

@@ -41,10 +41,14 @@ def outcome_text(
     serial: int | None,
     unplaced: int = 0,
     deferred: int = 0,
+    interrupted: bool = False,
     colour: bool = False,
     width: int = 100,
 ) -> str:
-    """The end of an apply: one line a step that did not succeed, then the summary; begins `Apply complete!` when every step is done."""
+    """The end of an apply: one line a step that did not succeed, then the summary; begins `Apply complete!` when every step is done.
+
+    `interrupted`: somebody asked the run to stop, and not every step was begun or let to its end.
+    """
     style = Style(colour, width)
     counts = {status: sum(1 for one in results if one.status == status) for status, _ in _WORDS}
     bad = [one for one in results if one.status not in ("done", "satisfied")]
@@ -52,7 +56,8 @@ def outcome_text(
     lines = columns([[Cell(f"! {one.status}", "red"), Cell(f"{one.action} {one.address}"), Cell(one.reason or "")] for one in shown], style)
     lines += more(left, style)
     done = ", ".join(f"{counts[status]:,} {word}" for status, word in _WORDS if counts[status] or status == "done")
-    head = style.paint("Apply incomplete.", "red") if bad else style.paint("Apply complete!", "green")
+    failure = "Apply interrupted." if interrupted else "Apply incomplete."
+    head = style.paint(failure, "red") if bad else style.paint("Apply complete!", "green")
     tail = f" Serial {serial}." if serial is not None else ""
     lines.append(f"{head} {plural(len(results), 'step')}: {done}, in {format_duration(seconds)}.{tail}")
     if unplaced:

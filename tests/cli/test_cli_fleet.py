@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import signal
 import stat
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner, Result
+from cli_lab import SMALL, Lab, served
+from click.testing import CliRunner
 from pydantic import TypeAdapter
 
 from reconciler.cli.applying import ApplyOptions
@@ -22,46 +19,16 @@ from reconciler.cli.carrying import execution_options
 from reconciler.cli.demonstration import DESIRED, demonstrate
 from reconciler.cli.main import cli
 from reconciler.cli.settings import Settings
-from reconciler.cli.simulated import inventory_of
 from reconciler.fleet import GpurecError
 from reconciler.planning import Step, plan_digest
-from reconciler.sim import SimFleet, builtin_fleet, running
+from reconciler.sim import builtin_fleet
 from reconciler.state import open_reader, open_writer
 from reconciler.views import document_checksum
-
-SMALL = "version: 1\nmodels:\n  nomic-embed-text: {engine: ollama, on: ollama, each: node, vram: 350MiB}\n"
-
-
-@dataclass
-class Lab:
-    """A simulated fleet and a workspace for it."""
-
-    fleet: SimFleet
-    root: Path
-
-    def run(self, *arguments: str) -> Result:
-        return CliRunner().invoke(cli, ["-C", str(self.root), *arguments])
-
-    def want(self, text: str) -> None:
-        (self.root / "desired" / "demo.yaml").write_text(text)
-
-    @property
-    def state(self) -> Path:
-        return self.root / "state" / "demo.db"
-
-    def sent(self) -> list[str]:
-        """What was sent that could change a server, since the log was emptied."""
-        return [f"{r.method} {r.path}" for engine in self.fleet.engines.values() for r in engine.requests if r.method != "GET"]
 
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Lab]:
-    with running(builtin_fleet("demo").on_free_ports().with_time_scale(0)) as fleet:
-        lab = Lab(fleet, tmp_path)
-        for folder in ("inventories", "desired"):
-            (tmp_path / folder).mkdir()
-        (tmp_path / "inventories" / "demo.yaml").write_text(inventory_of(fleet))
-        lab.want(SMALL)
+    with served(builtin_fleet("demo").with_time_scale(0), tmp_path) as lab:
         yield lab
 
 
@@ -258,20 +225,6 @@ def test_history_names_each_apply(lab: Lab) -> None:
     lab.run("apply", "--auto-approve")
     rows = json.loads(lab.run("history", "--format", "json").stdout)
     assert [row["result"] for row in rows] == ["done"]
-
-
-def test_an_interrupted_apply_exits_130_and_is_kept_as_interrupted(lab: Lab) -> None:
-    lab.fleet.engines["ada/ollama"].set_fault("hang_load")
-    command = [sys.executable, "-m", "reconciler.cli.main", "-C", str(lab.root), "apply", "--auto-approve", "--limit", "ada"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        for says in ("started", "Stopping:"):
-            assert any(says in line for line in process.stderr)
-            process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
-    assert process.returncode == 130
-    rows = json.loads(lab.run("history", "--format", "json").stdout)
-    assert [row["result"] for row in rows] == ["interrupted"]
 
 
 @pytest.mark.parametrize(("answer", "yes"), [("yes", True), (" yes ", True), ("y", False), ("YES", False), ("", False)])

@@ -1,0 +1,57 @@
+"""A workspace for a simulated fleet, and `gpurec` run in it: as a call, and as a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from click.testing import CliRunner, Result
+
+from reconciler.cli.main import cli
+from reconciler.cli.simulated import inventory_of
+from reconciler.sim import SimFleet, SimSpec, running
+
+SMALL = "version: 1\nmodels:\n  nomic-embed-text: {engine: ollama, on: ollama, each: node, vram: 350MiB}\n"
+
+
+@dataclass
+class Lab:
+    """A simulated fleet and a workspace for it."""
+
+    fleet: SimFleet
+    root: Path
+
+    def run(self, *arguments: str) -> Result:
+        return CliRunner().invoke(cli, ["-C", str(self.root), *arguments])
+
+    def want(self, text: str) -> None:
+        (self.root / "desired" / "demo.yaml").write_text(text)
+
+    def process(self, *arguments: str, **streams: int) -> subprocess.Popen[str]:
+        """The command in a process of its own, its output in pipes unless `streams` says otherwise."""
+        command = [sys.executable, "-m", "reconciler.cli.main", "-C", str(self.root), *arguments]
+        return subprocess.Popen(command, text=True, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams})
+
+    @property
+    def state(self) -> Path:
+        return self.root / "state" / "demo.db"
+
+    def sent(self) -> list[str]:
+        """What was sent that could change a server, since the log was emptied."""
+        return [f"{r.method} {r.path}" for engine in self.fleet.engines.values() for r in engine.requests if r.method != "GET"]
+
+
+@contextmanager
+def served(spec: SimSpec, root: Path) -> Iterator[Lab]:
+    """A lab of a fleet on free ports, in an empty folder."""
+    with running(spec.on_free_ports()) as fleet:
+        lab = Lab(fleet, root)
+        for folder in ("inventories", "desired"):
+            (root / folder).mkdir()
+        (root / "inventories" / "demo.yaml").write_text(inventory_of(fleet))
+        lab.want(SMALL)
+        yield lab
