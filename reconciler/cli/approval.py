@@ -1,4 +1,4 @@
-"""The question before a fresh plan is carried out."""
+"""The question before a fresh plan is carried out, or before something else that cannot be taken back."""
 
 from __future__ import annotations
 
@@ -21,5 +21,17 @@ def approve(*, auto_approve: bool, terminal: bool) -> bool:
             "use gpurec apply --auto-approve, or gpurec plan --out FILE and gpurec apply FILE",
         )
     click.echo("\nDo you want to carry out these steps? Only 'yes' is accepted.", err=True)
+    answer: str = click.prompt("Answer", default="", show_default=False, err=True)
+    return answer.strip() == "yes"
+
+
+def confirm(question: str, *, yes: bool, terminal: bool, advice: str) -> bool:
+    """True when what `question` asks may be done: asked on a terminal, where only `yes` is a yes; elsewhere `yes` must be said already,
+    and a GpurecError says so with `advice`."""
+    if yes:
+        return True
+    if not terminal:
+        raise GpurecError.of("there is no terminal to ask on, so nothing was done", None, advice)
+    click.echo(f"{question} Only 'yes' is accepted.", err=True)
     answer: str = click.prompt("Answer", default="", show_default=False, err=True)
     return answer.strip() == "yes"

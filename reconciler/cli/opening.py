@@ -6,7 +6,7 @@ from pathlib import Path
 
 from reconciler.cli.settings import Settings
 from reconciler.fleet import GpurecError
-from reconciler.workspace import Workspace, load_workspace
+from reconciler.workspace import Workspace, find_state_path, load_workspace
 
 
 def open_workspace(settings: Settings) -> Workspace:
@@ -20,8 +20,20 @@ def open_workspace(settings: Settings) -> Workspace:
 
 def state_path(settings: Settings, workspace: Workspace) -> Path:
     """The file of `--state`, or the workspace's own; only SQLite so far."""
+    return _named_state(settings) or workspace.state_path
+
+
+def find_state(settings: Settings) -> Path:
+    """The same without reading any of the workspace's files, so that the state can be looked after while they are wrong."""
+    named = _named_state(settings)
+    if named is not None:
+        return named
+    return find_state_path(settings.directory, fleet=settings.fleet, inventory=settings.inventory, desired=settings.desired)
+
+
+def _named_state(settings: Settings) -> Path | None:
     if settings.state is None:
-        return workspace.state_path
+        return None
     scheme, separator, rest = settings.state.partition("://")
     if not separator:
         return settings.path(settings.state)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from reconciler.state.lease import EXPIRY_SECONDS, HEARTBEAT_SECONDS, Lease
+from reconciler.state.lease import EXPIRY_SECONDS, HEARTBEAT_SECONDS, Lease, Standing
+from reconciler.state.lock import Lock, break_lock, look_at_lock
 from reconciler.state.protocol import (
     JournalRow,
     Measurement,
@@ -20,12 +21,16 @@ __all__ = [
     "HEARTBEAT_SECONDS",
     "JournalRow",
     "Lease",
+    "Lock",
     "Measurement",
     "RunRecord",
     "SettledStep",
+    "Standing",
     "StateReader",
     "StateWriter",
     "StepStatus",
+    "break_lock",
+    "look_at_lock",
     "open_reader",
     "open_writer",
 ]

@@ -1,7 +1,8 @@
 """The lease: who may write, proved again at every write.
 
-One row. Taking it raises the fencing token; a writer whose token is no longer the row's can write nothing. A heartbeat keeps it fresh; a
-holder of this boot that is gone is replaced at once, any other only when its heartbeat is older than `EXPIRY_SECONDS`.
+One row. Taking it raises the fencing token; a writer whose token is no longer the row's can write nothing. A heartbeat keeps it fresh. A
+holder on this boot and in this pid namespace is judged by its process: gone, it is replaced at once; there, stopped or not, never. Any
+other is replaced only when its heartbeat is older than `EXPIRY_SECONDS`.
 """
 
 from __future__ import annotations
@@ -12,17 +13,36 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from uuid import uuid4
 
 from reconciler.fleet import LockHeld
 from reconciler.state.connection import BUSY_SECONDS
-from reconciler.state.process import Process, is_gone, this_process
+from reconciler.state.process import Process, ProcessTable, is_gone, this_process
 
 EXPIRY_SECONDS = 30.0
 HEARTBEAT_SECONDS = 5.0
 _PASSWORD = re.compile(r"://[^/@\s]*@")
-_COLUMNS = "owner, who, host, boot, pid, process_started, command, since, heartbeat, heartbeat_at"
+_COLUMNS = ("owner", "who", "host", "boot", "pid", "process_started", "command", "since", "heartbeat", "heartbeat_at", "namespace", "ci")
+_SET = ", ".join(f"{column} = ?" for column in _COLUMNS)
+
+
+class Standing(StrEnum):
+    """What can be said of a holder from here."""
+
+    RUNNING = "running"
+    """Its process is there: nobody takes its place."""
+    GONE = "gone"
+    """Its process is not there any more: replaced at once."""
+    FRESH = "fresh"
+    """Its process cannot be asked from here, and its heartbeat is young."""
+    EXPIRED = "expired"
+    """Its process cannot be asked from here, and its heartbeat is older than `EXPIRY_SECONDS`: replaced."""
+
+    @property
+    def holds(self) -> bool:
+        return self in (Standing.RUNNING, Standing.FRESH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +58,17 @@ class Lease:
 
     def sentence(self) -> str:
         """Who, where, when, what."""
+        ci = f", {self.process.ci}" if self.process.ci else ""
         return (
-            f"{self.process.who} on {self.process.host} (process {self.process.pid}) since {self.since}, "
+            f"{self.process.who} on {self.process.host} (process {self.process.pid}{ci}) since {self.since}, "
             f"last heard of at {self.heartbeat}, running `{self.command}`"
         )
+
+    def standing(self, me: Process, now: datetime, table: ProcessTable | None = None) -> Standing:
+        """What the process `me` can say of this holder at `now`."""
+        if self.process.seen_from(me):
+            return Standing.GONE if is_gone(self.process, me, table) else Standing.RUNNING
+        return Standing.EXPIRED if now.timestamp() - self.heartbeat_at > EXPIRY_SECONDS else Standing.FRESH
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,50 +86,61 @@ def iso(moment: datetime) -> str:
 
 
 def read_lease(conn: sqlite3.Connection) -> Lease | None:
-    """Who holds the lease; None when nobody does."""
-    row = conn.execute(f"SELECT {_COLUMNS} FROM lease WHERE id = 1").fetchone()  # noqa: S608
+    """Who holds the lease; None when nobody does. Reads the lease of an older schema too, with what that does not know as None."""
+    there = {str(column[1]) for column in conn.execute("PRAGMA table_info(lease)")}
+    columns = ", ".join(column if column in there else "NULL" for column in _COLUMNS)
+    row = conn.execute(f"SELECT {columns} FROM lease WHERE id = 1").fetchone()  # noqa: S608
     if row is None or row[0] is None:
         return None
-    owner, who, host, boot, pid, started, command, since, heartbeat, heartbeat_at = row
-    return Lease(owner, Process(who, host, boot, pid, started), command, since, heartbeat, heartbeat_at)
+    owner, who, host, boot, pid, started, command, since, heartbeat, heartbeat_at, namespace, ci = row
+    return Lease(owner, Process(who, host, boot, pid, started, namespace, ci), command, since, heartbeat, heartbeat_at)
 
 
-def take_lease(conn: sqlite3.Connection, path: Path, command: str, now: datetime, me: Process | None = None) -> Held:
-    """Takes the lease in one transaction. Raises LockHeld when another run has it."""
+def refuse_if_held(held: Lease | None, path: Path, now: datetime, me: Process, table: ProcessTable | None = None) -> None:
+    """Raises LockHeld when that lease stands as seen from `me`."""
+    if held is not None and held.standing(me, now, table).holds:
+        raise LockHeld.of(
+            f"the state is locked by {held.sentence()}",
+            str(path),
+            "wait for that run to end, let this one wait with --lock-timeout 5m, or see gpurec lock status",
+        )
+
+
+def take_lease(
+    conn: sqlite3.Connection, path: Path, command: str, now: datetime, me: Process | None = None, table: ProcessTable | None = None
+) -> Held:
+    """Takes the lease in one transaction. `me` and `table` stand for this process and the processes of this machine.
+
+    Raises LockHeld when another run has it.
+    """
     me = me or this_process()
     owner = str(uuid4())
     conn.execute("BEGIN IMMEDIATE")
     try:
         held = read_lease(conn)
-        if held is not None and not is_gone(held.process, me.boot) and not _expired(held, me, now):
-            raise LockHeld.of(
-                f"the state is locked by {held.sentence()}",
-                str(path),
-                "wait for that run to end, or let this one wait with --lock-timeout 5m",
-            )
-        took_over = f"took over the lock of {held.sentence()}: {_why(held, me)}" if held is not None else None
-        conn.execute(
-            "UPDATE lease SET token = token + 1, owner = ?, who = ?, host = ?, boot = ?, pid = ?, process_started = ?, command = ?, "
-            "since = ?, heartbeat = ?, heartbeat_at = ? WHERE id = 1",
-            (owner, me.who, me.host, me.boot, me.pid, me.started, without_passwords(command), iso(now), iso(now), now.timestamp()),
-        )
+        refuse_if_held(held, path, now, me, table)
+        took_over = f"took over the lock of {held.sentence()}: {_why(held.standing(me, now, table))}" if held is not None else None
+        row = (owner, me.who, me.host, me.boot, me.pid, me.started, without_passwords(command), iso(now), iso(now), now.timestamp())
+        conn.execute(f"UPDATE lease SET token = token + 1, {_SET} WHERE id = 1", (*row, me.namespace, me.ci))  # noqa: S608
         (token,) = conn.execute("SELECT token FROM lease WHERE id = 1").fetchone()
         conn.execute("COMMIT")
     except BaseException:
-        conn.execute("ROLLBACK")
+        if conn.in_transaction:
+            conn.execute("ROLLBACK")
         raise
     return Held(owner, token, took_over)
 
 
-def _expired(held: Lease, me: Process, now: datetime) -> bool:
-    """A process of this boot is asked itself (`is_gone`): while it is there, stopped or not, its lease stands."""
-    if me.boot is not None and held.process.boot == me.boot:
-        return False
-    return now.timestamp() - held.heartbeat_at > EXPIRY_SECONDS
+def _why(standing: Standing) -> str:
+    return "that process is gone" if standing is Standing.GONE else f"not heard of for more than {EXPIRY_SECONDS:.0f} s"
 
 
-def _why(held: Lease, me: Process) -> str:
-    return "that process is gone" if is_gone(held.process, me.boot) else f"not heard of for more than {EXPIRY_SECONDS:.0f} s"
+def break_lease(conn: sqlite3.Connection, owner: str) -> bool:
+    """Takes the lease from `owner` and gives it to nobody: the token rises, so that the holder can write nothing any more.
+
+    False when somebody else, or nobody, has it by now.
+    """
+    return conn.execute("UPDATE lease SET token = token + 1, owner = NULL WHERE id = 1 AND owner = ?", (owner,)).rowcount == 1
 
 
 def release_lease(conn: sqlite3.Connection, held: Held) -> None:
@@ -152,6 +190,7 @@ class Heartbeat:
             try:
                 if conn is None:
                     conn = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
+                    conn.execute("PRAGMA wal_autocheckpoint = 0")  # one connection checkpoints, the writer's
                 ours = self.beat(conn)
             except sqlite3.Error:
                 continue  # busy or out of disk: the next beat tries again, and the fencing token guards every write meanwhile

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
 from reconciler.fleet import Applied, AppliedReplica, FleetFacts, MeasuredKey
+from reconciler.state.lease import Lease
 
 
 class StepStatus(StrEnum):
@@ -21,7 +22,7 @@ class StepStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JournalRow:
-    """What happened to one step of one run. Times are ISO 8601 UTC."""
+    """What happened to one step of one run. Times are ISO 8601 UTC; `seconds` from its start to its end, None while it is open."""
 
     run_id: int
     step_id: str
@@ -31,11 +32,16 @@ class JournalRow:
     reason: str | None
     started_at: str
     finished_at: str | None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One apply: who, where, when, which plan, and how it ended (`result` is `running`, `done`, `partial`, `failed`, `interrupted`)."""
+    """One apply: who, where, when, which plan, and how it ended (`result` is `running`, `done`, `partial`, `failed`, `interrupted`).
+
+    `seconds` from start to end, None where that is not known. `ci` is the page of the CI job. `unplaced` replicas had no place, `deferred`
+    nodes or engines were not reached. `steps` counts the run's steps by status.
+    """
 
     id: int
     serial: int
@@ -47,6 +53,11 @@ class RunRecord:
     started_at: str
     finished_at: str | None
     result: str
+    ci: str | None = None
+    seconds: float | None = None
+    unplaced: int = 0
+    deferred: int = 0
+    steps: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +84,9 @@ class StateReader(Protocol):
     def applied(self) -> Applied: ...
     def recorded_facts(self) -> FleetFacts | None: ...
     def runs(self, last: int = 20) -> Sequence[RunRecord]: ...
+    def run(self, run_id: int) -> RunRecord | None: ...
     def journal(self, run_id: int) -> Sequence[JournalRow]: ...
+    def lease(self) -> Lease | None: ...
     def close(self) -> None: ...
 
 
@@ -99,6 +112,10 @@ class StateWriter(StateReader, Protocol):
 
     def measure(self, measurements: Iterable[Measurement]) -> None: ...
     def record_facts(self, facts: FleetFacts) -> None: ...
-    def finish_run(self, run_id: int, result: str) -> int:
-        """Ends the run and returns the serial, which moved on when anything was recorded."""
+    def finish_run(self, run_id: int, result: str, *, unplaced: int = 0, deferred: int = 0) -> int:
+        """Ends the run and returns the serial, which moved on when anything was recorded.
+
+        `unplaced` replicas of it (not best-effort) had no place, `deferred` nodes or engines were not reached: a `done` that left replicas
+        without a place is kept as `partial`.
+        """
         ...

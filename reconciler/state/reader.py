@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from reconciler.fleet import NOTHING_APPLIED, Applied, FleetFacts
 from reconciler.state.connection import open_for_reading, sqlite_said
 from reconciler.state.lease import Lease, read_lease
 from reconciler.state.protocol import JournalRow, RunRecord, StateReader, StepStatus
 from reconciler.state.rows import read_applied, read_facts
-from reconciler.state.schema import SCHEMA_VERSION, schema_version
+from reconciler.state.schema import SCHEMA_VERSION, migrate, schema_version
 
-_RUN_COLUMNS = "id, serial, plan_digest, config_digest, who, host, command, started_at, finished_at, result"
-_JOURNAL_COLUMNS = "run_id, step_id, address, action, status, reason, started_at, finished_at"
+_RUN_COLUMNS = "id, serial, plan_digest, config_digest, who, host, command, started_at, finished_at, result, ci, seconds, unplaced, deferred"
+_JOURNAL_COLUMNS = "run_id, step_id, address, action, status, reason, started_at, finished_at, seconds"
 
 
 class SqliteReader:
@@ -38,7 +40,14 @@ class SqliteReader:
             if conn is None:
                 return ()
             rows = conn.execute(f"SELECT {_RUN_COLUMNS} FROM runs ORDER BY id DESC LIMIT ?", (last,))  # noqa: S608
-            return tuple(RunRecord(*row) for row in rows)
+            return tuple(_run(conn, row) for row in rows.fetchall())
+
+    def run(self, run_id: int) -> RunRecord | None:
+        with self._reading() as conn:
+            if conn is None:
+                return None
+            row = conn.execute(f"SELECT {_RUN_COLUMNS} FROM runs WHERE id = ?", (run_id,)).fetchone()  # noqa: S608
+            return _run(conn, row) if row is not None else None
 
     def journal(self, run_id: int) -> Sequence[JournalRow]:
         """What happened to the steps of a run, in the order in which they were first written."""
@@ -47,8 +56,8 @@ class SqliteReader:
                 return ()
             rows = conn.execute(f"SELECT {_JOURNAL_COLUMNS} FROM journal WHERE run_id = ? ORDER BY rowid", (run_id,))  # noqa: S608
             return tuple(
-                JournalRow(run, step, address, action, StepStatus(status), reason, started, finished)
-                for run, step, address, action, status, reason, started, finished in rows
+                JournalRow(run, step, address, action, StepStatus(status), reason, started, finished, seconds)
+                for run, step, address, action, status, reason, started, finished, seconds in rows
             )
 
     def lease(self) -> Lease | None:
@@ -75,6 +84,11 @@ class SqliteReader:
                 self._conn.execute("ROLLBACK")
 
 
+def _run(conn: sqlite3.Connection, row: tuple[Any, ...]) -> RunRecord:
+    steps = conn.execute("SELECT status, count(*) FROM journal WHERE run_id = ? GROUP BY status ORDER BY status", (row[0],))
+    return replace(RunRecord(*row), steps=dict(steps.fetchall()))
+
+
 def open_reader(path: Path) -> StateReader:
     """Opens a store for reading. A file that does not exist, or holds nothing yet, reads as empty.
 
@@ -89,7 +103,22 @@ def open_reader(path: Path) -> StateReader:
     except BaseException:
         conn.close()
         raise
-    if version < SCHEMA_VERSION:
+    if version == 0:
         conn.close()
         return SqliteReader(path, None)
+    if version < SCHEMA_VERSION:
+        return SqliteReader(path, _migrated_copy(conn, path))
     return SqliteReader(path, conn)
+
+
+def _migrated_copy(conn: sqlite3.Connection, path: Path) -> sqlite3.Connection:
+    """A store of an older schema as this program knows it, in memory: readers change no file, the next writer does."""
+    copy = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        with closing(conn), sqlite_said(path):
+            conn.backup(copy)
+            migrate(copy, path, "")
+    except BaseException:
+        copy.close()
+        raise
+    return copy

@@ -103,7 +103,26 @@ def _first(conn: sqlite3.Connection) -> None:
     conn.execute("INSERT INTO lease (id, token) VALUES (1, 0)")
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first,)
+def _second(conn: sqlite3.Connection) -> None:
+    """The pid namespace apart from the boot id, the CI job of a run, how long runs and steps took, and what a run left undone."""
+    conn.execute("ALTER TABLE lease ADD COLUMN namespace TEXT")
+    conn.execute("ALTER TABLE lease ADD COLUMN ci TEXT")
+    conn.execute(
+        "UPDATE lease SET namespace = substr(boot, instr(boot, ' ') + 1), boot = substr(boot, 1, instr(boot, ' ') - 1) "
+        "WHERE instr(boot, ' ') > 0"
+    )
+    conn.execute("ALTER TABLE runs ADD COLUMN ci TEXT")
+    conn.execute("ALTER TABLE runs ADD COLUMN seconds REAL")
+    conn.execute("ALTER TABLE runs ADD COLUMN unplaced INTEGER NOT NULL DEFAULT 0")
+    conn.execute("ALTER TABLE runs ADD COLUMN deferred INTEGER NOT NULL DEFAULT 0")
+    conn.execute("ALTER TABLE journal ADD COLUMN seconds REAL")
+    # Every run asks for what an earlier one left open; without these that would read all of history.
+    conn.execute("CREATE INDEX journal_open ON journal (run_id) WHERE status = 'started'")
+    conn.execute("CREATE INDEX runs_open ON runs (id) WHERE result = 'running'")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _second)
+"""The n-th brings a store of version n - 1 to version n. One that was released is never changed, only followed by another."""
 SCHEMA_VERSION = len(MIGRATIONS)
 
 
@@ -124,19 +143,21 @@ def schema_version(conn: sqlite3.Connection, path: Path) -> int:
 
 
 def migrate(conn: sqlite3.Connection, path: Path, now: str) -> None:
-    """Brings the store to this program's schema, all in one transaction; does nothing when it is there already."""
-    if schema_version(conn, path) == SCHEMA_VERSION:
-        return
-    conn.execute("BEGIN IMMEDIATE")
-    try:
-        version = schema_version(conn, path)
-        if version == 0:
-            conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            conn.execute("CREATE TABLE migrations (version INTEGER PRIMARY KEY, applied_at TEXT NOT NULL) STRICT")
-        for number, step in enumerate(MIGRATIONS[version:], start=version + 1):
-            step(conn)
-            conn.execute("INSERT INTO migrations VALUES (?, ?)", (number, now))
-        conn.execute("COMMIT")
-    except BaseException:
-        conn.execute("ROLLBACK")
-        raise
+    """Brings the store to this program's schema, one transaction a version; does nothing when it is there already.
+
+    What fails or dies half-way leaves the store at the last version that was reached, and the next call goes on from there.
+    """
+    while (version := schema_version(conn, path)) < SCHEMA_VERSION:
+        conn.execute("BEGIN IMMEDIATE")
+        try:
+            if schema_version(conn, path) == version:  # another process may have been first
+                if version == 0:
+                    conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                    conn.execute("CREATE TABLE migrations (version INTEGER PRIMARY KEY, applied_at TEXT NOT NULL) STRICT")
+                MIGRATIONS[version](conn)
+                conn.execute("INSERT INTO migrations VALUES (?, ?)", (version + 1, now))
+            conn.execute("COMMIT")
+        except BaseException:
+            if conn.in_transaction:
+                conn.execute("ROLLBACK")
+            raise

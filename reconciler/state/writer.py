@@ -12,12 +12,12 @@ from uuid import uuid4
 
 from reconciler.fleet import AppliedReplica, FleetFacts, LockHeld, StateError
 from reconciler.state.connection import open_for_writing, sqlite_said
-from reconciler.state.lease import Heartbeat, Held, iso, release_lease, still_ours, take_lease, without_passwords
+from reconciler.state.lease import Heartbeat, Held, iso, read_lease, refuse_if_held, release_lease, still_ours, take_lease, without_passwords
 from reconciler.state.process import this_process
 from reconciler.state.protocol import Measurement, SettledStep, StateWriter, StepStatus
 from reconciler.state.reader import SqliteReader
 from reconciler.state.rows import REPLICA_COLUMNS, node_body, read_meta, replica_row
-from reconciler.state.schema import migrate
+from reconciler.state.schema import SCHEMA_VERSION, migrate, schema_version
 
 _RETRY_SECONDS = 0.5
 _REPLICA_MARKS = ", ".join("?" * len(REPLICA_COLUMNS.split(",")))
@@ -34,6 +34,7 @@ class SqliteWriter(SqliteReader):
         super().__init__(path, conn)
         self._held, self._clock = held, clock
         self._next_serial: int | None = None
+        self._began: dict[str | None, datetime] = {}
 
     @property
     def took_over(self) -> str | None:
@@ -49,34 +50,35 @@ class SqliteWriter(SqliteReader):
             now = iso(self._clock())
             conn.execute("INSERT OR IGNORE INTO meta VALUES ('lineage', ?)", (str(uuid4()),))
             serial = _serial(conn)
-            conn.execute(
-                "UPDATE journal SET status = ?, finished_at = ? WHERE status = ?", (StepStatus.INTERRUPTED, now, StepStatus.STARTED)
-            )
+            conn.execute("UPDATE journal SET status = ?, finished_at = ? WHERE status = 'started'", (StepStatus.INTERRUPTED, now))
             conn.execute("UPDATE runs SET result = 'interrupted', finished_at = ? WHERE result = 'running'", (now,))
-            row = (serial, plan_digest, config_digest, me.who, me.host, without_passwords(command), now)
+            row = (serial, plan_digest, config_digest, me.who, me.host, without_passwords(command), now, me.ci)
             done = conn.execute(
-                "INSERT INTO runs (serial, plan_digest, config_digest, who, host, command, started_at, result) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, 'running')",
+                "INSERT INTO runs (serial, plan_digest, config_digest, who, host, command, started_at, ci, result) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'running')",
                 row,
             )
             assert done.lastrowid is not None
             self._next_serial = None
+            self._began = {None: self._clock()}
             return done.lastrowid
 
     def step_started(self, run_id: int, step_id: str, address: str, action: str) -> None:
+        self._began[step_id] = self._clock()
         with self._writing() as conn:
             conn.execute(
                 "INSERT INTO journal (run_id, step_id, address, action, status, started_at) VALUES (?, ?, ?, ?, ?, ?) "
-                "ON CONFLICT (run_id, step_id) DO UPDATE SET status = excluded.status, finished_at = NULL",
+                "ON CONFLICT (run_id, step_id) DO UPDATE SET status = excluded.status, finished_at = NULL, seconds = NULL",
                 (run_id, step_id, address, action, StepStatus.STARTED, iso(self._clock())),
             )
 
     def step_finished(self, run_id: int, step_id: str, status: StepStatus, reason: str | None = None) -> None:
         """Raises StateError when the step was never started."""
         with self._writing() as conn:
+            now = self._clock()
             done = conn.execute(
-                "UPDATE journal SET status = ?, reason = ?, finished_at = ? WHERE run_id = ? AND step_id = ?",
-                (status, reason, iso(self._clock()), run_id, step_id),
+                "UPDATE journal SET status = ?, reason = ?, finished_at = ?, seconds = ? WHERE run_id = ? AND step_id = ?",
+                (status, reason, iso(now), self._seconds_since(step_id, now), run_id, step_id),
             )
             if done.rowcount != 1:
                 raise StateError.of(f"step {step_id!r} of run {run_id} was never started", str(self._path))
@@ -135,12 +137,19 @@ class SqliteWriter(SqliteReader):
             conn.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", rows)
             conn.execute("INSERT OR REPLACE INTO meta VALUES ('facts_at', ?)", (facts.at,))
 
-    def finish_run(self, run_id: int, result: str) -> int:
+    def finish_run(self, run_id: int, result: str, *, unplaced: int = 0, deferred: int = 0) -> int:
+        if result == "done" and unplaced:
+            result = "partial"
         with self._writing() as conn:
-            serial = _serial(conn)
-            row = (result, iso(self._clock()), serial, run_id)
-            conn.execute("UPDATE runs SET result = ?, finished_at = ?, serial = ? WHERE id = ?", row)
+            serial, now = _serial(conn), self._clock()
+            row = (result, iso(now), self._seconds_since(None, now), serial, unplaced, deferred, run_id)
+            conn.execute("UPDATE runs SET result = ?, finished_at = ?, seconds = ?, serial = ?, unplaced = ?, deferred = ? WHERE id = ?", row)
             return serial
+
+    def _seconds_since(self, step_id: str | None, now: datetime) -> float | None:
+        """How long a step, or (None) the run, has taken up to `now`; None when it was not begun by this writer."""
+        began = self._began.get(step_id)
+        return None if began is None else round(max(0.0, (now - began).total_seconds()), 3)
 
     def _changed(self, replicas: Iterable[AppliedReplica]) -> list[AppliedReplica]:
         changed = []
@@ -206,8 +215,6 @@ def open_writer(
     """
     conn = open_for_writing(path)
     try:
-        with sqlite_said(path):
-            migrate(conn, path, iso(clock()))
         held = _wait_for_lease(conn, path, command, clock, lock_timeout, sleep)
         heartbeat = Heartbeat(path, held, clock)
         heartbeat.start()
@@ -228,6 +235,7 @@ def _wait_for_lease(
     while True:
         try:
             with sqlite_said(path):
+                _migrate_when_free(conn, path, clock())
                 return take_lease(conn, path, command, clock())
         except LockHeld:
             if waited >= lock_timeout:
@@ -235,3 +243,10 @@ def _wait_for_lease(
         pause = min(_RETRY_SECONDS, lock_timeout - waited)
         sleep(pause)
         waited += pause
+
+
+def _migrate_when_free(conn: sqlite3.Connection, path: Path, now: datetime) -> None:
+    """An older store is not changed under the feet of an older program that is writing to it."""
+    if schema_version(conn, path) not in (0, SCHEMA_VERSION):
+        refuse_if_held(read_lease(conn), path, now, this_process())
+    migrate(conn, path, iso(now))

@@ -57,7 +57,7 @@ def load_workspace(root: Path, *, fleet: str | None = None, inventory: Path | No
         config_digest=sources.digest(),
         warnings=problems.warnings,
         inventory=hosts,
-        state_path=root / STATE / f"{chosen.name}.db",
+        state_path=_state_path(root, chosen.name),
     )
 
 
@@ -69,6 +69,15 @@ def load_fleet(root: Path, *, fleet: str | None = None, inventory: Path | None =
     nodes = NodeReader(problems).fleet(chosen.name, hosts)
     problems.raise_if_any()
     return nodes, hosts
+
+
+def find_state_path(root: Path, *, fleet: str | None = None, inventory: Path | None = None, desired: Sequence[Path] = ()) -> Path:
+    """Where the state of a fleet is, without reading its files. Raises WorkspaceError where the fleet is not clear."""
+    return _state_path(root, select(root, fleet, inventory, desired).name)
+
+
+def _state_path(root: Path, fleet: str) -> Path:
+    return root / STATE / f"{fleet}.db"
 
 
 def load_inventory(root: Path, *, fleet: str | None = None, inventory: Path | None = None) -> Inventory:

@@ -16,10 +16,15 @@ import pytest
 
 from reconciler.fleet import AppliedReplica, EngineId, LockHeld, StateError
 from reconciler.state import StepStatus, open_reader, open_writer
-from reconciler.state.lease import Heartbeat, read_lease, release_lease, still_ours, take_lease
-from reconciler.state.process import is_gone, this_process
+from reconciler.state.lease import EXPIRY_SECONDS, HEARTBEAT_SECONDS, Heartbeat, Standing, break_lease
+from reconciler.state.lease import read_lease, release_lease, still_ours, take_lease
+from reconciler.state.process import Process, ci_page, is_gone, this_process
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+ME = Process("ben", "here", "boot-1", 100, 5000, "pid:[1]")
+RUNNING = {100: 5000, 200: 6000}
+"""Process ids of the machine to their start times."""
+TABLE = RUNNING.get
 
 
 @pytest.fixture
@@ -116,9 +121,83 @@ def test_a_process_id_used_again_is_not_the_holder(path: Path, conn: sqlite3.Con
 
 
 def test_a_process_of_another_pid_namespace_is_not_judged_by_its_id(path: Path, conn: sqlite3.Connection) -> None:
-    me = this_process()
-    assert not is_gone(replace(me, boot=f"{me.boot}x", pid=2**22 - 1), me.boot)
-    assert not is_gone(replace(me, boot=None, pid=2**22 - 1), None)
+    dead = replace(ME, pid=7)
+    assert is_gone(dead, ME, TABLE)
+    assert not is_gone(replace(dead, namespace="pid:[2]"), ME, TABLE)
+    assert not is_gone(replace(dead, boot="another boot"), ME, TABLE)
+    for unknown in ({"boot": None}, {"namespace": None}):
+        assert not is_gone(replace(dead, **unknown), replace(ME, **unknown), TABLE)
+
+
+def test_the_heartbeat_is_5_s_and_the_expiry_30_s() -> None:
+    assert (HEARTBEAT_SECONDS, EXPIRY_SECONDS) == (5, 30)
+
+
+HOLDER = replace(ME, who="ann", pid=200, started=6000, ci="https://ci.example/7")
+AGES = (0.0, 30.0, 30.001, 86400.0)
+
+
+@pytest.mark.parametrize(
+    ("holder", "standings"),
+    [
+        (HOLDER, [Standing.RUNNING] * 4),
+        (replace(HOLDER, pid=201), [Standing.GONE] * 4),
+        (replace(HOLDER, started=5999), [Standing.GONE] * 4),
+        (replace(HOLDER, host="elsewhere", boot="boot-2", pid=201), [Standing.FRESH, Standing.FRESH, Standing.EXPIRED, Standing.EXPIRED]),
+        (replace(HOLDER, namespace="pid:[2]", pid=201), [Standing.FRESH, Standing.FRESH, Standing.EXPIRED, Standing.EXPIRED]),
+        (replace(HOLDER, boot=None, namespace=None), [Standing.FRESH, Standing.FRESH, Standing.EXPIRED, Standing.EXPIRED]),
+    ],
+    ids=["still there", "gone", "its id used again", "another host", "another container", "a system that does not tell"],
+)
+def test_a_lease_is_taken_over_at_once_from_the_gone_never_from_the_running_elsewhere_after_expiry(
+    path: Path, conn: sqlite3.Connection, holder: Process, standings: list[Standing]
+) -> None:
+    for age, standing in zip(AGES, standings, strict=True):
+        conn.execute("UPDATE lease SET owner = NULL")
+        take_lease(conn, path, "apply", NOW, holder, lambda pid: None)
+        later = NOW + timedelta(seconds=age)
+        lease = read_lease(conn)
+        assert lease is not None
+        assert lease.process == holder
+        assert lease.standing(ME, later, TABLE) is standing
+        if standing.holds:
+            with pytest.raises(LockHeld, match="https://ci.example/7"):
+                take_lease(conn, path, "apply", later, ME, TABLE)
+            assert read_lease(conn) == lease
+        else:
+            assert take_lease(conn, path, "apply", later, ME, TABLE).took_over is not None
+
+
+def test_a_broken_lease_is_free_and_its_holder_writes_nothing_more(path: Path, conn: sqlite3.Connection) -> None:
+    held = take_lease(conn, path, "apply", NOW, HOLDER, TABLE)
+    assert not break_lease(conn, "an owner of long ago")
+    assert break_lease(conn, held.owner)
+    assert read_lease(conn) is None
+    assert not still_ours(conn, held)
+    assert not Heartbeat(path, held, lambda: NOW).beat(conn)
+    assert not break_lease(conn, held.owner)
+    assert take_lease(conn, path, "apply", NOW, ME, TABLE).token == held.token + 2
+
+
+GITHUB = {"GITHUB_ACTIONS": "true", "GITHUB_SERVER_URL": "https://git.example", "GITHUB_REPOSITORY": "a/b", "GITHUB_RUN_ID": "17"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "page"),
+    [
+        ({}, None),
+        (GITHUB, "https://git.example/a/b/actions/runs/17"),
+        ({**GITHUB, "GITHUB_SERVER_URL": ""}, "https://github.com/a/b/actions/runs/17"),
+        ({"CI_JOB_URL": "https://gitlab.example/a/b/-/jobs/9"}, "https://gitlab.example/a/b/-/jobs/9"),
+        ({"CI_JOB_URL": "https://job:hush@gitlab.example/9"}, "https://gitlab.example/9"),
+        ({"CI_JOB_URL": "javascript:alert(1)"}, None),
+        ({"CI_JOB_URL": "https://a.example/\x1b[2J"}, None),
+        ({"CI_JOB_URL": "https://a.example/" + "9" * 500}, None),
+        ({"CI_JOB_URL": "http://[a"}, None),
+    ],
+)
+def test_the_page_of_a_ci_job_is_a_web_address_without_a_password(environment: dict[str, str], page: str | None) -> None:
+    assert ci_page(environment) == page
 
 
 def test_every_take_raises_the_fencing_token(path: Path, conn: sqlite3.Connection) -> None:

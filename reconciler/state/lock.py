@@ -1,0 +1,40 @@
+"""The lock as people ask about it: who holds it, and breaking it."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from reconciler.fleet import StateError
+from reconciler.state.connection import open_for_writing, sqlite_said
+from reconciler.state.lease import Lease, Standing, break_lease
+from reconciler.state.process import Process, ProcessTable, this_process
+from reconciler.state.reader import open_reader
+from reconciler.state.schema import schema_version
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """A lease that somebody holds, and how it stands as seen from this process."""
+
+    lease: Lease
+    standing: Standing
+
+
+def look_at_lock(path: Path, now: datetime | None = None, me: Process | None = None, table: ProcessTable | None = None) -> Lock | None:
+    """Who holds the lock; None when nobody does, or there is no state. Writes nothing."""
+    with closing(open_reader(path)) as state:
+        lease = state.lease()
+    if lease is None:
+        return None
+    return Lock(lease, lease.standing(me or this_process(), now or datetime.now(UTC), table))
+
+
+def break_lock(path: Path, lock: Lock) -> None:
+    """Takes exactly this lock away. Raises StateError when another run has it by now, or nobody."""
+    with closing(open_for_writing(path)) as conn, sqlite_said(path):
+        schema_version(conn, path)
+        if not break_lease(conn, lock.lease.owner):
+            raise StateError.of("the lock has changed hands since it was looked at", str(path), "see gpurec lock status")

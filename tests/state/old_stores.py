@@ -1,0 +1,112 @@
+"""Stores of earlier schemas as they were written then: plain SQL, never made by the program under test, never changed."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+SCHEMA_1 = """
+CREATE TABLE migrations (version INTEGER PRIMARY KEY, applied_at TEXT NOT NULL) STRICT;
+CREATE TABLE "meta" (
+   "key" TEXT PRIMARY KEY,
+   "value" TEXT
+) STRICT;
+CREATE TABLE "replicas" (
+   "address" TEXT PRIMARY KEY,
+   "model" TEXT NOT NULL,
+   "node" TEXT NOT NULL,
+   "engine" TEXT NOT NULL,
+   "engine_name" TEXT NOT NULL,
+   "ensure" TEXT NOT NULL,
+   "context" INTEGER,
+   "options" TEXT NOT NULL,
+   "keep_alive" REAL,
+   "residency" TEXT NOT NULL,
+   "observed_context" INTEGER,
+   "observed_gpu_fraction" REAL,
+   "observed_pinned" INTEGER,
+   "vram_bytes" INTEGER,
+   "serial" INTEGER NOT NULL
+) STRICT;
+CREATE TABLE "measured" (
+   "id" INTEGER PRIMARY KEY,
+   "kind" TEXT NOT NULL,
+   "engine_name" TEXT NOT NULL,
+   "context" INTEGER,
+   "vram_bytes" INTEGER,
+   "load_seconds" REAL
+) STRICT;
+CREATE UNIQUE INDEX measured_key ON measured (kind, engine_name, ifnull(context, -1));
+CREATE TABLE "facts" (
+   "node" TEXT PRIMARY KEY,
+   "body" TEXT NOT NULL
+) STRICT;
+CREATE TABLE "runs" (
+   "id" INTEGER PRIMARY KEY,
+   "serial" INTEGER NOT NULL,
+   "plan_digest" TEXT NOT NULL,
+   "config_digest" TEXT NOT NULL,
+   "who" TEXT NOT NULL,
+   "host" TEXT NOT NULL,
+   "command" TEXT NOT NULL,
+   "started_at" TEXT NOT NULL,
+   "finished_at" TEXT,
+   "result" TEXT NOT NULL
+) STRICT;
+CREATE TABLE "journal" (
+   "run_id" INTEGER REFERENCES "runs"("id"),
+   "step_id" TEXT,
+   "address" TEXT NOT NULL,
+   "action" TEXT NOT NULL,
+   "status" TEXT NOT NULL,
+   "reason" TEXT,
+   "started_at" TEXT NOT NULL,
+   "finished_at" TEXT,
+   PRIMARY KEY ("run_id", "step_id")
+) STRICT;
+CREATE TABLE "lease" (
+   "id" INTEGER PRIMARY KEY,
+   "token" INTEGER NOT NULL,
+   "owner" TEXT,
+   "who" TEXT,
+   "host" TEXT,
+   "boot" TEXT,
+   "pid" INTEGER,
+   "process_started" INTEGER,
+   "command" TEXT,
+   "since" TEXT,
+   "heartbeat" TEXT,
+   "heartbeat_at" REAL
+) STRICT;
+"""
+
+ROWS_1 = """
+INSERT INTO migrations VALUES (1, '2026-01-01T00:00:00Z');
+INSERT INTO meta VALUES ('lineage', 'l-1'), ('serial', '3'), ('facts_at', '2026-01-01T00:00:00Z');
+INSERT INTO replicas VALUES
+  ('model.a:1@n/e', 'a:1', 'n', 'e', 'a:1-c8192', 'loaded', 8192, '{"num_batch": 512}', -1.0, 'gpu', 8192, 1.0, 1, 5, 3);
+INSERT INTO measured VALUES (1, 'ollama', 'a:1', NULL, 7, 2.5);
+INSERT INTO runs VALUES
+  (1, 2, 'sha256:p', 'sha256:c', 'ann', 'h', 'apply', '2026-01-01T00:00:00Z', '2026-01-01T00:01:00Z', 'done'),
+  (2, 3, 'sha256:q', 'sha256:c', 'ann', 'h', 'apply', '2026-01-02T00:00:00Z', NULL, 'running');
+INSERT INTO journal VALUES
+  (1, 'load:x', 'x', 'load', 'done', NULL, '2026-01-01T00:00:00Z', '2026-01-01T00:00:09Z'),
+  (2, 'load:y', 'y', 'load', 'started', NULL, '2026-01-02T00:00:00Z', NULL);
+INSERT INTO lease VALUES
+  (1, 4, NULL, 'ann', 'h', 'boot-9 pid:[4026531836]', 12, 99, 'apply', '2026-01-02T00:00:00Z', '2026-01-02T00:00:00Z', 1767312000.0);
+"""
+LEASED_1 = "UPDATE lease SET owner = 'o-1'"
+
+
+def write_schema_1(path: Path, *more: str) -> None:
+    """A store of schema 1 with one replica, two runs (the second of which died) and a lease that was given back."""
+    conn = sqlite3.connect(path)
+    conn.executescript(f"PRAGMA journal_mode = WAL; PRAGMA application_id = {0x67707263}; {SCHEMA_1} {ROWS_1}")
+    for sql in more:
+        conn.execute(sql)
+    conn.commit()
+    conn.close()
+
+
+WRITERS = {1: write_schema_1}
+"""Every earlier schema, with what writes a store of it."""

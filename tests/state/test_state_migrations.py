@@ -1,0 +1,114 @@
+"""An older store becomes a newer one step by step, or stays what it was."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from old_stores import LEASED_1, WRITERS, write_schema_1
+
+from reconciler.fleet import AppliedReplica, EngineId, EngineKind, LockHeld, MeasuredKey
+from reconciler.state import StepStatus, open_reader, open_writer, schema
+from reconciler.state.schema import MIGRATIONS, SCHEMA_VERSION, migrate, schema_version
+
+OWNED = AppliedReplica(
+    "model.a:1@n/e", "a:1", EngineId("n", "e"), "a:1-c8192", "loaded", 8192, {"num_batch": 512}, -1.0, "gpu", 8192, 1.0, True, 5, 3
+)  # fmt: skip
+
+
+def columns(path: Path) -> dict[str, list[tuple[object, ...]]]:
+    """Every table's columns without their order, and every index."""
+    with closing(sqlite3.connect(path)) as conn:
+        names = [name for (name,) in conn.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
+        found: dict[str, list[tuple[object, ...]]] = {name: sorted(conn.execute(f"PRAGMA table_info({name})"), key=str) for name in names}
+        found["indices"] = conn.execute("SELECT name, tbl_name FROM sqlite_master WHERE type = 'index' ORDER BY name").fetchall()
+    return found
+
+
+def test_there_is_a_store_of_every_earlier_schema_to_test_with() -> None:
+    assert sorted(WRITERS) == list(range(1, SCHEMA_VERSION))
+
+
+@pytest.mark.parametrize("version", sorted(WRITERS))
+def test_every_earlier_schema_becomes_the_one_of_a_new_store_and_keeps_what_it_held(tmp_path: Path, version: int) -> None:
+    old, new = tmp_path / "old.db", tmp_path / "new.db"
+    WRITERS[version](old)
+    with open_writer(new, command="apply"):
+        pass
+    with open_writer(old, command="apply") as state:
+        applied = state.applied()
+        assert (applied.lineage, applied.serial, dict(applied.replicas)) == ("l-1", 3, {OWNED.address: OWNED})
+        assert applied.measured == {MeasuredKey(EngineKind.OLLAMA, "a:1", None): 7}
+        run = state.begin_run("p", "c", "apply")
+        assert [(one.id, one.result) for one in state.runs()] == [(run, "running"), (2, "interrupted"), (1, "done")]
+        assert [row.status for row in state.journal(2)] == [StepStatus.INTERRUPTED]
+        assert state.finish_run(run, "done") == 3
+    assert columns(old) == columns(new)
+    with closing(sqlite3.connect(old)) as conn:
+        assert [row[0] for row in conn.execute("SELECT version FROM migrations ORDER BY version")] == [*range(1, SCHEMA_VERSION + 1)]
+        assert conn.execute("PRAGMA foreign_key_check").fetchall() == []
+
+
+@pytest.mark.parametrize("version", sorted(WRITERS))
+def test_a_reader_reads_an_older_schema_and_leaves_the_file_as_it_is(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "s.db"
+    WRITERS[version](path)
+    before = path.read_bytes()
+    with closing(open_reader(path)) as state:
+        assert dict(state.applied().replicas) == {OWNED.address: OWNED}
+        assert [one.result for one in state.runs()] == ["running", "done"]
+        assert state.runs()[1].steps == {"done": 1}
+    assert path.read_bytes() == before
+    assert path.with_name("s.db-wal").stat().st_size == 0  # SQLite itself makes it for readers
+
+
+def test_schema_2_parts_the_boot_id_from_the_pid_namespace(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    write_schema_1(path, LEASED_1)
+    with closing(open_reader(path)) as state:
+        lease = state.lease()
+    assert lease is not None
+    assert (lease.process.boot, lease.process.namespace, lease.process.ci) == ("boot-9", "pid:[4026531836]", None)
+
+
+def test_a_store_is_not_migrated_while_an_older_program_writes_to_it(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    write_schema_1(path, LEASED_1, "UPDATE lease SET heartbeat_at = 1e12")
+    with pytest.raises(LockHeld, match="ann on h"), open_writer(path, command="apply"):
+        pass
+    with closing(sqlite3.connect(path)) as conn:
+        assert schema_version(conn, path) == 1
+
+
+def test_a_migration_that_fails_leaves_the_version_before_it_and_the_next_try_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "s.db"
+    write_schema_1(path)
+    steps = []
+
+    def good(conn: sqlite3.Connection) -> None:
+        steps.append("good")
+        conn.execute("CREATE TABLE good (a)")
+
+    def bad(conn: sqlite3.Connection) -> None:
+        conn.execute("CREATE TABLE half (a)")
+        raise RuntimeError("power cut")
+
+    def set_migrations(*added: object) -> None:
+        monkeypatch.setattr(schema, "MIGRATIONS", (*MIGRATIONS, *added))
+        monkeypatch.setattr(schema, "SCHEMA_VERSION", len(MIGRATIONS) + len(added))
+
+    with closing(sqlite3.connect(path, isolation_level=None)) as conn:
+        set_migrations(good, bad)
+        with pytest.raises(RuntimeError):
+            migrate(conn, path, "now")
+        assert schema_version(conn, path) == len(MIGRATIONS) + 1
+        assert not conn.in_transaction
+        assert {"good"} == {name for (name,) in conn.execute("SELECT name FROM sqlite_master")} & {"good", "half"}
+        set_migrations(good, lambda conn: conn.execute("CREATE TABLE half (a)"))
+        migrate(conn, path, "now")
+        assert schema_version(conn, path) == len(MIGRATIONS) + 2
+    assert steps == ["good"]
