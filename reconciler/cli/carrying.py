@@ -54,7 +54,9 @@ def carry_out(settings: Settings, look: Look, options: ApplyOptions) -> Carried:
     how = execution_options(options, len(plan.steps))
     with open_writer(look.state, command="apply", lock_timeout=options.lock_timeout) as state:
         if state.took_over:
-            settings.say(f"Warning: {escape(state.took_over, 1000)}")
+            settings.say(f"Warning: {escape(state.took_over, 2000)}")
+        for warning in state.warnings:
+            settings.say(f"Warning: {escape(warning, 1000)}")
         check_unmoved(look.applied, state.applied())
         run_id = state.begin_run(plan.digest, plan.config_digest, "apply")
         result, endings = "failed", Endings()
@@ -64,7 +66,8 @@ def carry_out(settings: Settings, look: Look, options: ApplyOptions) -> Carried:
         except (KeyboardInterrupt, asyncio.CancelledError):
             outcome, result = None, "interrupted"
         finally:
-            serial = state.finish_run(run_id, result)
+            unplaced = sum(one.count for one in plan.unplaced if not one.best_effort)
+            serial = state.finish_run(run_id, result, unplaced=unplaced, deferred=len(plan.deferred))
     if outcome is None:
         return Carried(endings.results(plan.steps), serial, interrupted=True)
     results = tuple(StepResult(one.address, one.action.value, one.status.value, one.message or one.reason) for one in outcome.results)

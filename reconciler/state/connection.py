@@ -16,6 +16,10 @@ FOLDER_MODE = 0o700
 BUSY_SECONDS = 5.0
 
 
+class Unwritable(StateError):
+    """The state cannot be written now: disk full or failing, read-only, or busy for too long. What is in it is sound."""
+
+
 def open_for_writing(path: Path) -> sqlite3.Connection:
     """A connection in WAL mode that fsyncs every commit. Makes file (0600) and folders (0700) where missing; what exists keeps its mode."""
     _refuse_folder(path)
@@ -113,17 +117,21 @@ def _sentence(error: sqlite3.Error, path: Path) -> StateError:
         hint = "restore it from a copy, or move it away: the next apply then adopts what runs as wanted"
         return _error("the state is damaged", path, hint)
     if name.startswith("SQLITE_BUSY"):
-        return _error("the state is busy: another process is writing to it", path, "try again")
+        return _unwritable("the state is busy: another process is writing to it", path, "try again")
     if name.startswith("SQLITE_FULL"):
-        return _error("the state cannot be written: the disk is full", path, "make room and run again")
+        return _unwritable("the state cannot be written: the disk is full", path, "make room and run again")
     if name.startswith(("SQLITE_READONLY", "SQLITE_PERM")):
-        return _error("the state cannot be written: the file or its folder is read-only", path, "make both writable for you")
+        return _unwritable("the state cannot be written: the file or its folder is read-only", path, "make both writable for you")
     if name.startswith(("SQLITE_CANTOPEN", "SQLITE_AUTH")):
-        return _error("the state cannot be opened", path, "check that it is a file that you may read, in a folder that you may enter")
+        return _unwritable("the state cannot be opened", path, "check that it is a file that you may read, in a folder that you may enter")
     if name.startswith("SQLITE_IOERR"):
-        return _error(f"the disk of the state fails ({name})", path, "check the disk, then run again")
+        return _unwritable(f"the disk of the state fails ({name})", path, "check the disk, then run again")
     return _error(f"SQLite refuses: {error}", path, "check that the file is a gpurec state")
 
 
 def _error(what: str, path: Path, hint: str) -> StateError:
     return StateError(Problem(what, Place(str(path)), hint))
+
+
+def _unwritable(what: str, path: Path, hint: str) -> Unwritable:
+    return Unwritable(Problem(what, Place(str(path)), hint))

@@ -148,6 +148,15 @@ def release_lease(conn: sqlite3.Connection, held: Held) -> None:
     conn.execute("UPDATE lease SET owner = NULL WHERE id = 1 AND owner = ? AND token = ?", (held.owner, held.token))
 
 
+def beat(conn: sqlite3.Connection, held: Held, now: datetime) -> bool:
+    """Says that the holder is alive; False when the lease is no longer its own."""
+    done = conn.execute(
+        "UPDATE lease SET heartbeat = ?, heartbeat_at = ? WHERE id = 1 AND owner = ? AND token = ?",
+        (iso(now), now.timestamp(), held.owner, held.token),
+    )
+    return done.rowcount == 1
+
+
 def still_ours(conn: sqlite3.Connection, held: Held) -> bool:
     """Whether the lease's row carries our owner and token; to be asked inside the transaction that writes."""
     row = conn.execute("SELECT owner, token FROM lease WHERE id = 1").fetchone()
@@ -176,12 +185,7 @@ class Heartbeat:
 
     def beat(self, conn: sqlite3.Connection) -> bool:
         """Writes one heartbeat; False when the lease is no longer ours."""
-        now = self._clock()
-        done = conn.execute(
-            "UPDATE lease SET heartbeat = ?, heartbeat_at = ? WHERE id = 1 AND owner = ? AND token = ?",
-            (iso(now), now.timestamp(), self._held.owner, self._held.token),
-        )
-        return done.rowcount == 1
+        return beat(conn, self._held, self._clock())
 
     def _run(self) -> None:
         conn: sqlite3.Connection | None = None

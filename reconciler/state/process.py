@@ -96,7 +96,7 @@ def _who() -> str:
 
 def _boot() -> str | None:
     try:
-        return _BOOT_ID.read_text(encoding="ascii").strip()
+        return _BOOT_ID.read_text(encoding="utf-8").strip()
     except OSError:
         return None
 

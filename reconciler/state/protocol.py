@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from reconciler.fleet import Applied, AppliedReplica, FleetFacts, MeasuredKey
 from reconciler.state.lease import Lease
+
+if TYPE_CHECKING:
+    from reconciler.state.rescue import Rescued
 
 
 class StepStatus(StrEnum):
@@ -99,6 +103,11 @@ class StateWriter(StateReader, Protocol):
     @property
     def took_over(self) -> str | None: ...
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What whoever runs this should know of the store: where it lies, and what waits to be read in."""
+        ...
+
     def begin_run(self, plan_digest: str, config_digest: str, command: str) -> int: ...
     def step_started(self, run_id: int, step_id: str, address: str, action: str) -> None: ...
     def step_finished(self, run_id: int, step_id: str, status: StepStatus, reason: str | None = None) -> None: ...
@@ -118,4 +127,13 @@ class StateWriter(StateReader, Protocol):
         `unplaced` replicas of it (not best-effort) had no place, `deferred` nodes or engines were not reached: a `done` that left replicas
         without a place is kept as `partial`.
         """
+        ...
+
+    @property
+    def rescue(self) -> Path | None:
+        """The rescue journal that this run had to begin because its state could not be written any more."""
+        ...
+
+    def read_in(self, rescued: Rescued) -> int:
+        """Takes a rescue journal into the state and returns the serial. Raises StateError for the journal of another state."""
         ...

@@ -5,22 +5,27 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-from reconciler.fleet import AppliedReplica, FleetFacts, LockHeld, StateError
-from reconciler.state.connection import open_for_writing, sqlite_said
-from reconciler.state.lease import Heartbeat, Held, iso, read_lease, refuse_if_held, release_lease, still_ours, take_lease, without_passwords
+from reconciler.fleet import AppliedReplica, FleetFacts, GpurecError, LockHeld, Place, Problem, StateError
+from reconciler.state.check import network_sentence
+from reconciler.state.connection import Unwritable, open_for_reading, open_for_writing, sqlite_said
+from reconciler.state.entries import Entry, Measured, Recorded, RunFinished, StepFinished, StepsSettled, write_entry
+from reconciler.state.filesystem import network_filesystem
+from reconciler.state.lease import Heartbeat, Held, beat, iso, read_lease, refuse_if_held, release_lease, still_ours, take_lease, without_passwords
+from reconciler.state.log import Log, look_at_log
 from reconciler.state.process import this_process
 from reconciler.state.protocol import Measurement, SettledStep, StateWriter, StepStatus
 from reconciler.state.reader import SqliteReader
+from reconciler.state.rescue import Rescued, RescueHead, RescueJournal, find_rescues, rescue_folders
 from reconciler.state.rows import REPLICA_COLUMNS, node_body, read_meta, replica_row
-from reconciler.state.schema import SCHEMA_VERSION, migrate, schema_version
+from reconciler.state.schema import migrate, schema_version
 
 _RETRY_SECONDS = 0.5
-_REPLICA_MARKS = ", ".join("?" * len(REPLICA_COLUMNS.split(",")))
 
 
 def _now() -> datetime:
@@ -35,10 +40,21 @@ class SqliteWriter(SqliteReader):
         self._held, self._clock = held, clock
         self._next_serial: int | None = None
         self._began: dict[str | None, datetime] = {}
+        self._run: tuple[int, str | None, int] = (0, None, 0)
+        self._last_serial = 0
+        self._rescue: RescueJournal | None = None
+        self._folders = rescue_folders(path)
 
     @property
     def took_over(self) -> str | None:
         return self._held.took_over
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        network = network_filesystem(self._path)
+        found = [f"{network_sentence(network)}: use it from one machine only"] if network is not None else []
+        found += [f"the rescue journal {path} waits to be read in: gpurec state recover" for path in find_rescues(self._path)]
+        return tuple(found)
 
     def close(self) -> None:
         """Does nothing: the block that opened the writer closes it, after it has given the lease back."""
@@ -61,6 +77,7 @@ class SqliteWriter(SqliteReader):
             assert done.lastrowid is not None
             self._next_serial = None
             self._began = {None: self._clock()}
+            self._run, self._last_serial = (done.lastrowid, read_meta(conn).get("lineage"), serial), serial
             return done.lastrowid
 
     def step_started(self, run_id: int, step_id: str, address: str, action: str) -> None:
@@ -74,61 +91,38 @@ class SqliteWriter(SqliteReader):
 
     def step_finished(self, run_id: int, step_id: str, status: StepStatus, reason: str | None = None) -> None:
         """Raises StateError when the step was never started."""
-        with self._writing() as conn:
-            now = self._clock()
-            done = conn.execute(
-                "UPDATE journal SET status = ?, reason = ?, finished_at = ?, seconds = ? WHERE run_id = ? AND step_id = ?",
-                (status, reason, iso(now), self._seconds_since(step_id, now), run_id, step_id),
-            )
-            if done.rowcount != 1:
-                raise StateError.of(f"step {step_id!r} of run {run_id} was never started", str(self._path))
+        now = self._clock()
+        self._keep(StepFinished(run_id, step_id, status, reason, iso(now), self._seconds_since(step_id, now)))
 
     def steps_settled(self, run_id: int, steps: Iterable[SettledStep]) -> None:
-        now = iso(self._clock())
-        rows = [(run_id, step.step_id, step.address, step.action, step.status, step.reason, now, now) for step in steps]
-        if not rows:
-            return
-        with self._writing() as conn:
-            conn.executemany(
-                "INSERT INTO journal (run_id, step_id, address, action, status, reason, started_at, finished_at) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run_id, step_id) DO UPDATE SET "
-                "status = excluded.status, reason = excluded.reason, finished_at = excluded.finished_at",
-                rows,
-            )
+        settled = tuple(steps)
+        if settled:
+            self._keep(StepsSettled(run_id, settled, iso(self._clock())))
 
     def record(self, replicas: Iterable[AppliedReplica], gone: Iterable[str] = ()) -> None:
         """Upserts what is owned and forgets the addresses `gone`; unchanged rows are not written, and then the serial stays."""
-        changed, leaving = self._changed(replicas), [(address,) for address in gone if self._owns(address)]
-        if not changed and not leaving:
-            return
-        with self._writing() as conn:
-            serial = self._move_serial(conn)
-            conn.executemany("DELETE FROM replicas WHERE address = ?", leaving)
-            conn.executemany(
-                f"INSERT OR REPLACE INTO replicas ({REPLICA_COLUMNS}) VALUES ({_REPLICA_MARKS})",  # noqa: S608
-                [replica_row(replica, serial) for replica in changed],
-            )
+        rows, leaving = tuple(replicas), tuple(gone)
+        with suppress(Unwritable):  # where not even that can be read, all of it is kept
+            rows, leaving = self._changed(rows), tuple(address for address in leaving if self._owns(address))
+        if rows or leaving:
+            self._keep(Recorded(rows, leaving))
 
     def measure(self, measurements: Iterable[Measurement]) -> None:
         """Keeps the latest figure of each kind; None leaves what was known."""
-        rows = [(one.key.kind.value, one.key.engine_name, one.key.context, one.vram_bytes, one.load_seconds) for one in measurements]
-        if not rows:
-            return
-        with self._writing() as conn:
-            before = conn.total_changes
-            conn.executemany(
-                "INSERT INTO measured (kind, engine_name, context, vram_bytes, load_seconds) VALUES (?, ?, ?, ?, ?) "
-                "ON CONFLICT (kind, engine_name, ifnull(context, -1)) DO UPDATE SET "
-                "vram_bytes = ifnull(excluded.vram_bytes, vram_bytes), load_seconds = ifnull(excluded.load_seconds, load_seconds) "
-                "WHERE ifnull(excluded.vram_bytes, vram_bytes) IS NOT vram_bytes "
-                "OR ifnull(excluded.load_seconds, load_seconds) IS NOT load_seconds",
-                rows,
-            )
-            if conn.total_changes > before:
-                self._move_serial(conn)
+        figures = tuple(measurements)
+        if figures:
+            self._keep(Measured(figures))
 
     def record_facts(self, facts: FleetFacts) -> None:
-        """Keeps the facts, one row a node: a node that looks as before is not written."""
+        """Keeps the facts, one row a node: a node that looks as before is not written. They are no part of a rescue: probing finds them."""
+        if self._rescue is not None:
+            return
+        try:
+            self._write_facts(facts)
+        except Unwritable as error:
+            self._begin_rescue(error)
+
+    def _write_facts(self, facts: FleetFacts) -> None:
         bodies = {name: node_body(node) for name, node in facts.nodes.items()}
         with self._writing() as conn:
             known = dict(conn.execute("SELECT node, body FROM facts"))
@@ -138,20 +132,78 @@ class SqliteWriter(SqliteReader):
             conn.execute("INSERT OR REPLACE INTO meta VALUES ('facts_at', ?)", (facts.at,))
 
     def finish_run(self, run_id: int, result: str, *, unplaced: int = 0, deferred: int = 0) -> int:
-        if result == "done" and unplaced:
-            result = "partial"
+        """`done` with something left without a place is kept as `partial`."""
+        now = self._clock()
+        word = "partial" if result == "done" and unplaced else result
+        self._keep(RunFinished(run_id, word, iso(now), self._seconds_since(None, now), unplaced, deferred))
+        return self._last_serial
+
+    def read_in(self, rescued: Rescued) -> int:
+        """Writes what a rescue journal holds, in one transaction; returns the serial. Doing it twice changes nothing more.
+
+        What a later run recorded of an address stands: that run probed. Raises StateError for the journal of another state.
+        """
+        head, where = rescued.head, str(rescued.path)
         with self._writing() as conn:
-            serial, now = _serial(conn), self._clock()
-            row = (result, iso(now), self._seconds_since(None, now), serial, unplaced, deferred, run_id)
-            conn.execute("UPDATE runs SET result = ?, finished_at = ?, seconds = ?, serial = ?, unplaced = ?, deferred = ? WHERE id = ?", row)
-            return serial
+            if head.lineage != read_meta(conn).get("lineage"):
+                raise StateError.of("the rescue journal is of another state: its lineage differs", where, "name that state with --state")
+            if conn.execute("SELECT 1 FROM runs WHERE id = ?", (head.run_id,)).fetchone() is None:
+                raise StateError.of(f"the state knows nothing of run {head.run_id}, which the rescue journal is of", where)
+            for entry in rescued.entries:
+                if isinstance(entry, Recorded):
+                    entry = self._not_recorded_since(conn, entry, head.serial + 1)
+                elif not isinstance(entry, Measured) and entry.run_id != head.run_id:
+                    raise StateError.of(f"the rescue journal of run {head.run_id} speaks of run {entry.run_id}", where)
+                write_entry(conn, entry, lambda: self._move_serial(conn))
+            self._last_serial = _serial(conn)
+            return self._last_serial
+
+    def _not_recorded_since(self, conn: sqlite3.Connection, entry: Recorded, serial: int) -> Recorded:
+        """The part of an entry that no run after the one with `serial` wrote, and that is not there already."""
+
+        def newer(address: str) -> bool:
+            return conn.execute("SELECT 1 FROM replicas WHERE address = ? AND serial > ?", (address, serial)).fetchone() is not None
+
+        def there(replica: AppliedReplica) -> bool:
+            row = conn.execute(f"SELECT {REPLICA_COLUMNS} FROM replicas WHERE address = ?", (replica.address,)).fetchone()  # noqa: S608
+            return row is not None and row[:-1] == replica_row(replica, 0)[:-1]
+
+        rows = tuple(one for one in entry.replicas if not newer(one.address) and not there(one))
+        gone = tuple(address for address in entry.gone if not newer(address) and self._has(conn, address))
+        return Recorded(rows, gone)
+
+    @property
+    def rescue(self) -> Path | None:
+        """The rescue journal that this run had to begin; None where everything is in the state."""
+        return self._rescue.path if self._rescue is not None else None
+
+    def _keep(self, entry: Entry) -> None:
+        """Writes what has happened, and where the state takes it no more, keeps it and all that follows in a rescue journal."""
+        if self._rescue is None:
+            try:
+                with self._writing() as conn:
+                    write_entry(conn, entry, lambda: self._move_serial(conn))
+                    self._last_serial = _serial(conn)
+                    if isinstance(entry, RunFinished):
+                        conn.execute("UPDATE runs SET serial = ? WHERE id = ?", (self._last_serial, entry.run_id))
+            except Unwritable as error:
+                self._begin_rescue(error)
+            else:
+                return
+        assert self._rescue is not None
+        self._rescue.append(entry)
+
+    def _begin_rescue(self, why: Unwritable) -> None:
+        run_id, lineage, serial = self._run
+        head = RescueHead(str(self._path.absolute()), lineage, run_id, serial, iso(self._clock()), why.problems[0].what)
+        self._rescue = RescueJournal(head, self._folders)
 
     def _seconds_since(self, step_id: str | None, now: datetime) -> float | None:
         """How long a step, or (None) the run, has taken up to `now`; None when it was not begun by this writer."""
         began = self._began.get(step_id)
         return None if began is None else round(max(0.0, (now - began).total_seconds()), 3)
 
-    def _changed(self, replicas: Iterable[AppliedReplica]) -> list[AppliedReplica]:
+    def _changed(self, replicas: Iterable[AppliedReplica]) -> tuple[AppliedReplica, ...]:
         changed = []
         with self._reading() as conn:
             assert conn is not None
@@ -160,12 +212,16 @@ class SqliteWriter(SqliteReader):
                 row = conn.execute(one, (replica.address,)).fetchone()
                 if row is None or row[:-1] != replica_row(replica, 0)[:-1]:
                     changed.append(replica)
-        return changed
+        return tuple(changed)
 
     def _owns(self, address: str) -> bool:
         with self._reading() as conn:
             assert conn is not None
-            return conn.execute("SELECT 1 FROM replicas WHERE address = ?", (address,)).fetchone() is not None
+            return self._has(conn, address)
+
+    @staticmethod
+    def _has(conn: sqlite3.Connection, address: str) -> bool:
+        return conn.execute("SELECT 1 FROM replicas WHERE address = ?", (address,)).fetchone() is not None
 
     def _move_serial(self, conn: sqlite3.Connection) -> int:
         """The serial of this run's records: one more than before the run. Moved with the first of them, so that a crash loses nothing."""
@@ -178,6 +234,8 @@ class SqliteWriter(SqliteReader):
     def _writing(self) -> Iterator[sqlite3.Connection]:
         if self._conn is None:
             raise StateError.of("the state is closed", str(self._path))
+        if self._rescue is not None:
+            raise Unwritable.of("the state could not be written earlier in this run, so nothing new is begun", str(self._path))
         with sqlite_said(self._path):
             self._conn.execute("BEGIN IMMEDIATE")
             try:
@@ -191,7 +249,8 @@ class SqliteWriter(SqliteReader):
                 self._conn.execute("COMMIT")
             except BaseException:
                 if self._conn.in_transaction:
-                    self._conn.execute("ROLLBACK")
+                    with suppress(sqlite3.Error):  # what went wrong first is what is told
+                        self._conn.execute("ROLLBACK")
                 raise
 
 
@@ -213,30 +272,41 @@ def open_writer(
     `command` is told to whoever finds the state locked. Waits up to `lock_timeout` seconds for another run's lease, then raises LockHeld;
     raises StateError when the store cannot be written.
     """
-    conn = open_for_writing(path)
+    conn, held = _wait_for_lease(path, command, clock, lock_timeout, sleep)
     try:
-        held = _wait_for_lease(conn, path, command, clock, lock_timeout, sleep)
         heartbeat = Heartbeat(path, held, clock)
         heartbeat.start()
+        writer = SqliteWriter(path, conn, held, clock)
         try:
-            yield SqliteWriter(path, conn, held, clock)
+            yield writer
+        except Exception as error:
+            if writer.rescue is not None:
+                raise _kept_apart(writer.rescue, error) from error
+            raise
         finally:
             heartbeat.stop()
-            with sqlite_said(path):
+            with suppress(Unwritable), sqlite_said(path):  # a lock that stays is taken over: this process will be gone
                 release_lease(conn, held)
     finally:
         conn.close()
+    if writer.rescue is not None:
+        raise _kept_apart(writer.rescue, None)
+
+
+def _kept_apart(rescue: Path, error: Exception | None) -> StateError:
+    """What the run ended with, and where what it did is kept."""
+    first = error.problems if isinstance(error, GpurecError) else ()
+    what = "the state could not be written, so what was done is kept in a rescue journal"
+    return StateError(*first, Problem(what, Place(str(rescue)), "make the state writable, then run gpurec state recover before the next apply"))
 
 
 def _wait_for_lease(
-    conn: sqlite3.Connection, path: Path, command: str, clock: Callable[[], datetime], lock_timeout: float, sleep: Callable[[float], None]
-) -> Held:
+    path: Path, command: str, clock: Callable[[], datetime], lock_timeout: float, sleep: Callable[[float], None]
+) -> tuple[sqlite3.Connection, Held]:
     waited = 0.0
     while True:
         try:
-            with sqlite_said(path):
-                _migrate_when_free(conn, path, clock())
-                return take_lease(conn, path, command, clock())
+            return _take(path, command, clock())
         except LockHeld:
             if waited >= lock_timeout:
                 raise
@@ -245,8 +315,33 @@ def _wait_for_lease(
         waited += pause
 
 
-def _migrate_when_free(conn: sqlite3.Connection, path: Path, now: datetime) -> None:
-    """An older store is not changed under the feet of an older program that is writing to it."""
-    if schema_version(conn, path) not in (0, SCHEMA_VERSION):
-        refuse_if_held(read_lease(conn), path, now, this_process())
-    migrate(conn, path, iso(now))
+def _take(path: Path, command: str, now: datetime) -> tuple[sqlite3.Connection, Held]:
+    """A connection with the lease. First a look that cannot write: closing a connection that could would fold away the log of a run that
+    died, and with it what tells whether that log was whole. For the same reason nothing older is migrated while a run holds it."""
+    if path.is_file() and path.stat().st_size:
+        with closing(open_for_reading(path)) as reading, sqlite_said(path):
+            if schema_version(reading, path):
+                refuse_if_held(read_lease(reading), path, now, this_process())
+    log = look_at_log(path)
+    conn = open_for_writing(path)
+    try:
+        with sqlite_said(path):
+            migrate(conn, path, iso(now))
+            held = take_lease(conn, path, command, now)
+            # From here on the file itself says that a run is on, and the log is not empty: one that is missing later was taken away.
+            conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            beat(conn, held, now)
+    except BaseException:
+        conn.close()
+        raise
+    if held.took_over is not None and (lost := _lost(log)):
+        held = replace(held, took_over=f"{held.took_over}; {lost}: the plan finds out by probing what was done")
+    return conn, held
+
+
+def _lost(log: Log) -> str | None:
+    if log.missing:
+        return f"its log {log.path.name} is gone, and with it what that run wrote last"
+    if log.unreadable:
+        return f"its log {log.path.name} cannot be read, so what that run wrote last is lost"
+    return f"its log {log.path.name} was torn, so what it wrote very last does not count" if log.cut else None

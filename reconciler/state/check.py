@@ -1,0 +1,165 @@
+"""Is a state sound? Every look is one finding; nothing is changed."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from reconciler.fleet import StateError
+from reconciler.state.connection import open_for_reading, sqlite_said
+from reconciler.state.filesystem import network_filesystem
+from reconciler.state.lease import read_lease
+from reconciler.state.log import log_path, look_at_log
+from reconciler.state.rescue import find_rescues
+from reconciler.state.schema import SCHEMA_VERSION, schema_version
+
+_MOST = 20
+
+
+class Level(StrEnum):
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. `hint` says what to do about a warning or an error."""
+
+    name: str
+    level: Level
+    message: str
+    hint: str | None = None
+
+
+def check_state(path: Path, *, sqlite_version: tuple[int, ...] = sqlite3.sqlite_version_info, mounts: str | None = None) -> list[Finding]:
+    """Everything that can be told of a state from outside and inside. Raises StateError where there is none."""
+    if not path.exists():
+        raise StateError.of("there is no state yet", str(path), "the first apply makes it")
+    found = [*_outside(path, mounts)]
+    try:
+        conn = open_for_reading(path)
+    except StateError as error:
+        found.append(_from(error, "file"))
+    else:
+        with closing(conn):
+            found += _inside(conn, path)
+    return [*found, _sqlite(sqlite_version), *_rescues(path)]
+
+
+def _outside(path: Path, mounts: str | None) -> Iterator[Finding]:
+    yield _permissions(path)
+    network = network_filesystem(path, mounts)
+    if network is None:
+        yield Finding("file system", Level.OK, "of this machine")
+    else:
+        yield Finding("file system", Level.WARNING, network_sentence(network), "use it from one machine only, or keep the state on a local disk")
+
+
+def network_sentence(kind: str) -> str:
+    """What is wrong with a state on a network file system of that kind."""
+    return f"the state lies on a network file system ({kind}), where locks and SQLite's shared memory do not hold between machines"
+
+
+def _inside(conn: sqlite3.Connection, path: Path) -> Iterator[Finding]:
+    looks: tuple[tuple[str, Callable[[sqlite3.Connection, Path], Finding]], ...] = (
+        ("schema", _schema),
+        ("integrity", _integrity),
+        ("foreign keys", _foreign_keys),
+        ("journal mode", _mode),
+        ("log", _log),
+    )
+    for name, look in looks:
+        try:
+            with sqlite_said(path):
+                yield look(conn, path)
+        except StateError as error:
+            yield _from(error, name)
+
+
+def _schema(conn: sqlite3.Connection, path: Path) -> Finding:
+    version = schema_version(conn, path)
+    later = "" if version == SCHEMA_VERSION else f"; the next apply brings it to {SCHEMA_VERSION}"
+    return Finding("schema", Level.OK, f"version {version}{later}" if version else "empty file, nothing applied yet")
+
+
+def _integrity(conn: sqlite3.Connection, path: Path) -> Finding:
+    said = [str(row[0]) for row in conn.execute(f"PRAGMA integrity_check({_MOST})")]
+    if said == ["ok"]:
+        return Finding("integrity", Level.OK, "every page and index is whole")
+    return Finding("integrity", Level.ERROR, f"the file is damaged: {'; '.join(said)}", "gpurec state restore FILE, from a backup")
+
+
+def _foreign_keys(conn: sqlite3.Connection, path: Path) -> Finding:
+    lost = len(conn.execute("PRAGMA foreign_key_check").fetchmany(_MOST))
+    if not lost:
+        return Finding("foreign keys", Level.OK, "every journal row has its run")
+    return Finding("foreign keys", Level.ERROR, f"{lost} or more journal rows have no run", "gpurec state restore FILE, from a backup")
+
+
+def _mode(conn: sqlite3.Connection, path: Path) -> Finding:
+    (mode,) = conn.execute("PRAGMA journal_mode").fetchone()
+    if mode == "wal":
+        return Finding("journal mode", Level.OK, "write-ahead log")
+    return Finding("journal mode", Level.WARNING, f"{mode}, not the write-ahead log", "the next apply sets it; a backup has it so until then")
+
+
+def _log(conn: sqlite3.Connection, path: Path) -> Finding:
+    lease, log = read_lease(conn) if schema_version(conn, path) else None, look_at_log(path)
+    if log.missing and lease is not None:
+        what = f"{log.path.name} is gone or empty while a run holds the lock: what that run wrote last is lost"
+        return Finding("log", Level.ERROR, what, "put it back beside the state if you moved it; else plan, which finds out by probing")
+    if log.unreadable:
+        return Finding("log", Level.ERROR, f"{log.path.name} cannot be read, so SQLite leaves all of it out", "plan: it finds out by probing")
+    if log.cut:
+        what = f"{log.path.name} is torn: its last {log.cut} pages are of no whole commit and do not count"
+        return Finding("log", Level.WARNING, what, "plan: it finds out by probing what was done last")
+    return Finding("log", Level.OK, "none, all is in the file" if log.missing else f"{log.commits} whole commits")
+
+
+def _permissions(path: Path) -> Finding:
+    loose = []
+    for each in (path, log_path(path), path.with_name(path.name + "-shm")):
+        if each.exists():
+            seen = each.stat()
+            if seen.st_mode & 0o077:
+                loose.append(f"{each.name} is open to others (mode {stat.S_IMODE(seen.st_mode):04o})")
+            if hasattr(os, "getuid") and seen.st_uid != os.getuid():
+                loose.append(f"{each.name} belongs to user id {seen.st_uid}")
+    folder = path.absolute().parent.stat().st_mode
+    if folder & 0o022 and not folder & stat.S_ISVTX:
+        loose.append(f"its folder can be written by others (mode {stat.S_IMODE(folder):04o})")
+    if not loose:
+        return Finding("permissions", Level.OK, "for its owner alone")
+    return Finding("permissions", Level.WARNING, ", ".join(loose), f"chmod 600 {path.name}, chmod 700 for the folder")
+
+
+def has_wal_reset_fault(version: tuple[int, ...]) -> bool:
+    """SQLite 3.7.0 to 3.51.2 may, very rarely, damage a file when two connections reset the log at once; 3.50.7 and 3.44.6 have the repair
+    too (sqlite.org/wal.html, "the WAL-reset bug")."""
+    repaired = version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
+    return version >= (3, 7) and not repaired
+
+
+def _sqlite(version: tuple[int, ...]) -> Finding:
+    name = ".".join(map(str, version))
+    if not has_wal_reset_fault(version):
+        return Finding("SQLite", Level.OK, name)
+    what = f"{name} has the WAL-reset fault, which may very rarely damage a file that two processes write to at once"
+    return Finding("SQLite", Level.WARNING, what, "use a Python with SQLite 3.51.3 (or 3.50.7, 3.44.6); keep backups")
+
+
+def _rescues(path: Path) -> Iterator[Finding]:
+    for rescue in find_rescues(path):
+        yield Finding("rescue", Level.WARNING, f"{rescue} waits to be read in", "gpurec state recover")
+
+
+def _from(error: StateError, name: str) -> Finding:
+    first = error.problems[0]
+    return Finding(name, Level.ERROR, first.what, first.hint)

@@ -1,0 +1,123 @@
+"""What a run tells the store of what already happened: each entry is written to the database, or kept as a line of a rescue journal."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from reconciler.fleet import AppliedReplica, StateError
+from reconciler.state.protocol import Measurement, SettledStep, StepStatus
+from reconciler.state.rows import REPLICA_COLUMNS, replica_row
+
+_REPLICA_MARKS = ", ".join("?" * len(REPLICA_COLUMNS.split(",")))
+
+
+@dataclass(frozen=True, slots=True)
+class StepFinished:
+    """`at` is ISO 8601 in UTC, here as below; `seconds` since the step's start."""
+
+    run_id: int
+    step_id: str
+    status: StepStatus
+    reason: str | None
+    at: str
+    seconds: float | None
+    op: Literal["step_finished"] = "step_finished"
+
+
+@dataclass(frozen=True, slots=True)
+class StepsSettled:
+    run_id: int
+    steps: tuple[SettledStep, ...]
+    at: str
+    op: Literal["steps_settled"] = "steps_settled"
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What is owned now, and the addresses that no longer are."""
+
+    replicas: tuple[AppliedReplica, ...]
+    gone: tuple[str, ...]
+    op: Literal["recorded"] = "recorded"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    measurements: tuple[Measurement, ...]
+    op: Literal["measured"] = "measured"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished:
+    run_id: int
+    result: str
+    at: str
+    seconds: float | None
+    unplaced: int
+    deferred: int
+    op: Literal["run_finished"] = "run_finished"
+
+
+Entry = StepFinished | StepsSettled | Recorded | Measured | RunFinished
+
+
+def write_entry(conn: sqlite3.Connection, entry: Entry, move_serial: Callable[[], int]) -> None:
+    """Writes one entry inside the caller's transaction. `move_serial` gives the serial of what is recorded, and is called only for that."""
+    match entry:
+        case StepFinished():
+            _finish_step(conn, entry)
+        case StepsSettled():
+            _settle_steps(conn, entry)
+        case Recorded():
+            _record(conn, entry, move_serial)
+        case Measured():
+            _measure(conn, entry, move_serial)
+        case RunFinished():
+            row = (entry.result, entry.at, entry.seconds, entry.unplaced, entry.deferred, entry.run_id)
+            conn.execute("UPDATE runs SET result = ?, finished_at = ?, seconds = ?, unplaced = ?, deferred = ? WHERE id = ?", row)
+
+
+def _finish_step(conn: sqlite3.Connection, entry: StepFinished) -> None:
+    done = conn.execute(
+        "UPDATE journal SET status = ?, reason = ?, finished_at = ?, seconds = ? WHERE run_id = ? AND step_id = ?",
+        (entry.status, entry.reason, entry.at, entry.seconds, entry.run_id, entry.step_id),
+    )
+    if done.rowcount != 1:
+        raise StateError.of(f"step {entry.step_id!r} of run {entry.run_id} was never started")
+
+
+def _settle_steps(conn: sqlite3.Connection, entry: StepsSettled) -> None:
+    conn.executemany(
+        "INSERT INTO journal (run_id, step_id, address, action, status, reason, started_at, finished_at) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run_id, step_id) DO UPDATE SET "
+        "status = excluded.status, reason = excluded.reason, finished_at = excluded.finished_at",
+        [(entry.run_id, one.step_id, one.address, one.action, one.status, one.reason, entry.at, entry.at) for one in entry.steps],
+    )
+
+
+def _record(conn: sqlite3.Connection, entry: Recorded, move_serial: Callable[[], int]) -> None:
+    if not entry.replicas and not entry.gone:
+        return
+    serial = move_serial()
+    conn.executemany("DELETE FROM replicas WHERE address = ?", [(address,) for address in entry.gone])
+    conn.executemany(
+        f"INSERT OR REPLACE INTO replicas ({REPLICA_COLUMNS}) VALUES ({_REPLICA_MARKS})",  # noqa: S608
+        [replica_row(replica, serial) for replica in entry.replicas],
+    )
+
+
+def _measure(conn: sqlite3.Connection, entry: Measured, move_serial: Callable[[], int]) -> None:
+    before = conn.total_changes
+    conn.executemany(
+        "INSERT INTO measured (kind, engine_name, context, vram_bytes, load_seconds) VALUES (?, ?, ?, ?, ?) "
+        "ON CONFLICT (kind, engine_name, ifnull(context, -1)) DO UPDATE SET "
+        "vram_bytes = ifnull(excluded.vram_bytes, vram_bytes), load_seconds = ifnull(excluded.load_seconds, load_seconds) "
+        "WHERE ifnull(excluded.vram_bytes, vram_bytes) IS NOT vram_bytes "
+        "OR ifnull(excluded.load_seconds, load_seconds) IS NOT load_seconds",
+        [(one.key.kind.value, one.key.engine_name, one.key.context, one.vram_bytes, one.load_seconds) for one in entry.measurements],
+    )
+    if conn.total_changes > before:
+        move_serial()
