@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from reconciler.cli.approval import approve
-from reconciler.cli.carrying import carry_out
+from reconciler.cli.carrying import Carried, carry_out
 from reconciler.cli.looking import print_warnings, probing_line
 from reconciler.cli.opening import open_workspace, state_path
 from reconciler.cli.plan_file import read_plan
@@ -18,7 +18,7 @@ from reconciler.cli.settings import Settings
 from reconciler.cli.stale import UNLIKE_ASSUMED, check_expected, check_origin, check_same
 from reconciler.planning import Plan
 from reconciler.state import open_reader
-from reconciler.views import StepResult, outcome_text, plan_text
+from reconciler.views import outcome_text, plan_text
 
 FAILED, UNREACHABLE, INTERRUPTED = 3, 4, 130
 
@@ -84,18 +84,20 @@ def _finish(settings: Settings, look: Look, options: ApplyOptions) -> int:
         serial=done.serial,
         unplaced=_unplaced(look.plan),
         deferred=len(look.plan.deferred),
+        lost=done.lost,
         interrupted=done.interrupted,
         colour=settings.colour(),
         width=settings.width(),
     )
-    if done.results or not look.plan.empty:
+    if done.results or done.lost or not look.plan.empty:
         click.echo("\n" + text, nl=False)
-    return INTERRUPTED if done.interrupted else exit_status(look.plan, done.results)
+    return INTERRUPTED if done.interrupted else exit_status(look.plan, done)
 
 
-def exit_status(plan: Plan, results: tuple[StepResult, ...]) -> int:
-    """3 when a step is not done or something not best-effort has no place, else 4 when something was unreachable, else 0."""
-    if any(result.status not in ("done", "satisfied") for result in results) or _unplaced(plan):
+def exit_status(plan: Plan, done: Carried) -> int:
+    """3 when a step is not done, a replica was lost or something not best-effort has no place, else 4 when something was unreachable."""
+    unfinished = any(result.status not in ("done", "satisfied") for result in done.results)
+    if unfinished or any(lost.ours for lost in done.lost) or _unplaced(plan):
         return FAILED
     return UNREACHABLE if plan.deferred else 0
 

@@ -28,7 +28,7 @@ from reconciler.execution import (
 from reconciler.fleet import Applied, EngineId, GpurecError, StalePlan
 from reconciler.planning import Step
 from reconciler.state import StateWriter, open_writer
-from reconciler.views import StepResult, escape
+from reconciler.views import Lost, StepResult, escape
 
 if TYPE_CHECKING:
     from reconciler.cli.applying import ApplyOptions
@@ -41,6 +41,7 @@ class Carried:
     results: tuple[StepResult, ...] = ()
     serial: int | None = None
     interrupted: bool = False
+    lost: tuple[Lost, ...] = ()
 
 
 def carry_out(settings: Settings, look: Look, options: ApplyOptions) -> Carried:
@@ -71,7 +72,8 @@ def carry_out(settings: Settings, look: Look, options: ApplyOptions) -> Carried:
     if outcome is None:
         return Carried(endings.results(plan.steps), serial, interrupted=True)
     results = tuple(StepResult(one.address, one.action.value, one.status.value, one.message or one.reason) for one in outcome.results)
-    return Carried(results, serial, outcome.interrupted)
+    lost = tuple(Lost(one.address, one.message, one.ours) for one in outcome.lost)
+    return Carried(results, serial, outcome.interrupted, lost)
 
 
 class Endings:

@@ -9,7 +9,17 @@ from contextlib import contextmanager
 import click
 
 from reconciler.cli.settings import Settings
-from reconciler.execution import Event, RunStarted, StepDone, StepFailed, StepInterrupted, StepProgress, StepSkipped, StepStarted
+from reconciler.execution import (
+    Event,
+    ResidentLost,
+    RunStarted,
+    StepDone,
+    StepFailed,
+    StepInterrupted,
+    StepProgress,
+    StepSkipped,
+    StepStarted,
+)
 from reconciler.fleet import format_bytes, format_duration
 from reconciler.planning import Step
 from reconciler.views import escape
@@ -32,6 +42,8 @@ def event_line(event: Event) -> str | None:
             return f"! {_name(step)}: skipped: {escape(message, 1000)}"
         case StepInterrupted(step=step):
             return f"! {_name(step)}: interrupted; the next plan finds out what became of it"
+        case ResidentLost(address=address, message=message):
+            return f"! {escape(address)}: lost: {escape(message, 1000)}"
         case _:
             return None
 
@@ -80,6 +92,8 @@ def _bars(settings: Settings) -> Iterator[OnEvent]:
                 case StepDone(step=step) | StepFailed(step=step) | StepSkipped(step=step) | StepInterrupted(step=step):
                     if step.id in bars:
                         progress.remove_task(bars.pop(step.id))
+                    console.print(Text(event_line(event) or ""), soft_wrap=True)
+                case ResidentLost():
                     console.print(Text(event_line(event) or ""), soft_wrap=True)
                 case _:
                     return

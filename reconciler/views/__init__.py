@@ -7,10 +7,11 @@ from reconciler.views.drift_text import drift_document, drift_text
 from reconciler.views.escape import escape
 from reconciler.views.facts_text import facts_text
 from reconciler.views.inventory_text import inventory_text, validate_text
-from reconciler.views.outcome_text import RunRow, StepResult, history_text, outcome_text
+from reconciler.views.outcome_text import Lost, RunRow, StepResult, history_text, outcome_text
 from reconciler.views.plan_text import plan_text
 
 __all__ = [
+    "Lost",
     "RunRow",
     "StepResult",
     "document_checksum",

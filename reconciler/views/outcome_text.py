@@ -20,6 +20,15 @@ class StepResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Lost:
+    """A resident that no step was about and that is gone. `ours`: a replica of the plan, else nobody here asked for it."""
+
+    address: str
+    message: str
+    ours: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RunRow:
     """One earlier apply, as history shows it."""
 
@@ -41,11 +50,13 @@ def outcome_text(
     serial: int | None,
     unplaced: int = 0,
     deferred: int = 0,
+    lost: Sequence[Lost] = (),
     interrupted: bool = False,
     colour: bool = False,
     width: int = 100,
 ) -> str:
-    """The end of an apply: one line a step that did not succeed, then the summary; begins `Apply complete!` when every step is done.
+    """The end of an apply: one line a step that did not succeed, then the summary; begins `Apply complete!` when every step is done
+    and nothing of ours was lost meanwhile.
 
     `interrupted`: somebody asked the run to stop, and not every step was begun or let to its end.
     """
@@ -55,9 +66,13 @@ def outcome_text(
     shown, left = bounded(bad)
     lines = columns([[Cell(f"! {one.status}", "red"), Cell(f"{one.action} {one.address}"), Cell(one.reason or "")] for one in shown], style)
     lines += more(left, style)
+    gone, left = bounded(lost)
+    lines += columns([[Cell("! lost", "red" if one.ours else "yellow"), Cell(one.address), Cell(one.message)] for one in gone], style)
+    lines += more(left, style)
+    bad_end = bool(bad) or any(one.ours for one in lost)
     done = ", ".join(f"{counts[status]:,} {word}" for status, word in _WORDS if counts[status] or status == "done")
     failure = "Apply interrupted." if interrupted else "Apply incomplete."
-    head = style.paint(failure, "red") if bad else style.paint("Apply complete!", "green")
+    head = style.paint(failure, "red") if bad_end else style.paint("Apply complete!", "green")
     tail = f" Serial {serial}." if serial is not None else ""
     lines.append(f"{head} {plural(len(results), 'step')}: {done}, in {format_duration(seconds)}.{tail}")
     if unplaced:
