@@ -12,7 +12,7 @@ from typing import TextIO
 
 import click
 
-from reconciler.cli.main import cli
+from reconciler.cli.main import CLOSED_PIPE, INTERRUPTED, cli
 from reconciler.cli.settings import Settings
 from reconciler.cli.simulated import inventory_of
 from reconciler.fleet import GIB, GpurecError
@@ -75,8 +75,10 @@ class _Story:
                 cli.main(command.split(), "gpurec", obj=obj)
             except SystemExit as end:
                 status = end.code if isinstance(end.code, int) else 1
-        if status == 130:
+        if status == INTERRUPTED:
             raise click.Abort
+        if status == CLOSED_PIPE:
+            raise BrokenPipeError
         self.check(status == expect, f"gpurec {command} ended with {status}, not {expect}")
         output = click.unstyle(tee.copy.getvalue())
         self.check(begins is None or output.startswith(begins), f"the output of gpurec {command} does not begin with {begins!r}")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+
 import click
 
 from reconciler.fleet import GpurecError
 from reconciler.views.escape import escape
 
 _LONGEST = 2000
+_OUTPUT_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
+"""Of these without a file: every other file names itself in its error, only the standard streams do not."""
 
 
 def report(error: Exception, verbose: int) -> int:
@@ -25,5 +29,7 @@ def _sentences(error: Exception) -> list[str]:
     if isinstance(error, GpurecError):
         return [problem.sentence() for problem in error.problems] or [type(error).__name__]
     if isinstance(error, OSError) and error.strerror:
+        if error.errno in _OUTPUT_ERRORS and not error.filename:
+            return [f"standard output: the result cannot be written: {error.strerror}; send it where there is room"]
         return [f"{error.filename}: {error.strerror}" if error.filename else error.strerror]
     return [f"gpurec itself failed: {type(error).__name__}: {error}; run it again with -vv to see where, and report that"]

@@ -26,6 +26,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sim": ("sim", "Serve a simulated fleet."),
 }
 INTERRUPTED = 130
+CLOSED_PIPE = 141
+"""What a shell shows of a program that ended because nobody reads its output any more (128 + SIGPIPE)."""
 
 
 class Commands(click.Group):
@@ -46,6 +48,16 @@ class Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command; silently at an end when what reads the output (`| head`) is gone."""
+        try:
+            status = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _give_output_up()
+            ctx.exit(CLOSED_PIPE)
+        return status
+
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, *_: Any, **extra: Any) -> NoReturn:
         """Runs and exits: 0 to 7 as each command says, 1 for wrong usage too, 130 when interrupted."""
         for name in ("complete_var", "standalone_mode", "windows_expand_args"):
@@ -62,8 +74,30 @@ class Commands(click.Group):
         except Exception as error:  # noqa: BLE001  the edge: whatever is raised becomes a sentence and a status
             from reconciler.cli.failure import report
 
-            sys.exit(report(error, settings.verbose))
+            status = report(error, settings.verbose)
+            _flush_or_give_up()
+            sys.exit(status)
         sys.exit(status if isinstance(status, int) else 0)
+
+
+def _flush_or_give_up() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _give_output_up()
+
+
+def _give_output_up() -> None:
+    """Sends what is still in the buffer of stdout nowhere: otherwise Python tries again at its end, complains and takes another status."""
+    import os
+
+    try:
+        descriptor = sys.stdout.fileno()
+    except (OSError, ValueError):
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 @click.command(

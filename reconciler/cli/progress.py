@@ -6,9 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import click
-
-from reconciler.cli.settings import Settings
+from reconciler.cli.settings import Settings, tell
 from reconciler.execution import (
     Event,
     ResidentLost,
@@ -63,7 +61,7 @@ def listener(settings: Settings) -> Iterator[OnEvent]:
 def _plain(event: Event) -> None:
     line = event_line(event)
     if line is not None:
-        click.echo(line, err=True)
+        tell(line)
 
 
 @contextmanager

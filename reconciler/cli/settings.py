@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,7 +46,13 @@ class Settings:
     def say(self, text: str, *, level: int = 0) -> None:
         """A message for people on stderr: not with `-q`; those of a higher level only with as many `-v`."""
         if not self.quiet and level <= self.verbose:
-            click.echo(text, err=True)
+            tell(text)
+
+
+def tell(text: str) -> None:
+    """A line on stderr. Where nobody can read it (a closed pipe, a full disk) it is lost: no run breaks off for want of a reader."""
+    with suppress(OSError):
+        click.echo(text, err=True)
 
 
 def settings_of(context: click.Context) -> Settings:

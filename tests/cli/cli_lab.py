@@ -18,6 +18,12 @@ from reconciler.sim import SimFleet, SimSpec, running
 SMALL = "version: 1\nmodels:\n  nomic-embed-text: {engine: ollama, on: ollama, each: node, vram: 350MiB}\n"
 
 
+def gpurec(*arguments: str, **streams: int) -> subprocess.Popen[str]:
+    """`gpurec` in a process of its own, its output in pipes unless `streams` says otherwise."""
+    command = [sys.executable, "-m", "reconciler.cli.main", *arguments]
+    return subprocess.Popen(command, text=True, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams})
+
+
 @dataclass
 class Lab:
     """A simulated fleet and a workspace for it."""
@@ -32,9 +38,8 @@ class Lab:
         (self.root / "desired" / "demo.yaml").write_text(text)
 
     def process(self, *arguments: str, **streams: int) -> subprocess.Popen[str]:
-        """The command in a process of its own, its output in pipes unless `streams` says otherwise."""
-        command = [sys.executable, "-m", "reconciler.cli.main", "-C", str(self.root), *arguments]
-        return subprocess.Popen(command, text=True, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams})
+        """The command in a process of its own, in this workspace."""
+        return gpurec("-C", str(self.root), *arguments, **streams)
 
     @property
     def state(self) -> Path:
