@@ -13,13 +13,15 @@ _KEYS = ("format_version", "fleet", "lineage", "serial", "config_digest", "creat
 def drift_text(plan: Plan, *, colour: bool = False, width: int = 100) -> str:
     """The drift of a plan for people; begins `No drift.` when there is none."""
     style = Style(colour, width)
-    since = f"apply {plan.serial}" if plan.lineage is not None else "nothing was applied yet"
+    fleet = style.heading(plan.fleet)
+    applied = plan.lineage is not None and plan.serial > 0
     if plan.drift:
-        opening = f"{style.paint(plural(len(plan.drift), 'field') + ' drifted.', 'bold')} Fleet {style.heading(plan.fleet)} since {since}."
-    elif plan.lineage is None:
-        opening = f"{style.paint('No drift.', 'bold')} Nothing was applied to fleet {style.heading(plan.fleet)} yet."
+        since = f"Fleet {fleet} is not as apply {plan.serial} left it." if applied else f"Nothing was applied to fleet {fleet} yet."
+        opening = f"{style.paint(plural(len(plan.drift), 'field') + ' drifted.', 'bold')} {since}"
+    elif applied:
+        opening = f"{style.paint('No drift.', 'bold')} Fleet {fleet} is as apply {plan.serial} left it, as far as it can be seen."
     else:
-        opening = f"{style.paint('No drift.', 'bold')} Fleet {style.heading(plan.fleet)} is as {since} left it, as far as it can be seen."
+        opening = f"{style.paint('No drift.', 'bold')} Nothing was applied to fleet {fleet} yet."
     pending = [
         f"{plural(plan.pending, 'replica is', 'replicas are')} pending: desired, not applied yet. `gpurec plan` shows what would change."
     ]

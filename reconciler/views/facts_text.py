@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from reconciler.fleet import CardFacts, EngineFacts, FleetFacts, Resident, format_bytes, format_capability, format_duration, format_ratio
+from reconciler.planning.plan import CardBalance
+from reconciler.views.cards import bar
 from reconciler.views.style import Cell, Style, bounded, columns, joined, more, plural
+
+_BAR = 20
+_LEGEND = "█ used  ▒ foreign  ░ free"
 
 
 def facts_text(facts: FleetFacts, *, colour: bool = False, width: int = 100) -> str:
@@ -68,7 +73,18 @@ def _cards(facts: FleetFacts, style: Style) -> list[str]:
     if not rows:
         return []
     shown, left = bounded(rows)
-    return [style.heading("Cards"), *columns(shown, style), *more(left, style)]
+    read = any(card.used_bytes is not None for node in facts.nodes.values() for card in node.cards or ())
+    heading = style.heading("Cards") + ("  " + style.paint(_LEGEND, "dim") if read else "")
+    return [heading, *columns(shown, style), *more(left, style)]
+
+
+def _bar(node: str, card: CardFacts) -> Cell:
+    """The card as it is now; empty where its use cannot be read, since a bar would be a guess."""
+    if card.used_bytes is None or not card.total_bytes:
+        return Cell("")
+    foreign = min(card.used_bytes, card.foreign_bytes or 0)
+    ours = card.used_bytes - foreign
+    return bar(CardBalance(node, card.index, card.total_bytes, card.total_bytes, foreign, card.assumed, ours, ours, ours), _BAR)
 
 
 def _card(node: str, card: CardFacts) -> list[Cell]:
@@ -80,8 +96,9 @@ def _card(node: str, card: CardFacts) -> list[Cell]:
     return [
         Cell(f"  {node}/{card.index}"),
         Cell(card.name or ""),
-        Cell(total, right=True),
-        Cell(used),
+        _bar(node, card),
+        Cell(used, right=True),
+        Cell(f"of {total}" if card.total_bytes is not None else total),
         Cell(foreign),
         Cell(capability),
         Cell(source, "dim"),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reconciler.fleet import CardSpec, Desired, Fleet, NodeSpec, format_bytes
-from reconciler.views.style import Cell, Style, columns, joined, paragraph, plural
+from reconciler.views.escape import escape
+from reconciler.views.style import LONGEST_CELL, Cell, Style, columns, joined, paragraph, plural
 
 
 def inventory_text(nodes: Sequence[NodeSpec], *, colour: bool = False, width: int = 100) -> str:
@@ -55,7 +56,7 @@ def validate_text(fleet: Fleet, desired: Desired, warnings: Sequence[str], *, co
 
 def _tail(at: str, node: NodeSpec) -> tuple[str, str]:
     labels = "".join(f"  {key}={value}" for key, value in sorted(node.labels.items()))
-    return at + labels, "dim"
+    return escape(at + labels, LONGEST_CELL), "dim"
 
 
 def _on(gpus: tuple[int | str, ...] | None) -> str:

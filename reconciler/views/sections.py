@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reconciler.fleet import format_bytes, format_duration
+from reconciler.fleet import format_bytes, format_duration, format_ratio
 from reconciler.planning.plan import Deferred, Drift, Impact, Note, UnmanagedResident, Unplaced, Value
 from reconciler.views.style import Cell, Style, bounded, columns, more, paragraph, plural
 
@@ -32,12 +32,28 @@ def drift_lines(drift: Sequence[Drift], style: Style) -> list[str]:
         [
             Cell(f"! {one.kind}", "yellow"),
             Cell(one.address),
-            Cell(f"{one.field}: {value_text(one.applied)} → {value_text(one.found)}"),
+            Cell(drift_words(one)),
             Cell("" if one.klass == "managed" else f"({one.klass})", "dim"),
         ]
         for one in shown
     ]
-    return [style.heading("Drift, as last applied → as found"), *columns(rows, style), *more(left, style)]
+    compared = any(one.kind != "unmanaged" for one in drift)
+    return [style.heading("Drift, as last applied → as found" if compared else "Drift"), *columns(rows, style), *more(left, style)]
+
+
+def drift_words(one: Drift) -> str:
+    """What is not as it was, in words where the two values alone would not say it."""
+    match one.kind, one.applied, one.found:
+        case "missing", True, False:
+            return "was resident, is gone"
+        case "unmanaged", None, True:
+            return "is resident, and nobody here asked for it"
+        case "cpu_fallback", float() | int() as before, float() | int() as now:
+            return f"on the card: {format_ratio(before)} → {format_ratio(now)}"
+        case "keep_alive", True, False:
+            return "was pinned, now expires by itself"
+        case _:
+            return f"{one.field}: {value_text(one.applied)} → {value_text(one.found)}"
 
 
 def unplaced_lines(unplaced: Sequence[Unplaced], style: Style) -> list[str]:

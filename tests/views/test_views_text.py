@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from syrupy.assertion import SnapshotAssertion
@@ -27,7 +28,7 @@ from reconciler.fleet import (
     Resident,
     ResidentStatus,
 )
-from reconciler.planning.plan import Action, CardBalance, Deferred, Plan, Step, Unplaced
+from reconciler.planning.plan import Action, CardBalance, Deferred, Drift, Plan, Step, Unplaced
 from reconciler.views import (
     RunRow,
     StepResult,
@@ -39,6 +40,12 @@ from reconciler.views import (
     plan_text,
     validate_text,
 )
+
+
+@pytest.fixture
+def make_facts() -> Callable[..., FleetFacts]:
+    return lambda *cards: FleetFacts("2026-01-01T00:00:00Z", {"gpu-a": NodeFacts("gpu-a", cards)})
+
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -112,6 +119,37 @@ def test_drift(full_plan: Plan, empty_plan: Plan, snapshot: SnapshotAssertion) -
     assert drift_text(full_plan) == snapshot
     assert drift_text(empty_plan).startswith("No drift.")
     assert "Nothing was applied" in drift_text(replace(empty_plan, lineage=None))
+
+
+def test_drift_is_said_in_words(empty_plan: Plan) -> None:
+    def said(*drift: Drift, **plan: Any) -> str:
+        return drift_text(replace(empty_plan, drift=drift, **plan))
+
+    stray = Drift("model.x@gpu-a/ollama", "unmanaged", "resident", None, True)
+    gone = Drift("model.y@gpu-a/ollama", "missing", "resident", True, False)
+    new = said(stray, lineage=None, serial=0)
+    assert new.startswith("1 field drifted. Nothing was applied to fleet lab yet.\n\nDrift\n")
+    assert "model.x@gpu-a/ollama  is resident, and nobody here asked for it" in new
+    both = said(stray, gone)
+    assert both.startswith("2 fields drifted. Fleet lab is not as apply 12 left it.\n\nDrift, as last applied → as found\n")
+    assert "model.y@gpu-a/ollama  was resident, is gone" in both
+    assert "was pinned, now expires by itself" in said(Drift("model.y@gpu-a/ollama", "keep_alive", "pinned", True, False))
+    assert "unknown" not in new + both
+
+
+def test_a_card_whose_use_is_known_has_a_bar_and_any_other_has_none(make_facts: Callable[..., FleetFacts]) -> None:
+    known = CardFacts(0, name="A", total_bytes=8 * GIB, used_bytes=4 * GIB, foreign_bytes=GIB)
+    line = next(line for line in facts_text(make_facts(known)).splitlines() if "gpu-a/0" in line)
+    assert "████████▒▒░░░░░░░░░░  4096 MiB used  of 8192 MiB  1024 MiB foreign" in line
+    unknown = facts_text(make_facts(CardFacts(0, name="A", total_bytes=8 * GIB)))
+    assert "use unknown  of 8192 MiB" in unknown
+    assert "░" not in unknown
+
+
+def test_labels_and_addresses_of_the_inventory_are_escaped() -> None:
+    text = inventory_text([NodeSpec("n", "\x1b[2Jaddress", labels={"site\u202e": "x\ny"})])
+    assert not re.search(r"[\x1b\u202e]|\ny", text)
+    assert "site\\u202e=x\\x0ay" in text
 
 
 def test_facts(snapshot: SnapshotAssertion) -> None:
