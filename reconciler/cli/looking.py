@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from reconciler.cli.settings import Settings
+from reconciler.cli.settings import Settings, live_terminal
 
 if TYPE_CHECKING:
     from reconciler.cli.session import OnNode
@@ -45,7 +44,7 @@ def format_option(command: Command) -> Command:
 @contextmanager
 def probing_line(settings: Settings) -> Iterator[OnNode | None]:
     """Counts probed nodes on stderr, in place, on a terminal only; gone when it ends."""
-    if settings.quiet or not sys.stderr.isatty():
+    if settings.quiet or not live_terminal():
         yield None
         return
     seen = 0

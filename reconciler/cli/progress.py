@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from reconciler.cli.settings import Settings, tell
+from reconciler.cli.settings import Settings, live_terminal, tell
 from reconciler.execution import (
     Event,
     ResidentLost,
@@ -48,10 +47,10 @@ def event_line(event: Event) -> str | None:
 
 @contextmanager
 def listener(settings: Settings) -> Iterator[OnEvent]:
-    """The subscriber for this run: silent with `-q`, bars on a terminal, plain lines elsewhere."""
+    """The subscriber for this run: silent with `-q`, bars on a terminal that can move its cursor, plain lines elsewhere."""
     if settings.quiet:
         yield lambda event: None
-    elif sys.stderr.isatty():
+    elif live_terminal():
         with _bars(settings) as on_event:
             yield on_event
     else:

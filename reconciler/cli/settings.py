@@ -55,6 +55,11 @@ def tell(text: str) -> None:
         click.echo(text, err=True)
 
 
+def live_terminal() -> bool:
+    """Whether stderr is a terminal that can move its cursor, for bars and lines that change in place."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
 def settings_of(context: click.Context) -> Settings:
     return context.ensure_object(Settings)
 
