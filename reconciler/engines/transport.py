@@ -25,6 +25,9 @@ from reconciler.fleet import MIB, EngineError, EngineSpec, Place, Problem, Tls, 
 SMALL = 1 * MIB
 LARGE = 64 * MIB
 _OK = frozenset({200})
+_HIDDEN = b"(the key)"
+_SHORTEST_KEY = 8
+"""Shorter ones (such as the `ollama` that some clients ask for) are found in honest words too, and would spoil them."""
 _RETRIES = 2
 # llama-server (cpp-httplib) drops an idle connection after 5 s: ours go first, so that no request runs into a closing one.
 _KEEPALIVE = httpx.Limits(max_connections=None, max_keepalive_connections=4, keepalive_expiry=2.0)
@@ -128,6 +131,7 @@ class Channel:
         self.spec = spec
         self.transport = transport
         self._client = httpx.AsyncClient(transport=wire, trust_env=False, headers=_HEADERS, timeout=None, follow_redirects=False)  # noqa: S113
+        self._key = b""
         self._base = str(url.copy_with(query=None, fragment=None)).rstrip("/")
         self.shown = str(url.copy_with(username=None, password=None, query=None, fragment=None)).rstrip("/")
 
@@ -157,7 +161,7 @@ class Channel:
         shown = self.shown + path
         try:
             async with asyncio.timeout(within), self._opened(method, path, body) as response:
-                return Answer(response.status_code, await _whole(response, limit, shown), shown)
+                return Answer(response.status_code, self._without_key(await _whole(response, limit, shown)), shown)
         except TimeoutError:
             raise _failed("timeout", shown, f"did not answer within {within:.3g} s") from None
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
@@ -179,7 +183,7 @@ class Channel:
             try:
                 if response.status_code != 200:
                     async with asyncio.timeout_at(deadline):
-                        yield_last = Answer(response.status_code, await _whole(response, SMALL, shown), shown)
+                        yield_last = Answer(response.status_code, self._without_key(await _whole(response, SMALL, shown)), shown)
                     yield yield_last
                     return
                 rest = b""
@@ -192,7 +196,7 @@ class Channel:
                         raise _too_large(shown, SMALL)
                     for line in whole if chunk is not None else (*whole, rest):
                         if line.strip():
-                            yield line
+                            yield self._without_key(line)
                             deadline = loop.time() + stall
                     if chunk is None:
                         return
@@ -208,7 +212,9 @@ class Channel:
         headers: dict[str, str] = {}
         content: bytes | None = None
         if self.spec.bearer is not None:
-            headers["Authorization"] = "Bearer " + read_secret(self.spec.bearer, str(self.spec.id), self.transport.environ)
+            key = read_secret(self.spec.bearer, str(self.spec.id), self.transport.environ)
+            headers["Authorization"] = f"Bearer {key}"
+            self._key = key.encode()
         if body is not None:
             headers["Content-Type"] = "application/json"
             content = json.dumps(body).encode()
@@ -216,7 +222,8 @@ class Channel:
         response = await self._client.send(request, stream=True)
         try:
             if 300 <= response.status_code < 400:
-                target = clean_text(response.headers.get("location", "nowhere"))
+                location = response.headers.get("location", "nowhere").encode(errors="replace")
+                target = clean_text(self._without_key(location).decode(errors="replace"))
                 raise _failed("redirected", self.shown + path, f"redirects to {target}", "write the engine's own url")
             if response.status_code in (401, 403):
                 what = (
@@ -228,6 +235,10 @@ class Channel:
             yield response
         finally:
             await response.aclose()
+
+    def _without_key(self, text: bytes) -> bytes:
+        """What a server sent, less the key that it was sent: a server that echoes must not bring the key into a plan or the state."""
+        return text.replace(self._key, _HIDDEN) if len(self._key) >= _SHORTEST_KEY else text
 
 
 async def _whole(response: httpx.Response, limit: int, shown: str) -> bytes:
