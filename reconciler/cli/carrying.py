@@ -6,7 +6,7 @@ import asyncio
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -52,7 +52,7 @@ def carry_out(settings: Settings, look: Look, options: ApplyOptions) -> Carried:
     plan = look.plan
     if plan.empty and not (plan.placed or plan.forgotten or look.applied.replicas):
         return Carried()
-    how = execution_options(options, len(plan.steps))
+    how = replace(execution_options(options, len(plan.steps)), poll_seconds=settings.poll_seconds)
     with open_writer(look.state, command="apply", lock_timeout=options.lock_timeout) as state:
         if state.took_over:
             settings.say(f"Warning: {escape(state.took_over, 2000)}")

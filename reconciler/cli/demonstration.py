@@ -68,7 +68,10 @@ class _Story:
         line = f"$ gpurec {command}"
         click.echo(click.style(line, bold=True) if self._settings.colour() else line)
         tee = _Tee(sys.stdout)
-        obj = Settings(directory=self._root, quiet=self._settings.quiet, verbose=self._settings.verbose, no_colour=self._settings.no_colour)
+        asked = self._settings
+        obj = Settings(
+            directory=self._root, quiet=asked.quiet, verbose=asked.verbose, no_colour=asked.no_colour, poll_seconds=asked.poll_seconds
+        )
         status = 0
         with redirect_stdout(tee):
             try:

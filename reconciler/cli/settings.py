@@ -17,7 +17,10 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 @dataclass(slots=True)
 class Settings:
-    """What the global options say. Paths on the command line are relative to `directory`, as with `make -C`."""
+    """What the global options say. Paths on the command line are relative to `directory`, as with `make -C`.
+
+    `poll_seconds` between looks at an engine during an apply has no option: it is for simulated fleets, whose loads take no time.
+    """
 
     directory: Path = Path()
     fleet: str | None = None
@@ -27,6 +30,7 @@ class Settings:
     quiet: bool = False
     verbose: int = 0
     no_colour: bool = False
+    poll_seconds: float = 0.5
 
     def path(self, path: str | Path) -> Path:
         return self.directory / path

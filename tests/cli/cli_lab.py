@@ -12,10 +12,13 @@ from pathlib import Path
 from click.testing import CliRunner, Result
 
 from reconciler.cli.main import cli
+from reconciler.cli.settings import Settings
 from reconciler.cli.simulated import inventory_of
 from reconciler.sim import SimFleet, SimSpec, running
 
 SMALL = "version: 1\nmodels:\n  nomic-embed-text: {engine: ollama, on: ollama, each: node, vram: 350MiB}\n"
+POLL = 0.02
+"""Seconds between looks at servers whose loads take no time."""
 
 
 def gpurec(*arguments: str, **streams: int) -> subprocess.Popen[str]:
@@ -32,7 +35,7 @@ class Lab:
     root: Path
 
     def run(self, *arguments: str) -> Result:
-        return CliRunner().invoke(cli, ["-C", str(self.root), *arguments])
+        return CliRunner().invoke(cli, ["-C", str(self.root), *arguments], obj=Settings(poll_seconds=POLL))
 
     def want(self, text: str) -> None:
         (self.root / "desired" / "demo.yaml").write_text(text)

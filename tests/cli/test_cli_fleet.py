@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
-from cli_lab import SMALL, Lab, served
+from cli_lab import POLL, SMALL, Lab, served
 from click.testing import CliRunner
 from pydantic import TypeAdapter
 
@@ -33,7 +33,7 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 
 
 def test_the_demo_does_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
-    demonstrate(Settings(no_colour=True), builtin_fleet("demo").with_time_scale(0))
+    demonstrate(Settings(no_colour=True, poll_seconds=POLL), builtin_fleet("demo").with_time_scale(0))
     story = capsys.readouterr().out
     assert story.count("$ gpurec plan") == 4
     assert story.count("No changes.") == 2

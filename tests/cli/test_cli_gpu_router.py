@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cli_lab import POLL
 from click.testing import CliRunner
 
 from reconciler.cli.main import cli
+from reconciler.cli.settings import Settings
 from reconciler.sim import SimFleet, builtin_fleet, running
 
 ROOT = Path(__file__).parent.parent.parent
@@ -34,7 +36,7 @@ class Cluster:
         (self.root / "desired" / "gpu-router.yaml").write_text(text)
 
     def run(self, *arguments: str) -> str:
-        done = CliRunner().invoke(cli, ["-C", str(self.root), *arguments])
+        done = CliRunner().invoke(cli, ["-C", str(self.root), *arguments], obj=Settings(poll_seconds=POLL))
         assert done.exit_code in (0, 2, 3), done.output
         return done.stdout
 
