@@ -17,6 +17,7 @@ from reconciler.cli.settings import global_options, settings_of
 @click.option("--parallelism", type=click.IntRange(1, 256), default=10, show_default=True, help="Steps at once over the fleet.")
 @click.option("--keep-going", is_flag=True, help="After a failure go on with every step that does not need the failed one.")
 @click.option("--max-fail", metavar="N|P%", help="Go on until so many steps failed, or so large a part of them.")
+@click.option("--resume", is_flag=True, help="Go on with the saved plan of FILE where an earlier run of it stopped.")
 @click.option("--expect-digest", metavar="D", help="Carry out only the plan of this digest (sha256:…); otherwise exit 6.")
 @click.option("--lock-timeout", metavar="T", default="0s", show_default=True, help="How long to wait for the lock of the state.")
 @choice_options
@@ -29,6 +30,7 @@ def command(
     parallelism: int,
     keep_going: bool,
     max_fail: str | None,
+    resume: bool,
     expect_digest: str | None,
     lock_timeout: str,
     limit: str | None,
@@ -42,8 +44,17 @@ def command(
 
     settings = settings_of(context)
     options = ApplyOptions(
-        parallelism, keep_going, max_fail, _seconds(lock_timeout), auto_approve, sys.stdin.isatty() and sys.stderr.isatty(), expect_digest
+        parallelism,
+        keep_going,
+        max_fail,
+        _seconds(lock_timeout),
+        auto_approve,
+        sys.stdin.isatty() and sys.stderr.isatty(),
+        expect_digest,
+        resume,
     )
+    if file is None and resume:
+        raise click.UsageError("--resume needs the FILE of the plan that stopped; without one, apply plans anew and goes on by itself.")
     if file is None:
         return apply_fresh(settings, Choice(limit, exclude, refresh, assume), options)
     if limit is not None or exclude is not None or refresh != "always" or assume is not None:

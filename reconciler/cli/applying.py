@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -13,20 +14,22 @@ from reconciler.cli.carrying import Carried, carry_out
 from reconciler.cli.looking import print_warnings, probing_line
 from reconciler.cli.opening import open_workspace, state_path
 from reconciler.cli.plan_file import read_plan
-from reconciler.cli.session import Choice, Look, look_again, take_look
+from reconciler.cli.session import Choice, Look, look_again, selected_nodes, take_look
 from reconciler.cli.settings import Settings
-from reconciler.cli.stale import UNLIKE_ASSUMED, check_expected, check_origin, check_same
+from reconciler.cli.stale import UNLIKE_ASSUMED, check_begun, check_expected, check_origin, check_same, check_standing
 from reconciler.planning import Plan
 from reconciler.state import open_reader
 from reconciler.views import outcome_text, plan_text
 
 FAILED, UNREACHABLE, INTERRUPTED = 3, 4, 130
+MOST_RUNS = 1000
+"""How far back the history of a state is looked through for a plan that is resumed."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApplyOptions:
     """How to carry out. `max_fail` is `N` or `P%`; `lock_timeout` seconds; `terminal` says that there is somebody to ask;
-    `expect_digest` is the digest of the only plan that may be carried out."""
+    `expect_digest` is the digest of the only plan that may be carried out; `resume` asks that the plan has been begun here before."""
 
     parallelism: int = 10
     keep_going: bool = False
@@ -35,6 +38,7 @@ class ApplyOptions:
     auto_approve: bool = False
     terminal: bool = False
     expect_digest: str | None = None
+    resume: bool = False
 
 
 def apply_fresh(settings: Settings, choice: Choice, options: ApplyOptions) -> int:
@@ -60,19 +64,23 @@ def apply_fresh(settings: Settings, choice: Choice, options: ApplyOptions) -> in
 
 
 def apply_saved(settings: Settings, path: Path, options: ApplyOptions) -> int:
-    """Carries out a saved plan when it still is the plan that would be made now; StalePlan (6) otherwise, with nothing done."""
+    """Carries out a saved plan where every step of it still stands; StalePlan (6) otherwise, with nothing done and no state made.
+
+    What is satisfied already counts as done, so the same file goes on where an earlier run of it stopped.
+    """
     saved = read_plan(path)
     check_expected(saved, options.expect_digest)
     workspace = open_workspace(settings)
-    state = open_reader(state_path(settings, workspace))
-    try:
-        check_origin(saved, workspace.name, workspace.config_digest, state.applied())
-    finally:
-        state.close()
+    with closing(open_reader(state_path(settings, workspace))) as state:
+        history = {run.plan_digest for run in state.runs(last=MOST_RUNS)}
+        check_origin(saved, workspace.name, workspace.config_digest, state.applied(), history)
+    if options.resume:
+        check_begun(saved, history)
+    choice = Choice(saved.limit, saved.exclude)
     with probing_line(settings) as on_node:
-        look = look_again(workspace, settings, Choice(saved.limit, saved.exclude), on_node=on_node)
-    check_same(saved, look.plan)
-    return _finish(settings, look, options)
+        look = look_again(workspace, settings, choice, on_node=on_node)
+    plan = check_standing(saved, look, selected_nodes(workspace, choice))
+    return _finish(settings, replace(look, plan=plan), options)
 
 
 def _finish(settings: Settings, look: Look, options: ApplyOptions) -> int:

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
 from itertools import zip_longest
+from typing import TYPE_CHECKING
 
 from reconciler.fleet import Applied, GpurecError, StalePlan
-from reconciler.planning import Plan, Step, plan_digest
+from reconciler.planning import Plan, Step, as_approved, first_moved, plan_digest
+
+if TYPE_CHECKING:
+    from reconciler.cli.session import Look
 
 _ADVICE = "make and approve a new plan with gpurec plan --out"
 MOVED = "the fleet or the state moved since the plan was made"
 UNLIKE_ASSUMED = "the fleet is not as the plan assumed it"
 
 
-def check_origin(saved: Plan, fleet: str, config_digest: str, applied: Applied) -> None:
-    """Refuses a plan of another fleet, of other files, or of another state; before any node is asked."""
+def check_origin(saved: Plan, fleet: str, config_digest: str, applied: Applied, history: Collection[str] = ()) -> None:
+    """Refuses a plan of another fleet, of other files, or of another state; before any node is asked.
+
+    `history` are the digests of all that this state has carried out: a plan made without a state may go on where it stopped, and only it.
+    """
     if saved.fleet != fleet:
         raise GpurecError.of(f"the plan is for fleet {saved.fleet}, not for {fleet}", None, f"use --fleet {saved.fleet}")
     if saved.config_digest != config_digest:
         raise StalePlan.of("the inventory or the desired state changed since the plan was made", None, _ADVICE)
     if saved.lineage is None:
-        if applied.serial or applied.replicas:
+        if (applied.serial or applied.replicas) and set(history) != {saved.digest}:
             raise StalePlan.of("the plan was made without a state, but this state has applied something since", None, _ADVICE)
     elif saved.lineage != applied.lineage:
         raise StalePlan.of(f"the plan belongs to another state (lineage {saved.lineage}, not {applied.lineage})", None, _ADVICE)
@@ -31,6 +40,26 @@ def check_expected(plan: Plan, digest: str | None) -> None:
         raise StalePlan.of(
             f"the plan's digest is {plan.digest}, not {digest.strip()}", "--expect-digest", "look at this plan before approving it"
         )
+
+
+def check_begun(saved: Plan, history: Collection[str]) -> None:
+    """Refuses to go on with a plan that this state has not begun."""
+    if saved.digest not in history:
+        raise GpurecError.of("this plan was never begun here, so there is nothing to resume", "--resume", "leave --resume out to begin it")
+
+
+def check_standing(saved: Plan, look: Look, selected: frozenset[str] | None) -> Plan:
+    """What to carry out of a saved plan on the facts of now: it, where every step of it still stands; StalePlan with the first that does
+    not."""
+    workspace, fresh = look.workspace, look.plan
+    digest = plan_digest(saved.lineage, fresh.config_digest, fresh.placement.solver, fresh.steps)
+    if digest == saved.digest:
+        return replace(fresh, digest=saved.digest)
+    moved = first_moved(saved, workspace.fleet, workspace.desired, look.facts, look.applied, selected)
+    if moved is not None:
+        number = saved.steps.index(moved.step) + 1
+        raise StalePlan.of(f"{MOVED}: step {number}, {_words(moved.step)}: {moved.why}", None, _ADVICE)
+    return as_approved(saved, fresh, workspace.fleet, workspace.desired)
 
 
 def check_same(saved: Plan, fresh: Plan, why: str = MOVED) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from reconciler.placement.board import Board, Card, Charges, Slot, set_up, usable_bytes
 from reconciler.placement.explain import Explanation, Refused, explain
 from reconciler.placement.fit import runner_of
-from reconciler.placement.found import Found
+from reconciler.placement.found import Found, Names, charge_found, need_on
 from reconciler.placement.place import place
 from reconciler.placement.result import Lacking, Placement, Target
 
@@ -16,11 +16,14 @@ __all__ = [
     "Explanation",
     "Found",
     "Lacking",
+    "Names",
     "Placement",
     "Refused",
     "Slot",
     "Target",
+    "charge_found",
     "explain",
+    "need_on",
     "place",
     "runner_of",
     "set_up",

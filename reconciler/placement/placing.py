@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from reconciler.fleet import Applied, Desired, EngineKind, ModelSpec, Spread
-from reconciler.placement.board import Board, Slot
+from reconciler.placement.board import Board, Card, Slot
 from reconciler.placement.eligibility import Eligible, ModelClass, eligible
 from reconciler.placement.fit import Fit, fit, in_ram, take
 from reconciler.placement.found import Found, Names, applied_by_engine
@@ -81,7 +81,10 @@ class Placing:
     def come_back(self, found: Found) -> bool:
         """Takes a resident that was told to leave back, where its room is still there."""
         slot = found.slot
-        if any(card.held + count > max(card.capacity, card.before) for card, count in found.charges):
+        if any(
+            card.held + count > (card.capacity if self._newly_taken(card) else max(card.capacity, card.before))
+            for card, count in found.charges
+        ):
             return False
         slot.add(found.charges)
         slot.placed += 1
@@ -91,6 +94,14 @@ class Placing:
             if model is not None:
                 self.left.pop((model.name, slot), None)
         return True
+
+    def _newly_taken(self, card: Card) -> bool:
+        """Whether something that is not there yet was given room on this card: then what it held before is no measure any more."""
+        return any(
+            target.found is None and any(taken is card for taken, _ in target.charges)
+            for slot in self.board.by_node[card.node]
+            for target in self.on_slot[slot]
+        )
 
     def class_of(self, model: ModelSpec) -> Eligible:
         known = self._eligible_for.get(model.name)

@@ -24,6 +24,7 @@ from reconciler.planning.plan import (
     Unplaced,
     Value,
 )
+from reconciler.planning.standing import Moved, as_approved, first_moved
 
 __all__ = [
     "FORMAT_VERSION",
@@ -35,6 +36,7 @@ __all__ = [
     "Drift",
     "Fields",
     "Impact",
+    "Moved",
     "Note",
     "PlacementInfo",
     "Plan",
@@ -44,6 +46,8 @@ __all__ = [
     "UnmanagedResident",
     "Unplaced",
     "Value",
+    "as_approved",
+    "first_moved",
     "make_plan",
     "plan_digest",
     "wanted_names",

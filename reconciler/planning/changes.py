@@ -128,13 +128,13 @@ def _wanted(changes: Changes, replica: Replica, applied: Applied, drifted: froze
 
 
 def _after_what_they_need(changes: Changes, placement: Placement) -> None:
-    """A load anew waits for the unload at its own place, a name that shares a runner for the load that brings it."""
+    """A load anew waits for the unload at its own place, a name that shares a runner for what brings or pins it."""
     carriers: dict[tuple[Slot, str], Change] = {}
     for target, change in changes.wanted.items():
         if target.replaces is not None and target.replaces in changes.unloads:
             change.needs.append(changes.unloads[target.replaces])
         blob = runner_of(target.slot, target.model)
-        if blob is not None and not target.shares and change.action in (Action.LOAD, Action.RELOAD, Action.WAIT):
+        if blob is not None and not target.shares and change.action is not Action.ADOPT:
             carriers[target.slot, blob] = change
     if not carriers:
         return

@@ -16,7 +16,7 @@ from reconciler.fleet import (
     FleetFacts,
     ModelSpec,
 )
-from reconciler.placement import Board, Card, Placement, explain, place, set_up
+from reconciler.placement import Board, Card, Charges, Placement, explain, place, set_up
 from reconciler.planning.changes import Change, Changes, find_changes
 from reconciler.planning.digest import plan_digest
 from reconciler.planning.drift import find_drift, unmanaged_drift
@@ -137,17 +137,18 @@ def _preconditions(change: Change) -> tuple[Precondition, ...]:
     match change.action:
         case Action.LOAD | Action.RELOAD:
             freed = dict(change.frees)
-            return tuple(
-                Precondition(card.free_fact, at_least=grows)
-                for card, count in change.takes
-                if card.usable is not None and (grows := count - freed.get(card, 0)) > 0
-            )
+            return room_needed(tuple((card, count - freed.get(card, 0)) for card, count in change.takes))
         case Action.UNLOAD | Action.UPDATE:
             return (Precondition(f"{at}.resident:{change.engine_name}", equals=True),) if change.action is Action.UNLOAD else ()
         case Action.PULL:
             return (Precondition(f"{at}.installed:{change.engine_name}", equals=False),)
         case _:
             return ()
+
+
+def room_needed(grows: Charges) -> tuple[Precondition, ...]:
+    """The free bytes that each card of known size must have for what it gains."""
+    return tuple(Precondition(card.free_fact, at_least=count) for card, count in grows if card.usable is not None and count > 0)
 
 
 def _balance(card: Card, peak: Mapping[Card, int]) -> CardBalance:

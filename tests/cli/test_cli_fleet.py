@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import httpx
 import pytest
 from cli_lab import POLL, SMALL, Lab, served
 from click.testing import CliRunner
@@ -99,7 +100,7 @@ def test_a_saved_plan_is_private_and_carried_out_as_it_stands(lab: Lab) -> None:
     assert not lab.fleet.engines["bea/ollama"].residents
 
 
-def test_a_saved_plan_is_stale_once_the_fleet_the_files_or_the_state_moved(lab: Lab) -> None:
+def test_a_saved_plan_is_stale_once_a_fact_of_its_steps_the_files_or_the_state_moved(lab: Lab) -> None:
     lab.run("plan", "--out", "p.json")
     lab.run("plan", "--out", "other.json", "--exclude", "ada")
     assert lab.run("apply", "p.json").exit_code == 0
@@ -107,13 +108,40 @@ def test_a_saved_plan_is_stale_once_the_fleet_the_files_or_the_state_moved(lab: 
     assert (again.exit_code, again.stderr.count("\n")) == (6, 1)
     lab.fleet.engines["ada/ollama"].restart()
     lab.run("plan", "--out", "p.json")
-    lab.fleet.engines["bea/ollama"].restart()
+    httpx.request("DELETE", f"{lab.fleet.engines['ada/ollama'].url}/api/delete", json={"model": "nomic-embed-text"}).raise_for_status()
     moved = lab.run("apply", "p.json")
     assert moved.exit_code == 6
-    assert "load model.nomic-embed-text@bea/ollama" in moved.stderr
+    assert "step 1, load model.nomic-embed-text@ada/ollama: nomic-embed-text:latest is not installed any more" in moved.stderr
     lab.want(SMALL + "# changed\n")
     assert lab.run("apply", "p.json").exit_code == 6
     assert not lab.fleet.engines["ada/ollama"].residents
+
+
+def test_a_fact_that_no_step_of_a_saved_plan_depends_on_may_move(lab: Lab) -> None:
+    assert lab.run("apply", "--auto-approve").exit_code == 0
+    lab.fleet.engines["ada/ollama"].restart()
+    lab.run("plan", "--out", "p.json")
+    lab.fleet.engines["bea/ollama"].restart()
+    result = lab.run("apply", "p.json")
+    assert result.exit_code == 0, result.output
+    assert lab.fleet.engines["ada/ollama"].residents
+    assert not lab.fleet.engines["bea/ollama"].residents
+    assert "model.nomic-embed-text@bea/ollama" in lab.run("drift").stdout
+
+
+def test_a_saved_plan_goes_on_where_it_stopped_and_what_is_done_counts_as_done(lab: Lab) -> None:
+    lab.run("plan", "--out", "p.json")
+    never = lab.run("apply", "p.json", "--resume")
+    assert (never.exit_code, never.stderr.count("\n")) == (1, 1)
+    lab.fleet.engines["bea/ollama"].set_fault("fail_load", count=1)
+    assert lab.run("apply", "p.json", "--keep-going").exit_code == 3
+    lab.fleet.forget_requests()
+    result = lab.run("apply", "p.json", "--resume")
+    assert result.exit_code == 0, result.output
+    assert "1 already so" in result.stdout
+    assert {r.path for r in lab.fleet.engines["ada/ollama"].requests if r.method == "POST"} <= {"/api/show"}
+    assert lab.run("plan", "--detailed-exitcode").exit_code == 0
+    assert lab.run("apply", "--resume", "--auto-approve").exit_code == 1
 
 
 def test_a_plan_made_by_hand_does_nothing_that_the_plan_of_now_does_not_do(lab: Lab) -> None:

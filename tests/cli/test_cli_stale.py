@@ -69,3 +69,10 @@ def test_a_plan_of_another_fleet_is_an_error_that_says_which() -> None:
 def test_a_plan_without_lineage_fits_a_state_that_has_applied_nothing() -> None:
     stale.check_origin(plan(lineage=None), "lab", "sha256:c", NOTHING_APPLIED)
     stale.check_origin(plan(lineage=None), "lab", "sha256:c", Applied("just-made"))
+
+
+def test_a_plan_made_without_a_state_goes_on_in_a_state_that_knows_no_other() -> None:
+    saved = plan(lineage=None)
+    stale.check_origin(saved, "lab", "sha256:c", Applied("l", serial=2), [saved.digest])
+    with pytest.raises(StalePlan, match="applied something since"):
+        stale.check_origin(saved, "lab", "sha256:c", Applied("l", serial=2), [saved.digest, "sha256:other"])

@@ -7,10 +7,10 @@ from collections import defaultdict
 from fleets import GIB, Applied, applied, desired, facts, fleet, loaded, model, node, owned, plan
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pretend import carry_out, some_order
+from pretend import carry_out, do, some_order
 
 from reconciler.fleet import Each, Policy, Unmanaged
-from reconciler.planning import Action
+from reconciler.planning import Action, first_moved
 
 MODELS = [f"m{n}:1" for n in range(6)]
 NODES = ["a", "b", "c", "d"]
@@ -139,3 +139,15 @@ def test_every_wanted_replica_is_placed_deferred_or_explained(situation):
 def test_nothing_wanted_and_nothing_there_is_an_empty_plan():
     of = fleet(node("a", 8 * GIB))
     assert plan(of, desired(), facts(of), Applied()).empty
+
+
+@ROUNDS
+@given(situations(), st.integers(0, 2**32))
+def test_a_plan_still_stands_after_any_part_of_it_was_carried_out(situation, seed):
+    of, want, seen, before, blobs = situation
+    result = plan(of, want, seen, before)
+    now = seen
+    for step in [None, *some_order(result, seed)]:
+        now = now if step is None else do(step, now, blobs)
+        moved = first_moved(result, of, want, now, before)
+        assert moved is None, (step and step.id, moved.step.id, moved.why)

@@ -1,0 +1,280 @@
+"""Does a plan that was made earlier still stand on the facts of now? Step by step, each for the moment before it, as if those before it
+were done.
+
+A plan stands when every step is either satisfied already or can still be done as it was approved: its engine answers, what it needs is
+installed, its cards have the room. Facts that no step depends on may have moved. What comes from a file is never trusted to be about this
+fleet: a step that these files could not have asked for is refused like one that is out of date.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from reconciler.fleet import (
+    Applied,
+    Desired,
+    EngineId,
+    EngineKind,
+    Ensure,
+    Fleet,
+    FleetFacts,
+    ModelSpec,
+    Unmanaged,
+    format_bytes,
+    parse_replica_address,
+)
+from reconciler.placement import Card, Charges, Found, Names, Slot, Target, charge_found, need_on, set_up
+from reconciler.planning.make import room_needed
+from reconciler.planning.plan import Action, Plan, Step
+from reconciler.planning.replica import Replica
+from reconciler.planning.rules import decide
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The first step that no longer stands, and why, as a sentence without its subject."""
+
+    step: Step
+    why: str
+
+
+def first_moved(
+    plan: Plan, fleet: Fleet, desired: Desired, facts: FleetFacts, applied: Applied, selected: frozenset[str] | None = None
+) -> Moved | None:
+    """The first step that cannot be done any more as planned; None when the whole plan still stands.
+
+    `selected` are the node names of the plan's own `--limit` and `--exclude`; None means all.
+    """
+    now = _Now(plan, fleet, desired, facts, applied, selected)
+    for step in plan.steps:
+        why = now.take(step)
+        if why is not None:
+            return Moved(step, why)
+    return None
+
+
+class _Now:
+    """The fleet as found, and what the steps so far would have made of it."""
+
+    def __init__(
+        self, plan: Plan, fleet: Fleet, desired: Desired, facts: FleetFacts, applied: Applied, selected: frozenset[str] | None
+    ) -> None:
+        self._board = set_up(fleet, facts, desired.limits, selected)
+        self._models = {model.name: model for model in desired.models}
+        self._desired, self._applied = desired, applied
+        names = Names(sorted(desired.models, key=lambda model: (-model.priority, model.name)))
+        self._names = names
+        self._found: dict[Slot, dict[str, Found]] = {}
+        for found in charge_found(self._board, desired, applied, names):
+            self._found.setdefault(found.slot, {})[found.resident.name] = found
+        self._brought: dict[tuple[Slot, str], Charges] = {}
+        self._pulled: set[tuple[Slot, str]] = set()
+        self._pinned: set[Found] = set()
+        self._twins = _staying_twins(plan)
+        for step in plan.steps:
+            if step.action in (Action.LOAD, Action.RELOAD):
+                self._as_planned(step)
+
+    def _as_planned(self, step: Step) -> None:
+        """What this plan has loaded already on an engine of several cards sits on those that it charged, not on all it could be on."""
+        slot = self._board.slots.get(EngineId(step.node, step.engine))
+        found = self._found.get(slot, {}).get(step.engine_name) if slot is not None else None
+        cards = _cards(step, slot) if slot is not None else None
+        model = self._models.get(step.model)
+        if slot is None or model is None or found is None or not cards or not step.gpu_candidates or step.vram_bytes is None:
+            return
+        if step.action is Action.RELOAD and decide(self._replica(slot, model, found, step.address)).action is Action.RELOAD:
+            return
+        slot.remove(found.charges)
+        found.charges = tuple((card, step.vram_bytes) for card in cards)
+        slot.add(found.charges)
+
+    def take(self, step: Step) -> str | None:
+        """Why the step cannot be done now, or None; then it counts as done."""
+        slot = self._board.slots.get(EngineId(step.node, step.engine))
+        if slot is None:
+            return "its engine is not in the inventory"
+        if not slot.selected:
+            return "its node is outside the plan's own --limit and --exclude"
+        if not slot.reachable:
+            return (slot.facts.reason if slot.facts is not None else None) or "nothing is known about its engine now"
+        if step.action is Action.UNLOAD:
+            return self._unload(step, slot)
+        model = self._models.get(step.model)
+        if model is None or not self._names.on(model, slot.id.node) or model.engine not in (None, slot.kind):
+            return "the desired state does not ask for it there"
+        if (step.engine_name, step.base_name) != (model.engine_name(slot.kind), model.base_name(slot.kind)):
+            return f"the desired state calls it {model.engine_name(slot.kind)} there"
+        match step.action:
+            case Action.PULL:
+                return self._pull(step, slot, model)
+            case Action.LOAD | Action.RELOAD:
+                return self._load(step, slot, model)
+            case Action.ADOPT | Action.UPDATE | Action.WAIT:
+                return self._stay(step, slot, model)
+            case _:
+                return f"this version does not {step.action.value} models"
+
+    def _pull(self, step: Step, slot: Slot, model: ModelSpec) -> str | None:
+        if slot.kind is not EngineKind.OLLAMA:
+            return "its engine cannot pull"
+        if dict(step.after).get("context") != model.context:
+            return "the desired state asks for another context"
+        self._pulled.add((slot, step.engine_name))
+        return None
+
+    def _unload(self, step: Step, slot: Slot) -> str | None:
+        found = self._found.get(slot, {}).get(step.engine_name)
+        if found is None:
+            return None
+        policy = self._desired.policy.unmanaged
+        yields = policy is Unmanaged.YIELD and found.resident.pinned is False
+        if found.owned is None and found.model is None and not yields and policy is not Unmanaged.UNLOAD:
+            return "it is resident and was not loaded by gpurec"
+        if found.owned is not None and found.owned.address != step.address:
+            return f"it is {found.owned.address} by now"
+        if (gone := self._gone_twin(step.model)) is not None:
+            return f"{gone}, which was to stay, is not resident now"
+        self._leave(found)
+        return None
+
+    def _gone_twin(self, name: str) -> str | None:
+        """A replica of this model that the plan leaves alone and that is not there: unloading another one is no longer what was meant."""
+        model = self._models.get(name)
+        for address, at in self._twins.get(name, ()) if model is not None and model.ensure is Ensure.LOADED else ():
+            slot = self._board.slots.get(at)
+            if model is not None and (slot is None or not slot.reachable or self._resident(slot, model) is None):
+                return address
+        return None
+
+    def _leave(self, found: Found) -> None:
+        found.slot.remove(found.charges)
+        found.slot.placed -= 1
+        del self._found[found.slot][found.resident.name]
+
+    def _load(self, step: Step, slot: Slot, model: ModelSpec) -> str | None:
+        if model.ensure is not Ensure.LOADED:
+            return "the desired state does not ask for it to be loaded"
+        found = self._resident(slot, model)
+        if found is not None:
+            rule = decide(self._replica(slot, model, found, step.address))
+            if rule.action is not Action.RELOAD:
+                return None
+            if step.action is Action.LOAD:
+                return f"it is resident by now and not as wanted: {rule.says(self._replica(slot, model, found, step.address))}"
+        if slot.facts is not None and slot.facts.mode == "single":
+            return "its engine serves one fixed model"
+        if self._missing(slot, step.engine_name):
+            return f"{step.engine_name} is not installed any more"
+        if found is not None:
+            self._leave(found)
+        return self._room(step, slot, model)
+
+    def _room(self, step: Step, slot: Slot, model: ModelSpec) -> str | None:
+        most = slot.facts.max_residents if slot.facts is not None else None
+        if most is not None and slot.placed >= most:
+            return f"its engine holds {slot.placed} of at most {most} models"
+        cards = _cards(step, slot)
+        if cards is None:
+            return "its cards are not those of its engine"
+        taken = step.vram_bytes or 0
+        need = need_on(slot, model, self._applied)
+        if need is None or need.bytes > taken * max(1, len(cards)):
+            return f"it needs {format_bytes(need.bytes)} now" if need is not None else "nobody knows any more what it needs"
+        if step.action is Action.LOAD and step.preconditions != room_needed(tuple((card, taken) for card in cards)):
+            return "its preconditions are not those of its bytes"
+        for card in cards:
+            if card.usable is None:
+                return f"the size of card {card.node}/{card.index} is not known now"
+            free = max(card.capacity, card.before) - card.held
+            if taken > free:
+                return f"it needs {format_bytes(taken)} on {_where(card)}, where {format_bytes(max(0, free))} are free now"
+        charges = tuple((card, taken) for card in cards)
+        slot.add(charges)
+        slot.placed += 1
+        self._brought[slot, step.engine_name] = charges
+        return None
+
+    def _stay(self, step: Step, slot: Slot, model: ModelSpec) -> str | None:
+        """An adoption, a pin or a wait: what is there must be what is wanted, or come to be it."""
+        if model.ensure is Ensure.PRESENT:
+            return f"{step.engine_name} is not installed any more" if self._missing(slot, step.engine_name) else None
+        if any(at is slot and self._same_weights(slot, name, step.engine_name) for at, name in self._brought):
+            return None
+        found = self._resident(slot, model)
+        if found is None:
+            return "it is not resident any more"
+        replica = self._replica(slot, model, found, step.address)
+        rule = decide(replica)
+        if step.action is Action.UPDATE:
+            self._pinned.add(found)
+        if rule.action is Action.RELOAD or (rule.action is Action.UPDATE and found not in self._pinned):
+            return f"it is not as wanted any more: {rule.says(replica)}"
+        return None
+
+    def _resident(self, slot: Slot, model: ModelSpec) -> Found | None:
+        here = self._found.get(slot, {})
+        name = model.engine_name(slot.kind)
+        if name in here:
+            return here[name]
+        return next((found for _, found in sorted(here.items()) if model in (found.model, *found.also)), None)
+
+    def _same_weights(self, slot: Slot, one: str, other: str) -> bool:
+        a, b = slot.installed(one), slot.installed(other)
+        return one == other or (a is not None and b is not None and a.blob is not None and a.blob == b.blob)
+
+    def _missing(self, slot: Slot, name: str) -> bool:
+        known = slot.facts is not None and slot.facts.installed is not None
+        return known and slot.installed(name) is None and (slot, name) not in self._pulled
+
+    def _replica(self, slot: Slot, model: ModelSpec, found: Found, address: str) -> Replica:
+        target = Target(model, slot, need_on(slot, model, self._applied), found.charges, found)
+        row = self._applied.replicas.get(address)
+        return Replica(target, row, model.engine_name(slot.kind), model.base_name(slot.kind))
+
+
+def _staying_twins(plan: Plan) -> Mapping[str, Sequence[tuple[str, EngineId]]]:
+    """By model of which the plan unloads a replica: the replicas of it that have a place and no step."""
+    leaving = {step.model for step in plan.steps if step.action is Action.UNLOAD}
+    with_step = {step.address for step in plan.steps}
+    twins: dict[str, list[tuple[str, EngineId]]] = defaultdict(list)
+    for address in sorted(plan.placed) if leaving else ():
+        name, at = parse_replica_address(address)
+        if name in leaving and address not in with_step:
+            twins[name].append((address, at))
+    return twins
+
+
+def _cards(step: Step, slot: Slot) -> list[Card] | None:
+    """The cards that a load is charged to (a node's RAM where it names none); None when they are not its engine's."""
+    named = step.gpus or step.gpu_candidates or ()
+    if not named:
+        return [slot.ram]
+    by_index = {card.index: card for card in slot.cards or ()}
+    return [by_index[index] for index in named] if set(named) <= set(by_index) else None
+
+
+def _where(card: Card) -> str:
+    return f"the RAM of {card.node}" if card.index < 0 else f"{card.node}/{card.index}"
+
+
+def as_approved(saved: Plan, fresh: Plan, fleet: Fleet, desired: Desired) -> Plan:
+    """The saved steps over the facts of now: what `apply FILE` carries out when the plan still stands.
+
+    Cards and what is forgotten are those of now; of the places only such are kept that these files ask for.
+    """
+    models = {model.name: model for model in desired.models}
+    kinds: Mapping[EngineId, EngineKind] = {engine.id: engine.kind for node in fleet.nodes.values() for engine in node.engines}
+    by_step = {step.address for step in saved.steps}
+    placed = {address: name for address, name in saved.placed.items() if address in fresh.placed or address in by_step}
+    placed = {address: name for address, name in placed.items() if _asked_for(address, name, models, kinds)}
+    forgotten = tuple(address for address in fresh.forgotten if address not in placed)
+    return replace(saved, placed=placed, gpus=fresh.gpus, forgotten=forgotten, deferred=fresh.deferred, drift=fresh.drift)
+
+
+def _asked_for(address: str, name: str, models: Mapping[str, ModelSpec], kinds: Mapping[EngineId, EngineKind]) -> bool:
+    model_name, at = parse_replica_address(address)
+    model, kind = models.get(model_name), kinds.get(at)
+    return model is not None and kind is not None and at.node in model.nodes and model.engine_name(kind) == name

@@ -1,0 +1,132 @@
+"""A saved plan stands as long as the facts do that its steps depend on; the rest may move."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from fleets import GIB, applied, desired, facts, fleet, loaded, model, node, owned, plan
+
+from reconciler.fleet import Applied, Policy, Unmanaged
+from reconciler.planning import Action, as_approved, first_moved
+
+TWO = fleet(node("a", 8 * GIB), node("b", 8 * GIB))
+WANT = desired(model("m:1", ["a"], 5 * GIB))
+INSTALLED = ["m:1", "n:1"]
+EMPTY = facts(TWO, installed=INSTALLED)
+
+
+def why(saved, now, want=WANT, before=None, **more):
+    moved = first_moved(saved, TWO, want, now, before or Applied(), **more)
+    return None if moved is None else (moved.step.action.value, moved.why)
+
+
+def test_memory_of_a_card_that_no_step_depends_on_may_move():
+    now = facts(TWO, {"b": [loaded("stranger:1", 7 * GIB)]}, INSTALLED)
+    assert why(plan(TWO, WANT, EMPTY), now) is None
+
+
+def test_a_card_that_filled_up_since_is_named_with_what_is_left():
+    now = facts(TWO, {"a": [loaded("stranger:1", 4 * GIB)]}, INSTALLED)
+    assert why(plan(TWO, WANT, EMPTY), now) == ("load", "it needs 5120 MiB on a/0, where 3276 MiB are free now")
+
+
+def test_room_that_an_earlier_step_makes_counts_for_a_later_one():
+    before = applied(owned("old:1", "a"))
+    full = facts(TWO, {"a": [loaded("old:1", 6 * GIB)]}, INSTALLED)
+    saved = plan(TWO, WANT, full, before)
+    assert [step.action for step in saved.steps] == [Action.UNLOAD, Action.LOAD]
+    assert why(saved, full, before=before) is None
+
+
+def test_what_is_satisfied_already_counts_as_done():
+    saved = plan(TWO, WANT, facts(TWO))
+    assert [step.action for step in saved.steps] == [Action.PULL, Action.LOAD]
+    assert why(saved, facts(TWO, {"a": [loaded("m:1", 5 * GIB)]}, INSTALLED)) is None
+
+
+def test_a_model_that_is_resident_by_now_with_other_options_is_not_loaded_over():
+    want = desired(model("m:1", ["a"], 5 * GIB, context=8192, context_via="request"))
+    now = facts(TWO, {"a": [loaded("m:1", 5 * GIB, context=2048)]}, INSTALLED)
+    assert why(plan(TWO, want, EMPTY), now, want) == ("load", "it is resident by now and not as wanted: context 2048, wanted 8192")
+
+
+@pytest.mark.parametrize(
+    ("now", "says"),
+    [
+        (facts(TWO, installed=INSTALLED, down=["a"]), "connection refused"),
+        (facts(TWO, installed=["n:1"]), "m:1 is not installed any more"),
+    ],
+)
+def test_an_engine_that_is_down_and_a_model_that_was_deleted_are_named(now, says):
+    assert why(plan(TWO, WANT, EMPTY), now) == ("load", says)
+
+
+def test_a_need_that_was_measured_higher_since_is_not_loaded_into_the_room_of_the_old_one():
+    saved = plan(TWO, WANT, EMPTY)
+    more = desired(model("m:1", ["a"], 6 * GIB))
+    assert why(saved, EMPTY, more) == ("load", "it needs 6144 MiB now")
+
+
+def test_a_replica_is_not_unloaded_once_the_one_that_was_to_stay_is_gone():
+    before = applied(owned("m:1", "a"), owned("m:1", "b"))
+    both = {"a": [loaded("m:1", 5 * GIB)], "b": [loaded("m:1", 5 * GIB)]}
+    want = desired(model("m:1", ["a", "b"], 5 * GIB))
+    saved = plan(TWO, want, facts(TWO, both, INSTALLED), before)
+    assert [step.address for step in saved.steps] == ["model.m:1@b/ollama"]
+    now = facts(TWO, {"b": both["b"]}, INSTALLED)
+    assert why(saved, now, want, before) == ("unload", "model.m:1@a/ollama, which was to stay, is not resident now")
+
+
+def test_a_resident_that_left_by_itself_is_as_good_as_unloaded():
+    before = applied(owned("old:1", "a"))
+    saved = plan(TWO, desired(), facts(TWO, {"a": [loaded("old:1", 6 * GIB)]}), before)
+    assert why(saved, EMPTY, desired(), before) is None
+
+
+def forged(**changes):
+    saved = plan(TWO, WANT, EMPTY)
+    return replace(saved, steps=(replace(saved.steps[0], **changes),))
+
+
+@pytest.mark.parametrize(
+    ("saved", "says"),
+    [
+        (forged(node="c"), "its engine is not in the inventory"),
+        (forged(node="b"), "the desired state does not ask for it there"),
+        (forged(model="n:1", engine_name="n:1", base_name="n:1"), "the desired state does not ask for it there"),
+        (forged(engine_name="n:1"), "the desired state calls it m:1 there"),
+        (forged(gpus=(1,)), "its cards are not those of its engine"),
+        (forged(vram_bytes=1), "it needs 5120 MiB now"),
+        (forged(preconditions=()), "its preconditions are not those of its bytes"),
+        (forged(action=Action.REMOVE), "this version does not remove models"),
+    ],
+)
+def test_a_step_that_these_files_could_not_have_asked_for_is_refused(saved, says):
+    moved = first_moved(saved, TWO, WANT, EMPTY, Applied())
+    assert moved is not None
+    assert moved.why == says
+
+
+def test_nobody_elses_resident_is_unloaded_for_a_plan_made_by_hand():
+    there = facts(TWO, {"a": [loaded("stranger:1", 2 * GIB)]}, INSTALLED)
+    unload = desired(policy=Policy(Unmanaged.UNLOAD))
+    saved = plan(TWO, unload, there)
+    assert why(saved, there, unload) is None
+    assert why(saved, there, desired()) == ("unload", "it is resident and was not loaded by gpurec")
+
+
+def test_a_node_outside_the_plans_own_limit_is_refused():
+    assert why(plan(TWO, WANT, EMPTY), EMPTY, selected=frozenset("b")) == (
+        "load",
+        "its node is outside the plan's own --limit and --exclude",
+    )
+
+
+def test_what_is_carried_out_keeps_the_approved_steps_over_the_cards_of_now():
+    saved = plan(TWO, WANT, EMPTY)
+    now = facts(TWO, {"a": [loaded("stranger:1", GIB)]}, INSTALLED)
+    fresh = plan(TWO, WANT, now)
+    done = as_approved(replace(saved, placed={**saved.placed, "model.evil:1@a/ollama": "evil:1"}), fresh, TWO, WANT)
+    assert (done.steps, done.digest, done.gpus) == (saved.steps, saved.digest, fresh.gpus)
+    assert done.placed == {"model.m:1@a/ollama": "m:1"}
