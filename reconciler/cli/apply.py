@@ -9,6 +9,7 @@ import click
 
 from reconciler.cli.looking import choice_options
 from reconciler.cli.settings import global_options, settings_of
+from reconciler.cli.waiting import lock_timeout_option
 
 
 @click.command("apply")
@@ -19,7 +20,7 @@ from reconciler.cli.settings import global_options, settings_of
 @click.option("--max-fail", metavar="N|P%", help="Go on until so many steps failed, or so large a part of them.")
 @click.option("--resume", is_flag=True, help="Go on with the saved plan of FILE where an earlier run of it stopped.")
 @click.option("--expect-digest", metavar="D", help="Carry out only the plan of this digest (sha256:…); otherwise exit 6.")
-@click.option("--lock-timeout", metavar="T", default="0s", show_default=True, help="How long to wait for the lock of the state.")
+@lock_timeout_option
 @choice_options
 @global_options
 @click.pass_context
@@ -32,7 +33,7 @@ def command(
     max_fail: str | None,
     resume: bool,
     expect_digest: str | None,
-    lock_timeout: str,
+    lock_timeout: float,
     limit: str | None,
     exclude: str | None,
     refresh: str,
@@ -47,7 +48,7 @@ def command(
         parallelism,
         keep_going,
         max_fail,
-        _seconds(lock_timeout),
+        lock_timeout,
         auto_approve,
         sys.stdin.isatty() and sys.stderr.isatty(),
         expect_digest,
@@ -60,12 +61,3 @@ def command(
     if limit is not None or exclude is not None or refresh != "always" or assume is not None:
         raise click.UsageError("A saved plan holds its own --limit and --exclude, and is checked against fresh facts; leave them out.")
     return apply_saved(settings, settings.path(file), options)
-
-
-def _seconds(text: str) -> float:
-    from reconciler.fleet import UnitError, parse_duration
-
-    try:
-        return parse_duration(text)
-    except UnitError as error:
-        raise click.BadParameter(f"{error}; {error.hint}", param_hint="--lock-timeout") from error

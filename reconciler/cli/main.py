@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "inventory": ("inventory", "Show the resolved inventory."),
     "facts": ("facts", "Show what probing sees."),
     "schema": ("schema", "Print a JSON Schema, for editors."),
+    "state": ("state", "List, show, forget, back up, restore, check."),
     "lock": ("lock", "Show or break the lock of the state."),
     "history": ("history", "Show earlier applies."),
     "demo": ("demo", "Plan, apply, break and repair an embedded fleet."),

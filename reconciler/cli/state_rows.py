@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from reconciler.fleet import AppliedReplica
 from reconciler.state import Lock
 from reconciler.views.state_text import LockRow
 
@@ -47,4 +48,25 @@ def lock_document(path: Path, lock: Lock | None) -> dict[str, object]:
             "since": lease.since,
             "heartbeat": lease.heartbeat,
         },
+    }
+
+
+def replica_document(replica: AppliedReplica) -> dict[str, str | int | float | bool | None]:
+    """One owned replica with every field; options are flat, as `options.NAME`. Unknown is null."""
+    return {
+        "address": replica.address,
+        "model": replica.model,
+        "node": replica.at.node,
+        "engine": replica.at.engine,
+        "engine_name": replica.engine_name,
+        "ensure": replica.ensure,
+        "context": replica.context,
+        "keep_alive": replica.keep_alive,
+        "residency": replica.residency,
+        **{f"options.{name}": value for name, value in sorted(replica.options.items())},
+        "observed_context": replica.observed_context,
+        "observed_gpu_fraction": replica.observed_gpu_fraction,
+        "observed_pinned": replica.observed_pinned,
+        "vram_bytes": replica.vram_bytes,
+        "serial": replica.serial,
     }

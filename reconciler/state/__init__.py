@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from reconciler.state.check import Finding, Level, check_state
 from reconciler.state.lease import EXPIRY_SECONDS, HEARTBEAT_SECONDS, Lease, Standing
 from reconciler.state.lock import Lock, break_lock, look_at_lock
+from reconciler.state.moving import Move, node_move
 from reconciler.state.protocol import (
     JournalRow,
     Measurement,
@@ -19,10 +21,13 @@ from reconciler.state.writer import open_writer
 __all__ = [
     "EXPIRY_SECONDS",
     "HEARTBEAT_SECONDS",
+    "Finding",
     "JournalRow",
     "Lease",
+    "Level",
     "Lock",
     "Measurement",
+    "Move",
     "RunRecord",
     "SettledStep",
     "Standing",
@@ -30,7 +35,9 @@ __all__ = [
     "StateWriter",
     "StepStatus",
     "break_lock",
+    "check_state",
     "look_at_lock",
+    "node_move",
     "open_reader",
     "open_writer",
 ]

@@ -75,12 +75,17 @@ def _inside(conn: sqlite3.Connection, path: Path) -> Iterator[Finding]:
         ("journal mode", _mode),
         ("log", _log),
     )
+    looks_left = {name for name, _ in looks}
     for name, look in looks:
+        if name not in looks_left:
+            continue
         try:
             with sqlite_said(path):
                 yield look(conn, path)
         except StateError as error:
             yield _from(error, name)
+            if name == "schema":  # of a store that is not ours, or of tables that are not known here, only the pages can be judged
+                looks_left = {"integrity"}
 
 
 def _schema(conn: sqlite3.Connection, path: Path) -> Finding:

@@ -20,6 +20,10 @@ class Unwritable(StateError):
     """The state cannot be written now: disk full or failing, read-only, or busy for too long. What is in it is sound."""
 
 
+class Damaged(StateError):
+    """The file is no SQLite file, or a damaged one."""
+
+
 def open_for_writing(path: Path) -> sqlite3.Connection:
     """A connection in WAL mode that fsyncs every commit. Makes file (0600) and folders (0700) where missing; what exists keeps its mode."""
     _refuse_folder(path)
@@ -112,10 +116,10 @@ def sqlite_said(path: Path) -> Iterator[None]:
 def _sentence(error: sqlite3.Error, path: Path) -> StateError:
     name = getattr(error, "sqlite_errorname", "") or ""
     if name.startswith("SQLITE_NOTADB"):
-        return _error("is not an SQLite file", path, "name another state, or move this file away")
+        return Damaged(Problem("is not an SQLite file", Place(str(path)), "name another state, or move this file away"))
     if name.startswith("SQLITE_CORRUPT"):
-        hint = "restore it from a copy, or move it away: the next apply then adopts what runs as wanted"
-        return _error("the state is damaged", path, hint)
+        hint = "gpurec state restore FILE, or move it away: the next apply then adopts what runs as wanted"
+        return Damaged(Problem("the state is damaged", Place(str(path)), hint))
     if name.startswith("SQLITE_BUSY"):
         return _unwritable("the state is busy: another process is writing to it", path, "try again")
     if name.startswith("SQLITE_FULL"):

@@ -149,6 +149,16 @@ def read_rescue(path: Path) -> Rescued:
     return Rescued(path, head, tuple(entries), torn)
 
 
+def put_away(path: Path) -> Path:
+    """Names a journal that was read in `….recovered`, so that it waits no more; returns where it is now."""
+    done = path.with_name(path.name + ".recovered")
+    try:
+        path.rename(done)
+    except OSError:
+        return path  # it stays where it is; reading it in again changes nothing
+    return done
+
+
 def _line(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"), default=dict).encode() + b"\n"
 

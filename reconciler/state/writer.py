@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -157,6 +157,25 @@ class SqliteWriter(SqliteReader):
                 write_entry(conn, entry, lambda: self._move_serial(conn))
             self._last_serial = _serial(conn)
             return self._last_serial
+
+    def become(self, other: Path) -> None:
+        """Takes over all that another store of the same schema holds, in one transaction; the lock and its token stay what they are."""
+        assert self._conn is not None
+        with sqlite_said(other):
+            self._conn.execute("ATTACH ? AS other", (str(other.absolute()),))
+        try:
+            with self._writing() as conn:
+                conn.execute("PRAGMA defer_foreign_keys = ON")
+                names = [str(name) for (name,) in conn.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+                for name in names:
+                    if name in ("lease", "migrations") or name.startswith("sqlite_"):
+                        continue
+                    columns = ", ".join(str(column[1]) for column in conn.execute(f"PRAGMA table_info({name})"))
+                    conn.execute(f"DELETE FROM main.{name}")  # noqa: S608
+                    conn.execute(f"INSERT INTO main.{name} ({columns}) SELECT {columns} FROM other.{name}")  # noqa: S608
+                self._next_serial = None
+        finally:
+            self._conn.execute("DETACH other")
 
     def _not_recorded_since(self, conn: sqlite3.Connection, entry: Recorded, serial: int) -> Recorded:
         """The part of an entry that no run after the one with `serial` wrote, and that is not there already."""
@@ -330,7 +349,7 @@ def _take(path: Path, command: str, now: datetime) -> tuple[sqlite3.Connection, 
             held = take_lease(conn, path, command, now)
             # From here on the file itself says that a run is on, and the log is not empty: one that is missing later was taken away.
             conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            beat(conn, held, now)
+            beat(conn, held, now + timedelta(milliseconds=1))  # SQLite writes nothing for a row that stays the same
     except BaseException:
         conn.close()
         raise

@@ -6,13 +6,15 @@ from reconciler.views.document import document_checksum, plan_contents, plan_doc
 from reconciler.views.drift_text import drift_document, drift_text
 from reconciler.views.escape import escape
 from reconciler.views.facts_text import facts_text
+from reconciler.views.history_text import RunRow, RunStep, history_text, run_text
 from reconciler.views.inventory_text import inventory_text, validate_text
-from reconciler.views.outcome_text import Lost, RunRow, StepResult, history_text, outcome_text
+from reconciler.views.outcome_text import Lost, StepResult, outcome_text
 from reconciler.views.plan_text import plan_text
 
 __all__ = [
     "Lost",
     "RunRow",
+    "RunStep",
     "StepResult",
     "document_checksum",
     "drift_document",
@@ -27,5 +29,6 @@ __all__ = [
     "plan_json",
     "plan_summary",
     "plan_text",
+    "run_text",
     "validate_text",
 ]

@@ -1,8 +1,8 @@
-"""What an apply did, and what earlier applies did."""
+"""What an apply did."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reconciler.fleet import format_duration
@@ -26,18 +26,6 @@ class Lost:
     address: str
     message: str
     ours: bool
-
-
-@dataclass(frozen=True, slots=True)
-class RunRow:
-    """One earlier apply, as history shows it."""
-
-    serial: int
-    started_at: str
-    who: str
-    result: str
-    command: str
-    plan_digest: str
 
 
 _WORDS = (("done", "done"), ("satisfied", "already so"), ("failed", "failed"), ("skipped", "skipped"), ("interrupted", "interrupted"))
@@ -81,31 +69,3 @@ def outcome_text(
         verb = "was" if deferred == 1 else "were"
         lines.append(f"{plural(deferred, 'node or engine', 'nodes or engines')} could not be reached and {verb} left alone.")
     return joined(lines)
-
-
-def history_text(runs: Sequence[RunRow], *, colour: bool = False, width: int = 100) -> str:
-    """Earlier applies, newest first as given."""
-    style = Style(colour, width)
-    if not runs:
-        return "Nothing was applied yet.\n"
-    looks: Mapping[str, str] = {"done": "green", "failed": "red", "partial": "yellow", "interrupted": "yellow"}
-    heads = [
-        Cell("serial", "dim", right=True),
-        Cell("started", "dim"),
-        Cell("result", "dim"),
-        Cell("by", "dim"),
-        Cell("plan", "dim"),
-        Cell("command", "dim"),
-    ]
-    rows = [
-        [
-            Cell(str(run.serial), right=True),
-            Cell(run.started_at),
-            Cell(run.result, looks.get(run.result)),
-            Cell(run.who),
-            Cell(run.plan_digest.removeprefix("sha256:")[:12]),
-            Cell(run.command),
-        ]
-        for run in runs
-    ]
-    return joined(columns([heads, *rows], style))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from reconciler.views.style import Cell, Style, columns, joined
+from reconciler.planning.plan import Value
+from reconciler.views.sections import value_text
+from reconciler.views.style import Cell, Style, columns, joined, paragraph, plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +48,40 @@ def lock_text(lock: LockRow | None, *, colour: bool = False, width: int = 100) -
         ("now", _STANDINGS.get(lock.standing, lock.standing)),
     ]
     return joined([head, *columns([[Cell(name, "dim"), Cell(text)] for name, text in rows if text], style)])
+
+
+def replica_text(fields: Mapping[str, Value], *, colour: bool = False, width: int = 100) -> str:
+    """One owned replica, a field a line: its address first, what was asked, what was seen."""
+    style = Style(colour, width)
+    head, *rest = fields.items()
+    rows = [[Cell(name, "dim"), Cell(value_text(value))] for name, value in rest]
+    return joined([style.heading(value_text(head[1])), *columns(rows, style)])
+
+
+@dataclass(frozen=True, slots=True)
+class FindingRow:
+    """One thing that a check looked at; `level` is `ok`, `warning` or `error`."""
+
+    name: str
+    level: str
+    message: str
+    hint: str | None = None
+
+
+_LEVELS = {"ok": ("·", "dim"), "warning": ("!", "yellow"), "error": ("✗", "red")}
+
+
+def check_text(path: str, findings: Sequence[FindingRow], *, colour: bool = False, width: int = 100) -> str:
+    """Every finding in a line, what to do below it, and the sum."""
+    style = Style(colour, width)
+    lines = columns([[Cell(f"{_LEVELS[one.level][0]} {one.name}", _LEVELS[one.level][1]), Cell(one.message)] for one in findings], style)
+    shown: list[str] = []
+    for one, line in zip(findings, lines, strict=True):
+        shown.append(line)
+        if one.hint and one.level != "ok":
+            shown += paragraph(f"→ {one.hint}", style, "      ", "        ")
+    errors = sum(1 for one in findings if one.level == "error")
+    warnings = sum(1 for one in findings if one.level == "warning")
+    words = [plural(count, name) for count, name in ((errors, "error"), (warnings, "warning")) if count]
+    head = style.paint("The state is not sound" if errors else "The state is sound", "red" if errors else "green")
+    return joined([style.heading(path), *shown, f"{head}{': ' + ', '.join(words) if words else ''}."])

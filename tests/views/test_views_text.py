@@ -31,6 +31,7 @@ from reconciler.fleet import (
 from reconciler.planning.plan import Action, CardBalance, Deferred, Drift, Plan, Step, Unplaced
 from reconciler.views import (
     RunRow,
+    RunStep,
     StepResult,
     drift_text,
     facts_text,
@@ -38,6 +39,7 @@ from reconciler.views import (
     inventory_text,
     outcome_text,
     plan_text,
+    run_text,
     validate_text,
 )
 
@@ -197,7 +199,24 @@ def test_the_end_of_an_apply(snapshot: SnapshotAssertion) -> None:
     assert outcome_text(bad, seconds=90, serial=None, unplaced=1, deferred=2) == snapshot(name="incomplete")
 
 
+def test_a_run_of_history_with_its_steps(snapshot: SnapshotAssertion) -> None:
+    run = RunRow(
+        11, 5, "2026-01-02T00:00:00Z", "ops@ci", "partial", "apply", "sha256:01", 200.4, {"failed": 1, "done": 1}, 2, 0, "https://ci/7"
+    )
+    steps = [
+        RunStep("model.a@x/y", "load", "done", None, 4.5),
+        RunStep("model.b@x/y", "load", "failed", "out_of_memory: no\x1b[2J", 200),
+    ]
+    assert run_text(run, steps) == snapshot(name="steps")
+    assert run_text(run, ()) == snapshot(name="no steps")
+
+
 def test_history(snapshot: SnapshotAssertion) -> None:
-    rows = [RunRow(2, "2026-01-02T00:00:00Z", "ops@ci", "done", "apply", "sha256:0123456789abcdef")]
+    digest = "sha256:0123456789abcdef"
+    rows = [
+        RunRow(12, 5, "2026-01-03T00:00:00Z", "ann@desk", "running", "apply", digest, steps={"started": 1}),
+        RunRow(11, 5, "2026-01-02T00:00:00Z", "ops@ci", "partial", "apply", digest, 200.4, {"skipped": 1, "done": 1203}, 2, 1),
+        RunRow(10, 4, "2026-01-01T00:00:00Z", "ann@desk", "done", "state rm model.x\x1b[2J@n/e", "", 0.02),
+    ]
     assert history_text(rows) == snapshot
     assert history_text([]) == "Nothing was applied yet.\n"

@@ -1,0 +1,45 @@
+"""A node that got another name: what the state holds of the old one is of the new one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from reconciler.fleet import Applied, AppliedReplica, EngineId, FleetFacts, NodeFacts, StateError, replica_address
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What a renamed node changes: the rows under their new addresses, the old addresses, and all facts (None: there are none of it)."""
+
+    replicas: tuple[AppliedReplica, ...]
+    gone: tuple[str, ...]
+    facts: FleetFacts | None
+
+
+def node_move(applied: Applied, facts: FleetFacts | None, old: str, new: str) -> Move:
+    """What is to be written when the node `old` was renamed to `new`.
+
+    Raises StateError where nothing is known of `old`, or where `new` is known already: two nodes do not become one.
+    """
+    moving = [one for one in applied.replicas.values() if one.at.node == old]
+    seen = facts.nodes if facts is not None else {}
+    if not moving and old not in seen:
+        known = sorted({one.at.node for one in applied.replicas.values()} | set(seen))
+        raise StateError.of(f"the state knows no node {old!r}", None, f"it knows {', '.join(known[:10])}" if known else "it holds nothing yet")
+    if new in seen or any(one.at.node == new for one in applied.replicas.values()):
+        raise StateError.of(f"the state knows a node {new!r} already", None, "forget what it holds first, with gpurec state rm")
+    moved = tuple(sorted((_moved(one, new) for one in moving), key=lambda one: one.address))
+    renamed = None
+    if facts is not None and old in seen:
+        others = {name: node for name, node in seen.items() if name != old}
+        renamed = FleetFacts(facts.at, {**others, new: _renamed(seen[old], new)})
+    return Move(moved, tuple(one.address for one in moving), renamed)
+
+
+def _moved(replica: AppliedReplica, node: str) -> AppliedReplica:
+    at = EngineId(node, replica.at.engine)
+    return replace(replica, address=replica_address(replica.model, at), at=at)
+
+
+def _renamed(facts: NodeFacts, node: str) -> NodeFacts:
+    return replace(facts, node=node, engines={name: replace(one, id=EngineId(node, name)) for name, one in facts.engines.items()})
