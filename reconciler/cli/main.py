@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "validate": ("validate", "Read all files and ask no node."),
     "plan": ("plan", "Show what would change; changes nothing."),
     "show": ("show", "Show a saved plan again."),
+    "diff": ("diff", "Show two saved plans against each other."),
     "apply": ("apply", "Carry a plan out."),
     "drift": ("drift", "Compare the fleet with what was last applied."),
     "inventory": ("inventory", "Show the resolved inventory."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -26,6 +26,7 @@ from reconciler.state.rows import REPLICA_COLUMNS, node_body, read_meta, replica
 from reconciler.state.schema import migrate, schema_version
 
 _RETRY_SECONDS = 0.5
+_LOOKED_UP_ONE_BY_ONE = 500
 
 
 def _now() -> datetime:
@@ -222,16 +223,20 @@ class SqliteWriter(SqliteReader):
         began = self._began.get(step_id)
         return None if began is None else round(max(0.0, (now - began).total_seconds()), 3)
 
-    def _changed(self, replicas: Iterable[AppliedReplica]) -> tuple[AppliedReplica, ...]:
-        changed = []
+    def _changed(self, replicas: Sequence[AppliedReplica]) -> tuple[AppliedReplica, ...]:
+        """Those that are not in the store just so. Of few each is looked up; of many the whole table is read once."""
         with self._reading() as conn:
             assert conn is not None
-            one = f"SELECT {REPLICA_COLUMNS} FROM replicas WHERE address = ?"  # noqa: S608
-            for replica in replicas:
-                row = conn.execute(one, (replica.address,)).fetchone()
-                if row is None or row[:-1] != replica_row(replica, 0)[:-1]:
-                    changed.append(replica)
-        return tuple(changed)
+            table = f"SELECT {REPLICA_COLUMNS} FROM replicas"  # noqa: S608
+            if len(replicas) <= _LOOKED_UP_ONE_BY_ONE:
+                one = f"{table} WHERE address = ?"
+                rows = [conn.execute(one, (replica.address,)).fetchone() for replica in replicas]
+            else:
+                there = {row[0]: row for row in conn.execute(table)}
+                rows = [there.get(replica.address) for replica in replicas]
+        return tuple(
+            replica for replica, row in zip(replicas, rows, strict=True) if row is None or row[:-1] != replica_row(replica, 0)[:-1]
+        )
 
     def _owns(self, address: str) -> bool:
         with self._reading() as conn:
