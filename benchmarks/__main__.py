@@ -9,7 +9,9 @@ import growth
 import probing
 import start
 
-PARTS: dict[str, Callable[[], bool]] = {"start": start.main, "probing": probing.main, "growth": growth.main}
+import state
+
+PARTS: dict[str, Callable[[], bool]] = {"start": start.main, "probing": probing.main, "state": state.main, "growth": growth.main}
 
 if __name__ == "__main__":
     wanted = sys.argv[1:] or list(PARTS)

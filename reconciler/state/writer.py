@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -16,7 +16,7 @@ from reconciler.state.check import network_sentence
 from reconciler.state.connection import Unwritable, open_for_reading, open_for_writing, sqlite_said
 from reconciler.state.entries import Entry, Measured, Recorded, RunFinished, StepFinished, StepsSettled, write_entry
 from reconciler.state.filesystem import network_filesystem
-from reconciler.state.lease import Heartbeat, Held, beat, iso, read_lease, refuse_if_held, release_lease, still_ours, take_lease, without_passwords
+from reconciler.state.lease import Heartbeat, Held, iso, read_lease, refuse_if_held, release_lease, still_ours, take_lease, without_passwords
 from reconciler.state.log import Log, look_at_log
 from reconciler.state.process import this_process
 from reconciler.state.protocol import Measurement, SettledStep, StateWriter, StepStatus
@@ -352,9 +352,8 @@ def _take(path: Path, command: str, now: datetime) -> tuple[sqlite3.Connection, 
         with sqlite_said(path):
             migrate(conn, path, iso(now))
             held = take_lease(conn, path, command, now)
-            # From here on the file itself says that a run is on, and the log is not empty: one that is missing later was taken away.
-            conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            beat(conn, held, now + timedelta(milliseconds=1))  # SQLite writes nothing for a row that stays the same
+            # From here on the file itself says that a run is on, while its log is not empty: one that is missing later was taken away.
+            conn.execute("PRAGMA wal_checkpoint(PASSIVE)")
     except BaseException:
         conn.close()
         raise

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.fleet import StateError
-from reconciler.state import Level, check_state, open_writer
+from reconciler.state import Level, check_state, filesystem, open_writer
 from reconciler.state.check import has_wal_reset_fault
 from reconciler.state.filesystem import network_filesystem
 
@@ -132,3 +132,13 @@ def test_the_innermost_mount_decides(mounts: str, kind: str | None) -> None:
 
 def test_a_blank_in_the_name_of_a_mount_is_read(tmp_path: Path) -> None:
     assert network_filesystem(Path("/srv/a b/s.db"), LOCAL + "30 21 0:50 / /srv/a\\040b rw - nfs h:/x rw\n") == "nfs"
+
+
+def test_a_writer_on_a_network_file_system_has_a_warning_and_no_other(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mounts = tmp_path / "mountinfo"
+    monkeypatch.setattr(filesystem, "_MOUNTS", mounts)
+    for text, said in ((LOCAL, 0), (LOCAL + f"30 21 0:50 / {path.parent} rw - nfs4 host:/x rw\n", 1)):
+        mounts.write_text(text)
+        with open_writer(path, command="apply") as state:
+            assert len(state.warnings) == said
+            assert all("network file system (nfs4)" in warning for warning in state.warnings)
