@@ -16,6 +16,7 @@ from reconciler.cli.main import cli
 from reconciler.cli.simulated import inventory_of
 from reconciler.sim import builtin_fleet, running
 from reconciler.state import look_at_lock, open_writer
+from reconciler.state.writer import SqliteWriter
 
 SMALL = "version: 1\nmodels:\n  nomic-embed-text: {engine: ollama, on: ollama, each: node, vram: 350MiB}\n"
 TOO_BIG = SMALL + "  too-big: {engine: ollama, on: ollama, vram: 900GiB}\n"
@@ -123,3 +124,29 @@ def test_an_apply_under_the_lock_of_another_is_5_and_touches_nothing(lab: Lab) -
         assert "gpurec lock status" in result.stderr
         assert look_at_lock(lab.state) is not None
     assert len(lab.history()) == before
+
+
+def test_a_disk_that_takes_no_more_in_the_middle_of_an_apply_loses_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = SqliteWriter.step_started
+
+    def begin_and_fill_the_disk(self: SqliteWriter, run_id: int, step_id: str, address: str, action: str) -> None:
+        begin(self, run_id, step_id, address, action)
+        if action == "load":
+            self._conn.execute("PRAGMA query_only = ON")  # type: ignore[union-attr]
+
+    monkeypatch.setattr(SqliteWriter, "step_started", begin_and_fill_the_disk)
+    result = lab.apply()
+    monkeypatch.undo()
+    assert result.exit_code == 1
+    assert "the state cannot be written" in result.stderr
+    (rescue,) = lab.state.parent.glob("demo.db.rescue-*.jsonl")
+    assert str(rescue) in result.stderr
+    assert "gpurec state recover" in result.stderr
+    assert lab.run("lock", "release", "--force").exit_code == 0  # this process lives on; that of a real apply is gone
+    assert json.loads(lab.run("history", "--format", "json").stdout)[0]["result"] == "running"
+    assert lab.run("state", "recover").exit_code == 0
+    run = json.loads(lab.run("history", "1", "--format", "json").stdout)
+    assert run["result"] in ("failed", "partial")
+    assert {step["status"] for step in run["journal"]} <= {"done", "interrupted", "failed", "skipped"}
+    assert lab.apply().exit_code == 0
+    assert lab.run("plan", "--detailed-exitcode").exit_code == 0
