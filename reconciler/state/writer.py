@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -44,6 +44,7 @@ class SqliteWriter(SqliteReader):
         self._run: tuple[int, str | None, int] = (0, None, 0)
         self._last_serial = 0
         self._rescue: RescueJournal | None = None
+        self._rescued: set[str] = set()
         self._folders = rescue_folders(path)
 
     @property
@@ -104,7 +105,9 @@ class SqliteWriter(SqliteReader):
         """Upserts what is owned and forgets the addresses `gone`; unchanged rows are not written, and then the serial stays."""
         rows, leaving = tuple(replicas), tuple(gone)
         with suppress(Unwritable):  # where not even that can be read, all of it is kept
-            rows, leaving = self._changed(rows), tuple(address for address in leaving if self._owns(address))
+            changed = {one.address for one in self._changed(rows)} | self._rescued
+            rows = tuple(one for one in rows if one.address in changed)
+            leaving = tuple(address for address in leaving if address in self._rescued or self._owns(address))
         if rows or leaving:
             self._keep(Recorded(rows, leaving))
 
@@ -150,9 +153,10 @@ class SqliteWriter(SqliteReader):
                 raise StateError.of("the rescue journal is of another state: its lineage differs", where, "name that state with --state")
             if conn.execute("SELECT 1 FROM runs WHERE id = ?", (head.run_id,)).fetchone() is None:
                 raise StateError.of(f"the state knows nothing of run {head.run_id}, which the rescue journal is of", where)
+            later = {str(one) for (one,) in conn.execute("SELECT address FROM replicas WHERE serial > ?", (head.serial + 1,))}
             for entry in rescued.entries:
                 if isinstance(entry, Recorded):
-                    entry = self._not_recorded_since(conn, entry, head.serial + 1)
+                    entry = self._but_not(conn, entry, later)
                 elif not isinstance(entry, Measured) and entry.run_id != head.run_id:
                     raise StateError.of(f"the rescue journal of run {head.run_id} speaks of run {entry.run_id}", where)
                 write_entry(conn, entry, lambda: self._move_serial(conn))
@@ -178,18 +182,15 @@ class SqliteWriter(SqliteReader):
         finally:
             self._conn.execute("DETACH other")
 
-    def _not_recorded_since(self, conn: sqlite3.Connection, entry: Recorded, serial: int) -> Recorded:
-        """The part of an entry that no run after the one with `serial` wrote, and that is not there already."""
-
-        def newer(address: str) -> bool:
-            return conn.execute("SELECT 1 FROM replicas WHERE address = ? AND serial > ?", (address, serial)).fetchone() is not None
+    def _but_not(self, conn: sqlite3.Connection, entry: Recorded, later: Set[str]) -> Recorded:
+        """The part of an entry that is not of the addresses `later`, and not there already."""
 
         def there(replica: AppliedReplica) -> bool:
             row = conn.execute(f"SELECT {REPLICA_COLUMNS} FROM replicas WHERE address = ?", (replica.address,)).fetchone()  # noqa: S608
             return row is not None and row[:-1] == replica_row(replica, 0)[:-1]
 
-        rows = tuple(one for one in entry.replicas if not newer(one.address) and not there(one))
-        gone = tuple(address for address in entry.gone if not newer(address) and self._has(conn, address))
+        rows = tuple(one for one in entry.replicas if one.address not in later and not there(one))
+        gone = tuple(address for address in entry.gone if address not in later and self._has(conn, address))
         return Recorded(rows, gone)
 
     @property
@@ -212,6 +213,8 @@ class SqliteWriter(SqliteReader):
                 return
         assert self._rescue is not None
         self._rescue.append(entry)
+        if isinstance(entry, Recorded):  # of these the database no longer tells what they are
+            self._rescued |= {one.address for one in entry.replicas} | set(entry.gone)
 
     def _begin_rescue(self, why: Unwritable) -> None:
         run_id, lineage, serial = self._run

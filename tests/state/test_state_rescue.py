@@ -98,6 +98,36 @@ def test_what_a_run_did_on_a_full_or_read_only_disk_is_kept_and_read_in_as_if_no
         assert run.finished_at is not None
 
 
+def test_what_came_and_went_again_while_nothing_could_be_written_is_gone_after_recovery(tmp_path: Path) -> None:
+    def come_and_go(state: StateWriter) -> None:
+        read_only_disk(state)
+        state.record([replica("new:1"), replica("old:1", vram_bytes=9)])
+        state.record([replica("old:1")], gone=[replica("new:1").address])  # as the database has it still
+
+    path = tmp_path / "s.db"
+    with open_writer(path, command="apply") as state:
+        run = state.begin_run("p", "c", "apply")
+        state.record([replica("old:1")])
+        state.finish_run(run, "done")
+    with pytest.raises(StateError, match="rescue journal"), open_writer(path, command="apply") as state:
+        run = state.begin_run("p", "c", "apply")
+        come_and_go(state)
+        rescue = state.rescue
+    lock = look_at_lock(path)
+    assert lock is not None
+    assert rescue is not None
+    break_lock(path, lock)
+    with open_writer(path, command="apply") as state:
+        for number in range(3):  # later runs that record something else
+            run = state.begin_run("p", "c", "apply")
+            state.record([replica("other:1", vram_bytes=number)])
+            state.finish_run(run, "done")
+        state.record([], gone=[replica("other:1").address])
+    with open_writer(path, command="state recover") as state:
+        state.read_in(read_rescue(rescue))
+        assert {one.model: one.vram_bytes for one in state.applied().replicas.values()} == {"old:1": None}
+
+
 def test_no_step_begins_on_a_disk_that_is_full_already(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     with pytest.raises(Unwritable, match="disk is full"), open_writer(path, command="apply") as state:
