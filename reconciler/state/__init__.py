@@ -16,7 +16,7 @@ from reconciler.state.protocol import (
     StepStatus,
 )
 from reconciler.state.reader import open_reader
-from reconciler.state.writer import open_writer
+from reconciler.state.taking import open_writer
 
 __all__ = [
     "EXPIRY_SECONDS",

@@ -59,7 +59,9 @@ def _outside(path: Path, mounts: str | None) -> Iterator[Finding]:
     if network is None:
         yield Finding("file system", Level.OK, "of this machine")
     else:
-        yield Finding("file system", Level.WARNING, network_sentence(network), "use it from one machine only, or keep the state on a local disk")
+        yield Finding(
+            "file system", Level.WARNING, network_sentence(network), "use it from one machine only, or keep the state on a local disk"
+        )
 
 
 def network_sentence(kind: str) -> str:
@@ -112,7 +114,9 @@ def _mode(conn: sqlite3.Connection, path: Path) -> Finding:
     (mode,) = conn.execute("PRAGMA journal_mode").fetchone()
     if mode == "wal":
         return Finding("journal mode", Level.OK, "write-ahead log")
-    return Finding("journal mode", Level.WARNING, f"{mode}, not the write-ahead log", "the next apply sets it; a backup has it so until then")
+    return Finding(
+        "journal mode", Level.WARNING, f"{mode}, not the write-ahead log", "the next apply sets it; a backup has it so until then"
+    )
 
 
 def _log(conn: sqlite3.Connection, path: Path) -> Finding:
@@ -121,7 +125,9 @@ def _log(conn: sqlite3.Connection, path: Path) -> Finding:
         what = f"{log.path.name} is gone or empty while a run holds the lock: what that run wrote last is lost"
         return Finding("log", Level.ERROR, what, "put it back beside the state if you moved it; else plan, which finds out by probing")
     if log.unreadable:
-        return Finding("log", Level.ERROR, f"{log.path.name} cannot be read, so SQLite leaves all of it out", "plan: it finds out by probing")
+        return Finding(
+            "log", Level.ERROR, f"{log.path.name} cannot be read, so SQLite leaves all of it out", "plan: it finds out by probing"
+        )
     if log.cut:
         what = f"{log.path.name} is torn: its last {log.cut} pages are of no whole commit and do not count"
         return Finding("log", Level.WARNING, what, "plan: it finds out by probing what was done last")

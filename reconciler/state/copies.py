@@ -15,7 +15,8 @@ from reconciler.fleet import StateError
 from reconciler.state.connection import Damaged, open_for_reading, sqlite_said
 from reconciler.state.rows import read_meta
 from reconciler.state.schema import migrate, schema_version
-from reconciler.state.writer import SqliteWriter, open_writer
+from reconciler.state.taking import open_writer
+from reconciler.state.writer import SqliteWriter
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,9 @@ def _new_file(beside: Path) -> Iterator[Path]:
         os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         new.chmod(0o600)
     except OSError as error:
-        raise StateError.of(f"no file can be written here: {error.strerror}", str(new.parent), "make the folder writable for you") from error
+        raise StateError.of(
+            f"no file can be written here: {error.strerror}", str(new.parent), "make the folder writable for you"
+        ) from error
     try:
         yield new
     finally:

@@ -25,7 +25,9 @@ def node_move(applied: Applied, facts: FleetFacts | None, old: str, new: str) ->
     seen = facts.nodes if facts is not None else {}
     if not moving and old not in seen:
         known = sorted({one.at.node for one in applied.replicas.values()} | set(seen))
-        raise StateError.of(f"the state knows no node {old!r}", None, f"it knows {', '.join(known[:10])}" if known else "it holds nothing yet")
+        raise StateError.of(
+            f"the state knows no node {old!r}", None, f"it knows {', '.join(known[:10])}" if known else "it holds nothing yet"
+        )
     if new in seen or any(one.at.node == new for one in applied.replicas.values()):
         raise StateError.of(f"the state knows a node {new!r} already", None, "forget what it holds first, with gpurec state rm")
     moved = tuple(sorted((_moved(one, new) for one in moving), key=lambda one: one.address))

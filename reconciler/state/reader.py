@@ -16,7 +16,9 @@ from reconciler.state.protocol import JournalRow, RunRecord, StateReader, StepSt
 from reconciler.state.rows import read_applied, read_facts
 from reconciler.state.schema import SCHEMA_VERSION, migrate, schema_version
 
-_RUN_COLUMNS = "id, serial, plan_digest, config_digest, who, host, command, started_at, finished_at, result, ci, seconds, unplaced, deferred"
+_RUN_COLUMNS = (
+    "id, serial, plan_digest, config_digest, who, host, command, started_at, finished_at, result, ci, seconds, unplaced, deferred"
+)
 _JOURNAL_COLUMNS = "run_id, step_id, address, action, status, reason, started_at, finished_at, seconds"
 
 

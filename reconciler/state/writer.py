@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
-from datetime import UTC, datetime
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
 
-from reconciler.fleet import AppliedReplica, FleetFacts, GpurecError, LockHeld, Place, Problem, StateError
+from reconciler.fleet import AppliedReplica, FleetFacts, StateError
 from reconciler.state.check import network_sentence
-from reconciler.state.connection import Unwritable, open_for_reading, open_for_writing, sqlite_said
+from reconciler.state.connection import Unwritable, sqlite_said
 from reconciler.state.entries import Entry, Measured, Recorded, RunFinished, StepFinished, StepsSettled, write_entry
 from reconciler.state.filesystem import network_filesystem
-from reconciler.state.lease import Heartbeat, Held, iso, read_lease, refuse_if_held, release_lease, still_ours, take_lease, without_passwords
-from reconciler.state.log import Log, look_at_log
+from reconciler.state.lease import (
+    Held,
+    iso,
+    still_ours,
+    without_passwords,
+)
 from reconciler.state.process import this_process
-from reconciler.state.protocol import Measurement, SettledStep, StateWriter, StepStatus
+from reconciler.state.protocol import Measurement, SettledStep, StepStatus
 from reconciler.state.reader import SqliteReader
 from reconciler.state.rescue import Rescued, RescueHead, RescueJournal, find_rescues, rescue_folders
 from reconciler.state.rows import REPLICA_COLUMNS, node_body, read_meta, replica_row
-from reconciler.state.schema import migrate, schema_version
 
-_RETRY_SECONDS = 0.5
 _LOOKED_UP_ONE_BY_ONE = 500
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 class SqliteWriter(SqliteReader):
@@ -283,91 +279,3 @@ class SqliteWriter(SqliteReader):
 
 def _serial(conn: sqlite3.Connection) -> int:
     return int(read_meta(conn).get("serial", "0"))
-
-
-@contextmanager
-def open_writer(
-    path: Path,
-    *,
-    command: str,
-    clock: Callable[[], datetime] = _now,
-    lock_timeout: float = 0,
-    sleep: Callable[[float], None] = time.sleep,
-) -> Iterator[StateWriter]:
-    """Takes the lease of a store, creating it where missing, and gives it back at the end of the block.
-
-    `command` is told to whoever finds the state locked. Waits up to `lock_timeout` seconds for another run's lease, then raises LockHeld;
-    raises StateError when the store cannot be written.
-    """
-    conn, held = _wait_for_lease(path, command, clock, lock_timeout, sleep)
-    try:
-        heartbeat = Heartbeat(path, held, clock)
-        heartbeat.start()
-        writer = SqliteWriter(path, conn, held, clock)
-        try:
-            yield writer
-        except Exception as error:
-            if writer.rescue is not None:
-                raise _kept_apart(writer.rescue, error) from error
-            raise
-        finally:
-            heartbeat.stop()
-            with suppress(Unwritable), sqlite_said(path):  # a lock that stays is taken over: this process will be gone
-                release_lease(conn, held)
-    finally:
-        conn.close()
-    if writer.rescue is not None:
-        raise _kept_apart(writer.rescue, None)
-
-
-def _kept_apart(rescue: Path, error: Exception | None) -> StateError:
-    """What the run ended with, and where what it did is kept."""
-    first = error.problems if isinstance(error, GpurecError) else ()
-    what = "the state could not be written, so what was done is kept in a rescue journal"
-    return StateError(*first, Problem(what, Place(str(rescue)), "make the state writable, then run gpurec state recover before the next apply"))
-
-
-def _wait_for_lease(
-    path: Path, command: str, clock: Callable[[], datetime], lock_timeout: float, sleep: Callable[[float], None]
-) -> tuple[sqlite3.Connection, Held]:
-    waited = 0.0
-    while True:
-        try:
-            return _take(path, command, clock())
-        except LockHeld:
-            if waited >= lock_timeout:
-                raise
-        pause = min(_RETRY_SECONDS, lock_timeout - waited)
-        sleep(pause)
-        waited += pause
-
-
-def _take(path: Path, command: str, now: datetime) -> tuple[sqlite3.Connection, Held]:
-    """A connection with the lease. First a look that cannot write: closing a connection that could would fold away the log of a run that
-    died, and with it what tells whether that log was whole. For the same reason nothing older is migrated while a run holds it."""
-    if path.is_file() and path.stat().st_size:
-        with closing(open_for_reading(path)) as reading, sqlite_said(path):
-            if schema_version(reading, path):
-                refuse_if_held(read_lease(reading), path, now, this_process())
-    log = look_at_log(path)
-    conn = open_for_writing(path)
-    try:
-        with sqlite_said(path):
-            migrate(conn, path, iso(now))
-            held = take_lease(conn, path, command, now)
-            # From here on the file itself says that a run is on, while its log is not empty: one that is missing later was taken away.
-            conn.execute("PRAGMA wal_checkpoint(PASSIVE)")
-    except BaseException:
-        conn.close()
-        raise
-    if held.took_over is not None and (lost := _lost(log)):
-        held = replace(held, took_over=f"{held.took_over}; {lost}: the plan finds out by probing what was done")
-    return conn, held
-
-
-def _lost(log: Log) -> str | None:
-    if log.missing:
-        return f"its log {log.path.name} is gone, and with it what that run wrote last"
-    if log.unreadable:
-        return f"its log {log.path.name} cannot be read, so what that run wrote last is lost"
-    return f"its log {log.path.name} was torn, so what it wrote very last does not count" if log.cut else None

@@ -56,7 +56,9 @@ def test_a_file_or_folder_that_others_may_use_is_a_warning(path: Path) -> None:
 
 def test_a_journal_row_without_its_run_is_an_error(path: Path) -> None:
     with closing(sqlite3.connect(path)) as conn:
-        conn.execute("INSERT INTO journal (run_id, step_id, address, action, status, started_at) VALUES (99, 's', 'a', 'load', 'done', 't')")
+        conn.execute(
+            "INSERT INTO journal (run_id, step_id, address, action, status, started_at) VALUES (99, 's', 'a', 'load', 'done', 't')"
+        )
         conn.commit()
     assert bad(path)["foreign keys"][0] is Level.ERROR
 

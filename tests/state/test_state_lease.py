@@ -16,8 +16,17 @@ import pytest
 
 from reconciler.fleet import AppliedReplica, EngineId, LockHeld, StateError
 from reconciler.state import StepStatus, open_reader, open_writer
-from reconciler.state.lease import EXPIRY_SECONDS, HEARTBEAT_SECONDS, Heartbeat, Standing, break_lease
-from reconciler.state.lease import read_lease, release_lease, still_ours, take_lease
+from reconciler.state.lease import (
+    EXPIRY_SECONDS,
+    HEARTBEAT_SECONDS,
+    Heartbeat,
+    Standing,
+    break_lease,
+    read_lease,
+    release_lease,
+    still_ours,
+    take_lease,
+)
 from reconciler.state.process import Process, ci_page, is_gone, this_process
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -161,7 +170,7 @@ def test_a_lease_is_taken_over_at_once_from_the_gone_never_from_the_running_else
         assert lease.process == holder
         assert lease.standing(ME, later, TABLE) is standing
         if standing.holds:
-            with pytest.raises(LockHeld, match="https://ci.example/7"):
+            with pytest.raises(LockHeld, match=r"https://ci\.example/7"):
                 take_lease(conn, path, "apply", later, ME, TABLE)
             assert read_lease(conn) == lease
         else:

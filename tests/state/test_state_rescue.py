@@ -196,7 +196,7 @@ def test_a_disk_that_fills_up_on_the_way_moves_all_of_the_journal_to_the_next_fo
 
     def write(file: int, content: bytes) -> int:
         nonlocal left
-        if Path(os.readlink(f"/proc/self/fd/{file}")).parent == first:
+        if Path(f"/proc/self/fd/{file}").readlink().parent == first:
             if left <= 0:
                 raise OSError(errno.ENOSPC, "No space left on device")
             content, left = content[:left], left - len(content)
