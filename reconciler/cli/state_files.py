@@ -11,7 +11,7 @@ from reconciler.cli.settings import global_options, settings_of
 from reconciler.cli.waiting import lock_timeout_option
 
 
-@click.command("backup")
+@click.command("backup", short_help="Copy the state whole, also during an apply.")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @format_option
 @global_options
@@ -31,7 +31,7 @@ def backup(context: click.Context, file: Path | None, format_: str) -> None:
     click.echo(json.dumps({"state": str(path), "file": str(to)}, indent=2) if format_ == "json" else escape(str(to), 4000))
 
 
-@click.command("restore")
+@click.command("restore", short_help="Put back a backup, keeping what was there.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--force", is_flag=True, help="Also a backup of another state, or in the place of a damaged one.")
 @lock_timeout_option
@@ -57,7 +57,7 @@ def restore(context: click.Context, file: Path, force: bool, lock_timeout: float
     settings.say("gpurec plan shows how the fleet differs from it.")
 
 
-@click.command("recover")
+@click.command("recover", short_help="Read rescue journals in.")
 @click.argument("files", metavar="[FILE…]", nargs=-1, type=click.Path(path_type=Path))
 @lock_timeout_option
 @format_option

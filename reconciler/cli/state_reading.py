@@ -8,7 +8,7 @@ from reconciler.cli.looking import format_option
 from reconciler.cli.settings import global_options, settings_of
 
 
-@click.command("list")
+@click.command("list", short_help="List what the state owns.")
 @click.argument("pattern", required=False)
 @format_option
 @global_options
@@ -40,7 +40,7 @@ def list_(context: click.Context, pattern: str | None, format_: str) -> None:
         settings.say("The state owns nothing." if not replicas else f"None of {len(replicas):,} addresses matches.")
 
 
-@click.command("show")
+@click.command("show", short_help="Show all that is held of one address.")
 @click.argument("address", metavar="ADDR")
 @format_option
 @global_options
@@ -69,7 +69,7 @@ def show(context: click.Context, address: str, format_: str) -> None:
         click.echo(replica_text(document, colour=settings.colour(), width=settings.width()), nl=False)
 
 
-@click.command("check")
+@click.command("check", short_help="Look whether the state is sound.")
 @format_option
 @global_options
 @click.pass_context

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from reconciler.state import StateWriter
 
 
-@click.command("rm")
+@click.command("rm", short_help="Forget addresses; what runs there goes on running.")
 @click.argument("addresses", metavar="ADDR…", nargs=-1, required=True)
 @lock_timeout_option
 @format_option
@@ -50,7 +50,7 @@ def rm(context: click.Context, addresses: tuple[str, ...], lock_timeout: float, 
     settings.say(f"What runs there goes on running. Serial {serial}.")
 
 
-@click.command("mv")
+@click.command("mv", short_help="Tell that a node was renamed.")
 @click.argument("old", metavar="OLD_NODE")
 @click.argument("new", metavar="NEW_NODE")
 @lock_timeout_option
