@@ -41,8 +41,9 @@ def only_hosts(listing: dict[str, object], hosts: Sequence[str]) -> dict[str, ob
         if not isinstance(entry, dict):
             continue
         if group == "_meta":
-            shown[group] = {"hostvars": {name: values for name, values in entry["hostvars"].items() if name in kept}}
+            shown[group] = entry | {"hostvars": {name: values for name, values in entry["hostvars"].items() if name in kept}}
         else:
             narrowed = {key: [name for name in value if name in kept] if key == "hosts" else value for key, value in entry.items()}
-            shown[group] = {key: value for key, value in narrowed.items() if value}
+            if any(narrowed.values()):
+                shown[group] = {key: value for key, value in narrowed.items() if value}
     return shown

@@ -6,8 +6,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 
 from reconciler.fleet import Place
+from reconciler.workspace.addresses import split_port
 from reconciler.workspace.problems import Problems, did_you_mean
-from reconciler.workspace.ranges import expand, split_port
+from reconciler.workspace.ranges import expand
 from reconciler.workspace.tree import MapNode, Node, ScalarNode, is_null, what_is
 
 _SECTIONS = ("vars", "children", "hosts")
@@ -74,7 +75,11 @@ class GroupTree:
             )
             return
         for _, (key, value) in root.entries.items():
-            self._group(key, value)
+            if is_null(value) or isinstance(value, MapNode):
+                self._group(key, value)
+            else:
+                what = f"{key.text!r} is skipped, as Ansible does: a group is a mapping, this is {what_is(value)}"
+                self._problems.warn(what, key, "give it hosts, vars or children")
 
     def link(self) -> None:
         """Puts groups without a parent below `all` and hosts without a group into `ungrouped`, and measures depths."""
@@ -182,7 +187,7 @@ class GroupTree:
             name = self._group(key, value)
             if name is None:
                 continue
-            if name == group.name or any(above.name == name for above in self.chain([group.name])):
+            if name == "all" or name == group.name or any(above.name == name for above in self.chain([group.name])):
                 self._problems.error(
                     f"group {name!r} cannot be below {group.name!r}: it is above it", key, "remove one of the two relations"
                 )
@@ -194,7 +199,7 @@ class GroupTree:
             if not isinstance(pattern, str):
                 self._problems.error(f"a host's name must be text, this is {key.text!r}", key, "quote it")
                 continue
-            if not is_null(value) and not isinstance(value, MapNode):
+            if not _is_empty(value) and not isinstance(value, MapNode):
                 self._problems.error(
                     f"host {pattern!r} must be a mapping of variables, this is {what_is(value)}", value, "write variables as `name: value`"
                 )
@@ -205,12 +210,11 @@ class GroupTree:
             except ValueError as error:
                 self._problems.error(str(error), key, "write a range such as gpu[01:32]")
                 continue
-            layers = [value] if isinstance(value, MapNode) else []
-            if port is not None:
-                layers.append(self._port(key, port))
-            self._declare(group, names, key, layers)
+            self._declare(group, names, key, value if isinstance(value, MapNode) else None, port)
 
-    def _declare(self, group: Group, names: list[str], key: ScalarNode, layers: list[MapNode]) -> None:
+    def _declare(self, group: Group, names: list[str], key: ScalarNode, value: MapNode | None, port: int | None) -> None:
+        """Puts hosts into a group. A port counts where a host is first named; variables beside a host that has the name of a group are
+        that group's. Both are Ansible's ways (inventory/data.py, add_host and set_variable)."""
         place = key.place
         for name in names:
             host = self.hosts.get(name)
@@ -223,9 +227,19 @@ class GroupTree:
                     )
                     return
                 host = self.hosts[name] = DeclaredHost(name, place)
+                if port:
+                    host.variables.append(self._port(key, port))
             host.groups.add(group.name)
-            host.variables.extend(layers)
             group.hosts[name] = None
+            namesake = self.groups.get(name)
+            if value is None:
+                continue
+            if namesake is None:
+                host.variables.append(value)
+            else:
+                what = f"{name!r} is a host and a group: the variables here are the group's, as Ansible takes them"
+                self._problems.warn(what, key, "give the group another name")
+                self._vars(namesake, value)
 
     def _port(self, key: ScalarNode, port: int) -> MapNode:
         at = (id(key), key.text)
@@ -249,3 +263,10 @@ class GroupTree:
                 waiting[name] -= 1
                 if waiting[name] == 0:
                     ready.append(name)
+
+
+def _is_empty(value: Node) -> bool:
+    """What Ansible takes for no variables: nothing, an empty text or list, 0 or false."""
+    if isinstance(value, ScalarNode):
+        return value.tag is None and not value.value
+    return not (value.entries if isinstance(value, MapNode) else value.items)

@@ -20,6 +20,16 @@ from reconciler.workspace.variables import Precedence, Profile
 _IGNORED = re.compile(
     r"(^\.)|(^(host_vars|group_vars|vars_plugins)$)|((\.pyc|\.pyo|\.swp|\.bak|~|\.rpm|\.md|\.txt|\.rst|\.orig|\.cfg|\.retry)$)"
 )
+# INTERNAL_STATIC_VARS of ansible-core's constants.py
+_ANSIBLES_OWN = frozenset(
+    """
+    ansible_async_path ansible_collection_name ansible_config_file ansible_dependent_role_names ansible_diff_mode ansible_facts
+    ansible_forks ansible_inventory_sources ansible_limit ansible_play_batch ansible_play_hosts ansible_play_hosts_all
+    ansible_play_role_names ansible_playbook_python ansible_role_name ansible_role_names ansible_run_tags ansible_skip_tags
+    ansible_verbosity ansible_version group_names groups hostvars inventory_dir inventory_file inventory_hostname
+    inventory_hostname_short play_hosts playbook_dir role_name role_names role_path role_uuid
+    """.split()  # noqa: SIM905 (a list of it is a line each)
+)
 _EXTENSIONS = ("", ".yaml", ".yml", ".json")
 
 
@@ -69,9 +79,18 @@ class Inventory:
         return kept
 
     def as_ansible_json(self) -> dict[str, object]:
-        """What `ansible-inventory --list` prints: `_meta.hostvars`, and each group's hosts and children; empty groups are left out."""
-        variables = {name: self.variables(name) for name in self.hosts}
-        listing: dict[str, object] = {"_meta": {"hostvars": {name: values for name, values in variables.items() if values}}}
+        """What `ansible-inventory --list` prints: `_meta.hostvars`, and each group's hosts and children; empty groups are left out, and
+        so are variables that have the name of one of Ansible's own."""
+        shown: dict[int, Mapping[str, object]] = {}
+        variables: dict[str, object] = {}
+        for host in self.hosts.values():
+            values = shown.get(id(host.profile))
+            if values is None:
+                values = {name: value for name, value in self.variables(host.name).items() if name not in _ANSIBLES_OWN}
+                shown[id(host.profile)] = values
+            if values:
+                variables[host.name] = values
+        listing: dict[str, object] = {"_meta": {"hostvars": variables, "profile": "inventory_legacy"}}
         for group in self._tree.below("all"):
             entry: dict[str, object] = {}
             if group.hosts and group.name != "all":

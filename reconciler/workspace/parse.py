@@ -201,6 +201,12 @@ class _Builder:
         earlier = top.node.entries.get(name)
         if earlier is not None:
             first = earlier[0].place
+            if self._version is YamlVersion.V1_1:
+                self._problems.warn(
+                    f"key {key.text!r} is defined twice, first at {first}; this one counts, as in Ansible", key.place, "keep one of the two"
+                )
+                top.node.entries[name] = (key, value)
+                return
             self._problems.error(f"key {key.text!r} is defined twice, first at {first}", key.place, "keep one of the two")
             return
         top.node.entries[name] = (key, value)

@@ -6,11 +6,13 @@ import fnmatch
 import re
 from collections.abc import Iterable
 
+from reconciler.workspace.addresses import parse_address
 from reconciler.workspace.groups import GroupTree
 from reconciler.workspace.problems import did_you_mean
 
 _PART = re.compile(r"(?:[^\s:\[\]]|\[[^\]]*\])+")
 _SUBSCRIPT = re.compile(r"(.+)\[(?:(-?[0-9]+)|([0-9]+)[:-]([0-9]*))\]")
+_LOCALHOST = ("127.0.0.1", "localhost", "::1")
 _WILD = (".", "?", "*", "[")
 
 
@@ -45,7 +47,7 @@ class Patterns:
         plain = [part for part in parts if part[0] not in "&!"]
         found: dict[str, None] = {}
         for part in plain or ["all"]:
-            found.update(self._one(part, pattern))
+            found.update({part: None} if part in self._tree.hosts else self._one(part, pattern))
         for part in parts:
             if part[0] == "&":
                 both = self._one(part[1:], pattern)
@@ -59,8 +61,6 @@ class Patterns:
     def _one(self, part: str, pattern: str) -> dict[str, None]:
         if not part:
             raise PatternError(f"the pattern {pattern!r} has an empty part", "write a group or a host behind & and !")
-        if part in self._tree.hosts and part not in self._tree.groups:
-            return {part: None}
         name, subscript = _split_subscript(part)
         hosts, known = self._named(name)
         if not known:
@@ -80,17 +80,17 @@ class Patterns:
             found.update(self._tree.hosts_of(group))
         if not groups or name[0] == "~" or any(sign in name for sign in _WILD):
             found.update((host, None) for host in self._tree.hosts if expression.match(host))
+        if not found and name in _LOCALHOST:
+            found.update((host, None) for host in [host for host in self._tree.hosts if host in _LOCALHOST][:1])
         return found, bool(groups or found)
 
 
 def split(pattern: str) -> list[str]:
-    """The parts of a pattern: at commas where there are any, else at colons outside brackets. A regular expression is one part."""
+    """The parts of a pattern: at commas where there are any, else, where it is no address, at colons outside brackets."""
     if "," in pattern:
         parts = [part.strip() for part in pattern.split(",")]
-    elif pattern.lstrip("&! ").startswith("~") or (pattern.count(":") > 1 and re.fullmatch(r"[0-9a-fA-F:.]+", pattern)):
-        parts = [pattern.strip()]
     else:
-        parts = _PART.findall(pattern)
+        parts = [pattern.strip()] if parse_address(pattern) is not None else _PART.findall(pattern)
     return [part for part in parts if part]
 
 

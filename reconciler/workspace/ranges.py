@@ -1,23 +1,10 @@
-"""Host patterns of an inventory: `gpu[01:32]`, `db-[a:f]`, `n[0:30:2]`, several in one name, and a port behind it."""
+"""Host patterns of an inventory: `gpu[01:32]`, `db-[a:f]`, `n[0:30:2]`, several in one name."""
 
 from __future__ import annotations
 
-import re
 import string
 
 MOST_HOSTS = 1_000_000
-_WITH_PORT = re.compile(r"((?:[^\s:\[\]]|\[[^\]]*\])+):([0-9]{1,5})")
-_BRACKETED_ADDRESS = re.compile(r"\[([0-9a-fA-F:.]*::?[0-9a-fA-F:.]*)\]")
-
-
-def split_port(pattern: str) -> tuple[str, int | None]:
-    """`node1:2222` to its name and port; an IPv6 address is taken as a name unless it stands in brackets."""
-    match = _WITH_PORT.fullmatch(pattern)
-    name, port = (match.group(1), int(match.group(2))) if match else (pattern, None)
-    address = _BRACKETED_ADDRESS.fullmatch(name)
-    if address is not None and address.group(1).count(":") > 1:
-        return address.group(1), port
-    return name, port
 
 
 def expand(pattern: str) -> list[str]:
@@ -30,10 +17,13 @@ def expand(pattern: str) -> list[str]:
     rest = pattern
     while rest:
         start = rest.find("[")
-        colon = rest.find(":")
-        end = rest.find("]")
-        if not 0 <= start < colon < end:
+        if start < 0:
             return [name + rest for name in names]
+        end = rest.find("]")
+        if ":" not in rest[start:end]:
+            raise ValueError(
+                f"the range {rest[start : end + 1] if end > start else rest[start:]} in {pattern!r} must be begin:end or begin:end:step"
+            )
         head, bounds, rest = rest[:start], rest[start + 1 : end], rest[end + 1 :]
         values = _range(bounds, pattern)
         if len(values) * len(names) > MOST_HOSTS:

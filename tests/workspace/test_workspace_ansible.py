@@ -1,0 +1,70 @@
+"""The inventories of tests/cases/inventory, read as ansible-core reads them.
+
+A case is a folder with an inventory, a file `patterns`, and `ansible.json`: what the real ansible-core printed for it. The real suite
+(tests/real/test_real_inventory.py) holds these records to it; `python tests/real/ansible_cases.py` writes them.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from reconciler.cli.main import cli
+from reconciler.fleet import WorkspaceError
+from reconciler.workspace import load_inventory
+
+CASES = Path(__file__).parents[1] / "cases" / "inventory"
+RECORDED = {path.parent.name: json.loads(path.read_text(encoding="utf-8")) for path in sorted(CASES.glob("*/ansible.json"))}
+ACCEPTED = [name for name, said in RECORDED.items() if said["list"] is not None]
+
+
+def lines(file: Path) -> list[str]:
+    return file.read_text(encoding="utf-8").split("\n")[:-1] if file.exists() else []
+
+
+def listing(name: str, *pattern: str) -> str:
+    done = CliRunner().invoke(cli, ["-C", str(CASES / name), "-i", RECORDED[name]["inventory"], "inventory", "--format", "json", *pattern])
+    assert done.exit_code == 0, done.output
+    return json.dumps(json.loads(done.stdout), sort_keys=True)
+
+
+def test_workspace_every_case_is_recorded_with_all_its_patterns() -> None:
+    assert set(RECORDED) == {folder.name for folder in CASES.iterdir()}
+    for name, said in RECORDED.items():
+        assert set(said.get("hosts", {})) == set(lines(CASES / name / "patterns"))
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_workspace_hosts_groups_and_variables_are_ansibles(name: str) -> None:
+    assert listing(name) == json.dumps(RECORDED[name]["list"], sort_keys=True)
+
+
+@pytest.mark.parametrize("name", [name for name in ACCEPTED if "hosts" in RECORDED[name]])
+def test_workspace_a_pattern_names_the_hosts_that_ansible_says(name: str) -> None:
+    inventory = load_inventory(CASES / name, inventory=Path(RECORDED[name]["inventory"]))
+    refused = lines(CASES / name / "refused-patterns")
+    for pattern, said in RECORDED[name]["hosts"].items():
+        try:
+            found = list(inventory.match(pattern))
+        except WorkspaceError:
+            found = []
+        wanted = [] if said is None or pattern in refused else sorted(said)
+        assert found == wanted, pattern
+
+
+@pytest.mark.parametrize(("name", "pattern"), [(name, pattern) for name in ACCEPTED for pattern in RECORDED[name].get("limited", ())])
+def test_workspace_a_limited_listing_is_ansibles(name: str, pattern: str) -> None:
+    if pattern not in lines(CASES / name / "refused-patterns"):
+        assert listing(name, "--", pattern) == json.dumps(RECORDED[name]["limited"][pattern], sort_keys=True)
+
+
+@pytest.mark.parametrize("name", [name for name in RECORDED if name not in ACCEPTED])
+def test_workspace_what_ansible_refuses_is_refused_with_its_place(name: str) -> None:
+    with pytest.raises(WorkspaceError) as raised:
+        load_inventory(CASES / name, inventory=Path(RECORDED[name]["inventory"]))
+    for problem in raised.value.problems:
+        assert problem.where is not None
+        assert problem.hint
