@@ -15,6 +15,7 @@ from reconciler.workspace.scalars import YamlVersion
 from reconciler.workspace.tree import Node
 
 MOST_BYTES = 64 * 2**20
+MOST_HEAD = 64 * 2**10
 
 
 class Sources:
@@ -39,7 +40,25 @@ class Sources:
         """The tree of a YAML file; None where it is empty or was reported."""
         file = self.name(path)
         text = self._text(path, file)
+        if text is not None and text.startswith("$ANSIBLE_VAULT;"):
+            what = "this file is encrypted with ansible-vault, which gpurec cannot read"
+            self.problems.error(
+                what, Place(file, 1, 1), "keep what gpurec needs in another file, and refer to secrets as env:NAME or file:PATH"
+            )
+            return None
         return parse(text, file, version, self.problems) if text is not None else None
+
+    def first_line(self, path: Path) -> str:
+        """The first line that is not empty and no comment (but a `#!`), as far as it is text; empty where the file cannot be read."""
+        try:
+            with (self.root / path).open("rb") as stream:
+                head = stream.read(MOST_HEAD).decode("utf-8-sig", "replace")
+        except OSError:
+            return ""
+        if head.startswith("#!"):
+            return head.split("\n", 1)[0]
+        lines = (line.strip() for line in head.split("\n"))
+        return next((line for line in lines if line and line != "---" and not line.startswith(("#", ";"))), "")
 
     def digest(self) -> str:
         """`sha256:…` over the sorted (name, content hash) of all files read; the same on every machine."""

@@ -12,6 +12,7 @@ from reconciler.workspace.ranges import expand
 from reconciler.workspace.tree import MapNode, Node, ScalarNode, is_null, what_is
 
 _SECTIONS = ("vars", "children", "hosts")
+_UNGROUPED = "ungrouped"
 _PRIORITY = "ansible_group_priority"
 
 
@@ -93,6 +94,9 @@ class GroupTree:
                     host.groups.discard("ungrouped")
                     ungrouped.hosts.pop(host.name, None)
             elif not host.groups - {"all"}:
+                if host.name in self.groups:
+                    what = f"host {host.name!r} is in no group and has the name of one, which Ansible takes for the group"
+                    self._problems.error(what, host.place, "give the host or the group another name, or put the host into a group")
                 host.groups.add("ungrouped")
                 ungrouped.hosts[host.name] = None
         self._measure_depths()
@@ -186,6 +190,10 @@ class GroupTree:
         for _, (key, value) in section.entries.items():
             name = self._group(key, value)
             if name is None:
+                continue
+            if (name == _UNGROUPED and group.name != "all") or group.name == _UNGROUPED:
+                what = "'ungrouped' stands directly below 'all' and has no children: Ansible loses hosts where it does not"
+                self._problems.error(what, key, "give the group another name")
                 continue
             if name == "all" or name == group.name or any(above.name == name for above in self.chain([group.name])):
                 self._problems.error(

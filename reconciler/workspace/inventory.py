@@ -30,6 +30,7 @@ _ANSIBLES_OWN = frozenset(
     inventory_hostname_short play_hosts playbook_dir role_name role_names role_path role_uuid
     """.split()  # noqa: SIM905 (a list of it is a line each)
 )
+_INI_SECTION = re.compile(r"\[[^\[\]{},'\"]+\]\s*(?:[#;].*)?|[\w.-]+(?:\s+[\w.]+=\S+)+")
 _EXTENSIONS = ("", ".yaml", ".yml", ".json")
 
 
@@ -112,6 +113,8 @@ def read_inventory(path: Path, sources: Sources) -> Inventory:
         sources.problems.error("this folder holds no inventory file", Place(sources.name(path)), "add a file such as hosts.yaml")
     for file in files:
         before = sources.problems.errors
+        if _is_other_form(file, sources):
+            continue
         root = sources.read(file, YamlVersion.V1_1)
         if root is not None or sources.problems.errors == before:
             tree.add_file(root, sources.name(file))
@@ -123,6 +126,24 @@ def read_inventory(path: Path, sources: Sources) -> Inventory:
     return Inventory(tree, hosts, sources.problems.warnings)
 
 
+def _is_other_form(file: Path, sources: Sources) -> bool:
+    """Reports the forms of an inventory that are not read: INI and TOML, scripts, and what is encrypted as a whole."""
+    form = None
+    if file.suffix not in _EXTENSIONS:
+        form = f"a file that ends in {file.suffix}"
+    else:
+        first = sources.first_line(file)
+        if _INI_SECTION.fullmatch(first):
+            form = "the INI form"
+        elif first.startswith("#!"):
+            form = "a program"
+    if form is None:
+        return False
+    hint = "write it in YAML: `ansible-inventory -i FILE --list --yaml` does it"
+    sources.problems.error(f"only the YAML form of an inventory is read, this is {form}", Place(sources.name(file)), hint)
+    return True
+
+
 def _files(folder: Path, sources: Sources) -> list[Path]:
     found: list[Path] = []
     for name in sorted(path.name for path in (sources.root / folder).iterdir()):
@@ -131,9 +152,6 @@ def _files(folder: Path, sources: Sources) -> list[Path]:
             continue
         if (sources.root / path).is_dir():
             found.extend(_files(path, sources))
-        elif path.suffix in _EXTENSIONS:
-            found.append(path)
         else:
-            hint = "write it in YAML: `ansible-inventory --list --yaml` does it"
-            sources.problems.error("only the YAML form of an inventory is read", Place(sources.name(path)), hint)
+            found.append(path)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Hashable
 
 from ruamel.yaml import YAML
@@ -32,7 +33,7 @@ def parse(text: str, file: str, version: YamlVersion, problems: Problems) -> Nod
     """The one document of a file, or None where it is empty or was reported as unreadable."""
     yaml = YAML(typ="safe", pure=True)
     yaml.version = version.value
-    builder = _Builder(file, version, problems)
+    builder = _Builder(file, version, problems, _is_json(text) if version is YamlVersion.V1_1 else False)
     try:
         for event in yaml.parse(text):
             if not builder.take(event):
@@ -67,8 +68,9 @@ class _Open:
 
 
 class _Builder:
-    def __init__(self, file: str, version: YamlVersion, problems: Problems) -> None:
+    def __init__(self, file: str, version: YamlVersion, problems: Problems, json_form: bool) -> None:
         self.root: Node | None = None
+        self._json = json_form
         self.here = Place(file)
         self._file = file
         self._version = version
@@ -111,6 +113,8 @@ class _Builder:
         text, tag = event.value, event.tag
         if tag is None:
             plain = bool(event.implicit[0])
+            if self._json:
+                return ScalarNode(self._file, line, column, json.loads(text) if plain else _joined_surrogates(text), text)
             return ScalarNode(self._file, line, column, resolve(text, self._version) if plain else text, text)
         tag = str(tag)
         if tag in KEPT_TAGS:
@@ -210,6 +214,22 @@ class _Builder:
             self._problems.error(f"key {key.text!r} is defined twice, first at {first}", key.place, "keep one of the two")
             return
         top.node.entries[name] = (key, value)
+
+
+def _is_json(text: str) -> bool:
+    """Whether a text is JSON, as which Ansible reads a file where it can: `1e3` is then a number."""
+    if text.lstrip()[:1] not in ("{", "["):
+        return False
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _joined_surrogates(text: str) -> str:
+    """A text of JSON in which two escapes stand for one character beyond the basic plane."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if not text.isascii() else text
 
 
 def _first_bad_character(text: str, file: str) -> Place:

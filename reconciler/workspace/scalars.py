@@ -43,6 +43,8 @@ def resolve(text: str, version: YamlVersion) -> object:
     booleans = _BOOL_11 if old else _BOOL_12
     if text in booleans:
         return booleans[text]
+    if text == "=" and old:
+        raise ValueError("a bare '=' has a meaning of its own in YAML 1.1, write it in quotes")
     if text[0] not in "+-.0123456789" or len(text) > _MOST_DIGITS:
         return text
     if (_INT_11 if old else _INT_12).fullmatch(text):

@@ -187,6 +187,37 @@ def test_workspace_a_wrong_inventory_is_refused(tmp_path: Path, text: str, told:
     assert told in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("hosts.ini", "[gpu]\na\n", "only the YAML form of an inventory is read, this is a file that ends in .ini"),
+        ("hosts", "# mine\n\n[gpu]\na\n", "this is the INI form; write it in YAML: `ansible-inventory -i FILE --list --yaml` does it"),
+        ("hosts", "[gpu:children]\nbig\n", "this is the INI form"),
+        ("hosts", "gpu-a ansible_host=10.0.0.1 v=2\n", "this is the INI form"),
+        ("hosts", "#!/bin/sh\necho {}\n", "this is a program"),
+        ("hosts.toml", "[all.hosts]\n", "this is a file that ends in .toml"),
+        ("hosts.yaml", "$ANSIBLE_VAULT;1.1;AES256\n3131\n", "hosts.yaml:1:1: this file is encrypted with ansible-vault"),
+        ("hosts.yaml", "g: {children: {ungrouped: {hosts: {a: }}}}\n", "'ungrouped' stands directly below 'all'"),
+        ("hosts.yaml", "ungrouped: {children: {g: {hosts: {a: }}}}\n", "'ungrouped' stands directly below 'all'"),
+        ("hosts.yaml", "all: {hosts: {g: }, children: {g: {hosts: {a: }}}}\n", "1:15: host 'g' is in no group and has the name of one"),
+        ("hosts.yaml", "g: {hosts: {a: {v: =}}}\n", "a bare '=' has a meaning of its own in YAML 1.1"),
+    ],
+)
+def test_workspace_what_is_not_read_is_named(tmp_path: Path, name: str, text: str, told: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(WorkspaceError) as raised:
+        load_inventory(tmp_path, inventory=Path(name))
+    assert told in str(raised.value)
+
+
+def test_workspace_an_encrypted_file_of_variables_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "hosts.yaml").write_text("g: {hosts: {a: }}\n")
+    (tmp_path / "group_vars").mkdir()
+    (tmp_path / "group_vars" / "g.yml").write_text("$ANSIBLE_VAULT;1.1;AES256\n3131\n")
+    with pytest.raises(WorkspaceError, match=r"group_vars/g\.yml:1:1: this file is encrypted with ansible-vault"):
+        load_inventory(tmp_path, inventory=Path("hosts.yaml"))
+
+
 def test_workspace_keys_that_ansible_skips_are_warned_about(tmp_path: Path) -> None:
     (tmp_path / "inventories").mkdir()
     (tmp_path / "inventories" / "x.yaml").write_text("all: {host: {b: }, hosts: {a: }}\n")
