@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from reconciler.cli.looking import format_option
-from reconciler.cli.settings import global_options, settings_of
+from reconciler.cli.settings import Settings, global_options, settings_of
+
+if TYPE_CHECKING:
+    from reconciler.workspace import Inventory
 
 
 @click.command("inventory")
@@ -26,11 +30,18 @@ def command(context: click.Context, pattern: str, format_: str) -> None:
     if format_ == "json":
         inventory = load_inventory(settings.directory, fleet=settings.fleet, inventory=settings.inventory)
         hosts, listing = inventory.match(pattern), inventory.as_ansible_json()
+        _warn(settings, inventory)
         click.echo(json.dumps(listing if len(hosts) == len(inventory.hosts) else only_hosts(listing, hosts), indent=2))
         return
     fleet, inventory = load_fleet(settings.directory, fleet=settings.fleet, inventory=settings.inventory)
+    _warn(settings, inventory)
     nodes = [fleet.nodes[name] for name in inventory.match(pattern)]
     click.echo(inventory_text(nodes, colour=settings.colour(), width=settings.width()), nl=False)
+
+
+def _warn(settings: Settings, inventory: Inventory) -> None:
+    for problem in inventory.warnings:
+        settings.say(f"warning: {problem.sentence()}")
 
 
 def only_hosts(listing: dict[str, object], hosts: Sequence[str]) -> dict[str, object]:

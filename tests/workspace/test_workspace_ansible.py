@@ -68,3 +68,10 @@ def test_workspace_what_ansible_refuses_is_refused_with_its_place(name: str) -> 
     for problem in raised.value.problems:
         assert problem.where is not None
         assert problem.hint
+
+
+def test_workspace_what_is_doubtful_is_told_beside_the_listing() -> None:
+    case = CASES / "yaml-duplicate-keys"
+    done = CliRunner().invoke(cli, ["-C", str(case), "-i", "hosts.yaml", "inventory", "--format", "json"])
+    assert json.loads(done.stdout)["h"] == {"hosts": ["d"]}
+    assert "warning: hosts.yaml:3:1: key 'h' is defined twice, first at hosts.yaml:2:1; this one counts, as in Ansible" in done.stderr
