@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -75,7 +75,7 @@ class Inventory:
         profile = self.hosts[host].profile
         kept = self._variables.get(id(profile))
         if kept is None:
-            values = {str(name): self._plain.of(value) for name, (_, value) in profile.variables.items()}
+            values = {_variable_name(name): self._plain.of(value) for name, (_, value) in profile.variables.items()}
             kept = self._variables[id(profile)] = values
         return kept
 
@@ -101,6 +101,11 @@ class Inventory:
             if entry:
                 listing[group.name] = entry
         return listing
+
+
+def _variable_name(name: Hashable) -> str:
+    """A variable's name as JSON has it: a bare `true` or `null` is a word, as are numbers."""
+    return {True: "true", False: "false", None: "null"}[name] if name is None or isinstance(name, bool) else str(name)
 
 
 def read_inventory(path: Path, sources: Sources) -> Inventory:

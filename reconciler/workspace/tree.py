@@ -117,7 +117,7 @@ class PlainValues:
             return node.value.isoformat() if isinstance(node.value, (date, datetime)) else node.value
         if isinstance(node, ListNode):
             return [self.of(item) for item in node.items]
-        return {key: self.of(value) for key, (_, value) in node.entries.items()}
+        return {key.isoformat() if isinstance(key, (date, datetime)) else key: self.of(value) for key, (_, value) in node.entries.items()}
 
 
 def node_of(value: object, at: ScalarNode) -> Node:

@@ -96,6 +96,10 @@ def test_workspace_broken_yaml_is_refused_with_one_sentence(text: str, told: str
     assert "\n" not in refusal(text)
 
 
+def test_workspace_keys_that_are_dates_are_shown_as_text() -> None:
+    assert plain("a: {2024-01-02: 1}", YamlVersion.V1_1) == {"a": {"2024-01-02": 1}}
+
+
 def test_workspace_an_alias_bomb_is_refused() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30)]
