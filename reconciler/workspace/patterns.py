@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+import warnings
 from collections.abc import Iterable
 
 from reconciler.workspace.addresses import parse_address
@@ -66,22 +67,27 @@ class Patterns:
         if not known:
             words = [*self._tree.groups, *self._tree.hosts] if len(self._tree.hosts) <= 2000 else [*self._tree.groups]
             raise PatternError(f"the pattern {pattern!r} names no host and no group with {name!r}", did_you_mean(name, words[:2000]))
-        if subscript is None:
-            return hosts
-        return _sliced(list(hosts), subscript)
+        if subscript is None or not hosts:
+            return dict.fromkeys(hosts)
+        try:
+            return dict.fromkeys(_sliced(hosts, subscript))
+        except IndexError:
+            what = f"the pattern {pattern!r} names no host with {part!r}: {name!r} has {len(hosts)}"
+            raise PatternError(what, f"count from [0] to [{len(hosts) - 1}]") from None
 
-    def _named(self, name: str) -> tuple[dict[str, None], bool]:
+    def _named(self, name: str) -> tuple[list[str], bool]:
+        """The hosts in Ansible's order, one as often as it is found: a subscript counts it so often; and whether the name is known."""
         if name in self._tree.groups and not any(sign in name for sign in _WILD):
-            return self._tree.hosts_of(name), True
+            return list(self._tree.hosts_of(name)), True
         expression = _expression(name)
-        found: dict[str, None] = {}
+        found: list[str] = []
         groups = [group for group in self._tree.groups if expression.match(group)]
         for group in groups:
-            found.update(self._tree.hosts_of(group))
+            found.extend(self._tree.hosts_of(group))
         if not groups or name[0] == "~" or any(sign in name for sign in _WILD):
-            found.update((host, None) for host in self._tree.hosts if expression.match(host))
+            found.extend(host for host in self._tree.hosts if expression.match(host))
         if not found and name in _LOCALHOST:
-            found.update((host, None) for host in [host for host in self._tree.hosts if host in _LOCALHOST][:1])
+            found.extend([host for host in self._tree.hosts if host in _LOCALHOST][:1])
         return found, bool(groups or found)
 
 
@@ -104,15 +110,18 @@ def _split_subscript(part: str) -> tuple[str, tuple[int, int | None] | None]:
     return name, (int(first), int(last) if last else -1)
 
 
-def _sliced(hosts: list[str], subscript: tuple[int, int | None]) -> dict[str, None]:
+def _sliced(hosts: list[str], subscript: tuple[int, int | None]) -> list[str]:
+    """One host, or those from the first to the last; IndexError beyond the end. An end of 0 is none (Ansible's inventory/manager.py)."""
     first, last = subscript
-    if last is None:
-        return {hosts[first]: None} if -len(hosts) <= first < len(hosts) else {}
-    return dict.fromkeys(hosts[first:] if last == -1 else hosts[first : last + 1])
+    if not last:
+        return [hosts[first]]
+    return hosts[first:] if last == -1 else hosts[first : last + 1]
 
 
 def _expression(name: str) -> re.Pattern[str]:
     try:
-        return re.compile(name[1:] if name[0] == "~" else fnmatch.translate(name))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of a `[[` that a later Python may read otherwise
+            return re.compile(name[1:] if name[0] == "~" else fnmatch.translate(name))
     except re.error as error:
         raise PatternError(f"{name!r} is not a regular expression: {error}", "correct the expression behind ~") from None
