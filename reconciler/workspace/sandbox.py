@@ -20,8 +20,10 @@ from jinja2.utils import Namespace
 
 MOST_WORK = 200_000
 """Steps of one rendering, with the variables that it refers to."""
-MOST_WORK_IN_ALL = 50_000_000
-"""Steps of all renderings of one inventory."""
+COMMON_WORK = 20_000_000
+EACH_ADDS = 2_000
+"""All renderings of an inventory share COMMON_WORK steps, to which each adds EACH_ADDS: many hosts may have templates, but not all large
+ones."""
 MOST_LENGTH = 100_000
 """Characters or items that one operation may make, and characters of a rendered text."""
 MOST_BITS = 4096
@@ -42,11 +44,12 @@ class Meter:
     """What renderings have left. `begin` opens the budget of one."""
 
     def __init__(self) -> None:
-        self._in_all = MOST_WORK_IN_ALL
+        self._in_all = COMMON_WORK
         self._left = MOST_WORK
 
     def begin(self) -> None:
         self._left = MOST_WORK
+        self._in_all += EACH_ADDS
 
     def spend(self, steps: int) -> None:
         """Takes steps off the budget; raises TooMuchWork where there are not so many left."""
@@ -55,7 +58,7 @@ class Meter:
         if self._left < 0:
             raise TooMuchWork(f"this takes more than {MOST_WORK} steps")
         if self._in_all < 0:
-            raise TooMuchWork(f"the templates of this inventory take more than {MOST_WORK_IN_ALL} steps together")
+            raise TooMuchWork(f"the templates of this inventory take too many steps together, more than {EACH_ADDS} each")
 
     def grow(self, length: int) -> None:
         """Pays for an operation that makes `length` characters or items."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from reconciler.workspace import Workspace
+from reconciler.workspace.sandbox import EACH_ADDS, Meter, TooMuchWork
 
 Load = Callable[..., Workspace]
 Sentences = Callable[..., list[str]]
@@ -81,6 +82,19 @@ def test_workspace_a_template_that_is_too_much_work_is_tried_for_one_host_only(p
     told = problems(f"all: {{vars: {{address: '{template}'}}, hosts: {{'n[1:5000]': }}}}")
     assert len(told) == 1
     assert "write the value out, or make it with fewer and smaller loops" in told[0]
+
+
+def test_workspace_many_small_renderings_are_no_work_and_many_large_ones_are() -> None:
+    meter = Meter()
+
+    def render(times: int, steps: int) -> None:
+        for _ in range(times):
+            meter.begin()
+            meter.spend(steps)
+
+    render(100_000, EACH_ADDS)
+    with pytest.raises(TooMuchWork, match="together"):
+        render(1_000, 100_000)
 
 
 @pytest.mark.parametrize(
