@@ -19,7 +19,7 @@ demo: $(STAMP) ## a simulated fleet on this machine: plan, apply, break, repair
 	$(BIN)/gpurec demo
 
 test: $(STAMP) ## every test that needs no real model server
-	$(BIN)/pytest --ignore=tests/real
+	$(BIN)/pytest --ignore=tests/real -n auto
 
 lint: $(STAMP) ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -37,7 +37,7 @@ bench: $(STAMP) ## growth of plan and probe
 
 real: $(STAMP) ## the tests against real servers; builds them first, in a cache outside this folder
 	$(BIN)/python tests/real/provision.py
-	$(BIN)/pytest tests/real --durations=5
+	$(BIN)/pytest tests/real -n 2 --durations=5
 
 transcripts: $(STAMP) ## writes docs/reality.md from the real servers
 	$(BIN)/python tests/real/provision.py
