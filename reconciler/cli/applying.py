@@ -16,7 +16,7 @@ from reconciler.cli.opening import open_workspace, state_path
 from reconciler.cli.plan_file import read_plan
 from reconciler.cli.session import Choice, Look, look_again, selected_nodes, take_look
 from reconciler.cli.settings import Settings
-from reconciler.cli.stale import UNLIKE_ASSUMED, check_begun, check_expected, check_origin, check_same, check_standing
+from reconciler.cli.stale import UNLIKE_ASSUMED, check_begun, check_expected, check_guards, check_origin, check_same, check_standing
 from reconciler.planning import Plan
 from reconciler.state import open_reader
 from reconciler.views import outcome_text, plan_text
@@ -52,6 +52,7 @@ def apply_fresh(settings: Settings, choice: Choice, options: ApplyOptions) -> in
     print_warnings(settings, look.workspace.warnings)
     check_expected(look.plan, options.expect_digest)
     click.echo(plan_text(look.plan, colour=settings.colour(), width=settings.width()), nl=False)
+    check_guards(look.plan)
     if not look.plan.empty and not approve(auto_approve=options.auto_approve, terminal=options.terminal):
         settings.say("Nothing was applied.")
         return 1
@@ -80,6 +81,7 @@ def apply_saved(settings: Settings, path: Path, options: ApplyOptions) -> int:
     with probing_line(settings) as on_node:
         look = look_again(workspace, settings, choice, on_node=on_node)
     plan = check_standing(saved, look, selected_nodes(workspace, choice))
+    check_guards(plan)
     return _finish(settings, replace(look, plan=plan), options)
 
 

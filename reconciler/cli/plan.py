@@ -36,6 +36,7 @@ def command(
     """Show what would change, and why; changes no state and no node."""
     from reconciler.cli.plan_file import save_plan
     from reconciler.cli.session import Choice, take_look
+    from reconciler.cli.stale import check_guards
     from reconciler.views import plan_json, plan_text
 
     settings = settings_of(context)
@@ -48,6 +49,7 @@ def command(
     click.echo(text, nl=False)
     if out is not None:
         settings.say(f"Saved to {out}. To carry out just this: gpurec apply {out}")
+    check_guards(look.plan)
     return exit_status(look.plan) if detailed_exitcode else 0
 
 

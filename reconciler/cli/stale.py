@@ -7,8 +7,9 @@ from dataclasses import replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from reconciler.fleet import Applied, GpurecError, StalePlan
+from reconciler.fleet import Applied, GpurecError, GuardRefused, StalePlan
 from reconciler.planning import Plan, Step, as_approved, first_moved, plan_digest
+from reconciler.views import escape
 
 if TYPE_CHECKING:
     from reconciler.cli.session import Look
@@ -60,6 +61,17 @@ def check_standing(saved: Plan, look: Look, selected: frozenset[str] | None) -> 
         number = saved.steps.index(moved.step) + 1
         raise StalePlan.of(f"{MOVED}: step {number}, {_words(moved.step)}: {moved.why}", None, _ADVICE)
     return as_approved(saved, fresh, workspace.fleet, workspace.desired)
+
+
+def check_guards(plan: Plan) -> None:
+    """Refuses a plan that a guard of the policy does not let through."""
+    if plan.refusals:
+        raise GuardRefused.of(refusal_of(plan))
+
+
+def refusal_of(plan: Plan) -> str:
+    """Every guard that refuses, in one sentence."""
+    return "; ".join(f"guard {escape(refusal.guard)} refuses: {escape(refusal.message, 1000)}" for refusal in plan.refusals)
 
 
 def check_same(saved: Plan, fresh: Plan, why: str = MOVED) -> None:

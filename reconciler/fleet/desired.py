@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from fractions import Fraction
 from types import MappingProxyType
 
 from reconciler.fleet.inventory import NO_LIMITS, Limits, Scalar
@@ -140,8 +141,19 @@ class ModelSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Guards:
+    """How much a plan may take away before it is refused. `max_unload` is a number, or a share (0..1) of the owned residents; None allows
+    any number. `allow_empty` allows a desired state without models to unload all that is owned."""
+
+    max_unload: int | Fraction | None = None
+    max_evictions: int | None = None
+    allow_empty: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     unmanaged: Unmanaged = Unmanaged.LEAVE
+    guards: Guards = Guards()
 
 
 @dataclass(frozen=True, slots=True)

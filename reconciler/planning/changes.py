@@ -55,6 +55,7 @@ class Changes:
 
     every: list[Change] = field(default_factory=list)
     unchanged: int = 0
+    owned_residents: int = 0
     pending: int = 0
     unmanaged: list[UnmanagedResident] = field(default_factory=list)
     evictions: list[str] = field(default_factory=list)
@@ -74,6 +75,7 @@ def find_changes(placement: Placement, desired: Desired, applied: Applied, drift
         address = replica_address(model.name, slot.id)
         replica = Replica(target, applied.replicas.get(address), model.engine_name(slot.kind), model.base_name(slot.kind))
         changes.placed[address] = replica.engine_name
+        changes.owned_residents += replica.applied is not None and replica.resident is not None
         if target.deferred:
             continue
         if replica.asks_something_new:
@@ -81,6 +83,7 @@ def find_changes(placement: Placement, desired: Desired, applied: Applied, drift
         _wanted(changes, replica, applied, drifted, model.name in moved)
     stuck = {lacking.model.name for lacking in placement.lacking}
     for found in placement.unwanted:
+        changes.owned_residents += found.owned is not None
         _unwanted(changes, found, placement, desired, stuck)
     _after_what_they_need(changes, placement)
     there = {found.owned.address for found in placement.unwanted if found.owned is not None}

@@ -20,6 +20,7 @@ from reconciler.placement import Board, Card, Charges, Placement, explain, place
 from reconciler.planning.changes import Change, Changes, find_changes
 from reconciler.planning.digest import plan_digest
 from reconciler.planning.drift import find_drift, unmanaged_drift
+from reconciler.planning.guards import find_refusals
 from reconciler.planning.ordering import levels, order
 from reconciler.planning.plan import (
     Action,
@@ -95,6 +96,7 @@ def make_plan(
         unplaced=unplaced,
         deferred=_deferred(board),
         unmanaged=tuple(sorted(changes.unmanaged, key=lambda resident: (resident.node, resident.engine, resident.name))),
+        refusals=find_refusals(changes.every, desired, changes.owned_residents),
         notes=(*_notes(desired, board), *notes, *waiting),
         impact=_impact(ordered, changes),
         placement=PlacementInfo(desired.strategy.value, SOLVER, sum(lacking.count for lacking in placement.lacking)),

@@ -147,6 +147,16 @@ class UnmanagedResident:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """A guard that does not let the plan be carried out. `address` is the first resource that it is about, `message` a sentence that ends
+    with what would allow it."""
+
+    guard: str
+    address: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """A warning of the plan: something asked for that cannot be observed or kept. `address` says of what."""
 
@@ -191,6 +201,7 @@ class Plan:
     deferred: tuple[Deferred, ...] = ()
     unmanaged: tuple[UnmanagedResident, ...] = ()
     notes: tuple[Note, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
     impact: Impact = Impact()
     placement: PlacementInfo = PlacementInfo("least_loaded")
     placed: Mapping[str, str] = field(default_factory=dict)

@@ -59,6 +59,7 @@ def plan_contents(plan: Plan) -> dict[str, Json]:
             {"node": one.node, "engine": one.engine, "name": one.name, "vram_bytes": one.vram_bytes, "pinned": one.pinned}
             for one in plan.unmanaged
         ],
+        "refusals": [{"guard": one.guard, "address": one.address, "message": one.message} for one in plan.refusals],
         "notes": [{"address": note.address, "code": note.code, "message": note.message} for note in plan.notes],
         "placement": {
             "strategy": plan.placement.strategy,

@@ -6,7 +6,16 @@ from reconciler.fleet import format_bytes
 from reconciler.planning.plan import Action, Plan, Step
 from reconciler.views.cards import cards_text
 from reconciler.views.document import plan_summary
-from reconciler.views.sections import deferred_lines, drift_lines, impact_lines, note_lines, unmanaged_lines, unplaced_lines, value_text
+from reconciler.views.sections import (
+    deferred_lines,
+    drift_lines,
+    impact_lines,
+    note_lines,
+    refusal_lines,
+    unmanaged_lines,
+    unplaced_lines,
+    value_text,
+)
 from reconciler.views.style import Cell, Style, columns, joined, paragraph, plural
 
 SYMBOLS: dict[Action, tuple[str, str]] = {
@@ -36,6 +45,7 @@ def plan_text(plan: Plan, *, colour: bool = False, width: int = 100) -> str:
         unmanaged_lines(plan.unmanaged, style),
         note_lines(plan.notes, style),
         impact_lines(plan.impact, style),
+        refusal_lines(plan.refusals, style),
         [summary_line(plan, style)] if plan.steps else [],
     ]
     return joined("\n".join(block) + "\n" for block in blocks if block)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reconciler.fleet import format_bytes, format_duration, format_ratio
-from reconciler.planning.plan import Deferred, Drift, Impact, Note, UnmanagedResident, Unplaced, Value
+from reconciler.planning.plan import Deferred, Drift, Impact, Note, Refusal, UnmanagedResident, Unplaced, Value
 from reconciler.views.style import Cell, Style, bounded, columns, more, paragraph, plural
 
 _CANDIDATES = 6
@@ -114,6 +114,15 @@ def unmanaged_lines(unmanaged: Sequence[UnmanagedResident], style: Style) -> lis
         for one in shown
     ]
     return [style.heading("Unmanaged residents, left alone with their bytes reserved"), *columns(rows, style), *more(left, style)]
+
+
+def refusal_lines(refusals: Sequence[Refusal], style: Style) -> list[str]:
+    if not refusals:
+        return []
+    lines = [style.heading("Refused")]
+    for refusal in refusals:
+        lines += paragraph(f"guard {refusal.guard}: {refusal.message}", style, "  ! ")
+    return lines
 
 
 def note_lines(notes: Sequence[Note], style: Style) -> list[str]:

@@ -11,6 +11,7 @@ from reconciler.fleet import (
     Desired,
     EngineKind,
     Fleet,
+    Guards,
     ModelSpec,
     Place,
     Policy,
@@ -19,7 +20,7 @@ from reconciler.fleet import (
     WorkspaceError,
     canonical_name,
 )
-from reconciler.workspace.forms import Form, choice, label, list_of
+from reconciler.workspace.forms import Form, choice, count_or_share, flag, integer, label, list_of
 from reconciler.workspace.inventory import Inventory
 from reconciler.workspace.limits import limits
 from reconciler.workspace.models import MODEL, DeclaredModel, read_model
@@ -39,10 +40,22 @@ STRATEGY = Field("strategy", choice(Strategy, later={"temperature": NOT_YET, "we
 SOLVER = Field("solver", choice(Solver, later={"exact": NOT_YET}))
 PLACEMENT = Table("placement", (STRATEGY, SOLVER), later("weights"))
 UNMANAGED = Field("unmanaged", choice(Unmanaged))
+MAX_UNLOAD = Field("max_unload", count_or_share)
+MAX_EVICTIONS = Field("max_evictions", integer(0))
+ALLOW_EMPTY = Field("allow_empty", flag)
+GUARDS = Table("guards", (MAX_UNLOAD, MAX_EVICTIONS, ALLOW_EMPTY), later("max_delete"))
+
+
+def _guards(node: Node, problems: Problems, name: str) -> Guards:
+    values = GUARDS.read(node, problems, name)
+    return Guards(values.get(MAX_UNLOAD), values.get(MAX_EVICTIONS), values.get(ALLOW_EMPTY) or False)
+
+
+GUARDS_FIELD = Field("guards", Form(_guards, GUARDS.schema()))
 POLICY = Table(
     "policy",
-    (UNMANAGED,),
-    later("thermal", "memory_pressure", "guards", "unknown_vram", "unknown_foreign", "drain", "lost_after", "health", "breaker"),
+    (UNMANAGED, GUARDS_FIELD),
+    later("thermal", "memory_pressure", "unknown_vram", "unknown_foreign", "drain", "lost_after", "health", "breaker"),
 )
 
 
@@ -57,7 +70,8 @@ def _strategy(node: Node, problems: Problems, name: str) -> Strategy:
 
 
 def _policy(node: Node, problems: Problems, name: str) -> Policy:
-    return Policy(POLICY.read(node, problems, name).get(UNMANAGED) or Unmanaged.LEAVE)
+    values = POLICY.read(node, problems, name)
+    return Policy(values.get(UNMANAGED) or Unmanaged.LEAVE, values.get(GUARDS_FIELD) or Guards())
 
 
 def _as_it_stands(node: Node, problems: Problems, name: str) -> Node:

@@ -172,6 +172,19 @@ mebibytes = _units(
 )
 vram = _units(_some(_size), "a size", size.schema)
 vram_mebibytes = _units(_some(lambda value: _bounded(parse_bytes(value, bare_unit=MIB))), "a size in MiB", mebibytes.schema)
+
+
+def _count_or_share(node: Node, problems: Problems, name: str) -> int | Fraction:
+    wanted = "a number, or a percentage"
+    value = scalar(node, problems, name, wanted).value
+    if isinstance(value, str) and value.strip().endswith("%"):
+        return ratio.read(node, problems, name)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
+        raise problems.refuse(f"{name} must be {wanted}, this is {value!r}", node, "write 3 or 10%")
+    return value
+
+
+count_or_share = Form(_count_or_share, {"type": ["integer", "string"], "minimum": 0, "description": "3 or 10%"})
 ratio = _units(_ratio, "a ratio", {"type": ["string", "number"], "description": "90% or 0.9"})
 duration = _units(_duration, "a duration", {"type": ["string", "number"], "description": "30s, 5m, 24h, or seconds"})
 capability = _units(parse_capability, "a compute capability", {"type": ["string", "number"], "description": "8.6"}, as_text=True)

@@ -172,6 +172,21 @@ def test_only_the_plan_of_the_expected_digest_is_carried_out(lab: Lab) -> None:
     assert lab.run("apply", "p.json", "--expect-digest", digest).exit_code == 0
 
 
+def test_a_guard_that_refuses_exits_7_and_nothing_is_sent_by_a_fresh_or_a_saved_plan(lab: Lab) -> None:
+    assert lab.run("apply", "--auto-approve").exit_code == 0
+    lab.want("version: 1\nmodels: {}\n")
+    lab.fleet.forget_requests()
+    for arguments in (("plan", "--out", "p.json"), ("apply", "--auto-approve"), ("apply", "p.json")):
+        result = lab.run(*arguments)
+        assert result.exit_code == 7
+        assert "guard allow_empty refuses: nothing is desired, and 2 models of gpurec would be unloaded" in result.stderr
+    assert "Refused\n  ! guard allow_empty" in lab.run("show", "p.json").stdout
+    assert set(lab.sent()) <= {"POST /api/show"}
+    lab.want("version: 1\npolicy: {guards: {allow_empty: true}}\nmodels: {}\n")
+    assert lab.run("apply", "--auto-approve").exit_code == 0
+    assert not lab.fleet.engines["ada/ollama"].residents
+
+
 def test_a_held_lock_exits_5_and_names_its_holder(lab: Lab) -> None:
     with open_writer(lab.state, command="apply"):
         result = lab.run("apply", "--auto-approve")

@@ -19,7 +19,7 @@ def test_the_document_has_every_key_of_its_format(full_plan: Plan) -> None:
     document = plan_document(full_plan)
     assert list(document) == [
         "format_version", "fleet", "digest", "lineage", "serial", "config_digest", "created_at", "summary", "impact", "steps", "gpus",
-        "drift", "unplaced", "deferred", "unmanaged", "notes", "placement", "placed", "forgotten",
+        "drift", "unplaced", "deferred", "unmanaged", "refusals", "notes", "placement", "placed", "forgotten",
         "limit", "exclude", "checksum",
     ]  # fmt: skip
     summary = document["summary"]

@@ -8,7 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.fleet import FOREVER, GIB, MIB, ContextVia, Each, EngineKind, Ensure, Residency, Spread, Strategy, Unmanaged, WorkspaceError
+from reconciler.fleet import (
+    FOREVER,
+    GIB,
+    MIB,
+    ContextVia,
+    Each,
+    EngineKind,
+    Ensure,
+    Guards,
+    Residency,
+    Spread,
+    Strategy,
+    Unmanaged,
+    WorkspaceError,
+)
 from reconciler.workspace import Workspace, load_workspace
 
 Load = Callable[..., Workspace]
@@ -153,7 +167,7 @@ LATER_MODEL_KEYS = (
     "parallel", "kv_cache", "flash_attention", "variants", "fallback", "when", "digest", "verify", "max_unavailable", "order", "protect",
 )  # fmt: skip
 LATER_POLICIES = (
-    "thermal", "memory_pressure", "guards", "unknown_vram", "unknown_foreign", "drain", "lost_after", "health", "breaker",
+    "thermal", "memory_pressure", "unknown_vram", "unknown_foreign", "drain", "lost_after", "health", "breaker",
 )  # fmt: skip
 
 
@@ -165,6 +179,7 @@ LATER_POLICIES = (
         "models: {m: {ensure: absent}}",
         "agents: {}",
         "files: []",
+        "policy: {guards: {max_delete: 1}}",
         "placement: {strategy: temperature}",
         "placement: {solver: exact}",
         "placement: {weights: {}}",
@@ -247,3 +262,21 @@ def test_workspace_a_key_in_two_files_names_both_places(load: Load, tmp_path: Pa
 def test_workspace_a_context_via_that_does_nothing_is_warned_about(load: Load) -> None:
     warnings = load(MIXED, model("{engine: llamacpp, context: 8, context_via: tag}")).warnings
     assert ["context_via matters for Ollama only" in warning.what for warning in warnings] == [True]
+
+
+@pytest.mark.parametrize(
+    ("guards", "expected"),
+    [
+        ("{max_unload: 3, max_evictions: 0}", Guards(3, 0)),
+        ("{max_unload: 10%, allow_empty: true}", Guards(Fraction(1, 10), None, True)),
+        ("{}", Guards()),
+    ],
+)
+def test_workspace_guards_are_numbers_or_percentages(load: Load, guards: str, expected: Guards) -> None:
+    assert load(MIXED, f"version: 1\npolicy: {{guards: {guards}}}\n").desired.policy.guards == expected
+
+
+@pytest.mark.parametrize("most", ["0.5", "-1", "'10'", "true", "200%"])
+def test_workspace_a_guard_that_is_neither_is_refused(problems: Sentences, most: str) -> None:
+    (sentence,) = problems(MIXED, f"version: 1\npolicy: {{guards: {{max_unload: {most}}}}}\n")
+    assert "'max_unload'" in sentence

@@ -1,0 +1,51 @@
+"""Guards: how much a plan may take away before it is refused as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from math import ceil
+
+from reconciler.fleet import Desired
+from reconciler.planning.changes import Change
+from reconciler.planning.plan import Action, Refusal
+
+_EVICTIONS = ("eviction", "unmanaged")
+"""Reasons of an unload of what nobody here asked for."""
+
+
+def find_refusals(changes: Sequence[Change], desired: Desired, owned_residents: int) -> tuple[Refusal, ...]:
+    """Every guard of `policy.guards` that these changes break. `owned_residents` counts the residents that the state owns, of which a
+    percentage is taken (rounded up, at least 1). A reload takes a replica away once, and so does a move."""
+    guards = desired.policy.guards
+    unloads = [change for change in changes if change.action is Action.UNLOAD]
+    evictions = [change for change in unloads if change.reason.code in _EVICTIONS]
+    owned = [change for change in unloads if change.reason.code not in _EVICTIONS]
+    taken = owned + [change for change in changes if change.action is Action.RELOAD]
+    refusals = []
+    if owned and not guards.allow_empty and not desired.models:
+        refusals.append(
+            _refusal("allow_empty", owned, f"nothing is desired, and {_count(len(owned), 'model')} of gpurec would be unloaded", "true")
+        )
+    most = most_unloads(guards.max_unload, owned_residents)
+    if most is not None and len(taken) > most:
+        what = f"{_count(len(taken), 'resident')} would be unloaded or reloaded, {most} of {owned_residents} may be"
+        refusals.append(_refusal("max_unload", taken, what, str(len(taken))))
+    if guards.max_evictions is not None and len(evictions) > guards.max_evictions:
+        what = f"{_count(len(evictions), 'unmanaged resident')} would be evicted, {guards.max_evictions} may be"
+        refusals.append(_refusal("max_evictions", evictions, what, str(len(evictions))))
+    return tuple(refusals)
+
+
+def most_unloads(guard: int | Fraction | None, owned_residents: int) -> int | None:
+    """How many residents `max_unload` lets go; None without a bound."""
+    return max(1, ceil(guard * owned_residents)) if isinstance(guard, Fraction) else guard
+
+
+def _refusal(guard: str, changes: Sequence[Change], what: str, allowed: str) -> Refusal:
+    first = min(change.address for change in changes)
+    return Refusal(guard, first, f"{what}, {first} among them; `policy: {{guards: {{{guard}: {allowed}}}}}` would allow it")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
