@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "drift": ("drift", "Compare the fleet with what was last applied."),
     "inventory": ("inventory", "Show the resolved inventory."),
     "facts": ("facts", "Show what probing sees."),
+    "check": ("check", "Show how many bytes a model file will take."),
     "schema": ("schema", "Print a JSON Schema, for editors."),
     "state": ("state", "List, show, forget, back up, restore, check."),
     "lock": ("lock", "Show or break the lock of the state."),

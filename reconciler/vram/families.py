@@ -1,0 +1,88 @@
+"""What llama.cpp knows of an architecture that the file does not say: windows, recurrent layers, encoders. As of build b11434.
+
+Source: the `load_arch_hparams` of each architecture in llama.cpp's `src/models/` and the choice of memory in `src/llama-model.cpp`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+RECURRENT = frozenset({"mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7"})
+"""Every layer keeps a state, none a cache."""
+
+HYBRID = frozenset(
+    {
+        "jamba", "falcon-h1", "plamo2", "granitehybrid", "lfm2", "lfm2moe", "nemotron_h", "nemotron_h_moe", "qwen3next", "kimi-linear",
+        "bailingmoe3", "qwen35", "qwen35moe", "minimax-01",
+    }
+)  # fmt: skip
+"""Some layers keep a state, others a cache."""
+
+INTERVAL = frozenset({"qwen3next", "qwen35", "qwen35moe", "minimax-01"})
+"""Hybrids whose recurrent layers follow from `full_attention_interval`; in the others a recurrent layer has no KV heads."""
+
+ENCODERS = frozenset(
+    {
+        "bert", "jina-bert-v2", "jina-bert-v3", "nomic-bert", "nomic-bert-moe", "neo-bert", "eurobert", "modern-bert", "gemma-embedding",
+        "dream", "llada", "llada-moe", "rnd1", "wavtokenizer-dec",
+    }
+)  # fmt: skip
+"""No cache at all: the whole batch is one pass."""
+
+WITHOUT_OUTPUT = frozenset({"bert", "jina-bert-v2", "jina-bert-v3", "nomic-bert", "nomic-bert-moe", "neo-bert", "eurobert", "modern-bert"})
+"""No output matrix, so no tied copy of the embedding either."""
+
+UNKNOWN_CACHE = frozenset(
+    {
+        "deepseek32", "deepseek4", "glm-dsa", "glm5-next", "dots3note", "minimax-m3", "hy_v4", "qwen4exp", "dflash", "gemma4-assistant",
+        "eagle3", "t5", "kimi-k3", "granite_switch", "graniteswitch", "nanbeige", "hrm_text", "clef", "qwen3tts", "pockettts", "clip",
+    }
+)  # fmt: skip
+"""Caches with indexers, drafts, or layers that are run twice: their layout is not worked out here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Sliding windows of an architecture: one layer in `period` is full (the last of each group, or the first).
+
+    `size` is what llama.cpp takes when the file has no `attention.sliding_window`; None: then there is no window at all.
+    `forced` sizes win over the file. `explicit`: the file must list the layers.
+    """
+
+    period: int
+    size: int | None = None
+    full_first: bool = False
+    forced: bool = False
+    explicit: bool = False
+
+
+WINDOWS: Mapping[str, Window] = MappingProxyType(
+    {
+        "gemma2": Window(2, 4096),
+        "gemma3": Window(6),
+        "gemma3n": Window(5),
+        "gemma4": Window(0, explicit=True),
+        "gemma-embedding": Window(6),
+        "gpt-oss": Window(2),
+        "cohere2": Window(4),
+        "cohere2moe": Window(4, full_first=True),
+        "llama4": Window(4, 8192, forced=True),
+        "exaone4": Window(4),
+        "exaone-moe": Window(4, 128),
+        "olmo2": Window(4),
+        "mellum": Window(4),
+        "afmoe": Window(4),
+        "muse-glimmer": Window(4),
+        "laguna": Window(4, full_first=True),
+        "smallthinker": Window(4, 4096, full_first=True, forced=True),
+        "modern-bert": Window(3, full_first=True),
+        "plamo3": Window(8),
+        "granite_swa": Window(0, explicit=True),
+        "mimo2": Window(0, explicit=True),
+        "step35": Window(0, explicit=True),
+        "spark2_5": Window(0, explicit=True),
+        "maple": Window(0, explicit=True),
+    }
+)

@@ -1,0 +1,114 @@
+"""How many bytes a model will take on its cards, term by term, with an interval: computed from its metadata, never guessed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reconciler.fleet.units import MIB
+from reconciler.vram.cache import kv_bytes, state_bytes
+from reconciler.vram.compute import ComputeBuffers, compute_buffers
+from reconciler.vram.geometry import Geometry
+from reconciler.vram.settings import REFERENCE_BUILD, RunSettings
+from reconciler.vram.weights import card_of_blocks, weights_of
+
+FIXED_START, FIXED_LOW, FIXED_HIGH = 450 * MIB, 250 * MIB, 600 * MIB
+"""What a CUDA process takes on a card besides (context, cuBLAS, graphs): nothing derives it. A start value, until it is measured on the node
+for (GPU model, driver, build)."""
+COMPUTED = "computed"
+
+
+@dataclass(frozen=True, slots=True)
+class CardNeed:
+    """Bytes on one card by term; None: not known for this layout. `low` and `high` are the ends of the interval of the sum."""
+
+    weights: int
+    kv: int | None
+    state: int | None
+    compute: int | None
+    fixed: int
+    extra: int
+    low: int
+    high: int | None
+
+    @property
+    def total(self) -> int | None:
+        terms = (self.weights, self.kv, self.state, self.compute, self.fixed, self.extra)
+        known = [term for term in terms if term is not None]
+        return sum(known) if len(known) == len(terms) else None
+
+
+@dataclass(frozen=True, slots=True)
+class HostNeed:
+    """Bytes on the host by term."""
+
+    weights: int
+    kv: int | None
+    compute: int | None
+
+    @property
+    def total(self) -> int | None:
+        return None if self.kv is None or self.compute is None else self.weights + self.kv + self.compute
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a load will take: each card, the host, and what could not be told, in sentences."""
+
+    cards: tuple[CardNeed, ...]
+    host: HostNeed
+    unknown: tuple[str, ...]
+    source: str = COMPUTED
+
+
+def predict(geometry: Geometry, settings: RunSettings, extra: int = 0, fixed: tuple[int, int, int] | None = None) -> Prediction:
+    """The need of `geometry` run as `settings` say.
+
+    `extra` bytes (projector, adapters, a draft model) go whole to the first card. `fixed` is (low, expected, high) of the cost of a process on
+    a card where it was measured. A term that nobody can tell is None, and so is then the upper end.
+    """
+    low_fixed, expected_fixed, high_fixed = fixed or (FIXED_LOW, FIXED_START, FIXED_HIGH)
+    places = card_of_blocks(geometry, settings)
+    weights = weights_of(geometry, settings)
+    unknown: list[str] = []
+    count = len(settings.split)
+    kv: list[int | None] = [0] * (count + 1)
+    state: list[int | None] = [0] * (count + 1)
+    if geometry.cache_known:
+        for place, keys, states in zip(places, kv_bytes(geometry, settings), state_bytes(geometry, settings), strict=False):
+            kv[count if place is None else place] = (kv[count if place is None else place] or 0) + keys
+            state[count if place is None else place] = (state[count if place is None else place] or 0) + states
+    else:
+        kv, state = [None] * (count + 1), [None] * (count + 1)
+        unknown.append(f"the cache of {geometry.architecture} has a layout that is not worked out here")
+    compute = compute_buffers(geometry, settings) if geometry.cache_known else None
+    if compute is None:
+        unknown.append(f"the compute graph of {geometry.architecture} is not worked out here")
+    cards = tuple(
+        _card(
+            settings,
+            (weights.cards[card], kv[card], state[card], None if compute is None else compute.cards[card]),
+            extra if card == 0 else 0,
+            (low_fixed, expected_fixed, high_fixed),
+            compute,
+        )
+        for card in range(count)
+    )
+    host_kv = kv[count]
+    host_state = state[count]
+    resident = None if host_kv is None or host_state is None else host_kv + host_state
+    return Prediction(cards, HostNeed(weights.host, resident, None if compute is None else compute.host), tuple(unknown))
+
+
+def _card(
+    settings: RunSettings,
+    terms: tuple[int, int | None, int | None, int | None],
+    extra: int,
+    fixed: tuple[int, int, int],
+    compute: ComputeBuffers | None,
+) -> CardNeed:
+    weights, kv, state, buffer = terms
+    certain = weights + (kv or 0) + (state or 0) + extra
+    slack = 0 if buffer is None or compute is None else max(MIB, buffer * (2 if settings.build == REFERENCE_BUILD else 10) // 100)
+    low = certain + max(0, (buffer or 0) - slack) + fixed[0]
+    high = None if kv is None or state is None or buffer is None else certain + buffer + slack + fixed[2]
+    return CardNeed(weights, kv, state, buffer, fixed[1], extra, low, high)
