@@ -1,11 +1,17 @@
-"""The compute buffers of a llama.cpp server."""
+"""The compute buffers of a llama.cpp server: its graph, scheduled and laid out as ggml does. None where a graph is not worked out."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from reconciler.vram.geometry import Geometry
+from reconciler.vram.graph import buffer_sizes
+from reconciler.vram.graph.decoders import DECODERS
+from reconciler.vram.graph.model import MissingTensor
 from reconciler.vram.settings import RunSettings
+
+PIPELINE_COPIES = 4
+"""Copies of every input where several cards work in a pipeline (GGML_SCHED_MAX_COPIES)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,4 +24,14 @@ class ComputeBuffers:
 
 def compute_buffers(geometry: Geometry, settings: RunSettings) -> ComputeBuffers | None:
     """None where the graph of the architecture, or of the way it is spread, is not worked out."""
-    return None
+    build = DECODERS.get(geometry.architecture)
+    if build is None:
+        return None
+    try:
+        graph = build(geometry, settings)
+    except MissingTensor:
+        return None
+    cards = len(settings.split)
+    pipeline = cards > 1 and settings.offloaded > geometry.blocks
+    sizes = buffer_sizes(graph, cards, PIPELINE_COPIES if pipeline else 1)
+    return ComputeBuffers(sizes[:cards], sizes[cards])

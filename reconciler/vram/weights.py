@@ -80,6 +80,11 @@ def tied_output(geometry: Geometry) -> TensorInfo | None:
     return geometry.tensors.get("token_embd.weight")
 
 
+def place_of(name: str, geometry: Geometry, places: tuple[int | None, ...]) -> int | None:
+    """The place of a tensor's first copy."""
+    return next(iter(_places(name, geometry, places)), None)
+
+
 def _places(name: str, geometry: Geometry, places: tuple[int | None, ...]) -> Iterable[int | None]:
     if name in _INPUT:
         return (None,)

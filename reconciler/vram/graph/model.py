@@ -1,0 +1,431 @@
+"""The parts that the graphs of language models are made of: inputs, norms, attention over a cache, feed-forward, mixtures of experts.
+
+Source: `src/llama-graph.cpp` of llama.cpp b11434. A part that is missing in the file (a bias, a norm) is missing in the graph, as there.
+"""
+
+from __future__ import annotations
+
+from reconciler.vram.cache import layer_cells, ubatch_of
+from reconciler.vram.geometry import Geometry, Layer
+from reconciler.vram.graph.tensor import Graph, Tensor
+from reconciler.vram.settings import N_BATCH, RunSettings
+from reconciler.vram.tensors import TensorType
+from reconciler.vram.weights import card_of_blocks, place_of, tied_output
+
+
+class Inputs:
+    """What attention needs of a cache of one kind: places to write to, a mask, rotations of a quantised cache."""
+
+    def __init__(self, builder: ModelGraph, cells: int, values_each: int, rotate_keys: int, rotate_values: int) -> None:
+        streams, settings = builder.streams, builder.settings
+        graph = builder.graph
+        self.cells = cells
+        self.key_places = graph.input("i64", builder.tokens)
+        self.value_places = graph.input("i64", builder.tokens * (1 if settings.flash_attention else values_each))
+        self.mask = graph.input("f16" if settings.flash_attention else "f32", cells, builder.tokens // streams, 1, streams)
+        self.rotate_keys = graph.input("f32", rotate_keys, rotate_keys) if rotate_keys else None
+        self.rotate_values = graph.input("f32", rotate_values, rotate_values) if rotate_values else None
+
+
+class ModelGraph:
+    """A graph under construction for one model, as a server reserves it: the longest batch over the full cache."""
+
+    def __init__(self, geometry: Geometry, settings: RunSettings) -> None:
+        self.geometry, self.settings, self.graph = geometry, settings, Graph()
+        self.host = len(settings.split)
+        self.places = tuple(self.host if place is None else place for place in card_of_blocks(geometry, settings))
+        tokens, slots = ubatch_of(geometry, settings), settings.slots
+        rows = N_BATCH if settings.reserve_batch or geometry.encoder else slots
+        self.outputs = min(tokens, rows)
+        self.tokens = -(-tokens // slots) * slots
+        self.streams = settings.streams
+        self.width = geometry.embedding
+        self._weights: dict[str, Tensor | None] = {}
+
+    # weights
+
+    def weight(self, name: str) -> Tensor | None:
+        """A tensor of the file, on the device where it lies; None when the file has none."""
+        if name not in self._weights:
+            info = self.geometry.tensors.get(name)
+            if info is None and name == "output.weight":
+                info = tied_output(self.geometry)
+                place: int | None = self.places[-1]
+            else:
+                place = self._place(name)
+            self._weights[name] = None if info is None or place is None else self.graph.stored(place, info.shape, weight=True)
+        return self._weights[name]
+
+    def _place(self, name: str) -> int | None:
+        places = tuple(None if place == self.host else place for place in self.places)
+        found = place_of(name, self.geometry, places)
+        return self.host if found is None else found
+
+    def need(self, name: str) -> Tensor:
+        found = self.weight(name)
+        if found is None:
+            raise MissingTensor(name)
+        return found
+
+    # small parts
+
+    def linear(self, name: str, tensor: Tensor, bias: str | None = None) -> Tensor:
+        """`NAME.weight` times `tensor`, plus `NAME.bias` where there is one (or the bias named)."""
+        made = self.graph.mul_mat(self.need(f"{name}.weight"), tensor)
+        return self.plus(made, bias or f"{name}.bias")
+
+    def plus(self, tensor: Tensor, bias: str) -> Tensor:
+        found = self.weight(bias)
+        return tensor if found is None else self.graph.like("add", tensor, found)
+
+    def norm(self, tensor: Tensor, name: str | None, kind: str = "rms_norm") -> Tensor:
+        """`rms_norm` or `norm`, with the weight and bias that the file has. The name's weight may be missing (no scale)."""
+        made = self.graph.like(kind, tensor)
+        if name is None:
+            return made
+        weight = self.weight(f"{name}.weight")
+        if weight is not None:
+            made = self.graph.like("mul", made, weight)
+        return self.plus(made, f"{name}.bias")
+
+    def norm_if(self, tensor: Tensor, name: str, kind: str = "rms_norm") -> Tensor:
+        """The norm, only where the file has its weight."""
+        return tensor if self.weight(f"{name}.weight") is None else self.norm(tensor, name, kind)
+
+    def add(self, first: Tensor, second: Tensor) -> Tensor:
+        return self.graph.like("add", first, second)
+
+    def scale(self, tensor: Tensor) -> Tensor:
+        return self.graph.like("scale", tensor)
+
+    def rope(self, il: int, tensor: Tensor, positions: Tensor, *, factors: bool = True) -> Tensor:
+        """The rotation, with the file's factors of frequencies where it has them (a copy lies with every device's blocks)."""
+        found = self._rope_factors(self.places[il]) if factors else None
+        return self.graph.like("rope", tensor, positions, *(() if found is None else (found,)))
+
+    def _rope_factors(self, place: int) -> Tensor | None:
+        long_context = self.settings.cells > self.geometry.number("rope.scaling.original_context_length", self.geometry.context)
+        for name in ("rope_freqs.weight", f"rope_factors_{'long' if long_context else 'short'}.weight"):
+            info = self.geometry.tensors.get(name)
+            if info is not None:
+                key = f"{name} {place}"
+                if key not in self._weights:
+                    self._weights[key] = self.graph.stored(place, info.shape, weight=True)
+                return self._weights[key]
+        return None
+
+    # inputs
+
+    def embedded(self, *, scaled: bool = False, multiplied: bool = False, mixed: bool = True) -> Tensor:
+        """The tokens' embeddings. `scaled`: by a row of factors (Gemma); `multiplied`: by one number (Granite)."""
+        graph, embedding = self.graph, self.need("token_embd.weight")
+        ids = graph.input("i32", self.tokens)
+        vectors = graph.input("f32", self.width, self.tokens)
+        rows = graph.get_rows(embedding, ids)
+        graph.expand(rows)
+        graph.expand(vectors)
+        if mixed:
+            mixed_ids = graph.input("i32", self.tokens)
+            slots = graph.input("i64", self.tokens)
+            mixed_vectors = graph.input("f32", self.width, self.tokens)
+            graph.expand(graph.set_rows(graph.like("dup", mixed_vectors), graph.get_rows(embedding, mixed_ids), slots))
+        current = rows
+        if multiplied:
+            current = self.scale(current)
+        if scaled:
+            current = graph.like("mul", current, graph.input("f32", 1, self.tokens))
+        return graph.expand(current)
+
+    def positions(self, each: int = 1) -> Tensor:
+        return self.graph.input("i32", self.tokens * each)
+
+    def output_rows(self) -> Tensor:
+        return self.graph.input("i32", self.outputs)
+
+    def cache_inputs(self) -> dict[bool, Inputs]:
+        """For full layers (False) and, where the model slides, for sliding ones (True)."""
+        geometry = self.geometry
+        widest = max((layer.value_width for layer in geometry.layers), default=0)
+        made: dict[bool, Inputs] = {}
+        kinds = (False, True) if geometry.slides else (False,)
+        for sliding in kinds:
+            layers = [layer for layer in geometry.layers if layer.cached and bool(layer.sliding and geometry.slides) == sliding]
+            cells = layer_cells(geometry, self.settings, layers[0]) if layers else self.settings.cells
+            keys = self._rotation(self.settings.key_type, {layer.key_length for layer in layers}, grow=True)
+            values = 0 if geometry.compressed else self._rotation(self.settings.value_type, {layer.value_length for layer in layers}, grow=False)
+            made[sliding] = Inputs(self, cells, widest, keys, values)
+        return made
+
+    @staticmethod
+    def _rotation(kind: TensorType, lengths: set[int], *, grow: bool) -> int:
+        """Width of the rotation that llama.cpp applies before it quantises a cache; 0: none."""
+        if not kind.quantised or len(lengths) != 1:
+            return 0
+        length = lengths.pop()
+        if not length or length % 64:
+            return 0
+        size = 64
+        while grow and length % (2 * size) == 0:
+            size *= 2
+        return size
+
+    # attention
+
+    def projections(self, il: int, current: Tensor, layer: Layer, *, clamped: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, keys and values with their heads apart."""
+        graph, tokens = self.graph, self.tokens
+        heads, shared = layer.heads, layer.kv_heads
+        fused = self.weight(f"blk.{il}.attn_qkv.weight")
+        if fused is not None:
+            both = self.linear(f"blk.{il}.attn_qkv", current)
+            if clamped:
+                both = graph.like("clamp", both)
+            step = both.nb[1]
+            query = graph.view(both, (layer.key_length, heads, tokens), (4 * layer.key_length, step))
+            keys = graph.view(both, (layer.key_length, shared, tokens), (4 * layer.key_length, step))
+            values = graph.view(both, (layer.value_length, shared, tokens), (4 * layer.value_length, step))
+            return query, keys, values
+        query, keys, values = (self.linear(f"blk.{il}.attn_{name}", current) for name in "qkv")
+        if clamped:
+            query, keys, values = (graph.like("clamp", one) for one in (query, keys, values))
+        return (
+            graph.reshape(query, layer.key_length, heads, tokens),
+            graph.reshape(keys, layer.key_length, shared, tokens),
+            graph.reshape(values, layer.value_length, shared, tokens),
+        )
+
+    def attend(
+        self,
+        il: int,
+        layer: Layer,
+        inputs: Inputs,
+        query: Tensor,
+        keys: Tensor | None,
+        values: Tensor | None,
+        *,
+        keys_last: bool = True,
+        sinks: str | None = None,
+        soft_cap: bool = False,
+        output: str | None = "attn_output",
+    ) -> Tensor:
+        """Keys and values into the cache, attention over all of it, and the output matrix."""
+        graph = self.graph
+        if inputs.rotate_keys is not None:
+            query = self.rotated(query, inputs.rotate_keys)
+            keys = None if keys is None else self.rotated(keys, inputs.rotate_keys)
+        if inputs.rotate_values is not None and values is not None:
+            values = self.rotated(values, inputs.rotate_values)
+        graph.expand(query)
+        for one in (values, keys) if keys_last else (keys, values):
+            if one is not None:
+                graph.expand(one)
+        place = self.places[il]
+        streams, cells = self.streams, inputs.cells
+        cache_keys = graph.stored(place, (layer.key_width, cells, streams), weight=False)
+        cache_values = graph.stored(place, (layer.value_width, cells, streams), weight=False)
+        if keys is not None:
+            self._store_keys(cache_keys, keys, inputs, layer)
+        if values is not None:
+            self._store_values(cache_values, values, inputs, layer)
+        read_keys = graph.view(cache_keys, (layer.key_length, layer.kv_heads, cells, streams), (layer.key_length, layer.key_width, layer.key_width * cells))
+        if self.settings.flash_attention:
+            read_values = graph.view(
+                cache_values, (layer.value_length, layer.kv_heads, cells, streams), (layer.value_length, layer.value_width, layer.value_width * cells)
+            )
+        else:
+            read_values = graph.view(
+                cache_values, (cells, layer.kv_heads, layer.value_length, streams), (cells * layer.value_length, cells, cells * layer.value_width)
+            )
+        current = self.mix(
+            query, read_keys, read_values, inputs.mask, transposed=not self.settings.flash_attention, sinks=sinks, soft_cap=soft_cap
+        )
+        if inputs.rotate_values is not None:
+            current = self.rotated(current, inputs.rotate_values)
+        if output is None:
+            return current
+        return self.linear(f"blk.{il}.{output}", current)
+
+    def _store_keys(self, cache: Tensor, keys: Tensor, inputs: Inputs, layer: Layer) -> None:
+        graph = self.graph
+        rows = graph.view(keys, (layer.key_width, self.tokens), (keys.nb[2],))
+        target = graph.reshape(cache, layer.key_width, inputs.cells * self.streams) if self.streams > 1 else cache
+        graph.expand(graph.set_rows(target, rows, inputs.key_places))
+
+    def _store_values(self, cache: Tensor, values: Tensor, inputs: Inputs, layer: Layer) -> None:
+        graph = self.graph
+        width = layer.value_width
+        if self.settings.flash_attention:
+            rows = graph.view(values, (width, self.tokens), (values.nb[2],))
+            target = graph.reshape(cache, width, inputs.cells * self.streams) if self.streams > 1 else cache
+        else:
+            rows = graph.reshape(values, width, self.tokens) if values.nb[2] == 4 * width else graph.cont(values, width, self.tokens)
+            widest = inputs.value_places.ne[0] // self.tokens
+            if width < widest:
+                rows = graph.new("pad", "f32", (widest, self.tokens), rows)
+            target = graph.reshape(cache, 1, cache.elements)
+            rows = graph.reshape(rows, 1, rows.elements)
+        graph.expand(graph.set_rows(target, rows, inputs.value_places))
+
+    def mix(
+        self,
+        query: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        mask: Tensor,
+        *,
+        transposed: bool,
+        sinks: str | None = None,
+        soft_cap: bool = False,
+        value_up: Tensor | None = None,
+    ) -> Tensor:
+        """Softmax of query times keys, times values; heads together again. `transposed`: values lie with cells first."""
+        graph, streams = self.graph, keys.ne[3]
+        sink = None if sinks is None else self.weight(sinks)
+        sunk = () if sink is None else (sink,)
+        rows = query.ne[2] // streams
+        query = graph.view(query, (query.ne[0], query.ne[1], rows, streams), (query.nb[1], query.nb[2], query.nb[2] * rows))
+        query, keys, values = (graph.permute(one, 0, 2, 1, 3) for one in (query, keys, values))
+        if self.settings.flash_attention:
+            if keys.kind == "f32":
+                keys = graph.cast(keys, "f16")
+            if values.kind == "f32":
+                values = graph.cast(values, "f16")
+            current = graph.flash_attention(query, keys, values, mask, *sunk)
+            if value_up is not None:
+                current = graph.permute(graph.mul_mat(value_up, graph.permute(current, 0, 2, 1, 3)), 0, 2, 1, 3)
+                current = graph.cont(current)
+            current = graph.reshape(current, current.ne[0] * current.ne[1], current.ne[2] * current.ne[3])
+            return graph.expand(current)
+        scores = graph.mul_mat(keys, query)
+        if soft_cap:
+            scores = self.scale(graph.like("unary", self.scale(scores)))
+        scores = graph.like("soft_max", scores, mask, *sunk)
+        if not transposed:
+            values = graph.cont(graph.transpose(values))
+        current = graph.mul_mat(values, scores)
+        if value_up is not None:
+            current = graph.mul_mat(value_up, current)
+        current = graph.permute(current, 0, 2, 1, 3)
+        return graph.expand(graph.cont(current, current.ne[0] * current.ne[1], current.ne[2] * current.ne[3]))
+
+    def rotated(self, tensor: Tensor, rotation: Tensor) -> Tensor:
+        graph, size = self.graph, rotation.ne[0]
+        dense = tensor.nb == graph.reshape(tensor, *tensor.ne).nb
+        rows = graph.reshape(tensor, size, tensor.elements // size) if dense else graph.cont(tensor, size, tensor.elements // size)
+        return graph.reshape(graph.mul_mat(rotation, rows), *tensor.ne)
+
+    # feed-forward
+
+    def feed_forward(self, il: int, current: Tensor, act: str = "silu", *, parts: str = "") -> Tensor:
+        """Up, gate where there is one, activation, down. `parts` names a variant of the tensors (`_shexp`)."""
+        graph = self.graph
+        up = self.linear(f"blk.{il}.ffn_up{parts}", current)
+        gated = self.weight(f"blk.{il}.ffn_gate{parts}.weight") is not None
+        if act == "fused":
+            current = graph.glu_fused(up)
+        elif gated:
+            current = graph.glu(self.linear(f"blk.{il}.ffn_gate{parts}", current), up)
+        elif act == "relu_sqr":
+            current = graph.like("sqr", graph.like("unary", up))
+        else:
+            current = graph.like("unary", up)
+        return self.linear(f"blk.{il}.ffn_down{parts}", current)
+
+    def mixture(
+        self,
+        il: int,
+        current: Tensor,
+        *,
+        normed: bool = False,
+        scaled: bool = False,
+        gating: str = "softmax",
+        act: str = "silu",
+        weight_first: bool = False,
+        probabilities: Tensor | None = None,
+        groups: int = 0,
+        groups_used: int = 0,
+    ) -> Tensor:
+        """A mixture of experts: routing, the experts' feed-forward side by side, and their sum."""
+        graph, tokens = self.graph, current.ne[1]
+        used = self.geometry.experts_used
+        name = f"blk.{il}.ffn_"
+        logits = self.linear(f"{name}gate_inp", current) if probabilities is None else probabilities
+        probs = logits if gating == "softmax_weight" else graph.like("soft_max" if gating == "softmax" else "unary", logits)
+        experts = probs.ne[0]
+        chosen_by = self.plus(probs, f"{name}exp_probs_b.bias") if self.weight(f"{name}exp_probs_b.bias") is not None else probs
+        if weight_first:
+            chosen_by = logits
+        if groups > 1:
+            chosen_by = self._within_groups(chosen_by, experts, groups, groups_used)
+        chosen = graph.top(chosen_by, used)
+        weights = graph.get_rows(graph.reshape(probs, 1, experts, tokens), chosen)
+        if gating == "softmax_weight":
+            weights = graph.reshape(graph.like("soft_max", graph.reshape(weights, used, tokens)), 1, used, tokens)
+        if normed:
+            flat = graph.reshape(weights, used, tokens)
+            weights = graph.reshape(graph.like("div", flat, graph.like("clamp", graph.sum_rows(flat))), 1, used, tokens)
+        if scaled:
+            weights = self.scale(weights)
+        graph.expand(weights)
+        current = graph.reshape(current, current.ne[0], 1, tokens)
+        if weight_first:
+            current = graph.like("mul", graph.new("repeat", "f32", (current.ne[0], used, tokens), current), weights)
+        merged = self.weight(f"{name}gate_up_exps.weight")
+        if merged is not None:
+            both = self._expert(f"{name}gate_up_exps", current, chosen)
+            half = both.ne[0] // 2
+            gate = graph.view(both, (half, used, tokens), (both.nb[1], both.nb[2]))
+            up = graph.view(both, (half, used, tokens), (both.nb[1], both.nb[2]))
+            inner = Tensor("glu", "f32", gate.ne, (gate, up))
+        else:
+            up = self._expert(f"{name}up_exps", current, chosen)
+            if self.weight(f"{name}gate_exps.weight") is not None:
+                inner = graph.glu(self._expert(f"{name}gate_exps", current, chosen), up)
+            elif act == "relu_sqr":
+                inner = graph.like("sqr", graph.like("unary", up))
+            else:
+                inner = graph.like("unary", up)
+        out = self._expert(f"{name}down_exps", inner, chosen)
+        if not weight_first:
+            out = graph.like("mul", out, weights)
+        graph.expand(out)
+        each = [graph.expand(graph.view(out, (out.ne[0], tokens), (out.nb[2],))) for _ in range(used)]
+        total = each[0]
+        for one in each[1:]:
+            total = graph.expand(self.add(total, one))
+        return graph.cont(total) if used == 1 else total
+
+    def _expert(self, name: str, current: Tensor, chosen: Tensor) -> Tensor:
+        made = self.graph.mul_mat_id(self.need(f"{name}.weight"), current, chosen)
+        bias = self.weight(f"{name}.bias")
+        return made if bias is None else self.graph.like("add_id", made, bias, chosen)
+
+    def _within_groups(self, probs: Tensor, experts: int, groups: int, used: int) -> Tensor:
+        graph, tokens = self.graph, probs.ne[1]
+        size = experts // groups
+        grouped = graph.reshape(probs, size, groups, tokens)
+        best = graph.top(grouped, 2)
+        scores = graph.get_rows(graph.reshape(grouped, 1, size, groups, tokens), best)
+        scores = graph.sum_rows(graph.reshape(scores, scores.ne[1], scores.ne[2], scores.ne[3]))
+        chosen = graph.top(graph.reshape(scores, scores.ne[1], scores.ne[2]), used)
+        kept = graph.get_rows(grouped, chosen)
+        return graph.reshape(graph.set_rows(graph.like("fill", grouped), kept, chosen), experts, tokens)
+
+    # the end
+
+    def finish(self, current: Tensor, *, norm: str = "rms_norm", scaled: bool = False, capped: bool = False, extra: Tensor | None = None) -> Graph:
+        """The last norm and the logits."""
+        current = self.norm(current, "output_norm", norm)
+        current.output = True
+        logits = self.linear("output", current)
+        if scaled:
+            logits = self.scale(logits)
+        if capped:
+            logits = self.scale(self.graph.like("unary", self.scale(logits)))
+        logits.output = True
+        self.graph.expand(logits)
+        return self.graph
+
+
+class MissingTensor(Exception):
+    """The file lacks a tensor that this graph is made of, so it is another graph."""
