@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from reconciler.vram.geometry import Geometry
 from reconciler.vram.graph import buffer_sizes
-from reconciler.vram.graph.decoders import DECODERS
+from reconciler.vram.graph.families import GRAPHS
 from reconciler.vram.graph.model import MissingTensor
 from reconciler.vram.settings import RunSettings
 
@@ -24,7 +24,7 @@ class ComputeBuffers:
 
 def compute_buffers(geometry: Geometry, settings: RunSettings) -> ComputeBuffers | None:
     """None where the graph of the architecture, or of the way it is spread, is not worked out."""
-    build = DECODERS.get(geometry.architecture)
+    build = GRAPHS.get(geometry.architecture)
     if build is None:
         return None
     try:

@@ -1,54 +1,119 @@
-"""The graphs of decoder architectures of llama.cpp b11434, each from the parts of `model.py`. Sources: its `src/models/NAME.cpp`."""
+"""The graphs of transformer decoders of llama.cpp b11434, each from the parts of `model.py`. Sources: its `src/models/NAME.cpp`.
+
+Most architectures are one block with differences, which are data here (`PLAIN`). What the file lacks (a norm, a bias, a gate) is left out.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from reconciler.vram.geometry import Geometry
-from reconciler.vram.graph.model import ModelGraph
+from reconciler.vram.geometry import Geometry, Layer
+from reconciler.vram.graph.model import Inputs, ModelGraph
 from reconciler.vram.graph.tensor import Graph, Tensor
 from reconciler.vram.settings import RunSettings
+
+NO_ROPE_STEP = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Plain:
     """How an architecture differs from Llama's block: norm, attention, add, norm, feed-forward, add.
 
-    `norm`: operator. `embedding`: `scaled` by a row of factors, `multiplied` by one number, or neither. `act`: activation without a gate.
-    `head_norm`: query and keys are normed `before` the rotation, `after` it, or `flat` (all heads as one row). `post`: norms after attention and
-    feed-forward. `query_scaled`: the query is scaled before attention. `gather`: output rows are taken in the last `layer`, or `after` it.
+    norm       operator of all norms
+    embedding  what is done with the embedding: `rows` (times a row of factors), `scale` (times a number), `places` (plus learned positions),
+               `norm`
+    rotate     which layers rotate: `all`, `none`, `sliding` (those that slide, or all where none does), `step` (not every fourth),
+               `finetuned` (unless the file says no)
+    heads      norms of query and keys: `before` the rotation, `after` it, `flat` (all heads as one row), or none
+    query      `scaled` before attention, or not
+    post       norms after attention and after the feed-forward
+    residual   both branches are scaled before they are added
+    second     name of the norm before the feed-forward
+    parallel   feed-forward beside attention: `normed` (on the attention's input, residual added first), `late` (added last),
+               `own` (with its own norm)
+    act        activation without a gate: `unary`, `relu_sqr`, or `fused` (gate and up in one matrix)
+    gather     output rows are taken in the last `layer` or `after` it
+    experts    routing: `softmax`, `sigmoid`, `softmax_weight`, or `file` (the file says)
+    share      the experts' weights are brought to a sum of one: `yes`, `no`, or `file`
+    logits     `scaled`, `capped`, or neither
     """
 
     norm: str = "rms_norm"
     embedding: str = ""
-    act: str = "silu"
-    head_norm: str = ""
-    post: bool = False
-    second_norm: str = "ffn_norm"
+    rotate: str = "all"
+    heads: str = ""
     query_scaled: bool = False
-    residual_scaled: bool = False
-    logits_scaled: bool = False
-    capped: bool = False
+    post: bool = False
+    residual: bool = False
+    second: str = "ffn_norm"
+    parallel: str = ""
+    act: str = "unary"
+    gather: str = "layer"
+    experts: str = "softmax"
+    share: str = "yes"
+    logits: str = ""
     soft_cap: bool = False
     sinks: bool = False
-    gather: str = "layer"
-    gating: str = "softmax"
-    normed_experts: bool = False
-    clamped: bool = False
-    rotated: bool = True
+    positions: int = 1
 
+
+_LLAMA = Plain()
+_LAYER = Plain(norm="norm")
+_GEMMA3 = Plain(embedding="rows", heads="before", query_scaled=True, post=True)
+_GRANITE = Plain(embedding="scale", rotate="finetuned", residual=True, logits="scaled")
+_QWEN3 = Plain(heads="before")
+_NORMED = Plain(norm="norm", parallel="normed", logits="scaled")
 
 PLAIN: Mapping[str, Plain] = MappingProxyType(
     {
-        "llama": Plain(normed_experts=True),
-        "qwen2": Plain(),
-        "qwen3": Plain(head_norm="before"),
-        "qwen3moe": Plain(head_norm="before", normed_experts=True),
-        "gemma3": Plain(embedding="scaled", head_norm="before", post=True, query_scaled=True),
-        "gpt-oss": Plain(second_norm="post_attention_norm", sinks=True, gather="after", gating="softmax_weight"),
-        "granite": Plain(embedding="multiplied", residual_scaled=True, logits_scaled=True, normed_experts=True),
+        **dict.fromkeys(("llama", "mistral3", "internlm2", "exaone", "qwen", "xverse", "ernie4_5", "arcee", "deci", "refact", "baichuan"), _LLAMA),
+        "arcee": Plain(act="relu_sqr"),
+        "xverse": _LLAMA,
+        "qwen2": _LLAMA,
+        "qwen2vl": Plain(positions=4),
+        "qwen2moe": Plain(share="no"),
+        "qwen3": _QWEN3,
+        "qwen3moe": _QWEN3,
+        "seed_oss": Plain(second="post_attention_norm"),
+        "smollm3": Plain(rotate="step"),
+        "gemma": Plain(embedding="scale", query_scaled=True),
+        "gemma2": Plain(embedding="scale", query_scaled=True, post=True, soft_cap=True, logits="capped"),
+        "gemma3": _GEMMA3,
+        "gpt-oss": Plain(second="post_attention_norm", sinks=True, gather="after", experts="softmax_weight", share="no"),
+        "granite": _GRANITE,
+        "granitemoe": _GRANITE,
+        "minicpm": replace(_GRANITE, rotate="all"),
+        "phi3": Plain(query_scaled=True, act="fused"),
+        "phimoe": Plain(query_scaled=True, act="fused"),
+        "chatglm": Plain(act="fused"),
+        "glm4": Plain(act="fused", post=True),
+        "glm4moe": Plain(heads="before", second="post_attention_norm", experts="file", share="file"),
+        "olmo": Plain(norm="norm"),
+        "olmo2": Plain(heads="flat", post=True),
+        "olmoe": Plain(heads="flat", share="no"),
+        "exaone4": Plain(heads="before", post=True, rotate="sliding"),
+        "deepseek": Plain(share="no"),
+        "dots1": Plain(heads="before", experts="file", share="file"),
+        "bailingmoe": Plain(share="file"),
+        "hunyuan-moe": Plain(heads="after"),
+        "hunyuan-dense": Plain(heads="after"),
+        "dbrx": Plain(norm="norm", second="attn_output_norm"),
+        "starcoder2": _LAYER,
+        "orion": _LAYER,
+        "nemotron": Plain(norm="norm", act="relu_sqr"),
+        "jais2": Plain(norm="norm", act="relu_sqr"),
+        "starcoder": Plain(norm="norm", embedding="places", rotate="none"),
+        "gpt2": Plain(norm="norm", embedding="places", rotate="none"),
+        "bloom": Plain(norm="norm", embedding="norm", rotate="none"),
+        "mpt": Plain(norm="norm", embedding="places", heads="flat", rotate="none"),
+        "stablelm": Plain(norm="norm", heads="before", parallel="stable"),
+        "gptneox": Plain(norm="norm", parallel="own"),
+        "falcon": Plain(norm="norm", parallel="second"),
+        "phi2": Plain(norm="norm", parallel="late", query_scaled=True),
+        "command-r": replace(_NORMED, heads="before"),
+        "cohere2": replace(_NORMED, rotate="sliding"),
     }
 )
 
@@ -58,52 +123,124 @@ def plain_graph(geometry: Geometry, settings: RunSettings) -> Graph:
     how = PLAIN[geometry.architecture]
     made = ModelGraph(geometry, settings)
     graph = made.graph
-    current = made.embedded(scaled=how.embedding == "scaled", multiplied=how.embedding == "multiplied")
-    positions = made.positions()
+    current = embed(made, how)
+    positions = made.positions(how.positions)
+    if how.embedding == "places" and made.weight("position_embd.weight") is not None:
+        current = made.add(current, graph.get_rows(made.need("position_embd.weight"), positions))
     inputs = made.cache_inputs()
     wanted = made.output_rows()
     last = len(geometry.layers) - 1
     for il, layer in enumerate(geometry.layers):
         residual = current
-        current = made.norm(residual, f"blk.{il}.attn_norm", how.norm)
-        query, keys, values = made.projections(il, current, layer, clamped=how.clamped)
-        if how.head_norm == "before":
-            query = made.norm(query, f"blk.{il}.attn_q_norm")
-        if how.rotated:
-            query = made.rope(il, query, positions)
-        if how.head_norm == "before":
-            keys = made.norm(keys, f"blk.{il}.attn_k_norm")
-        if how.rotated:
-            keys = made.rope(il, keys, positions)
-        if how.query_scaled:
-            query = made.scale(query)
-        sliding = bool(layer.sliding and geometry.slides)
-        current = made.attend(
-            il, layer, inputs[sliding], query, keys, values,
-            keys_last=not geometry.slides, soft_cap=how.soft_cap, sinks=f"blk.{il}.attn_sinks.weight" if how.sinks else None,
-        )  # fmt: skip
+        normed = made.norm_or_none(residual, f"blk.{il}.attn_norm", how.norm, missing=how.norm == "norm")
+        first = made.norm_if(residual, f"blk.{il}.attn_norm_2", how.norm) if how.parallel == "second" else normed
+        current = attention(made, how, il, layer, inputs, normed if first is residual else first, positions)
         if il == last and how.gather == "layer":
             current, residual = graph.get_rows(current, wanted), graph.get_rows(residual, wanted)
-        if how.post:
-            current = made.norm(current, f"blk.{il}.post_attention_norm", how.norm)
-        if how.residual_scaled:
-            current = made.scale(current)
-        between = made.add(current, residual)
-        current = made.norm(between, f"blk.{il}.{how.second_norm}", how.norm)
-        if made.weight(f"blk.{il}.ffn_gate_inp.weight") is not None:
-            current = made.mixture(il, current, normed=how.normed_experts, gating=how.gating)
-        else:
-            current = made.feed_forward(il, current, how.act)
-        if how.post:
-            current = made.norm(current, f"blk.{il}.post_ffw_norm", how.norm)
-        if how.residual_scaled:
-            current = made.scale(current)
-        current = made.add(current, between)
+            if how.parallel in {"normed", "second", "late"} or (how.parallel == "stable" and made.weight(f"blk.{il}.ffn_norm.weight") is None):
+                normed = graph.get_rows(normed, wanted)
+        current = after_attention(made, how, il, current, residual, normed)
     if how.gather == "after":
         current.output = True
         current = graph.get_rows(current, wanted)
-    return made.finish(current, norm=how.norm, scaled=how.logits_scaled, capped=how.capped)
+    return made.finish(current, norm=how.norm, scaled=how.logits == "scaled", capped=how.logits == "capped" or made.says("final_logit_softcapping"))
 
 
-DECODERS: Mapping[str, Callable[[Geometry, RunSettings], Graph]] = MappingProxyType(dict.fromkeys(PLAIN, plain_graph))
-_ = Tensor
+def embed(made: ModelGraph, how: Plain) -> Tensor:
+    """The tokens' embeddings as the first block takes them, but for learned positions."""
+    current = made.embedded(scaled=how.embedding == "rows", multiplied=how is _GRANITE or made.geometry.architecture in {"minicpm", "granitemoe"})
+    if how.embedding == "scale" and how is not _GRANITE and made.geometry.architecture not in {"minicpm", "granitemoe"}:
+        current = made.scale(current)
+    return made.norm(current, "token_embd_norm", "norm") if how.embedding == "norm" else current
+
+
+def rotates(made: ModelGraph, how: Plain, il: int, layer: Layer) -> bool:
+    """Whether this layer rotates its query and keys."""
+    if how.rotate == "step":
+        return (il + 1) % NO_ROPE_STEP != 0
+    if how.rotate == "sliding":
+        return layer.sliding or not made.geometry.slides
+    if how.rotate == "finetuned":
+        return made.geometry.values.get(f"{made.geometry.architecture}.rope.scaling.finetuned") is not False
+    if made.geometry.architecture == "baichuan":
+        return len(made.geometry.layers) == 32
+    return how.rotate == "all"
+
+
+def attention(made: ModelGraph, how: Plain, il: int, layer: Layer, inputs: dict[bool, Inputs], current: Tensor, positions: Tensor) -> Tensor:
+    """Query, keys and values of `current`, normed and rotated as the architecture does, over the cache."""
+    graph, tokens = made.graph, made.tokens
+    flat = how.heads == "flat" and how.norm == "rms_norm"
+    query, keys, values = made.projections(il, current, layer, clamped=made.says("attention.clamp_kqv"), flat=flat)
+    names = (f"blk.{il}.attn_q_norm", f"blk.{il}.attn_k_norm")
+    if how.heads == "flat" and made.weight(f"{names[0]}.weight") is not None:
+        query = graph.reshape(made.norm(made.flat(query), names[0], how.norm), layer.key_length, layer.heads, tokens)
+        keys = graph.reshape(made.norm(made.flat(keys), names[1], how.norm), layer.key_length, layer.kv_heads, tokens)
+    if how.heads == "before":
+        query, keys = made.norm_if(query, names[0], how.norm), made.norm_if(keys, names[1], how.norm)
+    if rotates(made, how, il, layer):
+        query, keys = made.rope(il, query, positions), made.rope(il, keys, positions)
+    if how.heads == "after":
+        query, keys = made.norm_if(query, names[0], how.norm), made.norm_if(keys, names[1], how.norm)
+    if how.query_scaled:
+        query = made.scale(query)
+    sliding = bool(layer.sliding and made.geometry.slides)
+    return made.attend(
+        il, layer, inputs[sliding], query, keys, values,
+        keys_last=not made.geometry.slides, soft_cap=how.soft_cap, sinks=f"blk.{il}.attn_sinks.weight" if how.sinks else None,
+    )  # fmt: skip
+
+
+def after_attention(made: ModelGraph, how: Plain, il: int, current: Tensor, residual: Tensor, normed: Tensor) -> Tensor:
+    """Residuals and the feed-forward, beside attention or after it."""
+    if how.parallel == "normed":
+        return made.add(made.add(made.feed_forward(il, normed, how.act), residual), current)
+    if how.parallel == "second":
+        return made.add(made.add(made.feed_forward(il, normed, how.act), current), residual)
+    if how.parallel == "late":
+        return made.add(made.add(current, made.feed_forward(il, normed, how.act)), residual)
+    if how.parallel == "own" and made.geometry.values.get(f"{made.geometry.architecture}.use_parallel_residual") is True:
+        out = made.feed_forward(il, made.norm(residual, f"blk.{il}.ffn_norm", how.norm), how.act)
+        return made.add(made.add(out, residual), current)
+    if how.post:
+        current = made.norm(current, f"blk.{il}.post_attention_norm", how.norm)
+    if how.residual and made.says("residual_scale", minicpm=True):
+        current = made.scale(current)
+    between = made.add(current, residual)
+    if how.parallel == "stable" and made.weight(f"blk.{il}.ffn_norm.weight") is None:
+        current = normed
+    else:
+        current = made.norm_or_none(between, f"blk.{il}.{how.second}", how.norm, missing=how.norm == "norm")
+    current = feed(made, how, il, current)
+    if how.post:
+        current = made.norm(current, f"blk.{il}.post_ffw_norm", how.norm)
+    if how.residual and made.says("residual_scale", minicpm=True):
+        current = made.scale(current)
+    return made.add(current, between)
+
+
+def feed(made: ModelGraph, how: Plain, il: int, current: Tensor) -> Tensor:
+    """The feed-forward, or the mixture with its shared experts."""
+    if made.weight(f"blk.{il}.ffn_gate_inp.weight") is None:
+        return made.feed_forward(il, current, how.act)
+    out = made.mixture(il, current, normed=shares(made, how.share), scaled=made.scales_experts(), gating=gating(made, how.experts))
+    if made.weight(f"blk.{il}.ffn_up_shexp.weight") is None:
+        return made.add(out, made.feed_forward(il, current)) if made.geometry.architecture == "hunyuan-moe" else out
+    shared = made.feed_forward(il, current, parts="_shexp")
+    gate = made.weight(f"blk.{il}.ffn_gate_inp_shexp.weight")
+    if gate is not None:
+        graph = made.graph
+        logits = graph.mul_mat(gate, current)
+        shared = graph.like("mul", shared, graph.like("div", graph.like("unary", logits), logits))
+    return made.add(out, shared)
+
+
+def gating(made: ModelGraph, how: str) -> str:
+    """The routing function, from the file where the architecture leaves it open."""
+    if how != "file":
+        return how
+    return {2: "sigmoid", 3: "softmax_weight"}.get(made.geometry.number("expert_gating_func", 1), "softmax")
+
+
+def shares(made: ModelGraph, how: str) -> bool:
+    return made.geometry.values.get(f"{made.geometry.architecture}.expert_weights_norm") is True if how == "file" else how == "yes"

@@ -34,7 +34,8 @@ class ModelGraph:
         self.geometry, self.settings, self.graph = geometry, settings, Graph()
         self.host = len(settings.split)
         self.places = tuple(self.host if place is None else place for place in card_of_blocks(geometry, settings))
-        tokens, slots = ubatch_of(geometry, settings), settings.slots
+        slots = settings.slots
+        tokens = min(ubatch_of(geometry, settings), settings.total_cells)
         rows = N_BATCH if settings.reserve_batch or geometry.encoder else slots
         self.outputs = min(tokens, rows)
         self.tokens = -(-tokens // slots) * slots
@@ -91,6 +92,28 @@ class ModelGraph:
     def norm_if(self, tensor: Tensor, name: str, kind: str = "rms_norm") -> Tensor:
         """The norm, only where the file has its weight."""
         return tensor if self.weight(f"{name}.weight") is None else self.norm(tensor, name, kind)
+
+    def norm_or_none(self, tensor: Tensor, name: str, kind: str, *, missing: bool) -> Tensor:
+        """The norm; without a weight in the file the bare operator where `missing`, else nothing."""
+        return self.norm(tensor, name, kind) if missing or self.weight(f"{name}.weight") is not None else tensor
+
+    def flat(self, tensor: Tensor) -> Tensor:
+        """All heads as one row; a window into a fused projection is copied first."""
+        if tensor.root is None:
+            return tensor
+        dense = tensor.nb[2] == 4 * tensor.ne[0] * tensor.ne[1]
+        if dense:
+            return self.graph.reshape(tensor, tensor.ne[0] * tensor.ne[1], tensor.ne[2])
+        return self.graph.cont(self.graph.view(tensor, (tensor.ne[0] * tensor.ne[1], tensor.ne[2]), (tensor.nb[2],)))
+
+    def says(self, key: str, *, minicpm: bool = False) -> bool:
+        """Whether the file has this number and it is not zero. `minicpm`: that architecture has it in any case."""
+        found = self.geometry.values.get(f"{self.geometry.architecture}.{key}")
+        return bool(found) or (minicpm and self.geometry.architecture == "minicpm")
+
+    def scales_experts(self) -> bool:
+        found = self.geometry.values.get(f"{self.geometry.architecture}.expert_weights_scale")
+        return isinstance(found, (int, float)) and found not in (0, 1)
 
     def add(self, first: Tensor, second: Tensor) -> Tensor:
         return self.graph.like("add", first, second)
@@ -171,8 +194,10 @@ class ModelGraph:
 
     # attention
 
-    def projections(self, il: int, current: Tensor, layer: Layer, *, clamped: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-        """Query, keys and values with their heads apart."""
+    def projections(
+        self, il: int, current: Tensor, layer: Layer, *, clamped: bool = False, flat: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, keys and values with their heads apart; `flat`: query and keys of separate matrices stay one row."""
         graph, tokens = self.graph, self.tokens
         heads, shared = layer.heads, layer.kv_heads
         fused = self.weight(f"blk.{il}.attn_qkv.weight")
@@ -189,8 +214,8 @@ class ModelGraph:
         if clamped:
             query, keys, values = (graph.like("clamp", one) for one in (query, keys, values))
         return (
-            graph.reshape(query, layer.key_length, heads, tokens),
-            graph.reshape(keys, layer.key_length, shared, tokens),
+            query if flat else graph.reshape(query, layer.key_length, heads, tokens),
+            keys if flat else graph.reshape(keys, layer.key_length, shared, tokens),
             graph.reshape(values, layer.value_length, shared, tokens),
         )
 
