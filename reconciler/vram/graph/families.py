@@ -7,7 +7,22 @@ from types import MappingProxyType
 
 from reconciler.vram.geometry import Geometry
 from reconciler.vram.graph.decoders import PLAIN, plain_graph
+from reconciler.vram.graph.encoders import bert_graph, pre_norm_graph
+from reconciler.vram.graph.latent import deepseek2_graph, minicpm3_graph
+from reconciler.vram.graph.recurrent import hybrid_graph, lfm2_graph, mamba_graph, nemotron_h_graph
 from reconciler.vram.graph.tensor import Graph
 from reconciler.vram.settings import RunSettings
 
-GRAPHS: Mapping[str, Callable[[Geometry, RunSettings], Graph]] = MappingProxyType({**dict.fromkeys(PLAIN, plain_graph)})
+GRAPHS: Mapping[str, Callable[[Geometry, RunSettings], Graph]] = MappingProxyType(
+    {
+        **dict.fromkeys(PLAIN, plain_graph),
+        **dict.fromkeys(("bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3"), bert_graph),
+        **dict.fromkeys(("modern-bert", "eurobert", "gemma-embedding"), pre_norm_graph),
+        **dict.fromkeys(("deepseek2", "mistral4"), deepseek2_graph),
+        "minicpm3": minicpm3_graph,
+        **dict.fromkeys(("mamba", "mamba2"), mamba_graph),
+        **dict.fromkeys(("jamba", "falcon-h1", "granitehybrid"), hybrid_graph),
+        **dict.fromkeys(("nemotron_h", "nemotron_h_moe"), nemotron_h_graph),
+        **dict.fromkeys(("lfm2", "lfm2moe"), lfm2_graph),
+    }
+)

@@ -84,7 +84,7 @@ class ModelGraph:
         made = self.graph.like(kind, tensor)
         if name is None:
             return made
-        weight = self.weight(f"{name}.weight")
+        weight = self.weight(f"{name}.weight") or self.weight(name)  # Falcon H1 has one without the ending
         if weight is not None:
             made = self.graph.like("mul", made, weight)
         return self.plus(made, f"{name}.bias")
@@ -270,6 +270,11 @@ class ModelGraph:
             return current
         return self.linear(f"blk.{il}.{output}", current)
 
+    def cache(self, il: int, kind: TensorType, width: int, cells: int) -> Tensor:
+        """Keys or values of one layer, where that layer lies."""
+        name = {"f16": "f16", "bf16": "f16"}.get(kind.name, "opaque")
+        return self.graph.stored(self.places[il], (width, cells, self.streams), weight=False, kind=name)
+
     def _store_keys(self, cache: Tensor, keys: Tensor, inputs: Inputs, layer: Layer) -> None:
         graph = self.graph
         rows = graph.view(keys, (layer.key_width, self.tokens), (keys.nb[2],))
@@ -438,10 +443,21 @@ class ModelGraph:
 
     # the end
 
-    def finish(self, current: Tensor, *, norm: str = "rms_norm", scaled: bool = False, capped: bool = False, extra: Tensor | None = None) -> Graph:
-        """The last norm and the logits."""
-        current = self.norm(current, "output_norm", norm)
+    def finish(
+        self,
+        current: Tensor,
+        *,
+        norm: str = "rms_norm",
+        named: str = "output_norm",
+        scaled: bool = False,
+        capped: bool = False,
+        before: bool = False,
+    ) -> Graph:
+        """The last norm and the logits. `before`: what goes into the output matrix is scaled."""
+        current = self.norm(current, named, norm)
         current.output = True
+        if before:
+            current = self.scale(current)
         logits = self.linear("output", current)
         if scaled:
             logits = self.scale(logits)

@@ -95,9 +95,9 @@ class Graph:
         return made
 
     @staticmethod
-    def stored(home: int, lengths: Sequence[int], *, weight: bool) -> Tensor:
+    def stored(home: int, lengths: Sequence[int], *, weight: bool, kind: str = "opaque") -> Tensor:
         """A weight, or a cache, in the buffer of device `home`."""
-        made = Tensor("none", "opaque", shape(*lengths))
+        made = Tensor("none", kind, shape(*lengths))
         made.home, made.weight = home, weight
         return made
 
