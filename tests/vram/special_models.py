@@ -372,3 +372,99 @@ SPECIAL: dict[str, Callable[[], Model]] = {
     "nemotron-h-8b": _nemotron_h,
     "lfm2-1.2b": _lfm2,
 }
+
+
+def _delta_layer(model: Model, il: int, width: int, inner: int, state: int, groups: int, heads: int, *, together: bool) -> None:
+    name = f"blk.{il}.ssm_"
+    channels = inner + 2 * groups * state
+    if together:
+        model.put(f"{name}in.weight", width, 2 * inner + 2 * groups * state)
+        model.put(f"{name}ba.weight", width, 2 * heads)
+    else:
+        model.put(f"blk.{il}.attn_qkv.weight", width, channels)
+        model.put(f"blk.{il}.attn_gate.weight", width, inner)
+        model.put(f"{name}beta.weight", width, heads)
+        model.put(f"{name}alpha.weight", width, heads)
+    model.put(f"{name}conv1d.weight", 4, channels)
+    model.put(f"{name}dt.bias", heads)
+    model.put(f"{name}a", heads, kind="f32")
+    model.put(f"{name}norm.weight", inner // heads)
+    model.put(f"{name}out.weight", inner, width)
+
+
+def _qwen_delta(arch: str, layers: int, width: int, heads: int, shared: int, ff: int, value_heads: int, *, experts: int = 0, inner_ff: int = 0) -> Model:
+    inner, state, groups, head = value_heads * 128, 128, 16, 256
+    keys = keys_of(layers=layers, embedding=width, heads=heads, kv_heads=shared, ff=ff, head=head, rope=64, context=262144, full_attention_interval=4)
+    keys |= {
+        "ssm.conv_kernel": 4, "ssm.inner_size": inner, "ssm.state_size": state, "ssm.time_step_rank": value_heads, "ssm.group_count": groups,
+    }  # fmt: skip
+    if arch != "qwen3next":
+        keys["rope.dimension_sections"] = [11, 11, 10, 0]
+    if experts:
+        keys |= {
+            "expert_count": experts, "expert_used_count": 8, "expert_feed_forward_length": inner_ff, "expert_shared_feed_forward_length": inner_ff
+        }  # fmt: skip
+    model = Model(arch, keys, vocab=248320)
+    model.put("token_embd.weight", width, 248320)
+    model.put("output_norm.weight", width)
+    model.put("output.weight", width, 248320)
+    for il in range(layers):
+        model.put(f"blk.{il}.attn_norm.weight", width)
+        model.put(f"blk.{il}.post_attention_norm.weight", width)
+        if (il + 1) % 4:
+            _delta_layer(model, il, width, inner, state, groups, value_heads, together=arch == "qwen3next")
+        else:
+            _attention(model, il, width, heads, shared, head)
+            model.put(f"blk.{il}.attn_q.weight", width, 2 * heads * head)
+            model.put(f"blk.{il}.attn_q_norm.weight", head)
+            model.put(f"blk.{il}.attn_k_norm.weight", head)
+        if not experts:
+            _mlp(model, il, width, ff)
+            continue
+        model.put(f"blk.{il}.ffn_gate_inp.weight", width, experts)
+        model.put(f"blk.{il}.ffn_gate_inp_shexp.weight", width)
+        for part, one, two in (("up", width, inner_ff), ("gate", width, inner_ff), ("down", inner_ff, width)):
+            model.put(f"blk.{il}.ffn_{part}_exps.weight", one, two, experts)
+            model.put(f"blk.{il}.ffn_{part}_shexp.weight", one, two)
+    return model
+
+
+def _gemma4(layers: int, width: int, ff: int, *, shared_layers: int = 0, each: int = 0, heads: int = 16) -> Model:
+    sliding = [il % 6 != 5 for il in range(layers)]
+    keys = keys_of(layers=layers, embedding=width, heads=heads, kv_heads=8, ff=ff, head=512, context=262144, attention__sliding_window=1024)
+    keys |= {
+        "attention.sliding_window_pattern": sliding, "attention.head_count_kv": [8 if one else 1 for one in sliding],
+        "attention.key_length_swa": 256, "attention.value_length_swa": 256, "rope.dimension_count_swa": 256,
+        "attention.shared_kv_layers": shared_layers, "embedding_length_per_layer_input": each, "final_logit_softcapping": 30.0,
+    }  # fmt: skip
+    model = Model("gemma4", keys, vocab=262144)
+    model.put("token_embd.weight", width, 262144)
+    model.put("output_norm.weight", width)
+    model.put("rope_freqs.weight", 256, kind="f32")
+    if each:
+        model.put("per_layer_token_embd.weight", each * layers, 262144)
+        model.put("per_layer_model_proj.weight", width, each * layers)
+        model.put("per_layer_proj_norm.weight", each)
+    for il in range(layers):
+        name, head, shared = f"blk.{il}.", 256 if sliding[il] else 512, 8 if sliding[il] else 1
+        for part in ("attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm"):
+            model.put(f"{name}{part}.weight", width)
+        _attention(model, il, width, heads, shared, head)
+        model.put(f"{name}attn_q_norm.weight", head)
+        model.put(f"{name}attn_k_norm.weight", head)
+        model.put(f"{name}layer_output_scale.weight", 1, kind="f32")
+        _mlp(model, il, width, ff)
+        if each:
+            model.put(f"{name}inp_gate.weight", width, each)
+            model.put(f"{name}proj.weight", each, width)
+            model.put(f"{name}post_norm.weight", width)
+    return model
+
+
+SPECIAL |= {
+    "qwen3-next-80b": lambda: _qwen_delta("qwen3next", 48, 2048, 16, 2, 5120, 32, experts=512, inner_ff=512),
+    "qwen3.5-27b": lambda: _qwen_delta("qwen35", 64, 5120, 24, 4, 17408, 48),
+    "qwen3.6-35b-a3b": lambda: _qwen_delta("qwen35moe", 40, 2048, 16, 2, 5120, 32, experts=256, inner_ff=512),
+    "gemma4-12b": lambda: _gemma4(48, 3840, 15360),
+    "gemma4-e4b": lambda: _gemma4(36, 2560, 10240, shared_layers=12, each=256, heads=8),
+}

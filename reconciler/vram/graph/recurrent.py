@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from reconciler.vram.geometry import Geometry, Layer
+from reconciler.vram.geometry import Geometry
 from reconciler.vram.graph.decoders import PLAIN, Plain, attention, gating, shares
-from reconciler.vram.graph.model import Inputs, ModelGraph
+from reconciler.vram.graph.model import ModelGraph
 from reconciler.vram.graph.tensor import Graph, Tensor
 from reconciler.vram.settings import RunSettings
 
@@ -52,7 +52,7 @@ def graph_view(made: ModelGraph, cache: Tensor, elements: int) -> Tensor:
     return made.graph.view(cache, (elements,))
 
 
-def _convolved(made: ModelGraph, states: States, il: int, current: Tensor, kernel: int, channels: int) -> Tensor:
+def convolved(made: ModelGraph, states: States, il: int, current: Tensor, kernel: int, channels: int) -> Tensor:
     """The last inputs of each sequence in front of `current` (channels, tokens, sequences), the newest kept for next time."""
     graph = made.graph
     cache = states.stored(il, (kernel - 1) * channels)
@@ -62,7 +62,7 @@ def _convolved(made: ModelGraph, states: States, il: int, current: Tensor, kerne
     return joined
 
 
-def _convolution(made: ModelGraph, joined: Tensor, weight: str, each: int) -> Tensor:
+def convolution(made: ModelGraph, joined: Tensor, weight: str, each: int) -> Tensor:
     return made.graph.new("ssm_conv", "f32", (joined.ne[1], each, joined.ne[2]), joined, made.need(weight))
 
 
@@ -88,8 +88,8 @@ def mamba_layer(made: ModelGraph, states: States, il: int, current: Tensor) -> T
     both = graph.mul_mat(made.need(f"{name}in.weight"), current)
     x = graph.view(both, (inner, each, count), (both.nb[1], both.nb[2]))
     z = graph.view(both, (inner, each, count), (both.nb[1], both.nb[2]))
-    joined = _convolved(made, states, il, x, kernel, inner)
-    x = graph.like("add", _convolution(made, joined, f"{name}conv1d.weight", each), made.need(f"{name}conv1d.bias"))
+    joined = convolved(made, states, il, x, kernel, inner)
+    x = graph.like("add", convolution(made, joined, f"{name}conv1d.weight", each), made.need(f"{name}conv1d.bias"))
     x = graph.like("unary", x)
     mixed = graph.mul_mat(made.need(f"{name}x.weight"), x)
     dt = graph.view(mixed, (rank, each, count), (mixed.nb[1], mixed.nb[2]))
@@ -123,8 +123,8 @@ def mamba2_layer(made: ModelGraph, states: States, il: int, current: Tensor) -> 
     z = graph.view(both, (head, heads, each, count), (4 * head, both.nb[1], both.nb[2]))
     mixed = graph.view(both, (channels, each, count), (both.nb[1], both.nb[2]))
     dt = graph.view(both, (heads, each, count), (both.nb[1], both.nb[2]))
-    joined = _convolved(made, states, il, mixed, kernel, channels)
-    mixed = made.plus(_convolution(made, joined, f"{name}conv1d.weight", each), f"{name}conv1d.bias")
+    joined = convolved(made, states, il, mixed, kernel, channels)
+    mixed = made.plus(convolution(made, joined, f"{name}conv1d.weight", each), f"{name}conv1d.bias")
     mixed = graph.like("unary", mixed)
     x = graph.view(mixed, (head, heads, each, count), (4 * head, mixed.nb[1], mixed.nb[2]))
     b, c = (graph.view(mixed, (state, groups, each, count), (4 * state, mixed.nb[1], mixed.nb[2])) for _ in range(2))
@@ -174,7 +174,8 @@ def hybrid_graph(geometry: Geometry, settings: RunSettings) -> Graph:
         normed = made.norm(current, f"blk.{il}.attn_norm")
         if name == "falcon-h1":
             current = attention(made, how, il, layer, inputs, normed, positions)
-            current = made.add(current, mamba2_layer(made, states, il, normed))
+            again = made.norm(residual, f"blk.{il}.attn_norm")  # the graph norms twice
+            current = made.add(current, mamba2_layer(made, states, il, again))
         elif layer.recurrent:
             current = (mamba_layer if name == "jamba" else mamba2_layer)(made, states, il, normed)
         else:
@@ -256,7 +257,7 @@ def lfm2_graph(geometry: Geometry, settings: RunSettings) -> Graph:
         residual = current
         current = made.norm(current, f"blk.{il}.attn_norm")
         if layer.recurrent:
-            current = _short_convolution(made, states, il, current)
+            current = _short_conv(made, states, il, current)
         else:
             current = attention(made, PLAIN["qwen3"], il, layer, inputs, current, positions)
         if il == len(geometry.layers) - 1:
@@ -272,15 +273,15 @@ def lfm2_graph(geometry: Geometry, settings: RunSettings) -> Graph:
     return made.finish(current, named=norm)
 
 
-def _short_convolution(made: ModelGraph, states: States, il: int, current: Tensor) -> Tensor:
+def _short_conv(made: ModelGraph, states: States, il: int, current: Tensor) -> Tensor:
     graph, width, each, count = made.graph, made.width, states.each, states.count
     kernel = made.geometry.number("shortconv.l_cache")
     current = graph.reshape(current, width, each, count)
     both = graph.mul_mat(made.need(f"blk.{il}.shortconv.in_proj.weight"), current)
     b, c, x = (graph.view(both, (width, each, count), (both.nb[1], both.nb[2])) for _ in range(3))
-    joined = _convolved(made, states, il, graph.like("mul", b, x), kernel, width)
-    out = graph.like("mul", c, _convolution(made, joined, f"blk.{il}.shortconv.conv.weight", each))
+    joined = convolved(made, states, il, graph.like("mul", b, x), kernel, width)
+    out = graph.like("mul", c, convolution(made, joined, f"blk.{il}.shortconv.conv.weight", each))
     return _rows(made, graph.mul_mat(made.need(f"blk.{il}.shortconv.out_proj.weight"), out))
 
 
-__all__ = ["Inputs", "Layer", "hybrid_graph", "lfm2_graph", "mamba_graph", "nemotron_h_graph"]
+__all__ = ["States", "convolution", "convolved", "hybrid_graph", "lfm2_graph", "mamba_graph", "nemotron_h_graph"]
