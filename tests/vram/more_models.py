@@ -234,6 +234,112 @@ def _olmo() -> Model:
     return transformer("olmo", keys, 50304, tied=True, norms=(), output_norm=False)
 
 
+def _llama4() -> Model:
+    keys = keys_of(
+        layers=48, embedding=5120, heads=40, kv_heads=8, ff=16384, head=128, context=262144, expert_count=16, expert_used_count=1,
+        expert_feed_forward_length=8192, interleave_moe_layer_step=1,
+    )  # fmt: skip
+    return transformer("llama4", keys, 202048, experts={"count": 16, "width": 8192, "shared": 8192})
+
+
+def _qwen2vl() -> Model:
+    keys = keys_of(layers=28, embedding=3584, heads=28, kv_heads=4, ff=18944, context=32768, rope__dimension_sections=[16, 24, 24, 0])
+    return transformer("qwen2vl", keys, 152064, bias=QKV)
+
+
+def _mistral3() -> Model:
+    return transformer("mistral3", keys_of(layers=34, embedding=3072, heads=32, kv_heads=8, ff=9216, head=128), 131072, tied=True)
+
+
+def _qwen1() -> Model:
+    keys = keys_of(layers=32, embedding=4096, heads=32, kv_heads=32, ff=22016, context=8192)
+    model = transformer("qwen", keys, 151936, fused=True, bias=("attn_qkv",))
+    for il in range(32):
+        for part, one, two in (("ffn_up", 4096, 11008), ("ffn_gate", 4096, 11008), ("ffn_down", 11008, 4096)):
+            model.put(f"blk.{il}.{part}.weight", one, two)
+    return model
+
+
+def _xverse() -> Model:
+    return transformer("xverse", keys_of(layers=32, embedding=4096, heads=32, kv_heads=32, ff=11008, context=8192), 100534)
+
+
+def _baichuan() -> Model:
+    return transformer("baichuan", keys_of(layers=32, embedding=4096, heads=32, kv_heads=32, ff=11008, context=4096), 125696)
+
+
+def _dbrx() -> Model:
+    keys = keys_of(
+        layers=40, embedding=6144, heads=48, kv_heads=8, ff=10752, context=32768, expert_count=16, expert_used_count=4,
+        attention__clamp_kqv=8.0, **EPS,
+    )  # fmt: skip
+    return transformer("dbrx", keys, 100352, norms=("attn_norm", "attn_output_norm"), fused=True, experts={"count": 16, "width": 10752})
+
+
+def _phimoe() -> Model:
+    keys = keys_of(layers=32, embedding=4096, heads=32, kv_heads=8, ff=6400, expert_count=16, expert_used_count=2, attention__sliding_window=2047)
+    return transformer(
+        "phimoe", keys, 32064, norm_bias=True, bias=(*QKV, "attn_output", "output"), experts={"count": 16, "width": 6400}
+    )
+
+
+def _glm4moe() -> Model:
+    keys = keys_of(
+        layers=47, embedding=4096, heads=96, kv_heads=8, ff=10944, head=128, rope=64, expert_count=128, expert_used_count=8,
+        expert_feed_forward_length=1408, expert_shared_count=1, leading_dense_block_count=1, expert_weights_scale=1.0,
+        expert_weights_norm=True, expert_gating_func=2, nextn_predict_layers=1,
+    )  # fmt: skip
+    model = transformer(
+        "glm4moe", keys, 151552, norms=("attn_norm", "post_attention_norm"), bias=QKV, dense_first=1,
+        experts={"count": 128, "width": 1408, "shared": 1408},
+    )  # fmt: skip
+    for il in range(1, 47):
+        model.put(f"blk.{il}.exp_probs_b.bias", 128, kind="f32")
+    for part, *shape in (("eh_proj.weight", 8192, 4096), ("enorm.weight", 4096), ("hnorm.weight", 4096)):
+        model.put(f"blk.46.nextn.{part}", *shape)
+    return model
+
+
+def _bailingmoe() -> Model:
+    keys = keys_of(
+        layers=28, embedding=2048, heads=16, kv_heads=4, ff=5632, head=128, context=16384, expert_count=64, expert_used_count=6,
+        expert_feed_forward_length=1408, expert_shared_count=2, leading_dense_block_count=0, expert_weights_scale=1.0, expert_weights_norm=True,
+    )  # fmt: skip
+    return transformer("bailingmoe", keys, 126464, experts={"count": 64, "width": 1408, "shared": 2816})
+
+
+def _ernie_moe() -> Model:
+    keys = keys_of(
+        layers=28, embedding=2560, heads=20, kv_heads=4, ff=12288, head=128, expert_count=64, expert_used_count=6,
+        expert_feed_forward_length=1536, expert_shared_count=2, leading_dense_block_count=1, interleave_moe_layer_step=1,
+        expert_shared_feed_forward_length=3072,
+    )  # fmt: skip
+    model = transformer("ernie4_5-moe", keys, 103424, tied=True, dense_first=1, experts={"count": 64, "width": 1536, "shared": 3072})
+    for il in range(1, 28):
+        model.put(f"blk.{il}.exp_probs_b.bias", 64, kind="f32")
+    return model
+
+
+def _minimax_m2() -> Model:
+    keys = keys_of(
+        layers=62, embedding=3072, heads=48, kv_heads=8, ff=1536, head=128, rope=64, context=196608, expert_count=256, expert_used_count=8,
+        expert_feed_forward_length=1536, expert_gating_func=2,
+    )  # fmt: skip
+    model = transformer("minimax-m2", keys, 200064, experts={"count": 256, "width": 1536})
+    for il in range(62):
+        model.put(f"blk.{il}.attn_q_norm.weight", 6144)
+        model.put(f"blk.{il}.attn_k_norm.weight", 1024)
+        model.put(f"blk.{il}.exp_probs_b.bias", 256, kind="f32")
+    return model
+
+
+def _jais2() -> Model:
+    keys = keys_of(layers=32, embedding=3328, heads=26, kv_heads=26, ff=26624, head=128, context=8192, **EPS)
+    return transformer(
+        "jais2", keys, 150272, norm_bias=True, gate=False, bias=(*QKV, "attn_output", "ffn_up", "ffn_down")
+    )
+
+
 MORE: dict[str, Callable[[], Model]] = {
     "qwen3-30b-a3b": _qwen3moe,
     "qwen1.5-moe-a2.7b": _qwen2moe,
@@ -270,4 +376,17 @@ MORE: dict[str, Callable[[], Model]] = {
     "afm-4.5b": _arcee,
     "orion-14b": _orion,
     "hunyuan-a13b": _hunyuan_moe,
+    "llama4-scout": _llama4,
+    "qwen2vl-7b": _qwen2vl,
+    "ministral3-3b": _mistral3,
+    "qwen-7b": _qwen1,
+    "xverse-7b": _xverse,
+    "baichuan2-7b": _baichuan,
+    "dbrx": _dbrx,
+    "phi3.5-moe": _phimoe,
+    "glm4.5-air": _glm4moe,
+    "ling-lite": _bailingmoe,
+    "ernie-21b-a3b": _ernie_moe,
+    "minimax-m2": _minimax_m2,
+    "jais2-8b": _jais2,
 }

@@ -68,9 +68,9 @@ _NORMED = Plain(norm="norm", parallel="normed", logits="scaled")
 
 PLAIN: Mapping[str, Plain] = MappingProxyType(
     {
-        **dict.fromkeys(("llama", "mistral3", "internlm2", "exaone", "qwen", "xverse", "ernie4_5", "arcee", "deci", "refact", "baichuan"), _LLAMA),
+        **dict.fromkeys(("llama", "mistral3", "internlm2", "exaone", "qwen", "xverse", "ernie4_5", "ernie4_5-moe", "baichuan"), _LLAMA),
+        "llama4": Plain(rotate="step", experts="sigmoid", share="no"),
         "arcee": Plain(act="relu_sqr"),
-        "xverse": _LLAMA,
         "qwen2": _LLAMA,
         "qwen2vl": Plain(positions=4),
         "qwen2moe": Plain(share="no"),
@@ -98,7 +98,7 @@ PLAIN: Mapping[str, Plain] = MappingProxyType(
         "dots1": Plain(heads="before", experts="file", share="file"),
         "bailingmoe": Plain(share="file"),
         "hunyuan-moe": Plain(heads="after"),
-        "hunyuan-dense": Plain(heads="after"),
+        "minimax-m2": Plain(heads="flat", experts="file"),
         "dbrx": Plain(norm="norm", second="attn_output_norm"),
         "starcoder2": _LAYER,
         "orion": _LAYER,
@@ -182,6 +182,8 @@ def attention(made: ModelGraph, how: Plain, il: int, layer: Layer, inputs: dict[
         query, keys = made.rope(il, query, positions), made.rope(il, keys, positions)
     if how.heads == "after":
         query, keys = made.norm_if(query, names[0], how.norm), made.norm_if(keys, names[1], how.norm)
+    if made.geometry.architecture == "llama4":
+        query, keys = _llama4(made, how, il, layer, query, keys)
     if how.query_scaled:
         query = made.scale(query)
     sliding = bool(layer.sliding and made.geometry.slides)
@@ -189,6 +191,16 @@ def attention(made: ModelGraph, how: Plain, il: int, layer: Layer, inputs: dict[
         il, layer, inputs[sliding], query, keys, values,
         keys_last=not made.geometry.slides, soft_cap=how.soft_cap, sinks=f"blk.{il}.attn_sinks.weight" if how.sinks else None,
     )  # fmt: skip
+
+
+def _llama4(made: ModelGraph, how: Plain, il: int, layer: Layer, query: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+    """Layers that rotate norm both (but in the largest model), the others scale the query by the length so far."""
+    graph = made.graph
+    if not rotates(made, how, il, layer):
+        return graph.like("mul", query, made.attention_scale()), keys
+    if made.geometry.experts == 128:
+        return query, keys
+    return graph.like("rms_norm", query), graph.like("rms_norm", keys)
 
 
 def after_attention(made: ModelGraph, how: Plain, il: int, current: Tensor, residual: Tensor, normed: Tensor) -> Tensor:
@@ -223,7 +235,10 @@ def feed(made: ModelGraph, how: Plain, il: int, current: Tensor) -> Tensor:
     """The feed-forward, or the mixture with its shared experts."""
     if made.weight(f"blk.{il}.ffn_gate_inp.weight") is None:
         return made.feed_forward(il, current, how.act)
-    out = made.mixture(il, current, normed=shares(made, how.share), scaled=made.scales_experts(), gating=gating(made, how.experts))
+    first = made.geometry.architecture == "llama4"
+    out = made.mixture(
+        il, current, normed=shares(made, how.share), scaled=made.scales_experts(), gating=gating(made, how.experts), weight_first=first
+    )
     if made.weight(f"blk.{il}.ffn_up_shexp.weight") is None:
         return made.add(out, made.feed_forward(il, current)) if made.geometry.architecture == "hunyuan-moe" else out
     shared = made.feed_forward(il, current, parts="_shexp")

@@ -42,6 +42,7 @@ class ModelGraph:
         self.streams = settings.streams
         self.width = geometry.embedding
         self._weights: dict[str, Tensor | None] = {}
+        self._scale: Tensor | None = None
 
     # weights
 
@@ -161,6 +162,12 @@ class ModelGraph:
 
     def positions(self, each: int = 1) -> Tensor:
         return self.graph.input("i32", self.tokens * each)
+
+    def attention_scale(self) -> Tensor:
+        """A factor for each token's query, by how long its context is."""
+        if self._scale is None:
+            self._scale = self.graph.input("f32", 1, 1, self.tokens)
+        return self._scale
 
     def output_rows(self) -> Tensor:
         return self.graph.input("i32", self.outputs)
