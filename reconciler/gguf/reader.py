@@ -19,7 +19,8 @@ MOST_TENSORS = 65_536
 LONGEST_NAME = 65_535
 LONGEST_KEPT_TEXT = 4_096
 LONGEST_KEPT_ARRAY = 4_096
-MOST_ARRAY_STRINGS = 8_000_000
+MOST_STRINGS = 4_000_000
+"""In all arrays of a file together; vocabularies and merges of real models stay below a million."""
 LARGEST = 2**50
 """Bytes of one tensor and of all of them together; a petabyte is no model."""
 WINDOW = 1 << 18
@@ -39,6 +40,7 @@ class _Cursor:
     def __init__(self, file: BinaryIO, name: str, size: int) -> None:
         self.file, self.name, self.size = file, name, size
         self.window, self.base, self.at = b"", 0, 0
+        self.strings = 0
 
     def refuse(self, what: str, hint: str = "download or convert the file again") -> GgufError:
         return GgufError(Problem(f"{what} (at byte {self.at})", Place(self.name), hint))
@@ -61,6 +63,23 @@ class _Cursor:
     def skip(self, count: int, what: str) -> None:
         self.need(count, what)
         self.at += count
+
+    def pass_strings(self, count: int, what: str) -> None:
+        """Steps over an array of strings, which tells its end only by being walked."""
+        self.strings += count
+        if self.strings > MOST_STRINGS:
+            raise self.refuse(f"{what!r} claims {count} strings; {MOST_STRINGS} in a file is the most")
+        self.need(count * 8, what)
+        for _ in range(count):
+            start = self.at - self.base
+            if start >= 0 and start + 8 <= len(self.window):
+                length = int.from_bytes(self.window[start : start + 8], "little")
+                self.at += 8
+            else:
+                length = self.u64(what)
+            if length > self.size - self.at:
+                raise self.refuse(f"the file ends inside its header: {what} needs {length} bytes and {self.size - self.at} are left")
+            self.at += length
 
     def u32(self, what: str) -> int:
         return int.from_bytes(self.take(4, what), "little")
@@ -136,11 +155,7 @@ def _array(cursor: _Cursor, key: str) -> int | tuple[int | float | bool, ...]:
     if kind == _ARRAY:
         raise cursor.refuse(f"{key!r} is an array of arrays, which no model has")
     if kind == _STRING:
-        if length > MOST_ARRAY_STRINGS:
-            raise cursor.refuse(f"{key!r} claims {length} strings; {MOST_ARRAY_STRINGS} is the most")
-        cursor.need(length * 8, key)
-        for _ in range(length):
-            cursor.skip(cursor.u64(key), key)
+        cursor.pass_strings(length, key)
         return length
     if kind not in _SIZES:
         raise cursor.refuse(f"{key!r} is an array of the unknown type {kind}")

@@ -1,10 +1,13 @@
-"""Bytes of the KV cache and of the recurrent state, layer by layer. Exact for llama.cpp (`src/llama-kv-cache*.cpp`, `llama-memory-recurrent.cpp`)."""
+"""Bytes of the KV cache and of the recurrent state, layer by layer. Exact for llama.cpp.
+
+Sources: `src/llama-kv-cache.cpp`, `llama-kv-cache-iswa.cpp`, `llama-memory-recurrent.cpp`.
+"""
 
 from __future__ import annotations
 
 from reconciler.vram.geometry import Geometry, Layer
 from reconciler.vram.settings import RunSettings, padded
-from reconciler.vram.tensors import F32
+from reconciler.vram.tensors import F32, UnknownLayout
 
 
 def ubatch_of(geometry: Geometry, settings: RunSettings) -> int:
@@ -29,6 +32,11 @@ def kv_bytes(geometry: Geometry, settings: RunSettings) -> tuple[int, ...]:
 
 
 def _layer_bytes(geometry: Geometry, settings: RunSettings, layer: Layer) -> int:
+    for kind, length in ((settings.key_type, layer.key_length), (settings.value_type, layer.value_length)):
+        if length % kind.block:
+            raise UnknownLayout.of(
+                f"llama.cpp refuses a {kind.name} cache for heads of {length}", hint="use f16, or a type whose blocks fit"
+            )
     cells = layer_cells(geometry, settings, layer) * settings.streams
     keys = settings.key_type.row_bytes(layer.key_width)
     return cells * keys if geometry.compressed else cells * (keys + settings.value_type.row_bytes(_value_width(geometry, settings, layer)))

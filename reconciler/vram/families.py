@@ -34,13 +34,31 @@ ENCODERS = frozenset(
 WITHOUT_OUTPUT = frozenset({"bert", "jina-bert-v2", "jina-bert-v3", "nomic-bert", "nomic-bert-moe", "neo-bert", "eurobert", "modern-bert"})
 """No output matrix, so no tied copy of the embedding either."""
 
-UNKNOWN_CACHE = frozenset(
+PLAIN_CACHE = frozenset(
     {
-        "deepseek32", "deepseek4", "glm-dsa", "glm5-next", "dots3note", "minimax-m3", "hy_v4", "qwen4exp", "dflash", "gemma4-assistant",
-        "eagle3", "t5", "kimi-k3", "granite_switch", "graniteswitch", "nanbeige", "hrm_text", "clef", "qwen3tts", "pockettts", "clip",
+        "afmoe", "apertus", "arcee", "arctic", "baichuan", "bailingmoe", "bailingmoe2", "bitnet", "bloom", "chameleon", "chatglm",
+        "codeshell",
+        "cogvlm", "cohere2", "cohere2moe", "command-r", "dbrx", "deci", "deepseek", "deepseek2", "deepseek2-ocr", "dots1", "ernie4_5",
+        "ernie4_5-moe", "exaone", "exaone-moe", "exaone4", "falcon", "gemma", "gemma2", "gemma3", "gemma3n", "gemma4", "glm4",
+        "glm4moe", "gpt-oss",
+        "gpt2", "gptj", "gptneox", "granite", "granite_swa", "granitemoe", "grok", "grovemoe", "hunyuan-dense", "hunyuan-moe",
+        "hunyuan_vl",
+        "hy_v3", "internlm2", "jais", "jais2", "laguna", "llama", "llama-embed", "llama4", "maincoder", "maple", "mellum", "mimo2",
+        "minicpm",
+        "minicpm3", "minimax-m2", "mistral3", "mistral4", "mpt", "muse-glimmer", "nemotron", "olmo", "olmo2", "olmoe", "openelm", "orion",
+        "paddleocr", "pangu-embedded", "phi2", "phi3", "phimoe", "plamo", "plamo3", "plm", "qwen", "qwen2", "qwen2moe", "qwen2vl",
+        "qwen3",
+        "qwen3moe", "qwen3vl", "qwen3vlmoe", "refact", "seed_oss", "smallthinker", "smollm3", "spark2_5", "stablelm", "starcoder",
+        "starcoder2",
+        "step35", "talkie", "xverse",
     }
 )  # fmt: skip
-"""Caches with indexers, drafts, or layers that are run twice: their layout is not worked out here."""
+"""Keys and values of every layer, in full or in a window."""
+
+KNOWN_CACHE = PLAIN_CACHE | RECURRENT | HYBRID | ENCODERS
+"""Architectures whose cache and state are known. 
+
+The others have indexers, drafts or layers that are run twice, or are newer than this list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +87,7 @@ WINDOWS: Mapping[str, Window] = MappingProxyType(
         "cohere2": Window(4),
         "cohere2moe": Window(4, full_first=True),
         "llama4": Window(4, 8192, forced=True),
-        "exaone4": Window(4),
+        "exaone4": Window(4, 4096),
         "exaone-moe": Window(4, 128),
         "olmo2": Window(4),
         "mellum": Window(4),

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reconciler.vram.families import ENCODERS, HYBRID, INTERVAL, RECURRENT, UNKNOWN_CACHE, WINDOWS
+from reconciler.fleet import GpurecError
+from reconciler.vram.families import ENCODERS, HYBRID, INTERVAL, KNOWN_CACHE, RECURRENT, WINDOWS
 from reconciler.vram.tensors import Header, TensorInfo, UnknownLayout
 
 MOST_LAYERS = 1024
@@ -99,7 +100,7 @@ class _Keys:
             raise UnknownLayout.of(f"{self.architecture}.{key} is {found}, which no model has", hint="convert the model again")
         return found
 
-    def unknown(self, key: str, found: object) -> UnknownLayout:
+    def unknown(self, key: str, found: object) -> GpurecError:
         said = "is missing" if found is None else "is not a number"
         return UnknownLayout.of(f"{self.architecture}.{key} {said}", hint="convert the model again, or say vram: for it")
 
@@ -130,8 +131,8 @@ def geometry_of(header: Header) -> Geometry:
     heads = keys.each("attention.head_count", blocks, (0,) * blocks)
     kv_heads = keys.each("attention.head_count_kv", blocks, heads)
     feed_forward = keys.each("feed_forward_length", blocks, (0,) * blocks)
-    if any(_width(one, "head count or feed_forward_length") < 0 for one in (*heads, *kv_heads, *feed_forward)):
-        raise UnknownLayout.of("negative widths")
+    for one in (*heads, *kv_heads, *feed_forward):
+        _width(one, "a head count or feed_forward_length")
     default = embedding // heads[0] if heads[0] else 0
     key, value = keys.number("attention.key_length", default), keys.number("attention.value_length", default)
     if not heads[0] and architecture not in HYBRID:
@@ -174,7 +175,7 @@ def geometry_of(header: Header) -> Geometry:
         conv_state=conv,
         inner_state=inner,
         causal=causal is not False,
-        cache_known=architecture not in UNKNOWN_CACHE,
+        cache_known=architecture in KNOWN_CACHE,
         values=header.values,
         tensors=tensors,
     )
@@ -215,7 +216,7 @@ def _window(architecture: str, keys: _Keys, blocks: int, trunk: int, kv_heads: t
         size = (known.size or 0) if found != 0 and (found is not None or architecture == "llama4") else 0
     elif not size:
         size = known.size or 0
-    if architecture == "exaone4" and trunk != 64 and keys.find("attention.sliding_window") is None:
+    if architecture == "exaone4" and trunk != 64:  # the large model only
         return 0, none
     if not size:
         return 0, none

@@ -12,8 +12,8 @@ from reconciler.vram.settings import REFERENCE_BUILD, RunSettings
 from reconciler.vram.weights import card_of_blocks, weights_of
 
 FIXED_START, FIXED_LOW, FIXED_HIGH = 450 * MIB, 250 * MIB, 600 * MIB
-"""What a CUDA process takes on a card besides (context, cuBLAS, graphs): nothing derives it. A start value, until it is measured on the node
-for (GPU model, driver, build)."""
+"""What a CUDA process takes on a card besides (context, cuBLAS, graphs): nothing derives it. A start value, until it is measured on the
+node for (GPU model, driver, build)."""
 COMPUTED = "computed"
 
 
@@ -63,8 +63,8 @@ class Prediction:
 def predict(geometry: Geometry, settings: RunSettings, extra: int = 0, fixed: tuple[int, int, int] | None = None) -> Prediction:
     """The need of `geometry` run as `settings` say.
 
-    `extra` bytes (projector, adapters, a draft model) go whole to the first card. `fixed` is (low, expected, high) of the cost of a process on
-    a card where it was measured. A term that nobody can tell is None, and so is then the upper end.
+    `extra` bytes (projector, adapters, a draft model) go whole to the first card. `fixed` is (low, expected, high) of the cost of a
+    process on a card where it was measured. A term that nobody can tell is None, and so is then the upper end.
     """
     low_fixed, expected_fixed, high_fixed = fixed or (FIXED_LOW, FIXED_START, FIXED_HIGH)
     places = card_of_blocks(geometry, settings)

@@ -9,12 +9,13 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from reconciler.gguf import read_model
-from reconciler.vram import CACHE_TYPES, Geometry, RunSettings, geometry_of, predict
 from vram.more_models import MORE
 from vram.shapes import Model, write
 from vram.special_models import SPECIAL
 from vram.truth_models import truth_model
+
+from reconciler.gguf import read_model
+from reconciler.vram import CACHE_TYPES, Geometry, RunSettings, geometry_of, predict
 
 DATA = Path(__file__).parent / "data"
 MIB = 2**20
@@ -126,7 +127,7 @@ def judged(found: Iterable[Row]) -> Iterator[Verdict]:
 def error_table(verdicts: Sequence[Verdict]) -> list[str]:
     """Markdown: for each architecture its rows, the largest errors, and what simpler rules say of the same rows."""
     lines = [
-        "| architecture | rows | weights, KV, state: largest error | compute: largest error | within 1 MiB | file size × 1.2, median error |",
+        "| architecture | rows | weights, KV, state: largest | compute: largest | within 1 MiB | file size × 1.2: median |",
         "|---|---|---|---|---|---|",
     ]
     for name in sorted({one.architecture for one in verdicts}):

@@ -13,7 +13,15 @@ EPS = {"attention__layer_norm_epsilon": 1e-5}
 
 def _qwen3moe() -> Model:
     keys = keys_of(
-        layers=48, embedding=2048, heads=32, kv_heads=4, ff=6144, head=128, expert_count=128, expert_used_count=8, expert_feed_forward_length=768
+        layers=48,
+        embedding=2048,
+        heads=32,
+        kv_heads=4,
+        ff=6144,
+        head=128,
+        expert_count=128,
+        expert_used_count=8,
+        expert_feed_forward_length=768,
     )
     return transformer("qwen3moe", keys, 151936, head_norms=True, experts={"count": 128, "width": 768})
 
@@ -30,7 +38,9 @@ def _qwen2moe() -> Model:
 
 
 def _gemma() -> Model:
-    return transformer("gemma", keys_of(layers=28, embedding=3072, heads=16, kv_heads=16, ff=24576, head=256, context=8192), 256000, tied=True)
+    return transformer(
+        "gemma", keys_of(layers=28, embedding=3072, heads=16, kv_heads=16, ff=24576, head=256, context=8192), 256000, tied=True
+    )
 
 
 def _gemma2() -> Model:
@@ -62,7 +72,9 @@ def _command_r() -> Model:
 
 
 def _cohere2() -> Model:
-    keys = keys_of(layers=32, embedding=4096, heads=32, kv_heads=8, ff=14336, context=8192, attention__sliding_window=4096, logit_scale=0.25, **EPS)
+    keys = keys_of(
+        layers=32, embedding=4096, heads=32, kv_heads=8, ff=14336, context=8192, attention__sliding_window=4096, logit_scale=0.25, **EPS
+    )
     return transformer("cohere2", keys, 256000, tied=True, norms=("attn_norm",))
 
 
@@ -94,12 +106,16 @@ def _gpt2() -> Model:
 
 def _gptneox() -> Model:
     keys = keys_of(layers=32, embedding=4096, heads=32, kv_heads=32, ff=16384, context=2048, rope=32, use_parallel_residual=True, **EPS)
-    return transformer("gptneox", keys, 50432, norm_bias=True, gate=False, fused=True, bias=("attn_qkv", "attn_output", "ffn_up", "ffn_down"))
+    return transformer(
+        "gptneox", keys, 50432, norm_bias=True, gate=False, fused=True, bias=("attn_qkv", "attn_output", "ffn_up", "ffn_down")
+    )
 
 
 def _bloom() -> Model:
     keys = keys_of(layers=30, embedding=4096, heads=32, kv_heads=32, ff=16384, context=2048, **EPS)
-    model = transformer("bloom", keys, 250880, norm_bias=True, gate=False, fused=True, bias=("attn_qkv", "attn_output", "ffn_up", "ffn_down"))
+    model = transformer(
+        "bloom", keys, 250880, norm_bias=True, gate=False, fused=True, bias=("attn_qkv", "attn_output", "ffn_up", "ffn_down")
+    )
     model.put("token_embd_norm.weight", 4096)
     model.put("token_embd_norm.bias", 4096)
     return model
@@ -178,7 +194,8 @@ def _smollm3() -> Model:
 
 def _granitemoe() -> Model:
     keys = keys_of(
-        layers=32, embedding=1536, heads=24, kv_heads=8, ff=512, expert_count=40, expert_used_count=8, logit_scale=6.0, residual_scale=0.22,
+        layers=32, embedding=1536, heads=24, kv_heads=8, ff=512, expert_count=40, expert_used_count=8, logit_scale=6.0,
+        residual_scale=0.22,
         embedding_scale=12.0, attention__scale=0.015625,
     )  # fmt: skip
     return transformer("granitemoe", keys, 49155, tied=True, experts={"count": 40, "width": 512})
@@ -214,11 +231,15 @@ def _ernie() -> Model:
 
 
 def _arcee() -> Model:
-    return transformer("arcee", keys_of(layers=36, embedding=2560, heads=20, kv_heads=4, ff=18432, context=65536, head=128), 128004, gate=False)
+    return transformer(
+        "arcee", keys_of(layers=36, embedding=2560, heads=20, kv_heads=4, ff=18432, context=65536, head=128), 128004, gate=False
+    )
 
 
 def _orion() -> Model:
-    return transformer("orion", keys_of(layers=40, embedding=5120, heads=40, kv_heads=40, ff=15360, context=4096, **EPS), 84608, norm_bias=True)
+    return transformer(
+        "orion", keys_of(layers=40, embedding=5120, heads=40, kv_heads=40, ff=15360, context=4096, **EPS), 84608, norm_bias=True
+    )
 
 
 def _hunyuan_moe() -> Model:
@@ -277,10 +298,10 @@ def _dbrx() -> Model:
 
 
 def _phimoe() -> Model:
-    keys = keys_of(layers=32, embedding=4096, heads=32, kv_heads=8, ff=6400, expert_count=16, expert_used_count=2, attention__sliding_window=2047)
-    return transformer(
-        "phimoe", keys, 32064, norm_bias=True, bias=(*QKV, "attn_output", "output"), experts={"count": 16, "width": 6400}
+    keys = keys_of(
+        layers=32, embedding=4096, heads=32, kv_heads=8, ff=6400, expert_count=16, expert_used_count=2, attention__sliding_window=2047
     )
+    return transformer("phimoe", keys, 32064, norm_bias=True, bias=(*QKV, "attn_output", "output"), experts={"count": 16, "width": 6400})
 
 
 def _glm4moe() -> Model:
@@ -303,7 +324,8 @@ def _glm4moe() -> Model:
 def _bailingmoe() -> Model:
     keys = keys_of(
         layers=28, embedding=2048, heads=16, kv_heads=4, ff=5632, head=128, context=16384, expert_count=64, expert_used_count=6,
-        expert_feed_forward_length=1408, expert_shared_count=2, leading_dense_block_count=0, expert_weights_scale=1.0, expert_weights_norm=True,
+        expert_feed_forward_length=1408, expert_shared_count=2, leading_dense_block_count=0, expert_weights_scale=1.0,
+        expert_weights_norm=True,
     )  # fmt: skip
     return transformer("bailingmoe", keys, 126464, experts={"count": 64, "width": 1408, "shared": 2816})
 
@@ -322,7 +344,8 @@ def _ernie_moe() -> Model:
 
 def _minimax_m2() -> Model:
     keys = keys_of(
-        layers=62, embedding=3072, heads=48, kv_heads=8, ff=1536, head=128, rope=64, context=196608, expert_count=256, expert_used_count=8,
+        layers=62, embedding=3072, heads=48, kv_heads=8, ff=1536, head=128, rope=64, context=196608, expert_count=256,
+        expert_used_count=8,
         expert_feed_forward_length=1536, expert_gating_func=2,
     )  # fmt: skip
     model = transformer("minimax-m2", keys, 200064, experts={"count": 256, "width": 1536})
@@ -335,9 +358,7 @@ def _minimax_m2() -> Model:
 
 def _jais2() -> Model:
     keys = keys_of(layers=32, embedding=3328, heads=26, kv_heads=26, ff=26624, head=128, context=8192, **EPS)
-    return transformer(
-        "jais2", keys, 150272, norm_bias=True, gate=False, bias=(*QKV, "attn_output", "ffn_up", "ffn_down")
-    )
+    return transformer("jais2", keys, 150272, norm_bias=True, gate=False, bias=(*QKV, "attn_output", "ffn_up", "ffn_down"))
 
 
 MORE: dict[str, Callable[[], Model]] = {

@@ -1,7 +1,7 @@
 """Models with true shapes and no weights: the keys and the tensor table of a GGUF file, written sparse.
 
-The quantisation follows llama-quantize's Q4_K_M: output in Q6_K, part of the values and of the down projections in Q6_K, the rest in Q4_K, norms
-and routers in f32. A row that is no whole number of 256 falls back to Q5_0 or Q8_0, as there.
+The quantisation follows llama-quantize's Q4_K_M: output, part of the values and of the down projections in Q6_K, the rest in Q4_K,
+norms and routers in f32. A row that is no whole number of 256 falls back to Q5_0 or Q8_0, as there.
 """
 
 from __future__ import annotations
@@ -40,7 +40,13 @@ class Model:
             yield name, shape, kind
 
     def _kind(self, name: str, shape: tuple[int, ...], layers: int, experts: int, tied: bool) -> str:
-        if len(shape) < 2 or "norm" in name or "gate_inp" in name or not name.endswith(".weight") or name.startswith(("position_", "token_types")):
+        if (
+            len(shape) < 2
+            or "norm" in name
+            or "gate_inp" in name
+            or not name.endswith(".weight")
+            or name.startswith(("position_", "token_types"))
+        ):
             return "f32"
         if any(part in name for part in ("ssm_conv1d", "ssm_a", "ssm_d", "shortconv.conv", "time_mix", "altup", "laurel", "lerp")):
             return "f32"
@@ -85,7 +91,9 @@ def write(path: Path, model: Model) -> Path:
     offset = 0
     for name, shape, kind in tensors:
         info = NUMBERS[kind]
-        head += _text(name) + struct.pack("<I", len(shape)) + struct.pack(f"<{len(shape)}Q", *shape) + struct.pack("<IQ", info.number, offset)
+        head += (
+            _text(name) + struct.pack("<I", len(shape)) + struct.pack(f"<{len(shape)}Q", *shape) + struct.pack("<IQ", info.number, offset)
+        )
         size = shape[0] // info.block * info.bytes
         for length in shape[1:]:
             size *= length

@@ -73,7 +73,16 @@ def _jina() -> Model:
 
 def _modern_bert() -> Model:
     model = _encoder(
-        "modern-bert", 22, 768, 12, 1152, 50368, 8192, attention__sliding_window=128, attention__sliding_window_pattern=3, rope__freq_base=160000.0
+        "modern-bert",
+        22,
+        768,
+        12,
+        1152,
+        50368,
+        8192,
+        attention__sliding_window=128,
+        attention__sliding_window_pattern=3,
+        rope__freq_base=160000.0,
     )
     model.put("output_norm.weight", 768)
     for il in range(22):
@@ -92,7 +101,9 @@ def _gemma_embedding() -> Model:
     )
 
 
-def _deepseek(layers: int, width: int, heads: int, *, lite: bool, compressed: bool, vocab: int, experts: int, used: int, groups: int = 0) -> Model:
+def _deepseek(
+    layers: int, width: int, heads: int, *, lite: bool, compressed: bool, vocab: int, experts: int, used: int, groups: int = 0
+) -> Model:
     rank, rotated, plain, value, query_rank = 512, 64, 128, 128, 1536
     inner, dense, shared = (1408, 10944, 2816) if lite else (2048, 18432, 2048)
     keys = keys_of(
@@ -157,7 +168,8 @@ def _minicpm3() -> Model:
     for il in range(62):
         for part, *shape in (
             ("attn_norm", 2560), ("ffn_norm", 2560), ("attn_q_a_norm", 768), ("attn_kv_a_norm", 256), ("attn_q_a", 2560, 768),
-            ("attn_q_b", 768, 40 * 96), ("attn_kv_a_mqa", 2560, 256 + 32), ("attn_kv_b", 256, 40 * (64 + 64)), ("attn_output", 40 * 64, 2560),
+            ("attn_q_b", 768, 40 * 96), ("attn_kv_a_mqa", 2560, 256 + 32), ("attn_kv_b", 256, 40 * (64 + 64)), ("attn_output", 40 * 64,
+            2560),
             ("ffn_up", 2560, 6400), ("ffn_gate", 2560, 6400), ("ffn_down", 6400, 2560),
         ):  # fmt: skip
             model.put(f"blk.{il}.{part}.weight", *shape)
@@ -165,7 +177,7 @@ def _minicpm3() -> Model:
 
 
 def _ssm(arch: str, layers: int, width: int, vocab: int, **extra: object) -> Model:
-    keys = keys_of(layers=layers, embedding=width, heads=0 or 1, kv_heads=0, ff=0, context=1048576)
+    keys = keys_of(layers=layers, embedding=width, heads=1, kv_heads=0, ff=0, context=1048576)
     keys |= {"attention.head_count": 0, "rope.dimension_count": 0}
     keys |= {name.replace("__", "."): value for name, value in extra.items()}  # type: ignore[misc]
     model = Model(arch, keys, vocab=vocab)
@@ -283,7 +295,8 @@ def _falcon_h1() -> Model:
 def _granite_hybrid() -> Model:
     kv = [8 if il % 10 == 5 else 0 for il in range(40)]
     keys = keys_of(
-        layers=40, embedding=1536, heads=12, kv_heads=4, ff=512, expert_count=64, expert_used_count=6, expert_shared_feed_forward_length=1024,
+        layers=40, embedding=1536, heads=12, kv_heads=4, ff=512, expert_count=64, expert_used_count=6,
+        expert_shared_feed_forward_length=1024,
         logit_scale=6.0, residual_scale=0.22, embedding_scale=12.0, attention__scale=0.0078125,
     )  # fmt: skip
     kv = [4 if one else 0 for one in kv]
@@ -312,9 +325,12 @@ def _granite_hybrid() -> Model:
 def _nemotron_h() -> Model:
     kinds = ["M", "F", "M", "F", "M", "F", "M", "A", "F"] * 6 + ["M", "F"]
     layers = len(kinds)
-    keys = keys_of(layers=layers, embedding=4096, heads=32, kv_heads=8, ff=21504, head=128, context=8192, attention__layer_norm_epsilon=1e-5)
+    keys = keys_of(
+        layers=layers, embedding=4096, heads=32, kv_heads=8, ff=21504, head=128, context=8192, attention__layer_norm_epsilon=1e-5
+    )
     keys |= {
-        "attention.head_count_kv": [8 if one == "A" else 0 for one in kinds], "feed_forward_length": [21504 if one == "F" else 0 for one in kinds],
+        "attention.head_count_kv": [8 if one == "A" else 0 for one in kinds],
+        "feed_forward_length": [21504 if one == "F" else 0 for one in kinds],
         "ssm.conv_kernel": 4, "ssm.inner_size": 8192, "ssm.state_size": 128, "ssm.time_step_rank": 128, "ssm.group_count": 8,
     }  # fmt: skip
     model = Model("nemotron_h", keys, vocab=131072)
@@ -392,17 +408,23 @@ def _delta_layer(model: Model, il: int, width: int, inner: int, state: int, grou
     model.put(f"{name}out.weight", inner, width)
 
 
-def _qwen_delta(arch: str, layers: int, width: int, heads: int, shared: int, ff: int, value_heads: int, *, experts: int = 0, inner_ff: int = 0) -> Model:
+def _qwen_delta(
+    arch: str, layers: int, width: int, heads: int, shared: int, ff: int, value_heads: int, *, experts: int = 0, inner_ff: int = 0
+) -> Model:
     inner, state, groups, head = value_heads * 128, 128, 16, 256
-    keys = keys_of(layers=layers, embedding=width, heads=heads, kv_heads=shared, ff=ff, head=head, rope=64, context=262144, full_attention_interval=4)
+    keys = keys_of(
+        layers=layers, embedding=width, heads=heads, kv_heads=shared, ff=ff, head=head, rope=64, context=262144, full_attention_interval=4
+    )
     keys |= {
-        "ssm.conv_kernel": 4, "ssm.inner_size": inner, "ssm.state_size": state, "ssm.time_step_rank": value_heads, "ssm.group_count": groups,
+        "ssm.conv_kernel": 4, "ssm.inner_size": inner, "ssm.state_size": state, "ssm.time_step_rank": value_heads,
+        "ssm.group_count": groups,
     }  # fmt: skip
     if arch != "qwen3next":
         keys["rope.dimension_sections"] = [11, 11, 10, 0]
     if experts:
         keys |= {
-            "expert_count": experts, "expert_used_count": 8, "expert_feed_forward_length": inner_ff, "expert_shared_feed_forward_length": inner_ff
+            "expert_count": experts, "expert_used_count": 8, "expert_feed_forward_length": inner_ff,
+            "expert_shared_feed_forward_length": inner_ff
         }  # fmt: skip
     model = Model(arch, keys, vocab=248320)
     model.put("token_embd.weight", width, 248320)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from vram.judge import Verdict, error_table, judged, rows
 from vram.more_models import MORE
 from vram.special_models import SPECIAL

@@ -1,4 +1,4 @@
-"""Which device runs which node, what is copied between them, and how large each device's buffer becomes: ggml's scheduler for the sizes only.
+"""Which device runs which node, what is copied between them, how large each device's buffer becomes: ggml's scheduler, for sizes only.
 
 Source: `ggml_backend_sched_split_graph` in ggml/src/ggml-backend.cpp. Devices are numbered cards first; the host is the last. Every card is
 taken to be able to run every operator.

@@ -22,8 +22,8 @@ class Plain:
     """How an architecture differs from Llama's block: norm, attention, add, norm, feed-forward, add.
 
     norm       operator of all norms
-    embedding  what is done with the embedding: `rows` (times a row of factors), `scale` (times a number), `places` (plus learned positions),
-               `norm`
+    embedding  what is done with the embedding: `rows` (times a row of factors), `scale` (times a number), `places` (plus learned
+               positions), `norm`
     rotate     which layers rotate: `all`, `none`, `sliding` (those that slide, or all where none does), `step` (not every fourth),
                `finetuned` (unless the file says no)
     heads      norms of query and keys: `before` the rotation, `after` it, `flat` (all heads as one row), or none
@@ -137,18 +137,24 @@ def plain_graph(geometry: Geometry, settings: RunSettings) -> Graph:
         current = attention(made, how, il, layer, inputs, normed if first is residual else first, positions)
         if il == last and how.gather == "layer":
             current, residual = graph.get_rows(current, wanted), graph.get_rows(residual, wanted)
-            if how.parallel in {"normed", "second", "late"} or (how.parallel == "stable" and made.weight(f"blk.{il}.ffn_norm.weight") is None):
+            if how.parallel in {"normed", "second", "late"} or (
+                how.parallel == "stable" and made.weight(f"blk.{il}.ffn_norm.weight") is None
+            ):
                 normed = graph.get_rows(normed, wanted)
         current = after_attention(made, how, il, current, residual, normed)
     if how.gather == "after":
         current.output = True
         current = graph.get_rows(current, wanted)
-    return made.finish(current, norm=how.norm, scaled=how.logits == "scaled", capped=how.logits == "capped" or made.says("final_logit_softcapping"))
+    return made.finish(
+        current, norm=how.norm, scaled=how.logits == "scaled", capped=how.logits == "capped" or made.says("final_logit_softcapping")
+    )
 
 
 def embed(made: ModelGraph, how: Plain) -> Tensor:
     """The tokens' embeddings as the first block takes them, but for learned positions."""
-    current = made.embedded(scaled=how.embedding == "rows", multiplied=how is _GRANITE or made.geometry.architecture in {"minicpm", "granitemoe"})
+    current = made.embedded(
+        scaled=how.embedding == "rows", multiplied=how is _GRANITE or made.geometry.architecture in {"minicpm", "granitemoe"}
+    )
     if how.embedding == "scale" and how is not _GRANITE and made.geometry.architecture not in {"minicpm", "granitemoe"}:
         current = made.scale(current)
     return made.norm(current, "token_embd_norm", "norm") if how.embedding == "norm" else current
@@ -167,7 +173,9 @@ def rotates(made: ModelGraph, how: Plain, il: int, layer: Layer) -> bool:
     return how.rotate == "all"
 
 
-def attention(made: ModelGraph, how: Plain, il: int, layer: Layer, inputs: dict[bool, Inputs], current: Tensor, positions: Tensor) -> Tensor:
+def attention(
+    made: ModelGraph, how: Plain, il: int, layer: Layer, inputs: dict[bool, Inputs], current: Tensor, positions: Tensor
+) -> Tensor:
     """Query, keys and values of `current`, normed and rotated as the architecture does, over the cache."""
     graph, tokens = made.graph, made.tokens
     flat = how.heads == "flat" and how.norm == "rms_norm"

@@ -1,5 +1,6 @@
-"""The graphs of gated delta nets of llama.cpp b11434: Qwen 3 Next, Qwen 3.5. Sources: `src/models/qwen3next.cpp`, `qwen35.cpp`, `delta-net-base.cpp`.
+"""The graphs of gated delta nets of llama.cpp b11434: Qwen 3 Next, Qwen 3.5.
 
+Sources: `src/models/qwen3next.cpp`, `qwen35.cpp`, `qwen35moe.cpp`, `delta-net-base.cpp`.
 Every card is taken to have the fused operator.
 """
 

@@ -1,4 +1,7 @@
-"""The graphs of encoders of llama.cpp b11434 (BERT and its kin): no cache, the whole batch attends to itself. Source: `src/models/bert.cpp` etc."""
+"""The graphs of encoders of llama.cpp b11434 (BERT and its kin): no cache, the whole batch attends to itself.
+
+Sources: `src/models/bert.cpp`, `modern-bert.cpp`, `eurobert.cpp`, `gemma-embedding.cpp`.
+"""
 
 from __future__ import annotations
 

@@ -182,7 +182,9 @@ class ModelGraph:
             layers = [layer for layer in geometry.layers if layer.cached and bool(layer.sliding and geometry.slides) == sliding]
             cells = layer_cells(geometry, self.settings, layers[0]) if layers else self.settings.cells
             keys = self._rotation(self.settings.key_type, {layer.key_length for layer in layers}, grow=True)
-            values = 0 if geometry.compressed else self._rotation(self.settings.value_type, {layer.value_length for layer in layers}, grow=False)
+            values = (
+                0 if geometry.compressed else self._rotation(self.settings.value_type, {layer.value_length for layer in layers}, grow=False)
+            )
             made[sliding] = Inputs(self, cells, widest, keys, values)
         return made
 
@@ -259,14 +261,20 @@ class ModelGraph:
             self._store_keys(cache_keys, keys, inputs, layer)
         if values is not None:
             self._store_values(cache_values, values, inputs, layer)
-        read_keys = graph.view(cache_keys, (layer.key_length, layer.kv_heads, cells, streams), (layer.key_length, layer.key_width, layer.key_width * cells))
+        read_keys = graph.view(
+            cache_keys, (layer.key_length, layer.kv_heads, cells, streams), (layer.key_length, layer.key_width, layer.key_width * cells)
+        )
         if self.settings.flash_attention:
             read_values = graph.view(
-                cache_values, (layer.value_length, layer.kv_heads, cells, streams), (layer.value_length, layer.value_width, layer.value_width * cells)
+                cache_values,
+                (layer.value_length, layer.kv_heads, cells, streams),
+                (layer.value_length, layer.value_width, layer.value_width * cells),
             )
         else:
             read_values = graph.view(
-                cache_values, (cells, layer.kv_heads, layer.value_length, streams), (cells * layer.value_length, cells, cells * layer.value_width)
+                cache_values,
+                (cells, layer.kv_heads, layer.value_length, streams),
+                (cells * layer.value_length, cells, cells * layer.value_width),
             )
         current = self.mix(
             query, read_keys, read_values, inputs.mask, transposed=not self.settings.flash_attention, sinks=sinks, soft_cap=soft_cap

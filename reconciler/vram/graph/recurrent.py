@@ -66,7 +66,9 @@ def convolution(made: ModelGraph, joined: Tensor, weight: str, each: int) -> Ten
     return made.graph.new("ssm_conv", "f32", (joined.ne[1], each, joined.ne[2]), joined, made.need(weight))
 
 
-def _scan(made: ModelGraph, cache: Tensor, states: States, size: int, parts: tuple[Tensor, ...], elements: int, lengths: tuple[int, ...]) -> Tensor:
+def _scan(
+    made: ModelGraph, cache: Tensor, states: States, size: int, parts: tuple[Tensor, ...], elements: int, lengths: tuple[int, ...]
+) -> Tensor:
     """The selective scan over the stored states: its output and the new states in one tensor."""
     graph = made.graph
 

@@ -9,17 +9,21 @@ Shape = tuple[int, int, int, int]
 WIDTHS = {"f32": 4, "f16": 2, "i32": 4, "i64": 8, "opaque": 1}
 """Bytes of an element. `opaque` is for weights and caches, which lie in buffers of their own."""
 
-IN_PLACE = frozenset({"scale", "add", "sub", "mul", "div", "add_id", "sqr", "sqrt", "unary", "rope", "rms_norm", "soft_max", "clamp", "fill"})
+IN_PLACE = frozenset(
+    {"scale", "add", "sub", "mul", "div", "add_id", "sqr", "sqrt", "unary", "rope", "rms_norm", "soft_max", "clamp", "fill"}
+)
 """Operators that may write over an operand of the same layout (ggml-alloc's list)."""
 VIEWS = frozenset({"view", "reshape", "permute", "transpose"})
 
 
 class Tensor:
-    """One tensor. `root` is the tensor that a view looks into. `home` is the device of one that lies in a buffer already (weights, caches)."""
+    """One tensor. `root` is what a view looks into. `home` is the device of one that lies in a buffer already (weights, caches)."""
 
-    __slots__ = ("home", "kind", "ne", "nb", "op", "output", "root", "sources", "weight", "fed")
+    __slots__ = ("fed", "home", "kind", "nb", "ne", "op", "output", "root", "sources", "weight")
 
-    def __init__(self, op: str, kind: str, ne: Shape, sources: Iterable[Tensor] = (), *, nb: Shape | None = None, root: Tensor | None = None) -> None:
+    def __init__(
+        self, op: str, kind: str, ne: Shape, sources: Iterable[Tensor] = (), *, nb: Shape | None = None, root: Tensor | None = None
+    ) -> None:
         self.op, self.kind, self.ne = op, kind, ne
         self.nb = nb or contiguous(kind, ne)
         self.sources = tuple(sources)
@@ -164,7 +168,9 @@ class Graph:
     def transpose(self, tensor: Tensor) -> Tensor:
         one, two, three, four = tensor.ne
         first, second, third, fourth = tensor.nb
-        return Tensor("transpose", tensor.kind, (two, one, three, four), (tensor,), nb=(second, first, third, fourth), root=tensor.root or tensor)
+        return Tensor(
+            "transpose", tensor.kind, (two, one, three, four), (tensor,), nb=(second, first, third, fourth), root=tensor.root or tensor
+        )
 
     def top(self, tensor: Tensor, count: int) -> Tensor:
         """The places of the `count` largest of each row: a view into all of them, sorted."""
