@@ -6,12 +6,19 @@ import sys
 from collections.abc import Callable
 
 import growth
+import needs
 import probing
 import start
 
 import state
 
-PARTS: dict[str, Callable[[], bool]] = {"start": start.main, "probing": probing.main, "state": state.main, "growth": growth.main}
+PARTS: dict[str, Callable[[], bool]] = {
+    "start": start.main,
+    "probing": probing.main,
+    "state": state.main,
+    "growth": growth.main,
+    "needs": needs.main,
+}
 
 if __name__ == "__main__":
     wanted = sys.argv[1:] or list(PARTS)

@@ -56,7 +56,7 @@ PLAIN_CACHE = frozenset(
 """Keys and values of every layer, in full or in a window."""
 
 KNOWN_CACHE = PLAIN_CACHE | RECURRENT | HYBRID | ENCODERS
-"""Architectures whose cache and state are known. 
+"""Architectures whose cache and state are known.
 
 The others have indexers, drafts or layers that are run twice, or are newer than this list."""
 

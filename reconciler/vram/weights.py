@@ -20,7 +20,8 @@ _BLOCK = re.compile(r"(?:enc\.|dec\.)?blk\.(\d{1,5})\.")
 _INPUT = frozenset({"token_embd.weight", "position_embd.weight", "token_types.weight", "per_layer_token_embd.weight"})
 _FIRST_BLOCK = ("token_embd_norm.", "per_layer_model_proj.", "per_layer_proj_norm.")
 _SHARED = ("rope_freqs.", "rope_factors_long.", "rope_factors_short.")
-_PADDING = 32
+_LAST_NAMED_FIRST = frozenset({"lfm2", "lfm2moe"})
+"""Their files call the output's norm `token_embd_norm`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,6 @@ def _places(name: str, geometry: Geometry, places: tuple[int | None, ...]) -> It
         return (places[number],) if number < len(geometry.layers) else ()
     if name.startswith(_SHARED):
         return sorted(set(places[: len(geometry.layers)]), key=lambda place: -1 if place is None else place)
-    if name.startswith(_FIRST_BLOCK):
+    if name.startswith(_FIRST_BLOCK) and not (geometry.architecture in _LAST_NAMED_FIRST and name.startswith("token_embd_norm.")):
         return (places[0],)
     return (places[-1],)

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from vram.more_models import MORE
+from vram.peers import file_size_rule, xllamacpp
 from vram.shapes import Model, write
 from vram.special_models import SPECIAL
 from vram.truth_models import truth_model
@@ -124,23 +125,44 @@ def judged(found: Iterable[Row]) -> Iterator[Verdict]:
         yield Verdict(row, shape.architecture, size, cards, host)
 
 
+HEAD = (
+    "| architecture | rows | weights, KV, state: largest error | compute: largest error | within 1 MiB "
+    "| xllamacpp: median, largest | file size × 1.2: median, largest |"
+)
+
+
 def error_table(verdicts: Sequence[Verdict]) -> list[str]:
-    """Markdown: for each architecture its rows, the largest errors, and what simpler rules say of the same rows."""
-    lines = [
-        "| architecture | rows | weights, KV, state: largest | compute: largest | within 1 MiB | file size × 1.2: median |",
-        "|---|---|---|---|---|---|",
-    ]
+    """Markdown: for each architecture its rows, the largest errors, and what simpler rules say of all that the card holds in those rows.
+
+    The simpler rules are judged only where everything lies on one card.
+    """
+    lines = [HEAD, "|---|---|---|---|---|---|---|"]
     for name in sorted({one.architecture for one in verdicts}):
         mine = [one for one in verdicts if one.architecture == name]
         errors = [abs(error) for one in mine for error in one.compute_errors]
         close = sum(error <= 1 for error in errors) / len(errors)
-        rough = sorted(abs(_rough(one)) for one in mine)[len(mine) // 2]
         exact = max(one.exact_error for one in mine)
-        lines.append(f"| {name} | {len(mine)} | {exact:.3f} MiB | {max(errors):.2f} MiB | {close:.0%} | {rough:.0%} |")
+        whole = [one for one in mine if len(one.cards) == 1 and not one.row.partial]
+        peers = [_spread([rule(one) for one in whole]) for rule in (peer_error, rough_error)]
+        lines.append(f"| {name} | {len(mine)} | {exact:.3f} MiB | {max(errors):.2f} MiB | {close:.0%} | {peers[0]} | {peers[1]} |")
     return lines
 
 
-def _rough(verdict: Verdict) -> float:
-    """Error of `file size × 1.2` against all that the row's cards hold."""
-    truth = sum(card.weights + card.context + card.compute for card in verdict.row.cards)
-    return verdict.file_bytes / MIB * 1.2 / truth - 1
+def _spread(errors: Sequence[float]) -> str:
+    found = sorted(map(abs, errors))
+    return f"{found[len(found) // 2]:.0%}, {found[-1]:.0%}"
+
+
+def _held(verdict: Verdict) -> float:
+    """MiB that the row's cards hold."""
+    return sum(card.weights + card.context + card.compute for card in verdict.row.cards)
+
+
+def rough_error(verdict: Verdict) -> float:
+    """Relative error of `file size × 1.2`."""
+    return file_size_rule(verdict.file_bytes) / MIB / _held(verdict) - 1
+
+
+def peer_error(verdict: Verdict) -> float:
+    """Relative error of xllamacpp's arithmetic."""
+    return xllamacpp(geometry(verdict.row.file)[0], verdict.row.settings) / MIB / _held(verdict) - 1
