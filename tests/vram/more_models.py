@@ -361,6 +361,81 @@ def _jais2() -> Model:
     return transformer("jais2", keys, 150272, norm_bias=True, gate=False, bias=(*QKV, "attn_output", "ffn_up", "ffn_down"))
 
 
+def _pangu() -> Model:
+    keys = keys_of(layers=34, embedding=4096, heads=32, kv_heads=8, ff=12800, context=32768)
+    return transformer("pangu-embedded", keys, 153376, bias=(*QKV, "attn_output"))
+
+
+def _apertus() -> Model:
+    keys = keys_of(layers=32, embedding=4096, heads=32, kv_heads=8, ff=21504, context=65536)
+    keys |= {f"xielu.{name}": [0.5] * 32 for name in ("alpha_n", "alpha_p", "beta", "eps")}
+    return transformer("apertus", keys, 131072, gate=False, head_norms=True)
+
+
+def _bailingmoe2() -> Model:
+    keys = keys_of(
+        layers=20, embedding=2048, heads=16, kv_heads=4, ff=5120, head=128, rope=64, context=32768, expert_count=256, expert_used_count=8,
+        expert_feed_forward_length=512, expert_shared_feed_forward_length=512, expert_shared_count=1, leading_dense_block_count=1,
+        expert_weights_scale=2.5, expert_weights_norm=True, expert_gating_func=2, expert_group_count=8, expert_group_used_count=4,
+    )  # fmt: skip
+    model = transformer(
+        "bailingmoe2", keys, 157184, fused=True, head_norms=True, dense_first=1, experts={"count": 256, "width": 512, "shared": 512}
+    )
+    for il in range(1, 20):
+        model.put(f"blk.{il}.exp_probs_b.bias", 256, kind="f32")
+    return model
+
+
+def _exaone_moe() -> Model:
+    keys = keys_of(
+        layers=48, embedding=6144, heads=64, kv_heads=8, ff=18432, head=128, attention__sliding_window=128, expert_count=128,
+        expert_used_count=8, expert_feed_forward_length=2048, expert_shared_count=1, leading_dense_block_count=1, expert_weights_scale=2.5,
+        expert_weights_norm=True, expert_gating_func=2, expert_shared_feed_forward_length=2048,
+    )  # fmt: skip
+    model = transformer("exaone-moe", keys, 153600, head_norms=True, dense_first=1, experts={"count": 128, "width": 2048, "shared": 2048})
+    for il in range(1, 48):
+        model.put(f"blk.{il}.exp_probs_b.bias", 128, kind="f32")
+    return model
+
+
+def _hunyuan_dense() -> Model:
+    return transformer(
+        "hunyuan-dense", keys_of(layers=32, embedding=4096, heads=32, kv_heads=8, ff=14336, head=128), 128167, tied=True, head_norms=True
+    )
+
+
+def _plamo() -> Model:
+    keys = keys_of(layers=40, embedding=5120, heads=40, kv_heads=5, ff=13824, context=4096)
+    return transformer("plamo", keys, 50432, norms=("attn_norm",))
+
+
+def _refact() -> Model:
+    return transformer("refact", keys_of(layers=32, embedding=2048, heads=32, kv_heads=1, ff=5632, context=4096), 49216)
+
+
+def _qwen3vl() -> Model:
+    keys = keys_of(
+        layers=36, embedding=4096, heads=32, kv_heads=8, ff=12288, head=128, context=262144, n_deepstack_layers=3,
+        rope__dimension_sections=[24, 20, 20, 0],
+    )  # fmt: skip
+    return transformer("qwen3vl", keys, 151936, head_norms=True)
+
+
+def _codeshell() -> Model:
+    keys = keys_of(layers=42, embedding=4096, heads=32, kv_heads=8, ff=16384, context=8192, **EPS)
+    return transformer(
+        "codeshell", keys, 70144, norm_bias=True, gate=False, fused=True, bias=("attn_qkv", "attn_output", "ffn_up", "ffn_down")
+    )
+
+
+def _jais() -> Model:
+    keys = keys_of(layers=40, embedding=5120, heads=40, kv_heads=40, ff=13653, context=2048, attention__max_alibi_bias=8.0, **EPS)
+    model = transformer(
+        "jais", keys, 84992, norm_bias=True, fused=True, bias=("attn_qkv", "attn_output", "ffn_up", "ffn_gate", "ffn_down"), quant="f16"
+    )
+    return model
+
+
 MORE: dict[str, Callable[[], Model]] = {
     "qwen3-30b-a3b": _qwen3moe,
     "qwen1.5-moe-a2.7b": _qwen2moe,
@@ -410,4 +485,14 @@ MORE: dict[str, Callable[[], Model]] = {
     "ernie-21b-a3b": _ernie_moe,
     "minimax-m2": _minimax_m2,
     "jais2-8b": _jais2,
+    "pangu-7b": _pangu,
+    "apertus-8b": _apertus,
+    "ling-mini-2": _bailingmoe2,
+    "k-exaone-236b": _exaone_moe,
+    "hunyuan-7b": _hunyuan_dense,
+    "plamo-13b": _plamo,
+    "refact-1.6b": _refact,
+    "qwen3vl-8b": _qwen3vl,
+    "codeshell-7b": _codeshell,
+    "jais-13b": _jais,
 }

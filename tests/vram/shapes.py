@@ -81,7 +81,10 @@ class Model:
 def write(path: Path, model: Model) -> Path:
     """The model as a GGUF file whose tensor data is one hole."""
     keys: dict[str, Value] = {"general.architecture": model.arch, "general.name": path.stem}
-    keys |= {f"{model.arch}.{key}" if not key.startswith(("tokenizer.", "general.")) else key: value for key, value in model.keys.items()}
+    keys |= {
+        f"{model.arch}.{key}" if not key.startswith(("tokenizer.", "general.", "xielu.")) else key: value
+        for key, value in model.keys.items()
+    }
     if model.vocab:
         keys |= {f"{model.arch}.vocab_size": model.vocab, "tokenizer.ggml.model": "no_vocab"}
     tensors = list(model.typed())

@@ -490,3 +490,37 @@ SPECIAL |= {
     "gemma4-12b": lambda: _gemma4(48, 3840, 15360),
     "gemma4-e4b": lambda: _gemma4(36, 2560, 10240, shared_layers=12, each=256, heads=8),
 }
+
+
+def _gemma3n() -> Model:
+    layers, width, ff, each, streams = 30, 2048, 8192, 256, 4
+    keys = keys_of(layers=layers, embedding=width, heads=8, kv_heads=2, ff=ff, head=256, context=32768, attention__sliding_window=512)
+    keys |= {"attention.sliding_window_pattern": [il % 5 != 4 for il in range(layers)], "final_logit_softcapping": 30.0}
+    model = Model("gemma3n", keys, vocab=262144)
+    model.put("token_embd.weight", width, 262144)
+    model.put("output_norm.weight", width)
+    model.put("per_layer_token_embd.weight", each * layers, 262144)
+    model.put("per_layer_model_proj.weight", width, each * layers)
+    model.put("per_layer_proj_norm.weight", each)
+    model.put("altup_proj.weight", width, width, streams - 1, kind="f16")
+    model.put("altup_unembd_proj.weight", width, width, streams - 1, kind="f16")
+    for il in range(layers):
+        name = f"blk.{il}."
+        for part in ("attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm", "post_norm", "laurel_post_norm", "altup_router_norm"):
+            model.put(f"{name}{part}.weight", width)
+        _attention(model, il, width, 8, 2, 256)
+        model.put(f"{name}attn_q_norm.weight", 256)
+        model.put(f"{name}attn_k_norm.weight", 256)
+        _mlp(model, il, width, ff)
+        model.put(f"{name}inp_gate.weight", width, each)
+        model.put(f"{name}proj.weight", each, width)
+        model.put(f"{name}laurel_l.weight", width, 64, kind="f16")
+        model.put(f"{name}laurel_r.weight", 64, width, kind="f16")
+        model.put(f"{name}altup_correct_coef.weight", streams, streams)
+        model.put(f"{name}altup_correct_scale.weight", width)
+        model.put(f"{name}altup_predict_coef.weight", streams, streams * streams)
+        model.put(f"{name}altup_router.weight", width, streams)
+    return model
+
+
+SPECIAL["gemma3n-e2b"] = _gemma3n

@@ -68,7 +68,9 @@ _NORMED = Plain(norm="norm", parallel="normed", logits="scaled")
 
 PLAIN: Mapping[str, Plain] = MappingProxyType(
     {
-        **dict.fromkeys(("llama", "mistral3", "internlm2", "exaone", "qwen", "xverse", "ernie4_5", "ernie4_5-moe", "baichuan"), _LLAMA),
+        **dict.fromkeys(
+            ("llama", "mistral3", "internlm2", "exaone", "qwen", "xverse", "ernie4_5", "ernie4_5-moe", "baichuan", "pangu-embedded"), _LLAMA
+        ),
         "llama4": Plain(rotate="step", experts="sigmoid", share="no"),
         "arcee": Plain(act="relu_sqr"),
         "qwen2": _LLAMA,
@@ -90,6 +92,15 @@ PLAIN: Mapping[str, Plain] = MappingProxyType(
         "chatglm": Plain(act="fused"),
         "glm4": Plain(act="fused", post=True),
         "glm4moe": Plain(heads="before", second="post_attention_norm", experts="file", share="file"),
+        "apertus": Plain(heads="before"),
+        "bailingmoe2": Plain(heads="before", experts="file", share="file"),
+        "exaone-moe": Plain(heads="before", rotate="sliding", experts="file", share="file"),
+        **dict.fromkeys(("hunyuan-dense", "hunyuan_vl"), Plain(heads="after")),
+        "plamo": Plain(parallel="second"),
+        "refact": Plain(rotate="none"),
+        **dict.fromkeys(("qwen3vl", "qwen3vlmoe"), Plain(heads="before", positions=4)),
+        "codeshell": _LAYER,
+        "jais": Plain(norm="norm", rotate="none"),
         "olmo": Plain(norm="norm"),
         "olmo2": Plain(heads="flat", post=True),
         "olmoe": Plain(heads="flat", share="no"),
@@ -141,7 +152,7 @@ def plain_graph(geometry: Geometry, settings: RunSettings) -> Graph:
                 how.parallel == "stable" and made.weight(f"blk.{il}.ffn_norm.weight") is None
             ):
                 normed = graph.get_rows(normed, wanted)
-        current = after_attention(made, how, il, current, residual, normed)
+        current = made.deepened(il, after_attention(made, how, il, current, residual, normed))
     if how.gather == "after":
         current.output = True
         current = graph.get_rows(current, wanted)

@@ -9,6 +9,7 @@ from reconciler.vram.geometry import Geometry
 from reconciler.vram.graph.decoders import PLAIN, plain_graph
 from reconciler.vram.graph.delta import delta_graph
 from reconciler.vram.graph.encoders import bert_graph, pre_norm_graph
+from reconciler.vram.graph.gemma3n import gemma3n_graph
 from reconciler.vram.graph.gemma4 import gemma4_graph
 from reconciler.vram.graph.latent import deepseek2_graph, minicpm3_graph
 from reconciler.vram.graph.recurrent import hybrid_graph, lfm2_graph, mamba_graph, nemotron_h_graph
@@ -26,6 +27,7 @@ GRAPHS: Mapping[str, Callable[[Geometry, RunSettings], Graph]] = MappingProxyTyp
         **dict.fromkeys(("jamba", "falcon-h1", "granitehybrid"), hybrid_graph),
         **dict.fromkeys(("nemotron_h", "nemotron_h_moe"), nemotron_h_graph),
         **dict.fromkeys(("qwen3next", "qwen35", "qwen35moe"), delta_graph),
+        "gemma3n": gemma3n_graph,
         "gemma4": gemma4_graph,
         **dict.fromkeys(("lfm2", "lfm2moe"), lfm2_graph),
     }

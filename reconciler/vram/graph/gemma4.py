@@ -19,7 +19,11 @@ def gemma4_graph(geometry: Geometry, settings: RunSettings) -> Graph:
     positions = made.positions()
     inputs = made.cache_inputs()
     wanted = made.output_rows()
-    each = _each_layer(made, current) if made.weight("per_layer_token_embd.weight") is not None else None
+    each = (
+        each_layer(made, current, geometry.number("embedding_length_per_layer_input"))
+        if made.weight("per_layer_token_embd.weight") is not None
+        else None
+    )
     for il, layer in enumerate(geometry.layers):
         residual = current
         current = made.norm(current, f"blk.{il}.attn_norm")
@@ -47,10 +51,9 @@ def gemma4_graph(geometry: Geometry, settings: RunSettings) -> Graph:
     return graph
 
 
-def _each_layer(made: ModelGraph, embedded: Tensor) -> Tensor:
+def each_layer(made: ModelGraph, embedded: Tensor, width: int) -> Tensor:
     """An input of its own for every layer: from the tokens, and from what they embed to. (width, tokens, layers)."""
     graph, count = made.graph, len(made.geometry.layers)
-    width = made.geometry.number("embedding_length_per_layer_input")
     rows = graph.get_rows(made.need("per_layer_token_embd.weight"), graph.input("i32", made.tokens))
     rows = graph.expand(made.scale(graph.reshape(rows, width, count, made.tokens)))
     projected = made.scale(graph.mul_mat(made.need("per_layer_model_proj.weight"), embedded))

@@ -32,10 +32,7 @@ def deepseek2_graph(geometry: Geometry, settings: RunSettings) -> Graph:
         if il < geometry.number("leading_dense_block_count", 0):
             current = made.feed_forward(il, current)
         else:
-            out = made.mixture(
-                il, current, normed=shares(made, "file"), scaled=made.scales_experts(), gating=_gating(made),
-                groups=geometry.number("expert_group_count", 0), groups_used=geometry.number("expert_group_used_count", 0),
-            )  # fmt: skip
+            out = made.mixture(il, current, normed=shares(made, "file"), scaled=made.scales_experts(), gating=_gating(made))
             current = made.add(out, made.feed_forward(il, current, parts="_shexp"))
         current = made.add(current, between)
     return made.finish(current)

@@ -43,6 +43,7 @@ class ModelGraph:
         self.width = geometry.embedding
         self._weights: dict[str, Tensor | None] = {}
         self._scale: Tensor | None = None
+        self._wide: Tensor | None = None
 
     # weights
 
@@ -143,22 +144,36 @@ class ModelGraph:
     def embedded(self, *, scaled: bool = False, multiplied: bool = False, mixed: bool = True) -> Tensor:
         """The tokens' embeddings. `scaled`: by a row of factors (Gemma); `multiplied`: by one number (Granite)."""
         graph, embedding = self.graph, self.need("token_embd.weight")
+        wide = self.width * (1 + self.geometry.number("n_deepstack_layers", 0))
         ids = graph.input("i32", self.tokens)
-        vectors = graph.input("f32", self.width, self.tokens)
-        rows = graph.get_rows(embedding, ids)
+        vectors = graph.input("f32", wide, self.tokens)
+        rows = self._padded(graph.get_rows(embedding, ids), wide)
         graph.expand(rows)
         graph.expand(vectors)
         if mixed:
             mixed_ids = graph.input("i32", self.tokens)
             slots = graph.input("i64", self.tokens)
-            mixed_vectors = graph.input("f32", self.width, self.tokens)
-            graph.expand(graph.set_rows(graph.like("dup", mixed_vectors), graph.get_rows(embedding, mixed_ids), slots))
+            mixed_vectors = graph.input("f32", wide, self.tokens)
+            mixed_rows = self._padded(graph.get_rows(embedding, mixed_ids), wide)
+            graph.expand(graph.set_rows(graph.like("dup", mixed_vectors), mixed_rows, slots))
         current = rows
+        if wide != self.width:
+            self._wide = rows
+            current = graph.view(rows, (self.width, self.tokens), (rows.nb[1],))
         if multiplied:
             current = self.scale(current)
         if scaled:
             current = graph.like("mul", current, graph.input("f32", 1, self.tokens))
         return graph.expand(current)
+
+    def _padded(self, rows: Tensor, wide: int) -> Tensor:
+        return rows if wide == rows.ne[0] else self.graph.new("pad", "f32", (wide, rows.ne[1]), rows)
+
+    def deepened(self, il: int, current: Tensor) -> Tensor:
+        """Models that see take more of the input into their first layers (deepstack)."""
+        if self._wide is None or il >= self.geometry.number("n_deepstack_layers", 0):
+            return current
+        return self.add(current, self.graph.view(self._wide, (self.width, self.tokens), (self._wide.nb[1],)))
 
     def positions(self, each: int = 1) -> Tensor:
         return self.graph.input("i32", self.tokens * each)
@@ -253,10 +268,9 @@ class ModelGraph:
         for one in (values, keys) if keys_last else (keys, values):
             if one is not None:
                 graph.expand(one)
-        place = self.places[il]
         streams, cells = self.streams, inputs.cells
-        cache_keys = graph.stored(place, (layer.key_width, cells, streams), weight=False)
-        cache_values = graph.stored(place, (layer.value_width, cells, streams), weight=False)
+        cache_keys = self.cache(il, self.settings.key_type, layer.key_width, cells)
+        cache_values = self.cache(il, self.settings.value_type, layer.value_width, cells)
         if keys is not None:
             self._store_keys(cache_keys, keys, inputs, layer)
         if values is not None:
@@ -287,7 +301,7 @@ class ModelGraph:
 
     def cache(self, il: int, kind: TensorType, width: int, cells: int) -> Tensor:
         """Keys or values of one layer, where that layer lies."""
-        name = {"f16": "f16", "bf16": "f16"}.get(kind.name, "opaque")
+        name = {"f32": "f32", "f16": "f16", "bf16": "f16"}.get(kind.name, "opaque")
         return self.graph.stored(self.places[il], (width, cells, self.streams), weight=False, kind=name)
 
     def _store_keys(self, cache: Tensor, keys: Tensor, inputs: Inputs, layer: Layer) -> None:
@@ -387,8 +401,6 @@ class ModelGraph:
         act: str = "silu",
         weight_first: bool = False,
         probabilities: Tensor | None = None,
-        groups: int = 0,
-        groups_used: int = 0,
     ) -> Tensor:
         """A mixture of experts: routing, the experts' feed-forward side by side, and their sum."""
         graph, tokens = self.graph, current.ne[1]
@@ -400,8 +412,9 @@ class ModelGraph:
         chosen_by = self.plus(probs, f"{name}exp_probs_b.bias") if self.weight(f"{name}exp_probs_b.bias") is not None else probs
         if weight_first:
             chosen_by = logits
+        groups = self.geometry.number("expert_group_count", 0)
         if groups > 1:
-            chosen_by = self._within_groups(chosen_by, experts, groups, groups_used)
+            chosen_by = self._within_groups(chosen_by, experts, groups, self.geometry.number("expert_group_used_count", 1))
         chosen = graph.top(chosen_by, used)
         weights = graph.get_rows(graph.reshape(probs, 1, experts, tokens), chosen)
         if gating == "softmax_weight":
