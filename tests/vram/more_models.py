@@ -430,10 +430,9 @@ def _codeshell() -> Model:
 
 def _jais() -> Model:
     keys = keys_of(layers=40, embedding=5120, heads=40, kv_heads=40, ff=13653, context=2048, attention__max_alibi_bias=8.0, **EPS)
-    model = transformer(
+    return transformer(
         "jais", keys, 84992, norm_bias=True, fused=True, bias=("attn_qkv", "attn_output", "ffn_up", "ffn_gate", "ffn_down"), quant="f16"
     )
-    return model
 
 
 MORE: dict[str, Callable[[], Model]] = {

@@ -150,7 +150,8 @@ def _lfm2_experts() -> Model:
     model = special_models._lfm2()
     model.arch = "lfm2moe"
     model.keys |= {
-        "expert_count": 32, "expert_used_count": 4, "expert_feed_forward_length": 1792, "leading_dense_block_count": 2, "expert_gating_func": 2
+        "expert_count": 32, "expert_used_count": 4, "expert_feed_forward_length": 1792,
+        "leading_dense_block_count": 2, "expert_gating_func": 2
     }  # fmt: skip
     for il in range(2, 16):
         model.put(f"blk.{il}.ffn_gate_inp.weight", 2048, 32)

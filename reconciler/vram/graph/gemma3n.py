@@ -12,7 +12,7 @@ from reconciler.vram.graph.tensor import Graph, Tensor
 from reconciler.vram.settings import RunSettings
 
 STREAMS, SPARSE_LAYERS, OWN_WIDTH = 4, 10, 256
-"""Streams, the first layers whose feed-forward keeps only its largest activations, and the width of a layer's own input: fixed in llama.cpp."""
+"""Streams, the first layers whose feed-forward keeps only its largest activations, the width of a layer's own input: all fixed."""
 
 
 def gemma3n_graph(geometry: Geometry, settings: RunSettings) -> Graph:
