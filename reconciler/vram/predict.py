@@ -8,7 +8,7 @@ from reconciler.fleet.units import MIB
 from reconciler.vram.cache import kv_bytes, state_bytes
 from reconciler.vram.compute import ComputeBuffers, compute_buffers
 from reconciler.vram.geometry import Geometry
-from reconciler.vram.settings import REFERENCE_BUILD, RunSettings
+from reconciler.vram.settings import REFERENCE_BUILD, SLOT_ROWS_SINCE, RunSettings
 from reconciler.vram.weights import card_of_blocks, weights_of
 
 FIXED_START, FIXED_LOW, FIXED_HIGH = 450 * MIB, 250 * MIB, 600 * MIB
@@ -99,6 +99,13 @@ def predict(geometry: Geometry, settings: RunSettings, extra: int = 0, fixed: tu
     return Prediction(cards, HostNeed(weights.host, resident, None if compute is None else compute.host), tuple(unknown))
 
 
+def _uncertain_percent(build: int) -> int:
+    """How far a compute buffer may be off: the graph is that of one build, and graphs change."""
+    if build == REFERENCE_BUILD:
+        return 2
+    return 10 if build >= SLOT_ROWS_SINCE else 15
+
+
 def _card(
     settings: RunSettings,
     terms: tuple[int, int | None, int | None, int | None],
@@ -108,7 +115,7 @@ def _card(
 ) -> CardNeed:
     weights, kv, state, buffer = terms
     certain = weights + (kv or 0) + (state or 0) + extra
-    slack = 0 if buffer is None or compute is None else max(MIB, buffer * (2 if settings.build == REFERENCE_BUILD else 10) // 100)
+    slack = 0 if buffer is None or compute is None else max(MIB, buffer * _uncertain_percent(settings.build) // 100)
     low = certain + max(0, (buffer or 0) - slack) + fixed[0]
     high = None if kv is None or state is None or buffer is None else certain + buffer + slack + fixed[2]
     return CardNeed(weights, kv, state, buffer, fixed[1], extra, low, high)

@@ -8,6 +8,8 @@ from reconciler.vram.tensors import CACHE_TYPES, TensorType
 
 REFERENCE_BUILD = 11434
 """llama.cpp's build whose numbers the formulas were checked against."""
+SLOT_ROWS_SINCE = 10_700
+"""About the first build whose server reserves one output row a slot; older ones, and Ollama's old runners, reserve a full batch of them."""
 N_BATCH = 2048
 N_UBATCH = 512
 AUTOMATIC_SLOTS = 4
@@ -40,6 +42,11 @@ class RunSettings:
     split: tuple[int, ...] = (1,)
     unified: bool = False
     reserve_batch: bool = False
+
+    @property
+    def full_rows(self) -> bool:
+        """Whether a full batch of output rows is reserved."""
+        return self.reserve_batch or self.build < SLOT_ROWS_SINCE
 
     @property
     def slots(self) -> int:

@@ -36,7 +36,7 @@ class ModelGraph:
         self.places = tuple(self.host if place is None else place for place in card_of_blocks(geometry, settings))
         slots = settings.slots
         tokens = min(ubatch_of(geometry, settings), settings.total_cells)
-        rows = N_BATCH if settings.reserve_batch or geometry.encoder else slots
+        rows = N_BATCH if settings.full_rows or geometry.encoder else slots
         self.outputs = min(tokens, rows)
         self.tokens = -(-tokens // slots) * slots
         self.streams = settings.streams
