@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from reconciler.vram.geometry import Geometry, Layer
+from reconciler.vram.graph.feed import feed_forward, mixture
 from reconciler.vram.graph.model import Inputs, ModelGraph
 from reconciler.vram.graph.tensor import Graph, Tensor
 from reconciler.vram.settings import RunSettings
@@ -163,10 +164,8 @@ def plain_graph(geometry: Geometry, settings: RunSettings) -> Graph:
 
 def embed(made: ModelGraph, how: Plain) -> Tensor:
     """The tokens' embeddings as the first block takes them, but for learned positions."""
-    current = made.embedded(
-        scaled=how.embedding == "rows", multiplied=how is _GRANITE or made.geometry.architecture in {"minicpm", "granitemoe"}
-    )
-    if how.embedding == "scale" and how is not _GRANITE and made.geometry.architecture not in {"minicpm", "granitemoe"}:
+    current = made.embedded(scaled=how.embedding == "rows")
+    if how.embedding == "scale":
         current = made.scale(current)
     return made.norm(current, "token_embd_norm", "norm") if how.embedding == "norm" else current
 
@@ -225,13 +224,13 @@ def _llama4(made: ModelGraph, how: Plain, il: int, layer: Layer, query: Tensor, 
 def after_attention(made: ModelGraph, how: Plain, il: int, current: Tensor, residual: Tensor, normed: Tensor) -> Tensor:
     """Residuals and the feed-forward, beside attention or after it."""
     if how.parallel == "normed":
-        return made.add(made.add(made.feed_forward(il, normed, how.act), residual), current)
+        return made.add(made.add(feed_forward(made, il, normed, how.act), residual), current)
     if how.parallel == "second":
-        return made.add(made.add(made.feed_forward(il, normed, how.act), current), residual)
+        return made.add(made.add(feed_forward(made, il, normed, how.act), current), residual)
     if how.parallel == "late":
-        return made.add(made.add(current, made.feed_forward(il, normed, how.act)), residual)
+        return made.add(made.add(current, feed_forward(made, il, normed, how.act)), residual)
     if how.parallel == "own" and made.geometry.values.get(f"{made.geometry.architecture}.use_parallel_residual") is True:
-        out = made.feed_forward(il, made.norm(residual, f"blk.{il}.ffn_norm", how.norm), how.act)
+        out = feed_forward(made, il, made.norm(residual, f"blk.{il}.ffn_norm", how.norm), how.act)
         return made.add(made.add(out, residual), current)
     if how.post:
         current = made.norm(current, f"blk.{il}.post_attention_norm", how.norm)
@@ -253,14 +252,20 @@ def after_attention(made: ModelGraph, how: Plain, il: int, current: Tensor, resi
 def feed(made: ModelGraph, how: Plain, il: int, current: Tensor) -> Tensor:
     """The feed-forward, or the mixture with its shared experts."""
     if made.weight(f"blk.{il}.ffn_gate_inp.weight") is None:
-        return made.feed_forward(il, current, how.act)
+        return feed_forward(made, il, current, how.act)
     first = made.geometry.architecture == "llama4"
-    out = made.mixture(
-        il, current, normed=shares(made, how.share), scaled=made.scales_experts(), gating=gating(made, how.experts), weight_first=first
+    out = mixture(
+        made,
+        il,
+        current,
+        normed=shares(made, how.share),
+        scaled=made.scales_experts(),
+        gating=gating(made, how.experts),
+        weight_first=first,
     )
     if made.weight(f"blk.{il}.ffn_up_shexp.weight") is None:
-        return made.add(out, made.feed_forward(il, current)) if made.geometry.architecture == "hunyuan-moe" else out
-    shared = made.feed_forward(il, current, parts="_shexp")
+        return made.add(out, feed_forward(made, il, current)) if made.geometry.architecture == "hunyuan-moe" else out
+    shared = feed_forward(made, il, current, parts="_shexp")
     gate = made.weight(f"blk.{il}.ffn_gate_inp_shexp.weight")
     if gate is not None:
         graph = made.graph

@@ -7,6 +7,7 @@ Every card is taken to have the fused operator.
 from __future__ import annotations
 
 from reconciler.vram.geometry import Geometry, Layer
+from reconciler.vram.graph.feed import feed_forward, mixture
 from reconciler.vram.graph.model import Inputs, ModelGraph
 from reconciler.vram.graph.recurrent import States, convolution, convolved
 from reconciler.vram.graph.tensor import Graph, Tensor
@@ -130,11 +131,11 @@ def _beta_and_gate(made: ModelGraph, il: int, current: Tensor, key_heads: int, h
 
 def _feed(made: ModelGraph, il: int, current: Tensor) -> Tensor:
     if made.weight(f"blk.{il}.ffn_gate_inp.weight") is None:
-        return made.feed_forward(il, current)
+        return feed_forward(made, il, current)
     graph = made.graph
-    out = made.mixture(il, current, normed=True, scaled=made.scales_experts())
+    out = mixture(made, il, current, normed=True, scaled=made.scales_experts())
     if made.weight(f"blk.{il}.ffn_up_shexp.weight") is None:
         return out
-    shared = made.feed_forward(il, current, parts="_shexp")
+    shared = feed_forward(made, il, current, parts="_shexp")
     gate = graph.like("unary", graph.mul_mat(made.need(f"blk.{il}.ffn_gate_inp_shexp.weight"), current))
     return made.add(out, graph.like("mul", shared, gate))

@@ -6,6 +6,7 @@ Sources: `src/models/bert.cpp`, `modern-bert.cpp`, `eurobert.cpp`, `gemma-embedd
 from __future__ import annotations
 
 from reconciler.vram.geometry import Geometry, Layer
+from reconciler.vram.graph.feed import feed_forward, mixture
 from reconciler.vram.graph.model import ModelGraph
 from reconciler.vram.graph.tensor import Graph, Tensor
 from reconciler.vram.settings import RunSettings
@@ -57,13 +58,13 @@ def bert_graph(geometry: Geometry, settings: RunSettings) -> Graph:
             current = made.norm(made.add(current, residual), f"blk.{il}.attn_norm_2", "norm")
         between = current
         if every > 0 and il % every == 1:
-            current = made.mixture(il, current)
+            current = mixture(made, il, current)
         elif name in UNGATED:
-            current = made.feed_forward(il, current)
+            current = feed_forward(made, il, current)
         else:
             up = made.need(f"blk.{il}.ffn_up.weight")
             fused = made.weight(f"blk.{il}.ffn_gate.weight") is None and up.ne[1] != layer.feed_forward
-            current = made.feed_forward(il, current, "fused" if fused else "unary")
+            current = feed_forward(made, il, current, "fused" if fused else "unary")
         current = made.norm(made.add(current, between), f"blk.{il}.layer_output_norm", "norm")
     current.output = True
     graph.expand(current)
@@ -105,7 +106,7 @@ def pre_norm_graph(geometry: Geometry, settings: RunSettings) -> Graph:
             current = made.norm(current, f"blk.{il}.post_attention_norm")
         between = made.add(current, residual)
         current = made.norm(between, f"blk.{il}.ffn_norm", kind)
-        current = made.feed_forward(il, current, "fused" if name == "modern-bert" else "unary")
+        current = feed_forward(made, il, current, "fused" if name == "modern-bert" else "unary")
         if gemma:
             current = made.norm(current, f"blk.{il}.post_ffw_norm")
         current = made.add(current, between)

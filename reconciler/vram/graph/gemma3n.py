@@ -82,12 +82,7 @@ def _predicted(made: ModelGraph, il: int, current: Tensor) -> Tensor:
     mixing = graph.reshape(graph.mul_mat(made.need(f"blk.{il}.altup_predict_coef.weight"), routed), STREAMS, STREAMS, made.tokens)
     turned = graph.cont(graph.permute(current, 1, 2, 0, 3))
     predicted = graph.cont(graph.permute(graph.mul_mat(turned, mixing), 0, 2, 1, 3))
-    return made.add(predicted_as(graph, predicted, current), current)
-
-
-def predicted_as(graph: Graph, tensor: Tensor, like: Tensor) -> Tensor:
-    """The streams behind the tokens again, in the layout of `like`."""
-    return tensor if tensor.ne == like.ne else graph.cont(graph.permute(tensor, 0, 1, 2, 3))
+    return made.add(predicted, current)
 
 
 def _corrected(made: ModelGraph, il: int, predictions: Tensor, activated: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ Source: `src/models/gemma4.cpp`.
 from __future__ import annotations
 
 from reconciler.vram.geometry import Geometry, Layer
+from reconciler.vram.graph.feed import feed_forward, mixture
 from reconciler.vram.graph.model import Inputs, ModelGraph
 from reconciler.vram.graph.tensor import Graph, Tensor
 from reconciler.vram.settings import RunSettings
@@ -78,7 +79,7 @@ def _attention(made: ModelGraph, il: int, layer: Layer, inputs: Inputs, current:
 
 
 def _feed(made: ModelGraph, il: int, between: Tensor) -> Tensor:
-    dense = made.feed_forward(il, made.norm(between, f"blk.{il}.ffn_norm"))
+    dense = feed_forward(made, il, made.norm(between, f"blk.{il}.ffn_norm"))
     if made.weight(f"blk.{il}.ffn_gate_inp.weight") is None:
         return dense
     graph = made.graph
@@ -86,5 +87,5 @@ def _feed(made: ModelGraph, il: int, between: Tensor) -> Tensor:
     routed = made.norm(between, f"blk.{il}.pre_ffw_norm_2")
     router = graph.like("mul", made.scale(graph.like("rms_norm", between)), made.need(f"blk.{il}.ffn_gate_inp.scale"))
     logits = graph.mul_mat(made.need(f"blk.{il}.ffn_gate_inp.weight"), router)
-    routed = made.mixture(il, routed, normed=True, probabilities=logits)
+    routed = mixture(made, il, routed, normed=True, probabilities=logits)
     return made.add(dense, made.norm(routed, f"blk.{il}.post_ffw_norm_2"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from reconciler.vram.geometry import Geometry, Layer
 from reconciler.vram.graph.decoders import gating, shares
+from reconciler.vram.graph.feed import feed_forward, mixture
 from reconciler.vram.graph.model import Inputs, ModelGraph
 from reconciler.vram.graph.tensor import Graph, Tensor
 from reconciler.vram.settings import RunSettings
@@ -30,10 +31,10 @@ def deepseek2_graph(geometry: Geometry, settings: RunSettings) -> Graph:
         between = made.add(current, residual)
         current = made.norm(between, f"blk.{il}.ffn_norm")
         if il < geometry.number("leading_dense_block_count", 0):
-            current = made.feed_forward(il, current)
+            current = feed_forward(made, il, current)
         else:
-            out = made.mixture(il, current, normed=shares(made, "file"), scaled=made.scales_experts(), gating=_gating(made))
-            current = made.add(out, made.feed_forward(il, current, parts="_shexp"))
+            out = mixture(made, il, current, normed=shares(made, "file"), scaled=made.scales_experts(), gating=_gating(made))
+            current = made.add(out, feed_forward(made, il, current, parts="_shexp"))
         current = made.add(current, between)
     return made.finish(current)
 
@@ -128,6 +129,6 @@ def minicpm3_graph(geometry: Geometry, settings: RunSettings) -> Graph:
         if il == len(geometry.layers) - 1:
             current, residual = graph.get_rows(current, wanted), graph.get_rows(residual, wanted)
         between = made.add(made.scale(current), residual)
-        current = made.feed_forward(il, made.norm(between, f"blk.{il}.ffn_norm"))
+        current = feed_forward(made, il, made.norm(between, f"blk.{il}.ffn_norm"))
         current = made.add(made.scale(current), between)
     return made.finish(current, before=True)

@@ -141,8 +141,8 @@ class ModelGraph:
 
     # inputs
 
-    def embedded(self, *, scaled: bool = False, multiplied: bool = False, mixed: bool = True) -> Tensor:
-        """The tokens' embeddings. `scaled`: by a row of factors (Gemma); `multiplied`: by one number (Granite)."""
+    def embedded(self, *, scaled: bool = False) -> Tensor:
+        """The tokens' embeddings; `scaled` by a row of factors (Gemma). Beside them the ways for vectors, and for both mixed."""
         graph, embedding = self.graph, self.need("token_embd.weight")
         wide = self.width * (1 + self.geometry.number("n_deepstack_layers", 0))
         ids = graph.input("i32", self.tokens)
@@ -150,18 +150,15 @@ class ModelGraph:
         rows = self._padded(graph.get_rows(embedding, ids), wide)
         graph.expand(rows)
         graph.expand(vectors)
-        if mixed:
-            mixed_ids = graph.input("i32", self.tokens)
-            slots = graph.input("i64", self.tokens)
-            mixed_vectors = graph.input("f32", wide, self.tokens)
-            mixed_rows = self._padded(graph.get_rows(embedding, mixed_ids), wide)
-            graph.expand(graph.set_rows(graph.like("dup", mixed_vectors), mixed_rows, slots))
+        mixed_ids = graph.input("i32", self.tokens)
+        slots = graph.input("i64", self.tokens)
+        mixed_vectors = graph.input("f32", wide, self.tokens)
+        mixed_rows = self._padded(graph.get_rows(embedding, mixed_ids), wide)
+        graph.expand(graph.set_rows(graph.like("dup", mixed_vectors), mixed_rows, slots))
         current = rows
         if wide != self.width:
             self._wide = rows
             current = graph.view(rows, (self.width, self.tokens), (rows.nb[1],))
-        if multiplied:
-            current = self.scale(current)
         if scaled:
             current = graph.like("mul", current, graph.input("f32", 1, self.tokens))
         return graph.expand(current)
@@ -372,102 +369,6 @@ class ModelGraph:
         dense = tensor.nb == graph.reshape(tensor, *tensor.ne).nb
         rows = graph.reshape(tensor, size, tensor.elements // size) if dense else graph.cont(tensor, size, tensor.elements // size)
         return graph.reshape(graph.mul_mat(rotation, rows), *tensor.ne)
-
-    # feed-forward
-
-    def feed_forward(self, il: int, current: Tensor, act: str = "silu", *, parts: str = "") -> Tensor:
-        """Up, gate where there is one, activation, down. `parts` names a variant of the tensors (`_shexp`)."""
-        graph = self.graph
-        up = self.linear(f"blk.{il}.ffn_up{parts}", current)
-        gated = self.weight(f"blk.{il}.ffn_gate{parts}.weight") is not None
-        if act == "fused":
-            current = graph.glu_fused(up)
-        elif gated:
-            current = graph.glu(self.linear(f"blk.{il}.ffn_gate{parts}", current), up)
-        elif act == "relu_sqr":
-            current = graph.like("sqr", graph.like("unary", up))
-        else:
-            current = graph.like("unary", up)
-        return self.linear(f"blk.{il}.ffn_down{parts}", current)
-
-    def mixture(
-        self,
-        il: int,
-        current: Tensor,
-        *,
-        normed: bool = False,
-        scaled: bool = False,
-        gating: str = "softmax",
-        act: str = "silu",
-        weight_first: bool = False,
-        probabilities: Tensor | None = None,
-    ) -> Tensor:
-        """A mixture of experts: routing, the experts' feed-forward side by side, and their sum."""
-        graph, tokens = self.graph, current.ne[1]
-        used = self.geometry.experts_used
-        name = f"blk.{il}.ffn_"
-        logits = self.linear(f"{name}gate_inp", current) if probabilities is None else probabilities
-        probs = logits if gating == "softmax_weight" else graph.like("soft_max" if gating == "softmax" else "unary", logits)
-        experts = probs.ne[0]
-        chosen_by = self.plus(probs, f"{name}exp_probs_b.bias") if self.weight(f"{name}exp_probs_b.bias") is not None else probs
-        if weight_first:
-            chosen_by = logits
-        groups = self.geometry.number("expert_group_count", 0)
-        if groups > 1:
-            chosen_by = self._within_groups(chosen_by, experts, groups, self.geometry.number("expert_group_used_count", 1))
-        chosen = graph.top(chosen_by, used)
-        weights = graph.get_rows(graph.reshape(probs, 1, experts, tokens), chosen)
-        if gating == "softmax_weight":
-            weights = graph.reshape(graph.like("soft_max", graph.reshape(weights, used, tokens)), 1, used, tokens)
-        if normed:
-            flat = graph.reshape(weights, used, tokens)
-            weights = graph.reshape(graph.like("div", flat, graph.like("clamp", graph.sum_rows(flat))), 1, used, tokens)
-        if scaled:
-            weights = self.scale(weights)
-        graph.expand(weights)
-        current = graph.reshape(current, current.ne[0], 1, tokens)
-        if weight_first:
-            current = graph.like("mul", graph.new("repeat", "f32", (current.ne[0], used, tokens), current), weights)
-        merged = self.weight(f"{name}gate_up_exps.weight")
-        if merged is not None:
-            both = self._expert(f"{name}gate_up_exps", current, chosen)
-            half = both.ne[0] // 2
-            gate = graph.view(both, (half, used, tokens), (both.nb[1], both.nb[2]))
-            up = graph.view(both, (half, used, tokens), (both.nb[1], both.nb[2]))
-            inner = Tensor("glu", "f32", gate.ne, (gate, up))
-        else:
-            up = self._expert(f"{name}up_exps", current, chosen)
-            if self.weight(f"{name}gate_exps.weight") is not None:
-                inner = graph.glu(self._expert(f"{name}gate_exps", current, chosen), up)
-            elif act == "relu_sqr":
-                inner = graph.like("sqr", graph.like("unary", up))
-            else:
-                inner = graph.like("unary", up)
-        out = self._expert(f"{name}down_exps", inner, chosen)
-        if not weight_first:
-            out = graph.like("mul", out, weights)
-        graph.expand(out)
-        each = [graph.expand(graph.view(out, (out.ne[0], tokens), (out.nb[2],))) for _ in range(used)]
-        total = each[0]
-        for one in each[1:]:
-            total = graph.expand(self.add(total, one))
-        return graph.cont(total) if used == 1 else total
-
-    def _expert(self, name: str, current: Tensor, chosen: Tensor) -> Tensor:
-        made = self.graph.mul_mat_id(self.need(f"{name}.weight"), current, chosen)
-        bias = self.weight(f"{name}.bias")
-        return made if bias is None else self.graph.like("add_id", made, bias, chosen)
-
-    def _within_groups(self, probs: Tensor, experts: int, groups: int, used: int) -> Tensor:
-        graph, tokens = self.graph, probs.ne[1]
-        size = experts // groups
-        grouped = graph.reshape(probs, size, groups, tokens)
-        best = graph.top(grouped, 2)
-        scores = graph.get_rows(graph.reshape(grouped, 1, size, groups, tokens), best)
-        scores = graph.sum_rows(graph.reshape(scores, scores.ne[1], scores.ne[2], scores.ne[3]))
-        chosen = graph.top(graph.reshape(scores, scores.ne[1], scores.ne[2]), used)
-        kept = graph.get_rows(grouped, chosen)
-        return graph.reshape(graph.set_rows(graph.like("fill", grouped), kept, chosen), experts, tokens)
 
     # the end
 

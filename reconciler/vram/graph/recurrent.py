@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from reconciler.vram.geometry import Geometry
 from reconciler.vram.graph.decoders import PLAIN, Plain, attention, gating, shares
+from reconciler.vram.graph.feed import feed_forward, mixture
 from reconciler.vram.graph.model import ModelGraph
 from reconciler.vram.graph.tensor import Graph, Tensor
 from reconciler.vram.settings import RunSettings
@@ -167,7 +168,9 @@ def hybrid_graph(geometry: Geometry, settings: RunSettings) -> Graph:
     """Jamba, Falcon H1, Granite 4: Mamba and attention, in turns or side by side."""
     made = ModelGraph(geometry, settings)
     graph, name = made.graph, geometry.architecture
-    current = made.embedded(multiplied=name == "granitehybrid" and made.says("embedding_scale"))
+    current = made.embedded()
+    if name == "granitehybrid" and made.says("embedding_scale"):
+        current = made.scale(current)
     inputs, states = made.cache_inputs(), States(made)
     positions, wanted = made.positions(), made.output_rows()
     how = Plain(rotate="finetuned" if name == "granitehybrid" else "none" if name == "jamba" else "all")
@@ -186,7 +189,7 @@ def hybrid_graph(geometry: Geometry, settings: RunSettings) -> Graph:
             residual = made.add(current, residual)
             if il == len(geometry.layers) - 1:
                 residual = graph.get_rows(residual, wanted)
-            out = made.feed_forward(il, made.norm(residual, f"blk.{il}.ffn_norm"))
+            out = feed_forward(made, il, made.norm(residual, f"blk.{il}.ffn_norm"))
             current = made.add(out, residual)
             continue
         if il == len(geometry.layers) - 1:
@@ -204,11 +207,11 @@ def hybrid_graph(geometry: Geometry, settings: RunSettings) -> Graph:
 
 def _feed(made: ModelGraph, il: int, current: Tensor, *, normed: bool) -> Tensor:
     if made.weight(f"blk.{il}.ffn_gate_inp.weight") is None:
-        return made.feed_forward(il, current)
-    out = made.mixture(il, current, normed=normed, scaled=made.scales_experts())
+        return feed_forward(made, il, current)
+    out = mixture(made, il, current, normed=normed, scaled=made.scales_experts())
     if made.weight(f"blk.{il}.ffn_up_shexp.weight") is None:
         return out
-    return made.add(out, made.feed_forward(il, current, parts="_shexp"))
+    return made.add(out, feed_forward(made, il, current, parts="_shexp"))
 
 
 def nemotron_h_graph(geometry: Geometry, settings: RunSettings) -> Graph:
@@ -226,7 +229,7 @@ def nemotron_h_graph(geometry: Geometry, settings: RunSettings) -> Graph:
         elif layer.feed_forward == 0:
             current = attention(made, Plain(rotate="none"), il, layer, inputs, current, positions)
         elif made.weight(f"blk.{il}.ffn_gate_inp.weight") is None:
-            current = made.feed_forward(il, current, "relu_sqr")
+            current = feed_forward(made, il, current, "relu_sqr")
         else:
             current = _latent_mixture(made, il, current)
         current = made.add(current, residual)
@@ -239,12 +242,12 @@ def _latent_mixture(made: ModelGraph, il: int, current: Tensor) -> Tensor:
     down, up = made.weight(f"{name}latent_down.weight"), made.weight(f"{name}latent_up.weight")
     latent = current if down is None else graph.mul_mat(down, current)
     logits = graph.mul_mat(made.need(f"{name}gate_inp.weight"), current)
-    out = made.mixture(
-        il, latent, normed=shares(made, "file"), scaled=made.scales_experts(), gating="sigmoid", act="relu_sqr", probabilities=logits
+    out = mixture(
+        made, il, latent, normed=shares(made, "file"), scaled=made.scales_experts(), gating="sigmoid", act="relu_sqr", probabilities=logits
     )
     if up is not None:
         out = graph.mul_mat(up, out)
-    return made.add(out, made.feed_forward(il, current, "relu_sqr", parts="_shexp"))
+    return made.add(out, feed_forward(made, il, current, "relu_sqr", parts="_shexp"))
 
 
 def lfm2_graph(geometry: Geometry, settings: RunSettings) -> Graph:
@@ -267,9 +270,9 @@ def lfm2_graph(geometry: Geometry, settings: RunSettings) -> Graph:
         current = made.add(residual, current)
         normed = made.norm(current, f"blk.{il}.ffn_norm")
         if made.weight(f"blk.{il}.ffn_gate_inp.weight") is None:
-            out = made.feed_forward(il, normed)
+            out = feed_forward(made, il, normed)
         else:
-            out = made.mixture(il, normed, normed=True, scaled=made.scales_experts(), gating=gating(made, "file"))
+            out = mixture(made, il, normed, normed=True, scaled=made.scales_experts(), gating=gating(made, "file"))
         current = made.add(current, out)
     norm = "output_norm" if made.weight("output_norm.weight") is not None else "token_embd_norm"
     return made.finish(current, named=norm)
