@@ -8,8 +8,8 @@ from reconciler.views.escape import escape
 from reconciler.views.facts_text import facts_text
 from reconciler.views.history_text import RunRow, RunStep, history_text, run_text
 from reconciler.views.inventory_text import inventory_text, validate_text
-from reconciler.views.outcome_text import Lost, StepResult, outcome_text
 from reconciler.views.need_text import need_json, need_text
+from reconciler.views.outcome_text import Lost, StepResult, outcome_text
 from reconciler.views.plan_text import plan_text
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""The feed-forward of a block, and mixtures of experts. Source: `build_ffn`, `build_moe_ffn` in `src/llama-graph.cpp` of llama.cpp b11434."""
+"""The feed-forward of a block, and mixtures of experts: `build_ffn`, `build_moe_ffn` in `src/llama-graph.cpp` of llama.cpp b11434."""
 
 from __future__ import annotations
 
