@@ -29,7 +29,7 @@ def compute_buffers(geometry: Geometry, settings: RunSettings) -> ComputeBuffers
         return None
     try:
         graph = build(geometry, settings)
-    except MissingTensor:
+    except (MissingTensor, ArithmeticError, LookupError, ValueError):  # shapes that no graph of this architecture has
         return None
     cards = len(settings.split)
     pipeline = cards > 1 and settings.offloaded > geometry.blocks

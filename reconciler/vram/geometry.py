@@ -15,6 +15,7 @@ from reconciler.vram.tensors import Header, TensorInfo, UnknownLayout
 
 MOST_LAYERS = 1024
 LARGEST_WIDTH = 2**24
+MOST_EXPERTS_USED = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,9 +190,10 @@ def _width(number: int, name: str) -> int:
 
 def _experts_used(keys: _Keys) -> int:
     found = keys.find("expert_used_count")
-    if isinstance(found, tuple):
-        return max((int(one) for one in found), default=0)
-    return keys.number("expert_used_count", 0)
+    used = max((int(one) for one in found), default=0) if isinstance(found, tuple) else keys.number("expert_used_count", 0)
+    if not 0 <= used <= MOST_EXPERTS_USED:
+        raise UnknownLayout.of(f"{keys.architecture}.expert_used_count is {used}", hint="convert the model again")
+    return used
 
 
 def _vocabulary(keys: _Keys, header: Header, tensors: Mapping[str, TensorInfo]) -> int:
