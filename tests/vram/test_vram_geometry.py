@@ -37,7 +37,8 @@ def test_a_missing_key_is_an_unknown_layout_that_names_it(name: str) -> None:
     "wrong",
     [
         {"block_count": 0}, {"block_count": 10**9}, {"block_count": "four"}, {"block_count": True}, {"embedding_length": 2**40},
-        {"attention.head_count_kv": (8, 8)}, {"attention.head_count_kv": (8, 8, 8, -1)}, {"attention.key_length": 2**33}, {"expert_used_count": 2**20},
+        {"attention.head_count_kv": (8, 8)}, {"attention.head_count_kv": (8, 8, 8, -1)}, {"attention.key_length": 2**33},
+        {"expert_used_count": 2**20},
         {"feed_forward_length": 2**31},
     ],
 )  # fmt: skip
