@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reconciler.placement.board import Board, Card, Charges, Slot, set_up, usable_bytes
+from reconciler.placement.eligibility import refusal
 from reconciler.placement.explain import Explanation, Refused, explain
 from reconciler.placement.fit import runner_of
 from reconciler.placement.found import Found, Names, charge_found, need_on
@@ -25,6 +26,7 @@ __all__ = [
     "explain",
     "need_on",
     "place",
+    "refusal",
     "runner_of",
     "set_up",
     "usable_bytes",

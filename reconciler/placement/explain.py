@@ -28,7 +28,8 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """All answers for one unplaced model. `refused` is bounded, `counts` is not."""
+    """All answers for one unplaced model. `refused` is bounded, `counts` is not, short of a plan with a great many unplaced models: then
+    `not_looked_at` counts the rest."""
 
     lacking: Lacking
     needed_bytes: int | None
@@ -43,8 +44,12 @@ def explain(placement: Placement, lacking: Lacking, applied: Applied, unmanaged:
     board = placement.board
     asked = lacking.asked
     slots = asked if asked is not None else tuple(slot for node in model.nodes for slot in board.by_node.get(node, ()))
-    taken = {target.slot for target in placement.targets if target.model.name == model.name} if slots else set()
+    taken = placement.slots_of(model.name)
     counts: Counter[str] = Counter()
+    if placement.looks_left < len(slots) > CANDIDATES_SHOWN:
+        counts["not_looked_at"] = len(slots) - CANDIDATES_SHOWN
+        slots = slots[:CANDIDATES_SHOWN]
+    placement.looks_left -= len(slots)
     shown: list[Refused] = []
     needed: int | None = model.vram
     for slot in slots:
@@ -101,6 +106,7 @@ def in_words(code: str, slot: Slot, model: ModelSpec, applied: Applied) -> str:
 
 
 _PHRASES = {
+    "not_looked_at": "not looked at, so many models have no place",
     "engine_kind": "another kind of engine",
     "labels": "its node lacks a required label",
     "engine_on_gpu": "this kind of engine cannot be told to use the CPU",

@@ -131,8 +131,8 @@ def charge_found(board: Board, desired: Desired, applied: Applied, names: Names)
 
 
 def _wanted_elsewhere(model: ModelSpec | None) -> ModelSpec | None:
-    """A model that is counted over all its nodes moves when its nodes change; one wanted on `each` of them only comes and goes."""
-    return model if model is not None and model.ensure is Ensure.LOADED and model.each is None else None
+    """A model that is still to be loaded, though not here: it moves."""
+    return model if model is not None and model.ensure is Ensure.LOADED else None
 
 
 def _charge(slot: Slot, charges: Charges) -> None:

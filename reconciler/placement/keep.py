@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reconciler.fleet import ContextVia, EngineKind, Ensure, ModelSpec, Residency, ResidentStatus, Unmanaged
+from reconciler.fleet import ContextVia, Each, EngineKind, Ensure, ModelSpec, Residency, ResidentStatus, Unmanaged
 from reconciler.placement.board import Slot
 from reconciler.placement.fit import Fit, hold_runner, room_for, runner_of, take
 from reconciler.placement.found import Found, need_on
@@ -13,7 +13,7 @@ from reconciler.placement.result import Target
 
 
 def keep(placing: Placing, model: ModelSpec) -> None:
-    """Keeps replicas that are there, up to the number wanted, counting those on engines that cannot be asked."""
+    """Keeps replicas that are there, up to the number wanted: ours first, then those on engines that cannot be asked, then strangers'."""
     refused = placing.class_of(model).refused
     here: dict[Slot, Found] = {}
     for found in placing.found_of[model.name]:
@@ -27,12 +27,15 @@ def keep(placing: Placing, model: ModelSpec) -> None:
     asleep = [slot for slot in rows if (not slot.reachable or not slot.selected) and slot not in placing.at[model.name]]
     if groups is not None:
         for group in groups:
+            if any(slot in placing.at[model.name] for slot in group):
+                continue
             there = [slot for slot in group if slot in here] or [slot for slot in group if slot in owned and slot in asleep]
             if there:
                 keep_at(placing, model, min(there, key=lambda slot: (slot not in owned, slot.id)), here)
         return
-    ordered = [slot for slot in asleep if slot not in here]
-    ordered += sorted(here, key=lambda slot: (slot not in owned, slot.selected, not _right(model, here[slot]), slot.id))
+    ordered = sorted(here, key=lambda slot: (slot not in owned, slot.selected, not _right(model, here[slot]), slot.id))
+    last_owned = sum(slot in owned for slot in ordered)
+    ordered[last_owned:last_owned] = [slot for slot in asleep if slot not in here]
     for slot in ordered[:]:
         if len(placing.at[model.name]) >= (model.replicas or 0):
             break
@@ -93,8 +96,7 @@ def release_leaving(placing: Placing, every: Sequence[Found]) -> bool:
         placing.leave(found, placing.result.released)
         gone = True
     if gone:
-        placing.orders.clear()
-        placing.nothing_fits.clear()
+        placing.freed()
     return gone
 
 
@@ -117,7 +119,9 @@ def leaves(placing: Placing, found: Found) -> bool:
     if model.ensure is Ensure.PRESENT or found.owned is None:
         return False
     if model.each is not None:
-        return slot in placing.class_of(model).refused or any(other.id.node == slot.id.node for other in placing.at[model.name])
+        if slot not in placing.serves(model):
+            return True
+        return model.each is Each.NODE and any(other.id.node == slot.id.node for other in placing.at[model.name])
     return len(placing.at[model.name]) >= (model.replicas or 0)
 
 

@@ -15,7 +15,7 @@ from reconciler.placement.found import Found, charge_found
 from reconciler.placement.keep import keep, let_yield, release_leaving
 from reconciler.placement.missing import groups_of, place_missing, place_present
 from reconciler.placement.placing import Placing
-from reconciler.placement.result import Placement
+from reconciler.placement.result import Placement, Target
 
 ROUNDS = 4
 """How often what has no place is asked for again after others moved; two are enough in all cases seen."""
@@ -69,9 +69,15 @@ def _try_again(placing: Placing, every: Sequence[Found]) -> bool:
 
 
 def _stay_until_placed(placing: Placing, every: Sequence[Found]) -> None:
-    """What is wanted elsewhere, and has no place there, stays where it is as long as nobody else was given its room."""
+    """What is wanted elsewhere, and has no place there or none that can be asked now, stays as long as nobody else was given its room."""
     lacking = {lacking.model.name for lacking in placing.result.lacking}
+    lacking |= {name for name, targets in placing.at.items() if any(_hoped_for(placing, target) for target in targets.values())}
     stuck = [(found.moving, found) for found in every if found.moving is not None and found.moving.name in lacking]
     for _, found in sorted(stuck, key=lambda pair: (-pair[0].priority, pair[0].name, pair[1].slot.id)):
         if found in placing.result.released:
             placing.come_back(found)
+
+
+def _hoped_for(placing: Placing, target: Target) -> bool:
+    """A replica on an engine that cannot be asked, and that was never put there."""
+    return target.deferred and target.found is None and target.slot not in placing.rows_of[target.model.name]

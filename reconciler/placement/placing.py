@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from reconciler.fleet import Applied, Desired, EngineKind, ModelSpec, Spread
 from reconciler.placement.board import Board, Card, Slot
@@ -12,6 +12,9 @@ from reconciler.placement.fit import Fit, fit, in_ram, take
 from reconciler.placement.found import Found, Names, applied_by_engine
 from reconciler.placement.result import Placement, Target
 from reconciler.placement.strategies import STRATEGIES, Order
+
+EJECTION_LOOKS = 100_000
+"""How often, in a whole run, a replica's place is looked at for somebody else; beyond that a replica is called unplaced."""
 
 
 class Placing:
@@ -36,10 +39,14 @@ class Placing:
         self.found_of: dict[str, list[Found]] = defaultdict(list)
         self.yielding: dict[Slot, list[Found]] = defaultdict(list)
         self.left: dict[tuple[str, Slot], Found] = {}
+        self.looks_left = EJECTION_LOOKS
+        self.no_elsewhere: dict[ModelClass, int] = {}
+        self.displaced_last: dict[ModelClass, int] = {}
         self.lowest: int | None = None
         self.moved: set[str] = set()
         self._eligible: dict[ModelClass, Eligible] = {}
         self._eligible_for: dict[str, Eligible] = {}
+        self._serves: dict[str, Set[Slot]] = {}
         self.may_share = self._may_share()
         self.rows_of = self._rows()
         self.groups_of: dict[str, Sequence[Sequence[Slot]]] = {}
@@ -73,6 +80,19 @@ class Placing:
         kind = EngineKind.OLLAMA
         return {model.name for model in self.models if names and {model.engine_name(kind), model.base_name(kind)} & names}
 
+    def freed(self) -> None:
+        """Forgets what was found out about a fuller board."""
+        self.nothing_fits.clear()
+        self.no_elsewhere.clear()
+        self.orders.clear()
+
+    def serves(self, model: ModelSpec) -> Set[Slot]:
+        """For `each`: the engines of all its groups."""
+        known = self._serves.get(model.name)
+        if known is None:
+            known = self._serves[model.name] = {slot for group in self.groups_of[model.name] for slot in group}
+        return known
+
     def leave(self, found: Found, gone: set[Found]) -> None:
         """Puts a resident among those that leave (`gone`: displaced or released)."""
         gone.add(found)
@@ -81,6 +101,12 @@ class Placing:
     def come_back(self, found: Found) -> bool:
         """Takes a resident that was told to leave back, where its room is still there."""
         slot = found.slot
+        limit = slot.facts.max_residents if slot.facts is not None else None
+        if limit is not None and slot.placed >= limit:
+            return False
+        most = slot.spec.memory_limit
+        if most is not None and any(slot.own.get(card.index, 0) + count > most for card, count in found.charges):
+            return False
         if any(
             card.held + count > (card.capacity if self._newly_taken(card) else max(card.capacity, card.before))
             for card, count in found.charges

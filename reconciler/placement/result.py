@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, field
 
 from reconciler.fleet import ModelSpec
@@ -35,6 +36,10 @@ class Lacking:
     asked: tuple[Slot, ...] | None = None
 
 
+EXPLANATION_LOOKS = 500_000
+"""How many engines are asked in a whole plan for why a model has no place there."""
+
+
 @dataclass(slots=True)
 class Placement:
     """`displaced` are residents that must leave for another model; `unwanted` all residents that are no target's; `released` those of them
@@ -46,4 +51,14 @@ class Placement:
     unwanted: list[Found] = field(default_factory=list)
     displaced: set[Found] = field(default_factory=set)
     released: set[Found] = field(default_factory=set)
+    looks_left: int = EXPLANATION_LOOKS
     not_applicable: dict[str, int] = field(default_factory=dict)
+    _slots: dict[str, set[Slot]] | None = None
+
+    def slots_of(self, model: str) -> Set[Slot]:
+        """The engines where a model has its targets."""
+        if self._slots is None:
+            self._slots = {}
+            for target in self.targets:
+                self._slots.setdefault(target.model.name, set()).add(target.slot)
+        return self._slots.get(model, frozenset())

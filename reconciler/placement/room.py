@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reconciler.fleet import EngineId, ModelSpec
 from reconciler.placement.board import Charges, Runner, Slot
+from reconciler.placement.eligibility import ModelClass
 from reconciler.placement.fit import Fit, fit, room_for, runner_of, static_refusal
 from reconciler.placement.found import Found
 from reconciler.placement.placing import Placing
 from reconciler.placement.result import Target
 
+DISPLACEMENTS = 64
+"""How many engines where a displacement would do are compared; the search goes on from where the last one was found."""
 EJECTION_SLOTS = 256
 """How many engines are looked at for a swap of equal priority, before a replica is called unplaced."""
 
@@ -52,28 +55,37 @@ class Leaving:
             self.slot.runners[self.blob] = self.runner
 
 
-def displace(placing: Placing, model: ModelSpec, candidates: Iterable[Slot]) -> bool:
+def displace(placing: Placing, model: ModelSpec, candidates: Sequence[Slot]) -> bool:
     """Takes the place of residents of lower priority (and of those that yield) where that costs least."""
     if not placing.yielding and (placing.lowest is None or placing.lowest >= model.priority):
         return False
     best: tuple[tuple[int, int, EngineId], Slot, list[Leaving]] | None = None
-    for slot in candidates:
+    kind = ModelClass.of(model)
+    start = placing.displaced_last.get(kind, 0) if len(candidates) > DISPLACEMENTS else 0
+    found = 0
+    for number in range(len(candidates)):
+        slot = candidates[(start + number) % len(candidates)]
+        if not any(target.model.priority < model.priority for target in placing.on_slot[slot]) and not placing.yielding.get(slot):
+            continue
         if slot in placing.at[model.name] or placing.breaks_spread(model, slot) or static_refusal(slot, model) is not None:
             continue
         victims = victims_of(placing, model, slot)
         if victims is None:
             continue
+        found += 1
+        placing.displaced_last[kind] = (start + number) % len(candidates)
         weight = sum(1 + max(0, victim.priority) for victim in victims if victim.targets)
         size = sum(count for victim in victims for _, count in victim.charges)
         key = (weight, size, slot.id)
         if best is None or key < best[0]:
             best = (key, slot, victims)
+        if found == DISPLACEMENTS:
+            break
     if best is None:
         return False
     for victim in best[2]:
         drop(placing, victim)
-    placing.nothing_fits.clear()
-    placing.orders.clear()
+    placing.freed()
     return placing.try_at(model, best[1])
 
 
@@ -134,6 +146,9 @@ def eject(placing: Placing, model: ModelSpec, candidates: Sequence[Slot]) -> boo
             victim = leaving.targets[0]
             if len(leaving.targets) > 1 or victim.model.priority > model.priority or victim.model.each is not None:
                 continue
+            placing.looks_left -= 1
+            if placing.looks_left < 0:
+                return False
             leaving.lift()
             enough = isinstance(room_for(slot, model, placing.applied), Fit)
             leaving.set_down()
@@ -144,19 +159,26 @@ def eject(placing: Placing, model: ModelSpec, candidates: Sequence[Slot]) -> boo
                 continue
             drop(placing, leaving)
             placing.try_at(victim.model, other)
-            placing.orders.clear()
-            placing.nothing_fits.clear()
+            placing.freed()
             return placing.try_at(model, slot)
     return False
 
 
 def elsewhere(placing: Placing, victim: Target) -> Slot | None:
+    kind, need = ModelClass.of(victim.model), victim.need.bytes if victim.need is not None else 0
+    if need >= placing.no_elsewhere.get(kind, need + 1):
+        return None
     here = placing.at[victim.model.name]
+    excluded = False
     for slot in placing.class_of(victim.model).slots[:EJECTION_SLOTS]:
         if slot in here or any(card in (victim.slot.cards or ()) for card in slot.cards or ()) or placing.breaks_spread(victim.model, slot):
+            excluded = excluded or isinstance(fit(slot, victim.model, placing.applied), Fit)
             continue
+        placing.looks_left -= 1
         if isinstance(fit(slot, victim.model, placing.applied), Fit):
             return slot
+    if not excluded and victim.model.vram is not None:
+        placing.no_elsewhere[kind] = min(need, placing.no_elsewhere.get(kind, need))
     return None
 
 

@@ -13,7 +13,7 @@ import heapq
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from reconciler.placement import Card
+from reconciler.placement import Card, Slot
 from reconciler.planning.changes import Change
 from reconciler.planning.plan import Action
 
@@ -32,36 +32,67 @@ def order(changes: Sequence[Change]) -> list[Change]:
 
 
 def room_first(changes: Sequence[Change]) -> None:
-    """Makes every load need the unloads without which its cards would be over their bound."""
-    freeing: dict[Card, list[tuple[Change, int]]] = defaultdict(list)
-    taking: dict[Card, list[tuple[Change, int]]] = defaultdict(list)
-    for change in changes:
-        if change.action is Action.UNLOAD:
-            for card, count in change.frees:
-                freeing[card].append((change, count))
-    if not freeing:
-        return
-    for change in sorted(changes, key=_by_priority):
-        if change.action is Action.UNLOAD:
-            continue
-        freed = dict(change.frees)
-        for card, count in change.takes:
-            grows = count - freed.get(card, 0)
-            if card in freeing and grows > 0:
-                taking[card].append((change, grows))
-    for card, loads in taking.items():
-        limit = max(card.usable or 0, card.foreign + card.before)
-        booked = card.foreign + card.before
-        unloads = sorted(freeing.get(card, ()), key=lambda pair: (pair[0].made_room, -pair[1], pair[0].address))
+    """Makes every load need what must leave first: the unloads, and the reloads that shrink, without which its cards would be over their
+    bound or its engine would hold more models than it takes."""
+    freeing: dict[Room, list[tuple[Change, int]]] = defaultdict(list)
+    taking: dict[Room, list[tuple[Change, int]]] = defaultdict(list)
+    ordered = sorted(changes, key=_by_priority)
+    for change in ordered:
+        for room, count in _balance_of(change).items():
+            if count < 0:
+                freeing[room].append((change, -count))
+    for change in ordered if freeing else ():
+        for room, count in _balance_of(change).items():
+            if room in freeing and count > 0:
+                taking[room].append((change, count))
+    for room, loads in taking.items():
+        booked, limit = _held_and_limit(room)
+        leaving = sorted(
+            freeing[room], key=lambda pair: (pair[0].action is not Action.UNLOAD, pair[0].made_room, -pair[1], pair[0].address)
+        )
         chosen: list[Change] = []
         for load, grows in loads:
             booked += grows
-            while booked > limit and len(chosen) < len(unloads):
-                unload, count = unloads[len(chosen)]
+            while booked > limit and len(chosen) < len(leaving):
+                change, count = leaving[len(chosen)]
                 booked -= count
-                chosen.append(unload)
+                chosen.append(change)
             known = set(map(id, load.needs))
-            load.needs.extend(unload for unload in chosen if id(unload) not in known)
+            load.needs.extend(change for change in chosen if id(change) not in known and _may_precede(change, load))
+
+
+Room = Card | Slot
+"""What can be full: a card in bytes, an engine in models."""
+
+
+def _balance_of(change: Change) -> Mapping[Room, int]:
+    """What a change adds to each card, in bytes, and to an engine that takes only so many models; negative where it frees."""
+    balance: dict[Room, int] = defaultdict(int)
+    for card, count in change.takes:
+        balance[card] += count
+    for card, count in change.frees:
+        balance[card] -= count
+    limited = change.slot.facts is not None and change.slot.facts.max_residents is not None
+    if limited and change.action in (Action.LOAD, Action.UNLOAD):
+        balance[change.slot] += 1 if change.action is Action.LOAD else -1
+    return balance
+
+
+def _held_and_limit(room: Room) -> tuple[int, int]:
+    """What it holds as found, and what it may hold after a step that adds to it: one that is too full gets below that first."""
+    if isinstance(room, Card):
+        held = room.foreign + room.before
+        return held, room.usable if room.usable is not None else held
+    facts = room.facts
+    held = len(facts.residents or ()) if facts is not None else 0
+    return held, (facts.max_residents if facts is not None else None) or 0
+
+
+def _may_precede(change: Change, load: Change) -> bool:
+    """Reloads that make room for each other are put in one order, so that the needs form no ring."""
+    if change.action is Action.UNLOAD or load.action is Action.LOAD:
+        return True
+    return (_by_priority(change), change.id) < (_by_priority(load), load.id)
 
 
 def pulls_first(changes: Sequence[Change]) -> None:
@@ -87,7 +118,7 @@ def move_start_first(changes: Sequence[Change]) -> None:
     """A model that moves: its old replica leaves after a new one is there, where the new place needs nobody to leave first."""
     arriving: dict[str, list[Change]] = defaultdict(list)
     for change in changes:
-        if change.action is Action.LOAD and all(needed.action is not Action.UNLOAD for needed in change.needs):
+        if change.action is Action.LOAD and all(needed.action is Action.PULL for needed in change.needs):
             arriving[change.model].append(change)
     for change in changes:
         if change.action is Action.UNLOAD and arriving.get(change.model) and change.reason.code in MOVES:

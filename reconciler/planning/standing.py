@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from reconciler.fleet import (
     Applied,
     Desired,
+    Each,
     EngineId,
     EngineKind,
     Ensure,
@@ -25,7 +26,7 @@ from reconciler.fleet import (
     format_bytes,
     parse_replica_address,
 )
-from reconciler.placement import Card, Charges, Found, Names, Slot, Target, charge_found, need_on, set_up
+from reconciler.placement import Card, Charges, Found, Names, Slot, Target, charge_found, need_on, refusal, set_up
 from reconciler.planning.make import room_needed
 from reconciler.planning.plan import Action, Plan, Step
 from reconciler.planning.replica import Replica
@@ -72,6 +73,11 @@ class _Now:
         self._brought: dict[tuple[Slot, str], Charges] = {}
         self._pulled: set[tuple[Slot, str]] = set()
         self._pinned: set[Found] = set()
+        self._loads = [step for step in plan.steps if step.action in (Action.LOAD, Action.RELOAD)]
+        self._coming = {step.model for step in self._loads}
+        self._brought_by = {(step.address, step.model) for step in self._loads}
+        self._leaving = {step.address for step in plan.steps if step.action is Action.UNLOAD} - {step.address for step in self._loads}
+        self._places = _places(plan)
         self._twins = _staying_twins(plan)
         for step in plan.steps:
             if step.action in (Action.LOAD, Action.RELOAD):
@@ -137,8 +143,38 @@ class _Now:
             return f"it is {found.owned.address} by now"
         if (gone := self._gone_twin(step.model)) is not None:
             return f"{gone}, which was to stay, is not resident now"
+        if found.model is not None and not self._explained(step, slot, found.model):
+            return "the desired state asks for it there, and no other step of the plan takes its place or its room"
         self._leave(found)
         return None
+
+    def _explained(self, step: Step, slot: Slot, model: ModelSpec) -> bool:
+        """Whether a wanted resident may leave: it cannot serve, enough replicas stay or come, or a load on its node matters more."""
+        if model.ensure is not Ensure.LOADED:
+            return False
+        if refusal(slot, model) is not None or (model.each is Each.GPU and len(slot.cards or ()) != 1):
+            return True
+        remaining = [at for at in self._remaining(model) if model.replicas is not None or at.node == step.node]
+        if len(remaining) >= (model.replicas if model.replicas is not None else 1) and model.each in (None, Each.NODE):
+            return True
+        return any(
+            load.node == step.node
+            and (other := self._models.get(load.model)) is not None
+            and (other.priority > model.priority or (other.priority == model.priority and model.name in self._coming))
+            for load in self._loads
+        )
+
+    def _remaining(self, model: ModelSpec) -> list[EngineId]:
+        """Where the plan leaves or brings a replica: what it loads, what is resident, and what the state has where nobody can look."""
+        found = []
+        for address, at in self._places.get(model.name, ()):
+            slot = self._board.slots.get(at)
+            if slot is None or address in self._leaving:
+                continue
+            asleep = not slot.reachable and address in self._applied.replicas
+            if (address, model.name) in self._brought_by or asleep or self._resident(slot, model) is not None:
+                found.append(at)
+        return found
 
     def _gone_twin(self, name: str) -> str | None:
         """A replica of this model that the plan leaves alone and that is not there: unloading another one is no longer what was meant."""
@@ -235,14 +271,27 @@ class _Now:
         return Replica(target, row, model.engine_name(slot.kind), model.base_name(slot.kind))
 
 
+def _places(plan: Plan) -> Mapping[str, Sequence[tuple[str, EngineId]]]:
+    """By model all its places in a plan that unloads something."""
+    places: dict[str, list[tuple[str, EngineId]]] = defaultdict(list)
+    for address in sorted(plan.placed) if plan.count(Action.UNLOAD) else ():
+        name, at = parse_replica_address(address)
+        places[name].append((address, at))
+    return places
+
+
 def _staying_twins(plan: Plan) -> Mapping[str, Sequence[tuple[str, EngineId]]]:
-    """By model of which the plan unloads a replica: the replicas of it that have a place and no step."""
+    """By model of which the plan unloads a replica: the replicas of it that have a place and no step.
+
+    What could not be seen when the plan was made was no reason for it.
+    """
     leaving = {step.model for step in plan.steps if step.action is Action.UNLOAD}
     with_step = {step.address for step in plan.steps}
+    unknown = {(deferred.node, deferred.engine) for deferred in plan.deferred}
     twins: dict[str, list[tuple[str, EngineId]]] = defaultdict(list)
     for address in sorted(plan.placed) if leaving else ():
         name, at = parse_replica_address(address)
-        if name in leaving and address not in with_step:
+        if name in leaving and address not in with_step and (at.node, at.engine) not in unknown:
             twins[name].append((address, at))
     return twins
 

@@ -52,10 +52,10 @@ def test_a_moving_model_without_a_place_leaves_when_its_room_was_given_to_anothe
     assert actions(result) == ["unload model.m:1@a/ollama", "load model.n:1@a/ollama"]
 
 
-def test_a_model_of_each_node_simply_leaves_a_node_that_is_no_longer_named():
+def test_a_model_of_each_node_is_loaded_on_a_new_node_before_it_leaves_the_old_one():
     result = plan(TWO, desired(model("m:1", ["b"], 5 * GIB, each="node")), there("a"), applied(owned("m:1", "a")))
-    unload = next(step for step in result.steps if step.action == "unload")
-    assert (unload.reason.code, unload.needs) == ("not_wanted", ())
+    assert actions(result) == ["load model.m:1@b/ollama", "unload model.m:1@a/ollama"]
+    assert result.steps[1].needs == (result.steps[0].id,)
 
 
 def test_what_leaves_anyway_still_waits_for_the_pull_of_the_load_that_takes_its_room():

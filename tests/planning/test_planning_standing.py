@@ -116,6 +116,25 @@ def test_nobody_elses_resident_is_unloaded_for_a_plan_made_by_hand():
     assert why(saved, there, desired()) == ("unload", "it is resident and was not loaded by gpurec")
 
 
+def test_a_wanted_replica_is_not_unloaded_by_a_plan_that_gives_no_other_for_it():
+    before = applied(owned("m:1", "a"))
+    there = facts(TWO, {"a": [loaded("m:1", 5 * GIB)]}, INSTALLED)
+    saved = plan(TWO, desired(), there, before)
+    assert why(saved, there, WANT, before) == (
+        "unload",
+        "the desired state asks for it there, and no other step of the plan takes its place or its room",
+    )
+
+
+def test_a_replica_that_could_not_be_seen_when_the_plan_was_made_is_no_reason_against_it():
+    two = applied(owned("m:1", "a"), owned("old:1", "a"))
+    down = facts(TWO, {"a": [loaded("m:1", GIB), loaded("old:1", GIB)]}, INSTALLED, down=["b"])
+    want = desired(model("m:1", ["a", "b"], GIB, each="node"))
+    saved = plan(TWO, want, down, two)
+    assert [step.action for step in saved.steps] == [Action.UNLOAD]
+    assert why(saved, down, want, two) is None
+
+
 def test_a_node_outside_the_plans_own_limit_is_refused():
     assert why(plan(TWO, WANT, EMPTY), EMPTY, selected=frozenset("b")) == (
         "load",
