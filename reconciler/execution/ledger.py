@@ -50,6 +50,15 @@ class Ledger:
             if key in self._accounts:
                 self._accounts[key].held += grows
 
+    def shrink(self, step: Step) -> None:
+        """What a reload that is done takes less than what was there before it."""
+        before = step.before.get("vram_bytes")
+        if step.action is not Action.RELOAD or not isinstance(before, int) or step.vram_bytes is None:
+            return
+        for key in _cards(step):
+            if key in self._accounts:
+                self._accounts[key].held -= max(0, before - step.vram_bytes)
+
     def give_back(self, step: Step) -> None:
         """What an unload freed, or a load that left nothing behind."""
         freed = _growth(step) if step.action is not Action.UNLOAD else dict.fromkeys(_cards(step), step.vram_bytes or 0)

@@ -135,6 +135,7 @@ class _Doing:
         elif step.action in _LEAVES_RESIDENT and model is not None and effect.resident is not None:
             if not self._began:
                 bench.ledger.book(step)
+            bench.ledger.shrink(step)
             row = replica_row(model, self._at, step.address, step.engine_name, effect.resident, step.vram_bytes)
             bench.state.record((row,))
             if effect.load_seconds is not None:

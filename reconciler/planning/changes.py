@@ -122,6 +122,7 @@ def _wanted(changes: Changes, replica: Replica, applied: Applied, drifted: froze
         change.seconds = applied.load_seconds.get(MeasuredKey(slot.kind, replica.engine_name, model.context))
         if rule.action is Action.RELOAD and target.found is not None:
             change.frees = target.found.charges
+            change.before = {**change.before, "vram_bytes": max((count for _, count in change.frees), default=None)}
             change.takes = change.takes or target.found.charges
     changes.every.append(change)
     changes.wanted[target] = change

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -127,6 +128,15 @@ def test_a_card_never_holds_more_than_usable_or_than_before(moves: list[tuple[bo
             held = ledger.held("a", 0)
             assert held is not None
             assert held + foreign <= max(usable, before + foreign)
+
+
+def test_a_reload_that_shrinks_gives_back_what_it_takes_less() -> None:
+    ledger = Ledger(_plan(_card(10, 8)))
+    assert ledger.lacking(_taking(8)) is not None
+    ledger.shrink(replace(_taking(2, Action.RELOAD), before={"vram_bytes": 8}))
+    assert (ledger.held("a", 0), ledger.lacking(_taking(8))) == (2, None)
+    ledger.shrink(replace(_taking(5, Action.RELOAD), before={"vram_bytes": 2}))
+    assert ledger.held("a", 0) == 2
 
 
 def test_a_card_of_unknown_size_has_no_account() -> None:
