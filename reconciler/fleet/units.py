@@ -38,6 +38,8 @@ def parse_bytes(value: object, *, bare_unit: int = 1) -> int:
     if match is None:
         raise UnitError(f"{value!r} is not a size", hint)
     number, unit = match.groups()
+    if unit[1:] in ("b", "ib") and unit[0].isupper():
+        raise UnitError(f"{value!r} would be bits", f"write {unit[:-1]}B for bytes")
     if unit and unit.lower() not in _BYTE_UNITS:
         raise UnitError(f"{value!r} has the unknown unit {unit!r}", hint)
     factor = _BYTE_UNITS[unit.lower()] if unit else bare_unit

@@ -106,3 +106,10 @@ def test_a_printed_size_reads_back_as_no_more_than_it_was(count):
 def test_ratios_and_durations_for_people():
     assert (format_ratio(Fraction(1, 8)), format_ratio(0.9)) == ("12.5%", "90%")
     assert (format_duration(4.5), format_duration(200), format_duration(7500)) == ("4.5s", "3m 20s", "2h 5m")
+
+
+@pytest.mark.parametrize("text", ["1Gib", "512Mib", "7Gb", "100Mb"])
+def test_a_unit_of_bits_is_refused_and_told_how_bytes_are_written(text: str) -> None:
+    with pytest.raises(UnitError, match="would be bits") as caught:
+        parse_bytes(text)
+    assert caught.value.hint == f"write {text.strip('0123456789')[:-1]}B for bytes"
