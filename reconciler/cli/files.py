@@ -44,3 +44,33 @@ def write_private(path: Path, text: str) -> None:
     finally:
         with contextlib.suppress(FileNotFoundError):
             Path(name).unlink()
+
+
+def write_new(path: Path, text: str, *, force: bool = False) -> None:
+    """Writes a file of the workspace, with the usual permissions, whole or not at all; only with `force` over one that is there."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise GpurecError.of(f"the file cannot be written: {error.strerror}", str(path)) from error
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(name).chmod(0o666 & ~_umask())
+        if force:
+            Path(name).replace(path)
+        else:
+            os.link(name, path)  # unlike a rename it overwrites nothing
+    except FileExistsError as error:
+        raise GpurecError.of("this file is there already", str(path), "name another file, or overwrite it with --force") from error
+    except OSError as error:
+        raise GpurecError.of(f"the file cannot be written: {error.strerror}", str(path)) from error
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            Path(name).unlink()
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "apply": ("apply", "Carry a plan out."),
     "drift": ("drift", "Compare the fleet with what was last applied."),
     "inventory": ("inventory", "Show the resolved inventory."),
+    "import": ("import_", "Write desired YAML for what runs on the fleet."),
     "facts": ("facts", "Show what probing sees."),
     "check": ("check", "Show how many bytes a model file will take."),
     "schema": ("schema", "Print a JSON Schema, for editors."),

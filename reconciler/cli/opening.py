@@ -6,7 +6,7 @@ from pathlib import Path
 
 from reconciler.cli.settings import Settings
 from reconciler.fleet import GpurecError
-from reconciler.workspace import Workspace, find_state_path, load_workspace
+from reconciler.workspace import Workspace, find_state_path, load_workspace, state_path_of
 
 
 def open_workspace(settings: Settings) -> Workspace:
@@ -21,6 +21,11 @@ def open_workspace(settings: Settings) -> Workspace:
 def state_path(settings: Settings, workspace: Workspace) -> Path:
     """The file of `--state`, or the workspace's own; only SQLite so far."""
     return _named_state(settings) or workspace.state_path
+
+
+def fleet_state_path(settings: Settings, fleet: str) -> Path:
+    """The same for a fleet that has no desired state yet."""
+    return _named_state(settings) or state_path_of(settings.directory, fleet)
 
 
 def find_state(settings: Settings) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from reconciler.cli.files import read_bounded
 from reconciler.cli.opening import open_workspace, state_path
 from reconciler.cli.settings import Settings
 from reconciler.engines import Transport
-from reconciler.fleet import MIB, Applied, FleetFacts, GpurecError, NodeFacts
+from reconciler.fleet import MIB, Applied, Desired, EngineId, Fleet, FleetFacts, GpurecError, NodeFacts
 from reconciler.planning import Plan, make_plan, wanted_names
 from reconciler.probes import facts_from_json, merge_facts, probe_fleet
 from reconciler.state import open_reader
@@ -100,10 +100,13 @@ def selected_nodes(workspace: Workspace, choice: Choice) -> frozenset[str] | Non
 
 
 def _probed(workspace: Workspace, applied: Applied, on_node: OnNode | None) -> FleetFacts:
+    return _probe(workspace.fleet, wanted_names(workspace.fleet, workspace.desired, applied), on_node)
+
+
+def _probe(fleet: Fleet, wanted: Mapping[EngineId, Collection[str]], on_node: OnNode | None) -> FleetFacts:
     async def probe() -> FleetFacts:
         async with Transport() as transport:
-            wanted = wanted_names(workspace.fleet, workspace.desired, applied)
-            return await probe_fleet(workspace.fleet, wanted, transport=transport, at=now(), on_node=on_node)
+            return await probe_fleet(fleet, wanted, transport=transport, at=now(), on_node=on_node)
 
     return asyncio.run(probe())
 
@@ -111,6 +114,11 @@ def _probed(workspace: Workspace, applied: Applied, on_node: OnNode | None) -> F
 def probe_facts(workspace: Workspace, applied: Applied, on_node: OnNode | None = None) -> FleetFacts:
     """What probing sees now."""
     return _probed(workspace, applied, on_node)
+
+
+def probe_nodes(fleet: Fleet, applied: Applied, on_node: OnNode | None = None) -> FleetFacts:
+    """What probing sees of a fleet that has no desired state yet."""
+    return _probe(fleet, wanted_names(fleet, Desired(), applied), on_node)
 
 
 def _known(settings: Settings, choice: Choice, recorded: FleetFacts | None) -> FleetFacts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reconciler.planning.digest import plan_digest
+from reconciler.planning.importing import FleetAsFound, Imported, LeftOut, Seen, import_fleet
 from reconciler.planning.make import make_plan, wanted_names
 from reconciler.planning.plan import (
     FORMAT_VERSION,
@@ -36,7 +37,10 @@ __all__ = [
     "Deferred",
     "Drift",
     "Fields",
+    "FleetAsFound",
     "Impact",
+    "Imported",
+    "LeftOut",
     "Moved",
     "Note",
     "PlacementInfo",
@@ -44,12 +48,14 @@ __all__ = [
     "Precondition",
     "Reason",
     "Refusal",
+    "Seen",
     "Step",
     "UnmanagedResident",
     "Unplaced",
     "Value",
     "as_approved",
     "first_moved",
+    "import_fleet",
     "make_plan",
     "plan_digest",
     "wanted_names",

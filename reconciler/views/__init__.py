@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reconciler.views.desired_text import desired_text
 from reconciler.views.document import document_checksum, plan_contents, plan_document, plan_json, plan_summary
 from reconciler.views.drift_text import drift_document, drift_text
 from reconciler.views.escape import escape
@@ -17,6 +18,7 @@ __all__ = [
     "RunRow",
     "RunStep",
     "StepResult",
+    "desired_text",
     "document_checksum",
     "drift_document",
     "drift_text",

@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from reconciler.workspace.inventory import Host, Inventory
-from reconciler.workspace.load import Workspace, find_state_path, load_fleet, load_inventory, load_workspace
+from reconciler.workspace.load import Workspace, find_state_path, load_fleet, load_inventory, load_workspace, state_path_of
 from reconciler.workspace.schema import json_schema
 from reconciler.workspace.selection import fleets
 
-__all__ = ["Host", "Inventory", "Workspace", "find_state_path", "fleets", "json_schema", "load_fleet", "load_inventory", "load_workspace"]
+__all__ = [
+    "Host",
+    "Inventory",
+    "Workspace",
+    "find_state_path",
+    "fleets",
+    "json_schema",
+    "load_fleet",
+    "load_inventory",
+    "load_workspace",
+    "state_path_of",
+]

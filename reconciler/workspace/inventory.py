@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -58,6 +59,7 @@ class Inventory:
         self._patterns = Patterns(tree)
         self._plain = PlainValues()
         self._variables: dict[int, Mapping[str, object]] = {}
+        self._by_hosts: dict[frozenset[str], str] | None = None
 
     @property
     def groups(self) -> Mapping[str, tuple[str, ...]]:
@@ -69,6 +71,20 @@ class Inventory:
             return self._patterns.match(pattern)
         except PatternError as error:
             raise WorkspaceError.of(str(error.args[0]), hint=error.hint) from None
+
+    def pattern_of(self, hosts: frozenset[str]) -> str | None:
+        """A pattern that names just these hosts: `all`, a group, else a list of their names; None where names that mean something in
+        patterns forbid it."""
+        if self._by_hosts is None:
+            self._by_hosts = {}
+            for name, members in sorted(self.groups.items(), key=lambda item: (item[0] == "ungrouped", item[0])):
+                self._by_hosts.setdefault(frozenset(members), name)
+        group = self._by_hosts.get(hosts) if len(hosts) > 1 else None
+        for pattern in (group, ",".join(sorted(hosts))):
+            with suppress(WorkspaceError):
+                if pattern is not None and set(self.match(pattern)) == hosts:
+                    return pattern
+        return None
 
     def variables(self, host: str) -> Mapping[str, object]:
         """A host's variables as Ansible has them, before templating. Hosts with equal variables share the mapping."""

@@ -57,7 +57,7 @@ def load_workspace(root: Path, *, fleet: str | None = None, inventory: Path | No
         config_digest=sources.digest(),
         warnings=problems.warnings,
         inventory=hosts,
-        state_path=_state_path(root, chosen.name),
+        state_path=state_path_of(root, chosen.name),
     )
 
 
@@ -73,10 +73,11 @@ def load_fleet(root: Path, *, fleet: str | None = None, inventory: Path | None =
 
 def find_state_path(root: Path, *, fleet: str | None = None, inventory: Path | None = None, desired: Sequence[Path] = ()) -> Path:
     """Where the state of a fleet is, without reading its files. Raises WorkspaceError where the fleet is not clear."""
-    return _state_path(root, select(root, fleet, inventory, desired).name)
+    return state_path_of(root, select(root, fleet, inventory, desired).name)
 
 
-def _state_path(root: Path, fleet: str) -> Path:
+def state_path_of(root: Path, fleet: str) -> Path:
+    """Where the state of a fleet is, which may not exist."""
     return root / STATE / f"{fleet}.db"
 
 

@@ -38,13 +38,14 @@ def carry_out(plan: Plan, facts: FleetFacts, before: Applied, blobs: Mapping[str
         resident = _resident(engine, engine_name)
         old = before.replicas.get(address)
         step = next((s for s in plan.steps if s.address == address and s.action is not Action.PULL), None)
+        on_demand = bool(step.after.get("installed")) if step is not None else old is not None and old.ensure == "present"
         context = step.after.get("context") if step is not None else (old.context if old else None)
         rows[address] = AppliedReplica(
             address,
             name,
             at,
             engine_name,
-            "loaded" if resident is not None else "present",
+            "loaded" if resident is not None and not on_demand else "present",
             context if isinstance(context, int) else None,
             keep_alive=-1.0 if resident is not None else None,
             observed_context=resident.context if resident else None,
