@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "drift": ("drift", "Compare the fleet with what was last applied."),
     "inventory": ("inventory", "Show the resolved inventory."),
     "import": ("import_", "Write desired YAML for what runs on the fleet."),
+    "pin": ("pin", "Write the lock file: which weights each name stands for."),
     "facts": ("facts", "Show what probing sees."),
     "check": ("check", "Show how many bytes a model file will take."),
     "schema": ("schema", "Print a JSON Schema, for editors."),

@@ -9,7 +9,19 @@ from dataclasses import dataclass, field, replace
 from reconciler.engines.protocol import Engine, LoadRequest, PullProgress
 from reconciler.execution.asked import Asked, find_installed, find_resident, is_there
 from reconciler.execution.waits import Watch
-from reconciler.fleet import ContextVia, EngineError, EngineFacts, EngineKind, ModelSpec, Place, Problem, Residency, Resident, Scalar
+from reconciler.fleet import (
+    ContextVia,
+    EngineError,
+    EngineFacts,
+    EngineKind,
+    ModelSpec,
+    Place,
+    Problem,
+    Residency,
+    Resident,
+    Scalar,
+    weights_digest,
+)
 from reconciler.planning import Action, Step
 
 Room = Callable[[EngineFacts], str | None]
@@ -72,6 +84,8 @@ async def _pull(work: Work, facts: EngineFacts) -> Effect:
             raise _failure(work, "no_context", f"the plan does not say which context {step.engine_name} holds")
         await work.engine.derive(step.base_name, step.engine_name, {"num_ctx": context})
     await work.watch.until_installed(step.engine_name)
+    if work.model is not None and (wrong := _other_weights(work.model, await work.watch.look_until_seen(), step.engine_name)) is not None:
+        raise _failure(work, "digest_differs", wrong)
     return Effect()
 
 
@@ -206,6 +220,16 @@ def _wanted(work: Work) -> tuple[ModelSpec, Asked]:
 def _check_installed(work: Work, facts: EngineFacts) -> None:
     if facts.installed is not None and find_installed(facts, work.step.engine_name) is None:
         raise Skip("not_installed", f"{work.step.engine_name} is not installed on {work.engine.spec.id}")
+    if work.model is not None and (wrong := _other_weights(work.model, facts, work.step.engine_name)) is not None:
+        raise Skip("digest_differs", wrong)
+
+
+def _other_weights(model: ModelSpec, facts: EngineFacts, name: str) -> str | None:
+    """What is wrong with the weights behind `name`, where they are known and pinned."""
+    installed = find_installed(facts, name)
+    if model.digest is None or installed is None or installed.blob is None or weights_digest(installed.blob) == model.digest:
+        return None
+    return f"{name} has weights {weights_digest(installed.blob)}, and its digest pins {model.digest}; gpurec pin {model.name} accepts them"
 
 
 def _failure(work: Work, code: str, message: str) -> EngineError:

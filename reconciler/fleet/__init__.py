@@ -66,6 +66,7 @@ from reconciler.fleet.names import (
     context_tag,
     parse_replica_address,
     replica_address,
+    weights_digest,
 )
 from reconciler.fleet.units import (
     GIB,
@@ -152,4 +153,5 @@ __all__ = [
     "parse_replica_address",
     "parse_version",
     "replica_address",
+    "weights_digest",
 ]

@@ -50,6 +50,11 @@ def parse_replica_address(address: str) -> tuple[str, EngineId]:
     return name, EngineId(node, engine)
 
 
+def weights_digest(blob: str) -> str:
+    """What an engine calls its weights, as `sha256:HEX`."""
+    return blob if blob.startswith("sha256:") else f"sha256:{blob}"
+
+
 _OLLAMA_HOST = "registry.ollama.ai"
 _OLLAMA_NAMESPACE = "library"
 

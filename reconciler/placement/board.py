@@ -20,7 +20,9 @@ from reconciler.fleet import (
     FleetFacts,
     Installed,
     Limits,
+    ModelSpec,
     NodeSpec,
+    weights_digest,
 )
 
 
@@ -108,6 +110,13 @@ class Slot:
             known = self.facts.installed if self.facts is not None and self.facts.installed is not None else ()
             self._installed = {model.name: model for model in known}
         return self._installed.get(name)
+
+    def weights_differ(self, model: ModelSpec) -> bool:
+        """Whether what is installed here as this model is known to be other weights than its `digest`."""
+        if model.digest is None:
+            return False
+        installed = self.installed(model.engine_name(self.kind)) or self.installed(model.base_name(self.kind))
+        return installed is not None and installed.blob is not None and weights_digest(installed.blob) != model.digest
 
     @property
     def names_by_blob(self) -> Mapping[str, Sequence[str]]:

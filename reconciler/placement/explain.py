@@ -120,6 +120,7 @@ _PHRASES = {
     "outside_limit": "outside --limit",
     "engine_fixed_model": "serves the one model that its process was started with",
     "not_installed": "the model is not installed there, and this engine cannot pull",
+    "digest_differs": "other weights are installed there than its digest pins",
     "need_unknown": "nobody knows how much memory the model needs there",
     "shared_runner_conflict": "another name of the same weights is wanted there with other options",
     "ram_unknown": "the node's RAM is not known",
@@ -138,6 +139,8 @@ def _would_help(model: ModelSpec, counts: Mapping[str, int], placement: Placemen
         lines.append("the RAM is declared: `ram: 32GiB` on the node")
     if counts.get("not_installed"):
         lines.append(f"the file of {model.name} is put where the engine looks for models")
+    if counts.get("digest_differs"):
+        lines.append(f"the weights that are installed are accepted: `gpurec pin {model.name}`, or those that are pinned are brought back")
     asked = {slot.id for node in model.nodes for slot in placement.board.by_node.get(node, ())}
     strangers = [found for found in placement.unwanted if found.model is None and found.owned is None and found.slot.id in asked]
     if counts.get("insufficient_vram") and strangers and unmanaged is Unmanaged.LEAVE:

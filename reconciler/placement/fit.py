@@ -34,6 +34,8 @@ def static_refusal(slot: Slot, model: ModelSpec) -> str | None:
         return "engine_fixed_model"
     if slot.kind is not EngineKind.OLLAMA and slot.installed(model.base_name(slot.kind)) is None:
         return "not_installed"
+    if slot.weights_differ(model):
+        return "digest_differs"
     return None
 
 

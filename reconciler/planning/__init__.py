@@ -5,6 +5,7 @@ from __future__ import annotations
 from reconciler.planning.digest import plan_digest
 from reconciler.planning.importing import FleetAsFound, Imported, LeftOut, Seen, import_fleet
 from reconciler.planning.make import make_plan, wanted_names
+from reconciler.planning.pinning import Differing, Pins, find_pins
 from reconciler.planning.plan import (
     FORMAT_VERSION,
     Action,
@@ -35,6 +36,7 @@ __all__ = [
     "CardBalance",
     "Cause",
     "Deferred",
+    "Differing",
     "Drift",
     "Fields",
     "FleetAsFound",
@@ -43,6 +45,7 @@ __all__ = [
     "LeftOut",
     "Moved",
     "Note",
+    "Pins",
     "PlacementInfo",
     "Plan",
     "Precondition",
@@ -54,6 +57,7 @@ __all__ = [
     "Unplaced",
     "Value",
     "as_approved",
+    "find_pins",
     "first_moved",
     "import_fleet",
     "make_plan",

@@ -62,6 +62,7 @@ class Changes:
     placed: dict[str, str] = field(default_factory=dict)
     forgotten: list[str] = field(default_factory=list)
     cannot_change: list[Replica] = field(default_factory=list)
+    other_weights: list[Replica] = field(default_factory=list)
     unloads: dict[Found, Change] = field(default_factory=dict)
     wanted: dict[Target, Change] = field(default_factory=dict)
 
@@ -99,6 +100,8 @@ def _wanted(changes: Changes, replica: Replica, applied: Applied, drifted: froze
     rule = decide(replica)
     if replica.context_wrong and not replica.sets_context:
         changes.cannot_change.append(replica)
+    if replica.weights_wrong:
+        changes.other_weights.append(replica)
     if rule.action is None:
         changes.unchanged += 1
         return

@@ -80,6 +80,7 @@ def make_plan(
     peak, _ = levels(ordered)
     steps = tuple(_step(change) for change in ordered)
     config_drift, notes = _fixed_options(changes, drifted)
+    weights_drift, weights_notes = _other_weights(changes)
     unplaced, waiting = _without_place(placement, applied, desired)
     return Plan(
         fleet=fleet.name,
@@ -92,12 +93,17 @@ def make_plan(
         unchanged=changes.unchanged,
         pending=changes.pending,
         gpus=tuple(_balance(card, peak) for card in board.cards),
-        drift=tuple(sorted((*drift, *unmanaged_drift(placement, desired), *config_drift), key=lambda entry: (entry.address, entry.field))),
+        drift=tuple(
+            sorted(
+                (*drift, *unmanaged_drift(placement, desired), *config_drift, *weights_drift),
+                key=lambda entry: (entry.address, entry.field),
+            )
+        ),
         unplaced=unplaced,
         deferred=_deferred(board),
         unmanaged=tuple(sorted(changes.unmanaged, key=lambda resident: (resident.node, resident.engine, resident.name))),
         refusals=find_refusals(changes.every, desired, changes.owned_residents),
-        notes=(*_notes(desired, board), *notes, *waiting),
+        notes=(*_notes(desired, board), *notes, *weights_notes, *waiting),
         impact=_impact(ordered, changes),
         placement=PlacementInfo(desired.strategy.value, SOLVER, sum(lacking.count for lacking in placement.lacking)),
         placed=changes.placed,
@@ -236,6 +242,17 @@ def _fixed_options(changes: Changes, drifted: frozenset[str]) -> tuple[list[Drif
             drift.append(Drift(replica.address, "engine_fixed_options", "context", replica.model.context, found))
         message = f"serves context {found}, wanted {replica.model.context}; change its preset or command line"
         notes.append(Note(replica.address, "engine_fixed_options", message))
+    return drift, notes
+
+
+def _other_weights(changes: Changes) -> tuple[list[Drift], list[Note]]:
+    """Weights that are not the pinned ones: told, and no step."""
+    drift, notes = [], []
+    for replica in changes.other_weights:
+        pinned, found = replica.model.digest, replica.weights_found or ""
+        drift.append(Drift(replica.address, "digest", "digest", pinned, found))
+        message = f"has weights {found[:19]}, pinned are {(pinned or '')[:19]}; bring those back, or run gpurec pin to accept these"
+        notes.append(Note(replica.address, "digest_differs", message))
     return drift, notes
 
 

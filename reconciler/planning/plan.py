@@ -95,8 +95,8 @@ class CardBalance:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """A field that is not as it was last applied. `kind` is `missing`, `cpu_fallback`, `context`, `keep_alive` or
-    `unmanaged`; `klass` is the field's class: managed, observed or volatile."""
+    """A field that is not as it was last applied. `kind` is `missing`, `cpu_fallback`, `context`, `keep_alive`,
+    `digest` or `unmanaged`; `klass` is the field's class: managed, observed or volatile."""
 
     address: str
     kind: str

@@ -16,6 +16,7 @@ from reconciler.fleet import (
     Resident,
     ResidentStatus,
     replica_address,
+    weights_digest,
 )
 from reconciler.placement import Slot, Target
 
@@ -98,6 +99,20 @@ class Replica:
             and resident.context is not None
             and resident.context != self.model.context
         )
+
+    @property
+    def weights_found(self) -> str | None:
+        """The digest of the weights that run, or that are installed where nothing runs; None where the engine does not tell."""
+        resident = self.resident
+        installed = self.installed or self.slot.installed(self.base_name)
+        blob = resident.blob if resident is not None else installed.blob if installed is not None else None
+        return None if blob is None else weights_digest(blob)
+
+    @property
+    def weights_wrong(self) -> bool:
+        """Other weights than the pinned ones: told, and no step, since a pull brings what the registry has now."""
+        found = self.weights_found
+        return self.model.digest is not None and found is not None and found != self.model.digest
 
     @property
     def keep_alive_wrong(self) -> bool:

@@ -204,6 +204,8 @@ class _Now:
             return "its engine serves one fixed model"
         if self._missing(slot, step.engine_name):
             return f"{step.engine_name} is not installed any more"
+        if slot.weights_differ(model):
+            return "other weights are installed there than its digest pins"
         if found is not None:
             self._leave(found)
         return self._room(step, slot, model)

@@ -93,3 +93,11 @@ def _places(seen: Sequence[Seen]) -> Iterator[str]:
         yield f"{escape(str(one.slot.id))}: {', '.join(said)}"
     if len(seen) > MOST_PLACES:
         yield f"and {len(seen) - MOST_PLACES} more places"
+
+
+def lock_text(digests: Mapping[str, str]) -> str:
+    """The lock file: `digests` are `sha256:HEX` by model."""
+    lines = ["# Written by gpurec pin: the weights that each name stood for. Commit it; run gpurec pin to move on.", "version: 1"]
+    lines.append("digests:" if digests else "digests: {}")
+    lines += [f"  {yaml_scalar(name)}: {digest}" for name, digest in sorted(digests.items())]
+    return "".join(f"{line}\n" for line in lines)

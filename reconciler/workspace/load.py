@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reconciler.fleet import Desired, Fleet, Problem
 from reconciler.workspace.desired import read_desired
 from reconciler.workspace.files import Sources
 from reconciler.workspace.inventory import Inventory, read_inventory
+from reconciler.workspace.lock import lock_path, pinned, read_lock
 from reconciler.workspace.nodes import NodeReader
 from reconciler.workspace.problems import Problems
 from reconciler.workspace.scalars import YamlVersion
@@ -18,7 +19,8 @@ from reconciler.workspace.selection import STATE, select
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """One fleet with all that its files say. `config_digest` is `sha256:…` over every file read; `state_path` may not exist yet."""
+    """One fleet with all that its files say. `config_digest` is `sha256:…` over every file read; `state_path` and
+    `lock_path` may not exist yet; `lock` has the lock file's digests by model."""
 
     name: str
     fleet: Fleet
@@ -27,6 +29,8 @@ class Workspace:
     warnings: tuple[Problem, ...]
     inventory: Inventory
     state_path: Path
+    lock_path: Path
+    lock: Mapping[str, str]
 
 
 def load_workspace(root: Path, *, fleet: str | None = None, inventory: Path | None = None, desired: Sequence[Path] = ()) -> Workspace:
@@ -49,6 +53,10 @@ def load_workspace(root: Path, *, fleet: str | None = None, inventory: Path | No
         if node is not None or problems.errors == before:
             roots.append((sources.name(path), node))
     wanted = read_desired(roots, hosts if sound else None, nodes if complete else None, problems)
+    pins = lock_path(chosen.name)
+    root_of_lock = sources.read(pins, YamlVersion.V1_2) if (root / pins).exists() else None
+    lock = read_lock(root_of_lock, problems)
+    wanted = replace(wanted, models=pinned(wanted.models, lock, root_of_lock, problems))
     problems.raise_if_any()
     return Workspace(
         name=chosen.name,
@@ -58,6 +66,8 @@ def load_workspace(root: Path, *, fleet: str | None = None, inventory: Path | No
         warnings=problems.warnings,
         inventory=hosts,
         state_path=state_path_of(root, chosen.name),
+        lock_path=root / pins,
+        lock=lock,
     )
 
 

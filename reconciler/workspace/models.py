@@ -36,6 +36,7 @@ from reconciler.workspace.forms import (
     vram,
     vram_mebibytes,
 )
+from reconciler.workspace.lock import digest
 from reconciler.workspace.problems import Problems, Refused, did_you_mean
 from reconciler.workspace.table import Field, Table, Values, later
 from reconciler.workspace.tree import MapNode, Node, ScalarNode
@@ -131,15 +132,16 @@ FRACTION = Field("min_gpu_fraction", ratio)
 REQUIRES_FIELD = Field("requires", Form(_requires, REQUIRES.schema()))
 VRAM = Field("vram", vram, mib_keys=("vram_mb",), mib_form=vram_mebibytes)
 BEST_EFFORT = Field("best_effort", flag)
+DIGEST = Field("digest", digest)
 
 MODEL = Table(
     "model",
     (
         ENGINE, NAMES, ENSURE, PRIORITY, ON, REPLICAS, EACH, SPREAD, CONTEXT, CONTEXT_VIA, OPTIONS, KEEP_ALIVE, RESIDENCY, FRACTION,
-        REQUIRES_FIELD, VRAM, BEST_EFFORT,
+        REQUIRES_FIELD, VRAM, BEST_EFFORT, DIGEST,
     ),
     later(
-        "parallel", "kv_cache", "flash_attention", "variants", "fallback", "when", "digest", "verify", "max_unavailable", "order",
+        "parallel", "kv_cache", "flash_attention", "variants", "fallback", "when", "verify", "max_unavailable", "order",
         "protect",
     ),
 )  # fmt: skip
@@ -198,6 +200,7 @@ class DeclaredModel:
             requires=values.get(REQUIRES_FIELD) or Requirements(),
             vram=values.get(VRAM),
             best_effort=bool(values.get(BEST_EFFORT)),
+            digest=values.get(DIGEST),
         )
 
     def _check(self, problems: Problems) -> None:
