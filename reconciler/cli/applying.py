@@ -14,7 +14,7 @@ from reconciler.cli.carrying import Carried, carry_out
 from reconciler.cli.looking import print_warnings, probing_line
 from reconciler.cli.opening import open_workspace, state_path
 from reconciler.cli.plan_file import read_plan
-from reconciler.cli.session import Choice, Look, look_again, selected_nodes, take_look
+from reconciler.cli.session import Choice, Look, look_again, rolled_back, selected_nodes, take_look
 from reconciler.cli.settings import Settings
 from reconciler.cli.stale import UNLIKE_ASSUMED, check_begun, check_expected, check_guards, check_origin, check_same, check_standing
 from reconciler.planning import Plan
@@ -73,6 +73,8 @@ def apply_saved(settings: Settings, path: Path, options: ApplyOptions) -> int:
     check_expected(saved, options.expect_digest)
     workspace = open_workspace(settings)
     with closing(open_reader(state_path(settings, workspace))) as state:
+        if saved.rollback is not None:
+            workspace, _ = rolled_back(workspace, state, saved.rollback)
         history = {run.plan_digest for run in state.runs(last=MOST_RUNS)}
         check_origin(saved, workspace.name, workspace.config_digest, state.applied(), history)
     if options.resume:

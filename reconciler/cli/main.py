@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "show": ("show", "Show a saved plan again."),
     "diff": ("diff", "Show two saved plans against each other."),
     "apply": ("apply", "Carry a plan out."),
+    "rollback": ("rollback", "Plan the way back to what was applied at a serial."),
     "drift": ("drift", "Compare the fleet with what was last applied."),
     "inventory": ("inventory", "Show the resolved inventory."),
     "import": ("import_", "Write desired YAML for what runs on the fleet."),

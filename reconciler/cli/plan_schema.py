@@ -24,4 +24,9 @@ def plan_schema() -> dict[str, Any]:
     properties["format_version"] = {"const": FORMAT_VERSION}
     properties["checksum"] = {"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"}
     properties["summary"] = {"type": "object", "properties": counts, "required": list(counts)}
-    return {**schema, "$schema": "https://json-schema.org/draft/2020-12/schema", "title": "gpurec plan", "required": sorted(properties)}
+    return {
+        **schema,
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "gpurec plan",
+        "required": sorted(set(properties) - {"rollback"}),
+    }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import hashlib
+import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -15,9 +17,9 @@ from reconciler.cli.opening import open_workspace, state_path
 from reconciler.cli.settings import Settings
 from reconciler.engines import Transport
 from reconciler.fleet import MIB, Applied, Desired, EngineId, Fleet, FleetFacts, GpurecError, NodeFacts
-from reconciler.planning import Plan, make_plan, wanted_names
+from reconciler.planning import Plan, desired_of, make_plan, wanted_names
 from reconciler.probes import facts_from_json, merge_facts, probe_fleet
-from reconciler.state import open_reader
+from reconciler.state import StateReader, open_reader
 from reconciler.workspace import Workspace
 
 LARGEST_FACTS = 512 * MIB
@@ -89,6 +91,19 @@ def look_again(workspace: Workspace, settings: Settings, choice: Choice, *, on_n
         selected=selected_nodes(workspace, choice),
     )
     return Look(workspace, path, applied, facts, replace(plan, limit=choice.limit, exclude=choice.exclude), fresh)
+
+
+def rolled_back(workspace: Workspace, state: StateReader, serial: int) -> tuple[Workspace, tuple[str, ...]]:
+    """The workspace as if its files asked for what was applied at `serial`, and the addresses of then that its inventory lacks now.
+
+    Its config digest is over the serial and the digest of the files, which say the rest: machines, limits, policies, needs. Raises
+    StateError where the state does not know the serial.
+    """
+    rows = state.applied_at(serial)
+    desired, lost = desired_of(rows.values(), workspace.fleet, workspace.desired)
+    text = json.dumps(["rollback", serial, workspace.config_digest])
+    digest = "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+    return replace(workspace, desired=desired, config_digest=digest), lost
 
 
 def selected_nodes(workspace: Workspace, choice: Choice) -> frozenset[str] | None:

@@ -27,6 +27,7 @@ from reconciler.planning.plan import (
     Unplaced,
     Value,
 )
+from reconciler.planning.rolling_back import desired_of
 from reconciler.planning.standing import Moved, as_approved, first_moved
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "Unplaced",
     "Value",
     "as_approved",
+    "desired_of",
     "find_pins",
     "first_moved",
     "import_fleet",

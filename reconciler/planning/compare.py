@@ -83,6 +83,7 @@ def _head(plan: Plan) -> dict[str, Shown]:
         "config_digest": plan.config_digest,
         "solver": plan.placement.solver,
         "limit": plan.limit,
+        "rollback": plan.rollback,
         "exclude": plan.exclude,
         "unchanged": plan.unchanged,
         "unplaced": sum(one.count for one in plan.unplaced),

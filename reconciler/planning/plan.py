@@ -211,6 +211,8 @@ class Plan:
     limit: str | None = None
     exclude: str | None = None
     """The patterns of `--limit` and `--exclude` that it was made with, so that a saved plan can be made again."""
+    rollback: int | None = None
+    """The serial that it goes back to; None for a plan of the files."""
 
     def count(self, action: Action) -> int:
         return sum(1 for step in self.steps if step.action is action)

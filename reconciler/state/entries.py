@@ -9,7 +9,7 @@ from typing import Literal
 
 from reconciler.fleet import AppliedReplica, StateError
 from reconciler.state.protocol import Measurement, SettledStep, StepStatus
-from reconciler.state.rows import REPLICA_COLUMNS, replica_row
+from reconciler.state.rows import REPLICA_COLUMNS, change_body, replica_row
 
 _REPLICA_MARKS = ", ".join("?" * len(REPLICA_COLUMNS.split(",")))
 
@@ -107,6 +107,8 @@ def _record(conn: sqlite3.Connection, entry: Recorded, move_serial: Callable[[],
         f"INSERT OR REPLACE INTO replicas ({REPLICA_COLUMNS}) VALUES ({_REPLICA_MARKS})",  # noqa: S608
         [replica_row(replica, serial) for replica in entry.replicas],
     )
+    changed = {**dict.fromkeys(entry.gone), **{replica.address: change_body(replica) for replica in entry.replicas}}
+    conn.executemany("INSERT OR REPLACE INTO changes VALUES (?, ?, ?)", [(address, serial, body) for address, body in changed.items()])
 
 
 def _measure(conn: sqlite3.Connection, entry: Measured, move_serial: Callable[[], int]) -> None:

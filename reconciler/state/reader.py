@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from reconciler.fleet import NOTHING_APPLIED, Applied, FleetFacts
+from reconciler.fleet import NOTHING_APPLIED, Applied, AppliedReplica, FleetFacts, StateError
 from reconciler.state.connection import open_for_reading, sqlite_said
 from reconciler.state.lease import Lease, read_lease
 from reconciler.state.protocol import JournalRow, RunRecord, StateReader, StepStatus
-from reconciler.state.rows import read_applied, read_facts
+from reconciler.state.rows import read_applied, read_applied_at, read_facts, read_meta
 from reconciler.state.schema import SCHEMA_VERSION, migrate, schema_version
 
 _RUN_COLUMNS = (
@@ -31,6 +31,19 @@ class SqliteReader:
     def applied(self) -> Applied:
         with self._reading() as conn:
             return read_applied(conn) if conn is not None else NOTHING_APPLIED
+
+    def applied_at(self, serial: int) -> Mapping[str, AppliedReplica]:
+        """What was owned right after the run that came to `serial`, by address, as it was asked; what was observed is not kept.
+
+        Raises StateError for a serial that is yet to come, or older than what is kept.
+        """
+        with self._reading() as conn:
+            meta = read_meta(conn) if conn is not None else {}
+            now, since = int(meta.get("serial", "0")), int(meta.get("changes_since", "0"))
+            if conn is None or not since <= serial <= now:
+                known = f"it knows serials {since} to {now}" if conn is not None else "nothing was applied yet"
+                raise StateError.of(f"the state knows no serial {serial}", str(self._path), f"{known}; see gpurec history")
+            return read_applied_at(conn, serial)
 
     def recorded_facts(self) -> FleetFacts | None:
         with self._reading() as conn:

@@ -43,6 +43,49 @@ def replica_row(replica: AppliedReplica, serial: int) -> ReplicaRow:
     )
 
 
+def change_body(replica: AppliedReplica) -> str:
+    """What was asked of a replica, and its bytes, as one line of JSON: a row of `changes`."""
+    body = [
+        replica.model,
+        replica.at.node,
+        replica.at.engine,
+        replica.engine_name,
+        replica.ensure,
+        replica.context,
+        dict(replica.options),
+        replica.keep_alive,
+        replica.residency,
+        replica.vram_bytes,
+    ]
+    return json.dumps(body, separators=(",", ":"), sort_keys=True)
+
+
+def read_applied_at(conn: sqlite3.Connection, serial: int) -> Mapping[str, AppliedReplica]:
+    """What was owned at a serial, by address, without what was observed. The caller holds a transaction, and has checked the serial."""
+    rows = conn.execute(
+        "SELECT address, serial, body FROM (SELECT address, max(serial) AS serial, body FROM changes WHERE serial <= ? GROUP BY address) "
+        "WHERE body IS NOT NULL ORDER BY address",
+        (serial,),
+    )
+    replicas: dict[str, AppliedReplica] = {}
+    for address, changed_at, body in rows:
+        model, node, engine, name, ensure, context, options, keep_alive, residency, vram = json.loads(body)
+        replicas[address] = AppliedReplica(
+            address,
+            model,
+            EngineId(node, engine),
+            name,
+            ensure,
+            context,
+            options,
+            keep_alive,
+            residency,
+            vram_bytes=vram,
+            serial=changed_at,
+        )
+    return replicas
+
+
 def read_meta(conn: sqlite3.Connection) -> Mapping[str, str]:
     return dict(conn.execute("SELECT key, value FROM meta"))
 

@@ -121,7 +121,18 @@ def _second(conn: sqlite3.Connection) -> None:
     conn.execute("CREATE INDEX runs_open ON runs (id) WHERE result = 'running'")
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _second)
+def _third(conn: sqlite3.Connection) -> None:
+    """What was owned at each serial, as changes: a run adds a row for each replica that it changes, and none for the others."""
+    conn.execute("CREATE TABLE changes (address TEXT, serial INTEGER, body TEXT, PRIMARY KEY (address, serial)) STRICT, WITHOUT ROWID")
+    # Of a state that is older than this table only what it holds now is known.
+    conn.execute("INSERT INTO meta SELECT 'changes_since', value FROM meta WHERE key = 'serial'")
+    conn.execute(
+        "INSERT INTO changes SELECT address, (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'serial'), json_array(model, node, "
+        "engine, engine_name, ensure, context, json(options), keep_alive, residency, vram_bytes) FROM replicas"
+    )
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _second, _third)
 """The n-th brings a store of version n - 1 to version n. One that was released is never changed, only followed by another."""
 SCHEMA_VERSION = len(MIGRATIONS)
 

@@ -73,6 +73,7 @@ def plan_contents(plan: Plan) -> dict[str, Json]:
         "forgotten": list(plan.forgotten),
         "limit": plan.limit,
         "exclude": plan.exclude,
+        **({} if plan.rollback is None else {"rollback": plan.rollback}),
     }
 
 

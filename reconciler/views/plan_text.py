@@ -86,8 +86,10 @@ def _opening(plan: Plan, style: Style) -> str:
 
 
 def _selection(plan: Plan, style: Style) -> list[str]:
+    back = [f"It goes back to what was applied at serial {plan.rollback}."] if plan.rollback is not None else []
     asked = [f"--{name} {pattern}" for name, pattern in (("limit", plan.limit), ("exclude", plan.exclude)) if pattern is not None]
-    return paragraph(f"Only with {' '.join(asked)}: everything else counts where it is.", style, "", "") if asked else []
+    only = paragraph(f"Only with {' '.join(asked)}: everything else counts where it is.", style, "", "") if asked else []
+    return [*back, *only]
 
 
 def _changes(plan: Plan, style: Style) -> list[str]:

@@ -108,5 +108,30 @@ def write_schema_1(path: Path, *more: str) -> None:
     conn.close()
 
 
-WRITERS = {1: write_schema_1}
+# What the second schema had more, as ALTER TABLE leaves it.
+MORE_2 = """
+ALTER TABLE lease ADD COLUMN namespace TEXT;
+ALTER TABLE lease ADD COLUMN ci TEXT;
+UPDATE lease SET namespace = 'pid:[4026531836]', boot = 'boot-9';
+ALTER TABLE runs ADD COLUMN ci TEXT;
+ALTER TABLE runs ADD COLUMN seconds REAL;
+ALTER TABLE runs ADD COLUMN unplaced INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN deferred INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE journal ADD COLUMN seconds REAL;
+CREATE INDEX journal_open ON journal (run_id) WHERE status = 'started';
+CREATE INDEX runs_open ON runs (id) WHERE result = 'running';
+INSERT INTO migrations VALUES (2, '2026-01-01T00:00:00Z');
+"""
+
+
+def write_schema_2(path: Path) -> None:
+    """The same as a store of schema 2."""
+    write_schema_1(path)
+    conn = sqlite3.connect(path)
+    conn.executescript(MORE_2)
+    conn.commit()
+    conn.close()
+
+
+WRITERS = {1: write_schema_1, 2: write_schema_2}
 """Every earlier schema, with what writes a store of it."""

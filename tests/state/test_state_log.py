@@ -45,16 +45,25 @@ def leave(path: Path) -> None:
     """The log stays as it was."""
 
 
+def this_round(log: Path) -> bytearray:
+    """The log without what an earlier, longer round of it left behind (sqlite.org/fileformat2.html, "WAL File Format")."""
+    content = bytearray(log.read_bytes())
+    frame, end = 24 + int.from_bytes(content[8:12], "big"), 32
+    while content[end + 8 : end + 16] == content[16:24]:
+        end += frame
+    return content[:end]
+
+
 def tear(path: Path) -> None:
     """The last page of the log did not reach the disk."""
     log = log_path(path)
-    log.write_bytes(log.read_bytes()[:-1000])
+    log.write_bytes(this_round(log)[:-1000])
 
 
 def flip(path: Path) -> None:
     """One byte of the last page reached the disk wrong."""
     log = log_path(path)
-    content = bytearray(log.read_bytes())
+    content = this_round(log)
     content[-1000] ^= 1
     log.write_bytes(content)
 

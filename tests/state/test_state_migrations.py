@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from old_stores import LEASED_1, WRITERS, write_schema_1
 
-from reconciler.fleet import AppliedReplica, EngineId, EngineKind, LockHeld, MeasuredKey
+from reconciler.fleet import AppliedReplica, EngineId, EngineKind, LockHeld, MeasuredKey, StateError
 from reconciler.state import StepStatus, open_reader, open_writer, schema
 from reconciler.state.schema import MIGRATIONS, SCHEMA_VERSION, migrate, schema_version
 
@@ -62,6 +63,17 @@ def test_a_reader_reads_an_older_schema_and_leaves_the_file_as_it_is(tmp_path: P
         assert state.runs()[1].steps == {"done": 1}
     assert path.read_bytes() == before
     assert path.with_name("s.db-wal").stat().st_size == 0  # SQLite itself makes it for readers
+
+
+@pytest.mark.parametrize("version", sorted(WRITERS))
+def test_schema_3_knows_of_an_older_store_what_it_holds_now_and_nothing_of_before(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "s.db"
+    WRITERS[version](path)
+    with closing(open_reader(path)) as state:
+        unseen = replace(OWNED, observed_context=None, observed_gpu_fraction=None, observed_pinned=None)
+        assert state.applied_at(3) == {OWNED.address: unseen}
+        with pytest.raises(StateError, match="knows no serial 2; it knows serials 3 to 3"):
+            state.applied_at(2)
 
 
 def test_schema_2_parts_the_boot_id_from_the_pid_namespace(tmp_path: Path) -> None:
