@@ -10,6 +10,8 @@ import click
 from reconciler.cli.looking import probing_line
 from reconciler.cli.settings import global_options, settings_of
 
+MOST_WARNINGS = 20
+
 
 @click.command("import", short_help="Write desired YAML for what runs on the fleet.")
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Write to FILE instead of stdout; overwrites nothing.")
@@ -40,7 +42,9 @@ def command(context: click.Context, out: Path | None, force: bool) -> None:
     else:
         write_new(settings.path(out), text, force=force)
         settings.say(f"Wrote {out}: {len(found.models):,} models. To see what it comes to: gpurec plan")
-    for one in found.left_out:
+    for one in found.left_out[:MOST_WARNINGS]:
         settings.say(f"Warning: {escape(one.what)} is left out: {escape(one.why)}")
-    for step in found.left[:20]:
+    if len(found.left_out) > MOST_WARNINGS:
+        settings.say(f"Warning: {len(found.left_out) - MOST_WARNINGS:,} more are left out; all of them stand in the comments of the file.")
+    for step in found.left[:MOST_WARNINGS]:
         settings.say(f"Warning: a plan would still {step.action.value} {escape(step.address)}: {escape(step.reason.message)}")

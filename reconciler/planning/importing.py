@@ -119,7 +119,8 @@ def import_fleet(fleet: Fleet, facts: FleetFacts, applied: Applied, pattern_of: 
             return FleetAsFound(tuple(models), tuple(sorted(left_out, key=attrgetter("what"))), steps)
         for one in models:
             if (step := stray.get(one.spec.name)) is not None:
-                left_out.append(LeftOut(one.spec.name, f"a plan would {step.action.value} it: {step.reason.message}"))
+                why = f"a plan would {step.action.value} it: {step.reason.message}"
+                left_out.extend(LeftOut(_words(each), why) for each in one.seen)
         models = _in_order(kept)
 
 
@@ -138,8 +139,12 @@ def _residents(board: Board, applied: Applied, left_out: list[LeftOut]) -> list[
             if why is None:
                 found.append(one)
             else:
-                left_out.append(LeftOut(f"{resident.name} on {slot.id}", why))
+                left_out.append(LeftOut(_words(one), why))
     return found
+
+
+def _words(one: Seen) -> str:
+    return f"{one.resident.name} on {one.slot.id}"
 
 
 def _unusable(one: Seen) -> str | None:
@@ -179,12 +184,13 @@ def _models(seen: Sequence[Seen], applied: Applied, board: Board, pattern_of: Pa
             if why is None:
                 placed.append(one)
             else:
-                left_out.append(LeftOut(f"{one.resident.name} on {one.slot.id}", why))
+                left_out.append(LeftOut(_words(one), why))
         nodes = frozenset(one.slot.id.node for one in placed)
         pattern = pattern_of(nodes) if nodes else None
         if pattern is None:
             if nodes:
-                left_out.append(LeftOut(asked.name, f"no pattern of the inventory names just {', '.join(sorted(nodes))}"))
+                why = f"no pattern of the inventory names just {', '.join(sorted(nodes))}"
+                left_out.extend(LeftOut(_words(one), why) for one in placed)
             continue
         used |= nodes
         taken.add(spec.name)

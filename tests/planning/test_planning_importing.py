@@ -34,6 +34,9 @@ from reconciler.workspace import load_fleet, load_workspace
 
 NAMES = ["llama3.1:8b", "no", "1e5", "embed: x", "a/b:q4", "'quoted'", "# hash", "déjà:vu", "llama3.1:8b-c8192", "m-c4096"]
 
+WEIGHTS = {"llama3.1:8b-c8192": "llama3.1:8b", "m-c4096": "a/b:q4"}
+"""Names that stand for the weights of another; the rest have their own."""
+
 
 def listed(nodes: frozenset[str]) -> str:
     return ",".join(sorted(nodes))
@@ -86,9 +89,13 @@ def running(draw):
         for engine in at_node.engines.values():
             if not engine.reachable:
                 continue
-            there = tuple(replace(one, name=canonical_name(engine.kind, one.name)) for one in draw(residents_of))
-            known = dict.fromkeys(canonical_name(engine.kind, one) for one in NAMES)
-            engine = replace(engine, residents=there, installed=tuple(Installed(one, 4 * GIB) for one in known))
+            known = {canonical_name(engine.kind, one): WEIGHTS.get(one, one) for one in NAMES}
+            if engine.kind is not EngineKind.OLLAMA or draw(st.booleans()):
+                known = dict.fromkeys(known)  # weights that no engine tells
+            drawn = {canonical_name(engine.kind, one.name): one for one in draw(residents_of)}
+            by_runner = {known[name] or name: replace(one, name=name, blob=known[name]) for name, one in drawn.items()}
+            there = tuple(by_runner.values())
+            engine = replace(engine, residents=there, installed=tuple(Installed(name, 4 * GIB, blob=blob) for name, blob in known.items()))
             at_node.engines[engine.id.engine] = engine
             for resident in there:
                 if draw(st.integers(0, 3)) == 0:
