@@ -89,6 +89,7 @@ def look_again(workspace: Workspace, settings: Settings, choice: Choice, *, on_n
         config_digest=workspace.config_digest,
         created_at=now(),
         selected=selected_nodes(workspace, choice),
+        recorded=recorded,
     )
     return Look(workspace, path, applied, facts, replace(plan, limit=choice.limit, exclude=choice.exclude), fresh)
 

@@ -21,7 +21,8 @@ class Resident:
 
     `name` is canonical for the engine's kind. `size_bytes` is the whole of what the engine says it holds, `vram_bytes` the part on cards.
     `context` is what one request may use. `pinned` tells for-ever from a finite keep-alive; `expires_in` (seconds at probing time) is for
-    showing only. `blob` identifies the weights, so that two names of one runner are seen as one.
+    showing only. `blob` identifies the weights, so that two names of one runner are seen as one. `options` are the arguments of its runner
+    where the engine tells them.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Resident:
     pinned: bool | None = None
     expires_in: float | None = None
     blob: str | None = None
+    options: tuple[str, ...] | None = None
 
     @property
     def gpu_fraction(self) -> float | None:

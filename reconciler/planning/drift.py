@@ -1,53 +1,88 @@
-"""Drift: what was last applied, field by field, against what probing found. A field whose fact is unknown is never drift."""
+"""Drift: what was last applied against what probing found, field by field of the table in `drift_fields`.
+
+Replicas are compared with the rows of the state, what is only observed with the facts that the last apply recorded.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
-from reconciler.fleet import Applied, AppliedReplica, Desired, Resident, ResidentStatus, Unmanaged, replica_address
+from reconciler.fleet import (
+    Applied,
+    AppliedReplica,
+    CardFacts,
+    CardSpec,
+    Desired,
+    EngineFacts,
+    EngineId,
+    Fleet,
+    FleetFacts,
+    Installed,
+    NodeSpec,
+    Resident,
+    Unmanaged,
+    replica_address,
+)
 from reconciler.placement import Board, Placement, Slot
+from reconciler.planning.drift_fields import (
+    CARD_FIELDS,
+    ENGINE_FIELDS,
+    REPLICA_FIELDS,
+    CardPair,
+    DriftField,
+    EnginePair,
+    FieldClass,
+    Pair,
+    ReplicaPair,
+)
 from reconciler.planning.plan import Drift
 
+_DECLARED = "declared"
 
-def find_drift(board: Board, applied: Applied, desired: Desired) -> tuple[Drift, ...]:
-    """Every managed field of every applied replica that is not as it was, on engines that can be asked; in address order."""
+
+def engine_address(at: EngineId) -> str:
+    """`engine.NODE/ENGINE`."""
+    return f"engine.{at}"
+
+
+def card_address(node: str, index: int) -> str:
+    """`gpu.NODE/INDEX`."""
+    return f"gpu.{node}/{index}"
+
+
+def find_drift(board: Board, applied: Applied, desired: Desired, recorded: FleetFacts | None = None) -> tuple[Drift, ...]:
+    """Every field of every applied replica that is not as it was, on selected engines that can be asked; in address order.
+
+    `recorded` are the facts of the last apply; without them what is only observed cannot be compared.
+    """
     least = {model.name: model.min_gpu_fraction for model in desired.models}
-    by_name: dict[Slot, Mapping[str, Resident]] = {}
+    known: dict[EngineId, _Engine] = {}
     found: list[Drift] = []
     for address, row in sorted(applied.replicas.items()):
         slot = board.slots.get(row.at)
-        if slot is None or not slot.reachable or not slot.selected or row.ensure != "loaded":
+        if slot is None or not slot.reachable or not slot.selected or slot.facts is None:
             continue
-        if slot.facts is None or slot.facts.residents is None:
-            continue
-        if slot not in by_name:
-            by_name[slot] = {resident.name: resident for resident in slot.facts.residents}
-        resident = by_name[slot].get(row.engine_name) or _by_weights(slot, row)
-        if resident is None:
-            found.append(Drift(address, "missing", "resident", True, False))
-        elif resident.status is not ResidentStatus.LOADING:
-            found.extend(_fields(address, row, resident, least.get(row.model, 1.0)))
+        if row.at not in known:
+            known[row.at] = _Engine(slot, slot.facts, recorded.engine(row.at) if recorded is not None else None)
+        found.extend(_compared(address, REPLICA_FIELDS, known[row.at].pair(row, least.get(row.model, 1.0))))
     return tuple(found)
 
 
-def _fields(address: str, row: AppliedReplica, resident: Resident, least: float) -> list[Drift]:
-    drift = []
-    fraction = resident.gpu_fraction
-    before = row.observed_gpu_fraction
-    if row.residency == "gpu" and fraction is not None and before is not None and fraction < min(before, least):
-        drift.append(Drift(address, "cpu_fallback", "gpu_fraction", before, round(fraction, 4)))
-    if row.observed_context is not None and resident.context is not None and row.observed_context != resident.context:
-        drift.append(Drift(address, "context", "context", row.observed_context, resident.context))
-    if row.observed_pinned and resident.pinned is False:
-        drift.append(Drift(address, "keep_alive", "pinned", True, False))
-    return drift
-
-
-def _by_weights(slot: Slot, row: AppliedReplica) -> Resident | None:
-    installed = slot.installed(row.engine_name)
-    if installed is None or installed.blob is None or slot.facts is None:
-        return None
-    return next((resident for resident in slot.facts.residents or () if resident.blob == installed.blob), None)
+def found_drift(board: Board, fleet: Fleet, facts: FleetFacts, recorded: FleetFacts | None) -> tuple[Drift, ...]:
+    """Every field of an engine or a card on a selected node that is not as the last apply recorded it, or over its allowance."""
+    found: list[Drift] = []
+    for slot in board:
+        was = recorded.engine(slot.id) if recorded is not None else None
+        if slot.selected and slot.reachable and slot.facts is not None and was is not None and was.reachable:
+            found.extend(_compared(engine_address(slot.id), ENGINE_FIELDS, EnginePair(was, slot.facts)))
+    for name, node in fleet.nodes.items():
+        seen = facts.nodes.get(name)
+        before = recorded.nodes.get(name) if recorded is not None else None
+        if seen is None or seen.cards is None or not _selected(board, name):
+            continue
+        for index, pair in _card_pairs(node, before.cards if before is not None else None, seen.cards):
+            found.extend(_compared(card_address(name, index), CARD_FIELDS, pair))
+    return tuple(found)
 
 
 def unmanaged_drift(placement: Placement, desired: Desired) -> tuple[Drift, ...]:
@@ -59,3 +94,89 @@ def unmanaged_drift(placement: Placement, desired: Desired) -> tuple[Drift, ...]
         for found in placement.unwanted
         if found.owned is None and found.model is None and found.slot.selected
     )
+
+
+def repairable(drift: Sequence[Drift]) -> frozenset[str]:
+    """The addresses with a managed field that drifted: a step at one of them has drift for its cause."""
+    return frozenset(entry.address for entry in drift if entry.klass == FieldClass.MANAGED)
+
+
+def _compared(address: str, fields: Sequence[DriftField[Pair]], pair: Pair) -> Iterator[Drift]:
+    for field in fields:
+        change = field.compare(pair) if field.compare is not None else None
+        if change is not None and field.kind is not None:
+            yield Drift(address, field.kind, field.name, *change, field.klass.value)
+
+
+class _Engine:
+    """What an engine showed and shows, by name."""
+
+    def __init__(self, slot: Slot, now: EngineFacts, was: EngineFacts | None) -> None:
+        self._slot, self._now = slot, now
+        self._residents = _by_name(now.residents)
+        self._were = _by_name(was.residents if was is not None else None)
+        self._were_installed: Mapping[str, Installed] = {one.name: one for one in (was.installed if was is not None else None) or ()}
+        self._cards_used = _used(slot)
+
+    def pair(self, row: AppliedReplica, least: float) -> ReplicaPair:
+        installed = self._slot.installed(row.engine_name)
+        return ReplicaPair(
+            row=row,
+            resident=self._residents.get(row.engine_name) or self._by_weights(installed),
+            resident_known=self._now.residents is not None,
+            installed=installed,
+            listed=self._now.installed is not None,
+            was=self._were.get(row.engine_name),
+            was_installed=self._were_installed.get(row.engine_name),
+            least=least,
+            cards_used=self._cards_used,
+        )
+
+    def _by_weights(self, installed: Installed | None) -> Resident | None:
+        if installed is None or installed.blob is None:
+            return None
+        return next((resident for resident in self._now.residents or () if resident.blob == installed.blob), None)
+
+
+def _by_name(residents: Sequence[Resident] | None) -> Mapping[str, Resident]:
+    return {resident.name: resident for resident in residents or ()}
+
+
+def _used(slot: Slot) -> int | None:
+    """Bytes in use on all cards of an engine; None unless each was read."""
+    total = 0
+    for card in slot.cards or ():
+        if card.facts is None or card.facts.assumed or card.facts.used_bytes is None:
+            return None
+        total += card.facts.used_bytes
+    return total if slot.cards else None
+
+
+def _selected(board: Board, node: str) -> bool:
+    return all(slot.selected for slot in board.by_node.get(node, ()))
+
+
+def _card_pairs(node: NodeSpec, before: Sequence[CardFacts] | None, now: Sequence[CardFacts]) -> Iterator[tuple[int, CardPair]]:
+    """Cards by index. Only what was probed both times is compared with what it was: a declaration that changed is no drift."""
+    probed = any(card.source != _DECLARED for card in now) or (not now and node.gpus != ())
+    were = [card for card in before or () if card.source != _DECLARED] if probed else []
+    for card in now:
+        was = next((one for one in were if _same(one, card)), None) if card.source != _DECLARED else None
+        yield card.index, CardPair(_spec(node, card), was, card)
+    for one in were:
+        if not any(_same(one, card) for card in now):
+            yield one.index, CardPair(None, one, None)
+
+
+def _same(one: CardFacts, other: CardFacts) -> bool:
+    """Whether two looks saw one card: by UUID where both know it, else by index."""
+    if one.uuid is not None and other.uuid is not None:
+        return one.uuid == other.uuid
+    return one.index == other.index
+
+
+def _spec(node: NodeSpec, card: CardFacts) -> CardSpec | None:
+    for spec in node.gpus or ():
+        if spec.uuid == card.uuid if spec.uuid is not None and card.uuid is not None else spec.index == card.index:
+            return spec
+    return None

@@ -19,7 +19,7 @@ from reconciler.fleet import (
 from reconciler.placement import Board, Card, Charges, Placement, explain, place, set_up
 from reconciler.planning.changes import Change, Changes, find_changes
 from reconciler.planning.digest import plan_digest
-from reconciler.planning.drift import find_drift, unmanaged_drift
+from reconciler.planning.drift import find_drift, found_drift, repairable, unmanaged_drift
 from reconciler.planning.guards import find_refusals
 from reconciler.planning.ordering import levels, order
 from reconciler.planning.plan import (
@@ -65,16 +65,17 @@ def make_plan(
     config_digest: str,
     created_at: str,
     selected: frozenset[str] | None = None,
+    recorded: FleetFacts | None = None,
 ) -> Plan:
     """The ordered steps from facts to desired, with everything that explains them.
 
     `selected` are the node names inside `--limit` and outside `--exclude`; None means all. `created_at` is ISO 8601 UTC and not part of the
-    digest.
+    digest. `recorded` are the facts of the last apply, for drift of what is only observed: no step comes of that.
     """
     board = set_up(fleet, facts, desired.limits, selected)
     placement = place(board, desired, applied)
-    drift = find_drift(board, applied, desired)
-    drifted = frozenset(entry.address for entry in drift)
+    drift = find_drift(board, applied, desired, recorded)
+    drifted = repairable(drift)
     changes = find_changes(placement, desired, applied, drifted)
     ordered = order(changes.every)
     peak, _ = levels(ordered)
@@ -93,12 +94,7 @@ def make_plan(
         unchanged=changes.unchanged,
         pending=changes.pending,
         gpus=tuple(_balance(card, peak) for card in board.cards),
-        drift=tuple(
-            sorted(
-                (*drift, *unmanaged_drift(placement, desired), *config_drift, *weights_drift),
-                key=lambda entry: (entry.address, entry.field),
-            )
-        ),
+        drift=_in_order(drift, found_drift(board, fleet, facts, recorded), unmanaged_drift(placement, desired), config_drift, weights_drift),
         unplaced=unplaced,
         deferred=_deferred(board),
         unmanaged=tuple(sorted(changes.unmanaged, key=lambda resident: (resident.node, resident.engine, resident.name))),
@@ -109,6 +105,10 @@ def make_plan(
         placed=changes.placed,
         forgotten=tuple(sorted(changes.forgotten)),
     )
+
+
+def _in_order(*parts: Sequence[Drift]) -> tuple[Drift, ...]:
+    return tuple(sorted((entry for part in parts for entry in part), key=lambda entry: (entry.address, entry.field, entry.kind)))
 
 
 def _step(change: Change) -> Step:

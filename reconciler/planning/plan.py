@@ -95,8 +95,8 @@ class CardBalance:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """A field that is not as it was last applied. `kind` is `missing`, `cpu_fallback`, `context`, `keep_alive`,
-    `digest` or `unmanaged`; `klass` is the field's class: managed, observed or volatile."""
+    """A field that is not as it was last applied (or recorded, or allowed). Kinds, fields and their classes (`klass`: managed, observed or
+    volatile) are those of the table in `drift_fields`."""
 
     address: str
     kind: str

@@ -1,0 +1,252 @@
+"""Every field that drift looks at, with its class beside its definition. The diff is derived from this table.
+
+- **managed**: gpurec asked for it, so it is compared with what was asked or seen when it was last applied; the next apply repairs it.
+- **observed**: nobody here asks for it; it is compared with the facts that the last apply recorded, so it is told until the next apply.
+- **volatile**: it moves by itself, so only what leaves its tolerance is told, and without a tolerance nothing.
+
+A comparison of which either side is unknown is no drift.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+from reconciler.fleet import MIB, AppliedReplica, CardFacts, CardSpec, EngineFacts, Installed, Resident, ResidentStatus
+from reconciler.planning.plan import Value
+
+FOREIGN_TOLERANCE = 64 * MIB
+"""Bytes by which a card's foreign use may pass its allowance: drivers and displays move by some."""
+LEAST_SEEN_SHARE = 0.5
+"""The share of what an engine says it holds on cards that the cards themselves must show; engines say estimates."""
+
+Change = tuple[Value, Value]
+"""What was applied (or recorded, or allowed), and what was found."""
+
+
+class FieldClass(StrEnum):
+    MANAGED = "managed"
+    OBSERVED = "observed"
+    VOLATILE = "volatile"
+
+
+class Subject(StrEnum):
+    """What a field belongs to, and so the form of its address: `model.NAME@NODE/ENGINE`, `engine.NODE/ENGINE`, `gpu.NODE/INDEX`."""
+
+    REPLICA = "replica"
+    ENGINE = "engine"
+    CARD = "card"
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaPair:
+    """A replica as applied and as found. `resident` None: it is not resident; `was` and `was_installed` are of the recorded facts.
+
+    `listed` says whether the engine could tell what is installed, `resident_known` what is resident. `least` is the smallest share on
+    cards that is allowed, `cards_used` the bytes in use on all cards of the engine, None unless every one was read.
+    """
+
+    row: AppliedReplica
+    resident: Resident | None
+    resident_known: bool
+    installed: Installed | None
+    listed: bool
+    was: Resident | None
+    was_installed: Installed | None
+    least: float
+    cards_used: int | None
+
+    @property
+    def settled(self) -> Resident | None:
+        """The resident, unless it is still loading."""
+        return self.resident if self.resident is not None and self.resident.status is not ResidentStatus.LOADING else None
+
+
+@dataclass(frozen=True, slots=True)
+class EnginePair:
+    """An engine as recorded by the last apply and as found; both could be asked."""
+
+    was: EngineFacts
+    now: EngineFacts
+
+
+@dataclass(frozen=True, slots=True)
+class CardPair:
+    """A card as declared, as recorded by the last apply, and as found; `now` None: the node's cards were read, and it is not among them."""
+
+    spec: CardSpec | None
+    was: CardFacts | None
+    now: CardFacts | None
+
+
+Pair = TypeVar("Pair")
+
+
+@dataclass(frozen=True, slots=True)
+class DriftField(Generic[Pair]):
+    """One field. `kind` None: never told. `facts` are the fields of the facts types that it looks at. `compare` None: it is either never
+    told, or found while the plan is made (what the placement sees, what cannot be reached)."""
+
+    subject: Subject
+    name: str
+    kind: str | None
+    klass: FieldClass
+    facts: tuple[str, ...]
+    meaning: str
+    compare: Callable[[Pair], Change | None] | None = None
+
+
+def _resident(pair: ReplicaPair) -> Change | None:
+    return (True, False) if pair.row.ensure == "loaded" and pair.resident_known and pair.resident is None else None
+
+
+def _installed(pair: ReplicaPair) -> Change | None:
+    return (True, False) if pair.row.ensure == "present" and pair.listed and pair.installed is None else None
+
+
+def _gpu_fraction(pair: ReplicaPair) -> Change | None:
+    before, found = pair.row.observed_gpu_fraction, pair.settled.gpu_fraction if pair.settled is not None else None
+    if pair.row.residency != "gpu" or before is None or found is None or found >= min(before, pair.least):
+        return None
+    return before, round(found, 4)
+
+
+def _card_bytes(pair: ReplicaPair) -> Change | None:
+    said = pair.settled.vram_bytes if pair.settled is not None else None
+    if pair.row.residency != "gpu" or not said or pair.cards_used is None or pair.cards_used >= said * LEAST_SEEN_SHARE:
+        return None
+    return said, pair.cards_used
+
+
+def _context(pair: ReplicaPair) -> Change | None:
+    return _unlike(pair.row.observed_context, pair.settled.context) if pair.settled is not None else None
+
+
+def _pinned(pair: ReplicaPair) -> Change | None:
+    return (True, False) if pair.row.observed_pinned and pair.settled is not None and pair.settled.pinned is False else None
+
+
+def _options(pair: ReplicaPair) -> Change | None:
+    was, now = pair.was, pair.settled
+    if was is None or now is None or was.options is None or now.options is None:
+        return None
+    gone = sorted(set(was.options) - set(now.options))
+    come = sorted(set(now.options) - set(was.options))
+    return (" ".join(gone) or "none", " ".join(come) or "none") if gone or come else None
+
+
+def _digest(pair: ReplicaPair) -> Change | None:
+    was, now = pair.was_installed, pair.installed
+    if was is None or now is None:
+        return None
+    if was.digest is None or now.digest is None:
+        return _unlike(was.blob, now.blob)
+    return _unlike(was.digest, now.digest)
+
+
+def _foreign(pair: CardPair) -> Change | None:
+    card, spec = pair.now, pair.spec
+    if card is None or spec is None or card.assumed or card.foreign_bytes is None:
+        return None
+    return (spec.foreign, card.foreign_bytes) if card.foreign_bytes > spec.foreign + FOREIGN_TOLERANCE else None
+
+
+def _card(pair: CardPair) -> Change | None:
+    return (True, False) if pair.now is None else None
+
+
+def _driver(pair: CardPair) -> Change | None:
+    if pair.was is None or pair.now is None or pair.was.driver is None or pair.now.driver is None:
+        return None
+    return _unlike(".".join(map(str, pair.was.driver)), ".".join(map(str, pair.now.driver)))
+
+
+def _capability(pair: CardPair) -> Change | None:
+    if pair.was is None or pair.now is None or pair.was.compute_capability is None or pair.now.compute_capability is None:
+        return None
+    return _unlike(".".join(map(str, pair.was.compute_capability)), ".".join(map(str, pair.now.compute_capability)))
+
+
+def _unlike(was: Value, now: Value) -> Change | None:
+    return (was, now) if was is not None and now is not None and was != now else None
+
+
+def _of_card(name: str) -> Callable[[CardPair], Change | None]:
+    def compare(pair: CardPair) -> Change | None:
+        return _unlike(getattr(pair.was, name), getattr(pair.now, name)) if pair.was is not None and pair.now is not None else None
+
+    return compare
+
+
+def _of_engine(name: str) -> Callable[[EnginePair], Change | None]:
+    def compare(pair: EnginePair) -> Change | None:
+        return _unlike(getattr(pair.was, name), getattr(pair.now, name))
+
+    return compare
+
+
+MANAGED, OBSERVED, VOLATILE = FieldClass.MANAGED, FieldClass.OBSERVED, FieldClass.VOLATILE
+
+# fmt: off
+REPLICA_FIELDS: tuple[DriftField[ReplicaPair], ...] = (
+    DriftField(Subject.REPLICA, "resident", "missing", MANAGED, ("EngineFacts.residents", "Resident.status"),
+               "it was resident and is gone; one that is loading counts as there", _resident),
+    DriftField(Subject.REPLICA, "installed", "missing", MANAGED, ("EngineFacts.installed",),
+               "it only had to be installed (`ensure: present`) and is not any more", _installed),
+    DriftField(Subject.REPLICA, "gpu_fraction", "cpu_fallback", MANAGED, ("Resident.size_bytes", "Resident.vram_bytes"),
+               "a smaller share is on the card than when applied, and than `min_gpu_fraction` allows", _gpu_fraction),
+    DriftField(Subject.REPLICA, "card_bytes", "cpu_fallback", VOLATILE, ("CardFacts.used_bytes",),
+               "the cards show less than half of what the engine says it holds there; only where they are probed", _card_bytes),
+    DriftField(Subject.REPLICA, "context", "context", MANAGED, ("Resident.context",),
+               "what one request may use is not what it was", _context),
+    DriftField(Subject.REPLICA, "pinned", "keep_alive", MANAGED, ("Resident.pinned",),
+               "it was held for ever, and now expires by itself", _pinned),
+    DriftField(Subject.REPLICA, "options", "options", OBSERVED, ("Resident.options",),
+               "its runner has other options than at the last apply; only where the engine tells them", _options),
+    DriftField(Subject.REPLICA, "digest", "digest", OBSERVED, ("Installed.digest", "Installed.blob"),
+               "the weights under its name are others than at the last apply", _digest),
+    DriftField(Subject.REPLICA, "resident", "unmanaged", MANAGED, ("EngineFacts.residents",),
+               "a resident that nobody here asked for, where `policy.unmanaged` is `drift` or `unload`"),
+    DriftField(Subject.REPLICA, "context", "engine_fixed_options", MANAGED, ("Resident.context",),
+               "another context than wanted, which the engine's own start decided: no step can change it"),
+    DriftField(Subject.REPLICA, "expires_in", None, VOLATILE, ("Resident.expires_in",), "moves with every request"),
+    DriftField(Subject.REPLICA, "installed_as", None, VOLATILE, ("Installed.size_bytes", "Installed.embedding", "Resident.blob"),
+               "follows the digest"),
+    DriftField(Subject.REPLICA, "failed", None, VOLATILE, ("Installed.failed",), "how its last load ended; the plan tells it"),
+)
+
+ENGINE_FIELDS: tuple[DriftField[EnginePair], ...] = (
+    DriftField(Subject.ENGINE, "reachable", "unreachable", OBSERVED,
+               ("EngineFacts.reachable", "EngineFacts.reason", "EngineFacts.reason_code"),
+               "it cannot be asked, so nothing of it is known: told under `deferred`, exit 4"),
+    DriftField(Subject.ENGINE, "build", "version", OBSERVED, ("EngineFacts.build",),
+               "its version is another than at the last apply", _of_engine("build")),
+    DriftField(Subject.ENGINE, "mode", "environment", OBSERVED, ("EngineFacts.mode",),
+               "llama.cpp runs as `router` where it was `single`, or the other way round", _of_engine("mode")),
+    DriftField(Subject.ENGINE, "max_residents", "environment", OBSERVED, ("EngineFacts.max_residents",),
+               "it may hold another number of models than at the last apply", _of_engine("max_residents")),
+    DriftField(Subject.ENGINE, "probe_seconds", None, VOLATILE, ("EngineFacts.probe_seconds",), "how long asking took"),
+)
+
+CARD_FIELDS: tuple[DriftField[CardPair], ...] = (
+    DriftField(Subject.CARD, "card", "card_lost", OBSERVED, ("NodeFacts.cards", "CardFacts.uuid", "CardFacts.source"),
+               "it was seen at the last apply and is not seen any more (by UUID, else by index); only where cards are probed", _card),
+    DriftField(Subject.CARD, "foreign_bytes", "foreign_vram", VOLATILE, ("CardFacts.foreign_bytes", "CardFacts.assumed"),
+               "other programs use more than 64 MiB above the declared `foreign`; only where the card's use is probed", _foreign),
+    DriftField(Subject.CARD, "driver", "version", OBSERVED, ("CardFacts.driver",),
+               "its driver is another than at the last apply; only where cards are probed", _driver),
+    DriftField(Subject.CARD, "total_bytes", "card_changed", OBSERVED, ("CardFacts.total_bytes",),
+               "its memory has another size than at the last apply; only where cards are probed", _of_card("total_bytes")),
+    DriftField(Subject.CARD, "name", "card_changed", OBSERVED, ("CardFacts.name",),
+               "it is of another model than at the last apply; only where cards are probed", _of_card("name")),
+    DriftField(Subject.CARD, "compute_capability", "card_changed", OBSERVED, ("CardFacts.compute_capability",),
+               "it has another compute capability than at the last apply; only where cards are probed", _capability),
+    DriftField(Subject.CARD, "ram_bytes", None, VOLATILE, ("NodeFacts.ram_bytes",), "the node's memory, which sums take as found"),
+)
+# fmt: on
+
+KEYS = frozenset({"Resident.name", "Installed.name", "EngineFacts.id", "EngineFacts.kind", "CardFacts.index", "NodeFacts.node"})
+"""What tells one thing from another, so that it can be compared at all."""
+CONTAINERS = frozenset({"NodeFacts.engines"})
