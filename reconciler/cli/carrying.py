@@ -45,12 +45,13 @@ class Carried:
 
 
 def carry_out(settings: Settings, look: Look, options: ApplyOptions) -> Carried:
-    """Does the steps of the look's plan and records them; an empty plan still records what was observed.
+    """Does the steps of the look's plan and records them; an empty plan still records what was observed, where there is a state or
+    something to own.
 
     Raises LockHeld, StateError, and StalePlan when another run changed the state since the look.
     """
     plan = look.plan
-    if plan.empty and not (plan.placed or plan.forgotten or look.applied.replicas):
+    if plan.empty and look.applied.lineage is None and not plan.placed:
         return Carried()
     how = replace(execution_options(options, len(plan.steps)), poll_seconds=settings.poll_seconds)
     with open_writer(look.state, command="apply", lock_timeout=options.lock_timeout) as state:

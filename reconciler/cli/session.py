@@ -38,7 +38,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A plan with everything it was made from. `fresh` says that the facts were probed for it."""
+    """A plan with everything it was made from. `fresh` says that the facts were probed for it; `recorded` are those of the last apply."""
 
     workspace: Workspace
     state: Path
@@ -46,6 +46,7 @@ class Look:
     facts: FleetFacts
     plan: Plan
     fresh: bool
+    recorded: FleetFacts | None = None
 
 
 @contextmanager
@@ -91,7 +92,7 @@ def look_again(workspace: Workspace, settings: Settings, choice: Choice, *, on_n
         selected=selected_nodes(workspace, choice),
         recorded=recorded,
     )
-    return Look(workspace, path, applied, facts, replace(plan, limit=choice.limit, exclude=choice.exclude), fresh)
+    return Look(workspace, path, applied, facts, replace(plan, limit=choice.limit, exclude=choice.exclude), fresh, recorded)
 
 
 def rolled_back(workspace: Workspace, state: StateReader, serial: int) -> tuple[Workspace, tuple[str, ...]]:

@@ -30,6 +30,16 @@ _STATUS = {
     "sleeping": ResidentStatus.SLEEPING,
 }
 _LOADING = 503
+# fmt: off
+_OPTIONS = frozenset({
+    "batch-size", "cache-type-k", "cache-type-v", "cont-batching", "device",
+    "embeddings", "flash-attn", "kv-offload", "main-gpu", "mlock",
+    "mmap", "n-cpu-moe", "n-gpu-layers", "no-kv-offload", "no-mmap",
+    "override-tensor", "parallel", "pooling", "rope-freq-base", "rope-scale",
+    "rope-scaling", "split-mode", "tensor-split", "threads", "ubatch-size",
+})
+# fmt: on
+_LONGEST_PRESET, _LONGEST_OPTION = 65536, 200
 _NO_MEMORY = re.compile(r"out of memory|unable to allocate|failed to allocate", re.IGNORECASE)
 
 
@@ -55,6 +65,7 @@ class _Meta(Answered):
 class _State(Answered):
     value: str
     failed: bool = False
+    preset: object = None
 
 
 class _Model(Answered):
@@ -188,4 +199,18 @@ def _installed(model: _Model) -> Installed:
 def _resident(model: _Model) -> Resident:
     status = _STATUS[model.status.value] if model.status is not None else ResidentStatus.LOADED
     context = model.meta.n_ctx if model.meta is not None else None
-    return Resident(clean_name(model.id), status, size_bytes=None, context=context)
+    return Resident(clean_name(model.id), status, size_bytes=None, context=context, options=_options(model))
+
+
+def _options(model: _Model) -> tuple[str, ...] | None:
+    """What the router started it with, of the options that change what it serves or holds. A preset may name keys and paths too, which are
+    nobody's business; the context is a fact of its own."""
+    preset = model.status.preset if model.status is not None else None
+    if not isinstance(preset, str):
+        return None
+    found = set()
+    for line in preset[:_LONGEST_PRESET].splitlines():
+        key, separator, value = line.partition("=")
+        if separator and key.strip().removeprefix("LLAMA_ARG_").replace("_", "-").lower() in _OPTIONS:
+            found.add(clean_name(f"{key.strip()}={value.strip()}"[:_LONGEST_OPTION]))
+    return tuple(sorted(found))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from reconciler.planning.digest import plan_digest
 from reconciler.planning.importing import FleetAsFound, Imported, LeftOut, Seen, import_fleet
+from reconciler.planning.drift_memory import DriftMemory, DriftReport, Key, Seen, Since, drift_key, judge, moment, remember
 from reconciler.planning.make import make_plan, wanted_names
 from reconciler.planning.pinning import Differing, Pins, find_pins
 from reconciler.planning.plan import (
@@ -39,11 +40,14 @@ __all__ = [
     "Deferred",
     "Differing",
     "Drift",
+    "DriftMemory",
+    "DriftReport",
     "Fields",
     "FleetAsFound",
     "Impact",
     "Imported",
     "LeftOut",
+    "Key",
     "Moved",
     "Note",
     "Pins",
@@ -53,6 +57,8 @@ __all__ = [
     "Reason",
     "Refusal",
     "Seen",
+    "Seen",
+    "Since",
     "Step",
     "UnmanagedResident",
     "Unplaced",
@@ -62,7 +68,12 @@ __all__ = [
     "find_pins",
     "first_moved",
     "import_fleet",
+    "drift_key",
+    "first_moved",
+    "judge",
     "make_plan",
+    "moment",
     "plan_digest",
+    "remember",
     "wanted_names",
 ]

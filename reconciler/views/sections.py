@@ -24,7 +24,7 @@ def value_text(value: Value) -> str:
             return str(value)
 
 
-def drift_lines(drift: Sequence[Drift], style: Style) -> list[str]:
+def drift_lines(drift: Sequence[Drift], style: Style, heading: str = "Drift") -> list[str]:
     if not drift:
         return []
     shown, left = bounded(drift)
@@ -38,20 +38,30 @@ def drift_lines(drift: Sequence[Drift], style: Style) -> list[str]:
         for one in shown
     ]
     compared = any(one.kind != "unmanaged" for one in drift)
-    return [style.heading("Drift, as last applied → as found" if compared else "Drift"), *columns(rows, style), *more(left, style)]
+    return [style.heading(f"{heading}, as last applied → as found" if compared else heading), *columns(rows, style), *more(left, style)]
 
 
 def drift_words(one: Drift) -> str:
     """What is not as it was, in words where the two values alone would not say it."""
     match one.kind, one.applied, one.found:
+        case "missing", True, False if one.field == "installed":
+            return "was installed, is gone"
         case "missing", True, False:
             return "was resident, is gone"
         case "unmanaged", None, True:
             return "is resident, and nobody here asked for it"
+        case "cpu_fallback", int() as said, int() as now if one.field == "card_bytes":
+            return f"the engine says {format_bytes(said)} on the card, the card {format_bytes(now)}"
         case "cpu_fallback", float() | int() as before, float() | int() as now:
             return f"on the card: {format_ratio(before)} → {format_ratio(now)}"
         case "keep_alive", True, False:
             return "was pinned, now expires by itself"
+        case "card_lost", True, False:
+            return "was there, is not seen any more"
+        case "foreign_vram", int() as allowed, int() as now:
+            return f"other programs: {format_bytes(allowed)} allowed → {format_bytes(now)}"
+        case "card_changed", int() as before, int() as now:
+            return f"memory: {format_bytes(before)} → {format_bytes(now)}"
         case _:
             return f"{one.field}: {value_text(one.applied)} → {value_text(one.found)}"
 

@@ -28,6 +28,7 @@ from reconciler.fleet import (
     Resident,
     ResidentStatus,
 )
+from reconciler.planning import judge
 from reconciler.planning.plan import Action, CardBalance, Deferred, Drift, Plan, Step, Unplaced
 from reconciler.views import (
     RunRow,
@@ -76,7 +77,7 @@ def test_hostile_names_are_inert(hostile_plan: Plan, snapshot: SnapshotAssertion
     assert text == snapshot
     assert not [line for line in text.splitlines() if line.startswith("  + load")]
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]", text)
-    assert not re.search(r"[\x00-\x09\x0b-\x1f\u200b\u202e]", drift_text(hostile_plan))
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\u200b\u202e]", drift_text(judge(hostile_plan)))
 
 
 def test_colour_changes_nothing_but_colour(full_plan: Plan, hostile_plan: Plan) -> None:
@@ -118,14 +119,14 @@ def test_the_bar_fills_its_width_for_any_card(make_card: Callable[..., CardBalan
 
 
 def test_drift(full_plan: Plan, empty_plan: Plan, snapshot: SnapshotAssertion) -> None:
-    assert drift_text(full_plan) == snapshot
-    assert drift_text(empty_plan).startswith("No drift.")
-    assert "Nothing was applied" in drift_text(replace(empty_plan, lineage=None))
+    assert drift_text(judge(full_plan)) == snapshot
+    assert drift_text(judge(empty_plan)).startswith("No drift.")
+    assert "Nothing was applied" in drift_text(judge(replace(empty_plan, lineage=None)))
 
 
 def test_drift_is_said_in_words(empty_plan: Plan) -> None:
     def said(*drift: Drift, **plan: Any) -> str:
-        return drift_text(replace(empty_plan, drift=drift, **plan))
+        return drift_text(judge(replace(empty_plan, drift=drift, **plan)))
 
     stray = Drift("model.x@gpu-a/ollama", "unmanaged", "resident", None, True)
     gone = Drift("model.y@gpu-a/ollama", "missing", "resident", True, False)
