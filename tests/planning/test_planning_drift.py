@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 from fleets import GIB, NOW, applied, desired, facts, fleet, loaded, model, node, owned
@@ -255,3 +256,12 @@ def test_an_engine_that_cannot_be_asked_is_unreachable_and_nothing_else() -> Non
     result = down.plan()
     assert told(result) == []
     assert [(one.node, one.engine, one.reason) for one in result.deferred] == [("a", "ollama", "refused")]
+
+
+def test_the_documentation_has_the_table_as_it_is() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "drift.md").read_text()
+    documented = [line for line in text.splitlines() if line.startswith(("| replica |", "| engine |", "| card |"))]
+    assert documented == [
+        f"| {field.subject} | {f'`{field.kind}`' if field.kind else 'never told'} | `{field.name}` | {field.klass} | {field.meaning} |"
+        for field in EVERY
+    ]

@@ -136,6 +136,21 @@ def test_drift_is_said_in_words(empty_plan: Plan) -> None:
     both = said(stray, gone)
     assert both.startswith("2 fields drifted. Fleet lab is not as apply 12 left it.\n\nDrift, as last applied → as found\n")
     assert "model.y@gpu-a/ollama  was resident, is gone" in both
+    found = said(
+        Drift("model.y@gpu-a/ollama", "missing", "installed", True, False),
+        Drift("model.z@gpu-a/ollama", "cpu_fallback", "card_bytes", 5 * 2**30, 2**30, "volatile"),
+        Drift("gpu.gpu-a/0", "card_lost", "card", True, False, "observed"),
+        Drift("gpu.gpu-a/1", "foreign_vram", "foreign_bytes", 0, 2**30, "volatile"),
+        Drift("gpu.gpu-a/1", "card_changed", "total_bytes", 8 * 2**30, 12 * 2**30, "observed"),
+    )
+    for words in (
+        "was installed, is gone",
+        "the engine says 5120 MiB on the card, the card 1024 MiB",
+        "was there, is not seen any more",
+        "other programs: 0 B allowed → 1024 MiB",
+        "memory: 8192 MiB → 12.0 GiB",
+    ):
+        assert words in found
     assert "was pinned, now expires by itself" in said(Drift("model.y@gpu-a/ollama", "keep_alive", "pinned", True, False))
     assert "unknown" not in new + both
 
