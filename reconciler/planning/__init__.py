@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from reconciler.planning.digest import plan_digest
-from reconciler.planning.importing import FleetAsFound, Imported, LeftOut, Seen, import_fleet
 from reconciler.planning.drift_memory import DriftMemory, DriftReport, Key, Seen, Since, drift_key, judge, moment, remember
+from reconciler.planning.importing import FleetAsFound, Imported, LeftOut, SeenReplica, import_fleet
 from reconciler.planning.make import make_plan, wanted_names
 from reconciler.planning.pinning import Differing, Pins, find_pins
 from reconciler.planning.plan import (
@@ -46,8 +46,8 @@ __all__ = [
     "FleetAsFound",
     "Impact",
     "Imported",
-    "LeftOut",
     "Key",
+    "LeftOut",
     "Moved",
     "Note",
     "Pins",
@@ -57,7 +57,7 @@ __all__ = [
     "Reason",
     "Refusal",
     "Seen",
-    "Seen",
+    "SeenReplica",
     "Since",
     "Step",
     "UnmanagedResident",
@@ -65,11 +65,10 @@ __all__ = [
     "Value",
     "as_approved",
     "desired_of",
+    "drift_key",
     "find_pins",
     "first_moved",
     "import_fleet",
-    "drift_key",
-    "first_moved",
     "judge",
     "make_plan",
     "moment",

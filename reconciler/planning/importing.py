@@ -44,7 +44,7 @@ PatternOf = Callable[[frozenset[str]], str | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class SeenReplica:
     """A resident and where it is, with the row of the state that owns it."""
 
     slot: Slot
@@ -62,7 +62,7 @@ class Imported:
     """A model to ask for, where it was seen, and what people should know of it."""
 
     spec: ModelSpec
-    seen: tuple[Seen, ...]
+    seen: tuple[SeenReplica, ...]
     remarks: tuple[str, ...] = ()
 
 
@@ -124,7 +124,7 @@ def import_fleet(fleet: Fleet, facts: FleetFacts, applied: Applied, pattern_of: 
         models = _in_order(kept)
 
 
-def _residents(board: Board, applied: Applied, left_out: list[LeftOut]) -> list[Seen]:
+def _residents(board: Board, applied: Applied, left_out: list[LeftOut]) -> list[SeenReplica]:
     rows = {(row.at, row.engine_name): row for row in applied.replicas.values()}
     found = []
     for slot in board:
@@ -134,7 +134,7 @@ def _residents(board: Board, applied: Applied, left_out: list[LeftOut]) -> list[
             left_out.append(LeftOut(str(slot.id), why or "it does not tell what it holds"))
             continue
         for resident in residents:
-            one = Seen(slot, resident, rows.get((slot.id, resident.name)))
+            one = SeenReplica(slot, resident, rows.get((slot.id, resident.name)))
             why = _unusable(one)
             if why is None:
                 found.append(one)
@@ -143,11 +143,11 @@ def _residents(board: Board, applied: Applied, left_out: list[LeftOut]) -> list[
     return found
 
 
-def _words(one: Seen) -> str:
+def _words(one: SeenReplica) -> str:
     return f"{one.resident.name} on {one.slot.id}"
 
 
-def _unusable(one: Seen) -> str | None:
+def _unusable(one: SeenReplica) -> str | None:
     name = one.resident.name
     if not name or not name.isprintable() or name != name.strip() or len(name) > LONGEST_NAME:
         return "this cannot be the name of a model"
@@ -156,7 +156,7 @@ def _unusable(one: Seen) -> str | None:
     return _refused(one, ModelSpec(name, (), residency=Residency.CPU if one.on_cpu else Residency.GPU))
 
 
-def _refused(one: Seen, spec: ModelSpec) -> str | None:
+def _refused(one: SeenReplica, spec: ModelSpec) -> str | None:
     match refusal(one.slot, spec):
         case None:
             return None
@@ -166,7 +166,9 @@ def _refused(one: Seen, spec: ModelSpec) -> str | None:
             return f"it could not be placed there ({code})"
 
 
-def _models(seen: Sequence[Seen], applied: Applied, board: Board, pattern_of: PatternOf, left_out: list[LeftOut]) -> Iterable[Imported]:
+def _models(
+    seen: Sequence[SeenReplica], applied: Applied, board: Board, pattern_of: PatternOf, left_out: list[LeftOut]
+) -> Iterable[Imported]:
     groups = _grouped(seen)
     asleep_of: dict[str, list[EngineId]] = defaultdict(list)
     for row in applied.replicas.values():
@@ -198,13 +200,13 @@ def _models(seen: Sequence[Seen], applied: Applied, board: Board, pattern_of: Pa
         yield Imported(_counted(spec, placed, asleep_of), tuple(placed), _remarks(asked, spec, placed))
 
 
-def _grouped(seen: Sequence[Seen]) -> Mapping[_Asked, list[Seen]]:
+def _grouped(seen: Sequence[SeenReplica]) -> Mapping[_Asked, list[SeenReplica]]:
     plain: dict[tuple[EngineKind, str], set[int | None]] = defaultdict(set)
     for one in seen:
         base, context = _without_tag(one)
         plain[one.slot.kind, base].add(context)
     on_demand = {(one.slot.kind, one.slot.id.node, one.resident.name) for one in seen if one.resident.pinned is False}
-    groups: dict[_Asked, list[Seen]] = defaultdict(list)
+    groups: dict[_Asked, list[SeenReplica]] = defaultdict(list)
     for one in seen:
         kind, name, row = one.slot.kind, one.resident.name, one.row
         ensure = Ensure.PRESENT if (kind, one.slot.id.node, name) in on_demand else Ensure.LOADED
@@ -222,7 +224,7 @@ def _grouped(seen: Sequence[Seen]) -> Mapping[_Asked, list[Seen]]:
     return groups
 
 
-def _without_tag(one: Seen) -> tuple[str, int | None]:
+def _without_tag(one: SeenReplica) -> tuple[str, int | None]:
     """The base and the context of a tag as gpurec makes them: it holds the context that its name says, and its base is there too."""
     name = one.resident.name
     match = _TAG.fullmatch(name) if one.slot.kind is EngineKind.OLLAMA else None
@@ -234,7 +236,7 @@ def _without_tag(one: Seen) -> tuple[str, int | None]:
     return match[1], int(match[2])
 
 
-def _spec(asked: _Asked, members: Sequence[Seen], taken: set[str]) -> ModelSpec:
+def _spec(asked: _Asked, members: Sequence[SeenReplica], taken: set[str]) -> ModelSpec:
     on_cpu = {one.on_cpu for one in members}
     residency = Residency.GPU_PREFERRED if len(on_cpu) > 1 else Residency.CPU if True in on_cpu else Residency.GPU
     shares = [share for one in members if (share := one.resident.gpu_fraction) is not None]
@@ -265,14 +267,14 @@ def _free_name(asked: _Asked, taken: set[str]) -> str:
     return name
 
 
-def _counted(spec: ModelSpec, placed: Sequence[Seen], asleep_of: Mapping[str, Sequence[EngineId]]) -> ModelSpec:
+def _counted(spec: ModelSpec, placed: Sequence[SeenReplica], asleep_of: Mapping[str, Sequence[EngineId]]) -> ModelSpec:
     """With as many replicas as are there; those that the state owns on engines of these nodes that cannot be asked count as there."""
     asleep = sum(1 for at in asleep_of.get(spec.name, ()) if at.node in spec.nodes)
     one_each = len(spec.nodes) == len(placed) > 1 and not asleep and "," not in spec.on
     return replace(spec, replicas=None, each=Each.NODE) if one_each else replace(spec, replicas=len(placed) + asleep)
 
 
-def _remarks(asked: _Asked, spec: ModelSpec, placed: Sequence[Seen]) -> tuple[str, ...]:
+def _remarks(asked: _Asked, spec: ModelSpec, placed: Sequence[SeenReplica]) -> tuple[str, ...]:
     remarks = []
     if asked.ensure is Ensure.PRESENT:
         remarks.append("it has a finite keep-alive, so the engine loads it on demand")

@@ -94,7 +94,9 @@ def make_plan(
         unchanged=changes.unchanged,
         pending=changes.pending,
         gpus=tuple(_balance(card, peak) for card in board.cards),
-        drift=_in_order(drift, found_drift(board, fleet, facts, recorded), unmanaged_drift(placement, desired), config_drift, weights_drift),
+        drift=_in_order(
+            drift, found_drift(board, fleet, facts, recorded), unmanaged_drift(placement, desired), config_drift, weights_drift
+        ),
         unplaced=unplaced,
         deferred=_deferred(board),
         unmanaged=tuple(sorted(changes.unmanaged, key=lambda resident: (resident.node, resident.engine, resident.name))),

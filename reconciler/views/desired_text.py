@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from reconciler.fleet import ContextVia, Ensure, ModelSpec, Residency, Scalar, format_bytes
-from reconciler.planning import FleetAsFound, Imported, Seen
+from reconciler.planning import FleetAsFound, Imported, SeenReplica
 from reconciler.views.escape import escape
 
 MOST_PLACES = 8
@@ -82,7 +82,7 @@ def _fields(spec: ModelSpec) -> dict[str, Scalar | Mapping[str, Scalar]]:
     return fields
 
 
-def _places(seen: Sequence[Seen]) -> Iterator[str]:
+def _places(seen: Sequence[SeenReplica]) -> Iterator[str]:
     """Where it was seen with what, a line each, bounded."""
     for one in seen[:MOST_PLACES]:
         said = [f"{format_bytes(held)} on cards" if (held := one.resident.vram_bytes) else "bytes not told"]

@@ -150,7 +150,7 @@ def test_what_is_only_observed_is_drift_until_the_next_apply_also_an_empty_one(l
 
 
 def test_an_apply_records_what_it_found_also_where_nothing_is_wanted_any_more(lab: Lab) -> None:
-    lab.want("version: 1\nmodels: {}\n")
+    lab.want("version: 1\npolicy: {guards: {allow_empty: true}}\nmodels: {}\n")
     assert lab.run("apply", "--auto-approve").exit_code == 0
     upgrade(lab, "ada/ollama", "0.99.0")
     assert kinds(drift(lab, expect=2)) == {("engine.ada/ollama", "version")}
