@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from reconciler.vram.geometry import Geometry
 from reconciler.vram.graph import buffer_sizes
 from reconciler.vram.graph.families import GRAPHS
-from reconciler.vram.graph.model import MissingTensor
+from reconciler.vram.graph.tensor import UnknownGraph
 from reconciler.vram.settings import RunSettings
 
 PIPELINE_COPIES = 4
@@ -29,7 +29,7 @@ def compute_buffers(geometry: Geometry, settings: RunSettings) -> ComputeBuffers
         return None
     try:
         graph = build(geometry, settings)
-    except (MissingTensor, ArithmeticError, LookupError, ValueError):  # shapes that no graph of this architecture has
+    except UnknownGraph:
         return None
     cards = len(settings.split)
     pipeline = cards > 1 and settings.offloaded > geometry.blocks

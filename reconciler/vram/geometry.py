@@ -13,9 +13,11 @@ from reconciler.fleet import GpurecError
 from reconciler.vram.families import ENCODERS, HYBRID, INTERVAL, KNOWN_CACHE, RECURRENT, WINDOWS
 from reconciler.vram.tensors import Header, TensorInfo, UnknownLayout
 
-MOST_LAYERS = 1024
+MOST_LAYERS = 512
+"""llama.cpp refuses more (LLAMA_MAX_LAYERS in src/llama-hparams.h)."""
 LARGEST_WIDTH = 2**24
 MOST_EXPERTS_USED = 256
+LONGEST_CONTEXT = 2**32
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,18 +107,24 @@ class _Keys:
         said = "is missing" if found is None else "is not a number"
         return UnknownLayout.of(f"{self.architecture}.{key} {said}", hint="convert the model again, or say vram: for it")
 
+    def whole(self, key: str, found: tuple[object, ...]) -> tuple[int, ...]:
+        """The entries of an array as counts; a fraction, a number that is none, a negative or an absurd one is an UnknownLayout."""
+        for one in found:
+            if not isinstance(one, int) or not 0 <= one < 2**31:
+                raise UnknownLayout.of(f"{self.architecture}.{key} has the entry {one}, which is no count", hint="convert the model again")
+        return tuple(int(one) for one in found if isinstance(one, int))
+
     def each(self, key: str, count: int, default: tuple[int, ...] | None = None) -> tuple[int, ...]:
         """One number a block, from a number or an array of exactly that many."""
         found = self.find(key)
         if found is None and default is not None:
             return default
         if isinstance(found, tuple):
-            numbers = tuple(int(one) for one in found)
-            if len(numbers) != count or any(not 0 <= one < 2**31 for one in numbers):
+            if len(found) != count:
                 raise UnknownLayout.of(
-                    f"{self.architecture}.{key} has {len(numbers)} entries for {count} blocks", hint="convert the model again"
+                    f"{self.architecture}.{key} has {len(found)} entries for {count} blocks", hint="convert the model again"
                 )
-            return numbers
+            return self.whole(key, found)
         return (self.number(key),) * count
 
 
@@ -166,7 +174,7 @@ def geometry_of(header: Header) -> Geometry:
         architecture=architecture,
         embedding=embedding,
         vocabulary=_vocabulary(keys, header, tensors),
-        context=keys.number("context_length"),
+        context=_context(keys),
         blocks=blocks,
         layers=layers,
         window=window,
@@ -188,9 +196,16 @@ def _width(number: int, name: str) -> int:
     return number
 
 
+def _context(keys: _Keys) -> int:
+    found = keys.number("context_length")
+    if not 0 < found <= LONGEST_CONTEXT:
+        raise UnknownLayout.of(f"{keys.architecture}.context_length is {found}, which no model has", hint="say --context")
+    return found
+
+
 def _experts_used(keys: _Keys) -> int:
     found = keys.find("expert_used_count")
-    used = max((int(one) for one in found), default=0) if isinstance(found, tuple) else keys.number("expert_used_count", 0)
+    used = max(keys.whole("expert_used_count", found), default=0) if isinstance(found, tuple) else keys.number("expert_used_count", 0)
     if not 0 <= used <= MOST_EXPERTS_USED:
         raise UnknownLayout.of(f"{keys.architecture}.expert_used_count is {used}", hint="convert the model again")
     return used

@@ -10,7 +10,7 @@ from reconciler.vram.geometry import Geometry, Layer
 from reconciler.vram.graph.feed import feed_forward, mixture
 from reconciler.vram.graph.model import Inputs, ModelGraph
 from reconciler.vram.graph.recurrent import States, convolution, convolved
-from reconciler.vram.graph.tensor import Graph, Tensor
+from reconciler.vram.graph.tensor import Graph, Tensor, part
 from reconciler.vram.settings import RunSettings
 
 
@@ -61,7 +61,7 @@ def _delta(made: ModelGraph, states: States, il: int, current: Tensor) -> Tensor
     geometry, graph = made.geometry, made.graph
     inner, key = geometry.number("ssm.inner_size"), geometry.number("ssm.state_size")
     key_heads, value_heads = geometry.number("ssm.group_count"), geometry.number("ssm.time_step_rank")
-    value = inner // value_heads
+    value = part(inner, value_heads)
     each, count = states.each, states.count
     channels = inner + 2 * key_heads * key
     mixed, z = _projections(made, il, current, key, key_heads, value, value_heads, states)
@@ -77,7 +77,7 @@ def _delta(made: ModelGraph, states: States, il: int, current: Tensor) -> Tensor
     values = graph.view(out, (value, value_heads, each, count), (4 * value, row, row * each))
     query, keys = (made.scale(graph.like("rms_norm", one)) for one in (query, keys))
     if key_heads != value_heads and geometry.architecture == "qwen3next":
-        times = value_heads // key_heads
+        times = part(value_heads, key_heads)
         query, keys = (
             graph.reshape(
                 graph.new("repeat", "f32", (key, times, key_heads, each * count), graph.reshape(one, key, 1, key_heads, each * count)),
@@ -104,7 +104,7 @@ def _projections(
         mixed = graph.mul_mat(fused, current)
         return graph.reshape(mixed, mixed.ne[0], each, count), graph.mul_mat(made.need(f"blk.{il}.attn_gate.weight"), current)
     every = graph.mul_mat(made.need(f"blk.{il}.ssm_in.weight"), current)
-    group = value * value_heads // key_heads
+    group = part(value * value_heads, key_heads)
     every = graph.reshape(every, 2 * key + 2 * group, key_heads, each, count)
     steps = every.nb[1:]
     query, keys = (graph.cont(graph.view(every, (key, key_heads, each, count), steps), key * key_heads, each, count) for _ in range(2))
@@ -117,10 +117,10 @@ def _beta_and_gate(made: ModelGraph, il: int, current: Tensor, key_heads: int, h
     graph, each, count = made.graph, states.each, states.count
     together = made.weight(f"blk.{il}.ssm_ba.weight")
     if together is not None:
-        both = graph.reshape(graph.mul_mat(together, current), 2 * heads // key_heads, key_heads, each, count)
-        part = (heads // key_heads, key_heads, each, count)
-        beta = graph.reshape(graph.like("unary", graph.cont(graph.view(both, part, both.nb[1:]))), 1, heads, each, count)
-        alpha = graph.cont(graph.view(both, part, both.nb[1:]), heads, each, count)
+        both = graph.reshape(graph.mul_mat(together, current), part(2 * heads, key_heads), key_heads, each, count)
+        lengths = (part(heads, key_heads), key_heads, each, count)
+        beta = graph.reshape(graph.like("unary", graph.cont(graph.view(both, lengths, both.nb[1:]))), 1, heads, each, count)
+        alpha = graph.cont(graph.view(both, lengths, both.nb[1:]), heads, each, count)
     else:
         beta = graph.like("unary", graph.reshape(graph.mul_mat(made.need(f"blk.{il}.ssm_beta.weight"), current), 1, heads, each, count))
         alpha = graph.reshape(graph.mul_mat(made.need(f"blk.{il}.ssm_alpha.weight"), current), heads, each, count)

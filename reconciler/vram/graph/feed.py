@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reconciler.vram.graph.model import ModelGraph
-from reconciler.vram.graph.tensor import Tensor
+from reconciler.vram.graph.tensor import Tensor, UnknownGraph, part
 
 
 def feed_forward(made: ModelGraph, il: int, current: Tensor, act: str = "silu", *, parts: str = "") -> Tensor:
@@ -37,6 +37,8 @@ def mixture(
     """A mixture of experts: routing, the experts' feed-forward side by side, and their sum."""
     graph, tokens = made.graph, current.ne[1]
     used = made.geometry.experts_used
+    if not used:
+        raise UnknownGraph("experts of which none is used")
     name = f"blk.{il}.ffn_"
     logits = made.linear(f"{name}gate_inp", current) if probabilities is None else probabilities
     probs = logits if gating == "softmax_weight" else graph.like("soft_max" if gating == "softmax" else "unary", logits)
@@ -94,7 +96,7 @@ def _expert(made: ModelGraph, name: str, current: Tensor, chosen: Tensor) -> Ten
 
 def _within_groups(made: ModelGraph, probs: Tensor, experts: int, groups: int, used: int) -> Tensor:
     graph, tokens = made.graph, probs.ne[1]
-    size = experts // groups
+    size = part(experts, groups)
     grouped = graph.reshape(probs, size, groups, tokens)
     best = graph.top(grouped, 2)
     scores = graph.get_rows(graph.reshape(grouped, 1, size, groups, tokens), best)

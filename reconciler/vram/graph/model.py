@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from reconciler.vram.cache import layer_cells, ubatch_of
 from reconciler.vram.geometry import Geometry, Layer
-from reconciler.vram.graph.tensor import Graph, Tensor
+from reconciler.vram.graph.tensor import Graph, Tensor, UnknownGraph, part
 from reconciler.vram.settings import N_BATCH, RunSettings
 from reconciler.vram.tensors import TensorType
 from reconciler.vram.weights import card_of_blocks, place_of, tied_output
@@ -315,7 +315,7 @@ class ModelGraph:
             target = graph.reshape(cache, width, inputs.cells * self.streams) if self.streams > 1 else cache
         else:
             rows = graph.reshape(values, width, self.tokens) if values.nb[2] == 4 * width else graph.cont(values, width, self.tokens)
-            widest = inputs.value_places.ne[0] // self.tokens
+            widest = part(inputs.value_places.ne[0], self.tokens)
             if width < widest:
                 rows = graph.new("pad", "f32", (widest, self.tokens), rows)
             target = graph.reshape(cache, 1, cache.elements)
@@ -397,5 +397,5 @@ class ModelGraph:
         return self.graph
 
 
-class MissingTensor(Exception):
+class MissingTensor(UnknownGraph):
     """The file lacks a tensor that this graph is made of, so it is another graph."""

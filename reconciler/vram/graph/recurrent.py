@@ -12,7 +12,7 @@ from reconciler.vram.geometry import Geometry
 from reconciler.vram.graph.decoders import PLAIN, Plain, attention, gating, shares
 from reconciler.vram.graph.feed import feed_forward, mixture
 from reconciler.vram.graph.model import ModelGraph
-from reconciler.vram.graph.tensor import Graph, Tensor
+from reconciler.vram.graph.tensor import Graph, Tensor, part
 from reconciler.vram.settings import RunSettings
 
 FromStates = Callable[[Tensor, Tensor], Tensor]
@@ -118,7 +118,7 @@ def mamba2_layer(made: ModelGraph, states: States, il: int, current: Tensor) -> 
     inner, state = geometry.number("ssm.inner_size"), geometry.number("ssm.state_size")
     heads, groups = geometry.number("ssm.time_step_rank"), geometry.number("ssm.group_count")
     kernel, each, count = geometry.number("ssm.conv_kernel"), states.each, states.count
-    head = inner // heads
+    head = part(inner, heads)
     channels = inner + 2 * groups * state
     name = f"blk.{il}.ssm_"
     both = graph.mul_mat(made.need(f"{name}in.weight"), current)
@@ -139,7 +139,7 @@ def mamba2_layer(made: ModelGraph, states: States, il: int, current: Tensor) -> 
     y = made.add(y, graph.like("mul", x, made.need(f"{name}d")))
     y = graph.glu(graph.cont(z), y)
     if made.weight(f"{name}norm.weight") is not None:
-        y = made.norm(graph.reshape(y, inner // groups, groups, each, count), f"{name}norm")
+        y = made.norm(graph.reshape(y, part(inner, groups), groups, each, count), f"{name}norm")
     return graph.mul_mat(made.need(f"{name}out.weight"), graph.reshape(y, inner, each * count))
 
 

@@ -16,6 +16,21 @@ IN_PLACE = frozenset(
 VIEWS = frozenset({"view", "reshape", "permute", "transpose"})
 
 
+MOST_NODES = 65_536
+"""Of one graph. The largest graphs of real models have about 20,000; what claims more is no model and would only fill memory."""
+
+
+class UnknownGraph(Exception):
+    """The graph of this model cannot be told: it lacks a tensor, or has shapes that no graph of its architecture has."""
+
+
+def part(whole: int, parts: int) -> int:
+    """`whole // parts`, where parts are a count that a file gives."""
+    if parts <= 0:
+        raise UnknownGraph(f"{whole} in {parts} parts")
+    return whole // parts
+
+
 class Tensor:
     """One tensor. `root` is what a view looks into. `home` is the device of one that lies in a buffer already (weights, caches)."""
 
@@ -24,6 +39,8 @@ class Tensor:
     def __init__(
         self, op: str, kind: str, ne: Shape, sources: Iterable[Tensor] = (), *, nb: Shape | None = None, root: Tensor | None = None
     ) -> None:
+        if min(ne) < 0:
+            raise UnknownGraph(f"{op} of the shape {ne}")
         self.op, self.kind, self.ne = op, kind, ne
         self.nb = nb or contiguous(kind, ne)
         self.sources = tuple(sources)
@@ -89,6 +106,8 @@ class Graph:
                     stack.append((source, 0))
             else:
                 (self.leafs if current.op == "none" else self.nodes).append(current)
+                if len(self.nodes) > MOST_NODES:
+                    raise UnknownGraph(f"a graph of more than {MOST_NODES} nodes")
         return tensor
 
     @staticmethod
