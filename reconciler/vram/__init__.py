@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from reconciler.vram.fit import Largest, largest_context, largest_parallel
 from reconciler.vram.geometry import Geometry, Layer, geometry_of
 from reconciler.vram.need import FILE_SIZE_FACTOR, Need, known_need
 from reconciler.vram.predict import CardNeed, HostNeed, Prediction, predict
 from reconciler.vram.settings import REFERENCE_BUILD, RunSettings
 from reconciler.vram.tensors import CACHE_TYPES, TENSOR_TYPES, Header, TensorInfo, TensorType, UnknownLayout
+from reconciler.vram.told import LlamaMeta, header_of_show, meta_of_models
 
 __all__ = [
     "CACHE_TYPES",
@@ -17,7 +19,9 @@ __all__ = [
     "Geometry",
     "Header",
     "HostNeed",
+    "Largest",
     "Layer",
+    "LlamaMeta",
     "Need",
     "Prediction",
     "RunSettings",
@@ -25,6 +29,10 @@ __all__ = [
     "TensorType",
     "UnknownLayout",
     "geometry_of",
+    "header_of_show",
     "known_need",
+    "largest_context",
+    "largest_parallel",
+    "meta_of_models",
     "predict",
 ]
