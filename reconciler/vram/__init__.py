@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from reconciler.vram.catalogue import NO_CATALOGUE, Catalogue, KnownGpu, KnownModel, Trust
 from reconciler.vram.fit import Largest, largest_context, largest_parallel
 from reconciler.vram.geometry import Geometry, Layer, geometry_of
-from reconciler.vram.need import FILE_SIZE_FACTOR, Need, known_need
+from reconciler.vram.need import FILE_SIZE_FACTOR, Need, every_need, known_need
 from reconciler.vram.predict import CardNeed, HostNeed, Prediction, predict
 from reconciler.vram.settings import REFERENCE_BUILD, RunSettings
 from reconciler.vram.tensors import CACHE_TYPES, TENSOR_TYPES, Header, TensorInfo, TensorType, UnknownLayout
@@ -13,12 +14,16 @@ from reconciler.vram.told import LlamaMeta, header_of_show, meta_of_models
 __all__ = [
     "CACHE_TYPES",
     "FILE_SIZE_FACTOR",
+    "NO_CATALOGUE",
     "REFERENCE_BUILD",
     "TENSOR_TYPES",
     "CardNeed",
+    "Catalogue",
     "Geometry",
     "Header",
     "HostNeed",
+    "KnownGpu",
+    "KnownModel",
     "Largest",
     "Layer",
     "LlamaMeta",
@@ -27,7 +32,9 @@ __all__ = [
     "RunSettings",
     "TensorInfo",
     "TensorType",
+    "Trust",
     "UnknownLayout",
+    "every_need",
     "geometry_of",
     "header_of_show",
     "known_need",

@@ -1,6 +1,7 @@
-"""The bytes a model needs on an engine, from the first source that knows: declared, measured, file size with a stated factor.
+"""The bytes a model needs on an engine, from the first source that knows: declared, measured, computed, file size with a stated
+factor, catalogue.
 
-There is no fourth source and no default: a model about which nothing is known has no need, and is not placed on a guess.
+There is no other source and no default: a model about which nothing is known has no need, and is not placed on a guess.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from reconciler.fleet import EngineKind, MeasuredKey, ModelSpec
+from reconciler.vram.catalogue import NO_CATALOGUE, Catalogue
 
 FILE_SIZE_FACTOR = Fraction(6, 5)
 """Resident bytes over file bytes when nothing better is known: weights are the file, the rest is for cache and compute at a few thousand
@@ -18,19 +20,49 @@ tokens. A stand-in until needs are computed from the model's metadata; shown as 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Bytes on cards (or in RAM for a CPU replica) and where the figure comes from: `declared`, `measured` or `file_size`."""
+    """Bytes on cards (or in RAM for a CPU replica) and where the figure comes from: `declared`, `measured`, `computed`, `file_size` or
+    `catalogue`."""
 
     bytes: int
     source: str
 
 
-def known_need(model: ModelSpec, kind: EngineKind, file_bytes: int | None, measured: Mapping[MeasuredKey, int]) -> Need | None:
-    """What `model` needs on an engine of `kind`; None when no source knows. `file_bytes` is the installed file's size."""
+def known_need(
+    model: ModelSpec,
+    kind: EngineKind,
+    file_bytes: int | None,
+    measured: Mapping[MeasuredKey, int],
+    computed: int | None = None,
+    catalogue: Catalogue = NO_CATALOGUE,
+) -> Need | None:
+    """What `model` needs on an engine of `kind`; None when no source knows.
+
+    `file_bytes` is the installed file's size, `computed` the sum that `predict` made of the model's metadata for this context.
+    """
+    found = every_need(model, kind, file_bytes, measured, computed, catalogue)
+    return found[0] if found else None
+
+
+def every_need(
+    model: ModelSpec,
+    kind: EngineKind,
+    file_bytes: int | None,
+    measured: Mapping[MeasuredKey, int],
+    computed: int | None = None,
+    catalogue: Catalogue = NO_CATALOGUE,
+) -> tuple[Need, ...]:
+    """What each source that knows says, the one that counts first."""
+    needs = []
     if model.vram is not None:
-        return Need(model.vram, "declared")
+        needs.append(Need(model.vram, "declared"))
     seen = measured.get(MeasuredKey(kind, model.engine_name(kind), model.context))
     if seen is not None:
-        return Need(seen, "measured")
+        needs.append(Need(seen, "measured"))
+    if computed is not None:
+        needs.append(Need(computed, "computed"))
     if file_bytes is not None and file_bytes > 0:
-        return Need(-(-file_bytes * FILE_SIZE_FACTOR.numerator // FILE_SIZE_FACTOR.denominator), "file_size")
-    return None
+        needs.append(Need(-(-file_bytes * FILE_SIZE_FACTOR.numerator // FILE_SIZE_FACTOR.denominator), "file_size"))
+    listed = catalogue.model(kind, model.base_name(kind))
+    if listed is not None:
+        needs.append(Need(listed.vram, "catalogue"))
+    return tuple(needs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reconciler.workspace.catalogue import load_catalogue
 from reconciler.workspace.inventory import Host, Inventory
 from reconciler.workspace.load import Workspace, find_state_path, load_fleet, load_inventory, load_workspace, state_path_of
 from reconciler.workspace.schema import json_schema
@@ -14,6 +15,7 @@ __all__ = [
     "find_state_path",
     "fleets",
     "json_schema",
+    "load_catalogue",
     "load_fleet",
     "load_inventory",
     "load_workspace",

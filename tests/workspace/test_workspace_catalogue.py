@@ -1,0 +1,85 @@
+"""The catalogue: package data with exact names, overridden entry by entry by a workspace's file, every problem at its place."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from reconciler.fleet import GIB, MIB, EngineKind, WorkspaceError
+from reconciler.placement.eligibility import _DTYPE_SINCE
+from reconciler.vram import Trust
+from reconciler.workspace import load_catalogue
+
+OLLAMA = EngineKind.OLLAMA
+
+
+def test_models_are_found_by_their_canonical_name_and_never_by_a_part_of_it() -> None:
+    found = load_catalogue()
+    assert found.model(OLLAMA, "mxbai-embed-large:latest") == found.model(OLLAMA, "mxbai-embed-large")
+    large = found.model(OLLAMA, "mxbai-embed-large")
+    assert large is not None
+    assert (large.vram, large.trust) == (705 * MIB, Trust.REPORTED)
+    for alike in ("llama3.2", "llama3.1:8b-fp16", "mixtral:8x22b", "mxbai"):
+        assert found.model(OLLAMA, alike) is None
+    assert found.model(EngineKind.VLLM, "mxbai-embed-large") is None
+
+
+def test_cards_are_found_by_name_and_by_pci_id() -> None:
+    found = load_catalogue()
+    card = found.gpu("NVIDIA GeForce RTX 4090")
+    assert card is not None
+    assert card is found.gpu("10DE:2684")
+    assert (card.vram, card.compute_capability, card.bfloat16) == (24 * GIB, (8, 9), True)
+    assert found.gpu("NVIDIA GeForce RTX 4090 D") is None
+
+
+def test_what_a_card_can_reckon_in_follows_its_compute_capability() -> None:
+    cards = set(load_catalogue().gpus.values())
+    assert len(cards) >= 25
+    for card in cards:
+        can = {"float16": card.float16, "bfloat16": card.bfloat16}
+        assert can == {kind: card.compute_capability >= since for kind, since in _DTYPE_SINCE.items()}, card.name
+
+
+def test_no_two_cards_share_a_pci_id() -> None:
+    ids = [one for card in set(load_catalogue().gpus.values()) for one in card.pci]
+    assert len(ids) == len(set(ids))
+
+
+def test_an_entry_of_the_workspace_wins_and_the_rest_stays(tmp_path: Path) -> None:
+    (tmp_path / "catalogue.yaml").write_text(
+        "models:\n  mxbai-embed-large: {engine: ollama, vram: 800MiB}\n  our/own: {engine: vllm, vram_mb: 9000, trust: rough}\n"
+    )
+    found = load_catalogue(tmp_path)
+    sizes = [found.model(*key) for key in ((OLLAMA, "mxbai-embed-large"), (OLLAMA, "all-minilm"), (EngineKind.VLLM, "our/own"))]
+    assert [one and one.vram for one in sizes] == [800 * MIB, 45 * MIB, 9000 * MIB]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("models:\n  a: {engine: ollama}\n", "catalogue.yaml:2:6: the model 'a' lacks 'vram'"),
+        ("models:\n  a: {engine: ollama, vram: 1GiB, size: 3}\n", "catalogue.yaml:2:35: unknown key 'size'"),
+        ("models: [a]\n", "models must be a mapping"),
+        ("model: {}\n", "unknown key 'model'"),
+        ("- a\n", "must be a mapping"),
+        ("version: 2\n", "version must be"),
+        ("gpus:\n  X: {pci: [4090], vram: 1GiB, compute_capability: '8.6', float16: true, bfloat16: true}\n", "must be text"),
+        ("gpus:\n  X: {pci: ['a:b'], vram: 1GiB, compute_capability: '8.6', float16: true, bfloat16: true}\n", "no PCI id"),
+    ],
+)
+def test_what_is_wrong_in_a_workspaces_file_is_said_with_its_place(tmp_path: Path, wrong: str, said: str) -> None:
+    (tmp_path / "catalogue.yaml").write_text(wrong)
+    with pytest.raises(WorkspaceError) as error:
+        load_catalogue(tmp_path)
+    assert said in " ".join(problem.sentence() for problem in error.value.problems)
+
+
+def test_the_catalogue_ships_in_the_wheel() -> None:
+    """hatchling takes every file below a package that is tracked; nothing may exclude YAML."""
+    assert (files("reconciler.workspace") / "catalogue.yaml").is_file()
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))
+    assert project["tool"]["hatch"]["build"]["targets"]["wheel"] == {"packages": ["reconciler"]}
