@@ -1,17 +1,34 @@
-"""`gpurec check FILE.gguf`: how many bytes a model will take, from its header alone; asks no node and reads no weights."""
+"""`gpurec check`: how many bytes a model file will take, from its header alone; or which cards of the fleet hold a model."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 
 from reconciler.cli.looking import format_option
-from reconciler.cli.settings import global_options, settings_of
+from reconciler.cli.settings import Settings, global_options, settings_of
 
 MOST_CONTEXT = 2**30
 MOST_PARALLEL = 1024
+SMALLEST_CONTEXT = 256
+"""What --fit-context begins with: caches have whole multiples of so many cells."""
+
+
+def _size(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    if value is None:
+        return None
+    from reconciler.fleet import UnitError, parse_bytes
+
+    try:
+        found = parse_bytes(value)
+    except UnitError as error:
+        raise click.BadParameter(f"{error.args[0]}; {error.hint}") from None
+    if not 0 < found < 2**63:
+        raise click.BadParameter(f"{value!r} is not a size of a card")
+    return found
 
 
 def _build(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
@@ -24,7 +41,7 @@ def _build(context: click.Context, parameter: click.Parameter, value: str | None
 
 
 @click.command("check")
-@click.argument("file", metavar="FILE.gguf", type=click.Path(path_type=Path))
+@click.argument("what", metavar="MODEL|FILE.gguf")
 @click.option(
     "--context",
     "context_length",
@@ -43,48 +60,120 @@ def _build(context: click.Context, parameter: click.Parameter, value: str | None
 @click.option("--flash-attention", type=click.Choice(["on", "off"]), default="on", show_default=True, help="As the engine runs it.")
 @click.option("--batch", type=click.IntRange(1, 2**16), default=512, show_default=True, help="Tokens of one pass: llama.cpp's -ub.")
 @click.option("--engine-build", callback=_build, metavar="B", help="llama.cpp's build, such as b11434; others get a wider interval.")
+@click.option(
+    "--fit-context",
+    is_flag=True,
+    help="Of a file: the largest context that --vram bytes hold; with --context the most requests at a time (--parallel).",
+)
+@click.option("--vram", callback=_size, metavar="SIZE", help="What a card may give to the file, such as 7GiB.")
+@click.option(
+    "--refresh",
+    type=click.Choice(["always", "never"]),
+    default="always",
+    show_default=True,
+    help="Of a model: probe, or use recorded facts.",
+)
+@click.option("--assume", metavar="FACTS", type=click.Path(path_type=Path), help="Of a model: facts of a file instead of probing.")
 @format_option
 @global_options
 @click.pass_context
 def command(
     context: click.Context,
-    file: Path,
+    what: str,
     context_length: int | None,
     parallel: int | None,
     cache: str,
     flash_attention: str,
     batch: int,
     engine_build: int | None,
+    fit_context: bool,
+    vram: int | None,
+    refresh: str,
+    assume: Path | None,
     format_: str,
 ) -> None:
-    """Show how many bytes a model will take on a card, by term. Needs no fleet."""
+    """Show how many bytes a model file will take on a card, by term, without any node; or which cards of the fleet hold MODEL."""
+    settings = settings_of(context)
+    file = Path(what)
+    if file.suffix.lower() == ".gguf" or settings.path(file).is_file():
+        if fit_context != (vram is not None):
+            raise click.UsageError("--fit-context and --vram SIZE go together")
+        if fit_context and context_length is not None and parallel is not None:
+            raise click.UsageError("with both --context and --parallel there is nothing left for --fit-context to find")
+        way = Way(context_length, parallel, cache, flash_attention == "on", batch, engine_build)
+        _check_file(settings, file, way, vram, format_)
+        return
+    if fit_context or vram is not None:
+        raise click.UsageError("--fit-context and --vram need a FILE.gguf")
+    from reconciler.cli.needs import check_model
+
+    check_model(settings, what, context_length, refresh, assume, format_)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How the file is to be run, as the options say; None: as llama-server chooses."""
+
+    context: int | None
+    parallel: int | None
+    cache: str
+    flash_attention: bool
+    batch: int
+    build: int | None
+
+
+def _check_file(settings: Settings, file: Path, way: Way, room: int | None, format_: str) -> None:
+    from reconciler.fleet import GpurecError, format_bytes
     from reconciler.gguf import read_model
     from reconciler.views import need_json, need_text
-    from reconciler.vram import CACHE_TYPES, REFERENCE_BUILD, RunSettings, UnknownLayout, geometry_of, predict
+    from reconciler.vram import (
+        CACHE_TYPES,
+        REFERENCE_BUILD,
+        RunSettings,
+        UnknownLayout,
+        geometry_of,
+        largest_context,
+        largest_parallel,
+        predict,
+    )
 
-    settings = settings_of(context)
-    keys, _, values = cache.lower().partition("/")
+    keys, _, values = way.cache.lower().partition("/")
     if keys not in CACHE_TYPES or (values or keys) not in CACHE_TYPES:
-        raise click.BadParameter(f"{cache!r} is not a cache type; known are {', '.join(CACHE_TYPES)}", param_hint="--kv-cache")
+        raise click.BadParameter(f"{way.cache!r} is not a cache type; known are {', '.join(CACHE_TYPES)}", param_hint="--kv-cache")
     path = settings.path(file)
     model = read_model(path)
+    largest = None
     try:
         geometry = geometry_of(model.header)
         run = RunSettings(
-            context=context_length or geometry.context,
-            parallel=parallel,
+            context=way.context or geometry.context,
+            parallel=way.parallel,
             key_type=CACHE_TYPES[keys],
             value_type=CACHE_TYPES[values or keys],
-            flash_attention=flash_attention == "on",
-            ubatch=batch,
-            build=engine_build or REFERENCE_BUILD,
+            flash_attention=way.flash_attention,
+            ubatch=way.batch,
+            build=way.build or REFERENCE_BUILD,
         )
         if run.value_type.quantised and not run.flash_attention:
             raise UnknownLayout.of("llama.cpp quantises the values of its cache only with flash attention", hint="use --flash-attention on")
-        prediction = predict(geometry, run)
+        if room is not None:
+            search = largest_context if way.context is None else largest_parallel
+            largest = search(geometry, run, room)
+            if largest is None:
+                least = (
+                    predict(geometry, replace(run, context=way.context or SMALLEST_CONTEXT, parallel=run.parallel or 1)).cards[0].total or 0
+                )
+                raise GpurecError.of(
+                    f"not even {way.context or SMALLEST_CONTEXT} tokens fit into {format_bytes(room)}: that needs {format_bytes(least)}",
+                    str(path),
+                    "give a larger --vram, or use a smaller quantisation",
+                )
+            run = largest.settings
+        prediction = largest.prediction if largest is not None else predict(geometry, run)
     except UnknownLayout as error:
         raise UnknownLayout.of(error.problems[0].what, str(path), error.problems[0].hint) from None
     if format_ == "json":
-        click.echo(need_json(str(file), geometry, run, prediction), nl=False)
+        click.echo(need_json(str(file), geometry, run, prediction, room, largest), nl=False)
     else:
-        click.echo(need_text(str(file), geometry, run, prediction, colour=settings.colour(), width=settings.width()), nl=False)
+        shown = need_text(str(file), geometry, run, prediction, room, largest, colour=settings.colour(), width=settings.width())
+        click.echo(shown, nl=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from reconciler.placement.board import Board, Card, Charges, Slot, set_up, usable_bytes
 from reconciler.placement.eligibility import refusal
+from reconciler.placement.candidates import Candidate, ModelNeeds, candidates, model_needs
 from reconciler.placement.explain import Explanation, Refused, explain
 from reconciler.placement.fit import runner_of
 from reconciler.placement.found import Found, Names, charge_found, need_on
@@ -12,18 +13,22 @@ from reconciler.placement.result import Lacking, Placement, Target
 
 __all__ = [
     "Board",
+    "Candidate",
     "Card",
     "Charges",
     "Explanation",
     "Found",
     "Lacking",
+    "ModelNeeds",
     "Names",
     "Placement",
     "Refused",
     "Slot",
     "Target",
+    "candidates",
     "charge_found",
     "explain",
+    "model_needs",
     "need_on",
     "place",
     "refusal",

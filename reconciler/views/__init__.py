@@ -9,6 +9,7 @@ from reconciler.views.escape import escape
 from reconciler.views.facts_text import facts_text
 from reconciler.views.history_text import RunRow, RunStep, history_text, run_text
 from reconciler.views.inventory_text import inventory_text, validate_text
+from reconciler.views.models_text import candidates_json, candidates_text, models_json, models_text
 from reconciler.views.need_text import need_json, need_text
 from reconciler.views.outcome_text import Lost, StepResult, outcome_text
 from reconciler.views.plan_text import plan_text
@@ -19,6 +20,8 @@ __all__ = [
     "RunStep",
     "StepResult",
     "desired_text",
+    "candidates_json",
+    "candidates_text",
     "document_checksum",
     "drift_document",
     "drift_text",
@@ -26,6 +29,8 @@ __all__ = [
     "facts_text",
     "history_text",
     "inventory_text",
+    "models_json",
+    "models_text",
     "need_json",
     "need_text",
     "outcome_text",

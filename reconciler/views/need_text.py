@@ -7,10 +7,17 @@ import json
 from reconciler.fleet import format_bytes
 from reconciler.views.escape import escape
 from reconciler.views.style import Cell, Style, columns, joined
-from reconciler.vram import Geometry, Prediction, RunSettings
+from reconciler.vram import CardNeed, Geometry, Largest, Prediction, RunSettings
 
 
-def need_json(file: str, geometry: Geometry, settings: RunSettings, prediction: Prediction) -> str:
+def need_json(
+    file: str,
+    geometry: Geometry,
+    settings: RunSettings,
+    prediction: Prediction,
+    room: int | None = None,
+    largest: Largest | None = None,
+) -> str:
     """One JSON document: bytes on the card at the top level, an unknown term null, the host's apart."""
     card, host = prediction.cards[0], prediction.host
     document = {
@@ -40,11 +47,27 @@ def need_json(file: str, geometry: Geometry, settings: RunSettings, prediction: 
             "engine_build": f"b{settings.build}",
         },
     }
+    if largest is not None:
+        document["fit"] = {
+            "vram_bytes": room,
+            "context": largest.settings.context,
+            "parallel": largest.settings.parallel,
+            "bounded_by": "model" if largest.bounded else "vram",
+            "high_fits": room is not None and card.high is not None and card.high <= room,
+        }
     return json.dumps(document, indent=2) + "\n"
 
 
 def need_text(
-    file: str, geometry: Geometry, settings: RunSettings, prediction: Prediction, *, colour: bool = False, width: int = 100
+    file: str,
+    geometry: Geometry,
+    settings: RunSettings,
+    prediction: Prediction,
+    room: int | None = None,
+    largest: Largest | None = None,
+    *,
+    colour: bool = False,
+    width: int = 100,
 ) -> str:
     """The terms of one card with their sum and interval, then the host's, then what is not known."""
     style = Style(colour, width)
@@ -72,8 +95,20 @@ def need_text(
         style.heading("On the host"),
         *columns([_row("weights", host.weights), _row("KV cache", host.kv), _row("compute", host.compute)], style),
     ]
+    if largest is not None and room is not None:
+        lines += _largest(largest, card, room, style)
     lines += [style.paint(f"Unknown: {escape(one)}.", "yellow") for one in prediction.unknown]
     return joined(lines)
+
+
+def _largest(largest: Largest, card: CardNeed, room: int, style: Style) -> list[str]:
+    found = largest.settings
+    slots = "" if found.parallel is None else f", {found.parallel} at a time"
+    end = ", which is all that it was made for" if largest.bounded else ""
+    lines = [f"{style.heading('Fits')} into {format_bytes(room)}: {found.context} tokens a request{slots}{end}."]
+    if card.high is None or card.high > room:
+        lines.append(style.paint("The upper end of the interval does not fit: leave some room, or measure it once.", "yellow"))
+    return lines
 
 
 def _row(name: str, count: int | None, note: str = "") -> list[Cell]:

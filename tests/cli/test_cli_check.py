@@ -150,3 +150,44 @@ def test_for_people(snapshot: SnapshotAssertion, tmp_path: Path, monkeypatch: py
     write(tmp_path / "new.gguf", unknown_graph())
     assert check("llama.gguf", "--context", 8192, "--parallel", 2, "--kv-cache", "q8_0").stdout == snapshot(name="known")
     assert check("new.gguf").stdout == snapshot(name="unknown")
+
+
+def test_fit_context_finds_the_largest_context_that_the_bytes_hold(llama: Path) -> None:
+    found = said(llama, "--fit-context", "--vram", "8GiB", "--parallel", 1)
+    context = found["fit"]["context"]
+    assert found["settings"]["context"] == context
+    assert found["total_bytes"] <= 8 * 2**30 < said(llama, "--context", context + 256, "--parallel", 1)["total_bytes"]
+    assert (found["fit"]["bounded_by"], found["fit"]["vram_bytes"]) == ("vram", 8 * 2**30)
+
+
+def test_fit_context_of_a_given_context_finds_the_most_requests_at_a_time(llama: Path) -> None:
+    found = said(llama, "--fit-context", "--vram", "8GiB", "--context", 4096)
+    assert found["fit"]["parallel"] == found["settings"]["parallel"] > 1
+    assert found["total_bytes"] <= 8 * 2**30 < said(llama, "--context", 4096, "--parallel", found["fit"]["parallel"] + 1)["total_bytes"]
+
+
+def test_a_large_card_holds_what_the_model_was_trained_for_and_no_more(llama: Path) -> None:
+    assert said(llama, "--fit-context", "--vram", "80GB")["fit"] | {"vram_bytes": 0} == {
+        "vram_bytes": 0, "context": 131072, "parallel": None, "bounded_by": "model", "high_fits": True,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--fit-context"], "go together"),
+        (["--vram", "8GiB"], "go together"),
+        (["--fit-context", "--vram", "8GiB", "--context", "256", "--parallel", "1"], "nothing left"),
+        (["--fit-context", "--vram", "1GiB"], "not even 256 tokens fit into 1024 MiB: that needs"),
+        (["--fit-context", "--vram", "big"], "'big' is not a size"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused_in_one_sentence(llama: Path, arguments: list[str], sentence: str) -> None:
+    result = check(llama, *arguments)
+    assert result.exit_code == 1
+    assert sentence in " ".join(result.stderr.split())
+
+
+def test_a_search_for_people(snapshot: SnapshotAssertion, llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(llama.parent)
+    assert check(llama.name, "--fit-context", "--vram", "8GiB").stdout.splitlines()[-2:] == snapshot

@@ -1,0 +1,32 @@
+"""`gpurec models`: what is known of the needs of every wanted model, by engine kind, and where each figure is from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from reconciler.cli.looking import format_option
+from reconciler.cli.settings import global_options, settings_of
+
+
+@click.command("models")
+@click.option(
+    "--refresh", type=click.Choice(["always", "never"]), default="always", show_default=True, help="Probe, or use the recorded facts."
+)
+@click.option("--assume", metavar="FACTS", type=click.Path(path_type=Path), help="Facts of a file instead of probing.")
+@format_option
+@global_options
+@click.pass_context
+def command(context: click.Context, refresh: str, assume: Path | None, format_: str) -> None:
+    """Show the known needs of every wanted model and where they come from."""
+    from reconciler.cli.needs import look_at
+    from reconciler.placement import model_needs
+    from reconciler.views import models_json, models_text
+    from reconciler.workspace import load_catalogue
+
+    settings = settings_of(context)
+    workspace, facts, applied = look_at(settings, refresh, assume)
+    found = model_needs(workspace.fleet, workspace.desired, facts, applied, load_catalogue(settings.directory))
+    text = models_json(found) if format_ == "json" else models_text(found, colour=settings.colour(), width=settings.width())
+    click.echo(text, nl=False)

@@ -1,0 +1,94 @@
+"""Which engines could hold one model as the fleet stands: nothing is moved for it, nothing else is placed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from reconciler.fleet import Applied, Desired, EngineKind, Fleet, FleetFacts, Installed, ModelSpec
+from reconciler.placement.board import Card, Slot, set_up
+from reconciler.placement.eligibility import refusal
+from reconciler.placement.explain import in_words, reason_at
+from reconciler.placement.fit import Fit, fit
+from reconciler.placement.found import Names, charge_found
+from reconciler.vram import NO_CATALOGUE, Catalogue, Need, every_need
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One engine's answer. `code` is `fits`, `resident` or the reason why not, `message` the same in words (empty where it fits).
+
+    `needs` is what every source that knows says, the one that counts first; `cards` are those of the engine, charged with what is there.
+    """
+
+    slot: Slot
+    code: str
+    message: str
+    needs: tuple[Need, ...]
+    cards: tuple[Card, ...]
+
+
+def candidates(
+    fleet: Fleet, desired: Desired, facts: FleetFacts, applied: Applied, model: ModelSpec, catalogue: Catalogue = NO_CATALOGUE
+) -> tuple[Candidate, ...]:
+    """The answer of every engine of the model's nodes, in order of their names."""
+    board = set_up(fleet, facts, desired.limits)
+    models = [one for one in desired.models if one.name != model.name]
+    found = charge_found(board, replace(desired, models=(*models, model)), applied, Names([*models, model]))
+    here = {one.slot for one in found if model in (one.model, *one.also)}
+    slots = [slot for node in sorted(model.nodes) for slot in board.by_node.get(node, ())]
+    return tuple(_candidate(slot, model, applied, catalogue, slot in here) for slot in sorted(slots, key=lambda slot: slot.id))
+
+
+def needs_on(slot: Slot, model: ModelSpec, applied: Applied, catalogue: Catalogue) -> tuple[Need, ...]:
+    """What every source says of `model` on this engine."""
+    installed = installed_on(slot, model)
+    return every_need(model, slot.kind, None if installed is None else installed.size_bytes, applied.measured, None, catalogue)
+
+
+def installed_on(slot: Slot, model: ModelSpec) -> Installed | None:
+    """The model's file on this engine, under its own or its derived name."""
+    return slot.installed(model.engine_name(slot.kind)) or slot.installed(model.base_name(slot.kind))
+
+
+def _candidate(slot: Slot, model: ModelSpec, applied: Applied, catalogue: Catalogue, resident: bool) -> Candidate:
+    needs = needs_on(slot, model, applied, catalogue)
+    cards = slot.cards or ()
+    if resident:
+        return Candidate(slot, "resident", "is there already", needs, cards)
+    known = replace(model, vram=needs[0].bytes) if needs else model
+    if refusal(slot, known) is None and isinstance(fit(slot, known, applied), Fit):
+        return Candidate(slot, "fits", "", needs, cards)
+    code = reason_at(slot, known, applied)
+    return Candidate(slot, code, in_words(code, slot, known, applied), needs, cards)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelNeeds:
+    """What is known of one wanted model on one kind of engine, over all engines of that kind where it may go: the largest of each source,
+    the source that counts first. `engines` counts those engines, `installed` the ones that have the file."""
+
+    model: ModelSpec
+    kind: EngineKind
+    engines: int
+    installed: int
+    needs: tuple[Need, ...]
+
+
+def model_needs(
+    fleet: Fleet, desired: Desired, facts: FleetFacts, applied: Applied, catalogue: Catalogue = NO_CATALOGUE
+) -> tuple[ModelNeeds, ...]:
+    """Every wanted model by name, with each kind of engine of its nodes that can be meant."""
+    board = set_up(fleet, facts, desired.limits)
+    rows: list[ModelNeeds] = []
+    for model in sorted(desired.models, key=lambda one: one.name):
+        by_kind: dict[EngineKind, list[Slot]] = {}
+        for node in model.nodes:
+            for slot in board.by_node.get(node, ()):
+                if model.engine is None or slot.kind is model.engine:
+                    by_kind.setdefault(slot.kind, []).append(slot)
+        for kind, slots in sorted(by_kind.items()):
+            sizes = [one.size_bytes for slot in slots if (one := installed_on(slot, model)) is not None]
+            largest = max((size for size in sizes if size is not None), default=None)
+            needs = every_need(model, kind, largest, applied.measured, None, catalogue)
+            rows.append(ModelNeeds(model, kind, len(slots), len(sizes), needs))
+    return tuple(rows)
