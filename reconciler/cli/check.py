@@ -160,9 +160,8 @@ def _check_file(settings: Settings, file: Path, way: Way, room: int | None, form
             search = largest_context if way.context is None else largest_parallel
             largest = search(geometry, run, room)
             if largest is None:
-                least = (
-                    predict(geometry, replace(run, context=way.context or SMALLEST_CONTEXT, parallel=run.parallel or 1)).cards[0].total or 0
-                )
+                smallest = replace(run, context=SMALLEST_CONTEXT) if way.context is None else replace(run, parallel=1)
+                least = predict(geometry, smallest).cards[0].total or 0
                 raise GpurecError.of(
                     f"not even {way.context or SMALLEST_CONTEXT} tokens fit into {format_bytes(room)}: that needs {format_bytes(least)}",
                     str(path),

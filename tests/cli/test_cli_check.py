@@ -179,6 +179,7 @@ def test_a_large_card_holds_what_the_model_was_trained_for_and_no_more(llama: Pa
         (["--vram", "8GiB"], "go together"),
         (["--fit-context", "--vram", "8GiB", "--context", "256", "--parallel", "1"], "nothing left"),
         (["--fit-context", "--vram", "1GiB"], "not even 256 tokens fit into 1024 MiB: that needs"),
+        (["--fit-context", "--vram", "1GiB", "--context", "4096"], "not even 4096 tokens fit into 1024 MiB: that needs"),
         (["--fit-context", "--vram", "big"], "'big' is not a size"),
     ],
 )
