@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.gguf.reader import GgufError, read_header
+from reconciler.gguf.reader import MOST_TENSORS, GgufError, read_header
 from reconciler.vram.tensors import Header, TensorInfo
 
 MOST_PARTS = 1024
@@ -37,15 +37,19 @@ def read_model(path: Path) -> ModelFile:
             f"this is one of {count} parts, but its name does not say which", str(path), "keep the names NAME-00001-of-0000N.gguf"
         )
     paths = tuple(path.with_name(f"{named['stem']}-{number:05d}-of-{count:05d}.gguf") for number in range(1, count + 1))
-    read = {one: (first, size) if one == path else _part(one, path) for one in paths}
+    leading, total = first, 0
     tensors: dict[str, TensorInfo] = {}
-    for one, (header, _) in read.items():
+    for one in paths:
+        header, bytes_ = (first, size) if one == path else _part(one, path)
+        leading = header if one == paths[0] else leading
+        total += bytes_
+        if len(tensors) + len(header.tensors) > MOST_TENSORS:
+            raise GgufError.of(f"the parts up to here have more than {MOST_TENSORS} tensors", str(one), "download the parts again")
         for tensor in header.tensors:
             if tensor.name in tensors:
                 raise GgufError.of(f"the tensor {tensor.name!r} is in two parts", str(one), "download the parts again")
             tensors[tensor.name] = tensor
-    leading = read[paths[0]][0]
-    return ModelFile(Header(leading.values, leading.counts, tuple(tensors.values())), paths, sum(size for _, size in read.values()))
+    return ModelFile(Header(leading.values, leading.counts, tuple(tensors.values())), paths, total)
 
 
 def _part(path: Path, asked: Path) -> tuple[Header, int]:

@@ -21,6 +21,8 @@ LONGEST_KEPT_TEXT = 4_096
 LONGEST_KEPT_ARRAY = 4_096
 MOST_STRINGS = 4_000_000
 """In all arrays of a file together; vocabularies and merges of real models stay below a million."""
+MOST_KEPT = 16 * 2**20
+"""Bytes of names, texts and arrays (8 a number) that are kept of one file; real headers have a few hundred KiB."""
 LARGEST = 2**50
 """Bytes of one tensor and of all of them together; a petabyte is no model."""
 WINDOW = 1 << 18
@@ -40,7 +42,7 @@ class _Cursor:
     def __init__(self, file: BinaryIO, name: str, size: int) -> None:
         self.file, self.name, self.size = file, name, size
         self.window, self.base, self.at = b"", 0, 0
-        self.strings = 0
+        self.strings = self.kept = 0
 
     def refuse(self, what: str, hint: str = "download or convert the file again") -> GgufError:
         return GgufError(Problem(f"{what} (at byte {self.at})", Place(self.name), hint))
@@ -63,6 +65,12 @@ class _Cursor:
     def skip(self, count: int, what: str) -> None:
         self.need(count, what)
         self.at += count
+
+    def keep(self, count: int, what: str) -> None:
+        """Counts what stays in memory, so that many things of allowed size do not add up without end."""
+        self.kept += count
+        if self.kept > MOST_KEPT:
+            raise self.refuse(f"the names and values up to {what[:80]!r} take more than {MOST_KEPT} bytes")
 
     def pass_strings(self, count: int, what: str) -> None:
         """Steps over an array of strings, which tells its end only by being walked."""
@@ -91,6 +99,7 @@ class _Cursor:
         length = self.u64(what)
         if length > longest:
             raise self.refuse(f"{what} claims {length} bytes; {longest} is the most")
+        self.keep(length, what)
         return self.take(length, what).decode("utf-8", "replace")
 
 
@@ -128,6 +137,7 @@ def _value(cursor: _Cursor, key: str, values: dict[str, Scalar | tuple[int | flo
     if kind == _STRING:
         length = cursor.u64(f"the length of {key}")
         if length <= LONGEST_KEPT_TEXT:
+            cursor.keep(length, key)
             values[key] = cursor.take(length, key).decode("utf-8", "replace")
         else:
             cursor.skip(length, key)
@@ -164,6 +174,7 @@ def _array(cursor: _Cursor, key: str) -> int | tuple[int | float | bool, ...]:
     if length > LONGEST_KEPT_ARRAY:
         cursor.skip(length * size, key)
         return length
+    cursor.keep(length * 8, key)
     raw = cursor.take(length * size, key)
     return tuple(one[0] for one in struct.iter_unpack(_SCALARS[kind], raw))
 

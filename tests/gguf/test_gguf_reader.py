@@ -201,3 +201,30 @@ def _write_part(path: Path, model: Model) -> None:
     count = struct.unpack_from("<Q", plain, 16)[0]
     extra = text("split.count") + struct.pack("<IH", 2, 2)
     path.write_bytes(plain[:16] + struct.pack("<Q", count + 1) + extra + plain[24:])
+
+
+def test_many_things_of_allowed_size_are_refused_before_they_fill_memory() -> None:
+    """5,000 arrays of 4,096 bytes each would be a gigabyte of numbers."""
+    array = struct.pack("<IIQ", ARRAY, 0, 4096) + bytes(4096)
+    raw = header([text(f"k{index}") + array for index in range(5000)], [])
+    tracemalloc.start()
+    try:
+        assert "take more than" in refusal(raw)
+        assert tracemalloc.get_traced_memory()[1] < 80 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_long_names_add_up_too() -> None:
+    raw = header([], [tensor(f"{index:065000}", (1,)) for index in range(300)])
+    assert "take more than" in refusal(raw)
+
+
+def test_the_parts_of_a_model_have_no_more_tensors_together_than_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reconciler.gguf.model.MOST_TENSORS", 3)
+    for number_of in (1, 2):
+        keys = [number("split.count", 2), number("split.no", number_of - 1)]
+        raw = header(keys, [tensor(f"t{number_of}.{index}", (1,)) for index in range(2)])
+        (tmp_path / f"m-{number_of:05d}-of-00002.gguf").write_bytes(raw)
+    with pytest.raises(GgufError, match="more than 3 tensors"):
+        read_model(tmp_path / "m-00001-of-00002.gguf")
