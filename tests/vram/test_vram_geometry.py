@@ -109,3 +109,10 @@ def test_missing_tensors_leave_the_compute_buffer_unknown() -> None:
     assert said.cards[0].compute is None
     assert said.cards[0].total is None
     assert said.unknown
+
+
+def test_a_file_that_lacks_a_tensor_is_told_from_an_architecture_that_nobody_worked_out() -> None:
+    assert predict(geometry_of(header("llama")), RunSettings(512)).unknown == (
+        "the keys and tensors of the file do not make a graph of llama",
+    )
+    assert predict(geometry_of(header("talkie")), RunSettings(512)).unknown == ("the compute graph of talkie is not worked out here",)
