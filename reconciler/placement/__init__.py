@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from reconciler.placement.board import Board, Card, Charges, Slot, set_up, usable_bytes
-from reconciler.placement.eligibility import refusal
 from reconciler.placement.candidates import Candidate, ModelNeeds, candidates, model_needs
+from reconciler.placement.eligibility import refusal
 from reconciler.placement.explain import Explanation, Refused, explain
 from reconciler.placement.fit import runner_of
 from reconciler.placement.found import Found, Names, charge_found, need_on
