@@ -9,7 +9,7 @@ PYTHON := $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint types imports bench real transcripts clean
+.PHONY: help demo test lint types imports bench real crash transcripts clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -19,7 +19,7 @@ demo: $(STAMP) ## a simulated fleet on this machine: plan, apply, break, repair
 	$(BIN)/gpurec demo
 
 test: $(STAMP) ## every test that needs no real model server
-	$(BIN)/pytest --ignore=tests/real -n auto
+	$(BIN)/pytest --ignore=tests/real --ignore=tests/crash -n auto
 
 lint: $(STAMP) ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -38,6 +38,9 @@ bench: $(STAMP) ## growth of plan and probe
 real: $(STAMP) ## the tests against real servers; builds them first, in a cache outside this folder
 	$(BIN)/python tests/real/provision.py
 	$(BIN)/pytest tests/real -n 2 --durations=5
+
+crash: $(STAMP) ## kills applies at every write of the state and at random times; KILLS=1000
+	KILLS=$${KILLS:-1000} $(BIN)/pytest tests/crash -n auto
 
 transcripts: $(STAMP) ## writes docs/reality.md from the real servers
 	$(BIN)/python tests/real/provision.py
