@@ -16,11 +16,12 @@ CAPACITY_REASONS = frozenset({"insufficient_vram", "insufficient_ram", "too_larg
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """Room for a replica: what it needs and where that would be charged."""
+    """Room for a replica: what it needs and where that would be charged; `shares` says that a runner of its weights (`blob`) is there."""
 
     need: Need
     charges: Charges
     shares: bool = False
+    blob: str | None = None
 
 
 def static_refusal(slot: Slot, model: ModelSpec) -> str | None:
@@ -55,17 +56,17 @@ def room_for(slot: Slot, model: ModelSpec, applied: Applied) -> Fit | str:
     blob = runner_of(slot, model)
     runner = slot.runners.get(blob) if blob is not None else None
     if runner is not None:
-        return Fit(Need(0, need.source), (), True) if runner.options == _runner_options(model) else "shared_runner_conflict"
+        return Fit(Need(0, need.source), (), True, blob) if runner.options == _runner_options(model) else "shared_runner_conflict"
     limit = slot.facts.max_residents if slot.facts is not None else None
     if limit is not None and slot.placed >= limit:
         return "engine_full"
     if in_ram(slot, model):
         if slot.ram.usable is None:
             return "ram_unknown"
-        return Fit(need, ((slot.ram, need.bytes),)) if slot.ram.free >= need.bytes else "insufficient_ram"
+        return Fit(need, ((slot.ram, need.bytes),), blob=blob) if slot.ram.free >= need.bytes else "insufficient_ram"
     charges = slot.charges_for(need.bytes)
     if charges is not None:
-        return Fit(need, charges)
+        return Fit(need, charges, blob=blob)
     cards = slot.cards or ()
     whole = sum(max(0, card.capacity) for card in cards)
     if need.bytes > whole:
@@ -82,13 +83,13 @@ def in_ram(slot: Slot, model: ModelSpec) -> bool:
 
 def take(slot: Slot, model: ModelSpec, room: Fit) -> None:
     """Charges a fit that was just given by `fit` for the board as it stands."""
-    blob = runner_of(slot, model)
-    if room.shares and blob is not None:
-        slot.runners[blob].names += 1
+    if room.shares and room.blob is not None:
+        slot.runners[room.blob].names += 1
         return
     slot.add(room.charges)
     slot.placed += 1
-    hold_runner(slot, model, room.charges)
+    if room.blob is not None:
+        slot.runners[room.blob] = Runner(_runner_options(model), room.charges)
 
 
 def hold_runner(slot: Slot, model: ModelSpec, charges: Charges) -> None:

@@ -136,6 +136,8 @@ def _wanted(changes: Changes, replica: Replica, applied: Applied, drifted: froze
 
 def _after_what_they_need(changes: Changes, placement: Placement) -> None:
     """A load anew waits for the unload at its own place, a name that shares a runner for what brings or pins it."""
+    if not any(target.shares or target.replaces is not None for target in placement.targets):
+        return
     carriers: dict[tuple[Slot, str], Change] = {}
     for target, change in changes.wanted.items():
         if target.replaces is not None and target.replaces in changes.unloads:

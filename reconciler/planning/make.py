@@ -146,6 +146,8 @@ def _preconditions(change: Change) -> tuple[Precondition, ...]:
     at = change.slot.id
     match change.action:
         case Action.LOAD | Action.RELOAD:
+            if not change.frees:
+                return room_needed(change.takes)
             freed = dict(change.frees)
             return room_needed(tuple((card, count - freed.get(card, 0)) for card, count in change.takes))
         case Action.UNLOAD | Action.UPDATE:

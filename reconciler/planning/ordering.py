@@ -36,12 +36,13 @@ def room_first(changes: Sequence[Change]) -> None:
     bound or its engine would hold more models than it takes."""
     freeing: dict[Room, list[tuple[Change, int]]] = defaultdict(list)
     taking: dict[Room, list[tuple[Change, int]]] = defaultdict(list)
-    ordered = sorted(changes, key=_by_priority)
-    for change in ordered:
+    for change in changes:
+        if not change.frees and change.action is not Action.UNLOAD:
+            continue
         for room, count in _balance_of(change).items():
             if count < 0:
                 freeing[room].append((change, -count))
-    for change in ordered if freeing else ():
+    for change in sorted(changes, key=_by_priority) if freeing else ():
         for room, count in _balance_of(change).items():
             if room in freeing and count > 0:
                 taking[room].append((change, count))
