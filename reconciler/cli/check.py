@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from reconciler.cli.looking import format_option
 from reconciler.cli.settings import Settings, global_options, settings_of
@@ -96,6 +98,7 @@ def command(
     settings = settings_of(context)
     file = Path(what)
     if file.suffix.lower() == ".gguf" or settings.path(file).is_file():
+        _refuse_given(context, ("refresh", "assume"), "a file asks no node")
         if fit_context != (vram is not None):
             raise click.UsageError("--fit-context and --vram SIZE go together")
         if fit_context and context_length is not None and parallel is not None:
@@ -105,9 +108,18 @@ def command(
         return
     if fit_context or vram is not None:
         raise click.UsageError("--fit-context and --vram need a FILE.gguf")
+    way_of_a_file = ("parallel", "cache", "flash_attention", "batch", "engine_build")
+    _refuse_given(context, way_of_a_file, "a model's need is what is known of it on the fleet; give a FILE.gguf to have it computed")
     from reconciler.cli.needs import check_model
 
     check_model(settings, what, context_length, refresh, assume, format_)
+
+
+def _refuse_given(context: click.Context, names: Sequence[str], why: str) -> None:
+    """Refuses options that would not be heeded."""
+    for parameter in context.command.params:
+        if parameter.name in names and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{parameter.opts[0]} does not go with this: {why}")
 
 
 @dataclass(frozen=True, slots=True)

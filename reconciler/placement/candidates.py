@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from reconciler.fleet import Applied, Desired, EngineKind, Fleet, FleetFacts, Installed, ModelSpec
+from reconciler.fleet import Applied, Desired, EngineKind, Fleet, FleetFacts, ModelSpec
 from reconciler.placement.board import Card, Slot, set_up
 from reconciler.placement.eligibility import refusal
 from reconciler.placement.explain import in_words, reason_at
 from reconciler.placement.fit import Fit, fit
-from reconciler.placement.found import Names, charge_found
+from reconciler.placement.found import Names, charge_found, installed_on
 from reconciler.vram import NO_CATALOGUE, Catalogue, Need, every_need
 
 
@@ -43,11 +43,6 @@ def needs_on(slot: Slot, model: ModelSpec, applied: Applied, catalogue: Catalogu
     """What every source says of `model` on this engine."""
     installed = installed_on(slot, model)
     return every_need(model, slot.kind, None if installed is None else installed.size_bytes, applied.measured, None, catalogue)
-
-
-def installed_on(slot: Slot, model: ModelSpec) -> Installed | None:
-    """The model's file on this engine, under its own or its derived name."""
-    return slot.installed(model.engine_name(slot.kind)) or slot.installed(model.base_name(slot.kind))
 
 
 def _candidate(slot: Slot, model: ModelSpec, applied: Applied, catalogue: Catalogue, resident: bool) -> Candidate:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from reconciler.fleet import Applied, EngineKind, ModelSpec, Residency
 from reconciler.placement.board import Charges, Runner, Slot
-from reconciler.placement.found import need_on
+from reconciler.placement.found import installed_on, need_on
 from reconciler.vram import Need
 
 CAPACITY_REASONS = frozenset({"insufficient_vram", "insufficient_ram", "too_large", "memory_limit", "engine_full"})
@@ -108,7 +108,7 @@ def runner_of(slot: Slot, model: ModelSpec) -> str | None:
     """The weights blob that identifies an Ollama runner (server/sched.go keys runners by the blob's path)."""
     if slot.kind is not EngineKind.OLLAMA:
         return None
-    installed = slot.installed(model.engine_name(slot.kind)) or slot.installed(model.base_name(slot.kind))
+    installed = installed_on(slot, model)
     return installed.blob if installed is not None else None
 
 

@@ -192,3 +192,17 @@ def test_a_search_that_cannot_be_is_refused_in_one_sentence(llama: Path, argumen
 def test_a_search_for_people(snapshot: SnapshotAssertion, llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(llama.parent)
     assert check(llama.name, "--fit-context", "--vram", "8GiB").stdout.splitlines()[-2:] == snapshot
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (("some-model", "--parallel", "2"), "--parallel"),
+        (("some-model", "--kv-cache", "q8_0"), "--kv-cache"),
+        (("x.gguf", "--refresh", "never"), "--refresh"),
+    ],
+)
+def test_an_option_that_would_not_be_heeded_is_refused(tmp_path: Path, arguments: tuple[str, ...], option: str) -> None:
+    result = CliRunner().invoke(cli, ["-C", str(tmp_path), "check", *arguments])
+    assert result.exit_code == 1
+    assert f"{option} does not go with this" in result.stderr
