@@ -38,6 +38,8 @@ from reconciler.fleet.errors import (
 )
 from reconciler.fleet.facts import (
     CardFacts,
+    CardProbe,
+    CardProcess,
     EngineFacts,
     FleetFacts,
     Installed,
@@ -98,6 +100,8 @@ __all__ = [
     "Applied",
     "AppliedReplica",
     "CardFacts",
+    "CardProbe",
+    "CardProcess",
     "CardSpec",
     "ContextVia",
     "Desired",

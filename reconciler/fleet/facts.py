@@ -77,8 +77,26 @@ class EngineFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class CardProcess:
+    """A process that holds memory of a card. `container` is the id of the container that it runs in, where that could be told."""
+
+    pid: int
+    name: str | None = None
+    used_bytes: int | None = None
+    container: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CardFacts:
-    """One card, as probed or declared. `assumed` says that its own use could not be read, so `foreign_bytes` is the declared one."""
+    """One card, or one MIG slice, as probed or declared. `assumed` says that its own use could not be read, so `foreign_bytes` is the
+    declared one.
+
+    `temperature` is in °C, `power` and `power_limit` in W, `utilisation` a ratio 0..1 (of time, not of memory). `throttle` are the reasons
+    for which its clocks are held down, in the words of nvidia-smi (`hw_thermal_slowdown`); () is none. `ecc_errors` counts uncorrected ones
+    since the driver was loaded, `xid` is the last error number of the driver (0: none). `cuda` is the newest CUDA that the driver runs.
+    `mig_parent` is the UUID of the card that a slice is cut from. `unified`: it shares the node's RAM, and `total_bytes` is its part.
+    `fault` says in one sentence why the card cannot be used (lost, needs a reset). `at` is when it was looked at (ISO 8601 UTC).
+    """
 
     index: int
     uuid: str | None = None
@@ -90,16 +108,48 @@ class CardFacts:
     driver: tuple[int, ...] | None = None
     source: str = "declared"
     assumed: bool = True
+    temperature: float | None = None
+    power: float | None = None
+    power_limit: float | None = None
+    utilisation: float | None = None
+    throttle: tuple[str, ...] | None = None
+    ecc_errors: int | None = None
+    xid: int | None = None
+    cuda: tuple[int, ...] | None = None
+    float16: bool | None = None
+    bfloat16: bool | None = None
+    mig_parent: str | None = None
+    unified: bool | None = None
+    processes: tuple[CardProcess, ...] | None = None
+    fault: str | None = None
+    at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CardProbe:
+    """How a node's cards were asked for. `via` is `nvml`, `ssh`, … or `declared`.
+
+    `reason` says in one sentence why that way gave nothing (the cards are then the declared ones), `code` in a word. `notes` are sentences
+    about what it found beside the cards: contradictions with the inventory, a MIG mode without slices.
+    """
+
+    via: str
+    at: str | None = None
+    reason: str | None = None
+    code: str | None = None
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """One node. `cards` None: not known; (): has none."""
+    """One node. `cards` None: not known; (): has none. `card_probe` None: its cards were not asked for."""
 
     node: str
     cards: tuple[CardFacts, ...] | None = None
     ram_bytes: int | None = None
     engines: Mapping[str, EngineFacts] = field(default_factory=dict)
+    card_probe: CardProbe | None = None
 
 
 @dataclass(frozen=True, slots=True)

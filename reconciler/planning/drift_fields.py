@@ -163,6 +163,18 @@ def _driver(pair: CardPair) -> Change | None:
     return _unlike(".".join(map(str, pair.was.driver)), ".".join(map(str, pair.now.driver)))
 
 
+def _cuda(pair: CardPair) -> Change | None:
+    if pair.was is None or pair.now is None or pair.was.cuda is None or pair.now.cuda is None:
+        return None
+    return _unlike(".".join(map(str, pair.was.cuda)), ".".join(map(str, pair.now.cuda)))
+
+
+def _fault(pair: CardPair) -> Change | None:
+    if pair.was is None or pair.now is None or pair.now.fault is None or pair.was.fault is not None:
+        return None
+    return "none", pair.now.fault
+
+
 def _capability(pair: CardPair) -> Change | None:
     if pair.was is None or pair.now is None or pair.was.compute_capability is None or pair.now.compute_capability is None:
         return None
@@ -243,6 +255,19 @@ CARD_FIELDS: tuple[DriftField[CardPair], ...] = (
                "it is of another model than at the last apply; only where cards are probed", _of_card("name")),
     DriftField(Subject.CARD, "compute_capability", "card_changed", OBSERVED, ("CardFacts.compute_capability",),
                "it has another compute capability than at the last apply; only where cards are probed", _capability),
+    DriftField(Subject.CARD, "cuda", "version", OBSERVED, ("CardFacts.cuda",),
+               "the newest CUDA that its driver runs is another than at the last apply; only where cards are probed", _cuda),
+    DriftField(Subject.CARD, "fault", "card_fault", OBSERVED, ("CardFacts.fault",),
+               "it cannot be used any more: lost, or in need of a reset; only where cards are probed", _fault),
+    DriftField(Subject.CARD, "float16", None, VOLATILE, ("CardFacts.float16", "CardFacts.bfloat16"), "follow the compute capability"),
+    DriftField(Subject.CARD, "mig_parent", None, VOLATILE, ("CardFacts.mig_parent", "CardFacts.unified"),
+               "another cut of a card is other slices: lost ones are told as `card_lost`"),
+    DriftField(Subject.CARD, "temperature", None, VOLATILE,
+               ("CardFacts.temperature", "CardFacts.power", "CardFacts.power_limit", "CardFacts.utilisation", "CardFacts.throttle"),
+               "readings of the moment; `policy.thermal` judges them when a step runs"),
+    DriftField(Subject.CARD, "errors", None, VOLATILE, ("CardFacts.ecc_errors", "CardFacts.xid"), "counts; `gpurec doctor` tells them"),
+    DriftField(Subject.CARD, "processes", None, VOLATILE, ("CardFacts.processes",), "what holds its memory, which `foreign_bytes` sums up"),
+    DriftField(Subject.CARD, "at", None, VOLATILE, ("CardFacts.at", "NodeFacts.card_probe"), "when and how it was looked at"),
     DriftField(Subject.CARD, "ram_bytes", None, VOLATILE, ("NodeFacts.ram_bytes",), "the node's memory, which sums take as found"),
 )
 # fmt: on

@@ -60,7 +60,9 @@ def merge_facts(base: FleetFacts, partial: FleetFacts) -> FleetFacts:
         if below is None:
             nodes[name] = node
             continue
-        cards = node.cards if node.cards is not None else below.cards
+        known = node.cards is not None
+        cards = node.cards if known else below.cards
+        probe = node.card_probe if known or node.card_probe is not None else below.card_probe
         ram = node.ram_bytes if node.ram_bytes is not None else below.ram_bytes
-        nodes[name] = NodeFacts(name, cards, ram, {**below.engines, **node.engines})
+        nodes[name] = NodeFacts(name, cards, ram, {**below.engines, **node.engines}, probe)
     return FleetFacts(max(base.at, partial.at), nodes)

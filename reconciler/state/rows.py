@@ -10,7 +10,18 @@ from functools import cache
 
 from pydantic import TypeAdapter
 
-from reconciler.fleet import Applied, AppliedReplica, EngineFacts, EngineId, EngineKind, FleetFacts, MeasuredKey, NodeFacts, Scalar
+from reconciler.fleet import (
+    Applied,
+    AppliedReplica,
+    CardFacts,
+    EngineFacts,
+    EngineId,
+    EngineKind,
+    FleetFacts,
+    MeasuredKey,
+    NodeFacts,
+    Scalar,
+)
 
 REPLICA_COLUMNS = (
     "address, model, node, engine, engine_name, ensure, context, options, keep_alive, residency, "
@@ -125,9 +136,17 @@ def _node_adapter() -> TypeAdapter[NodeFacts]:
 
 
 def node_body(node: NodeFacts) -> str:
-    """A node's facts as JSON, without what changes at every look (how long the probe took, when a model will expire)."""
+    """A node's facts as JSON, without what changes at every look: how long it took, expiries, how warm a card is."""
     engines = {name: _steady(engine) for name, engine in sorted(node.engines.items())}
-    return _node_adapter().dump_json(replace(node, engines=engines)).decode()
+    cards = node.cards and tuple(_steady_card(card) for card in node.cards)
+    probe = replace(node.card_probe, at=None, seconds=0.0) if node.card_probe is not None else None
+    return _node_adapter().dump_json(replace(node, engines=engines, cards=cards, card_probe=probe)).decode()
+
+
+def _steady_card(card: CardFacts) -> CardFacts:
+    if card.at is None:
+        return card
+    return replace(card, temperature=None, power=None, utilisation=None, throttle=None, processes=None, at=None)
 
 
 def _steady(engine: EngineFacts) -> EngineFacts:

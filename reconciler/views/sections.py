@@ -60,6 +60,8 @@ def drift_words(one: Drift) -> str:
             return "was there, is not seen any more"
         case "foreign_vram", int() as allowed, int() as now:
             return f"other programs: {format_bytes(allowed)} allowed → {format_bytes(now)}"
+        case "card_fault", _, str() as fault:
+            return f"cannot be used any more: {fault}"
         case "card_changed", int() as before, int() as now:
             return f"memory: {format_bytes(before)} → {format_bytes(now)}"
         case _:

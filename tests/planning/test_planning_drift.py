@@ -36,8 +36,8 @@ EVERY = (*REPLICA_FIELDS, *ENGINE_FIELDS, *CARD_FIELDS)
 TOLD = {(field.subject.value, field.kind, field.name) for field in EVERY if field.kind is not None}
 M, PRESENT = "model.m:1@a/ollama", "model.p:1@a/ollama"
 CARDS = (
-    CardFacts(0, "GPU-0", "RTX 4070", 24 * GIB, 6 * GIB, 0, (8, 9), (550, 90), "nvml", False),
-    CardFacts(1, "GPU-1", "RTX 4070", 24 * GIB, 0, 0, (8, 9), (550, 90), "nvml", False),
+    CardFacts(0, "GPU-0", "RTX 4070", 24 * GIB, 6 * GIB, 0, (8, 9), (550, 90), "nvml", False, cuda=(12, 8)),
+    CardFacts(1, "GPU-1", "RTX 4070", 24 * GIB, 0, 0, (8, 9), (550, 90), "nvml", False, cuda=(12, 8)),
 )
 
 
@@ -125,6 +125,8 @@ BENT: dict[tuple[str, str, str], Callable[[], World]] = {
     ("card", "card_lost", "card"): lambda: world().node_with(cards=CARDS[:1]),
     ("card", "foreign_vram", "foreign_bytes"): lambda: world().card_with(foreign_bytes=FOREIGN_TOLERANCE + 1),
     ("card", "version", "driver"): lambda: world().card_with(driver=(570, 1)),
+    ("card", "version", "cuda"): lambda: world().card_with(cuda=(13, 0)),
+    ("card", "card_fault", "fault"): lambda: world().card_with(fault="it is lost"),
     ("card", "card_changed", "total_bytes"): lambda: world().card_with(total_bytes=16 * GIB),
     ("card", "card_changed", "name"): lambda: world().card_with(name="RTX 3060"),
     ("card", "card_changed", "compute_capability"): lambda: world().card_with(compute_capability=(8, 6)),
@@ -175,7 +177,10 @@ UNKNOWN = [
     *(("resident_with", name) for name in ("size_bytes", "vram_bytes", "context", "pinned", "options", "blob", "expires_in")),
     *(("installed_with", name) for name in ("digest", "blob", "size_bytes", "embedding")),
     *(("engine_with", name) for name in ("build", "mode", "max_residents", "installed", "residents")),
-    *(("card_with", name) for name in ("uuid", "name", "total_bytes", "used_bytes", "foreign_bytes", "compute_capability", "driver")),
+    *(
+        ("card_with", name)
+        for name in ("uuid", "name", "total_bytes", "used_bytes", "foreign_bytes", "compute_capability", "driver", "cuda")
+    ),
     ("node_with", "cards"),
     ("node_with", "ram_bytes"),
 ]

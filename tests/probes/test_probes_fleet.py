@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import fields
 
 import pytest
 
 from reconciler.engines import Transport
-from reconciler.fleet import CardSpec, EngineId, EngineKind, EngineSpec, Fleet, GpurecError, NodeSpec
+from reconciler.fleet import (
+    CardFacts,
+    CardProbe,
+    CardProcess,
+    CardSpec,
+    EngineId,
+    EngineKind,
+    EngineSpec,
+    Fleet,
+    FleetFacts,
+    GpurecError,
+    NodeFacts,
+    NodeSpec,
+)
 from reconciler.probes import facts_from_json, facts_to_json, merge_facts, probe_fleet
 from reconciler.sim import read_sim_text, running
 
@@ -66,6 +80,23 @@ def test_only_some_nodes_can_be_asked(url):
 def test_facts_read_back_as_they_were_written(url):
     facts = probe(Fleet("t", {"a": node("a", url), "b": node("b", "http://127.0.0.1:9")}))
     assert facts_from_json(facts_to_json(facts), "facts.json") == facts
+
+
+def test_everything_that_can_be_known_of_a_card_reads_back_as_it_was_written():
+    known = CardFacts(
+        0, "GPU-1", "H200", 100, 40, 7, (9, 0), (550, 54), "nvml", False, 61.5, 512.25, 700.0, 0.5, ("sw_power_cap",), 0, 79, (12, 4), True,
+        True, "GPU-0", False, (CardProcess(12, "ollama", 33, "c0ffee"), CardProcess(13)), "is lost", AT,
+    )  # fmt: skip
+    assert all(getattr(known, field.name) is not None for field in fields(CardFacts)), "a new field is to be tried here too"
+    probe = CardProbe("nvml", AT, "hangs", "timeout", ("says otherwise",), 1.5)
+    facts = FleetFacts(AT, {"a": NodeFacts("a", (known, CardFacts(1)), 5, {}, probe)})
+    assert facts_from_json(facts_to_json(facts), "facts.json") == facts
+
+
+def test_facts_written_before_cards_were_probed_can_still_be_read():
+    old = '{"format_version":"1.0","facts":{"at":"x","nodes":{"a":{"node":"a","cards":[{"index":0}],"ram_bytes":null,"engines":{}}}}}'
+    (card,) = facts_from_json(old, "facts.json").nodes["a"].cards
+    assert (card.temperature, card.utilisation, card.processes) == (None, None, None)
 
 
 @pytest.mark.parametrize(
