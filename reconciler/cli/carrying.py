@@ -24,6 +24,7 @@ from reconciler.execution import (
     StepSkipped,
     StopSignal,
     execute,
+    looked_at,
 )
 from reconciler.fleet import Applied, EngineId, GpurecError, StalePlan
 from reconciler.planning import Step
@@ -121,6 +122,7 @@ def execution_options(options: ApplyOptions, steps: int) -> ExecutionOptions:
 
 
 def _run(settings: Settings, look: Look, how: ExecutionOptions, state: StateWriter, run_id: int, endings: Endings) -> Outcome:
+    health = look.workspace.desired.policy.health
     specs = {engine.id: engine for node in look.workspace.fleet.nodes.values() for engine in node.engines}
 
     async def run() -> Outcome:
@@ -130,7 +132,7 @@ def _run(settings: Settings, look: Look, how: ExecutionOptions, state: StateWrit
 
             def engine(at: EngineId) -> Engine:
                 if at not in opened:
-                    opened[at] = open_engine(specs[at], transport)
+                    opened[at] = open_engine(looked_at(specs[at], health), transport)
                 return opened[at]
 
             with listener(settings) as show:

@@ -14,6 +14,7 @@ from reconciler.execution.events import (
     StepSkipped,
     StepStarted,
 )
+from reconciler.execution.health import looked_at
 from reconciler.execution.outcome import ExecutionOptions, Lost, Outcome, StepResult, StopSignal
 from reconciler.execution.run import execute
 
@@ -34,4 +35,5 @@ __all__ = [
     "StepStarted",
     "StopSignal",
     "execute",
+    "looked_at",
 ]

@@ -83,6 +83,14 @@ class StepGraph:
                     yield dependent, cause
                     lost.append(dependent)
 
+    def put_back(self, number: int) -> None:
+        """Takes back a step that was taken and not begun; it is ready as before."""
+        self._left.add(number)
+        engine = self._lanes[number]
+        if engine is not None:
+            self._busy.discard(engine)
+        heapq.heappush(self._ready, number)
+
     def never_begun(self) -> list[int]:
         """The steps that nobody took and nothing took along, in order; they leave the graph."""
         left = sorted(self._left)

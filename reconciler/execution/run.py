@@ -7,9 +7,11 @@ import time
 from collections.abc import Awaitable, Callable
 
 from reconciler.engines.protocol import Engine
+from reconciler.execution.breaker import Breakers, Gate
 from reconciler.execution.events import Event, ResidentLost, RunFinished, RunStarted, StepDone, StepFailed, StepInterrupted, StepSkipped
 from reconciler.execution.final import find_lost, look_again, settle_state
 from reconciler.execution.graph import StepGraph
+from reconciler.execution.health import heeding
 from reconciler.execution.ledger import Ledger
 from reconciler.execution.newcomers import names_reckoned_with
 from reconciler.execution.one import Bench, do_step
@@ -48,7 +50,8 @@ async def execute(
 
     Raises GpurecError for a plan whose steps do not hang together, StateError when the lease is lost or the state cannot be written.
     """
-    run = _Run(plan, fleet, desired, facts, engines, state, run_id, clock, sleep, options or ExecutionOptions(), listen)
+    how = heeding(options or ExecutionOptions(), desired.policy.health)
+    run = _Run(plan, fleet, desired, facts, engines, state, run_id, clock, sleep, how, listen)
     return await run.go(stop or StopSignal())
 
 
@@ -71,6 +74,7 @@ class _Run:
         reckoned = names_reckoned_with(plan, facts)
         self._bench = Bench(plan, places, engines, state, run_id, clock, sleep, options, listen, Ledger(plan), reckoned)
         self._graph = StepGraph(plan.steps)
+        self._breakers = Breakers(desired.policy.breaker, clock)
         self._facts = facts
         self._results: dict[str, StepResult] = {}
         self._unwritten: list[StepResult] = []
@@ -115,20 +119,32 @@ class _Run:
                     return
                 done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for task in sorted(done, key=running.__getitem__):
-                    self._settle(running.pop(task), task.result())
+                    number = running.pop(task)
+                    self._breakers.end(self._graph.steps[number], task.result())
+                    self._settle(number, task.result())
         finally:
             await self._cut(running)
 
     def _begin_steps(self, running: dict[asyncio.Task[StepResult], int], stop: StopSignal) -> None:
+        waiting: list[int] = []
         while len(running) < self._bench.options.parallelism and not stop.requested and not self._failed_enough:
             number = self._graph.take()
             if number is None:
-                return
+                break
             step = self._graph.steps[number]
+            gate = Gate.OPEN if step.action is Action.ADOPT else self._breakers.gate(step)
             if step.action is Action.ADOPT:
                 self._adopt(number, step)
+            elif gate is Gate.ON_TRIAL:
+                waiting.append(number)
+            elif gate is Gate.BARRED:
+                self._skip(number, "breaker_open", self._breakers.why(step))
+                self._take_along(number)
             else:
+                self._breakers.begin(step)
                 running[asyncio.ensure_future(do_step(self._bench, step))] = number
+        for number in waiting:
+            self._graph.put_back(number)
 
     @property
     def _failed_enough(self) -> bool:
@@ -144,8 +160,11 @@ class _Run:
 
     def _settle(self, number: int, result: StepResult) -> None:
         self._results[result.step_id] = result
-        succeeded = result.status in (StepStatus.DONE, StepStatus.SATISFIED)
         self._failures += result.status is StepStatus.FAILED
+        self._take_along(number, result.status in (StepStatus.DONE, StepStatus.SATISFIED))
+
+    def _take_along(self, number: int, succeeded: bool = False) -> None:
+        """Gives a step back to the graph; one that did not succeed takes those along that need it."""
         for lost, cause in self._graph.finish(number, succeeded):
             needed = self._graph.steps[cause]
             self._skip(lost, "need_not_met", f"it waited for {needed.action.value} of {needed.address}, which was not done", needed.id)

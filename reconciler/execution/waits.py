@@ -19,19 +19,24 @@ _SURE_CODES = frozenset({"cpu_fallback", "not_on_cpu", "context_differs", "load_
 
 
 class Watch:
-    """Looks at one engine for one step. Failed looks in a row are put up with, up to the options' number."""
+    """Looks at one engine for one step. Failed looks are put up with, up to the options' number; good ones in a row make up for them."""
 
     def __init__(self, engine: Engine, wanted: Collection[str], options: ExecutionOptions, clock: Clock, sleep: Sleep) -> None:
         self._engine, self._wanted, self._options = engine, wanted, options
         self.clock, self._sleep = clock, sleep
-        self._failed_looks = 0
+        self._failed_looks = self._good_looks = 0
 
     async def look(self) -> EngineFacts | None:
-        """Facts of now; None when this look failed. Raises Unreachable when one look too many failed."""
+        """Facts of now; None when this look failed or follows a failed one too closely to be believed. Raises Unreachable when one look too
+        many failed."""
         facts = await self._engine.observe(self._wanted)
         if facts.reachable:
+            self._good_looks += 1
+            if self._failed_looks and self._good_looks < self._options.trusted_looks:
+                return None
             self._failed_looks = 0
             return facts
+        self._good_looks = 0
         self._failed_looks += 1
         if self._failed_looks > self._options.tolerated_looks:
             what = facts.reason or "it does not answer"

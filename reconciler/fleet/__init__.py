@@ -47,6 +47,7 @@ from reconciler.fleet.facts import (
     Resident,
     ResidentStatus,
 )
+from reconciler.fleet.health import USUAL_HEALTH, Breaker, Health
 from reconciler.fleet.inventory import (
     DEFAULT_LIMITS,
     EMPTY,
@@ -97,8 +98,10 @@ __all__ = [
     "NOTHING_APPLIED",
     "NO_LIMITS",
     "TIB",
+    "USUAL_HEALTH",
     "Applied",
     "AppliedReplica",
+    "Breaker",
     "CardFacts",
     "CardProbe",
     "CardProcess",
@@ -117,6 +120,7 @@ __all__ = [
     "GpurecError",
     "GuardRefused",
     "Guards",
+    "Health",
     "Installed",
     "Limits",
     "LockHeld",

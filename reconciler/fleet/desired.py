@@ -8,6 +8,7 @@ from enum import StrEnum
 from fractions import Fraction
 from types import MappingProxyType
 
+from reconciler.fleet.health import USUAL_HEALTH, Breaker, Health
 from reconciler.fleet.inventory import NO_LIMITS, Limits, Scalar
 from reconciler.fleet.names import EngineKind, canonical_name, context_tag
 
@@ -154,8 +155,12 @@ class Guards:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
+    """What holds for a whole fleet. `breaker` None: an engine that keeps failing is tried again and again."""
+
     unmanaged: Unmanaged = Unmanaged.LEAVE
     guards: Guards = Guards()
+    health: Health = USUAL_HEALTH
+    breaker: Breaker | None = None
 
 
 @dataclass(frozen=True, slots=True)

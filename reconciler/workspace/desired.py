@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from reconciler.fleet import (
     NO_LIMITS,
+    USUAL_HEALTH,
     Desired,
     EngineKind,
     Fleet,
@@ -21,6 +22,7 @@ from reconciler.fleet import (
     canonical_name,
 )
 from reconciler.workspace.forms import Form, choice, count_or_share, flag, integer, label, list_of
+from reconciler.workspace.health import breaker, health
 from reconciler.workspace.inventory import Inventory
 from reconciler.workspace.limits import limits
 from reconciler.workspace.models import MODEL, DeclaredModel, read_model
@@ -52,10 +54,12 @@ def _guards(node: Node, problems: Problems, name: str) -> Guards:
 
 
 GUARDS_FIELD = Field("guards", Form(_guards, GUARDS.schema()))
+HEALTH_FIELD = Field("health", health)
+BREAKER_FIELD = Field("breaker", breaker)
 POLICY = Table(
     "policy",
-    (UNMANAGED, GUARDS_FIELD),
-    later("thermal", "memory_pressure", "unknown_vram", "unknown_foreign", "drain", "lost_after", "health", "breaker"),
+    (UNMANAGED, GUARDS_FIELD, HEALTH_FIELD, BREAKER_FIELD),
+    later("thermal", "memory_pressure", "unknown_vram", "unknown_foreign", "drain", "lost_after"),
 )
 
 
@@ -71,7 +75,12 @@ def _strategy(node: Node, problems: Problems, name: str) -> Strategy:
 
 def _policy(node: Node, problems: Problems, name: str) -> Policy:
     values = POLICY.read(node, problems, name)
-    return Policy(values.get(UNMANAGED) or Unmanaged.LEAVE, values.get(GUARDS_FIELD) or Guards())
+    return Policy(
+        values.get(UNMANAGED) or Unmanaged.LEAVE,
+        values.get(GUARDS_FIELD) or Guards(),
+        values.get(HEALTH_FIELD) or USUAL_HEALTH,
+        values.get(BREAKER_FIELD),
+    )
 
 
 def _as_it_stands(node: Node, problems: Problems, name: str) -> Node:

@@ -26,6 +26,7 @@ from reconciler.fleet import (
     ModelSpec,
     NodeFacts,
     NodeSpec,
+    Policy,
     Problem,
     Resident,
     ResidentStatus,
@@ -245,6 +246,7 @@ class Room:
     events: list[Event] = field(default_factory=list)
     stop: StopSignal = field(default_factory=StopSignal)
     options: ExecutionOptions = field(default_factory=ExecutionOptions)
+    policy: Policy = field(default_factory=Policy)
     balances: tuple[CardBalance, ...] | None = None
     placed: dict[str, str] = field(default_factory=dict)
     forgotten: tuple[str, ...] = ()
@@ -330,7 +332,7 @@ class Room:
             work = execute(
                 self.plan,
                 self.fleet,
-                Desired(tuple(self.models)),
+                Desired(tuple(self.models), policy=self.policy),
                 facts=seen,
                 engines=lambda at: self.engines[at.node],
                 state=self.state,  # type: ignore[arg-type]

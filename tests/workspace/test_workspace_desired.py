@@ -167,7 +167,7 @@ LATER_MODEL_KEYS = (
     "parallel", "kv_cache", "flash_attention", "variants", "fallback", "when", "verify", "max_unavailable", "order", "protect",
 )  # fmt: skip
 LATER_POLICIES = (
-    "thermal", "memory_pressure", "unknown_vram", "unknown_foreign", "drain", "lost_after", "health", "breaker",
+    "thermal", "memory_pressure", "unknown_vram", "unknown_foreign", "drain", "lost_after",
 )  # fmt: skip
 
 
