@@ -130,7 +130,7 @@ class LlamaCpp:
             build=build,
             mode="single",
             installed=tuple(Installed(name, _size(model)) for model in models for name in _names(model)),
-            residents=tuple(self._only(model, props) for model in models[:1]),
+            residents=tuple(self._only(model, props, wanted) for model in models[:1]),
             probe_seconds=loop.time() - start,
         )
 
@@ -139,16 +139,20 @@ class LlamaCpp:
         return read_shape(_MODELS, answer.body, answer.url).data
 
     def _starting(self, answer: Answer, seconds: float) -> EngineFacts:
-        """A single server that still loads its model answers 503 on every path: it is there, and what it holds is not known yet."""
-        if "loading" not in answer.message.lower():
-            reason = f"{answer.url}: answered with status {answer.status}: {answer.message}"
-            return EngineFacts(self._spec.id, EngineKind.LLAMACPP, False, reason, "http_5xx", probe_seconds=seconds)
-        return EngineFacts(self._spec.id, EngineKind.LLAMACPP, True, mode="single", probe_seconds=seconds)
+        """A single server that still loads its model answers 503 on every path: what it holds is not known yet."""
+        if "loading" in answer.message.lower():
+            reason, code = f"{answer.url}: is still loading its model", "starting"
+        else:
+            reason, code = f"{answer.url}: answered with status {answer.status}: {answer.message}", "http_5xx"
+        return EngineFacts(self._spec.id, EngineKind.LLAMACPP, False, reason, code, probe_seconds=seconds)
 
-    def _only(self, model: _Model, props: _Props) -> Resident:
+    def _only(self, model: _Model, props: _Props, wanted: Collection[str]) -> Resident:
+        """The one model, by a wanted one of its names where there is."""
+        names = _names(model)
         context = props.default_generation_settings.n_ctx if props.default_generation_settings is not None else None
         status = ResidentStatus.SLEEPING if props.is_sleeping else ResidentStatus.LOADED
-        return Resident(_names(model)[0], status, context=context or (model.meta.n_ctx if model.meta is not None else None))
+        name = next((name for name in names if name in wanted), names[0])
+        return Resident(name, status, context=context or (model.meta.n_ctx if model.meta is not None else None))
 
     def pull(self, name: str) -> AsyncIterator[PullProgress]:
         raise self._error(f"{name} cannot be pulled: llama-server reads the files that it is given", "cannot_pull", "put the file there")
@@ -169,11 +173,17 @@ class LlamaCpp:
             return
         sentence = f"{name} cannot be {what}: {answer.message} (status {answer.status})"
         if answer.status == 404 and await self._is_single():
+            if (name in await self._served()) is (what == "loaded"):
+                return
             raise self._error(f"{name} cannot be {what}: this server has one model, given at its start", "engine_fixed_model")
         if answer.status == 404 or "not found" in answer.message:
             raise self._error(sentence, "not_installed", "put the file where the router looks for models")
         code = "out_of_memory" if _NO_MEMORY.search(answer.message) else "load_failed" if what == "loaded" else "engine_error"
         raise self._error(sentence, code)
+
+    async def _served(self) -> set[str]:
+        """The names of a single server's model; it is there as long as its process is."""
+        return {name for model in await self._models(self._spec.timeout) for name in _names(model)}
 
     async def _is_single(self) -> bool:
         answer = await self._channel.get("/props", within=self._spec.timeout, accept=(200, _LOADING))

@@ -14,7 +14,7 @@ from reconciler.sim.errors import PortTaken, SimError, SimFileError
 from reconciler.sim.fleet import Node, SimFleet, running
 from reconciler.sim.read import read_sim_file, read_sim_text
 from reconciler.sim.requests import LoggedRequest
-from reconciler.sim.spec import FaultSpec, SimEngine, SimGpu, SimModel, SimNode, SimSpec
+from reconciler.sim.spec import FaultSpec, SimEngine, SimGpu, SimGroup, SimModel, SimNode, SimSpec
 
 __all__ = [
     "BUILTIN_FLEETS",
@@ -29,6 +29,7 @@ __all__ = [
     "SimFileError",
     "SimFleet",
     "SimGpu",
+    "SimGroup",
     "SimModel",
     "SimNode",
     "SimSpec",

@@ -14,8 +14,10 @@ from reconciler.sim.clock import Clock
 from reconciler.sim.engine import Engine, Ground
 from reconciler.sim.errors import SimError
 from reconciler.sim.llamacpp import RouterEngine, SingleEngine
+from reconciler.sim.llamaswap import LlamaSwapEngine
 from reconciler.sim.ollama import OllamaEngine
 from reconciler.sim.spec import SimEngine, SimNode, SimSpec
+from reconciler.sim.vllm import VllmEngine
 
 _START_SECONDS = 30.0
 
@@ -126,6 +128,10 @@ def _engine(node: Node, spec: SimEngine, ground: Ground) -> Engine:
     cards = [node.cards[index] for index in spec.gpus]
     if spec.kind == "ollama":
         return OllamaEngine(node.name, spec, cards, node.ram, ground)
+    if spec.kind == "vllm":
+        return VllmEngine(node.name, spec, cards, node.ram, ground)
+    if spec.kind == "llamaswap":
+        return LlamaSwapEngine(node.name, spec, cards, node.ram, ground)
     if spec.mode == "single":
         return SingleEngine(node.name, spec, cards, node.ram, ground)
     return RouterEngine(node.name, spec, cards, node.ram, ground)

@@ -26,7 +26,7 @@ nodes:
       - {name: RTX 4090, vram: 24GiB, foreign: 300MiB, compute_capability: "8.9"}
     engines:
       ollama:
-        kind: ollama       # or llamacpp
+        kind: ollama       # or llamacpp, vllm, llamaswap
         port: 22434        # 0 or left out: chosen
         gpus: [0]          # default: all cards of the node
         version: 0.34.0
@@ -48,9 +48,17 @@ nodes:
         mode: router           # or single
         models_max: 4
         autoload: true
-        api_key: secret
+        api_key: secret        # vllm and llamaswap too
         fit: false             # true: layers that find no room go to RAM, where false fails the load
         metrics: false
+        # vllm only (one model under `installed`)
+        gpu_memory_utilization: 0.92   # what it takes of each card, whatever the model
+        sleep_mode: false
+        lora: [adapter]
+        served_names: [name, other]
+        # llamaswap only
+        ttl: 0                 # seconds without a request until a model stops; 0 is never
+        groups: {small: {swap: false, exclusive: false, persistent: true, members: [own]}}
 ```
 """
 
@@ -58,6 +66,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Literal
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -65,11 +74,16 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from reconciler.sim.errors import SimFileError
 from reconciler.sim.faults import KINDS, LOAD_KINDS, PULL_KINDS
 from reconciler.sim.section import Problems, Section
-from reconciler.sim.spec import FaultSpec, SimEngine, SimGpu, SimModel, SimNode, SimSpec
+from reconciler.sim.spec import FaultSpec, SimEngine, SimGpu, SimGroup, SimModel, SimNode, SimSpec
 
 _LARGEST_FILE = 2**20
-_OLLAMA_ONLY = ("registry", "pull_seconds", "max_loaded", "keep_alive")
-_LLAMACPP_ONLY = ("mode", "models_max", "autoload", "api_key", "fit", "metrics")
+_KEYS_OF = {
+    "ollama": ("registry", "pull_seconds", "max_loaded", "keep_alive"),
+    "llamacpp": ("mode", "models_max", "autoload", "api_key", "fit", "metrics"),
+    "vllm": ("api_key", "gpu_memory_utilization", "sleep_mode", "lora", "served_names"),
+    "llamaswap": ("api_key", "ttl", "groups", "fit"),
+}
+"""Keys that only some kinds have."""
 
 
 def read_sim_file(path: Path | str) -> SimSpec:
@@ -134,8 +148,8 @@ def _gpu(section: Section) -> SimGpu:
 
 def _engine(name: str, section: Section, cards: int, catalogue: dict[str, SimModel]) -> SimEngine:
     base = SimEngine(name, "ollama")
-    kind = section.choice("kind", ("ollama", "llamacpp"), required=True)
-    for key in _LLAMACPP_ONLY if kind == "ollama" else _OLLAMA_ONLY:
+    kind = section.choice("kind", tuple(_KEYS_OF), required=True)
+    for key in sorted({key for keys in _KEYS_OF.values() for key in keys}.difference(_KEYS_OF.get(kind, ())) if kind else ()):
         if section.has(key):
             section.wrong(f"`{key}` is no key of an engine of kind {kind}", key, "remove it")
     gpus = section.integers("gpus", tuple(range(cards)))
@@ -146,9 +160,11 @@ def _engine(name: str, section: Section, cards: int, catalogue: dict[str, SimMod
     installed = _models(section, "installed", catalogue)
     if mode == "single" and len(installed) != 1:
         section.wrong(f"single mode serves just one model, not {len(installed)}", "installed", "name one under `installed:`")
+    if kind == "vllm" and len(installed) != 1:
+        section.wrong(f"a vLLM serves just one model, not {len(installed)}", "installed", "name one under `installed:`")
     engine = SimEngine(
         name,
-        "llamacpp" if kind == "llamacpp" else "ollama",
+        _kind(kind),
         "single" if mode == "single" else "router",
         port=section.integer("port", 0),
         gpus=tuple(index for index in gpus if 0 <= index < cards),
@@ -163,6 +179,12 @@ def _engine(name: str, section: Section, cards: int, catalogue: dict[str, SimMod
         max_loaded=section.integer("max_loaded") if section.has("max_loaded") else None,
         keep_alive=section.seconds("keep_alive", base.keep_alive),
         fit_margin=section.size("fit_margin", 0),
+        gpu_memory_utilization=min(1.0, section.number("gpu_memory_utilization", base.gpu_memory_utilization)),
+        sleep_mode=section.boolean("sleep_mode", False),
+        lora=section.texts("lora"),
+        served_names=section.texts("served_names"),
+        groups=tuple(_group(group, inner) for group, inner in section.named("groups")),
+        ttl=section.seconds("ttl", 0.0),
         installed=installed,
         registry=_models(section, "registry", catalogue),
         load_seconds=section.seconds("load_seconds", base.load_seconds),
@@ -174,6 +196,26 @@ def _engine(name: str, section: Section, cards: int, catalogue: dict[str, SimMod
     )
     section.done()
     return engine
+
+
+def _kind(word: str) -> Literal["ollama", "llamacpp", "vllm", "llamaswap"]:
+    match word:
+        case "llamacpp" | "vllm" | "llamaswap":
+            return word
+    return "ollama"
+
+
+def _group(name: str, section: Section) -> SimGroup:
+    base = SimGroup(name)
+    group = SimGroup(
+        name,
+        section.boolean("swap", base.swap),
+        section.boolean("exclusive", base.exclusive),
+        section.boolean("persistent", base.persistent),
+        section.texts("members"),
+    )
+    section.done()
+    return group
 
 
 def _models(section: Section, key: str, catalogue: dict[str, SimModel]) -> tuple[SimModel, ...]:

@@ -69,15 +69,28 @@ class SimGpu:
 
 
 @dataclass(frozen=True, slots=True)
+class SimGroup:
+    """A group of llama-swap: `swap` is one member at a time, `exclusive` stops other groups, `persistent` is not stopped by them."""
+
+    name: str
+    swap: bool = True
+    exclusive: bool = True
+    persistent: bool = False
+    members: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class SimEngine:
     """An engine as written. Port 0: chosen at start. `gpus` are indices into the node's cards, `version` empty is the kind's usual one.
 
     Ollama only: `registry`, `default_context` (None: by VRAM, as Ollama does), `max_loaded`, `keep_alive` (the server's default).
-    llama.cpp only: `mode`, `models_max`, `autoload`, `api_key`, `fit` (partial offload instead of a failed load), `metrics`.
+    llama.cpp only: `mode`, `models_max`, `autoload`, `fit` (partial offload instead of a failed load), `metrics`.
+    vLLM only: `gpu_memory_utilization` (its share of each card), `sleep_mode`, `lora` (adapters), `served_names`.
+    llama-swap only: `groups`, `ttl` (idle seconds until a model stops, 0 for never). All but Ollama: `api_key`.
     """
 
     name: str
-    kind: Literal["ollama", "llamacpp"]
+    kind: Literal["ollama", "llamacpp", "vllm", "llamaswap"]
     mode: Literal["router", "single"] = "router"
     port: int = 0
     gpus: tuple[int, ...] = ()
@@ -92,6 +105,12 @@ class SimEngine:
     max_loaded: int | None = None
     keep_alive: float = 300.0
     fit_margin: int = 0
+    gpu_memory_utilization: float = 0.92
+    sleep_mode: bool = False
+    lora: tuple[str, ...] = ()
+    served_names: tuple[str, ...] = ()
+    groups: tuple[SimGroup, ...] = ()
+    ttl: float = 0.0
     installed: tuple[SimModel, ...] = ()
     registry: tuple[SimModel, ...] = ()
     load_seconds: float = 0.5

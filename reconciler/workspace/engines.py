@@ -26,7 +26,6 @@ from reconciler.workspace.table import Field, Table, Values
 from reconciler.workspace.templating import is_template
 from reconciler.workspace.tree import ListNode, MapNode, Node, ScalarNode, what_is
 
-_CARRIED_OUT = (EngineKind.OLLAMA, EngineKind.LLAMACPP)
 _EXTERNAL_ONLY = "this version only talks to engines that somebody else starts: write `runtime: external`, or leave it out"
 
 BEARER = Field("bearer", secret, required=True)
@@ -173,8 +172,6 @@ def _engine(key: ScalarNode, node: Node, problems: Problems) -> EngineParts:
     address = template if isinstance(template, ScalarNode) else values.get(URL)
     if kind is None or address is None:
         raise Refused
-    if kind not in _CARRIED_OUT:
-        problems.warn(f"{where}: this version of gpurec does not talk to {kind} yet; it will be shown as unknown", key)
     return _parts(name, kind, address, values.nodes.get(GPUS.key), values)
 
 

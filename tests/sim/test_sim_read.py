@@ -71,7 +71,9 @@ ENGINE = "nodes:\n  n:\n    gpus: [{vram: 1GiB}]\n    engines:\n      o:\n      
     ("text", "said"),
     [
         (ENGINE + "kind: ollama\n        prot: 1", "f.yaml:7:9: unknown key `prot`; did you mean `port`?"),
-        (ENGINE + "kind: vllm", "f.yaml:6:9: `kind` is 'vllm'; it is one of ollama, llamacpp"),
+        (ENGINE + "kind: tgi", "f.yaml:6:9: `kind` is 'tgi'; it is one of ollama, llamacpp, vllm, llamaswap"),
+        (ENGINE + "kind: vllm", "f.yaml:6:9: a vLLM serves just one model, not 0; name one under `installed:`"),
+        (ENGINE + "kind: llamaswap\n        groups: {g: {swp: true}}", "unknown key `swp`; did you mean `swap`?"),
         (ENGINE + "port: 1", "f.yaml:6:9: `kind` is missing; give it here"),
         (ENGINE + "kind: ollama\n        models_max: 3", "f.yaml:7:9: `models_max` is no key of an engine of kind ollama; remove it"),
         (ENGINE + "kind: llamacpp\n        registry: []", "f.yaml:7:9: `registry` is no key of an engine of kind llamacpp; remove it"),
@@ -128,4 +130,5 @@ def test_sim_file_form_in_the_documentation_is_one_that_is_read() -> None:
         read_sim_text(shown, "f.yaml")
     wrong = [problem.split(": ", 1)[1] for problem in caught.value.problems]
     llamacpp_only = ("mode", "models_max", "autoload", "api_key", "fit", "metrics")
-    assert sorted(wrong) == sorted(f"`{key}` is no key of an engine of kind ollama; remove it" for key in llamacpp_only)
+    others = ("gpu_memory_utilization", "sleep_mode", "lora", "served_names", "ttl", "groups")
+    assert sorted(wrong) == sorted(f"`{key}` is no key of an engine of kind ollama; remove it" for key in llamacpp_only + others)

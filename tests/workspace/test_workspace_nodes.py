@@ -280,11 +280,11 @@ def test_workspace_limits_that_lose_a_key_are_warned_about(load: Load) -> None:
     assert workspace.fleet.nodes["a"].limits.max_vram_utilization is None
 
 
-def test_workspace_an_engine_kind_without_an_adapter_is_warned_about(load: Load) -> None:
-    warnings = load(engine("kind: vllm")).warnings
-    assert [warning.what for warning in warnings] == [
-        "engine 'ollama': this version of gpurec does not talk to vllm yet; it will be shown as unknown"
-    ]
+@pytest.mark.parametrize("kind", ["ollama", "llamacpp", "vllm", "llamaswap"])
+def test_workspace_every_engine_kind_is_taken_without_a_word(load: Load, kind: str) -> None:
+    workspace = load(engine(f"kind: {kind}"))
+    assert workspace.warnings == ()
+    assert [str(one.kind) for one in workspace.fleet.nodes["a"].engines] == [kind]
 
 
 def test_workspace_a_misspelt_engines_variable_is_warned_about(load: Load) -> None:

@@ -1,0 +1,157 @@
+"""llama-swap: one process a model behind one port, started by the first request. Protocol facts: its internal/server and README.
+
+Which models may be loaded together is its own configuration (groups, matrix) and is not told: a load may end others. It never looks at
+GPU memory, and tells none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Collection, Mapping
+from urllib.parse import quote
+
+from pydantic import TypeAdapter, ValidationError
+
+from reconciler.engines.answers import Answered, Name, clean_name, read_shape
+from reconciler.engines.protocol import LoadRequest, PullProgress
+from reconciler.engines.transport import LARGE, Answer, Transport
+from reconciler.fleet import (
+    EngineError,
+    EngineFacts,
+    EngineKind,
+    EngineSpec,
+    Installed,
+    Place,
+    Problem,
+    Resident,
+    ResidentStatus,
+    Scalar,
+)
+
+_STATUS = {"ready": ResidentStatus.LOADED, "starting": ResidentStatus.LOADING, "stopping": ResidentStatus.LOADING}
+"""`stopping` holds its memory still and cannot be used: of our words that is `loading`. `stopped` and `shutdown` hold nothing."""
+_NO_MEMORY = re.compile(r"out of memory|unable to allocate|failed to allocate|insufficient memory", re.IGNORECASE)
+
+
+class _Version(Answered):
+    version: str | None = None
+
+
+class _Listed(Answered):
+    id: Name
+
+
+class _Models(Answered):
+    data: list[_Listed]
+
+
+class _Process(Answered):
+    model: Name
+    state: str
+    ttl: int | None = None
+
+
+class _Running(Answered):
+    running: list[_Process] | None
+
+
+_VERSION, _MODELS, _RUNNING = TypeAdapter(_Version), TypeAdapter(_Models), TypeAdapter(_Running)
+
+
+class LlamaSwap:
+    """One llama-swap. See `Engine` for what each call promises."""
+
+    def __init__(self, spec: EngineSpec, transport: Transport) -> None:
+        self._spec = spec
+        self._channel = transport.channel(spec)
+
+    @property
+    def spec(self) -> EngineSpec:
+        return self._spec
+
+    async def aclose(self) -> None:
+        await self._channel.aclose()
+
+    async def observe(self, wanted: Collection[str] = ()) -> EngineFacts:
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        end = start + self._spec.timeout
+        try:
+            models = await self._models(end - loop.time())
+            running = await self._running(end - loop.time())
+            build = await self._build(end - loop.time())
+        except EngineError as error:
+            return EngineFacts(
+                self._spec.id, EngineKind.LLAMASWAP, False, error.problems[0].sentence(), error.code, probe_seconds=loop.time() - start
+            )
+        return EngineFacts(
+            self._spec.id,
+            EngineKind.LLAMASWAP,
+            True,
+            build=build,
+            installed=tuple(Installed(clean_name(model.id)) for model in models),
+            residents=tuple(_resident(process) for process in running if process.state in _STATUS),
+            probe_seconds=loop.time() - start,
+        )
+
+    async def _models(self, within: float) -> list[_Listed]:
+        answer = await self._channel.get("/v1/models", within=within, limit=LARGE)
+        return read_shape(_MODELS, answer.body, answer.url).data
+
+    async def _running(self, within: float) -> list[_Process]:
+        answer = await self._channel.get("/running", within=within, limit=LARGE)
+        return read_shape(_RUNNING, answer.body, answer.url).running or []
+
+    async def _build(self, within: float) -> str | None:
+        """Its version, where it says one: older builds have no such path."""
+        answer = await self._channel.ask("GET", "/api/version", within=within)
+        if answer.status != 200:
+            return None
+        try:
+            found = _VERSION.validate_json(answer.body).version
+        except ValidationError:
+            return None
+        return clean_name(found) if found else None
+
+    def pull(self, name: str) -> AsyncIterator[PullProgress]:
+        raise self._error(f"{name} cannot be pulled: llama-swap runs what its configuration names", "cannot_pull", "add it there")
+
+    async def derive(self, base: str, tag: str, parameters: Mapping[str, Scalar]) -> None:
+        raise self._error(f"{tag} cannot be made: llama-swap takes parameters from its configuration", "cannot_pull", "add it there")
+
+    async def load(self, request: LoadRequest) -> None:
+        """There is no call for it: the health of a model's own server is asked through llama-swap, which starts it and waits."""
+        path = f"/upstream/{quote(request.name, safe='/')}/health"
+        answer = await self._channel.ask("GET", path, within=self._spec.load_timeout, limit=LARGE)
+        if answer.status == 200:
+            return
+        if answer.status == 404:
+            if await self._runs(request.name):
+                return  # its server has no /health of its own
+            raise self._error(f"{request.name} cannot be loaded: {answer.message}", "not_installed", "add it to its configuration")
+        raise self._refused(answer, request.name)
+
+    async def _runs(self, name: str) -> bool:
+        running = await self._running(self._spec.timeout)
+        return any(clean_name(process.model) == name and process.state in _STATUS for process in running)
+
+    async def unload(self, name: str) -> None:
+        path = f"/api/models/unload/{quote(name, safe='/')}"
+        answer = await self._channel.ask("POST", path, within=self._spec.load_timeout)
+        # 404: it knows no such model, or has no process of its own for it. Either way nothing of it is in memory here.
+        if answer.status not in (200, 404):
+            raise self._error(f"{name} cannot be unloaded: {answer.message} (status {answer.status})", "engine_error")
+
+    def _refused(self, answer: Answer, name: str) -> EngineError:
+        code = "busy" if answer.status == 429 else "out_of_memory" if _NO_MEMORY.search(answer.message) else "load_failed"
+        return self._error(f"{name} cannot be loaded: {answer.message} (status {answer.status})", code)
+
+    def _error(self, what: str, code: str, hint: str | None = None) -> EngineError:
+        return EngineError(Problem(what, Place(f"{self._spec.id} at {self._channel.shown}"), hint), code)
+
+
+def _resident(process: _Process) -> Resident:
+    """A time to live is its configuration's and cannot be changed from here: an option, and no keep-alive of ours."""
+    options = () if process.ttl is None else (f"ttl={process.ttl}",)
+    return Resident(clean_name(process.model), _STATUS[process.state], options=options)
