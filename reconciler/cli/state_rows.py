@@ -63,6 +63,7 @@ def replica_document(replica: AppliedReplica) -> dict[str, str | int | float | b
         "context": replica.context,
         "keep_alive": replica.keep_alive,
         "residency": replica.residency,
+        "protect": replica.protect,
         **{f"options.{name}": value for name, value in sorted(replica.options.items())},
         "observed_context": replica.observed_context,
         "observed_gpu_fraction": replica.observed_gpu_fraction,

@@ -67,6 +67,7 @@ def replica_row(
         observed_gpu_fraction=fraction,
         observed_pinned=resident.pinned if resident is not None else None,
         vram_bytes=None if resident is None else resident.vram_bytes if resident.vram_bytes is not None else planned_bytes,
+        protect=model.protect,
     )
 
 

@@ -15,6 +15,7 @@ class AppliedReplica:
 
     `engine_name` is the name on the engine (a derived tag perhaps). `ensure` is `loaded` or `present`. `options`, `context`
     and `keep_alive` are what was asked; the `observed_…` fields are what probing showed right after, None when it cannot be seen.
+    `protect` is what the files said last: it holds also after the model left them.
     """
 
     address: str
@@ -31,6 +32,7 @@ class AppliedReplica:
     observed_pinned: bool | None = None
     vram_bytes: int | None = None
     serial: int = 0
+    protect: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,7 @@ class ModelSpec:
 
     Exactly one of `replicas` and `each` is set. `nodes` are the nodes that `on` resolved to, in sorted order. `vram` is the declared need
     in bytes. `keep_alive` is seconds, `FOREVER` for never unloaded, None for the engine's own default. `digest` pins the weights
-    (`sha256:HEX`), by its own key or by the lock file. Unset fields are the engine's.
+    (`sha256:HEX`), by its own key or by the lock file. `protect`: no plan takes a replica of it away. Unset fields are the engine's.
     """
 
     name: str
@@ -130,6 +130,7 @@ class ModelSpec:
     vram: int | None = None
     best_effort: bool = False
     digest: str | None = None
+    protect: bool = False
 
     def base_name(self, kind: EngineKind) -> str:
         """The model's name on a kind of engine, in canonical form, before any derived tag."""

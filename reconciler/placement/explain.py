@@ -148,6 +148,9 @@ def _would_help(model: ModelSpec, counts: Mapping[str, int], placement: Placemen
         lines.append(
             f"{len(strangers)} unmanaged residents ({format_bytes(held)}) make room: `policy: {{unmanaged: yield}}` or `unmanaged: unload`"
         )
+    spared = [one for one in placement.targets if one.model.priority < model.priority and one.protected and one.slot.id in asked]
+    if counts.get("insufficient_vram") and spared:
+        lines.append(f"{len(spared)} protected replicas of lower priority may go, {spared[0].model.name} first: `protect: false` there")
     if model.residency is Residency.GPU and counts.get("no_card"):
         lines.append("it may run on a CPU: `residency: gpu_preferred`")
     return tuple(lines)

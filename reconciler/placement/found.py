@@ -17,7 +17,7 @@ class Found:
 
     `model` is the wanted model that it is (None: not wanted here), `also` are others on the same weights. `owned` is the row of the
     state that loaded it, `moving` the model of that row where it is still wanted, but elsewhere. `charges` is what it is charged with
-    now; `sized` False says that its bytes are unknown, so its cards are blocked.
+    now; `sized` False says that its bytes are unknown, so its cards are blocked. `protected`: no plan takes it away.
     """
 
     slot: Slot
@@ -28,6 +28,7 @@ class Found:
     sized: bool = True
     also: tuple[ModelSpec, ...] = ()
     moving: ModelSpec | None = None
+    protected: bool = False
 
 
 class Names:
@@ -117,6 +118,7 @@ def charge_found(board: Board, desired: Desired, applied: Applied, names: Names)
             found = Found(slot, resident, model, owned, (), also=tuple(wanted[1:]))
             if model is None and owned is not None:
                 found.moving = _wanted_elsewhere(models.get(owned.model))
+            found.protected = _is_protected(wanted, owned, models)
             held = _held_bytes(slot, resident, model, owned, applied)
             on_cards = slot.cards if slot.cards else ()
             if held is None:
@@ -138,6 +140,15 @@ def charge_found(board: Board, desired: Desired, applied: Applied, names: Names)
 def _wanted_elsewhere(model: ModelSpec | None) -> ModelSpec | None:
     """A model that is still to be loaded, though not here: it moves."""
     return model if model is not None and model.ensure is Ensure.LOADED else None
+
+
+def _is_protected(wanted: Sequence[ModelSpec], owned: AppliedReplica | None, models: Mapping[str, ModelSpec]) -> bool:
+    """Whether the files protect what this resident is; of a model that left them the state tells what they said last."""
+    if owned is not None:
+        named = models.get(owned.model)
+        if owned.protect if named is None else named.protect:
+            return True
+    return any(model.protect for model in wanted)
 
 
 def _charge(slot: Slot, charges: Charges) -> None:

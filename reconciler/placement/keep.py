@@ -64,7 +64,7 @@ def keep_at(placing: Placing, model: ModelSpec, slot: Slot, here: dict[Slot, Fou
         placing.note(Target(model, slot, need, found.charges, found, deferred=True))
         hold_runner(slot, model, found.charges)
         return
-    if _right(model, found) and _on_asked_device(model, found):
+    if found.protected or (_right(model, found) and _on_asked_device(model, found)):
         placing.note(Target(model, slot, need, found.charges, found))
         hold_runner(slot, model, found.charges)
         return
@@ -106,13 +106,13 @@ def let_yield(placing: Placing, every: Sequence[Found]) -> None:
         return
     kept = {target.found for targets in placing.at.values() for target in targets.values()}
     for found in every:
-        if found not in kept and found.owned is None and found.resident.pinned is False:
+        if found not in kept and found.owned is None and found.resident.pinned is False and not found.protected:
             placing.yielding[found.slot].append(found)
 
 
 def leaves(placing: Placing, found: Found) -> bool:
     slot, model = found.slot, found.model
-    if not slot.selected or (slot.facts is not None and slot.facts.mode == "single"):
+    if found.protected or not slot.selected or (slot.facts is not None and slot.facts.mode == "single"):
         return False
     if model is None:
         return found.owned is not None or placing.desired.policy.unmanaged is Unmanaged.UNLOAD

@@ -26,6 +26,11 @@ class Target:
     shares: bool = False
     replaces: Found | None = None
 
+    @property
+    def protected(self) -> bool:
+        """Whether it is there and must not be taken away."""
+        return self.found is not None and self.found.protected
+
 
 @dataclass(slots=True, eq=False)
 class Lacking:

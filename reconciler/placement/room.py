@@ -117,20 +117,25 @@ def victims_of(placing: Placing, model: ModelSpec, slot: Slot) -> list[Leaving] 
 
 
 def together(placing: Placing, slot: Slot) -> list[Leaving]:
-    """The targets of an engine by what can leave: the names on one runner leave only together. None that nothing is known about now."""
+    """The targets of an engine by what can leave: the names on one runner leave only together. None that nothing is known about now, and
+    none that is protected."""
     by_runner: dict[str, list[Target]] = defaultdict(list)
     alone: list[Leaving] = []
     for target in placing.on_slot[slot]:
         blob = runner_of(slot, target.model)
         if blob is not None and blob in slot.runners:
             by_runner[blob].append(target)
-        elif not target.deferred:
+        elif not _stays(target):
             alone.append(Leaving(slot, target.charges, (target,)))
     for blob, targets in by_runner.items():
-        if not any(target.deferred for target in targets):
+        if not any(map(_stays, targets)):
             runner = slot.runners[blob]
             alone.append(Leaving(slot, runner.charges, tuple(targets), blob=blob, runner=runner))
     return alone
+
+
+def _stays(target: Target) -> bool:
+    return target.deferred or target.protected
 
 
 def eject(placing: Placing, model: ModelSpec, candidates: Sequence[Slot]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from reconciler.fleet import (
@@ -49,6 +49,18 @@ class Change:
         return f"{self.action.value}:{self.address}"
 
 
+@dataclass(frozen=True, slots=True)
+class Spared:
+    """A step that is not in the plan since it would take a protected replica away; `message` is why it would be there, and `wanted` says
+    whether the files still name the model."""
+
+    address: str
+    model: str
+    action: Action
+    message: str
+    wanted: bool
+
+
 @dataclass(slots=True)
 class Changes:
     """All changes, and what needs none. `evictions` are addresses of unmanaged residents that make room."""
@@ -63,13 +75,15 @@ class Changes:
     forgotten: list[str] = field(default_factory=list)
     cannot_change: list[Replica] = field(default_factory=list)
     other_weights: list[Replica] = field(default_factory=list)
+    spared: list[Spared] = field(default_factory=list)
     unloads: dict[Found, Change] = field(default_factory=dict)
+    models: frozenset[str] = frozenset()
     wanted: dict[Target, Change] = field(default_factory=dict)
 
 
 def find_changes(placement: Placement, desired: Desired, applied: Applied, drifted: frozenset[str]) -> Changes:
     """Walks targets and unwanted residents once. `drifted` are the addresses that drifted, for the cause of each change."""
-    changes = Changes()
+    changes = Changes(models=frozenset(model.name for model in desired.models))
     moved = {model.name for found in placement.unwanted if found.owned is not None and (model := found.model or found.moving) is not None}
     for target in placement.targets:
         model, slot = target.model, target.slot
@@ -88,12 +102,18 @@ def find_changes(placement: Placement, desired: Desired, applied: Applied, drift
         _unwanted(changes, found, placement, desired, stuck)
     _after_what_they_need(changes, placement)
     there = {found.owned.address for found in placement.unwanted if found.owned is not None}
+    there |= {found.owned.address for found in _kept(placement) if found.owned is not None and found.protected}
     for address, row in applied.replicas.items():
         owner = placement.board.slots.get(row.at)
         known = owner is None or (owner.reachable and owner.selected)
         if address not in changes.placed and address not in there and known:
             changes.forgotten.append(address)
     return changes
+
+
+def _kept(placement: Placement) -> Iterator[Found]:
+    """The residents that are targets."""
+    return (target.found for target in placement.targets if target.found is not None)
 
 
 def _wanted(changes: Changes, replica: Replica, applied: Applied, drifted: frozenset[str], moved: bool) -> None:
@@ -106,6 +126,9 @@ def _wanted(changes: Changes, replica: Replica, applied: Applied, drifted: froze
         changes.unchanged += 1
         return
     target, model, slot = replica.target, replica.model, replica.slot
+    if rule.action is Action.RELOAD and target.protected:
+        changes.spared.append(Spared(replica.address, model.name, Action.RELOAD, rule.says(replica), True))
+        return
     change = Change(
         rule.action,
         replica.address,
@@ -230,7 +253,8 @@ def _unwanted(changes: Changes, found: Found, placement: Placement, desired: Des
     fixed = slot.facts is not None and slot.facts.mode == "single"
     if not slot.selected:
         return
-    if found.moving is not None and found.owned is not None and not displaced and found not in placement.released:
+    stays = found.moving is not None and (not found.protected or found.moving.name in stuck)
+    if stays and found.owned is not None and not displaced and found not in placement.released:
         changes.placed.setdefault(found.owned.address, found.owned.engine_name)
         return
     if found.model is not None and not displaced:
@@ -264,6 +288,10 @@ def _unload(changes: Changes, found: Found, reason: Reason, cause: Cause, made_r
     row = found.owned
     model = found.model or found.moving
     address = row.address if row is not None else replica_address(found.resident.name, found.slot.id)
+    if found.protected:
+        name = row.model if row is not None else model.name if model is not None else found.resident.name
+        changes.spared.append(Spared(address, name, Action.UNLOAD, reason.message, name in changes.models))
+        return
     before: Mapping[str, Value] = {"name": found.resident.name, "context": found.resident.context, "pinned": found.resident.pinned}
     changes.unloads[found] = change = Change(
         Action.UNLOAD,

@@ -7,22 +7,22 @@ from fractions import Fraction
 from math import ceil
 
 from reconciler.fleet import Desired
-from reconciler.planning.changes import Change
+from reconciler.planning.changes import Change, Changes, Spared
 from reconciler.planning.plan import Action, Refusal
 
 _EVICTIONS = ("eviction", "unmanaged")
 """Reasons of an unload of what nobody here asked for."""
 
 
-def find_refusals(changes: Sequence[Change], desired: Desired, owned_residents: int) -> tuple[Refusal, ...]:
-    """Every guard of `policy.guards` that these changes break. `owned_residents` counts the residents that the state owns, of which a
-    percentage is taken (rounded up, at least 1). A reload takes a replica away once, and so does a move."""
-    guards = desired.policy.guards
+def find_refusals(found: Changes, desired: Desired) -> tuple[Refusal, ...]:
+    """Every guard of `policy.guards` that these changes break, and what is protected from them. A percentage is of the residents that the
+    state owns (rounded up, at least 1). A reload takes a replica away once, and so does a move."""
+    guards, changes, owned_residents = desired.policy.guards, found.every, found.owned_residents
     unloads = [change for change in changes if change.action is Action.UNLOAD]
     evictions = [change for change in unloads if change.reason.code in _EVICTIONS]
     owned = [change for change in unloads if change.reason.code not in _EVICTIONS]
     taken = owned + [change for change in changes if change.action is Action.RELOAD]
-    refusals = []
+    refusals = [_protected(found.spared)] if found.spared else []
     if owned and not guards.allow_empty and not desired.models:
         refusals.append(
             _refusal("allow_empty", owned, f"nothing is desired, and {_count(len(owned), 'model')} of gpurec would be unloaded", "true")
@@ -35,6 +35,15 @@ def find_refusals(changes: Sequence[Change], desired: Desired, owned_residents: 
         what = f"{_count(len(evictions), 'unmanaged resident')} would be evicted, {guards.max_evictions} may be"
         refusals.append(_refusal("max_evictions", evictions, what, str(len(evictions))))
     return tuple(refusals)
+
+
+def _protected(spared: Sequence[Spared]) -> Refusal:
+    """The plan leaves protected replicas alone, so it is not what the files ask for."""
+    first = min(spared, key=lambda one: one.address)
+    others = f", and so would {_count(len(spared) - 1, 'other')}" if len(spared) > 1 else ""
+    line = f"`{first.model}: {{protect: false{'' if first.wanted else ', replicas: 0'}}}` under `models` would allow it"
+    what = f"{first.address} is protected and would be {first.action.value}ed ({first.message}){others}; {line}"
+    return Refusal("protect", first.address, what)
 
 
 def most_unloads(guard: int | Fraction | None, owned_residents: int) -> int | None:

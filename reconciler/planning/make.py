@@ -100,7 +100,7 @@ def make_plan(
         unplaced=unplaced,
         deferred=_deferred(board),
         unmanaged=tuple(sorted(changes.unmanaged, key=lambda resident: (resident.node, resident.engine, resident.name))),
-        refusals=find_refusals(changes.every, desired, changes.owned_residents),
+        refusals=find_refusals(changes, desired),
         notes=(*_notes(desired, board), *notes, *weights_notes, *waiting),
         impact=_impact(ordered, changes),
         placement=PlacementInfo(desired.strategy.value, SOLVER, sum(lacking.count for lacking in placement.lacking)),

@@ -135,5 +135,6 @@ class Replica:
             or row.context != self.model.context
             or row.keep_alive != self.model.keep_alive
             or row.residency != self.model.residency
+            or row.protect != self.model.protect
             or dict(row.options) != dict(self.model.options)
         )

@@ -69,6 +69,7 @@ def _model(now: ModelSpec | None, rows: list[AppliedReplica], kinds: dict[Engine
         options=dict(last.options),
         keep_alive=last.keep_alive,
         residency=residency,
+        protect=last.protect if now is None else now.protect,
     )
     own = {kind: name for kind, name in names.items() if spec.base_name(kind) != name}
     return replace(spec, names=own) if own else spec

@@ -141,6 +141,8 @@ class _Now:
             return "it is resident and was not loaded by gpurec"
         if found.owned is not None and found.owned.address != step.address:
             return f"it is {found.owned.address} by now"
+        if found.protected:
+            return "it is protected"
         if (gone := self._gone_twin(step.model)) is not None:
             return f"{gone}, which was to stay, is not resident now"
         if found.model is not None and not self._explained(step, slot, found.model):
@@ -206,6 +208,8 @@ class _Now:
             return f"{step.engine_name} is not installed any more"
         if slot.weights_differ(model):
             return "other weights are installed there than its digest pins"
+        if found is not None and found.protected:
+            return "it is protected"
         if found is not None:
             self._leave(found)
         return self._room(step, slot, model)

@@ -25,10 +25,10 @@ from reconciler.fleet import (
 
 REPLICA_COLUMNS = (
     "address, model, node, engine, engine_name, ensure, context, options, keep_alive, residency, "
-    "observed_context, observed_gpu_fraction, observed_pinned, vram_bytes, serial"
+    "observed_context, observed_gpu_fraction, observed_pinned, vram_bytes, protect, serial"
 )
 ReplicaRow = tuple[
-    str, str, str, str, str, str, int | None, str, float | None, str, int | None, float | None, int | None, int | None, int
+    str, str, str, str, str, str, int | None, str, float | None, str, int | None, float | None, int | None, int | None, int, int
 ]  # fmt: skip
 
 
@@ -50,6 +50,7 @@ def replica_row(replica: AppliedReplica, serial: int) -> ReplicaRow:
         replica.observed_gpu_fraction,
         None if pinned is None else int(pinned),
         replica.vram_bytes,
+        int(replica.protect),
         serial,
     )
 
@@ -67,12 +68,16 @@ def change_body(replica: AppliedReplica) -> str:
         replica.keep_alive,
         replica.residency,
         replica.vram_bytes,
+        replica.protect,
     ]
     return json.dumps(body, separators=(",", ":"), sort_keys=True)
 
 
 def read_applied_at(conn: sqlite3.Connection, serial: int) -> Mapping[str, AppliedReplica]:
-    """What was owned at a serial, by address, without what was observed. The caller holds a transaction, and has checked the serial."""
+    """What was owned at a serial, by address, without what was observed. The caller holds a transaction, and has checked the serial.
+
+    Rows of before schema 4 do not say what was protected: nothing was.
+    """
     rows = conn.execute(
         "SELECT address, serial, body FROM (SELECT address, max(serial) AS serial, body FROM changes WHERE serial <= ? GROUP BY address) "
         "WHERE body IS NOT NULL ORDER BY address",
@@ -80,7 +85,7 @@ def read_applied_at(conn: sqlite3.Connection, serial: int) -> Mapping[str, Appli
     )
     replicas: dict[str, AppliedReplica] = {}
     for address, changed_at, body in rows:
-        model, node, engine, name, ensure, context, options, keep_alive, residency, vram = json.loads(body)
+        model, node, engine, name, ensure, context, options, keep_alive, residency, vram, *later = json.loads(body)
         replicas[address] = AppliedReplica(
             address,
             model,
@@ -93,6 +98,7 @@ def read_applied_at(conn: sqlite3.Connection, serial: int) -> Mapping[str, Appli
             residency,
             vram_bytes=vram,
             serial=changed_at,
+            protect=bool(later and later[0]),
         )
     return replicas
 
@@ -108,7 +114,7 @@ def read_applied(conn: sqlite3.Connection) -> Applied:
     engines: dict[tuple[str, str], EngineId] = {}
     replicas: dict[str, AppliedReplica] = {}
     rows = conn.execute(f"SELECT {REPLICA_COLUMNS} FROM replicas ORDER BY address")  # noqa: S608
-    for address, model, node, engine, name, ensure, context, text, keep, residency, ctx, fraction, pinned, vram, serial in rows:
+    for address, model, node, engine, name, ensure, context, text, keep, residency, ctx, fraction, pinned, vram, protect, serial in rows:
         at = engines.get((node, engine))
         if at is None:
             at = engines[node, engine] = EngineId(node, engine)
@@ -117,7 +123,7 @@ def read_applied(conn: sqlite3.Connection) -> Applied:
             set_options = options[text] = json.loads(text)
         seen_pinned = None if pinned is None else bool(pinned)
         replicas[address] = AppliedReplica(
-            address, model, at, name, ensure, context, set_options, keep, residency, ctx, fraction, seen_pinned, vram, serial
+            address, model, at, name, ensure, context, set_options, keep, residency, ctx, fraction, seen_pinned, vram, serial, bool(protect)
         )
     measured: dict[MeasuredKey, int] = {}
     seconds: dict[MeasuredKey, float] = {}

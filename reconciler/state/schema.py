@@ -132,7 +132,12 @@ def _third(conn: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _second, _third)
+def _fourth(conn: sqlite3.Connection) -> None:
+    """What is protected stays so after it left the files."""
+    conn.execute("ALTER TABLE replicas ADD COLUMN protect INTEGER NOT NULL DEFAULT 0")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _second, _third, _fourth)
 """The n-th brings a store of version n - 1 to version n. One that was released is never changed, only followed by another."""
 SCHEMA_VERSION = len(MIGRATIONS)
 

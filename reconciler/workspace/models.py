@@ -133,16 +133,16 @@ REQUIRES_FIELD = Field("requires", Form(_requires, REQUIRES.schema()))
 VRAM = Field("vram", vram, mib_keys=("vram_mb",), mib_form=vram_mebibytes)
 BEST_EFFORT = Field("best_effort", flag)
 DIGEST = Field("digest", digest)
+PROTECT = Field("protect", flag)
 
 MODEL = Table(
     "model",
     (
         ENGINE, NAMES, ENSURE, PRIORITY, ON, REPLICAS, EACH, SPREAD, CONTEXT, CONTEXT_VIA, OPTIONS, KEEP_ALIVE, RESIDENCY, FRACTION,
-        REQUIRES_FIELD, VRAM, BEST_EFFORT, DIGEST,
+        REQUIRES_FIELD, VRAM, BEST_EFFORT, DIGEST, PROTECT,
     ),
     later(
         "parallel", "kv_cache", "flash_attention", "variants", "fallback", "when", "verify", "max_unavailable", "order",
-        "protect",
     ),
 )  # fmt: skip
 
@@ -201,6 +201,7 @@ class DeclaredModel:
             vram=values.get(VRAM),
             best_effort=bool(values.get(BEST_EFFORT)),
             digest=values.get(DIGEST),
+            protect=bool(values.get(PROTECT)),
         )
 
     def _check(self, problems: Problems) -> None:

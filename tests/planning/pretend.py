@@ -51,6 +51,7 @@ def carry_out(plan: Plan, facts: FleetFacts, before: Applied, blobs: Mapping[str
             observed_context=resident.context if resident else None,
             observed_gpu_fraction=resident.gpu_fraction if resident else None,
             observed_pinned=resident.pinned if resident else None,
+            protect=old is not None and old.protect,
         )
     return facts, applied(*rows.values())
 

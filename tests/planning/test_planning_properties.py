@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from fleets import GIB, Applied, applied, desired, facts, fleet, loaded, model, node, owned, plan
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pretend import carry_out, do, some_order
 
@@ -37,13 +37,14 @@ def situations(draw):
     for name in names:
         there = {blobs[m]: m for m in sorted(draw(st.sets(st.sampled_from(MODELS), max_size=3)))}
         residents[name] = [loaded(m, sizes[m], pinned=draw(st.booleans()), blob=blob) for blob, m in there.items()]
-    rows = [owned(r.name, name) for name, there in residents.items() for r in there if draw(st.booleans())]
+    protected = draw(st.sets(st.sampled_from(MODELS), max_size=2)) if draw(st.booleans()) else set()
+    rows = [owned(r.name, name, protect=r.name in protected) for name, there in residents.items() for r in there if draw(st.booleans())]
     rows += [owned(m, draw(st.sampled_from(names))) for m in draw(st.sets(st.sampled_from(MODELS), max_size=2))]
     models = []
     for m in sorted(draw(st.sets(st.sampled_from(MODELS), max_size=5))):
         how = draw(st.sampled_from([{"replicas": 1}, {"replicas": 2}, {"each": Each.NODE}]))
         on = sorted(draw(st.sets(st.sampled_from(names), min_size=1))) if draw(st.booleans()) else names
-        models.append(model(m, on, sizes[m], priority=draw(st.integers(0, 2)), **how))
+        models.append(model(m, on, sizes[m], priority=draw(st.integers(0, 2)), protect=m in protected, **how))
     want = desired(*models, policy=Policy(draw(st.sampled_from(list(Unmanaged)))))
     installed = draw(st.sets(st.sampled_from(MODELS))) | {r.name for there in residents.values() for r in there}
     installed |= set(BLOBS)  # what a name that is yet to be pulled shares, nobody can know
@@ -59,6 +60,7 @@ ROUNDS = settings(max_examples=400, deadline=None, suppress_health_check=[Health
 def test_after_a_complete_apply_the_plan_is_empty(situation):
     of, want, seen, before, blobs = situation
     first = plan(of, want, seen, before)
+    assume(not first.refusals)  # a plan that is refused is not carried out
     facts_after, state_after = carry_out(first, seen, before, blobs)
     second = plan(of, want, facts_after, state_after)
     assert [step.id for step in second.steps] == []
@@ -134,6 +136,20 @@ def test_every_wanted_replica_is_placed_deferred_or_explained(situation):
         lacking = sum(entry.count for entry in result.unplaced if entry.model == wanted.name)
         assert placed + lacking >= count
         assert all(entry.candidate_counts or not of.nodes or placed for entry in result.unplaced if entry.model == wanted.name)
+
+
+@ROUNDS
+@given(situations())
+def test_a_protected_replica_is_in_no_unload_and_no_reload(situation):
+    of, want, seen, before, _ = situation
+    result = plan(of, want, seen, before)
+    named = {one.name: one for one in want.models}
+    protected = {address for address, row in before.replicas.items() if row.model not in named and row.protect}
+    for step in result.steps:
+        if step.action in (Action.UNLOAD, Action.RELOAD):
+            assert step.address not in protected
+            stranger = step.reason.code in ("unmanaged", "eviction")  # of that name on a node where it is not wanted
+            assert stranger or step.model not in named or not named[step.model].protect
 
 
 def test_nothing_wanted_and_nothing_there_is_an_empty_plan():

@@ -133,5 +133,24 @@ def write_schema_2(path: Path) -> None:
     conn.close()
 
 
-WRITERS = {1: write_schema_1, 2: write_schema_2}
+# What the third schema had more.
+MORE_3 = """
+CREATE TABLE changes (address TEXT, serial INTEGER, body TEXT, PRIMARY KEY (address, serial)) STRICT, WITHOUT ROWID;
+INSERT INTO meta VALUES ('changes_since', '3');
+INSERT INTO changes VALUES
+  ('model.a:1@n/e', 3, '["a:1","n","e","a:1-c8192","loaded",8192,{"num_batch":512},-1.0,"gpu",5]');
+INSERT INTO migrations VALUES (3, '2026-01-01T00:00:00Z');
+"""
+
+
+def write_schema_3(path: Path) -> None:
+    """The same as a store of schema 3."""
+    write_schema_2(path)
+    conn = sqlite3.connect(path)
+    conn.executescript(MORE_3)
+    conn.commit()
+    conn.close()
+
+
+WRITERS = {1: write_schema_1, 2: write_schema_2, 3: write_schema_3}
 """Every earlier schema, with what writes a store of it."""

@@ -1,0 +1,51 @@
+"""Guards at the command line: what is refused, what is left alone, and what stays in the state; whole commands over simulated servers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cli_lab import Lab, served
+
+from reconciler.sim import builtin_fleet
+
+TWO = "version: 1\nmodels:\n  nomic-embed-text: {{engine: ollama, on: ollama, each: node, vram: 350MiB}}\n{rest}"
+KEPT = "  mistral:7b: {engine: ollama, on: ollama, vram: 5GiB, protect: true}\n"
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    with served(builtin_fleet("demo").with_time_scale(0), tmp_path) as lab:
+        yield lab
+
+
+def text(rest: str) -> str:
+    return TWO.format(rest=rest)
+
+
+def changing(lab: Lab) -> list[str]:
+    """Requests that change a server."""
+    return [one for one in lab.sent() if "/api/show" not in one]
+
+
+def resident(lab: Lab, name: str) -> bool:
+    owned = json.loads(lab.run("state", "list", "--format", "json").stdout)
+    return any(one["model"] == name for one in owned)
+
+
+def test_a_protected_replica_outlives_its_entry_in_the_files(lab: Lab) -> None:
+    lab.want(text(KEPT))
+    assert lab.run("apply", "--auto-approve").exit_code == 0
+    lab.want(text(""))
+    before = changing(lab)
+    refused = lab.run("apply", "--auto-approve")
+    assert refused.exit_code == 7
+    assert "guard protect refuses" in refused.stderr
+    assert "`mistral:7b: {protect: false, replicas: 0}` under `models` would allow it" in refused.stderr
+    assert changing(lab) == before
+    assert lab.run("plan").exit_code == 7
+    lab.want(text("  mistral:7b: {engine: ollama, on: ollama, vram: 5GiB, protect: false, replicas: 0}\n"))
+    assert lab.run("apply", "--auto-approve").exit_code == 0
+    assert not resident(lab, "mistral:7b")
