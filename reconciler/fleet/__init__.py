@@ -22,6 +22,7 @@ from reconciler.fleet.desired import (
     Spread,
     Strategy,
     Unmanaged,
+    Variant,
     VersionBound,
 )
 from reconciler.fleet.errors import (
@@ -146,6 +147,7 @@ __all__ = [
     "UnitError",
     "Unmanaged",
     "Unreachable",
+    "Variant",
     "VersionBound",
     "WorkspaceError",
     "canonical_name",

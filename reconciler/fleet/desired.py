@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from fractions import Fraction
 from types import MappingProxyType
@@ -101,12 +101,22 @@ class Requirements:
 
 
 @dataclass(frozen=True, slots=True)
+class Variant:
+    """One form in which a model may be served, such as a quantisation: its name on the engines, and its need where that is declared."""
+
+    name: str
+    vram: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """One wanted model.
 
     Exactly one of `replicas` and `each` is set. `nodes` are the nodes that `on` resolved to, in sorted order. `vram` is the declared need
     in bytes. `keep_alive` is seconds, `FOREVER` for never unloaded, None for the engine's own default. `digest` pins the weights
-    (`sha256:HEX`), by its own key or by the lock file. `protect`: no plan takes a replica of it away. Unset fields are the engine's.
+    (`sha256:HEX`), by its own key or by the lock file. `protect`: no plan takes a replica of it away. `variants` are the forms it may have,
+    best first; a replica is one of them, and `variant` says which this value is about (None: not chosen yet, or it has none). Unset fields
+    are the engine's.
     """
 
     name: str
@@ -131,9 +141,28 @@ class ModelSpec:
     best_effort: bool = False
     digest: str | None = None
     protect: bool = False
+    variants: tuple[Variant, ...] = ()
+    variant: str | None = None
+
+    def alternatives(self) -> tuple[ModelSpec, ...]:
+        """What a replica of it can be, best first: this model once for each of its variants; itself where it has none or one is chosen."""
+        if not self.variants or self.variant is not None:
+            return (self,)
+        return tuple(replace(self, variant=one.name, vram=self.vram if one.vram is None else one.vram) for one in self.variants)
+
+    def called(self, kind: EngineKind, engine_name: str, context: int | None = None) -> ModelSpec | None:
+        """The alternative that an engine of this kind knows by `engine_name`, plain or as the derived tag for `context`."""
+        for one in self.alternatives():
+            base = one.base_name(kind)
+            tag = context_tag(base, context) if context is not None and kind is EngineKind.OLLAMA else base
+            if engine_name in (one.engine_name(kind), base, tag):
+                return one
+        return None
 
     def base_name(self, kind: EngineKind) -> str:
-        """The model's name on a kind of engine, in canonical form, before any derived tag."""
+        """The model's name on a kind of engine, in canonical form, before any derived tag; where no variant is chosen, of the best one."""
+        if self.variants:
+            return canonical_name(kind, self.variant or self.variants[0].name)
         return canonical_name(kind, self.names.get(kind, self.name))
 
     def engine_name(self, kind: EngineKind) -> str:

@@ -9,7 +9,8 @@ from reconciler.placement.explain import Explanation, Refused, explain
 from reconciler.placement.fit import runner_of
 from reconciler.placement.found import Found, Names, charge_found, need_on
 from reconciler.placement.place import place
-from reconciler.placement.result import Lacking, Placement, Target
+from reconciler.placement.result import Lacking, PassedOver, Placement, Target
+from reconciler.placement.variants import better_now
 
 __all__ = [
     "Board",
@@ -21,10 +22,12 @@ __all__ = [
     "Lacking",
     "ModelNeeds",
     "Names",
+    "PassedOver",
     "Placement",
     "Refused",
     "Slot",
     "Target",
+    "better_now",
     "candidates",
     "charge_found",
     "explain",

@@ -15,7 +15,7 @@ from reconciler.vram import NO_CATALOGUE, Catalogue, Need, every_need
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One engine's answer. `code` is `fits`, `resident` or the reason why not, `message` the same in words (empty where it fits).
+    """One engine's answer. `model` is what it is about: of a model with variants the first that is there or fits, else the last. `code` is `fits`, `resident` or the reason why not, `message` the same in words (empty where it fits).
 
     `needs` is what every source that knows says, the one that counts first; `cards` are those of the engine, charged with what is there.
     """
@@ -25,6 +25,7 @@ class Candidate:
     message: str
     needs: tuple[Need, ...]
     cards: tuple[Card, ...]
+    model: ModelSpec
 
 
 def candidates(
@@ -34,9 +35,15 @@ def candidates(
     board = set_up(fleet, facts, desired.limits)
     models = [one for one in desired.models if one.name != model.name]
     found = charge_found(board, replace(desired, models=(*models, model)), applied, Names([*models, model]))
-    here = {one.slot for one in found if model in (one.model, *one.also)}
+    here = {one.slot: each for one in found for each in (one.model, *one.also) if each is not None and each.name == model.name}
     slots = [slot for node in sorted(model.nodes) for slot in board.by_node.get(node, ())]
-    return tuple(_candidate(slot, model, applied, catalogue, slot in here) for slot in sorted(slots, key=lambda slot: slot.id))
+    variants = model.alternatives()
+    answers = []
+    for slot in sorted(slots, key=lambda slot: slot.id):
+        resident = here.get(slot)
+        tried = [_candidate(slot, one, applied, catalogue, one == resident) for one in ((resident,) if resident is not None else variants)]
+        answers.append(next((one for one in tried if one.code in ("fits", "resident")), tried[-1]))
+    return tuple(answers)
 
 
 def needs_on(slot: Slot, model: ModelSpec, applied: Applied, catalogue: Catalogue) -> tuple[Need, ...]:
@@ -49,17 +56,17 @@ def _candidate(slot: Slot, model: ModelSpec, applied: Applied, catalogue: Catalo
     needs = needs_on(slot, model, applied, catalogue)
     cards = slot.cards or ()
     if resident:
-        return Candidate(slot, "resident", "is there already", needs, cards)
+        return Candidate(slot, "resident", "is there already", needs, cards, model)
     known = replace(model, vram=needs[0].bytes) if needs else model
     if refusal(slot, known) is None and isinstance(fit(slot, known, applied), Fit):
-        return Candidate(slot, "fits", "", needs, cards)
+        return Candidate(slot, "fits", "", needs, cards, model)
     code = reason_at(slot, known, applied)
-    return Candidate(slot, code, in_words(code, slot, known, applied), needs, cards)
+    return Candidate(slot, code, in_words(code, slot, known, applied), needs, cards, model)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelNeeds:
-    """What is known of one wanted model on one kind of engine, over all engines of that kind where it may go: the largest of each source,
+    """What is known of one wanted model (of each of its variants) on one kind of engine, over all engines of that kind where it may go: the largest of each source,
     the source that counts first. `engines` counts those engines, `installed` the ones that have the file."""
 
     model: ModelSpec
@@ -82,8 +89,9 @@ def model_needs(
                 if model.engine is None or slot.kind is model.engine:
                     by_kind.setdefault(slot.kind, []).append(slot)
         for kind, slots in sorted(by_kind.items()):
-            sizes = [one.size_bytes for slot in slots if (one := installed_on(slot, model)) is not None]
-            largest = max((size for size in sizes if size is not None), default=None)
-            needs = every_need(model, kind, largest, applied.measured, None, catalogue)
-            rows.append(ModelNeeds(model, kind, len(slots), len(sizes), needs))
+            for one in model.alternatives():
+                sizes = [file.size_bytes for slot in slots if (file := installed_on(slot, one)) is not None]
+                largest = max((size for size in sizes if size is not None), default=None)
+                needs = every_need(one, kind, largest, applied.measured, None, catalogue)
+                rows.append(ModelNeeds(one, kind, len(slots), len(sizes), needs))
     return tuple(rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reconciler.fleet import Applied, ModelSpec, Residency, Unmanaged, format_bytes, format_capability
@@ -11,7 +11,7 @@ from reconciler.placement.board import Slot
 from reconciler.placement.eligibility import refusal
 from reconciler.placement.fit import Fit, fit
 from reconciler.placement.found import need_on
-from reconciler.placement.result import Lacking, Placement
+from reconciler.placement.result import Lacking, PassedOver, Placement
 
 CANDIDATES_SHOWN = 32
 """How many engines of an unplaced model are listed one by one; all are counted by reason."""
@@ -19,11 +19,13 @@ CANDIDATES_SHOWN = 32
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """One engine's answer: the reason's code, and the same in words with the numbers that matter."""
+    """One engine's answer: the reason's code, and the same in words with the numbers that matter. Of a model with variants that of the last
+    one, which asks least, and each one's own in `variants`."""
 
     engine: str
     code: str
     message: str
+    variants: tuple[PassedOver, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +53,29 @@ def explain(placement: Placement, lacking: Lacking, applied: Applied, unmanaged:
         slots = slots[:CANDIDATES_SHOWN]
     placement.looks_left -= len(slots)
     shown: list[Refused] = []
-    needed: int | None = model.vram
+    variants = model.alternatives()
+    least = variants[-1]
+    needed: int | None = least.vram
     for slot in slots:
         if slot in taken:
             continue
-        code = reason_at(slot, model, applied)
+        code = reason_at(slot, least, applied)
         counts[code] += 1
         if needed is None:
-            need = need_on(slot, model, applied)
+            need = need_on(slot, least, applied)
             needed = need.bytes if need is not None else None
         if len(shown) < CANDIDATES_SHOWN:
-            shown.append(Refused(str(slot.id), code, in_words(code, slot, model, applied)))
+            shown.append(_refused(slot, code, variants, applied))
     return Explanation(lacking, needed, tuple(shown), dict(sorted(counts.items())), _would_help(model, counts, placement, unmanaged))
+
+
+def _refused(slot: Slot, code: str, variants: Sequence[ModelSpec], applied: Applied) -> Refused:
+    words = in_words(code, slot, variants[-1], applied)
+    if variants[-1].variant is None or refusal(slot, variants[-1]) is not None:
+        return Refused(str(slot.id), code, words)
+    each = [(one.variant or one.name, reason_at(slot, one, applied), one) for one in variants]
+    every = tuple(PassedOver(name, why, in_words(why, slot, one, applied)) for name, why, one in each)
+    return Refused(str(slot.id), code, "; ".join(f"{one.name} {one.message}" for one in every), every)
 
 
 def reason_at(slot: Slot, model: ModelSpec, applied: Applied) -> str:

@@ -38,7 +38,7 @@ class Names:
         self._by_name: dict[EngineKind, dict[str, list[ModelSpec]]] = {kind: defaultdict(list) for kind in EngineKind}
         self._nodes: dict[int, frozenset[str]] = {}
         for base in (False, True):
-            for model in models:
+            for model in (one for wanted in models for one in wanted.alternatives()):
                 for kind in EngineKind:
                     if model.engine is not None and model.engine is not kind:
                         continue
@@ -108,7 +108,9 @@ def charge_found(board: Board, desired: Desired, applied: Applied, names: Names)
             for row in own:
                 if row.ensure == Ensure.LOADED and slot.cards:
                     model = models.get(row.model)
-                    held = row.vram_bytes if row.vram_bytes is not None else (model.vram if model is not None else None)
+                    called = model.called(slot.kind, row.engine_name, row.context) if model is not None else None
+                    declared = called or model
+                    held = row.vram_bytes if row.vram_bytes is not None else (declared.vram if declared is not None else None)
                     _charge(slot, slot.charges_found(held or 0))
             continue
         for resident in slot.facts.residents or () if slot.facts is not None else ():

@@ -45,6 +45,8 @@ def keep(placing: Placing, model: ModelSpec) -> None:
 
 def keep_at(placing: Placing, model: ModelSpec, slot: Slot, here: dict[Slot, Found]) -> None:
     found = here.get(slot)
+    before = placing.as_applied(model, slot) or placing.alternatives[model.name][0]
+    model = _as_found(model, found) if found is not None else before
     need = need_on(slot, model, placing.applied)
     if found is not None and runner_of(slot, model) in slot.runners:
         if slot.selected:
@@ -53,7 +55,7 @@ def keep_at(placing: Placing, model: ModelSpec, slot: Slot, here: dict[Slot, Fou
             hold_runner(slot, model, ())
             placing.note(Target(model, slot, need, deferred=True, shares=True))
         return
-    if found is not None and (model.name, slot) in placing.left and not placing.come_back(found):
+    if found is not None and placing.left.get((model.name, slot)) is found and not placing.come_back(found):
         return
     if found is not None and found in placing.yielding.get(slot, ()):
         placing.yielding[slot].remove(found)
@@ -146,5 +148,16 @@ def _on_asked_device(model: ModelSpec, found: Found) -> bool:
 
 
 def _better(model: ModelSpec, found: Found, other: Found) -> bool:
-    wanted = model.engine_name(found.slot.kind)
-    return (found.resident.name != wanted, found.resident.name) < (other.resident.name != wanted, other.resident.name)
+    return _preference(model, found) < _preference(model, other)
+
+
+def _preference(model: ModelSpec, found: Found) -> tuple[bool, int, bool, str]:
+    """Of two residents of one model on one engine: of its variants ours first, then the better one; then the one by its very name."""
+    one = _as_found(model, found)
+    place = next((number for number, variant in enumerate(model.variants) if variant.name == one.variant), 0)
+    return bool(model.variants) and found.owned is None, place, found.resident.name != one.engine_name(found.slot.kind), found.resident.name
+
+
+def _as_found(model: ModelSpec, found: Found) -> ModelSpec:
+    """The variant of `model` that a resident is."""
+    return next((one for one in (found.model, *found.also) if one is not None and one.name == model.name), model)

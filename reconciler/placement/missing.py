@@ -23,18 +23,23 @@ def place_missing(placing: Placing, model: ModelSpec) -> None:
         _place_each(placing, model)
         return
     missing = (model.replicas or 0) - len(placing.at[model.name])
+    variants = placing.alternatives[model.name]
     for slot in placing.rows_of[model.name]:
-        if missing > 0 and placing.try_at(model, slot):
+        before = placing.as_applied(model, slot)
+        if missing > 0 and before is not None and placing.try_at(before, slot):
             missing -= 1
     on_cards_first = (False, True) if model.residency is Residency.GPU_PREFERRED else (model.residency is Residency.CPU,)
     for ram in on_cards_first:
-        if missing > 0:
-            missing -= _pick(placing, model, missing, ram)
+        for one in variants:
+            if missing > 0:
+                missing -= _pick(placing, one, missing, ram)
     candidates = placing.class_of(model).slots
-    if missing > 0 and model.name in placing.may_share:
-        missing -= _share(placing, model, missing, candidates)
-    while missing > 0 and (displace(placing, model, candidates) or eject(placing, model, candidates)):
-        missing -= 1
+    for one in variants:
+        if missing > 0 and model.name in placing.may_share:
+            missing -= _share(placing, one, missing, candidates)
+    for one in variants:
+        while missing > 0 and (displace(placing, one, candidates) or eject(placing, one, candidates)):
+            missing -= 1
     if missing > 0:
         placing.result.lacking.append(Lacking(model, missing))
 
@@ -89,16 +94,29 @@ def _place_each(placing: Placing, model: ModelSpec) -> None:
         asked = [slot for slot in group if slot.reachable and slot.selected]
         if not asked:
             if group[0].selected:
-                placing.note(Target(model, group[0], need_on(group[0], model, placing.applied), deferred=True))
+                first = placing.as_applied(model, group[0]) or placing.alternatives[model.name][0]
+                placing.note(Target(first, group[0], need_on(group[0], first, placing.applied), deferred=True))
             continue
         usable = [slot for slot in asked if slot not in refused]
         best = sorted(usable, key=lambda slot: (slot not in owned, slot.used_fraction, slot.id)) if len(usable) > 1 else usable
-        if any(placing.try_at(model, slot) for slot in best) or displace(placing, model, best):
+        if _try_in_group(placing, model, best):
             continue
         count += 1
         lacking.extend(asked)
     if count:
         placing.result.lacking.append(Lacking(model, count, tuple(lacking)))
+
+
+def _try_in_group(placing: Placing, model: ModelSpec, slots: Sequence[Slot]) -> bool:
+    """One replica on one of these engines: as it was applied there, else the best variant with room, else by displacing."""
+    variants = placing.alternatives[model.name]
+    rows = placing.rows_of[model.name] if len(variants) > 1 else ()
+    before = [(one, slot) for slot in slots if slot in rows and (one := placing.as_applied(model, slot)) is not None]
+    return (
+        any(placing.try_at(one, slot) for one, slot in before)
+        or any(placing.try_at(one, slot) for one in variants for slot in slots)
+        or any(displace(placing, one, slots) for one in variants)
+    )
 
 
 def place_present(placing: Placing, model: ModelSpec) -> None:

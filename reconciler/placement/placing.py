@@ -12,6 +12,7 @@ from reconciler.placement.fit import Fit, fit, in_ram, take
 from reconciler.placement.found import Found, Names, applied_by_engine
 from reconciler.placement.result import Placement, Target
 from reconciler.placement.strategies import STRATEGIES, Order
+from reconciler.placement.variants import passed_over
 
 EJECTION_LOOKS = 100_000
 """How often, in a whole run, a replica's place is looked at for somebody else; beyond that a replica is called unplaced."""
@@ -22,7 +23,8 @@ class Placing:
 
     `at` has the targets of each model by engine, `on_slot` those of each engine; `rows_of` the engines where each model was last applied,
     `groups_of` the engines that may serve each node, card or engine of an `each`. `left` has the residents that were told to leave, by
-    model and place: one that comes back there stays if its room is still free, else it is unloaded and loaded anew.
+    model and place: one that comes back there stays if its room is still free, else it is unloaded and loaded anew. `alternatives` has the
+    variants of each model, best first (the model itself where it has none).
     """
 
     def __init__(self, board: Board, desired: Desired, applied: Applied) -> None:
@@ -30,6 +32,7 @@ class Placing:
         self.desired = desired
         self.applied = applied
         self.models = sorted(desired.models, key=lambda model: (-model.priority, model.name))
+        self.alternatives = {model.name: model.alternatives() for model in self.models}
         self.names = Names(self.models)
         self.result = Placement(board)
         self.at: dict[str, dict[Slot, Target]] = {model.name: {} for model in self.models}
@@ -47,6 +50,7 @@ class Placing:
         self._eligible: dict[ModelClass, Eligible] = {}
         self._eligible_for: dict[str, Eligible] = {}
         self._serves: dict[str, Set[Slot]] = {}
+        self._applied_as: dict[tuple[str, Slot], ModelSpec] = {}
         self.may_share = self._may_share()
         self.rows_of = self._rows()
         self.groups_of: dict[str, Sequence[Sequence[Slot]]] = {}
@@ -65,7 +69,15 @@ class Placing:
                 model = by_name.get(row.model)
                 if model is not None and self.names.on(model, at.node) and slot not in self.class_of(model).refused:
                     rows[row.model].append(slot)
+                    called = model.called(slot.kind, row.engine_name, row.context)
+                    if called is not None:
+                        self._applied_as[model.name, slot] = called
         return rows
+
+    def as_applied(self, model: ModelSpec, slot: Slot) -> ModelSpec | None:
+        """The variant that `model` was where it was last applied; None where it is none of its variants any more."""
+        every = self.alternatives[model.name]
+        return every[0] if len(every) == 1 else self._applied_as.get((model.name, slot))
 
     def _may_share(self) -> set[str]:
         """Wanted models whose weights another installed name has too: they may need no room where that one runs."""
@@ -78,7 +90,11 @@ class Placing:
             for name in alike
         }
         kind = EngineKind.OLLAMA
-        return {model.name for model in self.models if names and {model.engine_name(kind), model.base_name(kind)} & names}
+        return {
+            model.name
+            for model in self.models
+            if names and any({one.engine_name(kind), one.base_name(kind)} & names for one in self.alternatives[model.name])
+        }
 
     def freed(self) -> None:
         """Forgets what was found out about a fuller board."""
@@ -155,8 +171,10 @@ class Placing:
         room = fit(slot, model, self.applied)
         if not isinstance(room, Fit):
             return False
+        better = passed_over(slot, model, self.alternatives[model.name], self.applied)
         take(slot, model, room)
-        self.note(Target(model, slot, room.need, room.charges, shares=room.shares, replaces=self.left.get((model.name, slot))))
+        left = self.left.get((model.name, slot))
+        self.note(Target(model, slot, room.need, room.charges, shares=room.shares, replaces=left, passed_over=better))
         return True
 
     def order(self, model: ModelSpec, ram: bool) -> Order:

@@ -11,11 +11,20 @@ from reconciler.placement.found import Found
 from reconciler.vram import Need
 
 
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """A better variant of a model that was not placed: why not, as a code and in words, on the engine that got another one."""
+
+    name: str
+    reason: str
+    message: str = ""
+
+
 @dataclass(slots=True, eq=False)
 class Target:
     """A replica and its place. `found` is the resident that it is already; `deferred` says that nothing is known there now, so nothing is
     done; `shares` that its weights are in a runner which another target loads; `replaces` is a resident of it that leaves this very engine
-    first."""
+    first. Of a model with variants `model` is the chosen one, and `passed_over` are those before it."""
 
     model: ModelSpec
     slot: Slot
@@ -25,6 +34,7 @@ class Target:
     deferred: bool = False
     shares: bool = False
     replaces: Found | None = None
+    passed_over: tuple[PassedOver, ...] = ()
 
     @property
     def protected(self) -> bool:

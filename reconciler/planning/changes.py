@@ -16,7 +16,7 @@ from reconciler.fleet import (
     replica_address,
 )
 from reconciler.placement import Charges, Found, Placement, Slot, Target, runner_of
-from reconciler.planning.plan import Action, Cause, Fields, Reason, UnmanagedResident, Value
+from reconciler.planning.plan import Action, Cause, Fields, Reason, UnmanagedResident, Value, VariantChoice, VariantRefusal
 from reconciler.planning.replica import Replica
 from reconciler.planning.rules import decide
 
@@ -40,6 +40,7 @@ class Change:
     seconds: float | None = None
     before: Fields = field(default_factory=dict)
     after: Fields = field(default_factory=dict)
+    variant: VariantChoice | None = None
     made_room: bool = False
     """An unload that another model's load is the reason for: it waits for that model's pull."""
     needs: list[Change] = field(default_factory=list)
@@ -141,6 +142,7 @@ def _wanted(changes: Changes, replica: Replica, applied: Applied, drifted: froze
         model.priority,
         before=_before(replica),
         after=_after(model),
+        variant=_choice(target),
     )
     if rule.action in (Action.LOAD, Action.RELOAD):
         change.takes = target.charges
@@ -198,7 +200,14 @@ def _pull(replica: Replica, cause: Cause) -> Change:
         cause,
         replica.model.priority,
         after=_context(replica.model),
+        variant=_choice(replica.target),
     )
+
+
+def _choice(target: Target) -> VariantChoice | None:
+    if target.model.variant is None:
+        return None
+    return VariantChoice(target.model.variant, tuple(VariantRefusal(one.name, one.reason, one.message) for one in target.passed_over))
 
 
 def _cause(replica: Replica, action: Action, drifted: frozenset[str], moved: bool) -> Cause:
@@ -276,6 +285,9 @@ def _unwanted(changes: Changes, found: Found, placement: Placement, desired: Des
         _unload(changes, found, Reason("displaced" if owned else "eviction", what), Cause.DISPLACED, made_room=True)
         if not owned:
             changes.evictions.append(replica_address(resident.name, slot.id))
+    elif found.moving is not None and found.moving.variants:
+        changes.pending += 1
+        _unload(changes, found, Reason("variant_changed", f"another variant of {found.moving.name} takes its place"), Cause.PENDING)
     elif found.model is not None or found.moving is not None:
         changes.pending += 1
         _unload(changes, found, Reason("surplus", "is wanted elsewhere, or in fewer places"), Cause.PENDING)

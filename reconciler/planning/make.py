@@ -16,7 +16,7 @@ from reconciler.fleet import (
     FleetFacts,
     ModelSpec,
 )
-from reconciler.placement import Board, Card, Charges, Placement, explain, place, set_up
+from reconciler.placement import Board, Card, Charges, Placement, Refused, explain, place, set_up
 from reconciler.planning.changes import Change, Changes, find_changes
 from reconciler.planning.digest import plan_digest
 from reconciler.planning.drift import find_drift, found_drift, repairable, unmanaged_drift
@@ -35,7 +35,9 @@ from reconciler.planning.plan import (
     Precondition,
     Step,
     Unplaced,
+    VariantRefusal,
 )
+from reconciler.planning.variants import better_variants
 
 SOLVER = "builtin"
 
@@ -45,7 +47,8 @@ def wanted_names(fleet: Fleet, desired: Desired, applied: Applied) -> Mapping[En
     names: dict[EngineId, list[str]] = defaultdict(list)
     shared: dict[tuple[str, ...], frozenset[str]] = {}
     for model in desired.models:
-        by_kind = {kind: (model.base_name(kind), model.engine_name(kind)) for kind in EngineKind}
+        every = model.alternatives()
+        by_kind = {kind: tuple(name for one in every for name in (one.base_name(kind), one.engine_name(kind))) for kind in EngineKind}
         for node in model.nodes:
             spec = fleet.nodes.get(node)
             for engine in spec.engines if spec is not None else ():
@@ -101,7 +104,7 @@ def make_plan(
         deferred=_deferred(board),
         unmanaged=tuple(sorted(changes.unmanaged, key=lambda resident: (resident.node, resident.engine, resident.name))),
         refusals=find_refusals(changes, desired),
-        notes=(*_notes(desired, board), *notes, *weights_notes, *waiting),
+        notes=(*_notes(desired, board), *better_variants(placement, applied), *notes, *weights_notes, *waiting),
         impact=_impact(ordered, changes),
         placement=PlacementInfo(desired.strategy.value, SOLVER, sum(lacking.count for lacking in placement.lacking)),
         placed=changes.placed,
@@ -138,6 +141,7 @@ def _step(change: Change) -> Step:
         preconditions=_preconditions(change),
         before=change.before,
         after=change.after,
+        variant=change.variant,
     )
 
 
@@ -195,13 +199,18 @@ def _without_place(placement: Placement, applied: Applied, desired: Desired) -> 
                 model=name,
                 count=lacking.count,
                 needed_bytes=answer.needed_bytes,
-                candidates=tuple(Candidate(refused.engine, refused.code, refused.message) for refused in answer.refused),
+                candidates=tuple(_candidate(refused) for refused in answer.refused),
                 candidate_counts=answer.counts,
                 would_fit_if=answer.would_fit_if,
                 best_effort=lacking.model.best_effort,
             )
         )
     return tuple(unplaced), waiting
+
+
+def _candidate(refused: Refused) -> Candidate:
+    variants = tuple(VariantRefusal(one.name, one.reason, one.message) for one in refused.variants)
+    return Candidate(refused.engine, refused.code, refused.message, variants)
 
 
 def _deferred(board: Board) -> tuple[Deferred, ...]:
@@ -229,6 +238,9 @@ def _notes(desired: Desired, board: Board) -> tuple[Note, ...]:
 
 def _context_note(model: ModelSpec, address: str) -> list[Note]:
     tag = model.engine_name(EngineKind.OLLAMA)
+    if model.variants and model.context_via is ContextVia.TAG:
+        message = f"clients must ask for the tag of the variant that is loaded, such as {tag}; its plain name has the server's context"
+        return [Note(address, "context_tag", message)]
     if model.context_via is ContextVia.TAG:
         message = f"clients must ask for {tag}; a request for {model.base_name(EngineKind.OLLAMA)} reloads it with the server's context"
         return [Note(address, "context_tag", message)]

@@ -37,7 +37,7 @@ def find_pins(fleet: Fleet, desired: Desired, facts: FleetFacts, only: Collectio
     differing, untold = [], []
     unreachable: set[EngineId] = set()
     for model in sorted(desired.models, key=lambda model: model.name):
-        if only and model.name not in only:
+        if model.variants or (only and model.name not in only):
             continue
         places = _told(fleet, model, facts, unreachable)
         if not places:

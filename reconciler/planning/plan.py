@@ -52,6 +52,23 @@ class Precondition:
 
 
 @dataclass(frozen=True, slots=True)
+class VariantRefusal:
+    """A variant of a model that an engine does not get, and why not."""
+
+    name: str
+    reason: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class VariantChoice:
+    """Which variant of its model a step is about, and why it is none of the better ones."""
+
+    name: str
+    passed_over: tuple[VariantRefusal, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One change. `needs` are ids of steps that must be done before. `engine_name` is the name to use on the engine; `base_name` is what a
     pull fetches when `engine_name` is a derived tag (made from `base_name` with `after["context"]`)."""
@@ -75,6 +92,7 @@ class Step:
     preconditions: tuple[Precondition, ...] = ()
     before: Fields = field(default_factory=dict)
     after: Fields = field(default_factory=dict)
+    variant: VariantChoice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +129,7 @@ class Candidate:
     engine: str
     reason: str
     message: str = ""
+    variants: tuple[VariantRefusal, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,6 +126,14 @@ class Replica:
         return self.applied is not None and self.sets_options and dict(self.applied.options) != dict(self.model.options)
 
     @property
+    def other_variant(self) -> str | None:
+        """The name of another form of the model that was last applied here and is to go; None where it is the same one."""
+        row = self.applied
+        if row is None or self.model.variant is None or self.model.called(self.slot.kind, row.engine_name, row.context) is not None:
+            return None
+        return row.engine_name
+
+    @property
     def asks_something_new(self) -> bool:
         """Desired differs from what was last applied, or nothing was applied yet."""
         row = self.applied

@@ -43,6 +43,7 @@ def desired_of(rows: Iterable[AppliedReplica], fleet: Fleet, files: Desired) -> 
 def _model(now: ModelSpec | None, rows: list[AppliedReplica], kinds: dict[EngineId, EngineKind]) -> ModelSpec:
     last = max(rows, key=attrgetter("serial", "address"))
     names: dict[EngineKind, str] = {}
+    bases: set[tuple[EngineKind, str]] = set()
     via: ContextVia = now.context_via if now is not None and now.context_via is not ContextVia.TAG else ContextVia.REQUEST
     for row in rows:
         kind = kinds[row.at]
@@ -52,6 +53,7 @@ def _model(now: ModelSpec | None, rows: list[AppliedReplica], kinds: dict[Engine
             if context_tag(stem, row.context) == base:
                 base, via = stem, ContextVia.TAG
         names[kind] = base
+        bases.add((kind, base))
     nodes = tuple(sorted({row.at.node for row in rows}))
     residency = Residency(last.residency)
     spec = now if now is not None else ModelSpec(last.model, nodes, min_gpu_fraction=1.0 if residency is Residency.GPU else 0.0)
@@ -71,5 +73,11 @@ def _model(now: ModelSpec | None, rows: list[AppliedReplica], kinds: dict[Engine
         residency=residency,
         protect=last.protect if now is None else now.protect,
     )
+    if spec.variants:
+        then = tuple(one.variant for one in spec.alternatives() if any(one.base_name(kind) == base for kind, base in bases))
+        kept = tuple(one for one in spec.variants if one.name in then)
+        spec = replace(spec, variants=kept)
+        if kept:
+            return spec
     own = {kind: name for kind, name in names.items() if spec.base_name(kind) != name}
     return replace(spec, names=own) if own else spec

@@ -50,6 +50,12 @@ RULES: tuple[Rule, ...] = (
     Rule("shares_runner", lambda r: r.target.shares and r.applied is not None, None, lambda r: "shares the runner of the same weights"),
     Rule("shares_runner", lambda r: r.target.shares, Action.ADOPT, lambda r: "shares the runner of the same weights"),
     Rule(
+        "variant_changed",
+        lambda r: r.resident is None and r.other_variant is not None,
+        Action.LOAD,
+        lambda r: f"takes the place of {r.other_variant}",
+    ),
+    Rule(
         "missing",
         lambda r: r.resident is None and _applied_as(r, "loaded"),
         Action.LOAD,

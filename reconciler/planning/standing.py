@@ -88,7 +88,8 @@ class _Now:
         slot = self._board.slots.get(EngineId(step.node, step.engine))
         found = self._found.get(slot, {}).get(step.engine_name) if slot is not None else None
         cards = _cards(step, slot) if slot is not None else None
-        model = self._models.get(step.model)
+        wanted = self._models.get(step.model)
+        model = wanted.called(slot.kind, step.base_name) if wanted is not None and slot is not None else None
         if slot is None or model is None or found is None or not cards or not step.gpu_candidates or step.vram_bytes is None:
             return
         if step.action is Action.RELOAD and decide(self._replica(slot, model, found, step.address)).action is Action.RELOAD:
@@ -111,6 +112,7 @@ class _Now:
         model = self._models.get(step.model)
         if model is None or not self._names.on(model, slot.id.node) or model.engine not in (None, slot.kind):
             return "the desired state does not ask for it there"
+        model = model.called(slot.kind, step.base_name) or model
         if (step.engine_name, step.base_name) != (model.engine_name(slot.kind), model.base_name(slot.kind)):
             return f"the desired state calls it {model.engine_name(slot.kind)} there"
         match step.action:
@@ -261,7 +263,7 @@ class _Now:
         name = model.engine_name(slot.kind)
         if name in here:
             return here[name]
-        return next((found for _, found in sorted(here.items()) if model in (found.model, *found.also)), None)
+        return next((found for _, found in sorted(here.items()) if any(_is(one, model) for one in (found.model, *found.also))), None)
 
     def _same_weights(self, slot: Slot, one: str, other: str) -> bool:
         a, b = slot.installed(one), slot.installed(other)
@@ -275,6 +277,11 @@ class _Now:
         target = Target(model, slot, need_on(slot, model, self._applied), found.charges, found)
         row = self._applied.replicas.get(address)
         return Replica(target, row, model.engine_name(slot.kind), model.base_name(slot.kind))
+
+
+def _is(found: ModelSpec | None, model: ModelSpec) -> bool:
+    """Whether what was found is `model`: any of its variants where none is chosen."""
+    return found is not None and (found == model or (found.name == model.name and model.variant is None))
 
 
 def _places(plan: Plan) -> Mapping[str, Sequence[tuple[str, EngineId]]]:
@@ -332,4 +339,9 @@ def as_approved(saved: Plan, fresh: Plan, fleet: Fleet, desired: Desired) -> Pla
 def _asked_for(address: str, name: str, models: Mapping[str, ModelSpec], kinds: Mapping[EngineId, EngineKind]) -> bool:
     model_name, at = parse_replica_address(address)
     model, kind = models.get(model_name), kinds.get(at)
-    return model is not None and kind is not None and at.node in model.nodes and model.engine_name(kind) == name
+    return (
+        model is not None
+        and kind is not None
+        and at.node in model.nodes
+        and any(one.engine_name(kind) == name for one in model.alternatives())
+    )

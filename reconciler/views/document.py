@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from reconciler.planning.plan import FORMAT_VERSION, Action, CardBalance, Drift, Plan, Precondition, Step, Unplaced
+from reconciler.planning.plan import (
+    FORMAT_VERSION,
+    Action,
+    CardBalance,
+    Drift,
+    Plan,
+    Precondition,
+    Step,
+    Unplaced,
+    VariantChoice,
+    VariantRefusal,
+)
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
@@ -121,7 +132,16 @@ def _step(step: Step) -> dict[str, Json]:
         "preconditions": [_precondition(one) for one in step.preconditions],
         "before": _fields(step.before),
         "after": _fields(step.after),
+        "variant": None if step.variant is None else _variant(step.variant),
     }
+
+
+def _variant(choice: VariantChoice) -> dict[str, Json]:
+    return {"name": choice.name, "passed_over": _refusals(choice.passed_over)}
+
+
+def _refusals(refusals: Sequence[VariantRefusal]) -> list[Json]:
+    return [{"name": one.name, "reason": one.reason, "message": one.message} for one in refusals]
 
 
 def _precondition(one: Precondition) -> dict[str, Json]:
@@ -164,7 +184,10 @@ def _unplaced(one: Unplaced) -> dict[str, Json]:
         "model": one.model,
         "count": one.count,
         "needed_bytes": one.needed_bytes,
-        "candidates": [{"engine": each.engine, "reason": each.reason, "message": each.message} for each in one.candidates],
+        "candidates": [
+            {"engine": each.engine, "reason": each.reason, "message": each.message, "variants": _refusals(each.variants)}
+            for each in one.candidates
+        ],
         "candidate_counts": dict(sorted(one.candidate_counts.items())),
         "would_fit_if": list(one.would_fit_if),
         "best_effort": one.best_effort,

@@ -25,6 +25,7 @@ def models_json(found: Sequence[ModelNeeds]) -> str:
     rows = [
         {
             "model": one.model.name,
+            "variant": one.model.variant,
             "engine": one.kind.value,
             "context": one.model.context,
             "engines": one.engines,
@@ -47,17 +48,22 @@ def models_text(found: Sequence[ModelNeeds], *, colour: bool = False, width: int
     rows = [[Cell("model", "dim"), Cell("engine", "dim"), Cell("needs", "dim", right=True), Cell("from", "dim"), Cell("", "dim")]]
     rows += [_model(one) for one in shown]
     lines = [style.heading("Needs"), *columns(rows, style), *more(left, style)]
-    unknown = sorted({one.model.name for one in found if not one.needs})
+    unknown = sorted({_named(one.model) for one in found if not one.needs})
     if unknown:
         each = "it" if len(unknown) == 1 else "each"
         lines.append(style.paint(f"Nobody knows the need of {plural(len(unknown), 'model')}: write `vram: 5GiB` for {each}.", "yellow"))
     return joined(lines)
 
 
+def _named(model: ModelSpec) -> str:
+    """A model by its name, with the variant that is meant."""
+    return model.name if model.variant is None else f"{model.name} ({model.variant})"
+
+
 def _model(one: ModelNeeds) -> list[Cell]:
     if not one.needs:
         return [
-            Cell(f"? {one.model.name}", "yellow"),
+            Cell(f"? {_named(one.model)}", "yellow"),
             Cell(one.kind.value),
             Cell("unknown", "yellow", right=True),
             Cell(""),
@@ -67,7 +73,7 @@ def _model(one: ModelNeeds) -> list[Cell]:
     note = "; ".join(part for part in (others, _installed(one)) if part)
     first = one.needs[0]
     return [
-        Cell(f"  {one.model.name}"),
+        Cell(f"  {_named(one.model)}"),
         Cell(one.kind.value),
         Cell(format_bytes(first.bytes), right=True),
         Cell(source_words(first)),
@@ -91,6 +97,7 @@ def candidates_json(model: ModelSpec, found: Sequence[Candidate], wanted: bool) 
             "kind": one.slot.kind.value,
             "fits": one.code in _LOOKS,
             "reason": one.code,
+            "variant": one.model.variant,
             "message": one.message,
             "vram_bytes": one.needs[0].bytes if one.needs else None,
             "vram_source": one.needs[0].source if one.needs else None,
@@ -152,5 +159,5 @@ def _candidate(one: Candidate) -> list[Cell]:
         Cell("unknown" if need is None else format_bytes(need.bytes), None if need else "yellow", right=True),
         Cell("" if need is None else source_words(need), "dim"),
         Cell(room),
-        Cell(one.message, "dim"),
+        Cell(" ".join(part for part in (one.model.variant or "", one.message) if part), "dim"),
     ]

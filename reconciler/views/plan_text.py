@@ -99,14 +99,22 @@ def _changes(plan: Plan, style: Style) -> list[str]:
         shown.append(line)
         if fields := _fields(step):
             shown += columns(fields, style, "      ")
+        shown += _variant(step, style)
     return shown
+
+
+def _variant(step: Step, style: Style) -> list[str]:
+    """Why a load brings none of the better variants."""
+    if step.variant is None or step.action is Action.PULL:
+        return []
+    return columns([[Cell(f"not {one.name}", "dim"), Cell(one.message or one.reason)] for one in step.variant.passed_over], style, "      ")
 
 
 def _row(step: Step) -> list[Cell]:
     sign, look = SYMBOLS[step.action]
     size = "" if step.vram_bytes is None else format_bytes(step.vram_bytes)
     reason = step.reason.message or step.reason.code
-    derived = step.engine_name != step.base_name and step.action in (Action.PULL, Action.LOAD, Action.RELOAD)
+    derived = (step.engine_name != step.base_name or step.variant is not None) and step.action in (Action.PULL, Action.LOAD, Action.RELOAD)
     return [
         Cell(f"{sign} {step.action.value}", look),
         Cell(step.address),

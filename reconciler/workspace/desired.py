@@ -240,16 +240,18 @@ def _check_spellings(models: list[tuple[DeclaredModel, ModelSpec]], problems: Pr
     same: dict[tuple[EngineKind, str], list[tuple[DeclaredModel, ModelSpec]]] = defaultdict(list)
     for declared, spec in models:
         for kind in declared.kinds:
-            name = (
-                canonical_name(EngineKind.OLLAMA, spec.name)
-                if kind is EngineKind.OLLAMA and declared.own_spelling
-                else spec.engine_name(kind)
-            )
-            same[kind, name].append((declared, spec))
+            if kind is EngineKind.OLLAMA and declared.own_spelling:
+                same[kind, canonical_name(kind, spec.name)].append((declared, spec))
+                continue
+            for one in spec.alternatives():
+                same[kind, one.engine_name(kind)].append((declared, spec))
     told: set[frozenset[str]] = set()
     for (kind, name), sharing in same.items():
         first, first_spec = sharing[0]
         for other, other_spec in sharing[1:]:
+            if other is first:
+                problems.error(f"two variants of model {first.name!r} are both {name!r} on {kind}", first.key, "keep one of the two")
+                continue
             pair = frozenset((first.name, other.name))
             by_spelling = first.own_spelling and other.own_spelling
             if pair in told or not (by_spelling or not set(first_spec.nodes).isdisjoint(other_spec.nodes)):

@@ -57,11 +57,17 @@ def pinned(models: Iterable[ModelSpec], lock: Mapping[str, str], root: Node | No
     """The models with the digests of the lock file; a model's own `digest` wins. Warns of both at once, and of names nobody wants."""
     models = tuple(models)
     digests = root.get(DIGESTS.key) if isinstance(root, MapNode) else None
+    chosen = {model.name for model in models if model.variants}
     own = {model.name: model.digest for model in models}
     for name, locked in lock.items():
         at = digests.key(name) if isinstance(digests, MapNode) else None
         if name not in own:
             problems.warn(f"the lock file pins {name!r}, which is no model of the desired state", at, "run gpurec pin to write it again")
+        elif name in chosen:
+            problems.warn(
+                f"the lock file pins {name!r}, which has variants with weights of their own", at, "run gpurec pin to write it again"
+            )
         elif own[name] not in (None, locked):
             problems.warn(f"model {name!r} has its own digest, so the one of the lock file does not count", at, "remove one of the two")
-    return tuple(replace(model, digest=lock[model.name]) if model.digest is None and model.name in lock else model for model in models)
+    wanted = {name: locked for name, locked in lock.items() if name not in chosen}
+    return tuple(replace(model, digest=wanted[model.name]) if model.digest is None and model.name in wanted else model for model in models)

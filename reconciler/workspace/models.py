@@ -15,6 +15,7 @@ from reconciler.fleet import (
     Residency,
     Spread,
     UnitError,
+    Variant,
     VersionBound,
     parse_capability,
     parse_duration,
@@ -40,6 +41,7 @@ from reconciler.workspace.lock import digest
 from reconciler.workspace.problems import Problems, Refused, did_you_mean
 from reconciler.workspace.table import Field, Table, Values, later
 from reconciler.workspace.tree import MapNode, Node, ScalarNode
+from reconciler.workspace.variants import variants
 
 MOST_REPLICAS = 1_000_000
 MOST_CONTEXT = 2**31 - 1
@@ -134,15 +136,16 @@ VRAM = Field("vram", vram, mib_keys=("vram_mb",), mib_form=vram_mebibytes)
 BEST_EFFORT = Field("best_effort", flag)
 DIGEST = Field("digest", digest)
 PROTECT = Field("protect", flag)
+VARIANTS = Field("variants", variants)
 
 MODEL = Table(
     "model",
     (
         ENGINE, NAMES, ENSURE, PRIORITY, ON, REPLICAS, EACH, SPREAD, CONTEXT, CONTEXT_VIA, OPTIONS, KEEP_ALIVE, RESIDENCY, FRACTION,
-        REQUIRES_FIELD, VRAM, BEST_EFFORT, DIGEST, PROTECT,
+        REQUIRES_FIELD, VRAM, BEST_EFFORT, DIGEST, PROTECT, VARIANTS,
     ),
     later(
-        "parallel", "kv_cache", "flash_attention", "variants", "fallback", "when", "verify", "max_unavailable", "order",
+        "parallel", "kv_cache", "flash_attention", "fallback", "when", "verify", "max_unavailable", "order",
     ),
 )  # fmt: skip
 
@@ -167,7 +170,7 @@ class DeclaredModel:
     @property
     def own_spelling(self) -> bool:
         """Whether its name on Ollama is its own name."""
-        return EngineKind.OLLAMA not in (self._values.get(NAMES) or {})
+        return not self.variants and EngineKind.OLLAMA not in (self._values.get(NAMES) or {})
 
     def spec(self, nodes: tuple[str, ...], problems: Problems) -> ModelSpec:
         """The model with defaults; contradictions among its keys are reported."""
@@ -202,6 +205,7 @@ class DeclaredModel:
             best_effort=bool(values.get(BEST_EFFORT)),
             digest=values.get(DIGEST),
             protect=bool(values.get(PROTECT)),
+            variants=values.get(VARIANTS) or (),
         )
 
     def _check(self, problems: Problems) -> None:
@@ -217,6 +221,7 @@ class DeclaredModel:
                 values.nodes[KEEP_ALIVE.key],
                 "write keep_alive: -1, or ensure: present to let the engine load it on demand",
             )
+        self._check_variants(problems)
         fraction = values.get(FRACTION)
         if values.get(RESIDENCY) is Residency.CPU and fraction:
             problems.error(f"{name} belongs on the CPU and has a min_gpu_fraction", values.nodes[FRACTION.key], "remove one of the two")
@@ -229,6 +234,31 @@ class DeclaredModel:
             problems.warn(
                 f"{name}: context_via matters for Ollama only, this model is on {kind}", values.nodes[CONTEXT_VIA.key], "remove it"
             )
+
+    def _check_variants(self, problems: Problems) -> None:
+        values, name = self._values, f"model {self.name!r}"
+        found: tuple[Variant, ...] = values.get(VARIANTS) or ()
+        if not found:
+            return
+        for field, why in (
+            (NAMES, "its variants are its names; remove `names`"),
+            (DIGEST, "each variant has weights of its own; remove `digest`"),
+        ):
+            if field in values:
+                problems.error(f"{name} has both `variants` and `{field.key}`", values.nodes[field.key], why)
+        if values.get(ENSURE) is Ensure.PRESENT:
+            what = f"{name} is only to be installed, and variants are chosen by the memory of cards"
+            problems.error(what, values.nodes[ENSURE.key], "remove `variants` and name the one to install, or write ensure: loaded")
+        if VRAM in values and len(found) > 1 and all(one.vram is None for one in found):
+            problems.warn(
+                f"{name} declares one `vram` for all its variants, so the first one fits wherever any does",
+                values.nodes[VRAM.key],
+                "declare it of each: `variants: [{name: NAME, vram: 9GiB}, …]`, or remove it",
+            )
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        return self._values.get(VARIANTS) or ()
 
 
 def read_model(key: ScalarNode, node: Node | None, listed: int | None, problems: Problems) -> DeclaredModel | None:
