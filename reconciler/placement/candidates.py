@@ -15,9 +15,10 @@ from reconciler.vram import NO_CATALOGUE, Catalogue, Need, every_need
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One engine's answer. `model` is what it is about: of a model with variants the first that is there or fits, else the last. `code` is `fits`, `resident` or the reason why not, `message` the same in words (empty where it fits).
+    """One engine's answer. `model` is what it is about: of a model with variants the first that is there or fits, else the last.
 
-    `needs` is what every source that knows says, the one that counts first; `cards` are those of the engine, charged with what is there.
+    `code` is `fits`, `resident` or the reason why not, `message` the same in words (empty where it fits). `needs` is what every source
+    that knows says, the one that counts first; `cards` are those of the engine, charged with what is there.
     """
 
     slot: Slot
@@ -66,8 +67,8 @@ def _candidate(slot: Slot, model: ModelSpec, applied: Applied, catalogue: Catalo
 
 @dataclass(frozen=True, slots=True)
 class ModelNeeds:
-    """What is known of one wanted model (of each of its variants) on one kind of engine, over all engines of that kind where it may go: the largest of each source,
-    the source that counts first. `engines` counts those engines, `installed` the ones that have the file."""
+    """What is known of one wanted model, or one of its variants, on one kind of engine, over all engines of that kind where it may go: the
+    largest of each source, the source that counts first. `engines` counts those engines, `installed` the ones that have the file."""
 
     model: ModelSpec
     kind: EngineKind

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from cli_lab import Lab, served
+from cli_lab import served
 from syrupy.assertion import SnapshotAssertion
 
 from reconciler.sim import SimEngine, SimGpu, SimModel, SimNode, SimSpec
@@ -27,8 +27,9 @@ def node(name: str, mib: int) -> SimNode:
 
 
 FLEET = SimSpec((node("big", 12288), node("small", 5120)), 0.0)
-BOTH = "version: 1\nmodels:\n  chat: {engine: ollama, each: node, variants: [{name: chat:q8, vram: 6000MiB}, {name: chat:q4, vram: 3000MiB}]}\n"
-ONLY_Q4 = "version: 1\nmodels:\n  chat: {engine: ollama, each: node, variants: [{name: chat:q4, vram: 3000MiB}]}\n"
+FORMS = "{name: chat:q8, vram: 6000MiB}", "{name: chat:q4, vram: 3000MiB}"
+BOTH = f"version: 1\nmodels:\n  chat: {{engine: ollama, each: node, variants: [{', '.join(FORMS)}]}}\n"
+ONLY_Q4 = f"version: 1\nmodels:\n  chat: {{engine: ollama, each: node, variants: [{FORMS[1]}]}}\n"
 
 
 def test_each_node_gets_the_best_variant_that_fits_and_the_second_apply_does_nothing(tmp_path: Path, snapshot: SnapshotAssertion) -> None:
