@@ -78,12 +78,14 @@ class EngineFacts:
 
 @dataclass(frozen=True, slots=True)
 class CardProcess:
-    """A process that holds memory of a card. `container` is the id of the container that it runs in, where that could be told."""
+    """A process that holds memory of a card. `container` is the id of the container that it runs in, `engine` the name of the node's engine
+    that it belongs to, where that could be told."""
 
     pid: int
     name: str | None = None
     used_bytes: int | None = None
     container: str | None = None
+    engine: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ class CardFacts:
     for which its clocks are held down, in the words of nvidia-smi (`hw_thermal_slowdown`); () is none. `ecc_errors` counts uncorrected ones
     since the driver was loaded, `xid` is the last error number of the driver (0: none). `cuda` is the newest CUDA that the driver runs.
     `mig_parent` is the UUID of the card that a slice is cut from. `unified`: it shares the node's RAM, and `total_bytes` is its part.
+    `reserved_bytes` are the driver's own: part of the total, not of what is used.
     `fault` says in one sentence why the card cannot be used (lost, needs a reset). `at` is when it was looked at (ISO 8601 UTC).
     """
 
@@ -123,6 +126,7 @@ class CardFacts:
     processes: tuple[CardProcess, ...] | None = None
     fault: str | None = None
     at: str | None = None
+    reserved_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

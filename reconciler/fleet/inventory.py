@@ -99,9 +99,22 @@ class CardSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ProbeSpec:
+    """How a node's cards are asked for. `user` and `port` are whom and where ssh asks, None is what ssh itself takes; `url`, `bearer` and
+    `tls` are those of an exporter. `timeout` bounds one look, in seconds."""
+
+    via: str = "auto"
+    user: str | None = None
+    port: int | None = None
+    timeout: float = 10.0
+    url: str | None = None
+    bearer: SecretRef | None = None
+    tls: Tls = Tls()
+
+
+@dataclass(frozen=True, slots=True)
 class NodeSpec:
-    """A host, as declared. `gpus` None means "not known", () means "has none". `limits` are node over group, unset left unset. `probe_user`
-    and `probe_port` are whom and where a probe by ssh asks; None is what ssh itself takes."""
+    """A host, as declared. `gpus` None means "not known", () means "has none". `limits` are node over group, unset left unset."""
 
     name: str
     address: str
@@ -112,9 +125,7 @@ class NodeSpec:
     labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     limits: Limits = NO_LIMITS
     cost: float = 0.0
-    probe_via: str = "auto"
-    probe_user: str | None = None
-    probe_port: int | None = None
+    probe: ProbeSpec = ProbeSpec()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ Mutable on purpose and private to one planning run: a fleet of 80,000 cards is c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reconciler.fleet import (
@@ -236,6 +236,8 @@ def _card(node: str, seen: CardFacts, declared: CardSpec | None, limits: Limits)
     if declared is not None:
         limits = declared.limits.over(limits)
     usable = None if seen.total_bytes is None else usable_bytes(seen.total_bytes, limits)
+    if usable is not None and seen.total_bytes is not None and seen.reserved_bytes is not None:
+        usable = max(0, min(usable, seen.total_bytes - seen.reserved_bytes))
     foreign = seen.foreign_bytes if seen.foreign_bytes is not None else (declared.foreign if declared is not None else 0)
     return Card(node, seen.index, seen.total_bytes, usable, foreign, seen.assumed, seen)
 
@@ -244,4 +246,9 @@ def _cards_of(spec: EngineSpec, cards: tuple[Card, ...]) -> tuple[Card, ...]:
     if spec.gpus is None:
         return cards
     wanted = set(spec.gpus)
-    return tuple(card for card in cards if card.index in wanted or (card.facts is not None and card.facts.uuid in wanted))
+    return tuple(card for card in cards if card.index in wanted or (card.facts is not None and _named(card.facts, wanted)))
+
+
+def _named(card: CardFacts, wanted: Collection[int | str]) -> bool:
+    """By its UUID, or by that of the card that it is a slice of."""
+    return card.uuid in wanted or (card.mig_parent is not None and card.mig_parent in wanted)

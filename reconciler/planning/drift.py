@@ -146,7 +146,7 @@ def _used(slot: Slot) -> int | None:
     """Bytes in use on all cards of an engine; None unless each was read."""
     total = 0
     for card in slot.cards or ():
-        if card.facts is None or card.facts.assumed or card.facts.used_bytes is None:
+        if card.facts is None or card.facts.used_bytes is None:
             return None
         total += card.facts.used_bytes
     return total if slot.cards else None

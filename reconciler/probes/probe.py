@@ -1,4 +1,4 @@
-"""Asks every engine of a fleet at once, each with its own deadline: a dead node costs its own deadline and no other's."""
+"""Asks every engine of a fleet at once, and every node for its cards: a dead node costs its own deadline and no other's."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections.abc import Callable, Collection, Mapping
 
 from reconciler.engines import Transport, open_engine
 from reconciler.fleet import EngineError, EngineFacts, EngineId, EngineSpec, Fleet, FleetFacts, NodeFacts, NodeSpec
-from reconciler.probes.declared import declared_cards
+from reconciler.probes.accounting import account, engine_ports
+from reconciler.probes.here import process_table
+from reconciler.probes.protocol import ProcessTable
+from reconciler.probes.sources import CardLook, CardSources
 
 CONCURRENCY = 512
 """Engines asked at the same time; each holds a few connections, and files are what a process runs out of first."""
@@ -32,9 +35,13 @@ async def probe_fleet(
     """
     places = asyncio.Semaphore(concurrency)
 
+    sources = CardSources(transport, at)
+
     async def one(node: NodeSpec) -> NodeFacts:
+        looking = asyncio.ensure_future(sources.look(node)) if sources.asks(node) else None
         engines = await asyncio.gather(*(bounded(spec) for spec in node.engines))
-        facts = NodeFacts(node.name, declared_cards(node), node.ram, {seen.id.engine: seen for seen in engines})
+        look = await looking if looking is not None else sources.declared(node)
+        facts = node_facts(node, look, {seen.id.engine: seen for seen in engines})
         if on_node is not None:
             on_node(facts)
         return facts
@@ -45,6 +52,18 @@ async def probe_fleet(
 
     asked = [node for name, node in fleet.nodes.items() if only is None or name in only]
     return FleetFacts(at, {facts.node: facts for facts in await asyncio.gather(*(one(node) for node in asked))})
+
+
+def node_facts(node: NodeSpec, look: CardLook, engines: Mapping[str, EngineFacts]) -> NodeFacts:
+    """What a node's cards and engines said, put together: whose the cards' memory is, and what of it is foreign."""
+    cards = look.cards
+    if cards is not None and any(card.used_bytes is not None for card in cards):
+        pids = {process.pid for card in cards for process in card.processes or ()}
+        table = look.table
+        if table is None and look.probe is not None and look.probe.via == "nvml":
+            table = process_table(pids, engine_ports(node.engines))
+        cards = account(cards, node.engines, engines, table or ProcessTable())
+    return NodeFacts(node.name, cards, look.ram_bytes, engines, look.probe)
 
 
 async def probe_engine(spec: EngineSpec, transport: Transport, wanted: Collection[str] = ()) -> EngineFacts:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass, field, replace
 from typing import TypeVar, cast
 
-from reconciler.fleet import EMPTY, NO_LIMITS, CardSpec, EngineSpec, Fleet, NodeSpec
+from reconciler.fleet import EMPTY, NO_LIMITS, CardSpec, EngineSpec, Fleet, NodeSpec, ProbeSpec
 from reconciler.workspace.cards import cards
 from reconciler.workspace.engines import EngineParts, engines
-from reconciler.workspace.forms import Form, choice, duration, integer, label, map_of, number, size, text, what_is_wrong_with_url
+from reconciler.workspace.forms import Form, integer, label, map_of, number, size, text, what_is_wrong_with_url
 from reconciler.workspace.inventory import Host, Inventory
 from reconciler.workspace.limits import limits
+from reconciler.workspace.probe import probe
 from reconciler.workspace.problems import Problems, Refused, did_you_mean
 from reconciler.workspace.table import Field, Table, Values
 from reconciler.workspace.templating import Templates
@@ -22,39 +22,10 @@ from reconciler.workspace.variables import Profile
 T = TypeVar("T")
 
 
-class ProbeVia(StrEnum):
-    """Where facts about cards come from, as far as this version can ask."""
-
-    AUTO = "auto"
-    DECLARED = "declared"
-    NONE = "none"
-
-
-_DECLARED_ONLY = "this version of gpurec reads declared cards only: write `via: declared` and the cards under `gpus:`"
-VIA = Field("via", choice(ProbeVia, later=dict.fromkeys(("nvml", "ssh", "dcgm", "exporter"), _DECLARED_ONLY)))
-PROBE_USER = Field("user", label)
-PROBE_PORT = Field("port", integer(1, 65535))
-PROBE = Table("probe", (VIA, PROBE_USER, PROBE_PORT, Field("timeout", duration)))
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """How facts about a host's cards are asked for, as declared; None is left to Ansible's variables, then to ssh."""
-
-    via: str = str(ProbeVia.AUTO)
-    user: str | None = None
-    port: int | None = None
-
-
-def _probe(node: Node, problems: Problems, name: str) -> Probe:
-    values = PROBE.read(node, problems, name)
-    return Probe(str(values.get(VIA) or ProbeVia.AUTO), values.get(PROBE_USER), values.get(PROBE_PORT))
-
-
 ADDRESS = Field("address", text)
 ENGINES = Field("engines", engines)
 GPUS = Field("gpus", cards)
-PROBE_FIELD = Field("probe", Form(_probe, PROBE.schema()))
+PROBE = Field("probe", probe)
 RAM = Field("ram", size, mib_keys=("ram_mb",))
 DISK = Field("disk", size, mib_keys=("disk_mb",))
 LABELS = Field("labels", map_of(label))
@@ -62,7 +33,7 @@ LIMITS = Field("limits", limits)
 COST = Field("cost", number)
 DOCKER = Field("docker", text)
 
-HOST = Table("host", (ADDRESS, ENGINES, GPUS, PROBE_FIELD, RAM, DISK, LABELS, LIMITS, COST, DOCKER))
+HOST = Table("host", (ADDRESS, ENGINES, GPUS, PROBE, RAM, DISK, LABELS, LIMITS, COST, DOCKER))
 OWN = "gpurec"
 OF_ANSIBLE = {"ansible_host": "address: HOST", "ansible_user": "probe: {user: NAME}", "ansible_port": "probe: {port: NUMBER}"}
 """Ansible's variables that are taken as defaults, each with gpurec's own key for it."""
@@ -100,7 +71,7 @@ class NodeReader:
         keys = kept[1]
         values = self._rendered(keys, host) if keys.templated or keys.whole is not None else keys.shared
         declared = values.get(GPUS)
-        probe = values.get(PROBE_FIELD) or Probe()
+        asked = values.get(PROBE) or ProbeSpec()
         parts = values.get(ENGINES) or ()
         if parts and (GPUS not in values or declared is not None):
             self._check_cards(parts, declared)
@@ -114,9 +85,11 @@ class NodeReader:
             labels=values.get(LABELS) or EMPTY,
             limits=values.get(LIMITS) or NO_LIMITS,
             cost=values.get(COST) or 0.0,
-            probe_via=probe.via,
-            probe_user=probe.user or self._ansible(host, "ansible_user", label),
-            probe_port=probe.port or self._ansible(host, "ansible_port", _port),
+            probe=replace(
+                asked,
+                user=asked.user or self._ansible(host, "ansible_user", label),
+                port=asked.port or self._ansible(host, "ansible_port", _port),
+            ),
         )
 
     def _keys_of(self, profile: Profile) -> _Keys:

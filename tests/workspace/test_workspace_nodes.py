@@ -45,7 +45,7 @@ def test_workspace_every_key_of_a_host_is_read(load: Load) -> None:
                 - {index: 1, vram: 12GiB, compute_capability: "89", limits: {vram_safety_margin: 0.8}}
         """
     ).fleet.nodes["a"]
-    assert (node.address, node.ram, node.disk, node.cost, node.probe_via) == ("10.0.0.1", 32 * GIB, 10**12, 1.5, "declared")
+    assert (node.address, node.ram, node.disk, node.cost, node.probe.via) == ("10.0.0.1", 32 * GIB, 10**12, 1.5, "declared")
     assert node.labels == {"zone": "b", "tier": "1"}
     assert (node.limits.max_vram_utilization, node.limits.reserve, node.limits.ram_reserve) == (Fraction(4, 5), 256 * MIB, GIB)
     first, second = node.engines
@@ -88,14 +88,14 @@ def test_workspace_ansibles_user_and_port_are_the_defaults_of_a_probe(load: Load
         e:2023: {}
     """
     nodes = load(text).fleet.nodes
-    assert {name: (node.probe_user, node.probe_port) for name, node in nodes.items()} == {
+    assert {name: (node.probe.user, node.probe.port) for name, node in nodes.items()} == {
         "a": ("ops", 2222),
         "b": ("root", 22),
         "c": ("me", 2022),
         "d": (None, None),
         "e": ("ops", 2023),
     }
-    assert (load().fleet.nodes["a"].probe_user, load().fleet.nodes["a"].probe_port) == (None, None)
+    assert (load().fleet.nodes["a"].probe.user, load().fleet.nodes["a"].probe.port) == (None, None)
 
 
 def test_workspace_what_only_ansible_can_read_is_no_default_and_no_error(load: Load) -> None:
@@ -104,7 +104,7 @@ def test_workspace_what_only_ansible_can_read_is_no_default_and_no_error(load: L
     )
     workspace = load(text)
     node = workspace.fleet.nodes["a"]
-    assert (node.address, node.probe_user, node.probe_port) == ("a", None, None)
+    assert (node.address, node.probe.user, node.probe.port) == ("a", None, None)
     assert sorted(warning.what.split(" is ")[0] for warning in workspace.warnings) == ["'ansible_host'", "'ansible_port'", "'ansible_user'"]
 
 
@@ -177,7 +177,7 @@ def test_workspace_hosts_share_what_their_group_declares(load: Load) -> None:
         (hosts("{gpus: {index: 0}}"), "must be a list of cards, this is a mapping"),
         (hosts('{engines: {ollama: {url: "http://a:1", gpus: [3]}}, gpus: [{index: 0}]}'), "bound to card 3, which is not declared"),
         (hosts('{engines: {ollama: {url: "http://a:1", gpus: [0]}}, gpus: []}'), "bound to card 0, which is not declared"),
-        (hosts("{probe: {via: ssh, user: ops}}"), "reads declared cards only"),
+        (hosts("{probe: {via: ssh, user: -oProxyCommand=x}}"), "a user cannot begin with '-'"),
         (hosts("{probe: {via: shs}}"), "cannot be 'shs'"),
         (hosts("{gpurec: {engins: {}}}"), "unknown key 'engins' of gpurec; did you mean 'engines'?"),
         (hosts("{ram: !vault abc}"), "is tagged !vault, which gpurec cannot read"),

@@ -1,0 +1,156 @@
+"""Whose a card's memory is: its processes by engine, and what is left as foreign. Pure; unknown stays unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import PurePosixPath
+from urllib.parse import urlsplit
+
+from reconciler.fleet import CardFacts, CardProcess, EngineFacts, EngineKind, EngineSpec
+from reconciler.probes.protocol import ProcessTable
+
+_NAMES: Mapping[EngineKind, frozenset[str]] = {
+    EngineKind.OLLAMA: frozenset(("ollama", "ollama_llama_server", "llama-server")),
+    EngineKind.LLAMACPP: frozenset(("llama-server",)),
+    EngineKind.VLLM: frozenset(("vllm", "VLLM::EngineCore", "VLLM::EngineCor", "VLLM::Worker")),
+    EngineKind.LLAMASWAP: frozenset(("llama-swap", "llama-server")),
+}
+"""What the processes are called that hold cards for an engine: only asked where its port leads to none of them."""
+_DEEPEST = 64
+Facts = Mapping[str, EngineFacts]
+"""The engines of a node, by name."""
+
+
+def account(
+    cards: Sequence[CardFacts],
+    engines: Sequence[EngineSpec],
+    facts: Facts,
+    table: ProcessTable = ProcessTable(),  # noqa: B008 (frozen)
+) -> tuple[CardFacts, ...]:
+    """The cards with the engine of every process that is one's, and with `foreign_bytes`: what is used less what our engines account for.
+
+    Where all processes of a card are seen, an engine accounts for what its processes hold; else for what it reports. Unknown where the
+    card's use is, or where an engine cannot say what it holds, or on which of its cards.
+    """
+    owned = tuple(_with_owners(card, engines, facts, table) for card in cards)
+    return tuple(_with_foreign(card, owned, engines, facts) for card in owned)
+
+
+def engine_ports(engines: Sequence[EngineSpec]) -> Mapping[int, EngineSpec]:
+    """The engines of a node by the port that they are asked at."""
+    found: dict[int, EngineSpec] = {}
+    for spec in engines:
+        try:
+            parts = urlsplit(spec.url)
+            port = parts.port or (443 if parts.scheme == "https" else 80)
+        except ValueError:
+            continue
+        found.setdefault(port, spec)
+    return found
+
+
+def is_bound(spec: EngineSpec, card: CardFacts) -> bool:
+    """Whether an engine may use a card. One that is bound to a card in MIG mode may use its slices."""
+    return (
+        spec.gpus is None
+        or card.index in spec.gpus
+        or card.uuid in spec.gpus
+        or (card.mig_parent in spec.gpus if card.mig_parent else False)
+    )
+
+
+def _with_owners(card: CardFacts, engines: Sequence[EngineSpec], facts: Facts, table: ProcessTable) -> CardFacts:
+    if not card.processes:
+        return card
+    ports = engine_ports(engines)
+    listeners = {table.listeners[port]: spec.id.engine for port, spec in ports.items() if port in table.listeners}
+    seen = set(listeners.values())
+    unseen = [spec for spec in engines if spec.id.engine not in seen and is_bound(spec, card)]
+    return replace(card, processes=tuple(_owned(one, listeners, unseen, facts, table) for one in card.processes))
+
+
+def _owned(
+    process: CardProcess, listeners: Mapping[int, str], unseen: Sequence[EngineSpec], facts: Facts, table: ProcessTable
+) -> CardProcess:
+    container = table.containers.get(process.pid, process.container)
+    name = process.name or table.names.get(process.pid)
+    engine = _above(process.pid, listeners, table) or _by_name(name, unseen, facts)
+    return replace(process, name=name, container=container, engine=engine)
+
+
+def _above(pid: int, listeners: Mapping[int, str], table: ProcessTable) -> str | None:
+    for _ in range(_DEEPEST):
+        if pid in listeners:
+            return listeners[pid]
+        above = table.parents.get(pid)
+        if above is None:
+            return None
+        pid = above
+    return None
+
+
+def _by_name(name: str | None, unseen: Sequence[EngineSpec], facts: Facts) -> str | None:
+    """The one engine whose own process was not seen (it is in a container, or not ours to look at) that may hold this one."""
+    if name is None:
+        return None
+    word = PurePosixPath(name.split(" ")[0]).name
+    able = [spec for spec in unseen if word in _NAMES[spec.kind] and _may_hold(facts.get(spec.id.engine))]
+    return able[0].id.engine if len(able) == 1 else None
+
+
+def _may_hold(facts: EngineFacts | None) -> bool:
+    if facts is None or not facts.reachable or facts.residents is None:
+        return True
+    return any(resident.vram_bytes != 0 for resident in facts.residents)
+
+
+def _with_foreign(card: CardFacts, cards: Sequence[CardFacts], engines: Sequence[EngineSpec], facts: Facts) -> CardFacts:
+    if card.used_bytes is None:
+        return card
+    bound = [spec for spec in engines if is_bound(spec, card)]
+    ours = _by_processes(card, bound, facts)
+    if ours is None:
+        ours = _by_reports(card, cards, bound, facts)
+    if ours is None:
+        return replace(card, foreign_bytes=None, assumed=True)
+    return replace(card, foreign_bytes=max(0, card.used_bytes - ours), assumed=False)
+
+
+def _by_processes(card: CardFacts, bound: Sequence[EngineSpec], facts: Facts) -> int | None:
+    """What the processes of our engines hold; None where not all are seen with their bytes, or none is ours though an engine holds some."""
+    if card.processes is None or any(process.used_bytes is None for process in card.processes):
+        return None
+    held = sum(process.used_bytes or 0 for process in card.processes if process.engine is not None)
+    if held == 0 and any(_reported(facts.get(spec.id.engine)) != 0 for spec in bound):
+        return None
+    return held
+
+
+def _by_reports(card: CardFacts, cards: Sequence[CardFacts], bound: Sequence[EngineSpec], facts: Facts) -> int | None:
+    total = 0
+    for spec in bound:
+        reported = _reported(facts.get(spec.id.engine))
+        if reported is None:
+            return None
+        own = [one for one in cards if is_bound(spec, one)]
+        if reported == 0 or len(own) == 1:
+            total += reported
+            continue
+        # An engine on several cards does not say which: only where all that they lost may be its own, nothing is foreign.
+        if any(one.used_bytes is None for one in own) or sum(one.used_bytes or 0 for one in own) > reported:
+            return None
+        total += card.used_bytes or 0
+    return total
+
+
+def _reported(facts: EngineFacts | None) -> int | None:
+    """Bytes on cards that an engine says it holds; None where it cannot be asked, or cannot tell."""
+    if facts is None or not facts.reachable or facts.residents is None:
+        return None
+    total = 0
+    for resident in facts.residents:
+        if resident.vram_bytes is None:
+            return None
+        total += resident.vram_bytes
+    return total

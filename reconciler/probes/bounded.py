@@ -1,0 +1,102 @@
+"""Runs a program within bounds: so much time, so much output, and nothing of it left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from reconciler.fleet import MIB
+
+LIMIT = 8 * MIB
+_GRACE = 0.5
+"""Seconds in which a program that was killed, or a pipe that a background process still holds, may end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How a program ended. `cut` is `timeout` or `too_large` where it was not let go on; `code` is then None."""
+
+    code: int | None
+    out: bytes
+    err: bytes
+    cut: str | None = None
+
+
+async def run_bounded(
+    argv: Sequence[str], *, within: float, limit: int = LIMIT, give: bytes = b"", environ: Mapping[str, str] | None = None
+) -> Ran:
+    """Runs `argv` with `give` on its stdin. After `within` seconds, or more than `limit` bytes on stdout, it and its children are killed.
+
+    A process that cannot even be killed (stuck in a driver) is left behind, and not waited for. Raises OSError where there is no such
+    program.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *argv,
+        stdin=asyncio.subprocess.PIPE if give else asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environ,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    out, err = bytearray(), bytearray()
+    readers = [
+        asyncio.ensure_future(_read(process.stdout, out, limit)),
+        asyncio.ensure_future(_read(process.stderr, err, limit)),
+        asyncio.ensure_future(_give(process.stdin, give)),
+    ]
+    cut: str | None = None
+    try:
+        async with asyncio.timeout(within):
+            ended = asyncio.ensure_future(process.wait())
+            waiting: set[asyncio.Future[object]] = {ended, *readers}  # type: ignore[arg-type]  # set is invariant, futures are only waited for
+            while not ended.done():
+                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                waiting = {one for one in waiting if not one.done()}
+                if len(out) > limit or len(err) > limit:
+                    cut = "too_large"
+                    break
+    except TimeoutError:
+        cut = "timeout"
+    finally:
+        await _end(process, readers, killed=cut is not None)
+    return Ran(process.returncode if cut is None else None, bytes(out[:limit]), bytes(err[:limit]), cut)
+
+
+async def _end(process: asyncio.subprocess.Process, readers: Sequence[asyncio.Future[None]], *, killed: bool) -> None:
+    if killed or process.returncode is None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GRACE):
+                await process.wait()
+    else:
+        await asyncio.wait(readers, timeout=_GRACE)
+    for reader in readers:
+        reader.cancel()
+    await asyncio.gather(*readers, return_exceptions=True)
+    transport: asyncio.SubprocessTransport | None = getattr(process, "_transport", None)
+    if transport is not None:  # asyncio has no public way to let go of a pipe that somebody else still holds
+        transport.close()
+
+
+async def _read(stream: asyncio.StreamReader, into: bytearray, limit: int) -> None:
+    while len(into) <= limit:
+        part = await stream.read(65536)
+        if not part:
+            return
+        into += part
+
+
+async def _give(stream: asyncio.StreamWriter | None, what: bytes) -> None:
+    if stream is None:
+        return
+    with suppress(ConnectionError, BrokenPipeError):
+        stream.write(what)
+        await stream.drain()
+        stream.close()

@@ -1,0 +1,52 @@
+"""What every way to ask for cards gives, and how it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from reconciler.fleet import CardFacts, GpurecError, NodeSpec, Place, Problem
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessTable:
+    """Processes of a node as far as could be seen: the parent of each, which of them listens on a TCP port (by port), names, and the ids of
+    the containers that they are in."""
+
+    parents: Mapping[int, int] = field(default_factory=dict)
+    listeners: Mapping[int, int] = field(default_factory=dict)
+    names: Mapping[int, str] = field(default_factory=dict)
+    containers: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one look at a node gave. `cards` None: the look says nothing about cards. `clock` is the node's time in seconds since 1970."""
+
+    cards: tuple[CardFacts, ...] | None
+    notes: tuple[str, ...] = ()
+    ram_bytes: int | None = None
+    table: ProcessTable | None = None
+    clock: float | None = None
+
+
+class ProbeError(GpurecError):
+    """Cards could not be asked for in one way. `code` is a word such as `no_driver`, `timeout` or `refused`."""
+
+    def __init__(self, problem: Problem, code: str) -> None:
+        super().__init__(problem)
+        self.code = code
+
+
+class CardSource(Protocol):
+    """One way to ask a node for its cards. A look reads only; it takes at most the node's `probe.timeout`, and raises ProbeError."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def look(self, node: NodeSpec, at: str) -> Seen: ...
+
+
+def probe_error(code: str, node: str, what: str, hint: str | None = None) -> ProbeError:
+    return ProbeError(Problem(what, Place(node), hint), code)

@@ -1,0 +1,97 @@
+"""Which way a node's cards are asked for, and what all nodes of a run share: one look at this machine, and so many questions at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+
+from reconciler.engines import Transport
+from reconciler.fleet import CardFacts, CardProbe, NodeSpec
+from reconciler.probes.combine import combine
+from reconciler.probes.declared import SOURCE as DECLARED
+from reconciler.probes.declared import declared_cards
+from reconciler.probes.here import is_this_machine, nvml_is_here
+from reconciler.probes.protocol import CardSource, ProbeError, ProcessTable, Seen, probe_error
+
+AT_ONCE = 64
+"""Programs (ssh) and scrapes that run at the same time: processes are dearer than connections."""
+
+_SILENT = (DECLARED, "none")
+
+
+def way_of(node: NodeSpec) -> str:
+    """`nvml`, `ssh`, `dcgm`, `exporter`, `declared` or `none`: what `probe.via` says, and for `auto` NVML on this machine where there is
+    one, elsewhere ssh where a user is given, else what is declared."""
+    if node.probe.via != "auto":
+        return node.probe.via
+    if is_this_machine(node):
+        return "nvml" if nvml_is_here() else DECLARED
+    return "ssh" if node.probe.user is not None else DECLARED
+
+
+@dataclass(frozen=True, slots=True)
+class CardLook:
+    """What came of asking one node for its cards."""
+
+    cards: tuple[CardFacts, ...] | None
+    ram_bytes: int | None
+    probe: CardProbe | None
+    table: ProcessTable | None = None
+
+
+class CardSources:
+    """Asks nodes for their cards, each in its way. One object a run."""
+
+    def __init__(self, transport: Transport, at: str, at_once: int = AT_ONCE) -> None:
+        self._transport = transport
+        self._at = at
+        self._places = asyncio.Semaphore(at_once)
+        self._sources: dict[str, CardSource] = {}
+        self._here: asyncio.Task[Seen] | None = None
+
+    def asks(self, node: NodeSpec) -> bool:
+        """Whether a node is asked for its cards at all."""
+        return way_of(node) not in _SILENT
+
+    def declared(self, node: NodeSpec) -> CardLook:
+        """What the inventory says of a node that is not asked."""
+        return CardLook(declared_cards(node), node.ram, None)
+
+    async def look(self, node: NodeSpec) -> CardLook:
+        """The node's cards; the declared ones, with the reason, where they cannot be asked for. Never raises for a node."""
+        way = way_of(node)
+        if way in _SILENT:
+            return self.declared(node)
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        try:
+            seen = await self._seen(way, node)
+        except ProbeError as error:
+            problem = error.problems[0]
+            reason = problem.what + (f"; {problem.hint}" if problem.hint else "")
+            probe = CardProbe(way, self._at, reason, error.code, (), loop.time() - start)
+            return CardLook(declared_cards(node), node.ram, probe)
+        probe = CardProbe(way, self._at, None, None, seen.notes, loop.time() - start)
+        ram = seen.ram_bytes if seen.ram_bytes is not None else node.ram
+        if seen.cards is None:
+            return CardLook(declared_cards(node), ram, probe, seen.table)
+        cards, notes = combine(node, seen.cards, ram)
+        return CardLook(cards, ram, replace(probe, notes=(*seen.notes, *notes)), seen.table)
+
+    async def _seen(self, way: str, node: NodeSpec) -> Seen:
+        source = self._sources.get(way)
+        if source is None:
+            source = self._sources[way] = self._open(way, node)
+        if way == "nvml":
+            if self._here is None:
+                self._here = asyncio.ensure_future(source.look(node, self._at))
+            return await asyncio.shield(self._here)
+        async with self._places:
+            return await source.look(node, self._at)
+
+    def _open(self, way: str, node: NodeSpec) -> CardSource:
+        if way == "nvml":
+            from reconciler.probes.nvml import Nvml
+
+            return Nvml()
+        raise probe_error("not_supported", node.name, f"this version cannot ask for cards by {way} yet")
