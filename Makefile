@@ -39,7 +39,7 @@ real: $(STAMP) ## the tests against real servers; builds them first, in a cache 
 	$(BIN)/python tests/real/provision.py
 	$(BIN)/pytest tests/real -n 2 --durations=5
 
-crash: $(STAMP) ## kills applies at every write of the state and at random times; KILLS=1000
+crash: $(STAMP) ## kills applies at commits, requests and random times, and fills their disk; KILLS=1000, SEED (printed) for the same again
 	KILLS=$${KILLS:-1000} $(BIN)/pytest tests/crash -n auto
 
 transcripts: $(STAMP) ## writes docs/reality.md from the real servers

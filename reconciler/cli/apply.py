@@ -41,6 +41,7 @@ def command(
 ) -> int:
     """Carry out a plan: the saved one in FILE, or a fresh one after showing it and asking."""
     from reconciler.cli.applying import ApplyOptions, apply_fresh, apply_saved
+    from reconciler.cli.command_line import command_line
     from reconciler.cli.session import Choice
 
     settings = settings_of(context)
@@ -53,6 +54,7 @@ def command(
         sys.stdin.isatty() and sys.stderr.isatty(),
         expect_digest,
         resume,
+        command_line(context),
     )
     if file is None and resume:
         raise click.UsageError("--resume needs the FILE of the plan that stopped; without one, apply plans anew and goes on by itself.")

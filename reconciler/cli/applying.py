@@ -14,7 +14,8 @@ from reconciler.cli.carrying import Carried, carry_out
 from reconciler.cli.looking import print_warnings, probing_line
 from reconciler.cli.opening import open_workspace, state_path
 from reconciler.cli.plan_file import read_plan
-from reconciler.cli.session import Choice, Look, look_again, rolled_back, selected_nodes, take_look
+from reconciler.cli.recovering import take_in_waiting
+from reconciler.cli.session import Choice, Look, look_again, rolled_back, selected_nodes, uncollected
 from reconciler.cli.settings import Settings
 from reconciler.cli.stale import UNLIKE_ASSUMED, check_begun, check_expected, check_guards, check_origin, check_same, check_standing
 from reconciler.planning import Plan
@@ -29,7 +30,8 @@ MOST_RUNS = 1000
 @dataclass(frozen=True, slots=True)
 class ApplyOptions:
     """How to carry out. `max_fail` is `N` or `P%`; `lock_timeout` seconds; `terminal` says that there is somebody to ask;
-    `expect_digest` is the digest of the only plan that may be carried out; `resume` asks that the plan has been begun here before."""
+    `expect_digest` is the digest of the only plan that may be carried out; `resume` asks that the plan has been begun here before.
+    `command` is what history and the lock say of the run."""
 
     parallelism: int = 10
     keep_going: bool = False
@@ -39,6 +41,7 @@ class ApplyOptions:
     terminal: bool = False
     expect_digest: str | None = None
     resume: bool = False
+    command: str = "apply"
 
 
 def apply_fresh(settings: Settings, choice: Choice, options: ApplyOptions) -> int:
@@ -47,9 +50,12 @@ def apply_fresh(settings: Settings, choice: Choice, options: ApplyOptions) -> in
     A plan from assumed or recorded facts is treated as a saved one: before anything is done the fleet is probed, and StalePlan (6) raised
     when the plan of now is another one. So what is assumed is never acted on unseen, nor recorded as if it had been seen.
     """
-    with probing_line(settings) as on_node:
-        look = take_look(settings, choice, on_node=on_node)
-    print_warnings(settings, look.workspace.warnings)
+    with uncollected():
+        workspace = open_workspace(settings)
+        take_in_waiting(settings, state_path(settings, workspace), options.lock_timeout)
+        with probing_line(settings) as on_node:
+            look = look_again(workspace, settings, choice, on_node=on_node)
+    print_warnings(settings, workspace.warnings)
     check_expected(look.plan, options.expect_digest)
     click.echo(plan_text(look.plan, colour=settings.colour(), width=settings.width()), nl=False)
     check_guards(look.plan)
@@ -72,6 +78,7 @@ def apply_saved(settings: Settings, path: Path, options: ApplyOptions) -> int:
     saved = read_plan(path)
     check_expected(saved, options.expect_digest)
     workspace = open_workspace(settings)
+    take_in_waiting(settings, state_path(settings, workspace), options.lock_timeout)
     with closing(open_reader(state_path(settings, workspace))) as state:
         if saved.rollback is not None:
             workspace, _ = rolled_back(workspace, state, saved.rollback)

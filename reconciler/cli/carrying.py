@@ -55,13 +55,13 @@ def carry_out(settings: Settings, look: Look, options: ApplyOptions) -> Carried:
     if plan.empty and look.applied.lineage is None and not plan.placed:
         return Carried()
     how = replace(execution_options(options, len(plan.steps)), poll_seconds=settings.poll_seconds)
-    with open_writer(look.state, command="apply", lock_timeout=options.lock_timeout) as state:
+    with open_writer(look.state, command=options.command, lock_timeout=options.lock_timeout) as state:
         if state.took_over:
             settings.say(f"Warning: {escape(state.took_over, 2000)}")
         for warning in state.warnings:
             settings.say(f"Warning: {escape(warning, 1000)}")
         check_unmoved(look.applied, state.applied())
-        run_id = state.begin_run(plan.digest, plan.config_digest, "apply")
+        run_id = state.begin_run(plan.digest, plan.config_digest, options.command)
         result, endings = "failed", Endings()
         try:
             outcome = _run(settings, look, how, state, run_id, endings)

@@ -37,12 +37,15 @@ def command(
     from reconciler.cli.plan_file import save_plan
     from reconciler.cli.session import Choice, take_look
     from reconciler.cli.stale import check_guards
-    from reconciler.views import plan_json, plan_text
+    from reconciler.state import find_rescues, waiting_sentence
+    from reconciler.views import escape, plan_json, plan_text
 
     settings = settings_of(context)
     with probing_line(settings) as on_node:
         look = take_look(settings, Choice(limit, exclude, refresh, assume), on_node=on_node)
     print_warnings(settings, look.workspace.warnings)
+    for waiting in find_rescues(look.state):
+        settings.say(f"Warning: {escape(waiting_sentence(waiting), 1000)}")
     if out is not None:
         save_plan(settings.path(out), look.plan)
     text = plan_json(look.plan) if format_ == "json" else plan_text(look.plan, colour=settings.colour(), width=settings.width())

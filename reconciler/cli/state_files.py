@@ -68,8 +68,8 @@ def recover(context: click.Context, files: tuple[Path, ...], lock_timeout: float
     import json
 
     from reconciler.cli.opening import find_state
-    from reconciler.cli.state_writing import editing, run_of
-    from reconciler.state.rescue import find_rescues, put_away, read_rescue
+    from reconciler.cli.state_writing import editing
+    from reconciler.state import find_rescues, put_away, read_rescue, take_in
     from reconciler.views.escape import escape
 
     settings = settings_of(context)
@@ -77,9 +77,8 @@ def recover(context: click.Context, files: tuple[Path, ...], lock_timeout: float
     rescued = [read_rescue(each) for each in ([settings.path(file) for file in files] or find_rescues(path))]
     serial: int | None = None
     if rescued:
-        with editing(settings, path, "state recover", lock_timeout) as state, run_of(state, "state recover"):
-            for one in rescued:
-                serial = state.read_in(one)
+        with editing(settings, path, "state recover", lock_timeout) as state:
+            serial = take_in(state, rescued)
     rows = [
         {"file": str(one.path), "run": one.head.run_id, "entries": len(one.entries), "torn": one.torn, "kept": str(put_away(one.path))}
         for one in rescued

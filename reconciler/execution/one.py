@@ -79,6 +79,8 @@ class _Doing:
         except asyncio.CancelledError:
             if self._began:
                 bench.state.step_finished(bench.run_id, step.id, StepStatus.INTERRUPTED, "interrupted: cut short while it ran")
+            else:
+                bench.journal(self._result(StepStatus.INTERRUPTED, "interrupted", "cut short before anything was sent"))
             raise
         else:
             self._keep(effect)

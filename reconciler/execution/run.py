@@ -122,6 +122,10 @@ class _Run:
                     number = running.pop(task)
                     self._breakers.end(self._graph.steps[number], task.result())
                     self._settle(number, task.result())
+        except asyncio.CancelledError:
+            await self._cut(running)
+            self._give_up_the_rest()
+            raise
         finally:
             await self._cut(running)
 
@@ -201,6 +205,12 @@ class _Run:
             else:
                 self._bench.listen(StepSkipped(step, code, message))
 
+    def _give_up_the_rest(self) -> None:
+        """Journals the steps that never began when the run is cut short."""
+        for number in self._graph.never_begun():
+            self._skip(number, "interrupted", "the run was cut before it began")
+        self._write()
+
     async def _cut(self, running: dict[asyncio.Task[StepResult], int]) -> None:
         """Ends what still runs when the run itself is cut short."""
         for task in running:
@@ -208,3 +218,4 @@ class _Run:
         for number, ended in zip(running.values(), await asyncio.gather(*running, return_exceptions=True), strict=True):
             if isinstance(ended, asyncio.CancelledError):
                 self._bench.listen(StepInterrupted(self._graph.steps[number]))
+        running.clear()

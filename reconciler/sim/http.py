@@ -159,6 +159,9 @@ class HttpServer:
     async def _welcome(self, accepted: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=_READ, loop=loop)
+        # Go's servers, and so Ollama, set this too; without it every answer with a body waits 40 ms for the client's delayed ACK.
+        with contextlib.suppress(OSError):  # the client is gone already
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await loop.connect_accepted_socket(lambda: asyncio.StreamReaderProtocol(reader, self._connected, loop=loop), accepted)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

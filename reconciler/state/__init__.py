@@ -16,6 +16,8 @@ from reconciler.state.protocol import (
     StepStatus,
 )
 from reconciler.state.reader import open_reader
+from reconciler.state.recovering import take_in
+from reconciler.state.rescue import Rescued, find_rescues, put_away, read_rescue, waiting_sentence
 from reconciler.state.taking import open_writer
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "Lock",
     "Measurement",
     "Move",
+    "Rescued",
     "RunRecord",
     "SettledStep",
     "Standing",
@@ -36,8 +39,13 @@ __all__ = [
     "StepStatus",
     "break_lock",
     "check_state",
+    "find_rescues",
     "look_at_lock",
     "node_move",
     "open_reader",
     "open_writer",
+    "put_away",
+    "read_rescue",
+    "take_in",
+    "waiting_sentence",
 ]

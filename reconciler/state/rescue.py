@@ -52,6 +52,7 @@ class RescueJournal:
 
     def __init__(self, head: RescueHead, folders: Sequence[Path], write: Callable[[int, bytes], int] = os.write) -> None:
         self._folders, self._write = list(folders), write
+        self.why = head.why
         self._name = f"{Path(head.state).name}.rescue-{head.run_id}-{uuid4().hex[:8]}.jsonl"
         self._lines = [_line(asdict(head))]
         self._file: int | None = None
@@ -119,6 +120,11 @@ def find_rescues(state: Path) -> list[Path]:
                 if _ours(path) and _is_of(path, state):
                     found[path] = None
     return list(found)
+
+
+def waiting_sentence(path: Path) -> str:
+    """What is said of a rescue journal that waits."""
+    return f"the rescue journal {path} waits to be read in, which the next apply or gpurec state recover does"
 
 
 def read_rescue(path: Path) -> Rescued:

@@ -49,7 +49,7 @@ def open_writer(
             yield writer
         except Exception as error:
             if writer.rescue is not None:
-                raise _kept_apart(writer.rescue, error) from error
+                raise _kept_apart(writer.rescue, writer.unwritable, error) from error
             raise
         finally:
             heartbeat.stop()
@@ -58,13 +58,13 @@ def open_writer(
     finally:
         conn.close()
     if writer.rescue is not None:
-        raise _kept_apart(writer.rescue, None)
+        raise _kept_apart(writer.rescue, writer.unwritable, None)
 
 
-def _kept_apart(rescue: Path, error: Exception | None) -> StateError:
-    """What the run ended with, and where what it did is kept."""
+def _kept_apart(rescue: Path, why: str, error: Exception | None) -> StateError:
+    """What the run ended with, why its state was not written, and where what it did is kept."""
     first = error.problems if isinstance(error, GpurecError) else ()
-    what = "the state could not be written, so what was done is kept in a rescue journal"
+    what = f"{why}, so what was done is kept in a rescue journal"
     return StateError(
         *first, Problem(what, Place(str(rescue)), "make the state writable, then run gpurec state recover before the next apply")
     )

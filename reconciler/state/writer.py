@@ -23,7 +23,7 @@ from reconciler.state.lease import (
 from reconciler.state.process import this_process
 from reconciler.state.protocol import Measurement, SettledStep, StepStatus
 from reconciler.state.reader import SqliteReader
-from reconciler.state.rescue import Rescued, RescueHead, RescueJournal, find_rescues, rescue_folders
+from reconciler.state.rescue import Rescued, RescueHead, RescueJournal, find_rescues, rescue_folders, waiting_sentence
 from reconciler.state.rows import REPLICA_COLUMNS, node_body, read_meta, replica_row
 
 _LOOKED_UP_ONE_BY_ONE = 500
@@ -51,7 +51,7 @@ class SqliteWriter(SqliteReader):
     def warnings(self) -> tuple[str, ...]:
         network = network_filesystem(self._path)
         found = [f"{network_sentence(network)}: use it from one machine only"] if network is not None else []
-        found += [f"the rescue journal {path} waits to be read in: gpurec state recover" for path in find_rescues(self._path)]
+        found += [waiting_sentence(path) for path in find_rescues(self._path)]
         return tuple(found)
 
     def close(self) -> None:
@@ -193,6 +193,11 @@ class SqliteWriter(SqliteReader):
     def rescue(self) -> Path | None:
         """The rescue journal that this run had to begin; None where everything is in the state."""
         return self._rescue.path if self._rescue is not None else None
+
+    @property
+    def unwritable(self) -> str:
+        """Why the state took no more, as a clause; empty while it does."""
+        return self._rescue.why if self._rescue is not None else ""
 
     def _keep(self, entry: Entry) -> None:
         """Writes what has happened, and where the state takes it no more, keeps it and all that follows in a rescue journal."""

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from reconciler.cli.main import cli
 from reconciler.cli.simulated import inventory_of
 from reconciler.sim import builtin_fleet, running
-from reconciler.state import look_at_lock, open_writer
+from reconciler.state import look_at_lock, open_reader, open_writer
 from reconciler.state.writer import SqliteWriter
 
 SMALL = "version: 1\nmodels:\n  nomic-embed-text: {engine: ollama, on: ollama, each: node, vram: 350MiB}\n"
@@ -100,19 +100,65 @@ def test_an_empty_apply_writes_a_handful_of_rows_and_none_of_a_replica(lab: Lab)
     assert sum(written.values()) < 12
 
 
-def test_an_apply_that_takes_over_or_finds_a_rescue_journal_says_so(lab: Lab) -> None:
+def test_an_apply_that_takes_over_says_so(lab: Lab) -> None:
     assert lab.apply().exit_code == 0
     with closing(sqlite3.connect(lab.state)) as conn:
         conn.execute("UPDATE lease SET owner = 'o', host = 'far', boot = 'b', heartbeat_at = 0, since = 'then'")
         conn.commit()
-    head = {"gpurec_rescue": 1, "state": str(lab.state.absolute()), "lineage": "l", "run_id": 1, "serial": 1, "at": "t", "why": "w"}
-    rescue = lab.state.with_name("demo.db.rescue-1-x.jsonl")
-    rescue.write_text(json.dumps(head) + "\n")
     result = lab.apply()
     assert result.exit_code == 0
     assert "took over the lock" in result.stderr
     assert "on far" in result.stderr
-    assert f"{rescue} waits to be read in: gpurec state recover" in result.stderr
+
+
+def leave_rescue(lab: Lab, name: str = "demo.db.rescue-1-x.jsonl", **other: object) -> Path:
+    """The journal of run 1, which says that the state forgets a replica."""
+    lineage = open_reader(lab.state).applied().lineage
+    head = {"gpurec_rescue": 1, "state": str(lab.state.absolute()), "lineage": lineage, "run_id": 1, "serial": 0, "at": "t", "why": "w"}
+    entry = {"replicas": [], "gone": ["model.nomic-embed-text@ada/ollama"], "op": "recorded"}
+    rescue = lab.state.with_name(name)
+    rescue.write_text(json.dumps({**head, **other}) + "\n" + json.dumps(entry) + "\n")
+    return rescue
+
+
+def test_what_an_earlier_run_could_not_write_is_taken_in_before_an_apply_plans(lab: Lab) -> None:
+    assert lab.apply().exit_code == 0
+    rescue = leave_rescue(lab)
+    with closing(sqlite3.connect(lab.state)) as conn:
+        conn.execute("UPDATE replicas SET serial = 0")  # nothing later stands against it
+        conn.commit()
+    assert "waits to be read in, which the next apply" in lab.run("plan").stderr
+    result = lab.apply()
+    assert result.exit_code == 0
+    assert "Took in what run 1 could not write to the state: 1 entry" in result.stderr
+    assert "1 to adopt" in result.stdout
+    assert not rescue.exists()
+    assert [run["command"] for run in lab.history()] == ["apply --auto-approve", "state recover", "apply --auto-approve"]
+    assert "Took in" not in lab.apply().stderr
+
+
+def test_a_rescue_journal_that_cannot_be_taken_in_stops_an_apply_before_it_plans(lab: Lab) -> None:
+    assert lab.apply().exit_code == 0
+    foreign = leave_rescue(lab, lineage="another")
+    for words, spoil in (("its lineage differs", ""), ("line 2 of the rescue journal cannot be read", "what is this\n{}\n")):
+        if spoil:
+            foreign.write_text(foreign.read_text().splitlines()[0] + "\n" + spoil)
+        before = len(lab.history())
+        result = lab.apply()
+        assert result.exit_code == 1
+        assert words in result.stderr
+        assert str(foreign) in result.stderr
+        assert [run["command"] for run in lab.history()[: len(lab.history()) - before]] in ([], ["state recover"])
+        assert foreign.exists()
+
+
+def test_history_keeps_the_command_line_with_its_file_and_options_and_the_ci_job(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CI_JOB_URL", "https://ci.example/job/7")
+    (lab.root / "desired" / "demo.yaml").write_text(SMALL)
+    assert lab.run("plan", "--out", "my plan.json").exit_code == 0
+    assert lab.run("apply", "my plan.json", "--keep-going", "--parallelism", "3").exit_code == 0
+    (run,) = lab.history()
+    assert (run["command"], run["ci"]) == ("apply 'my plan.json' --parallelism 3 --keep-going", "https://ci.example/job/7")
 
 
 def test_an_apply_under_the_lock_of_another_is_5_and_touches_nothing(lab: Lab) -> None:

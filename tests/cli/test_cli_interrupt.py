@@ -83,6 +83,12 @@ def test_the_second_interrupt_cuts_what_runs_and_tells_what_was_done(lab: Lab) -
     assert "Serial 1." in out
     assert last_result(lab) == "interrupted"
     assert kept(lab) == {"model.nomic-embed-text@ada/ollama"}
+    journal = json.loads(lab.run("history", "1", "--format", "json").stdout)["journal"]
+    assert {step["address"]: (step["status"], step["reason"]) for step in journal} == {
+        "model.nomic-embed-text@ada/ollama": ("done", None),
+        "model.nomic-embed-text@bea/ollama": ("interrupted", "interrupted: cut short while it ran"),
+        "model.tinyllama-1b@cleo/llamacpp": ("skipped", "interrupted: the run was cut before it began"),
+    }
 
 
 def test_an_apply_after_a_cut_one_finishes_the_work(lab: Lab) -> None:

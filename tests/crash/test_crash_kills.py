@@ -1,4 +1,4 @@
-"""Killed at any write of its state, or at any time, an apply leaves nothing that the next one does not put right."""
+"""Killed at any commit, at any request, or at any time, an apply leaves nothing that the next one does not put right."""
 
 from __future__ import annotations
 
@@ -7,27 +7,33 @@ import random
 from pathlib import Path
 
 import pytest
-from kills import STORIES, Story, check_aftermath, killed, told
+from kills import STORIES, Story, Victims, check_aftermath, told
 
 KILLS = int(os.environ.get("KILLS", "100"))
-WRITES = 20
-"""An apply of these stories writes about so often."""
-SEED = 2026
+LONGEST_APPLY = 0.5
+"""Seconds; about what a victim takes when it is left alone."""
 
 
 def _cases() -> list[tuple[Story, str, int]]:
-    """`KILLS` kills, spread over stories, writes, and before and after each; every round beyond the first is one at random times."""
-    places = [(story, when, number) for number in range(1, WRITES + 1) for story in STORIES for when in ("before", "after")]
-    chance = random.Random(SEED)
+    """`KILLS` ends: every fourth at a random time (in ms), the others at commits and requests, each place once before any time is added."""
+    chance = random.Random(os.environ["SEED"])
+    places = [(story, f"{side} commit", n) for story in STORIES for n in range(1, story.writes + 1) for side in ("before", "after")]
+    places += [(story, f"{side} request", n) for story in STORIES for n in range(1, story.requests + 1) for side in ("before", "after")]
     chance.shuffle(places)
-    return [(*places[n],) if n < len(places) else (chance.choice(STORIES), "time", chance.randrange(100, 1500)) for n in range(KILLS)]
+    cases = []
+    for number in range(KILLS):
+        if number % 4 == 3 or not places:
+            cases.append((chance.choice(STORIES), "time", chance.randrange(1, int(1000 * LONGEST_APPLY))))
+        else:
+            cases.append(places.pop())
+    return cases
 
 
 @pytest.mark.parametrize(("story", "when", "number"), _cases(), ids=lambda value: value.name if isinstance(value, Story) else str(value))
-def test_the_apply_after_a_kill_converges_and_repeats_nothing(tmp_path: Path, story: Story, when: str, number: int) -> None:
+def test_the_apply_after_a_kill_converges_and_repeats_nothing(
+    tmp_path: Path, victims: Victims, story: Story, when: str, number: int
+) -> None:
     with told(story, tmp_path / "w") as lab:
-        if when == "time":
-            killed(lab, story, "never", 0, seconds=number / 1000)
-        else:
-            killed(lab, story, when, number)
+        end = victims.run(lab, story, when, number, number / 1000)
+        assert end.killed or end.status == 0, end.said
         check_aftermath(lab, story)

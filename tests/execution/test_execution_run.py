@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from scripted import GIB, ListedState, Room, loaded, refused
 
-from reconciler.execution import ExecutionOptions, ResidentLost, RunFinished, RunStarted, StepInterrupted, StepStarted, execute
+from reconciler.execution import ExecutionOptions, ResidentLost, RunFinished, RunStarted, StepInterrupted, StepSkipped, StepStarted, execute
 from reconciler.fleet import Applied, AppliedReplica, Desired, EngineId, EngineKind, Ensure, FleetFacts, StateError
 from reconciler.planning import Action, make_plan
 from reconciler.state import StepStatus, open_reader, open_writer
@@ -113,6 +113,19 @@ def test_a_run_that_is_cut_journals_what_ran_as_interrupted() -> None:
     assert room.state.journaled[step.id][0] is StepStatus.INTERRUPTED
     assert any(isinstance(event, StepInterrupted) for event in room.events)
     assert room.engine.loading == 0
+
+
+def test_a_run_that_is_cut_journals_what_never_began() -> None:
+    room = Room(options=ExecutionOptions(parallelism=1))
+    room.want("m:latest")
+    room.want("n:latest")
+    room.engine.hangs = True
+    first, second = room.step(Action.LOAD, "m:latest"), room.step(Action.LOAD, "n:latest")
+    with pytest.raises(asyncio.CancelledError):
+        room.run(cut_after=5.0)
+    assert room.state.journaled[first.id][0] is StepStatus.INTERRUPTED
+    assert room.state.journaled[second.id] == (StepStatus.SKIPPED, "interrupted: the run was cut before it began")
+    assert [event.step.id for event in room.events if isinstance(event, StepSkipped)] == [second.id]
 
 
 def test_an_adopted_replica_is_owned_without_a_word_to_its_engine() -> None:
