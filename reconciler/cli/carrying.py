@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from reconciler.cli.progress import listener
 from reconciler.cli.session import Look
 from reconciler.cli.settings import Settings
-from reconciler.engines import Engine, Transport, open_engine
+from reconciler.engines import Engine, Transport, open_engine, remembered
 from reconciler.execution import (
     Event,
     ExecutionOptions,
@@ -128,7 +128,7 @@ def _run(settings: Settings, look: Look, how: ExecutionOptions, state: StateWrit
     async def run() -> Outcome:
         stop = StopSignal()
         opened: dict[EngineId, Engine] = {}
-        async with Transport() as transport:
+        async with Transport(known=remembered(look.facts)) as transport:
 
             def engine(at: EngineId) -> Engine:
                 if at not in opened:

@@ -79,7 +79,14 @@ def _drifted_when_recorded(look: Look) -> frozenset[Key]:
         return frozenset()
     space, facts = look.workspace, look.recorded
     then = make_plan(
-        space.fleet, space.desired, facts, look.applied, config_digest=space.config_digest, created_at=facts.at, recorded=facts
+        space.fleet,
+        space.desired,
+        facts,
+        look.applied,
+        config_digest=space.config_digest,
+        created_at=facts.at,
+        recorded=facts,
+        catalogue=space.catalogue,
     )
     return frozenset(map(drift_key, then.drift))
 

@@ -23,10 +23,9 @@ def command(context: click.Context, refresh: str, assume: Path | None, format_: 
     from reconciler.cli.needs import look_at
     from reconciler.placement import model_needs
     from reconciler.views import models_json, models_text
-    from reconciler.workspace import load_catalogue
 
     settings = settings_of(context)
     workspace, facts, applied = look_at(settings, refresh, assume)
-    found = model_needs(workspace.fleet, workspace.desired, facts, applied, load_catalogue(settings.directory))
+    found = model_needs(workspace.fleet, workspace.desired, facts, applied, workspace.catalogue)
     text = models_json(found) if format_ == "json" else models_text(found, colour=settings.colour(), width=settings.width())
     click.echo(text, nl=False)

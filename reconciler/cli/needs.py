@@ -41,14 +41,13 @@ def check_model(settings: Settings, name: str, context: int | None, refresh: str
     from reconciler.fleet import ModelSpec
     from reconciler.placement import candidates
     from reconciler.views import candidates_json, candidates_text
-    from reconciler.workspace import load_catalogue
 
     workspace, facts, applied = look_at(settings, refresh, assume)
     wanted = wanted_model(workspace.desired, name)
     model = wanted or ModelSpec(name, tuple(sorted(workspace.fleet.nodes)))
     if context is not None:
         model = replace(model, context=context)
-    found = candidates(workspace.fleet, workspace.desired, facts, applied, model, load_catalogue(settings.directory))
+    found = candidates(workspace.fleet, workspace.desired, facts, applied, model, workspace.catalogue)
     if format_ == "json":
         click.echo(candidates_json(model, found, wanted is not None), nl=False)
     else:

@@ -15,7 +15,7 @@ from pathlib import Path
 from reconciler.cli.files import read_bounded
 from reconciler.cli.opening import open_workspace, state_path
 from reconciler.cli.settings import Settings
-from reconciler.engines import Transport
+from reconciler.engines import Transport, remembered
 from reconciler.fleet import MIB, Applied, Desired, EngineId, Fleet, FleetFacts, GpurecError, NodeFacts
 from reconciler.planning import Plan, desired_of, make_plan, wanted_names
 from reconciler.probes import facts_from_json, merge_facts, probe_fleet
@@ -81,7 +81,7 @@ def look_again(workspace: Workspace, settings: Settings, choice: Choice, *, on_n
     with closing(open_reader(path)) as state:
         applied, recorded = state.applied(), state.recorded_facts()
     fresh = choice.assume is None and choice.refresh == "always"
-    facts = _probed(workspace, applied, on_node) if fresh else _known(settings, choice, recorded)
+    facts = _probed(workspace, applied, recorded, on_node) if fresh else _known(settings, choice, recorded)
     plan = make_plan(
         workspace.fleet,
         workspace.desired,
@@ -91,6 +91,7 @@ def look_again(workspace: Workspace, settings: Settings, choice: Choice, *, on_n
         created_at=now(),
         selected=selected_nodes(workspace, choice),
         recorded=recorded,
+        catalogue=workspace.catalogue,
     )
     return Look(workspace, path, applied, facts, replace(plan, limit=choice.limit, exclude=choice.exclude), fresh, recorded)
 
@@ -116,26 +117,26 @@ def selected_nodes(workspace: Workspace, choice: Choice) -> frozenset[str] | Non
     return inside - frozenset(workspace.inventory.match(choice.exclude)) if choice.exclude is not None else inside
 
 
-def _probed(workspace: Workspace, applied: Applied, on_node: OnNode | None) -> FleetFacts:
-    return _probe(workspace.fleet, wanted_names(workspace.fleet, workspace.desired, applied), on_node)
+def _probed(workspace: Workspace, applied: Applied, recorded: FleetFacts | None, on_node: OnNode | None) -> FleetFacts:
+    return _probe(workspace.fleet, wanted_names(workspace.fleet, workspace.desired, applied), recorded, on_node)
 
 
-def _probe(fleet: Fleet, wanted: Mapping[EngineId, Collection[str]], on_node: OnNode | None) -> FleetFacts:
+def _probe(fleet: Fleet, wanted: Mapping[EngineId, Collection[str]], recorded: FleetFacts | None, on_node: OnNode | None) -> FleetFacts:
     async def probe() -> FleetFacts:
-        async with Transport() as transport:
+        async with Transport(known=remembered(recorded) if recorded is not None else None) as transport:
             return await probe_fleet(fleet, wanted, transport=transport, at=now(), on_node=on_node)
 
     return asyncio.run(probe())
 
 
-def probe_facts(workspace: Workspace, applied: Applied, on_node: OnNode | None = None) -> FleetFacts:
-    """What probing sees now."""
-    return _probed(workspace, applied, on_node)
+def probe_facts(workspace: Workspace, applied: Applied, on_node: OnNode | None = None, recorded: FleetFacts | None = None) -> FleetFacts:
+    """What probing sees now; engines are not asked again about files that `recorded` facts tell of."""
+    return _probed(workspace, applied, recorded, on_node)
 
 
 def probe_nodes(fleet: Fleet, applied: Applied, on_node: OnNode | None = None) -> FleetFacts:
     """What probing sees of a fleet that has no desired state yet."""
-    return _probe(fleet, wanted_names(fleet, Desired(), applied), on_node)
+    return _probe(fleet, wanted_names(fleet, Desired(), applied), None, on_node)
 
 
 def _known(settings: Settings, choice: Choice, recorded: FleetFacts | None) -> FleetFacts:

@@ -56,7 +56,7 @@ def check_standing(saved: Plan, look: Look, selected: frozenset[str] | None) -> 
     digest = plan_digest(saved.lineage, fresh.config_digest, fresh.placement.solver, fresh.steps)
     if digest == saved.digest:
         return replace(fresh, digest=saved.digest)
-    moved = first_moved(saved, workspace.fleet, workspace.desired, look.facts, look.applied, selected)
+    moved = first_moved(saved, workspace.fleet, workspace.desired, look.facts, look.applied, selected, workspace.catalogue)
     if moved is not None:
         number = saved.steps.index(moved.step) + 1
         raise StalePlan.of(f"{MOVED}: step {number}, {_words(moved.step)}: {moved.why}", None, _ADVICE)

@@ -6,11 +6,11 @@ from reconciler.engines.llamacpp import LlamaCpp
 from reconciler.engines.llamaswap import LlamaSwap
 from reconciler.engines.ollama import Ollama
 from reconciler.engines.protocol import Engine, LoadRequest, PullProgress
-from reconciler.engines.transport import Transport
+from reconciler.engines.transport import Transport, remembered
 from reconciler.engines.vllm import Vllm
 from reconciler.fleet import EngineKind, EngineSpec
 
-__all__ = ["Engine", "LoadRequest", "PullProgress", "Transport", "open_engine"]
+__all__ = ["Engine", "LoadRequest", "PullProgress", "Transport", "open_engine", "remembered"]
 
 
 def open_engine(spec: EngineSpec, transport: Transport) -> Engine:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from pydantic import TypeAdapter
 
 from reconciler.engines.answers import Answered, Name, clean_name, clean_text, read_shape, size_or_unknown
+from reconciler.engines.ollama_show import weights_of
 from reconciler.engines.protocol import LoadRequest, PullProgress
 from reconciler.engines.transport import LARGE, Answer, Transport, Weights
 from reconciler.fleet import (
@@ -27,8 +29,6 @@ from reconciler.fleet import (
 
 PINNED_AFTER = timedelta(days=3650)
 """`keep_alive: -1` is the longest Go duration, about 292 years (api/types.go); anything beyond ten years is taken for it."""
-_BLOB = re.compile(r"^FROM\s+.*sha256[-:]([0-9a-f]{64})\s*$", re.MULTILINE)
-_NUM_CTX = re.compile(r"^num_ctx\s+(\d{1,9})\s*$", re.MULTILINE)
 _NO_MEMORY = re.compile(r"out of memory|unable to allocate|cudamalloc|failed to allocate|requires more system memory", re.IGNORECASE)
 _LOOPBACK_REGISTRY = re.compile(r"^(127\.\d+\.\d+\.\d+|localhost|\[::1\])(:\d+)?/")
 
@@ -61,13 +61,6 @@ class _Ps(Answered):
     models: list[_Running] | None
 
 
-class _Show(Answered):
-    modelfile: str = ""
-    parameters: str = ""
-    capabilities: list[str] | None = None
-    model_info: dict[str, object] | None = None
-
-
 class _Line(Answered):
     status: str = ""
     digest: str | None = None
@@ -77,7 +70,7 @@ class _Line(Answered):
 
 
 _VERSION, _TAGS, _PS = TypeAdapter(_Version), TypeAdapter(_Tags), TypeAdapter(_Ps)
-_SHOW, _LINE = TypeAdapter(_Show), TypeAdapter(_Line)
+_LINE = TypeAdapter(_Line)
 
 
 class Ollama:
@@ -140,26 +133,32 @@ class Ollama:
         known = self._transport.weights
         for tag in tags:
             if tag.digest is not None and tag.digest not in known and _canonical(tag.name) in names:
-                found = await self._show(tag.name, end - loop.time())
+                found = await self._show(tag.name, end - loop.time(), size_or_unknown(tag.size))
                 if found is not None:
                     known[tag.digest] = found
         return known
 
-    async def _show(self, name: str, within: float) -> Weights | None:
-        """Details of one installed model; None when it went away meanwhile."""
+    async def _show(self, name: str, within: float, size: int | None = None) -> Weights | None:
+        """Details of one installed model; None when it went away meanwhile. Its header is asked for once for the whole fleet, with
+        `verbose` only where the short answer leaves out arrays that it needs; one that cannot be had is unknown, not a failure."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + within
         answer = await self._channel.ask("POST", "/api/show", within=within, body={"model": name}, limit=LARGE)
         if answer.status == 404:
             return None
         if answer.status != 200:
             raise self._refused(answer, f"cannot show {name}")
-        shown = read_shape(_SHOW, answer.body, answer.url)
-        blob = _BLOB.search(shown.modelfile)
-        context = _NUM_CTX.search(shown.parameters)
-        if shown.capabilities is not None:
-            embedding = "embedding" in shown.capabilities and "completion" not in shown.capabilities
-        else:
-            embedding = any(key.endswith(".pooling_type") for key in shown.model_info or {})
-        return Weights(blob.group(1) if blob else None, embedding, int(context.group(1)) if context else None)
+        headers = self._transport.headers
+        found, more = weights_of(answer, size, headers)
+        if more:
+            with suppress(EngineError):
+                body: dict[str, object] = {"model": name, "verbose": True}
+                answer = await self._channel.ask("POST", "/api/show", within=end - loop.time(), body=body, limit=LARGE)
+                if answer.status == 200:
+                    found, _ = weights_of(answer, size, headers)
+        if found.blob is not None and found.header is not None:
+            headers.setdefault(found.blob, found.header)
+        return found
 
     def _resident(self, model: _Running, weights: Mapping[str, Weights], tags: Collection[_Tag]) -> Resident:
         size, vram = size_or_unknown(model.size), size_or_unknown(model.size_vram)
@@ -266,6 +265,9 @@ def _installed(tag: _Tag, weights: Mapping[str, Weights]) -> Installed:
         clean_name(tag.digest) if tag.digest is not None else None,
         details.blob if details is not None else None,
         embedding,
+        context=details.num_ctx if details is not None else None,
+        beside_bytes=details.beside if details is not None else 0,
+        header=details.header if details is not None else None,
     )
 
 

@@ -20,7 +20,7 @@ import httpx
 
 from reconciler.engines.answers import clean_text, error_message
 from reconciler.engines.secrets import read_secret
-from reconciler.fleet import MIB, EngineError, EngineSpec, Place, Problem, Tls, Unreachable
+from reconciler.fleet import MIB, EngineError, EngineSpec, FleetFacts, ModelHeader, Place, Problem, Tls, Unreachable
 
 SMALL = 1 * MIB
 LARGE = 64 * MIB
@@ -50,18 +50,32 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What a manifest digest stands for: the sha256 of the weights' blob, whether it embeds, and a context baked into it."""
+    """What a manifest digest stands for: the sha256 of the weights' blob, whether it embeds, a context baked into it, the header of the
+    weights, and the bytes that are loaded beside them."""
 
     blob: str | None = None
     embedding: bool | None = None
     num_ctx: int | None = None
+    header: ModelHeader | None = None
+    beside: int = 0
+
+
+def remembered(facts: FleetFacts) -> dict[str, Weights]:
+    """What earlier facts say of manifests, so that an engine is not asked again: a digest says it all."""
+    return {
+        one.digest: Weights(one.blob, one.embedding, one.context, one.header, one.beside_bytes)
+        for node in facts.nodes.values()
+        for engine in node.engines.values()
+        for one in engine.installed or ()
+        if one.digest is not None and one.blob is not None and one.header is not None
+    }
 
 
 class Transport:
     """Makes the channels to all engines of a run, and holds what they share: TLS contexts and the digests already looked up.
 
     An async context manager. `environ` is where `env:` keys are read (the process's by default), `backoff` the pause before a retry in
-    seconds, `clock` tells the time that expiries are compared with.
+    seconds, `clock` tells the time that expiries are compared with. `known` is what earlier runs learned of manifests, by their digest.
     """
 
     def __init__(
@@ -71,12 +85,14 @@ class Transport:
         backoff: float = 0.1,
         stall: float = 60.0,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        known: Mapping[str, Weights] | None = None,
     ) -> None:
         self.environ = environ
         self.backoff = backoff
         self.stall = stall
         self.clock = clock
-        self.weights: dict[str, Weights] = {}
+        self.weights: dict[str, Weights] = dict(known or {})
+        self.headers = {one.blob: one.header for one in self.weights.values() if one.blob is not None and one.header is not None}
         self._jitter = random.Random(0)  # noqa: S311 (spreads retries, hides nothing)
         self._contexts: dict[Tls, ssl.SSLContext] = {}
         self._plain = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody; for http:// urls, which never use it

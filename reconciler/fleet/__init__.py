@@ -44,10 +44,12 @@ from reconciler.fleet.facts import (
     EngineFacts,
     FleetFacts,
     Installed,
+    ModelHeader,
     NodeFacts,
     Resident,
     ResidentStatus,
 )
+from reconciler.fleet.headers import header_key, headers_of, with_headers
 from reconciler.fleet.health import USUAL_HEALTH, Breaker, Health
 from reconciler.fleet.inventory import (
     DEFAULT_LIMITS,
@@ -127,6 +129,7 @@ __all__ = [
     "Limits",
     "LockHeld",
     "MeasuredKey",
+    "ModelHeader",
     "ModelSpec",
     "NodeFacts",
     "NodeSpec",
@@ -158,6 +161,8 @@ __all__ = [
     "format_capability",
     "format_duration",
     "format_ratio",
+    "header_key",
+    "headers_of",
     "parse_bytes",
     "parse_capability",
     "parse_duration",
@@ -166,4 +171,5 @@ __all__ = [
     "parse_version",
     "replica_address",
     "weights_digest",
+    "with_headers",
 ]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from reconciler.fleet.inventory import Scalar
 from reconciler.fleet.names import EngineId, EngineKind
 
 
@@ -44,8 +45,21 @@ class Resident:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelHeader:
+    """What the header of a model's file says, as its engine tells it: the keys of the architecture, and the tensors as (name, type, shape
+    with the row length first). Bounded, but not believed: what computes with it checks it."""
+
+    keys: Mapping[str, Scalar | tuple[int | float | bool, ...]]
+    tensors: tuple[tuple[str, str, tuple[int, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Installed:
-    """A model on an engine's disk. `failed` says that its last load on this engine failed (llama.cpp router only)."""
+    """A model on an engine's disk. `failed` says that its last load on this engine failed (llama.cpp router only).
+
+    `context` is one that is baked into it, `beside_bytes` what is loaded beside the weights (projector, adapters). `header` is one object
+    for all engines that have the same file; documents hold it once, under the digest of the weights.
+    """
 
     name: str
     size_bytes: int | None = None
@@ -53,6 +67,9 @@ class Installed:
     blob: str | None = None
     embedding: bool | None = None
     failed: bool = False
+    context: int | None = None
+    beside_bytes: int = 0
+    header: ModelHeader | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

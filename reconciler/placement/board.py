@@ -5,7 +5,7 @@ Mutable on purpose and private to one planning run: a fleet of 80,000 cards is c
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reconciler.fleet import (
@@ -24,6 +24,8 @@ from reconciler.fleet import (
     NodeSpec,
     weights_digest,
 )
+from reconciler.placement.knowledge import Knowledge
+from reconciler.vram import NO_CATALOGUE, Catalogue, OllamaServer
 
 
 def usable_bytes(total: int, limits: Limits) -> int:
@@ -84,6 +86,7 @@ class Slot:
 
     `placed` counts the residents it will have; `runners` maps weights blobs to the runner that will hold them: names that share it are
     charged once, and it leaves with the last of them. `own` is what this engine itself takes on each of its cards, for its `memory_limit`.
+    `knowledge` is what the run knows of needs, one for all slots of a board; `server` what it took this engine for.
     """
 
     id: EngineId
@@ -97,6 +100,8 @@ class Slot:
     placed: int = 0
     own: dict[int, int] = field(default_factory=dict)
     runners: dict[str, Runner] = field(default_factory=dict)
+    knowledge: Knowledge = field(default_factory=Knowledge)
+    server: OllamaServer | None = None
     _installed: dict[str, Installed] | None = None
     _names: dict[str, list[str]] | None = None
 
@@ -143,11 +148,11 @@ class Slot:
         limit = self.spec.memory_limit
         return card.free if limit is None else min(card.free, limit - self.own.get(card.index, 0))
 
-    def charges_for(self, need: int) -> Charges | None:
+    def charges_for(self, need: int, spread: Callable[[], int | None] | None = None) -> Charges | None:
         """Where `need` bytes would be charged; None when there is no room.
 
         On an engine with several cards nobody can say beforehand which one is taken: the whole is charged to every card that has room for
-        it, and where none has, an even part to each (which must fit on each).
+        it, and where none has, a part to each (which must fit on each): what `spread` says that a card then holds, else an even one.
         """
         cards = self.cards or ()
         if len(cards) == 1:
@@ -158,7 +163,8 @@ class Slot:
             fitting = tuple([(card, need) for card in cards if self.room(card) >= need])
         if fitting or not cards:
             return fitting or None
-        part = -(-need // len(cards))
+        told = spread() if spread is not None else None
+        part = told if told is not None else -(-need // len(cards))
         return tuple((card, part) for card in cards) if all(self.room(card) >= part for card in cards) else None
 
     def charges_found(self, held: int) -> Charges:
@@ -198,11 +204,15 @@ class Board:
 RAM_INDEX = -1
 
 
-def set_up(fleet: Fleet, facts: FleetFacts, wide: Limits, selected: frozenset[str] | None = None) -> Board:
+def set_up(
+    fleet: Fleet, facts: FleetFacts, wide: Limits, selected: frozenset[str] | None = None, catalogue: Catalogue = NO_CATALOGUE
+) -> Board:
     """The board for a fleet: cards as probed, limits as declared (card over node over `wide` over the defaults).
 
-    Nodes outside `selected` (None: all are in) stay on the board with what they hold, but nothing may be placed there.
+    Nodes outside `selected` (None: all are in) stay on the board with what they hold, but nothing may be placed there. `catalogue` is the
+    last source of needs.
     """
+    knowledge = Knowledge(catalogue)
     slots: dict[EngineId, Slot] = {}
     every: list[Card] = []
     by_node: dict[str, tuple[Slot, ...]] = {}
@@ -225,7 +235,7 @@ def set_up(fleet: Fleet, facts: FleetFacts, wide: Limits, selected: frozenset[st
         for spec in node.engines:
             own = None if cards is None else _cards_of(spec, cards)
             engine_facts = seen.engines.get(spec.id.engine) if seen is not None else None
-            slot = Slot(spec.id, spec.kind, spec, node, engine_facts, own, ram, inside)
+            slot = Slot(spec.id, spec.kind, spec, node, engine_facts, own, ram, inside, knowledge=knowledge)
             slots[spec.id] = slot
             here.append(slot)
         by_node[name] = tuple(here)

@@ -9,7 +9,8 @@ from reconciler.placement.board import Card, Slot, set_up
 from reconciler.placement.eligibility import refusal
 from reconciler.placement.explain import in_words, reason_at
 from reconciler.placement.fit import Fit, fit
-from reconciler.placement.found import Names, charge_found, installed_on
+from reconciler.placement.found import Names, charge_found
+from reconciler.placement.knowledge import installed_on
 from reconciler.vram import NO_CATALOGUE, Catalogue, Need, every_need
 
 
@@ -33,7 +34,7 @@ def candidates(
     fleet: Fleet, desired: Desired, facts: FleetFacts, applied: Applied, model: ModelSpec, catalogue: Catalogue = NO_CATALOGUE
 ) -> tuple[Candidate, ...]:
     """The answer of every engine of the model's nodes, in order of their names."""
-    board = set_up(fleet, facts, desired.limits)
+    board = set_up(fleet, facts, desired.limits, catalogue=catalogue)
     models = [one for one in desired.models if one.name != model.name]
     found = charge_found(board, replace(desired, models=(*models, model)), applied, Names([*models, model]))
     here = {one.slot: each for one in found for each in (one.model, *one.also) if each is not None and each.name == model.name}
@@ -42,19 +43,13 @@ def candidates(
     answers = []
     for slot in sorted(slots, key=lambda slot: slot.id):
         resident = here.get(slot)
-        tried = [_candidate(slot, one, applied, catalogue, one == resident) for one in ((resident,) if resident is not None else variants)]
+        tried = [_candidate(slot, one, applied, one == resident) for one in ((resident,) if resident is not None else variants)]
         answers.append(next((one for one in tried if one.code in ("fits", "resident")), tried[-1]))
     return tuple(answers)
 
 
-def needs_on(slot: Slot, model: ModelSpec, applied: Applied, catalogue: Catalogue) -> tuple[Need, ...]:
-    """What every source says of `model` on this engine."""
-    installed = installed_on(slot, model)
-    return every_need(model, slot.kind, None if installed is None else installed.size_bytes, applied.measured, None, catalogue)
-
-
-def _candidate(slot: Slot, model: ModelSpec, applied: Applied, catalogue: Catalogue, resident: bool) -> Candidate:
-    needs = needs_on(slot, model, applied, catalogue)
+def _candidate(slot: Slot, model: ModelSpec, applied: Applied, resident: bool) -> Candidate:
+    needs = slot.knowledge.every(slot, model, applied)
     cards = slot.cards or ()
     if resident:
         return Candidate(slot, "resident", "is there already", needs, cards, model)
@@ -81,7 +76,7 @@ def model_needs(
     fleet: Fleet, desired: Desired, facts: FleetFacts, applied: Applied, catalogue: Catalogue = NO_CATALOGUE
 ) -> tuple[ModelNeeds, ...]:
     """Every wanted model by name, with each kind of engine of its nodes that can be meant."""
-    board = set_up(fleet, facts, desired.limits)
+    board = set_up(fleet, facts, desired.limits, catalogue=catalogue)
     rows: list[ModelNeeds] = []
     for model in sorted(desired.models, key=lambda one: one.name):
         by_kind: dict[EngineKind, list[Slot]] = {}
@@ -93,6 +88,7 @@ def model_needs(
             for one in model.alternatives():
                 sizes = [file.size_bytes for slot in slots if (file := installed_on(slot, one)) is not None]
                 largest = max((size for size in sizes if size is not None), default=None)
-                needs = every_need(one, kind, largest, applied.measured, None, catalogue)
+                computed = [count for slot in slots if (count := slot.knowledge.computed(slot, one, applied)) is not None]
+                needs = every_need(one, kind, largest, applied.measured, max(computed, default=None), catalogue)
                 rows.append(ModelNeeds(one, kind, len(slots), len(sizes), needs))
     return tuple(rows)

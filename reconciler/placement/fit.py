@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reconciler.fleet import Applied, EngineKind, ModelSpec, Residency
+from reconciler.fleet import Applied, EngineKind, ModelSpec
 from reconciler.placement.board import Charges, Runner, Slot
-from reconciler.placement.found import installed_on, need_on
+from reconciler.placement.found import need_on
+from reconciler.placement.knowledge import in_ram, installed_on
 from reconciler.vram import Need
 
 CAPACITY_REASONS = frozenset({"insufficient_vram", "insufficient_ram", "too_large", "memory_limit", "engine_full"})
@@ -64,7 +65,8 @@ def room_for(slot: Slot, model: ModelSpec, applied: Applied) -> Fit | str:
         if slot.ram.usable is None:
             return "ram_unknown"
         return Fit(need, ((slot.ram, need.bytes),), blob=blob) if slot.ram.free >= need.bytes else "insufficient_ram"
-    charges = slot.charges_for(need.bytes)
+    spread = (lambda: slot.knowledge.part(slot, model, applied)) if need.source == "computed" else None
+    charges = slot.charges_for(need.bytes, spread)
     if charges is not None:
         return Fit(need, charges, blob=blob)
     cards = slot.cards or ()
@@ -74,11 +76,6 @@ def room_for(slot: Slot, model: ModelSpec, applied: Applied) -> Fit | str:
     if slot.spec.memory_limit is not None and any(card.free >= need.bytes for card in cards):
         return "memory_limit"
     return "insufficient_vram"
-
-
-def in_ram(slot: Slot, model: ModelSpec) -> bool:
-    """Whether this model on this engine sits in RAM: asked for the CPU, or no card there."""
-    return model.residency is Residency.CPU or slot.cards == ()
 
 
 def take(slot: Slot, model: ModelSpec, room: Fit) -> None:

@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from reconciler.fleet import Applied, AppliedReplica, Desired, EngineId, EngineKind, Ensure, Installed, MeasuredKey, ModelSpec, Resident
+from reconciler.fleet import Applied, AppliedReplica, Desired, EngineId, EngineKind, Ensure, MeasuredKey, ModelSpec, Resident
 from reconciler.placement.board import Board, Charges, Slot
-from reconciler.vram import FILE_SIZE_FACTOR, Need, known_need
+from reconciler.vram import FILE_SIZE_FACTOR, Need
 
 
 @dataclass(slots=True, eq=False)
@@ -80,17 +80,9 @@ def applied_by_engine(applied: Applied) -> Mapping[EngineId, Sequence[AppliedRep
     return rows
 
 
-def installed_on(slot: Slot, model: ModelSpec) -> Installed | None:
-    """The model's file on this engine, under its derived or its own name."""
-    return slot.installed(model.engine_name(slot.kind)) or slot.installed(model.base_name(slot.kind))
-
-
 def need_on(slot: Slot, model: ModelSpec, applied: Applied) -> Need | None:
     """What `model` needs on this engine, from the first source that knows."""
-    if model.vram is not None:
-        return Need(model.vram, "declared")
-    installed = installed_on(slot, model)
-    return known_need(model, slot.kind, installed.size_bytes if installed is not None else None, applied.measured)
+    return slot.knowledge.need(slot, model, applied)
 
 
 def charge_found(board: Board, desired: Desired, applied: Applied, names: Names) -> list[Found]:

@@ -8,8 +8,9 @@ from collections.abc import Sequence, Set
 from reconciler.fleet import Applied, Desired, EngineKind, ModelSpec, Spread
 from reconciler.placement.board import Board, Card, Slot
 from reconciler.placement.eligibility import Eligible, ModelClass, eligible
-from reconciler.placement.fit import Fit, fit, in_ram, take
+from reconciler.placement.fit import Fit, fit, take
 from reconciler.placement.found import Found, Names, applied_by_engine
+from reconciler.placement.knowledge import in_ram
 from reconciler.placement.result import Placement, Target
 from reconciler.placement.strategies import STRATEGIES, Order
 from reconciler.placement.variants import passed_over

@@ -38,6 +38,7 @@ from reconciler.planning.plan import (
     VariantRefusal,
 )
 from reconciler.planning.variants import better_variants
+from reconciler.vram import NO_CATALOGUE, Catalogue
 
 SOLVER = "builtin"
 
@@ -69,13 +70,15 @@ def make_plan(
     created_at: str,
     selected: frozenset[str] | None = None,
     recorded: FleetFacts | None = None,
+    catalogue: Catalogue = NO_CATALOGUE,
 ) -> Plan:
     """The ordered steps from facts to desired, with everything that explains them.
 
     `selected` are the node names inside `--limit` and outside `--exclude`; None means all. `created_at` is ISO 8601 UTC and not part of the
-    digest. `recorded` are the facts of the last apply, for drift of what is only observed: no step comes of that.
+    digest. `recorded` are the facts of the last apply, for drift of what is only observed: no step comes of that. `catalogue` is the last
+    source of needs.
     """
-    board = set_up(fleet, facts, desired.limits, selected)
+    board = set_up(fleet, facts, desired.limits, selected, catalogue)
     placement = place(board, desired, applied)
     drift = find_drift(board, applied, desired, recorded)
     drifted = repairable(drift)

@@ -26,11 +26,12 @@ from reconciler.fleet import (
     format_bytes,
     parse_replica_address,
 )
-from reconciler.placement import Card, Charges, Found, Names, Slot, Target, charge_found, need_on, refusal, set_up
+from reconciler.placement import Board, Card, Charges, Found, Names, Slot, Target, charge_found, need_on, refusal, set_up
 from reconciler.planning.make import room_needed
 from reconciler.planning.plan import Action, Plan, Step
 from reconciler.planning.replica import Replica
 from reconciler.planning.rules import decide
+from reconciler.vram import NO_CATALOGUE, Catalogue
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +43,19 @@ class Moved:
 
 
 def first_moved(
-    plan: Plan, fleet: Fleet, desired: Desired, facts: FleetFacts, applied: Applied, selected: frozenset[str] | None = None
+    plan: Plan,
+    fleet: Fleet,
+    desired: Desired,
+    facts: FleetFacts,
+    applied: Applied,
+    selected: frozenset[str] | None = None,
+    catalogue: Catalogue = NO_CATALOGUE,
 ) -> Moved | None:
     """The first step that cannot be done any more as planned; None when the whole plan still stands.
 
     `selected` are the node names of the plan's own `--limit` and `--exclude`; None means all.
     """
-    now = _Now(plan, fleet, desired, facts, applied, selected)
+    now = _Now(plan, fleet, desired, set_up(fleet, facts, desired.limits, selected, catalogue), applied)
     for step in plan.steps:
         why = now.take(step)
         if why is not None:
@@ -59,10 +66,8 @@ def first_moved(
 class _Now:
     """The fleet as found, and what the steps so far would have made of it."""
 
-    def __init__(
-        self, plan: Plan, fleet: Fleet, desired: Desired, facts: FleetFacts, applied: Applied, selected: frozenset[str] | None
-    ) -> None:
-        self._board = set_up(fleet, facts, desired.limits, selected)
+    def __init__(self, plan: Plan, fleet: Fleet, desired: Desired, board: Board, applied: Applied) -> None:
+        self._board = board
         self._models = {model.name: model for model in desired.models}
         self._desired, self._applied = desired, applied
         names = Names(sorted(desired.models, key=lambda model: (-model.priority, model.name)))

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from reconciler.fleet import FleetFacts, GpurecError, NodeFacts, Place
+from reconciler.fleet import FleetFacts, GpurecError, ModelHeader, NodeFacts, Place, headers_of, with_headers
+
+if TYPE_CHECKING:
+    from pydantic.main import IncEx
 
 FORMAT_VERSION: Literal["1.0"] = "1.0"
 
 
 @dataclass(frozen=True, slots=True)
 class FactsDocument:
-    """Facts with the version of their format."""
+    """Facts with the version of their format. `headers` are those of the installed models, by the digest of their weights."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     format_version: Literal["1.0"]
     facts: FleetFacts
+    headers: Mapping[str, ModelHeader] = field(default_factory=dict)
 
 
 def _adapter() -> TypeAdapter[FactsDocument]:
@@ -30,26 +35,30 @@ def _adapter() -> TypeAdapter[FactsDocument]:
 
 
 _ADAPTER: TypeAdapter[FactsDocument] | None = None
+_WITHOUT_HEADERS: IncEx = {"facts": {"nodes": {"__all__": {"engines": {"__all__": {"installed": {"__all__": {"header"}}}}}}}}
+"""A header is written once and not with every engine that has its file."""
 
 
 def facts_to_json(facts: FleetFacts) -> str:
     """The document, one JSON object; unknown facts are null."""
-    return _adapter().dump_json(FactsDocument(FORMAT_VERSION, facts)).decode() + "\n"
+    document = FactsDocument(FORMAT_VERSION, facts, dict(sorted(headers_of(facts.nodes.values()).items())))
+    return _adapter().dump_json(document, exclude=_WITHOUT_HEADERS).decode() + "\n"
 
 
 def facts_from_json(text: str | bytes, name: str) -> FleetFacts:
     """Reads a document of facts; `name` is its file, for the error. Raises GpurecError naming the first thing that is wrong."""
     try:
-        facts = _adapter().validate_json(text).facts
+        document = _adapter().validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         what = f"{where}: {first['msg']}" if where else first["msg"]
         raise GpurecError.of(f"this is no document of facts ({what})", Place(name), "make one with gpurec facts --out FILE") from None
+    facts = document.facts
     for key, node in facts.nodes.items():
         if key != node.node or any(engine.id.node != key or engine.id.engine != own for own, engine in node.engines.items()):
             raise GpurecError.of(f"the facts of node {key!r} name another node or engine", Place(name), "make them again with gpurec facts")
-    return facts
+    return FleetFacts(facts.at, {name: with_headers(node, document.headers) for name, node in facts.nodes.items()})
 
 
 def merge_facts(base: FleetFacts, partial: FleetFacts) -> FleetFacts:

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
+from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
@@ -19,9 +20,14 @@ from reconciler.fleet import (
     EngineKind,
     FleetFacts,
     MeasuredKey,
+    ModelHeader,
     NodeFacts,
     Scalar,
+    with_headers,
 )
+
+if TYPE_CHECKING:
+    from pydantic.main import IncEx
 
 REPLICA_COLUMNS = (
     "address, model, node, engine, engine_name, ensure, context, options, keep_alive, residency, "
@@ -141,18 +147,31 @@ def _node_adapter() -> TypeAdapter[NodeFacts]:
     return TypeAdapter(NodeFacts)
 
 
+@cache
+def _header_adapter() -> TypeAdapter[ModelHeader]:
+    return TypeAdapter(ModelHeader)
+
+
+_WITHOUT_HEADERS: IncEx = {"engines": {"__all__": {"installed": {"__all__": {"header"}}}}}
+"""A header has a row of its own, and not one with every engine that has its file."""
+
+
 def node_body(node: NodeFacts) -> str:
     """A node's facts as JSON, without what changes at every look: how long it took, expiries, how warm a card is."""
     engines = {name: _steady(engine) for name, engine in sorted(node.engines.items())}
     cards = node.cards and tuple(_steady_card(card) for card in node.cards)
     probe = replace(node.card_probe, at=None, seconds=0.0) if node.card_probe is not None else None
-    return _node_adapter().dump_json(replace(node, engines=engines, cards=cards, card_probe=probe)).decode()
+    return _node_adapter().dump_json(replace(node, engines=engines, cards=cards, card_probe=probe), exclude=_WITHOUT_HEADERS).decode()
 
 
 def _steady_card(card: CardFacts) -> CardFacts:
     if card.at is None:
         return card
     return replace(card, temperature=None, power=None, utilisation=None, throttle=None, processes=None, at=None)
+
+
+def header_body(header: ModelHeader) -> str:
+    return _header_adapter().dump_json(header).decode()
 
 
 def _steady(engine: EngineFacts) -> EngineFacts:
@@ -166,5 +185,7 @@ def read_facts(conn: sqlite3.Connection) -> FleetFacts | None:
     at = read_meta(conn).get("facts_at")
     if at is None:
         return None
-    adapter = _node_adapter()
-    return FleetFacts(at, {node: adapter.validate_json(body) for node, body in conn.execute("SELECT node, body FROM facts ORDER BY node")})
+    adapter, of_header = _node_adapter(), _header_adapter()
+    headers = {key: of_header.validate_json(body) for key, body in conn.execute("SELECT key, body FROM headers")}
+    rows = conn.execute("SELECT node, body FROM facts ORDER BY node")
+    return FleetFacts(at, {node: with_headers(adapter.validate_json(body), headers) for node, body in rows})

@@ -137,7 +137,12 @@ def _fourth(conn: sqlite3.Connection) -> None:
     conn.execute("ALTER TABLE replicas ADD COLUMN protect INTEGER NOT NULL DEFAULT 0")
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _second, _third, _fourth)
+def _fifth(conn: sqlite3.Connection) -> None:
+    """What engines tell of model files, once for all engines that have the same weights."""
+    conn.execute("CREATE TABLE headers (key TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _second, _third, _fourth, _fifth)
 """The n-th brings a store of version n - 1 to version n. One that was released is never changed, only followed by another."""
 SCHEMA_VERSION = len(MIGRATIONS)
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
 
-from reconciler.fleet import AppliedReplica, FleetFacts, StateError
+from reconciler.fleet import AppliedReplica, FleetFacts, StateError, headers_of
 from reconciler.state.check import network_sentence
 from reconciler.state.connection import Unwritable, sqlite_said
 from reconciler.state.entries import Entry, Measured, Recorded, RunFinished, StepFinished, StepsSettled, write_entry
@@ -24,7 +24,7 @@ from reconciler.state.process import this_process
 from reconciler.state.protocol import Measurement, SettledStep, StepStatus
 from reconciler.state.reader import SqliteReader
 from reconciler.state.rescue import Rescued, RescueHead, RescueJournal, find_rescues, rescue_folders, waiting_sentence
-from reconciler.state.rows import REPLICA_COLUMNS, node_body, read_meta, replica_row
+from reconciler.state.rows import REPLICA_COLUMNS, header_body, node_body, read_meta, replica_row
 
 _LOOKED_UP_ONE_BY_ONE = 500
 
@@ -129,6 +129,10 @@ class SqliteWriter(SqliteReader):
             conn.executemany("DELETE FROM facts WHERE node = ?", [(name,) for name in known.keys() - bodies.keys()])
             rows = [(name, body) for name, body in bodies.items() if known.get(name) != body]
             conn.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", rows)
+            headers = headers_of(facts.nodes.values())
+            kept = {key for (key,) in conn.execute("SELECT key FROM headers")}
+            conn.executemany("DELETE FROM headers WHERE key = ?", [(key,) for key in kept - headers.keys()])
+            conn.executemany("INSERT INTO headers VALUES (?, ?)", [(key, header_body(headers[key])) for key in headers.keys() - kept])
             conn.execute("INSERT OR REPLACE INTO meta VALUES ('facts_at', ?)", (facts.at,))
 
     def finish_run(self, run_id: int, result: str, *, unplaced: int = 0, deferred: int = 0) -> int:

@@ -6,10 +6,11 @@ from reconciler.vram.catalogue import NO_CATALOGUE, Catalogue, KnownGpu, KnownMo
 from reconciler.vram.fit import Largest, largest_context, largest_parallel
 from reconciler.vram.geometry import Geometry, Layer, geometry_of
 from reconciler.vram.need import FILE_SIZE_FACTOR, Need, every_need, known_need
-from reconciler.vram.predict import CardNeed, HostNeed, Prediction, predict
+from reconciler.vram.ollama import OllamaServer, default_context, ollama_server, ollama_settings
+from reconciler.vram.predict import CardNeed, HostNeed, Prediction, predict, ram_bytes
 from reconciler.vram.settings import REFERENCE_BUILD, RunSettings
 from reconciler.vram.tensors import CACHE_TYPES, TENSOR_TYPES, Header, TensorInfo, TensorType, UnknownLayout
-from reconciler.vram.told import LlamaMeta, header_of_show, meta_of_models
+from reconciler.vram.told import LlamaMeta, fact_of, header_of_fact, header_of_show, leaves_out_arrays, meta_of_models
 
 __all__ = [
     "CACHE_TYPES",
@@ -28,18 +29,26 @@ __all__ = [
     "Layer",
     "LlamaMeta",
     "Need",
+    "OllamaServer",
     "Prediction",
     "RunSettings",
     "TensorInfo",
     "TensorType",
     "Trust",
     "UnknownLayout",
+    "default_context",
     "every_need",
+    "fact_of",
     "geometry_of",
+    "header_of_fact",
     "header_of_show",
     "known_need",
     "largest_context",
     "largest_parallel",
+    "leaves_out_arrays",
     "meta_of_models",
+    "ollama_server",
+    "ollama_settings",
     "predict",
+    "ram_bytes",
 ]

@@ -105,6 +105,14 @@ def predict(geometry: Geometry, settings: RunSettings, extra: int = 0, fixed: tu
     return Prediction(cards, HostNeed(weights.host, resident, None if compute is None else compute.host), tuple(unknown))
 
 
+def ram_bytes(prediction: Prediction, settings: RunSettings, beside: int = 0) -> int | None:
+    """The upper end of what a model takes in RAM that was predicted with no layer on a card; None where a term is not known."""
+    host = prediction.host
+    if host.kv is None or host.compute is None:
+        return None
+    return host.weights + host.kv + host.compute + max(MIB, host.compute * _uncertain_percent(settings.build) // 100) + beside
+
+
 def _uncertain_percent(build: int) -> int:
     """How far a compute buffer may be off: the graph is that of one build, and graphs change."""
     if build == REFERENCE_BUILD:

@@ -6,15 +6,18 @@ Ollama 0.34 (`server/routes.go`, `GetModelInfo`) gives the keys of the GGUF file
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from reconciler.fleet import ModelHeader
 from reconciler.vram.tensors import TENSOR_TYPES, Header, Scalar, TensorInfo, UnknownLayout
 
 MOST_KEYS = MOST_TENSORS = 65_536
 LONGEST_ARRAY = 4_096
 LONGEST_TEXT = 4_096
 LARGEST = 2**50
+MOST_KEYS_KEPT, MOST_TENSORS_KEPT, LONGEST_NAME = 1_024, 8_192, 128
 _TYPES = {kind.name: kind for kind in TENSOR_TYPES.values()}
 _HINT = "ask with verbose: true, or say vram: for the model"
 
@@ -46,6 +49,41 @@ def header_of_show(document: Mapping[str, object]) -> Header:
         elif value is None and str(key).startswith(f"{architecture}."):
             raise UnknownLayout.of(f"the engine leaves out the array {key}", hint=_HINT)
     return Header(values, counts, _tensors(listed))
+
+
+def fact_of(header: Header) -> ModelHeader:
+    """What is kept of a header among the facts: the architecture's own keys and the tensors. The vocabulary's length is in their shapes.
+
+    UnknownLayout where that is more than any model has: a fact is written down and read again with every look at the fleet.
+    """
+    architecture = header.architecture
+    own = (key for key in header.values if key == "general.architecture" or key.startswith(f"{architecture}."))
+    keys = {key: header.values[key] for key in own if _sound(header.values[key])}
+    if len(keys) > MOST_KEYS_KEPT or len(header.tensors) > MOST_TENSORS_KEPT or any(len(one.name) > LONGEST_NAME for one in header.tensors):
+        raise UnknownLayout.of("the engine tells more of the model than any model has", hint=_HINT)
+    return ModelHeader(keys, tuple((tensor.name, tensor.type.name, tensor.shape) for tensor in header.tensors))
+
+
+def _sound(value: Scalar | tuple[int | float | bool, ...]) -> bool:
+    """Whether a value can be written down as JSON and read back: no NaN, no infinity, no number beyond 64 bits."""
+    numbers = value if isinstance(value, tuple) else (value,)
+    return all(isinstance(one, str) or (math.isfinite(one) and abs(one) < 2**63) for one in numbers)
+
+
+def header_of_fact(fact: ModelHeader) -> Header:
+    """The header again, checked as an answer of the engine is: facts may come from a file. UnknownLayout where it says too little."""
+    keys = {key: list(value) if isinstance(value, tuple) else value for key, value in fact.keys.items()}
+    tensors = [{"name": name, "type": kind, "shape": list(shape)} for name, kind, shape in fact.tensors]
+    return header_of_show({"model_info": keys, "tensors": tensors})
+
+
+def leaves_out_arrays(document: Mapping[str, object]) -> bool:
+    """Whether an answer of `/api/show` lacks arrays of the architecture that `verbose: true` would bring."""
+    info = document.get("model_info")
+    if not isinstance(info, Mapping):
+        return False
+    prefix = f"{info.get('general.architecture')}."
+    return any(value is None and str(key).startswith(prefix) for key, value in info.items())
 
 
 def _tensors(listed: list[object]) -> tuple[TensorInfo, ...]:

@@ -38,13 +38,19 @@ def load_catalogue(root: Path | None = None) -> Catalogue:
     Raises WorkspaceError with every problem of the workspace's file.
     """
     problems = Problems()
+    found = read_catalogue(root, Sources(root or Path(), problems), problems)
+    problems.raise_if_any()
+    return found
+
+
+def read_catalogue(root: Path | None, sources: Sources, problems: Problems) -> Catalogue:
+    """The same among the other files of a workspace: its own file counts in their digest, and its problems with theirs."""
     models: dict[tuple[EngineKind, str], KnownModel] = {}
     gpus: dict[str, KnownGpu] = {}
     own = parse((files(__package__) / FILE).read_text("utf-8"), FILE, YamlVersion.V1_2, problems)
     _read(own, problems, models, gpus)
     if root is not None and (root / FILE).exists():
-        _read(Sources(root, problems).read(Path(FILE), YamlVersion.V1_2), problems, models, gpus)
-    problems.raise_if_any()
+        _read(sources.read(Path(FILE), YamlVersion.V1_2), problems, models, gpus)
     return Catalogue(models, gpus)
 
 

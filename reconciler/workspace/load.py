@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reconciler.fleet import Desired, Fleet, Problem
+from reconciler.vram import NO_CATALOGUE, Catalogue
+from reconciler.workspace.catalogue import read_catalogue
 from reconciler.workspace.desired import read_desired
 from reconciler.workspace.files import Sources
 from reconciler.workspace.inventory import Inventory, read_inventory
@@ -31,6 +33,7 @@ class Workspace:
     state_path: Path
     lock_path: Path
     lock: Mapping[str, str]
+    catalogue: Catalogue = NO_CATALOGUE
 
 
 def load_workspace(root: Path, *, fleet: str | None = None, inventory: Path | None = None, desired: Sequence[Path] = ()) -> Workspace:
@@ -57,6 +60,7 @@ def load_workspace(root: Path, *, fleet: str | None = None, inventory: Path | No
     root_of_lock = sources.read(pins, YamlVersion.V1_2) if (root / pins).exists() else None
     lock = read_lock(root_of_lock, problems)
     wanted = replace(wanted, models=pinned(wanted.models, lock, root_of_lock, problems))
+    catalogue = read_catalogue(root, sources, problems)
     problems.raise_if_any()
     return Workspace(
         name=chosen.name,
@@ -68,6 +72,7 @@ def load_workspace(root: Path, *, fleet: str | None = None, inventory: Path | No
         state_path=state_path_of(root, chosen.name),
         lock_path=root / pins,
         lock=lock,
+        catalogue=catalogue,
     )
 
 

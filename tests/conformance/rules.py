@@ -12,6 +12,7 @@ import pytest
 
 from reconciler.engines import Engine, LoadRequest, Transport, open_engine
 from reconciler.fleet import EngineError, EngineFacts, EngineKind, EngineSpec, ResidentStatus, SecretRef
+from reconciler.vram import geometry_of, header_of_fact, ollama_server, ollama_settings, predict
 
 PATIENCE = 90.0
 """Seconds that a rule waits for a server to come to what it promised."""
@@ -70,6 +71,23 @@ async def observe_tells_what_is_installed_and_loads_nothing(subject: Subject) ->
             assert facts.build
             assert {subject.first, subject.second} <= {model.name for model in facts.installed or ()}
             assert facts.residents == ()
+
+
+async def an_ollama_tells_the_header_of_a_wanted_model_and_it_is_of_the_files_size(subject: Subject) -> None:
+    if subject.spec.kind is not EngineKind.OLLAMA:
+        return
+    async with opened(subject.spec) as engine:
+        facts = await engine.observe([subject.first])
+        (found,) = [model for model in facts.installed or () if model.name == subject.first]
+        assert found.header is not None
+        header = header_of_fact(found.header)
+        settings = ollama_settings(ollama_server(facts.build, {}, None, ()), geometry_of(header), 2048)
+        assert settings is not None
+        (card,) = predict(geometry_of(header), settings).cards
+        assert card.high is not None
+        size = found.size_bytes or 0
+        assert 0.7 * size < sum(tensor.bytes for tensor in header.tensors) <= 1.1 * size
+        assert facts.residents == ()
 
 
 async def a_load_shows_only_when_it_is_usable_and_a_second_load_of_the_same_is_harmless(subject: Subject) -> None:
@@ -182,6 +200,7 @@ async def a_pull_of_what_no_registry_has_fails_though_its_status_is_200(subject:
 
 RULES: tuple[Callable[[Subject], Awaitable[None]], ...] = (
     observe_tells_what_is_installed_and_loads_nothing,
+    an_ollama_tells_the_header_of_a_wanted_model_and_it_is_of_the_files_size,
     a_load_shows_only_when_it_is_usable_and_a_second_load_of_the_same_is_harmless,
     unload_empties_the_memory_and_never_deletes,
     unload_of_what_is_not_resident_is_harmless,

@@ -127,3 +127,29 @@ def test_a_partial_document_lies_over_the_recorded_facts(url):
     merged = merge_facts(whole, dead)
     assert merged.nodes["a"] == whole.nodes["a"]
     assert not merged.nodes["b"].engines["e"].reachable
+
+
+def test_a_header_is_written_once_however_many_nodes_have_its_file(url):
+    nodes = {name: node(name, url) for name in ("a", "b", "c")}
+
+    async def ask():
+        async with Transport() as transport:
+            wanted = {one.engines[0].id: ("m:1",) for one in nodes.values()}
+            return await probe_fleet(Fleet("t", nodes), wanted, transport=transport, at=AT)
+
+    facts = asyncio.run(ask())
+    text = facts_to_json(facts)
+    assert text.count('"blk.0.attn_q.weight"') == 1
+    again = facts_from_json(text, "facts.json")
+    assert again == facts
+    headers = [one.engines["e"].installed[0].header for one in again.nodes.values()]
+    assert headers[0] is not None
+    assert all(header is headers[0] for header in headers)
+
+
+def test_facts_from_before_headers_were_kept_can_still_be_read(url):
+    document = json.loads(facts_to_json(probe(Fleet("t", {"a": node("a", url)}))))
+    del document["headers"]
+    for key in ("context", "beside_bytes"):
+        del document["facts"]["nodes"]["a"]["engines"]["e"]["installed"][0][key]
+    assert facts_from_json(json.dumps(document), "facts.json").nodes["a"].engines["e"].reachable

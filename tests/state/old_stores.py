@@ -152,5 +152,21 @@ def write_schema_3(path: Path) -> None:
     conn.close()
 
 
-WRITERS = {1: write_schema_1, 2: write_schema_2, 3: write_schema_3}
+# What the fourth schema had more.
+MORE_4 = """
+ALTER TABLE replicas ADD COLUMN protect INTEGER NOT NULL DEFAULT 0;
+INSERT INTO migrations VALUES (4, '2026-01-01T00:00:00Z');
+"""
+
+
+def write_schema_4(path: Path) -> None:
+    """The same as a store of schema 4."""
+    write_schema_3(path)
+    conn = sqlite3.connect(path)
+    conn.executescript(MORE_4)
+    conn.commit()
+    conn.close()
+
+
+WRITERS = {1: write_schema_1, 2: write_schema_2, 3: write_schema_3, 4: write_schema_4}
 """Every earlier schema, with what writes a store of it."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,6 +27,7 @@ from reconciler.fleet import (
     FleetFacts,
     Installed,
     MeasuredKey,
+    ModelHeader,
     NodeFacts,
     Resident,
     StateError,
@@ -51,6 +53,25 @@ def facts(residents: tuple[Resident, ...] = (), nodes: int = 1) -> FleetFacts:
         for n in range(nodes)
     }
     return FleetFacts("2026-01-01T00:00:00Z", seen)
+
+
+def test_the_header_of_a_file_is_one_row_for_all_nodes_and_goes_with_the_file(tmp_path: Path) -> None:
+    header = ModelHeader({"general.architecture": "x", "x.a": (1, 2.5, True), "x.b": 1e-6}, (("blk.0.w", "q4_k", (256, 2)),))
+    seen = facts(nodes=3)
+    engine = seen.nodes["gpu-0"].engines["ollama"]
+    engine = replace(engine, installed=tuple(replace(one, header=header) for one in engine.installed or ()))
+    told = FleetFacts(seen.at, {name: replace(node, engines={"ollama": engine}) for name, node in seen.nodes.items()})
+    path = tmp_path / "s.db"
+    with open_writer(path, command="apply") as state:
+        state.record_facts(told)
+        assert state.recorded_facts() == told
+        with closing(sqlite3.connect(path)) as conn:
+            assert conn.execute("SELECT key FROM headers").fetchall() == [("sha256-1",)]
+            assert not [body for (body,) in conn.execute("SELECT body FROM facts") if "blk.0" in body]
+        state.record_facts(seen)
+        assert state.recorded_facts() == seen
+        with closing(sqlite3.connect(path)) as conn:
+            assert conn.execute("SELECT count(*) FROM headers").fetchone() == (0,)
 
 
 def read(path: Path) -> Applied:

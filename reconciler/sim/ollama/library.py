@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from reconciler.sim.ollama import shapes
 from reconciler.sim.ollama.names import canonical, display_name
 from reconciler.sim.spec import Parameter, SimModel
 
 _INSTALLED = datetime(2026, 1, 1, tzinfo=UTC)
 _CONFIG_BYTES = 485
-_HEAD_LENGTH = 128
+_TOKENS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +103,8 @@ def go_time(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") + "000Z"
 
 
-def show(entry: Installed) -> dict[str, object]:
-    """/api/show."""
+def show(entry: Installed, verbose: bool = False) -> dict[str, object]:
+    """/api/show. Its vocabulary is cut short: a real one fills megabytes."""
     model = entry.model
     blob_path = f"/usr/share/ollama/.ollama/models/blobs/sha256-{entry.blob}"
     parameters = [
@@ -123,7 +124,8 @@ def show(entry: Installed) -> dict[str, object]:
         "modelfile": "\n".join(modelfile),
         "template": "{{ .Prompt }}",
         "details": details(entry),
-        "model_info": _model_info(model),
+        "model_info": _model_info(model, verbose),
+        "tensors": shapes.tensors(model),
         "capabilities": capabilities(model),
         "modified_at": go_time(entry.modified),
     }
@@ -157,9 +159,9 @@ def _parameter_size(model: SimModel) -> str:
     return f"{count / 1e9:.1f}B" if count >= 10**9 else f"{count / 1e6:.2f}M"
 
 
-def _model_info(model: SimModel) -> dict[str, object]:
+def _model_info(model: SimModel, verbose: bool) -> dict[str, object]:
     arch = model.family
-    kv_heads = max(1, model.kv_per_token // (4 * model.layers * _HEAD_LENGTH))
+    length = shapes.head_length(model)
     info: dict[str, object] = {
         "general.architecture": arch,
         "general.parameter_count": _parameter_count(model),
@@ -167,11 +169,13 @@ def _model_info(model: SimModel) -> dict[str, object]:
         f"{arch}.block_count": model.layers,
         f"{arch}.context_length": model.context_train,
         f"{arch}.embedding_length": model.embedding_length,
-        f"{arch}.attention.head_count": max(kv_heads, model.embedding_length // _HEAD_LENGTH),
-        f"{arch}.attention.head_count_kv": kv_heads,
-        f"{arch}.attention.key_length": _HEAD_LENGTH,
-        f"{arch}.attention.value_length": _HEAD_LENGTH,
+        f"{arch}.feed_forward_length": shapes.feed_forward(model),
+        f"{arch}.attention.head_count": shapes.heads(model),
+        f"{arch}.attention.head_count_kv": shapes.kv_heads(model),
+        f"{arch}.attention.key_length": length,
+        f"{arch}.attention.value_length": length,
         "tokenizer.ggml.model": "bert" if model.embedding else "gpt2",
+        "tokenizer.ggml.tokens": [f"<{number}>" for number in range(_TOKENS)] if verbose else None,
     }
     if model.embedding:
         info[f"{arch}.pooling_type"] = 1

@@ -112,7 +112,8 @@ class OllamaEngine(Engine):
         return json_response({"models": [_ps_line(runner) for runner in self._running().residents()]})
 
     async def _show(self, request: Request) -> Response:
-        return json_response(show(self._find(_model_name(_body(request)))))
+        body = _body(request)
+        return json_response(show(self._find(_model_name(body)), body.get("verbose") is True))
 
     async def _generate(self, request: Request) -> Response:
         body = _body(request)
