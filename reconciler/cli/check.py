@@ -43,7 +43,7 @@ def _build(context: click.Context, parameter: click.Parameter, value: str | None
 
 
 @click.command("check")
-@click.argument("what", metavar="MODEL|FILE.gguf")
+@click.argument("what", metavar="MODEL|FILE.gguf|URL")
 @click.option(
     "--context",
     "context_length",
@@ -94,17 +94,19 @@ def command(
     assume: Path | None,
     format_: str,
 ) -> None:
-    """Show how many bytes a model file will take on a card, by term, without any node; or which cards of the fleet hold MODEL."""
+    """Show how many bytes a model file will take on a card, by term, without any node; or which cards of the fleet hold MODEL. Of a file
+    behind an http(s) URL only the header is fetched."""
     settings = settings_of(context)
     file = Path(what)
-    if file.suffix.lower() == ".gguf" or settings.path(file).is_file():
+    remote = re.match(r"https?://", what) is not None
+    if remote or file.suffix.lower() == ".gguf" or settings.path(file).is_file():
         _refuse_given(context, ("refresh", "assume"), "a file asks no node")
         if fit_context != (vram is not None):
             raise click.UsageError("--fit-context and --vram SIZE go together")
         if fit_context and context_length is not None and parallel is not None:
             raise click.UsageError("with both --context and --parallel there is nothing left for --fit-context to find")
         way = Way(context_length, parallel, cache, flash_attention == "on", batch, engine_build)
-        _check_file(settings, file, way, vram, format_)
+        _check_file(settings, what, way, vram, format_)
         return
     if fit_context or vram is not None:
         raise click.UsageError("--fit-context and --vram need a FILE.gguf")
@@ -134,9 +136,9 @@ class Way:
     build: int | None
 
 
-def _check_file(settings: Settings, file: Path, way: Way, room: int | None, format_: str) -> None:
+def _check_file(settings: Settings, file: str, way: Way, room: int | None, format_: str) -> None:
     from reconciler.fleet import GpurecError, format_bytes
-    from reconciler.gguf import read_model
+    from reconciler.gguf import read_model, read_url
     from reconciler.views import need_json, need_text
     from reconciler.vram import (
         CACHE_TYPES,
@@ -152,8 +154,11 @@ def _check_file(settings: Settings, file: Path, way: Way, room: int | None, form
     keys, _, values = way.cache.lower().partition("/")
     if keys not in CACHE_TYPES or (values or keys) not in CACHE_TYPES:
         raise click.BadParameter(f"{way.cache!r} is not a cache type; known are {', '.join(CACHE_TYPES)}", param_hint="--kv-cache")
-    path = settings.path(file)
-    model = read_model(path)
+    path = settings.path(Path(file))
+    remote = "://" in file
+    model = read_url(file) if remote else read_model(path)
+    file = file.split("?", 1)[0]
+    where = file if remote else str(path)
     largest = None
     try:
         geometry = geometry_of(model.header)
@@ -176,15 +181,15 @@ def _check_file(settings: Settings, file: Path, way: Way, room: int | None, form
                 least = predict(geometry, smallest).cards[0].total or 0
                 raise GpurecError.of(
                     f"not even {way.context or SMALLEST_CONTEXT} tokens fit into {format_bytes(room)}: that needs {format_bytes(least)}",
-                    str(path),
+                    where,
                     "give a larger --vram, or use a smaller quantisation",
                 )
             run = largest.settings
         prediction = largest.prediction if largest is not None else predict(geometry, run)
     except UnknownLayout as error:
-        raise UnknownLayout.of(error.problems[0].what, str(path), error.problems[0].hint) from None
+        raise UnknownLayout.of(error.problems[0].what, where, error.problems[0].hint) from None
     if format_ == "json":
-        click.echo(need_json(str(file), geometry, run, prediction, room, largest), nl=False)
+        click.echo(need_json(file, geometry, run, prediction, room, largest), nl=False)
     else:
-        shown = need_text(str(file), geometry, run, prediction, room, largest, colour=settings.colour(), width=settings.width())
+        shown = need_text(file, geometry, run, prediction, room, largest, colour=settings.colour(), width=settings.width())
         click.echo(shown, nl=False)

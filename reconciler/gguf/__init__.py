@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.gguf.model import ModelFile, read_model
+from reconciler.gguf.model import ModelFile, read_model, read_url
 from reconciler.gguf.reader import GgufError, read_header
 
-__all__ = ["GgufError", "ModelFile", "read_header", "read_model"]
+__all__ = ["GgufError", "ModelFile", "read_header", "read_model", "read_url"]

@@ -1,24 +1,33 @@
-"""A model on disk: one GGUF file, or all the parts of a split one."""
+"""A model on disk or behind a URL: one GGUF file, or all the parts of a split one."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from reconciler.gguf.reader import MOST_TENSORS, GgufError, read_header
 from reconciler.vram.tensors import Header, TensorInfo
 
+if TYPE_CHECKING:
+    from reconciler.gguf.remote import Budget
+
 MOST_PARTS = 1024
-_PART = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.DOTALL)
+_PART = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf(?P<rest>(?:\?[^/]*)?)", re.DOTALL)
+
+
+Read = Callable[[str], tuple[Header, int]]
+"""The header and the size of the file of that name."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A header with the tensors of every part, the paths that were read, and the bytes of the files together."""
+    """A header with the tensors of every part, the files (or URLs) that were read, and their bytes together."""
 
     header: Header
-    paths: tuple[Path, ...]
+    names: tuple[str, ...]
     bytes: int
 
 
@@ -27,40 +36,61 @@ def read_model(path: Path) -> ModelFile:
 
     GgufError when a file is no GGUF, is cut off or a part is missing; OSError when a file cannot be opened.
     """
-    first, size = _read(path)
+    return _parts_of(str(path), _of_disk(path))
+
+
+def read_url(url: str, budget: Budget | None = None) -> ModelFile:
+    """The model behind an http(s) URL; of a split model every part beside it. Only headers are fetched.
+
+    GgufError as for a file; RemoteError when the server does not give ranges of it, or it would cost too much.
+    """
+    from reconciler.gguf.remote import Budget, RemoteFile, checked, client
+
+    spent = budget or Budget()
+    with client() as http:
+
+        def read(name: str) -> tuple[Header, int]:
+            file = RemoteFile(http, name, spent)
+            return read_header(cast("BinaryIO", file), file.url, file.size), file.size
+
+        return _parts_of(checked(url), read)
+
+
+def _parts_of(name: str, read: Read) -> ModelFile:
+    first, size = read(name)
     count = first.values.get("split.count", 1)
     if not isinstance(count, int) or isinstance(count, bool) or count <= 1:
-        return ModelFile(first, (path,), size)
-    named = _PART.fullmatch(path.name)
+        return ModelFile(first, (name,), size)
+    named = _PART.fullmatch(name)
     if named is None or int(named["count"]) != count or count > MOST_PARTS:
         raise GgufError.of(
-            f"this is one of {count} parts, but its name does not say which", str(path), "keep the names NAME-00001-of-0000N.gguf"
+            f"this is one of {count} parts, but its name does not say which", name, "keep the names NAME-00001-of-0000N.gguf"
         )
-    paths = tuple(path.with_name(f"{named['stem']}-{number:05d}-of-{count:05d}.gguf") for number in range(1, count + 1))
+    names = tuple(f"{named['stem']}-{number:05d}-of-{count:05d}.gguf{named['rest']}" for number in range(1, count + 1))
     leading, total = first, 0
     tensors: dict[str, TensorInfo] = {}
-    for one in paths:
-        header, bytes_ = (first, size) if one == path else _part(one, path)
-        leading = header if one == paths[0] else leading
+    for one in names:
+        header, bytes_ = (first, size) if one == name else read(one)
+        leading = header if one == names[0] else leading
         total += bytes_
         if len(tensors) + len(header.tensors) > MOST_TENSORS:
-            raise GgufError.of(f"the parts up to here have more than {MOST_TENSORS} tensors", str(one), "download the parts again")
+            raise GgufError.of(f"the parts up to here have more than {MOST_TENSORS} tensors", one, "download the parts again")
         for tensor in header.tensors:
             if tensor.name in tensors:
-                raise GgufError.of(f"the tensor {tensor.name!r} is in two parts", str(one), "download the parts again")
+                raise GgufError.of(f"the tensor {tensor.name!r} is in two parts", one, "download the parts again")
             tensors[tensor.name] = tensor
-    return ModelFile(Header(leading.values, leading.counts, tuple(tensors.values())), paths, total)
+    return ModelFile(Header(leading.values, leading.counts, tuple(tensors.values())), names, total)
 
 
-def _part(path: Path, asked: Path) -> tuple[Header, int]:
-    if not path.is_file():
-        raise GgufError.of(f"a part of {asked.name} is missing", str(path), "put all parts into one folder")
-    return _read(path)
+def _of_disk(asked: Path) -> Read:
+    def read(name: str) -> tuple[Header, int]:
+        path = Path(name)
+        if path != asked and not path.is_file():
+            raise GgufError.of(f"a part of {asked.name} is missing", name, "put all parts into one folder")
+        if path.exists() and not path.is_file():
+            raise GgufError.of("this is not a regular file", name, "give a *.gguf file")
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            return read_header(file, name, size), size
 
-
-def _read(path: Path) -> tuple[Header, int]:
-    if path.exists() and not path.is_file():
-        raise GgufError.of("this is not a regular file", str(path), "give a *.gguf file")
-    with path.open("rb") as file:
-        size = path.stat().st_size
-        return read_header(file, str(path), size), size
+    return read

@@ -186,7 +186,7 @@ def test_the_parts_of_a_split_model_are_read_together(tmp_path: Path) -> None:
         _write_part(tmp_path / f"m-0000{number_}-of-00002.gguf", part)
     found = read_model(tmp_path / "m-00001-of-00002.gguf")
     assert {one.name for one in found.header.tensors} == set(names)
-    assert len(found.paths) == 2
+    assert len(found.names) == 2
     assert read_model(tmp_path / "m-00002-of-00002.gguf").header.values["llama.embedding_length"] == 256
 
 
