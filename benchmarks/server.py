@@ -1,11 +1,12 @@
-"""A thousand idle engines in one process: the least that answers an Ollama probe, on one port of many loopback addresses.
+"""Thousands of idle engines in one process: the least that answers an Ollama probe, on one port of many loopback addresses.
 
-`server.py COUNT` prints `ready PORT` and serves until its standard input ends. Addresses are 127.1.0.1, 127.1.0.2 and so on.
+`server.py COUNT [DEAD]` prints `ready PORT` and serves until its standard input ends; every DEAD-th takes connections and never answers. Addresses are 127.1.0.1, 127.1.0.2 and so on.
 """
 
 from __future__ import annotations
 
 import asyncio
+import resource
 import sys
 
 ANSWERS = {
@@ -33,15 +34,22 @@ class Engine(asyncio.Protocol):
             self.transport.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
 
 
-async def serve(count: int) -> None:
+class Dead(asyncio.Protocol):
+    """Hears everything and says nothing."""
+
+
+async def serve(count: int, dead_every: int = 0) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     loop = asyncio.get_running_loop()
     first = await loop.create_server(Engine, address(0), 0, backlog=256)
     port = first.sockets[0].getsockname()[1]
     for number in range(1, count):
-        await loop.create_server(Engine, address(number), port, backlog=256)
+        dead = dead_every and number % dead_every == dead_every - 1
+        await loop.create_server(Dead if dead else Engine, address(number), port, backlog=256)
     print(f"ready {port}", flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1])))
+    asyncio.run(serve(*(int(argument) for argument in sys.argv[1:])))

@@ -143,7 +143,7 @@ class Ollama:
         `verbose` only where the short answer leaves out arrays that it needs; one that cannot be had is unknown, not a failure."""
         loop = asyncio.get_running_loop()
         end = loop.time() + within
-        answer = await self._channel.ask("POST", "/api/show", within=within, body={"model": name}, limit=LARGE)
+        answer = await self._channel.look_up("/api/show", {"model": name}, within=within, limit=LARGE)
         if answer.status == 404:
             return None
         if answer.status != 200:

@@ -1,7 +1,6 @@
 """The one way to a node over HTTP: each answer bounded in size and in time, no redirects, no proxies, keys read only when sent.
 
-One httpx client an engine over one shared TLS context: httpx's connection pool looks at every open connection for each request, so a
-client shared by a thousand hosts would be quadratic, and building a TLS context is the dear part of a client.
+Connections are an engine's own, the TLS contexts are shared: building one is the dear part.
 """
 
 from __future__ import annotations
@@ -16,10 +15,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Self
 
+import httpcore
 import httpx
 
 from reconciler.engines.answers import clean_text, error_message
 from reconciler.engines.secrets import read_secret
+from reconciler.engines.wire import Exchange, Wire
 from reconciler.fleet import MIB, EngineError, EngineSpec, FleetFacts, ModelHeader, Place, Problem, Tls, Unreachable
 
 SMALL = 1 * MIB
@@ -29,9 +30,9 @@ _HIDDEN = b"(the key)"
 _SHORTEST_KEY = 8
 """Shorter ones (such as the `ollama` that some clients ask for) are found in honest words too, and would spoil them."""
 _RETRIES = 2
-# llama-server (cpp-httplib) drops an idle connection after 5 s: ours go first, so that no request runs into a closing one.
-_KEEPALIVE = httpx.Limits(max_connections=None, max_keepalive_connections=4, keepalive_expiry=2.0)
-_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "gpurec"}
+_HEADERS = [(b"Accept", b"application/json"), (b"Accept-Encoding", b"identity"), (b"User-Agent", b"gpurec")]
+_LOST = (httpcore.ReadError, httpcore.WriteError)
+_BELOW = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,8 @@ class Transport:
     """Makes the channels to all engines of a run, and holds what they share: TLS contexts and the digests already looked up.
 
     An async context manager. `environ` is where `env:` keys are read (the process's by default), `backoff` the pause before a retry in
-    seconds, `clock` tells the time that expiries are compared with. `known` is what earlier runs learned of manifests, by their digest.
+    seconds, of which `jitter` (a number from 0 to 1, another at each call) takes up to half; `clock` tells the time that expiries are
+    compared with. `known` is what earlier runs learned of manifests, by their digest.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Transport:
         environ: Mapping[str, str] | None = None,
         backoff: float = 0.1,
         stall: float = 60.0,
+        jitter: Callable[[], float] = random.random,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         known: Mapping[str, Weights] | None = None,
     ) -> None:
@@ -93,7 +96,7 @@ class Transport:
         self.clock = clock
         self.weights: dict[str, Weights] = dict(known or {})
         self.headers = {one.blob: one.header for one in self.weights.values() if one.blob is not None and one.header is not None}
-        self._jitter = random.Random(0)  # noqa: S311 (spreads retries, hides nothing)
+        self._jitter = jitter
         self._contexts: dict[Tls, ssl.SSLContext] = {}
         self._plain = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody; for http:// urls, which never use it
         self._channels: set[Channel] = set()
@@ -108,7 +111,7 @@ class Transport:
     def channel(self, spec: EngineSpec) -> Channel:
         """A new channel to one engine; close it, or let the end of this transport do so. Raises EngineError for a bad url or CA file."""
         context = self._context(spec) if spec.url.lower().startswith("https:") else self._plain
-        channel = Channel(spec, self, httpx.AsyncHTTPTransport(verify=context, limits=_KEEPALIVE, trust_env=False))
+        channel = Channel(spec, self, context)
         self._channels.add(channel)
         return channel
 
@@ -116,8 +119,8 @@ class Transport:
         self._channels.discard(channel)
 
     def pause(self, attempt: int) -> float:
-        """Seconds before the next try: doubling, with jitter."""
-        return self.backoff * float(2**attempt) * self._jitter.uniform(0.5, 1.0)
+        """Seconds before the next try: doubling, less up to half, so that the runs of many do not come back together."""
+        return self.backoff * float(2**attempt) * (1.0 - self._jitter() / 2)
 
     def _context(self, spec: EngineSpec) -> ssl.SSLContext:
         context = self._contexts.get(spec.tls)
@@ -137,7 +140,7 @@ class Transport:
 class Channel:
     """Requests to one engine. Every failure below the engine's own protocol is `Unreachable` with the url and one sentence."""
 
-    def __init__(self, spec: EngineSpec, transport: Transport, wire: httpx.AsyncHTTPTransport) -> None:
+    def __init__(self, spec: EngineSpec, transport: Transport, context: ssl.SSLContext) -> None:
         try:
             url = httpx.URL(spec.url)
         except (httpx.InvalidURL, TypeError) as error:
@@ -146,42 +149,54 @@ class Channel:
             raise _failed("not_its_protocol", clean_text(spec.url), "is no http:// or https:// url")
         self.spec = spec
         self.transport = transport
-        self._client = httpx.AsyncClient(transport=wire, trust_env=False, headers=_HEADERS, timeout=None, follow_redirects=False)  # noqa: S113
+        self._wire = Wire(url, context)
         self._key = b""
-        self._base = str(url.copy_with(query=None, fragment=None)).rstrip("/")
         self.shown = str(url.copy_with(username=None, password=None, query=None, fragment=None)).rstrip("/")
 
     async def aclose(self) -> None:
         self.transport.forget(self)
-        await self._client.aclose()
+        await self._wire.aclose()
 
     async def get(self, path: str, *, within: float, limit: int = SMALL, accept: Collection[int] = _OK) -> Answer:
         """GET with up to two retries on 5xx and on a broken connection, all within `within` seconds; only statuses in `accept` return."""
+        answer = await self._repeated("GET", path, within, limit, accept)
+        if answer.status in accept:
+            return answer
+        raise _refusal(answer, f"GET {path}")
+
+    async def look_up(self, path: str, body: Mapping[str, object], *, within: float, limit: int = SMALL) -> Answer:
+        """A POST that changes nothing, such as Ollama's `/api/show`: repeated like a GET, and answered with whatever status."""
+        return await self._repeated("POST", path, within, limit, (), body)
+
+    async def _repeated(
+        self, method: str, path: str, within: float, limit: int, accept: Collection[int], body: Mapping[str, object] | None = None
+    ) -> Answer:
+        """The first answer that is accepted or below 500, else the last. Only for what may be asked twice."""
         loop = asyncio.get_running_loop()
         end = loop.time() + within
-        for attempt in range(_RETRIES + 1):
+        attempt = 0
+        while True:
+            pause = self.transport.pause(attempt)
+            attempt += 1
             try:
-                answer = await self.ask("GET", path, within=end - loop.time(), limit=limit)
-                if answer.status in accept:
+                answer = await self.ask(method, path, within=end - loop.time(), body=body, limit=limit)
+                if answer.status < 500 or answer.status in accept or attempt > _RETRIES or loop.time() + pause >= end:
                     return answer
-                raise _refusal(answer, f"GET {path}")
             except Unreachable as error:
-                pause = self.transport.pause(attempt)
-                if error.code not in ("http_5xx", "cut") or attempt == _RETRIES or loop.time() + pause >= end:
+                if error.code != "cut" or attempt > _RETRIES or loop.time() + pause >= end:
                     raise
-                await asyncio.sleep(pause)
-        raise AssertionError("the last attempt returns or raises")
+            await asyncio.sleep(pause)
 
     async def ask(self, method: str, path: str, *, within: float, body: Mapping[str, object] | None = None, limit: int = SMALL) -> Answer:
         """One request and its whole answer of whatever status, except redirects and refused keys, which raise."""
         shown = self.shown + path
         try:
             async with asyncio.timeout(within), self._opened(method, path, body) as response:
-                return Answer(response.status_code, self._without_key(await _whole(response, limit, shown)), shown)
+                return Answer(response.status, self._without_key(await _whole(response, limit, shown)), shown)
         except TimeoutError:
             raise _failed("timeout", shown, f"did not answer within {within:.3g} s") from None
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-            raise _from_httpx(error, shown) from None
+        except _BELOW as error:
+            raise _from_below(error, shown) from None
 
     async def lines(self, path: str, body: Mapping[str, object]) -> AsyncGenerator[bytes | Answer, None]:
         """The lines of a streamed POST: no limit on the whole, but none longer than 1 MiB and none later than the stall limit.
@@ -197,13 +212,13 @@ class Channel:
             async with asyncio.timeout_at(deadline):
                 response = await opened.__aenter__()
             try:
-                if response.status_code != 200:
+                if response.status != 200:
                     async with asyncio.timeout_at(deadline):
-                        yield_last = Answer(response.status_code, self._without_key(await _whole(response, SMALL, shown)), shown)
+                        yield_last = Answer(response.status, self._without_key(await _whole(response, SMALL, shown)), shown)
                     yield yield_last
                     return
                 rest = b""
-                chunks = response.aiter_raw()
+                chunks = response.chunks()
                 while True:
                     async with asyncio.timeout_at(deadline):
                         chunk = await anext(chunks, None)
@@ -220,33 +235,28 @@ class Channel:
                 await opened.__aexit__(None, None, None)
         except TimeoutError:
             raise _failed("timeout", shown, f"sent nothing for {stall:.3g} s") from None
-        except (httpx.HTTPError, httpx.StreamError) as error:
-            raise _from_httpx(error, shown) from None
+        except _BELOW as error:
+            raise _from_below(error, shown) from None
 
     @asynccontextmanager
-    async def _opened(self, method: str, path: str, body: Mapping[str, object] | None) -> AsyncIterator[httpx.Response]:
-        headers: dict[str, str] = {}
+    async def _opened(self, method: str, path: str, body: Mapping[str, object] | None) -> AsyncIterator[Exchange]:
+        headers = list(_HEADERS)
         content: bytes | None = None
         if self.spec.bearer is not None:
             key = read_secret(self.spec.bearer, str(self.spec.id), self.transport.environ)
-            headers["Authorization"] = f"Bearer {key}"
             self._key = key.encode()
+            headers.append((b"Authorization", b"Bearer " + self._key))
         if body is not None:
-            headers["Content-Type"] = "application/json"
+            headers.append((b"Content-Type", b"application/json"))
             content = json.dumps(body).encode()
-        request = self._client.build_request(method, self._base + path, headers=headers, content=content)
-        response = await self._client.send(request, stream=True)
+        response = await self._wire.send(method, path, headers, content)
         try:
-            if 300 <= response.status_code < 400:
-                location = response.headers.get("location", "nowhere").encode(errors="replace")
+            if 300 <= response.status < 400:
+                location = response.header(b"location") or b"nowhere"
                 target = clean_text(self._without_key(location).decode(errors="replace"))
                 raise _failed("redirected", self.shown + path, f"redirects to {target}", "write the engine's own url")
-            if response.status_code in (401, 403):
-                what = (
-                    f"refuses the key (status {response.status_code})"
-                    if self.spec.bearer
-                    else f"asks for a key (status {response.status_code})"
-                )
+            if response.status in (401, 403):
+                what = f"refuses the key (status {response.status})" if self.spec.bearer else f"asks for a key (status {response.status})"
                 raise _failed("key_refused", self.shown + path, what, "check auth.bearer of this engine")
             yield response
         finally:
@@ -257,14 +267,14 @@ class Channel:
         return text.replace(self._key, _HIDDEN) if len(self._key) >= _SHORTEST_KEY else text
 
 
-async def _whole(response: httpx.Response, limit: int, shown: str) -> bytes:
+async def _whole(response: Exchange, limit: int, shown: str) -> bytes:
     """The body, read no further than `limit` bytes."""
-    announced = response.headers.get("content-length", "")
-    if announced.isdecimal() and (len(announced) > 18 or int(announced) > limit):
+    announced = response.header(b"content-length") or b""
+    if announced.isdigit() and (len(announced) > 18 or int(announced) > limit):
         raise _too_large(shown, limit)
     parts: list[bytes] = []
     size = 0
-    async for part in response.aiter_raw():
+    async for part in response.chunks():
         size += len(part)
         if size > limit:
             raise _too_large(shown, limit)
@@ -283,7 +293,7 @@ def _refusal(answer: Answer, request: str) -> Unreachable:
     return _failed("not_its_protocol", answer.url, what, "check that the engine's url and kind are right")
 
 
-def _from_httpx(error: Exception, shown: str) -> EngineError:
+def _from_below(error: Exception, shown: str) -> EngineError:
     """The one sentence for what went wrong below HTTP."""
     cause: BaseException | None = error
     while cause is not None:
@@ -291,11 +301,11 @@ def _from_httpx(error: Exception, shown: str) -> EngineError:
             return _failed("tls", shown, f"TLS failed: {clean_text(str(cause))}", "check tls.ca and the certificate of the engine")
         cause = cause.__cause__ or cause.__context__
     why = clean_text(str(error)) or type(error).__name__
-    if isinstance(error, httpx.TimeoutException):
+    if isinstance(error, httpcore.TimeoutException):
         return _failed("timeout", shown, "did not answer in time")
-    if isinstance(error, httpx.ConnectError):
+    if isinstance(error, httpcore.ConnectError):
         return _failed("refused", shown, f"cannot be connected to: {why}", "check that the engine runs and listens there")
-    if isinstance(error, (httpx.ReadError, httpx.WriteError, httpx.CloseError)) or "disconnected" in why or "peer closed" in why:
+    if isinstance(error, _LOST) or "disconnected" in why or "peer closed" in why:
         return _failed("cut", shown, "broke the connection off before its answer was complete")
     return _failed("not_its_protocol", shown, f"does not speak HTTP as expected: {why}", "check that the engine's url and kind are right")
 

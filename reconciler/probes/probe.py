@@ -12,8 +12,9 @@ from reconciler.probes.here import process_table
 from reconciler.probes.protocol import ProcessTable
 from reconciler.probes.sources import CardLook, CardSources
 
-CONCURRENCY = 512
-"""Engines asked at the same time; each holds a few connections, and files are what a process runs out of first."""
+CONCURRENCY = 256
+"""Engines asked at the same time. Each holds a file; and what this machine has to do for all of them must fit well into the timeout of one,
+or a busy machine would call live engines dead."""
 
 Wanted = Mapping[EngineId, Collection[str]]
 
