@@ -1,4 +1,7 @@
-"""One turn of probing in a process of its own: `prober.py ours|aiohttp PORT ENDPOINTS TIMEOUT` prints seconds, CPU seconds, bytes, unreached."""
+"""One turn of probing in a process of its own.
+
+`prober.py ours|aiohttp PORT ENDPOINTS TIMEOUT` prints wall and CPU seconds, the largest memory in bytes, and how many were not reached.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ async def bare(port: int, endpoints: int) -> tuple[float, int]:
     return time.perf_counter() - start, 0
 
 
-async def ours(port: int, endpoints: int, timeout: float) -> tuple[float, int]:
+async def ours(port: int, endpoints: int, patience: float) -> tuple[float, int]:
     """What probing the same engines as a fleet needs, and how many were not reached."""
     from reconciler.engines import Transport
     from reconciler.fleet import EngineId, EngineKind, EngineSpec, Fleet, NodeSpec
@@ -38,7 +41,7 @@ async def ours(port: int, endpoints: int, timeout: float) -> tuple[float, int]:
     nodes = {}
     for number in range(endpoints):
         name = f"node{number:05d}"
-        spec = EngineSpec(EngineId(name, "ollama"), EngineKind.OLLAMA, f"http://{address(number)}:{port}", timeout=timeout)
+        spec = EngineSpec(EngineId(name, "ollama"), EngineKind.OLLAMA, f"http://{address(number)}:{port}", timeout=patience)
         nodes[name] = NodeSpec(name, address(number), (spec,), ())
     start = time.perf_counter()
     async with Transport() as transport:
@@ -47,12 +50,12 @@ async def ours(port: int, endpoints: int, timeout: float) -> tuple[float, int]:
     return seconds, sum(not node.engines["ollama"].reachable for node in facts.nodes.values())
 
 
-def main(who: str, port: int, endpoints: int, timeout: float) -> None:
+def main(who: str, port: int, endpoints: int, patience: float) -> None:
     """Prints one line of JSON."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 16384), hard))
     before = time.process_time()
-    seconds, lost = asyncio.run(bare(port, endpoints) if who == "aiohttp" else ours(port, endpoints, timeout))
+    seconds, lost = asyncio.run(bare(port, endpoints) if who == "aiohttp" else ours(port, endpoints, patience))
     cpu = time.process_time() - before
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps({"seconds": seconds, "cpu": cpu, "memory": memory, "lost": lost}))

@@ -1,4 +1,4 @@
-"""Probing a thousand and ten thousand endpoints, three requests each, against bare aiohttp in the same run, and a hundred against ansible."""
+"""Probing up to ten thousand endpoints, three requests each, against bare aiohttp in the same run, and a hundred against ansible."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Turn:
 
 @contextmanager
 def engines(count: int, dead_every: int = 0) -> Iterator[int]:
-    """Serves `count` engines in a process of its own, every so many of them dead (they take the connection and say nothing); gives their port."""
+    """Serves `count` engines in a process of its own and gives their port; every so many take the connection and say nothing."""
     command = [sys.executable, str(HERE / "server.py"), str(count), str(dead_every)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -59,9 +59,8 @@ def best(turns: list[Turn]) -> Turn:
 def against_aiohttp() -> bool:
     """Prints both at every size; wall and CPU are the best of the turns, which alternate."""
     good, seconds = True, []
-    print(
-        f"\nprobing, 3 requests an endpoint, best of {TURNS}\n{'endpoints':>9} {'ours s':>7} {'aiohttp s':>9} {'ratio':>6} {'CPU':>6} {'MB':>5}"
-    )
+    print(f"\nprobing, 3 requests an endpoint, best of {TURNS}")
+    print(f"{'endpoints':>9} {'ours s':>7} {'aiohttp s':>9} {'ratio':>6} {'CPU':>6} {'MB':>5}")
     for count in SIZES:
         with engines(count) as port:
             turns = [(ask("ours", port, count), ask("aiohttp", port, count)) for _ in range(TURNS)]

@@ -1,6 +1,7 @@
 """Thousands of idle engines in one process: the least that answers an Ollama probe, on one port of many loopback addresses.
 
-`server.py COUNT [DEAD]` prints `ready PORT` and serves until its standard input ends; every DEAD-th takes connections and never answers. Addresses are 127.1.0.1, 127.1.0.2 and so on.
+`server.py COUNT [DEAD]` prints `ready PORT` and serves until its standard input ends; every DEAD-th takes connections and never answers.
+Addresses are 127.1.0.1, 127.1.0.2 and so on.
 """
 
 from __future__ import annotations

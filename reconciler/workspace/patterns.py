@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterable
 
 from reconciler.workspace.addresses import parse_address
+from reconciler.workspace.expressions import why_too_much
 from reconciler.workspace.groups import GroupTree
 from reconciler.workspace.problems import did_you_mean
 
@@ -80,6 +81,8 @@ class Patterns:
         if name in self._tree.groups and not any(sign in name for sign in _WILD):
             return list(self._tree.hosts_of(name)), True
         expression = _expression(name)
+        if name[0] == "~" and (wrong := why_too_much(name[1:], (*self._tree.groups, *self._tree.hosts))) is not None:
+            raise PatternError(f"{_shortened(name)} {wrong}", "write it with fewer repeats, or name groups")
         found: list[str] = []
         groups = [group for group in self._tree.groups if expression.match(group)]
         for group in groups:
@@ -118,10 +121,14 @@ def _sliced(hosts: list[str], subscript: tuple[int, int | None]) -> list[str]:
     return hosts[first:] if last == -1 else hosts[first : last + 1]
 
 
+def _shortened(name: str) -> str:
+    return repr(name) if len(name) <= 80 else repr(name[:80]) + "…"
+
+
 def _expression(name: str) -> re.Pattern[str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of a `[[` that a later Python may read otherwise
             return re.compile(name[1:] if name[0] == "~" else fnmatch.translate(name))
     except re.error as error:
-        raise PatternError(f"{name!r} is not a regular expression: {error}", "correct the expression behind ~") from None
+        raise PatternError(f"{_shortened(name)} is not a regular expression: {error}", "correct the expression behind ~") from None
