@@ -153,7 +153,7 @@ class Ollama:
         if more:
             with suppress(EngineError):
                 body: dict[str, object] = {"model": name, "verbose": True}
-                answer = await self._channel.ask("POST", "/api/show", within=end - loop.time(), body=body, limit=LARGE)
+                answer = await self._channel.look_up("/api/show", body, within=end - loop.time(), limit=LARGE)
                 if answer.status == 200:
                     found, _ = weights_of(answer, size, headers)
         if found.blob is not None and found.header is not None:
