@@ -163,6 +163,9 @@ class LlamaCpp:
     async def load(self, request: LoadRequest) -> None:
         await self._post("/models/load", request.name, "loaded", "already running")
 
+    async def delete(self, name: str) -> None:
+        raise self._error(f"{name} cannot be deleted: this engine does not manage its files", "cannot_delete", "remove its file yourself")
+
     async def unload(self, name: str) -> None:
         await self._post("/models/unload", name, "unloaded", "not running")
 

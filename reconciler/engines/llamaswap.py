@@ -136,6 +136,9 @@ class LlamaSwap:
         running = await self._running(self._spec.timeout)
         return any(clean_name(process.model) == name and process.state in _STATUS for process in running)
 
+    async def delete(self, name: str) -> None:
+        raise self._error(f"{name} cannot be deleted: this engine does not manage its files", "cannot_delete", "remove its file yourself")
+
     async def unload(self, name: str) -> None:
         path = f"/api/models/unload/{quote(name, safe='/')}"
         answer = await self._channel.ask("POST", path, within=self._spec.load_timeout)

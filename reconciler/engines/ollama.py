@@ -239,6 +239,12 @@ class Ollama:
         if answer.status not in (200, 404):
             raise self._refused(answer, f"{name} cannot be unloaded")
 
+    async def delete(self, name: str) -> None:
+        # Layers that other names use stay; a runner of the model goes on (DeleteHandler).
+        answer = await self._channel.ask("DELETE", "/api/delete", within=self._spec.load_timeout, body={"model": name})
+        if answer.status not in (200, 404):
+            raise self._refused(answer, f"{name} cannot be deleted", "delete_failed")
+
     def _refused(self, answer: Answer, what: str, code: str | None = None) -> EngineError:
         if code is None:
             code = {404: "not_installed", 400: "refused_by_engine", 503: "busy"}.get(answer.status, "load_failed")

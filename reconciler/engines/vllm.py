@@ -123,6 +123,9 @@ class Vllm:
         if all(model.name != request.name for model in facts.installed or ()):
             raise self._error(f"{request.name} cannot be loaded: this server has one model, given at its start", "engine_fixed_model")
 
+    async def delete(self, name: str) -> None:
+        raise self._error(f"{name} cannot be deleted: this engine does not manage its files", "cannot_delete", "remove its file yourself")
+
     async def unload(self, name: str) -> None:
         """Harmless for what it does not serve; what it serves leaves only with its process."""
         if any(model.name == name for model in (await self._seen()).installed or ()):

@@ -166,6 +166,20 @@ async def _wait(work: Work, facts: EngineFacts) -> Effect:
     return Effect(resident=await work.watch.until_resident(asked))
 
 
+async def _remove(work: Work, facts: EngineFacts) -> Effect:
+    names = dict.fromkeys((work.step.engine_name, work.step.base_name))
+    there = [name for name in names if find_installed(facts, name) is not None]
+    if not there and facts.installed is not None:
+        return Effect(satisfied=True)
+    if any(resident.name in names for resident in facts.residents or ()):
+        raise Skip("still_resident", f"{work.step.base_name} is resident, so it is not deleted")
+    work.begin()
+    for name in there:
+        await work.engine.delete(name)
+        await work.watch.until_deleted(name)
+    return Effect()
+
+
 _ACTS: dict[Action, Callable[[Work, EngineFacts], Awaitable[Effect]]] = {
     Action.PULL: _pull,
     Action.LOAD: _load,
@@ -173,6 +187,7 @@ _ACTS: dict[Action, Callable[[Work, EngineFacts], Awaitable[Effect]]] = {
     Action.UNLOAD: _unload,
     Action.UPDATE: _update,
     Action.WAIT: _wait,
+    Action.REMOVE: _remove,
 }
 
 

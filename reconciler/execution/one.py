@@ -132,6 +132,8 @@ class _Doing:
             bench.unloaded.add(step.address)
             if step.address not in bench.plan.placed:
                 bench.state.record((), (step.address,))
+        elif step.action is Action.REMOVE:
+            bench.state.record((), (step.address,))
         elif step.action is Action.PULL and model is not None and model.ensure is Ensure.PRESENT:
             bench.state.record((replica_row(model, self._at, step.address, step.engine_name, None),))
         elif step.action in _LEAVES_RESIDENT and model is not None and effect.resident is not None:

@@ -75,6 +75,17 @@ class Watch:
                 raise self.error("not_installed", f"the engine said that {name} was fetched and does not list it")
             await self.pause()
 
+    async def until_deleted(self, name: str) -> None:
+        """Until `name` is no more on the engine's disk. Raises EngineError `still_installed`; Unreachable."""
+        deadline = self.clock() + self._options.settle_seconds
+        while True:
+            facts = await self.look()
+            if facts is not None and (facts.installed is None or find_installed(facts, name) is None):
+                return
+            if self.clock() >= deadline:
+                raise self.error("still_installed", f"the engine said that {name} was deleted and still lists it")
+            await self.pause()
+
     async def until_resident(self, asked: Asked, sent: asyncio.Task[None] | None = None) -> Resident:
         """Until the model is resident as asked. `sent` is the load request under way: it ends when the engine says so and is never cut by
         our patience, short of the engine's `load_timeout` for the whole.

@@ -20,6 +20,7 @@ FOREVER = -1.0
 class Ensure(StrEnum):
     LOADED = "loaded"
     PRESENT = "present"
+    ABSENT = "absent"
 
 
 class Each(StrEnum):
@@ -176,11 +177,13 @@ class ModelSpec:
 @dataclass(frozen=True, slots=True)
 class Guards:
     """How much a plan may take away before it is refused. `max_unload` is a number, or a share (0..1) of the owned residents; None allows
-    any number. `allow_empty` allows a desired state without models to unload all that is owned."""
+    any number. `max_delete` models may be deleted from disk, counted once an engine. `allow_empty` allows a desired state without models
+    to unload all that is owned."""
 
     max_unload: int | Fraction | None = None
     max_evictions: int | None = None
     allow_empty: bool = False
+    max_delete: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,3 +204,13 @@ class Desired:
     limits: Limits = NO_LIMITS
     strategy: Strategy = Strategy.LEAST_LOADED
     policy: Policy = Policy()
+
+    @property
+    def wanted(self) -> tuple[ModelSpec, ...]:
+        """The models that are to be on some engine: all but those that are to be deleted."""
+        return tuple(model for model in self.models if model.ensure is not Ensure.ABSENT)
+
+    @property
+    def absent(self) -> tuple[ModelSpec, ...]:
+        """The models that are to be on no disk of their nodes."""
+        return tuple(model for model in self.models if model.ensure is Ensure.ABSENT)

@@ -35,7 +35,7 @@ def candidates(
 ) -> tuple[Candidate, ...]:
     """The answer of every engine of the model's nodes, in order of their names."""
     board = set_up(fleet, facts, desired.limits, catalogue=catalogue)
-    models = [one for one in desired.models if one.name != model.name]
+    models = [one for one in desired.wanted if one.name != model.name]
     found = charge_found(board, replace(desired, models=(*models, model)), applied, Names([*models, model]))
     here = {one.slot: each for one in found for each in (one.model, *one.also) if each is not None and each.name == model.name}
     slots = [slot for node in sorted(model.nodes) for slot in board.by_node.get(node, ())]
@@ -78,7 +78,7 @@ def model_needs(
     """Every wanted model by name, with each kind of engine of its nodes that can be meant."""
     board = set_up(fleet, facts, desired.limits, catalogue=catalogue)
     rows: list[ModelNeeds] = []
-    for model in sorted(desired.models, key=lambda one: one.name):
+    for model in sorted(desired.wanted, key=lambda one: one.name):
         by_kind: dict[EngineKind, list[Slot]] = {}
         for node in model.nodes:
             for slot in board.by_node.get(node, ()):

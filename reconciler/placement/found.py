@@ -17,7 +17,8 @@ class Found:
 
     `model` is the wanted model that it is (None: not wanted here), `also` are others on the same weights. `owned` is the row of the
     state that loaded it, `moving` the model of that row where it is still wanted, but elsewhere. `charges` is what it is charged with
-    now; `sized` False says that its bytes are unknown, so its cards are blocked. `protected`: no plan takes it away.
+    now; `sized` False says that its bytes are unknown, so its cards are blocked. `protected`: no plan takes it away;
+    `absent`: it is to be deleted, so it leaves, whoever loaded it.
     """
 
     slot: Slot
@@ -29,6 +30,12 @@ class Found:
     also: tuple[ModelSpec, ...] = ()
     moving: ModelSpec | None = None
     protected: bool = False
+    absent: bool = False
+
+    @property
+    def held_by_us(self) -> bool:
+        """Whether it is resident since gpurec was to keep it so, and not by a request of a client."""
+        return self.owned is not None and self.owned.ensure == Ensure.LOADED and self.resident.pinned is not False
 
 
 class Names:
@@ -92,6 +99,7 @@ def charge_found(board: Board, desired: Desired, applied: Applied, names: Names)
     """
     rows = applied_by_engine(applied)
     models = {model.name: model for model in desired.models}
+    absent = _names_to_delete(desired)
     every: list[Found] = []
     blocked: list[tuple[Slot, Found]] = []
     for slot in board:
@@ -110,6 +118,9 @@ def charge_found(board: Board, desired: Desired, applied: Applied, names: Names)
             model = wanted[0] if wanted else None
             owned = _owner(slot, resident, own)
             found = Found(slot, resident, model, owned, (), also=tuple(wanted[1:]))
+            if model is None:
+                to_delete = owned is not None and owned.model in models and models[owned.model].ensure is Ensure.ABSENT
+                found.absent = to_delete or (slot.id.node, slot.kind, resident.name) in absent
             if model is None and owned is not None:
                 found.moving = _wanted_elsewhere(models.get(owned.model))
             found.protected = _is_protected(wanted, owned, models)
@@ -134,6 +145,16 @@ def charge_found(board: Board, desired: Desired, applied: Applied, names: Names)
 def _wanted_elsewhere(model: ModelSpec | None) -> ModelSpec | None:
     """A model that is still to be loaded, though not here: it moves."""
     return model if model is not None and model.ensure is Ensure.LOADED else None
+
+
+def _names_to_delete(desired: Desired) -> frozenset[tuple[str, EngineKind, str]]:
+    """(node, kind, name) of all that is to be on no disk."""
+    return frozenset(
+        (node, kind, model.base_name(kind))
+        for model in desired.absent
+        for kind in ((model.engine,) if model.engine is not None else EngineKind)
+        for node in model.nodes
+    )
 
 
 def _is_protected(wanted: Sequence[ModelSpec], owned: AppliedReplica | None, models: Mapping[str, ModelSpec]) -> bool:

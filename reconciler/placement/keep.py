@@ -117,9 +117,11 @@ def leaves(placing: Placing, found: Found) -> bool:
     if found.protected or not slot.selected or (slot.facts is not None and slot.facts.mode == "single"):
         return False
     if model is None:
-        return found.owned is not None or placing.desired.policy.unmanaged is Unmanaged.UNLOAD
-    if model.ensure is Ensure.PRESENT or found.owned is None:
+        return found.owned is not None or found.absent or placing.desired.policy.unmanaged is Unmanaged.UNLOAD
+    if found.owned is None:
         return False
+    if model.ensure is Ensure.PRESENT:
+        return found.held_by_us
     if model.each is not None:
         if slot not in placing.serves(model):
             return True

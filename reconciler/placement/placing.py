@@ -32,7 +32,7 @@ class Placing:
         self.board = board
         self.desired = desired
         self.applied = applied
-        self.models = sorted(desired.models, key=lambda model: (-model.priority, model.name))
+        self.models = sorted(desired.wanted, key=lambda model: (-model.priority, model.name))
         self.alternatives = {model.name: model.alternatives() for model in self.models}
         self.names = Names(self.models)
         self.result = Placement(board)

@@ -262,12 +262,19 @@ def _unwanted(changes: Changes, found: Found, placement: Placement, desired: Des
     fixed = slot.facts is not None and slot.facts.mode == "single"
     if not slot.selected:
         return
+    if found.absent and not fixed:
+        changes.pending += 1
+        _unload(changes, found, Reason("absent", "is to be deleted from disk"), Cause.PENDING)
+        return
     stays = found.moving is not None and (not found.protected or found.moving.name in stuck)
     if stays and found.owned is not None and not displaced and found not in placement.released:
         changes.placed.setdefault(found.owned.address, found.owned.engine_name)
         return
     if found.model is not None and not displaced:
         if found.model.ensure is Ensure.PRESENT:
+            if found.held_by_us:
+                changes.pending += 1
+                _unload(changes, found, Reason("on_demand", "is to be loaded on demand, and gpurec keeps it loaded"), Cause.PENDING)
             return
         if found.model.name in stuck and found not in placement.released:
             if found.owned is not None:

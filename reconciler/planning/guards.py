@@ -21,11 +21,13 @@ def find_refusals(found: Changes, desired: Desired) -> tuple[Refusal, ...]:
     unloads = [change for change in changes if change.action is Action.UNLOAD]
     evictions = [change for change in unloads if change.reason.code in _EVICTIONS]
     owned = [change for change in unloads if change.reason.code not in _EVICTIONS]
+    unasked = [change for change in owned if change.reason.code != "absent"]
+    deleted = [change for change in changes if change.action is Action.REMOVE]
     taken = owned + [change for change in changes if change.action is Action.RELOAD]
     refusals = [_protected(found.spared)] if found.spared else []
-    if owned and not guards.allow_empty and not desired.models:
+    if unasked and not guards.allow_empty and not desired.wanted:
         refusals.append(
-            _refusal("allow_empty", owned, f"nothing is desired, and {_count(len(owned), 'model')} of gpurec would be unloaded", "true")
+            _refusal("allow_empty", unasked, f"nothing is desired, and {_count(len(unasked), 'model')} of gpurec would be unloaded", "true")
         )
     most = most_unloads(guards.max_unload, owned_residents)
     if most is not None and len(taken) > most:
@@ -34,6 +36,9 @@ def find_refusals(found: Changes, desired: Desired) -> tuple[Refusal, ...]:
     if guards.max_evictions is not None and len(evictions) > guards.max_evictions:
         what = f"{_count(len(evictions), 'unmanaged resident')} would be evicted, {guards.max_evictions} may be"
         refusals.append(_refusal("max_evictions", evictions, what, str(len(evictions))))
+    if len(deleted) > guards.max_delete:
+        what = f"{_count(len(deleted), 'model')} would be deleted from disk, {guards.max_delete} may be"
+        refusals.append(_refusal("max_delete", deleted, what, str(len(deleted))))
     return tuple(refusals)
 
 

@@ -18,6 +18,7 @@ from reconciler.fleet import (
 )
 from reconciler.placement import Board, Card, Charges, Placement, Refused, explain, place, set_up
 from reconciler.planning.changes import Change, Changes, find_changes
+from reconciler.planning.deleting import add_deletions
 from reconciler.planning.digest import plan_digest
 from reconciler.planning.drift import find_drift, found_drift, repairable, unmanaged_drift
 from reconciler.planning.guards import find_refusals
@@ -83,6 +84,7 @@ def make_plan(
     drift = find_drift(board, applied, desired, recorded)
     drifted = repairable(drift)
     changes = find_changes(placement, desired, applied, drifted)
+    undeleted = add_deletions(changes, placement, desired, applied)
     ordered = order(changes.every)
     peak, _ = levels(ordered)
     steps = tuple(_step(change) for change in ordered)
@@ -107,7 +109,7 @@ def make_plan(
         deferred=_deferred(board),
         unmanaged=tuple(sorted(changes.unmanaged, key=lambda resident: (resident.node, resident.engine, resident.name))),
         refusals=find_refusals(changes, desired),
-        notes=(*_notes(desired, board), *better_variants(placement, applied), *notes, *weights_notes, *waiting),
+        notes=(*_notes(desired, board), *undeleted, *better_variants(placement, applied), *notes, *weights_notes, *waiting),
         impact=_impact(ordered, changes),
         placement=PlacementInfo(desired.strategy.value, SOLVER, sum(lacking.count for lacking in placement.lacking)),
         placed=changes.placed,
@@ -159,6 +161,8 @@ def _preconditions(change: Change) -> tuple[Precondition, ...]:
             return room_needed(tuple((card, count - freed.get(card, 0)) for card, count in change.takes))
         case Action.UNLOAD | Action.UPDATE:
             return (Precondition(f"{at}.resident:{change.engine_name}", equals=True),) if change.action is Action.UNLOAD else ()
+        case Action.REMOVE:
+            return (Precondition(f"{at}.installed:{change.engine_name}", equals=True),)
         case Action.PULL:
             return (Precondition(f"{at}.installed:{change.engine_name}", equals=False),)
         case _:

@@ -17,7 +17,16 @@ from reconciler.placement import Card, Slot
 from reconciler.planning.changes import Change
 from reconciler.planning.plan import Action
 
-_RANK = {Action.ADOPT: 0, Action.PULL: 1, Action.UPDATE: 2, Action.UNLOAD: 3, Action.LOAD: 4, Action.RELOAD: 4, Action.WAIT: 5}
+_RANK = {
+    Action.ADOPT: 0,
+    Action.PULL: 1,
+    Action.UPDATE: 2,
+    Action.UNLOAD: 3,
+    Action.LOAD: 4,
+    Action.RELOAD: 4,
+    Action.WAIT: 5,
+    Action.REMOVE: 6,
+}
 
 MOVES = ("surplus", "displaced")
 """Reasons of an unload whose model is to be elsewhere."""

@@ -36,7 +36,7 @@ def find_pins(fleet: Fleet, desired: Desired, facts: FleetFacts, only: Collectio
     digests: dict[str, str] = {}
     differing, untold = [], []
     unreachable: set[EngineId] = set()
-    for model in sorted(desired.models, key=lambda model: model.name):
+    for model in sorted(desired.wanted, key=lambda model: model.name):
         if model.variants or (only and model.name not in only):
             continue
         places = _told(fleet, model, facts, unreachable)

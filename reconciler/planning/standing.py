@@ -68,9 +68,10 @@ class _Now:
 
     def __init__(self, plan: Plan, fleet: Fleet, desired: Desired, board: Board, applied: Applied) -> None:
         self._board = board
-        self._models = {model.name: model for model in desired.models}
+        self._models = {model.name: model for model in desired.wanted}
+        self._absent = {model.name: model for model in desired.absent}
         self._desired, self._applied = desired, applied
-        names = Names(sorted(desired.models, key=lambda model: (-model.priority, model.name)))
+        names = Names(sorted(desired.wanted, key=lambda model: (-model.priority, model.name)))
         self._names = names
         self._found: dict[Slot, dict[str, Found]] = {}
         for found in charge_found(self._board, desired, applied, names):
@@ -78,6 +79,7 @@ class _Now:
         self._brought: dict[tuple[Slot, str], Charges] = {}
         self._pulled: set[tuple[Slot, str]] = set()
         self._pinned: set[Found] = set()
+        self._deletions = 0
         self._loads = [step for step in plan.steps if step.action in (Action.LOAD, Action.RELOAD)]
         self._coming = {step.model for step in self._loads}
         self._brought_by = {(step.address, step.model) for step in self._loads}
@@ -114,6 +116,8 @@ class _Now:
             return (slot.facts.reason if slot.facts is not None else None) or "nothing is known about its engine now"
         if step.action is Action.UNLOAD:
             return self._unload(step, slot)
+        if step.action is Action.REMOVE:
+            return self._remove(step, slot)
         model = self._models.get(step.model)
         if model is None or not self._names.on(model, slot.id.node) or model.engine not in (None, slot.kind):
             return "the desired state does not ask for it there"
@@ -144,7 +148,7 @@ class _Now:
             return None
         policy = self._desired.policy.unmanaged
         yields = policy is Unmanaged.YIELD and found.resident.pinned is False
-        if found.owned is None and found.model is None and not yields and policy is not Unmanaged.UNLOAD:
+        if found.owned is None and found.model is None and not (yields or found.absent) and policy is not Unmanaged.UNLOAD:
             return "it is resident and was not loaded by gpurec"
         if found.owned is not None and found.owned.address != step.address:
             return f"it is {found.owned.address} by now"
@@ -155,6 +159,20 @@ class _Now:
         if found.model is not None and not self._explained(step, slot, found.model):
             return "the desired state asks for it there, and no other step of the plan takes its place or its room"
         self._leave(found)
+        return None
+
+    def _remove(self, step: Step, slot: Slot) -> str | None:
+        model = self._absent.get(step.model)
+        if model is None or slot.id.node not in model.nodes or model.engine not in (None, slot.kind):
+            return "the desired state does not ask for it to be absent there"
+        ours = self._applied.replicas.get(step.address)
+        if step.base_name != model.base_name(slot.kind) or step.engine_name not in (step.base_name, ours.engine_name if ours else None):
+            return "these are not its names there"
+        self._deletions += 1
+        if self._deletions > self._desired.policy.guards.max_delete:
+            return f"guards.max_delete is {self._desired.policy.guards.max_delete}"
+        if any(name in self._found.get(slot, {}) for name in (step.engine_name, step.base_name)):
+            return "it is resident"
         return None
 
     def _explained(self, step: Step, slot: Slot, model: ModelSpec) -> bool:

@@ -23,13 +23,13 @@ SYMBOLS: dict[Action, tuple[str, str]] = {
     Action.LOAD: ("+", "green"),
     Action.CREATE: ("+", "green"),
     Action.UNLOAD: ("-", "red"),
-    Action.REMOVE: ("-", "red"),
+    Action.REMOVE: ("x", "red"),
     Action.RELOAD: ("~", "yellow"),
     Action.UPDATE: ("~", "yellow"),
     Action.ADOPT: ("=", "cyan"),
     Action.WAIT: (">", "cyan"),
 }
-_LEGEND = {"+": "pull or load", "-": "unload", "~": "reload or update", "=": "adopt, as it is", ">": "wait"}
+_LEGEND = {"+": "pull or load", "-": "unload", "x": "delete from disk", "~": "reload or update", "=": "adopt, as it is", ">": "wait"}
 
 
 def plan_text(plan: Plan, *, colour: bool = False, width: int = 100) -> str:

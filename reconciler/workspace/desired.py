@@ -44,13 +44,14 @@ PLACEMENT = Table("placement", (STRATEGY, SOLVER), later("weights"))
 UNMANAGED = Field("unmanaged", choice(Unmanaged))
 MAX_UNLOAD = Field("max_unload", count_or_share)
 MAX_EVICTIONS = Field("max_evictions", integer(0))
+MAX_DELETE = Field("max_delete", integer(0))
 ALLOW_EMPTY = Field("allow_empty", flag)
-GUARDS = Table("guards", (MAX_UNLOAD, MAX_EVICTIONS, ALLOW_EMPTY), later("max_delete"))
+GUARDS = Table("guards", (MAX_UNLOAD, MAX_EVICTIONS, MAX_DELETE, ALLOW_EMPTY))
 
 
 def _guards(node: Node, problems: Problems, name: str) -> Guards:
     values = GUARDS.read(node, problems, name)
-    return Guards(values.get(MAX_UNLOAD), values.get(MAX_EVICTIONS), values.get(ALLOW_EMPTY) or False)
+    return Guards(values.get(MAX_UNLOAD), values.get(MAX_EVICTIONS), values.get(ALLOW_EMPTY) or False, values.get(MAX_DELETE) or 0)
 
 
 GUARDS_FIELD = Field("guards", Form(_guards, GUARDS.schema()))

@@ -118,8 +118,7 @@ def _names(node: Node, problems: Problems, name: str) -> dict[EngineKind, str]:
 
 ENGINE = Field("engine", choice(EngineKind))
 NAMES = Field("names", Form(_names, NAMES_TABLE.schema()))
-_ABSENT = "this version of gpurec never deletes from disk; remove the model from this file to have it unloaded"
-ENSURE = Field("ensure", choice(Ensure, later={"absent": _ABSENT}))
+ENSURE = Field("ensure", choice(Ensure))
 PRIORITY = Field("priority", integer(-1_000_000, 1_000_000))
 ON = Field("on", text)
 REPLICAS = Field("replicas", integer(0, MOST_REPLICAS))
@@ -214,8 +213,12 @@ class DeclaredModel:
             problems.error(
                 f"{name} has both `replicas` and `each`", values.nodes[EACH.key], "keep one: a number of replicas, or one for each place"
             )
+        for field in (PROTECT, REPLICAS, EACH, VARIANTS) if values.get(ENSURE) is Ensure.ABSENT else ():
+            if values.get(field):
+                hint = "remove it, or the model's `ensure: absent`"
+                problems.error(f"{name} is to be deleted on all its hosts and has `{field.key}`", values.nodes[field.key], hint)
         keep_alive = values.get(KEEP_ALIVE)
-        if keep_alive is not None and keep_alive != FOREVER and values.get(ENSURE) is not Ensure.PRESENT:
+        if keep_alive is not None and keep_alive != FOREVER and values.get(ENSURE) in (None, Ensure.LOADED):
             problems.error(
                 f"{name} must stay loaded, and its keep_alive ends",
                 values.nodes[KEEP_ALIVE.key],

@@ -49,3 +49,34 @@ def test_a_protected_replica_outlives_its_entry_in_the_files(lab: Lab) -> None:
     lab.want(text("  mistral:7b: {engine: ollama, on: ollama, vram: 5GiB, protect: false, replicas: 0}\n"))
     assert lab.run("apply", "--auto-approve").exit_code == 0
     assert not resident(lab, "mistral:7b")
+
+
+def installed(lab: Lab, name: str) -> list[str]:
+    lab.run("facts", "--out", "facts.json")
+    facts = json.loads((lab.root / "facts.json").read_text())
+    engines = [engine for node in facts["facts"]["nodes"].values() for engine in node["engines"].values()]
+    return sorted(engine["id"]["node"] for engine in engines if any(one["name"] == name for one in engine["installed"] or ()))
+
+
+def test_what_is_to_be_absent_is_deleted_only_as_far_as_the_guard_allows(lab: Lab) -> None:
+    lab.want(text("  mistral:7b: {engine: ollama, on: ollama, vram: 5GiB}\n"))
+    assert lab.run("apply", "--auto-approve").exit_code == 0
+    (where,) = installed(lab, "mistral:7b")
+    absent = text("  mistral:7b: {engine: ollama, on: ollama, ensure: absent}\n")
+    lab.want(absent)
+    refused = lab.run("apply", "--auto-approve")
+    assert refused.exit_code == 7
+    assert "`policy: {guards: {max_delete: 1}}` would allow it" in refused.stderr
+    assert installed(lab, "mistral:7b") == [where]
+    lab.want(absent + "policy: {guards: {max_delete: 1}}\n")
+    done = lab.run("apply", "--auto-approve")
+    assert (done.exit_code, installed(lab, "mistral:7b")) == (0, [])
+    assert "1 to remove" in done.stdout
+    assert lab.run("plan").stdout.startswith("No changes.")
+
+
+def test_a_saved_deletion_is_carried_out_as_it_was_approved(lab: Lab) -> None:
+    lab.want(text("  llama3.1:8b: {engine: ollama, on: ollama, ensure: absent}\npolicy: {guards: {max_delete: 1}}\n"))
+    assert lab.run("plan", "--out", "it.plan").exit_code == 0
+    assert lab.run("apply", "it.plan").exit_code == 0
+    assert installed(lab, "llama3.1:8b") == []

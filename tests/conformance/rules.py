@@ -190,6 +190,25 @@ async def a_derived_tag_holds_its_context_on_the_same_weights(subject: Subject) 
         assert blobs[tag] == blobs[subject.first] is not None
 
 
+async def a_deletion_takes_one_name_from_the_disk_and_unloads_nothing(subject: Subject) -> None:
+    async with opened(subject.spec) as engine:
+        if subject.spec.kind is not EngineKind.OLLAMA:
+            with pytest.raises(EngineError) as raised:
+                await engine.delete(subject.first)
+            assert raised.value.code == "cannot_delete"
+            return
+        tag = f"{subject.first}-c1024"
+        await engine.derive(subject.first, tag, {"num_ctx": 1024})
+        await make_resident(engine, subject.first)
+        for _ in range(2):  # the second time there is nothing to delete
+            await engine.delete(tag)
+        facts = await engine.observe()
+        names = {model.name for model in facts.installed or ()}
+        assert tag not in names
+        assert subject.first in names
+        assert occupied(facts) == {subject.first}
+
+
 async def a_pull_of_what_no_registry_has_fails_though_its_status_is_200(subject: Subject) -> None:
     async with opened(subject.spec) as engine:
         with pytest.raises(EngineError) as raised:
@@ -212,5 +231,6 @@ RULES: tuple[Callable[[Subject], Awaitable[None]], ...] = (
     an_embedding_model_loads_by_its_capability,
     for_ever_and_a_finite_keep_alive_are_told_apart,
     a_derived_tag_holds_its_context_on_the_same_weights,
+    a_deletion_takes_one_name_from_the_disk_and_unloads_nothing,
     a_pull_of_what_no_registry_has_fails_though_its_status_is_200,
 )

@@ -113,6 +113,11 @@ class ScriptedEngine:
         self._fail("derive", tag)
         self.installed.add(tag)
 
+    async def delete(self, name: str) -> None:
+        self.log.append(("delete", name))
+        self._fail("delete", name)
+        self.installed.discard(name)
+
     async def load(self, request: LoadRequest) -> None:
         self.log.append(("load", request.name))
         self.requests.append(request)

@@ -74,6 +74,8 @@ def do(step: Step, facts: FleetFacts, blobs: Mapping[str, str] | None = None) ->
     installed = tuple(engine.installed or ())
     if step.action is Action.PULL and all(model.name != step.engine_name for model in installed):
         installed = (*installed, Installed(step.engine_name, 1, blob=(blobs or {}).get(step.engine_name)))
+    if step.action is Action.REMOVE:
+        installed = tuple(model for model in installed if model.name not in (step.engine_name, step.base_name))
     if step.action is Action.UPDATE:
         updated = _resident(engine, step.engine_name)
         residents = tuple(replace(r, pinned=True) if r is updated else r for r in residents)

@@ -156,6 +156,8 @@ def test_workspace_models_of_one_pattern_share_their_nodes(load: Load) -> None:
         ("{requires: {driver: new}}", "'new' is not a version"),
         ("{requires: {dtype: float61}}", "did you mean 'float16'?"),
         ("{names: {olama: x}}", "did you mean 'ollama'?"),
+        ("{ensure: absent, protect: true}", "is to be deleted on all its hosts and has `protect`"),
+        ("{ensure: absent, replicas: 2}", "is to be deleted on all its hosts and has `replicas`"),
         ("[1]", "model 'm' must be a mapping, this is a list"),
     ],
 )
@@ -176,10 +178,8 @@ LATER_POLICIES = (
     [
         *(f"models: {{m: {{{key}: 1}}}}" for key in LATER_MODEL_KEYS),
         *(f"policy: {{{key}: 1}}" for key in LATER_POLICIES),
-        "models: {m: {ensure: absent}}",
         "agents: {}",
         "files: []",
-        "policy: {guards: {max_delete: 1}}",
         "placement: {strategy: temperature}",
         "placement: {solver: exact}",
         "placement: {weights: {}}",
@@ -269,6 +269,7 @@ def test_workspace_a_context_via_that_does_nothing_is_warned_about(load: Load) -
     [
         ("{max_unload: 3, max_evictions: 0}", Guards(3, 0)),
         ("{max_unload: 10%, allow_empty: true}", Guards(Fraction(1, 10), None, True)),
+        ("{max_delete: 2}", Guards(max_delete=2)),
         ("{}", Guards()),
     ],
 )

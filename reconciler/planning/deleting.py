@@ -1,0 +1,62 @@
+"""`ensure: absent`: what is to be on no disk is deleted, on every engine of its nodes that has it. Nothing else in a plan deletes."""
+
+from __future__ import annotations
+
+from reconciler.fleet import Applied, Desired, EngineKind, ModelSpec, replica_address
+from reconciler.placement import Found, Placement, Slot
+from reconciler.planning.changes import Change, Changes
+from reconciler.planning.plan import Action, Cause, Note, Reason
+
+
+def add_deletions(changes: Changes, placement: Placement, desired: Desired, applied: Applied) -> list[Note]:
+    """Adds a step for each engine where a model is installed that is to be absent, after the unload of what is resident of it. Answers what
+    cannot be deleted, with the reason."""
+    notes: list[Note] = []
+    kept = {target.found for target in placement.targets if target.found is not None}
+    serving = {(found.slot, found.resident.name) for found in kept}
+    for model in desired.absent:
+        for node in model.nodes:
+            for slot in placement.board.by_node.get(node, ()):
+                if model.engine in (None, slot.kind) and slot.reachable and slot.selected:
+                    notes.extend(_delete(changes, model, slot, applied, serving))
+    return notes
+
+
+def names_on_disk(slot: Slot, model: ModelSpec, applied: Applied) -> tuple[str, ...]:
+    """What is installed of a model: the derived tag that gpurec made there for it, and its own name; the tag first."""
+    row = applied.replicas.get(replica_address(model.name, slot.id))
+    names = dict.fromkeys([*([row.engine_name] if row is not None else []), model.base_name(slot.kind)])
+    return tuple(name for name in names if slot.installed(name) is not None)
+
+
+def _delete(changes: Changes, model: ModelSpec, slot: Slot, applied: Applied, serving: set[tuple[Slot, str]]) -> list[Note]:
+    names = names_on_disk(slot, model, applied)
+    if not names:
+        return []
+    address = replica_address(model.name, slot.id)
+    if slot.kind is not EngineKind.OLLAMA:
+        return [Note(address, "cannot_delete", f"is installed, and {slot.kind} deletes nothing: remove its file yourself")]
+    if any((slot, name) in serving for name in names):
+        return [Note(address, "in_use", "stays on disk as long as its runner serves another wanted name of the same weights")]
+    change = Change(
+        Action.REMOVE,
+        address,
+        model.name,
+        slot,
+        names[0],
+        model.base_name(slot.kind),
+        Reason("absent", f"is deleted from disk: {' and '.join(names)}"),
+        Cause.PENDING,
+        model.priority,
+        before={"installed": True},
+        after={"installed": False},
+    )
+    change.needs.extend(unload for found, unload in changes.unloads.items() if _is_of(found, slot, names))
+    changes.every.append(change)
+    if not change.needs:
+        changes.pending += 1
+    return []
+
+
+def _is_of(found: Found, slot: Slot, names: tuple[str, ...]) -> bool:
+    return found.slot is slot and found.resident.name in names
