@@ -99,7 +99,7 @@ def forged(**changes):
         (forged(gpus=(1,)), "its cards are not those of its engine"),
         (forged(vram_bytes=1), "it needs 5120 MiB now"),
         (forged(preconditions=()), "its preconditions are not those of its bytes"),
-        (forged(action=Action.REMOVE), "this version does not remove models"),
+        (forged(action=Action.REMOVE), "the desired state does not ask for it to be absent there"),
     ],
 )
 def test_a_step_that_these_files_could_not_have_asked_for_is_refused(saved, says):
