@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from reconciler.fleet import MIB
 
 LIMIT = 8 * MIB
+_LOOK = 0.05
 _GRACE = 0.5
 """Seconds in which a program that was killed, or a pipe that a background process still holds, may end."""
 
@@ -53,14 +54,14 @@ async def run_bounded(
     cut: str | None = None
     try:
         async with asyncio.timeout(within):
-            ended = asyncio.ensure_future(process.wait())
-            waiting: set[asyncio.Future[object]] = {ended, *readers}  # type: ignore[arg-type]  # set is invariant, futures are only waited for
-            while not ended.done():
-                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                waiting = {one for one in waiting if not one.done()}
+            # Process.wait() of some Pythons waits for the pipes too, which a background process may hold: so the status is looked at.
+            while process.returncode is None:
+                await asyncio.wait(readers, timeout=_LOOK)
                 if len(out) > limit or len(err) > limit:
                     cut = "too_large"
                     break
+                if all(reader.done() for reader in readers):
+                    await process.wait()
     except TimeoutError:
         cut = "timeout"
     finally:
@@ -72,11 +73,7 @@ async def _end(process: asyncio.subprocess.Process, readers: Sequence[asyncio.Fu
     if killed or process.returncode is None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_GRACE):
-                await process.wait()
-    else:
-        await asyncio.wait(readers, timeout=_GRACE)
+    await asyncio.wait(readers, timeout=_GRACE)
     for reader in readers:
         reader.cancel()
     await asyncio.gather(*readers, return_exceptions=True)

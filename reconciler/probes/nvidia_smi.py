@@ -1,0 +1,268 @@
+"""Cards out of `nvidia-smi`: the answer to a query as CSV, and `-q -x` as XML. Element and field names: captures of drivers 470 to 610."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from xml.etree import ElementTree
+
+from reconciler.fleet import CardFacts, CardProcess
+from reconciler.probes.nvml import SLICES_FROM
+from reconciler.probes.readings import (
+    THROTTLE_WORDS,
+    capability,
+    celsius,
+    half_precision,
+    mebibytes,
+    percent,
+    text,
+    throttle_reasons,
+    version,
+    watts,
+    whole,
+)
+
+_HEADING = re.compile(r"\s*([a-z_.]+)(?:\s*\[[^]]*\])?\s*")
+_LOST = re.compile(r"GPU is lost|requires reset", re.IGNORECASE)
+_XID = re.compile(r"NVRM: Xid \(PCI:([0-9a-fA-F]{4}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2})[^)]*\): (\d{1,4})")
+_BUS = re.compile(r"[0-9A-Fa-f]{4}([0-9A-Fa-f]{4}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2})\.[0-9]")
+_LISTED = re.compile(r"GPU (\d{1,3}): ")
+_LISTED_SLICE = re.compile(r"\s+MIG (\S{1,40})\s+Device\s+(\d{1,3}): \(UUID: (MIG-[0-9A-Za-z/-]{1,80})\)")
+_MOST = 256
+
+
+def cards_of_csv(output: str, source: str, at: str) -> tuple[CardFacts, ...]:
+    """Cards of a query with its heading; fields that are not there are unknown. Lines that are no card (warnings) are left out."""
+    rows = list(csv.reader(output.splitlines(), skipinitialspace=True))
+    start = next((nr for nr, row in enumerate(rows) if row and row[0].strip() == "index"), None)
+    if start is None:
+        return ()
+    names = [match.group(1) if (match := _HEADING.fullmatch(cell)) else "" for cell in rows[start]]
+    found = []
+    for row in rows[start + 1 : start + 1 + _MOST]:
+        values = dict(zip(names, (cell.strip() for cell in row), strict=False))
+        index = whole(values.get("index"))
+        if len(row) == len(names) and index is not None:
+            found.append(_of_row(values, index, source, at))
+    return tuple(found)
+
+
+def _of_row(values: Mapping[str, str], index: int, source: str, at: str) -> CardFacts:
+    total, used = mebibytes(values.get("memory.total")), mebibytes(values.get("memory.used"))
+    compute = capability(values.get("compute_cap"))
+    half, brain = half_precision(compute)
+    fault = next((value for value in values.values() if _LOST.search(value)), None)
+    return CardFacts(
+        index=index,
+        uuid=text(values.get("uuid")),
+        name=text(values.get("name")),
+        total_bytes=total or None,
+        used_bytes=used,
+        compute_capability=compute,
+        driver=version(values.get("driver_version")),
+        source=source,
+        assumed=used is None,
+        temperature=celsius(values.get("temperature.gpu")),
+        power=watts(values.get("power.draw")),
+        power_limit=watts(values.get("enforced.power.limit")),
+        utilisation=percent(values.get("utilization.gpu")),
+        throttle=throttle_reasons(_mask(values.get("clocks_event_reasons.active"))),
+        ecc_errors=whole(values.get("ecc.errors.uncorrected.volatile.total")),
+        float16=half,
+        bfloat16=brain,
+        unified=True if not total and fault is None and text(values.get("name")) else None,
+        fault=None if fault is None else f"nvidia-smi says {text(fault.strip('[]')) or 'that it is lost'}",
+        at=at,
+        reserved_bytes=mebibytes(values.get("memory.reserved")),
+    )
+
+
+def _mask(value: str | None) -> int | None:
+    try:
+        return int(value or "", 16)
+    except ValueError:
+        return None
+
+
+def read_xml(output: str) -> ElementTree.Element | None:
+    """The log; None where it is none. A document that defines entities is none of nvidia-smi's."""
+    start = output.find("<?xml")
+    if start < 0 or "<!ENTITY" in output:
+        return None
+    try:
+        return ElementTree.fromstring(output[start:])  # noqa: S314 (see above)
+    except ElementTree.ParseError:
+        return None
+
+
+def cards_of_xml(log: ElementTree.Element, source: str, at: str) -> tuple[tuple[CardFacts, ...], Mapping[int, tuple[CardFacts, ...]]]:
+    """Every card, and by the index of a card in MIG mode its slices."""
+    driver, cuda = version(_first(log, "driver_version")), version(_first(log, "cuda_version"))
+    cards: list[CardFacts] = []
+    slices: dict[int, tuple[CardFacts, ...]] = {}
+    for index, gpu in enumerate(log.findall("gpu")[:_MOST]):
+        total, used = _memory(gpu, "total"), _memory(gpu, "used")
+        card = CardFacts(
+            index=index,
+            uuid=text(_first(gpu, "uuid")),
+            name=text(_first(gpu, "product_name")),
+            total_bytes=total or None,
+            used_bytes=used,
+            driver=driver,
+            source=source,
+            assumed=used is None,
+            temperature=celsius(_first(gpu, "temperature/gpu_temp")),
+            power=watts(_first(gpu, "gpu_power_readings/instant_power_draw", "gpu_power_readings/power_draw", "power_readings/power_draw")),
+            power_limit=watts(
+                _first(gpu, "gpu_power_readings/current_power_limit", "power_readings/enforced_power_limit", "power_readings/power_limit")
+            ),
+            utilisation=percent(_first(gpu, "utilization/gpu_util")),
+            throttle=_throttle(gpu),
+            cuda=cuda,
+            processes=_processes(gpu),
+            at=at,
+            reserved_bytes=_memory(gpu, "reserved"),
+        )
+        cards.append(card)
+        if (text(_first(gpu, "mig_mode/current_mig")) or "").lower() == "enabled":
+            slices[index] = _slices(gpu, card)
+    return tuple(cards), slices
+
+
+def _slices(gpu: ElementTree.Element, card: CardFacts) -> tuple[CardFacts, ...]:
+    """The slices; most drivers leave their UUIDs out of the XML (`with_slice_names`)."""
+    found = []
+    processes = gpu.findall("processes/process_info")
+    for part in gpu.findall("mig_devices/mig_device")[:_MOST]:
+        used = mebibytes(_first(part, "fb_memory_usage/used"))
+        instance = _first(part, "gpu_instance_id")
+        own = [one for one in processes if _first(one, "gpu_instance_id") == instance]
+        found.append(
+            replace(
+                card,
+                index=SLICES_FROM * (card.index + 1) + (whole(_first(part, "index")) or 0),
+                uuid=text(_first(part, "uuid")),
+                total_bytes=mebibytes(_first(part, "fb_memory_usage/total")) or None,
+                used_bytes=used,
+                reserved_bytes=mebibytes(_first(part, "fb_memory_usage/reserved")),
+                assumed=used is None,
+                power=None,
+                power_limit=None,
+                utilisation=None,
+                mig_parent=card.uuid,
+                processes=tuple(_process(one) for one in own) if card.processes is not None else None,
+            )
+        )
+    return tuple(found)
+
+
+def merged(queried: Sequence[CardFacts], logged: Sequence[CardFacts], slices: Mapping[int, Sequence[CardFacts]]) -> tuple[CardFacts, ...]:
+    """Cards of the query, with what only the log tells; cards in MIG mode are their slices, with the capability of the card."""
+    by_mark = {card.uuid if card.uuid is not None else card.index: card for card in logged}
+    found: list[CardFacts] = []
+    for card in queried or logged:
+        other = by_mark.get(card.uuid if card.uuid is not None else card.index)
+        whole_card = _filled(card, other) if other is not None else card
+        own = slices.get(other.index if other is not None else card.index)
+        if own is None:
+            found.append(whole_card)
+            continue
+        found.extend(
+            replace(
+                part,
+                compute_capability=whole_card.compute_capability,
+                float16=whole_card.float16,
+                bfloat16=whole_card.bfloat16,
+                ecc_errors=whole_card.ecc_errors,
+                fault=whole_card.fault,
+                unified=None,
+            )
+            for part in own
+        )
+    return tuple(found)
+
+
+def with_slice_names(cards: Sequence[CardFacts], listed: str) -> tuple[CardFacts, ...]:
+    """Slices with the UUID and the profile that `nvidia-smi -L` names them by."""
+    named: dict[int, tuple[str, str]] = {}
+    parent = -1
+    for line in listed.splitlines():
+        if (match := _LISTED.match(line)) is not None:
+            parent = int(match.group(1))
+        elif (match := _LISTED_SLICE.match(line)) is not None and parent >= 0:
+            named[SLICES_FROM * (parent + 1) + int(match.group(2))] = (match.group(1), match.group(3))
+    found = []
+    for card in cards:
+        profile, uuid = named.get(card.index, (None, None)) if card.mig_parent is not None else (None, None)
+        name = f"{card.name or 'NVIDIA'} MIG {profile}" if profile is not None else card.name
+        found.append(replace(card, uuid=card.uuid or uuid, name=name))
+    return tuple(found)
+
+
+def with_xids(cards: Sequence[CardFacts], lines: str, buses: Mapping[str, str]) -> tuple[CardFacts, ...]:
+    """The last XID of each card out of the kernel's log; 0 where the log could be read and names none. `buses` are bus ids by UUID."""
+    if not lines:
+        return tuple(cards)
+    last = {match.group(1).lower(): int(match.group(2)) for match in _XID.finditer(lines)}
+    readable = lines.rstrip().endswith("readable")
+    return tuple(
+        replace(card, xid=last.get(buses[card.uuid], 0 if readable else None)) if card.uuid is not None and card.uuid in buses else card
+        for card in cards
+    )
+
+
+def buses_of_csv(output: str) -> Mapping[str, str]:
+    """Bus ids (`0000:01:00`) by UUID."""
+    found = {}
+    for row in csv.reader(output.splitlines(), skipinitialspace=True):
+        match = next(
+            (re.fullmatch(r"[0-9A-Fa-f]{4}([0-9A-Fa-f]{4}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2})\.[0-9]", cell.strip()) for cell in row[3:4]), None
+        )
+        if match is not None:
+            found[row[1].strip()] = match.group(1).lower()
+    return found
+
+
+def _filled(card: CardFacts, other: CardFacts) -> CardFacts:
+    gaps = {one.name: getattr(other, one.name) for one in fields(CardFacts) if getattr(card, one.name) is None}
+    found = replace(card, **gaps)
+    return replace(found, assumed=found.used_bytes is None)
+
+
+def _first(element: ElementTree.Element, *paths: str) -> str | None:
+    """The first of these that is there and says something: element names change between drivers."""
+    for path in paths:
+        found = element.findtext(path)
+        if text(found) is not None:
+            return found
+    return None
+
+
+def _memory(gpu: ElementTree.Element, name: str) -> int | None:
+    return mebibytes(_first(gpu, f"fb_memory_usage/{name}"))
+
+
+def _throttle(gpu: ElementTree.Element) -> tuple[str, ...] | None:
+    for folder, prefix in (("clocks_event_reasons", "clocks_event_reason_"), ("clocks_throttle_reasons", "clocks_throttle_reason_")):
+        reasons = gpu.find(folder)
+        if reasons is None or all(text(one.text) is None for one in reasons):
+            continue
+        return tuple(word for word in THROTTLE_WORDS if (reasons.findtext(prefix + word) or "").strip() == "Active")
+    return None
+
+
+def _processes(gpu: ElementTree.Element) -> tuple[CardProcess, ...] | None:
+    folder = gpu.find("processes")
+    if folder is None or (folder.text or "").strip():
+        return None
+    found: dict[int, CardProcess] = {}
+    for one in folder.findall("process_info"):
+        process = _process(one)
+        found[process.pid] = process
+    return tuple(found[pid] for pid in sorted(found))
+
+
+def _process(info: ElementTree.Element) -> CardProcess:
+    return CardProcess(whole(_first(info, "pid")) or 0, text(_first(info, "process_name")), mebibytes(_first(info, "used_memory")))
