@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from reconciler.cli.check_checkpoint import VllmWay, check_checkpoint, is_checkpoint
 from reconciler.cli.looking import format_option
 from reconciler.cli.settings import Settings, global_options, settings_of
 
@@ -43,7 +44,7 @@ def _build(context: click.Context, parameter: click.Parameter, value: str | None
 
 
 @click.command("check")
-@click.argument("what", metavar="MODEL|FILE.gguf|URL")
+@click.argument("what", metavar="MODEL|FILE.gguf|URL|DIR")
 @click.option(
     "--context",
     "context_length",
@@ -67,7 +68,14 @@ def _build(context: click.Context, parameter: click.Parameter, value: str | None
     is_flag=True,
     help="Of a file: the largest context that --vram bytes hold; with --context the most requests at a time (--parallel).",
 )
-@click.option("--vram", callback=_size, metavar="SIZE", help="What a card may give to the file, such as 7GiB.")
+@click.option("--vram", callback=_size, metavar="SIZE", help="What a card may give to the file, such as 7GiB; of a DIR its whole size.")
+@click.option("--tensor-parallel", type=click.IntRange(1, 1024), help="Of a DIR: cards that vLLM splits it over.")
+@click.option(
+    "--gpu-memory-utilization",
+    "utilization",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Of a DIR: the share of --vram that vLLM reserves. Default: 0.92, as vLLM's.",
+)
 @click.option(
     "--refresh",
     type=click.Choice(["always", "never"]),
@@ -90,13 +98,23 @@ def command(
     engine_build: int | None,
     fit_context: bool,
     vram: int | None,
+    tensor_parallel: int | None,
+    utilization: float | None,
     refresh: str,
     assume: Path | None,
     format_: str,
 ) -> None:
     """Show how many bytes a model file will take on a card, by term, without any node; or which cards of the fleet hold MODEL. Of a file
-    behind an http(s) URL only the header is fetched."""
+    behind an http(s) URL only the header is fetched. Of a DIR with a config.json (or that file), what must fit into vLLM's reservation."""
     settings = settings_of(context)
+    if is_checkpoint(what, settings.path(Path(what))):
+        not_of_vllm = ("parallel", "flash_attention", "engine_build", "fit_context", "refresh", "assume")
+        _refuse_given(context, not_of_vllm, "a checkpoint is run by vLLM, without any node")
+        given = {name: context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in ("cache", "batch")}
+        cache, tokens = cache if given["cache"] else "auto", batch if given["batch"] else None
+        check_checkpoint(settings, what, VllmWay(context_length, cache, tokens, tensor_parallel or 1, utilization, vram), format_)
+        return
+    _refuse_given(context, ("tensor_parallel", "utilization"), "only a checkpoint's folder is run by vLLM")
     file = Path(what)
     remote = re.match(r"https?://", what) is not None
     if remote or file.suffix.lower() == ".gguf" or settings.path(file).is_file():

@@ -13,6 +13,7 @@ from reconciler.views.models_text import candidates_json, candidates_text, model
 from reconciler.views.need_text import need_json, need_text
 from reconciler.views.outcome_text import Lost, StepResult, outcome_text
 from reconciler.views.plan_text import plan_text
+from reconciler.views.reservation_text import reservation_json, reservation_text
 
 __all__ = [
     "Lost",
@@ -39,6 +40,8 @@ __all__ = [
     "plan_json",
     "plan_summary",
     "plan_text",
+    "reservation_json",
+    "reservation_text",
     "run_text",
     "validate_text",
 ]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from reconciler.vram.catalogue import NO_CATALOGUE, Catalogue, KnownGpu, KnownModel, Trust
+from reconciler.vram.checkpoint import Checkpoint, checkpoint_of
 from reconciler.vram.fit import Largest, largest_context, largest_parallel
 from reconciler.vram.geometry import Geometry, Layer, geometry_of
 from reconciler.vram.need import FILE_SIZE_FACTOR, Need, every_need, known_need
 from reconciler.vram.ollama import OllamaServer, default_context, ollama_server, ollama_settings
 from reconciler.vram.predict import CardNeed, HostNeed, Prediction, predict, ram_bytes
+from reconciler.vram.reservation import BATCHED_TOKENS as VLLM_BATCHED_TOKENS
+from reconciler.vram.reservation import UTILIZATION as VLLM_UTILIZATION
+from reconciler.vram.reservation import Reservation, VllmNeed, VllmSettings, reservation, vllm_need
 from reconciler.vram.settings import REFERENCE_BUILD, RunSettings
 from reconciler.vram.tensors import CACHE_TYPES, TENSOR_TYPES, Header, TensorInfo, TensorType, UnknownLayout
 from reconciler.vram.told import LlamaMeta, fact_of, header_of_fact, header_of_show, leaves_out_arrays, meta_of_models
@@ -18,8 +22,11 @@ __all__ = [
     "NO_CATALOGUE",
     "REFERENCE_BUILD",
     "TENSOR_TYPES",
+    "VLLM_BATCHED_TOKENS",
+    "VLLM_UTILIZATION",
     "CardNeed",
     "Catalogue",
+    "Checkpoint",
     "Geometry",
     "Header",
     "HostNeed",
@@ -31,11 +38,15 @@ __all__ = [
     "Need",
     "OllamaServer",
     "Prediction",
+    "Reservation",
     "RunSettings",
     "TensorInfo",
     "TensorType",
     "Trust",
     "UnknownLayout",
+    "VllmNeed",
+    "VllmSettings",
+    "checkpoint_of",
     "default_context",
     "every_need",
     "fact_of",
@@ -51,4 +62,6 @@ __all__ = [
     "ollama_settings",
     "predict",
     "ram_bytes",
+    "reservation",
+    "vllm_need",
 ]
