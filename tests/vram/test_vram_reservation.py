@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from fractions import Fraction
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.vram import Checkpoint, UnknownLayout, VllmSettings, checkpoint_of, reservation, vllm_need
+from reconciler.vram import UnknownLayout, VllmSettings, checkpoint_of, reservation, vllm_need
 from reconciler.vram.reservation import loaded_bytes, request_bytes
 
 GIB = 2**30
@@ -146,16 +147,12 @@ def test_heads_that_do_not_divide_by_the_cards_are_refused() -> None:
         vllm_need(checkpoint_of(LLAMA), None, VllmSettings(4096, cards=3))
 
 
-@given(
-    st.dictionaries(
-        st.sampled_from(sorted(LLAMA)), st.none() | st.integers() | st.text(max_size=5) | st.booleans() | st.lists(st.integers())
-    )
-)
-def test_any_config_is_a_shape_or_an_error_with_a_sentence(broken: dict[str, Any]) -> None:
-    try:
+ANYTHING = st.none() | st.integers() | st.text(max_size=5) | st.booleans() | st.lists(st.integers())
+
+
+@given(st.dictionaries(st.sampled_from(sorted(LLAMA)), ANYTHING))
+def test_any_config_is_a_shape_with_counts_or_refused(broken: dict[str, Any]) -> None:
+    with suppress(UnknownLayout):
         found = checkpoint_of({**LLAMA, **broken})
-        vllm_need(found, None, VllmSettings(found.context))
-    except UnknownLayout as error:
-        assert error.problems[0].what
-    else:
-        assert isinstance(found, Checkpoint)
+        need = vllm_need(found, None, VllmSettings(found.context))
+        assert min(found.layers, found.embedding, found.kv_heads, need.low) > 0
