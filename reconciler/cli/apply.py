@@ -37,6 +37,7 @@ def command(
     limit: str | None,
     exclude: str | None,
     refresh: str,
+    again: tuple[str, ...],
     assume: Path | None,
 ) -> int:
     """Carry out a plan: the saved one in FILE, or a fresh one after showing it and asking."""
@@ -59,7 +60,9 @@ def command(
     if file is None and resume:
         raise click.UsageError("--resume needs the FILE of the plan that stopped; without one, apply plans anew and goes on by itself.")
     if file is None:
-        return apply_fresh(settings, Choice(limit, exclude, refresh, assume), options)
-    if limit is not None or exclude is not None or refresh != "always" or assume is not None:
-        raise click.UsageError("A saved plan holds its own --limit and --exclude, and is checked against fresh facts; leave them out.")
+        return apply_fresh(settings, Choice(limit, exclude, refresh, assume, frozenset(again)), options)
+    if limit is not None or exclude is not None or refresh != "always" or assume is not None or again:
+        raise click.UsageError(
+            "A saved plan holds its own --limit, --exclude and --replace, and is checked against fresh facts; leave them out."
+        )
     return apply_saved(settings, settings.path(file), options)

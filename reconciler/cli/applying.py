@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Set
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,9 +20,10 @@ from reconciler.cli.session import Choice, Look, look_again, rolled_back, select
 from reconciler.cli.settings import Settings
 from reconciler.cli.stale import UNLIKE_ASSUMED, check_begun, check_expected, check_guards, check_origin, check_same, check_standing
 from reconciler.planning import Plan
-from reconciler.state import open_reader
-from reconciler.views import outcome_text, plan_text
+from reconciler.state import StepStatus, open_reader
+from reconciler.views import Held, outcome_text, plan_text
 
+_DONE = (StepStatus.DONE, StepStatus.SATISFIED)
 FAILED, UNREACHABLE, INTERRUPTED = 3, 4, 130
 MOST_RUNS = 1000
 """How far back the history of a state is looked through for a plan that is resumed."""
@@ -65,7 +67,7 @@ def apply_fresh(settings: Settings, choice: Choice, options: ApplyOptions) -> in
     if not look.fresh:
         shown = look.plan
         with probing_line(settings) as on_node:
-            look = look_again(look.workspace, settings, Choice(choice.limit, choice.exclude), on_node=on_node)
+            look = look_again(look.workspace, settings, Choice(choice.limit, choice.exclude, again=choice.again), on_node=on_node)
         check_same(shown, look.plan, UNLIKE_ASSUMED)
     return _finish(settings, look, options)
 
@@ -82,16 +84,25 @@ def apply_saved(settings: Settings, path: Path, options: ApplyOptions) -> int:
     with closing(open_reader(state_path(settings, workspace))) as state:
         if saved.rollback is not None:
             workspace, _ = rolled_back(workspace, state, saved.rollback)
-        history = {run.plan_digest for run in state.runs(last=MOST_RUNS)}
+        runs = state.runs(last=MOST_RUNS)
+        history = {run.plan_digest for run in runs}
+        begun = {row.step_id for run in runs if run.plan_digest == saved.digest for row in state.journal(run.id) if row.status in _DONE}
         check_origin(saved, workspace.name, workspace.config_digest, state.applied(), history)
     if options.resume:
         check_begun(saved, history)
-    choice = Choice(saved.limit, saved.exclude)
+    choice = Choice(saved.limit, saved.exclude, again=frozenset(saved.replace))
     with probing_line(settings) as on_node:
         look = look_again(workspace, settings, choice, on_node=on_node)
     plan = check_standing(saved, look, selected_nodes(workspace, choice))
     check_guards(plan)
-    return _finish(settings, replace(look, plan=plan), options)
+    return _finish(settings, replace(look, plan=without_done_again(plan, begun)), options)
+
+
+def without_done_again(plan: Plan, done: Set[str]) -> Plan:
+    """Without the reloads that only `--replace` asked for and that an earlier run of this plan has done: nothing on the engine tells."""
+    gone = {step.id for step in plan.steps if step.reason.code == "asked_again" and step.id in done}
+    steps = tuple(replace(step, needs=tuple(set(step.needs) - gone)) for step in plan.steps if step.id not in gone)
+    return replace(plan, steps=steps) if gone else plan
 
 
 def _finish(settings: Settings, look: Look, options: ApplyOptions) -> int:
@@ -103,20 +114,21 @@ def _finish(settings: Settings, look: Look, options: ApplyOptions) -> int:
         serial=done.serial,
         unplaced=_unplaced(look.plan),
         deferred=len(look.plan.deferred),
+        held=[Held(note.address, note.message) for note in look.plan.held],
         lost=done.lost,
         interrupted=done.interrupted,
         colour=settings.colour(),
         width=settings.width(),
     )
-    if done.results or done.lost or not look.plan.empty:
+    if done.results or done.lost or look.plan.held or not look.plan.empty:
         click.echo("\n" + text, nl=False)
     return INTERRUPTED if done.interrupted else exit_status(look.plan, done)
 
 
 def exit_status(plan: Plan, done: Carried) -> int:
-    """3 when a step is not done, a replica was lost or something not best-effort has no place, else 4 when something was unreachable."""
+    """3 when a step is not done, or a replica was lost, is held, or (unless best-effort) has no place; else 4 for something unreachable."""
     unfinished = any(result.status not in ("done", "satisfied") for result in done.results)
-    if unfinished or any(lost.ours for lost in done.lost) or _unplaced(plan):
+    if unfinished or any(lost.ours for lost in done.lost) or _unplaced(plan) or plan.held:
         return FAILED
     return UNREACHABLE if plan.deferred else 0
 

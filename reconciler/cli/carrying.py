@@ -65,7 +65,7 @@ def carry_out(settings: Settings, look: Look, options: ApplyOptions) -> Carried:
         result, endings = "failed", Endings()
         try:
             outcome = _run(settings, look, how, state, run_id, endings)
-            result = outcome.result
+            result = "partial" if outcome.result == "done" and plan.held else outcome.result
         except (KeyboardInterrupt, asyncio.CancelledError):
             outcome, result = None, "interrupted"
         finally:

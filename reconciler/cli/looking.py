@@ -19,7 +19,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def choice_options(command: Command) -> Command:
-    """`--limit`, `--exclude`, `--refresh` and `--assume`."""
+    """`--limit`, `--exclude`, `--refresh`, `--replace` and `--assume`."""
     options = (
         click.option("--limit", metavar="PATTERN", help="Change only what is on these hosts; everything else counts where it is."),
         click.option("--exclude", metavar="PATTERN", help="Change nothing on these hosts."),
@@ -29,6 +29,13 @@ def choice_options(command: Command) -> Command:
             default="always",
             show_default=True,
             help="Probe, or use the recorded facts.",
+        ),
+        click.option(
+            "--replace",
+            "again",
+            metavar="ADDR",
+            multiple=True,
+            help="Load this replica again in any case, also one that is held; may be given several times.",
         ),
         click.option("--assume", metavar="FACTS", type=click.Path(path_type=Path), help="Facts of a file instead of probing."),
     )

@@ -31,6 +31,7 @@ def command(
     limit: str | None,
     exclude: str | None,
     refresh: str,
+    again: tuple[str, ...],
     assume: Path | None,
 ) -> int:
     """Show what would change, and why; changes no state and no node."""
@@ -42,7 +43,7 @@ def command(
 
     settings = settings_of(context)
     with probing_line(settings) as on_node:
-        look = take_look(settings, Choice(limit, exclude, refresh, assume), on_node=on_node)
+        look = take_look(settings, Choice(limit, exclude, refresh, assume, frozenset(again)), on_node=on_node)
     print_warnings(settings, look.workspace.warnings)
     for waiting in find_rescues(look.state):
         settings.say(f"Warning: {escape(waiting_sentence(waiting), 1000)}")

@@ -16,7 +16,7 @@ from reconciler.cli.files import read_bounded
 from reconciler.cli.opening import open_workspace, state_path
 from reconciler.cli.settings import Settings
 from reconciler.engines import Transport, remembered
-from reconciler.fleet import MIB, Applied, Desired, EngineId, Fleet, FleetFacts, GpurecError, NodeFacts
+from reconciler.fleet import MIB, Applied, Desired, EngineId, Fleet, FleetFacts, GpurecError, NodeFacts, parse_replica_address
 from reconciler.planning import Plan, desired_of, make_plan, wanted_names
 from reconciler.probes import facts_from_json, merge_facts, probe_fleet
 from reconciler.state import StateReader, open_reader
@@ -34,6 +34,7 @@ class Choice:
     exclude: str | None = None
     refresh: str = "always"
     assume: Path | None = None
+    again: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ def look_again(workspace: Workspace, settings: Settings, choice: Choice, *, on_n
         applied, recorded = state.applied(), state.recorded_facts()
     fresh = choice.assume is None and choice.refresh == "always"
     facts = _probed(workspace, applied, recorded, on_node) if fresh else _known(settings, choice, recorded)
+    check_addresses(choice.again, workspace.desired, workspace.fleet)
     plan = make_plan(
         workspace.fleet,
         workspace.desired,
@@ -91,9 +93,23 @@ def look_again(workspace: Workspace, settings: Settings, choice: Choice, *, on_n
         created_at=now(),
         selected=selected_nodes(workspace, choice),
         recorded=recorded,
+        again=choice.again,
         catalogue=workspace.catalogue,
     )
     return Look(workspace, path, applied, facts, replace(plan, limit=choice.limit, exclude=choice.exclude), fresh, recorded)
+
+
+def check_addresses(again: Collection[str], desired: Desired, fleet: Fleet) -> None:
+    """Refuses an address of `--replace` that can be no replica of these files."""
+    models = {model.name: model for model in desired.wanted} if again else {}
+    for address in sorted(again):
+        try:
+            name, at = parse_replica_address(address)
+        except ValueError as error:
+            raise GpurecError.of(str(error), "--replace", "gpurec state list shows addresses") from error
+        engines = {engine.id for engine in fleet.nodes[at.node].engines} if at.node in fleet.nodes else set()
+        if name not in models or at not in engines or at.node not in models[name].nodes:
+            raise GpurecError.of(f"{address} is no replica that these files ask for", "--replace", "gpurec state list shows addresses")
 
 
 def rolled_back(workspace: Workspace, state: StateReader, serial: int) -> tuple[Workspace, tuple[str, ...]]:

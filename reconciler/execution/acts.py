@@ -111,7 +111,7 @@ async def _load(work: Work, facts: EngineFacts) -> Effect:
 async def _reload(work: Work, facts: EngineFacts) -> Effect:
     model, asked = _wanted(work)
     resident = find_resident(facts, asked.name)
-    observable = work.step.reason.code != "options_changed"
+    observable = work.step.reason.code not in ("options_changed", "asked_again")
     if resident is not None and observable and is_there(resident) and asked.differs(resident) is None:
         return Effect(satisfied=True, resident=resident)
     _check_installed(work, facts)

@@ -16,7 +16,7 @@ from reconciler.execution.outcome import ExecutionOptions, StepResult
 from reconciler.execution.recording import Places, measurement, replica_row
 from reconciler.execution.waits import Clock, Sleep, Watch
 from reconciler.fleet import EngineError, EngineFacts, EngineId, Ensure
-from reconciler.planning import Action, Plan, Step
+from reconciler.planning import EVICTED, RELOADS, Action, Cause, Plan, Step, asked_digest
 from reconciler.state import SettledStep, StateWriter, StepStatus
 
 _NOTHING_LEFT_BEHIND = frozenset({"load_failed", "not_resident", "out_of_memory", "not_installed"})
@@ -69,6 +69,7 @@ class _Doing:
             result = self._result(StepStatus.SKIPPED, skip.code, skip.message)
             bench.listen(StepSkipped(step, skip.code, skip.message))
         except EngineError as error:
+            self._note_incident()
             if self._began and step.action is Action.LOAD and error.code in _NOTHING_LEFT_BEHIND:
                 bench.ledger.give_back(step)
             message = str(error)
@@ -84,6 +85,7 @@ class _Doing:
             raise
         else:
             self._keep(effect)
+            self._note_incident()
             result = self._result(StepStatus.SATISFIED if effect.satisfied else StepStatus.DONE)
             self._finish(result)
             bench.listen(StepDone(step, result.seconds, effect.satisfied))
@@ -145,6 +147,13 @@ class _Doing:
             if effect.load_seconds is not None:
                 kind = bench.places.engines[self._at].kind
                 bench.state.measure((measurement(model, kind, step.engine_name, effect.resident, effect.load_seconds),))
+
+    def _note_incident(self) -> None:
+        """A repair that was sent: done once too often it is held."""
+        step, model = self._step, self._bench.places.models.get(self._step.model)
+        code, repairs = step.reason.code, step.cause is not Cause.PENDING or step.reason.code == "cpu_fallback"
+        if self._began and model is not None and repairs and code in (EVICTED, *RELOADS):
+            self._bench.state.befell(step.address, code, asked_digest(model))
 
     def _finish(self, result: StepResult) -> None:
         if self._began:

@@ -31,6 +31,7 @@ class Places:
 
     def __init__(self, fleet: Fleet, desired: Desired, facts: FleetFacts) -> None:
         self._fleet, self._facts = fleet, facts
+        self.desired = desired
         self.models = {model.name: model for model in desired.models}
         self.engines: dict[EngineId, EngineSpec] = {engine.id: engine for node in fleet.nodes.values() for engine in node.engines}
 

@@ -6,6 +6,7 @@ from reconciler.fleet.applied import (
     NOTHING_APPLIED,
     Applied,
     AppliedReplica,
+    Incident,
     MeasuredKey,
 )
 from reconciler.fleet.desired import (
@@ -125,6 +126,7 @@ __all__ = [
     "GuardRefused",
     "Guards",
     "Health",
+    "Incident",
     "Installed",
     "Limits",
     "LockHeld",

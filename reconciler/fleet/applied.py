@@ -45,6 +45,17 @@ class MeasuredKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Incident:
+    """Something that befell a replica, and that is not repaired for ever: `code` is `evicted`, `context_differs`, `cpu_fallback`, each of
+    them repaired at `at` (ISO 8601, UTC), or `held`. `asked` is the digest of what was asked of its model then."""
+
+    address: str
+    code: str
+    at: str
+    asked: str
+
+
+@dataclass(frozen=True, slots=True)
 class Applied:
     """A snapshot of the state. `lineage` None: there is no state yet."""
 
@@ -53,6 +64,7 @@ class Applied:
     replicas: Mapping[str, AppliedReplica] = field(default_factory=dict)
     measured: Mapping[MeasuredKey, int] = field(default_factory=dict)
     load_seconds: Mapping[MeasuredKey, float] = field(default_factory=dict)
+    incidents: tuple[Incident, ...] = ()
 
 
 NOTHING_APPLIED = Applied()

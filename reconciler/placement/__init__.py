@@ -9,16 +9,19 @@ from reconciler.placement.explain import Explanation, Refused, explain
 from reconciler.placement.fit import runner_of
 from reconciler.placement.found import Found, Names, charge_found, need_on
 from reconciler.placement.place import place
+from reconciler.placement.placing import NOTHING_HELD, Held
 from reconciler.placement.result import Lacking, PassedOver, Placement, Target
 from reconciler.placement.variants import better_now
 
 __all__ = [
+    "NOTHING_HELD",
     "Board",
     "Candidate",
     "Card",
     "Charges",
     "Explanation",
     "Found",
+    "Held",
     "Lacking",
     "ModelNeeds",
     "Names",

@@ -24,7 +24,8 @@ def keep(placing: Placing, model: ModelSpec) -> None:
             here[found.slot] = found
     rows, groups = placing.rows_of[model.name], placing.groups_of.get(model.name)
     owned = set(rows)
-    asleep = [slot for slot in rows if (not slot.reachable or not slot.selected) and slot not in placing.at[model.name]]
+    away = {slot for slot in rows if (model.name, slot.id) in placing.held.away and slot not in here}
+    asleep = [slot for slot in rows if (not slot.reachable or not slot.selected or slot in away) and slot not in placing.at[model.name]]
     if groups is not None:
         for group in groups:
             if any(slot in placing.at[model.name] for slot in group):
@@ -60,13 +61,15 @@ def keep_at(placing: Placing, model: ModelSpec, slot: Slot, here: dict[Slot, Fou
     if found is not None and found in placing.yielding.get(slot, ()):
         placing.yielding[slot].remove(found)
     if found is None:
-        placing.note(Target(model, slot, need, deferred=True))
+        held = slot.reachable and slot.selected
+        placing.note(Target(model, slot, need, deferred=not held, held=held))
         return
     if not slot.selected:
         placing.note(Target(model, slot, need, found.charges, found, deferred=True))
         hold_runner(slot, model, found.charges)
         return
-    if found.protected or (_right(model, found) and _on_asked_device(model, found)):
+    as_is = found.protected or (model.name, slot.id) in placing.held.as_is
+    if as_is or (_right(model, found) and _on_asked_device(model, found)):
         placing.note(Target(model, slot, need, found.charges, found))
         hold_runner(slot, model, found.charges)
         return

@@ -14,16 +14,16 @@ from reconciler.placement.board import Board
 from reconciler.placement.found import Found, charge_found
 from reconciler.placement.keep import keep, let_yield, release_leaving
 from reconciler.placement.missing import groups_of, place_missing, place_present
-from reconciler.placement.placing import Placing
+from reconciler.placement.placing import NOTHING_HELD, Held, Placing
 from reconciler.placement.result import Placement, Target
 
 ROUNDS = 4
 """How often what has no place is asked for again after others moved; two are enough in all cases seen."""
 
 
-def place(board: Board, desired: Desired, applied: Applied) -> Placement:
+def place(board: Board, desired: Desired, applied: Applied, held: Held = NOTHING_HELD) -> Placement:
     """The place of every wanted replica on a fresh board (as `set_up` gives it); the board is charged with the result."""
-    placing = Placing(board, desired, applied)
+    placing = Placing(board, desired, applied, held)
     every = charge_found(board, desired, applied, placing.names)
     for found in every:
         for model in (found.model, *found.also):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence, Set
+from dataclasses import dataclass
 
-from reconciler.fleet import Applied, Desired, EngineKind, ModelSpec, Spread
+from reconciler.fleet import Applied, Desired, EngineId, EngineKind, ModelSpec, Spread
 from reconciler.placement.board import Board, Card, Slot
 from reconciler.placement.eligibility import Eligible, ModelClass, eligible
 from reconciler.placement.fit import Fit, fit, take
@@ -15,6 +16,16 @@ from reconciler.placement.result import Placement, Target
 from reconciler.placement.strategies import STRATEGIES, Order
 from reconciler.placement.variants import passed_over
 
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Replicas that are left alone for now, by model and engine: `away` are not loaded where they are gone, `as_is` are not reloaded."""
+
+    away: Set[tuple[str, EngineId]] = frozenset()
+    as_is: Set[tuple[str, EngineId]] = frozenset()
+
+
+NOTHING_HELD = Held()
 EJECTION_LOOKS = 100_000
 """How often, in a whole run, a replica's place is looked at for somebody else; beyond that a replica is called unplaced."""
 
@@ -28,10 +39,11 @@ class Placing:
     variants of each model, best first (the model itself where it has none).
     """
 
-    def __init__(self, board: Board, desired: Desired, applied: Applied) -> None:
+    def __init__(self, board: Board, desired: Desired, applied: Applied, held: Held = NOTHING_HELD) -> None:
         self.board = board
         self.desired = desired
         self.applied = applied
+        self.held = held
         self.models = sorted(desired.wanted, key=lambda model: (-model.priority, model.name))
         self.alternatives = {model.name: model.alternatives() for model in self.models}
         self.names = Names(self.models)

@@ -34,6 +34,7 @@ class Target:
     deferred: bool = False
     shares: bool = False
     replaces: Found | None = None
+    held: bool = False
     passed_over: tuple[PassedOver, ...] = ()
 
     @property

@@ -135,7 +135,7 @@ def together(placing: Placing, slot: Slot) -> list[Leaving]:
 
 
 def _stays(target: Target) -> bool:
-    return target.deferred or target.protected
+    return target.deferred or target.held or target.protected
 
 
 def eject(placing: Placing, model: ModelSpec, candidates: Sequence[Slot]) -> bool:

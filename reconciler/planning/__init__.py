@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from reconciler.planning.digest import plan_digest
 from reconciler.planning.drift_memory import DriftMemory, DriftReport, Key, Seen, Since, drift_key, judge, moment, remember
+from reconciler.planning.held import EVICTED, HELD, RELOADS, asked_digest, newly_held
 from reconciler.planning.importing import FleetAsFound, Imported, LeftOut, SeenReplica, import_fleet
 from reconciler.planning.make import make_plan, wanted_names
 from reconciler.planning.pinning import Differing, Pins, find_pins
@@ -32,7 +33,10 @@ from reconciler.planning.rolling_back import desired_of
 from reconciler.planning.standing import Moved, as_approved, first_moved
 
 __all__ = [
+    "EVICTED",
     "FORMAT_VERSION",
+    "HELD",
+    "RELOADS",
     "Action",
     "Candidate",
     "CardBalance",
@@ -64,6 +68,7 @@ __all__ = [
     "Unplaced",
     "Value",
     "as_approved",
+    "asked_digest",
     "desired_of",
     "drift_key",
     "find_pins",
@@ -72,6 +77,7 @@ __all__ = [
     "judge",
     "make_plan",
     "moment",
+    "newly_held",
     "plan_digest",
     "remember",
     "wanted_names",

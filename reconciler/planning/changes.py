@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 
 from reconciler.fleet import (
@@ -16,7 +16,8 @@ from reconciler.fleet import (
     replica_address,
 )
 from reconciler.placement import Charges, Found, Placement, Slot, Target, runner_of
-from reconciler.planning.plan import Action, Cause, Fields, Reason, UnmanagedResident, Value, VariantChoice, VariantRefusal
+from reconciler.planning.held import HELD, NO_HOLDS, Holds
+from reconciler.planning.plan import Action, Cause, Fields, Note, Reason, UnmanagedResident, Value, VariantChoice, VariantRefusal
 from reconciler.planning.replica import Replica
 from reconciler.planning.rules import decide
 
@@ -77,19 +78,31 @@ class Changes:
     cannot_change: list[Replica] = field(default_factory=list)
     other_weights: list[Replica] = field(default_factory=list)
     spared: list[Spared] = field(default_factory=list)
+    held: list[Note] = field(default_factory=list)
     unloads: dict[Found, Change] = field(default_factory=dict)
     models: frozenset[str] = frozenset()
     wanted: dict[Target, Change] = field(default_factory=dict)
 
 
-def find_changes(placement: Placement, desired: Desired, applied: Applied, drifted: frozenset[str]) -> Changes:
-    """Walks targets and unwanted residents once. `drifted` are the addresses that drifted, for the cause of each change."""
+def find_changes(
+    placement: Placement,
+    desired: Desired,
+    applied: Applied,
+    drifted: frozenset[str],
+    holds: Holds = NO_HOLDS,
+    again: Set[str] = frozenset(),
+) -> Changes:
+    """Walks targets and unwanted residents once. `drifted` are the addresses that drifted, for the cause of each change; `again` those that
+    are to be loaded again in any case."""
     changes = Changes(models=frozenset(model.name for model in desired.models))
     moved = {model.name for found in placement.unwanted if found.owned is not None and (model := found.model or found.moving) is not None}
     for target in placement.targets:
         model, slot = target.model, target.slot
         address = replica_address(model.name, slot.id)
-        replica = Replica(target, applied.replicas.get(address), model.engine_name(slot.kind), model.base_name(slot.kind))
+        row = applied.replicas.get(address)
+        evictor = holds.evicted_by(row, slot.facts) if row is not None and target.found is None and row.ensure == Ensure.LOADED else None
+        names = model.engine_name(slot.kind), model.base_name(slot.kind)
+        replica = Replica(target, row, *names, holds.by_address.get(address), evictor, address in again)
         changes.placed[address] = replica.engine_name
         changes.owned_residents += replica.applied is not None and replica.resident is not None
         if target.deferred:
@@ -123,6 +136,9 @@ def _wanted(changes: Changes, replica: Replica, applied: Applied, drifted: froze
         changes.cannot_change.append(replica)
     if replica.weights_wrong:
         changes.other_weights.append(replica)
+    if rule.code == HELD:
+        changes.held.append(Note(replica.address, HELD, rule.says(replica)))
+        return
     if rule.action is None:
         changes.unchanged += 1
         return

@@ -16,12 +16,13 @@ from reconciler.fleet import (
     FleetFacts,
     ModelSpec,
 )
-from reconciler.placement import Board, Card, Charges, Placement, Refused, explain, place, set_up
+from reconciler.placement import Board, Card, Charges, Held, Placement, Refused, explain, place, set_up
 from reconciler.planning.changes import Change, Changes, find_changes
 from reconciler.planning.deleting import add_deletions
 from reconciler.planning.digest import plan_digest
 from reconciler.planning.drift import find_drift, found_drift, repairable, unmanaged_drift
 from reconciler.planning.guards import find_refusals
+from reconciler.planning.held import find_holds
 from reconciler.planning.ordering import levels, order
 from reconciler.planning.plan import (
     Action,
@@ -72,18 +73,21 @@ def make_plan(
     selected: frozenset[str] | None = None,
     recorded: FleetFacts | None = None,
     catalogue: Catalogue = NO_CATALOGUE,
+    again: frozenset[str] = frozenset(),
 ) -> Plan:
     """The ordered steps from facts to desired, with everything that explains them.
 
     `selected` are the node names inside `--limit` and outside `--exclude`; None means all. `created_at` is ISO 8601 UTC and not part of the
-    digest. `recorded` are the facts of the last apply, for drift of what is only observed: no step comes of that. `catalogue` is the last
-    source of needs.
+    digest; holds are judged by it. `recorded` are the facts of the last apply, for drift of what is only observed and for who evicted
+    what: no step comes of that. `catalogue` is the last source of needs. `again` are the addresses of `--replace`: what is held is let go,
+    and what is resident is loaded again.
     """
     board = set_up(fleet, facts, desired.limits, selected, catalogue)
-    placement = place(board, desired, applied)
+    holds = find_holds(facts, desired, applied, recorded, created_at, again)
+    placement = place(board, desired, applied, Held(holds.at(evicted=True), holds.at(evicted=False)))
     drift = find_drift(board, applied, desired, recorded)
     drifted = repairable(drift)
-    changes = find_changes(placement, desired, applied, drifted)
+    changes = find_changes(placement, desired, applied, drifted, holds, again)
     undeleted = add_deletions(changes, placement, desired, applied)
     ordered = order(changes.every)
     peak, _ = levels(ordered)
@@ -109,11 +113,12 @@ def make_plan(
         deferred=_deferred(board),
         unmanaged=tuple(sorted(changes.unmanaged, key=lambda resident: (resident.node, resident.engine, resident.name))),
         refusals=find_refusals(changes, desired),
-        notes=(*_notes(desired, board), *undeleted, *better_variants(placement, applied), *notes, *weights_notes, *waiting),
+        notes=(*changes.held, *_notes(desired, board), *undeleted, *better_variants(placement, applied), *notes, *weights_notes, *waiting),
         impact=_impact(ordered, changes),
         placement=PlacementInfo(desired.strategy.value, SOLVER, sum(lacking.count for lacking in placement.lacking)),
         placed=changes.placed,
         forgotten=tuple(sorted(changes.forgotten)),
+        replace=tuple(sorted(again)),
     )
 
 

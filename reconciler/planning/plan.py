@@ -233,6 +233,14 @@ class Plan:
     rollback: int | None = None
     """The serial that it goes back to; None for a plan of the files."""
 
+    replace: tuple[str, ...] = ()
+    """The addresses of `--replace` that it was made with."""
+
+    @property
+    def held(self) -> tuple[Note, ...]:
+        """What is not as wanted and is left alone for now, with the reason."""
+        return tuple(note for note in self.notes if note.code == "held")
+
     def count(self, action: Action) -> int:
         return sum(1 for step in self.steps if step.action is action)
 

@@ -15,20 +15,26 @@ from reconciler.fleet import (
     Residency,
     Resident,
     ResidentStatus,
+    format_ratio,
     replica_address,
     weights_digest,
 )
 from reconciler.placement import Slot, Target
+from reconciler.planning.held import Hold, held_message
 
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """A target with its facts. `engine_name` is the name to load (a derived tag perhaps), `base_name` the one that is pulled."""
+    """A target with its facts. `engine_name` is the name to load (a derived tag perhaps), `base_name` the one that is pulled.
+    `evicted_by` is the resident for which its engine threw it out, `asked_again` that `--replace` names it."""
 
     target: Target
     applied: AppliedReplica | None
     engine_name: str
     base_name: str
+    hold: Hold | None = None
+    evicted_by: str | None = None
+    asked_again: bool = False
 
     @property
     def address(self) -> str:
@@ -99,6 +105,27 @@ class Replica:
             and resident.context is not None
             and resident.context != self.model.context
         )
+
+    @property
+    def held(self) -> str | None:
+        """Why it is left alone though it is not as wanted; None where it is not."""
+        if self.hold is None:
+            return None
+        if self.target.held:
+            return held_message(self.hold, self.evicted_by, "", "")
+        if self.hold.evicted or self.resident is None or not self.sets_options:
+            return None
+        if self.context_wrong and self.sets_context:
+            tag = f"; clients of {self.base_name} undo it, have them ask for {self.engine_name}"
+            advice = (
+                tag if self.engine_name != self.base_name else "; a client that sends no num_ctx undoes it, `context_via: tag` does not"
+            )
+            return held_message(self.hold, None, f"context {self.resident.context}, wanted {self.model.context}", advice)
+        if self.fraction_wrong:
+            shown = format_ratio(self.resident.gpu_fraction or 0.0)
+            advice = "; see whether something else holds the card, or what its engine's log says"
+            return held_message(self.hold, None, f"{shown} on the card", advice)
+        return None
 
     @property
     def weights_found(self) -> str | None:

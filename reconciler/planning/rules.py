@@ -55,6 +55,13 @@ RULES: tuple[Rule, ...] = (
         Action.LOAD,
         lambda r: f"takes the place of {r.other_variant}",
     ),
+    Rule("held", lambda r: r.target.held, None, lambda r: r.held or ""),
+    Rule(
+        "evicted",
+        lambda r: r.resident is None and _applied_as(r, "loaded") and r.evicted_by is not None,
+        Action.LOAD,
+        lambda r: f"was evicted for {r.evicted_by}",
+    ),
     Rule(
         "missing",
         lambda r: r.resident is None and _applied_as(r, "loaded"),
@@ -68,6 +75,7 @@ RULES: tuple[Rule, ...] = (
         Action.WAIT,
         lambda r: "is being loaded",
     ),
+    Rule("held", lambda r: r.held is not None, None, lambda r: r.held or ""),
     Rule(
         "cpu_fallback",
         lambda r: r.fraction_wrong and r.sets_options,
@@ -81,6 +89,12 @@ RULES: tuple[Rule, ...] = (
         lambda r: f"context {r.resident.context if r.resident else None}, wanted {r.model.context}",
     ),
     Rule("options_changed", lambda r: r.options_changed, Action.RELOAD, lambda r: "runner options changed"),
+    Rule(
+        "asked_again",
+        lambda r: r.asked_again and r.resident is not None and not r.fixed,
+        Action.RELOAD,
+        lambda r: "--replace asks for it",
+    ),
     Rule(
         "keep_alive_differs",
         lambda r: r.keep_alive_wrong,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from reconciler.fleet import AppliedReplica, StateError
+from reconciler.fleet import AppliedReplica, Incident, StateError
 from reconciler.state.protocol import Measurement, SettledStep, StepStatus
 from reconciler.state.rows import REPLICA_COLUMNS, change_body, replica_row
 
@@ -51,6 +51,14 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
+class Befell:
+    """An incident of a replica; those of more than a day before it are dropped."""
+
+    incident: Incident
+    op: Literal["befell"] = "befell"
+
+
+@dataclass(frozen=True, slots=True)
 class RunFinished:
     run_id: int
     result: str
@@ -61,7 +69,7 @@ class RunFinished:
     op: Literal["run_finished"] = "run_finished"
 
 
-Entry = StepFinished | StepsSettled | Recorded | Measured | RunFinished
+Entry = StepFinished | StepsSettled | Recorded | Measured | Befell | RunFinished
 
 
 def write_entry(conn: sqlite3.Connection, entry: Entry, move_serial: Callable[[], int]) -> None:
@@ -75,6 +83,11 @@ def write_entry(conn: sqlite3.Connection, entry: Entry, move_serial: Callable[[]
             _record(conn, entry, move_serial)
         case Measured():
             _measure(conn, entry, move_serial)
+        case Befell(incident):
+            conn.execute(
+                "INSERT OR IGNORE INTO incidents VALUES (?, ?, ?, ?)", (incident.address, incident.code, incident.at, incident.asked)
+            )
+            conn.execute("DELETE FROM incidents WHERE julianday(at) < julianday(?) - 1", (incident.at,))
         case RunFinished():
             row = (entry.result, entry.at, entry.seconds, entry.unplaced, entry.deferred, entry.run_id)
             conn.execute("UPDATE runs SET result = ?, finished_at = ?, seconds = ?, unplaced = ?, deferred = ? WHERE id = ?", row)

@@ -19,6 +19,7 @@ from reconciler.fleet import (
     EngineId,
     EngineKind,
     FleetFacts,
+    Incident,
     MeasuredKey,
     ModelHeader,
     NodeFacts,
@@ -139,7 +140,8 @@ def read_applied(conn: sqlite3.Connection) -> Applied:
             measured[key] = vram
         if load is not None:
             seconds[key] = load
-    return Applied(meta.get("lineage"), int(meta.get("serial", "0")), replicas, measured, seconds)
+    incidents = tuple(Incident(*row) for row in conn.execute("SELECT address, code, at, asked FROM incidents ORDER BY address, at, code"))
+    return Applied(meta.get("lineage"), int(meta.get("serial", "0")), replicas, measured, seconds, incidents)
 
 
 @cache

@@ -142,7 +142,15 @@ def _fifth(conn: sqlite3.Connection) -> None:
     conn.execute("CREATE TABLE headers (key TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID")
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _second, _third, _fourth, _fifth)
+def _sixth(conn: sqlite3.Connection) -> None:
+    """What befell replicas lately, so that no repair goes round in a circle."""
+    conn.execute(
+        "CREATE TABLE incidents (address TEXT, code TEXT, at TEXT, asked TEXT NOT NULL, PRIMARY KEY (address, code, at)) "
+        "STRICT, WITHOUT ROWID"
+    )
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _second, _third, _fourth, _fifth, _sixth)
 """The n-th brings a store of version n - 1 to version n. One that was released is never changed, only followed by another."""
 SCHEMA_VERSION = len(MIGRATIONS)
 

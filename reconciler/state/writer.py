@@ -9,10 +9,10 @@ from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
 
-from reconciler.fleet import AppliedReplica, FleetFacts, StateError, headers_of
+from reconciler.fleet import AppliedReplica, FleetFacts, Incident, StateError, headers_of
 from reconciler.state.check import network_sentence
 from reconciler.state.connection import Unwritable, sqlite_said
-from reconciler.state.entries import Entry, Measured, Recorded, RunFinished, StepFinished, StepsSettled, write_entry
+from reconciler.state.entries import Befell, Entry, Measured, Recorded, RunFinished, StepFinished, StepsSettled, write_entry
 from reconciler.state.filesystem import network_filesystem
 from reconciler.state.lease import (
     Held,
@@ -113,6 +113,9 @@ class SqliteWriter(SqliteReader):
         if figures:
             self._keep(Measured(figures))
 
+    def befell(self, address: str, code: str, asked: str) -> None:
+        self._keep(Befell(Incident(address, code, iso(self._clock()), asked)))
+
     def record_facts(self, facts: FleetFacts) -> None:
         """Keeps the facts, one row a node: a node that looks as before is not written. They are no part of a rescue: probing finds them."""
         if self._rescue is not None:
@@ -157,7 +160,7 @@ class SqliteWriter(SqliteReader):
             for entry in rescued.entries:
                 if isinstance(entry, Recorded):
                     entry = self._but_not(conn, entry, later)
-                elif not isinstance(entry, Measured) and entry.run_id != head.run_id:
+                elif not isinstance(entry, Measured | Befell) and entry.run_id != head.run_id:
                     raise StateError.of(f"the rescue journal of run {head.run_id} speaks of run {entry.run_id}", where)
                 write_entry(conn, entry, lambda: self._move_serial(conn))
             self._last_serial = _serial(conn)

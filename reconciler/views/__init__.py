@@ -11,11 +11,12 @@ from reconciler.views.history_text import RunRow, RunStep, history_text, run_tex
 from reconciler.views.inventory_text import inventory_text, validate_text
 from reconciler.views.models_text import candidates_json, candidates_text, models_json, models_text
 from reconciler.views.need_text import need_json, need_text
-from reconciler.views.outcome_text import Lost, StepResult, outcome_text
+from reconciler.views.outcome_text import Held, Lost, StepResult, outcome_text
 from reconciler.views.plan_text import plan_text
 from reconciler.views.reservation_text import reservation_json, reservation_text
 
 __all__ = [
+    "Held",
     "Lost",
     "RunRow",
     "RunStep",

@@ -84,6 +84,7 @@ def plan_contents(plan: Plan) -> dict[str, Json]:
         "forgotten": list(plan.forgotten),
         "limit": plan.limit,
         "exclude": plan.exclude,
+        **({"replace": list(plan.replace)} if plan.replace else {}),
         **({} if plan.rollback is None else {"rollback": plan.rollback}),
     }
 
@@ -104,7 +105,7 @@ def plan_summary(plan: Plan) -> dict[str, int]:
         **{action.value: count for action, count in counts.items()},
         "unchanged": plan.unchanged,
         "unplaced": sum(one.count for one in plan.unplaced),
-        "held": sum(1 for note in plan.notes if note.code == "held"),
+        "held": len(plan.held),
         "deferred": len(plan.deferred),
         "drift": len(plan.drift),
         "pending": plan.pending,

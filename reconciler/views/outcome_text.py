@@ -28,6 +28,14 @@ class Lost:
     ours: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A replica that is not as wanted and was left alone, and why."""
+
+    address: str
+    message: str
+
+
 _WORDS = (("done", "done"), ("satisfied", "already so"), ("failed", "failed"), ("skipped", "skipped"), ("interrupted", "interrupted"))
 
 
@@ -39,6 +47,7 @@ def outcome_text(
     unplaced: int = 0,
     deferred: int = 0,
     lost: Sequence[Lost] = (),
+    held: Sequence[Held] = (),
     interrupted: bool = False,
     colour: bool = False,
     width: int = 100,
@@ -57,7 +66,10 @@ def outcome_text(
     gone, left = bounded(lost)
     lines += columns([[Cell("! lost", "red" if one.ours else "yellow"), Cell(one.address), Cell(one.message)] for one in gone], style)
     lines += more(left, style)
-    bad_end = bool(bad) or any(one.ours for one in lost)
+    left_alone, left = bounded(held)
+    lines += columns([[Cell("! held", "yellow"), Cell(one.address), Cell(one.message)] for one in left_alone], style)
+    lines += more(left, style)
+    bad_end = bool(bad) or bool(held) or any(one.ours for one in lost)
     done = ", ".join(f"{counts[status]:,} {word}" for status, word in _WORDS if counts[status] or status == "done")
     failure = "Apply interrupted." if interrupted else "Apply incomplete."
     head = style.paint(failure, "red") if bad_end else style.paint("Apply complete!", "green")

@@ -77,6 +77,8 @@ def _opening(plan: Plan, style: Style) -> str:
     lacks = []
     if count := sum(one.count for one in plan.unplaced):
         lacks.append(f"{plural(count, 'replica has', 'replicas have')} no place")
+    if plan.held:
+        lacks.append(f"{plural(len(plan.held), 'replica is', 'replicas are')} held")
     if plan.deferred:
         lacks.append(f"{plural(len(plan.deferred), 'node or engine is', 'nodes or engines are')} unknown")
     if lacks:

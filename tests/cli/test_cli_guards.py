@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from cli_lab import Lab, served
 
@@ -80,3 +81,54 @@ def test_a_saved_deletion_is_carried_out_as_it_was_approved(lab: Lab) -> None:
     assert lab.run("plan", "--out", "it.plan").exit_code == 0
     assert lab.run("apply", "it.plan").exit_code == 0
     assert installed(lab, "llama3.1:8b") == []
+
+
+BY_REQUEST = text("  llama3.1:8b: {engine: ollama, on: ada, vram: 6GiB, context: 8192, context_via: request}\n")
+LLAMA = "model.llama3.1:8b@ada/ollama"
+
+
+def undo_the_context(lab: Lab) -> None:
+    """What a client does that sends no num_ctx."""
+    url = next(engine.url for at, engine in lab.fleet.engines.items() if "ada" in str(at))
+    httpx.post(f"{url}/api/generate", json={"model": "llama3.1:8b", "keep_alive": -1, "stream": False}, timeout=60).raise_for_status()
+
+
+def loads(lab: Lab) -> int:
+    return len([one for one in lab.sent() if "/api/generate" in one])
+
+
+def test_a_context_that_a_client_undoes_again_is_held_until_replace(lab: Lab) -> None:
+    lab.want(BY_REQUEST)
+    assert lab.run("apply", "--auto-approve").exit_code == 0
+    undo_the_context(lab)
+    assert lab.run("apply", "--auto-approve").exit_code == 0
+    undo_the_context(lab)
+    before = loads(lab)
+    for _ in range(2):
+        held = lab.run("apply", "--auto-approve")
+        assert held.exit_code == 3
+        assert held.stdout.startswith("No changes. Nothing can be done now for fleet demo: 1 replica is held.")
+        assert f"--replace {LLAMA}" in " ".join(held.stdout.split())
+    assert loads(lab) == before
+    document = json.loads(lab.run("plan", "--format", "json").stdout)
+    assert (document["summary"]["held"], document["steps"]) == (1, [])
+    assert json.loads(lab.run("history", "--format", "json").stdout)[0]["result"] == "partial"
+    assert lab.run("drift").exit_code == 2
+    assert lab.run("apply", "--auto-approve", "--replace", LLAMA).exit_code == 0
+    assert lab.run("plan").stdout.startswith("No changes.")
+
+
+def test_a_saved_plan_with_replace_is_carried_out_and_an_unknown_address_is_refused(lab: Lab) -> None:
+    lab.want(BY_REQUEST)
+    assert lab.run("apply", "--auto-approve").exit_code == 0
+    assert "1 to reload" in lab.run("plan", "--replace", LLAMA, "--out", "it.plan").stdout
+    before = loads(lab)
+    assert lab.run("apply", "it.plan").exit_code == 0
+    assert loads(lab) > before
+    before = loads(lab)
+    assert lab.run("apply", "it.plan").exit_code == 0
+    assert loads(lab) == before, "what is done is not done again"
+    unknown = lab.run("plan", "--replace", "model.nothing@ada/ollama")
+    assert unknown.exit_code == 1
+    assert "model.nothing@ada/ollama is no replica that these files ask for" in unknown.stderr
+    assert "is not an address of the form" in lab.run("plan", "--replace", "nothing").stderr

@@ -181,6 +181,7 @@ class ListedState:
         self.replicas: dict[str, AppliedReplica] = dict(applied.replicas)
         self.journaled: dict[str, tuple[StepStatus, str | None]] = {}
         self.order: list[tuple[str, str]] = []
+        self.incidents: list[tuple[str, str]] = []
         self.measurements: list[Measurement] = []
         self.facts: FleetFacts | None = None
 
@@ -217,6 +218,9 @@ class ListedState:
         for address in gone:
             self.replicas.pop(address, None)
         self.replicas.update({row.address: row for row in replicas})
+
+    def befell(self, address: str, code: str, asked: str) -> None:
+        self.incidents.append((address, code))
 
     def measure(self, measurements: Sequence[Measurement]) -> None:  # type: ignore[override]
         self.measurements.extend(measurements)

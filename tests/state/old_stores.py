@@ -168,5 +168,21 @@ def write_schema_4(path: Path) -> None:
     conn.close()
 
 
-WRITERS = {1: write_schema_1, 2: write_schema_2, 3: write_schema_3, 4: write_schema_4}
+# What the fifth schema had more.
+MORE_5 = """
+CREATE TABLE headers (key TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;
+INSERT INTO migrations VALUES (5, '2026-01-01T00:00:00Z');
+"""
+
+
+def write_schema_5(path: Path) -> None:
+    """The same as a store of schema 5."""
+    write_schema_4(path)
+    conn = sqlite3.connect(path)
+    conn.executescript(MORE_5)
+    conn.commit()
+    conn.close()
+
+
+WRITERS = {1: write_schema_1, 2: write_schema_2, 3: write_schema_3, 4: write_schema_4, 5: write_schema_5}
 """Every earlier schema, with what writes a store of it."""
