@@ -28,5 +28,5 @@ def plan_schema() -> dict[str, Any]:
         **schema,
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "gpurec plan",
-        "required": sorted(set(properties) - {"rollback"}),
+        "required": sorted(set(properties) - {"rollback", "replace"}),
     }
