@@ -11,6 +11,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from reconciler.cli.progress import listener
+from reconciler.cli.recomputing import plan_corrected
 from reconciler.cli.session import Look
 from reconciler.cli.settings import Settings
 from reconciler.engines import Engine, Transport, open_engine, remembered
@@ -65,6 +66,9 @@ def carry_out(settings: Settings, look: Look, options: ApplyOptions) -> Carried:
         result, endings = "failed", Endings()
         try:
             outcome = _run(settings, look, how, state, run_id, endings)
+            again = plan_corrected(settings, look, outcome, state)
+            if again is not None:
+                outcome = outcome.followed_by(_run(settings, again, how, state, run_id, endings))
             result = "partial" if outcome.result == "done" and plan.held else outcome.result
         except (KeyboardInterrupt, asyncio.CancelledError):
             outcome, result = None, "interrupted"

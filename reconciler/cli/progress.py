@@ -14,6 +14,7 @@ from reconciler.execution import (
     StepFailed,
     StepInterrupted,
     StepProgress,
+    StepRetried,
     StepSkipped,
     StepStarted,
 )
@@ -33,6 +34,8 @@ def event_line(event: Event) -> str | None:
             return f"  {_name(step)}: started"
         case StepDone(step=step, seconds=seconds, satisfied=satisfied):
             return f"  {_name(step)}: {'already so' if satisfied else 'done'} after {format_duration(seconds)}"
+        case StepRetried(step=step, message=message, pause=pause, tries=tries):
+            return f"! {_name(step)}: try {tries} failed: {escape(message, 1000)}; the next follows in {format_duration(pause)}"
         case StepFailed(step=step, code=code, message=message, seconds=seconds):
             return f"! {_name(step)}: failed after {format_duration(seconds)}: {escape(message, 1000)} ({escape(code)})"
         case StepSkipped(step=step, message=message):
@@ -90,7 +93,7 @@ def _bars(settings: Settings) -> Iterator[OnEvent]:
                     if step.id in bars:
                         progress.remove_task(bars.pop(step.id))
                     console.print(Text(event_line(event) or ""), soft_wrap=True)
-                case ResidentLost():
+                case ResidentLost() | StepRetried():
                     console.print(Text(event_line(event) or ""), soft_wrap=True)
                 case _:
                     return

@@ -11,6 +11,7 @@ from reconciler.execution.events import (
     StepFailed,
     StepInterrupted,
     StepProgress,
+    StepRetried,
     StepSkipped,
     StepStarted,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "StepInterrupted",
     "StepProgress",
     "StepResult",
+    "StepRetried",
     "StepSkipped",
     "StepStarted",
     "StopSignal",

@@ -40,6 +40,17 @@ class StepDone:
 
 
 @dataclass(frozen=True, slots=True)
+class StepRetried:
+    """A load failed and is tried again after `pause` seconds; `tries` counts from 1."""
+
+    step: Step
+    code: str
+    message: str
+    pause: float
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
 class StepFailed:
     """`code` is a reason code such as `cpu_fallback` or `unreachable`; `message` is a sentence."""
 
@@ -87,4 +98,15 @@ class RunFinished:
     seconds: float
 
 
-Event = RunStarted | StepStarted | StepProgress | StepDone | StepFailed | StepSkipped | StepInterrupted | ResidentLost | RunFinished
+Event = (
+    RunStarted
+    | StepStarted
+    | StepProgress
+    | StepRetried
+    | StepDone
+    | StepFailed
+    | StepSkipped
+    | StepInterrupted
+    | ResidentLost
+    | RunFinished
+)

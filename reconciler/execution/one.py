@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from reconciler.engines.protocol import Engine, PullProgress
 from reconciler.execution.acts import Effect, Skip, Work, carry_out
 from reconciler.execution.asked import asked_of
-from reconciler.execution.events import Event, StepDone, StepFailed, StepProgress, StepSkipped, StepStarted
+from reconciler.execution.events import Event, StepDone, StepFailed, StepProgress, StepRetried, StepSkipped, StepStarted
 from reconciler.execution.ledger import Ledger
 from reconciler.execution.newcomers import newcomer_bytes
-from reconciler.execution.outcome import ExecutionOptions, StepResult
+from reconciler.execution.outcome import ExecutionOptions, StepResult, StopSignal
 from reconciler.execution.recording import Places, measurement, replica_row
+from reconciler.execution.remedies import Remedies
 from reconciler.execution.waits import Clock, Sleep, Watch
-from reconciler.fleet import EngineError, EngineFacts, EngineId, Ensure
+from reconciler.fleet import EngineError, EngineFacts, EngineId, Ensure, MeasuredKey, format_bytes
 from reconciler.planning import EVICTED, RELOADS, Action, Cause, Plan, Step, asked_digest
-from reconciler.state import SettledStep, StateWriter, StepStatus
+from reconciler.state import Measurement, SettledStep, StateWriter, StepStatus
 
 _NOTHING_LEFT_BEHIND = frozenset({"load_failed", "not_resident", "out_of_memory", "not_installed"})
 """Failures of a load after which the card holds no more than before; after any other it may."""
@@ -39,6 +40,8 @@ class Bench:
     listen: Callable[[Event], None]
     ledger: Ledger
     reckoned: Mapping[EngineId, Set[str]]
+    remedies: Remedies
+    stop: StopSignal
     touched: set[EngineId] = field(default_factory=set)
     unloaded: set[str] = field(default_factory=set)
 
@@ -58,22 +61,23 @@ class _Doing:
     def __init__(self, bench: Bench, step: Step) -> None:
         self._bench, self._step = bench, step
         self._at = EngineId(step.node, step.engine)
-        self._began = False
+        self._began = self._booked = False
         self._started = bench.clock()
 
     async def run(self) -> StepResult:
         bench, step = self._bench, self._step
         try:
-            effect = await carry_out(self._work())
+            effect = await self._tried()
         except Skip as skip:
             result = self._result(StepStatus.SKIPPED, skip.code, skip.message)
             bench.listen(StepSkipped(step, skip.code, skip.message))
         except EngineError as error:
             self._note_incident()
-            if self._began and step.action is Action.LOAD and error.code in _NOTHING_LEFT_BEHIND:
+            if self._booked and step.action is Action.LOAD and error.code in _NOTHING_LEFT_BEHIND:
                 bench.ledger.give_back(step)
-            message = str(error)
-            result = self._result(StepStatus.FAILED, error.code, message)
+            learned = self._learned(error.code)
+            message = str(error) + learned
+            result = replace(self._result(StepStatus.FAILED, error.code, message), corrected=bool(learned))
             self._finish(result)
             bench.listen(StepFailed(step, error.code, message, result.seconds))
             return result
@@ -92,6 +96,43 @@ class _Doing:
             return result
         self._finish(result)
         return result
+
+    async def _tried(self) -> Effect:
+        """Carries the step out; a load that failed, and may not fail again, is tried again after a pause, unless the run is to stop."""
+        bench, step, tries = self._bench, self._step, 0
+        failure: EngineError | None = None
+        while True:
+            try:
+                return await carry_out(self._work())
+            except Skip:
+                if failure is None:
+                    raise
+                if not self._booked and failure.code not in _NOTHING_LEFT_BEHIND:
+                    self._book()
+                raise failure from None
+            except EngineError as error:
+                pause = None if bench.stop.requested else bench.remedies.pause(step, error.code, tries)
+                if pause is None:
+                    raise
+                failure, tries = error, tries + 1
+                bench.listen(StepRetried(step, error.code, str(error), pause, tries))
+                if self._booked:  # the next try books it again
+                    bench.ledger.give_back(step)
+                    self._booked = False
+                await bench.sleep(pause)
+
+    def _learned(self, code: str) -> str:
+        """Corrects the measured need of a model that ran out of memory; a clause that says so, or nothing."""
+        bench, step = self._bench, self._step
+        model = bench.places.models.get(step.model)
+        if model is None or model.vram is not None:
+            return ""
+        need = bench.remedies.corrected_need(step, code)
+        if need is None:
+            return ""
+        kind = bench.places.engines[self._at].kind
+        bench.state.measure((Measurement(MeasuredKey(kind, step.engine_name, model.context), need, None),))
+        return f"; it is reckoned with {format_bytes(need)} from now on"
 
     def _work(self) -> Work:
         bench, step = self._bench, self._step
@@ -114,10 +155,16 @@ class _Doing:
 
     def _begin(self) -> None:
         bench, step = self._bench, self._step
-        bench.state.step_started(bench.run_id, step.id, step.address, step.action.value)
-        self._began = True
-        bench.ledger.book(step)
-        bench.listen(StepStarted(step))
+        if not self._began:
+            bench.state.step_started(bench.run_id, step.id, step.address, step.action.value)
+            self._began = True
+            bench.listen(StepStarted(step))
+        if not self._booked:
+            self._book()
+
+    def _book(self) -> None:
+        self._bench.ledger.book(self._step)
+        self._booked = True
 
     def _told(self, progress: PullProgress) -> None:
         self._bench.listen(StepProgress(self._step, progress.status, progress.completed, progress.total))
@@ -139,8 +186,8 @@ class _Doing:
         elif step.action is Action.PULL and model is not None and model.ensure is Ensure.PRESENT:
             bench.state.record((replica_row(model, self._at, step.address, step.engine_name, None),))
         elif step.action in _LEAVES_RESIDENT and model is not None and effect.resident is not None:
-            if not self._began:
-                bench.ledger.book(step)
+            if not self._booked:
+                self._book()
             bench.ledger.shrink(step)
             row = replica_row(model, self._at, step.address, step.engine_name, effect.resident, step.vram_bytes)
             bench.state.record((row,))

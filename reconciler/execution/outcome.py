@@ -45,7 +45,8 @@ class StopSignal:
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """How one step ended. `code` and `message` say why it is not done; `waited_for` is the step without which it could not begin."""
+    """How one step ended. `code` and `message` say why it is not done; `waited_for` is the step without which it could not begin.
+    `corrected`: it ran out of memory, and the measured need of its model was raised."""
 
     step_id: str
     address: str
@@ -55,6 +56,7 @@ class StepResult:
     message: str | None = None
     waited_for: str | None = None
     seconds: float = 0.0
+    corrected: bool = False
 
     @property
     def reason(self) -> str | None:
@@ -84,6 +86,12 @@ class Outcome:
     interrupted: bool
     seconds: float
     lost: tuple[Lost, ...] = ()
+
+    def followed_by(self, second: Outcome) -> Outcome:
+        """Both as one: of a step that came up in both the second ending counts."""
+        ended = {result.step_id: result for result in second.results}
+        results = tuple(ended.pop(result.step_id, result) for result in self.results) + tuple(ended.values())
+        return Outcome(results, second.facts, second.interrupted, self.seconds + second.seconds, (*self.lost, *second.lost))
 
     def count(self, status: StepStatus) -> int:
         return sum(1 for result in self.results if result.status is status)

@@ -17,6 +17,7 @@ from reconciler.execution.newcomers import names_reckoned_with
 from reconciler.execution.one import Bench, do_step
 from reconciler.execution.outcome import ExecutionOptions, Outcome, StepResult, StopSignal
 from reconciler.execution.recording import Places, as_asked
+from reconciler.execution.remedies import Remedies, failed_within_hour
 from reconciler.fleet import Desired, EngineId, Fleet, FleetFacts
 from reconciler.planning import Action, Plan, Step
 from reconciler.state import StateWriter, StepStatus
@@ -51,8 +52,8 @@ async def execute(
     Raises GpurecError for a plan whose steps do not hang together, StateError when the lease is lost or the state cannot be written.
     """
     how = heeding(options or ExecutionOptions(), desired.policy.health)
-    run = _Run(plan, fleet, desired, facts, engines, state, run_id, clock, sleep, how, listen)
-    return await run.go(stop or StopSignal())
+    run = _Run(plan, fleet, desired, facts, engines, state, run_id, clock, sleep, how, listen, stop or StopSignal())
+    return await run.go()
 
 
 class _Run:
@@ -69,10 +70,12 @@ class _Run:
         sleep: Callable[[float], Awaitable[None]],
         options: ExecutionOptions,
         listen: Callable[[Event], None],
+        stop: StopSignal,
     ) -> None:
         places = Places(fleet, desired, facts)
         reckoned = names_reckoned_with(plan, facts)
-        self._bench = Bench(plan, places, engines, state, run_id, clock, sleep, options, listen, Ledger(plan), reckoned)
+        remedies = Remedies(desired.policy.remediation, failed_within_hour(state, facts.at))
+        self._bench = Bench(plan, places, engines, state, run_id, clock, sleep, options, listen, Ledger(plan), reckoned, remedies, stop)
         self._graph = StepGraph(plan.steps)
         self._breakers = Breakers(desired.policy.breaker, clock)
         self._facts = facts
@@ -81,8 +84,8 @@ class _Run:
         self._adopted: list[Step] = []
         self._failures = 0
 
-    async def go(self, stop: StopSignal) -> Outcome:
-        bench = self._bench
+    async def go(self) -> Outcome:
+        bench, stop = self._bench, self._bench.stop
         started = bench.clock()
         bench.listen(RunStarted(bench.run_id, len(bench.plan.steps)))
         await self._do_all(stop)

@@ -76,6 +76,7 @@ from reconciler.fleet.names import (
     replica_address,
     weights_digest,
 )
+from reconciler.fleet.remediation import USUAL_REMEDIATION, Remediation
 from reconciler.fleet.units import (
     GIB,
     KIB,
@@ -104,6 +105,7 @@ __all__ = [
     "NO_LIMITS",
     "TIB",
     "USUAL_HEALTH",
+    "USUAL_REMEDIATION",
     "Applied",
     "AppliedReplica",
     "Breaker",
@@ -139,6 +141,7 @@ __all__ = [
     "Policy",
     "ProbeSpec",
     "Problem",
+    "Remediation",
     "Requirements",
     "Residency",
     "Resident",

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from reconciler.fleet.health import USUAL_HEALTH, Breaker, Health
 from reconciler.fleet.inventory import NO_LIMITS, Limits, Scalar
 from reconciler.fleet.names import EngineKind, canonical_name, context_tag
+from reconciler.fleet.remediation import USUAL_REMEDIATION, Remediation
 
 _NOTHING: Mapping[str, Scalar] = MappingProxyType({})
 _NO_NAMES: Mapping[EngineKind, str] = MappingProxyType({})
@@ -194,6 +195,7 @@ class Policy:
     guards: Guards = Guards()
     health: Health = USUAL_HEALTH
     breaker: Breaker | None = None
+    remediation: Remediation = USUAL_REMEDIATION
 
 
 @dataclass(frozen=True, slots=True)

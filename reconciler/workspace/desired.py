@@ -9,6 +9,7 @@ from enum import StrEnum
 from reconciler.fleet import (
     NO_LIMITS,
     USUAL_HEALTH,
+    USUAL_REMEDIATION,
     Desired,
     EngineKind,
     Fleet,
@@ -27,6 +28,7 @@ from reconciler.workspace.inventory import Inventory
 from reconciler.workspace.limits import limits
 from reconciler.workspace.models import MODEL, DeclaredModel, read_model
 from reconciler.workspace.problems import Problems, Refused
+from reconciler.workspace.remediation import remediation
 from reconciler.workspace.table import NOT_YET, Field, Table, later
 from reconciler.workspace.tree import ListNode, MapNode, Node, ScalarNode, is_null, what_is
 
@@ -57,9 +59,10 @@ def _guards(node: Node, problems: Problems, name: str) -> Guards:
 GUARDS_FIELD = Field("guards", Form(_guards, GUARDS.schema()))
 HEALTH_FIELD = Field("health", health)
 BREAKER_FIELD = Field("breaker", breaker)
+REMEDIATION_FIELD = Field("remediation", remediation)
 POLICY = Table(
     "policy",
-    (UNMANAGED, GUARDS_FIELD, HEALTH_FIELD, BREAKER_FIELD),
+    (UNMANAGED, GUARDS_FIELD, HEALTH_FIELD, BREAKER_FIELD, REMEDIATION_FIELD),
     later("thermal", "memory_pressure", "unknown_vram", "unknown_foreign", "drain", "lost_after"),
 )
 
@@ -81,6 +84,7 @@ def _policy(node: Node, problems: Problems, name: str) -> Policy:
         values.get(GUARDS_FIELD) or Guards(),
         values.get(HEALTH_FIELD) or USUAL_HEALTH,
         values.get(BREAKER_FIELD),
+        values.get(REMEDIATION_FIELD) or USUAL_REMEDIATION,
     )
 
 

@@ -26,7 +26,7 @@ def test_an_engine_that_fails_every_load_is_left_alone_and_the_other_gets_all(tm
     with served(PAIR, tmp_path) as lab:
         bad = lab.fleet.engines["bad/ollama"]
         bad.set_fault("fail_load")
-        lab.want(f"version: 1\npolicy: {{breaker: {{failures: 1, reset: 1h}}}}{WANTED}")
+        lab.want(f"version: 1\npolicy: {{breaker: {{failures: 1, reset: 1h}}, remediation: {{retries: 0}}}}{WANTED}")
         result = lab.run("apply", "--auto-approve", "--keep-going")
         assert result.exit_code == 3
         loads = [request for request in bad.requests if request.method == "POST" and request.path in ("/api/generate", "/api/embed")]

@@ -1,4 +1,4 @@
-"""`policy.health` and `policy.breaker` of a desired state."""
+"""`policy.health`, `policy.breaker` and `policy.remediation` of a desired state."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from reconciler.fleet import USUAL_HEALTH, Breaker, Health, Policy
+from reconciler.fleet import USUAL_HEALTH, USUAL_REMEDIATION, Breaker, Health, Policy, Remediation
 from reconciler.workspace import Workspace
 
 Load = Callable[..., Workspace]
@@ -25,9 +25,13 @@ Sentences = Callable[..., list[str]]
         ("{health: {timeout: 1m}}", Policy(health=Health(None, 60.0, 3, 1))),
         ("{breaker: {}}", Policy(breaker=Breaker(5, 60.0))),
         ("{breaker: {failures: 2, reset: 5m}}", Policy(breaker=Breaker(2, 300.0))),
+        ("{remediation: {}}", Policy(remediation=USUAL_REMEDIATION)),
+        ("{remediation: {retries: 0, backoff: 500ms, per_hour: 0}}", Policy(remediation=Remediation(0, 0.5, 0))),
     ],
 )
-def test_workspace_health_and_breaker_are_read_and_the_breaker_is_off_unless_written(load: Load, text: str, expected: Policy) -> None:
+def test_workspace_health_breaker_and_remediation_are_read_and_the_breaker_is_off_unless_written(
+    load: Load, text: str, expected: Policy
+) -> None:
     assert load(desired=f"version: 1\npolicy: {text}\n").desired.policy == expected
 
 
@@ -41,10 +45,13 @@ def test_workspace_health_and_breaker_are_read_and_the_breaker_is_off_unless_wri
         ("{health: {intervall: 1s}}", "did you mean 'interval'?"),
         ("{breaker: {failures: 0}}", "'failures'"),
         ("{breaker: {reset: soon}}", "'reset'"),
+        ("{remediation: {retries: -1}}", "'retries'"),
+        ("{remediation: {per_hour: 1.5}}", "'per_hour'"),
+        ("{remediation: {backoff: 0}}", "'backoff'"),
         ("{breaker: 5}", "must be a mapping"),
     ],
 )
-def test_workspace_wrong_health_or_breaker_is_refused_with_its_place(problems: Sentences, text: str, told: str) -> None:
+def test_workspace_wrong_health_breaker_or_remediation_is_refused_with_its_place(problems: Sentences, text: str, told: str) -> None:
     (sentence,) = problems(desired=f"version: 1\npolicy: {text}\n")
     assert told in sentence
     assert sentence.startswith("desired/x.yaml:2:")

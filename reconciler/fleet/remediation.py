@@ -1,0 +1,19 @@
+"""What an apply does about a load that failed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Remediation:
+    """A failed load is tried again `retries` times, the first time after `backoff` seconds and then after twice as many as before. Of one
+    that ran out of memory the measured need is corrected, and the plan made again once. No more of either than `per_hour` on a node,
+    counted with the loads that failed there within the last hour; 0 is none at all."""
+
+    retries: int = 2
+    backoff: float = 1.0
+    per_hour: int = 10
+
+
+USUAL_REMEDIATION = Remediation()

@@ -1,0 +1,29 @@
+"""`policy.remediation`: what an apply does about a load that failed."""
+
+from __future__ import annotations
+
+from reconciler.fleet import USUAL_REMEDIATION, Remediation
+from reconciler.workspace.forms import Form, duration, integer
+from reconciler.workspace.problems import Problems
+from reconciler.workspace.table import Field, Table
+from reconciler.workspace.tree import Node
+
+MOST_RETRIES, MOST_PER_HOUR = 20, 1000
+
+RETRIES = Field("retries", integer(0, MOST_RETRIES))
+BACKOFF = Field("backoff", duration)
+PER_HOUR = Field("per_hour", integer(0, MOST_PER_HOUR))
+REMEDIATION = Table("remediation", (RETRIES, BACKOFF, PER_HOUR))
+
+
+def _remediation(node: Node, problems: Problems, name: str) -> Remediation:
+    values, usual = REMEDIATION.read(node, problems, name), USUAL_REMEDIATION
+    retries, backoff, per_hour = values.get(RETRIES), values.get(BACKOFF), values.get(PER_HOUR)
+    return Remediation(
+        usual.retries if retries is None else retries,
+        usual.backoff if backoff is None else backoff,
+        usual.per_hour if per_hour is None else per_hour,
+    )
+
+
+remediation = Form(_remediation, REMEDIATION.schema())
