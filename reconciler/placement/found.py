@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from reconciler.fleet import Applied, AppliedReplica, Desired, EngineId, EngineKind, Ensure, MeasuredKey, ModelSpec, Resident
 from reconciler.placement.board import Board, Charges, Slot
+from reconciler.placement.holders import held_by_processes, shares_of
 from reconciler.vram import FILE_SIZE_FACTOR, Need
 
 
@@ -113,6 +114,7 @@ def charge_found(board: Board, desired: Desired, applied: Applied, names: Names)
                     held = row.vram_bytes if row.vram_bytes is not None else (declared.vram if declared is not None else None)
                     _charge(slot, slot.charges_found(held or 0))
             continue
+        first = len(every)
         for resident in slot.facts.residents or () if slot.facts is not None else ():
             wanted = names.of(slot, resident)
             model = wanted[0] if wanted else None
@@ -136,6 +138,7 @@ def charge_found(board: Board, desired: Desired, applied: Applied, names: Names)
             _charge(slot, found.charges)
             slot.placed += 1
             every.append(found)
+        _charge_by_processes(slot, every[first:])
     for slot, found in blocked:
         found.charges = tuple((card, max(0, card.free)) for card in slot.cards or (slot.ram,))
         _charge(slot, found.charges)
@@ -170,6 +173,24 @@ def _charge(slot: Slot, charges: Charges) -> None:
     slot.add(charges)
     for card, count in charges:
         card.before += count
+
+
+def _charge_by_processes(slot: Slot, residents: Sequence[Found]) -> None:
+    """Where the processes of an engine are seen on its cards, they say what it holds, and its residents share that. What an engine holds
+    without a resident of known size is its own, and nobody's to take away."""
+    held = held_by_processes(slot)
+    if held is None or any(not found.sized for found in residents):
+        return
+    weights = [max((count for _, count in found.charges), default=0) for found in residents]
+    if not any(weights):
+        _charge(slot, tuple(held.items()))
+        return
+    for found, charges in zip(residents, shares_of(held, weights), strict=True):
+        slot.remove(found.charges)
+        for card, count in found.charges:
+            card.before -= count
+        found.charges = charges
+        _charge(slot, charges)
 
 
 def _owner(slot: Slot, resident: Resident, rows: Sequence[AppliedReplica]) -> AppliedReplica | None:

@@ -1,0 +1,32 @@
+"""What an engine holds by its processes, where the processes of its cards are seen: exact, and card by card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from reconciler.placement.board import Card, Charges, Slot
+
+
+def held_by_processes(slot: Slot) -> Mapping[Card, int] | None:
+    """Bytes on each card of an engine by its processes; None where none of them was seen, so what it reports has to do."""
+    held: dict[Card, int] = {}
+    for card in slot.cards or ():
+        for process in (card.facts.processes if card.facts is not None else None) or ():
+            if process.engine == slot.id.engine and process.used_bytes is not None:
+                held[card] = held.get(card, 0) + process.used_bytes
+    return held or None
+
+
+def shares_of(held: Mapping[Card, int], weights: Sequence[int]) -> list[Charges]:
+    """`held` shared out over residents by what the engine reports of each (`weights`, not all 0), to the last byte on every card: an
+    engine reports less than its processes hold, and nobody tells which process holds which model."""
+    shares: list[list[tuple[Card, int]]] = [[] for _ in weights]
+    whole = sum(weights)
+    largest = weights.index(max(weights))
+    for card, count in held.items():
+        parts = [count * weight // whole for weight in weights]
+        parts[largest] += count - sum(parts)
+        for share, part in zip(shares, parts, strict=True):
+            if part:
+                share.append((card, part))
+    return [tuple(share) for share in shares]
