@@ -11,7 +11,7 @@ from reconciler.probes.combine import combine
 from reconciler.probes.declared import SOURCE as DECLARED
 from reconciler.probes.declared import declared_cards
 from reconciler.probes.here import is_this_machine, nvml_is_here
-from reconciler.probes.protocol import CardSource, ProbeError, ProcessTable, Seen, probe_error
+from reconciler.probes.protocol import CardSource, ProbeError, ProcessTable, Seen
 
 AT_ONCE = 64
 """Programs (ssh) and scrapes that run at the same time: processes are dearer than connections."""
@@ -81,7 +81,7 @@ class CardSources:
     async def _seen(self, way: str, node: NodeSpec) -> Seen:
         source = self._sources.get(way)
         if source is None:
-            source = self._sources[way] = self._open(way, node)
+            source = self._sources[way] = self._open(way)
         if way == "nvml":
             if self._here is None:
                 self._here = asyncio.ensure_future(source.look(node, self._at))
@@ -89,7 +89,7 @@ class CardSources:
         async with self._places:
             return await source.look(node, self._at)
 
-    def _open(self, way: str, node: NodeSpec) -> CardSource:
+    def _open(self, way: str) -> CardSource:
         if way == "nvml":
             from reconciler.probes.nvml import Nvml
 
@@ -98,4 +98,6 @@ class CardSources:
             from reconciler.probes.ssh import Ssh
 
             return Ssh()
-        raise probe_error("not_supported", node.name, f"this version cannot ask for cards by {way} yet")
+        from reconciler.probes.scrape import Scrape
+
+        return Scrape(way, self._transport)

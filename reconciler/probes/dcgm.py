@@ -1,0 +1,101 @@
+"""Cards out of dcgm-exporter's metrics (etc/default-counters.csv of NVIDIA/dcgm-exporter): memory in MiB, power in W, use in percent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from reconciler.fleet import MIB, CardFacts
+from reconciler.probes.metrics import Sample, samples
+from reconciler.probes.nvml import SLICES_FROM
+from reconciler.probes.readings import text, throttle_reasons, version, whole
+
+PREFIX = "DCGM_FI_"
+_BLANK = 2147483632.0
+"""From here on a value is one of DCGM's marks for "not there" (dcgm_fields.h: DCGM_INT32_BLANK and above)."""
+
+
+def cards_of_dcgm(body: str, source: str, at: str) -> tuple[CardFacts, ...]:
+    """The cards of an exporter; with MIG, the slices that have memory of their own in place of their card."""
+    whole_cards: dict[str, dict[str, Sample]] = {}
+    slices: dict[str, dict[str, dict[str, Sample]]] = {}
+    for sample in samples(body, PREFIX):
+        mark = sample.labels.get("UUID") or sample.labels.get("gpu")
+        if mark is None or sample.value >= _BLANK or sample.value < 0:
+            continue
+        name = sample.name.removeprefix(PREFIX).removeprefix("DEV_")
+        instance = sample.labels.get("GPU_I_ID", "")
+        own = whole_cards.setdefault(mark, {}) if not instance else slices.setdefault(mark, {}).setdefault(instance, {})
+        own[name] = sample
+    found: list[CardFacts] = []
+    for mark in {**whole_cards, **slices}:
+        parts = {instance: values for instance, values in slices.get(mark, {}).items() if "FB_USED" in values or "FB_FREE" in values}
+        own = whole_cards.get(mark, {})
+        if not parts:
+            found.append(_card(own or _any(slices.get(mark, {})), source, at))
+            continue
+        parent = _card({**own, **_any(parts)}, source, at)
+        found.extend(_slice(number, values, parent, source, at) for number, (_, values) in enumerate(sorted(parts.items())))
+    return tuple(sorted(found, key=lambda card: card.index))
+
+
+def _any(parts: Mapping[str, Mapping[str, Sample]]) -> Mapping[str, Sample]:
+    return next(iter(parts.values()), {})
+
+
+def _card(values: Mapping[str, Sample], source: str, at: str) -> CardFacts:
+    labels: Mapping[str, str] = next((sample.labels for sample in values.values()), {})
+    free, used, reserved, total = (_mebibytes(values, name) for name in ("FB_FREE", "FB_USED", "FB_RESERVED", "FB_TOTAL"))
+    if total is None and free is not None and used is not None:
+        # The default list has no total; without the reserved part it would be too small, and stays unknown.
+        total = free + used + reserved if reserved is not None else None
+    busy = _value(values, "GPU_UTIL")
+    xid, throttle = _value(values, "XID_ERRORS"), _value(values, "CLOCKS_EVENT_REASONS", "CLOCK_THROTTLE_REASONS")
+    return CardFacts(
+        index=whole(labels.get("gpu")) or 0,
+        uuid=text(labels.get("UUID")),
+        name=text(labels.get("modelName")),
+        total_bytes=total or None,
+        used_bytes=used,
+        driver=version(labels.get("DCGM_FI_DRIVER_VERSION")),
+        source=source,
+        assumed=used is None,
+        temperature=_value(values, "GPU_TEMP"),
+        power=_value(values, "POWER_USAGE"),
+        power_limit=_value(values, "ENFORCED_POWER_LIMIT", "POWER_MGMT_LIMIT"),
+        utilisation=busy / 100 if busy is not None and busy <= 100 else None,
+        throttle=throttle_reasons(int(throttle)) if throttle is not None else None,
+        ecc_errors=whole(_value(values, "ECC_DBE_VOL_TOTAL")),
+        xid=whole(xid),
+        at=at,
+        reserved_bytes=reserved,
+    )
+
+
+def _slice(number: int, values: Mapping[str, Sample], parent: CardFacts, source: str, at: str) -> CardFacts:
+    own = _card(values, source, at)
+    labels = next(iter(values.values())).labels
+    profile = text(labels.get("GPU_I_PROFILE"))
+    return CardFacts(
+        index=SLICES_FROM * (parent.index + 1) + number,
+        name=f"{parent.name or 'NVIDIA'} MIG {profile}" if profile else parent.name,
+        total_bytes=own.total_bytes,
+        used_bytes=own.used_bytes,
+        driver=parent.driver,
+        source=source,
+        assumed=own.used_bytes is None,
+        temperature=parent.temperature,
+        ecc_errors=parent.ecc_errors,
+        xid=parent.xid,
+        mig_parent=parent.uuid,
+        at=at,
+        reserved_bytes=own.reserved_bytes,
+    )
+
+
+def _value(values: Mapping[str, Sample], *names: str) -> float | None:
+    return next((values[name].value for name in names if name in values), None)
+
+
+def _mebibytes(values: Mapping[str, Sample], name: str) -> int | None:
+    found = _value(values, name)
+    return int(found * MIB) if found is not None else None

@@ -1,0 +1,74 @@
+"""Cards out of nvidia_gpu_exporter's metrics (utkuozdemir): bytes, ratios, watts; what is unknown is absent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from reconciler.fleet import CardFacts
+from reconciler.probes.metrics import Sample, samples
+from reconciler.probes.readings import THROTTLE_WORDS, capability, half_precision, text, version, whole
+
+PREFIX = "nvidia_smi_"
+
+
+def uuid_of(label: str) -> str:
+    """The UUID as NVIDIA writes it: the exporter's is in lower case and without `GPU-`."""
+    bare = label.lower().removeprefix("gpu-")
+    return f"GPU-{bare}"
+
+
+def cards_of_exporter(body: str, source: str, at: str) -> tuple[CardFacts, ...]:
+    """The cards that its last collection saw; () where that failed."""
+    cards: dict[str, dict[str, Sample]] = {}
+    for sample in samples(body, PREFIX):
+        name = sample.name.removeprefix(PREFIX)
+        if name == "last_collect_success" and sample.value == 0:
+            return ()
+        if "uuid" in sample.labels:
+            cards.setdefault(uuid_of(sample.labels["uuid"]), {})[name] = sample
+    found = [_card(uuid, values, number, source, at) for number, (uuid, values) in enumerate(sorted(cards.items()))]
+    return tuple(sorted(found, key=lambda card: card.index))
+
+
+def _card(uuid: str, values: Mapping[str, Sample], number: int, source: str, at: str) -> CardFacts:
+    labels: Mapping[str, str] = values["gpu_info"].labels if "gpu_info" in values else {}
+    index = whole(labels.get("index"))
+    if index is None:
+        index = whole(_value(values, "index"))
+    used = whole(_value(values, "memory_used_bytes"))
+    total = whole(_value(values, "memory_total_bytes"))
+    compute = capability(labels.get("compute_cap"))
+    half, brain = half_precision(compute)
+    busy = _value(values, "utilization_gpu_ratio")
+    reasons = {word: _throttled(values, word) for word in THROTTLE_WORDS}
+    return CardFacts(
+        index=number if index is None else index,
+        uuid=uuid,
+        name=text(labels.get("name")),
+        total_bytes=total or None,
+        used_bytes=used,
+        compute_capability=compute,
+        driver=version(labels.get("driver_version")),
+        source=source,
+        assumed=used is None,
+        temperature=_value(values, "temperature_gpu"),
+        power=_value(values, "power_draw_watts"),
+        power_limit=_value(values, "enforced_power_limit_watts", "power_limit_watts"),
+        utilisation=busy if busy is not None and 0 <= busy <= 1 else None,
+        throttle=None if None in reasons.values() else tuple(word for word, active in reasons.items() if active),
+        ecc_errors=whole(_value(values, "ecc_errors_uncorrected_volatile_total")),
+        cuda=version(labels.get("cuda_version")),
+        float16=half,
+        bfloat16=brain,
+        at=at,
+        reserved_bytes=whole(_value(values, "memory_reserved_bytes")),
+    )
+
+
+def _value(values: Mapping[str, Sample], *names: str) -> float | None:
+    return next((values[name].value for name in names if name in values), None)
+
+
+def _throttled(values: Mapping[str, Sample], word: str) -> bool | None:
+    found = _value(values, f"clocks_event_reasons_{word}", f"clocks_throttle_reasons_{word}")
+    return None if found is None else found != 0
