@@ -57,7 +57,8 @@ class Incident:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """A snapshot of the state. `lineage` None: there is no state yet."""
+    """A snapshot of the state. `lineage` None: there is no state yet. `silent` are engines that the last apply could not reach, with the
+    time (ISO 8601, UTC) of the first apply in a row that could not."""
 
     lineage: str | None = None
     serial: int = 0
@@ -65,6 +66,7 @@ class Applied:
     measured: Mapping[MeasuredKey, int] = field(default_factory=dict)
     load_seconds: Mapping[MeasuredKey, float] = field(default_factory=dict)
     incidents: tuple[Incident, ...] = ()
+    silent: Mapping[EngineId, str] = field(default_factory=dict)
 
 
 NOTHING_APPLIED = Applied()

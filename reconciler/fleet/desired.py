@@ -189,13 +189,15 @@ class Guards:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What holds for a whole fleet. `breaker` None: an engine that keeps failing is tried again and again."""
+    """What holds for a whole fleet. `breaker` None: an engine that keeps failing is tried again and again. For `lost_after` seconds an
+    engine is unreachable before its replicas are placed elsewhere; None: never."""
 
     unmanaged: Unmanaged = Unmanaged.LEAVE
     guards: Guards = Guards()
     health: Health = USUAL_HEALTH
     breaker: Breaker | None = None
     remediation: Remediation = USUAL_REMEDIATION
+    lost_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

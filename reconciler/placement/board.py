@@ -87,6 +87,7 @@ class Slot:
     `placed` counts the residents it will have; `runners` maps weights blobs to the runner that will hold them: names that share it are
     charged once, and it leaves with the last of them. `own` is what this engine itself takes on each of its cards, for its `memory_limit`.
     `knowledge` is what the run knows of needs, one for all slots of a board; `server` what it took this engine for.
+    `lost`: unreachable for so long that its replicas are placed elsewhere.
     """
 
     id: EngineId
@@ -97,6 +98,7 @@ class Slot:
     cards: tuple[Card, ...] | None
     ram: Card
     selected: bool = True
+    lost: bool = False
     placed: int = 0
     own: dict[int, int] = field(default_factory=dict)
     runners: dict[str, Runner] = field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from reconciler.fleet import ContextVia, Each, EngineKind, Ensure, ModelSpec, Residency, ResidentStatus, Unmanaged
 from reconciler.placement.board import Slot
@@ -25,7 +25,7 @@ def keep(placing: Placing, model: ModelSpec) -> None:
     rows, groups = placing.rows_of[model.name], placing.groups_of.get(model.name)
     owned = set(rows)
     away = {slot for slot in rows if (model.name, slot.id) in placing.held.away and slot not in here}
-    asleep = [slot for slot in rows if (not slot.reachable or not slot.selected or slot in away) and slot not in placing.at[model.name]]
+    asleep = [slot for slot in rows if _sleeps(model, slot, away) and slot not in placing.at[model.name]]
     if groups is not None:
         for group in groups:
             if any(slot in placing.at[model.name] for slot in group):
@@ -42,6 +42,13 @@ def keep(placing: Placing, model: ModelSpec) -> None:
             break
         if not placing.breaks_spread(model, slot):
             keep_at(placing, model, slot, here)
+
+
+def _sleeps(model: ModelSpec, slot: Slot, away: Set[Slot]) -> bool:
+    """Whether a replica counts as there though nobody can look: not on an engine that is lost, unless it must never be moved."""
+    if not slot.reachable and slot.lost and slot.selected:
+        return model.protect or model.each is not None
+    return not slot.reachable or not slot.selected or slot in away
 
 
 def keep_at(placing: Placing, model: ModelSpec, slot: Slot, here: dict[Slot, Found]) -> None:

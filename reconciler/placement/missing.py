@@ -128,7 +128,7 @@ def place_present(placing: Placing, model: ModelSpec) -> None:
 
     def put(slot: Slot) -> bool:
         deferred = not slot.reachable or not slot.selected
-        if deferred and slot not in owned:
+        if deferred and (slot not in owned or (slot.lost and slot.selected and model.each is None)):
             return False
         if not deferred and _cannot_hold(model, slot):
             return False

@@ -23,6 +23,7 @@ from reconciler.planning.digest import plan_digest
 from reconciler.planning.drift import find_drift, found_drift, repairable, unmanaged_drift
 from reconciler.planning.guards import find_refusals
 from reconciler.planning.held import find_holds
+from reconciler.planning.lost import mark_lost
 from reconciler.planning.ordering import levels, order
 from reconciler.planning.plan import (
     Action,
@@ -83,6 +84,7 @@ def make_plan(
     and what is resident is loaded again.
     """
     board = set_up(fleet, facts, desired.limits, selected, catalogue)
+    lost = mark_lost(board, applied, desired.policy.lost_after, created_at)
     holds = find_holds(facts, desired, applied, recorded, created_at, again)
     placement = place(board, desired, applied, Held(holds.at(evicted=True), holds.at(evicted=False)))
     drift = find_drift(board, applied, desired, recorded)
@@ -113,7 +115,16 @@ def make_plan(
         deferred=_deferred(board),
         unmanaged=tuple(sorted(changes.unmanaged, key=lambda resident: (resident.node, resident.engine, resident.name))),
         refusals=find_refusals(changes, desired),
-        notes=(*changes.held, *_notes(desired, board), *undeleted, *better_variants(placement, applied), *notes, *weights_notes, *waiting),
+        notes=(
+            *changes.held,
+            *lost,
+            *_notes(desired, board),
+            *undeleted,
+            *better_variants(placement, applied),
+            *notes,
+            *weights_notes,
+            *waiting,
+        ),
         impact=_impact(ordered, changes),
         placement=PlacementInfo(desired.strategy.value, SOLVER, sum(lacking.count for lacking in placement.lacking)),
         placed=changes.placed,

@@ -140,8 +140,9 @@ def read_applied(conn: sqlite3.Connection) -> Applied:
             measured[key] = vram
         if load is not None:
             seconds[key] = load
+    silent = {EngineId(node, engine): since for node, engine, since in conn.execute("SELECT node, engine, since FROM silent")}
     incidents = tuple(Incident(*row) for row in conn.execute("SELECT address, code, at, asked FROM incidents ORDER BY address, at, code"))
-    return Applied(meta.get("lineage"), int(meta.get("serial", "0")), replicas, measured, seconds, incidents)
+    return Applied(meta.get("lineage"), int(meta.get("serial", "0")), replicas, measured, seconds, incidents, silent)
 
 
 @cache

@@ -150,7 +150,12 @@ def _sixth(conn: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _second, _third, _fourth, _fifth, _sixth)
+def _seventh(conn: sqlite3.Connection) -> None:
+    """Since when an engine cannot be reached; a row goes as soon as it can."""
+    conn.execute("CREATE TABLE silent (node TEXT, engine TEXT, since TEXT NOT NULL, PRIMARY KEY (node, engine)) STRICT, WITHOUT ROWID")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _second, _third, _fourth, _fifth, _sixth, _seventh)
 """The n-th brings a store of version n - 1 to version n. One that was released is never changed, only followed by another."""
 SCHEMA_VERSION = len(MIGRATIONS)
 

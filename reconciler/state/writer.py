@@ -136,6 +136,7 @@ class SqliteWriter(SqliteReader):
             kept = {key for (key,) in conn.execute("SELECT key FROM headers")}
             conn.executemany("DELETE FROM headers WHERE key = ?", [(key,) for key in kept - headers.keys()])
             conn.executemany("INSERT INTO headers VALUES (?, ?)", [(key, header_body(headers[key])) for key in headers.keys() - kept])
+            _write_silent(conn, facts)
             conn.execute("INSERT OR REPLACE INTO meta VALUES ('facts_at', ?)", (facts.at,))
 
     def finish_run(self, run_id: int, result: str, *, unplaced: int = 0, deferred: int = 0) -> int:
@@ -287,6 +288,14 @@ class SqliteWriter(SqliteReader):
                     with suppress(sqlite3.Error):  # what went wrong first is what is told
                         self._conn.execute("ROLLBACK")
                 raise
+
+
+def _write_silent(conn: sqlite3.Connection, facts: FleetFacts) -> None:
+    """Since when engines cannot be reached: only what changed is written."""
+    now = {(one.id.node, one.id.engine) for node in facts.nodes.values() for one in node.engines.values() if not one.reachable}
+    known = {(node, engine) for node, engine in conn.execute("SELECT node, engine FROM silent")}
+    conn.executemany("DELETE FROM silent WHERE node = ? AND engine = ?", sorted(known - now))
+    conn.executemany("INSERT INTO silent VALUES (?, ?, ?)", [(*one, facts.at) for one in sorted(now - known)])
 
 
 def _serial(conn: sqlite3.Connection) -> int:

@@ -8,27 +8,22 @@ from enum import StrEnum
 
 from reconciler.fleet import (
     NO_LIMITS,
-    USUAL_HEALTH,
-    USUAL_REMEDIATION,
     Desired,
     EngineKind,
     Fleet,
-    Guards,
     ModelSpec,
     Place,
     Policy,
     Strategy,
-    Unmanaged,
     WorkspaceError,
     canonical_name,
 )
-from reconciler.workspace.forms import Form, choice, count_or_share, flag, integer, label, list_of
-from reconciler.workspace.health import breaker, health
+from reconciler.workspace.forms import Form, choice, label, list_of
 from reconciler.workspace.inventory import Inventory
 from reconciler.workspace.limits import limits
 from reconciler.workspace.models import MODEL, DeclaredModel, read_model
+from reconciler.workspace.policy import policy
 from reconciler.workspace.problems import Problems, Refused
-from reconciler.workspace.remediation import remediation
 from reconciler.workspace.table import NOT_YET, Field, Table, later
 from reconciler.workspace.tree import ListNode, MapNode, Node, ScalarNode, is_null, what_is
 
@@ -43,28 +38,6 @@ class Solver(StrEnum):
 STRATEGY = Field("strategy", choice(Strategy, later={"temperature": NOT_YET, "weighted": NOT_YET}))
 SOLVER = Field("solver", choice(Solver, later={"exact": NOT_YET}))
 PLACEMENT = Table("placement", (STRATEGY, SOLVER), later("weights"))
-UNMANAGED = Field("unmanaged", choice(Unmanaged))
-MAX_UNLOAD = Field("max_unload", count_or_share)
-MAX_EVICTIONS = Field("max_evictions", integer(0))
-MAX_DELETE = Field("max_delete", integer(0))
-ALLOW_EMPTY = Field("allow_empty", flag)
-GUARDS = Table("guards", (MAX_UNLOAD, MAX_EVICTIONS, MAX_DELETE, ALLOW_EMPTY))
-
-
-def _guards(node: Node, problems: Problems, name: str) -> Guards:
-    values = GUARDS.read(node, problems, name)
-    return Guards(values.get(MAX_UNLOAD), values.get(MAX_EVICTIONS), values.get(ALLOW_EMPTY) or False, values.get(MAX_DELETE) or 0)
-
-
-GUARDS_FIELD = Field("guards", Form(_guards, GUARDS.schema()))
-HEALTH_FIELD = Field("health", health)
-BREAKER_FIELD = Field("breaker", breaker)
-REMEDIATION_FIELD = Field("remediation", remediation)
-POLICY = Table(
-    "policy",
-    (UNMANAGED, GUARDS_FIELD, HEALTH_FIELD, BREAKER_FIELD, REMEDIATION_FIELD),
-    later("thermal", "memory_pressure", "unknown_vram", "unknown_foreign", "drain", "lost_after"),
-)
 
 
 def _version(node: Node, problems: Problems, name: str) -> int:
@@ -77,17 +50,6 @@ def _strategy(node: Node, problems: Problems, name: str) -> Strategy:
     return PLACEMENT.read(node, problems, name).get(STRATEGY) or Strategy.LEAST_LOADED
 
 
-def _policy(node: Node, problems: Problems, name: str) -> Policy:
-    values = POLICY.read(node, problems, name)
-    return Policy(
-        values.get(UNMANAGED) or Unmanaged.LEAVE,
-        values.get(GUARDS_FIELD) or Guards(),
-        values.get(HEALTH_FIELD) or USUAL_HEALTH,
-        values.get(BREAKER_FIELD),
-        values.get(REMEDIATION_FIELD) or USUAL_REMEDIATION,
-    )
-
-
 def _as_it_stands(node: Node, problems: Problems, name: str) -> Node:
     return node
 
@@ -95,7 +57,7 @@ def _as_it_stands(node: Node, problems: Problems, name: str) -> Node:
 VERSION = Field(VERSION_KEY, Form(_version, {"const": 1}))
 LIMITS_FIELD = Field("limits", limits)
 STRATEGY_FIELD = Field("placement", Form(_strategy, PLACEMENT.schema()))
-POLICY_FIELD = Field("policy", Form(_policy, POLICY.schema()))
+POLICY_FIELD = Field("policy", policy)
 _models_schema = {"type": "object", "additionalProperties": {"anyOf": [MODEL.schema(), {"type": "null"}]}}
 MODELS = Field("models", Form(_as_it_stands, _models_schema))
 PRIORITIES = Field("priority_models", Form(_as_it_stands, list_of(label).schema))

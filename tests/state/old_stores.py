@@ -184,5 +184,21 @@ def write_schema_5(path: Path) -> None:
     conn.close()
 
 
-WRITERS = {1: write_schema_1, 2: write_schema_2, 3: write_schema_3, 4: write_schema_4, 5: write_schema_5}
+# What the sixth schema had more.
+MORE_6 = """
+CREATE TABLE incidents (address TEXT, code TEXT, at TEXT, asked TEXT NOT NULL, PRIMARY KEY (address, code, at)) STRICT, WITHOUT ROWID;
+INSERT INTO migrations VALUES (6, '2026-01-01T00:00:00Z');
+"""
+
+
+def write_schema_6(path: Path) -> None:
+    """The same as a store of schema 6."""
+    write_schema_5(path)
+    conn = sqlite3.connect(path)
+    conn.executescript(MORE_6)
+    conn.commit()
+    conn.close()
+
+
+WRITERS = {1: write_schema_1, 2: write_schema_2, 3: write_schema_3, 4: write_schema_4, 5: write_schema_5, 6: write_schema_6}
 """Every earlier schema, with what writes a store of it."""

@@ -364,3 +364,17 @@ def test_a_hundred_thousand_replicas_are_all_read(tmp_path: Path, record_propert
     found = read(path)
     record_property("read_seconds", round(time.perf_counter() - started, 3))
     assert len(found.replicas) == 100_000
+
+
+def test_the_time_since_which_an_engine_is_silent_is_kept_until_it_answers(tmp_path: Path) -> None:
+    def seen(at: str, reachable: bool) -> FleetFacts:
+        engine = EngineFacts(EngineId("n", "e"), EngineKind.OLLAMA, reachable, residents=())
+        return FleetFacts(at, {"n": NodeFacts("n", (), None, {"e": engine})})
+
+    with open_writer(tmp_path / "s.db", command="apply") as state:
+        told = []
+        for at, reachable in (("t1", True), ("t2", False), ("t3", False), ("t4", True), ("t5", False)):
+            state.record_facts(seen(at, reachable))
+            told.append(dict(state.applied().silent))
+    silent = EngineId("n", "e")
+    assert told == [{}, {silent: "t2"}, {silent: "t2"}, {}, {silent: "t5"}]

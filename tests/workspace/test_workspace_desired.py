@@ -169,7 +169,7 @@ LATER_MODEL_KEYS = (
     "parallel", "kv_cache", "flash_attention", "fallback", "when", "verify", "max_unavailable", "order",
 )  # fmt: skip
 LATER_POLICIES = (
-    "thermal", "memory_pressure", "unknown_vram", "unknown_foreign", "drain", "lost_after",
+    "thermal", "memory_pressure", "unknown_vram", "unknown_foreign", "drain",
 )  # fmt: skip
 
 
