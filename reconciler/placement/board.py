@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from reconciler.admission import NO_RULES, Coming, Rules, rules_of
 from reconciler.fleet import (
     DEFAULT_LIMITS,
     CardFacts,
@@ -86,8 +87,8 @@ class Slot:
 
     `placed` counts the residents it will have; `runners` maps weights blobs to the runner that will hold them: names that share it are
     charged once, and it leaves with the last of them. `own` is what this engine itself takes on each of its cards, for its `memory_limit`.
-    `knowledge` is what the run knows of needs, one for all slots of a board; `server` what it took this engine for.
-    `lost`: unreachable for so long that its replicas are placed elsewhere.
+    `knowledge` is what the run knows of needs, one for all slots of a board; `server` what it took this engine for. `coming` has by model
+    the loads that are charged and not there yet. `lost`: unreachable for so long that its replicas are placed elsewhere.
     """
 
     id: EngineId
@@ -104,12 +105,32 @@ class Slot:
     runners: dict[str, Runner] = field(default_factory=dict)
     knowledge: Knowledge = field(default_factory=Knowledge)
     server: OllamaServer | None = None
+    coming: dict[str, Coming] = field(default_factory=dict)
+    _rules: Rules | None = None
     _installed: dict[str, Installed] | None = None
     _names: dict[str, list[str]] | None = None
 
     @property
     def reachable(self) -> bool:
         return self.facts is not None and self.facts.reachable
+
+    @property
+    def rules(self) -> Rules:
+        """How this engine itself decides about a load."""
+        if self._rules is None:
+            facts = self.facts
+            if facts is None or not facts.reachable:
+                self._rules = NO_RULES
+            else:
+                cards = len(self.cards) if self.cards is not None else None
+                resident = len(facts.residents or ())
+                self._rules = rules_of(self.kind, facts.build, self.spec.env, cards, facts.max_residents, resident)
+        return self._rules
+
+    @property
+    def full(self) -> bool:
+        """Whether it holds, or will hold, as many models as it allows: for one more it would evict another."""
+        return self.rules.most is not None and self.placed >= self.rules.most
 
     def installed(self, name: str) -> Installed | None:
         """The model of that canonical name on this engine's disk, if the engine told us of one."""

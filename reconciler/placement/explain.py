@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reconciler.fleet import Applied, ModelSpec, Residency, Unmanaged, format_bytes, format_capability
+from reconciler.placement.admitting import evicting, would_take_more
 from reconciler.placement.board import Slot
 from reconciler.placement.eligibility import refusal
 from reconciler.placement.fit import Fit, fit
@@ -104,9 +105,8 @@ def in_words(code: str, slot: Slot, model: ModelSpec, applied: Applied) -> str:
             return f"needs {needs}, more than its memory_limit of {format_bytes(slot.spec.memory_limit or 0)} leaves"
         case "insufficient_ram":
             return f"needs {needs} > {format_bytes(max(0, slot.ram.free))} free RAM"
-        case "engine_full":
-            limit = slot.facts.max_residents if slot.facts is not None else None
-            return f"already holds the {limit} models that it allows"
+        case "engine_would_evict":
+            return evicting(slot, model, applied)
         case "no_card":
             return "has no card"
         case "compute_capability":
@@ -154,6 +154,8 @@ def _would_help(model: ModelSpec, counts: Mapping[str, int], placement: Placemen
         lines.append(f"the file of {model.name} is put where the engine looks for models")
     if counts.get("digest_differs"):
         lines.append(f"the weights that are installed are accepted: `gpurec pin {model.name}`, or those that are pinned are brought back")
+    if counts.get("engine_would_evict"):
+        lines.extend(_engines_that_would_help(model, placement))
     asked = {slot.id for node in model.nodes for slot in placement.board.by_node.get(node, ())}
     strangers = [found for found in placement.unwanted if found.model is None and found.owned is None and found.slot.id in asked]
     if counts.get("insufficient_vram") and strangers and unmanaged is Unmanaged.LEAVE:
@@ -167,3 +169,12 @@ def _would_help(model: ModelSpec, counts: Mapping[str, int], placement: Placemen
     if model.residency is Residency.GPU and counts.get("no_card"):
         lines.append("it may run on a CPU: `residency: gpu_preferred`")
     return tuple(lines)
+
+
+def _engines_that_would_help(model: ModelSpec, placement: Placement) -> list[str]:
+    """What would keep an engine's own rules out of the way: a raised limit where it is full, else a higher priority."""
+    near = [slot for node in model.nodes for slot in placement.board.by_node.get(node, ()) if refusal(slot, model) is None]
+    full = [slot for slot in near if slot.full]
+    if full:
+        return [would_take_more(full[0])]
+    return [f"it matters more than what is there, which is then unloaded first: `priority` under models.{model.name}"]

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reconciler.fleet import Applied, EngineKind, ModelSpec
+from reconciler.placement.admitting import coming_of, would_evict
 from reconciler.placement.board import Charges, Runner, Slot
 from reconciler.placement.found import need_on
 from reconciler.placement.knowledge import in_ram, installed_on
 from reconciler.vram import Need
 
-CAPACITY_REASONS = frozenset({"insufficient_vram", "insufficient_ram", "too_large", "memory_limit", "engine_full"})
+CAPACITY_REASONS = frozenset({"insufficient_vram", "insufficient_ram", "too_large", "memory_limit", "engine_would_evict"})
 """Reasons that another replica's leaving could change (`too_large` aside, kept with them since a smaller need may fit)."""
 
 
@@ -58,9 +59,8 @@ def room_for(slot: Slot, model: ModelSpec, applied: Applied) -> Fit | str:
     runner = slot.runners.get(blob) if blob is not None else None
     if runner is not None:
         return Fit(Need(0, need.source), (), True, blob) if runner.options == _runner_options(model) else "shared_runner_conflict"
-    limit = slot.facts.max_residents if slot.facts is not None else None
-    if limit is not None and slot.placed >= limit:
-        return "engine_full"
+    if slot.full:
+        return "engine_would_evict"
     if in_ram(slot, model):
         if slot.ram.usable is None:
             return "ram_unknown"
@@ -68,7 +68,9 @@ def room_for(slot: Slot, model: ModelSpec, applied: Applied) -> Fit | str:
     spread = (lambda: slot.knowledge.part(slot, model, applied)) if need.source == "computed" else None
     charges = slot.charges_for(need.bytes, spread)
     if charges is not None:
-        return Fit(need, charges, blob=blob)
+        judged = slot.rules.memory and slot.placed > 0
+        evicts = judged and would_evict(slot, coming_of(slot, model, charges, applied))
+        return "engine_would_evict" if evicts else Fit(need, charges, blob=blob)
     cards = slot.cards or ()
     whole = sum(max(0, card.capacity) for card in cards)
     if need.bytes > whole:
@@ -78,11 +80,13 @@ def room_for(slot: Slot, model: ModelSpec, applied: Applied) -> Fit | str:
     return "insufficient_vram"
 
 
-def take(slot: Slot, model: ModelSpec, room: Fit) -> None:
+def take(slot: Slot, model: ModelSpec, room: Fit, applied: Applied) -> None:
     """Charges a fit that was just given by `fit` for the board as it stands."""
     if room.shares and room.blob is not None:
         slot.runners[room.blob].names += 1
         return
+    if slot.rules.memory:
+        slot.coming[model.name] = coming_of(slot, model, room.charges, applied)
     slot.add(room.charges)
     slot.placed += 1
     if room.blob is not None:

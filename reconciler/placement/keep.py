@@ -84,7 +84,7 @@ def keep_at(placing: Placing, model: ModelSpec, slot: Slot, here: dict[Slot, Fou
     slot.placed -= 1
     room = room_for(slot, model, placing.applied)
     if isinstance(room, Fit):
-        take(slot, model, room)
+        take(slot, model, room, placing.applied)
         placing.note(Target(model, slot, room.need, room.charges, found, shares=room.shares))
     else:
         slot.add(found.charges)

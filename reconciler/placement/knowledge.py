@@ -93,6 +93,14 @@ class Knowledge:
             return None
         return self._computed(slot, model, installed, self._context(slot, model, installed, applied), in_ram(slot, model))
 
+    def cells(self, slot: Slot, model: ModelSpec, applied: Applied) -> int | None:
+        """The cells of cache that this engine would ask for, context × parallel; None where header or context are not known."""
+        installed = installed_on(slot, model)
+        if installed is None:
+            return None
+        way = self._way(slot, model, installed, self._context(slot, model, installed, applied), 1)
+        return None if way is None else way.settings.requested
+
     def server(self, slot: Slot) -> OllamaServer | None:
         """The server that an engine is, one object for all that are alike; None for an engine of another kind."""
         if slot.kind is not EngineKind.OLLAMA:

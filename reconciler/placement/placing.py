@@ -7,6 +7,7 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from reconciler.fleet import Applied, Desired, EngineId, EngineKind, ModelSpec, Spread
+from reconciler.placement.admitting import would_evict
 from reconciler.placement.board import Board, Card, Slot
 from reconciler.placement.eligibility import Eligible, ModelClass, eligible
 from reconciler.placement.fit import Fit, fit, take
@@ -130,8 +131,7 @@ class Placing:
     def come_back(self, found: Found) -> bool:
         """Takes a resident that was told to leave back, where its room is still there."""
         slot = found.slot
-        limit = slot.facts.max_residents if slot.facts is not None else None
-        if limit is not None and slot.placed >= limit:
+        if slot.full:
             return False
         most = slot.spec.memory_limit
         if most is not None and any(slot.own.get(card.index, 0) + count > most for card, count in found.charges):
@@ -143,6 +143,10 @@ class Placing:
             return False
         slot.add(found.charges)
         slot.placed += 1
+        if slot.coming and would_evict(slot):
+            slot.remove(found.charges)
+            slot.placed -= 1
+            return False
         self.result.displaced.discard(found)
         self.result.released.discard(found)
         for model in (found.model, *found.also):
@@ -185,7 +189,7 @@ class Placing:
         if not isinstance(room, Fit):
             return False
         better = passed_over(slot, model, self.alternatives[model.name], self.applied)
-        take(slot, model, room)
+        take(slot, model, room, self.applied)
         left = self.left.get((model.name, slot))
         self.note(Target(model, slot, room.need, room.charges, shares=room.shares, replaces=left, passed_over=better))
         return True

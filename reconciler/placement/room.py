@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from reconciler.admission import Coming
 from reconciler.fleet import EngineId, ModelSpec
 from reconciler.placement.board import Charges, Runner, Slot
 from reconciler.placement.eligibility import ModelClass
@@ -30,6 +31,7 @@ class Leaving:
     found: Found | None = None
     blob: str | None = None
     runner: Runner | None = None
+    coming: dict[str, Coming] = field(default_factory=dict)
 
     @property
     def priority(self) -> int:
@@ -44,6 +46,8 @@ class Leaving:
         """Takes its charges off the board."""
         self.slot.remove(self.charges)
         self.slot.placed -= 1
+        names = [target.model.name for target in self.targets if target.model.name in self.slot.coming]
+        self.coming = {name: self.slot.coming.pop(name) for name in names}
         if self.blob is not None:
             del self.slot.runners[self.blob]
 
@@ -51,6 +55,7 @@ class Leaving:
         """Puts them back as they were."""
         self.slot.add(self.charges)
         self.slot.placed += 1
+        self.slot.coming.update(self.coming)
         if self.blob is not None and self.runner is not None:
             self.slot.runners[self.blob] = self.runner
 

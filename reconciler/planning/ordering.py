@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 
 from reconciler.placement import Card, Slot
 from reconciler.planning.changes import Change
+from reconciler.planning.engine_order import own_rules_first
 from reconciler.planning.plan import Action
 
 _RANK = {
@@ -35,6 +36,7 @@ MOVES = ("surplus", "displaced")
 def order(changes: Sequence[Change]) -> list[Change]:
     """The changes with their `needs` filled in, each after all that it needs; deterministic."""
     room_first(changes)
+    own_rules_first(changes)
     pulls_first(changes)
     move_start_first(changes)
     return _sorted_by_needs(changes)
@@ -82,8 +84,7 @@ def _balance_of(change: Change) -> Mapping[Room, int]:
         balance[card] += count
     for card, count in change.frees:
         balance[card] -= count
-    limited = change.slot.facts is not None and change.slot.facts.max_residents is not None
-    if limited and change.action in (Action.LOAD, Action.UNLOAD):
+    if change.slot.rules.most is not None and change.action in (Action.LOAD, Action.UNLOAD):
         balance[change.slot] += 1 if change.action is Action.LOAD else -1
     return balance
 
@@ -93,9 +94,7 @@ def _held_and_limit(room: Room) -> tuple[int, int]:
     if isinstance(room, Card):
         held = room.foreign + room.before
         return held, room.usable if room.usable is not None else held
-    facts = room.facts
-    held = len(facts.residents or ()) if facts is not None else 0
-    return held, (facts.max_residents if facts is not None else None) or 0
+    return len(room.facts.residents or ()) if room.facts is not None else 0, room.rules.most or 0
 
 
 def _may_precede(change: Change, load: Change) -> bool:

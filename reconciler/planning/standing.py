@@ -240,9 +240,8 @@ class _Now:
         return self._room(step, slot, model)
 
     def _room(self, step: Step, slot: Slot, model: ModelSpec) -> str | None:
-        most = slot.facts.max_residents if slot.facts is not None else None
-        if most is not None and slot.placed >= most:
-            return f"its engine holds {slot.placed} of at most {most} models"
+        if slot.full:
+            return f"its engine holds {slot.placed} of at most {slot.rules.most} models"
         cards = _cards(step, slot)
         if cards is None:
             return "its cards are not those of its engine"

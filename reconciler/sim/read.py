@@ -6,7 +6,7 @@ models:                    # a catalogue, so that engines can name what they sha
   - name: llama3.1:8b
     size: 4.9GB            # the file; left out where `vram` is given
     weights: 4.6GiB        # of it on the card; default size
-    kv_per_token: 128KiB   # cache a token of context; default layers × 4 KiB, 0 for embedding models
+    kv_per_token: 128KiB   # cache a token of context; default layers × 4 KiB, 0 for embedding models and with `vram`
     compute: 0             # compute buffers
     layers: 32
     embedding: false
@@ -244,7 +244,7 @@ def _model(section: Section) -> SimModel:
         name,
         size,
         weights=section.size("weights", size),
-        kv_per_token=section.size("kv_per_token", 0 if embedding else layers * 4096),
+        kv_per_token=section.size("kv_per_token", 0 if embedding or vram is not None else layers * 4096),
         compute=section.size("compute", 0),
         layers=layers,
         embedding=embedding,

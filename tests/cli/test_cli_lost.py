@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from cli_lab import served
@@ -16,19 +17,40 @@ def model(name: str, mib: int) -> SimModel:
 
 
 FIRST, SECOND = model("first", 1000), model("second", 2550)
-CARD = SimSpec(
-    (SimNode("n", (SimGpu("test card", 4096 * MIB),), None, (SimEngine("ollama", "ollama", gpus=(0,), installed=(FIRST, SECOND)),)),), 0.0
-)
+MEDIUM = model("second", 2000)
+ENGINE = SimEngine("ollama", "ollama", gpus=(0,), installed=(FIRST, SECOND))
+CARD = SimSpec((SimNode("n", (SimGpu("test card", 4096 * MIB),), None, (ENGINE,)),), 0.0)
+LIMITED = replace(ENGINE, max_loaded=1, installed=(FIRST, MEDIUM))
+SILENT_LIMIT = SimSpec((SimNode("n", (SimGpu("test card", 4096 * MIB),), None, (LIMITED,)),), 0.0)
 ONE = "version: 1\nmodels:\n  first: {engine: ollama, vram: 1000MiB}\n"
 TWO = ONE + "  second: {engine: ollama, vram: 2550MiB}\n"
 
 
-def test_a_replica_that_ollama_evicts_for_a_load_of_ours_ends_the_apply_with_3_and_shows_in_the_next_plan(tmp_path: Path) -> None:
+def test_a_load_for_which_ollama_would_evict_a_replica_is_not_sent(tmp_path: Path) -> None:
     # 2,550 MiB are more than 80% of the 3,096 MiB that are free, though they fit: Ollama evicts, whatever is pinned (server/sched.go).
     with served(CARD, tmp_path) as lab:
         lab.want(ONE)
         assert lab.run("apply", "--auto-approve").exit_code == 0
         lab.want(TWO)
+        result = lab.run("apply", "--auto-approve")
+        assert result.exit_code == 3
+        assert "(engine_would_evict)" in result.stdout
+        assert "a further model must fit into 80% of the 3096 MiB that it believes free" in result.stdout
+        assert lab.run("drift").exit_code == 0
+
+
+def test_models_that_ollama_takes_in_one_order_only_are_loaded_in_that_order(tmp_path: Path) -> None:
+    with served(CARD, tmp_path) as lab:
+        lab.want(TWO)
+        assert lab.run("apply", "--auto-approve").exit_code == 0
+        assert lab.run("plan", "--detailed-exitcode").exit_code == 0
+
+
+def test_a_replica_that_ollama_evicts_by_a_limit_that_nobody_told_ends_the_apply_with_3_and_shows_in_the_next_plan(tmp_path: Path) -> None:
+    with served(SILENT_LIMIT, tmp_path) as lab:
+        lab.want(ONE)
+        assert lab.run("apply", "--auto-approve").exit_code == 0
+        lab.want(TWO.replace("2550MiB", "2000MiB"))
         result = lab.run("apply", "--auto-approve")
         assert "Apply incomplete." in result.stdout
         assert "! lost  model.first@n/ollama  was resident before this run and is not any more" in " ".join(result.stdout.split(" "))

@@ -21,11 +21,11 @@ BLOBS = {"m4:1": "sha256:twins", "m5:1": "sha256:twins"}
 
 
 @st.composite
-def situations(draw):
+def situations(draw, cards=2, missing=True):
     """A fleet with residents, some of them ours, some wanted, some neither; cards may be fuller than they should be, names may share
     weights, and what was loaded on a node may be wanted on others only."""
     nodes = [
-        node(name, *draw(st.lists(st.sampled_from([4, 8, 12, 24]).map(lambda n: n * GIB), min_size=1, max_size=2)))
+        node(name, *draw(st.lists(st.sampled_from([4, 8, 12, 24]).map(lambda n: n * GIB), min_size=1, max_size=cards)))
         for name in NODES[: draw(st.integers(1, 4))]
     ]
     of = fleet(*nodes)
@@ -46,7 +46,9 @@ def situations(draw):
         on = sorted(draw(st.sets(st.sampled_from(names), min_size=1))) if draw(st.booleans()) else names
         models.append(model(m, on, sizes[m], priority=draw(st.integers(0, 2)), protect=m in protected, **how))
     want = desired(*models, policy=Policy(draw(st.sampled_from(list(Unmanaged)))))
-    installed = draw(st.sets(st.sampled_from(MODELS))) | {r.name for there in residents.values() for r in there}
+    installed = (draw(st.sets(st.sampled_from(MODELS))) if missing else set(MODELS)) | {
+        r.name for there in residents.values() for r in there
+    }
     installed |= set(BLOBS)  # what a name that is yet to be pulled shares, nobody can know
     seen = facts(of, residents, sorted(installed), blobs=blobs)
     return of, want, seen, applied(*{row.address: row for row in rows}.values()), blobs

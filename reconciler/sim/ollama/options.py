@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from reconciler.sim.spec import GIB, Parameter, SimModel
 
@@ -18,7 +18,8 @@ class BadOption(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class RunnerOptions:
-    """The options that belong to the runner and not to one request. `num_gpu` -1: as many layers as fit."""
+    """The options that belong to the runner and not to one request. `num_gpu` -1: as many layers as fit. `batch_auto`: nobody asked for
+    a batch size."""
 
     num_ctx: int
     num_batch: int = 512
@@ -27,6 +28,7 @@ class RunnerOptions:
     draft_num_predict: int = 4
     main_gpu: int | None = None
     use_mmap: bool | None = None
+    batch_auto: bool = field(default=True, compare=False)
 
     def needs_reload(self, wanted: RunnerOptions) -> bool:
         """Whether a runner with these options must be started again for a request with `wanted` (server/sched.go needsReload).
@@ -54,12 +56,17 @@ def runner_options(model: SimModel, asked: object, context: int) -> RunnerOption
         merged.update(asked)
     numbers = {name: _integer(name, merged[name]) for name in _INTEGERS if merged.get(name) is not None}
     wanted_context = max(_SMALLEST_CONTEXT, min(numbers.pop("num_ctx", context), model.context_train))
+    batch_auto = "num_batch" not in numbers
     numbers.setdefault("num_batch", _automatic_batch(model, wanted_context))
     main_gpu, use_mmap = merged.get("main_gpu"), merged.get("use_mmap")
     if use_mmap is not None and not isinstance(use_mmap, bool):
         raise BadOption('option "use_mmap" must be of type boolean')
     return RunnerOptions(
-        wanted_context, main_gpu=_integer("main_gpu", main_gpu) if main_gpu is not None else None, use_mmap=use_mmap, **numbers
+        wanted_context,
+        main_gpu=_integer("main_gpu", main_gpu) if main_gpu is not None else None,
+        use_mmap=use_mmap,
+        batch_auto=batch_auto,
+        **numbers,
     )
 
 

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from reconciler.sim.cards import Allocation, Card, split
 from reconciler.sim.errors import OutOfMemory
+from reconciler.sim.ollama import shapes
 from reconciler.sim.ollama.library import Installed
 from reconciler.sim.ollama.options import RunnerOptions
 from reconciler.sim.spec import MIB, SimModel
@@ -45,11 +46,12 @@ class Fit:
 
 
 def predicted_bytes(model: SimModel, options: RunnerOptions, parallel: int) -> int:
-    """What the scheduler thinks before a load: file + cache at this context + a surcharge for large batches (server/sched.go)."""
-    if model.vram is not None:
-        return model.vram
-    surcharge = 0 if model.embedding else next((extra for batch, extra in _BATCH_SURCHARGE if options.num_batch >= batch), 0)
-    return model.size + model.kv_per_token * options.num_ctx * parallel + surcharge
+    """What the scheduler thinks before a load: the file, a cache at this context by the heads that /api/show tells, and a surcharge for a
+    large batch that was asked for: one that it picks itself it lowers until it costs nothing (server/sched.go)."""
+    asked = not options.batch_auto and not model.embedding
+    surcharge = next((extra for batch, extra in _BATCH_SURCHARGE if options.num_batch >= batch), 0) if asked else 0
+    cache = 2 * model.layers * shapes.kv_heads(model) * (model.embedding_length // shapes.heads(model)) * 2
+    return model.size + cache * options.num_ctx * parallel + surcharge
 
 
 def fit(model: SimModel, total: int, num_gpu: int, cards: Sequence[Card], ram: Card, margin: int) -> Fit:

@@ -1,0 +1,30 @@
+"""What an engine itself will do with a load: take it, evict others for it, or put a part of it on the CPU. Pure, by kind and version."""
+
+from __future__ import annotations
+
+from reconciler.admission.ollama import admit, cache_per_token, predicted_bytes, threshold
+from reconciler.admission.router import admit_by_router
+from reconciler.admission.rules import NO_RULES, Rules, rules_of
+from reconciler.admission.sequence import Coming, arrange, holds
+from reconciler.admission.verdict import CardSeen, Load, Seat, Verdict
+from reconciler.admission.vllm import free_at_start, utilization_of
+
+__all__ = [
+    "NO_RULES",
+    "CardSeen",
+    "Coming",
+    "Load",
+    "Rules",
+    "Seat",
+    "Verdict",
+    "admit",
+    "admit_by_router",
+    "arrange",
+    "cache_per_token",
+    "free_at_start",
+    "holds",
+    "predicted_bytes",
+    "rules_of",
+    "threshold",
+    "utilization_of",
+]
