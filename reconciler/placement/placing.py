@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from reconciler.fleet import Applied, Desired, EngineId, EngineKind, ModelSpec, Spread
 from reconciler.placement.admitting import would_evict
@@ -16,6 +17,9 @@ from reconciler.placement.knowledge import in_ram
 from reconciler.placement.result import Placement, Target
 from reconciler.placement.strategies import STRATEGIES, Order
 from reconciler.placement.variants import passed_over
+
+if TYPE_CHECKING:
+    from reconciler.placement.room import Compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,7 @@ class Placing:
         self.looks_left = EJECTION_LOOKS
         self.no_elsewhere: dict[ModelClass, int] = {}
         self.displaced_last: dict[ModelClass, int] = {}
+        self.compared: dict[Slot, Compared] = {}
         self.lowest: int | None = None
         self.moved: set[str] = set()
         self._eligible: dict[ModelClass, Eligible] = {}

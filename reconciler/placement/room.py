@@ -60,6 +60,15 @@ class Leaving:
             self.slot.runners[self.blob] = self.runner
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Compared:
+    """Who would have to leave an engine for `model`, as it stood in `state`."""
+
+    model: ModelSpec
+    state: object
+    victims: list[Leaving] | None
+
+
 def displace(placing: Placing, model: ModelSpec, candidates: Sequence[Slot]) -> bool:
     """Takes the place of residents of lower priority (and of those that yield) where that costs least."""
     if not placing.yielding and (placing.lowest is None or placing.lowest >= model.priority):
@@ -74,7 +83,7 @@ def displace(placing: Placing, model: ModelSpec, candidates: Sequence[Slot]) -> 
             continue
         if slot in placing.at[model.name] or placing.breaks_spread(model, slot) or static_refusal(slot, model) is not None:
             continue
-        victims = victims_of(placing, model, slot)
+        victims = _known_victims(placing, model, slot)
         if victims is None:
             continue
         found += 1
@@ -92,6 +101,17 @@ def displace(placing: Placing, model: ModelSpec, candidates: Sequence[Slot]) -> 
         drop(placing, victim)
     placing.freed()
     return placing.try_at(model, best[1])
+
+
+def _known_victims(placing: Placing, model: ModelSpec, slot: Slot) -> list[Leaving] | None:
+    """`victims_of`, worked out anew only where the engine or its cards are not as they were: replica after replica of a model compares the
+    same engines, of which each displacement changes one."""
+    held = [card.held for card in (*(slot.cards or ()), slot.ram)]
+    state = (slot.placed, held, [*placing.on_slot[slot]], [*placing.yielding.get(slot, ())])
+    compared = placing.compared.get(slot)
+    if compared is None or compared.model is not model or compared.state != state:
+        compared = placing.compared[slot] = Compared(model, state, victims_of(placing, model, slot))
+    return compared.victims
 
 
 def victims_of(placing: Placing, model: ModelSpec, slot: Slot) -> list[Leaving] | None:

@@ -10,7 +10,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent / "planning"))
 from fleets import GIB, actions, applied, desired, facts, fleet, loaded, model, node, owned, plan
 
-from reconciler.fleet import Each, Limits, Requirements, Spread, Strategy, VersionBound
+from reconciler.fleet import Each, Limits, ModelSpec, Requirements, Spread, Strategy, VersionBound
+from reconciler.placement import room
+from reconciler.placement.board import Slot
+from reconciler.placement.placing import Placing
 
 
 def places(of):
@@ -187,3 +190,26 @@ def test_models_with_the_same_pattern_text_but_other_nodes_are_told_apart():
     x = replace(model("x:1", ["a"], GIB), on="gpu")
     y = replace(model("y:1", ["b"], GIB), on="gpu")
     assert places(run(two, x, y)) == [("x:1", "a"), ("y:1", "b")]
+
+
+def test_who_would_have_to_leave_is_worked_out_once_for_each_engine_that_did_not_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    count = 90
+    names_of_nodes = [f"n{number:03d}" for number in range(count)]
+    many = fleet(*(node(name, 10 * GIB) for name in names_of_nodes))
+    asked: list[str] = []
+
+    def counted(placing: Placing, of: ModelSpec, slot: Slot) -> list[room.Leaving] | None:
+        asked.append(slot.id.node)
+        return victims_of(placing, of, slot)
+
+    victims_of = room.victims_of
+    monkeypatch.setattr(room, "victims_of", counted)
+    result = run(
+        many,
+        model("low:1", names_of_nodes, 6 * GIB, replicas=count),
+        model("high:1", names_of_nodes, 6 * GIB, replicas=count, priority=1),
+        residents={name: [loaded("low:1", 6 * GIB)] for name in names_of_nodes},
+        before=applied(*(owned("low:1", name) for name in names_of_nodes)),
+    )
+    assert len(places(result)) == count
+    assert len(asked) <= 2 * count  # 64 are compared for each of the 90, in all more than 5,000
