@@ -55,15 +55,16 @@ def columns(rows: Sequence[Sequence[Cell]], style: Style, indent: str = "  ", wi
     """Rows with their columns lined up, two spaces between. A cell above `widest` pushes only its own row."""
     shown = [[escape(cell.text, LONGEST_CELL) for cell in row] for row in rows]
     count = max((len(row) for row in rows), default=0)
-    sizes = [max((min(cells(row[i]), widest) for row in shown if i < len(row)), default=0) for i in range(count)]
+    taken = [[cells(text) for text in row] for row in shown]
+    sizes = [max((min(row[i], widest) for row in taken if i < len(row)), default=0) for i in range(count)]
     lines = []
-    for row, texts in zip(rows, shown, strict=True):
+    for row, texts, widths in zip(rows, shown, taken, strict=True):
         parts: list[str] = []
-        for size, cell, plain in zip(sizes, row, texts, strict=False):
+        for size, cell, plain, width in zip(sizes, row, texts, widths, strict=False):
             if not size:
                 continue
-            space = " " * max(0, size - cells(plain))
-            text = "".join(style.paint(*span) for span in cell.spans) or style.paint(plain, cell.look)
+            space = " " * (size - width)
+            text = "".join(style.paint(*span) for span in cell.spans) if cell.spans else style.paint(plain, cell.look)
             parts.append(space + text if cell.right else text + space)
         lines.append((indent + "  ".join(parts)).rstrip())
     return lines
