@@ -34,6 +34,7 @@ async def bare(port: int, endpoints: int) -> tuple[float, int]:
 
 async def ours(port: int, endpoints: int, patience: float) -> tuple[float, int]:
     """What probing the same engines as a fleet needs, and how many were not reached."""
+    from reconciler.cli.session import uncollected
     from reconciler.engines import Transport
     from reconciler.fleet import EngineId, EngineKind, EngineSpec, Fleet, NodeSpec
     from reconciler.probes import probe_fleet
@@ -44,8 +45,9 @@ async def ours(port: int, endpoints: int, patience: float) -> tuple[float, int]:
         spec = EngineSpec(EngineId(name, "ollama"), EngineKind.OLLAMA, f"http://{address(number)}:{port}", timeout=patience)
         nodes[name] = NodeSpec(name, address(number), (spec,), ())
     start = time.perf_counter()
-    async with Transport() as transport:
-        facts = await probe_fleet(Fleet("bench", nodes), {}, transport=transport, at="2026-01-01T00:00:00Z")
+    with uncollected():  # as every command probes
+        async with Transport() as transport:
+            facts = await probe_fleet(Fleet("bench", nodes), {}, transport=transport, at="2026-01-01T00:00:00Z")
     seconds = time.perf_counter() - start
     return seconds, sum(not node.engines["ollama"].reachable for node in facts.nodes.values())
 
