@@ -21,7 +21,7 @@ async def bare(port: int, endpoints: int) -> tuple[float, int]:
     import aiohttp
 
     start = time.perf_counter()
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=256)) as session:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=128)) as session:
 
         async def ask(host: str) -> None:
             for path in PATHS:

@@ -12,7 +12,7 @@ from reconciler.probes.here import process_table
 from reconciler.probes.protocol import ProcessTable
 from reconciler.probes.sources import CardLook, CardSources
 
-CONCURRENCY = 256
+CONCURRENCY = 128
 """Engines asked at the same time. Each holds a file; and what this machine has to do for all of them must fit well into the timeout of one,
 or a busy machine would call live engines dead."""
 
