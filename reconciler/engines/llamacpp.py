@@ -167,12 +167,13 @@ class LlamaCpp:
         raise self._error(f"{name} cannot be deleted: this engine does not manage its files", "cannot_delete", "remove its file yourself")
 
     async def unload(self, name: str) -> None:
-        await self._post("/models/unload", name, "unloaded", "not running")
+        await self._post("/models/unload", name, "unloaded", "not running", "not found")
 
-    async def _post(self, path: str, name: str, what: str, harmless: str) -> None:
-        """Load and unload are answered at once and go on in the background; being so already is an error 400 (server-models.cpp)."""
+    async def _post(self, path: str, name: str, what: str, *harmless: str) -> None:
+        """Load and unload are answered at once and go on in the background; being so already, or unknown and so not in
+        memory, is an error 400 (server-models.cpp)."""
         answer = await self._channel.ask("POST", path, within=self._spec.load_timeout, body={"model": name})
-        if answer.status == 200 or (answer.status == 400 and harmless in answer.message):
+        if answer.status == 200 or (answer.status == 400 and any(text in answer.message for text in harmless)):
             return
         sentence = f"{name} cannot be {what}: {answer.message} (status {answer.status})"
         if answer.status == 404 and await self._is_single():
@@ -181,6 +182,8 @@ class LlamaCpp:
             raise self._error(f"{name} cannot be {what}: this server has one model, given at its start", "engine_fixed_model")
         if answer.status == 404 or "not found" in answer.message:
             raise self._error(sentence, "not_installed", "put the file where the router looks for models")
+        if "limit reached" in answer.message:
+            raise self._error(sentence, "busy", "every loaded model is busy; raise its --models-max")
         code = "out_of_memory" if _NO_MEMORY.search(answer.message) else "load_failed" if what == "loaded" else "engine_error"
         raise self._error(sentence, code)
 

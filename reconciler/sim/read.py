@@ -43,6 +43,7 @@ nodes:
         registry: [llama3.1:8b]
         pull_seconds: 5
         max_loaded: 3
+        max_queue: 512
         keep_alive: 5m
         # llamacpp only
         mode: router           # or single
@@ -78,7 +79,7 @@ from reconciler.sim.spec import FaultSpec, SimEngine, SimGpu, SimGroup, SimModel
 
 _LARGEST_FILE = 2**20
 _KEYS_OF = {
-    "ollama": ("registry", "pull_seconds", "max_loaded", "keep_alive"),
+    "ollama": ("registry", "pull_seconds", "max_loaded", "max_queue", "keep_alive"),
     "llamacpp": ("mode", "models_max", "autoload", "api_key", "fit", "metrics"),
     "vllm": ("api_key", "gpu_memory_utilization", "sleep_mode", "lora", "served_names"),
     "llamaswap": ("api_key", "ttl", "groups", "fit"),
@@ -177,6 +178,7 @@ def _engine(name: str, section: Section, cards: int, catalogue: dict[str, SimMod
         num_parallel=max(1, section.integer("num_parallel", base.num_parallel)),
         default_context=section.integer("default_context") if section.has("default_context") else None,
         max_loaded=section.integer("max_loaded") if section.has("max_loaded") else None,
+        max_queue=section.integer("max_queue", base.max_queue),
         keep_alive=section.seconds("keep_alive", base.keep_alive),
         fit_margin=section.size("fit_margin", 0),
         gpu_memory_utilization=min(1.0, section.number("gpu_memory_utilization", base.gpu_memory_utilization)),

@@ -83,7 +83,7 @@ class SimGroup:
 class SimEngine:
     """An engine as written. Port 0: chosen at start. `gpus` are indices into the node's cards, `version` empty is the kind's usual one.
 
-    Ollama only: `registry`, `default_context` (None: by VRAM, as Ollama does), `max_loaded`, `keep_alive` (the server's default).
+    Ollama only: `registry`, `default_context` (None: by VRAM, as Ollama does), `max_loaded`, `max_queue`, `keep_alive` (its own).
     llama.cpp only: `mode`, `models_max`, `autoload`, `fit` (partial offload instead of a failed load), `metrics`.
     vLLM only: `gpu_memory_utilization` (its share of each card), `sleep_mode`, `lora` (adapters), `served_names`.
     llama-swap only: `groups`, `ttl` (idle seconds until a model stops, 0 for never). All but Ollama: `api_key`.
@@ -103,6 +103,7 @@ class SimEngine:
     num_parallel: int = 1
     default_context: int | None = None
     max_loaded: int | None = None
+    max_queue: int = 512
     keep_alive: float = 300.0
     fit_margin: int = 0
     gpu_memory_utilization: float = 0.92

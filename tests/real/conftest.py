@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from provision import Provisioned, located
 from rigs import Bench
 from servers import Ollama
+
+sys.path.append(str(Path(__file__).parents[1] / "conformance"))  # the rules, which this suite asks of the real servers
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

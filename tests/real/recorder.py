@@ -38,13 +38,17 @@ class Request:
 class Recorder:
     """Listens on loopback at `url`, passes everything on to `target`, and keeps what it saw in `requests`.
 
-    `elsewhere` may name another URL for a GET of a path; the client is sent there (307) instead.
+    `elsewhere` may name another URL for a GET of a path; the client is sent there (307) instead. With `bytes_a_second` no answer is faster.
     """
 
-    def __init__(self, target: str, elsewhere: Callable[[str], str | None] = lambda path: None) -> None:
+    def __init__(
+        self, target: str, elsewhere: Callable[[str], str | None] = lambda path: None, *, bytes_a_second: int | None = None
+    ) -> None:
         self._elsewhere = elsewhere
+        self._bytes_a_second = bytes_a_second
         self.requests: list[Request] = []
         self._during: dict[str, Callable[[], None]] = {}
+        self._stopped = threading.Event()
         self._client = httpx.Client(base_url=target, timeout=300.0, trust_env=False)
         self._server = ThreadingHTTPServer((LOOPBACK, 0), self._handler())
         self._server.daemon_threads = True
@@ -64,6 +68,7 @@ class Recorder:
         self._during[path] = happening
 
     def stop(self) -> None:
+        self._stopped.set()
         self._server.shutdown()
         self._server.server_close()
         self._client.close()
@@ -89,8 +94,7 @@ class Recorder:
         except (httpx.TransportError, ConnectionError):
             exchange.close_connection = True
 
-    @staticmethod
-    def _answer(exchange: BaseHTTPRequestHandler, answer: httpx.Response) -> None:
+    def _answer(self, exchange: BaseHTTPRequestHandler, answer: httpx.Response) -> None:
         exchange.send_response(answer.status_code)
         for name, value in answer.headers.items():
             if name not in NOT_RETURNED:
@@ -102,6 +106,8 @@ class Recorder:
         exchange.send_header("Transfer-Encoding", "chunked")
         exchange.end_headers()
         for chunk in answer.iter_bytes():
+            if self._bytes_a_second is not None:
+                self._stopped.wait(len(chunk) / self._bytes_a_second)
             exchange.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
         exchange.wfile.write(b"0\r\n\r\n")
 

@@ -110,14 +110,19 @@ class Bench:
         self.started(server)
         return server
 
-    def router(self, cards: Sequence[SoftCard] = (), **arguments: Any) -> Router:
+    def router(self, cards: Sequence[SoftCard] = (), *, broken: bool = False, **arguments: Any) -> Router:
+        """With `broken`, a third model of that name: a file cut short, which no server can load."""
         models = {"gemma": self.real.gemma, "twin": self.real.gemma_twin}
+        if broken:
+            models["broken"] = self.home / "broken.gguf"
+            with self.real.gemma.open("rb") as whole:
+                models["broken"].write_bytes(whole.read(32 * MIB))
         server = Router(self.real, self.folder("router"), models, cards, **arguments)
         self.started(server)
         return server
 
-    def registry(self) -> Registry:
-        registry = Registry(self.folder("registry"))
+    def registry(self, bytes_a_second: int | None = None) -> Registry:
+        registry = Registry(self.folder("registry"), bytes_a_second)
         self.started(registry)
         return registry
 

@@ -100,9 +100,13 @@ class LlamaServer(HttpServer):
         self._environment = {"LLAMA_CACHE": str(home / "cache"), **card_environment(cards)}
         self.start()
 
+    def begin(self) -> None:
+        """Starts it and does not wait."""
+        self.process = Process("llama-server", self._command, self.home, self._environment)
+
     def start(self) -> None:
         """Starts it, again after `kill` on the same port: it remembers no resident."""
-        self.process = Process("llama-server", self._command, self.home, self._environment)
+        self.begin()
         self.await_ready()
 
 
@@ -159,21 +163,31 @@ class Router(LlamaServer):
 class Single(LlamaServer):
     """`llama-server -m FILE`: one model, there from the start."""
 
-    def __init__(self, real: Provisioned, home: Path, file: Path, alias: str, cards: Sequence[SoftCard] = ()) -> None:
-        arguments: list[str | Path] = ["-m", file, "--alias", alias, "-c", str(CONTEXT), "-np", "1", "--cache-ram", "0"]
-        super().__init__(real, home, arguments, cards, None)
+    def __init__(
+        self,
+        real: Provisioned,
+        home: Path,
+        file: Path,
+        alias: str,
+        cards: Sequence[SoftCard] = (),
+        key: str | None = None,
+        extra: Sequence[str] = (),
+    ) -> None:
+        arguments: list[str | Path] = ["-m", file, "--alias", alias, "-c", str(CONTEXT), "-np", "1", "--cache-ram", "0", *extra]
+        super().__init__(real, home, arguments, cards, key)
 
 
 class Registry(HttpServer):
     """Debian's docker-registry, empty, in a folder of its own.
 
     Ollama takes a layer only from another host name that the registry sends it to, as registry.ollama.ai does (Ollama server/download.go):
-    a proxy in front sends each layer's GET to the same registry under the name `localhost`.
+    a proxy in front sends each layer's GET to the same registry under the name `localhost`, by way of a slow one where `bytes_a_second` is
+    given (of each connection).
     """
 
     ready_path = "/v2/"
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, bytes_a_second: int | None = None) -> None:
         super().__init__(free_port())
         home.mkdir(parents=True, exist_ok=True)
         settings = home / "registry.yml"
@@ -185,7 +199,8 @@ class Registry(HttpServer):
         )
         self.process = Process("registry", ["docker-registry", "serve", settings], home)
         self.await_ready()
-        self._front = Recorder(self.url, lambda path: f"http://localhost:{self.port}{path}" if "/blobs/" in path else None)
+        self._layers = Recorder(self.url, bytes_a_second=bytes_a_second)
+        self._front = Recorder(self.url, lambda path: f"http://localhost:{self._layers.port}{path}" if "/blobs/" in path else None)
 
     def name(self, model: str) -> str:
         """What Ollama calls a model of this registry."""
@@ -193,6 +208,7 @@ class Registry(HttpServer):
 
     def stop(self) -> None:
         self._front.stop()
+        self._layers.stop()
         super().stop()
 
 

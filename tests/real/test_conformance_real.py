@@ -1,45 +1,54 @@
-"""The rules of `tests/conformance`, unchanged, asked of the real Ollama and the real llama-server router."""
+"""The rules of `tests/conformance`, unchanged, asked of the real Ollama, llama-server (router and single) and vLLM."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
-from collections.abc import Awaitable, Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import pytest
+from provision import Provisioned
 from rigs import Bench
+from rules import REAL, Rule, asked
+from simulated import KEY_VARIABLE
+from subject import VLLM
+from subjects import STARTS, vllm_subject, wake
+from vllm import KEY, Vllm
 
-from reconciler.fleet import EngineId, EngineKind, EngineSpec, SecretRef
-
-sys.path.append(str(Path(__file__).parents[1] / "conformance"))
-from rules import RULES, Subject
-
-KEY = "sesame"
-Rule = Callable[[Subject], Awaitable[None]]
-
-
-def ollama(bench: Bench) -> Subject:
-    server = bench.ollama()
-    spec = EngineSpec(EngineId("box", "ollama"), EngineKind.OLLAMA, server.url, load_timeout=90.0)
-    return Subject(spec, "gemma:latest", "twin:latest", server.restart, "embedder:latest")
+MANY = [(rule, engine) for rule, engine in asked(REAL) if engine != VLLM]
+ONE_START = sorted((rule for rule, engine in asked(REAL) if engine == VLLM), key=lambda rule: rule.world != "starting")
+"""What is asked of the one vLLM, beginning with its start."""
+Record = Callable[[str, object], None]
 
 
-def router(bench: Bench) -> Subject:
-    server = bench.router(key=KEY)
-    bearer = SecretRef("env", "GPUREC_TEST_KEY")
-    spec = EngineSpec(EngineId("box", "llamacpp"), EngineKind.LLAMACPP, server.url, bearer=bearer, load_timeout=90.0)
-    return Subject(spec, "gemma", "twin", server.restart, asks_for_key=True)
-
-
-@pytest.mark.parametrize("start", [ollama, router])
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule.__name__))
+@pytest.mark.parametrize(("rule", "engine"), MANY, ids=lambda value: value.name if isinstance(value, Rule) else value)
 def test_conformance_of_the_real_server(
-    rule: Rule, start: Callable[[Bench], Subject], bench: Bench, monkeypatch: pytest.MonkeyPatch
+    rule: Rule, engine: str, bench: Bench, monkeypatch: pytest.MonkeyPatch, record_property: Record
 ) -> None:
-    monkeypatch.setenv("GPUREC_TEST_KEY", KEY)
+    record_property("conformance", f"{rule.name} {engine} {REAL}")
+    monkeypatch.setenv(KEY_VARIABLE, KEY)
+    subject = STARTS[engine](bench, rule)
+    asyncio.run(rule.ask(subject))
 
-    async def ask() -> None:
-        await rule(start(bench))
 
-    asyncio.run(ask())
+@pytest.fixture(scope="module")
+def vllm_server(real: Provisioned, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vllm]:
+    """Starting when the first rule comes; the rule about starts is asked first and sees all of it."""
+    server = Vllm(real, tmp_path_factory.mktemp("vllm"))
+    yield server
+    print(server.process.tail())
+    server.stop()
+
+
+@pytest.mark.xdist_group("vllm")
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("rule", ONE_START, ids=lambda rule: str(rule.name))
+def test_conformance_of_the_real_vllm(rule: Rule, vllm_server: Vllm, monkeypatch: pytest.MonkeyPatch, record_property: Record) -> None:
+    record_property("conformance", f"{rule.name} {VLLM} {REAL}")
+    monkeypatch.setenv(KEY_VARIABLE, KEY)
+    if rule.world != "starting":
+        vllm_server.await_ready()
+    try:
+        asyncio.run(rule.ask(vllm_subject(vllm_server)))
+    finally:
+        if rule.world == "sleepy":
+            asyncio.run(wake(vllm_server))

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
 from reconciler.sim.cards import Allocation, Card
@@ -25,6 +26,13 @@ from reconciler.sim.spec import SimEngine
 _FOR_EVER = timedelta(microseconds=(2**63 - 1) // 1000)
 """The largest Go duration, about 292 years: what a negative keep-alive becomes."""
 _DIED = "llama-server process has terminated: exit status 1: "
+
+
+class QueueFull(Exception):
+    """As many loads wait as OLLAMA_MAX_QUEUE lets: answered with 503 and this text."""
+
+    def __init__(self) -> None:
+        super().__init__("server busy, please try again.  maximum pending requests exceeded")
 
 
 class LoadFailed(Exception):
@@ -43,6 +51,7 @@ class Scheduler:
         self._allocations: set[Allocation] = set()
         self._free_at_first_load: dict[Card, int] = {}
         self._loading = asyncio.Lock()
+        self._pending = 0
         self._ended = False
         self._most = spec.max_loaded if spec.max_loaded else 3 * max(1, len(self._cards))
 
@@ -79,7 +88,7 @@ class Scheduler:
         """
         runner = self._runners.get(entry.blob)
         if runner is None or runner.doomed or runner.options.needs_reload(options):
-            async with self._loading:
+            async with self._turn():
                 runner = self._runners.get(entry.blob)
                 if runner is not None and (runner.doomed or runner.options.needs_reload(options)):
                     await self._evict(runner)
@@ -91,6 +100,18 @@ class Scheduler:
         if keep is not None:
             runner.keep = keep
         return runner
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """One load at a time; of the others so many wait. Raises QueueFull."""
+        if self._pending > self._spec.max_queue:
+            raise QueueFull
+        self._pending += 1
+        try:
+            async with self._loading:
+                yield
+        finally:
+            self._pending -= 1
 
     def let_go(self, runner: Runner) -> None:
         """A request has ended: from now on its keep-alive runs."""

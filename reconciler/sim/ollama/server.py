@@ -13,7 +13,7 @@ from reconciler.sim.ollama.names import BadDuration, canonical, keep_alive_secon
 from reconciler.sim.ollama.options import BadOption, baked_parameters, default_context, runner_options
 from reconciler.sim.ollama.pulls import Lines, Puller
 from reconciler.sim.ollama.runners import Runner
-from reconciler.sim.ollama.scheduler import LoadFailed, Scheduler
+from reconciler.sim.ollama.scheduler import LoadFailed, QueueFull, Scheduler
 from reconciler.sim.spec import SimEngine
 
 Document = dict[str, object]
@@ -74,6 +74,8 @@ class OllamaEngine(Engine):
             return await route(request)
         except Refused as refused:
             return self._failure(refused.status, refused.text)
+        except QueueFull as full:
+            return self._failure(503, str(full))
         except LoadFailed as failed:
             return self._failure(500, str(failed))
 
