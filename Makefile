@@ -9,7 +9,7 @@ PYTHON := $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint types imports bench real crash transcripts clean
+.PHONY: help demo test lint types imports bench real conformance crash transcripts clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -37,7 +37,13 @@ bench: $(STAMP) ## growth of plan and probe
 
 real: $(STAMP) ## the tests against real servers; builds them first, in a cache outside this folder
 	$(BIN)/python tests/real/provision.py
-	$(BIN)/pytest tests/real -n 2 --durations=5
+	$(BIN)/pytest tests/real -n 2 --dist loadgroup --durations=5
+
+conformance: $(STAMP) ## asks every rule of every engine, simulated and real, and writes docs/conformance.md
+	$(BIN)/python tests/real/provision.py
+	$(BIN)/pytest tests/conformance/test_conformance_sim.py tests/real/test_conformance_real.py -n 2 --dist loadgroup \
+		-o junit_family=xunit1 --junitxml=build/conformance.xml; status=$$?; \
+		$(BIN)/python tests/conformance/conformance_report.py build/conformance.xml docs/conformance.md; exit $$status
 
 crash: $(STAMP) ## kills applies at commits, requests and random times, and fills their disk; KILLS=1000, SEED (printed) for the same again
 	KILLS=$${KILLS:-1000} $(BIN)/pytest tests/crash -n auto

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 
 from pydantic import TypeAdapter
 
+from reconciler.engines import trial
 from reconciler.engines.answers import Answered, Name, clean_name, read_shape, size_or_unknown
 from reconciler.engines.protocol import LoadRequest, PullProgress
 from reconciler.engines.transport import LARGE, Answer, Transport
@@ -168,6 +169,12 @@ class LlamaCpp:
 
     async def unload(self, name: str) -> None:
         await self._post("/models/unload", name, "unloaded", "not running", "not found")
+
+    async def vector_length(self, request: LoadRequest) -> int:
+        return await trial.vector_length(self._channel, request.name)
+
+    async def tokens_per_second(self, request: LoadRequest) -> float:
+        return await trial.tokens_per_second(self._channel, request.name)
 
     async def _post(self, path: str, name: str, what: str, *harmless: str) -> None:
         """Load and unload are answered at once and go on in the background; being so already, or unknown and so not in

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from pydantic import TypeAdapter, ValidationError
 
+from reconciler.engines import trial
 from reconciler.engines.answers import Answered, Name, clean_name, read_shape
 from reconciler.engines.protocol import LoadRequest, PullProgress
 from reconciler.engines.transport import LARGE, Answer, Transport
@@ -145,6 +146,12 @@ class LlamaSwap:
         # 404: it knows no such model, or has no process of its own for it. Either way nothing of it is in memory here.
         if answer.status not in (200, 404):
             raise self._error(f"{name} cannot be unloaded: {answer.message} (status {answer.status})", "engine_error")
+
+    async def vector_length(self, request: LoadRequest) -> int:
+        return await trial.vector_length(self._channel, request.name)
+
+    async def tokens_per_second(self, request: LoadRequest) -> float:
+        return await trial.tokens_per_second(self._channel, request.name)
 
     def _refused(self, answer: Answer, name: str) -> EngineError:
         code = "busy" if answer.status == 429 else "out_of_memory" if _NO_MEMORY.search(answer.message) else "load_failed"

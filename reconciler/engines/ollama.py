@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
+from reconciler.engines import trial
 from reconciler.engines.answers import Answered, Name, clean_name, clean_text, read_shape, size_or_unknown
 from reconciler.engines.ollama_show import weights_of
 from reconciler.engines.protocol import LoadRequest, PullProgress
@@ -69,6 +70,16 @@ class _Line(Answered):
     error: str | None = None
 
 
+class _Embedded(Answered):
+    embeddings: list[list[float]] = Field(min_length=1)
+
+
+class _Generated(Answered):
+    eval_count: int
+    eval_duration: int
+
+
+_EMBEDDED, _GENERATED = TypeAdapter(_Embedded), TypeAdapter(_Generated)
 _VERSION, _TAGS, _PS = TypeAdapter(_Version), TypeAdapter(_Tags), TypeAdapter(_Ps)
 _LINE = TypeAdapter(_Line)
 
@@ -231,6 +242,23 @@ class Ollama:
         if found is None:
             raise self._error(f"{name} is not installed", "not_installed", "pull it first")
         return bool(found.embedding)
+
+    async def vector_length(self, request: LoadRequest) -> int:
+        answer = await self._tried("/api/embed", request, {"input": trial.TEXT}, {})
+        return len(read_shape(_EMBEDDED, answer.body, answer.url).embeddings[0])
+
+    async def tokens_per_second(self, request: LoadRequest) -> float:
+        """By Ollama's own clock (`eval_count` tokens in `eval_duration` nanoseconds, api/types.go Metrics): without load and prompt."""
+        answer = await self._tried("/api/generate", request, {"prompt": trial.TEXT, "stream": False}, {"num_predict": trial.TOKENS})
+        found = read_shape(_GENERATED, answer.body, answer.url)
+        return trial.rate(found.eval_count, found.eval_duration / 1e9, answer.url)
+
+    async def _tried(self, path: str, request: LoadRequest, body: Mapping[str, object], options: Mapping[str, Scalar]) -> Answer:
+        whole = {"model": request.name, "options": {**request.options, **options}, **body}
+        answer = await self._channel.ask("POST", path, within=self._spec.load_timeout, body=whole, limit=LARGE)
+        if answer.status != 200:
+            raise self._refused(answer, f"{request.name} does not answer {path}", "trial_failed")
+        return answer
 
     async def unload(self, name: str) -> None:
         # keep_alive 0 on /api/generate is answered before capabilities are looked at, so it serves embedding models too (GenerateHandler).

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 
 from pydantic import TypeAdapter
 
+from reconciler.engines import trial
 from reconciler.engines.answers import Answered, Name, clean_name, read_shape
 from reconciler.engines.protocol import LoadRequest, PullProgress
 from reconciler.engines.transport import LARGE, Transport
@@ -130,6 +131,12 @@ class Vllm:
         """Harmless for what it does not serve; what it serves leaves only with its process."""
         if any(model.name == name for model in (await self._seen()).installed or ()):
             raise self._error(f"{name} cannot be unloaded: it ends with its server", "engine_fixed_model", "stop that process")
+
+    async def vector_length(self, request: LoadRequest) -> int:
+        return await trial.vector_length(self._channel, request.name)
+
+    async def tokens_per_second(self, request: LoadRequest) -> float:
+        return await trial.tokens_per_second(self._channel, request.name)
 
     async def _seen(self) -> EngineFacts:
         facts = await self.observe()

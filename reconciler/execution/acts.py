@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from reconciler.engines.protocol import Engine, LoadRequest, PullProgress
 from reconciler.execution.asked import Asked, find_installed, find_resident, is_there
+from reconciler.execution.verifying import found_wrong
 from reconciler.execution.waits import Watch
 from reconciler.fleet import (
     ContextVia,
@@ -105,7 +106,7 @@ async def _load(work: Work, facts: EngineFacts) -> Effect:
     if resident is None and (lacking := work.room(facts)) is not None:
         raise Skip("no_room", lacking)
     work.begin()
-    return await _send_load(work, load_request(model, work.engine.spec.kind, asked.name), asked)
+    return await _send_load_and_verify(work, load_request(model, work.engine.spec.kind, asked.name), asked)
 
 
 async def _reload(work: Work, facts: EngineFacts) -> Effect:
@@ -121,7 +122,7 @@ async def _reload(work: Work, facts: EngineFacts) -> Effect:
     if resident is not None:
         await _unload_and_wait(work, resident.name)
     try:
-        return await _send_load(work, load_request(model, work.engine.spec.kind, asked.name), asked)
+        return await _send_load_and_verify(work, load_request(model, work.engine.spec.kind, asked.name), asked)
     except EngineError as error:
         if resident is None:
             raise
@@ -202,6 +203,18 @@ async def _send_load(work: Work, request: LoadRequest, asked: Asked) -> Effect:
         if not sent.done():
             sent.cancel()
         await asyncio.gather(sent, return_exceptions=True)
+
+
+async def _send_load_and_verify(work: Work, request: LoadRequest, asked: Asked) -> Effect:
+    """A load that its `verify` does not find as it should be is taken back: nothing that was found wrong stays."""
+    effect = await _send_load(work, request, asked)
+    if work.model is None or not work.model.verify.asks:
+        return effect
+    wrong = await found_wrong(work.engine, request, work.model.verify)
+    if wrong is None:
+        return effect
+    await _unload_and_wait(work, asked.name)
+    raise _failure(work, wrong.code, wrong.message)
 
 
 async def _unload_and_wait(work: Work, name: str) -> None:

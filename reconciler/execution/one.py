@@ -20,7 +20,7 @@ from reconciler.fleet import EngineError, EngineFacts, EngineId, Ensure, Measure
 from reconciler.planning import EVICTED, RELOADS, Action, Cause, Plan, Step, asked_digest
 from reconciler.state import Measurement, SettledStep, StateWriter, StepStatus
 
-_NOTHING_LEFT_BEHIND = frozenset({"load_failed", "not_resident", "out_of_memory", "not_installed"})
+_NOTHING_LEFT_BEHIND = frozenset({"load_failed", "not_resident", "out_of_memory", "not_installed", "verify_failed"})
 """Failures of a load after which the card holds no more than before; after any other it may."""
 _LEAVES_RESIDENT = frozenset({Action.LOAD, Action.RELOAD, Action.UPDATE, Action.WAIT})
 

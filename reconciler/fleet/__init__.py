@@ -24,6 +24,7 @@ from reconciler.fleet.desired import (
     Strategy,
     Unmanaged,
     Variant,
+    Verify,
     VersionBound,
 )
 from reconciler.fleet.errors import (
@@ -158,6 +159,7 @@ __all__ = [
     "Unmanaged",
     "Unreachable",
     "Variant",
+    "Verify",
     "VersionBound",
     "WorkspaceError",
     "canonical_name",

@@ -103,6 +103,18 @@ class Requirements:
 
 
 @dataclass(frozen=True, slots=True)
+class Verify:
+    """What a model must show right after its load: the length of its vectors, or how fast it writes. None: not asked."""
+
+    embedding_length: int | None = None
+    min_tokens_per_second: float | None = None
+
+    @property
+    def asks(self) -> bool:
+        return self.embedding_length is not None or self.min_tokens_per_second is not None
+
+
+@dataclass(frozen=True, slots=True)
 class Variant:
     """One form in which a model may be served, such as a quantisation: its name on the engines, and its need where that is declared."""
 
@@ -145,6 +157,7 @@ class ModelSpec:
     protect: bool = False
     variants: tuple[Variant, ...] = ()
     variant: str | None = None
+    verify: Verify = Verify()
 
     def alternatives(self) -> tuple[ModelSpec, ...]:
         """What a replica of it can be, best first: this model once for each of its variants; itself where it has none or one is chosen."""

@@ -19,6 +19,7 @@ models:                    # a catalogue, so that engines can name what they sha
     blob: other-name       # the same weights as another name
     family: llama
     quantization: Q4_K_M
+    tokens_per_second: 400  # wholly on cards; elsewhere it takes 20 times as long
 nodes:
   ada:
     ram: 64GiB             # left out: not limited
@@ -258,6 +259,7 @@ def _model(section: Section) -> SimModel:
         parameters=section.scalars("parameters"),
         blob=section.text("blob", ""),
         family=section.text("family", "bert" if embedding else "llama"),
+        tokens_per_second=max(0.001, section.number("tokens_per_second", 400.0)),
         quantization=section.text("quantization", "F16" if embedding else "Q4_K_M"),
     )
     section.done()

@@ -19,6 +19,7 @@ class SimModel:
     `size` is the file, `weights` the part of it that goes to a card; `overhead` is what its process takes on a card and no engine reports;
     `context` is the context it is started with on llama.cpp; `parameters` are baked into it on Ollama; `blob` names the weights: two models
     with one blob are two tags on one file.
+    `tokens_per_second` is how fast it writes wholly on cards; elsewhere it takes twenty times as long.
     """
 
     name: str
@@ -37,6 +38,10 @@ class SimModel:
     blob: str = ""
     family: str = "llama"
     quantization: str = "Q4_K_M"
+    tokens_per_second: float = 400.0
+
+    def speed(self, on_cards: bool) -> float:
+        return self.tokens_per_second if on_cards else self.tokens_per_second / 20
 
     def resident_bytes(self, context: int, parallel: int = 1) -> int:
         """Memory of the loaded model, as its engine reports it."""

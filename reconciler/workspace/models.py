@@ -16,6 +16,7 @@ from reconciler.fleet import (
     Spread,
     UnitError,
     Variant,
+    Verify,
     VersionBound,
     parse_capability,
     parse_duration,
@@ -30,6 +31,7 @@ from reconciler.workspace.forms import (
     integer,
     label,
     map_of,
+    number,
     ratio,
     scalar,
     size,
@@ -137,14 +139,28 @@ DIGEST = Field("digest", digest)
 PROTECT = Field("protect", flag)
 VARIANTS = Field("variants", variants)
 
+VECTOR = Field("embedding_length", integer(1, 2**20))
+SPEED = Field("min_tokens_per_second", number)
+VERIFY = Table("verify", (VECTOR, SPEED))
+
+
+def _verify(node: Node, problems: Problems, name: str) -> Verify:
+    values = VERIFY.read(node, problems, name)
+    if VECTOR in values and SPEED in values:
+        raise problems.refuse(f"{name}: a model either embeds or writes", node, "write embedding_length, or min_tokens_per_second")
+    return Verify(values.get(VECTOR), values.get(SPEED))
+
+
+VERIFY_FIELD = Field("verify", Form(_verify, VERIFY.schema()))
+
 MODEL = Table(
     "model",
     (
         ENGINE, NAMES, ENSURE, PRIORITY, ON, REPLICAS, EACH, SPREAD, CONTEXT, CONTEXT_VIA, OPTIONS, KEEP_ALIVE, RESIDENCY, FRACTION,
-        REQUIRES_FIELD, VRAM, BEST_EFFORT, DIGEST, PROTECT, VARIANTS,
+        REQUIRES_FIELD, VRAM, BEST_EFFORT, DIGEST, PROTECT, VARIANTS, VERIFY_FIELD,
     ),
     later(
-        "parallel", "kv_cache", "flash_attention", "fallback", "when", "verify", "max_unavailable", "order",
+        "parallel", "kv_cache", "flash_attention", "fallback", "when", "max_unavailable", "order",
     ),
 )  # fmt: skip
 
@@ -205,6 +221,7 @@ class DeclaredModel:
             digest=values.get(DIGEST),
             protect=bool(values.get(PROTECT)),
             variants=values.get(VARIANTS) or (),
+            verify=values.get(VERIFY_FIELD) or Verify(),
         )
 
     def _check(self, problems: Problems) -> None:
@@ -225,6 +242,10 @@ class DeclaredModel:
                 "write keep_alive: -1, or ensure: present to let the engine load it on demand",
             )
         self._check_variants(problems)
+        if VERIFY_FIELD in values and values.get(ENSURE) is Ensure.PRESENT:
+            problems.error(
+                f"{name} is verified after a load, and is only to be present", values.nodes[VERIFY_FIELD.key], "remove one of the two"
+            )
         fraction = values.get(FRACTION)
         if values.get(RESIDENCY) is Residency.CPU and fraction:
             problems.error(f"{name} belongs on the CPU and has a min_gpu_fraction", values.nodes[FRACTION.key], "remove one of the two")

@@ -1,4 +1,4 @@
-"""The table of docs/conformance.md: engine × rule × simulated or real, from what pytest said. `python conformance_report.py JUNIT.xml OUT.md`"""
+"""The table of docs/conformance.md, engine × rule × simulated or real, from what pytest said: `python conformance_report.py JUNIT OUT`."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Key = tuple[str, str, str]
 """(rule, engine, simulated or real)"""
 HEAD = """# Conformance
 
-Written by `make conformance`; nothing here is edited by hand. One list of rules (`tests/conformance/rules.py`) is asked, unchanged, of every
-simulated engine and of every real one that can run on a CPU. ✓ holds; a number says why a rule is not asked there.
+Written by `make conformance`; nothing here is edited by hand. One list of rules (`tests/conformance/rules.py`) is asked, unchanged, of
+every simulated engine and of every real one that can run on a CPU. ✓ holds; a number says why a rule is not asked there.
 """
 
 
 def results(junit: Path) -> dict[Key, str]:
     """How each rule ended that was asked, GREEN or RED."""
     found: dict[Key, str] = {}
-    for case in ElementTree.parse(junit).iter("testcase"):  # noqa: S314 (written by our own pytest)
+    for case in ElementTree.parse(junit).iter("testcase"):
         for entry in case.iter("property"):
             if entry.get("name") == "conformance":
                 rule, engine, where = str(entry.get("value")).split(" ")

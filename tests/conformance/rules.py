@@ -60,6 +60,8 @@ RULES: tuple[Rule, ...] = (
     Rule(load.a_load_that_never_answers_ends_with_its_deadline, nothing_for=_FIXED),
     Rule(load.a_load_whose_answer_is_cut_leaves_a_known_state, nothing_for=_FIXED),
     Rule(load.an_embedding_model_loads_by_its_capability, nothing_for=_NO_CAPABILITIES),
+    Rule(load.a_loaded_model_tells_how_fast_it_writes_and_is_not_reloaded_for_it),
+    Rule(load.an_embedding_model_tells_the_length_of_its_vectors, nothing_for=_NO_CAPABILITIES),
     Rule(load.other_runner_options_reload_the_model_and_a_client_without_them_reloads_it_back, nothing_for=_TAKES_NO_OPTIONS),
     Rule(load.for_ever_and_a_finite_keep_alive_are_told_apart, nothing_for=_TAKES_NO_OPTIONS),
     Rule(pull.a_derived_tag_holds_its_context_on_the_same_weights, nothing_for=_NO_PULL),

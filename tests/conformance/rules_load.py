@@ -8,6 +8,7 @@ import pytest
 from middle import Middle
 from subject import (
     LLAMASWAP,
+    OLLAMA,
     PROMPT,
     Subject,
     eventually,
@@ -153,6 +154,25 @@ async def an_embedding_model_loads_by_its_capability(subject: Subject) -> None:
         await make_resident(engine, subject.embedding)
         await engine.unload(subject.embedding)
         await until(engine, lambda facts: not occupied(facts), "it leaves")
+
+
+async def a_loaded_model_tells_how_fast_it_writes_and_is_not_reloaded_for_it(subject: Subject) -> None:
+    options = {"num_ctx": 1024} if subject.engine == OLLAMA else {}
+    request = LoadRequest(subject.first, -1, options)
+    async with opened(subject.spec) as engine:
+        before = await make_resident(engine, subject.first, options=options)
+        assert await engine.tokens_per_second(request) > 0
+        after = await engine.observe()
+        assert [(one.name, one.context, one.pinned) for one in after.residents or ()] == [
+            (one.name, one.context, one.pinned) for one in before.residents or ()
+        ]
+
+
+async def an_embedding_model_tells_the_length_of_its_vectors(subject: Subject) -> None:
+    assert subject.embedding is not None
+    async with opened(subject.spec) as engine:
+        await make_resident(engine, subject.embedding)
+        assert await engine.vector_length(LoadRequest(subject.embedding, -1)) == subject.vector_length
 
 
 async def for_ever_and_a_finite_keep_alive_are_told_apart(subject: Subject) -> None:

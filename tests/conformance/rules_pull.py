@@ -19,8 +19,10 @@ async def a_pull_streams_its_progress_and_ends_when_the_model_is_installed(subje
         steps = [step async for step in engine.pull(name)]
         assert name in {model.name for model in (await engine.observe()).installed or ()}
     arrived = [step.completed for step in steps if step.completed is not None]
-    assert max(arrived) == max(step.total or 0 for step in steps) > 0
+    # The real server's last word of a layer may be short of the whole (0.34.0): that it is there is told by the end of the stream.
+    assert 0 < max(arrived) <= max(step.total or 0 for step in steps)
     assert len(set(arrived)) > 1
+    assert steps[-1].status == "success"
 
 
 async def a_pull_that_was_broken_off_goes_on_where_it_was(subject: Subject) -> None:

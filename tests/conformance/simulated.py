@@ -69,6 +69,7 @@ def simulated(engine: str, rule: Rule) -> Iterator[Subject]:
             begin=server.restart,
             memory=lambda: card.allocated,
             embedding="embedder:1" if engine == OLLAMA else None,
+            vector_length=768,
             broken="broken:1",
             too_big=("huge:1", {"num_gpu": 99} if engine == OLLAMA else {}),
             crowd={OLLAMA: reload_at_once, ROUTER: load_beside_a_busy_model, LLAMASWAP: eleven_at_once}.get(engine),

@@ -52,6 +52,7 @@ class Subject:
     begin: Callable[[], None] = lambda: None
     memory: Callable[[], int] | None = None
     embedding: str | None = None
+    vector_length: int = 0
     broken: str | None = None
     too_big: tuple[str, Mapping[str, Scalar]] | None = None
     crowd: Callable[[Subject, Engine], Awaitable[Outcomes]] | None = None

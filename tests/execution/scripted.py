@@ -87,6 +87,8 @@ class ScriptedEngine:
     looks: int = 0
     loading: int = 0
     most_loading: int = 0
+    vectors: int = 768
+    speed: float = 100.0
     pull_lines: Sequence[PullProgress] = (PullProgress("pulling", 1, 2), PullProgress("success", 2, 2))
     _behind: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -163,6 +165,17 @@ class ScriptedEngine:
     async def _leave(self, name: str) -> None:
         await self.time.sleep(self.release_takes)
         self.residents.pop(name, None)
+
+    async def vector_length(self, request: LoadRequest) -> int:
+        self.log.append(("vector", request.name))
+        self._fail("vector", request.name)
+        return self.vectors
+
+    async def tokens_per_second(self, request: LoadRequest) -> float:
+        self.log.append(("speed", request.name))
+        self.requests.append(request)
+        self._fail("speed", request.name)
+        return self.speed
 
     async def aclose(self) -> None: ...
 

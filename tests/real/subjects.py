@@ -41,6 +41,7 @@ def ollama(bench: Bench, rule: Rule) -> Subject:
         server.restart,
         memory=(lambda: cards[0].used) if cards else None,
         embedding="embedder:latest",
+        vector_length=640,
         broken="twin:latest",
         too_big=("gemma:latest", {"num_gpu": 99}),
         crowd=reload_at_once,

@@ -55,9 +55,17 @@ def meta(model: SimModel, spec: SimEngine) -> dict[str, object]:
     }
 
 
-def completion(model: str) -> Response:
-    choice = {"index": 0, "message": {"role": "assistant", "content": "This answer is simulated."}, "finish_reason": "stop"}
-    return json_response({"id": "chatcmpl-1", "object": "chat.completion", "created": CREATED, "model": model, "choices": [choice]})
+def inference(path: str, model: SimModel, on_cards: bool, *, timed: bool = True) -> Response:
+    """The answer to one request: a vector of the model's length, or words and (`timed`, of llama.cpp only) how fast they were written."""
+    if path.endswith(("/embeddings", "/embedding")):
+        vector = [1.0] + [0.0] * (model.embedding_length - 1)
+        return json_response({"object": "list", "model": model.name, "data": [{"object": "embedding", "index": 0, "embedding": vector}]})
+    words = "This answer is simulated."
+    choice = {"index": 0, "text": words, "message": {"role": "assistant", "content": words}, "finish_reason": "stop"}
+    answer: dict[str, object] = {"id": "chatcmpl-1", "object": "chat.completion", "created": CREATED, "model": model.name}
+    answer |= {"choices": [choice], "usage": {"prompt_tokens": 5, "completion_tokens": 4, "total_tokens": 9}}
+    timings = {"timings": {"predicted_n": 4, "predicted_per_second": model.speed(on_cards)}} if timed else {}
+    return json_response(answer | timings)
 
 
 class LlamaServer(Engine):

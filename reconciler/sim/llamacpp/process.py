@@ -29,6 +29,11 @@ class ModelProcess:
             return 0
         return sum(count for card, count in self._allocation.parts if card in self._engine.cards)
 
+    @property
+    def whole(self) -> bool:
+        """Whether all of it is on cards."""
+        return self._allocation is not None and 0 < self.bytes_on_cards == self._allocation.bytes
+
     async def load(self) -> None:
         """Returns when the model is ready. Raises LoadDied, with all memory given back."""
         engine, model = self._engine, self.model

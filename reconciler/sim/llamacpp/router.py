@@ -11,7 +11,7 @@ from typing import Literal
 from reconciler.sim.cards import Card
 from reconciler.sim.engine import Ground
 from reconciler.sim.http import Request, Response, json_response
-from reconciler.sim.llamacpp.answers import CREATED, LlamaServer, completion, context_of, error, key_refused, meta, not_found
+from reconciler.sim.llamacpp.answers import CREATED, LlamaServer, context_of, error, inference, key_refused, meta, not_found
 from reconciler.sim.llamacpp.process import LoadDied, ModelProcess
 from reconciler.sim.spec import SimEngine, SimModel
 
@@ -198,7 +198,7 @@ class RouterEngine(LlamaServer):
             await self.clock.sleep(self.spec.answer_seconds)
         finally:
             child.in_flight -= 1
-        return completion(name)
+        return inference(request.path, child.model, bool(child.process and child.process.whole))
 
     async def _start(self, child: Child) -> None:
         """Makes room under `--models-max` by stopping the least recently used idle model, then loads behind. Raises LimitReached."""

@@ -8,7 +8,7 @@ from reconciler.sim.cards import Card
 from reconciler.sim.engine import Ground
 from reconciler.sim.errors import SimError
 from reconciler.sim.http import Request, Response, json_response, text_response
-from reconciler.sim.llamacpp.answers import CREATED, LlamaServer, completion, context_of, error, key_refused, meta, not_found
+from reconciler.sim.llamacpp.answers import CREATED, LlamaServer, context_of, error, inference, key_refused, meta, not_found
 from reconciler.sim.llamacpp.process import LoadDied, ModelProcess
 from reconciler.sim.spec import SimEngine
 
@@ -67,9 +67,9 @@ class SingleEngine(LlamaServer):
                 return text_response("# TYPE llamacpp:requests_processing gauge\nllamacpp:requests_processing 0\n")
             case "POST", "/props":
                 return error(501, "This server does not support changing global properties. Start it with `--props`")
-            case "POST", "/v1/chat/completions" | "/v1/completions" | "/completion":
+            case "POST", "/v1/chat/completions" | "/v1/completions" | "/completion" | "/v1/embeddings" | "/embedding":
                 await self.clock.sleep(self.spec.answer_seconds)
-                return completion(self._model.name)
+                return inference(request.path, self._model, bool(self._process and self._process.whole))
         return not_found()
 
     def _props(self) -> dict[str, object]:

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from reconciler.sim.cards import Card
 from reconciler.sim.engine import Engine, Ground
 from reconciler.sim.http import Request, Response, json_response, text_response
-from reconciler.sim.llamacpp.answers import CREATED, completion
+from reconciler.sim.llamacpp.answers import CREATED, inference
 from reconciler.sim.llamacpp.process import LoadDied, ModelProcess
 from reconciler.sim.llamaswap.groups import stopped_by
 from reconciler.sim.spec import SimEngine, SimModel
@@ -90,7 +90,7 @@ class LlamaSwapEngine(Engine):
                 return await self._forward(path.removeprefix("/upstream/"))
             case "POST", path if path in _INFERENCE:
                 body = request.document() or {}
-                return await self._infer(str(body.get("model", "")))
+                return await self._infer(str(body.get("model", "")), path)
         return text_response("404 page not found", 404)
 
     def _line(self, upstream: Upstream) -> dict[str, object]:
@@ -117,9 +117,10 @@ class LlamaSwapEngine(Engine):
         name = max((name for name in self._upstreams if rest == name or rest.startswith(name + "/")), key=len, default=None)
         if name is None:
             return text_response("model not found", 404)
-        return await self._infer(name, health=rest.removeprefix(name) == "/health")
+        path = rest.removeprefix(name)
+        return await self._infer(name, path, health=path == "/health")
 
-    async def _infer(self, name: str, *, health: bool = False) -> Response:
+    async def _infer(self, name: str, path: str, *, health: bool = False) -> Response:
         upstream = self._upstreams.get(name)
         if upstream is None:
             return json_response({"error": f"could not find suitable handler for {name}"}, 404)
@@ -139,7 +140,8 @@ class LlamaSwapEngine(Engine):
         finally:
             upstream.in_flight -= 1
         self._let_expire(upstream)
-        return json_response({"status": "ok"}) if health else completion(name)
+        whole = upstream.process is not None and upstream.process.whole
+        return json_response({"status": "ok"}) if health else inference(path, upstream.model, whole)
 
     async def _make_ready(self, upstream: Upstream) -> None:
         while upstream.state == "stopping":

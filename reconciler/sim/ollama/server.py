@@ -151,7 +151,8 @@ class OllamaEngine(Engine):
             await self.clock.sleep(self.spec.answer_seconds)
         finally:
             scheduler.let_go(runner)
-        last = {"done": True, "done_reason": "stop", "prompt_eval_count": 5, "eval_count": 4, "eval_duration": 10_000_000}
+        speed = entry.model.speed(0 < runner.size == runner.size_vram)
+        last = {"done": True, "done_reason": "stop", "prompt_eval_count": 5, "eval_count": 4, "eval_duration": int(4e9 / speed)}
         if body.get("stream") is False:
             return json_response(line(_ANSWER, **last))
         return ndjson_response(_each([line(_ANSWER, done=False), line("", **last)]))

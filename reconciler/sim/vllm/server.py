@@ -14,6 +14,7 @@ from reconciler.sim.engine import Engine, Ground
 from reconciler.sim.errors import OutOfMemory, SimError
 from reconciler.sim.faults import LOAD_KINDS
 from reconciler.sim.http import Request, Response, json_response, text_response
+from reconciler.sim.llamacpp.answers import inference
 from reconciler.sim.spec import MIB, SimEngine
 from reconciler.sim.vllm.metrics import metrics_text
 
@@ -116,8 +117,8 @@ class VllmEngine(Engine):
                 return self._load_adapter(request)
             case "POST", "/v1/unload_lora_adapter" if self.spec.lora:
                 return self._unload_adapter(request)
-            case "POST", "/v1/chat/completions" | "/v1/completions":
-                return await self._complete(request)
+            case "POST", "/v1/chat/completions" | "/v1/completions" | "/v1/embeddings":
+                return await self._infer(request)
         return json_response({"detail": "Not Found"}, 404)
 
     def _config_labels(self) -> dict[str, str]:
@@ -174,17 +175,13 @@ class VllmEngine(Engine):
         del self._adapters[name]
         return text_response(f"Success: LoRA adapter '{name}' removed successfully.")
 
-    async def _complete(self, request: Request) -> Response:
+    async def _infer(self, request: Request) -> Response:
         (name,) = _texts(request, "model")
         if name not in self._names and name not in self._adapters:
             return _error(404, f"The model `{name}` does not exist.")
         await self._awake.wait()
         await self.clock.sleep(self.spec.answer_seconds)
-        choice = {"index": 0, "text": "This answer is simulated.", "finish_reason": "stop"}
-        usage = {"prompt_tokens": 1, "completion_tokens": 5, "total_tokens": 6}
-        return json_response(
-            {"id": "cmpl-1", "object": "text_completion", "created": _CREATED, "model": name, "choices": [choice], "usage": usage}
-        )
+        return inference(request.path, self._model, bool(self.cards), timed=False)
 
     def _failure(self, status: int, text: str) -> Response:
         return _error(status, text)

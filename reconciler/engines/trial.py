@@ -1,0 +1,75 @@
+"""One small request to a model that was just loaded: how long its vectors are, how fast it writes. By OpenAI's API."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from pydantic import Field, TypeAdapter
+
+from reconciler.engines.answers import Answered, not_its_protocol, read_shape
+from reconciler.engines.transport import LARGE, Answer, Channel
+from reconciler.fleet import EngineError, Place, Problem
+
+TEXT = "Count from one to a hundred in words."
+TOKENS = 16
+"""How many are asked for: enough to measure, few enough to wait for on a CPU."""
+
+
+class _Vector(Answered):
+    embedding: list[float]
+
+
+class _Vectors(Answered):
+    data: list[_Vector] = Field(min_length=1)
+
+
+class _Usage(Answered):
+    completion_tokens: int
+
+
+class _Timings(Answered):
+    """llama.cpp tells how fast it wrote, without the prompt and the network (its tools/server/README)."""
+
+    predicted_per_second: float | None = None
+
+
+class _Completion(Answered):
+    usage: _Usage
+    timings: _Timings | None = None
+
+
+_VECTORS, _COMPLETION = TypeAdapter(_Vectors), TypeAdapter(_Completion)
+
+
+async def vector_length(channel: Channel, name: str) -> int:
+    """The length of the vector that a model makes of a short text."""
+    answer = await _asked(channel, "/v1/embeddings", {"model": name, "input": TEXT}, name)
+    return len(read_shape(_VECTORS, answer.body, answer.url).data[0].embedding)
+
+
+async def tokens_per_second(channel: Channel, name: str) -> float:
+    """How fast a model writes: by the server's own clock where it tells, else tokens over the time of the whole request."""
+    loop = asyncio.get_running_loop()
+    start = loop.time()
+    body = {"model": name, "prompt": TEXT, "max_tokens": TOKENS, "temperature": 0}
+    answer = await _asked(channel, "/v1/completions", body, name)
+    seconds = loop.time() - start
+    found = read_shape(_COMPLETION, answer.body, answer.url)
+    told = found.timings.predicted_per_second if found.timings is not None else None
+    return told if told is not None and told > 0 else rate(found.usage.completion_tokens, seconds, answer.url)
+
+
+def rate(tokens: int, seconds: float, url: str) -> float:
+    """Tokens a second. Raises Unreachable for figures that no server can mean."""
+    if tokens <= 0 or not 0 < seconds < float("inf"):
+        raise not_its_protocol(url, f"told {tokens} tokens in {seconds:g} s")
+    return tokens / seconds
+
+
+async def _asked(channel: Channel, path: str, body: Mapping[str, object], name: str) -> Answer:
+    answer = await channel.ask("POST", path, within=channel.spec.load_timeout, body=body, limit=LARGE)
+    if answer.status != 200:
+        what = f"{name} does not answer {path}: {answer.message} (status {answer.status})"
+        raise EngineError(Problem(what, Place(f"{channel.spec.id} at {channel.shown}")), "trial_failed")
+    return answer

@@ -1,0 +1,29 @@
+"""`verify`: one small request right after a load, which finds the CPU that says GPU and the model that is another one."""
+
+from __future__ import annotations
+
+from reconciler.engines.protocol import Engine, LoadRequest
+from reconciler.execution.asked import Verdict
+from reconciler.fleet import EngineError, Unreachable, Verify
+
+CODE = "verify_failed"
+
+
+async def found_wrong(engine: Engine, request: LoadRequest, wanted: Verify) -> Verdict | None:
+    """What the model that `request` loaded shows and should not, or None. The request goes with the options of the load, so that nothing is
+    reloaded by it. Raises Unreachable: then nothing was found out."""
+    name = request.name
+    try:
+        if wanted.embedding_length is not None:
+            length = await engine.vector_length(request)
+            if length != wanted.embedding_length:
+                return Verdict(CODE, f"{name} makes vectors of {length} numbers, wanted {wanted.embedding_length}")
+        if wanted.min_tokens_per_second is not None:
+            speed = await engine.tokens_per_second(request)
+            if speed < wanted.min_tokens_per_second:
+                return Verdict(CODE, f"{name} writes {speed:.3g} tokens a second, wanted {wanted.min_tokens_per_second:g}")
+    except Unreachable:
+        raise
+    except EngineError as error:
+        return Verdict(CODE, f"{name} cannot be verified: {error.problems[0].what}")
+    return None
