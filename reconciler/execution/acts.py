@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from reconciler.engines.protocol import Engine, LoadRequest, PullProgress
 from reconciler.execution.asked import Asked, find_installed, find_resident, is_there
-from reconciler.execution.verifying import found_wrong
+from reconciler.execution.verifying import LEFT_BEHIND, found_wrong
 from reconciler.execution.waits import Watch
 from reconciler.fleet import (
     ContextVia,
@@ -213,7 +213,10 @@ async def _send_load_and_verify(work: Work, request: LoadRequest, asked: Asked) 
     wrong = await found_wrong(work.engine, request, work.model.verify)
     if wrong is None:
         return effect
-    await _unload_and_wait(work, asked.name)
+    try:
+        await _unload_and_wait(work, asked.name)
+    except EngineError as error:
+        raise _failure(work, LEFT_BEHIND, f"{wrong.message}, and cannot be taken back: {error.problems[0].what}") from error
     raise _failure(work, wrong.code, wrong.message)
 
 

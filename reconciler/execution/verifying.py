@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from reconciler.engines.protocol import Engine, LoadRequest
 from reconciler.execution.asked import Verdict
-from reconciler.fleet import EngineError, Unreachable, Verify
+from reconciler.fleet import EngineError, Verify
 
 CODE = "verify_failed"
+LEFT_BEHIND = "verify_unfinished"
+"""It was found wrong, and could not be taken back either."""
 
 
 async def found_wrong(engine: Engine, request: LoadRequest, wanted: Verify) -> Verdict | None:
     """What the model that `request` loaded shows and should not, or None. The request goes with the options of the load, so that nothing is
-    reloaded by it. Raises Unreachable: then nothing was found out."""
+    reloaded by it. What cannot be found out counts as wrong too: a try again would take the resident for verified."""
     name = request.name
     try:
         if wanted.embedding_length is not None:
@@ -22,8 +24,6 @@ async def found_wrong(engine: Engine, request: LoadRequest, wanted: Verify) -> V
             speed = await engine.tokens_per_second(request)
             if speed < wanted.min_tokens_per_second:
                 return Verdict(CODE, f"{name} writes {speed:.3g} tokens a second, wanted {wanted.min_tokens_per_second:g}")
-    except Unreachable:
-        raise
     except EngineError as error:
         return Verdict(CODE, f"{name} cannot be verified: {error.problems[0].what}")
     return None

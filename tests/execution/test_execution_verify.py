@@ -57,13 +57,24 @@ def test_a_model_that_refuses_the_request_cannot_be_verified() -> None:
     assert room.engine.residents == {}
 
 
-def test_a_server_that_goes_away_meanwhile_is_told_as_that_and_nothing_is_taken_back() -> None:
+def test_a_server_that_breaks_off_meanwhile_has_not_shown_it_and_the_load_is_not_taken_for_verified() -> None:
     room = Room()
-    room.want("m:latest", verify=Verify(min_tokens_per_second=1))
+    address = room.want("m:latest", verify=Verify(min_tokens_per_second=1))
     step = room.step(Action.LOAD, "m:latest", grows=GIB)
     room.engine.fails["speed", "m:latest"] = [Unreachable(Problem("broke off"), "cut")]
-    assert room.codes(room.run()) == {step.id: "cut"}
-    assert ("unload", "m:latest") not in room.engine.log
+    assert room.codes(room.run()) == {step.id: "verify_failed"}
+    assert room.engine.log == [("load", "m:latest"), ("speed", "m:latest"), ("unload", "m:latest")]
+    assert address not in room.state.replicas
+
+
+def test_what_was_found_wrong_and_cannot_be_taken_back_is_told_as_both() -> None:
+    room = Room()
+    room.want("m:latest", verify=Verify(embedding_length=1))
+    step = room.step(Action.LOAD, "m:latest", grows=GIB)
+    room.engine.fails["unload", "m:latest"] = [refused("engine_error")]
+    outcome = room.run()
+    assert room.codes(outcome) == {step.id: "verify_unfinished"}
+    assert "wanted 1, and cannot be taken back" in (outcome.results[0].message or "")
 
 
 def test_a_failed_verify_gives_its_room_back_to_the_next() -> None:
