@@ -11,6 +11,8 @@ import click
 from click.core import ParameterSource
 
 from reconciler.cli.check_checkpoint import VllmWay, check_checkpoint, is_checkpoint
+from reconciler.cli.check_extras import NAMES as BESIDE
+from reconciler.cli.check_extras import beside_options, read_beside
 from reconciler.cli.looking import format_option
 from reconciler.cli.settings import Settings, global_options, settings_of
 
@@ -76,6 +78,7 @@ def _build(context: click.Context, parameter: click.Parameter, value: str | None
     type=click.FloatRange(0, 1, min_open=True),
     help="Of a DIR: the share of --vram that vLLM reserves. Default: 0.92, as vLLM's.",
 )
+@beside_options
 @click.option(
     "--refresh",
     type=click.Choice(["always", "never"]),
@@ -100,6 +103,9 @@ def command(
     vram: int | None,
     tensor_parallel: int | None,
     utilization: float | None,
+    mmproj: str | None,
+    lora: tuple[str, ...],
+    draft: str | None,
     refresh: str,
     assume: Path | None,
     format_: str,
@@ -108,7 +114,7 @@ def command(
     behind an http(s) URL only the header is fetched. Of a DIR with a config.json (or that file), what must fit into vLLM's reservation."""
     settings = settings_of(context)
     if is_checkpoint(what, settings.path(Path(what))):
-        not_of_vllm = ("parallel", "flash_attention", "engine_build", "fit_context", "refresh", "assume")
+        not_of_vllm = ("parallel", "flash_attention", "engine_build", "fit_context", "refresh", "assume", *BESIDE)
         _refuse_given(context, not_of_vllm, "a checkpoint is run by vLLM, without any node")
         given = {name: context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in ("cache", "batch")}
         cache, tokens = cache if given["cache"] else "auto", batch if given["batch"] else None
@@ -121,14 +127,16 @@ def command(
         _refuse_given(context, ("refresh", "assume"), "a file asks no node")
         if fit_context != (vram is not None):
             raise click.UsageError("--fit-context and --vram SIZE go together")
+        if fit_context and (mmproj is not None or lora or draft is not None):
+            raise click.UsageError("--fit-context is of a file alone; take what lies beside it off --vram")
         if fit_context and context_length is not None and parallel is not None:
             raise click.UsageError("with both --context and --parallel there is nothing left for --fit-context to find")
         way = Way(context_length, parallel, cache, flash_attention == "on", batch, engine_build)
-        _check_file(settings, what, way, vram, format_)
+        _check_file(settings, what, way, vram, format_, (mmproj, lora, draft))
         return
     if fit_context or vram is not None:
         raise click.UsageError("--fit-context and --vram need a FILE.gguf")
-    way_of_a_file = ("parallel", "cache", "flash_attention", "batch", "engine_build")
+    way_of_a_file = (*BESIDE, "parallel", "cache", "flash_attention", "batch", "engine_build")
     _refuse_given(context, way_of_a_file, "a model's need is what is known of it on the fleet; give a FILE.gguf to have it computed")
     from reconciler.cli.needs import check_model
 
@@ -140,6 +148,10 @@ def _refuse_given(context: click.Context, names: Sequence[str], why: str) -> Non
     for parameter in context.command.params:
         if parameter.name in names and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE:
             raise click.UsageError(f"{parameter.opts[0]} does not go with this: {why}")
+
+
+Beside = tuple[str | None, tuple[str, ...], str | None]
+"""The files of --mmproj, --lora and --draft."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +166,7 @@ class Way:
     build: int | None
 
 
-def _check_file(settings: Settings, file: str, way: Way, room: int | None, format_: str) -> None:
+def _check_file(settings: Settings, file: str, way: Way, room: int | None, format_: str, beside: Beside) -> None:
     from reconciler.fleet import GpurecError, format_bytes
     from reconciler.gguf import read_model, read_url
     from reconciler.views import need_json, need_text
@@ -167,6 +179,7 @@ def _check_file(settings: Settings, file: str, way: Way, room: int | None, forma
         largest_context,
         largest_parallel,
         predict,
+        with_extras,
     )
 
     keys, _, values = way.cache.lower().partition("/")
@@ -204,10 +217,15 @@ def _check_file(settings: Settings, file: str, way: Way, room: int | None, forma
                 )
             run = largest.settings
         prediction = largest.prediction if largest is not None else predict(geometry, run)
+        extras = read_beside(settings, *beside, run)
+        if extras is not None:
+            prediction = with_extras(prediction, extras)
     except UnknownLayout as error:
+        if error.problems[0].where is not None:
+            raise
         raise UnknownLayout.of(error.problems[0].what, where, error.problems[0].hint) from None
     if format_ == "json":
-        click.echo(need_json(file, geometry, run, prediction, room, largest), nl=False)
+        click.echo(need_json(file, geometry, run, prediction, room, largest, extras), nl=False)
     else:
-        shown = need_text(file, geometry, run, prediction, room, largest, colour=settings.colour(), width=settings.width())
+        shown = need_text(file, geometry, run, prediction, room, largest, extras, colour=settings.colour(), width=settings.width())
         click.echo(shown, nl=False)

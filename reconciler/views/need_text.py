@@ -7,7 +7,7 @@ import json
 from reconciler.fleet import format_bytes
 from reconciler.views.escape import escape
 from reconciler.views.style import Cell, Style, columns, joined
-from reconciler.vram import CardNeed, Geometry, Largest, Prediction, RunSettings
+from reconciler.vram import CardNeed, Extras, Geometry, Largest, Prediction, RunSettings
 
 
 def need_json(
@@ -17,6 +17,7 @@ def need_json(
     prediction: Prediction,
     room: int | None = None,
     largest: Largest | None = None,
+    extras: Extras | None = None,
 ) -> str:
     """One JSON document: bytes on the card at the top level, an unknown term null, the host's apart."""
     card, host = prediction.cards[0], prediction.host
@@ -47,6 +48,8 @@ def need_json(
             "engine_build": f"b{settings.build}",
         },
     }
+    if extras is not None:
+        document |= {"projector_bytes": extras.projector, "adapter_bytes": extras.adapters, "draft_bytes": extras.draft}
     if largest is not None:
         document["fit"] = {
             "vram_bytes": room,
@@ -65,6 +68,7 @@ def need_text(
     prediction: Prediction,
     room: int | None = None,
     largest: Largest | None = None,
+    extras: Extras | None = None,
     *,
     colour: bool = False,
     width: int = 100,
@@ -88,6 +92,7 @@ def need_text(
                 _row("recurrent state", card.state),
                 _row("compute", card.compute),
                 _row("fixed", card.fixed, "context of the process, not yet measured here"),
+                *([] if extras is None else _beside(extras)),
                 _row("total", card.total, _interval(card.low, card.high)),
             ],
             style,
@@ -114,6 +119,11 @@ def _largest(largest: Largest, card: CardNeed, room: int, style: Style) -> list[
 def _row(name: str, count: int | None, note: str = "") -> list[Cell]:
     shown = Cell("unknown", "yellow", right=True) if count is None else Cell(format_bytes(count), right=True)
     return [Cell(f"  {name}"), shown, Cell(note, "dim")]
+
+
+def _beside(extras: Extras) -> list[list[Cell]]:
+    rows = (("projector", extras.projector, "its weights"), ("adapters", extras.adapters, ""), ("draft", extras.draft, "all of it"))
+    return [_row(name, count, note) for name, count, note in rows if count != 0]
 
 
 def _interval(low: int, high: int | None) -> str:

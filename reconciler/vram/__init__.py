@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from reconciler.vram.catalogue import NO_CATALOGUE, Catalogue, KnownGpu, KnownModel, Trust
 from reconciler.vram.checkpoint import Checkpoint, checkpoint_of
+from reconciler.vram.extras import Extras, extras_of, with_extras
 from reconciler.vram.fit import Largest, largest_context, largest_parallel
 from reconciler.vram.geometry import Geometry, Layer, geometry_of
 from reconciler.vram.need import FILE_SIZE_FACTOR, Need, every_need, known_need
@@ -27,6 +28,7 @@ __all__ = [
     "CardNeed",
     "Catalogue",
     "Checkpoint",
+    "Extras",
     "Geometry",
     "Header",
     "HostNeed",
@@ -49,6 +51,7 @@ __all__ = [
     "checkpoint_of",
     "default_context",
     "every_need",
+    "extras_of",
     "fact_of",
     "geometry_of",
     "header_of_fact",
@@ -64,4 +67,5 @@ __all__ = [
     "ram_bytes",
     "reservation",
     "vllm_need",
+    "with_extras",
 ]

@@ -31,8 +31,13 @@ ENCODERS = frozenset(
 )  # fmt: skip
 """No cache at all: the whole batch is one pass."""
 
-WITHOUT_OUTPUT = frozenset({"bert", "jina-bert-v2", "jina-bert-v3", "nomic-bert", "nomic-bert-moe", "neo-bert", "eurobert", "modern-bert"})
-"""No output matrix, so no tied copy of the embedding either."""
+DIFFUSION = frozenset({"dream", "llada", "llada-moe", "rnd1"})
+"""Encoders with logits: a server reserves one row of them a slot, where other encoders give one for each token."""
+
+WITHOUT_OUTPUT = frozenset(
+    {"bitnet", "bert", "jina-bert-v2", "jina-bert-v3", "nomic-bert", "nomic-bert-moe", "neo-bert", "eurobert", "modern-bert"}
+)
+"""No output matrix, so no tied copy of the embedding either (BitNet uses the embedding itself)."""
 
 PLAIN_CACHE = frozenset(
     {

@@ -20,7 +20,8 @@ COMPUTED = "computed"
 
 @dataclass(frozen=True, slots=True)
 class CardNeed:
-    """Bytes on one card by term; None: not known for this layout. `low` and `high` are the ends of the interval of the sum."""
+    """Bytes on one card by term; None: not known for this layout. `extra` is what is loaded beside the model, as far as it is known. `low`
+    and `high` are the ends of the interval of the sum."""
 
     weights: int
     kv: int | None
@@ -30,9 +31,12 @@ class CardNeed:
     extra: int
     low: int
     high: int | None
+    extra_known: bool = True
 
     @property
     def total(self) -> int | None:
+        if not self.extra_known:
+            return None
         terms = (self.weights, self.kv, self.state, self.compute, self.fixed, self.extra)
         known = [term for term in terms if term is not None]
         return sum(known) if len(known) == len(terms) else None

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from vram.branch_models import BRANCHES
 from vram.more_models import MORE
 from vram.peers import file_size_rule, xllamacpp
 from vram.shapes import Model, write
@@ -21,7 +22,7 @@ from reconciler.vram import CACHE_TYPES, Geometry, RunSettings, geometry_of, pre
 
 DATA = Path(__file__).parent / "data"
 MIB = 2**20
-UNSEEN = MORE | SPECIAL | VARIANTS
+UNSEEN = MORE | SPECIAL | VARIANTS | BRANCHES
 """Models of more_b11434.csv: none of them is in the first table."""
 
 

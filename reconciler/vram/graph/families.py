@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from reconciler.vram.geometry import Geometry
+from reconciler.vram.graph.branches import afmoe_graph, arctic_graph, bitnet_graph, diffusion_graph, smallthinker_graph
 from reconciler.vram.graph.decoders import PLAIN, plain_graph
 from reconciler.vram.graph.delta import delta_graph
 from reconciler.vram.graph.encoders import bert_graph, pre_norm_graph
@@ -27,6 +28,11 @@ GRAPHS: Mapping[str, Callable[[Geometry, RunSettings], Graph]] = MappingProxyTyp
         **dict.fromkeys(("jamba", "falcon-h1", "granitehybrid"), hybrid_graph),
         **dict.fromkeys(("nemotron_h", "nemotron_h_moe"), nemotron_h_graph),
         **dict.fromkeys(("qwen3next", "qwen35", "qwen35moe"), delta_graph),
+        "afmoe": afmoe_graph,
+        "arctic": arctic_graph,
+        "bitnet": bitnet_graph,
+        "smallthinker": smallthinker_graph,
+        **dict.fromkeys(("dream", "llada", "llada-moe", "rnd1", "llama-embed"), diffusion_graph),
         "gemma3n": gemma3n_graph,
         "gemma4": gemma4_graph,
         **dict.fromkeys(("lfm2", "lfm2moe"), lfm2_graph),

@@ -6,6 +6,7 @@ Source: `src/llama-graph.cpp` of llama.cpp b11434. A part that is missing in the
 from __future__ import annotations
 
 from reconciler.vram.cache import layer_cells, ubatch_of
+from reconciler.vram.families import DIFFUSION
 from reconciler.vram.geometry import Geometry, Layer
 from reconciler.vram.graph.tensor import Graph, Tensor, UnknownGraph, part
 from reconciler.vram.settings import N_BATCH, RunSettings
@@ -36,7 +37,7 @@ class ModelGraph:
         self.places = tuple(self.host if place is None else place for place in card_of_blocks(geometry, settings))
         slots = settings.slots
         tokens = min(ubatch_of(geometry, settings), settings.total_cells)
-        rows = N_BATCH if settings.full_rows or geometry.encoder else slots
+        rows = N_BATCH if settings.full_rows or (geometry.encoder and geometry.architecture not in DIFFUSION) else slots
         self.outputs = min(tokens, rows)
         self.tokens = -(-tokens // slots) * slots
         self.streams = settings.streams
@@ -381,13 +382,14 @@ class ModelGraph:
         scaled: bool = False,
         capped: bool = False,
         before: bool = False,
+        matrix: str = "output",
     ) -> Graph:
         """The last norm and the logits. `before`: what goes into the output matrix is scaled."""
         current = self.norm(current, named, norm)
         current.output = True
         if before:
             current = self.scale(current)
-        logits = self.linear("output", current)
+        logits = self.linear(matrix, current)
         if scaled:
             logits = self.scale(logits)
         if capped:
