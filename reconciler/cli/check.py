@@ -202,7 +202,7 @@ def _check_file(settings: Settings, file: str, way: Way, room: int | None, forma
             ubatch=way.batch,
             build=way.build or REFERENCE_BUILD,
         )
-        if run.value_type.quantised and not run.flash_attention:
+        if run.value_type.quantised and not (run.flash_attention and geometry.flash_attention):
             raise UnknownLayout.of("llama.cpp quantises the values of its cache only with flash attention", hint="use --flash-attention on")
         if room is not None:
             search = largest_context if way.context is None else largest_parallel

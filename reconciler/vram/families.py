@@ -31,6 +31,9 @@ ENCODERS = frozenset(
 )  # fmt: skip
 """No cache at all: the whole batch is one pass."""
 
+WITHOUT_FLASH = frozenset({"grok"})
+"""llama.cpp runs these without flash attention whatever is asked (src/llama-context.cpp)."""
+
 DIFFUSION = frozenset({"dream", "llada", "llada-moe", "rnd1"})
 """Encoders with logits: a server reserves one row of them a slot, where other encoders give one for each token."""
 

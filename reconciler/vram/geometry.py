@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reconciler.fleet import GpurecError
-from reconciler.vram.families import ENCODERS, HYBRID, INTERVAL, KNOWN_CACHE, RECURRENT, WINDOWS
+from reconciler.vram.families import ENCODERS, HYBRID, INTERVAL, KNOWN_CACHE, RECURRENT, WINDOWS, WITHOUT_FLASH
 from reconciler.vram.tensors import Header, TensorInfo, UnknownLayout
 
 MOST_LAYERS = 512
@@ -70,6 +70,11 @@ class Geometry:
     @property
     def encoder(self) -> bool:
         return self.architecture in ENCODERS
+
+    @property
+    def flash_attention(self) -> bool:
+        """Whether llama.cpp runs this architecture with flash attention where it is asked to."""
+        return self.architecture not in WITHOUT_FLASH
 
     @property
     def slides(self) -> bool:

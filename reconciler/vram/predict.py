@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reconciler.fleet.units import MIB
 from reconciler.vram.cache import kv_bytes, state_bytes
@@ -71,6 +71,8 @@ def predict(geometry: Geometry, settings: RunSettings, extra: int = 0, fixed: tu
     `extra` bytes (projector, adapters, a draft model) go whole to the first card. `fixed` is (low, expected, high) of the cost of a
     process on a card where it was measured. A term that nobody can tell is None, and so is then the upper end.
     """
+    if not geometry.flash_attention:
+        settings = replace(settings, flash_attention=False)
     low_fixed, expected_fixed, high_fixed = fixed or (FIXED_LOW, FIXED_START, FIXED_HIGH)
     places = card_of_blocks(geometry, settings)
     weights = weights_of(geometry, settings)

@@ -178,6 +178,45 @@ def _nemotron_h_moe() -> Model:
     return model
 
 
+def _deci() -> Model:
+    """Attention in full, as one matrix, and not at all; feed-forwards of several widths and one block without."""
+    heads, shared = [32, 32, 32, 0] * 8, [8, 0, 8, 0] * 8
+    widths = [14336, 7168, 21504, 5376] * 8
+    keys = keys_of(layers=32, embedding=4096, heads=32, kv_heads=8, ff=14336, head=128)
+    keys |= {"attention.head_count": heads, "attention.head_count_kv": shared, "feed_forward_length": widths}
+    model = Model("deci", keys, vocab=128256)
+    model.put("token_embd.weight", 4096, 128256)
+    model.put("output_norm.weight", 4096)
+    model.put("output.weight", 4096, 128256)
+    model.put("rope_freqs.weight", 64, kind="f32")
+    for il, (one, two, ff) in enumerate(zip(heads, shared, widths, strict=True)):
+        if one:
+            model.put(f"blk.{il}.attn_norm.weight", 4096)
+            model.put(f"blk.{il}.attn_output.weight", 4096, 4096)
+        if two:
+            model.put(f"blk.{il}.attn_q.weight", 4096, 4096)
+            model.put(f"blk.{il}.attn_k.weight", 4096, 1024)
+            model.put(f"blk.{il}.attn_v.weight", 4096, 1024)
+        model.put(f"blk.{il}.ffn_norm.weight", 4096)
+        for part, wide, tall in (("gate", 4096, ff), ("up", 4096, ff), ("down", ff, 4096)):
+            model.put(f"blk.{il}.ffn_{part}.weight", wide, tall)
+    return model
+
+
+def _grok(dense: bool) -> Model:
+    keys = keys_of(layers=64, embedding=6144, heads=48, kv_heads=8, ff=32768, head=128, context=8192, expert_count=8, expert_used_count=2)
+    if dense:
+        keys |= {"expert_feed_forward_length": 16384, "final_logit_softcapping": 50.0}
+    model = transformer("grok", keys, 131072, experts={"count": 8, "width": 16384 if dense else 32768}, tied=True)
+    for il in range(64):
+        for part in ("attn_output_norm", "layer_output_norm"):
+            model.put(f"blk.{il}.{part}.weight", 6144)
+        if dense:
+            for part, one, two in (("gate", 6144, 32768), ("up", 6144, 32768), ("down", 32768, 6144)):
+                model.put(f"blk.{il}.ffn_{part}.weight", one, two)
+    return model
+
+
 BRANCHES: dict[str, Callable[[], Model]] = {
     "maincoder-1b": _maincoder,
     "paddleocr-0.9b": _paddleocr,
@@ -199,4 +238,7 @@ BRANCHES: dict[str, Callable[[], Model]] = {
     "eurobert-210m": _eurobert,
     "jina-v3": _jina_v3,
     "nemotron-h-moe": _nemotron_h_moe,
+    "deci-nas": _deci,
+    "grok-1": lambda: _grok(False),
+    "grok-2": lambda: _grok(True),
 }

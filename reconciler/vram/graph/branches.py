@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from reconciler.vram.geometry import Geometry, Layer
-from reconciler.vram.graph.decoders import NO_ROPE_STEP, Plain, feed
+from reconciler.vram.graph.decoders import NO_ROPE_STEP, Plain, attention, feed
 from reconciler.vram.graph.encoders import masks, self_attention
 from reconciler.vram.graph.feed import feed_forward, mixture
 from reconciler.vram.graph.model import Inputs, ModelGraph
@@ -42,7 +42,63 @@ def bitnet_graph(geometry: Geometry, settings: RunSettings) -> Graph:
     return _decoder(geometry, settings, _bitnet_block, matrix="token_embd")
 
 
-def _decoder(geometry: Geometry, settings: RunSettings, block: Block, *, scaled: bool = False, matrix: str = "output") -> Graph:
+def deci_graph(geometry: Geometry, settings: RunSettings) -> Graph:
+    """Llama with blocks that a search made smaller: without attention, with one matrix in its place, or without a feed-forward."""
+    made = ModelGraph(geometry, settings)
+    graph = made.graph
+    current = made.embedded()
+    positions = made.positions()
+    inputs = made.cache_inputs()
+    wanted = made.output_rows()
+    for il, layer in enumerate(geometry.layers):
+        residual, between = current, current
+        if layer.heads:
+            between = made.norm(current, f"blk.{il}.attn_norm")
+            if not layer.kv_heads:
+                between = graph.mul_mat(made.need(f"blk.{il}.attn_output.weight"), between)
+            else:
+                between = attention(made, Plain(), il, layer, inputs, between, positions)
+        if il == len(geometry.layers) - 1:
+            between, residual = _gathered(made, wanted, between, residual)
+        if not layer.feed_forward:
+            continue
+        if layer.heads:
+            between = made.add(between, residual)
+        current = made.add(feed_forward(made, il, made.norm(between, f"blk.{il}.ffn_norm")), between)
+    return made.finish(current)
+
+
+def grok_graph(geometry: Geometry, settings: RunSettings) -> Graph:
+    """Norms after both branches, a mixture and, in the second model, a dense feed-forward whose sum is scaled."""
+    return _decoder(geometry, settings, _grok_block, scaled=True, capped=_capped(geometry))
+
+
+def _capped(geometry: Geometry) -> bool:
+    found = geometry.values.get("grok.final_logit_softcapping")
+    return isinstance(found, (int, float)) and found != 0
+
+
+def _grok_block(
+    made: ModelGraph, il: int, layer: Layer, inputs: dict[bool, Inputs], residual: Tensor, positions: Tensor, wanted: Tensor | None
+) -> Tensor:
+    normed = made.norm(residual, f"blk.{il}.attn_norm")
+    query, keys, values = made.projections(il, normed, layer)
+    query, keys = made.rope(il, query, positions, factors=False), made.rope(il, keys, positions, factors=False)
+    current = made.attend(il, layer, inputs[False], query, keys, values, soft_cap=True)
+    current, residual = _gathered(made, wanted, current, residual)
+    between = made.add(made.norm(current, f"blk.{il}.attn_output_norm"), residual)
+    normed = made.norm(between, f"blk.{il}.ffn_norm")
+    out = mixture(made, il, normed, normed=True, scaled=made.scales_experts())
+    if made.weight(f"blk.{il}.ffn_up.weight") is not None:
+        out = made.scale(made.add(feed_forward(made, il, normed), out))
+    last = "layer_output_norm" if made.weight(f"blk.{il}.layer_output_norm.weight") is not None else "post_ffw_norm"
+    return made.add(made.norm(out, f"blk.{il}.{last}"), between)
+
+
+def _decoder(
+    geometry: Geometry, settings: RunSettings, block: Block, *, scaled: bool = False, capped: bool | None = None, matrix: str = "output"
+) -> Graph:
+    """The blocks between embedding and logits; `capped` None: the logits are not even scaled."""
     made = ModelGraph(geometry, settings)
     current = made.embedded()
     if scaled:
@@ -53,7 +109,7 @@ def _decoder(geometry: Geometry, settings: RunSettings, block: Block, *, scaled:
     last = len(geometry.layers) - 1
     for il, layer in enumerate(geometry.layers):
         current = block(made, il, layer, inputs, current, positions, wanted if il == last else None)
-    return made.finish(current, matrix=matrix)
+    return made.finish(current, matrix=matrix, scaled=capped is not None, capped=bool(capped))
 
 
 def _gathered(made: ModelGraph, wanted: Tensor | None, *tensors: Tensor) -> tuple[Tensor, ...]:

@@ -6,7 +6,15 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from reconciler.vram.geometry import Geometry
-from reconciler.vram.graph.branches import afmoe_graph, arctic_graph, bitnet_graph, diffusion_graph, smallthinker_graph
+from reconciler.vram.graph.branches import (
+    afmoe_graph,
+    arctic_graph,
+    bitnet_graph,
+    deci_graph,
+    diffusion_graph,
+    grok_graph,
+    smallthinker_graph,
+)
 from reconciler.vram.graph.decoders import PLAIN, plain_graph
 from reconciler.vram.graph.delta import delta_graph
 from reconciler.vram.graph.encoders import bert_graph, pre_norm_graph
@@ -31,6 +39,8 @@ GRAPHS: Mapping[str, Callable[[Geometry, RunSettings], Graph]] = MappingProxyTyp
         "afmoe": afmoe_graph,
         "arctic": arctic_graph,
         "bitnet": bitnet_graph,
+        "deci": deci_graph,
+        "grok": grok_graph,
         "smallthinker": smallthinker_graph,
         **dict.fromkeys(("dream", "llada", "llada-moe", "rnd1", "llama-embed"), diffusion_graph),
         "gemma3n": gemma3n_graph,
