@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "import": ("import_", "Write desired YAML for what runs on the fleet."),
     "pin": ("pin", "Write the lock file: which weights each name stands for."),
     "facts": ("facts", "Show what probing sees."),
+    "doctor": ("doctor", "Find what is wrong, and what mends it."),
     "models": ("models", "Show what models need, and how we know."),
     "check": ("check", "Show how many bytes a model takes, and where it fits."),
     "schema": ("schema", "Print a JSON Schema, for editors."),

@@ -152,6 +152,7 @@ class CardProbe:
 
     `reason` says in one sentence why that way gave nothing (the cards are then the declared ones), `code` in a word. `notes` are sentences
     about what it found beside the cards: contradictions with the inventory, a MIG mode without slices.
+    `clock_skew` are the seconds by which the node's clock is ahead of ours.
     """
 
     via: str
@@ -160,6 +161,7 @@ class CardProbe:
     code: str | None = None
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
+    clock_skew: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, replace
 
 from reconciler.engines import Transport
@@ -63,7 +64,7 @@ class CardSources:
         if way in _SILENT:
             return self.declared(node)
         loop = asyncio.get_running_loop()
-        start = loop.time()
+        start, wall = loop.time(), time.time()
         try:
             seen = await self._seen(way, node)
         except ProbeError as error:
@@ -71,7 +72,8 @@ class CardSources:
             reason = problem.what + (f"; {problem.hint}" if problem.hint else "")
             probe = CardProbe(way, self._at, reason, error.code, (), loop.time() - start)
             return CardLook(declared_cards(node), node.ram, probe)
-        probe = CardProbe(way, self._at, None, None, seen.notes, loop.time() - start)
+        skew = _skew(seen.clock, wall, time.time())
+        probe = CardProbe(way, self._at, None, None, seen.notes, loop.time() - start, skew)
         ram = seen.ram_bytes if seen.ram_bytes is not None else node.ram
         if seen.cards is None:
             return CardLook(declared_cards(node), ram, probe, seen.table)
@@ -101,3 +103,10 @@ class CardSources:
         from reconciler.probes.scrape import Scrape
 
         return Scrape(way, self._transport)
+
+
+def _skew(clock: float | None, begun: float, ended: float) -> float | None:
+    """Seconds by which a clock that was read between two moments of ours is ahead of it; 0 where it may well be right."""
+    if clock is None:
+        return None
+    return min(0.0, clock + 1 - begun) + max(0.0, clock - ended)

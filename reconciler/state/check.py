@@ -158,6 +158,11 @@ def has_wal_reset_fault(version: tuple[int, ...]) -> bool:
     return version >= (3, 7) and not repaired
 
 
+def check_sqlite(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> Finding:
+    """Whether this Python's SQLite may damage a state."""
+    return _sqlite(version)
+
+
 def _sqlite(version: tuple[int, ...]) -> Finding:
     name = ".".join(map(str, version))
     if not has_wal_reset_fault(version):

@@ -163,7 +163,7 @@ def node_body(node: NodeFacts) -> str:
     """A node's facts as JSON, without what changes at every look: how long it took, expiries, how warm a card is."""
     engines = {name: _steady(engine) for name, engine in sorted(node.engines.items())}
     cards = node.cards and tuple(_steady_card(card) for card in node.cards)
-    probe = replace(node.card_probe, at=None, seconds=0.0) if node.card_probe is not None else None
+    probe = replace(node.card_probe, at=None, seconds=0.0, clock_skew=None) if node.card_probe is not None else None
     return _node_adapter().dump_json(replace(node, engines=engines, cards=cards, card_probe=probe), exclude=_WITHOUT_HEADERS).decode()
 
 

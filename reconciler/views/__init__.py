@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reconciler.views.desired_text import desired_text
+from reconciler.views.doctor_text import doctor_document, doctor_text
 from reconciler.views.document import document_checksum, plan_contents, plan_document, plan_json, plan_summary
 from reconciler.views.drift_text import drift_document, drift_text
 from reconciler.views.escape import escape
@@ -24,6 +25,8 @@ __all__ = [
     "candidates_json",
     "candidates_text",
     "desired_text",
+    "doctor_document",
+    "doctor_text",
     "document_checksum",
     "drift_document",
     "drift_text",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "planning"))
 from fleets import GIB, actions, desired, facts, fleet, loaded, model, node, plan
 from hypothesis import given
 from hypothesis import strategies as st

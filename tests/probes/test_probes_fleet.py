@@ -88,7 +88,7 @@ def test_everything_that_can_be_known_of_a_card_reads_back_as_it_was_written():
         True, "GPU-0", False, (CardProcess(12, "ollama", 33, "c0ffee"), CardProcess(13)), "is lost", AT, 3,
     )  # fmt: skip
     assert all(getattr(known, field.name) is not None for field in fields(CardFacts)), "a new field is to be tried here too"
-    probe = CardProbe("nvml", AT, "hangs", "timeout", ("says otherwise",), 1.5)
+    probe = CardProbe("nvml", AT, "hangs", "timeout", ("says otherwise",), 1.5, -2.0)
     facts = FleetFacts(AT, {"a": NodeFacts("a", (known, CardFacts(1)), 5, {}, probe)})
     assert facts_from_json(facts_to_json(facts), "facts.json") == facts
 

@@ -1,0 +1,8 @@
+"""What is wrong with a fleet, told from its facts alone: pure, and each finding with what mends it."""
+
+from __future__ import annotations
+
+from reconciler.health.finding import Finding, Level
+from reconciler.health.findings import find
+
+__all__ = ["Finding", "Level", "find"]

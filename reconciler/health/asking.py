@@ -1,0 +1,62 @@
+"""Nodes that cannot be asked for their cards, and what their answers contradict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from reconciler.fleet import NodeFacts, NodeSpec
+from reconciler.health.finding import Finding, error, warning
+
+MOST_SKEW = 30.0
+"""Seconds by which a node's clock may differ: leases, expiries and logs are compared across machines."""
+
+
+def asking_findings(node: NodeSpec, facts: NodeFacts) -> Iterator[Finding]:
+    """What became of asking `node` for its cards."""
+    address = f"node.{node.name}"
+    probe = facts.card_probe
+    if probe is None:
+        return
+    if probe.reason is not None:
+        code, mend = _mends(node).get(probe.code or "", ("cards_unread", "gpurec facts shows it again; probe.timeout bounds it"))
+        yield error(code, address, f"its cards could not be read by {probe.via}: {probe.reason}", mend)
+    for note in probe.notes:
+        yield warning("contradiction", address, note, f"correct `gpus:` of {node.name} in the inventory")
+    skew = probe.clock_skew
+    if skew is not None and abs(skew) > MOST_SKEW:
+        side = "ahead of" if skew > 0 else "behind"
+        yield warning(
+            "clock_skew", address, f"its clock is {abs(skew):.0f} s {side} this machine's", f"{_ssh(node)} sudo timedatectl set-ntp true"
+        )
+
+
+def _ssh(node: NodeSpec) -> str:
+    port = f" -p {node.probe.port}" if node.probe.port is not None else ""
+    return f"ssh{port} {_login(node)}"
+
+
+def _login(node: NodeSpec) -> str:
+    return f"{node.probe.user}@{node.address}" if node.probe.user is not None else node.address
+
+
+def _mends(node: NodeSpec) -> Mapping[str, tuple[str, str]]:
+    """By the probe's code: the code of the finding, and what mends it."""
+    port = f" -p {node.probe.port}" if node.probe.port is not None else ""
+    there = f"{_ssh(node)} " if node.probe.via in ("ssh", "auto") and node.probe.user is not None else ""
+    return {
+        "no_driver": ("no_driver", f"{there}sudo modprobe nvidia, or install the driver ({there}sudo ubuntu-drivers install)"),
+        "no_library": ("no_driver", "install the NVIDIA driver of this machine, or write `probe: {via: declared}`"),
+        "driver_mismatch": ("driver_mismatch", f"{there}sudo reboot"),
+        "no_permission": ("no_permission", f"{there}sudo usermod -aG video,render $USER"),
+        "lost": ("card_fault", f"{there}sudo nvidia-smi --gpu-reset, or reboot"),
+        "no_tool": ("no_tool", "install nvidia-smi, amd-smi or rocm-smi there, or write `probe: {via: declared}`"),
+        "key_refused": ("sshd_refuses", f"ssh-copy-id{port} {_login(node)}"),
+        "host_key": ("sshd_refuses", f"ssh-keyscan{port} {node.address} >> ~/.ssh/known_hosts, after comparing the key"),
+        "refused": (
+            "sshd_refuses",
+            f"start what listens there (sudo systemctl start ssh on {node.address}), or correct probe.port or probe.url",
+        ),
+        "no_such_host": ("no_such_host", f"correct `address:` of {node.name} in the inventory"),
+        "missing_key": ("missing_key", "set the variable or the file that probe.auth names"),
+        "no_metrics": ("no_metrics", "correct probe.via or probe.url"),
+    }

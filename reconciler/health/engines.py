@@ -1,0 +1,79 @@
+"""Engines: why they cannot be asked, and what shows that their variables are not those that the inventory says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from reconciler.fleet import EngineFacts, EngineKind, EngineSpec
+from reconciler.health.finding import Finding, error, warning
+
+_FOREVER = frozenset(("-1", "-1s", "-1m", "-1h"))
+
+
+def engine_findings(spec: EngineSpec, facts: EngineFacts) -> Iterator[Finding]:
+    """What is wrong with one engine."""
+    address = f"engine.{spec.id}"
+    if facts.reachable:
+        yield from _variables(spec, facts, address)
+        return
+    reason = facts.reason or facts.reason_code or "it did not answer"
+    match facts.reason_code:
+        case "key_refused" if spec.kind is EngineKind.OLLAMA and spec.bearer is None:
+            what = f"it refuses the host name of its url (Ollama has no keys, and on a loopback address takes only local names): {reason}"
+            yield error("wrong_host_header", address, what, "start it with OLLAMA_HOST=0.0.0.0, or ask it by its IP address")
+        case "key_refused" if spec.bearer is None:
+            yield error(
+                "missing_key", address, f"it asks for a key: {reason}", "add `auth: {bearer: env:NAME}` to this engine in the inventory"
+            )
+        case "key_refused":
+            yield error("key_refused", address, f"it refuses the key: {reason}", f"correct what {spec.bearer} holds")
+        case "missing_key":
+            yield error("missing_key", address, reason, f"export {spec.bearer.target}=…" if spec.bearer is not None else "set the key")
+        case "tls":
+            yield error("tls", address, reason, "write tls.ca of this engine, or renew its certificate")
+        case code:
+            yield error(code or "unreachable", address, reason, f"start it: {_start(spec)}; then curl -sS {spec.url}{_HEALTH[spec.kind]}")
+
+
+_HEALTH = {EngineKind.OLLAMA: "/api/version", EngineKind.LLAMACPP: "/health", EngineKind.VLLM: "/health", EngineKind.LLAMASWAP: "/health"}
+
+
+def _start(spec: EngineSpec) -> str:
+    return "sudo systemctl start ollama" if spec.kind is EngineKind.OLLAMA else f"its {spec.kind} server"
+
+
+def _variables(spec: EngineSpec, facts: EngineFacts, address: str) -> Iterator[Finding]:
+    """`env:` of the inventory has no effect on an engine that somebody else starts; where it shows that it was never set, that is said."""
+    if not spec.env:
+        return
+    for name, said, seen in _contradicted(spec, facts):
+        mend = (
+            f"sudo systemctl edit ollama: Environment={name}={said}" if spec.kind is EngineKind.OLLAMA else f"start it with {name}={said}"
+        )
+        yield warning("variable_not_set", address, f"`env:` says {name}={said}, and it behaves otherwise: {seen}", mend)
+
+
+def _contradicted(spec: EngineSpec, facts: EngineFacts) -> Iterator[tuple[str, str, str]]:
+    context = spec.env.get("OLLAMA_CONTEXT_LENGTH", "")
+    if spec.kind is EngineKind.OLLAMA and context.isdecimal():
+        plain = [one for one in facts.residents or () if one.context is not None and not _has_own_context(one.name)]
+        other = next((one for one in plain if one.context is not None and one.context > int(context)), None)
+        if other is not None:
+            yield "OLLAMA_CONTEXT_LENGTH", context, f"{other.name} runs with a context of {other.context}"
+    if spec.kind is EngineKind.OLLAMA and spec.env.get("OLLAMA_KEEP_ALIVE") in _FOREVER:
+        passing = next((one for one in facts.residents or () if one.pinned is False), None)
+        if passing is not None:
+            yield "OLLAMA_KEEP_ALIVE", spec.env["OLLAMA_KEEP_ALIVE"], f"{passing.name} expires by itself"
+    for name in ("OLLAMA_MAX_LOADED_MODELS", "LLAMA_ARG_MODELS_MAX"):
+        said = spec.env.get(name, "")
+        if not said.isdecimal() or int(said) == 0:
+            continue
+        if facts.max_residents is not None and facts.max_residents != int(said):
+            yield name, said, f"it holds at most {facts.max_residents} models"
+        elif facts.residents is not None and len(facts.residents) > int(said):
+            yield name, said, f"it holds {len(facts.residents)} models"
+
+
+def _has_own_context(name: str) -> bool:
+    """A derived tag holds its own context (`NAME:TAG-c8192`)."""
+    return name.rpartition("-c")[2].isdecimal()

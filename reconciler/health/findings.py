@@ -1,0 +1,51 @@
+"""All findings of a fleet, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from reconciler.fleet import Desired, Fleet, FleetFacts, ModelSpec, format_bytes
+from reconciler.health.asking import asking_findings
+from reconciler.health.cards import card_findings
+from reconciler.health.engines import engine_findings
+from reconciler.health.finding import Finding, error
+from reconciler.health.joining import joining_findings
+from reconciler.planning import Plan
+
+
+def find(
+    fleet: Fleet, desired: Desired, facts: FleetFacts, plan: Plan, recorded: FleetFacts | None = None, only: Collection[str] | None = None
+) -> tuple[Finding, ...]:
+    """Everything that is wrong: errors first, then by address. `only` some nodes; then models that have no place anywhere are left out."""
+    found: list[Finding] = []
+    by_node: dict[str, list[ModelSpec]] = {}
+    for model in desired.models:
+        if model.requires.driver is not None or model.requires.compute_capability is not None:
+            for name in model.nodes:
+                by_node.setdefault(name, []).append(model)
+    for name, seen in facts.nodes.items():
+        node = fleet.nodes.get(name)
+        if node is None or (only is not None and name not in only):
+            continue
+        found.extend(asking_findings(node, seen))
+        found.extend(card_findings(node, seen, by_node.get(name, ())))
+        for spec in node.engines:
+            engine = seen.engines.get(spec.id.engine)
+            if engine is not None:
+                found.extend(engine_findings(spec, engine))
+        found.extend(joining_findings(node, seen, recorded.nodes.get(name) if recorded is not None else None))
+    if only is None:
+        found.extend(_too_large(plan))
+    return tuple(sorted(found, key=lambda one: one.order))
+
+
+def _too_large(plan: Plan) -> Iterator[Finding]:
+    """Models that no card could hold even if it were empty."""
+    sizes = [card.usable_bytes for card in plan.gpus]
+    known = [size for size in sizes if size is not None]
+    if not known or len(known) < len(sizes):
+        return
+    for one in plan.unplaced:
+        if one.needed_bytes is not None and one.needed_bytes > max(known):
+            what = f"it needs {format_bytes(one.needed_bytes)}, and the largest card has {format_bytes(max(known))} usable"
+            yield error("model_too_large", f"model.{one.model}", what, f"gpurec check {one.model} (a smaller context or quantization)")

@@ -1,0 +1,198 @@
+"""What `doctor` finds, each by the facts that show it, each with a command that mends it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "planning"))
+from fleets import GIB, desired, facts, fleet, loaded, model, node, plan
+
+from reconciler.fleet import (
+    MIB,
+    CardFacts,
+    CardProbe,
+    CardProcess,
+    EngineFacts,
+    EngineId,
+    EngineKind,
+    ProbeSpec,
+    Requirements,
+    SecretRef,
+    VersionBound,
+)
+from reconciler.health import Level, find
+
+ONE = fleet(node("a", 16 * GIB))
+CARD = CardFacts(
+    0, "GPU-0", "RTX 4080", 16 * GIB, 6 * GIB, 0, (8, 9), (570, 86), "nvml", False, temperature=55.0, throttle=(), ecc_errors=0, xid=0
+)
+
+
+def world(residents=(), cards=(CARD,), probe=None, engine=None):
+    found = facts(ONE, {"a": list(residents)}, ["m:1", "n:1"])
+    one = replace(found.nodes["a"], cards=cards, card_probe=probe)
+    if engine is not None:
+        one = replace(one, engines={"ollama": engine})
+    return replace(found, nodes={"a": one})
+
+
+def findings(seen, wanted=(), of=ONE, recorded=None, only=None):
+    want = desired(*wanted)
+    found = find(of, want, seen, plan(of, want, seen), recorded, only)
+    assert all(one.mend and one.what and not one.what.endswith(".") for one in found)
+    return found
+
+
+def codes(seen, *others, **more):
+    return [one.code for one in findings(seen, *others, **more)]
+
+
+def altered(**spec):
+    """The fleet with its engine or node declared otherwise."""
+    nodes = dict(ONE.nodes)
+    probe = spec.pop("probe", None)
+    nodes["a"] = replace(nodes["a"], engines=(replace(nodes["a"].engines[0], **spec),), probe=probe or nodes["a"].probe)
+    return replace(ONE, nodes=nodes)
+
+
+def test_a_fleet_in_order_has_no_finding():
+    assert codes(world([loaded("m:1", 5 * GIB)]), [model("m:1", ["a"], 5 * GIB)]) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "finding"),
+    [
+        ("no_driver", "no_driver"), ("no_library", "no_driver"), ("driver_mismatch", "driver_mismatch"), ("key_refused", "sshd_refuses"),
+        ("host_key", "sshd_refuses"), ("refused", "sshd_refuses"), ("timeout", "cards_unread"), ("no_such_host", "no_such_host"),
+    ],
+)  # fmt: skip
+def test_cards_that_cannot_be_asked_for_are_an_error_with_its_command(code, finding):
+    of = altered(probe=ProbeSpec("ssh", "ops", 2222))
+    (one,) = findings(world(probe=CardProbe("ssh", reason="it says why", code=code)), of=of)
+    assert (one.level, one.code, one.address) == (Level.ERROR, finding, "node.a")
+    assert "it says why" in one.what
+
+
+def test_a_refused_key_is_mended_by_the_command_for_that_account_and_port():
+    of = altered(probe=ProbeSpec("ssh", "ops", 2222))
+    (one,) = findings(world(probe=CardProbe("ssh", reason="refuses", code="key_refused")), of=of)
+    assert one.mend == f"ssh-copy-id -p 2222 ops@{ONE.nodes['a'].address}"
+
+
+def test_contradictions_and_clocks_are_warnings():
+    found = findings(world(probe=CardProbe("ssh", notes=("card 0 has 8 GiB, declared are 16 GiB",), clock_skew=-95.0)))
+    assert [(one.level, one.code) for one in found] == [(Level.WARNING, "clock_skew"), (Level.WARNING, "contradiction")]
+    assert "95 s behind" in found[0].what
+    assert codes(world(probe=CardProbe("ssh", clock_skew=29.0))) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "code"),
+    [
+        ({"fault": "the driver has lost it"}, "card_fault"), ({"xid": 79}, "xid"), ({"ecc_errors": 2}, "ecc"),
+        ({"throttle": ("hw_thermal_slowdown",)}, "throttled"), ({"compute_capability": (3, 7)}, "capability_too_low"),
+        ({"driver": (470, 82)}, "driver_too_old"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_card_is_named(changed, code):
+    assert codes(world(cards=(replace(CARD, **changed),))) == [code]
+
+
+def test_power_limits_are_normal_under_load():
+    assert codes(world(cards=(replace(CARD, throttle=("sw_power_cap",)),))) == []
+
+
+def test_what_a_model_asks_of_a_card_and_does_not_get_is_named():
+    asks = Requirements(VersionBound(">=", (9, 0)), VersionBound(">=", (580,)))
+    found = findings(world(), [model("m:1", ["a"], GIB, requires=asks)])
+    assert [(one.code, one.address) for one in found] == [("capability_too_low", "gpu.a/0"), ("driver_too_old", "gpu.a/0")]
+
+
+def unreachable(code, reason="status 403"):
+    return EngineFacts(EngineId("a", "ollama"), EngineKind.OLLAMA, False, reason, code)
+
+
+def test_ollama_that_refuses_without_keys_refuses_the_host_name():
+    (one,) = findings(world(engine=unreachable("key_refused")))
+    assert (one.code, "OLLAMA_HOST=0.0.0.0" in one.mend) == ("wrong_host_header", True)
+
+
+def test_a_key_that_is_missing_or_wrong_is_named_by_its_reference_only():
+    of = altered(bearer=SecretRef("env", "OLLAMA_KEY"))
+    assert [(one.code, one.mend) for one in findings(world(engine=unreachable("missing_key")), of=of)] == [
+        ("missing_key", "export OLLAMA_KEY=…")
+    ]
+    assert codes(world(engine=unreachable("key_refused")), of=of) == ["key_refused"]
+
+
+def test_an_engine_that_is_down_is_an_error_with_how_to_start_it():
+    (one,) = findings(world(engine=unreachable("refused", "cannot be connected to")))
+    assert (one.level, one.code, "systemctl start ollama" in one.mend) == (Level.ERROR, "refused", True)
+
+
+def test_variables_that_the_engine_never_had_are_told_by_how_it_behaves():
+    of = altered(env={"OLLAMA_CONTEXT_LENGTH": "2048", "OLLAMA_KEEP_ALIVE": "-1", "OLLAMA_MAX_LOADED_MODELS": "1"})
+    seen = world([replace(loaded("m:1", GIB), context=4096, pinned=False), replace(loaded("n:1", GIB), context=2048)])
+    assert codes(seen, of=of) == ["variable_not_set"] * 3
+    kept = world([replace(loaded("m:1-c8192", GIB), context=8192, pinned=True)])
+    assert codes(kept, of=of) == []
+
+
+def on_cpu(name="m:1"):
+    return replace(loaded(name, 5 * GIB), vram_bytes=0)
+
+
+def test_an_engine_whose_models_are_all_on_the_cpu_is_not_on_the_gpu():
+    (one,) = findings(world([on_cpu()]))
+    assert (one.code, one.address) == ("not_on_gpu", "engine.a/ollama")
+
+
+def test_one_that_was_on_the_card_before_has_lost_it():
+    (one,) = findings(world([on_cpu()]), recorded=world([loaded("m:1", 5 * GIB)]))
+    assert (one.code, "docker restart" in one.mend) == ("lost_gpu", True)
+
+
+def test_on_a_node_without_a_card_the_cpu_is_where_models_are():
+    assert codes(world([on_cpu()], cards=())) == []
+    assert codes(world([on_cpu()], cards=None)) == []
+
+
+def test_a_model_that_is_partly_on_the_card_is_told_with_its_share():
+    (one,) = findings(world([replace(loaded("m:1", 4 * GIB), vram_bytes=3 * GIB)]))
+    assert (one.code, one.address, "75%" in one.what) == ("partial_offload", "model.m:1@a/ollama", True)
+
+
+def test_all_on_the_gpu_by_its_own_word_while_the_card_lost_nothing_is_not_on_the_gpu():
+    (one,) = findings(world([loaded("m:1", 5 * GIB)], cards=(replace(CARD, used_bytes=300 * MIB),)))
+    assert (one.level, one.code) == (Level.ERROR, "not_on_gpu")
+    assert "300 MiB" in one.what
+
+
+def test_what_a_card_lost_is_not_held_against_it_where_it_is_unknown_or_shared_with_ram():
+    assert codes(world([loaded("m:1", 5 * GIB)], cards=(replace(CARD, used_bytes=None, assumed=True),))) == []
+    assert codes(world([loaded("m:1", 5 * GIB)], cards=(replace(CARD, used_bytes=0, unified=True),))) == []
+
+
+def test_an_engine_on_another_card_than_declared_is_told():
+    other = replace(CARD, index=1, uuid="GPU-1", processes=(CardProcess(7, "ollama", 5 * GIB, engine="ollama"),))
+    found = findings(world([loaded("m:1", 5 * GIB)], cards=(CARD, other)), of=altered(gpus=(0,)))
+    assert [(one.code, one.mend) for one in found] == [("other_card", "start it with CUDA_VISIBLE_DEVICES=GPU-0")]
+
+
+def test_a_model_that_no_card_could_hold_is_too_large():
+    found = findings(world(), [model("m:1", ["a"], 40 * GIB)])
+    assert [(one.code, one.address) for one in found] == [("model_too_large", "model.m:1")]
+
+
+def test_one_node_alone_can_be_looked_at():
+    seen = world(cards=(replace(CARD, fault="it is lost"),))
+    assert (codes(seen, only={"a"}), codes(seen, only={"b"})) == (["card_fault"], [])
+
+
+def test_errors_come_first():
+    found = findings(world([on_cpu()], cards=(replace(CARD, xid=79, fault="it is lost"),)))
+    assert [one.level for one in found] == [Level.ERROR, Level.ERROR, Level.WARNING]
