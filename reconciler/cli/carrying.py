@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import ceil
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.cli.progress import listener
 from reconciler.cli.recomputing import plan_corrected
-from reconciler.cli.session import Look
+from reconciler.cli.session import Look, now
 from reconciler.cli.settings import Settings
 from reconciler.engines import Engine, Transport, open_engine, remembered
 from reconciler.execution import (
@@ -27,8 +27,9 @@ from reconciler.execution import (
     execute,
     looked_at,
 )
-from reconciler.fleet import Applied, EngineId, GpurecError, StalePlan
+from reconciler.fleet import Applied, CardFacts, EngineId, GpurecError, StalePlan
 from reconciler.planning import Step
+from reconciler.probes import is_probed, probe_fleet
 from reconciler.state import StateWriter, open_writer
 from reconciler.views import Lost, StepResult, escape
 
@@ -139,6 +140,11 @@ def _run(settings: Settings, look: Look, how: ExecutionOptions, state: StateWrit
                     opened[at] = open_engine(looked_at(specs[at], health), transport)
                 return opened[at]
 
+            async def cards(nodes: Collection[str]) -> Mapping[str, Sequence[CardFacts]]:
+                asked = [name for name in nodes if is_probed(look.workspace.fleet.nodes[name])]
+                seen = await probe_fleet(look.workspace.fleet, {}, transport=transport, at=now(), only=asked)
+                return {name: node.cards or () for name, node in seen.nodes.items()}
+
             with listener(settings) as show:
 
                 def listen(event: Event) -> None:
@@ -158,6 +164,7 @@ def _run(settings: Settings, look: Look, how: ExecutionOptions, state: StateWrit
                         options=how,
                         listen=listen,
                         stop=stop,
+                        cards=cards,
                     )
                 finally:
                     for one in opened.values():

@@ -13,12 +13,12 @@ from reconciler.execution.events import Event, StepDone, StepFailed, StepProgres
 from reconciler.execution.ledger import Ledger
 from reconciler.execution.newcomers import newcomer_bytes
 from reconciler.execution.outcome import ExecutionOptions, StepResult, StopSignal
-from reconciler.execution.recording import Places, measurement, replica_row
+from reconciler.execution.recording import Places, replica_row
 from reconciler.execution.remedies import Remedies
 from reconciler.execution.waits import Clock, Sleep, Watch
-from reconciler.fleet import EngineError, EngineFacts, EngineId, Ensure, MeasuredKey, format_bytes
+from reconciler.fleet import EngineError, EngineFacts, EngineId, Ensure, LoadKey, Measured, format_bytes
 from reconciler.planning import EVICTED, RELOADS, Action, Cause, Plan, Step, asked_digest
-from reconciler.state import Measurement, SettledStep, StateWriter, StepStatus
+from reconciler.state import Learned, Measurement, SettledStep, StateWriter, StepStatus
 
 _NOTHING_LEFT_BEHIND = frozenset({"load_failed", "not_resident", "out_of_memory", "not_installed", "verify_failed"})
 """Failures of a load after which the card holds no more than before; after any other it may."""
@@ -75,7 +75,7 @@ class _Doing:
             self._note_incident()
             if self._booked and step.action is Action.LOAD and error.code in _NOTHING_LEFT_BEHIND:
                 bench.ledger.give_back(step)
-            learned = self._learned(error.code)
+            learned = await self._learned(error.code)
             message = str(error) + learned
             result = replace(self._result(StepStatus.FAILED, error.code, message), corrected=bool(learned))
             self._finish(result)
@@ -121,7 +121,7 @@ class _Doing:
                     self._booked = False
                 await bench.sleep(pause)
 
-    def _learned(self, code: str) -> str:
+    async def _learned(self, code: str) -> str:
         """Corrects the measured need of a model that ran out of memory; a clause that says so, or nothing."""
         bench, step = self._bench, self._step
         model = bench.places.models.get(step.model)
@@ -130,8 +130,11 @@ class _Doing:
         need = bench.remedies.corrected_need(step, code)
         if need is None:
             return ""
-        kind = bench.places.engines[self._at].kind
-        bench.state.measure((Measurement(MeasuredKey(kind, step.engine_name, model.context), need, None),))
+        now = await bench.engines(self._at).observe((step.engine_name, step.base_name))
+        key = bench.places.measured_key(step.model, step.engine_name, now, bench.state.applied())
+        if key is None:
+            return ""
+        bench.state.learn((Learned(key, Measured(card_bytes=need)),))
         return f"; it is reckoned with {format_bytes(need)} from now on"
 
     def _work(self) -> Work:
@@ -193,7 +196,8 @@ class _Doing:
             bench.state.record((row,))
             if effect.load_seconds is not None:
                 kind = bench.places.engines[self._at].kind
-                bench.state.measure((measurement(model, kind, step.engine_name, effect.resident, effect.load_seconds),))
+                key = LoadKey(kind, step.engine_name, model.context)
+                bench.state.measure((Measurement(key, round(effect.load_seconds, 3)),))
 
     def _note_incident(self) -> None:
         """A repair that was sent: done once too often it is held."""

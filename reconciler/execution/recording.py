@@ -1,4 +1,4 @@
-"""What a run leaves in the state: a row for every wanted replica that is really there as asked, and what its load was measured to need."""
+"""What a run leaves in the state: a row for every wanted replica that is really there as asked."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from reconciler.execution.asked import asked_of, find_installed, find_resident, is_there
 from reconciler.fleet import (
+    NO_LIMITS,
     Applied,
     AppliedReplica,
     Desired,
@@ -22,8 +23,8 @@ from reconciler.fleet import (
     Resident,
     parse_replica_address,
 )
+from reconciler.placement import set_up
 from reconciler.planning import Plan
-from reconciler.state import Measurement
 
 
 class Places:
@@ -34,6 +35,17 @@ class Places:
         self.desired = desired
         self.models = {model.name: model for model in desired.models}
         self.engines: dict[EngineId, EngineSpec] = {engine.id: engine for node in fleet.nodes.values() for engine in node.engines}
+
+    def measured_key(self, model: str, engine_name: str, now: EngineFacts, applied: Applied) -> MeasuredKey | None:
+        """What a load on this engine, as it is `now`, is measured under; None where nothing can be."""
+        at, wanted = now.id, self.models.get(model)
+        node, seen = self._fleet.nodes.get(at.node), self._facts.nodes.get(at.node)
+        one = wanted.called(now.kind, engine_name, wanted.context) if wanted is not None else None
+        if node is None or seen is None or one is None:
+            return None
+        facts = replace(seen, engines={**seen.engines, at.engine: now})
+        board = set_up(Fleet(self._fleet.name, {at.node: node}), FleetFacts(self._facts.at, {at.node: facts}), NO_LIMITS)
+        return board.slots[at].knowledge.key(board.slots[at], one, applied)
 
     def has_cards(self, at: EngineId) -> bool:
         """Whether a model on this engine can be on a card; an engine of which that is not known has none that could be judged by."""
@@ -113,13 +125,6 @@ def rows_as_found(
             if before is None or before.engine_name != row.engine_name or (ollama and dict(before.options) != dict(row.options)):
                 continue
         yield row
-
-
-def measurement(model: ModelSpec, kind: EngineKind, engine_name: str, resident: Resident, load_seconds: float) -> Measurement:
-    """What a load showed. Bytes count only when the whole model is on cards: a part of it is no measure of its need."""
-    whole = resident.gpu_fraction is not None and resident.gpu_fraction >= 1
-    vram = resident.vram_bytes if whole and resident.vram_bytes else None
-    return Measurement(MeasuredKey(kind, engine_name, model.context), vram, round(load_seconds, 3))
 
 
 def addresses_to_forget(plan: Plan, unloaded: Set[str]) -> list[str]:

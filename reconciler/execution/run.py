@@ -12,6 +12,7 @@ from reconciler.execution.events import Event, ResidentLost, RunFinished, RunSta
 from reconciler.execution.final import find_lost, look_again, settle_state
 from reconciler.execution.graph import StepGraph
 from reconciler.execution.health import heeding
+from reconciler.execution.learning import LookAtCards, learned_needs
 from reconciler.execution.ledger import Ledger
 from reconciler.execution.newcomers import names_reckoned_with
 from reconciler.execution.one import Bench, do_step
@@ -41,18 +42,20 @@ async def execute(
     options: ExecutionOptions | None = None,
     listen: Callable[[Event], None] = _deaf,
     stop: StopSignal | None = None,
+    cards: LookAtCards | None = None,
 ) -> Outcome:
     """Does the steps of `plan` and records what came of them.
 
     `facts` are those that the plan was made from; engines that no step touches are not asked again. `engines` gives the adapter of an
     engine, which stays the caller's to close; so are `state.begin_run`, whose id is `run_id`, and `state.finish_run` with the outcome's
-    `result`. `clock` counts seconds. A stop asked for through `stop` begins no more steps and lets those that run settle; cancelling the
-    task cuts them, and journals them as interrupted.
+    `result`. `clock` counts seconds. `cards` looks at the cards of nodes where models were loaded, for what the loads took; None: they
+    cannot be seen. A stop asked for through `stop` begins no more steps and lets those that run settle; cancelling the task cuts them, and
+    journals them as interrupted.
 
     Raises GpurecError for a plan whose steps do not hang together, StateError when the lease is lost or the state cannot be written.
     """
     how = heeding(options or ExecutionOptions(), desired.policy.health)
-    run = _Run(plan, fleet, desired, facts, engines, state, run_id, clock, sleep, how, listen, stop or StopSignal())
+    run = _Run(plan, fleet, desired, facts, engines, state, run_id, clock, sleep, how, listen, stop or StopSignal(), cards)
     return await run.go()
 
 
@@ -71,6 +74,7 @@ class _Run:
         options: ExecutionOptions,
         listen: Callable[[Event], None],
         stop: StopSignal,
+        cards: LookAtCards | None,
     ) -> None:
         places = Places(fleet, desired, facts)
         reckoned = names_reckoned_with(plan, facts)
@@ -78,7 +82,7 @@ class _Run:
         self._bench = Bench(plan, places, engines, state, run_id, clock, sleep, options, listen, Ledger(plan), reckoned, remedies, stop)
         self._graph = StepGraph(plan.steps)
         self._breakers = Breakers(desired.policy.breaker, clock)
-        self._facts = facts
+        self._fleet, self._desired, self._facts, self._cards = fleet, desired, facts, cards
         self._results: dict[str, StepResult] = {}
         self._unwritten: list[StepResult] = []
         self._adopted: list[Step] = []
@@ -102,6 +106,7 @@ class _Run:
         for result in corrections:
             self._results[result.step_id] = result
         self._tell(corrections)
+        await self._learn(facts)
         bench.journal(*corrections)
         results = tuple(self._results[step.id] for step in bench.plan.steps)
         lost = find_lost(bench, self._facts, facts)
@@ -111,6 +116,16 @@ class _Run:
         cut = outcome.count(StepStatus.INTERRUPTED)
         bench.listen(RunFinished(outcome.done, outcome.satisfied, outcome.failed, outcome.skipped, cut, outcome.seconds))
         return outcome
+
+    async def _learn(self, after: FleetFacts) -> None:
+        """Keeps what the loads took, once all is settled and the cards are as they will be."""
+        bench = self._bench
+        nodes = {step.node for step in bench.plan.steps if step.action is Action.LOAD and self._results[step.id].status is StepStatus.DONE}
+        cards = await self._cards(nodes) if self._cards is not None and nodes else {}
+        fleet, desired, state = self._fleet, self._desired, bench.state
+        needs = list(learned_needs(bench.plan, fleet, desired, self._facts, after, cards, state.applied, self._results))
+        if needs:
+            state.learn(needs)
 
     async def _do_all(self, stop: StopSignal) -> None:
         running: dict[asyncio.Task[StepResult], int] = {}

@@ -7,6 +7,8 @@ from reconciler.fleet.applied import (
     Applied,
     AppliedReplica,
     Incident,
+    LoadKey,
+    Measured,
     MeasuredKey,
 )
 from reconciler.fleet.desired import (
@@ -132,7 +134,9 @@ __all__ = [
     "Incident",
     "Installed",
     "Limits",
+    "LoadKey",
     "LockHeld",
+    "Measured",
     "MeasuredKey",
     "ModelHeader",
     "ModelSpec",

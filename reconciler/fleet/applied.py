@@ -36,8 +36,8 @@ class AppliedReplica:
 
 
 @dataclass(frozen=True, slots=True)
-class MeasuredKey:
-    """What a measured need depends on."""
+class LoadKey:
+    """What the time of a load depends on."""
 
     kind: EngineKind
     engine_name: str
@@ -56,6 +56,33 @@ class Incident:
 
 
 @dataclass(frozen=True, slots=True)
+class MeasuredKey:
+    """What a measured need depends on; a figure counts for nothing else.
+
+    `weights` is the digest of the weights, or `KIND:NAME` on an engine that tells none. `build` and `gpu` are the engine's version and the
+    names of its cards, as they say them. `context` is what one request may use, `kv_cache` the type of the cache, `batch` a batch that was
+    asked for. Empty, 0 or None: not known, or the engine's own.
+    """
+
+    weights: str
+    build: str
+    gpu: str
+    context: int | None
+    parallel: int = 0
+    kv_cache: str = ""
+    flash_attention: bool | None = None
+    batch: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a load really took: bytes on cards as its engine reports them, and as the cards lost them; None where that was not seen."""
+
+    reported_bytes: int | None = None
+    card_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Applied:
     """A snapshot of the state. `lineage` None: there is no state yet. `silent` are engines that the last apply could not reach, with the
     time (ISO 8601, UTC) of the first apply in a row that could not."""
@@ -63,8 +90,8 @@ class Applied:
     lineage: str | None = None
     serial: int = 0
     replicas: Mapping[str, AppliedReplica] = field(default_factory=dict)
-    measured: Mapping[MeasuredKey, int] = field(default_factory=dict)
-    load_seconds: Mapping[MeasuredKey, float] = field(default_factory=dict)
+    measured: Mapping[MeasuredKey, Measured] = field(default_factory=dict)
+    load_seconds: Mapping[LoadKey, float] = field(default_factory=dict)
     incidents: tuple[Incident, ...] = ()
     silent: Mapping[EngineId, str] = field(default_factory=dict)
 

@@ -25,8 +25,9 @@ from reconciler.fleet import (
     NodeSpec,
     weights_digest,
 )
+from reconciler.placement.alike import Alike
 from reconciler.placement.knowledge import Knowledge
-from reconciler.vram import NO_CATALOGUE, Catalogue, OllamaServer
+from reconciler.vram import NO_CATALOGUE, Catalogue
 
 
 def usable_bytes(total: int, limits: Limits) -> int:
@@ -87,8 +88,9 @@ class Slot:
 
     `placed` counts the residents it will have; `runners` maps weights blobs to the runner that will hold them: names that share it are
     charged once, and it leaves with the last of them. `own` is what this engine itself takes on each of its cards, for its `memory_limit`.
-    `knowledge` is what the run knows of needs, one for all slots of a board; `server` what it took this engine for. `coming` has by model
-    the loads that are charged and not there yet. `lost`: unreachable for so long that its replicas are placed elsewhere.
+    `knowledge` is what the run knows of needs, one for all slots of a board; `alike` the engines that run a model as this one does.
+    `coming` has by model the loads that are charged and not there yet. `lost`: unreachable for so long that its replicas are placed
+    elsewhere.
     """
 
     id: EngineId
@@ -104,7 +106,7 @@ class Slot:
     own: dict[int, int] = field(default_factory=dict)
     runners: dict[str, Runner] = field(default_factory=dict)
     knowledge: Knowledge = field(default_factory=Knowledge)
-    server: OllamaServer | None = None
+    alike: Alike | None = None
     coming: dict[str, Coming] = field(default_factory=dict)
     _rules: Rules | None = None
     _installed: dict[str, Installed] | None = None

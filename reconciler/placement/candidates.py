@@ -89,6 +89,8 @@ def model_needs(
                 sizes = [file.size_bytes for slot in slots if (file := installed_on(slot, one)) is not None]
                 largest = max((size for size in sizes if size is not None), default=None)
                 computed = [count for slot in slots if (count := slot.knowledge.computed(slot, one, applied)) is not None]
-                needs = every_need(one, kind, largest, applied.measured, max(computed, default=None), catalogue)
+                measured = [need for slot in slots if (need := slot.knowledge.measured(slot, one, applied)) is not None]
+                most = max(measured, key=lambda need: need.bytes, default=None)
+                needs = every_need(one, kind, largest, most, max(computed, default=None), catalogue)
                 rows.append(ModelNeeds(one, kind, len(slots), len(sizes), needs))
     return tuple(rows)

@@ -65,7 +65,7 @@ def room_for(slot: Slot, model: ModelSpec, applied: Applied) -> Fit | str:
         if slot.ram.usable is None:
             return "ram_unknown"
         return Fit(need, ((slot.ram, need.bytes),), blob=blob) if slot.ram.free >= need.bytes else "insufficient_ram"
-    spread = (lambda: slot.knowledge.part(slot, model, applied)) if need.source == "computed" else None
+    spread = (lambda: slot.knowledge.part(slot, model, applied)) if need.source in ("computed", "measured") else None
     charges = slot.charges_for(need.bytes, spread)
     if charges is not None:
         judged = slot.rules.memory and slot.placed > 0

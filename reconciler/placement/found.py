@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from reconciler.fleet import Applied, AppliedReplica, Desired, EngineId, EngineKind, Ensure, MeasuredKey, ModelSpec, Resident
+from reconciler.fleet import Applied, AppliedReplica, Desired, EngineId, EngineKind, Ensure, ModelSpec, Resident
 from reconciler.placement.board import Board, Charges, Slot
 from reconciler.placement.holders import held_by_processes, shares_of
 from reconciler.vram import FILE_SIZE_FACTOR, Need
@@ -216,7 +216,7 @@ def _held_bytes(slot: Slot, resident: Resident, model: ModelSpec | None, owned: 
         if need is not None:
             return need.bytes
     if owned is not None:
-        known = owned.vram_bytes or applied.measured.get(MeasuredKey(slot.kind, owned.engine_name, owned.context))
+        known = owned.vram_bytes
         if known is not None:
             return known
     size = resident.size_bytes

@@ -1,4 +1,4 @@
-"""What is known of needs in one run: the server that each engine is, and every prediction once for all engines that are alike.
+"""What is known of needs in one run: what was measured, and every prediction once for all engines that are alike.
 
 Private to one run and filled as it is asked, so that a fleet of 10,000 alike nodes costs one prediction a model. Pure: nothing is kept
 between runs.
@@ -10,21 +10,30 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reconciler.fleet import EngineId, EngineKind, Installed, ModelHeader, ModelSpec, Residency, header_key
+from reconciler.fleet import (
+    EngineId,
+    Installed,
+    MeasuredKey,
+    ModelHeader,
+    ModelSpec,
+    Residency,
+    header_key,
+    weights_digest,
+)
+from reconciler.placement.alike import Alike, AlikeEngines
 from reconciler.vram import (
+    FIXED_START,
     NO_CATALOGUE,
     Catalogue,
     Geometry,
     Need,
-    OllamaServer,
     Prediction,
     RunSettings,
     UnknownLayout,
     every_need,
+    fixed_of,
     geometry_of,
     header_of_fact,
-    known_need,
-    ollama_server,
     ollama_settings,
     predict,
     ram_bytes,
@@ -37,11 +46,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """How a server would run a model: its geometry and its settings."""
+    """How a server would run a model: its geometry and its settings, what is loaded beside it, and what its process takes on a card."""
 
     geometry: Geometry
     settings: RunSettings
     beside: int
+    fixed: tuple[int, int, int]
 
 
 class Knowledge:
@@ -49,73 +59,110 @@ class Knowledge:
 
     def __init__(self, catalogue: Catalogue = NO_CATALOGUE) -> None:
         self.catalogue = catalogue
-        self._servers: dict[Hashable, OllamaServer] = {}
+        self._alike = AlikeEngines()
         self._geometries: dict[str, Geometry | None] = {}
-        self._predictions: dict[tuple[str, RunSettings, int], Prediction | None] = {}
+        self._predictions: dict[Hashable, Prediction | None] = {}
         self._needs: dict[Hashable, Need | None] = {}
         self._observed: dict[tuple[EngineId, str], int] | None = None
+        self._fixed: dict[tuple[str, str], tuple[int, ...]] | None = None
 
     def need(self, slot: Slot, model: ModelSpec, applied: Applied) -> Need | None:
         """What `model` needs on this engine, from the first source that knows; None when none does."""
         if model.vram is not None:
             return Need(model.vram, "declared")
-        installed = installed_on(slot, model)
-        context = self._context(slot, model, installed, applied)
-        ram = in_ram(slot, model)
-        about = None if installed is None else (header_key(installed), installed.size_bytes, installed.beside_bytes)
-        key = (id(self.server(slot)), slot.kind, model.name, model.variant, about, context, ram)
-        if key not in self._needs:
-            computed = None if installed is None else self._computed(slot, model, installed, context, ram)
-            size = installed.size_bytes if installed is not None else None
-            self._needs[key] = known_need(model, slot.kind, size, applied.measured, computed, self.catalogue)
-        return self._needs[key]
+        about = self._about(slot, model, applied)
+        if about not in self._needs:
+            found = self.every(slot, model, applied)
+            self._needs[about] = found[0] if found else None
+        return self._needs[about]
 
     def every(self, slot: Slot, model: ModelSpec, applied: Applied) -> tuple[Need, ...]:
         """What each source that knows says, the one that counts first."""
         installed = installed_on(slot, model)
         size = installed.size_bytes if installed is not None else None
-        return every_need(model, slot.kind, size, applied.measured, self.computed(slot, model, applied), self.catalogue)
+        measured, computed = self.measured(slot, model, applied), self.computed(slot, model, applied)
+        return every_need(model, slot.kind, size, measured, computed, self.catalogue)
+
+    def measured(self, slot: Slot, model: ModelSpec, applied: Applied) -> Need | None:
+        """What loads of just this kind took, beside what the same is expected to take.
+
+        An engine's own report leaves out what its process takes besides; where the cards were not seen that is added as it is for what is
+        computed.
+        """
+        key = self.key(slot, model, applied) if applied.measured else None
+        found = applied.measured.get(key) if key is not None else None
+        if found is None:
+            return None
+        alike = self._alike.of(slot)
+        expected = self._expected(slot, model, applied)
+        if found.card_bytes is not None:
+            whole = None if expected is None else expected + FIXED_START
+            return Need(found.card_bytes, "measured", found.card_bytes, whole)
+        if found.reported_bytes is None:
+            return None
+        beside = self._fixed_on(alike, applied)[2]
+        return Need(found.reported_bytes + beside, "measured", found.reported_bytes, expected)
+
+    def key(self, slot: Slot, model: ModelSpec, applied: Applied) -> MeasuredKey | None:
+        """What a load of `model` on this engine is measured under; None where it is not to be on cards."""
+        if in_ram(slot, model) or not slot.reachable:
+            return None
+        alike, installed = self._alike.of(slot), installed_on(slot, model)
+        context, batch = self._context(slot, model, installed, applied), _count(model.options.get("num_batch"))
+        blob = installed.blob if installed is not None else None
+        weights = weights_digest(blob) if blob is not None else f"{slot.kind.value}:{model.base_name(slot.kind)}"
+        server = alike.server
+        if server is None:
+            return MeasuredKey(weights, alike.build, alike.gpu, context, batch=batch)
+        way = self._way(slot, model, installed, applied) if installed is not None else None
+        if way is not None:
+            run = way.settings
+            parallel = run.parallel or 0
+            return MeasuredKey(weights, alike.build, alike.gpu, run.context, parallel, run.key_type.name, run.flash_attention, batch)
+        slots = 1 if installed is not None and installed.embedding else server.parallel
+        known = context if context is not None else server.context
+        return MeasuredKey(weights, alike.build, alike.gpu, known, slots, server.cache, server.flash_attention, batch)
 
     def part(self, slot: Slot, model: ModelSpec, applied: Applied) -> int | None:
         """The most bytes that a card of this engine holds of `model` spread over all of them; None where that is not computed."""
         installed = installed_on(slot, model)
         if installed is None or not slot.cards:
             return None
-        way = self._way(slot, model, installed, self._context(slot, model, installed, applied), len(slot.cards))
-        prediction = None if way is None else self._predicted(installed, way)
+        prediction = self._predicted(installed, self._way(slot, model, installed, applied, len(slot.cards)))
         highs = [] if prediction is None else [card.high for card in prediction.cards]
         return max((high for high in highs if high is not None), default=None) if None not in highs else None
 
     def computed(self, slot: Slot, model: ModelSpec, applied: Applied) -> int | None:
         """The upper end of what `predict` makes of the model's header on this engine; None where header or settings are not known."""
-        installed = installed_on(slot, model)
-        if installed is None:
+        installed, ram = installed_on(slot, model), in_ram(slot, model)
+        way = None if installed is None else self._way(slot, model, installed, applied, 0 if ram else 1)
+        prediction = None if installed is None else self._predicted(installed, way)
+        if way is None or prediction is None:
             return None
-        return self._computed(slot, model, installed, self._context(slot, model, installed, applied), in_ram(slot, model))
+        return ram_bytes(prediction, way.settings, way.beside) if ram else prediction.cards[0].high
 
     def cells(self, slot: Slot, model: ModelSpec, applied: Applied) -> int | None:
         """The cells of cache that this engine would ask for, context × parallel; None where header or context are not known."""
         installed = installed_on(slot, model)
-        if installed is None:
-            return None
-        way = self._way(slot, model, installed, self._context(slot, model, installed, applied), 1)
+        way = None if installed is None else self._way(slot, model, installed, applied)
         return None if way is None else way.settings.requested
 
-    def server(self, slot: Slot) -> OllamaServer | None:
-        """The server that an engine is, one object for all that are alike; None for an engine of another kind."""
-        if slot.kind is not EngineKind.OLLAMA:
-            return None
-        if slot.server is None:
-            cards = slot.cards
-            sizes = None if cards is None else tuple(card.total for card in cards)
-            abilities = () if cards is None else tuple(card.facts.compute_capability if card.facts is not None else None for card in cards)
-            build = slot.facts.build if slot.facts is not None else None
-            key = (build, tuple(sorted(slot.spec.env.items())), sizes, abilities)
-            if key not in self._servers:
-                known = None if sizes is None or None in sizes else sum(size for size in sizes if size is not None)
-                self._servers[key] = ollama_server(build, slot.spec.env, known, abilities)
-            slot.server = self._servers[key]
-        return slot.server
+    def _expected(self, slot: Slot, model: ModelSpec, applied: Applied) -> int | None:
+        """What the model itself is expected to take on a card, without the process: what an engine reports."""
+        installed = installed_on(slot, model)
+        prediction = None if installed is None else self._predicted(installed, self._way(slot, model, installed, applied))
+        card = prediction.cards[0] if prediction is not None else None
+        return None if card is None or card.total is None else card.total - card.fixed
+
+    def _about(self, slot: Slot, model: ModelSpec, applied: Applied) -> Hashable:
+        """All that a need depends on, apart from what is the same in the whole run."""
+        installed = installed_on(slot, model)
+        file = None
+        if installed is not None:
+            told = installed.header is not None
+            file = (header_key(installed), installed.size_bytes, installed.beside_bytes, installed.embedding, told)
+        context, alike = self._context(slot, model, installed, applied), self._alike.of(slot)
+        return id(alike), model.name, model.variant, file, context, in_ram(slot, model), slot.reachable
 
     def _context(self, slot: Slot, model: ModelSpec, installed: Installed | None, applied: Applied) -> int | None:
         """What one request will be able to use: as asked, as baked in, as this engine last had it of its own; None: its default."""
@@ -133,23 +180,29 @@ class Knowledge:
             }
         return self._observed.get((slot.id, model.engine_name(slot.kind))) if self._observed else None
 
-    def _computed(self, slot: Slot, model: ModelSpec, installed: Installed, context: int | None, ram: bool) -> int | None:
-        way = self._way(slot, model, installed, context, 0 if ram else 1)
-        prediction = None if way is None else self._predicted(installed, way)
-        if way is None or prediction is None:
-            return None
-        return ram_bytes(prediction, way.settings, way.beside) if ram else prediction.cards[0].high
+    def _fixed_on(self, alike: Alike, applied: Applied) -> tuple[int, int, int]:
+        """What a process takes on a card beside what its engine reports: as loads on such cards with this build showed it."""
+        if self._fixed is None:
+            self._fixed = {}
+            for key, one in applied.measured.items():
+                if one.card_bytes is not None and one.reported_bytes is not None and key.gpu:
+                    beside = self._fixed.get((key.gpu, key.build), ())
+                    self._fixed[key.gpu, key.build] = (*beside, one.card_bytes - one.reported_bytes)
+        return fixed_of(self._fixed.get((alike.gpu, alike.build), ()))
 
-    def _way(self, slot: Slot, model: ModelSpec, installed: Installed, context: int | None, cards: int) -> _Way | None:
+    def _way(self, slot: Slot, model: ModelSpec, installed: Installed, applied: Applied, cards: int = 1) -> _Way | None:
         """`cards` 0: it runs on the CPU."""
-        server = self.server(slot)
-        known = installed.header is not None and header_key(installed) is not None
-        geometry = None if not known or installed.header is None or server is None else self._geometry(installed, installed.header)
-        if geometry is None or server is None:
+        alike = self._alike.of(slot)
+        if alike.server is None or installed.header is None or header_key(installed) is None:
             return None
+        geometry = self._geometry(installed, installed.header)
+        if geometry is None:
+            return None
+        context = self._context(slot, model, installed, applied)
         layers, batch = _count(model.options.get("num_gpu")), _count(model.options.get("num_batch"))
-        settings = ollama_settings(server, geometry, context, batch, layers if cards else 0, bool(installed.embedding), cards)
-        return None if settings is None else _Way(geometry, settings, installed.beside_bytes)
+        embedding = bool(installed.embedding)
+        settings = ollama_settings(alike.server, geometry, context, batch, layers if cards else 0, embedding, cards)
+        return None if settings is None else _Way(geometry, settings, installed.beside_bytes, self._fixed_on(alike, applied))
 
     def _geometry(self, installed: Installed, header: ModelHeader) -> Geometry | None:
         key = header_key(installed) or ""
@@ -160,11 +213,13 @@ class Knowledge:
                 self._geometries[key] = None
         return self._geometries[key]
 
-    def _predicted(self, installed: Installed, way: _Way) -> Prediction | None:
-        key = (header_key(installed) or "", way.settings, way.beside)
+    def _predicted(self, installed: Installed, way: _Way | None) -> Prediction | None:
+        if way is None:
+            return None
+        key = (header_key(installed), way.settings, way.beside, way.fixed)
         if key not in self._predictions:
             try:
-                self._predictions[key] = predict(way.geometry, way.settings, way.beside)
+                self._predictions[key] = predict(way.geometry, way.settings, way.beside, way.fixed)
             except UnknownLayout:
                 self._predictions[key] = None
         return self._predictions[key]

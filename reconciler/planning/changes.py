@@ -10,7 +10,7 @@ from reconciler.fleet import (
     Desired,
     EngineKind,
     Ensure,
-    MeasuredKey,
+    LoadKey,
     ModelSpec,
     Unmanaged,
     replica_address,
@@ -20,6 +20,7 @@ from reconciler.planning.held import HELD, NO_HOLDS, Holds
 from reconciler.planning.plan import Action, Cause, Fields, Note, Reason, UnmanagedResident, Value, VariantChoice, VariantRefusal
 from reconciler.planning.replica import Replica
 from reconciler.planning.rules import decide
+from reconciler.vram import Need
 
 
 @dataclass(slots=True, eq=False)
@@ -37,7 +38,7 @@ class Change:
     priority: int = 0
     frees: Charges = ()
     takes: Charges = ()
-    need_source: str | None = None
+    need: Need | None = None
     seconds: float | None = None
     before: Fields = field(default_factory=dict)
     after: Fields = field(default_factory=dict)
@@ -162,8 +163,8 @@ def _wanted(changes: Changes, replica: Replica, applied: Applied, drifted: froze
     )
     if rule.action in (Action.LOAD, Action.RELOAD):
         change.takes = target.charges
-        change.need_source = target.need.source if target.need is not None else None
-        change.seconds = applied.load_seconds.get(MeasuredKey(slot.kind, replica.engine_name, model.context))
+        change.need = target.need
+        change.seconds = applied.load_seconds.get(LoadKey(slot.kind, replica.engine_name, model.context))
         if rule.action is Action.RELOAD and target.found is not None:
             change.frees = target.found.charges
             change.before = {**change.before, "vram_bytes": max((count for _, count in change.frees), default=None)}

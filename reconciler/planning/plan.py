@@ -71,7 +71,8 @@ class VariantChoice:
 @dataclass(frozen=True, slots=True)
 class Step:
     """One change. `needs` are ids of steps that must be done before. `engine_name` is the name to use on the engine; `base_name` is what a
-    pull fetches when `engine_name` is a derived tag (made from `base_name` with `after["context"]`)."""
+    pull fetches when `engine_name` is a derived tag (made from `base_name` with `after["context"]`). Of a measured need `measured_bytes` is
+    what was seen itself, and `predicted_bytes` what is expected of the same."""
 
     id: str
     address: str
@@ -88,6 +89,8 @@ class Step:
     gpu_candidates: tuple[int, ...] | None = None
     vram_bytes: int | None = None
     vram_source: str | None = None
+    measured_bytes: int | None = None
+    predicted_bytes: int | None = None
     seconds: float | None = None
     preconditions: tuple[Precondition, ...] = ()
     before: Fields = field(default_factory=dict)

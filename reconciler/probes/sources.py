@@ -30,6 +30,11 @@ def way_of(node: NodeSpec) -> str:
     return "ssh" if node.probe.user is not None else DECLARED
 
 
+def is_probed(node: NodeSpec) -> bool:
+    """Whether a node is asked for its cards at all."""
+    return way_of(node) not in _SILENT
+
+
 @dataclass(frozen=True, slots=True)
 class CardLook:
     """What came of asking one node for its cards."""
@@ -52,7 +57,7 @@ class CardSources:
 
     def asks(self, node: NodeSpec) -> bool:
         """Whether a node is asked for its cards at all."""
-        return way_of(node) not in _SILENT
+        return is_probed(node)
 
     def declared(self, node: NodeSpec) -> CardLook:
         """What the inventory says of a node that is not asked."""

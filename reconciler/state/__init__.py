@@ -8,6 +8,7 @@ from reconciler.state.lock import Lock, break_lock, look_at_lock
 from reconciler.state.moving import Move, node_move
 from reconciler.state.protocol import (
     JournalRow,
+    Learned,
     Measurement,
     RunRecord,
     SettledStep,
@@ -25,6 +26,7 @@ __all__ = [
     "HEARTBEAT_SECONDS",
     "Finding",
     "JournalRow",
+    "Learned",
     "Lease",
     "Level",
     "Lock",

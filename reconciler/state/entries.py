@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from reconciler.fleet import AppliedReplica, Incident, StateError
-from reconciler.state.protocol import Measurement, SettledStep, StepStatus
-from reconciler.state.rows import REPLICA_COLUMNS, change_body, replica_row
+from reconciler.state.protocol import Learned, Measurement, SettledStep, StepStatus
+from reconciler.state.rows import REPLICA_COLUMNS, change_body, key_text, replica_row
 
 _REPLICA_MARKS = ", ".join("?" * len(REPLICA_COLUMNS.split(",")))
 
@@ -59,6 +59,12 @@ class Befell:
 
 
 @dataclass(frozen=True, slots=True)
+class NeedsLearned:
+    needs: tuple[Learned, ...]
+    op: Literal["needs_learned"] = "needs_learned"
+
+
+@dataclass(frozen=True, slots=True)
 class RunFinished:
     run_id: int
     result: str
@@ -69,7 +75,7 @@ class RunFinished:
     op: Literal["run_finished"] = "run_finished"
 
 
-Entry = StepFinished | StepsSettled | Recorded | Measured | Befell | RunFinished
+Entry = StepFinished | StepsSettled | Recorded | Measured | NeedsLearned | Befell | RunFinished
 
 
 def write_entry(conn: sqlite3.Connection, entry: Entry, move_serial: Callable[[], int]) -> None:
@@ -88,6 +94,8 @@ def write_entry(conn: sqlite3.Connection, entry: Entry, move_serial: Callable[[]
                 "INSERT OR IGNORE INTO incidents VALUES (?, ?, ?, ?)", (incident.address, incident.code, incident.at, incident.asked)
             )
             conn.execute("DELETE FROM incidents WHERE julianday(at) < julianday(?) - 1", (incident.at,))
+        case NeedsLearned():
+            _learn(conn, entry, move_serial)
         case RunFinished():
             row = (entry.result, entry.at, entry.seconds, entry.unplaced, entry.deferred, entry.run_id)
             conn.execute("UPDATE runs SET result = ?, finished_at = ?, seconds = ?, unplaced = ?, deferred = ? WHERE id = ?", row)
@@ -127,12 +135,23 @@ def _record(conn: sqlite3.Connection, entry: Recorded, move_serial: Callable[[],
 def _measure(conn: sqlite3.Connection, entry: Measured, move_serial: Callable[[], int]) -> None:
     before = conn.total_changes
     conn.executemany(
-        "INSERT INTO measured (kind, engine_name, context, vram_bytes, load_seconds) VALUES (?, ?, ?, ?, ?) "
-        "ON CONFLICT (kind, engine_name, ifnull(context, -1)) DO UPDATE SET "
-        "vram_bytes = ifnull(excluded.vram_bytes, vram_bytes), load_seconds = ifnull(excluded.load_seconds, load_seconds) "
-        "WHERE ifnull(excluded.vram_bytes, vram_bytes) IS NOT vram_bytes "
-        "OR ifnull(excluded.load_seconds, load_seconds) IS NOT load_seconds",
-        [(one.key.kind.value, one.key.engine_name, one.key.context, one.vram_bytes, one.load_seconds) for one in entry.measurements],
+        "INSERT INTO load_times (kind, engine_name, context, load_seconds) VALUES (?, ?, ?, ?) "
+        "ON CONFLICT (kind, engine_name, ifnull(context, -1)) DO UPDATE SET load_seconds = excluded.load_seconds "
+        "WHERE excluded.load_seconds IS NOT load_seconds",
+        [(one.key.kind.value, one.key.engine_name, one.key.context, one.load_seconds) for one in entry.measurements],
+    )
+    if conn.total_changes > before:
+        move_serial()
+
+
+def _learn(conn: sqlite3.Connection, entry: NeedsLearned, move_serial: Callable[[], int]) -> None:
+    before = conn.total_changes
+    conn.executemany(
+        "INSERT INTO needs VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
+        "reported_bytes = excluded.reported_bytes, "
+        "card_bytes = CASE WHEN excluded.card_bytes IS NULL AND reported_bytes IS NOT NULL THEN card_bytes ELSE excluded.card_bytes END "
+        "WHERE excluded.reported_bytes IS NOT reported_bytes OR ifnull(excluded.card_bytes, card_bytes) IS NOT card_bytes",
+        [(key_text(one.key), one.value.reported_bytes, one.value.card_bytes) for one in entry.needs],
     )
     if conn.total_changes > before:
         move_serial()

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from reconciler.fleet import Applied, AppliedReplica, FleetFacts, MeasuredKey
+from reconciler.fleet import Applied, AppliedReplica, FleetFacts, LoadKey, Measured, MeasuredKey
 from reconciler.state.lease import Lease
 
 if TYPE_CHECKING:
@@ -66,9 +66,18 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
+    """How long a load took."""
+
+    key: LoadKey
+    load_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What a load took."""
+
     key: MeasuredKey
-    vram_bytes: int | None
-    load_seconds: float | None
+    value: Measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +137,7 @@ class StateWriter(StateReader, Protocol):
         """Keeps an incident of now. `asked` is the digest of what is asked of its model."""
         ...
 
+    def learn(self, needs: Iterable[Learned]) -> None: ...
     def record_facts(self, facts: FleetFacts) -> None: ...
     def finish_run(self, run_id: int, result: str, *, unplaced: int = 0, deferred: int = 0) -> int:
         """Ends the run and returns the serial, which moved on when anything was recorded.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import astuple, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,8 @@ from reconciler.fleet import (
     EngineKind,
     FleetFacts,
     Incident,
+    LoadKey,
+    Measured,
     MeasuredKey,
     ModelHeader,
     NodeFacts,
@@ -110,6 +112,11 @@ def read_applied_at(conn: sqlite3.Connection, serial: int) -> Mapping[str, Appli
     return replicas
 
 
+def key_text(key: MeasuredKey) -> str:
+    """The key of a measured need as one line of JSON, its fields in their order."""
+    return json.dumps(astuple(key), separators=(",", ":"), ensure_ascii=False)
+
+
 def read_meta(conn: sqlite3.Connection) -> Mapping[str, str]:
     return dict(conn.execute("SELECT key, value FROM meta"))
 
@@ -132,14 +139,14 @@ def read_applied(conn: sqlite3.Connection) -> Applied:
         replicas[address] = AppliedReplica(
             address, model, at, name, ensure, context, set_options, keep, residency, ctx, fraction, seen_pinned, vram, serial, bool(protect)
         )
-    measured: dict[MeasuredKey, int] = {}
-    seconds: dict[MeasuredKey, float] = {}
-    for kind, name, context, vram, load in conn.execute("SELECT kind, engine_name, context, vram_bytes, load_seconds FROM measured"):
-        key = MeasuredKey(EngineKind(kind), name, context)
-        if vram is not None:
-            measured[key] = vram
-        if load is not None:
-            seconds[key] = load
+    seconds = {
+        LoadKey(EngineKind(kind), name, context): load
+        for kind, name, context, load in conn.execute("SELECT kind, engine_name, context, load_seconds FROM load_times")
+    }
+    measured = {
+        MeasuredKey(*json.loads(key)): Measured(reported, card)
+        for key, reported, card in conn.execute("SELECT key, reported_bytes, card_bytes FROM needs")
+    }
     silent = {EngineId(node, engine): since for node, engine, since in conn.execute("SELECT node, engine, since FROM silent")}
     incidents = tuple(Incident(*row) for row in conn.execute("SELECT address, code, at, asked FROM incidents ORDER BY address, at, code"))
     return Applied(meta.get("lineage"), int(meta.get("serial", "0")), replicas, measured, seconds, incidents, silent)

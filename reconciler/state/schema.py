@@ -155,7 +155,17 @@ def _seventh(conn: sqlite3.Connection) -> None:
     conn.execute("CREATE TABLE silent (node TEXT, engine TEXT, since TEXT NOT NULL, PRIMARY KEY (node, engine)) STRICT, WITHOUT ROWID")
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _second, _third, _fourth, _fifth, _sixth, _seventh)
+def _eighth(conn: sqlite3.Connection) -> None:
+    """Needs by all that they depend on, instead of by name and context; of the older ones nobody can say what they were measured of."""
+    conn.execute("DELETE FROM measured WHERE load_seconds IS NULL")
+    conn.execute("DROP INDEX measured_key")
+    conn.execute("ALTER TABLE measured DROP COLUMN vram_bytes")
+    conn.execute("ALTER TABLE measured RENAME TO load_times")
+    conn.execute("CREATE UNIQUE INDEX load_times_key ON load_times (kind, engine_name, ifnull(context, -1))")
+    conn.execute("CREATE TABLE needs (key TEXT PRIMARY KEY, reported_bytes INTEGER, card_bytes INTEGER) STRICT, WITHOUT ROWID")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _second, _third, _fourth, _fifth, _sixth, _seventh, _eighth)
 """The n-th brings a store of version n - 1 to version n. One that was released is never changed, only followed by another."""
 SCHEMA_VERSION = len(MIGRATIONS)
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 from reconciler.fleet import AppliedReplica, FleetFacts, Incident, StateError, headers_of
 from reconciler.state.check import network_sentence
 from reconciler.state.connection import Unwritable, sqlite_said
-from reconciler.state.entries import Befell, Entry, Measured, Recorded, RunFinished, StepFinished, StepsSettled, write_entry
+from reconciler.state.entries import Befell, Entry, Measured, NeedsLearned, Recorded, RunFinished, StepFinished, StepsSettled, write_entry
 from reconciler.state.filesystem import network_filesystem
 from reconciler.state.lease import (
     Held,
@@ -21,7 +21,7 @@ from reconciler.state.lease import (
     without_passwords,
 )
 from reconciler.state.process import this_process
-from reconciler.state.protocol import Measurement, SettledStep, StepStatus
+from reconciler.state.protocol import Learned, Measurement, SettledStep, StepStatus
 from reconciler.state.reader import SqliteReader
 from reconciler.state.rescue import Rescued, RescueHead, RescueJournal, find_rescues, rescue_folders, waiting_sentence
 from reconciler.state.rows import REPLICA_COLUMNS, header_body, node_body, read_meta, replica_row
@@ -108,13 +108,19 @@ class SqliteWriter(SqliteReader):
             self._keep(Recorded(rows, leaving))
 
     def measure(self, measurements: Iterable[Measurement]) -> None:
-        """Keeps the latest figure of each kind; None leaves what was known."""
+        """Keeps the latest load time of each kind."""
         figures = tuple(measurements)
         if figures:
             self._keep(Measured(figures))
 
     def befell(self, address: str, code: str, asked: str) -> None:
         self._keep(Befell(Incident(address, code, iso(self._clock()), asked)))
+
+    def learn(self, needs: Iterable[Learned]) -> None:
+        """Keeps the latest need of each kind; cards that were not seen leave what was known of them."""
+        figures = tuple(needs)
+        if figures:
+            self._keep(NeedsLearned(figures))
 
     def record_facts(self, facts: FleetFacts) -> None:
         """Keeps the facts, one row a node: a node that looks as before is not written. They are no part of a rescue: probing finds them."""
@@ -161,7 +167,7 @@ class SqliteWriter(SqliteReader):
             for entry in rescued.entries:
                 if isinstance(entry, Recorded):
                     entry = self._but_not(conn, entry, later)
-                elif not isinstance(entry, Measured | Befell) and entry.run_id != head.run_id:
+                elif not isinstance(entry, Measured | NeedsLearned | Befell) and entry.run_id != head.run_id:
                     raise StateError.of(f"the rescue journal of run {head.run_id} speaks of run {entry.run_id}", where)
                 write_entry(conn, entry, lambda: self._move_serial(conn))
             self._last_serial = _serial(conn)

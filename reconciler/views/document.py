@@ -129,6 +129,7 @@ def _step(step: Step) -> dict[str, Json]:
         "gpu_candidates": None if step.gpu_candidates is None else list(step.gpu_candidates),
         "vram_bytes": step.vram_bytes,
         "vram_source": step.vram_source,
+        **({} if step.measured_bytes is None else {"measured_bytes": step.measured_bytes, "predicted_bytes": step.predicted_bytes}),
         "seconds": step.seconds,
         "preconditions": [_precondition(one) for one in step.preconditions],
         "before": _fields(step.before),

@@ -20,6 +20,11 @@ def source_words(need: Need) -> str:
     return "file size × 1.2" if need.source == "file_size" else need.source
 
 
+def measured_words(measured: int, predicted: int) -> str:
+    """A measured figure beside the predicted one, and how far that is off."""
+    return f"{format_bytes(measured)}, predicted {format_bytes(predicted)} ({(predicted - measured) / measured * 100:+.1f}%)"
+
+
 def models_json(found: Sequence[ModelNeeds]) -> str:
     """One JSON document: a row a model and engine kind, `needs` in the order in which they count."""
     rows = [
@@ -70,8 +75,9 @@ def _model(one: ModelNeeds) -> list[Cell]:
             Cell(_installed(one), "dim"),
         ]
     others = ", ".join(f"{source_words(need)} says {format_bytes(need.bytes)}" for need in one.needs[1:])
-    note = "; ".join(part for part in (others, _installed(one)) if part)
     first = one.needs[0]
+    seen = measured_words(first.seen, first.predicted) if first.seen and first.predicted else ""
+    note = "; ".join(part for part in (seen and f"measured {seen}", others, _installed(one)) if part)
     return [
         Cell(f"  {_named(one.model)}"),
         Cell(one.kind.value),
@@ -86,7 +92,11 @@ def _installed(one: ModelNeeds) -> str:
 
 
 def _sources(needs: Sequence[Need]) -> list[dict[str, object]]:
-    return [{"source": need.source, "bytes": need.bytes} for need in needs]
+    return [
+        {"source": need.source, "bytes": need.bytes}
+        | ({} if need.seen is None else {"measured_bytes": need.seen, "predicted_bytes": need.predicted})
+        for need in needs
+    ]
 
 
 def candidates_json(model: ModelSpec, found: Sequence[Candidate], wanted: bool) -> str:

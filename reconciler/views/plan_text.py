@@ -6,6 +6,7 @@ from reconciler.fleet import format_bytes
 from reconciler.planning.plan import Action, Plan, Step
 from reconciler.views.cards import cards_text
 from reconciler.views.document import plan_summary
+from reconciler.views.models_text import measured_words
 from reconciler.views.sections import (
     deferred_lines,
     drift_lines,
@@ -101,8 +102,17 @@ def _changes(plan: Plan, style: Style) -> list[str]:
         shown.append(line)
         if fields := _fields(step):
             shown += columns(fields, style, "      ")
+        shown += _measured(step, style)
         shown += _variant(step, style)
     return shown
+
+
+def _measured(step: Step, style: Style) -> list[str]:
+    """What was measured of a need, beside what is predicted of the same."""
+    if not step.measured_bytes or not step.predicted_bytes:
+        return []
+    words = measured_words(step.measured_bytes, step.predicted_bytes)
+    return columns([[Cell("measured", "dim"), Cell(words)]], style, "      ")
 
 
 def _variant(step: Step, style: Style) -> list[str]:

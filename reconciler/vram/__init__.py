@@ -7,9 +7,10 @@ from reconciler.vram.checkpoint import Checkpoint, checkpoint_of
 from reconciler.vram.extras import Extras, extras_of, with_extras
 from reconciler.vram.fit import Largest, largest_context, largest_parallel
 from reconciler.vram.geometry import Geometry, Layer, geometry_of
+from reconciler.vram.measured import Seen, fixed_of, learned
 from reconciler.vram.need import FILE_SIZE_FACTOR, Need, every_need, known_need
 from reconciler.vram.ollama import OllamaServer, default_context, ollama_server, ollama_settings
-from reconciler.vram.predict import CardNeed, HostNeed, Prediction, predict, ram_bytes
+from reconciler.vram.predict import FIXED_START, CardNeed, HostNeed, Prediction, predict, ram_bytes
 from reconciler.vram.reservation import BATCHED_TOKENS as VLLM_BATCHED_TOKENS
 from reconciler.vram.reservation import UTILIZATION as VLLM_UTILIZATION
 from reconciler.vram.reservation import Reservation, VllmNeed, VllmSettings, reservation, vllm_need
@@ -20,6 +21,7 @@ from reconciler.vram.told import LlamaMeta, fact_of, header_of_fact, header_of_s
 __all__ = [
     "CACHE_TYPES",
     "FILE_SIZE_FACTOR",
+    "FIXED_START",
     "NO_CATALOGUE",
     "REFERENCE_BUILD",
     "TENSOR_TYPES",
@@ -42,6 +44,7 @@ __all__ = [
     "Prediction",
     "Reservation",
     "RunSettings",
+    "Seen",
     "TensorInfo",
     "TensorType",
     "Trust",
@@ -53,12 +56,14 @@ __all__ = [
     "every_need",
     "extras_of",
     "fact_of",
+    "fixed_of",
     "geometry_of",
     "header_of_fact",
     "header_of_show",
     "known_need",
     "largest_context",
     "largest_parallel",
+    "learned",
     "leaves_out_arrays",
     "meta_of_models",
     "ollama_server",

@@ -6,11 +6,10 @@ There is no other source and no default: a model about which nothing is known ha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
-from reconciler.fleet import EngineKind, MeasuredKey, ModelSpec
+from reconciler.fleet import EngineKind, ModelSpec
 from reconciler.vram.catalogue import NO_CATALOGUE, Catalogue
 
 FILE_SIZE_FACTOR = Fraction(6, 5)
@@ -21,23 +20,29 @@ tokens. A stand-in until needs are computed from the model's metadata; shown as 
 @dataclass(frozen=True, slots=True)
 class Need:
     """Bytes on cards (or in RAM for a CPU replica) and where the figure comes from: `declared`, `measured`, `computed`, `file_size` or
-    `catalogue`."""
+    `catalogue`.
+
+    Of a measured one `seen` is what was seen itself, and `predicted` what is expected of the same by what is computed, where it is.
+    """
 
     bytes: int
     source: str
+    seen: int | None = None
+    predicted: int | None = None
 
 
 def known_need(
     model: ModelSpec,
     kind: EngineKind,
     file_bytes: int | None,
-    measured: Mapping[MeasuredKey, int],
+    measured: Need | None = None,
     computed: int | None = None,
     catalogue: Catalogue = NO_CATALOGUE,
 ) -> Need | None:
     """What `model` needs on an engine of `kind`; None when no source knows.
 
-    `file_bytes` is the installed file's size, `computed` the sum that `predict` made of the model's metadata for this context.
+    `file_bytes` is the installed file's size, `measured` what loads of just this kind took, `computed` the upper end of what `predict`
+    makes of the model's header for the way that this engine runs it.
     """
     found = every_need(model, kind, file_bytes, measured, computed, catalogue)
     return found[0] if found else None
@@ -47,7 +52,7 @@ def every_need(
     model: ModelSpec,
     kind: EngineKind,
     file_bytes: int | None,
-    measured: Mapping[MeasuredKey, int],
+    measured: Need | None = None,
     computed: int | None = None,
     catalogue: Catalogue = NO_CATALOGUE,
 ) -> tuple[Need, ...]:
@@ -55,9 +60,8 @@ def every_need(
     needs = []
     if model.vram is not None:
         needs.append(Need(model.vram, "declared"))
-    seen = measured.get(MeasuredKey(kind, model.engine_name(kind), model.context))
-    if seen is not None:
-        needs.append(Need(seen, "measured"))
+    if measured is not None:
+        needs.append(measured)
     if computed is not None:
         needs.append(Need(computed, "computed"))
     if file_bytes is not None and file_bytes > 0:

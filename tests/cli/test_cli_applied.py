@@ -82,7 +82,7 @@ def test_a_run_that_left_something_without_a_place_is_not_done(lab: Lab, wanted:
     assert ("without a place" in lab.run("history").stdout) is bool(unplaced)
 
 
-_TABLES = ("meta", "replicas", "measured", "facts", "runs", "journal", "lease")
+_TABLES = ("meta", "replicas", "load_times", "needs", "headers", "facts", "runs", "journal", "lease")
 
 
 def test_an_empty_apply_writes_a_handful_of_rows_and_none_of_a_replica(lab: Lab) -> None:

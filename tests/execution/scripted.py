@@ -34,7 +34,7 @@ from reconciler.fleet import (
     replica_address,
 )
 from reconciler.planning import Action, CardBalance, Cause, Plan, Precondition, Reason, Step, Value
-from reconciler.state import JournalRow, Measurement, RunRecord, SettledStep, StepStatus
+from reconciler.state import JournalRow, Learned, Measurement, RunRecord, SettledStep, StepStatus
 
 GIB = 2**30
 NOW = "2026-01-01T00:00:00Z"
@@ -196,6 +196,7 @@ class ListedState:
         self.order: list[tuple[str, str]] = []
         self.incidents: list[tuple[str, str]] = []
         self.measurements: list[Measurement] = []
+        self.learned: list[Learned] = []
         self.facts: FleetFacts | None = None
 
     def applied(self) -> Applied:
@@ -237,6 +238,9 @@ class ListedState:
 
     def measure(self, measurements: Sequence[Measurement]) -> None:  # type: ignore[override]
         self.measurements.extend(measurements)
+
+    def learn(self, needs: Sequence[Learned]) -> None:  # type: ignore[override] # a list keeps them
+        self.learned.extend(needs)
 
     def record_facts(self, facts: FleetFacts) -> None:
         self.facts = facts

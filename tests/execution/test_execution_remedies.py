@@ -9,7 +9,7 @@ from scripted import GIB, NOW, ListedState, Room, loaded, refused
 
 from reconciler.execution import StepRetried, StepStarted
 from reconciler.execution.remedies import failed_within_hour
-from reconciler.fleet import Policy, Remediation
+from reconciler.fleet import Measured, Policy, Remediation
 from reconciler.planning import Action
 from reconciler.state import JournalRow, RunRecord, StepStatus
 
@@ -84,8 +84,8 @@ def test_a_retried_load_counts_its_bytes_once() -> None:
 def test_out_of_memory_raises_the_measured_need_by_a_tenth() -> None:
     made = room("out_of_memory")
     outcome = made.run()
-    (measured,) = made.state.measurements
-    assert (measured.vram_bytes, measured.load_seconds, measured.key.engine_name) == (5 * GIB * 11 // 10, None, "m:latest")
+    (learned,) = made.state.learned
+    assert (learned.value, learned.key.weights) == (Measured(card_bytes=5 * GIB * 11 // 10), "ollama:m:latest")
     (result,) = outcome.results
     assert result.corrected
     assert "it is reckoned with 5632 MiB from now on" in (result.message or "")
@@ -94,7 +94,7 @@ def test_out_of_memory_raises_the_measured_need_by_a_tenth() -> None:
 def test_a_declared_need_is_not_corrected() -> None:
     made = room("out_of_memory", vram=5 * GIB)
     (result,) = made.run().results
-    assert (made.state.measurements, result.corrected) == ([], False)
+    assert (made.state.learned, result.corrected) == ([], False)
 
 
 class Remembering(ListedState):
@@ -132,4 +132,4 @@ def test_none_an_hour_puts_all_of_it_off() -> None:
     for code in ("load_failed", "out_of_memory"):
         made = room(code, policy=Remediation(per_hour=0))
         (result,) = made.run().results
-        assert (result.status, len(made.engine.log), made.state.measurements) == (StepStatus.FAILED, 1, [])
+        assert (result.status, len(made.engine.log), made.state.learned) == (StepStatus.FAILED, 1, [])

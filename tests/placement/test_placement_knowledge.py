@@ -25,6 +25,7 @@ from reconciler.vram import (
     geometry_of,
     header_of_fact,
     header_of_show,
+    ollama_server,
     predict,
 )
 
@@ -74,7 +75,7 @@ def test_the_servers_environment_counts() -> None:
     spec = ONE.nodes["a"]
     env = {"OLLAMA_NUM_PARALLEL": "2", "OLLAMA_KV_CACHE_TYPE": "q8_0", "OLLAMA_CONTEXT_LENGTH": "2048"}
     of = fleet(replace(spec, engines=tuple(replace(engine, env=env) for engine in spec.engines)))
-    kind = knowledge.ollama_server("0.34.0", env, None, ()).cache
+    kind = ollama_server("0.34.0", env, None, ()).cache
     assert kind == "q8_0"
     expected = high(context=2048, parallel=2, key_type=CACHE_TYPES[kind], value_type=CACHE_TYPES[kind])
     assert need(plan(of, desired(model(NAME, ["a"])), told(of))) == (expected, "computed")

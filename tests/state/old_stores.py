@@ -200,5 +200,29 @@ def write_schema_6(path: Path) -> None:
     conn.close()
 
 
-WRITERS = {1: write_schema_1, 2: write_schema_2, 3: write_schema_3, 4: write_schema_4, 5: write_schema_5, 6: write_schema_6}
+# What the seventh schema had more.
+MORE_7 = """
+CREATE TABLE silent (node TEXT, engine TEXT, since TEXT NOT NULL, PRIMARY KEY (node, engine)) STRICT, WITHOUT ROWID;
+INSERT INTO migrations VALUES (7, '2026-01-01T00:00:00Z');
+"""
+
+
+def write_schema_7(path: Path) -> None:
+    """The same as a store of schema 7."""
+    write_schema_6(path)
+    conn = sqlite3.connect(path)
+    conn.executescript(MORE_7)
+    conn.commit()
+    conn.close()
+
+
+WRITERS = {
+    1: write_schema_1,
+    2: write_schema_2,
+    3: write_schema_3,
+    4: write_schema_4,
+    5: write_schema_5,
+    6: write_schema_6,
+    7: write_schema_7,
+}
 """Every earlier schema, with what writes a store of it."""

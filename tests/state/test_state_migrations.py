@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from old_stores import LEASED_1, WRITERS, write_schema_1
 
-from reconciler.fleet import AppliedReplica, EngineId, EngineKind, LockHeld, MeasuredKey, StateError
+from reconciler.fleet import AppliedReplica, EngineId, EngineKind, LoadKey, LockHeld, StateError
 from reconciler.state import StepStatus, open_reader, open_writer, schema
 from reconciler.state.schema import MIGRATIONS, SCHEMA_VERSION, migrate, schema_version
 
@@ -41,7 +41,8 @@ def test_every_earlier_schema_becomes_the_one_of_a_new_store_and_keeps_what_it_h
     with open_writer(old, command="apply") as state:
         applied = state.applied()
         assert (applied.lineage, applied.serial, dict(applied.replicas)) == ("l-1", 3, {OWNED.address: OWNED})
-        assert applied.measured == {MeasuredKey(EngineKind.OLLAMA, "a:1", None): 7}
+        assert applied.load_seconds == {LoadKey(EngineKind.OLLAMA, "a:1", None): 2.5}
+        assert applied.measured == {}  # nobody can say of which weights and on which card it was measured
         run = state.begin_run("p", "c", "apply")
         assert [(one.id, one.result) for one in state.runs()] == [(run, "running"), (2, "interrupted"), (1, "done")]
         assert [row.status for row in state.journal(2)] == [StepStatus.INTERRUPTED]

@@ -15,14 +15,16 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.fleet import AppliedReplica, EngineId, EngineKind, FleetFacts, MeasuredKey, StateError, replica_address
-from reconciler.state import Measurement, SettledStep, StateWriter, StepStatus, break_lock, look_at_lock, open_reader, open_writer
+from reconciler import fleet
+from reconciler.fleet import AppliedReplica, EngineId, EngineKind, FleetFacts, LoadKey, MeasuredKey, StateError, replica_address
+from reconciler.state import Learned, Measurement, SettledStep, StateWriter, StepStatus, break_lock, look_at_lock, open_reader, open_writer
 from reconciler.state.connection import Unwritable
-from reconciler.state.entries import Entry, Measured, Recorded, RunFinished, StepFinished, StepsSettled
+from reconciler.state.entries import Entry, Measured, NeedsLearned, Recorded, RunFinished, StepFinished, StepsSettled
 from reconciler.state.rescue import RescueHead, RescueJournal, find_rescues, read_rescue
 
 AT = EngineId("gpu-a", "ollama")
-KEY = MeasuredKey(EngineKind.OLLAMA, "a:1", 8192)
+KEY = LoadKey(EngineKind.OLLAMA, "a:1", 8192)
+NEED = MeasuredKey("sha256:w", "0.34.0", "NVIDIA A40", 8192, 1, "f16", True)
 
 
 def replica(name: str = "a:1", **fields: object) -> AppliedReplica:
@@ -45,7 +47,8 @@ def work(state: StateWriter, run: int) -> None:
     """What a run tells of three steps. Long names, so that a full disk is met soon."""
     state.step_finished(run, "load:a", StepStatus.DONE, "x" * 9000)
     state.record([replica()], gone=[replica("old:1").address])
-    state.measure([Measurement(KEY, 7, 2.5)])
+    state.measure([Measurement(KEY, 2.5)])
+    state.learn([Learned(NEED, fleet.Measured(7, None))])
     state.steps_settled(run, [SettledStep("load:b", "b", "load", StepStatus.SKIPPED, "need_not_met: it waited")])
     state.record_facts(FleetFacts("2026-01-01T00:00:00Z", {}))
     state.finish_run(run, "partial", unplaced=1, deferred=2)
@@ -91,7 +94,7 @@ def test_what_a_run_did_on_a_full_or_read_only_disk_is_kept_and_read_in_as_if_no
     with closing(open_reader(path)) as after:
         applied = after.applied()
         assert {address: row.options for address, row in applied.replicas.items()} == {replica().address: {"num_batch": 512}}
-        assert (applied.measured, applied.load_seconds) == ({KEY: 7}, {KEY: 2.5})
+        assert (applied.measured, applied.load_seconds) == ({NEED: fleet.Measured(7, None)}, {KEY: 2.5})
         assert [(row.step_id, row.status) for row in after.journal(2)] == [("load:a", StepStatus.DONE), ("load:b", StepStatus.SKIPPED)]
         run = after.runs()[0]
         assert (run.result, run.unplaced, run.deferred) == ("partial", 1, 2)
@@ -162,7 +165,8 @@ ENTRIES: tuple[Entry, ...] = (
     StepFinished(7, "load:a", StepStatus.FAILED, "out_of_memory: no", "2026-01-01T00:00:00Z", 1.5),
     StepsSettled(7, (SettledStep("load:b", "b", "load", StepStatus.SKIPPED),), "2026-01-01T00:00:00Z"),
     Recorded((replica(observed_pinned=True, vram_bytes=2**40, keep_alive=-1.0),), ("model.x@n/e",)),
-    Measured((Measurement(KEY, None, 2.5),)),
+    Measured((Measurement(KEY, 2.5),)),
+    NeedsLearned((Learned(NEED, fleet.Measured(None, 9)),)),
     RunFinished(7, "done", "2026-01-01T00:00:00Z", None, 0, 0),
 )
 

@@ -26,6 +26,8 @@ from reconciler.fleet import (
     EngineKind,
     FleetFacts,
     Installed,
+    LoadKey,
+    Measured,
     MeasuredKey,
     ModelHeader,
     NodeFacts,
@@ -33,10 +35,11 @@ from reconciler.fleet import (
     StateError,
     replica_address,
 )
-from reconciler.state import Measurement, SettledStep, StepStatus, open_reader, open_writer
+from reconciler.state import Learned, Measurement, SettledStep, StepStatus, open_reader, open_writer
 
 AT = EngineId("gpu-a", "ollama")
-KEY = MeasuredKey(EngineKind.OLLAMA, "llama3.1:latest", None)
+KEY = LoadKey(EngineKind.OLLAMA, "llama3.1:latest", None)
+NEED = MeasuredKey("sha256:w", "0.34.0", "NVIDIA A40", 4096, 1, "f16", True)
 
 
 def replica(name: str = "llama3.1:latest", **fields: object) -> AppliedReplica:
@@ -102,11 +105,12 @@ def test_what_was_recorded_is_read_back_field_by_field(tmp_path: Path) -> None:
     with open_writer(path, command="apply") as state:
         run = state.begin_run("sha256:p", "sha256:c", "apply")
         state.record([row])
-        state.measure([Measurement(KEY, 7, None), Measurement(KEY, None, 2.5)])
+        state.measure([Measurement(KEY, 7.0), Measurement(KEY, 2.5)])
+        state.learn([Learned(NEED, Measured(5, 9)), Learned(NEED, Measured(7, None))])
         assert state.finish_run(run, "done") == 1
     found = read(path)
     assert found.replicas == {row.address: replace(row, serial=1)}
-    assert found.measured == {KEY: 7}
+    assert found.measured == {NEED: Measured(7, 9)}
     assert found.load_seconds == {KEY: 2.5}
     assert found.serial == 1
     assert found.lineage is not None

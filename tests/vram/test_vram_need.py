@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reconciler.fleet import EngineKind, MeasuredKey, ModelSpec
+from reconciler.fleet import EngineKind, ModelSpec
 from reconciler.vram import Catalogue, KnownModel, Need, Trust, every_need, known_need
 
 KIND = EngineKind.OLLAMA
 MODEL = ModelSpec("m", ("a",), vram=10)
-MEASURED = {MeasuredKey(KIND, "m:latest", None): 20}
+MEASURED = Need(20, "measured")
 LISTED = Catalogue({(KIND, "m:latest"): KnownModel("m:latest", KIND, 50, Trust.ROUGH)})
 
 
@@ -24,11 +24,11 @@ def test_sources_come_in_the_order_of_their_trust() -> None:
 def test_each_counts_only_where_none_before_it_knows() -> None:
     bare = replace(MODEL, vram=None)
     assert known_need(bare, KIND, 100, MEASURED, 30, LISTED) == Need(20, "measured")
-    assert known_need(bare, KIND, 100, {}, 30, LISTED) == Need(30, "computed")
-    assert known_need(bare, KIND, 100, {}, catalogue=LISTED) == Need(120, "file_size")
-    assert known_need(bare, KIND, None, {}, catalogue=LISTED) == Need(50, "catalogue")
-    assert known_need(bare, KIND, None, {}) is None
+    assert known_need(bare, KIND, 100, None, 30, LISTED) == Need(30, "computed")
+    assert known_need(bare, KIND, 100, catalogue=LISTED) == Need(120, "file_size")
+    assert known_need(bare, KIND, None, catalogue=LISTED) == Need(50, "catalogue")
+    assert known_need(bare, KIND, None) is None
 
 
 def test_the_catalogue_knows_names_of_one_engine_kind_only() -> None:
-    assert known_need(replace(MODEL, vram=None), EngineKind.VLLM, None, {}, catalogue=LISTED) is None
+    assert known_need(replace(MODEL, vram=None), EngineKind.VLLM, None, catalogue=LISTED) is None

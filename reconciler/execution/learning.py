@@ -1,0 +1,99 @@
+"""What the loads of a run teach about needs: the engine's report at its end, and what cards lost where only one load can be the reason."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from reconciler.execution.asked import find_installed, find_resident, is_there
+from reconciler.execution.outcome import StepResult
+from reconciler.fleet import Applied, CardFacts, Desired, EngineId, Fleet, FleetFacts, Resident
+from reconciler.placement import set_up
+from reconciler.planning import Action, Plan, Step
+from reconciler.state import Learned, StepStatus
+from reconciler.vram import Seen, learned
+
+LookAtCards = Callable[[Collection[str]], Awaitable[Mapping[str, Sequence[CardFacts]]]]
+"""The cards of these nodes as they are now; a node whose cards cannot be seen is left out."""
+_MOVES = frozenset({Action.LOAD, Action.RELOAD, Action.UNLOAD})
+
+
+def learned_needs(
+    plan: Plan,
+    fleet: Fleet,
+    desired: Desired,
+    before: FleetFacts,
+    after: FleetFacts,
+    cards: Mapping[str, Sequence[CardFacts]],
+    applied: Callable[[], Applied],
+    results: Mapping[str, StepResult],
+) -> Iterator[Learned]:
+    """What every load that this run did teaches, each under all that it depends on; nothing of a load that contradicts itself.
+
+    `after` has the touched engines as they are at the end of the run, `cards` those of their nodes that could be looked at then.
+    """
+    done = [step for step in plan.steps if step.action in (Action.LOAD, Action.RELOAD) and _was_done(results.get(step.id))]
+    if not done:
+        return
+    names = {step.node for step in done}
+    some = Fleet(fleet.name, {name: fleet.nodes[name] for name in sorted(names) if name in fleet.nodes})
+    board = set_up(some, FleetFacts(after.at, {name: node for name, node in after.nodes.items() if name in names}), desired.limits)
+    moves = Counter((step.node, card) for step in plan.steps if step.action in _MOVES for card in _cards(step))
+    rows = applied()
+    models = {model.name: model for model in desired.models}
+    for step in done:
+        slot = board.slots.get(EngineId(step.node, step.engine))
+        engine = after.engine(EngineId(step.node, step.engine))
+        wanted = models.get(step.model)
+        model = wanted.called(slot.kind, step.engine_name, wanted.context) if wanted is not None and slot is not None else None
+        if slot is None or engine is None or model is None:
+            continue
+        resident, file = find_resident(engine, step.engine_name), find_installed(engine, step.engine_name)
+        key = slot.knowledge.key(slot, model, rows)
+        if key is None or resident is None or not is_there(resident) or not _whole(resident):
+            continue
+        if resident.context is not None and key.context is not None:
+            key = replace(key, context=resident.context)
+        alone = step.action is Action.LOAD and all(moves[step.node, card] == 1 for card in _cards(step))
+        card, own = _lost(step, before, cards) if alone else (None, False)
+        found = learned(Seen(resident.vram_bytes, card, file.size_bytes if file is not None else None, own))
+        if found is not None:
+            yield Learned(key, found)
+
+
+def _whole(resident: Resident) -> bool:
+    """Not known to be on cards only in part, or not at all: a part is no measure of the need."""
+    return resident.gpu_fraction is None or resident.gpu_fraction >= 1.0
+
+
+def _was_done(result: StepResult | None) -> bool:
+    return result is not None and result.status is StepStatus.DONE
+
+
+def _cards(step: Step) -> tuple[int, ...]:
+    return step.gpus or step.gpu_candidates or ()
+
+
+def _lost(step: Step, before: FleetFacts, after: Mapping[str, Sequence[CardFacts]]) -> tuple[int | None, bool]:
+    """What the step's cards lost from before to after: of the engine's own processes where both looks show them, else altogether."""
+    seen = before.nodes.get(step.node)
+    old = {card.index: card for card in (seen.cards if seen is not None else None) or ()}
+    new = {card.index: card for card in after.get(step.node, ())}
+    pairs = [(old[card], new[card]) for card in _cards(step) if card in old and card in new]
+    if not pairs or len(pairs) < len(_cards(step)):
+        return None, False
+    if all(_attributed(card) for pair in pairs for card in pair) and any(_own(now, step.engine) for _, now in pairs):
+        return sum(_own(now, step.engine) - _own(was, step.engine) for was, now in pairs), True
+    if any(was.used_bytes is None or now.used_bytes is None for was, now in pairs):
+        return None, False
+    return sum((now.used_bytes or 0) - (was.used_bytes or 0) for was, now in pairs), False
+
+
+def _attributed(card: CardFacts) -> bool:
+    """Whether all processes of the card are seen, with their sizes."""
+    return card.processes is not None and all(process.used_bytes is not None for process in card.processes)
+
+
+def _own(card: CardFacts, engine: str) -> int:
+    return sum(process.used_bytes or 0 for process in card.processes or () if process.engine == engine)
