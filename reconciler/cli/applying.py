@@ -19,9 +19,11 @@ from reconciler.cli.recovering import take_in_waiting
 from reconciler.cli.session import Choice, Look, look_again, rolled_back, selected_nodes, uncollected
 from reconciler.cli.settings import Settings
 from reconciler.cli.stale import UNLIKE_ASSUMED, check_begun, check_expected, check_guards, check_origin, check_same, check_standing
+from reconciler.cli.stateless import tell_of_state
+from reconciler.fleet import format_duration
 from reconciler.planning import Plan
-from reconciler.state import StepStatus, open_reader
-from reconciler.views import Held, outcome_text, plan_text
+from reconciler.state import StepStatus, open_reader, wait_until_free
+from reconciler.views import Held, escape, outcome_text, plan_text
 
 _DONE = (StepStatus.DONE, StepStatus.SATISFIED)
 FAILED, UNREACHABLE, INTERRUPTED = 3, 4, 130
@@ -54,12 +56,13 @@ def apply_fresh(settings: Settings, choice: Choice, options: ApplyOptions) -> in
     """
     with uncollected():
         workspace = open_workspace(settings)
-        take_in_waiting(settings, state_path(settings, workspace), options.lock_timeout)
+        options = ready_state(settings, state_path(settings, workspace), options)
         with probing_line(settings) as on_node:
             look = look_again(workspace, settings, choice, on_node=on_node)
     print_warnings(settings, workspace.warnings)
     check_expected(look.plan, options.expect_digest)
     click.echo(plan_text(look.plan, colour=settings.colour(), width=settings.width()), nl=False)
+    tell_of_state(settings, look)
     check_guards(look.plan)
     if not look.plan.empty and not approve(auto_approve=options.auto_approve, terminal=options.terminal):
         settings.say("Nothing was applied.")
@@ -72,6 +75,20 @@ def apply_fresh(settings: Settings, choice: Choice, options: ApplyOptions) -> in
     return _finish(settings, look, options)
 
 
+def ready_state(settings: Settings, path: Path, options: ApplyOptions) -> ApplyOptions:
+    """Waits for the run that holds the state, and takes in what an earlier one could not write, so that the plan is made with all of it.
+
+    Returns the options with what is left of the lock timeout. Raises LockHeld (5) before any node is asked.
+    """
+
+    def told(why: str) -> None:
+        settings.say(f"Waiting for the lock, at most {format_duration(options.lock_timeout)}: {escape(why, 1000)}.")
+
+    left = wait_until_free(path, options.lock_timeout, told)
+    take_in_waiting(settings, path, left)
+    return replace(options, lock_timeout=left)
+
+
 def apply_saved(settings: Settings, path: Path, options: ApplyOptions) -> int:
     """Carries out a saved plan where every step of it still stands; StalePlan (6) otherwise, with nothing done and no state made.
 
@@ -80,7 +97,7 @@ def apply_saved(settings: Settings, path: Path, options: ApplyOptions) -> int:
     saved = read_plan(path)
     check_expected(saved, options.expect_digest)
     workspace = open_workspace(settings)
-    take_in_waiting(settings, state_path(settings, workspace), options.lock_timeout)
+    options = ready_state(settings, state_path(settings, workspace), options)
     with closing(open_reader(state_path(settings, workspace))) as state:
         if saved.rollback is not None:
             workspace, _ = rolled_back(workspace, state, saved.rollback)
@@ -93,6 +110,7 @@ def apply_saved(settings: Settings, path: Path, options: ApplyOptions) -> int:
     choice = Choice(saved.limit, saved.exclude, again=frozenset(saved.replace))
     with probing_line(settings) as on_node:
         look = look_again(workspace, settings, choice, on_node=on_node)
+    tell_of_state(settings, look)
     plan = check_standing(saved, look, selected_nodes(workspace, choice))
     check_guards(plan)
     return _finish(settings, replace(look, plan=without_done_again(plan, begun)), options)

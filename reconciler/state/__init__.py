@@ -19,7 +19,7 @@ from reconciler.state.protocol import (
 from reconciler.state.reader import open_reader
 from reconciler.state.recovering import take_in
 from reconciler.state.rescue import Rescued, find_rescues, put_away, read_rescue, waiting_sentence
-from reconciler.state.taking import open_writer
+from reconciler.state.taking import open_writer, wait_until_free
 
 __all__ = [
     "EXPIRY_SECONDS",
@@ -49,5 +49,6 @@ __all__ = [
     "put_away",
     "read_rescue",
     "take_in",
+    "wait_until_free",
     "waiting_sentence",
 ]

@@ -16,6 +16,7 @@ from reconciler.state.lease import Heartbeat, Held, iso, read_lease, refuse_if_h
 from reconciler.state.log import Log, look_at_log
 from reconciler.state.process import this_process
 from reconciler.state.protocol import StateWriter
+from reconciler.state.reader import open_reader
 from reconciler.state.schema import migrate, schema_version
 from reconciler.state.writer import SqliteWriter
 
@@ -59,6 +60,37 @@ def open_writer(
         conn.close()
     if writer.rescue is not None:
         raise _kept_apart(writer.rescue, writer.unwritable, None)
+
+
+def wait_until_free(
+    path: Path,
+    lock_timeout: float,
+    told: Callable[[str], None],
+    *,
+    clock: Callable[[], datetime] = _now,
+    sleep: Callable[[float], None] = time.sleep,
+) -> float:
+    """Waits up to `lock_timeout` seconds until nobody holds the lease, without taking it; returns how many of them are left.
+
+    For whoever plans first and takes the lease later: a plan made while another run still works would be stale. `told` hears once what is
+    waited for. Raises LockHeld when the time is up.
+    """
+    waited = 0.0
+    while True:
+        with closing(open_reader(path)) as state:
+            held = state.lease()
+        try:
+            refuse_if_held(held, path, clock(), this_process())
+        except LockHeld as error:
+            if waited >= lock_timeout:
+                raise
+            if not waited:
+                told(error.problems[0].what)
+        else:
+            return lock_timeout - waited
+        pause = min(_RETRY_SECONDS, lock_timeout - waited)
+        sleep(pause)
+        waited += pause
 
 
 def _kept_apart(rescue: Path, why: str, error: Exception | None) -> StateError:
