@@ -175,6 +175,7 @@ def _check_file(settings: Settings, file: str, way: Way, room: int | None, forma
         REFERENCE_BUILD,
         RunSettings,
         UnknownLayout,
+        check_runnable,
         geometry_of,
         largest_context,
         largest_parallel,
@@ -202,8 +203,7 @@ def _check_file(settings: Settings, file: str, way: Way, room: int | None, forma
             ubatch=way.batch,
             build=way.build or REFERENCE_BUILD,
         )
-        if run.value_type.quantised and not (run.flash_attention and geometry.flash_attention):
-            raise UnknownLayout.of("llama.cpp quantises the values of its cache only with flash attention", hint="use --flash-attention on")
+        check_runnable(geometry, run)
         if room is not None:
             search = largest_context if way.context is None else largest_parallel
             largest = search(geometry, run, room)

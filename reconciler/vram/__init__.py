@@ -14,6 +14,7 @@ from reconciler.vram.predict import FIXED_START, CardNeed, HostNeed, Prediction,
 from reconciler.vram.reservation import BATCHED_TOKENS as VLLM_BATCHED_TOKENS
 from reconciler.vram.reservation import UTILIZATION as VLLM_UTILIZATION
 from reconciler.vram.reservation import Reservation, VllmNeed, VllmSettings, reservation, vllm_need
+from reconciler.vram.runnable import check_runnable
 from reconciler.vram.settings import REFERENCE_BUILD, RunSettings
 from reconciler.vram.tensors import CACHE_TYPES, TENSOR_TYPES, Header, TensorInfo, TensorType, UnknownLayout
 from reconciler.vram.told import LlamaMeta, fact_of, header_of_fact, header_of_show, leaves_out_arrays, meta_of_models
@@ -51,6 +52,7 @@ __all__ = [
     "UnknownLayout",
     "VllmNeed",
     "VllmSettings",
+    "check_runnable",
     "checkpoint_of",
     "default_context",
     "every_need",
