@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "inventory": ("inventory", "Show the resolved inventory."),
     "import": ("import_", "Write desired YAML for what runs on the fleet."),
     "pin": ("pin", "Write the lock file: which weights each name stands for."),
+    "status": ("status", "Show how the fleet stands."),
     "facts": ("facts", "Show what probing sees."),
     "doctor": ("doctor", "Find what is wrong, and what mends it."),
     "models": ("models", "Show what models need, and how we know."),

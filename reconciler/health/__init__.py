@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from reconciler.health.finding import Finding, Level
 from reconciler.health.findings import find
+from reconciler.health.status import ReplicaStatus, replicas_of
 
-__all__ = ["Finding", "Level", "find"]
+__all__ = ["Finding", "Level", "ReplicaStatus", "find", "replicas_of"]

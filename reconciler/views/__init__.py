@@ -15,6 +15,7 @@ from reconciler.views.need_text import need_json, need_text
 from reconciler.views.outcome_text import Held, Lost, StepResult, outcome_text
 from reconciler.views.plan_text import plan_text
 from reconciler.views.reservation_text import reservation_json, reservation_text
+from reconciler.views.status_text import status_document, status_text
 
 __all__ = [
     "Held",
@@ -47,5 +48,7 @@ __all__ = [
     "reservation_json",
     "reservation_text",
     "run_text",
+    "status_document",
+    "status_text",
     "validate_text",
 ]

@@ -1,14 +1,10 @@
-"""What probing saw, for people: every engine with its build, then its residents, then the cards."""
+"""What probing saw, for people: every engine with its build, then its residents, then the cards with who holds them."""
 
 from __future__ import annotations
 
-from reconciler.fleet import CardFacts, EngineFacts, FleetFacts, Resident, format_bytes, format_capability, format_duration, format_ratio
-from reconciler.planning.plan import CardBalance
-from reconciler.views.cards import bar
+from reconciler.fleet import EngineFacts, FleetFacts, Resident, format_bytes, format_duration, format_ratio
+from reconciler.views.card_facts import card_blocks
 from reconciler.views.style import Cell, Style, bounded, columns, joined, more, plural
-
-_BAR = 20
-_LEGEND = "█ used  ▒ foreign  ░ free"
 
 
 def facts_text(facts: FleetFacts, *, colour: bool = False, width: int = 100) -> str:
@@ -19,7 +15,7 @@ def facts_text(facts: FleetFacts, *, colour: bool = False, width: int = 100) -> 
     opening = f"{style.heading(plural(len(facts.nodes), 'node'))}, {plural(len(engines), 'engine')}, probed at {facts.at}"
     if silent:
         opening += style.paint(f", {silent:,} unreachable", "yellow")
-    blocks = [[opening], _engines(engines, style), _residents(engines, style), _cards(facts, style)]
+    blocks = [[opening], _engines(engines, style), _residents(engines, style), *card_blocks(facts, style)]
     return joined("\n".join(block) + "\n" for block in blocks if block)
 
 
@@ -61,45 +57,4 @@ def _resident(engine: EngineFacts, resident: Resident) -> list[Cell]:
         Cell("context unknown" if resident.context is None else f"context {resident.context}"),
         Cell(stay, "dim"),
         Cell("" if resident.status.value == "loaded" else resident.status.value, "cyan"),
-    ]
-
-
-def _cards(facts: FleetFacts, style: Style) -> list[str]:
-    rows: list[list[Cell]] = []
-    for name, node in sorted(facts.nodes.items()):
-        if node.cards is None:
-            rows.append([Cell(f"? {name}", "yellow"), Cell("cards not known")])
-        rows += [_card(name, card) for card in node.cards or ()]
-    if not rows:
-        return []
-    shown, left = bounded(rows)
-    read = any(card.used_bytes is not None for node in facts.nodes.values() for card in node.cards or ())
-    heading = style.heading("Cards") + ("  " + style.paint(_LEGEND, "dim") if read else "")
-    return [heading, *columns(shown, style), *more(left, style)]
-
-
-def _bar(node: str, card: CardFacts) -> Cell:
-    """The card as it is now; empty where its use cannot be read, since a bar would be a guess."""
-    if card.used_bytes is None or not card.total_bytes:
-        return Cell("")
-    foreign = min(card.used_bytes, card.foreign_bytes or 0)
-    ours = card.used_bytes - foreign
-    return bar(CardBalance(node, card.index, card.total_bytes, card.total_bytes, foreign, card.assumed, ours, ours, ours), _BAR)
-
-
-def _card(node: str, card: CardFacts) -> list[Cell]:
-    total = "size unknown" if card.total_bytes is None else format_bytes(card.total_bytes)
-    used = "use unknown" if card.used_bytes is None else f"{format_bytes(card.used_bytes)} used"
-    foreign = f"{format_bytes(card.foreign_bytes)} foreign" if card.foreign_bytes else ""
-    capability = "" if card.compute_capability is None else f"compute {format_capability(card.compute_capability)}"
-    source = f"{card.source}, assumed" if card.assumed else card.source
-    return [
-        Cell(f"  {node}/{card.index}"),
-        Cell(card.name or ""),
-        _bar(node, card),
-        Cell(used, right=True),
-        Cell(f"of {total}" if card.total_bytes is not None else total),
-        Cell(foreign),
-        Cell(capability),
-        Cell(source, "dim"),
     ]

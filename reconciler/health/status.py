@@ -1,0 +1,82 @@
+"""How a fleet stands: every wanted replica with what is so and what is still to be done. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from reconciler.fleet import Applied, FleetFacts, Resident, parse_replica_address
+from reconciler.planning import Plan
+from reconciler.planning.plan import Action
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaStatus:
+    """One replica. Bytes are those that its engine says it holds on cards; `detail` says why it stands as it does.
+
+    `standing` is `running` (as wanted), `changing` (the plan has a step for it), `leaving`, `unplaced`, `unknown` (its engine cannot be
+    asked) or `unmanaged` (nobody here asked for it).
+    """
+
+    address: str
+    standing: str
+    detail: str = ""
+    vram_bytes: int | None = None
+    context: int | None = None
+    pinned: bool | None = None
+    owned: bool = False
+
+
+def replicas_of(plan: Plan, facts: FleetFacts, applied: Applied) -> tuple[ReplicaStatus, ...]:
+    """Every replica that is wanted, owned, or there, in address order; those without a place last."""
+    residents = _residents(facts)
+    silent = {str(engine.id) for node in facts.nodes.values() for engine in node.engines.values() if not engine.reachable}
+    steps = {step.address: step for step in plan.steps if step.action is not Action.PULL}
+    found: dict[str, ReplicaStatus] = {}
+    for address in sorted({*plan.placed, *applied.replicas, *steps}):
+        at = str(parse_replica_address(address)[1])
+        row = applied.replicas.get(address)
+        name = plan.placed.get(address) or (row.engine_name if row is not None else None) or parse_replica_address(address)[0]
+        seen = residents.get((at, name))
+        step = steps.get(address)
+        if at in silent:
+            standing, detail = "unknown", "its engine cannot be asked"
+        elif step is not None and step.action is Action.UNLOAD:
+            standing, detail = "leaving", step.reason.message
+        elif step is not None and step.action is not Action.ADOPT:
+            standing, detail = "changing", f"{step.action.value}: {step.reason.message}"
+        elif address in plan.placed:
+            standing, detail = "running", "" if row is not None or step is None else "to be adopted"
+        else:
+            continue
+        found[address] = ReplicaStatus(
+            address,
+            standing,
+            detail,
+            seen.vram_bytes if seen is not None else None,
+            seen.context if seen is not None else None,
+            seen.pinned if seen is not None else None,
+            row is not None,
+        )
+    for one in plan.unmanaged:
+        address = f"model.{one.name}@{one.node}/{one.engine}"
+        found.setdefault(address, ReplicaStatus(address, "unmanaged", "nobody here asked for it", one.vram_bytes, pinned=one.pinned))
+    homeless = [
+        ReplicaStatus(f"model.{one.model}", "unplaced", f"{one.count} without a place: {_why(one.candidate_counts)}")
+        for one in plan.unplaced
+    ]
+    return (*(found[address] for address in sorted(found)), *homeless)
+
+
+def _residents(facts: FleetFacts) -> Mapping[tuple[str, str], Resident]:
+    return {
+        (str(engine.id), resident.name): resident
+        for node in facts.nodes.values()
+        for engine in node.engines.values()
+        for resident in engine.residents or ()
+    }
+
+
+def _why(counts: Mapping[str, int]) -> str:
+    most = sorted(counts.items(), key=lambda one: (-one[1], one[0]))[:3]
+    return ", ".join(f"{reason} on {count}" for reason, count in most) or "no candidate"
