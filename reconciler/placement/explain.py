@@ -145,7 +145,11 @@ _PHRASES = {
 def _would_help(model: ModelSpec, counts: Mapping[str, int], placement: Placement, unmanaged: Unmanaged) -> tuple[str, ...]:
     lines = []
     if counts.get("need_unknown"):
-        lines.append(f"the need of {model.name} is declared: `vram: 5GiB` under models.{model.name}")
+        if model.variants:
+            smallest = model.variants[-1].name
+            lines.append(f"the need of its variants is declared: `variants: [{{name: {smallest}, vram: 5GiB}}]` under models.{model.name}")
+        else:
+            lines.append(f"the need of {model.name} is declared: `vram: 5GiB` under models.{model.name}")
     if counts.get("cards_unknown") or counts.get("vram_unknown"):
         lines.append("the cards are declared: `gpus: [{index: 0, vram: 24GiB}]` on the node")
     if counts.get("ram_unknown"):

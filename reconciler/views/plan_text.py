@@ -126,7 +126,8 @@ def _row(step: Step) -> list[Cell]:
     sign, look = SYMBOLS[step.action]
     size = "" if step.vram_bytes is None else format_bytes(step.vram_bytes)
     reason = step.reason.message or step.reason.code
-    derived = (step.engine_name != step.base_name or step.variant is not None) and step.action in (Action.PULL, Action.LOAD, Action.RELOAD)
+    derived = step.engine_name != step.base_name and step.action in (Action.PULL, Action.LOAD, Action.RELOAD)
+    derived = derived or step.variant is not None
     return [
         Cell(f"{sign} {step.action.value}", look),
         Cell(step.address),

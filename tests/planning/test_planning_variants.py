@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pretend import carry_out
 
-from reconciler.fleet import Applied, Unmanaged, Variant
+from reconciler.fleet import Applied, EngineKind, Unmanaged, Variant
 from reconciler.fleet.desired import Policy
 from reconciler.placement import place, set_up
 from reconciler.planning import Cause, first_moved
@@ -48,6 +48,19 @@ def test_a_variant_of_unknown_need_does_not_fit():
     of = fleet(node("a", 10 * GIB))
     (load,) = plan(of, desired(three(variants=(Variant("m:q8"), Q4))), facts(of, installed=EVERY)).steps
     assert (load.engine_name, load.variant.passed_over[0].reason) == ("m:q4", "need_unknown")
+
+
+def test_variants_of_which_nobody_knows_the_need_say_where_to_declare_it():
+    of = fleet(node("a", 10 * GIB))
+    (lacking,) = plan(of, desired(three(variants=(Variant("m:q8"), Variant("m:q4")))), facts(of)).unplaced
+    assert lacking.would_fit_if == ("the need of its variants is declared: `variants: [{name: m:q4, vram: 5GiB}]` under models.m",)
+
+
+def test_on_an_engine_that_cannot_pull_a_variant_that_is_installed_is_taken():
+    of = fleet(node("a", 10 * GIB, kind=EngineKind.LLAMACPP))
+    seen = facts(of, installed=["m:q4"])
+    (load,) = plan(of, desired(three()), seen).steps
+    assert (load.engine_name, load.variant.passed_over[0].reason) == ("m:q4", "not_installed")
 
 
 def test_each_replica_has_the_best_variant_for_its_own_card():
