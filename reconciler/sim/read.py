@@ -53,6 +53,7 @@ nodes:
         api_key: secret        # vllm and llamaswap too
         fit: false             # true: layers that find no room go to RAM, where false fails the load
         metrics: false
+        sleep_idle: 0          # seconds without a request until a model sleeps, as --sleep-idle-seconds; 0 is never
         # vllm only (one model under `installed`)
         gpu_memory_utilization: 0.92   # what it takes of each card, whatever the model
         sleep_mode: false
@@ -81,7 +82,7 @@ from reconciler.sim.spec import FaultSpec, SimEngine, SimGpu, SimGroup, SimModel
 _LARGEST_FILE = 2**20
 _KEYS_OF = {
     "ollama": ("registry", "pull_seconds", "max_loaded", "max_queue", "keep_alive"),
-    "llamacpp": ("mode", "models_max", "autoload", "api_key", "fit", "metrics"),
+    "llamacpp": ("mode", "models_max", "autoload", "api_key", "fit", "metrics", "sleep_idle"),
     "vllm": ("api_key", "gpu_memory_utilization", "sleep_mode", "lora", "served_names"),
     "llamaswap": ("api_key", "ttl", "groups", "fit"),
 }
@@ -176,6 +177,7 @@ def _engine(name: str, section: Section, cards: int, catalogue: dict[str, SimMod
         api_key=section.text("api_key") if section.has("api_key") else None,
         fit=section.boolean("fit", base.fit),
         metrics=section.boolean("metrics", base.metrics),
+        sleep_idle=section.seconds("sleep_idle", 0.0),
         num_parallel=max(1, section.integer("num_parallel", base.num_parallel)),
         default_context=section.integer("default_context") if section.has("default_context") else None,
         max_loaded=section.integer("max_loaded") if section.has("max_loaded") else None,

@@ -89,7 +89,8 @@ class SimEngine:
     """An engine as written. Port 0: chosen at start. `gpus` are indices into the node's cards, `version` empty is the kind's usual one.
 
     Ollama only: `registry`, `default_context` (None: by VRAM, as Ollama does), `max_loaded`, `max_queue`, `keep_alive` (its own).
-    llama.cpp only: `mode`, `models_max`, `autoload`, `fit` (partial offload instead of a failed load), `metrics`.
+    llama.cpp only: `mode`, `models_max`, `autoload`, `fit` (partial offload instead of a failed load), `metrics`,
+    `sleep_idle` (idle seconds until a model sleeps, 0 for never).
     vLLM only: `gpu_memory_utilization` (its share of each card), `sleep_mode`, `lora` (adapters), `served_names`.
     llama-swap only: `groups`, `ttl` (idle seconds until a model stops, 0 for never). All but Ollama: `api_key`.
     """
@@ -105,6 +106,7 @@ class SimEngine:
     api_key: str | None = None
     fit: bool = False
     metrics: bool = False
+    sleep_idle: float = 0.0
     num_parallel: int = 1
     default_context: int | None = None
     max_loaded: int | None = None

@@ -29,7 +29,6 @@ class Rule:
     ask: Ask
     world: str = "plain"
     nothing_for: Mapping[str, str] = field(default_factory=dict)
-    unasked: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -39,7 +38,7 @@ class Rule:
         """Why this rule is not asked of this engine, simulated or real; None when it is."""
         if where == REAL and engine == LLAMASWAP:
             return "no real llama-swap can be had here"
-        return self.nothing_for.get(engine) or self.unasked.get((engine, where))
+        return self.nothing_for.get(engine)
 
 
 RULES: tuple[Rule, ...] = (
@@ -74,10 +73,6 @@ RULES: tuple[Rule, ...] = (
         seen.a_sleeping_model_is_seen_and_looking_does_not_wake_it,
         "sleepy",
         dict.fromkeys((OLLAMA, LLAMASWAP), "its models do not sleep"),
-        {
-            (ROUTER, SIMULATED): "the simulated llama.cpp never sleeps",
-            (SINGLE, SIMULATED): "the simulated llama.cpp never sleeps",
-        },
     ),
     Rule(seen.an_engine_that_starts_is_unknown_and_says_so, "starting", _ANSWERS_AT_ONCE),
     Rule(seen.a_restarted_engine_is_empty_and_says_so, nothing_for=_FIXED),

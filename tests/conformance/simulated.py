@@ -46,6 +46,7 @@ ENGINE = {
     LLAMASWAP: f"kind: llamaswap, installed: {MANY}, api_key: {KEY}, groups: {{all: {{swap: false, members: {MANY}}}}}",
 }
 CROWDED = {OLLAMA: ", max_queue: 1", ROUTER: ", models_max: 1, answer_seconds: 60", LLAMASWAP: ", answer_seconds: 60"}
+SLEEPY = {ROUTER: ", sleep_idle: 40", SINGLE: ", sleep_idle: 40"}
 BROKEN = ", faults: [{kind: fail_load, models: [broken:1]}]"
 
 
@@ -53,6 +54,8 @@ BROKEN = ", faults: [{kind: fail_load, models: [broken:1]}]"
 def simulated(engine: str, rule: Rule) -> Iterator[Subject]:
     """A running server of that kind in the world of the rule."""
     world = CROWDED[engine] if rule.world == "crowded" else BROKEN if rule.world == "broken model" else ""
+    if rule.world == "sleepy":
+        world = SLEEPY.get(engine, "")
     text = FLEET.format(engine=ENGINE[engine] + world)
     with running(read_sim_text(text, "conformance")) as fleet:
         server = fleet.engines["n/e"]
@@ -73,7 +76,7 @@ def simulated(engine: str, rule: Rule) -> Iterator[Subject]:
             broken="broken:1",
             too_big=("huge:1", {"num_gpu": 99} if engine == OLLAMA else {}),
             crowd={OLLAMA: reload_at_once, ROUTER: load_beside_a_busy_model, LLAMASWAP: eleven_at_once}.get(engine),
-            doze=put_to_sleep,
+            doze=put_to_sleep if engine == VLLM else fall_asleep,
             pulls=Pulls("fetched:1", "absent:1"),
             headers=headers,
         )
@@ -120,3 +123,8 @@ async def put_to_sleep(subject: Subject) -> None:
     """vLLM in dev mode."""
     async with httpx.AsyncClient(trust_env=False) as client:
         (await client.post(f"{subject.spec.url}/sleep?level=1")).raise_for_status()
+
+
+async def fall_asleep(subject: Subject) -> None:
+    """llama-server falls asleep by itself; the rule waits for it."""
+    await asyncio.sleep(0)

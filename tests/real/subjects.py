@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ import httpx
 from rigs import MIB, ROOM_FOR_ONE, Bench
 from rules import Rule
 from servers import Ollama, Single
-from simulated import KEY_VARIABLE, load_beside_a_busy_model, put_to_sleep, reload_at_once
+from simulated import KEY_VARIABLE, fall_asleep, load_beside_a_busy_model, put_to_sleep, reload_at_once
 from subject import OLLAMA, ROUTER, SINGLE, VLLM, Pulls, Subject
 from vllm import KEY, NAMES, Vllm
 
@@ -63,7 +62,7 @@ def router(bench: Bench, rule: Rule) -> Subject:
         broken="broken",
         too_big=("gemma", {}),
         crowd=load_beside_a_busy_model,
-        doze=_fall_asleep,
+        doze=fall_asleep,
         headers=HEADERS,
     )
 
@@ -78,7 +77,7 @@ def single(bench: Bench, rule: Rule) -> Subject:
         server.begin()
 
     return Subject(
-        SINGLE, _spec(EngineKind.LLAMACPP, server.url), ("gemma",), server.restart, begin=begin, doze=_fall_asleep, headers=HEADERS
+        SINGLE, _spec(EngineKind.LLAMACPP, server.url), ("gemma",), server.restart, begin=begin, doze=fall_asleep, headers=HEADERS
     )
 
 
@@ -93,11 +92,6 @@ STARTS: Mapping[str, Callable[[Bench, Rule], Subject]] = {OLLAMA: ollama, ROUTER
 async def wake(server: Vllm) -> None:
     async with httpx.AsyncClient(trust_env=False) as client:
         (await client.post(f"{server.url}/wake_up")).raise_for_status()
-
-
-async def _fall_asleep(subject: Subject) -> None:
-    """llama-server falls asleep by itself; the rule waits for it."""
-    await asyncio.sleep(0)
 
 
 def _registry(bench: Bench, server: Ollama, rule: Rule) -> Pulls:

@@ -40,7 +40,7 @@ def vllm_server(real: Provisioned, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.mark.xdist_group("vllm")
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("rule", ONE_START, ids=lambda rule: str(rule.name))
 def test_conformance_of_the_real_vllm(rule: Rule, vllm_server: Vllm, monkeypatch: pytest.MonkeyPatch, record_property: Record) -> None:
     record_property("conformance", f"{rule.name} {VLLM} {REAL}")

@@ -14,7 +14,7 @@ NAMES = ("tiny", "also-tiny")
 class Vllm(HttpServer):
     """`vllm.entrypoints.openai.api_server`; as a module, since the package has another name than its program expects."""
 
-    ready_seconds = 240.0
+    ready_seconds = 480.0
 
     def __init__(self, real: Provisioned, home: Path) -> None:
         super().__init__(free_port())

@@ -196,3 +196,27 @@ def test_sim_single_without_room_ends_and_starts_again_when_there_is_room() -> N
         it.engine.revive()
         until(lambda: it.get("/health").status_code == 200, "it is ready")
         assert it.card.used == 900 * MIB
+
+
+def test_sim_router_lets_an_idle_model_sleep_and_only_inference_wakes_it() -> None:
+    with asking(spec(router(load_seconds=0, seconds_per_gib=0, sleep_idle=60), time_scale=None)) as it:
+        it.post("/models/load", {"model": "small"})
+        it.await_status("small", "loaded")
+        it.fleet.advance(60)
+        it.await_status("small", "sleeping")
+        assert it.card.used == 0
+        assert it.get("/models").status_code == 200
+        assert it.status("small")["value"] == "sleeping"
+        assert it.post("/v1/chat/completions", {"model": "small"}).status_code == 200
+        assert it.status("small")["value"] == "loaded"
+        assert it.card.used == 500 * MIB
+
+
+def test_sim_single_sleeps_and_wakes_too() -> None:
+    with asking(spec(single(load_seconds=0, seconds_per_gib=0, sleep_idle=60), time_scale=None)) as it:
+        until(lambda: it.get("/health").status_code == 200, "it is up")
+        it.fleet.advance(60)
+        until(lambda: it.get("/props").json()["is_sleeping"], "it sleeps")
+        assert it.card.used == 0
+        assert it.post("/v1/chat/completions", {}).status_code == 200
+        assert (it.get("/props").json()["is_sleeping"], it.card.used) == (False, 500 * MIB)

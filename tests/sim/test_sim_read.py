@@ -129,6 +129,6 @@ def test_sim_file_form_in_the_documentation_is_one_that_is_read() -> None:
     with pytest.raises(SimFileError) as caught:
         read_sim_text(shown, "f.yaml")
     wrong = [problem.split(": ", 1)[1] for problem in caught.value.problems]
-    llamacpp_only = ("mode", "models_max", "autoload", "api_key", "fit", "metrics")
+    llamacpp_only = ("mode", "models_max", "autoload", "api_key", "fit", "metrics", "sleep_idle")
     others = ("gpu_memory_utilization", "sleep_mode", "lora", "served_names", "ttl", "groups")
     assert sorted(wrong) == sorted(f"`{key}` is no key of an engine of kind ollama; remove it" for key in llamacpp_only + others)

@@ -18,12 +18,15 @@ from reconciler.sim.spec import SimEngine, SimModel
 _INFERENCE = frozenset({"/v1/chat/completions", "/v1/completions", "/completion", "/v1/embeddings", "/embedding"})
 
 
+Value = Literal["unloaded", "loading", "loaded", "sleeping"]
+
+
 @dataclass(slots=True, eq=False)
 class Child:
     """A model and its process, when it has one. `changed` is set whenever the status changes."""
 
     model: SimModel
-    value: Literal["unloaded", "loading", "loaded"] = "unloaded"
+    value: Value = "unloaded"
     failed: bool = False
     process: ModelProcess | None = None
     loading: asyncio.Task[None] | None = None
@@ -36,7 +39,7 @@ class Child:
     def running(self) -> bool:
         return self.value != "unloaded"
 
-    def become(self, value: Literal["unloaded", "loading", "loaded"], *, failed: bool = False) -> None:
+    def become(self, value: Value, *, failed: bool = False) -> None:
         self.value, self.failed = value, failed
         self.changed.set()
         self.changed = asyncio.Event()
@@ -132,7 +135,7 @@ class RouterEngine(LlamaServer):
             "source": "models_dir",
             "can_remove": False,
         }
-        if child.value == "loaded":
+        if child.value in ("loaded", "sleeping"):
             entry["meta"] = meta(model, self.spec)
         return entry
 
@@ -188,6 +191,9 @@ class RouterEngine(LlamaServer):
                 await self._start(child)
             except LimitReached:
                 return error(500, "model limit reached, try again later")
+        if child.value == "sleeping":
+            child.become("loading")
+            child.loading = self.spawn(self._run(child))
         while child.value == "loading":
             await child.changed.wait()
         if child.value != "loaded":
@@ -198,6 +204,7 @@ class RouterEngine(LlamaServer):
             await self.clock.sleep(self.spec.answer_seconds)
         finally:
             child.in_flight -= 1
+            self._doze_when_idle(child)
         return inference(request.path, child.model, bool(child.process and child.process.whole))
 
     async def _start(self, child: Child) -> None:
@@ -205,7 +212,7 @@ class RouterEngine(LlamaServer):
         child.become("loading")
         try:
             while self.spec.models_max and sum(other.running for other in self._children.values()) > self.spec.models_max:
-                idle = [other for other in self._children.values() if other.value == "loaded" and not other.in_flight]
+                idle = [other for other in self._children.values() if other.value in ("loaded", "sleeping") and not other.in_flight]
                 if not idle:
                     raise LimitReached
                 await self._stop(min(idle, key=lambda other: (other.last_used, other.model.name)))
@@ -226,6 +233,20 @@ class RouterEngine(LlamaServer):
             raise
         else:
             child.become("loaded")
+            self._doze_when_idle(child)
+
+    def _doze_when_idle(self, child: Child) -> None:
+        """`--sleep-idle-seconds`: weights and cache are given back, the process stays, and the next inference wakes it."""
+        used, process = child.last_used, child.process
+
+        def doze() -> None:
+            if child.value == "loaded" and child.last_used == used and child.process is process and not child.in_flight:
+                if process is not None:
+                    process.free()
+                child.become("sleeping")
+
+        if self.spec.sleep_idle > 0:
+            self.clock.later(self.spec.sleep_idle, doze)
 
     def _stop_soon(self, child: Child) -> None:
         """A load in progress is killed; a loaded model stops once this answer is out."""
@@ -242,7 +263,7 @@ class RouterEngine(LlamaServer):
         if child.process is not None:
             child.process.free_late()
         child.stopping = False
-        if child.value == "loaded":
+        if child.value in ("loaded", "sleeping"):
             child.become("unloaded")
 
 

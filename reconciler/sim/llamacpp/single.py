@@ -22,10 +22,11 @@ class SingleEngine(LlamaServer):
             raise SimError(f"{self.id}: a llama-server in single mode has just one model, not {len(spec.installed)}")
         self._model = spec.installed[0]
         self._process: ModelProcess | None = None
-        self._ready = False
+        self._ready = self._asleep = False
+        self._used = 0
 
     def _boot(self) -> None:
-        self._ready = False
+        self._ready = self._asleep = False
         self._process = ModelProcess(self, self._model)
         self.spawn(self._run(self._process))
 
@@ -40,7 +41,21 @@ class SingleEngine(LlamaServer):
         except LoadDied:
             self.exit()
         else:
-            self._ready = True
+            self._ready, self._asleep = True, False
+            self._doze_when_idle()
+
+    def _doze_when_idle(self) -> None:
+        """`--sleep-idle-seconds`: as in router mode."""
+        self._used += 1
+        used, process = self._used, self._process
+
+        def doze() -> None:
+            if self._used == used and self._process is process and process is not None and self._ready:
+                process.free()
+                self._asleep = True
+
+        if self.spec.sleep_idle > 0:
+            self.clock.later(self.spec.sleep_idle, doze)
 
     def _residents(self) -> dict[str, int]:
         return {self._model.name: self._process.bytes_on_cards} if self._ready and self._process is not None else {}
@@ -68,7 +83,11 @@ class SingleEngine(LlamaServer):
             case "POST", "/props":
                 return error(501, "This server does not support changing global properties. Start it with `--props`")
             case "POST", "/v1/chat/completions" | "/v1/completions" | "/completion" | "/v1/embeddings" | "/embedding":
+                if self._asleep:
+                    self._process = ModelProcess(self, self._model)
+                    await self._run(self._process)
                 await self.clock.sleep(self.spec.answer_seconds)
+                self._doze_when_idle()
                 return inference(request.path, self._model, bool(self._process and self._process.whole))
         return not_found()
 
@@ -86,7 +105,7 @@ class SingleEngine(LlamaServer):
             "bos_token": "<s>",
             "eos_token": "</s>",
             "build_info": self.build_info,
-            "is_sleeping": False,
+            "is_sleeping": self._asleep,
         }
 
     def _listing(self) -> dict[str, object]:
