@@ -105,6 +105,10 @@ class Bench:
         """Ends `server` with the test."""
         self._started.callback(server.stop)
 
+    def store(self) -> Path:
+        """An Ollama store with all three models."""
+        return self._ollama_store()
+
     def ollama(self, cards: Sequence[SoftCard] = (), **variables: str) -> Ollama:
         server = Ollama(self.real, self.folder("ollama"), cards, self._ollama_store(), **variables)
         self.started(server)
