@@ -23,6 +23,7 @@ from reconciler.planning.digest import plan_digest
 from reconciler.planning.drift import find_drift, found_drift, repairable, unmanaged_drift
 from reconciler.planning.guards import find_refusals
 from reconciler.planning.held import find_holds
+from reconciler.planning.impact import impact_of
 from reconciler.planning.lost import mark_lost
 from reconciler.planning.ordering import levels, order
 from reconciler.planning.plan import (
@@ -31,7 +32,6 @@ from reconciler.planning.plan import (
     CardBalance,
     Deferred,
     Drift,
-    Impact,
     Note,
     PlacementInfo,
     Plan,
@@ -125,7 +125,7 @@ def make_plan(
             *weights_notes,
             *waiting,
         ),
-        impact=_impact(ordered, changes),
+        impact=impact_of(ordered, board, changes.evictions),
         placement=PlacementInfo(desired.strategy.value, SOLVER, sum(lacking.count for lacking in placement.lacking)),
         placed=changes.placed,
         forgotten=tuple(sorted(changes.forgotten)),
@@ -295,13 +295,3 @@ def _other_weights(changes: Changes) -> tuple[list[Drift], list[Note]]:
         message = f"has weights {found[:19]}, pinned are {(pinned or '')[:19]}; bring those back, or run gpurec pin to accept these"
         notes.append(Note(replica.address, "digest_differs", message))
     return drift, notes
-
-
-def _impact(ordered: Sequence[Change], changes: Changes) -> Impact:
-    downtime: dict[str, float] = defaultdict(float)
-    pulls = 0
-    for change in ordered:
-        if change.action is Action.RELOAD and change.seconds is not None:
-            downtime[change.model] += change.seconds
-        pulls += change.action is Action.PULL and change.reason.code != "make_tag"
-    return Impact(dict(sorted(downtime.items())), None if pulls else 0, tuple(sorted(changes.evictions)))

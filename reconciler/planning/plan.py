@@ -199,7 +199,9 @@ class PlacementInfo:
 
 @dataclass(frozen=True, slots=True)
 class Impact:
-    downtime_seconds: Mapping[str, float] = field(default_factory=dict)
+    """`downtime_seconds` by model, None where a load of it was never measured; `download_bytes` None: nobody knows how many."""
+
+    downtime_seconds: Mapping[str, float | None] = field(default_factory=dict)
     download_bytes: int | None = 0
     evictions: tuple[str, ...] = ()
 

@@ -149,9 +149,9 @@ def note_lines(notes: Sequence[Note], style: Style) -> list[str]:
 
 def impact_lines(impact: Impact, style: Style) -> list[str]:
     rows = [
-        [Cell(model), Cell(f"away for about {format_duration(seconds)}")]
+        [Cell(model), Cell("away for an unknown time" if seconds is None else f"away for about {format_duration(seconds)}")]
         for model, seconds in sorted(impact.downtime_seconds.items())
-        if seconds
+        if seconds != 0
     ]
     shown, left = bounded(rows)
     lines = [*columns(shown, style), *more(left, style, "models")]
