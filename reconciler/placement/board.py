@@ -87,7 +87,8 @@ class Slot:
     """One engine: where a replica can be. `cards` None: not known what cards it has; (): it runs on the CPU.
 
     `placed` counts the residents it will have; `runners` maps weights blobs to the runner that will hold them: names that share it are
-    charged once, and it leaves with the last of them. `own` is what this engine itself takes on each of its cards, for its `memory_limit`.
+    charged once, and it leaves with the last of them. `own` is what this engine itself takes on each of its cards, for its `memory_limit`,
+    `own_before` the same as found.
     `knowledge` is what the run knows of needs, one for all slots of a board; `alike` the engines that run a model as this one does.
     `coming` has by model the loads that are charged and not there yet. `lost`: unreachable for so long that its replicas are placed
     elsewhere.
@@ -104,6 +105,7 @@ class Slot:
     lost: bool = False
     placed: int = 0
     own: dict[int, int] = field(default_factory=dict)
+    own_before: dict[int, int] = field(default_factory=dict)
     runners: dict[str, Runner] = field(default_factory=dict)
     knowledge: Knowledge = field(default_factory=Knowledge)
     alike: Alike | None = None

@@ -173,6 +173,7 @@ def _charge(slot: Slot, charges: Charges) -> None:
     slot.add(charges)
     for card, count in charges:
         card.before += count
+        slot.own_before[card.index] = slot.own_before.get(card.index, 0) + count
 
 
 def _charge_by_processes(slot: Slot, residents: Sequence[Found]) -> None:
@@ -189,6 +190,7 @@ def _charge_by_processes(slot: Slot, residents: Sequence[Found]) -> None:
         slot.remove(found.charges)
         for card, count in found.charges:
             card.before -= count
+            slot.own_before[card.index] -= count
         found.charges = charges
         _charge(slot, charges)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from reconciler.placement import Card, Slot
 from reconciler.planning.changes import Change
@@ -73,8 +74,16 @@ def room_first(changes: Sequence[Change]) -> None:
             load.needs.extend(change for change in chosen if id(change) not in known and _may_precede(change, load))
 
 
-Room = Card | Slot
-"""What can be full: a card in bytes, an engine in models."""
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What an engine with a `memory_limit` may take of one card."""
+
+    slot: Slot
+    card: Card
+
+
+Room = Card | Slot | Share
+"""What can be full: a card in bytes, an engine in models, an engine's share of a card in bytes."""
 
 
 def _balance_of(change: Change) -> Mapping[Room, int]:
@@ -84,6 +93,9 @@ def _balance_of(change: Change) -> Mapping[Room, int]:
         balance[card] += count
     for card, count in change.frees:
         balance[card] -= count
+    if change.slot.spec.memory_limit is not None:
+        for card, _ in (*change.takes, *change.frees):
+            balance[Share(change.slot, card)] = balance[card]
     if change.slot.rules.most is not None and change.action in (Action.LOAD, Action.UNLOAD):
         balance[change.slot] += 1 if change.action is Action.LOAD else -1
     return balance
@@ -94,6 +106,10 @@ def _held_and_limit(room: Room) -> tuple[int, int]:
     if isinstance(room, Card):
         held = room.foreign + room.before
         return held, room.usable if room.usable is not None else held
+    if isinstance(room, Share):
+        held = room.slot.own_before.get(room.card.index, 0)
+        limit = room.slot.spec.memory_limit if room.card is not room.slot.ram else None
+        return held, limit if limit is not None else held
     return len(room.facts.residents or ()) if room.facts is not None else 0, room.rules.most or 0
 
 

@@ -81,3 +81,11 @@ def test_what_serves_no_card_of_its_own_gives_its_room_in_the_same_plan():
     want = desired(model("m:1", ["a"], 5 * GIB, each=Each.GPU), model("k:1", ["a"], 6 * GIB))
     result = plan(of, want, seen, applied(owned("m:1", "a")))
     assert actions(result) == ["unload model.m:1@a/ollama", "load model.k:1@a/ollama"]
+
+
+def test_an_engine_with_a_memory_limit_unloads_before_it_loads_though_its_card_has_room():
+    of = fleet(node("a", 24 * GIB, memory_limit=8 * GIB))
+    seen = facts(of, {"a": [loaded("m:1", 5 * GIB)]}, ["m:1", "k:1"])
+    result = plan(of, desired(model("k:1", ["a"], 6 * GIB)), seen, applied(owned("m:1", "a")))
+    assert actions(result) == ["unload model.m:1@a/ollama", "load model.k:1@a/ollama"]
+    assert result.steps[1].needs == (result.steps[0].id,)
