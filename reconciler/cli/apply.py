@@ -18,6 +18,7 @@ from reconciler.cli.waiting import lock_timeout_option
 @click.option("--parallelism", type=click.IntRange(1, 256), default=10, show_default=True, help="Steps at once over the fleet.")
 @click.option("--keep-going", is_flag=True, help="After a failure go on with every step that does not need the failed one.")
 @click.option("--max-fail", metavar="N|P%", help="Go on until so many steps failed, or so large a part of them.")
+@click.option("--force", is_flag=True, help="Unload also what is still busy after policy.drain.")
 @click.option("--resume", is_flag=True, help="Go on with the saved plan of FILE where an earlier run of it stopped.")
 @click.option("--expect-digest", metavar="D", help="Carry out only the plan of this digest (sha256:…); otherwise exit 6.")
 @lock_timeout_option
@@ -31,6 +32,7 @@ def command(
     parallelism: int,
     keep_going: bool,
     max_fail: str | None,
+    force: bool,
     resume: bool,
     expect_digest: str | None,
     lock_timeout: float,
@@ -56,6 +58,7 @@ def command(
         expect_digest,
         resume,
         command_line(context),
+        force,
     )
     if file is None and resume:
         raise click.UsageError("--resume needs the FILE of the plan that stopped; without one, apply plans anew and goes on by itself.")

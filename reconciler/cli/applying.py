@@ -35,7 +35,7 @@ MOST_RUNS = 1000
 class ApplyOptions:
     """How to carry out. `max_fail` is `N` or `P%`; `lock_timeout` seconds; `terminal` says that there is somebody to ask;
     `expect_digest` is the digest of the only plan that may be carried out; `resume` asks that the plan has been begun here before.
-    `command` is what history and the lock say of the run."""
+    `force` unloads busy models too; `command` is what history and the lock say of the run."""
 
     parallelism: int = 10
     keep_going: bool = False
@@ -46,6 +46,7 @@ class ApplyOptions:
     expect_digest: str | None = None
     resume: bool = False
     command: str = "apply"
+    force: bool = False
 
 
 def apply_fresh(settings: Settings, choice: Choice, options: ApplyOptions) -> int:

@@ -56,7 +56,12 @@ def carry_out(settings: Settings, look: Look, options: ApplyOptions) -> Carried:
     plan = look.plan
     if plan.empty and look.applied.lineage is None and not plan.placed:
         return Carried()
-    how = replace(execution_options(options, len(plan.steps)), poll_seconds=settings.poll_seconds)
+    how = replace(
+        execution_options(options, len(plan.steps)),
+        poll_seconds=settings.poll_seconds,
+        drain_seconds=look.workspace.desired.policy.drain,
+        force=options.force,
+    )
     with open_writer(look.state, command=options.command, lock_timeout=options.lock_timeout) as state:
         if state.took_over:
             settings.say(f"Warning: {escape(state.took_over, 2000)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Collection, Mapping
+from urllib.parse import urlencode
 
 from pydantic import TypeAdapter
 
@@ -76,11 +77,15 @@ class _Model(Answered):
     meta: _Meta | None = None
 
 
+class _Working(Answered):
+    is_processing: bool = False
+
+
 class _Models(Answered):
     data: list[_Model]
 
 
-_PROPS, _MODELS = TypeAdapter(_Props), TypeAdapter(_Models)
+_PROPS, _MODELS, _SLOTS = TypeAdapter(_Props), TypeAdapter(_Models), TypeAdapter(list[_Working])
 
 
 class LlamaCpp:
@@ -163,6 +168,14 @@ class LlamaCpp:
 
     async def load(self, request: LoadRequest) -> None:
         await self._post("/models/load", request.name, "loaded", "already running")
+
+    async def busy(self, name: str) -> bool | None:
+        """By `/slots`, which a server may have been told not to answer (501), and which wakes a sleeping model up."""
+        query = urlencode({"model": name, "autoload": "false"})
+        answer = await self._channel.ask("GET", f"/slots?{query}", within=self._spec.timeout, limit=LARGE)
+        if answer.status != 200:
+            return None
+        return any(slot.is_processing for slot in read_shape(_SLOTS, answer.body, answer.url))
 
     async def delete(self, name: str) -> None:
         raise self._error(f"{name} cannot be deleted: this engine does not manage its files", "cannot_delete", "remove its file yourself")

@@ -137,6 +137,9 @@ class LlamaSwap:
         running = await self._running(self._spec.timeout)
         return any(clean_name(process.model) == name and process.state in _STATUS for process in running)
 
+    async def busy(self, name: str) -> bool | None:
+        return None
+
     async def delete(self, name: str) -> None:
         raise self._error(f"{name} cannot be deleted: this engine does not manage its files", "cannot_delete", "remove its file yourself")
 

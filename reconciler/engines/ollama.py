@@ -267,6 +267,9 @@ class Ollama:
         if answer.status not in (200, 404):
             raise self._refused(answer, f"{name} cannot be unloaded")
 
+    async def busy(self, name: str) -> bool | None:
+        return None
+
     async def delete(self, name: str) -> None:
         # Layers that other names use stay; a runner of the model goes on (DeleteHandler).
         answer = await self._channel.ask("DELETE", "/api/delete", within=self._spec.load_timeout, body={"model": name})

@@ -61,6 +61,11 @@ class Engine(Protocol):
         """Asks for a model to leave memory. Idempotent; never deletes. Only `observe` tells when it is gone."""
         ...
 
+    async def busy(self, name: str) -> bool | None:
+        """Whether requests are being answered by a resident model right now; None where the engine does not tell. Wakes nothing up when
+        the model is loaded and awake, which the caller has seen. Raises Unreachable."""
+        ...
+
     async def delete(self, name: str) -> None:
         """Deletes a model from the engine's disk. Idempotent; does not unload it. Raises EngineError `cannot_delete` where it cannot."""
         ...

@@ -124,6 +124,12 @@ class Vllm:
         if all(model.name != request.name for model in facts.installed or ()):
             raise self._error(f"{request.name} cannot be loaded: this server has one model, given at its start", "engine_fixed_model")
 
+    async def busy(self, name: str) -> bool | None:
+        """By its metrics, which may be switched off; of one model, so of all that it does."""
+        series = await self._metrics(self._spec.timeout)
+        counts = [value for gauge in ("vllm:num_requests_running", "vllm:num_requests_waiting") for _, value in series.get(gauge, ())]
+        return any(value > 0 for value in counts) if counts else None
+
     async def delete(self, name: str) -> None:
         raise self._error(f"{name} cannot be deleted: this engine does not manage its files", "cannot_delete", "remove its file yourself")
 

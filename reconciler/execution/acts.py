@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 
 from reconciler.engines.protocol import Engine, LoadRequest, PullProgress
 from reconciler.execution.asked import Asked, find_installed, find_resident, is_there
+from reconciler.execution.draining import unload_and_wait, until_idle
+from reconciler.execution.outcome import ExecutionOptions
 from reconciler.execution.verifying import LEFT_BEHIND, found_wrong
 from reconciler.execution.waits import Watch
 from reconciler.fleet import (
@@ -61,6 +63,7 @@ class Work:
     begin: Callable[[], None]
     told: Callable[[PullProgress], None]
     room: Room = field(default=lambda facts: None)
+    options: ExecutionOptions = field(default_factory=ExecutionOptions)
 
 
 async def carry_out(work: Work) -> Effect:
@@ -118,9 +121,11 @@ async def _reload(work: Work, facts: EngineFacts) -> Effect:
     _check_installed(work, facts)
     if (lacking := work.room(facts)) is not None:
         raise Skip("no_room", lacking)
+    if resident is not None and (busy := await until_idle(work.engine, work.watch, resident, work.options)) is not None:
+        raise Skip("busy", busy)
     work.begin()
     if resident is not None:
-        await _unload_and_wait(work, resident.name)
+        await unload_and_wait(work.engine, work.watch, resident.name, resident, work.options)
     try:
         return await _send_load_and_verify(work, load_request(model, work.engine.spec.kind, asked.name), asked)
     except EngineError as error:
@@ -135,8 +140,11 @@ async def _unload(work: Work, facts: EngineFacts) -> Effect:
     name = work.step.engine_name
     if facts.residents is not None and all(resident.name != name for resident in facts.residents):
         return Effect(satisfied=True)
+    resident = next((one for one in facts.residents or () if one.name == name), None)
+    if resident is not None and (busy := await until_idle(work.engine, work.watch, resident, work.options)) is not None:
+        raise Skip("busy", busy)
     work.begin()
-    await _unload_and_wait(work, name)
+    await unload_and_wait(work.engine, work.watch, name, resident, work.options)
     return Effect()
 
 
@@ -214,21 +222,10 @@ async def _send_load_and_verify(work: Work, request: LoadRequest, asked: Asked) 
     if wrong is None:
         return effect
     try:
-        await _unload_and_wait(work, asked.name)
+        await unload_and_wait(work.engine, work.watch, asked.name, None, work.options)
     except EngineError as error:
         raise _failure(work, LEFT_BEHIND, f"{wrong.message}, and cannot be taken back: {error.problems[0].what}") from error
     raise _failure(work, wrong.code, wrong.message)
-
-
-async def _unload_and_wait(work: Work, name: str) -> None:
-    """An unload that the engine refuses has still succeeded when the model is gone."""
-    try:
-        await work.engine.unload(name)
-    except EngineError:
-        facts = await work.watch.look()
-        if facts is None or facts.residents is None or any(resident.name == name for resident in facts.residents):
-            raise
-    await work.watch.until_gone(name)
 
 
 def load_request(model: ModelSpec, kind: EngineKind, engine_name: str) -> LoadRequest:

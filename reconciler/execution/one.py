@@ -154,6 +154,7 @@ class _Doing:
             begin=self._begin,
             told=self._told,
             room=self._room,
+            options=bench.options,
         )
 
     def _begin(self) -> None:

@@ -16,6 +16,7 @@ class ExecutionOptions:
     """`parallelism`: steps at once. Without `keep_going` the run stops to begin steps once more than `max_fail` (None: 0) have failed.
 
     `poll_seconds` between looks at an engine; `settle_seconds` is how long what was asked for (an unload, a pin) may take to show.
+    For `drain_seconds` a busy model is given time before it is unloaded (None: none); then it stays, unless `force`.
     `tolerated_looks` failed looks are put up with; one more and the engine is unreachable. After a failed one it takes `trusted_looks` good
     ones in a row before it counts as back.
     """
@@ -26,6 +27,8 @@ class ExecutionOptions:
     poll_seconds: float = 0.5
     settle_seconds: float = 30.0
     tolerated_looks: int = 2
+    drain_seconds: float | None = None
+    force: bool = False
     trusted_looks: int = 1
 
 

@@ -52,15 +52,17 @@ class Watch:
     async def pause(self) -> None:
         await self._sleep(self._options.poll_seconds)
 
-    async def until_gone(self, name: str) -> None:
-        """Until `name` is no resident. Raises EngineError `still_resident` when it stays; Unreachable."""
-        deadline = self.clock() + self._options.settle_seconds
+    async def until_gone(self, name: str, within: float | None = None) -> None:
+        """Until `name` is no resident. Raises EngineError `still_resident` when it stays longer than `within` seconds (None: as long as
+        what is asked for may take to show); Unreachable."""
+        patience = self._options.settle_seconds if within is None else within
+        deadline = self.clock() + patience
         while True:
             facts = await self.look()
             if facts is not None and facts.residents is not None and all(resident.name != name for resident in facts.residents):
                 return
             if self.clock() >= deadline:
-                after = format_duration(self._options.settle_seconds)
+                after = format_duration(patience)
                 raise self.error("still_resident", f"{name} is still resident {after} after its unload; a request may hold it busy")
             await self.pause()
 

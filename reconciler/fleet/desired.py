@@ -203,7 +203,8 @@ class Guards:
 @dataclass(frozen=True, slots=True)
 class Policy:
     """What holds for a whole fleet. `breaker` None: an engine that keeps failing is tried again and again. For `lost_after` seconds an
-    engine is unreachable before its replicas are placed elsewhere; None: never."""
+    engine is unreachable before its replicas are placed elsewhere; None: never. For `drain` seconds a busy model is given time before it
+    is unloaded; None: none."""
 
     unmanaged: Unmanaged = Unmanaged.LEAVE
     guards: Guards = Guards()
@@ -211,6 +212,7 @@ class Policy:
     breaker: Breaker | None = None
     remediation: Remediation = USUAL_REMEDIATION
     lost_after: float | None = None
+    drain: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,12 +26,13 @@ def _guards(node: Node, problems: Problems, name: str) -> Guards:
 GUARDS_FIELD = Field("guards", Form(_guards, GUARDS.schema()))
 HEALTH_FIELD = Field("health", health)
 REMEDIATION_FIELD = Field("remediation", remediation)
+DRAIN = Field("drain", duration)
 LOST_AFTER = Field("lost_after", duration)
 BREAKER_FIELD = Field("breaker", breaker)
 POLICY = Table(
     "policy",
-    (UNMANAGED, GUARDS_FIELD, HEALTH_FIELD, BREAKER_FIELD, REMEDIATION_FIELD, LOST_AFTER),
-    later("thermal", "memory_pressure", "unknown_vram", "unknown_foreign", "drain"),
+    (UNMANAGED, GUARDS_FIELD, HEALTH_FIELD, BREAKER_FIELD, REMEDIATION_FIELD, LOST_AFTER, DRAIN),
+    later("thermal", "memory_pressure", "unknown_vram", "unknown_foreign"),
 )
 
 
@@ -44,6 +45,7 @@ def _policy(node: Node, problems: Problems, name: str) -> Policy:
         values.get(BREAKER_FIELD),
         values.get(REMEDIATION_FIELD) or USUAL_REMEDIATION,
         values.get(LOST_AFTER),
+        values.get(DRAIN),
     )
 
 

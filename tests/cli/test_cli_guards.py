@@ -132,3 +132,20 @@ def test_a_saved_plan_with_replace_is_carried_out_and_an_unknown_address_is_refu
     assert unknown.exit_code == 1
     assert "model.nothing@ada/ollama is no replica that these files ask for" in unknown.stderr
     assert "is not an address of the form" in lab.run("plan", "--replace", "nothing").stderr
+
+
+def test_a_model_that_stays_busy_is_left_loaded_unless_forced(lab: Lab) -> None:
+    tiny = "  tinyllama-1b: {engine: llamacpp, on: llamacpp, vram: 1200MiB}\n"
+    drain = "policy: {drain: 200ms}\n"
+    lab.want(text(tiny) + drain)
+    assert lab.run("apply", "--auto-approve").exit_code == 0
+    server = next(engine for at, engine in lab.fleet.engines.items() if "cleo" in str(at))
+    child = server._children["tinyllama-1b"]
+    child.in_flight += 1
+    lab.want(text("") + drain)
+    left = lab.run("apply", "--auto-approve")
+    assert left.exit_code == 3
+    assert "is still busy after" in left.stdout
+    assert resident(lab, "tinyllama-1b")
+    assert lab.run("apply", "--auto-approve", "--force").exit_code == 0
+    assert not resident(lab, "tinyllama-1b")

@@ -118,3 +118,10 @@ async def a_sleeping_model_is_seen_and_looking_does_not_wake_it(subject: Subject
         for _ in range(3):
             facts = await engine.observe([subject.first])
             assert [asleep(one.status) for one in facts.residents or ()] == [True]
+
+
+async def asking_whether_a_model_is_busy_changes_nothing_and_idle_is_never_called_busy(subject: Subject) -> None:
+    async with opened(subject.spec) as engine:
+        before = await make_resident(engine, subject.first)
+        assert not await engine.busy(subject.first)  # None: it does not tell
+        assert occupied(await engine.observe()) == occupied(before)

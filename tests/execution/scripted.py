@@ -55,9 +55,10 @@ class Time:
         self._waiting.append(until)
         try:
             while self.now < until:
+                first = min(self._waiting)  # before and after: whoever is awake for a moment waits again by then
                 for _ in range(25):
                     await asyncio.sleep(0)
-                if self.now < until and min(self._waiting) == until:
+                if self.now < until and first == min(self._waiting) == until:
                     self.now = until
         finally:
             self._waiting.remove(until)
@@ -78,6 +79,7 @@ class ScriptedEngine:
     fails: dict[tuple[str, str], list[EngineError]] = field(default_factory=dict)
     failed_loads: set[str] = field(default_factory=set)
     returns_at_once: bool = False
+    busy_until: dict[str, float] = field(default_factory=dict)
     down_looks: int = 0
     down: bool = False
     hangs: bool = False
@@ -114,6 +116,10 @@ class ScriptedEngine:
         self.log.append(("derive", f"{tag} from {base} with {dict(parameters)}"))
         self._fail("derive", tag)
         self.installed.add(tag)
+
+    async def busy(self, name: str) -> bool | None:
+        await asyncio.sleep(0)
+        return None if name not in self.busy_until else self.time.now < self.busy_until[name]
 
     async def delete(self, name: str) -> None:
         self.log.append(("delete", name))

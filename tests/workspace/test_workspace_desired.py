@@ -169,7 +169,7 @@ LATER_MODEL_KEYS = (
     "parallel", "kv_cache", "flash_attention", "fallback", "when", "max_unavailable", "order",
 )  # fmt: skip
 LATER_POLICIES = (
-    "thermal", "memory_pressure", "unknown_vram", "unknown_foreign", "drain",
+    "thermal", "memory_pressure", "unknown_vram", "unknown_foreign",
 )  # fmt: skip
 
 

@@ -174,7 +174,9 @@ class RouterEngine(LlamaServer):
             return error(400, "model is not loaded")
         if request.path == "/metrics":
             return error(501, "This server does not support metrics endpoint. Start it with `--metrics`")
-        return json_response([{"id": 0, "n_ctx": context_of(child.model, self.spec), "speculative": False, "is_processing": False}])
+        return json_response(
+            [{"id": 0, "n_ctx": context_of(child.model, self.spec), "speculative": False, "is_processing": child.in_flight > 0}]
+        )
 
     async def _infer(self, request: Request) -> Response:
         name = _named(request)
