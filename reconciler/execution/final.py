@@ -57,6 +57,7 @@ def settle_state(bench: Bench, facts: FleetFacts, results: Mapping[str, StepResu
     rows = list(rows_as_found(bench.plan, bench.places, engines, bench.state.applied(), stepped))
     bench.state.record(rows, addresses_to_forget(bench.plan, bench.unloaded))
     _note_held(bench)
+    bench.state.record_heat(bench.levels.note(facts))
     bench.state.record_facts(facts)
     there = {row.address for row in rows}
     return [

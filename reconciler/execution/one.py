@@ -11,6 +11,7 @@ from reconciler.execution.acts import Effect, Skip, Work, carry_out
 from reconciler.execution.asked import asked_of
 from reconciler.execution.events import Event, StepDone, StepFailed, StepProgress, StepRetried, StepSkipped, StepStarted
 from reconciler.execution.ledger import Ledger
+from reconciler.execution.levels import Levels
 from reconciler.execution.newcomers import newcomer_bytes
 from reconciler.execution.outcome import ExecutionOptions, StepResult, StopSignal
 from reconciler.execution.recording import Places, replica_row
@@ -41,6 +42,7 @@ class Bench:
     ledger: Ledger
     reckoned: Mapping[EngineId, Set[str]]
     remedies: Remedies
+    levels: Levels
     stop: StopSignal
     touched: set[EngineId] = field(default_factory=set)
     unloaded: set[str] = field(default_factory=set)
@@ -103,6 +105,8 @@ class _Doing:
         failure: EngineError | None = None
         while True:
             try:
+                if (held := await bench.levels.holds(step)) is not None:
+                    raise Skip(*held)
                 return await carry_out(self._work())
             except Skip:
                 if failure is None:

@@ -14,6 +14,7 @@ from reconciler.execution.graph import StepGraph
 from reconciler.execution.health import heeding
 from reconciler.execution.learning import LookAtCards, learned_needs
 from reconciler.execution.ledger import Ledger
+from reconciler.execution.levels import Levels
 from reconciler.execution.newcomers import names_reckoned_with
 from reconciler.execution.one import Bench, do_step
 from reconciler.execution.outcome import ExecutionOptions, Outcome, StepResult, StopSignal
@@ -48,9 +49,9 @@ async def execute(
 
     `facts` are those that the plan was made from; engines that no step touches are not asked again. `engines` gives the adapter of an
     engine, which stays the caller's to close; so are `state.begin_run`, whose id is `run_id`, and `state.finish_run` with the outcome's
-    `result`. `clock` counts seconds. `cards` looks at the cards of nodes where models were loaded, for what the loads took; None: they
-    cannot be seen. A stop asked for through `stop` begins no more steps and lets those that run settle; cancelling the task cuts them, and
-    journals them as interrupted.
+    `result`. `clock` counts seconds. `cards` looks at the cards of nodes where models were loaded, for what the loads took, and right
+    before a load for heat and memory pressure; None: they cannot be seen, and the `facts` tell the levels. A stop asked for through `stop`
+    begins no more steps and lets those that run settle; cancelling the task cuts them, and journals them as interrupted.
 
     Raises GpurecError for a plan whose steps do not hang together, StateError when the lease is lost or the state cannot be written.
     """
@@ -79,7 +80,10 @@ class _Run:
         places = Places(fleet, desired, facts)
         reckoned = names_reckoned_with(plan, facts)
         remedies = Remedies(desired.policy.remediation, failed_within_hour(state, facts.at))
-        self._bench = Bench(plan, places, engines, state, run_id, clock, sleep, options, listen, Ledger(plan), reckoned, remedies, stop)
+        levels = Levels(plan, desired.policy, facts, state.applied().heat, cards, clock)
+        self._bench = Bench(
+            plan, places, engines, state, run_id, clock, sleep, options, listen, Ledger(plan), reckoned, remedies, levels, stop
+        )
         self._graph = StepGraph(plan.steps)
         self._breakers = Breakers(desired.policy.breaker, clock)
         self._fleet, self._desired, self._facts, self._cards = fleet, desired, facts, cards

@@ -70,6 +70,7 @@ from reconciler.fleet.inventory import (
     SecretRef,
     Tls,
 )
+from reconciler.fleet.levels import Heat, MemoryPressure, Pressure, Thermal
 from reconciler.fleet.names import (
     EngineId,
     EngineKind,
@@ -131,6 +132,7 @@ __all__ = [
     "GuardRefused",
     "Guards",
     "Health",
+    "Heat",
     "Incident",
     "Installed",
     "Limits",
@@ -138,12 +140,14 @@ __all__ = [
     "LockHeld",
     "Measured",
     "MeasuredKey",
+    "MemoryPressure",
     "ModelHeader",
     "ModelSpec",
     "NodeFacts",
     "NodeSpec",
     "Place",
     "Policy",
+    "Pressure",
     "ProbeSpec",
     "Problem",
     "Remediation",
@@ -158,6 +162,7 @@ __all__ = [
     "StalePlan",
     "StateError",
     "Strategy",
+    "Thermal",
     "Tls",
     "UnitError",
     "Unmanaged",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reconciler.fleet.inventory import Scalar
+from reconciler.fleet.levels import Heat
 from reconciler.fleet.names import EngineId, EngineKind
 
 
@@ -85,7 +86,8 @@ class Measured:
 @dataclass(frozen=True, slots=True)
 class Applied:
     """A snapshot of the state. `lineage` None: there is no state yet. `silent` are engines that the last apply could not reach, with the
-    time (ISO 8601, UTC) of the first apply in a row that could not."""
+    time (ISO 8601, UTC) of the first apply in a row that could not. `heat` is how hot each card was when an
+    apply looked last, by node and index; normal is left out."""
 
     lineage: str | None = None
     serial: int = 0
@@ -94,6 +96,7 @@ class Applied:
     load_seconds: Mapping[LoadKey, float] = field(default_factory=dict)
     incidents: tuple[Incident, ...] = ()
     silent: Mapping[EngineId, str] = field(default_factory=dict)
+    heat: Mapping[tuple[str, int], Heat] = field(default_factory=dict)
 
 
 NOTHING_APPLIED = Applied()

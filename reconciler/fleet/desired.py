@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from reconciler.fleet.health import USUAL_HEALTH, Breaker, Health
 from reconciler.fleet.inventory import NO_LIMITS, Limits, Scalar
+from reconciler.fleet.levels import MemoryPressure, Thermal
 from reconciler.fleet.names import EngineKind, canonical_name, context_tag
 from reconciler.fleet.remediation import USUAL_REMEDIATION, Remediation
 
@@ -213,6 +214,8 @@ class Policy:
     remediation: Remediation = USUAL_REMEDIATION
     lost_after: float | None = None
     drain: float | None = None
+    thermal: Thermal | None = None
+    memory_pressure: MemoryPressure | None = None
 
 
 @dataclass(frozen=True, slots=True)

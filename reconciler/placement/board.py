@@ -91,7 +91,7 @@ class Slot:
     `own_before` the same as found.
     `knowledge` is what the run knows of needs, one for all slots of a board; `alike` the engines that run a model as this one does.
     `coming` has by model the loads that are charged and not there yet. `lost`: unreachable for so long that its replicas are placed
-    elsewhere.
+    elsewhere. `hot`: a card of it is so hot or so full that it is the last choice for what is new.
     """
 
     id: EngineId
@@ -103,6 +103,7 @@ class Slot:
     ram: Card
     selected: bool = True
     lost: bool = False
+    hot: bool = False
     placed: int = 0
     own: dict[int, int] = field(default_factory=dict)
     own_before: dict[int, int] = field(default_factory=dict)

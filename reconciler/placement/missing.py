@@ -98,7 +98,7 @@ def _place_each(placing: Placing, model: ModelSpec) -> None:
                 placing.note(Target(first, group[0], need_on(group[0], first, placing.applied), deferred=True))
             continue
         usable = [slot for slot in asked if slot not in refused]
-        best = sorted(usable, key=lambda slot: (slot not in owned, slot.used_fraction, slot.id)) if len(usable) > 1 else usable
+        best = sorted(usable, key=lambda slot: (slot not in owned, slot.hot, slot.used_fraction, slot.id)) if len(usable) > 1 else usable
         if _try_in_group(placing, model, best):
             continue
         count += 1

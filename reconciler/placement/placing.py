@@ -15,7 +15,7 @@ from reconciler.placement.fit import Fit, fit, take
 from reconciler.placement.found import Found, Names, applied_by_engine
 from reconciler.placement.knowledge import in_ram
 from reconciler.placement.result import Placement, Target
-from reconciler.placement.strategies import STRATEGIES, Order
+from reconciler.placement.strategies import STRATEGIES, Order, hot_last
 from reconciler.placement.variants import passed_over
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ class Placing:
         key = (ModelClass.of(model), ram)
         if key not in self.orders:
             slots = [slot for slot in self.class_of(model).slots if slot.selected and slot.reachable and in_ram(slot, model) == ram]
-            self.orders[key] = STRATEGIES[self.desired.strategy](slots)
+            self.orders[key] = hot_last(slots, STRATEGIES[self.desired.strategy])
         return self.orders[key]
 
     def breaks_spread(self, model: ModelSpec, slot: Slot) -> bool:

@@ -108,3 +108,27 @@ STRATEGIES: dict[Strategy, Callable[[Sequence[Slot]], Order]] = {
     Strategy.BINPACK: BestFit,
     Strategy.ROUND_ROBIN: RoundRobin,
 }
+
+
+def hot_last(slots: Sequence[Slot], strategy: Callable[[Sequence[Slot]], Order]) -> Order:
+    """The order of a strategy, with the engines on hot or full cards after all others."""
+    hot = [slot for slot in slots if slot.hot]
+    return HotLast(strategy([slot for slot in slots if not slot.hot]), strategy(hot)) if hot else strategy(slots)
+
+
+class HotLast:
+    """Two orders, one after the other."""
+
+    def __init__(self, cool: Order, hot: Order) -> None:
+        self._cool, self._hot = cool, hot
+
+    def candidates(self, need: int) -> Iterator[Slot]:
+        yield from self._cool.candidates(need)
+        yield from self._hot.candidates(need)
+
+    def taken(self, slot: Slot) -> None:
+        (self._hot if slot.hot else self._cool).taken(slot)
+
+    def settle(self) -> None:
+        self._cool.settle()
+        self._hot.settle()

@@ -22,6 +22,7 @@ from reconciler.planning.deleting import add_deletions
 from reconciler.planning.digest import plan_digest
 from reconciler.planning.drift import find_drift, found_drift, repairable, unmanaged_drift
 from reconciler.planning.guards import find_refusals
+from reconciler.planning.heat import mark_hot
 from reconciler.planning.held import find_holds
 from reconciler.planning.impact import impact_of
 from reconciler.planning.lost import mark_lost
@@ -84,6 +85,7 @@ def make_plan(
     and what is resident is loaded again.
     """
     board = set_up(fleet, facts, desired.limits, selected, catalogue)
+    mark_hot(board, desired.policy, applied)
     lost = mark_lost(board, applied, desired.policy.lost_after, created_at)
     holds = find_holds(facts, desired, applied, recorded, created_at, again)
     placement = place(board, desired, applied, Held(holds.at(evicted=True), holds.at(evicted=False)))

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from reconciler.fleet import Applied, AppliedReplica, FleetFacts, LoadKey, Measured, MeasuredKey
+from reconciler.fleet import Applied, AppliedReplica, FleetFacts, Heat, LoadKey, Measured, MeasuredKey
 from reconciler.state.lease import Lease
 
 if TYPE_CHECKING:
@@ -133,6 +133,10 @@ class StateWriter(StateReader, Protocol):
         ...
 
     def measure(self, measurements: Iterable[Measurement]) -> None: ...
+    def record_heat(self, levels: Mapping[tuple[str, int], Heat]) -> None:
+        """Keeps how hot cards are, by node and index; what is not named, or as it was, is not written."""
+        ...
+
     def befell(self, address: str, code: str, asked: str) -> None:
         """Keeps an incident of now. `asked` is the digest of what is asked of its model."""
         ...

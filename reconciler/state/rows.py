@@ -19,6 +19,7 @@ from reconciler.fleet import (
     EngineId,
     EngineKind,
     FleetFacts,
+    Heat,
     Incident,
     LoadKey,
     Measured,
@@ -148,8 +149,9 @@ def read_applied(conn: sqlite3.Connection) -> Applied:
         for key, reported, card in conn.execute("SELECT key, reported_bytes, card_bytes FROM needs")
     }
     silent = {EngineId(node, engine): since for node, engine, since in conn.execute("SELECT node, engine, since FROM silent")}
+    heat = {(node, gpu): Heat(level) for node, gpu, level in conn.execute("SELECT node, gpu, level FROM heat")}
     incidents = tuple(Incident(*row) for row in conn.execute("SELECT address, code, at, asked FROM incidents ORDER BY address, at, code"))
-    return Applied(meta.get("lineage"), int(meta.get("serial", "0")), replicas, measured, seconds, incidents, silent)
+    return Applied(meta.get("lineage"), int(meta.get("serial", "0")), replicas, measured, seconds, incidents, silent, heat)
 
 
 @cache

@@ -165,7 +165,12 @@ def _eighth(conn: sqlite3.Connection) -> None:
     conn.execute("CREATE TABLE needs (key TEXT PRIMARY KEY, reported_bytes INTEGER, card_bytes INTEGER) STRICT, WITHOUT ROWID")
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _second, _third, _fourth, _fifth, _sixth, _seventh, _eighth)
+def _ninth(conn: sqlite3.Connection) -> None:
+    """How hot a card was when it was looked at last, where it was hot at all."""
+    conn.execute("CREATE TABLE heat (node TEXT, gpu INTEGER, level INTEGER NOT NULL, PRIMARY KEY (node, gpu)) STRICT, WITHOUT ROWID")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _second, _third, _fourth, _fifth, _sixth, _seventh, _eighth, _ninth)
 """The n-th brings a store of version n - 1 to version n. One that was released is never changed, only followed by another."""
 SCHEMA_VERSION = len(MIGRATIONS)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
 
-from reconciler.fleet import AppliedReplica, FleetFacts, Incident, StateError, headers_of
+from reconciler.fleet import AppliedReplica, FleetFacts, Heat, Incident, StateError, headers_of
 from reconciler.state.check import network_sentence
 from reconciler.state.connection import Unwritable, sqlite_said
 from reconciler.state.entries import Befell, Entry, Measured, NeedsLearned, Recorded, RunFinished, StepFinished, StepsSettled, write_entry
@@ -112,6 +112,17 @@ class SqliteWriter(SqliteReader):
         figures = tuple(measurements)
         if figures:
             self._keep(Measured(figures))
+
+    def record_heat(self, levels: Mapping[tuple[str, int], Heat]) -> None:
+        if self._rescue is not None or not levels:
+            return
+        with suppress(Unwritable), self._writing() as conn:  # it is found again at the next look
+            known = {(node, gpu): level for node, gpu, level in conn.execute("SELECT node, gpu, level FROM heat")}
+            for (node, gpu), level in levels.items():
+                if level is Heat.NORMAL and (node, gpu) in known:
+                    conn.execute("DELETE FROM heat WHERE node = ? AND gpu = ?", (node, gpu))
+                elif level is not Heat.NORMAL and known.get((node, gpu)) != level:
+                    conn.execute("INSERT OR REPLACE INTO heat VALUES (?, ?, ?)", (node, gpu, int(level)))
 
     def befell(self, address: str, code: str, asked: str) -> None:
         self._keep(Befell(Incident(address, code, iso(self._clock()), asked)))

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from reconciler.fleet import USUAL_HEALTH, USUAL_REMEDIATION, Guards, Policy, Unmanaged
-from reconciler.workspace.forms import Form, choice, count_or_share, duration, flag, integer
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import pairwise
+from typing import TypeVar
+
+from reconciler.fleet import USUAL_HEALTH, USUAL_REMEDIATION, Guards, MemoryPressure, Policy, Thermal, Unmanaged
+from reconciler.workspace.forms import Form, choice, count_or_share, duration, flag, integer, number, ratio
 from reconciler.workspace.health import breaker, health
 from reconciler.workspace.problems import Problems
 from reconciler.workspace.remediation import remediation
 from reconciler.workspace.table import Field, Table, later
 from reconciler.workspace.tree import Node
 
+T = TypeVar("T", float, Fraction)
 UNMANAGED = Field("unmanaged", choice(Unmanaged))
 MAX_UNLOAD = Field("max_unload", count_or_share)
 MAX_EVICTIONS = Field("max_evictions", integer(0))
@@ -29,10 +35,43 @@ REMEDIATION_FIELD = Field("remediation", remediation)
 DRAIN = Field("drain", duration)
 LOST_AFTER = Field("lost_after", duration)
 BREAKER_FIELD = Field("breaker", breaker)
+HEATS = (Field("warning", number), Field("throttling", number), Field("critical", number))
+HYSTERESIS = Field("hysteresis", number)
+THERMAL = Table("thermal", (*HEATS, HYSTERESIS))
+PRESSURES = (Field("normal", ratio), Field("high", ratio), Field("critical", ratio))
+PRESSURE = Table("memory_pressure", PRESSURES)
+
+
+def _rising(found: Sequence[tuple[Field[T], T | None]], node: Node, problems: Problems, name: str) -> None:
+    """The levels of a policy must come one after the other."""
+    given = [(field.key, value) for field, value in found if value is not None]
+    for (lower, low), (upper, high) in pairwise(given):
+        if not low < high:
+            raise problems.refuse(f"{name}: {upper} is not above {lower}", node, f"make {upper} larger than {lower}")
+
+
+def _thermal(node: Node, problems: Problems, name: str) -> Thermal:
+    values = THERMAL.read(node, problems, name)
+    levels = tuple(values.get(field) for field in HEATS)
+    _rising(tuple(zip(HEATS, levels, strict=True)), node, problems, name)
+    warning, throttling, critical = levels
+    return Thermal(warning, throttling, critical, values.get(HYSTERESIS) or 0.0)
+
+
+def _memory_pressure(node: Node, problems: Problems, name: str) -> MemoryPressure:
+    values = PRESSURE.read(node, problems, name)
+    levels = tuple(values.get(field) for field in PRESSURES)
+    _rising(tuple(zip(PRESSURES, levels, strict=True)), node, problems, name)
+    normal, high, critical = levels
+    return MemoryPressure(normal, high, critical)
+
+
+THERMAL_FIELD = Field("thermal", Form(_thermal, THERMAL.schema()))
+PRESSURE_FIELD = Field("memory_pressure", Form(_memory_pressure, PRESSURE.schema()))
 POLICY = Table(
     "policy",
-    (UNMANAGED, GUARDS_FIELD, HEALTH_FIELD, BREAKER_FIELD, REMEDIATION_FIELD, LOST_AFTER, DRAIN),
-    later("thermal", "memory_pressure", "unknown_vram", "unknown_foreign"),
+    (UNMANAGED, GUARDS_FIELD, HEALTH_FIELD, BREAKER_FIELD, REMEDIATION_FIELD, LOST_AFTER, DRAIN, THERMAL_FIELD, PRESSURE_FIELD),
+    later("unknown_vram", "unknown_foreign"),
 )
 
 
@@ -46,6 +85,8 @@ def _policy(node: Node, problems: Problems, name: str) -> Policy:
         values.get(REMEDIATION_FIELD) or USUAL_REMEDIATION,
         values.get(LOST_AFTER),
         values.get(DRAIN),
+        values.get(THERMAL_FIELD),
+        values.get(PRESSURE_FIELD),
     )
 
 

@@ -22,6 +22,7 @@ from reconciler.fleet import (
     EngineSpec,
     Fleet,
     FleetFacts,
+    Heat,
     Installed,
     ModelSpec,
     NodeFacts,
@@ -200,13 +201,14 @@ class ListedState:
         self.replicas: dict[str, AppliedReplica] = dict(applied.replicas)
         self.journaled: dict[str, tuple[StepStatus, str | None]] = {}
         self.order: list[tuple[str, str]] = []
+        self.heat: dict[tuple[str, int], Heat] = dict(applied.heat)
         self.incidents: list[tuple[str, str]] = []
         self.measurements: list[Measurement] = []
         self.learned: list[Learned] = []
         self.facts: FleetFacts | None = None
 
     def applied(self) -> Applied:
-        return Applied("lineage", 1, dict(self.replicas))
+        return Applied("lineage", 1, dict(self.replicas), heat=dict(self.heat))
 
     def recorded_facts(self) -> FleetFacts | None:
         return self.facts
@@ -238,6 +240,9 @@ class ListedState:
         for address in gone:
             self.replicas.pop(address, None)
         self.replicas.update({row.address: row for row in replicas})
+
+    def record_heat(self, levels: Mapping[tuple[str, int], Heat]) -> None:
+        self.heat.update(levels)
 
     def befell(self, address: str, code: str, asked: str) -> None:
         self.incidents.append((address, code))
@@ -280,6 +285,7 @@ class Room:
     options: ExecutionOptions = field(default_factory=ExecutionOptions)
     policy: Policy = field(default_factory=Policy)
     balances: tuple[CardBalance, ...] | None = None
+    cards_now: tuple[CardFacts, ...] | None = None
     placed: dict[str, str] = field(default_factory=dict)
     forgotten: tuple[str, ...] = ()
     engines: dict[str, ScriptedEngine] = field(default_factory=dict)
@@ -359,6 +365,9 @@ class Room:
         return FleetFacts(NOW, nodes)
 
     def run(self, facts: FleetFacts | None = None, cut_after: float | None = None) -> Outcome:
+        async def look(nodes: Collection[str]) -> Mapping[str, tuple[CardFacts, ...]]:
+            return {} if self.cards_now is None else dict.fromkeys(nodes, self.cards_now)
+
         async def go() -> Outcome:
             seen = facts or await self.facts()
             work = execute(
@@ -374,6 +383,7 @@ class Room:
                 options=self.options,
                 listen=self.events.append,
                 stop=self.stop,
+                cards=look,
             )
             if cut_after is None:
                 return await work

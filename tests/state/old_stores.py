@@ -216,6 +216,27 @@ def write_schema_7(path: Path) -> None:
     conn.close()
 
 
+# What the eighth schema had otherwise.
+MORE_8 = """
+DELETE FROM measured WHERE load_seconds IS NULL;
+DROP INDEX measured_key;
+ALTER TABLE measured DROP COLUMN vram_bytes;
+ALTER TABLE measured RENAME TO load_times;
+CREATE UNIQUE INDEX load_times_key ON load_times (kind, engine_name, ifnull(context, -1));
+CREATE TABLE needs (key TEXT PRIMARY KEY, reported_bytes INTEGER, card_bytes INTEGER) STRICT, WITHOUT ROWID;
+INSERT INTO migrations VALUES (8, '2026-01-01T00:00:00Z');
+"""
+
+
+def write_schema_8(path: Path) -> None:
+    """The same as a store of schema 8."""
+    write_schema_7(path)
+    conn = sqlite3.connect(path)
+    conn.executescript(MORE_8)
+    conn.commit()
+    conn.close()
+
+
 WRITERS = {
     1: write_schema_1,
     2: write_schema_2,
@@ -224,5 +245,6 @@ WRITERS = {
     5: write_schema_5,
     6: write_schema_6,
     7: write_schema_7,
+    8: write_schema_8,
 }
 """Every earlier schema, with what writes a store of it."""

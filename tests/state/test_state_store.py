@@ -25,6 +25,7 @@ from reconciler.fleet import (
     EngineId,
     EngineKind,
     FleetFacts,
+    Heat,
     Installed,
     LoadKey,
     Measured,
@@ -382,3 +383,13 @@ def test_the_time_since_which_an_engine_is_silent_is_kept_until_it_answers(tmp_p
             told.append(dict(state.applied().silent))
     silent = EngineId("n", "e")
     assert told == [{}, {silent: "t2"}, {silent: "t2"}, {}, {silent: "t5"}]
+
+
+def test_how_hot_a_card_was_is_kept_until_it_is_normal_again(tmp_path: Path) -> None:
+    with open_writer(tmp_path / "s.db", command="apply") as state:
+        state.record_heat({("n", 0): Heat.CRITICAL, ("n", 1): Heat.NORMAL})
+        assert state.applied().heat == {("n", 0): Heat.CRITICAL}
+        state.record_heat({("n", 1): Heat.WARNING})
+        assert state.applied().heat == {("n", 0): Heat.CRITICAL, ("n", 1): Heat.WARNING}
+        state.record_heat({("n", 0): Heat.NORMAL})
+        assert state.applied().heat == {("n", 1): Heat.WARNING}

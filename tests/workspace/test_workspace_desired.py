@@ -17,9 +17,11 @@ from reconciler.fleet import (
     EngineKind,
     Ensure,
     Guards,
+    MemoryPressure,
     Residency,
     Spread,
     Strategy,
+    Thermal,
     Unmanaged,
     WorkspaceError,
 )
@@ -169,7 +171,7 @@ LATER_MODEL_KEYS = (
     "parallel", "kv_cache", "flash_attention", "fallback", "when", "max_unavailable", "order",
 )  # fmt: skip
 LATER_POLICIES = (
-    "thermal", "memory_pressure", "unknown_vram", "unknown_foreign",
+    "unknown_vram", "unknown_foreign",
 )  # fmt: skip
 
 
@@ -281,3 +283,29 @@ def test_workspace_guards_are_numbers_or_percentages(load: Load, guards: str, ex
 def test_workspace_a_guard_that_is_neither_is_refused(problems: Sentences, most: str) -> None:
     (sentence,) = problems(MIXED, f"version: 1\npolicy: {{guards: {{max_unload: {most}}}}}\n")
     assert "'max_unload'" in sentence
+
+
+def test_workspace_policies_of_guards_are_read(load: Load) -> None:
+    text = (
+        "version: 1\npolicy: {drain: 60s, lost_after: 30m, thermal: {warning: 75, critical: 90, hysteresis: 3}, "
+        "memory_pressure: {high: 70%, critical: 0.85}}\n"
+    )
+    policy = load(MIXED, text).desired.policy
+    assert (policy.drain, policy.lost_after) == (60.0, 1800.0)
+    assert policy.thermal == Thermal(75.0, None, 90.0, 3.0)
+    assert policy.memory_pressure == MemoryPressure(None, Fraction(7, 10), Fraction(85, 100))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{thermal: {warning: 90, throttling: 80}}", "throttling is not above warning"),
+        ("{thermal: {warning: 90, critical: 90}}", "critical is not above warning"),
+        ("{memory_pressure: {high: 85}}", "write 85% or 0.85"),
+        ("{thermal: {warm: 1}}", "warning"),
+        ("{drain: soon}", "is not a duration"),
+    ],
+)
+def test_workspace_policies_that_contradict_themselves_are_refused(problems: Sentences, text: str, told: str) -> None:
+    found = problems(MIXED, f"version: 1\npolicy: {text}\n")
+    assert any(told in sentence for sentence in found), found
