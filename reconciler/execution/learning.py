@@ -57,7 +57,8 @@ def learned_needs(
             key = replace(key, context=resident.context)
         alone = step.action is Action.LOAD and all(moves[step.node, card] == 1 for card in _cards(step))
         card, own = _lost(step, before, cards) if alone else (None, False)
-        found = learned(Seen(resident.vram_bytes, card, file.size_bytes if file is not None else None, own))
+        reported = None if slot.knowledge.report_falls_short(slot, model, rows) else resident.vram_bytes
+        found = learned(Seen(reported, card, file.size_bytes if file is not None else None, own))
         if found is not None:
             yield Learned(key, found)
 

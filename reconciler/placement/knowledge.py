@@ -98,10 +98,17 @@ class Knowledge:
         if found.card_bytes is not None:
             whole = None if expected is None else expected + FIXED_START
             return Need(found.card_bytes, "measured", found.card_bytes, whole)
-        if found.reported_bytes is None:
+        if found.reported_bytes is None or self.report_falls_short(slot, model, applied):
             return None
         beside = self._fixed_on(alike, applied)[2]
         return Need(found.reported_bytes + beside, "measured", found.reported_bytes, expected)
+
+    def report_falls_short(self, slot: Slot, model: ModelSpec, applied: Applied) -> bool:
+        """Whether the engine's report leaves out a part of this model: Ollama 0.34.0 counts one of the two caches of a model with sliding
+        layers (it keeps the last `KV buffer size` line of a device; seen with Gemma 3)."""
+        installed = installed_on(slot, model)
+        way = self._way(slot, model, installed, applied) if installed is not None else None
+        return way is not None and way.geometry.slides
 
     def key(self, slot: Slot, model: ModelSpec, applied: Applied) -> MeasuredKey | None:
         """What a load of `model` on this engine is measured under; None where it is not to be on cards."""

@@ -5,22 +5,24 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from placement.test_placement_knowledge import BLOB, NAME, ONE, told
+from placement.test_placement_knowledge import BLOB, HEADER, NAME, ONE, PLAIN, told
 from planning.fleets import desired, model, plan
 
 from reconciler.execution.learning import learned_needs
 from reconciler.execution.outcome import StepResult
-from reconciler.fleet import GIB, MIB, Applied, CardFacts, CardProcess, FleetFacts, Measured, MeasuredKey, Resident
+from reconciler.fleet import GIB, MIB, Applied, CardFacts, CardProcess, FleetFacts, Measured, MeasuredKey, ModelHeader, Resident
 from reconciler.planning import Action, Plan
 from reconciler.state import Learned, StepStatus
 
 KEY = MeasuredKey(f"sha256:{BLOB}", "0.34.0", "", 4096, 1, "f16", True)
 WANT = desired(model(NAME, ["a"]))
-BEFORE = told(ONE)
+BEFORE = told(ONE, header=PLAIN)
 
 
-def there(vram: int | None = 700 * MIB, size: int | None = 700 * MIB, context: int = 4096) -> FleetFacts:
-    return told(ONE, residents={"a": [Resident(NAME, size_bytes=size, vram_bytes=vram, context=context, pinned=True, blob=BLOB)]})
+def there(vram: int | None = 700 * MIB, size: int | None = 700 * MIB, context: int = 4096, header: ModelHeader = PLAIN) -> FleetFacts:
+    return told(
+        ONE, header=header, residents={"a": [Resident(NAME, size_bytes=size, vram_bytes=vram, context=context, pinned=True, blob=BLOB)]}
+    )
 
 
 def used(count: int | None, *processes: CardProcess) -> tuple[CardFacts, ...]:
@@ -94,3 +96,11 @@ def test_a_card_on_which_more_than_this_load_happened_says_nothing_of_it() -> No
     both = replace(made, steps=(other, step))
     found = learn(there(), before=with_cards(BEFORE, used(GIB)), cards=used(GIB + 1000 * MIB), of=both)
     assert found == [Learned(KEY, Measured(700 * MIB, None))]
+
+
+def test_the_report_of_a_model_with_sliding_layers_teaches_nothing_and_its_processes_do() -> None:
+    assert learn(there(header=HEADER)) == []
+    runner = CardProcess(7, "llama-server", 950 * MIB, engine="ollama")
+    before = with_cards(BEFORE, used(GIB, CardProcess(1, "x", GIB)))
+    found = learn(there(header=HEADER), before=before, cards=used(2 * GIB, CardProcess(1, "x", GIB), runner))
+    assert found == [Learned(KEY, Measured(None, 950 * MIB))]

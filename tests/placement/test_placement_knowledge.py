@@ -29,8 +29,16 @@ from reconciler.vram import (
     predict,
 )
 
-SHOWN = Path(__file__).parent.parent / "vram" / "data" / "ollama_0.34.0_show_gemma_plain.json"
-HEADER = fact_of(header_of_show(json.loads(SHOWN.read_text("utf-8"))))
+DATA = Path(__file__).parent.parent / "vram" / "data"
+
+
+def shown(name: str) -> ModelHeader:
+    return fact_of(header_of_show(json.loads((DATA / f"ollama_0.34.0_show_{name}.json").read_text("utf-8"))))
+
+
+HEADER = shown("gemma_plain")
+PLAIN = shown("tiny_arrays_verbose")
+"""A model without sliding layers."""
 BLOB = "a" * 64
 NAME = "gemma:1"
 
@@ -46,10 +54,10 @@ def told(of: Fleet, *, residents: dict[str, Any] | None = None, header: ModelHea
     return replace(seen, nodes=nodes)
 
 
-def high(**settings: Any) -> int:
+def high(header: ModelHeader = HEADER, **settings: Any) -> int:
     """The upper end of what one card takes on Ollama 0.34."""
     fields = {"context": 4096, "parallel": 1, "ubatch": 512, "build": 10760, **settings}
-    found = max(card.high or 0 for card in predict(geometry_of(header_of_fact(HEADER)), RunSettings(**fields)).cards)
+    found = max(card.high or 0 for card in predict(geometry_of(header_of_fact(header)), RunSettings(**fields)).cards)
     assert found > 0
     return found
 
