@@ -49,6 +49,7 @@ def work(state: StateWriter, run: int) -> None:
     state.record([replica()], gone=[replica("old:1").address])
     state.measure([Measurement(KEY, 2.5)])
     state.learn([Learned(NEED, fleet.Measured(7, None))])
+    state.befell("model.a@n/e", "evicted", "sha256:asked")
     state.steps_settled(run, [SettledStep("load:b", "b", "load", StepStatus.SKIPPED, "need_not_met: it waited")])
     state.record_facts(FleetFacts("2026-01-01T00:00:00Z", {}))
     state.finish_run(run, "partial", unplaced=1, deferred=2)
@@ -95,6 +96,7 @@ def test_what_a_run_did_on_a_full_or_read_only_disk_is_kept_and_read_in_as_if_no
         applied = after.applied()
         assert {address: row.options for address, row in applied.replicas.items()} == {replica().address: {"num_batch": 512}}
         assert (applied.measured, applied.load_seconds) == ({NEED: fleet.Measured(7, None)}, {KEY: 2.5})
+        assert [(one.address, one.code) for one in applied.incidents] == [("model.a@n/e", "evicted")]
         assert [(row.step_id, row.status) for row in after.journal(2)] == [("load:a", StepStatus.DONE), ("load:b", StepStatus.SKIPPED)]
         run = after.runs()[0]
         assert (run.result, run.unplaced, run.deferred) == ("partial", 1, 2)
