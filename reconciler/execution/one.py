@@ -14,6 +14,7 @@ from reconciler.execution.ledger import Ledger
 from reconciler.execution.levels import Levels
 from reconciler.execution.newcomers import newcomer_bytes
 from reconciler.execution.outcome import ExecutionOptions, StepResult, StopSignal
+from reconciler.execution.own_rules import evicting
 from reconciler.execution.recording import Places, replica_row
 from reconciler.execution.remedies import Remedies
 from reconciler.execution.waits import Clock, Sleep, Watch
@@ -178,7 +179,12 @@ class _Doing:
         self._bench.listen(StepProgress(self._step, progress.status, progress.completed, progress.total))
 
     def _room(self, facts: EngineFacts) -> str | None:
-        return self._bench.ledger.lacking(self._step, newcomer_bytes(facts, self._bench.reckoned.get(self._at, frozenset())))
+        bench, step = self._bench, self._step
+        lacking = bench.ledger.lacking(step, newcomer_bytes(facts, bench.reckoned.get(self._at, frozenset())))
+        if lacking is not None:
+            return lacking
+        cards = [card for card in bench.plan.gpus if card.node == step.node]
+        return evicting(step, bench.places.models.get(step.model), bench.places.engines[self._at], cards, facts)
 
     def _keep(self, effect: Effect) -> None:
         """Records at once what the step brought about, so that a crash after it loses nothing."""

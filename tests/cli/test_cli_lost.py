@@ -57,3 +57,17 @@ def test_a_replica_that_ollama_evicts_by_a_limit_that_nobody_told_ends_the_apply
         assert "! model.first@n/ollama: lost: " in result.stderr
         assert result.exit_code == 3
         assert "missing" in lab.run("drift").stdout
+
+
+def test_a_pulled_model_for_which_ollama_would_evict_a_replica_is_not_loaded(tmp_path: Path) -> None:
+    # What Ollama will predict is not known before the pull; after it the file is there.
+    pulls = replace(ENGINE, installed=(FIRST,), registry=(SECOND,), pull_seconds=0.0)
+    of = SimSpec((SimNode("n", (SimGpu("test card", 4096 * MIB),), None, (pulls,)),), 0.0)
+    with served(of, tmp_path) as lab:
+        lab.want(ONE)
+        assert lab.run("apply", "--auto-approve").exit_code == 0
+        lab.want(TWO)
+        result = lab.run("apply", "--auto-approve")
+        assert result.exit_code == 3
+        assert "n/ollama would evict first:latest for it by its own rules" in result.stdout + result.stderr
+        assert lab.run("drift").exit_code == 0
