@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 
-from fleets import GIB, Applied, applied, desired, facts, fleet, loaded, model, node, owned, plan
+from fleets import GIB, NOW, Applied, applied, desired, facts, fleet, loaded, model, node, owned, plan
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pretend import carry_out, do, some_order
 
-from reconciler.fleet import Each, Policy, Unmanaged
-from reconciler.planning import Action, first_moved
+from reconciler.fleet import Each, Incident, Policy, Unmanaged
+from reconciler.planning import Action, asked_digest, first_moved
 
 MODELS = [f"m{n}:1" for n in range(6)]
 NODES = ["a", "b", "c", "d"]
@@ -152,6 +153,29 @@ def test_a_protected_replica_is_in_no_unload_and_no_reload(situation):
             assert step.address not in protected
             stranger = step.reason.code in ("unmanaged", "eviction")  # of that name on a node where it is not wanted
             assert stranger or step.model not in named or not named[step.model].protect
+
+
+@ROUNDS
+@given(situations(), st.data())
+def test_what_is_held_has_no_load_and_the_plan_after_an_apply_is_still_empty(situation, data):
+    of, want, seen, before, blobs = situation
+    named = {one.name: one for one in want.models}
+    wanted = [row for row in before.replicas.values() if row.model in named]
+    codes = [data.draw(st.sampled_from([None, "held", "context_differs", "cpu_fallback"])) for _ in wanted]
+    incidents = tuple(
+        Incident(row.address, code, NOW, asked_digest(named[row.model]))
+        for row, code in zip(wanted, codes, strict=True)
+        if code is not None
+    )
+    state = replace(before, incidents=incidents)
+    first = plan(of, want, seen, state)
+    assume(not first.refusals)
+    held = {note.address for note in first.held}
+    assert held <= {incident.address for incident in incidents}
+    assert not held & {step.address for step in first.steps if step.action in (Action.LOAD, Action.RELOAD)}
+    facts_after, state_after = carry_out(first, seen, state, blobs)
+    second = plan(of, want, facts_after, replace(state_after, incidents=incidents))
+    assert [step.id for step in second.steps] == []
 
 
 def test_nothing_wanted_and_nothing_there_is_an_empty_plan():
