@@ -156,7 +156,7 @@ class _Now:
             return "it is protected"
         if (gone := self._gone_twin(step.model)) is not None:
             return f"{gone}, which was to stay, is not resident now"
-        if found.model is not None and not self._explained(step, slot, found.model):
+        if found.model is not None and not self._explained(step, slot, found, found.model):
             return "the desired state asks for it there, and no other step of the plan takes its place or its room"
         self._leave(found)
         return None
@@ -175,10 +175,11 @@ class _Now:
             return "it is resident"
         return None
 
-    def _explained(self, step: Step, slot: Slot, model: ModelSpec) -> bool:
-        """Whether a wanted resident may leave: it cannot serve, enough replicas stay or come, or a load on its node matters more."""
+    def _explained(self, step: Step, slot: Slot, found: Found, model: ModelSpec) -> bool:
+        """Whether a wanted resident may leave: it is to be there on demand, it cannot serve, enough replicas stay or come, or a load on
+        its node matters more."""
         if model.ensure is not Ensure.LOADED:
-            return False
+            return found.held_by_us
         if refusal(slot, model) is not None or (model.each is Each.GPU and len(slot.cards or ()) != 1):
             return True
         remaining = [at for at in self._remaining(model) if model.replicas is not None or at.node == step.node]

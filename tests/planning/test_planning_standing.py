@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from fleets import GIB, applied, desired, facts, fleet, loaded, model, node, owned, plan
 
-from reconciler.fleet import Applied, Policy, Unmanaged
+from reconciler.fleet import Applied, Ensure, Policy, Unmanaged
 from reconciler.planning import Action, as_approved, first_moved
 
 TWO = fleet(node("a", 8 * GIB), node("b", 8 * GIB))
@@ -149,3 +149,12 @@ def test_what_is_carried_out_keeps_the_approved_steps_over_the_cards_of_now():
     done = as_approved(replace(saved, placed={**saved.placed, "model.evil:1@a/ollama": "evil:1"}), fresh, TWO, WANT)
     assert (done.steps, done.digest, done.gpus) == (saved.steps, saved.digest, fresh.gpus)
     assert done.placed == {"model.m:1@a/ollama": "m:1"}
+
+
+def test_a_saved_plan_may_unload_what_is_to_be_there_on_demand_only():
+    want = desired(model("m:1", ["a"], 4 * GIB, ensure=Ensure.PRESENT, keep_alive=None))
+    seen = facts(TWO, {"a": [loaded("m:1", 4 * GIB)]}, ["m:1"])
+    before = applied(owned("m:1", "a"))
+    saved = plan(TWO, want, seen, before)
+    assert "on_demand" in [step.reason.code for step in saved.steps]
+    assert first_moved(saved, TWO, want, seen, before) is None
