@@ -30,10 +30,14 @@ def look(url, kind=EngineKind.OLLAMA, environ=None, **more):
     return asyncio.run(ask())
 
 
-@pytest.fixture(params=["ollama", "llamacpp"])
+@pytest.fixture(params=list(EngineKind))
 def engine(request):
     with running(read_sim_text(FLEET.format(kind=request.param, name='"m:1"'), "hostile")) as fleet:
-        yield fleet.engines["o/e"], EngineKind(request.param)
+        server = fleet.engines["o/e"]
+        while request.param is EngineKind.VLLM and not look(server.url, request.param).reachable:
+            continue  # it listens when its model is loaded
+        server.forget_requests()
+        yield server, request.param
 
 
 @pytest.mark.parametrize(
@@ -52,6 +56,8 @@ def test_what_is_not_the_protocol_is_unreachable_with_its_reason(engine, fault, 
     server, kind = engine
     server.set_fault(**fault)
     facts = look(server.url, kind, timeout=0.5 if code == "timeout" else 5.0)
+    if kind is EngineKind.VLLM and code in ("cut", "timeout"):
+        code = "starting_or_down"  # from outside the two are one
     assert (facts.reachable, facts.reason_code) == (False, code)
     assert facts.installed is None
     assert facts.residents is None
@@ -65,9 +71,10 @@ def test_a_server_that_fails_once_is_asked_again(engine):
     assert look(server.url, kind).reachable
 
 
-def test_a_closed_port_is_refused():
-    facts = look("http://127.0.0.1:9")
-    assert (facts.reachable, facts.reason_code) == (False, "refused")
+@pytest.mark.parametrize("kind", list(EngineKind))
+def test_a_closed_port_is_refused_and_of_a_vllm_that_may_be_its_start(kind):
+    facts = look("http://127.0.0.1:9", kind)
+    assert (facts.reachable, facts.reason_code) == (False, "starting_or_down" if kind is EngineKind.VLLM else "refused")
 
 
 def test_a_missing_key_is_told_before_anything_is_sent(engine):
@@ -96,7 +103,30 @@ def test_probing_sends_nothing_that_changes_anything(engine):
         ("POST", "/api/show"),
         ("GET", "/props"),
         ("GET", "/models"),
+        ("GET", "/health"),
+        ("GET", "/version"),
+        ("GET", "/metrics"),
+        ("GET", "/v1/models"),
+        ("GET", "/running"),
     }
+
+
+@pytest.mark.parametrize("engine", [EngineKind.VLLM], indirect=True)
+def test_a_vllm_that_says_that_its_engine_died_is_neither_starting_nor_down(engine):
+    server, kind = engine
+    server.set_fault("status", status=503, paths=["/health"])
+    facts = look(server.url, kind)
+    assert (facts.reachable, facts.reason_code) == (False, "http_5xx")
+    assert "has died" in facts.reason
+
+
+@pytest.mark.parametrize("engine", [EngineKind.VLLM], indirect=True)
+def test_metrics_that_cannot_be_read_leave_the_options_of_a_vllm_unknown(engine):
+    server, kind = engine
+    server.set_fault("garbage", paths=["/metrics"])
+    facts = look(server.url, kind)
+    assert facts.reachable
+    assert [resident.options for resident in facts.residents] == [None]
 
 
 def test_a_load_is_not_cut_by_the_probe_timeout():
