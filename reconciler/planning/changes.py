@@ -133,7 +133,7 @@ def _kept(placement: Placement) -> Iterator[Found]:
 
 def _wanted(changes: Changes, replica: Replica, applied: Applied, drifted: frozenset[str], moved: bool) -> None:
     rule = decide(replica)
-    if replica.context_wrong and not replica.sets_context:
+    if not replica.sets_context:
         changes.cannot_change.append(replica)
     if replica.weights_wrong:
         changes.other_weights.append(replica)

@@ -21,6 +21,7 @@ from reconciler.planning.changes import Change, Changes, find_changes
 from reconciler.planning.deleting import add_deletions
 from reconciler.planning.digest import plan_digest
 from reconciler.planning.drift import find_drift, found_drift, repairable, unmanaged_drift
+from reconciler.planning.fixed_options import fixed_options
 from reconciler.planning.guards import find_refusals
 from reconciler.planning.heat import mark_hot
 from reconciler.planning.held import find_holds
@@ -45,6 +46,13 @@ from reconciler.planning.variants import better_variants
 from reconciler.vram import NO_CATALOGUE, Catalogue
 
 SOLVER = "builtin"
+
+
+_OPTIONS_FROM = {
+    EngineKind.LLAMACPP: "llama.cpp takes options from its preset",
+    EngineKind.VLLM: "vLLM takes options from its command line",
+    EngineKind.LLAMASWAP: "llama-swap takes options from its configuration",
+}
 
 
 def wanted_names(fleet: Fleet, desired: Desired, applied: Applied) -> Mapping[EngineId, frozenset[str]]:
@@ -96,7 +104,7 @@ def make_plan(
     ordered = order(changes.every)
     peak, _ = levels(ordered)
     steps = tuple(_step(change) for change in ordered)
-    config_drift, notes = _fixed_options(changes, drifted)
+    config_drift, notes = fixed_options(changes.cannot_change, drifted)
     weights_drift, weights_notes = _other_weights(changes)
     unplaced, waiting = _without_place(placement, applied, desired)
     return Plan(
@@ -258,8 +266,9 @@ def _notes(desired: Desired, board: Board) -> tuple[Note, ...]:
         address = f"model.{model.name}"
         if model.context is not None and EngineKind.OLLAMA in kinds and model.engine in (None, EngineKind.OLLAMA):
             notes.extend(_context_note(model, address))
-        if model.options and EngineKind.LLAMACPP in kinds and model.engine in (None, EngineKind.LLAMACPP):
-            notes.append(Note(address, "engine_fixed_options", "llama.cpp takes options from its preset, not from gpurec"))
+        for kind, source in _OPTIONS_FROM.items():
+            if model.options and kind in kinds and model.engine in (None, kind):
+                notes.append(Note(address, "engine_fixed_options", f"{source}, not from gpurec"))
     return tuple(notes)
 
 
@@ -274,18 +283,6 @@ def _context_note(model: ModelSpec, address: str) -> list[Note]:
     if model.context_via is ContextVia.REQUEST:
         return [Note(address, "context_request", "any client that sends no num_ctx reloads it with the server's context")]
     return []
-
-
-def _fixed_options(changes: Changes, drifted: frozenset[str]) -> tuple[list[Drift], list[Note]]:
-    """A context that the engine's own start decided: told, and no step."""
-    drift, notes = [], []
-    for replica in changes.cannot_change:
-        found = replica.resident.context if replica.resident is not None else None
-        if replica.address not in drifted:
-            drift.append(Drift(replica.address, "engine_fixed_options", "context", replica.model.context, found))
-        message = f"serves context {found}, wanted {replica.model.context}; change its preset or command line"
-        notes.append(Note(replica.address, "engine_fixed_options", message))
-    return drift, notes
 
 
 def _other_weights(changes: Changes) -> tuple[list[Drift], list[Note]]:

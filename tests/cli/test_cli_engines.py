@@ -77,6 +77,19 @@ def test_cli_another_context_on_a_vllm_is_drift_that_no_step_mends(tmp_path: Pat
         assert [(one["kind"], one["field"], one["applied"]) for one in document["drift"]] == [("engine_fixed_options", "context", 4096)]
 
 
+def test_cli_options_that_a_vllm_tells_to_be_others_are_drift_and_equal_ones_are_not(tmp_path: Path) -> None:
+    with lab(tmp_path) as found:
+        options = "options: {gpu_memory_utilization: 0.5, block_size: 16, max_num_seqs: 8}"
+        found.want(f"version: 1\nmodels: {{small: {{engine: vllm, names: {{vllm: org/small}}, vram: 20GiB, {options}}}}}\n")
+        document = plan(found)
+        told = [(one["kind"], one["field"], one["applied"], one["found"]) for one in document["drift"]]
+        assert told == [("engine_fixed_options", "options.gpu_memory_utilization", 0.5, "0.92")]
+        said = " ".join(one["message"] for one in document["notes"])
+        assert "vLLM takes options from its command line" in said
+        assert "runs with gpu_memory_utilization 0.92, wanted 0.5" in said
+        assert steps(document) == [("adopt", "model.small@v/vllm")]
+
+
 def test_cli_a_vllm_that_starts_keeps_its_replica_and_says_what_it_may_be(tmp_path: Path) -> None:
     with lab(tmp_path) as found:
         found.want("version: 1\nmodels: {small: {engine: vllm, names: {vllm: org/small}, vram: 20GiB}}\n")
