@@ -133,7 +133,7 @@ def test_a_saved_plan_goes_on_where_it_stopped_and_what_is_done_counts_as_done(l
     lab.run("plan", "--out", "p.json")
     never = lab.run("apply", "p.json", "--resume")
     assert (never.exit_code, never.stderr.count("\n")) == (1, 1)
-    lab.fleet.engines["bea/ollama"].set_fault("fail_load", count=1)
+    lab.fleet.engines["bea/ollama"].set_fault("fail_load", count=3)  # each try of the first run
     assert lab.run("apply", "p.json", "--keep-going").exit_code == 3
     lab.fleet.forget_requests()
     result = lab.run("apply", "p.json", "--resume")
