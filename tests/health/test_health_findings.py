@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "planning"))
-from fleets import GIB, desired, facts, fleet, loaded, model, node, plan
+from planning.fleets import GIB, desired, facts, fleet, loaded, model, node, plan
 
 from reconciler.fleet import (
     MIB,

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "planning"))
-from fleets import GIB, actions, desired, facts, fleet, loaded, model, node, plan
 from hypothesis import given
 from hypothesis import strategies as st
+from planning.fleets import GIB, actions, desired, facts, fleet, loaded, model, node, plan
 
 from reconciler.fleet import MIB, CardFacts, CardProcess
 from reconciler.placement.holders import shares_of

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "planning"))
-from fleets import GIB, actions, applied, desired, facts, fleet, loaded, model, node, owned, plan
+from planning.fleets import GIB, actions, applied, desired, facts, fleet, loaded, model, node, owned, plan
 
 from reconciler.fleet import Each, Limits, ModelSpec, Requirements, Spread, Strategy, VersionBound
 from reconciler.placement import room

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fleets import GIB, actions, applied, desired, facts, fleet, loaded, model, node, owned, plan
+from planning.fleets import GIB, actions, applied, desired, facts, fleet, loaded, model, node, owned, plan
 
 CARD = fleet(node("a", 10 * GIB))
 BLOBS = {"low:1": "sha256:w", "high:1": "sha256:w", "mid:1": "sha256:m"}
