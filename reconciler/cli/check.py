@@ -123,6 +123,8 @@ def command(
     _refuse_given(context, ("tensor_parallel", "utilization"), "only a checkpoint's folder is run by vLLM")
     file = Path(what)
     remote = re.match(r"https?://", what) is not None
+    if "://" in what and not remote:
+        raise click.UsageError("a model file is read from a path, or behind a URL of http or https")
     if remote or file.suffix.lower() == ".gguf" or settings.path(file).is_file():
         _refuse_given(context, ("refresh", "assume"), "a file asks no node")
         if fit_context != (vram is not None):

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import click
 
-from reconciler.fleet import GIB, MIB, GpurecError
-from reconciler.sim import BUILTIN_FLEETS, SimError, SimFleet, SimSpec, builtin_fleet, read_sim_file, running
+from reconciler.fleet import GIB, MIB, GpurecError, Problem
+from reconciler.sim import BUILTIN_FLEETS, SimError, SimFileError, SimFleet, SimSpec, builtin_fleet, read_sim_file, running
 from reconciler.views import escape
 
 
@@ -26,6 +26,8 @@ def serve(path: Path | None) -> None:
             with _heeding_signals():
                 click.echo("Serving until ^C.", err=True)
                 threading.Event().wait()
+    except SimFileError as error:
+        raise GpurecError(*(Problem(problem) for problem in error.problems)) from error
     except SimError as error:
         raise GpurecError.of(str(error)) from error
 

@@ -98,7 +98,9 @@ def find_lost(bench: Bench, before: FleetFacts, after: FleetFacts) -> list[Lost]
     lost: list[Lost] = []
     accounted: dict[EngineId, set[str]] = defaultdict(set)
     for step in bench.plan.steps:
-        accounted[EngineId(step.node, step.engine)].update((step.engine_name, step.base_name))
+        replaced = step.before.get("name")
+        names = (step.engine_name, step.base_name, *((replaced,) if isinstance(replaced, str) else ()))
+        accounted[EngineId(step.node, step.engine)].update(names)
     for address, engine_name in bench.plan.placed.items():
         _, at = parse_replica_address(address)
         old, new = before.engine(at), after.engine(at)

@@ -23,7 +23,7 @@ async def found_wrong(engine: Engine, request: LoadRequest, wanted: Verify) -> V
         if wanted.min_tokens_per_second is not None:
             speed = await engine.tokens_per_second(request)
             if speed < wanted.min_tokens_per_second:
-                return Verdict(CODE, f"{name} writes {speed:.3g} tokens a second, wanted {wanted.min_tokens_per_second:g}")
+                return Verdict(CODE, f"{name} writes {speed:.3g} tokens a second, wanted {wanted.min_tokens_per_second:.12g}")
     except EngineError as error:
         return Verdict(CODE, f"{name} cannot be verified: {error.problems[0].what}")
     return None

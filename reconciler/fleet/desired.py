@@ -164,7 +164,12 @@ class ModelSpec:
         """What a replica of it can be, best first: this model once for each of its variants; itself where it has none or one is chosen."""
         if not self.variants or self.variant is not None:
             return (self,)
-        return tuple(replace(self, variant=one.name, vram=self.vram if one.vram is None else one.vram) for one in self.variants)
+        known = tuple(replace(one, vram=self.vram if one.vram is None else one.vram) for one in self.variants)
+        return tuple(replace(self, variants=known, variant=one.name, vram=one.vram) for one in known)
+
+    def unchosen(self) -> ModelSpec:
+        """The model as it is before one of its variants is chosen; itself where it has none. Each variant keeps its own declared need."""
+        return replace(self, variant=None, vram=None) if self.variant is not None else self
 
     def called(self, kind: EngineKind, engine_name: str, context: int | None = None) -> ModelSpec | None:
         """The alternative that an engine of this kind knows by `engine_name`, plain or as the derived tag for `context`."""

@@ -42,6 +42,7 @@ def _login(node: NodeSpec) -> str:
 def _mends(node: NodeSpec) -> Mapping[str, tuple[str, str]]:
     """By the probe's code: the code of the finding, and what mends it."""
     port = f" -p {node.probe.port}" if node.probe.port is not None else ""
+    scraped = node.probe.via in ("exporter", "dcgm")
     there = f"{_ssh(node)} " if node.probe.via in ("ssh", "auto") and node.probe.user is not None else ""
     return {
         "no_driver": ("no_driver", f"{there}sudo modprobe nvidia, or install the driver ({there}sudo ubuntu-drivers install)"),
@@ -52,10 +53,10 @@ def _mends(node: NodeSpec) -> Mapping[str, tuple[str, str]]:
         "no_tool": ("no_tool", "install nvidia-smi, amd-smi or rocm-smi there, or write `probe: {via: declared}`"),
         "key_refused": ("sshd_refuses", f"ssh-copy-id{port} {_login(node)}"),
         "host_key": ("sshd_refuses", f"ssh-keyscan{port} {node.address} >> ~/.ssh/known_hosts, after comparing the key"),
-        "refused": (
-            "sshd_refuses",
-            f"start what listens there (sudo systemctl start ssh on {node.address}), or correct probe.port or probe.url",
-        ),
+        "refused": ("no_metrics", "start the exporter there, or correct probe.url")
+        if scraped
+        else ("sshd_refuses", f"start it (sudo systemctl start ssh on {node.address}), or correct probe.port"),
+        "not_its_protocol": ("no_metrics", "correct probe.via or probe.url"),
         "no_such_host": ("no_such_host", f"correct `address:` of {node.name} in the inventory"),
         "missing_key": ("missing_key", "set the variable or the file that probe.auth names"),
         "no_metrics": ("no_metrics", "correct probe.via or probe.url"),

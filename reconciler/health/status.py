@@ -37,7 +37,7 @@ def replicas_of(plan: Plan, facts: FleetFacts, applied: Applied) -> tuple[Replic
         at = str(parse_replica_address(address)[1])
         row = applied.replicas.get(address)
         name = plan.placed.get(address) or (row.engine_name if row is not None else None) or parse_replica_address(address)[0]
-        seen = residents.get((at, name))
+        seen = residents.get((at, name)) or (residents.get((at, row.engine_name)) if row is not None else None)
         step = steps.get(address)
         if at in silent:
             standing, detail = "unknown", "its engine cannot be asked"

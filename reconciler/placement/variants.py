@@ -7,7 +7,6 @@ that answers requests is not taken away for something that nobody changed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import takewhile
 
 from reconciler.fleet import Applied, ModelSpec
@@ -48,7 +47,7 @@ def better_now(target: Target, applied: Applied) -> str | None:
     model, slot, found = target.model, target.slot, target.found
     if model.variant is None or found is None or target.deferred or not slot.selected:
         return None
-    better = better_than(model, replace(model, variant=None).alternatives())
+    better = better_than(model, model.unchosen().alternatives())
     if not better:
         return None
     slot.remove(target.charges)

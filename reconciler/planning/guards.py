@@ -27,7 +27,12 @@ def find_refusals(found: Changes, desired: Desired) -> tuple[Refusal, ...]:
     refusals = [_protected(found.spared)] if found.spared else []
     if unasked and not guards.allow_empty and not desired.wanted:
         refusals.append(
-            _refusal("allow_empty", unasked, f"nothing is desired, and {_count(len(unasked), 'model')} of gpurec would be unloaded", "true")
+            _refusal(
+                "allow_empty",
+                unasked,
+                f"nothing is desired to be there, and {_count(len(unasked), 'model')} of gpurec would be unloaded",
+                "true",
+            )
         )
     most = most_unloads(guards.max_unload, owned_residents)
     if most is not None and len(taken) > most:

@@ -189,6 +189,12 @@ def test_a_search_that_cannot_be_is_refused_in_one_sentence(llama: Path, argumen
     assert sentence in " ".join(result.stderr.split())
 
 
+@pytest.mark.parametrize("what", ["file:///etc/hostname", "ftp://host/x.gguf"])
+def test_a_url_that_is_not_of_the_web_is_no_name_of_a_model(what: str) -> None:
+    result = CliRunner().invoke(cli, ["check", what])
+    assert (result.exit_code, "http or https" in result.stderr) == (1, True), result.output
+
+
 def test_a_search_for_people(snapshot: SnapshotAssertion, llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(llama.parent)
     assert check(llama.name, "--fit-context", "--vram", "8GiB").stdout.splitlines()[-2:] == snapshot

@@ -71,3 +71,11 @@ def test_a_pulled_model_for_which_ollama_would_evict_a_replica_is_not_loaded(tmp
         assert result.exit_code == 3
         assert "n/ollama would evict first:latest for it by its own rules" in result.stdout + result.stderr
         assert lab.run("drift").exit_code == 0
+
+
+def test_a_reload_under_another_tag_loses_nobody(tmp_path: Path) -> None:
+    with served(CARD, tmp_path) as lab:
+        for context in (2000, 3000, 1500):
+            lab.want(ONE.replace("1000MiB", f"1000MiB, context: {context}"))
+            result = lab.run("apply", "--auto-approve")
+            assert (result.exit_code, "lost" in result.stderr, "Apply complete!" in result.stdout) == (0, False, True), result.output

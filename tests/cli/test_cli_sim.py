@@ -75,12 +75,22 @@ def test_a_port_that_is_taken_is_one_sentence(file: Path) -> None:
     assert port in result.stderr
 
 
+def test_every_mistake_of_a_fleet_has_a_line_of_its_own(file: Path) -> None:
+    file.write_text(FLEET.replace("vram", "vrma").replace("time_scale", "time_scael") + "unknown: 1\n")
+    result = CliRunner().invoke(cli, ["sim", "up", str(file)])
+    lines = result.stderr.splitlines()
+    assert (result.exit_code, len(lines) > 1) == (1, True), result.output
+    assert all("fleet.yaml:" in line for line in lines)
+    assert "x0a" not in result.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "says"), [("", "fleet.yaml"), ("nodes: [", "fleet.yaml:"), (FLEET.replace("vram", "vrma"), "vrma"), (None, "nowhere.yaml")]
 )
-def test_a_file_that_is_no_fleet_is_one_sentence_that_says_where(file: Path, text: str | None, says: str) -> None:
+def test_a_file_that_is_no_fleet_is_a_sentence_a_mistake_that_says_where(file: Path, text: str | None, says: str) -> None:
     if text is not None:
         file.write_text(text)
     result = CliRunner().invoke(cli, ["sim", "up", str(file if text is not None else file.with_name("nowhere.yaml"))])
-    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1), result.output
+    assert (result.exit_code, result.stdout) == (1, ""), result.output
+    assert all(line.startswith("Error: ") for line in result.stderr.splitlines())
     assert says in result.stderr

@@ -49,6 +49,17 @@ def test_an_engine_that_cannot_be_reached_leaves_its_replicas_unknown_and_ends_w
     assert set(standings(lab).values()) == {"unknown"}
 
 
+def test_a_replica_whose_context_is_wanted_no_more_is_shown_as_it_runs(lab):
+    wanted = "version: 1\nmodels:\n  nomic-embed-text: {engine: ollama, vram: 350MiB, context: 1024}\n"
+    lab.want(wanted)
+    assert lab.run("apply", "--auto-approve").exit_code == 0
+    lab.want(wanted.replace(", context: 1024", ""))
+    assert lab.run("apply", "--auto-approve").exit_code == 0
+    (row,) = json.loads(lab.run("status", "--format", "json").output)["replicas"]
+    assert (row["standing"], row["pinned"]) == ("running", True)
+    assert row["vram_bytes"] is not None
+
+
 def test_a_model_without_a_place_is_told(lab):
     lab.want("version: 1\nmodels:\n  huge: {engine: ollama, vram: 80GiB}\n")
     assert standings(lab) == {"model.huge": "unplaced"}

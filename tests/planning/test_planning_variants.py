@@ -108,6 +108,13 @@ def test_a_placed_variant_stays_though_a_better_one_would_fit_and_the_plan_says_
     assert plan_text(result).startswith("No changes.")
 
 
+def test_a_better_variant_of_unknown_need_is_not_said_to_fit_by_the_declared_need_of_the_one_that_is_there():
+    of = fleet(node("a", 10 * GIB))
+    seen = facts(of, {"a": [loaded("m:q4", 5 * GIB)]}, EVERY)
+    result = plan(of, desired(three(variants=(Variant("m:q8"), Q4))), seen, applied(owned("m", "a", 5 * GIB, engine_name="m:q4")))
+    assert (actions(result), result.notes) == ([], ())
+
+
 def test_a_placed_variant_that_was_lost_comes_back_as_it_was():
     of = fleet(node("a", 10 * GIB))
     before = applied(owned("m", "a", 5 * GIB, engine_name="m:q4"))
