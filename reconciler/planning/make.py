@@ -7,17 +7,14 @@ from collections.abc import Mapping, Sequence
 
 from reconciler.fleet import (
     Applied,
-    ContextVia,
     Desired,
     EngineId,
     EngineKind,
-    Ensure,
     Fleet,
     FleetFacts,
-    ModelSpec,
 )
 from reconciler.placement import Board, Card, Charges, Held, Placement, Refused, explain, place, set_up
-from reconciler.planning.changes import Change, Changes, find_changes
+from reconciler.planning.changes import Change, find_changes
 from reconciler.planning.deleting import add_deletions
 from reconciler.planning.digest import plan_digest
 from reconciler.planning.drift import find_drift, found_drift, repairable, unmanaged_drift
@@ -27,6 +24,7 @@ from reconciler.planning.heat import mark_hot
 from reconciler.planning.held import find_holds
 from reconciler.planning.impact import impact_of
 from reconciler.planning.lost import mark_lost
+from reconciler.planning.notes import adopted_unseen, notes_on_models, other_weights
 from reconciler.planning.ordering import levels, order
 from reconciler.planning.plan import (
     Action,
@@ -46,13 +44,6 @@ from reconciler.planning.variants import better_variants
 from reconciler.vram import NO_CATALOGUE, Catalogue
 
 SOLVER = "builtin"
-
-
-_OPTIONS_FROM = {
-    EngineKind.LLAMACPP: "llama.cpp takes options from its preset",
-    EngineKind.VLLM: "vLLM takes options from its command line",
-    EngineKind.LLAMASWAP: "llama-swap takes options from its configuration",
-}
 
 
 def wanted_names(fleet: Fleet, desired: Desired, applied: Applied) -> Mapping[EngineId, frozenset[str]]:
@@ -105,7 +96,7 @@ def make_plan(
     peak, _ = levels(ordered)
     steps = tuple(_step(change) for change in ordered)
     config_drift, notes = fixed_options(changes.cannot_change, drifted)
-    weights_drift, weights_notes = _other_weights(changes)
+    weights_drift, weights_notes = other_weights(changes)
     unplaced, waiting = _without_place(placement, applied, desired)
     return Plan(
         fleet=fleet.name,
@@ -128,11 +119,12 @@ def make_plan(
         notes=(
             *changes.held,
             *lost,
-            *_notes(desired, board),
+            *notes_on_models(desired, board),
             *undeleted,
             *better_variants(placement, applied),
             *notes,
             *weights_notes,
+            *adopted_unseen(changes),
             *waiting,
         ),
         impact=impact_of(ordered, board, changes.evictions),
@@ -254,43 +246,3 @@ def _deferred(board: Board) -> tuple[Deferred, ...]:
         for slot in board
         if slot.selected and not slot.reachable
     )
-
-
-def _notes(desired: Desired, board: Board) -> tuple[Note, ...]:
-    """What users should know about fields that other clients can undo, or that an engine does not show; one note a model."""
-    kinds = {slot.kind for slot in board}
-    notes = []
-    for model in desired.models:
-        if model.ensure is not Ensure.LOADED:
-            continue
-        address = f"model.{model.name}"
-        if model.context is not None and EngineKind.OLLAMA in kinds and model.engine in (None, EngineKind.OLLAMA):
-            notes.extend(_context_note(model, address))
-        for kind, source in _OPTIONS_FROM.items():
-            if model.options and kind in kinds and model.engine in (None, kind):
-                notes.append(Note(address, "engine_fixed_options", f"{source}, not from gpurec"))
-    return tuple(notes)
-
-
-def _context_note(model: ModelSpec, address: str) -> list[Note]:
-    tag = model.engine_name(EngineKind.OLLAMA)
-    if model.variants and model.context_via is ContextVia.TAG:
-        message = f"clients must ask for the tag of the variant that is loaded, such as {tag}; its plain name has the server's context"
-        return [Note(address, "context_tag", message)]
-    if model.context_via is ContextVia.TAG:
-        message = f"clients must ask for {tag}; a request for {model.base_name(EngineKind.OLLAMA)} reloads it with the server's context"
-        return [Note(address, "context_tag", message)]
-    if model.context_via is ContextVia.REQUEST:
-        return [Note(address, "context_request", "any client that sends no num_ctx reloads it with the server's context")]
-    return []
-
-
-def _other_weights(changes: Changes) -> tuple[list[Drift], list[Note]]:
-    """Weights that are not the pinned ones: told, and no step."""
-    drift, notes = [], []
-    for replica in changes.other_weights:
-        pinned, found = replica.model.digest, replica.weights_found or ""
-        drift.append(Drift(replica.address, "digest", "digest", pinned, found))
-        message = f"has weights {found[:19]}, pinned are {(pinned or '')[:19]}; bring those back, or run gpurec pin to accept these"
-        notes.append(Note(replica.address, "digest_differs", message))
-    return drift, notes

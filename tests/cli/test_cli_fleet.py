@@ -179,7 +179,7 @@ def test_a_guard_that_refuses_exits_7_and_nothing_is_sent_by_a_fresh_or_a_saved_
     for arguments in (("plan", "--out", "p.json"), ("apply", "--auto-approve"), ("apply", "p.json")):
         result = lab.run(*arguments)
         assert result.exit_code == 7
-        assert "guard allow_empty refuses: nothing is desired, and 2 models of gpurec would be unloaded" in result.stderr
+        assert "guard allow_empty refuses: nothing is desired to be there, and 2 models of gpurec would be unloaded" in result.stderr
     assert "Refused\n  ! guard allow_empty" in lab.run("show", "p.json").stdout
     assert set(lab.sent()) <= {"POST /api/show"}
     lab.want("version: 1\npolicy: {guards: {allow_empty: true}}\nmodels: {}\n")

@@ -19,6 +19,16 @@ def one_step(of):
     return of.steps[0]
 
 
+def test_an_adopted_resident_whose_options_nobody_tells_is_warned_of():
+    want = desired(model("m:1", ["a"], 5 * GIB, options={"num_batch": 256}))
+    result = plan(CARD, want, facts(CARD, {"a": [loaded("m:1", 5 * GIB)]}))
+    assert actions(result) == ["adopt model.m:1@a/ollama"]
+    (note,) = result.notes
+    assert (note.address, note.code) == ("model.m:1@a/ollama", "options_unknown")
+    assert "Ollama does not tell num_batch; --replace model.m:1@a/ollama" in note.message
+    assert plan(CARD, WANT, facts(CARD, {"a": [loaded("m:1", 5 * GIB)]})).notes == ()
+
+
 def test_a_wanted_model_that_is_installed_is_loaded_as_pending():
     step = one_step(plan(CARD, WANT, facts(CARD, installed=["m:1"])))
     assert (step.action, step.reason.code, step.cause, step.gpus, step.vram_bytes) == ("load", "not_loaded", Cause.PENDING, (0,), 5 * GIB)
