@@ -19,6 +19,7 @@ from reconciler.state import open_reader
 
 FORMAT_VERSION = 1
 LARGEST_MEMORY = 256 * MIB
+_LOOKED_BACK = 100
 
 
 def look_for_drift(
@@ -69,8 +70,9 @@ def _since(look: Look, text: str, *, remembered: bool) -> Since:
 
 
 def _last_run(look: Look) -> int | None:
+    """The latest run that had a plan: one of `gpurec state` repairs nothing."""
     with closing(open_reader(look.state)) as state:
-        return next((run.id for run in state.runs(last=1)), None)
+        return next((run.id for run in state.runs(_LOOKED_BACK) if run.plan_digest), None)
 
 
 def _drifted_when_recorded(look: Look) -> frozenset[Key]:

@@ -10,7 +10,7 @@ from reconciler.state import find_rescues, put_away, read_rescue, take_in
 from reconciler.views import escape
 
 
-def take_in_waiting(settings: Settings, path: Path, lock_timeout: float) -> None:
+def take_in_waiting(settings: Settings, path: Path, lock_timeout: float, command: str = "apply") -> None:
     """Takes in the rescue journals that wait for this state, and says so; nothing where none does.
 
     Reading one in twice, or after a later run, harms nothing, so it needs no asking. Raises StateError, before anything is planned, for one
@@ -20,7 +20,7 @@ def take_in_waiting(settings: Settings, path: Path, lock_timeout: float) -> None
     if not waiting or not path.exists():
         return
     rescued = [read_rescue(each) for each in waiting]
-    with editing(settings, path, "apply", lock_timeout) as state:
+    with editing(settings, path, command, lock_timeout) as state:
         take_in(state, rescued)
     for one in rescued:
         kept = put_away(one.path)

@@ -29,18 +29,20 @@ def rm(context: click.Context, addresses: tuple[str, ...], lock_timeout: float, 
     import json
 
     from reconciler.cli.opening import find_state
+    from reconciler.cli.recovering import take_in_waiting
     from reconciler.views.escape import escape
 
     settings = settings_of(context)
     path = find_state(settings)
     command = f"state rm {' '.join(addresses)}"
+    take_in_waiting(settings, path, lock_timeout, command)
     with editing(settings, path, command, lock_timeout) as state:
         owned = state.applied().replicas
         for address in addresses:
             if address not in owned:
                 raise unknown_address(address, owned, path)
         with run_of(state, command):
-            state.record([], addresses)
+            state.forget(addresses)
         serial = state.applied().serial
     if format_ == "json":
         click.echo(json.dumps({"removed": list(addresses), "serial": serial}, indent=2))
@@ -53,29 +55,36 @@ def rm(context: click.Context, addresses: tuple[str, ...], lock_timeout: float, 
 @click.command("mv", short_help="Tell that a node was renamed.")
 @click.argument("old", metavar="OLD_NODE")
 @click.argument("new", metavar="NEW_NODE")
+@click.option("--memory", metavar="FILE", type=click.Path(path_type=Path), help="Rename it in this memory of gpurec drift too.")
 @lock_timeout_option
 @format_option
 @global_options
 @click.pass_context
-def mv(context: click.Context, old: str, new: str, lock_timeout: float, format_: str) -> None:
+def mv(context: click.Context, old: str, new: str, memory: Path | None, lock_timeout: float, format_: str) -> None:
     """Tell the state that a node was renamed: what it owns on OLD_NODE it owns on NEW_NODE from now on. Touches no node."""
     import json
 
+    from reconciler.cli.drift_looking import read_memory, write_memory
     from reconciler.cli.opening import find_state
+    from reconciler.cli.recovering import take_in_waiting
+    from reconciler.planning import with_node_renamed
     from reconciler.state import node_move
     from reconciler.views.escape import escape
 
     settings = settings_of(context)
     if not new or "/" in new or "@" in new:
         raise click.BadParameter(f"{new!r} is no name of a node", param_hint="NEW_NODE")
-    command = f"state mv {old} {new}"
-    with editing(settings, find_state(settings), command, lock_timeout) as state:
+    command, path = f"state mv {old} {new}", find_state(settings)
+    memory_file = settings.path(memory) if memory is not None else None
+    remembered = read_memory(memory_file) if memory_file is not None else None
+    take_in_waiting(settings, path, lock_timeout, command)
+    with editing(settings, path, command, lock_timeout) as state:
         move = node_move(state.applied(), state.recorded_facts(), old, new)
         with run_of(state, command):
-            state.record(move.replicas, move.gone)
-            if move.facts is not None:
-                state.record_facts(move.facts)
+            state.rename_node(move)
         serial = state.applied().serial
+    if memory_file is not None and remembered is not None:
+        write_memory(memory_file, with_node_renamed(remembered, old, new))
     moved = [one.address for one in move.replicas]
     if format_ == "json":
         click.echo(json.dumps({"moved": moved, "serial": serial}, indent=2))

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from reconciler.fleet import GpurecError, Remediation, parse_replica_address
+from reconciler.fleet import Remediation, parse_replica_address
 from reconciler.planning import Action, Step
-from reconciler.state import StateReader, StepStatus
+from reconciler.state import StateReader, StepStatus, address_now, names_now
 
 OUT_OF_MEMORY = "out_of_memory"
 LOADS = frozenset({Action.LOAD, Action.RELOAD})
@@ -48,19 +48,21 @@ class Remedies:
 
 
 def failed_within_hour(state: StateReader, at: str) -> Mapping[str, int]:
-    """How many loads failed on each node within the hour before `at` (ISO 8601 UTC), by the journal."""
+    """How many loads failed on each node within the hour before `at` (ISO 8601 UTC), by the journal. Nodes are called as they are now."""
     since = (datetime.fromisoformat(at) - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
     failed: Counter[str] = Counter()
+    renames = state.renames()
     for run in state.runs(_MOST_RUNS):
         if (run.finished_at or run.started_at) < since:
             break
         if not run.steps.get(StepStatus.FAILED):
             continue
+        names = names_now(rename for rename in renames if rename.run_id > run.id)
         for row in state.journal(run.id):
             if row.status is StepStatus.FAILED and row.action in LOADS and (row.finished_at or "") >= since:
                 try:
-                    _, engine = parse_replica_address(row.address)
-                except GpurecError:
+                    _, engine = parse_replica_address(address_now(row.address, names))
+                except ValueError:
                     continue  # of another kind of resource
                 failed[engine.node] += 1
     return failed

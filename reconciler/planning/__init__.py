@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from reconciler.planning.digest import plan_digest
-from reconciler.planning.drift_memory import DriftMemory, DriftReport, Key, Seen, Since, drift_key, judge, moment, remember
+from reconciler.planning.drift_memory import (
+    DriftMemory,
+    DriftReport,
+    Key,
+    Seen,
+    Since,
+    drift_key,
+    judge,
+    moment,
+    remember,
+    with_node_renamed,
+)
 from reconciler.planning.held import EVICTED, HELD, RELOADS, asked_digest, newly_held
 from reconciler.planning.importing import FleetAsFound, Imported, LeftOut, SeenReplica, import_fleet
 from reconciler.planning.make import make_plan, wanted_names
@@ -81,4 +92,5 @@ __all__ = [
     "plan_digest",
     "remember",
     "wanted_names",
+    "with_node_renamed",
 ]

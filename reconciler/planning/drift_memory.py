@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from reconciler.planning.plan import Deferred, Drift, Plan
@@ -63,6 +63,20 @@ class DriftReport:
     seen: dict[Key, Seen] = field(default_factory=dict)
     in_a_row: int = 1
     since: str | None = None
+
+
+def with_node_renamed(memory: DriftMemory, old: str, new: str) -> DriftMemory:
+    """The memory after the node `old` got the name `new`: what was seen of it counts on."""
+    seen = (replace(one, address=_of_node(one.address, old, new)) for one in memory.seen)
+    return replace(memory, seen=tuple(sorted(seen, key=lambda one: one.key)))
+
+
+def _of_node(address: str, old: str, new: str) -> str:
+    """`model.NAME@NODE/ENGINE`, `engine.NODE/ENGINE` or `gpu.NODE/INDEX` with the node's other name."""
+    kind, _, rest = address.partition(".")
+    name, at, place = rest.rpartition("@") if kind == "model" else ("", "", rest)
+    node, slash, what = place.partition("/")
+    return f"{kind}.{name}{at}{new}{slash}{what}" if node == old else address
 
 
 def drift_key(entry: Drift) -> Key:

@@ -18,6 +18,7 @@ from reconciler.state.protocol import (
 )
 from reconciler.state.reader import open_reader
 from reconciler.state.recovering import take_in
+from reconciler.state.renames import Rename, address_now, names_now
 from reconciler.state.rescue import Rescued, find_rescues, put_away, read_rescue, waiting_sentence
 from reconciler.state.taking import open_writer, wait_until_free
 
@@ -32,6 +33,7 @@ __all__ = [
     "Lock",
     "Measurement",
     "Move",
+    "Rename",
     "Rescued",
     "RunRecord",
     "SettledStep",
@@ -39,10 +41,12 @@ __all__ = [
     "StateReader",
     "StateWriter",
     "StepStatus",
+    "address_now",
     "break_lock",
     "check_state",
     "find_rescues",
     "look_at_lock",
+    "names_now",
     "node_move",
     "open_reader",
     "open_writer",

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from reconciler.fleet import Applied, AppliedReplica, FleetFacts, Heat, LoadKey, Measured, MeasuredKey
 from reconciler.state.lease import Lease
+from reconciler.state.renames import Rename
 
 if TYPE_CHECKING:
+    from reconciler.state.moving import Move
     from reconciler.state.rescue import Rescued
 
 
@@ -103,6 +105,10 @@ class StateReader(Protocol):
     def runs(self, last: int = 20) -> Sequence[RunRecord]: ...
     def run(self, run_id: int) -> RunRecord | None: ...
     def journal(self, run_id: int) -> Sequence[JournalRow]: ...
+    def renames(self) -> Sequence[Rename]:
+        """Nodes that were renamed, oldest first; the journals of runs before that call them as they were called then."""
+        ...
+
     def lease(self) -> Lease | None: ...
     def close(self) -> None: ...
 
@@ -130,6 +136,14 @@ class StateWriter(StateReader, Protocol):
 
     def record(self, replicas: Iterable[AppliedReplica], gone: Iterable[str] = ()) -> None:
         """Upserts what is owned and forgets the addresses `gone`; unchanged rows are not written."""
+        ...
+
+    def forget(self, addresses: Iterable[str]) -> None:
+        """Gives addresses up, with what befell them."""
+        ...
+
+    def rename_node(self, move: Move) -> None:
+        """Gives all that is held of one node to its new name, in one transaction."""
         ...
 
     def measure(self, measurements: Iterable[Measurement]) -> None: ...

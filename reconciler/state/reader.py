@@ -13,6 +13,7 @@ from reconciler.fleet import NOTHING_APPLIED, Applied, AppliedReplica, FleetFact
 from reconciler.state.connection import open_for_reading, sqlite_said
 from reconciler.state.lease import Lease, read_lease
 from reconciler.state.protocol import JournalRow, RunRecord, StateReader, StepStatus
+from reconciler.state.renames import Rename, read_renames
 from reconciler.state.rows import read_applied, read_applied_at, read_facts, read_meta
 from reconciler.state.schema import SCHEMA_VERSION, migrate, schema_version
 
@@ -74,6 +75,11 @@ class SqliteReader:
                 JournalRow(run, step, address, action, StepStatus(status), reason, started, finished, seconds)
                 for run, step, address, action, status, reason, started, finished, seconds in rows
             )
+
+    def renames(self) -> Sequence[Rename]:
+        """Nodes that were renamed, oldest first."""
+        with self._reading() as conn:
+            return read_renames(conn) if conn is not None else ()
 
     def lease(self) -> Lease | None:
         """Who is writing now, as far as the store tells."""

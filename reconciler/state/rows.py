@@ -29,6 +29,7 @@ from reconciler.fleet import (
     Scalar,
     with_headers,
 )
+from reconciler.state.renames import address_now, names_now, read_renames
 
 if TYPE_CHECKING:
     from pydantic.main import IncEx
@@ -86,8 +87,11 @@ def change_body(replica: AppliedReplica) -> str:
 def read_applied_at(conn: sqlite3.Connection, serial: int) -> Mapping[str, AppliedReplica]:
     """What was owned at a serial, by address, without what was observed. The caller holds a transaction, and has checked the serial.
 
-    Rows of before schema 4 do not say what was protected: nothing was.
+    Nodes are called as they are now; a node of then whose name another one has got since is gone, and what it held with it. Rows of before
+    schema 4 do not say what was protected: nothing was.
     """
+    names = names_now(rename for rename in read_renames(conn) if rename.serial > serial)
+    taken = frozenset(names.values()) - names.keys()
     rows = conn.execute(
         "SELECT address, serial, body FROM (SELECT address, max(serial) AS serial, body FROM changes WHERE serial <= ? GROUP BY address) "
         "WHERE body IS NOT NULL ORDER BY address",
@@ -96,6 +100,9 @@ def read_applied_at(conn: sqlite3.Connection, serial: int) -> Mapping[str, Appli
     replicas: dict[str, AppliedReplica] = {}
     for address, changed_at, body in rows:
         model, node, engine, name, ensure, context, options, keep_alive, residency, vram, *later = json.loads(body)
+        if node in taken:
+            continue
+        node, address = names.get(node, node), address_now(address, names)
         replicas[address] = AppliedReplica(
             address,
             model,

@@ -170,7 +170,26 @@ def _ninth(conn: sqlite3.Connection) -> None:
     conn.execute("CREATE TABLE heat (node TEXT, gpu INTEGER, level INTEGER NOT NULL, PRIMARY KEY (node, gpu)) STRICT, WITHOUT ROWID")
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _second, _third, _fourth, _fifth, _sixth, _seventh, _eighth, _ninth)
+def _tenth(conn: sqlite3.Connection) -> None:
+    """Which node was renamed, so that what an earlier run did is told of the name of now."""
+    conn.execute(
+        "CREATE TABLE renames (run_id INTEGER PRIMARY KEY REFERENCES runs (id), serial INTEGER NOT NULL, old TEXT NOT NULL, "
+        "new TEXT NOT NULL) STRICT"
+    )
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
+    _first,
+    _second,
+    _third,
+    _fourth,
+    _fifth,
+    _sixth,
+    _seventh,
+    _eighth,
+    _ninth,
+    _tenth,
+)
 """The n-th brings a store of version n - 1 to version n. One that was released is never changed, only followed by another."""
 SCHEMA_VERSION = len(MIGRATIONS)
 

@@ -20,6 +20,7 @@ from reconciler.state.lease import (
     still_ours,
     without_passwords,
 )
+from reconciler.state.moving import Move, forget_incidents, write_move
 from reconciler.state.process import this_process
 from reconciler.state.protocol import Learned, Measurement, SettledStep, StepStatus
 from reconciler.state.reader import SqliteReader
@@ -106,6 +107,18 @@ class SqliteWriter(SqliteReader):
             leaving = tuple(address for address in leaving if address in self._rescued or self._owns(address))
         if rows or leaving:
             self._keep(Recorded(rows, leaving))
+
+    def forget(self, addresses: Iterable[str]) -> None:
+        gone = tuple(addresses)
+        with self._writing() as conn:
+            write_entry(conn, Recorded((), gone), lambda: self._move_serial(conn))
+            forget_incidents(conn, gone)
+            self._last_serial = _serial(conn)
+
+    def rename_node(self, move: Move) -> None:
+        with self._writing() as conn:
+            write_move(conn, move, self._run[0], lambda: self._move_serial(conn))
+            self._last_serial = _serial(conn)
 
     def measure(self, measurements: Iterable[Measurement]) -> None:
         """Keeps the latest load time of each kind."""

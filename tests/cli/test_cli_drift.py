@@ -229,6 +229,14 @@ def test_what_an_apply_repaired_unseen_is_counted_from_one_again(lab: Lab, clock
     assert kinds(drift(lab, *ask, expect=2)) == {(BEA, "missing")}
 
 
+def test_a_change_of_the_state_alone_repairs_nothing_and_ends_no_count(lab: Lab, clock: list[int]) -> None:
+    ask = ("--memory", "memory.json", "--in-a-row", "2")
+    lab.fleet.engines["bea/ollama"].restart()
+    drift(lab, *ask, expect=0)
+    assert lab.run("state", "rm", ADA).exit_code == 0
+    assert kinds(drift(lab, *ask, expect=2)) == {(BEA, "missing")}
+
+
 def test_an_engine_that_is_unreachable_has_a_threshold_too_and_hides_no_count(lab: Lab, clock: list[int]) -> None:
     ask = ("--memory", "memory.json", "--in-a-row", "2")
     bea = lab.fleet.engines["bea/ollama"]

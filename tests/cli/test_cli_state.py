@@ -6,14 +6,17 @@ import json
 import sqlite3
 import stat
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 from syrupy.assertion import SnapshotAssertion
 
+from reconciler.cli.drift_looking import read_memory, write_memory
 from reconciler.cli.main import cli
 from reconciler.fleet import AppliedReplica, EngineFacts, EngineId, EngineKind, FleetFacts, NodeFacts, StateError, replica_address
+from reconciler.planning import DriftMemory, Seen
 from reconciler.state import Level, StepStatus, break_lock, check_state, look_at_lock, open_reader, open_writer
 from reconciler.views.state_text import FindingRow, check_text
 
@@ -114,6 +117,29 @@ def test_mv_renames_a_node_in_what_is_owned_and_what_was_seen(path: Path) -> Non
     assert {name: (node.node, node.engines["ollama"].id) for name, node in facts.nodes.items()} == {
         "gpu-a": ("gpu-a", A), "gpu-z": ("gpu-z", EngineId("gpu-z", "ollama")),
     }  # fmt: skip
+
+
+def test_mv_renames_in_the_memory_of_drift_too_and_touches_nothing_when_that_is_none(path: Path, tmp_path: Path) -> None:
+    memory = tmp_path / "drift.json"
+    seen = Seen(QWEN, "missing", "resident", "2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z", 3)
+    write_memory(memory, DriftMemory("lab", "l", "2026-01-01T00:00:00Z", 1, (seen,)))
+    assert state(path, "mv", "gpu-b", "gpu-z", "--memory", str(memory)).exit_code == 0
+    assert [(one.address, one.runs) for one in read_memory(memory).seen] == [("model.qwen2.5:7b@gpu-z/ollama", 3)]
+    memory.write_text("{}")
+    before = owned(path)
+    assert state(path, "mv", "gpu-z", "gpu-y", "--memory", str(memory)).exit_code == 1
+    assert (owned(path), memory.read_text()) == (before, "{}")
+
+
+def test_a_rescue_journal_that_waits_is_taken_in_before_a_node_is_renamed(path: Path) -> None:
+    with closing(open_reader(path)) as reader:
+        lineage = reader.applied().lineage
+    head = {"gpurec_rescue": 1, "state": str(path), "lineage": lineage, "run_id": 1, "serial": 1, "at": "t", "why": "w"}
+    entry = {"op": "recorded", "replicas": [asdict(replica("model.new:1@gpu-b/ollama", "new:1", B))], "gone": [QWEN]}
+    path.with_name("s.db.rescue-1-x.jsonl").write_text(f"{json.dumps(head)}\n{json.dumps(entry)}\n")
+    result = state(path, "mv", "gpu-b", "gpu-z")
+    assert result.exit_code == 0, result.output
+    assert owned(path) == {LLAMA, "model.new:1@gpu-z/ollama", HOSTILE.replace("gpu-b", "gpu-z")}
 
 
 @pytest.mark.parametrize(

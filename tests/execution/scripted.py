@@ -35,7 +35,7 @@ from reconciler.fleet import (
     replica_address,
 )
 from reconciler.planning import Action, CardBalance, Cause, Plan, Precondition, Reason, Step, Value
-from reconciler.state import JournalRow, Learned, Measurement, RunRecord, SettledStep, StepStatus
+from reconciler.state import JournalRow, Learned, Measurement, Rename, RunRecord, SettledStep, StepStatus
 
 GIB = 2**30
 NOW = "2026-01-01T00:00:00Z"
@@ -217,6 +217,9 @@ class ListedState:
         return ()
 
     def journal(self, run_id: int) -> Sequence[JournalRow]:
+        return ()
+
+    def renames(self) -> Sequence[Rename]:
         return ()
 
     def close(self) -> None: ...

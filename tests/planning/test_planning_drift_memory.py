@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.planning import Deferred, Drift, DriftMemory, Plan, Since, drift_key, judge, remember
+from reconciler.planning import Deferred, Drift, DriftMemory, Plan, Since, drift_key, judge, remember, with_node_renamed
 
 ONE = Drift("model.m@a/ollama", "missing", "resident", True, False)
 TWO = Drift("engine.b/ollama", "version", "build", "1", "2", "observed")
@@ -89,3 +89,12 @@ def test_without_a_memory_only_what_the_last_apply_saw_already_is_older() -> Non
     assert counted("2026-01-01T06:00:00Z", latest=True) == (TWO,)
     assert counted("2026-01-01T04:00:00Z") == (ONE, TWO), "it may have drifted after that and before the apply"
     assert judge(plan, since=Since("2026-01-01T04:00:00Z")).counted == (ONE, TWO), "nothing was recorded, so nothing can be told"
+
+
+def test_a_renamed_node_keeps_its_streaks() -> None:
+    memory = remember(None, look(1, ONE, TWO, THREE, silent=("a", "ab")))
+    moved = with_node_renamed(memory, "a", "z")
+    assert [one.address for one in moved.seen] == ["engine.ab/ollama", "engine.b/ollama", "engine.z/ollama", "gpu.b/0", "model.m@z/ollama"]
+    again = remember(moved, look(2, replace(ONE, address="model.m@z/ollama")))
+    assert [one.runs for one in again.seen] == [2]
+    assert with_node_renamed(with_node_renamed(memory, "b", "y"), "y", "b") == memory

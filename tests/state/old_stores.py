@@ -237,6 +237,22 @@ def write_schema_8(path: Path) -> None:
     conn.close()
 
 
+# What the ninth schema had more.
+MORE_9 = """
+CREATE TABLE heat (node TEXT, gpu INTEGER, level INTEGER NOT NULL, PRIMARY KEY (node, gpu)) STRICT, WITHOUT ROWID;
+INSERT INTO migrations VALUES (9, '2026-01-01T00:00:00Z');
+"""
+
+
+def write_schema_9(path: Path) -> None:
+    """The same as a store of schema 9."""
+    write_schema_8(path)
+    conn = sqlite3.connect(path)
+    conn.executescript(MORE_9)
+    conn.commit()
+    conn.close()
+
+
 WRITERS = {
     1: write_schema_1,
     2: write_schema_2,
@@ -246,5 +262,6 @@ WRITERS = {
     6: write_schema_6,
     7: write_schema_7,
     8: write_schema_8,
+    9: write_schema_9,
 }
 """Every earlier schema, with what writes a store of it."""
