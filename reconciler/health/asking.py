@@ -59,5 +59,6 @@ def _mends(node: NodeSpec) -> Mapping[str, tuple[str, str]]:
         "not_its_protocol": ("no_metrics", "correct probe.via or probe.url"),
         "no_such_host": ("no_such_host", f"correct `address:` of {node.name} in the inventory"),
         "missing_key": ("missing_key", "set the variable or the file that probe.auth names"),
+        "mig_unseen": ("cards_unread", "write `probe: {via: ssh}` (or nvml, dcgm), which tell slices, or declare them under `gpus:`"),
         "no_metrics": ("no_metrics", "correct probe.via or probe.url"),
     }

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from typing import TypeVar
 
 from reconciler.fleet import CardFacts, CardProcess
 from reconciler.probes.readings import celsius, mebibytes, number, percent, text, version, watts, whole
 
+T = TypeVar("T")
 _BFLOAT16 = re.compile(r"gfx(908|90a|94.|95.|11..|12..)")
 """Targets with bfloat16 arithmetic (LLVM's AMDGPU guide): CDNA, RDNA 3 and later."""
 
 
 def cards_of_amd_smi(parts: Mapping[str, str], source: str, at: str) -> tuple[CardFacts, ...]:
-    """Cards of the documents of `list`, `static`, `metric` and `process`, joined by their number."""
+    """Cards of the documents of `list`, `static`, `metric` and `process`, joined by their number; the limits are asked for on their own,
+    since guests of a hypervisor do not know that part of `static`."""
     static = dict(_entries(parts.get("amd_static", "")))
+    limits = dict(_entries(parts.get("amd_limit", "")))
     metric = dict(_entries(parts.get("amd_metric", "")))
     process = dict(_entries(parts.get("amd_process", "")))
     named = dict(_entries(parts.get("amd_list", "")))
     return tuple(
-        _card(index, named.get(index, {}), static.get(index, {}), metric.get(index, {}), process.get(index), source, at)
+        replace(
+            _card(index, named.get(index, {}), static.get(index, {}), metric.get(index, {}), process.get(index), source, at),
+            power_limit=_limit(limits.get(index, {})),
+        )
         for index in sorted({*named, *static, *metric})
     )
 
@@ -42,13 +49,21 @@ def _card(index: int, named: object, static: object, metric: object, process: ob
         assumed=used is None,
         temperature=heat if heat is not None else celsius(_leaf(metric, "temperature", "edge")),
         power=watts(_leaf(metric, "power", "socket_power")),
-        power_limit=watts(_leaf(static, "limit", "max_power")),
         utilisation=percent(_leaf(metric, "usage", "gfx_activity")),
         float16=None if target is None else True,
         bfloat16=None if target is None else bool(_BFLOAT16.fullmatch(target)),
         processes=_processes(process),
         at=at,
     )
+
+
+def _limit(entry: object) -> float | None:
+    """The power cap that is set: per rail since amd-smi 26.2 (ROCm 7.2), one before. An APU says 0 W, which is none."""
+    for path in (("limit", "ppt0", "socket_power_limit"), ("limit", "socket_power"), ("limit", "max_power")):
+        found = watts(_leaf(entry, *path))
+        if found:
+            return found
+    return None
 
 
 def _processes(entry: object) -> tuple[CardProcess, ...] | None:
@@ -93,16 +108,15 @@ def cards_of_rocm_smi(output: str, source: str, at: str) -> tuple[CardFacts, ...
             CardFacts(
                 index=int(match.group(1)),
                 uuid=text(_value(card, "unique id")),
-                name=text(_value(card, "card series")) or text(_value(card, "card model")),
+                name=_first(text, card, "card series", "device name", "card model"),
                 total_bytes=whole(_value(card, "vram total memory (b)")) or None,
                 used_bytes=used,
                 driver=driver,
                 source=source,
                 assumed=used is None,
-                temperature=celsius(_value(card, "temperature (sensor junction) (c)") or _value(card, "temperature (sensor edge) (c)")),
-                power=watts(
-                    _value(card, "average graphics package power (w)") or _value(card, "current socket graphics package power (w)")
-                ),
+                temperature=_first(celsius, card, "temperature (sensor junction) (c)", "temperature (sensor edge) (c)"),
+                power=_first(watts, card, "average graphics package power (w)", "current socket graphics package power (w)"),
+                power_limit=_first(watts, card, "max graphics package power (w)") or None,
                 utilisation=percent(_value(card, "gpu use (%)")),
                 float16=None if target is None else True,
                 bfloat16=None if target is None else bool(_BFLOAT16.fullmatch(target)),
@@ -111,6 +125,11 @@ def cards_of_rocm_smi(output: str, source: str, at: str) -> tuple[CardFacts, ...
         )
     found.sort(key=lambda card: card.index)
     return tuple(replace(card, index=number_) for number_, card in enumerate(found))
+
+
+def _first(read: Callable[[object], T | None], card: Mapping[str, object], *keys: str) -> T | None:
+    """The first of these that says something: what a card has not, it has as `N/A`."""
+    return next((found for key in keys if (found := read(_value(card, key))) is not None), None)
 
 
 def _value(card: Mapping[str, object], key: str) -> object:

@@ -15,7 +15,7 @@ _BLANK = 2147483632.0
 
 
 def cards_of_dcgm(body: str, source: str, at: str) -> tuple[CardFacts, ...]:
-    """The cards of an exporter; with MIG, the slices that have memory of their own in place of their card."""
+    """The cards of an exporter; of a card in MIG mode its slices, also where the exporter does not tell their memory."""
     whole_cards: dict[str, dict[str, Sample]] = {}
     slices: dict[str, dict[str, dict[str, Sample]]] = {}
     for sample in samples(body, PREFIX):
@@ -28,14 +28,19 @@ def cards_of_dcgm(body: str, source: str, at: str) -> tuple[CardFacts, ...]:
         own[name] = sample
     found: list[CardFacts] = []
     for mark in {**whole_cards, **slices}:
-        parts = {instance: values for instance, values in slices.get(mark, {}).items() if "FB_USED" in values or "FB_FREE" in values}
+        parts = slices.get(mark, {})
         own = whole_cards.get(mark, {})
         if not parts:
-            found.append(_card(own or _any(slices.get(mark, {})), source, at))
+            found.append(_card(own, source, at))
             continue
         parent = _card({**own, **_any(parts)}, source, at)
-        found.extend(_slice(number, values, parent, source, at) for number, (_, values) in enumerate(sorted(parts.items())))
+        found.extend(_slice(number, values, parent, source, at) for number, (_, values) in enumerate(sorted(parts.items(), key=_instance)))
     return tuple(sorted(found, key=lambda card: card.index))
+
+
+def _instance(part: tuple[str, object]) -> tuple[int, str]:
+    """Slices are numbered as nvidia-smi numbers them: by their GPU instance, of which 13 comes after 7."""
+    return whole(part[0]) or 0, part[0]
 
 
 def _any(parts: Mapping[str, Mapping[str, Sample]]) -> Mapping[str, Sample]:

@@ -1,4 +1,7 @@
-"""Cards out of nvidia_gpu_exporter's metrics (utkuozdemir): bytes, ratios, watts; what is unknown is absent."""
+"""Cards out of nvidia_gpu_exporter's metrics (utkuozdemir): bytes, ratios, watts; what is unknown is absent.
+
+It tells nothing of the slices of a card in MIG mode, on which alone anything can run: such a card is left out and named.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +20,24 @@ def uuid_of(label: str) -> str:
     return f"GPU-{bare}"
 
 
-def cards_of_exporter(body: str, source: str, at: str) -> tuple[CardFacts, ...]:
-    """The cards that its last collection saw; () where that failed."""
+def cards_of_exporter(body: str, source: str, at: str) -> tuple[tuple[CardFacts, ...], tuple[str, ...]]:
+    """The cards that its last collection saw, and the notes; none where that failed."""
     cards: dict[str, dict[str, Sample]] = {}
     for sample in samples(body, PREFIX):
         name = sample.name.removeprefix(PREFIX)
         if name == "last_collect_success" and sample.value == 0:
-            return ()
+            return (), ()
         if "uuid" in sample.labels:
             cards.setdefault(uuid_of(sample.labels["uuid"]), {})[name] = sample
-    found = [_card(uuid, values, number, source, at) for number, (uuid, values) in enumerate(sorted(cards.items()))]
-    return tuple(sorted(found, key=lambda card: card.index))
+    found: list[CardFacts] = []
+    notes: list[str] = []
+    for number, (uuid, values) in enumerate(sorted(cards.items())):
+        card = _card(uuid, values, number, source, at)
+        if _value(values, "mig_mode_current") == 1:
+            notes.append(f"card {card.index} is in MIG mode, and this exporter tells nothing of its slices: probe by ssh, nvml or dcgm")
+        else:
+            found.append(card)
+    return tuple(sorted(found, key=lambda card: card.index)), tuple(notes)
 
 
 def _card(uuid: str, values: Mapping[str, Sample], number: int, source: str, at: str) -> CardFacts:

@@ -1,4 +1,4 @@
-"""Cards out of `nvidia-smi`: the answer to a query as CSV, and `-q -x` as XML. Element and field names: captures of drivers 470 to 610."""
+"""Cards out of `nvidia-smi`'s answer to a query, with what its log, its list and the kernel's log add. Field names: drivers 470 to 610."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import csv
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
-from xml.etree import ElementTree
 
-from reconciler.fleet import CardFacts, CardProcess
+from reconciler.fleet import CardFacts
 from reconciler.probes.nvml import SLICES_FROM
 from reconciler.probes.readings import (
-    THROTTLE_WORDS,
     capability,
     celsius,
     half_precision,
+    lost,
     mebibytes,
+    not_there,
     percent,
     text,
     throttle_reasons,
@@ -25,7 +25,6 @@ from reconciler.probes.readings import (
 )
 
 _HEADING = re.compile(r"\s*([a-z_.]+)(?:\s*\[[^]]*\])?\s*")
-_LOST = re.compile(r"GPU is lost|requires reset", re.IGNORECASE)
 _XID = re.compile(r"NVRM: Xid \(PCI:([0-9a-fA-F]{4}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2})[^)]*\): (\d{1,4})")
 _BUS = re.compile(r"[0-9A-Fa-f]{4}([0-9A-Fa-f]{4}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2})\.[0-9]")
 _LISTED = re.compile(r"GPU (\d{1,3}): ")
@@ -53,7 +52,7 @@ def _of_row(values: Mapping[str, str], index: int, source: str, at: str) -> Card
     total, used = mebibytes(values.get("memory.total")), mebibytes(values.get("memory.used"))
     compute = capability(values.get("compute_cap"))
     half, brain = half_precision(compute)
-    fault = next((value for value in values.values() if _LOST.search(value)), None)
+    fault = lost(values.values())
     return CardFacts(
         index=index,
         uuid=text(values.get("uuid")),
@@ -72,8 +71,8 @@ def _of_row(values: Mapping[str, str], index: int, source: str, at: str) -> Card
         ecc_errors=whole(values.get("ecc.errors.uncorrected.volatile.total")),
         float16=half,
         bfloat16=brain,
-        unified=True if not total and fault is None and text(values.get("name")) else None,
-        fault=None if fault is None else f"nvidia-smi says {text(fault.strip('[]')) or 'that it is lost'}",
+        unified=True if not total and not_there(values.get("memory.total")) and text(values.get("name")) else None,
+        fault=fault,
         at=at,
         reserved_bytes=mebibytes(values.get("memory.reserved")),
     )
@@ -84,78 +83,6 @@ def _mask(value: str | None) -> int | None:
         return int(value or "", 16)
     except ValueError:
         return None
-
-
-def read_xml(output: str) -> ElementTree.Element | None:
-    """The log; None where it is none. A document that defines entities is none of nvidia-smi's."""
-    start = output.find("<?xml")
-    if start < 0 or "<!ENTITY" in output:
-        return None
-    try:
-        return ElementTree.fromstring(output[start:])  # noqa: S314 (see above)
-    except ElementTree.ParseError:
-        return None
-
-
-def cards_of_xml(log: ElementTree.Element, source: str, at: str) -> tuple[tuple[CardFacts, ...], Mapping[int, tuple[CardFacts, ...]]]:
-    """Every card, and by the index of a card in MIG mode its slices."""
-    driver, cuda = version(_first(log, "driver_version")), version(_first(log, "cuda_version"))
-    cards: list[CardFacts] = []
-    slices: dict[int, tuple[CardFacts, ...]] = {}
-    for index, gpu in enumerate(log.findall("gpu")[:_MOST]):
-        total, used = _memory(gpu, "total"), _memory(gpu, "used")
-        card = CardFacts(
-            index=index,
-            uuid=text(_first(gpu, "uuid")),
-            name=text(_first(gpu, "product_name")),
-            total_bytes=total or None,
-            used_bytes=used,
-            driver=driver,
-            source=source,
-            assumed=used is None,
-            temperature=celsius(_first(gpu, "temperature/gpu_temp")),
-            power=watts(_first(gpu, "gpu_power_readings/instant_power_draw", "gpu_power_readings/power_draw", "power_readings/power_draw")),
-            power_limit=watts(
-                _first(gpu, "gpu_power_readings/current_power_limit", "power_readings/enforced_power_limit", "power_readings/power_limit")
-            ),
-            utilisation=percent(_first(gpu, "utilization/gpu_util")),
-            throttle=_throttle(gpu),
-            cuda=cuda,
-            processes=_processes(gpu),
-            at=at,
-            reserved_bytes=_memory(gpu, "reserved"),
-        )
-        cards.append(card)
-        if (text(_first(gpu, "mig_mode/current_mig")) or "").lower() == "enabled":
-            slices[index] = _slices(gpu, card)
-    return tuple(cards), slices
-
-
-def _slices(gpu: ElementTree.Element, card: CardFacts) -> tuple[CardFacts, ...]:
-    """The slices; most drivers leave their UUIDs out of the XML (`with_slice_names`)."""
-    found = []
-    processes = gpu.findall("processes/process_info")
-    for part in gpu.findall("mig_devices/mig_device")[:_MOST]:
-        used = mebibytes(_first(part, "fb_memory_usage/used"))
-        instance = _first(part, "gpu_instance_id")
-        own = [one for one in processes if _first(one, "gpu_instance_id") == instance]
-        found.append(
-            replace(
-                card,
-                index=SLICES_FROM * (card.index + 1) + (whole(_first(part, "index")) or 0),
-                uuid=text(_first(part, "uuid")),
-                total_bytes=mebibytes(_first(part, "fb_memory_usage/total")) or None,
-                used_bytes=used,
-                reserved_bytes=mebibytes(_first(part, "fb_memory_usage/reserved")),
-                assumed=used is None,
-                power=None,
-                power_limit=None,
-                utilisation=None,
-                mig_parent=card.uuid,
-                processes=tuple(_process(one) for one in own) if card.processes is not None else None,
-            )
-        )
-    return tuple(found)
 
 
 def merged(queried: Sequence[CardFacts], logged: Sequence[CardFacts], slices: Mapping[int, Sequence[CardFacts]]) -> tuple[CardFacts, ...]:
@@ -229,40 +156,3 @@ def _filled(card: CardFacts, other: CardFacts) -> CardFacts:
     gaps = {one.name: getattr(other, one.name) for one in fields(CardFacts) if getattr(card, one.name) is None}
     found = replace(card, **gaps)
     return replace(found, assumed=found.used_bytes is None)
-
-
-def _first(element: ElementTree.Element, *paths: str) -> str | None:
-    """The first of these that is there and says something: element names change between drivers."""
-    for path in paths:
-        found = element.findtext(path)
-        if text(found) is not None:
-            return found
-    return None
-
-
-def _memory(gpu: ElementTree.Element, name: str) -> int | None:
-    return mebibytes(_first(gpu, f"fb_memory_usage/{name}"))
-
-
-def _throttle(gpu: ElementTree.Element) -> tuple[str, ...] | None:
-    for folder, prefix in (("clocks_event_reasons", "clocks_event_reason_"), ("clocks_throttle_reasons", "clocks_throttle_reason_")):
-        reasons = gpu.find(folder)
-        if reasons is None or all(text(one.text) is None for one in reasons):
-            continue
-        return tuple(word for word in THROTTLE_WORDS if (reasons.findtext(prefix + word) or "").strip() == "Active")
-    return None
-
-
-def _processes(gpu: ElementTree.Element) -> tuple[CardProcess, ...] | None:
-    folder = gpu.find("processes")
-    if folder is None or (folder.text or "").strip():
-        return None
-    found: dict[int, CardProcess] = {}
-    for one in folder.findall("process_info"):
-        process = _process(one)
-        found[process.pid] = process
-    return tuple(found[pid] for pid in sorted(found))
-
-
-def _process(info: ElementTree.Element) -> CardProcess:
-    return CardProcess(whole(_first(info, "pid")) or 0, text(_first(info, "process_name")), mebibytes(_first(info, "used_memory")))

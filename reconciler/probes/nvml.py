@@ -99,7 +99,7 @@ def _card(device: Mapping[str, object], document: Mapping[str, object], at: str)
         cuda=None if cuda is None else (cuda // 1000, cuda % 1000 // 10),
         float16=half,
         bfloat16=brain,
-        unified=True if device.get("name") and device.get("total") is None and not device.get("fault") else None,
+        unified=True if device.get("memory_of_node") is True and device.get("name") and not device.get("fault") else None,
         processes=_processes(device.get("processes")),
         fault=text(device.get("fault")),
         at=at,

@@ -15,18 +15,20 @@ from typing import Any
 
 Document = dict[str, Any]
 
-_LOST, _RESET = 15, 16
+_NOT_SUPPORTED, _LOST, _RESET = 3, 15, 16
 _FAULTS = {_LOST: "the driver has lost it (GPU is lost)", _RESET: "it must be reset before it can be used again"}
 _MOST_CARDS = 256
 _NO_VALUE = 2**64 - 1
 
 
 class Asking:
-    """Asks NVML about one device: an error of NVML is None, and one that says that the device is lost is kept as its fault."""
+    """Asks NVML about one device: an error of NVML is None, and one that says that the device is lost is kept as its fault. `code` is that
+    of the last error."""
 
     def __init__(self, nvml: Any) -> None:
         self.nvml = nvml
         self.fault: str | None = None
+        self.code: int | None = None
         # What nvidia-ml-py raises where an old driver lacks the newest form of a call; it is no NVMLError.
         self._mismatch: type[Exception] = getattr(nvml, "NVMLLibraryMismatchError", nvml.NVMLError)
 
@@ -37,6 +39,7 @@ class Asking:
         try:
             return function(*arguments, **named)
         except self.nvml.NVMLError as error:
+            self.code = error.value
             self.fault = self.fault or _FAULTS.get(error.value)
             return None
         except self._mismatch:
@@ -104,13 +107,16 @@ def _celsius(ask: Asking, handle: object) -> Any:
 
 
 def _memory(ask: Asking, handle: object) -> Document:
-    """Bytes. Drivers before 510 have only the first form, whose `used` holds what the driver reserves."""
+    """Bytes. Drivers before 510 have only the first form, whose `used` holds what the driver reserves. A card without memory of its own
+    does not support the question; any other error says nothing of that."""
     second = getattr(ask.nvml, "nvmlMemory_v2", None)
     found = ask("nvmlDeviceGetMemoryInfo", handle, version=second) if second is not None else None
     if found is not None:
         return {"total": found.total, "used": found.used, "reserved": found.reserved}
     found = ask("nvmlDeviceGetMemoryInfo", handle)
-    return {"total": None, "used": None} if found is None else {"total": found.total, "used": found.used}
+    if found is None:
+        return {"total": None, "used": None, "memory_of_node": ask.code == _NOT_SUPPORTED}
+    return {"total": found.total, "used": found.used}
 
 
 def _processes(ask: Asking, handle: object) -> list[Document] | None:
@@ -133,12 +139,18 @@ def _processes(ask: Asking, handle: object) -> list[Document] | None:
 
 
 def _slices(ask: Asking, handle: object) -> list[Document]:
+    """A slice is a GPU instance, which is what has memory: compute instances share that of theirs, and are shown as the first of them."""
     found = []
+    seen = set()
     for index in range(min(ask("nvmlDeviceGetMaxMigDeviceCount", handle) or 0, _MOST_CARDS)):
         own = Asking(ask.nvml)
         part = own("nvmlDeviceGetMigDeviceHandleByIndex", handle, index)
         if part is None:
             continue
+        instance = own("nvmlDeviceGetGpuInstanceId", part)
+        if instance is not None and instance in seen:
+            continue
+        seen.add(instance)
         slice_: Document = {
             "index": index,
             "uuid": _text(own("nvmlDeviceGetUUID", part)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from reconciler.engines.answers import clean_text
 from reconciler.fleet import MIB, UnitError, parse_version
@@ -26,7 +26,9 @@ _NO_VALUE = frozenset(
         "err!",
     )
 )
+_NOT_THERE = frozenset(("n/a", "not supported"))
 _NUMBER = re.compile(r"(-?[0-9]{1,20}(?:\.[0-9]{1,9})?)\s*([A-Za-z%/]*)")
+_LOST = re.compile(r"GPU is lost|requires reset", re.IGNORECASE)
 _MOST = 2.0**63
 _THROTTLE: Mapping[int, str] = {
     0x4: "sw_power_cap",
@@ -49,6 +51,11 @@ def text(value: object) -> str | None:
     plain = value.strip()
     bare = plain.strip("[]").strip()
     return None if bare.lower() in _NO_VALUE or bare.lower().startswith("no ") else clean_text(plain)
+
+
+def not_there(value: object) -> bool:
+    """Whether a tool says that there is no such thing, and not that it cannot or may not tell."""
+    return isinstance(value, str) and value.strip().strip("[]").strip().lower() in _NOT_THERE
 
 
 def number(value: object, *units: str) -> float | None:
@@ -107,6 +114,12 @@ def capability(value: object) -> tuple[int, int] | None:
     """(major, minor) of `8.9`."""
     match = re.fullmatch(r"([0-9]{1,2})\.([0-9]{1,2})", value.strip()) if isinstance(value, str) else None
     return (int(match.group(1)), int(match.group(2))) if match is not None else None
+
+
+def lost(values: Iterable[str | None]) -> str | None:
+    """What is wrong with a card where nvidia-smi says in place of its values that it is lost or must be reset; None where it does not."""
+    said = next((value for value in values if value is not None and _LOST.search(value)), None)
+    return None if said is None else f"nvidia-smi says {clean_text(said.strip().strip('[]').strip())}"
 
 
 def throttle_reasons(mask: int | None) -> tuple[str, ...] | None:

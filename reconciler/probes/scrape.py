@@ -14,7 +14,8 @@ from reconciler.probes.protocol import Seen, probe_error
 LARGEST = 16 * MIB
 PORTS = {"dcgm": 9400, "exporter": 9835}
 """The ports that the exporters take by default."""
-_READERS: dict[str, Callable[[str, str, str], tuple[CardFacts, ...]]] = {"dcgm": cards_of_dcgm, "exporter": cards_of_exporter}
+_Read = tuple[tuple[CardFacts, ...], tuple[str, ...]]
+_READERS: dict[str, Callable[[str, str, str], _Read]] = {"dcgm": lambda *body: (cards_of_dcgm(*body), ()), "exporter": cards_of_exporter}
 
 
 class Scrape:
@@ -50,11 +51,13 @@ class Scrape:
             raise probe_error(
                 error.code, node.name, f"{base}{path} {problem.what}", "check probe.url, and that the exporter runs"
             ) from None
-        cards = _READERS[self._kind](answer.body.decode("utf-8", "replace"), self._kind, at)
+        cards, notes = _READERS[self._kind](answer.body.decode("utf-8", "replace"), self._kind, at)
+        if not cards and notes:
+            raise probe_error("mig_unseen", node.name, "; ".join(notes))
         if not cards:
             what = f"{base}{path} has no metrics of cards"
             raise probe_error("no_metrics", node.name, what, "check probe.via and probe.url, and the exporter's own log")
-        return Seen(cards)
+        return Seen(cards, notes)
 
     def where(self, node: NodeSpec) -> tuple[str, str]:
         """The address and the path of the metrics: `probe.url`, `/metrics` where it names none, else the exporter's own port."""

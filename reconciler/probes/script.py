@@ -15,6 +15,7 @@ SMI_FIELDS = (
 SMI_NEWER = "compute_cap,memory.reserved,clocks_event_reasons.active"
 """Fields that older drivers do not know; one unknown field fails the whole query, so it is asked again with fewer."""
 SMI_LEAST = "index,uuid,name,driver_version,memory.total,memory.used"
+ROCM_SHOWS = "--showmeminfo vram --showuse --showtemp --showpower --showmaxpower --showproductname --showuniqueid --showdriverversion"
 
 SCRIPT = f"""
 PATH=$PATH:/usr/local/bin:/usr/sbin:/sbin:/usr/lib/wsl/lib:/opt/rocm/bin
@@ -57,11 +58,12 @@ fi
 if has amd-smi; then
   s amd_list; $T amd-smi list --json 2>/dev/null
   s amd_static; $T amd-smi static --asic --vram --driver --json 2>/dev/null
+  s amd_limit; $T amd-smi static --limit --json 2>/dev/null
   s amd_metric; $T amd-smi metric --mem-usage --usage --power --temperature --json 2>/dev/null
   s amd_process; $T amd-smi process --json 2>/dev/null
 elif has rocm-smi; then
   s rocm
-  $T rocm-smi --showmeminfo vram --showuse --showtemp --showpower --showproductname --showuniqueid --showdriverversion --json 2>/dev/null
+  $T rocm-smi {ROCM_SHOWS} --json 2>/dev/null
 fi
 s ps; ps -eo pid=,ppid=,comm= 2>/dev/null
 s ss; ss -ltnpH 2>/dev/null

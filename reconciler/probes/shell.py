@@ -9,7 +9,8 @@ from reconciler.engines.answers import clean_text
 from reconciler.fleet import KIB, CardFacts, NodeSpec
 from reconciler.probes.amd import cards_of_amd_smi, cards_of_rocm_smi
 from reconciler.probes.apple import cards_of_apple
-from reconciler.probes.nvidia_smi import buses_of_csv, cards_of_csv, cards_of_xml, merged, read_xml, with_slice_names, with_xids
+from reconciler.probes.nvidia_smi import buses_of_csv, cards_of_csv, merged, with_slice_names, with_xids
+from reconciler.probes.nvidia_xml import cards_of_xml, read_xml
 from reconciler.probes.protocol import ProcessTable, Seen, probe_error
 from reconciler.probes.readings import number
 
@@ -47,6 +48,8 @@ def _nvidia(parts: Mapping[str, str], node: NodeSpec, source: str, at: str) -> t
         why = clean_text(said) or f"it ended with {code}"
         if "couldn't communicate" in said or code == "9":
             raise probe_error("no_driver", node.name, f"nvidia-smi: {why}", "load the driver (sudo modprobe nvidia), or install it")
+        if "Unable to determine the device handle" in said or "GPU is lost" in said:
+            raise probe_error("lost", node.name, f"nvidia-smi: {why}", "reboot, or reset the card (sudo nvidia-smi --gpu-reset)")
         if code == "124":
             raise probe_error("timeout", node.name, "nvidia-smi did not answer within 8 s", "the driver hangs: see dmesg on the node")
         if "version mismatch" in said:

@@ -70,14 +70,15 @@ def test_slices_of_dcgm_stand_for_their_card():
 
 
 def test_the_exporter_counts_in_bytes_and_ratios_and_its_uuids_are_written_as_everybody_writes_them():
-    (card,) = cards_of_exporter(EXPORTER, "exporter", AT)
+    ((card,), notes) = cards_of_exporter(EXPORTER, "exporter", AT)
+    assert notes == ()
     assert (card.index, card.uuid, card.name, card.cuda, card.bfloat16) == (0, "GPU-8f5c-1", "RTX 4080 SUPER", (13, 2), True)
     assert (card.total_bytes, card.used_bytes, card.utilisation) == (16376 * MIB, 596 * MIB, 0.07)
     assert (card.temperature, card.power, card.power_limit, card.throttle) == (55.0, 33.12, None, None)
 
 
 def test_an_exporter_whose_last_collection_failed_knows_nothing():
-    assert cards_of_exporter(EXPORTER + "nvidia_smi_last_collect_success 0\n", "exporter", AT) == ()
+    assert cards_of_exporter(EXPORTER + "nvidia_smi_last_collect_success 0\n", "exporter", AT) == ((), ())
 
 
 def test_labels_may_hold_quotes_braces_and_commas():
@@ -139,6 +140,13 @@ def test_what_is_no_such_exporter_is_told(status, body, kind, code):
     with Serving(status, body) as url, pytest.raises(ProbeError) as caught:
         look(kind, url)
     assert caught.value.code == code
+
+
+def test_an_exporter_that_sees_only_cards_in_mig_mode_is_told_as_that():
+    with Serving(body=EXPORTER + 'nvidia_smi_mig_mode_current{uuid="8f5c-1"} 1\n') as url, pytest.raises(ProbeError) as caught:
+        look("exporter", url)
+    assert caught.value.code == "mig_unseen"
+    assert "card 0 is in MIG mode" in str(caught.value)
 
 
 def test_an_exporter_that_is_not_there_is_refused():

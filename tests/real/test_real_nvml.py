@@ -64,6 +64,11 @@ def test_a_card_in_mig_mode_is_its_slices(library: Path) -> None:
     assert (first.uuid, first.compute_capability) == ("MIG-00000000-0000-0000-0000-000000000000", (8, 9))
 
 
+def test_compute_instances_that_share_their_memory_are_one_slice(library: Path) -> None:
+    (slice_,) = cards(library, "cards=1 mig=0 shared")
+    assert (slice_.index, slice_.total_bytes) == (100, 4864 * MIB)
+
+
 def test_mig_mode_without_slices_is_told(library: Path) -> None:
     seen = look(library, "cards=1 nomig=0")
     assert (seen.cards, seen.notes) == ((), ("card 0 is in MIG mode and has no slices, so nothing can run on it",))
@@ -80,6 +85,11 @@ def test_what_is_not_supported_is_unknown_and_never_zero(library: Path) -> None:
 def test_memory_that_is_not_supported_is_shared_with_the_machine(library: Path) -> None:
     (card,) = cards(library, "cards=1 unified=0")
     assert (card.unified, card.total_bytes, card.used_bytes, card.assumed) == (True, None, None, True)
+
+
+def test_memory_that_cannot_be_read_is_unknown_and_not_the_machines(library: Path) -> None:
+    (card,) = cards(library, "cards=1 mute=0")
+    assert (card.unified, card.total_bytes, card.used_bytes, card.assumed) == (None, None, None, True)
 
 
 @pytest.mark.parametrize("word", ["lost", "sick"])

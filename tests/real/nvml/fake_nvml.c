@@ -2,13 +2,15 @@
 
    The environment says what there is, words apart from each other by blanks:
 
-     FAKE_NVML="cards=2 mig=0 lost=1 bare=1 unified=0 hang init=9 ledger=DIR other=BYTES total=BYTES pid=PID held=BYTES"
+     FAKE_NVML="cards=2 mig=0 shared lost=1 bare=1 unified=0 mute=0 hang init=9 ledger=DIR other=BYTES total=BYTES pid=PID held=BYTES"
 
    cards=N    so many cards of 16 GiB (or `total`), 596 MiB used, 434 MiB reserved
    mig=I      card I is in MIG mode, with slices 0 and 2 of 5 GiB;  nomig=I: in MIG mode without slices
+   shared     slices 0 and 2 are two compute instances of one GPU instance
    lost=I     every call about card I says "GPU is lost";  sick=I: no handle at all, "GPU is lost"
    bare=I     card I supports nothing but name, UUID and memory
    unified=I  card I has no memory of its own: memory is "not supported"
+   mute=I     the memory of card I cannot be read: an error that says no more
    init=C     nvmlInit fails with that code;  hang: nvmlInit never returns
    ledger=DIR other=BYTES card 0's use is the sum of the files of a software card (tests/real/softgpu), and its processes are their names
    pid=P held=B   process P holds B bytes of card 0
@@ -106,6 +108,7 @@ nvmlReturn_t nvmlDeviceGetName(nvmlDevice_t d, char *name, unsigned int n) {
 nvmlReturn_t nvmlDeviceGetMemoryInfo(nvmlDevice_t d, nvmlMemory_t *m) {
     ALIVE(d);
     if (is("unified=", number(d))) return NVML_ERROR_NOT_SUPPORTED;
+    if (is("mute=", number(d))) return NVML_ERROR_UNKNOWN;
     m->total = total(d); m->used = used(d) + 434 * MIB; m->free = m->total - m->used;
     return NVML_SUCCESS;
 }
@@ -136,6 +139,11 @@ nvmlReturn_t nvmlDeviceGetMigDeviceHandleByIndex(nvmlDevice_t d, unsigned int s,
     *part = SLICE(number(d), s);
     return NVML_SUCCESS;
 }
+nvmlReturn_t nvmlDeviceGetGpuInstanceId(nvmlDevice_t d, unsigned int *id) {
+    if (slice(d) < 0) return NVML_ERROR_INVALID_ARGUMENT;
+    *id = find("shared") ? 2 : (unsigned)slice(d) + 7;
+    return NVML_SUCCESS;
+}
 static nvmlReturn_t processes(nvmlDevice_t d, unsigned int *n, nvmlProcessInfo_v2_t *to) {
     unsigned pids[64]; unsigned long long bytes[64];
     RICH(d);
@@ -154,6 +162,7 @@ nvmlReturn_t nvmlDeviceGetMemoryInfo_v2(nvmlDevice_t d, nvmlMemory_v2_t *m) {
     ALIVE(d);
     if (m->version != nvmlMemory_v2) return NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
     if (is("unified=", number(d))) return NVML_ERROR_NOT_SUPPORTED;
+    if (is("mute=", number(d))) return NVML_ERROR_UNKNOWN;
     m->total = total(d); m->used = used(d); m->reserved = 434 * MIB; m->free = m->total - m->used - m->reserved;
     return NVML_SUCCESS;
 }
