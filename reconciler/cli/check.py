@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from reconciler.cli.check_checkpoint import VllmWay, check_checkpoint, is_checkpoint
 from reconciler.cli.check_extras import NAMES as BESIDE
 from reconciler.cli.check_extras import beside_options, read_beside
+from reconciler.cli.check_way import Way, cache_types
 from reconciler.cli.looking import format_option
 from reconciler.cli.settings import Settings, global_options, settings_of
 
@@ -51,19 +52,33 @@ def _build(context: click.Context, parameter: click.Parameter, value: str | None
     "--context",
     "context_length",
     type=click.IntRange(1, MOST_CONTEXT),
-    help="Tokens that one request may use. Default: what the model was trained for, as llama-server takes it.",
+    help="Tokens that one request may use. Default: of a file what it was trained for, as llama-server takes it; of a model as wanted.",
 )
 @click.option(
     "--parallel",
     type=click.IntRange(1, MOST_PARALLEL),
     help="Requests at a time, each with a stream of --context cells of its own: llama.cpp's -c is the product. "
-    "Default: llama-server's automatic choice, 4 slots that share one stream of --context cells.",
+    "Default: of a file llama-server's automatic choice, 4 slots that share one stream of --context cells; of a model its engine's.",
 )
 @click.option(
-    "--kv-cache", "cache", metavar="T", default="f16", show_default=True, help="Type of the KV cache; KEYS/VALUES where they differ."
+    "--kv-cache",
+    "cache",
+    metavar="T",
+    default="f16",
+    help="Type of the KV cache; KEYS/VALUES where they differ. Default: of a file f16, of a model as its engine has it.",
 )
-@click.option("--flash-attention", type=click.Choice(["on", "off"]), default="on", show_default=True, help="As the engine runs it.")
-@click.option("--batch", type=click.IntRange(1, 2**16), default=512, show_default=True, help="Tokens of one pass: llama.cpp's -ub.")
+@click.option(
+    "--flash-attention",
+    type=click.Choice(["on", "off"]),
+    default="on",
+    help="Default: of a file on, of a model as its engine runs it.",
+)
+@click.option(
+    "--batch",
+    type=click.IntRange(1, 2**16),
+    default=512,
+    help="Tokens of one pass: llama.cpp's -ub. Default: of a file 512, of a model as its engine chooses.",
+)
 @click.option("--engine-build", callback=_build, metavar="B", help="llama.cpp's build, such as b11434; others get a wider interval.")
 @click.option(
     "--fit-context",
@@ -110,8 +125,9 @@ def command(
     assume: Path | None,
     format_: str,
 ) -> None:
-    """Show how many bytes a model file will take on a card, by term, without any node; or which cards of the fleet hold MODEL. Of a file
-    behind an http(s) URL only the header is fetched. Of a DIR with a config.json (or that file), what must fit into vLLM's reservation."""
+    """Show how many bytes a model file will take on a card, by term, without any node; or which cards of the fleet hold MODEL (wanted,
+    installed, or in the catalogue), and what it takes on each of them by term. Of a file behind an http(s) URL only the header is fetched.
+    Of a DIR with a config.json (or that file), what must fit into vLLM's reservation."""
     settings = settings_of(context)
     if is_checkpoint(what, settings.path(Path(what))):
         not_of_vllm = ("parallel", "flash_attention", "engine_build", "fit_context", "refresh", "assume", *BESIDE)
@@ -128,7 +144,8 @@ def command(
     if remote or file.suffix.lower() == ".gguf" or settings.path(file).is_file():
         _refuse_given(context, ("refresh", "assume"), "a file asks no node")
         if fit_context != (vram is not None):
-            raise click.UsageError("--fit-context and --vram SIZE go together")
+            shown = f"gpurec check {what.split('?', 1)[0]} --fit-context --vram 8GiB"
+            raise click.UsageError(f"--fit-context and --vram SIZE, what the card may give, go together: {shown}")
         if fit_context and (mmproj is not None or lora or draft is not None):
             raise click.UsageError("--fit-context is of a file alone; take what lies beside it off --vram")
         if fit_context and context_length is not None and parallel is not None:
@@ -138,11 +155,19 @@ def command(
         return
     if fit_context or vram is not None:
         raise click.UsageError("--fit-context and --vram need a FILE.gguf")
-    way_of_a_file = (*BESIDE, "parallel", "cache", "flash_attention", "batch", "engine_build")
-    _refuse_given(context, way_of_a_file, "a model's need is what is known of it on the fleet; give a FILE.gguf to have it computed")
+    _refuse_given(context, BESIDE, "what lies beside a model is what its engine tells; give a FILE.gguf")
     from reconciler.cli.needs import check_model
 
-    check_model(settings, what, context_length, refresh, assume, format_)
+    asked = {name for name in ("cache", "flash_attention", "batch") if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    way = Way(
+        context_length,
+        parallel,
+        cache if "cache" in asked else None,
+        flash_attention == "on" if "flash_attention" in asked else None,
+        batch if "batch" in asked else None,
+        engine_build,
+    )
+    check_model(settings, what, way, refresh, assume, format_)
 
 
 def _refuse_given(context: click.Context, names: Sequence[str], why: str) -> None:
@@ -156,24 +181,12 @@ Beside = tuple[str | None, tuple[str, ...], str | None]
 """The files of --mmproj, --lora and --draft."""
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
-    """How the file is to be run, as the options say; None: as llama-server chooses."""
-
-    context: int | None
-    parallel: int | None
-    cache: str
-    flash_attention: bool
-    batch: int
-    build: int | None
-
-
 def _check_file(settings: Settings, file: str, way: Way, room: int | None, format_: str, beside: Beside) -> None:
     from reconciler.fleet import GpurecError, format_bytes
     from reconciler.gguf import read_model, read_url
     from reconciler.views import need_json, need_text
     from reconciler.vram import (
-        CACHE_TYPES,
+        N_UBATCH,
         REFERENCE_BUILD,
         RunSettings,
         UnknownLayout,
@@ -185,9 +198,7 @@ def _check_file(settings: Settings, file: str, way: Way, room: int | None, forma
         with_extras,
     )
 
-    keys, _, values = way.cache.lower().partition("/")
-    if keys not in CACHE_TYPES or (values or keys) not in CACHE_TYPES:
-        raise click.BadParameter(f"{way.cache!r} is not a cache type; known are {', '.join(CACHE_TYPES)}", param_hint="--kv-cache")
+    keys, values = cache_types(way.cache or "f16")
     path = settings.path(Path(file))
     remote = "://" in file
     model = read_url(file) if remote else read_model(path)
@@ -199,10 +210,10 @@ def _check_file(settings: Settings, file: str, way: Way, room: int | None, forma
         run = RunSettings(
             context=way.context or geometry.context,
             parallel=way.parallel,
-            key_type=CACHE_TYPES[keys],
-            value_type=CACHE_TYPES[values or keys],
-            flash_attention=way.flash_attention,
-            ubatch=way.batch,
+            key_type=keys,
+            value_type=values,
+            flash_attention=way.flash_attention is not False,
+            ubatch=way.batch or N_UBATCH,
             build=way.build or REFERENCE_BUILD,
         )
         check_runnable(geometry, run)

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from reconciler.cli.files import read_bounded
 from reconciler.cli.opening import open_workspace, state_path
 from reconciler.cli.settings import Settings
 from reconciler.engines import Transport, remembered
-from reconciler.fleet import MIB, Applied, Desired, EngineId, Fleet, FleetFacts, GpurecError, NodeFacts, parse_replica_address
+from reconciler.fleet import MIB, Applied, Desired, EngineId, Fleet, FleetFacts, GpurecError, ModelSpec, NodeFacts, parse_replica_address
 from reconciler.planning import Plan, desired_of, make_plan, wanted_names
 from reconciler.probes import facts_from_json, merge_facts, probe_fleet
 from reconciler.state import StateReader, open_reader
@@ -153,6 +153,18 @@ def probe_facts(workspace: Workspace, applied: Applied, on_node: OnNode | None =
 def probe_nodes(fleet: Fleet, applied: Applied, on_node: OnNode | None = None) -> FleetFacts:
     """What probing sees of a fleet that has no desired state yet."""
     return _probe(fleet, wanted_names(fleet, Desired(), applied), None, on_node)
+
+
+def facts_with(
+    settings: Settings, workspace: Workspace, choice: Choice, also: Sequence[ModelSpec] = (), on_node: OnNode | None = None
+) -> tuple[FleetFacts, Applied]:
+    """Facts (probed, recorded or assumed) and state without a plan; engines are asked in detail about the models of `also`, too."""
+    with closing(open_reader(state_path(settings, workspace))) as state:
+        applied, recorded = state.applied(), state.recorded_facts()
+    if choice.assume is not None or choice.refresh != "always":
+        return _known(settings, choice, recorded), applied
+    more = replace(workspace.desired, models=(*workspace.desired.models, *also))
+    return _probed(replace(workspace, desired=more), applied, recorded, on_node), applied
 
 
 def _known(settings: Settings, choice: Choice, recorded: FleetFacts | None) -> FleetFacts:

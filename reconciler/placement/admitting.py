@@ -5,7 +5,7 @@ from __future__ import annotations
 from reconciler.admission import Coming, Load, arrange, cache_per_token, predicted_bytes
 from reconciler.fleet import Applied, EngineKind, ModelSpec, format_bytes
 from reconciler.placement.board import Charges, Slot
-from reconciler.placement.knowledge import in_ram, installed_on
+from reconciler.placement.ways import in_ram, installed_on
 
 
 def load_of(slot: Slot, model: ModelSpec, applied: Applied) -> Load:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from reconciler.fleet import Applied, Desired, EngineKind, Fleet, FleetFacts, ModelSpec
@@ -9,9 +10,10 @@ from reconciler.placement.board import Card, Slot, set_up
 from reconciler.placement.eligibility import refusal
 from reconciler.placement.explain import in_words, reason_at
 from reconciler.placement.fit import Fit, fit
-from reconciler.placement.found import Names, charge_found
-from reconciler.placement.knowledge import installed_on
-from reconciler.vram import NO_CATALOGUE, Catalogue, Need, every_need
+from reconciler.placement.found import Found, Names, charge_found
+from reconciler.placement.terms import Terms, terms_on
+from reconciler.placement.ways import installed_on
+from reconciler.vram import AS_THE_ENGINE, NO_CATALOGUE, Asked, Catalogue, Need, every_need
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,45 +21,96 @@ class Candidate:
     """One engine's answer. `model` is what it is about: of a model with variants the first that is there or fits, else the last.
 
     `code` is `fits`, `resident` or the reason why not, `message` the same in words (empty where it fits). `needs` is what every source
-    that knows says, the one that counts first; `cards` are those of the engine, charged with what is there.
+    that knows says, the one that counts first, `terms` what the model takes there by term; `cards` are those of the engine, charged with
+    what is there.
     """
 
     slot: Slot
     code: str
     message: str
     needs: tuple[Need, ...]
+    terms: Terms
     cards: tuple[Card, ...]
     model: ModelSpec
 
+    @property
+    def fits(self) -> bool:
+        """Whether it is there, or could be."""
+        return self.code in ("fits", "resident")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Of which model it is asked where it fits, and in which way it is to run there; `context` None: as it is wanted."""
+
+    model: ModelSpec
+    context: int | None = None
+    asked: Asked = AS_THE_ENGINE
+
+    @property
+    def otherwise(self) -> bool:
+        """Whether that may be another way than the one in which it runs where it is resident."""
+        return self.asked != AS_THE_ENGINE or (self.context is not None and self.context != self.model.context)
+
+    def as_asked(self, model: ModelSpec) -> ModelSpec:
+        return model if self.context is None else replace(model, context=self.context)
+
 
 def candidates(
-    fleet: Fleet, desired: Desired, facts: FleetFacts, applied: Applied, model: ModelSpec, catalogue: Catalogue = NO_CATALOGUE
+    fleet: Fleet, desired: Desired, facts: FleetFacts, applied: Applied, question: Question, catalogue: Catalogue = NO_CATALOGUE
 ) -> tuple[Candidate, ...]:
-    """The answer of every engine of the model's nodes, in order of their names."""
+    """The answer of every engine of the model's nodes, in order of their names. Where it is resident and asked for in another way, its
+    room is counted as free: it would be loaded again."""
+    model = question.model
     board = set_up(fleet, facts, desired.limits, catalogue=catalogue)
     models = [one for one in desired.wanted if one.name != model.name]
     found = charge_found(board, replace(desired, models=(*models, model)), applied, Names([*models, model]))
-    here = {one.slot: each for one in found for each in (one.model, *one.also) if each is not None and each.name == model.name}
+    here = {one.slot: (one, each) for one in found for each in (one.model, *one.also) if each is not None and each.name == model.name}
+    if question.asked != AS_THE_ENGINE:
+        for knowledge in {id(slot.knowledge): slot.knowledge for slot in board}.values():
+            knowledge.ask(model.name, question.asked)
     slots = [slot for node in sorted(model.nodes) for slot in board.by_node.get(node, ())]
     variants = model.alternatives()
     answers = []
     for slot in sorted(slots, key=lambda slot: slot.id):
         resident = here.get(slot)
-        tried = [_candidate(slot, one, applied, one == resident) for one in ((resident,) if resident is not None else variants)]
-        answers.append(next((one for one in tried if one.code in ("fits", "resident")), tried[-1]))
+        tried = [_candidate(slot, one, applied, question, resident) for one in (variants if resident is None else (resident[1],))]
+        answers.append(next((one for one in tried if one.fits), tried[-1]))
     return tuple(answers)
 
 
-def _candidate(slot: Slot, model: ModelSpec, applied: Applied, resident: bool) -> Candidate:
+def best(found: Sequence[Candidate]) -> Candidate | None:
+    """The answer that stands for all: where the model is, else where it fits, its best variant and the emptiest cards first, else one that
+    tells its terms."""
+    if not found:
+        return None
+
+    def order(one: Candidate) -> tuple[bool, bool, int, bool, float]:
+        variants = [variant.name for variant in one.model.variants]
+        rank = variants.index(one.model.variant) if one.model.variant in variants else 0
+        return one.code != "resident", not one.fits, rank, one.terms.predicted is None, one.slot.used_fraction
+
+    return min(found, key=order)
+
+
+def _candidate(slot: Slot, model: ModelSpec, applied: Applied, question: Question, resident: tuple[Found, ModelSpec] | None) -> Candidate:
+    model = question.as_asked(model)
     needs = slot.knowledge.every(slot, model, applied)
     cards = slot.cards or ()
-    if resident:
-        return Candidate(slot, "resident", "is there already", needs, cards, model)
-    known = replace(model, vram=needs[0].bytes) if needs else model
-    if refusal(slot, known) is None and isinstance(fit(slot, known, applied), Fit):
-        return Candidate(slot, "fits", "", needs, cards, model)
-    code = reason_at(slot, known, applied)
-    return Candidate(slot, code, in_words(code, slot, known, applied), needs, cards, model)
+    terms = terms_on(slot, model, needs[0] if needs else None, applied)
+    if resident is not None and not question.otherwise:
+        return Candidate(slot, "resident", "is there already", needs, terms, cards, model)
+    charges, leaves = ((), 0) if resident is None else (resident[0].charges, 1)
+    slot.remove(charges)
+    slot.placed -= leaves
+    try:
+        if refusal(slot, model) is None and isinstance(fit(slot, model, applied), Fit):
+            return Candidate(slot, "fits", "" if resident is None else "in place of what is there", needs, terms, cards, model)
+        code = reason_at(slot, model, applied)
+        return Candidate(slot, code, in_words(code, slot, model, applied), needs, terms, cards, model)
+    finally:
+        slot.add(charges)
+        slot.placed += leaves
 
 
 @dataclass(frozen=True, slots=True)

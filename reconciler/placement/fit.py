@@ -9,7 +9,7 @@ from reconciler.fleet import Applied, EngineKind, ModelSpec
 from reconciler.placement.admitting import coming_of, would_evict
 from reconciler.placement.board import Charges, Runner, Slot
 from reconciler.placement.found import need_on
-from reconciler.placement.knowledge import in_ram, installed_on
+from reconciler.placement.ways import in_ram, installed_on
 from reconciler.vram import Need
 
 CAPACITY_REASONS = frozenset({"insufficient_vram", "insufficient_ram", "too_large", "memory_limit", "engine_would_evict"})

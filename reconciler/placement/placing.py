@@ -13,10 +13,10 @@ from reconciler.placement.board import Board, Card, Slot
 from reconciler.placement.eligibility import Eligible, ModelClass, eligible
 from reconciler.placement.fit import Fit, fit, take
 from reconciler.placement.found import Found, Names, applied_by_engine
-from reconciler.placement.knowledge import in_ram
 from reconciler.placement.result import Placement, Target
 from reconciler.placement.strategies import STRATEGIES, Order, hot_last
 from reconciler.placement.variants import passed_over
+from reconciler.placement.ways import in_ram
 
 if TYPE_CHECKING:
     from reconciler.placement.room import Compared

@@ -72,7 +72,8 @@ class VariantChoice:
 class Step:
     """One change. `needs` are ids of steps that must be done before. `engine_name` is the name to use on the engine; `base_name` is what a
     pull fetches when `engine_name` is a derived tag (made from `base_name` with `after["context"]`). Of a measured need `measured_bytes` is
-    what was seen itself, and `predicted_bytes` what is expected of the same."""
+    all that such a load took, `reported_bytes` the part of it that the engine told of (None where the card itself was seen), and
+    `predicted_bytes` what would be predicted in its place."""
 
     id: str
     address: str
@@ -90,6 +91,7 @@ class Step:
     vram_bytes: int | None = None
     vram_source: str | None = None
     measured_bytes: int | None = None
+    reported_bytes: int | None = None
     predicted_bytes: int | None = None
     seconds: float | None = None
     preconditions: tuple[Precondition, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reconciler.views.candidates_text import candidates_json, candidates_text
 from reconciler.views.desired_text import desired_text
 from reconciler.views.doctor_text import doctor_document, doctor_text
 from reconciler.views.document import document_checksum, plan_contents, plan_document, plan_json, plan_summary
@@ -10,7 +11,7 @@ from reconciler.views.escape import escape
 from reconciler.views.facts_text import facts_text
 from reconciler.views.history_text import RunRow, RunStep, history_text, run_text
 from reconciler.views.inventory_text import inventory_text, validate_text
-from reconciler.views.models_text import candidates_json, candidates_text, models_json, models_text
+from reconciler.views.models_text import models_json, models_text
 from reconciler.views.need_text import need_json, need_text
 from reconciler.views.outcome_text import Held, Lost, StepResult, outcome_text
 from reconciler.views.plan_text import plan_text

@@ -129,13 +129,21 @@ def _step(step: Step) -> dict[str, Json]:
         "gpu_candidates": None if step.gpu_candidates is None else list(step.gpu_candidates),
         "vram_bytes": step.vram_bytes,
         "vram_source": step.vram_source,
-        **({} if step.measured_bytes is None else {"measured_bytes": step.measured_bytes, "predicted_bytes": step.predicted_bytes}),
+        **_measured(step),
         "seconds": step.seconds,
         "preconditions": [_precondition(one) for one in step.preconditions],
         "before": _fields(step.before),
         "after": _fields(step.after),
         "variant": None if step.variant is None else _variant(step.variant),
     }
+
+
+def _measured(step: Step) -> dict[str, Json]:
+    """What was measured of its need, where it was."""
+    if step.measured_bytes is None:
+        return {}
+    told: dict[str, Json] = {} if step.reported_bytes is None else {"reported_bytes": step.reported_bytes}
+    return {"measured_bytes": step.measured_bytes, **told, "predicted_bytes": step.predicted_bytes}
 
 
 def _variant(choice: VariantChoice) -> dict[str, Json]:

@@ -7,6 +7,7 @@ import json
 from reconciler.fleet import format_bytes
 from reconciler.views.escape import escape
 from reconciler.views.style import Cell, Style, columns, joined
+from reconciler.views.terms_text import interval_words, row, run_words, settings_json, term_rows
 from reconciler.vram import CardNeed, Extras, Geometry, Largest, Prediction, RunSettings
 
 
@@ -37,16 +38,7 @@ def need_json(
         "host": {"weights_bytes": host.weights, "kv_bytes": host.kv, "compute_bytes": host.compute},
         "source": prediction.source,
         "unknown": list(prediction.unknown),
-        "settings": {
-            "context": settings.context,
-            "parallel": settings.parallel,
-            "slots": settings.slots,
-            "cells": settings.total_cells,
-            "kv_cache": {"keys": settings.key_type.name, "values": settings.value_type.name},
-            "flash_attention": settings.flash_attention,
-            "batch": settings.ubatch,
-            "engine_build": f"b{settings.build}",
-        },
+        "settings": settings_json(settings),
     }
     if extras is not None:
         document |= {"projector_bytes": extras.projector, "adapter_bytes": extras.adapters, "draft_bytes": extras.draft}
@@ -76,29 +68,20 @@ def need_text(
     """The terms of one card with their sum and interval, then the host's, then what is not known."""
     style = Style(colour, width)
     card, host = prediction.cards[0], prediction.host
-    slots = f"{settings.slots} slots that share" if settings.one_stream else f"{settings.slots} × "
-    cells = f"{slots}{' ' if settings.one_stream else ''}{settings.cells} cells"
-    caches = settings.key_type.name if settings.key_type == settings.value_type else f"{settings.key_type.name}/{settings.value_type.name}"
-    attention = "on" if settings.flash_attention else "off"
     lines = [
         style.heading(file),
-        f"{escape(geometry.architecture)}, {len(geometry.layers)} layers, {cells}, cache {caches}, flash attention {attention}, "
-        f"batch {settings.ubatch}, llama.cpp b{settings.build}",
+        run_words(geometry.architecture, len(geometry.layers), settings),
         style.heading("On the card"),
         *columns(
             [
-                _row("weights", card.weights),
-                _row("KV cache", card.kv),
-                _row("recurrent state", card.state),
-                _row("compute", card.compute),
-                _row("fixed", card.fixed, "context of the process, not yet measured here"),
+                *term_rows([card]),
                 *([] if extras is None else _beside(extras)),
-                _row("total", card.total, _interval(card.low, card.high)),
+                row("total", [card.total], interval_words(card.low, card.high)),
             ],
             style,
         ),
         style.heading("On the host"),
-        *columns([_row("weights", host.weights), _row("KV cache", host.kv), _row("compute", host.compute)], style),
+        *columns([row("weights", [host.weights]), row("KV cache", [host.kv]), row("compute", [host.compute])], style),
     ]
     if largest is not None and room is not None:
         lines += _largest(largest, card, room, style)
@@ -116,15 +99,6 @@ def _largest(largest: Largest, card: CardNeed, room: int, style: Style) -> list[
     return lines
 
 
-def _row(name: str, count: int | None, note: str = "") -> list[Cell]:
-    shown = Cell("unknown", "yellow", right=True) if count is None else Cell(format_bytes(count), right=True)
-    return [Cell(f"  {name}"), shown, Cell(note, "dim")]
-
-
 def _beside(extras: Extras) -> list[list[Cell]]:
     rows = (("projector", extras.projector, "its weights"), ("adapters", extras.adapters, ""), ("draft", extras.draft, "all of it"))
-    return [_row(name, count, note) for name, count, note in rows if count != 0]
-
-
-def _interval(low: int, high: int | None) -> str:
-    return f"at least {format_bytes(low)}" if high is None else f"{format_bytes(low)} to {format_bytes(high)}"
+    return [row(name, [count], note) for name, count, note in rows if count != 0]

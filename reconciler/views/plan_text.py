@@ -109,9 +109,9 @@ def _changes(plan: Plan, style: Style) -> list[str]:
 
 def _measured(step: Step, style: Style) -> list[str]:
     """What was measured of a need, beside what is predicted of the same."""
-    if not step.measured_bytes or not step.predicted_bytes:
+    if not step.measured_bytes:
         return []
-    words = measured_words(step.measured_bytes, step.predicted_bytes)
+    words = measured_words(step.measured_bytes, step.reported_bytes, step.predicted_bytes)
     return columns([[Cell("measured", "dim"), Cell(words)]], style, "      ")
 
 

@@ -22,13 +22,20 @@ class Need:
     """Bytes on cards (or in RAM for a CPU replica) and where the figure comes from: `declared`, `measured`, `computed`, `file_size` or
     `catalogue`.
 
-    Of a measured one `seen` is what was seen itself, and `predicted` what is expected of the same by what is computed, where it is.
+    A measured one is the whole of what a load takes. Where its card was seen, that is what the card lost; else it is `reported`, what the
+    engine says of itself, and `beside`, what its process takes besides. `predicted` is what would be predicted in its place, where it is.
     """
 
     bytes: int
     source: str
-    seen: int | None = None
+    reported: int | None = None
+    beside: int = 0
     predicted: int | None = None
+
+    @property
+    def measured(self) -> int | None:
+        """The bytes where they were measured; of a name that shares a runner, which takes nothing, there is no such figure."""
+        return self.bytes or None if self.source == "measured" else None
 
 
 def known_need(

@@ -203,8 +203,8 @@ def test_a_search_for_people(snapshot: SnapshotAssertion, llama: Path, monkeypat
 @pytest.mark.parametrize(
     ("arguments", "option"),
     [
-        (("some-model", "--parallel", "2"), "--parallel"),
-        (("some-model", "--kv-cache", "q8_0"), "--kv-cache"),
+        (("some-model", "--mmproj", "m.gguf"), "--mmproj"),
+        (("some-model", "--tensor-parallel", "2"), "--tensor-parallel"),
         (("x.gguf", "--refresh", "never"), "--refresh"),
     ],
 )

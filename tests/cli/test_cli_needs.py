@@ -51,14 +51,19 @@ def test_a_computed_need_is_loaded_measured_and_shown_beside_the_prediction(lab:
     assert again["vram_source"] == "measured"
     assert again["seconds"] is not None
     took = 4 * 10**9 + 4096 * 128 * 1024 + 100 * 2**20
-    assert again["measured_bytes"] == took
-    assert abs(again["predicted_bytes"] - took) < 0.02 * took
+    assert again["reported_bytes"] == took
+    assert again["measured_bytes"] == again["vram_bytes"] == took + 600 * 2**20
+    assert abs(again["predicted_bytes"] - again["measured_bytes"]) < 0.02 * took
     assert took < again["vram_bytes"] < first["vram_bytes"]
     (model,) = json.loads(lab.run("models", "--format", "json").stdout)["models"]
     assert [need["source"] for need in model["needs"]] == ["measured", "computed", "file_size"]
-    assert model["needs"][0]["measured_bytes"] == took
-    assert "measured 4426 MiB, predicted " in lab.run("models").stdout
-    assert "predicted" in lab.run("plan").stdout
+    assert (model["vram_bytes"], model["needs"][0]["measured_bytes"]) == (again["vram_bytes"], again["measured_bytes"])
+    assert model["needs"][0]["reported_bytes"] == took
+    for command in ("models", "plan", "rollback", "check"):
+        arguments = {"rollback": ("1",), "check": ("m:8b",)}.get(command, ())
+        said = lab.run(command, *arguments).stdout
+        assert "5026 MiB" in said
+        assert "4426 MiB reported by its engine + 600 MiB for its process; predicted 50" in said
     assert lab.run("apply", "--auto-approve").exit_code == 0
     assert planned(lab)["steps"] == []
 

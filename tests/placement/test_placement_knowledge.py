@@ -12,7 +12,7 @@ import pytest
 from planning.fleets import GIB, NOW, applied, desired, fleet, model, node, owned, plan
 from planning.fleets import facts as plain_facts
 
-import reconciler.placement.knowledge as knowledge
+import reconciler.placement.ways as ways
 from reconciler.fleet import Applied, EngineKind, Fleet, FleetFacts, Installed, ModelHeader, Residency, Resident
 from reconciler.planning import Plan, make_plan
 from reconciler.vram import (
@@ -158,7 +158,7 @@ def test_alike_engines_share_one_prediction(monkeypatch: pytest.MonkeyPatch) -> 
         asked.append(settings)
         return predict(geometry, settings, *more)
 
-    monkeypatch.setattr(knowledge, "predict", counted)
+    monkeypatch.setattr(ways, "predict", counted)
     names = sorted(of.nodes)
     result = plan(
         of, desired(model(NAME, names, replicas=150), model("x:1", names, context=8192, names={EngineKind.OLLAMA: NAME})), told(of)

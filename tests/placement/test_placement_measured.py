@@ -62,9 +62,15 @@ def test_a_figure_of_anything_else_does_not_count(other: dict[str, Any]) -> None
 
 def test_the_plan_shows_what_was_measured_beside_what_is_predicted_of_the_same() -> None:
     (step,) = plan(ONE, WANT, seen(), measured(card=900 * MIB)).steps
-    assert (step.measured_bytes, step.predicted_bytes) == (900 * MIB, expected())
+    assert (step.measured_bytes, step.reported_bytes, step.predicted_bytes) == (900 * MIB, None, expected())
     (step,) = plan(ONE, WANT, seen(), measured()).steps
-    assert (step.measured_bytes, step.predicted_bytes) == (700 * MIB, expected() - 450 * MIB)
+    assert (step.measured_bytes, step.reported_bytes, step.predicted_bytes) == (1300 * MIB, 700 * MIB, expected() + 150 * MIB)
+
+
+def test_what_is_called_measured_is_all_that_the_plan_reserves() -> None:
+    for known in (measured(), measured(card=900 * MIB)):
+        (step,) = plan(ONE, WANT, seen(), known).steps
+        assert step.measured_bytes == step.vram_bytes
 
 
 def test_what_a_process_was_seen_to_take_corrects_what_is_computed_for_other_models_on_such_a_card() -> None:

@@ -1,0 +1,40 @@
+"""How a model is to be run, as the options of `gpurec check` say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from reconciler.vram import Asked, TensorType
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """None: not given, so of a file as llama-server chooses, of a model as its engine does."""
+
+    context: int | None
+    parallel: int | None
+    cache: str | None
+    flash_attention: bool | None
+    batch: int | None
+    build: int | None
+
+    def asked(self) -> Asked:
+        """The same without the context. BadParameter: no such type of cache."""
+        from reconciler.vram import Asked
+
+        keys, values = (None, None) if self.cache is None else cache_types(self.cache)
+        return Asked(self.parallel, keys, values, self.flash_attention, self.batch, self.build)
+
+
+def cache_types(text: str) -> tuple[TensorType, TensorType]:
+    """The types of keys and values of `T` or `KEYS/VALUES`. BadParameter: not such types."""
+    from reconciler.vram import CACHE_TYPES
+
+    keys, _, values = text.lower().partition("/")
+    if keys not in CACHE_TYPES or (values or keys) not in CACHE_TYPES:
+        raise click.BadParameter(f"{text!r} is not a cache type; known are {', '.join(CACHE_TYPES)}", param_hint="--kv-cache")
+    return CACHE_TYPES[keys], CACHE_TYPES[values or keys]

@@ -1,0 +1,215 @@
+"""Which engine of the fleet could hold a model, and what it takes there by term, for people and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from reconciler.fleet import format_bytes
+from reconciler.placement import Candidate, Card, Question, Terms, best
+from reconciler.views.escape import escape
+from reconciler.views.models_text import measured_words, source_words, sources_json
+from reconciler.views.style import Cell, Style, bounded, columns, joined, more, plural
+from reconciler.views.terms_text import interval_words, row, run_words, settings_json, term_rows
+from reconciler.vram import CardNeed, Need
+
+MOST_TABLES = 5
+"""Most tables of terms; engines of which the same is true share one."""
+
+
+def candidates_json(question: Question, found: Sequence[Candidate], wanted: bool) -> str:
+    """One JSON document: of the engine that stands for all (`best`) the bytes on a card by term at the top level, an unknown one null, then
+    every engine with its answer, the same terms, what each source says, and its cards."""
+    rows = [
+        {
+            "engine": str(one.slot.id),
+            "kind": one.slot.kind.value,
+            "fits": one.fits,
+            "reason": one.code,
+            "variant": one.model.variant,
+            "message": one.message,
+            "vram_bytes": one.needs[0].bytes if one.needs else None,
+            "vram_source": one.needs[0].source if one.needs else None,
+            **_terms_json(one),
+            "needs": sources_json(one.needs),
+            "gpus": [_card_json(card) for card in one.cards],
+        }
+        for one in found
+    ]
+    first = best(found)
+    document: dict[str, object] = {
+        "format_version": "1.0",
+        "model": question.model.name,
+        "wanted": wanted,
+        "context": question.model.context if question.context is None else question.context,
+        "fits": sum(one.fits for one in found),
+        "best": None if first is None else str(first.slot.id),
+        **({} if first is None else _terms_json(first)),
+        "engines": rows,
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def _terms_json(one: Candidate) -> dict[str, object]:
+    """The keys of `check FILE`, of the engine that was asked; `split` has a row a card where all cards of the engine share the model."""
+    terms = one.terms
+    beside = None if terms.card is None or terms.card.extra else 0
+    return {
+        **_card_terms(terms.card),
+        **({"weights_bytes": terms.weights} if terms.card is None else {}),
+        "projector_bytes": beside,
+        "adapter_bytes": beside,
+        "draft_bytes": None if terms.card is None else 0,
+        "beside_bytes": None if terms.card is None else terms.card.extra,
+        "total_bytes": terms.total,
+        "low_bytes": terms.low,
+        "high_bytes": terms.high,
+        "host_bytes": terms.host,
+        "source": terms.source,
+        "predicted_bytes": terms.predicted,
+        "architecture": terms.architecture,
+        "settings": None if terms.settings is None else settings_json(terms.settings),
+        "split": [{"gpu": card.index, **_split_json(need)} for card, need in zip(one.cards, terms.split, strict=False)],
+        "unknown": list(terms.unknown),
+    }
+
+
+def _card_terms(card: CardNeed | None) -> dict[str, object]:
+    return {
+        "weights_bytes": None if card is None else card.weights,
+        "kv_bytes": None if card is None else card.kv,
+        "state_bytes": None if card is None else card.state,
+        "compute_bytes": None if card is None else card.compute,
+        "fixed_bytes": None if card is None else card.fixed,
+    }
+
+
+def _split_json(card: CardNeed) -> dict[str, object]:
+    return {**_card_terms(card), "beside_bytes": card.extra, "total_bytes": card.total, "low_bytes": card.low, "high_bytes": card.high}
+
+
+def _card_json(card: Card) -> dict[str, object]:
+    return {
+        "node": card.node,
+        "gpu": card.index,
+        "name": card.facts.name if card.facts is not None else None,
+        "total_bytes": card.total,
+        "usable_bytes": card.usable,
+        "foreign_bytes": card.foreign,
+        "held_bytes": card.held,
+        "free_bytes": None if card.usable is None else max(0, card.free),
+        "assumed": card.assumed,
+    }
+
+
+def candidates_text(question: Question, found: Sequence[Candidate], wanted: bool, *, colour: bool = False, width: int = 100) -> str:
+    """Where a model could go as the fleet stands: engines where it fits first, then the others with their reasons; then what it takes by
+    term, a table for all engines of which the same is true."""
+    style = Style(colour, width)
+    model, context = question.model, question.model.context if question.context is None else question.context
+    about = [] if context is None else [f"context {context}"]
+    about += [] if wanted else ["not in the desired state"]
+    lines = [
+        f"{style.heading(escape(model.name))}{' (' + ', '.join(about) + ')' if about else ''} fits on "
+        f"{sum(one.fits for one in found):,} of {plural(len(found), 'engine')}"
+    ]
+    ordered = sorted(found, key=lambda one: not one.fits)
+    shown, left = bounded(ordered)
+    lines += [*columns([_candidate(one) for one in shown], style), *more(left, style)]
+    if left:
+        reasons = Counter(one.code for one in found)
+        lines.append(style.paint("  " + ", ".join(f"{code} {count:,}" for code, count in sorted(reasons.items())), "dim"))
+    lines += _tables(ordered, style)
+    if question.otherwise and any(one.needs and one.terms.card is None for one in found):
+        lines.append(
+            style.paint("Where an engine does not tell the model's layers, the options of this command change no figure.", "yellow")
+        )
+    if found and not any(one.needs for one in found):
+        lines.append(style.paint("Nobody knows how much it needs: write `vram: 5GiB` for it, or load it once.", "yellow"))
+    return joined(lines)
+
+
+def _candidate(one: Candidate) -> list[Cell]:
+    need = one.needs[0] if one.needs else None
+    free = max((card.free for card in one.cards if card.usable is not None), default=None)
+    usable = max((card.usable for card in one.cards if card.usable is not None), default=None)
+    room = "" if free is None or usable is None else f"{format_bytes(max(0, free))} free of {format_bytes(usable)} usable"
+    if any(card.assumed for card in one.cards) and room:
+        room += ", assumed"
+    return [
+        Cell(f"{'✓' if one.fits else '✗'} {one.slot.id}", "green" if one.fits else "red"),
+        Cell(one.slot.kind.value),
+        Cell("unknown" if need is None else format_bytes(need.bytes), None if need else "yellow", right=True),
+        Cell("" if need is None else source_words(need), "dim"),
+        Cell(room),
+        Cell(" ".join(part for part in (one.model.variant or "", one.message) if part), "dim"),
+    ]
+
+
+def _tables(found: Sequence[Candidate], style: Style) -> list[str]:
+    """A table for each way in which engines would hold it, as far as its terms are known."""
+    alike: dict[tuple[Terms, Need | None, str | None], list[Candidate]] = {}
+    for one in found:
+        if one.terms.card is not None or one.terms.weights is not None:
+            alike.setdefault((one.terms, one.needs[0] if one.needs else None, one.model.variant), []).append(one)
+    shown, left = bounded(list(alike.items()), MOST_TABLES)
+    lines = [line for (terms, need, variant), there in shown for line in ("", *_table(terms, need, variant, there, style))]
+    if not shown and found and (need := next((one.needs[0] for one in found if one.needs), None)) is not None:
+        lines += [
+            "",
+            style.paint(_WITHOUT_TERMS.get(need.source, f"No engine tells its layers, so there are no terms: {need.source}."), "dim"),
+        ]
+    return [*lines, *more(left, style, "ways to run it")]
+
+
+_WITHOUT_TERMS = {
+    "declared": "No engine tells its layers, so there are no terms: what counts is its `vram:`.",
+    "measured": "No engine tells its layers, so there are no terms: what counts is what such a load took before.",
+    "file_size": "No engine tells its layers, so there are no terms: file size × 1.2 is a rough rule that knows of no context or cache.",
+    "catalogue": "No engine has its file, so there are no terms: the figure is what people report of it.",
+}
+
+
+def _table(terms: Terms, need: Need | None, variant: str | None, there: Sequence[Candidate], style: Style) -> list[str]:
+    names, left = bounded([str(one.slot.id) for one in there], 3)
+    where = ", ".join(names) + (f" and {left:,} more" if left else "")
+    lines = [style.heading(f"On {where}{': ' + variant if variant else ''}")]
+    if terms.settings is not None and terms.architecture is not None:
+        lines.append(f"  {run_words(terms.architecture, terms.layers, terms.settings)}")
+    if terms.card is None:
+        rows = [row("weights", [terms.weights], "of the whole file; its engine tells no more, so no other term is known")]
+        return [*lines, *columns([*rows, *_counts(terms, need)], style)]
+    if terms.card.total == 0:
+        return [*lines, *columns([row("on the host", [terms.host], "it runs on the CPU")], style)]
+    cards = [terms.card, *terms.split]
+    rows = term_rows(cards)
+    if any(card.extra for card in cards):
+        rows.append(row("beside it", [card.extra for card in cards], "weights of its projector and adapters"))
+    ends = interval_words(terms.card.low, terms.card.high)
+    rows.append(
+        row(
+            "total" if terms.source == "computed" else "predicted",
+            [card.total for card in cards],
+            f"{ends}{' on one card' if terms.split else ''}, computed",
+        )
+    )
+    if terms.split:
+        heads = ("on one card", *(f"card {card.index}" for card in there[0].cards))
+        rows.insert(0, [Cell(""), *(Cell(head, "dim", right=True) for head in heads)])
+    host = [] if terms.host is None else [row("on the host", [terms.host])]
+    lines += columns([*rows, *_counts(terms, need), *host], style)
+    return [*lines, *(style.paint(f"  Unknown: {escape(one)}.", "yellow") for one in terms.unknown)]
+
+
+def _counts(terms: Terms, need: Need | None) -> list[list[Cell]]:
+    """What counts where that is not the sum of the terms."""
+    if need is None or terms.total is None or terms.source in (None, "computed"):
+        return []
+    notes: Mapping[str, str] = {
+        "declared": "by `vram:` of the model; this counts",
+        "measured": "" if need.measured is None else f"{measured_words(need.measured, need.reported, need.predicted)}; this counts",
+        "file_size": "a rough rule, which knows nothing of context or cache",
+        "catalogue": "what people report of it",
+    }
+    return [row(source_words(need), [terms.total], notes.get(need.source, ""))]
