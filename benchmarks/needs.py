@@ -11,9 +11,14 @@ from vram.judge import Verdict, error_table, judged, peer_error, rough_error, ro
 
 
 def main() -> bool:
-    """Prints a table for rows of nine known models and one for rows of other architectures; says whether the goals hold for both."""
+    """Prints a table for rows of nine known models and two for rows of other architectures; says whether the goals hold for all."""
     good = True
-    for title, name in (("nine models in every way of running", "llamacpp_b11434.csv"), ("other architectures", "more_b11434.csv")):
+    tables = {
+        "nine models in every way of running": "llamacpp_b11434.csv",
+        "other architectures": "more_b11434.csv",
+        "later architectures and random shapes": "recorded_b11434.csv",
+    }
+    for title, name in tables.items():
         verdicts = list(judged(rows(name)))
         print(f"\nbytes of a load, {title}: {len(verdicts):,} rows of llama.cpp b11434\n")
         print("\n".join(error_table(verdicts)))

@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from reconciler.vram.geometry import Geometry, Layer
-from reconciler.vram.graph.decoders import NO_ROPE_STEP, Plain, attention, feed
+from reconciler.vram.graph.decoders import attention, feed
 from reconciler.vram.graph.encoders import masks, self_attention
 from reconciler.vram.graph.feed import feed_forward, mixture
 from reconciler.vram.graph.model import Inputs, ModelGraph
+from reconciler.vram.graph.plain import NO_ROPE_STEP, Plain
 from reconciler.vram.graph.tensor import Graph, Tensor
 from reconciler.vram.settings import RunSettings
 

@@ -1,142 +1,26 @@
 """The graphs of transformer decoders of llama.cpp b11434, each from the parts of `model.py`. Sources: its `src/models/NAME.cpp`.
 
-Most architectures are one block with differences, which are data here (`PLAIN`). What the file lacks (a norm, a bias, a gate) is left out.
+Most architectures are one block with differences, which are data (`plain.py`). What the file lacks (a norm, a bias, a gate) is left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from dataclasses import replace
 
 from reconciler.vram.geometry import Geometry, Layer
 from reconciler.vram.graph.feed import feed_forward, mixture
 from reconciler.vram.graph.model import Inputs, ModelGraph
+from reconciler.vram.graph.plain import NO_ROPE_STEP, PLAIN, Plain
 from reconciler.vram.graph.tensor import Graph, Tensor
 from reconciler.vram.settings import RunSettings
-
-NO_ROPE_STEP = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Plain:
-    """How an architecture differs from Llama's block: norm, attention, add, norm, feed-forward, add.
-
-    norm       operator of all norms
-    embedding  what is done with the embedding: `rows` (times a row of factors), `scale` (times a number), `places` (plus learned
-               positions), `norm`
-    rotate     which layers rotate: `all`, `none`, `sliding` (those that slide, or all where none does), `step` (not every fourth),
-               `finetuned` (unless the file says no)
-    heads      norms of query and keys: `before` the rotation, `after` it, `flat` (all heads as one row), or none
-    query      `scaled` before attention, or not
-    post       norms after attention and after the feed-forward
-    residual   both branches are scaled before they are added
-    second     name of the norm before the feed-forward
-    parallel   feed-forward beside attention: `normed` (on the attention's input, residual added first), `late` (added last),
-               `own` (with its own norm)
-    act        activation without a gate: `unary`, `relu_sqr`, or `fused` (gate and up in one matrix)
-    gather     output rows are taken in the last `layer` or `after` it
-    experts    routing: `softmax`, `sigmoid`, `softmax_weight`, or `file` (the file says)
-    share      the experts' weights are brought to a sum of one: `yes`, `no`, or `file`
-    logits     `scaled`, `capped`, or neither
-    """
-
-    norm: str = "rms_norm"
-    embedding: str = ""
-    rotate: str = "all"
-    heads: str = ""
-    query_scaled: bool = False
-    post: bool = False
-    residual: bool = False
-    second: str = "ffn_norm"
-    parallel: str = ""
-    act: str = "unary"
-    gather: str = "layer"
-    experts: str = "softmax"
-    share: str = "yes"
-    logits: str = ""
-    soft_cap: bool = False
-    sinks: bool = False
-    positions: int = 1
-
-
-_LLAMA = Plain()
-_LAYER = Plain(norm="norm")
-_GEMMA3 = Plain(embedding="rows", heads="before", query_scaled=True, post=True)
-_GRANITE = Plain(embedding="scale", rotate="finetuned", residual=True, logits="scaled")
-_QWEN3 = Plain(heads="before")
-_NORMED = Plain(norm="norm", parallel="normed", logits="scaled")
-
-PLAIN: Mapping[str, Plain] = MappingProxyType(
-    {
-        **dict.fromkeys(
-            ("llama", "mistral3", "internlm2", "exaone", "qwen", "xverse", "ernie4_5", "ernie4_5-moe", "baichuan", "pangu-embedded"), _LLAMA
-        ),
-        "llama4": Plain(rotate="step", experts="sigmoid", share="no"),
-        "arcee": Plain(act="relu_sqr"),
-        "qwen2": _LLAMA,
-        "qwen2vl": Plain(positions=4),
-        "qwen2moe": Plain(share="no"),
-        "qwen3": _QWEN3,
-        "qwen3moe": _QWEN3,
-        "seed_oss": Plain(second="post_attention_norm"),
-        "smollm3": Plain(rotate="step"),
-        "gemma": Plain(embedding="scale", query_scaled=True),
-        "gemma2": Plain(embedding="scale", query_scaled=True, post=True, soft_cap=True, logits="capped"),
-        "gemma3": _GEMMA3,
-        "gpt-oss": Plain(second="post_attention_norm", sinks=True, gather="after", experts="softmax_weight", share="no"),
-        "granite": _GRANITE,
-        "granitemoe": _GRANITE,
-        "minicpm": replace(_GRANITE, rotate="all"),
-        "phi3": Plain(query_scaled=True, act="fused"),
-        "maincoder": Plain(heads="after"),
-        "mellum": Plain(heads="before"),
-        "paddleocr": Plain(positions=4),
-        "plamo3": Plain(heads="before", post=True, act="fused"),
-        "phimoe": Plain(query_scaled=True, act="fused"),
-        "chatglm": Plain(act="fused"),
-        "glm4": Plain(act="fused", post=True),
-        "glm4moe": Plain(heads="before", second="post_attention_norm", experts="file", share="file"),
-        "apertus": Plain(heads="before"),
-        "bailingmoe2": Plain(heads="before", experts="file", share="file"),
-        "exaone-moe": Plain(heads="before", rotate="sliding", experts="file", share="file"),
-        **dict.fromkeys(("hunyuan-dense", "hunyuan_vl"), Plain(heads="after")),
-        "plamo": Plain(parallel="second"),
-        "refact": Plain(rotate="none"),
-        **dict.fromkeys(("qwen3vl", "qwen3vlmoe"), Plain(heads="before", positions=4)),
-        "codeshell": _LAYER,
-        "jais": Plain(norm="norm", rotate="none"),
-        "olmo": Plain(norm="norm"),
-        "olmo2": Plain(heads="flat", post=True),
-        "olmoe": Plain(heads="flat", share="no"),
-        "exaone4": Plain(heads="before", post=True, rotate="sliding"),
-        "deepseek": Plain(share="no"),
-        "dots1": Plain(heads="before", experts="file", share="file"),
-        "bailingmoe": Plain(share="file"),
-        "hunyuan-moe": Plain(heads="after"),
-        "minimax-m2": Plain(heads="flat", experts="file"),
-        "dbrx": Plain(norm="norm", second="attn_output_norm"),
-        "starcoder2": _LAYER,
-        "orion": _LAYER,
-        "nemotron": Plain(norm="norm", act="relu_sqr"),
-        "jais2": Plain(norm="norm", act="relu_sqr"),
-        "starcoder": Plain(norm="norm", embedding="places", rotate="none"),
-        "gpt2": Plain(norm="norm", embedding="places", rotate="none"),
-        "bloom": Plain(norm="norm", embedding="norm", rotate="none"),
-        "mpt": Plain(norm="norm", embedding="places", heads="flat", rotate="none"),
-        "stablelm": Plain(norm="norm", heads="before", parallel="stable"),
-        "gptneox": Plain(norm="norm", parallel="own"),
-        "falcon": Plain(norm="norm", parallel="second"),
-        "phi2": Plain(norm="norm", parallel="late", query_scaled=True),
-        "command-r": replace(_NORMED, heads="before"),
-        "cohere2": replace(_NORMED, rotate="sliding"),
-    }
-)
 
 
 def plain_graph(geometry: Geometry, settings: RunSettings) -> Graph:
     """The graph of an architecture that is listed in PLAIN."""
     how = PLAIN[geometry.architecture]
+    if how.norm == "file":
+        rms = geometry.values.get(f"{geometry.architecture}.attention.layer_norm_rms_epsilon")
+        how = replace(how, norm="rms_norm" if rms else "norm")
     made = ModelGraph(geometry, settings)
     graph = made.graph
     current = embed(made, how)
@@ -144,31 +28,39 @@ def plain_graph(geometry: Geometry, settings: RunSettings) -> Graph:
     if how.embedding == "places" and made.weight("position_embd.weight") is not None:
         current = made.add(current, graph.get_rows(made.need("position_embd.weight"), positions))
     inputs = made.cache_inputs()
-    wanted = made.output_rows()
+    wanted = None if how.gather == "never" else made.output_rows()
     last = len(geometry.layers) - 1
     for il, layer in enumerate(geometry.layers):
         residual = current
         normed = made.norm_or_none(residual, f"blk.{il}.attn_norm", how.norm, missing=how.norm == "norm")
         first = made.norm_if(residual, f"blk.{il}.attn_norm_2", how.norm) if how.parallel == "second" else normed
         current = attention(made, how, il, layer, inputs, normed if first is residual else first, positions)
-        if il == last and how.gather == "layer":
+        if how.post_first:
+            current = made.norm(current, f"blk.{il}.post_attention_norm", how.norm)
+        if il == last and wanted is not None and how.gather == "layer":
             current, residual = graph.get_rows(current, wanted), graph.get_rows(residual, wanted)
             if how.parallel in {"normed", "second", "late"} or (
                 how.parallel == "stable" and made.weight(f"blk.{il}.ffn_norm.weight") is None
             ):
                 normed = graph.get_rows(normed, wanted)
         current = made.deepened(il, after_attention(made, how, il, current, residual, normed))
-    if how.gather == "after":
+    if how.gather == "after" and wanted is not None:
         current.output = True
         current = graph.get_rows(current, wanted)
     return made.finish(
-        current, norm=how.norm, scaled=how.logits == "scaled", capped=how.logits == "capped" or made.says("final_logit_softcapping")
+        current,
+        norm=how.norm,
+        scaled=how.logits == "scaled",
+        capped=how.logits == "capped" or made.says("final_logit_softcapping"),
+        wanted=wanted if how.gather == "last" else None,
     )
 
 
 def embed(made: ModelGraph, how: Plain) -> Tensor:
     """The tokens' embeddings as the first block takes them, but for learned positions."""
-    current = made.embedded(scaled=how.embedding == "rows")
+    current = made.embedded(scaled=how.embedding == "rows", mixed=made.geometry.architecture != "cogvlm")
+    if how.embedding == "bare":
+        return made.norm(current, None)
     if how.embedding == "scale":
         current = made.scale(current)
     return made.norm(current, "token_embd_norm", "norm") if how.embedding == "norm" else current
@@ -180,6 +72,11 @@ def rotates(made: ModelGraph, how: Plain, il: int, layer: Layer) -> bool:
         return (il + 1) % NO_ROPE_STEP != 0
     if how.rotate == "sliding":
         return layer.sliding or not made.geometry.slides
+    if how.rotate == "leading":
+        return layer.sliding or il < made.geometry.number("leading_dense_block_count", 0)
+    if how.rotate == "pattern":
+        listed = made.geometry.values.get(f"{made.geometry.architecture}.attention.rope_pattern")
+        return not isinstance(listed, tuple) or il >= len(listed) or bool(listed[il])
     if how.rotate == "finetuned":
         return made.geometry.values.get(f"{made.geometry.architecture}.rope.scaling.finetuned") is not False
     if made.geometry.architecture == "baichuan":
@@ -194,6 +91,11 @@ def attention(
     graph, tokens = made.graph, made.tokens
     flat = how.heads == "flat" and how.norm == "rms_norm"
     query, keys, values = made.projections(il, current, layer, clamped=made.says("attention.clamp_kqv"), flat=flat)
+    if how.copied and query.root is not None and made.weight(f"blk.{il}.attn_qkv.weight") is not None:
+        query, keys, values = (
+            graph.reshape(graph.cont(made.graph.view(one, (one.ne[0] * one.ne[1], one.ne[2]), (one.nb[2],))), *one.ne)
+            for one in (query, keys, values)
+        )
     names = (f"blk.{il}.attn_q_norm", f"blk.{il}.attn_k_norm")
     if how.heads == "flat" and made.weight(f"{names[0]}.weight") is not None:
         query = graph.reshape(made.norm(made.flat(query), names[0], how.norm), layer.key_length, layer.heads, tokens)
@@ -209,10 +111,23 @@ def attention(
     if how.query_scaled:
         query = made.scale(query)
     sliding = bool(layer.sliding and made.geometry.slides)
-    return made.attend(
+    gate = made.weight(f"blk.{il}.attn_gate.weight") if how.gated else None
+    out = made.attend(
         il, layer, inputs[sliding], query, keys, values,
         keys_last=not made.geometry.slides, soft_cap=how.soft_cap, sinks=f"blk.{il}.attn_sinks.weight" if how.sinks else None,
+        output="attn_output" if gate is None else None,
     )  # fmt: skip
+    return out if gate is None else made.linear(f"blk.{il}.attn_output", gated(made, gate, layer, current, out))
+
+
+def gated(made: ModelGraph, gate: Tensor, layer: Layer, current: Tensor, out: Tensor) -> Tensor:
+    """Attention's output times a factor of `current`, one an element, or one a head."""
+    graph = made.graph
+    factor = graph.like("unary", graph.mul_mat(gate, current))
+    if factor.ne[0] != layer.heads:
+        return graph.like("mul", out, factor)
+    heads = graph.reshape(out, layer.value_length, layer.heads, out.ne[1])
+    return graph.reshape(graph.like("mul", heads, graph.reshape(factor, 1, layer.heads, out.ne[1])), *out.ne[:2])
 
 
 def _llama4(made: ModelGraph, how: Plain, il: int, layer: Layer, query: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
@@ -228,7 +143,7 @@ def _llama4(made: ModelGraph, how: Plain, il: int, layer: Layer, query: Tensor, 
 def after_attention(made: ModelGraph, how: Plain, il: int, current: Tensor, residual: Tensor, normed: Tensor) -> Tensor:
     """Residuals and the feed-forward, beside attention or after it."""
     if how.parallel == "normed":
-        return made.add(made.add(feed_forward(made, il, normed, how.act), residual), current)
+        return made.add(made.add(feed(made, how, il, normed), residual), current)
     if how.parallel == "second":
         return made.add(made.add(feed_forward(made, il, normed, how.act), current), residual)
     if how.parallel == "late":
@@ -236,11 +151,13 @@ def after_attention(made: ModelGraph, how: Plain, il: int, current: Tensor, resi
     if how.parallel == "own" and made.geometry.values.get(f"{made.geometry.architecture}.use_parallel_residual") is True:
         out = feed_forward(made, il, made.norm(residual, f"blk.{il}.ffn_norm", how.norm), how.act)
         return made.add(made.add(out, residual), current)
-    if how.post:
+    if how.post and not how.post_first:
         current = made.norm(current, f"blk.{il}.post_attention_norm", how.norm)
+    if made.says("attention.value_scale"):  # MiMo 2
+        current = made.scale(current)
     if how.residual and made.says("residual_scale", minicpm=True):
         current = made.scale(current)
-    between = made.add(current, residual)
+    between = made.add(residual, current) if how.leads == "first" else made.add(current, residual)
     if how.parallel == "stable" and made.weight(f"blk.{il}.ffn_norm.weight") is None:
         current = normed
     else:
@@ -250,7 +167,7 @@ def after_attention(made: ModelGraph, how: Plain, il: int, current: Tensor, resi
         current = made.norm(current, f"blk.{il}.post_ffw_norm", how.norm)
     if how.residual and made.says("residual_scale", minicpm=True):
         current = made.scale(current)
-    return made.add(current, between)
+    return made.add(between, current) if how.leads == "last" else made.add(current, between)
 
 
 def feed(made: ModelGraph, how: Plain, il: int, current: Tensor) -> Tensor:
@@ -269,20 +186,22 @@ def feed(made: ModelGraph, how: Plain, il: int, current: Tensor) -> Tensor:
     )
     if made.weight(f"blk.{il}.ffn_up_shexp.weight") is None:
         return made.add(out, feed_forward(made, il, current)) if made.geometry.architecture == "hunyuan-moe" else out
-    shared = feed_forward(made, il, current, parts="_shexp")
+    shared = feed_forward(made, il, current, how.shared, parts="_shexp")
     gate = made.weight(f"blk.{il}.ffn_gate_inp_shexp.weight")
     if gate is not None:
         graph = made.graph
         logits = graph.mul_mat(gate, current)
         shared = graph.like("mul", shared, graph.like("div", graph.like("unary", logits), logits))
-    return made.add(out, shared)
+    out = made.add(out, shared)
+    return made.scale(out) if made.geometry.architecture == "cohere2moe" else out
 
 
 def gating(made: ModelGraph, how: str) -> str:
     """The routing function, from the file where the architecture leaves it open."""
-    if how != "file":
+    if not how.startswith("file"):
         return how
-    return {2: "sigmoid", 3: "softmax_weight"}.get(made.geometry.number("expert_gating_func", 1), "softmax")
+    kind = made.geometry.number("expert_gating_func", 0) or (2 if how == "file_sigmoid" else 1)
+    return {2: "sigmoid", 3: "softmax_weight"}.get(kind, "softmax")
 
 
 def shares(made: ModelGraph, how: str) -> bool:

@@ -79,7 +79,7 @@ def _flat_norm(made: ModelGraph, il: int, part: str, tensor: Tensor, layer: Laye
 
 
 def pre_norm_graph(geometry: Geometry, settings: RunSettings) -> Graph:
-    """Encoders with norms before each branch: ModernBERT, EuroBERT, Gemma's embedding model."""
+    """Encoders with norms before each branch: ModernBERT, EuroBERT, NeoBERT, Gemma's embedding model."""
     made = ModelGraph(geometry, settings)
     graph, name = made.graph, geometry.architecture
     kind = "norm" if name == "modern-bert" else "rms_norm"
@@ -106,11 +106,11 @@ def pre_norm_graph(geometry: Geometry, settings: RunSettings) -> Graph:
             current = made.norm(current, f"blk.{il}.post_attention_norm")
         between = made.add(current, residual)
         current = made.norm(between, f"blk.{il}.ffn_norm", kind)
-        current = feed_forward(made, il, current, "fused" if name == "modern-bert" else "unary")
+        current = feed_forward(made, il, current, "fused" if name in {"modern-bert", "neo-bert"} else "unary")
         if gemma:
             current = made.norm(current, f"blk.{il}.post_ffw_norm")
         current = made.add(current, between)
-    current = made.norm(current, "output_norm", kind)
+    current = made.norm(current, "enc.output_norm" if name == "neo-bert" else "output_norm", kind)
     current.output = True
     graph.expand(current)
     return graph

@@ -15,13 +15,17 @@ from reconciler.vram.graph.branches import (
     grok_graph,
     smallthinker_graph,
 )
-from reconciler.vram.graph.decoders import PLAIN, plain_graph
+from reconciler.vram.graph.decoders import plain_graph
 from reconciler.vram.graph.delta import delta_graph
 from reconciler.vram.graph.encoders import bert_graph, pre_norm_graph
 from reconciler.vram.graph.gemma3n import gemma3n_graph
 from reconciler.vram.graph.gemma4 import gemma4_graph
+from reconciler.vram.graph.kda import kda_graph
 from reconciler.vram.graph.latent import deepseek2_graph, minicpm3_graph
+from reconciler.vram.graph.lightning import lightning_graph
+from reconciler.vram.graph.plain import PLAIN
 from reconciler.vram.graph.recurrent import hybrid_graph, lfm2_graph, mamba_graph, nemotron_h_graph
+from reconciler.vram.graph.rwkv import rwkv_graph, rwkv_qwen_graph
 from reconciler.vram.graph.tensor import Graph
 from reconciler.vram.settings import RunSettings
 
@@ -29,13 +33,17 @@ GRAPHS: Mapping[str, Callable[[Geometry, RunSettings], Graph]] = MappingProxyTyp
     {
         **dict.fromkeys(PLAIN, plain_graph),
         **dict.fromkeys(("bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3"), bert_graph),
-        **dict.fromkeys(("modern-bert", "eurobert", "gemma-embedding"), pre_norm_graph),
+        **dict.fromkeys(("modern-bert", "eurobert", "gemma-embedding", "neo-bert"), pre_norm_graph),
         **dict.fromkeys(("deepseek2", "mistral4"), deepseek2_graph),
         "minicpm3": minicpm3_graph,
         **dict.fromkeys(("mamba", "mamba2"), mamba_graph),
+        **dict.fromkeys(("rwkv6", "rwkv7"), rwkv_graph),
+        **dict.fromkeys(("rwkv6qwen2", "arwkv7"), rwkv_qwen_graph),
         **dict.fromkeys(("jamba", "falcon-h1", "granitehybrid"), hybrid_graph),
         **dict.fromkeys(("nemotron_h", "nemotron_h_moe"), nemotron_h_graph),
         **dict.fromkeys(("qwen3next", "qwen35", "qwen35moe"), delta_graph),
+        **dict.fromkeys(("kimi-linear", "bailingmoe3"), kda_graph),
+        "minimax-01": lightning_graph,
         "afmoe": afmoe_graph,
         "arctic": arctic_graph,
         "bitnet": bitnet_graph,

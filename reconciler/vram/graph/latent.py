@@ -25,7 +25,7 @@ def deepseek2_graph(geometry: Geometry, settings: RunSettings) -> Graph:
     for il, layer in enumerate(geometry.layers):
         residual = current
         current = made.norm(current, f"blk.{il}.attn_norm")
-        current = _latent(made, il, layer, current, positions, inputs, attention_scale, compressed=geometry.compressed)
+        current = latent_attention(made, il, layer, current, positions, inputs, attention_scale, compressed=geometry.compressed)
         if il == len(geometry.layers) - 1:
             current, residual = graph.get_rows(current, wanted), graph.get_rows(residual, wanted)
         between = made.add(current, residual)
@@ -46,7 +46,7 @@ def _gating(made: ModelGraph) -> str:
     return gating(made, "file")
 
 
-def _latent(
+def latent_attention(
     made: ModelGraph,
     il: int,
     layer: Layer,
@@ -56,7 +56,10 @@ def _latent(
     attention_scale: Tensor | None,
     *,
     compressed: bool,
+    rotate: bool = True,
+    output: bool = True,
 ) -> Tensor:
+    """Latent attention. Without `rotate` nothing is rotated (Kimi); without `output` the last matrix is left to the caller."""
     geometry, graph, tokens, heads = made.geometry, made.graph, made.tokens, layer.heads
     key = geometry.number("attention.key_length_mla", 0) if compressed else layer.key_length
     value = layer.value_length
@@ -70,18 +73,23 @@ def _latent(
     query = graph.reshape(query, key, heads, tokens)
     both = graph.mul_mat(made.need(f"blk.{il}.attn_kv_a_mqa.weight"), current)
     latent = graph.view(both, (rank, tokens), (both.nb[1],))
-    key_rotated = made.rope(il, graph.view(both, (rotated, 1, tokens), (both.nb[1], both.nb[1])), positions, factors=_factors(made))
+    key_rotated = graph.view(both, (rotated, 1, tokens), (both.nb[1], both.nb[1]))
+    if rotate:
+        key_rotated = made.rope(il, key_rotated, positions, factors=_factors(made))
     latent = made.norm(latent, f"blk.{il}.attn_kv_a_norm")
     if compressed:
         head = graph.view(query, (plain, heads, tokens), (query.nb[1], query.nb[2]))
-        query_rotated = made.rope(il, graph.view(query, (rotated, heads, tokens), (query.nb[1], query.nb[2])), positions, factors=False)
+        query_rotated = graph.view(query, (rotated, heads, tokens), (query.nb[1], query.nb[2]))
+        if rotate:
+            query_rotated = made.rope(il, query_rotated, positions, factors=False)
         absorbed = graph.permute(graph.mul_mat(made.need(f"blk.{il}.attn_k_b.weight"), graph.permute(head, 0, 2, 1, 3)), 0, 2, 1, 3)
         query = graph.concat(absorbed, query_rotated, 0)
         latent = graph.reshape(latent, rank, 1, tokens)
         keys = graph.concat(latent, key_rotated, 0)
         if attention_scale is not None:
             query = graph.like("mul", query, attention_scale)
-        return _attend_compressed(made, il, inputs, query, keys, latent)
+        out = _attend_compressed(made, il, inputs, query, keys, latent)
+        return made.linear(f"blk.{il}.attn_output", out) if output else out
     unfolded = graph.mul_mat(made.need(f"blk.{il}.attn_kv_b.weight"), latent)
     step = 4 * (plain + value)
     key_plain = graph.view(unfolded, (plain, heads, tokens), (step, step * heads))
@@ -110,8 +118,7 @@ def _attend_compressed(made: ModelGraph, il: int, inputs: Inputs, query: Tensor,
     read_keys = graph.view(cache, (width, 1, cells, streams), (row, row, row * cells))
     read_values = graph.view(read_keys, (values.ne[0], 1, cells, streams), (row, row, row * cells))
     up = made.need(f"blk.{il}.attn_v_b.weight")
-    current = made.mix(query, read_keys, read_values, inputs.mask, transposed=False, value_up=up)
-    return made.linear(f"blk.{il}.attn_output", current)
+    return made.mix(query, read_keys, read_values, inputs.mask, transposed=False, value_up=up)
 
 
 def minicpm3_graph(geometry: Geometry, settings: RunSettings) -> Graph:
@@ -125,7 +132,7 @@ def minicpm3_graph(geometry: Geometry, settings: RunSettings) -> Graph:
     for il, layer in enumerate(geometry.layers):
         residual = current
         current = made.norm(current, f"blk.{il}.attn_norm")
-        current = _latent(made, il, layer, current, positions, inputs, None, compressed=False)
+        current = latent_attention(made, il, layer, current, positions, inputs, None, compressed=False)
         if il == len(geometry.layers) - 1:
             current, residual = graph.get_rows(current, wanted), graph.get_rows(residual, wanted)
         between = made.add(made.scale(current), residual)

@@ -142,8 +142,8 @@ class ModelGraph:
 
     # inputs
 
-    def embedded(self, *, scaled: bool = False) -> Tensor:
-        """The tokens' embeddings; `scaled` by a row of factors (Gemma). Beside them the ways for vectors, and for both mixed."""
+    def embedded(self, *, scaled: bool = False, mixed: bool = True) -> Tensor:
+        """The tokens' embeddings; `scaled` by a row of factors (Gemma). Beside them the ways for vectors and, `mixed`, for both."""
         graph, embedding = self.graph, self.need("token_embd.weight")
         wide = self.width * (1 + self.geometry.number("n_deepstack_layers", 0))
         ids = graph.input("i32", self.tokens)
@@ -151,11 +151,12 @@ class ModelGraph:
         rows = self._padded(graph.get_rows(embedding, ids), wide)
         graph.expand(rows)
         graph.expand(vectors)
-        mixed_ids = graph.input("i32", self.tokens)
-        slots = graph.input("i64", self.tokens)
-        mixed_vectors = graph.input("f32", wide, self.tokens)
-        mixed_rows = self._padded(graph.get_rows(embedding, mixed_ids), wide)
-        graph.expand(graph.set_rows(graph.like("dup", mixed_vectors), mixed_rows, slots))
+        if mixed:
+            mixed_ids = graph.input("i32", self.tokens)
+            slots = graph.input("i64", self.tokens)
+            mixed_vectors = graph.input("f32", wide, self.tokens)
+            mixed_rows = self._padded(graph.get_rows(embedding, mixed_ids), wide)
+            graph.expand(graph.set_rows(graph.like("dup", mixed_vectors), mixed_rows, slots))
         current = rows
         if wide != self.width:
             self._wide = rows
@@ -383,10 +384,14 @@ class ModelGraph:
         capped: bool = False,
         before: bool = False,
         matrix: str = "output",
+        wanted: Tensor | None = None,
     ) -> Graph:
-        """The last norm and the logits. `before`: what goes into the output matrix is scaled."""
+        """The last norm and the logits. `before`: what goes into the output matrix is scaled. `wanted`: the rows are taken only now."""
         current = self.norm(current, named, norm)
         current.output = True
+        if wanted is not None:
+            current = self.graph.get_rows(current, wanted)
+            current.output = True
         if before:
             current = self.scale(current)
         logits = self.linear(matrix, current)

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from reconciler.vram.geometry import Geometry
-from reconciler.vram.graph.decoders import PLAIN, Plain, attention, gating, shares
+from reconciler.vram.graph.decoders import attention, gating, shares
 from reconciler.vram.graph.feed import feed_forward, mixture
 from reconciler.vram.graph.model import ModelGraph
+from reconciler.vram.graph.plain import PLAIN, Plain
 from reconciler.vram.graph.tensor import Graph, Tensor, part
 from reconciler.vram.settings import RunSettings
 
@@ -64,7 +65,11 @@ def convolved(made: ModelGraph, states: States, il: int, current: Tensor, kernel
 
 
 def convolution(made: ModelGraph, joined: Tensor, weight: str, each: int) -> Tensor:
-    return made.graph.new("ssm_conv", "f32", (joined.ne[1], each, joined.ne[2]), joined, made.need(weight))
+    return convolution_of(made, joined, made.need(weight), each)
+
+
+def convolution_of(made: ModelGraph, joined: Tensor, weight: Tensor, each: int) -> Tensor:
+    return made.graph.new("ssm_conv", "f32", (joined.ne[1], each, joined.ne[2]), joined, weight)
 
 
 def _scan(
@@ -289,4 +294,4 @@ def _short_conv(made: ModelGraph, states: States, il: int, current: Tensor) -> T
     return _rows(made, graph.mul_mat(made.need(f"blk.{il}.shortconv.out_proj.weight"), out))
 
 
-__all__ = ["States", "convolution", "convolved", "hybrid_graph", "lfm2_graph", "mamba_graph", "nemotron_h_graph"]
+__all__ = ["States", "convolution", "convolution_of", "convolved", "hybrid_graph", "lfm2_graph", "mamba_graph", "nemotron_h_graph"]
