@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -21,6 +22,7 @@ PARTS: dict[str, Callable[[], bool]] = {
 }
 
 if __name__ == "__main__":
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed command is compiled once, not at every start
     wanted = sys.argv[1:] or list(PARTS)
     held = [PARTS[name]() for name in wanted]
     sys.exit(0 if all(held) else 1)
