@@ -13,7 +13,7 @@ from reconciler.execution.outcome import Lost, StepResult
 from reconciler.execution.recording import addresses_to_forget, rows_as_found
 from reconciler.execution.waits import Watch
 from reconciler.fleet import EngineFacts, EngineId, FleetFacts, Unreachable, parse_replica_address, replica_address
-from reconciler.planning import HELD, Action, asked_digest, newly_held
+from reconciler.planning import Action
 from reconciler.state import StepStatus
 
 _EVICTED = "a load of this run or another client evicted it"
@@ -56,7 +56,8 @@ def settle_state(bench: Bench, facts: FleetFacts, results: Mapping[str, StepResu
     engines = {at: facts.engine(at) for at in bench.places.engines}
     rows = list(rows_as_found(bench.plan, bench.places, engines, bench.state.applied(), stepped))
     bench.state.record(rows, addresses_to_forget(bench.plan, bench.unloaded))
-    _note_held(bench)
+    for one in bench.plan.incidents:  # the facts that are recorded now no longer tell of them
+        bench.state.befell(one.address, one.code, one.asked, at=one.at, evictor=one.evictor)
     bench.state.record_heat(bench.levels.note(facts))
     bench.state.record_facts(facts)
     there = {row.address for row in rows}
@@ -65,14 +66,6 @@ def settle_state(bench: Bench, facts: FleetFacts, results: Mapping[str, StepResu
         for result in results.values()
         if result.status in _SUCCEEDED and result.address not in there and (changed := _otherwise(bench, result, facts)) is not None
     ]
-
-
-def _note_held(bench: Bench) -> None:
-    """The facts that are recorded now no longer tell that a replica was evicted, so the state does."""
-    plan, desired = bench.plan, bench.places.desired
-    for address in newly_held(plan.held, desired, bench.state.applied(), plan.created_at) if plan.held else ():
-        name, _ = parse_replica_address(address)
-        bench.state.befell(address, HELD, asked_digest(bench.places.models[name]))
 
 
 def _otherwise(bench: Bench, result: StepResult, facts: FleetFacts) -> StepResult | None:

@@ -10,6 +10,7 @@ from reconciler.engines.protocol import Engine, PullProgress
 from reconciler.execution.acts import Effect, Skip, Work, carry_out
 from reconciler.execution.asked import asked_of
 from reconciler.execution.events import Event, StepDone, StepFailed, StepProgress, StepRetried, StepSkipped, StepStarted
+from reconciler.execution.evictions import Evictions
 from reconciler.execution.ledger import Ledger
 from reconciler.execution.levels import Levels
 from reconciler.execution.newcomers import newcomer_bytes
@@ -19,7 +20,7 @@ from reconciler.execution.recording import Places, replica_row
 from reconciler.execution.remedies import Remedies
 from reconciler.execution.waits import Clock, Sleep, Watch
 from reconciler.fleet import EngineError, EngineFacts, EngineId, Ensure, LoadKey, Measured, format_bytes
-from reconciler.planning import EVICTED, RELOADS, Action, Cause, Plan, Step, asked_digest
+from reconciler.planning import RELOADS, Action, Cause, Plan, Step, asked_digest
 from reconciler.state import Learned, Measurement, SettledStep, StateWriter, StepStatus
 
 _NOTHING_LEFT_BEHIND = frozenset({"load_failed", "not_resident", "out_of_memory", "not_installed", "verify_failed"})
@@ -45,6 +46,7 @@ class Bench:
     remedies: Remedies
     levels: Levels
     stop: StopSignal
+    evictions: Evictions
     touched: set[EngineId] = field(default_factory=set)
     unloaded: set[str] = field(default_factory=set)
 
@@ -65,6 +67,7 @@ class _Doing:
         self._bench, self._step = bench, step
         self._at = EngineId(step.node, step.engine)
         self._began = self._booked = False
+        self._watch: Watch | None = None
         self._started = bench.clock()
 
     async def run(self) -> StepResult:
@@ -75,6 +78,7 @@ class _Doing:
             result = self._result(StepStatus.SKIPPED, skip.code, skip.message)
             bench.listen(StepSkipped(step, skip.code, skip.message))
         except EngineError as error:
+            self._note_evictions()
             self._note_incident()
             if self._booked and step.action is Action.LOAD and error.code in _NOTHING_LEFT_BEHIND:
                 bench.ledger.give_back(step)
@@ -92,6 +96,7 @@ class _Doing:
             raise
         else:
             self._keep(effect)
+            self._note_evictions()
             self._note_incident()
             result = self._result(StepStatus.SATISFIED if effect.satisfied else StepStatus.DONE)
             self._finish(result)
@@ -149,11 +154,12 @@ class _Doing:
             raise Skip("unknown_engine", f"{self._at} is not in the inventory")
         bench.touched.add(self._at)
         engine = bench.engines(self._at)
+        self._watch = Watch(engine, (step.engine_name, step.base_name), bench.options, bench.clock, bench.sleep)
         model = bench.places.models.get(step.model)
         return Work(
             step=step,
             engine=engine,
-            watch=Watch(engine, (step.engine_name, step.base_name), bench.options, bench.clock, bench.sleep),
+            watch=self._watch,
             model=model,
             asked=asked_of(model, spec.kind, step.engine_name, bench.places.has_cards(self._at)) if model is not None else None,
             begin=self._begin,
@@ -210,11 +216,16 @@ class _Doing:
                 key = LoadKey(kind, step.engine_name, model.context)
                 bench.state.measure((Measurement(key, round(effect.load_seconds, 3)),))
 
+    def _note_evictions(self) -> None:
+        if self._began and self._watch is not None and self._step.action in (Action.LOAD, Action.RELOAD):
+            self._bench.evictions.note(self._at, self._watch.first, self._watch.last)
+
     def _note_incident(self) -> None:
-        """A repair that was sent: done once too often it is held."""
+        """A reload that was sent to mend something: where it is wrong again soon, it is held. Noted when it is over, so a run that is
+        killed before may reload once more; noted before, it would be held for a reload that never was."""
         step, model = self._step, self._bench.places.models.get(self._step.model)
         code, repairs = step.reason.code, step.cause is not Cause.PENDING or step.reason.code == "cpu_fallback"
-        if self._began and model is not None and repairs and code in (EVICTED, *RELOADS):
+        if self._began and model is not None and repairs and code in RELOADS:
             self._bench.state.befell(step.address, code, asked_digest(model))
 
     def _finish(self, result: StepResult) -> None:

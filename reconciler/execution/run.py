@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from reconciler.engines.protocol import Engine
 from reconciler.execution.breaker import Breakers, Gate
 from reconciler.execution.events import Event, ResidentLost, RunFinished, RunStarted, StepDone, StepFailed, StepInterrupted, StepSkipped
+from reconciler.execution.evictions import Evictions
 from reconciler.execution.final import find_lost, look_again, settle_state
 from reconciler.execution.graph import StepGraph
 from reconciler.execution.health import heeding
@@ -81,8 +82,9 @@ class _Run:
         reckoned = names_reckoned_with(plan, facts)
         remedies = Remedies(desired.policy.remediation, failed_within_hour(state, facts.at))
         levels = Levels(plan, desired.policy, facts, state.applied().heat, cards, clock)
+        evictions = Evictions(plan, places.models, state)
         self._bench = Bench(
-            plan, places, engines, state, run_id, clock, sleep, options, listen, Ledger(plan), reckoned, remedies, levels, stop
+            plan, places, engines, state, run_id, clock, sleep, options, listen, Ledger(plan), reckoned, remedies, levels, stop, evictions
         )
         self._graph = StepGraph(plan.steps)
         self._breakers = Breakers(desired.policy.breaker, clock)

@@ -25,6 +25,9 @@ class Watch:
         self._engine, self._wanted, self._options = engine, wanted, options
         self.clock, self._sleep = clock, sleep
         self._failed_looks = self._good_looks = 0
+        self.first: EngineFacts | None = None
+        """What was seen first, and what last."""
+        self.last: EngineFacts | None = None
 
     async def look(self) -> EngineFacts | None:
         """Facts of now; None when this look failed or follows a failed one too closely to be believed. Raises Unreachable when one look too
@@ -35,6 +38,7 @@ class Watch:
             if self._failed_looks and self._good_looks < self._options.trusted_looks:
                 return None
             self._failed_looks = 0
+            self.first, self.last = self.first or facts, facts
             return facts
         self._good_looks = 0
         self._failed_looks += 1

@@ -47,13 +47,15 @@ class LoadKey:
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """Something that befell a replica, and that is not repaired for ever: `code` is `evicted`, `context_differs`, `cpu_fallback`, each of
-    them repaired at `at` (ISO 8601, UTC), or `held`. `asked` is the digest of what was asked of its model then."""
+    """Something that befell a replica, and that is not repaired for ever: `code` is `evicted` (for the resident `evictor`), `held`, or
+    `context_differs` or `cpu_fallback`, which a reload was to mend. `at` is ISO 8601 in UTC, `asked` the digest of what was asked of its
+    model then."""
 
     address: str
     code: str
     at: str
     asked: str
+    evictor: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

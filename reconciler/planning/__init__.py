@@ -15,7 +15,8 @@ from reconciler.planning.drift_memory import (
     remember,
     with_node_renamed,
 )
-from reconciler.planning.held import EVICTED, HELD, RELOADS, asked_digest, newly_held
+from reconciler.planning.evictions import EVICTED, evicted_by
+from reconciler.planning.held import HELD, RELOADS, asked_digest
 from reconciler.planning.importing import FleetAsFound, Imported, LeftOut, SeenReplica, import_fleet
 from reconciler.planning.make import make_plan, wanted_names
 from reconciler.planning.pinning import Differing, Pins, find_pins
@@ -82,13 +83,13 @@ __all__ = [
     "asked_digest",
     "desired_of",
     "drift_key",
+    "evicted_by",
     "find_pins",
     "first_moved",
     "import_fleet",
     "judge",
     "make_plan",
     "moment",
-    "newly_held",
     "plan_digest",
     "remember",
     "wanted_names",

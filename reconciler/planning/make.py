@@ -21,7 +21,7 @@ from reconciler.planning.drift import find_drift, found_drift, repairable, unman
 from reconciler.planning.fixed_options import fixed_options
 from reconciler.planning.guards import find_refusals
 from reconciler.planning.heat import mark_hot
-from reconciler.planning.held import find_holds
+from reconciler.planning.held import find_holds, incidents_to_note
 from reconciler.planning.impact import impact_of
 from reconciler.planning.lost import mark_lost
 from reconciler.planning.notes import adopted_unseen, notes_on_models, other_weights
@@ -131,6 +131,7 @@ def make_plan(
         placement=PlacementInfo(desired.strategy.value, SOLVER, sum(lacking.count for lacking in placement.lacking)),
         placed=changes.placed,
         forgotten=tuple(sorted(changes.forgotten)),
+        incidents=incidents_to_note(holds, changes.held, desired, created_at),
         replace=tuple(sorted(again)),
     )
 

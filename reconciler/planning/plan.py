@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from reconciler.fleet.applied import Incident
 from reconciler.fleet.inventory import Scalar
 
 FORMAT_VERSION = "1.0"
@@ -234,6 +235,8 @@ class Plan:
     """Address of every wanted replica that has a place, to its engine name; what `apply` records as owned at the end."""
     forgotten: tuple[str, ...] = ()
     """Addresses of the state that are neither wanted nor there any more; `apply` drops them without a step."""
+    incidents: tuple[Incident, ...] = ()
+    """What befell replicas and is not kept in the state yet; `apply` keeps it. No part of the document."""
     limit: str | None = None
     exclude: str | None = None
     """The patterns of `--limit` and `--exclude` that it was made with, so that a saved plan can be made again."""

@@ -348,7 +348,7 @@ def _where(card: Card) -> str:
 def as_approved(saved: Plan, fresh: Plan, fleet: Fleet, desired: Desired) -> Plan:
     """The saved steps over the facts of now: what `apply FILE` carries out when the plan still stands.
 
-    Cards and what is forgotten are those of now; of the places only such are kept that these files ask for.
+    Cards, what is forgotten and what befell replicas are those of now; of the places only such are kept that these files ask for.
     """
     models = {model.name: model for model in desired.models}
     kinds: Mapping[EngineId, EngineKind] = {engine.id: engine.kind for node in fleet.nodes.values() for engine in node.engines}
@@ -356,7 +356,15 @@ def as_approved(saved: Plan, fresh: Plan, fleet: Fleet, desired: Desired) -> Pla
     placed = {address: name for address, name in saved.placed.items() if address in fresh.placed or address in by_step}
     placed = {address: name for address, name in placed.items() if _asked_for(address, name, models, kinds)}
     forgotten = tuple(address for address in fresh.forgotten if address not in placed)
-    return replace(saved, placed=placed, gpus=fresh.gpus, forgotten=forgotten, deferred=fresh.deferred, drift=fresh.drift)
+    return replace(
+        saved,
+        placed=placed,
+        gpus=fresh.gpus,
+        forgotten=forgotten,
+        incidents=fresh.incidents,
+        deferred=fresh.deferred,
+        drift=fresh.drift,
+    )
 
 
 def _asked_for(address: str, name: str, models: Mapping[str, ModelSpec], kinds: Mapping[EngineId, EngineKind]) -> bool:

@@ -91,7 +91,8 @@ def write_entry(conn: sqlite3.Connection, entry: Entry, move_serial: Callable[[]
             _measure(conn, entry, move_serial)
         case Befell(incident):
             conn.execute(
-                "INSERT OR IGNORE INTO incidents VALUES (?, ?, ?, ?)", (incident.address, incident.code, incident.at, incident.asked)
+                "INSERT OR IGNORE INTO incidents (address, code, at, asked, evictor) VALUES (?, ?, ?, ?, ?)",
+                (incident.address, incident.code, incident.at, incident.asked, incident.evictor),
             )
             conn.execute("DELETE FROM incidents WHERE julianday(at) < julianday(?) - 1", (incident.at,))
         case NeedsLearned():

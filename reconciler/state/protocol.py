@@ -151,8 +151,8 @@ class StateWriter(StateReader, Protocol):
         """Keeps how hot cards are, by node and index; what is not named, or as it was, is not written."""
         ...
 
-    def befell(self, address: str, code: str, asked: str) -> None:
-        """Keeps an incident of now. `asked` is the digest of what is asked of its model."""
+    def befell(self, address: str, code: str, asked: str, *, at: str | None = None, evictor: str | None = None) -> None:
+        """Keeps an incident of `at` (None: now). `asked` is the digest of what is asked of its model."""
         ...
 
     def learn(self, needs: Iterable[Learned]) -> None: ...

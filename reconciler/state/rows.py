@@ -157,7 +157,8 @@ def read_applied(conn: sqlite3.Connection) -> Applied:
     }
     silent = {EngineId(node, engine): since for node, engine, since in conn.execute("SELECT node, engine, since FROM silent")}
     heat = {(node, gpu): Heat(level) for node, gpu, level in conn.execute("SELECT node, gpu, level FROM heat")}
-    incidents = tuple(Incident(*row) for row in conn.execute("SELECT address, code, at, asked FROM incidents ORDER BY address, at, code"))
+    every = conn.execute("SELECT address, code, at, asked, evictor FROM incidents ORDER BY address, at, code")
+    incidents = tuple(Incident(*row) for row in every)
     return Applied(meta.get("lineage"), int(meta.get("serial", "0")), replicas, measured, seconds, incidents, silent, heat)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -178,6 +179,19 @@ def _tenth(conn: sqlite3.Connection) -> None:
     )
 
 
+def _eleventh(conn: sqlite3.Connection) -> None:
+    """What a replica was evicted for, so that those that evict each other in turn are seen to; and which derived tags are ours."""
+    conn.execute("ALTER TABLE incidents ADD COLUMN evictor TEXT")
+    conn.execute(
+        "CREATE TABLE tags (node TEXT, engine TEXT, name TEXT, base TEXT NOT NULL, PRIMARY KEY (node, engine, name)) STRICT, WITHOUT ROWID"
+    )
+    for (body,) in conn.execute("SELECT body FROM changes WHERE body IS NOT NULL").fetchall():
+        _, node, engine, name, _, context, *_ = json.loads(body)
+        suffix = f"-c{context}"
+        if name.endswith(suffix):
+            conn.execute("INSERT OR IGNORE INTO tags VALUES (?, ?, ?, ?)", (node, engine, name, name.removesuffix(suffix)))
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _first,
     _second,
@@ -189,6 +203,7 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _eighth,
     _ninth,
     _tenth,
+    _eleventh,
 )
 """The n-th brings a store of version n - 1 to version n. One that was released is never changed, only followed by another."""
 SCHEMA_VERSION = len(MIGRATIONS)

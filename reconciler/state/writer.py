@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -137,8 +137,9 @@ class SqliteWriter(SqliteReader):
                 elif level is not Heat.NORMAL and known.get((node, gpu)) != level:
                     conn.execute("INSERT OR REPLACE INTO heat VALUES (?, ?, ?)", (node, gpu, int(level)))
 
-    def befell(self, address: str, code: str, asked: str) -> None:
-        self._keep(Befell(Incident(address, code, iso(self._clock()), asked)))
+    def befell(self, address: str, code: str, asked: str, *, at: str | None = None, evictor: str | None = None) -> None:
+        now = self._clock().astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")  # two may befall it in a second
+        self._keep(Befell(Incident(address, code, at or now, asked, evictor)))
 
     def learn(self, needs: Iterable[Learned]) -> None:
         """Keeps the latest need of each kind; cards that were not seen leave what was known of them."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 from cli_lab import Lab, served
 
-from reconciler.sim import builtin_fleet
+from reconciler.sim import SimSpec, builtin_fleet
+from reconciler.state.writer import SqliteWriter
 
 TWO = "version: 1\nmodels:\n  nomic-embed-text: {{engine: ollama, on: ollama, each: node, vram: 350MiB}}\n{rest}"
 KEPT = "  mistral:7b: {engine: ollama, on: ollama, vram: 5GiB, protect: true}\n"
@@ -84,7 +86,7 @@ def test_a_saved_deletion_is_carried_out_as_it_was_approved(lab: Lab) -> None:
 
 
 BY_REQUEST = text("  llama3.1:8b: {engine: ollama, on: ada, vram: 6GiB, context: 8192, context_via: request}\n")
-LLAMA = "model.llama3.1:8b@ada/ollama"
+LLAMA, NOMIC = "model.llama3.1:8b@ada/ollama", "model.nomic-embed-text@ada/ollama"
 
 
 def undo_the_context(lab: Lab) -> None:
@@ -116,6 +118,59 @@ def test_a_context_that_a_client_undoes_again_is_held_until_replace(lab: Lab) ->
     assert lab.run("drift").exit_code == 2
     assert lab.run("apply", "--auto-approve", "--replace", LLAMA).exit_code == 0
     assert lab.run("plan").stdout.startswith("No changes.")
+
+
+class Killed(BaseException):
+    """What ends a process at a place that nothing else can end it at."""
+
+
+def killed(*_: object, **__: object) -> None:
+    raise Killed
+
+
+def test_a_kill_between_a_reload_and_its_note_allows_one_reload_more_and_no_third(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.want(BY_REQUEST)
+    assert lab.run("apply", "--auto-approve").exit_code == 0
+    undo_the_context(lab)
+    with monkeypatch.context() as patched:
+        patched.setattr(SqliteWriter, "befell", killed)
+        with pytest.raises(Killed):
+            lab.run("apply", "--auto-approve")
+    assert lab.run("plan").stdout.startswith("No changes."), "what was done is found by probing, and not done again"
+    undo_the_context(lab)
+    before = loads(lab)
+    assert lab.run("apply", "--auto-approve").exit_code == 0
+    again = loads(lab)
+    undo_the_context(lab)
+    assert (again > before, lab.run("apply", "--auto-approve").exit_code, loads(lab) - again) == (True, 3, 1), "the client's own load"
+
+
+def only_one_at_a_time() -> SimSpec:
+    """The fleet with an Ollama that holds one model and tells nobody so: whatever is loaded there throws the other out."""
+    spec = builtin_fleet("demo").with_time_scale(0)
+    ada = spec.nodes[0]
+    return replace(spec, nodes=(replace(ada, engines=(replace(ada.engines[0], max_loaded=1),)), *spec.nodes[1:]))
+
+
+def test_two_models_that_throw_each_other_out_in_turn_are_held(tmp_path: Path) -> None:
+    both = "version: 1\nmodels:\n" + "".join(
+        f"  {name}: {{engine: ollama, on: ada, vram: 2GiB}}\n" for name in ("llama3.1:8b", "nomic-embed-text")
+    )
+    with served(only_one_at_a_time(), tmp_path) as lab:
+        lab.want(both)
+        for _ in range(3):
+            assert lab.run("apply", "--auto-approve").exit_code == 3, "one of them did not stay"
+        before = loads(lab)
+        for _ in range(2):
+            held = lab.run("apply", "--auto-approve")
+            assert held.exit_code == 3
+            assert "was evicted in turn with" in " ".join(held.stdout.split())
+        assert loads(lab) == before
+        assert (
+            lab.run("apply", "--auto-approve", "--replace", LLAMA, "--replace", LLAMA.replace("llama3.1:8b", "nomic-embed-text")).exit_code
+            == 3
+        )
+        assert loads(lab) > before
 
 
 def test_a_saved_plan_with_replace_is_carried_out_and_an_unknown_address_is_refused(lab: Lab) -> None:

@@ -8,8 +8,7 @@ import pytest
 from fleets import GIB, NOW, applied, desired, facts, fleet, loaded, model, node, owned
 
 from reconciler.fleet import ContextVia, Incident
-from reconciler.planning import asked_digest, make_plan, newly_held
-from reconciler.planning.held import evicted_by
+from reconciler.planning import asked_digest, evicted_by, make_plan
 
 CARD = fleet(node("a", 24 * GIB), node("b", 24 * GIB))
 M, WANT = "model.m:1@a/ollama", model("m:1", ["a"], GIB)
@@ -61,8 +60,9 @@ def test_what_is_held_stays_so_when_the_facts_that_told_are_no_longer_recorded()
     state = before("evicted", "evicted", "held")
     assert outcome(plan(WANT, EVICTED, state, recorded=EVICTED)) == ([], [M])
     third = plan(WANT, EVICTED, before("evicted", "evicted"))
-    assert newly_held(third.held, desired(WANT), before("evicted", "evicted"), NOW) == [M]
-    assert newly_held(third.held, desired(WANT), state, NOW) == []
+    kept = [(one.code, one.evictor) for one in third.incidents]
+    assert kept == [("evicted", "x:1"), ("held", None)]
+    assert [one.code for one in plan(WANT, EVICTED, state).incidents] == ["evicted"], "it is known to be held"
 
 
 @pytest.mark.parametrize("code", ["evicted", "held"])

@@ -253,6 +253,24 @@ def write_schema_9(path: Path) -> None:
     conn.close()
 
 
+# What the tenth schema had more.
+MORE_10 = """
+CREATE TABLE renames (
+   run_id INTEGER PRIMARY KEY REFERENCES runs (id), serial INTEGER NOT NULL, old TEXT NOT NULL, new TEXT NOT NULL
+) STRICT;
+INSERT INTO migrations VALUES (10, '2026-01-01T00:00:00Z');
+"""
+
+
+def write_schema_10(path: Path) -> None:
+    """The same as a store of schema 10."""
+    write_schema_9(path)
+    conn = sqlite3.connect(path)
+    conn.executescript(MORE_10)
+    conn.commit()
+    conn.close()
+
+
 WRITERS = {
     1: write_schema_1,
     2: write_schema_2,
@@ -263,5 +281,6 @@ WRITERS = {
     7: write_schema_7,
     8: write_schema_8,
     9: write_schema_9,
+    10: write_schema_10,
 }
 """Every earlier schema, with what writes a store of it."""

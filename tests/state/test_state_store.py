@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -393,3 +394,17 @@ def test_how_hot_a_card_was_is_kept_until_it_is_normal_again(tmp_path: Path) -> 
         assert state.applied().heat == {("n", 0): Heat.CRITICAL, ("n", 1): Heat.WARNING}
         state.record_heat({("n", 0): Heat.NORMAL})
         assert state.applied().heat == {("n", 1): Heat.WARNING}
+
+
+def test_two_incidents_of_one_second_are_two_and_one_told_twice_is_one(tmp_path: Path) -> None:
+    moments = (datetime(2026, 1, 1, 12, 0, 0, micros, tzinfo=UTC) for micros in range(99))
+    with open_writer(tmp_path / "s.db", command="apply", clock=lambda: next(moments)) as state:
+        state.befell("model.m@n/e", "evicted", "w", evictor="x")
+        state.befell("model.m@n/e", "evicted", "w")
+        for _ in range(2):
+            state.befell("model.m@n/e", "evicted", "w", at="2026-01-01T11:00:00Z", evictor="y")
+        assert [(one.at[11:19], one.evictor) for one in state.applied().incidents] == [
+            ("11:00:00", "y"),
+            ("12:00:00", "x"),
+            ("12:00:00", None),
+        ]
