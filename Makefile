@@ -37,13 +37,22 @@ bench: $(STAMP) ## growth of plan and probe
 
 real: $(STAMP) ## the tests against real servers; builds them first, in a cache outside this folder
 	$(BIN)/python tests/real/provision.py
-	$(BIN)/pytest tests/real -n 2 --dist loadgroup --durations=5
+	$(BIN)/pytest tests/real -n 2 --durations=5
 
-conformance: $(STAMP) ## asks every rule of every engine, simulated and real, and writes docs/conformance.md
-	$(BIN)/python tests/real/provision.py
-	$(BIN)/pytest tests/conformance/test_conformance_sim.py tests/real/test_conformance_real.py -n 2 --dist loadgroup \
-		-o junit_family=xunit1 --junitxml=build/conformance.xml; status=$$?; \
-		$(BIN)/python tests/conformance/conformance_report.py build/conformance.xml docs/conformance.md; exit $$status
+OLLAMA_CI := 0.34.0
+OLLAMA    ?= $(OLLAMA_CI)
+ifeq ($(OLLAMA),$(OLLAMA_CI))
+ASKED  := tests/conformance/test_conformance_sim.py tests/real/test_conformance_real.py
+REPORT := docs/conformance.md
+else
+ASKED  := $(addprefix tests/real/test_,conformance_real.py real_admission.py real_engines.py real_ollama.py) -k 'not vllm'
+REPORT := docs/conformance-ollama-$(OLLAMA).md $(OLLAMA) "$$(GPUREC_OLLAMA=$(OLLAMA) $(BIN)/python tests/real/provision.py --llama)"
+endif
+
+conformance: $(STAMP) ## asks every rule of every engine, simulated and real, and writes docs/conformance.md; OLLAMA=0.33.0 asks that one
+	GPUREC_OLLAMA=$(OLLAMA) $(BIN)/python tests/real/provision.py
+	GPUREC_OLLAMA=$(OLLAMA) $(BIN)/pytest $(ASKED) -n 2 -o junit_family=xunit1 --junitxml=build/conformance.xml; status=$$?; \
+		$(BIN)/python tests/conformance/conformance_report.py build/conformance.xml $(REPORT); exit $$status
 
 crash: $(STAMP) ## kills applies at commits, requests and random times, and fills their disk; KILLS=1000, SEED (printed) for the same again
 	KILLS=$${KILLS:-1000} $(BIN)/pytest tests/crash -n auto

@@ -183,14 +183,15 @@ def _silence(error: EngineError) -> tuple[str, str]:
 def _residents(
     cards: Collection[_Card], metrics: Mapping[str, list[tuple[Mapping[str, str], float]]], wanted: Collection[str]
 ) -> Iterator[Resident]:
-    """The base model by one of its served names (a wanted one, where there is), then its LoRA adapters, which live inside its share."""
+    """The base model by one of its served names (the first that is wanted, where there is one), then its LoRA adapters (in its share)."""
     asleep = any(
         value == 1.0 and labels.get("sleep_state") not in (None, "awake") for labels, value in metrics.get("vllm:engine_sleep_state", ())
     )
     status = ResidentStatus.SLEEPING if asleep else ResidentStatus.LOADED
     base = [card for card in cards if card.parent is None]
     if base:
-        shown = next((card for card in base if clean_name(card.id) in wanted), base[0])
+        served = {clean_name(card.id): card for card in base}
+        shown = next((served[name] for name in wanted if name in served), base[0])
         yield Resident(clean_name(shown.id), status, context=shown.max_model_len or None, options=_options(metrics))
     for card in cards:
         if card.parent is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 from reconciler.fleet import (
     Applied,
@@ -46,10 +46,11 @@ from reconciler.vram import NO_CATALOGUE, Catalogue
 SOLVER = "builtin"
 
 
-def wanted_names(fleet: Fleet, desired: Desired, applied: Applied) -> Mapping[EngineId, frozenset[str]]:
-    """The canonical names about which each engine is to be asked in detail: wanted there, or put there before."""
+def wanted_names(fleet: Fleet, desired: Desired, applied: Applied) -> Mapping[EngineId, Set[str]]:
+    """The canonical names about which each engine is to be asked in detail: what is wanted there, then what was put there before. In that
+    order: an engine with one model under several names is shown under the first."""
     names: dict[EngineId, list[str]] = defaultdict(list)
-    shared: dict[tuple[str, ...], frozenset[str]] = {}
+    shared: dict[tuple[str, ...], Set[str]] = {}
     for model in desired.models:
         every = model.alternatives()
         by_kind = {kind: tuple(name for one in every for name in (one.base_name(kind), one.engine_name(kind))) for kind in EngineKind}
@@ -60,7 +61,7 @@ def wanted_names(fleet: Fleet, desired: Desired, applied: Applied) -> Mapping[En
                     names[engine.id].extend(by_kind[engine.kind])
     for row in applied.replicas.values():
         names[row.at].append(row.engine_name)
-    return {at: shared.setdefault(tuple(wanted), frozenset(wanted)) for at, wanted in names.items()}
+    return {at: shared.setdefault(tuple(wanted), dict.fromkeys(wanted).keys()) for at, wanted in names.items()}
 
 
 def make_plan(

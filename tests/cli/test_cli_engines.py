@@ -169,3 +169,13 @@ def test_cli_verify_is_a_length_or_a_speed_of_what_is_loaded(tmp_path: Path) -> 
             result = found.run("validate")
             assert result.exit_code == 1
             assert said in result.output
+
+
+def test_cli_a_vllm_is_shown_under_the_name_that_is_wanted_now_and_not_under_the_one_that_was(tmp_path: Path) -> None:
+    with lab(tmp_path) as found:
+        found.want("version: 1\nmodels: {small: {engine: vllm, names: {vllm: org/small}, vram: 20GiB}}\n")
+        assert found.run("apply", "--auto-approve").exit_code == 0
+        found.want("version: 1\nmodels: {mine: {engine: vllm, names: {vllm: other}, vram: 20GiB}}\n")
+        document = plan(found)
+        assert steps(document) == [("adopt", "model.mine@v/vllm")]
+        assert document["unplaced"] == []

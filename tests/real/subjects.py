@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -89,9 +90,18 @@ def vllm_subject(server: Vllm) -> Subject:
 STARTS: Mapping[str, Callable[[Bench, Rule], Subject]] = {OLLAMA: ollama, ROUTER: router, SINGLE: single}
 
 
-async def wake(server: Vllm) -> None:
-    async with httpx.AsyncClient(trust_env=False) as client:
-        (await client.post(f"{server.url}/wake_up")).raise_for_status()
+@contextmanager
+def sleeping(server: Vllm) -> Iterator[None]:
+    """Asleep while it lasts; dev mode asks for no key there."""
+    httpx.post(f"{server.url}/sleep?level=1", trust_env=False).raise_for_status()
+    try:
+        yield
+    finally:
+        wake(server)
+
+
+def wake(server: Vllm) -> None:
+    httpx.post(f"{server.url}/wake_up", trust_env=False).raise_for_status()
 
 
 def _registry(bench: Bench, server: Ollama, rule: Rule) -> Pulls:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
-from provision import Provisioned
 from rigs import Bench
 from rules import REAL, Rule, asked
 from simulated import KEY_VARIABLE
@@ -16,7 +15,7 @@ from vllm import KEY, Vllm
 
 MANY = [(rule, engine) for rule, engine in asked(REAL) if engine != VLLM]
 ONE_START = sorted((rule for rule, engine in asked(REAL) if engine == VLLM), key=lambda rule: rule.world != "starting")
-"""What is asked of the one vLLM, beginning with its start."""
+"""What is asked of the one vLLM, beginning with its start: the rule about starts sees all of it, if it is the first to want the server."""
 Record = Callable[[str, object], None]
 
 
@@ -30,16 +29,6 @@ def test_conformance_of_the_real_server(
     asyncio.run(rule.ask(subject))
 
 
-@pytest.fixture(scope="module")
-def vllm_server(real: Provisioned, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vllm]:
-    """Starting when the first rule comes; the rule about starts is asked first and sees all of it."""
-    server = Vllm(real, tmp_path_factory.mktemp("vllm"))
-    yield server
-    print(server.process.tail())
-    server.stop()
-
-
-@pytest.mark.xdist_group("vllm")
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("rule", ONE_START, ids=lambda rule: str(rule.name))
 def test_conformance_of_the_real_vllm(rule: Rule, vllm_server: Vllm, monkeypatch: pytest.MonkeyPatch, record_property: Record) -> None:
@@ -51,4 +40,4 @@ def test_conformance_of_the_real_vllm(rule: Rule, vllm_server: Vllm, monkeypatch
         asyncio.run(rule.ask(vllm_subject(vllm_server)))
     finally:
         if rule.world == "sleepy":
-            asyncio.run(wake(vllm_server))
+            wake(vllm_server)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from rigs import MIB, NEED, RAM, ROOM_FOR_ONE, Bench
+from waiting import wait_until
 from workspaces import reasons, steps
 
 TOO_SMALL = 200 * MIB
@@ -26,8 +27,12 @@ def test_a_partial_offload_is_cpu_fallback_and_is_repaired_by_unload_and_load(be
     rig.workspace.expect_nothing_to_do()
 
 
-def test_a_card_smaller_than_declared_makes_the_router_refuse_the_load_and_apply_says_so(bench: Bench) -> None:
-    rig = bench.rig("llamacpp", TOO_SMALL, declared=(ROOM_FOR_ONE,), extra=["-ngl", "99"])
+@pytest.mark.parametrize("others", [0, 400 * MIB], ids=["too small", "taken by others"])
+def test_a_card_without_room_makes_the_router_refuse_the_load_and_apply_says_so(bench: Bench, others: int) -> None:
+    """A real out-of-memory: nobody can see of this card what is free."""
+    rig = bench.rig("llamacpp", ROOM_FOR_ONE if others else TOO_SMALL, declared=(ROOM_FOR_ONE,), extra=["-ngl", "99"])
+    if others:
+        rig.cards[0].foreign(others)
     rig.want("gemma")
     told = rig.workspace.apply(3)
     assert "gemma" in told.out + told.err
@@ -41,6 +46,35 @@ def test_a_card_smaller_than_declared_makes_ollama_spill_and_apply_does_not_call
     rig.want("gemma")
     told = rig.workspace.apply(3)
     assert "gemma" in told.out + told.err
+
+
+def test_a_model_whose_process_died_is_gone_from_its_router_and_put_back(bench: Bench) -> None:
+    rig = bench.rig("llamacpp", ROOM_FOR_ONE)
+    rig.want("gemma")
+    rig.workspace.apply(0)
+    rig.server.process.kill_children()
+    wait_until(lambda: rig.residents() == set(), 20, "the router sees it")
+    wait_until(lambda: rig.cards[0].used == 0, 20, "its memory comes back")
+    plan = rig.workspace.plan(2)
+    assert {(entry["address"], entry["kind"]) for entry in plan["drift"]} == {(rig.address("gemma"), "missing")}
+    assert steps(plan) == [("load", rig.address("gemma"))]
+    rig.workspace.apply(0)
+    assert rig.residents() == {"gemma"}
+    rig.workspace.expect_nothing_to_do()
+
+
+def test_a_model_whose_process_died_is_shown_by_ollama_all_the_same_until_a_request_starts_it_again(bench: Bench) -> None:
+    """What it shows is believed: the next request loads it, so clients are served. Where the card is probed, `doctor` says `not_on_gpu`."""
+    rig = bench.rig("ollama", ROOM_FOR_ONE)
+    rig.want("gemma")
+    rig.workspace.apply(0)
+    rig.server.process.kill_children()
+    wait_until(lambda: rig.cards[0].used == 0, 20, "its memory comes back")
+    assert rig.residents() == {"gemma"}
+    rig.workspace.expect_nothing_to_do()
+    rig.ollama.post("/api/generate", {"model": "gemma:latest", "prompt": "Hi", "stream": False, "options": {"num_predict": 1}})
+    assert rig.cards[0].used > 0
+    assert steps(rig.workspace.plan(2)) == [("update", rig.address("gemma"))]  # that request had a keep-alive of its own
 
 
 def test_a_model_that_the_router_does_not_have_is_unplaced_as_not_installed(bench: Bench) -> None:

@@ -11,6 +11,7 @@ import pytest
 from ansible_cases import CASES, case_names, judge, recorded
 from click.testing import CliRunner
 from provision import located
+from together import only_once
 
 from reconciler.cli.main import cli
 
@@ -18,7 +19,8 @@ NAMES = case_names()
 
 
 @pytest.fixture(scope="module")
-def judged() -> dict[str, dict[str, object]]:
+def judged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, object]]:
+    only_once(tmp_path_factory, "ansible")
     real = located()
     if not real.ansible.exists():
         pytest.fail(f"{real.ansible} is missing; run `make real`, or `python tests/real/provision.py` first", pytrace=False)
