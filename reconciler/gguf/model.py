@@ -64,7 +64,7 @@ def _parts_of(name: str, read: Read) -> ModelFile:
     named = _PART.fullmatch(name)
     if named is None or int(named["count"]) != count or count > MOST_PARTS:
         raise GgufError.of(
-            f"this is one of {count} parts, but its name does not say which", name, "keep the names NAME-00001-of-0000N.gguf"
+            f"this is one of {count} parts, but its name does not say which", _shown(name), "keep the names NAME-00001-of-0000N.gguf"
         )
     names = tuple(f"{named['stem']}-{number:05d}-of-{count:05d}.gguf{named['rest']}" for number in range(1, count + 1))
     leading, total = first, 0
@@ -74,12 +74,17 @@ def _parts_of(name: str, read: Read) -> ModelFile:
         leading = header if one == names[0] else leading
         total += bytes_
         if len(tensors) + len(header.tensors) > MOST_TENSORS:
-            raise GgufError.of(f"the parts up to here have more than {MOST_TENSORS} tensors", one, "download the parts again")
+            raise GgufError.of(f"the parts up to here have more than {MOST_TENSORS} tensors", _shown(one), "download the parts again")
         for tensor in header.tensors:
             if tensor.name in tensors:
-                raise GgufError.of(f"the tensor {tensor.name!r} is in two parts", one, "download the parts again")
+                raise GgufError.of(f"the tensor {tensor.name!r} is in two parts", _shown(one), "download the parts again")
             tensors[tensor.name] = tensor
     return ModelFile(Header(leading.values, leading.counts, tuple(tensors.values())), names, total)
+
+
+def _shown(name: str) -> str:
+    """A URL without its query, which may hold a signature; a path as it is."""
+    return name.split("?", 1)[0] if "://" in name else name
 
 
 def _of_disk(asked: Path) -> Read:

@@ -26,6 +26,7 @@ MOST_REQUESTS = 256
 MOST_REDIRECTS = 5
 CONNECT_SECONDS, READ_SECONDS, WHOLE_SECONDS = 10.0, 20.0, 180.0
 LONGEST_URL = 8192
+LONGEST_NAMED = 200
 _RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _DOWNLOAD = "download the file and check that"
@@ -148,15 +149,21 @@ def checked(url: str) -> str:
     except (httpx.InvalidURL, TypeError, ValueError):
         parsed = httpx.URL("")
     if parsed.scheme not in ("http", "https") or not parsed.host or len(url) > LONGEST_URL:
-        raise GgufError.of("this is no URL of a file", None, "write it as https://HOST/PATH.gguf")
+        named = shown(url)[:LONGEST_NAMED] if "@" not in url else None
+        raise GgufError.of("this is no URL of a file", named, "write it as https://HOST/PATH.gguf")
     if parsed.userinfo:
-        raise GgufError.of("the URL has a user or a password in it", f"{parsed.scheme}://{parsed.host}{parsed.path}", _DOWNLOAD)
+        raise GgufError.of("the URL has a user or a password in it", f"{_place(parsed)}{parsed.path}", _DOWNLOAD)
     return url
 
 
 def shown(url: str) -> str:
     """The URL without its query, which may hold a signature."""
     return url.split("?", 1)[0]
+
+
+def _place(url: httpx.URL) -> str:
+    """Scheme, host and port (where it is not the scheme's own), without credentials."""
+    return f"{url.scheme}://{url.netloc.decode('ascii')}"
 
 
 def redirected(before: str, location: str, asked: str) -> str:
@@ -168,6 +175,6 @@ def redirected(before: str, location: str, asked: str) -> str:
         new = httpx.URL("")
     plain = new.scheme == "http" and old.scheme == "http" and new.host == old.host
     if not location or len(str(new)) > LONGEST_URL or not new.host or new.userinfo or not (new.scheme == "https" or plain):
-        where = f"{new.scheme}://{new.host}" if new.host else "nowhere"
+        where = _place(new) if new.host else "nowhere"
         raise RemoteError.of(f"it redirects to {where}, which is not followed", asked, "give the https address that it ends at")
     return str(new)

@@ -267,6 +267,33 @@ def test_a_url_that_is_none_or_holds_a_password_is_refused_and_not_repeated(url:
     assert "pa55" not in str(caught.value.problems[0])
 
 
+@pytest.mark.parametrize(
+    ("url", "named"),
+    [
+        ("http://user:pa55@hub.example:8081/m.gguf?sig=1", "http://hub.example:8081/m.gguf: "),
+        ("http://hub.example:port/m.gguf?sig=1", "http://hub.example:port/m.gguf: "),
+        ("https://user:pa55@hub.example/m.gguf", "https://hub.example/m.gguf: "),
+    ],
+)
+def test_a_refused_url_is_named_with_its_port(url: str, named: str) -> None:
+    with pytest.raises(GpurecError) as caught:
+        read_url(url)
+    assert caught.value.problems[0].sentence().startswith(named)
+
+
+def test_a_redirect_that_is_not_followed_is_named_with_its_port() -> None:
+    with pytest.raises(RemoteError, match=r"redirects to http://other\.example:8443, which"):
+        redirected("https://hub.example/m.gguf", "http://other.example:8443/m.gguf?sig=1", "https://hub.example/m.gguf")
+
+
+def test_a_signature_is_not_repeated_where_a_part_has_no_number(served: Served) -> None:
+    served.files["m.gguf"] = header([number("split.count", 3)], [])
+    with pytest.raises(GpurecError) as caught:
+        read_url(served.url("m.gguf?sig=secret"))
+    assert "name does not say which" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
 def test_no_credentials_are_sent(served: Served) -> None:
     served.files["m.gguf"] = small()
     read_url(served.url("m.gguf"))
