@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.placement.board import Board, Card, Charges, Slot, set_up, usable_bytes
+from reconciler.placement.board import Board, Card, Charges, Slot
 from reconciler.placement.candidates import Candidate, ModelNeeds, Question, best, candidates, model_needs
 from reconciler.placement.eligibility import refusal
 from reconciler.placement.explain import Explanation, Refused, explain
@@ -11,6 +11,7 @@ from reconciler.placement.found import Found, Names, charge_found, need_on
 from reconciler.placement.place import place
 from reconciler.placement.placing import NOTHING_HELD, Held
 from reconciler.placement.result import Lacking, PassedOver, Placement, Target
+from reconciler.placement.setting_up import set_up, usable_bytes
 from reconciler.placement.terms import Terms
 from reconciler.placement.variants import better_now
 

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from reconciler.fleet import Applied, Desired, EngineKind, Fleet, FleetFacts, ModelSpec
-from reconciler.placement.board import Card, Slot, set_up
+from reconciler.placement.board import Card, Slot
 from reconciler.placement.eligibility import refusal
 from reconciler.placement.explain import in_words, reason_at
 from reconciler.placement.fit import Fit, fit
 from reconciler.placement.found import Found, Names, charge_found
+from reconciler.placement.setting_up import set_up
 from reconciler.placement.terms import Terms, terms_on
 from reconciler.placement.ways import installed_on
 from reconciler.vram import AS_THE_ENGINE, NO_CATALOGUE, Asked, Catalogue, Need, every_need

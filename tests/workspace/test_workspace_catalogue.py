@@ -33,7 +33,7 @@ def test_cards_are_found_by_name_and_by_pci_id() -> None:
     assert card is not None
     assert card is found.gpu("10DE:2684")
     assert (card.vram, card.compute_capability, card.bfloat16) == (24 * GIB, (8, 9), True)
-    assert found.gpu("NVIDIA GeForce RTX 4090 D") is None
+    assert found.gpu("NVIDIA GeForce RTX 4090 Laptop GPU") is None
 
 
 def test_what_a_card_can_reckon_in_follows_its_compute_capability() -> None:
@@ -42,6 +42,47 @@ def test_what_a_card_can_reckon_in_follows_its_compute_capability() -> None:
     for card in cards:
         can = {"float16": card.float16, "bfloat16": card.bfloat16}
         assert can == {kind: card.compute_capability >= since for kind, since in _DTYPE_SINCE.items()}, card.name
+
+
+@pytest.mark.parametrize(
+    ("names", "capability"),
+    [
+        (("Tesla P100-PCIE-16GB",), (6, 0)),
+        (("NVIDIA GeForce GTX 1080 Ti", "Tesla P40"), (6, 1)),
+        (("Tesla V100-SXM2-32GB",), (7, 0)),
+        (("Tesla T4", "NVIDIA GeForce RTX 2080 Ti", "NVIDIA GeForce GTX 1660"), (7, 5)),
+        (("NVIDIA A100-SXM4-40GB", "NVIDIA A100 80GB PCIe", "NVIDIA A30"), (8, 0)),
+        (("NVIDIA A10", "NVIDIA A40", "NVIDIA GeForce RTX 3090", "NVIDIA RTX A6000"), (8, 6)),
+        (("NVIDIA L4", "NVIDIA L40S", "NVIDIA GeForce RTX 4090"), (8, 9)),
+        (("NVIDIA H100 PCIe", "NVIDIA H100 80GB HBM3", "NVIDIA H100 NVL", "NVIDIA H200"), (9, 0)),
+        (("NVIDIA B200",), (10, 0)),
+        (("NVIDIA GeForce RTX 5090", "NVIDIA GeForce RTX 5070 Ti"), (12, 0)),
+    ],
+    ids=lambda value: value[0] if isinstance(value[0], str) else "",
+)
+def test_common_cards_have_the_compute_capability_of_nvidias_table(names: tuple[str, ...], capability: tuple[int, int]) -> None:
+    found = load_catalogue()
+    assert {name: card.compute_capability for name in names if (card := found.gpu(name)) is not None} == dict.fromkeys(names, capability)
+
+
+@pytest.mark.parametrize(
+    ("name", "mebibytes"),
+    [("NVIDIA H200", 143771), ("NVIDIA B200", 183359), ("NVIDIA H100 NVL", 95830), ("NVIDIA H20", 97871), ("NVIDIA L40S", 46068)],
+)
+def test_a_driver_reports_at_most_the_nominal_memory_and_not_much_less(name: str, mebibytes: int) -> None:
+    card = load_catalogue().gpu(name)
+    assert card is not None
+    assert 0.93 * card.vram < mebibytes * MIB <= card.vram
+
+
+def test_cards_of_one_chip_are_of_one_compute_capability() -> None:
+    """NVIDIA numbers its chips by the first byte of the device id."""
+    chips: dict[str, set[tuple[int, int]]] = {}
+    for card in set(load_catalogue().gpus.values()):
+        for one in card.pci:
+            chips.setdefault(one[5:7], set()).add(card.compute_capability)
+    assert {chip for chip, found in chips.items() if len(found) > 1} == set()
+    assert len(chips) > 15
 
 
 def test_no_two_cards_share_a_pci_id() -> None:
