@@ -108,8 +108,6 @@ def find_changes(
         changes.owned_residents += replica.applied is not None and replica.resident is not None
         if target.deferred:
             continue
-        if replica.asks_something_new:
-            changes.pending += 1
         _wanted(changes, replica, applied, drifted, model.name in moved)
     stuck = {lacking.model.name for lacking in placement.lacking}
     for found in placement.unwanted:
@@ -133,6 +131,8 @@ def _kept(placement: Placement) -> Iterator[Found]:
 
 def _wanted(changes: Changes, replica: Replica, applied: Applied, drifted: frozenset[str], moved: bool) -> None:
     rule = decide(replica)
+    if replica.asks_something_new and (rule.action is not None or rule.code == HELD):
+        changes.pending += 1  # where only the state has to learn what is so already, there is nothing left to do
     if not replica.sets_context:
         changes.cannot_change.append(replica)
     if replica.weights_wrong:

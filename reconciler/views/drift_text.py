@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reconciler.planning.drift_memory import DriftReport, Key, deferred_key, drift_key
 from reconciler.views.document import Json, plan_contents
-from reconciler.views.sections import deferred_lines, drift_lines, note_lines
+from reconciler.views.sections import deferred_lines, drift_lines, is_beyond_apply, note_lines
 from reconciler.views.style import Style, joined, plural
 
 _KEYS = ("format_version", "fleet", "lineage", "serial", "config_digest", "created_at", "drift", "deferred")
@@ -34,8 +34,11 @@ def _opening(report: DriftReport, style: Style) -> str:
     fleet = style.heading(plan.fleet)
     applied = plan.lineage is not None and plan.serial > 0
     if report.counted:
+        drifted = style.paint(plural(len(report.counted), "field") + " drifted.", "bold")
+        if all(map(is_beyond_apply, report.counted)):
+            return f"{drifted} Fleet {fleet} is not as wanted, and no apply can change that."
         since = f"Fleet {fleet} is not as apply {plan.serial} left it." if applied else f"Nothing was applied to fleet {fleet} yet."
-        return f"{style.paint(plural(len(report.counted), 'field') + ' drifted.', 'bold')} {since}"
+        return f"{drifted} {since}"
     if report.waiting or report.older:
         differs = f"differs in {plural(len(plan.drift), 'field')} that {_is(len(plan.drift))} not asked for"
         return f"{style.paint('No new drift.', 'bold')} Fleet {fleet} {differs}."

@@ -11,6 +11,7 @@ from reconciler.views.sections import (
     deferred_lines,
     drift_lines,
     impact_lines,
+    is_beyond_apply,
     note_lines,
     refusal_lines,
     unmanaged_lines,
@@ -80,6 +81,8 @@ def _opening(plan: Plan, style: Style) -> str:
         lacks.append(f"{plural(count, 'replica has', 'replicas have')} no place")
     if plan.held:
         lacks.append(f"{plural(len(plan.held), 'replica is', 'replicas are')} held")
+    if count := len({one.address for one in plan.drift if is_beyond_apply(one)}):
+        lacks.append(f"{plural(count, 'replica is', 'replicas are')} not as wanted, which no apply can change")
     if plan.deferred:
         lacks.append(f"{plural(len(plan.deferred), 'node or engine is', 'nodes or engines are')} unknown")
     if lacks:

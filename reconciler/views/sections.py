@@ -25,6 +25,15 @@ def value_text(value: Value) -> str:
 
 
 def drift_lines(drift: Sequence[Drift], style: Style, heading: str = "Drift") -> list[str]:
+    """What differs from what was applied, then what differs from what the files ask for, though no apply of ours can make it so."""
+    applied = [one for one in drift if not is_beyond_apply(one)]
+    beyond = [one for one in drift if is_beyond_apply(one)]
+    compared = any(one.kind != "unmanaged" for one in applied)
+    lines = _drift_table(applied, style, f"{heading}, as last applied → as found" if compared else heading)
+    return [*lines, *_drift_table(beyond, style, f"{heading}, as wanted → as found: no apply can change it")]
+
+
+def _drift_table(drift: Sequence[Drift], style: Style, heading: str) -> list[str]:
     if not drift:
         return []
     shown, left = bounded(drift)
@@ -37,8 +46,13 @@ def drift_lines(drift: Sequence[Drift], style: Style, heading: str = "Drift") ->
         ]
         for one in shown
     ]
-    compared = any(one.kind != "unmanaged" for one in drift)
-    return [style.heading(f"{heading}, as last applied → as found" if compared else heading), *columns(rows, style), *more(left, style)]
+    return [style.heading(heading), *columns(rows, style), *more(left, style)]
+
+
+def is_beyond_apply(one: Drift) -> bool:
+    """Whether it is compared with what the files ask for, since gpurec never applied it and cannot: what an engine's own start decided, and
+    other weights than the pinned ones."""
+    return one.kind == "engine_fixed_options" or (one.kind == "digest" and one.klass == "managed")
 
 
 def drift_words(one: Drift) -> str:

@@ -77,6 +77,28 @@ def test_cli_another_context_on_a_vllm_is_drift_that_no_step_mends(tmp_path: Pat
         assert [(one["kind"], one["field"], one["applied"]) for one in document["drift"]] == [("engine_fixed_options", "context", 4096)]
 
 
+def test_cli_what_no_apply_can_change_is_told_against_the_files_for_as_long_as_they_ask_for_it(tmp_path: Path) -> None:
+    wanted = "version: 1\nmodels: {{small: {{engine: vllm, names: {{vllm: org/small}}, vram: 20GiB{rest}}}}}\n"
+    with lab(tmp_path) as found:
+        found.want(wanted.format(rest=", context: 4096"))
+        assert found.run("apply", "--auto-approve").exit_code == 0
+        for _ in range(2):
+            shown = found.run("plan").stdout
+            assert shown.startswith(
+                "No changes. Nothing can be done now for fleet demo: 1 replica is not as wanted, which no apply can change."
+            )
+            assert "Drift, as wanted → as found: no apply can change it\n  ! engine_fixed_options" in shown
+            assert "as last applied" not in shown
+            drifted = found.run("drift")
+            assert drifted.exit_code == 2
+            assert drifted.stdout.startswith("1 field drifted. Fleet demo is not as wanted, and no apply can change that.\n")
+            assert "0 pending" in found.run("status").stdout
+            assert found.run("apply", "--auto-approve").exit_code == 0
+        found.want(wanted.format(rest=""))
+        assert found.run("plan").stdout.startswith("No changes. Fleet demo is as desired: 1 replica unchanged.")
+        assert found.run("drift").exit_code == 0
+
+
 def test_cli_options_that_a_vllm_tells_to_be_others_are_drift_and_equal_ones_are_not(tmp_path: Path) -> None:
     with lab(tmp_path) as found:
         options = "options: {gpu_memory_utilization: 0.5, block_size: 16, max_num_seqs: 8}"

@@ -54,6 +54,18 @@ def test_a_protected_replica_outlives_its_entry_in_the_files(lab: Lab) -> None:
     assert not resident(lab, "mistral:7b")
 
 
+def test_what_only_the_state_has_to_learn_is_not_pending_and_is_recorded_by_an_empty_apply(lab: Lab) -> None:
+    model = "version: 1\nmodels:\n  nomic-embed-text: {{engine: ollama, on: ada, vram: 350MiB{rest}}}\n"
+    lab.want(model.format(rest=""))
+    assert lab.run("apply", "--auto-approve").exit_code == 0
+    lab.want(model.format(rest=", protect: true"))
+    assert lab.run("plan", "--detailed-exitcode").stdout.startswith("No changes.")
+    assert json.loads(lab.run("status", "--format", "json").stdout)["pending"] == 0
+    assert json.loads(lab.run("plan", "--format", "json").stdout)["summary"]["pending"] == 0
+    assert lab.run("apply", "--auto-approve").exit_code == 0
+    assert json.loads(lab.run("state", "show", NOMIC, "--format", "json").stdout)["protect"] is True
+
+
 def installed(lab: Lab, name: str) -> list[str]:
     lab.run("facts", "--out", "facts.json")
     facts = json.loads((lab.root / "facts.json").read_text())
