@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from reconciler.admission.ollama import admit, cache_per_token, predicted_bytes, threshold
 from reconciler.admission.router import admit_by_router
-from reconciler.admission.rules import NO_RULES, Rules, rules_of
+from reconciler.admission.rules import FIT_MARGIN, FIT_TARGET, NO_RULES, Rules, rules_of
 from reconciler.admission.sequence import Coming, arrange, holds
 from reconciler.admission.verdict import CardSeen, Load, Seat, Verdict
 from reconciler.admission.vllm import free_at_start, utilization_of
 
 __all__ = [
+    "FIT_MARGIN",
+    "FIT_TARGET",
     "NO_RULES",
     "CardSeen",
     "Coming",

@@ -1,7 +1,7 @@
 """Which rules an engine goes by: its kind, its version, and the settings of its process.
 
 An Ollama tells none of its settings. What the inventory's `env` says of it is believed; what it does not say is taken to be that version's
-own default, except for how much of a card llama-server's fit leaves free: nothing is refused for a default there.
+own default, except for how much of a card llama-server's fit leaves free: nothing is refused for a default there, a plan only warns.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ MODELS_PER_CARD = 3
 """OLLAMA_MAX_LOADED_MODELS where it is 0 or unset: so many for each card, and in all on a server without one (sched.go)."""
 FIT_MARGIN = 1024 * MIB
 """What llama-server's fit leaves free of each card unless LLAMA_ARG_FIT_TARGET says otherwise (common/arg.cpp, `-fitt`)."""
+FIT_TARGET = "LLAMA_ARG_FIT_TARGET"
 _SINCE = (0, 32)
 """The first Ollama whose server/sched.go was read and found to have these rules; earlier ones sized models themselves."""
 _VERSION = re.compile(r"^v?(\d+)\.(\d+)(?:\.(\d+))?")
@@ -54,7 +55,7 @@ def rules_of(
     most: int | None = told_most or said or None
     if most is None and cards is not None:
         most = max(MODELS_PER_CARD * max(cards, 1), resident)
-    margin = _largest(environment, "LLAMA_ARG_FIT_TARGET")
+    margin = _largest(environment, FIT_TARGET)
     return Rules(
         True,
         most,

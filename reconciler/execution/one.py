@@ -15,7 +15,7 @@ from reconciler.execution.ledger import Ledger
 from reconciler.execution.levels import Levels
 from reconciler.execution.newcomers import newcomer_bytes
 from reconciler.execution.outcome import ExecutionOptions, StepResult, StopSignal
-from reconciler.execution.own_rules import evicting
+from reconciler.execution.own_rules import refusing
 from reconciler.execution.recording import Places, replica_row
 from reconciler.execution.remedies import Remedies
 from reconciler.execution.waits import Clock, Sleep, Watch
@@ -190,7 +190,7 @@ class _Doing:
         if lacking is not None:
             return lacking
         cards = [card for card in bench.plan.gpus if card.node == step.node]
-        return evicting(step, bench.places.models.get(step.model), bench.places.engines[self._at], cards, facts)
+        return refusing(step, bench.places.models.get(step.model), bench.places.engines[self._at], cards, facts)
 
     def _keep(self, effect: Effect) -> None:
         """Records at once what the step brought about, so that a crash after it loses nothing."""

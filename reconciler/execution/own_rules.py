@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from reconciler.admission import CardSeen, Load, Seat, admit, rules_of
+from reconciler.admission import FIT_TARGET, CardSeen, Load, Seat, admit, rules_of
 from reconciler.execution.asked import find_installed, find_resident
 from reconciler.fleet import EngineFacts, EngineKind, EngineSpec, ModelSpec, Residency
 from reconciler.planning import CardBalance, Step
 
 
-def evicting(step: Step, model: ModelSpec | None, spec: EngineSpec, cards: Sequence[CardBalance], facts: EngineFacts) -> str | None:
-    """Who the engine would evict for this load by what it shows now, as a sentence; None where that is not certain.
+def refusing(step: Step, model: ModelSpec | None, spec: EngineSpec, cards: Sequence[CardBalance], facts: EngineFacts) -> str | None:
+    """Who the engine would evict for this load, or that it would put a part of it on the CPU, by what it shows now, as a sentence; None
+    where that is not certain.
 
     `cards` are those of the node; the engine's are taken together, and of the model only its file counts: a load is held back only where
     even the sum of the cards is too little for that.
@@ -26,13 +27,15 @@ def evicting(step: Step, model: ModelSpec | None, spec: EngineSpec, cards: Seque
     own = find_resident(facts, step.engine_name)
     there = [resident for resident in facts.residents or () if resident is not own]
     rules = rules_of(spec.kind, facts.build, spec.env, len(cards), facts.max_residents, len(there))
-    if not there or not rules.memory:
+    if not rules.memory:
         return None
     seats = [Seat(one.name, ((0, one.vram_bytes or 0),), math.inf if one.pinned else one.expires_in, one.blob or one.name) for one in there]
     free = sum((card.total_bytes or 0) - (card.foreign_bytes or 0) for card in cards)
     verdict = admit(_load(step, model, facts), seats, [CardSeen(0, free)] if cards else [], rules)
     if not verdict.evicts:
-        return None
+        if not verdict.spills or len(cards) != 1:
+            return None
+        return f"{spec.id} would put a part of it on the CPU by its own rules ({FIT_TARGET})"
     return f"{spec.id} would evict {', '.join(verdict.evicts)} for it by its own rules"
 
 
@@ -42,4 +45,6 @@ def _load(step: Step, model: ModelSpec, facts: EngineFacts) -> Load:
     cpu = model.residency is Residency.CPU or layers == 0
     if installed is None or installed.size_bytes is None or (isinstance(layers, int) and layers > 0):
         return Load(cpu=cpu)
-    return Load(installed.size_bytes - installed.beside_bytes, embedding=installed.embedding is True, cpu=cpu)
+    fitted = model.residency is Residency.GPU and model.min_gpu_fraction >= 1.0
+    need = step.vram_bytes if fitted else None
+    return Load(installed.size_bytes - installed.beside_bytes, embedding=installed.embedding is True, need=need, cpu=cpu)

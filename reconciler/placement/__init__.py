@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reconciler.placement.admitting import is_fitted, margin_for
 from reconciler.placement.board import Board, Card, Charges, Slot
 from reconciler.placement.candidates import Candidate, ModelNeeds, Question, best, candidates, model_needs
 from reconciler.placement.eligibility import refusal
@@ -39,6 +40,8 @@ __all__ = [
     "candidates",
     "charge_found",
     "explain",
+    "is_fitted",
+    "margin_for",
     "model_needs",
     "need_on",
     "place",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from reconciler.admission import Coming, Load, arrange, cache_per_token, predicted_bytes
-from reconciler.fleet import Applied, EngineKind, ModelSpec, format_bytes
+from reconciler.admission import FIT_TARGET, Coming, Load, arrange, cache_per_token, predicted_bytes
+from reconciler.fleet import MIB, Applied, EngineKind, ModelSpec, Residency, format_bytes
 from reconciler.placement.board import Charges, Slot
 from reconciler.placement.ways import in_ram, installed_on
+from reconciler.vram import Need
 
 
 def load_of(slot: Slot, model: ModelSpec, applied: Applied) -> Load:
@@ -43,9 +44,30 @@ def would_evict(slot: Slot, new: Coming | None = None) -> bool:
     return arrange(coming, free, slot.placed <= len(slot.coming)) is None
 
 
+def is_fitted(slot: Slot, model: ModelSpec) -> bool:
+    """Whether this engine puts a part of `model` on the CPU where cards lack room, and nobody allowed it: with a number of layers asked for
+    it tries just those (common/fit.cpp)."""
+    allowed = model.residency is not Residency.GPU or model.min_gpu_fraction < 1.0
+    return slot.rules.memory and not allowed and model.options.get("num_gpu") in (None, -1)
+
+
+def margin_for(slot: Slot, model: ModelSpec) -> int:
+    """Bytes of a card that must be left over so that the engine puts no part of `model` on the CPU, as far as its settings say so."""
+    margin = slot.rules.fit_margin
+    return margin if margin is not None and is_fitted(slot, model) else 0
+
+
 def believed_free(slot: Slot) -> int:
     """Bytes that the engine believes free on all its cards together: their sizes less everybody that is charged there."""
     return sum((card.total or 0) - card.foreign - card.held for card in slot.cards or ())
+
+
+def spilling(slot: Slot, need: Need) -> str:
+    """Why this engine would put a part of a model on the CPU, with its own numbers."""
+    free = format_bytes(max((card.unused for card in slot.cards or ()), default=0))
+    margin = format_bytes(slot.rules.fit_margin or 0)
+    left = f"it leaves {margin} of a card free ({FIT_TARGET}), and {free} are free for the {format_bytes(need.bytes)} that it needs"
+    return f"would put a part of it on the CPU: {left}"
 
 
 def evicting(slot: Slot, model: ModelSpec, applied: Applied) -> str:
@@ -57,6 +79,16 @@ def evicting(slot: Slot, model: ModelSpec, applied: Applied) -> str:
     free = format_bytes(max(0, believed_free(slot)))
     predicted = "" if least is None else f"it predicts {'' if most is not None else 'at least '}{format_bytes(least)}, and "
     return f"would evict another model: {predicted}a further model must fit into 80% of the {free} that it believes free"
+
+
+def would_leave_less(slot: Slot, model: ModelSpec, need: Need) -> tuple[str, str]:
+    """The lines that would help where an engine would put a part of a model on the CPU."""
+    left = max(0, max((card.unused for card in slot.cards or ()), default=0) - need.bytes) // MIB
+    said = f"`env: {{{FIT_TARGET}: {left}}}` of that engine in the inventory says so"
+    return (
+        f"{slot.id} leaves less of its card free: {FIT_TARGET}={left} for its process, and {said}",
+        f"a part of it may be computed by the CPU: `min_gpu_fraction: 0.9` under models.{model.name}",
+    )
 
 
 def would_take_more(slot: Slot) -> str:

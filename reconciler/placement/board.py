@@ -48,6 +48,11 @@ class Card:
         return -1 if self.usable is None else self.usable - self.foreign - self.held
 
     @property
+    def unused(self) -> int:
+        """What nobody holds of the whole card, whatever of it may be used; −1 when its size is unknown."""
+        return -1 if self.total is None else self.total - self.foreign - self.held
+
+    @property
     def capacity(self) -> int:
         """What all replicas together may take: usable less foreign; −1 when unknown."""
         return -1 if self.usable is None else self.usable - self.foreign
@@ -154,29 +159,31 @@ class Slot:
             worst = max(worst, (card.held + card.foreign) / card.usable)
         return worst
 
-    def room(self, card: Card) -> int:
-        """Bytes this engine may still add to one of its cards: the card's free bytes, capped by the engine's own `memory_limit`."""
+    def room(self, card: Card, margin: int = 0) -> int:
+        """Bytes this engine may still add to one of its cards: the card's free bytes, capped by the engine's own `memory_limit`, and with
+        `margin` bytes of the whole card left over."""
         limit = self.spec.memory_limit
-        return card.free if limit is None else min(card.free, limit - self.own.get(card.index, 0))
+        room = card.free if limit is None else min(card.free, limit - self.own.get(card.index, 0))
+        return min(room, card.unused - margin) if margin else room
 
-    def charges_for(self, need: int, spread: Callable[[], int | None] | None = None) -> Charges | None:
-        """Where `need` bytes would be charged; None when there is no room.
+    def charges_for(self, need: int, spread: Callable[[], int | None] | None = None, margin: int = 0) -> Charges | None:
+        """Where `need` bytes would be charged, with `margin` bytes of each card left over; None when there is no room.
 
         On an engine with several cards nobody can say beforehand which one is taken: the whole is charged to every card that has room for
         it, and where none has, a part to each (which must fit on each): what `spread` says that a card then holds, else an even one.
         """
         cards = self.cards or ()
         if len(cards) == 1:
-            return ((cards[0], need),) if self.room(cards[0]) >= need else None
-        if self.spec.memory_limit is None:
+            return ((cards[0], need),) if self.room(cards[0], margin) >= need else None
+        if self.spec.memory_limit is None and not margin:
             fitting = tuple([(card, need) for card in cards if card.free >= need])
         else:
-            fitting = tuple([(card, need) for card in cards if self.room(card) >= need])
+            fitting = tuple([(card, need) for card in cards if self.room(card, margin) >= need])
         if fitting or not cards:
             return fitting or None
         told = spread() if spread is not None else None
         part = told if told is not None else -(-need // len(cards))
-        return tuple((card, part) for card in cards) if all(self.room(card) >= part for card in cards) else None
+        return tuple((card, part) for card in cards) if all(self.room(card, margin) >= part for card in cards) else None
 
     def charges_found(self, held: int) -> Charges:
         """Where `held` bytes that are already resident are charged: like `charges_for`, by the cards' sizes and without asking for room."""

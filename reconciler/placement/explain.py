@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reconciler.fleet import Applied, ModelSpec, Residency, Unmanaged, format_bytes, format_capability
-from reconciler.placement.admitting import evicting, would_take_more
+from reconciler.placement.admitting import evicting, spilling, would_leave_less, would_take_more
 from reconciler.placement.board import Slot
 from reconciler.placement.eligibility import refusal
-from reconciler.placement.fit import Fit, fit
+from reconciler.placement.fit import Fit, fit, spills
 from reconciler.placement.found import need_on
 from reconciler.placement.result import Lacking, PassedOver, Placement
 
@@ -67,7 +67,9 @@ def explain(placement: Placement, lacking: Lacking, applied: Applied, unmanaged:
             needed = need.bytes if need is not None else None
         if len(shown) < CANDIDATES_SHOWN:
             shown.append(_refused(slot, code, variants, applied))
-    return Explanation(lacking, needed, tuple(shown), dict(sorted(counts.items())), _would_help(model, counts, placement, unmanaged))
+    return Explanation(
+        lacking, needed, tuple(shown), dict(sorted(counts.items())), _would_help(model, counts, placement, applied, unmanaged)
+    )
 
 
 def _refused(slot: Slot, code: str, variants: Sequence[ModelSpec], applied: Applied) -> Refused:
@@ -106,6 +108,8 @@ def in_words(code: str, slot: Slot, model: ModelSpec, applied: Applied) -> str:
         case "insufficient_ram":
             return f"needs {needs} > {format_bytes(max(0, slot.ram.free))} free RAM"
         case "engine_would_evict":
+            if need is not None and not slot.full and spills(slot, model, need, applied):
+                return spilling(slot, need)
             return evicting(slot, model, applied)
         case "no_card":
             return "has no card"
@@ -142,7 +146,9 @@ _PHRASES = {
 }
 
 
-def _would_help(model: ModelSpec, counts: Mapping[str, int], placement: Placement, unmanaged: Unmanaged) -> tuple[str, ...]:
+def _would_help(
+    model: ModelSpec, counts: Mapping[str, int], placement: Placement, applied: Applied, unmanaged: Unmanaged
+) -> tuple[str, ...]:
     lines = []
     if counts.get("need_unknown"):
         if model.variants:
@@ -159,7 +165,7 @@ def _would_help(model: ModelSpec, counts: Mapping[str, int], placement: Placemen
     if counts.get("digest_differs"):
         lines.append(f"the weights that are installed are accepted: `gpurec pin {model.name}`, or those that are pinned are brought back")
     if counts.get("engine_would_evict"):
-        lines.extend(_engines_that_would_help(model, placement))
+        lines.extend(_engines_that_would_help(model, placement, applied))
     asked = {slot.id for node in model.nodes for slot in placement.board.by_node.get(node, ())}
     strangers = [found for found in placement.unwanted if found.model is None and found.owned is None and found.slot.id in asked]
     if counts.get("insufficient_vram") and strangers and unmanaged is Unmanaged.LEAVE:
@@ -175,10 +181,16 @@ def _would_help(model: ModelSpec, counts: Mapping[str, int], placement: Placemen
     return tuple(lines)
 
 
-def _engines_that_would_help(model: ModelSpec, placement: Placement) -> list[str]:
-    """What would keep an engine's own rules out of the way: a raised limit where it is full, else a higher priority."""
+def _engines_that_would_help(model: ModelSpec, placement: Placement, applied: Applied) -> list[str]:
+    """What would keep an engine's own rules out of the way: a raised limit where it is full, less that it leaves free where that is what a
+    part of the model would be on the CPU for, else a higher priority."""
     near = [slot for node in model.nodes for slot in placement.board.by_node.get(node, ()) if refusal(slot, model) is None]
     full = [slot for slot in near if slot.full]
     if full:
         return [would_take_more(full[0])]
+    least = model.alternatives()[-1]
+    for slot in near:
+        need = need_on(slot, least, applied)
+        if need is not None and spills(slot, least, need, applied):
+            return [*would_leave_less(slot, model, need)]
     return [f"it matters more than what is there, which is then unloaded first: `priority` under models.{model.name}"]

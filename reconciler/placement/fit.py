@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reconciler.fleet import Applied, EngineKind, ModelSpec
-from reconciler.placement.admitting import coming_of, would_evict
+from reconciler.placement.admitting import coming_of, margin_for, would_evict
 from reconciler.placement.board import Charges, Runner, Slot
 from reconciler.placement.found import need_on
 from reconciler.placement.ways import in_ram, installed_on
@@ -65,12 +65,13 @@ def room_for(slot: Slot, model: ModelSpec, applied: Applied) -> Fit | str:
         if slot.ram.usable is None:
             return "ram_unknown"
         return Fit(need, ((slot.ram, need.bytes),), blob=blob) if slot.ram.free >= need.bytes else "insufficient_ram"
-    spread = (lambda: slot.knowledge.part(slot, model, applied)) if need.source in ("computed", "measured") else None
-    charges = slot.charges_for(need.bytes, spread)
+    charges = _on_cards(slot, model, need, applied, margin_for(slot, model))
     if charges is not None:
         judged = slot.rules.memory and slot.placed > 0
         evicts = judged and would_evict(slot, coming_of(slot, model, charges, applied))
         return "engine_would_evict" if evicts else Fit(need, charges, blob=blob)
+    if spills(slot, model, need, applied):
+        return "engine_would_evict"
     cards = slot.cards or ()
     whole = sum(max(0, card.capacity) for card in cards)
     if need.bytes > whole:
@@ -78,6 +79,19 @@ def room_for(slot: Slot, model: ModelSpec, applied: Applied) -> Fit | str:
     if slot.spec.memory_limit is not None and any(card.free >= need.bytes for card in cards):
         return "memory_limit"
     return "insufficient_vram"
+
+
+def spills(slot: Slot, model: ModelSpec, need: Need, applied: Applied) -> bool:
+    """Whether there is room for `model`, of which this engine would still put a part on the CPU, since it leaves so much of a card free."""
+    margin = margin_for(slot, model)
+    if not margin or _on_cards(slot, model, need, applied, margin) is not None:
+        return False
+    return _on_cards(slot, model, need, applied, 0) is not None
+
+
+def _on_cards(slot: Slot, model: ModelSpec, need: Need, applied: Applied, margin: int) -> Charges | None:
+    spread = (lambda: slot.knowledge.part(slot, model, applied)) if need.source in ("computed", "measured") else None
+    return slot.charges_for(need.bytes, spread, margin)
 
 
 def take(slot: Slot, model: ModelSpec, room: Fit, applied: Applied) -> None:
@@ -91,6 +105,18 @@ def take(slot: Slot, model: ModelSpec, room: Fit, applied: Applied) -> None:
     slot.placed += 1
     if room.blob is not None:
         slot.runners[room.blob] = Runner(_runner_options(model), room.charges)
+
+
+def give_back(slot: Slot, model: ModelSpec, room: Fit) -> None:
+    """Undoes a `take` that was just made."""
+    if room.shares and room.blob is not None:
+        slot.runners[room.blob].names -= 1
+        return
+    slot.coming.pop(model.name, None)
+    slot.remove(room.charges)
+    slot.placed -= 1
+    if room.blob is not None:
+        del slot.runners[room.blob]
 
 
 def hold_runner(slot: Slot, model: ModelSpec, charges: Charges) -> None:

@@ -12,6 +12,7 @@ from reconciler.placement.fit import CAPACITY_REASONS, Fit, fit, runner_of, stat
 from reconciler.placement.found import need_on
 from reconciler.placement.keep import keep
 from reconciler.placement.placing import Placing
+from reconciler.placement.reseating import reseat
 from reconciler.placement.result import Lacking, Target
 from reconciler.placement.room import displace, eject
 
@@ -38,10 +39,14 @@ def place_missing(placing: Placing, model: ModelSpec) -> None:
         if missing > 0 and model.name in placing.may_share:
             missing -= _share(placing, one, missing, candidates)
     for one in variants:
-        while missing > 0 and (displace(placing, one, candidates) or eject(placing, one, candidates)):
+        while missing > 0 and _make_room(placing, one, candidates):
             missing -= 1
     if missing > 0:
         placing.result.lacking.append(Lacking(model, missing))
+
+
+def _make_room(placing: Placing, model: ModelSpec, candidates: Sequence[Slot]) -> bool:
+    return displace(placing, model, candidates) or eject(placing, model, candidates) or reseat(placing, model, candidates)
 
 
 def _share(placing: Placing, model: ModelSpec, count: int, candidates: Sequence[Slot]) -> int:
@@ -115,7 +120,7 @@ def _try_in_group(placing: Placing, model: ModelSpec, slots: Sequence[Slot]) -> 
     return (
         any(placing.try_at(one, slot) for one, slot in before)
         or any(placing.try_at(one, slot) for one in variants for slot in slots)
-        or any(displace(placing, one, slots) for one in variants)
+        or any(displace(placing, one, slots) or reseat(placing, one, slots) for one in variants)
     )
 
 

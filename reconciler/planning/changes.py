@@ -15,7 +15,7 @@ from reconciler.fleet import (
     Unmanaged,
     replica_address,
 )
-from reconciler.placement import Charges, Found, Placement, Slot, Target, runner_of
+from reconciler.placement import Charges, Found, Placement, Slot, Target, margin_for, runner_of
 from reconciler.planning.held import HELD, NO_HOLDS, Holds
 from reconciler.planning.plan import Action, Cause, Fields, Note, Reason, UnmanagedResident, Value, VariantChoice, VariantRefusal
 from reconciler.planning.replica import Replica
@@ -25,7 +25,8 @@ from reconciler.vram import Need
 
 @dataclass(slots=True, eq=False)
 class Change:
-    """One step in the making. `frees` and `takes` are bytes on cards; `needs` are other changes that must be done before."""
+    """One step in the making. `frees` and `takes` are bytes on cards, `margin` those that its engine leaves free of each; `needs` are other
+    changes that must be done before."""
 
     action: Action
     address: str
@@ -38,6 +39,7 @@ class Change:
     priority: int = 0
     frees: Charges = ()
     takes: Charges = ()
+    margin: int = 0
     need: Need | None = None
     seconds: float | None = None
     before: Fields = field(default_factory=dict)
@@ -163,6 +165,7 @@ def _wanted(changes: Changes, replica: Replica, applied: Applied, drifted: froze
     )
     if rule.action in (Action.LOAD, Action.RELOAD):
         change.takes = target.charges
+        change.margin = margin_for(slot, model)
         change.need = target.need
         change.seconds = applied.load_seconds.get(LoadKey(slot.kind, replica.engine_name, model.context))
         if rule.action is Action.RELOAD and target.found is not None:

@@ -33,7 +33,7 @@ def impact_of(ordered: Sequence[Change], board: Board, evictions: Sequence[str])
 
 
 def _moves(ordered: Sequence[Change]) -> Iterator[tuple[str, float | None]]:
-    """Models that leave a place without waiting for their load at another, with the seconds of such a load."""
+    """Models that leave a place without waiting for their load (at another place, or in another order), with the seconds until then."""
     loads: dict[str, list[Change]] = defaultdict(list)
     for change in ordered:
         if change.action is Action.LOAD:
@@ -41,7 +41,13 @@ def _moves(ordered: Sequence[Change]) -> Iterator[tuple[str, float | None]]:
     for change in ordered:
         left = loads.get(change.model) if change.action is Action.UNLOAD else None
         if left and not any(needed.action is Action.LOAD and needed.model == change.model for needed in change.needs):
-            yield change.model, left.pop(0).seconds
+            yield change.model, _until(left.pop(0), change)
+
+
+def _until(load: Change, unload: Change) -> float | None:
+    """Seconds of a load, and of those for which its own place was left and which come before it."""
+    between = [one for one in load.needs if one.action in (Action.LOAD, Action.RELOAD) and any(needed is unload for needed in one.needs)]
+    return _total([one.seconds for one in (*between, load)])
 
 
 def _size(kind: EngineKind, name: str, board: Board) -> int | None:

@@ -26,6 +26,7 @@ from reconciler.planning.impact import impact_of
 from reconciler.planning.lost import mark_lost
 from reconciler.planning.notes import adopted_unseen, notes_on_models, other_weights
 from reconciler.planning.ordering import levels, order
+from reconciler.planning.own_rules_notes import own_rules_notes
 from reconciler.planning.plan import (
     Action,
     Candidate,
@@ -126,6 +127,7 @@ def make_plan(
             *notes,
             *weights_notes,
             *adopted_unseen(changes),
+            *own_rules_notes(ordered, {change: target.model for target, change in changes.wanted.items()}.get),
             *waiting,
         ),
         impact=impact_of(ordered, board, changes.evictions),

@@ -60,6 +60,8 @@ def room_first(changes: Sequence[Change]) -> None:
                 taking[room].append((change, count))
     for room, loads in taking.items():
         booked, limit = _held_and_limit(room)
+        if isinstance(room, Card) and room.total is not None:
+            limit = min(limit, room.total - max(load.margin for load, _ in loads))
         leaving = sorted(
             freeing[room], key=lambda pair: (pair[0].action is not Action.UNLOAD, pair[0].made_room, -pair[1], pair[0].address)
         )
