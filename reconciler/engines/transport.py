@@ -19,6 +19,7 @@ import httpcore
 import httpx
 
 from reconciler.engines.answers import clean_text, error_message
+from reconciler.engines.lookups import Lookups, Resolved
 from reconciler.engines.secrets import read_secret
 from reconciler.engines.wire import Exchange, Wire
 from reconciler.fleet import MIB, EngineError, EngineSpec, FleetFacts, ModelHeader, Place, Problem, Tls, Unreachable
@@ -96,6 +97,7 @@ class Transport:
         self.clock = clock
         self.weights: dict[str, Weights] = dict(known or {})
         self.headers = {one.blob: one.header for one in self.weights.values() if one.blob is not None and one.header is not None}
+        self.network = Resolved(Lookups())
         self._jitter = jitter
         self._contexts: dict[Tls, ssl.SSLContext] = {}
         self._plain = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody; for http:// urls, which never use it
@@ -149,7 +151,7 @@ class Channel:
             raise _failed("not_its_protocol", clean_text(spec.url), "is no http:// or https:// url")
         self.spec = spec
         self.transport = transport
-        self._wire = Wire(url, context)
+        self._wire = Wire(url, context, transport.network)
         self._key = b""
         self.shown = str(url.copy_with(username=None, password=None, query=None, fragment=None)).rstrip("/")
 

@@ -46,11 +46,12 @@ class Exchange:
 class Wire:
     """HTTP/1.1 to the server of one url. Raises httpcore's errors."""
 
-    def __init__(self, url: httpx.URL, context: ssl.SSLContext) -> None:
+    def __init__(self, url: httpx.URL, context: ssl.SSLContext, network: httpcore.AsyncNetworkBackend) -> None:
         self._origin = httpcore.Origin(url.raw_scheme, url.raw_host, url.port or (443 if url.scheme == "https" else 80))
         self._base = url.raw_path.partition(b"?")[0].rstrip(b"/")
         self._host = url.netloc
         self._context = context
+        self._network = network
         self._idle: list[httpcore.AsyncHTTPConnection] = []
         self._busy: set[httpcore.AsyncHTTPConnection] = set()
 
@@ -91,4 +92,4 @@ class Wire:
             if not connection.has_expired():
                 return connection
             await connection.aclose()
-        return httpcore.AsyncHTTPConnection(self._origin, self._context, keepalive_expiry=_IDLE_SECONDS)
+        return httpcore.AsyncHTTPConnection(self._origin, self._context, keepalive_expiry=_IDLE_SECONDS, network_backend=self._network)

@@ -10,7 +10,7 @@ from reconciler.fleet import EngineError, EngineFacts, EngineId, EngineSpec, Fle
 from reconciler.probes.accounting import account, engine_ports
 from reconciler.probes.here import process_table
 from reconciler.probes.protocol import ProcessTable
-from reconciler.probes.sources import CardLook, CardSources
+from reconciler.probes.sources import OF_THIS_MACHINE, CardLook, CardSources
 
 CONCURRENCY = 128
 """Engines asked at the same time. Each holds a file; and what this machine has to do for all of them must fit well into the timeout of one,
@@ -61,7 +61,7 @@ def node_facts(node: NodeSpec, look: CardLook, engines: Mapping[str, EngineFacts
     if cards is not None and any(card.used_bytes is not None for card in cards):
         pids = {process.pid for card in cards for process in card.processes or ()}
         table = look.table
-        if table is None and look.probe is not None and look.probe.via == "nvml":
+        if table is None and look.probe is not None and look.probe.via in OF_THIS_MACHINE:
             table = process_table(pids, engine_ports(node.engines))
         cards = account(cards, node.engines, engines, table or ProcessTable())
     return NodeFacts(node.name, cards, look.ram_bytes, engines, look.probe)

@@ -12,21 +12,27 @@ from reconciler.probes.combine import combine
 from reconciler.probes.declared import SOURCE as DECLARED
 from reconciler.probes.declared import declared_cards
 from reconciler.probes.here import is_this_machine, nvml_is_here
+from reconciler.probes.local import SOURCE as LOCAL
+from reconciler.probes.local import Local, tool_here
 from reconciler.probes.protocol import CardSource, ProbeError, ProcessTable, Seen
 
 AT_ONCE = 64
 """Programs (ssh) and scrapes that run at the same time: processes are dearer than connections."""
 
+OF_THIS_MACHINE = ("nvml", LOCAL)
+"""Ways that ask this machine itself: once in a run, however many nodes it is."""
 _SILENT = (DECLARED, "none")
 
 
 def way_of(node: NodeSpec) -> str:
-    """`nvml`, `ssh`, `dcgm`, `exporter`, `declared` or `none`: what `probe.via` says, and for `auto` NVML on this machine where there is
-    one, elsewhere ssh where a user is given, else what is declared."""
+    """`nvml`, `local`, `ssh`, `dcgm`, `exporter`, `declared` or `none`: what `probe.via` says, and for `auto` on this machine NVML or else
+    its own tools where there are any, elsewhere ssh where a user is given, else what is declared."""
     if node.probe.via != "auto":
         return node.probe.via
     if is_this_machine(node):
-        return "nvml" if nvml_is_here() else DECLARED
+        if nvml_is_here():
+            return "nvml"
+        return LOCAL if tool_here() is not None else DECLARED
     return "ssh" if node.probe.user is not None else DECLARED
 
 
@@ -89,7 +95,7 @@ class CardSources:
         source = self._sources.get(way)
         if source is None:
             source = self._sources[way] = self._open(way)
-        if way == "nvml":
+        if way in OF_THIS_MACHINE:
             if self._here is None:
                 self._here = asyncio.ensure_future(source.look(node, self._at))
             return await asyncio.shield(self._here)
@@ -101,6 +107,8 @@ class CardSources:
             from reconciler.probes.nvml import Nvml
 
             return Nvml()
+        if way == LOCAL:
+            return Local()
         if way == "ssh":
             from reconciler.probes.ssh import Ssh
 

@@ -53,6 +53,9 @@ def test_auto_is_nvml_here_ssh_where_a_user_is_given_and_else_what_is_declared(m
     assert way_of(node(user="ops")) == "ssh"
     assert way_of(node()) == "declared"
     monkeypatch.setattr(sources, "nvml_is_here", lambda: False)
+    monkeypatch.setattr(sources, "tool_here", lambda: "/opt/rocm/bin/amd-smi")
+    assert way_of(node("localhost")) == "local"
+    monkeypatch.setattr(sources, "tool_here", lambda: None)
     assert way_of(node("localhost")) == "declared"
 
 

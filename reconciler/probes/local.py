@@ -1,0 +1,112 @@
+"""Cards of this machine that are none of NVML's: AMD's by `amd-smi` or `rocm-smi`, Apple's by `system_profiler`. Argument lists, no shell.
+
+The same tools and the same reading as over ssh (`script`, `shell`); each runs within the node's deadline and the bounds of `bounded`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from reconciler.engines.answers import clean_text
+from reconciler.fleet import NodeSpec
+from reconciler.probes.bounded import Ran, run_bounded
+from reconciler.probes.protocol import Seen, probe_error
+from reconciler.probes.script import ROCM_SHOWS
+from reconciler.probes.shell import seen_of
+
+SOURCE = "local"
+_FOLDERS = ("/opt/rocm/bin", "/usr/sbin", "/sbin")
+"""Where these tools are though PATH may not say so."""
+_MEMINFO_BYTES = 4096
+
+Commands = Mapping[str, Sequence[str]]
+"""The arguments behind the program's name, by the part of the output that they give (`script` has the same names)."""
+_AMD_SMI: Commands = {
+    "amd_metric": ("metric", "--mem-usage", "--usage", "--power", "--temperature", "--json"),
+    "amd_list": ("list", "--json"),
+    "amd_static": ("static", "--asic", "--vram", "--driver", "--json"),
+    "amd_limit": ("static", "--limit", "--json"),
+    "amd_process": ("process", "--json"),
+}
+_ROCM_SMI: Commands = {"rocm": (*ROCM_SHOWS.split(), "--json")}
+_PROFILER: Commands = {"profiler": ("SPDisplaysDataType", "-json")}
+_SYSCTL: Commands = {"sysctl": ("hw.memsize", "iogpu.wired_limit_mb", "debug.iogpu.wired_limit", "machdep.cpu.brand_string")}
+_IOREG: Commands = {"ioreg": ("-r", "-c", "IOAccelerator", "-d", "1", "-f")}
+
+
+def tool_here(platform: str = sys.platform) -> str | None:
+    """The program by which this machine's cards can be asked for where NVML is not there; None where it has none."""
+    names = ("system_profiler",) if platform == "darwin" else ("amd-smi", "rocm-smi")
+    return next((found for name in names if (found := _which(name)) is not None), None)
+
+
+def _which(name: str) -> str | None:
+    return shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", os.defpath), *_FOLDERS)))
+
+
+class Local:
+    """Asks the tools of this machine. `platform` is what `sys.platform` says."""
+
+    name = SOURCE
+
+    def __init__(self, platform: str = sys.platform) -> None:
+        self._platform = platform
+
+    async def look(self, node: NodeSpec, at: str) -> Seen:
+        """Every card of this machine that its tool tells."""
+        tool = tool_here(self._platform)
+        if tool is None:
+            raise probe_error("no_tool", node.name, "there is no amd-smi, rocm-smi or system_profiler on this machine")
+        asked = dict(self._commands(tool))
+        runs = await asyncio.gather(*(self._run(argv, node) for argv in asked.values()))
+        parts = {part: ran.out.decode("utf-8", "replace") for part, ran in zip(asked, runs, strict=True) if ran is not None}
+        seen = seen_of({**parts, **self._machine()}, node, SOURCE, at)
+        first = runs[0]
+        if not seen.cards and (first is None or first.code != 0):
+            _refuse(node, Path(tool).name, first)
+        return seen
+
+    def _commands(self, tool: str) -> Mapping[str, Sequence[str]]:
+        """Argument lists by part, the one that decides first."""
+        commands = {"amd-smi": _AMD_SMI, "rocm-smi": _ROCM_SMI, "system_profiler": _PROFILER}[Path(tool).name]
+        lists: dict[str, Sequence[str]] = {part: (tool, *arguments) for part, arguments in commands.items()}
+        if self._platform == "darwin":
+            for name, more in (("sysctl", _SYSCTL), ("ioreg", _IOREG)):
+                found = _which(name)
+                if found is not None:
+                    lists |= {part: (found, *arguments) for part, arguments in more.items()}
+        return lists
+
+    def _machine(self) -> Mapping[str, str]:
+        if self._platform == "darwin":
+            return {"os": "Darwin"}
+        try:
+            with Path("/proc/meminfo").open() as file:
+                return {"meminfo": file.read(_MEMINFO_BYTES)}
+        except OSError:
+            return {}
+
+    async def _run(self, argv: Sequence[str], node: NodeSpec) -> Ran | None:
+        """How a program ended; None where it cannot be started."""
+        try:
+            return await run_bounded(argv, within=node.probe.timeout, environ={**os.environ, "LC_ALL": "C"})
+        except OSError:
+            return None
+
+
+def _refuse(node: NodeSpec, tool: str, ran: Ran | None) -> None:
+    """Says why the tool gave no card. Always raises."""
+    if ran is None:
+        raise probe_error("smi_failed", node.name, f"{tool} cannot be started")
+    if ran.cut == "timeout":
+        what = f"{tool} did not answer within {node.probe.timeout:.3g} s"
+        raise probe_error("timeout", node.name, what, "the driver hangs: see dmesg, and reboot if it says so")
+    if ran.cut is not None:
+        raise probe_error("too_large", node.name, f"{tool} answered more than 8 MiB")
+    why = clean_text((ran.err or ran.out).decode("utf-8", "replace")) or f"it ended with {ran.code}"
+    raise probe_error("smi_failed", node.name, f"{tool}: {why}", f"run {tool} to see what it says")
