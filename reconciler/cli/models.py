@@ -20,12 +20,21 @@ from reconciler.cli.settings import global_options, settings_of
 @click.pass_context
 def command(context: click.Context, refresh: str, assume: Path | None, format_: str) -> None:
     """Show the known needs of every wanted model and where they come from."""
+    from contextlib import closing
+    from dataclasses import replace
+
     from reconciler.cli.needs import look_at
+    from reconciler.cli.opening import state_path
     from reconciler.placement import model_needs
+    from reconciler.planning import unused_tags
+    from reconciler.state import open_reader
     from reconciler.views import models_json, models_text
 
     settings = settings_of(context)
     workspace, facts, applied = look_at(settings, refresh, assume)
+    with closing(open_reader(state_path(settings, workspace))) as state:
+        unused = unused_tags(workspace.fleet, workspace.desired, facts, replace(applied, tags=state.tags()))
     found = model_needs(workspace.fleet, workspace.desired, facts, applied, workspace.catalogue)
-    text = models_json(found) if format_ == "json" else models_text(found, colour=settings.colour(), width=settings.width())
+    as_json = format_ == "json"
+    text = models_json(found, unused) if as_json else models_text(found, unused, colour=settings.colour(), width=settings.width())
     click.echo(text, nl=False)

@@ -81,6 +81,8 @@ def look_again(workspace: Workspace, settings: Settings, choice: Choice, *, on_n
     path = state_path(settings, workspace)
     with closing(open_reader(path)) as state:
         applied, recorded = state.applied(), state.recorded_facts()
+        if workspace.desired.absent:
+            applied = replace(applied, tags=state.tags())
     fresh = choice.assume is None and choice.refresh == "always"
     facts = _probed(workspace, applied, recorded, on_node) if fresh else _known(settings, choice, recorded)
     check_addresses(choice.again, workspace.desired, workspace.fleet)

@@ -176,7 +176,7 @@ async def _wait(work: Work, facts: EngineFacts) -> Effect:
 
 
 async def _remove(work: Work, facts: EngineFacts) -> Effect:
-    names = dict.fromkeys((work.step.engine_name, work.step.base_name))
+    names = names_to_delete(work.step)
     there = [name for name in names if find_installed(facts, name) is not None]
     if not there and facts.installed is not None:
         return Effect(satisfied=True)
@@ -187,6 +187,12 @@ async def _remove(work: Work, facts: EngineFacts) -> Effect:
         await work.engine.delete(name)
         await work.watch.until_deleted(name)
     return Effect()
+
+
+def names_to_delete(step: Step) -> tuple[str, ...]:
+    """All names that a deletion takes from the disk: derived tags first, the one of the model itself last."""
+    tags = [step.engine_name, *str(step.after.get("tags", "")).split()]
+    return tuple(dict.fromkeys([*(tag for tag in tags if tag != step.base_name), step.base_name]))
 
 
 _ACTS: dict[Action, Callable[[Work, EngineFacts], Awaitable[Effect]]] = {

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field, replace
 
 from reconciler.engines.protocol import Engine, PullProgress
-from reconciler.execution.acts import Effect, Skip, Work, carry_out
+from reconciler.execution.acts import Effect, Skip, Work, carry_out, names_to_delete
 from reconciler.execution.asked import asked_of
 from reconciler.execution.events import Event, StepDone, StepFailed, StepProgress, StepRetried, StepSkipped, StepStarted
 from reconciler.execution.evictions import Evictions
@@ -171,6 +171,8 @@ class _Doing:
     def _begin(self) -> None:
         bench, step = self._bench, self._step
         if not self._began:
+            if step.action is Action.PULL and step.engine_name != step.base_name:
+                bench.state.own_tag(self._at, step.engine_name, step.base_name)
             bench.state.step_started(bench.run_id, step.id, step.address, step.action.value)
             self._began = True
             bench.listen(StepStarted(step))
@@ -203,6 +205,7 @@ class _Doing:
                 bench.state.record((), (step.address,))
         elif step.action is Action.REMOVE:
             bench.state.record((), (step.address,))
+            bench.state.forget_tags(self._at, names_to_delete(step))
         elif step.action is Action.PULL and model is not None and model.ensure is Ensure.PRESENT:
             bench.state.record((replica_row(model, self._at, step.address, step.engine_name, None),))
         elif step.action in _LEAVES_RESIDENT and model is not None and effect.resident is not None:

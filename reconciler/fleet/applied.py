@@ -89,7 +89,8 @@ class Measured:
 class Applied:
     """A snapshot of the state. `lineage` None: there is no state yet. `silent` are engines that the last apply could not reach, with the
     time (ISO 8601, UTC) of the first apply in a row that could not. `heat` is how hot each card was when an
-    apply looked last, by node and index; normal is left out."""
+    apply looked last, by node and index; normal is left out. `tags` are the derived tags that gpurec ever made or used on an engine, each
+    with the name that it was made from; read only where they are asked for."""
 
     lineage: str | None = None
     serial: int = 0
@@ -99,6 +100,7 @@ class Applied:
     incidents: tuple[Incident, ...] = ()
     silent: Mapping[EngineId, str] = field(default_factory=dict)
     heat: Mapping[tuple[str, int], Heat] = field(default_factory=dict)
+    tags: Mapping[EngineId, Mapping[str, str]] = field(default_factory=dict)
 
 
 NOTHING_APPLIED = Applied()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reconciler.planning.deleting import unused_tags
 from reconciler.planning.digest import plan_digest
 from reconciler.planning.drift_memory import (
     DriftMemory,
@@ -92,6 +93,7 @@ __all__ = [
     "moment",
     "plan_digest",
     "remember",
+    "unused_tags",
     "wanted_names",
     "with_node_renamed",
 ]

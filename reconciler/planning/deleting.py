@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from reconciler.fleet import Applied, Desired, EngineKind, ModelSpec, replica_address
+from collections.abc import Mapping
+
+from reconciler.fleet import Applied, Desired, EngineId, EngineKind, Fleet, FleetFacts, ModelSpec, replica_address
 from reconciler.placement import Found, Placement, Slot
 from reconciler.planning.changes import Change, Changes
 from reconciler.planning.plan import Action, Cause, Note, Reason
@@ -23,10 +25,31 @@ def add_deletions(changes: Changes, placement: Placement, desired: Desired, appl
 
 
 def names_on_disk(slot: Slot, model: ModelSpec, applied: Applied) -> tuple[str, ...]:
-    """What is installed of a model: the derived tag that gpurec made there for it, and its own name; the tag first."""
+    """What is installed of a model: the derived tags that gpurec made there for it, of earlier contexts too, and its own name; the tag in
+    use first, the model's own name last."""
     row = applied.replicas.get(replica_address(model.name, slot.id))
-    names = dict.fromkeys([*([row.engine_name] if row is not None else []), model.base_name(slot.kind)])
-    return tuple(name for name in names if slot.installed(name) is not None)
+    base = model.base_name(slot.kind)
+    earlier = sorted(tag for tag, made_from in applied.tags.get(slot.id, {}).items() if made_from == base)
+    names = dict.fromkeys([*([row.engine_name] if row is not None else []), *earlier])
+    names.pop(base, None)
+    return tuple(name for name in (*names, base) if slot.installed(name) is not None)
+
+
+def unused_tags(fleet: Fleet, desired: Desired, facts: FleetFacts, applied: Applied) -> Mapping[EngineId, tuple[str, ...]]:
+    """The derived tags of ours that are installed and that no owned replica and no wanted model uses: a changed context leaves them, since
+    only `ensure: absent` deletes. They hold no weights of their own."""
+    used = {(row.at, row.engine_name) for row in applied.replicas.values()}
+    wanted = {one.engine_name(EngineKind.OLLAMA) for model in desired.wanted for one in model.alternatives()}
+    found: dict[EngineId, tuple[str, ...]] = {}
+    for engine in sorted((engine.id for node in fleet.nodes.values() for engine in node.engines), key=str):
+        seen = facts.engine(engine)
+        there = {one.name for one in (seen.installed if seen is not None else None) or ()}
+        names = tuple(
+            sorted(tag for tag in applied.tags.get(engine, {}) if tag in there and tag not in wanted and (engine, tag) not in used)
+        )
+        if names:
+            found[engine] = names
+    return found
 
 
 def _delete(changes: Changes, model: ModelSpec, slot: Slot, applied: Applied, serving: set[tuple[Slot, str]]) -> list[Note]:
@@ -38,18 +61,20 @@ def _delete(changes: Changes, model: ModelSpec, slot: Slot, applied: Applied, se
         return [Note(address, "cannot_delete", f"is installed, and {slot.kind} deletes nothing: remove its file yourself")]
     if any((slot, name) in serving for name in names):
         return [Note(address, "in_use", "stays on disk as long as its runner serves another wanted name of the same weights")]
+    base = model.base_name(slot.kind)
+    earlier = " ".join(name for name in names[1:] if name != base)
     change = Change(
         Action.REMOVE,
         address,
         model.name,
         slot,
         names[0],
-        model.base_name(slot.kind),
+        base,
         Reason("absent", f"is deleted from disk: {' and '.join(names)}"),
         Cause.PENDING,
         model.priority,
         before={"installed": True},
-        after={"installed": False},
+        after={"installed": False, "tags": earlier} if earlier else {"installed": False},
     )
     change.needs.extend(unload for found, unload in changes.unloads.items() if _is_of(found, slot, names))
     changes.every.append(change)

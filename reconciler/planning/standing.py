@@ -165,13 +165,16 @@ class _Now:
         model = self._absent.get(step.model)
         if model is None or slot.id.node not in model.nodes or model.engine not in (None, slot.kind):
             return "the desired state does not ask for it to be absent there"
-        ours = self._applied.replicas.get(step.address)
-        if step.base_name != model.base_name(slot.kind) or step.engine_name not in (step.base_name, ours.engine_name if ours else None):
+        base = model.base_name(slot.kind)
+        names = {step.engine_name, step.base_name, *str(step.after.get("tags", "")).split()}
+        row = self._applied.replicas.get(step.address)
+        ours = {tag for tag, made_from in self._applied.tags.get(slot.id, {}).items() if made_from == base}
+        if step.base_name != base or not names <= {base, *ours, *([row.engine_name] if row is not None else [])}:
             return "these are not its names there"
         self._deletions += 1
         if self._deletions > self._desired.policy.guards.max_delete:
             return f"guards.max_delete is {self._desired.policy.guards.max_delete}"
-        if any(name in self._found.get(slot, {}) for name in (step.engine_name, step.base_name)):
+        if any(name in self._found.get(slot, {}) for name in names):
             return "it is resident"
         return None
 

@@ -10,6 +10,7 @@ from typing import Literal
 from reconciler.fleet import AppliedReplica, Incident, StateError
 from reconciler.state.protocol import Learned, Measurement, SettledStep, StepStatus
 from reconciler.state.rows import REPLICA_COLUMNS, change_body, key_text, replica_row
+from reconciler.state.tags import tag_base, write_tags
 
 _REPLICA_MARKS = ", ".join("?" * len(REPLICA_COLUMNS.split(",")))
 
@@ -129,6 +130,7 @@ def _record(conn: sqlite3.Connection, entry: Recorded, move_serial: Callable[[],
         f"INSERT OR REPLACE INTO replicas ({REPLICA_COLUMNS}) VALUES ({_REPLICA_MARKS})",  # noqa: S608
         [replica_row(replica, serial) for replica in entry.replicas],
     )
+    write_tags(conn, [(one.at, one.engine_name, base) for one in entry.replicas if (base := tag_base(one)) is not None])
     changed = {**dict.fromkeys(entry.gone), **{replica.address: change_body(replica) for replica in entry.replicas}}
     conn.executemany("INSERT OR REPLACE INTO changes VALUES (?, ?, ?)", [(address, serial, body) for address, body in changed.items()])
 

@@ -56,7 +56,7 @@ def _renamed(facts: NodeFacts, node: str) -> NodeFacts:
 
 def write_move(conn: sqlite3.Connection, move: Move, run_id: int, move_serial: Callable[[], int]) -> None:
     """Writes all of a move inside the caller's transaction: what is owned, what was seen, what befell replicas, since when engines are
-    silent, how hot cards were. History and earlier serials keep the name of then, and are read through the rename."""
+    silent, how hot cards were, and its tags. History and earlier serials keep the name of then, and are read through the rename."""
     old, new = move.old, move.new
     write_entry(conn, Recorded(move.replicas, move.gone), move_serial)
     conn.execute("DELETE FROM facts WHERE node = ?", (old,))
@@ -66,6 +66,7 @@ def write_move(conn: sqlite3.Connection, move: Move, run_id: int, move_serial: C
     renamed = [(moved, address) for address in addresses if (moved := address_now(address, {old: new})) != address]
     conn.executemany("UPDATE OR REPLACE incidents SET address = ? WHERE address = ?", renamed)
     conn.execute("UPDATE OR REPLACE silent SET node = ? WHERE node = ?", (new, old))
+    conn.execute("UPDATE OR REPLACE tags SET node = ? WHERE node = ?", (new, old))
     conn.execute("UPDATE OR REPLACE heat SET node = ? WHERE node = ?", (new, old))
     (serial,) = conn.execute("SELECT ifnull(max(CAST(value AS INTEGER)), 0) FROM meta WHERE key = 'serial'").fetchone()
     conn.execute("INSERT OR REPLACE INTO renames VALUES (?, ?, ?, ?)", (run_id, serial, old, new))

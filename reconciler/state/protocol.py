@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from reconciler.fleet import Applied, AppliedReplica, FleetFacts, Heat, LoadKey, Measured, MeasuredKey
+from reconciler.fleet import Applied, AppliedReplica, EngineId, FleetFacts, Heat, LoadKey, Measured, MeasuredKey
 from reconciler.state.lease import Lease
 from reconciler.state.renames import Rename
 
@@ -105,6 +105,10 @@ class StateReader(Protocol):
     def runs(self, last: int = 20) -> Sequence[RunRecord]: ...
     def run(self, run_id: int) -> RunRecord | None: ...
     def journal(self, run_id: int) -> Sequence[JournalRow]: ...
+    def tags(self) -> Mapping[EngineId, Mapping[str, str]]:
+        """The derived tags that gpurec made or used on each engine, each with the name that it was made from."""
+        ...
+
     def renames(self) -> Sequence[Rename]:
         """Nodes that were renamed, oldest first; the journals of runs before that call them as they were called then."""
         ...
@@ -140,6 +144,14 @@ class StateWriter(StateReader, Protocol):
 
     def forget(self, addresses: Iterable[str]) -> None:
         """Gives addresses up, with what befell them."""
+        ...
+
+    def own_tag(self, at: EngineId, name: str, base: str) -> None:
+        """Keeps that a derived tag is ours, before it is made."""
+        ...
+
+    def forget_tags(self, at: EngineId, names: Iterable[str]) -> None:
+        """Tags that were deleted; others are passed over."""
         ...
 
     def rename_node(self, move: Move) -> None:

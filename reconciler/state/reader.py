@@ -9,13 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from reconciler.fleet import NOTHING_APPLIED, Applied, AppliedReplica, FleetFacts, StateError
+from reconciler.fleet import NOTHING_APPLIED, Applied, AppliedReplica, EngineId, FleetFacts, StateError
 from reconciler.state.connection import open_for_reading, sqlite_said
 from reconciler.state.lease import Lease, read_lease
 from reconciler.state.protocol import JournalRow, RunRecord, StateReader, StepStatus
 from reconciler.state.renames import Rename, read_renames
 from reconciler.state.rows import read_applied, read_applied_at, read_facts, read_meta
 from reconciler.state.schema import SCHEMA_VERSION, migrate, schema_version
+from reconciler.state.tags import read_tags
 
 _RUN_COLUMNS = (
     "id, serial, plan_digest, config_digest, who, host, command, started_at, finished_at, result, ci, seconds, unplaced, deferred"
@@ -75,6 +76,11 @@ class SqliteReader:
                 JournalRow(run, step, address, action, StepStatus(status), reason, started, finished, seconds)
                 for run, step, address, action, status, reason, started, finished, seconds in rows
             )
+
+    def tags(self) -> Mapping[EngineId, Mapping[str, str]]:
+        """The derived tags that gpurec made or used on each engine, each with the name that it was made from."""
+        with self._reading() as conn:
+            return read_tags(conn) if conn is not None else {}
 
     def renames(self) -> Sequence[Rename]:
         """Nodes that were renamed, oldest first."""

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-from reconciler.fleet import AppliedReplica, FleetFacts, Heat, Incident, StateError, headers_of
+from reconciler.fleet import AppliedReplica, EngineId, FleetFacts, Heat, Incident, StateError, headers_of
 from reconciler.state.check import network_sentence
 from reconciler.state.connection import Unwritable, sqlite_said
 from reconciler.state.entries import Befell, Entry, Measured, NeedsLearned, Recorded, RunFinished, StepFinished, StepsSettled, write_entry
@@ -26,6 +26,7 @@ from reconciler.state.protocol import Learned, Measurement, SettledStep, StepSta
 from reconciler.state.reader import SqliteReader
 from reconciler.state.rescue import Rescued, RescueHead, RescueJournal, find_rescues, rescue_folders, waiting_sentence
 from reconciler.state.rows import REPLICA_COLUMNS, header_body, node_body, read_meta, replica_row
+from reconciler.state.tags import delete_tags, forget_tags_of, write_tags
 
 _LOOKED_UP_ONE_BY_ONE = 500
 
@@ -110,10 +111,20 @@ class SqliteWriter(SqliteReader):
 
     def forget(self, addresses: Iterable[str]) -> None:
         gone = tuple(addresses)
+        owned = self.applied().replicas
         with self._writing() as conn:
+            forget_tags_of(conn, [owned[address] for address in gone if address in owned])
             write_entry(conn, Recorded((), gone), lambda: self._move_serial(conn))
             forget_incidents(conn, gone)
             self._last_serial = _serial(conn)
+
+    def own_tag(self, at: EngineId, name: str, base: str) -> None:
+        with self._writing() as conn:
+            write_tags(conn, [(at, name, base)])
+
+    def forget_tags(self, at: EngineId, names: Iterable[str]) -> None:
+        with suppress(Unwritable), self._writing() as conn:  # one that is gone from the disk harms nobody
+            delete_tags(conn, at, names)
 
     def rename_node(self, move: Move) -> None:
         with self._writing() as conn:

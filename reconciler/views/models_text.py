@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from reconciler.fleet import ModelSpec, format_bytes
+from reconciler.fleet import EngineId, ModelSpec, format_bytes
 from reconciler.placement import ModelNeeds
-from reconciler.views.style import Cell, Style, bounded, columns, joined, more, plural
+from reconciler.views.style import Cell, Style, bounded, columns, joined, more, paragraph, plural
 from reconciler.vram import Need
 
 
@@ -25,8 +25,11 @@ def measured_words(measured: int, reported: int | None, predicted: int | None) -
     return seen if predicted is None else f"{seen}; predicted {format_bytes(predicted)} ({(predicted - measured) / measured * 100:+.1f}%)"
 
 
-def models_json(found: Sequence[ModelNeeds]) -> str:
-    """One JSON document: a row a model and engine kind, `needs` in the order in which they count."""
+NO_TAGS: Mapping[EngineId, Sequence[str]] = {}
+
+
+def models_json(found: Sequence[ModelNeeds], unused: Mapping[EngineId, Sequence[str]] = NO_TAGS) -> str:
+    """One JSON document: a row a model and engine kind, `needs` in the order in which they count; `unused_tags` are ours."""
     rows = [
         {
             "model": one.model.name,
@@ -41,14 +44,18 @@ def models_json(found: Sequence[ModelNeeds]) -> str:
         }
         for one in found
     ]
-    return json.dumps({"format_version": "1.0", "models": rows}, indent=2) + "\n"
+    tags = [{"engine": str(at), "name": name} for at, names in unused.items() for name in names]
+    return json.dumps({"format_version": "1.0", "models": rows, "unused_tags": tags}, indent=2) + "\n"
 
 
-def models_text(found: Sequence[ModelNeeds], *, colour: bool = False, width: int = 100) -> str:
-    """A line a model and engine kind: what counts and what other sources say; what nobody knows is said with what to write."""
+def models_text(
+    found: Sequence[ModelNeeds], unused: Mapping[EngineId, Sequence[str]] = NO_TAGS, *, colour: bool = False, width: int = 100
+) -> str:
+    """A line a model and engine kind: what counts and what other sources say; what nobody knows is said with what to write. Then the
+    derived tags of ours that nobody uses any more."""
     style = Style(colour, width)
     if not found:
-        return "No model is wanted.\n"
+        return joined(["No model is wanted.", *_unused(unused, style)])
     shown, left = bounded(found)
     rows = [[Cell("model", "dim"), Cell("engine", "dim"), Cell("needs", "dim", right=True), Cell("from", "dim"), Cell("", "dim")]]
     rows += [_model(one) for one in shown]
@@ -57,7 +64,17 @@ def models_text(found: Sequence[ModelNeeds], *, colour: bool = False, width: int
     if unknown:
         each = "it" if len(unknown) == 1 else "each"
         lines.append(style.paint(f"Nobody knows the need of {plural(len(unknown), 'model')}: write `vram: 5GiB` for {each}.", "yellow"))
-    return joined(lines)
+    return joined([*lines, *_unused(unused, style)])
+
+
+def _unused(unused: Mapping[EngineId, Sequence[str]], style: Style) -> list[str]:
+    rows = [[Cell(f"  {name}"), Cell(str(at))] for at, names in unused.items() for name in names]
+    if not rows:
+        return []
+    shown, left = bounded(rows)
+    heading = style.heading("Derived tags that gpurec made and nobody uses any more")
+    words = "They hold no weights of their own, and go with their model (`ensure: absent`); `ollama rm` takes one alone."
+    return [heading, *columns(shown, style), *more(left, style), *paragraph(words, style, "", "")]
 
 
 def _named(model: ModelSpec) -> str:

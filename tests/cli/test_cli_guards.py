@@ -97,6 +97,25 @@ def test_a_saved_deletion_is_carried_out_as_it_was_approved(lab: Lab) -> None:
     assert installed(lab, "llama3.1:8b") == []
 
 
+def test_derived_tags_of_earlier_contexts_stay_told_and_go_with_their_model(lab: Lab) -> None:
+    tags = ["llama3.1:8b-c2048", "llama3.1:8b-c4096", "llama3.1:8b-c8192"]
+    for context in (2048, 4096, 8192):
+        lab.want(text(f"  llama3.1:8b: {{engine: ollama, on: ada, vram: 6GiB, context: {context}}}\n"))
+        assert lab.run("apply", "--auto-approve").exit_code == 0
+    assert [installed(lab, tag) for tag in tags] == [["ada"]] * 3, "only `ensure: absent` deletes"
+    assert json.loads(lab.run("models", "--format", "json").stdout)["unused_tags"] == [
+        {"engine": "ada/ollama", "name": tag} for tag in tags[:2]
+    ]
+    assert "Derived tags that gpurec made and nobody uses any more\n    llama3.1:8b-c2048" in lab.run("models").stdout
+    absent = text("  llama3.1:8b: {engine: ollama, on: ada, ensure: absent}\npolicy: {guards: {max_delete: 1}}\n")
+    lab.want(absent)
+    shown = lab.run("plan", "--out", "it.plan")
+    assert all(tag in " ".join(shown.stdout.split()) for tag in tags)
+    assert lab.run("apply", "it.plan").exit_code == 0
+    assert [installed(lab, name) for name in (*tags, "llama3.1:8b")] == [[]] * 4
+    assert lab.run("plan").stdout.startswith("No changes.")
+
+
 BY_REQUEST = text("  llama3.1:8b: {engine: ollama, on: ada, vram: 6GiB, context: 8192, context_via: request}\n")
 LLAMA, NOMIC = "model.llama3.1:8b@ada/ollama", "model.nomic-embed-text@ada/ollama"
 

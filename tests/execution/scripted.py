@@ -202,6 +202,7 @@ class ListedState:
         self.journaled: dict[str, tuple[StepStatus, str | None]] = {}
         self.order: list[tuple[str, str]] = []
         self.heat: dict[tuple[str, int], Heat] = dict(applied.heat)
+        self.tags: dict[str, str] = {}
         self.incidents: list[tuple[str, str]] = []
         self.measurements: list[Measurement] = []
         self.learned: list[Learned] = []
@@ -218,6 +219,13 @@ class ListedState:
 
     def journal(self, run_id: int) -> Sequence[JournalRow]:
         return ()
+
+    def own_tag(self, at: EngineId, name: str, base: str) -> None:
+        self.tags[name] = base
+
+    def forget_tags(self, at: EngineId, names: Sequence[str]) -> None:
+        for name in names:
+            self.tags.pop(name, None)
 
     def renames(self) -> Sequence[Rename]:
         return ()

@@ -7,8 +7,9 @@ from dataclasses import replace
 from fleets import GIB, applied, desired, facts, fleet, loaded, model, node, owned, plan
 from pretend import carry_out
 
-from reconciler.fleet import EngineKind, Ensure, Guards, Policy
-from reconciler.planning import first_moved
+from reconciler.execution.acts import names_to_delete
+from reconciler.fleet import EngineId, EngineKind, Ensure, Guards, Policy
+from reconciler.planning import first_moved, unused_tags
 
 TWO = fleet(node("a", 24 * GIB), node("b", 24 * GIB))
 ONE_MAY_GO = Policy(guards=Guards(max_delete=1))
@@ -103,3 +104,39 @@ def test_what_gpurec_kept_loaded_leaves_when_it_only_has_to_be_present_and_a_cli
     assert plan(TWO, want, after, state).empty
     on_demand = facts(TWO, {"a": [loaded("m:1", GIB, pinned=False)]}, ["m:1"])
     assert plan(TWO, want, on_demand, state).empty
+
+
+AT = EngineId("a", "ollama")
+EARLIER = {AT: {"m:1-c4096": "m:1", "m:1-c8192": "m:1", "n:1-c4096": "n:1", "m:1-c512": "m:1"}}
+ON_DISK = ["m:1", "m:1-c4096", "m:1-c8192", "m:1-c999", "n:1-c4096"]
+
+
+def test_tags_of_earlier_contexts_go_with_the_model_as_one_deletion_that_names_them():
+    before = replace(applied(owned("m:1", "a", engine_name="m:1-c8192", context=8192)), tags=EARLIER)
+    (step,) = plan(TWO, desired(absent("m:1"), policy=ONE_MAY_GO), facts(TWO, installed=ON_DISK), before).steps
+    assert (step.engine_name, step.base_name, step.after["tags"]) == ("m:1-c8192", "m:1", "m:1-c4096")
+    assert step.reason.message == "is deleted from disk: m:1-c8192 and m:1-c4096 and m:1"
+    assert names_to_delete(step) == ("m:1-c8192", "m:1-c4096", "m:1"), "and none that gpurec did not make"
+
+
+def test_tags_go_also_where_the_model_itself_is_gone_already():
+    seen = facts(TWO, installed=ON_DISK[1:])
+    (step,) = plan(TWO, desired(absent("m:1"), policy=ONE_MAY_GO), seen, replace(applied(), tags=EARLIER)).steps
+    assert names_to_delete(step) == ("m:1-c4096", "m:1-c8192", "m:1")
+
+
+def test_a_saved_plan_deletes_no_other_name():
+    want, seen, state = desired(absent("m:1"), policy=ONE_MAY_GO), facts(TWO, installed=ON_DISK), replace(applied(), tags=EARLIER)
+    saved = plan(TWO, want, seen, state)
+    assert first_moved(saved, TWO, want, seen, state) is None
+    for name in ("m:1-c999", "n:1-c4096"):
+        forged = replace(saved, steps=tuple(replace(step, after={**step.after, "tags": name}) for step in saved.steps))
+        moved = first_moved(forged, TWO, want, seen, state)
+        assert (moved.step.action, moved.why) == ("remove", "these are not its names there")
+
+
+def test_tags_that_nobody_uses_are_told_and_stay():
+    before = replace(applied(owned("m:1", "a", engine_name="m:1-c8192", context=8192)), tags=EARLIER)
+    want, seen = desired(model("m:1", ["a"], GIB, context=8192)), facts(TWO, {"a": [loaded("m:1-c8192", GIB, context=8192)]}, ON_DISK)
+    assert unused_tags(TWO, want, seen, before) == {AT: ("m:1-c4096", "n:1-c4096")}
+    assert plan(TWO, want, seen, before).empty

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -44,6 +45,8 @@ def path(tmp_path: Path) -> Path:
     with open_writer(path, command="apply", clock=lambda: NOW) as state:
         run = state.begin_run("sha256:p", "sha256:c", "apply")
         state.record([row(AT, vram_bytes=5), row(OTHER)])
+        for at in (AT, OTHER):
+            state.own_tag(at, "m:1-c4096", "m:1")
         for address in (M, N):
             state.step_started(run, f"load:{address}", address, "load")
             state.step_finished(run, f"load:{address}", StepStatus.FAILED, "load_failed")
@@ -76,6 +79,7 @@ def test_all_that_is_remembered_of_a_node_is_of_its_new_name(state: StateWriter)
     assert [(one.address, one.code) for one in applied.incidents] == [(N, "evicted"), (moved, "evicted")]
     assert applied.silent == {there: "2026-01-01T09:00:00Z", OTHER: "2026-01-01T09:00:00Z"}, "silent for as long as before"
     assert applied.heat == {("z", 0): Heat.CRITICAL, ("b", 1): Heat.WARNING}
+    assert state.tags() == {there: {"m:1-c4096": "m:1"}, OTHER: {"m:1-c4096": "m:1"}}
     assert facts is not None
     assert (sorted(facts.nodes), facts.nodes["z"].engines["ollama"].id, facts.at) == (["b", "z"], there, "2026-01-01T10:00:00Z")
     assert failed_within_hour(state, "2026-01-01T12:30:00Z") == {"z": 1, "b": 1}, "its tries of this hour are counted on"
@@ -134,3 +138,12 @@ def test_what_is_forgotten_takes_along_what_befell_it(state: StateWriter, path: 
     with closing(open_reader(path)) as reader:
         applied = reader.applied()
     assert (set(applied.replicas), [one.address for one in applied.incidents]) == ({N}, [N])
+
+
+def test_a_tag_that_a_replica_uses_is_ours_until_it_is_deleted_or_the_replica_is_forgotten(state: StateWriter) -> None:
+    state.record([replace(row(AT), engine_name="m:1-c8192", context=8192), replace(row(OTHER), engine_name="m:1-c8192", context=4096)])
+    assert state.tags() == {AT: {"m:1-c4096": "m:1", "m:1-c8192": "m:1"}, OTHER: {"m:1-c4096": "m:1"}}
+    state.forget_tags(AT, ["m:1-c4096", "m:1"])
+    assert state.tags()[AT] == {"m:1-c8192": "m:1"}
+    state.forget([M])
+    assert AT not in state.tags()
