@@ -80,6 +80,13 @@ class Geometry:
     def slides(self) -> bool:
         return self.window > 0 and any(layer.sliding for layer in self.layers)
 
+    def keeper(self, il: int) -> int:
+        """The layer whose cache this one reads: its own, or where layers share (Gemma 3n, 4) the last one that keeps keys of its kind."""
+        if self.layers[il].cached or not any(layer.cached for layer in self.layers):
+            return il
+        first_shared = next(at for at, layer in enumerate(self.layers) if not layer.cached)
+        return max(0, first_shared - (2 if self.layers[il].sliding else 1))
+
     def number(self, key: str, default: int | None = None) -> int:
         return _Keys(self.architecture, self.values).number(key, default)
 
@@ -172,6 +179,11 @@ def geometry_of(header: Header) -> Geometry:
         )
         for il in range(trunk or blocks)
     )
+    if architecture == "nanbeige":  # all blocks run that many times, each time with a cache of their own
+        loops = keys.number("num_loops", 1)
+        if not 0 < loops * blocks <= MOST_LAYERS:
+            raise UnknownLayout.of(f"{architecture}.num_loops is {loops}", hint="convert the model again")
+        layers, blocks = layers * loops, blocks * loops
     conv, inner = _state(architecture, keys, embedding, heads[0]) if any(recurrent) else (0, 0)
     tensors = {tensor.name: tensor for tensor in header.tensors}
     causal = keys.find("attention.causal")

@@ -18,7 +18,7 @@ from reconciler.vram.tensors import TensorInfo
 
 _BLOCK = re.compile(r"(?:enc\.|dec\.)?blk\.(\d{1,5})\.")
 _INPUT = frozenset({"token_embd.weight", "position_embd.weight", "token_types.weight", "per_layer_token_embd.weight"})
-_FIRST_BLOCK = ("token_embd_norm.", "per_layer_model_proj.", "per_layer_proj_norm.")
+_FIRST_BLOCK = ("token_embd_norm.", "per_layer_model_proj.", "per_layer_proj_norm.", "hrm.z_l_init")
 _SHARED = ("rope_freqs.", "rope_factors_long.", "rope_factors_short.")
 _LAST_NAMED_FIRST = frozenset({"lfm2", "lfm2moe"})
 """Their files call the output's norm `token_embd_norm`."""

@@ -24,9 +24,12 @@ from reconciler.vram.graph.kda import kda_graph
 from reconciler.vram.graph.latent import deepseek2_graph, minicpm3_graph
 from reconciler.vram.graph.lightning import lightning_graph
 from reconciler.vram.graph.plain import PLAIN
+from reconciler.vram.graph.plamo2 import plamo2_graph
 from reconciler.vram.graph.recurrent import hybrid_graph, lfm2_graph, mamba_graph, nemotron_h_graph
 from reconciler.vram.graph.rwkv import rwkv_graph, rwkv_qwen_graph
+from reconciler.vram.graph.t5 import t5_encoder_graph, t5_graph
 from reconciler.vram.graph.tensor import Graph
+from reconciler.vram.graph.variants import chameleon_graph, grove_graph, hrm_graph, looped_graph, talkie_graph
 from reconciler.vram.settings import RunSettings
 
 GRAPHS: Mapping[str, Callable[[Geometry, RunSettings], Graph]] = MappingProxyType(
@@ -44,6 +47,14 @@ GRAPHS: Mapping[str, Callable[[Geometry, RunSettings], Graph]] = MappingProxyTyp
         **dict.fromkeys(("qwen3next", "qwen35", "qwen35moe"), delta_graph),
         **dict.fromkeys(("kimi-linear", "bailingmoe3"), kda_graph),
         "minimax-01": lightning_graph,
+        "plamo2": plamo2_graph,
+        "t5": t5_graph,
+        "t5encoder": t5_encoder_graph,
+        "talkie": talkie_graph,
+        "chameleon": chameleon_graph,
+        "grovemoe": grove_graph,
+        "nanbeige": looped_graph,
+        "hrm_text": hrm_graph,
         "afmoe": afmoe_graph,
         "arctic": arctic_graph,
         "bitnet": bitnet_graph,

@@ -33,8 +33,12 @@ def mixture(
     act: str = "silu",
     weight_first: bool = False,
     probabilities: Tensor | None = None,
+    chosen_by_sigmoid: bool = False,
+    parts: str = "exps",
 ) -> Tensor:
-    """A mixture of experts: routing, the experts' feed-forward side by side, and their sum."""
+    """A mixture of experts: routing, the experts' feed-forward side by side, and their sum.
+
+    `parts` names a variant of the tensors: `chexps` are GroveMoE's second experts, each for a group of the routed ones."""
     graph, tokens = made.graph, current.ne[1]
     used = made.geometry.experts_used
     if not used:
@@ -43,13 +47,20 @@ def mixture(
     logits = made.linear(f"{name}gate_inp", current) if probabilities is None else probabilities
     probs = logits if gating == "softmax_weight" else graph.like("soft_max" if gating == "softmax" else "unary", logits)
     experts = probs.ne[0]
+    grouped = made.weight(f"{name}up_{parts}.weight") if parts == "chexps" else None
+    if grouped is not None:
+        used = min(used, grouped.ne[2])
     chosen_by = made.plus(probs, f"{name}exp_probs_b.bias") if made.weight(f"{name}exp_probs_b.bias") is not None else probs
     if weight_first:
         chosen_by = logits
+    if chosen_by_sigmoid:
+        chosen_by = graph.like("unary", logits)
     groups = made.geometry.number("expert_group_count", 0)
     if groups > 1:
         chosen_by = _within_groups(made, chosen_by, experts, groups, made.geometry.number("expert_group_used_count", 1))
     chosen = graph.top(chosen_by, used)
+    if grouped is not None:
+        chosen = graph.cast(made.scale(graph.cast(chosen, "f32")), "i32")
     weights = graph.get_rows(graph.reshape(probs, 1, experts, tokens), chosen)
     if gating == "softmax_weight":
         weights = graph.reshape(graph.like("soft_max", graph.reshape(weights, used, tokens)), 1, used, tokens)
@@ -62,22 +73,22 @@ def mixture(
     current = graph.reshape(current, current.ne[0], 1, tokens)
     if weight_first:
         current = graph.like("mul", graph.new("repeat", "f32", (current.ne[0], used, tokens), current), weights)
-    merged = made.weight(f"{name}gate_up_exps.weight")
+    merged = made.weight(f"{name}gate_up_{parts}.weight")
     if merged is not None:
-        both = _expert(made, f"{name}gate_up_exps", current, chosen)
+        both = _expert(made, f"{name}gate_up_{parts}", current, chosen)
         half = both.ne[0] // 2
         gate = graph.view(both, (half, used, tokens), (both.nb[1], both.nb[2]))
         up = graph.view(both, (half, used, tokens), (both.nb[1], both.nb[2]))
         inner = Tensor("glu", "f32", gate.ne, (gate, up))
     else:
-        up = _expert(made, f"{name}up_exps", current, chosen)
-        if made.weight(f"{name}gate_exps.weight") is not None:
-            inner = graph.glu(_expert(made, f"{name}gate_exps", current, chosen), up)
+        up = _expert(made, f"{name}up_{parts}", current, chosen)
+        if made.weight(f"{name}gate_{parts}.weight") is not None:
+            inner = graph.glu(_expert(made, f"{name}gate_{parts}", current, chosen), up)
         elif act == "relu_sqr":
             inner = graph.like("sqr", graph.like("unary", up))
         else:
             inner = graph.like("unary", up)
-    out = _expert(made, f"{name}down_exps", inner, chosen)
+    out = _expert(made, f"{name}down_{parts}", inner, chosen)
     if not weight_first:
         out = graph.like("mul", out, weights)
     graph.expand(out)

@@ -6,7 +6,7 @@ Source: `src/llama-graph.cpp` of llama.cpp b11434. A part that is missing in the
 from __future__ import annotations
 
 from reconciler.vram.cache import layer_cells, ubatch_of
-from reconciler.vram.families import DIFFUSION
+from reconciler.vram.families import FULL_ROWS
 from reconciler.vram.geometry import Geometry, Layer
 from reconciler.vram.graph.tensor import Graph, Tensor, UnknownGraph, part
 from reconciler.vram.settings import N_BATCH, RunSettings
@@ -37,7 +37,7 @@ class ModelGraph:
         self.places = tuple(self.host if place is None else place for place in card_of_blocks(geometry, settings))
         slots = settings.slots
         tokens = min(ubatch_of(geometry, settings), settings.total_cells)
-        rows = N_BATCH if settings.full_rows or (geometry.encoder and geometry.architecture not in DIFFUSION) else slots
+        rows = N_BATCH if settings.full_rows or geometry.architecture in FULL_ROWS else slots
         self.outputs = min(tokens, rows)
         self.tokens = -(-tokens // slots) * slots
         self.streams = settings.streams
@@ -254,6 +254,7 @@ class ModelGraph:
         keys_last: bool = True,
         sinks: str | None = None,
         soft_cap: bool = False,
+        bias: Tensor | None = None,
         output: str | None = "attn_output",
     ) -> Tensor:
         """Keys and values into the cache, attention over all of it, and the output matrix."""
@@ -274,24 +275,22 @@ class ModelGraph:
             self._store_keys(cache_keys, keys, inputs, layer)
         if values is not None:
             self._store_values(cache_values, values, inputs, layer)
-        read_keys = graph.view(
-            cache_keys, (layer.key_length, layer.kv_heads, cells, streams), (layer.key_length, layer.key_width, layer.key_width * cells)
-        )
+        of_keys, of_values = self.settings.key_type, self.settings.value_type
+        row = of_keys.row_bytes(layer.key_width)
+        lengths = (layer.key_length, layer.kv_heads, cells, streams)
+        read_keys = graph.view(cache_keys, lengths, (of_keys.row_bytes(layer.key_length), row, row * cells))
         if self.settings.flash_attention:
-            read_values = graph.view(
-                cache_values,
-                (layer.value_length, layer.kv_heads, cells, streams),
-                (layer.value_length, layer.value_width, layer.value_width * cells),
-            )
+            row = of_values.row_bytes(layer.value_width)
+            lengths = (layer.value_length, layer.kv_heads, cells, streams)
+            read_values = graph.view(cache_values, lengths, (of_values.row_bytes(layer.value_length), row, row * cells))
         else:
-            read_values = graph.view(
-                cache_values,
-                (cells, layer.kv_heads, layer.value_length, streams),
-                (cells * layer.value_length, cells, cells * layer.value_width),
-            )
+            column = of_values.row_bytes(cells)
+            lengths = (cells, layer.kv_heads, layer.value_length, streams)
+            read_values = graph.view(cache_values, lengths, (column * layer.value_length, column, column * layer.value_width))
         current = self.mix(
-            query, read_keys, read_values, inputs.mask, transposed=not self.settings.flash_attention, sinks=sinks, soft_cap=soft_cap
-        )
+            query, read_keys, read_values, inputs.mask,
+            transposed=not self.settings.flash_attention, sinks=sinks, soft_cap=soft_cap, bias=bias,
+        )  # fmt: skip
         if inputs.rotate_values is not None:
             current = self.rotated(current, inputs.rotate_values)
         if output is None:
@@ -299,9 +298,9 @@ class ModelGraph:
         return self.linear(f"blk.{il}.{output}", current)
 
     def cache(self, il: int, kind: TensorType, width: int, cells: int) -> Tensor:
-        """Keys or values of one layer, where that layer lies."""
+        """Keys or values of one layer, where the layer lies that keeps them."""
         name = {"f32": "f32", "f16": "f16", "bf16": "f16"}.get(kind.name, "opaque")
-        return self.graph.stored(self.places[il], (width, cells, self.streams), weight=False, kind=name)
+        return self.graph.stored(self.places[self.geometry.keeper(il)], (width, cells, self.streams), weight=False, kind=name)
 
     def _store_keys(self, cache: Tensor, keys: Tensor, inputs: Inputs, layer: Layer) -> None:
         graph = self.graph
@@ -335,15 +334,17 @@ class ModelGraph:
         sinks: str | None = None,
         soft_cap: bool = False,
         value_up: Tensor | None = None,
+        bias: Tensor | None = None,
     ) -> Tensor:
-        """Softmax of query times keys, times values; heads together again. `transposed`: values lie with cells first."""
+        """Softmax of query times keys, times values; heads together again. `transposed`: values lie with cells first. A `bias` on the
+        scores rules flash attention out."""
         graph, streams = self.graph, keys.ne[3]
         sink = None if sinks is None else self.weight(sinks)
         sunk = () if sink is None else (sink,)
         rows = query.ne[2] // streams
         query = graph.view(query, (query.ne[0], query.ne[1], rows, streams), (query.nb[1], query.nb[2], query.nb[2] * rows))
         query, keys, values = (graph.permute(one, 0, 2, 1, 3) for one in (query, keys, values))
-        if self.settings.flash_attention:
+        if self.settings.flash_attention and bias is None:
             if keys.kind == "f32":
                 keys = graph.cast(keys, "f16")
             if values.kind == "f32":
@@ -357,9 +358,14 @@ class ModelGraph:
         scores = graph.mul_mat(keys, query)
         if soft_cap:
             scores = self.scale(graph.like("unary", self.scale(scores)))
+        if bias is not None:
+            scores = self.add(scores, bias)
         scores = graph.like("soft_max", scores, mask, *sunk)
         if not transposed:
-            values = graph.cont(graph.transpose(values))
+            values = graph.transpose(values)
+            values = (
+                graph.cont(values) if values.kind != "opaque" else graph.packed(values, self.settings.value_type.row_bytes(values.ne[0]))
+            )
         current = graph.mul_mat(values, scores)
         if value_up is not None:
             current = graph.mul_mat(value_up, current)

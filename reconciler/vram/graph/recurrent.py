@@ -72,7 +72,7 @@ def convolution_of(made: ModelGraph, joined: Tensor, weight: Tensor, each: int) 
     return made.graph.new("ssm_conv", "f32", (joined.ne[1], each, joined.ne[2]), joined, weight)
 
 
-def _scan(
+def scan(
     made: ModelGraph, cache: Tensor, states: States, size: int, parts: tuple[Tensor, ...], elements: int, lengths: tuple[int, ...]
 ) -> Tensor:
     """The selective scan over the stored states: its output and the new states in one tensor."""
@@ -109,7 +109,7 @@ def mamba_layer(made: ModelGraph, states: States, il: int, current: Tensor) -> T
     dt = graph.like("add", graph.mul_mat(made.need(f"{name}dt.weight"), dt), made.need(f"{name}dt.bias"))
     heads = graph.reshape(x, 1, inner, each, count)
     cache = states.stored(il, state * inner)
-    out = _scan(made, cache, states, state * inner, (heads, dt, made.need(f"{name}a"), b, c), heads.elements, (state, 1, inner))
+    out = scan(made, cache, states, state * inner, (heads, dt, made.need(f"{name}a"), b, c), heads.elements, (state, 1, inner))
     states.write(graph.view(out, (state * inner * count,)), cache)
     y = graph.view(out, (inner, each, count))
     y = made.add(y, graph.like("mul", x, made.need(f"{name}d")))
@@ -138,7 +138,7 @@ def mamba2_layer(made: ModelGraph, states: States, il: int, current: Tensor) -> 
     b, c = (graph.view(mixed, (state, groups, each, count), (4 * state, mixed.nb[1], mixed.nb[2])) for _ in range(2))
     dt = graph.like("add", graph.cont(dt), made.need(f"{name}dt.bias"))
     cache = states.stored(il, state * inner)
-    out = _scan(made, cache, states, state * inner, (x, dt, made.need(f"{name}a"), b, c), x.elements, (state, head, heads))
+    out = scan(made, cache, states, state * inner, (x, dt, made.need(f"{name}a"), b, c), x.elements, (state, head, heads))
     states.write(graph.view(out, (state * inner, count)), cache)
     y = graph.view(out, (head, heads, each, count))
     y = made.add(y, graph.like("mul", x, made.need(f"{name}d")))
@@ -294,4 +294,4 @@ def _short_conv(made: ModelGraph, states: States, il: int, current: Tensor) -> T
     return _rows(made, graph.mul_mat(made.need(f"blk.{il}.shortconv.out_proj.weight"), out))
 
 
-__all__ = ["States", "convolution", "convolution_of", "convolved", "hybrid_graph", "lfm2_graph", "mamba_graph", "nemotron_h_graph"]
+__all__ = ["States", "convolution", "convolution_of", "convolved", "hybrid_graph", "lfm2_graph", "mamba_graph", "nemotron_h_graph", "scan"]

@@ -152,6 +152,11 @@ class Graph:
     def cont(self, tensor: Tensor, *lengths: int) -> Tensor:
         return Tensor("cont", tensor.kind, shape(*lengths) if lengths else tensor.ne, (tensor,))
 
+    def packed(self, tensor: Tensor, row: int) -> Tensor:
+        """A dense copy of quantised elements; `row`: bytes of one row."""
+        _, two, three, _ = tensor.ne
+        return Tensor("cont", tensor.kind, tensor.ne, (tensor,), nb=(1, row, row * two, row * two * three))
+
     def cast(self, tensor: Tensor, kind: str) -> Tensor:
         made = Tensor("cpy", kind, tensor.ne)
         made.sources = (tensor, made)  # ggml_cast has its result as a source too
