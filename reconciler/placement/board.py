@@ -63,7 +63,7 @@ Charges = tuple[tuple[Card, int], ...]
 
 @dataclass(slots=True, eq=False)
 class Runner:
-    """A runner of an Ollama server: the options it has, what it is charged with, and how many wanted names it serves."""
+    """A runner of a server: the options it has, what it is charged with, and how many wanted names it serves."""
 
     options: str
     charges: Charges
@@ -74,7 +74,7 @@ class Runner:
 class Slot:
     """One engine: where a replica can be. `cards` None: not known what cards it has; (): it runs on the CPU.
 
-    `placed` counts the residents it will have; `runners` maps weights blobs to the runner that will hold them: names that share it are
+    `placed` counts the residents it will have; `runners` are those that it will have, by what `runner_of` says: names that share one are
     charged once, and it leaves with the last of them. `own` is what this engine itself takes on each of its cards, for its `memory_limit`,
     `own_before` the same as found.
     `knowledge` is what the run knows of needs, one for all slots of a board; `alike` the engines that run a model as this one does.

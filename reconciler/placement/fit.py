@@ -18,12 +18,13 @@ CAPACITY_REASONS = frozenset({"insufficient_vram", "insufficient_ram", "too_larg
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """Room for a replica: what it needs and where that would be charged; `shares` says that a runner of its weights (`blob`) is there."""
+    """Room for a replica: what it needs and where that would be charged; `shares` says that its runner is there. `runner` is as
+    `runner_of` has it."""
 
     need: Need
     charges: Charges
+    runner: str
     shares: bool = False
-    blob: str | None = None
 
 
 def static_refusal(slot: Slot, model: ModelSpec) -> str | None:
@@ -55,21 +56,21 @@ def room_for(slot: Slot, model: ModelSpec, applied: Applied) -> Fit | str:
     need = need_on(slot, model, applied)
     if need is None:
         return "need_unknown"
-    blob = runner_of(slot, model)
-    runner = slot.runners.get(blob) if blob is not None else None
+    key = runner_of(slot, model)
+    runner = slot.runners.get(key)
     if runner is not None:
-        return Fit(Need(0, need.source), (), True, blob) if runner.options == _runner_options(model) else "shared_runner_conflict"
+        return Fit(Need(0, need.source), (), key, True) if runner.options == _runner_options(model) else "shared_runner_conflict"
     if slot.full:
         return "engine_would_evict"
     if in_ram(slot, model):
         if slot.ram.usable is None:
             return "ram_unknown"
-        return Fit(need, ((slot.ram, need.bytes),), blob=blob) if slot.ram.free >= need.bytes else "insufficient_ram"
+        return Fit(need, ((slot.ram, need.bytes),), key) if slot.ram.free >= need.bytes else "insufficient_ram"
     charges = _on_cards(slot, model, need, applied, margin_for(slot, model))
     if charges is not None:
         judged = slot.rules.memory and slot.placed > 0
         evicts = judged and would_evict(slot, coming_of(slot, model, charges, applied))
-        return "engine_would_evict" if evicts else Fit(need, charges, blob=blob)
+        return "engine_would_evict" if evicts else Fit(need, charges, key)
     if spills(slot, model, need, applied):
         return "engine_would_evict"
     cards = slot.cards or ()
@@ -96,47 +97,42 @@ def _on_cards(slot: Slot, model: ModelSpec, need: Need, applied: Applied, margin
 
 def take(slot: Slot, model: ModelSpec, room: Fit, applied: Applied) -> None:
     """Charges a fit that was just given by `fit` for the board as it stands."""
-    if room.shares and room.blob is not None:
-        slot.runners[room.blob].names += 1
+    if room.shares:
+        slot.runners[room.runner].names += 1
         return
     if slot.rules.memory:
         slot.coming[model.name] = coming_of(slot, model, room.charges, applied)
     slot.add(room.charges)
     slot.placed += 1
-    if room.blob is not None:
-        slot.runners[room.blob] = Runner(_runner_options(model), room.charges)
+    slot.runners[room.runner] = Runner(_runner_options(model), room.charges)
 
 
 def give_back(slot: Slot, model: ModelSpec, room: Fit) -> None:
     """Undoes a `take` that was just made."""
-    if room.shares and room.blob is not None:
-        slot.runners[room.blob].names -= 1
+    if room.shares:
+        slot.runners[room.runner].names -= 1
         return
     slot.coming.pop(model.name, None)
     slot.remove(room.charges)
     slot.placed -= 1
-    if room.blob is not None:
-        del slot.runners[room.blob]
+    del slot.runners[room.runner]
 
 
 def hold_runner(slot: Slot, model: ModelSpec, charges: Charges) -> None:
     """Notes that the weights of `model` are in a runner here, with these options and already charged."""
-    blob = runner_of(slot, model)
-    if blob is None:
-        return
-    held = slot.runners.get(blob)
+    key = runner_of(slot, model)
+    held = slot.runners.get(key)
     if held is None:
-        slot.runners[blob] = Runner(_runner_options(model), charges)
+        slot.runners[key] = Runner(_runner_options(model), charges)
     else:
         held.names += 1
 
 
-def runner_of(slot: Slot, model: ModelSpec) -> str | None:
-    """The weights blob that identifies an Ollama runner (server/sched.go keys runners by the blob's path)."""
-    if slot.kind is not EngineKind.OLLAMA:
-        return None
-    installed = installed_on(slot, model)
-    return installed.blob if installed is not None else None
+def runner_of(slot: Slot, model: ModelSpec) -> str:
+    """What identifies a runner: on an Ollama the weights blob (server/sched.go keys runners by the blob's path), as far as that is known;
+    else the name, which may be that of several wanted models."""
+    installed = installed_on(slot, model) if slot.kind is EngineKind.OLLAMA else None
+    return installed.blob if installed is not None and installed.blob is not None else model.base_name(slot.kind)
 
 
 def _runner_options(model: ModelSpec) -> str:

@@ -17,9 +17,9 @@ class Found:
     """A resident on a slot.
 
     `model` is the wanted model that it is (None: not wanted here), `also` are others on the same weights. `owned` is the row of the
-    state that loaded it, `moving` the model of that row where it is still wanted, but elsewhere. `charges` is what it is charged with
-    now; `sized` False says that its bytes are unknown, so its cards are blocked. `protected`: no plan takes it away;
-    `absent`: it is to be deleted, so it leaves, whoever loaded it.
+    state that loaded it (one that was only to be installed owns no resident), `moving` the model of that row where it is still wanted,
+    but elsewhere. `charges` is what it is charged with now; `sized` False says that its bytes are unknown, so its cards are blocked.
+    `protected`: no plan takes it away; `absent`: it is to be deleted, so it leaves, whoever loaded it.
     """
 
     slot: Slot
@@ -36,7 +36,25 @@ class Found:
     @property
     def held_by_us(self) -> bool:
         """Whether it is resident since gpurec was to keep it so, and not by a request of a client."""
-        return self.owned is not None and self.owned.ensure == Ensure.LOADED and self.resident.pinned is not False
+        return self.owned is not None and self.resident.pinned is not False
+
+    @property
+    def yields(self) -> bool:
+        """Whether it is there by a request of a client and goes by itself some day: what may be evicted where the policy says `yield`."""
+        on_demand = self.model is not None and self.model.ensure is Ensure.PRESENT
+        return (self.owned is None or on_demand) and self.resident.pinned is False and not self.protected
+
+
+def lift(found: Found) -> None:
+    """Takes a resident's charges off the board."""
+    found.slot.remove(found.charges)
+    found.slot.placed -= 1
+
+
+def set_down(found: Found) -> None:
+    """Puts them back."""
+    found.slot.add(found.charges)
+    found.slot.placed += 1
 
 
 class Names:
@@ -60,24 +78,44 @@ class Names:
     def on(self, model: ModelSpec, node: str) -> bool:
         return node in self._nodes[id(model.nodes)]
 
-    def wanted(self, slot: Slot, name: str) -> ModelSpec | None:
-        """The wanted model that `name` is on this engine."""
-        for model in self._by_name[slot.kind].get(name, ()):
-            if self.on(model, slot.id.node):
-                return model
-        return None
+    def wanted(self, slot: Slot, name: str) -> list[ModelSpec]:
+        """The wanted models that `name` is on this engine: several where it is a variant of one and another by itself."""
+        return [model for model in self._by_name[slot.kind].get(name, ()) if self.on(model, slot.id.node)]
 
     def of(self, slot: Slot, resident: Resident) -> list[ModelSpec]:
-        """The wanted models that a resident is: the one by its name first, then those by its weights, since Ollama shows only the name that
-        loaded first."""
-        model = self.wanted(slot, resident.name)
-        models = [] if model is None else [model]
+        """The wanted models that a resident is, each once: those by its name first, then those by its weights, since Ollama shows only the
+        name that loaded first; what is only to be on demand comes last."""
+        names = [resident.name]
         if resident.blob is not None:
-            for name in slot.names_by_blob.get(resident.blob, ()):
-                other = self.wanted(slot, name) if name != resident.name else None
-                if other is not None and other not in models:
-                    models.append(other)
-        return models
+            names += (name for name in slot.names_by_blob.get(resident.blob, ()) if name != resident.name)
+        models: dict[str, ModelSpec] = {}
+        for name in names:
+            for model in self.wanted(slot, name):
+                models.setdefault(model.name, model)
+        return sorted(models.values(), key=lambda model: model.ensure is Ensure.PRESENT) if len(models) > 1 else [*models.values()]
+
+
+class RowsOf:
+    """Rows of the state on one engine, by the name of a resident, else by its weights; the first one counts."""
+
+    def __init__(self, slot: Slot, rows: Sequence[AppliedReplica]) -> None:
+        self._slot = slot
+        self._by_name: dict[str, AppliedReplica] = {}
+        self._by_blob: dict[str, AppliedReplica] | None = None
+        for row in rows:
+            self._by_name.setdefault(row.engine_name, row)
+
+    def of(self, resident: Resident) -> AppliedReplica | None:
+        row = self._by_name.get(resident.name)
+        if row is not None or resident.blob is None or not self._by_name:
+            return row
+        if self._by_blob is None:
+            self._by_blob = {}
+            for name, named in self._by_name.items():
+                installed = self._slot.installed(name)
+                if installed is not None and installed.blob is not None:
+                    self._by_blob.setdefault(installed.blob, named)
+        return self._by_blob.get(resident.blob)
 
 
 def applied_by_engine(applied: Applied) -> Mapping[EngineId, Sequence[AppliedReplica]]:
@@ -115,20 +153,24 @@ def charge_found(board: Board, desired: Desired, applied: Applied, names: Names)
                     _charge(slot, slot.charges_found(held or 0))
             continue
         first = len(every)
+        asked, loaded = RowsOf(slot, own), RowsOf(slot, [row for row in own if row.ensure == Ensure.LOADED])
         for resident in slot.facts.residents or () if slot.facts is not None else ():
             wanted = names.of(slot, resident)
             model = wanted[0] if wanted else None
-            owned = _owner(slot, resident, own)
+            owned = loaded.of(resident)
+            named = owned if owned is not None else asked.of(resident)
             found = Found(slot, resident, model, owned, (), also=tuple(wanted[1:]))
             if model is None:
-                to_delete = owned is not None and owned.model in models and models[owned.model].ensure is Ensure.ABSENT
+                to_delete = named is not None and named.model in models and models[named.model].ensure is Ensure.ABSENT
                 found.absent = to_delete or (slot.id.node, slot.kind, resident.name) in absent
             if model is None and owned is not None:
                 found.moving = _wanted_elsewhere(models.get(owned.model))
-            found.protected = _is_protected(wanted, owned, models)
+            found.protected = _is_protected(wanted, named, models)
             held = _held_bytes(slot, resident, model, owned, applied)
             on_cards = slot.cards if slot.cards else ()
-            if held is None:
+            if held == 0 and on_cards and resident.size_bytes:
+                found.charges = ((slot.ram, resident.size_bytes),)
+            elif held is None:
                 found.sized = False
                 blocked.append((slot, found))
             elif on_cards:
@@ -160,11 +202,11 @@ def _names_to_delete(desired: Desired) -> frozenset[tuple[str, EngineKind, str]]
     )
 
 
-def _is_protected(wanted: Sequence[ModelSpec], owned: AppliedReplica | None, models: Mapping[str, ModelSpec]) -> bool:
-    """Whether the files protect what this resident is; of a model that left them the state tells what they said last."""
-    if owned is not None:
-        named = models.get(owned.model)
-        if owned.protect if named is None else named.protect:
+def _is_protected(wanted: Sequence[ModelSpec], row: AppliedReplica | None, models: Mapping[str, ModelSpec]) -> bool:
+    """Whether the files protect what this resident is; of a model that left them the state (`row`) tells what they said last."""
+    if row is not None:
+        named = models.get(row.model)
+        if row.protect if named is None else named.protect:
             return True
     return any(model.protect for model in wanted)
 
@@ -193,18 +235,6 @@ def _charge_by_processes(slot: Slot, residents: Sequence[Found]) -> None:
             slot.own_before[card.index] -= count
         found.charges = charges
         _charge(slot, charges)
-
-
-def _owner(slot: Slot, resident: Resident, rows: Sequence[AppliedReplica]) -> AppliedReplica | None:
-    for row in rows:
-        if row.engine_name == resident.name:
-            return row
-    if resident.blob is not None:
-        for row in rows:
-            installed = slot.installed(row.engine_name)
-            if installed is not None and installed.blob == resident.blob:
-                return row
-    return None
 
 
 def _held_bytes(slot: Slot, resident: Resident, model: ModelSpec | None, owned: AppliedReplica | None, applied: Applied) -> int | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence, Set
 from reconciler.fleet import ContextVia, Each, EngineKind, Ensure, ModelSpec, Residency, ResidentStatus, Unmanaged
 from reconciler.placement.board import Slot
 from reconciler.placement.fit import Fit, hold_runner, room_for, runner_of, take
-from reconciler.placement.found import Found, need_on
+from reconciler.placement.found import Found, lift, need_on, set_down
 from reconciler.placement.placing import Placing
 from reconciler.placement.result import Target
 
@@ -27,12 +27,15 @@ def keep(placing: Placing, model: ModelSpec) -> None:
     away = {slot for slot in rows if (model.name, slot.id) in placing.held.away and slot not in here}
     asleep = [slot for slot in rows if _sleeps(model, slot, away) and slot not in placing.at[model.name]]
     if groups is not None:
-        for group in groups:
+        ours_first = sorted(groups, key=lambda group: not any(slot in owned for slot in group)) if model.spread_hard else groups
+        for group in ours_first:
             if any(slot in placing.at[model.name] for slot in group):
                 continue
             there = [slot for slot in group if slot in here] or [slot for slot in group if slot in owned and slot in asleep]
-            if there:
-                keep_at(placing, model, min(there, key=lambda slot: (slot not in owned, slot.id)), here)
+            there = [slot for slot in there if not placing.breaks_spread(model, slot)]
+            for slot in sorted(there, key=lambda slot: (slot not in owned, slot.id)):
+                if keep_at(placing, model, slot, here):
+                    break
         return
     ordered = sorted(here, key=lambda slot: (slot not in owned, slot.selected, not _right(model, here[slot]), slot.id))
     last_owned = sum(slot in owned for slot in ordered)
@@ -51,7 +54,8 @@ def _sleeps(model: ModelSpec, slot: Slot, away: Set[Slot]) -> bool:
     return not slot.reachable or not slot.selected or slot in away
 
 
-def keep_at(placing: Placing, model: ModelSpec, slot: Slot, here: dict[Slot, Found]) -> None:
+def keep_at(placing: Placing, model: ModelSpec, slot: Slot, here: dict[Slot, Found]) -> bool:
+    """Whether it stays there, as it is or loaded anew in its place."""
     found = here.get(slot)
     before = placing.as_applied(model, slot) or placing.alternatives[model.name][0]
     model = _as_found(model, found) if found is not None else before
@@ -62,35 +66,37 @@ def keep_at(placing: Placing, model: ModelSpec, slot: Slot, here: dict[Slot, Fou
         else:
             hold_runner(slot, model, ())
             placing.note(Target(model, slot, need, deferred=True, shares=True))
-        return
+        return slot in placing.at[model.name]
     if found is not None and placing.left.get((model.name, slot)) is found and not placing.come_back(found):
-        return
+        return False
     if found is not None and found in placing.yielding.get(slot, ()):
         placing.yielding[slot].remove(found)
     if found is None:
         held = slot.reachable and slot.selected
         placing.note(Target(model, slot, need, deferred=not held, held=held))
-        return
+        return True
     if not slot.selected:
         placing.note(Target(model, slot, need, found.charges, found, deferred=True))
         hold_runner(slot, model, found.charges)
-        return
+        return True
     as_is = found.protected or (model.name, slot.id) in placing.held.as_is
     if as_is or (_right(model, found) and _on_asked_device(model, found)):
         placing.note(Target(model, slot, need, found.charges, found))
         hold_runner(slot, model, found.charges)
-        return
-    slot.remove(found.charges)
-    slot.placed -= 1
+        return True
+    lift(found)
     room = room_for(slot, model, placing.applied)
     if isinstance(room, Fit):
         take(slot, model, room, placing.applied)
         placing.note(Target(model, slot, room.need, room.charges, found, shares=room.shares))
+        placing.loads_anew(found)
     else:
-        slot.add(found.charges)
-        slot.placed += 1
+        set_down(found)
         if room == "need_unknown":
             placing.note(Target(model, slot, need, found.charges, found))
+        else:
+            placing.not_right[slot][model.name] = found
+    return slot in placing.at[model.name]
 
 
 def release_leaving(placing: Placing, every: Sequence[Found]) -> bool:
@@ -103,8 +109,7 @@ def release_leaving(placing: Placing, every: Sequence[Found]) -> bool:
     for found in every:
         if found in placing.result.released or found in kept or found in placing.result.displaced or not leaves(placing, found):
             continue
-        found.slot.remove(found.charges)
-        found.slot.placed -= 1
+        lift(found)
         placing.leave(found, placing.result.released)
         gone = True
     if gone:
@@ -118,7 +123,7 @@ def let_yield(placing: Placing, every: Sequence[Found]) -> None:
         return
     kept = {target.found for targets in placing.at.values() for target in targets.values()}
     for found in every:
-        if found not in kept and found.owned is None and found.resident.pinned is False and not found.protected:
+        if found not in kept and found.yields:
             placing.yielding[found.slot].append(found)
 
 

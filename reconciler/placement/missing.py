@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from reconciler.fleet import Each, EngineId, ModelSpec, Residency, Spread
 from reconciler.placement.board import Slot
 from reconciler.placement.eligibility import NEVER_QUALIFIES, ModelClass
-from reconciler.placement.fit import CAPACITY_REASONS, Fit, fit, runner_of, static_refusal
+from reconciler.placement.fit import CAPACITY_REASONS, Fit, runner_of, static_refusal
 from reconciler.placement.found import need_on
 from reconciler.placement.keep import keep
 from reconciler.placement.placing import Placing
@@ -185,7 +185,7 @@ def _pick(placing: Placing, model: ModelSpec, count: int, ram: bool) -> int:
     for slot in order.candidates(least or 0):
         if slot in here:
             continue
-        room = fit(slot, model, placing.applied)
+        room = placing.room_at(model, slot)
         if not isinstance(room, Fit):
             only_capacity = only_capacity and room in CAPACITY_REASONS
             continue

@@ -1,13 +1,15 @@
 """Where each wanted replica goes.
 
-Keep what is right where it is; then, in order of priority, place what is missing: where it was last applied, else the strategy's best
-engine with room, else by displacing residents of lower priority, else by moving one replica of the same priority that fits elsewhere.
+Keep what is right where it is; then, in order of priority, place what is missing: where it still is after another replica of it was
+displaced, else where it was last applied, else the strategy's best engine with room, else by displacing residents of lower priority, else
+by moving one replica of the same priority that fits elsewhere.
 Everything is reserved on one board, so no two replicas are sent to the same free space. Deterministic: sorted, ties by name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 from reconciler.fleet import Applied, Desired, Ensure
 from reconciler.placement.board import Board
@@ -35,14 +37,23 @@ def place(board: Board, desired: Desired, applied: Applied, held: Held = NOTHING
     for model in placing.models:
         if model.ensure is Ensure.LOADED:
             keep(placing, model)
-    placing.lowest = min((target.model.priority for targets in placing.at.values() for target in targets.values()), default=None)
     release_leaving(placing, every)
-    let_yield(placing, every)
+    without_room = placing.without_room_here()
     for model in placing.models:
-        if model.ensure is Ensure.PRESENT:
-            place_present(placing, model)
-        else:
-            place_missing(placing, model)
+        if model.name in without_room:
+            keep(placing, model)
+    placing.lowest = placing.lowest_priority()
+    let_yield(placing, every)
+    for _, equal in groupby(placing.models, key=lambda model: model.priority):
+        level = [*equal]
+        for model in level:
+            if model.name in placing.moved:
+                keep(placing, model)
+        for model in level:
+            if model.ensure is Ensure.PRESENT:
+                place_present(placing, model)
+            else:
+                place_missing(placing, model)
     for _ in range(ROUNDS):
         if not _try_again(placing, every):
             break
@@ -55,7 +66,8 @@ def place(board: Board, desired: Desired, applied: Applied, held: Held = NOTHING
 
 def _try_again(placing: Placing, every: Sequence[Found]) -> bool:
     """Asks once more for what has no place, when something has left or moved since it was asked for."""
-    freed = release_leaving(placing, every)
+    release_leaving(placing, every)
+    freed, placing.made_room = placing.made_room, False
     moved, placing.moved = placing.moved, set()
     lacking = {lacking.model.name for lacking in placing.result.lacking if lacking.model.ensure is Ensure.LOADED}
     if not moved and not (freed and lacking):
@@ -79,5 +91,5 @@ def _stay_until_placed(placing: Placing, every: Sequence[Found]) -> None:
 
 
 def _hoped_for(placing: Placing, target: Target) -> bool:
-    """A replica on an engine that cannot be asked, and that was never put there."""
-    return target.deferred and target.found is None and target.slot not in placing.rows_of[target.model.name]
+    """A replica on an engine that is not to be touched now, where it was never put, or is seen not to be."""
+    return target.deferred and target.found is None and (target.slot.reachable or target.slot not in placing.rows_of[target.model.name])

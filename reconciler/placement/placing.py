@@ -12,7 +12,7 @@ from reconciler.placement.admitting import would_evict
 from reconciler.placement.board import Board, Card, Slot
 from reconciler.placement.eligibility import Eligible, ModelClass, eligible
 from reconciler.placement.fit import Fit, fit, take
-from reconciler.placement.found import Found, Names, applied_by_engine
+from reconciler.placement.found import Found, Names, applied_by_engine, lift, set_down
 from reconciler.placement.result import Placement, Target
 from reconciler.placement.strategies import STRATEGIES, Order, hot_last
 from reconciler.placement.variants import passed_over
@@ -40,8 +40,10 @@ class Placing:
 
     `at` has the targets of each model by engine, `on_slot` those of each engine; `rows_of` the engines where each model was last applied,
     `groups_of` the engines that may serve each node, card or engine of an `each`. `left` has the residents that were told to leave, by
-    model and place: one that comes back there stays if its room is still free, else it is unloaded and loaded anew. `alternatives` has the
-    variants of each model, best first (the model itself where it has none).
+    model and place: one that comes back there stays if its room is still free, else it is unloaded and loaded anew. `not_right` has those
+    that are not as wanted and found no room to be loaded anew in their place. `alternatives` has the variants of each model, best first
+    (the model itself where it has none). `moved` are the models of which something was displaced, `made_room` says whether
+    what has no place may have one by now.
     """
 
     def __init__(self, board: Board, desired: Desired, applied: Applied, held: Held = NOTHING_HELD) -> None:
@@ -60,12 +62,14 @@ class Placing:
         self.found_of: dict[str, list[Found]] = defaultdict(list)
         self.yielding: dict[Slot, list[Found]] = defaultdict(list)
         self.left: dict[tuple[str, Slot], Found] = {}
+        self.not_right: dict[Slot, dict[str, Found]] = defaultdict(dict)
         self.looks_left = EJECTION_LOOKS
         self.no_elsewhere: dict[ModelClass, int] = {}
         self.displaced_last: dict[ModelClass, int] = {}
         self.compared: dict[Slot, Compared] = {}
         self.lowest: int | None = None
         self.moved: set[str] = set()
+        self.made_room = False
         self._eligible: dict[ModelClass, Eligible] = {}
         self._eligible_for: dict[str, Eligible] = {}
         self._serves: dict[str, Set[Slot]] = {}
@@ -99,24 +103,23 @@ class Placing:
         return every[0] if len(every) == 1 else self._applied_as.get((model.name, slot))
 
     def _may_share(self) -> set[str]:
-        """Wanted models whose weights another installed name has too: they may need no room where that one runs."""
-        names = {
-            name
-            for slot in self.board
-            if slot.kind is EngineKind.OLLAMA
-            for alike in slot.names_by_blob.values()
-            if len(alike) > 1
-            for name in alike
-        }
+        """Wanted models that may share a runner with another wanted one: a name of theirs, or of their weights, is its too."""
         kind = EngineKind.OLLAMA
-        return {
-            model.name
-            for model in self.models
-            if names and any({one.engine_name(kind), one.base_name(kind)} & names for one in self.alternatives[model.name])
+        names = {
+            name: {called for one in variants for called in (one.engine_name(kind), one.base_name(kind))}
+            for name, variants in self.alternatives.items()
         }
+        often = Counter(name for own in names.values() for name in own)
+        shared = {name for name, count in often.items() if count > 1}
+        for slot in self.board:
+            for alike in slot.names_by_blob.values() if slot.kind is kind else ():
+                if len(alike) > 1:
+                    shared.update(alike)
+        return {model for model, own in names.items() if own & shared}
 
     def freed(self) -> None:
         """Forgets what was found out about a fuller board."""
+        self.made_room = True
         self.nothing_fits.clear()
         self.no_elsewhere.clear()
         self.orders.clear()
@@ -131,7 +134,10 @@ class Placing:
     def leave(self, found: Found, gone: set[Found]) -> None:
         """Puts a resident among those that leave (`gone`: displaced or released)."""
         gone.add(found)
-        self.left.update({(model.name, found.slot): found for model in (found.model, *found.also) if model is not None})
+        for model in (found.model, *found.also):
+            if model is not None:
+                self.left[model.name, found.slot] = found
+                self.not_right[found.slot].pop(model.name, None)
 
     def come_back(self, found: Found) -> bool:
         """Takes a resident that was told to leave back, where its room is still there."""
@@ -139,18 +145,17 @@ class Placing:
         if slot.full:
             return False
         most = slot.spec.memory_limit
-        if most is not None and any(slot.own.get(card.index, 0) + count > most for card, count in found.charges):
+        on_cards = [(card, count) for card, count in found.charges if card is not slot.ram]
+        if most is not None and any(slot.own.get(card.index, 0) + count > most for card, count in on_cards):
             return False
         if any(
             card.held + count > (card.capacity if self._newly_taken(card) else max(card.capacity, card.before))
             for card, count in found.charges
         ):
             return False
-        slot.add(found.charges)
-        slot.placed += 1
+        set_down(found)
         if slot.coming and would_evict(slot):
-            slot.remove(found.charges)
-            slot.placed -= 1
+            lift(found)
             return False
         self.result.displaced.discard(found)
         self.result.released.discard(found)
@@ -190,14 +195,53 @@ class Placing:
     def try_at(self, model: ModelSpec, slot: Slot) -> bool:
         if slot in self.at[model.name] or self.breaks_spread(model, slot):
             return False
+        again = self.to_load_anew(model, slot)
+        if again is not None:
+            lift(again)
         room = fit(slot, model, self.applied)
         if not isinstance(room, Fit):
+            if again is not None:
+                set_down(again)
             return False
         better = passed_over(slot, model, self.alternatives[model.name], self.applied)
         take(slot, model, room, self.applied)
+        self.made_room = self.made_room or (model.name in self.may_share and not room.shares)
+        if again is not None:
+            self.loads_anew(again)
         left = self.left.get((model.name, slot))
-        self.note(Target(model, slot, room.need, room.charges, shares=room.shares, replaces=left, passed_over=better))
+        self.note(Target(model, slot, room.need, room.charges, again, shares=room.shares, replaces=left, passed_over=better))
         return True
+
+    def to_load_anew(self, model: ModelSpec, slot: Slot) -> Found | None:
+        """The resident of this model there that is not as wanted."""
+        return self.not_right[slot].get(model.name) if slot in self.not_right else None
+
+    def without_room_here(self) -> Set[str]:
+        """The models of which a resident is not as wanted and found no room to be loaded anew in its place."""
+        return {name for names in self.not_right.values() for name in names}
+
+    def lowest_priority(self) -> int | None:
+        """The least of all that has a place, or is to be loaded anew in its own; None where there is nothing."""
+        placed = {name for name, targets in self.at.items() if targets} | self.without_room_here()
+        return min((model.priority for model in self.models if model.name in placed), default=None)
+
+    def room_at(self, model: ModelSpec, slot: Slot) -> Fit | str:
+        """Like `fit`; a resident of it that is not as wanted gives its own room first, since it is loaded anew in its place."""
+        again = self.to_load_anew(model, slot)
+        if again is None:
+            return fit(slot, model, self.applied)
+        lift(again)
+        room = fit(slot, model, self.applied)
+        set_down(again)
+        return room
+
+    def loads_anew(self, found: Found) -> None:
+        """What was not as wanted is a target by now."""
+        for model in (found.model, *found.also):
+            if model is not None:
+                self.not_right[found.slot].pop(model.name, None)
+        if found in self.yielding.get(found.slot, ()):
+            self.yielding[found.slot].remove(found)
 
     def order(self, model: ModelSpec, ram: bool) -> Order:
         key = (ModelClass.of(model), ram)

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from reconciler.fleet import ModelSpec
 from reconciler.placement.board import Slot
 from reconciler.placement.fit import Fit, give_back, room_for, static_refusal, take
-from reconciler.placement.found import Found
-from reconciler.placement.keep import keep_at
+from reconciler.placement.found import lift, set_down
 from reconciler.placement.placing import Placing
 from reconciler.placement.room import Leaving, drop, together
 
@@ -32,16 +31,15 @@ def reseat(placing: Placing, model: ModelSpec, candidates: Sequence[Slot]) -> bo
         if looked > RESEATING_SLOTS:
             return False
         there = [one for one in together(placing, slot) if one.priority <= model.priority and _is_there(one)]
-        own = _own(placing, model, slot)
-        if not there or not _order_matters(placing, model, slot, own):
+        if not there or placing.room_at(model, slot) != "engine_would_evict":
             continue
         groups = [[one] for one in sorted(there, key=lambda one: (one.bytes, one.targets[0].model.name))]
         for group in [*groups, there] if len(there) > 1 else groups:
             placing.looks_left -= 1
             if placing.looks_left < 0:
                 return False
-            if _all_come_back(placing, model, slot, own, group):
-                _carry_out(placing, model, slot, own, group)
+            if _all_come_back(placing, model, slot, group):
+                _carry_out(placing, model, slot, group)
                 return True
     return False
 
@@ -51,31 +49,13 @@ def _is_there(leaving: Leaving) -> bool:
     return any(target.found is not None for target in leaving.targets)
 
 
-def _own(placing: Placing, model: ModelSpec, slot: Slot) -> Found | None:
-    """The resident that `model` is here already, and that could not be reloaded beside the others."""
-    gone = {*placing.result.released, *placing.result.displaced, *(target.found for target in placing.on_slot[slot])}
-    return next((one for one in placing.found_of[model.name] if one.slot is slot and one not in gone and not one.protected), None)
-
-
-def _order_matters(placing: Placing, model: ModelSpec, slot: Slot, own: Found | None) -> bool:
-    """Whether there is room for `model`, and only the engine's own rules are against it."""
-    if own is not None:
-        slot.remove(own.charges)
-        slot.placed -= 1
-    answer = room_for(slot, model, placing.applied)
-    if own is not None:
-        slot.add(own.charges)
-        slot.placed += 1
-    return answer == "engine_would_evict"
-
-
-def _all_come_back(placing: Placing, model: ModelSpec, slot: Slot, own: Found | None, group: Sequence[Leaving]) -> bool:
+def _all_come_back(placing: Placing, model: ModelSpec, slot: Slot, group: Sequence[Leaving]) -> bool:
     """Whether the engine takes `model` and then all that left, in some order. The board is as before when this returns."""
     for leaving in group:
         leaving.lift()
+    own = placing.to_load_anew(model, slot)
     if own is not None:
-        slot.remove(own.charges)
-        slot.placed -= 1
+        lift(own)
     taken: list[tuple[ModelSpec, Fit]] = []
     coming = [model, *(target.model for leaving in group for target in leaving.targets)]
     for one in coming:
@@ -88,20 +68,16 @@ def _all_come_back(placing: Placing, model: ModelSpec, slot: Slot, own: Found | 
     for one, room in reversed(taken):
         give_back(slot, one, room)
     if own is not None:
-        slot.add(own.charges)
-        slot.placed += 1
+        set_down(own)
     for leaving in group:
         leaving.set_down()
     return enough
 
 
-def _carry_out(placing: Placing, model: ModelSpec, slot: Slot, own: Found | None, group: Sequence[Leaving]) -> None:
+def _carry_out(placing: Placing, model: ModelSpec, slot: Slot, group: Sequence[Leaving]) -> None:
     for leaving in group:
         drop(placing, leaving)
-    if own is not None:
-        keep_at(placing, model, slot, {slot: own})
-    else:
-        placing.try_at(model, slot)
+    placing.try_at(model, slot)
     for target in (target for leaving in group for target in leaving.targets):
         placing.try_at(target.model, slot)
     placing.freed()

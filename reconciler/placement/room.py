@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from reconciler.admission import Coming
-from reconciler.fleet import EngineId, ModelSpec
+from reconciler.fleet import EngineId, Ensure, ModelSpec
 from reconciler.placement.board import Charges, Runner, Slot
 from reconciler.placement.eligibility import ModelClass
-from reconciler.placement.fit import Fit, fit, room_for, runner_of, static_refusal
+from reconciler.placement.fit import Fit, fit, runner_of, static_refusal
 from reconciler.placement.found import Found
 from reconciler.placement.placing import Placing
 from reconciler.placement.result import Target
@@ -23,20 +23,26 @@ EJECTION_SLOTS = 256
 
 @dataclass(slots=True, eq=False)
 class Leaving:
-    """What can leave an engine as one: a replica, all the names on one runner, or a resident that yields (`found`)."""
+    """What can leave an engine as one: a replica, all the names on one runner (`key`), or a resident that is no target (`found`): one that
+    yields, or one that is not as wanted, matters less, and found no room to be loaded anew."""
 
     slot: Slot
     charges: Charges
     targets: tuple[Target, ...] = ()
     found: Found | None = None
-    blob: str | None = None
+    key: str | None = None
     runner: Runner | None = None
     coming: dict[str, Coming] = field(default_factory=dict)
 
     @property
     def priority(self) -> int:
         """That of the most important of its names."""
-        return max((target.model.priority for target in self.targets), default=0)
+        models = [target.model for target in self.targets] if self.found is None else [self.found.model, *self.found.also]
+        return max((model.priority for model in models if model is not None), default=0)
+
+    @property
+    def name(self) -> str:
+        return self.targets[0].model.name if self.found is None else self.found.resident.name
 
     @property
     def bytes(self) -> int:
@@ -48,16 +54,16 @@ class Leaving:
         self.slot.placed -= 1
         names = [target.model.name for target in self.targets if target.model.name in self.slot.coming]
         self.coming = {name: self.slot.coming.pop(name) for name in names}
-        if self.blob is not None:
-            del self.slot.runners[self.blob]
+        if self.key is not None:
+            del self.slot.runners[self.key]
 
     def set_down(self) -> None:
         """Puts them back as they were."""
         self.slot.add(self.charges)
         self.slot.placed += 1
         self.slot.coming.update(self.coming)
-        if self.blob is not None and self.runner is not None:
-            self.slot.runners[self.blob] = self.runner
+        if self.key is not None and self.runner is not None:
+            self.slot.runners[self.key] = self.runner
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +85,8 @@ def displace(placing: Placing, model: ModelSpec, candidates: Sequence[Slot]) -> 
     found = 0
     for number in range(len(candidates)):
         slot = candidates[(start + number) % len(candidates)]
-        if not any(target.model.priority < model.priority for target in placing.on_slot[slot]) and not placing.yielding.get(slot):
+        lower = any(target.model.priority < model.priority for target in placing.on_slot[slot])
+        if not (lower or placing.yielding.get(slot) or placing.not_right.get(slot)):
             continue
         if slot in placing.at[model.name] or placing.breaks_spread(model, slot) or static_refusal(slot, model) is not None:
             continue
@@ -117,21 +124,24 @@ def _known_victims(placing: Placing, model: ModelSpec, slot: Slot) -> list[Leavi
 def victims_of(placing: Placing, model: ModelSpec, slot: Slot) -> list[Leaving] | None:
     """Who must leave to make room for `model` on `slot`: least priority first, and none that is not needed. The board is as before when
     this returns."""
-    yielding = [Leaving(slot, found.charges, found=found) for found in placing.yielding.get(slot, ())]
-    lower = sorted((one for one in together(placing, slot) if one.priority < model.priority), key=_least_first)
+    again = placing.to_load_anew(model, slot)
+    yielding = [Leaving(slot, found.charges, found=found) for found in placing.yielding.get(slot, ()) if found is not again]
+    not_right = {found for found in placing.not_right.get(slot, {}).values() if found not in placing.yielding.get(slot, ())}
+    there = [*together(placing, slot), *(Leaving(slot, found.charges, found=found) for found in not_right if found is not again)]
+    lower = sorted((one for one in there if one.priority < model.priority), key=_least_first)
     gone: list[Leaving] = []
     enough = False
     for victim in (*yielding, *lower):
         victim.lift()
         gone.append(victim)
-        if isinstance(room_for(slot, model, placing.applied), Fit):
+        if isinstance(placing.room_at(model, slot), Fit):
             enough = True
             break
     chosen = list(gone) if enough else []
     if enough:
         for victim in gone[:-1]:
             victim.set_down()
-            if isinstance(room_for(slot, model, placing.applied), Fit):
+            if isinstance(placing.room_at(model, slot), Fit):
                 chosen.remove(victim)
             else:
                 victim.lift()
@@ -147,15 +157,15 @@ def together(placing: Placing, slot: Slot) -> list[Leaving]:
     by_runner: dict[str, list[Target]] = defaultdict(list)
     alone: list[Leaving] = []
     for target in placing.on_slot[slot]:
-        blob = runner_of(slot, target.model)
-        if blob is not None and blob in slot.runners:
-            by_runner[blob].append(target)
+        key = runner_of(slot, target.model)
+        if key in slot.runners:
+            by_runner[key].append(target)
         elif not _stays(target):
             alone.append(Leaving(slot, target.charges, (target,)))
-    for blob, targets in by_runner.items():
+    for key, targets in by_runner.items():
         if not any(map(_stays, targets)):
-            runner = slot.runners[blob]
-            alone.append(Leaving(slot, runner.charges, tuple(targets), blob=blob, runner=runner))
+            runner = slot.runners[key]
+            alone.append(Leaving(slot, runner.charges, tuple(targets), key=key, runner=runner))
     return alone
 
 
@@ -172,7 +182,7 @@ def eject(placing: Placing, model: ModelSpec, candidates: Sequence[Slot]) -> boo
         looked += 1
         if looked > EJECTION_SLOTS:
             return False
-        for leaving in sorted(together(placing, slot), key=lambda one: (one.bytes, one.targets[0].model.name)):
+        for leaving in sorted(together(placing, slot), key=lambda one: (one.bytes, one.name)):
             victim = leaving.targets[0]
             if len(leaving.targets) > 1 or victim.model.priority > model.priority or victim.model.each is not None:
                 continue
@@ -180,7 +190,7 @@ def eject(placing: Placing, model: ModelSpec, candidates: Sequence[Slot]) -> boo
             if placing.looks_left < 0:
                 return False
             leaving.lift()
-            enough = isinstance(room_for(slot, model, placing.applied), Fit)
+            enough = isinstance(placing.room_at(model, slot), Fit)
             leaving.set_down()
             if not enough:
                 continue
@@ -216,9 +226,10 @@ def drop(placing: Placing, leaving: Leaving) -> None:
     """Takes it off the board; what was there of it is displaced, and its models ask for a place again."""
     leaving.lift()
     if leaving.found is not None:
-        if leaving.found.model is not None:
-            placing.moved.add(leaving.found.model.name)
-        placing.yielding[leaving.slot].remove(leaving.found)
+        wanted = [model for model in (leaving.found.model, *leaving.found.also) if model is not None]
+        placing.moved.update(model.name for model in wanted if model.ensure is Ensure.LOADED)
+        if leaving.found in placing.yielding.get(leaving.slot, ()):
+            placing.yielding[leaving.slot].remove(leaving.found)
         placing.leave(leaving.found, placing.result.displaced)
     for target in leaving.targets:
         placing.moved.add(target.model.name)
@@ -230,4 +241,4 @@ def drop(placing: Placing, leaving: Leaving) -> None:
 
 
 def _least_first(leaving: Leaving) -> tuple[int, int, str]:
-    return leaving.priority, -leaving.bytes, leaving.targets[0].model.name
+    return leaving.priority, -leaving.bytes, leaving.name

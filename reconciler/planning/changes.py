@@ -22,6 +22,8 @@ from reconciler.planning.replica import Replica
 from reconciler.planning.rules import decide
 from reconciler.vram import Need
 
+_STAYS = (Action.ADOPT, Action.UPDATE)
+
 
 @dataclass(slots=True, eq=False)
 class Change:
@@ -52,6 +54,20 @@ class Change:
     @property
     def id(self) -> str:
         return f"{self.action.value}:{self.address}"
+
+    def reach(self) -> set[int]:
+        """Everything that it needs, directly or not, by `id()`."""
+        found: set[int] = set()
+        left = list(self.needs)
+        while left:
+            one = left.pop()
+            if id(one) not in found:
+                found.add(id(one))
+                left.extend(one.needs)
+        return found
+
+    def waits_for(self, other: Change) -> bool:
+        return id(other) in self.reach()
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +190,7 @@ def _wanted(changes: Changes, replica: Replica, applied: Applied, drifted: froze
             change.takes = change.takes or target.found.charges
     changes.every.append(change)
     changes.wanted[target] = change
-    if rule.action in (Action.LOAD, Action.RELOAD) and _must_pull(replica):
+    if (rule.action in (Action.LOAD, Action.RELOAD) and _must_pull(replica)) or (rule.action in _STAYS and _lacks_tag(replica)):
         changes.every.append(pull := _pull(replica, change.cause))
         change.needs.append(pull)
 
@@ -187,19 +203,23 @@ def _after_what_they_need(changes: Changes, placement: Placement) -> None:
     for target, change in changes.wanted.items():
         if target.replaces is not None and target.replaces in changes.unloads:
             change.needs.append(changes.unloads[target.replaces])
-        blob = runner_of(target.slot, target.model)
-        if blob is not None and not target.shares and change.action is not Action.ADOPT:
-            carriers[target.slot, blob] = change
+        if not target.shares and change.action is not Action.ADOPT:
+            carriers[target.slot, runner_of(target.slot, target.model)] = change
     if not carriers:
         return
     for target in placement.targets:
-        blob = runner_of(target.slot, target.model) if target.shares else None
-        if blob is not None and target in changes.wanted and (target.slot, blob) in carriers:
-            changes.wanted[target].needs.append(carriers[target.slot, blob])
+        carrier = carriers.get((target.slot, runner_of(target.slot, target.model))) if target.shares else None
+        if carrier is not None and target in changes.wanted:
+            changes.wanted[target].needs.append(carrier)
 
 
 def _must_pull(replica: Replica) -> bool:
     return replica.slot.kind is EngineKind.OLLAMA and replica.lists_known and replica.installed is None
+
+
+def _lacks_tag(replica: Replica) -> bool:
+    """It runs as wanted under another name of its weights, and the derived tag that requests are to ask for is not there."""
+    return replica.wants_resident and replica.engine_name != replica.base_name and _must_pull(replica)
 
 
 def _pull(replica: Replica, cause: Cause) -> Change:
@@ -308,9 +328,13 @@ def _unwanted(changes: Changes, found: Found, placement: Placement, desired: Des
             changes.unmanaged.append(UnmanagedResident(slot.id.node, slot.id.engine, resident.name, held, resident.pinned))
         return
     if displaced:
-        what = "makes room for a model of higher priority" if owned or found.model is not None else "is unmanaged and yields its room"
-        _unload(changes, found, Reason("displaced" if owned else "eviction", what), Cause.DISPLACED, made_room=True)
-        if not owned:
+        if found.model is not None and found.model.ensure is Ensure.PRESENT:
+            what = "is there on demand and yields its room"
+        else:
+            what = "makes room for a model of higher priority" if owned or found.model is not None else "is unmanaged and yields its room"
+        evicted = not owned or found.yields
+        _unload(changes, found, Reason("eviction" if evicted else "displaced", what), Cause.DISPLACED, made_room=True)
+        if evicted:
             changes.evictions.append(replica_address(resident.name, slot.id))
     elif found.moving is not None and found.moving.variants:
         changes.pending += 1

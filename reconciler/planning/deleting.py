@@ -15,7 +15,7 @@ def add_deletions(changes: Changes, placement: Placement, desired: Desired, appl
     cannot be deleted, with the reason."""
     notes: list[Note] = []
     kept = {target.found for target in placement.targets if target.found is not None}
-    serving = {(found.slot, found.resident.name) for found in kept}
+    serving = {(found.slot, found.resident.name) for found in (*kept, *placement.unwanted) if found not in changes.unloads}
     for model in desired.absent:
         for node in model.nodes:
             for slot in placement.board.by_node.get(node, ()):
@@ -60,7 +60,8 @@ def _delete(changes: Changes, model: ModelSpec, slot: Slot, applied: Applied, se
     if slot.kind is not EngineKind.OLLAMA:
         return [Note(address, "cannot_delete", f"is installed, and {slot.kind} deletes nothing: remove its file yourself")]
     if any((slot, name) in serving for name in names):
-        return [Note(address, "in_use", "stays on disk as long as its runner serves another wanted name of the same weights")]
+        message = "stays on disk as long as it is resident: another wanted name is served by it, or it may not be unloaded"
+        return [Note(address, "in_use", message)]
     base = model.base_name(slot.kind)
     earlier = " ".join(name for name in names[1:] if name != base)
     change = Change(

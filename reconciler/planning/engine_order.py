@@ -87,7 +87,7 @@ class _Server:
         left, ordered = sorted(self._loads, key=key), list[Change]()
         while left:
             waiting = set(map(id, left))
-            ready = next((load for load in left if not _reach(load) & (waiting - {id(load)})), left[0])
+            ready = next((load for load in left if not load.reach() & (waiting - {id(load)})), left[0])
             left.remove(ready)
             ordered.append(ready)
         return ordered
@@ -97,50 +97,34 @@ class _Server:
         done = {id(change) for change in earlier}
         others = [change for change in self._near if change not in earlier and change is not load and self._adds[id(change)] > 0]
         held = self._held + sum(max(0, self._adds[id(change)]) for change in earlier) - self._frees[id(load)]
-        before = _reach(load)
+        before = load.reach()
         held += sum(self._adds[key] for key in before if self._adds.get(key, 0) < 0)
 
         def fits(more: Iterable[Change] = ()) -> bool:
             return predicted <= threshold(self._total - held - sum(self._adds[id(change)] for change in more))
 
         foreign = [change for change in others if change.slot is not self._slot]
-        for change in self._freeing():
+        for change in self._freeing_before(load):
             if fits(foreign):
                 break
-            if id(change) not in before and not _needs(change, load):
+            if id(change) not in before and not change.waits_for(load):
                 load.needs.append(change)
-                before |= {id(change)} | _reach(change)
+                before |= {id(change)} | change.reach()
                 held += self._adds[id(change)]
         sure = fits(foreign) or fits()
         if not sure and self._empties and not done:
-            load.needs.extend(change for change in self._leaving if id(change) not in before and not _needs(change, load))
+            load.needs.extend(change for change in self._leaving if id(change) not in before and not change.waits_for(load))
             sure = True
-        in_the_way = [change for change in others if id(change) not in before and not _needs(change, load)]
+        in_the_way = [change for change in others if id(change) not in before and not change.waits_for(load)]
         if not fits(in_the_way):
             for change in in_the_way:
                 change.needs.append(load)
         return sure
 
-    def _freeing(self) -> list[Change]:
-        found = [change for change in self._near if self._adds[id(change)] < 0]
+    def _freeing_before(self, load: Change) -> list[Change]:
+        found = [change for change in self._near if self._adds[id(change)] < 0 and change is not load]
         return sorted(found, key=lambda one: (one.action is not Action.UNLOAD, one.made_room, self._adds[id(one)], one.address))
 
 
 def _on(cards: set[Card], charges: Iterable[tuple[Card, int]]) -> int:
     return sum(count for card, count in charges if card in cards)
-
-
-def _reach(change: Change) -> set[int]:
-    """Everything that a change needs, directly or not."""
-    found: set[int] = set()
-    left = list(change.needs)
-    while left:
-        one = left.pop()
-        if id(one) not in found:
-            found.add(id(one))
-            left.extend(one.needs)
-    return found
-
-
-def _needs(change: Change, other: Change) -> bool:
-    return id(other) in _reach(change)

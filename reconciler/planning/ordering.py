@@ -73,7 +73,9 @@ def room_first(changes: Sequence[Change]) -> None:
                 booked -= count
                 chosen.append(change)
             known = set(map(id, load.needs))
-            load.needs.extend(change for change in chosen if id(change) not in known and _may_precede(change, load))
+            for change in chosen:
+                if id(change) not in known and may_precede(change, load):
+                    load.needs.append(change)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +117,9 @@ def _held_and_limit(room: Room) -> tuple[int, int]:
     return len(room.facts.residents or ()) if room.facts is not None else 0, room.rules.most or 0
 
 
-def _may_precede(change: Change, load: Change) -> bool:
-    """Reloads that make room for each other are put in one order, so that the needs form no ring."""
-    if change.action is Action.UNLOAD or load.action is Action.LOAD:
-        return True
-    return (_by_priority(change), change.id) < (_by_priority(load), load.id)
+def may_precede(change: Change, load: Change) -> bool:
+    """Of reloads that make room for each other the first one to ask waits for the other, so that the needs form no ring."""
+    return change.action is Action.UNLOAD or load.action is Action.LOAD or (change is not load and not change.waits_for(load))
 
 
 def pulls_first(changes: Sequence[Change]) -> None:

@@ -146,9 +146,8 @@ class _Now:
         found = self._found.get(slot, {}).get(step.engine_name)
         if found is None:
             return None
-        policy = self._desired.policy.unmanaged
-        yields = policy is Unmanaged.YIELD and found.resident.pinned is False
-        if found.owned is None and found.model is None and not (yields or found.absent) and policy is not Unmanaged.UNLOAD:
+        may_go = found.absent or self._yields(found) or self._desired.policy.unmanaged is Unmanaged.UNLOAD
+        if found.owned is None and found.model is None and not may_go:
             return "it is resident and was not loaded by gpurec"
         if found.owned is not None and found.owned.address != step.address:
             return f"it is {found.owned.address} by now"
@@ -156,10 +155,13 @@ class _Now:
             return "it is protected"
         if (gone := self._gone_twin(step.model)) is not None:
             return f"{gone}, which was to stay, is not resident now"
-        if found.model is not None and not self._explained(step, slot, found, found.model):
+        if found.model is not None and not self._explained(step, slot, found, found.model.unchosen()):
             return "the desired state asks for it there, and no other step of the plan takes its place or its room"
         self._leave(found)
         return None
+
+    def _yields(self, found: Found) -> bool:
+        return found.yields and self._desired.policy.unmanaged is Unmanaged.YIELD
 
     def _remove(self, step: Step, slot: Slot) -> str | None:
         model = self._absent.get(step.model)
@@ -182,7 +184,7 @@ class _Now:
         """Whether a wanted resident may leave: it is to be there on demand, it cannot serve, enough replicas stay or come, or a load on
         its node matters more."""
         if model.ensure is not Ensure.LOADED:
-            return found.held_by_us
+            return found.held_by_us or (self._yields(found) and any(load.node == step.node for load in self._loads))
         if refusal(slot, model) is not None or (model.each is Each.GPU and len(slot.cards or ()) != 1):
             return True
         remaining = [at for at in self._remaining(model) if model.replicas is not None or at.node == step.node]
@@ -212,9 +214,16 @@ class _Now:
         model = self._models.get(name)
         for address, at in self._twins.get(name, ()) if model is not None and model.ensure is Ensure.LOADED else ():
             slot = self._board.slots.get(at)
-            if model is not None and (slot is None or not slot.reachable or self._resident(slot, model) is None):
+            if model is not None and (slot is None or not slot.reachable or not self._there_or_to_come(slot, model)):
                 return address
         return None
+
+    def _there_or_to_come(self, slot: Slot, model: ModelSpec) -> bool:
+        """Whether it is resident, or shares its weights with what the plan loads there."""
+        if self._resident(slot, model) is not None:
+            return True
+        loads = (load for load in self._loads if EngineId(load.node, load.engine) == slot.id)
+        return any(self._same_weights(slot, load.engine_name, model.engine_name(slot.kind)) for load in loads)
 
     def _leave(self, found: Found) -> None:
         found.slot.remove(found.charges)

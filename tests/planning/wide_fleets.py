@@ -1,0 +1,318 @@
+"""Fleets of every kind by seed: several engines a card, bounds, admission rules, shared weights, variants, derived tags, a state of earlier
+applies that the world has moved on from. Wider than `situations()` of the properties, and without shrinking."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from fleets import ALL_OF_IT, GIB, NOW
+
+from reconciler.execution.asked import find_resident
+from reconciler.execution.recording import Places, addresses_to_forget, replica_row, rows_as_found
+from reconciler.fleet import (
+    NO_LIMITS,
+    Applied,
+    AppliedReplica,
+    CardFacts,
+    CardSpec,
+    ContextVia,
+    Desired,
+    Each,
+    EngineFacts,
+    EngineId,
+    EngineKind,
+    EngineSpec,
+    Ensure,
+    Fleet,
+    FleetFacts,
+    Guards,
+    Installed,
+    ModelSpec,
+    NodeFacts,
+    NodeSpec,
+    Policy,
+    Residency,
+    Resident,
+    Spread,
+    Strategy,
+    Unmanaged,
+    Variant,
+    replica_address,
+)
+from reconciler.planning import Action, Plan, Step, make_plan
+from reconciler.vram import FILE_SIZE_FACTOR
+
+MODELS = [f"m{n}:1" for n in range(6)]
+TWINS = ("m4:1", "m5:1")
+"""Two names on the same weights."""
+DEFAULT_CONTEXT = 4096
+
+
+@dataclass(frozen=True)
+class World:
+    """A fleet, what is wanted, what is seen, what was applied. `sizes` has the bytes of each name when it is resident."""
+
+    fleet: Fleet
+    desired: Desired
+    facts: FleetFacts
+    applied: Applied
+    sizes: Mapping[str, int]
+    selected: frozenset[str] | None = None
+
+    def plan(self) -> Plan:
+        return make_plan(
+            self.fleet, self.desired, self.facts, self.applied, config_digest="sha256:c", created_at=NOW, selected=self.selected
+        )
+
+
+def blob_of(name: str) -> str:
+    base = name.split("-c")[0]
+    return "sha256:twins" if base in TWINS else f"sha256:{base}"
+
+
+def file_bytes(resident: int) -> int:
+    """The file of which the stated factor makes just these bytes, so that a need that is not declared is what is seen later."""
+    return int(resident / FILE_SIZE_FACTOR)
+
+
+def wide_world(seed: int) -> World:
+    """The world of a seed. In half of them the state is what an apply of other wishes left, else rows and residents are drawn freely."""
+    chance = random.Random(seed)
+    sizes = {name: chance.randint(2, 20) * GIB // 2 for name in MODELS}
+    sizes[TWINS[1]] = sizes[TWINS[0]]
+    nodes = [_node(chance, name) for name in "abcd"[: chance.randint(1, 4)]]
+    fleet = Fleet("test", {node.name: node for node in nodes})
+    facts = FleetFacts(NOW, {node.name: _facts(chance, node, sizes) for node in nodes})
+    world = World(fleet, _wishes(chance, fleet, sizes), facts, Applied("lineage", 1, _rows(chance, facts, sizes)), sizes)
+    if chance.random() < 0.5:
+        settled = apply_all(replace(world, applied=Applied("lineage", 1, {})))
+        world = replace(settled, desired=_wishes(chance, fleet, sizes, settled.desired), facts=_perturbed(chance, settled.facts, sizes))
+    if chance.random() < 0.15:
+        names = sorted(fleet.nodes)
+        world = replace(world, selected=frozenset(chance.sample(names, chance.randint(1, len(names)))))
+    return world
+
+
+def _node(chance: random.Random, name: str) -> NodeSpec:
+    sizes = [chance.choice([4, 8, 12, 24]) * GIB for _ in range(chance.choice([0, 1, 1, 1, 2, 2, 4]))]
+    engines = []
+    for number in range(chance.choice([1, 1, 2, 3])):
+        kind = chance.choice([EngineKind.OLLAMA] * 8 + [EngineKind.LLAMACPP])
+        gpus = None
+        if sizes and chance.random() < 0.5:
+            gpus = tuple(sorted(chance.sample(range(len(sizes)), chance.randint(1, len(sizes)))))
+        env = {"OLLAMA_MAX_LOADED_MODELS": str(chance.randint(1, 3))} if kind is EngineKind.OLLAMA and chance.random() < 0.2 else {}
+        engines.append(
+            EngineSpec(
+                EngineId(name, f"e{number}"),
+                kind,
+                f"http://{name}:{number}",
+                gpus=gpus,
+                memory_limit=chance.choice([None, None, None, 6 * GIB, 10 * GIB]),
+                env=env,
+            )
+        )
+    cards = tuple(CardSpec(index, vram=size, compute_capability=(8, 6)) for index, size in enumerate(sizes))
+    ram = chance.choice([None, 16 * GIB, 64 * GIB])
+    return NodeSpec(name=name, address=name, engines=tuple(engines), gpus=cards, ram=ram, limits=NO_LIMITS, labels={})
+
+
+def _facts(chance: random.Random, node: NodeSpec, sizes: Mapping[str, int]) -> NodeFacts:
+    foreign = chance.choice([0, 0, 0, GIB])
+    cards = tuple(CardFacts(c.index, c.uuid, c.name, c.vram, None, foreign, c.compute_capability, c.driver) for c in node.gpus or ())
+    return NodeFacts(node.name, cards, None, {engine.id.engine: _engine(chance, engine, bool(cards), sizes) for engine in node.engines})
+
+
+def _engine(chance: random.Random, spec: EngineSpec, cards: bool, sizes: Mapping[str, int]) -> EngineFacts:
+    if chance.random() < 0.08:
+        return EngineFacts(spec.id, spec.kind, False, "connection refused", "refused")
+    ollama = spec.kind is EngineKind.OLLAMA
+    there = set(chance.sample(MODELS, chance.randint(2, 6))) | set(TWINS)
+    installed = tuple(Installed(name, file_bytes(sizes[name]), blob=blob_of(name) if ollama else None) for name in sorted(there))
+    residents: dict[str, Resident] = {}
+    for name in chance.sample(sorted(there), chance.randint(0, 2)):
+        residents.setdefault(blob_of(name), _resident(chance, name, sizes, cards, ollama))
+    return EngineFacts(
+        spec.id,
+        spec.kind,
+        True,
+        build=chance.choice(["0.34.0", "0.34.0", "0.12.0", None]) if ollama else "b10760",
+        mode=None if ollama else "router",
+        installed=installed,
+        residents=tuple(residents.values()),
+        max_residents=None if ollama else chance.choice([None, 1, 4]),
+    )
+
+
+def _resident(chance: random.Random, name: str, sizes: Mapping[str, int], cards: bool, ollama: bool) -> Resident:
+    size = sizes[name.split("-c")[0]]
+    if not ollama:
+        return Resident(name)
+    part = chance.choice([0.0, 0.5]) if chance.random() < 0.15 else 1.0
+    return Resident(
+        name,
+        size_bytes=size,
+        vram_bytes=int(size * part) if cards else 0,
+        context=chance.choice([DEFAULT_CONTEXT, DEFAULT_CONTEXT, 8192]),
+        pinned=chance.random() < 0.6,
+        blob=blob_of(name),
+    )
+
+
+def _rows(chance: random.Random, facts: FleetFacts, sizes: Mapping[str, int]) -> dict[str, AppliedReplica]:
+    rows = {}
+    for node in facts.nodes.values():
+        for engine in node.engines.values():
+            names = [resident.name for resident in engine.residents or () if chance.random() < 0.6]
+            names += [chance.choice(MODELS)] if chance.random() < 0.2 else []
+            for name in names:
+                ensure = "present" if chance.random() < 0.1 else "loaded"
+                row = AppliedReplica(
+                    replica_address(name, engine.id), name, engine.id, name, ensure, keep_alive=-1.0, vram_bytes=sizes[name]
+                )
+                rows[row.address] = replace(row, protect=chance.random() < 0.05)
+    return rows
+
+
+def _wishes(chance: random.Random, fleet: Fleet, sizes: Mapping[str, int], before: Desired | None = None) -> Desired:
+    """What is wanted. After `before` every model is as it was with some chance: people change a few lines at a time."""
+    old = {model.name: model for model in before.models} if before is not None else {}
+    names = sorted(fleet.nodes)
+    models = []
+    for name in chance.sample(MODELS, chance.randint(0, 5)):
+        same = old.get(name)
+        models.append(same if same is not None and chance.random() < 0.6 else _model(chance, name, names, sizes))
+    if before is not None and chance.random() < 0.3:
+        models = [*old.values()]
+    policy = Policy(chance.choice(list(Unmanaged)), guards=Guards(max_delete=9))
+    return Desired(models=tuple(models), limits=ALL_OF_IT, strategy=chance.choice(list(Strategy)), policy=policy)
+
+
+def _model(chance: random.Random, name: str, names: list[str], sizes: Mapping[str, int]) -> ModelSpec:
+    nodes = sorted(chance.sample(names, chance.randint(1, len(names)))) if chance.random() < 0.5 else names
+    fields: dict[str, object] = dict(
+        chance.choice([{"replicas": 1}, {"replicas": 2}, {"replicas": 3}, {"each": Each.NODE}, {"each": Each.GPU}, {"each": Each.ENGINE}])
+    )
+    if "each" in fields:
+        fields["replicas"] = None
+    elif chance.random() < 0.25:
+        fields.update(spread=chance.choice(list(Spread)), spread_hard=True)
+    roll = chance.random()
+    if roll < 0.1:
+        fields.update(ensure=Ensure.PRESENT, keep_alive=None)
+    elif roll < 0.14:
+        fields.update(ensure=Ensure.ABSENT)
+    elif roll < 0.22:
+        fields.update(residency=chance.choice([Residency.CPU, Residency.GPU_PREFERRED]), min_gpu_fraction=0.0)
+    if name not in TWINS:
+        if chance.random() < 0.2:
+            fields.update(context=8192, context_via=chance.choice([ContextVia.TAG, ContextVia.REQUEST]))
+        if chance.random() < 0.1:
+            fields.update(options={"num_batch": 512})
+        if chance.random() < 0.12 and fields.get("ensure") is not Ensure.ABSENT:
+            others = chance.sample([other for other in MODELS[:4] if other != name], 1)
+            fields.update(variants=tuple(Variant(one, sizes[one]) for one in (name, *others)))
+    return ModelSpec(
+        name=name,
+        nodes=tuple(nodes),
+        on=",".join(nodes),
+        vram=sizes[name] if chance.random() < 0.9 else None,
+        priority=chance.choice([0, 0, 1, 2]),
+        protect=chance.random() < 0.05,
+        best_effort=chance.random() < 0.1,
+        **fields,  # type: ignore[arg-type]  # drawn by name
+    )
+
+
+def _perturbed(chance: random.Random, facts: FleetFacts, sizes: Mapping[str, int]) -> FleetFacts:
+    """What happens between two applies: residents go, clients bring others or undo options, engines stop answering."""
+    nodes = {}
+    for name, node in facts.nodes.items():
+        engines = {}
+        for key, engine in node.engines.items():
+            residents = {resident.blob or resident.name: resident for resident in engine.residents or () if chance.random() < 0.85}
+            if engine.reachable and engine.kind is EngineKind.OLLAMA and chance.random() < 0.3:
+                extra = chance.choice([model.name for model in engine.installed or ()])
+                residents.setdefault(blob_of(extra), _resident(chance, extra, sizes, bool(node.cards), True))
+            seen = replace(engine, residents=tuple(residents.values()) if engine.reachable else None)
+            if chance.random() < 0.05:
+                seen = EngineFacts(engine.id, engine.kind, False, "timed out", "timeout")
+            engines[key] = seen
+        nodes[name] = replace(node, engines=engines)
+    return replace(facts, nodes=nodes)
+
+
+def apply_all(world: World, plan: Plan | None = None) -> World:
+    """The world after every step of its plan worked, with the rows that the executor records."""
+    plan = plan if plan is not None else world.plan()
+    before = world.applied
+    for step in plan.steps:
+        world = carry(world, plan, step)
+    places = Places(world.fleet, world.desired, world.facts)
+    engines = {engine.id: world.facts.engine(engine.id) for node in world.fleet.nodes.values() for engine in node.engines}
+    stepped = {step.address: True for step in plan.steps if step.action is not Action.UNLOAD}
+    rows = {row.address: row for row in rows_as_found(plan, places, engines, before, stepped)}
+    gone = addresses_to_forget(plan, {step.address for step in plan.steps if step.action is Action.UNLOAD})
+    kept = {address: row for address, row in world.applied.replicas.items() if address not in gone}
+    return replace(world, applied=replace(before, replicas={**kept, **rows}))
+
+
+def carry(world: World, plan: Plan, step: Step) -> World:
+    """The world after one step worked, as the engine's API would have it and the executor's record at once."""
+    facts = _done(world, step)
+    models = {model.name: model for model in world.desired.models}
+    at = EngineId(step.node, step.engine)
+    engine, rows = facts.engine(at), dict(world.applied.replicas)
+    resident = find_resident(engine, step.engine_name) if engine is not None else None
+    if step.action is Action.REMOVE or (step.action is Action.UNLOAD and step.address not in plan.placed):
+        rows.pop(step.address, None)
+    elif step.action in (Action.LOAD, Action.RELOAD, Action.UPDATE) and resident is not None:
+        rows[step.address] = replica_row(models[step.model], at, step.address, step.engine_name, resident, step.vram_bytes)
+    return replace(world, facts=facts, applied=replace(world.applied, replicas=rows))
+
+
+def _done(world: World, step: Step) -> FleetFacts:
+    facts = world.facts
+    node = facts.nodes[step.node]
+    engine = node.engines[step.engine]
+    installed = {model.name: model for model in engine.installed or ()}
+    residents = {_key(engine, resident.name): resident for resident in engine.residents or ()}
+    match step.action:
+        case Action.PULL:
+            for name in (step.base_name, step.engine_name):
+                installed.setdefault(name, Installed(name, file_bytes(world.sizes[step.base_name]), blob=blob_of(name)))
+        case Action.REMOVE:
+            installed = {name: model for name, model in installed.items() if name not in (step.engine_name, step.base_name)}
+        case Action.UNLOAD:
+            residents.pop(_key(engine, step.engine_name), None)
+        case Action.UPDATE | Action.LOAD | Action.RELOAD:
+            key = _key(engine, step.engine_name)
+            found = residents.get(key)
+            if step.action is Action.RELOAD or found is None:
+                found = _loaded(world, step, engine)
+            residents[key] = replace(found, pinned=True if engine.kind is EngineKind.OLLAMA else None)
+        case _:
+            pass
+    changed = replace(engine, installed=tuple(installed.values()), residents=tuple(residents.values()))
+    return replace(facts, nodes={**facts.nodes, step.node: replace(node, engines={**node.engines, step.engine: changed})})
+
+
+def _key(engine: EngineFacts, name: str) -> str:
+    return blob_of(name) if engine.kind is EngineKind.OLLAMA else name
+
+
+def _loaded(world: World, step: Step, engine: EngineFacts) -> Resident:
+    if engine.kind is not EngineKind.OLLAMA:
+        return Resident(step.engine_name)
+    size = world.sizes[step.base_name]
+    on_card = bool(step.gpus or step.gpu_candidates)
+    context = dict(step.after).get("context")
+    return Resident(
+        step.engine_name,
+        size_bytes=size,
+        vram_bytes=size if on_card else 0,
+        context=context if isinstance(context, int) else DEFAULT_CONTEXT,
+        blob=blob_of(step.engine_name),
+    )
