@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -48,7 +48,8 @@ def _heeding_signals() -> Iterator[None]:
 
 
 def inventory_of(fleet: SimFleet) -> str:
-    """An inventory of a running fleet: its engines where they listen, its cards as declared. YAML that is JSON inside."""
+    """An inventory of a running fleet: its engines where they listen, its cards as declared. YAML that is JSON inside. A node with engines
+    of several kinds is in the group of each, with all of them."""
     import json
 
     lines = ["all:", "  children:"]
@@ -56,14 +57,18 @@ def inventory_of(fleet: SimFleet) -> str:
         lines += [f"    {kind}:", "      hosts:"]
         for node in fleet.spec.nodes:
             engines = {
-                one.name: {"kind": one.kind, "url": fleet.engines[f"{node.name}/{one.name}"].url}
+                one.name: {"kind": one.kind, "url": fleet.engines[f"{node.name}/{one.name}"].url, **_bound(one.gpus, len(node.gpus))}
                 for one in node.engines
-                if one.kind == kind
             }
-            if engines:
+            if any(one.kind == kind for one in node.engines):
                 lines += [f"        {node.name}:", f"          engines: {json.dumps(engines)}", "          gpus:"]
                 lines += [f"            - {json.dumps(card)}" for card in _cards(fleet.spec, node.name)]
     return "\n".join(lines) + "\n"
+
+
+def _bound(cards: Sequence[int] | None, count: int) -> dict[str, object]:
+    """The cards of an engine, where they are not all of its node's."""
+    return {} if cards is None or list(cards) == list(range(count)) else {"gpus": list(cards)}
 
 
 def _cards(spec: SimSpec, name: str) -> list[dict[str, object]]:

@@ -19,7 +19,7 @@ def command(context: click.Context, format_: str) -> int:
     import json
 
     from reconciler.cli.session import take_look
-    from reconciler.health import find, replicas_of
+    from reconciler.health import find, holders_by_card, replicas_of
     from reconciler.views import status_document, status_text
 
     settings = settings_of(context)
@@ -27,10 +27,11 @@ def command(context: click.Context, format_: str) -> int:
         look = take_look(settings, on_node=on_node)
     replicas = replicas_of(look.plan, look.facts, look.applied)
     findings = find(look.workspace.fleet, look.workspace.desired, look.facts, look.plan, look.recorded)
+    holders = holders_by_card(look.workspace.fleet, look.facts)
     if format_ == "json":
-        click.echo(json.dumps(status_document(look.plan, look.facts, replicas, findings), indent=2))
+        click.echo(json.dumps(status_document(look.plan, look.facts, replicas, findings, holders), indent=2))
     else:
-        text = status_text(look.plan, look.facts, replicas, findings, colour=settings.colour(), width=settings.width())
+        text = status_text(look.plan, look.facts, replicas, findings, holders, colour=settings.colour(), width=settings.width())
         click.echo(text, nl=False)
     silent = any(not engine.reachable for node in look.facts.nodes.values() for engine in node.engines.values())
     return UNREACHABLE if silent else 0

@@ -26,6 +26,7 @@ from reconciler.fleet import (
     Resident,
     Scalar,
     canonical_name,
+    spelled_name,
 )
 
 PINNED_AFTER = timedelta(days=3650)
@@ -189,6 +190,7 @@ class Ollama:
             pinned=None if left is None else left > PINNED_AFTER,
             expires_in=None if left is None else left.total_seconds(),
             blob=details.blob if details is not None else None,
+            label=_label(model.name),
         )
 
     async def pull(self, name: str) -> AsyncIterator[PullProgress]:
@@ -285,6 +287,12 @@ class Ollama:
 
     def _error(self, what: str, code: str, hint: str | None = None) -> EngineError:
         return EngineError(Problem(what, Place(f"{self._spec.id} at {self._channel.shown}"), hint), code)
+
+
+def _label(name: str) -> str | None:
+    """A name as the server spells it, where that is not its canonical form."""
+    spelled = spelled_name(EngineKind.OLLAMA, clean_name(name))
+    return spelled if spelled != spelled.lower() else None
 
 
 def _canonical(name: str) -> str:

@@ -80,7 +80,8 @@ async def _pull(work: Work, facts: EngineFacts) -> Effect:
         return Effect(satisfied=True)
     work.begin()
     if step.base_name == step.engine_name or find_installed(facts, step.base_name) is None:
-        async for progress in work.engine.pull(step.base_name):
+        model, kind = work.model, work.engine.spec.kind
+        async for progress in work.engine.pull(step.base_name if model is None else model.spelled(kind, step.base_name)):
             work.told(progress)
     if step.base_name != step.engine_name:
         context = step.after.get("context")

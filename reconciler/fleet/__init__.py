@@ -78,6 +78,7 @@ from reconciler.fleet.names import (
     context_tag,
     parse_replica_address,
     replica_address,
+    spelled_name,
     weights_digest,
 )
 from reconciler.fleet.remediation import USUAL_REMEDIATION, Remediation
@@ -186,6 +187,7 @@ __all__ = [
     "parse_replica_address",
     "parse_version",
     "replica_address",
+    "spelled_name",
     "weights_digest",
     "with_headers",
 ]

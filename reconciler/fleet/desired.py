@@ -11,7 +11,7 @@ from types import MappingProxyType
 from reconciler.fleet.health import USUAL_HEALTH, Breaker, Health
 from reconciler.fleet.inventory import NO_LIMITS, Limits, Scalar
 from reconciler.fleet.levels import MemoryPressure, Thermal
-from reconciler.fleet.names import EngineKind, canonical_name, context_tag
+from reconciler.fleet.names import EngineKind, canonical_name, context_tag, spelled_name
 from reconciler.fleet.remediation import USUAL_REMEDIATION, Remediation
 
 _NOTHING: Mapping[str, Scalar] = MappingProxyType({})
@@ -185,6 +185,11 @@ class ModelSpec:
         if self.variants:
             return canonical_name(kind, self.variant or self.variants[0].name)
         return canonical_name(kind, self.names.get(kind, self.name))
+
+    def spelled(self, kind: EngineKind, base_name: str) -> str:
+        """`base_name` as the files write it, where it is a name of this model on a kind of engine."""
+        written = [self.names.get(kind, self.name), *(one.name for one in self.variants)]
+        return next((spelled_name(kind, name) for name in written if canonical_name(kind, name) == base_name), base_name)
 
     def engine_name(self, kind: EngineKind) -> str:
         """The name to load on a kind of engine: the derived tag where a context is kept in one."""

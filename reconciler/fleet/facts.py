@@ -23,7 +23,7 @@ class Resident:
     `name` is canonical for the engine's kind. `size_bytes` is the whole of what the engine says it holds, `vram_bytes` the part on cards.
     `context` is what one request may use. `pinned` tells for-ever from a finite keep-alive; `expires_in` (seconds at probing time) is for
     showing only. `blob` identifies the weights, so that two names of one runner are seen as one. `options` are the arguments of its runner
-    where the engine tells them.
+    where the engine tells them. `label` is its name in the engine's own spelling, where that is another.
     """
 
     name: str
@@ -35,6 +35,12 @@ class Resident:
     expires_in: float | None = None
     blob: str | None = None
     options: tuple[str, ...] | None = None
+    label: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """Its name for people."""
+        return self.label or self.name
 
     @property
     def gpu_fraction(self) -> float | None:

@@ -66,6 +66,11 @@ def canonical_name(kind: EngineKind, name: str) -> str:
     Ollama (types/model/name.go): `host/namespace/model:tag` with defaults `registry.ollama.ai`, `library`, `latest`, matched without
     regard to case; the default host and namespace are dropped, the tag is always there. Other engines: the name as it stands.
     """
+    return spelled_name(kind, name).lower() if kind is EngineKind.OLLAMA else name
+
+
+def spelled_name(kind: EngineKind, name: str) -> str:
+    """The canonical form in the case in which the name is written: for people, and for registries, which heed case."""
     if kind is not EngineKind.OLLAMA:
         return name
     path, tag = name, "latest"
@@ -77,7 +82,7 @@ def canonical_name(kind: EngineKind, name: str) -> str:
         parts = parts[1:]
     if len(parts) == 2 and parts[0].lower() == _OLLAMA_NAMESPACE:
         parts = parts[1:]
-    return f"{'/'.join(parts)}:{tag}".lower()
+    return f"{'/'.join(parts)}:{tag}"
 
 
 def context_tag(name: str, context: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from reconciler.health.finding import Finding, Level
 from reconciler.health.findings import find
+from reconciler.health.holders import Holder, holders_by_card
 from reconciler.health.status import ReplicaStatus, replicas_of
 
-__all__ = ["Finding", "Level", "ReplicaStatus", "find", "replicas_of"]
+__all__ = ["Finding", "Holder", "Level", "ReplicaStatus", "find", "holders_by_card", "replicas_of"]

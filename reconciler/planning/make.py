@@ -99,6 +99,7 @@ def make_plan(
     steps = tuple(_step(change) for change in ordered)
     config_drift, notes = fixed_options(changes.cannot_change, drifted)
     weights_drift, weights_notes = other_weights(changes)
+    unsized = _unsized(placement)
     unplaced, waiting = _without_place(placement, applied, desired)
     return Plan(
         fleet=fleet.name,
@@ -110,7 +111,7 @@ def make_plan(
         steps=steps,
         unchanged=changes.unchanged,
         pending=changes.pending,
-        gpus=tuple(_balance(card, peak) for card in board.cards),
+        gpus=tuple(_balance(card, peak, card in unsized) for card in board.cards),
         drift=_in_order(
             drift, found_drift(board, fleet, facts, recorded), unmanaged_drift(placement, desired), config_drift, weights_drift
         ),
@@ -199,7 +200,13 @@ def room_needed(grows: Charges) -> tuple[Precondition, ...]:
     return tuple(Precondition(card.free_fact, at_least=count) for card, count in grows if card.usable is not None and count > 0)
 
 
-def _balance(card: Card, peak: Mapping[Card, int]) -> CardBalance:
+def _unsized(placement: Placement) -> set[Card]:
+    """The cards that hold a resident whose bytes nobody can tell."""
+    there = (*placement.unwanted, *(target.found for target in placement.targets if target.found is not None))
+    return {card for found in there if not found.sized for card, _ in found.charges}
+
+
+def _balance(card: Card, peak: Mapping[Card, int], unsized: bool) -> CardBalance:
     return CardBalance(
         node=card.node,
         gpu=card.index,
@@ -211,6 +218,7 @@ def _balance(card: Card, peak: Mapping[Card, int]) -> CardBalance:
         after_bytes=card.held,
         peak_bytes=max(peak.get(card, card.before), card.held),
         name=card.facts.name if card.facts is not None else None,
+        unsized=unsized,
     )
 
 
@@ -223,7 +231,8 @@ def _without_place(placement: Placement, applied: Applied, desired: Desired) -> 
         if answer.counts.get("unreachable"):
             places = [refused.engine for refused in answer.refused if refused.code == "unreachable"]
             rest = f" or {len(places) - 1} more" if len(places) > 1 else ""
-            message = f"{lacking.count} of its replicas wait until {places[0] if places else 'an engine'}{rest} can be reached"
+            waits = "replica waits" if lacking.count == 1 else "replicas wait"
+            message = f"{lacking.count} {waits} until {places[0] if places else 'an engine'}{rest} can be reached"
             waiting.append(Note(f"model.{name}", "waits_for_unreachable", message))
             continue
         unplaced.append(

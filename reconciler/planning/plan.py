@@ -103,7 +103,8 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class CardBalance:
-    """One card before, after, and at its fullest on the way, by the plan's arithmetic. `before`, `after` and `peak` leave foreign out."""
+    """One card before, after, and at its fullest on the way, by the plan's arithmetic. `before`, `after` and `peak` leave foreign out.
+    `unsized`: it holds a resident of unknown size, so all of it counts as taken though nobody knows how much is."""
 
     node: str
     gpu: int
@@ -115,6 +116,7 @@ class CardBalance:
     after_bytes: int
     peak_bytes: int
     name: str | None = None
+    unsized: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
 from reconciler.fleet import CardFacts, FleetFacts, format_bytes, format_capability, format_ratio
+from reconciler.health import Holder
 from reconciler.planning.plan import CardBalance
 from reconciler.views.cards import bar
 from reconciler.views.style import Cell, Style, bounded, columns, more
 
+Holders = Mapping[tuple[str, int], Sequence[Holder]]
+"""The models on each card, by node and index."""
+NO_HOLDERS: Holders = MappingProxyType({})
 _BAR = 20
 _LEGEND = "█ used  ▒ foreign  ░ free"
 _HOT = 85.0
@@ -14,9 +21,10 @@ _HOT = 85.0
 _HOLDERS = 4
 
 
-def card_blocks(facts: FleetFacts, style: Style) -> list[list[str]]:
-    """The table of cards, the processes that hold them, and what is to be said of the asking; each without lines where there is nothing."""
-    return [_cards(facts, style), _holders(facts, style), _said(facts, style)]
+def card_blocks(facts: FleetFacts, style: Style, models: Holders = NO_HOLDERS) -> list[list[str]]:
+    """The table of cards, the processes and `models` that hold them, and what is to be said of the asking; each without lines where there
+    is nothing."""
+    return [_cards(facts, style), _holders(facts, style, models), _said(facts, style)]
 
 
 def _cards(facts: FleetFacts, style: Style) -> list[str]:
@@ -81,14 +89,31 @@ def _troubles(card: CardFacts) -> str:
     return "; ".join(found)
 
 
-def _holders(facts: FleetFacts, style: Style) -> list[str]:
+def _holders(facts: FleetFacts, style: Style, models: Holders) -> list[str]:
     rows = []
     for name, node in sorted(facts.nodes.items()):
         for card in node.cards or ():
-            if card.processes:
-                rows.append([Cell(f"  {name}/{card.index}"), Cell(holders_of(card))])
+            there = models.get((name, card.index), ())
+            if card.processes or there:
+                rows.append([Cell(f"  {name}/{card.index}"), Cell(models_of(there)), Cell(holders_of(card))])
     shown, left = bounded(rows)
     return [style.heading("On the cards"), *columns(shown, style, widest=200), *more(left, style)] if rows else []
+
+
+def models_of(holders: Sequence[Holder]) -> str:
+    """The models on a card, the largest first; those that may be on another one are told as such."""
+    parts = []
+    for certain in (True, False):
+        some = sorted((one for one in holders if one.certain is certain), key=lambda one: (-(one.vram_bytes or 0), one.engine, one.model))
+        words = [
+            f"{one.model} ({one.engine}) {'of unknown size' if one.vram_bytes is None else format_bytes(one.vram_bytes)}"
+            for one in some[:_HOLDERS]
+        ]
+        if len(some) > _HOLDERS:
+            words.append(f"{len(some) - _HOLDERS} more")
+        if words:
+            parts.append(("" if certain else "could be on: ") + ", ".join(words))
+    return "; ".join(parts)
 
 
 def holders_of(card: CardFacts) -> str:

@@ -32,13 +32,17 @@ def changes(card: CardBalance) -> bool:
 def _rest(quiet: Sequence[CardBalance], style: Style) -> list[str]:
     if not quiet:
         return []
-    used = format_bytes(sum(card.after_bytes for card in quiet))
+    unsized = sum(card.unsized for card in quiet)
+    used = format_bytes(sum(card.after_bytes for card in quiet if not card.unsized))
+    used = "use unknown" if unsized == len(quiet) else f"at least {used}" if unsized else used
     usable = [card.usable_bytes for card in quiet if card.usable_bytes is not None]
     of = f" of {format_bytes(sum(usable))} usable" if usable else ""
+    of += "" if unsized == len(quiet) else " in use"
     unknown = len(quiet) - len(usable)
     size = f", {plural(unknown, 'card')} of unknown size" if unknown else ""
+    size += f", {plural(unsized, 'card holds', 'cards hold')} a model of unknown size" if unsized else ""
     subject = plural(len(quiet), "card stays", "cards stay")
-    return [style.paint(f"  {subject} as {'it is' if len(quiet) == 1 else 'they are'}: {used}{of} in use{size}", "dim")]
+    return [style.paint(f"  {subject} as {'it is' if len(quiet) == 1 else 'they are'}: {used}{of}{size}", "dim")]
 
 
 def _row(card: CardBalance, style: Style) -> list[Cell]:
@@ -46,6 +50,8 @@ def _row(card: CardBalance, style: Style) -> list[Cell]:
     details = []
     if card.foreign_bytes:
         details.append(f"{format_bytes(card.foreign_bytes)} foreign")
+    if card.unsized:
+        details.append("holds a model of unknown size")
     if card.peak_bytes > max(card.before_bytes, card.after_bytes):
         details.append(f"peak {format_bytes(card.peak_bytes)}")
     return [

@@ -172,6 +172,7 @@ def _card(card: CardBalance) -> dict[str, Json]:
         "usable_bytes": card.usable_bytes,
         "foreign_bytes": card.foreign_bytes,
         "assumed": card.assumed,
+        "unsized": card.unsized,
         "before_bytes": card.before_bytes,
         "after_bytes": card.after_bytes,
         "peak_bytes": card.peak_bytes,

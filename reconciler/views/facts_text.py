@@ -50,7 +50,7 @@ def _resident(engine: EngineFacts, resident: Resident) -> list[Cell]:
     if resident.pinned is False:
         stay = "expires" if resident.expires_in is None else f"expires in {format_duration(resident.expires_in)}"
     return [
-        Cell(f"  {resident.name}"),
+        Cell(f"  {resident.shown}"),
         Cell(str(engine.id)),
         Cell("bytes unknown" if resident.vram_bytes is None else format_bytes(resident.vram_bytes), right=True),
         Cell(share, "yellow" if fraction is not None and fraction < 1 else None),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reconciler.fleet import CardFacts, EngineFacts, FleetFacts, format_bytes
-from reconciler.health import Finding, Level, ReplicaStatus
+from reconciler.health import Finding, Holder, Level, ReplicaStatus
 from reconciler.planning import Plan
-from reconciler.views.card_facts import card_blocks, holders_of
+from reconciler.views.card_facts import NO_HOLDERS, Holders, card_blocks, holders_of
 from reconciler.views.style import Cell, Style, bounded, columns, joined, more, plural
 
 _GLYPHS = {
@@ -17,7 +17,14 @@ _GLYPHS = {
 
 
 def status_text(
-    plan: Plan, facts: FleetFacts, replicas: Sequence[ReplicaStatus], findings: Sequence[Finding], *, colour: bool = False, width: int = 100
+    plan: Plan,
+    facts: FleetFacts,
+    replicas: Sequence[ReplicaStatus],
+    findings: Sequence[Finding],
+    holders: Holders = NO_HOLDERS,
+    *,
+    colour: bool = False,
+    width: int = 100,
 ) -> str:
     """Replicas with their standing, then the cards, then where to look further."""
     style = Style(colour, width)
@@ -28,7 +35,7 @@ def status_text(
     opening += f"; serial {plan.serial}, probed at {facts.at}"
     shown, left = bounded(replicas)
     rows = [style.heading("Models"), *columns([_row(one) for one in shown], style), *more(left, style)] if replicas else []
-    blocks = [[opening], rows, *card_blocks(facts, style), _closing(plan, findings, style)]
+    blocks = [[opening], rows, *card_blocks(facts, style, holders), _closing(plan, findings, style)]
     return joined("\n".join(block) + "\n" for block in blocks if block)
 
 
@@ -55,7 +62,9 @@ def _closing(plan: Plan, findings: Sequence[Finding], style: Style) -> list[str]
     return [line]
 
 
-def status_document(plan: Plan, facts: FleetFacts, replicas: Sequence[ReplicaStatus], findings: Sequence[Finding]) -> dict[str, object]:
+def status_document(
+    plan: Plan, facts: FleetFacts, replicas: Sequence[ReplicaStatus], findings: Sequence[Finding], holders: Holders = NO_HOLDERS
+) -> dict[str, object]:
     """The same for programs; what is unknown is null."""
     return {
         "format_version": "1.0",
@@ -64,7 +73,11 @@ def status_document(plan: Plan, facts: FleetFacts, replicas: Sequence[ReplicaSta
         "at": facts.at,
         "replicas": [_replica(one) for one in replicas],
         "engines": [_engine(engine) for _, node in sorted(facts.nodes.items()) for _, engine in sorted(node.engines.items())],
-        "cards": [_card(name, card) for name, node in sorted(facts.nodes.items()) for card in node.cards or ()],
+        "cards": [
+            _card(name, card, holders.get((name, card.index), ()))
+            for name, node in sorted(facts.nodes.items())
+            for card in node.cards or ()
+        ],
         "steps": len(plan.steps),
         "drift": len(plan.drift),
         "pending": plan.pending,
@@ -94,7 +107,7 @@ def _engine(engine: EngineFacts) -> dict[str, object]:
     }
 
 
-def _card(node: str, card: CardFacts) -> dict[str, object]:
+def _card(node: str, card: CardFacts, models: Sequence[Holder]) -> dict[str, object]:
     return {
         "node": node,
         "gpu": card.index,
@@ -106,5 +119,6 @@ def _card(node: str, card: CardFacts) -> dict[str, object]:
         "temperature": card.temperature,
         "utilisation": card.utilisation,
         "holders": holders_of(card),
+        "models": [{"engine": one.engine, "model": one.model, "vram_bytes": one.vram_bytes, "certain": one.certain} for one in models],
         "fault": card.fault,
     }

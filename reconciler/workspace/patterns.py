@@ -67,7 +67,8 @@ class Patterns:
         hosts, known = self._named(name)
         if not known:
             words = [*self._tree.groups, *self._tree.hosts] if len(self._tree.hosts) <= 2000 else [*self._tree.groups]
-            raise PatternError(f"the pattern {pattern!r} names no host and no group with {name!r}", did_you_mean(name, words[:2000]))
+            part_of = "" if name == pattern else f": {name!r} is none"
+            raise PatternError(f"the pattern {pattern!r} names no host and no group{part_of}", did_you_mean(name, words[:2000]))
         if subscript is None or not hosts:
             return dict.fromkeys(hosts)
         try:

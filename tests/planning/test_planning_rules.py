@@ -228,7 +228,7 @@ def test_a_replica_that_may_fit_on_an_engine_that_cannot_be_reached_waits_and_is
     assert result.empty
     assert result.unplaced == ()
     assert [(note.code, note.message) for note in result.notes] == [
-        ("waits_for_unreachable", "1 of its replicas wait until a/ollama can be reached")
+        ("waits_for_unreachable", "1 replica waits until a/ollama can be reached")
     ]
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from reconciler.fleet import GIB, MIB, CardFacts, CardProbe, CardProcess, EngineFacts, EngineId, EngineKind, FleetFacts, NodeFacts, Resident
-from reconciler.health import Finding, Level, ReplicaStatus
+from reconciler.health import Finding, Holder, Level, ReplicaStatus
+from reconciler.planning.plan import CardBalance
 from reconciler.views import doctor_text, facts_text, status_document, status_text
+from reconciler.views.cards import cards_text
+from reconciler.views.style import Style
 
 AT = "2026-01-01T00:00:00Z"
 OURS = CardProcess(2020, "/usr/local/bin/ollama", 6 * GIB, engine="ollama")
@@ -61,3 +64,24 @@ def test_findings_are_shown_with_what_mends_them(snapshot):
 def test_text_of_a_node_cannot_forge_the_terminal(full_plan):
     for text in (facts_text(FACTS), status_text(full_plan, FACTS, REPLICAS, FINDINGS)):
         assert "\x1b" not in text
+
+
+def test_the_models_of_a_card_are_named_and_those_that_may_be_on_another_told_as_such(full_plan):
+    holders = {
+        ("d", 0): (Holder("ollama", "sure:1", GIB, True), Holder("ollama", "maybe:1", None, False)),
+        ("b", 0): tuple(Holder("ollama", f"m{number}:1", GIB, True) for number in range(6)),
+    }
+    text = status_text(full_plan, FACTS, REPLICAS, FINDINGS, holders, width=160)
+    assert "  d/0  sure:1 (ollama) 1024 MiB; could be on: maybe:1 (ollama) of unknown size" in text
+    assert "m3:1 (ollama) 1024 MiB, 2 more" in text
+
+
+def test_a_card_with_a_model_of_unknown_size_is_never_summed_as_full():
+    def card(index, held, unsized):
+        return CardBalance("a", index, 16 * GIB, 14 * GIB, 0, True, held, held, held, unsized=unsized)
+
+    style = Style(False, 120)
+    both = "\n".join(cards_text([card(0, 2 * GIB, False), card(1, 14 * GIB, True)], style))
+    assert "at least 2048 MiB of 28.0 GiB usable in use, 1 card holds a model of unknown size" in both
+    alone = "\n".join(cards_text([card(1, 14 * GIB, True)], style))
+    assert "use unknown of 14.0 GiB usable, 1 card holds a model of unknown size" in alone

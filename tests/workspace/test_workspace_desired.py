@@ -152,7 +152,7 @@ def test_workspace_models_of_one_pattern_share_their_nodes(load: Load) -> None:
         ("{engine: olama}", "did you mean 'ollama'?"),
         ("{engine: llamacpp, on: gpu}", "has no engine of kind llamacpp on any of the 3 hosts of 'gpu'"),
         ("{on: bare}", "has no engine on any of the 1 hosts of 'bare'"),
-        ("{on: gpo}", "desired/x.yaml:3:11: model 'm': the pattern 'gpo' names no host and no group with 'gpo'; did you mean 'gpu'?"),
+        ("{on: gpo}", "desired/x.yaml:3:11: model 'm': the pattern 'gpo' names no host and no group; did you mean 'gpu'?"),
         ("{on: 'gpu:&cpp'}", "the pattern 'gpu:&cpp' leaves no host"),
         ("{residency: cpu, min_gpu_fraction: 1}", "belongs on the CPU and has a min_gpu_fraction"),
         ("{requires: {driver: new}}", "'new' is not a version"),
