@@ -7,7 +7,7 @@ from reconciler.admission.router import admit_by_router
 from reconciler.admission.rules import FIT_MARGIN, FIT_TARGET, NO_RULES, Rules, rules_of
 from reconciler.admission.sequence import Coming, arrange, holds
 from reconciler.admission.verdict import CardSeen, Load, Seat, Verdict
-from reconciler.admission.vllm import free_at_start, utilization_of
+from reconciler.admission.vllm import free_at_start, told_utilization, utilization_of
 
 __all__ = [
     "FIT_MARGIN",
@@ -28,5 +28,6 @@ __all__ = [
     "predicted_bytes",
     "rules_of",
     "threshold",
+    "told_utilization",
     "utilization_of",
 ]

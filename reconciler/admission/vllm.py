@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from decimal import ROUND_DOWN, Decimal
+from collections.abc import Sequence
+from decimal import ROUND_DOWN, Decimal, InvalidOperation
 from fractions import Fraction
 
 _STEP = Decimal("0.01")
@@ -26,3 +27,15 @@ def free_at_start(utilization: Decimal | Fraction, total: int) -> int:
     """
     exact = Fraction(utilization) * total
     return -(-exact.numerator // exact.denominator)
+
+
+def told_utilization(options: Sequence[str] | None) -> Decimal | None:
+    """The fraction that a running server tells among its start's options (`gpu_memory_utilization=0.92`); None where it tells none, or one
+    that is none."""
+    prefix = "gpu_memory_utilization="
+    said = next((option.removeprefix(prefix) for option in options or () if option.startswith(prefix)), "")
+    try:
+        share = Decimal(said)
+    except InvalidOperation:
+        return None
+    return share if share.is_finite() and 0 < share <= 1 else None

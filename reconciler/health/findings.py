@@ -10,6 +10,7 @@ from reconciler.health.cards import card_findings
 from reconciler.health.engines import engine_findings
 from reconciler.health.finding import Finding, error
 from reconciler.health.joining import joining_findings
+from reconciler.health.sharing import sharing_findings
 from reconciler.planning import Plan
 
 
@@ -23,6 +24,10 @@ def find(
         if model.requires.driver is not None or model.requires.compute_capability is not None:
             for name in model.nodes:
                 by_node.setdefault(name, []).append(model)
+    usable: dict[str, dict[int, int]] = {}
+    for card in plan.gpus:
+        if card.usable_bytes is not None:
+            usable.setdefault(card.node, {})[card.gpu] = card.usable_bytes
     for name, seen in facts.nodes.items():
         node = fleet.nodes.get(name)
         if node is None or (only is not None and name not in only):
@@ -33,6 +38,7 @@ def find(
             engine = seen.engines.get(spec.id.engine)
             if engine is not None:
                 found.extend(engine_findings(spec, engine))
+        found.extend(sharing_findings(node, seen, usable.get(name, {})))
         found.extend(joining_findings(node, seen, recorded.nodes.get(name) if recorded is not None else None))
     if only is None:
         found.extend(_too_large(plan))

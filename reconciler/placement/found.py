@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from reconciler.fleet import Applied, AppliedReplica, Desired, EngineId, EngineKind, Ensure, ModelSpec, Resident
 from reconciler.placement.board import Board, Charges, Slot
-from reconciler.placement.holders import held_by_processes, shares_of
+from reconciler.placement.holders import held_by_processes, share_of_cards, shares_of
 from reconciler.vram import FILE_SIZE_FACTOR, Need
 
 
@@ -166,9 +166,12 @@ def charge_found(board: Board, desired: Desired, applied: Applied, names: Names)
             if model is None and owned is not None:
                 found.moving = _wanted_elsewhere(models.get(owned.model))
             found.protected = _is_protected(wanted, named, models)
-            held = _held_bytes(slot, resident, model, owned, applied)
+            share = share_of_cards(slot, resident) if model is None or model.vram is None else None
+            held = _held_bytes(slot, resident, model, owned, applied) if share is None else None
             on_cards = slot.cards if slot.cards else ()
-            if held == 0 and on_cards and resident.size_bytes:
+            if share is not None:
+                found.charges = share
+            elif held == 0 and on_cards and resident.size_bytes:
                 found.charges = ((slot.ram, resident.size_bytes),)
             elif held is None:
                 found.sized = False

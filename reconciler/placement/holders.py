@@ -1,9 +1,11 @@
-"""What an engine holds by its processes, where the processes of its cards are seen: exact, and card by card."""
+"""What an engine holds card by card: by its processes, where those of its cards are seen, or by the share that it took at its start."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from reconciler.admission import free_at_start, told_utilization
+from reconciler.fleet import EngineKind, Resident
 from reconciler.placement.board import Card, Charges, Slot
 
 
@@ -15,6 +17,14 @@ def held_by_processes(slot: Slot) -> Mapping[Card, int] | None:
             if process.engine == slot.id.engine and process.used_bytes is not None:
                 held[card] = held.get(card, 0) + process.used_bytes
     return held or None
+
+
+def share_of_cards(slot: Slot, resident: Resident) -> Charges | None:
+    """What a vLLM took of each of its cards at its start, whatever its model, where it tells the fraction and their sizes are known."""
+    share = told_utilization(resident.options) if slot.kind is EngineKind.VLLM else None
+    if share is None or not slot.cards or any(card.total is None for card in slot.cards):
+        return None
+    return tuple((card, free_at_start(share, card.total or 0)) for card in slot.cards)
 
 
 def shares_of(held: Mapping[Card, int], weights: Sequence[int]) -> list[Charges]:
