@@ -274,6 +274,8 @@ CARD_FIELDS: tuple[DriftField[CardPair], ...] = (
 )
 # fmt: on
 
-KEYS = frozenset({"Resident.name", "Installed.name", "EngineFacts.id", "EngineFacts.kind", "CardFacts.index", "NodeFacts.node"})
+KEYS = frozenset(
+    {"Resident.name", "Resident.label", "Installed.name", "EngineFacts.id", "EngineFacts.kind", "CardFacts.index", "NodeFacts.node"}
+)
 """What tells one thing from another, so that it can be compared at all."""
 CONTAINERS = frozenset({"NodeFacts.engines"})

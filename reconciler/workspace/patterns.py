@@ -68,7 +68,10 @@ class Patterns:
         if not known:
             words = [*self._tree.groups, *self._tree.hosts] if len(self._tree.hosts) <= 2000 else [*self._tree.groups]
             part_of = "" if name == pattern else f": {name!r} is none"
-            raise PatternError(f"the pattern {pattern!r} names no host and no group{part_of}", did_you_mean(name, words[:2000]))
+            raise PatternError(
+                f"the pattern {pattern!r} names no host and no group{part_of}",
+                did_you_mean(name, [word for word in words[:2000] if word != "ungrouped"]),
+            )
         if subscript is None or not hosts:
             return dict.fromkeys(hosts)
         try:
