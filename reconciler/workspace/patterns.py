@@ -66,11 +66,11 @@ class Patterns:
         name, subscript = _split_subscript(part)
         hosts, known = self._named(name)
         if not known:
-            words = [*self._tree.groups, *self._tree.hosts] if len(self._tree.hosts) <= 2000 else [*self._tree.groups]
+            words = [name for name in (*self._tree.groups, *self._tree.hosts) if name != "ungrouped"][:2000]
             part_of = "" if name == pattern else f": {name!r} is none"
             raise PatternError(
                 f"the pattern {pattern!r} names no host and no group{part_of}",
-                did_you_mean(name, [word for word in words[:2000] if word != "ungrouped"]),
+                did_you_mean(name, words),
             )
         if subscript is None or not hosts:
             return dict.fromkeys(hosts)
