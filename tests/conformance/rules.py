@@ -45,6 +45,8 @@ RULES: tuple[Rule, ...] = (
     Rule(seen.observe_tells_what_is_installed_and_loads_nothing),
     Rule(header.the_header_of_a_wanted_model_is_told_and_of_its_files_size, nothing_for=_NO_HEADER),
     Rule(seen.observe_is_answered_at_once_while_a_load_is_under_way, nothing_for=_FIXED),
+    Rule(seen.observe_is_answered_at_once_while_a_model_writes),
+    Rule(seen.observe_evicts_nobody_and_prolongs_nothing),
     Rule(seen.what_is_shown_as_loaded_can_be_used),
     Rule(seen.asking_whether_a_model_is_busy_changes_nothing_and_idle_is_never_called_busy),
     Rule(load.a_second_load_of_the_same_is_harmless),

@@ -34,6 +34,36 @@ async def observe_is_answered_at_once_while_a_load_is_under_way(subject: Subject
         await sent
 
 
+async def observe_evicts_nobody_and_prolongs_nothing(subject: Subject) -> None:
+    async with opened(subject.spec) as engine:
+        for name in subject.installed:
+            facts = await make_resident(engine, name, keep_alive=-1 if subject.fixed else 3600.0)
+        assert occupied(facts) == set(subject.installed)
+        left = {resident.name: resident.expires_in for resident in facts.residents or ()}
+        for _ in range(3):
+            facts = await engine.observe(subject.installed)
+            now = {resident.name: resident.expires_in for resident in facts.residents or ()}
+            assert now.keys() == left.keys()
+            assert all((now[name] or 0) <= (left[name] or 0) for name in now), (left, now)
+            left = now
+
+
+async def observe_is_answered_at_once_while_a_model_writes(subject: Subject) -> None:
+    async with opened(subject.spec) as engine:
+        before = await make_resident(engine, subject.first)
+        writing = asyncio.ensure_future(subject.use(subject.first, tokens=32))
+        looks = 0
+        while not writing.done():
+            facts = await engine.observe([subject.first])
+            assert facts.reachable, facts.reason
+            assert facts.probe_seconds < PROMPT
+            looks += 1
+            await asyncio.sleep(0.05)
+        assert looks
+        assert await writing == 200
+        assert occupied(await engine.observe()) == occupied(before)
+
+
 async def what_is_shown_as_loaded_can_be_used(subject: Subject) -> None:
     async with opened(subject.spec) as engine, opened(subject.spec) as onlooker:
         sent = asyncio.ensure_future(engine.load(LoadRequest(subject.first, keep_alive=-1)))

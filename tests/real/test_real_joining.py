@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from fake_nvml import build
 from rigs import MIB, RAM, ROOM_FOR_TWO, Bench, Rig
+from waiting import wait_until
 
 FOREIGN = 64 * MIB
 
@@ -73,6 +74,33 @@ def test_all_on_the_gpu_by_its_word_while_the_card_lost_nothing_is_not_on_the_gp
     watched.rig.load("gemma")
     watched.ledger = tmp_path
     assert watched.findings() == {"not_on_gpu"}
+
+
+def test_a_model_whose_process_died_is_still_shown_by_ollama_and_found_not_to_be_on_the_gpu(watched: Watched) -> None:
+    watched.rig.load("gemma")
+    watched.rig.server.process.kill_children()
+    wait_until(lambda: watched.rig.cards[0].used == 0, 20, "its memory comes back")
+    assert watched.rig.residents() == {"gemma"}
+    assert watched.findings() == {"not_on_gpu"}
+
+
+def test_each_of_two_engines_is_seen_on_its_own_card(bench: Bench, library: Path) -> None:
+    """By the names of the processes: what holds a card in software is not below the engine."""
+    left, right = bench.card(ROOM_FOR_TWO), bench.card(ROOM_FOR_TWO)
+    ollama, router = bench.ollama([left]), bench.router([right], extra=["-ngl", "99"])
+    workspace = bench.workspace()
+    workspace.want({})
+    engines = {"ollama": {"url": ollama.url, "gpus": [0]}, "llamacpp": {"url": router.url, "gpus": [1]}}
+    workspace.declare(engines, (ROOM_FOR_TWO, ROOM_FOR_TWO), RAM, probe="nvml")
+    ollama.load("gemma:latest")
+    router.load("gemma")
+    words = f"cards=2 ledger={left.ledger} ledger1={right.ledger} total={ROOM_FOR_TWO}"
+    found = workspace.run("facts", "--format", "json", variables={"LD_LIBRARY_PATH": str(library), "FAKE_NVML": words}).expect(0).json
+    cards = found["facts"]["nodes"]["box"]["cards"]
+    assert [({one["engine"] for one in card["processes"]}, card["used_bytes"], card["foreign_bytes"]) for card in cards] == [
+        ({"ollama"}, left.used, 0),
+        ({"llamacpp"}, right.used, 0),
+    ]
 
 
 def test_an_engine_that_had_the_card_and_has_it_no_more_lost_it(watched: Watched) -> None:

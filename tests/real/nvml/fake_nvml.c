@@ -12,7 +12,8 @@
    unified=I  card I has no memory of its own: memory is "not supported"
    mute=I     the memory of card I cannot be read: an error that says no more
    init=C     nvmlInit fails with that code;  hang: nvmlInit never returns
-   ledger=DIR other=BYTES card 0's use is the sum of the files of a software card (tests/real/softgpu), and its processes are their names
+   ledger=DIR other=BYTES card 0's use is the sum of the files of a software card (tests/real/softgpu) and `other`, and its processes are
+              their names;  ledger1=DIR: the same of card 1, without `other`, by processes called llama-server and not ollama
    pid=P held=B   process P holds B bytes of card 0
 
    With -DOLD it is a driver from before 510: no second form of the memory, of the processes and of the event reasons, and `used` holds
@@ -46,9 +47,12 @@ static int slice(nvmlDevice_t d) { size_t n = (size_t)d; return n >= 1000 ? (int
 #define ALIVE(d) if (is("lost=", number(d))) return NVML_ERROR_GPU_IS_LOST
 #define RICH(d) ALIVE(d); if (is("bare=", number(d))) return NVML_ERROR_NOT_SUPPORTED
 
-static int holders(unsigned *pids, unsigned long long *bytes, int most) {
+static const char *ledger(int card) { return card == 0 ? find("ledger=") : card == 1 ? find("ledger1=") : NULL; }
+static int told(int card) { return ledger(card) || (card == 0 && find("pid=")); }
+
+static int holders(int card, unsigned *pids, unsigned long long *bytes, int most) {
     int n = 0;
-    const char *at = find("ledger=");
+    const char *at = ledger(card);
     if (at) {
         char dir[4096], path[8192];
         size_t length = strcspn(at, " ");
@@ -64,16 +68,16 @@ static int holders(unsigned *pids, unsigned long long *bytes, int most) {
         }
         if (open) closedir(open);
     }
-    if (find("pid=") && n < most) { pids[n] = (unsigned)value("pid=", 0); bytes[n++] = value("held=", 0); }
+    if (card == 0 && find("pid=") && n < most) { pids[n] = (unsigned)value("pid=", 0); bytes[n++] = value("held=", 0); }
     return n;
 }
 
 static unsigned long long used(nvmlDevice_t d) {
     if (slice(d) >= 0) return 11 * MIB;
-    if (number(d) != 0 || (!find("ledger=") && !find("pid="))) return 596 * MIB;
+    if (!told(number(d))) return 596 * MIB;
     unsigned pids[64]; unsigned long long bytes[64], sum = 0;
-    for (int n = holders(pids, bytes, 64), i = 0; i < n; i++) sum += bytes[i];
-    return sum + value("other=", 0);
+    for (int n = holders(number(d), pids, bytes, 64), i = 0; i < n; i++) sum += bytes[i];
+    return sum + (number(d) == 0 ? value("other=", 0) : 0);
 }
 static unsigned long long total(nvmlDevice_t d) { return slice(d) >= 0 ? 4864 * MIB : value("total=", 16376 * MIB); }
 
@@ -87,7 +91,13 @@ nvmlReturn_t nvmlShutdown(void) { return NVML_SUCCESS; }
 const char *nvmlErrorString(nvmlReturn_t r) { return r == NVML_ERROR_DRIVER_NOT_LOADED ? "Driver Not Loaded" : "an error of NVML"; }
 nvmlReturn_t nvmlSystemGetDriverVersion(char *v, unsigned int n) { snprintf(v, n, "%s", "570.86.15"); return NVML_SUCCESS; }
 nvmlReturn_t nvmlSystemGetCudaDriverVersion_v2(int *v) { *v = 12080; return NVML_SUCCESS; }
-nvmlReturn_t nvmlSystemGetProcessName(unsigned int pid, char *name, unsigned int n) { (void)pid; snprintf(name, n, "/usr/bin/ollama"); return NVML_SUCCESS; }
+nvmlReturn_t nvmlSystemGetProcessName(unsigned int pid, char *name, unsigned int n) {
+    unsigned pids[64]; unsigned long long bytes[64];
+    const char *called = "/usr/bin/ollama";
+    for (int there = holders(1, pids, bytes, 64), i = 0; i < there; i++) if (pids[i] == pid) called = "/usr/bin/llama-server";
+    snprintf(name, n, "%s", called);
+    return NVML_SUCCESS;
+}
 nvmlReturn_t nvmlDeviceGetCount_v2(unsigned int *n) { *n = (unsigned)value("cards=", 1); return NVML_SUCCESS; }
 nvmlReturn_t nvmlDeviceGetHandleByIndex_v2(unsigned int i, nvmlDevice_t *d) {
     if (is("sick=", (int)i)) return NVML_ERROR_GPU_IS_LOST;
@@ -147,7 +157,7 @@ nvmlReturn_t nvmlDeviceGetGpuInstanceId(nvmlDevice_t d, unsigned int *id) {
 static nvmlReturn_t processes(nvmlDevice_t d, unsigned int *n, nvmlProcessInfo_v2_t *to) {
     unsigned pids[64]; unsigned long long bytes[64];
     RICH(d);
-    unsigned there = number(d) == 0 && slice(d) < 0 ? (unsigned)holders(pids, bytes, 64) : 0, room = *n;
+    unsigned there = slice(d) < 0 ? (unsigned)holders(number(d), pids, bytes, 64) : 0, room = *n;
     *n = there;
     if (!there) return NVML_SUCCESS;
     if (room < there || !to) return NVML_ERROR_INSUFFICIENT_SIZE;
