@@ -8,6 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from vram.judge import Verdict, error_table, judged, peer_error, rough_error, rows
+from vram.logged import logged_table
 
 
 def main() -> bool:
@@ -23,6 +24,8 @@ def main() -> bool:
         print(f"\nbytes of a load, {title}: {len(verdicts):,} rows of llama.cpp b11434\n")
         print("\n".join(error_table(verdicts)))
         good &= _goals(verdicts)
+    print("\nwhat engines of other people logged, and what is predicted of it, MiB:\n")
+    print("\n".join(logged_table()))
     return good
 
 
