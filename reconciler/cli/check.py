@@ -154,7 +154,7 @@ def command(
         _check_file(settings, what, way, vram, format_, (mmproj, lora, draft))
         return
     if fit_context or vram is not None:
-        raise click.UsageError("--fit-context and --vram need a FILE.gguf")
+        raise click.UsageError("--fit-context and --vram need a FILE.gguf: gpurec check FILE.gguf --fit-context --vram 8GiB")
     _refuse_given(context, BESIDE, "what lies beside a model is what its engine tells; give a FILE.gguf")
     from reconciler.cli.needs import check_model
 

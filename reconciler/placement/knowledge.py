@@ -5,10 +5,11 @@ Private to one run and filled as it is asked. Pure: nothing is kept between runs
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from typing import TYPE_CHECKING
 
-from reconciler.fleet import MeasuredKey, ModelSpec, header_key, weights_digest
+from reconciler.fleet import Installed, MeasuredKey, ModelSpec, header_key, weights_digest
+from reconciler.placement.files import FilesOfFleet
 from reconciler.placement.ways import Way, Ways, asked_batch, in_ram, installed_on
 from reconciler.vram import (
     AS_THE_ENGINE,
@@ -35,6 +36,11 @@ class Knowledge:
         self.catalogue = catalogue
         self._ways = Ways()
         self._needs: dict[Hashable, Need | None] = {}
+        self._files = FilesOfFleet()
+
+    def sees(self, slots: Collection[Slot]) -> None:
+        """The engines of the board, whose files tell of what others would pull."""
+        self._files = FilesOfFleet(slots)
 
     def ask(self, model: str, asked: Asked) -> None:
         """From now on everything is told of `model` as if it were run so."""
@@ -53,7 +59,7 @@ class Knowledge:
 
     def every(self, slot: Slot, model: ModelSpec, applied: Applied) -> tuple[Need, ...]:
         """What each source that knows says, the one that counts first."""
-        installed = installed_on(slot, model)
+        installed = self._file(slot, model)
         size = installed.size_bytes if installed is not None else None
         measured, computed = self.measured(slot, model, applied), self.computed(slot, model, applied)
         return every_need(model, slot.kind, size, measured, computed, self.catalogue)
@@ -80,7 +86,7 @@ class Knowledge:
     def report_falls_short(self, slot: Slot, model: ModelSpec, applied: Applied) -> bool:
         """Whether the engine's report leaves out a part of this model: Ollama 0.34.0 counts one of the two caches of a model with sliding
         layers (it keeps the last `KV buffer size` line of a device; seen with Gemma 3)."""
-        way = self._ways.of(slot, model, installed_on(slot, model), applied)
+        way = self._ways.of(slot, model, self._file(slot, model), applied)
         return way is not None and way.geometry.slides
 
     def key(self, slot: Slot, model: ModelSpec, applied: Applied) -> MeasuredKey | None:
@@ -88,7 +94,7 @@ class Knowledge:
         load that is asked for otherwise would differ."""
         if in_ram(slot, model) or not slot.reachable:
             return None
-        alike, installed = self._ways.alike.of(slot), installed_on(slot, model)
+        alike, installed = self._ways.alike.of(slot), self._file(slot, model)
         context, batch = self._ways.context(slot, model, installed, applied), asked_batch(model)
         blob = installed.blob if installed is not None else None
         weights = weights_digest(blob) if blob is not None else f"{slot.kind.value}:{model.base_name(slot.kind)}"
@@ -120,7 +126,7 @@ class Knowledge:
 
     def split(self, slot: Slot, model: ModelSpec, applied: Applied) -> Prediction | None:
         """The need of `model` spread over all cards of this engine; None where that is not computed."""
-        installed = installed_on(slot, model)
+        installed = self._file(slot, model)
         cards = len(slot.cards or ())
         return self._ways.predicted(installed, self._ways.of(slot, model, installed, applied, cards)) if cards else None
 
@@ -129,7 +135,7 @@ class Knowledge:
 
         UnknownLayout: llama.cpp would refuse to run it in the way that is asked for.
         """
-        installed = installed_on(slot, model)
+        installed = self._file(slot, model)
         way = self._ways.of(slot, model, installed, applied, 0 if in_ram(slot, model) else 1)
         if way is not None and model.name in self._ways.asked:
             check_runnable(way.geometry, way.settings)
@@ -150,19 +156,23 @@ class Knowledge:
 
     def cells(self, slot: Slot, model: ModelSpec, applied: Applied) -> int | None:
         """The cells of cache that this engine would ask for, context × parallel; None where header or context are not known."""
-        way = self._ways.of(slot, model, installed_on(slot, model), applied)
+        way = self._ways.of(slot, model, self._file(slot, model), applied)
         return None if way is None else way.settings.requested
+
+    def _file(self, slot: Slot, model: ModelSpec) -> Installed | None:
+        """The model's file on this engine, else the one that it would pull, as another Ollama of the fleet has it."""
+        return installed_on(slot, model) or self._files.pulled(slot, model)
 
     def _expected(self, slot: Slot, model: ModelSpec, applied: Applied) -> int | None:
         """What the model itself is expected to take on a card, without the process: what an engine reports."""
-        installed = installed_on(slot, model)
+        installed = self._file(slot, model)
         prediction = self._ways.predicted(installed, self._ways.of(slot, model, installed, applied))
         card = prediction.cards[0] if prediction is not None else None
         return None if card is None or card.total is None else card.total - card.fixed
 
     def _about(self, slot: Slot, model: ModelSpec, applied: Applied) -> Hashable:
         """All that a need depends on, apart from what is the same in the whole run."""
-        installed = installed_on(slot, model)
+        installed = self._file(slot, model)
         file = None
         if installed is not None:
             told = installed.header is not None

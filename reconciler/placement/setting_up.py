@@ -68,6 +68,7 @@ def set_up(
             slots[spec.id] = slot
             here.append(slot)
         by_node[name] = tuple(here)
+    knowledge.sees(slots.values())
     return Board(slots, tuple(every), by_node)
 
 

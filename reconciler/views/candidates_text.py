@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from reconciler.fleet import format_bytes
 from reconciler.placement import Candidate, Card, Question, Terms, best
@@ -149,12 +149,12 @@ def _candidate(one: Candidate) -> list[Cell]:
 
 def _tables(found: Sequence[Candidate], style: Style) -> list[str]:
     """A table for each way in which engines would hold it, as far as its terms are known."""
-    alike: dict[tuple[Terms, Need | None, str | None], list[Candidate]] = {}
+    alike: dict[tuple[Terms, tuple[Need, ...], str | None], list[Candidate]] = {}
     for one in found:
         if one.terms.card is not None or one.terms.weights is not None:
-            alike.setdefault((one.terms, one.needs[0] if one.needs else None, one.model.variant), []).append(one)
+            alike.setdefault((one.terms, one.needs, one.model.variant), []).append(one)
     shown, left = bounded(list(alike.items()), MOST_TABLES)
-    lines = [line for (terms, need, variant), there in shown for line in ("", *_table(terms, need, variant, there, style))]
+    lines = [line for (terms, needs, variant), there in shown for line in ("", *_table(terms, needs, variant, there, style))]
     if not shown and found and (need := next((one.needs[0] for one in found if one.needs), None)) is not None:
         lines += [
             "",
@@ -171,7 +171,7 @@ _WITHOUT_TERMS = {
 }
 
 
-def _table(terms: Terms, need: Need | None, variant: str | None, there: Sequence[Candidate], style: Style) -> list[str]:
+def _table(terms: Terms, needs: Sequence[Need], variant: str | None, there: Sequence[Candidate], style: Style) -> list[str]:
     names, left = bounded([str(one.slot.id) for one in there], 3)
     where = ", ".join(names) + (f" and {left:,} more" if left else "")
     lines = [style.heading(f"On {where}{': ' + variant if variant else ''}")]
@@ -179,7 +179,7 @@ def _table(terms: Terms, need: Need | None, variant: str | None, there: Sequence
         lines.append(f"  {run_words(terms.architecture, terms.layers, terms.settings)}")
     if terms.card is None:
         rows = [row("weights", [terms.weights], "of the whole file; its engine tells no more, so no other term is known")]
-        return [*lines, *columns([*rows, *_counts(terms, need)], style)]
+        return [*lines, *columns([*rows, *_counts(terms, needs)], style)]
     if terms.card.total == 0:
         return [*lines, *columns([row("on the host", [terms.host], "it runs on the CPU")], style)]
     cards = [terms.card, *terms.split]
@@ -198,18 +198,40 @@ def _table(terms: Terms, need: Need | None, variant: str | None, there: Sequence
         heads = ("on one card", *(f"card {card.index}" for card in there[0].cards))
         rows.insert(0, [Cell(""), *(Cell(head, "dim", right=True) for head in heads)])
     host = [] if terms.host is None else [row("on the host", [terms.host])]
-    lines += columns([*rows, *_counts(terms, need), *host], style)
+    lines += columns([*rows, *_counts(terms, needs), *host], style)
+    warning = _warning(terms, needs)
+    lines += [] if warning is None else [style.paint(f"  {warning}", "yellow")]
     return [*lines, *(style.paint(f"  Unknown: {escape(one)}.", "yellow") for one in terms.unknown)]
 
 
-def _counts(terms: Terms, need: Need | None) -> list[list[Cell]]:
-    """What counts where that is not the sum of the terms."""
-    if need is None or terms.total is None or terms.source in (None, "computed"):
-        return []
-    notes: Mapping[str, str] = {
+def _counts(terms: Terms, needs: Sequence[Need]) -> list[list[Cell]]:
+    """What counts where that is not the sum of the terms, and what was measured where something else counts."""
+    rows = []
+    if needs and terms.total is not None and terms.source not in (None, "computed"):
+        rows.append(row(source_words(needs[0]), [terms.total], _note(needs[0])))
+    rows += [row("measured", [one.bytes], _note(one)) for one in needs[1:] if one.measured is not None]
+    return rows
+
+
+def _note(need: Need) -> str:
+    if need.measured is not None:
+        return measured_words(need.measured, need.reported, need.predicted)
+    return {
         "declared": "by `vram:` of the model; this counts",
-        "measured": "" if need.measured is None else f"{measured_words(need.measured, need.reported, need.predicted)}; this counts",
         "file_size": "a rough rule, which knows nothing of context or cache",
         "catalogue": "what people report of it",
-    }
-    return [row(source_words(need), [terms.total], notes.get(need.source, ""))]
+    }.get(need.source, "")
+
+
+def _warning(terms: Terms, needs: Sequence[Need]) -> str | None:
+    """What to say where less is declared than a load took, or would take at least."""
+    if not needs or needs[0].source != "declared":
+        return None
+    declared = needs[0].bytes
+    took = next((one.bytes for one in needs if one.measured is not None), None)
+    if took is not None and declared < took:
+        return f"Less is declared than such a load took: {format_bytes(declared)} against {format_bytes(took)}."
+    least = terms.card.low if terms.card is not None and terms.card.total else None
+    if took is None and least is not None and declared < least:
+        return f"Less is declared than the model takes at least by its file: {format_bytes(declared)} against {format_bytes(least)}."
+    return None

@@ -34,6 +34,7 @@ version: 1
 models:
   "m:8b": {on: all, context: 4096, residency: gpu_preferred}
   "said:8b": {engine: ollama, on: "big", vram: 9GiB}
+  "low:8b": {engine: ollama, on: "big", vram: 5GiB}
 """
 with TemporaryDirectory() as folder:
     HEADER = read_model(write(Path(folder) / "model.gguf", truth_model("llama-8b"))).header
@@ -54,7 +55,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     nodes = {}
     sizes = {"big": [24], "big2": [24], "pair": [4, 4], "small": [4], "plain": [], "router": [24]}
     header = fact_of(HEADER)
-    names = ("m:8b", "said:8b", "spare:8b")
+    names = ("m:8b", "said:8b", "low:8b", "spare:8b")
     told = tuple(Installed(name, FILE, "d" * 64, "b" * 64, False, header=header) for name in names)
     dumb = Installed("dumb:1b", 1000 * MIB, "e" * 64)
     for node, cards in sizes.items():
@@ -147,6 +148,11 @@ def test_a_declared_need_counts_and_the_terms_are_told_beside_it(workspace: Path
     wanted = terms()
     assert found["predicted_bytes"] == wanted["total_bytes"]
     assert {found[name] == wanted[name] for name in ("weights_bytes", "kv_bytes", "state_bytes", "compute_bytes", "fixed_bytes")} == {True}
+
+
+def test_it_warns_where_less_is_declared_than_the_file_can_take(workspace: Path) -> None:
+    assert "Less is declared than the model takes at least by its file: 5120 MiB against" in run(workspace, "low:8b").stdout
+    assert "Less is declared" not in run(workspace, "said:8b").stdout
 
 
 def test_of_a_file_size_alone_every_term_is_unknown(workspace: Path) -> None:
