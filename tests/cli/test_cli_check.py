@@ -78,8 +78,8 @@ def test_the_command_says_what_llama_cpp_printed(tmp_path: Path) -> None:
         assert found["compute_bytes"] / MIB == pytest.approx(row.cards[0].compute, abs=1)
 
 
-def unknown_graph(name: str = "talkie") -> Model:
-    """An architecture with a plain cache, whose graph nobody has worked out."""
+def unknown_graph(name: str = "gptj") -> Model:
+    """An architecture with a plain cache that llama.cpp names and does not run, so nobody will work its graph out."""
     return transformer(name, keys_of(layers=4, embedding=512, heads=8, kv_heads=2, ff=1024, context=4096), 1000)
 
 

@@ -18,10 +18,8 @@ def only_on_a(seen: FleetFacts, *others: Installed) -> FleetFacts:
     """The same, but with none of its files on b (and these more on a)."""
     nodes = {}
     for name, one in seen.nodes.items():
-        own = () if name == "b" else others
-        engines = {
-            key: replace(each, installed=(*(() if name == "b" else each.installed or ()), *own)) for key, each in one.engines.items()
-        }
+        here = name != "b"
+        engines = {key: replace(each, installed=(*(each.installed or ()), *others) if here else ()) for key, each in one.engines.items()}
         nodes[name] = replace(one, engines=engines)
     return replace(seen, nodes=nodes)
 
