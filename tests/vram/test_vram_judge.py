@@ -22,7 +22,8 @@ def unseen() -> list[Verdict]:
 
 @pytest.fixture(scope="module")
 def later() -> list[Verdict]:
-    return list(judged(rows("recorded_b11434.csv", 5)))
+    found = enumerate(rows("recorded_b11434.csv"))
+    return list(judged(row for index, row in found if index % 5 == 0 or row.file.startswith("random-")))
 
 
 def test_weights_cache_and_state_are_within_a_tenth_of_a_mib(first: list[Verdict]) -> None:

@@ -157,7 +157,7 @@ def _smallthinker_block(
     geometry = made.geometry
     routing = made.graph.mul_mat(made.need(f"blk.{il}.ffn_gate_inp.weight"), residual)
     query, keys, values = made.projections(il, made.norm(residual, f"blk.{il}.attn_norm"), layer)
-    if not geometry.slides or il % NO_ROPE_STEP:
+    if not geometry.slides or len(geometry.layers) == NO_ROPE_STEP or il % NO_ROPE_STEP:
         query, keys = made.rope(il, query, positions, factors=False), made.rope(il, keys, positions, factors=False)
     sliding = bool(layer.sliding and geometry.slides)
     current = made.attend(il, layer, inputs[sliding], query, keys, values, keys_last=not geometry.slides)

@@ -69,7 +69,8 @@ def embed(made: ModelGraph, how: Plain) -> Tensor:
 def rotates(made: ModelGraph, how: Plain, il: int, layer: Layer) -> bool:
     """Whether this layer rotates its query and keys."""
     if how.rotate == "step":
-        return (il + 1) % NO_ROPE_STEP != 0
+        whole = made.geometry.architecture == "llama4" and not made.geometry.slides
+        return (il + 1) % (len(made.geometry.layers) if whole else NO_ROPE_STEP) != 0
     if how.rotate == "sliding":
         return layer.sliding or not made.geometry.slides
     if how.rotate == "leading":

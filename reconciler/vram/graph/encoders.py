@@ -37,7 +37,8 @@ def bert_graph(geometry: Geometry, settings: RunSettings) -> Graph:
     current = made.embedded()
     kinds = made.weight("token_types.weight")
     if kinds is not None:
-        current = made.add(current, graph.view(kinds, (made.width,)))
+        row = Tensor("view", "f32", (made.width, 1, 1, 1), (kinds,), root=kinds)
+        current = made.add(current, row)
     if name == "bert":
         current = made.add(graph.get_rows(made.need("position_embd.weight"), positions), current)
     current = made.norm(current, "token_embd_norm", "norm")

@@ -50,7 +50,7 @@ def mixture(
     grouped = made.weight(f"{name}up_{parts}.weight") if parts == "chexps" else None
     if grouped is not None:
         used = min(used, grouped.ne[2])
-    chosen_by = made.plus(probs, f"{name}exp_probs_b.bias") if made.weight(f"{name}exp_probs_b.bias") is not None else probs
+    chosen_by = made.plus(probs, f"blk.{il}.exp_probs_b.bias")
     if weight_first:
         chosen_by = logits
     if chosen_by_sigmoid:

@@ -175,7 +175,7 @@ def hybrid_graph(geometry: Geometry, settings: RunSettings) -> Graph:
     graph, name = made.graph, geometry.architecture
     current = made.embedded()
     if name == "granitehybrid" and made.says("embedding_scale"):
-        current = made.scale(current)
+        current = graph.expand(made.scale(current))
     inputs, states = made.cache_inputs(), States(made)
     positions, wanted = made.positions(), made.output_rows()
     how = Plain(rotate="finetuned" if name == "granitehybrid" else "none" if name == "jamba" else "all")

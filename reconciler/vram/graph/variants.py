@@ -62,7 +62,7 @@ def chameleon_graph(geometry: Geometry, settings: RunSettings) -> Graph:
         if after:
             current = made.norm(current, f"blk.{il}.attn_norm")
         between = made.add(current, residual)
-        current = feed_forward(made, il, between if after else made.norm(between, f"blk.{il}.ffn_norm"))
+        current = feed_forward(made, il, current if after else made.norm(between, f"blk.{il}.ffn_norm"))  # as there: not the sum
         if after:
             current = made.norm(current, f"blk.{il}.ffn_norm")
         current = made.add(current, between)
