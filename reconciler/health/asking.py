@@ -51,6 +51,7 @@ def _mends(node: NodeSpec) -> Mapping[str, tuple[str, str]]:
         "no_permission": ("no_permission", f"{there}sudo usermod -aG video,render $USER"),
         "lost": ("card_fault", f"{there}sudo nvidia-smi --gpu-reset, or reboot"),
         "no_tool": ("no_tool", "install nvidia-smi, amd-smi or rocm-smi there, or write `probe: {via: declared}`"),
+        "smi_failed": ("cards_unread", f"{there}nvidia-smi (amd-smi or rocm-smi with AMD's cards) says why"),
         "key_refused": ("sshd_refuses", f"ssh-copy-id{port} {_login(node)}"),
         "host_key": ("sshd_refuses", f"ssh-keyscan{port} {node.address} >> ~/.ssh/known_hosts, after comparing the key"),
         "refused": ("no_metrics", "start the exporter there, or correct probe.url")

@@ -67,3 +67,14 @@ def test_nobody_is_sent_away_where_not_all_would_come_back():
     there = with_files(facts(ONE, {"a": [loaded("small:1", 2 * GIB)]}, list(sizes)), sizes)
     result = plan(ONE, desired(model("big:1", ["a"], 8 * GIB), model("small:1", ["a"], 2 * GIB)), there, applied(owned("small:1", "a")))
     assert actions(result) == []
+
+
+def test_a_model_under_another_name_comes_before_the_old_one_leaves_only_where_the_engine_takes_both():
+    def steps(size):
+        want = desired(model("m", ["a"], size, names={EngineKind.OLLAMA: "new:1"}))
+        there = with_files(facts(ONE, {"a": [loaded("old:1", 4 * GIB)]}, ["old:1", "new:1"]), {"old:1": 4 * GIB, "new:1": size})
+        result = plan(ONE, want, there, applied(owned("m", "a", engine_name="old:1")))
+        return [step.action.value for step in result.steps], dict(result.impact.downtime_seconds)
+
+    assert steps(3 * GIB) == (["load", "unload"], {})
+    assert steps(6 * GIB) == (["unload", "load"], {"m": None})

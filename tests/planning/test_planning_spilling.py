@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from fractions import Fraction
 
 import pytest
 from fleets import GIB, actions, applied, desired, facts, fleet, loaded, model, node, owned, plan
-from test_planning_engine_order import with_files
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pretend import some_order
+from test_planning_engine_order import servers, with_files
+from test_planning_properties import ROUNDS
 
+from reconciler.admission import CardSeen, Load, Rules, Seat, admit
 from reconciler.fleet import Fleet, Limits, Residency
-from reconciler.planning import Plan
+from reconciler.planning import Action, Plan
 
 
 def telling(of: Fleet, name: str = "a", mebibytes: int = 2048, **more: str) -> Fleet:
@@ -113,3 +119,22 @@ def test_an_engine_of_unknown_rules_that_gets_no_load_is_not_warned_of():
     of = fleet(node("a", 10 * GIB))
     seen = with_files(facts(of, {"a": [loaded("m:1", GIB)]}, ["m:1"]), {}, build="0.5.7")
     assert codes(plan(of, desired(model("m:1", ["a"], GIB)), seen, applied(owned("m:1", "a")))) == []
+
+
+@settings(parent=ROUNDS, max_examples=100)
+@given(servers(), st.integers(0, 2**32), st.sampled_from([1024, 2048, 3072]))
+def test_no_part_of_a_load_ends_up_on_the_cpu_whatever_order_the_needs_of_a_plan_allow(situation, seed, margin):
+    of, want, seen, before, blobs, _ = situation
+    for name in of.nodes:
+        of = telling(of, name, margin)
+    rules = Rules(True, None, memory=True, fit_margin=margin * 2**20)
+    held = {name: {one.blob: one.vram_bytes for one in at.engines["ollama"].residents or ()} for name, at in seen.nodes.items()}
+    for step in some_order(plan(of, want, seen, before), seed):
+        there, blob = held[step.node], blobs[step.engine_name]
+        if step.action in (Action.UNLOAD, Action.RELOAD):
+            there.pop(blob, None)
+        if step.action in (Action.LOAD, Action.RELOAD) and blob not in there:
+            seats = [Seat(name or "", ((0, size or 0),), math.inf, name or "") for name, size in there.items()]
+            card = CardSeen(0, of.nodes[step.node].gpus[0].vram)
+            assert admit(Load(1, 0, 4096, need=step.vram_bytes), seats, [card], rules).spills is False, step.id
+            there[blob] = step.vram_bytes
