@@ -20,7 +20,7 @@ from reconciler.execution import (
 )
 from reconciler.fleet import format_bytes, format_duration
 from reconciler.planning import Step
-from reconciler.views import escape
+from reconciler.views import beside, escape
 
 OnEvent = Callable[[Event], None]
 
@@ -35,11 +35,14 @@ def event_line(event: Event) -> str | None:
         case StepDone(step=step, seconds=seconds, satisfied=satisfied):
             return f"  {_name(step)}: {'already so' if satisfied else 'done'} after {format_duration(seconds)}"
         case StepRetried(step=step, message=message, pause=pause, tries=tries):
-            return f"! {_name(step)}: try {tries} failed: {escape(message, 1000)}; the next follows in {format_duration(pause)}"
+            why = escape(beside(step.address, message), 1000)
+            return f"! {_name(step)}: try {tries} failed: {why}; the next follows in {format_duration(pause)}"
         case StepFailed(step=step, code=code, message=message, seconds=seconds):
-            return f"! {_name(step)}: failed after {format_duration(seconds)}: {escape(message, 1000)} ({escape(code)})"
+            return (
+                f"! {_name(step)}: failed after {format_duration(seconds)}: {escape(beside(step.address, message), 1000)} ({escape(code)})"
+            )
         case StepSkipped(step=step, message=message):
-            return f"! {_name(step)}: skipped: {escape(message, 1000)}"
+            return f"! {_name(step)}: skipped: {escape(beside(step.address, message), 1000)}"
         case StepInterrupted(step=step):
             return f"! {_name(step)}: interrupted; the next plan finds out what became of it"
         case ResidentLost(address=address, message=message):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
@@ -299,6 +300,8 @@ def _from_below(error: Exception, shown: str) -> EngineError:
     """The one sentence for what went wrong below HTTP."""
     cause: BaseException | None = error
     while cause is not None:
+        if isinstance(cause, socket.gaierror):
+            return _failed("no_such_host", shown, f"has a name that cannot be resolved: {clean_text(str(cause))}", "check its url")
         if isinstance(cause, ssl.SSLError):
             return _failed("tls", shown, f"TLS failed: {clean_text(str(cause))}", "check tls.ca and the certificate of the engine")
         cause = cause.__cause__ or cause.__context__

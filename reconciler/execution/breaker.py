@@ -14,7 +14,7 @@ from reconciler.fleet import Breaker, EngineId, format_duration
 from reconciler.planning import Step
 from reconciler.state import StepStatus
 
-_NOBODY_ANSWERS = frozenset({"unreachable", "refused", "timeout"})
+_NOBODY_ANSWERS = frozenset({"unreachable", "refused", "no_such_host", "timeout"})
 _OF_THE_MODEL = frozenset({"pull_failed", "digest_differs", "not_installed"})
 """Failures of a file or a registry: they say nothing about the engine."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from reconciler.fleet import EngineFacts, EngineKind, EngineSpec
 from reconciler.health.finding import Finding, error, warning
@@ -16,7 +17,7 @@ def engine_findings(spec: EngineSpec, facts: EngineFacts) -> Iterator[Finding]:
     if facts.reachable:
         yield from _variables(spec, facts, address)
         return
-    reason = facts.reason or facts.reason_code or "it did not answer"
+    reason = (facts.reason or facts.reason_code or "it did not answer").removeprefix(f"{spec.id}: ")
     match facts.reason_code:
         case "key_refused" if spec.kind is EngineKind.OLLAMA and spec.bearer is None:
             what = f"it refuses the host name of its url (Ollama has no keys, and on a loopback address takes only local names): {reason}"
@@ -30,12 +31,23 @@ def engine_findings(spec: EngineSpec, facts: EngineFacts) -> Iterator[Finding]:
         case "missing_key":
             yield error("missing_key", address, reason, f"export {spec.bearer.target}=…" if spec.bearer is not None else "set the key")
         case "tls":
-            yield error("tls", address, reason, "write tls.ca of this engine, or renew its certificate")
+            mend = "write tls.ca of this engine, renew its certificate, or write its url with http:// where it speaks no TLS"
+            yield error("tls", address, reason, mend)
+        case "redirected":
+            yield error("redirected", address, reason, f"write the url that it redirects to; curl -sSI {spec.url}{_HEALTH[spec.kind]}")
+        case "no_such_host":
+            yield error("no_such_host", address, reason, f"correct the url of this engine in the inventory; getent hosts {_host(spec)}")
+        case "not_its_protocol":
+            yield error("not_its_protocol", address, reason, f"correct its url or kind; curl -sS {spec.url}{_HEALTH[spec.kind]}")
         case code:
             yield error(code or "unreachable", address, reason, f"start it: {_start(spec)}; then curl -sS {spec.url}{_HEALTH[spec.kind]}")
 
 
 _HEALTH = {EngineKind.OLLAMA: "/api/version", EngineKind.LLAMACPP: "/health", EngineKind.VLLM: "/health", EngineKind.LLAMASWAP: "/health"}
+
+
+def _host(spec: EngineSpec) -> str:
+    return urlsplit(spec.url).hostname or spec.url
 
 
 def _start(spec: EngineSpec) -> str:

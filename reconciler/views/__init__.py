@@ -17,6 +17,7 @@ from reconciler.views.outcome_text import Held, Lost, StepResult, outcome_text
 from reconciler.views.plan_text import plan_text
 from reconciler.views.reservation_text import reservation_json, reservation_text
 from reconciler.views.status_text import status_document, status_text
+from reconciler.views.style import beside
 
 __all__ = [
     "Held",
@@ -24,6 +25,7 @@ __all__ = [
     "RunRow",
     "RunStep",
     "StepResult",
+    "beside",
     "candidates_json",
     "candidates_text",
     "desired_text",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reconciler.fleet import EngineFacts, FleetFacts, Resident, format_bytes, format_duration, format_ratio
 from reconciler.views.card_facts import card_blocks
-from reconciler.views.style import Cell, Style, bounded, columns, joined, more, plural
+from reconciler.views.style import Cell, Style, beside, bounded, columns, joined, more, plural
 
 
 def facts_text(facts: FleetFacts, *, colour: bool = False, width: int = 100) -> str:
@@ -29,7 +29,12 @@ def _engines(engines: list[EngineFacts], style: Style) -> list[str]:
 def _engine(engine: EngineFacts) -> list[Cell]:
     kind = engine.kind.value + (f" {engine.mode}" if engine.mode else "")
     if not engine.reachable:
-        return [Cell(f"? {engine.id}", "yellow"), Cell(kind), Cell("unknown", "yellow"), Cell(engine.reason or engine.reason_code or "")]
+        return [
+            Cell(f"? {engine.id}", "yellow"),
+            Cell(kind),
+            Cell("unknown", "yellow"),
+            Cell(beside(str(engine.id), engine.reason or engine.reason_code or "")),
+        ]
     installed = "installed unknown" if engine.installed is None else f"{len(engine.installed):,} installed"
     residents = "residents unknown" if engine.residents is None else plural(len(engine.residents), "resident")
     return [Cell(f"  {engine.id}"), Cell(kind), Cell(engine.build or "build unknown"), Cell(f"{installed}, {residents}")]

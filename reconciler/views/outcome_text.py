@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reconciler.fleet import format_duration
-from reconciler.views.style import Cell, Style, bounded, columns, joined, more, plural
+from reconciler.views.style import Cell, Style, beside, bounded, columns, joined, more, plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,13 @@ def outcome_text(
     counts = {status: sum(1 for one in results if one.status == status) for status, _ in _WORDS}
     bad = [one for one in results if one.status not in ("done", "satisfied")]
     shown, left = bounded(bad)
-    lines = columns([[Cell(f"! {one.status}", "red"), Cell(f"{one.action} {one.address}"), Cell(one.reason or "")] for one in shown], style)
+    lines = columns(
+        [
+            [Cell(f"! {one.status}", "red"), Cell(f"{one.action} {one.address}"), Cell(beside(one.address, one.reason or ""))]
+            for one in shown
+        ],
+        style,
+    )
     lines += more(left, style)
     gone, left = bounded(lost)
     lines += columns([[Cell("! lost", "red" if one.ours else "yellow"), Cell(one.address), Cell(one.message)] for one in gone], style)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from reconciler.fleet import format_bytes, format_duration, format_ratio
 from reconciler.planning.plan import Deferred, Drift, Impact, Note, Refusal, UnmanagedResident, Unplaced, Value
-from reconciler.views.style import Cell, Style, bounded, columns, more, paragraph, plural
+from reconciler.views.style import Cell, Style, beside, bounded, columns, more, paragraph, plural
 
 _CANDIDATES = 6
 
@@ -122,7 +122,10 @@ def deferred_lines(deferred: Sequence[Deferred], style: Style) -> list[str]:
     if not deferred:
         return []
     shown, left = bounded(deferred)
-    rows = [[Cell(f"? {one.node}" + (f"/{one.engine}" if one.engine else ""), "yellow"), Cell(one.reason)] for one in shown]
+    rows = [
+        [Cell(f"? {one.node}" + (f"/{one.engine}" if one.engine else ""), "yellow"), Cell(beside(f"{one.node}/{one.engine}", one.reason))]
+        for one in shown
+    ]
     return [style.heading("Deferred, since nothing is known about it now"), *columns(rows, style), *more(left, style)]
 
 

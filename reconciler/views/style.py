@@ -92,6 +92,12 @@ def more(left: int, style: Style, what: str = "") -> list[str]:
     return [style.paint(f"  … and {left:,} more{' ' + what if what else ''}", "dim")] if left else []
 
 
+def beside(address: str, sentence: str) -> str:
+    """A sentence that stands beside an address, without the name of the same engine at its start."""
+    engine = address.rpartition("@")[2]
+    return sentence.removeprefix(f"{engine}: ")
+
+
 def plural(count: int, one: str, many: str | None = None) -> str:
     """`1 card`, `2 cards`, `9,960 cards`."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"

@@ -73,7 +73,7 @@ def test_a_process_ends_though_a_lookup_hangs():
 
 def test_a_name_that_is_not_known_is_told_as_such(resolver):
     facts = observed("http://nobody.example:11434", timeout=5.0)
-    assert facts.reason_code == "refused"
+    assert facts.reason_code == "no_such_host"
     assert "Name or service not known" in facts.reason
 
 

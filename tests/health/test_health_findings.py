@@ -202,3 +202,19 @@ def test_one_node_alone_can_be_looked_at():
 def test_errors_come_first():
     found = findings(world([on_cpu()], cards=(replace(CARD, xid=79, fault="it is lost"),)))
     assert [one.level for one in found] == [Level.ERROR, Level.ERROR, Level.WARNING]
+
+
+@pytest.mark.parametrize(
+    ("code", "mend"),
+    [
+        ("redirected", "write the url that it redirects to"),
+        ("no_such_host", "correct the url of this engine in the inventory; getent hosts a"),
+        ("not_its_protocol", "correct its url or kind"),
+        ("refused", "start it: sudo systemctl start ollama"),
+    ],
+)
+def test_what_keeps_an_engine_from_being_asked_comes_with_what_mends_just_that(code, mend):
+    silent = EngineFacts(EngineId("a", "ollama"), EngineKind.OLLAMA, False, "it says no", code)
+    (found,) = findings(world(engine=silent))
+    assert (found.code, found.level) == (code, Level.ERROR)
+    assert found.mend.startswith(mend)

@@ -7,7 +7,7 @@ from reconciler.health import Finding, Holder, Level, ReplicaStatus
 from reconciler.planning.plan import CardBalance
 from reconciler.views import doctor_text, facts_text, status_document, status_text
 from reconciler.views.cards import cards_text
-from reconciler.views.style import Style
+from reconciler.views.style import Style, beside
 
 AT = "2026-01-01T00:00:00Z"
 OURS = CardProcess(2020, "/usr/local/bin/ollama", 6 * GIB, engine="ollama")
@@ -85,3 +85,11 @@ def test_a_card_with_a_model_of_unknown_size_is_never_summed_as_full():
     assert "at least 2048 MiB of 28.0 GiB usable in use, 1 card holds a model of unknown size" in both
     alone = "\n".join(cards_text([card(1, 14 * GIB, True)], style))
     assert "use unknown of 14.0 GiB usable, 1 card holds a model of unknown size" in alone
+
+
+def test_an_engine_is_not_named_twice_beside_its_own_address():
+    assert beside("a/ollama", "a/ollama: no key") == beside("model.m:1@a/ollama", "no key") == "no key"
+    assert beside("a/ollama", "a/ollama2: no key") == "a/ollama2: no key"
+    silent = EngineFacts(EngineId("a", "ollama"), EngineKind.OLLAMA, False, "a/ollama: the variable K is not set", "missing_key")
+    text = facts_text(FleetFacts(AT, {"a": NodeFacts("a", None, engines={"ollama": silent})}))
+    assert "unknown  the variable K is not set" in text
