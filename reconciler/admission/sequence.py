@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
 from reconciler.admission.ollama import PERCENT, threshold
-
-_SHARE = Fraction(PERCENT, 100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +17,16 @@ class Coming:
     charged: int
 
     @property
-    def urgency(self) -> Fraction:
+    def urgency(self) -> int:
         """Loads come in falling order of prediction less 80% of what they take: of two that both fit in the other order, both fit in this
-        one. (Let i come before j: p_j ≤ 0.8 (F − r_i). Then p_i ≤ 0.8 (F − r_j) as soon as p_i − 0.8 r_i ≤ p_j − 0.8 r_j.)"""
-        return (self.predicted or 0) - _SHARE * self.charged
+        one. (Let i come before j: p_j ≤ 0.8 (F − r_i). Then p_i ≤ 0.8 (F − r_j) as soon as p_i − 0.8 r_i ≤ p_j − 0.8 r_j.) In hundredths of
+        a byte."""
+        return 100 * (self.predicted or 0) - PERCENT * self.charged
+
+
+def any_order_holds(coming: Sequence[Coming], free: int) -> bool:
+    """Whether each is predicted to fit even after all have come and `free` is left: then their order matters to none."""
+    return max((one.predicted or 0 for one in coming), default=0) <= threshold(free)
 
 
 def arrange(coming: Sequence[Coming], free: int, first_is_free: bool) -> list[Coming] | None:

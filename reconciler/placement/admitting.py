@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.admission import FIT_TARGET, Coming, Load, arrange, cache_per_token, predicted_bytes
+from reconciler.admission import FIT_TARGET, Coming, Load, any_order_holds, arrange, cache_per_token, predicted_bytes
 from reconciler.fleet import MIB, Applied, EngineKind, ModelSpec, Residency, format_bytes
 from reconciler.placement.board import Charges, Slot
 from reconciler.placement.ways import in_ram, installed_on
@@ -41,7 +41,7 @@ def would_evict(slot: Slot, new: Coming | None = None) -> bool:
     if all(one.predicted is None for one in coming):
         return False
     free = believed_free(slot) - (new.charged if new is not None else 0)
-    return arrange(coming, free, slot.placed <= len(slot.coming)) is None
+    return not any_order_holds(coming, free) and arrange(coming, free, slot.placed <= len(slot.coming)) is None
 
 
 def is_fitted(slot: Slot, model: ModelSpec) -> bool:

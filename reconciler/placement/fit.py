@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from reconciler.admission import Coming
 from reconciler.fleet import Applied, EngineKind, ModelSpec
 from reconciler.placement.admitting import coming_of, margin_for, would_evict
 from reconciler.placement.board import Charges, Runner, Slot
@@ -19,12 +20,13 @@ CAPACITY_REASONS = frozenset({"insufficient_vram", "insufficient_ram", "too_larg
 @dataclass(frozen=True, slots=True)
 class Fit:
     """Room for a replica: what it needs and where that would be charged; `shares` says that its runner is there. `runner` is as
-    `runner_of` has it."""
+    `runner_of` has it, `coming` how an engine that predicts loads will see this one."""
 
     need: Need
     charges: Charges
     runner: str
     shares: bool = False
+    coming: Coming | None = None
 
 
 def static_refusal(slot: Slot, model: ModelSpec) -> str | None:
@@ -68,9 +70,9 @@ def room_for(slot: Slot, model: ModelSpec, applied: Applied) -> Fit | str:
         return Fit(need, ((slot.ram, need.bytes),), key) if slot.ram.free >= need.bytes else "insufficient_ram"
     charges = _on_cards(slot, model, need, applied, margin_for(slot, model))
     if charges is not None:
-        judged = slot.rules.memory and slot.placed > 0
-        evicts = judged and would_evict(slot, coming_of(slot, model, charges, applied))
-        return "engine_would_evict" if evicts else Fit(need, charges, key)
+        coming = coming_of(slot, model, charges, applied) if slot.rules.memory else None
+        evicts = coming is not None and slot.placed > 0 and would_evict(slot, coming)
+        return "engine_would_evict" if evicts else Fit(need, charges, key, coming=coming)
     if spills(slot, model, need, applied):
         return "engine_would_evict"
     cards = slot.cards or ()
@@ -101,7 +103,7 @@ def take(slot: Slot, model: ModelSpec, room: Fit, applied: Applied) -> None:
         slot.runners[room.runner].names += 1
         return
     if slot.rules.memory:
-        slot.coming[model.name] = coming_of(slot, model, room.charges, applied)
+        slot.coming[model.name] = room.coming or coming_of(slot, model, room.charges, applied)
     slot.add(room.charges)
     slot.placed += 1
     slot.runners[room.runner] = Runner(_runner_options(model), room.charges)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from reconciler.admission import Coming, arrange, threshold
+from reconciler.admission import Coming, any_order_holds, arrange, threshold
 from reconciler.placement import Card, Slot
 from reconciler.planning.changes import Change
 from reconciler.planning.plan import Action
@@ -64,7 +64,10 @@ class _Server:
         self._empties = len(residents or ()) <= going
 
     def arrange(self) -> list[Change]:
-        unsure = []
+        unsure: list[Change] = []
+        fullest = self._held + sum(adds for adds in self._adds.values() if adds > 0)
+        if any_order_holds([Coming(_predicted(load), 0) for load in self._loads], self._total - fullest):
+            return unsure
         earlier: list[Change] = []
         for load in self._in_order():
             predicted = _predicted(load)
@@ -80,9 +83,9 @@ class _Server:
         arranged = arrange(list(coming.values()), free, self._empties)
         rank = {id(one): number for number, one in enumerate(arranged)} if arranged is not None else None
 
-        def key(load: Change) -> tuple[float, int, str]:
+        def key(load: Change) -> tuple[int, int, str]:
             one = coming[id(load)]
-            return (rank[id(one)] if rank is not None else -float(one.urgency), -load.priority, load.address)
+            return (rank[id(one)] if rank is not None else -one.urgency, -load.priority, load.address)
 
         left, ordered = sorted(self._loads, key=key), list[Change]()
         while left:
