@@ -67,7 +67,7 @@ def keep_at(placing: Placing, model: ModelSpec, slot: Slot, here: dict[Slot, Fou
             hold_runner(slot, model, ())
             placing.note(Target(model, slot, need, deferred=True, shares=True))
         return slot in placing.at[model.name]
-    if found is not None and placing.left.get((model.name, slot)) is found and not placing.come_back(found):
+    if found is not None and placing.has_left(found) and not placing.come_back(found):
         return False
     if found is not None and found in placing.yielding.get(slot, ()):
         placing.yielding[slot].remove(found)

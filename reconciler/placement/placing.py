@@ -139,6 +139,9 @@ class Placing:
                 self.left[model.name, found.slot] = found
                 self.not_right[found.slot].pop(model.name, None)
 
+    def has_left(self, found: Found) -> bool:
+        return found in self.result.displaced or found in self.result.released
+
     def come_back(self, found: Found) -> bool:
         """Takes a resident that was told to leave back, where its room is still there."""
         slot = found.slot

@@ -84,6 +84,7 @@ class _Now:
         self._coming = {step.model for step in self._loads}
         self._brought_by = {(step.address, step.model) for step in self._loads}
         self._leaving = {step.address for step in plan.steps if step.action is Action.UNLOAD} - {step.address for step in self._loads}
+        self._placed = plan.placed
         self._places = _places(plan)
         self._twins = _staying_twins(plan)
         for step in plan.steps:
@@ -214,13 +215,13 @@ class _Now:
         model = self._models.get(name)
         for address, at in self._twins.get(name, ()) if model is not None and model.ensure is Ensure.LOADED else ():
             slot = self._board.slots.get(at)
-            if model is not None and (slot is None or not slot.reachable or not self._there_or_to_come(slot, model)):
+            if model is not None and (slot is None or not slot.reachable or not self._there_or_to_come(slot, model, self._placed[address])):
                 return address
         return None
 
-    def _there_or_to_come(self, slot: Slot, model: ModelSpec) -> bool:
-        """Whether it is resident, or shares its weights with what the plan loads there."""
-        if self._resident(slot, model) is not None:
+    def _there_or_to_come(self, slot: Slot, model: ModelSpec, name: str) -> bool:
+        """Whether it is resident, as what is wanted there or by the name that the plan leaves there, or shares its weights with a load."""
+        if self._resident(slot, model) is not None or name in self._found.get(slot, {}):
             return True
         loads = (load for load in self._loads if EngineId(load.node, load.engine) == slot.id)
         return any(self._same_weights(slot, load.engine_name, model.engine_name(slot.kind)) for load in loads)
@@ -273,7 +274,7 @@ class _Now:
         charges = tuple((card, taken) for card in cards)
         slot.add(charges)
         slot.placed += 1
-        self._brought[slot, step.engine_name] = charges
+        self._brought[slot, step.engine_name] = self._brought[slot, step.base_name] = charges
         return None
 
     def _stay(self, step: Step, slot: Slot, model: ModelSpec) -> str | None:

@@ -244,6 +244,29 @@ def test_outside_the_limit_what_is_seen_to_be_gone_is_no_reason_to_unload_the_on
     assert actions(here.plan()) == []
 
 
+def test_two_variants_of_a_model_on_one_engine_leave_each_for_itself():
+    of = fleet(node("a", 24 * GIB, memory_limit=10 * GIB), node("b", 4 * GIB))
+    want = desired(
+        model("m2:1", ["a"], 9 * GIB, priority=1),
+        model("m3:1", ["a", "b"], 2 * GIB),
+        model("m1:1", ["a"], variants=(Variant("m1:1", 8 * GIB), Variant("m3:1", 2 * GIB))),
+    )
+    here = world(of, want, {"a": [loaded("m3:1", 2 * GIB), loaded("m1:1", 8 * GIB)]}, sizes={"m1:1": 8, "m2:1": 9, "m3:1": 2})
+    assert "unload model.m1:1@a/ollama" in actions(here.plan())
+    assert "unload model.m3:1@a/ollama" in actions(here.plan())
+    assert stands(here)
+    assert settles(here) == []
+
+
+def test_a_replica_that_stays_off_its_nodes_until_it_has_a_place_counts_as_there():
+    of = fleet(node("b", 4 * GIB), node("c", 24 * GIB), node("d", 24 * GIB))
+    want = desired(model("m1:1", ["b"], 6 * GIB, context=8192), policy=Policy(Unmanaged.UNLOAD))
+    both = {"c": [loaded("m1:1", 6 * GIB)], "d": [loaded("m1:1", 6 * GIB)]}
+    here = world(of, want, both, [owned("m1:1", "d")])
+    assert actions(here.plan()) == ["unload model.m1:1@c/ollama"]
+    assert stands(here)
+
+
 def test_the_helpers_carry_a_plan_out():
     of = fleet(node("a", 12 * GIB))
     here = world(of, desired(model("m0:1", ["a"], 2 * GIB)), sizes={"m0:1": 2})
