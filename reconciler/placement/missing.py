@@ -39,14 +39,12 @@ def place_missing(placing: Placing, model: ModelSpec) -> None:
         if missing > 0 and model.name in placing.may_share:
             missing -= _share(placing, one, missing, candidates)
     for one in variants:
-        while missing > 0 and _make_room(placing, one, candidates):
+        while missing > 0 and (displace(placing, one, candidates) or eject(placing, one, candidates)):
+            missing -= 1
+        while missing > 0 and reseat(placing, one, candidates):
             missing -= 1
     if missing > 0:
         placing.result.lacking.append(Lacking(model, missing))
-
-
-def _make_room(placing: Placing, model: ModelSpec, candidates: Sequence[Slot]) -> bool:
-    return displace(placing, model, candidates) or eject(placing, model, candidates) or reseat(placing, model, candidates)
 
 
 def _share(placing: Placing, model: ModelSpec, count: int, candidates: Sequence[Slot]) -> int:

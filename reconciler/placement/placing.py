@@ -35,6 +35,10 @@ EJECTION_LOOKS = 100_000
 """How often, in a whole run, a replica's place is looked at for somebody else; beyond that a replica is called unplaced."""
 
 
+RESEATING_LOOKS = 100_000
+"""How often, in a whole run, another order on an engine is tried."""
+
+
 class Placing:
     """Mutable and private to one run.
 
@@ -64,6 +68,7 @@ class Placing:
         self.left: dict[tuple[str, Slot], Found] = {}
         self.not_right: dict[Slot, dict[str, Found]] = defaultdict(dict)
         self.looks_left = EJECTION_LOOKS
+        self.reseats_left = RESEATING_LOOKS
         self.no_elsewhere: dict[ModelClass, int] = {}
         self.displaced_last: dict[ModelClass, int] = {}
         self.compared: dict[Slot, Compared] = {}

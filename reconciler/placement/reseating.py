@@ -15,7 +15,7 @@ from reconciler.placement.found import lift, set_down
 from reconciler.placement.placing import Placing
 from reconciler.placement.room import Leaving, drop, together
 
-RESEATING_SLOTS = 256
+RESEATING_SLOTS = 32
 """How many engines are looked at for another order, before a replica is called unplaced."""
 
 
@@ -35,8 +35,8 @@ def reseat(placing: Placing, model: ModelSpec, candidates: Sequence[Slot]) -> bo
             continue
         groups = [[one] for one in sorted(there, key=lambda one: (one.bytes, one.targets[0].model.name))]
         for group in [*groups, there] if len(there) > 1 else groups:
-            placing.looks_left -= 1
-            if placing.looks_left < 0:
+            placing.reseats_left -= 1
+            if placing.reseats_left < 0:
                 return False
             if _all_come_back(placing, model, slot, group):
                 _carry_out(placing, model, slot, group)

@@ -78,3 +78,12 @@ def test_a_model_under_another_name_comes_before_the_old_one_leaves_only_where_t
 
     assert steps(3 * GIB) == (["load", "unload"], {})
     assert steps(6 * GIB) == (["unload", "load"], {"m": None})
+
+
+def test_every_node_of_a_large_fleet_gets_the_order_that_it_needs():
+    names = [f"n{number:03}" for number in range(400)]
+    of = fleet(*(node(name, 10 * GIB) for name in names))
+    there = with_files(facts(of, {name: [loaded("small:1", 2 * GIB)] for name in names}, list(SIZES)), SIZES)
+    want = desired(model("big:1", names, 7 * GIB, replicas=400), model("small:1", names, 2 * GIB, replicas=400))
+    result = plan(of, want, there, applied(*(owned("small:1", name) for name in names)))
+    assert (len(result.steps), result.unplaced) == (1200, ())
