@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import httpx
 import pytest
 from cli_lab import Lab, served
 
+from reconciler.cli import session
+from reconciler.fleet import Incident
 from reconciler.sim import SimSpec, builtin_fleet
+from reconciler.state import open_reader
 from reconciler.state.writer import SqliteWriter
 
 TWO = "version: 1\nmodels:\n  nomic-embed-text: {{engine: ollama, on: ollama, each: node, vram: 350MiB}}\n{rest}"
@@ -202,6 +207,30 @@ def test_two_models_that_throw_each_other_out_in_turn_are_held(tmp_path: Path) -
             == 3
         )
         assert loads(lab) > before
+
+
+def test_what_a_client_throws_out_three_times_an_hour_is_held_also_when_an_apply_in_between_left_it_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    minutes = count()
+    monkeypatch.setattr(session, "now", lambda: f"2050-01-01T10:{next(minutes):02}:00Z")
+    with served(only_one_at_a_time(), tmp_path) as lab:
+        lab.want("version: 1\nmodels:\n  nomic-embed-text: {engine: ollama, on: ada, vram: 2GiB}\n")
+        assert lab.run("apply", "--auto-approve").exit_code == 0
+        undo_the_context(lab)  # loads another model, for which the server throws ours out
+        assert lab.run("apply", "--auto-approve", "--limit", "bea").exit_code == 0
+        assert [one.code for one in incidents(lab)] == ["evicted"], "the facts that it recorded no longer tell"
+        assert lab.run("apply", "--auto-approve").exit_code == 0
+        for expected in (0, 3, 3):
+            undo_the_context(lab)
+            assert lab.run("apply", "--auto-approve").exit_code == expected
+        assert [one.code for one in incidents(lab)] == ["evicted", "evicted", "evicted", "held"]
+        assert {one.evictor for one in incidents(lab) if one.code == "evicted"} == {"llama3.1:8b"}
+
+
+def incidents(lab: Lab) -> list[Incident]:
+    with closing(open_reader(lab.state)) as state:
+        return sorted(state.applied().incidents, key=lambda one: (one.code, one.at))
 
 
 def test_a_saved_plan_with_replace_is_carried_out_and_an_unknown_address_is_refused(lab: Lab) -> None:
