@@ -39,7 +39,9 @@ def _layer_bytes(geometry: Geometry, settings: RunSettings, layer: Layer) -> int
             )
     cells = layer_cells(geometry, settings, layer) * settings.streams
     keys = settings.key_type.row_bytes(layer.key_width)
-    return cells * keys if geometry.compressed else cells * (keys + settings.value_type.row_bytes(_value_width(geometry, settings, layer)))
+    if geometry.compressed:
+        return cells * (keys + settings.key_type.row_bytes(layer.index_length))
+    return cells * (keys + settings.value_type.row_bytes(_value_width(geometry, settings, layer)))
 
 
 def _value_width(geometry: Geometry, settings: RunSettings, layer: Layer) -> int:

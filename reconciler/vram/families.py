@@ -49,14 +49,15 @@ PLAIN_CACHE = frozenset(
     {
         "afmoe", "apertus", "arcee", "arctic", "baichuan", "bailingmoe", "bailingmoe2", "bitnet", "bloom", "chameleon", "chatglm",
         "codeshell", "cogvlm", "cohere2", "cohere2moe", "command-r", "dbrx", "deci", "deepseek", "deepseek2", "deepseek2-ocr",
-        "dots1", "ernie4_5", "ernie4_5-moe", "exaone", "exaone-moe", "exaone4", "falcon", "gemma", "gemma2", "gemma3", "gemma3n",
-        "gemma4", "glm4", "glm4moe", "gpt-oss", "gpt2", "gptj", "gptneox", "granite", "granite_swa", "granitemoe", "grok",
-        "grovemoe", "hrm_text", "hunyuan-dense", "hunyuan-moe", "hunyuan_vl", "hy_v3", "internlm2", "jais", "jais2", "laguna",
-        "llama", "llama-embed", "llama4", "maincoder", "maple", "mellum", "mimo2", "minicpm", "minicpm3", "minimax-m2",
-        "mistral3", "mistral4", "mpt", "muse-glimmer", "nanbeige", "nemotron", "olmo", "olmo2", "olmoe", "openelm", "orion",
-        "paddleocr", "pangu-embedded", "phi2", "phi3", "phimoe", "plamo", "plamo3", "plm", "qwen", "qwen2", "qwen2moe", "qwen2vl",
-        "qwen3", "qwen3moe", "qwen3vl", "qwen3vlmoe", "refact", "seed_oss", "smallthinker", "smollm3", "spark2_5", "stablelm",
-        "starcoder", "starcoder2", "step35", "t5", "t5encoder", "talkie", "xverse",
+        "deepseek32", "dots1", "ernie4_5", "ernie4_5-moe", "exaone", "exaone-moe", "exaone4", "falcon", "gemma", "gemma2",
+        "gemma3", "gemma3n", "gemma4", "glm-dsa", "glm4", "glm4moe", "gpt-oss", "gpt2", "gptj", "gptneox", "granite",
+        "granite_swa", "granitemoe", "grok", "grovemoe", "hrm_text", "hunyuan-dense", "hunyuan-moe", "hunyuan_vl", "hy_v3",
+        "internlm2", "jais", "jais2", "laguna", "llama", "llama-embed", "llama4", "maincoder", "maple", "mellum", "mimo2",
+        "minicpm", "minicpm3", "minimax-m2", "mistral3", "mistral4", "mpt", "muse-glimmer", "nanbeige", "nemotron", "olmo",
+        "olmo2", "olmoe", "openelm", "orion", "paddleocr", "pangu-embedded", "phi2", "phi3", "phimoe", "plamo", "plamo3", "plm",
+        "qwen", "qwen2", "qwen2moe", "qwen2vl", "qwen3", "qwen3moe", "qwen3vl", "qwen3vlmoe", "refact", "seed_oss",
+        "smallthinker", "smollm3", "spark2_5", "stablelm", "starcoder", "starcoder2", "step35", "t5", "t5encoder", "talkie",
+        "xverse",
     }
 )  # fmt: skip
 """Keys and values of every layer, in full or in a window."""
@@ -65,6 +66,10 @@ KNOWN_CACHE = PLAIN_CACHE | RECURRENT | HYBRID | ENCODERS
 """Architectures whose cache and state are known.
 
 The others have indexers, drafts or layers that are run twice, or are newer than this list."""
+
+
+INDEXED = frozenset({"deepseek32", "glm-dsa"})
+"""Latent attention whose layers keep, beside the latent rows, keys of an indexer."""
 
 
 @dataclass(frozen=True, slots=True)

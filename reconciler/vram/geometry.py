@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reconciler.fleet import GpurecError
-from reconciler.vram.families import ENCODERS, HYBRID, INTERVAL, KNOWN_CACHE, RECURRENT, WINDOWS, WITHOUT_FLASH
+from reconciler.vram.families import ENCODERS, HYBRID, INDEXED, INTERVAL, KNOWN_CACHE, RECURRENT, WINDOWS, WITHOUT_FLASH
 from reconciler.vram.tensors import Header, TensorInfo, UnknownLayout
 
 MOST_LAYERS = 512
@@ -22,7 +22,8 @@ LONGEST_CONTEXT = 2**32
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One block: heads, widths of one head, whether it keeps keys and values itself, slides, or keeps a recurrent state."""
+    """One block: heads, widths of one head, whether it keeps keys and values itself, slides, or keeps a recurrent state; and the width of
+    the keys that its indexer keeps (0: it has none)."""
 
     heads: int
     kv_heads: int
@@ -32,6 +33,7 @@ class Layer:
     cached: bool
     sliding: bool
     recurrent: bool
+    index_length: int = 0
 
     @property
     def key_width(self) -> int:
@@ -166,6 +168,7 @@ def geometry_of(header: Header) -> Geometry:
     recurrent = _recurrent(architecture, keys, blocks, trunk, kv_heads, feed_forward)
     compressed = bool(keys.number("attention.key_length_mla", 0)) and bool(keys.number("attention.value_length_mla", 0))
     first_shared = _first_shared(architecture, keys, blocks)
+    indexes = _indexes(architecture, keys, blocks, trunk)
     layers = tuple(
         Layer(
             heads=heads[il],
@@ -176,6 +179,7 @@ def geometry_of(header: Header) -> Geometry:
             cached=_cached(architecture, il, first_shared, recurrent[il], feed_forward[il]),
             sliding=sliding[il],
             recurrent=recurrent[il],
+            index_length=indexes[il],
         )
         for il in range(trunk or blocks)
     )
@@ -291,6 +295,19 @@ def _first_shared(architecture: str, keys: _Keys, blocks: int) -> int:
     if architecture == "gemma4":
         return blocks - min(blocks, keys.number("attention.shared_kv_layers", 0))
     return blocks
+
+
+def _indexes(architecture: str, keys: _Keys, blocks: int, trunk: int) -> tuple[int, ...]:
+    """Width of the indexer's keys of each block; 0 where it has none or takes the choice of one before."""
+    if architecture not in INDEXED:
+        return (0,) * blocks
+    length = _width(keys.number("attention.indexer.key_length"), "attention.indexer.key_length")
+    listed = keys.find("attention.indexer.types") if architecture == "glm-dsa" else None
+    if isinstance(listed, tuple):
+        return tuple(length if il < min(trunk, len(listed)) and listed[il] else 0 for il in range(blocks))
+    if architecture == "glm-dsa" and (listed is not None or keys.number("context_length") >= 2**20):
+        raise keys.unknown("attention.indexer.types", listed)
+    return (length,) * blocks
 
 
 def _cached(architecture: str, il: int, first_shared: int, recurrent: bool, feed_forward: int) -> bool:

@@ -20,6 +20,7 @@ from reconciler.vram.graph.delta import delta_graph
 from reconciler.vram.graph.encoders import bert_graph, pre_norm_graph
 from reconciler.vram.graph.gemma3n import gemma3n_graph
 from reconciler.vram.graph.gemma4 import gemma4_graph
+from reconciler.vram.graph.indexed import indexed_graph
 from reconciler.vram.graph.kda import kda_graph
 from reconciler.vram.graph.latent import deepseek2_graph, minicpm3_graph
 from reconciler.vram.graph.lightning import lightning_graph
@@ -38,6 +39,7 @@ GRAPHS: Mapping[str, Callable[[Geometry, RunSettings], Graph]] = MappingProxyTyp
         **dict.fromkeys(("bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3"), bert_graph),
         **dict.fromkeys(("modern-bert", "eurobert", "gemma-embedding", "neo-bert"), pre_norm_graph),
         **dict.fromkeys(("deepseek2", "mistral4"), deepseek2_graph),
+        **dict.fromkeys(("deepseek32", "glm-dsa"), indexed_graph),
         "minicpm3": minicpm3_graph,
         **dict.fromkeys(("mamba", "mamba2"), mamba_graph),
         **dict.fromkeys(("rwkv6", "rwkv7"), rwkv_graph),
