@@ -12,6 +12,7 @@ from reconciler.vram.geometry import Geometry
 from reconciler.vram.graph.decoders import gating, shares
 from reconciler.vram.graph.feed import feed_forward, mixture
 from reconciler.vram.graph.model import Inputs, ModelGraph
+from reconciler.vram.graph.rotation import rotation_width
 from reconciler.vram.graph.tensor import Graph, Tensor, UnknownGraph
 from reconciler.vram.settings import RunSettings
 
@@ -61,10 +62,7 @@ def indexed_graph(geometry: Geometry, settings: RunSettings) -> Graph:
 
 
 def _indexer(made: ModelGraph, inputs: Inputs) -> _Indexer:
-    size = length = made.geometry.number("attention.indexer.key_length")
-    size = 64
-    while length and length % (2 * size) == 0:
-        size *= 2
+    size = rotation_width(made.geometry.number("attention.indexer.key_length"), grow=True)
     graph, streams = made.graph, made.streams
     mask = graph.input("f16", inputs.cells, made.tokens // streams, 1, streams)
     return _Indexer(graph.input("i64", made.tokens), mask, graph.input("f32", size, size))

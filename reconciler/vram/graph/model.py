@@ -8,7 +8,8 @@ from __future__ import annotations
 from reconciler.vram.cache import layer_cells, ubatch_of
 from reconciler.vram.families import FULL_ROWS
 from reconciler.vram.geometry import Geometry, Layer
-from reconciler.vram.graph.tensor import Graph, Tensor, UnknownGraph, part
+from reconciler.vram.graph.rotation import cache_rotation
+from reconciler.vram.graph.tensor import Graph, MissingTensor, Tensor, part
 from reconciler.vram.settings import N_BATCH, RunSettings
 from reconciler.vram.tensors import TensorType
 from reconciler.vram.weights import card_of_blocks, place_of, tied_output
@@ -195,25 +196,12 @@ class ModelGraph:
         for sliding in kinds:
             layers = [layer for layer in geometry.layers if layer.cached and bool(layer.sliding and geometry.slides) == sliding]
             cells = layer_cells(geometry, self.settings, layers[0]) if layers else self.settings.cells
-            keys = self._rotation(self.settings.key_type, {layer.key_length for layer in layers}, grow=True)
+            keys = cache_rotation(self.settings.key_type, {layer.key_length for layer in layers}, grow=True)
             values = (
-                0 if geometry.compressed else self._rotation(self.settings.value_type, {layer.value_length for layer in layers}, grow=False)
+                0 if geometry.compressed else cache_rotation(self.settings.value_type, {layer.value_length for layer in layers}, grow=False)
             )
             made[sliding] = Inputs(self, cells, widest, keys, values)
         return made
-
-    @staticmethod
-    def _rotation(kind: TensorType, lengths: set[int], *, grow: bool) -> int:
-        """Width of the rotation that llama.cpp applies before it quantises a cache; 0: none."""
-        if not kind.quantised or len(lengths) != 1:
-            return 0
-        length = lengths.pop()
-        if not length or length % 64:
-            return 0
-        size = 64
-        while grow and length % (2 * size) == 0:
-            size *= 2
-        return size
 
     # attention
 
@@ -408,7 +396,3 @@ class ModelGraph:
         logits.output = True
         self.graph.expand(logits)
         return self.graph
-
-
-class MissingTensor(UnknownGraph):
-    """The file lacks a tensor that this graph is made of, so it is another graph."""

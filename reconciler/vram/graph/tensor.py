@@ -24,6 +24,10 @@ class UnknownGraph(Exception):
     """The graph of this model cannot be told: it lacks a tensor, or has shapes that no graph of its architecture has."""
 
 
+class MissingTensor(UnknownGraph):
+    """The file lacks a tensor that this graph is made of, so it is another graph."""
+
+
 def part(whole: int, parts: int) -> int:
     """`whole // parts`, where parts are a count that a file gives."""
     if parts <= 0:
