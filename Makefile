@@ -45,7 +45,7 @@ ifeq ($(OLLAMA),$(OLLAMA_CI))
 ASKED  := tests/conformance/test_conformance_sim.py tests/real/test_conformance_real.py
 REPORT := docs/conformance.md
 else
-ASKED  := $(addprefix tests/real/test_,conformance_real.py real_admission.py real_engines.py real_ollama.py) -k 'not vllm'
+ASKED  := $(addprefix tests/real/test_,conformance_real.py real_admission.py real_engines.py real_ollama.py) -k 'ollama or admission'
 REPORT := docs/conformance-ollama-$(OLLAMA).md $(OLLAMA) "$$(GPUREC_OLLAMA=$(OLLAMA) $(BIN)/python tests/real/provision.py --llama)"
 endif
 

@@ -29,7 +29,7 @@ OTHER_HEAD = """# Conformance of Ollama {ollama}
 
 Written by `make conformance OLLAMA={ollama}`; nothing here is edited by hand, and CI does not run it. The rules of
 [conformance.md](conformance.md), asked of this Ollama with the llama.cpp that it names ({llama}). Beside them {held} of {others} tests hold
-of what Ollama and the router do by themselves (tests/real/test_real_admission.py, test_real_engines.py and test_real_ollama.py).
+of what Ollama does by itself (tests/real/test_real_admission.py, test_real_engines.py and test_real_ollama.py).
 """
 
 
@@ -77,9 +77,8 @@ def report_of_another(junit: Path, ollama: str, llama: str) -> str:
     """The page of an Ollama that is not the one that the suite is held to, with its own build of llama.cpp."""
     others = [case for case in ElementTree.parse(junit).iter("testcase") if case.find(".//property[@name='conformance']") is None]
     held = sum(all(case.find(word) is None for word in ("failure", "error", "skipped")) for case in others)
-    columns = [(engine, REAL) for engine in (OLLAMA, ROUTER, SINGLE)]
     head = OTHER_HEAD.format(ollama=ollama, llama=llama, held=held, others=len(others))
-    return report(results(junit), columns, {OLLAMA: ollama, ROUTER: llama, SINGLE: llama}, head)
+    return report(results(junit), [(OLLAMA, REAL)], {OLLAMA: ollama}, head)
 
 
 def _line(*cells: str) -> str:
