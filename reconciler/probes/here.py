@@ -1,11 +1,15 @@
-"""What can be told of this machine itself: whether a node is it, whether it has NVML, and whose processes hold its cards."""
+"""What can be told of this machine itself: whether a node is it, whether it has NVML or another way to its cards, and whose processes
+hold them."""
 
 from __future__ import annotations
 
 import ctypes
 import ipaddress
+import os
 import re
+import shutil
 import socket
+import sys
 from collections.abc import Collection
 from functools import cache
 from pathlib import Path
@@ -15,6 +19,8 @@ from reconciler.probes.protocol import ProcessTable
 
 _LISTENING = "0A"
 _DEEPEST = 64
+_FOLDERS = ("/opt/rocm/bin", "/usr/sbin", "/sbin")
+"""Where tools are though PATH may not say so."""
 _CONTAINER = re.compile(r"(?:^|[/:-])([0-9a-f]{64})(?:\.scope)?(?:$|/)")
 
 
@@ -28,6 +34,17 @@ def is_this_machine(node: NodeSpec) -> bool:
         return _is_own(str(ipaddress.ip_address(address)))
     except ValueError:
         return False
+
+
+def tool_here(platform: str = sys.platform) -> str | None:
+    """The program by which this machine's cards can be asked for where NVML is not there; None where it has none."""
+    names = ("system_profiler",) if platform == "darwin" else ("amd-smi", "rocm-smi")
+    return next((found for name in names if (found := program_here(name)) is not None), None)
+
+
+def program_here(name: str) -> str | None:
+    """The path of a program of this machine."""
+    return shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", os.defpath), *_FOLDERS)))
 
 
 @cache

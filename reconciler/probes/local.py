@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,13 +14,12 @@ from pathlib import Path
 from reconciler.engines.answers import clean_text
 from reconciler.fleet import NodeSpec
 from reconciler.probes.bounded import Ran, run_bounded
+from reconciler.probes.here import program_here, tool_here
 from reconciler.probes.protocol import Seen, probe_error
 from reconciler.probes.script import ROCM_SHOWS
 from reconciler.probes.shell import seen_of
 
 SOURCE = "local"
-_FOLDERS = ("/opt/rocm/bin", "/usr/sbin", "/sbin")
-"""Where these tools are though PATH may not say so."""
 _MEMINFO_BYTES = 4096
 
 Commands = Mapping[str, Sequence[str]]
@@ -37,16 +35,6 @@ _ROCM_SMI: Commands = {"rocm": (*ROCM_SHOWS.split(), "--json")}
 _PROFILER: Commands = {"profiler": ("SPDisplaysDataType", "-json")}
 _SYSCTL: Commands = {"sysctl": ("hw.memsize", "iogpu.wired_limit_mb", "debug.iogpu.wired_limit", "machdep.cpu.brand_string")}
 _IOREG: Commands = {"ioreg": ("-r", "-c", "IOAccelerator", "-d", "1", "-f")}
-
-
-def tool_here(platform: str = sys.platform) -> str | None:
-    """The program by which this machine's cards can be asked for where NVML is not there; None where it has none."""
-    names = ("system_profiler",) if platform == "darwin" else ("amd-smi", "rocm-smi")
-    return next((found for name in names if (found := _which(name)) is not None), None)
-
-
-def _which(name: str) -> str | None:
-    return shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", os.defpath), *_FOLDERS)))
 
 
 class Local:
@@ -77,7 +65,7 @@ class Local:
         lists: dict[str, Sequence[str]] = {part: (tool, *arguments) for part, arguments in commands.items()}
         if self._platform == "darwin":
             for name, more in (("sysctl", _SYSCTL), ("ioreg", _IOREG)):
-                found = _which(name)
+                found = program_here(name)
                 if found is not None:
                     lists |= {part: (found, *arguments) for part, arguments in more.items()}
         return lists

@@ -11,14 +11,13 @@ from reconciler.fleet import CardFacts, CardProbe, NodeSpec
 from reconciler.probes.combine import combine
 from reconciler.probes.declared import SOURCE as DECLARED
 from reconciler.probes.declared import declared_cards
-from reconciler.probes.here import is_this_machine, nvml_is_here
-from reconciler.probes.local import SOURCE as LOCAL
-from reconciler.probes.local import Local, tool_here
+from reconciler.probes.here import is_this_machine, nvml_is_here, tool_here
 from reconciler.probes.protocol import CardSource, ProbeError, ProcessTable, Seen
 
 AT_ONCE = 64
 """Programs (ssh) and scrapes that run at the same time: processes are dearer than connections."""
 
+LOCAL = "local"
 OF_THIS_MACHINE = ("nvml", LOCAL)
 """Ways that ask this machine itself: once in a run, however many nodes it is."""
 _SILENT = (DECLARED, "none")
@@ -108,6 +107,8 @@ class CardSources:
 
             return Nvml()
         if way == LOCAL:
+            from reconciler.probes.local import Local
+
             return Local()
         if way == "ssh":
             from reconciler.probes.ssh import Ssh

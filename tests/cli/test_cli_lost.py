@@ -28,10 +28,11 @@ TWO = ONE + "  second: {engine: ollama, vram: 2550MiB}\n"
 
 def test_a_load_for_which_ollama_would_evict_a_replica_is_not_sent(tmp_path: Path) -> None:
     # 2,550 MiB are more than 80% of the 3,096 MiB that are free, though they fit: Ollama evicts, whatever is pinned (server/sched.go).
+    # What is there is protected, so it does not leave for another order either.
     with served(CARD, tmp_path) as lab:
-        lab.want(ONE)
+        lab.want(ONE.replace("1000MiB", "1000MiB, protect: true"))
         assert lab.run("apply", "--auto-approve").exit_code == 0
-        lab.want(TWO)
+        lab.want(TWO.replace("1000MiB", "1000MiB, protect: true"))
         result = lab.run("apply", "--auto-approve")
         assert result.exit_code == 3
         assert "(engine_would_evict)" in result.stdout
@@ -42,6 +43,17 @@ def test_a_load_for_which_ollama_would_evict_a_replica_is_not_sent(tmp_path: Pat
 def test_models_that_ollama_takes_in_one_order_only_are_loaded_in_that_order(tmp_path: Path) -> None:
     with served(CARD, tmp_path) as lab:
         lab.want(TWO)
+        assert lab.run("apply", "--auto-approve").exit_code == 0
+        assert lab.run("plan", "--detailed-exitcode").exit_code == 0
+
+
+def test_a_model_that_ollama_takes_only_first_goes_before_the_one_that_is_there(tmp_path: Path) -> None:
+    with served(CARD, tmp_path) as lab:
+        lab.want(ONE)
+        assert lab.run("apply", "--auto-approve").exit_code == 0
+        lab.want(TWO)
+        shown = lab.run("plan").stdout
+        assert "1 to unload" in shown and "2 to load" in shown  # noqa: PT018
         assert lab.run("apply", "--auto-approve").exit_code == 0
         assert lab.run("plan", "--detailed-exitcode").exit_code == 0
 

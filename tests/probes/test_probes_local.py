@@ -11,8 +11,9 @@ import pytest
 
 from reconciler.engines import Transport
 from reconciler.fleet import GIB, MIB, CardSpec, NodeSpec, ProbeSpec
-from reconciler.probes import local, sources
-from reconciler.probes.local import Local, tool_here
+from reconciler.probes import here, sources
+from reconciler.probes.here import tool_here
+from reconciler.probes.local import Local
 from reconciler.probes.protocol import ProbeError
 from reconciler.probes.sources import CardSources
 
@@ -26,7 +27,7 @@ def node(timeout=10.0, gpus=None):
 @pytest.fixture
 def tools(tmp_path, monkeypatch):
     """Makes programs, each a script of sh, that are the only ones on PATH."""
-    monkeypatch.setattr(local, "_FOLDERS", ())
+    monkeypatch.setattr(here, "_FOLDERS", ())
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:/nowhere")

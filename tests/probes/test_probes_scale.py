@@ -47,7 +47,7 @@ def test_help_imports_no_way_to_ask_and_probing_only_the_one_it_takes():
     code = "import sys, reconciler.cli.main; print([n for n in sys.modules if 'probes' in n or n in ('pynvml', 'asyncio', 'pydantic')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-    late = ("pynvml", *(f"reconciler.probes.{name}" for name in ("ssh", "nvml", "scrape", "shell")))
+    late = ("pynvml", *(f"reconciler.probes.{name}" for name in ("ssh", "nvml", "local", "scrape", "shell")))
     code = f"import sys, reconciler.probes; print([n for n in sys.modules if n in {late!r}])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
