@@ -20,10 +20,11 @@ import httpcore
 import httpx
 
 from reconciler.engines.answers import clean_text, error_message
+from reconciler.engines.clock import skew, told_by
 from reconciler.engines.lookups import Lookups, Resolved
 from reconciler.engines.secrets import read_secret
 from reconciler.engines.wire import Exchange, Wire
-from reconciler.fleet import MIB, EngineError, EngineSpec, FleetFacts, ModelHeader, Place, Problem, Tls, Unreachable
+from reconciler.fleet import MIB, EngineError, EngineId, EngineSpec, FleetFacts, ModelHeader, Place, Problem, Tls, Unreachable
 
 SMALL = 1 * MIB
 LARGE = 64 * MIB
@@ -79,7 +80,8 @@ class Transport:
 
     An async context manager. `environ` is where `env:` keys are read (the process's by default), `backoff` the pause before a retry in
     seconds, of which `jitter` (a number from 0 to 1, another at each call) takes up to half; `clock` tells the time that expiries are
-    compared with. `known` is what earlier runs learned of manifests, by their digest.
+    compared with. `known` is what earlier runs learned of manifests, by their digest. `skews` fills with the seconds by which the clocks of
+    engines that tell theirs are ahead of ours.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class Transport:
         self.weights: dict[str, Weights] = dict(known or {})
         self.headers = {one.blob: one.header for one in self.weights.values() if one.blob is not None and one.header is not None}
         self.network = Resolved(Lookups())
+        self.skews: dict[EngineId, float] = {}
         self._jitter = jitter
         self._contexts: dict[Tls, ssl.SSLContext] = {}
         self._plain = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody; for http:// urls, which never use it
@@ -252,7 +255,12 @@ class Channel:
         if body is not None:
             headers.append((b"Content-Type", b"application/json"))
             content = json.dumps(body).encode()
+        begun = self.transport.clock().timestamp()
         response = await self._wire.send(method, path, headers, content)
+        if self.spec.id not in self.transport.skews:
+            off = skew(told_by(response.header(b"date")), begun, self.transport.clock().timestamp())
+            if off is not None:
+                self.transport.skews[self.spec.id] = off
         try:
             if 300 <= response.status < 400:
                 location = response.header(b"location") or b"nowhere"

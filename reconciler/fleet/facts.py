@@ -83,7 +83,8 @@ class EngineFacts:
     """One engine, as probed. When `reachable` is False everything else is unknown and `reason` says why (one sentence).
 
     `mode` is `router` or `single` for llama.cpp. `installed` and `residents` are None when the engine could not tell.
-    `build` is the engine's version as it says it.
+    `build` is the engine's version as it says it, `clock_skew` the seconds by which its machine's clock is ahead of ours, from the `Date`
+    of its answers; None where they have none.
     """
 
     id: EngineId
@@ -97,6 +98,7 @@ class EngineFacts:
     installed: tuple[Installed, ...] | None = None
     residents: tuple[Resident, ...] | None = None
     probe_seconds: float = 0.0
+    clock_skew: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

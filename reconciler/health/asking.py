@@ -14,6 +14,7 @@ MOST_SKEW = 30.0
 def asking_findings(node: NodeSpec, facts: NodeFacts) -> Iterator[Finding]:
     """What became of asking `node` for its cards."""
     address = f"node.{node.name}"
+    yield from _clock(node, facts)
     probe = facts.card_probe
     if probe is None:
         return
@@ -22,12 +23,18 @@ def asking_findings(node: NodeSpec, facts: NodeFacts) -> Iterator[Finding]:
         yield error(code, address, f"its cards could not be read by {probe.via}: {probe.reason}", mend)
     for note in probe.notes:
         yield warning("contradiction", address, note, f"correct `gpus:` of {node.name} in the inventory")
-    skew = probe.clock_skew
+
+
+def _clock(node: NodeSpec, facts: NodeFacts) -> Iterator[Finding]:
+    """The clock by what was read over ssh, else by the engine whose answers say the least that is wrong."""
+    told = [one.clock_skew for one in facts.engines.values() if one.clock_skew is not None]
+    skew = facts.card_probe.clock_skew if facts.card_probe is not None else None
+    if skew is None:
+        skew = min(told, key=abs, default=None)
     if skew is not None and abs(skew) > MOST_SKEW:
         side = "ahead of" if skew > 0 else "behind"
-        yield warning(
-            "clock_skew", address, f"its clock is {abs(skew):.0f} s {side} this machine's", f"{_ssh(node)} sudo timedatectl set-ntp true"
-        )
+        what = f"its clock is {abs(skew):.0f} s {side} this machine's"
+        yield warning("clock_skew", f"node.{node.name}", what, f"{_ssh(node)} sudo timedatectl set-ntp true")
 
 
 def _ssh(node: NodeSpec) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from reconciler.fleet import Desired, Fleet, FleetFacts, ModelSpec, format_bytes
 from reconciler.health.asking import asking_findings
 from reconciler.health.cards import card_findings
 from reconciler.health.engines import engine_findings
 from reconciler.health.finding import Finding, error
-from reconciler.health.joining import joining_findings
+from reconciler.health.joining import cards_of, joining_findings
 from reconciler.health.sharing import sharing_findings
 from reconciler.planning import Plan
 
@@ -41,17 +41,26 @@ def find(
         found.extend(sharing_findings(node, seen, usable.get(name, {})))
         found.extend(joining_findings(node, seen, recorded.nodes.get(name) if recorded is not None else None))
     if only is None:
-        found.extend(_too_large(plan))
+        found.extend(_too_large(fleet, facts, usable, plan))
     return tuple(sorted(found, key=lambda one: one.order))
 
 
-def _too_large(plan: Plan) -> Iterator[Finding]:
-    """Models that no card could hold even if it were empty."""
-    sizes = [card.usable_bytes for card in plan.gpus]
-    known = [size for size in sizes if size is not None]
-    if not known or len(known) < len(sizes):
+def _too_large(fleet: Fleet, facts: FleetFacts, usable: Mapping[str, Mapping[int, int]], plan: Plan) -> Iterator[Finding]:
+    """Models that no card could hold even if it were empty, nor all the cards of one engine together."""
+    if any(card.usable_bytes is None for card in plan.gpus):
         return
+    places = [
+        (sum(sizes), len(sizes))
+        for name, seen in facts.nodes.items()
+        if name in fleet.nodes
+        for spec in fleet.nodes[name].engines
+        if (sizes := [usable.get(name, {}).get(card.index, 0) for card in cards_of(spec, seen.cards or ())])
+    ]
+    most, cards = max(places, default=(0, 0))
+    if not most:
+        return
+    where = "the largest card has" if cards == 1 else f"the {cards} cards of the largest engine together have"
     for one in plan.unplaced:
-        if one.needed_bytes is not None and one.needed_bytes > max(known):
-            what = f"it needs {format_bytes(one.needed_bytes)}, and the largest card has {format_bytes(max(known))} usable"
+        if one.needed_bytes is not None and one.needed_bytes > most:
+            what = f"it needs {format_bytes(one.needed_bytes)}, and {where} {format_bytes(most)} usable"
             yield error("model_too_large", f"model.{one.model}", what, f"gpurec check {one.model} (a smaller context or quantization)")

@@ -241,6 +241,7 @@ ENGINE_FIELDS: tuple[DriftField[EnginePair], ...] = (
     DriftField(Subject.ENGINE, "max_residents", "environment", OBSERVED, ("EngineFacts.max_residents",),
                "it may hold another number of models than at the last apply", _of_engine("max_residents")),
     DriftField(Subject.ENGINE, "probe_seconds", None, VOLATILE, ("EngineFacts.probe_seconds",), "how long asking took"),
+    DriftField(Subject.ENGINE, "clock_skew", None, VOLATILE, ("EngineFacts.clock_skew",), "moves with every look; `doctor` tells it"),
 )
 
 CARD_FIELDS: tuple[DriftField[CardPair], ...] = (

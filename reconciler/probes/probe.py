@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 
 from reconciler.engines import Transport, open_engine
 from reconciler.fleet import EngineError, EngineFacts, EngineId, EngineSpec, Fleet, FleetFacts, NodeFacts, NodeSpec
@@ -74,6 +75,6 @@ async def probe_engine(spec: EngineSpec, transport: Transport, wanted: Collectio
     except EngineError as error:
         return EngineFacts(spec.id, spec.kind, False, str(error), error.code)
     try:
-        return await engine.observe(wanted)
+        return replace(await engine.observe(wanted), clock_skew=transport.skews.get(spec.id))
     finally:
         await engine.aclose()

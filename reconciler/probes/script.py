@@ -59,11 +59,13 @@ if has amd-smi; then
   s amd_list; $T amd-smi list --json 2>/dev/null
   s amd_static; $T amd-smi static --asic --vram --driver --json 2>/dev/null
   s amd_limit; $T amd-smi static --limit --json 2>/dev/null
-  s amd_metric; $T amd-smi metric --mem-usage --usage --power --temperature --json 2>/dev/null
+  s amd_metric; $T amd-smi metric --mem-usage --usage --power --temperature --json 2>/dev/null; code=$?
+  s amd_code; echo $code
   s amd_process; $T amd-smi process --json 2>/dev/null
 elif has rocm-smi; then
   s rocm
-  $T rocm-smi {ROCM_SHOWS} --json 2>/dev/null
+  $T rocm-smi {ROCM_SHOWS} --json 2>/dev/null; code=$?
+  s amd_code; echo $code
 fi
 s ps; ps -eo pid=,ppid=,comm= 2>/dev/null
 s ss; ss -ltnpH 2>/dev/null

@@ -35,6 +35,7 @@ def seen_of(parts: Mapping[str, str], node: NodeSpec, source: str, at: str) -> S
         more, ram = cards_of_apple(parts, source, at)
         cards += more
     if not cards and not notes:
+        _refuse_failed_amd(parts, node)
         _refuse_without_tools(parts, node)
     return Seen(cards, tuple(notes), ram, _table(parts), number(parts.get("clock")))
 
@@ -59,6 +60,16 @@ def _nvidia(parts: Mapping[str, str], node: NodeSpec, source: str, at: str) -> t
     notes = [f"card {index} is in MIG mode and has no slices, so nothing can run on it" for index, own in slices.items() if not own]
     cards = with_slice_names(merged(queried, logged, slices), parts.get("smi_list", ""))
     return with_xids(cards, parts.get("xid", ""), buses_of_csv(said)), notes
+
+
+def _refuse_failed_amd(parts: Mapping[str, str], node: NodeSpec) -> None:
+    """A tool that failed and told no card does not say that there is none."""
+    code = parts.get("amd_code", "0").strip()
+    tool = "amd-smi" if "amd_metric" in parts else "rocm-smi"
+    if code == "124":
+        raise probe_error("timeout", node.name, f"{tool} did not answer within 8 s", "the driver hangs: see dmesg on the node")
+    if code != "0":
+        raise probe_error("smi_failed", node.name, f"{tool} ended with {code} and told no card", f"run {tool} there to see what it says")
 
 
 def _refuse_without_tools(parts: Mapping[str, str], node: NodeSpec) -> None:

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, replace
 
 from reconciler.engines import Transport
+from reconciler.engines.clock import skew
 from reconciler.fleet import CardFacts, CardProbe, NodeSpec
 from reconciler.probes.combine import combine
 from reconciler.probes.declared import SOURCE as DECLARED
@@ -82,8 +83,8 @@ class CardSources:
             reason = problem.what + (f"; {problem.hint}" if problem.hint else "")
             probe = CardProbe(way, self._at, reason, error.code, (), loop.time() - start)
             return CardLook(declared_cards(node), node.ram, probe)
-        skew = _skew(seen.clock, wall, time.time())
-        probe = CardProbe(way, self._at, None, None, seen.notes, loop.time() - start, skew)
+        off = skew(seen.clock, wall, time.time())
+        probe = CardProbe(way, self._at, None, None, seen.notes, loop.time() - start, off)
         ram = seen.ram_bytes if seen.ram_bytes is not None else node.ram
         if seen.cards is None:
             return CardLook(declared_cards(node), ram, probe, seen.table)
@@ -117,10 +118,3 @@ class CardSources:
         from reconciler.probes.scrape import Scrape
 
         return Scrape(way, self._transport)
-
-
-def _skew(clock: float | None, begun: float, ended: float) -> float | None:
-    """Seconds by which a clock that was read between two moments of ours is ahead of it; 0 where it may well be right."""
-    if clock is None:
-        return None
-    return min(0.0, clock + 1 - begun) + max(0.0, clock - ended)

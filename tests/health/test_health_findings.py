@@ -96,6 +96,17 @@ def test_contradictions_and_clocks_are_warnings():
     assert codes(world(probe=CardProbe("ssh", clock_skew=29.0))) == []
 
 
+def test_a_clock_that_no_ssh_reads_is_told_by_the_engine_that_finds_the_least_wrong():
+    seen = world()
+    engine = seen.nodes["a"].engines["ollama"]
+    (one,) = findings(world(engine=replace(engine, clock_skew=3600.0)))
+    assert (one.code, one.address) == ("clock_skew", "node.a")
+    assert "3600 s ahead of" in one.what
+    right = replace(seen.nodes["a"], engines={"ollama": replace(engine, clock_skew=3600.0), "other": replace(engine, clock_skew=0.0)})
+    assert codes(replace(seen, nodes={"a": right})) == []
+    assert codes(world(engine=replace(engine, clock_skew=3600.0), probe=CardProbe("ssh", clock_skew=0.0))) == []
+
+
 @pytest.mark.parametrize(
     ("changed", "code"),
     [
@@ -192,6 +203,16 @@ def test_an_engine_on_another_card_than_declared_is_told():
 def test_a_model_that_no_card_could_hold_is_too_large():
     found = findings(world(), [model("m:1", ["a"], 40 * GIB)])
     assert [(one.code, one.address) for one in found] == [("model_too_large", "model.m:1")]
+
+
+def test_a_model_that_two_cards_of_an_engine_could_hold_together_is_not_too_large():
+    full = replace(CARD, used_bytes=12 * GIB, foreign_bytes=12 * GIB)
+    pair = world(cards=(full, replace(full, index=1, uuid="GPU-1")))
+    (one,) = [one for one in findings(pair, [model("m:1", ["a"], 40 * GIB)]) if one.code == "model_too_large"]
+    assert "the 2 cards of the largest engine together have" in one.what
+    fits = [model("m:1", ["a"], 20 * GIB)]
+    assert plan(ONE, desired(*fits), pair).unplaced
+    assert "model_too_large" not in codes(pair, fits)
 
 
 def test_one_node_alone_can_be_looked_at():

@@ -157,6 +157,17 @@ def test_amd_smi_in_each_of_its_shapes(shape):
     assert [(one.pid, one.name, one.used_bytes) for one in card.processes] == [(9, "ollama", 7)]
 
 
+@pytest.mark.parametrize(("part", "tool"), [("amd_metric", "amd-smi"), ("rocm", "rocm-smi")])
+def test_an_amd_tool_that_fails_is_not_a_node_without_cards(part, tool):
+    assert seen(**{part: "[]", "amd_code": "0\n"}).cards == ()
+    with pytest.raises(ProbeError, match=f"{tool} ended with 255 and told no card") as caught:
+        seen(**{part: "", "amd_code": "255\n"})
+    assert caught.value.code == "smi_failed"
+    with pytest.raises(ProbeError, match=f"{tool} did not answer within 8 s") as caught:
+        seen(**{part: "", "amd_code": "124\n"})
+    assert caught.value.code == "timeout"
+
+
 def test_rocm_smi_has_bytes_as_texts_and_keys_of_any_case():
     document = {
         "card0": {
