@@ -33,6 +33,10 @@ class Found:
     protected: bool = False
     absent: bool = False
 
+    def as_model(self, model: ModelSpec) -> ModelSpec:
+        """The variant of `model` that this resident is."""
+        return next((one for one in (self.model, *self.also) if one is not None and one.name == model.name), model)
+
     @property
     def held_by_us(self) -> bool:
         """Whether it is resident since gpurec was to keep it so, and not by a request of a client."""

@@ -58,7 +58,7 @@ def keep_at(placing: Placing, model: ModelSpec, slot: Slot, here: dict[Slot, Fou
     """Whether it stays there, as it is or loaded anew in its place."""
     found = here.get(slot)
     before = placing.as_applied(model, slot) or placing.alternatives[model.name][0]
-    model = _as_found(model, found) if found is not None else before
+    model = found.as_model(model) if found is not None else before
     need = need_on(slot, model, placing.applied)
     if found is not None and runner_of(slot, model) in slot.runners:
         if slot.selected:
@@ -67,10 +67,10 @@ def keep_at(placing: Placing, model: ModelSpec, slot: Slot, here: dict[Slot, Fou
             hold_runner(slot, model, ())
             placing.note(Target(model, slot, need, deferred=True, shares=True))
         return slot in placing.at[model.name]
+    if found is not None and placing.is_taken(found):
+        return False
     if found is not None and placing.has_left(found) and not placing.come_back(found):
         return False
-    if found is not None and found in placing.yielding.get(slot, ()):
-        placing.yielding[slot].remove(found)
     if found is None:
         held = slot.reachable and slot.selected
         placing.note(Target(model, slot, need, deferred=not held, held=held))
@@ -89,7 +89,6 @@ def keep_at(placing: Placing, model: ModelSpec, slot: Slot, here: dict[Slot, Fou
     if isinstance(room, Fit):
         take(slot, model, room, placing.applied)
         placing.note(Target(model, slot, room.need, room.charges, found, shares=room.shares))
-        placing.loads_anew(found)
     else:
         set_down(found)
         if room == "need_unknown":
@@ -170,11 +169,6 @@ def _better(model: ModelSpec, found: Found, other: Found) -> bool:
 
 def _preference(model: ModelSpec, found: Found) -> tuple[bool, int, bool, str]:
     """Of two residents of one model on one engine: of its variants ours first, then the better one; then the one by its very name."""
-    one = _as_found(model, found)
+    one = found.as_model(model)
     place = next((number for number, variant in enumerate(model.variants) if variant.name == one.variant), 0)
     return bool(model.variants) and found.owned is None, place, found.resident.name != one.engine_name(found.slot.kind), found.resident.name
-
-
-def _as_found(model: ModelSpec, found: Found) -> ModelSpec:
-    """The variant of `model` that a resident is."""
-    return next((one for one in (found.model, *found.also) if one is not None and one.name == model.name), model)

@@ -11,7 +11,7 @@ from reconciler.fleet import Applied, Desired, EngineId, EngineKind, ModelSpec, 
 from reconciler.placement.admitting import would_evict
 from reconciler.placement.board import Board, Card, Slot
 from reconciler.placement.eligibility import Eligible, ModelClass, eligible
-from reconciler.placement.fit import Fit, fit, take
+from reconciler.placement.fit import Fit, fit, runner_of, take
 from reconciler.placement.found import Found, Names, applied_by_engine, lift, set_down
 from reconciler.placement.result import Placement, Target
 from reconciler.placement.strategies import STRATEGIES, Order, hot_last
@@ -191,6 +191,8 @@ class Placing:
 
     def note(self, target: Target) -> None:
         self.at[target.model.name][target.slot] = target
+        if target.found is not None:
+            self.taken(target.found)
         self.count(target, 1)
         self.on_slot[target.slot].append(target)
 
@@ -203,7 +205,7 @@ class Placing:
     def try_at(self, model: ModelSpec, slot: Slot) -> bool:
         if slot in self.at[model.name] or self.breaks_spread(model, slot):
             return False
-        again = self.to_load_anew(model, slot)
+        again = self.gives_way(model, slot)
         if again is not None:
             lift(again)
         room = fit(slot, model, self.applied)
@@ -211,18 +213,21 @@ class Placing:
             if again is not None:
                 set_down(again)
             return False
+        if again is not None and not _same_weights(again, model):
+            self.leave(again, self.result.released)
+            again = None
         better = passed_over(slot, model, self.alternatives[model.name], self.applied)
         take(slot, model, room, self.applied)
         self.made_room = self.made_room or (model.name in self.may_share and not room.shares)
-        if again is not None:
-            self.loads_anew(again)
         left = self.left.get((model.name, slot))
         self.note(Target(model, slot, room.need, room.charges, again, shares=room.shares, replaces=left, passed_over=better))
         return True
 
-    def to_load_anew(self, model: ModelSpec, slot: Slot) -> Found | None:
-        """The resident of this model there that is not as wanted."""
-        return self.not_right[slot].get(model.name) if slot in self.not_right else None
+    def gives_way(self, model: ModelSpec, slot: Slot) -> Found | None:
+        """The resident of this model there that is not as wanted, where `model` may have its room: the very weights are loaded anew in
+        their place, and another variant is unloaded first, if it is ours."""
+        found = self.not_right[slot].get(model.name) if slot in self.not_right else None
+        return found if found is not None and (found.owned is not None or _same_weights(found, model)) else None
 
     def without_room_here(self) -> Set[str]:
         """The models of which a resident is not as wanted and found no room to be loaded anew in its place."""
@@ -235,7 +240,7 @@ class Placing:
 
     def room_at(self, model: ModelSpec, slot: Slot) -> Fit | str:
         """Like `fit`; a resident of it that is not as wanted gives its own room first, since it is loaded anew in its place."""
-        again = self.to_load_anew(model, slot)
+        again = self.gives_way(model, slot)
         if again is None:
             return fit(slot, model, self.applied)
         lift(again)
@@ -243,8 +248,12 @@ class Placing:
         set_down(again)
         return room
 
-    def loads_anew(self, found: Found) -> None:
-        """What was not as wanted is a target by now."""
+    def is_taken(self, found: Found) -> bool:
+        """Whether a resident is a target already, maybe that of another model: it is one variant of that, and this one by itself."""
+        return any(target.found is found for target in self.on_slot[found.slot])
+
+    def taken(self, found: Found) -> None:
+        """A resident that is a target by now is nobody else's to load anew, and nobody's to evict."""
         for model in (found.model, *found.also):
             if model is not None:
                 self.not_right[found.slot].pop(model.name, None)
@@ -267,3 +276,9 @@ class Placing:
             return self.nodes_of[model.name][slot.id.node] > own
         cards = self.cards_of[model.name]
         return any(cards[id(card)] > own for card in slot.cards or ())
+
+
+def _same_weights(found: Found, model: ModelSpec) -> bool:
+    """Whether a resident of `model` is the variant of it that is asked for: an engine holds two variants as two models."""
+    one = found.as_model(model)
+    return one.variant == model.variant or runner_of(found.slot, one) == runner_of(found.slot, model)

@@ -53,7 +53,7 @@ def _all_come_back(placing: Placing, model: ModelSpec, slot: Slot, group: Sequen
     """Whether the engine takes `model` and then all that left, in some order. The board is as before when this returns."""
     for leaving in group:
         leaving.lift()
-    own = placing.to_load_anew(model, slot)
+    own = placing.gives_way(model, slot)
     if own is not None:
         lift(own)
     taken: list[tuple[ModelSpec, Fit]] = []

@@ -124,7 +124,7 @@ def _known_victims(placing: Placing, model: ModelSpec, slot: Slot) -> list[Leavi
 def victims_of(placing: Placing, model: ModelSpec, slot: Slot) -> list[Leaving] | None:
     """Who must leave to make room for `model` on `slot`: least priority first, and none that is not needed. The board is as before when
     this returns."""
-    again = placing.to_load_anew(model, slot)
+    again = placing.gives_way(model, slot)
     yielding = [Leaving(slot, found.charges, found=found) for found in placing.yielding.get(slot, ()) if found is not again]
     not_right = {found for found in placing.not_right.get(slot, {}).values() if found not in placing.yielding.get(slot, ())}
     there = [*together(placing, slot), *(Leaving(slot, found.charges, found=found) for found in not_right if found is not again)]

@@ -128,9 +128,10 @@ def find_changes(
             continue
         _wanted(changes, replica, applied, drifted, model.name in moved)
     stuck = {lacking.model.name for lacking in placement.lacking}
+    replaced = {target.replaces for target in placement.targets if target.replaces is not None}
     for found in placement.unwanted:
         changes.owned_residents += found.owned is not None
-        _unwanted(changes, found, placement, desired, stuck)
+        _unwanted(changes, found, placement, desired, stuck, found in replaced)
     _after_what_they_need(changes, placement)
     there = {found.owned.address for found in placement.unwanted if found.owned is not None}
     there |= {found.owned.address for found in _kept(placement) if found.owned is not None and found.protected}
@@ -294,7 +295,7 @@ def _after(model: ModelSpec) -> Fields:
     return fields
 
 
-def _unwanted(changes: Changes, found: Found, placement: Placement, desired: Desired, stuck: set[str]) -> None:
+def _unwanted(changes: Changes, found: Found, placement: Placement, desired: Desired, stuck: set[str], replaced: bool) -> None:
     """A resident that is no target's: ours leaves, a stranger is left, shown, evicted or unloaded as the policy says."""
     slot, resident = found.slot, found.resident
     displaced = found in placement.displaced
@@ -336,9 +337,9 @@ def _unwanted(changes: Changes, found: Found, placement: Placement, desired: Des
         _unload(changes, found, Reason("eviction" if evicted else "displaced", what), Cause.DISPLACED, made_room=True)
         if evicted:
             changes.evictions.append(replica_address(resident.name, slot.id))
-    elif found.moving is not None and found.moving.variants:
+    elif (of := found.moving or (found.model if replaced else None)) is not None and of.variants:
         changes.pending += 1
-        _unload(changes, found, Reason("variant_changed", f"another variant of {found.moving.name} takes its place"), Cause.PENDING)
+        _unload(changes, found, Reason("variant_changed", f"another variant of {of.name} takes its place"), Cause.PENDING)
     elif found.model is not None or found.moving is not None:
         changes.pending += 1
         _unload(changes, found, Reason("surplus", "is wanted elsewhere, or in fewer places"), Cause.PENDING)

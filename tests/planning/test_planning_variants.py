@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pretend import carry_out
 
-from reconciler.fleet import Applied, EngineKind, Unmanaged, Variant
+from reconciler.fleet import Applied, ContextVia, EngineKind, Unmanaged, Variant
 from reconciler.fleet.desired import Policy
 from reconciler.placement import place, set_up
 from reconciler.planning import Cause, first_moved
@@ -270,3 +270,36 @@ def test_the_order_of_models_decides_nothing_among_variants(order):
     models = [three(("a", "b")), replace(three(("a", "b"), variants=(Variant("k:q8", 9 * GIB), Variant("k:q4", 5 * GIB))), name="k")]
     result = plan(of, desired(*(models[number] for number in order)), facts(of, installed=("k:q8", "k:q4", *EVERY)))
     assert chosen(result) == {"model.k@a/ollama": "k:q8", "model.m@b/ollama": "m:q4"}
+
+
+def test_another_variant_in_the_place_of_one_that_cannot_be_loaded_anew_is_a_model_of_its_own_and_waits_for_its_unload():
+    of = fleet(node("a", 9 * GIB))
+    seen = facts(of, {"a": [loaded("m:q4", 5 * GIB, context=4096), loaded("x:1", 5 * GIB)]}, EVERY)
+    state = applied(replace(owned("m", "a", 5 * GIB), engine_name="m:q4"))
+    want = desired(three(variants=(Q4, Q2), context=8192, context_via=ContextVia.REQUEST))
+    result = plan(of, want, seen, state)
+    assert actions(result) == ["unload model.m@a/ollama", "load model.m@a/ollama"]
+    assert [step.reason.code for step in result.steps] == ["variant_changed", "variant_changed"]
+    assert result.steps[1].needs == ("unload:model.m@a/ollama",)
+    assert (result.gpus[0].before_bytes, result.gpus[0].peak_bytes, result.gpus[0].after_bytes) == (10 * GIB, 10 * GIB, 8 * GIB)
+    assert first_moved(result, of, want, seen, state) is None
+
+
+def test_a_stranger_is_not_unloaded_for_another_variant_of_what_it_is():
+    of = fleet(node("a", 9 * GIB))
+    seen = facts(of, {"a": [loaded("m:q4", 5 * GIB, context=4096), loaded("x:1", 5 * GIB)]}, EVERY)
+    result = plan(of, desired(three(variants=(Q4, Q2), context=8192, context_via=ContextVia.REQUEST)), seen)
+    assert actions(result) == []
+    assert result.gpus[0].after_bytes == 10 * GIB
+
+
+def test_a_resident_that_is_kept_as_one_model_is_not_loaded_anew_as_a_variant_of_another():
+    """Its room would be given away twice."""
+    of = fleet(node("a", 8 * GIB))
+    seen = facts(of, {"a": [loaded("n:1", 7 * GIB, context=4096)]}, EVERY)
+    either = model("m", ("a",), variants=(Variant("n:1", 9 * GIB), Q2), context=8192, context_via=ContextVia.REQUEST, priority=2)
+    of_all = desired(either, model("n:1", ("a",), 7 * GIB), model("o:1", ("a",), 5 * GIB, priority=1))
+    result = plan(of, of_all, seen, applied(owned("n:1", "a", 7 * GIB)))
+    (card,) = result.gpus
+    assert card.peak_bytes <= 8 * GIB
+    assert card.after_bytes == sum(step.vram_bytes for step in result.steps if step.action in ("load", "reload"))
