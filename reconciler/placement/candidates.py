@@ -145,6 +145,8 @@ def model_needs(
                 computed = [count for slot in slots if (count := slot.knowledge.computed(slot, one, applied)) is not None]
                 measured = [need for slot in slots if (need := slot.knowledge.measured(slot, one, applied)) is not None]
                 most = max(measured, key=lambda need: need.bytes, default=None)
-                needs = every_need(one, kind, largest, most, max(computed, default=None), catalogue)
+                listed = [count for slot in slots if (count := slot.knowledge.listed(slot, one, applied)) is not None]
+                shown = max(listed, default=None)
+                needs = every_need(one, kind, largest, most, max(computed, default=None), catalogue, shown)
                 rows.append(ModelNeeds(one, kind, len(slots), len(sizes), needs))
     return tuple(rows)

@@ -93,7 +93,10 @@ def spills(slot: Slot, model: ModelSpec, need: Need, applied: Applied) -> bool:
 
 
 def _on_cards(slot: Slot, model: ModelSpec, need: Need, applied: Applied, margin: int) -> Charges | None:
-    spread = (lambda: slot.knowledge.part(slot, model, applied)) if need.source in ("computed", "measured") else None
+    computed = need.source in ("computed", "measured") or (
+        need.source == "catalogue" and slot.knowledge.listed(slot, model, applied) is not None
+    )
+    spread = (lambda: slot.knowledge.part(slot, model, applied)) if computed else None
     return slot.charges_for(need.bytes, spread, margin)
 
 

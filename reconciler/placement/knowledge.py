@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.fleet import Installed, MeasuredKey, ModelSpec, header_key, weights_digest
 from reconciler.placement.files import FilesOfFleet
-from reconciler.placement.ways import Way, Ways, asked_batch, in_ram, installed_on
+from reconciler.placement.ways import Way, Ways, asked_batch, asked_context, in_ram, installed_on
 from reconciler.vram import (
     AS_THE_ENGINE,
     FIXED_START,
@@ -62,7 +62,8 @@ class Knowledge:
         installed = self._file(slot, model)
         size = installed.size_bytes if installed is not None else None
         measured, computed = self.measured(slot, model, applied), self.computed(slot, model, applied)
-        return every_need(model, slot.kind, size, measured, computed, self.catalogue)
+        listed = self.listed(slot, model, applied)
+        return every_need(model, slot.kind, size, measured, computed, self.catalogue, listed)
 
     def measured(self, slot: Slot, model: ModelSpec, applied: Applied) -> Need | None:
         """What loads of just this kind took, beside what the same is expected to take.
@@ -126,29 +127,50 @@ class Knowledge:
 
     def split(self, slot: Slot, model: ModelSpec, applied: Applied) -> Prediction | None:
         """The need of `model` spread over all cards of this engine; None where that is not computed."""
-        installed = self._file(slot, model)
         cards = len(slot.cards or ())
-        return self._ways.predicted(installed, self._ways.of(slot, model, installed, applied, cards)) if cards else None
+        return self._ways.predicted(self.way(slot, model, applied, cards)) if cards else None
 
     def run(self, slot: Slot, model: ModelSpec, applied: Applied) -> tuple[Way, Prediction] | None:
         """How this engine would run `model`, on one card or in RAM, and what that takes; None where header or settings are not known.
 
         UnknownLayout: llama.cpp would refuse to run it in the way that is asked for.
         """
-        installed = self._file(slot, model)
-        way = self._ways.of(slot, model, installed, applied, 0 if in_ram(slot, model) else 1)
+        way = self.way(slot, model, applied, 0 if in_ram(slot, model) else 1)
         if way is not None and model.name in self._ways.asked:
             check_runnable(way.geometry, way.settings)
-        prediction = self._ways.predicted(installed, way)
+        prediction = self._ways.predicted(way)
         return None if way is None or prediction is None else (way, prediction)
+
+    def way(self, slot: Slot, model: ModelSpec, applied: Applied, cards: int) -> Way | None:
+        """How this engine would run `model` on that many cards (0: in RAM), by the header of its file, or where no engine has the file by
+        its shape in the catalogue."""
+        installed = self._file(slot, model)
+        if installed is not None:
+            return self._ways.of(slot, model, installed, applied, cards)
+        listed = self.catalogue.listed(slot.kind, model.base_name(slot.kind)) if slot.reachable else None
+        return None if listed is None else self._ways.listed(slot, model, listed, applied, cards)
 
     def computed(self, slot: Slot, model: ModelSpec, applied: Applied) -> int | None:
         """The upper end of what `predict` makes of the model's header on this engine; None where header or settings are not known."""
         found = self.run(slot, model, applied)
-        if found is None:
+        return None if found is None or found[0].listed is not None else self._high(slot, model, *found)
+
+    def listed(self, slot: Slot, model: ModelSpec, applied: Applied) -> int | None:
+        """The same by the model's shape in the catalogue, where no engine has its file, and either a way to run it is asked for or nobody
+        reports a size: what people report says no context."""
+        known = self.catalogue.model(slot.kind, model.base_name(slot.kind))
+        if known is None or known.shape is None:
             return None
-        way, prediction = found
-        return ram_bytes(prediction, way.settings, way.beside) if in_ram(slot, model) else prediction.cards[0].high
+        if known.vram is not None and model.name not in self._ways.asked and not asked_context(slot, model):
+            return None
+        found = self.run(slot, model, applied)
+        return None if found is None or found[0].listed is None else self._high(slot, model, *found)
+
+    def _high(self, slot: Slot, model: ModelSpec, way: Way, prediction: Prediction) -> int | None:
+        if not in_ram(slot, model):
+            return prediction.cards[0].high
+        found = ram_bytes(prediction, way.settings, way.beside)
+        return found if found is None or way.listed is None else found + way.listed.slack(prediction.host.weights)
 
     def fixed(self, slot: Slot, applied: Applied) -> tuple[int, int, int]:
         """Low, expected and high end of what a process takes on a card of this engine beside what it reports."""
@@ -166,7 +188,7 @@ class Knowledge:
     def _expected(self, slot: Slot, model: ModelSpec, applied: Applied) -> int | None:
         """What the model itself is expected to take on a card, without the process: what an engine reports."""
         installed = self._file(slot, model)
-        prediction = self._ways.predicted(installed, self._ways.of(slot, model, installed, applied))
+        prediction = self._ways.predicted(self._ways.of(slot, model, installed, applied))
         card = prediction.cards[0] if prediction is not None else None
         return None if card is None or card.total is None else card.total - card.fixed
 

@@ -6,7 +6,7 @@ Private to one run and filled as it is asked, so that a fleet of 10,000 alike no
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from reconciler.fleet import EngineId, Installed, ModelHeader, ModelSpec, Residency, header_key
@@ -15,6 +15,7 @@ from reconciler.vram import (
     AS_THE_ENGINE,
     Asked,
     Geometry,
+    Listed,
     Prediction,
     RunSettings,
     UnknownLayout,
@@ -32,12 +33,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How a server would run a model: its geometry and its settings, what is loaded beside it, and what its process takes on a card."""
+    """How a server would run a model: its geometry and its settings, what is loaded beside it, and what its process takes on a card. `file`
+    identifies what the geometry is from; `listed` is the shape of the catalogue where no engine has a file."""
 
+    file: Hashable
     geometry: Geometry
     settings: RunSettings
     beside: int
     fixed: tuple[int, int, int]
+    listed: Listed | None = None
 
 
 class Ways:
@@ -47,34 +51,60 @@ class Ways:
         self.alike = AlikeEngines()
         self.asked: dict[str, Asked] = {}
         self._geometries: dict[str, Geometry | None] = {}
+        self._shapes: dict[Hashable, Geometry] = {}
         self._predictions: dict[Hashable, Prediction | None] = {}
         self._observed: dict[tuple[EngineId, str], int] | None = None
         self._fixed: dict[tuple[str, str], tuple[int, ...]] | None = None
 
     def of(self, slot: Slot, model: ModelSpec, installed: Installed | None, applied: Applied, cards: int = 1) -> Way | None:
         """None where header or settings are not known. `cards` 0: it runs on the CPU."""
-        alike = self.alike.of(slot)
-        if installed is None or alike.server is None or installed.header is None or header_key(installed) is None:
+        file = None if installed is None else header_key(installed)
+        if installed is None or installed.header is None or file is None or self.alike.of(slot).server is None:
             return None
         geometry = self._geometry(installed, installed.header)
         if geometry is None:
             return None
+        return self._way(slot, model, installed, geometry, file, applied, cards)
+
+    def listed(self, slot: Slot, model: ModelSpec, listed: Listed, applied: Applied, cards: int = 1) -> Way | None:
+        """The same of a model of which no engine has the file, by the shape that the catalogue has of it."""
+        key = (listed.shape.name, listed.quantisation)
+        if key not in self._shapes:
+            self._shapes[key] = listed.geometry()
+        way = self._way(slot, model, None, self._shapes[key], key, applied, cards)
+        return None if way is None else replace(way, listed=listed)
+
+    def _way(
+        self,
+        slot: Slot,
+        model: ModelSpec,
+        installed: Installed | None,
+        geometry: Geometry,
+        file: Hashable,
+        applied: Applied,
+        cards: int,
+    ) -> Way | None:
+        alike = self.alike.of(slot)
+        if alike.server is None:
+            return None
         context = self.context(slot, model, installed, applied)
         asked = self.asked.get(model.name, AS_THE_ENGINE)
         layers, batch = _count(model.options.get("num_gpu")), asked.ubatch or _count(model.options.get("num_batch"))
-        embedding = bool(installed.embedding)
+        embedding = installed is not None and bool(installed.embedding)
         server = asked.of_server(alike.server)
         settings = ollama_settings(server, geometry, context, batch, layers if cards else 0, embedding, cards)
-        return None if settings is None else Way(geometry, asked.over(settings), installed.beside_bytes, self.fixed_on(alike, applied))
+        beside = 0 if installed is None else installed.beside_bytes
+        return None if settings is None else Way(file, geometry, asked.over(settings), beside, self.fixed_on(alike, applied))
 
-    def predicted(self, installed: Installed | None, way: Way | None) -> Prediction | None:
+    def predicted(self, way: Way | None) -> Prediction | None:
         """The need of a model that runs so; None where that cannot be told."""
-        if installed is None or way is None:
+        if way is None:
             return None
-        key = (header_key(installed), way.settings, way.beside, way.fixed)
+        key = (way.file, way.settings, way.beside, way.fixed)
         if key not in self._predictions:
             try:
-                self._predictions[key] = predict(way.geometry, way.settings, way.beside, way.fixed)
+                found = predict(way.geometry, way.settings, way.beside, way.fixed)
+                self._predictions[key] = found if way.listed is None else way.listed.widened(found)
             except UnknownLayout:
                 self._predictions[key] = None
         return self._predictions[key]
@@ -128,6 +158,11 @@ def in_ram(slot: Slot, model: ModelSpec) -> bool:
 def asked_batch(model: ModelSpec) -> int | None:
     """`num_batch` of the model's options."""
     return _count(model.options.get("num_batch"))
+
+
+def asked_context(slot: Slot, model: ModelSpec) -> bool:
+    """Whether somebody says how many tokens a request is to have there: the files of the model, or those of the engine."""
+    return model.context is not None or _count(model.options.get("num_ctx")) is not None or "OLLAMA_CONTEXT_LENGTH" in slot.spec.env
 
 
 def _count(value: object) -> int | None:

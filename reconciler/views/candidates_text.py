@@ -10,9 +10,9 @@ from reconciler.fleet import format_bytes
 from reconciler.placement import Candidate, Card, Question, Terms, best
 from reconciler.views.escape import escape
 from reconciler.views.models_text import measured_words, source_words, sources_json
-from reconciler.views.style import Cell, Style, bounded, columns, joined, more, plural
+from reconciler.views.style import Cell, Style, bounded, columns, joined, more, paragraph, plural
 from reconciler.views.terms_text import interval_words, row, run_words, settings_json, term_rows
-from reconciler.vram import CardNeed, Need
+from reconciler.vram import CardNeed, Listed, Need
 
 MOST_TABLES = 5
 """Most tables of terms; engines of which the same is true share one."""
@@ -69,10 +69,16 @@ def _terms_json(one: Candidate) -> dict[str, object]:
         "source": terms.source,
         "predicted_bytes": terms.predicted,
         "architecture": terms.architecture,
+        "shape": None if terms.listed is None else _shape_json(terms.listed),
         "settings": None if terms.settings is None else settings_json(terms.settings),
         "split": [{"gpu": card.index, **_split_json(need)} for card, need in zip(one.cards, terms.split, strict=False)],
         "unknown": list(terms.unknown),
     }
+
+
+def _shape_json(listed: Listed) -> dict[str, object]:
+    shape = listed.shape
+    return {"name": shape.name, "trust": shape.trust.value, "from": shape.origin, "quantisation": listed.quantisation.value}
 
 
 def _card_terms(card: CardNeed | None) -> dict[str, object]:
@@ -186,28 +192,37 @@ def _table(terms: Terms, needs: Sequence[Need], variant: str | None, there: Sequ
     rows = term_rows(cards)
     if any(card.extra for card in cards):
         rows.append(row("beside it", [card.extra for card in cards], "weights of its projector and adapters"))
-    ends = interval_words(terms.card.low, terms.card.high)
-    rows.append(
-        row(
-            "total" if terms.source == "computed" else "predicted",
-            [card.total for card in cards],
-            f"{ends}{' on one card' if terms.split else ''}, computed",
-        )
-    )
+    ends = "computed" if terms.split else f"{interval_words(terms.card.low, terms.card.high)}, computed"
+    rows.append(row("total" if terms.counts else "predicted", [card.total for card in cards], ends))
     if terms.split:
+        rows += [row("at least", [card.low for card in cards]), row("at most", [card.high for card in cards])]
         heads = ("on one card", *(f"card {card.index}" for card in there[0].cards))
         rows.insert(0, [Cell(""), *(Cell(head, "dim", right=True) for head in heads)])
     host = [] if terms.host is None else [row("on the host", [terms.host])]
-    lines += columns([*rows, *_counts(terms, needs), *host], style)
+    apart = [Cell("")] * len(terms.split)
+    lines += columns([*rows, *([name, one, *apart, *note] for name, one, *note in _counts(terms, needs)), *host], style)
+    if terms.listed is not None:
+        lines += paragraph(_of_shape(terms), style, "  ", "  ")
     warning = _warning(terms, needs)
     lines += [] if warning is None else [style.paint(f"  {warning}", "yellow")]
     return [*lines, *(style.paint(f"  Unknown: {escape(one)}.", "yellow") for one in terms.unknown)]
 
 
+def _of_shape(terms: Terms) -> str:
+    """From what the terms are where no engine has the file, and what of them is unsure; and what counts where nobody says a context."""
+    listed = terms.listed
+    if listed is None:
+        return ""
+    said = f"No engine tells of its file: computed for the shape {listed.shape.name} of the catalogue in {listed.quantisation.value}."
+    if terms.source == "catalogue" and not terms.counts:
+        said += " What people report of it counts as long as nobody says a context: say one (--context, or context: of the model)."
+    return said
+
+
 def _counts(terms: Terms, needs: Sequence[Need]) -> list[list[Cell]]:
     """What counts where that is not the sum of the terms, and what was measured where something else counts."""
     rows = []
-    if needs and terms.total is not None and terms.source not in (None, "computed"):
+    if needs and terms.total is not None and terms.source is not None and not terms.counts:
         rows.append(row(source_words(needs[0]), [terms.total], _note(needs[0])))
     rows += [row("measured", [one.bytes], _note(one)) for one in needs[1:] if one.measured is not None]
     return rows
@@ -225,13 +240,14 @@ def _note(need: Need) -> str:
 
 def _warning(terms: Terms, needs: Sequence[Need]) -> str | None:
     """What to say where less is declared than a load took, or would take at least."""
-    if not needs or needs[0].source != "declared":
+    if not needs or needs[0].source not in ("declared", "catalogue") or terms.counts:
         return None
-    declared = needs[0].bytes
+    declared, said = needs[0].bytes, "declared" if needs[0].source == "declared" else "reported"
     took = next((one.bytes for one in needs if one.measured is not None), None)
     if took is not None and declared < took:
-        return f"Less is declared than such a load took: {format_bytes(declared)} against {format_bytes(took)}."
+        return f"Less is {said} than such a load took: {format_bytes(declared)} against {format_bytes(took)}."
     least = terms.card.low if terms.card is not None and terms.card.total else None
     if took is None and least is not None and declared < least:
-        return f"Less is declared than the model takes at least by its file: {format_bytes(declared)} against {format_bytes(least)}."
+        by = "shape" if terms.listed else "file"
+        return f"Less is {said} than the model takes at least by its {by}: {format_bytes(declared)} against {format_bytes(least)}."
     return None

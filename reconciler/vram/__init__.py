@@ -12,11 +12,13 @@ from reconciler.vram.measured import Seen, fixed_of, learned
 from reconciler.vram.need import FILE_SIZE_FACTOR, Need, every_need, known_need
 from reconciler.vram.ollama import OllamaServer, default_context, ollama_server, ollama_settings
 from reconciler.vram.predict import FIXED_START, CardNeed, HostNeed, Prediction, predict, ram_bytes
+from reconciler.vram.quantisation import Quantisation
 from reconciler.vram.reservation import BATCHED_TOKENS as VLLM_BATCHED_TOKENS
 from reconciler.vram.reservation import UTILIZATION as VLLM_UTILIZATION
 from reconciler.vram.reservation import Reservation, VllmNeed, VllmSettings, reservation, vllm_need
 from reconciler.vram.runnable import check_runnable
 from reconciler.vram.settings import N_UBATCH, REFERENCE_BUILD, RunSettings
+from reconciler.vram.shape import Family, Listed, Shape, ShapeTrust, check_shape, header_of_shape
 from reconciler.vram.tensors import CACHE_TYPES, TENSOR_TYPES, Header, TensorInfo, TensorType, UnknownLayout
 from reconciler.vram.told import LlamaMeta, fact_of, header_of_fact, header_of_show, leaves_out_arrays, meta_of_models
 
@@ -36,6 +38,7 @@ __all__ = [
     "Catalogue",
     "Checkpoint",
     "Extras",
+    "Family",
     "Geometry",
     "Header",
     "HostNeed",
@@ -43,13 +46,17 @@ __all__ = [
     "KnownModel",
     "Largest",
     "Layer",
+    "Listed",
     "LlamaMeta",
     "Need",
     "OllamaServer",
     "Prediction",
+    "Quantisation",
     "Reservation",
     "RunSettings",
     "Seen",
+    "Shape",
+    "ShapeTrust",
     "TensorInfo",
     "TensorType",
     "Trust",
@@ -57,6 +64,7 @@ __all__ = [
     "VllmNeed",
     "VllmSettings",
     "check_runnable",
+    "check_shape",
     "checkpoint_of",
     "default_context",
     "every_need",
@@ -65,6 +73,7 @@ __all__ = [
     "fixed_of",
     "geometry_of",
     "header_of_fact",
+    "header_of_shape",
     "header_of_show",
     "known_need",
     "largest_context",

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from reconciler.fleet import EngineKind, canonical_name
+from reconciler.vram.quantisation import Quantisation
+from reconciler.vram.shape import Listed, Shape
 
 
 class Trust(StrEnum):
@@ -18,12 +20,15 @@ class Trust(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class KnownModel:
-    """What a model takes on a card, in bytes. `engine` is the kind whose name this is."""
+    """What a model takes on a card, in bytes as people report it (None: nobody did), and the name of its shape with the quantisation that
+    the model's name stands for (None: not known). `engine` is the kind whose name this is."""
 
     name: str
     engine: EngineKind
-    vram: int
+    vram: int | None
     trust: Trust
+    shape: str | None = None
+    quantisation: Quantisation = Quantisation.Q4_K_M
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +45,21 @@ class KnownGpu:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """Models by engine kind and canonical name, cards by name and by PCI id."""
+    """Models by engine kind and canonical name, cards by name and by PCI id, shapes by name."""
 
     models: Mapping[tuple[EngineKind, str], KnownModel] = field(default_factory=dict)
     gpus: Mapping[str, KnownGpu] = field(default_factory=dict)
+    shapes: Mapping[str, Shape] = field(default_factory=dict)
 
     def model(self, kind: EngineKind, name: str) -> KnownModel | None:
         """The entry of just this name in canonical form, never one that is only alike."""
         return self.models.get((kind, canonical_name(kind, name)))
+
+    def listed(self, kind: EngineKind, name: str) -> Listed | None:
+        """The shape of the model of just this name; None where none is known."""
+        found = self.model(kind, name)
+        shape = None if found is None or found.shape is None else self.shapes.get(found.shape)
+        return None if found is None or shape is None else Listed(shape, found.quantisation)
 
     def gpu(self, name_or_pci: str) -> KnownGpu | None:
         """A card by the driver's name for it (without regard to case), or by `vendor:device`."""

@@ -45,13 +45,15 @@ def known_need(
     measured: Need | None = None,
     computed: int | None = None,
     catalogue: Catalogue = NO_CATALOGUE,
+    listed: int | None = None,
 ) -> Need | None:
     """What `model` needs on an engine of `kind`; None when no source knows.
 
     `file_bytes` is the installed file's size, `measured` what loads of just this kind took, `computed` the upper end of what `predict`
-    makes of the model's header for the way that this engine runs it.
+    makes of the model's header for the way that this engine runs it. `listed` is the same of the shape that the catalogue has of it, and
+    goes there before the size that people report.
     """
-    found = every_need(model, kind, file_bytes, measured, computed, catalogue)
+    found = every_need(model, kind, file_bytes, measured, computed, catalogue, listed)
     return found[0] if found else None
 
 
@@ -62,6 +64,7 @@ def every_need(
     measured: Need | None = None,
     computed: int | None = None,
     catalogue: Catalogue = NO_CATALOGUE,
+    listed: int | None = None,
 ) -> tuple[Need, ...]:
     """What each source that knows says, the one that counts first."""
     needs = []
@@ -73,7 +76,8 @@ def every_need(
         needs.append(Need(computed, "computed"))
     if file_bytes is not None and file_bytes > 0:
         needs.append(Need(-(-file_bytes * FILE_SIZE_FACTOR.numerator // FILE_SIZE_FACTOR.denominator), "file_size"))
-    listed = catalogue.model(kind, model.base_name(kind))
-    if listed is not None:
-        needs.append(Need(listed.vram, "catalogue"))
+    known = catalogue.model(kind, model.base_name(kind))
+    size = listed if listed is not None or known is None else known.vram
+    if size is not None:
+        needs.append(Need(size, "catalogue"))
     return tuple(needs)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 from reconciler.fleet import EngineKind, canonical_name
-from reconciler.vram import Catalogue, KnownGpu, KnownModel, Trust
+from reconciler.vram import Catalogue, KnownGpu, KnownModel, Quantisation, Shape, Trust
 from reconciler.workspace.files import Sources
 from reconciler.workspace.forms import capability, choice, flag, integer, list_of, text, vram, vram_mebibytes
 from reconciler.workspace.parse import parse
-from reconciler.workspace.problems import Problems, Refused
+from reconciler.workspace.problems import Problems, Refused, did_you_mean
 from reconciler.workspace.scalars import YamlVersion
+from reconciler.workspace.shapes import read_shape
 from reconciler.workspace.table import Field, Table
 from reconciler.workspace.tree import MapNode, Node, is_null, what_is
 
@@ -21,8 +23,11 @@ _PCI = re.compile(r"[0-9a-f]{4}:[0-9a-f]{4}")
 
 ENGINE = Field("engine", choice(EngineKind), required=True)
 VRAM = Field("vram", vram, required=True, mib_keys=("vram_mb",), mib_form=vram_mebibytes)
+SIZE = Field("vram", vram, mib_keys=("vram_mb",), mib_form=vram_mebibytes)
 TRUST = Field("trust", choice(Trust))
-MODEL = Table("models", (ENGINE, VRAM, TRUST))
+SHAPE = Field("shape", text)
+QUANTISATION = Field("quantisation", choice(Quantisation))
+MODEL = Table("models", (ENGINE, SIZE, TRUST, SHAPE, QUANTISATION))
 
 PCI = Field("pci", list_of(text))
 CAPABILITY = Field("compute_capability", capability, required=True)
@@ -45,33 +50,46 @@ def load_catalogue(root: Path | None = None) -> Catalogue:
 
 def read_catalogue(root: Path | None, sources: Sources, problems: Problems) -> Catalogue:
     """The same among the other files of a workspace: its own file counts in their digest, and its problems with theirs."""
-    models: dict[tuple[EngineKind, str], KnownModel] = {}
-    gpus: dict[str, KnownGpu] = {}
+    found = _Found({}, {}, {})
     own = parse((files(__package__) / FILE).read_text("utf-8"), FILE, YamlVersion.V1_2, problems)
-    _read(own, problems, models, gpus)
+    _read(own, problems, found)
     if root is not None and (root / FILE).exists():
-        _read(sources.read(Path(FILE), YamlVersion.V1_2), problems, models, gpus)
-    return Catalogue(models, gpus)
+        _read(sources.read(Path(FILE), YamlVersion.V1_2), problems, found)
+    return Catalogue(found.models, found.gpus, found.shapes)
 
 
-def _read(node: Node | None, problems: Problems, models: dict[tuple[EngineKind, str], KnownModel], gpus: dict[str, KnownGpu]) -> None:
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What was read so far; an entry that is read again takes the place of the one before."""
+
+    models: dict[tuple[EngineKind, str], KnownModel]
+    gpus: dict[str, KnownGpu]
+    shapes: dict[str, Shape]
+
+
+def _read(node: Node | None, problems: Problems, found: _Found) -> None:
     if node is None:
         return
     if not isinstance(node, MapNode):
-        problems.error(f"a catalogue must be a mapping, this is {what_is(node)}", node, "write models: and gpus:")
+        problems.error(f"a catalogue must be a mapping, this is {what_is(node)}", node, "write models:, shapes: and gpus:")
         return
-    for word, (key, value) in node.entries.items():
+    for word, (key, value) in sorted(node.entries.items(), key=lambda entry: entry[0] != "shapes"):  # models refer to them
         try:
             if word == "version":
                 _VERSION.read(value, problems, "version")
             elif word == "models":
                 for name, entry in _entries(value, problems, "models"):
-                    _model(name, entry, problems, models)
+                    _model(name, entry, problems, found)
+            elif word == "shapes":
+                for name, entry in _entries(value, problems, "shapes"):
+                    shape = read_shape(name, entry, problems)
+                    if shape is not None:
+                        found.shapes[name] = shape
             elif word == "gpus":
                 for name, entry in _entries(value, problems, "gpus"):
-                    _gpu(name, entry, problems, gpus)
+                    _gpu(name, entry, problems, found.gpus)
             else:
-                problems.error(f"unknown key {key.text!r} of the catalogue", key, "known here: version, models, gpus")
+                problems.error(f"unknown key {key.text!r} of the catalogue", key, "known here: version, models, shapes, gpus")
         except Refused:
             continue
 
@@ -80,19 +98,30 @@ def _entries(node: Node, problems: Problems, what: str) -> list[tuple[str, Node]
     if is_null(node):
         return []
     if not isinstance(node, MapNode):
-        raise problems.refuse(f"{what} must be a mapping, this is {what_is(node)}", node, "write `NAME: {vram: …}` lines")
+        raise problems.refuse(f"{what} must be a mapping, this is {what_is(node)}", node, "write `NAME: {…}` lines")
     return [(key.text, entry) for key, entry in node.entries.values()]
 
 
-def _model(name: str, node: Node, problems: Problems, models: dict[tuple[EngineKind, str], KnownModel]) -> None:
+def _model(name: str, node: Node, problems: Problems, found: _Found) -> None:
     try:
         read = MODEL.read(node, problems, f"the model {name!r}")
     except Refused:
         return
-    kind, size = read.get(ENGINE), read.get(VRAM)
-    if kind is not None and size is not None:
-        found = canonical_name(kind, name)
-        models[kind, found] = KnownModel(found, kind, size, read.get(TRUST) or Trust.REPORTED)
+    kind, size, shape, quantisation = read.get(ENGINE), read.get(SIZE), read.get(SHAPE), read.get(QUANTISATION)
+    if SIZE not in read and SHAPE not in read:
+        problems.error(f"the model {name!r} lacks 'vram'", node, "add `vram:`, or the `shape:` it has")
+        return
+    if shape is not None and shape not in found.shapes:
+        hint = did_you_mean(shape, found.shapes)
+        problems.error(f"the model {name!r} has the shape {shape!r}, which is not listed", read.nodes["shape"], hint)
+        return
+    if QUANTISATION in read and shape is None:
+        problems.error(f"the model {name!r} has a quantisation, but no shape", read.nodes["quantisation"], "add `shape:`")
+        return
+    if kind is not None and (size is not None or shape is not None):
+        known = canonical_name(kind, name)
+        trust = read.get(TRUST) or Trust.REPORTED
+        found.models[kind, known] = KnownModel(known, kind, size, trust, shape, quantisation or Quantisation.Q4_K_M)
 
 
 def _gpu(name: str, node: Node, problems: Problems, gpus: dict[str, KnownGpu]) -> None:

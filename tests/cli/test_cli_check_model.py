@@ -162,8 +162,33 @@ def test_of_a_file_size_alone_every_term_is_unknown(workspace: Path) -> None:
 
 
 def test_the_catalogue_is_the_last_source(workspace: Path) -> None:
+    found = said(workspace, "all-minilm")
+    assert (found["wanted"], found["source"], found["total_bytes"], found["kv_bytes"]) == (False, "catalogue", 45 * MIB, None)
     found = said(workspace, "llama3.2:3b")
-    assert (found["wanted"], found["source"], found["total_bytes"], found["kv_bytes"]) == (False, "catalogue", 1900 * MIB, None)
+    assert (found["wanted"], found["source"], found["total_bytes"], found["high_bytes"]) == (False, "catalogue", 1900 * MIB, None)
+
+
+CACHE = CACHE_TYPES["q8_0"]
+
+
+def test_a_context_that_is_asked_for_is_counted_by_the_shape_of_the_catalogue(workspace: Path) -> None:
+    """With the cache, the state, the compute buffer and the weights of a file of that shape, and a wider interval."""
+    found = said(workspace, "llama3.1:latest", "--context", "32768", "--kv-cache", "q8_0")
+    row = by_engine(found)["big/ollama"]
+    asked = terms(context=32768, key_type=CACHE, value_type=CACHE, ubatch=1024)
+    assert {name: row[name] for name in asked if name not in ("low_bytes", "high_bytes")} == {
+        name: count for name, count in asked.items() if name not in ("low_bytes", "high_bytes")
+    }
+    slack = int(row["weights_bytes"]) * 8 // 100
+    assert (row["low_bytes"] + slack, row["high_bytes"] - slack) == (asked["low_bytes"], asked["high_bytes"])
+    assert (row["source"], row["vram_bytes"], row["vram_source"]) == ("catalogue", row["high_bytes"], "catalogue")
+    assert (row["shape"]["name"], row["shape"]["quantisation"], row["shape"]["trust"]) == ("llama-3.1-8b", "q4_k_m", "published")
+    assert by_engine(found)["small/ollama"]["reason"] == "too_large"
+
+
+def test_a_shape_that_nobody_reported_a_size_of_counts_without_a_context(workspace: Path) -> None:
+    row = by_engine(said(workspace, "llama3.1:8b"))["small/ollama"]
+    assert (row["source"], row["settings"]["context"], row["vram_bytes"]) == ("catalogue", 4096, row["high_bytes"])
 
 
 def test_what_llama_cpp_tells_are_weights_alone(workspace: Path) -> None:
@@ -201,7 +226,15 @@ def test_a_name_that_nobody_knows_is_refused_with_the_nearest(workspace: Path, n
 
 @pytest.mark.parametrize(
     "arguments",
-    [("m:8b",), ("m:8b", "--context", "32768", "--kv-cache", "q8_0"), ("said:8b",), ("dumb:1b",), ("llama3.2:3b",)],
+    [
+        ("m:8b",),
+        ("m:8b", "--context", "32768", "--kv-cache", "q8_0"),
+        ("said:8b",),
+        ("dumb:1b",),
+        ("llama3.2:3b",),
+        ("llama3.1:latest", "--context", "32768", "--kv-cache", "q8_0"),
+        ("all-minilm",),
+    ],
     ids=" ".join,
 )
 def test_for_people(workspace: Path, snapshot: SnapshotAssertion, arguments: tuple[str, ...]) -> None:

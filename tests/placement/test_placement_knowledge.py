@@ -18,8 +18,12 @@ from reconciler.planning import Plan, make_plan
 from reconciler.vram import (
     CACHE_TYPES,
     Catalogue,
+    Family,
     KnownModel,
+    Listed,
+    Quantisation,
     RunSettings,
+    Shape,
     Trust,
     fact_of,
     geometry_of,
@@ -148,6 +152,38 @@ def test_the_catalogue_is_the_last_source() -> None:
         "other:1": "catalogue",
         NAME: "computed",
     }
+
+
+SHAPE = Shape("s", Family.LLAMA, 16, 2048, 32, 8, 64, 8192, 128256, 131072, tied=True)
+NEW = "new:1b"
+
+
+def by_shape(context: int | None, reported: int | None, **more: Any) -> tuple[int, str]:
+    known = KnownModel(NEW, EngineKind.OLLAMA, reported, Trust.REPORTED, "s")
+    listed = Catalogue({(EngineKind.OLLAMA, NEW): known}, {}, {"s": SHAPE})
+    want = desired(model(NEW, ["a"], context=context, **more))
+    found = make_plan(ONE, want, told(ONE), Applied(), config_digest="sha256:c", created_at=NOW, catalogue=listed)
+    (step,) = (step for step in found.steps if step.action.value == "load")
+    assert step.vram_bytes is not None
+    assert step.vram_source is not None
+    return step.vram_bytes, step.vram_source
+
+
+def upper(**settings: Any) -> int:
+    listed = Listed(SHAPE, Quantisation.Q4_K_M)
+    found = predict(listed.geometry(), RunSettings(**{"parallel": 1, "ubatch": 512, "build": 10760, **settings}))
+    return listed.widened(found).cards[0].high or 0
+
+
+def test_a_context_that_is_asked_for_is_counted_by_the_shape_where_no_engine_has_the_file() -> None:
+    assert by_shape(16384, 1000 * 2**20) == (upper(context=16384, ubatch=1024), "catalogue")
+    assert by_shape(None, 1000 * 2**20, options={"num_ctx": 16384}) == (upper(context=16384, ubatch=1024), "catalogue")
+    assert upper(context=16384) - upper(context=4096) > 12288 * 16 * 2 * 1024
+
+
+def test_a_reported_size_counts_where_nobody_says_a_context_and_a_shape_where_there_is_none() -> None:
+    assert by_shape(None, 1000 * 2**20) == (1000 * 2**20, "catalogue")
+    assert by_shape(None, None) == (upper(context=4096), "catalogue")
 
 
 def test_alike_engines_share_one_prediction(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.fleet import GIB, MIB, EngineKind, WorkspaceError
 from reconciler.placement.eligibility import _DTYPE_SINCE
-from reconciler.vram import Trust
+from reconciler.vram import Quantisation, ShapeTrust, Trust
 from reconciler.workspace import load_catalogue
 
 OLLAMA = EngineKind.OLLAMA
@@ -99,9 +99,34 @@ def test_an_entry_of_the_workspace_wins_and_the_rest_stays(tmp_path: Path) -> No
     assert [one and one.vram for one in sizes] == [800 * MIB, 45 * MIB, 9000 * MIB]
 
 
+SHAPE = "architecture: llama, blocks: 2, embedding: 64, heads: 1, kv_heads: 1, head_length: 64, vocabulary: 64, context: 64"
+REST = "feed_forward: 64, trust: derived, from: ours"
+
+
+def test_a_workspace_has_shapes_of_its_own_and_names_those_of_the_package(tmp_path: Path) -> None:
+    (tmp_path / "catalogue.yaml").write_text(
+        f"models:\n  a: {{engine: ollama, shape: ours}}\n  b: {{engine: ollama, shape: llama-3.1-8b, quantisation: q8_0}}\n"
+        f"  llama3.1: {{engine: ollama, vram: 6GiB}}\nshapes:\n  ours: {{{SHAPE}, {REST}}}\n"
+    )
+    found = load_catalogue(tmp_path)
+    ours, theirs = found.listed(OLLAMA, "a"), found.listed(OLLAMA, "b")
+    assert ours is not None
+    assert (ours.shape.blocks, ours.shape.trust, ours.quantisation) == (2, ShapeTrust.DERIVED, Quantisation.Q4_K_M)
+    assert theirs is not None
+    assert (theirs.shape.vocabulary, theirs.quantisation) == (128256, Quantisation.Q8_0)
+    assert found.listed(OLLAMA, "llama3.1") is None, "an entry of the workspace takes the place of the whole entry"
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
+        ("models:\n  a: {engine: ollama, shape: llama-3.1-8}\n", "did you mean 'llama-3.1-8b'?"),
+        ("models:\n  a: {engine: ollama, vram: 1GiB, quantisation: q8_0}\n", "has a quantisation, but no shape"),
+        ("models:\n  a: {engine: ollama, shape: llama-3.1-8b, quantisation: q9}\n", "cannot be 'q9'"),
+        (f"shapes:\n  a: {{{SHAPE}}}\n", "lacks 'feed_forward'"),
+        (f"shapes:\n  a: {{{SHAPE.replace('blocks: 2', 'blocks: 513')}, {REST}}}\n", "from 1 to 512"),
+        (f"shapes:\n  a: {{{SHAPE}, {REST}, experts_used: 300}}\n", "from 0 to 256"),
+        (f"shapes:\n  a: {{{SHAPE.replace('llama', 'nobody')}, {REST}}}\n", "cannot be 'nobody'"),
         ("models:\n  a: {engine: ollama}\n", "catalogue.yaml:2:6: the model 'a' lacks 'vram'"),
         ("models:\n  a: {engine: ollama, vram: 1GiB, size: 3}\n", "catalogue.yaml:2:35: unknown key 'size'"),
         ("models: [a]\n", "models must be a mapping"),
