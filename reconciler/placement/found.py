@@ -19,7 +19,8 @@ class Found:
     `model` is the wanted model that it is (None: not wanted here), `also` are others on the same weights. `owned` is the row of the
     state that loaded it (one that was only to be installed owns no resident), `moving` the model of that row where it is still wanted,
     but elsewhere. `charges` is what it is charged with now; `sized` False says that its bytes are unknown, so its cards are blocked.
-    `protected`: no plan takes it away; `absent`: it is to be deleted, so it leaves, whoever loaded it.
+    `protected`: no plan takes it away, for the files or for a row of the state that says so, by whichever name of its weights (`protecting`
+    are those rows of models that left the files); `absent`: it is to be deleted, so it leaves, whoever loaded it.
     """
 
     slot: Slot
@@ -32,6 +33,7 @@ class Found:
     moving: ModelSpec | None = None
     protected: bool = False
     absent: bool = False
+    protecting: tuple[AppliedReplica, ...] = ()
 
     def as_model(self, model: ModelSpec) -> ModelSpec:
         """The variant of `model` that this resident is."""
@@ -104,10 +106,19 @@ class RowsOf:
 
     def __init__(self, slot: Slot, rows: Sequence[AppliedReplica]) -> None:
         self._slot = slot
+        self._protected = [row for row in rows if row.protect]
         self._by_name: dict[str, AppliedReplica] = {}
         self._by_blob: dict[str, AppliedReplica] | None = None
         for row in rows:
             self._by_name.setdefault(row.engine_name, row)
+
+    def protected(self, resident: Resident) -> list[AppliedReplica]:
+        """All rows of protected models that it is: names on the same weights share one runner, which is there for each of them."""
+        return [row for row in self._protected if row.engine_name == resident.name or self._weights_of(row) == (resident.blob or "")]
+
+    def _weights_of(self, row: AppliedReplica) -> str | None:
+        installed = self._slot.installed(row.engine_name)
+        return installed.blob if installed is not None else None
 
     def of(self, resident: Resident) -> AppliedReplica | None:
         row = self._by_name.get(resident.name)
@@ -169,7 +180,8 @@ def charge_found(board: Board, desired: Desired, applied: Applied, names: Names)
                 found.absent = to_delete or (slot.id.node, slot.kind, resident.name) in absent
             if model is None and owned is not None:
                 found.moving = _wanted_elsewhere(models.get(owned.model))
-            found.protected = _is_protected(wanted, named, models)
+            found.protecting = tuple(row for row in asked.protected(resident) if row.model not in models)
+            found.protected = bool(found.protecting) or _is_protected(wanted, named, models)
             share = share_of_cards(slot, resident) if model is None or model.vram is None else None
             held = _held_bytes(slot, resident, model, owned, applied) if share is None else None
             on_cards = slot.cards if slot.cards else ()
@@ -210,11 +222,10 @@ def _names_to_delete(desired: Desired) -> frozenset[tuple[str, EngineKind, str]]
 
 
 def _is_protected(wanted: Sequence[ModelSpec], row: AppliedReplica | None, models: Mapping[str, ModelSpec]) -> bool:
-    """Whether the files protect what this resident is; of a model that left them the state (`row`) tells what they said last."""
-    if row is not None:
-        named = models.get(row.model)
-        if row.protect if named is None else named.protect:
-            return True
+    """Whether the files protect what this resident is, wanted here or loaded as (`row`)."""
+    named = models.get(row.model) if row is not None else None
+    if named is not None and named.protect:
+        return True
     return any(model.protect for model in wanted)
 
 

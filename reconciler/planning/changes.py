@@ -135,6 +135,7 @@ def find_changes(
     _after_what_they_need(changes, placement)
     there = {found.owned.address for found in placement.unwanted if found.owned is not None}
     there |= {found.owned.address for found in _kept(placement) if found.owned is not None and found.protected}
+    there |= {row.address for found in (*placement.unwanted, *_kept(placement)) for row in found.protecting}
     for address, row in applied.replicas.items():
         owner = placement.board.slots.get(row.at)
         known = owner is None or (owner.reachable and owner.selected)
@@ -353,6 +354,9 @@ def _unload(changes: Changes, found: Found, reason: Reason, cause: Cause, made_r
     model = found.model or found.moving
     address = row.address if row is not None else replica_address(found.resident.name, found.slot.id)
     if found.protected:
+        if found.protecting and row not in found.protecting:
+            row = found.protecting[0]
+            address = row.address
         name = row.model if row is not None else model.name if model is not None else found.resident.name
         changes.spared.append(Spared(address, name, Action.UNLOAD, reason.message, name in changes.models))
         return

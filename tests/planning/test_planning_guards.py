@@ -132,6 +132,20 @@ def test_where_only_protected_replicas_could_make_room_the_other_is_unplaced_and
     assert "1 protected replicas of lower priority may go, m:1 first: `protect: false` there" in unplaced.would_fit_if
 
 
+@pytest.mark.parametrize("resident", ["m:1", "n:1"])
+def test_a_row_protects_its_weights_also_under_another_name_that_was_adopted_on_them(resident):
+    blobs = {"m:1": "sha256:x", "n:1": "sha256:x", "top:1": "sha256:t"}
+    seen = facts(CARD, {"a": [loaded(resident, 20 * GIB, blob="sha256:x")]}, list(blobs), blobs=blobs)
+    before = applied(owned("m:1", "a", protect=True), owned("n:1", "a"))
+    top = model("top:1", ["a"], 12 * GIB, priority=9)
+    wanted = plan(CARD, desired(model("n:1", ["a"], 20 * GIB), top), seen, before)
+    assert ([step.id for step in wanted.steps], wanted.forgotten, wanted.refusals) == ([], (), ())
+    left = plan(CARD, desired(top), seen, before)
+    assert [step.id for step in left.steps] == []
+    assert "model.m:1@a/ollama" not in left.forgotten
+    assert [(one.guard, one.address) for one in left.refusals] == [("protect", "model.m:1@a/ollama")]
+
+
 def test_a_protected_replica_is_pinned_again_and_loaded_anew_where_it_is_gone():
     unpinned = facts(CARD, {"a": [loaded("m:1", GIB, pinned=False)]}, ["m:1"])
     want, before = desired(model("m:1", ["a"], GIB, protect=True)), applied(owned("m:1", "a", protect=True))
