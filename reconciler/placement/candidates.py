@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from reconciler.fleet import Applied, Desired, EngineKind, Fleet, FleetFacts, ModelSpec
 from reconciler.placement.board import Card, Slot
 from reconciler.placement.eligibility import refusal
-from reconciler.placement.explain import in_words, reason_at
+from reconciler.placement.explain import in_words
 from reconciler.placement.fit import Fit, fit
 from reconciler.placement.found import Found, Names, charge_found
+from reconciler.placement.reasons import reason_at
 from reconciler.placement.setting_up import set_up
 from reconciler.placement.terms import Terms, terms_on
 from reconciler.placement.ways import installed_on

@@ -10,8 +10,9 @@ from reconciler.fleet import Applied, ModelSpec, Residency, Unmanaged, format_by
 from reconciler.placement.admitting import evicting, spilling, would_leave_less, would_take_more
 from reconciler.placement.board import Slot
 from reconciler.placement.eligibility import refusal
-from reconciler.placement.fit import Fit, fit, spills
+from reconciler.placement.fit import spills
 from reconciler.placement.found import need_on
+from reconciler.placement.reasons import Reasons, reason_at
 from reconciler.placement.result import Lacking, PassedOver, Placement
 
 CANDIDATES_SHOWN = 32
@@ -57,10 +58,11 @@ def explain(placement: Placement, lacking: Lacking, applied: Applied, unmanaged:
     variants = model.alternatives()
     least = variants[-1]
     needed: int | None = least.vram
+    reasons = Reasons(placement.states, least, applied)
     for slot in slots:
         if slot in taken:
             continue
-        code = reason_at(slot, least, applied)
+        code = reasons.at(slot)
         counts[code] += 1
         if needed is None:
             need = need_on(slot, least, applied)
@@ -79,15 +81,6 @@ def _refused(slot: Slot, code: str, variants: Sequence[ModelSpec], applied: Appl
     each = [(one.variant or one.name, reason_at(slot, one, applied), one) for one in variants]
     every = tuple(PassedOver(name, why, in_words(why, slot, one, applied)) for name, why, one in each)
     return Refused(str(slot.id), code, "; ".join(f"{one.name} {one.message}" for one in every), every)
-
-
-def reason_at(slot: Slot, model: ModelSpec, applied: Applied) -> str:
-    """The first constraint that says no on this engine; `spread` when it would fit, but another replica keeps it away."""
-    code = refusal(slot, model)
-    if code is not None:
-        return code
-    answer = fit(slot, model, applied)
-    return "spread" if isinstance(answer, Fit) else answer
 
 
 def in_words(code: str, slot: Slot, model: ModelSpec, applied: Applied) -> str:

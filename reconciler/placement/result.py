@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from reconciler.fleet import ModelSpec
 from reconciler.placement.board import Board, Charges, Slot
 from reconciler.placement.found import Found
+from reconciler.placement.reasons import States
 from reconciler.vram import Need
 
 
@@ -59,7 +60,7 @@ EXPLANATION_LOOKS = 500_000
 @dataclass(slots=True)
 class Placement:
     """`displaced` are residents that must leave for another model; `unwanted` all residents that are no target's; `released` those of them
-    whose room has been given back, so that they leave."""
+    whose room has been given back, so that they leave. `states` may be asked once the board is finished."""
 
     board: Board
     targets: list[Target] = field(default_factory=list)
@@ -69,6 +70,7 @@ class Placement:
     released: set[Found] = field(default_factory=set)
     looks_left: int = EXPLANATION_LOOKS
     not_applicable: dict[str, int] = field(default_factory=dict)
+    states: States = field(default_factory=States)
     _slots: dict[str, set[Slot]] | None = None
 
     def slots_of(self, model: str) -> Set[Slot]:
