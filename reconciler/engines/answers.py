@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from typing import Annotated, TypeVar
 
@@ -12,6 +13,8 @@ from reconciler.fleet import Place, Problem, Unreachable
 
 NAME_LENGTH = 512
 TEXT_LENGTH = 300
+_MOST_BYTES = 1 << 60
+"""An exbibyte: no machine holds as much in memory, nor on its disks."""
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 # Controls, bidirectional and other invisible format characters, line separators, surrogates: what could fool a terminal or a reader.
 _UNPRINTABLE = re.compile(
@@ -43,9 +46,20 @@ def clean_text(text: str) -> str:
     return clean if len(clean) <= TEXT_LENGTH else clean[: TEXT_LENGTH - 1] + "…"
 
 
+def system_reason(error: BaseException) -> str | None:
+    """What the operating system says of a connection that failed (`connection refused`, `network is unreachable`); the libraries above it
+    only say that all attempts failed. Of several addresses, the first."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno is not None and seen.errno > 0:
+            return os.strerror(seen.errno).lower()
+        seen = seen.exceptions[0] if isinstance(seen, BaseExceptionGroup) else seen.__cause__ or seen.__context__
+    return None
+
+
 def size_or_unknown(count: int | None) -> int | None:
-    """Bytes as a server says them; a negative count says nothing."""
-    return count if count is not None and count >= 0 else None
+    """Bytes as a server says them; a negative count, or one that no machine holds, says nothing."""
+    return count if count is not None and 0 <= count < _MOST_BYTES else None
 
 
 def read_shape(adapter: TypeAdapter[Shape], body: bytes, url: str) -> Shape:

@@ -180,6 +180,9 @@ class Ollama:
         elif self._spec.gpus == () and vram == size and any(tag.name == model.name and tag.size == size for tag in tags):
             # llm/llama_server.go falls back to the file size for both figures when it cannot read llama-server's log.
             size = vram = None
+        elif vram is not None and vram > size:
+            # A share above the whole contradicts itself: neither figure can be told to be the true one.
+            size = vram = None
         details = weights.get(model.digest or "")
         left = _left(model.expires_at, self._transport.clock())
         return Resident(

@@ -14,17 +14,19 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection,
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from typing import Self
+from urllib.parse import urlsplit
 
 import httpcore
 import httpx
 
-from reconciler.engines.answers import clean_text, error_message
+from reconciler.engines.answers import clean_text, error_message, system_reason
 from reconciler.engines.clock import skew, told_by
 from reconciler.engines.lookups import Lookups, Resolved
 from reconciler.engines.secrets import read_secret
 from reconciler.engines.wire import Exchange, Wire
-from reconciler.fleet import MIB, EngineError, EngineId, EngineSpec, FleetFacts, ModelHeader, Place, Problem, Tls, Unreachable
+from reconciler.fleet import MIB, EngineError, EngineId, EngineKind, EngineSpec, FleetFacts, ModelHeader, Place, Problem, Tls, Unreachable
 
 SMALL = 1 * MIB
 LARGE = 64 * MIB
@@ -267,8 +269,7 @@ class Channel:
                 target = clean_text(self._without_key(location).decode(errors="replace"))
                 raise _failed("redirected", self.shown + path, f"redirects to {target}", "write the engine's own url")
             if response.status in (401, 403):
-                what = f"refuses the key (status {response.status})" if self.spec.bearer else f"asks for a key (status {response.status})"
-                raise _failed("key_refused", self.shown + path, what, "check auth.bearer of this engine")
+                raise _refused(self.spec, response.status, self.shown + path)
             yield response
         finally:
             await response.aclose()
@@ -291,6 +292,25 @@ async def _whole(response: Exchange, limit: int, shown: str) -> bytes:
             raise _too_large(shown, limit)
         parts.append(part)
     return b"".join(parts)
+
+
+def _refused(spec: EngineSpec, status: int, shown: str) -> Unreachable:
+    """What a 401 or 403 stands for. An Ollama on a loopback address answers 403 to a host name that is not local (it takes every local IP
+    address); it has no keys of its own, so whatever else asks for one stands before it."""
+    if spec.bearer is not None:
+        return _failed("key_refused", shown, f"refuses the key (status {status})", "check auth.bearer of this engine")
+    if spec.kind is EngineKind.OLLAMA and status == 403 and not _is_ip(urlsplit(spec.url).hostname or ""):
+        mend = "start it with OLLAMA_HOST=0.0.0.0, or ask it by its IP address"
+        return _failed("host_refused", shown, f"refuses the host name of its url (status {status})", mend)
+    return _failed("key_refused", shown, f"asks for a key (status {status})", "check auth.bearer of this engine")
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _too_large(shown: str, limit: int) -> Unreachable:
@@ -317,7 +337,9 @@ def _from_below(error: Exception, shown: str) -> EngineError:
     if isinstance(error, httpcore.TimeoutException):
         return _failed("timeout", shown, "did not answer in time")
     if isinstance(error, httpcore.ConnectError):
-        return _failed("refused", shown, f"cannot be connected to: {why}", "check that the engine runs and listens there")
+        return _failed(
+            "refused", shown, f"cannot be connected to: {system_reason(error) or why}", "check that the engine runs and listens there"
+        )
     if isinstance(error, _LOST) or "disconnected" in why or "peer closed" in why:
         return _failed("cut", shown, "broke the connection off before its answer was complete")
     return _failed("not_its_protocol", shown, f"does not speak HTTP as expected: {why}", "check that the engine's url and kind are right")

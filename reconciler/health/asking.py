@@ -59,11 +59,17 @@ def _mends(node: NodeSpec) -> Mapping[str, tuple[str, str]]:
         "lost": ("card_fault", f"{there}sudo nvidia-smi --gpu-reset, or reboot"),
         "no_tool": ("no_tool", "install nvidia-smi, amd-smi or rocm-smi there, or write `probe: {via: declared}`"),
         "smi_failed": ("cards_unread", f"{there}nvidia-smi (amd-smi or rocm-smi with AMD's cards) says why"),
-        "key_refused": ("sshd_refuses", f"ssh-copy-id{port} {_login(node)}"),
+        "key_refused": ("key_refused", "correct what probe.auth refers to, or write `probe.auth: {bearer: env:NAME}`")
+        if scraped
+        else ("sshd_refuses", f"ssh-copy-id{port} {_login(node)}"),
         "host_key": ("sshd_refuses", f"ssh-keyscan{port} {node.address} >> ~/.ssh/known_hosts, after comparing the key"),
         "refused": ("no_metrics", "start the exporter there, or correct probe.url")
         if scraped
         else ("sshd_refuses", f"start it (sudo systemctl start ssh on {node.address}), or correct probe.port"),
+        "too_large": ("no_metrics", "correct probe.url: it is no exporter of cards"),
+        "http_5xx": ("no_metrics", "its own log says why; restart the exporter"),
+        "redirected": ("no_metrics", "write the url that it redirects to as probe.url"),
+        "tls": ("tls", "write probe.tls.ca, or probe.url with http:// where it speaks no TLS"),
         "not_its_protocol": ("no_metrics", "correct probe.via or probe.url"),
         "no_such_host": ("no_such_host", f"correct `address:` of {node.name} in the inventory"),
         "missing_key": ("missing_key", "set the variable or the file that probe.auth names"),

@@ -19,17 +19,17 @@ def engine_findings(spec: EngineSpec, facts: EngineFacts) -> Iterator[Finding]:
         return
     reason = (facts.reason or facts.reason_code or "it did not answer").removeprefix(f"{spec.id}: ")
     match facts.reason_code:
-        case "key_refused" if spec.kind is EngineKind.OLLAMA and spec.bearer is None:
-            what = f"it refuses the host name of its url (Ollama has no keys, and on a loopback address takes only local names): {reason}"
+        case "host_refused":
+            what = f"it takes only local host names while it listens on a loopback address: {reason}"
             yield error("wrong_host_header", address, what, "start it with OLLAMA_HOST=0.0.0.0, or ask it by its IP address")
         case "key_refused" if spec.bearer is None:
             yield error(
-                "missing_key", address, f"it asks for a key: {reason}", "add `auth: {bearer: env:NAME}` to this engine in the inventory"
+                "missing_key", address, _asks_for_a_key(spec, reason), "add `auth: {bearer: env:NAME}` to this engine in the inventory"
             )
         case "key_refused":
             yield error("key_refused", address, f"it refuses the key: {reason}", f"correct what {spec.bearer} holds")
         case "missing_key":
-            yield error("missing_key", address, reason, f"export {spec.bearer.target}=…" if spec.bearer is not None else "set the key")
+            yield error("missing_key", address, reason, _set_key(spec))
         case "tls":
             mend = "write tls.ca of this engine, renew its certificate, or write its url with http:// where it speaks no TLS"
             yield error("tls", address, reason, mend)
@@ -37,13 +37,39 @@ def engine_findings(spec: EngineSpec, facts: EngineFacts) -> Iterator[Finding]:
             yield error("redirected", address, reason, f"write the url that it redirects to; curl -sSI {spec.url}{_HEALTH[spec.kind]}")
         case "no_such_host":
             yield error("no_such_host", address, reason, f"correct the url of this engine in the inventory; getent hosts {_host(spec)}")
-        case "not_its_protocol":
-            yield error("not_its_protocol", address, reason, f"correct its url or kind; curl -sS {spec.url}{_HEALTH[spec.kind]}")
+        case "not_its_protocol" | "too_large" as code:
+            yield error(code, address, reason, f"correct its url or kind; {_ask(spec)}")
+        case "http_5xx" | "cut" as code:
+            yield error(code, address, reason, f"look at its log ({_log(spec)}), and restart it; then {_ask(spec)}")
+        case "starting" | "busy" as code:
+            yield error(code, address, reason, f"wait until it is ready: {_ask(spec)}; if it never is, its log says why")
         case code:
-            yield error(code or "unreachable", address, reason, f"start it: {_start(spec)}; then curl -sS {spec.url}{_HEALTH[spec.kind]}")
+            yield error(code or "unreachable", address, reason, f"start it: {_start(spec)}; then {_ask(spec)}")
 
 
 _HEALTH = {EngineKind.OLLAMA: "/api/version", EngineKind.LLAMACPP: "/health", EngineKind.VLLM: "/health", EngineKind.LLAMASWAP: "/health"}
+
+
+def _asks_for_a_key(spec: EngineSpec, reason: str) -> str:
+    before = " (Ollama itself has no keys: a proxy before it does)" if spec.kind is EngineKind.OLLAMA else ""
+    return f"it asks for a key{before}: {reason}"
+
+
+def _set_key(spec: EngineSpec) -> str:
+    """How the key that the inventory refers to is put there; its value is never known here."""
+    if spec.bearer is None:
+        return "set the key"
+    if spec.bearer.scheme == "file":
+        return f"write the bare key into {spec.bearer.target}, readable by who runs gpurec (chmod 600)"
+    return f"export {spec.bearer.target}=…"
+
+
+def _ask(spec: EngineSpec) -> str:
+    return f"curl -sS {spec.url}{_HEALTH[spec.kind]}"
+
+
+def _log(spec: EngineSpec) -> str:
+    return "journalctl -u ollama -n 50" if spec.kind is EngineKind.OLLAMA else f"that of its {spec.kind} server"
 
 
 def _host(spec: EngineSpec) -> str:

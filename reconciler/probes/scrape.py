@@ -34,7 +34,7 @@ class Scrape:
         base, path = self.where(node)
         spec = EngineSpec(
             EngineId(node.name, self._kind),
-            EngineKind.OLLAMA,
+            EngineKind.VLLM,  # any that keys are for: a scrape has no kind of its own
             base,
             bearer=node.probe.bearer,
             tls=node.probe.tls,

@@ -142,7 +142,17 @@ def test_a_size_that_is_none_is_never_taken_for_one(field: str) -> None:
 
     facts = look(talk)
     sizes = [model.size_bytes for model in facts.installed or ()]
-    assert not facts.reachable or all(size is None or size >= 2**64 for size in sizes), facts
+    assert not facts.reachable or all(size is None for size in sizes), facts
+
+
+@pytest.mark.parametrize(("size", "vram"), [(10, 4_000_000_000), (10**40, 10**40), (-5, -9)])
+def test_figures_of_a_resident_that_contradict_themselves_are_unknown(size: int, vram: int) -> None:
+    async def talk(path: str, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        running = f'{{"models":[{{"name":"m:1","model":"m:1","size":{size},"size_vram":{vram}}}]}}'.encode()
+        writer.write(answer(running if path == "/api/ps" else PROMISED[path]))
+
+    (resident,) = look(talk).residents or ()
+    assert (resident.size_bytes, resident.vram_bytes, resident.gpu_fraction) == (None, None, None)
 
 
 @pytest.mark.parametrize(

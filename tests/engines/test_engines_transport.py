@@ -270,6 +270,28 @@ def test_a_key_that_a_server_echoes_stays_out_of_the_facts(status: int, tmp_path
 
 
 @pytest.mark.parametrize(
+    ("host", "status", "code", "says"),
+    [
+        ("localhost", 403, "host_refused", "refuses the host name"),
+        ("127.0.0.1", 403, "key_refused", "asks for a key"),
+        ("localhost", 401, "key_refused", "asks for a key"),
+    ],
+)
+def test_an_ollama_that_refuses_a_host_name_is_told_from_a_proxy_that_asks_for_a_key(host: str, status: int, code: str, says: str) -> None:
+    async def run() -> EngineFacts:
+        async with serving(Server(echoing(status))) as server:
+            return await look(server.url.replace("127.0.0.1", host))
+
+    facts = asyncio.run(run())
+    assert facts.reason_code == code
+    one_sentence(facts, says)
+
+
+def test_a_connection_that_fails_is_told_in_the_words_of_the_system() -> None:
+    one_sentence(asyncio.run(look("http://127.0.0.1:9")), "cannot be connected to: connection refused; check that the engine runs")
+
+
+@pytest.mark.parametrize(
     ("content", "says"),
     [(None, "No such file"), ("", "is empty"), ("a\nb", "no header can carry"), ("x" * 70_000, "larger than 64 KiB"), ("/", "directory")],
 )

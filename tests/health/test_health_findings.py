@@ -133,9 +133,23 @@ def unreachable(code, reason="status 403"):
     return EngineFacts(EngineId("a", "ollama"), EngineKind.OLLAMA, False, reason, code)
 
 
-def test_ollama_that_refuses_without_keys_refuses_the_host_name():
-    (one,) = findings(world(engine=unreachable("key_refused")))
+def test_ollama_that_refuses_the_host_name_is_told_from_a_proxy_that_asks_for_a_key():
+    (one,) = findings(world(engine=unreachable("host_refused")))
     assert (one.code, "OLLAMA_HOST=0.0.0.0" in one.mend) == ("wrong_host_header", True)
+    (one,) = findings(world(engine=unreachable("key_refused", "status 401")))
+    assert (one.code, "auth: {bearer" in one.mend, "a proxy before it" in one.what) == ("missing_key", True, True)
+
+
+def test_a_key_file_that_is_missing_is_to_be_written_not_exported():
+    of = altered(bearer=SecretRef("file", "/etc/gpurec/key"))
+    (one,) = findings(world(engine=unreachable("missing_key")), of=of)
+    assert one.mend.startswith("write the bare key into /etc/gpurec/key")
+
+
+@pytest.mark.parametrize(("code", "finding"), [("key_refused", "key_refused"), ("http_5xx", "no_metrics"), ("too_large", "no_metrics")])
+def test_an_exporter_that_refuses_or_fails_is_mended_there(code, finding):
+    (one,) = findings(world(probe=CardProbe("exporter", reason="it says why", code=code)), of=altered(probe=ProbeSpec("exporter")))
+    assert (one.code, "ssh" in one.mend, "gpurec facts" in one.mend) == (finding, False, False)
 
 
 def test_a_key_that_is_missing_or_wrong_is_named_by_its_reference_only():
@@ -231,6 +245,10 @@ def test_errors_come_first():
         ("redirected", "write the url that it redirects to"),
         ("no_such_host", "correct the url of this engine in the inventory; getent hosts a"),
         ("not_its_protocol", "correct its url or kind"),
+        ("too_large", "correct its url or kind"),
+        ("http_5xx", "look at its log (journalctl -u ollama -n 50), and restart it"),
+        ("cut", "look at its log"),
+        ("starting", "wait until it is ready"),
         ("refused", "start it: sudo systemctl start ollama"),
     ],
 )
