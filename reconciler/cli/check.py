@@ -83,9 +83,10 @@ def _build(context: click.Context, parameter: click.Parameter, value: str | None
 @click.option(
     "--fit-context",
     is_flag=True,
-    help="Of a file: the largest context that --vram bytes hold; with --context the most requests at a time (--parallel).",
+    help="The largest context that fits, with --context the most requests at a time (--parallel): of a file into --vram bytes, of a "
+    "model on each engine into what its cards have free.",
 )
-@click.option("--vram", callback=_size, metavar="SIZE", help="What a card may give to the file, such as 7GiB; of a DIR its whole size.")
+@click.option("--vram", callback=_size, metavar="SIZE", help="What a card may give, such as 7GiB; of a DIR its whole size.")
 @click.option("--tensor-parallel", type=click.IntRange(1, 1024), help="Of a DIR: cards that vLLM splits it over.")
 @click.option(
     "--gpu-memory-utilization",
@@ -148,15 +149,18 @@ def command(
             raise click.UsageError(f"--fit-context and --vram SIZE, what the card may give, go together: {shown}")
         if fit_context and (mmproj is not None or lora or draft is not None):
             raise click.UsageError("--fit-context is of a file alone; take what lies beside it off --vram")
-        if fit_context and context_length is not None and parallel is not None:
-            raise click.UsageError("with both --context and --parallel there is nothing left for --fit-context to find")
+        _refuse_both(fit_context, context_length, parallel)
         way = Way(context_length, parallel, cache, flash_attention == "on", batch, engine_build)
         _check_file(settings, what, way, vram, format_, (mmproj, lora, draft))
         return
-    if fit_context or vram is not None:
-        raise click.UsageError("--fit-context and --vram need a FILE.gguf: gpurec check FILE.gguf --fit-context --vram 8GiB")
+    _refuse_both(fit_context, context_length, parallel)
+    if vram is not None and not fit_context:
+        raise click.UsageError(
+            f"--vram is what --fit-context may fill: gpurec check {what} --fit-context --vram 8GiB; a model is shown with what is free"
+        )
     _refuse_given(context, BESIDE, "what lies beside a model is what its engine tells; give a FILE.gguf")
     from reconciler.cli.needs import check_model
+    from reconciler.placement import Search
 
     asked = {name for name in ("cache", "flash_attention", "batch") if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
     way = Way(
@@ -167,7 +171,13 @@ def command(
         batch if "batch" in asked else None,
         engine_build,
     )
-    check_model(settings, what, way, refresh, assume, format_)
+    search = Search(context_length is not None, vram) if fit_context else None
+    check_model(settings, what, way, refresh, assume, format_, search)
+
+
+def _refuse_both(fit_context: bool, context: int | None, parallel: int | None) -> None:
+    if fit_context and context is not None and parallel is not None:
+        raise click.UsageError("with both --context and --parallel there is nothing left for --fit-context to find")
 
 
 def _refuse_given(context: click.Context, names: Sequence[str], why: str) -> None:

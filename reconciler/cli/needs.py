@@ -13,6 +13,7 @@ from reconciler.cli.settings import Settings
 
 if TYPE_CHECKING:
     from reconciler.fleet import Applied, Desired, FleetFacts, ModelSpec
+    from reconciler.placement import Search
     from reconciler.workspace import Workspace
 
 
@@ -36,8 +37,11 @@ def wanted_model(desired: Desired, name: str) -> ModelSpec | None:
     return next(exact, None) or next(same, None)
 
 
-def check_model(settings: Settings, name: str, way: Way, refresh: str, assume: Path | None, format_: str) -> None:
-    """Prints which engines and cards could hold the model `name`, wanted or not, as the fleet stands, and what it takes there by term.
+def check_model(
+    settings: Settings, name: str, way: Way, refresh: str, assume: Path | None, format_: str, search: Search | None = None
+) -> None:
+    """Prints which engines and cards could hold the model `name`, wanted or not, as the fleet stands, and what it takes there by term; with
+    `search`, by the largest way to run it that fits.
 
     GpurecError: nobody knows a model of that name, or llama.cpp would refuse to run it so.
     """
@@ -47,7 +51,7 @@ def check_model(settings: Settings, name: str, way: Way, refresh: str, assume: P
     asked = way.asked()
     workspace, facts, applied, model = look_for(settings, name, refresh, assume)
     wanted = model in workspace.desired.models
-    question = Question(model, way.context, asked)
+    question = Question(model, way.context, asked, search)
     found = candidates(workspace.fleet, workspace.desired, facts, applied, question, workspace.catalogue)
     if format_ == "json":
         click.echo(candidates_json(question, found, wanted), nl=False)

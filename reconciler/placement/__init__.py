@@ -8,6 +8,7 @@ from reconciler.placement.candidates import Candidate, ModelNeeds, Question, bes
 from reconciler.placement.eligibility import refusal
 from reconciler.placement.explain import Explanation, Refused, explain
 from reconciler.placement.fit import runner_of
+from reconciler.placement.fitting import Fitted, Search
 from reconciler.placement.found import Found, Names, charge_found, need_on
 from reconciler.placement.place import place
 from reconciler.placement.placing import NOTHING_HELD, Held
@@ -23,6 +24,7 @@ __all__ = [
     "Card",
     "Charges",
     "Explanation",
+    "Fitted",
     "Found",
     "Held",
     "Lacking",
@@ -32,6 +34,7 @@ __all__ = [
     "Placement",
     "Question",
     "Refused",
+    "Search",
     "Slot",
     "Target",
     "Terms",

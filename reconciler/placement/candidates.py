@@ -10,6 +10,7 @@ from reconciler.placement.board import Card, Slot
 from reconciler.placement.eligibility import refusal
 from reconciler.placement.explain import in_words
 from reconciler.placement.fit import Fit, fit
+from reconciler.placement.fitting import Fitted, Search, fitted
 from reconciler.placement.found import Found, Names, charge_found
 from reconciler.placement.reasons import reason_at
 from reconciler.placement.setting_up import set_up
@@ -24,7 +25,7 @@ class Candidate:
 
     `code` is `fits`, `resident` or the reason why not, `message` the same in words (empty where it fits). `needs` is what every source
     that knows says, the one that counts first, `terms` what the model takes there by term; `cards` are those of the engine, charged with
-    what is there.
+    what is there. `fitted` is the largest way to run it that fits, where that was asked: all the rest is then of that.
     """
 
     slot: Slot
@@ -34,6 +35,7 @@ class Candidate:
     terms: Terms
     cards: tuple[Card, ...]
     model: ModelSpec
+    fitted: Fitted | None = None
 
     @property
     def fits(self) -> bool:
@@ -43,16 +45,18 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Of which model it is asked where it fits, and in which way it is to run there; `context` None: as it is wanted."""
+    """Of which model it is asked where it fits, and in which way it is to run there; `context` None: as it is wanted. `search`: by the
+    largest context, or the most requests, that fits on each engine."""
 
     model: ModelSpec
     context: int | None = None
     asked: Asked = AS_THE_ENGINE
+    search: Search | None = None
 
     @property
     def otherwise(self) -> bool:
         """Whether that may be another way than the one in which it runs where it is resident."""
-        return self.asked != AS_THE_ENGINE or (self.context is not None and self.context != self.model.context)
+        return self.search is not None or self.asked != AS_THE_ENGINE or (self.context is not None and self.context != self.model.context)
 
     def as_asked(self, model: ModelSpec) -> ModelSpec:
         return model if self.context is None else replace(model, context=self.context)
@@ -97,22 +101,42 @@ def best(found: Sequence[Candidate]) -> Candidate | None:
 
 def _candidate(slot: Slot, model: ModelSpec, applied: Applied, question: Question, resident: tuple[Found, ModelSpec] | None) -> Candidate:
     model = question.as_asked(model)
-    needs = slot.knowledge.every(slot, model, applied)
-    cards = slot.cards or ()
-    terms = terms_on(slot, model, needs[0] if needs else None, applied)
     if resident is not None and not question.otherwise:
-        return Candidate(slot, "resident", "is there already", needs, terms, cards, model)
+        needs = slot.knowledge.every(slot, model, applied)
+        return Candidate(slot, "resident", "is there already", needs, _terms(slot, model, applied, needs), slot.cards or (), model)
     charges, leaves = ((), 0) if resident is None else (resident[0].charges, 1)
     slot.remove(charges)
     slot.placed -= leaves
     try:
-        if refusal(slot, model) is None and isinstance(fit(slot, model, applied), Fit):
-            return Candidate(slot, "fits", "" if resident is None else "in place of what is there", needs, terms, cards, model)
-        code = reason_at(slot, model, applied)
-        return Candidate(slot, code, in_words(code, slot, model, applied), needs, terms, cards, model)
+        return _free(slot, model, applied, question, "" if resident is None else "in place of what is there")
     finally:
         slot.add(charges)
         slot.placed += leaves
+        if question.search is not None:
+            slot.knowledge.ask(model.name, question.asked)
+
+
+def _free(slot: Slot, model: ModelSpec, applied: Applied, question: Question, where: str) -> Candidate:
+    """The answer of an engine that does not hold the model, or of which its bytes were taken off. `where` are the words if it fits."""
+    most = None
+    if question.search is not None:
+        most = fitted(slot, model, applied, question.asked, question.search)
+        if most is not None:
+            model, asked = most.asked(model, question.asked)
+            slot.knowledge.ask(model.name, asked)
+    needs = slot.knowledge.every(slot, model, applied)
+    terms = _terms(slot, model, applied, needs)
+    cards = slot.cards or ()
+    given = question.search is not None and question.search.room is not None and most is not None
+    if refusal(slot, model) is None and (given or isinstance(fit(slot, model, applied), Fit)):
+        found = most is None or most.found is not None
+        return Candidate(slot, "fits" if found else "insufficient_vram", where if found else "", needs, terms, cards, model, most)
+    code = reason_at(slot, model, applied)
+    return Candidate(slot, code, in_words(code, slot, model, applied), needs, terms, cards, model, most)
+
+
+def _terms(slot: Slot, model: ModelSpec, applied: Applied, needs: Sequence[Need]) -> Terms:
+    return terms_on(slot, model, needs[0] if needs else None, applied)
 
 
 @dataclass(frozen=True, slots=True)

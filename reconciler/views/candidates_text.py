@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from reconciler.fleet import format_bytes
-from reconciler.placement import Candidate, Card, Question, Terms, best
+from reconciler.placement import Candidate, Card, Fitted, Question, Terms, best
 from reconciler.views.escape import escape
+from reconciler.views.fitted_text import fitted_cell, fitted_json, fitted_words
 from reconciler.views.models_text import measured_words, source_words, sources_json
 from reconciler.views.style import Cell, Style, bounded, columns, joined, more, paragraph, plural
 from reconciler.views.terms_text import interval_words, row, run_words, settings_json, term_rows
@@ -32,6 +33,7 @@ def candidates_json(question: Question, found: Sequence[Candidate], wanted: bool
             "vram_bytes": one.needs[0].bytes if one.needs else None,
             "vram_source": one.needs[0].source if one.needs else None,
             **_terms_json(one),
+            **({} if question.search is None else {"fit": fitted_json(one.fitted)}),
             "needs": sources_json(one.needs),
             "gpus": [_card_json(card) for card in one.cards],
         }
@@ -46,6 +48,7 @@ def candidates_json(question: Question, found: Sequence[Candidate], wanted: bool
         "fits": sum(one.fits for one in found),
         "best": None if first is None else str(first.slot.id),
         **({} if first is None else _terms_json(first)),
+        **({} if question.search is None else {"fit": None if first is None else fitted_json(first.fitted)}),
         "engines": rows,
     }
     return json.dumps(document, indent=2) + "\n"
@@ -114,7 +117,9 @@ def candidates_text(question: Question, found: Sequence[Candidate], wanted: bool
     term, a table for all engines of which the same is true."""
     style = Style(colour, width)
     model, context = question.model, question.model.context if question.context is None else question.context
-    about = [] if context is None else [f"context {context}"]
+    about = [] if context is None or (question.search is not None and not question.search.requests) else [f"context {context}"]
+    if question.search is not None:
+        about.append("most requests at a time" if question.search.requests else "largest context")
     about += [] if wanted else ["not in the desired state"]
     lines = [
         f"{style.heading(escape(model.name))}{' (' + ', '.join(about) + ')' if about else ''} fits on "
@@ -122,7 +127,7 @@ def candidates_text(question: Question, found: Sequence[Candidate], wanted: bool
     ]
     ordered = sorted(found, key=lambda one: not one.fits)
     shown, left = bounded(ordered)
-    lines += [*columns([_candidate(one) for one in shown], style), *more(left, style)]
+    lines += [*columns([_candidate(one, question.search is not None) for one in shown], style), *more(left, style)]
     if left:
         reasons = Counter(one.code for one in found)
         lines.append(style.paint("  " + ", ".join(f"{code} {count:,}" for code, count in sorted(reasons.items())), "dim"))
@@ -136,11 +141,12 @@ def candidates_text(question: Question, found: Sequence[Candidate], wanted: bool
     return joined(lines)
 
 
-def _candidate(one: Candidate) -> list[Cell]:
+def _candidate(one: Candidate, searched: bool) -> list[Cell]:
     need = one.needs[0] if one.needs else None
     free = max((card.free for card in one.cards if card.usable is not None), default=None)
     usable = max((card.usable for card in one.cards if card.usable is not None), default=None)
     room = "" if free is None or usable is None else f"{format_bytes(max(0, free))} free of {format_bytes(usable)} usable"
+    largest = fitted_cell(one.fitted) if searched and (one.fits or one.fitted is not None) else ""
     if any(card.assumed for card in one.cards) and room:
         room += ", assumed"
     return [
@@ -149,18 +155,18 @@ def _candidate(one: Candidate) -> list[Cell]:
         Cell("unknown" if need is None else format_bytes(need.bytes), None if need else "yellow", right=True),
         Cell("" if need is None else source_words(need), "dim"),
         Cell(room),
-        Cell(" ".join(part for part in (one.model.variant or "", one.message) if part), "dim"),
+        Cell(" ".join(part for part in (one.model.variant or "", largest, one.message) if part), "dim"),
     ]
 
 
 def _tables(found: Sequence[Candidate], style: Style) -> list[str]:
     """A table for each way in which engines would hold it, as far as its terms are known."""
-    alike: dict[tuple[Terms, tuple[Need, ...], str | None], list[Candidate]] = {}
+    alike: dict[tuple[Terms, tuple[Need, ...], str | None, Fitted | None], list[Candidate]] = {}
     for one in found:
         if one.terms.card is not None or one.terms.weights is not None:
-            alike.setdefault((one.terms, one.needs, one.model.variant), []).append(one)
+            alike.setdefault((one.terms, one.needs, one.model.variant, one.fitted), []).append(one)
     shown, left = bounded(list(alike.items()), MOST_TABLES)
-    lines = [line for (terms, needs, variant), there in shown for line in ("", *_table(terms, needs, variant, there, style))]
+    lines = [line for (terms, needs, variant, _), there in shown for line in ("", *_table(terms, needs, variant, there, style))]
     if not shown and found and (need := next((one.needs[0] for one in found if one.needs), None)) is not None:
         lines += [
             "",
@@ -203,6 +209,8 @@ def _table(terms: Terms, needs: Sequence[Need], variant: str | None, there: Sequ
     lines += columns([*rows, *([name, one, *apart, *note] for name, one, *note in _counts(terms, needs)), *host], style)
     if terms.listed is not None:
         lines += paragraph(_of_shape(terms), style, "  ", "  ")
+    if (most := there[0].fitted) is not None:
+        lines += paragraph(fitted_words(most), style, "  ", "  ")
     warning = _warning(terms, needs)
     lines += [] if warning is None else [style.paint(f"  {warning}", "yellow")]
     return [*lines, *(style.paint(f"  Unknown: {escape(one)}.", "yellow") for one in terms.unknown)]

@@ -7,7 +7,7 @@ import json
 from reconciler.fleet import format_bytes
 from reconciler.views.escape import escape
 from reconciler.views.style import Cell, Style, columns, joined
-from reconciler.views.terms_text import interval_words, row, run_words, settings_json, term_rows
+from reconciler.views.terms_text import interval_words, largest_words, row, run_words, settings_json, term_rows
 from reconciler.vram import CardNeed, Extras, Geometry, Largest, Prediction, RunSettings
 
 
@@ -90,10 +90,7 @@ def need_text(
 
 
 def _largest(largest: Largest, card: CardNeed, room: int, style: Style) -> list[str]:
-    found = largest.settings
-    slots = "" if found.parallel is None else f", {found.parallel} at a time"
-    end = ", which is all that it was made for" if largest.bounded else ""
-    lines = [f"{style.heading('Fits')} into {format_bytes(room)}: {found.context} tokens a request{slots}{end}."]
+    lines = [f"{style.heading('Fits')} into {format_bytes(room)}: {largest_words(largest.settings, largest.bounded)}."]
     if card.high is None or card.high > room:
         lines.append(style.paint("The upper end of the interval does not fit: leave some room, or measure it once.", "yellow"))
     return lines

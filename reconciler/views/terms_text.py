@@ -36,6 +36,12 @@ def settings_json(settings: RunSettings) -> dict[str, object]:
     }
 
 
+def largest_words(settings: RunSettings, bounded: bool) -> str:
+    """The largest way to run a model that fits: `20224 tokens a request, 4 at a time, which is all that it was made for`."""
+    slots = "" if settings.parallel is None else f", {settings.parallel} at a time"
+    return f"{settings.context} tokens a request{slots}{', which is all that it was made for' if bounded else ''}"
+
+
 def interval_words(low: int, high: int | None) -> str:
     """The ends of an interval; without an upper one, what it is at least."""
     return f"at least {format_bytes(low)}" if high is None else f"{format_bytes(low)} to {format_bytes(high)}"

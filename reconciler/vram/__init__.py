@@ -6,7 +6,7 @@ from reconciler.vram.asked import AS_THE_ENGINE, Asked
 from reconciler.vram.catalogue import NO_CATALOGUE, Catalogue, KnownGpu, KnownModel, Trust
 from reconciler.vram.checkpoint import Checkpoint, checkpoint_of
 from reconciler.vram.extras import Extras, extras_of, with_extras
-from reconciler.vram.fit import Largest, largest_context, largest_parallel
+from reconciler.vram.fit import MOST_PARALLEL, Largest, context_at, largest, largest_context, largest_parallel, steps_of
 from reconciler.vram.geometry import Geometry, Layer, geometry_of
 from reconciler.vram.measured import Seen, fixed_of, learned
 from reconciler.vram.need import FILE_SIZE_FACTOR, Need, every_need, known_need
@@ -27,6 +27,7 @@ __all__ = [
     "CACHE_TYPES",
     "FILE_SIZE_FACTOR",
     "FIXED_START",
+    "MOST_PARALLEL",
     "NO_CATALOGUE",
     "N_UBATCH",
     "REFERENCE_BUILD",
@@ -66,6 +67,7 @@ __all__ = [
     "check_runnable",
     "check_shape",
     "checkpoint_of",
+    "context_at",
     "default_context",
     "every_need",
     "extras_of",
@@ -76,6 +78,7 @@ __all__ = [
     "header_of_shape",
     "header_of_show",
     "known_need",
+    "largest",
     "largest_context",
     "largest_parallel",
     "learned",
@@ -86,6 +89,7 @@ __all__ = [
     "predict",
     "ram_bytes",
     "reservation",
+    "steps_of",
     "vllm_need",
     "with_extras",
 ]

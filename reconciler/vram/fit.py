@@ -22,32 +22,60 @@ class Largest:
     bounded: bool
 
 
+Attempt = Callable[[int], tuple[RunSettings, Prediction]]
+"""A step of the search: how it would be run, and what that takes."""
+
+
 def largest_context(geometry: Geometry, settings: RunSettings, room: int) -> Largest | None:
     """The largest context of a request, up to the one the model was trained for, with which the first card needs at most `room` bytes.
 
     None: not even 256 tokens fit. A cache has whole multiples of 256 cells, so contexts are tried in those steps.
     """
-    steps = -(-geometry.context // CELLS)
-    return _largest(geometry, room, steps, lambda step: replace(settings, context=min(step * CELLS, geometry.context)))
+
+    def attempt(step: int) -> tuple[RunSettings, Prediction]:
+        run = replace(settings, context=context_at(step, geometry.context))
+        return run, predict(geometry, run)
+
+    return largest(steps_of(geometry.context), attempt, room)
 
 
 def largest_parallel(geometry: Geometry, settings: RunSettings, room: int) -> Largest | None:
     """The most requests of `settings.context` tokens at a time, each with a stream of its own; None: not even one fits."""
-    return _largest(geometry, room, MOST_PARALLEL, lambda count: replace(settings, parallel=count))
+
+    def attempt(count: int) -> tuple[RunSettings, Prediction]:
+        run = replace(settings, parallel=count)
+        return run, predict(geometry, run)
+
+    return largest(MOST_PARALLEL, attempt, room)
 
 
-def _largest(geometry: Geometry, room: int, most: int, run: Callable[[int], RunSettings]) -> Largest | None:
-    """Cache and state grow with every step, so the total does; what the bisection ends at is predicted once more by itself."""
+def steps_of(context: int) -> int:
+    """In how many steps a context is searched for."""
+    return -(-context // CELLS)
 
-    def fits(step: int) -> Prediction | None:
-        found = predict(geometry, run(step))
-        total = found.cards[0].total
-        if total is None:
+
+def context_at(step: int, trained: int) -> int:
+    """The context of one of them."""
+    return min(step * CELLS, trained)
+
+
+def largest(most: int, attempt: Attempt, room: int, upper: bool = False) -> Largest | None:
+    """The last step up to `most` of which no card takes more than `room` bytes, by the sum of the terms or by its `upper` end; None: not
+    even the first. UnknownLayout: a term cannot be told.
+
+    Cache and state grow with every step, so the total does; what the bisection ends at is predicted once more by itself.
+    """
+
+    def fits(step: int) -> Largest | None:
+        run, found = attempt(step)
+        counts = [card.high if upper else card.total for card in found.cards]
+        known = [count for count in counts if count is not None]
+        if len(known) < len(counts):
             raise UnknownLayout.of(f"what fits cannot be computed: {'; '.join(found.unknown)}", hint="say vram: for the model")
-        return found if total <= room else None
+        return Largest(run, found, step == most) if max(known) <= room else None
 
     if (found := fits(most)) is not None:
-        return Largest(run(most), found, True)
+        return found
     best, low, high = None, 0, most
     while high - low > 1:
         middle = (low + high) // 2
@@ -56,4 +84,4 @@ def _largest(geometry: Geometry, room: int, most: int, run: Callable[[int], RunS
             high = middle
         else:
             low, best = middle, found
-    return None if best is None else Largest(run(low), best, False)
+    return best

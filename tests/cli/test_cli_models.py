@@ -108,10 +108,10 @@ def test_a_catalogue_of_the_workspace_counts(workspace: Path) -> None:
     assert said(workspace, "check", "nobody/knows")["fits"] == 1
 
 
-def test_a_search_for_a_context_needs_a_file(workspace: Path) -> None:
-    result = CliRunner().invoke(cli, ["-C", str(workspace), "check", "llama3.1", "--fit-context", "--vram", "8GiB"])
+def test_what_a_card_may_give_is_of_a_search(workspace: Path) -> None:
+    result = CliRunner().invoke(cli, ["-C", str(workspace), "check", "llama3.1", "--vram", "8GiB"])
     assert result.exit_code == 1
-    assert "need a FILE.gguf" in result.stderr
+    assert "--vram is what --fit-context may fill" in result.stderr
 
 
 @pytest.mark.parametrize("arguments", [("models",), ("check", "llama3.1:latest"), ("check", "nobody/knows")], ids=" ".join)
