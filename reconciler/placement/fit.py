@@ -56,12 +56,14 @@ def fit(slot: Slot, model: ModelSpec, applied: Applied) -> Fit | str:
 def room_for(slot: Slot, model: ModelSpec, applied: Applied) -> Fit | str:
     """Like `fit`, for an engine that could take the model: only need and room are asked."""
     need = need_on(slot, model, applied)
-    if need is None:
-        return "need_unknown"
     key = runner_of(slot, model)
     runner = slot.runners.get(key)
     if runner is not None:
-        return Fit(Need(0, need.source), (), key, True) if runner.options == _runner_options(model) else "shared_runner_conflict"
+        if runner.options != _runner_options(model):
+            return "shared_runner_conflict"
+        return Fit(Need(0, need.source if need is not None else "declared"), (), key, True)
+    if need is None:
+        return "need_unknown"
     if slot.full:
         return "engine_would_evict"
     if in_ram(slot, model):

@@ -20,7 +20,7 @@ def keep(placing: Placing, model: ModelSpec) -> None:
         best = here.get(found.slot)
         if found.slot in placing.at[model.name]:
             continue
-        if found.slot not in refused and (best is None or _better(model, found, best)):
+        if found.slot not in refused and (best is None or _better(placing, model, found, best)):
             here[found.slot] = found
     rows, groups = placing.rows_of[model.name], placing.groups_of.get(model.name)
     owned = set(rows)
@@ -31,9 +31,8 @@ def keep(placing: Placing, model: ModelSpec) -> None:
         for group in ours_first:
             if any(slot in placing.at[model.name] for slot in group):
                 continue
-            there = [slot for slot in group if slot in here] or [slot for slot in group if slot in owned and slot in asleep]
-            there = [slot for slot in there if not placing.breaks_spread(model, slot)]
-            for slot in sorted(there, key=lambda slot: (slot not in owned, slot.id)):
+            there = [slot for slot in group if (slot in here or slot in asleep) and not placing.breaks_spread(model, slot)]
+            for slot in sorted(there, key=lambda slot: (slot not in owned, slot not in here, slot.id)):
                 if keep_at(placing, model, slot, here):
                     break
         return
@@ -163,8 +162,9 @@ def _on_asked_device(model: ModelSpec, found: Found) -> bool:
     return fraction >= model.min_gpu_fraction
 
 
-def _better(model: ModelSpec, found: Found, other: Found) -> bool:
-    return _preference(model, found) < _preference(model, other)
+def _better(placing: Placing, model: ModelSpec, found: Found, other: Found) -> bool:
+    """Of two residents of one model on one engine one that has not left for somebody else, then as preferred."""
+    return (placing.has_left(found), *_preference(model, found)) < (placing.has_left(other), *_preference(model, other))
 
 
 def _preference(model: ModelSpec, found: Found) -> tuple[bool, int, bool, str]:

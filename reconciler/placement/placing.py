@@ -14,7 +14,7 @@ from reconciler.placement.eligibility import Eligible, ModelClass, eligible
 from reconciler.placement.fit import Fit, fit, runner_of, take
 from reconciler.placement.found import Found, Names, applied_by_engine, lift, set_down
 from reconciler.placement.result import Placement, Target
-from reconciler.placement.strategies import STRATEGIES, Order, hot_last
+from reconciler.placement.strategies import Order, order_of
 from reconciler.placement.variants import passed_over
 from reconciler.placement.ways import in_ram
 
@@ -264,7 +264,7 @@ class Placing:
         key = (ModelClass.of(model), ram)
         if key not in self.orders:
             slots = [slot for slot in self.class_of(model).slots if slot.selected and slot.reachable and in_ram(slot, model) == ram]
-            self.orders[key] = hot_last(slots, STRATEGIES[self.desired.strategy])
+            self.orders[key] = order_of(slots, self.desired.strategy, ram)
         return self.orders[key]
 
     def breaks_spread(self, model: ModelSpec, slot: Slot) -> bool:

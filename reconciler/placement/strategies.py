@@ -53,23 +53,24 @@ class LeastLoaded:
 
 
 class BestFit:
-    """Least free bytes that are enough first (binpack): a sorted list searched by need."""
+    """Least free bytes that are enough first (binpack), of the cards or for `ram` of the node's RAM: a sorted list searched by need."""
 
-    def __init__(self, slots: Sequence[Slot]) -> None:
+    def __init__(self, slots: Sequence[Slot], ram: bool = False) -> None:
+        self._ram = ram
         self._position = {slot: position for position, slot in enumerate(slots)}
         self._keys = {slot: self._key(slot) for slot in slots}
         self._sorted = sorted((*key, slot) for slot, key in self._keys.items())
 
     def _key(self, slot: Slot) -> tuple[int, int]:
-        cards = slot.cards or (slot.ram,)
-        return max(slot.room(card) for card in cards), self._position[slot]
+        free = slot.ram.free if self._ram or not slot.cards else max(slot.room(card) for card in slot.cards)
+        return free, self._position[slot]
 
     def candidates(self, need: int) -> Iterator[Slot]:
         pooled = bisect_left(self._sorted, (need, -1))
         for _, _, slot in self._sorted[pooled:]:
             yield slot
         for _, _, slot in reversed(self._sorted[:pooled]):
-            if slot.cards is not None and len(slot.cards) > 1:
+            if not self._ram and slot.cards is not None and len(slot.cards) > 1:
                 yield slot
 
     def taken(self, slot: Slot) -> None:
@@ -110,8 +111,15 @@ STRATEGIES: dict[Strategy, Callable[[Sequence[Slot]], Order]] = {
 }
 
 
+def order_of(slots: Sequence[Slot], strategy: Strategy, ram: bool) -> Order:
+    """The order of a strategy for what sits on cards or in RAM, with the engines on hot or full cards after all others."""
+    if strategy is Strategy.BINPACK:
+        return hot_last(slots, lambda some: BestFit(some, ram))
+    return hot_last(slots, STRATEGIES[strategy])
+
+
 def hot_last(slots: Sequence[Slot], strategy: Callable[[Sequence[Slot]], Order]) -> Order:
-    """The order of a strategy, with the engines on hot or full cards after all others."""
+    """The engines on hot or full cards after all others."""
     hot = [slot for slot in slots if slot.hot]
     return HotLast(strategy([slot for slot in slots if not slot.hot]), strategy(hot)) if hot else strategy(slots)
 

@@ -17,6 +17,7 @@ from reconciler.fleet import (
     Policy,
     Residency,
     Spread,
+    Strategy,
     Unmanaged,
     Variant,
 )
@@ -265,6 +266,47 @@ def test_a_replica_that_stays_off_its_nodes_until_it_has_a_place_counts_as_there
     here = world(of, want, both, [owned("m1:1", "d")])
     assert actions(here.plan()) == ["unload model.m1:1@c/ollama"]
     assert stands(here)
+
+
+def test_a_model_whose_need_nobody_knows_shares_the_runner_of_another_one_that_is_a_variant_of_it():
+    of = fleet(node("a", 12 * GIB))
+    either = model("m3:1", ["a"], variants=(Variant("m3:1", 20 * GIB), Variant("m0:1", 3 * GIB)))
+    here = world(of, desired(model("m0:1", ["a"], None, priority=1), either), sizes={"m0:1": 3})
+    assert actions(here.plan()) == ["load model.m3:1@a/ollama", "adopt model.m0:1@a/ollama"]
+    assert settles(here) == []
+
+
+def test_what_the_state_has_on_an_engine_that_cannot_be_asked_counts_before_what_came_to_be_on_another_one_of_the_node():
+    of = fleet(two_engines("a", 8 * GIB))
+    want = desired(model("m4:1", ["a"], 1 * GIB, each=Each.ENGINE), model("m5:1", ["a"], 1 * GIB, each=Each.NODE))
+    here = world(of, want, rows=[replace(owned("m5:1", "a"), address="model.m5:1@a/other", at=EngineId("a", "other"))])
+    down = replace(here.facts.nodes["a"].engines["other"], reachable=False, installed=None, residents=None)
+    there = replace(here.facts.nodes["a"], engines={**here.facts.nodes["a"].engines, "other": down})
+    here = replace(here, facts=replace(here.facts, nodes={"a": there}))
+    assert actions(here.plan()) == ["load model.m4:1@a/ollama"]
+    assert settles(here) == []
+
+
+def test_where_one_variant_was_displaced_the_other_that_is_there_too_is_the_model_at_once():
+    of = fleet(node("a", 10 * GIB))
+    either = model(
+        "m1:1", ["a"], variants=(Variant("m1:1", 6 * GIB), Variant("m2:1", 4 * GIB)), context=8192, context_via=ContextVia.REQUEST
+    )
+    want = desired(either, model("m4:1", ["a"], 3 * GIB, priority=1))
+    both = {"a": [loaded("m1:1", 5 * GIB), loaded("m2:1", 4 * GIB)]}
+    here = world(of, want, both, [owned("m1:1", "a"), owned("m2:1", "a")], sizes={"m1:1": 6, "m2:1": 4, "m4:1": 3})
+    assert actions(here.plan()) == ["unload model.m1:1@a/ollama", "load model.m4:1@a/ollama", "reload model.m1:1@a/ollama"]
+    assert stands(here)
+    assert settles(here) == []
+
+
+def test_what_is_to_be_in_ram_is_packed_by_the_free_ram_and_not_by_the_cards():
+    of = fleet(node("a", 4 * GIB, ram=32 * GIB), node("b", 24 * GIB, ram=16 * GIB))
+    in_ram = model("m0:1", ["a", "b"], 9 * GIB, residency=Residency.CPU, min_gpu_fraction=0.0)
+    here = world(of, desired(in_ram, strategy=Strategy.BINPACK), sizes={"m0:1": 9})
+    assert actions(here.plan()) == ["load model.m0:1@b/ollama"]
+    small = replace(here, fleet=fleet(of.nodes["a"]), desired=desired(replace(in_ram, nodes=("a",)), strategy=Strategy.BINPACK))
+    assert actions(small.plan()) == ["load model.m0:1@a/ollama"]
 
 
 def test_the_helpers_carry_a_plan_out():
