@@ -232,7 +232,7 @@ async def _send_load_and_verify(work: Work, request: LoadRequest, asked: Asked) 
         await unload_and_wait(work.engine, work.watch, asked.name, None, work.options)
     except EngineError as error:
         raise _failure(work, LEFT_BEHIND, f"{wrong.message}, and cannot be taken back: {error.problems[0].what}") from error
-    raise _failure(work, wrong.code, wrong.message)
+    raise _failure(work, wrong.code, f"{wrong.message}; it was unloaded again: see `gpurec doctor`, or correct its `verify`")
 
 
 def load_request(model: ModelSpec, kind: EngineKind, engine_name: str) -> LoadRequest:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from reconciler.fleet import Desired, Fleet, FleetFacts, ModelSpec, format_bytes
+from reconciler.fleet import Desired, Fleet, FleetFacts, ModelSpec, Residency, format_bytes
 from reconciler.health.asking import asking_findings
 from reconciler.health.cards import card_findings
 from reconciler.health.engines import engine_findings
@@ -41,12 +41,13 @@ def find(
         found.extend(sharing_findings(node, seen, usable.get(name, {})))
         found.extend(joining_findings(node, seen, recorded.nodes.get(name) if recorded is not None else None))
     if only is None:
-        found.extend(_too_large(fleet, facts, usable, plan))
+        found.extend(_too_large(fleet, desired, facts, usable, plan))
     return tuple(sorted(found, key=lambda one: one.order))
 
 
-def _too_large(fleet: Fleet, facts: FleetFacts, usable: Mapping[str, Mapping[int, int]], plan: Plan) -> Iterator[Finding]:
-    """Models that no card could hold even if it were empty, nor all the cards of one engine together."""
+def _too_large(fleet: Fleet, desired: Desired, facts: FleetFacts, usable: Mapping[str, Mapping[int, int]], plan: Plan) -> Iterator[Finding]:
+    """Models that no card could hold even if it were empty, nor all the cards of one engine together; one that is asked for on the CPU is
+    held to no card."""
     if any(card.usable_bytes is None for card in plan.gpus):
         return
     places = [
@@ -60,7 +61,8 @@ def _too_large(fleet: Fleet, facts: FleetFacts, usable: Mapping[str, Mapping[int
     if not most:
         return
     where = "the largest card has" if cards == 1 else f"the {cards} cards of the largest engine together have"
+    on_cpu = {model.name for model in desired.models if model.residency is Residency.CPU}
     for one in plan.unplaced:
-        if one.needed_bytes is not None and one.needed_bytes > most:
+        if one.model not in on_cpu and one.needed_bytes is not None and one.needed_bytes > most:
             what = f"it needs {format_bytes(one.needed_bytes)}, and {where} {format_bytes(most)} usable"
             yield error("model_too_large", f"model.{one.model}", what, f"gpurec check {one.model} (a smaller context or quantization)")

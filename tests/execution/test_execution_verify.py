@@ -29,6 +29,7 @@ def test_a_load_is_done_only_when_it_shows_what_was_asked(action: Action, verify
     assert (address in room.state.replicas) is (code is None)
     assert ("m:latest" in room.engine.residents) is (code is None), "what was found wrong does not stay"
     assert said in (outcome.results[0].message or "")
+    assert ("it was unloaded again: see `gpurec doctor`" in (outcome.results[0].message or "")) is (code is not None)
 
 
 def test_a_model_without_verify_is_not_asked_anything() -> None:

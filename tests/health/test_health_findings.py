@@ -21,6 +21,7 @@ from reconciler.fleet import (
     EngineKind,
     ProbeSpec,
     Requirements,
+    Residency,
     SecretRef,
     VersionBound,
 )
@@ -217,6 +218,14 @@ def test_an_engine_on_another_card_than_declared_is_told():
 def test_a_model_that_no_card_could_hold_is_too_large():
     found = findings(world(), [model("m:1", ["a"], 40 * GIB)])
     assert [(one.code, one.address) for one in found] == [("model_too_large", "model.m:1")]
+
+
+def test_a_model_that_is_asked_for_on_the_cpu_is_held_to_no_card():
+    on_cpu = replace(model("m:1", ["a"], 40 * GIB), residency=Residency.CPU)
+    seen = world()
+    seen = replace(seen, nodes={"a": replace(seen.nodes["a"], ram_bytes=32 * GIB)})
+    assert [one.model for one in plan(ONE, desired(on_cpu), seen).unplaced] == ["m:1"]
+    assert codes(seen, [on_cpu]) == []
 
 
 def test_a_model_that_two_cards_of_an_engine_could_hold_together_is_not_too_large():
