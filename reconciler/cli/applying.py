@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Set
 from contextlib import closing
@@ -73,7 +74,7 @@ def apply_fresh(settings: Settings, choice: Choice, options: ApplyOptions) -> in
         with probing_line(settings) as on_node:
             look = look_again(look.workspace, settings, Choice(choice.limit, choice.exclude, again=choice.again), on_node=on_node)
         check_same(shown, look.plan, UNLIKE_ASSUMED)
-    return _finish(settings, look, options)
+    return _finish(settings, look, options, "gpurec plan shows what is left, gpurec apply does it")
 
 
 def ready_state(settings: Settings, path: Path, options: ApplyOptions) -> ApplyOptions:
@@ -114,7 +115,8 @@ def apply_saved(settings: Settings, path: Path, options: ApplyOptions) -> int:
     tell_of_state(settings, look)
     plan = check_standing(saved, look, selected_nodes(workspace, choice))
     check_guards(plan)
-    return _finish(settings, replace(look, plan=without_done_again(plan, begun)), options)
+    look = replace(look, plan=without_done_again(plan, begun))
+    return _finish(settings, look, options, f"to go on where it stopped: gpurec apply {escape(shlex.quote(str(path)))} --resume")
 
 
 def without_done_again(plan: Plan, done: Set[str]) -> Plan:
@@ -124,7 +126,8 @@ def without_done_again(plan: Plan, done: Set[str]) -> Plan:
     return replace(plan, steps=steps) if gone else plan
 
 
-def _finish(settings: Settings, look: Look, options: ApplyOptions) -> int:
+def _finish(settings: Settings, look: Look, options: ApplyOptions, to_go_on: str) -> int:
+    """Carries out and tells what came of it; `to_go_on` is what to do after an interruption."""
     started = time.monotonic()
     done = carry_out(settings, look, options)
     text = outcome_text(
@@ -141,6 +144,8 @@ def _finish(settings: Settings, look: Look, options: ApplyOptions) -> int:
     )
     if done.results or done.lost or look.plan.held or not look.plan.empty:
         click.echo("\n" + text, nl=False)
+    if done.interrupted:
+        settings.say(f"Interrupted: {to_go_on}.")
     return INTERRUPTED if done.interrupted else exit_status(look.plan, done)
 
 

@@ -14,6 +14,8 @@ from reconciler.planning.plan import FORMAT_VERSION, Plan
 from reconciler.views import document_checksum, plan_contents, plan_json
 
 LARGEST = 256 * MIB
+MOST_DIGITS = 40
+"""No number of a plan is longer; Python itself refuses those of more than 4300 digits, in words for programmers."""
 _ADVICE = "make it again with gpurec plan --out"
 
 
@@ -61,7 +63,9 @@ def _check_words(document: dict[str, Any], where: str) -> None:
 
 def _document(text: str, where: str) -> dict[str, Any]:
     try:
-        document = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique_keys)
+        document = json.loads(
+            text, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_integer, object_pairs_hook=_unique_keys
+        )
     except json.JSONDecodeError as error:
         raise PlanFileError.of(f"this is not JSON: {error.msg}", Place(where, error.lineno, error.colno), _ADVICE) from error
     except (ValueError, RecursionError) as error:
@@ -141,3 +145,9 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _one_line(error: Exception) -> str:
     return "it is nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
+
+
+def _integer(text: str) -> int:
+    if len(text) > MOST_DIGITS:
+        raise ValueError(f"the number {text[:40]}… is too large")
+    return int(text)

@@ -27,6 +27,7 @@ def command(context: click.Context, serial: int, out: Path | None, format_: str,
     from reconciler.cli.plan import exit_status
     from reconciler.cli.plan_file import save_plan
     from reconciler.cli.session import Choice, look_again, rolled_back
+    from reconciler.cli.stale import check_guards
     from reconciler.state import open_reader
     from reconciler.views import escape, plan_json, plan_text
 
@@ -46,4 +47,5 @@ def command(context: click.Context, serial: int, out: Path | None, format_: str,
     click.echo(text, nl=False)
     if out is not None:
         settings.say(f"Saved to {out}. To carry out just this: gpurec apply {out}")
+    check_guards(plan)
     return exit_status(plan) if detailed_exitcode else 0

@@ -32,6 +32,9 @@ def check_origin(saved: Plan, fleet: str, config_digest: str, applied: Applied, 
         if (applied.serial or applied.replicas) and set(history) != {saved.digest}:
             raise StalePlan.of("the plan was made without a state, but this state has applied something since", None, _ADVICE)
     elif saved.lineage != applied.lineage:
+        if applied.lineage is None:
+            what = f"the plan was made with a state (lineage {saved.lineage}), and there is none here"
+            raise StalePlan.of(what, None, f"name that state with --state, or bring it back (gpurec state restore FILE); else {_ADVICE}")
         raise StalePlan.of(f"the plan belongs to another state (lineage {saved.lineage}, not {applied.lineage})", None, _ADVICE)
 
 

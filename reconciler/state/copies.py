@@ -118,10 +118,13 @@ def _restore_into(
 
 def _prepare(backup: Path, prepared: Path, now: datetime) -> None:
     """A copy of the backup that nobody else can change, found sound and of this program's schema."""
-    with closing(open_for_reading(backup)) as conn, sqlite_said(backup):
-        if schema_version(conn, backup) == 0:
-            raise StateError.of("this backup is empty", str(backup))
-        _copy(conn, prepared)
+    try:
+        with closing(open_for_reading(backup)) as conn, sqlite_said(backup):
+            if schema_version(conn, backup) == 0:
+                raise StateError.of("this backup is empty", str(backup))
+            _copy(conn, prepared)
+    except Damaged as error:
+        raise StateError.of("this is no backup of a state, or a damaged one", str(backup), "take another one") from error
     with closing(sqlite3.connect(prepared, isolation_level=None)) as conn, sqlite_said(backup):
         said = [str(row[0]) for row in conn.execute("PRAGMA integrity_check(3)")]
         if said != ["ok"]:

@@ -28,6 +28,8 @@ def node_move(applied: Applied, facts: FleetFacts | None, old: str, new: str) ->
 
     Raises StateError where nothing is known of `old`, or where `new` is known already: two nodes do not become one.
     """
+    if old == new:
+        raise StateError.of(f"both names are {old!r}, so there is nothing to rename", None, "name what the node is called now second")
     moving = [one for one in applied.replicas.values() if one.at.node == old]
     seen = facts.nodes if facts is not None else {}
     if not moving and old not in seen:

@@ -85,6 +85,8 @@ def _opening(plan: Plan, style: Style) -> str:
         lacks.append(f"{plural(count, 'replica is', 'replicas are')} not as wanted, which no apply can change")
     if plan.deferred:
         lacks.append(f"{plural(len(plan.deferred), 'node or engine is', 'nodes or engines are')} unknown")
+    if plan.refusals:
+        lacks.append("a guard refuses what is left to do")
     if lacks:
         return f"{start} Nothing can be done now for fleet {style.heading(plan.fleet)}: {' and '.join(lacks)}."
     kept = f": {plural(plan.unchanged, 'replica')} unchanged" if plan.unchanged else ""

@@ -53,7 +53,9 @@ def test_a_protected_replica_outlives_its_entry_in_the_files(lab: Lab) -> None:
     assert "guard protect refuses" in refused.stderr
     assert "`mistral:7b: {protect: false, replicas: 0}` under `models` would allow it" in refused.stderr
     assert changing(lab) == before
-    assert lab.run("plan").exit_code == 7
+    shown = lab.run("plan")
+    assert shown.exit_code == 7
+    assert shown.stdout.startswith("No changes. Nothing can be done now for fleet demo: a guard refuses what is left to do.")
     lab.want(text("  mistral:7b: {engine: ollama, on: ollama, vram: 5GiB, protect: false, replicas: 0}\n"))
     assert lab.run("apply", "--auto-approve").exit_code == 0
     assert not resident(lab, "mistral:7b")

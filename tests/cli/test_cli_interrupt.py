@@ -58,8 +58,9 @@ def test_the_first_interrupt_begins_no_step_and_lets_the_one_that_runs_settle(tm
             wait_for_line(process, "Stopping:")
             let_time_pass_until_it_speaks(lab, process)
             wait_for_line(process, "ada/ollama: done")
-            out, _ = process.communicate(timeout=60)
+            out, said = process.communicate(timeout=60)
         assert process.returncode == 130
+        assert "gpurec plan shows what is left" in said
         assert "Apply interrupted. 3 steps: 1 done, 2 skipped" in out
         assert "the run was asked to stop before it began" in out
         assert last_result(lab) == "interrupted"
@@ -101,4 +102,20 @@ def test_an_apply_after_a_cut_one_finishes_the_work(lab: Lab) -> None:
     lab.fleet.engines["bea/ollama"].clear_faults()
     lab.fleet.engines["bea/ollama"].restart()
     assert lab.run("apply", "--auto-approve").exit_code == 0
+    assert lab.run("plan", "--detailed-exitcode").exit_code == 0
+
+
+def test_an_interrupted_saved_plan_says_how_to_go_on_and_so_it_goes_on(lab: Lab) -> None:
+    saved = str(lab.root / "my plan.json")
+    assert lab.run("plan", "--out", saved).exit_code == 0
+    lab.fleet.engines["bea/ollama"].set_fault("hang_load")
+    with lab.process("apply", saved, "--parallelism", "1") as process:
+        for says in ("bea/ollama: started", "Stopping:"):
+            wait_for_line(process, says)
+            process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert f"Interrupted: to go on where it stopped: gpurec apply '{saved}' --resume." in said
+    lab.fleet.engines["bea/ollama"].clear_faults()
+    lab.fleet.engines["bea/ollama"].restart()
+    assert lab.run("apply", saved, "--resume").exit_code == 0
     assert lab.run("plan", "--detailed-exitcode").exit_code == 0

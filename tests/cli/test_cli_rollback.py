@@ -64,6 +64,13 @@ def test_its_saved_plan_is_applied_like_any_other_and_the_fleet_is_as_then(lab: 
     assert lab.run("rollback", "1", "--detailed-exitcode").stdout.startswith("No changes.")
 
 
+def test_a_guard_refuses_a_rollback_as_it_refuses_any_plan(lab: Lab) -> None:
+    result = lab.run("rollback", "0")
+    assert result.exit_code == 7, result.output
+    assert "guard allow_empty refuses" in result.stderr
+    assert residents(lab) == NOW
+
+
 def test_until_the_files_say_the_same_the_next_plan_leads_forward_again(lab: Lab) -> None:
     out = str(lab.root / "back.json")
     assert lab.run("rollback", "1", "--out", out).exit_code == 0

@@ -173,6 +173,12 @@ def test_a_backup_that_is_newer_damaged_or_none_is_refused_even_with_force(path:
     assert files(path) == ["copy", "s.db"]
 
 
+def test_a_file_that_is_no_backup_is_named_as_such_and_no_other_state_is_asked_for(path: Path, backup: Path) -> None:
+    no_database(backup)
+    with pytest.raises(StateError, match="this is no backup of a state, or a damaged one; take another one"):
+        restore(path, backup)
+
+
 def test_the_state_itself_is_no_backup_of_it(path: Path) -> None:
     with pytest.raises(StateError, match="the state itself"):
         restore(path, path)

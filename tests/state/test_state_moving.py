@@ -133,6 +133,12 @@ def test_two_nodes_do_not_become_one(state: StateWriter) -> None:
     assert "take one out of the inventory" in str(seen_both.value)
 
 
+def test_a_node_that_keeps_its_name_is_not_told_to_be_forgotten(state: StateWriter) -> None:
+    with pytest.raises(StateError, match="both names are 'a'") as refused:
+        node_move(state.applied(), state.recorded_facts(), "a", "a")
+    assert "state rm" not in str(refused.value)
+
+
 def test_what_is_forgotten_takes_along_what_befell_it(state: StateWriter, path: Path) -> None:
     state.forget([M])
     with closing(open_reader(path)) as reader:
