@@ -44,10 +44,13 @@ def command(
 ) -> int:
     """Carry out a plan: the saved one in FILE, or a fresh one after showing it and asking."""
     from reconciler.cli.applying import ApplyOptions, apply_fresh, apply_saved
+    from reconciler.cli.carrying import execution_options
     from reconciler.cli.command_line import command_line
     from reconciler.cli.session import Choice
 
     settings = settings_of(context)
+    if keep_going and max_fail is not None:
+        raise click.UsageError("--keep-going sets no bound to failures and --max-fail does; leave one of them out.")
     options = ApplyOptions(
         parallelism,
         keep_going,
@@ -60,6 +63,7 @@ def command(
         command_line(context),
         force,
     )
+    execution_options(options, 1)  # what is wrong with them is said before anything is asked or waited for
     if file is None and resume:
         raise click.UsageError("--resume needs the FILE of the plan that stopped; without one, apply plans anew and goes on by itself.")
     if file is None:

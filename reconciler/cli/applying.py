@@ -116,7 +116,8 @@ def apply_saved(settings: Settings, path: Path, options: ApplyOptions) -> int:
     plan = check_standing(saved, look, selected_nodes(workspace, choice))
     check_guards(plan)
     look = replace(look, plan=without_done_again(plan, begun))
-    return _finish(settings, look, options, f"to go on where it stopped: gpurec apply {escape(shlex.quote(str(path)))} --resume")
+    to_go_on = f"to go on where it stopped: gpurec apply {escape(shlex.quote(str(path)))} --resume"
+    return _finish(settings, look, options, to_go_on, saved=True)
 
 
 def without_done_again(plan: Plan, done: Set[str]) -> Plan:
@@ -126,8 +127,9 @@ def without_done_again(plan: Plan, done: Set[str]) -> Plan:
     return replace(plan, steps=steps) if gone else plan
 
 
-def _finish(settings: Settings, look: Look, options: ApplyOptions, to_go_on: str) -> int:
-    """Carries out and tells what came of it; `to_go_on` is what to do after an interruption."""
+def _finish(settings: Settings, look: Look, options: ApplyOptions, to_go_on: str, *, saved: bool = False) -> int:
+    """Carries out and tells what came of it, also of an empty plan that was `saved` and so is not shown here; `to_go_on` is what to do
+    after an interruption."""
     started = time.monotonic()
     done = carry_out(settings, look, options)
     text = outcome_text(
@@ -142,7 +144,7 @@ def _finish(settings: Settings, look: Look, options: ApplyOptions, to_go_on: str
         colour=settings.colour(),
         width=settings.width(),
     )
-    if done.results or done.lost or look.plan.held or not look.plan.empty:
+    if saved or done.results or done.lost or look.plan.held or not look.plan.empty:
         click.echo("\n" + text, nl=False)
     if done.interrupted:
         settings.say(f"Interrupted: {to_go_on}.")

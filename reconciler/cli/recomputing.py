@@ -10,6 +10,7 @@ from reconciler.execution import Outcome
 from reconciler.planning import Plan, Step
 from reconciler.state import StateWriter
 from reconciler.views import escape
+from reconciler.views.style import plural
 
 
 def plan_corrected(settings: Settings, look: Look, outcome: Outcome, state: StateWriter) -> Look | None:
@@ -26,7 +27,8 @@ def plan_corrected(settings: Settings, look: Look, outcome: Outcome, state: Stat
         what = f"{other.action.value} {escape(other.address)}" if other is not None else "a guard refuses it"
         settings.say(f"With the corrected need the plan is another one than was approved ({what}); see gpurec plan.")
         return None
-    settings.say(f"The plan was made again with the corrected need; what is left of it was approved: {len(again.plan.steps)} steps.")
+    left = plural(len(again.plan.steps), "step")
+    settings.say(f"The plan was made again with the corrected need; what is left of it was approved: {left}.")
     return replace(again, plan=replace(again.plan, digest=approved.digest, rollback=approved.rollback))
 
 

@@ -17,7 +17,7 @@ from reconciler.execution.newcomers import newcomer_bytes
 from reconciler.execution.outcome import ExecutionOptions, StepResult, StopSignal
 from reconciler.execution.own_rules import refusing
 from reconciler.execution.recording import Places, replica_row
-from reconciler.execution.remedies import Remedies
+from reconciler.execution.remedies import LOADS, OUT_OF_MEMORY, Remedies
 from reconciler.execution.waits import Clock, Sleep, Watch
 from reconciler.fleet import EngineError, EngineFacts, EngineId, Ensure, LoadKey, Measured, format_bytes
 from reconciler.planning import RELOADS, Action, Cause, Plan, Step, asked_digest
@@ -83,7 +83,7 @@ class _Doing:
             if self._booked and step.action is Action.LOAD and error.code in _NOTHING_LEFT_BEHIND:
                 bench.ledger.give_back(step)
             learned = await self._learned(error.code)
-            message = str(error) + learned
+            message = str(error) + (learned or self._declared_too_low(error.code))
             result = replace(self._result(StepStatus.FAILED, error.code, message), corrected=bool(learned))
             self._finish(result)
             bench.listen(StepFailed(step, error.code, message, result.seconds))
@@ -130,6 +130,13 @@ class _Doing:
                     bench.ledger.give_back(step)
                     self._booked = False
                 await bench.sleep(pause)
+
+    def _declared_too_low(self, code: str) -> str:
+        """What mends a declared need that was too little, which no measurement corrects; nothing where none was declared."""
+        model = self._bench.places.models.get(self._step.model)
+        if code != OUT_OF_MEMORY or self._step.action not in LOADS or model is None or model.vram is None:
+            return ""
+        return f"; its declared vram: of {format_bytes(model.vram)} counts before all that is measured: raise it, or take it out"
 
     async def _learned(self, code: str) -> str:
         """Corrects the measured need of a model that ran out of memory; a clause that says so, or nothing."""

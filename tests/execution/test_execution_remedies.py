@@ -95,6 +95,7 @@ def test_a_declared_need_is_not_corrected() -> None:
     made = room("out_of_memory", vram=5 * GIB)
     (result,) = made.run().results
     assert (made.state.learned, result.corrected) == ([], False)
+    assert "its declared vram: of 5120 MiB counts before all that is measured: raise it, or take it out" in (result.message or "")
 
 
 class Remembering(ListedState):
