@@ -10,7 +10,7 @@ from reconciler.placement.board import Card, Slot
 from reconciler.placement.eligibility import refusal
 from reconciler.placement.explain import in_words
 from reconciler.placement.fit import Fit, fit
-from reconciler.placement.fitting import Fitted, Search, fitted
+from reconciler.placement.fitting import Fitted, Known, Search, fitted
 from reconciler.placement.found import Found, Names, charge_found
 from reconciler.placement.reasons import reason_at
 from reconciler.placement.setting_up import set_up
@@ -78,9 +78,10 @@ def candidates(
     slots = [slot for node in sorted(model.nodes) for slot in board.by_node.get(node, ())]
     variants = model.alternatives()
     answers = []
+    known: Known = {}
     for slot in sorted(slots, key=lambda slot: slot.id):
         resident = here.get(slot)
-        tried = [_candidate(slot, one, applied, question, resident) for one in (variants if resident is None else (resident[1],))]
+        tried = [_candidate(slot, one, applied, question, resident, known) for one in (variants if resident is None else (resident[1],))]
         answers.append(next((one for one in tried if one.fits), tried[-1]))
     return tuple(answers)
 
@@ -99,7 +100,9 @@ def best(found: Sequence[Candidate]) -> Candidate | None:
     return min(found, key=order)
 
 
-def _candidate(slot: Slot, model: ModelSpec, applied: Applied, question: Question, resident: tuple[Found, ModelSpec] | None) -> Candidate:
+def _candidate(
+    slot: Slot, model: ModelSpec, applied: Applied, question: Question, resident: tuple[Found, ModelSpec] | None, known: Known
+) -> Candidate:
     model = question.as_asked(model)
     if resident is not None and not question.otherwise:
         needs = slot.knowledge.every(slot, model, applied)
@@ -108,7 +111,7 @@ def _candidate(slot: Slot, model: ModelSpec, applied: Applied, question: Questio
     slot.remove(charges)
     slot.placed -= leaves
     try:
-        return _free(slot, model, applied, question, "" if resident is None else "in place of what is there")
+        return _free(slot, model, applied, question, known, "" if resident is None else "in place of what is there")
     finally:
         slot.add(charges)
         slot.placed += leaves
@@ -116,11 +119,11 @@ def _candidate(slot: Slot, model: ModelSpec, applied: Applied, question: Questio
             slot.knowledge.ask(model.name, question.asked)
 
 
-def _free(slot: Slot, model: ModelSpec, applied: Applied, question: Question, where: str) -> Candidate:
+def _free(slot: Slot, model: ModelSpec, applied: Applied, question: Question, known: Known, where: str) -> Candidate:
     """The answer of an engine that does not hold the model, or of which its bytes were taken off. `where` are the words if it fits."""
     most = None
     if question.search is not None:
-        most = fitted(slot, model, applied, question.asked, question.search)
+        most = fitted(slot, model, applied, question.asked, question.search, known)
         if most is not None:
             model, asked = most.asked(model, question.asked)
             slot.knowledge.ask(model.name, asked)

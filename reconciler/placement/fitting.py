@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
 from reconciler.fleet import Applied, ModelSpec
@@ -51,7 +52,11 @@ class Fitted:
         return replace(model, context=context), asked
 
 
-def fitted(slot: Slot, model: ModelSpec, applied: Applied, asked: Asked, search: Search) -> Fitted | None:
+Known = dict[Hashable, Fitted | None]
+"""What was searched for already in one question: engines that are alike and have the same room share an answer."""
+
+
+def fitted(slot: Slot, model: ModelSpec, applied: Applied, asked: Asked, search: Search, known: Known) -> Fitted | None:
     """None where it is not computed: on the CPU, or where nobody tells the model's layers. On several cards one that holds it alone comes
     first, then all of them together."""
     margin = margin_for(slot, model)
@@ -59,11 +64,20 @@ def fitted(slot: Slot, model: ModelSpec, applied: Applied, asked: Asked, search:
     if in_ram(slot, model) or (not rooms and search.room is None):
         return None
     room = search.room if search.room is not None else max(rooms)
-    one = _fitted(slot, model, applied, asked, search, room, 1)
+    one = _once(slot, model, applied, asked, search, room, 1, known)
     if one is None or one.found is not None or search.room is not None or len(rooms) < 2 or len(rooms) < len(slot.cards or ()):
         return one
-    shared = _fitted(slot, model, applied, asked, search, min(rooms), len(rooms))
+    shared = _once(slot, model, applied, asked, search, min(rooms), len(rooms), known)
     return shared if shared is not None and shared.found is not None else one
+
+
+def _once(
+    slot: Slot, model: ModelSpec, applied: Applied, asked: Asked, search: Search, room: int, cards: int, known: Known
+) -> Fitted | None:
+    key = (slot.knowledge.about(slot, model, applied), room, cards)
+    if key not in known:
+        known[key] = _fitted(slot, model, applied, asked, search, room, cards)
+    return known[key]
 
 
 def _fitted(slot: Slot, model: ModelSpec, applied: Applied, asked: Asked, search: Search, room: int, cards: int) -> Fitted | None:

@@ -51,7 +51,7 @@ class Knowledge:
         """What `model` needs on this engine, from the first source that knows; None when none does."""
         if model.vram is not None:
             return Need(model.vram, "declared")
-        about = self._about(slot, model, applied)
+        about = self.about(slot, model, applied)
         if about not in self._needs:
             found = self.every(slot, model, applied)
             self._needs[about] = found[0] if found else None
@@ -192,7 +192,7 @@ class Knowledge:
         card = prediction.cards[0] if prediction is not None else None
         return None if card is None or card.total is None else card.total - card.fixed
 
-    def _about(self, slot: Slot, model: ModelSpec, applied: Applied) -> Hashable:
+    def about(self, slot: Slot, model: ModelSpec, applied: Applied) -> Hashable:
         """All that a need depends on, apart from what is the same in the whole run."""
         installed = self._file(slot, model)
         file = None
