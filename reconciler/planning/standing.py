@@ -156,7 +156,8 @@ class _Now:
             return "it is protected"
         if (gone := self._gone_twin(step.model)) is not None:
             return f"{gone}, which was to stay, is not resident now"
-        if found.model is not None and not self._explained(step, slot, found, found.model.unchosen()):
+        model = _named(found, step.model)
+        if model is not None and not self._explained(step, slot, found, model.unchosen()):
             return "the desired state asks for it there, and no other step of the plan takes its place or its room"
         self._leave(found)
         return None
@@ -318,6 +319,11 @@ class _Now:
 def _is(found: ModelSpec | None, model: ModelSpec) -> bool:
     """Whether what was found is `model`: any of its variants where none is chosen."""
     return found is not None and (found == model or (found.name == model.name and model.variant is None))
+
+
+def _named(found: Found, name: str) -> ModelSpec | None:
+    """Of the wanted models that a resident is the one of that name, else the first: it may be one by itself and a variant of another."""
+    return next((one for one in (found.model, *found.also) if one is not None and one.name == name), found.model)
 
 
 def _places(plan: Plan) -> Mapping[str, Sequence[tuple[str, EngineId]]]:

@@ -309,6 +309,17 @@ def test_what_is_to_be_in_ram_is_packed_by_the_free_ram_and_not_by_the_cards():
     assert actions(small.plan()) == ["load model.m0:1@a/ollama"]
 
 
+def test_a_resident_that_is_a_variant_of_another_model_too_may_leave_as_the_one_that_it_was_loaded_as():
+    of = fleet(node("a", 12 * GIB), node("b", 12 * GIB))
+    either = model("m2:1", ["a"], variants=(Variant("m2:1", 2 * GIB), Variant("m3:1", 4 * GIB)), priority=2, each=Each.ENGINE)
+    want = desired(model("m0:1", ["a"], 7 * GIB, priority=2), model("m3:1", ["a", "b"], 4 * GIB, priority=1), either)
+    both = {"a": [loaded("m2:1", 2 * GIB), loaded("m3:1", 4 * GIB)]}
+    here = world(of, want, both, [owned("m2:1", "a"), owned("m3:1", "a")], sizes={"m0:1": 7, "m2:1": 2, "m3:1": 4})
+    assert "unload model.m3:1@a/ollama" in actions(here.plan())
+    assert stands(here)
+    assert settles(here) == []
+
+
 def test_the_helpers_carry_a_plan_out():
     of = fleet(node("a", 12 * GIB))
     here = world(of, desired(model("m0:1", ["a"], 2 * GIB)), sizes={"m0:1": 2})
