@@ -183,10 +183,12 @@ class _Now:
         return None
 
     def _explained(self, step: Step, slot: Slot, found: Found, model: ModelSpec) -> bool:
-        """Whether a wanted resident may leave: it is to be there on demand, it cannot serve, enough replicas stay or come, or a load on
-        its node matters more."""
+        """Whether a wanted resident may leave: it yields to a load, it is to be there on demand, it cannot serve, enough replicas stay or
+        come, or a load on its node matters more."""
+        if self._yields(found) and any(load.node == step.node for load in self._loads):
+            return True
         if model.ensure is not Ensure.LOADED:
-            return found.held_by_us or (self._yields(found) and any(load.node == step.node for load in self._loads))
+            return found.held_by_us
         if refusal(slot, model) is not None or (model.each is Each.GPU and len(slot.cards or ()) != 1):
             return True
         remaining = [at for at in self._remaining(model) if model.replicas is not None or at.node == step.node]

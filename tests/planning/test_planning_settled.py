@@ -320,6 +320,16 @@ def test_a_resident_that_is_a_variant_of_another_model_too_may_leave_as_the_one_
     assert settles(here) == []
 
 
+def test_a_client_s_resident_of_a_wanted_model_yields_also_in_a_saved_plan_where_it_cannot_serve_as_wanted():
+    of = fleet(node("a", 8 * GIB))
+    on_the_cpu = model("m0:1", ["a"], 5 * GIB, residency=Residency.CPU, min_gpu_fraction=0.0, priority=2)
+    want = desired(on_the_cpu, model("m3:1", ["a"], 4 * GIB), policy=Policy(Unmanaged.YIELD))
+    here = world(of, want, {"a": [loaded("m0:1", 5 * GIB, pinned=False)]}, sizes={"m0:1": 5, "m3:1": 4})
+    assert actions(here.plan()) == ["unload model.m0:1@a/ollama", "load model.m3:1@a/ollama"]
+    assert stands(here)
+    assert settles(here) == []
+
+
 def test_the_helpers_carry_a_plan_out():
     of = fleet(node("a", 12 * GIB))
     here = world(of, desired(model("m0:1", ["a"], 2 * GIB)), sizes={"m0:1": 2})
