@@ -7,6 +7,7 @@ before it and not after it. The small one is away meanwhile, so this is the last
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from reconciler.fleet import ModelSpec
 from reconciler.placement.board import Slot
@@ -15,6 +16,8 @@ from reconciler.placement.found import lift, set_down
 from reconciler.placement.placing import Placing
 from reconciler.placement.room import Leaving, drop, together
 
+BELIEVABLE = 1.1
+"""How much of its need a resident may hold: where it holds more the need is wrong, and so may be those of the others."""
 RESEATING_SLOTS = 32
 """How many engines are looked at for another order, before a replica is called unplaced."""
 
@@ -57,11 +60,12 @@ def _all_come_back(placing: Placing, model: ModelSpec, slot: Slot, group: Sequen
     if own is not None:
         lift(own)
     taken: list[tuple[ModelSpec, Fit]] = []
-    coming = [model, *(target.model for leaving in group for target in leaving.targets)]
-    for one in coming:
+    coming = [(model, 0), *((target.model, leaving.bytes) for leaving in group for target in leaving.targets)]
+    for one, held in coming:
         room = room_for(slot, one, placing.applied)
-        if not isinstance(room, Fit):
+        if not isinstance(room, Fit) or held > room.need.bytes * BELIEVABLE:
             break
+        room = _at_most(room, held)
         take(slot, one, room, placing.applied)
         taken.append((one, room))
     enough = len(taken) == len(coming)
@@ -72,6 +76,19 @@ def _all_come_back(placing: Placing, model: ModelSpec, slot: Slot, group: Sequen
     for leaving in group:
         leaving.set_down()
     return enough
+
+
+def _at_most(room: Fit, held: int) -> Fit:
+    """The same, charged with no less than the engine predicts and than was held before: with less than they really take, two would throw
+    each other out at every apply, each the only one that is there."""
+    coming = room.coming
+    if coming is None or room.shares:
+        return room
+    more = max(held, coming.predicted or 0) - room.need.bytes
+    if more <= 0:
+        return room
+    charges = tuple((card, count + more) for card, count in room.charges)
+    return replace(room, charges=charges, coming=replace(coming, charged=sum(count for _, count in charges)))
 
 
 def _carry_out(placing: Placing, model: ModelSpec, slot: Slot, group: Sequence[Leaving]) -> None:

@@ -69,6 +69,17 @@ def test_nobody_is_sent_away_where_not_all_would_come_back():
     assert actions(result) == []
 
 
+def test_an_order_is_no_way_out_where_less_is_declared_than_is_held():
+    # Whichever is loaded would leave too little for the other, so each apply would only change who is there.
+    for declared, held in ((4 * GIB, 5 * GIB), (5 * GIB // 2, 5 * GIB)):
+        sizes = {"one:1": 4 * GIB + 1, "two:1": 4 * GIB + 1}
+        there = with_files(facts(ONE, {"a": [loaded("one:1", held)]}, list(sizes)), sizes)
+        want = desired(model("one:1", ["a"], declared), model("two:1", ["a"], declared))
+        result = plan(ONE, want, there, applied(owned("one:1", "a")))
+        assert actions(result) == []
+        assert result.unplaced[0].candidates[0].reason == "engine_would_evict"
+
+
 def test_a_model_under_another_name_comes_before_the_old_one_leaves_only_where_the_engine_takes_both():
     def steps(size):
         want = desired(model("m", ["a"], size, names={EngineKind.OLLAMA: "new:1"}))
