@@ -10,6 +10,7 @@ from reconciler.views.models_text import measured_words
 from reconciler.views.sections import (
     deferred_lines,
     drift_lines,
+    forgotten_lines,
     impact_lines,
     is_beyond_apply,
     note_lines,
@@ -45,6 +46,7 @@ def plan_text(plan: Plan, *, colour: bool = False, width: int = 100) -> str:
         unplaced_lines(plan.unplaced, style),
         deferred_lines(plan.deferred, style),
         unmanaged_lines(plan.unmanaged, style),
+        forgotten_lines(plan.forgotten, style),
         note_lines(plan.notes, style),
         impact_lines(plan.impact, style),
         refusal_lines(plan.refusals, style),

@@ -145,6 +145,15 @@ def unmanaged_lines(unmanaged: Sequence[UnmanagedResident], style: Style) -> lis
     return [style.heading("Unmanaged residents, left alone with their bytes reserved"), *columns(rows, style), *more(left, style)]
 
 
+def forgotten_lines(addresses: Sequence[str], style: Style) -> list[str]:
+    """What an apply takes off the state without a step: not wanted any more and gone, or on an engine that left the inventory."""
+    if not addresses:
+        return []
+    shown, left = bounded(addresses)
+    lines = [style.heading("Forgotten by an apply: gone, or of an engine that left the inventory, where what runs goes on running")]
+    return [*lines, *columns([[Cell("·", "dim"), Cell(address)] for address in shown], style), *more(left, style)]
+
+
 def refusal_lines(refusals: Sequence[Refusal], style: Style) -> list[str]:
     if not refusals:
         return []

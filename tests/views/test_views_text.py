@@ -57,6 +57,12 @@ def test_a_plan_with_everything(full_plan: Plan, snapshot: SnapshotAssertion) ->
     assert plan_text(full_plan, width=120) == snapshot
 
 
+def test_what_an_apply_would_forget_is_shown_also_where_there_is_no_step(empty_plan: Plan) -> None:
+    shown = plan_text(replace(empty_plan, forgotten=("model.m@gone/ollama\x1b[31m",)))
+    assert "Forgotten by an apply: gone, or of an engine that left the inventory" in shown
+    assert "model.m@gone/ollama\\x1b[31m" in shown
+
+
 def test_an_empty_plan_begins_no_changes(empty_plan: Plan, snapshot: SnapshotAssertion) -> None:
     assert plan_text(empty_plan).startswith("No changes.")
     assert plan_text(empty_plan) == snapshot
