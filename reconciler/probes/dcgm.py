@@ -13,6 +13,9 @@ PREFIX = "DCGM_FI_"
 _BLANK = 2147483632.0
 """From here on a value is one of DCGM's marks for "not there" (dcgm_fields.h: DCGM_INT32_BLANK and above)."""
 
+_THERE = ""
+"""The name under which a sample stands that says nothing but that its card is there."""
+
 
 def cards_of_dcgm(body: str, source: str, at: str) -> tuple[CardFacts, ...]:
     """The cards of an exporter; of a card in MIG mode its slices, also where the exporter does not tell their memory."""
@@ -20,12 +23,15 @@ def cards_of_dcgm(body: str, source: str, at: str) -> tuple[CardFacts, ...]:
     slices: dict[str, dict[str, dict[str, Sample]]] = {}
     for sample in samples(body, PREFIX):
         mark = sample.labels.get("UUID") or sample.labels.get("gpu")
-        if mark is None or sample.value >= _BLANK or sample.value < 0:
+        if mark is None:
             continue
         name = sample.name.removeprefix(PREFIX).removeprefix("DEV_")
         instance = sample.labels.get("GPU_I_ID", "")
         own = whole_cards.setdefault(mark, {}) if not instance else slices.setdefault(mark, {}).setdefault(instance, {})
-        own[name] = sample
+        if sample.value >= _BLANK or sample.value < 0:
+            own.setdefault(_THERE, sample)  # a card of which nothing is known is there all the same
+        else:
+            own[name] = sample
     found: list[CardFacts] = []
     for mark in {**whole_cards, **slices}:
         parts = slices.get(mark, {})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
 from urllib.parse import urlsplit
 
 from reconciler.engines import Transport
@@ -16,6 +18,17 @@ PORTS = {"dcgm": 9400, "exporter": 9835}
 """The ports that the exporters take by default."""
 _Read = tuple[tuple[CardFacts, ...], tuple[str, ...]]
 _READERS: dict[str, Callable[[str, str, str], _Read]] = {"dcgm": lambda *body: (cards_of_dcgm(*body), ()), "exporter": cards_of_exporter}
+
+
+def _index(card: CardFacts) -> int:
+    return card.index
+
+
+def _consistent(card: CardFacts) -> CardFacts:
+    """The card; its use is unknown where it is above the card's size."""
+    if card.used_bytes is None or card.total_bytes is None or card.used_bytes <= card.total_bytes:
+        return card
+    return replace(card, used_bytes=None, assumed=True)
 
 
 class Scrape:
@@ -57,7 +70,11 @@ class Scrape:
         if not cards:
             what = f"{base}{path} has no metrics of cards"
             raise probe_error("no_metrics", node.name, what, "check probe.via and probe.url, and the exporter's own log")
-        return Seen(cards, notes)
+        twice = next((one.index for one, other in pairwise(sorted(cards, key=_index)) if one.index == other.index), None)
+        if twice is not None:
+            what = f"{base}{path} tells of several cards {twice}: it is not of this node alone"
+            raise probe_error("no_metrics", node.name, what, "write the url of the exporter on this node as probe.url")
+        return Seen(tuple(_consistent(card) for card in cards), notes)
 
     def where(self, node: NodeSpec) -> tuple[str, str]:
         """The address and the path of the metrics: `probe.url`, `/metrics` where it names none, else the exporter's own port."""

@@ -61,6 +61,14 @@ def test_marks_for_nothing_are_unknown(blank):
     assert (card.used_bytes, card.total_bytes, card.temperature, card.assumed) == (None, None, None, True)
 
 
+def test_a_card_of_which_dcgm_tells_nothing_is_unknown_and_not_absent():
+    blank = "9223372036854775794"
+    body = f"DCGM_FI_DEV_FB_USED{{{LABELS}}} {blank}\nDCGM_FI_DEV_FB_FREE{{{LABELS}}} {blank}\n"
+    (card,) = cards_of_dcgm(body, "dcgm", AT)
+    assert (card.index, card.uuid, card.name) == (1, "GPU-abc", "NVIDIA L40S")
+    assert (card.total_bytes, card.used_bytes, card.xid, card.assumed) == (None, None, None, True)
+
+
 def test_slices_of_dcgm_stand_for_their_card():
     part = LABELS + ',GPU_I_PROFILE="1g.12gb",GPU_I_ID="7"'
     body = f"DCGM_FI_DEV_FB_FREE{{{part}}} 11000\nDCGM_FI_DEV_FB_USED{{{part}}} 100\nDCGM_FI_DEV_FB_RESERVED{{{part}}} 1\n"
@@ -130,6 +138,19 @@ def test_a_scrape_gives_cards_and_carries_its_key():
         with pytest.raises(ProbeError) as caught:
             look("dcgm", url)
     assert caught.value.code == "key_refused"
+
+
+def test_metrics_of_several_nodes_are_of_none():
+    with Serving(body=DCGM + DCGM.replace("GPU-abc", "GPU-of-another")) as url, pytest.raises(ProbeError) as caught:
+        look("dcgm", url)
+    assert caught.value.code == "no_metrics"
+    assert "several cards 1" in str(caught.value)
+
+
+def test_a_use_above_the_size_of_its_card_is_unknown():
+    with Serving(body=EXPORTER.replace("6.24951296e+08", "6.24951296e+10")) as url:
+        (card,) = look("exporter", url).cards
+    assert (card.total_bytes, card.used_bytes, card.assumed) == (16376 * MIB, None, True)
 
 
 @pytest.mark.parametrize(
