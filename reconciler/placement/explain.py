@@ -11,7 +11,7 @@ from reconciler.placement.admitting import evicting, spilling, would_leave_less,
 from reconciler.placement.board import Slot
 from reconciler.placement.eligibility import refusal
 from reconciler.placement.fit import spills
-from reconciler.placement.found import need_on
+from reconciler.placement.found import Found, need_on
 from reconciler.placement.reasons import Reasons, reason_at
 from reconciler.placement.result import Lacking, PassedOver, Placement
 
@@ -161,17 +161,27 @@ def _would_help(
         lines.extend(_engines_that_would_help(model, placement, applied))
     asked = {slot.id for node in model.nodes for slot in placement.board.by_node.get(node, ())}
     strangers = [found for found in placement.unwanted if found.model is None and found.owned is None and found.slot.id in asked]
-    if counts.get("insufficient_vram") and strangers and unmanaged is Unmanaged.LEAVE:
-        held = sum(max((count for _, count in found.charges), default=0) for found in strangers)
-        lines.append(
-            f"{len(strangers)} unmanaged residents ({format_bytes(held)}) make room: `policy: {{unmanaged: yield}}` or `unmanaged: unload`"
-        )
+    if counts.get("insufficient_vram") and strangers:
+        lines.extend(_strangers_that_would_go(strangers, unmanaged))
     spared = [one for one in placement.targets if one.model.priority < model.priority and one.protected and one.slot.id in asked]
     if counts.get("insufficient_vram") and spared:
         lines.append(f"{len(spared)} protected replicas of lower priority may go, {spared[0].model.name} first: `protect: false` there")
     if model.residency is Residency.GPU and counts.get("no_card"):
         lines.append("it may run on a CPU: `residency: gpu_preferred`")
     return tuple(lines)
+
+
+def _strangers_that_would_go(strangers: Sequence[Found], unmanaged: Unmanaged) -> list[str]:
+    """What makes residents of others leave: `yield` those with a finite keep-alive, `unload` all."""
+    finite = [found for found in strangers if found.resident.pinned is False]
+    lines = []
+    for may_go, policy in ((finite, Unmanaged.YIELD), (strangers, Unmanaged.UNLOAD)):
+        if may_go and unmanaged not in (policy, Unmanaged.UNLOAD) and not (policy is Unmanaged.UNLOAD and len(finite) == len(strangers)):
+            held = sum(max((count for _, count in found.charges), default=0) for found in may_go)
+            ones = "1 unmanaged resident" if len(may_go) == 1 else f"{len(may_go)} unmanaged residents"
+            makes = "makes" if len(may_go) == 1 else "make"
+            lines.append(f"{ones} ({format_bytes(held)}) {makes} room: `policy: {{unmanaged: {policy.value}}}`")
+    return lines
 
 
 def _engines_that_would_help(model: ModelSpec, placement: Placement, applied: Applied) -> list[str]:

@@ -178,7 +178,7 @@ def _wanted(changes: Changes, replica: Replica, applied: Applied, drifted: froze
         _cause(replica, rule.action, drifted, moved),
         model.priority,
         before=_before(replica),
-        after=_after(model),
+        after=asked_of(model),
         variant=_choice(target),
     )
     if rule.action in (Action.LOAD, Action.RELOAD):
@@ -282,7 +282,8 @@ def _context(model: ModelSpec) -> dict[str, Value]:
     return {} if model.context is None else {"context": model.context}
 
 
-def _after(model: ModelSpec) -> Fields:
+def asked_of(model: ModelSpec) -> Fields:
+    """What a step for `model` says that will be after it, whatever is there."""
     if model.ensure is Ensure.PRESENT:
         return {"installed": True} | _context(model)
     fields: dict[str, Value] = {

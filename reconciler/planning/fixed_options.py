@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from reconciler.fleet import Scalar
+from reconciler.fleet import EngineKind, Scalar
 from reconciler.planning.plan import Drift, Note
 from reconciler.planning.replica import Replica
 
@@ -19,7 +19,9 @@ def fixed_options(replicas: Sequence[Replica], drifted: frozenset[str]) -> tuple
             found = replica.resident.context if replica.resident is not None else None
             if replica.address not in drifted:
                 drift.append(Drift(replica.address, CODE, "context", replica.model.context, found))
-            message = f"serves context {found}, wanted {replica.model.context}; change its preset or command line"
+            asked = replica.model.context
+            change = f"set OLLAMA_CONTEXT_LENGTH={asked}" if replica.slot.kind is EngineKind.OLLAMA else "change its preset or command line"
+            message = f"serves context {found}, wanted {asked}; {change}"
             notes.append(Note(replica.address, CODE, message))
         for name, wanted, told in told_otherwise(replica):
             drift.append(Drift(replica.address, CODE, f"options.{name}", wanted, told))

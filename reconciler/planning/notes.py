@@ -17,15 +17,20 @@ _OPTIONS_FROM = {
 def notes_on_models(desired: Desired, board: Board) -> tuple[Note, ...]:
     """What users should know about fields that other clients can undo, or that an engine does not show; one note a model."""
     kinds = {slot.kind for slot in board}
+
+    def may_be_on(kind: EngineKind, model: ModelSpec) -> bool:
+        there = (slot for node in model.nodes for slot in board.by_node.get(node, ()))
+        return kind in kinds and model.engine in (None, kind) and any(slot.kind is kind for slot in there)
+
     notes = []
     for model in desired.models:
         if model.ensure is not Ensure.LOADED:
             continue
         address = f"model.{model.name}"
-        if model.context is not None and EngineKind.OLLAMA in kinds and model.engine in (None, EngineKind.OLLAMA):
+        if model.context is not None and may_be_on(EngineKind.OLLAMA, model):
             notes.extend(_context_note(model, address))
         for kind, source in _OPTIONS_FROM.items():
-            if model.options and kind in kinds and model.engine in (None, kind):
+            if model.options and may_be_on(kind, model):
                 notes.append(Note(address, "engine_fixed_options", f"{source}, not from gpurec"))
     return tuple(notes)
 

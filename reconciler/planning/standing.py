@@ -27,6 +27,7 @@ from reconciler.fleet import (
     parse_replica_address,
 )
 from reconciler.placement import Board, Card, Charges, Found, Names, Slot, Target, charge_found, need_on, refusal, set_up
+from reconciler.planning.changes import asked_of
 from reconciler.planning.make import room_needed
 from reconciler.planning.plan import Action, Plan, Step
 from reconciler.planning.replica import Replica
@@ -125,6 +126,8 @@ class _Now:
         model = model.called(slot.kind, step.base_name) or model
         if (step.engine_name, step.base_name) != (model.engine_name(slot.kind), model.base_name(slot.kind)):
             return f"the desired state calls it {model.engine_name(slot.kind)} there"
+        if step.action is not Action.PULL and step.after != asked_of(model):
+            return "the desired state asks for other options"
         match step.action:
             case Action.PULL:
                 return self._pull(step, slot, model)

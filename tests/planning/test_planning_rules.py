@@ -239,4 +239,36 @@ def test_a_context_that_the_server_decides_is_told_and_never_reloaded_for():
     seen = facts(CARD, {"a": [loaded("m:1", 5 * GIB)]}, ["m:1"])
     result = plan(CARD, want, seen, applied(owned("m:1", "a", context=8192)))
     assert result.empty
-    assert "engine_fixed_options" in {note.code for note in result.notes}
+    (message,) = [note.message for note in result.notes if note.code == "engine_fixed_options"]
+    assert message == "serves context 4096, wanted 8192; set OLLAMA_CONTEXT_LENGTH=8192"
+
+
+def test_clients_are_told_of_a_tag_only_where_the_model_may_be_on_an_ollama():
+    two = fleet(node("a", 8 * GIB), node("b", 8 * GIB, kind=EngineKind.LLAMACPP))
+    for on, told in ((["b"], []), (["a", "b"], ["context_tag"])):
+        result = plan(two, desired(model("m:1", on, 5 * GIB, context=8192)), facts(two, installed=["m:1"]))
+        assert [note.code for note in result.notes if note.code == "context_tag"] == told
+
+
+@pytest.mark.parametrize(
+    ("pinned", "policy", "lines"),
+    [
+        ((False, False), Unmanaged.LEAVE, ["2 unmanaged residents (6144 MiB) make room: `policy: {unmanaged: yield}`"]),
+        ((True, True), Unmanaged.LEAVE, ["2 unmanaged residents (6144 MiB) make room: `policy: {unmanaged: unload}`"]),
+        ((True, True), Unmanaged.YIELD, ["2 unmanaged residents (6144 MiB) make room: `policy: {unmanaged: unload}`"]),
+        (
+            (False, True),
+            Unmanaged.LEAVE,
+            [
+                "1 unmanaged resident (3072 MiB) makes room: `policy: {unmanaged: yield}`",
+                "2 unmanaged residents (6144 MiB) make room: `policy: {unmanaged: unload}`",
+            ],
+        ),
+    ],
+)
+def test_the_policy_that_would_make_room_is_one_that_takes_these_residents(pinned, policy, lines):
+    strangers = [loaded(f"{number}:1", 3 * GIB, pinned=one) for number, one in enumerate(pinned)]
+    one = fleet(node("a", 8 * GIB))
+    seen = facts(one, {"a": strangers}, ["m:1", "0:1", "1:1"])
+    (lacking,) = plan(one, desired(model("m:1", ["a"], 7 * GIB), policy=Policy(unmanaged=policy)), seen).unplaced
+    assert [line for line in lacking.would_fit_if if "unmanaged" in line] == lines
