@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reconciler.planning.drift_memory import DriftReport, Key, deferred_key, drift_key
 from reconciler.views.document import Json, plan_contents
-from reconciler.views.sections import deferred_lines, drift_lines, is_beyond_apply, note_lines
+from reconciler.views.sections import deferred_lines, drift_lines, forgotten_lines, is_beyond_apply, note_lines
 from reconciler.views.style import Style, joined, plural
 
 _KEYS = ("format_version", "fleet", "lineage", "serial", "config_digest", "created_at", "drift", "deferred")
@@ -23,6 +23,7 @@ def drift_text(report: DriftReport, *, colour: bool = False, width: int = 100) -
         if report.older
         else [],
         deferred_lines(plan.deferred, style),
+        forgotten_lines(plan.forgotten, style),
         note_lines(held, style),
         _pending(plan.pending),
     ]
@@ -78,7 +79,11 @@ def drift_document(report: DriftReport) -> dict[str, Json]:
     if report.since is not None:
         summary["older"] = len(report.older)
         asked |= {"since": report.since, "older": [told(drift_key(entry)) for entry in report.older]}
-    body: dict[str, Json] = {"drift": [told(drift_key(entry)) for entry in report.counted], "deferred": [*deferred]}
+    body: dict[str, Json] = {
+        "drift": [told(drift_key(entry)) for entry in report.counted],
+        "deferred": [*deferred],
+        "forgotten": [*plan.forgotten],
+    }
     return {**{key: document[key] for key in _KEYS[:6]}, "summary": summary, **asked, **body}
 
 

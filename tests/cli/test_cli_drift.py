@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from cli_lab import SMALL, Lab, served
+from ruamel.yaml import YAML
 
 from reconciler.cli import session
 from reconciler.sim import builtin_fleet
@@ -317,3 +318,18 @@ def test_the_memory_of_a_state_that_was_replaced_counts_for_nothing(lab: Lab, cl
     path = lab.root / "memory.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"lineage": "another"}))
     assert kinds(drift(lab, *ask, expect=0), "waiting") == {(BEA, "missing")}
+
+
+def test_replicas_on_a_node_that_left_the_inventory_are_named_though_nobody_looks_at_them(lab: Lab) -> None:
+    inventory = lab.root / "inventories/demo.yaml"
+    text = inventory.read_text()
+    document = YAML(typ="safe").load(text)
+    for group in document["all"]["children"].values():
+        group["hosts"].pop("bea", None)
+    with inventory.open("w") as file:
+        YAML().dump(document, file)
+    result = lab.run("drift")
+    assert result.exit_code == 0
+    assert BEA in result.stdout
+    assert "left the inventory" in result.stdout
+    assert BEA in drift(lab, expect=0)["forgotten"]

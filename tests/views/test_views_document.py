@@ -65,4 +65,4 @@ def test_hostile_names_stay_inside_their_strings(hostile_plan: Plan) -> None:
 def test_the_drift_document_counts_pending_apart(full_plan: Plan) -> None:
     document = drift_document(judge(full_plan))
     assert document["summary"] == {"drift": 3, "pending": 2, "deferred": 2}
-    assert list(document)[-2:] == ["drift", "deferred"]
+    assert list(document)[-3:] == ["drift", "deferred", "forgotten"]
