@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reconciler.planning.approved import as_approved
 from reconciler.planning.deleting import unused_tags
 from reconciler.planning.digest import plan_digest
 from reconciler.planning.drift_memory import (
@@ -43,7 +44,7 @@ from reconciler.planning.plan import (
     Value,
 )
 from reconciler.planning.rolling_back import desired_of
-from reconciler.planning.standing import Moved, as_approved, first_moved
+from reconciler.planning.standing import Moved, first_moved
 
 __all__ = [
     "EVICTED",
