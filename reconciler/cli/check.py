@@ -208,7 +208,7 @@ def _check_file(settings: Settings, file: str, way: Way, room: int | None, forma
         with_extras,
     )
 
-    keys, values = cache_types(way.cache or "f16")
+    keys, values = cache_types("f16" if way.cache is None else way.cache)
     path = settings.path(Path(file))
     remote = "://" in file
     model = read_url(file) if remote else read_model(path)

@@ -34,7 +34,7 @@ def cache_types(text: str) -> tuple[TensorType, TensorType]:
     """The types of keys and values of `T` or `KEYS/VALUES`. BadParameter: not such types."""
     from reconciler.vram import CACHE_TYPES
 
-    keys, _, values = text.lower().partition("/")
-    if keys not in CACHE_TYPES or (values or keys) not in CACHE_TYPES:
+    keys, two, values = text.lower().partition("/")
+    if keys not in CACHE_TYPES or (two and values not in CACHE_TYPES):
         raise click.BadParameter(f"{text!r} is not a cache type; known are {', '.join(CACHE_TYPES)}", param_hint="--kv-cache")
     return CACHE_TYPES[keys], CACHE_TYPES[values or keys]

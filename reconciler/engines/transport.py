@@ -31,6 +31,7 @@ from reconciler.fleet import MIB, EngineError, EngineId, EngineKind, EngineSpec,
 SMALL = 1 * MIB
 LARGE = 64 * MIB
 _OK = frozenset({200})
+_TOO_MANY = 429
 _HIDDEN = b"(the key)"
 _SHORTEST_KEY = 8
 """Shorter ones (such as the `ollama` that some clients ask for) are found in honest words too, and would spoil them."""
@@ -320,6 +321,8 @@ def _too_large(shown: str, limit: int) -> Unreachable:
 def _refusal(answer: Answer, request: str) -> Unreachable:
     if answer.status >= 500:
         return _failed("http_5xx", answer.url, f"answered {request} with status {answer.status}: {answer.message}")
+    if answer.status == _TOO_MANY:
+        return _failed("busy", answer.url, f"answered {request} with status 429: too many requests", "try again later")
     what = f"answered {request} with status {answer.status}"
     return _failed("not_its_protocol", answer.url, what, "check that the engine's url and kind are right")
 

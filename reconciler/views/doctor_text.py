@@ -23,7 +23,7 @@ def doctor_text(findings: Sequence[Finding], looked_at: str, *, colour: bool = F
         lines.append(f"{style.paint(glyph, look)} {style.heading(one.address)}  {style.paint(one.code, 'dim')}")
         lines += paragraph(one.what, style, "    ", "    ")
         lines += paragraph(f"→ {one.mend}", style, "    ", "      ")
-    lines += more(left, style, "findings")
+    lines += more(left, style, "findings: gpurec doctor NODE shows those of one node, --format json all")
     errors = sum(1 for one in findings if one.level is Level.ERROR)
     counted = f"{plural(errors, 'error')}, {plural(len(findings) - errors, 'warning')}"
     return joined([*lines, "", f"{counted} in {escape(looked_at)}."])

@@ -108,6 +108,8 @@ def test_another_build_gets_a_wider_interval(llama: Path) -> None:
     ("arguments", "sentence"),
     [
         (["--kv-cache", "q9"], "is not a cache type"),
+        (["--kv-cache", ""], "is not a cache type"),
+        (["--kv-cache", "q8_0/"], "is not a cache type"),
         (["--kv-cache", "q8_0", "--flash-attention", "off"], "only with flash attention"),
         (["--context", "0"], "0 is not in the range"),
         (["--parallel", "-3"], "-3 is not in the range"),

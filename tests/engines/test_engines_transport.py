@@ -305,3 +305,17 @@ def test_a_key_file_that_holds_no_key_is_one_sentence_without_its_content(tmp_pa
     assert facts.reason_code == "missing_key"
     one_sentence(facts, says, "n/e")
     assert "x" * 20 not in str(facts.reason)
+
+
+def test_too_many_requests_is_busy_and_no_wrong_kind() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\n\r\n")
+
+    async def asked() -> EngineFacts:
+        async with serving(Server(talk)) as server:
+            return await look(server.url)
+
+    facts = asyncio.run(asked())
+    assert (facts.reachable, facts.reason_code) == (False, "busy")
+    assert facts.reason is not None
+    assert facts.reason.endswith("status 429: too many requests; try again later")

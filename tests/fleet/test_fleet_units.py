@@ -60,6 +60,9 @@ def test_the_hint_for_a_bare_90_shows_the_percentage():
     with pytest.raises(UnitError) as raised:
         parse_ratio(90)
     assert "90%" in raised.value.hint
+    with pytest.raises(UnitError) as raised:
+        parse_ratio(1.5)
+    assert raised.value.hint == "write 90% or 0.9"
 
 
 @pytest.mark.parametrize(
