@@ -160,7 +160,9 @@ class Channel:
         self.transport = transport
         self._wire = Wire(url, context, transport.network)
         self._key = b""
-        self.shown = str(url.copy_with(username=None, password=None, query=None, fragment=None)).rstrip("/")
+        if url.userinfo or url.query or url.fragment:
+            url = url.copy_with(username=None, password=None, query=None, fragment=None)
+        self.shown = str(url).rstrip("/")
 
     async def aclose(self) -> None:
         self.transport.forget(self)

@@ -37,14 +37,23 @@ def is_this_machine(node: NodeSpec) -> bool:
 
 
 def tool_here(platform: str = sys.platform) -> str | None:
-    """The program by which this machine's cards can be asked for where NVML is not there; None where it has none."""
+    """The program by which this machine's cards can be asked for where NVML is not there; None where it has none. Looked for once."""
+    return _tool_on(platform, _search_path())
+
+
+@cache
+def _tool_on(platform: str, path: str) -> str | None:
     names = ("system_profiler",) if platform == "darwin" else ("amd-smi", "rocm-smi")
-    return next((found for name in names if (found := program_here(name)) is not None), None)
+    return next((found for name in names if (found := shutil.which(name, path=path)) is not None), None)
 
 
 def program_here(name: str) -> str | None:
     """The path of a program of this machine."""
-    return shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", os.defpath), *_FOLDERS)))
+    return shutil.which(name, path=_search_path())
+
+
+def _search_path() -> str:
+    return os.pathsep.join((os.environ.get("PATH", os.defpath), *_FOLDERS))
 
 
 @cache

@@ -133,3 +133,12 @@ def test_what_is_declared_stands_where_a_tool_fails(tools, monkeypatch):
 
     found = asyncio.run(ask())
     assert (found.cards[0].total_bytes, found.cards[0].assumed, found.probe.code) == (8 * GIB, True, "smi_failed")
+
+
+def test_the_tool_of_this_machine_is_looked_for_once_however_many_nodes_it_is(tools, monkeypatch):
+    tools("amd-smi", AMD)
+    looked = []
+    which = here.shutil.which
+    monkeypatch.setattr(here.shutil, "which", lambda name, path=None: looked.append(name) or which(name, path=path))
+    assert {sources.way_of(NodeSpec(f"n{number}", f"127.0.1.{number}")) for number in range(50)} <= {"local", "nvml"}
+    assert len(looked) <= 1
