@@ -56,7 +56,7 @@ def parse_ratio(value: object) -> Fraction:
         raise UnitError(f"{value!r} is not a ratio", "write 90% or 0.9")
     ratio = Fraction(number) / 100 if text.endswith("%") else Fraction(number)
     if not 0 <= ratio <= 1:
-        meant = f"{number}% or {float(Fraction(number) / 100):g}" if Fraction(number) in range(2, 101) else "90% or 0.9"
+        meant = f"{number}% or {float(Fraction(number) / 100):g}" if 2 <= Fraction(number) <= 100 else "90% or 0.9"
         raise UnitError(f"{value!r} is not a ratio between 0 and 1", f"write {meant}")
     return ratio
 
