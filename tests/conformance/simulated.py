@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import httpx
 from rules import Rule
-from subject import LLAMASWAP, OLLAMA, ROUTER, SINGLE, VLLM, Outcomes, Pulls, Subject, make_resident
+from subject import LLAMASWAP, OLLAMA, ROUTER, SINGLE, VLLM, Outcomes, Pulls, Subject, make_resident, until_busy
 
 from reconciler.engines import Engine, LoadRequest
 from reconciler.fleet import EngineId, EngineKind, EngineSpec, SecretRef
@@ -100,7 +100,7 @@ async def load_beside_a_busy_model(subject: Subject, engine: Engine) -> Outcomes
     await make_resident(engine, subject.first)
     busy = asyncio.ensure_future(subject.use(subject.first, tokens=1500))
     try:
-        await asyncio.sleep(0.5)
+        await until_busy(engine, subject.first)
         return await asyncio.gather(engine.load(LoadRequest(subject.second)), return_exceptions=True)
     finally:
         busy.cancel()

@@ -110,6 +110,16 @@ async def until(engine: Engine, holds: Callable[[EngineFacts], bool], what: str)
         raise AssertionError(f"never: {what}; last seen: {facts}") from None
 
 
+async def until_busy(engine: Engine, name: str) -> None:
+    """Looks until a model answers a request, at most PATIENCE seconds."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while not await engine.busy(name):  # noqa: ASYNC110 (a server's own doing, of which nobody tells us)
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise AssertionError(f"never: {name} is busy") from None
+
+
 async def eventually(holds: Callable[[], bool], what: str) -> None:
     try:
         async with asyncio.timeout(PATIENCE):
