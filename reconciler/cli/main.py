@@ -50,7 +50,7 @@ class Commands(click.Group):
             return None
         import importlib
 
-        command = getattr(importlib.import_module(f"reconciler.cli.{COMMANDS[cmd_name][0]}"), "command")  # noqa: B009
+        command = getattr(importlib.import_module(f"reconciler.cli.commands.{COMMANDS[cmd_name][0]}"), "command")  # noqa: B009
         return command if isinstance(command, click.Command) else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

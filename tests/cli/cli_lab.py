@@ -11,9 +11,9 @@ from pathlib import Path
 
 from click.testing import CliRunner, Result
 
+from reconciler.cli.commands.sim_server import inventory_of
 from reconciler.cli.main import cli
 from reconciler.cli.settings import Settings
-from reconciler.cli.simulated import inventory_of
 from reconciler.sim import SimFleet, SimSpec, running
 
 SMALL = "version: 1\nmodels:\n  nomic-embed-text: {engine: ollama, on: ollama, each: node, vram: 350MiB}\n"

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from reconciler.cli.commands.sim_server import inventory_of
 from reconciler.cli.main import cli
-from reconciler.cli.simulated import inventory_of
 from reconciler.sim import builtin_fleet, running
 from reconciler.state import look_at_lock, open_reader, open_writer
 from reconciler.state.writer import SqliteWriter

@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 from syrupy.assertion import SnapshotAssertion
 
 from reconciler.cli.main import cli
-from reconciler.cli.plan_file import save_plan
 from reconciler.fleet import MIB
+from reconciler.operations.plan_file import save_plan
 from reconciler.planning import Action, Cause, Plan, Precondition, Reason, Step, plan_digest
 from reconciler.planning.compare import compare_plans
 

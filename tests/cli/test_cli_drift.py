@@ -18,7 +18,7 @@ import pytest
 from cli_lab import SMALL, Lab, served
 from ruamel.yaml import YAML
 
-from reconciler.cli import session
+from reconciler.operations import observation as session
 from reconciler.sim import builtin_fleet
 from reconciler.state import connection
 

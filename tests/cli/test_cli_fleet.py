@@ -14,13 +14,13 @@ from cli_lab import POLL, SMALL, Lab, served
 from click.testing import CliRunner
 from pydantic import TypeAdapter
 
-from reconciler.cli.applying import ApplyOptions
 from reconciler.cli.approval import approve
-from reconciler.cli.carrying import execution_options
-from reconciler.cli.demonstration import DESIRED, demonstrate
+from reconciler.cli.commands.demo_script import DESIRED, demonstrate
 from reconciler.cli.main import cli
 from reconciler.cli.settings import Settings
 from reconciler.fleet import GpurecError
+from reconciler.operations.apply import ApplyOptions
+from reconciler.operations.run import execution_options
 from reconciler.planning import Step, plan_digest
 from reconciler.sim import builtin_fleet
 from reconciler.state import open_reader, open_writer

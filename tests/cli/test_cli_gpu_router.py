@@ -136,7 +136,7 @@ def test_a_second_apply_sends_nothing_and_a_restarted_engine_gets_its_models_bac
 
 
 def test_sim_up_serves_a_built_in_fleet_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    from reconciler.cli import simulated
+    from reconciler.cli.commands import sim_server as simulated
 
     served = []
     monkeypatch.setattr(simulated, "running", lambda spec: served.append(spec) or (_ for _ in ()).throw(KeyboardInterrupt))

@@ -13,8 +13,8 @@ import httpx
 import pytest
 from cli_lab import Lab, served
 
-from reconciler.cli import session
 from reconciler.fleet import Incident
+from reconciler.operations import observation as session
 from reconciler.sim import SimSpec, builtin_fleet
 from reconciler.state import open_reader
 from reconciler.state.writer import SqliteWriter

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from reconciler.cli import plan_file
 from reconciler.cli.main import cli
-from reconciler.cli.plan_file import read_plan, save_plan
 from reconciler.fleet import MIB, GpurecError
+from reconciler.operations import plan_file
+from reconciler.operations.plan_file import read_plan, save_plan
 from reconciler.planning import Action, Cause, Drift, Plan, Precondition, Reason, Step, plan_digest
 from reconciler.views import plan_contents
 

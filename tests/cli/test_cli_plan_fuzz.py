@@ -16,8 +16,8 @@ from pydantic import TypeAdapter
 from test_cli_plan_file import PLAN
 
 from reconciler.cli.main import cli
-from reconciler.cli.plan_file import read_plan, save_plan
 from reconciler.fleet import GpurecError
+from reconciler.operations.plan_file import read_plan, save_plan
 from reconciler.planning import Step, plan_digest
 from reconciler.sim import builtin_fleet
 from reconciler.views import document_checksum

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from cli_lab import Lab, served
 
-from reconciler.cli.recomputing import first_unapproved
-from reconciler.cli.session import take_look
 from reconciler.cli.settings import Settings
+from reconciler.operations.observation import take_look
+from reconciler.operations.replan import first_unapproved
 from reconciler.planning import Action
 from reconciler.sim import builtin_fleet
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.cli import stale
 from reconciler.fleet import NOTHING_APPLIED, Applied, GpurecError, StalePlan
+from reconciler.operations import saved_plan_checks as stale
 from reconciler.planning import Action, Cause, Plan, Reason, Step, plan_digest
 
 

@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner, Result
 from syrupy.assertion import SnapshotAssertion
 
-from reconciler.cli.drift_looking import read_memory, write_memory
 from reconciler.cli.main import cli
 from reconciler.fleet import AppliedReplica, EngineFacts, EngineId, EngineKind, FleetFacts, NodeFacts, StateError, replica_address
+from reconciler.operations.drift import read_memory, write_memory
 from reconciler.planning import DriftMemory, Seen
 from reconciler.state import Level, StepStatus, break_lock, check_state, look_at_lock, open_reader, open_writer
 from reconciler.views.state_text import FindingRow, check_text

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cli_lab import SMALL, Lab, served
 
-from reconciler.cli.stateless import CHECKOUTS, checkout_of
+from reconciler.operations.state_warnings import CHECKOUTS, checkout_of
 from reconciler.sim import builtin_fleet
 
 

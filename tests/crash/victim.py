@@ -99,9 +99,9 @@ def _load_program() -> None:
     """All that an apply imports, so that a victim spends its time on its work."""
     import sqlite_utils  # noqa: F401
 
-    import reconciler.cli.applying
-    import reconciler.cli.plan
+    import reconciler.cli.commands.plan
     import reconciler.engines
+    import reconciler.operations.apply
     import reconciler.probes
     import reconciler.views
     import reconciler.workspace  # noqa: F401

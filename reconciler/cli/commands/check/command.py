@@ -1,0 +1,254 @@
+"""`gpurec check`: how many bytes a model file will take, from its header alone; or which cards of the fleet hold a model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import click
+from click.core import ParameterSource
+
+from reconciler.cli.commands.check.checkpoint import VllmWay, check_checkpoint, is_checkpoint
+from reconciler.cli.commands.check.companions import NAMES as BESIDE
+from reconciler.cli.commands.check.companions import beside_options, read_beside
+from reconciler.cli.commands.check.run_options import Way, cache_types
+from reconciler.cli.options import format_option
+from reconciler.cli.settings import Settings, global_options, settings_of
+
+MOST_CONTEXT = 2**30
+MOST_PARALLEL = 1024
+SMALLEST_CONTEXT = 256
+"""What --fit-context begins with: caches have whole multiples of so many cells."""
+
+
+def _size(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    if value is None:
+        return None
+    from reconciler.fleet import UnitError, parse_bytes
+
+    try:
+        found = parse_bytes(value)
+    except UnitError as error:
+        raise click.BadParameter(f"{error.args[0]}; {error.hint}") from None
+    if not 0 < found < 2**63:
+        raise click.BadParameter(f"{value!r} is not a size of a card")
+    return found
+
+
+def _build(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    if value is None:
+        return None
+    found = re.fullmatch(r"b?(\d{1,9})", value)
+    if found is None:
+        raise click.BadParameter(f"{value!r} is not a build of llama.cpp; write it as b11434")
+    return int(found[1])
+
+
+@click.command("check")
+@click.argument("what", metavar="MODEL|FILE.gguf|URL|DIR")
+@click.option(
+    "--context",
+    "context_length",
+    type=click.IntRange(1, MOST_CONTEXT),
+    help="Tokens that one request may use. Default: of a file what it was trained for, as llama-server takes it; of a model as wanted.",
+)
+@click.option(
+    "--parallel",
+    type=click.IntRange(1, MOST_PARALLEL),
+    help="Requests at a time, each with a stream of --context cells of its own: llama.cpp's -c is the product. "
+    "Default: of a file llama-server's automatic choice, 4 slots that share one stream of --context cells; of a model its engine's.",
+)
+@click.option(
+    "--kv-cache",
+    "cache",
+    metavar="T",
+    default="f16",
+    help="Type of the KV cache; KEYS/VALUES where they differ. Default: of a file f16, of a model as its engine has it.",
+)
+@click.option(
+    "--flash-attention",
+    type=click.Choice(["on", "off"]),
+    default="on",
+    help="Default: of a file on, of a model as its engine runs it.",
+)
+@click.option(
+    "--batch",
+    type=click.IntRange(1, 2**16),
+    default=512,
+    help="Tokens of one pass: llama.cpp's -ub. Default: of a file 512, of a model as its engine chooses.",
+)
+@click.option("--engine-build", callback=_build, metavar="B", help="llama.cpp's build, such as b11434; others get a wider interval.")
+@click.option(
+    "--fit-context",
+    is_flag=True,
+    help="The largest context that fits, with --context the most requests at a time (--parallel): of a file into --vram bytes, of a "
+    "model on each engine into what its cards have free.",
+)
+@click.option("--vram", callback=_size, metavar="SIZE", help="What a card may give, such as 7GiB; of a DIR its whole size.")
+@click.option("--tensor-parallel", type=click.IntRange(1, 1024), help="Of a DIR: cards that vLLM splits it over.")
+@click.option(
+    "--gpu-memory-utilization",
+    "utilization",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Of a DIR: the share of --vram that vLLM reserves. Default: 0.92, as vLLM's.",
+)
+@beside_options
+@click.option(
+    "--refresh",
+    type=click.Choice(["always", "never"]),
+    default="always",
+    show_default=True,
+    help="Of a model: probe, or use recorded facts.",
+)
+@click.option("--assume", metavar="FACTS", type=click.Path(path_type=Path), help="Of a model: facts of a file instead of probing.")
+@format_option
+@global_options
+@click.pass_context
+def command(
+    context: click.Context,
+    what: str,
+    context_length: int | None,
+    parallel: int | None,
+    cache: str,
+    flash_attention: str,
+    batch: int,
+    engine_build: int | None,
+    fit_context: bool,
+    vram: int | None,
+    tensor_parallel: int | None,
+    utilization: float | None,
+    mmproj: str | None,
+    lora: tuple[str, ...],
+    draft: str | None,
+    refresh: str,
+    assume: Path | None,
+    format_: str,
+) -> None:
+    """Show how many bytes a model file will take on a card, by term, without any node; or which cards of the fleet hold MODEL (wanted,
+    installed, or in the catalogue), and what it takes on each of them by term. Of a file behind an http(s) URL only the header is fetched.
+    Of a DIR with a config.json (or that file), what must fit into vLLM's reservation."""
+    settings = settings_of(context)
+    if is_checkpoint(what, settings.path(Path(what))):
+        not_of_vllm = ("parallel", "flash_attention", "engine_build", "fit_context", "refresh", "assume", *BESIDE)
+        _refuse_given(context, not_of_vllm, "a checkpoint is run by vLLM, without any node")
+        given = {name: context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in ("cache", "batch")}
+        cache, tokens = cache if given["cache"] else "auto", batch if given["batch"] else None
+        check_checkpoint(settings, what, VllmWay(context_length, cache, tokens, tensor_parallel or 1, utilization, vram), format_)
+        return
+    _refuse_given(context, ("tensor_parallel", "utilization"), "only a checkpoint's folder is run by vLLM")
+    file = Path(what)
+    remote = re.match(r"https?://", what) is not None
+    if "://" in what and not remote:
+        raise click.UsageError("a model file is read from a path, or behind a URL of http or https")
+    if remote or file.suffix.lower() == ".gguf" or settings.path(file).is_file():
+        _refuse_given(context, ("refresh", "assume"), "a file asks no node")
+        if fit_context != (vram is not None):
+            shown = f"gpurec check {what.split('?', 1)[0]} --fit-context --vram 8GiB"
+            raise click.UsageError(f"--fit-context and --vram SIZE, what the card may give, go together: {shown}")
+        if fit_context and (mmproj is not None or lora or draft is not None):
+            raise click.UsageError("--fit-context is of a file alone; take what lies beside it off --vram")
+        _refuse_both(fit_context, context_length, parallel)
+        way = Way(context_length, parallel, cache, flash_attention == "on", batch, engine_build)
+        _check_file(settings, what, way, vram, format_, (mmproj, lora, draft))
+        return
+    _refuse_both(fit_context, context_length, parallel)
+    if vram is not None and not fit_context:
+        raise click.UsageError(
+            f"--vram is what --fit-context may fill: gpurec check {what} --fit-context --vram 8GiB; a model is shown with what is free"
+        )
+    _refuse_given(context, BESIDE, "what lies beside a model is what its engine tells; give a FILE.gguf")
+    from reconciler.cli.commands.check.model import check_model
+    from reconciler.placement import Search
+
+    asked = {name for name in ("cache", "flash_attention", "batch") if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    way = Way(
+        context_length,
+        parallel,
+        cache if "cache" in asked else None,
+        flash_attention == "on" if "flash_attention" in asked else None,
+        batch if "batch" in asked else None,
+        engine_build,
+    )
+    search = Search(context_length is not None, vram) if fit_context else None
+    check_model(settings, what, way, refresh, assume, format_, search)
+
+
+def _refuse_both(fit_context: bool, context: int | None, parallel: int | None) -> None:
+    if fit_context and context is not None and parallel is not None:
+        raise click.UsageError("with both --context and --parallel there is nothing left for --fit-context to find")
+
+
+def _refuse_given(context: click.Context, names: Sequence[str], why: str) -> None:
+    """Refuses options that would not be heeded."""
+    for parameter in context.command.params:
+        if parameter.name in names and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{parameter.opts[0]} does not go with this: {why}")
+
+
+Beside = tuple[str | None, tuple[str, ...], str | None]
+"""The files of --mmproj, --lora and --draft."""
+
+
+def _check_file(settings: Settings, file: str, way: Way, room: int | None, format_: str, beside: Beside) -> None:
+    from reconciler.fleet import GpurecError, format_bytes
+    from reconciler.gguf import read_model, read_url
+    from reconciler.views import need_json, need_text
+    from reconciler.vram import (
+        N_UBATCH,
+        REFERENCE_BUILD,
+        RunSettings,
+        UnknownLayout,
+        check_runnable,
+        geometry_of,
+        largest_context,
+        largest_parallel,
+        predict,
+        with_extras,
+    )
+
+    keys, values = cache_types("f16" if way.cache is None else way.cache)
+    path = settings.path(Path(file))
+    remote = "://" in file
+    model = read_url(file) if remote else read_model(path)
+    file = file.split("?", 1)[0]
+    where = file if remote else str(path)
+    largest = None
+    try:
+        geometry = geometry_of(model.header)
+        run = RunSettings(
+            context=way.context or geometry.context,
+            parallel=way.parallel,
+            key_type=keys,
+            value_type=values,
+            flash_attention=way.flash_attention is not False,
+            ubatch=way.batch or N_UBATCH,
+            build=way.build or REFERENCE_BUILD,
+        )
+        check_runnable(geometry, run)
+        if room is not None:
+            search = largest_context if way.context is None else largest_parallel
+            largest = search(geometry, run, room)
+            if largest is None:
+                smallest = replace(run, context=SMALLEST_CONTEXT) if way.context is None else replace(run, parallel=1)
+                least = predict(geometry, smallest).cards[0].total or 0
+                raise GpurecError.of(
+                    f"not even {way.context or SMALLEST_CONTEXT} tokens fit into {format_bytes(room)}: that needs {format_bytes(least)}",
+                    where,
+                    "give a larger --vram, or use a smaller quantisation",
+                )
+            run = largest.settings
+        prediction = largest.prediction if largest is not None else predict(geometry, run)
+        extras = read_beside(settings, *beside, run)
+        if extras is not None:
+            prediction = with_extras(prediction, extras)
+    except UnknownLayout as error:
+        if error.problems[0].where is not None:
+            raise
+        raise UnknownLayout.of(error.problems[0].what, where, error.problems[0].hint) from None
+    if format_ == "json":
+        click.echo(need_json(file, geometry, run, prediction, room, largest, extras), nl=False)
+    else:
+        shown = need_text(file, geometry, run, prediction, room, largest, extras, colour=settings.colour(), width=settings.width())
+        click.echo(shown, nl=False)

@@ -1,0 +1,50 @@
+"""`gpurec import`: desired YAML for what runs on the fleet."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import click
+
+from reconciler.cli.options import probing_line
+from reconciler.cli.settings import global_options, settings_of
+
+MOST_WARNINGS = 20
+
+
+@click.command("import", short_help="Write desired YAML for what runs on the fleet.")
+@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Write to FILE instead of stdout; overwrites nothing.")
+@click.option("--force", is_flag=True, help="Overwrite FILE.")
+@global_options
+@click.pass_context
+def command(context: click.Context, out: Path | None, force: bool) -> None:
+    """Write desired YAML for what runs on the fleet: needs only the inventory, and changes no state and no node. The first plan after it
+    only adopts, the plan after its apply is empty."""
+    from reconciler.operations.files import write_new
+    from reconciler.operations.observation import probe_nodes
+    from reconciler.operations.workspace import fleet_state_path
+    from reconciler.planning import import_fleet
+    from reconciler.state import open_reader
+    from reconciler.views import desired_text, escape
+    from reconciler.workspace import load_fleet
+
+    settings = settings_of(context)
+    fleet, inventory = load_fleet(settings.directory, fleet=settings.fleet, inventory=settings.inventory)
+    with closing(open_reader(fleet_state_path(settings, fleet.name))) as state:
+        applied = state.applied()
+    with probing_line(settings) as on_node:
+        facts = probe_nodes(fleet, applied, on_node)
+    found = import_fleet(fleet, facts, applied, inventory.pattern_of)
+    text = desired_text(found, fleet.name, facts.at)
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        write_new(settings.path(out), text, force=force)
+        settings.say(f"Wrote {out}: {len(found.models):,} models. To see what it comes to: gpurec plan")
+    for one in found.left_out[:MOST_WARNINGS]:
+        settings.say(f"Warning: {escape(one.what)} is left out: {escape(one.why)}")
+    if len(found.left_out) > MOST_WARNINGS:
+        settings.say(f"Warning: {len(found.left_out) - MOST_WARNINGS:,} more are left out; all of them stand in the comments of the file.")
+    for step in found.left[:MOST_WARNINGS]:
+        settings.say(f"Warning: a plan would still {step.action.value} {escape(step.address)}: {escape(step.reason.message)}")

@@ -1,0 +1,60 @@
+"""`gpurec inventory`: the inventory as it was understood."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler.cli.options import format_option
+from reconciler.cli.settings import Settings, global_options, settings_of
+
+if TYPE_CHECKING:
+    from reconciler.workspace import Inventory
+
+
+@click.command("inventory")
+@click.argument("pattern", default="all")
+@format_option
+@global_options
+@click.pass_context
+def command(context: click.Context, pattern: str, format_: str) -> None:
+    """Show the resolved inventory, of the hosts that PATTERN names; json is the form of `ansible-inventory --list`."""
+    import json
+
+    from reconciler.views import inventory_text
+    from reconciler.workspace import load_fleet, load_inventory
+
+    settings = settings_of(context)
+    if format_ == "json":
+        inventory = load_inventory(settings.directory, fleet=settings.fleet, inventory=settings.inventory)
+        hosts, listing = inventory.match(pattern), inventory.as_ansible_json()
+        _warn(settings, inventory)
+        click.echo(json.dumps(listing if len(hosts) == len(inventory.hosts) else only_hosts(listing, hosts), indent=2))
+        return
+    fleet, inventory = load_fleet(settings.directory, fleet=settings.fleet, inventory=settings.inventory)
+    _warn(settings, inventory)
+    nodes = [fleet.nodes[name] for name in inventory.match(pattern)]
+    click.echo(inventory_text(nodes, colour=settings.colour(), width=settings.width()), nl=False)
+
+
+def _warn(settings: Settings, inventory: Inventory) -> None:
+    for problem in inventory.warnings:
+        settings.say(f"warning: {problem.sentence()}")
+
+
+def only_hosts(listing: dict[str, object], hosts: Sequence[str]) -> dict[str, object]:
+    """A listing without the other hosts, as `ansible-inventory --list --limit` prints it."""
+    kept = frozenset(hosts)
+    shown: dict[str, object] = {}
+    for group, entry in listing.items():
+        if not isinstance(entry, dict):
+            continue
+        if group == "_meta":
+            shown[group] = entry | {"hostvars": {name: values for name, values in entry["hostvars"].items() if name in kept}}
+        else:
+            narrowed = {key: [name for name in value if name in kept] if key == "hosts" else value for key, value in entry.items()}
+            if any(narrowed.values()):
+                shown[group] = {key: value for key, value in narrowed.items() if value}
+    return shown

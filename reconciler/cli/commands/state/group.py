@@ -1,0 +1,20 @@
+"""`gpurec state`: looking after the state. Nothing here asks or touches a node."""
+
+from __future__ import annotations
+
+import click
+
+from reconciler.cli.commands.state.files import backup, recover, restore
+from reconciler.cli.commands.state.reading import check, list_, show
+from reconciler.cli.commands.state.writing import mv, rm
+from reconciler.cli.settings import global_options
+
+
+@click.group("state")
+@global_options
+def command() -> None:
+    """What the state owns, its copies and its health. Touches no node."""
+
+
+for each in (list_, show, rm, mv, backup, restore, check, recover):
+    command.add_command(each)

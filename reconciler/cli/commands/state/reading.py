@@ -1,0 +1,94 @@
+"""`gpurec state list`, `show` and `check`: they only read, and need no lock."""
+
+from __future__ import annotations
+
+import click
+
+from reconciler.cli.options import format_option
+from reconciler.cli.settings import global_options, settings_of
+
+
+@click.command("list", short_help="List what the state owns.")
+@click.argument("pattern", required=False)
+@format_option
+@global_options
+@click.pass_context
+def list_(context: click.Context, pattern: str | None, format_: str) -> None:
+    """List what the state owns: all of it, or the addresses that PATTERN matches (`*@gpu-a/*`, `model.llama*`)."""
+    import json
+    from contextlib import closing
+    from fnmatch import fnmatchcase
+
+    from reconciler.operations.workspace import find_state
+    from reconciler.state import open_reader
+    from reconciler.views.escape import escape
+
+    settings = settings_of(context)
+    with closing(open_reader(find_state(settings))) as state:
+        replicas = state.applied().replicas
+    chosen = [one for address, one in sorted(replicas.items()) if pattern is None or fnmatchcase(address, pattern)]
+    if format_ == "json":
+        rows = [
+            {"address": one.address, "model": one.model, "node": one.at.node, "engine": one.at.engine, "serial": one.serial}
+            for one in chosen
+        ]
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for one in chosen:
+        click.echo(escape(one.address, 2000))
+    if not chosen:
+        settings.say("The state owns nothing." if not replicas else f"None of {len(replicas):,} addresses matches.")
+
+
+@click.command("show", short_help="Show all that is held of one address.")
+@click.argument("address", metavar="ADDR")
+@format_option
+@global_options
+@click.pass_context
+def show(context: click.Context, address: str, format_: str) -> None:
+    """Show all that the state holds of one address: what was asked, and what was seen right after."""
+    import json
+    from contextlib import closing
+
+    from reconciler.cli.commands.state.rows import replica_document
+    from reconciler.cli.commands.state.writing import unknown_address
+    from reconciler.operations.workspace import find_state
+    from reconciler.state import open_reader
+    from reconciler.views.state_text import replica_text
+
+    settings = settings_of(context)
+    path = find_state(settings)
+    with closing(open_reader(path)) as state:
+        replicas = state.applied().replicas
+    if address not in replicas:
+        raise unknown_address(address, replicas, path)
+    document = replica_document(replicas[address])
+    if format_ == "json":
+        click.echo(json.dumps(document, indent=2))
+    else:
+        click.echo(replica_text(document, colour=settings.colour(), width=settings.width()), nl=False)
+
+
+@click.command("check", short_help="Look whether the state is sound.")
+@format_option
+@global_options
+@click.pass_context
+def check(context: click.Context, format_: str) -> int:
+    """Look whether the state is sound. Exit 1 when something is wrong with it; a warning is no error."""
+    import json
+    from dataclasses import asdict
+
+    from reconciler.operations.workspace import find_state
+    from reconciler.state import Level, check_state
+    from reconciler.views.state_text import FindingRow, check_text
+
+    settings = settings_of(context)
+    path = find_state(settings)
+    found = check_state(path)
+    sound = all(one.level is not Level.ERROR for one in found)
+    if format_ == "json":
+        click.echo(json.dumps({"state": str(path), "sound": sound, "findings": [asdict(one) for one in found]}, indent=2))
+    else:
+        rows = [FindingRow(one.name, one.level.value, one.message, one.hint) for one in found]
+        click.echo(check_text(str(path), rows, colour=settings.colour(), width=settings.width()), nl=False)
+    return 0 if sound else 1

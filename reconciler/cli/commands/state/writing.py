@@ -1,0 +1,129 @@
+"""`gpurec state rm` and `mv`: changes to what the state owns, under its lock and as a run of history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler.cli.options import format_option, lock_timeout_option
+from reconciler.cli.settings import Settings, global_options, settings_of
+
+if TYPE_CHECKING:
+    from reconciler.fleet import GpurecError
+    from reconciler.state import StateWriter
+
+
+@click.command("rm", short_help="Forget addresses; what runs there goes on running.")
+@click.argument("addresses", metavar="ADDR…", nargs=-1, required=True)
+@lock_timeout_option
+@format_option
+@global_options
+@click.pass_context
+def rm(context: click.Context, addresses: tuple[str, ...], lock_timeout: float, format_: str) -> None:
+    """Forget addresses: what runs there goes on running and is no longer ours. Touches no node."""
+    import json
+
+    from reconciler.operations.recovery import take_in_waiting
+    from reconciler.operations.workspace import find_state
+    from reconciler.views.escape import escape
+
+    settings = settings_of(context)
+    path = find_state(settings)
+    command = f"state rm {' '.join(addresses)}"
+    take_in_waiting(settings, path, lock_timeout, command)
+    with editing(settings, path, command, lock_timeout) as state:
+        owned = state.applied().replicas
+        for address in addresses:
+            if address not in owned:
+                raise unknown_address(address, owned, path)
+        with run_of(state, command):
+            state.forget(addresses)
+        serial = state.applied().serial
+    if format_ == "json":
+        click.echo(json.dumps({"removed": list(addresses), "serial": serial}, indent=2))
+        return
+    for address in addresses:
+        click.echo(f"forgotten {escape(address, 2000)}")
+    settings.say(f"What runs there goes on running. Serial {serial}.")
+
+
+@click.command("mv", short_help="Tell that a node was renamed.")
+@click.argument("old", metavar="OLD_NODE")
+@click.argument("new", metavar="NEW_NODE")
+@click.option("--memory", metavar="FILE", type=click.Path(path_type=Path), help="Rename it in this memory of gpurec drift too.")
+@lock_timeout_option
+@format_option
+@global_options
+@click.pass_context
+def mv(context: click.Context, old: str, new: str, memory: Path | None, lock_timeout: float, format_: str) -> None:
+    """Tell the state that a node was renamed: what it owns on OLD_NODE it owns on NEW_NODE from now on. Touches no node."""
+    import json
+
+    from reconciler.operations.drift import read_memory, write_memory
+    from reconciler.operations.recovery import take_in_waiting
+    from reconciler.operations.workspace import find_state
+    from reconciler.planning import with_node_renamed
+    from reconciler.state import node_move
+    from reconciler.views.escape import escape
+
+    settings = settings_of(context)
+    if not new or "/" in new or "@" in new:
+        raise click.BadParameter(f"{new!r} is no name of a node", param_hint="NEW_NODE")
+    command, path = f"state mv {old} {new}", find_state(settings)
+    memory_file = settings.path(memory) if memory is not None else None
+    remembered = read_memory(memory_file) if memory_file is not None else None
+    take_in_waiting(settings, path, lock_timeout, command)
+    with editing(settings, path, command, lock_timeout) as state:
+        move = node_move(state.applied(), state.recorded_facts(), old, new)
+        with run_of(state, command):
+            state.rename_node(move)
+        serial = state.applied().serial
+    if memory_file is not None and remembered is not None:
+        write_memory(memory_file, with_node_renamed(remembered, old, new))
+    moved = [one.address for one in move.replicas]
+    if format_ == "json":
+        click.echo(json.dumps({"moved": moved, "serial": serial}, indent=2))
+        return
+    for address in moved:
+        click.echo(f"moved to {escape(address, 2000)}")
+    settings.say(f"Rename the node in the inventory too. Serial {serial}.")
+
+
+@contextmanager
+def editing(settings: Settings, path: Path, command: str, lock_timeout: float) -> Iterator[StateWriter]:
+    """A writer of a state that is there."""
+    from reconciler.fleet import StateError
+    from reconciler.state import open_writer
+    from reconciler.views.escape import escape
+
+    if not path.exists():
+        raise StateError.of("there is no state yet", str(path), "the first apply makes it")
+    with open_writer(path, command=command, lock_timeout=lock_timeout) as state:
+        if state.took_over:
+            settings.say(f"Warning: {escape(state.took_over, 2000)}")
+        yield state
+
+
+@contextmanager
+def run_of(state: StateWriter, command: str) -> Iterator[None]:
+    """A run of its own, so that history says who changed the state, when, and how."""
+    run, result = state.begin_run("", "", command), "failed"
+    try:
+        yield
+        result = "done"
+    finally:
+        state.finish_run(run, result)
+
+
+def unknown_address(address: str, owned: Mapping[str, object], path: Path) -> GpurecError:
+    """Says that the state does not own an address, with the nearest that it does."""
+    from difflib import get_close_matches
+
+    from reconciler.fleet import StateError
+
+    near = get_close_matches(address, list(owned)[:10_000], 1, 0.6)
+    return StateError.of(f"the state owns no {address!r}", str(path), f"did you mean {near[0]}?" if near else "see gpurec state list")

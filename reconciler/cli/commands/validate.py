@@ -1,0 +1,22 @@
+"""`gpurec validate`: are the files right?"""
+
+from __future__ import annotations
+
+import click
+
+from reconciler.cli.settings import global_options, settings_of
+
+
+@click.command("validate")
+@global_options
+@click.pass_context
+def command(context: click.Context) -> None:
+    """Read all files of the workspace and say what is wrong with them; asks no node."""
+    from reconciler.operations.workspace import open_workspace
+    from reconciler.views import validate_text
+
+    settings = settings_of(context)
+    workspace = open_workspace(settings)
+    warnings = [problem.sentence() for problem in workspace.warnings]
+    text = validate_text(workspace.fleet, workspace.desired, warnings, colour=settings.colour(), width=settings.width())
+    click.echo(text, nl=False)

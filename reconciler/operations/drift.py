@@ -1,0 +1,113 @@
+"""`gpurec drift` as a look and a judgement: its memory file, and what `--since` means. Writes the memory and nothing else."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from dataclasses import asdict
+from datetime import UTC
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from reconciler.cli.settings import Settings
+from reconciler.fleet import MIB, GpurecError, Place
+from reconciler.operations.files import read_bounded, write_private
+from reconciler.operations.observation import Look, OnNode, take_look
+from reconciler.planning import DriftMemory, DriftReport, Key, Since, drift_key, judge, make_plan, moment, remember
+from reconciler.state import open_reader
+
+FORMAT_VERSION = 1
+LARGEST_MEMORY = 256 * MIB
+_LOOKED_BACK = 100
+
+
+def look_for_drift(
+    settings: Settings, since: str | None, in_a_row: int, memory_file: Path | None, on_node: OnNode | None
+) -> tuple[Look, DriftReport]:
+    """Looks, keeps what was seen in `memory_file`, and judges it. `since` is the number of a run, or a time.
+
+    Raises GpurecError for a file that is no memory of this fleet, and for a question that nothing kept can answer.
+    """
+    path = settings.path(memory_file) if memory_file is not None else None
+    before = read_memory(path) if path is not None and path.exists() else None
+    look = take_look(settings, on_node=on_node)
+    plan = look.plan
+    if path is not None and before is not None and before.fleet != plan.fleet:
+        raise GpurecError.of(
+            f"this is the memory of fleet {before.fleet}, not of {plan.fleet}", str(path), "give each fleet a file of its own"
+        )
+    asked = _since(look, since, remembered=path is not None) if since is not None else None
+    if path is None:
+        return look, judge(plan, None, in_a_row, asked)
+    last_run = _last_run(look)
+    applied_since = before is not None and before.last_run != last_run
+    memory = remember(before, plan, last_run, _drifted_when_recorded(look) if applied_since else None)
+    write_memory(path, memory)
+    return look, judge(plan, memory, in_a_row, asked)
+
+
+def _since(look: Look, text: str, *, remembered: bool) -> Since:
+    recorded = look.recorded
+    known, known_at = (_drifted_when_recorded(look), recorded.at) if recorded is not None else (frozenset[Key](), None)
+    if text.isascii() and text.isdigit() and len(text) < 19:
+        with closing(open_reader(look.state)) as state:
+            run = state.run(int(text))
+        if run is None:
+            raise GpurecError.of(f"there is no run {text}", "--since", "gpurec history lists them")
+        return Since(run.finished_at or run.started_at, known, known_at, run.id == _last_run(look))
+    try:
+        at = moment(text)
+    except ValueError:
+        raise GpurecError.of(
+            f"{text!r} is neither a run nor a time", "--since", "write the number of a run, or a time as 2026-01-31T12:00:00Z"
+        ) from None
+    if not remembered and known_at is not None and at > moment(known_at):
+        raise GpurecError.of(
+            f"the last apply looked at {known_at}, and nothing was kept since then", "--since", "run drift with --memory FILE each time"
+        )
+    return Since(at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), known, known_at)
+
+
+def _last_run(look: Look) -> int | None:
+    """The latest run that had a plan: one of `gpurec state` repairs nothing."""
+    with closing(open_reader(look.state)) as state:
+        return next((run.id for run in state.runs(_LOOKED_BACK) if run.plan_digest), None)
+
+
+def _drifted_when_recorded(look: Look) -> frozenset[Key]:
+    """What was drifted already in the facts that the last apply recorded."""
+    if look.recorded is None:
+        return frozenset()
+    space, facts = look.workspace, look.recorded
+    then = make_plan(
+        space.fleet,
+        space.desired,
+        facts,
+        look.applied,
+        config_digest=space.config_digest,
+        created_at=facts.at,
+        recorded=facts,
+        catalogue=space.catalogue,
+    )
+    return frozenset(map(drift_key, then.drift))
+
+
+def read_memory(path: Path) -> DriftMemory:
+    """The memory of a file; GpurecError when it is anything else, so that no other file is ever overwritten."""
+    hint = "name a file of its own, or remove it to begin anew"
+    try:
+        document = json.loads(read_bounded(path, LARGEST_MEMORY))
+        if not isinstance(document, dict) or document.pop("format_version", None) != FORMAT_VERSION:
+            raise ValueError("its format_version is another")
+        memory = TypeAdapter(DriftMemory).validate_python(document)
+        for time in (memory.at, *(one.first_seen for one in memory.seen), *(one.last_seen for one in memory.seen)):
+            moment(time)
+    except (ValidationError, ValueError, RecursionError):
+        raise GpurecError.of("this is no memory of gpurec drift", Place(str(path)), hint) from None
+    return memory
+
+
+def write_memory(path: Path, memory: DriftMemory) -> None:
+    """Keeps it, mode 0600, whole or not at all."""
+    write_private(path, json.dumps({"format_version": FORMAT_VERSION, **asdict(memory)}, indent=1) + "\n")

@@ -1,0 +1,122 @@
+"""Is a saved plan still the plan that would be made now?"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from itertools import zip_longest
+from typing import TYPE_CHECKING
+
+from reconciler.fleet import Applied, GpurecError, GuardRefused, StalePlan
+from reconciler.planning import Plan, Step, as_approved, first_moved, plan_digest
+from reconciler.views import escape
+
+if TYPE_CHECKING:
+    from reconciler.operations.observation import Look
+
+_ADVICE = "make and approve a new plan with gpurec plan --out"
+MOVED = "the fleet or the state moved since the plan was made"
+UNLIKE_ASSUMED = "the fleet is not as the plan assumed it"
+
+
+def check_origin(saved: Plan, fleet: str, config_digest: str, applied: Applied, history: Collection[str] = ()) -> None:
+    """Refuses a plan of another fleet, of other files, or of another state; before any node is asked.
+
+    `history` are the digests of all that this state has carried out: a plan made without a state may go on where it stopped, and only it.
+    """
+    if saved.fleet != fleet:
+        raise GpurecError.of(f"the plan is for fleet {saved.fleet}, not for {fleet}", None, f"use --fleet {saved.fleet}")
+    if saved.config_digest != config_digest:
+        raise StalePlan.of("the inventory or the desired state changed since the plan was made", None, _ADVICE)
+    if saved.lineage is None:
+        if (applied.serial or applied.replicas) and set(history) != {saved.digest}:
+            raise StalePlan.of("the plan was made without a state, but this state has applied something since", None, _ADVICE)
+    elif saved.lineage != applied.lineage:
+        if applied.lineage is None:
+            what = f"the plan was made with a state (lineage {saved.lineage}), and there is none here"
+            raise StalePlan.of(what, None, f"name that state with --state, or bring it back (gpurec state restore FILE); else {_ADVICE}")
+        raise StalePlan.of(f"the plan belongs to another state (lineage {saved.lineage}, not {applied.lineage})", None, _ADVICE)
+
+
+def check_expected(plan: Plan, digest: str | None) -> None:
+    """Refuses any plan but the one of this digest; None expects nothing."""
+    if digest is not None and digest.strip() != plan.digest:
+        raise StalePlan.of(
+            f"the plan's digest is {plan.digest}, not {digest.strip()}", "--expect-digest", "look at this plan before approving it"
+        )
+
+
+def check_begun(saved: Plan, history: Collection[str]) -> None:
+    """Refuses to go on with a plan that this state has not begun."""
+    if saved.digest not in history:
+        raise GpurecError.of("this plan was never begun here, so there is nothing to resume", "--resume", "leave --resume out to begin it")
+
+
+def check_standing(saved: Plan, look: Look, selected: frozenset[str] | None) -> Plan:
+    """What to carry out of a saved plan on the facts of now: it, where every step of it still stands; StalePlan with the first that does
+    not."""
+    workspace, fresh = look.workspace, look.plan
+    digest = plan_digest(saved.lineage, fresh.config_digest, fresh.placement.solver, fresh.steps)
+    if digest == saved.digest:
+        return replace(fresh, digest=saved.digest)
+    moved = first_moved(saved, workspace.fleet, workspace.desired, look.facts, look.applied, selected, workspace.catalogue)
+    if moved is not None:
+        number = saved.steps.index(moved.step) + 1
+        raise StalePlan.of(f"{MOVED}: step {number}, {_words(moved.step)}: {moved.why}", None, _ADVICE)
+    return as_approved(saved, fresh, workspace.fleet, workspace.desired)
+
+
+def check_guards(plan: Plan) -> None:
+    """Refuses a plan that a guard of the policy does not let through."""
+    if plan.refusals:
+        raise GuardRefused.of(refusal_of(plan))
+
+
+def refusal_of(plan: Plan) -> str:
+    """Every guard that refuses, in one sentence."""
+    return "; ".join(f"guard {escape(refusal.guard)} refuses: {escape(refusal.message, 1000)}" for refusal in plan.refusals)
+
+
+def check_same(saved: Plan, fresh: Plan, why: str = MOVED) -> None:
+    """Refuses a plan that would come out differently now, naming what moved first."""
+    digest = plan_digest(saved.lineage, fresh.config_digest, fresh.placement.solver, fresh.steps)
+    if digest != saved.digest:
+        raise StalePlan.of(f"{why}: {first_difference(saved, fresh)}", None, _ADVICE)
+
+
+def first_difference(saved: Plan, fresh: Plan) -> str:
+    """The first step that is not the same in both, in words."""
+    for number, (old, new) in enumerate(zip_longest(saved.steps, fresh.steps), 1):
+        if old is None and new is not None:
+            return f"step {number}, {_words(new)} ({new.reason.message}), would be new"
+        if new is None and old is not None:
+            return f"step {number}, {_words(old)}, is no longer there"
+        if old is not None and new is not None and _essence(old) != _essence(new):
+            if _words(old) != _words(new):
+                return f"step {number} was {_words(old)} and would be {_words(new)} now ({new.reason.message})"
+            return f"step {number}, {_words(old)}, differs in {_field(old, new)}"
+    return "other preconditions"
+
+
+def _words(step: Step) -> str:
+    return f"{step.action.value} {step.address}"
+
+
+def _essence(step: Step) -> dict[str, object]:
+    return {
+        "its id": step.id,
+        "what is done": _words(step),
+        "its reason": step.reason.code,
+        "its cause": step.cause,
+        "its name on the engine": (step.engine_name, step.base_name),
+        "its cards": (step.gpus, step.gpu_candidates),
+        "its bytes": step.vram_bytes,
+        "the steps it needs": tuple(sorted(step.needs)),
+        "its preconditions": step.preconditions,
+        "its options": dict(step.after),
+    }
+
+
+def _field(old: Step, new: Step) -> str:
+    after = _essence(new)
+    return next(name for name, value in _essence(old).items() if after[name] != value)
