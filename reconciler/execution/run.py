@@ -9,18 +9,18 @@ from collections.abc import Awaitable, Callable
 from reconciler.engines.protocol import Engine
 from reconciler.execution.breaker import Breakers, Gate
 from reconciler.execution.events import Event, ResidentLost, RunFinished, RunStarted, StepDone, StepFailed, StepInterrupted, StepSkipped
-from reconciler.execution.evictions import Evictions
-from reconciler.execution.final import find_lost, look_again, settle_state
 from reconciler.execution.graph import StepGraph
 from reconciler.execution.health import heeding
-from reconciler.execution.learning import LookAtCards, learned_needs
+from reconciler.execution.kinds.model.card_limits import Levels
+from reconciler.execution.kinds.model.evictions import Evictions
+from reconciler.execution.kinds.model.learning import LookAtCards, learned_needs
+from reconciler.execution.kinds.model.recording import Places, as_asked
+from reconciler.execution.kinds.model.unplanned_residents import names_reckoned_with
 from reconciler.execution.ledger import Ledger
-from reconciler.execution.levels import Levels
-from reconciler.execution.newcomers import names_reckoned_with
-from reconciler.execution.one import Bench, do_step
 from reconciler.execution.outcome import ExecutionOptions, Outcome, StepResult, StopSignal
-from reconciler.execution.recording import Places, as_asked
 from reconciler.execution.remedies import Remedies, failed_within_hour
+from reconciler.execution.settling import find_lost, look_again, settle_state
+from reconciler.execution.step import Bench, do_step
 from reconciler.fleet import Desired, EngineId, Fleet, FleetFacts
 from reconciler.planning import Action, Plan, Step
 from reconciler.state import StateWriter, StepStatus

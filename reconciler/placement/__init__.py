@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from reconciler.placement.admitting import is_fitted, margin_for
-from reconciler.placement.board import Board, Card, Charges, Slot
+from reconciler.capacity.board import Board, Card, Charges, Slot
+from reconciler.capacity.building import set_up, usable_bytes
+from reconciler.capacity.engine_margin import is_fitted, margin_for
+from reconciler.needs.context_search import Fitted, Search
+from reconciler.needs.terms import Terms
 from reconciler.placement.candidates import Candidate, ModelNeeds, Question, best, candidates, model_needs
 from reconciler.placement.eligibility import refusal
 from reconciler.placement.explain import Explanation, Refused, explain
 from reconciler.placement.fit import runner_of
-from reconciler.placement.fitting import Fitted, Search
-from reconciler.placement.found import Found, Names, charge_found, need_on
 from reconciler.placement.place import place
-from reconciler.placement.placing import NOTHING_HELD, Held
+from reconciler.placement.residents import Found, Names, charge_found, need_on
 from reconciler.placement.result import Lacking, PassedOver, Placement, Target
-from reconciler.placement.setting_up import set_up, usable_bytes
-from reconciler.placement.terms import Terms
+from reconciler.placement.search_state import NOTHING_HELD, Held
 from reconciler.placement.variants import better_now
 
 __all__ = [

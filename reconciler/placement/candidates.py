@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from reconciler.capacity.board import Card, Slot
+from reconciler.capacity.building import set_up
 from reconciler.fleet import Applied, Desired, EngineKind, Fleet, FleetFacts, ModelSpec
-from reconciler.placement.board import Card, Slot
+from reconciler.needs.context_search import Fitted, Known, Search, fitted
+from reconciler.needs.run_settings import installed_on
+from reconciler.needs.terms import Terms, terms_on
 from reconciler.placement.eligibility import refusal
 from reconciler.placement.explain import in_words
 from reconciler.placement.fit import Fit, fit
-from reconciler.placement.fitting import Fitted, Known, Search, fitted
-from reconciler.placement.found import Found, Names, charge_found
 from reconciler.placement.reasons import reason_at
-from reconciler.placement.setting_up import set_up
-from reconciler.placement.terms import Terms, terms_on
-from reconciler.placement.ways import installed_on
+from reconciler.placement.residents import Found, Names, charge_found
 from reconciler.vram import AS_THE_ENGINE, NO_CATALOGUE, Asked, Catalogue, Need, every_need
 
 

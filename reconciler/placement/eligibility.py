@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from reconciler.capacity.board import Board, Slot
 from reconciler.fleet import EngineKind, ModelSpec, Requirements, Residency
-from reconciler.placement.board import Board, Slot
 
 NEVER_QUALIFIES = frozenset({"engine_kind", "no_card", "compute_capability", "dtype", "driver", "labels", "card_too_small", "not_one_card"})
 """Reasons for which a candidate is *not applicable* to `each`, rather than unplaced."""

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from reconciler.capacity.board import Slot
 from reconciler.fleet import Applied, ModelSpec, Residency, Unmanaged, format_bytes, format_capability
-from reconciler.placement.admitting import evicting, spilling, would_leave_less, would_take_more
-from reconciler.placement.board import Slot
 from reconciler.placement.eligibility import refusal
+from reconciler.placement.engine_admission import evicting, spilling, would_leave_less, would_take_more
 from reconciler.placement.fit import spills
-from reconciler.placement.found import Found, need_on
 from reconciler.placement.reasons import Reasons, reason_at
+from reconciler.placement.residents import Found, need_on
 from reconciler.placement.result import Lacking, PassedOver, Placement
 
 CANDIDATES_SHOWN = 32

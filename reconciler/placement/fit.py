@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reconciler.admission import Coming
+from reconciler.capacity.board import Charges, Runner, Slot
+from reconciler.capacity.engine_margin import margin_for
 from reconciler.fleet import Applied, EngineKind, ModelSpec
-from reconciler.placement.admitting import coming_of, margin_for, would_evict
-from reconciler.placement.board import Charges, Runner, Slot
-from reconciler.placement.found import need_on
-from reconciler.placement.ways import in_ram, installed_on
+from reconciler.needs.run_settings import in_ram, installed_on
+from reconciler.placement.engine_admission import coming_of, would_evict
+from reconciler.placement.residents import need_on
 from reconciler.vram import Need
 
 CAPACITY_REASONS = frozenset({"insufficient_vram", "insufficient_ram", "too_large", "memory_limit", "engine_would_evict"})

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 
+from reconciler.capacity.board import Slot
 from reconciler.fleet import ContextVia, Each, EngineKind, Ensure, ModelSpec, Residency, ResidentStatus, Unmanaged
-from reconciler.placement.board import Slot
 from reconciler.placement.fit import Fit, hold_runner, room_for, runner_of, take
-from reconciler.placement.found import Found, lift, need_on, set_down
-from reconciler.placement.placing import Placing
+from reconciler.placement.residents import Found, lift, need_on, set_down
 from reconciler.placement.result import Target
+from reconciler.placement.search_state import Placing
 
 
 def keep(placing: Placing, model: ModelSpec) -> None:

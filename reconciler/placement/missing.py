@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
+from reconciler.capacity.board import Slot
 from reconciler.fleet import Each, EngineId, ModelSpec, Residency, Spread
-from reconciler.placement.board import Slot
 from reconciler.placement.eligibility import NEVER_QUALIFIES, ModelClass
 from reconciler.placement.fit import CAPACITY_REASONS, Fit, runner_of, static_refusal
-from reconciler.placement.found import need_on
 from reconciler.placement.keep import keep
-from reconciler.placement.placing import Placing
-from reconciler.placement.reseating import reseat
+from reconciler.placement.preemption import displace, eject
+from reconciler.placement.reorder_loads import reseat
+from reconciler.placement.residents import need_on
 from reconciler.placement.result import Lacking, Target
-from reconciler.placement.room import displace, eject
+from reconciler.placement.search_state import Placing
 
 
 def place_missing(placing: Placing, model: ModelSpec) -> None:

@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
+from reconciler.capacity.board import Board
 from reconciler.fleet import Applied, Desired, Ensure
-from reconciler.placement.board import Board
-from reconciler.placement.found import Found, charge_found
 from reconciler.placement.keep import keep, let_yield, release_leaving
 from reconciler.placement.missing import groups_of, place_missing, place_present
-from reconciler.placement.placing import NOTHING_HELD, Held, Placing
+from reconciler.placement.residents import Found, charge_found
 from reconciler.placement.result import Placement, Target
+from reconciler.placement.search_state import NOTHING_HELD, Held, Placing
 
 ROUNDS = 4
 """How often what has no place is asked for again after others moved; two are enough in all cases seen."""

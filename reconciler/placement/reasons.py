@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
+from reconciler.capacity.board import Slot
 from reconciler.fleet import Applied, ModelSpec
-from reconciler.placement.board import Slot
 from reconciler.placement.eligibility import refusal
 from reconciler.placement.fit import Fit, room_for, runner_of, static_refusal
-from reconciler.placement.found import need_on
+from reconciler.placement.residents import need_on
 
 _SPREAD = "spread"
 _ITS_OWN = frozenset({"engine_would_evict", _SPREAD})

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Set
 from dataclasses import dataclass, field
 
+from reconciler.capacity.board import Board, Charges, Slot
 from reconciler.fleet import ModelSpec
-from reconciler.placement.board import Board, Charges, Slot
-from reconciler.placement.found import Found
 from reconciler.placement.reasons import States
+from reconciler.placement.residents import Found
 from reconciler.vram import Need
 
 

@@ -10,8 +10,8 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+from reconciler.capacity.board import Slot
 from reconciler.fleet import Strategy
-from reconciler.placement.board import Slot
 
 
 class Order(Protocol):

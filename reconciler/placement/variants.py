@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import takewhile
 
+from reconciler.capacity.board import Slot
 from reconciler.fleet import Applied, ModelSpec
-from reconciler.placement.board import Slot
 from reconciler.placement.eligibility import refusal
 from reconciler.placement.explain import in_words
 from reconciler.placement.fit import Fit, fit

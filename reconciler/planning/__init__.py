@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from reconciler.planning.approved import as_approved
-from reconciler.planning.deleting import unused_tags
 from reconciler.planning.digest import plan_digest
 from reconciler.planning.drift_memory import (
     DriftMemory,
@@ -17,11 +16,12 @@ from reconciler.planning.drift_memory import (
     remember,
     with_node_renamed,
 )
-from reconciler.planning.evictions import EVICTED, evicted_by
-from reconciler.planning.held import HELD, RELOADS, asked_digest
-from reconciler.planning.importing import FleetAsFound, Imported, LeftOut, SeenReplica, import_fleet
-from reconciler.planning.make import make_plan, wanted_names
-from reconciler.planning.pinning import Differing, Pins, find_pins
+from reconciler.planning.kinds.model.deleting import unused_tags
+from reconciler.planning.kinds.model.evictions import EVICTED, evicted_by
+from reconciler.planning.kinds.model.holds import HELD, RELOADS, asked_digest
+from reconciler.planning.kinds.model.importing import FleetAsFound, Imported, LeftOut, SeenReplica, import_fleet
+from reconciler.planning.kinds.model.pinning import Differing, Pins, find_pins
+from reconciler.planning.kinds.model.rollback import desired_of
 from reconciler.planning.plan import (
     FORMAT_VERSION,
     Action,
@@ -43,8 +43,8 @@ from reconciler.planning.plan import (
     Unplaced,
     Value,
 )
-from reconciler.planning.rolling_back import desired_of
-from reconciler.planning.standing import Moved, first_moved
+from reconciler.planning.planner import make_plan, wanted_names
+from reconciler.planning.staleness import Moved, first_moved
 
 __all__ = [
     "EVICTED",

@@ -24,7 +24,7 @@ from reconciler.fleet import (
     replica_address,
 )
 from reconciler.placement import Board, Placement, Slot
-from reconciler.planning.drift_fields import (
+from reconciler.planning.kinds.model.drift_fields import (
     CARD_FIELDS,
     ENGINE_FIELDS,
     REPLICA_FIELDS,

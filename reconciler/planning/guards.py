@@ -7,7 +7,7 @@ from fractions import Fraction
 from math import ceil
 
 from reconciler.fleet import Desired
-from reconciler.planning.changes import Change, Changes, Spared
+from reconciler.planning.kinds.model.changes import Change, Changes, Spared
 from reconciler.planning.plan import Action, Refusal
 
 _EVICTIONS = ("eviction", "unmanaged")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from reconciler.fleet import EngineKind
 from reconciler.placement import Board
-from reconciler.planning.changes import Change
+from reconciler.planning.kinds.model.changes import Change
 from reconciler.planning.plan import Action, Impact
 
 

@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reconciler.placement import Card, Slot
-from reconciler.planning.changes import Change
-from reconciler.planning.engine_order import own_rules_first
+from reconciler.planning.kinds.model.admission_order import own_rules_first
+from reconciler.planning.kinds.model.changes import Change
 from reconciler.planning.plan import Action
 
 _RANK = {

@@ -10,7 +10,7 @@ from scripted import Room, Time
 
 from reconciler.execution import ExecutionOptions, looked_at
 from reconciler.execution.health import heeding
-from reconciler.execution.waits import Watch
+from reconciler.execution.kinds.model.waits import Watch
 from reconciler.fleet import USUAL_HEALTH, EngineFacts, EngineId, EngineKind, EngineSpec, Health, Policy, Unreachable
 from reconciler.planning import Action
 

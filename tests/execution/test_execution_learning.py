@@ -8,7 +8,7 @@ import pytest
 from placement.test_placement_knowledge import BLOB, HEADER, NAME, ONE, PLAIN, told
 from planning.fleets import desired, model, plan
 
-from reconciler.execution.learning import learned_needs
+from reconciler.execution.kinds.model.learning import learned_needs
 from reconciler.execution.outcome import StepResult
 from reconciler.fleet import GIB, MIB, Applied, CardFacts, CardProcess, FleetFacts, Measured, MeasuredKey, ModelHeader, Resident
 from reconciler.planning import Action, Plan

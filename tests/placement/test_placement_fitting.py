@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from planning.fleets import GIB, desired, facts, fleet, node
 
-import reconciler.placement.ways as ways
+import reconciler.needs.run_settings as ways
 from reconciler.fleet import Applied, EngineKind, ModelSpec
 from reconciler.placement import Question, Search, candidates
 from reconciler.vram import AS_THE_ENGINE, Catalogue, Family, KnownModel, RunSettings, Shape, Trust, predict

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from planning.fleets import GIB, actions, desired, facts, fleet, loaded, model, node, plan
 
+from reconciler.capacity.processes import shares_of
 from reconciler.fleet import MIB, CardFacts, CardProcess
-from reconciler.placement.holders import shares_of
 
 ONE = fleet(node("a", 16 * GIB))
 

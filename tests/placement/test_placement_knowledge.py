@@ -12,7 +12,7 @@ import pytest
 from planning.fleets import GIB, NOW, applied, desired, fleet, model, node, owned, plan
 from planning.fleets import facts as plain_facts
 
-import reconciler.placement.ways as ways
+import reconciler.needs.run_settings as ways
 from reconciler.fleet import Applied, EngineKind, Fleet, FleetFacts, Installed, ModelHeader, Residency, Resident
 from reconciler.planning import Plan, make_plan
 from reconciler.vram import (

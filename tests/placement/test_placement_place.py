@@ -10,10 +10,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent / "planning"))
 from planning.fleets import GIB, actions, applied, desired, facts, fleet, loaded, model, node, owned, plan
 
+from reconciler.capacity.board import Slot
 from reconciler.fleet import Each, Limits, ModelSpec, Requirements, Spread, Strategy, VersionBound
-from reconciler.placement import room
-from reconciler.placement.board import Slot
-from reconciler.placement.placing import Placing
+from reconciler.placement import preemption
+from reconciler.placement.search_state import Placing
 
 
 def places(of):
@@ -198,12 +198,12 @@ def test_who_would_have_to_leave_is_worked_out_once_for_each_engine_that_did_not
     many = fleet(*(node(name, 10 * GIB) for name in names_of_nodes))
     asked: list[str] = []
 
-    def counted(placing: Placing, of: ModelSpec, slot: Slot) -> list[room.Leaving] | None:
+    def counted(placing: Placing, of: ModelSpec, slot: Slot) -> list[preemption.Leaving] | None:
         asked.append(slot.id.node)
         return victims_of(placing, of, slot)
 
-    victims_of = room.victims_of
-    monkeypatch.setattr(room, "victims_of", counted)
+    victims_of = preemption.victims_of
+    monkeypatch.setattr(preemption, "victims_of", counted)
     result = run(
         many,
         model("low:1", names_of_nodes, 6 * GIB, replicas=count),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from fleets import GIB, applied, desired, facts, fleet, loaded, model, node, owned, plan
 from pretend import carry_out
 
-from reconciler.execution.acts import names_to_delete
+from reconciler.execution.kinds.model.acts import names_to_delete
 from reconciler.fleet import EngineId, EngineKind, Ensure, Guards, Policy
 from reconciler.planning import first_moved, unused_tags
 

@@ -30,7 +30,15 @@ from reconciler.fleet import (
     Unmanaged,
 )
 from reconciler.planning import Drift, Plan, make_plan
-from reconciler.planning.drift_fields import CARD_FIELDS, CONTAINERS, ENGINE_FIELDS, FOREIGN_TOLERANCE, KEYS, REPLICA_FIELDS, FieldClass
+from reconciler.planning.kinds.model.drift_fields import (
+    CARD_FIELDS,
+    CONTAINERS,
+    ENGINE_FIELDS,
+    FOREIGN_TOLERANCE,
+    KEYS,
+    REPLICA_FIELDS,
+    FieldClass,
+)
 
 EVERY = (*REPLICA_FIELDS, *ENGINE_FIELDS, *CARD_FIELDS)
 TOLD = {(field.subject.value, field.kind, field.name) for field in EVERY if field.kind is not None}

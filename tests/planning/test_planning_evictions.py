@@ -9,7 +9,7 @@ from fleets import GIB, NOW, applied, desired, facts, fleet, loaded, model, node
 
 from reconciler.fleet import Applied, Each, FleetFacts, Incident, ModelSpec
 from reconciler.planning import EVICTED, Plan, asked_digest, make_plan
-from reconciler.planning.evictions import seen_evictions
+from reconciler.planning.kinds.model.evictions import seen_evictions
 
 FLEET = fleet(node("a", 24 * GIB), node("b", 24 * GIB))
 NAMES = ["m:1", "n:1", "o:1", "x:1"]

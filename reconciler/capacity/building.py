@@ -1,0 +1,103 @@
+"""The board of a fleet, made from what is declared and what was probed: what each card may hold, and which cards each engine has."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from reconciler.capacity.board import Board, Card, Slot
+from reconciler.fleet import (
+    DEFAULT_LIMITS,
+    CardFacts,
+    CardSpec,
+    EngineId,
+    EngineSpec,
+    Fleet,
+    FleetFacts,
+    Limits,
+)
+from reconciler.needs.knowledge import Knowledge
+from reconciler.vram import NO_CATALOGUE, Catalogue
+
+RAM_INDEX = -1
+
+
+def usable_bytes(total: int, limits: Limits) -> int:
+    """`floor(min(total × max_vram_utilization, total × vram_safety_margin, total − reserve))` over those that are set, never below 0."""
+    bounds = [total]
+    for ratio in (limits.max_vram_utilization, limits.vram_safety_margin):
+        if ratio is not None:
+            bounds.append(total * ratio.numerator // ratio.denominator)
+    if limits.reserve is not None:
+        bounds.append(total - limits.reserve)
+    return max(0, min(bounds))
+
+
+def set_up(
+    fleet: Fleet, facts: FleetFacts, wide: Limits, selected: frozenset[str] | None = None, catalogue: Catalogue = NO_CATALOGUE
+) -> Board:
+    """The board for a fleet: cards as probed, limits as declared (card over node over `wide` over the defaults).
+
+    Nodes outside `selected` (None: all are in) stay on the board with what they hold, but nothing may be placed there. `catalogue` is the
+    last source of needs, and of what a card of a name that it lists can reckon in.
+    """
+    knowledge = Knowledge(catalogue)
+    slots: dict[EngineId, Slot] = {}
+    every: list[Card] = []
+    by_node: dict[str, tuple[Slot, ...]] = {}
+    base = wide.over(DEFAULT_LIMITS)
+    merged: dict[Limits, Limits] = {}
+    for name, node in fleet.nodes.items():
+        seen = facts.nodes.get(name)
+        limits = merged.get(node.limits)
+        if limits is None:
+            limits = merged[node.limits] = node.limits.over(base)
+        declared = {card.index: card for card in node.gpus or ()}
+        known = seen.cards if seen is not None else None
+        cards = tuple(_card(name, card, declared.get(card.index), limits, catalogue) for card in known) if known is not None else None
+        ram_total = node.ram if seen is None or seen.ram_bytes is None else seen.ram_bytes
+        ram_usable = None if ram_total is None else max(0, ram_total - (limits.ram_reserve or 0))
+        ram = Card(name, RAM_INDEX, ram_total, ram_usable, 0, True)
+        every.extend(cards or ())
+        inside = selected is None or name in selected
+        here = []
+        for spec in node.engines:
+            own = None if cards is None else _cards_of(spec, cards)
+            engine_facts = seen.engines.get(spec.id.engine) if seen is not None else None
+            slot = Slot(spec.id, spec.kind, spec, node, engine_facts, own, ram, inside, knowledge=knowledge)
+            slots[spec.id] = slot
+            here.append(slot)
+        by_node[name] = tuple(here)
+    knowledge.sees(slots.values())
+    return Board(slots, tuple(every), by_node)
+
+
+def _known(seen: CardFacts, catalogue: Catalogue) -> CardFacts:
+    """A card whose compute capability nobody tells, with that of its model in the catalogue. Its size is never taken from there."""
+    listed = catalogue.gpu(seen.name) if seen.compute_capability is None and seen.name is not None else None
+    if listed is None:
+        return seen
+    return replace(seen, compute_capability=listed.compute_capability, float16=listed.float16, bfloat16=listed.bfloat16)
+
+
+def _card(node: str, found: CardFacts, declared: CardSpec | None, limits: Limits, catalogue: Catalogue) -> Card:
+    seen = _known(found, catalogue)
+    if declared is not None:
+        limits = declared.limits.over(limits)
+    usable = None if seen.total_bytes is None else usable_bytes(seen.total_bytes, limits)
+    if usable is not None and seen.total_bytes is not None and seen.reserved_bytes is not None:
+        usable = max(0, min(usable, seen.total_bytes - seen.reserved_bytes))
+    foreign = seen.foreign_bytes if seen.foreign_bytes is not None else (declared.foreign if declared is not None else 0)
+    return Card(node, seen.index, seen.total_bytes, usable, foreign, seen.assumed, seen)
+
+
+def _cards_of(spec: EngineSpec, cards: tuple[Card, ...]) -> tuple[Card, ...]:
+    if spec.gpus is None:
+        return cards
+    wanted = set(spec.gpus)
+    return tuple(card for card in cards if card.index in wanted or (card.facts is not None and _named(card.facts, wanted)))
+
+
+def _named(card: CardFacts, wanted: Collection[int | str]) -> bool:
+    """By its UUID, or by that of the card that it is a slice of."""
+    return card.uuid in wanted or (card.mig_parent is not None and card.mig_parent in wanted)

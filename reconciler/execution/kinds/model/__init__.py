@@ -1,0 +1,1 @@
+"""Carries out the steps of models: acts on engines, waits for them, records what was seen."""

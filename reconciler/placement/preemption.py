@@ -1,0 +1,244 @@
+"""Making room: by displacing what matters less, else by moving one replica that also fits elsewhere."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from reconciler.admission import Coming
+from reconciler.capacity.board import Charges, Runner, Slot
+from reconciler.fleet import EngineId, Ensure, ModelSpec
+from reconciler.placement.eligibility import ModelClass
+from reconciler.placement.fit import Fit, fit, runner_of, static_refusal
+from reconciler.placement.residents import Found
+from reconciler.placement.result import Target
+from reconciler.placement.search_state import Placing
+
+DISPLACEMENTS = 64
+"""How many engines where a displacement would do are compared; the search goes on from where the last one was found."""
+EJECTION_SLOTS = 256
+"""How many engines are looked at for a swap of equal priority, before a replica is called unplaced."""
+
+
+@dataclass(slots=True, eq=False)
+class Leaving:
+    """What can leave an engine as one: a replica, all the names on one runner (`key`), or a resident that is no target (`found`): one that
+    yields, or one that is not as wanted, matters less, and found no room to be loaded anew."""
+
+    slot: Slot
+    charges: Charges
+    targets: tuple[Target, ...] = ()
+    found: Found | None = None
+    key: str | None = None
+    runner: Runner | None = None
+    coming: dict[str, Coming] = field(default_factory=dict)
+
+    @property
+    def priority(self) -> int:
+        """That of the most important of its names."""
+        models = [target.model for target in self.targets] if self.found is None else [self.found.model, *self.found.also]
+        return max((model.priority for model in models if model is not None), default=0)
+
+    @property
+    def name(self) -> str:
+        return self.targets[0].model.name if self.found is None else self.found.resident.name
+
+    @property
+    def bytes(self) -> int:
+        return sum(count for _, count in self.charges)
+
+    def lift(self) -> None:
+        """Takes its charges off the board."""
+        self.slot.remove(self.charges)
+        self.slot.placed -= 1
+        names = [target.model.name for target in self.targets if target.model.name in self.slot.coming]
+        self.coming = {name: self.slot.coming.pop(name) for name in names}
+        if self.key is not None:
+            del self.slot.runners[self.key]
+
+    def set_down(self) -> None:
+        """Puts them back as they were."""
+        self.slot.add(self.charges)
+        self.slot.placed += 1
+        self.slot.coming.update(self.coming)
+        if self.key is not None and self.runner is not None:
+            self.slot.runners[self.key] = self.runner
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Compared:
+    """Who would have to leave an engine for `model`, as it stood in `state`."""
+
+    model: ModelSpec
+    state: object
+    victims: list[Leaving] | None
+
+
+def displace(placing: Placing, model: ModelSpec, candidates: Sequence[Slot]) -> bool:
+    """Takes the place of residents of lower priority (and of those that yield) where that costs least."""
+    if not placing.yielding and (placing.lowest is None or placing.lowest >= model.priority):
+        return False
+    best: tuple[tuple[int, int, EngineId], Slot, list[Leaving]] | None = None
+    kind = ModelClass.of(model)
+    start = placing.displaced_last.get(kind, 0) if len(candidates) > DISPLACEMENTS else 0
+    found = 0
+    for number in range(len(candidates)):
+        slot = candidates[(start + number) % len(candidates)]
+        lower = any(target.model.priority < model.priority for target in placing.on_slot[slot])
+        if not (lower or placing.yielding.get(slot) or placing.not_right.get(slot)):
+            continue
+        if slot in placing.at[model.name] or placing.breaks_spread(model, slot) or static_refusal(slot, model) is not None:
+            continue
+        victims = _known_victims(placing, model, slot)
+        if victims is None:
+            continue
+        found += 1
+        placing.displaced_last[kind] = (start + number) % len(candidates)
+        weight = sum(1 + max(0, victim.priority) for victim in victims if victim.targets)
+        size = sum(count for victim in victims for _, count in victim.charges)
+        key = (weight, size, slot.id)
+        if best is None or key < best[0]:
+            best = (key, slot, victims)
+        if found == DISPLACEMENTS:
+            break
+    if best is None:
+        return False
+    for victim in best[2]:
+        drop(placing, victim)
+    placing.freed()
+    return placing.try_at(model, best[1])
+
+
+def _known_victims(placing: Placing, model: ModelSpec, slot: Slot) -> list[Leaving] | None:
+    """`victims_of`, worked out anew only where the engine or its cards are not as they were: replica after replica of a model compares the
+    same engines, of which each displacement changes one."""
+    held = [card.held for card in (*(slot.cards or ()), slot.ram)]
+    state = (slot.placed, held, [*placing.on_slot[slot]], [*placing.yielding.get(slot, ())])
+    compared = placing.compared.get(slot)
+    if compared is None or compared.model is not model or compared.state != state:
+        compared = placing.compared[slot] = Compared(model, state, victims_of(placing, model, slot))
+    return compared.victims
+
+
+def victims_of(placing: Placing, model: ModelSpec, slot: Slot) -> list[Leaving] | None:
+    """Who must leave to make room for `model` on `slot`: least priority first, and none that is not needed. The board is as before when
+    this returns."""
+    again = placing.gives_way(model, slot)
+    yielding = [Leaving(slot, found.charges, found=found) for found in placing.yielding.get(slot, ()) if found is not again]
+    not_right = {found for found in placing.not_right.get(slot, {}).values() if found not in placing.yielding.get(slot, ())}
+    there = [*together(placing, slot), *(Leaving(slot, found.charges, found=found) for found in not_right if found is not again)]
+    lower = sorted((one for one in there if one.priority < model.priority), key=_least_first)
+    gone: list[Leaving] = []
+    enough = False
+    for victim in (*yielding, *lower):
+        victim.lift()
+        gone.append(victim)
+        if isinstance(placing.room_at(model, slot), Fit):
+            enough = True
+            break
+    chosen = list(gone) if enough else []
+    if enough:
+        for victim in gone[:-1]:
+            victim.set_down()
+            if isinstance(placing.room_at(model, slot), Fit):
+                chosen.remove(victim)
+            else:
+                victim.lift()
+        gone = chosen
+    for victim in gone:
+        victim.set_down()
+    return chosen if enough else None
+
+
+def together(placing: Placing, slot: Slot) -> list[Leaving]:
+    """The targets of an engine by what can leave: the names on one runner leave only together. None that nothing is known about now, and
+    none that is protected."""
+    by_runner: dict[str, list[Target]] = defaultdict(list)
+    alone: list[Leaving] = []
+    for target in placing.on_slot[slot]:
+        key = runner_of(slot, target.model)
+        if key in slot.runners:
+            by_runner[key].append(target)
+        elif not _stays(target):
+            alone.append(Leaving(slot, target.charges, (target,)))
+    for key, targets in by_runner.items():
+        if not any(map(_stays, targets)):
+            runner = slot.runners[key]
+            alone.append(Leaving(slot, runner.charges, tuple(targets), key=key, runner=runner))
+    return alone
+
+
+def _stays(target: Target) -> bool:
+    return target.deferred or target.held or target.protected
+
+
+def eject(placing: Placing, model: ModelSpec, candidates: Sequence[Slot]) -> bool:
+    """Moves one replica of no higher priority to another engine where it fits, if that makes room here."""
+    looked = 0
+    for slot in candidates:
+        if slot in placing.at[model.name] or placing.breaks_spread(model, slot) or static_refusal(slot, model) is not None:
+            continue
+        looked += 1
+        if looked > EJECTION_SLOTS:
+            return False
+        for leaving in sorted(together(placing, slot), key=lambda one: (one.bytes, one.name)):
+            victim = leaving.targets[0]
+            if len(leaving.targets) > 1 or victim.model.priority > model.priority or victim.model.each is not None:
+                continue
+            placing.looks_left -= 1
+            if placing.looks_left < 0:
+                return False
+            leaving.lift()
+            enough = isinstance(placing.room_at(model, slot), Fit)
+            leaving.set_down()
+            if not enough:
+                continue
+            other = elsewhere(placing, victim)
+            if other is None:
+                continue
+            drop(placing, leaving)
+            placing.try_at(victim.model, other)
+            placing.freed()
+            return placing.try_at(model, slot)
+    return False
+
+
+def elsewhere(placing: Placing, victim: Target) -> Slot | None:
+    kind, need = ModelClass.of(victim.model), victim.need.bytes if victim.need is not None else 0
+    if need >= placing.no_elsewhere.get(kind, need + 1):
+        return None
+    here = placing.at[victim.model.name]
+    excluded = False
+    for slot in placing.class_of(victim.model).slots[:EJECTION_SLOTS]:
+        if slot in here or any(card in (victim.slot.cards or ()) for card in slot.cards or ()) or placing.breaks_spread(victim.model, slot):
+            excluded = excluded or isinstance(fit(slot, victim.model, placing.applied), Fit)
+            continue
+        placing.looks_left -= 1
+        if isinstance(fit(slot, victim.model, placing.applied), Fit):
+            return slot
+    if not excluded and victim.model.vram is not None:
+        placing.no_elsewhere[kind] = min(need, placing.no_elsewhere.get(kind, need))
+    return None
+
+
+def drop(placing: Placing, leaving: Leaving) -> None:
+    """Takes it off the board; what was there of it is displaced, and its models ask for a place again."""
+    leaving.lift()
+    if leaving.found is not None:
+        wanted = [model for model in (leaving.found.model, *leaving.found.also) if model is not None]
+        placing.moved.update(model.name for model in wanted if model.ensure is Ensure.LOADED)
+        if leaving.found in placing.yielding.get(leaving.slot, ()):
+            placing.yielding[leaving.slot].remove(leaving.found)
+        placing.leave(leaving.found, placing.result.displaced)
+    for target in leaving.targets:
+        placing.moved.add(target.model.name)
+        placing.on_slot[target.slot].remove(target)
+        del placing.at[target.model.name][target.slot]
+        placing.count(target, -1)
+        if target.found is not None:
+            placing.leave(target.found, placing.result.displaced)
+
+
+def _least_first(leaving: Leaving) -> tuple[int, int, str]:
+    return leaving.priority, -leaving.bytes, leaving.name

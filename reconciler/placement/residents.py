@@ -1,0 +1,276 @@
+"""What is resident now, matched with what is wanted and with what the state owns; and its bytes charged to the cards."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from reconciler.capacity.board import Board, Charges, Slot
+from reconciler.capacity.processes import held_by_processes, share_of_cards, shares_of
+from reconciler.fleet import Applied, AppliedReplica, Desired, EngineId, EngineKind, Ensure, ModelSpec, Resident
+from reconciler.vram import FILE_SIZE_FACTOR, Need
+
+
+@dataclass(slots=True, eq=False)
+class Found:
+    """A resident on a slot.
+
+    `model` is the wanted model that it is (None: not wanted here), `also` are others on the same weights. `owned` is the row of the
+    state that loaded it (one that was only to be installed owns no resident), `moving` the model of that row where it is still wanted,
+    but elsewhere. `charges` is what it is charged with now; `sized` False says that its bytes are unknown, so its cards are blocked.
+    `protected`: no plan takes it away, for the files or for a row of the state that says so, by whichever name of its weights (`protecting`
+    are those rows of models that left the files); `absent`: it is to be deleted, so it leaves, whoever loaded it.
+    """
+
+    slot: Slot
+    resident: Resident
+    model: ModelSpec | None
+    owned: AppliedReplica | None
+    charges: Charges
+    sized: bool = True
+    also: tuple[ModelSpec, ...] = ()
+    moving: ModelSpec | None = None
+    protected: bool = False
+    absent: bool = False
+    protecting: tuple[AppliedReplica, ...] = ()
+
+    def as_model(self, model: ModelSpec) -> ModelSpec:
+        """The variant of `model` that this resident is."""
+        return next((one for one in (self.model, *self.also) if one is not None and one.name == model.name), model)
+
+    @property
+    def held_by_us(self) -> bool:
+        """Whether it is resident since gpurec was to keep it so, and not by a request of a client."""
+        return self.owned is not None and self.resident.pinned is not False
+
+    @property
+    def yields(self) -> bool:
+        """Whether it is there by a request of a client and goes by itself some day: what may be evicted where the policy says `yield`."""
+        on_demand = self.model is not None and self.model.ensure is Ensure.PRESENT
+        return (self.owned is None or on_demand) and self.resident.pinned is False and not self.protected
+
+
+def lift(found: Found) -> None:
+    """Takes a resident's charges off the board."""
+    found.slot.remove(found.charges)
+    found.slot.placed -= 1
+
+
+def set_down(found: Found) -> None:
+    """Puts them back."""
+    found.slot.add(found.charges)
+    found.slot.placed += 1
+
+
+class Names:
+    """Wanted models by the names that engines know them by, per kind; and by node."""
+
+    def __init__(self, models: Sequence[ModelSpec]) -> None:
+        self._by_name: dict[EngineKind, dict[str, list[ModelSpec]]] = {kind: defaultdict(list) for kind in EngineKind}
+        self._nodes: dict[int, frozenset[str]] = {}
+        for base in (False, True):
+            for model in (one for wanted in models for one in wanted.alternatives()):
+                for kind in EngineKind:
+                    if model.engine is not None and model.engine is not kind:
+                        continue
+                    name = model.base_name(kind) if base else model.engine_name(kind)
+                    known = self._by_name[kind][name]
+                    if model not in known:
+                        known.append(model)
+        for model in models:
+            self._nodes.setdefault(id(model.nodes), frozenset(model.nodes))
+
+    def on(self, model: ModelSpec, node: str) -> bool:
+        return node in self._nodes[id(model.nodes)]
+
+    def wanted(self, slot: Slot, name: str) -> list[ModelSpec]:
+        """The wanted models that `name` is on this engine: several where it is a variant of one and another by itself."""
+        return [model for model in self._by_name[slot.kind].get(name, ()) if self.on(model, slot.id.node)]
+
+    def of(self, slot: Slot, resident: Resident) -> list[ModelSpec]:
+        """The wanted models that a resident is, each once: those by its name first, then those by its weights, since Ollama shows only the
+        name that loaded first; what is only to be on demand comes last."""
+        names = [resident.name]
+        if resident.blob is not None:
+            names += (name for name in slot.names_by_blob.get(resident.blob, ()) if name != resident.name)
+        models: dict[str, ModelSpec] = {}
+        for name in names:
+            for model in self.wanted(slot, name):
+                models.setdefault(model.name, model)
+        return sorted(models.values(), key=lambda model: model.ensure is Ensure.PRESENT) if len(models) > 1 else [*models.values()]
+
+
+class RowsOf:
+    """Rows of the state on one engine, by the name of a resident, else by its weights; the first one counts."""
+
+    def __init__(self, slot: Slot, rows: Sequence[AppliedReplica]) -> None:
+        self._slot = slot
+        self._protected = [row for row in rows if row.protect]
+        self._by_name: dict[str, AppliedReplica] = {}
+        self._by_blob: dict[str, AppliedReplica] | None = None
+        for row in rows:
+            self._by_name.setdefault(row.engine_name, row)
+
+    def protected(self, resident: Resident) -> list[AppliedReplica]:
+        """All rows of protected models that it is: names on the same weights share one runner, which is there for each of them."""
+        return [row for row in self._protected if row.engine_name == resident.name or self._weights_of(row) == (resident.blob or "")]
+
+    def _weights_of(self, row: AppliedReplica) -> str | None:
+        installed = self._slot.installed(row.engine_name)
+        return installed.blob if installed is not None else None
+
+    def of(self, resident: Resident) -> AppliedReplica | None:
+        row = self._by_name.get(resident.name)
+        if row is not None or resident.blob is None or not self._by_name:
+            return row
+        if self._by_blob is None:
+            self._by_blob = {}
+            for name, named in self._by_name.items():
+                installed = self._slot.installed(name)
+                if installed is not None and installed.blob is not None:
+                    self._by_blob.setdefault(installed.blob, named)
+        return self._by_blob.get(resident.blob)
+
+
+def applied_by_engine(applied: Applied) -> Mapping[EngineId, Sequence[AppliedReplica]]:
+    """The rows of the state by engine."""
+    rows: dict[EngineId, list[AppliedReplica]] = defaultdict(list)
+    for row in applied.replicas.values():
+        rows[row.at].append(row)
+    return rows
+
+
+def need_on(slot: Slot, model: ModelSpec, applied: Applied) -> Need | None:
+    """What `model` needs on this engine, from the first source that knows."""
+    return slot.knowledge.need(slot, model, applied)
+
+
+def charge_found(board: Board, desired: Desired, applied: Applied, names: Names) -> list[Found]:
+    """Charges every resident to its cards and says what it is.
+
+    On an engine that cannot be asked, what the state last put there is still charged: its cards hold it as far as anybody knows.
+    """
+    rows = applied_by_engine(applied)
+    models = {model.name: model for model in desired.models}
+    absent = _names_to_delete(desired)
+    every: list[Found] = []
+    blocked: list[tuple[Slot, Found]] = []
+    for slot in board:
+        own = rows.get(slot.id, ())
+        if not slot.reachable:
+            for row in own:
+                if row.ensure == Ensure.LOADED and slot.cards:
+                    model = models.get(row.model)
+                    called = model.called(slot.kind, row.engine_name, row.context) if model is not None else None
+                    declared = called or model
+                    held = row.vram_bytes if row.vram_bytes is not None else (declared.vram if declared is not None else None)
+                    _charge(slot, slot.charges_found(held or 0))
+            continue
+        first = len(every)
+        asked, loaded = RowsOf(slot, own), RowsOf(slot, [row for row in own if row.ensure == Ensure.LOADED])
+        for resident in slot.facts.residents or () if slot.facts is not None else ():
+            wanted = names.of(slot, resident)
+            model = wanted[0] if wanted else None
+            owned = loaded.of(resident)
+            named = owned if owned is not None else asked.of(resident)
+            found = Found(slot, resident, model, owned, (), also=tuple(wanted[1:]))
+            if model is None:
+                to_delete = named is not None and named.model in models and models[named.model].ensure is Ensure.ABSENT
+                found.absent = to_delete or (slot.id.node, slot.kind, resident.name) in absent
+            if model is None and owned is not None:
+                found.moving = _wanted_elsewhere(models.get(owned.model))
+            found.protecting = tuple(row for row in asked.protected(resident) if row.model not in models)
+            found.protected = bool(found.protecting) or _is_protected(wanted, named, models)
+            share = share_of_cards(slot, resident) if model is None or model.vram is None else None
+            held = _held_bytes(slot, resident, model, owned, applied) if share is None else None
+            on_cards = slot.cards if slot.cards else ()
+            if share is not None:
+                found.charges = share
+            elif held == 0 and on_cards and resident.size_bytes:
+                found.charges = ((slot.ram, resident.size_bytes),)
+            elif held is None:
+                found.sized = False
+                blocked.append((slot, found))
+            elif on_cards:
+                found.charges = slot.charges_found(held)
+            else:
+                found.charges = ((slot.ram, held),)
+            _charge(slot, found.charges)
+            slot.placed += 1
+            every.append(found)
+        _charge_by_processes(slot, every[first:])
+    for slot, found in blocked:
+        found.charges = tuple((card, max(0, card.free)) for card in slot.cards or (slot.ram,))
+        _charge(slot, found.charges)
+    return every
+
+
+def _wanted_elsewhere(model: ModelSpec | None) -> ModelSpec | None:
+    """A model that is still to be loaded, though not here: it moves."""
+    return model if model is not None and model.ensure is Ensure.LOADED else None
+
+
+def _names_to_delete(desired: Desired) -> frozenset[tuple[str, EngineKind, str]]:
+    """(node, kind, name) of all that is to be on no disk."""
+    return frozenset(
+        (node, kind, model.base_name(kind))
+        for model in desired.absent
+        for kind in ((model.engine,) if model.engine is not None else EngineKind)
+        for node in model.nodes
+    )
+
+
+def _is_protected(wanted: Sequence[ModelSpec], row: AppliedReplica | None, models: Mapping[str, ModelSpec]) -> bool:
+    """Whether the files protect what this resident is, wanted here or loaded as (`row`)."""
+    named = models.get(row.model) if row is not None else None
+    if named is not None and named.protect:
+        return True
+    return any(model.protect for model in wanted)
+
+
+def _charge(slot: Slot, charges: Charges) -> None:
+    slot.add(charges)
+    for card, count in charges:
+        card.before += count
+        slot.own_before[card.index] = slot.own_before.get(card.index, 0) + count
+
+
+def _charge_by_processes(slot: Slot, residents: Sequence[Found]) -> None:
+    """Where the processes of an engine are seen on its cards, they say what it holds, and its residents share that. What an engine holds
+    without a resident of known size is its own, and nobody's to take away."""
+    held = held_by_processes(slot)
+    if held is None or any(not found.sized for found in residents):
+        return
+    weights = [max((count for _, count in found.charges), default=0) for found in residents]
+    if not any(weights):
+        _charge(slot, tuple(held.items()))
+        return
+    for found, charges in zip(residents, shares_of(held, weights), strict=True):
+        slot.remove(found.charges)
+        for card, count in found.charges:
+            card.before -= count
+            slot.own_before[card.index] -= count
+        found.charges = charges
+        _charge(slot, charges)
+
+
+def _held_bytes(slot: Slot, resident: Resident, model: ModelSpec | None, owned: AppliedReplica | None, applied: Applied) -> int | None:
+    """Bytes of a resident on its cards (in RAM on an engine without cards), as far as anybody can tell; None when nobody can."""
+    on_cards = slot.cards is None or len(slot.cards) > 0
+    seen = resident.vram_bytes if on_cards else resident.size_bytes
+    if seen is not None:
+        return seen
+    if model is not None:
+        need = need_on(slot, model, applied)
+        if need is not None:
+            return need.bytes
+    if owned is not None:
+        known = owned.vram_bytes
+        if known is not None:
+            return known
+    size = resident.size_bytes
+    if size is None:
+        installed = slot.installed(resident.name)
+        size = installed.size_bytes if installed is not None else None
+    return None if size is None else -(-size * FILE_SIZE_FACTOR.numerator // FILE_SIZE_FACTOR.denominator)

@@ -1,0 +1,284 @@
+"""What one run of placement knows while it works: targets so far, what was found, candidates and orders of each class of models."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reconciler.capacity.board import Board, Card, Slot
+from reconciler.fleet import Applied, Desired, EngineId, EngineKind, ModelSpec, Spread
+from reconciler.needs.run_settings import in_ram
+from reconciler.placement.eligibility import Eligible, ModelClass, eligible
+from reconciler.placement.engine_admission import would_evict
+from reconciler.placement.fit import Fit, fit, runner_of, take
+from reconciler.placement.residents import Found, Names, applied_by_engine, lift, set_down
+from reconciler.placement.result import Placement, Target
+from reconciler.placement.strategies import Order, order_of
+from reconciler.placement.variants import passed_over
+
+if TYPE_CHECKING:
+    from reconciler.placement.preemption import Compared
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Replicas that are left alone for now, by model and engine: `away` are not loaded where they are gone, `as_is` are not reloaded."""
+
+    away: Set[tuple[str, EngineId]] = frozenset()
+    as_is: Set[tuple[str, EngineId]] = frozenset()
+
+
+NOTHING_HELD = Held()
+EJECTION_LOOKS = 100_000
+"""How often, in a whole run, a replica's place is looked at for somebody else; beyond that a replica is called unplaced."""
+
+
+RESEATING_LOOKS = 100_000
+"""How often, in a whole run, another order on an engine is tried."""
+
+
+class Placing:
+    """Mutable and private to one run.
+
+    `at` has the targets of each model by engine, `on_slot` those of each engine; `rows_of` the engines where each model was last applied,
+    `groups_of` the engines that may serve each node, card or engine of an `each`. `left` has the residents that were told to leave, by
+    model and place: one that comes back there stays if its room is still free, else it is unloaded and loaded anew. `not_right` has those
+    that are not as wanted and found no room to be loaded anew in their place. `alternatives` has the variants of each model, best first
+    (the model itself where it has none). `moved` are the models of which something was displaced, `made_room` says whether
+    what has no place may have one by now.
+    """
+
+    def __init__(self, board: Board, desired: Desired, applied: Applied, held: Held = NOTHING_HELD) -> None:
+        self.board = board
+        self.desired = desired
+        self.applied = applied
+        self.held = held
+        self.models = sorted(desired.wanted, key=lambda model: (-model.priority, model.name))
+        self.alternatives = {model.name: model.alternatives() for model in self.models}
+        self.names = Names(self.models)
+        self.result = Placement(board)
+        self.at: dict[str, dict[Slot, Target]] = {model.name: {} for model in self.models}
+        self.nodes_of: dict[str, Counter[str]] = defaultdict(Counter)
+        self.cards_of: dict[str, Counter[int]] = defaultdict(Counter)
+        self.on_slot: dict[Slot, list[Target]] = defaultdict(list)
+        self.found_of: dict[str, list[Found]] = defaultdict(list)
+        self.yielding: dict[Slot, list[Found]] = defaultdict(list)
+        self.left: dict[tuple[str, Slot], Found] = {}
+        self.not_right: dict[Slot, dict[str, Found]] = defaultdict(dict)
+        self.looks_left = EJECTION_LOOKS
+        self.reseats_left = RESEATING_LOOKS
+        self.no_elsewhere: dict[ModelClass, int] = {}
+        self.displaced_last: dict[ModelClass, int] = {}
+        self.compared: dict[Slot, Compared] = {}
+        self.lowest: int | None = None
+        self.moved: set[str] = set()
+        self.made_room = False
+        self._eligible: dict[ModelClass, Eligible] = {}
+        self._eligible_for: dict[str, Eligible] = {}
+        self._serves: dict[str, Set[Slot]] = {}
+        self._applied_as: dict[tuple[str, Slot], ModelSpec] = {}
+        self.may_share = self._may_share()
+        self.rows_of = self._rows()
+        self.groups_of: dict[str, Sequence[Sequence[Slot]]] = {}
+        self.orders: dict[tuple[ModelClass, bool], Order] = {}
+        self.nothing_fits: dict[tuple[ModelClass, bool], int] = {}
+
+    def _rows(self) -> dict[str, list[Slot]]:
+        """The engines on which each model was last applied, in name order, as far as they still are engines of its nodes."""
+        rows: dict[str, list[Slot]] = {model.name: [] for model in self.models}
+        by_name = {model.name: model for model in self.models}
+        for at, applied in sorted(applied_by_engine(self.applied).items()):
+            slot = self.board.slots.get(at)
+            if slot is None:
+                continue
+            for row in applied:
+                model = by_name.get(row.model)
+                if model is not None and self.names.on(model, at.node) and slot not in self.class_of(model).refused:
+                    rows[row.model].append(slot)
+                    called = model.called(slot.kind, row.engine_name, row.context)
+                    if called is not None:
+                        self._applied_as[model.name, slot] = called
+        return rows
+
+    def as_applied(self, model: ModelSpec, slot: Slot) -> ModelSpec | None:
+        """The variant that `model` was where it was last applied; None where it is none of its variants any more."""
+        every = self.alternatives[model.name]
+        return every[0] if len(every) == 1 else self._applied_as.get((model.name, slot))
+
+    def _may_share(self) -> set[str]:
+        """Wanted models that may share a runner with another wanted one: a name of theirs, or of their weights, is its too."""
+        kind = EngineKind.OLLAMA
+        names = {
+            name: {called for one in variants for called in (one.engine_name(kind), one.base_name(kind))}
+            for name, variants in self.alternatives.items()
+        }
+        often = Counter(name for own in names.values() for name in own)
+        shared = {name for name, count in often.items() if count > 1}
+        for slot in self.board:
+            for alike in slot.names_by_blob.values() if slot.kind is kind else ():
+                if len(alike) > 1:
+                    shared.update(alike)
+        return {model for model, own in names.items() if own & shared}
+
+    def freed(self) -> None:
+        """Forgets what was found out about a fuller board."""
+        self.made_room = True
+        self.nothing_fits.clear()
+        self.no_elsewhere.clear()
+        self.orders.clear()
+
+    def serves(self, model: ModelSpec) -> Set[Slot]:
+        """For `each`: the engines of all its groups."""
+        known = self._serves.get(model.name)
+        if known is None:
+            known = self._serves[model.name] = {slot for group in self.groups_of[model.name] for slot in group}
+        return known
+
+    def leave(self, found: Found, gone: set[Found]) -> None:
+        """Puts a resident among those that leave (`gone`: displaced or released)."""
+        gone.add(found)
+        for model in (found.model, *found.also):
+            if model is not None:
+                self.left[model.name, found.slot] = found
+                self.not_right[found.slot].pop(model.name, None)
+
+    def has_left(self, found: Found) -> bool:
+        return found in self.result.displaced or found in self.result.released
+
+    def come_back(self, found: Found) -> bool:
+        """Takes a resident that was told to leave back, where its room is still there."""
+        slot = found.slot
+        if slot.full:
+            return False
+        most = slot.spec.memory_limit
+        on_cards = [(card, count) for card, count in found.charges if card is not slot.ram]
+        if most is not None and any(slot.own.get(card.index, 0) + count > most for card, count in on_cards):
+            return False
+        if any(
+            card.held + count > (card.capacity if self._newly_taken(card) else max(card.capacity, card.before))
+            for card, count in found.charges
+        ):
+            return False
+        set_down(found)
+        if slot.coming and would_evict(slot):
+            lift(found)
+            return False
+        self.result.displaced.discard(found)
+        self.result.released.discard(found)
+        for model in (found.model, *found.also):
+            if model is not None:
+                self.left.pop((model.name, slot), None)
+        return True
+
+    def _newly_taken(self, card: Card) -> bool:
+        """Whether something that is not there yet was given room on this card: then what it held before is no measure any more."""
+        return any(
+            target.found is None and any(taken is card for taken, _ in target.charges)
+            for slot in self.board.by_node[card.node]
+            for target in self.on_slot[slot]
+        )
+
+    def class_of(self, model: ModelSpec) -> Eligible:
+        known = self._eligible_for.get(model.name)
+        if known is None:
+            key = ModelClass.of(model)
+            if key not in self._eligible:
+                self._eligible[key] = eligible(self.board, model)
+            known = self._eligible_for[model.name] = self._eligible[key]
+        return known
+
+    def note(self, target: Target) -> None:
+        self.at[target.model.name][target.slot] = target
+        if target.found is not None:
+            self.taken(target.found)
+        self.count(target, 1)
+        self.on_slot[target.slot].append(target)
+
+    def count(self, target: Target, by: int) -> None:
+        self.nodes_of[target.model.name][target.slot.id.node] += by
+        if target.model.spread is Spread.GPU:
+            for card in target.slot.cards or ():
+                self.cards_of[target.model.name][id(card)] += by
+
+    def try_at(self, model: ModelSpec, slot: Slot) -> bool:
+        if slot in self.at[model.name] or self.breaks_spread(model, slot):
+            return False
+        again = self.gives_way(model, slot)
+        if again is not None:
+            lift(again)
+        room = fit(slot, model, self.applied)
+        if not isinstance(room, Fit):
+            if again is not None:
+                set_down(again)
+            return False
+        if again is not None and not _same_weights(again, model):
+            self.leave(again, self.result.released)
+            again = None
+        better = passed_over(slot, model, self.alternatives[model.name], self.applied)
+        take(slot, model, room, self.applied)
+        self.made_room = self.made_room or (model.name in self.may_share and not room.shares)
+        left = self.left.get((model.name, slot))
+        self.note(Target(model, slot, room.need, room.charges, again, shares=room.shares, replaces=left, passed_over=better))
+        return True
+
+    def gives_way(self, model: ModelSpec, slot: Slot) -> Found | None:
+        """The resident of this model there that is not as wanted, where `model` may have its room: the very weights are loaded anew in
+        their place, and another variant is unloaded first, if it is ours."""
+        found = self.not_right[slot].get(model.name) if slot in self.not_right else None
+        return found if found is not None and (found.owned is not None or _same_weights(found, model)) else None
+
+    def without_room_here(self) -> Set[str]:
+        """The models of which a resident is not as wanted and found no room to be loaded anew in its place."""
+        return {name for names in self.not_right.values() for name in names}
+
+    def lowest_priority(self) -> int | None:
+        """The least of all that has a place, or is to be loaded anew in its own; None where there is nothing."""
+        placed = {name for name, targets in self.at.items() if targets} | self.without_room_here()
+        return min((model.priority for model in self.models if model.name in placed), default=None)
+
+    def room_at(self, model: ModelSpec, slot: Slot) -> Fit | str:
+        """Like `fit`; a resident of it that is not as wanted gives its own room first, since it is loaded anew in its place."""
+        again = self.gives_way(model, slot)
+        if again is None:
+            return fit(slot, model, self.applied)
+        lift(again)
+        room = fit(slot, model, self.applied)
+        set_down(again)
+        return room
+
+    def is_taken(self, found: Found) -> bool:
+        """Whether a resident is a target already, maybe that of another model: it is one variant of that, and this one by itself."""
+        return any(target.found is found for target in self.on_slot[found.slot])
+
+    def taken(self, found: Found) -> None:
+        """A resident that is a target by now is nobody else's to load anew, and nobody's to evict."""
+        for model in (found.model, *found.also):
+            if model is not None:
+                self.not_right[found.slot].pop(model.name, None)
+        if found in self.yielding.get(found.slot, ()):
+            self.yielding[found.slot].remove(found)
+
+    def order(self, model: ModelSpec, ram: bool) -> Order:
+        key = (ModelClass.of(model), ram)
+        if key not in self.orders:
+            slots = [slot for slot in self.class_of(model).slots if slot.selected and slot.reachable and in_ram(slot, model) == ram]
+            self.orders[key] = order_of(slots, self.desired.strategy, ram)
+        return self.orders[key]
+
+    def breaks_spread(self, model: ModelSpec, slot: Slot) -> bool:
+        """Whether a replica here would stand beside another one where a written `spread` forbids it."""
+        if not model.spread_hard or model.spread is Spread.NONE:
+            return False
+        own = slot in self.at[model.name]
+        if model.spread is Spread.NODE:
+            return self.nodes_of[model.name][slot.id.node] > own
+        cards = self.cards_of[model.name]
+        return any(cards[id(card)] > own for card in slot.cards or ())
+
+
+def _same_weights(found: Found, model: ModelSpec) -> bool:
+    """Whether a resident of `model` is the variant of it that is asked for: an engine holds two variants as two models."""
+    one = found.as_model(model)
+    return one.variant == model.variant or runner_of(found.slot, one) == runner_of(found.slot, model)

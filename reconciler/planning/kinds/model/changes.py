@@ -1,0 +1,379 @@
+"""From placement to changes: what is done about each wanted replica and each unwanted resident, not yet in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass, field
+
+from reconciler.fleet import (
+    Applied,
+    Desired,
+    EngineKind,
+    Ensure,
+    LoadKey,
+    ModelSpec,
+    Unmanaged,
+    replica_address,
+)
+from reconciler.placement import Charges, Found, Placement, Slot, Target, margin_for, runner_of
+from reconciler.planning.kinds.model.holds import HELD, NO_HOLDS, Holds
+from reconciler.planning.kinds.model.replica import Replica
+from reconciler.planning.kinds.model.rules import decide
+from reconciler.planning.plan import Action, Cause, Fields, Note, Reason, UnmanagedResident, Value, VariantChoice, VariantRefusal
+from reconciler.vram import Need
+
+_STAYS = (Action.ADOPT, Action.UPDATE)
+
+
+@dataclass(slots=True, eq=False)
+class Change:
+    """One step in the making. `frees` and `takes` are bytes on cards, `margin` those that its engine leaves free of each; `needs` are other
+    changes that must be done before."""
+
+    action: Action
+    address: str
+    model: str
+    slot: Slot
+    engine_name: str
+    base_name: str
+    reason: Reason
+    cause: Cause
+    priority: int = 0
+    frees: Charges = ()
+    takes: Charges = ()
+    margin: int = 0
+    need: Need | None = None
+    seconds: float | None = None
+    before: Fields = field(default_factory=dict)
+    after: Fields = field(default_factory=dict)
+    variant: VariantChoice | None = None
+    made_room: bool = False
+    """An unload that another model's load is the reason for: it waits for that model's pull."""
+    needs: list[Change] = field(default_factory=list)
+
+    @property
+    def id(self) -> str:
+        return f"{self.action.value}:{self.address}"
+
+    def reach(self) -> set[int]:
+        """Everything that it needs, directly or not, by `id()`."""
+        found: set[int] = set()
+        left = list(self.needs)
+        while left:
+            one = left.pop()
+            if id(one) not in found:
+                found.add(id(one))
+                left.extend(one.needs)
+        return found
+
+    def waits_for(self, other: Change) -> bool:
+        return id(other) in self.reach()
+
+
+@dataclass(frozen=True, slots=True)
+class Spared:
+    """A step that is not in the plan since it would take a protected replica away; `message` is why it would be there, and `wanted` says
+    whether the files still name the model."""
+
+    address: str
+    model: str
+    action: Action
+    message: str
+    wanted: bool
+
+
+@dataclass(slots=True)
+class Changes:
+    """All changes, and what needs none. `evictions` are addresses of unmanaged residents that make room."""
+
+    every: list[Change] = field(default_factory=list)
+    unchanged: int = 0
+    owned_residents: int = 0
+    pending: int = 0
+    unmanaged: list[UnmanagedResident] = field(default_factory=list)
+    evictions: list[str] = field(default_factory=list)
+    placed: dict[str, str] = field(default_factory=dict)
+    forgotten: list[str] = field(default_factory=list)
+    cannot_change: list[Replica] = field(default_factory=list)
+    other_weights: list[Replica] = field(default_factory=list)
+    spared: list[Spared] = field(default_factory=list)
+    held: list[Note] = field(default_factory=list)
+    unloads: dict[Found, Change] = field(default_factory=dict)
+    models: frozenset[str] = frozenset()
+    wanted: dict[Target, Change] = field(default_factory=dict)
+
+
+def find_changes(
+    placement: Placement,
+    desired: Desired,
+    applied: Applied,
+    drifted: frozenset[str],
+    holds: Holds = NO_HOLDS,
+    again: Set[str] = frozenset(),
+) -> Changes:
+    """Walks targets and unwanted residents once. `drifted` are the addresses that drifted, for the cause of each change; `again` those that
+    are to be loaded again in any case."""
+    changes = Changes(models=frozenset(model.name for model in desired.models))
+    moved = {model.name for found in placement.unwanted if found.owned is not None and (model := found.model or found.moving) is not None}
+    for target in placement.targets:
+        model, slot = target.model, target.slot
+        address = replica_address(model.name, slot.id)
+        row = applied.replicas.get(address)
+        evictor = holds.evicted_by(row, slot.facts) if row is not None and target.found is None and row.ensure == Ensure.LOADED else None
+        names = model.engine_name(slot.kind), model.base_name(slot.kind)
+        replica = Replica(target, row, *names, holds.by_address.get(address), evictor, address in again)
+        changes.placed[address] = replica.engine_name
+        changes.owned_residents += replica.applied is not None and replica.resident is not None
+        if target.deferred:
+            continue
+        _wanted(changes, replica, applied, drifted, model.name in moved)
+    stuck = {lacking.model.name for lacking in placement.lacking}
+    replaced = {target.replaces for target in placement.targets if target.replaces is not None}
+    for found in placement.unwanted:
+        changes.owned_residents += found.owned is not None
+        _unwanted(changes, found, placement, desired, stuck, found in replaced)
+    _after_what_they_need(changes, placement)
+    there = {found.owned.address for found in placement.unwanted if found.owned is not None}
+    there |= {found.owned.address for found in _kept(placement) if found.owned is not None and found.protected}
+    there |= {row.address for found in (*placement.unwanted, *_kept(placement)) for row in found.protecting}
+    for address, row in applied.replicas.items():
+        owner = placement.board.slots.get(row.at)
+        known = owner is None or (owner.reachable and owner.selected)
+        if address not in changes.placed and address not in there and known:
+            changes.forgotten.append(address)
+    return changes
+
+
+def _kept(placement: Placement) -> Iterator[Found]:
+    """The residents that are targets."""
+    return (target.found for target in placement.targets if target.found is not None)
+
+
+def _wanted(changes: Changes, replica: Replica, applied: Applied, drifted: frozenset[str], moved: bool) -> None:
+    rule = decide(replica)
+    if replica.asks_something_new and (rule.action is not None or rule.code == HELD):
+        changes.pending += 1  # where only the state has to learn what is so already, there is nothing left to do
+    if not replica.sets_context:
+        changes.cannot_change.append(replica)
+    if replica.weights_wrong:
+        changes.other_weights.append(replica)
+    if rule.code == HELD:
+        changes.held.append(Note(replica.address, HELD, rule.says(replica)))
+        return
+    if rule.action is None:
+        changes.unchanged += 1
+        return
+    target, model, slot = replica.target, replica.model, replica.slot
+    if rule.action is Action.RELOAD and target.protected:
+        changes.spared.append(Spared(replica.address, model.name, Action.RELOAD, rule.says(replica), True))
+        return
+    change = Change(
+        rule.action,
+        replica.address,
+        model.name,
+        slot,
+        replica.engine_name,
+        replica.base_name,
+        Reason(rule.code, rule.says(replica)),
+        _cause(replica, rule.action, drifted, moved),
+        model.priority,
+        before=_before(replica),
+        after=asked_of(model),
+        variant=_choice(target),
+    )
+    if rule.action in (Action.LOAD, Action.RELOAD):
+        change.takes = target.charges
+        change.margin = margin_for(slot, model)
+        change.need = target.need
+        change.seconds = applied.load_seconds.get(LoadKey(slot.kind, replica.engine_name, model.context))
+        if rule.action is Action.RELOAD and target.found is not None:
+            change.frees = target.found.charges
+            change.before = {**change.before, "vram_bytes": max((count for _, count in change.frees), default=None)}
+            change.takes = change.takes or target.found.charges
+    changes.every.append(change)
+    changes.wanted[target] = change
+    if (rule.action in (Action.LOAD, Action.RELOAD) and _must_pull(replica)) or (rule.action in _STAYS and _lacks_tag(replica)):
+        changes.every.append(pull := _pull(replica, change.cause))
+        change.needs.append(pull)
+
+
+def _after_what_they_need(changes: Changes, placement: Placement) -> None:
+    """A load anew waits for the unload at its own place, a name that shares a runner for what brings or pins it."""
+    if not any(target.shares or target.replaces is not None for target in placement.targets):
+        return
+    carriers: dict[tuple[Slot, str], Change] = {}
+    for target, change in changes.wanted.items():
+        if target.replaces is not None and target.replaces in changes.unloads:
+            change.needs.append(changes.unloads[target.replaces])
+        if not target.shares and change.action is not Action.ADOPT:
+            carriers[target.slot, runner_of(target.slot, target.model)] = change
+    if not carriers:
+        return
+    for target in placement.targets:
+        carrier = carriers.get((target.slot, runner_of(target.slot, target.model))) if target.shares else None
+        if carrier is not None and target in changes.wanted:
+            changes.wanted[target].needs.append(carrier)
+
+
+def _must_pull(replica: Replica) -> bool:
+    return replica.slot.kind is EngineKind.OLLAMA and replica.lists_known and replica.installed is None
+
+
+def _lacks_tag(replica: Replica) -> bool:
+    """It runs as wanted under another name of its weights, and the derived tag that requests are to ask for is not there."""
+    return replica.wants_resident and replica.engine_name != replica.base_name and _must_pull(replica)
+
+
+def _pull(replica: Replica, cause: Cause) -> Change:
+    if replica.base_installed:
+        reason = Reason("make_tag", f"{replica.engine_name} is made from {replica.base_name}, without a download")
+    elif replica.engine_name != replica.base_name:
+        reason = Reason("not_installed", f"is not installed; {replica.engine_name} is made from it")
+    else:
+        reason = Reason("not_installed", "is not installed")
+    return Change(
+        Action.PULL,
+        replica.address,
+        replica.model.name,
+        replica.slot,
+        replica.engine_name,
+        replica.base_name,
+        reason,
+        cause,
+        replica.model.priority,
+        after=_context(replica.model),
+        variant=_choice(replica.target),
+    )
+
+
+def _choice(target: Target) -> VariantChoice | None:
+    if target.model.variant is None:
+        return None
+    return VariantChoice(target.model.variant, tuple(VariantRefusal(one.name, one.reason, one.message) for one in target.passed_over))
+
+
+def _cause(replica: Replica, action: Action, drifted: frozenset[str], moved: bool) -> Cause:
+    if action is Action.ADOPT:
+        return Cause.ADOPT
+    if action is Action.LOAD and replica.applied is None and moved:
+        return Cause.DISPLACED
+    drift, pending = replica.address in drifted, replica.asks_something_new
+    if drift:
+        return Cause.BOTH if pending else Cause.DRIFT
+    if replica.wants_resident and not pending:
+        return Cause.DRIFT
+    return Cause.PENDING
+
+
+def _before(replica: Replica) -> Fields:
+    resident = replica.resident
+    if resident is None:
+        return {}
+    fraction = resident.gpu_fraction
+    return {
+        "name": resident.name,
+        "context": resident.context,
+        "gpu_fraction": None if fraction is None else round(fraction, 4),
+        "pinned": resident.pinned,
+    }
+
+
+def _context(model: ModelSpec) -> dict[str, Value]:
+    return {} if model.context is None else {"context": model.context}
+
+
+def asked_of(model: ModelSpec) -> Fields:
+    """What a step for `model` says that will be after it, whatever is there."""
+    if model.ensure is Ensure.PRESENT:
+        return {"installed": True} | _context(model)
+    fields: dict[str, Value] = {
+        **_context(model),
+        "keep_alive": model.keep_alive,
+        "residency": model.residency.value,
+        "min_gpu_fraction": model.min_gpu_fraction,
+    }
+    for name, value in sorted(model.options.items()):
+        fields[f"options.{name}"] = value
+    return fields
+
+
+def _unwanted(changes: Changes, found: Found, placement: Placement, desired: Desired, stuck: set[str], replaced: bool) -> None:
+    """A resident that is no target's: ours leaves, a stranger is left, shown, evicted or unloaded as the policy says."""
+    slot, resident = found.slot, found.resident
+    displaced = found in placement.displaced
+    owned = found.owned is not None
+    fixed = slot.facts is not None and slot.facts.mode == "single"
+    if not slot.selected:
+        return
+    if found.absent and not fixed:
+        changes.pending += 1
+        _unload(changes, found, Reason("absent", "is to be deleted from disk"), Cause.PENDING)
+        return
+    stays = found.moving is not None and (not found.protected or found.moving.name in stuck)
+    if stays and found.owned is not None and not displaced and found not in placement.released:
+        changes.placed.setdefault(found.owned.address, found.owned.engine_name)
+        return
+    if found.model is not None and not displaced:
+        if found.model.ensure is Ensure.PRESENT:
+            if found.held_by_us:
+                changes.pending += 1
+                _unload(changes, found, Reason("on_demand", "is to be loaded on demand, and gpurec keeps it loaded"), Cause.PENDING)
+            return
+        if found.model.name in stuck and found not in placement.released:
+            if found.owned is not None:
+                changes.placed.setdefault(found.owned.address, found.owned.engine_name)
+            return
+    if fixed or not (owned or displaced):
+        if desired.policy.unmanaged is Unmanaged.UNLOAD and not fixed and found.model is None:
+            _unload(changes, found, Reason("unmanaged", "nobody here asked for it"), Cause.DRIFT)
+        else:
+            held = max((count for _, count in found.charges), default=0) if found.sized else None
+            changes.unmanaged.append(UnmanagedResident(slot.id.node, slot.id.engine, resident.name, held, resident.pinned))
+        return
+    if displaced:
+        if found.model is not None and found.model.ensure is Ensure.PRESENT:
+            what = "is there on demand and yields its room"
+        else:
+            what = "makes room for a model of higher priority" if owned or found.model is not None else "is unmanaged and yields its room"
+        evicted = not owned or found.yields
+        _unload(changes, found, Reason("eviction" if evicted else "displaced", what), Cause.DISPLACED, made_room=True)
+        if evicted:
+            changes.evictions.append(replica_address(resident.name, slot.id))
+    elif (of := found.moving or (found.model if replaced else None)) is not None and of.variants:
+        changes.pending += 1
+        _unload(changes, found, Reason("variant_changed", f"another variant of {of.name} takes its place"), Cause.PENDING)
+    elif found.model is not None or found.moving is not None:
+        changes.pending += 1
+        _unload(changes, found, Reason("surplus", "is wanted elsewhere, or in fewer places"), Cause.PENDING)
+    else:
+        changes.pending += 1
+        _unload(changes, found, Reason("not_wanted", "was loaded by us and is no longer wanted"), Cause.PENDING)
+
+
+def _unload(changes: Changes, found: Found, reason: Reason, cause: Cause, made_room: bool = False) -> None:
+    row = found.owned
+    model = found.model or found.moving
+    address = row.address if row is not None else replica_address(found.resident.name, found.slot.id)
+    if found.protected:
+        if found.protecting and row not in found.protecting:
+            row = found.protecting[0]
+            address = row.address
+        name = row.model if row is not None else model.name if model is not None else found.resident.name
+        changes.spared.append(Spared(address, name, Action.UNLOAD, reason.message, name in changes.models))
+        return
+    before: Mapping[str, Value] = {"name": found.resident.name, "context": found.resident.context, "pinned": found.resident.pinned}
+    changes.unloads[found] = change = Change(
+        Action.UNLOAD,
+        address,
+        row.model if row is not None else found.resident.name,
+        found.slot,
+        found.resident.name,
+        found.resident.name,
+        reason,
+        cause,
+        model.priority if model is not None else 0,
+        frees=found.charges,
+        before=before,
+        made_room=made_room,
+    )
+    changes.every.append(change)

@@ -1,0 +1,88 @@
+"""`ensure: absent`: what is to be on no disk is deleted, on every engine of its nodes that has it. Nothing else in a plan deletes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from reconciler.fleet import Applied, Desired, EngineId, EngineKind, Fleet, FleetFacts, ModelSpec, replica_address
+from reconciler.placement import Found, Placement, Slot
+from reconciler.planning.kinds.model.changes import Change, Changes
+from reconciler.planning.plan import Action, Cause, Note, Reason
+
+
+def add_deletions(changes: Changes, placement: Placement, desired: Desired, applied: Applied) -> list[Note]:
+    """Adds a step for each engine where a model is installed that is to be absent, after the unload of what is resident of it. Answers what
+    cannot be deleted, with the reason."""
+    notes: list[Note] = []
+    kept = {target.found for target in placement.targets if target.found is not None}
+    serving = {(found.slot, found.resident.name) for found in (*kept, *placement.unwanted) if found not in changes.unloads}
+    for model in desired.absent:
+        for node in model.nodes:
+            for slot in placement.board.by_node.get(node, ()):
+                if model.engine in (None, slot.kind) and slot.reachable and slot.selected:
+                    notes.extend(_delete(changes, model, slot, applied, serving))
+    return notes
+
+
+def names_on_disk(slot: Slot, model: ModelSpec, applied: Applied) -> tuple[str, ...]:
+    """What is installed of a model: the derived tags that gpurec made there for it, of earlier contexts too, and its own name; the tag in
+    use first, the model's own name last."""
+    row = applied.replicas.get(replica_address(model.name, slot.id))
+    base = model.base_name(slot.kind)
+    earlier = sorted(tag for tag, made_from in applied.tags.get(slot.id, {}).items() if made_from == base)
+    names = dict.fromkeys([*([row.engine_name] if row is not None else []), *earlier])
+    names.pop(base, None)
+    return tuple(name for name in (*names, base) if slot.installed(name) is not None)
+
+
+def unused_tags(fleet: Fleet, desired: Desired, facts: FleetFacts, applied: Applied) -> Mapping[EngineId, tuple[str, ...]]:
+    """The derived tags of ours that are installed and that no owned replica and no wanted model uses: a changed context leaves them, since
+    only `ensure: absent` deletes. They hold no weights of their own."""
+    used = {(row.at, row.engine_name) for row in applied.replicas.values()}
+    wanted = {one.engine_name(EngineKind.OLLAMA) for model in desired.wanted for one in model.alternatives()}
+    found: dict[EngineId, tuple[str, ...]] = {}
+    for engine in sorted((engine.id for node in fleet.nodes.values() for engine in node.engines), key=str):
+        seen = facts.engine(engine)
+        there = {one.name for one in (seen.installed if seen is not None else None) or ()}
+        names = tuple(
+            sorted(tag for tag in applied.tags.get(engine, {}) if tag in there and tag not in wanted and (engine, tag) not in used)
+        )
+        if names:
+            found[engine] = names
+    return found
+
+
+def _delete(changes: Changes, model: ModelSpec, slot: Slot, applied: Applied, serving: set[tuple[Slot, str]]) -> list[Note]:
+    names = names_on_disk(slot, model, applied)
+    if not names:
+        return []
+    address = replica_address(model.name, slot.id)
+    if slot.kind is not EngineKind.OLLAMA:
+        return [Note(address, "cannot_delete", f"is installed, and {slot.kind} deletes nothing: remove its file yourself")]
+    if any((slot, name) in serving for name in names):
+        message = "stays on disk as long as it is resident: another wanted name is served by it, or it may not be unloaded"
+        return [Note(address, "in_use", message)]
+    base = model.base_name(slot.kind)
+    earlier = " ".join(name for name in names[1:] if name != base)
+    change = Change(
+        Action.REMOVE,
+        address,
+        model.name,
+        slot,
+        names[0],
+        base,
+        Reason("absent", f"is deleted from disk: {' and '.join(names)}"),
+        Cause.PENDING,
+        model.priority,
+        before={"installed": True},
+        after={"installed": False, "tags": earlier} if earlier else {"installed": False},
+    )
+    change.needs.extend(unload for found, unload in changes.unloads.items() if _is_of(found, slot, names))
+    changes.every.append(change)
+    if not change.needs:
+        changes.pending += 1
+    return []
+
+
+def _is_of(found: Found, slot: Slot, names: tuple[str, ...]) -> bool:
+    return found.slot is slot and found.resident.name in names

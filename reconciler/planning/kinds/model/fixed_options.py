@@ -1,0 +1,55 @@
+"""What an engine's own start decided and is not as asked: told as drift, and no step, since no call to that engine changes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from reconciler.fleet import EngineKind, Scalar
+from reconciler.planning.kinds.model.replica import Replica
+from reconciler.planning.plan import Drift, Note
+
+CODE = "engine_fixed_options"
+
+
+def fixed_options(replicas: Sequence[Replica], drifted: frozenset[str]) -> tuple[list[Drift], list[Note]]:
+    """Of replicas on engines that take neither context nor options through their API. `drifted` are told already as other than applied."""
+    drift, notes = [], []
+    for replica in replicas:
+        if replica.context_wrong and not replica.sets_context:
+            found = replica.resident.context if replica.resident is not None else None
+            if replica.address not in drifted:
+                drift.append(Drift(replica.address, CODE, "context", replica.model.context, found))
+            asked = replica.model.context
+            change = f"set OLLAMA_CONTEXT_LENGTH={asked}" if replica.slot.kind is EngineKind.OLLAMA else "change its preset or command line"
+            message = f"serves context {found}, wanted {asked}; {change}"
+            notes.append(Note(replica.address, CODE, message))
+        for name, wanted, told in told_otherwise(replica):
+            drift.append(Drift(replica.address, CODE, f"options.{name}", wanted, told))
+            notes.append(Note(replica.address, CODE, f"runs with {name} {told}, wanted {wanted}; change its preset or command line"))
+    return drift, notes
+
+
+def told_otherwise(replica: Replica) -> Iterator[tuple[str, Scalar, str]]:
+    """Options asked for that the engine tells to be other ones: (name, wanted, told). What it does not tell is unknown."""
+    resident = replica.resident
+    if replica.sets_options or resident is None or resident.options is None:
+        return
+    told = {_key(name): value for name, _, value in (option.partition("=") for option in resident.options)}
+    for name, wanted in sorted(replica.model.options.items()):
+        found = told.get(_key(name))
+        if found is not None and not _same(wanted, found):
+            yield name, wanted, found
+
+
+def _key(name: str) -> str:
+    return name.strip().removeprefix("LLAMA_ARG_").replace("_", "-").lower()
+
+
+def _same(wanted: Scalar, told: str) -> bool:
+    """Numbers by value, everything else by its word."""
+    if isinstance(wanted, (int, float)) and not isinstance(wanted, bool):
+        try:
+            return float(told) == float(wanted)
+        except ValueError:
+            return False
+    return str(wanted).lower() == told.strip().lower()

@@ -1,0 +1,72 @@
+"""What a plan says beside its steps: asked-for fields that other clients can undo, that an engine does not tell, or that are not kept."""
+
+from __future__ import annotations
+
+from reconciler.fleet import ContextVia, Desired, EngineKind, Ensure, ModelSpec
+from reconciler.placement import Board
+from reconciler.planning.kinds.model.changes import Changes
+from reconciler.planning.plan import Action, Drift, Note
+
+_OPTIONS_FROM = {
+    EngineKind.LLAMACPP: "llama.cpp takes options from its preset",
+    EngineKind.VLLM: "vLLM takes options from its command line",
+    EngineKind.LLAMASWAP: "llama-swap takes options from its configuration",
+}
+
+
+def notes_on_models(desired: Desired, board: Board) -> tuple[Note, ...]:
+    """What users should know about fields that other clients can undo, or that an engine does not show; one note a model."""
+    kinds = {slot.kind for slot in board}
+
+    def may_be_on(kind: EngineKind, model: ModelSpec) -> bool:
+        there = (slot for node in model.nodes for slot in board.by_node.get(node, ()))
+        return kind in kinds and model.engine in (None, kind) and any(slot.kind is kind for slot in there)
+
+    notes = []
+    for model in desired.models:
+        if model.ensure is not Ensure.LOADED:
+            continue
+        address = f"model.{model.name}"
+        if model.context is not None and may_be_on(EngineKind.OLLAMA, model):
+            notes.extend(_context_note(model, address))
+        for kind, source in _OPTIONS_FROM.items():
+            if model.options and may_be_on(kind, model):
+                notes.append(Note(address, "engine_fixed_options", f"{source}, not from gpurec"))
+    return tuple(notes)
+
+
+def _context_note(model: ModelSpec, address: str) -> list[Note]:
+    tag = model.engine_name(EngineKind.OLLAMA)
+    if model.variants and model.context_via is ContextVia.TAG:
+        message = f"clients must ask for the tag of the variant that is loaded, such as {tag}; its plain name has the server's context"
+        return [Note(address, "context_tag", message)]
+    if model.context_via is ContextVia.TAG:
+        message = f"clients must ask for {tag}; a request for {model.base_name(EngineKind.OLLAMA)} reloads it with the server's context"
+        return [Note(address, "context_tag", message)]
+    if model.context_via is ContextVia.REQUEST:
+        return [Note(address, "context_request", "any client that sends no num_ctx reloads it with the server's context")]
+    return []
+
+
+def other_weights(changes: Changes) -> tuple[list[Drift], list[Note]]:
+    """Weights that are not the pinned ones: told, and no step."""
+    drift, notes = [], []
+    for replica in changes.other_weights:
+        pinned, found = replica.model.digest, replica.weights_found or ""
+        drift.append(Drift(replica.address, "digest", "digest", pinned, found))
+        message = f"has weights {found[:19]}, pinned are {(pinned or '')[:19]}; bring those back, or run gpurec pin to accept these"
+        notes.append(Note(replica.address, "digest_differs", message))
+    return drift, notes
+
+
+def adopted_unseen(changes: Changes) -> list[Note]:
+    """Residents that are adopted though nobody can tell whether they run with the options that are asked for: Ollama does not say
+    (`/api/ps` has the context only)."""
+    notes = []
+    for change in changes.every:
+        options = [name.removeprefix("options.") for name in change.after if name.startswith("options.")]
+        if change.action is Action.ADOPT and change.slot.kind is EngineKind.OLLAMA and options:
+            told = f"is adopted as it runs, since Ollama does not tell {', '.join(options)}"
+            message = f"{told}; --replace {change.address} loads it with what is asked for"
+            notes.append(Note(change.address, "options_unknown", message))
+    return notes

@@ -1,0 +1,175 @@
+"""One replica as the rules see it: what is wanted, what is there, what was applied."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reconciler.fleet import (
+    FOREVER,
+    AppliedReplica,
+    ContextVia,
+    EngineKind,
+    Ensure,
+    Installed,
+    ModelSpec,
+    Residency,
+    Resident,
+    ResidentStatus,
+    format_ratio,
+    replica_address,
+    weights_digest,
+)
+from reconciler.placement import Slot, Target
+from reconciler.planning.kinds.model.holds import Hold, held_message
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """A target with its facts. `engine_name` is the name to load (a derived tag perhaps), `base_name` the one that is pulled.
+    `evicted_by` is the resident for which its engine threw it out, `asked_again` that `--replace` names it."""
+
+    target: Target
+    applied: AppliedReplica | None
+    engine_name: str
+    base_name: str
+    hold: Hold | None = None
+    evicted_by: str | None = None
+    asked_again: bool = False
+
+    @property
+    def address(self) -> str:
+        return replica_address(self.model.name, self.slot.id)
+
+    @property
+    def model(self) -> ModelSpec:
+        return self.target.model
+
+    @property
+    def slot(self) -> Slot:
+        return self.target.slot
+
+    @property
+    def resident(self) -> Resident | None:
+        return self.target.found.resident if self.target.found is not None else None
+
+    @property
+    def installed(self) -> Installed | None:
+        return self.slot.installed(self.engine_name)
+
+    @property
+    def base_installed(self) -> bool:
+        return self.slot.installed(self.base_name) is not None
+
+    @property
+    def lists_known(self) -> bool:
+        """Whether the engine could say what is installed."""
+        return self.slot.facts is not None and self.slot.facts.installed is not None
+
+    @property
+    def wants_resident(self) -> bool:
+        return self.model.ensure is Ensure.LOADED
+
+    @property
+    def fixed(self) -> bool:
+        """A server whose one model and options were given at its start: observed only."""
+        return self.slot.facts is not None and self.slot.facts.mode == "single"
+
+    @property
+    def sets_options(self) -> bool:
+        """Whether context and options can be given through the engine's API."""
+        return self.slot.kind is EngineKind.OLLAMA
+
+    @property
+    def sets_context(self) -> bool:
+        """Whether a reload can change the context: not where the server's own start decides it."""
+        return self.sets_options and self.model.context_via is not ContextVia.ENGINE
+
+    @property
+    def fraction_wrong(self) -> bool:
+        """On the wrong device, as far as the engine tells: too little on the card, or on the card though the CPU was asked for."""
+        resident = self.resident
+        fraction = resident.gpu_fraction if resident is not None else None
+        if fraction is None or not self.slot.cards:
+            return False
+        if self.model.residency is Residency.CPU:
+            return fraction > 0
+        return fraction < self.model.min_gpu_fraction
+
+    @property
+    def context_wrong(self) -> bool:
+        resident = self.resident
+        return (
+            resident is not None
+            and resident.status is not ResidentStatus.LOADING
+            and self.model.context is not None
+            and resident.context is not None
+            and resident.context != self.model.context
+        )
+
+    @property
+    def held(self) -> str | None:
+        """Why it is left alone though it is not as wanted; None where it is not."""
+        if self.hold is None:
+            return None
+        if self.target.held:
+            return held_message(self.hold, self.evicted_by, "", "")
+        if self.hold.evicted or self.resident is None or not self.sets_options:
+            return None
+        if self.context_wrong and self.sets_context:
+            tag = f"; clients of {self.base_name} undo it, have them ask for {self.engine_name}"
+            advice = (
+                tag if self.engine_name != self.base_name else "; a client that sends no num_ctx undoes it, `context_via: tag` does not"
+            )
+            return held_message(self.hold, None, f"context {self.resident.context}, wanted {self.model.context}", advice)
+        if self.fraction_wrong:
+            shown = format_ratio(self.resident.gpu_fraction or 0.0)
+            advice = "; see whether something else holds the card, or what its engine's log says"
+            return held_message(self.hold, None, f"{shown} on the card", advice)
+        return None
+
+    @property
+    def weights_found(self) -> str | None:
+        """The digest of the weights that run, or that are installed where nothing runs; None where the engine does not tell."""
+        resident = self.resident
+        installed = self.installed or self.slot.installed(self.base_name)
+        blob = resident.blob if resident is not None else installed.blob if installed is not None else None
+        return None if blob is None else weights_digest(blob)
+
+    @property
+    def weights_wrong(self) -> bool:
+        """Other weights than the pinned ones: told, and no step, since a pull brings what the registry has now."""
+        found = self.weights_found
+        return self.model.digest is not None and found is not None and found != self.model.digest
+
+    @property
+    def keep_alive_wrong(self) -> bool:
+        """Only for-ever against finite is managed; unknown is neither."""
+        resident = self.resident
+        return resident is not None and resident.pinned is not None and self.model.keep_alive == FOREVER and not resident.pinned
+
+    @property
+    def options_changed(self) -> bool:
+        """Runner options differ from those last applied; engines do not tell what a runner was loaded with."""
+        return self.applied is not None and self.sets_options and dict(self.applied.options) != dict(self.model.options)
+
+    @property
+    def other_variant(self) -> str | None:
+        """The name of another form of the model that was last applied here and is to go; None where it is the same one."""
+        row = self.applied
+        if row is None or self.model.variant is None or self.model.called(self.slot.kind, row.engine_name, row.context) is not None:
+            return None
+        return row.engine_name
+
+    @property
+    def asks_something_new(self) -> bool:
+        """Desired differs from what was last applied, or nothing was applied yet."""
+        row = self.applied
+        return row is None or (
+            row.ensure != self.model.ensure
+            or row.engine_name != self.engine_name
+            or row.context != self.model.context
+            or row.keep_alive != self.model.keep_alive
+            or row.residency != self.model.residency
+            or row.protect != self.model.protect
+            or dict(row.options) != dict(self.model.options)
+        )

@@ -1,0 +1,115 @@
+"""The rule table: the first row whose condition holds says what is done about a replica, and why.
+
+Absent, loading, on the wrong device, changed and merely not ours yet are different rows; unknown is none of them. The order of the rows is
+the order of the questions, and nothing else decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from reconciler.fleet import ResidentStatus, format_ratio
+from reconciler.planning.kinds.model.replica import Replica
+from reconciler.planning.plan import Action
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`action` None: nothing is done. `code` is the reason's code, `says` its sentence."""
+
+    code: str
+    when: Callable[[Replica], bool]
+    action: Action | None
+    says: Callable[[Replica], str]
+
+
+def _shown(fraction: float | None) -> str:
+    return "an unknown part" if fraction is None else format_ratio(fraction)
+
+
+def _applied_as(replica: Replica, ensure: str) -> bool:
+    return replica.applied is not None and replica.applied.ensure == ensure
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("unknown", lambda r: r.target.deferred, None, lambda r: "nothing is known about the engine now"),
+    Rule(
+        "present",
+        lambda r: not r.wants_resident and (r.installed is not None or not r.lists_known) and _applied_as(r, "present"),
+        None,
+        lambda r: "is installed",
+    ),
+    Rule(
+        "found_installed",
+        lambda r: not r.wants_resident and (r.installed is not None or not r.lists_known),
+        Action.ADOPT,
+        lambda r: "is installed already",
+    ),
+    Rule("not_installed", lambda r: not r.wants_resident, Action.PULL, lambda r: "is not installed"),
+    Rule("shares_runner", lambda r: r.target.shares and r.applied is not None, None, lambda r: "shares the runner of the same weights"),
+    Rule("shares_runner", lambda r: r.target.shares, Action.ADOPT, lambda r: "shares the runner of the same weights"),
+    Rule(
+        "variant_changed",
+        lambda r: r.resident is None and r.other_variant is not None,
+        Action.LOAD,
+        lambda r: f"takes the place of {r.other_variant}",
+    ),
+    Rule("held", lambda r: r.target.held, None, lambda r: r.held or ""),
+    Rule(
+        "evicted",
+        lambda r: r.resident is None and _applied_as(r, "loaded") and r.evicted_by is not None,
+        Action.LOAD,
+        lambda r: f"was evicted for {r.evicted_by}",
+    ),
+    Rule(
+        "missing",
+        lambda r: r.resident is None and _applied_as(r, "loaded"),
+        Action.LOAD,
+        lambda r: "was loaded by us and is gone",
+    ),
+    Rule("not_loaded", lambda r: r.resident is None, Action.LOAD, lambda r: "is wanted and not loaded"),
+    Rule(
+        "loading",
+        lambda r: r.resident is not None and r.resident.status is ResidentStatus.LOADING,
+        Action.WAIT,
+        lambda r: "is being loaded",
+    ),
+    Rule("held", lambda r: r.held is not None, None, lambda r: r.held or ""),
+    Rule(
+        "cpu_fallback",
+        lambda r: r.fraction_wrong and r.sets_options,
+        Action.RELOAD,
+        lambda r: f"{_shown(r.resident.gpu_fraction if r.resident else None)} on the card, wanted {_wanted_fraction(r)}",
+    ),
+    Rule(
+        "context_differs",
+        lambda r: r.context_wrong and r.sets_context,
+        Action.RELOAD,
+        lambda r: f"context {r.resident.context if r.resident else None}, wanted {r.model.context}",
+    ),
+    Rule("options_changed", lambda r: r.options_changed, Action.RELOAD, lambda r: "runner options changed"),
+    Rule(
+        "asked_again",
+        lambda r: r.asked_again and r.resident is not None and not r.fixed,
+        Action.RELOAD,
+        lambda r: "--replace asks for it",
+    ),
+    Rule(
+        "keep_alive_differs",
+        lambda r: r.keep_alive_wrong,
+        Action.UPDATE,
+        lambda r: "would expire, wanted for ever",
+    ),
+    Rule("found_resident", lambda r: r.applied is None, Action.ADOPT, lambda r: "is loaded already"),
+    Rule("as_wanted", lambda r: True, None, lambda r: "is as wanted"),
+)
+
+
+def _wanted_fraction(replica: Replica) -> str:
+    return "0%" if replica.model.residency == "cpu" else format_ratio(replica.model.min_gpu_fraction)
+
+
+def decide(replica: Replica) -> Rule:
+    """The first rule that holds; the last one always does."""
+    return next(rule for rule in RULES if rule.when(replica))

@@ -1,0 +1,262 @@
+"""Facts × desired × last applied → the Plan. The one entry of this room; everything it calls is pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence, Set
+
+from reconciler.fleet import (
+    Applied,
+    Desired,
+    EngineId,
+    EngineKind,
+    Fleet,
+    FleetFacts,
+)
+from reconciler.placement import Board, Card, Charges, Held, Placement, Refused, explain, place, set_up
+from reconciler.planning.digest import plan_digest
+from reconciler.planning.drift import find_drift, found_drift, repairable, unmanaged_drift
+from reconciler.planning.guards import find_refusals
+from reconciler.planning.impact import impact_of
+from reconciler.planning.kinds.model.admission_notes import own_rules_notes
+from reconciler.planning.kinds.model.changes import Change, find_changes
+from reconciler.planning.kinds.model.deleting import add_deletions
+from reconciler.planning.kinds.model.fixed_options import fixed_options
+from reconciler.planning.kinds.model.holds import find_holds, incidents_to_note
+from reconciler.planning.kinds.model.hot_cards import mark_hot
+from reconciler.planning.kinds.model.lost_engines import mark_lost
+from reconciler.planning.kinds.model.notes import adopted_unseen, notes_on_models, other_weights
+from reconciler.planning.kinds.model.variants import better_variants
+from reconciler.planning.ordering import levels, order
+from reconciler.planning.plan import (
+    Action,
+    Candidate,
+    CardBalance,
+    Deferred,
+    Drift,
+    Note,
+    PlacementInfo,
+    Plan,
+    Precondition,
+    Step,
+    Unplaced,
+    VariantRefusal,
+)
+from reconciler.vram import NO_CATALOGUE, Catalogue
+
+SOLVER = "builtin"
+
+
+def wanted_names(fleet: Fleet, desired: Desired, applied: Applied) -> Mapping[EngineId, Set[str]]:
+    """The canonical names about which each engine is to be asked in detail: what is wanted there, then what was put there before. In that
+    order: an engine with one model under several names is shown under the first."""
+    names: dict[EngineId, list[str]] = defaultdict(list)
+    shared: dict[tuple[str, ...], Set[str]] = {}
+    for model in desired.models:
+        every = model.alternatives()
+        by_kind = {kind: tuple(name for one in every for name in (one.base_name(kind), one.engine_name(kind))) for kind in EngineKind}
+        for node in model.nodes:
+            spec = fleet.nodes.get(node)
+            for engine in spec.engines if spec is not None else ():
+                if model.engine is None or model.engine is engine.kind:
+                    names[engine.id].extend(by_kind[engine.kind])
+    for row in applied.replicas.values():
+        names[row.at].append(row.engine_name)
+    return {at: shared.setdefault(tuple(wanted), dict.fromkeys(wanted).keys()) for at, wanted in names.items()}
+
+
+def make_plan(
+    fleet: Fleet,
+    desired: Desired,
+    facts: FleetFacts,
+    applied: Applied,
+    *,
+    config_digest: str,
+    created_at: str,
+    selected: frozenset[str] | None = None,
+    recorded: FleetFacts | None = None,
+    catalogue: Catalogue = NO_CATALOGUE,
+    again: frozenset[str] = frozenset(),
+) -> Plan:
+    """The ordered steps from facts to desired, with everything that explains them.
+
+    `selected` are the node names inside `--limit` and outside `--exclude`; None means all. `created_at` is ISO 8601 UTC and not part of the
+    digest; holds are judged by it. `recorded` are the facts of the last apply, for drift of what is only observed and for who evicted
+    what: no step comes of that. `catalogue` is the last source of needs. `again` are the addresses of `--replace`: what is held is let go,
+    and what is resident is loaded again.
+    """
+    board = set_up(fleet, facts, desired.limits, selected, catalogue)
+    mark_hot(board, desired.policy, applied)
+    lost = mark_lost(board, applied, desired.policy.lost_after, created_at)
+    holds = find_holds(facts, desired, applied, recorded, created_at, again)
+    placement = place(board, desired, applied, Held(holds.at(evicted=True), holds.at(evicted=False)))
+    drift = find_drift(board, applied, desired, recorded)
+    drifted = repairable(drift)
+    changes = find_changes(placement, desired, applied, drifted, holds, again)
+    undeleted = add_deletions(changes, placement, desired, applied)
+    ordered = order(changes.every)
+    peak, _ = levels(ordered)
+    steps = tuple(_step(change) for change in ordered)
+    config_drift, notes = fixed_options(changes.cannot_change, drifted)
+    weights_drift, weights_notes = other_weights(changes)
+    unsized = _unsized(placement)
+    unplaced, waiting = _without_place(placement, applied, desired)
+    return Plan(
+        fleet=fleet.name,
+        lineage=applied.lineage,
+        serial=applied.serial,
+        config_digest=config_digest,
+        created_at=created_at,
+        digest=plan_digest(applied.lineage, config_digest, SOLVER, steps),
+        steps=steps,
+        unchanged=changes.unchanged,
+        pending=changes.pending,
+        gpus=tuple(_balance(card, peak, card in unsized) for card in board.cards),
+        drift=_in_order(
+            drift, found_drift(board, fleet, facts, recorded), unmanaged_drift(placement, desired), config_drift, weights_drift
+        ),
+        unplaced=unplaced,
+        deferred=_deferred(board),
+        unmanaged=tuple(sorted(changes.unmanaged, key=lambda resident: (resident.node, resident.engine, resident.name))),
+        refusals=find_refusals(changes, desired),
+        notes=(
+            *changes.held,
+            *lost,
+            *notes_on_models(desired, board),
+            *undeleted,
+            *better_variants(placement, applied),
+            *notes,
+            *weights_notes,
+            *adopted_unseen(changes),
+            *own_rules_notes(ordered, {change: target.model for target, change in changes.wanted.items()}.get),
+            *waiting,
+        ),
+        impact=impact_of(ordered, board, changes.evictions),
+        placement=PlacementInfo(desired.strategy.value, SOLVER, sum(lacking.count for lacking in placement.lacking)),
+        placed=changes.placed,
+        forgotten=tuple(sorted(changes.forgotten)),
+        incidents=incidents_to_note(holds, changes.held, desired, created_at),
+        replace=tuple(sorted(again)),
+    )
+
+
+def _in_order(*parts: Sequence[Drift]) -> tuple[Drift, ...]:
+    return tuple(sorted((entry for part in parts for entry in part), key=lambda entry: (entry.address, entry.field, entry.kind)))
+
+
+def _step(change: Change) -> Step:
+    cards = change.takes or change.frees
+    gpus = tuple(card.index for card, _ in cards if card.index >= 0)
+    several = change.slot.cards is not None and len(change.slot.cards) > 1
+    charged = change.takes if change.action is not Action.UNLOAD else change.frees
+    return Step(
+        id=change.id,
+        address=change.address,
+        action=change.action,
+        reason=change.reason,
+        cause=change.cause,
+        model=change.model,
+        node=change.slot.id.node,
+        engine=change.slot.id.engine,
+        engine_name=change.engine_name,
+        base_name=change.base_name,
+        needs=tuple(sorted(needed.id for needed in change.needs)),
+        gpus=() if several else gpus,
+        gpu_candidates=gpus if several else None,
+        vram_bytes=max((count for _, count in charged), default=None) if charged else None,
+        vram_source=change.need.source if change.need is not None else None,
+        measured_bytes=change.need.measured if change.need is not None else None,
+        reported_bytes=change.need.reported if change.need is not None else None,
+        predicted_bytes=change.need.predicted if change.need is not None else None,
+        seconds=change.seconds,
+        preconditions=_preconditions(change),
+        before=change.before,
+        after=change.after,
+        variant=change.variant,
+    )
+
+
+def _preconditions(change: Change) -> tuple[Precondition, ...]:
+    """Inequalities over just the facts that the step depends on, each for the moment before it with the earlier steps done."""
+    at = change.slot.id
+    match change.action:
+        case Action.LOAD | Action.RELOAD:
+            if not change.frees:
+                return room_needed(change.takes)
+            freed = dict(change.frees)
+            return room_needed(tuple((card, count - freed.get(card, 0)) for card, count in change.takes))
+        case Action.UNLOAD | Action.UPDATE:
+            return (Precondition(f"{at}.resident:{change.engine_name}", equals=True),) if change.action is Action.UNLOAD else ()
+        case Action.REMOVE:
+            return (Precondition(f"{at}.installed:{change.engine_name}", equals=True),)
+        case Action.PULL:
+            return (Precondition(f"{at}.installed:{change.engine_name}", equals=False),)
+        case _:
+            return ()
+
+
+def room_needed(grows: Charges) -> tuple[Precondition, ...]:
+    """The free bytes that each card of known size must have for what it gains."""
+    return tuple(Precondition(card.free_fact, at_least=count) for card, count in grows if card.usable is not None and count > 0)
+
+
+def _unsized(placement: Placement) -> set[Card]:
+    """The cards that hold a resident whose bytes nobody can tell."""
+    there = (*placement.unwanted, *(target.found for target in placement.targets if target.found is not None))
+    return {card for found in there if not found.sized for card, _ in found.charges}
+
+
+def _balance(card: Card, peak: Mapping[Card, int], unsized: bool) -> CardBalance:
+    return CardBalance(
+        node=card.node,
+        gpu=card.index,
+        total_bytes=card.total,
+        usable_bytes=card.usable,
+        foreign_bytes=card.foreign,
+        assumed=card.assumed,
+        before_bytes=card.before,
+        after_bytes=card.held,
+        peak_bytes=max(peak.get(card, card.before), card.held),
+        name=card.facts.name if card.facts is not None else None,
+        unsized=unsized,
+    )
+
+
+def _without_place(placement: Placement, applied: Applied, desired: Desired) -> tuple[tuple[Unplaced, ...], list[Note]]:
+    """What has no place, and what may have one as soon as an engine can be asked again: that is unknown, and only noted."""
+    unplaced, waiting = [], []
+    for lacking in placement.lacking:
+        answer = explain(placement, lacking, applied, desired.policy.unmanaged)
+        name = lacking.model.name
+        if answer.counts.get("unreachable"):
+            places = [refused.engine for refused in answer.refused if refused.code == "unreachable"]
+            rest = f" or {len(places) - 1} more" if len(places) > 1 else ""
+            waits = "replica waits" if lacking.count == 1 else "replicas wait"
+            message = f"{lacking.count} {waits} until {places[0] if places else 'an engine'}{rest} can be reached"
+            waiting.append(Note(f"model.{name}", "waits_for_unreachable", message))
+            continue
+        unplaced.append(
+            Unplaced(
+                model=name,
+                count=lacking.count,
+                needed_bytes=answer.needed_bytes,
+                candidates=tuple(_candidate(refused) for refused in answer.refused),
+                candidate_counts=answer.counts,
+                would_fit_if=answer.would_fit_if,
+                best_effort=lacking.model.best_effort,
+            )
+        )
+    return tuple(unplaced), waiting
+
+
+def _candidate(refused: Refused) -> Candidate:
+    variants = tuple(VariantRefusal(one.name, one.reason, one.message) for one in refused.variants)
+    return Candidate(refused.engine, refused.code, refused.message, variants)
+
+
+def _deferred(board: Board) -> tuple[Deferred, ...]:
+    return tuple(
+        Deferred(slot.id.node, slot.id.engine, (slot.facts.reason if slot.facts is not None else None) or "nothing is known about it")
+        for slot in board
+        if slot.selected and not slot.reachable
+    )

@@ -1,0 +1,369 @@
+"""Does a plan that was made earlier still stand on the facts of now? Step by step, each for the moment before it, as if those before it
+were done.
+
+A plan stands when every step is either satisfied already or can still be done as it was approved: its engine answers, what it needs is
+installed, its cards have the room. Facts that no step depends on may have moved. What comes from a file is never trusted to be about this
+fleet: a step that these files could not have asked for is refused like one that is out of date.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from reconciler.fleet import (
+    Applied,
+    Desired,
+    Each,
+    EngineId,
+    EngineKind,
+    Ensure,
+    Fleet,
+    FleetFacts,
+    ModelSpec,
+    Unmanaged,
+    format_bytes,
+    parse_replica_address,
+)
+from reconciler.placement import Board, Card, Charges, Found, Names, Slot, Target, charge_found, need_on, refusal, set_up
+from reconciler.planning.kinds.model.changes import asked_of
+from reconciler.planning.kinds.model.replica import Replica
+from reconciler.planning.kinds.model.rules import decide
+from reconciler.planning.plan import Action, Plan, Step
+from reconciler.planning.planner import room_needed
+from reconciler.vram import NO_CATALOGUE, Catalogue
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The first step that no longer stands, and why, as a sentence without its subject."""
+
+    step: Step
+    why: str
+
+
+def first_moved(
+    plan: Plan,
+    fleet: Fleet,
+    desired: Desired,
+    facts: FleetFacts,
+    applied: Applied,
+    selected: frozenset[str] | None = None,
+    catalogue: Catalogue = NO_CATALOGUE,
+) -> Moved | None:
+    """The first step that cannot be done any more as planned; None when the whole plan still stands.
+
+    `selected` are the node names of the plan's own `--limit` and `--exclude`; None means all.
+    """
+    now = _Now(plan, fleet, desired, set_up(fleet, facts, desired.limits, selected, catalogue), applied)
+    for step in plan.steps:
+        why = now.take(step)
+        if why is not None:
+            return Moved(step, why)
+    return None
+
+
+class _Now:
+    """The fleet as found, and what the steps so far would have made of it."""
+
+    def __init__(self, plan: Plan, fleet: Fleet, desired: Desired, board: Board, applied: Applied) -> None:
+        self._board = board
+        self._models = {model.name: model for model in desired.wanted}
+        self._absent = {model.name: model for model in desired.absent}
+        self._desired, self._applied = desired, applied
+        names = Names(sorted(desired.wanted, key=lambda model: (-model.priority, model.name)))
+        self._names = names
+        self._found: dict[Slot, dict[str, Found]] = {}
+        for found in charge_found(self._board, desired, applied, names):
+            self._found.setdefault(found.slot, {})[found.resident.name] = found
+        self._brought: dict[tuple[Slot, str], Charges] = {}
+        self._pulled: set[tuple[Slot, str]] = set()
+        self._pinned: set[Found] = set()
+        self._deletions = 0
+        self._loads = [step for step in plan.steps if step.action in (Action.LOAD, Action.RELOAD)]
+        self._coming = {step.model for step in self._loads}
+        self._brought_by = {(step.address, step.model) for step in self._loads}
+        self._leaving = {step.address for step in plan.steps if step.action is Action.UNLOAD} - {step.address for step in self._loads}
+        self._placed = plan.placed
+        self._places = _places(plan)
+        self._twins = _staying_twins(plan)
+        for step in plan.steps:
+            if step.action in (Action.LOAD, Action.RELOAD):
+                self._as_planned(step)
+
+    def _as_planned(self, step: Step) -> None:
+        """What this plan has loaded already on an engine of several cards sits on those that it charged, not on all it could be on."""
+        slot = self._board.slots.get(EngineId(step.node, step.engine))
+        found = self._found.get(slot, {}).get(step.engine_name) if slot is not None else None
+        cards = _cards(step, slot) if slot is not None else None
+        wanted = self._models.get(step.model)
+        model = wanted.called(slot.kind, step.base_name) if wanted is not None and slot is not None else None
+        if slot is None or model is None or found is None or not cards or not step.gpu_candidates or step.vram_bytes is None:
+            return
+        if step.action is Action.RELOAD and decide(self._replica(slot, model, found, step.address)).action is Action.RELOAD:
+            return
+        slot.remove(found.charges)
+        found.charges = tuple((card, step.vram_bytes) for card in cards)
+        slot.add(found.charges)
+
+    def take(self, step: Step) -> str | None:
+        """Why the step cannot be done now, or None; then it counts as done."""
+        slot = self._board.slots.get(EngineId(step.node, step.engine))
+        if slot is None:
+            return "its engine is not in the inventory"
+        if not slot.selected:
+            return "its node is outside the plan's own --limit and --exclude"
+        if not slot.reachable:
+            return (slot.facts.reason if slot.facts is not None else None) or "nothing is known about its engine now"
+        if step.action is Action.UNLOAD:
+            return self._unload(step, slot)
+        if step.action is Action.REMOVE:
+            return self._remove(step, slot)
+        model = self._models.get(step.model)
+        if model is None or not self._names.on(model, slot.id.node) or model.engine not in (None, slot.kind):
+            return "the desired state does not ask for it there"
+        model = model.called(slot.kind, step.base_name) or model
+        if (step.engine_name, step.base_name) != (model.engine_name(slot.kind), model.base_name(slot.kind)):
+            return f"the desired state calls it {model.engine_name(slot.kind)} there"
+        if step.action is not Action.PULL and step.after != asked_of(model):
+            return "the desired state asks for other options"
+        match step.action:
+            case Action.PULL:
+                return self._pull(step, slot, model)
+            case Action.LOAD | Action.RELOAD:
+                return self._load(step, slot, model)
+            case Action.ADOPT | Action.UPDATE | Action.WAIT:
+                return self._stay(step, slot, model)
+            case _:
+                return f"this version does not {step.action.value} models"
+
+    def _pull(self, step: Step, slot: Slot, model: ModelSpec) -> str | None:
+        if slot.kind is not EngineKind.OLLAMA:
+            return "its engine cannot pull"
+        if dict(step.after).get("context") != model.context:
+            return "the desired state asks for another context"
+        self._pulled.add((slot, step.engine_name))
+        return None
+
+    def _unload(self, step: Step, slot: Slot) -> str | None:
+        found = self._found.get(slot, {}).get(step.engine_name)
+        if found is None:
+            return None
+        may_go = found.absent or self._yields(found) or self._desired.policy.unmanaged is Unmanaged.UNLOAD
+        if found.owned is None and found.model is None and not may_go:
+            return "it is resident and was not loaded by gpurec"
+        if found.owned is not None and found.owned.address != step.address:
+            return f"it is {found.owned.address} by now"
+        if found.protected:
+            return "it is protected"
+        if (gone := self._gone_twin(step.model)) is not None:
+            return f"{gone}, which was to stay, is not resident now"
+        model = _named(found, step.model)
+        if model is not None and not self._explained(step, slot, found, model.unchosen()):
+            return "the desired state asks for it there, and no other step of the plan takes its place or its room"
+        self._leave(found)
+        return None
+
+    def _yields(self, found: Found) -> bool:
+        return found.yields and self._desired.policy.unmanaged is Unmanaged.YIELD
+
+    def _remove(self, step: Step, slot: Slot) -> str | None:
+        model = self._absent.get(step.model)
+        if model is None or slot.id.node not in model.nodes or model.engine not in (None, slot.kind):
+            return "the desired state does not ask for it to be absent there"
+        base = model.base_name(slot.kind)
+        names = {step.engine_name, step.base_name, *str(step.after.get("tags", "")).split()}
+        row = self._applied.replicas.get(step.address)
+        ours = {tag for tag, made_from in self._applied.tags.get(slot.id, {}).items() if made_from == base}
+        if step.base_name != base or not names <= {base, *ours, *([row.engine_name] if row is not None else [])}:
+            return "these are not its names there"
+        self._deletions += 1
+        if self._deletions > self._desired.policy.guards.max_delete:
+            return f"guards.max_delete is {self._desired.policy.guards.max_delete}"
+        if any(name in self._found.get(slot, {}) for name in names):
+            return "it is resident"
+        return None
+
+    def _explained(self, step: Step, slot: Slot, found: Found, model: ModelSpec) -> bool:
+        """Whether a wanted resident may leave: it yields to a load, it is to be there on demand, it cannot serve, enough replicas stay or
+        come, or a load on its node matters more."""
+        if self._yields(found) and any(load.node == step.node for load in self._loads):
+            return True
+        if model.ensure is not Ensure.LOADED:
+            return found.held_by_us
+        if refusal(slot, model) is not None or (model.each is Each.GPU and len(slot.cards or ()) != 1):
+            return True
+        remaining = [at for at in self._remaining(model) if model.replicas is not None or at.node == step.node]
+        if len(remaining) >= (model.replicas if model.replicas is not None else 1) and model.each in (None, Each.NODE):
+            return True
+        return any(
+            load.node == step.node
+            and (other := self._models.get(load.model)) is not None
+            and (other.priority > model.priority or (other.priority == model.priority and model.name in self._coming))
+            for load in self._loads
+        )
+
+    def _remaining(self, model: ModelSpec) -> list[EngineId]:
+        """Where the plan leaves or brings a replica: what it loads, what is resident, and what the state has where nobody can look."""
+        found = []
+        for address, at in self._places.get(model.name, ()):
+            slot = self._board.slots.get(at)
+            if slot is None or address in self._leaving:
+                continue
+            asleep = not slot.reachable and address in self._applied.replicas
+            if (address, model.name) in self._brought_by or asleep or self._resident(slot, model) is not None:
+                found.append(at)
+        return found
+
+    def _gone_twin(self, name: str) -> str | None:
+        """A replica of this model that the plan leaves alone and that is not there: unloading another one is no longer what was meant."""
+        model = self._models.get(name)
+        for address, at in self._twins.get(name, ()) if model is not None and model.ensure is Ensure.LOADED else ():
+            slot = self._board.slots.get(at)
+            if model is not None and (slot is None or not slot.reachable or not self._there_or_to_come(slot, model, self._placed[address])):
+                return address
+        return None
+
+    def _there_or_to_come(self, slot: Slot, model: ModelSpec, name: str) -> bool:
+        """Whether it is resident, as what is wanted there or by the name that the plan leaves there, or shares its weights with a load."""
+        if self._resident(slot, model) is not None or name in self._found.get(slot, {}):
+            return True
+        loads = (load for load in self._loads if EngineId(load.node, load.engine) == slot.id)
+        return any(self._same_weights(slot, load.engine_name, model.engine_name(slot.kind)) for load in loads)
+
+    def _leave(self, found: Found) -> None:
+        found.slot.remove(found.charges)
+        found.slot.placed -= 1
+        del self._found[found.slot][found.resident.name]
+
+    def _load(self, step: Step, slot: Slot, model: ModelSpec) -> str | None:
+        if model.ensure is not Ensure.LOADED:
+            return "the desired state does not ask for it to be loaded"
+        found = self._resident(slot, model)
+        if found is not None:
+            rule = decide(self._replica(slot, model, found, step.address))
+            if rule.action is not Action.RELOAD:
+                return None
+            if step.action is Action.LOAD:
+                return f"it is resident by now and not as wanted: {rule.says(self._replica(slot, model, found, step.address))}"
+        if slot.facts is not None and slot.facts.mode == "single":
+            return "its engine serves one fixed model"
+        if self._missing(slot, step.engine_name):
+            return f"{step.engine_name} is not installed any more"
+        if slot.weights_differ(model):
+            return "other weights are installed there than its digest pins"
+        if found is not None and found.protected:
+            return "it is protected"
+        if found is not None:
+            self._leave(found)
+        return self._room(step, slot, model)
+
+    def _room(self, step: Step, slot: Slot, model: ModelSpec) -> str | None:
+        if slot.full:
+            return f"its engine holds {slot.placed} of at most {slot.rules.most} models"
+        cards = _cards(step, slot)
+        if cards is None:
+            return "its cards are not those of its engine"
+        taken = step.vram_bytes or 0
+        need = need_on(slot, model, self._applied)
+        if need is None or need.bytes > taken * max(1, len(cards)):
+            return f"it needs {format_bytes(need.bytes)} now" if need is not None else "nobody knows any more what it needs"
+        if step.action is Action.LOAD and step.preconditions != room_needed(tuple((card, taken) for card in cards)):
+            return "its preconditions are not those of its bytes"
+        for card in cards:
+            if card.usable is None:
+                return f"the size of card {card.node}/{card.index} is not known now"
+            free = max(card.capacity, card.before) - card.held
+            if taken > free:
+                return f"it needs {format_bytes(taken)} on {_where(card)}, where {format_bytes(max(0, free))} are free now"
+        charges = tuple((card, taken) for card in cards)
+        slot.add(charges)
+        slot.placed += 1
+        self._brought[slot, step.engine_name] = self._brought[slot, step.base_name] = charges
+        return None
+
+    def _stay(self, step: Step, slot: Slot, model: ModelSpec) -> str | None:
+        """An adoption, a pin or a wait: what is there must be what is wanted, or come to be it."""
+        if model.ensure is Ensure.PRESENT:
+            return f"{step.engine_name} is not installed any more" if self._missing(slot, step.engine_name) else None
+        if any(at is slot and self._same_weights(slot, name, step.engine_name) for at, name in self._brought):
+            return None
+        found = self._resident(slot, model)
+        if found is None:
+            return "it is not resident any more"
+        replica = self._replica(slot, model, found, step.address)
+        rule = decide(replica)
+        if step.action is Action.UPDATE:
+            self._pinned.add(found)
+        if rule.action is Action.RELOAD or (rule.action is Action.UPDATE and found not in self._pinned):
+            return f"it is not as wanted any more: {rule.says(replica)}"
+        return None
+
+    def _resident(self, slot: Slot, model: ModelSpec) -> Found | None:
+        here = self._found.get(slot, {})
+        name = model.engine_name(slot.kind)
+        if name in here:
+            return here[name]
+        return next((found for _, found in sorted(here.items()) if any(_is(one, model) for one in (found.model, *found.also))), None)
+
+    def _same_weights(self, slot: Slot, one: str, other: str) -> bool:
+        a, b = slot.installed(one), slot.installed(other)
+        return one == other or (a is not None and b is not None and a.blob is not None and a.blob == b.blob)
+
+    def _missing(self, slot: Slot, name: str) -> bool:
+        known = slot.facts is not None and slot.facts.installed is not None
+        return known and slot.installed(name) is None and (slot, name) not in self._pulled
+
+    def _replica(self, slot: Slot, model: ModelSpec, found: Found, address: str) -> Replica:
+        target = Target(model, slot, need_on(slot, model, self._applied), found.charges, found)
+        row = self._applied.replicas.get(address)
+        return Replica(target, row, model.engine_name(slot.kind), model.base_name(slot.kind))
+
+
+def _is(found: ModelSpec | None, model: ModelSpec) -> bool:
+    """Whether what was found is `model`: any of its variants where none is chosen."""
+    return found is not None and (found == model or (found.name == model.name and model.variant is None))
+
+
+def _named(found: Found, name: str) -> ModelSpec | None:
+    """Of the wanted models that a resident is the one of that name, else the first: it may be one by itself and a variant of another."""
+    return next((one for one in (found.model, *found.also) if one is not None and one.name == name), found.model)
+
+
+def _places(plan: Plan) -> Mapping[str, Sequence[tuple[str, EngineId]]]:
+    """By model all its places in a plan that unloads something."""
+    places: dict[str, list[tuple[str, EngineId]]] = defaultdict(list)
+    for address in sorted(plan.placed) if plan.count(Action.UNLOAD) else ():
+        name, at = parse_replica_address(address)
+        places[name].append((address, at))
+    return places
+
+
+def _staying_twins(plan: Plan) -> Mapping[str, Sequence[tuple[str, EngineId]]]:
+    """By model of which the plan unloads a replica: the replicas of it that have a place and no step.
+
+    What could not be seen when the plan was made was no reason for it.
+    """
+    leaving = {step.model for step in plan.steps if step.action is Action.UNLOAD}
+    with_step = {step.address for step in plan.steps}
+    unknown = {(deferred.node, deferred.engine) for deferred in plan.deferred}
+    twins: dict[str, list[tuple[str, EngineId]]] = defaultdict(list)
+    for address in sorted(plan.placed) if leaving else ():
+        name, at = parse_replica_address(address)
+        if name in leaving and address not in with_step and (at.node, at.engine) not in unknown:
+            twins[name].append((address, at))
+    return twins
+
+
+def _cards(step: Step, slot: Slot) -> list[Card] | None:
+    """The cards that a load is charged to (a node's RAM where it names none); None when they are not its engine's."""
+    named = step.gpus or step.gpu_candidates or ()
+    if not named:
+        return [slot.ram]
+    by_index = {card.index: card for card in slot.cards or ()}
+    return [by_index[index] for index in named] if set(named) <= set(by_index) else None
+
+
+def _where(card: Card) -> str:
+    return f"the RAM of {card.node}" if card.index < 0 else f"{card.node}/{card.index}"
