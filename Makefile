@@ -9,7 +9,7 @@ PYTHON := $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint types imports bench real conformance crash transcripts clean
+.PHONY: help demo test properties lint types imports bench real conformance crash transcripts clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -20,6 +20,9 @@ demo: $(STAMP) ## a simulated fleet on this machine: plan, apply, break, repair
 
 test: $(STAMP) ## every test that needs no real model server
 	$(BIN)/pytest --ignore=tests/real --ignore=tests/crash -n auto
+
+properties: $(STAMP) ## what every plan promises, over drawn fleets; WORLDS=25000, SEED (printed) for the same again
+	$(BIN)/python tests/planning/properties.py
 
 lint: $(STAMP) ## ruff: rules and format
 	$(BIN)/ruff check .

@@ -121,7 +121,7 @@ def let_yield(placing: Placing, every: Sequence[Found]) -> None:
         return
     kept = {target.found for targets in placing.at.values() for target in targets.values()}
     for found in every:
-        if found not in kept and found.yields:
+        if found not in kept and found.yields and not placing.has_left(found):
             placing.yielding[found.slot].append(found)
 
 

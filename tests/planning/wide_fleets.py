@@ -4,7 +4,7 @@ applies that the world has moved on from. Wider than `situations()` of the prope
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from fleets import ALL_OF_IT, GIB, NOW
@@ -244,17 +244,21 @@ def _perturbed(chance: random.Random, facts: FleetFacts, sizes: Mapping[str, int
     return replace(facts, nodes=nodes)
 
 
-def apply_all(world: World, plan: Plan | None = None) -> World:
-    """The world after every step of its plan worked, with the rows that the executor records."""
+def apply_all(world: World, plan: Plan | None = None, failed: Set[str] = frozenset(), order: Sequence[Step] = ()) -> World:
+    """The world after every step of its plan worked but the `failed` ones (ids), with the rows that the executor records."""
     plan = plan if plan is not None else world.plan()
     before = world.applied
-    for step in plan.steps:
-        world = carry(world, plan, step)
+    for step in order or plan.steps:
+        if step.id not in failed:
+            world = carry(world, plan, step)
     places = Places(world.fleet, world.desired, world.facts)
     engines = {engine.id: world.facts.engine(engine.id) for node in world.fleet.nodes.values() for engine in node.engines}
-    stepped = {step.address: True for step in plan.steps if step.action is not Action.UNLOAD}
-    rows = {row.address: row for row in rows_as_found(plan, places, engines, before, stepped)}
-    gone = addresses_to_forget(plan, {step.address for step in plan.steps if step.action is Action.UNLOAD})
+    stepped: dict[str, bool] = {}
+    for step in plan.steps:
+        if step.action is not Action.UNLOAD:
+            stepped[step.address] = stepped.get(step.address, True) and step.id not in failed
+    rows = {row.address: row for row in rows_as_found(plan, places, engines, world.applied if failed else before, stepped)}
+    gone = addresses_to_forget(plan, {step.address for step in plan.steps if step.action is Action.UNLOAD and step.id not in failed})
     kept = {address: row for address, row in world.applied.replicas.items() if address not in gone}
     return replace(world, applied=replace(before, replicas={**kept, **rows}))
 

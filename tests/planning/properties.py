@@ -1,0 +1,242 @@
+"""What any plan promises, judged over drawn fleets: `make properties WORLDS=3000 SEED=200`. A failure is printed with its seed and kind.
+
+The judge of the cards keeps its own sums: it shares no arithmetic with the planner.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+
+from pretend import some_order
+from wide_fleets import World, apply_all, blob_of, carry, wide_world
+
+from reconciler.fleet import EngineId, EngineKind
+from reconciler.planning import Action, Plan, Step, first_moved
+
+CHUNK = 50
+KNOWN_BUILD = "0.34.0"
+"""The build of an Ollama of the drawn fleets that goes by the settings of its process as far as anybody knows."""
+LOADS = (Action.LOAD, Action.RELOAD)
+CardKey = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A broken promise of one world: its kind, and what was seen."""
+
+    seed: int
+    kind: str
+    seen: str
+
+
+def over_in_plan(plan: Plan) -> list[str]:
+    """The cards that the plan itself shows over what they may hold, or held before."""
+    return [
+        f"{card.node}/{card.gpu}: before {card.before_bytes}, peak {card.peak_bytes}, after {card.after_bytes}, "
+        f"usable {card.usable_bytes}, foreign {card.foreign_bytes}"
+        for card in plan.gpus
+        if card.usable_bytes is not None
+        and max(card.peak_bytes, card.after_bytes) > max(card.usable_bytes - (card.foreign_bytes or 0), card.before_bytes)
+    ]
+
+
+class CardJudge:
+    """Who holds how much of which card while the steps of a plan run, by its own sums: a load counts from the moment when it begins, and an
+    unload until it ended. A resident that was there before sits on every card of its engine that could hold it, or with a part on each."""
+
+    def __init__(self, world: World, plan: Plan) -> None:
+        self._world = world
+        self._sizes = {(card.node, card.gpu): card.total_bytes or 0 for card in plan.gpus}
+        self._most = {
+            (card.node, card.gpu): max(card.usable_bytes - (card.foreign_bytes or 0), card.before_bytes)
+            for card in plan.gpus
+            if card.usable_bytes is not None
+        }
+        self._level = {(card.node, card.gpu): card.before_bytes for card in plan.gpus}
+        self._holds: dict[tuple[EngineId, str], Mapping[CardKey, int]] = {}
+        self._models: Counter[EngineId] = Counter()
+        self._most_models: dict[EngineId, int] = {}
+        for node in world.fleet.nodes.values():
+            for engine in node.engines:
+                facts = world.facts.engine(engine.id)
+                if facts is None or not facts.reachable:
+                    continue
+                cards = [(node.name, card.index) for card in node.gpus or () if engine.gpus is None or card.index in engine.gpus]
+                for resident in facts.residents or ():
+                    self._models[engine.id] += 1
+                    held = self._where(cards, resident.vram_bytes) if resident.vram_bytes is not None else None
+                    if held is not None:
+                        row = next(
+                            (r for r in world.applied.replicas.values() if r.at == engine.id and r.engine_name == resident.name), None
+                        )
+                        self._holds[engine.id, self._key(engine.id, resident.name)] = self._remembered(row, node.name, held)
+                told = engine.env.get("OLLAMA_MAX_LOADED_MODELS") if facts.build == KNOWN_BUILD else None
+                most = int(told) if told else facts.max_residents
+                if most:
+                    self._most_models[engine.id] = max(most, self._models[engine.id])
+
+    @staticmethod
+    def _remembered(row: object, node: str, held: Mapping[CardKey, int]) -> Mapping[CardKey, int]:
+        """What the state says that a replica was charged, else by the sizes of the cards."""
+        charged = getattr(row, "charged", None)
+        return {(node, index): count for index, count in charged} if charged else held
+
+    def _where(self, cards: Sequence[CardKey], held: int) -> Mapping[CardKey, int]:
+        enough = [card for card in cards if self._sizes[card] >= held]
+        return dict.fromkeys(enough, held) if enough else dict.fromkeys(cards, -(-held // len(cards)) if cards else 0)
+
+    def _key(self, at: EngineId, name: str) -> str:
+        facts = self._world.facts.engine(at)
+        return blob_of(name) if facts is not None and facts.kind is EngineKind.OLLAMA else name
+
+    def begin(self, step: Step) -> Iterator[str]:
+        """A step begins; yields what is over its bound from now on."""
+        if step.action not in LOADS:
+            return
+        at = EngineId(step.node, step.engine)
+        key = at, self._key(at, step.engine_name)
+        before = self._holds.get(key)
+        if before is None and step.action is Action.RELOAD:
+            told = step.before.get("vram_bytes")
+            before = dict.fromkeys(self._cards(step), told) if isinstance(told, int) else {}
+        takes = dict.fromkeys(self._cards(step), step.vram_bytes or 0)
+        for card, count in (before or {}).items():
+            self._level[card] = self._level.get(card, 0) - count
+        for card, count in takes.items():
+            self._level[card] += count
+            if card in self._most and count > (before or {}).get(card, 0) and self._level[card] > self._most[card]:
+                yield f"{card[0]}/{card[1]}: {self._level[card]} of {self._most[card]} at {step.id}"
+        self._holds[key] = takes
+        self._models[at] += step.action is Action.LOAD
+        if step.action is Action.LOAD and at in self._most_models and self._models[at] > self._most_models[at]:
+            yield f"{at}: {self._models[at]} models of {self._most_models[at]} at {step.id}"
+
+    def end(self, step: Step) -> None:
+        """A step ended well."""
+        if step.action is not Action.UNLOAD:
+            return
+        at = EngineId(step.node, step.engine)
+        held = self._holds.pop((at, self._key(at, step.engine_name)), None)
+        if held is None:
+            held = dict.fromkeys(self._cards(step), step.vram_bytes or 0)
+        for card, count in held.items():
+            self._level[card] -= count
+        self._models[at] -= 1
+
+    def _cards(self, step: Step) -> list[CardKey]:
+        return [(step.node, index) for index in step.gpus or step.gpu_candidates or ()]
+
+
+def over_on_the_way(world: World, plan: Plan, chance: random.Random) -> list[str]:
+    """What is over a bound on one drawn schedule that respects `needs`, with any number of steps running at once."""
+    judge = CardJudge(world, plan)
+    left, running, done, found = list(plan.steps), [], set(), []
+    while left or running:
+        ready = [step for step in left if set(step.needs) <= done]
+        if ready and (not running or chance.random() < 0.6):
+            step = chance.choice(ready)
+            left.remove(step)
+            running.append(step)
+            found += judge.begin(step)
+        elif running:
+            step = running.pop(chance.randrange(len(running)))
+            judge.end(step)
+            done.add(step.id)
+        else:
+            return [*found, f"nothing can begin: {[step.id for step in left]}"]
+    return found
+
+
+def second_steps(world: World, plan: Plan) -> list[str]:
+    """The steps of the plan after a complete apply."""
+    return [step.id for step in apply_all(world, plan).plan().steps]
+
+
+def refused(world: World, plan: Plan, order: Sequence[Step]) -> list[str]:
+    """Where a saved plan is refused by the facts that it was made from, or by those after a part of it."""
+    for step in (None, *order):
+        world = world if step is None else carry(world, plan, step)
+        moved = first_moved(plan, world.fleet, world.desired, world.facts, world.applied, world.selected)
+        if moved is not None:
+            return [f"{'at once' if step is None else f'after {step.id}'}: {moved.step.id}: {moved.why}"]
+    return []
+
+
+def third_steps(world: World, plan: Plan, chance: random.Random) -> list[str]:
+    """The steps of the third plan where the first apply was cut or partly failed, and the second one was complete."""
+    cut, fails = chance.random() < 0.5, chance.random() * 0.4
+    order = some_order(plan, chance.randrange(2**32))
+    if cut:
+        for step in order[: chance.randint(0, len(order))]:
+            world = carry(world, plan, step)
+    else:
+        lost: set[str] = set()
+        for step in order:
+            if lost & set(step.needs) or chance.random() < fails:
+                lost.add(step.id)
+        world = apply_all(world, plan, failed=frozenset(lost), order=order)
+    again = world.plan()
+    return [step.id for step in apply_all(world, again).plan().steps] if not again.refusals else []
+
+
+def failures(seed: int) -> list[Failure]:
+    """All promises over the world of a seed. A plan that a guard refuses is carried out by nobody, so only its cards are judged."""
+    try:
+        return list(_failures(seed))
+    except Exception as error:  # noqa: BLE001 - a world that ends the planner is a finding like another
+        return [Failure(seed, "error", f"{type(error).__name__}: {error}")]
+
+
+def _failures(seed: int) -> Iterator[Failure]:
+    world, chance = wide_world(seed), random.Random(seed)
+    plan = world.plan()
+    yield from (Failure(seed, "over_in_plan", one) for one in over_in_plan(plan))
+    if plan.refusals:
+        return
+    ways: Mapping[str, Callable[[], list[str]]] = {
+        "over_on_the_way": lambda: over_on_the_way(world, plan, chance),
+        "second_not_empty": lambda: second_steps(world, plan),
+        "refused": lambda: refused(world, plan, some_order(plan, seed)),
+        "third_not_empty": lambda: third_steps(world, plan, chance),
+    }
+    for kind, asked in ways.items():
+        seen = asked()
+        if seen:
+            yield Failure(seed, kind, "; ".join(seen))
+
+
+def judged(seeds: range) -> list[Failure]:
+    return [failure for seed in seeds for failure in failures(seed)]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--worlds", type=int, default=int(os.environ.get("WORLDS") or 1000))
+    parser.add_argument("--seed", type=int, default=int(os.environ.get("SEED") or random.SystemRandom().randrange(10**9)))
+    parser.add_argument("--processes", type=int, default=int(os.environ.get("PROCESSES") or 2))
+    asked = parser.parse_args()
+    first, end, started = asked.seed, asked.seed + asked.worlds, time.monotonic()
+    print(f"worlds of the seeds {first} to {end - 1}: the same again with WORLDS={asked.worlds} SEED={first}", flush=True)
+    chunks = [range(start, min(start + CHUNK, end)) for start in range(first, end, CHUNK)]
+    found: dict[str, list[Failure]] = defaultdict(list)
+    with ProcessPoolExecutor(asked.processes) as pool:
+        for some in pool.map(judged, chunks):
+            for failure in some:
+                found[failure.kind].append(failure)
+                print(f"seed {failure.seed}: {failure.kind}: {failure.seen[:400]}", flush=True)
+    counts = {kind: len({failure.seed for failure in some}) for kind, some in sorted(found.items())}
+    told = ", ".join(f"{kind} {count}" for kind, count in counts.items()) or "every promise held"
+    print(f"{asked.worlds} worlds in {time.monotonic() - started:.0f} s: {told}")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
