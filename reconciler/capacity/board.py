@@ -71,7 +71,7 @@ class Runner:
 
 
 @dataclass(slots=True, eq=False)
-class Slot:
+class EngineState:
     """One engine: where a replica can be. `cards` None: not known what cards it has; (): it runs on the CPU.
 
     `placed` counts the residents it will have; `runners` are those that it will have, by what `runner_of` says: names that share one are
@@ -211,9 +211,9 @@ class Slot:
 class Board:
     """Every engine of the fleet by id, every card in node order."""
 
-    slots: Mapping[EngineId, Slot]
+    slots: Mapping[EngineId, EngineState]
     cards: tuple[Card, ...]
-    by_node: Mapping[str, tuple[Slot, ...]]
+    by_node: Mapping[str, tuple[EngineState, ...]]
 
-    def __iter__(self) -> Iterator[Slot]:
+    def __iter__(self) -> Iterator[EngineState]:
         return iter(self.slots.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from reconciler.capacity.board import Board, Card, Slot
+from reconciler.capacity.board import Board, Card, EngineState
 from reconciler.fleet import (
     DEFAULT_LIMITS,
     CardFacts,
@@ -42,9 +42,9 @@ def set_up(
     last source of needs, and of what a card of a name that it lists can reckon in.
     """
     knowledge = Knowledge(catalogue)
-    slots: dict[EngineId, Slot] = {}
+    slots: dict[EngineId, EngineState] = {}
     every: list[Card] = []
-    by_node: dict[str, tuple[Slot, ...]] = {}
+    by_node: dict[str, tuple[EngineState, ...]] = {}
     base = wide.over(DEFAULT_LIMITS)
     merged: dict[Limits, Limits] = {}
     for name, node in fleet.nodes.items():
@@ -64,7 +64,7 @@ def set_up(
         for spec in node.engines:
             own = None if cards is None else _cards_of(spec, cards)
             engine_facts = seen.engines.get(spec.id.engine) if seen is not None else None
-            slot = Slot(spec.id, spec.kind, spec, node, engine_facts, own, ram, inside, knowledge=knowledge)
+            slot = EngineState(spec.id, spec.kind, spec, node, engine_facts, own, ram, inside, knowledge=knowledge)
             slots[spec.id] = slot
             here.append(slot)
         by_node[name] = tuple(here)

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from reconciler.capacity.board import Slot
+from reconciler.capacity.board import EngineState
 from reconciler.fleet import ModelSpec, Residency
 
 
-def is_fitted(slot: Slot, model: ModelSpec) -> bool:
+def is_fitted(slot: EngineState, model: ModelSpec) -> bool:
     """Whether this engine puts a part of `model` on the CPU where cards lack room, and nobody allowed it: with a number of layers asked for
     it tries just those (common/fit.cpp)."""
     allowed = model.residency is not Residency.GPU or model.min_gpu_fraction < 1.0
     return slot.rules.memory and not allowed and model.options.get("num_gpu") in (None, -1)
 
 
-def margin_for(slot: Slot, model: ModelSpec) -> int:
+def margin_for(slot: EngineState, model: ModelSpec) -> int:
     """Bytes of a card that must be left over so that the engine puts no part of `model` on the CPU, as far as its settings say so."""
     margin = slot.rules.fit_margin
     return margin if margin is not None and is_fitted(slot, model) else 0
 
 
-def believed_free(slot: Slot) -> int:
+def believed_free(slot: EngineState) -> int:
     """Bytes that the engine believes free on all its cards together: their sizes less everybody that is charged there."""
     return sum((card.total or 0) - card.foreign - card.held for card in slot.cards or ())

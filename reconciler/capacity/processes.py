@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from reconciler.admission import free_at_start, told_utilization
-from reconciler.capacity.board import Card, Charges, Slot
+from reconciler.capacity.board import Card, Charges, EngineState
 from reconciler.fleet import EngineKind, Resident
 
 
-def held_by_processes(slot: Slot) -> Mapping[Card, int] | None:
+def held_by_processes(slot: EngineState) -> Mapping[Card, int] | None:
     """Bytes on each card of an engine by its processes; None where none of them was seen, so what it reports has to do."""
     held: dict[Card, int] = {}
     for card in slot.cards or ():
@@ -19,7 +19,7 @@ def held_by_processes(slot: Slot) -> Mapping[Card, int] | None:
     return held or None
 
 
-def share_of_cards(slot: Slot, resident: Resident) -> Charges | None:
+def share_of_cards(slot: EngineState, resident: Resident) -> Charges | None:
     """What a vLLM took of each of its cards at its start, whatever its model, where it tells the fraction and their sizes are known."""
     share = told_utilization(resident.options) if slot.kind is EngineKind.VLLM else None
     if share is None or not slot.cards or any(card.total is None for card in slot.cards):

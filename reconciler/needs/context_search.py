@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
-from reconciler.capacity.board import Slot
+from reconciler.capacity.board import EngineState
 from reconciler.capacity.engine_margin import margin_for
 from reconciler.fleet import Applied, ModelSpec
 from reconciler.needs.run_settings import in_ram
@@ -56,7 +56,7 @@ Known = dict[Hashable, Fitted | None]
 """What was searched for already in one question: engines that are alike and have the same room share an answer."""
 
 
-def fitted(slot: Slot, model: ModelSpec, applied: Applied, asked: Asked, search: Search, known: Known) -> Fitted | None:
+def fitted(slot: EngineState, model: ModelSpec, applied: Applied, asked: Asked, search: Search, known: Known) -> Fitted | None:
     """None where it is not computed: on the CPU, or where nobody tells the model's layers. On several cards one that holds it alone comes
     first, then all of them together."""
     margin = margin_for(slot, model)
@@ -72,7 +72,7 @@ def fitted(slot: Slot, model: ModelSpec, applied: Applied, asked: Asked, search:
 
 
 def _once(
-    slot: Slot, model: ModelSpec, applied: Applied, asked: Asked, search: Search, room: int, cards: int, known: Known
+    slot: EngineState, model: ModelSpec, applied: Applied, asked: Asked, search: Search, room: int, cards: int, known: Known
 ) -> Fitted | None:
     key = (slot.knowledge.about(slot, model, applied), room, cards)
     if key not in known:
@@ -80,7 +80,7 @@ def _once(
     return known[key]
 
 
-def _fitted(slot: Slot, model: ModelSpec, applied: Applied, asked: Asked, search: Search, room: int, cards: int) -> Fitted | None:
+def _fitted(slot: EngineState, model: ModelSpec, applied: Applied, asked: Asked, search: Search, room: int, cards: int) -> Fitted | None:
     smallest = slot.knowledge.run(slot, replace(model, context=context_at(1, 2**32)), applied)
     if smallest is None:
         return None

@@ -10,7 +10,7 @@ from reconciler.fleet import EngineKind
 from reconciler.vram import OllamaServer, ollama_server
 
 if TYPE_CHECKING:
-    from reconciler.capacity.board import Slot
+    from reconciler.capacity.board import EngineState
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,7 +30,7 @@ class AlikeEngines:
     def __init__(self) -> None:
         self._known: dict[Hashable, Alike] = {}
 
-    def of(self, slot: Slot) -> Alike:
+    def of(self, slot: EngineState) -> Alike:
         if slot.alike is None:
             cards = slot.cards
             sizes = None if cards is None else tuple(card.total for card in cards)

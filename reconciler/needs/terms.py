@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reconciler.capacity.board import Slot
+from reconciler.capacity.board import EngineState
 from reconciler.fleet import Applied, EngineKind, ModelSpec
 from reconciler.needs.run_settings import in_ram, installed_on
 from reconciler.vram import CardNeed, Listed, Need, RunSettings
@@ -47,7 +47,7 @@ class Terms:
         return None if self.card is None else self.card.total
 
 
-def terms_on(slot: Slot, model: ModelSpec, need: Need | None, applied: Applied) -> Terms:
+def terms_on(slot: EngineState, model: ModelSpec, need: Need | None, applied: Applied) -> Terms:
     """The terms of `model` on this engine, where `need` counts."""
     found = slot.knowledge.run(slot, model, applied)
     if found is None:
@@ -83,7 +83,7 @@ def terms_on(slot: Slot, model: ModelSpec, need: Need | None, applied: Applied) 
 
 
 def _counted(
-    slot: Slot, need: Need | None, card: CardNeed | None, applied: Applied, counts: bool = False
+    slot: EngineState, need: Need | None, card: CardNeed | None, applied: Applied, counts: bool = False
 ) -> tuple[str | None, int | None, int | None, int | None]:
     """Source, total, low and high end of the need that counts, on a card."""
     if need is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.capacity.board import Board, Card, Charges, Slot
+from reconciler.capacity.board import Board, Card, Charges, EngineState
 from reconciler.capacity.building import set_up, usable_bytes
 from reconciler.capacity.engine_margin import is_fitted, margin_for
 from reconciler.needs.context_search import Fitted, Search
@@ -12,7 +12,7 @@ from reconciler.placement.eligibility import refusal
 from reconciler.placement.explain import Explanation, Refused, explain
 from reconciler.placement.fit import runner_of
 from reconciler.placement.place import place
-from reconciler.placement.residents import Found, Names, charge_found, need_on
+from reconciler.placement.residents import Names, Occupant, charge_found, need_on
 from reconciler.placement.result import Lacking, PassedOver, Placement, Target
 from reconciler.placement.search_state import NOTHING_HELD, Held
 from reconciler.placement.variants import better_now
@@ -23,19 +23,19 @@ __all__ = [
     "Candidate",
     "Card",
     "Charges",
+    "EngineState",
     "Explanation",
     "Fitted",
-    "Found",
     "Held",
     "Lacking",
     "ModelNeeds",
     "Names",
+    "Occupant",
     "PassedOver",
     "Placement",
     "Question",
     "Refused",
     "Search",
-    "Slot",
     "Target",
     "Terms",
     "best",

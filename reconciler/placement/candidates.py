@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from reconciler.capacity.board import Card, Slot
+from reconciler.capacity.board import Card, EngineState
 from reconciler.capacity.building import set_up
 from reconciler.fleet import Applied, Desired, EngineKind, Fleet, FleetFacts, ModelSpec
 from reconciler.needs.context_search import Fitted, Known, Search, fitted
@@ -15,7 +15,7 @@ from reconciler.placement.eligibility import refusal
 from reconciler.placement.explain import in_words
 from reconciler.placement.fit import Fit, fit
 from reconciler.placement.reasons import reason_at
-from reconciler.placement.residents import Found, Names, charge_found
+from reconciler.placement.residents import Names, Occupant, charge_found
 from reconciler.vram import AS_THE_ENGINE, NO_CATALOGUE, Asked, Catalogue, Need, every_need
 
 
@@ -28,7 +28,7 @@ class Candidate:
     what is there. `fitted` is the largest way to run it that fits, where that was asked: all the rest is then of that.
     """
 
-    slot: Slot
+    slot: EngineState
     code: str
     message: str
     needs: tuple[Need, ...]
@@ -101,7 +101,7 @@ def best(found: Sequence[Candidate]) -> Candidate | None:
 
 
 def _candidate(
-    slot: Slot, model: ModelSpec, applied: Applied, question: Question, resident: tuple[Found, ModelSpec] | None, known: Known
+    slot: EngineState, model: ModelSpec, applied: Applied, question: Question, resident: tuple[Occupant, ModelSpec] | None, known: Known
 ) -> Candidate:
     model = question.as_asked(model)
     if resident is not None and not question.otherwise:
@@ -119,7 +119,7 @@ def _candidate(
             slot.knowledge.ask(model.name, question.asked)
 
 
-def _free(slot: Slot, model: ModelSpec, applied: Applied, question: Question, known: Known, where: str) -> Candidate:
+def _free(slot: EngineState, model: ModelSpec, applied: Applied, question: Question, known: Known, where: str) -> Candidate:
     """The answer of an engine that does not hold the model, or of which its bytes were taken off. `where` are the words if it fits."""
     most = None
     if question.search is not None:
@@ -138,7 +138,7 @@ def _free(slot: Slot, model: ModelSpec, applied: Applied, question: Question, kn
     return Candidate(slot, code, in_words(code, slot, model, applied), needs, terms, cards, model, most)
 
 
-def _terms(slot: Slot, model: ModelSpec, applied: Applied, needs: Sequence[Need]) -> Terms:
+def _terms(slot: EngineState, model: ModelSpec, applied: Applied, needs: Sequence[Need]) -> Terms:
     return terms_on(slot, model, needs[0] if needs else None, applied)
 
 
@@ -161,7 +161,7 @@ def model_needs(
     board = set_up(fleet, facts, desired.limits, catalogue=catalogue)
     rows: list[ModelNeeds] = []
     for model in sorted(desired.wanted, key=lambda one: one.name):
-        by_kind: dict[EngineKind, list[Slot]] = {}
+        by_kind: dict[EngineKind, list[EngineState]] = {}
         for node in model.nodes:
             for slot in board.by_node.get(node, ()):
                 if model.engine is None or slot.kind is model.engine:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reconciler.capacity.board import Board, Slot
+from reconciler.capacity.board import Board, EngineState
 from reconciler.fleet import EngineKind, ModelSpec, Requirements, Residency
 
 NEVER_QUALIFIES = frozenset({"engine_kind", "no_card", "compute_capability", "dtype", "driver", "labels", "card_too_small", "not_one_card"})
@@ -36,14 +36,14 @@ class ModelClass:
 class Eligible:
     """Engines that a class of models may use, in name order, and the reason of each that it may not."""
 
-    slots: tuple[Slot, ...]
-    refused: Mapping[Slot, str]
+    slots: tuple[EngineState, ...]
+    refused: Mapping[EngineState, str]
 
 
 def eligible(board: Board, model: ModelSpec) -> Eligible:
     """Every engine of the model's nodes, sorted into usable ones and refused ones with a reason code."""
-    yes: list[Slot] = []
-    no: dict[Slot, str] = {}
+    yes: list[EngineState] = []
+    no: dict[EngineState, str] = {}
     for node in model.nodes:
         for slot in board.by_node.get(node, ()):
             reason = refusal(slot, model)
@@ -54,7 +54,7 @@ def eligible(board: Board, model: ModelSpec) -> Eligible:
     return Eligible(tuple(yes), no)
 
 
-def refusal(slot: Slot, model: ModelSpec) -> str | None:
+def refusal(slot: EngineState, model: ModelSpec) -> str | None:
     """Why `slot` can never serve a model with these demands; None when it can."""
     if model.engine is not None and slot.kind is not model.engine:
         return "engine_kind"

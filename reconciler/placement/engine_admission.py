@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from reconciler.admission import FIT_TARGET, Coming, Load, any_order_holds, arrange, cache_per_token, predicted_bytes
-from reconciler.capacity.board import Charges, Slot
+from reconciler.capacity.board import Charges, EngineState
 from reconciler.capacity.engine_margin import believed_free
 from reconciler.fleet import MIB, Applied, EngineKind, ModelSpec, format_bytes
 from reconciler.needs.run_settings import in_ram, installed_on
 from reconciler.vram import Need
 
 
-def load_of(slot: Slot, model: ModelSpec, applied: Applied) -> Load:
+def load_of(slot: EngineState, model: ModelSpec, applied: Applied) -> Load:
     """A model as this engine would see it before it loads it. With a number of layers asked for nothing is predicted."""
     installed = installed_on(slot, model)
     layers, batch = model.options.get("num_gpu"), model.options.get("num_batch")
@@ -27,14 +27,14 @@ def load_of(slot: Slot, model: ModelSpec, applied: Applied) -> Load:
     )
 
 
-def coming_of(slot: Slot, model: ModelSpec, charges: Charges, applied: Applied) -> Coming:
+def coming_of(slot: EngineState, model: ModelSpec, charges: Charges, applied: Applied) -> Coming:
     """A load by what is certain of its prediction: with the file's size alone, that."""
     load = load_of(slot, model, applied)
     least, _ = predicted_bytes(load)
     return Coming(None if load.cpu else least, sum(count for card, count in charges if card is not slot.ram))
 
 
-def would_evict(slot: Slot, new: Coming | None = None) -> bool:
+def would_evict(slot: EngineState, new: Coming | None = None) -> bool:
     """Whether this engine would evict somebody for one of its loads to come (and `new`), whatever their order."""
     if not slot.rules.memory or not slot.cards or any(card.total is None for card in slot.cards):
         return False
@@ -45,7 +45,7 @@ def would_evict(slot: Slot, new: Coming | None = None) -> bool:
     return not any_order_holds(coming, free) and arrange(coming, free, slot.placed <= len(slot.coming)) is None
 
 
-def spilling(slot: Slot, need: Need) -> str:
+def spilling(slot: EngineState, need: Need) -> str:
     """Why this engine would put a part of a model on the CPU, with its own numbers."""
     free = format_bytes(max((card.unused for card in slot.cards or ()), default=0))
     margin = format_bytes(slot.rules.fit_margin or 0)
@@ -53,7 +53,7 @@ def spilling(slot: Slot, need: Need) -> str:
     return f"would put a part of it on the CPU: {left}"
 
 
-def evicting(slot: Slot, model: ModelSpec, applied: Applied) -> str:
+def evicting(slot: EngineState, model: ModelSpec, applied: Applied) -> str:
     """Why this engine would evict somebody for `model`, with its own numbers."""
     rules = slot.rules
     if slot.full:
@@ -64,7 +64,7 @@ def evicting(slot: Slot, model: ModelSpec, applied: Applied) -> str:
     return f"would evict another model: {predicted}a further model must fit into 80% of the {free} that it believes free"
 
 
-def would_leave_less(slot: Slot, model: ModelSpec, need: Need) -> tuple[str, str]:
+def would_leave_less(slot: EngineState, model: ModelSpec, need: Need) -> tuple[str, str]:
     """The lines that would help where an engine would put a part of a model on the CPU."""
     left = max(0, max((card.unused for card in slot.cards or ()), default=0) - need.bytes) // MIB
     said = f"`env: {{{FIT_TARGET}: {left}}}` of that engine in the inventory says so"
@@ -74,7 +74,7 @@ def would_leave_less(slot: Slot, model: ModelSpec, need: Need) -> tuple[str, str
     )
 
 
-def would_take_more(slot: Slot) -> str:
+def would_take_more(slot: EngineState) -> str:
     """The line that would help where an engine holds as many models as it allows."""
     one_more = (slot.rules.most or 0) + 1
     if slot.kind is EngineKind.OLLAMA:

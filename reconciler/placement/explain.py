@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from reconciler.capacity.board import Slot
+from reconciler.capacity.board import EngineState
 from reconciler.fleet import Applied, ModelSpec, Residency, Unmanaged, format_bytes, format_capability
 from reconciler.placement.eligibility import refusal
 from reconciler.placement.engine_admission import evicting, spilling, would_leave_less, would_take_more
 from reconciler.placement.fit import spills
 from reconciler.placement.reasons import Reasons, reason_at
-from reconciler.placement.residents import Found, need_on
+from reconciler.placement.residents import Occupant, need_on
 from reconciler.placement.result import Lacking, PassedOver, Placement
 
 CANDIDATES_SHOWN = 32
@@ -74,7 +74,7 @@ def explain(placement: Placement, lacking: Lacking, applied: Applied, unmanaged:
     )
 
 
-def _refused(slot: Slot, code: str, variants: Sequence[ModelSpec], applied: Applied) -> Refused:
+def _refused(slot: EngineState, code: str, variants: Sequence[ModelSpec], applied: Applied) -> Refused:
     words = in_words(code, slot, variants[-1], applied)
     if variants[-1].variant is None or refusal(slot, variants[-1]) is not None:
         return Refused(str(slot.id), code, words)
@@ -83,7 +83,7 @@ def _refused(slot: Slot, code: str, variants: Sequence[ModelSpec], applied: Appl
     return Refused(str(slot.id), code, "; ".join(f"{one.name} {one.message}" for one in every), every)
 
 
-def in_words(code: str, slot: Slot, model: ModelSpec, applied: Applied) -> str:
+def in_words(code: str, slot: EngineState, model: ModelSpec, applied: Applied) -> str:
     """A reason code as a phrase with this engine's numbers."""
     need = need_on(slot, model, applied)
     needs = format_bytes(need.bytes) if need is not None else "an unknown amount"
@@ -171,7 +171,7 @@ def _would_help(
     return tuple(lines)
 
 
-def _strangers_that_would_go(strangers: Sequence[Found], unmanaged: Unmanaged) -> list[str]:
+def _strangers_that_would_go(strangers: Sequence[Occupant], unmanaged: Unmanaged) -> list[str]:
     """What makes residents of others leave: `yield` those with a finite keep-alive, `unload` all."""
     finite = [found for found in strangers if found.resident.pinned is False]
     lines = []

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reconciler.admission import Coming
-from reconciler.capacity.board import Charges, Runner, Slot
+from reconciler.capacity.board import Charges, EngineState, Runner
 from reconciler.capacity.engine_margin import margin_for
 from reconciler.fleet import Applied, EngineKind, ModelSpec
 from reconciler.needs.run_settings import in_ram, installed_on
@@ -30,7 +30,7 @@ class Fit:
     coming: Coming | None = None
 
 
-def static_refusal(slot: Slot, model: ModelSpec) -> str | None:
+def static_refusal(slot: EngineState, model: ModelSpec) -> str | None:
     """Why an engine cannot take this very model, whatever else is there: not reachable, outside the limit, fixed, not installed."""
     if not slot.reachable:
         return "unreachable"
@@ -46,7 +46,7 @@ def static_refusal(slot: Slot, model: ModelSpec) -> str | None:
     return None
 
 
-def fit(slot: Slot, model: ModelSpec, applied: Applied) -> Fit | str:
+def fit(slot: EngineState, model: ModelSpec, applied: Applied) -> Fit | str:
     """Room for `model` on `slot` as the board stands, or the reason why there is none."""
     reason = static_refusal(slot, model)
     if reason is not None:
@@ -54,7 +54,7 @@ def fit(slot: Slot, model: ModelSpec, applied: Applied) -> Fit | str:
     return room_for(slot, model, applied)
 
 
-def room_for(slot: Slot, model: ModelSpec, applied: Applied) -> Fit | str:
+def room_for(slot: EngineState, model: ModelSpec, applied: Applied) -> Fit | str:
     """Like `fit`, for an engine that could take the model: only need and room are asked."""
     need = need_on(slot, model, applied)
     key = runner_of(slot, model)
@@ -87,7 +87,7 @@ def room_for(slot: Slot, model: ModelSpec, applied: Applied) -> Fit | str:
     return "insufficient_vram"
 
 
-def spills(slot: Slot, model: ModelSpec, need: Need, applied: Applied) -> bool:
+def spills(slot: EngineState, model: ModelSpec, need: Need, applied: Applied) -> bool:
     """Whether there is room for `model`, of which this engine would still put a part on the CPU, since it leaves so much of a card free."""
     margin = margin_for(slot, model)
     if not margin or _on_cards(slot, model, need, applied, margin) is not None:
@@ -95,7 +95,7 @@ def spills(slot: Slot, model: ModelSpec, need: Need, applied: Applied) -> bool:
     return _on_cards(slot, model, need, applied, 0) is not None
 
 
-def _on_cards(slot: Slot, model: ModelSpec, need: Need, applied: Applied, margin: int) -> Charges | None:
+def _on_cards(slot: EngineState, model: ModelSpec, need: Need, applied: Applied, margin: int) -> Charges | None:
     computed = need.source in ("computed", "measured") or (
         need.source == "catalogue" and slot.knowledge.listed(slot, model, applied) is not None
     )
@@ -103,7 +103,7 @@ def _on_cards(slot: Slot, model: ModelSpec, need: Need, applied: Applied, margin
     return slot.charges_for(need.bytes, spread, margin)
 
 
-def take(slot: Slot, model: ModelSpec, room: Fit, applied: Applied) -> None:
+def take(slot: EngineState, model: ModelSpec, room: Fit, applied: Applied) -> None:
     """Charges a fit that was just given by `fit` for the board as it stands."""
     if room.shares:
         slot.runners[room.runner].names += 1
@@ -115,7 +115,7 @@ def take(slot: Slot, model: ModelSpec, room: Fit, applied: Applied) -> None:
     slot.runners[room.runner] = Runner(_runner_options(model), room.charges)
 
 
-def give_back(slot: Slot, model: ModelSpec, room: Fit) -> None:
+def give_back(slot: EngineState, model: ModelSpec, room: Fit) -> None:
     """Undoes a `take` that was just made."""
     if room.shares:
         slot.runners[room.runner].names -= 1
@@ -126,7 +126,7 @@ def give_back(slot: Slot, model: ModelSpec, room: Fit) -> None:
     del slot.runners[room.runner]
 
 
-def hold_runner(slot: Slot, model: ModelSpec, charges: Charges) -> None:
+def hold_runner(slot: EngineState, model: ModelSpec, charges: Charges) -> None:
     """Notes that the weights of `model` are in a runner here, with these options and already charged."""
     key = runner_of(slot, model)
     held = slot.runners.get(key)
@@ -136,7 +136,7 @@ def hold_runner(slot: Slot, model: ModelSpec, charges: Charges) -> None:
         held.names += 1
 
 
-def runner_of(slot: Slot, model: ModelSpec) -> str:
+def runner_of(slot: EngineState, model: ModelSpec) -> str:
     """What identifies a runner: on an Ollama the weights blob (server/sched.go keys runners by the blob's path), as far as that is known;
     else the name, which may be that of several wanted models."""
     installed = installed_on(slot, model) if slot.kind is EngineKind.OLLAMA else None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 
-from reconciler.capacity.board import Slot
+from reconciler.capacity.board import EngineState
 from reconciler.fleet import ContextVia, Each, EngineKind, Ensure, ModelSpec, Residency, ResidentStatus, Unmanaged
 from reconciler.placement.fit import Fit, hold_runner, room_for, runner_of, take
-from reconciler.placement.residents import Found, lift, need_on, set_down
+from reconciler.placement.residents import Occupant, lift, need_on, set_down
 from reconciler.placement.result import Target
 from reconciler.placement.search_state import Placing
 
@@ -15,7 +15,7 @@ from reconciler.placement.search_state import Placing
 def keep(placing: Placing, model: ModelSpec) -> None:
     """Keeps replicas that are there, up to the number wanted: ours first, then those on engines that cannot be asked, then strangers'."""
     refused = placing.class_of(model).refused
-    here: dict[Slot, Found] = {}
+    here: dict[EngineState, Occupant] = {}
     for found in placing.found_of[model.name]:
         best = here.get(found.slot)
         if found.slot in placing.at[model.name]:
@@ -46,14 +46,14 @@ def keep(placing: Placing, model: ModelSpec) -> None:
             keep_at(placing, model, slot, here)
 
 
-def _sleeps(model: ModelSpec, slot: Slot, away: Set[Slot]) -> bool:
+def _sleeps(model: ModelSpec, slot: EngineState, away: Set[EngineState]) -> bool:
     """Whether a replica counts as there though nobody can look: not on an engine that is lost, unless it must never be moved."""
     if not slot.reachable and slot.lost and slot.selected:
         return model.protect or model.each is not None
     return not slot.reachable or not slot.selected or slot in away
 
 
-def keep_at(placing: Placing, model: ModelSpec, slot: Slot, here: dict[Slot, Found]) -> bool:
+def keep_at(placing: Placing, model: ModelSpec, slot: EngineState, here: dict[EngineState, Occupant]) -> bool:
     """Whether it stays there, as it is or loaded anew in its place."""
     found = here.get(slot)
     before = placing.as_applied(model, slot) or placing.alternatives[model.name][0]
@@ -97,7 +97,7 @@ def keep_at(placing: Placing, model: ModelSpec, slot: Slot, here: dict[Slot, Fou
     return slot in placing.at[model.name]
 
 
-def release_leaving(placing: Placing, every: Sequence[Found]) -> bool:
+def release_leaving(placing: Placing, every: Sequence[Occupant]) -> bool:
     """Gives back the room of residents that will be unloaded: ours that nobody wants any more, and strangers where the policy says so.
 
     One that is still the only replica of a wanted model stays charged until that has its place.
@@ -115,7 +115,7 @@ def release_leaving(placing: Placing, every: Sequence[Found]) -> bool:
     return gone
 
 
-def let_yield(placing: Placing, every: Sequence[Found]) -> None:
+def let_yield(placing: Placing, every: Sequence[Occupant]) -> None:
     """Strangers with a finite keep-alive that no target uses, where the policy lets them be evicted."""
     if placing.desired.policy.unmanaged is not Unmanaged.YIELD:
         return
@@ -125,7 +125,7 @@ def let_yield(placing: Placing, every: Sequence[Found]) -> None:
             placing.yielding[found.slot].append(found)
 
 
-def leaves(placing: Placing, found: Found) -> bool:
+def leaves(placing: Placing, found: Occupant) -> bool:
     slot, model = found.slot, found.model
     if found.protected or not slot.selected or (slot.facts is not None and slot.facts.mode == "single"):
         return False
@@ -142,7 +142,7 @@ def leaves(placing: Placing, found: Found) -> bool:
     return len(placing.at[model.name]) >= (model.replicas or 0)
 
 
-def _right(model: ModelSpec, found: Found) -> bool:
+def _right(model: ModelSpec, found: Occupant) -> bool:
     """Whether the resident is what is wanted, as far as it can be seen, apart from where it sits: then it needs no second space."""
     context = found.resident.context
     can_change = found.slot.kind is EngineKind.OLLAMA
@@ -152,7 +152,7 @@ def _right(model: ModelSpec, found: Found) -> bool:
     return found.owned is None or dict(found.owned.options) == dict(model.options) or not can_change
 
 
-def _on_asked_device(model: ModelSpec, found: Found) -> bool:
+def _on_asked_device(model: ModelSpec, found: Occupant) -> bool:
     """Whether the resident sits where it should: wholly (or enough) on cards, or on the CPU. Unknown counts as right."""
     fraction = found.resident.gpu_fraction
     if fraction is None or found.slot.cards == () or found.resident.status is ResidentStatus.LOADING:
@@ -162,12 +162,12 @@ def _on_asked_device(model: ModelSpec, found: Found) -> bool:
     return fraction >= model.min_gpu_fraction
 
 
-def _better(placing: Placing, model: ModelSpec, found: Found, other: Found) -> bool:
+def _better(placing: Placing, model: ModelSpec, found: Occupant, other: Occupant) -> bool:
     """Of two residents of one model on one engine one that has not left for somebody else, then as preferred."""
     return (placing.has_left(found), *_preference(model, found)) < (placing.has_left(other), *_preference(model, other))
 
 
-def _preference(model: ModelSpec, found: Found) -> tuple[bool, int, bool, str]:
+def _preference(model: ModelSpec, found: Occupant) -> tuple[bool, int, bool, str]:
     """Of two residents of one model on one engine: of its variants ours first, then the better one; then the one by its very name."""
     one = found.as_model(model)
     place = next((number for number, variant in enumerate(model.variants) if variant.name == one.variant), 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from reconciler.capacity.board import Slot
+from reconciler.capacity.board import EngineState
 from reconciler.fleet import Each, EngineId, ModelSpec, Residency, Spread
 from reconciler.placement.eligibility import NEVER_QUALIFIES, ModelClass
 from reconciler.placement.fit import CAPACITY_REASONS, Fit, runner_of, static_refusal
@@ -47,7 +47,7 @@ def place_missing(placing: Placing, model: ModelSpec) -> None:
         placing.result.lacking.append(Lacking(model, missing))
 
 
-def _share(placing: Placing, model: ModelSpec, count: int, candidates: Sequence[Slot]) -> int:
+def _share(placing: Placing, model: ModelSpec, count: int, candidates: Sequence[EngineState]) -> int:
     """Places up to `count` replicas where a runner with the same weights is to be: that takes no room. Answers how many."""
     placed = 0
     for slot in candidates:
@@ -57,15 +57,15 @@ def _share(placing: Placing, model: ModelSpec, count: int, candidates: Sequence[
     return placed
 
 
-def groups_of(placing: Placing, model: ModelSpec) -> list[tuple[Slot, ...]]:
+def groups_of(placing: Placing, model: ModelSpec) -> list[tuple[EngineState, ...]]:
     """For `each`: the engines that may serve each node, card or engine, one replica a group; counts what can never qualify."""
     known = placing.class_of(model)
     never = sum(1 for reason in known.refused.values() if reason in NEVER_QUALIFIES)
-    groups: list[tuple[Slot, ...]]
+    groups: list[tuple[EngineState, ...]]
     match model.each:
         case Each.NODE:
-            by_node: dict[str, list[Slot]] = defaultdict(list)
-            unknown: dict[str, list[Slot]] = defaultdict(list)
+            by_node: dict[str, list[EngineState]] = defaultdict(list)
+            unknown: dict[str, list[EngineState]] = defaultdict(list)
             for slot in known.slots:
                 by_node[slot.id.node].append(slot)
             for slot, reason in known.refused.items():
@@ -89,7 +89,7 @@ def _place_each(placing: Placing, model: ModelSpec) -> None:
     placed = placing.at[model.name]
     owned = set(placing.rows_of[model.name])
     refused = placing.class_of(model).refused
-    lacking: list[Slot] = []
+    lacking: list[EngineState] = []
     count = 0
     for group in placing.groups_of[model.name]:
         if any(slot in placed for slot in group):
@@ -110,7 +110,7 @@ def _place_each(placing: Placing, model: ModelSpec) -> None:
         placing.result.lacking.append(Lacking(model, count, tuple(lacking)))
 
 
-def _try_in_group(placing: Placing, model: ModelSpec, slots: Sequence[Slot]) -> bool:
+def _try_in_group(placing: Placing, model: ModelSpec, slots: Sequence[EngineState]) -> bool:
     """One replica on one of these engines: as it was applied there, else the best variant with room, else by displacing."""
     variants = placing.alternatives[model.name]
     rows = placing.rows_of[model.name] if len(variants) > 1 else ()
@@ -126,10 +126,10 @@ def place_present(placing: Placing, model: ModelSpec) -> None:
     """`ensure: present`: on the disk of as many engines as asked, those that have it first; no card is charged."""
     owned = set(placing.rows_of[model.name])
 
-    def order(slot: Slot) -> tuple[bool, bool, EngineId]:
+    def order(slot: EngineState) -> tuple[bool, bool, EngineId]:
         return slot not in owned, slot.installed(model.engine_name(slot.kind)) is None, slot.id
 
-    def put(slot: Slot) -> bool:
+    def put(slot: EngineState) -> bool:
         deferred = not slot.reachable or not slot.selected
         if deferred and (slot not in owned or (slot.lost and slot.selected and model.each is None)):
             return False
@@ -146,7 +146,7 @@ def place_present(placing: Placing, model: ModelSpec) -> None:
         if missing:
             placing.result.lacking.append(Lacking(model, missing))
         return
-    lacking: list[Slot] = []
+    lacking: list[EngineState] = []
     count = 0
     for group in placing.groups_of[model.name]:
         if not any(put(slot) for slot in sorted(group, key=order)):
@@ -161,7 +161,7 @@ def place_present(placing: Placing, model: ModelSpec) -> None:
         placing.result.lacking.append(Lacking(model, count, tuple(lacking)))
 
 
-def _cannot_hold(model: ModelSpec, slot: Slot) -> bool:
+def _cannot_hold(model: ModelSpec, slot: EngineState) -> bool:
     if slot.facts is not None and slot.facts.mode == "single":
         return slot.installed(model.base_name(slot.kind)) is None
     return static_refusal(slot, model) is not None
@@ -177,7 +177,7 @@ def _pick(placing: Placing, model: ModelSpec, count: int, ram: bool) -> int:
     order = placing.order(model, ram)
     here = placing.at[model.name]
     nodes = placing.nodes_of[model.name]
-    second: list[Slot] = []
+    second: list[EngineState] = []
     placed = 0
     only_capacity = not here
     for slot in order.candidates(least or 0):

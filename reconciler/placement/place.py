@@ -15,7 +15,7 @@ from reconciler.capacity.board import Board
 from reconciler.fleet import Applied, Desired, Ensure
 from reconciler.placement.keep import keep, let_yield, release_leaving
 from reconciler.placement.missing import groups_of, place_missing, place_present
-from reconciler.placement.residents import Found, charge_found
+from reconciler.placement.residents import Occupant, charge_found
 from reconciler.placement.result import Placement, Target
 from reconciler.placement.search_state import NOTHING_HELD, Held, Placing
 
@@ -64,7 +64,7 @@ def place(board: Board, desired: Desired, applied: Applied, held: Held = NOTHING
     return placing.result
 
 
-def _try_again(placing: Placing, every: Sequence[Found]) -> bool:
+def _try_again(placing: Placing, every: Sequence[Occupant]) -> bool:
     """Asks once more for what has no place, when something has left or moved since it was asked for."""
     release_leaving(placing, every)
     freed, placing.made_room = placing.made_room, False
@@ -80,7 +80,7 @@ def _try_again(placing: Placing, every: Sequence[Found]) -> bool:
     return True
 
 
-def _stay_until_placed(placing: Placing, every: Sequence[Found]) -> None:
+def _stay_until_placed(placing: Placing, every: Sequence[Occupant]) -> None:
     """What is wanted elsewhere, and has no place there or none that can be asked now, stays as long as nobody else was given its room."""
     lacking = {lacking.model.name for lacking in placing.result.lacking}
     lacking |= {name for name, targets in placing.at.items() if any(_hoped_for(placing, target) for target in targets.values())}

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from reconciler.admission import Coming
-from reconciler.capacity.board import Charges, Runner, Slot
+from reconciler.capacity.board import Charges, EngineState, Runner
 from reconciler.fleet import EngineId, Ensure, ModelSpec
 from reconciler.placement.eligibility import ModelClass
 from reconciler.placement.fit import Fit, fit, runner_of, static_refusal
-from reconciler.placement.residents import Found
+from reconciler.placement.residents import Occupant
 from reconciler.placement.result import Target
 from reconciler.placement.search_state import Placing
 
@@ -26,10 +26,10 @@ class Leaving:
     """What can leave an engine as one: a replica, all the names on one runner (`key`), or a resident that is no target (`found`): one that
     yields, or one that is not as wanted, matters less, and found no room to be loaded anew."""
 
-    slot: Slot
+    slot: EngineState
     charges: Charges
     targets: tuple[Target, ...] = ()
-    found: Found | None = None
+    found: Occupant | None = None
     key: str | None = None
     runner: Runner | None = None
     coming: dict[str, Coming] = field(default_factory=dict)
@@ -75,11 +75,11 @@ class Compared:
     victims: list[Leaving] | None
 
 
-def displace(placing: Placing, model: ModelSpec, candidates: Sequence[Slot]) -> bool:
+def displace(placing: Placing, model: ModelSpec, candidates: Sequence[EngineState]) -> bool:
     """Takes the place of residents of lower priority (and of those that yield) where that costs least."""
     if not placing.yielding and (placing.lowest is None or placing.lowest >= model.priority):
         return False
-    best: tuple[tuple[int, int, EngineId], Slot, list[Leaving]] | None = None
+    best: tuple[tuple[int, int, EngineId], EngineState, list[Leaving]] | None = None
     kind = ModelClass.of(model)
     start = placing.displaced_last.get(kind, 0) if len(candidates) > DISPLACEMENTS else 0
     found = 0
@@ -110,7 +110,7 @@ def displace(placing: Placing, model: ModelSpec, candidates: Sequence[Slot]) -> 
     return placing.try_at(model, best[1])
 
 
-def _known_victims(placing: Placing, model: ModelSpec, slot: Slot) -> list[Leaving] | None:
+def _known_victims(placing: Placing, model: ModelSpec, slot: EngineState) -> list[Leaving] | None:
     """`victims_of`, worked out anew only where the engine or its cards are not as they were: replica after replica of a model compares the
     same engines, of which each displacement changes one."""
     held = [card.held for card in (*(slot.cards or ()), slot.ram)]
@@ -121,7 +121,7 @@ def _known_victims(placing: Placing, model: ModelSpec, slot: Slot) -> list[Leavi
     return compared.victims
 
 
-def victims_of(placing: Placing, model: ModelSpec, slot: Slot) -> list[Leaving] | None:
+def victims_of(placing: Placing, model: ModelSpec, slot: EngineState) -> list[Leaving] | None:
     """Who must leave to make room for `model` on `slot`: least priority first, and none that is not needed. The board is as before when
     this returns."""
     again = placing.gives_way(model, slot)
@@ -151,7 +151,7 @@ def victims_of(placing: Placing, model: ModelSpec, slot: Slot) -> list[Leaving] 
     return chosen if enough else None
 
 
-def together(placing: Placing, slot: Slot) -> list[Leaving]:
+def together(placing: Placing, slot: EngineState) -> list[Leaving]:
     """The targets of an engine by what can leave: the names on one runner leave only together. None that nothing is known about now, and
     none that is protected."""
     by_runner: dict[str, list[Target]] = defaultdict(list)
@@ -173,7 +173,7 @@ def _stays(target: Target) -> bool:
     return target.deferred or target.held or target.protected
 
 
-def eject(placing: Placing, model: ModelSpec, candidates: Sequence[Slot]) -> bool:
+def eject(placing: Placing, model: ModelSpec, candidates: Sequence[EngineState]) -> bool:
     """Moves one replica of no higher priority to another engine where it fits, if that makes room here."""
     looked = 0
     for slot in candidates:
@@ -204,7 +204,7 @@ def eject(placing: Placing, model: ModelSpec, candidates: Sequence[Slot]) -> boo
     return False
 
 
-def elsewhere(placing: Placing, victim: Target) -> Slot | None:
+def elsewhere(placing: Placing, victim: Target) -> EngineState | None:
     kind, need = ModelClass.of(victim.model), victim.need.bytes if victim.need is not None else 0
     if need >= placing.no_elsewhere.get(kind, need + 1):
         return None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from reconciler.capacity.board import Slot
+from reconciler.capacity.board import EngineState
 from reconciler.fleet import Applied, ModelSpec
 from reconciler.placement.eligibility import refusal
 from reconciler.placement.fit import Fit, room_for, runner_of, static_refusal
@@ -27,9 +27,9 @@ class States:
 
     def __init__(self) -> None:
         self._known: dict[Hashable, int] = {}
-        self._of: dict[Slot, int] = {}
+        self._of: dict[EngineState, int] = {}
 
-    def of(self, slot: Slot) -> int:
+    def of(self, slot: EngineState) -> int:
         known = self._of.get(slot)
         if known is None:
             key = _state(slot)
@@ -37,7 +37,7 @@ class States:
         return known
 
 
-def _state(slot: Slot) -> Hashable:
+def _state(slot: EngineState) -> Hashable:
     limit, margin = slot.spec.memory_limit, slot.rules.fit_margin
     cards = tuple((card.free, card.capacity) for card in slot.cards or ())
     own = tuple(slot.own.get(card.index, 0) for card in slot.cards or ()) if limit is not None else ()
@@ -53,7 +53,7 @@ class Reasons:
         self._model, self._applied = model, applied
         self._known: dict[tuple[int, int], str] = {}
 
-    def at(self, slot: Slot) -> str:
+    def at(self, slot: EngineState) -> str:
         """As `reason_at`."""
         model = self._model
         code = refusal(slot, model) or static_refusal(slot, model)
@@ -71,11 +71,11 @@ class Reasons:
         return code
 
 
-def reason_at(slot: Slot, model: ModelSpec, applied: Applied) -> str:
+def reason_at(slot: EngineState, model: ModelSpec, applied: Applied) -> str:
     """The first constraint that says no on this engine; `spread` when it would fit, but another replica keeps it away."""
     return refusal(slot, model) or static_refusal(slot, model) or _of_room(slot, model, applied)
 
 
-def _of_room(slot: Slot, model: ModelSpec, applied: Applied) -> str:
+def _of_room(slot: EngineState, model: ModelSpec, applied: Applied) -> str:
     answer = room_for(slot, model, applied)
     return _SPREAD if isinstance(answer, Fit) else answer

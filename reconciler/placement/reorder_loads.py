@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from reconciler.capacity.board import Slot
+from reconciler.capacity.board import EngineState
 from reconciler.fleet import ModelSpec
 from reconciler.placement.fit import Fit, give_back, room_for, static_refusal, take
 from reconciler.placement.preemption import Leaving, drop, together
@@ -22,7 +22,7 @@ RESEATING_SLOTS = 32
 """How many engines are looked at for another order, before a replica is called unplaced."""
 
 
-def reseat(placing: Placing, model: ModelSpec, candidates: Sequence[Slot]) -> bool:
+def reseat(placing: Placing, model: ModelSpec, candidates: Sequence[EngineState]) -> bool:
     """Places `model` where residents that matter no more leave for it and all come back."""
     looked = 0
     for slot in candidates:
@@ -52,7 +52,7 @@ def _is_there(leaving: Leaving) -> bool:
     return any(target.found is not None for target in leaving.targets)
 
 
-def _all_come_back(placing: Placing, model: ModelSpec, slot: Slot, group: Sequence[Leaving]) -> bool:
+def _all_come_back(placing: Placing, model: ModelSpec, slot: EngineState, group: Sequence[Leaving]) -> bool:
     """Whether the engine takes `model` and then all that left, in some order. The board is as before when this returns."""
     for leaving in group:
         leaving.lift()
@@ -91,7 +91,7 @@ def _at_most(room: Fit, held: int) -> Fit:
     return replace(room, charges=charges, coming=replace(coming, charged=sum(count for _, count in charges)))
 
 
-def _carry_out(placing: Placing, model: ModelSpec, slot: Slot, group: Sequence[Leaving]) -> None:
+def _carry_out(placing: Placing, model: ModelSpec, slot: EngineState, group: Sequence[Leaving]) -> None:
     for leaving in group:
         drop(placing, leaving)
     placing.try_at(model, slot)

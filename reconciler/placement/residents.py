@@ -6,14 +6,14 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from reconciler.capacity.board import Board, Charges, Slot
+from reconciler.capacity.board import Board, Charges, EngineState
 from reconciler.capacity.processes import held_by_processes, share_of_cards, shares_of
 from reconciler.fleet import Applied, AppliedReplica, Desired, EngineId, EngineKind, Ensure, ModelSpec, Resident
 from reconciler.vram import FILE_SIZE_FACTOR, Need
 
 
 @dataclass(slots=True, eq=False)
-class Found:
+class Occupant:
     """A resident on a slot.
 
     `model` is the wanted model that it is (None: not wanted here), `also` are others on the same weights. `owned` is the row of the
@@ -23,7 +23,7 @@ class Found:
     are those rows of models that left the files); `absent`: it is to be deleted, so it leaves, whoever loaded it.
     """
 
-    slot: Slot
+    slot: EngineState
     resident: Resident
     model: ModelSpec | None
     owned: AppliedReplica | None
@@ -51,13 +51,13 @@ class Found:
         return (self.owned is None or on_demand) and self.resident.pinned is False and not self.protected
 
 
-def lift(found: Found) -> None:
+def lift(found: Occupant) -> None:
     """Takes a resident's charges off the board."""
     found.slot.remove(found.charges)
     found.slot.placed -= 1
 
 
-def set_down(found: Found) -> None:
+def set_down(found: Occupant) -> None:
     """Puts them back."""
     found.slot.add(found.charges)
     found.slot.placed += 1
@@ -84,11 +84,11 @@ class Names:
     def on(self, model: ModelSpec, node: str) -> bool:
         return node in self._nodes[id(model.nodes)]
 
-    def wanted(self, slot: Slot, name: str) -> list[ModelSpec]:
+    def wanted(self, slot: EngineState, name: str) -> list[ModelSpec]:
         """The wanted models that `name` is on this engine: several where it is a variant of one and another by itself."""
         return [model for model in self._by_name[slot.kind].get(name, ()) if self.on(model, slot.id.node)]
 
-    def of(self, slot: Slot, resident: Resident) -> list[ModelSpec]:
+    def of(self, slot: EngineState, resident: Resident) -> list[ModelSpec]:
         """The wanted models that a resident is, each once: those by its name first, then those by its weights, since Ollama shows only the
         name that loaded first; what is only to be on demand comes last."""
         names = [resident.name]
@@ -104,7 +104,7 @@ class Names:
 class RowsOf:
     """Rows of the state on one engine, by the name of a resident, else by its weights; the first one counts."""
 
-    def __init__(self, slot: Slot, rows: Sequence[AppliedReplica]) -> None:
+    def __init__(self, slot: EngineState, rows: Sequence[AppliedReplica]) -> None:
         self._slot = slot
         self._protected = [row for row in rows if row.protect]
         self._by_name: dict[str, AppliedReplica] = {}
@@ -141,12 +141,12 @@ def applied_by_engine(applied: Applied) -> Mapping[EngineId, Sequence[AppliedRep
     return rows
 
 
-def need_on(slot: Slot, model: ModelSpec, applied: Applied) -> Need | None:
+def need_on(slot: EngineState, model: ModelSpec, applied: Applied) -> Need | None:
     """What `model` needs on this engine, from the first source that knows."""
     return slot.knowledge.need(slot, model, applied)
 
 
-def charge_found(board: Board, desired: Desired, applied: Applied, names: Names) -> list[Found]:
+def charge_found(board: Board, desired: Desired, applied: Applied, names: Names) -> list[Occupant]:
     """Charges every resident to its cards and says what it is.
 
     On an engine that cannot be asked, what the state last put there is still charged: its cards hold it as far as anybody knows.
@@ -154,8 +154,8 @@ def charge_found(board: Board, desired: Desired, applied: Applied, names: Names)
     rows = applied_by_engine(applied)
     models = {model.name: model for model in desired.models}
     absent = _names_to_delete(desired)
-    every: list[Found] = []
-    blocked: list[tuple[Slot, Found]] = []
+    every: list[Occupant] = []
+    blocked: list[tuple[EngineState, Occupant]] = []
     for slot in board:
         own = rows.get(slot.id, ())
         if not slot.reachable:
@@ -174,7 +174,7 @@ def charge_found(board: Board, desired: Desired, applied: Applied, names: Names)
             model = wanted[0] if wanted else None
             owned = loaded.of(resident)
             named = owned if owned is not None else asked.of(resident)
-            found = Found(slot, resident, model, owned, (), also=tuple(wanted[1:]))
+            found = Occupant(slot, resident, model, owned, (), also=tuple(wanted[1:]))
             if model is None:
                 to_delete = named is not None and named.model in models and models[named.model].ensure is Ensure.ABSENT
                 found.absent = to_delete or (slot.id.node, slot.kind, resident.name) in absent
@@ -229,14 +229,14 @@ def _is_protected(wanted: Sequence[ModelSpec], row: AppliedReplica | None, model
     return any(model.protect for model in wanted)
 
 
-def _charge(slot: Slot, charges: Charges) -> None:
+def _charge(slot: EngineState, charges: Charges) -> None:
     slot.add(charges)
     for card, count in charges:
         card.before += count
         slot.own_before[card.index] = slot.own_before.get(card.index, 0) + count
 
 
-def _charge_by_processes(slot: Slot, residents: Sequence[Found]) -> None:
+def _charge_by_processes(slot: EngineState, residents: Sequence[Occupant]) -> None:
     """Where the processes of an engine are seen on its cards, they say what it holds, and its residents share that. What an engine holds
     without a resident of known size is its own, and nobody's to take away."""
     held = held_by_processes(slot)
@@ -255,7 +255,9 @@ def _charge_by_processes(slot: Slot, residents: Sequence[Found]) -> None:
         _charge(slot, charges)
 
 
-def _held_bytes(slot: Slot, resident: Resident, model: ModelSpec | None, owned: AppliedReplica | None, applied: Applied) -> int | None:
+def _held_bytes(
+    slot: EngineState, resident: Resident, model: ModelSpec | None, owned: AppliedReplica | None, applied: Applied
+) -> int | None:
     """Bytes of a resident on its cards (in RAM on an engine without cards), as far as anybody can tell; None when nobody can."""
     on_cards = slot.cards is None or len(slot.cards) > 0
     seen = resident.vram_bytes if on_cards else resident.size_bytes

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Set
 from dataclasses import dataclass, field
 
-from reconciler.capacity.board import Board, Charges, Slot
+from reconciler.capacity.board import Board, Charges, EngineState
 from reconciler.fleet import ModelSpec
 from reconciler.placement.reasons import States
-from reconciler.placement.residents import Found
+from reconciler.placement.residents import Occupant
 from reconciler.vram import Need
 
 
@@ -28,13 +28,13 @@ class Target:
     first. Of a model with variants `model` is the chosen one, and `passed_over` are those before it."""
 
     model: ModelSpec
-    slot: Slot
+    slot: EngineState
     need: Need | None
     charges: Charges = ()
-    found: Found | None = None
+    found: Occupant | None = None
     deferred: bool = False
     shares: bool = False
-    replaces: Found | None = None
+    replaces: Occupant | None = None
     held: bool = False
     passed_over: tuple[PassedOver, ...] = ()
 
@@ -50,7 +50,7 @@ class Lacking:
 
     model: ModelSpec
     count: int
-    asked: tuple[Slot, ...] | None = None
+    asked: tuple[EngineState, ...] | None = None
 
 
 EXPLANATION_LOOKS = 500_000
@@ -65,15 +65,15 @@ class Placement:
     board: Board
     targets: list[Target] = field(default_factory=list)
     lacking: list[Lacking] = field(default_factory=list)
-    unwanted: list[Found] = field(default_factory=list)
-    displaced: set[Found] = field(default_factory=set)
-    released: set[Found] = field(default_factory=set)
+    unwanted: list[Occupant] = field(default_factory=list)
+    displaced: set[Occupant] = field(default_factory=set)
+    released: set[Occupant] = field(default_factory=set)
     looks_left: int = EXPLANATION_LOOKS
     not_applicable: dict[str, int] = field(default_factory=dict)
     states: States = field(default_factory=States)
-    _slots: dict[str, set[Slot]] | None = None
+    _slots: dict[str, set[EngineState]] | None = None
 
-    def slots_of(self, model: str) -> Set[Slot]:
+    def slots_of(self, model: str) -> Set[EngineState]:
         """The engines where a model has its targets."""
         if self._slots is None:
             self._slots = {}

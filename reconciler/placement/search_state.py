@@ -7,13 +7,13 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reconciler.capacity.board import Board, Card, Slot
+from reconciler.capacity.board import Board, Card, EngineState
 from reconciler.fleet import Applied, Desired, EngineId, EngineKind, ModelSpec, Spread
 from reconciler.needs.run_settings import in_ram
 from reconciler.placement.eligibility import Eligible, ModelClass, eligible
 from reconciler.placement.engine_admission import would_evict
 from reconciler.placement.fit import Fit, fit, runner_of, take
-from reconciler.placement.residents import Found, Names, applied_by_engine, lift, set_down
+from reconciler.placement.residents import Names, Occupant, applied_by_engine, lift, set_down
 from reconciler.placement.result import Placement, Target
 from reconciler.placement.strategies import Order, order_of
 from reconciler.placement.variants import passed_over
@@ -59,35 +59,35 @@ class Placing:
         self.alternatives = {model.name: model.alternatives() for model in self.models}
         self.names = Names(self.models)
         self.result = Placement(board)
-        self.at: dict[str, dict[Slot, Target]] = {model.name: {} for model in self.models}
+        self.at: dict[str, dict[EngineState, Target]] = {model.name: {} for model in self.models}
         self.nodes_of: dict[str, Counter[str]] = defaultdict(Counter)
         self.cards_of: dict[str, Counter[int]] = defaultdict(Counter)
-        self.on_slot: dict[Slot, list[Target]] = defaultdict(list)
-        self.found_of: dict[str, list[Found]] = defaultdict(list)
-        self.yielding: dict[Slot, list[Found]] = defaultdict(list)
-        self.left: dict[tuple[str, Slot], Found] = {}
-        self.not_right: dict[Slot, dict[str, Found]] = defaultdict(dict)
+        self.on_slot: dict[EngineState, list[Target]] = defaultdict(list)
+        self.found_of: dict[str, list[Occupant]] = defaultdict(list)
+        self.yielding: dict[EngineState, list[Occupant]] = defaultdict(list)
+        self.left: dict[tuple[str, EngineState], Occupant] = {}
+        self.not_right: dict[EngineState, dict[str, Occupant]] = defaultdict(dict)
         self.looks_left = EJECTION_LOOKS
         self.reseats_left = RESEATING_LOOKS
         self.no_elsewhere: dict[ModelClass, int] = {}
         self.displaced_last: dict[ModelClass, int] = {}
-        self.compared: dict[Slot, Compared] = {}
+        self.compared: dict[EngineState, Compared] = {}
         self.lowest: int | None = None
         self.moved: set[str] = set()
         self.made_room = False
         self._eligible: dict[ModelClass, Eligible] = {}
         self._eligible_for: dict[str, Eligible] = {}
-        self._serves: dict[str, Set[Slot]] = {}
-        self._applied_as: dict[tuple[str, Slot], ModelSpec] = {}
+        self._serves: dict[str, Set[EngineState]] = {}
+        self._applied_as: dict[tuple[str, EngineState], ModelSpec] = {}
         self.may_share = self._may_share()
         self.rows_of = self._rows()
-        self.groups_of: dict[str, Sequence[Sequence[Slot]]] = {}
+        self.groups_of: dict[str, Sequence[Sequence[EngineState]]] = {}
         self.orders: dict[tuple[ModelClass, bool], Order] = {}
         self.nothing_fits: dict[tuple[ModelClass, bool], int] = {}
 
-    def _rows(self) -> dict[str, list[Slot]]:
+    def _rows(self) -> dict[str, list[EngineState]]:
         """The engines on which each model was last applied, in name order, as far as they still are engines of its nodes."""
-        rows: dict[str, list[Slot]] = {model.name: [] for model in self.models}
+        rows: dict[str, list[EngineState]] = {model.name: [] for model in self.models}
         by_name = {model.name: model for model in self.models}
         for at, applied in sorted(applied_by_engine(self.applied).items()):
             slot = self.board.slots.get(at)
@@ -102,7 +102,7 @@ class Placing:
                         self._applied_as[model.name, slot] = called
         return rows
 
-    def as_applied(self, model: ModelSpec, slot: Slot) -> ModelSpec | None:
+    def as_applied(self, model: ModelSpec, slot: EngineState) -> ModelSpec | None:
         """The variant that `model` was where it was last applied; None where it is none of its variants any more."""
         every = self.alternatives[model.name]
         return every[0] if len(every) == 1 else self._applied_as.get((model.name, slot))
@@ -129,14 +129,14 @@ class Placing:
         self.no_elsewhere.clear()
         self.orders.clear()
 
-    def serves(self, model: ModelSpec) -> Set[Slot]:
+    def serves(self, model: ModelSpec) -> Set[EngineState]:
         """For `each`: the engines of all its groups."""
         known = self._serves.get(model.name)
         if known is None:
             known = self._serves[model.name] = {slot for group in self.groups_of[model.name] for slot in group}
         return known
 
-    def leave(self, found: Found, gone: set[Found]) -> None:
+    def leave(self, found: Occupant, gone: set[Occupant]) -> None:
         """Puts a resident among those that leave (`gone`: displaced or released)."""
         gone.add(found)
         for model in (found.model, *found.also):
@@ -144,10 +144,10 @@ class Placing:
                 self.left[model.name, found.slot] = found
                 self.not_right[found.slot].pop(model.name, None)
 
-    def has_left(self, found: Found) -> bool:
+    def has_left(self, found: Occupant) -> bool:
         return found in self.result.displaced or found in self.result.released
 
-    def come_back(self, found: Found) -> bool:
+    def come_back(self, found: Occupant) -> bool:
         """Takes a resident that was told to leave back, where its room is still there."""
         slot = found.slot
         if slot.full:
@@ -202,7 +202,7 @@ class Placing:
             for card in target.slot.cards or ():
                 self.cards_of[target.model.name][id(card)] += by
 
-    def try_at(self, model: ModelSpec, slot: Slot) -> bool:
+    def try_at(self, model: ModelSpec, slot: EngineState) -> bool:
         if slot in self.at[model.name] or self.breaks_spread(model, slot):
             return False
         again = self.gives_way(model, slot)
@@ -223,7 +223,7 @@ class Placing:
         self.note(Target(model, slot, room.need, room.charges, again, shares=room.shares, replaces=left, passed_over=better))
         return True
 
-    def gives_way(self, model: ModelSpec, slot: Slot) -> Found | None:
+    def gives_way(self, model: ModelSpec, slot: EngineState) -> Occupant | None:
         """The resident of this model there that is not as wanted, where `model` may have its room: the very weights are loaded anew in
         their place, and another variant is unloaded first, if it is ours."""
         found = self.not_right[slot].get(model.name) if slot in self.not_right else None
@@ -238,7 +238,7 @@ class Placing:
         placed = {name for name, targets in self.at.items() if targets} | self.without_room_here()
         return min((model.priority for model in self.models if model.name in placed), default=None)
 
-    def room_at(self, model: ModelSpec, slot: Slot) -> Fit | str:
+    def room_at(self, model: ModelSpec, slot: EngineState) -> Fit | str:
         """Like `fit`; a resident of it that is not as wanted gives its own room first, since it is loaded anew in its place."""
         again = self.gives_way(model, slot)
         if again is None:
@@ -248,11 +248,11 @@ class Placing:
         set_down(again)
         return room
 
-    def is_taken(self, found: Found) -> bool:
+    def is_taken(self, found: Occupant) -> bool:
         """Whether a resident is a target already, maybe that of another model: it is one variant of that, and this one by itself."""
         return any(target.found is found for target in self.on_slot[found.slot])
 
-    def taken(self, found: Found) -> None:
+    def taken(self, found: Occupant) -> None:
         """A resident that is a target by now is nobody else's to load anew, and nobody's to evict."""
         for model in (found.model, *found.also):
             if model is not None:
@@ -267,7 +267,7 @@ class Placing:
             self.orders[key] = order_of(slots, self.desired.strategy, ram)
         return self.orders[key]
 
-    def breaks_spread(self, model: ModelSpec, slot: Slot) -> bool:
+    def breaks_spread(self, model: ModelSpec, slot: EngineState) -> bool:
         """Whether a replica here would stand beside another one where a written `spread` forbids it."""
         if not model.spread_hard or model.spread is Spread.NONE:
             return False
@@ -278,7 +278,7 @@ class Placing:
         return any(cards[id(card)] > own for card in slot.cards or ())
 
 
-def _same_weights(found: Found, model: ModelSpec) -> bool:
+def _same_weights(found: Occupant, model: ModelSpec) -> bool:
     """Whether a resident of `model` is the variant of it that is asked for: an engine holds two variants as two models."""
     one = found.as_model(model)
     return one.variant == model.variant or runner_of(found.slot, one) == runner_of(found.slot, model)

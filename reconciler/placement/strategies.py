@@ -10,7 +10,7 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from reconciler.capacity.board import Slot
+from reconciler.capacity.board import EngineState
 from reconciler.fleet import Strategy
 
 
@@ -18,9 +18,9 @@ class Order(Protocol):
     """An order over engines. `candidates(need)` yields them best first, each once; the caller charges those that it takes and says so with
     `taken`, and ends the pass with `settle`."""
 
-    def candidates(self, need: int) -> Iterator[Slot]: ...
+    def candidates(self, need: int) -> Iterator[EngineState]: ...
 
-    def taken(self, slot: Slot) -> None: ...
+    def taken(self, slot: EngineState) -> None: ...
 
     def settle(self) -> None: ...
 
@@ -28,12 +28,12 @@ class Order(Protocol):
 class LeastLoaded:
     """Smallest largest used fraction first: a heap whose keys are brought up to date when they are looked at."""
 
-    def __init__(self, slots: Sequence[Slot]) -> None:
+    def __init__(self, slots: Sequence[EngineState]) -> None:
         self._heap = [(slot.used_fraction, position, slot) for position, slot in enumerate(slots)]
         heapq.heapify(self._heap)
-        self._aside: list[tuple[float, int, Slot]] = []
+        self._aside: list[tuple[float, int, EngineState]] = []
 
-    def candidates(self, need: int) -> Iterator[Slot]:
+    def candidates(self, need: int) -> Iterator[EngineState]:
         while self._heap:
             key, position, slot = heapq.heappop(self._heap)
             now = slot.used_fraction
@@ -43,7 +43,7 @@ class LeastLoaded:
             self._aside.append((now, position, slot))
             yield slot
 
-    def taken(self, slot: Slot) -> None:
+    def taken(self, slot: EngineState) -> None:
         pass
 
     def settle(self) -> None:
@@ -55,17 +55,17 @@ class LeastLoaded:
 class BestFit:
     """Least free bytes that are enough first (binpack), of the cards or for `ram` of the node's RAM: a sorted list searched by need."""
 
-    def __init__(self, slots: Sequence[Slot], ram: bool = False) -> None:
+    def __init__(self, slots: Sequence[EngineState], ram: bool = False) -> None:
         self._ram = ram
         self._position = {slot: position for position, slot in enumerate(slots)}
         self._keys = {slot: self._key(slot) for slot in slots}
         self._sorted = sorted((*key, slot) for slot, key in self._keys.items())
 
-    def _key(self, slot: Slot) -> tuple[int, int]:
+    def _key(self, slot: EngineState) -> tuple[int, int]:
         free = slot.ram.free if self._ram or not slot.cards else max(slot.room(card) for card in slot.cards)
         return free, self._position[slot]
 
-    def candidates(self, need: int) -> Iterator[Slot]:
+    def candidates(self, need: int) -> Iterator[EngineState]:
         pooled = bisect_left(self._sorted, (need, -1))
         for _, _, slot in self._sorted[pooled:]:
             yield slot
@@ -73,7 +73,7 @@ class BestFit:
             if not self._ram and slot.cards is not None and len(slot.cards) > 1:
                 yield slot
 
-    def taken(self, slot: Slot) -> None:
+    def taken(self, slot: EngineState) -> None:
         old = (*self._keys[slot], slot)
         position = bisect_left(self._sorted, old[:2])
         del self._sorted[position]
@@ -87,38 +87,38 @@ class BestFit:
 class RoundRobin:
     """The next engine after the last one taken, in name order."""
 
-    def __init__(self, slots: Sequence[Slot]) -> None:
+    def __init__(self, slots: Sequence[EngineState]) -> None:
         self._slots = slots
         self._position = {slot: position for position, slot in enumerate(slots)}
         self._next = 0
 
-    def candidates(self, need: int) -> Iterator[Slot]:
+    def candidates(self, need: int) -> Iterator[EngineState]:
         start = self._next
         for offset in range(len(self._slots)):
             yield self._slots[(start + offset) % len(self._slots)]
 
-    def taken(self, slot: Slot) -> None:
+    def taken(self, slot: EngineState) -> None:
         self._next = (self._position[slot] + 1) % len(self._slots)
 
     def settle(self) -> None:
         pass
 
 
-STRATEGIES: dict[Strategy, Callable[[Sequence[Slot]], Order]] = {
+STRATEGIES: dict[Strategy, Callable[[Sequence[EngineState]], Order]] = {
     Strategy.LEAST_LOADED: LeastLoaded,
     Strategy.BINPACK: BestFit,
     Strategy.ROUND_ROBIN: RoundRobin,
 }
 
 
-def order_of(slots: Sequence[Slot], strategy: Strategy, ram: bool) -> Order:
+def order_of(slots: Sequence[EngineState], strategy: Strategy, ram: bool) -> Order:
     """The order of a strategy for what sits on cards or in RAM, with the engines on hot or full cards after all others."""
     if strategy is Strategy.BINPACK:
         return hot_last(slots, lambda some: BestFit(some, ram))
     return hot_last(slots, STRATEGIES[strategy])
 
 
-def hot_last(slots: Sequence[Slot], strategy: Callable[[Sequence[Slot]], Order]) -> Order:
+def hot_last(slots: Sequence[EngineState], strategy: Callable[[Sequence[EngineState]], Order]) -> Order:
     """The engines on hot or full cards after all others."""
     hot = [slot for slot in slots if slot.hot]
     return HotLast(strategy([slot for slot in slots if not slot.hot]), strategy(hot)) if hot else strategy(slots)
@@ -130,11 +130,11 @@ class HotLast:
     def __init__(self, cool: Order, hot: Order) -> None:
         self._cool, self._hot = cool, hot
 
-    def candidates(self, need: int) -> Iterator[Slot]:
+    def candidates(self, need: int) -> Iterator[EngineState]:
         yield from self._cool.candidates(need)
         yield from self._hot.candidates(need)
 
-    def taken(self, slot: Slot) -> None:
+    def taken(self, slot: EngineState) -> None:
         (self._hot if slot.hot else self._cool).taken(slot)
 
     def settle(self) -> None:

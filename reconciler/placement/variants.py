@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import takewhile
 
-from reconciler.capacity.board import Slot
+from reconciler.capacity.board import EngineState
 from reconciler.fleet import Applied, ModelSpec
 from reconciler.placement.eligibility import refusal
 from reconciler.placement.explain import in_words
@@ -20,7 +20,7 @@ APPLIED_BEFORE = "applied_before"
 """Reason for which a better variant that fits is not placed: another one was placed here before, and stays while it fits."""
 
 
-def passed_over(slot: Slot, chosen: ModelSpec, alternatives: Sequence[ModelSpec], applied: Applied) -> tuple[PassedOver, ...]:
+def passed_over(slot: EngineState, chosen: ModelSpec, alternatives: Sequence[ModelSpec], applied: Applied) -> tuple[PassedOver, ...]:
     """Why each variant before the chosen one is not on this engine, as the board stands before the chosen one takes its room."""
     if chosen.variant is None:
         return ()
@@ -31,7 +31,7 @@ def better_than(chosen: ModelSpec, alternatives: Sequence[ModelSpec]) -> tuple[M
     return tuple(takewhile(lambda one: one.variant != chosen.variant, alternatives))
 
 
-def _why_not(slot: Slot, model: ModelSpec, applied: Applied) -> PassedOver:
+def _why_not(slot: EngineState, model: ModelSpec, applied: Applied) -> PassedOver:
     code = refusal(slot, model) or fit(slot, model, applied)
     name = model.variant or model.name
     if isinstance(code, Fit):

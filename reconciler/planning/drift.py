@@ -23,7 +23,7 @@ from reconciler.fleet import (
     Unmanaged,
     replica_address,
 )
-from reconciler.placement import Board, Placement, Slot
+from reconciler.placement import Board, EngineState, Placement
 from reconciler.planning.kinds.model.drift_fields import (
     CARD_FIELDS,
     ENGINE_FIELDS,
@@ -111,7 +111,7 @@ def _compared(address: str, fields: Sequence[DriftField[Pair]], pair: Pair) -> I
 class _Engine:
     """What an engine showed and shows, by name."""
 
-    def __init__(self, slot: Slot, now: EngineFacts, was: EngineFacts | None) -> None:
+    def __init__(self, slot: EngineState, now: EngineFacts, was: EngineFacts | None) -> None:
         self._slot, self._now = slot, now
         self._residents = _by_name(now.residents)
         self._were = _by_name(was.residents if was is not None else None)
@@ -142,7 +142,7 @@ def _by_name(residents: Sequence[Resident] | None) -> Mapping[str, Resident]:
     return {resident.name: resident for resident in residents or ()}
 
 
-def _used(slot: Slot) -> int | None:
+def _used(slot: EngineState) -> int | None:
     """Bytes in use on all cards of an engine; None unless each was read."""
     total = 0
     for card in slot.cards or ():

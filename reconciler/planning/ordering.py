@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from reconciler.placement import Card, Slot
+from reconciler.placement import Card, EngineState
 from reconciler.planning.kinds.model.admission_order import own_rules_first
 from reconciler.planning.kinds.model.changes import Change
 from reconciler.planning.plan import Action
@@ -82,11 +82,11 @@ def room_first(changes: Sequence[Change]) -> None:
 class Share:
     """What an engine with a `memory_limit` may take of one card."""
 
-    slot: Slot
+    slot: EngineState
     card: Card
 
 
-Room = Card | Slot | Share
+Room = Card | EngineState | Share
 """What can be full: a card in bytes, an engine in models, an engine's share of a card in bytes."""
 
 

@@ -26,7 +26,7 @@ from reconciler.fleet import (
     format_bytes,
     parse_replica_address,
 )
-from reconciler.placement import Board, Card, Charges, Found, Names, Slot, Target, charge_found, need_on, refusal, set_up
+from reconciler.placement import Board, Card, Charges, EngineState, Names, Occupant, Target, charge_found, need_on, refusal, set_up
 from reconciler.planning.kinds.model.changes import asked_of
 from reconciler.planning.kinds.model.replica import Replica
 from reconciler.planning.kinds.model.rules import decide
@@ -74,12 +74,12 @@ class _Now:
         self._desired, self._applied = desired, applied
         names = Names(sorted(desired.wanted, key=lambda model: (-model.priority, model.name)))
         self._names = names
-        self._found: dict[Slot, dict[str, Found]] = {}
+        self._found: dict[EngineState, dict[str, Occupant]] = {}
         for found in charge_found(self._board, desired, applied, names):
             self._found.setdefault(found.slot, {})[found.resident.name] = found
-        self._brought: dict[tuple[Slot, str], Charges] = {}
-        self._pulled: set[tuple[Slot, str]] = set()
-        self._pinned: set[Found] = set()
+        self._brought: dict[tuple[EngineState, str], Charges] = {}
+        self._pulled: set[tuple[EngineState, str]] = set()
+        self._pinned: set[Occupant] = set()
         self._deletions = 0
         self._loads = [step for step in plan.steps if step.action in (Action.LOAD, Action.RELOAD)]
         self._coming = {step.model for step in self._loads}
@@ -138,7 +138,7 @@ class _Now:
             case _:
                 return f"this version does not {step.action.value} models"
 
-    def _pull(self, step: Step, slot: Slot, model: ModelSpec) -> str | None:
+    def _pull(self, step: Step, slot: EngineState, model: ModelSpec) -> str | None:
         if slot.kind is not EngineKind.OLLAMA:
             return "its engine cannot pull"
         if dict(step.after).get("context") != model.context:
@@ -146,7 +146,7 @@ class _Now:
         self._pulled.add((slot, step.engine_name))
         return None
 
-    def _unload(self, step: Step, slot: Slot) -> str | None:
+    def _unload(self, step: Step, slot: EngineState) -> str | None:
         found = self._found.get(slot, {}).get(step.engine_name)
         if found is None:
             return None
@@ -165,10 +165,10 @@ class _Now:
         self._leave(found)
         return None
 
-    def _yields(self, found: Found) -> bool:
+    def _yields(self, found: Occupant) -> bool:
         return found.yields and self._desired.policy.unmanaged is Unmanaged.YIELD
 
-    def _remove(self, step: Step, slot: Slot) -> str | None:
+    def _remove(self, step: Step, slot: EngineState) -> str | None:
         model = self._absent.get(step.model)
         if model is None or slot.id.node not in model.nodes or model.engine not in (None, slot.kind):
             return "the desired state does not ask for it to be absent there"
@@ -185,7 +185,7 @@ class _Now:
             return "it is resident"
         return None
 
-    def _explained(self, step: Step, slot: Slot, found: Found, model: ModelSpec) -> bool:
+    def _explained(self, step: Step, slot: EngineState, found: Occupant, model: ModelSpec) -> bool:
         """Whether a wanted resident may leave: it yields to a load, it is to be there on demand, it cannot serve, enough replicas stay or
         come, or a load on its node matters more."""
         if self._yields(found) and any(load.node == step.node for load in self._loads):
@@ -225,19 +225,19 @@ class _Now:
                 return address
         return None
 
-    def _there_or_to_come(self, slot: Slot, model: ModelSpec, name: str) -> bool:
+    def _there_or_to_come(self, slot: EngineState, model: ModelSpec, name: str) -> bool:
         """Whether it is resident, as what is wanted there or by the name that the plan leaves there, or shares its weights with a load."""
         if self._resident(slot, model) is not None or name in self._found.get(slot, {}):
             return True
         loads = (load for load in self._loads if EngineId(load.node, load.engine) == slot.id)
         return any(self._same_weights(slot, load.engine_name, model.engine_name(slot.kind)) for load in loads)
 
-    def _leave(self, found: Found) -> None:
+    def _leave(self, found: Occupant) -> None:
         found.slot.remove(found.charges)
         found.slot.placed -= 1
         del self._found[found.slot][found.resident.name]
 
-    def _load(self, step: Step, slot: Slot, model: ModelSpec) -> str | None:
+    def _load(self, step: Step, slot: EngineState, model: ModelSpec) -> str | None:
         if model.ensure is not Ensure.LOADED:
             return "the desired state does not ask for it to be loaded"
         found = self._resident(slot, model)
@@ -259,7 +259,7 @@ class _Now:
             self._leave(found)
         return self._room(step, slot, model)
 
-    def _room(self, step: Step, slot: Slot, model: ModelSpec) -> str | None:
+    def _room(self, step: Step, slot: EngineState, model: ModelSpec) -> str | None:
         if slot.full:
             return f"its engine holds {slot.placed} of at most {slot.rules.most} models"
         cards = _cards(step, slot)
@@ -283,7 +283,7 @@ class _Now:
         self._brought[slot, step.engine_name] = self._brought[slot, step.base_name] = charges
         return None
 
-    def _stay(self, step: Step, slot: Slot, model: ModelSpec) -> str | None:
+    def _stay(self, step: Step, slot: EngineState, model: ModelSpec) -> str | None:
         """An adoption, a pin or a wait: what is there must be what is wanted, or come to be it."""
         if model.ensure is Ensure.PRESENT:
             return f"{step.engine_name} is not installed any more" if self._missing(slot, step.engine_name) else None
@@ -300,22 +300,22 @@ class _Now:
             return f"it is not as wanted any more: {rule.says(replica)}"
         return None
 
-    def _resident(self, slot: Slot, model: ModelSpec) -> Found | None:
+    def _resident(self, slot: EngineState, model: ModelSpec) -> Occupant | None:
         here = self._found.get(slot, {})
         name = model.engine_name(slot.kind)
         if name in here:
             return here[name]
         return next((found for _, found in sorted(here.items()) if any(_is(one, model) for one in (found.model, *found.also))), None)
 
-    def _same_weights(self, slot: Slot, one: str, other: str) -> bool:
+    def _same_weights(self, slot: EngineState, one: str, other: str) -> bool:
         a, b = slot.installed(one), slot.installed(other)
         return one == other or (a is not None and b is not None and a.blob is not None and a.blob == b.blob)
 
-    def _missing(self, slot: Slot, name: str) -> bool:
+    def _missing(self, slot: EngineState, name: str) -> bool:
         known = slot.facts is not None and slot.facts.installed is not None
         return known and slot.installed(name) is None and (slot, name) not in self._pulled
 
-    def _replica(self, slot: Slot, model: ModelSpec, found: Found, address: str) -> Replica:
+    def _replica(self, slot: EngineState, model: ModelSpec, found: Occupant, address: str) -> Replica:
         target = Target(model, slot, need_on(slot, model, self._applied), found.charges, found)
         row = self._applied.replicas.get(address)
         return Replica(target, row, model.engine_name(slot.kind), model.base_name(slot.kind))
@@ -326,7 +326,7 @@ def _is(found: ModelSpec | None, model: ModelSpec) -> bool:
     return found is not None and (found == model or (found.name == model.name and model.variant is None))
 
 
-def _named(found: Found, name: str) -> ModelSpec | None:
+def _named(found: Occupant, name: str) -> ModelSpec | None:
     """Of the wanted models that a resident is the one of that name, else the first: it may be one by itself and a variant of another."""
     return next((one for one in (found.model, *found.also) if one is not None and one.name == name), found.model)
 
@@ -356,7 +356,7 @@ def _staying_twins(plan: Plan) -> Mapping[str, Sequence[tuple[str, EngineId]]]:
     return twins
 
 
-def _cards(step: Step, slot: Slot) -> list[Card] | None:
+def _cards(step: Step, slot: EngineState) -> list[Card] | None:
     """The cards that a load is charged to (a node's RAM where it names none); None when they are not its engine's."""
     named = step.gpus or step.gpu_candidates or ()
     if not named:

@@ -10,7 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent / "planning"))
 from planning.fleets import GIB, actions, applied, desired, facts, fleet, loaded, model, node, owned, plan
 
-from reconciler.capacity.board import Slot
+from reconciler.capacity.board import EngineState
 from reconciler.fleet import Each, Limits, ModelSpec, Requirements, Spread, Strategy, VersionBound
 from reconciler.placement import preemption
 from reconciler.placement.search_state import Placing
@@ -198,7 +198,7 @@ def test_who_would_have_to_leave_is_worked_out_once_for_each_engine_that_did_not
     many = fleet(*(node(name, 10 * GIB) for name in names_of_nodes))
     asked: list[str] = []
 
-    def counted(placing: Placing, of: ModelSpec, slot: Slot) -> list[preemption.Leaving] | None:
+    def counted(placing: Placing, of: ModelSpec, slot: EngineState) -> list[preemption.Leaving] | None:
         asked.append(slot.id.node)
         return victims_of(placing, of, slot)
 

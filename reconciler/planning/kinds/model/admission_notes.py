@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from reconciler.admission import FIT_MARGIN, FIT_TARGET
 from reconciler.fleet import EngineKind, ModelSpec, format_bytes
-from reconciler.placement import Slot, is_fitted
+from reconciler.placement import EngineState, is_fitted
 from reconciler.planning.kinds.model.changes import Change
 from reconciler.planning.plan import Action, Note
 
@@ -25,7 +25,7 @@ def own_rules_notes(changes: Sequence[Change], models: Callable[[Change], ModelS
 
 
 def _unknown_rules(loads: Sequence[Change]) -> list[Note]:
-    alike: dict[tuple[EngineKind, str], set[Slot]] = defaultdict(set)
+    alike: dict[tuple[EngineKind, str], set[EngineState]] = defaultdict(set)
     for load in loads:
         if not load.slot.rules.known:
             build = load.slot.facts.build if load.slot.facts is not None else None

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from reconciler.admission import Coming, any_order_holds, arrange, threshold
-from reconciler.placement import Card, Slot
+from reconciler.placement import Card, EngineState
 from reconciler.planning.kinds.model.changes import Change
 from reconciler.planning.plan import Action
 
@@ -20,14 +20,14 @@ _LOADS = (Action.LOAD, Action.RELOAD)
 def own_rules_first(changes: Sequence[Change]) -> list[Change]:
     """Adds to the `needs` of loads (and of what must wait for them). Answers the loads for which a server may still evict somebody: what it
     predicts is more than its place leaves in every order."""
-    by_slot: dict[Slot, list[Change]] = defaultdict(list)
+    by_slot: dict[EngineState, list[Change]] = defaultdict(list)
     for change in changes:
         if change.action in _LOADS and change.takes and change.slot.rules.memory and change.slot.cards:
             by_slot[change.slot].append(change)
     if not by_slot:
         return []
     by_card: dict[Card, list[Change]] = defaultdict(list)
-    beside: dict[Slot, list[Change]] = defaultdict(list)
+    beside: dict[EngineState, list[Change]] = defaultdict(list)
     for change in changes:
         if change.slot in by_slot:
             beside[change.slot].append(change)
@@ -51,7 +51,7 @@ def _predicted(load: Change) -> int | None:
 class _Server:
     """One server with its loads, and all changes on its cards, also those of other engines there."""
 
-    def __init__(self, slot: Slot, loads: Sequence[Change], near: Sequence[Change]) -> None:
+    def __init__(self, slot: EngineState, loads: Sequence[Change], near: Sequence[Change]) -> None:
         self._slot, self._loads, self._near = slot, loads, near
         cards = set(slot.cards or ())
         self._adds = {id(change): _on(cards, change.takes) - _on(cards, change.frees) for change in near}

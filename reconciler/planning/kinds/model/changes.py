@@ -15,7 +15,7 @@ from reconciler.fleet import (
     Unmanaged,
     replica_address,
 )
-from reconciler.placement import Charges, Found, Placement, Slot, Target, margin_for, runner_of
+from reconciler.placement import Charges, EngineState, Occupant, Placement, Target, margin_for, runner_of
 from reconciler.planning.kinds.model.holds import HELD, NO_HOLDS, Holds
 from reconciler.planning.kinds.model.replica import Replica
 from reconciler.planning.kinds.model.rules import decide
@@ -33,7 +33,7 @@ class Change:
     action: Action
     address: str
     model: str
-    slot: Slot
+    slot: EngineState
     engine_name: str
     base_name: str
     reason: Reason
@@ -98,7 +98,7 @@ class Changes:
     other_weights: list[Replica] = field(default_factory=list)
     spared: list[Spared] = field(default_factory=list)
     held: list[Note] = field(default_factory=list)
-    unloads: dict[Found, Change] = field(default_factory=dict)
+    unloads: dict[Occupant, Change] = field(default_factory=dict)
     models: frozenset[str] = frozenset()
     wanted: dict[Target, Change] = field(default_factory=dict)
 
@@ -144,7 +144,7 @@ def find_changes(
     return changes
 
 
-def _kept(placement: Placement) -> Iterator[Found]:
+def _kept(placement: Placement) -> Iterator[Occupant]:
     """The residents that are targets."""
     return (target.found for target in placement.targets if target.found is not None)
 
@@ -201,7 +201,7 @@ def _after_what_they_need(changes: Changes, placement: Placement) -> None:
     """A load anew waits for the unload at its own place, a name that shares a runner for what brings or pins it."""
     if not any(target.shares or target.replaces is not None for target in placement.targets):
         return
-    carriers: dict[tuple[Slot, str], Change] = {}
+    carriers: dict[tuple[EngineState, str], Change] = {}
     for target, change in changes.wanted.items():
         if target.replaces is not None and target.replaces in changes.unloads:
             change.needs.append(changes.unloads[target.replaces])
@@ -297,7 +297,7 @@ def asked_of(model: ModelSpec) -> Fields:
     return fields
 
 
-def _unwanted(changes: Changes, found: Found, placement: Placement, desired: Desired, stuck: set[str], replaced: bool) -> None:
+def _unwanted(changes: Changes, found: Occupant, placement: Placement, desired: Desired, stuck: set[str], replaced: bool) -> None:
     """A resident that is no target's: ours leaves, a stranger is left, shown, evicted or unloaded as the policy says."""
     slot, resident = found.slot, found.resident
     displaced = found in placement.displaced
@@ -350,7 +350,7 @@ def _unwanted(changes: Changes, found: Found, placement: Placement, desired: Des
         _unload(changes, found, Reason("not_wanted", "was loaded by us and is no longer wanted"), Cause.PENDING)
 
 
-def _unload(changes: Changes, found: Found, reason: Reason, cause: Cause, made_room: bool = False) -> None:
+def _unload(changes: Changes, found: Occupant, reason: Reason, cause: Cause, made_room: bool = False) -> None:
     row = found.owned
     model = found.model or found.moving
     address = row.address if row is not None else replica_address(found.resident.name, found.slot.id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from reconciler.fleet import Applied, Desired, EngineId, EngineKind, Fleet, FleetFacts, ModelSpec, replica_address
-from reconciler.placement import Found, Placement, Slot
+from reconciler.placement import EngineState, Occupant, Placement
 from reconciler.planning.kinds.model.changes import Change, Changes
 from reconciler.planning.plan import Action, Cause, Note, Reason
 
@@ -24,7 +24,7 @@ def add_deletions(changes: Changes, placement: Placement, desired: Desired, appl
     return notes
 
 
-def names_on_disk(slot: Slot, model: ModelSpec, applied: Applied) -> tuple[str, ...]:
+def names_on_disk(slot: EngineState, model: ModelSpec, applied: Applied) -> tuple[str, ...]:
     """What is installed of a model: the derived tags that gpurec made there for it, of earlier contexts too, and its own name; the tag in
     use first, the model's own name last."""
     row = applied.replicas.get(replica_address(model.name, slot.id))
@@ -52,7 +52,7 @@ def unused_tags(fleet: Fleet, desired: Desired, facts: FleetFacts, applied: Appl
     return found
 
 
-def _delete(changes: Changes, model: ModelSpec, slot: Slot, applied: Applied, serving: set[tuple[Slot, str]]) -> list[Note]:
+def _delete(changes: Changes, model: ModelSpec, slot: EngineState, applied: Applied, serving: set[tuple[EngineState, str]]) -> list[Note]:
     names = names_on_disk(slot, model, applied)
     if not names:
         return []
@@ -84,5 +84,5 @@ def _delete(changes: Changes, model: ModelSpec, slot: Slot, applied: Applied, se
     return []
 
 
-def _is_of(found: Found, slot: Slot, names: tuple[str, ...]) -> bool:
+def _is_of(found: Occupant, slot: EngineState, names: tuple[str, ...]) -> bool:
     return found.slot is slot and found.resident.name in names

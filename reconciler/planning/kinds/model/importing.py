@@ -32,7 +32,7 @@ from reconciler.fleet import (
     Scalar,
     context_tag,
 )
-from reconciler.placement import Board, Slot, set_up
+from reconciler.placement import Board, EngineState, set_up
 from reconciler.placement.eligibility import refusal
 from reconciler.planning.plan import Action, Step
 from reconciler.planning.planner import make_plan
@@ -47,7 +47,7 @@ PatternOf = Callable[[frozenset[str]], str | None]
 class SeenReplica:
     """A resident and where it is, with the row of the state that owns it."""
 
-    slot: Slot
+    slot: EngineState
     resident: Resident
     row: AppliedReplica | None
 

@@ -19,7 +19,7 @@ from reconciler.fleet import (
     replica_address,
     weights_digest,
 )
-from reconciler.placement import Slot, Target
+from reconciler.placement import EngineState, Target
 from reconciler.planning.kinds.model.holds import Hold, held_message
 
 
@@ -45,7 +45,7 @@ class Replica:
         return self.target.model
 
     @property
-    def slot(self) -> Slot:
+    def slot(self) -> EngineState:
         return self.target.slot
 
     @property
