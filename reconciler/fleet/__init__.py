@@ -10,6 +10,7 @@ from reconciler.fleet.applied import (
     LoadKey,
     Measured,
     MeasuredKey,
+    ReplicaChange,
 )
 from reconciler.fleet.desired import (
     FOREVER,
@@ -152,6 +153,7 @@ __all__ = [
     "ProbeSpec",
     "Problem",
     "Remediation",
+    "ReplicaChange",
     "Requirements",
     "Residency",
     "Resident",

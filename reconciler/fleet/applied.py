@@ -37,6 +37,21 @@ class AppliedReplica:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicaChange:
+    """What is asked of an address became another at `serial`: the state took it on, gave it up, or asks for something else of it.
+
+    `run` is the id of the run that recorded it and `plan_digest` that of its plan (empty where it had none, as `state rm`); None where the
+    state does not tell. `what` says in words who ran what, and when.
+    """
+
+    address: str
+    serial: int
+    run: int | None = None
+    plan_digest: str | None = None
+    what: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class LoadKey:
     """What the time of a load depends on."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Set
+from collections import defaultdict
+from collections.abc import Mapping, Sequence, Set
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import click
 from reconciler.cli.approval import approve
 from reconciler.cli.options import print_warnings, probing_line
 from reconciler.cli.settings import Settings
-from reconciler.fleet import format_duration
+from reconciler.fleet import ReplicaChange, format_duration
 from reconciler.operations.observation import Choice, Look, look_again, rolled_back, selected_nodes, uncollected
 from reconciler.operations.plan_file import read_plan
 from reconciler.operations.recovery import take_in_waiting
@@ -30,11 +31,12 @@ from reconciler.operations.saved_plan_checks import (
 )
 from reconciler.operations.state_warnings import tell_of_state
 from reconciler.operations.workspace import open_workspace, state_path
-from reconciler.planning import Plan
-from reconciler.state import StepStatus, open_reader, wait_until_free
+from reconciler.planning import Plan, SinceApproval
+from reconciler.state import StateReader, StepStatus, open_reader, wait_until_free
 from reconciler.views import Held, escape, outcome_text, plan_text
 
-_DONE = (StepStatus.DONE, StepStatus.SATISFIED)
+_DONE = frozenset({StepStatus.DONE, StepStatus.SATISFIED})
+_UNFINISHED = frozenset({StepStatus.STARTED, StepStatus.FAILED, StepStatus.INTERRUPTED})
 FAILED, UNREACHABLE, INTERRUPTED = 3, 4, 130
 MOST_RUNS = 1000
 """How far back the history of a state is looked through for a plan that is resumed."""
@@ -113,7 +115,9 @@ def apply_saved(settings: Settings, path: Path, options: ApplyOptions) -> int:
             workspace, _ = rolled_back(workspace, state, saved.rollback)
         runs = state.runs(last=MOST_RUNS)
         history = {run.plan_digest for run in runs}
-        begun = {row.step_id for run in runs if run.plan_digest == saved.digest for row in state.journal(run.id) if row.status in _DONE}
+        ended = _endings_of(state, [run.id for run in runs if run.plan_digest == saved.digest])
+        begun = {step for step, status in ended.items() if status in _DONE}
+        since = _since_approval(state, saved, {step for step, status in ended.items() if status in _UNFINISHED})
         check_origin(saved, workspace.name, workspace.config_digest, state.applied(), history)
     if options.resume:
         check_begun(saved, history)
@@ -121,11 +125,28 @@ def apply_saved(settings: Settings, path: Path, options: ApplyOptions) -> int:
     with probing_line(settings) as on_node:
         look = look_again(workspace, settings, choice, on_node=on_node)
     tell_of_state(settings, look)
-    plan = check_standing(saved, look, selected_nodes(workspace, choice))
+    plan = check_standing(saved, look, selected_nodes(workspace, choice), since)
     check_guards(plan)
     look = replace(look, plan=without_done_again(plan, begun))
     to_go_on = f"to go on where it stopped: gpurec apply {escape(shlex.quote(str(path)))} --resume"
     return _finish(settings, look, options, to_go_on, saved=True)
+
+
+def _endings_of(state: StateReader, runs: Sequence[int]) -> Mapping[str, StepStatus]:
+    """How each step ended last in `runs` (newest first) of one plan, where it was begun in one of them."""
+    ended: dict[str, StepStatus] = {}
+    for run in runs:
+        for row in state.journal(run):
+            if row.status in _DONE or row.status in _UNFINISHED:
+                ended.setdefault(row.step_id, row.status)
+    return ended
+
+
+def _since_approval(state: StateReader, saved: Plan, unfinished: Set[str]) -> SinceApproval:
+    changes: dict[str, list[ReplicaChange]] = defaultdict(list)
+    for change in state.changed_since(saved.serial, {step.address for step in saved.steps}):
+        changes[change.address].append(change)
+    return SinceApproval(changes, unfinished)
 
 
 def without_done_again(plan: Plan, done: Set[str]) -> Plan:

@@ -8,7 +8,16 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from reconciler.fleet import Applied, GpurecError, GuardRefused, StalePlan
-from reconciler.planning import Plan, Step, as_approved, first_moved, plan_digest
+from reconciler.planning import (
+    Plan,
+    SinceApproval,
+    Step,
+    as_approved,
+    first_moved,
+    first_not_as_approved,
+    plan_digest,
+    started_from,
+)
 from reconciler.views import escape
 
 if TYPE_CHECKING:
@@ -31,7 +40,11 @@ def check_origin(saved: Plan, fleet: str, config_digest: str, applied: Applied, 
     if saved.lineage is None:
         if (applied.serial or applied.replicas) and set(history) != {saved.digest}:
             raise StalePlan.of("the plan was made without a state, but this state has applied something since", None, _ADVICE)
-    elif saved.lineage != applied.lineage:
+    elif saved.lineage == applied.lineage:
+        if applied.serial < saved.serial:
+            what = f"the state was put back to serial {applied.serial}, and the plan was made at serial {saved.serial}"
+            raise StalePlan.of(what, None, _ADVICE)
+    else:
         if applied.lineage is None:
             what = f"the plan was made with a state (lineage {saved.lineage}), and there is none here"
             raise StalePlan.of(what, None, f"name that state with --state, or bring it back (gpurec state restore FILE); else {_ADVICE}")
@@ -52,18 +65,23 @@ def check_begun(saved: Plan, history: Collection[str]) -> None:
         raise GpurecError.of("this plan was never begun here, so there is nothing to resume", "--resume", "leave --resume out to begin it")
 
 
-def check_standing(saved: Plan, look: Look, selected: frozenset[str] | None) -> Plan:
+def check_standing(saved: Plan, look: Look, selected: frozenset[str] | None, since: SinceApproval) -> Plan:
     """What to carry out of a saved plan on the facts of now: it, where every step of it still stands; StalePlan with the first that does
     not."""
     workspace, fresh = look.workspace, look.plan
     digest = plan_digest(saved.lineage, fresh.config_digest, fresh.placement.solver, fresh.steps)
     if digest == saved.digest:
+        if (other := first_not_as_approved(saved, look.facts, since)) is not None:
+            raise _stale(saved, *other)
         return replace(fresh, digest=saved.digest)
-    moved = first_moved(saved, workspace.fleet, workspace.desired, look.facts, look.applied, selected, workspace.catalogue)
+    moved = first_moved(saved, workspace.fleet, workspace.desired, look.facts, look.applied, selected, workspace.catalogue, since)
     if moved is not None:
-        number = saved.steps.index(moved.step) + 1
-        raise StalePlan.of(f"{MOVED}: step {number}, {_words(moved.step)}: {moved.why}", None, _ADVICE)
+        raise _stale(saved, moved.step, moved.why)
     return as_approved(saved, fresh, workspace.fleet, workspace.desired)
+
+
+def _stale(saved: Plan, step: Step, why: str) -> GpurecError:
+    return StalePlan.of(f"{MOVED}: step {saved.steps.index(step) + 1}, {_words(step)}: {why}", None, _ADVICE)
 
 
 def check_guards(plan: Plan) -> None:
@@ -113,6 +131,7 @@ def _essence(step: Step) -> dict[str, object]:
         "its bytes": step.vram_bytes,
         "the steps it needs": tuple(sorted(step.needs)),
         "its preconditions": step.preconditions,
+        "what it changes from": started_from(step),
         "its options": dict(step.after),
     }
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from reconciler.planning.approved import as_approved
-from reconciler.planning.digest import plan_digest
+from reconciler.planning.approved_from import SinceApproval, first_not_as_approved
+from reconciler.planning.digest import plan_digest, started_from
 from reconciler.planning.drift_memory import (
     DriftMemory,
     DriftReport,
@@ -77,6 +78,7 @@ __all__ = [
     "Seen",
     "SeenReplica",
     "Since",
+    "SinceApproval",
     "Step",
     "UnmanagedResident",
     "Unplaced",
@@ -88,12 +90,14 @@ __all__ = [
     "evicted_by",
     "find_pins",
     "first_moved",
+    "first_not_as_approved",
     "import_fleet",
     "judge",
     "make_plan",
     "moment",
     "plan_digest",
     "remember",
+    "started_from",
     "unused_tags",
     "wanted_names",
     "with_node_renamed",

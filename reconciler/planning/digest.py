@@ -12,8 +12,8 @@ from reconciler.planning.plan import FORMAT_VERSION, Action, Step
 def plan_digest(lineage: str | None, config_digest: str, solver: str, steps: Sequence[Step]) -> str:
     """`sha256:…` over format, lineage, config digest, solver, steps and their preconditions, in canonical JSON.
 
-    Times, durations, the serial and probe noise (what a model that leaves holds just now) are left out, so the same facts and files give
-    the same digest on any machine.
+    Times, durations, the serial and probe noise (what a model holds just now, and for how long it is kept) are left out, so the same facts
+    and files give the same digest on any machine.
     """
     whole = hashlib.sha256()
     canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
@@ -40,5 +40,11 @@ def _parts(head: Mapping[str, object], steps: Sequence[Step]) -> Iterable[Mappin
             "gpu_candidates": step.gpu_candidates,
             "vram_bytes": None if step.action is Action.UNLOAD else step.vram_bytes,
             "preconditions": [[p.fact, p.at_least, p.equals] for p in step.preconditions],
+            "before": started_from(step),
             "after": dict(step.after),
         }
+
+
+def started_from(step: Step) -> Mapping[str, object]:
+    """What a step changes from, as far as two looks at the same thing say the same: under which name it runs, and with which context."""
+    return {name: step.before[name] for name in ("name", "context") if name in step.before}

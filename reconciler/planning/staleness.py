@@ -27,9 +27,10 @@ from reconciler.fleet import (
     parse_replica_address,
 )
 from reconciler.placement import Board, Card, Charges, EngineState, Names, Occupant, Target, charge_found, need_on, refusal, set_up
+from reconciler.planning.approved_from import NOTHING_SINCE, SinceApproval, not_as_approved
 from reconciler.planning.kinds.model.changes import asked_of
 from reconciler.planning.kinds.model.replica import Replica
-from reconciler.planning.kinds.model.rules import decide
+from reconciler.planning.kinds.model.rules import ASKED_AGAIN, decide
 from reconciler.planning.plan import Action, Plan, Step
 from reconciler.planning.planner import room_needed
 from reconciler.vram import NO_CATALOGUE, Catalogue
@@ -51,12 +52,14 @@ def first_moved(
     applied: Applied,
     selected: frozenset[str] | None = None,
     catalogue: Catalogue = NO_CATALOGUE,
+    since: SinceApproval = NOTHING_SINCE,
 ) -> Moved | None:
     """The first step that cannot be done any more as planned; None when the whole plan still stands.
 
-    `selected` are the node names of the plan's own `--limit` and `--exclude`; None means all.
+    `selected` are the node names of the plan's own `--limit` and `--exclude`; None means all. `since` is what
+    the state tells of the time since the plan was made.
     """
-    now = _Now(plan, fleet, desired, set_up(fleet, facts, desired.limits, selected, catalogue), applied)
+    now = _Now(plan, fleet, desired, set_up(fleet, facts, desired.limits, selected, catalogue), applied, since)
     for step in plan.steps:
         why = now.take(step)
         if why is not None:
@@ -67,8 +70,8 @@ def first_moved(
 class _Now:
     """The fleet as found, and what the steps so far would have made of it."""
 
-    def __init__(self, plan: Plan, fleet: Fleet, desired: Desired, board: Board, applied: Applied) -> None:
-        self._board = board
+    def __init__(self, plan: Plan, fleet: Fleet, desired: Desired, board: Board, applied: Applied, since: SinceApproval) -> None:
+        self._board, self._plan, self._since = board, plan, since
         self._models = {model.name: model for model in desired.wanted}
         self._absent = {model.name: model for model in desired.absent}
         self._desired, self._applied = desired, applied
@@ -143,6 +146,8 @@ class _Now:
             return "its engine cannot pull"
         if dict(step.after).get("context") != model.context:
             return "the desired state asks for another context"
+        if self._missing(slot, step.engine_name) and (why := self._not_as_approved(step, None)) is not None:
+            return why
         self._pulled.add((slot, step.engine_name))
         return None
 
@@ -157,6 +162,8 @@ class _Now:
             return f"it is {found.owned.address} by now"
         if found.protected:
             return "it is protected"
+        if (why := self._not_as_approved(step, found)) is not None:
+            return why
         if (gone := self._gone_twin(step.model)) is not None:
             return f"{gone}, which was to stay, is not resident now"
         model = _named(found, step.model)
@@ -178,6 +185,10 @@ class _Now:
         ours = {tag for tag, made_from in self._applied.tags.get(slot.id, {}).items() if made_from == base}
         if step.base_name != base or not names <= {base, *ours, *([row.engine_name] if row is not None else [])}:
             return "these are not its names there"
+        listed = slot.facts.installed if slot.facts is not None else None
+        there = listed is None or any(one.name in names for one in listed)
+        if there and (why := self._not_as_approved(step, None)) is not None:
+            return why
         self._deletions += 1
         if self._deletions > self._desired.policy.guards.max_delete:
             return f"guards.max_delete is {self._desired.policy.guards.max_delete}"
@@ -244,7 +255,7 @@ class _Now:
         if found is not None:
             rule = decide(self._replica(slot, model, found, step.address))
             if rule.action is not Action.RELOAD:
-                return None
+                return self._not_as_approved(step, found) if step.reason.code == ASKED_AGAIN else None
             if step.action is Action.LOAD:
                 return f"it is resident by now and not as wanted: {rule.says(self._replica(slot, model, found, step.address))}"
         if slot.facts is not None and slot.facts.mode == "single":
@@ -255,6 +266,8 @@ class _Now:
             return "other weights are installed there than its digest pins"
         if found is not None and found.protected:
             return "it is protected"
+        if (why := self._not_as_approved(step, found)) is not None:
+            return why
         if found is not None:
             self._leave(found)
         return self._room(step, slot, model)
@@ -295,10 +308,15 @@ class _Now:
         replica = self._replica(slot, model, found, step.address)
         rule = decide(replica)
         if step.action is Action.UPDATE:
+            if rule.action is Action.UPDATE and (why := self._not_as_approved(step, found)) is not None:
+                return why
             self._pinned.add(found)
         if rule.action is Action.RELOAD or (rule.action is Action.UPDATE and found not in self._pinned):
             return f"it is not as wanted any more: {rule.says(replica)}"
         return None
+
+    def _not_as_approved(self, step: Step, found: Occupant | None) -> str | None:
+        return not_as_approved(self._plan, step, found.resident if found is not None else None, self._since)
 
     def _resident(self, slot: EngineState, model: ModelSpec) -> Occupant | None:
         here = self._found.get(slot, {})

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from reconciler.fleet import Applied, AppliedReplica, EngineId, FleetFacts, Heat, LoadKey, Measured, MeasuredKey
+from reconciler.fleet import Applied, AppliedReplica, EngineId, FleetFacts, Heat, LoadKey, Measured, MeasuredKey, ReplicaChange
 from reconciler.state.lease import Lease
 from reconciler.state.renames import Rename
 
@@ -99,6 +99,11 @@ class StateReader(Protocol):
     def applied(self) -> Applied: ...
     def applied_at(self, serial: int) -> Mapping[str, AppliedReplica]:
         """What was owned at an earlier serial, as it was asked. Raises StateError where that is not kept."""
+        ...
+
+    def changed_since(self, serial: int, addresses: Iterable[str]) -> Sequence[ReplicaChange]:
+        """Each time since `serial` that what is asked of one of `addresses` changed, with the run that did it; what was only observed anew
+        is none."""
         ...
 
     def recorded_facts(self) -> FleetFacts | None: ...

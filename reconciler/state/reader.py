@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from reconciler.fleet import NOTHING_APPLIED, Applied, AppliedReplica, EngineId, FleetFacts, StateError
+from reconciler.fleet import NOTHING_APPLIED, Applied, AppliedReplica, EngineId, FleetFacts, ReplicaChange, StateError
 from reconciler.state.connection import open_for_reading, sqlite_said
 from reconciler.state.lease import Lease, read_lease
 from reconciler.state.protocol import JournalRow, RunRecord, StateReader, StepStatus
 from reconciler.state.renames import Rename, read_renames
-from reconciler.state.rows import read_applied, read_applied_at, read_facts, read_meta
+from reconciler.state.rows import read_applied, read_applied_at, read_changes_since, read_facts, read_meta
 from reconciler.state.schema import SCHEMA_VERSION, migrate, schema_version
 from reconciler.state.tags import read_tags
 
@@ -46,6 +46,10 @@ class SqliteReader:
                 known = f"it knows serials {since} to {now}" if conn is not None else "nothing was applied yet"
                 raise StateError.of(f"the state knows no serial {serial}", str(self._path), f"{known}; see gpurec history")
             return read_applied_at(conn, serial)
+
+    def changed_since(self, serial: int, addresses: Iterable[str]) -> Sequence[ReplicaChange]:
+        with self._reading() as conn:
+            return tuple(read_changes_since(conn, serial, addresses)) if conn is not None else ()
 
     def recorded_facts(self) -> FleetFacts | None:
         with self._reading() as conn:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, replace
 from functools import cache
 from operator import itemgetter
@@ -27,6 +27,7 @@ from reconciler.fleet import (
     MeasuredKey,
     ModelHeader,
     NodeFacts,
+    ReplicaChange,
     Scalar,
     with_headers,
 )
@@ -42,6 +43,10 @@ REPLICA_COLUMNS = (
 ReplicaRow = tuple[
     str, str, str, str, str, str, int | None, str, float | None, str, int | None, float | None, int | None, int | None, int, int
 ]  # fmt: skip
+
+
+_VRAM = 9
+"""Where the bytes stand in a row of `changes`. What was protected comes after them; rows of before schema 4 do not say it: nothing was."""
 
 
 def replica_row(replica: AppliedReplica, serial: int) -> ReplicaRow:
@@ -119,6 +124,45 @@ def read_applied_at(conn: sqlite3.Connection, serial: int) -> Mapping[str, Appli
             protect=bool(later and later[0]),
         )
     return replicas
+
+
+def read_changes_since(conn: sqlite3.Connection, serial: int, addresses: Iterable[str]) -> Iterator[ReplicaChange]:
+    """Each time since `serial` that what is asked of one of `addresses` changed. The caller holds a transaction."""
+    for address in sorted(set(addresses)):
+        rows = conn.execute(
+            "SELECT serial, body FROM changes WHERE address = ?1 AND serial >= "
+            "ifnull((SELECT max(serial) FROM changes WHERE address = ?1 AND serial <= ?2), 0) ORDER BY serial",
+            (address, serial),
+        )
+        was: list[object] | None = None
+        for at, body in rows.fetchall():
+            asked = _asked(body)
+            if at > serial and asked != was:
+                yield ReplicaChange(address, at, *_run_of(conn, at, address))
+            was = asked
+
+
+def _asked(body: str | None) -> list[object] | None:
+    """What a row of `changes` says was asked; its bytes are observed. None: it was given up."""
+    if body is None:
+        return None
+    values = json.loads(body)
+    return [*values[:_VRAM], *(values[_VRAM + 1 :] or [False])]
+
+
+def _run_of(conn: sqlite3.Connection, serial: int, address: str) -> tuple[int | None, str | None, str]:
+    """The run that recorded something at a serial: its id, the digest of its plan, and who ran what. One that was killed still has the
+    serial that it began with."""
+    row = conn.execute(
+        "SELECT id, plan_digest, command, who, host, started_at FROM runs WHERE serial = ?1 "
+        "OR (serial = ?1 - 1 AND result IN ('interrupted', 'running')) ORDER BY serial DESC, "
+        "EXISTS (SELECT 1 FROM journal WHERE run_id = runs.id AND address = ?2) DESC, id LIMIT 1",
+        (serial, address),
+    ).fetchone()
+    if row is None:
+        return None, None, f"serial {serial}"
+    run_id, digest, command, who, host, at = row
+    return run_id, digest, f"run {run_id} ({command}, by {who} on {host}, {at})"
 
 
 def key_text(key: MeasuredKey) -> str:

@@ -101,6 +101,7 @@ def change(*path: str | int, value: Any) -> Callable[[Any], None]:
     [
         (change("steps", 0, "vram_bytes", value=1), "was changed after it was made"),
         (change("steps", 0, "engine_name", value="other"), "was changed after it was made"),
+        (change("steps", 0, "before", value={"context": 1}), "was changed after it was made"),
         (change("steps", 0, "node", value="gpu-b"), "is not about its address"),
         (change("steps", 0, "needs", value=["s2"]), "not before it"),
         (change("steps", 1, "id", value="s1"), "two steps have the id"),
@@ -127,7 +128,7 @@ def test_an_edited_plan_is_refused_with_what_is_wrong(saved: Path, edit: Callabl
 SHOWN_ONLY = [
     change("steps", 0, "reason", "message", value="nothing to worry about"),
     change("steps", 0, "seconds", value=0.1),
-    change("steps", 0, "before", value={"context": 1}),
+    change("steps", 0, "before", value={"pinned": True}),
     change("impact", "downtime_seconds", value={"m:1": 0.1}),
     change("impact", "evictions", value=["model.x@gpu-a/engine1"]),
     change("drift", 0, "kind", value="foreign"),

@@ -13,6 +13,9 @@ from reconciler.fleet import ResidentStatus, format_ratio
 from reconciler.planning.kinds.model.replica import Replica
 from reconciler.planning.plan import Action
 
+ASKED_AGAIN = "asked_again"
+"""Only `--replace` asks for it: nothing on the engine tells whether it was done."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -90,7 +93,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("options_changed", lambda r: r.options_changed, Action.RELOAD, lambda r: "runner options changed"),
     Rule(
-        "asked_again",
+        ASKED_AGAIN,
         lambda r: r.asked_again and r.resident is not None and not r.fixed,
         Action.RELOAD,
         lambda r: "--replace asks for it",
