@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from reconciler.admission import NO_RULES, Coming, Rules, rules_of
 from reconciler.fleet import (
     CardFacts,
+    CardId,
     EngineFacts,
     EngineId,
     EngineKind,
@@ -23,6 +24,8 @@ from reconciler.fleet import (
 from reconciler.needs.engine_classes import Alike
 from reconciler.needs.knowledge import Knowledge
 
+RAM_INDEX = -1
+
 
 @dataclass(slots=True, eq=False)
 class Card:
@@ -30,7 +33,7 @@ class Card:
     residents take by our arithmetic; foreign use comes on top. `before` is `held` as found. `free_fact` names its free bytes in a plan."""
 
     node: str
-    index: int
+    index: CardId
     total: int | None
     usable: int | None
     foreign: int
@@ -41,7 +44,12 @@ class Card:
     free_fact: str = ""
 
     def __post_init__(self) -> None:
-        self.free_fact = f"{self.node}/{self.index if self.index >= 0 else 'ram'}.free_bytes"
+        self.free_fact = f"{self.node}/{'ram' if self.is_ram else self.index}.free_bytes"
+
+    @property
+    def is_ram(self) -> bool:
+        """Whether this is the node's RAM, which is reckoned with as one more card."""
+        return self.index == RAM_INDEX
 
     @property
     def free(self) -> int:
@@ -93,8 +101,8 @@ class EngineState:
     lost: bool = False
     hot: bool = False
     placed: int = 0
-    own: dict[int, int] = field(default_factory=dict)
-    own_before: dict[int, int] = field(default_factory=dict)
+    own: dict[CardId, int] = field(default_factory=dict)
+    own_before: dict[CardId, int] = field(default_factory=dict)
     runners: dict[str, Runner] = field(default_factory=dict)
     knowledge: Knowledge = field(default_factory=Knowledge)
     alike: Alike | None = None

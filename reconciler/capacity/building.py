@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import replace
 
-from reconciler.capacity.board import Board, Card, EngineState
+from reconciler.capacity.board import RAM_INDEX, Board, Card, EngineState
 from reconciler.fleet import (
     DEFAULT_LIMITS,
     CardFacts,
@@ -18,8 +17,6 @@ from reconciler.fleet import (
 )
 from reconciler.needs.knowledge import Knowledge
 from reconciler.vram import NO_CATALOGUE, Catalogue
-
-RAM_INDEX = -1
 
 
 def usable_bytes(total: int, limits: Limits) -> int:
@@ -52,9 +49,9 @@ def set_up(
         limits = merged.get(node.limits)
         if limits is None:
             limits = merged[node.limits] = node.limits.over(base)
-        declared = {card.index: card for card in node.gpus or ()}
         known = seen.cards if seen is not None else None
-        cards = tuple(_card(name, card, declared.get(card.index), limits, catalogue) for card in known) if known is not None else None
+        declared = node.gpus or ()
+        cards = None if known is None else tuple(_card(name, card, card.declared_in(declared), limits, catalogue) for card in known)
         ram_total = node.ram if seen is None or seen.ram_bytes is None else seen.ram_bytes
         ram_usable = None if ram_total is None else max(0, ram_total - (limits.ram_reserve or 0))
         ram = Card(name, RAM_INDEX, ram_total, ram_usable, 0, True)
@@ -84,20 +81,14 @@ def _card(node: str, found: CardFacts, declared: CardSpec | None, limits: Limits
     seen = _known(found, catalogue)
     if declared is not None:
         limits = declared.limits.over(limits)
-    usable = None if seen.total_bytes is None else usable_bytes(seen.total_bytes, limits)
+    usable = None if seen.total_bytes is None or seen.fault is not None else usable_bytes(seen.total_bytes, limits)
     if usable is not None and seen.total_bytes is not None and seen.reserved_bytes is not None:
         usable = max(0, min(usable, seen.total_bytes - seen.reserved_bytes))
-    foreign = seen.foreign_bytes if seen.foreign_bytes is not None else (declared.foreign if declared is not None else 0)
+    foreign = seen.foreign_bytes or 0
+    if declared is not None and (seen.foreign_bytes is None or seen.assumed):
+        foreign = max(foreign, declared.foreign)  # what is seen of a use that is not known whole is its least
     return Card(node, seen.index, seen.total_bytes, usable, foreign, seen.assumed, seen)
 
 
 def _cards_of(spec: EngineSpec, cards: tuple[Card, ...]) -> tuple[Card, ...]:
-    if spec.gpus is None:
-        return cards
-    wanted = set(spec.gpus)
-    return tuple(card for card in cards if card.index in wanted or (card.facts is not None and _named(card.facts, wanted)))
-
-
-def _named(card: CardFacts, wanted: Collection[int | str]) -> bool:
-    """By its UUID, or by that of the card that it is a slice of."""
-    return card.uuid in wanted or (card.mig_parent is not None and card.mig_parent in wanted)
+    return tuple(card for card in cards if card.facts is None or card.facts.is_named_in(spec.gpus))

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reconciler.fleet import format_bytes
+from reconciler.fleet import CardId, format_bytes
 from reconciler.planning import Action, CardBalance, Plan, Step
 
-CardKey = tuple[str, int]
+CardKey = tuple[str, CardId]
 
 
 @dataclass(slots=True)
@@ -66,7 +66,7 @@ class Ledger:
             if key in self._accounts:
                 self._accounts[key].held -= count
 
-    def held(self, node: str, gpu: int) -> int | None:
+    def held(self, node: str, gpu: CardId) -> int | None:
         account = self._accounts.get((node, gpu))
         return account.held if account is not None else None
 

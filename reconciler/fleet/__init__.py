@@ -73,6 +73,7 @@ from reconciler.fleet.inventory import (
 )
 from reconciler.fleet.levels import Heat, MemoryPressure, Pressure, Thermal
 from reconciler.fleet.names import (
+    CardId,
     EngineId,
     EngineKind,
     canonical_name,
@@ -116,6 +117,7 @@ __all__ = [
     "AppliedReplica",
     "Breaker",
     "CardFacts",
+    "CardId",
     "CardProbe",
     "CardProcess",
     "CardSpec",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from reconciler.fleet.inventory import Scalar
 from reconciler.fleet.levels import Heat
-from reconciler.fleet.names import EngineId, EngineKind
+from reconciler.fleet.names import CardId, EngineId, EngineKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class Applied:
     load_seconds: Mapping[LoadKey, float] = field(default_factory=dict)
     incidents: tuple[Incident, ...] = ()
     silent: Mapping[EngineId, str] = field(default_factory=dict)
-    heat: Mapping[tuple[str, int], Heat] = field(default_factory=dict)
+    heat: Mapping[tuple[str, CardId], Heat] = field(default_factory=dict)
     tags: Mapping[EngineId, Mapping[str, str]] = field(default_factory=dict)
 
 

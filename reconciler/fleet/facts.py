@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from reconciler.fleet.inventory import Scalar
-from reconciler.fleet.names import EngineId, EngineKind
+from reconciler.fleet.inventory import CardSpec, Scalar
+from reconciler.fleet.names import CardId, EngineId, EngineKind
 
 
 class ResidentStatus(StrEnum):
@@ -123,10 +123,12 @@ class CardFacts:
     since the driver was loaded, `xid` is the last error number of the driver (0: none). `cuda` is the newest CUDA that the driver runs.
     `mig_parent` is the UUID of the card that a slice is cut from. `unified`: it shares the node's RAM, and `total_bytes` is its part.
     `reserved_bytes` are the driver's own: part of the total, not of what is used.
+    `total_from` says in one sentence where the size of a card that shares memory comes from. `number` is the index by which `gpus:` of the
+    inventory may also mean a card whose id is a name.
     `fault` says in one sentence why the card cannot be used (lost, needs a reset). `at` is when it was looked at (ISO 8601 UTC).
     """
 
-    index: int
+    index: CardId
     uuid: str | None = None
     name: str | None = None
     total_bytes: int | None = None
@@ -152,6 +154,22 @@ class CardFacts:
     fault: str | None = None
     at: str | None = None
     reserved_bytes: int | None = None
+    number: int | None = None
+    total_from: str | None = None
+
+    def is_named_in(self, marks: Collection[CardId] | None) -> bool:
+        """Whether an engine's `gpus:` (None: all cards) names this card: by its id, by its number, by its UUID, or by the UUID of the card
+        that it is a slice of."""
+        if marks is None:
+            return True
+        return any(own is not None and own in marks for own in (self.index, self.number, self.uuid, self.mig_parent))
+
+    def declared_in(self, specs: Collection[CardSpec]) -> CardSpec | None:
+        """The declaration that is about this card: by UUID where both have one, else by its id or its number."""
+        for spec in specs:
+            if spec.uuid == self.uuid if spec.uuid is not None and self.uuid is not None else spec.index in (self.index, self.number):
+                return spec
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from enum import StrEnum
 from fractions import Fraction
 from types import MappingProxyType
 
-from reconciler.fleet.names import EngineId, EngineKind
+from reconciler.fleet.names import CardId, EngineId, EngineKind
 from reconciler.fleet.units import MIB
 
 EMPTY: Mapping[str, str] = MappingProxyType({})
@@ -72,7 +72,7 @@ class EngineSpec:
     id: EngineId
     kind: EngineKind
     url: str
-    gpus: tuple[int | str, ...] | None = None
+    gpus: tuple[CardId, ...] | None = None
     memory_limit: int | None = None
     max_concurrent_requests: int | None = None
     runtime: Runtime = Runtime.EXTERNAL
@@ -88,7 +88,7 @@ class EngineSpec:
 class CardSpec:
     """A declared card. `vram` in bytes, None when not declared; `foreign` is what other programs are said to use."""
 
-    index: int
+    index: CardId
     uuid: str | None = None
     name: str | None = None
     vram: int | None = None

@@ -16,6 +16,10 @@ class EngineKind(StrEnum):
     LLAMASWAP = "llamaswap"
 
 
+CardId = int | str
+"""What a card of a node is called: the index that its tool gives it; `nvidia0`, `amd0` on a node where two vendors give one index."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class EngineId:
     """One engine of one node; printed as `NODE/ENGINE`."""

@@ -18,6 +18,7 @@ _DURATION_UNITS = {"ms": Fraction(1, 1000), "s": Fraction(1), "m": Fraction(60),
 _NUMBER_UNIT = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*")
 _DECIMAL = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
 _DURATION = re.compile(r"(?:\s*([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d))+\s*")
+_VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,15}")
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 
 
@@ -89,8 +90,8 @@ def parse_capability(value: object) -> tuple[int, int]:
 def parse_version(value: object) -> tuple[int, ...]:
     """A version as a tuple that compares as versions do: `525.60.13` > `525.6`; trailing zeros do not count."""
     text = str(value).strip().lstrip("vV")
-    if isinstance(value, bool) or not re.fullmatch(r"[0-9]+(\.[0-9]+)*", text):
-        raise UnitError(f"{value!r} is not a version", "write it as numbers with dots, such as 525.60")
+    if isinstance(value, bool) or not _VERSION.fullmatch(text):
+        raise UnitError(f"{text[:80]!r} is not a version", "write it as numbers with dots, such as 525.60")
     parts = [int(part) for part in text.split(".")]
     while len(parts) > 1 and parts[-1] == 0:
         parts.pop()

@@ -20,7 +20,8 @@ def asking_findings(node: NodeSpec, facts: NodeFacts) -> Iterator[Finding]:
         return
     if probe.reason is not None:
         code, mend = _mends(node).get(probe.code or "", ("cards_unread", "gpurec facts shows it again; probe.timeout bounds it"))
-        yield error(code, address, f"its cards could not be read by {probe.via}: {probe.reason}", mend)
+        some = "some of its cards" if any(card.source == probe.via for card in facts.cards or ()) else "its cards"
+        yield error(code, address, f"{some} could not be read by {probe.via}: {probe.reason}", mend)
     for note in probe.notes:
         yield warning("contradiction", address, note, f"correct `gpus:` of {node.name} in the inventory")
 

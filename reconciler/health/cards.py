@@ -19,7 +19,7 @@ def card_findings(node: NodeSpec, facts: NodeFacts, models: Sequence[ModelSpec])
     for card in facts.cards or ():
         address = f"gpu.{node.name}/{card.index}"
         yield from _state(card, address)
-        engines = [spec for spec in node.engines if spec.gpus is None or card.index in spec.gpus or card.uuid in spec.gpus]
+        engines = [spec for spec in node.engines if card.is_named_in(spec.gpus)]
         yield from _too_old(card, address, engines, models)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from reconciler.fleet import Desired, Fleet, FleetFacts, ModelSpec, Residency, format_bytes
+from reconciler.fleet import CardId, Desired, Fleet, FleetFacts, ModelSpec, Residency, format_bytes
 from reconciler.health.asking import asking_findings
 from reconciler.health.cards import card_findings
 from reconciler.health.engines import engine_findings
@@ -24,7 +24,7 @@ def find(
         if model.requires.driver is not None or model.requires.compute_capability is not None:
             for name in model.nodes:
                 by_node.setdefault(name, []).append(model)
-    usable: dict[str, dict[int, int]] = {}
+    usable: dict[str, dict[CardId, int]] = {}
     for card in plan.gpus:
         if card.usable_bytes is not None:
             usable.setdefault(card.node, {})[card.gpu] = card.usable_bytes
@@ -45,7 +45,9 @@ def find(
     return tuple(sorted(found, key=lambda one: one.order))
 
 
-def _too_large(fleet: Fleet, desired: Desired, facts: FleetFacts, usable: Mapping[str, Mapping[int, int]], plan: Plan) -> Iterator[Finding]:
+def _too_large(
+    fleet: Fleet, desired: Desired, facts: FleetFacts, usable: Mapping[str, Mapping[CardId, int]], plan: Plan
+) -> Iterator[Finding]:
     """Models that no card could hold even if it were empty, nor all the cards of one engine together; one that is asked for on the CPU is
     held to no card."""
     if any(card.usable_bytes is None for card in plan.gpus):

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from reconciler.fleet import CardFacts, Fleet, FleetFacts, Resident
+from reconciler.fleet import CardFacts, CardId, Fleet, FleetFacts, Resident
 from reconciler.health.joining import cards_of
 
 
@@ -21,9 +21,9 @@ class Holder:
     certain: bool
 
 
-def holders_by_card(fleet: Fleet, facts: FleetFacts) -> Mapping[tuple[str, int], tuple[Holder, ...]]:
+def holders_by_card(fleet: Fleet, facts: FleetFacts) -> Mapping[tuple[str, CardId], tuple[Holder, ...]]:
     """The models of every card, by node and index of the card."""
-    found: dict[tuple[str, int], list[Holder]] = defaultdict(list)
+    found: dict[tuple[str, CardId], list[Holder]] = defaultdict(list)
     for name, node in sorted(facts.nodes.items()):
         spec = fleet.nodes.get(name)
         for engine in spec.engines if spec is not None and node.cards else ():

@@ -37,9 +37,7 @@ def joining_findings(node: NodeSpec, facts: NodeFacts, before: NodeFacts | None)
 
 def cards_of(spec: EngineSpec, cards: Sequence[CardFacts]) -> list[CardFacts]:
     """The cards that an engine is bound to."""
-    if spec.gpus is None:
-        return list(cards)
-    return [card for card in cards if card.index in spec.gpus or card.uuid in spec.gpus or (card.mig_parent or "") in spec.gpus]
+    return [card for card in cards if card.is_named_in(spec.gpus)]
 
 
 def _was_on_cards(spec: EngineSpec, before: NodeFacts | None) -> bool:

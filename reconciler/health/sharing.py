@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from reconciler.admission import free_at_start, told_utilization, utilization_of
-from reconciler.fleet import EngineKind, NodeFacts, NodeSpec, format_bytes
+from reconciler.fleet import CardId, EngineKind, NodeFacts, NodeSpec, format_bytes
 from reconciler.health.finding import Finding, warning
 from reconciler.health.joining import cards_of
 
 
-def sharing_findings(node: NodeSpec, facts: NodeFacts, usable: Mapping[int, int]) -> Iterator[Finding]:
+def sharing_findings(node: NodeSpec, facts: NodeFacts, usable: Mapping[CardId, int]) -> Iterator[Finding]:
     """A vLLM whose fraction leaves nothing of a card for the others that are bound to it. `usable` bytes of each card, by its index."""
     for spec in node.engines:
         engine = facts.engines.get(spec.id.engine)

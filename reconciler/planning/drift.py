@@ -11,7 +11,7 @@ from reconciler.fleet import (
     Applied,
     AppliedReplica,
     CardFacts,
-    CardSpec,
+    CardId,
     Desired,
     EngineFacts,
     EngineId,
@@ -45,7 +45,7 @@ def engine_address(at: EngineId) -> str:
     return f"engine.{at}"
 
 
-def card_address(node: str, index: int) -> str:
+def card_address(node: str, index: CardId) -> str:
     """`gpu.NODE/INDEX`."""
     return f"gpu.{node}/{index}"
 
@@ -156,13 +156,13 @@ def _selected(board: Board, node: str) -> bool:
     return all(slot.selected for slot in board.by_node.get(node, ()))
 
 
-def _card_pairs(node: NodeSpec, before: Sequence[CardFacts] | None, now: Sequence[CardFacts]) -> Iterator[tuple[int, CardPair]]:
+def _card_pairs(node: NodeSpec, before: Sequence[CardFacts] | None, now: Sequence[CardFacts]) -> Iterator[tuple[CardId, CardPair]]:
     """Cards by index. Only what was probed both times is compared with what it was: a declaration that changed is no drift."""
     probed = any(card.source != _DECLARED for card in now) or (not now and node.gpus != ())
     were = [card for card in before or () if card.source != _DECLARED] if probed else []
     for card in now:
         was = next((one for one in were if _same(one, card)), None) if card.source != _DECLARED else None
-        yield card.index, CardPair(_spec(node, card), was, card)
+        yield card.index, CardPair(card.declared_in(node.gpus or ()), was, card)
     for one in were:
         if not any(_same(one, card) for card in now):
             yield one.index, CardPair(None, one, None)
@@ -173,10 +173,3 @@ def _same(one: CardFacts, other: CardFacts) -> bool:
     if one.uuid is not None and other.uuid is not None:
         return one.uuid == other.uuid
     return one.index == other.index
-
-
-def _spec(node: NodeSpec, card: CardFacts) -> CardSpec | None:
-    for spec in node.gpus or ():
-        if spec.uuid == card.uuid if spec.uuid is not None and card.uuid is not None else spec.index == card.index:
-            return spec
-    return None

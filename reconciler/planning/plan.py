@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from reconciler.fleet.applied import Incident
 from reconciler.fleet.inventory import Scalar
+from reconciler.fleet.names import CardId
 
 FORMAT_VERSION = "1.0"
 Value = Scalar | None
@@ -87,8 +88,8 @@ class Step:
     engine_name: str
     base_name: str
     needs: tuple[str, ...] = ()
-    gpus: tuple[int, ...] = ()
-    gpu_candidates: tuple[int, ...] | None = None
+    gpus: tuple[CardId, ...] = ()
+    gpu_candidates: tuple[CardId, ...] | None = None
     vram_bytes: int | None = None
     vram_source: str | None = None
     measured_bytes: int | None = None
@@ -107,7 +108,7 @@ class CardBalance:
     `unsized`: it holds a resident of unknown size, so all of it counts as taken though nobody knows how much is."""
 
     node: str
-    gpu: int
+    gpu: CardId
     total_bytes: int | None
     usable_bytes: int | None
     foreign_bytes: int | None

@@ -146,7 +146,7 @@ def _in_order(*parts: Sequence[Drift]) -> tuple[Drift, ...]:
 
 def _step(change: Change) -> Step:
     cards = change.takes or change.frees
-    gpus = tuple(card.index for card, _ in cards if card.index >= 0)
+    gpus = tuple(card.index for card, _ in cards if not card.is_ram)
     several = change.slot.cards is not None and len(change.slot.cards) > 1
     charged = change.takes if change.action is not Action.UNLOAD else change.frees
     return Step(

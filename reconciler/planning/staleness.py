@@ -384,4 +384,4 @@ def _cards(step: Step, slot: EngineState) -> list[Card] | None:
 
 
 def _where(card: Card) -> str:
-    return f"the RAM of {card.node}" if card.index < 0 else f"{card.node}/{card.index}"
+    return f"the RAM of {card.node}" if card.is_ram else f"{card.node}/{card.index}"

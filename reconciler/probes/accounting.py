@@ -31,7 +31,7 @@ def account(
     """The cards with the engine of every process that is one's, and with `foreign_bytes`: what is used less what our engines account for.
 
     Where all processes of a card are seen, an engine accounts for what its processes hold; else for what it reports. Unknown where the
-    card's use is, or where an engine cannot say what it holds, or on which of its cards.
+    card's use is, or where an engine cannot say what it holds, or on which of its cards; then what others are seen to hold is a bound.
     """
     owned = tuple(_with_owners(card, engines, facts, table) for card in cards)
     return tuple(_with_foreign(card, owned, engines, facts) for card in owned)
@@ -50,23 +50,13 @@ def engine_ports(engines: Sequence[EngineSpec]) -> Mapping[int, EngineSpec]:
     return found
 
 
-def is_bound(spec: EngineSpec, card: CardFacts) -> bool:
-    """Whether an engine may use a card. One that is bound to a card in MIG mode may use its slices."""
-    return (
-        spec.gpus is None
-        or card.index in spec.gpus
-        or card.uuid in spec.gpus
-        or (card.mig_parent in spec.gpus if card.mig_parent else False)
-    )
-
-
 def _with_owners(card: CardFacts, engines: Sequence[EngineSpec], facts: Facts, table: ProcessTable) -> CardFacts:
     if not card.processes:
         return card
     ports = engine_ports(engines)
     listeners = {table.listeners[port]: spec.id.engine for port, spec in ports.items() if port in table.listeners}
     seen = set(listeners.values())
-    unseen = [spec for spec in engines if spec.id.engine not in seen and is_bound(spec, card)]
+    unseen = [spec for spec in engines if spec.id.engine not in seen and card.is_named_in(spec.gpus)]
     return replace(card, processes=tuple(_owned(one, listeners, unseen, facts, table) for one in card.processes))
 
 
@@ -94,9 +84,12 @@ def _by_name(name: str | None, unseen: Sequence[EngineSpec], facts: Facts) -> st
     """The one engine whose own process was not seen (it is in a container, or not ours to look at) that may hold this one."""
     if name is None:
         return None
-    word = PurePosixPath(name.split(" ")[0]).name
-    able = [spec for spec in unseen if word in _NAMES[spec.kind] and _may_hold(facts.get(spec.id.engine))]
+    able = [spec for spec in unseen if _word(name) in _NAMES[spec.kind] and _may_hold(facts.get(spec.id.engine))]
     return able[0].id.engine if len(able) == 1 else None
+
+
+def _word(name: str) -> str:
+    return PurePosixPath(name.split(" ")[0]).name
 
 
 def _may_hold(facts: EngineFacts | None) -> bool:
@@ -106,15 +99,29 @@ def _may_hold(facts: EngineFacts | None) -> bool:
 
 
 def _with_foreign(card: CardFacts, cards: Sequence[CardFacts], engines: Sequence[EngineSpec], facts: Facts) -> CardFacts:
+    bound = [spec for spec in engines if card.is_named_in(spec.gpus)]
     if card.used_bytes is None:
-        return card
-    bound = [spec for spec in engines if is_bound(spec, card)]
+        least = _surely_foreign(card, bound, facts)
+        return card if least is None else replace(card, foreign_bytes=max(least, card.foreign_bytes or 0))
     ours = _by_processes(card, bound, facts)
     if ours is None:
         ours = _by_reports(card, cards, bound, facts)
     if ours is None:
-        return replace(card, foreign_bytes=None, assumed=True)
+        return replace(card, foreign_bytes=_surely_foreign(card, bound, facts), assumed=True)
     return replace(card, foreign_bytes=max(0, card.used_bytes - ours), assumed=False)
+
+
+def _surely_foreign(card: CardFacts, bound: Sequence[EngineSpec], facts: Facts) -> int | None:
+    """What processes hold that can be none of our engines': a lower bound where the whole cannot be told; None where it is nothing."""
+    unseen = [
+        spec for spec in bound if all(one.engine != spec.id.engine for one in card.processes or ()) and _may_hold(facts.get(spec.id.engine))
+    ]
+    names = frozenset().union(*(_NAMES[spec.kind] for spec in unseen))
+    least = 0
+    for process in card.processes or ():
+        may_be_ours = process.engine is not None or (unseen and (process.name is None or _word(process.name) in names))
+        least += 0 if may_be_ours else process.used_bytes or 0
+    return least or None
 
 
 def _by_processes(card: CardFacts, bound: Sequence[EngineSpec], facts: Facts) -> int | None:
@@ -133,7 +140,7 @@ def _by_reports(card: CardFacts, cards: Sequence[CardFacts], bound: Sequence[Eng
         reported = _reported(facts.get(spec.id.engine))
         if reported is None:
             return None
-        own = [one for one in cards if is_bound(spec, one)]
+        own = [one for one in cards if one.is_named_in(spec.gpus)]
         if reported == 0 or len(own) == 1:
             total += reported
             continue

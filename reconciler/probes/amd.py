@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from reconciler.fleet import CardFacts, CardProcess
-from reconciler.probes.readings import celsius, mebibytes, number, percent, text, version, watts, whole
+from reconciler.fleet import CardFacts, CardProcess, format_bytes
+from reconciler.probes.readings import card_number, celsius, count, mebibytes, of_bytes, percent, text, use, version, watts
 
 T = TypeVar("T")
 _BFLOAT16 = re.compile(r"gfx(908|90a|94.|95.|11..|12..)")
 """Targets with bfloat16 arithmetic (LLVM's AMDGPU guide): CDNA, RDNA 3 and later."""
+_APU = re.compile(r"gfx(?:801|902|909|90c|1013|103[3567]|1103|115[0-9])")
+"""Targets of chips without memory of their own (LLVM's AMDGPU guide lists them as APUs)."""
+_MEMORY = re.compile(r"(?:GDDR|HBM|LPDDR|DDR)\w*", re.IGNORECASE)
+_SYSTEM_MEMORY = re.compile(r"(?:LPDDR|DDR)\w*", re.IGNORECASE)
 
 
 def cards_of_amd_smi(parts: Mapping[str, str], source: str, at: str) -> tuple[CardFacts, ...]:
@@ -34,16 +38,24 @@ def cards_of_amd_smi(parts: Mapping[str, str], source: str, at: str) -> tuple[Ca
 
 
 def _card(index: int, named: object, static: object, metric: object, process: object, source: str, at: str) -> CardFacts:
-    used = mebibytes(_leaf(metric, "mem_usage", "used_vram"))
-    total = mebibytes(_leaf(metric, "mem_usage", "total_vram")) or mebibytes(_leaf(static, "vram", "size"))
+    memory = _Memory(
+        mebibytes(_leaf(metric, "mem_usage", "total_vram")) or mebibytes(_leaf(static, "vram", "size")),
+        use(*(mebibytes(_leaf(metric, "mem_usage", f"{word}_vram")) for word in ("total", "used", "free"))),
+        mebibytes(_leaf(metric, "mem_usage", "total_gtt")),
+        use(*(mebibytes(_leaf(metric, "mem_usage", f"{word}_gtt")) for word in ("total", "used", "free"))),
+    )
     target = text(_leaf(static, "asic", "target_graphics_version"))
     heat = celsius(_leaf(metric, "temperature", "hotspot"))
+    unified = _shares_memory(target, text(_leaf(static, "vram", "type")))
+    total, used, told = memory.of(unified)
     return CardFacts(
         index=index,
         uuid=text(_leaf(named, "uuid")),
         name=text(_leaf(static, "asic", "market_name")),
-        total_bytes=total or None,
+        total_bytes=total,
         used_bytes=used,
+        total_from=told,
+        unified=unified or None,
         driver=version(_leaf(static, "driver", "version")),
         source=source,
         assumed=used is None,
@@ -52,7 +64,7 @@ def _card(index: int, named: object, static: object, metric: object, process: ob
         utilisation=percent(_leaf(metric, "usage", "gfx_activity")),
         float16=None if target is None else True,
         bfloat16=None if target is None else bool(_BFLOAT16.fullmatch(target)),
-        processes=_processes(process),
+        processes=_processes(process, unified),
         at=at,
     )
 
@@ -66,17 +78,43 @@ def _limit(entry: object) -> float | None:
     return None
 
 
-def _processes(entry: object) -> tuple[CardProcess, ...] | None:
+def _processes(entry: object, unified: bool) -> tuple[CardProcess, ...] | None:
     listed = entry.get("process_list") if isinstance(entry, dict) else None
     if not isinstance(listed, list):
         return None
     found = []
     for one in listed:
         info = one.get("process_info", one) if isinstance(one, dict) else None
-        pid = whole(_leaf(info, "pid"))
+        pid = count(_leaf(info, "pid"))
         if pid is not None:
-            found.append(CardProcess(pid, text(_leaf(info, "name")), _bytes(info, "memory_usage", "vram_mem")))
+            held = [_bytes(info, "memory_usage", "vram_mem")] + ([_bytes(info, "memory_usage", "gtt_mem")] if unified else [])
+            found.append(CardProcess(pid, text(_leaf(info, "name")), None if None in held else sum(part or 0 for part in held)))
     return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """Bytes of a chip: its own, and the system memory that its driver may map for it (GTT)."""
+
+    total: int | None
+    used: int | None
+    gtt: int | None
+    gtt_used: int | None
+
+    def of(self, unified: bool) -> tuple[int | None, int | None, str | None]:
+        """What it may have, what is used of that, and a clause that says what the first is made of. A card with memory of its own computes
+        in that alone; for a chip without, the carve-out of the firmware is only where its driver begins."""
+        if not unified or self.gtt is None or self.total is None:
+            return self.total or None, self.used, None
+        used = None if self.used is None or self.gtt_used is None else self.used + self.gtt_used
+        return self.total + self.gtt, used, f"{format_bytes(self.total)} of VRAM and {format_bytes(self.gtt)} of GTT"
+
+
+def _shares_memory(target: str | None, kind: str | None) -> bool:
+    """Whether a chip has no memory of its own: by what its memory is, else by its target."""
+    if kind is not None and _MEMORY.fullmatch(kind):
+        return _SYSTEM_MEMORY.fullmatch(kind) is not None
+    return target is not None and _APU.fullmatch(target) is not None
 
 
 def _bytes(info: object, *path: str) -> int | None:
@@ -85,9 +123,9 @@ def _bytes(info: object, *path: str) -> int | None:
     leaf = info.get(path[-1]) if isinstance(info, dict) else None
     if isinstance(leaf, dict):
         if leaf.get("unit") == "B":
-            return whole(leaf.get("value"))
+            return of_bytes(leaf.get("value"))
         return mebibytes(_leaf(leaf))
-    return whole(leaf)
+    return of_bytes(leaf)
 
 
 def cards_of_rocm_smi(output: str, source: str, at: str) -> tuple[CardFacts, ...]:
@@ -102,15 +140,19 @@ def cards_of_rocm_smi(output: str, source: str, at: str) -> tuple[CardFacts, ...
         match = re.fullmatch(r"card([0-9]{1,3})", key)
         if match is None or not isinstance(card, dict):
             continue
-        used = whole(_value(card, "vram total used memory (b)"))
+        memory = _Memory(*(of_bytes(_value(card, f"{kind} total {used}memory (b)")) for kind in ("vram", "gtt") for used in ("", "used ")))
         target = text(_value(card, "gfx version"))
+        unified = _shares_memory(target, None)
+        total, used, told = memory.of(unified)
         found.append(
             CardFacts(
                 index=int(match.group(1)),
                 uuid=text(_value(card, "unique id")),
                 name=_first(text, card, "card series", "device name", "card model"),
-                total_bytes=whole(_value(card, "vram total memory (b)")) or None,
+                total_bytes=total,
                 used_bytes=used,
+                total_from=told,
+                unified=unified or None,
                 driver=driver,
                 source=source,
                 assumed=used is None,
@@ -142,9 +184,9 @@ def _entries(output: str) -> Iterator[tuple[int, Mapping[str, object]]]:
     if isinstance(document, dict):
         document = document.get("gpu_data", [document])
     for entry in document if isinstance(document, list) else ():
-        index = number(entry.get("gpu")) if isinstance(entry, dict) else None
-        if index is not None and 0 <= index < 4096:
-            yield int(index), entry
+        index = card_number(entry.get("gpu")) if isinstance(entry, dict) else None
+        if index is not None:
+            yield index, entry
 
 
 def _json(output: str) -> object:

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reconciler.fleet import MIB, CardFacts
+from reconciler.fleet import CardFacts
 from reconciler.probes.metrics import Sample, samples
-from reconciler.probes.nvml import SLICES_FROM
-from reconciler.probes.readings import text, throttle_reasons, version, whole
+from reconciler.probes.nvml import slice_index
+from reconciler.probes.readings import (
+    MOST_XID,
+    card_number,
+    celsius,
+    count,
+    mebibytes,
+    percent,
+    shares_memory,
+    text,
+    throttle_reasons,
+    use,
+    version,
+    watts,
+)
 
 PREFIX = "DCGM_FI_"
 _BLANK = 2147483632.0
@@ -46,7 +59,7 @@ def cards_of_dcgm(body: str, source: str, at: str) -> tuple[CardFacts, ...]:
 
 def _instance(part: tuple[str, object]) -> tuple[int, str]:
     """Slices are numbered as nvidia-smi numbers them: by their GPU instance, of which 13 comes after 7."""
-    return whole(part[0]) or 0, part[0]
+    return card_number(part[0]) or 0, part[0]
 
 
 def _any(parts: Mapping[str, Mapping[str, Sample]]) -> Mapping[str, Sample]:
@@ -56,27 +69,28 @@ def _any(parts: Mapping[str, Mapping[str, Sample]]) -> Mapping[str, Sample]:
 def _card(values: Mapping[str, Sample], source: str, at: str) -> CardFacts:
     labels: Mapping[str, str] = next((sample.labels for sample in values.values()), {})
     free, used, reserved, total = (_mebibytes(values, name) for name in ("FB_FREE", "FB_USED", "FB_RESERVED", "FB_TOTAL"))
-    if total is None and free is not None and used is not None:
+    if total is None and free is not None and used is not None and reserved is not None and free + used > 0:
         # The default list has no total; without the reserved part it would be too small, and stays unknown.
-        total = free + used + reserved if reserved is not None else None
-    busy = _value(values, "GPU_UTIL")
+        total = free + used + reserved
+    used = use(total, used, free, reserved) if free or used else None
     xid, throttle = _value(values, "XID_ERRORS"), _value(values, "CLOCKS_EVENT_REASONS", "CLOCK_THROTTLE_REASONS")
     return CardFacts(
-        index=whole(labels.get("gpu")) or 0,
+        index=card_number(labels.get("gpu")) or 0,
         uuid=text(labels.get("UUID")),
         name=text(labels.get("modelName")),
         total_bytes=total or None,
         used_bytes=used,
+        unified=shares_memory(text(labels.get("modelName")), total, None),
         driver=version(labels.get("DCGM_FI_DRIVER_VERSION")),
         source=source,
         assumed=used is None,
-        temperature=_value(values, "GPU_TEMP"),
-        power=_value(values, "POWER_USAGE"),
-        power_limit=_value(values, "ENFORCED_POWER_LIMIT", "POWER_MGMT_LIMIT"),
-        utilisation=busy / 100 if busy is not None and busy <= 100 else None,
-        throttle=throttle_reasons(int(throttle)) if throttle is not None else None,
-        ecc_errors=whole(_value(values, "ECC_DBE_VOL_TOTAL")),
-        xid=whole(xid),
+        temperature=celsius(_value(values, "GPU_TEMP")),
+        power=watts(_value(values, "POWER_USAGE")),
+        power_limit=watts(_value(values, "ENFORCED_POWER_LIMIT", "POWER_MGMT_LIMIT")),
+        utilisation=percent(_value(values, "GPU_UTIL")),
+        throttle=throttle_reasons(count(throttle)),
+        ecc_errors=count(_value(values, "ECC_DBE_VOL_TOTAL")),
+        xid=count(xid, MOST_XID),
         at=at,
         reserved_bytes=reserved,
     )
@@ -87,7 +101,7 @@ def _slice(number: int, values: Mapping[str, Sample], parent: CardFacts, source:
     labels = next(iter(values.values())).labels
     profile = text(labels.get("GPU_I_PROFILE"))
     return CardFacts(
-        index=SLICES_FROM * (parent.index + 1) + number,
+        index=slice_index(parent, number),
         name=f"{parent.name or 'NVIDIA'} MIG {profile}" if profile else parent.name,
         total_bytes=own.total_bytes,
         used_bytes=own.used_bytes,
@@ -108,5 +122,4 @@ def _value(values: Mapping[str, Sample], *names: str) -> float | None:
 
 
 def _mebibytes(values: Mapping[str, Sample], name: str) -> int | None:
-    found = _value(values, name)
-    return int(found * MIB) if found is not None else None
+    return mebibytes(_value(values, name))

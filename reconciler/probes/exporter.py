@@ -9,7 +9,20 @@ from collections.abc import Mapping
 
 from reconciler.fleet import CardFacts
 from reconciler.probes.metrics import Sample, samples
-from reconciler.probes.readings import THROTTLE_WORDS, capability, half_precision, text, version, whole
+from reconciler.probes.readings import (
+    THROTTLE_WORDS,
+    capability,
+    card_number,
+    celsius,
+    count,
+    half_precision,
+    of_bytes,
+    shares_memory,
+    text,
+    use,
+    version,
+    watts,
+)
 
 PREFIX = "nvidia_smi_"
 
@@ -42,11 +55,12 @@ def cards_of_exporter(body: str, source: str, at: str) -> tuple[tuple[CardFacts,
 
 def _card(uuid: str, values: Mapping[str, Sample], number: int, source: str, at: str) -> CardFacts:
     labels: Mapping[str, str] = values["gpu_info"].labels if "gpu_info" in values else {}
-    index = whole(labels.get("index"))
+    index = card_number(labels.get("index"))
     if index is None:
-        index = whole(_value(values, "index"))
-    used = whole(_value(values, "memory_used_bytes"))
-    total = whole(_value(values, "memory_total_bytes"))
+        index = card_number(_value(values, "index"))
+    words = ("total", "used", "free", "reserved")
+    total, used, free, reserved = (of_bytes(_value(values, f"memory_{word}_bytes")) for word in words)
+    used = use(total, used, free, reserved)
     compute = capability(labels.get("compute_cap"))
     half, brain = half_precision(compute)
     busy = _value(values, "utilization_gpu_ratio")
@@ -60,18 +74,19 @@ def _card(uuid: str, values: Mapping[str, Sample], number: int, source: str, at:
         compute_capability=compute,
         driver=version(labels.get("driver_version")),
         source=source,
+        unified=shares_memory(text(labels.get("name")), total, None),
         assumed=used is None,
-        temperature=_value(values, "temperature_gpu"),
-        power=_value(values, "power_draw_watts"),
-        power_limit=_value(values, "enforced_power_limit_watts", "power_limit_watts"),
+        temperature=celsius(_value(values, "temperature_gpu")),
+        power=watts(_value(values, "power_draw_watts")),
+        power_limit=watts(_value(values, "enforced_power_limit_watts", "power_limit_watts")),
         utilisation=busy if busy is not None and 0 <= busy <= 1 else None,
         throttle=None if None in reasons.values() else tuple(word for word, active in reasons.items() if active),
-        ecc_errors=whole(_value(values, "ecc_errors_uncorrected_volatile_total")),
+        ecc_errors=count(_value(values, "ecc_errors_uncorrected_volatile_total")),
         cuda=version(labels.get("cuda_version")),
         float16=half,
         bfloat16=brain,
         at=at,
-        reserved_bytes=whole(_value(values, "memory_reserved_bytes")),
+        reserved_bytes=reserved,
     )
 
 

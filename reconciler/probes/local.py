@@ -1,4 +1,4 @@
-"""Cards of this machine that are none of NVML's: AMD's by `amd-smi` or `rocm-smi`, Apple's by `system_profiler`. Argument lists, no shell.
+"""Cards of this machine: AMD's by `amd-smi` or `rocm-smi`, Apple's by `system_profiler`, NVIDIA's beside them by NVML. No shell.
 
 The same tools and the same reading as over ssh (`script`, `shell`); each runs within the node's deadline and the bounds of `bounded`.
 """
@@ -9,13 +9,15 @@ import asyncio
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from reconciler.engines.answers import clean_text
 from reconciler.fleet import NodeSpec
 from reconciler.probes.bounded import Ran, run_bounded
-from reconciler.probes.here import program_here, tool_here
-from reconciler.probes.protocol import Seen, probe_error
+from reconciler.probes.here import nvml_is_here, program_here, tool_here
+from reconciler.probes.nvml import Nvml
+from reconciler.probes.protocol import ProbeError, Seen, probe_error
 from reconciler.probes.script import ROCM_SHOWS
 from reconciler.probes.shell import seen_of
 
@@ -51,13 +53,18 @@ class Local:
         if tool is None:
             raise probe_error("no_tool", node.name, "there is no amd-smi, rocm-smi or system_profiler on this machine")
         asked = dict(self._commands(tool))
-        runs = await asyncio.gather(*(self._run(argv, node) for argv in asked.values()))
+        tools = asyncio.gather(*(self._run(argv, node) for argv in asked.values()))
+        nvidia, runs = await asyncio.gather(_nvidia(node, at), tools)
         parts = {part: ran.out.decode("utf-8", "replace") for part, ran in zip(asked, runs, strict=True) if ran is not None}
-        seen = seen_of({**parts, **self._machine()}, node, SOURCE, at)
-        first = runs[0]
-        if not seen.cards and (first is None or first.code != 0):
-            _refuse(node, Path(tool).name, first)
-        return seen
+        told = nvidia.cards if isinstance(nvidia, Seen) and nvidia.cards is not None else ()
+        seen = seen_of({**parts, **self._machine()}, node, SOURCE, at, {"nvidia": told})
+        refused = [nvidia] if isinstance(nvidia, ProbeError) else []
+        if len(seen.cards or ()) == len(told) and (runs[0] is None or runs[0].code != 0):
+            refused.append(_refusal(node, Path(tool).name, runs[0]))
+        if refused and not seen.cards:
+            raise refused[-1]
+        notes = nvidia.notes if isinstance(nvidia, Seen) else ()
+        return replace(seen, notes=(*notes, *seen.notes), partly=refused[0] if refused else seen.partly)
 
     def _commands(self, tool: str) -> Mapping[str, Sequence[str]]:
         """Argument lists by part, the one that decides first."""
@@ -87,14 +94,24 @@ class Local:
             return None
 
 
-def _refuse(node: NodeSpec, tool: str, ran: Ran | None) -> None:
-    """Says why the tool gave no card. Always raises."""
+async def _nvidia(node: NodeSpec, at: str) -> Seen | ProbeError | None:
+    """What NVML tells beside the tools of another vendor; None where it is not there."""
+    if not nvml_is_here():
+        return None
+    try:
+        return await Nvml().look(node, at)
+    except ProbeError as error:
+        return error
+
+
+def _refusal(node: NodeSpec, tool: str, ran: Ran | None) -> ProbeError:
+    """Why the tool gave no card."""
     if ran is None:
-        raise probe_error("smi_failed", node.name, f"{tool} cannot be started")
+        return probe_error("smi_failed", node.name, f"{tool} cannot be started")
     if ran.cut == "timeout":
         what = f"{tool} did not answer within {node.probe.timeout:.3g} s"
-        raise probe_error("timeout", node.name, what, "the driver hangs: see dmesg, and reboot if it says so")
+        return probe_error("timeout", node.name, what, "the driver hangs: see dmesg, and reboot if it says so")
     if ran.cut is not None:
-        raise probe_error("too_large", node.name, f"{tool} answered more than 8 MiB")
+        return probe_error("too_large", node.name, f"{tool} answered more than 8 MiB")
     why = clean_text((ran.err or ran.out).decode("utf-8", "replace")) or f"it ended with {ran.code}"
-    raise probe_error("smi_failed", node.name, f"{tool}: {why}", f"run {tool} to see what it says")
+    return probe_error("smi_failed", node.name, f"{tool}: {why}", f"run {tool} to see what it says")

@@ -7,8 +7,21 @@ from dataclasses import replace
 from xml.etree import ElementTree
 
 from reconciler.fleet import CardFacts, CardProcess
-from reconciler.probes.nvml import SLICES_FROM
-from reconciler.probes.readings import THROTTLE_WORDS, celsius, lost, mebibytes, percent, text, version, watts, whole
+from reconciler.probes.nvml import slice_index
+from reconciler.probes.readings import (
+    THROTTLE_WORDS,
+    card_number,
+    celsius,
+    count,
+    lost,
+    mebibytes,
+    percent,
+    shares_memory,
+    text,
+    use,
+    version,
+    watts,
+)
 
 _MOST = 256
 _OTHERS = ("processes", "accounted_processes")
@@ -26,13 +39,20 @@ def read_xml(output: str) -> ElementTree.Element | None:
         return None
 
 
+def buses_of_xml(log: ElementTree.Element) -> tuple[str, ...]:
+    """Bus ids (`0000:01:00`) of the cards that it tells of."""
+    found = (gpu.findtext("pci/pci_bus_id") or gpu.get("id") or "" for gpu in log.findall("gpu")[:_MOST])
+    return tuple(bus.strip().lower().partition(".")[0][-10:] for bus in found if bus.strip())
+
+
 def cards_of_xml(log: ElementTree.Element, source: str, at: str) -> tuple[tuple[CardFacts, ...], Mapping[int, tuple[CardFacts, ...]]]:
     """Every card, and by the index of a card in MIG mode its slices."""
     driver, cuda = version(_first(log, "driver_version")), version(_first(log, "cuda_version"))
     cards: list[CardFacts] = []
     slices: dict[int, tuple[CardFacts, ...]] = {}
     for index, gpu in enumerate(log.findall("gpu")[:_MOST]):
-        total, used = _memory(gpu, "total"), _memory(gpu, "used")
+        total, used, free, reserved = (_memory(gpu, word) for word in ("total", "used", "free", "reserved"))
+        used = use(total, used, free, reserved)
         fault = lost(one.text for part in gpu if part.tag not in _OTHERS for one in part.iter()) or _must(gpu)
         card = CardFacts(
             index=index,
@@ -51,10 +71,11 @@ def cards_of_xml(log: ElementTree.Element, source: str, at: str) -> tuple[tuple[
             utilisation=percent(_first(gpu, "utilization/gpu_util")),
             throttle=_throttle(gpu),
             cuda=cuda,
+            unified=shares_memory(text(_first(gpu, "product_name")), total, gpu.findtext("fb_memory_usage/total")),
             processes=_processes(gpu),
             fault=fault,
             at=at,
-            reserved_bytes=_memory(gpu, "reserved"),
+            reserved_bytes=reserved,
         )
         cards.append(card)
         if (text(_first(gpu, "mig_mode/current_mig")) or "").lower() == "enabled":
@@ -71,7 +92,8 @@ def _slices(gpu: ElementTree.Element, card: CardFacts) -> tuple[CardFacts, ...]:
     seen: set[str] = set()
     processes = gpu.findall("processes/process_info")
     for part in gpu.findall("mig_devices/mig_device")[:_MOST]:
-        used = mebibytes(_first(part, "fb_memory_usage/used"))
+        total, used, free, reserved = (_memory(part, word) for word in ("total", "used", "free", "reserved"))
+        used = use(total, used, free, reserved)
         instance = _first(part, "gpu_instance_id")
         if instance is not None and instance in seen:
             continue
@@ -80,16 +102,17 @@ def _slices(gpu: ElementTree.Element, card: CardFacts) -> tuple[CardFacts, ...]:
         found.append(
             replace(
                 card,
-                index=SLICES_FROM * (card.index + 1) + (whole(_first(part, "index")) or 0),
+                index=slice_index(card, card_number(_first(part, "index")) or 0),
                 uuid=text(_first(part, "uuid")),
-                total_bytes=mebibytes(_first(part, "fb_memory_usage/total")) or None,
+                total_bytes=total or None,
                 used_bytes=used,
-                reserved_bytes=mebibytes(_first(part, "fb_memory_usage/reserved")),
+                reserved_bytes=reserved,
                 assumed=used is None,
                 power=None,
                 power_limit=None,
                 utilisation=None,
                 mig_parent=card.uuid,
+                unified=None,
                 processes=tuple(_process(one) for one in own) if card.processes is not None else None,
             )
         )
@@ -143,4 +166,4 @@ def _processes(gpu: ElementTree.Element) -> tuple[CardProcess, ...] | None:
 
 
 def _process(info: ElementTree.Element) -> CardProcess:
-    return CardProcess(whole(_first(info, "pid")) or 0, text(_first(info, "process_name")), mebibytes(_first(info, "used_memory")))
+    return CardProcess(count(_first(info, "pid")) or 0, text(_first(info, "process_name")), mebibytes(_first(info, "used_memory")))

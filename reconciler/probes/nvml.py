@@ -12,11 +12,34 @@ from reconciler.engines.answers import clean_text
 from reconciler.fleet import CardFacts, CardProcess, NodeSpec
 from reconciler.probes.bounded import run_bounded
 from reconciler.probes.protocol import ProbeError, Seen, probe_error
-from reconciler.probes.readings import half_precision, number, text, throttle_reasons, version, whole
+from reconciler.probes.readings import (
+    MOST_RAM_BYTES,
+    card_number,
+    celsius,
+    count,
+    half_precision,
+    number,
+    of_bytes,
+    percent,
+    shares_memory,
+    text,
+    throttle_reasons,
+    use,
+    version,
+    watts,
+)
 
 SOURCE = "nvml"
 SLICES_FROM = 100
 """Slice `s` of card `c` has the index `100 × (c + 1) + s`, so that no index moves when a card is cut in another way."""
+
+
+def slice_index(card: CardFacts, number: int) -> int:
+    """The index of a slice of a card, as the tools count them."""
+    assert isinstance(card.index, int)
+    return SLICES_FROM * (card.index + 1) + number
+
+
 _READER = Path(__file__).with_name("nvml_reader.py")
 _CODES: Mapping[int, tuple[str, str | None]] = {
     -1: ("no_pynvml", "install gpurec with its dependencies again"),
@@ -69,52 +92,51 @@ def seen_of(document: Mapping[str, object], node: str, at: str) -> Seen:
         if device.get("mig") and not slices:
             notes.append(f"card {whole_card.index} is in MIG mode and has no slices, so nothing can run on it")
         cards.extend(slices if device.get("mig") else [whole_card])
-    return Seen(tuple(cards), tuple(notes), whole(document.get("ram_bytes")))
+    return Seen(tuple(cards), tuple(notes), of_bytes(document.get("ram_bytes"), MOST_RAM_BYTES))
 
 
 def _card(device: Mapping[str, object], document: Mapping[str, object], at: str) -> CardFacts:
     capability = device.get("capability")
     compute = (int(capability[0]), int(capability[1])) if isinstance(capability, list) and len(capability) == 2 else None
     half, brain = half_precision(compute)
-    cuda = whole(document.get("cuda"))
-    used, limit, drawn = whole(device.get("used")), whole(device.get("limit_milliwatt")), whole(device.get("milliwatt"))
-    busy = number(device.get("percent"))
-    index = whole(device.get("index"))
+    cuda = count(document.get("cuda"), 999_999)
+    total, used, reserved = _memory(device)
+    index = card_number(device.get("index"))
     return CardFacts(
         index=index or 0,
         uuid=text(device.get("uuid")),
         name=text(device.get("name")),
-        total_bytes=whole(device.get("total")) or None,
+        total_bytes=total or None,
         used_bytes=used,
         compute_capability=compute,
         driver=version(document.get("driver")),
         source=SOURCE,
         assumed=used is None,
-        temperature=number(device.get("celsius")),
-        power=None if drawn is None else drawn / 1000,
-        power_limit=None if limit is None else limit / 1000,
-        utilisation=None if busy is None else busy / 100,
-        throttle=throttle_reasons(whole(device.get("throttle"))),
-        ecc_errors=whole(device.get("ecc")),
+        temperature=celsius(device.get("celsius")),
+        power=_milliwatts(device.get("milliwatt")),
+        power_limit=_milliwatts(device.get("limit_milliwatt")),
+        utilisation=percent(device.get("percent")),
+        throttle=throttle_reasons(count(device.get("throttle"))),
+        ecc_errors=count(device.get("ecc")),
         cuda=None if cuda is None else (cuda // 1000, cuda % 1000 // 10),
         float16=half,
         bfloat16=brain,
-        unified=True if device.get("memory_of_node") is True and device.get("name") and not device.get("fault") else None,
+        unified=None if device.get("fault") else shares_memory(text(device.get("name")), total, _said(device)),
         processes=_processes(device.get("processes")),
         fault=text(device.get("fault")),
         at=at,
-        reserved_bytes=whole(device.get("reserved")),
+        reserved_bytes=reserved,
     )
 
 
 def _slice(part: Mapping[str, object], parent: CardFacts) -> CardFacts:
     """A slice: memory and processes are its own; heat, errors and versions are those of the card that it is cut from."""
-    used = whole(part.get("used"))
+    total, used, reserved = _memory(part)
     return CardFacts(
-        index=SLICES_FROM * (parent.index + 1) + (whole(part.get("index")) or 0),
+        index=slice_index(parent, card_number(part.get("index")) or 0),
         uuid=text(part.get("uuid")),
         name=text(part.get("name")) or parent.name,
-        total_bytes=whole(part.get("total")) or None,
+        total_bytes=total or None,
         used_bytes=used,
         compute_capability=parent.compute_capability,
         driver=parent.driver,
@@ -130,14 +152,29 @@ def _slice(part: Mapping[str, object], parent: CardFacts) -> CardFacts:
         processes=_processes(part.get("processes")),
         fault=text(part.get("fault")) or parent.fault,
         at=parent.at,
-        reserved_bytes=whole(part.get("reserved")),
+        reserved_bytes=reserved,
     )
+
+
+def _memory(device: Mapping[str, object]) -> tuple[int | None, int | None, int | None]:
+    """Total, used and reserved bytes, of which those are unknown that contradict the others."""
+    total, used, free, reserved = (of_bytes(device.get(word)) for word in ("total", "used", "free", "reserved"))
+    return total, use(total, used, free, reserved), reserved
+
+
+def _said(device: Mapping[str, object]) -> str | None:
+    return "Not Supported" if device.get("memory_of_node") is True else None
+
+
+def _milliwatts(value: object) -> float | None:
+    found = number(value)
+    return watts(found / 1000) if found is not None else None
 
 
 def _processes(found: object) -> tuple[CardProcess, ...] | None:
     if not isinstance(found, list):
         return None
-    return tuple(CardProcess(whole(one.get("pid")) or 0, text(one.get("name")), whole(one.get("bytes"))) for one in found)
+    return tuple(CardProcess(count(one.get("pid")) or 0, text(one.get("name")), of_bytes(one.get("bytes"))) for one in found)
 
 
 def _refusal(error: Mapping[str, object], node: str) -> ProbeError:

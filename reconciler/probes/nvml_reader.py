@@ -112,11 +112,11 @@ def _memory(ask: Asking, handle: object) -> Document:
     second = getattr(ask.nvml, "nvmlMemory_v2", None)
     found = ask("nvmlDeviceGetMemoryInfo", handle, version=second) if second is not None else None
     if found is not None:
-        return {"total": found.total, "used": found.used, "reserved": found.reserved}
+        return {"total": found.total, "used": found.used, "free": found.free, "reserved": found.reserved}
     found = ask("nvmlDeviceGetMemoryInfo", handle)
     if found is None:
         return {"total": None, "used": None, "memory_of_node": ask.code == _NOT_SUPPORTED}
-    return {"total": found.total, "used": found.used}
+    return {"total": found.total, "used": found.used, "free": found.free}
 
 
 def _processes(ask: Asking, handle: object) -> list[Document] | None:

@@ -59,7 +59,7 @@ async def probe_fleet(
 def node_facts(node: NodeSpec, look: CardLook, engines: Mapping[str, EngineFacts]) -> NodeFacts:
     """What a node's cards and engines said, put together: whose the cards' memory is, and what of it is foreign."""
     cards = look.cards
-    if cards is not None and any(card.used_bytes is not None for card in cards):
+    if cards is not None and any(card.used_bytes is not None or card.processes for card in cards):
         pids = {process.pid for card in cards for process in card.processes or ()}
         table = look.table
         if table is None and look.probe is not None and look.probe.via in OF_THIS_MACHINE:

@@ -22,13 +22,19 @@ class ProcessTable:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one look at a node gave. `cards` None: the look says nothing about cards. `clock` is the node's time in seconds since 1970."""
+    """What one look at a node gave. `cards` None: the look says nothing about cards. `clock` is the node's time in seconds since 1970.
+
+    `lost` has a sentence for each card that is surely there and could not be asked; `partly` is why others may be missing: a tool that
+    failed beside one that answered.
+    """
 
     cards: tuple[CardFacts, ...] | None
     notes: tuple[str, ...] = ()
     ram_bytes: int | None = None
     table: ProcessTable | None = None
     clock: float | None = None
+    lost: tuple[str, ...] = ()
+    partly: ProbeError | None = None
 
 
 class ProbeError(GpurecError):

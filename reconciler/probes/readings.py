@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping
+from fractions import Fraction
 
 from reconciler.engines.answers import clean_text
-from reconciler.fleet import MIB, UnitError, parse_version
+from reconciler.fleet import MIB, TIB, UnitError, parse_version
 
 _NO_VALUE = frozenset(
     (
@@ -30,6 +30,18 @@ _NOT_THERE = frozenset(("n/a", "not supported"))
 _NUMBER = re.compile(r"(-?[0-9]{1,20}(?:\.[0-9]{1,9})?)\s*([A-Za-z%/]*)")
 _LOST = re.compile(r"GPU is lost|requires reset", re.IGNORECASE)
 _MOST = 2.0**63
+MOST_CARDS = 4096
+MOST_CARD_BYTES = 16 * TIB
+"""More than the memory of any card, of all the RAM that one may map, and of what a process may hold of both."""
+MOST_RAM_BYTES = 1024 * TIB
+MOST_XID = 9999
+MOST_CLOCK = 2**34
+"""Seconds since 1970, until the year 2514."""
+_MOST_COUNT = 2**48
+_MOST_WATTS = 100_000.0
+_CELSIUS = (-100.0, 300.0)
+_SLACK = Fraction(1, 10)
+"""The share of a card that may be neither used nor free: what drivers since 510 count as reserved, and ECC takes."""
 _THROTTLE: Mapping[int, str] = {
     0x4: "sw_power_cap",
     0x8: "hw_slowdown",
@@ -63,7 +75,7 @@ def number(value: object, *units: str) -> float | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, (int, float)):
-        return float(value) if math.isfinite(value) and abs(value) < _MOST else None
+        return float(value) if abs(value) < _MOST else None
     if not isinstance(value, str):
         return None
     match = _NUMBER.fullmatch(value.strip())
@@ -72,16 +84,56 @@ def number(value: object, *units: str) -> float | None:
     return float(match.group(1))
 
 
+def _within(found: float | None, least: float, most: float) -> float | None:
+    """A number that can be of what it is said of: what is out of its range says nothing, whoever wrote it."""
+    return found if found is not None and least <= found <= most else None
+
+
 def mebibytes(value: object) -> int | None:
-    """Bytes of a count of MiB, written bare, as `MiB`, or as the `MB` by which AMD's tools mean MiB; a negative count says nothing."""
-    found = number(value, "MiB", "MB")
-    return int(found * MIB) if found is not None and found >= 0 else None
+    """Bytes of a count of MiB, written bare, as `MiB`, or as the `MB` by which AMD's tools mean MiB; one that is negative, or beyond all
+    memory, says nothing."""
+    found = _within(number(value, "MiB", "MB"), 0, MOST_CARD_BYTES // MIB)
+    return int(found * MIB) if found is not None else None
 
 
-def whole(value: object) -> int | None:
-    """A count that is not negative."""
-    found = number(value)
-    return int(found) if found is not None and found >= 0 else None
+def of_bytes(value: object, most: int = MOST_CARD_BYTES) -> int | None:
+    """A count of bytes of a card, or of what `most` is the bound of."""
+    found = _within(number(value), 0, most)
+    return int(found) if found is not None else None
+
+
+def count(value: object, most: int = _MOST_COUNT) -> int | None:
+    """A count that is not negative and not beyond counting."""
+    found = _within(number(value), 0, most)
+    return int(found) if found is not None else None
+
+
+def card_number(value: object) -> int | None:
+    """The number of a card, or of a slice."""
+    return count(value, MOST_CARDS - 1)
+
+
+def use(total: int | None, used: int | None, free: int | None, reserved: int | None = None) -> int | None:
+    """Bytes in use, where the figures of a card do not contradict each other: what is used fits, and with what is free and reserved makes
+    the whole. A driver that is losing its card says that nothing is used and nothing is free."""
+    if used is None or total is None:
+        return used
+    if used > total:
+        return None
+    if free is not None and not total * (1 - _SLACK) <= used + free + (reserved or 0) <= total * (1 + _SLACK):
+        return None
+    return used
+
+
+_SHARING = re.compile(r"\b(?:GB10|N1X?|Tegra|Jetson|Orin|Xavier|Thor)\b", re.IGNORECASE)
+"""NVIDIA's chips that have the memory of their node: DGX Spark and its kin, Jetson, N1X."""
+
+
+def shares_memory(name: str | None, total: int | None, said: object) -> bool | None:
+    """Whether a chip has no memory of its own: its tool says that there is none, or its name is of such a one. None: nothing says so."""
+    if name is None:
+        return None
+    return True if _SHARING.search(name) or (not total and not_there(said)) else None
 
 
 def percent(value: object) -> float | None:
@@ -91,12 +143,11 @@ def percent(value: object) -> float | None:
 
 
 def watts(value: object) -> float | None:
-    found = number(value, "W")
-    return found if found is not None and found >= 0 else None
+    return _within(number(value, "W"), 0, _MOST_WATTS)
 
 
 def celsius(value: object) -> float | None:
-    return number(value, "C")
+    return _within(number(value, "C"), *_CELSIUS)
 
 
 def version(value: object) -> tuple[int, ...] | None:

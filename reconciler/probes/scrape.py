@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import pairwise
 from urllib.parse import urlsplit
 
@@ -21,14 +20,8 @@ _READERS: dict[str, Callable[[str, str, str], _Read]] = {"dcgm": lambda *body: (
 
 
 def _index(card: CardFacts) -> int:
+    assert isinstance(card.index, int)
     return card.index
-
-
-def _consistent(card: CardFacts) -> CardFacts:
-    """The card; its use is unknown where it is above the card's size."""
-    if card.used_bytes is None or card.total_bytes is None or card.used_bytes <= card.total_bytes:
-        return card
-    return replace(card, used_bytes=None, assumed=True)
 
 
 class Scrape:
@@ -74,7 +67,7 @@ class Scrape:
         if twice is not None:
             what = f"{base}{path} tells of several cards {twice}: it is not of this node alone"
             raise probe_error("no_metrics", node.name, what, "write the url of the exporter on this node as probe.url")
-        return Seen(tuple(_consistent(card) for card in cards), notes)
+        return Seen(cards, notes)
 
     def where(self, node: NodeSpec) -> tuple[str, str]:
         """The address and the path of the metrics: `probe.url`, `/metrics` where it names none, else the exporter's own port."""

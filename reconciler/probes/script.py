@@ -1,4 +1,5 @@
-"""The one shell script that tells a node's cards, and its output taken apart. Only reads; POSIX sh, sent on stdin so nothing is quoted.
+"""The one shell script that tells a node's cards, and its output taken apart. Only reads; POSIX sh, sent on stdin so nothing is quoted,
+and read to its end before anything runs: no tool can read the rest of it.
 
 Each part begins with a line `@@gpurec NAME`. Every tool is asked with a time limit where the node has `timeout`.
 """
@@ -12,12 +13,14 @@ SMI_FIELDS = (
     "index,uuid,name,pci.bus_id,driver_version,memory.total,memory.used,utilization.gpu,temperature.gpu,power.draw,enforced.power.limit,"
     "mig.mode.current,ecc.errors.uncorrected.volatile.total"
 )
+SMI_FREE = "memory.free"
 SMI_NEWER = "compute_cap,memory.reserved,clocks_event_reasons.active"
 """Fields that older drivers do not know; one unknown field fails the whole query, so it is asked again with fewer."""
 SMI_LEAST = "index,uuid,name,driver_version,memory.total,memory.used"
-ROCM_SHOWS = "--showmeminfo vram --showuse --showtemp --showpower --showmaxpower --showproductname --showuniqueid --showdriverversion"
+ROCM_SHOWS = "--showmeminfo vram gtt --showuse --showtemp --showpower --showmaxpower --showproductname --showuniqueid --showdriverversion"
 
 SCRIPT = f"""
+look() {{
 PATH=$PATH:/usr/local/bin:/usr/sbin:/sbin:/usr/lib/wsl/lib:/opt/rocm/bin
 export PATH LC_ALL=C
 T=
@@ -32,15 +35,16 @@ if [ "$(uname -s)" = Darwin ]; then
   s ioreg; ioreg -r -c IOAccelerator -d 1 -f 2>/dev/null | grep -E 'PerformanceStatistics|In use system memory|Device Utilization'
 else
   s meminfo; head -n 3 /proc/meminfo 2>/dev/null
+  s board; tr -d '\\0' </proc/device-tree/model 2>/dev/null
   s pci
   for d in /sys/bus/pci/devices/*; do
     [ -r "$d/class" ] || continue
     read -r c <"$d/class"; read -r v <"$d/vendor"
-    case $c in 0x03*) echo "$v ${{d##*/}}";; esac
+    case $c in 0x03*) m=$(readlink "$d/driver" 2>/dev/null); echo "$v ${{d##*/}} ${{m##*/}}";; esac
   done
 fi
 if has nvidia-smi; then
-  for f in {SMI_FIELDS},{SMI_NEWER} {SMI_FIELDS},compute_cap {SMI_FIELDS} {SMI_LEAST}; do
+  for f in {SMI_FIELDS},{SMI_NEWER},{SMI_FREE} {SMI_FIELDS},{SMI_NEWER} {SMI_FIELDS},compute_cap {SMI_FIELDS} {SMI_LEAST}; do
     s smi_csv
     $T nvidia-smi --query-gpu="$f" --format=csv 2>&1
     code=$?
@@ -70,6 +74,8 @@ fi
 s ps; ps -eo pid=,ppid=,comm= 2>/dev/null
 s ss; ss -ltnpH 2>/dev/null
 s end
+}}
+look </dev/null
 """
 
 

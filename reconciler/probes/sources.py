@@ -22,17 +22,19 @@ LOCAL = "local"
 OF_THIS_MACHINE = ("nvml", LOCAL)
 """Ways that ask this machine itself: once in a run, however many nodes it is."""
 _SILENT = (DECLARED, "none")
+_COMPUTES = 0.5
+"""The share of time from which a card is at work for certain, and so has something in its memory."""
 
 
 def way_of(node: NodeSpec) -> str:
-    """`nvml`, `local`, `ssh`, `dcgm`, `exporter`, `declared` or `none`: what `probe.via` says, and for `auto` on this machine NVML or else
-    its own tools where there are any, elsewhere ssh where a user is given, else what is declared."""
+    """`nvml`, `local`, `ssh`, `dcgm`, `exporter`, `declared` or `none`: what `probe.via` says, and for `auto` on this machine its own
+    tools, with NVML, or NVML alone, elsewhere ssh where a user is given, else what is declared."""
     if node.probe.via != "auto":
         return node.probe.via
     if is_this_machine(node):
-        if nvml_is_here():
-            return "nvml"
-        return LOCAL if tool_here() is not None else DECLARED
+        if tool_here() is not None:
+            return LOCAL
+        return "nvml" if nvml_is_here() else DECLARED
     return "ssh" if node.probe.user is not None else DECLARED
 
 
@@ -79,16 +81,15 @@ class CardSources:
         try:
             seen = await self._seen(way, node)
         except ProbeError as error:
-            problem = error.problems[0]
-            reason = problem.what + (f"; {problem.hint}" if problem.hint else "")
-            probe = CardProbe(way, self._at, reason, error.code, (), loop.time() - start)
+            probe = CardProbe(way, self._at, _sentence(error), error.code, (), loop.time() - start)
             return CardLook(declared_cards(node), node.ram, probe)
         off = skew(seen.clock, wall, time.time())
-        probe = CardProbe(way, self._at, None, None, seen.notes, loop.time() - start, off)
+        reason, code = (None, None) if seen.partly is None else (_sentence(seen.partly), seen.partly.code)
+        probe = CardProbe(way, self._at, reason, code, seen.notes, loop.time() - start, off)
         ram = seen.ram_bytes if seen.ram_bytes is not None else node.ram
         if seen.cards is None:
             return CardLook(declared_cards(node), ram, probe, seen.table)
-        cards, notes = combine(node, seen.cards, ram)
+        cards, notes = combine(node, [_consistent(card) for card in seen.cards], ram, seen.lost, reason)
         return CardLook(cards, ram, replace(probe, notes=(*seen.notes, *notes)), seen.table)
 
     async def _seen(self, way: str, node: NodeSpec) -> Seen:
@@ -118,3 +119,20 @@ class CardSources:
         from reconciler.probes.scrape import Scrape
 
         return Scrape(way, self._transport)
+
+
+def _sentence(error: ProbeError) -> str:
+    problem = error.problems[0]
+    return problem.what + (f"; {problem.hint}" if problem.hint else "")
+
+
+def _consistent(card: CardFacts) -> CardFacts:
+    """The card; its use is unknown where that is above its size, less than what a process of it holds, or nothing while it computes."""
+    used = card.used_bytes
+    if used is None:
+        return card
+    held = max((process.used_bytes or 0 for process in card.processes or ()), default=0)
+    busy = used == 0 and (card.utilisation or 0) >= _COMPUTES
+    if (card.total_bytes is None or used <= card.total_bytes) and held <= used and not busy:
+        return card
+    return replace(card, used_bytes=None, assumed=True)

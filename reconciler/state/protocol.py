@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from reconciler.fleet import Applied, AppliedReplica, EngineId, FleetFacts, Heat, LoadKey, Measured, MeasuredKey, ReplicaChange
+from reconciler.fleet import Applied, AppliedReplica, CardId, EngineId, FleetFacts, Heat, LoadKey, Measured, MeasuredKey, ReplicaChange
 from reconciler.state.lease import Lease
 from reconciler.state.renames import Rename
 
@@ -164,7 +164,7 @@ class StateWriter(StateReader, Protocol):
         ...
 
     def measure(self, measurements: Iterable[Measurement]) -> None: ...
-    def record_heat(self, levels: Mapping[tuple[str, int], Heat]) -> None:
+    def record_heat(self, levels: Mapping[tuple[str, CardId], Heat]) -> None:
         """Keeps how hot cards are, by node and index; what is not named, or as it was, is not written."""
         ...
 

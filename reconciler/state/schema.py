@@ -192,6 +192,14 @@ def _eleventh(conn: sqlite3.Connection) -> None:
             conn.execute("INSERT OR IGNORE INTO tags VALUES (?, ?, ?, ?)", (node, engine, name, name.removesuffix(suffix)))
 
 
+def _twelfth(conn: sqlite3.Connection) -> None:
+    """The heat of cards whose id is a name: `amd0` on a node with cards of two vendors."""
+    conn.execute("ALTER TABLE heat RENAME TO heat_by_index")
+    conn.execute("CREATE TABLE heat (node TEXT, gpu ANY, level INTEGER NOT NULL, PRIMARY KEY (node, gpu)) STRICT, WITHOUT ROWID")
+    conn.execute("INSERT INTO heat SELECT node, gpu, level FROM heat_by_index")
+    conn.execute("DROP TABLE heat_by_index")
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _first,
     _second,
@@ -204,6 +212,7 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _ninth,
     _tenth,
     _eleventh,
+    _twelfth,
 )
 """The n-th brings a store of version n - 1 to version n. One that was released is never changed, only followed by another."""
 SCHEMA_VERSION = len(MIGRATIONS)

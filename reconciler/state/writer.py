@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-from reconciler.fleet import AppliedReplica, EngineId, FleetFacts, Heat, Incident, StateError, headers_of
+from reconciler.fleet import AppliedReplica, CardId, EngineId, FleetFacts, Heat, Incident, StateError, headers_of
 from reconciler.state.check import network_sentence
 from reconciler.state.connection import Unwritable, sqlite_said
 from reconciler.state.entries import Befell, Entry, Measured, NeedsLearned, Recorded, RunFinished, StepFinished, StepsSettled, write_entry
@@ -137,7 +137,7 @@ class SqliteWriter(SqliteReader):
         if figures:
             self._keep(Measured(figures))
 
-    def record_heat(self, levels: Mapping[tuple[str, int], Heat]) -> None:
+    def record_heat(self, levels: Mapping[tuple[str, CardId], Heat]) -> None:
         if self._rescue is not None or not levels:
             return
         with suppress(Unwritable), self._writing() as conn:  # it is found again at the next look

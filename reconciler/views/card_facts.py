@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from reconciler.fleet import CardFacts, FleetFacts, format_bytes, format_capability, format_ratio
+from reconciler.fleet import CardFacts, CardId, FleetFacts, format_bytes, format_capability, format_ratio
 from reconciler.health import Holder
 from reconciler.planning.plan import CardBalance
 from reconciler.views.cards import bar
 from reconciler.views.style import Cell, Style, bounded, columns, more
 
-Holders = Mapping[tuple[str, int], Sequence[Holder]]
+Holders = Mapping[tuple[str, CardId], Sequence[Holder]]
 """The models on each card, by node and index."""
 NO_HOLDERS: Holders = MappingProxyType({})
 _BAR = 20
@@ -136,6 +136,7 @@ def _said(facts: FleetFacts, style: Style) -> list[str]:
             troubles = _troubles(card)
             if troubles:
                 rows.append([Cell(f"  {name}/{card.index}", "red"), Cell(card.source), Cell(troubles)])
+        rows += [[Cell(f"  {name}/{card.index}"), Cell(card.source), Cell(card.total_from)] for card in node.cards or () if card.total_from]
         probe = node.card_probe
         if probe is None:
             continue

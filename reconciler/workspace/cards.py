@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-from reconciler.fleet import NO_LIMITS, CardSpec
+import re
+
+from reconciler.fleet import NO_LIMITS, CardId, CardSpec
 from reconciler.workspace.forms import Form, capability, integer, label, size, text, version, vram, vram_mebibytes
 from reconciler.workspace.limits import limits
 from reconciler.workspace.problems import Problems, Refused
 from reconciler.workspace.table import Field, Table, later
-from reconciler.workspace.tree import ListNode, Node, what_is
+from reconciler.workspace.tree import ListNode, Node, ScalarNode, what_is
 
 MOST_CARDS = 4096
 
-INDEX = Field("index", integer(0, MOST_CARDS))
+_VENDOR_ID = re.compile(r"(?:nvidia|amd|apple)[0-9]{1,4}")
+"""What a card is called on a node where two vendors' tools give one index."""
+
+
+def _index(node: Node, problems: Problems, name: str) -> CardId:
+    if isinstance(node, ScalarNode) and node.tag is None and is_vendor_id(node.value):
+        return node.text
+    return _number.read(node, problems, name)
+
+
+def is_vendor_id(mark: object) -> bool:
+    """Whether this is a card's name by its vendor, such as `amd0`."""
+    return isinstance(mark, str) and _VENDOR_ID.fullmatch(mark) is not None
+
+
+_number = integer(0, MOST_CARDS)
+INDEX: Field[CardId] = Field("index", Form(_index, {"anyOf": [_number.schema, {"type": "string", "pattern": f"^{_VENDOR_ID.pattern}$"}]}))
 UUID = Field("uuid", label)
 NAME = Field("name", text)
 VRAM = Field("vram", vram, mib_keys=("vram_mb",), mib_form=vram_mebibytes)
@@ -40,7 +58,7 @@ def _read(node: Node, problems: Problems, name: str) -> tuple[CardSpec, ...]:
             elif mark is not None:
                 seen[mark] = item
         cards.append(card)
-    return tuple(sorted(cards, key=lambda card: card.index))
+    return tuple(sorted(cards, key=lambda card: (isinstance(card.index, str), card.index)))
 
 
 def _card(node: Node, position: int, problems: Problems) -> CardSpec:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reconciler.fleet import EMPTY, EngineId, EngineKind, EngineSpec, Runtime, Scalar, SecretRef, Tls
+from reconciler.fleet import EMPTY, CardId, EngineId, EngineKind, EngineSpec, Runtime, Scalar, SecretRef, Tls
 from reconciler.workspace.forms import (
     Form,
     any_scalar,
@@ -57,7 +57,7 @@ def _runtime(node: Node, problems: Problems, name: str) -> Runtime:
 _RUNTIMES = choice(Runtime, later={"container": _EXTERNAL_ONLY, "systemd": _EXTERNAL_ONLY})
 
 
-def _mark(node: Node, problems: Problems, name: str) -> int | str:
+def _mark(node: Node, problems: Problems, name: str) -> CardId:
     if isinstance(node, ScalarNode) and isinstance(node.value, int):
         return integer(0).read(node, problems, name)
     return label.read(node, problems, name)
@@ -66,11 +66,13 @@ def _mark(node: Node, problems: Problems, name: str) -> int | str:
 _card_marks = list_of(Form(_mark, {"type": ["integer", "string"]}))
 
 
-def _gpus(node: Node, problems: Problems, name: str) -> tuple[int | str, ...] | None:
+def _gpus(node: Node, problems: Problems, name: str) -> tuple[CardId, ...] | None:
     if isinstance(node, ScalarNode) and node.text == "all" and node.tag is None:
         return None
     if not isinstance(node, ListNode):
-        raise problems.refuse(f"{name} must be `all` or a list of cards, this is {what_is(node)}", node, "write [0] or [GPU-uuid, …]")
+        raise problems.refuse(
+            f"{name} must be `all` or a list of cards, this is {what_is(node)}", node, "write [0], [amd0] or [GPU-uuid, …]"
+        )
     marks = _card_marks.read(node, problems, name)
     for mark in dict.fromkeys(mark for mark in marks if marks.count(mark) > 1):
         problems.error(f"{name} names card {mark!r} twice", node, "name each card once")
@@ -103,7 +105,7 @@ class EngineParts:
     name: str
     kind: EngineKind
     url: str | ScalarNode
-    gpus: tuple[int | str, ...] | None
+    gpus: tuple[CardId, ...] | None
     gpus_node: Node | None
     memory_limit: int | None
     max_concurrent_requests: int | None

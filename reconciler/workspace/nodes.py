@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar, cast
 
 from reconciler.fleet import EMPTY, NO_LIMITS, CardSpec, EngineSpec, Fleet, NodeSpec, ProbeSpec
-from reconciler.workspace.cards import cards
+from reconciler.workspace.cards import cards, is_vendor_id
 from reconciler.workspace.engines import EngineParts, engines
 from reconciler.workspace.forms import Form, integer, label, map_of, number, size, text, what_is_wrong_with_url
 from reconciler.workspace.inventory import Host, Inventory
@@ -206,9 +206,9 @@ class NodeReader:
         uuids = {card.uuid for card in declared}
         for engine in parts:
             for mark in engine.gpus or ():
-                known = mark in indices if isinstance(mark, int) else (mark in uuids or None in uuids)
+                known = mark in indices or is_vendor_id(mark) or (isinstance(mark, str) and (mark in uuids or None in uuids))
                 if not known:
-                    listed = ", ".join(str(index) for index in sorted(indices)) or "none"
+                    listed = ", ".join(str(card.index) for card in declared) or "none"
                     self._problems.error(
                         f"engine {engine.name!r} is bound to card {mark!r}, which is not declared",
                         engine.gpus_node,

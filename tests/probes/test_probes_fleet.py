@@ -85,7 +85,7 @@ def test_facts_read_back_as_they_were_written(url):
 def test_everything_that_can_be_known_of_a_card_reads_back_as_it_was_written():
     known = CardFacts(
         0, "GPU-1", "H200", 100, 40, 7, (9, 0), (550, 54), "nvml", False, 61.5, 512.25, 700.0, 0.5, ("sw_power_cap",), 0, 79, (12, 4), True,
-        True, "GPU-0", False, (CardProcess(12, "ollama", 33, "c0ffee"), CardProcess(13)), "is lost", AT, 3,
+        True, "GPU-0", False, (CardProcess(12, "ollama", 33, "c0ffee"), CardProcess(13)), "is lost", AT, 3, 2, "declared",
     )  # fmt: skip
     assert all(getattr(known, field.name) is not None for field in fields(CardFacts)), "a new field is to be tried here too"
     probe = CardProbe("nvml", AT, "hangs", "timeout", ("says otherwise",), 1.5, -2.0)

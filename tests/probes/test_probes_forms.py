@@ -98,7 +98,7 @@ def test_an_answer_of_driver_580_with_every_word_for_nothing():
     ("said", "unified"), [("[N/A]", True), ("[Not Supported]", True), ("[Unknown Error]", None), ("[Insufficient Permissions]", None)]
 )
 def test_only_memory_that_is_not_there_is_the_nodes_own(said, unified):
-    row = f"index, uuid, name, memory.total [MiB], memory.used [MiB]\n0, GPU-1, NVIDIA GB10, {said}, {said}\n"
+    row = f"index, uuid, name, memory.total [MiB], memory.used [MiB]\n0, GPU-1, NVIDIA H200, {said}, {said}\n"
     (card,) = seen(smi_csv=row, smi_code="0").cards
     assert (card.unified, card.total_bytes) == (unified, None)
 

@@ -117,10 +117,13 @@ def test_a_tool_that_cannot_tell_says_why(code, said, word):
     assert "\x1b" not in str(caught.value)
 
 
-def test_a_card_on_the_bus_without_tools_lacks_its_driver_and_a_node_without_a_card_has_none():
+def test_no_tool_is_not_no_card_unless_its_owner_says_that_it_has_none():
     with pytest.raises(ProbeError, match="no nvidia-smi"):
         seen(pci="0x10de 0000:01:00.0")
-    assert seen(pci="0x1a03 0000:02:00.0").cards == ()
+    assert seen(pci="0x10de 0000:01:00.0 vfio-pci", smi_code="6", smi_csv="No devices were found").cards == ()
+    with pytest.raises(ProbeError, match="whether it has a card is not known; write `gpus: \\[\\]`"):
+        seen(pci="0x1a03 0000:02:00.0 ast")
+    assert seen(NodeSpec("a", "a", gpus=()), pci="0x1a03 0000:02:00.0 ast").cards == ()
     with pytest.raises(ProbeError, match="cards are declared"):
         seen(NodeSpec("a", "a", gpus=(CardSpec(0),)))
 

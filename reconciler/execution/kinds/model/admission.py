@@ -19,8 +19,8 @@ def refusing(step: Step, model: ModelSpec | None, spec: EngineSpec, cards: Seque
     even the sum of the cards is too little for that.
     """
     if spec.gpus is not None:
-        if any(not isinstance(gpu, int) for gpu in spec.gpus):
-            return None
+        if not {card.gpu for card in cards}.issuperset(spec.gpus):
+            return None  # named in another way than the plan names its cards
         cards = [card for card in cards if card.gpu in spec.gpus]
     if spec.kind is not EngineKind.OLLAMA or model is None or any(card.total_bytes is None for card in cards):
         return None

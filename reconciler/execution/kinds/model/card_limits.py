@@ -6,12 +6,12 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from reconciler.execution.kinds.model.learning import LookAtCards
-from reconciler.fleet import CardFacts, FleetFacts, Heat, Policy, Pressure, Thermal
+from reconciler.fleet import CardFacts, CardId, FleetFacts, Heat, Policy, Pressure, Thermal
 from reconciler.planning import Action, Cause, Plan, Step
 
 FRESH_SECONDS = 5.0
 """So long a look at a node's cards serves all steps there."""
-CardKey = tuple[str, int]
+CardKey = tuple[str, CardId]
 _LOADS = (Action.LOAD, Action.RELOAD)
 _MAKE_ROOM = ("displaced", "eviction")
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from reconciler.execution.asked import find_installed, find_resident, is_there
 from reconciler.execution.outcome import StepResult
-from reconciler.fleet import Applied, CardFacts, Desired, EngineId, Fleet, FleetFacts, Resident
+from reconciler.fleet import Applied, CardFacts, CardId, Desired, EngineId, Fleet, FleetFacts, Resident
 from reconciler.placement import set_up
 from reconciler.planning import Action, Plan, Step
 from reconciler.state import Learned, StepStatus
@@ -72,7 +72,7 @@ def _was_done(result: StepResult | None) -> bool:
     return result is not None and result.status is StepStatus.DONE
 
 
-def _cards(step: Step) -> tuple[int, ...]:
+def _cards(step: Step) -> tuple[CardId, ...]:
     return step.gpus or step.gpu_candidates or ()
 
 
