@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Collection, Mapping
 from urllib.parse import urlencode
 
@@ -11,6 +10,7 @@ from pydantic import TypeAdapter
 
 from reconciler.engines import trial
 from reconciler.engines.answers import Answered, Name, clean_name, read_shape, size_or_unknown
+from reconciler.engines.out_of_memory import is_out_of_memory
 from reconciler.engines.protocol import LoadRequest, PullProgress
 from reconciler.engines.transport import LARGE, Answer, Transport
 from reconciler.fleet import (
@@ -42,7 +42,6 @@ _OPTIONS = frozenset({
 })
 # fmt: on
 _LONGEST_PRESET, _LONGEST_OPTION = 65536, 200
-_NO_MEMORY = re.compile(r"out of memory|unable to allocate|failed to allocate", re.IGNORECASE)
 
 
 class _Slot(Answered):
@@ -204,7 +203,7 @@ class LlamaCpp:
             raise self._error(sentence, "not_installed", "put the file where the router looks for models")
         if "limit reached" in answer.message:
             raise self._error(sentence, "busy", "every loaded model is busy; raise its --models-max")
-        code = "out_of_memory" if _NO_MEMORY.search(answer.message) else "load_failed" if what == "loaded" else "engine_error"
+        code = "out_of_memory" if is_out_of_memory(answer.message) else "load_failed" if what == "loaded" else "engine_error"
         raise self._error(sentence, code)
 
     async def _served(self) -> set[str]:

@@ -7,7 +7,6 @@ GPU memory, and tells none.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Collection, Mapping
 from urllib.parse import quote
 
@@ -15,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from reconciler.engines import trial
 from reconciler.engines.answers import Answered, Name, clean_name, read_shape
+from reconciler.engines.out_of_memory import is_out_of_memory
 from reconciler.engines.protocol import LoadRequest, PullProgress
 from reconciler.engines.transport import LARGE, Answer, Transport
 from reconciler.fleet import (
@@ -32,7 +32,6 @@ from reconciler.fleet import (
 
 _STATUS = {"ready": ResidentStatus.LOADED, "starting": ResidentStatus.LOADING, "stopping": ResidentStatus.LOADING}
 """`stopping` holds its memory still and cannot be used: of our words that is `loading`. `stopped` and `shutdown` hold nothing."""
-_NO_MEMORY = re.compile(r"out of memory|unable to allocate|failed to allocate|insufficient memory", re.IGNORECASE)
 
 
 class _Version(Answered):
@@ -157,7 +156,7 @@ class LlamaSwap:
         return await trial.tokens_per_second(self._channel, request.name)
 
     def _refused(self, answer: Answer, name: str) -> EngineError:
-        code = "busy" if answer.status == 429 else "out_of_memory" if _NO_MEMORY.search(answer.message) else "load_failed"
+        code = "busy" if answer.status == 429 else "out_of_memory" if is_out_of_memory(answer.message) else "load_failed"
         return self._error(f"{name} cannot be loaded: {answer.message} (status {answer.status})", code)
 
     def _error(self, what: str, code: str, hint: str | None = None) -> EngineError:

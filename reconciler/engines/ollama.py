@@ -13,6 +13,7 @@ from pydantic import Field, TypeAdapter
 from reconciler.engines import trial
 from reconciler.engines.answers import Answered, Name, clean_name, clean_text, read_shape, size_or_unknown
 from reconciler.engines.ollama_show import weights_of
+from reconciler.engines.out_of_memory import is_out_of_memory
 from reconciler.engines.protocol import LoadRequest, PullProgress
 from reconciler.engines.transport import LARGE, Answer, Transport, Weights
 from reconciler.fleet import (
@@ -31,7 +32,6 @@ from reconciler.fleet import (
 
 PINNED_AFTER = timedelta(days=3650)
 """`keep_alive: -1` is the longest Go duration, about 292 years (api/types.go); anything beyond ten years is taken for it."""
-_NO_MEMORY = re.compile(r"out of memory|unable to allocate|cudamalloc|failed to allocate|requires more system memory", re.IGNORECASE)
 _LOOPBACK_REGISTRY = re.compile(r"^(127\.\d+\.\d+\.\d+|localhost|\[::1\])(:\d+)?/")
 
 
@@ -284,7 +284,7 @@ class Ollama:
     def _refused(self, answer: Answer, what: str, code: str | None = None) -> EngineError:
         if code is None:
             code = {404: "not_installed", 400: "refused_by_engine", 503: "busy"}.get(answer.status, "load_failed")
-            if answer.status == 500 and _NO_MEMORY.search(answer.message):
+            if answer.status == 500 and is_out_of_memory(answer.message):
                 code = "out_of_memory"
         return self._error(f"{what}: {answer.message} (status {answer.status})", code)
 

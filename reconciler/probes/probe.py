@@ -10,6 +10,7 @@ from reconciler.engines import Transport, open_engine
 from reconciler.fleet import EngineError, EngineFacts, EngineId, EngineSpec, Fleet, FleetFacts, NodeFacts, NodeSpec
 from reconciler.probes.accounting import account, engine_ports
 from reconciler.probes.here import process_table
+from reconciler.probes.last_net import caught
 from reconciler.probes.protocol import ProcessTable
 from reconciler.probes.sources import OF_THIS_MACHINE, CardLook, CardSources
 
@@ -75,6 +76,7 @@ async def probe_engine(spec: EngineSpec, transport: Transport, wanted: Collectio
     except EngineError as error:
         return EngineFacts(spec.id, spec.kind, False, str(error), error.code)
     try:
-        return replace(await engine.observe(wanted), clock_skew=transport.skews.get(spec.id))
+        seen = await caught(engine.observe(wanted), lambda why: EngineFacts(spec.id, spec.kind, False, why, "not_its_protocol"))
+        return replace(seen, clock_skew=transport.skews.get(spec.id))
     finally:
         await engine.aclose()

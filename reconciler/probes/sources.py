@@ -13,6 +13,7 @@ from reconciler.probes.combine import combine
 from reconciler.probes.declared import SOURCE as DECLARED
 from reconciler.probes.declared import declared_cards
 from reconciler.probes.here import is_this_machine, nvml_is_here, tool_here
+from reconciler.probes.last_net import caught
 from reconciler.probes.protocol import CardSource, ProbeError, ProcessTable, Seen
 
 AT_ONCE = 64
@@ -76,6 +77,13 @@ class CardSources:
         way = way_of(node)
         if way in _SILENT:
             return self.declared(node)
+
+        def unread(why: str) -> CardLook:
+            return CardLook(declared_cards(node), node.ram, CardProbe(way, self._at, why, "unreadable"))
+
+        return await caught(self._look(way, node), unread)
+
+    async def _look(self, way: str, node: NodeSpec) -> CardLook:
         loop = asyncio.get_running_loop()
         start, wall = loop.time(), time.time()
         try:

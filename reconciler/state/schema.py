@@ -194,10 +194,10 @@ def _eleventh(conn: sqlite3.Connection) -> None:
 
 def _twelfth(conn: sqlite3.Connection) -> None:
     """The heat of cards whose id is a name: `amd0` on a node with cards of two vendors."""
-    conn.execute("ALTER TABLE heat RENAME TO heat_by_index")
+    rows = conn.execute("SELECT node, gpu, level FROM heat").fetchall()
+    conn.execute("DROP TABLE heat")
     conn.execute("CREATE TABLE heat (node TEXT, gpu ANY, level INTEGER NOT NULL, PRIMARY KEY (node, gpu)) STRICT, WITHOUT ROWID")
-    conn.execute("INSERT INTO heat SELECT node, gpu, level FROM heat_by_index")
-    conn.execute("DROP TABLE heat_by_index")
+    conn.executemany("INSERT INTO heat VALUES (?, ?, ?)", rows)
 
 
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (

@@ -9,6 +9,7 @@ from dataclasses import fields
 import pytest
 
 from reconciler.engines import Transport
+from reconciler.engines.ollama import Ollama
 from reconciler.fleet import (
     CardFacts,
     CardProbe,
@@ -23,7 +24,7 @@ from reconciler.fleet import (
     NodeFacts,
     NodeSpec,
 )
-from reconciler.probes import facts_from_json, facts_to_json, merge_facts, probe_fleet
+from reconciler.probes import facts_from_json, facts_to_json, merge_facts, probe_fleet, sources
 from reconciler.sim import read_sim_text, running
 
 AT = "2026-01-01T00:00:00Z"
@@ -153,3 +154,31 @@ def test_facts_from_before_headers_were_kept_can_still_be_read(url):
     for key in ("context", "beside_bytes"):
         del document["facts"]["nodes"]["a"]["engines"]["e"]["installed"][0][key]
     assert facts_from_json(json.dumps(document), "facts.json").nodes["a"].engines["e"].reachable
+
+
+class Broken:
+    """A reader that trips over what it is told."""
+
+    name = "ssh"
+
+    async def look(self, node, at):
+        raise OverflowError("int too large\x1b[31m")
+
+
+def test_what_a_reader_trips_over_is_that_nodes_reason_and_ends_nothing_else(url, monkeypatch):
+    monkeypatch.setattr(sources, "way_of", lambda node: "ssh")
+    monkeypatch.setattr(sources.CardSources, "_open", lambda self, way: Broken())
+    facts = probe(Fleet("t", {"a": node("a", url), "b": node("b", url)}))
+    for one in facts.nodes.values():
+        assert one.engines["e"].reachable
+        assert (one.cards[0].source, one.card_probe.code) == ("declared", "unreadable")
+        assert one.card_probe.reason == "gpurec cannot read its answer (OverflowError: int too large�[31m)"
+
+
+def test_what_an_engines_reader_trips_over_makes_that_engine_unknown(url, monkeypatch):
+    async def observe(self, wanted=()):
+        raise RecursionError
+
+    monkeypatch.setattr(Ollama, "observe", observe)
+    engine = probe(Fleet("t", {"a": node("a", url)})).nodes["a"].engines["e"]
+    assert (engine.reachable, engine.residents, engine.reason) == (False, None, "gpurec cannot read its answer (RecursionError)")

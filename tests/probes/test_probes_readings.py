@@ -7,13 +7,17 @@ import pytest
 from reconciler.fleet import MIB
 from reconciler.probes.readings import (
     capability,
+    card_number,
     celsius,
+    count,
     half_precision,
     mebibytes,
     number,
+    of_bytes,
     percent,
     text,
     throttle_reasons,
+    use,
     version,
     watts,
 )
@@ -61,3 +65,42 @@ def test_half_precision_follows_the_capability():
 
 def test_names_from_a_node_are_safe_to_show():
     assert text("RTX\x1b[31m 4090") == "RTX\N{REPLACEMENT CHARACTER}[31m 4090"
+
+
+@pytest.mark.parametrize(
+    ("read", "said"),
+    [
+        (mebibytes, 10**20),
+        (mebibytes, "99999999999 MiB"),
+        (mebibytes, 10**400),
+        (of_bytes, "9" * 20),
+        (of_bytes, 10**400),
+        (of_bytes, -(10**400)),
+        (celsius, "5000 C"),
+        (watts, 1e9),
+        (percent, 101),
+        (count, 2**60),
+        (card_number, 4096),
+        (card_number, "1" + "0" * 400),
+        (version, "9" * 5000),
+        (version, ".".join("1" * 40)),
+    ],
+)
+def test_a_number_out_of_its_range_says_nothing(read, said):
+    assert read(said) is None
+
+
+@pytest.mark.parametrize(
+    ("figures", "used"),
+    [
+        ((24576, 0, 0), None),
+        ((24576, 30000, 0), None),
+        ((24576, 1200, 23076), 1200),
+        ((24576, 1200, 22000, 1300), 1200),
+        ((24576, 1200, None), 1200),
+        ((None, 1200, 5), 1200),
+        ((24576, None, 5), None),
+    ],
+)
+def test_figures_that_contradict_each_other_are_unknown(figures, used):
+    assert use(*figures) == used

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -230,3 +232,49 @@ def test_what_a_login_shell_says_before_the_script_is_left_out_and_the_last_try_
 def test_the_script_changes_nothing():
     words = SCRIPT.split()
     assert not {"rm", "sudo", "kill", "modprobe", "--gpu-reset", "tee", "-pm"} & set(words)
+
+
+CARD = "@@gpurec smi_csv\nindex, uuid\n0, GPU-1\n@@gpurec smi_code\n0\n"
+HOSTILE = {
+    "a csv field without end": "@@gpurec smi_csv\nindex, uuid\n0, " + "x" * 140_000 + "\n0, GPU-1\n@@gpurec smi_code\n0",
+    "a bus in a field without end": "@@gpurec smi_csv\nindex, uuid, name, pci.bus_id\n1, b, c, "
+    + "0" * 140_000
+    + "\n0, GPU-1, n, b\n@@gpurec smi_code\n0",
+    "a card of 400 digits": '@@gpurec amd_metric\n[{"gpu": 1' + "0" * 400 + '}, {"gpu": 0}]\n@@gpurec amd_code\n0',
+    "a size of 5,000 digits": '@@gpurec amd_metric\n[{"gpu": 0, "mem_usage": {"total_vram": "'
+    + "9" * 5000
+    + ' MB"}}]\n@@gpurec amd_code\n0',
+    "processes of 5,000 digits": CARD + "@@gpurec ps\n" + "9" * 5000 + " 1 x\n1 " + "9" * 5000 + " x",
+    "ports and listeners of 5,000 digits": CARD + f"@@gpurec ss\nLISTEN 0 1 a:{'9' * 5000} x pid=1\nLISTEN 0 1 a:80 x pid={'9' * 5000}",
+    "memory of 5,000 digits": CARD + "@@gpurec meminfo\nMemTotal: " + "9" * 5000 + " kB",
+    "a clock of 5,000 digits": CARD + "@@gpurec clock\n" + "9" * 5000,
+    "a mask of 5,000 digits": CARD.replace("uuid\n", "uuid, clocks_event_reasons.active\n").replace(
+        "GPU-1\n", "GPU-1, 0x" + "f" * 5000 + "\n"
+    ),
+    "a container of 5,000 digits": CARD + "@@gpurec cgroup\n" + "9" * 5000 + " 0::/docker/" + "a" * 64,
+}
+
+
+@pytest.mark.parametrize("said", HOSTILE.values(), ids=HOSTILE.keys())
+def test_what_no_tool_would_say_costs_its_own_fact_and_not_the_node(said):
+    found = seen_of(sections("@@gpurec os\nLinux\n" + said + "\n@@gpurec end\n"), NODE, "ssh", AT)
+    assert [card.index for card in found.cards] == [0]
+    assert (found.ram_bytes, found.clock) == (None, None)
+    table = found.table
+    assert all(number < 10**10 for one in (table.parents, table.listeners, table.containers) for number in one)
+
+
+def test_a_use_of_five_thousand_digits_is_unknown():
+    display = json.dumps({"SPDisplaysDataType": [{"sppci_model": "Apple M3", "spdisplays_vendor": "sppci_vendor_Apple"}]})
+    ioreg = '"In use system memory" = ' + "9" * 5000 + '\n"Device Utilization %" = ' + "9" * 5000
+    (card,) = seen(os="Darwin", profiler=display, ioreg=ioreg, sysctl="hw.memsize: " + "9" * 5000).cards
+    assert (card.used_bytes, card.utilisation) == (None, None)
+
+
+def test_no_tool_can_read_the_rest_of_the_script(tmp_path):
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\ncat >/dev/null\n")
+    tool.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    ran = subprocess.run(["sh", "-s"], input=SCRIPT, capture_output=True, text=True, timeout=60, check=True, env={"PATH": path})
+    assert {"smi_code", "ps", "end"} <= sections(ran.stdout).keys()

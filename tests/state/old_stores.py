@@ -271,6 +271,24 @@ def write_schema_10(path: Path) -> None:
     conn.close()
 
 
+# What the eleventh schema had more.
+MORE_11 = """
+ALTER TABLE incidents ADD COLUMN evictor TEXT;
+CREATE TABLE tags (node TEXT, engine TEXT, name TEXT, base TEXT NOT NULL, PRIMARY KEY (node, engine, name)) STRICT, WITHOUT ROWID;
+INSERT OR IGNORE INTO heat VALUES ('n', 0, 1);
+INSERT INTO migrations VALUES (11, '2026-01-01T00:00:00Z');
+"""
+
+
+def write_schema_11(path: Path) -> None:
+    """The same as a store of schema 11."""
+    write_schema_10(path)
+    conn = sqlite3.connect(path)
+    conn.executescript(MORE_11)
+    conn.commit()
+    conn.close()
+
+
 WRITERS = {
     1: write_schema_1,
     2: write_schema_2,
@@ -282,5 +300,6 @@ WRITERS = {
     8: write_schema_8,
     9: write_schema_9,
     10: write_schema_10,
+    11: write_schema_11,
 }
 """Every earlier schema, with what writes a store of it."""

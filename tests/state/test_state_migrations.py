@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from old_stores import LEASED_1, WRITERS, write_schema_1
 
-from reconciler.fleet import AppliedReplica, EngineId, EngineKind, LoadKey, LockHeld, StateError
+from reconciler.fleet import AppliedReplica, EngineId, EngineKind, Heat, LoadKey, LockHeld, StateError
 from reconciler.state import StepStatus, open_reader, open_writer, schema
 from reconciler.state.schema import MIGRATIONS, SCHEMA_VERSION, migrate, schema_version
 
@@ -51,6 +51,15 @@ def test_every_earlier_schema_becomes_the_one_of_a_new_store_and_keeps_what_it_h
     with closing(sqlite3.connect(old)) as conn:
         assert [row[0] for row in conn.execute("SELECT version FROM migrations ORDER BY version")] == [*range(1, SCHEMA_VERSION + 1)]
         assert conn.execute("PRAGMA foreign_key_check").fetchall() == []
+
+
+def test_the_heat_of_a_card_is_kept_and_that_of_one_whose_id_is_a_name_can_be(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    WRITERS[11](path)
+    with open_writer(path, command="apply") as state:
+        assert state.applied().heat == {("n", 0): Heat(1)}
+        state.record_heat({("n", "amd0"): Heat(2)})
+        assert state.applied().heat[("n", "amd0")] == Heat(2)
 
 
 @pytest.mark.parametrize("version", sorted(WRITERS))
