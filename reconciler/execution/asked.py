@@ -60,7 +60,7 @@ def asked_of(model: ModelSpec, kind: EngineKind, engine_name: str, has_cards: bo
     sets_context = kind is EngineKind.OLLAMA and model.context_via is not ContextVia.ENGINE
     return Asked(
         name=engine_name,
-        context=model.context if sets_context else None,
+        context=model.wanted_context if sets_context else None,
         min_fraction=model.min_gpu_fraction if has_cards and model.residency is not Residency.CPU else None,
         max_fraction=0.0 if has_cards and model.residency is Residency.CPU and kind is EngineKind.OLLAMA else None,
         pinned=model.keep_alive == FOREVER,

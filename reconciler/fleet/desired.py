@@ -129,7 +129,8 @@ class ModelSpec:
 
     Exactly one of `replicas` and `each` is set. `nodes` are the nodes that `on` resolved to, in sorted order. `vram` is the declared need
     in bytes. `keep_alive` is seconds, `FOREVER` for never unloaded, None for the engine's own default. `digest` pins the weights
-    (`sha256:HEX`), by its own key or by the lock file. `protect`: no plan takes a replica of it away. `variants` are the forms it may have,
+    (`sha256:HEX`), by its own key or by the lock file. `own_context` is what ran at an earlier serial where no context was asked for
+    (only a rollback has it). `protect`: no plan takes a replica of it away. `variants` are the forms it may have,
     best first; a replica is one of them, and `variant` says which this value is about (None: not chosen yet, or it has none). Unset fields
     are the engine's.
     """
@@ -159,6 +160,20 @@ class ModelSpec:
     variants: tuple[Variant, ...] = ()
     variant: str | None = None
     verify: Verify = Verify()
+    own_context: int | None = None
+
+    @property
+    def wanted_context(self) -> int | None:
+        """The context that it should run with; None: the engine's own."""
+        return self.context if self.context is not None else self.own_context
+
+    def other_context(self, running: int | None) -> bool:
+        """Whether it runs with another context than it should; unknown is no other."""
+        return self.wanted_context is not None and running is not None and running != self.wanted_context
+
+    def dropped_context(self, asked_before: int | None, running: int | None) -> bool:
+        """Whether it still runs with the context that was asked for before, and that is left to the engine now."""
+        return self.wanted_context is None and asked_before is not None and running == asked_before
 
     def alternatives(self) -> tuple[ModelSpec, ...]:
         """What a replica of it can be, best first: this model once for each of its variants; itself where it has none or one is chosen."""

@@ -147,7 +147,8 @@ def _right(model: ModelSpec, found: Occupant) -> bool:
     context = found.resident.context
     can_change = found.slot.kind is EngineKind.OLLAMA
     sets_context = can_change and model.context_via is not ContextVia.ENGINE
-    if model.context is not None and context is not None and context != model.context and sets_context:
+    before = found.owned.context if found.owned is not None else None
+    if sets_context and (model.other_context(context) or model.dropped_context(before, context)):
         return False
     return found.owned is None or dict(found.owned.options) == dict(model.options) or not can_change
 

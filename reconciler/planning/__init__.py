@@ -23,6 +23,7 @@ from reconciler.planning.kinds.model.holds import HELD, RELOADS, asked_digest
 from reconciler.planning.kinds.model.importing import FleetAsFound, Imported, LeftOut, SeenReplica, import_fleet
 from reconciler.planning.kinds.model.pinning import Differing, Pins, find_pins
 from reconciler.planning.kinds.model.rollback import desired_of
+from reconciler.planning.kinds.model.rules import ASKED_AGAIN, CONTEXT_DROPPED, OPTIONS_CHANGED
 from reconciler.planning.plan import (
     FORMAT_VERSION,
     Action,
@@ -48,9 +49,12 @@ from reconciler.planning.planner import make_plan, wanted_names
 from reconciler.planning.staleness import Moved, first_moved
 
 __all__ = [
+    "ASKED_AGAIN",
+    "CONTEXT_DROPPED",
     "EVICTED",
     "FORMAT_VERSION",
     "HELD",
+    "OPTIONS_CHANGED",
     "RELOADS",
     "Action",
     "Candidate",

@@ -144,7 +144,7 @@ class _Now:
     def _pull(self, step: Step, slot: EngineState, model: ModelSpec) -> str | None:
         if slot.kind is not EngineKind.OLLAMA:
             return "its engine cannot pull"
-        if dict(step.after).get("context") != model.context:
+        if dict(step.after).get("context") != model.wanted_context:
             return "the desired state asks for another context"
         if self._missing(slot, step.engine_name) and (why := self._not_as_approved(step, None)) is not None:
             return why

@@ -98,7 +98,10 @@ class StateReader(Protocol):
 
     def applied(self) -> Applied: ...
     def applied_at(self, serial: int) -> Mapping[str, AppliedReplica]:
-        """What was owned at an earlier serial, as it was asked. Raises StateError where that is not kept."""
+        """What was owned at an earlier serial, as it was asked and with the context that it ran with.
+
+        Raises StateError where that is not kept.
+        """
         ...
 
     def changed_since(self, serial: int, addresses: Iterable[str]) -> Sequence[ReplicaChange]:

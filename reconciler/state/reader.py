@@ -35,7 +35,7 @@ class SqliteReader:
             return read_applied(conn) if conn is not None else NOTHING_APPLIED
 
     def applied_at(self, serial: int) -> Mapping[str, AppliedReplica]:
-        """What was owned right after the run that came to `serial`, by address, as it was asked; what was observed is not kept.
+        """What was owned right after the run that came to `serial`, by address, as it was asked and with the context that it ran with.
 
         Raises StateError for a serial that is yet to come, or older than what is kept.
         """

@@ -46,7 +46,8 @@ ReplicaRow = tuple[
 
 
 _VRAM = 9
-"""Where the bytes stand in a row of `changes`. What was protected comes after them; rows of before schema 4 do not say it: nothing was."""
+"""Where the bytes stand in a row of `changes`. After them comes whether it was protected (nothing was in rows of before schema 4), and then
+the context that it ran with."""
 
 
 def replica_row(replica: AppliedReplica, serial: int) -> ReplicaRow:
@@ -73,7 +74,7 @@ def replica_row(replica: AppliedReplica, serial: int) -> ReplicaRow:
 
 
 def change_body(replica: AppliedReplica) -> str:
-    """What was asked of a replica, and its bytes, as one line of JSON: a row of `changes`."""
+    """What was asked of a replica, its bytes and the context that it ran with, as one line of JSON: a row of `changes`."""
     body = [
         replica.model,
         replica.at.node,
@@ -86,15 +87,17 @@ def change_body(replica: AppliedReplica) -> str:
         replica.residency,
         replica.vram_bytes,
         replica.protect,
+        replica.observed_context,
     ]
     return json.dumps(body, separators=(",", ":"), sort_keys=True)
 
 
 def read_applied_at(conn: sqlite3.Connection, serial: int) -> Mapping[str, AppliedReplica]:
-    """What was owned at a serial, by address, without what was observed. The caller holds a transaction, and has checked the serial.
+    """What was owned at a serial, by address, and with which context it ran; nothing else of what was observed.
 
-    Nodes are called as they are now; a node of then whose name another one has got since is gone, and what it held with it. Rows of before
-    schema 4 do not say what was protected: nothing was.
+    The caller holds a transaction, and has checked the serial. Nodes are called as they are now; a node of then whose name another one has
+    got since is gone, and what it held with it. Rows of before schema 4 do not say what was protected (nothing was), nor older ones with
+    which context it ran.
     """
     names = names_now(rename for rename in read_renames(conn) if rename.serial > serial)
     taken = frozenset(names.values()) - names.keys()
@@ -122,6 +125,7 @@ def read_applied_at(conn: sqlite3.Connection, serial: int) -> Mapping[str, Appli
             vram_bytes=vram,
             serial=changed_at,
             protect=bool(later and later[0]),
+            observed_context=later[1] if len(later) > 1 else None,
         )
     return replicas
 
@@ -147,7 +151,7 @@ def _asked(body: str | None) -> list[object] | None:
     if body is None:
         return None
     values = json.loads(body)
-    return [*values[:_VRAM], *(values[_VRAM + 1 :] or [False])]
+    return [*values[:_VRAM], *(values[_VRAM + 1 : _VRAM + 2] or [False])]
 
 
 def _run_of(conn: sqlite3.Connection, serial: int, address: str) -> tuple[int | None, str | None, str]:

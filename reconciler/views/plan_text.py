@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reconciler.fleet import format_bytes
+from reconciler.planning import CONTEXT_DROPPED
 from reconciler.planning.plan import Action, Plan, Step
 from reconciler.views.cards import cards_text
 from reconciler.views.document import plan_summary
@@ -157,8 +158,9 @@ def _fields(step: Step) -> list[list[Cell]]:
     """The fields that change. What is not asked for is left to the engine, so it is no change."""
     if step.action not in (Action.RELOAD, Action.UPDATE):
         return []
+    after = {**step.after, "context": "the engine's own"} if step.reason.code == CONTEXT_DROPPED else step.after
     return [
-        [Cell(name), Cell(f"{value_text(step.before[name])} → {value_text(step.after[name])}")]
+        [Cell(name), Cell(f"{value_text(step.before[name])} → {value_text(after[name])}")]
         for name in sorted(step.before)
-        if step.after.get(name) is not None and step.before[name] != step.after[name]
+        if after.get(name) is not None and step.before[name] != after[name]
     ]

@@ -187,7 +187,8 @@ def test_a_tag_that_holds_its_context_is_told_as_context_of_its_base_and_any_oth
     assert (made.name, made.context, made.context_via, made.names) == ("llama3.1:8b", 8192, ContextVia.TAG, {})
     other = of(facts(on, {"a": [loaded(tag, GIB, context=4096)]}, installed=[tag, "llama3.1:8b"]), on).models[0].spec
     alone = of(facts(on, {"a": [loaded(tag, GIB, context=8192)]}, installed=[tag]), on).models[0].spec
-    assert [(one.name, one.context) for one in (other, alone)] == [(tag, None)] * 2
+    assert [(one.name, one.context) for one in (other, alone)] == [(tag, 4096), (tag, 8192)]
+    assert {one.context_via for one in (other, alone)} == {ContextVia.REQUEST}
 
 
 def test_a_finite_keep_alive_is_on_demand_and_what_sits_on_the_cpu_stays_there():

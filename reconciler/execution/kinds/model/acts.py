@@ -25,7 +25,7 @@ from reconciler.fleet import (
     Scalar,
     weights_digest,
 )
-from reconciler.planning import Action, Step
+from reconciler.planning import ASKED_AGAIN, CONTEXT_DROPPED, OPTIONS_CHANGED, Action, Step
 
 Room = Callable[[EngineFacts], str | None]
 """Why a load may not begin by what the engine shows now, or None."""
@@ -116,8 +116,7 @@ async def _load(work: Work, facts: EngineFacts) -> Effect:
 async def _reload(work: Work, facts: EngineFacts) -> Effect:
     model, asked = _wanted(work)
     resident = find_resident(facts, asked.name)
-    observable = work.step.reason.code not in ("options_changed", "asked_again")
-    if resident is not None and observable and is_there(resident) and asked.differs(resident) is None:
+    if resident is not None and is_there(resident) and asked.differs(resident) is None and _tells_done(work.step, resident):
         return Effect(satisfied=True, resident=resident)
     _check_installed(work, facts)
     if (lacking := work.room(facts)) is not None:
@@ -135,6 +134,13 @@ async def _reload(work: Work, facts: EngineFacts) -> Effect:
         problem = error.problems[0]
         told = replace(problem, what=f"{asked.name} was unloaded and could not be loaded again as wanted: {problem.what}")
         raise type(error)(told, error.code) from error
+
+
+def _tells_done(step: Step, resident: Resident) -> bool:
+    """Whether a resident that is as asked shows that a reload was done: not where what the reload is for cannot be seen."""
+    if step.reason.code == CONTEXT_DROPPED:
+        return resident.context is not None and resident.context != step.before.get("context")
+    return step.reason.code not in (OPTIONS_CHANGED, ASKED_AGAIN)
 
 
 async def _unload(work: Work, facts: EngineFacts) -> Effect:
@@ -239,8 +245,8 @@ def load_request(model: ModelSpec, kind: EngineKind, engine_name: str) -> LoadRe
     """What a load sends: the model's options, its context where it is kept in the request, and no layer on the card for a CPU replica."""
     options: dict[str, Scalar] = dict(model.options)
     if kind is EngineKind.OLLAMA:
-        if model.context is not None and model.context_via is ContextVia.REQUEST:
-            options["num_ctx"] = model.context
+        if model.wanted_context is not None and (model.context is None or model.context_via is ContextVia.REQUEST):
+            options["num_ctx"] = model.wanted_context
         if model.residency is Residency.CPU:
             options["num_gpu"] = 0
     return LoadRequest(engine_name, model.keep_alive, options)

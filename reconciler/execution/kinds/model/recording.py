@@ -122,9 +122,15 @@ def rows_as_found(
             row = replace(row, vram_bytes=before.vram_bytes)
         if succeeded is None:
             ollama = places.engines[at].kind is EngineKind.OLLAMA
-            if before is None or before.engine_name != row.engine_name or (ollama and dict(before.options) != dict(row.options)):
+            if before is None or before.engine_name != row.engine_name or (ollama and _waits_to_change(before, row)):
                 continue
         yield row
+
+
+def _waits_to_change(before: AppliedReplica, row: AppliedReplica) -> bool:
+    """Whether what is asked now was not done: other runner options, or a context that is left to the engine and still runs."""
+    dropped = row.context is None and before.context is not None and before.context == row.observed_context
+    return dict(before.options) != dict(row.options) or dropped
 
 
 def addresses_to_forget(plan: Plan, unloaded: Set[str]) -> list[str]:

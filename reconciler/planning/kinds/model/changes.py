@@ -279,7 +279,7 @@ def _before(replica: Replica) -> Fields:
 
 
 def _context(model: ModelSpec) -> dict[str, Value]:
-    return {} if model.context is None else {"context": model.context}
+    return {} if model.wanted_context is None else {"context": model.wanted_context}
 
 
 def asked_of(model: ModelSpec) -> Fields:

@@ -1,7 +1,7 @@
 """What runs on a fleet, told as desired state: models such that the plan after them has nothing to do but to adopt.
 
 Only what can be seen is asked for. A fleet shows no priorities, no runner options and no keep-alive but for ever against finite; options
-and contexts of what the state owns are taken from there.
+of what the state owns are taken from there. The context that runs is asked for, so that a restart brings it back.
 """
 
 from __future__ import annotations
@@ -211,17 +211,29 @@ def _grouped(seen: Sequence[SeenReplica]) -> Mapping[_Asked, list[SeenReplica]]:
         kind, name, row = one.slot.kind, one.resident.name, one.row
         ensure = Ensure.PRESENT if (kind, one.slot.id.node, name) in on_demand else Ensure.LOADED
         base, context = _without_tag(one)
+        runs_with = _own_to_set(one) if ensure is Ensure.LOADED else None
         if row is not None:
-            by_tag = row.context is not None and row.engine_name.endswith(f"-c{row.context}")
-            base = row.engine_name.removesuffix(f"-c{row.context}") if by_tag else row.engine_name
-            via = ContextVia.TAG if by_tag or row.context is None else ContextVia.REQUEST
+            runs_with = row.context if runs_with is None else runs_with
+            by_tag = runs_with is not None and row.engine_name.endswith(f"-c{runs_with}")
+            base = row.engine_name.removesuffix(f"-c{runs_with}") if by_tag else row.engine_name
+            via = ContextVia.TAG if by_tag or runs_with is None else ContextVia.REQUEST
             options = tuple(sorted(row.options.items()))
-            groups[_Asked(kind, row.model, base, row.context, via, options, ensure)].append(one)
+            groups[_Asked(kind, row.model, base, runs_with, via, options, ensure)].append(one)
         elif context is not None and len(plain[kind, base]) == 1:
             groups[_Asked(kind, base, base, context, ContextVia.TAG, (), ensure)].append(one)
         else:
-            groups[_Asked(kind, name, name, None, ContextVia.TAG, (), ensure)].append(one)
+            via = ContextVia.TAG if runs_with is None else ContextVia.REQUEST
+            groups[_Asked(kind, name, name, runs_with, via, (), ensure)].append(one)
     return groups
+
+
+def _own_to_set(one: SeenReplica) -> int | None:
+    """The context that it runs with, where only asking for it brings it back: a load sets it, and no file of its own has it baked in."""
+    if one.slot.kind is not EngineKind.OLLAMA:
+        return None
+    installed = one.slot.installed(one.resident.name)
+    baked = installed.context if installed is not None else None
+    return one.resident.context if one.resident.context != baked else None
 
 
 def _without_tag(one: SeenReplica) -> tuple[str, int | None]:

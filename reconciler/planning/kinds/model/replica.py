@@ -98,13 +98,15 @@ class Replica:
     @property
     def context_wrong(self) -> bool:
         resident = self.resident
-        return (
-            resident is not None
-            and resident.status is not ResidentStatus.LOADING
-            and self.model.context is not None
-            and resident.context is not None
-            and resident.context != self.model.context
-        )
+        return resident is not None and resident.status is not ResidentStatus.LOADING and self.model.other_context(resident.context)
+
+    @property
+    def context_dropped(self) -> bool:
+        """It runs with a context that we gave it and that the files no longer ask for."""
+        resident, row = self.resident, self.applied
+        if resident is None or row is None or resident.status is ResidentStatus.LOADING:
+            return False
+        return self.model.dropped_context(row.context, resident.context)
 
     @property
     def held(self) -> str | None:
@@ -120,7 +122,7 @@ class Replica:
             advice = (
                 tag if self.engine_name != self.base_name else "; a client that sends no num_ctx undoes it, `context_via: tag` does not"
             )
-            return held_message(self.hold, None, f"context {self.resident.context}, wanted {self.model.context}", advice)
+            return held_message(self.hold, None, f"context {self.resident.context}, wanted {self.model.wanted_context}", advice)
         if self.fraction_wrong:
             shown = format_ratio(self.resident.gpu_fraction or 0.0)
             advice = "; see whether something else holds the card, or what its engine's log says"

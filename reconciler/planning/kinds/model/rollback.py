@@ -23,6 +23,7 @@ from reconciler.fleet import (
 
 def desired_of(rows: Iterable[AppliedReplica], fleet: Fleet, files: Desired) -> tuple[Desired, tuple[str, ...]]:
     """The rows as models: as many replicas on the nodes where they were, with the context, options, keep-alive and residency of then.
+    Where no context was asked for, the one that ran is what one goes back to.
 
     What rows do not tell (priorities, needs, requirements, pinned weights, limits, policies) is that of the files of now. Also answers the
     addresses whose engine the inventory lacks now: they cannot come back.
@@ -67,6 +68,7 @@ def _model(now: ModelSpec | None, rows: list[AppliedReplica], kinds: dict[Engine
         replicas=len(rows),
         each=None,
         context=last.context,
+        own_context=_own_context(now, rows, kinds) if last.context is None else None,
         context_via=via if last.context is not None else ContextVia.TAG,
         options=dict(last.options),
         keep_alive=last.keep_alive,
@@ -81,3 +83,11 @@ def _model(now: ModelSpec | None, rows: list[AppliedReplica], kinds: dict[Engine
             return spec
     own = {kind: name for kind, name in names.items() if spec.base_name(kind) != name}
     return replace(spec, names=own) if own else spec
+
+
+def _own_context(now: ModelSpec | None, rows: Iterable[AppliedReplica], kinds: dict[EngineId, EngineKind]) -> int | None:
+    """The context that all of them ran with, where a load can bring it back; None where that is not known, or differs."""
+    if now is not None and now.context_via is ContextVia.ENGINE:
+        return None
+    seen = {row.observed_context if kinds[row.at] is EngineKind.OLLAMA else None for row in rows}
+    return seen.pop() if len(seen) == 1 else None

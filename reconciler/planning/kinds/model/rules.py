@@ -13,6 +13,8 @@ from reconciler.fleet import ResidentStatus, format_ratio
 from reconciler.planning.kinds.model.replica import Replica
 from reconciler.planning.plan import Action
 
+OPTIONS_CHANGED = "options_changed"
+CONTEXT_DROPPED = "context_dropped"
 ASKED_AGAIN = "asked_again"
 """Only `--replace` asks for it: nothing on the engine tells whether it was done."""
 
@@ -89,9 +91,15 @@ RULES: tuple[Rule, ...] = (
         "context_differs",
         lambda r: r.context_wrong and r.sets_context,
         Action.RELOAD,
-        lambda r: f"context {r.resident.context if r.resident else None}, wanted {r.model.context}",
+        lambda r: f"context {r.resident.context if r.resident else None}, wanted {r.model.wanted_context}",
     ),
-    Rule("options_changed", lambda r: r.options_changed, Action.RELOAD, lambda r: "runner options changed"),
+    Rule(
+        CONTEXT_DROPPED,
+        lambda r: r.context_dropped and r.sets_context,
+        Action.RELOAD,
+        lambda r: f"context {r.resident.context if r.resident else None} is no longer asked for: back to the engine's own",
+    ),
+    Rule(OPTIONS_CHANGED, lambda r: r.options_changed, Action.RELOAD, lambda r: "runner options changed"),
     Rule(
         ASKED_AGAIN,
         lambda r: r.asked_again and r.resident is not None and not r.fixed,
