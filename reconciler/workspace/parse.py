@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -21,7 +21,7 @@ from ruamel.yaml.events import (
 from reconciler.fleet import Place
 from reconciler.workspace.problems import Problems
 from reconciler.workspace.scalars import YamlVersion, resolve, tagged
-from reconciler.workspace.tree import KEPT_TAGS, ListNode, MapNode, Node, ScalarNode
+from reconciler.workspace.tree import KEPT_TAGS, ListNode, MapNode, Node, ScalarNode, same_value
 
 MOST_DEPTH = 100
 MOST_EXPANDED = 1_000_000
@@ -78,6 +78,8 @@ class _Builder:
         self._open: list[_Open] = []
         self._anchors: dict[str, Node] = {}
         self._sizes: dict[int, int] = {}
+        self._compared: set[tuple[int, int]] = set()
+        """Keys of merged mappings: what an alias brings anywhere is compared once."""
         self._built = 0
         self._documents = 0
 
@@ -152,8 +154,8 @@ class _Builder:
         done = self._open.pop()
         node = done.node
         if isinstance(node, MapNode):
-            for key, value in done.merges:
-                self._merge(node, key, value)
+            if done.merges:
+                self._merge(node, done.merges)
             size = 1 + sum(1 + self._sizes[id(value)] for _, value in node.entries.values())
         else:
             size = 1 + sum(self._sizes[id(item)] for item in node.items)
@@ -168,14 +170,41 @@ class _Builder:
             return False
         return self._put(node)
 
-    def _merge(self, node: MapNode, key: ScalarNode, value: Node) -> None:
-        sources = value.items if isinstance(value, ListNode) else [value]
-        for source in sources:
-            if not isinstance(source, MapNode):
-                self._problems.error("'<<' merges mappings only", key.place, "give it an alias of a mapping, or a list of such")
+    def _merge(self, node: MapNode, merges: list[tuple[ScalarNode, Node]]) -> None:
+        """Puts what `<<` brings before a mapping's own keys, which count. Of a list the earlier counts (yaml.org/type/merge.html)."""
+        merged: dict[Hashable, tuple[ScalarNode, Node]] = {}
+        inventory = self._version is YamlVersion.V1_1
+        for key, value in merges if inventory else reversed(merges):
+            among: dict[Hashable, tuple[ScalarNode, Node]] = {}
+            for source in reversed(value.items) if isinstance(value, ListNode) else [value]:
+                if not isinstance(source, MapNode):
+                    self._problems.error("'<<' merges mappings only", key.place, "give it an alias of a mapping, or a list of such")
+                    continue
+                if inventory:
+                    rule = "the first of a list counts in YAML, but in Ansible that depends on its PyYAML (6.0.4 takes the last)"
+                    self._warn_of_two(node, among, source.entries, rule)
+                among.update(source.entries)
+            if inventory:
+                self._warn_of_two(node, merged, among, "the last '<<' counts, as in Ansible")
+            merged.update(among)
+        node.entries = merged | node.entries
+
+    def _warn_of_two(
+        self,
+        node: MapNode,
+        former: Mapping[Hashable, tuple[ScalarNode, Node]],
+        latter: Mapping[Hashable, tuple[ScalarNode, Node]],
+        rule: str,
+    ) -> None:
+        """Of keys that are merged twice and differ; the latter counts. None counts where the mapping has the key itself."""
+        for name in (former.keys() & latter.keys()) - node.entries.keys():
+            (one, value), (two, other) = former[name], latter[name]
+            if (id(one), id(two)) in self._compared:
                 continue
-            for name, entry in source.entries.items():
-                node.entries.setdefault(name, entry)
+            self._compared.add((id(one), id(two)))
+            if not same_value(value, other):
+                what = f"key {two.text!r} is merged from here and, with another value, from {one.place}; this one counts: {rule}"
+                self._problems.warn(what, two.place, "write the key beside '<<' too, or keep one of the two")
 
     def _put(self, node: Node) -> bool:
         if not self._open:

@@ -70,6 +70,32 @@ def is_null(node: Node | None) -> bool:
     return node is None or (isinstance(node, ScalarNode) and node.value is None and node.tag is None)
 
 
+def same_value(one: Node, other: Node) -> bool:
+    """Whether two nodes say the same, each pair of nodes compared once: aliases of aliases stand for more values than can be walked."""
+    pairs, seen = [(one, other)], set()
+    while pairs:
+        a, b = pairs.pop()
+        if a is b or (id(a), id(b)) in seen:
+            continue
+        seen.add((id(a), id(b)))
+        if a.tag != b.tag:
+            return False
+        if isinstance(a, ScalarNode) and isinstance(b, ScalarNode):
+            if (type(a.value), a.value) != (type(b.value), b.value):
+                return False
+        elif isinstance(a, ListNode) and isinstance(b, ListNode):
+            if len(a.items) != len(b.items):
+                return False
+            pairs += zip(a.items, b.items, strict=True)
+        elif isinstance(a, MapNode) and isinstance(b, MapNode):
+            if a.entries.keys() != b.entries.keys():
+                return False
+            pairs += [(a.entries[key][1], b.entries[key][1]) for key in a.entries]
+        else:
+            return False
+    return True
+
+
 def what_is(node: Node) -> str:
     """What a node is, in words for a message."""
     if isinstance(node, MapNode):

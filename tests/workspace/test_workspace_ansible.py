@@ -78,3 +78,16 @@ def test_workspace_what_is_doubtful_is_told_beside_the_listing() -> None:
     done = CliRunner().invoke(cli, ["-C", str(case), "-i", "hosts.yaml", "inventory", "--format", "json"])
     assert json.loads(done.stdout)["h"] == {"hosts": ["d"]}
     assert "warning: hosts.yaml:3:1: key 'h' is defined twice, first at hosts.yaml:2:1; this one counts, as in Ansible" in done.stderr
+
+
+def test_workspace_a_key_that_is_merged_twice_with_different_values_is_warned_about_where_it_stands() -> None:
+    done = CliRunner().invoke(cli, ["-C", str(CASES / "yaml-merges"), "-i", "hosts.yaml", "inventory"])
+    found = [line.removeprefix("warning: ") for line in done.stderr.splitlines()]
+    by_list = "this one counts: the first of a list counts in YAML, but in Ansible that depends on its PyYAML (6.0.4 takes the last)"
+    by_key = "this one counts: the last '<<' counts, as in Ansible"
+    assert [line.removesuffix("; write the key beside '<<' too, or keep one of the two") for line in found] == [
+        f"hosts.yaml:3:18: key 'kind' is merged from here and, with another value, from hosts.yaml:4:20; {by_list}",
+        f"hosts.yaml:4:20: key 'kind' is merged from here and, with another value, from hosts.yaml:3:18; {by_key}",
+        f"hosts.yaml:8:35: key 'port' is merged from here and, with another value, from hosts.yaml:3:32; {by_list}",
+        f"hosts.yaml:13:11: key 'b' is merged from here and, with another value, from hosts.yaml:13:35; {by_list}",
+    ]

@@ -13,7 +13,7 @@ from reconciler.workspace.files import Sources
 from reconciler.workspace.parse import parse
 from reconciler.workspace.problems import Problems
 from reconciler.workspace.scalars import YamlVersion, resolve
-from reconciler.workspace.tree import MapNode, PlainValues
+from reconciler.workspace.tree import ListNode, MapNode, Node, PlainValues, ScalarNode, same_value
 
 
 def plain(text: str, version: YamlVersion = YamlVersion.V1_2) -> object:
@@ -60,6 +60,22 @@ def test_workspace_a_scalar_means_what_its_yaml_version_says(text: str, old: obj
 
 def test_workspace_merge_keys_give_way_to_own_keys() -> None:
     assert plain("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\n") == {"a": {"x": 1, "y": 2}, "b": {"y": 3, "x": 1}}
+
+
+def test_workspace_the_earlier_mapping_of_a_merge_list_counts_whatever_the_version() -> None:
+    for version in YamlVersion:
+        assert plain("a: {<<: [{x: 1}, {x: 2, y: 3}]}\n", version) == {"a": {"x": 1, "y": 3}}
+
+
+def test_workspace_comparing_two_values_costs_no_more_than_what_is_written() -> None:
+    """Each stands for 2**60 values."""
+    one: Node = ScalarNode("f", 1, 1, 1, "1")
+    other: Node = ScalarNode("f", 1, 1, 1, "1")
+    third: Node = ScalarNode("f", 1, 1, True, "true")
+    for _ in range(60):
+        one, other, third = (ListNode("f", 1, 1, [each, each]) for each in (one, other, third))
+    assert same_value(one, other)
+    assert not same_value(one, third)
 
 
 def test_workspace_an_alias_shares_its_node() -> None:
