@@ -1,25 +1,53 @@
 # One command each. Everything sets itself up: only Python >= 3.11 (with its venv module) and make are needed.
-# The environment is .venv; it is made again whenever pyproject.toml changes.
+# The environment is .venv, from the lock requirements/dev.txt; it is made again whenever that changes.
 
 VENV   := .venv
+LOCKS  := requirements
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.gpurec-installed
+LOCKED := $(VENV)/.gpurec-locked
+FAST   := --ignore=tests/real --ignore=tests/crash -n auto
 PYTHON := $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { command -v "$$p"; break; }; done)
 
-export PIP_DISABLE_PIP_VERSION_CHECK := 1
+COMPILE   = $(BIN)/python -m uv pip compile --quiet --upgrade --custom-compile-command 'make lock'
+UNIVERSAL = --universal --python-version 3.11 --generate-hashes
 
-.PHONY: help demo test properties lint types imports bench real conformance crash transcripts clean
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export GPUREC_LOCKS := $(abspath $(LOCKS))
+
+.PHONY: help demo test test-lowest test-newest lock properties lint types imports bench real conformance crash transcripts clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 demo: $(STAMP) ## a simulated fleet on this machine: plan, apply, break, repair
 	$(BIN)/gpurec demo
 
 test: $(STAMP) ## every test that needs no real model server
-	$(BIN)/pytest --ignore=tests/real --ignore=tests/crash -n auto
+	$(BIN)/pytest $(FAST)
+
+test-lowest: ## the same once, with the lowest versions that pyproject.toml lets users have
+	$(MAKE) .venv-lowest/.gpurec-installed VENV=.venv-lowest
+	$(MAKE) .venv-lowest/lowest.txt VENV=.venv-lowest
+	.venv-lowest/bin/pytest $(FAST)
+
+.venv-lowest/lowest.txt: .venv-lowest/.gpurec-installed
+	$(COMPILE) --resolution lowest-direct pyproject.toml -o $@
+	$(BIN)/python -m pip install -q -r $@
+
+test-newest: ## the tests and the real suite without locks, with the newest of everything: for once a week
+	$(MAKE) lock LOCKS=build/newest
+	$(MAKE) test real VENV=.venv-newest LOCKS=build/newest
+
+lock: $(STAMP) ## writes every lock (requirements/*.txt) anew, with what is newest today
+	mkdir -p $(LOCKS)
+	$(COMPILE) $(UNIVERSAL) --all-extras pyproject.toml -o $(LOCKS)/dev.txt
+	$(COMPILE) $(UNIVERSAL) requirements/ansible.in -o $(LOCKS)/ansible.txt
+	$(COMPILE) $(UNIVERSAL) requirements/llama.in -o $(LOCKS)/llama.txt
+	$(COMPILE) $(UNIVERSAL) requirements/gemma.in -o $(LOCKS)/gemma.txt
+	$(COMPILE) $(UNIVERSAL) requirements/vllm.in --overrides requirements/vllm.overrides --excludes requirements/vllm.excludes -o $(LOCKS)/vllm.txt
 
 properties: $(STAMP) ## what every plan promises, over drawn fleets; WORLDS=25000, SEED (printed) for the same again
 	$(BIN)/python tests/planning/properties.py
@@ -35,7 +63,6 @@ imports: $(STAMP) ## which room may import which
 	$(BIN)/lint-imports
 
 bench: $(STAMP) ## growth of plan and probe
-	$(BIN)/python -m pip install -q -e '.[bench]'
 	$(BIN)/python benchmarks
 
 real: $(STAMP) ## the tests against real servers; builds them first, in a cache outside this folder
@@ -65,13 +92,17 @@ transcripts: $(STAMP) ## writes docs/reality.md from the real servers
 	$(BIN)/python tests/real/transcript.py
 
 clean: ## removes the environment and every cache in this folder
-	rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	rm -rf .venv .venv-lowest .venv-newest .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(STAMP): pyproject.toml
+$(STAMP): $(LOCKED) pyproject.toml
+	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(LOCKED): $(LOCKS)/dev.txt
 	@test -n "$(PYTHON)" || { echo "gpurec needs Python 3.11 or newer, and none is on the PATH; install one and run make again" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import venv, ensurepip' 2>/dev/null || { \
 		echo "$(PYTHON) lacks the venv module; install it (Debian: apt-get install python3-venv) and run make again" >&2; exit 1; }
-	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
-	$(BIN)/python -m pip install -q -e '.[dev]'
+	"$(PYTHON)" -m venv --clear $(VENV)
+	$(BIN)/python -m pip install -q --no-deps --require-hashes -r $<
 	@touch $@

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,7 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "real"))
+
 from measure import run, slope
+from provision import provision_ansible
 from server import address
 
 HERE = Path(__file__).parent
@@ -92,25 +93,15 @@ def with_dead_nodes() -> bool:
     return good
 
 
-def ansible_command() -> str | None:
-    """The ansible of the tests' own environment, or the one on the path."""
-    cache = Path(os.environ.get("GPUREC_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpurec-real")
-    found = sorted(cache.glob("ansible-core-*/bin/ansible"))
-    return str(found[-1]) if found else shutil.which("ansible")
-
-
 def against_ansible() -> bool:
     """Seconds a node of one request by `ansible -m uri -f 50`, against three requests by us; the best of turns that alternate."""
-    command = ansible_command()
-    if command is None:
-        print("\nno ansible here (tests/real/provision.py makes one): not compared")
-        return True
+    command = [str(provision_ansible().ansible), "-m", "ansible", "adhoc"]
     with tempfile.TemporaryDirectory() as folder, engines(ANSIBLE_NODES) as port:
         hosts = Path(folder) / "hosts"
         python = f"ansible_connection=local ansible_python_interpreter={sys.executable}"
         hosts.write_text("".join(f"{address(number)} {python}\n" for number in range(ANSIBLE_NODES)))
         arguments = ["-i", str(hosts), "all", "-m", "uri", "-a", f"url=http://{{{{ inventory_hostname }}}}:{port}/api/version", "-f", "50"]
-        turns = [(run([command, *arguments]), ask("ours", port, ANSIBLE_NODES)) for _ in range(TURNS)]
+        turns = [(run([*command, *arguments]), ask("ours", port, ANSIBLE_NODES)) for _ in range(TURNS)]
     theirs = min((run for run, _ in turns), key=lambda run: run.wall)
     mine, cpu = best([turn for _, turn in turns]).seconds, min(turn.cpu for _, turn in turns)
     each = 1000 / ANSIBLE_NODES

