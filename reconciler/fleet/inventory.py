@@ -100,8 +100,10 @@ class CardSpec:
 
 @dataclass(frozen=True, slots=True)
 class ProbeSpec:
-    """How a node's cards are asked for. `user` and `port` are whom and where ssh asks, None is what ssh itself takes; `url`, `bearer` and
-    `tls` are those of an exporter. `timeout` bounds one look, in seconds."""
+    """How a node's cards are asked for, and how it is reached. `user` and `port` are whom and where ssh asks, `key_file` with which key and
+    `ssh_options` with which further arguments; None is what ssh itself takes. `connection` is None where ssh may be tried, `local` for
+    this machine, else the name of a way that gpurec does not know. `url`, `bearer` and `tls` are those of an exporter. `timeout` bounds
+    one look, in seconds."""
 
     via: str = "auto"
     user: str | None = None
@@ -110,6 +112,9 @@ class ProbeSpec:
     url: str | None = None
     bearer: SecretRef | None = None
     tls: Tls = Tls()
+    connection: str | None = None
+    key_file: str | None = None
+    ssh_options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,16 @@
-"""What can be told of this machine itself: whether a node is it, whether it has NVML or another way to its cards, and whose processes
-hold them."""
+"""What can be told of this machine itself: whether it has NVML or another way to its cards, and whose processes hold them."""
 
 from __future__ import annotations
 
 import ctypes
-import ipaddress
 import os
 import re
 import shutil
-import socket
 import sys
 from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 
-from reconciler.fleet import NodeSpec
 from reconciler.probes.protocol import ProcessTable
 
 _LISTENING = "0A"
@@ -22,18 +18,6 @@ _DEEPEST = 64
 _FOLDERS = ("/opt/rocm/bin", "/usr/sbin", "/sbin")
 """Where tools are though PATH may not say so."""
 _CONTAINER = re.compile(r"(?:^|[/:-])([0-9a-f]{64})(?:\.scope)?(?:$|/)")
-
-
-def is_this_machine(node: NodeSpec) -> bool:
-    """Whether a node's address is this machine: `localhost`, our host name, a loopback address, or one of our interfaces. No name is
-    looked up."""
-    address = node.address.lower().strip("[]")
-    if address == "localhost" or address in _own_names():
-        return True
-    try:
-        return _is_own(str(ipaddress.ip_address(address)))
-    except ValueError:
-        return False
 
 
 def tool_here(platform: str = sys.platform) -> str | None:
@@ -54,29 +38,6 @@ def program_here(name: str) -> str | None:
 
 def _search_path() -> str:
     return os.pathsep.join((os.environ.get("PATH", os.defpath), *_FOLDERS))
-
-
-@cache
-def _own_names() -> frozenset[str]:
-    name = socket.gethostname().lower()
-    return frozenset((name, name.partition(".")[0]))
-
-
-@cache
-def _is_own(address: str) -> bool:
-    """Only an address of our own can be bound to; nothing is sent."""
-    ip = ipaddress.ip_address(address)
-    if ip.is_loopback:
-        return True
-    if ip.is_unspecified or ip.is_multicast:
-        return False
-    family = socket.AF_INET6 if ip.version == 6 else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.bind((address, 0))
-    except OSError:
-        return False
-    return True
 
 
 @cache

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from reconciler.engines.answers import clean_text
 from reconciler.fleet import NodeSpec
-from reconciler.probes.bounded import Ran, run_bounded
+from reconciler.hosts import Ran, run_bounded
 from reconciler.probes.here import nvml_is_here, program_here, tool_here
 from reconciler.probes.nvml import Nvml
 from reconciler.probes.protocol import ProbeError, Seen, probe_error

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from reconciler.engines.answers import clean_text
 from reconciler.fleet import CardFacts, CardProcess, NodeSpec
-from reconciler.probes.bounded import run_bounded
+from reconciler.hosts import run_bounded
 from reconciler.probes.protocol import ProbeError, Seen, probe_error
 from reconciler.probes.readings import (
     MOST_RAM_BYTES,

@@ -1,5 +1,4 @@
-"""The one shell script that tells a node's cards, and its output taken apart. Only reads; POSIX sh, sent on stdin so nothing is quoted,
-and read to its end before anything runs: no tool can read the rest of it.
+"""The one shell script that tells a node's cards, and its output taken apart. Only reads; POSIX sh, sent on stdin so nothing is quoted.
 
 Each part begins with a line `@@gpurec NAME`. Every tool is asked with a time limit where the node has `timeout`.
 """
@@ -20,7 +19,6 @@ SMI_LEAST = "index,uuid,name,driver_version,memory.total,memory.used"
 ROCM_SHOWS = "--showmeminfo vram gtt --showuse --showtemp --showpower --showmaxpower --showproductname --showuniqueid --showdriverversion"
 
 SCRIPT = f"""
-look() {{
 PATH=$PATH:/usr/local/bin:/usr/sbin:/sbin:/usr/lib/wsl/lib:/opt/rocm/bin
 export PATH LC_ALL=C
 T=
@@ -74,8 +72,6 @@ fi
 s ps; ps -eo pid=,ppid=,comm= 2>/dev/null
 s ss; ss -ltnpH 2>/dev/null
 s end
-}}
-look </dev/null
 """
 
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from reconciler.engines import Transport
 from reconciler.engines.clock import skew
 from reconciler.fleet import CardFacts, CardProbe, NodeSpec
+from reconciler.hosts import is_this_machine
 from reconciler.probes.combine import combine
 from reconciler.probes.declared import SOURCE as DECLARED
 from reconciler.probes.declared import declared_cards
-from reconciler.probes.here import is_this_machine, nvml_is_here, tool_here
+from reconciler.probes.here import nvml_is_here, tool_here
 from reconciler.probes.last_net import caught
 from reconciler.probes.protocol import CardSource, ProbeError, ProcessTable, Seen
 
@@ -36,7 +37,7 @@ def way_of(node: NodeSpec) -> str:
         if tool_here() is not None:
             return LOCAL
         return "nvml" if nvml_is_here() else DECLARED
-    return "ssh" if node.probe.user is not None else DECLARED
+    return "ssh" if node.probe.user is not None and node.probe.connection is None else DECLARED
 
 
 def is_probed(node: NodeSpec) -> bool:

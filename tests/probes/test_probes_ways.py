@@ -10,9 +10,9 @@ import pytest
 
 from reconciler.engines import Transport
 from reconciler.fleet import GIB, CardFacts, CardSpec, NodeSpec, ProbeSpec
-from reconciler.probes import here, sources
-from reconciler.probes.bounded import run_bounded
-from reconciler.probes.here import is_this_machine, process_table
+from reconciler.hosts import is_this_machine, run_bounded, this_machine
+from reconciler.probes import sources
+from reconciler.probes.here import process_table
 from reconciler.probes.protocol import Seen, probe_error
 from reconciler.probes.sources import CardSources, way_of
 
@@ -37,7 +37,7 @@ def test_another_machine_is_not_this_one(address):
 
 
 def test_our_own_host_name_is_this_machine(monkeypatch):
-    monkeypatch.setattr(here, "_own_names", lambda: frozenset(("gpu-a.lan", "gpu-a")))
+    monkeypatch.setattr(this_machine, "_own_names", lambda: frozenset(("gpu-a.lan", "gpu-a")))
     assert is_this_machine(node("gpu-a"))
     assert not is_this_machine(node("gpu-b"))
 

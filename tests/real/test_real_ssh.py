@@ -117,8 +117,9 @@ def test_a_broken_driver_is_named_by_what_nvidia_smi_says(sshd: Sshd, controls: 
     assert (error.code, "couldn't communicate" in str(error)) == ("no_driver", True)
 
 
-def test_a_node_with_neither_tools_nor_a_card_has_none(sshd: Sshd, controls: Path) -> None:
-    assert look(sshd, controls).cards == ()
+def test_a_node_without_tools_is_unknown_unless_it_is_said_to_have_no_card(sshd: Sshd, controls: Path) -> None:
+    assert look(sshd, controls, node(sshd, gpus=())).cards == ()
+    assert refused(sshd, controls).code == "no_tool"
     assert refused(sshd, controls, node(sshd, gpus=(CardSpec(0),))).code == "no_tool"
 
 

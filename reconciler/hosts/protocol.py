@@ -1,0 +1,65 @@
+"""What can be done on a host, however it is reached: run a program, read a file, write one whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from reconciler.fleet import MIB, GpurecError, Place, Problem
+from reconciler.hosts.bounded import Ran
+
+MOST_FILE = 4 * MIB
+"""The largest file that is read or written whole."""
+
+
+class HostError(GpurecError):
+    """A host could not be reached, or did not do what it was asked for. `code` is a word such as `timeout`, `key_refused`, `no_permission`,
+    `not_a_file`."""
+
+    def __init__(self, problem: Problem, code: str) -> None:
+        super().__init__(problem)
+        self.code = code
+
+
+def host_error(code: str, host: str, what: str, hint: str | None = None) -> HostError:
+    return HostError(Problem(what, Place(host), hint), code)
+
+
+@dataclass(frozen=True, slots=True)
+class HostFile:
+    """A file as it is there. `mode` are its permission bits (0o644), `owner` and `group` names, or numbers where they have none."""
+
+    content: bytes
+    mode: int
+    owner: str
+    group: str
+
+
+class Host(Protocol):
+    """A machine on which commands run and files are. Everything takes at most `within` seconds, and raises HostError."""
+
+    @property
+    def name(self) -> str:
+        """What errors name: the node."""
+        ...
+
+    async def run(self, command: Sequence[str], *, within: float, given: bytes = b"", limit: int = ...) -> Ran:
+        """Runs a command, which is a list and is never read by a shell, with `given` on its stdin (nothing: an empty one). What it prints
+        beyond `limit` bytes ends it."""
+        ...
+
+    async def script(self, text: str, *, within: float, limit: int = ..., sudo: bool = False) -> Ran:
+        """Runs a POSIX shell script, read to its end before anything of it is done; as root by `sudo -n` where `sudo`."""
+        ...
+
+    async def read_file(self, path: str, *, within: float, sudo: bool = False) -> HostFile | None:
+        """A file; None where there is none. HostError `not_a_file`, `no_permission`, `too_large` where it cannot be read as one."""
+        ...
+
+    async def write_file(
+        self, path: str, content: bytes, *, within: float, mode: int = 0o644, owner: str | None = None, sudo: bool = False
+    ) -> None:
+        """Puts a file in the place of `path`, whole or not at all: written beside it, given its mode and owner (None: whoever writes), then
+        renamed. A link is followed, but not in a folder that everybody may write to; what is no file is never replaced."""
+        ...
