@@ -27,6 +27,7 @@ class Settings:
     inventory: Path | None = None
     desired: tuple[Path, ...] = ()
     state: str | None = None
+    state_new: bool = False
     quiet: bool = False
     verbose: int = 0
     no_colour: bool = False
@@ -105,6 +106,9 @@ def global_options(command: Command) -> Command:
             help="Desired state; repeatable.",
         ),
         click.option("--state", metavar="URL", expose_value=False, callback=_store("state"), help="State: sqlite:///PATH, or a path."),
+        click.option(
+            "--state-new", is_flag=True, expose_value=False, callback=_store("state_new"), help="Make the folder of the state too."
+        ),
         click.option("-q", "--quiet", is_flag=True, expose_value=False, callback=_store("quiet"), help="Only results and errors."),
         click.option("-v", "--verbose", count=True, expose_value=False, callback=_store("verbose"), help="More messages; -vv tracebacks."),
         click.option("--no-color", is_flag=True, expose_value=False, callback=_store("no_colour"), help="No colour."),

@@ -30,9 +30,9 @@ from reconciler.operations.saved_plan_checks import (
     check_standing,
 )
 from reconciler.operations.state_warnings import tell_of_state
-from reconciler.operations.workspace import open_workspace, state_path
+from reconciler.operations.workspace import may_make_folder, open_workspace, state_path
 from reconciler.planning import Plan, SinceApproval
-from reconciler.state import StateReader, StepStatus, open_reader, wait_until_free
+from reconciler.state import StateReader, StepStatus, open_reader, require_folder, wait_until_free
 from reconciler.views import Held, escape, outcome_text, plan_text
 
 _DONE = frozenset({StepStatus.DONE, StepStatus.SATISFIED})
@@ -96,6 +96,8 @@ def ready_state(settings: Settings, path: Path, options: ApplyOptions) -> ApplyO
     def told(why: str) -> None:
         settings.say(f"Waiting for the lock, at most {format_duration(options.lock_timeout)}: {escape(why, 1000)}.")
 
+    if not may_make_folder(settings, path):
+        require_folder(path)
     left = wait_until_free(path, options.lock_timeout, told)
     take_in_waiting(settings, path, left)
     return replace(options, lock_timeout=left)

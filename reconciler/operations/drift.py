@@ -11,8 +11,8 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from reconciler.cli.settings import Settings
+from reconciler.files import PRIVATE, read_bounded, write_file
 from reconciler.fleet import MIB, GpurecError, Place
-from reconciler.operations.files import read_bounded, write_private
 from reconciler.operations.observation import Look, OnNode, take_look
 from reconciler.planning import DriftMemory, DriftReport, Key, Since, drift_key, judge, make_plan, moment, remember
 from reconciler.state import open_reader
@@ -110,4 +110,4 @@ def read_memory(path: Path) -> DriftMemory:
 
 def write_memory(path: Path, memory: DriftMemory) -> None:
     """Keeps it, mode 0600, whole or not at all."""
-    write_private(path, json.dumps({"format_version": FORMAT_VERSION, **asdict(memory)}, indent=1) + "\n")
+    write_file(path, json.dumps({"format_version": FORMAT_VERSION, **asdict(memory)}, indent=1) + "\n", mode=PRIVATE)

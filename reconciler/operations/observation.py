@@ -14,8 +14,8 @@ from pathlib import Path
 
 from reconciler.cli.settings import Settings
 from reconciler.engines import Transport, remembered
+from reconciler.files import read_bounded
 from reconciler.fleet import MIB, Applied, Desired, EngineId, Fleet, FleetFacts, GpurecError, ModelSpec, NodeFacts, parse_replica_address
-from reconciler.operations.files import read_bounded
 from reconciler.operations.workspace import open_workspace, state_path
 from reconciler.planning import Plan, desired_of, make_plan, wanted_names
 from reconciler.probes import facts_from_json, merge_facts, probe_fleet

@@ -7,8 +7,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from reconciler.files import PRIVATE, read_bounded, write_file
 from reconciler.fleet import MIB, EngineId, GpurecError, Place, Problem, replica_address
-from reconciler.operations.files import read_bounded, write_private
 from reconciler.planning import plan_digest
 from reconciler.planning.plan import FORMAT_VERSION, Plan
 from reconciler.views import document_checksum, plan_contents, plan_json
@@ -30,7 +30,7 @@ class PlanDigestDiffers(PlanFileError):
 
 
 def save_plan(path: Path, plan: Plan) -> None:
-    write_private(path, plan_json(plan))
+    write_file(path, plan_json(plan), mode=PRIVATE)
 
 
 def read_plan(path: Path) -> Plan:

@@ -28,6 +28,7 @@ from reconciler.execution import (
 from reconciler.fleet import Applied, CardFacts, EngineId, GpurecError, StalePlan
 from reconciler.operations.observation import Look, now
 from reconciler.operations.replan import plan_corrected
+from reconciler.operations.workspace import may_make_folder
 from reconciler.planning import Step
 from reconciler.probes import is_probed, probe_fleet
 from reconciler.state import StateWriter, open_writer
@@ -62,9 +63,17 @@ def carry_out(settings: Settings, look: Look, options: ApplyOptions) -> Carried:
         drain_seconds=look.workspace.desired.policy.drain,
         force=options.force,
     )
-    with open_writer(look.state, command=options.command, lock_timeout=options.lock_timeout) as state:
+    with open_writer(
+        look.state,
+        command=options.command,
+        fleet=look.workspace.name,
+        new_folder=may_make_folder(settings, look.state),
+        lock_timeout=options.lock_timeout,
+    ) as state:
         if state.took_over:
             settings.say(f"Warning: {escape(state.took_over, 2000)}")
+        for notice in state.notices:
+            settings.say(f"Note: {escape(notice, 2000)}")
         for warning in state.warnings:
             settings.say(f"Warning: {escape(warning, 1000)}")
         check_unmoved(look.applied, state.applied())

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from reconciler.cli.settings import Settings
 from reconciler.fleet import GpurecError
-from reconciler.workspace import Workspace, find_state_path, load_workspace, state_path_of
+from reconciler.state import check_fleet
+from reconciler.workspace import STATE, Workspace, find_state_path, fleet_name, load_workspace, state_path_of
 
 
 def open_workspace(settings: Settings) -> Workspace:
@@ -19,21 +20,38 @@ def open_workspace(settings: Settings) -> Workspace:
 
 
 def state_path(settings: Settings, workspace: Workspace) -> Path:
-    """The file of `--state`, or the workspace's own; only SQLite so far."""
-    return _named_state(settings) or workspace.state_path
+    """The file of `--state`, or the workspace's own; only SQLite so far. Raises OtherFleet for the state of another fleet."""
+    return fleet_state_path(settings, workspace.name)
 
 
 def fleet_state_path(settings: Settings, fleet: str) -> Path:
     """The same for a fleet that has no desired state yet."""
-    return _named_state(settings) or state_path_of(settings.directory, fleet)
+    return _of_fleet(_named_state(settings) or state_path_of(settings.directory, fleet), fleet)
 
 
-def find_state(settings: Settings) -> Path:
-    """The same without reading any of the workspace's files, so that the state can be looked after while they are wrong."""
-    named = _named_state(settings)
-    if named is not None:
-        return named
-    return find_state_path(settings.directory, fleet=settings.fleet, inventory=settings.inventory, desired=settings.desired)
+def find_state(settings: Settings, *, any_fleet: bool = False) -> Path:
+    """The same without reading any of the workspace's files, so that the state can be looked after while they are wrong.
+
+    A state that `--state` names may be of any fleet, as long as the command names none. `any_fleet`: whatever it names.
+    """
+    root, named = settings.directory, _named_state(settings)
+    fleet: str | None = None
+    if named is None:
+        named = find_state_path(root, fleet=settings.fleet, inventory=settings.inventory, desired=settings.desired)
+        fleet = named.stem
+    elif settings.fleet is not None or settings.inventory is not None:
+        fleet = fleet_name(root, settings.fleet, settings.inventory, settings.desired)
+    return named if any_fleet else _of_fleet(named, fleet)
+
+
+def may_make_folder(settings: Settings, path: Path) -> bool:
+    """Whether the folder of the state may be made: with `--state-new`, and the one that every fresh clone of a workspace lacks."""
+    return settings.state_new or (path.parent == settings.path(STATE) and settings.directory.is_dir())
+
+
+def _of_fleet(path: Path, fleet: str | None) -> Path:
+    check_fleet(path, fleet)
+    return path
 
 
 def _named_state(settings: Settings) -> Path | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from reconciler.state.check import Finding, Level, check_state
+from reconciler.state.connection import require_folder
+from reconciler.state.fleet_name import OtherFleet, check_fleet
 from reconciler.state.lease import EXPIRY_SECONDS, HEARTBEAT_SECONDS, Lease, Standing
 from reconciler.state.lock import Lock, break_lock, look_at_lock
 from reconciler.state.moving import Move, node_move
@@ -33,6 +35,7 @@ __all__ = [
     "Lock",
     "Measurement",
     "Move",
+    "OtherFleet",
     "Rename",
     "Rescued",
     "RunRecord",
@@ -43,6 +46,7 @@ __all__ = [
     "StepStatus",
     "address_now",
     "break_lock",
+    "check_fleet",
     "check_state",
     "find_rescues",
     "look_at_lock",
@@ -52,6 +56,7 @@ __all__ = [
     "open_writer",
     "put_away",
     "read_rescue",
+    "require_folder",
     "take_in",
     "wait_until_free",
     "waiting_sentence",

@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from reconciler.fleet import StateError
-from reconciler.state.connection import open_for_reading, sqlite_said
+from reconciler.state.connection import followed, open_for_reading, sqlite_said
 from reconciler.state.filesystem import network_filesystem
 from reconciler.state.lease import read_lease
 from reconciler.state.log import log_path, look_at_log
@@ -42,6 +42,7 @@ def check_state(path: Path, *, sqlite_version: tuple[int, ...] = sqlite3.sqlite_
     """Everything that can be told of a state from outside and inside. Raises StateError where there is none."""
     if not path.exists():
         raise StateError.of("there is no state yet", str(path), "the first apply makes it")
+    path = followed(path)
     found = [*_outside(path, mounts)]
     try:
         conn = open_for_reading(path)

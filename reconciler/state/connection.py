@@ -24,12 +24,15 @@ class Damaged(StateError):
     """The file is no SQLite file, or a damaged one."""
 
 
-def open_for_writing(path: Path) -> sqlite3.Connection:
-    """A connection in WAL mode that fsyncs every commit. Makes file (0600) and folders (0700) where missing; what exists keeps its mode."""
-    _refuse_folder(path)
+def open_for_writing(path: Path, new_folder: bool = False) -> sqlite3.Connection:
+    """A connection in WAL mode that fsyncs every commit. Makes the file (0600) where missing, and its folders (0700) with `new_folder`;
+    what exists keeps its mode."""
+    _refuse_other_kinds(path)
+    if not new_folder:
+        require_folder(path)
     with sqlite_said(path):
         try:
-            _make_folder(path.parent)
+            make_folder(path.parent)
             _make_file(path)
         except OSError as error:
             raise StateError.of(
@@ -51,7 +54,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
 def open_for_reading(path: Path) -> sqlite3.Connection:
     """A connection that cannot write. Where WAL's shared memory cannot be made (a folder that is read-only for us), the file is read as
     it stands, which is complete as long as no log of a writer lies beside it."""
-    _refuse_folder(path)
+    _refuse_other_kinds(path)
     with sqlite_said(path):
         uri = f"file:{quote(str(path.absolute()))}?mode=ro"
         conn = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
@@ -65,9 +68,24 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
         return sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
 
 
-def _refuse_folder(path: Path) -> None:
+def followed(path: Path) -> Path:
+    """The file that a state's path leads to: SQLite puts its log beside that one, and not beside a link to it."""
+    return Path(os.path.realpath(path))
+
+
+def require_folder(path: Path) -> None:
+    """Refuses a state in a folder that does not exist: more likely the path is mistyped than that everything begins anew."""
+    if path.parent.is_dir():
+        return
+    why = "is a file" if path.parent.exists() else "does not exist"
+    raise _error(f"the folder of the state, {path.parent}, {why}", path, "check --state, or add --state-new to make the folder")
+
+
+def _refuse_other_kinds(path: Path) -> None:
     if path.is_dir():
         raise _error("the state cannot be opened: this is a folder", path, "name the file in it, such as state/FLEET.db")
+    if path.exists() and not path.is_file():
+        raise _error("the state cannot be opened: this is a device or a pipe", path, "name a file")
 
 
 def _cannot_share(error: sqlite3.OperationalError) -> bool:
@@ -82,10 +100,11 @@ def _has_log(path: Path) -> bool:
         return False
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Makes a folder of mode 0700, and those above it, where missing."""
     if folder.is_dir():
         return
-    _make_folder(folder.parent)
+    make_folder(folder.parent)
     try:
         folder.mkdir(FOLDER_MODE)
     except FileExistsError:

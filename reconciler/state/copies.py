@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from uuid import uuid4
 
+from reconciler.files import Target, file_errors, find_target, publish, staged
 from reconciler.fleet import StateError
-from reconciler.state.connection import Damaged, open_for_reading, sqlite_said
+from reconciler.state.connection import Damaged, followed, make_folder, open_for_reading, require_folder, sqlite_said
 from reconciler.state.rows import read_meta
 from reconciler.state.schema import migrate, schema_version
 from reconciler.state.taking import open_writer
@@ -40,23 +39,22 @@ def stamped(path: Path, word: str, now: datetime) -> Path:
 def back_up(path: Path, to: Path) -> Path:
     """Writes a copy as of one moment, through SQLite's backup API, as one file of mode 0600 without anybody's lock; returns `to`.
 
+    A link is followed, a pipe or a device is written to.
+
     Raises StateError where there is no state, where `to` is there already, or where it cannot be written.
     """
     if not path.exists():
         raise StateError.of("there is no state yet", str(path), "the first apply makes it")
-    if to.exists() or to.is_symlink():
+    path = followed(path)
+    target = find_target(to)
+    if target.exists and not target.stream:
         raise StateError.of("this file is there already, and a backup overwrites nothing", str(to), "name another file")
-    with _new_file(to) as new:
+    with file_errors(to), _new_file(target) as new:
         with closing(open_for_reading(path)) as conn, sqlite_said(path):
             if schema_version(conn, path) == 0:
                 raise StateError.of("the state is empty: nothing was applied yet", str(path))
             _copy(conn, new)
-        try:
-            os.link(new, to)  # unlike a rename it overwrites nothing
-        except FileExistsError as error:
-            raise StateError.of("this file is there already, and a backup overwrites nothing", str(to), "name another file") from error
-        except OSError:
-            new.replace(to)  # a file system without links
+        publish(new, target, overwrite=False, named=to)
     return to
 
 
@@ -65,6 +63,7 @@ def restore(
     backup: Path,
     *,
     force: bool = False,
+    new_folder: bool = False,
     command: str = "state restore",
     clock: Callable[[], datetime] = _now,
     lock_timeout: float = 0,
@@ -78,8 +77,11 @@ def restore(
         raise StateError.of("there is no such file", str(backup))
     if path.exists() and backup.samefile(path):
         raise StateError.of("this is the state itself", str(backup), "name a backup of it")
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _new_file(path) as prepared:
+    path = followed(path)
+    if not new_folder:
+        require_folder(path)
+    make_folder(path.parent)
+    with _new_file(Target(path)) as prepared:
         _prepare(backup, prepared, clock())
         try:
             return _restore_into(path, prepared, backup, force, command, clock, lock_timeout)
@@ -153,18 +155,11 @@ def _move_aside(path: Path, now: datetime) -> Path:
 
 
 @contextmanager
-def _new_file(beside: Path) -> Iterator[Path]:
-    """An empty file of mode 0600 in the folder of `beside`, gone at the end unless it was moved."""
-    new = beside.with_name(f".{beside.name}.{uuid4().hex[:8]}")
-    try:
-        os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        new.chmod(0o600)
-    except OSError as error:
-        raise StateError.of(
-            f"no file can be written here: {error.strerror}", str(new.parent), "make the folder writable for you"
-        ) from error
-    try:
-        yield new
-    finally:
-        for ending in ("", "-journal", "-wal", "-shm"):
-            new.with_name(new.name + ending).unlink(missing_ok=True)
+def _new_file(target: Target) -> Iterator[Path]:
+    """An empty file of mode 0600 beside the target, gone at the end unless it was moved, with all that SQLite puts beside it."""
+    with staged(target) as new:
+        try:
+            yield new
+        finally:
+            for ending in ("-journal", "-wal", "-shm"):
+                new.with_name(new.name + ending).unlink(missing_ok=True)

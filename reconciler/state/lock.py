@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from reconciler.fleet import StateError
-from reconciler.state.connection import open_for_writing, sqlite_said
+from reconciler.state.connection import followed, open_for_writing, sqlite_said
 from reconciler.state.lease import Lease, Standing, break_lease
 from reconciler.state.process import Process, ProcessTable, this_process
 from reconciler.state.reader import open_reader
@@ -34,6 +34,7 @@ def look_at_lock(path: Path, now: datetime | None = None, me: Process | None = N
 
 def break_lock(path: Path, lock: Lock) -> None:
     """Takes exactly this lock away. Raises StateError when another run has it by now, or nobody."""
+    path = followed(path)
     with closing(open_for_writing(path)) as conn, sqlite_said(path):
         schema_version(conn, path)
         if not break_lease(conn, lock.lease.owner):

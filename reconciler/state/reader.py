@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.fleet import NOTHING_APPLIED, Applied, AppliedReplica, EngineId, FleetFacts, ReplicaChange, StateError
-from reconciler.state.connection import open_for_reading, sqlite_said
+from reconciler.state.connection import followed, open_for_reading, sqlite_said
 from reconciler.state.lease import Lease, read_lease
 from reconciler.state.protocol import JournalRow, RunRecord, StateReader, StepStatus
 from reconciler.state.renames import Rename, read_renames
@@ -125,6 +125,7 @@ def open_reader(path: Path) -> StateReader:
 
     Raises StateError when it is no state, is damaged, or was written by a newer gpurec.
     """
+    path = followed(path)
     if not path.exists():
         return SqliteReader(path, None)
     conn = open_for_reading(path)

@@ -17,6 +17,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from reconciler.fleet import MIB, StateError
+from reconciler.state.connection import followed
 from reconciler.state.entries import Entry
 
 FORMAT = 1
@@ -108,11 +109,12 @@ class RescueJournal:
 
 def rescue_folders(state: Path) -> tuple[Path, Path]:
     """Where a rescue journal of this state may lie, the better place first."""
-    return state.absolute().parent, Path(tempfile.gettempdir())
+    return followed(state).parent, Path(tempfile.gettempdir())
 
 
 def find_rescues(state: Path) -> list[Path]:
     """The rescue journals of this state that wait to be read in, oldest run first. Files of other users are not ours and left out."""
+    state = followed(state)
     found: dict[Path, None] = {}
     for folder in rescue_folders(state):
         with suppress(OSError):

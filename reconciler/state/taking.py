@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from reconciler.fleet import GpurecError, LockHeld, Place, Problem, StateError
-from reconciler.state.connection import Unwritable, open_for_reading, open_for_writing, sqlite_said
+from reconciler.state.connection import Unwritable, followed, open_for_reading, open_for_writing, sqlite_said
+from reconciler.state.fleet_name import refuse_other_fleet
 from reconciler.state.lease import Heartbeat, Held, iso, read_lease, refuse_if_held, release_lease, take_lease
 from reconciler.state.log import Log, look_at_log
 from reconciler.state.process import this_process
@@ -32,20 +33,24 @@ def open_writer(
     path: Path,
     *,
     command: str,
+    fleet: str | None = None,
+    new_folder: bool = False,
     clock: Callable[[], datetime] = _now,
     lock_timeout: float = 0,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[StateWriter]:
     """Takes the lease of a store, creating it where missing, and gives it back at the end of the block.
 
-    `command` is told to whoever finds the state locked. Waits up to `lock_timeout` seconds for another run's lease, then raises LockHeld;
-    raises StateError when the store cannot be written.
+    `command` is told to whoever finds the state locked. `fleet` is the one that this is about: a store that does not say whose it is, is
+    its own from the first run on. Waits up to `lock_timeout` seconds for another run's lease, then raises LockHeld; raises StateError when
+    the store cannot be written, is of another fleet, or where its folder does not exist and `new_folder` does not ask for one.
     """
-    conn, held = _wait_for_lease(path, command, clock, lock_timeout, sleep)
+    path = followed(path)
+    conn, held, new = _wait_for_lease(path, command, fleet, new_folder, clock, lock_timeout, sleep)
     try:
         heartbeat = Heartbeat(path, held, clock)
         heartbeat.start()
-        writer = SqliteWriter(path, conn, held, clock)
+        writer = SqliteWriter(path, conn, held, clock, fleet=fleet, new=new)
         try:
             yield writer
         except Exception as error:
@@ -103,12 +108,18 @@ def _kept_apart(rescue: Path, why: str, error: Exception | None) -> StateError:
 
 
 def _wait_for_lease(
-    path: Path, command: str, clock: Callable[[], datetime], lock_timeout: float, sleep: Callable[[float], None]
-) -> tuple[sqlite3.Connection, Held]:
+    path: Path,
+    command: str,
+    fleet: str | None,
+    new_folder: bool,
+    clock: Callable[[], datetime],
+    lock_timeout: float,
+    sleep: Callable[[float], None],
+) -> tuple[sqlite3.Connection, Held, bool]:
     waited = 0.0
     while True:
         try:
-            return _take(path, command, clock())
+            return _take(path, command, fleet, new_folder, clock())
         except LockHeld:
             if waited >= lock_timeout:
                 raise
@@ -117,17 +128,22 @@ def _wait_for_lease(
         waited += pause
 
 
-def _take(path: Path, command: str, now: datetime) -> tuple[sqlite3.Connection, Held]:
-    """A connection with the lease. First a look that cannot write: closing a connection that could would fold away the log of a run that
-    died, and with it what tells whether that log was whole. For the same reason nothing older is migrated while a run holds it."""
+def _take(path: Path, command: str, fleet: str | None, new_folder: bool, now: datetime) -> tuple[sqlite3.Connection, Held, bool]:
+    """A connection with the lease, and whether the store is a new one.
+
+    First a look that cannot write: closing a connection that could would fold away the log of a run that died, and with it what tells
+    whether that log was whole. For the same reason nothing older is migrated while a run holds it.
+    """
     if path.is_file() and path.stat().st_size:
         with closing(open_for_reading(path)) as reading, sqlite_said(path):
             if schema_version(reading, path):
+                refuse_other_fleet(reading, path, fleet)
                 refuse_if_held(read_lease(reading), path, now, this_process())
     log = look_at_log(path)
-    conn = open_for_writing(path)
+    conn = open_for_writing(path, new_folder)
     try:
         with sqlite_said(path):
+            new = schema_version(conn, path) == 0
             migrate(conn, path, iso(now))
             held = take_lease(conn, path, command, now)
             # From here on the file itself says that a run is on, while its log is not empty: one that is missing later was taken away.
@@ -137,7 +153,7 @@ def _take(path: Path, command: str, now: datetime) -> tuple[sqlite3.Connection, 
         raise
     if held.took_over is not None and (lost := _lost(log)):
         held = replace(held, took_over=f"{held.took_over}; {lost}: the plan finds out by probing what was done")
-    return conn, held
+    return conn, held, new
 
 
 def _lost(log: Log) -> str | None:

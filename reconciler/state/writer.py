@@ -14,6 +14,7 @@ from reconciler.state.check import network_sentence
 from reconciler.state.connection import Unwritable, sqlite_said
 from reconciler.state.entries import Befell, Entry, Measured, NeedsLearned, Recorded, RunFinished, StepFinished, StepsSettled, write_entry
 from reconciler.state.filesystem import network_filesystem
+from reconciler.state.fleet_name import KEY, read_fleet, refuse_other_fleet, write_fleet
 from reconciler.state.lease import (
     Held,
     iso,
@@ -34,8 +35,18 @@ _LOOKED_UP_ONE_BY_ONE = 500
 class SqliteWriter(SqliteReader):
     """A StateWriter over an SQLite file, for as long as its lease holds."""
 
-    def __init__(self, path: Path, conn: sqlite3.Connection, held: Held, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        conn: sqlite3.Connection,
+        held: Held,
+        clock: Callable[[], datetime],
+        *,
+        fleet: str | None = None,
+        new: bool = False,
+    ) -> None:
         super().__init__(path, conn)
+        self._fleet, self._new = fleet, new
         self._held, self._clock = held, clock
         self._next_serial: int | None = None
         self._began: dict[str | None, datetime] = {}
@@ -56,6 +67,17 @@ class SqliteWriter(SqliteReader):
         found += [waiting_sentence(path) for path in find_rescues(self._path)]
         return tuple(found)
 
+    @property
+    def notices(self) -> tuple[str, ...]:
+        if self._fleet is None:
+            return ()
+        if self._new:
+            return (f"set up a new state for the fleet {self._fleet}: {self._path}",)
+        with self._reading() as conn:
+            assert conn is not None
+            unnamed = read_fleet(conn) is None
+        return (f"this state did not say whose it is; from now on it is that of the fleet {self._fleet}: {self._path}",) if unnamed else ()
+
     def close(self) -> None:
         """Does nothing: the block that opened the writer closes it, after it has given the lease back."""
 
@@ -64,7 +86,10 @@ class SqliteWriter(SqliteReader):
         me = this_process()
         with self._writing() as conn:
             now = iso(self._clock())
+            refuse_other_fleet(conn, self._path, self._fleet)
             conn.execute("INSERT OR IGNORE INTO meta VALUES ('lineage', ?)", (str(uuid4()),))
+            if self._fleet is not None:
+                write_fleet(conn, self._fleet)
             serial = _serial(conn)
             conn.execute("UPDATE journal SET status = ?, finished_at = ? WHERE status = 'started'", (StepStatus.INTERRUPTED, now))
             conn.execute("UPDATE runs SET result = 'interrupted', finished_at = ? WHERE result = 'running'", (now,))
@@ -125,6 +150,11 @@ class SqliteWriter(SqliteReader):
     def forget_tags(self, at: EngineId, names: Iterable[str]) -> None:
         with suppress(Unwritable), self._writing() as conn:  # one that is gone from the disk harms nobody
             delete_tags(conn, at, names)
+
+    def rename_fleet(self, old: str, new: str) -> None:
+        with self._writing() as conn:
+            refuse_other_fleet(conn, self._path, old)
+            write_fleet(conn, new)
 
     def rename_node(self, move: Move) -> None:
         with self._writing() as conn:
@@ -216,6 +246,7 @@ class SqliteWriter(SqliteReader):
             self._conn.execute("ATTACH ? AS other", (str(other.absolute()),))
         try:
             with self._writing() as conn:
+                before = read_meta(conn)
                 conn.execute("PRAGMA defer_foreign_keys = ON")
                 names = [str(name) for (name,) in conn.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
                 for name in names:
@@ -224,6 +255,8 @@ class SqliteWriter(SqliteReader):
                     columns = ", ".join(str(column[1]) for column in conn.execute(f"PRAGMA table_info({name})"))
                     conn.execute(f"DELETE FROM main.{name}")  # noqa: S608
                     conn.execute(f"INSERT INTO main.{name} ({columns}) SELECT {columns} FROM other.{name}")  # noqa: S608
+                if KEY in before and read_meta(conn).get("lineage") == before.get("lineage"):
+                    write_fleet(conn, before[KEY])  # what the fleet is called is no part of what is put back
                 self._next_serial = None
         finally:
             self._conn.execute("DETACH other")

@@ -6,13 +6,16 @@ from reconciler.workspace.catalogue import load_catalogue
 from reconciler.workspace.inventory import Host, Inventory
 from reconciler.workspace.load import Workspace, find_state_path, load_fleet, load_inventory, load_workspace, state_path_of
 from reconciler.workspace.schema import json_schema
-from reconciler.workspace.selection import fleets
+from reconciler.workspace.selection import DESIRED, STATE, fleet_name, fleets
 
 __all__ = [
+    "DESIRED",
+    "STATE",
     "Host",
     "Inventory",
     "Workspace",
     "find_state_path",
+    "fleet_name",
     "fleets",
     "json_schema",
     "load_catalogue",

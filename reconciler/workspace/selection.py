@@ -44,14 +44,20 @@ def fleets(root: Path) -> tuple[str, ...]:
 
 def select(root: Path, fleet: str | None, inventory: Path | None, desired: Sequence[Path], *, with_desired: bool = True) -> Selection:
     """The files of one fleet. Raises WorkspaceError where the fleet is not clear or files are missing."""
-    name = fleet if fleet is not None else _choose(root, inventory, bool(desired) or not with_desired)
-    if not _NAME.fullmatch(name):
-        raise WorkspaceError.of(f"{name!r} is not the name of a fleet", hint="use letters, digits, '-', '_' and '.'")
+    name = fleet_name(root, fleet, inventory, desired, with_desired=with_desired)
     chosen = inventory if inventory is not None else _find(root, INVENTORIES, name)
     if not with_desired:
         return Selection(name, chosen, ())
     wanted = tuple(desired) or (_find(root, DESIRED, name),)
     return Selection(name, chosen, tuple(file for path in wanted for file in _desired_files(root, path)))
+
+
+def fleet_name(root: Path, fleet: str | None, inventory: Path | None, desired: Sequence[Path], *, with_desired: bool = True) -> str:
+    """Which fleet is meant, without looking at its files. Raises WorkspaceError where that is not clear."""
+    name = fleet if fleet is not None else _choose(root, inventory, bool(desired) or not with_desired)
+    if not _NAME.fullmatch(name):
+        raise WorkspaceError.of(f"{name!r} is not the name of a fleet", hint="use letters, digits, '-', '_' and '.'")
+    return name
 
 
 def _choose(root: Path, inventory: Path | None, self_contained: bool) -> str:

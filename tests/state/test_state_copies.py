@@ -124,7 +124,7 @@ def test_a_restore_waits_for_no_run_that_holds_the_lock(path: Path, backup: Path
 
 def test_a_backup_of_an_older_schema_is_migrated_on_its_way_in(tmp_path: Path) -> None:
     write_schema_1(tmp_path / "old")
-    done = restore(tmp_path / "new" / "s.db", tmp_path / "old")
+    done = restore(tmp_path / "new" / "s.db", tmp_path / "old", new_folder=True)
     assert (done.lineage, done.serial, done.kept) == ("l-1", 3, None)
     assert owned(tmp_path / "new" / "s.db") == {"a:1"}
 

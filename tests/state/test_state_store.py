@@ -29,6 +29,7 @@ from reconciler.fleet import (
     Heat,
     Installed,
     LoadKey,
+    LockHeld,
     Measured,
     MeasuredKey,
     ModelHeader,
@@ -37,7 +38,7 @@ from reconciler.fleet import (
     StateError,
     replica_address,
 )
-from reconciler.state import Learned, Measurement, SettledStep, StepStatus, open_reader, open_writer
+from reconciler.state import Learned, Level, Measurement, SettledStep, StepStatus, check_state, open_reader, open_writer
 
 AT = EngineId("gpu-a", "ollama")
 KEY = LoadKey(EngineKind.OLLAMA, "llama3.1:latest", None)
@@ -250,7 +251,7 @@ def test_file_and_folder_are_for_their_owner_only_whatever_the_umask(tmp_path: P
     path = tmp_path / "new" / "state" / "s.db"
     before = os.umask(0o777)
     try:
-        with open_writer(path, command="apply") as state:
+        with open_writer(path, command="apply", new_folder=True) as state:
             state.begin_run("p", "c", "apply")
             modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in path.parent.iterdir()}
     finally:
@@ -327,7 +328,57 @@ def test_a_folder_in_the_place_of_the_file_is_one_clear_sentence(tmp_path: Path)
 
 def test_a_file_in_the_place_of_the_folder_is_one_clear_sentence(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("")
-    with pytest.raises(StateError, match="cannot be created"), open_writer(tmp_path / "state" / "s.db", command="apply"):
+    for new_folder, said in ((False, "is a file"), (True, "cannot be created")):
+        path = tmp_path / "state" / "s.db"
+        with pytest.raises(StateError, match=said), open_writer(path, command="apply", new_folder=new_folder):
+            pass
+
+
+def test_a_folder_that_does_not_exist_is_made_only_where_that_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "mistyped" / "s.db"
+    with pytest.raises(StateError, match=r"does not exist.*--state-new"), open_writer(path, command="apply"):
+        pass
+    assert not path.parent.exists()
+    with open_writer(path, command="apply", new_folder=True):
+        pass
+    assert path.exists()
+
+
+@pytest.mark.parametrize("there", ["nothing", "an empty file", "an empty database"])
+def test_a_state_that_holds_nothing_yet_is_set_up_and_said(tmp_path: Path, there: str) -> None:
+    path = tmp_path / "s.db"
+    if there != "nothing":
+        path.touch()
+    if there == "an empty database":
+        with closing(sqlite3.connect(path)) as conn:
+            conn.execute("PRAGMA user_version = 1")
+            conn.commit()
+    with open_writer(path, command="apply", fleet="lab") as state:
+        assert state.notices == (f"set up a new state for the fleet lab: {path}",)
+        state.begin_run("p", "c", "apply")
+    with open_writer(path, command="apply", fleet="lab") as state:
+        assert state.notices == ()
+
+
+def test_a_link_to_a_state_is_followed_by_all_that_opens_it(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    link = tmp_path / "lab.db"
+    link.symlink_to(Path("real") / "lab.db")
+    with open_writer(link, command="apply") as state:
+        state.begin_run("p", "c", "apply")
+        assert {each.name for each in (tmp_path / "real").iterdir()} == {"lab.db", "lab.db-wal", "lab.db-shm"}
+        assert all(one.level is not Level.ERROR for one in check_state(link))
+        with pytest.raises(LockHeld), open_writer(link, command="apply"):
+            pass
+    assert read(link).lineage is not None
+    assert link.is_symlink()
+
+
+def test_a_device_or_a_pipe_is_no_state_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "s.db")
+    with pytest.raises(StateError, match="a device or a pipe"):
+        open_reader(tmp_path / "s.db")
+    with pytest.raises(StateError, match="a device or a pipe"), open_writer(tmp_path / "s.db", command="apply"):
         pass
 
 

@@ -20,7 +20,7 @@ UNREACHABLE = 4
 @click.pass_context
 def command(context: click.Context, out: Path | None, format_: str) -> int:
     """Show what probing sees: engines, residents, cards. Exit 4 when an engine cannot be reached."""
-    from reconciler.operations.files import write_private
+    from reconciler.files import PRIVATE, write_file
     from reconciler.operations.observation import probe_facts
     from reconciler.operations.workspace import open_workspace, state_path
     from reconciler.probes import facts_to_json
@@ -34,7 +34,7 @@ def command(context: click.Context, out: Path | None, format_: str) -> int:
     with probing_line(settings) as on_node:
         facts = probe_facts(workspace, applied, on_node)
     if out is not None:
-        write_private(settings.path(out), facts_to_json(facts))
+        write_file(settings.path(out), facts_to_json(facts), mode=PRIVATE)
     text = facts_to_json(facts) if format_ == "json" else facts_text(facts, colour=settings.colour(), width=settings.width())
     click.echo(text, nl=not text.endswith("\n"))
     silent = any(not engine.reachable for node in facts.nodes.values() for engine in node.engines.values())

@@ -21,13 +21,13 @@ MOST_WARNINGS = 20
 def command(context: click.Context, out: Path | None, force: bool) -> None:
     """Write desired YAML for what runs on the fleet: needs only the inventory, and changes no state and no node. The first plan after it
     only adopts, the plan after its apply is empty."""
-    from reconciler.operations.files import write_new
+    from reconciler.files import write_file
     from reconciler.operations.observation import probe_nodes
     from reconciler.operations.workspace import fleet_state_path
     from reconciler.planning import import_fleet
     from reconciler.state import open_reader
     from reconciler.views import desired_text, escape
-    from reconciler.workspace import load_fleet
+    from reconciler.workspace import DESIRED, load_fleet
 
     settings = settings_of(context)
     fleet, inventory = load_fleet(settings.directory, fleet=settings.fleet, inventory=settings.inventory)
@@ -40,7 +40,10 @@ def command(context: click.Context, out: Path | None, force: bool) -> None:
     if out is None:
         click.echo(text, nl=False)
     else:
-        write_new(settings.path(out), text, force=force)
+        file = settings.path(out)
+        if file.parent == settings.path(DESIRED):
+            file.parent.mkdir(exist_ok=True)
+        write_file(file, text, overwrite=force)
         settings.say(f"Wrote {out}: {len(found.models):,} models. To see what it comes to: gpurec plan")
     for one in found.left_out[:MOST_WARNINGS]:
         settings.say(f"Warning: {escape(one.what)} is left out: {escape(one.why)}")

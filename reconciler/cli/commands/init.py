@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from reconciler.cli.settings import global_options, settings_of
+from reconciler.files import write_file
 
 INVENTORY = """\
 # The machines with GPUs. The form is Ansible's YAML inventory, so playbooks can share it.
@@ -56,11 +57,8 @@ def write_files(root: Path, files: dict[str, str]) -> list[tuple[str, str | None
     for name, text in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with path.open("x", encoding="utf-8") as file:
-                file.write(text)
-        except FileExistsError:
-            done.append((name, None))
-        else:
-            done.append((name, text))
+        kept = path.exists()
+        if not kept:
+            write_file(path, text, overwrite=False)
+        done.append((name, None if kept else text))
     return done

@@ -17,8 +17,8 @@ from reconciler.cli.settings import global_options, settings_of
 def command(context: click.Context, models: tuple[str, ...]) -> None:
     """Write desired/FLEET.lock.yaml with the weights that the engines have today, of all models or just of these. Changes no state and no
     node. Refuses where two engines have other weights of one model."""
+    from reconciler.files import write_file
     from reconciler.fleet import GpurecError, Problem
-    from reconciler.operations.files import write_new
     from reconciler.operations.observation import probe_facts
     from reconciler.operations.workspace import open_workspace, state_path
     from reconciler.planning import find_pins
@@ -58,7 +58,8 @@ def command(context: click.Context, models: tuple[str, ...]) -> None:
     for name in pins.untold:
         still = "its pin stays" if name in digests else "it is not pinned"
         settings.say(f"Warning: no engine tells the weights of {escape(name)}; {still}")
-    write_new(workspace.lock_path, lock_text(digests), force=True)
+    workspace.lock_path.parent.mkdir(exist_ok=True)
+    write_file(workspace.lock_path, lock_text(digests))
     for name, digest in sorted(digests.items()):
         before = workspace.lock.get(name)
         if before != digest:

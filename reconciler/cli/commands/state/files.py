@@ -41,13 +41,14 @@ def restore(context: click.Context, file: Path, force: bool, lock_timeout: float
     """Put the state back to what FILE holds; the old one is kept beside it. Touches no node."""
     import json
 
-    from reconciler.operations.workspace import find_state
+    from reconciler.operations.workspace import find_state, may_make_folder
     from reconciler.state.copies import restore as put_back
     from reconciler.views.escape import escape
 
     settings = settings_of(context)
     path = find_state(settings)
-    done = put_back(path, settings.path(file), force=force, lock_timeout=lock_timeout)
+    folder = may_make_folder(settings, path)
+    done = put_back(path, settings.path(file), force=force, new_folder=folder, lock_timeout=lock_timeout)
     if format_ == "json":
         kept = None if done.kept is None else str(done.kept)
         click.echo(json.dumps({"state": str(path), "lineage": done.lineage, "serial": done.serial, "kept": kept}, indent=2))

@@ -6,7 +6,7 @@ import click
 
 from reconciler.cli.commands.state.files import backup, recover, restore
 from reconciler.cli.commands.state.reading import check, list_, show
-from reconciler.cli.commands.state.writing import mv, rm
+from reconciler.cli.commands.state.writing import mv, rename_fleet, rm
 from reconciler.cli.settings import global_options
 
 
@@ -16,5 +16,5 @@ def command() -> None:
     """What the state owns, its copies and its health. Touches no node."""
 
 
-for each in (list_, show, rm, mv, backup, restore, check, recover):
+for each in (list_, show, rm, mv, rename_fleet, backup, restore, check, recover):
     command.add_command(each)

@@ -93,6 +93,32 @@ def mv(context: click.Context, old: str, new: str, memory: Path | None, lock_tim
     settings.say(f"Rename the node in the inventory too. Serial {serial}.")
 
 
+@click.command("rename-fleet", short_help="Tell that the fleet was renamed.")
+@click.argument("old", metavar="OLD_NAME")
+@click.argument("new", metavar="NEW_NAME")
+@lock_timeout_option
+@format_option
+@global_options
+@click.pass_context
+def rename_fleet(context: click.Context, old: str, new: str, lock_timeout: float, format_: str) -> None:
+    """Tell the state that the fleet OLD_NAME is called NEW_NAME now: it serves that fleet and no other. Touches no node."""
+    import json
+
+    from reconciler.operations.workspace import find_state
+    from reconciler.views.escape import escape
+    from reconciler.workspace import fleet_name
+
+    settings = settings_of(context)
+    fleet_name(settings.directory, new, None, ())
+    command, path = f"state rename-fleet {old} {new}", find_state(settings, any_fleet=True)
+    with editing(settings, path, command, lock_timeout) as state, run_of(state, command):
+        state.rename_fleet(old, new)
+    if format_ == "json":
+        click.echo(json.dumps({"state": str(path), "fleet": new}, indent=2))
+    else:
+        click.echo(f"{escape(str(path), 4000)} is the state of the fleet {escape(new)} now")
+
+
 @contextmanager
 def editing(settings: Settings, path: Path, command: str, lock_timeout: float) -> Iterator[StateWriter]:
     """A writer of a state that is there."""

@@ -1,0 +1,54 @@
+"""Which fleet a state is of. One state serves one fleet: for another one, all that the first owns would be there to be unloaded."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from shlex import quote
+
+from reconciler.fleet import Place, Problem, StateError
+from reconciler.state.connection import followed, open_for_reading, sqlite_said
+from reconciler.state.schema import schema_version
+
+KEY = "fleet"
+"""Of the table `meta`. A state of before this key says nothing, and becomes that of the first fleet that is applied with it."""
+
+
+class OtherFleet(StateError):
+    """The state is of another fleet than the one that is asked about."""
+
+
+def read_fleet(conn: sqlite3.Connection) -> str | None:
+    """The name of the fleet that the store is of; None where it does not say."""
+    row = conn.execute("SELECT value FROM meta WHERE key = ?", (KEY,)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def refuse_other_fleet(conn: sqlite3.Connection, path: Path, fleet: str | None) -> None:
+    """Raises OtherFleet where the store says that it is of another fleet than `fleet` (None: of any)."""
+    mine = read_fleet(conn) if fleet is not None else None
+    if fleet is None or mine is None or mine == fleet:
+        return
+    rename = f"gpurec state rename-fleet {quote(mine)} {quote(fleet)}"
+    hint = f"name the state of {fleet} with --state or GPUREC_STATE; or, if the fleet {mine} is called {fleet} now, run {rename}"
+    what = f"this is the state of the fleet {mine}, and the command is for the fleet {fleet}"
+    raise OtherFleet(Problem(what, Place(str(path)), hint))
+
+
+def write_fleet(conn: sqlite3.Connection, fleet: str) -> None:
+    conn.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (KEY, fleet))
+
+
+def check_fleet(path: Path, fleet: str | None) -> None:
+    """The same for a store that nobody has opened yet. What else is wrong with it is found by whoever opens it."""
+    if fleet is None or not path.exists():
+        return
+    try:
+        with closing(open_for_reading(followed(path))) as conn, sqlite_said(path):
+            if schema_version(conn, path):
+                refuse_other_fleet(conn, path, fleet)
+    except OtherFleet:
+        raise
+    except StateError:
+        return

@@ -1,0 +1,141 @@
+"""One state for two fleets: refused by every command, with both names and how to rename, before any node is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cli_lab import SMALL, Lab, served
+from click.testing import CliRunner
+
+from reconciler.cli.main import cli
+from reconciler.sim import builtin_fleet
+
+APPLY = ("apply", "--auto-approve")
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    with served(builtin_fleet("demo").with_time_scale(0), tmp_path) as lab:
+        lab.want(SMALL)
+        (tmp_path / "inventories" / "other.yaml").write_text((tmp_path / "inventories" / "demo.yaml").read_text())
+        (tmp_path / "desired" / "other.yaml").write_text(SMALL)
+        (tmp_path / "outside").mkdir()
+        for name in ("inventory", "desired"):
+            folder = "inventories" if name == "inventory" else name
+            (tmp_path / "outside" / f"{name}.yaml").write_text((tmp_path / folder / "other.yaml").read_text())
+        assert lab.run("--fleet", "demo", *APPLY).exit_code == 0
+        yield lab
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        APPLY,
+        ("plan",),
+        ("plan", "--refresh", "never"),
+        ("drift",),
+        ("status",),
+        ("facts",),
+        ("import",),
+        ("models",),
+        ("doctor",),
+        ("pin",),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("which", ["a fleet of the workspace", "files outside it"])
+def test_every_command_for_another_fleet_is_refused_and_asks_no_node(lab: Lab, command: tuple[str, ...], which: str) -> None:
+    if which == "a fleet of the workspace":
+        chosen, name = ("--fleet", "other"), "other"
+    else:
+        chosen = ("-i", str(lab.root / "outside" / "inventory.yaml"), "-f", str(lab.root / "outside" / "desired.yaml"))
+        name = "inventory"
+    lab.fleet.forget_requests()
+    result = lab.run(*chosen, "--state", "state/demo.db", *command)
+    assert result.exit_code == 1
+    assert f"this is the state of the fleet demo, and the command is for the fleet {name}" in result.stderr
+    assert f"gpurec state rename-fleet demo {name}" in result.stderr
+    assert not [request for engine in lab.fleet.engines.values() for request in engine.requests]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("state", "list"), ("state", "check"), ("state", "mv", "ada", "zoe"), ("history",), ("lock", "status"), ("state", "backup", "copy")],
+    ids=" ".join,
+)
+def test_what_looks_after_the_state_is_refused_only_where_another_fleet_is_named(lab: Lab, command: tuple[str, ...]) -> None:
+    assert "the fleet demo" in lab.run("--state", "state/demo.db", "--fleet", "other", *command).stderr
+    assert lab.run("--state", "state/demo.db", *command).exit_code == 0
+
+
+def test_a_saved_plan_is_refused_for_the_state_of_another_fleet(lab: Lab) -> None:
+    assert lab.run("--fleet", "other", "plan", "--out", "p.json").exit_code == 0
+    result = lab.run("--fleet", "other", "--state", "state/demo.db", "apply", "p.json")
+    assert result.exit_code == 1
+    assert "the state of the fleet demo" in result.stderr
+
+
+def test_after_a_rename_the_state_serves_the_new_name(lab: Lab) -> None:
+    renamed = lab.run("--state", "state/demo.db", "state", "rename-fleet", "demo", "other")
+    assert renamed.exit_code == 0
+    assert "the state of the fleet other now" in renamed.stdout
+    assert lab.run("--fleet", "other", "--state", "state/demo.db", "plan").exit_code == 0
+    assert lab.run("--fleet", "demo", "plan").exit_code == 1
+    assert "state rename-fleet demo other" in lab.run("--fleet", "other", "--state", "state/demo.db", "history").stdout
+
+
+def test_a_name_that_is_none_is_not_taken(lab: Lab) -> None:
+    result = lab.run("--state", "state/demo.db", "state", "rename-fleet", "demo", "../x")
+    assert result.exit_code == 1
+    assert "is not the name of a fleet" in result.stderr
+
+
+@pytest.mark.parametrize("command", [APPLY, ("state", "restore", "copy")], ids=" ".join)
+def test_a_mistyped_folder_of_the_state_is_refused_and_not_made(lab: Lab, command: tuple[str, ...]) -> None:
+    lab.run("--fleet", "demo", "state", "backup", "copy")
+    lab.fleet.forget_requests()
+    result = lab.run("--fleet", "demo", "--state", str(lab.root / "mistyped" / "x.db"), *command)
+    assert result.exit_code == 1
+    assert "does not exist" in result.stderr
+    assert "--state-new" in result.stderr
+    assert not (lab.root / "mistyped").exists()
+    assert not [request for engine in lab.fleet.engines.values() for request in engine.requests]
+
+
+def test_with_state_new_the_folder_is_made_and_the_new_state_said(lab: Lab) -> None:
+    where = lab.root / "new" / "folder" / "x.db"
+    result = lab.run("--fleet", "demo", "--state", str(where), *APPLY, "--state-new")
+    assert result.exit_code == 0
+    assert f"Note: set up a new state for the fleet demo: {where}" in result.stderr
+    assert where.exists()
+
+
+def test_a_fresh_clone_has_no_state_folder_and_gets_one(lab: Lab) -> None:
+    for path in lab.state.parent.iterdir():
+        path.unlink()
+    lab.state.parent.rmdir()
+    result = lab.run("--fleet", "demo", *APPLY)
+    assert result.exit_code == 0
+    assert "Note: set up a new state for the fleet demo" in result.stderr
+    assert lab.state.exists()
+
+
+def test_a_mistyped_workspace_gets_no_folder(lab: Lab, tmp_path: Path) -> None:
+    files = ("-i", str(tmp_path / "outside" / "inventory.yaml"), "-f", str(tmp_path / "desired" / "demo.yaml"))
+    result = CliRunner().invoke(cli, ["-C", str(tmp_path / "mistyped"), *files, *APPLY])
+    assert result.exit_code == 1
+    assert not (tmp_path / "mistyped").exists()
+
+
+def test_a_plan_goes_through_a_link_and_a_pipe_and_keeps_them(lab: Lab) -> None:
+    (lab.root / "real.json").touch(0o640)
+    (lab.root / "link.json").symlink_to("real.json")
+    assert lab.run("--fleet", "demo", "plan", "--out", "link.json").exit_code == 0
+    assert (lab.root / "link.json").is_symlink()
+    assert (lab.root / "real.json").read_text().startswith("{")
+    result = lab.run("--fleet", "demo", "plan", "--out", "mistyped/p.json")
+    assert (result.exit_code, (lab.root / "mistyped").exists()) == (1, False)
+    result = lab.run("--fleet", "demo", "import", "--out", "mistyped/d.yaml")
+    assert (result.exit_code, (lab.root / "mistyped").exists()) == (1, False)
