@@ -188,7 +188,7 @@ def test_a_guard_that_refuses_exits_7_and_nothing_is_sent_by_a_fresh_or_a_saved_
 
 
 def test_a_held_lock_exits_5_and_names_its_holder(lab: Lab) -> None:
-    with open_writer(lab.state, command="apply"):
+    with open_writer(lab.state, command="apply", new_folder=True):
         result = lab.run("apply", "--auto-approve")
     assert result.exit_code == 5
     assert not lab.fleet.engines["ada/ollama"].residents
