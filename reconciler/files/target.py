@@ -70,7 +70,8 @@ def find_target(path: Path) -> Target:
 
 
 def _no_folder(path: Path, folder: Path) -> GpurecError:
-    return GpurecError.of(f"the file cannot be written: the folder {folder} does not exist", str(path), "check the path, or make the folder")
+    what = f"the file cannot be written: the folder {folder} does not exist"
+    return GpurecError.of(what, str(path), "check the path, or make the folder")
 
 
 def _is_descriptors(folder: Path) -> bool:
