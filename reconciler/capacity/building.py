@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reconciler.capacity.board import RAM_INDEX, Board, Card, EngineState
+from reconciler.capacity.cards import RAM_INDEX, Card
+from reconciler.capacity.engine_state import EngineState
+from reconciler.capacity.occupancy import Occupancy
 from reconciler.fleet import (
     DEFAULT_LIMITS,
     CardFacts,
@@ -32,7 +34,7 @@ def usable_bytes(total: int, limits: Limits) -> int:
 
 def set_up(
     fleet: Fleet, facts: FleetFacts, wide: Limits, selected: frozenset[str] | None = None, catalogue: Catalogue = NO_CATALOGUE
-) -> Board:
+) -> Occupancy:
     """The board for a fleet: cards as probed, limits as declared (card over node over `wide` over the defaults).
 
     Nodes outside `selected` (None: all are in) stay on the board with what they hold, but nothing may be placed there. `catalogue` is the
@@ -66,7 +68,7 @@ def set_up(
             here.append(slot)
         by_node[name] = tuple(here)
     knowledge.sees(slots.values())
-    return Board(slots, tuple(every), by_node)
+    return Occupancy(slots, tuple(every), by_node)
 
 
 def _known(seen: CardFacts, catalogue: Catalogue) -> CardFacts:
@@ -87,7 +89,7 @@ def _card(node: str, found: CardFacts, declared: CardSpec | None, limits: Limits
     foreign = seen.foreign_bytes or 0
     if declared is not None and (seen.foreign_bytes is None or seen.assumed):
         foreign = max(foreign, declared.foreign)  # what is seen of a use that is not known whole is its least
-    return Card(node, seen.index, seen.total_bytes, usable, foreign, seen.assumed, seen)
+    return Card(node, seen.index, seen.total_bytes, usable, foreign, seen.assumed, facts=seen)
 
 
 def _cards_of(spec: EngineSpec, cards: tuple[Card, ...]) -> tuple[Card, ...]:

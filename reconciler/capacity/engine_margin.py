@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.capacity.board import EngineState
+from reconciler.capacity.engine_state import EngineState
 from reconciler.fleet import ModelSpec, Residency
 
 
@@ -22,3 +22,8 @@ def margin_for(slot: EngineState, model: ModelSpec) -> int:
 def believed_free(slot: EngineState) -> int:
     """Bytes that the engine believes free on all its cards together: their sizes less everybody that is charged there."""
     return sum((card.total or 0) - card.foreign - card.held for card in slot.cards or ())
+
+
+def most_unused(slot: EngineState) -> int | None:
+    """The most bytes of one of its cards that nobody holds, whatever of it may be used; None where no size is known."""
+    return max((card.unused for card in slot.cards or () if card.total is not None), default=None)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from reconciler.admission import free_at_start, told_utilization
-from reconciler.capacity.board import Card, Charges, EngineState
+from reconciler.capacity.cards import Card, Charges
+from reconciler.capacity.engine_state import EngineState
 from reconciler.fleet import EngineKind, Resident
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
-from reconciler.capacity.board import EngineState
-from reconciler.capacity.engine_margin import margin_for
 from reconciler.fleet import Applied, ModelSpec
+from reconciler.needs.engine import KnownEngine
+from reconciler.needs.knowledge import Knowledge
 from reconciler.needs.run_settings import in_ram
 from reconciler.vram import (
     MOST_PARALLEL,
@@ -56,41 +56,58 @@ Known = dict[Hashable, Fitted | None]
 """What was searched for already in one question: engines that are alike and have the same room share an answer."""
 
 
-def fitted(slot: EngineState, model: ModelSpec, applied: Applied, asked: Asked, search: Search, known: Known) -> Fitted | None:
-    """None where it is not computed: on the CPU, or where nobody tells the model's layers. On several cards one that holds it alone comes
-    first, then all of them together."""
-    margin = margin_for(slot, model)
-    rooms = [max(0, slot.room(card, margin)) for card in slot.cards or () if card.usable is not None]
+def fitted(
+    knowledge: Knowledge,
+    slot: KnownEngine,
+    rooms: Sequence[int],
+    model: ModelSpec,
+    applied: Applied,
+    asked: Asked,
+    search: Search,
+    known: Known,
+) -> Fitted | None:
+    """None where it is not computed: on the CPU, or where nobody tells the model's layers. `rooms` are the free bytes of the engine's cards
+    whose size is known; of several cards one that holds it alone comes first, then all of them together."""
     if in_ram(slot, model) or (not rooms and search.room is None):
         return None
     room = search.room if search.room is not None else max(rooms)
-    one = _once(slot, model, applied, asked, search, room, 1, known)
+    one = _once(knowledge, slot, model, applied, asked, search, room, 1, known)
     if one is None or one.found is not None or search.room is not None or len(rooms) < 2 or len(rooms) < len(slot.cards or ()):
         return one
-    shared = _once(slot, model, applied, asked, search, min(rooms), len(rooms), known)
+    shared = _once(knowledge, slot, model, applied, asked, search, min(rooms), len(rooms), known)
     return shared if shared is not None and shared.found is not None else one
 
 
 def _once(
-    slot: EngineState, model: ModelSpec, applied: Applied, asked: Asked, search: Search, room: int, cards: int, known: Known
+    knowledge: Knowledge,
+    slot: KnownEngine,
+    model: ModelSpec,
+    applied: Applied,
+    asked: Asked,
+    search: Search,
+    room: int,
+    cards: int,
+    known: Known,
 ) -> Fitted | None:
-    key = (slot.knowledge.about(slot, model, applied), room, cards)
+    key = (knowledge.about(slot, model, applied), room, cards)
     if key not in known:
-        known[key] = _fitted(slot, model, applied, asked, search, room, cards)
+        known[key] = _fitted(knowledge, slot, model, applied, asked, search, room, cards)
     return known[key]
 
 
-def _fitted(slot: EngineState, model: ModelSpec, applied: Applied, asked: Asked, search: Search, room: int, cards: int) -> Fitted | None:
-    smallest = slot.knowledge.run(slot, replace(model, context=context_at(1, 2**32)), applied)
+def _fitted(
+    knowledge: Knowledge, slot: KnownEngine, model: ModelSpec, applied: Applied, asked: Asked, search: Search, room: int, cards: int
+) -> Fitted | None:
+    smallest = knowledge.run(slot, replace(model, context=context_at(1, 2**32)), applied)
     if smallest is None:
         return None
     trained = smallest[0].geometry.context
 
     def attempt(step: int) -> tuple[RunSettings, Prediction]:
         one = model if search.requests else replace(model, context=context_at(step, trained))
-        slot.knowledge.ask(model.name, replace(asked, parallel=step) if search.requests else asked)
-        way = slot.knowledge.way(slot, one, applied, cards)
-        found = slot.knowledge.split(slot, one, applied) if cards > 1 else _of(slot.knowledge.run(slot, one, applied))
+        knowledge.ask(model.name, replace(asked, parallel=step) if search.requests else asked)
+        way = knowledge.way(slot, one, applied, cards)
+        found = knowledge.split(slot, one, applied) if cards > 1 else _of(knowledge.run(slot, one, applied))
         if way is None or found is None:
             raise UnknownLayout.of("what fits cannot be computed", hint="say vram: for the model")
         return way.settings, found
@@ -101,7 +118,7 @@ def _fitted(slot: EngineState, model: ModelSpec, applied: Applied, asked: Asked,
     except UnknownLayout:
         return None
     finally:
-        slot.knowledge.ask(model.name, asked)
+        knowledge.ask(model.name, asked)
     expected = None if likely is None else (likely.settings.parallel if search.requests else likely.settings.context)
     return Fitted(search, room, cards, sure, expected)
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from reconciler.fleet import EngineKind
+from reconciler.needs.engine import KnownEngine
 from reconciler.vram import OllamaServer, ollama_server
-
-if TYPE_CHECKING:
-    from reconciler.capacity.board import EngineState
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,9 +26,11 @@ class AlikeEngines:
 
     def __init__(self) -> None:
         self._known: dict[Hashable, Alike] = {}
+        self._of: dict[KnownEngine, Alike] = {}
 
-    def of(self, slot: EngineState) -> Alike:
-        if slot.alike is None:
+    def of(self, slot: KnownEngine) -> Alike:
+        alike = self._of.get(slot)
+        if alike is None:
             cards = slot.cards
             sizes = None if cards is None else tuple(card.total for card in cards)
             names = () if cards is None else tuple((card.facts.name if card.facts is not None else None) or "" for card in cards)
@@ -44,8 +43,8 @@ class AlikeEngines:
                     total = None if sizes is None or None in sizes else sum(size for size in sizes if size is not None)
                     server = ollama_server(build, slot.spec.env, total, abilities)
                 self._known[key] = Alike(slot.kind, build or "", gpu_words(names), server)
-            slot.alike = self._known[key]
-        return slot.alike
+            alike = self._of[slot] = self._known[key]
+        return alike
 
 
 def gpu_words(names: tuple[str, ...]) -> str:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
 
 from reconciler.fleet import EngineKind, Installed, ModelSpec, weights_digest
-
-if TYPE_CHECKING:
-    from reconciler.capacity.board import EngineState
+from reconciler.needs.engine import KnownEngine
 
 
 class FilesOfFleet:
     """The files on the disks of all Ollamas by name, read when one is first missed."""
 
-    def __init__(self, slots: Collection[EngineState] = ()) -> None:
+    def __init__(self, slots: Collection[KnownEngine] = ()) -> None:
         self._slots = slots
         self._by_name: dict[str, dict[str | None, Installed]] | None = None
 
-    def pulled(self, slot: EngineState, model: ModelSpec) -> Installed | None:
+    def pulled(self, slot: KnownEngine, model: ModelSpec) -> Installed | None:
         """The file that this engine would pull for `model`; None where it cannot pull, or no other engine tells of one.
 
         Where others have more than one under that name, the largest; one that is pinned is none other.

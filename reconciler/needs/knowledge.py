@@ -6,9 +6,9 @@ Private to one run and filled as it is asked. Pure: nothing is kept between runs
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable
-from typing import TYPE_CHECKING
 
-from reconciler.fleet import Installed, MeasuredKey, ModelSpec, header_key, weights_digest
+from reconciler.fleet import Applied, Installed, MeasuredKey, ModelSpec, header_key, weights_digest
+from reconciler.needs.engine import KnownEngine
 from reconciler.needs.fleet_files import FilesOfFleet
 from reconciler.needs.run_settings import Way, Ways, asked_batch, asked_context, in_ram, installed_on
 from reconciler.vram import (
@@ -24,10 +24,6 @@ from reconciler.vram import (
     ram_bytes,
 )
 
-if TYPE_CHECKING:
-    from reconciler.capacity.board import EngineState
-    from reconciler.fleet import Applied
-
 
 class Knowledge:
     """Needs by engine and model; `catalogue` is the last source of them. `ask` says how a model is to be run, if not as by its engine."""
@@ -38,7 +34,7 @@ class Knowledge:
         self._needs: dict[Hashable, Need | None] = {}
         self._files = FilesOfFleet()
 
-    def sees(self, slots: Collection[EngineState]) -> None:
+    def sees(self, slots: Collection[KnownEngine]) -> None:
         """The engines of the board, whose files tell of what others would pull."""
         self._files = FilesOfFleet(slots)
 
@@ -47,7 +43,7 @@ class Knowledge:
         self._ways.asked[model] = asked
         self._needs.clear()
 
-    def need(self, slot: EngineState, model: ModelSpec, applied: Applied) -> Need | None:
+    def need(self, slot: KnownEngine, model: ModelSpec, applied: Applied) -> Need | None:
         """What `model` needs on this engine, from the first source that knows; None when none does."""
         if model.vram is not None:
             return Need(model.vram, "declared")
@@ -57,7 +53,7 @@ class Knowledge:
             self._needs[about] = found[0] if found else None
         return self._needs[about]
 
-    def every(self, slot: EngineState, model: ModelSpec, applied: Applied) -> tuple[Need, ...]:
+    def every(self, slot: KnownEngine, model: ModelSpec, applied: Applied) -> tuple[Need, ...]:
         """What each source that knows says, the one that counts first."""
         installed = self._file(slot, model)
         size = installed.size_bytes if installed is not None else None
@@ -65,7 +61,7 @@ class Knowledge:
         listed = self.listed(slot, model, applied)
         return every_need(model, slot.kind, size, measured, computed, self.catalogue, listed)
 
-    def measured(self, slot: EngineState, model: ModelSpec, applied: Applied) -> Need | None:
+    def measured(self, slot: KnownEngine, model: ModelSpec, applied: Applied) -> Need | None:
         """What loads of just this kind took, beside what the same is expected to take.
 
         An engine's own report leaves out what its process takes besides; where the cards were not seen that is added as it is for what is
@@ -84,13 +80,13 @@ class Knowledge:
         predicted = None if expected is None else expected + beside
         return Need(found.reported_bytes + beside, "measured", found.reported_bytes, beside, predicted)
 
-    def report_falls_short(self, slot: EngineState, model: ModelSpec, applied: Applied) -> bool:
+    def report_falls_short(self, slot: KnownEngine, model: ModelSpec, applied: Applied) -> bool:
         """Whether the engine's report leaves out a part of this model: Ollama 0.34.0 counts one of the two caches of a model with sliding
         layers (it keeps the last `KV buffer size` line of a device; seen with Gemma 3)."""
         way = self._ways.of(slot, model, self._file(slot, model), applied)
         return way is not None and way.geometry.slides
 
-    def key(self, slot: EngineState, model: ModelSpec, applied: Applied) -> MeasuredKey | None:
+    def key(self, slot: KnownEngine, model: ModelSpec, applied: Applied) -> MeasuredKey | None:
         """What a load of `model` on this engine is measured under; None where it is not to be on cards, or where nobody can tell how a
         load that is asked for otherwise would differ."""
         if in_ram(slot, model) or not slot.reachable:
@@ -117,7 +113,7 @@ class Knowledge:
         known = context if context is not None else server.context
         return MeasuredKey(weights, alike.build, alike.gpu, known, slots, server.cache, server.flash_attention, batch)
 
-    def part(self, slot: EngineState, model: ModelSpec, applied: Applied) -> int | None:
+    def part(self, slot: KnownEngine, model: ModelSpec, applied: Applied) -> int | None:
         """The most bytes that a card of this engine holds of `model` spread over all of them; None where that is not computed."""
         if not slot.cards:
             return None
@@ -125,12 +121,12 @@ class Knowledge:
         highs = [] if split is None else [card.high for card in split.cards]
         return max((high for high in highs if high is not None), default=None) if None not in highs else None
 
-    def split(self, slot: EngineState, model: ModelSpec, applied: Applied) -> Prediction | None:
+    def split(self, slot: KnownEngine, model: ModelSpec, applied: Applied) -> Prediction | None:
         """The need of `model` spread over all cards of this engine; None where that is not computed."""
         cards = len(slot.cards or ())
         return self._ways.predicted(self.way(slot, model, applied, cards)) if cards else None
 
-    def run(self, slot: EngineState, model: ModelSpec, applied: Applied) -> tuple[Way, Prediction] | None:
+    def run(self, slot: KnownEngine, model: ModelSpec, applied: Applied) -> tuple[Way, Prediction] | None:
         """How this engine would run `model`, on one card or in RAM, and what that takes; None where header or settings are not known.
 
         UnknownLayout: llama.cpp would refuse to run it in the way that is asked for.
@@ -141,7 +137,7 @@ class Knowledge:
         prediction = self._ways.predicted(way)
         return None if way is None or prediction is None else (way, prediction)
 
-    def way(self, slot: EngineState, model: ModelSpec, applied: Applied, cards: int) -> Way | None:
+    def way(self, slot: KnownEngine, model: ModelSpec, applied: Applied, cards: int) -> Way | None:
         """How this engine would run `model` on that many cards (0: in RAM), by the header of its file, or where no engine has the file by
         its shape in the catalogue."""
         installed = self._file(slot, model)
@@ -150,12 +146,12 @@ class Knowledge:
         listed = self.catalogue.listed(slot.kind, model.base_name(slot.kind)) if slot.reachable else None
         return None if listed is None else self._ways.listed(slot, model, listed, applied, cards)
 
-    def computed(self, slot: EngineState, model: ModelSpec, applied: Applied) -> int | None:
+    def computed(self, slot: KnownEngine, model: ModelSpec, applied: Applied) -> int | None:
         """The upper end of what `predict` makes of the model's header on this engine; None where header or settings are not known."""
         found = self.run(slot, model, applied)
         return None if found is None or found[0].listed is not None else self._high(slot, model, *found)
 
-    def listed(self, slot: EngineState, model: ModelSpec, applied: Applied) -> int | None:
+    def listed(self, slot: KnownEngine, model: ModelSpec, applied: Applied) -> int | None:
         """The same by the model's shape in the catalogue, where no engine has its file, and either a way to run it is asked for or nobody
         reports a size: what people report says no context."""
         known = self.catalogue.model(slot.kind, model.base_name(slot.kind))
@@ -166,33 +162,33 @@ class Knowledge:
         found = self.run(slot, model, applied)
         return None if found is None or found[0].listed is None else self._high(slot, model, *found)
 
-    def _high(self, slot: EngineState, model: ModelSpec, way: Way, prediction: Prediction) -> int | None:
+    def _high(self, slot: KnownEngine, model: ModelSpec, way: Way, prediction: Prediction) -> int | None:
         if not in_ram(slot, model):
             return prediction.cards[0].high
         found = ram_bytes(prediction, way.settings, way.beside)
         return found if found is None or way.listed is None else found + way.listed.slack(prediction.host.weights)
 
-    def fixed(self, slot: EngineState, applied: Applied) -> tuple[int, int, int]:
+    def fixed(self, slot: KnownEngine, applied: Applied) -> tuple[int, int, int]:
         """Low, expected and high end of what a process takes on a card of this engine beside what it reports."""
         return self._ways.fixed_on(self._ways.alike.of(slot), applied)
 
-    def cells(self, slot: EngineState, model: ModelSpec, applied: Applied) -> int | None:
+    def cells(self, slot: KnownEngine, model: ModelSpec, applied: Applied) -> int | None:
         """The cells of cache that this engine would ask for, context × parallel; None where header or context are not known."""
         way = self._ways.of(slot, model, self._file(slot, model), applied)
         return None if way is None else way.settings.requested
 
-    def _file(self, slot: EngineState, model: ModelSpec) -> Installed | None:
+    def _file(self, slot: KnownEngine, model: ModelSpec) -> Installed | None:
         """The model's file on this engine, else the one that it would pull, as another Ollama of the fleet has it."""
         return installed_on(slot, model) or self._files.pulled(slot, model)
 
-    def _expected(self, slot: EngineState, model: ModelSpec, applied: Applied) -> int | None:
+    def _expected(self, slot: KnownEngine, model: ModelSpec, applied: Applied) -> int | None:
         """What the model itself is expected to take on a card, without the process: what an engine reports."""
         installed = self._file(slot, model)
         prediction = self._ways.predicted(self._ways.of(slot, model, installed, applied))
         card = prediction.cards[0] if prediction is not None else None
         return None if card is None or card.total is None else card.total - card.fixed
 
-    def about(self, slot: EngineState, model: ModelSpec, applied: Applied) -> Hashable:
+    def about(self, slot: KnownEngine, model: ModelSpec, applied: Applied) -> Hashable:
         """All that a need depends on, apart from what is the same in the whole run."""
         installed = self._file(slot, model)
         file = None

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
-from reconciler.fleet import EngineId, Installed, ModelHeader, ModelSpec, Residency, header_key
+from reconciler.fleet import Applied, EngineId, Installed, ModelHeader, ModelSpec, Residency, header_key
+from reconciler.needs.engine import KnownEngine
 from reconciler.needs.engine_classes import Alike, AlikeEngines
 from reconciler.vram import (
     AS_THE_ENGINE,
@@ -25,10 +25,6 @@ from reconciler.vram import (
     ollama_settings,
     predict,
 )
-
-if TYPE_CHECKING:
-    from reconciler.capacity.board import EngineState
-    from reconciler.fleet import Applied
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +52,7 @@ class Ways:
         self._observed: dict[tuple[EngineId, str], int] | None = None
         self._fixed: dict[tuple[str, str], tuple[int, ...]] | None = None
 
-    def of(self, slot: EngineState, model: ModelSpec, installed: Installed | None, applied: Applied, cards: int = 1) -> Way | None:
+    def of(self, slot: KnownEngine, model: ModelSpec, installed: Installed | None, applied: Applied, cards: int = 1) -> Way | None:
         """None where header or settings are not known. `cards` 0: it runs on the CPU."""
         file = None if installed is None else header_key(installed)
         if installed is None or installed.header is None or file is None or self.alike.of(slot).server is None:
@@ -66,7 +62,7 @@ class Ways:
             return None
         return self._way(slot, model, installed, geometry, file, applied, cards)
 
-    def listed(self, slot: EngineState, model: ModelSpec, listed: Listed, applied: Applied, cards: int = 1) -> Way | None:
+    def listed(self, slot: KnownEngine, model: ModelSpec, listed: Listed, applied: Applied, cards: int = 1) -> Way | None:
         """The same of a model of which no engine has the file, by the shape that the catalogue has of it."""
         key = (listed.shape.name, listed.quantisation)
         if key not in self._shapes:
@@ -76,7 +72,7 @@ class Ways:
 
     def _way(
         self,
-        slot: EngineState,
+        slot: KnownEngine,
         model: ModelSpec,
         installed: Installed | None,
         geometry: Geometry,
@@ -109,7 +105,7 @@ class Ways:
                 self._predictions[key] = None
         return self._predictions[key]
 
-    def context(self, slot: EngineState, model: ModelSpec, installed: Installed | None, applied: Applied) -> int | None:
+    def context(self, slot: KnownEngine, model: ModelSpec, installed: Installed | None, applied: Applied) -> int | None:
         """What one request will be able to use: as asked, as baked in, as this engine last had it of its own; None: its default."""
         asked = model.options.get("num_ctx")
         if model.context is not None:
@@ -145,12 +141,12 @@ class Ways:
         return self._geometries[key]
 
 
-def installed_on(slot: EngineState, model: ModelSpec) -> Installed | None:
+def installed_on(slot: KnownEngine, model: ModelSpec) -> Installed | None:
     """The model's file on this engine, under its derived or its own name."""
     return slot.installed(model.engine_name(slot.kind)) or slot.installed(model.base_name(slot.kind))
 
 
-def in_ram(slot: EngineState, model: ModelSpec) -> bool:
+def in_ram(slot: KnownEngine, model: ModelSpec) -> bool:
     """Whether this model on this engine sits in RAM: asked for the CPU, or no card there."""
     return model.residency is Residency.CPU or slot.cards == ()
 
@@ -160,7 +156,7 @@ def asked_batch(model: ModelSpec) -> int | None:
     return _count(model.options.get("num_batch"))
 
 
-def asked_context(slot: EngineState, model: ModelSpec) -> bool:
+def asked_context(slot: KnownEngine, model: ModelSpec) -> bool:
     """Whether somebody says how many tokens a request is to have there: the files of the model, or those of the engine."""
     return model.context is not None or _count(model.options.get("num_ctx")) is not None or "OLLAMA_CONTEXT_LENGTH" in slot.spec.env
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reconciler.capacity.board import EngineState
 from reconciler.fleet import Applied, EngineKind, ModelSpec
+from reconciler.needs.engine import KnownEngine
+from reconciler.needs.knowledge import Knowledge
 from reconciler.needs.run_settings import in_ram, installed_on
 from reconciler.vram import CardNeed, Listed, Need, RunSettings
 
@@ -47,29 +48,29 @@ class Terms:
         return None if self.card is None else self.card.total
 
 
-def terms_on(slot: EngineState, model: ModelSpec, need: Need | None, applied: Applied) -> Terms:
+def terms_on(knowledge: Knowledge, slot: KnownEngine, model: ModelSpec, need: Need | None, applied: Applied) -> Terms:
     """The terms of `model` on this engine, where `need` counts."""
-    found = slot.knowledge.run(slot, model, applied)
+    found = knowledge.run(slot, model, applied)
     if found is None:
         installed = installed_on(slot, model)
         # Of a llama.cpp server the size is that of the tensors, of an Ollama that of all layers of the model.
         weights = installed.size_bytes if installed is not None and slot.kind is EngineKind.LLAMACPP else None
-        return Terms(*_counted(slot, need, None, applied), weights=weights)
+        return Terms(*_counted(knowledge, slot, need, None, applied), weights=weights)
     way, prediction = found
     card, ram = prediction.cards[0], in_ram(slot, model)
     held = prediction.host.total
     if ram:
         card, held = NOTHING, None if held is None else held + way.beside
     several = slot.cards is not None and len(slot.cards) > 1 and not ram
-    split = slot.knowledge.split(slot, model, applied) if several else None
+    split = knowledge.split(slot, model, applied) if several else None
     counts = need is not None and (
-        need.source == "computed" or (need.source == "catalogue" and slot.knowledge.listed(slot, model, applied) is not None)
+        need.source == "computed" or (need.source == "catalogue" and knowledge.listed(slot, model, applied) is not None)
     )
     unknown = prediction.unknown
     if way.beside:
         unknown = (*unknown, "of what is loaded beside it (projector, adapters) only the weights are told, not the compute buffer")
     return Terms(
-        *_counted(slot, need, card, applied, counts),
+        *_counted(knowledge, slot, need, card, applied, counts),
         card=card,
         host=held,
         architecture=way.geometry.architecture,
@@ -83,7 +84,7 @@ def terms_on(slot: EngineState, model: ModelSpec, need: Need | None, applied: Ap
 
 
 def _counted(
-    slot: EngineState, need: Need | None, card: CardNeed | None, applied: Applied, counts: bool = False
+    knowledge: Knowledge, slot: KnownEngine, need: Need | None, card: CardNeed | None, applied: Applied, counts: bool = False
 ) -> tuple[str | None, int | None, int | None, int | None]:
     """Source, total, low and high end of the need that counts, on a card."""
     if need is None:
@@ -93,6 +94,6 @@ def _counted(
     if counts and card is not None:
         return need.source, card.total, card.low, card.high
     if need.reported is not None:
-        return need.source, need.bytes, need.reported + slot.knowledge.fixed(slot, applied)[0], need.bytes
+        return need.source, need.bytes, need.reported + knowledge.fixed(slot, applied)[0], need.bytes
     certain = need.bytes if need.source in ("declared", "measured") else None
     return need.source, need.bytes, certain, certain

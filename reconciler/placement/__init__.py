@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.capacity.board import Board, Card, Charges, EngineState
-from reconciler.capacity.building import set_up, usable_bytes
-from reconciler.capacity.engine_margin import is_fitted, margin_for
+from reconciler.capacity import Card, Charges, EngineState, Occupancy, is_fitted, margin_for, set_up, usable_bytes
 from reconciler.needs.context_search import Fitted, Search
 from reconciler.needs.terms import Terms
 from reconciler.placement.candidates import Candidate, ModelNeeds, Question, best, candidates, model_needs
@@ -19,7 +17,6 @@ from reconciler.placement.variants import better_now
 
 __all__ = [
     "NOTHING_HELD",
-    "Board",
     "Candidate",
     "Card",
     "Charges",
@@ -30,6 +27,7 @@ __all__ = [
     "Lacking",
     "ModelNeeds",
     "Names",
+    "Occupancy",
     "Occupant",
     "PassedOver",
     "Placement",

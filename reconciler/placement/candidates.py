@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from reconciler.capacity.board import Card, EngineState
-from reconciler.capacity.building import set_up
+from reconciler.capacity import Card, EngineState, Occupancy, margin_for, set_up
 from reconciler.fleet import Applied, Desired, EngineKind, Fleet, FleetFacts, ModelSpec
 from reconciler.needs.context_search import Fitted, Known, Search, fitted
 from reconciler.needs.run_settings import installed_on
@@ -81,7 +80,9 @@ def candidates(
     known: Known = {}
     for slot in sorted(slots, key=lambda slot: slot.id):
         resident = here.get(slot)
-        tried = [_candidate(slot, one, applied, question, resident, known) for one in (variants if resident is None else (resident[1],))]
+        tried = [
+            _candidate(board, slot, one, applied, question, resident, known) for one in (variants if resident is None else (resident[1],))
+        ]
         answers.append(next((one for one in tried if one.fits), tried[-1]))
     return tuple(answers)
 
@@ -101,20 +102,24 @@ def best(found: Sequence[Candidate]) -> Candidate | None:
 
 
 def _candidate(
-    slot: EngineState, model: ModelSpec, applied: Applied, question: Question, resident: tuple[Occupant, ModelSpec] | None, known: Known
+    board: Occupancy,
+    slot: EngineState,
+    model: ModelSpec,
+    applied: Applied,
+    question: Question,
+    resident: tuple[Occupant, ModelSpec] | None,
+    known: Known,
 ) -> Candidate:
     model = question.as_asked(model)
     if resident is not None and not question.otherwise:
         needs = slot.knowledge.every(slot, model, applied)
         return Candidate(slot, "resident", "is there already", needs, _terms(slot, model, applied, needs), slot.cards or (), model)
-    charges, leaves = ((), 0) if resident is None else (resident[0].charges, 1)
-    slot.remove(charges)
-    slot.placed -= leaves
     try:
-        return _free(slot, model, applied, question, known, "" if resident is None else "in place of what is there")
+        with board.trial():
+            if resident is not None:
+                board.remove(resident[0])
+            return _free(slot, model, applied, question, known, "" if resident is None else "in place of what is there")
     finally:
-        slot.add(charges)
-        slot.placed += leaves
         if question.search is not None:
             slot.knowledge.ask(model.name, question.asked)
 
@@ -123,7 +128,8 @@ def _free(slot: EngineState, model: ModelSpec, applied: Applied, question: Quest
     """The answer of an engine that does not hold the model, or of which its bytes were taken off. `where` are the words if it fits."""
     most = None
     if question.search is not None:
-        most = fitted(slot, model, applied, question.asked, question.search, known)
+        rooms = slot.rooms(margin_for(slot, model))
+        most = fitted(slot.knowledge, slot, rooms, model, applied, question.asked, question.search, known)
         if most is not None:
             model, asked = most.asked(model, question.asked)
             slot.knowledge.ask(model.name, asked)
@@ -139,7 +145,7 @@ def _free(slot: EngineState, model: ModelSpec, applied: Applied, question: Quest
 
 
 def _terms(slot: EngineState, model: ModelSpec, applied: Applied, needs: Sequence[Need]) -> Terms:
-    return terms_on(slot, model, needs[0] if needs else None, applied)
+    return terms_on(slot.knowledge, slot, model, needs[0] if needs else None, applied)
 
 
 @dataclass(frozen=True, slots=True)

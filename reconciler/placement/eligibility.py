@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reconciler.capacity.board import Board, EngineState
+from reconciler.capacity import EngineState, Occupancy
 from reconciler.fleet import EngineKind, ModelSpec, Requirements, Residency
 
 NEVER_QUALIFIES = frozenset({"engine_kind", "no_card", "compute_capability", "dtype", "driver", "labels", "card_too_small", "not_one_card"})
@@ -40,7 +40,7 @@ class Eligible:
     refused: Mapping[EngineState, str]
 
 
-def eligible(board: Board, model: ModelSpec) -> Eligible:
+def eligible(board: Occupancy, model: ModelSpec) -> Eligible:
     """Every engine of the model's nodes, sorted into usable ones and refused ones with a reason code."""
     yes: list[EngineState] = []
     no: dict[EngineState, str] = {}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from reconciler.admission import FIT_TARGET, Coming, Load, any_order_holds, arrange, cache_per_token, predicted_bytes
-from reconciler.capacity.board import Charges, EngineState
-from reconciler.capacity.engine_margin import believed_free
+from reconciler.capacity import Charges, EngineState, believed_free, most_unused, on_cards
 from reconciler.fleet import MIB, Applied, EngineKind, ModelSpec, format_bytes
 from reconciler.needs.run_settings import in_ram, installed_on
 from reconciler.vram import Need
@@ -31,7 +30,7 @@ def coming_of(slot: EngineState, model: ModelSpec, charges: Charges, applied: Ap
     """A load by what is certain of its prediction: with the file's size alone, that."""
     load = load_of(slot, model, applied)
     least, _ = predicted_bytes(load)
-    return Coming(None if load.cpu else least, sum(count for card, count in charges if card is not slot.ram))
+    return Coming(None if load.cpu else least, on_cards(charges))
 
 
 def would_evict(slot: EngineState, new: Coming | None = None) -> bool:
@@ -47,7 +46,7 @@ def would_evict(slot: EngineState, new: Coming | None = None) -> bool:
 
 def spilling(slot: EngineState, need: Need) -> str:
     """Why this engine would put a part of a model on the CPU, with its own numbers."""
-    free = format_bytes(max((card.unused for card in slot.cards or ()), default=0))
+    free = format_bytes(most_unused(slot) or 0)
     margin = format_bytes(slot.rules.fit_margin or 0)
     left = f"it leaves {margin} of a card free ({FIT_TARGET}), and {free} are free for the {format_bytes(need.bytes)} that it needs"
     return f"would put a part of it on the CPU: {left}"
@@ -66,7 +65,7 @@ def evicting(slot: EngineState, model: ModelSpec, applied: Applied) -> str:
 
 def would_leave_less(slot: EngineState, model: ModelSpec, need: Need) -> tuple[str, str]:
     """The lines that would help where an engine would put a part of a model on the CPU."""
-    left = max(0, max((card.unused for card in slot.cards or ()), default=0) - need.bytes) // MIB
+    left = max(0, (most_unused(slot) or 0) - need.bytes) // MIB
     said = f"`env: {{{FIT_TARGET}: {left}}}` of that engine in the inventory says so"
     return (
         f"{slot.id} leaves less of its card free: {FIT_TARGET}={left} for its process, and {said}",

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from reconciler.capacity.board import EngineState
+from reconciler.capacity import EngineState, largest
 from reconciler.fleet import Applied, ModelSpec, Residency, Unmanaged, format_bytes, format_capability
 from reconciler.placement.eligibility import refusal
 from reconciler.placement.engine_admission import evicting, spilling, would_leave_less, would_take_more
@@ -90,10 +90,9 @@ def in_words(code: str, slot: EngineState, model: ModelSpec, applied: Applied) -
     cards = slot.cards or ()
     match code:
         case "too_large":
-            whole = sum(max(0, card.capacity) for card in cards)
-            return f"needs {needs} > {format_bytes(whole)} usable"
+            return f"needs {needs} > {format_bytes(slot.whole)} usable"
         case "insufficient_vram":
-            free = max((max(0, slot.room(card)) for card in cards), default=0)
+            free = max(slot.rooms(), default=0)
             usable = max((card.usable or 0 for card in cards), default=0)
             return f"needs {needs} > {format_bytes(free)} free of {format_bytes(usable)} usable"
         case "memory_limit":
@@ -177,7 +176,7 @@ def _strangers_that_would_go(strangers: Sequence[Occupant], unmanaged: Unmanaged
     lines = []
     for may_go, policy in ((finite, Unmanaged.YIELD), (strangers, Unmanaged.UNLOAD)):
         if may_go and unmanaged not in (policy, Unmanaged.UNLOAD) and not (policy is Unmanaged.UNLOAD and len(finite) == len(strangers)):
-            held = sum(max((count for _, count in found.charges), default=0) for found in may_go)
+            held = sum(largest(found.charges) or 0 for found in may_go)
             ones = "1 unmanaged resident" if len(may_go) == 1 else f"{len(may_go)} unmanaged residents"
             makes = "makes" if len(may_go) == 1 else "make"
             lines.append(f"{ones} ({format_bytes(held)}) {makes} room: `policy: {{unmanaged: {policy.value}}}`")

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reconciler.admission import Coming
-from reconciler.capacity.board import Charges, EngineState, Runner
-from reconciler.capacity.engine_margin import margin_for
+from reconciler.capacity import Charges, EngineState, Holding, Occupancy, margin_for
 from reconciler.fleet import Applied, EngineKind, ModelSpec
 from reconciler.needs.run_settings import in_ram, installed_on
 from reconciler.placement.engine_admission import coming_of, would_evict
-from reconciler.placement.residents import need_on
+from reconciler.placement.residents import Occupant, need_on
 from reconciler.vram import Need
 
 CAPACITY_REASONS = frozenset({"insufficient_vram", "insufficient_ram", "too_large", "memory_limit", "engine_would_evict"})
@@ -79,8 +78,7 @@ def room_for(slot: EngineState, model: ModelSpec, applied: Applied) -> Fit | str
     if spills(slot, model, need, applied):
         return "engine_would_evict"
     cards = slot.cards or ()
-    whole = sum(max(0, card.capacity) for card in cards)
-    if need.bytes > whole:
+    if need.bytes > slot.whole:
         return "too_large"
     if slot.spec.memory_limit is not None and any(card.free >= need.bytes for card in cards):
         return "memory_limit"
@@ -103,37 +101,20 @@ def _on_cards(slot: EngineState, model: ModelSpec, need: Need, applied: Applied,
     return slot.charges_for(need.bytes, spread, margin)
 
 
-def take(slot: EngineState, model: ModelSpec, room: Fit, applied: Applied) -> None:
-    """Charges a fit that was just given by `fit` for the board as it stands."""
+def take(board: Occupancy, slot: EngineState, model: ModelSpec, room: Fit, applied: Applied) -> Holding | None:
+    """Puts what a fit that was just given takes as the board stands; None where that is nothing."""
     if room.shares:
-        slot.runners[room.runner].names += 1
-        return
-    if slot.rules.memory:
-        slot.coming[model.name] = room.coming or coming_of(slot, model, room.charges, applied)
-    slot.add(room.charges)
-    slot.placed += 1
-    slot.runners[room.runner] = Runner(_runner_options(model), room.charges)
+        return None
+    coming = (room.coming or coming_of(slot, model, room.charges, applied)) if slot.rules.memory else None
+    load = (model.name, coming) if coming is not None else None
+    holding = Holding(slot, room.charges, runner=room.runner, options=_runner_options(model), load=load)
+    board.put(holding)
+    return holding
 
 
-def give_back(slot: EngineState, model: ModelSpec, room: Fit) -> None:
-    """Undoes a `take` that was just made."""
-    if room.shares:
-        slot.runners[room.runner].names -= 1
-        return
-    slot.coming.pop(model.name, None)
-    slot.remove(room.charges)
-    slot.placed -= 1
-    del slot.runners[room.runner]
-
-
-def hold_runner(slot: EngineState, model: ModelSpec, charges: Charges) -> None:
-    """Notes that the weights of `model` are in a runner here, with these options and already charged."""
-    key = runner_of(slot, model)
-    held = slot.runners.get(key)
-    if held is None:
-        slot.runners[key] = Runner(_runner_options(model), charges)
-    else:
-        held.names += 1
+def hold_runner(board: Occupancy, model: ModelSpec, found: Occupant) -> None:
+    """Notes that the weights of `model` are in the runner of what was found, with these options."""
+    board.hold_runner(found, runner_of(found.slot, model), _runner_options(model))
 
 
 def runner_of(slot: EngineState, model: ModelSpec) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 
-from reconciler.capacity.board import EngineState
+from reconciler.capacity import EngineState
 from reconciler.fleet import ContextVia, Each, EngineKind, Ensure, ModelSpec, Residency, ResidentStatus, Unmanaged
 from reconciler.placement.fit import Fit, hold_runner, room_for, runner_of, take
-from reconciler.placement.residents import Occupant, lift, need_on, set_down
+from reconciler.placement.residents import Occupant, need_on
 from reconciler.placement.result import Target
 from reconciler.placement.search_state import Placing
 
@@ -63,7 +63,6 @@ def keep_at(placing: Placing, model: ModelSpec, slot: EngineState, here: dict[En
         if slot.selected:
             placing.try_at(model, slot)
         else:
-            hold_runner(slot, model, ())
             placing.note(Target(model, slot, need, deferred=True, shares=True))
         return slot in placing.at[model.name]
     if found is not None and placing.is_taken(found):
@@ -75,23 +74,23 @@ def keep_at(placing: Placing, model: ModelSpec, slot: EngineState, here: dict[En
         placing.note(Target(model, slot, need, deferred=not held, held=held))
         return True
     if not slot.selected:
-        placing.note(Target(model, slot, need, found.charges, found, deferred=True))
-        hold_runner(slot, model, found.charges)
+        placing.note(Target(model, slot, need, found, found, deferred=True))
+        hold_runner(placing.board, model, found)
         return True
     as_is = found.protected or (model.name, slot.id) in placing.held.as_is
     if as_is or (_right(model, found) and _on_asked_device(model, found)):
-        placing.note(Target(model, slot, need, found.charges, found))
-        hold_runner(slot, model, found.charges)
+        placing.note(Target(model, slot, need, found, found))
+        hold_runner(placing.board, model, found)
         return True
-    lift(found)
+    placing.board.remove(found)
     room = room_for(slot, model, placing.applied)
     if isinstance(room, Fit):
-        take(slot, model, room, placing.applied)
-        placing.note(Target(model, slot, room.need, room.charges, found, shares=room.shares))
+        holding = take(placing.board, slot, model, room, placing.applied)
+        placing.note(Target(model, slot, room.need, holding, found, shares=room.shares))
     else:
-        set_down(found)
+        placing.board.put(found)
         if room == "need_unknown":
-            placing.note(Target(model, slot, need, found.charges, found))
+            placing.note(Target(model, slot, need, found, found))
         else:
             placing.not_right[slot][model.name] = found
     return slot in placing.at[model.name]
@@ -107,7 +106,7 @@ def release_leaving(placing: Placing, every: Sequence[Occupant]) -> bool:
     for found in every:
         if found in placing.result.released or found in kept or found in placing.result.displaced or not leaves(placing, found):
             continue
-        lift(found)
+        placing.board.remove(found)
         placing.leave(found, placing.result.released)
         gone = True
     if gone:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from reconciler.capacity.board import EngineState
+from reconciler.capacity import EngineState
 from reconciler.fleet import Each, EngineId, ModelSpec, Residency, Spread
 from reconciler.placement.eligibility import NEVER_QUALIFIES, ModelClass
 from reconciler.placement.fit import CAPACITY_REASONS, Fit, runner_of, static_refusal

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
-from reconciler.capacity.board import Board
+from reconciler.capacity import Occupancy
 from reconciler.fleet import Applied, Desired, Ensure
 from reconciler.placement.keep import keep, let_yield, release_leaving
 from reconciler.placement.missing import groups_of, place_missing, place_present
@@ -23,7 +23,7 @@ ROUNDS = 4
 """How often what has no place is asked for again after others moved; two are enough in all cases seen."""
 
 
-def place(board: Board, desired: Desired, applied: Applied, held: Held = NOTHING_HELD) -> Placement:
+def place(board: Occupancy, desired: Desired, applied: Applied, held: Held = NOTHING_HELD) -> Placement:
     """The place of every wanted replica on a fresh board (as `set_up` gives it); the board is charged with the result."""
     placing = Placing(board, desired, applied, held)
     every = charge_found(board, desired, applied, placing.names)

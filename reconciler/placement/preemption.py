@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from reconciler.admission import Coming
-from reconciler.capacity.board import Charges, EngineState, Runner
+from reconciler.capacity import EngineState, Holding, Occupancy, total
 from reconciler.fleet import EngineId, Ensure, ModelSpec
 from reconciler.placement.eligibility import ModelClass
 from reconciler.placement.fit import Fit, fit, runner_of, static_refusal
@@ -23,16 +22,13 @@ EJECTION_SLOTS = 256
 
 @dataclass(slots=True, eq=False)
 class Leaving:
-    """What can leave an engine as one: a replica, all the names on one runner (`key`), or a resident that is no target (`found`): one that
+    """What can leave an engine as one: a replica, all the names on one runner, or a resident that is no target (`found`): one that
     yields, or one that is not as wanted, matters less, and found no room to be loaded anew."""
 
     slot: EngineState
-    charges: Charges
+    holdings: tuple[Holding, ...]
     targets: tuple[Target, ...] = ()
     found: Occupant | None = None
-    key: str | None = None
-    runner: Runner | None = None
-    coming: dict[str, Coming] = field(default_factory=dict)
 
     @property
     def priority(self) -> int:
@@ -46,24 +42,17 @@ class Leaving:
 
     @property
     def bytes(self) -> int:
-        return sum(count for _, count in self.charges)
+        return sum(total(holding.charges) for holding in self.holdings)
 
-    def lift(self) -> None:
-        """Takes its charges off the board."""
-        self.slot.remove(self.charges)
-        self.slot.placed -= 1
-        names = [target.model.name for target in self.targets if target.model.name in self.slot.coming]
-        self.coming = {name: self.slot.coming.pop(name) for name in names}
-        if self.key is not None:
-            del self.slot.runners[self.key]
+    def lift(self, board: Occupancy) -> None:
+        """Gives its room back."""
+        for holding in self.holdings:
+            board.remove(holding)
 
-    def set_down(self) -> None:
-        """Puts them back as they were."""
-        self.slot.add(self.charges)
-        self.slot.placed += 1
-        self.slot.coming.update(self.coming)
-        if self.key is not None and self.runner is not None:
-            self.slot.runners[self.key] = self.runner
+    def set_down(self, board: Occupancy) -> None:
+        """Takes its room again."""
+        for holding in self.holdings:
+            board.put(holding)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,7 +85,7 @@ def displace(placing: Placing, model: ModelSpec, candidates: Sequence[EngineStat
         found += 1
         placing.displaced_last[kind] = (start + number) % len(candidates)
         weight = sum(1 + max(0, victim.priority) for victim in victims if victim.targets)
-        size = sum(count for victim in victims for _, count in victim.charges)
+        size = sum(victim.bytes for victim in victims)
         key = (weight, size, slot.id)
         if best is None or key < best[0]:
             best = (key, slot, victims)
@@ -113,8 +102,7 @@ def displace(placing: Placing, model: ModelSpec, candidates: Sequence[EngineStat
 def _known_victims(placing: Placing, model: ModelSpec, slot: EngineState) -> list[Leaving] | None:
     """`victims_of`, worked out anew only where the engine or its cards are not as they were: replica after replica of a model compares the
     same engines, of which each displacement changes one."""
-    held = [card.held for card in (*(slot.cards or ()), slot.ram)]
-    state = (slot.placed, held, [*placing.on_slot[slot]], [*placing.yielding.get(slot, ())])
+    state = (slot.placed, slot.held, [*placing.on_slot[slot]], [*placing.yielding.get(slot, ())])
     compared = placing.compared.get(slot)
     if compared is None or compared.model is not model or compared.state != state:
         compared = placing.compared[slot] = Compared(model, state, victims_of(placing, model, slot))
@@ -122,50 +110,48 @@ def _known_victims(placing: Placing, model: ModelSpec, slot: EngineState) -> lis
 
 
 def victims_of(placing: Placing, model: ModelSpec, slot: EngineState) -> list[Leaving] | None:
-    """Who must leave to make room for `model` on `slot`: least priority first, and none that is not needed. The board is as before when
-    this returns."""
+    """Who must leave to make room for `model` on `slot`: least priority first, and none that is not needed."""
     again = placing.gives_way(model, slot)
-    yielding = [Leaving(slot, found.charges, found=found) for found in placing.yielding.get(slot, ()) if found is not again]
+    yielding = [Leaving(slot, (found,), found=found) for found in placing.yielding.get(slot, ()) if found is not again]
     not_right = {found for found in placing.not_right.get(slot, {}).values() if found not in placing.yielding.get(slot, ())}
-    there = [*together(placing, slot), *(Leaving(slot, found.charges, found=found) for found in not_right if found is not again)]
+    there = [*together(placing, slot), *(Leaving(slot, (found,), found=found) for found in not_right if found is not again)]
     lower = sorted((one for one in there if one.priority < model.priority), key=_least_first)
     gone: list[Leaving] = []
-    enough = False
-    for victim in (*yielding, *lower):
-        victim.lift()
-        gone.append(victim)
-        if isinstance(placing.room_at(model, slot), Fit):
-            enough = True
-            break
-    chosen = list(gone) if enough else []
-    if enough:
+    with placing.board.trial():
+        for victim in (*yielding, *lower):
+            victim.lift(placing.board)
+            gone.append(victim)
+            if isinstance(placing.room_at(model, slot), Fit):
+                break
+        else:
+            return None
+        chosen = list(gone)
         for victim in gone[:-1]:
-            victim.set_down()
+            victim.set_down(placing.board)
             if isinstance(placing.room_at(model, slot), Fit):
                 chosen.remove(victim)
             else:
-                victim.lift()
-        gone = chosen
-    for victim in gone:
-        victim.set_down()
-    return chosen if enough else None
+                victim.lift(placing.board)
+    return chosen
 
 
 def together(placing: Placing, slot: EngineState) -> list[Leaving]:
-    """The targets of an engine by what can leave: the names on one runner leave only together. None that nothing is known about now, and
-    none that is protected."""
+    """The targets of an engine by what can leave: the names on one runner leave only together. None that nothing is known about now, none
+    that is protected, and none that holds no room."""
     by_runner: dict[str, list[Target]] = defaultdict(list)
     alone: list[Leaving] = []
     for target in placing.on_slot[slot]:
+        if target.model.ensure is not Ensure.LOADED:
+            continue
         key = runner_of(slot, target.model)
         if key in slot.runners:
             by_runner[key].append(target)
-        elif not _stays(target):
-            alone.append(Leaving(slot, target.charges, (target,)))
+        elif not _stays(target) and target.holding is not None:
+            alone.append(Leaving(slot, (target.holding,), (target,)))
     for key, targets in by_runner.items():
         if not any(map(_stays, targets)):
-            runner = slot.runners[key]
-            alone.append(Leaving(slot, runner.charges, tuple(targets), key=key, runner=runner))
+            own = (target.holding for target in targets if target.holding is not None)
+            alone.append(Leaving(slot, tuple(dict.fromkeys((slot.runners[key], *own))), tuple(targets)))
     return alone
 
 
@@ -189,9 +175,9 @@ def eject(placing: Placing, model: ModelSpec, candidates: Sequence[EngineState])
             placing.looks_left -= 1
             if placing.looks_left < 0:
                 return False
-            leaving.lift()
-            enough = isinstance(placing.room_at(model, slot), Fit)
-            leaving.set_down()
+            with placing.board.trial():
+                leaving.lift(placing.board)
+                enough = isinstance(placing.room_at(model, slot), Fit)
             if not enough:
                 continue
             other = elsewhere(placing, victim)
@@ -224,7 +210,7 @@ def elsewhere(placing: Placing, victim: Target) -> EngineState | None:
 
 def drop(placing: Placing, leaving: Leaving) -> None:
     """Takes it off the board; what was there of it is displaced, and its models ask for a place again."""
-    leaving.lift()
+    leaving.lift(placing.board)
     if leaving.found is not None:
         wanted = [model for model in (leaving.found.model, *leaving.found.also) if model is not None]
         placing.moved.update(model.name for model in wanted if model.ensure is Ensure.LOADED)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from reconciler.capacity.board import EngineState
+from reconciler.capacity import EngineState
 from reconciler.fleet import Applied, ModelSpec
 from reconciler.placement.eligibility import refusal
 from reconciler.placement.fit import Fit, room_for, runner_of, static_refusal
@@ -38,11 +38,8 @@ class States:
 
 
 def _state(slot: EngineState) -> Hashable:
-    limit, margin = slot.spec.memory_limit, slot.rules.fit_margin
-    cards = tuple((card.free, card.capacity) for card in slot.cards or ())
-    own = tuple(slot.own.get(card.index, 0) for card in slot.cards or ()) if limit is not None else ()
-    unused = tuple(card.unused for card in slot.cards or ()) if margin is not None else ()
-    return slot.cards is None, cards, limit, own, slot.rules.memory, margin, unused, slot.full, slot.ram.usable, slot.ram.free
+    margin = slot.rules.fit_margin
+    return slot.cards is None, slot.fullness(margin is not None), slot.spec.memory_limit, slot.rules.memory, margin, slot.full
 
 
 class Reasons:

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from reconciler.capacity.board import EngineState
+from reconciler.capacity import EngineState, raised, total
 from reconciler.fleet import ModelSpec
-from reconciler.placement.fit import Fit, give_back, room_for, static_refusal, take
+from reconciler.placement.fit import Fit, room_for, static_refusal, take
 from reconciler.placement.preemption import Leaving, drop, together
-from reconciler.placement.residents import lift, set_down
 from reconciler.placement.search_state import Placing
 
 BELIEVABLE = 1.1
@@ -53,29 +52,20 @@ def _is_there(leaving: Leaving) -> bool:
 
 
 def _all_come_back(placing: Placing, model: ModelSpec, slot: EngineState, group: Sequence[Leaving]) -> bool:
-    """Whether the engine takes `model` and then all that left, in some order. The board is as before when this returns."""
-    for leaving in group:
-        leaving.lift()
-    own = placing.gives_way(model, slot)
-    if own is not None:
-        lift(own)
-    taken: list[tuple[ModelSpec, Fit]] = []
-    coming = [(model, 0), *((target.model, leaving.bytes) for leaving in group for target in leaving.targets)]
-    for one, held in coming:
-        room = room_for(slot, one, placing.applied)
-        if not isinstance(room, Fit) or held > room.need.bytes * BELIEVABLE:
-            break
-        room = _at_most(room, held)
-        take(slot, one, room, placing.applied)
-        taken.append((one, room))
-    enough = len(taken) == len(coming)
-    for one, room in reversed(taken):
-        give_back(slot, one, room)
-    if own is not None:
-        set_down(own)
-    for leaving in group:
-        leaving.set_down()
-    return enough
+    """Whether the engine takes `model` and then all that left, in some order."""
+    with placing.board.trial():
+        for leaving in group:
+            leaving.lift(placing.board)
+        own = placing.gives_way(model, slot)
+        if own is not None:
+            placing.board.remove(own)
+        coming = [(model, 0), *((target.model, leaving.bytes) for leaving in group for target in leaving.targets)]
+        for one, held in coming:
+            room = room_for(slot, one, placing.applied)
+            if not isinstance(room, Fit) or held > room.need.bytes * BELIEVABLE:
+                return False
+            take(placing.board, slot, one, _at_most(room, held), placing.applied)
+    return True
 
 
 def _at_most(room: Fit, held: int) -> Fit:
@@ -87,8 +77,8 @@ def _at_most(room: Fit, held: int) -> Fit:
     more = max(held, coming.predicted or 0) - room.need.bytes
     if more <= 0:
         return room
-    charges = tuple((card, count + more) for card, count in room.charges)
-    return replace(room, charges=charges, coming=replace(coming, charged=sum(count for _, count in charges)))
+    charges = raised(room.charges, more)
+    return replace(room, charges=charges, coming=replace(coming, charged=total(charges)))
 
 
 def _carry_out(placing: Placing, model: ModelSpec, slot: EngineState, group: Sequence[Leaving]) -> None:

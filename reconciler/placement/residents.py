@@ -6,14 +6,14 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from reconciler.capacity.board import Board, Charges, EngineState
+from reconciler.capacity import EngineState, Holding, Occupancy, largest
 from reconciler.capacity.processes import held_by_processes, share_of_cards, shares_of
 from reconciler.fleet import Applied, AppliedReplica, Desired, EngineId, EngineKind, Ensure, ModelSpec, Resident
 from reconciler.vram import FILE_SIZE_FACTOR, Need
 
 
 @dataclass(slots=True, eq=False)
-class Occupant:
+class Occupant(Holding):
     """A resident on a slot.
 
     `model` is the wanted model that it is (None: not wanted here), `also` are others on the same weights. `owned` is the row of the
@@ -23,11 +23,9 @@ class Occupant:
     are those rows of models that left the files); `absent`: it is to be deleted, so it leaves, whoever loaded it.
     """
 
-    slot: EngineState
     resident: Resident
     model: ModelSpec | None
     owned: AppliedReplica | None
-    charges: Charges
     sized: bool = True
     also: tuple[ModelSpec, ...] = ()
     moving: ModelSpec | None = None
@@ -49,18 +47,6 @@ class Occupant:
         """Whether it is there by a request of a client and goes by itself some day: what may be evicted where the policy says `yield`."""
         on_demand = self.model is not None and self.model.ensure is Ensure.PRESENT
         return (self.owned is None or on_demand) and self.resident.pinned is False and not self.protected
-
-
-def lift(found: Occupant) -> None:
-    """Takes a resident's charges off the board."""
-    found.slot.remove(found.charges)
-    found.slot.placed -= 1
-
-
-def set_down(found: Occupant) -> None:
-    """Puts them back."""
-    found.slot.add(found.charges)
-    found.slot.placed += 1
 
 
 class Names:
@@ -146,7 +132,7 @@ def need_on(slot: EngineState, model: ModelSpec, applied: Applied) -> Need | Non
     return slot.knowledge.need(slot, model, applied)
 
 
-def charge_found(board: Board, desired: Desired, applied: Applied, names: Names) -> list[Occupant]:
+def charge_found(board: Occupancy, desired: Desired, applied: Applied, names: Names) -> list[Occupant]:
     """Charges every resident to its cards and says what it is.
 
     On an engine that cannot be asked, what the state last put there is still charged: its cards hold it as far as anybody knows.
@@ -155,7 +141,7 @@ def charge_found(board: Board, desired: Desired, applied: Applied, names: Names)
     models = {model.name: model for model in desired.models}
     absent = _names_to_delete(desired)
     every: list[Occupant] = []
-    blocked: list[tuple[EngineState, Occupant]] = []
+    unsized: list[Occupant] = []
     for slot in board:
         own = rows.get(slot.id, ())
         if not slot.reachable:
@@ -165,16 +151,16 @@ def charge_found(board: Board, desired: Desired, applied: Applied, names: Names)
                     called = model.called(slot.kind, row.engine_name, row.context) if model is not None else None
                     declared = called or model
                     held = row.vram_bytes if row.vram_bytes is not None else (declared.vram if declared is not None else None)
-                    _charge(slot, slot.charges_found(held or 0))
+                    board.put(Holding(slot, slot.charges_found(held or 0), counts=False))
             continue
-        first = len(every)
+        here: list[Occupant] = []
         asked, loaded = RowsOf(slot, own), RowsOf(slot, [row for row in own if row.ensure == Ensure.LOADED])
         for resident in slot.facts.residents or () if slot.facts is not None else ():
             wanted = names.of(slot, resident)
             model = wanted[0] if wanted else None
             owned = loaded.of(resident)
             named = owned if owned is not None else asked.of(resident)
-            found = Occupant(slot, resident, model, owned, (), also=tuple(wanted[1:]))
+            found = Occupant(slot, (), resident, model, owned, also=tuple(wanted[1:]))
             if model is None:
                 to_delete = named is not None and named.model in models and models[named.model].ensure is Ensure.ABSENT
                 found.absent = to_delete or (slot.id.node, slot.kind, resident.name) in absent
@@ -191,18 +177,21 @@ def charge_found(board: Board, desired: Desired, applied: Applied, names: Names)
                 found.charges = ((slot.ram, resident.size_bytes),)
             elif held is None:
                 found.sized = False
-                blocked.append((slot, found))
+                unsized.append(found)
             elif on_cards:
                 found.charges = slot.charges_found(held)
             else:
                 found.charges = ((slot.ram, held),)
-            _charge(slot, found.charges)
-            slot.placed += 1
-            every.append(found)
-        _charge_by_processes(slot, every[first:])
-    for slot, found in blocked:
-        found.charges = tuple((card, max(0, card.free)) for card in slot.cards or (slot.ram,))
-        _charge(slot, found.charges)
+            here.append(found)
+        _charge_by_processes(board, slot, here)
+        for found in here:
+            if found.sized:
+                board.put(found)
+        every.extend(here)
+    for found in unsized:
+        found.charges = found.slot.all_of_it()
+        board.put(found)
+    board.as_found()
     return every
 
 
@@ -229,30 +218,18 @@ def _is_protected(wanted: Sequence[ModelSpec], row: AppliedReplica | None, model
     return any(model.protect for model in wanted)
 
 
-def _charge(slot: EngineState, charges: Charges) -> None:
-    slot.add(charges)
-    for card, count in charges:
-        card.before += count
-        slot.own_before[card.index] = slot.own_before.get(card.index, 0) + count
-
-
-def _charge_by_processes(slot: EngineState, residents: Sequence[Occupant]) -> None:
+def _charge_by_processes(board: Occupancy, slot: EngineState, residents: Sequence[Occupant]) -> None:
     """Where the processes of an engine are seen on its cards, they say what it holds, and its residents share that. What an engine holds
     without a resident of known size is its own, and nobody's to take away."""
     held = held_by_processes(slot)
     if held is None or any(not found.sized for found in residents):
         return
-    weights = [max((count for _, count in found.charges), default=0) for found in residents]
+    weights = [largest(found.charges) or 0 for found in residents]
     if not any(weights):
-        _charge(slot, tuple(held.items()))
+        board.put(Holding(slot, tuple(held.items()), counts=False))
         return
     for found, charges in zip(residents, shares_of(held, weights), strict=True):
-        slot.remove(found.charges)
-        for card, count in found.charges:
-            card.before -= count
-            slot.own_before[card.index] -= count
         found.charges = charges
-        _charge(slot, charges)
 
 
 def _held_bytes(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Set
 from dataclasses import dataclass, field
 
-from reconciler.capacity.board import Board, Charges, EngineState
+from reconciler.capacity import Charges, EngineState, Holding, Occupancy
 from reconciler.fleet import ModelSpec
 from reconciler.placement.reasons import States
 from reconciler.placement.residents import Occupant
@@ -23,20 +23,26 @@ class PassedOver:
 
 @dataclass(slots=True, eq=False)
 class Target:
-    """A replica and its place. `found` is the resident that it is already; `deferred` says that nothing is known there now, so nothing is
-    done; `shares` that its weights are in a runner which another target loads; `replaces` is a resident of it that leaves this very engine
-    first. Of a model with variants `model` is the chosen one, and `passed_over` are those before it."""
+    """A replica and its place. `holding` is what it takes there: the resident itself, or a load to come; None: nothing of its own. `found`
+    is the resident that it is already; `deferred` says that nothing is known there now, so nothing is done; `shares` that its weights are
+    in a runner which another target loads; `replaces` is a resident of it that leaves this very engine first. Of a model with variants
+    `model` is the chosen one, and `passed_over` are those before it."""
 
     model: ModelSpec
     slot: EngineState
     need: Need | None
-    charges: Charges = ()
+    holding: Holding | None = None
     found: Occupant | None = None
     deferred: bool = False
     shares: bool = False
     replaces: Occupant | None = None
     held: bool = False
     passed_over: tuple[PassedOver, ...] = ()
+
+    @property
+    def charges(self) -> Charges:
+        """What it takes of its cards."""
+        return self.holding.charges if self.holding is not None else ()
 
     @property
     def protected(self) -> bool:
@@ -62,7 +68,7 @@ class Placement:
     """`displaced` are residents that must leave for another model; `unwanted` all residents that are no target's; `released` those of them
     whose room has been given back, so that they leave. `states` may be asked once the board is finished."""
 
-    board: Board
+    board: Occupancy
     targets: list[Target] = field(default_factory=list)
     lacking: list[Lacking] = field(default_factory=list)
     unwanted: list[Occupant] = field(default_factory=list)

@@ -7,13 +7,13 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reconciler.capacity.board import Board, Card, EngineState
+from reconciler.capacity import Card, EngineState, Occupancy
 from reconciler.fleet import Applied, Desired, EngineId, EngineKind, ModelSpec, Spread
 from reconciler.needs.run_settings import in_ram
 from reconciler.placement.eligibility import Eligible, ModelClass, eligible
 from reconciler.placement.engine_admission import would_evict
 from reconciler.placement.fit import Fit, fit, runner_of, take
-from reconciler.placement.residents import Names, Occupant, applied_by_engine, lift, set_down
+from reconciler.placement.residents import Names, Occupant, applied_by_engine
 from reconciler.placement.result import Placement, Target
 from reconciler.placement.strategies import Order, order_of
 from reconciler.placement.variants import passed_over
@@ -50,7 +50,7 @@ class Placing:
     what has no place may have one by now.
     """
 
-    def __init__(self, board: Board, desired: Desired, applied: Applied, held: Held = NOTHING_HELD) -> None:
+    def __init__(self, board: Occupancy, desired: Desired, applied: Applied, held: Held = NOTHING_HELD) -> None:
         self.board = board
         self.desired = desired
         self.applied = applied
@@ -139,6 +139,7 @@ class Placing:
     def leave(self, found: Occupant, gone: set[Occupant]) -> None:
         """Puts a resident among those that leave (`gone`: displaced or released)."""
         gone.add(found)
+        found.runner = ""
         for model in (found.model, *found.also):
             if model is not None:
                 self.left[model.name, found.slot] = found
@@ -150,20 +151,11 @@ class Placing:
     def come_back(self, found: Occupant) -> bool:
         """Takes a resident that was told to leave back, where its room is still there."""
         slot = found.slot
-        if slot.full:
+        if slot.full or found.resident.blob in slot.runners or not slot.may_hold(found.charges, lambda card: not self._newly_taken(card)):
             return False
-        most = slot.spec.memory_limit
-        on_cards = [(card, count) for card, count in found.charges if card is not slot.ram]
-        if most is not None and any(slot.own.get(card.index, 0) + count > most for card, count in on_cards):
-            return False
-        if any(
-            card.held + count > (card.capacity if self._newly_taken(card) else max(card.capacity, card.before))
-            for card, count in found.charges
-        ):
-            return False
-        set_down(found)
+        self.board.put(found)
         if slot.coming and would_evict(slot):
-            lift(found)
+            self.board.remove(found)
             return False
         self.result.displaced.discard(found)
         self.result.released.discard(found)
@@ -207,20 +199,20 @@ class Placing:
             return False
         again = self.gives_way(model, slot)
         if again is not None:
-            lift(again)
+            self.board.remove(again)
         room = fit(slot, model, self.applied)
         if not isinstance(room, Fit):
             if again is not None:
-                set_down(again)
+                self.board.put(again)
             return False
         if again is not None and not _same_weights(again, model):
             self.leave(again, self.result.released)
             again = None
         better = passed_over(slot, model, self.alternatives[model.name], self.applied)
-        take(slot, model, room, self.applied)
+        holding = take(self.board, slot, model, room, self.applied)
         self.made_room = self.made_room or (model.name in self.may_share and not room.shares)
         left = self.left.get((model.name, slot))
-        self.note(Target(model, slot, room.need, room.charges, again, shares=room.shares, replaces=left, passed_over=better))
+        self.note(Target(model, slot, room.need, holding, again, shares=room.shares, replaces=left, passed_over=better))
         return True
 
     def gives_way(self, model: ModelSpec, slot: EngineState) -> Occupant | None:
@@ -243,10 +235,9 @@ class Placing:
         again = self.gives_way(model, slot)
         if again is None:
             return fit(slot, model, self.applied)
-        lift(again)
-        room = fit(slot, model, self.applied)
-        set_down(again)
-        return room
+        with self.board.trial():
+            self.board.remove(again)
+            return fit(slot, model, self.applied)
 
     def is_taken(self, found: Occupant) -> bool:
         """Whether a resident is a target already, maybe that of another model: it is one variant of that, and this one by itself."""

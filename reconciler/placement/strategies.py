@@ -10,7 +10,7 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from reconciler.capacity.board import EngineState
+from reconciler.capacity import EngineState
 from reconciler.fleet import Strategy
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import takewhile
 
-from reconciler.capacity.board import EngineState
+from reconciler.capacity import EngineState, Occupancy
 from reconciler.fleet import Applied, ModelSpec
 from reconciler.placement.eligibility import refusal
 from reconciler.placement.explain import in_words
@@ -39,20 +39,15 @@ def _why_not(slot: EngineState, model: ModelSpec, applied: Applied) -> PassedOve
     return PassedOver(name, code, in_words(code, slot, model, applied))
 
 
-def better_now(target: Target, applied: Applied) -> str | None:
-    """The best variant that would fit on the target's engine in the place of the one that is there; None where that is the best.
-
-    The board is as before when this returns.
-    """
+def better_now(board: Occupancy, target: Target, applied: Applied) -> str | None:
+    """The best variant that would fit on the target's engine in the place of the one that is there; None where that is the best."""
     model, slot, found = target.model, target.slot, target.found
     if model.variant is None or found is None or target.deferred or not slot.selected:
         return None
     better = better_than(model, model.unchosen().alternatives())
     if not better:
         return None
-    slot.remove(target.charges)
-    slot.placed -= 1
-    fitting = next((one.variant for one in better if isinstance(fit(slot, one, applied), Fit)), None)
-    slot.add(target.charges)
-    slot.placed += 1
-    return fitting
+    with board.trial():
+        if target.holding is not None:
+            board.remove(target.holding)
+        return next((one.variant for one in better if isinstance(fit(slot, one, applied), Fit)), None)

@@ -23,7 +23,7 @@ from reconciler.fleet import (
     Unmanaged,
     replica_address,
 )
-from reconciler.placement import Board, EngineState, Placement
+from reconciler.placement import EngineState, Occupancy, Placement
 from reconciler.planning.kinds.model.drift_fields import (
     CARD_FIELDS,
     ENGINE_FIELDS,
@@ -50,7 +50,7 @@ def card_address(node: str, index: CardId) -> str:
     return f"gpu.{node}/{index}"
 
 
-def find_drift(board: Board, applied: Applied, desired: Desired, recorded: FleetFacts | None = None) -> tuple[Drift, ...]:
+def find_drift(board: Occupancy, applied: Applied, desired: Desired, recorded: FleetFacts | None = None) -> tuple[Drift, ...]:
     """Every field of every applied replica that is not as it was, on selected engines that can be asked; in address order.
 
     `recorded` are the facts of the last apply; without them what is only observed cannot be compared.
@@ -68,7 +68,7 @@ def find_drift(board: Board, applied: Applied, desired: Desired, recorded: Fleet
     return tuple(found)
 
 
-def found_drift(board: Board, fleet: Fleet, facts: FleetFacts, recorded: FleetFacts | None) -> tuple[Drift, ...]:
+def found_drift(board: Occupancy, fleet: Fleet, facts: FleetFacts, recorded: FleetFacts | None) -> tuple[Drift, ...]:
     """Every field of an engine or a card on a selected node that is not as the last apply recorded it, or over its allowance."""
     found: list[Drift] = []
     for slot in board:
@@ -152,7 +152,7 @@ def _used(slot: EngineState) -> int | None:
     return total if slot.cards else None
 
 
-def _selected(board: Board, node: str) -> bool:
+def _selected(board: Occupancy, node: str) -> bool:
     return all(slot.selected for slot in board.by_node.get(node, ()))
 
 

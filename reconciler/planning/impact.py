@@ -6,12 +6,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from reconciler.fleet import EngineKind
-from reconciler.placement import Board
+from reconciler.placement import Occupancy
 from reconciler.planning.kinds.model.changes import Change
 from reconciler.planning.plan import Action, Impact
 
 
-def impact_of(ordered: Sequence[Change], board: Board, evictions: Sequence[str]) -> Impact:
+def impact_of(ordered: Sequence[Change], board: Occupancy, evictions: Sequence[str]) -> Impact:
     """Seconds without each model, by what loads took before: of its reloads, and of the moves whose new place waits for the old one to be
     left; None where one of them was never measured. `download_bytes` are those of what is pulled, as large as another engine of the kind
     lists it; None where none does."""
@@ -50,7 +50,7 @@ def _until(load: Change, unload: Change) -> float | None:
     return _total([one.seconds for one in (*between, load)])
 
 
-def _size(kind: EngineKind, name: str, board: Board) -> int | None:
+def _size(kind: EngineKind, name: str, board: Occupancy) -> int | None:
     """Bytes of what a pull of `name` fetches, where nothing of it is there yet."""
     listed = (slot.installed(name) for slot in board if slot.kind is kind)
     return max((one.size_bytes for one in listed if one is not None and one.size_bytes), default=None)

@@ -12,9 +12,8 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-from reconciler.placement import Card, EngineState
+from reconciler.capacity.rooms import Booking, Room, balance_of
 from reconciler.planning.kinds.model.admission_order import own_rules_first
 from reconciler.planning.kinds.model.changes import Change
 from reconciler.planning.plan import Action
@@ -59,18 +58,16 @@ def room_first(changes: Sequence[Change]) -> None:
             if room in freeing and count > 0:
                 taking[room].append((change, count))
     for room, loads in taking.items():
-        booked, limit = _held_and_limit(room)
-        if isinstance(room, Card) and room.total is not None:
-            limit = min(limit, room.total - max(load.margin for load, _ in loads))
+        booking = Booking(room, max(load.margin for load, _ in loads))
         leaving = sorted(
             freeing[room], key=lambda pair: (pair[0].action is not Action.UNLOAD, pair[0].made_room, -pair[1], pair[0].address)
         )
         chosen: list[Change] = []
         for load, grows in loads:
-            booked += grows
-            while booked > limit and len(chosen) < len(leaving):
+            booking.book(grows)
+            while booking.over and len(chosen) < len(leaving):
                 change, count = leaving[len(chosen)]
-                booked -= count
+                booking.release(count)
                 chosen.append(change)
             known = set(map(id, load.needs))
             for change in chosen:
@@ -78,43 +75,10 @@ def room_first(changes: Sequence[Change]) -> None:
                     load.needs.append(change)
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
-    """What an engine with a `memory_limit` may take of one card."""
-
-    slot: EngineState
-    card: Card
-
-
-Room = Card | EngineState | Share
-"""What can be full: a card in bytes, an engine in models, an engine's share of a card in bytes."""
-
-
 def _balance_of(change: Change) -> Mapping[Room, int]:
-    """What a change adds to each card, in bytes, and to an engine that takes only so many models; negative where it frees."""
-    balance: dict[Room, int] = defaultdict(int)
-    for card, count in change.takes:
-        balance[card] += count
-    for card, count in change.frees:
-        balance[card] -= count
-    if change.slot.spec.memory_limit is not None:
-        for card, _ in (*change.takes, *change.frees):
-            balance[Share(change.slot, card)] = balance[card]
-    if change.slot.rules.most is not None and change.action in (Action.LOAD, Action.UNLOAD):
-        balance[change.slot] += 1 if change.action is Action.LOAD else -1
-    return balance
-
-
-def _held_and_limit(room: Room) -> tuple[int, int]:
-    """What it holds as found, and what it may hold after a step that adds to it: one that is too full gets below that first."""
-    if isinstance(room, Card):
-        held = room.foreign + room.before
-        return held, room.usable if room.usable is not None else held
-    if isinstance(room, Share):
-        held = room.slot.own_before.get(room.card.index, 0)
-        limit = room.slot.spec.memory_limit if room.card is not room.slot.ram else None
-        return held, limit if limit is not None else held
-    return len(room.facts.residents or ()) if room.facts is not None else 0, room.rules.most or 0
+    """What a change adds to all that can be full; negative where it frees."""
+    models = {Action.LOAD: 1, Action.UNLOAD: -1}.get(change.action, 0)
+    return balance_of(change.slot, change.takes, change.frees, models)
 
 
 def may_precede(change: Change, load: Change) -> bool:
@@ -176,30 +140,3 @@ def _sorted_by_needs(changes: Sequence[Change]) -> list[Change]:
     if len(done) != len(changes):
         raise AssertionError("the needs of the changes form a ring")
     return done
-
-
-def levels(changes: Sequence[Change]) -> tuple[Mapping[Card, int], Mapping[Card, int]]:
-    """(peak, after) bytes, without foreign use, of every card from which something leaves, walking the changes in their order.
-
-    Cards that are only added to are at their fullest in the end, so they are left out.
-    """
-    leaving = {card for change in changes for card, _ in change.frees}
-    level: dict[Card, int] = {}
-    peak: dict[Card, int] = {}
-    for change in changes:
-        if not leaving:
-            break
-        freed = dict.fromkeys((card for card, _ in change.frees), 0)
-        for card, count in change.frees:
-            freed[card] += count
-        for card, count in change.takes:
-            if card not in leaving:
-                continue
-            now = level.get(card, card.before)
-            grown = now + max(0, count - freed.get(card, 0))
-            peak[card] = max(peak.get(card, card.before), grown)
-            level[card] = now + count - freed.pop(card, 0)
-        for card, count in freed.items():
-            level[card] = level.get(card, card.before) - count
-            peak.setdefault(card, card.before)
-    return peak, level

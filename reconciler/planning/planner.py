@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
 
+from reconciler.capacity import Card, Charges, Occupancy, largest, set_up
+from reconciler.capacity.rooms import grown, peaks
 from reconciler.fleet import (
     Applied,
     Desired,
@@ -13,7 +15,7 @@ from reconciler.fleet import (
     Fleet,
     FleetFacts,
 )
-from reconciler.placement import Board, Card, Charges, Held, Placement, Refused, explain, place, set_up
+from reconciler.placement import Held, Placement, Refused, explain, place
 from reconciler.planning.digest import plan_digest
 from reconciler.planning.drift import find_drift, found_drift, repairable, unmanaged_drift
 from reconciler.planning.guards import find_refusals
@@ -27,7 +29,7 @@ from reconciler.planning.kinds.model.hot_cards import mark_hot
 from reconciler.planning.kinds.model.lost_engines import mark_lost
 from reconciler.planning.kinds.model.notes import adopted_unseen, notes_on_models, other_weights
 from reconciler.planning.kinds.model.variants import better_variants
-from reconciler.planning.ordering import levels, order
+from reconciler.planning.ordering import order
 from reconciler.planning.plan import (
     Action,
     Candidate,
@@ -95,7 +97,7 @@ def make_plan(
     changes = find_changes(placement, desired, applied, drifted, holds, again)
     undeleted = add_deletions(changes, placement, desired, applied)
     ordered = order(changes.every)
-    peak, _ = levels(ordered)
+    peak = peaks((change.takes, change.frees) for change in ordered)
     steps = tuple(_step(change) for change in ordered)
     config_drift, notes = fixed_options(changes.cannot_change, drifted)
     weights_drift, weights_notes = other_weights(changes)
@@ -163,7 +165,7 @@ def _step(change: Change) -> Step:
         needs=tuple(sorted(needed.id for needed in change.needs)),
         gpus=() if several else gpus,
         gpu_candidates=gpus if several else None,
-        vram_bytes=max((count for _, count in charged), default=None) if charged else None,
+        vram_bytes=largest(charged),
         vram_source=change.need.source if change.need is not None else None,
         measured_bytes=change.need.measured if change.need is not None else None,
         reported_bytes=change.need.reported if change.need is not None else None,
@@ -181,10 +183,7 @@ def _preconditions(change: Change) -> tuple[Precondition, ...]:
     at = change.slot.id
     match change.action:
         case Action.LOAD | Action.RELOAD:
-            if not change.frees:
-                return room_needed(change.takes)
-            freed = dict(change.frees)
-            return room_needed(tuple((card, count - freed.get(card, 0)) for card, count in change.takes))
+            return room_needed(grown(change.takes, change.frees))
         case Action.UNLOAD | Action.UPDATE:
             return (Precondition(f"{at}.resident:{change.engine_name}", equals=True),) if change.action is Action.UNLOAD else ()
         case Action.REMOVE:
@@ -254,7 +253,7 @@ def _candidate(refused: Refused) -> Candidate:
     return Candidate(refused.engine, refused.code, refused.message, variants)
 
 
-def _deferred(board: Board) -> tuple[Deferred, ...]:
+def _deferred(board: Occupancy) -> tuple[Deferred, ...]:
     return tuple(
         Deferred(slot.id.node, slot.id.engine, (slot.facts.reason if slot.facts is not None else None) or "nothing is known about it")
         for slot in board

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from reconciler.capacity import Card, EngineState, Holding, Occupancy, set_up
 from reconciler.fleet import (
     Applied,
     Desired,
@@ -26,7 +27,7 @@ from reconciler.fleet import (
     format_bytes,
     parse_replica_address,
 )
-from reconciler.placement import Board, Card, Charges, EngineState, Names, Occupant, Target, charge_found, need_on, refusal, set_up
+from reconciler.placement import Names, Occupant, Target, charge_found, need_on, refusal
 from reconciler.planning.approved_from import NOTHING_SINCE, SinceApproval, not_as_approved
 from reconciler.planning.kinds.model.changes import asked_of
 from reconciler.planning.kinds.model.replica import Replica
@@ -70,7 +71,7 @@ def first_moved(
 class _Now:
     """The fleet as found, and what the steps so far would have made of it."""
 
-    def __init__(self, plan: Plan, fleet: Fleet, desired: Desired, board: Board, applied: Applied, since: SinceApproval) -> None:
+    def __init__(self, plan: Plan, fleet: Fleet, desired: Desired, board: Occupancy, applied: Applied, since: SinceApproval) -> None:
         self._board, self._plan, self._since = board, plan, since
         self._models = {model.name: model for model in desired.wanted}
         self._absent = {model.name: model for model in desired.absent}
@@ -80,7 +81,7 @@ class _Now:
         self._found: dict[EngineState, dict[str, Occupant]] = {}
         for found in charge_found(self._board, desired, applied, names):
             self._found.setdefault(found.slot, {})[found.resident.name] = found
-        self._brought: dict[tuple[EngineState, str], Charges] = {}
+        self._brought: set[tuple[EngineState, str]] = set()
         self._pulled: set[tuple[EngineState, str]] = set()
         self._pinned: set[Occupant] = set()
         self._deletions = 0
@@ -106,9 +107,9 @@ class _Now:
             return
         if step.action is Action.RELOAD and decide(self._replica(slot, model, found, step.address)).action is Action.RELOAD:
             return
-        slot.remove(found.charges)
+        self._board.remove(found)
         found.charges = tuple((card, step.vram_bytes) for card in cards)
-        slot.add(found.charges)
+        self._board.put(found)
 
     def take(self, step: Step) -> str | None:
         """Why the step cannot be done now, or None; then it counts as done."""
@@ -244,8 +245,7 @@ class _Now:
         return any(self._same_weights(slot, load.engine_name, model.engine_name(slot.kind)) for load in loads)
 
     def _leave(self, found: Occupant) -> None:
-        found.slot.remove(found.charges)
-        found.slot.placed -= 1
+        self._board.remove(found)
         del self._found[found.slot][found.resident.name]
 
     def _load(self, step: Step, slot: EngineState, model: ModelSpec) -> str | None:
@@ -287,13 +287,10 @@ class _Now:
         for card in cards:
             if card.usable is None:
                 return f"the size of card {card.node}/{card.index} is not known now"
-            free = max(card.capacity, card.before) - card.held
-            if taken > free:
-                return f"it needs {format_bytes(taken)} on {_where(card)}, where {format_bytes(max(0, free))} are free now"
-        charges = tuple((card, taken) for card in cards)
-        slot.add(charges)
-        slot.placed += 1
-        self._brought[slot, step.engine_name] = self._brought[slot, step.base_name] = charges
+            if taken > card.left:
+                return f"it needs {format_bytes(taken)} on {_where(card)}, where {format_bytes(max(0, card.left))} are free now"
+        self._board.put(Holding(slot, tuple((card, taken) for card in cards)))
+        self._brought |= {(slot, step.engine_name), (slot, step.base_name)}
         return None
 
     def _stay(self, step: Step, slot: EngineState, model: ModelSpec) -> str | None:
@@ -334,7 +331,7 @@ class _Now:
         return known and slot.installed(name) is None and (slot, name) not in self._pulled
 
     def _replica(self, slot: EngineState, model: ModelSpec, found: Occupant, address: str) -> Replica:
-        target = Target(model, slot, need_on(slot, model, self._applied), found.charges, found)
+        target = Target(model, slot, need_on(slot, model, self._applied), found, found)
         row = self._applied.replicas.get(address)
         return Replica(target, row, model.engine_name(slot.kind), model.base_name(slot.kind))
 

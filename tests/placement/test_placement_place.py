@@ -10,7 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent / "planning"))
 from planning.fleets import GIB, actions, applied, desired, facts, fleet, loaded, model, node, owned, plan
 
-from reconciler.capacity.board import EngineState
+from reconciler.capacity import EngineState
 from reconciler.fleet import Each, Limits, ModelSpec, Requirements, Spread, Strategy, VersionBound
 from reconciler.placement import preemption
 from reconciler.placement.search_state import Placing

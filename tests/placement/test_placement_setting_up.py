@@ -9,7 +9,7 @@ from planning.fleets import facts as plain_facts
 from planning.fleets import fleet, node
 
 from reconciler.fleet import GIB, NO_LIMITS, Fleet, FleetFacts
-from reconciler.placement import Board, set_up
+from reconciler.placement import Occupancy, set_up
 from reconciler.vram import Catalogue, KnownGpu
 
 LISTED = KnownGpu("NVIDIA L4", ("10de:27b8",), 24 * GIB, (8, 9), True, True)
@@ -24,7 +24,7 @@ def named(name: str | None, capability: tuple[int, int] | None = None, total: in
     return replace(found, nodes={"a": replace(seen, cards=cards)})
 
 
-def board(facts: FleetFacts) -> Board:
+def board(facts: FleetFacts) -> Occupancy:
     return set_up(ONE, facts, NO_LIMITS, catalogue=CATALOGUE)
 
 

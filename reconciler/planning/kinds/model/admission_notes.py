@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from reconciler.admission import FIT_MARGIN, FIT_TARGET
+from reconciler.capacity import EngineState, is_fitted, most_unused
 from reconciler.fleet import EngineKind, ModelSpec, format_bytes
-from reconciler.placement import EngineState, is_fitted
 from reconciler.planning.kinds.model.changes import Change
 from reconciler.planning.plan import Action, Note
 
@@ -46,8 +46,8 @@ def _default_margins(loads: Sequence[Change], models: Callable[[Change], ModelSp
         slot, model = load.slot, models(load)
         if not slot.rules.memory or slot.rules.fit_margin is not None or model is None or not is_fitted(slot, model):
             continue
-        free = max((card.unused for card in slot.cards or () if card.total is not None), default=FIT_MARGIN)
-        if free < FIT_MARGIN:
+        free = most_unused(slot)
+        if free is not None and free < FIT_MARGIN:
             left = f"{format_bytes(max(0, free))} of its card stay free"
             usual = f"by default it leaves {format_bytes(FIT_MARGIN)} and puts a part of a model on the CPU for that"
             help_ = f"where it was started with {FIT_TARGET}, `env` of that engine in the inventory says so"

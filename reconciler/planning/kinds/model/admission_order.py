@@ -10,7 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from reconciler.admission import Coming, any_order_holds, arrange, threshold
-from reconciler.placement import Card, EngineState
+from reconciler.capacity import Card, EngineState
+from reconciler.capacity.rooms import PredictedRoom
 from reconciler.planning.kinds.model.changes import Change
 from reconciler.planning.plan import Action
 
@@ -53,11 +54,10 @@ class _Server:
 
     def __init__(self, slot: EngineState, loads: Sequence[Change], near: Sequence[Change]) -> None:
         self._slot, self._loads, self._near = slot, loads, near
-        cards = set(slot.cards or ())
-        self._adds = {id(change): _on(cards, change.takes) - _on(cards, change.frees) for change in near}
-        self._frees = {id(change): _on(cards, change.frees) for change in near}
-        self._total = sum((card.total or 0) - card.foreign for card in cards)
-        self._held = sum(card.before for card in cards)
+        self._room = room = PredictedRoom(slot)
+        self._adds = {id(change): room.adds(change.takes, change.frees) for change in near}
+        self._frees = {id(change): room.on(change.frees) for change in near}
+        self._total, self._held = room.whole, room.held
         self._leaving = [change for change in near if change.slot is slot and change.action is Action.UNLOAD]
         going = len(self._leaving) + sum(load.action is Action.RELOAD for load in loads)
         residents = slot.facts.residents if slot.facts is not None else None
@@ -78,7 +78,7 @@ class _Server:
 
     def _in_order(self) -> list[Change]:
         """The order in which all fit, if there is one, as far as what they need already allows it."""
-        coming = {id(load): Coming(_predicted(load), _on(set(self._slot.cards or ()), load.takes)) for load in self._loads}
+        coming = {id(load): Coming(_predicted(load), self._room.on(load.takes)) for load in self._loads}
         free = self._total - self._held - sum(self._adds.values())
         arranged = arrange(list(coming.values()), free, self._empties)
         rank = {id(one): number for number, one in enumerate(arranged)} if arranged is not None else None
@@ -127,7 +127,3 @@ class _Server:
     def _freeing_before(self, load: Change) -> list[Change]:
         found = [change for change in self._near if self._adds[id(change)] < 0 and change is not load]
         return sorted(found, key=lambda one: (one.action is not Action.UNLOAD, one.made_room, self._adds[id(one)], one.address))
-
-
-def _on(cards: set[Card], charges: Iterable[tuple[Card, int]]) -> int:
-    return sum(count for card, count in charges if card in cards)

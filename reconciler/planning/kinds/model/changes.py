@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 
+from reconciler.capacity import Charges, EngineState, largest, margin_for
 from reconciler.fleet import (
     Applied,
     Desired,
@@ -15,7 +16,7 @@ from reconciler.fleet import (
     Unmanaged,
     replica_address,
 )
-from reconciler.placement import Charges, EngineState, Occupant, Placement, Target, margin_for, runner_of
+from reconciler.placement import Occupant, Placement, Target, runner_of
 from reconciler.planning.kinds.model.holds import HELD, NO_HOLDS, Holds
 from reconciler.planning.kinds.model.replica import Replica
 from reconciler.planning.kinds.model.rules import decide
@@ -188,7 +189,7 @@ def _wanted(changes: Changes, replica: Replica, applied: Applied, drifted: froze
         change.seconds = applied.load_seconds.get(LoadKey(slot.kind, replica.engine_name, model.context))
         if rule.action is Action.RELOAD and target.found is not None:
             change.frees = target.found.charges
-            change.before = {**change.before, "vram_bytes": max((count for _, count in change.frees), default=None)}
+            change.before = {**change.before, "vram_bytes": largest(change.frees)}
             change.takes = change.takes or target.found.charges
     changes.every.append(change)
     changes.wanted[target] = change
@@ -327,7 +328,7 @@ def _unwanted(changes: Changes, found: Occupant, placement: Placement, desired: 
         if desired.policy.unmanaged is Unmanaged.UNLOAD and not fixed and found.model is None:
             _unload(changes, found, Reason("unmanaged", "nobody here asked for it"), Cause.DRIFT)
         else:
-            held = max((count for _, count in found.charges), default=0) if found.sized else None
+            held = (largest(found.charges) or 0) if found.sized else None
             changes.unmanaged.append(UnmanagedResident(slot.id.node, slot.id.engine, resident.name, held, resident.pinned))
         return
     if displaced:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from reconciler.fleet import Applied, Heat, Policy, Pressure
-from reconciler.placement import Board, Card
+from reconciler.placement import Card, Occupancy
 
 
-def mark_hot(board: Board, policy: Policy, applied: Applied) -> None:
+def mark_hot(board: Occupancy, policy: Policy, applied: Applied) -> None:
     """Marks the engines with such a card, by the facts that placement has."""
     if policy.thermal is None and policy.memory_pressure is None:
         return

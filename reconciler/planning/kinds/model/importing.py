@@ -32,7 +32,7 @@ from reconciler.fleet import (
     Scalar,
     context_tag,
 )
-from reconciler.placement import Board, EngineState, set_up
+from reconciler.placement import EngineState, Occupancy, set_up
 from reconciler.placement.eligibility import refusal
 from reconciler.planning.plan import Action, Step
 from reconciler.planning.planner import make_plan
@@ -124,7 +124,7 @@ def import_fleet(fleet: Fleet, facts: FleetFacts, applied: Applied, pattern_of: 
         models = _in_order(kept)
 
 
-def _residents(board: Board, applied: Applied, left_out: list[LeftOut]) -> list[SeenReplica]:
+def _residents(board: Occupancy, applied: Applied, left_out: list[LeftOut]) -> list[SeenReplica]:
     rows = {(row.at, row.engine_name): row for row in applied.replicas.values()}
     found = []
     for slot in board:
@@ -167,7 +167,7 @@ def _refused(one: SeenReplica, spec: ModelSpec) -> str | None:
 
 
 def _models(
-    seen: Sequence[SeenReplica], applied: Applied, board: Board, pattern_of: PatternOf, left_out: list[LeftOut]
+    seen: Sequence[SeenReplica], applied: Applied, board: Occupancy, pattern_of: PatternOf, left_out: list[LeftOut]
 ) -> Iterable[Imported]:
     groups = _grouped(seen)
     asleep_of: dict[str, list[EngineId]] = defaultdict(list)

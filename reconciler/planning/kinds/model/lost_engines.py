@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from reconciler.fleet import Applied, format_duration
-from reconciler.placement import Board
+from reconciler.placement import Occupancy
 from reconciler.planning.plan import Note
 
 
-def mark_lost(board: Board, applied: Applied, after: float | None, now: str) -> list[Note]:
+def mark_lost(board: Occupancy, applied: Applied, after: float | None, now: str) -> list[Note]:
     """Marks the engines of the board that are unreachable, and were so for at least `after` seconds at `now` (ISO 8601, UTC); None marks
     none. What they hold stays charged: it may run there still."""
     notes = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reconciler.fleet import ContextVia, Desired, EngineKind, Ensure, ModelSpec
-from reconciler.placement import Board
+from reconciler.placement import Occupancy
 from reconciler.planning.kinds.model.changes import Changes
 from reconciler.planning.plan import Action, Drift, Note
 
@@ -14,7 +14,7 @@ _OPTIONS_FROM = {
 }
 
 
-def notes_on_models(desired: Desired, board: Board) -> tuple[Note, ...]:
+def notes_on_models(desired: Desired, board: Occupancy) -> tuple[Note, ...]:
     """What users should know about fields that other clients can undo, or that an engine does not show; one note a model."""
     kinds = {slot.kind for slot in board}
 

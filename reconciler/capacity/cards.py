@@ -1,0 +1,78 @@
+"""A card with what it may hold and what it holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from reconciler.needs.engine import KnownCard
+
+RAM_INDEX = -1
+
+
+@dataclass(slots=True, eq=False)
+class Card(KnownCard):
+    """A card (or a node's RAM) in bytes. `usable` None: its size is not known, so nothing is added to it. `held` is what replicas and
+    residents take by our arithmetic; foreign use comes on top. `before` is `held` as found. `free_fact` names its free bytes in a plan."""
+
+    usable: int | None
+    foreign: int
+    assumed: bool
+    held: int = field(default=0, kw_only=True)
+    before: int = field(default=0, kw_only=True)
+    free_fact: str = field(default="", init=False)
+
+    def __post_init__(self) -> None:
+        self.free_fact = f"{self.node}/{'ram' if self.is_ram else self.index}.free_bytes"
+
+    @property
+    def is_ram(self) -> bool:
+        """Whether this is the node's RAM, which is reckoned with as one more card."""
+        return self.index == RAM_INDEX
+
+    @property
+    def free(self) -> int:
+        return -1 if self.usable is None else self.usable - self.foreign - self.held
+
+    @property
+    def unused(self) -> int:
+        """What nobody holds of the whole card, whatever of it may be used; −1 when its size is unknown."""
+        return -1 if self.total is None else self.total - self.foreign - self.held
+
+    @property
+    def capacity(self) -> int:
+        """What all replicas together may take: usable less foreign; −1 when unknown."""
+        return -1 if self.usable is None else self.usable - self.foreign
+
+    @property
+    def bound(self) -> int:
+        """What it may hold at any moment: its capacity, or what it held as found where that was more."""
+        return max(self.capacity, self.before)
+
+    @property
+    def left(self) -> int:
+        """What may be added to it at a moment."""
+        return self.bound - self.held
+
+
+Charges = tuple[tuple[Card, int], ...]
+"""Bytes by card."""
+
+
+def largest(charges: Charges) -> int | None:
+    """The most that is charged to one card; None where nothing is."""
+    return max((count for _, count in charges), default=None)
+
+
+def on_cards(charges: Charges) -> int:
+    """The bytes on all cards together, without those in RAM."""
+    return sum(count for card, count in charges if not card.is_ram)
+
+
+def total(charges: Charges) -> int:
+    """All bytes together."""
+    return sum(count for _, count in charges)
+
+
+def raised(charges: Charges, more: int) -> Charges:
+    """The same with so many bytes more on each card."""
+    return tuple((card, count + more) for card, count in charges)

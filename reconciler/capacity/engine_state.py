@@ -1,0 +1,144 @@
+"""One engine with its bounds: how full its cards are, what it may take of each, how many models it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+
+from reconciler.admission import Coming
+from reconciler.capacity.cards import Card, Charges
+from reconciler.fleet import CardId
+from reconciler.needs.engine import KnownEngine
+from reconciler.needs.knowledge import Knowledge
+
+
+@dataclass(slots=True, eq=False)
+class EngineState(KnownEngine):
+    """One engine: where a replica can be.
+
+    Filled by `Occupancy` alone: `placed` counts the residents it will have; `runners` are those that it will have, by what identifies one:
+    names that share one are charged once, and it leaves with the last of them. `own` is what this engine itself takes on each of its cards,
+    `own_before` the same as found, kept where a `memory_limit` asks for it. `coming` has by model the loads that are charged and not yet
+    there.
+    `knowledge` is what the run knows of needs, one for all engines. `lost`: unreachable for so long that its replicas are placed
+    elsewhere. `hot`: a card of it is so hot or so full that it is the last choice for what is new.
+    """
+
+    cards: tuple[Card, ...] | None
+    ram: Card
+    selected: bool = True
+    lost: bool = False
+    hot: bool = False
+    placed: int = 0
+    own: dict[CardId, int] = field(default_factory=dict)
+    own_before: dict[CardId, int] = field(default_factory=dict)
+    runners: dict[str, Holding] = field(default_factory=dict)
+    knowledge: Knowledge = field(default_factory=Knowledge)
+    coming: dict[str, Coming] = field(default_factory=dict)
+
+    @property
+    def full(self) -> bool:
+        """Whether it holds, or will hold, as many models as it allows: for one more it would evict another."""
+        return self.rules.most is not None and self.placed >= self.rules.most
+
+    @property
+    def used_fraction(self) -> float:
+        """The largest used share among this engine's cards; 1 where a size is unknown."""
+        worst = 0.0
+        for card in self.cards if self.cards else (self.ram,):
+            if not card.usable:
+                return 1.0
+            worst = max(worst, (card.held + card.foreign) / card.usable)
+        return worst
+
+    @property
+    def whole(self) -> int:
+        """What all its cards together may hold."""
+        return sum(max(0, card.capacity) for card in self.cards or ())
+
+    def fullness(self, margins: bool) -> Hashable:
+        """All that decides about room on it: of each card what is free, may be held and is its own, and of its RAM; with `margins` also
+        what of each card is unused."""
+        limited = self.spec.memory_limit is not None
+        cards = tuple((card.free, card.capacity) for card in self.cards or ())
+        own = tuple(self.own.get(card.index, 0) for card in self.cards or ()) if limited else ()
+        unused = tuple(card.unused for card in self.cards or ()) if margins else ()
+        return cards, own, unused, self.ram.usable, self.ram.free
+
+    @property
+    def held(self) -> tuple[int, ...]:
+        """What is held of each of its cards and of its RAM."""
+        return (self.ram.held, *(card.held for card in self.cards or ()))
+
+    def room(self, card: Card, margin: int = 0) -> int:
+        """Bytes this engine may still add to one of its cards: the card's free bytes, capped by the engine's own `memory_limit`, and with
+        `margin` bytes of the whole card left over."""
+        limit = self.spec.memory_limit
+        room = card.free if limit is None else min(card.free, limit - self.own.get(card.index, 0))
+        return min(room, card.unused - margin) if margin else room
+
+    def rooms(self, margin: int = 0) -> list[int]:
+        """The same of each of its cards whose size is known, never below 0."""
+        return [max(0, self.room(card, margin)) for card in self.cards or () if card.usable is not None]
+
+    def charges_for(self, need: int, spread: Callable[[], int | None] | None = None, margin: int = 0) -> Charges | None:
+        """Where `need` bytes would be charged, with `margin` bytes of each card left over; None when there is no room.
+
+        On an engine with several cards nobody can say beforehand which one is taken: the whole is charged to every card that has room for
+        it, and where none has, a part to each (which must fit on each): what `spread` says that a card then holds, else an even one.
+        """
+        cards = self.cards or ()
+        if len(cards) == 1:
+            return ((cards[0], need),) if self.room(cards[0], margin) >= need else None
+        if self.spec.memory_limit is None and not margin:
+            fitting = tuple([(card, need) for card in cards if card.free >= need])
+        else:
+            fitting = tuple([(card, need) for card in cards if self.room(card, margin) >= need])
+        if fitting or not cards:
+            return fitting or None
+        told = spread() if spread is not None else None
+        part = told if told is not None else -(-need // len(cards))
+        return tuple((card, part) for card in cards) if all(self.room(card, margin) >= part for card in cards) else None
+
+    def charges_found(self, held: int) -> Charges:
+        """Where `held` bytes that are already resident are charged where nobody remembers it: like `charges_for`, by the cards' sizes and
+        without asking for room."""
+        cards = self.cards or ()
+        if len(cards) == 1:
+            return ((cards[0], held),)
+        could_hold = tuple((card, held) for card in cards if card.total is None or card.total >= held)
+        if could_hold or not cards:
+            return could_hold
+        part = -(-held // len(cards))
+        return tuple((card, part) for card in cards)
+
+    def all_of_it(self) -> Charges:
+        """What is free of all its cards (of its RAM without one): what nobody can size may hold as much."""
+        return tuple((card, max(0, card.free)) for card in self.cards or (self.ram,))
+
+    def may_hold(self, charges: Charges, as_found: Callable[[Card], bool]) -> bool:
+        """Whether it may add these bytes: within its own limit, and on each card within what that may hold; where `as_found` says so of a
+        card, within what it held as found."""
+        limit = self.spec.memory_limit
+        for card, count in charges:
+            if limit is not None and card is not self.ram and self.own.get(card.index, 0) + count > limit:
+                return False
+            if card.held + count > (card.bound if as_found(card) else card.capacity):
+                return False
+        return True
+
+
+@dataclass(slots=True, eq=False)
+class Holding:
+    """What takes room as one: a resident, or a replica that is to be there. `charges` are its bytes by card, which change only while it is
+    not there. `runner` says which runner of its engine it is ("": nobody asks), with the `options` of that. `load` is, of a load that is to
+    come, its model and how an engine that predicts loads will see it. `counts`: it is one of its engine's models.
+    """
+
+    slot: EngineState
+    charges: Charges
+    runner: str = field(default="", kw_only=True)
+    options: str = field(default="", kw_only=True)
+    load: tuple[str, Coming] | None = field(default=None, kw_only=True)
+    counts: bool = field(default=True, kw_only=True)
+    there: bool = field(default=False, init=False)
