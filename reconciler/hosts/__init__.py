@@ -29,6 +29,6 @@ def host_of(node: NodeSpec, client: SshClient) -> Host:
     if is_this_machine(node):
         return ThisMachine(node.name)
     if node.probe.connection is not None:
-        what = f"it is reached by {node.probe.connection} (ansible_connection), and gpurec reaches nodes by ssh"
+        what = f"it is reached by {node.probe.connection}, and gpurec reaches nodes by ssh"
         raise host_error("no_way", node.name, what)
     return OverSsh(node, client)

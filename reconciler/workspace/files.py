@@ -30,21 +30,24 @@ class Sources:
         self.problems = problems
         self._outside = sorted({_plain(self.root / folder) for folder in outside}, key=lambda folder: len(folder.parts), reverse=True)
         self._contents: dict[Path, str] = {}
+        self.encrypted: list[str] = []
 
     def name(self, path: Path) -> str:
         """The path as people see it: relative to the workspace with `/`, else as it was given."""
         absolute = self.root / path
         return absolute.relative_to(self.root).as_posix() if absolute.is_relative_to(self.root) else path.as_posix()
 
-    def read(self, path: Path, version: YamlVersion) -> Node | None:
-        """The tree of a YAML file; None where it is empty or was reported."""
+    def read(self, path: Path, version: YamlVersion, *, optional: bool = False) -> Node | None:
+        """The tree of a YAML file; None where it is empty or was reported. An encrypted one is a warning where it is `optional`: most
+        of what such a file holds is none of gpurec's business."""
         file = self.name(path)
         text = self._text(path, file)
         if text is not None and text.startswith("$ANSIBLE_VAULT;"):
             what = "this file is encrypted with ansible-vault, which gpurec cannot read"
-            self.problems.error(
-                what, Place(file, 1, 1), "keep what gpurec needs in another file, and refer to secrets as env:NAME or file:PATH"
-            )
+            hint = "keep what gpurec needs in another file, and refer to secrets as env:NAME or file:PATH"
+            report = self.problems.warn if optional else self.problems.error
+            report(f"{what}: its variables are unknown" if optional else what, Place(file, 1, 1), hint)
+            self.encrypted.append(file)
             return None
         return parse(text, file, version, self.problems) if text is not None else None
 

@@ -47,7 +47,7 @@ def load_workspace(root: Path, *, fleet: str | None = None, inventory: Path | No
     sources = Sources(root, problems, outside=(folder, *(path.parent for path in chosen.desired)))
     hosts = read_inventory(chosen.inventory, sources)
     sound = not problems.any
-    nodes = NodeReader(problems).fleet(chosen.name, hosts)
+    nodes = NodeReader(problems, sources.encrypted).fleet(chosen.name, hosts)
     complete = sound and not problems.any
     roots = []
     for path in chosen.desired:
@@ -80,8 +80,9 @@ def load_fleet(root: Path, *, fleet: str | None = None, inventory: Path | None =
     """Reads an inventory and its hosts as nodes, without a desired state. Raises WorkspaceError with every problem of both."""
     chosen = select(root, fleet, inventory, (), with_desired=False)
     problems = Problems()
-    hosts = read_inventory(chosen.inventory, Sources(root, problems))
-    nodes = NodeReader(problems).fleet(chosen.name, hosts)
+    sources = Sources(root, problems)
+    hosts = read_inventory(chosen.inventory, sources)
+    nodes = NodeReader(problems, sources.encrypted).fleet(chosen.name, hosts)
     problems.raise_if_any()
     return nodes, hosts
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar, cast
 
@@ -14,6 +15,21 @@ from reconciler.workspace.inventory import Host, Inventory
 from reconciler.workspace.limits import limits
 from reconciler.workspace.probe import probe
 from reconciler.workspace.problems import Problems, Refused, did_you_mean
+from reconciler.workspace.reaching import ADDRESS as ADDRESS_OF_ANSIBLE
+from reconciler.workspace.reaching import (
+    ARGUMENTS,
+    CONNECTION,
+    HONOURED,
+    IGNORED,
+    KEY_FILE,
+    OWN_KEYS,
+    PORT,
+    USER,
+    SshArguments,
+    plugin,
+    ssh_arguments,
+    way_by_ssh,
+)
 from reconciler.workspace.table import Field, Table, Values
 from reconciler.workspace.templating import Templates
 from reconciler.workspace.tree import MapNode, Node, ScalarNode, is_null, what_is
@@ -35,8 +51,6 @@ DOCKER = Field("docker", text)
 
 HOST = Table("host", (ADDRESS, ENGINES, GPUS, PROBE, RAM, DISK, LABELS, LIMITS, COST, DOCKER))
 OWN = "gpurec"
-OF_ANSIBLE = {"ansible_host": "address: HOST", "ansible_user": "probe: {user: NAME}", "ansible_port": "probe: {port: NUMBER}"}
-"""Ansible's variables that are taken as defaults, each with gpurec's own key for it."""
 
 
 @dataclass(slots=True)
@@ -51,13 +65,15 @@ class _Keys:
 class NodeReader:
     """Reads nodes; a value that several hosts share, and that holds no template, is read once."""
 
-    def __init__(self, problems: Problems) -> None:
+    def __init__(self, problems: Problems, encrypted: Sequence[str] = ()) -> None:
+        """`encrypted` are files of variables that could not be read."""
         self._problems = problems
-        self._templates = Templates(problems)
+        self._templates = Templates(problems, encrypted)
         self._aside = Problems()
         self._aside_templates = Templates(self._aside)
         self._keys: dict[int, tuple[Profile, _Keys]] = {}
         self._known: dict[tuple[str, int], tuple[Node, object]] = {}
+        self._reach: dict[int, tuple[Profile, frozenset[str]]] = {}
         self._checked: dict[tuple[int, int], tuple[object, object]] = {}
 
     def fleet(self, name: str, inventory: Inventory) -> Fleet:
@@ -75,9 +91,10 @@ class NodeReader:
         parts = values.get(ENGINES) or ()
         if parts and (GPUS not in values or declared is not None):
             self._check_cards(parts, declared)
+        address = values.get(ADDRESS) or self._ansible(host, ADDRESS_OF_ANSIBLE, text)
         return NodeSpec(
             name=host.name,
-            address=values.get(ADDRESS) or self._ansible(host, "ansible_host", text) or host.name,
+            address=address or host.name,
             engines=tuple(engine for one in parts if (engine := self._engine(one, host)) is not None),
             gpus=declared,
             ram=values.get(RAM),
@@ -85,12 +102,49 @@ class NodeReader:
             labels=values.get(LABELS) or EMPTY,
             limits=values.get(LIMITS) or NO_LIMITS,
             cost=values.get(COST) or 0.0,
-            probe=replace(
-                asked,
-                user=asked.user or self._ansible(host, "ansible_user", label),
-                port=asked.port or self._ansible(host, "ansible_port", _port),
-            ),
+            probe=self._reached(host, asked, known=address is not None),
         )
+
+    def _reached(self, host: Host, asked: ProbeSpec, *, known: bool) -> ProbeSpec:
+        """How the host is reached, by gpurec's own keys and what Ansible's variables say beside them. `known`: its address is."""
+        present = self._reach.get(id(host.profile))
+        if present is None:
+            there = frozenset(name for name in (*HONOURED, *IGNORED) if not is_null(_variable(host, name)))
+            present = self._reach[id(host.profile)] = (host.profile, there)
+        if not present[1]:
+            return asked
+        user = asked.user or self._ansible(host, USER, label)
+        port = asked.port or self._ansible(host, PORT, _port)
+        spec = replace(asked, user=user, port=port)
+        if asked.via not in _MAY_BE_SSH or (asked.via == "auto" and user is None and not present[1] & {*CONNECTION, *USER}):
+            return spec
+        connection = self._ansible(host, CONNECTION, label)
+        if connection is not None and plugin(connection) == "local":
+            return replace(spec, connection="local")
+        if asked.via == "auto" and connection is not None and not way_by_ssh(connection):
+            what = f"a host is reached by {connection}, so ssh is not tried: its cards are those that are declared"
+            self._problems.warn(what, _variable(host, *CONNECTION), "write `probe: {via: ssh}` where ssh is meant all the same")
+            return replace(spec, connection=connection)
+        for names, own in ((ADDRESS_OF_ANSIBLE, known), (PORT, port), (USER, user)):
+            if not own and present[1] & {*names}:
+                return replace(spec, connection=f"a variable that gpurec cannot read ({names[-1]})")
+        return self._with_ssh_arguments(host, spec, present[1])
+
+    def _with_ssh_arguments(self, host: Host, spec: ProbeSpec, present: frozenset[str]) -> ProbeSpec:
+        for name in sorted(present & IGNORED.keys()):
+            self._problems.warn(f"{name!r} is not honoured by gpurec", _variable(host, name), IGNORED[name])
+        taken: list[str] = []
+        connection = None
+        for name in (one for one in ARGUMENTS if one in present):
+            said = self._ansible(host, (name,), text)
+            found = ssh_arguments(said) if said is not None else SshArguments(proxied=True)
+            taken += found.taken
+            for argument in found.refused:
+                what = f"{argument!r} of {name!r} is not honoured: gpurec takes jump hosts, keys, ports and checks, and runs no program"
+                self._problems.warn(what, _variable(host, name), "write it for this host in ~/.ssh/config")
+            if found.proxied:
+                connection = f"a proxy that gpurec does not take ({name})"
+        return replace(spec, key_file=self._ansible(host, KEY_FILE, text), ssh_options=tuple(taken), connection=connection)
 
     def _keys_of(self, profile: Profile) -> _Keys:
         own = profile.variables.get(OWN)
@@ -175,26 +229,27 @@ class NodeReader:
             return None
         return parts.on(host.name, url.rstrip("/"))
 
-    def _ansible(self, host: Host, name: str, form: Form[T]) -> T | None:
-        """What a variable that Ansible itself reads says, where it is there and gpurec's own key is not."""
-        entry = host.profile.variables.get(name)
-        if entry is None or is_null(entry[1]) or entry[1].tag is not None:
+    def _ansible(self, host: Host, names: Sequence[str], form: Form[T]) -> T | None:
+        """What the first of these variables, which Ansible itself reads, says; None, with a warning, where gpurec cannot read it."""
+        name = next((one for one in names if not is_null(_variable(host, one))), None)
+        node = _variable(host, name) if name is not None else None
+        if name is None or node is None:
             return None
-        at = (name, id(entry[1]))
+        at = (name, id(node))
         if at in self._known:
             return cast("T | None", self._known[at][1])
-        templated = self._templates.has(entry[1])
+        templated = self._templates.has(node)
         try:
-            node = self._aside_templates.render(entry[1], host) if templated else entry[1]
-            value = form.read(node, self._aside, repr(name))
+            read = self._aside_templates.render(node, host) if templated else node
+            if isinstance(read, ScalarNode) and read.tag == "!unsafe":
+                read = replace(read, tag=None)  # a text in which braces are no template
+            value = form.read(read, self._aside, repr(name))
         except Refused:
             value = None
-            own = OF_ANSIBLE[name]
-            self._problems.warn(
-                f"{name!r} is not something that gpurec can read, so it is no default here", entry[1], f"write `{own}` for gpurec"
-            )
+            why = "is encrypted" if node.tag is not None else "is not something that gpurec can read"
+            self._problems.warn(f"{name!r} {why}, so it is not honoured here", node, OWN_KEYS[name])
         if not templated:
-            self._known[at] = (entry[1], value)
+            self._known[at] = (node, value)
         return value
 
     def _check_cards(self, parts: tuple[EngineParts, ...], declared: tuple[CardSpec, ...] | None) -> None:
@@ -235,6 +290,12 @@ def _port_number(node: Node, problems: Problems, name: str) -> int:
 
 _port = Form(_port_number, {"type": "integer"})
 _NOWHERE = MapNode("", 0, 0)
+_MAY_BE_SSH = ("auto", "ssh")
+
+
+def _variable(host: Host, *names: str) -> Node | None:
+    """The first of these variables that a host has."""
+    return next((entry[1] for name in names if (entry := host.profile.variables.get(name)) is not None), None)
 
 
 def _only_urls(key: ScalarNode, node: Node, templates: Templates) -> bool:

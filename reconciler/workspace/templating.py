@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,8 @@ def is_template(node: Node) -> bool:
 class Templates:
     """Renders nodes for hosts. `has` tells, remembered for each node of a file, whether a template stands anywhere below it."""
 
-    def __init__(self, problems: Problems) -> None:
+    def __init__(self, problems: Problems, encrypted: Sequence[str] = ()) -> None:
+        self._encrypted = encrypted
         self._problems = problems
         self._plain = PlainValues()
         self._has: dict[int, tuple[Node, bool]] = {}
@@ -100,6 +101,8 @@ class Templates:
             value = render({name: self._variable(name, node, host, within) for name in names if self._defined(name, host)})
         except UndefinedError as error:
             hint = "define it in the inventory, or give it a value with `| default(…)`"
+            if self._encrypted:
+                hint += f"; what {', '.join(self._encrypted)} may have of it is encrypted"
             raise self._problems.refuse(
                 f"{_quoted(template)} cannot be rendered for host {host.name!r}: {error.message}", node, hint
             ) from None

@@ -53,7 +53,7 @@ class VariablesFolder:
         return []
 
     def _mapping(self, path: Path) -> MapNode | None:
-        node = self._sources.read(path, YamlVersion.V1_1)
+        node = self._sources.read(path, YamlVersion.V1_1, optional=True)
         if node is None or is_null(node):
             return None
         if not isinstance(node, MapNode):
