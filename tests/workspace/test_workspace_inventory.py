@@ -177,14 +177,6 @@ def test_workspace_what_is_not_read_is_named(tmp_path: Path, name: str, text: st
     assert told in str(raised.value)
 
 
-def test_workspace_an_encrypted_file_of_variables_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "hosts.yaml").write_text("g: {hosts: {a: }}\n")
-    (tmp_path / "group_vars").mkdir()
-    (tmp_path / "group_vars" / "g.yml").write_text("$ANSIBLE_VAULT;1.1;AES256\n3131\n")
-    with pytest.raises(WorkspaceError, match=r"group_vars/g\.yml:1:1: this file is encrypted with ansible-vault"):
-        load_inventory(tmp_path, inventory=Path("hosts.yaml"))
-
-
 def test_workspace_keys_that_ansible_skips_are_warned_about(tmp_path: Path) -> None:
     (tmp_path / "inventories").mkdir()
     (tmp_path / "inventories" / "x.yaml").write_text("all: {host: {b: }, hosts: {a: }}\n")
