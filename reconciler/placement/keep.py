@@ -77,8 +77,9 @@ def keep_at(placing: Placing, model: ModelSpec, slot: EngineState, here: dict[En
         placing.note(Target(model, slot, need, found, found, deferred=True))
         hold_runner(placing.board, model, found)
         return True
-    as_is = found.protected or (model.name, slot.id) in placing.held.as_is
-    if as_is or (_right(model, found) and _on_asked_device(model, found)):
+    kept_with = placing.held.as_is.get((model.name, slot.id), frozenset())
+    right = _right(model, found) or ("context_differs" in kept_with and model.other_context(found.resident.context))
+    if found.protected or (right and ("cpu_fallback" in kept_with or _on_asked_device(model, found))):
         placing.note(Target(model, slot, need, found, found))
         hold_runner(placing.board, model, found)
         return True

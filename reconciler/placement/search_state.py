@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from reconciler.capacity import Card, EngineState, Occupancy
@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Replicas that are left alone for now, by model and engine: `away` are not loaded where they are gone, `as_is` are not reloaded."""
+    """Replicas that are left alone for now, by model and engine: `away` are not loaded where they are gone, `as_is` are not reloaded
+    for these faults (`context_differs`, `cpu_fallback`)."""
 
     away: Set[tuple[str, EngineId]] = frozenset()
-    as_is: Set[tuple[str, EngineId]] = frozenset()
+    as_is: Mapping[tuple[str, EngineId], Set[str]] = field(default_factory=dict)
 
 
 NOTHING_HELD = Held()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reconciler.planning.approved import as_approved
-from reconciler.planning.approved_from import SinceApproval, first_not_as_approved
+from reconciler.planning.approved_from import SinceApproval, differs_from_before, first_not_as_approved
 from reconciler.planning.digest import plan_digest, started_from
 from reconciler.planning.drift_memory import (
     DriftMemory,
@@ -90,6 +90,7 @@ __all__ = [
     "as_approved",
     "asked_digest",
     "desired_of",
+    "differs_from_before",
     "drift_key",
     "evicted_by",
     "find_pins",

@@ -91,7 +91,7 @@ def make_plan(
     mark_hot(board, desired.policy, applied)
     lost = mark_lost(board, applied, desired.policy.lost_after, created_at)
     holds = find_holds(facts, desired, applied, recorded, created_at, again)
-    placement = place(board, desired, applied, Held(holds.at(evicted=True), holds.at(evicted=False)))
+    placement = place(board, desired, applied, Held(holds.away(), holds.as_is()))
     drift = find_drift(board, applied, desired, recorded)
     drifted = repairable(drift)
     changes = find_changes(placement, desired, applied, drifted, holds, again)
@@ -115,7 +115,11 @@ def make_plan(
         pending=changes.pending,
         gpus=tuple(_balance(card, peak, card in unsized) for card in board.cards),
         drift=_in_order(
-            drift, found_drift(board, fleet, facts, recorded), unmanaged_drift(placement, desired), config_drift, weights_drift
+            _but_pinned(drift, weights_drift),
+            found_drift(board, fleet, facts, recorded),
+            unmanaged_drift(placement, desired),
+            config_drift,
+            weights_drift,
         ),
         unplaced=unplaced,
         deferred=_deferred(board),
@@ -140,6 +144,12 @@ def make_plan(
         incidents=incidents_to_note(holds, changes.held, desired, created_at),
         replace=tuple(sorted(again)),
     )
+
+
+def _but_pinned(drift: Sequence[Drift], pinned: Sequence[Drift]) -> tuple[Drift, ...]:
+    """Without what is told as other weights than the pinned ones."""
+    told = {entry.address for entry in pinned}
+    return tuple(entry for entry in drift if not (entry.kind == "digest" and entry.address in told))
 
 
 def _in_order(*parts: Sequence[Drift]) -> tuple[Drift, ...]:

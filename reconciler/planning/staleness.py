@@ -28,7 +28,7 @@ from reconciler.fleet import (
     parse_replica_address,
 )
 from reconciler.placement import Names, Occupant, Target, charge_found, need_on, refusal
-from reconciler.planning.approved_from import NOTHING_SINCE, SinceApproval, not_as_approved
+from reconciler.planning.approved_from import NOTHING_SINCE, SinceApproval, differs_from_before, not_as_approved
 from reconciler.planning.kinds.model.changes import asked_of
 from reconciler.planning.kinds.model.replica import Replica
 from reconciler.planning.kinds.model.rules import ASKED_AGAIN, decide
@@ -308,6 +308,8 @@ class _Now:
             if rule.action is Action.UPDATE and (why := self._not_as_approved(step, found)) is not None:
                 return why
             self._pinned.add(found)
+            if step.before and differs_from_before(step, found.resident) is None:
+                return None  # pinned as it runs: what else is not as wanted is held
         if rule.action is Action.RELOAD or (rule.action is Action.UPDATE and found not in self._pinned):
             return f"it is not as wanted any more: {rule.says(replica)}"
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reconciler.planning.drift_memory import DriftReport, Key, deferred_key, drift_key
 from reconciler.views.document import Json, plan_contents
-from reconciler.views.sections import deferred_lines, drift_lines, forgotten_lines, is_beyond_apply, note_lines
+from reconciler.views.sections import deferred_lines, drift_lines, forgotten_lines, is_beyond_apply, note_lines, without_restarts
 from reconciler.views.style import Style, joined, plural
 
 _KEYS = ("format_version", "fleet", "lineage", "serial", "config_digest", "created_at", "drift", "deferred")
@@ -35,7 +35,7 @@ def _opening(report: DriftReport, style: Style) -> str:
     fleet = style.heading(plan.fleet)
     applied = plan.lineage is not None and plan.serial > 0
     if report.counted:
-        drifted = style.paint(plural(len(report.counted), "field") + " drifted.", "bold")
+        drifted = style.paint(plural(len(without_restarts(report.counted)), "field") + " drifted.", "bold")
         if all(map(is_beyond_apply, report.counted)):
             return f"{drifted} Fleet {fleet} is not as wanted, and no apply can change that."
         since = f"Fleet {fleet} is not as apply {plan.serial} left it." if applied else f"Nothing was applied to fleet {fleet} yet."

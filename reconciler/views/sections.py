@@ -26,7 +26,7 @@ def value_text(value: Value) -> str:
 
 def drift_lines(drift: Sequence[Drift], style: Style, heading: str = "Drift") -> list[str]:
     """What differs from what was applied, then what differs from what the files ask for, though no apply of ours can make it so."""
-    applied = [one for one in drift if not is_beyond_apply(one)]
+    applied = [one for one in without_restarts(drift) if not is_beyond_apply(one)]
     beyond = [one for one in drift if is_beyond_apply(one)]
     compared = any(one.kind != "unmanaged" for one in applied)
     lines = _drift_table(applied, style, f"{heading}, as last applied → as found" if compared else heading)
@@ -49,6 +49,14 @@ def _drift_table(drift: Sequence[Drift], style: Style, heading: str) -> list[str
     return [style.heading(heading), *columns(rows, style), *more(left, style)]
 
 
+def without_restarts(drift: Sequence[Drift]) -> list[Drift]:
+    """Without each replica that went with its engine's start: the engine's own line says it for all of them."""
+    restarted = {one.address.removeprefix("engine.") for one in drift if one.kind == "restarted"}
+    if not restarted:
+        return list(drift)
+    return [one for one in drift if not (one.kind == "missing" and one.field == "resident" and one.address.rpartition("@")[2] in restarted)]
+
+
 def is_beyond_apply(one: Drift) -> bool:
     """Whether it is compared with what the files ask for, since gpurec never applied it and cannot: what an engine's own start decided, and
     other weights than the pinned ones."""
@@ -62,6 +70,8 @@ def drift_words(one: Drift) -> str:
             return "was installed, is gone"
         case "missing", True, False:
             return "was resident, is gone"
+        case "restarted", int() as held, _:
+            return f"engine restarted: all {held} residents are gone"
         case "unmanaged", None, True:
             return "is resident, and nobody here asked for it"
         case "cpu_fallback", int() as said, int() as now if one.field == "card_bytes":

@@ -116,6 +116,16 @@ def fixed_world() -> World:
 
 
 STRANGER = loaded("x:1", GIB)
+
+
+def restarted_world() -> World:
+    """Two residents that nobody owns were there at the last apply; a replica that went with them is told by itself, too."""
+    was = world().engine_with(residents=(STRANGER, loaded("y:1", GIB)))
+    rows = {PRESENT: was.applied.replicas[PRESENT]}
+    alone = replace(was, recorded=was.now, applied=replace(was.applied, replicas=rows), desired=desired(*was.desired.models[1:]))
+    return alone.engine_with(residents=())
+
+
 BENT: dict[tuple[str, str, str], Callable[[], World]] = {
     ("replica", "missing", "resident"): lambda: world().engine_with(residents=()),
     ("replica", "missing", "installed"): lambda: world().engine_with(installed=world().engine.installed[:1]),
@@ -127,6 +137,7 @@ BENT: dict[tuple[str, str, str], Callable[[], World]] = {
     ("replica", "digest", "digest"): lambda: world().installed_with(digest="sha256:9"),
     ("replica", "unmanaged", "resident"): lambda: world(Unmanaged.DRIFT).engine_with(residents=(*world().engine.residents, STRANGER)),
     ("replica", "engine_fixed_options", "context"): fixed_world,
+    ("engine", "restarted", "residents"): restarted_world,
     ("engine", "version", "build"): lambda: world().engine_with(build="0.99.0"),
     ("engine", "environment", "mode"): lambda: world().engine_with(mode="other"),
     ("engine", "environment", "max_residents"): lambda: world().engine_with(max_residents=1),
@@ -278,3 +289,18 @@ def test_the_documentation_has_the_table_as_it_is() -> None:
         f"| {field.subject} | {f'`{field.kind}`' if field.kind else 'never told'} | `{field.name}` | {field.klass} | {field.meaning} |"
         for field in EVERY
     ]
+
+
+def test_a_model_that_was_deleted_from_disk_while_it_runs_is_drift_until_it_is_pulled_again() -> None:
+    gone = world().engine_with(installed=world().engine.installed[1:])
+    for recorded in (None, gone.now):
+        result = gone.plan(recorded)
+        assert [(entry.kind, entry.field, entry.klass) for entry in result.drift] == [("missing", "installed", "managed")]
+        assert [(step.action, step.reason.code, step.cause) for step in result.steps] == [("pull", "deleted", "drift")]
+
+
+def test_one_resident_that_is_gone_alone_is_no_restart_and_neither_are_several_of_which_one_stayed() -> None:
+    assert told(world().engine_with(residents=()).plan()) == [("missing", "resident")]
+    two = world().engine_with(residents=(*world().engine.residents, STRANGER))
+    left = replace(two, recorded=two.now).engine_with(residents=(STRANGER,))
+    assert told(left.plan()) == [("missing", "resident")]

@@ -8,7 +8,7 @@ import pytest
 from fleets import GIB, NOW, applied, desired, facts, fleet, loaded, model, node, owned
 
 from reconciler.fleet import ContextVia, Incident
-from reconciler.planning import asked_digest, evicted_by, make_plan
+from reconciler.planning import asked_digest, evicted_by, first_moved, make_plan
 
 CARD = fleet(node("a", 24 * GIB), node("b", 24 * GIB))
 M, WANT = "model.m:1@a/ollama", model("m:1", ["a"], GIB)
@@ -133,3 +133,24 @@ def test_replace_loads_again_what_is_as_wanted_and_never_what_is_protected():
     assert outcome(plan(WANT, THERE, before(), again=[M])) == ([("reload", "asked_again")], [])
     protected = plan(replace(WANT, protect=True), THERE, before(), again=[M])
     assert (outcome(protected), [one.guard for one in protected.refusals]) == (([], []), ["protect"])
+
+
+def test_a_hold_made_by_one_fault_holds_no_other():
+    fields = {"context": 8192, "observed_context": 8192}
+    on_cpu = facts(CARD, {"a": [loaded("m:1", GIB, fraction=0.0, context=8192)]}, ["m:1"])
+    after_context = before("context_differs", of=BY_REQUEST, **fields)
+    assert outcome(plan(BY_REQUEST, on_cpu, after_context)) == ([("reload", "cpu_fallback")], [])
+    after_fallback = before("cpu_fallback", of=BY_REQUEST, **fields)
+    assert outcome(plan(BY_REQUEST, DRIFTED, after_fallback)) == ([("reload", "context_differs")], [])
+    both = before("cpu_fallback", "context_differs", of=BY_REQUEST, **fields)
+    assert outcome(plan(BY_REQUEST, on_cpu, both)) == ([], [M])
+
+
+def test_what_is_held_for_its_context_is_pinned_again_where_it_would_expire():
+    expiring = facts(CARD, {"a": [loaded("m:1", GIB, context=4096, pinned=False)]}, ["m:1"])
+    state = before("context_differs", of=BY_REQUEST, context=8192, observed_context=8192)
+    result = plan(BY_REQUEST, expiring, state)
+    assert outcome(result) == ([("update", "keep_alive_differs")], [M])
+    assert first_moved(result, CARD, desired(BY_REQUEST), expiring, state) is None
+    pinned = facts(CARD, {"a": [loaded("m:1", GIB, context=4096)]}, ["m:1"])
+    assert outcome(plan(BY_REQUEST, pinned, state)) == ([], [M])

@@ -7,7 +7,7 @@ from dataclasses import replace
 from fleets import GIB, actions, applied, desired, facts, fleet, loaded, model, node, owned, plan
 
 from reconciler.fleet import EngineId, EngineKind, Ensure, FleetFacts
-from reconciler.planning import Differing, find_pins, first_moved
+from reconciler.planning import Differing, find_pins, first_moved, make_plan
 
 OLD, NEW = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 ON = fleet(node("a", 24 * GIB), node("b", 24 * GIB))
@@ -92,3 +92,15 @@ def test_an_engine_outside_the_models_nodes_and_kind_is_not_asked_and_one_that_i
     seen = replace(blobs_by_node(a=NEW, b=OLD), nodes={**blobs_by_node(a=NEW, b=OLD).nodes, "a": facts(ON, down=["a"]).nodes["a"]})
     down = find_pins(ON, desired(model("m:1", BOTH)), seen)
     assert (down.digests, down.unreachable) == ({"m:1": OLD}, (EngineId("a", "ollama"),))
+
+
+def test_other_weights_under_the_name_are_told_while_the_pinned_ones_run_and_not_only_until_the_next_apply():
+    installed = blobs_by_node(a=NEW, b=OLD)
+    node_a = installed.nodes["a"]
+    engine = replace(node_a.engines["ollama"], residents=(loaded("m:1", GIB, blob=OLD),))
+    seen = replace(installed, nodes={**installed.nodes, "a": replace(node_a, engines={"ollama": engine})})
+    want = desired(model("m:1", ["a"], GIB, digest=OLD))
+    for recorded in (None, seen):
+        result = make_plan(ON, want, seen, applied(owned("m:1", "a")), config_digest="c", created_at=seen.at, recorded=recorded)
+        assert [(one.kind, one.applied, one.found) for one in result.drift] == [("digest", OLD, NEW)]
+        assert (result.steps, [note.code for note in result.notes]) == ((), ["digest_differs"])

@@ -21,7 +21,7 @@ def one_step(of):
 
 def test_an_adopted_resident_whose_options_nobody_tells_is_warned_of():
     want = desired(model("m:1", ["a"], 5 * GIB, options={"num_batch": 256}))
-    result = plan(CARD, want, facts(CARD, {"a": [loaded("m:1", 5 * GIB)]}))
+    result = plan(CARD, want, facts(CARD, {"a": [loaded("m:1", 5 * GIB)]}, ["m:1"]))
     assert actions(result) == ["adopt model.m:1@a/ollama"]
     (note,) = result.notes
     assert (note.address, note.code) == ("model.m:1@a/ollama", "options_unknown")

@@ -25,7 +25,7 @@ from reconciler.fleet import (
     Scalar,
     weights_digest,
 )
-from reconciler.planning import ASKED_AGAIN, CONTEXT_DROPPED, OPTIONS_CHANGED, Action, Step
+from reconciler.planning import ASKED_AGAIN, CONTEXT_DROPPED, OPTIONS_CHANGED, Action, Step, differs_from_before
 
 Room = Callable[[EngineFacts], str | None]
 """Why a load may not begin by what the engine shows now, or None."""
@@ -164,7 +164,11 @@ async def _update(work: Work, facts: EngineFacts) -> Effect:
     if wrong is None and is_there(resident):
         return Effect(satisfied=True, resident=resident)
     if wrong is not None and wrong.code != "keep_alive_differs":
-        raise Skip("changed_since_plan", wrong.message)
+        if differs_from_before(work.step, resident) is not None or not work.step.before:
+            raise Skip("changed_since_plan", wrong.message)
+        asked = Asked(asked.name, pinned=asked.pinned)  # the rest was so when the plan was made, and is held
+        if asked.differs(resident) is None:
+            return Effect(satisfied=True, resident=resident)
     work.begin()
     request = load_request(model, work.engine.spec.kind, asked.name)
     if work.engine.spec.kind is EngineKind.OLLAMA and resident.context is not None:

@@ -156,15 +156,19 @@ def _wanted(changes: Changes, replica: Replica, applied: Applied, drifted: froze
         changes.pending += 1  # where only the state has to learn what is so already, there is nothing left to do
     if not replica.sets_context:
         changes.cannot_change.append(replica)
-    if replica.weights_wrong:
+    if replica.other_weights is not None:
         changes.other_weights.append(replica)
+    if (held := replica.held) is not None and rule.action is not Action.RELOAD:
+        changes.held.append(Note(replica.address, HELD, held))
     if rule.code == HELD:
-        changes.held.append(Note(replica.address, HELD, rule.says(replica)))
         return
     if rule.action is None:
         changes.unchanged += 1
         return
     target, model, slot = replica.target, replica.model, replica.slot
+    if replica.deleted and rule.action is Action.PULL:
+        changes.every.append(_pull(replica, _cause(replica, rule.action, drifted, moved)))
+        return
     if rule.action is Action.RELOAD and target.protected:
         changes.spared.append(Spared(replica.address, model.name, Action.RELOAD, rule.says(replica), True))
         return
@@ -193,7 +197,7 @@ def _wanted(changes: Changes, replica: Replica, applied: Applied, drifted: froze
             change.takes = change.takes or target.found.charges
     changes.every.append(change)
     changes.wanted[target] = change
-    if (rule.action in (Action.LOAD, Action.RELOAD) and _must_pull(replica)) or (rule.action in _STAYS and _lacks_tag(replica)):
+    if (rule.action in (Action.LOAD, Action.RELOAD) and _must_pull(replica)) or (rule.action in _STAYS and replica.deleted):
         changes.every.append(pull := _pull(replica, change.cause))
         change.needs.append(pull)
 
@@ -220,14 +224,11 @@ def _must_pull(replica: Replica) -> bool:
     return replica.slot.kind is EngineKind.OLLAMA and replica.lists_known and replica.installed is None
 
 
-def _lacks_tag(replica: Replica) -> bool:
-    """It runs as wanted under another name of its weights, and the derived tag that requests are to ask for is not there."""
-    return replica.wants_resident and replica.engine_name != replica.base_name and _must_pull(replica)
-
-
 def _pull(replica: Replica, cause: Cause) -> Change:
     if replica.base_installed:
         reason = Reason("make_tag", f"{replica.engine_name} is made from {replica.base_name}, without a download")
+    elif replica.deleted and replica.engine_name == replica.base_name:
+        reason = Reason("deleted", "runs, and is gone from the disk of its engine")
     elif replica.engine_name != replica.base_name:
         reason = Reason("not_installed", f"is not installed; {replica.engine_name} is made from it")
     else:

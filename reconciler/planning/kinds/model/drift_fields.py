@@ -103,7 +103,8 @@ def _resident(pair: ReplicaPair) -> Change | None:
 
 
 def _installed(pair: ReplicaPair) -> Change | None:
-    return (True, False) if pair.row.ensure == "present" and pair.listed and pair.installed is None else None
+    there = pair.row.ensure == "present" or pair.resident is not None
+    return (True, False) if there and pair.listed and pair.installed is None else None
 
 
 def _gpu_fraction(pair: ReplicaPair) -> Change | None:
@@ -144,6 +145,12 @@ def _digest(pair: ReplicaPair) -> Change | None:
     if was.digest is None or now.digest is None:
         return _unlike(was.blob, now.blob)
     return _unlike(was.digest, now.digest)
+
+
+def _restarted(pair: EnginePair) -> Change | None:
+    """Of a single one nobody can say whether it left by itself."""
+    held = len(pair.was.residents or ())
+    return (held, 0) if held > 1 and pair.now.residents == () else None
 
 
 def _foreign(pair: CardPair) -> Change | None:
@@ -206,7 +213,7 @@ REPLICA_FIELDS: tuple[DriftField[ReplicaPair], ...] = (
     DriftField(Subject.REPLICA, "resident", "missing", MANAGED, ("EngineFacts.residents", "Resident.status"),
                "it was resident and is gone; one that is loading counts as there", _resident),
     DriftField(Subject.REPLICA, "installed", "missing", MANAGED, ("EngineFacts.installed",),
-               "it only had to be installed (`ensure: present`) and is not any more", _installed),
+               "it is not installed any more: it only had to be (`ensure: present`), or was deleted while it runs", _installed),
     DriftField(Subject.REPLICA, "gpu_fraction", "cpu_fallback", MANAGED, ("Resident.size_bytes", "Resident.vram_bytes"),
                "a smaller share is on the card than when applied, and than `min_gpu_fraction` allows", _gpu_fraction),
     DriftField(Subject.REPLICA, "card_bytes", "cpu_fallback", VOLATILE, ("CardFacts.used_bytes",),
@@ -234,6 +241,8 @@ ENGINE_FIELDS: tuple[DriftField[EnginePair], ...] = (
     DriftField(Subject.ENGINE, "reachable", "unreachable", OBSERVED,
                ("EngineFacts.reachable", "EngineFacts.reason", "EngineFacts.reason_code"),
                "it cannot be asked, so nothing of it is known: told under `deferred`, exit 4"),
+    DriftField(Subject.ENGINE, "residents", "restarted", OBSERVED, ("EngineFacts.residents",),
+               "all that it held at the last apply (two or more) is gone at once: it was started again", _restarted),
     DriftField(Subject.ENGINE, "build", "version", OBSERVED, ("EngineFacts.build",),
                "its version is another than at the last apply", _of_engine("build")),
     DriftField(Subject.ENGINE, "mode", "environment", OBSERVED, ("EngineFacts.mode",),

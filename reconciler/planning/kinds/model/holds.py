@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 
 from reconciler.fleet import (
@@ -27,20 +27,23 @@ _SAME_SECOND = timedelta(seconds=-1)
 """The time of a plan is cut to the second, that of an incident is not."""
 HELD = "held"
 EVICTED_TOO_OFTEN = f"was evicted {EVICTIONS} times within an hour"
-RELOADS = frozenset({"context_differs", "cpu_fallback"})
+CONTEXT_DIFFERS, CPU_FALLBACK = "context_differs", "cpu_fallback"
+RELOADS = frozenset({CONTEXT_DIFFERS, CPU_FALLBACK})
 """What a reload repairs; seen again within an hour of that, it is not tried again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
     """A replica that is left alone until `until` (UTC). `evicted`: it is not loaded again, `why` saying how it was evicted; else it is not
-    reloaded. `known`: the state knows of it already."""
+    reloaded for the `faults` that it was reloaded for already, each with the end of its own hold. `known`: the state knows of it
+    already."""
 
     address: str
     evicted: bool
     until: datetime
     why: str = ""
     known: bool = False
+    faults: Mapping[str, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +54,13 @@ class Holds:
     recorded: FleetFacts | None = None
     seen: tuple[Incident, ...] = ()
 
-    def at(self, evicted: bool) -> Set[tuple[str, EngineId]]:
-        """Model and engine of those that are not loaded again, or of those that are not reloaded."""
-        return frozenset(parse_replica_address(hold.address) for hold in self.by_address.values() if hold.evicted is evicted)
+    def away(self) -> Set[tuple[str, EngineId]]:
+        """Model and engine of those that are not loaded again."""
+        return frozenset(parse_replica_address(hold.address) for hold in self.by_address.values() if hold.evicted)
+
+    def as_is(self) -> Mapping[tuple[str, EngineId], Set[str]]:
+        """Of those that are not reloaded, model and engine, with the faults for which they are not."""
+        return {parse_replica_address(hold.address): frozenset(hold.faults) for hold in self.by_address.values() if not hold.evicted}
 
     def evicted_by(self, row: AppliedReplica, now: EngineFacts | None) -> str | None:
         """See `evicted_by`."""
@@ -123,9 +130,9 @@ def find_holds(
             since = _moment(by_code[HELD][-1].at if by_code[HELD] else now)
             held[address] = Hold(address, True, since + HELD_FOR, why or EVICTED_TOO_OFTEN, known=bool(by_code[HELD]))
             continue
-        reloaded = [incident for code in RELOADS for incident in by_code[code]]
-        if reloaded:
-            held[address] = Hold(address, False, max(_moment(one.at) for one in reloaded) + HELD_FOR)
+        faults = {code: max(_moment(one.at) for one in by_code[code]) + HELD_FOR for code in sorted(RELOADS) if by_code[code]}
+        if faults:
+            held[address] = Hold(address, False, max(faults.values()), faults=faults)
     return Holds(held, recorded, seen)
 
 
@@ -151,9 +158,10 @@ def _is_gone(row: AppliedReplica, engine: EngineFacts | None) -> bool:
     return not any(one.name == row.engine_name or (blob is not None and one.blob == blob) for one in engine.residents)
 
 
-def held_message(hold: Hold, evictor: str | None, what: str, advice: str) -> str:
-    """Why it is held and until when, as a sentence without its subject."""
-    until = f"held until {hold.until.strftime('%Y-%m-%d %H:%M')} UTC, until what is asked of it changes, or with --replace {hold.address}"
+def held_message(hold: Hold, evictor: str | None, what: str, advice: str, fault: str = "") -> str:
+    """Why it is held (for which `fault`, where it is not evictions) and until when, as a sentence without its subject."""
+    end = hold.faults.get(fault, hold.until).strftime("%Y-%m-%d %H:%M")
+    until = f"held until {end} UTC, until what is asked of it changes, or with --replace {hold.address}"
     if hold.evicted:
         last = f" (last for {evictor})" if evictor is not None else ""
         return f"{hold.why}{last} and is not loaded again: {until}"

@@ -52,7 +52,7 @@ def other_weights(changes: Changes) -> tuple[list[Drift], list[Note]]:
     """Weights that are not the pinned ones: told, and no step."""
     drift, notes = [], []
     for replica in changes.other_weights:
-        pinned, found = replica.model.digest, replica.weights_found or ""
+        pinned, found = replica.model.digest, replica.other_weights or ""
         drift.append(Drift(replica.address, "digest", "digest", pinned, found))
         message = f"has weights {found[:19]}, pinned are {(pinned or '')[:19]}; bring those back, or run gpurec pin to accept these"
         notes.append(Note(replica.address, "digest_differs", message))

@@ -20,7 +20,7 @@ from reconciler.fleet import (
     weights_digest,
 )
 from reconciler.placement import EngineState, Target
-from reconciler.planning.kinds.model.holds import Hold, held_message
+from reconciler.planning.kinds.model.holds import CONTEXT_DIFFERS, CPU_FALLBACK, Hold, held_message
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,31 +117,43 @@ class Replica:
             return held_message(self.hold, self.evicted_by, "", "")
         if self.hold.evicted or self.resident is None or not self.sets_options:
             return None
-        if self.context_wrong and self.sets_context:
+        if self.context_wrong and self.sets_context and self.held_for(CONTEXT_DIFFERS):
             tag = f"; clients of {self.base_name} undo it, have them ask for {self.engine_name}"
             advice = (
                 tag if self.engine_name != self.base_name else "; a client that sends no num_ctx undoes it, `context_via: tag` does not"
             )
-            return held_message(self.hold, None, f"context {self.resident.context}, wanted {self.model.wanted_context}", advice)
-        if self.fraction_wrong:
+            return held_message(
+                self.hold, None, f"context {self.resident.context}, wanted {self.model.wanted_context}", advice, CONTEXT_DIFFERS
+            )
+        if self.fraction_wrong and self.held_for(CPU_FALLBACK):
             shown = format_ratio(self.resident.gpu_fraction or 0.0)
             advice = "; see whether something else holds the card, or what its engine's log says"
-            return held_message(self.hold, None, f"{shown} on the card", advice)
+            return held_message(self.hold, None, f"{shown} on the card", advice, CPU_FALLBACK)
         return None
 
-    @property
-    def weights_found(self) -> str | None:
-        """The digest of the weights that run, or that are installed where nothing runs; None where the engine does not tell."""
-        resident = self.resident
-        installed = self.installed or self.slot.installed(self.base_name)
-        blob = resident.blob if resident is not None else installed.blob if installed is not None else None
-        return None if blob is None else weights_digest(blob)
+    def held_for(self, fault: str) -> bool:
+        """Whether it was reloaded for this fault within the hour, and so is not again; another fault is mended all the same."""
+        return self.hold is not None and not self.hold.evicted and fault in self.hold.faults
 
     @property
-    def weights_wrong(self) -> bool:
-        """Other weights than the pinned ones: told, and no step, since a pull brings what the registry has now."""
-        found = self.weights_found
-        return self.model.digest is not None and found is not None and found != self.model.digest
+    def other_weights(self) -> str | None:
+        """The digest of weights that are not the pinned ones: of those that run, else of those that the next load would bring. None where
+        nothing is pinned, or the engine does not tell."""
+        resident, installed = self.resident, self.installed or self.slot.installed(self.base_name)
+        blobs = (resident.blob if resident is not None else None, installed.blob if installed is not None else None)
+        found = (weights_digest(blob) for blob in blobs if blob is not None)
+        return next((digest for digest in found if digest != self.model.digest), None) if self.model.digest is not None else None
+
+    @property
+    def deleted(self) -> bool:
+        """It runs, and its engine does not have it on disk any more: the next load would fail."""
+        return (
+            self.wants_resident
+            and self.resident is not None
+            and self.slot.kind is EngineKind.OLLAMA
+            and self.lists_known
+            and self.installed is None
+        )
 
     @property
     def keep_alive_wrong(self) -> bool:

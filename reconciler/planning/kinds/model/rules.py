@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from reconciler.fleet import ResidentStatus, format_ratio
+from reconciler.planning.kinds.model.holds import CONTEXT_DIFFERS, CPU_FALLBACK
 from reconciler.planning.kinds.model.replica import Replica
 from reconciler.planning.plan import Action
 
@@ -80,16 +81,15 @@ RULES: tuple[Rule, ...] = (
         Action.WAIT,
         lambda r: "is being loaded",
     ),
-    Rule("held", lambda r: r.held is not None, None, lambda r: r.held or ""),
     Rule(
-        "cpu_fallback",
-        lambda r: r.fraction_wrong and r.sets_options,
+        CPU_FALLBACK,
+        lambda r: r.fraction_wrong and r.sets_options and not r.held_for(CPU_FALLBACK),
         Action.RELOAD,
         lambda r: f"{_shown(r.resident.gpu_fraction if r.resident else None)} on the card, wanted {_wanted_fraction(r)}",
     ),
     Rule(
-        "context_differs",
-        lambda r: r.context_wrong and r.sets_context,
+        CONTEXT_DIFFERS,
+        lambda r: r.context_wrong and r.sets_context and not r.held_for(CONTEXT_DIFFERS),
         Action.RELOAD,
         lambda r: f"context {r.resident.context if r.resident else None}, wanted {r.model.wanted_context}",
     ),
@@ -112,7 +112,9 @@ RULES: tuple[Rule, ...] = (
         Action.UPDATE,
         lambda r: "would expire, wanted for ever",
     ),
+    Rule("held", lambda r: r.held is not None, None, lambda r: r.held or ""),
     Rule("found_resident", lambda r: r.applied is None, Action.ADOPT, lambda r: "is loaded already"),
+    Rule("deleted", lambda r: r.deleted, Action.PULL, lambda r: "runs, and is gone from the disk of its engine"),
     Rule("as_wanted", lambda r: True, None, lambda r: "is as wanted"),
 )
 
