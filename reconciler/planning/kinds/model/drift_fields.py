@@ -260,7 +260,7 @@ CARD_FIELDS: tuple[DriftField[CardPair], ...] = (
                "other programs use more than 64 MiB above the declared `foreign`; only where the card's use is probed", _foreign),
     DriftField(Subject.CARD, "driver", "version", OBSERVED, ("CardFacts.driver",),
                "its driver is another than at the last apply; only where cards are probed", _driver),
-    DriftField(Subject.CARD, "total_bytes", "card_changed", OBSERVED, ("CardFacts.total_bytes",),
+    DriftField(Subject.CARD, "total_bytes", "card_changed", OBSERVED, ("CardFacts.total_bytes", "CardFacts.total_from"),
                "its memory has another size than at the last apply; only where cards are probed", _of_card("total_bytes")),
     DriftField(Subject.CARD, "name", "card_changed", OBSERVED, ("CardFacts.name",),
                "it is of another model than at the last apply; only where cards are probed", _of_card("name")),
@@ -285,7 +285,16 @@ CARD_FIELDS: tuple[DriftField[CardPair], ...] = (
 # fmt: on
 
 KEYS = frozenset(
-    {"Resident.name", "Resident.label", "Installed.name", "EngineFacts.id", "EngineFacts.kind", "CardFacts.index", "NodeFacts.node"}
+    {
+        "Resident.name",
+        "Resident.label",
+        "Installed.name",
+        "EngineFacts.id",
+        "EngineFacts.kind",
+        "CardFacts.index",
+        "CardFacts.number",
+        "NodeFacts.node",
+    }
 )
 """What tells one thing from another, so that it can be compared at all."""
 CONTAINERS = frozenset({"NodeFacts.engines"})
