@@ -34,9 +34,9 @@ async def bare(port: int, endpoints: int) -> tuple[float, int]:
 
 async def ours(port: int, endpoints: int, patience: float) -> tuple[float, int]:
     """What probing the same engines as a fleet needs, and how many were not reached."""
+    from reconciler.cli.running import uncollected
     from reconciler.engines import Transport
     from reconciler.fleet import EngineId, EngineKind, EngineSpec, Fleet, NodeSpec
-    from reconciler.operations.observation import uncollected
     from reconciler.probes import probe_fleet
 
     nodes = {}

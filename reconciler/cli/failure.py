@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import errno
 
-import click
-
+from reconciler.cli.settings import tell
 from reconciler.fleet import GpurecError
 from reconciler.views.escape import escape
 
@@ -19,9 +18,9 @@ def report(error: Exception, verbose: int) -> int:
     if verbose >= 2:
         import traceback
 
-        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+        tell("".join(traceback.format_exception(error)).rstrip())
     for sentence in _sentences(error):
-        click.echo(f"Error: {escape(sentence, _LONGEST)}", err=True)
+        tell(f"Error: {escape(sentence, _LONGEST)}")
     return error.exit_code if isinstance(error, GpurecError) else 1
 
 

@@ -8,7 +8,8 @@ from typing import Any, NoReturn
 
 import click
 
-from reconciler.cli.settings import Settings, global_options
+from reconciler.cli.settings import Settings, global_options, tell
+from reconciler.cli.signals import heeded, interrupt
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("init", "Make a new workspace that plans as it stands."),
@@ -65,6 +66,8 @@ class Commands(click.Group):
         except BrokenPipeError:
             _give_output_up()
             ctx.exit(CLOSED_PIPE)
+        except KeyboardInterrupt:
+            raise click.Abort from None  # before click says so on a terminal that may be gone
         return status
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, *_: Any, **extra: Any) -> NoReturn:
@@ -73,12 +76,13 @@ class Commands(click.Group):
             extra.pop(name, None)
         settings = extra.setdefault("obj", Settings())
         try:
-            status = super().main(args, prog_name or "gpurec", standalone_mode=False, **extra)
+            with heeded(interrupt):
+                status = super().main(args, prog_name or "gpurec", standalone_mode=False, **extra)
         except click.ClickException as error:
             error.show()
             sys.exit(1)
         except click.Abort:
-            click.echo("Interrupted.", err=True)
+            tell("Interrupted.")
             sys.exit(INTERRUPTED)
         except Exception as error:  # noqa: BLE001  the edge: whatever is raised becomes a sentence and a status
             from reconciler.cli.failure import report
@@ -121,7 +125,24 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """The entry point of the command line."""
+    _open_closed_streams()
     cli.main()
+
+
+def _open_closed_streams() -> None:
+    """Takes a standard stream that is closed (`<&-`, `>&-`) for an empty one. Otherwise Python has None in its place, and the next file
+    that is opened, the state perhaps, gets its number and with it what is meant for the stream."""
+    import os
+
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
 if __name__ == "__main__":

@@ -1,19 +1,15 @@
-"""Options that several commands share, and the line that says how far probing is."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from reconciler.cli.settings import Settings, live_terminal
-
 if TYPE_CHECKING:
-    from reconciler.fleet import Problem
-    from reconciler.operations.observation import OnNode
+    from reconciler.operations.run import FailureLimit
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -69,28 +65,23 @@ def _seconds(context: click.Context, parameter: click.Parameter, text: str) -> f
         raise click.BadParameter(f"{error}; {error.hint}") from error
 
 
-@contextmanager
-def probing_line(settings: Settings) -> Iterator[OnNode | None]:
-    """Counts probed nodes on stderr, in place, on a terminal only; gone when it ends."""
-    if settings.quiet or not live_terminal():
-        yield None
-        return
-    seen = 0
-
-    def on_node(_: object) -> None:
-        nonlocal seen
-        seen += 1
-        click.echo(f"\rProbing… {seen:,}", err=True, nl=False)
-
-    try:
-        yield on_node
-    finally:
-        click.echo("\r\x1b[K", err=True, nl=False)
+def failure_limit_option(command: Command) -> Command:
+    """Gives the command `max_fail`, a FailureLimit; None without the option."""
+    return click.option(
+        "--max-fail",
+        metavar="N|P%",
+        callback=lambda _, __, text: failure_limit(text),
+        help="Go on until so many steps failed, or so large a part of them.",
+    )(command)
 
 
-def print_warnings(settings: Settings, warnings: Sequence[Problem]) -> None:
-    """Warnings of the files, on stderr."""
-    from reconciler.views import escape
+def failure_limit(text: str | None) -> FailureLimit | None:
+    """`N` or `P%`. BadParameter: neither."""
+    if text is None:
+        return None
+    from reconciler.operations.run import FailureLimit
 
-    for warning in warnings:
-        settings.say(f"Warning: {escape(warning.sentence(), 1000)}")
+    number = text.strip().removesuffix("%")
+    if not number.isascii() or not number.isdigit() or len(number) > 9:
+        raise click.BadParameter(f"{text!r} is no number of steps; write 3 or 10%")
+    return FailureLimit(int(number), text.strip().endswith("%"))

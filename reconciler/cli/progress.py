@@ -1,4 +1,4 @@
-"""What a run says while it goes on: bars on a terminal, one line an event elsewhere. Both on stderr, both subscribers of one stream."""
+"""How far a run is: bars on a terminal, one line an event elsewhere. Both on stderr, both readers of one stream."""
 
 from __future__ import annotations
 

@@ -12,29 +12,18 @@ from typing import Any, TypeVar
 
 import click
 
+from reconciler.operations.settings import WorkspaceSettings
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 @dataclass(slots=True)
-class Settings:
-    """What the global options say. Paths on the command line are relative to `directory`, as with `make -C`.
+class Settings(WorkspaceSettings):
+    """What the global options say: what an operation is about, and how it is shown."""
 
-    `poll_seconds` between looks at an engine during an apply has no option: it is for simulated fleets, whose loads take no time.
-    """
-
-    directory: Path = Path()
-    fleet: str | None = None
-    inventory: Path | None = None
-    desired: tuple[Path, ...] = ()
-    state: str | None = None
-    state_new: bool = False
     quiet: bool = False
     verbose: int = 0
     no_colour: bool = False
-    poll_seconds: float = 0.5
-
-    def path(self, path: str | Path) -> Path:
-        return self.directory / path
 
     def colour(self) -> bool:
         """Colour only on a terminal that is not dumb, and never where `NO_COLOR` or `--no-color` says so."""

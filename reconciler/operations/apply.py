@@ -1,25 +1,22 @@
-"""From a choice or a saved plan to what was done, and the exit status that says so."""
+"""Apply: what is to be carried out, from the files of now or from a saved plan, with every check that comes before the approval."""
 
 from __future__ import annotations
 
-import shlex
-import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import click
-
-from reconciler.cli.approval import approve
-from reconciler.cli.options import print_warnings, probing_line
-from reconciler.cli.settings import Settings
-from reconciler.fleet import ReplicaChange, format_duration
-from reconciler.operations.observation import Choice, Look, look_again, rolled_back, selected_nodes, uncollected
+from reconciler.fleet import LockHeld, ReplicaChange, StalePlan
+from reconciler.operations.exit_status import Command, check_all
+from reconciler.operations.lock_wait import once_free
+from reconciler.operations.observation import PlanOptions
 from reconciler.operations.plan_file import read_plan
-from reconciler.operations.recovery import take_in_waiting
-from reconciler.operations.run import Carried, carry_out
+from reconciler.operations.proposal import Proposal, plan_fleet, rolled_back, selected_nodes
+from reconciler.operations.recovery import take_in_rescues
+from reconciler.operations.reporter import Reporter, ignore
+from reconciler.operations.run import ApplyOptions
 from reconciler.operations.saved_plan_checks import (
     UNLIKE_ASSUMED,
     check_begun,
@@ -29,89 +26,76 @@ from reconciler.operations.saved_plan_checks import (
     check_same,
     check_standing,
 )
-from reconciler.operations.state_warnings import tell_of_state
-from reconciler.operations.workspace import may_make_folder, open_workspace, state_path
+from reconciler.operations.settings import WorkspaceSettings
+from reconciler.operations.state_warnings import warn_of_state
+from reconciler.operations.workspace import load, may_make_folder, state_path
 from reconciler.planning import Plan, SinceApproval
 from reconciler.state import StateReader, StepStatus, open_reader, require_folder, wait_until_free
-from reconciler.views import Held, escape, outcome_text, plan_text
+from reconciler.workspace import Workspace
 
 _DONE = frozenset({StepStatus.DONE, StepStatus.SATISFIED})
 _UNFINISHED = frozenset({StepStatus.STARTED, StepStatus.FAILED, StepStatus.INTERRUPTED})
-FAILED, UNREACHABLE, INTERRUPTED = 3, 4, 130
 MOST_RUNS = 1000
 """How far back the history of a state is looked through for a plan that is resumed."""
 
 
-@dataclass(frozen=True, slots=True)
-class ApplyOptions:
-    """How to carry out. `max_fail` is `N` or `P%`; `lock_timeout` seconds; `terminal` says that there is somebody to ask;
-    `expect_digest` is the digest of the only plan that may be carried out; `resume` asks that the plan has been begun here before.
-    `force` unloads busy models too; `command` is what history and the lock say of the run."""
+async def plan_to_apply(
+    settings: WorkspaceSettings, choice: PlanOptions, options: ApplyOptions, report: Reporter = ignore
+) -> tuple[Proposal, ApplyOptions]:
+    """A fresh plan, once no other run holds the state, and the options with what is left of the lock timeout. It is to be shown; then
+    `check_guards` says whether the policy lets it through.
 
-    parallelism: int = 10
-    keep_going: bool = False
-    max_fail: str | None = None
-    lock_timeout: float = 0.0
-    auto_approve: bool = False
-    terminal: bool = False
-    expect_digest: str | None = None
-    resume: bool = False
-    command: str = "apply"
-    force: bool = False
-
-
-def apply_fresh(settings: Settings, choice: Choice, options: ApplyOptions) -> int:
-    """Plans, shows, asks, carries out; the exit status. Without a yes nothing is done and no state is made.
-
-    A plan from assumed or recorded facts is treated as a saved one: before anything is done the fleet is probed, and StalePlan (6) raised
-    when the plan of now is another one. So what is assumed is never acted on unseen, nor recorded as if it had been seen.
+    Raises as `plan_fleet` does, LockHeld, and StalePlan where it is not the expected plan.
     """
-    with uncollected():
-        workspace = open_workspace(settings)
-        options = ready_state(settings, state_path(settings, workspace), options)
-        with probing_line(settings) as on_node:
-            look = look_again(workspace, settings, choice, on_node=on_node)
-    print_warnings(settings, workspace.warnings)
-    check_expected(look.plan, options.expect_digest)
-    click.echo(plan_text(look.plan, colour=settings.colour(), width=settings.width()), nl=False)
-    tell_of_state(settings, look)
-    check_guards(look.plan)
-    if not look.plan.empty and not approve(auto_approve=options.auto_approve, terminal=options.terminal):
-        settings.say("Nothing was applied.")
-        return 1
-    if not look.fresh:
-        shown = look.plan
-        with probing_line(settings) as on_node:
-            look = look_again(look.workspace, settings, Choice(choice.limit, choice.exclude, again=choice.again), on_node=on_node)
-        check_same(shown, look.plan, UNLIKE_ASSUMED)
-    return _finish(settings, look, options, "gpurec plan shows what is left, gpurec apply does it")
+    workspace = await load(settings, report)
+
+    async def propose() -> Proposal:
+        return await plan_fleet(settings, choice, report, workspace=workspace)
+
+    proposal, options = await _once_free(settings, state_path(settings, workspace), options, report, propose)
+    try:
+        check_expected(proposal.plan, options.expect_digest)
+    except StalePlan:
+        check_guards(proposal.plan)  # a refusal is said before that
+        raise
+    return proposal, options
 
 
-def ready_state(settings: Settings, path: Path, options: ApplyOptions) -> ApplyOptions:
-    """Waits for the run that holds the state, and takes in what an earlier one could not write, so that the plan is made with all of it.
+async def confirm_assumed(settings: WorkspaceSettings, shown: Proposal, choice: PlanOptions, report: Reporter = ignore) -> Proposal:
+    """The same plan from facts probed now, where the one that was shown and approved is from assumed or recorded ones.
 
-    Returns the options with what is left of the lock timeout. Raises LockHeld (5) before any node is asked.
+    So what is assumed is never acted on unseen, nor recorded as if it had been seen. Raises StalePlan when the plan of now is another one.
     """
-
-    def told(why: str) -> None:
-        settings.say(f"Waiting for the lock, at most {format_duration(options.lock_timeout)}: {escape(why, 1000)}.")
-
-    if not may_make_folder(settings, path):
-        require_folder(path)
-    left = wait_until_free(path, options.lock_timeout, told)
-    take_in_waiting(settings, path, left)
-    return replace(options, lock_timeout=left)
+    if shown.fresh:
+        return shown
+    probed = replace(choice, refresh="always", assume=None)
+    now = await plan_fleet(settings, probed, report, workspace=shown.workspace)
+    check_same(shown.plan, now.plan, UNLIKE_ASSUMED)
+    return now
 
 
-def apply_saved(settings: Settings, path: Path, options: ApplyOptions) -> int:
-    """Carries out a saved plan where every step of it still stands; StalePlan (6) otherwise, with nothing done and no state made.
+async def check_saved_plan(
+    settings: WorkspaceSettings, path: Path, options: ApplyOptions, report: Reporter = ignore
+) -> tuple[Proposal, ApplyOptions]:
+    """What is to be carried out of a saved plan, once no other run holds the state: all of it, where every step of it still stands; and
+    the options with what is left of the lock timeout.
 
-    What is satisfied already counts as done, so the same file goes on where an earlier run of it stopped.
+    What is satisfied already counts as done, so the same file goes on where an earlier run of it stopped. Raises GuardRefused, StalePlan or
+    LockHeld, with nothing done and no state made.
     """
     saved = read_plan(path)
-    check_expected(saved, options.expect_digest)
-    workspace = open_workspace(settings)
-    options = ready_state(settings, state_path(settings, workspace), options)
+    check_all(Command.APPLY, lambda: check_guards(saved), lambda: check_expected(saved, options.expect_digest))
+    workspace = await load(settings, report)
+
+    async def check() -> Proposal:
+        return await _still_standing(settings, workspace, saved, options, report)
+
+    return await _once_free(settings, state_path(settings, workspace), options, report, check)
+
+
+async def _still_standing(
+    settings: WorkspaceSettings, workspace: Workspace, saved: Plan, options: ApplyOptions, report: Reporter
+) -> Proposal:
     with closing(open_reader(state_path(settings, workspace))) as state:
         if saved.rollback is not None:
             workspace, _ = rolled_back(workspace, state, saved.rollback)
@@ -123,15 +107,12 @@ def apply_saved(settings: Settings, path: Path, options: ApplyOptions) -> int:
         check_origin(saved, workspace.name, workspace.config_digest, state.applied(), history)
     if options.resume:
         check_begun(saved, history)
-    choice = Choice(saved.limit, saved.exclude, again=frozenset(saved.replace))
-    with probing_line(settings) as on_node:
-        look = look_again(workspace, settings, choice, on_node=on_node)
-    tell_of_state(settings, look)
-    plan = check_standing(saved, look, selected_nodes(workspace, choice), since)
-    check_guards(plan)
-    look = replace(look, plan=without_done_again(plan, begun))
-    to_go_on = f"to go on where it stopped: gpurec apply {escape(shlex.quote(str(path)))} --resume"
-    return _finish(settings, look, options, to_go_on, saved=True)
+    choice = PlanOptions(saved.limit, saved.exclude, again=frozenset(saved.replace))
+    proposal = await plan_fleet(settings, choice, report, workspace=workspace)
+    warn_of_state(proposal, report)
+    approved = check_standing(saved, proposal, selected_nodes(workspace, choice), since)
+    check_guards(approved)
+    return replace(proposal, plan=without_done_again(approved, begun))
 
 
 def _endings_of(state: StateReader, runs: Sequence[int]) -> Mapping[str, StepStatus]:
@@ -158,37 +139,20 @@ def without_done_again(plan: Plan, done: Set[str]) -> Plan:
     return replace(plan, steps=steps) if gone else plan
 
 
-def _finish(settings: Settings, look: Look, options: ApplyOptions, to_go_on: str, *, saved: bool = False) -> int:
-    """Carries out and tells what came of it, also of an empty plan that was `saved` and so is not shown here; `to_go_on` is what to do
-    after an interruption."""
-    started = time.monotonic()
-    done = carry_out(settings, look, options)
-    text = outcome_text(
-        done.results,
-        seconds=time.monotonic() - started,
-        serial=done.serial,
-        unplaced=_unplaced(look.plan),
-        deferred=len(look.plan.deferred),
-        held=[Held(note.address, note.message) for note in look.plan.held],
-        lost=done.lost,
-        interrupted=done.interrupted,
-        colour=settings.colour(),
-        width=settings.width(),
-    )
-    if saved or done.results or done.lost or look.plan.held or not look.plan.empty:
-        click.echo("\n" + text, nl=False)
-    if done.interrupted:
-        settings.say(f"Interrupted: {to_go_on}.")
-    return INTERRUPTED if done.interrupted else exit_status(look.plan, done)
+async def _once_free(
+    settings: WorkspaceSettings, path: Path, options: ApplyOptions, report: Reporter, propose: Callable[[], Awaitable[Proposal]]
+) -> tuple[Proposal, ApplyOptions]:
+    """Waits for the run that holds the state, and takes in what an earlier one could not write, so that the plan is made with all of it.
 
-
-def exit_status(plan: Plan, done: Carried) -> int:
-    """3 when a step is not done, or a replica was lost, is held, or (unless best-effort) has no place; else 4 for something unreachable."""
-    unfinished = any(result.status not in ("done", "satisfied") for result in done.results)
-    if unfinished or any(lost.ours for lost in done.lost) or _unplaced(plan) or plan.held:
-        return FAILED
-    return UNREACHABLE if plan.deferred else 0
-
-
-def _unplaced(plan: Plan) -> int:
-    return sum(one.count for one in plan.unplaced if not one.best_effort)
+    Where the lock is not to be had, what would be said of the plan itself goes before that.
+    """
+    if not may_make_folder(settings, path):
+        require_folder(path)
+    try:
+        _, left = await once_free(lambda: wait_until_free(path, 0, lambda _: None), options.lock_timeout, report)
+        take_in_rescues(path, left, report=report)
+    except LockHeld:
+        plan = (await propose()).plan
+        check_all(Command.APPLY, lambda: check_guards(plan), lambda: check_expected(plan, options.expect_digest))
+        raise
+    return await propose(), replace(options, lock_timeout=left)

@@ -1,19 +1,20 @@
-"""`gpurec drift` as a look and a judgement: its memory file, and what `--since` means. Writes the memory and nothing else."""
+"""Drift: what is not as it was last applied; the memory between runs, and what "since" means. Writes the memory and nothing else."""
 
 from __future__ import annotations
 
 import json
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from reconciler.cli.settings import Settings
 from reconciler.files import PRIVATE, read_bounded, write_file
-from reconciler.fleet import MIB, GpurecError, Place
-from reconciler.operations.observation import Look, OnNode, take_look
+from reconciler.fleet import MIB, GpurecError, Place, UnitError, parse_duration
+from reconciler.operations.proposal import Proposal, plan_fleet
+from reconciler.operations.reporter import Reporter, ignore
+from reconciler.operations.settings import WorkspaceSettings
 from reconciler.planning import DriftMemory, DriftReport, Key, Since, drift_key, judge, make_plan, moment, remember
 from reconciler.state import open_reader
 
@@ -22,32 +23,36 @@ LARGEST_MEMORY = 256 * MIB
 _LOOKED_BACK = 100
 
 
-def look_for_drift(
-    settings: Settings, since: str | None, in_a_row: int, memory_file: Path | None, on_node: OnNode | None
-) -> tuple[Look, DriftReport]:
-    """Looks, keeps what was seen in `memory_file`, and judges it. `since` is the number of a run, or a time.
+async def find_drift(
+    settings: WorkspaceSettings,
+    since: str | None = None,
+    in_a_row: int = 1,
+    memory_file: Path | None = None,
+    report: Reporter = ignore,
+) -> DriftReport:
+    """Looks, keeps what was seen in `memory_file`, and judges it. `since` is the number of a run, a time, or a duration before now;
+    `in_a_row` how many looks must have seen a drift before it counts.
 
     Raises GpurecError for a file that is no memory of this fleet, and for a question that nothing kept can answer.
     """
     path = settings.path(memory_file) if memory_file is not None else None
     before = read_memory(path) if path is not None and path.exists() else None
-    look = take_look(settings, on_node=on_node)
-    plan = look.plan
-    if path is not None and before is not None and before.fleet != plan.fleet:
+    seen = await plan_fleet(settings, report=report)
+    if path is not None and before is not None and before.fleet != seen.plan.fleet:
         raise GpurecError.of(
-            f"this is the memory of fleet {before.fleet}, not of {plan.fleet}", str(path), "give each fleet a file of its own"
+            f"this is the memory of fleet {before.fleet}, not of {seen.plan.fleet}", str(path), "give each fleet a file of its own"
         )
-    asked = _since(look, since, remembered=path is not None) if since is not None else None
+    asked = _since(seen, since, remembered=path is not None) if since is not None else None
     if path is None:
-        return look, judge(plan, None, in_a_row, asked)
-    last_run = _last_run(look)
+        return judge(seen.plan, None, in_a_row, asked)
+    last_run = _last_run(seen)
     applied_since = before is not None and before.last_run != last_run
-    memory = remember(before, plan, last_run, _drifted_when_recorded(look) if applied_since else None)
+    memory = remember(before, seen.plan, last_run, _drifted_when_recorded(seen) if applied_since else None)
     write_memory(path, memory)
-    return look, judge(plan, memory, in_a_row, asked)
+    return judge(seen.plan, memory, in_a_row, asked)
 
 
-def _since(look: Look, text: str, *, remembered: bool) -> Since:
+def _since(look: Proposal, text: str, *, remembered: bool) -> Since:
     recorded = look.recorded
     known, known_at = (_drifted_when_recorded(look), recorded.at) if recorded is not None else (frozenset[Key](), None)
     if text.isascii() and text.isdigit() and len(text) < 19:
@@ -56,12 +61,7 @@ def _since(look: Look, text: str, *, remembered: bool) -> Since:
         if run is None:
             raise GpurecError.of(f"there is no run {text}", "--since", "gpurec history lists them")
         return Since(run.finished_at or run.started_at, known, known_at, run.id == _last_run(look))
-    try:
-        at = moment(text)
-    except ValueError:
-        raise GpurecError.of(
-            f"{text!r} is neither a run nor a time", "--since", "write the number of a run, or a time as 2026-01-31T12:00:00Z"
-        ) from None
+    at = _moment(text, moment(look.plan.created_at))
     if not remembered and known_at is not None and at > moment(known_at):
         raise GpurecError.of(
             f"the last apply looked at {known_at}, and nothing was kept since then", "--since", "run drift with --memory FILE each time"
@@ -69,13 +69,24 @@ def _since(look: Look, text: str, *, remembered: bool) -> Since:
     return Since(at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), known, known_at)
 
 
-def _last_run(look: Look) -> int | None:
+def _moment(text: str, now: datetime) -> datetime:
+    """The time that `text` names, or so long before `now`."""
+    with suppress(UnitError, ValueError, OverflowError):
+        return now - timedelta(seconds=parse_duration(text))
+    try:
+        return moment(text)
+    except ValueError:
+        hint = "write the number of a run, a duration as 24h, or a time as 2026-01-31T12:00:00Z"
+        raise GpurecError.of(f"{text!r} is neither a run, a duration nor a time", "--since", hint) from None
+
+
+def _last_run(look: Proposal) -> int | None:
     """The latest run that had a plan: one of `gpurec state` repairs nothing."""
     with closing(open_reader(look.state)) as state:
         return next((run.id for run in state.runs(_LOOKED_BACK) if run.plan_digest), None)
 
 
-def _drifted_when_recorded(look: Look) -> frozenset[Key]:
+def _drifted_when_recorded(look: Proposal) -> frozenset[Key]:
     """What was drifted already in the facts that the last apply recorded."""
     if look.recorded is None:
         return frozenset()

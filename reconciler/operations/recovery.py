@@ -1,17 +1,18 @@
-"""What earlier runs could not write is taken in before an apply plans: what is ours decides what may be unloaded."""
+"""What earlier runs could not write is taken in before an apply plans: what the state owns decides what may be unloaded."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from reconciler.cli.commands.state.writing import editing
-from reconciler.cli.settings import Settings
-from reconciler.state import find_rescues, put_away, read_rescue, take_in
-from reconciler.views import escape
+from reconciler.fleet import StateError
+from reconciler.operations.reporter import Reporter, RescueTakenIn, StateWarning, ignore
+from reconciler.state import StateWriter, find_rescues, open_writer, put_away, read_rescue, take_in
 
 
-def take_in_waiting(settings: Settings, path: Path, lock_timeout: float, command: str = "apply") -> None:
-    """Takes in the rescue journals that wait for this state, and says so; nothing where none does.
+def take_in_rescues(path: Path, lock_timeout: float, command: str = "apply", report: Reporter = ignore) -> None:
+    """Takes in the rescue journals that wait for this state, and reports each; nothing where none does.
 
     Reading one in twice, or after a later run, harms nothing, so it needs no asking. Raises StateError, before anything is planned, for one
     that is damaged or of another state, and while the disk still takes no more; LockHeld when a run is on.
@@ -20,12 +21,18 @@ def take_in_waiting(settings: Settings, path: Path, lock_timeout: float, command
     if not waiting or not path.exists():
         return
     rescued = [read_rescue(each) for each in waiting]
-    with editing(settings, path, command, lock_timeout) as state:
+    with editing(path, command, lock_timeout, report) as state:
         take_in(state, rescued)
     for one in rescued:
-        kept = put_away(one.path)
-        entries = len(one.entries)
-        settings.say(
-            f"Took in what run {one.head.run_id} could not write to the state: {entries} {'entry' if entries == 1 else 'entries'} of its "
-            f"rescue journal, now {escape(str(kept), 4000)}."
-        )
+        report(RescueTakenIn(one.head.run_id, len(one.entries), put_away(one.path)))
+
+
+@contextmanager
+def editing(path: Path, command: str, lock_timeout: float, report: Reporter = ignore) -> Iterator[StateWriter]:
+    """A writer of a state that is there; StateError where it is not."""
+    if not path.exists():
+        raise StateError.of("there is no state yet", str(path), "the first apply makes it")
+    with open_writer(path, command=command, lock_timeout=lock_timeout) as state:
+        if state.took_over:
+            report(StateWarning(state.took_over))
+        yield state

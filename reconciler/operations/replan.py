@@ -4,31 +4,32 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reconciler.cli.settings import Settings
 from reconciler.execution import Outcome
-from reconciler.operations.observation import Choice, Look, look_again
+from reconciler.operations.observation import PlanOptions
+from reconciler.operations.proposal import Proposal, plan_fleet
+from reconciler.operations.reporter import CorrectionUnapproved, PlanCorrected, Reporter
+from reconciler.operations.settings import WorkspaceSettings
 from reconciler.planning import Plan, Step
 from reconciler.state import StateWriter
-from reconciler.views import escape
-from reconciler.views.style import plural
 
 
-def plan_corrected(settings: Settings, look: Look, outcome: Outcome, state: StateWriter) -> Look | None:
+async def plan_corrected(
+    settings: WorkspaceSettings, proposal: Proposal, outcome: Outcome, state: StateWriter, report: Reporter
+) -> Proposal | None:
     """What is left to do by the facts of now and the corrected needs, where all of it was approved; None where nothing was corrected,
-    nothing is left, or something else would be done, which is said."""
+    nothing is left, or something else would be done, which is reported."""
     if outcome.interrupted or state.rescue is not None or not any(result.corrected for result in outcome.results):
         return None
-    approved = look.plan
-    again = look_again(look.workspace, settings, Choice(approved.limit, approved.exclude))
+    approved = proposal.plan
+    options = PlanOptions(approved.limit, approved.exclude)
+    again = await plan_fleet(settings, options, report, workspace=proposal.workspace)
     if again.plan.empty:
         return None
     other = first_unapproved(approved, again.plan)
     if other is not None or again.plan.refusals:
-        what = f"{other.action.value} {escape(other.address)}" if other is not None else "a guard refuses it"
-        settings.say(f"With the corrected need the plan is another one than was approved ({what}); see gpurec plan.")
+        report(CorrectionUnapproved(f"{other.action.value} {other.address}" if other is not None else None))
         return None
-    left = plural(len(again.plan.steps), "step")
-    settings.say(f"The plan was made again with the corrected need; what is left of it was approved: {left}.")
+    report(PlanCorrected(len(again.plan.steps)))
     return replace(again, plan=replace(again.plan, digest=approved.digest, rollback=approved.rollback))
 
 

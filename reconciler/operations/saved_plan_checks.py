@@ -21,7 +21,7 @@ from reconciler.planning import (
 from reconciler.views import escape
 
 if TYPE_CHECKING:
-    from reconciler.operations.observation import Look
+    from reconciler.operations.proposal import Proposal
 
 _ADVICE = "make and approve a new plan with gpurec plan --out"
 MOVED = "the fleet or the state moved since the plan was made"
@@ -65,7 +65,7 @@ def check_begun(saved: Plan, history: Collection[str]) -> None:
         raise GpurecError.of("this plan was never begun here, so there is nothing to resume", "--resume", "leave --resume out to begin it")
 
 
-def check_standing(saved: Plan, look: Look, selected: frozenset[str] | None, since: SinceApproval) -> Plan:
+def check_standing(saved: Plan, look: Proposal, selected: frozenset[str] | None, since: SinceApproval) -> Plan:
     """What to carry out of a saved plan on the facts of now: it, where every step of it still stands; StalePlan with the first that does
     not."""
     workspace, fresh = look.workspace, look.plan

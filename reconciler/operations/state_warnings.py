@@ -1,4 +1,4 @@
-"""What an apply says of a state that is not there, or will not be there next time: CI wipes checkouts, and hosted runners keep no disk."""
+"""Warns when the state is missing or will not outlive the CI job: CI wipes checkouts, and hosted runners keep no disk."""
 
 from __future__ import annotations
 
@@ -6,35 +6,36 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from reconciler.cli.settings import Settings
-from reconciler.operations.observation import Look
-from reconciler.views import escape
+from reconciler.operations.proposal import Proposal
+from reconciler.operations.reporter import Reporter, StateWarning
 
 CHECKOUTS = ("GITHUB_WORKSPACE", "CI_PROJECT_DIR", "BUILD_SOURCESDIRECTORY", "BITBUCKET_CLONE_DIR", "CIRCLE_WORKING_DIRECTORY")
 """Where GitHub Actions, GitLab, Azure Pipelines, Bitbucket and CircleCI say that the checkout of a job is."""
 
 
-def tell_of_state(settings: Settings, look: Look, environment: Mapping[str, str] = os.environ) -> None:
-    """Says, on stderr, how many residents are not ours for want of a state, and that a state in a checkout is wiped."""
-    if look.applied.lineage is None and (sentence := strangers_sentence(look)):
-        settings.say(f"Warning: {sentence}")
-    if (checkout := checkout_of(look.state, environment)) is not None:
-        settings.say(
-            f"Warning: the state {escape(str(look.state), 1000)} lies in the checkout of this CI job ({checkout}), which the next job "
-            "wipes; name a path outside it with --state or GPUREC_STATE, on a runner that keeps its disk"
+def warn_of_state(seen: Proposal, report: Reporter, environment: Mapping[str, str] = os.environ) -> None:
+    """Reports how many residents are not ours for want of a state, and that a state in a checkout is wiped."""
+    if seen.applied.lineage is None and (sentence := strangers_sentence(seen)):
+        report(StateWarning(sentence))
+    if (checkout := checkout_of(seen.state, environment)) is not None:
+        report(
+            StateWarning(
+                f"the state {seen.state} lies in the checkout of this CI job ({checkout}), which the next job wipes; name a path outside "
+                "it with --state or GPUREC_STATE, on a runner that keeps its disk"
+            )
         )
 
 
-def strangers_sentence(look: Look) -> str:
+def strangers_sentence(seen: Proposal) -> str:
     """Of the residents that the desired state does not name where there is no state; empty where there are none."""
-    count = len(look.plan.unmanaged)
+    count = len(seen.plan.unmanaged)
     if not count:
         return ""
     residents = "1 resident is" if count == 1 else f"{count:,} residents are"
     return (
-        f"there is no state at {escape(str(look.state), 1000)}, and {residents} not in the desired state: not ours, so policy.unmanaged "
-        "alone says what becomes of them. If a state was lost, bring it back (gpurec state restore FILE, or --state PATH) before anything "
-        "is applied; if not, gpurec import writes them as desired state"
+        f"there is no state at {seen.state}, and {residents} not in the desired state: not ours, so policy.unmanaged alone says what "
+        "becomes of them. If a state was lost, bring it back (gpurec state restore FILE, or --state PATH) before anything is applied; if "
+        "not, gpurec import writes them as desired state"
     )
 
 

@@ -1,35 +1,38 @@
-"""Which files and which state a command is about."""
+"""Load: the files of a workspace, and where its state is."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from reconciler.cli.settings import Settings
 from reconciler.fleet import GpurecError
+from reconciler.operations.reporter import FileWarning, Reporter, ignore
+from reconciler.operations.settings import WorkspaceSettings
 from reconciler.state import check_fleet
 from reconciler.workspace import STATE, Workspace, find_state_path, fleet_name, load_workspace, state_path_of
 
 
-def open_workspace(settings: Settings) -> Workspace:
-    return load_workspace(
-        settings.directory,
-        fleet=settings.fleet,
-        inventory=settings.inventory,
-        desired=settings.desired,
-    )
+async def load(settings: WorkspaceSettings, report: Reporter = ignore) -> Workspace:
+    """Inventory and desired state of a fleet, checked; warnings of the files are reported.
+
+    Raises GpurecError with every mistake, each with file, line and column.
+    """
+    workspace = load_workspace(settings.directory, fleet=settings.fleet, inventory=settings.inventory, desired=settings.desired)
+    for problem in workspace.warnings:
+        report(FileWarning(problem))
+    return workspace
 
 
-def state_path(settings: Settings, workspace: Workspace) -> Path:
+def state_path(settings: WorkspaceSettings, workspace: Workspace) -> Path:
     """The file of `--state`, or the workspace's own; only SQLite so far. Raises OtherFleet for the state of another fleet."""
     return fleet_state_path(settings, workspace.name)
 
 
-def fleet_state_path(settings: Settings, fleet: str) -> Path:
+def fleet_state_path(settings: WorkspaceSettings, fleet: str) -> Path:
     """The same for a fleet that has no desired state yet."""
     return _of_fleet(_named_state(settings) or state_path_of(settings.directory, fleet), fleet)
 
 
-def find_state(settings: Settings, *, any_fleet: bool = False) -> Path:
+def find_state(settings: WorkspaceSettings, *, any_fleet: bool = False) -> Path:
     """The same without reading any of the workspace's files, so that the state can be looked after while they are wrong.
 
     A state that `--state` names may be of any fleet, as long as the command names none. `any_fleet`: whatever it names.
@@ -44,7 +47,7 @@ def find_state(settings: Settings, *, any_fleet: bool = False) -> Path:
     return named if any_fleet else _of_fleet(named, fleet)
 
 
-def may_make_folder(settings: Settings, path: Path) -> bool:
+def may_make_folder(settings: WorkspaceSettings, path: Path) -> bool:
     """Whether the folder of the state may be made: with `--state-new`, and the one that every fresh clone of a workspace lacks."""
     return settings.state_new or (path.parent == settings.path(STATE) and settings.directory.is_dir())
 
@@ -54,7 +57,7 @@ def _of_fleet(path: Path, fleet: str | None) -> Path:
     return path
 
 
-def _named_state(settings: Settings) -> Path | None:
+def _named_state(settings: WorkspaceSettings) -> Path | None:
     if settings.state is None:
         return None
     scheme, separator, rest = settings.state.partition("://")

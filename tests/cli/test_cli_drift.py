@@ -18,7 +18,7 @@ import pytest
 from cli_lab import SMALL, Lab, served
 from ruamel.yaml import YAML
 
-from reconciler.operations import observation as session
+from reconciler.operations import clock as operations_clock
 from reconciler.sim import builtin_fleet
 from reconciler.state import connection
 
@@ -38,7 +38,7 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The hour of the day that the next look is of."""
     hour = [10]
-    monkeypatch.setattr(session, "now", lambda: f"2050-01-01T{hour[0]:02}:00:00Z")
+    monkeypatch.setattr(operations_clock, "now", lambda: f"2050-01-01T{hour[0]:02}:00:00Z")
     return hour
 
 
@@ -280,7 +280,7 @@ def test_since_the_last_run_leaves_out_what_that_run_found_and_could_not_repair(
     ("arguments", "said"),
     [
         (("--in-a-row", "2"), "--memory FILE"),
-        (("--since", "yesterday"), "is neither a run nor a time"),
+        (("--since", "yesterday"), "is neither a run, a duration nor a time"),
         (("--since", "99"), "there is no run 99"),
         (("--since", "2090-01-01"), "nothing was kept since then"),
         (("--memory", "desired/demo.yaml"), "this is no memory of gpurec drift"),

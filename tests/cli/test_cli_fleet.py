@@ -17,10 +17,8 @@ from pydantic import TypeAdapter
 from reconciler.cli.approval import approve
 from reconciler.cli.commands.demo_script import DESIRED, demonstrate
 from reconciler.cli.main import cli
+from reconciler.cli.options import failure_limit
 from reconciler.cli.settings import Settings
-from reconciler.fleet import GpurecError
-from reconciler.operations.apply import ApplyOptions
-from reconciler.operations.run import execution_options
 from reconciler.planning import Step, plan_digest
 from reconciler.sim import builtin_fleet
 from reconciler.state import open_reader, open_writer
@@ -278,9 +276,11 @@ def test_only_yes_is_a_yes(monkeypatch: pytest.MonkeyPatch, answer: str, yes: bo
 
 @pytest.mark.parametrize(("text", "most"), [("3", 3), ("10%", 1), ("50%", 4), ("0", 0)])
 def test_max_fail_is_a_number_or_a_part_rounded_up(text: str, most: int) -> None:
-    assert execution_options(ApplyOptions(max_fail=text), 7).max_fail == most
-    with pytest.raises(GpurecError, match="no number of steps"):
-        execution_options(ApplyOptions(max_fail="-" + text), 7)
+    limit = failure_limit(text)
+    assert limit is not None
+    assert limit.steps(7) == most
+    with pytest.raises(click.BadParameter, match="no number of steps"):
+        failure_limit("-" + text)
 
 
 def test_a_new_workspace_plans_as_it_stands(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from cli_lab import Lab, served
 
 from reconciler.fleet import Incident
-from reconciler.operations import observation as session
+from reconciler.operations import clock as operations_clock
 from reconciler.sim import SimSpec, builtin_fleet
 from reconciler.state import open_reader
 from reconciler.state.writer import SqliteWriter
@@ -215,7 +215,7 @@ def test_what_a_client_throws_out_three_times_an_hour_is_held_also_when_an_apply
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     minutes = count()
-    monkeypatch.setattr(session, "now", lambda: f"2050-01-01T10:{next(minutes):02}:00Z")
+    monkeypatch.setattr(operations_clock, "now", lambda: f"2050-01-01T10:{next(minutes):02}:00Z")
     with served(only_one_at_a_time(), tmp_path) as lab:
         lab.want("version: 1\nmodels:\n  nomic-embed-text: {engine: ollama, on: ada, vram: 2GiB}\n")
         assert lab.run("apply", "--auto-approve").exit_code == 0

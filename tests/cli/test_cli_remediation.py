@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,7 +12,7 @@ import pytest
 from cli_lab import Lab, served
 
 from reconciler.cli.settings import Settings
-from reconciler.operations.observation import take_look
+from reconciler.operations.proposal import plan_fleet
 from reconciler.operations.replan import first_unapproved
 from reconciler.planning import Action
 from reconciler.sim import builtin_fleet
@@ -80,10 +81,10 @@ def test_without_remediation_a_failure_is_a_failure(lab: Lab) -> None:
 
 
 def test_only_what_was_approved_may_be_in_the_second_plan(lab: Lab) -> None:
-    approved = take_look(Settings(directory=lab.root)).plan
+    approved = asyncio.run(plan_fleet(Settings(directory=lab.root))).plan
     assert first_unapproved(approved, approved) is None
     assert first_unapproved(approved, replace(approved, steps=approved.steps[:1])) is None
     lab.want(WANTED.replace("each: node", "each: node, context: 2048"))
-    other = first_unapproved(approved, take_look(Settings(directory=lab.root)).plan)
+    other = first_unapproved(approved, asyncio.run(plan_fleet(Settings(directory=lab.root))).plan)
     assert other is not None
     assert (other.action, other.address) == (Action.PULL, ADA)

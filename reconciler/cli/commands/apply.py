@@ -1,14 +1,21 @@
-"""`gpurec apply`: a plan, a yes, and what came of it."""
+"""`gpurec apply`: apply a plan after approval."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import choice_options, lock_timeout_option
-from reconciler.cli.settings import global_options, settings_of
+from reconciler.cli.options import choice_options, failure_limit_option, lock_timeout_option
+from reconciler.cli.settings import Settings, global_options, settings_of
+
+if TYPE_CHECKING:
+    from reconciler.operations.apply_result import ApplyResult
+    from reconciler.operations.observation import PlanOptions
+    from reconciler.operations.proposal import Proposal
+    from reconciler.operations.run import ApplyOptions, FailureLimit
 
 
 @click.command("apply")
@@ -16,7 +23,7 @@ from reconciler.cli.settings import global_options, settings_of
 @click.option("--auto-approve", is_flag=True, help="Do not ask.")
 @click.option("--parallelism", type=click.IntRange(1, 256), default=10, show_default=True, help="Steps at once over the fleet.")
 @click.option("--keep-going", is_flag=True, help="After a failure go on with every step that does not need the failed one.")
-@click.option("--max-fail", metavar="N|P%", help="Go on until so many steps failed, or so large a part of them.")
+@failure_limit_option
 @click.option("--force", is_flag=True, help="Unload also what is still busy after policy.drain.")
 @click.option("--resume", is_flag=True, help="Go on with the saved plan of FILE where an earlier run of it stopped.")
 @click.option("--expect-digest", metavar="D", help="Carry out only the plan of this digest (sha256:…); otherwise exit 6.")
@@ -30,7 +37,7 @@ def command(
     auto_approve: bool,
     parallelism: int,
     keep_going: bool,
-    max_fail: str | None,
+    max_fail: FailureLimit | None,
     force: bool,
     resume: bool,
     expect_digest: str | None,
@@ -41,34 +48,96 @@ def command(
     again: tuple[str, ...],
     assume: Path | None,
 ) -> int:
-    """Carry out a plan: the saved one in FILE, or a fresh one after showing it and asking."""
+    """Apply a plan: the saved one in FILE, or a fresh one after showing it and asking."""
     from reconciler.cli.command_line import command_line
-    from reconciler.operations.apply import ApplyOptions, apply_fresh, apply_saved
-    from reconciler.operations.observation import Choice
-    from reconciler.operations.run import execution_options
+    from reconciler.operations.observation import PlanOptions
+    from reconciler.operations.run import ApplyOptions
 
     settings = settings_of(context)
     if keep_going and max_fail is not None:
         raise click.UsageError("--keep-going sets no bound to failures and --max-fail does; leave one of them out.")
-    options = ApplyOptions(
-        parallelism,
-        keep_going,
-        max_fail,
-        lock_timeout,
-        auto_approve,
-        sys.stdin.isatty() and sys.stderr.isatty(),
-        expect_digest,
-        resume,
-        command_line(context),
-        force,
-    )
-    execution_options(options, 1)  # what is wrong with them is said before anything is asked or waited for
+    options = ApplyOptions(parallelism, keep_going, max_fail, lock_timeout, expect_digest, resume, command_line(context), force)
     if file is None and resume:
         raise click.UsageError("--resume needs the FILE of the plan that stopped; without one, apply plans anew and goes on by itself.")
     if file is None:
-        return apply_fresh(settings, Choice(limit, exclude, refresh, assume, frozenset(again)), options)
+        return _apply_fresh(settings, PlanOptions(limit, exclude, refresh, assume, frozenset(again)), options, auto_approve)
     if limit is not None or exclude is not None or refresh != "always" or assume is not None or again:
         raise click.UsageError(
             "A saved plan holds its own --limit, --exclude and --replace, and is checked against fresh facts; leave them out."
         )
-    return apply_saved(settings, settings.path(file), options)
+    return _apply_saved(settings, settings.path(file), options)
+
+
+def _apply_fresh(settings: Settings, choice: PlanOptions, options: ApplyOptions, auto_approve: bool) -> int:
+    """Plans, shows, asks, carries out; the exit status. Without a yes nothing is done and no state is made."""
+    from reconciler.cli.approval import approve
+    from reconciler.cli.reporting import reporting
+    from reconciler.cli.running import run
+    from reconciler.operations.apply import confirm_assumed, plan_to_apply
+    from reconciler.operations.saved_plan_checks import check_guards
+    from reconciler.operations.state_warnings import warn_of_state
+    from reconciler.views import plan_text
+
+    proposal, options = run(settings, lambda report: plan_to_apply(settings, choice, options, report))
+    click.echo(plan_text(proposal.plan, colour=settings.colour(), width=settings.width()), nl=False)
+    with reporting(settings) as report:
+        warn_of_state(proposal, report)
+    check_guards(proposal.plan)
+    if not proposal.plan.empty and not approve(auto_approve=auto_approve, terminal=sys.stdin.isatty() and sys.stderr.isatty()):
+        settings.say("Nothing was applied.")
+        return 1
+    proposal = run(settings, lambda report: confirm_assumed(settings, proposal, choice, report))
+    done = _carry_out(settings, proposal, options)
+    if done.steps or done.lost or proposal.plan.held or not proposal.plan.empty:
+        _show(settings, proposal, done)
+    return _end(settings, proposal, done, "gpurec plan shows what is left, gpurec apply does it")
+
+
+def _apply_saved(settings: Settings, path: Path, options: ApplyOptions) -> int:
+    """Carries out a saved plan where every step of it still stands, and says what came of it, also where nothing was left to do."""
+    import shlex
+
+    from reconciler.cli.running import run
+    from reconciler.operations.apply import check_saved_plan
+    from reconciler.views import escape
+
+    proposal, options = run(settings, lambda report: check_saved_plan(settings, path, options, report))
+    done = _carry_out(settings, proposal, options)
+    _show(settings, proposal, done)
+    return _end(settings, proposal, done, f"to go on where it stopped: gpurec apply {escape(shlex.quote(str(path)))} --resume")
+
+
+def _carry_out(settings: Settings, proposal: Proposal, options: ApplyOptions) -> ApplyResult:
+    from reconciler.cli.running import run_stoppable
+    from reconciler.operations.run import carry_out
+
+    return run_stoppable(settings, lambda report, stop: carry_out(settings, proposal, options, report, stop))
+
+
+def _show(settings: Settings, proposal: Proposal, done: ApplyResult) -> None:
+    from reconciler.operations.exit_status import unplaced
+    from reconciler.views import Held, Lost, StepResult, outcome_text
+
+    plan = proposal.plan
+    text = outcome_text(
+        [StepResult(one.address, one.action.value, one.status.value, one.message or one.reason) for one in done.steps],
+        seconds=done.seconds,
+        serial=done.serial,
+        unplaced=unplaced(plan),
+        deferred=len(plan.deferred),
+        held=[Held(note.address, note.message) for note in plan.held],
+        lost=[Lost(one.address, one.message, one.ours) for one in done.lost],
+        interrupted=done.interrupted,
+        colour=settings.colour(),
+        width=settings.width(),
+    )
+    click.echo("\n" + text, nl=False)
+
+
+def _end(settings: Settings, proposal: Proposal, done: ApplyResult, to_go_on: str) -> int:
+    """The exit status; `to_go_on` is what to do after an interruption."""
+    from reconciler.operations.exit_status import Command, exit_status, of_apply
+
+    if done.interrupted:
+        settings.say(f"Interrupted: {to_go_on}.")
+    return exit_status(Command.APPLY, of_apply(proposal.plan, done))

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import format_option, print_warnings, probing_line
+from reconciler.cli.options import format_option
 from reconciler.cli.settings import global_options, settings_of
-
-if TYPE_CHECKING:
-    from reconciler.planning import DriftReport
-
-DRIFTED, UNREACHABLE = 2, 4
 
 
 @click.command("drift")
 @format_option
-@click.option("--since", metavar="RUN|TIME", help="Only what drifted after this run or time (2026-01-31T12:00:00Z).")
+@click.option(
+    "--since", metavar="RUN|TIME|DURATION", help="Only what drifted after this run (3) or time (2026-01-31T12:00:00Z), or in so long (24h)."
+)
 @click.option(
     "--in-a-row", type=click.IntRange(1), default=1, show_default=True, help="Only what this and the last runs all saw; needs --memory."
 )
@@ -32,22 +28,15 @@ def command(context: click.Context, format_: str, since: str | None, in_a_row: i
         raise click.UsageError("--in-a-row counts runs, so it needs --memory FILE to keep the count in.")
     import json
 
-    from reconciler.operations.drift import look_for_drift
+    from reconciler.cli.running import run
+    from reconciler.operations.drift import find_drift
+    from reconciler.operations.exit_status import Command, exit_status, of_drift
     from reconciler.views import drift_document, drift_text
 
     settings = settings_of(context)
-    with probing_line(settings) as on_node:
-        look, report = look_for_drift(settings, since, in_a_row, memory, on_node)
-    print_warnings(settings, look.workspace.warnings)
+    found = run(settings, lambda report: find_drift(settings, since, in_a_row, memory, report))
     if format_ == "json":
-        click.echo(json.dumps(drift_document(report), indent=2))
+        click.echo(json.dumps(drift_document(found), indent=2))
     else:
-        click.echo(drift_text(report, colour=settings.colour(), width=settings.width()), nl=False)
-    return exit_status(report)
-
-
-def exit_status(report: DriftReport) -> int:
-    """2 for drift, else 4 when something could not be reached, else 0; what is pending decides nothing here."""
-    if report.counted:
-        return DRIFTED
-    return UNREACHABLE if report.unreachable else 0
+        click.echo(drift_text(found, colour=settings.colour(), width=settings.width()), nl=False)
+    return exit_status(Command.DRIFT, of_drift(found))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 
 import click
 
-from reconciler.cli.options import probing_line
 from reconciler.cli.settings import global_options, settings_of
 
 MOST_WARNINGS = 20
@@ -21,22 +19,16 @@ MOST_WARNINGS = 20
 def command(context: click.Context, out: Path | None, force: bool) -> None:
     """Write desired YAML for what runs on the fleet: needs only the inventory, and changes no state and no node. The first plan after it
     only adopts, the plan after its apply is empty."""
+    from reconciler.cli.running import run
     from reconciler.files import write_file
-    from reconciler.operations.observation import probe_nodes
-    from reconciler.operations.workspace import fleet_state_path
-    from reconciler.planning import import_fleet
-    from reconciler.state import open_reader
+    from reconciler.operations.importing import import_running
     from reconciler.views import desired_text, escape
-    from reconciler.workspace import DESIRED, load_fleet
+    from reconciler.workspace import DESIRED
 
     settings = settings_of(context)
-    fleet, inventory = load_fleet(settings.directory, fleet=settings.fleet, inventory=settings.inventory)
-    with closing(open_reader(fleet_state_path(settings, fleet.name))) as state:
-        applied = state.applied()
-    with probing_line(settings) as on_node:
-        facts = probe_nodes(fleet, applied, on_node)
-    found = import_fleet(fleet, facts, applied, inventory.pattern_of)
-    text = desired_text(found, fleet.name, facts.at)
+    fleet = run(settings, lambda report: import_running(settings, report))
+    found = fleet.found
+    text = desired_text(found, fleet.fleet, fleet.facts.at)
     if out is None:
         click.echo(text, nl=False)
     else:

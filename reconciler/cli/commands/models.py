@@ -20,21 +20,15 @@ from reconciler.cli.settings import global_options, settings_of
 @click.pass_context
 def command(context: click.Context, refresh: str, assume: Path | None, format_: str) -> None:
     """Show the known needs of every wanted model and where they come from."""
-    from contextlib import closing
-    from dataclasses import replace
-
-    from reconciler.cli.commands.check.model import look_at
-    from reconciler.operations.workspace import state_path
-    from reconciler.placement import model_needs
-    from reconciler.planning import unused_tags
-    from reconciler.state import open_reader
+    from reconciler.cli.running import run
+    from reconciler.operations.needs import find_needs
+    from reconciler.operations.observation import PlanOptions
     from reconciler.views import models_json, models_text
 
     settings = settings_of(context)
-    workspace, facts, applied = look_at(settings, refresh, assume)
-    with closing(open_reader(state_path(settings, workspace))) as state:
-        unused = unused_tags(workspace.fleet, workspace.desired, facts, replace(applied, tags=state.tags()))
-    found = model_needs(workspace.fleet, workspace.desired, facts, applied, workspace.catalogue)
-    as_json = format_ == "json"
-    text = models_json(found, unused) if as_json else models_text(found, unused, colour=settings.colour(), width=settings.width())
+    found = run(settings, lambda report: find_needs(settings, PlanOptions(refresh=refresh, assume=assume), report))
+    if format_ == "json":
+        text = models_json(found.models, found.unused_tags)
+    else:
+        text = models_text(found.models, found.unused_tags, colour=settings.colour(), width=settings.width())
     click.echo(text, nl=False)

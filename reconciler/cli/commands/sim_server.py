@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -23,28 +21,12 @@ def serve(path: Path | None) -> None:
         with running(spec) as fleet:
             for name, engine in fleet.engines.items():
                 click.echo(f"{escape(name)}  {engine.url}")
-            with _heeding_signals():
-                click.echo("Serving until ^C.", err=True)
-                threading.Event().wait()
+            click.echo("Serving until ^C.", err=True)
+            threading.Event().wait()
     except SimFileError as error:
         raise GpurecError(*(Problem(problem) for problem in error.problems)) from error
     except SimError as error:
         raise GpurecError.of(str(error)) from error
-
-
-@contextmanager
-def _heeding_signals() -> Iterator[None]:
-    """SIGINT and SIGTERM both end it as ^C does: a shell starts what a script puts in the background with SIGINT ignored, and Python keeps
-    it so. Outside the main thread signals cannot be heeded."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def inventory_of(fleet: SimFleet) -> str:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import click
 
-from reconciler.cli.options import format_option, probing_line
+from reconciler.cli.options import format_option
 from reconciler.cli.settings import global_options, settings_of
-
-UNREACHABLE = 4
 
 
 @click.command("status")
@@ -18,20 +16,20 @@ def command(context: click.Context, format_: str) -> int:
     """Show how the fleet stands: models, cards, what is left to do. Changes nothing. Exit 4 when an engine cannot be reached."""
     import json
 
+    from reconciler.cli.running import run
     from reconciler.health import find, holders_by_card, replicas_of
-    from reconciler.operations.observation import take_look
+    from reconciler.operations.exit_status import Command, exit_status, of_facts
+    from reconciler.operations.proposal import plan_fleet
     from reconciler.views import status_document, status_text
 
     settings = settings_of(context)
-    with probing_line(settings) as on_node:
-        look = take_look(settings, on_node=on_node)
-    replicas = replicas_of(look.plan, look.facts, look.applied)
-    findings = find(look.workspace.fleet, look.workspace.desired, look.facts, look.plan, look.recorded)
-    holders = holders_by_card(look.workspace.fleet, look.facts)
+    seen = run(settings, lambda report: plan_fleet(settings, report=report))
+    replicas = replicas_of(seen.plan, seen.facts, seen.applied)
+    findings = find(seen.workspace.fleet, seen.workspace.desired, seen.facts, seen.plan, seen.recorded)
+    holders = holders_by_card(seen.workspace.fleet, seen.facts)
     if format_ == "json":
-        click.echo(json.dumps(status_document(look.plan, look.facts, replicas, findings, holders), indent=2))
+        click.echo(json.dumps(status_document(seen.plan, seen.facts, replicas, findings, holders), indent=2))
     else:
-        text = status_text(look.plan, look.facts, replicas, findings, holders, colour=settings.colour(), width=settings.width())
+        text = status_text(seen.plan, seen.facts, replicas, findings, holders, colour=settings.colour(), width=settings.width())
         click.echo(text, nl=False)
-    silent = any(not engine.reachable for node in look.facts.nodes.values() for engine in node.engines.values())
-    return UNREACHABLE if silent else 0
+    return exit_status(Command.LOOK, of_facts(seen.facts))

@@ -12,11 +12,12 @@ from reconciler.cli.settings import global_options, settings_of
 @click.pass_context
 def command(context: click.Context) -> None:
     """Read all files of the workspace and say what is wrong with them; asks no node."""
-    from reconciler.operations.workspace import open_workspace
+    from reconciler.cli.running import run
+    from reconciler.operations.workspace import load
     from reconciler.views import validate_text
 
     settings = settings_of(context)
-    workspace = open_workspace(settings)
+    workspace = run(settings, lambda _: load(settings))
     warnings = [problem.sentence() for problem in workspace.warnings]
     text = validate_text(workspace.fleet, workspace.desired, warnings, colour=settings.colour(), width=settings.width())
     click.echo(text, nl=False)

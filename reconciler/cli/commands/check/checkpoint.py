@@ -12,7 +12,7 @@ from reconciler.cli.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class VllmWay:
+class VllmOptions:
     """How vLLM is to run it, as the options say; None: as vLLM chooses. `vram` is the size of one card."""
 
     context: int | None
@@ -30,7 +30,7 @@ def is_checkpoint(what: str, path: Path) -> bool:
     return path.suffix.lower() == ".json" and path.is_file()
 
 
-def check_checkpoint(settings: Settings, what: str, way: VllmWay, format_: str) -> None:
+def check_checkpoint(settings: Settings, what: str, way: VllmOptions, format_: str) -> None:
     from reconciler.fleet import GpurecError
     from reconciler.huggingface import read_folder
     from reconciler.views import reservation_json, reservation_text

@@ -1,26 +1,24 @@
-"""`gpurec check`: how many bytes a model file will take, from its header alone; or which cards of the fleet hold a model."""
+"""`gpurec check`: its options, and which of the three commands its argument means."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import click
 from click.core import ParameterSource
 
-from reconciler.cli.commands.check.checkpoint import VllmWay, check_checkpoint, is_checkpoint
+from reconciler.cli.commands.check.checkpoint import VllmOptions, check_checkpoint, is_checkpoint
 from reconciler.cli.commands.check.companions import NAMES as BESIDE
-from reconciler.cli.commands.check.companions import beside_options, read_beside
-from reconciler.cli.commands.check.run_options import Way, cache_types
+from reconciler.cli.commands.check.companions import beside_options
+from reconciler.cli.commands.check.file import check_file
+from reconciler.cli.commands.check.run_options import RunOptions
 from reconciler.cli.options import format_option
-from reconciler.cli.settings import Settings, global_options, settings_of
+from reconciler.cli.settings import global_options, settings_of
 
 MOST_CONTEXT = 2**30
 MOST_PARALLEL = 1024
-SMALLEST_CONTEXT = 256
-"""What --fit-context begins with: caches have whole multiples of so many cells."""
 
 
 def _size(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
@@ -135,7 +133,7 @@ def command(
         _refuse_given(context, not_of_vllm, "a checkpoint is run by vLLM, without any node")
         given = {name: context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in ("cache", "batch")}
         cache, tokens = cache if given["cache"] else "auto", batch if given["batch"] else None
-        check_checkpoint(settings, what, VllmWay(context_length, cache, tokens, tensor_parallel or 1, utilization, vram), format_)
+        check_checkpoint(settings, what, VllmOptions(context_length, cache, tokens, tensor_parallel or 1, utilization, vram), format_)
         return
     _refuse_given(context, ("tensor_parallel", "utilization"), "only a checkpoint's folder is run by vLLM")
     file = Path(what)
@@ -150,8 +148,8 @@ def command(
         if fit_context and (mmproj is not None or lora or draft is not None):
             raise click.UsageError("--fit-context is of a file alone; take what lies beside it off --vram")
         _refuse_both(fit_context, context_length, parallel)
-        way = Way(context_length, parallel, cache, flash_attention == "on", batch, engine_build)
-        _check_file(settings, what, way, vram, format_, (mmproj, lora, draft))
+        way = RunOptions(context_length, parallel, cache, flash_attention == "on", batch, engine_build)
+        check_file(settings, what, way, vram, format_, (mmproj, lora, draft))
         return
     _refuse_both(fit_context, context_length, parallel)
     if vram is not None and not fit_context:
@@ -163,7 +161,7 @@ def command(
     from reconciler.placement import Search
 
     asked = {name for name in ("cache", "flash_attention", "batch") if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
-    way = Way(
+    way = RunOptions(
         context_length,
         parallel,
         cache if "cache" in asked else None,
@@ -185,70 +183,3 @@ def _refuse_given(context: click.Context, names: Sequence[str], why: str) -> Non
     for parameter in context.command.params:
         if parameter.name in names and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE:
             raise click.UsageError(f"{parameter.opts[0]} does not go with this: {why}")
-
-
-Beside = tuple[str | None, tuple[str, ...], str | None]
-"""The files of --mmproj, --lora and --draft."""
-
-
-def _check_file(settings: Settings, file: str, way: Way, room: int | None, format_: str, beside: Beside) -> None:
-    from reconciler.fleet import GpurecError, format_bytes
-    from reconciler.gguf import read_model, read_url
-    from reconciler.views import need_json, need_text
-    from reconciler.vram import (
-        N_UBATCH,
-        REFERENCE_BUILD,
-        RunSettings,
-        UnknownLayout,
-        check_runnable,
-        geometry_of,
-        largest_context,
-        largest_parallel,
-        predict,
-        with_extras,
-    )
-
-    keys, values = cache_types("f16" if way.cache is None else way.cache)
-    path = settings.path(Path(file))
-    remote = "://" in file
-    model = read_url(file) if remote else read_model(path)
-    file = file.split("?", 1)[0]
-    where = file if remote else str(path)
-    largest = None
-    try:
-        geometry = geometry_of(model.header)
-        run = RunSettings(
-            context=way.context or geometry.context,
-            parallel=way.parallel,
-            key_type=keys,
-            value_type=values,
-            flash_attention=way.flash_attention is not False,
-            ubatch=way.batch or N_UBATCH,
-            build=way.build or REFERENCE_BUILD,
-        )
-        check_runnable(geometry, run)
-        if room is not None:
-            search = largest_context if way.context is None else largest_parallel
-            largest = search(geometry, run, room)
-            if largest is None:
-                smallest = replace(run, context=SMALLEST_CONTEXT) if way.context is None else replace(run, parallel=1)
-                least = predict(geometry, smallest).cards[0].total or 0
-                raise GpurecError.of(
-                    f"not even {way.context or SMALLEST_CONTEXT} tokens fit into {format_bytes(room)}: that needs {format_bytes(least)}",
-                    where,
-                    "give a larger --vram, or use a smaller quantisation",
-                )
-            run = largest.settings
-        prediction = largest.prediction if largest is not None else predict(geometry, run)
-        extras = read_beside(settings, *beside, run)
-        if extras is not None:
-            prediction = with_extras(prediction, extras)
-    except UnknownLayout as error:
-        if error.problems[0].where is not None:
-            raise
-        raise UnknownLayout.of(error.problems[0].what, where, error.problems[0].hint) from None
-    if format_ == "json":
-        click.echo(need_json(file, geometry, run, prediction, room, largest, extras), nl=False)
-    else:
-        shown = need_text(file, geometry, run, prediction, room, largest, extras, colour=settings.colour(), width=settings.width())
-        click.echo(shown, nl=False)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class RunOptions:
     """None: not given, so of a file as llama-server chooses, of a model as its engine does."""
 
     context: int | None

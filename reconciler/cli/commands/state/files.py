@@ -67,7 +67,8 @@ def recover(context: click.Context, files: tuple[Path, ...], lock_timeout: float
     """Read rescue journals into the state: those that wait beside it or in the folder for temporary files, or FILE. Touches no node."""
     import json
 
-    from reconciler.cli.commands.state.writing import editing
+    from reconciler.cli.reporting import reporting
+    from reconciler.operations.recovery import editing
     from reconciler.operations.workspace import find_state
     from reconciler.state import find_rescues, put_away, read_rescue, take_in
     from reconciler.views.escape import escape
@@ -77,7 +78,7 @@ def recover(context: click.Context, files: tuple[Path, ...], lock_timeout: float
     rescued = [read_rescue(each) for each in ([settings.path(file) for file in files] or find_rescues(path))]
     serial: int | None = None
     if rescued:
-        with editing(settings, path, "state recover", lock_timeout) as state:
+        with reporting(settings) as report, editing(path, "state recover", lock_timeout, report) as state:
             serial = take_in(state, rescued)
     rows = [
         {"file": str(one.path), "run": one.head.run_id, "entries": len(one.entries), "torn": one.torn, "kept": str(put_away(one.path))}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.options import format_option, lock_timeout_option
-from reconciler.cli.settings import Settings, global_options, settings_of
+from reconciler.cli.settings import global_options, settings_of
 
 if TYPE_CHECKING:
     from reconciler.fleet import GpurecError
@@ -27,15 +27,17 @@ def rm(context: click.Context, addresses: tuple[str, ...], lock_timeout: float, 
     """Forget addresses: what runs there goes on running and is no longer ours. Touches no node."""
     import json
 
-    from reconciler.operations.recovery import take_in_waiting
+    from reconciler.cli.reporting import reporting
+    from reconciler.operations.recovery import editing, take_in_rescues
     from reconciler.operations.workspace import find_state
     from reconciler.views.escape import escape
 
     settings = settings_of(context)
     path = find_state(settings)
     command = f"state rm {' '.join(addresses)}"
-    take_in_waiting(settings, path, lock_timeout, command)
-    with editing(settings, path, command, lock_timeout) as state:
+    with reporting(settings) as report:
+        take_in_rescues(path, lock_timeout, command, report)
+    with reporting(settings) as report, editing(path, command, lock_timeout, report) as state:
         owned = state.applied().replicas
         for address in addresses:
             if address not in owned:
@@ -63,8 +65,9 @@ def mv(context: click.Context, old: str, new: str, memory: Path | None, lock_tim
     """Tell the state that a node was renamed: what it owns on OLD_NODE it owns on NEW_NODE from now on. Touches no node."""
     import json
 
+    from reconciler.cli.reporting import reporting
     from reconciler.operations.drift import read_memory, write_memory
-    from reconciler.operations.recovery import take_in_waiting
+    from reconciler.operations.recovery import editing, take_in_rescues
     from reconciler.operations.workspace import find_state
     from reconciler.planning import with_node_renamed
     from reconciler.state import node_move
@@ -76,8 +79,9 @@ def mv(context: click.Context, old: str, new: str, memory: Path | None, lock_tim
     command, path = f"state mv {old} {new}", find_state(settings)
     memory_file = settings.path(memory) if memory is not None else None
     remembered = read_memory(memory_file) if memory_file is not None else None
-    take_in_waiting(settings, path, lock_timeout, command)
-    with editing(settings, path, command, lock_timeout) as state:
+    with reporting(settings) as report:
+        take_in_rescues(path, lock_timeout, command, report)
+    with reporting(settings) as report, editing(path, command, lock_timeout, report) as state:
         move = node_move(state.applied(), state.recorded_facts(), old, new)
         with run_of(state, command):
             state.rename_node(move)
@@ -104,6 +108,8 @@ def rename_fleet(context: click.Context, old: str, new: str, lock_timeout: float
     """Tell the state that the fleet OLD_NAME is called NEW_NAME now: it serves that fleet and no other. Touches no node."""
     import json
 
+    from reconciler.cli.reporting import reporting
+    from reconciler.operations.recovery import editing
     from reconciler.operations.workspace import find_state
     from reconciler.views.escape import escape
     from reconciler.workspace import fleet_name
@@ -111,27 +117,16 @@ def rename_fleet(context: click.Context, old: str, new: str, lock_timeout: float
     settings = settings_of(context)
     fleet_name(settings.directory, new, None, ())
     command, path = f"state rename-fleet {old} {new}", find_state(settings, any_fleet=True)
-    with editing(settings, path, command, lock_timeout) as state, run_of(state, command):
+    with (
+        reporting(settings) as report,
+        editing(path, command, lock_timeout, report) as state,
+        run_of(state, command),
+    ):
         state.rename_fleet(old, new)
     if format_ == "json":
         click.echo(json.dumps({"state": str(path), "fleet": new}, indent=2))
     else:
         click.echo(f"{escape(str(path), 4000)} is the state of the fleet {escape(new)} now")
-
-
-@contextmanager
-def editing(settings: Settings, path: Path, command: str, lock_timeout: float) -> Iterator[StateWriter]:
-    """A writer of a state that is there."""
-    from reconciler.fleet import StateError
-    from reconciler.state import open_writer
-    from reconciler.views.escape import escape
-
-    if not path.exists():
-        raise StateError.of("there is no state yet", str(path), "the first apply makes it")
-    with open_writer(path, command=command, lock_timeout=lock_timeout) as state:
-        if state.took_over:
-            settings.say(f"Warning: {escape(state.took_over, 2000)}")
-        yield state
 
 
 @contextmanager

@@ -1,0 +1,34 @@
+"""Import: desired state for what runs on the fleet."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+
+from reconciler.fleet import Desired, FleetFacts
+from reconciler.operations.observation import probe
+from reconciler.operations.reporter import Reporter, ignore
+from reconciler.operations.settings import WorkspaceSettings
+from reconciler.operations.workspace import fleet_state_path
+from reconciler.planning import FleetAsFound, import_fleet
+from reconciler.state import open_reader
+from reconciler.workspace import load_fleet
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedFleet:
+    """`found` is the desired state of `fleet` as it ran when `facts` were probed."""
+
+    fleet: str
+    facts: FleetFacts
+    found: FleetAsFound
+
+
+async def import_running(settings: WorkspaceSettings, report: Reporter = ignore) -> ImportedFleet:
+    """Probes the fleet of an inventory, which needs no desired state yet, and expresses what runs there as desired state."""
+    fleet, inventory = load_fleet(settings.directory, fleet=settings.fleet, inventory=settings.inventory)
+    path = fleet_state_path(settings, fleet.name)
+    with closing(open_reader(path)) as state:
+        applied = state.applied()
+    facts = await probe(fleet, Desired(), applied, report)
+    return ImportedFleet(fleet.name, facts, import_fleet(fleet, facts, applied, inventory.pattern_of))

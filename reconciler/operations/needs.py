@@ -1,0 +1,99 @@
+"""What models need on the fleet: which engines could hold one, and what is known of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+
+from reconciler.fleet import Desired, EngineId, EngineKind, FleetFacts, GpurecError, ModelSpec, canonical_name
+from reconciler.operations.observation import PlanOptions, look
+from reconciler.operations.reporter import Reporter, ignore
+from reconciler.operations.settings import WorkspaceSettings
+from reconciler.operations.workspace import load
+from reconciler.placement import Candidate, ModelNeeds, Question, Search, candidates, model_needs
+from reconciler.planning import unused_tags
+from reconciler.state import open_reader
+from reconciler.vram import Asked
+from reconciler.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAnswer:
+    """Which engines and cards could hold the model of the question as the fleet stands. `wanted`: the desired state asks for it."""
+
+    question: Question
+    candidates: Sequence[Candidate]
+    wanted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FleetNeeds:
+    """What is known of every wanted model, and the derived tags on each engine that nothing uses any more."""
+
+    models: Sequence[ModelNeeds]
+    unused_tags: Mapping[EngineId, Sequence[str]]
+
+
+async def find_candidates(
+    settings: WorkspaceSettings,
+    name: str,
+    options: PlanOptions,
+    asked: Asked,
+    context: int | None = None,
+    search: Search | None = None,
+    report: Reporter = ignore,
+) -> ModelAnswer:
+    """Where the model `name`, wanted or not, could go, run as `asked` with `context` tokens a request; with `search`, by the largest way to
+    run it that fits. Engines are asked about it in detail also where nothing asks for it.
+
+    Raises GpurecError where the model is wanted, installed and listed nowhere, or llama.cpp would refuse to run it so.
+    """
+    workspace = await load(settings, report)
+    wanted = wanted_model(workspace.desired, name)
+    model = wanted or ModelSpec(name, tuple(sorted(workspace.fleet.nodes)))
+    seen = await look(settings, options, report, workspace=workspace, also=() if wanted else (model,))
+    if wanted is None:
+        _refuse_unknown(model, workspace, seen.facts)
+    question = Question(model, context, asked, search)
+    found = candidates(workspace.fleet, workspace.desired, seen.facts, seen.applied, question, workspace.catalogue)
+    return ModelAnswer(question, found, wanted is not None)
+
+
+async def find_needs(settings: WorkspaceSettings, options: PlanOptions, report: Reporter = ignore) -> FleetNeeds:
+    """What every wanted model needs on each kind of engine, and where each figure is from."""
+    seen = await look(settings, options, report)
+    space = seen.workspace
+    with closing(open_reader(seen.state)) as state:
+        unused = unused_tags(space.fleet, space.desired, seen.facts, replace(seen.applied, tags=state.tags()))
+    return FleetNeeds(model_needs(space.fleet, space.desired, seen.facts, seen.applied, space.catalogue), unused)
+
+
+def wanted_model(desired: Desired, name: str) -> ModelSpec | None:
+    """The wanted model of just this name, else the one that an Ollama knows by it (`llama3.1` is `llama3.1:latest`)."""
+    kind = EngineKind.OLLAMA
+    exact = (one for one in desired.models if one.name == name)
+    same = (one for one in desired.models if one.engine in (None, kind) and canonical_name(kind, one.name) == canonical_name(kind, name))
+    return next(exact, None) or next(same, None)
+
+
+def _refuse_unknown(model: ModelSpec, workspace: Workspace, facts: FleetFacts) -> None:
+    """Refuses a name that is installed on no engine and listed nowhere, with the nearest that is known."""
+    names = {kind: model.base_name(kind) for kind in EngineKind}
+    known = {one.name for one in workspace.desired.models} | {one.name for one in workspace.catalogue.models.values()}
+    silent = 0
+    for node in facts.nodes.values():
+        for engine in node.engines.values():
+            silent += not engine.reachable
+            there = {one.name for one in engine.installed or ()} | {one.name for one in engine.residents or ()}
+            if names[engine.kind] in there:
+                return
+            known |= there
+    if any(workspace.catalogue.model(kind, model.name) is not None for kind in EngineKind):
+        return
+    short = {one.removesuffix(":latest"): one for one in sorted(known)}
+    near = get_close_matches(model.name, short, 3, 0.5) or get_close_matches(model.name.split(":")[0], short, 3, 0.5)
+    hint = f"did you mean {' or '.join(short[one] for one in near)}?" if near else "gpurec models lists what is wanted; or give a FILE.gguf"
+    more = f" ({silent} of them did not answer)" if silent else ""
+    raise GpurecError.of(f"nobody knows a model {model.name!r}: it is not wanted, on no engine{more}, and not in the catalogue", None, hint)

@@ -1,0 +1,62 @@
+"""Pin: which weights each name stands for today."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.fleet import EngineId, GpurecError, Problem
+from reconciler.operations.observation import probe
+from reconciler.operations.reporter import Reporter, ignore
+from reconciler.operations.settings import WorkspaceSettings
+from reconciler.operations.workspace import load, state_path
+from reconciler.planning import find_pins
+from reconciler.state import open_reader
+from reconciler.workspace.problems import did_you_mean
+
+MOST_DIFFERING = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """`digests` by model are what the lock file `path` is to hold, `before` what it holds; `models` counts those of the desired state.
+    Of `untold` models no engine tells the weights; what `unreachable` engines have is not compared."""
+
+    path: Path
+    models: int
+    digests: Mapping[str, str]
+    before: Mapping[str, str]
+    untold: Sequence[str]
+    unreachable: Sequence[EngineId]
+
+
+async def find_weights(settings: WorkspaceSettings, models: Sequence[str] = (), report: Reporter = ignore) -> Pinned:
+    """Asks the engines for the weights of `models`, or of all of the desired state. Writes nothing.
+
+    Raises GpurecError for a model that is not in the desired state, and where two engines have other weights of one model.
+    """
+    workspace = await load(settings, report)
+    known = {model.name: model for model in workspace.desired.models}
+    for name in models:
+        if name not in known:
+            raise GpurecError.of(f"the desired state has no model {name!r}", None, did_you_mean(name, known))
+    with closing(open_reader(state_path(settings, workspace))) as state:
+        applied = state.applied()
+    pins = find_pins(workspace.fleet, workspace.desired, await probe(workspace.fleet, workspace.desired, applied, report), models)
+    if pins.differing:
+        raise GpurecError(
+            *(
+                Problem(
+                    f"{one.model} is {one.first_digest} on {one.first} and {one.second_digest} on {one.second}",
+                    None,
+                    "pull the same weights on both, then pin again",
+                )
+                for one in pins.differing[:MOST_DIFFERING]
+            )
+        )
+    kept = {name: digest for name, digest in workspace.lock.items() if name in known and name not in pins.digests}
+    own = {name for name, model in known.items() if model.digest is not None and model.digest != workspace.lock.get(name)}
+    digests = {name: digest for name, digest in {**kept, **pins.digests}.items() if name not in own}
+    return Pinned(workspace.lock_path, len(known), digests, workspace.lock, pins.untold, pins.unreachable)

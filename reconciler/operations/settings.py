@@ -1,0 +1,26 @@
+"""Which files, which fleet and which state an operation is about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(slots=True)
+class WorkspaceSettings:
+    """Paths are relative to `directory`, as with `make -C`. None: as the workspace has it. `state` is a path or a URL;
+    with `state_new` its folder may be made.
+
+    `poll_seconds` lie between looks at an engine during an apply; simulated fleets, whose loads take no time, want less.
+    """
+
+    directory: Path = Path()
+    fleet: str | None = None
+    inventory: Path | None = None
+    desired: tuple[Path, ...] = ()
+    state: str | None = None
+    state_new: bool = False
+    poll_seconds: float = 0.5
+
+    def path(self, path: str | Path) -> Path:
+        return self.directory / path
