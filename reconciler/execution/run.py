@@ -209,7 +209,8 @@ class _Run:
         bench = self._bench
         rows = []
         for step in self._adopted:
-            row = as_asked(bench.places, step.address, step.engine_name, self._facts.engine(EngineId(step.node, step.engine)))
+            engine, charges = self._facts.engine(EngineId(step.node, step.engine)), bench.plan.charges.get(step.address)
+            row = as_asked(bench.places, step.address, step.engine_name, engine, charges)
             if row is not None:
                 rows.append(row)
         if rows:

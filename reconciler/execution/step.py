@@ -219,7 +219,8 @@ class _Doing:
             if not self._booked:
                 self._book()
             bench.ledger.shrink(step)
-            row = replica_row(model, self._at, step.address, step.engine_name, effect.resident, step.vram_bytes)
+            charges = bench.plan.charges.get(step.address)
+            row = replica_row(model, self._at, step.address, step.engine_name, effect.resident, step.vram_bytes, charges)
             bench.state.record((row,))
             if effect.load_seconds is not None:
                 kind = bench.places.engines[self._at].kind

@@ -9,6 +9,9 @@ from reconciler.fleet.inventory import Scalar
 from reconciler.fleet.levels import Heat
 from reconciler.fleet.names import CardId, EngineId, EngineKind
 
+CardCharges = tuple[tuple[CardId, int], ...]
+"""The cards of a node that a load is charged to, each with the bytes on it; card −1 is the node's RAM."""
+
 
 @dataclass(frozen=True, slots=True)
 class AppliedReplica:
@@ -16,7 +19,8 @@ class AppliedReplica:
 
     `engine_name` is the name on the engine (a derived tag perhaps). `ensure` is `loaded` or `present`. `options`, `context`
     and `keep_alive` are what was asked; the `observed_…` fields are what probing showed right after, None when it cannot be seen.
-    `protect` is what the files said last: it holds also after the model left them.
+    `protect` is what the files said last: it holds also after the model left them. `charges` is what its load, or that of the runner that
+    it shares with other names, was charged with when it was placed; None where nobody has written that down.
     """
 
     address: str
@@ -34,6 +38,7 @@ class AppliedReplica:
     vram_bytes: int | None = None
     serial: int = 0
     protect: bool = False
+    charges: CardCharges | None = None
 
 
 @dataclass(frozen=True, slots=True)

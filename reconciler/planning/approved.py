@@ -23,6 +23,7 @@ def as_approved(saved: Plan, fresh: Plan, fleet: Fleet, desired: Desired) -> Pla
     return replace(
         saved,
         placed=placed,
+        charges=fresh.charges,
         gpus=fresh.gpus,
         forgotten=forgotten,
         incidents=fresh.incidents,

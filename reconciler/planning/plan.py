@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from reconciler.fleet.applied import Incident
+from reconciler.fleet.applied import CardCharges, Incident
 from reconciler.fleet.inventory import Scalar
 from reconciler.fleet.names import CardId
 
@@ -236,6 +236,9 @@ class Plan:
     placement: PlacementInfo = PlacementInfo("least_loaded")
     placed: Mapping[str, str] = field(default_factory=dict)
     """Address of every wanted replica that has a place, to its engine name; what `apply` records as owned at the end."""
+    charges: Mapping[str, CardCharges] = field(default_factory=dict)
+    """What a replica in `placed` is charged with, where a step settles that or the state does not know it; `apply` keeps it. No part of the
+    document."""
     forgotten: tuple[str, ...] = ()
     """Addresses of the state that are neither wanted nor there any more; `apply` drops them without a step."""
     incidents: tuple[Incident, ...] = ()

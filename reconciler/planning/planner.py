@@ -140,6 +140,7 @@ def make_plan(
         impact=impact_of(ordered, board, changes.evictions),
         placement=PlacementInfo(desired.strategy.value, SOLVER, sum(lacking.count for lacking in placement.lacking)),
         placed=changes.placed,
+        charges={address: tuple((card.index, count) for card, count in charges) for address, charges in changes.charges.items()},
         forgotten=tuple(sorted(changes.forgotten)),
         incidents=incidents_to_note(holds, changes.held, desired, created_at),
         replace=tuple(sorted(again)),

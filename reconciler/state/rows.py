@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from reconciler.fleet import (
     Applied,
     AppliedReplica,
+    CardCharges,
     CardFacts,
     EngineFacts,
     EngineId,
@@ -38,10 +39,10 @@ if TYPE_CHECKING:
 
 REPLICA_COLUMNS = (
     "address, model, node, engine, engine_name, ensure, context, options, keep_alive, residency, "
-    "observed_context, observed_gpu_fraction, observed_pinned, vram_bytes, protect, serial"
+    "observed_context, observed_gpu_fraction, observed_pinned, vram_bytes, protect, charges, serial"
 )
 ReplicaRow = tuple[
-    str, str, str, str, str, str, int | None, str, float | None, str, int | None, float | None, int | None, int | None, int, int
+    str, str, str, str, str, str, int | None, str, float | None, str, int | None, float | None, int | None, int | None, int, str | None, int
 ]  # fmt: skip
 
 
@@ -69,6 +70,7 @@ def replica_row(replica: AppliedReplica, serial: int) -> ReplicaRow:
         None if pinned is None else int(pinned),
         replica.vram_bytes,
         int(replica.protect),
+        None if replica.charges is None else json.dumps(replica.charges, separators=(",", ":")),
         serial,
     )
 
@@ -183,19 +185,39 @@ def read_applied(conn: sqlite3.Connection) -> Applied:
     meta = read_meta(conn)
     options: dict[str, Mapping[str, Scalar]] = {}
     engines: dict[tuple[str, str], EngineId] = {}
+    charged: dict[str | None, CardCharges | None] = {None: None}
     replicas: dict[str, AppliedReplica] = {}
     rows = conn.execute(f"SELECT {REPLICA_COLUMNS} FROM replicas").fetchall()  # noqa: S608
     rows.sort(key=itemgetter(0))  # in SQLite the order would cost a third more: the rows lie elsewhere than their index
-    for address, model, node, engine, name, ensure, context, text, keep, residency, ctx, fraction, pinned, vram, protect, serial in rows:
+    for row in rows:
+        address, model, node, engine, name, ensure, context, text, keep, residency, *seen, protect, on, serial = row
+        ctx, fraction, pinned, vram = seen
         at = engines.get((node, engine))
         if at is None:
             at = engines[node, engine] = EngineId(node, engine)
         set_options = options.get(text)
         if set_options is None:
             set_options = options[text] = json.loads(text)
+        if on not in charged:
+            charged[on] = tuple((card, count) for card, count in json.loads(on))
         seen_pinned = None if pinned is None else bool(pinned)
         replicas[address] = AppliedReplica(
-            address, model, at, name, ensure, context, set_options, keep, residency, ctx, fraction, seen_pinned, vram, serial, bool(protect)
+            address,
+            model,
+            at,
+            name,
+            ensure,
+            context,
+            set_options,
+            keep,
+            residency,
+            ctx,
+            fraction,
+            seen_pinned,
+            vram,
+            serial,
+            bool(protect),
+            charged[on],
         )
     seconds = {
         LoadKey(EngineKind(kind), name, context): load

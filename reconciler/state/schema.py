@@ -200,6 +200,11 @@ def _twelfth(conn: sqlite3.Connection) -> None:
     conn.executemany("INSERT INTO heat VALUES (?, ?, ?)", rows)
 
 
+def _thirteenth(conn: sqlite3.Connection) -> None:
+    """What the load of a replica was charged to, card by card; of the older ones nobody has written it down."""
+    conn.execute("ALTER TABLE replicas ADD COLUMN charges TEXT")
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _first,
     _second,
@@ -213,6 +218,7 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _tenth,
     _eleventh,
     _twelfth,
+    _thirteenth,
 )
 """The n-th brings a store of version n - 1 to version n. One that was released is never changed, only followed by another."""
 SCHEMA_VERSION = len(MIGRATIONS)

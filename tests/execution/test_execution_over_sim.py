@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from reconciler.engines.llamacpp import LlamaCpp
@@ -26,7 +28,7 @@ from reconciler.fleet import (
 )
 from reconciler.planning import Plan, make_plan, wanted_names
 from reconciler.sim import SimFleet, builtin_fleet, running
-from reconciler.state import open_writer
+from reconciler.state import open_reader, open_writer
 
 
 def _fleet(sim: SimFleet) -> Fleet:
@@ -71,6 +73,11 @@ async def _plan_and_apply(fleet: Fleet, wanted: Desired, path: Path) -> tuple[Pl
             await engine.aclose()
 
 
+def read_applied(path: Path) -> Applied:
+    with closing(open_reader(path)) as state:
+        return state.applied()
+
+
 async def _facts(fleet: Fleet, wanted: Desired, applied: Applied, engines: dict[EngineId, Engine]) -> FleetFacts:
     names = wanted_names(fleet, wanted, applied)
     nodes = {}
@@ -98,9 +105,19 @@ def test_an_apply_over_real_servers_leaves_an_empty_plan_and_repairs_what_was_lo
         plan, outcome = apply()
         assert outcome.exit_code == 0, outcome.results
         assert outcome.done == len(plan.steps) == 6  # a tag, a download, four loads
+        charged = {row.model: row.charges for row in read_applied(tmp_path / "s.db").replicas.values()}
+        assert charged == {
+            "llama3.1:8b": ((0, 9 * 2**30),),
+            "nomic-embed-text": ((0, 2**30),),
+            "mistral:7b": ((0, 6 * 2**30),),
+            "tinyllama-1b": ((0, 2 * 2**30),),
+        }
 
         sim.forget_requests()
-        assert apply()[0].steps == ()
+        plan, _ = apply()
+        assert plan.steps == ()
+        assert plan.charges == {}, "a load is charged once, when it is placed"
+        assert {row.model: row.charges for row in read_applied(tmp_path / "s.db").replicas.values()} == charged
         sent = [(one.method, one.path) for engine in sim.engines.values() for one in engine.requests if one.method != "GET"]
         assert {path for _, path in sent} <= {"/api/show"}
 
@@ -108,4 +125,23 @@ def test_an_apply_over_real_servers_leaves_an_empty_plan_and_repairs_what_was_lo
         plan, outcome = apply()
         assert [(step.action, step.reason.code) for step in plan.steps] == [("load", "missing")] * 2
         assert outcome.exit_code == 0, outcome.results
-        assert apply()[0].steps == ()
+        plan, _ = apply()
+        assert plan.steps == ()
+        assert plan.charges == {}, "a load is charged once, when it is placed"
+        assert {row.model: row.charges for row in read_applied(tmp_path / "s.db").replicas.values()} == charged
+
+
+def test_a_state_of_before_learns_what_its_replicas_are_charged_with_from_the_next_apply(tmp_path: Path) -> None:
+    with running(builtin_fleet("demo").on_free_ports()) as sim:
+        fleet, path = _fleet(sim), tmp_path / "s.db"
+        wanted = Desired((ModelSpec("nomic-embed-text", ("bea",), on="bea", vram=2**30),))
+        asyncio.run(_plan_and_apply(fleet, wanted, path))
+        (known,) = read_applied(path).replicas.values()
+        with open_writer(path, command="an earlier gpurec") as state:
+            state.begin_run("", "", "")
+            state.record([replace(known, charges=None)])
+        plan, _ = asyncio.run(_plan_and_apply(fleet, wanted, path))
+        assert plan.steps == ()
+        (again,) = read_applied(path).replicas.values()
+        assert again.charges is not None
+        assert [card for card, _ in again.charges] == [0]

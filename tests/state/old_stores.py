@@ -289,6 +289,25 @@ def write_schema_11(path: Path) -> None:
     conn.close()
 
 
+# What the twelfth schema had otherwise.
+MORE_12 = """
+CREATE TABLE heat_12 (node TEXT, gpu ANY, level INTEGER NOT NULL, PRIMARY KEY (node, gpu)) STRICT, WITHOUT ROWID;
+INSERT INTO heat_12 SELECT node, gpu, level FROM heat;
+DROP TABLE heat;
+ALTER TABLE heat_12 RENAME TO heat;
+INSERT INTO migrations VALUES (12, '2026-01-01T00:00:00Z');
+"""
+
+
+def write_schema_12(path: Path) -> None:
+    """The same as a store of schema 12."""
+    write_schema_11(path)
+    conn = sqlite3.connect(path)
+    conn.executescript(MORE_12)
+    conn.commit()
+    conn.close()
+
+
 WRITERS = {
     1: write_schema_1,
     2: write_schema_2,
@@ -301,5 +320,6 @@ WRITERS = {
     9: write_schema_9,
     10: write_schema_10,
     11: write_schema_11,
+    12: write_schema_12,
 }
 """Every earlier schema, with what writes a store of it."""

@@ -10,6 +10,7 @@ from reconciler.fleet import (
     NO_LIMITS,
     Applied,
     AppliedReplica,
+    CardCharges,
     Desired,
     EngineFacts,
     EngineId,
@@ -59,11 +60,18 @@ class Places:
 
 
 def replica_row(
-    model: ModelSpec, at: EngineId, address: str, engine_name: str, resident: Resident | None, planned_bytes: int | None = None
+    model: ModelSpec,
+    at: EngineId,
+    address: str,
+    engine_name: str,
+    resident: Resident | None,
+    planned_bytes: int | None = None,
+    charges: CardCharges | None = None,
 ) -> AppliedReplica:
     """The row of a replica as asked, with what was observed; `resident` None for one that only has to be installed.
 
     An engine that reports no bytes (a llama.cpp router) is charged with those that the plan gave it, also when the model is wanted no more.
+    `charges` are the cards that the plan charged, whatever the engine reports.
     """
     fraction = resident.gpu_fraction if resident is not None else None
     return AppliedReplica(
@@ -81,10 +89,13 @@ def replica_row(
         observed_pinned=resident.pinned if resident is not None else None,
         vram_bytes=None if resident is None else resident.vram_bytes if resident.vram_bytes is not None else planned_bytes,
         protect=model.protect,
+        charges=charges if resident is not None else None,
     )
 
 
-def as_asked(places: Places, address: str, engine_name: str, facts: EngineFacts | None) -> AppliedReplica | None:
+def as_asked(
+    places: Places, address: str, engine_name: str, facts: EngineFacts | None, charges: CardCharges | None = None
+) -> AppliedReplica | None:
     """The row of one replica by what its engine shows; None when it is not there, not as asked, or unknown."""
     name, at = parse_replica_address(address)
     model, spec = places.models.get(name), places.engines.get(at)
@@ -98,7 +109,7 @@ def as_asked(places: Places, address: str, engine_name: str, facts: EngineFacts 
         return None
     if asked_of(model, spec.kind, engine_name, places.has_cards(at)).differs(resident) is not None:
         return None
-    return replica_row(model, at, address, engine_name, resident)
+    return replica_row(model, at, address, engine_name, resident, charges=charges)
 
 
 def rows_as_found(
@@ -114,10 +125,11 @@ def rows_as_found(
         if succeeded is False:
             continue
         _, at = parse_replica_address(address)
-        row = as_asked(places, address, engine_name, facts.get(at))
+        before = applied.replicas.get(address)
+        charges = plan.charges.get(address, before.charges if before is not None else None)
+        row = as_asked(places, address, engine_name, facts.get(at), charges)
         if row is None:
             continue
-        before = applied.replicas.get(address)
         if row.vram_bytes is None and before is not None:
             row = replace(row, vram_bytes=before.vram_bytes)
         if succeeded is None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from reconciler.capacity import Charges, EngineState, largest, margin_for
 from reconciler.fleet import (
     Applied,
+    AppliedReplica,
     Desired,
     EngineKind,
     Ensure,
@@ -94,6 +95,7 @@ class Changes:
     unmanaged: list[UnmanagedResident] = field(default_factory=list)
     evictions: list[str] = field(default_factory=list)
     placed: dict[str, str] = field(default_factory=dict)
+    charges: dict[str, Charges] = field(default_factory=dict)
     forgotten: list[str] = field(default_factory=list)
     cannot_change: list[Replica] = field(default_factory=list)
     other_weights: list[Replica] = field(default_factory=list)
@@ -128,6 +130,8 @@ def find_changes(
         if target.deferred:
             continue
         _wanted(changes, replica, applied, drifted, model.name in moved)
+        if _is_charged_now(changes.wanted.get(target), row) and (charges := _charges_of(target)):
+            changes.charges[address] = charges
     stuck = {lacking.model.name for lacking in placement.lacking}
     replaced = {target.replaces for target in placement.targets if target.replaces is not None}
     for found in placement.unwanted:
@@ -143,6 +147,19 @@ def find_changes(
         if address not in changes.placed and address not in there and known:
             changes.forgotten.append(address)
     return changes
+
+
+def _is_charged_now(change: Change | None, row: AppliedReplica | None) -> bool:
+    """Whether this plan settles what a replica is charged with: once, when it is loaded or adopted, and where the state does not say."""
+    return row is None or row.charges is None or (change is not None and change.action in (Action.LOAD, Action.RELOAD, Action.ADOPT))
+
+
+def _charges_of(target: Target) -> Charges:
+    """The charges of its runner, which names on the same weights share; () where nobody knows its bytes."""
+    if target.found is not None and not target.found.sized:
+        return ()
+    runner = target.slot.runners.get(runner_of(target.slot, target.model))
+    return runner.charges if runner is not None else target.charges
 
 
 def _kept(placement: Placement) -> Iterator[Occupant]:
