@@ -104,10 +104,8 @@ def test_an_empty_file_reads_as_nothing_applied(tmp_path: Path) -> None:
 
 def test_what_was_recorded_is_read_back_field_by_field(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
-    charges = ((0, 5), ("amd0", 7), (-1, 2**40))
-    row = replica(
-        observed_context=8192, observed_gpu_fraction=0.5, observed_pinned=False, residency="cpu", ensure="present", charges=charges
-    )
+    seen = {"observed_context": 8192, "observed_gpu_fraction": 0.5, "observed_pinned": False}
+    row = replica(**seen, residency="cpu", ensure="present", charges=((0, 5), ("amd0", 7), (-1, 2**40)))
     with open_writer(path, command="apply") as state:
         run = state.begin_run("sha256:p", "sha256:c", "apply")
         state.record([row])

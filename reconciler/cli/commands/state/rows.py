@@ -52,7 +52,8 @@ def lock_document(path: Path, lock: Lock | None) -> dict[str, object]:
 
 
 def replica_document(replica: AppliedReplica) -> dict[str, str | int | float | bool | None]:
-    """One owned replica with every field; options are flat, as `options.NAME`. Unknown is null."""
+    """One owned replica with every field; options are flat, as `options.NAME`, and so is what its load was charged with, as
+    `charged_bytes.CARD`. Unknown is null."""
     return {
         "address": replica.address,
         "model": replica.model,
@@ -69,5 +70,6 @@ def replica_document(replica: AppliedReplica) -> dict[str, str | int | float | b
         "observed_gpu_fraction": replica.observed_gpu_fraction,
         "observed_pinned": replica.observed_pinned,
         "vram_bytes": replica.vram_bytes,
+        **{f"charged_bytes.{'ram' if card == -1 else card}": count for card, count in replica.charges or ()},
         "serial": replica.serial,
     }
