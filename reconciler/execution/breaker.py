@@ -5,12 +5,12 @@ An engine counts its failed steps; a node counts those that failed because nobod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
 from reconciler.execution.outcome import StepResult
-from reconciler.fleet import Breaker, EngineId, format_duration
+from reconciler.fleet import Breaker, format_duration
 from reconciler.planning import Step
 from reconciler.state import StepStatus
 
@@ -43,7 +43,7 @@ class Breakers:
     def __init__(self, policy: Breaker | None, clock: Callable[[], float]) -> None:
         self._policy = policy
         self._clock = clock
-        self._lines: dict[EngineId | str, _Line] = {}
+        self._lines: dict[Hashable, _Line] = {}
 
     def gate(self, step: Step) -> Gate:
         """Whether `step` may begin now."""
@@ -73,7 +73,7 @@ class Breakers:
             return
         failed = result.status is StepStatus.FAILED and result.code not in _OF_THE_MODEL
         done = result.status in (StepStatus.DONE, StepStatus.SATISFIED)
-        for place in (EngineId(step.node, step.engine), step.node):
+        for place in step.places:
             line = self._lines.get(place)
             if line is not None and line.trial == step.id:
                 line.trial = None
@@ -86,10 +86,10 @@ class Breakers:
                 if line.failures >= self._policy.failures:
                     line.barred_until = self._clock() + self._policy.reset
 
-    def _known(self, step: Step) -> Iterator[tuple[EngineId | str, _Line]]:
+    def _known(self, step: Step) -> Iterator[tuple[Hashable, _Line]]:
         if not self._lines:
             return
-        for place in (EngineId(step.node, step.engine), step.node):
+        for place in step.places:
             line = self._lines.get(place)
             if line is not None:
                 yield place, line

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 
-from reconciler.fleet import EngineId, GpurecError
-from reconciler.planning import Action, Step
-
-ONE_AT_A_TIME = frozenset({Action.LOAD, Action.RELOAD, Action.UPDATE, Action.WAIT})
-"""Actions of which one engine does one at a time: each of them may have the server load."""
-
-
-def lane(step: Step) -> EngineId | None:
-    """The engine whose one load this step is; None for a step that minds nobody."""
-    return EngineId(step.node, step.engine) if step.action in ONE_AT_A_TIME else None
+from reconciler.fleet import GpurecError
+from reconciler.planning import Step
 
 
 class StepGraph:
-    """Which steps may begin: those whose needs are done and whose engine has no load under way, in the order of the plan.
+    """Which steps may begin: those whose needs are done and whose lane is free, in the order of the plan.
 
     Steps are known by their index in `steps`. `take` hands one out, `finish` takes it back; a step that did not succeed takes all that
     need it along.
@@ -39,10 +31,10 @@ class StepGraph:
                 self._dependents[index[needed]].append(number)
                 self._waiting[number] += 1
         self._refuse_rings()
-        self._lanes = [lane(step) for step in steps]
+        self._lanes = [step.lane for step in steps]
         self._ready = [number for number, count in enumerate(self._waiting) if not count]
-        self._parked: dict[EngineId, list[int]] = defaultdict(list)
-        self._busy: set[EngineId] = set()
+        self._parked: dict[Hashable, list[int]] = defaultdict(list)
+        self._busy: set[Hashable] = set()
         self._left = set(range(len(steps)))
 
     def take(self) -> int | None:
@@ -51,23 +43,23 @@ class StepGraph:
             number = heapq.heappop(self._ready)
             if number not in self._left:
                 continue
-            engine = self._lanes[number]
-            if engine is not None:
-                if engine in self._busy:
-                    heapq.heappush(self._parked[engine], number)
+            lane = self._lanes[number]
+            if lane is not None:
+                if lane in self._busy:
+                    heapq.heappush(self._parked[lane], number)
                     continue
-                self._busy.add(engine)
+                self._busy.add(lane)
             self._left.discard(number)
             return number
         return None
 
     def finish(self, number: int, succeeded: bool) -> Iterator[tuple[int, int]]:
         """Takes back a step that was taken. When it did not succeed: yields (step, the need that it waited for) of all it takes along."""
-        engine = self._lanes[number]
-        if engine is not None:
-            self._busy.discard(engine)
-            if self._parked[engine]:
-                heapq.heappush(self._ready, heapq.heappop(self._parked[engine]))
+        lane = self._lanes[number]
+        if lane is not None:
+            self._busy.discard(lane)
+            if self._parked[lane]:
+                heapq.heappush(self._ready, heapq.heappop(self._parked[lane]))
         if succeeded:
             for dependent in self._dependents[number]:
                 self._waiting[dependent] -= 1
@@ -86,9 +78,9 @@ class StepGraph:
     def put_back(self, number: int) -> None:
         """Takes back a step that was taken and not begun; it is ready as before."""
         self._left.add(number)
-        engine = self._lanes[number]
-        if engine is not None:
-            self._busy.discard(engine)
+        lane = self._lanes[number]
+        if lane is not None:
+            self._busy.discard(lane)
         heapq.heappush(self._ready, number)
 
     def never_begun(self) -> list[int]:

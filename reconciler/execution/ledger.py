@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reconciler.fleet import CardId, format_bytes
-from reconciler.planning import Action, CardBalance, Plan, Step
+from reconciler.planning import Action, CardBalance, ModelStep, Plan
 
 CardKey = tuple[str, CardId]
 
@@ -31,7 +31,7 @@ class Ledger:
             if limit is not None:
                 self._accounts[card.node, card.gpu] = _Account(limit, card.before_bytes)
 
-    def lacking(self, step: Step, newcomer_bytes: int | None = 0) -> str | None:
+    def lacking(self, step: ModelStep, newcomer_bytes: int | None = 0) -> str | None:
         """Why `step` may not begin now, or None. `newcomer_bytes`: of residents that the plan did not know; None: nobody can say."""
         for key, grows in _growth(step).items():
             account = self._accounts.get(key)
@@ -44,13 +44,13 @@ class Ledger:
                 return f"card {key[0]}/{key[1]} has {format_bytes(max(0, room))} left and {format_bytes(grows)} are needed"
         return None
 
-    def book(self, step: Step) -> None:
+    def book(self, step: ModelStep) -> None:
         """What a load will take, from the moment it begins."""
         for key, grows in _growth(step).items():
             if key in self._accounts:
                 self._accounts[key].held += grows
 
-    def shrink(self, step: Step) -> None:
+    def shrink(self, step: ModelStep) -> None:
         """What a reload that is done takes less than what was there before it."""
         before = step.before.get("vram_bytes")
         if step.action is not Action.RELOAD or not isinstance(before, int) or step.vram_bytes is None:
@@ -59,7 +59,7 @@ class Ledger:
             if key in self._accounts:
                 self._accounts[key].held -= max(0, before - step.vram_bytes)
 
-    def give_back(self, step: Step) -> None:
+    def give_back(self, step: ModelStep) -> None:
         """What an unload freed, or a load that left nothing behind."""
         freed = _growth(step) if step.action is not Action.UNLOAD else dict.fromkeys(_cards(step), step.vram_bytes or 0)
         for key, count in freed.items():
@@ -77,11 +77,11 @@ def _limit(card: CardBalance) -> int | None:
     return max(card.usable_bytes - (card.foreign_bytes or 0), card.before_bytes)
 
 
-def _cards(step: Step) -> list[CardKey]:
+def _cards(step: ModelStep) -> list[CardKey]:
     return [(step.node, gpu) for gpu in (step.gpus or step.gpu_candidates or ())]
 
 
-def _growth(step: Step) -> Mapping[CardKey, int]:
+def _growth(step: ModelStep) -> Mapping[CardKey, int]:
     """Bytes by which a step raises each card: its own preconditions say it (`NODE/GPU.free_bytes` at least so much)."""
     if step.action not in (Action.LOAD, Action.RELOAD):
         return {}

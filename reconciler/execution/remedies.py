@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from reconciler.fleet import Remediation, parse_replica_address
-from reconciler.planning import Action, Step
+from reconciler.planning import Action, ModelStep
 from reconciler.state import StateReader, StepStatus, address_now, names_now
 
 OUT_OF_MEMORY = "out_of_memory"
@@ -26,13 +26,13 @@ class Remedies:
         self._policy = policy
         self._used = Counter(earlier)
 
-    def pause(self, step: Step, code: str, tries: int) -> float | None:
+    def pause(self, step: ModelStep, code: str, tries: int) -> float | None:
         """Seconds to wait before `step`, which failed with `code` after `tries` tries more than one, is tried again; None: it is not."""
         if step.action not in LOADS or code not in MAY_PASS or tries >= self._policy.retries or not self._take(step.node):
             return None
         return float(self._policy.backoff * 2**tries)
 
-    def corrected_need(self, step: Step, code: str) -> int | None:
+    def corrected_need(self, step: ModelStep, code: str) -> int | None:
         """Bytes that a model is to be reckoned with that ran out of memory where it had been given those of `step`; None: nothing is
         learned of it."""
         if step.action not in LOADS or code != OUT_OF_MEMORY or not step.vram_bytes or not self._take(step.node):

@@ -7,10 +7,22 @@ import time
 from collections.abc import Awaitable, Callable
 
 from reconciler.engines.protocol import Engine
+from reconciler.execution.actor import Actor
 from reconciler.execution.breaker import Breakers, Gate
-from reconciler.execution.events import Event, ResidentLost, RunFinished, RunStarted, StepDone, StepFailed, StepInterrupted, StepSkipped
+from reconciler.execution.events import (
+    Event,
+    ResidentLost,
+    RunFinished,
+    RunStarted,
+    StepDone,
+    StepFailed,
+    StepInterrupted,
+    StepProgress,
+    StepSkipped,
+)
 from reconciler.execution.graph import StepGraph
 from reconciler.execution.health import heeding
+from reconciler.execution.kinds.model.actor import ModelActor, ModelRun
 from reconciler.execution.kinds.model.card_limits import Levels
 from reconciler.execution.kinds.model.evictions import Evictions
 from reconciler.execution.kinds.model.learning import LookAtCards, learned_needs
@@ -20,14 +32,14 @@ from reconciler.execution.ledger import Ledger
 from reconciler.execution.outcome import ExecutionOptions, Outcome, StepResult, StopSignal
 from reconciler.execution.remedies import Remedies, failed_within_hour
 from reconciler.execution.settling import find_lost, look_again, settle_state
-from reconciler.execution.step import Bench, do_step
+from reconciler.execution.step import Run, StepRun
 from reconciler.fleet import Desired, EngineId, Fleet, FleetFacts
-from reconciler.planning import Action, Plan, Step
+from reconciler.planning import Action, ModelStep, Plan, Step, model_steps
 from reconciler.state import StateWriter, StepStatus
 
 
-def _deaf(event: Event) -> None:
-    """Hears nothing."""
+def ignore_event(event: Event) -> None:
+    """Ignores events."""
 
 
 async def execute(
@@ -42,7 +54,7 @@ async def execute(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     options: ExecutionOptions | None = None,
-    listen: Callable[[Event], None] = _deaf,
+    listen: Callable[[Event], None] = ignore_event,
     stop: StopSignal | None = None,
     cards: LookAtCards | None = None,
 ) -> Outcome:
@@ -83,9 +95,9 @@ class _Run:
         remedies = Remedies(desired.policy.remediation, failed_within_hour(state, facts.at))
         levels = Levels(plan, desired.policy, facts, state.applied().heat, cards, clock)
         evictions = Evictions(plan, places.models, state)
-        self._bench = Bench(
-            plan, places, engines, state, run_id, clock, sleep, options, listen, Ledger(plan), reckoned, remedies, levels, stop, evictions
-        )
+        self._run = Run(run_id, state, clock, sleep, listen, stop)
+        self._models = ModelRun(self._run, plan, places, engines, options, Ledger(plan), reckoned, remedies, levels, evictions)
+        self._plan, self._options = plan, options
         self._graph = StepGraph(plan.steps)
         self._breakers = Breakers(desired.policy.breaker, clock)
         self._fleet, self._desired, self._facts, self._cards = fleet, desired, facts, cards
@@ -95,9 +107,9 @@ class _Run:
         self._failures = 0
 
     async def go(self) -> Outcome:
-        bench, stop = self._bench, self._bench.stop
-        started = bench.clock()
-        bench.listen(RunStarted(bench.run_id, len(bench.plan.steps)))
+        run, stop = self._run, self._run.stop
+        started = run.clock()
+        run.listen(RunStarted(run.id, len(self._plan.steps)))
         await self._do_all(stop)
         left = self._graph.never_begun()
         interrupted = stop.requested and bool(left)
@@ -107,29 +119,29 @@ class _Run:
             else:
                 self._skip(number, "stopped", "an earlier step failed; --keep-going goes on with what does not need it")
         self._write()
-        facts = await look_again(bench, self._facts)
-        corrections = settle_state(bench, facts, self._results)
+        facts = await look_again(self._models, self._facts)
+        corrections = settle_state(self._models, facts, self._results)
         for result in corrections:
             self._results[result.step_id] = result
         self._tell(corrections)
         await self._learn(facts)
-        bench.journal(*corrections)
-        results = tuple(self._results[step.id] for step in bench.plan.steps)
-        lost = find_lost(bench, self._facts, facts)
+        run.journal(*corrections)
+        results = tuple(self._results[step.id] for step in self._plan.steps)
+        lost = find_lost(self._models, self._facts, facts)
         for one in lost:
-            bench.listen(ResidentLost(one.address, one.message, one.ours))
-        outcome = Outcome(results, facts, interrupted, bench.clock() - started, tuple(lost))
+            run.listen(ResidentLost(one.address, one.message, one.ours))
+        outcome = Outcome(results, facts, interrupted, run.clock() - started, tuple(lost))
         cut = outcome.count(StepStatus.INTERRUPTED)
-        bench.listen(RunFinished(outcome.done, outcome.satisfied, outcome.failed, outcome.skipped, cut, outcome.seconds))
+        run.listen(RunFinished(outcome.done, outcome.satisfied, outcome.failed, outcome.skipped, cut, outcome.seconds))
         return outcome
 
     async def _learn(self, after: FleetFacts) -> None:
         """Keeps what the loads took, once all is settled and the cards are as they will be."""
-        bench = self._bench
-        nodes = {step.node for step in bench.plan.steps if step.action is Action.LOAD and self._results[step.id].status is StepStatus.DONE}
+        state = self._run.state
+        nodes = {step.node for step in self._plan.steps if step.action is Action.LOAD and self._results[step.id].status is StepStatus.DONE}
         cards = await self._cards(nodes) if self._cards is not None and nodes else {}
-        fleet, desired, state = self._fleet, self._desired, bench.state
-        needs = list(learned_needs(bench.plan, fleet, desired, self._facts, after, cards, state.applied, self._results))
+        fleet, desired = self._fleet, self._desired
+        needs = list(learned_needs(self._plan, fleet, desired, self._facts, after, cards, state.applied, self._results))
         if needs:
             state.learn(needs)
 
@@ -155,7 +167,7 @@ class _Run:
 
     def _begin_steps(self, running: dict[asyncio.Task[StepResult], int], stop: StopSignal) -> None:
         waiting: list[int] = []
-        while len(running) < self._bench.options.parallelism and not stop.requested and not self._failed_enough:
+        while len(running) < self._options.parallelism and not stop.requested and not self._failed_enough:
             number = self._graph.take()
             if number is None:
                 break
@@ -170,13 +182,20 @@ class _Run:
                 self._take_along(number)
             else:
                 self._breakers.begin(step)
-                running[asyncio.ensure_future(do_step(self._bench, step))] = number
+                running[asyncio.ensure_future(StepRun(self._run, step, self._actor(step)).go())] = number
         for number in waiting:
             self._graph.put_back(number)
 
+    def _actor(self, step: Step) -> Actor:
+        def progress(status: str, completed: int | None, total: int | None) -> None:
+            self._run.listen(StepProgress(step, status, completed, total))
+
+        assert isinstance(step, ModelStep)
+        return ModelActor(self._models, step, progress)
+
     @property
     def _failed_enough(self) -> bool:
-        options = self._bench.options
+        options = self._options
         return not options.keep_going and self._failures > (options.max_fail or 0)
 
     def _adopt(self, number: int, step: Step) -> None:
@@ -202,33 +221,33 @@ class _Run:
         result = StepResult(step.id, step.address, step.action, StepStatus.SKIPPED, code, message, waited_for)
         self._results[step.id] = result
         self._unwritten.append(result)
-        self._bench.listen(StepSkipped(step, code, message, waited_for))
+        self._run.listen(StepSkipped(step, code, message, waited_for))
 
     def _write(self) -> None:
         """Journals the steps that ended without anything being sent, and records what was adopted."""
-        bench = self._bench
+        run = self._run
         rows = []
-        for step in self._adopted:
-            engine, charges = self._facts.engine(EngineId(step.node, step.engine)), bench.plan.charges.get(step.address)
-            row = as_asked(bench.places, step.address, step.engine_name, engine, charges)
+        for step in model_steps(self._adopted):
+            engine, charges = self._facts.engine(step.at), self._plan.charges.get(step.address)
+            row = as_asked(self._models.places, step.address, step.engine_name, engine, charges)
             if row is not None:
                 rows.append(row)
         if rows:
-            bench.state.record(rows)
+            run.state.record(rows)
         if self._unwritten:
-            bench.journal(*self._unwritten)
+            run.journal(*self._unwritten)
         adopted, self._adopted, self._unwritten = self._adopted, [], []
-        for step in adopted:
-            bench.listen(StepDone(step, 0.0))
+        for one in adopted:
+            run.listen(StepDone(one, 0.0))
 
     def _tell(self, corrections: list[StepResult]) -> None:
         steps = {step.id: step for step in self._graph.steps} if corrections else {}
         for result in corrections:
             code, message, step = result.code or "", result.message or "", steps[result.step_id]
             if result.status is StepStatus.FAILED:
-                self._bench.listen(StepFailed(step, code, message, result.seconds))
+                self._run.listen(StepFailed(step, code, message, result.seconds))
             else:
-                self._bench.listen(StepSkipped(step, code, message))
+                self._run.listen(StepSkipped(step, code, message))
 
     def _give_up_the_rest(self) -> None:
         """Journals the steps that never began when the run is cut short."""
@@ -242,5 +261,5 @@ class _Run:
             task.cancel()
         for number, ended in zip(running.values(), await asyncio.gather(*running, return_exceptions=True), strict=True):
             if isinstance(ended, asyncio.CancelledError):
-                self._bench.listen(StepInterrupted(self._graph.steps[number]))
+                self._run.listen(StepInterrupted(self._graph.steps[number]))
         running.clear()

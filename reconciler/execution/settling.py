@@ -8,36 +8,36 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from reconciler.execution.asked import find_resident
+from reconciler.execution.kinds.model.actor import ModelRun
 from reconciler.execution.kinds.model.recording import addresses_to_forget, rows_as_found
 from reconciler.execution.kinds.model.waits import Watch
 from reconciler.execution.outcome import Lost, StepResult
-from reconciler.execution.step import Bench
 from reconciler.fleet import EngineFacts, EngineId, FleetFacts, Unreachable, parse_replica_address, replica_address
-from reconciler.planning import Action
+from reconciler.planning import Action, model_steps
 from reconciler.state import StepStatus
 
 _EVICTED = "a load of this run or another client evicted it"
 _SUCCEEDED = frozenset({StepStatus.DONE, StepStatus.SATISFIED})
 
 
-async def look_again(bench: Bench, facts: FleetFacts) -> FleetFacts:
+async def look_again(models: ModelRun, facts: FleetFacts) -> FleetFacts:
     """`facts` with every touched engine seen anew; one that cannot be seen now is unreachable in them."""
     names: dict[EngineId, set[str]] = defaultdict(set)
-    for address, engine_name in bench.plan.placed.items():
+    for address, engine_name in models.plan.placed.items():
         _, at = parse_replica_address(address)
-        if at in bench.touched:
+        if at in models.touched:
             names[at].add(engine_name)
-    at_once = asyncio.Semaphore(bench.options.parallelism)
+    at_once = asyncio.Semaphore(models.options.parallelism)
 
     async def look(at: EngineId) -> EngineFacts:
         async with at_once:
-            watch = Watch(bench.engines(at), frozenset(names[at]), bench.options, bench.clock, bench.sleep)
+            watch = Watch(models.engines(at), frozenset(names[at]), models.options, models.run.clock, models.run.sleep)
             try:
                 return await watch.look_until_seen()
             except Unreachable as error:
-                return EngineFacts(at, bench.places.engines[at].kind, False, str(error), error.code)
+                return EngineFacts(at, models.places.engines[at].kind, False, str(error), error.code)
 
-    touched = sorted(bench.touched)
+    touched = sorted(models.touched)
     seen = dict(zip(touched, await asyncio.gather(*map(look, touched)), strict=True))
     nodes = dict(facts.nodes)
     for at, engine in seen.items():
@@ -46,33 +46,33 @@ async def look_again(bench: Bench, facts: FleetFacts) -> FleetFacts:
     return FleetFacts(facts.at, nodes)
 
 
-def settle_state(bench: Bench, facts: FleetFacts, results: Mapping[str, StepResult]) -> list[StepResult]:
+def settle_state(models: ModelRun, facts: FleetFacts, results: Mapping[str, StepResult]) -> list[StepResult]:
     """Records what is there, forgets what is gone; returns the steps that must be called otherwise than they seemed: what was adopted and
     is not there as wanted, what was brought there and did not stay."""
     stepped: dict[str, bool] = {}
     for result in results.values():
         if result.action is not Action.UNLOAD:
             stepped[result.address] = stepped.get(result.address, True) and result.status in _SUCCEEDED
-    engines = {at: facts.engine(at) for at in bench.places.engines}
-    rows = list(rows_as_found(bench.plan, bench.places, engines, bench.state.applied(), stepped))
-    bench.state.record(rows, addresses_to_forget(bench.plan, bench.unloaded))
-    for one in bench.plan.incidents:  # the facts that are recorded now no longer tell of them
-        bench.state.befell(one.address, one.code, one.asked, at=one.at, evictor=one.evictor)
-    bench.state.record_heat(bench.levels.note(facts))
-    bench.state.record_facts(facts)
+    engines = {at: facts.engine(at) for at in models.places.engines}
+    rows = list(rows_as_found(models.plan, models.places, engines, models.run.state.applied(), stepped))
+    models.run.state.record(rows, addresses_to_forget(models.plan, models.unloaded))
+    for one in models.plan.incidents:  # the facts that are recorded now no longer tell of them
+        models.run.state.befell(one.address, one.code, one.asked, at=one.at, evictor=one.evictor)
+    models.run.state.record_heat(models.levels.note(facts))
+    models.run.state.record_facts(facts)
     there = {row.address for row in rows}
     return [
         changed
         for result in results.values()
-        if result.status in _SUCCEEDED and result.address not in there and (changed := _otherwise(bench, result, facts)) is not None
+        if result.status in _SUCCEEDED and result.address not in there and (changed := _otherwise(models, result, facts)) is not None
     ]
 
 
-def _otherwise(bench: Bench, result: StepResult, facts: FleetFacts) -> StepResult | None:
+def _otherwise(models: ModelRun, result: StepResult, facts: FleetFacts) -> StepResult | None:
     if result.action is Action.ADOPT:
         message = "it is not there as wanted any more, so it was not adopted"
         return replace(result, status=StepStatus.SKIPPED, code="changed_since_plan", message=message)
-    if result.action not in (Action.LOAD, Action.RELOAD, Action.UPDATE, Action.WAIT) or result.address not in bench.plan.placed:
+    if result.action not in (Action.LOAD, Action.RELOAD, Action.UPDATE, Action.WAIT) or result.address not in models.plan.placed:
         return None
     _, at = parse_replica_address(result.address)
     engine = facts.engine(at)
@@ -82,22 +82,22 @@ def _otherwise(bench: Bench, result: StepResult, facts: FleetFacts) -> StepResul
     return replace(result, status=StepStatus.FAILED, code="did_not_stay", message=message)
 
 
-def find_lost(bench: Bench, before: FleetFacts, after: FleetFacts) -> list[Lost]:
+def find_lost(models: ModelRun, before: FleetFacts, after: FleetFacts) -> list[Lost]:
     """What was resident on a touched engine, had no step, and is gone: an engine that evicts for a load of ours says nothing about it.
 
     A resident that nobody here asked for counts where it was pinned; one with a finite keep-alive may have gone by itself.
     """
-    had_step = {step.address for step in bench.plan.steps} | bench.unloaded
+    had_step = {step.address for step in models.plan.steps} | models.unloaded
     lost: list[Lost] = []
     accounted: dict[EngineId, set[str]] = defaultdict(set)
-    for step in bench.plan.steps:
+    for step in model_steps(models.plan.steps):
         replaced = step.before.get("name")
         names = (step.engine_name, step.base_name, *((replaced,) if isinstance(replaced, str) else ()))
-        accounted[EngineId(step.node, step.engine)].update(names)
-    for address, engine_name in bench.plan.placed.items():
+        accounted[step.at].update(names)
+    for address, engine_name in models.plan.placed.items():
         _, at = parse_replica_address(address)
         old, new = before.engine(at), after.engine(at)
-        if at not in bench.touched or old is None or new is None or not new.reachable or new.residents is None:
+        if at not in models.touched or old is None or new is None or not new.reachable or new.residents is None:
             continue
         was = find_resident(old, engine_name)
         if was is None:
@@ -105,7 +105,7 @@ def find_lost(bench: Bench, before: FleetFacts, after: FleetFacts) -> list[Lost]
         accounted[at].add(was.name)
         if address not in had_step and find_resident(new, engine_name) is None:
             lost.append(Lost(address, f"was resident before this run and is not any more; {_EVICTED}", True))
-    for at in sorted(bench.touched):
+    for at in sorted(models.touched):
         old, new = before.engine(at), after.engine(at)
         if old is None or new is None or not new.reachable or new.residents is None:
             continue

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reconciler.files import PRIVATE, read_bounded, write_file
-from reconciler.fleet import MIB, EngineId, GpurecError, Place, Problem, replica_address
+from reconciler.fleet import MIB, GpurecError, Place, Problem
 from reconciler.planning import plan_digest
-from reconciler.planning.plan import FORMAT_VERSION, Plan
+from reconciler.planning.kinds import STEP_FORMS
+from reconciler.planning.plan import FORMAT_VERSION, SHOWN_VERSIONS, Plan, Step, kind_of
 from reconciler.views import document_checksum, plan_contents, plan_json
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 LARGEST = 256 * MIB
 MOST_DIGITS = 40
@@ -36,17 +42,17 @@ def save_plan(path: Path, plan: Plan) -> None:
 def read_plan(path: Path) -> Plan:
     """The plan of a file of `--out`.
 
-    Raises GpurecError when the file is not there or too large (256 MiB); PlanFileError when it is not a plan document of this format, when
-    anything in it is not as gpurec writes it, or when its checksum is not that of its words; PlanDigestDiffers when its digest is not that
-    of its steps.
+    Raises GpurecError when the file is not there or too large (256 MiB); PlanFileError when it is not a plan document of a format that is
+    read, when anything in it is not as gpurec writes it, or when its checksum is not that of its words; PlanDigestDiffers when its digest
+    is not that of its steps.
     """
     where = str(path)
     document = _document(read_bounded(path, LARGEST), where)
     plan = _validated(document, where)
-    if {**plan_contents(plan), "checksum": document.get("checksum")} != document:
+    if plan.format_version == FORMAT_VERSION and {**plan_contents(plan), "checksum": document.get("checksum")} != document:
         raise PlanFileError.of("the plan is not as gpurec writes it: a key is missing, unknown or contradicts the steps", where, _ADVICE)
     _check_steps(plan, where)
-    digest = plan_digest(plan.lineage, plan.config_digest, plan.placement.solver, plan.steps)
+    digest = plan_digest(plan.lineage, plan.config_digest, plan.placement.solver, plan.steps, plan.format_version)
     if digest != plan.digest:
         raise PlanDigestDiffers.of(f"the plan was changed after it was made: its digest is {digest}, not {plan.digest}", where, _ADVICE)
     _check_words(document, where)
@@ -72,7 +78,7 @@ def _document(text: str, where: str) -> dict[str, Any]:
         raise PlanFileError.of(f"this is no plan: {_one_line(error)}", where, _ADVICE) from error
     if not isinstance(document, dict) or "format_version" not in document:
         raise PlanFileError.of("this is JSON, but not a plan document", where, _ADVICE)
-    if document["format_version"] != FORMAT_VERSION:
+    if document["format_version"] not in SHOWN_VERSIONS:
         raise PlanFileError.of(
             f"the plan has format {str(document['format_version'])[:40]!r}, this gpurec reads {FORMAT_VERSION!r}",
             where,
@@ -84,36 +90,59 @@ def _document(text: str, where: str) -> dict[str, Any]:
 def _validated(document: dict[str, Any], where: str) -> Plan:
     from pydantic import TypeAdapter, ValidationError
 
-    fields = {key: value for key, value in document.items() if key not in ("format_version", "summary")}
+    fields = {key: value for key, value in document.items() if key not in ("summary", "steps")}
     summary = _mapping(document.get("summary"))
-    fields |= {name: summary.get(name) for name in ("unchanged", "pending")}
+    fields |= {name: summary.get(name) for name in ("unchanged", "pending")} | {"steps": []}
     drift = fields.get("drift")
     if isinstance(drift, list):
         fields["drift"] = [{("klass" if key == "class" else key): value for key, value in _mapping(one).items()} for one in drift]
+    steps = _steps(document.get("steps"), where)
     try:
-        text = json.dumps(fields, allow_nan=False)
+        return replace(TypeAdapter(Plan).validate_json(json.dumps(fields, allow_nan=False), strict=True), steps=steps)
     except RecursionError as error:
         raise PlanFileError.of("this is no plan: it is nested too deeply", where, _ADVICE) from error
-    try:
-        return TypeAdapter(Plan).validate_json(text, strict=True)
     except ValidationError as error:
-        raise PlanFileError(
-            *(
-                Problem(f"{'.'.join(map(str, one['loc'])) or 'document'}: {one['msg']}", Place(where), _ADVICE)
-                for one in error.errors(include_url=False, include_input=False)[:10]
-            )
-        ) from error
+        raise _refused(error, where, ()) from error
+
+
+def _refused(error: ValidationError, where: str, within: tuple[str | int, ...]) -> PlanFileError:
+    """What pydantic found wrong with a part of the document, `within` the keys that lead there."""
+    return PlanFileError(
+        *(
+            Problem(f"{'.'.join(map(str, (*within, *one['loc']))) or 'document'}: {one['msg']}", Place(where), _ADVICE)
+            for one in error.errors(include_url=False, include_input=False)[:10]
+        )
+    )
 
 
 def _mapping(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _steps(found: object, where: str) -> tuple[Step, ...]:
+    """The steps, each read as its kind has them; neighbours of one kind are read together."""
+    from pydantic import TypeAdapter, ValidationError
+
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise PlanFileError.of("steps: this is no list of steps", where, _ADVICE)
+    steps: list[Step] = []
+    for kind, group in groupby(found, key=lambda one: kind_of(str(one.get("address")))):
+        form = STEP_FORMS.get(kind)
+        if form is None:
+            raise PlanFileError.of(f"step {len(steps) + 1} is about a kind of resource that this gpurec does not know", where, _ADVICE)
+        text = json.dumps([*group], allow_nan=False)
+        try:
+            steps += TypeAdapter(tuple[form, ...]).validate_json(text, strict=True)  # type: ignore[valid-type]  # known at run time
+        except ValidationError as error:
+            raise _refused(error, where, ("steps",)) from error
+    return tuple(steps)
+
+
 def _check_steps(plan: Plan, where: str) -> None:
     seen: set[str] = set()
     for step in plan.steps:
-        if step.address != replica_address(step.model, EngineId(step.node, step.engine)):
-            raise PlanFileError.of(f"step {step.id!r} is not about its address {step.address!r}", where, _ADVICE)
+        if (wrong := step.contradiction) is not None:
+            raise PlanFileError.of(f"step {step.id!r} contradicts itself: {wrong}", where, _ADVICE)
         if step.id in seen:
             raise PlanFileError.of(f"two steps have the id {step.id!r}", where, _ADVICE)
         if missing := [need for need in step.needs if need not in seen]:

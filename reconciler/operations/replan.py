@@ -35,5 +35,5 @@ async def plan_corrected(
 
 def first_unapproved(approved: Plan, plan: Plan) -> Step | None:
     """The first step that is not, by what is done, where and under which name, one of those that were approved."""
-    known = {(step.action, step.address, step.engine_name) for step in approved.steps}
-    return next((step for step in plan.steps if (step.action, step.address, step.engine_name) not in known), None)
+    known = {(step.action, step.address, step.name_there) for step in approved.steps}
+    return next((step for step in plan.steps if (step.action, step.address, step.name_there) not in known), None)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.fleet import Applied, GpurecError, GuardRefused, StalePlan
 from reconciler.planning import (
+    FORMAT_VERSION,
     Plan,
     SinceApproval,
     Step,
@@ -16,7 +17,6 @@ from reconciler.planning import (
     first_moved,
     first_not_as_approved,
     plan_digest,
-    started_from,
 )
 from reconciler.views import escape
 
@@ -33,6 +33,7 @@ def check_origin(saved: Plan, fleet: str, config_digest: str, applied: Applied, 
 
     `history` are the digests of all that this state has carried out: a plan made without a state may go on where it stopped, and only it.
     """
+    check_format(saved)
     if saved.fleet != fleet:
         raise GpurecError.of(f"the plan is for fleet {saved.fleet}, not for {fleet}", None, f"use --fleet {saved.fleet}")
     if saved.config_digest != config_digest:
@@ -57,6 +58,13 @@ def check_expected(plan: Plan, digest: str | None) -> None:
         raise StalePlan.of(
             f"the plan's digest is {plan.digest}, not {digest.strip()}", "--expect-digest", "look at this plan before approving it"
         )
+
+
+def check_format(saved: Plan) -> None:
+    """Refuses a plan of an earlier format: `gpurec show` reads it, and what it leaves unsaid nobody can carry out."""
+    if saved.format_version != FORMAT_VERSION:
+        what = f"this plan was saved by an earlier gpurec, in format {saved.format_version}; this one carries out {FORMAT_VERSION}"
+        raise StalePlan.of(what, None, _ADVICE)
 
 
 def check_begun(saved: Plan, history: Collection[str]) -> None:
@@ -120,18 +128,19 @@ def _words(step: Step) -> str:
     return f"{step.action.value} {step.address}"
 
 
+_NAMED = {"engine_name": "its name on the engine", "gpus": "its cards", "vram_bytes": "its bytes"}
+
+
 def _essence(step: Step) -> dict[str, object]:
     return {
         "its id": step.id,
         "what is done": _words(step),
         "its reason": step.reason.code,
         "its cause": step.cause,
-        "its name on the engine": (step.engine_name, step.base_name),
-        "its cards": (step.gpus, step.gpu_candidates),
-        "its bytes": step.vram_bytes,
+        **{_NAMED.get(name, f"its {name}"): value for name, value in step.promise().items()},
         "the steps it needs": tuple(sorted(step.needs)),
         "its preconditions": step.preconditions,
-        "what it changes from": started_from(step),
+        "what it changes from": dict(step.started_from()),
         "its options": dict(step.after),
     }
 

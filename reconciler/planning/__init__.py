@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reconciler.planning.approved import as_approved
 from reconciler.planning.approved_from import SinceApproval, differs_from_before, first_not_as_approved
-from reconciler.planning.digest import plan_digest, started_from
+from reconciler.planning.digest import plan_digest
 from reconciler.planning.drift_memory import (
     DriftMemory,
     DriftReport,
@@ -24,6 +24,7 @@ from reconciler.planning.kinds.model.importing import FleetAsFound, Imported, Le
 from reconciler.planning.kinds.model.pinning import Differing, Pins, find_pins
 from reconciler.planning.kinds.model.rollback import desired_of
 from reconciler.planning.kinds.model.rules import ASKED_AGAIN, CONTEXT_DROPPED, OPTIONS_CHANGED
+from reconciler.planning.kinds.model.step import ModelStep, model_steps
 from reconciler.planning.plan import (
     FORMAT_VERSION,
     Action,
@@ -71,6 +72,7 @@ __all__ = [
     "Imported",
     "Key",
     "LeftOut",
+    "ModelStep",
     "Moved",
     "Note",
     "Pins",
@@ -99,10 +101,10 @@ __all__ = [
     "import_fleet",
     "judge",
     "make_plan",
+    "model_steps",
     "moment",
     "plan_digest",
     "remember",
-    "started_from",
     "unused_tags",
     "wanted_names",
     "with_node_renamed",

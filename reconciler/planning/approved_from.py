@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
-from reconciler.fleet import EngineId, FleetFacts, ReplicaChange, Resident, format_ratio
+from reconciler.fleet import FleetFacts, ReplicaChange, Resident, format_ratio
+from reconciler.planning.kinds.model.step import ModelStep, model_steps
 from reconciler.planning.plan import Action, Plan, Step
 
 FRACTION_TOLERANCE = 0.01
@@ -25,7 +26,7 @@ class SinceApproval:
 NOTHING_SINCE = SinceApproval()
 
 
-def not_as_approved(plan: Plan, step: Step, resident: Resident | None, since: SinceApproval) -> str | None:
+def not_as_approved(plan: Plan, step: ModelStep, resident: Resident | None, since: SinceApproval) -> str | None:
     """Why a step that is still to be done starts from something else than was approved, as a sentence without its subject; None where it
     does not. `resident` is what is there now under the step's name, or on its weights."""
     if (why := changed_by_another_run(plan, step, since)) is not None:
@@ -39,7 +40,7 @@ def changed_by_another_run(plan: Plan, step: Step, since: SinceApproval) -> str 
     return f"{other.what} changed it since" if other is not None else None
 
 
-def differs_from_before(step: Step, resident: Resident | None) -> str | None:
+def differs_from_before(step: ModelStep, resident: Resident | None) -> str | None:
     """What the step shows as `before` and is something else now. What is unknown, then or now, differs from nothing."""
     if step.action not in _CHANGES_RESIDENT or not step.before:
         return None
@@ -59,10 +60,10 @@ def differs_from_before(step: Step, resident: Resident | None) -> str | None:
     return None
 
 
-def first_not_as_approved(plan: Plan, facts: FleetFacts, since: SinceApproval) -> tuple[Step, str] | None:
+def first_not_as_approved(plan: Plan, facts: FleetFacts, since: SinceApproval) -> tuple[ModelStep, str] | None:
     """The same for a plan of which every step is still to be done, as the plan of now says; the first such step with its reason."""
-    for step in plan.steps:
-        engine = facts.engine(EngineId(step.node, step.engine))
+    for step in model_steps(plan.steps):
+        engine = facts.engine(step.at)
         names = (step.before.get("name"), step.engine_name)
         found = next((one for name in names for one in (engine.residents if engine is not None else None) or () if one.name == name), None)
         if (why := not_as_approved(plan, step, found, since)) is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reconciler.planning.plan import Action, Plan, Step
+from reconciler.planning.plan import Json, Plan, Step
 
 Shown = str | int | float | bool | None
 
@@ -95,19 +95,18 @@ def _head(plan: Plan) -> dict[str, Shown]:
 def _step(step: Step) -> dict[str, Shown]:
     """What a step is and depends on, without what the digest leaves out too: the estimate of its time, what a leaving model holds now."""
     return {
-        "engine_name": step.engine_name,
-        "base_name": step.base_name,
         "reason": f"{step.reason.message} ({step.reason.code})",
         "cause": step.cause.value,
-        "card": ",".join(map(str, step.gpus)) or None,
-        "card_candidates": None if step.gpu_candidates is None else ",".join(map(str, step.gpu_candidates)),
-        "vram_bytes": None if step.action is Action.UNLOAD else step.vram_bytes,
-        "vram_source": step.vram_source,
+        **{name: _shown(value) for name, value in step.compared().items()},
         "needs": ", ".join(sorted(step.needs)) or None,
         **{f"before.{name}": value for name, value in step.before.items()},
         **{f"after.{name}": value for name, value in step.after.items()},
         **{f"precondition.{one.fact}": one.at_least if one.at_least is not None else one.equals for one in step.preconditions},
     }
+
+
+def _shown(value: Json) -> Shown:
+    return ",".join(map(str, value)) or None if isinstance(value, list) else value if not isinstance(value, dict) else str(value)
 
 
 def _differences(first: Mapping[str, Shown], second: Mapping[str, Shown]) -> tuple[FieldChange, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -10,9 +10,12 @@ from reconciler.fleet.applied import CardCharges, Incident
 from reconciler.fleet.inventory import Scalar
 from reconciler.fleet.names import CardId
 
-FORMAT_VERSION = "1.0"
+FORMAT_VERSION = "1.1"
+SHOWN_VERSIONS = ("1.0", FORMAT_VERSION)
+"""Formats of saved plans that are still read; only those of FORMAT_VERSION are carried out."""
 Value = Scalar | None
 Fields = Mapping[str, Value]
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
 class Action(StrEnum):
@@ -62,44 +65,76 @@ class VariantRefusal:
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class VariantChoice:
-    """Which variant of its model a step is about, and why it is none of the better ones."""
-
-    name: str
-    passed_over: tuple[VariantRefusal, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One change. `needs` are ids of steps that must be done before. `engine_name` is the name to use on the engine; `base_name` is what a
-    pull fetches when `engine_name` is a derived tag (made from `base_name` with `after["context"]`). Of a measured need `measured_bytes` is
-    all that such a load took, `reported_bytes` the part of it that the engine told of (None where the card itself was seen), and
-    `predicted_bytes` what would be predicted in its place."""
+    """One change of one resource; each kind of resource has its own form of it, with what only it needs.
+
+    `address` begins with the kind's name. `needs` are ids of steps that must be done before; `made_for` is the one that this step makes
+    room for or brings something to (None: it is there for itself). `before` are fields as found, `after` as they will be. `node` is `local`
+    for the machine that gpurec runs on.
+    """
 
     id: str
     address: str
     action: Action
     reason: Reason
     cause: Cause
-    model: str
     node: str
-    engine: str
-    engine_name: str
-    base_name: str
     needs: tuple[str, ...] = ()
-    gpus: tuple[CardId, ...] = ()
-    gpu_candidates: tuple[CardId, ...] | None = None
-    vram_bytes: int | None = None
-    vram_source: str | None = None
-    measured_bytes: int | None = None
-    reported_bytes: int | None = None
-    predicted_bytes: int | None = None
+    made_for: str | None = None
     seconds: float | None = None
     preconditions: tuple[Precondition, ...] = ()
     before: Fields = field(default_factory=dict)
     after: Fields = field(default_factory=dict)
-    variant: VariantChoice | None = None
+
+    @property
+    def kind(self) -> str:
+        return kind_of(self.address)
+
+    @property
+    def name_there(self) -> str:
+        """What it is called where it is, if otherwise than by its address."""
+        return ""
+
+    @property
+    def places(self) -> tuple[Hashable, ...]:
+        """Where it is done, the smallest place first: a place where steps keep failing is left alone for a while."""
+        return (self.node,)
+
+    @property
+    def lane(self) -> Hashable | None:
+        """Of the steps of one lane only one runs at a time; None: it minds nobody."""
+        return None
+
+    @property
+    def contradiction(self) -> str | None:
+        """What does not fit together in it, as a clause; None for every step that a plan makes. For steps that were read from a file."""
+        return None
+
+    def particulars(self) -> Mapping[str, Json]:
+        """What only its kind has of it, as the plan document says it."""
+        return {}
+
+    def promise(self) -> Mapping[str, Json]:
+        """What of its particulars the digest of the plan covers: what is done, without what was only seen or estimated."""
+        return self.particulars()
+
+    def started_from(self) -> Fields:
+        """What it changes from, as far as two looks at the same thing say the same."""
+        return self.before
+
+    def compared(self) -> Mapping[str, Json]:
+        """What of its particulars is shown where it differs from the same step of another plan."""
+        return self.promise()
+
+    def lines(self) -> Sequence[str]:
+        """What a reader of the plan sees below it beside the fields that change, such as a diff; not escaped."""
+        return ()
+
+
+def kind_of(address: str) -> str:
+    """The kind of resource that an address is of: `model` of `model.NAME@NODE/ENGINE`."""
+    return address.partition(".")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +286,7 @@ class Plan:
 
     replace: tuple[str, ...] = ()
     """The addresses of `--replace` that it was made with."""
+    format_version: str = FORMAT_VERSION
 
     @property
     def held(self) -> tuple[Note, ...]:

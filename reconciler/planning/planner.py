@@ -28,6 +28,7 @@ from reconciler.planning.kinds.model.holds import find_holds, incidents_to_note
 from reconciler.planning.kinds.model.hot_cards import mark_hot
 from reconciler.planning.kinds.model.lost_engines import mark_lost
 from reconciler.planning.kinds.model.notes import adopted_unseen, notes_on_models, other_weights
+from reconciler.planning.kinds.model.step import ModelStep
 from reconciler.planning.kinds.model.variants import better_variants
 from reconciler.planning.ordering import order
 from reconciler.planning.plan import (
@@ -40,7 +41,6 @@ from reconciler.planning.plan import (
     PlacementInfo,
     Plan,
     Precondition,
-    Step,
     Unplaced,
     VariantRefusal,
 )
@@ -98,7 +98,8 @@ def make_plan(
     undeleted = add_deletions(changes, placement, desired, applied)
     ordered = order(changes.every)
     peak = peaks((change.takes, change.frees) for change in ordered)
-    steps = tuple(_step(change) for change in ordered)
+    made_for = _made_for(ordered)
+    steps = tuple(_step(change, made_for.get(change)) for change in ordered)
     config_drift, notes = fixed_options(changes.cannot_change, drifted)
     weights_drift, weights_notes = other_weights(changes)
     unsized = _unsized(placement)
@@ -157,12 +158,23 @@ def _in_order(*parts: Sequence[Drift]) -> tuple[Drift, ...]:
     return tuple(sorted((entry for part in parts for entry in part), key=lambda entry: (entry.address, entry.field, entry.kind)))
 
 
-def _step(change: Change) -> Step:
+def _made_for(ordered: Sequence[Change]) -> Mapping[Change, str]:
+    """The step that a pull brings something to, or that an unload makes room for: the first in order that waits for it."""
+    found: dict[Change, str] = {}
+    for change in ordered:
+        for needed in change.needs:
+            brings = needed.action is Action.PULL and needed.address == change.address
+            if brings or (needed.made_room and change.action is not Action.UNLOAD):
+                found.setdefault(needed, change.id)
+    return found
+
+
+def _step(change: Change, made_for: str | None) -> ModelStep:
     cards = change.takes or change.frees
     gpus = tuple(card.index for card, _ in cards if not card.is_ram)
     several = change.slot.cards is not None and len(change.slot.cards) > 1
     charged = change.takes if change.action is not Action.UNLOAD else change.frees
-    return Step(
+    return ModelStep(
         id=change.id,
         address=change.address,
         action=change.action,
@@ -174,6 +186,7 @@ def _step(change: Change) -> Step:
         engine_name=change.engine_name,
         base_name=change.base_name,
         needs=tuple(sorted(needed.id for needed in change.needs)),
+        made_for=made_for,
         gpus=() if several else gpus,
         gpu_candidates=gpus if several else None,
         vram_bytes=largest(charged),

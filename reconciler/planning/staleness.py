@@ -32,7 +32,8 @@ from reconciler.planning.approved_from import NOTHING_SINCE, SinceApproval, diff
 from reconciler.planning.kinds.model.changes import asked_of
 from reconciler.planning.kinds.model.replica import Replica
 from reconciler.planning.kinds.model.rules import ASKED_AGAIN, decide
-from reconciler.planning.plan import Action, Plan, Step
+from reconciler.planning.kinds.model.step import ModelStep, model_steps
+from reconciler.planning.plan import Action, Plan
 from reconciler.planning.planner import room_needed
 from reconciler.vram import NO_CATALOGUE, Catalogue
 
@@ -41,7 +42,7 @@ from reconciler.vram import NO_CATALOGUE, Catalogue
 class Moved:
     """The first step that no longer stands, and why, as a sentence without its subject."""
 
-    step: Step
+    step: ModelStep
     why: str
 
 
@@ -61,7 +62,7 @@ def first_moved(
     the state tells of the time since the plan was made.
     """
     now = _Now(plan, fleet, desired, set_up(fleet, facts, desired.limits, selected, catalogue), applied, since)
-    for step in plan.steps:
+    for step in model_steps(plan.steps):
         why = now.take(step)
         if why is not None:
             return Moved(step, why)
@@ -85,20 +86,22 @@ class _Now:
         self._pulled: set[tuple[EngineState, str]] = set()
         self._pinned: set[Occupant] = set()
         self._deletions = 0
-        self._loads = [step for step in plan.steps if step.action in (Action.LOAD, Action.RELOAD)]
+        self._loads = [step for step in model_steps(plan.steps) if step.action in (Action.LOAD, Action.RELOAD)]
         self._coming = {step.model for step in self._loads}
         self._brought_by = {(step.address, step.model) for step in self._loads}
-        self._leaving = {step.address for step in plan.steps if step.action is Action.UNLOAD} - {step.address for step in self._loads}
+        self._leaving = {step.address for step in model_steps(plan.steps) if step.action is Action.UNLOAD} - {
+            step.address for step in self._loads
+        }
         self._placed = plan.placed
         self._places = _places(plan)
         self._twins = _staying_twins(plan)
-        for step in plan.steps:
+        for step in model_steps(plan.steps):
             if step.action in (Action.LOAD, Action.RELOAD):
                 self._as_planned(step)
 
-    def _as_planned(self, step: Step) -> None:
+    def _as_planned(self, step: ModelStep) -> None:
         """What this plan has loaded already on an engine of several cards sits on those that it charged, not on all it could be on."""
-        slot = self._board.slots.get(EngineId(step.node, step.engine))
+        slot = self._board.slots.get(step.at)
         found = self._found.get(slot, {}).get(step.engine_name) if slot is not None else None
         cards = _cards(step, slot) if slot is not None else None
         wanted = self._models.get(step.model)
@@ -111,9 +114,9 @@ class _Now:
         found.charges = tuple((card, step.vram_bytes) for card in cards)
         self._board.put(found)
 
-    def take(self, step: Step) -> str | None:
+    def take(self, step: ModelStep) -> str | None:
         """Why the step cannot be done now, or None; then it counts as done."""
-        slot = self._board.slots.get(EngineId(step.node, step.engine))
+        slot = self._board.slots.get(step.at)
         if slot is None:
             return "its engine is not in the inventory"
         if not slot.selected:
@@ -142,7 +145,7 @@ class _Now:
             case _:
                 return f"this version does not {step.action.value} models"
 
-    def _pull(self, step: Step, slot: EngineState, model: ModelSpec) -> str | None:
+    def _pull(self, step: ModelStep, slot: EngineState, model: ModelSpec) -> str | None:
         if slot.kind is not EngineKind.OLLAMA:
             return "its engine cannot pull"
         if dict(step.after).get("context") != model.wanted_context:
@@ -152,7 +155,7 @@ class _Now:
         self._pulled.add((slot, step.engine_name))
         return None
 
-    def _unload(self, step: Step, slot: EngineState) -> str | None:
+    def _unload(self, step: ModelStep, slot: EngineState) -> str | None:
         found = self._found.get(slot, {}).get(step.engine_name)
         if found is None:
             return None
@@ -176,7 +179,7 @@ class _Now:
     def _yields(self, found: Occupant) -> bool:
         return found.yields and self._desired.policy.unmanaged is Unmanaged.YIELD
 
-    def _remove(self, step: Step, slot: EngineState) -> str | None:
+    def _remove(self, step: ModelStep, slot: EngineState) -> str | None:
         model = self._absent.get(step.model)
         if model is None or slot.id.node not in model.nodes or model.engine not in (None, slot.kind):
             return "the desired state does not ask for it to be absent there"
@@ -197,7 +200,7 @@ class _Now:
             return "it is resident"
         return None
 
-    def _explained(self, step: Step, slot: EngineState, found: Occupant, model: ModelSpec) -> bool:
+    def _explained(self, step: ModelStep, slot: EngineState, found: Occupant, model: ModelSpec) -> bool:
         """Whether a wanted resident may leave: it yields to a load, it is to be there on demand, it cannot serve, enough replicas stay or
         come, or a load on its node matters more."""
         if self._yields(found) and any(load.node == step.node for load in self._loads):
@@ -241,14 +244,14 @@ class _Now:
         """Whether it is resident, as what is wanted there or by the name that the plan leaves there, or shares its weights with a load."""
         if self._resident(slot, model) is not None or name in self._found.get(slot, {}):
             return True
-        loads = (load for load in self._loads if EngineId(load.node, load.engine) == slot.id)
+        loads = (load for load in self._loads if load.at == slot.id)
         return any(self._same_weights(slot, load.engine_name, model.engine_name(slot.kind)) for load in loads)
 
     def _leave(self, found: Occupant) -> None:
         self._board.remove(found)
         del self._found[found.slot][found.resident.name]
 
-    def _load(self, step: Step, slot: EngineState, model: ModelSpec) -> str | None:
+    def _load(self, step: ModelStep, slot: EngineState, model: ModelSpec) -> str | None:
         if model.ensure is not Ensure.LOADED:
             return "the desired state does not ask for it to be loaded"
         found = self._resident(slot, model)
@@ -272,7 +275,7 @@ class _Now:
             self._leave(found)
         return self._room(step, slot, model)
 
-    def _room(self, step: Step, slot: EngineState, model: ModelSpec) -> str | None:
+    def _room(self, step: ModelStep, slot: EngineState, model: ModelSpec) -> str | None:
         if slot.full:
             return f"its engine holds {slot.placed} of at most {slot.rules.most} models"
         cards = _cards(step, slot)
@@ -293,7 +296,7 @@ class _Now:
         self._brought |= {(slot, step.engine_name), (slot, step.base_name)}
         return None
 
-    def _stay(self, step: Step, slot: EngineState, model: ModelSpec) -> str | None:
+    def _stay(self, step: ModelStep, slot: EngineState, model: ModelSpec) -> str | None:
         """An adoption, a pin or a wait: what is there must be what is wanted, or come to be it."""
         if model.ensure is Ensure.PRESENT:
             return f"{step.engine_name} is not installed any more" if self._missing(slot, step.engine_name) else None
@@ -314,7 +317,7 @@ class _Now:
             return f"it is not as wanted any more: {rule.says(replica)}"
         return None
 
-    def _not_as_approved(self, step: Step, found: Occupant | None) -> str | None:
+    def _not_as_approved(self, step: ModelStep, found: Occupant | None) -> str | None:
         return not_as_approved(self._plan, step, found.resident if found is not None else None, self._since)
 
     def _resident(self, slot: EngineState, model: ModelSpec) -> Occupant | None:
@@ -362,8 +365,8 @@ def _staying_twins(plan: Plan) -> Mapping[str, Sequence[tuple[str, EngineId]]]:
 
     What could not be seen when the plan was made was no reason for it.
     """
-    leaving = {step.model for step in plan.steps if step.action is Action.UNLOAD}
-    with_step = {step.address for step in plan.steps}
+    leaving = {step.model for step in model_steps(plan.steps) if step.action is Action.UNLOAD}
+    with_step = {step.address for step in model_steps(plan.steps)}
     unknown = {(deferred.node, deferred.engine) for deferred in plan.deferred}
     twins: dict[str, list[tuple[str, EngineId]]] = defaultdict(list)
     for address in sorted(plan.placed) if leaving else ():
@@ -373,7 +376,7 @@ def _staying_twins(plan: Plan) -> Mapping[str, Sequence[tuple[str, EngineId]]]:
     return twins
 
 
-def _cards(step: Step, slot: EngineState) -> list[Card] | None:
+def _cards(step: ModelStep, slot: EngineState) -> list[Card] | None:
     """The cards that a load is charged to (a node's RAM where it names none); None when they are not its engine's."""
     named = step.gpus or step.gpu_candidates or ()
     if not named:

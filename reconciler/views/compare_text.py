@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from reconciler.fleet import format_bytes
 from reconciler.planning.compare import FieldChange, PlanComparison
-from reconciler.planning.plan import Plan, Step
-from reconciler.views.document import Json, plan_document
+from reconciler.planning.plan import Json, Plan, Step
+from reconciler.views.document import plan_document
+from reconciler.views.plan_text import size_of
 from reconciler.views.sections import value_text
 from reconciler.views.style import Cell, Style, bounded, columns, joined, more, plural
 
@@ -80,7 +81,7 @@ def _steps(sign: str, look: str, steps: Sequence[Step], style: Style) -> list[st
         [
             Cell(f"{sign} {step.action.value}", look),
             Cell(step.address),
-            Cell("" if step.vram_bytes is None else format_bytes(step.vram_bytes), right=True),
+            Cell(size_of(step), right=True),
             Cell(step.reason.message or step.reason.code),
         ]
         for step in shown

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
+from reconciler.planning.kinds.model.step import refusals
 from reconciler.planning.plan import (
-    FORMAT_VERSION,
     Action,
     CardBalance,
     Drift,
+    Json,
     Plan,
     Precondition,
     Step,
     Unplaced,
-    VariantChoice,
-    VariantRefusal,
 )
-
-Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
 def plan_document(plan: Plan) -> dict[str, Json]:
@@ -48,7 +45,7 @@ def document_checksum(document: Mapping[str, Json]) -> str:
 def plan_contents(plan: Plan) -> dict[str, Json]:
     """The document without its checksum."""
     return {
-        "format_version": FORMAT_VERSION,
+        "format_version": plan.format_version,
         "fleet": plan.fleet,
         "digest": plan.digest,
         "lineage": plan.lineage,
@@ -120,38 +117,14 @@ def _step(step: Step) -> dict[str, Json]:
         "reason": {"code": step.reason.code, "message": step.reason.message},
         "cause": step.cause.value,
         "needs": list(step.needs),
-        "model": step.model,
+        "made_for": step.made_for,
         "node": step.node,
-        "engine": step.engine,
-        "engine_name": step.engine_name,
-        "base_name": step.base_name,
-        "gpus": list(step.gpus),
-        "gpu_candidates": None if step.gpu_candidates is None else list(step.gpu_candidates),
-        "vram_bytes": step.vram_bytes,
-        "vram_source": step.vram_source,
-        **_measured(step),
+        **step.particulars(),
         "seconds": step.seconds,
         "preconditions": [_precondition(one) for one in step.preconditions],
         "before": _fields(step.before),
         "after": _fields(step.after),
-        "variant": None if step.variant is None else _variant(step.variant),
     }
-
-
-def _measured(step: Step) -> dict[str, Json]:
-    """What was measured of its need, where it was."""
-    if step.measured_bytes is None:
-        return {}
-    told: dict[str, Json] = {} if step.reported_bytes is None else {"reported_bytes": step.reported_bytes}
-    return {"measured_bytes": step.measured_bytes, **told, "predicted_bytes": step.predicted_bytes}
-
-
-def _variant(choice: VariantChoice) -> dict[str, Json]:
-    return {"name": choice.name, "passed_over": _refusals(choice.passed_over)}
-
-
-def _refusals(refusals: Sequence[VariantRefusal]) -> list[Json]:
-    return [{"name": one.name, "reason": one.reason, "message": one.message} for one in refusals]
 
 
 def _precondition(one: Precondition) -> dict[str, Json]:
@@ -196,7 +169,7 @@ def _unplaced(one: Unplaced) -> dict[str, Json]:
         "count": one.count,
         "needed_bytes": one.needed_bytes,
         "candidates": [
-            {"engine": each.engine, "reason": each.reason, "message": each.message, "variants": _refusals(each.variants)}
+            {"engine": each.engine, "reason": each.reason, "message": each.message, "variants": refusals(each.variants)}
             for each in one.candidates
         ],
         "candidate_counts": dict(sorted(one.candidate_counts.items())),

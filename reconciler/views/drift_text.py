@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from reconciler.planning.drift_memory import DriftReport, Key, deferred_key, drift_key
-from reconciler.views.document import Json, plan_contents
+from reconciler.planning.plan import Json
+from reconciler.views.document import plan_contents
 from reconciler.views.sections import deferred_lines, drift_lines, forgotten_lines, is_beyond_apply, note_lines, without_restarts
 from reconciler.views.style import Style, joined, plural
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from reconciler.fleet import format_bytes
 from reconciler.planning import CONTEXT_DROPPED
+from reconciler.planning.kinds.model.step import ModelStep
 from reconciler.planning.plan import Action, Plan, Step
 from reconciler.views.cards import cards_text
 from reconciler.views.document import plan_summary
+from reconciler.views.escape import escape
 from reconciler.views.models_text import measured_words
 from reconciler.views.sections import (
     deferred_lines,
@@ -110,12 +112,14 @@ def _changes(plan: Plan, style: Style) -> list[str]:
         shown.append(line)
         if fields := _fields(step):
             shown += columns(fields, style, "      ")
-        shown += _measured(step, style)
-        shown += _variant(step, style)
+        if isinstance(step, ModelStep):
+            shown += _measured(step, style)
+            shown += _variant(step, style)
+        shown += [f"      {escape(text)}" for text in step.lines()]
     return shown
 
 
-def _measured(step: Step, style: Style) -> list[str]:
+def _measured(step: ModelStep, style: Style) -> list[str]:
     """What was measured of a need, beside what is predicted of the same."""
     if not step.measured_bytes:
         return []
@@ -123,7 +127,7 @@ def _measured(step: Step, style: Style) -> list[str]:
     return columns([[Cell("measured", "dim"), Cell(words)]], style, "      ")
 
 
-def _variant(step: Step, style: Style) -> list[str]:
+def _variant(step: ModelStep, style: Style) -> list[str]:
     """Why a load brings none of the better variants."""
     if step.variant is None or step.action is Action.PULL:
         return []
@@ -132,21 +136,27 @@ def _variant(step: Step, style: Style) -> list[str]:
 
 def _row(step: Step) -> list[Cell]:
     sign, look = SYMBOLS[step.action]
-    size = "" if step.vram_bytes is None else format_bytes(step.vram_bytes)
     reason = step.reason.message or step.reason.code
+    if not isinstance(step, ModelStep):
+        return [Cell(f"{sign} {step.action.value}", look), Cell(step.address), Cell(""), Cell(""), Cell(""), Cell(reason)]
     derived = step.engine_name != step.base_name and step.action in (Action.PULL, Action.LOAD, Action.RELOAD)
     derived = derived or step.variant is not None
     return [
         Cell(f"{sign} {step.action.value}", look),
         Cell(step.address),
-        Cell(size, right=True),
+        Cell(size_of(step), right=True),
         Cell(step.vram_source or "", "dim"),
         Cell(_card(step)),
         Cell(f"{reason} (as {step.engine_name})" if derived else reason),
     ]
 
 
-def _card(step: Step) -> str:
+def size_of(step: Step) -> str:
+    """The bytes that a step is about, for people; empty where it is about none."""
+    return "" if not isinstance(step, ModelStep) or step.vram_bytes is None else format_bytes(step.vram_bytes)
+
+
+def _card(step: ModelStep) -> str:
     if step.gpus:
         return f"{'card' if len(step.gpus) == 1 else 'cards'} {','.join(map(str, step.gpus))}"
     if step.gpu_candidates:

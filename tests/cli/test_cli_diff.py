@@ -13,12 +13,12 @@ from syrupy.assertion import SnapshotAssertion
 from reconciler.cli.main import cli
 from reconciler.fleet import MIB
 from reconciler.operations.plan_file import save_plan
-from reconciler.planning import Action, Cause, Plan, Precondition, Reason, Step, plan_digest
+from reconciler.planning import Action, Cause, ModelStep, Plan, Precondition, Reason, plan_digest
 from reconciler.planning.compare import compare_plans
 
 
-def step(model: str, node: str = "gpu-a", action: Action = Action.LOAD, **fields: object) -> Step:
-    base = Step(
+def step(model: str, node: str = "gpu-a", action: Action = Action.LOAD, **fields: object) -> ModelStep:
+    base = ModelStep(
         id=f"{action.value}:{model}@{node}",
         address=f"model.{model}@{node}/ollama",
         action=action,
@@ -38,7 +38,7 @@ def step(model: str, node: str = "gpu-a", action: Action = Action.LOAD, **fields
     return replace(base, **fields)  # type: ignore[arg-type]
 
 
-def plan(*steps: Step, **fields: object) -> Plan:
+def plan(*steps: ModelStep, **fields: object) -> Plan:
     digest = plan_digest("l1", "sha256:c", "builtin", steps)
     made = Plan("lab", "l1", 3, "sha256:c", "2026-01-01T00:00:00Z", digest, steps, unchanged=4, pending=1)
     return replace(made, **fields)  # type: ignore[arg-type]

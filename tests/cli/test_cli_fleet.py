@@ -19,7 +19,7 @@ from reconciler.cli.commands.demo_script import DESIRED, demonstrate
 from reconciler.cli.main import cli
 from reconciler.cli.options import failure_limit
 from reconciler.cli.settings import Settings
-from reconciler.planning import Step, plan_digest
+from reconciler.planning import ModelStep, plan_digest
 from reconciler.sim import builtin_fleet
 from reconciler.state import open_reader, open_writer
 from reconciler.views import document_checksum
@@ -148,7 +148,7 @@ def test_a_plan_made_by_hand_does_nothing_that_the_plan_of_now_does_not_do(lab: 
     lab.fleet.forget_requests()
     for name, limit in (("llama3.1:8b", None), ("nomic-embed-text", "bea")):
         forged = json.loads(json.dumps(document).replace("nomic-embed-text", name)) | {"limit": limit}
-        steps = TypeAdapter(tuple[Step, ...]).validate_python(forged["steps"])
+        steps = TypeAdapter(tuple[ModelStep, ...]).validate_python(forged["steps"])
         forged["digest"] = plan_digest(forged["lineage"], forged["config_digest"], forged["placement"]["solver"], steps)
         forged["checksum"] = document_checksum(forged)
         (lab.root / "forged.json").write_text(json.dumps(forged))

@@ -13,14 +13,15 @@ import pytest
 from click.testing import CliRunner
 
 from reconciler.cli.main import cli
-from reconciler.fleet import MIB, GpurecError
+from reconciler.fleet import MIB, GpurecError, StalePlan
 from reconciler.operations import plan_file
 from reconciler.operations.plan_file import read_plan, save_plan
-from reconciler.planning import Action, Cause, Drift, Plan, Precondition, Reason, Step, plan_digest
+from reconciler.operations.saved_plan_checks import check_format
+from reconciler.planning import Action, Cause, Drift, ModelStep, Plan, Precondition, Reason, plan_digest
 from reconciler.views import plan_contents
 
 STEPS = tuple(
-    Step(
+    ModelStep(
         id=f"s{number}",
         address=f"model.m:1@gpu-a/engine{number}",
         action=Action.LOAD,
@@ -175,7 +176,7 @@ def test_spaces_and_the_order_of_keys_are_no_change(saved: Path) -> None:
         (b'{"a": 1, "a": 2}', "stands twice"),
         (b'{"a": NaN}', "NaN"),
         (b'{"a": 1e999}', "1e999 is too large"),
-        (b'{"format_version": "1.0", "steps": ' + b"[" * 900 + b"]" * 900 + b"}", "recursion limit"),
+        (b'{"format_version": "1.0", "steps": ' + b"[" * 900 + b"]" * 900 + b"}", "no list of steps"),
         (b"[" * 200_000, "nested too deeply"),
         (b"{" + b",".join(b'"%d": 0' % number for number in range(200_000)) + b', "7": 0}', "the key '7' stands twice"),
         (b"1" * 10_000, f"the number {'1' * 40}… is too large"),
@@ -208,3 +209,22 @@ def test_the_schema_of_the_plan_names_every_key_of_the_document(saved: Path) -> 
     schema = json.loads(CliRunner().invoke(cli, ["schema", "plan"]).stdout)
     assert set(schema["required"]) == set(json.loads(saved.read_text()))
     assert "class" in schema["$defs"]["Drift"]["properties"]
+
+
+OLD_PLAN = Path(__file__).parents[1] / "cases" / "plan-1.0" / "saved.plan"
+"""As gpurec saved it before steps had kinds."""
+
+
+def test_a_plan_of_the_earlier_format_is_shown_and_never_carried_out(tmp_path: Path) -> None:
+    shown = CliRunner().invoke(cli, ["show", str(OLD_PLAN)])
+    assert shown.exit_code == 0
+    assert "2 to load" in shown.output
+    with pytest.raises(StalePlan, match="saved by an earlier gpurec, in format"):
+        check_format(read_plan(OLD_PLAN))
+
+
+def test_an_edited_plan_of_the_earlier_format_is_refused(tmp_path: Path) -> None:
+    edited = tmp_path / "edited.plan"
+    edited.write_text(OLD_PLAN.read_text().replace('"action": "load"', '"action": "unload"', 1))
+    with pytest.raises(GpurecError, match="changed after it was made"):
+        read_plan(edited)

@@ -18,7 +18,7 @@ from test_cli_plan_file import PLAN
 from reconciler.cli.main import cli
 from reconciler.fleet import GpurecError
 from reconciler.operations.plan_file import read_plan, save_plan
-from reconciler.planning import Step, plan_digest
+from reconciler.planning import ModelStep, plan_digest
 from reconciler.sim import builtin_fleet
 from reconciler.views import document_checksum
 
@@ -143,7 +143,7 @@ def test_what_is_no_plan_at_all_is_one_sentence_for_every_command_that_reads_one
 def signed(document: Any) -> Any:
     """The document as somebody would forge it: with the digest and the checksum of what it says now, where it still has steps."""
     try:
-        plan = TypeAdapter(tuple[Step, ...]).validate_json(json.dumps(document["steps"]))
+        plan = TypeAdapter(tuple[ModelStep, ...]).validate_json(json.dumps(document["steps"]))
         document["digest"] = plan_digest(document["lineage"], document["config_digest"], document["placement"]["solver"], plan)
     except (ValueError, KeyError, TypeError, AttributeError):
         return document

@@ -14,14 +14,14 @@ from cli_lab import Lab, served
 
 from reconciler.cli.progress import event_line
 from reconciler.execution import Event, RunStarted, StepDone, StepFailed, StepInterrupted, StepProgress, StepSkipped, StepStarted
-from reconciler.planning import Action, Cause, Reason, Step
+from reconciler.planning import Action, Cause, ModelStep, Reason
 from reconciler.sim import builtin_fleet
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*[1-9][0-9;]*m")
 CURSOR = "\x1b[2K"
 BAR = "━"
 PULLED = "version: 1\nmodels:\n  mistral:7b: {engine: ollama, on: bea, vram: 5GiB}\n"
-STEP = Step(
+STEP = ModelStep(
     id="s", address="model.m\x1b[2J@n/e", action=Action.LOAD, reason=Reason("missing", "m"), cause=Cause.PENDING,
     model="m", node="n", engine="e", engine_name="m", base_name="m",
 )  # fmt: skip

@@ -9,18 +9,18 @@ import pytest
 
 from reconciler.fleet import NOTHING_APPLIED, Applied, GpurecError, StalePlan
 from reconciler.operations import saved_plan_checks as stale
-from reconciler.planning import Action, Cause, Plan, Reason, Step, plan_digest
+from reconciler.planning import Action, Cause, ModelStep, Plan, Reason, plan_digest
 
 
-def step(model: str, **changes: Any) -> Step:
-    base = Step(
+def step(model: str, **changes: Any) -> ModelStep:
+    base = ModelStep(
         id=model, address=f"model.{model}@n/e", action=Action.LOAD, reason=Reason("missing", "not resident"), cause=Cause.PENDING,
         model=model, node="n", engine="e", engine_name=model, base_name=model,
     )  # fmt: skip
     return replace(base, **changes)
 
 
-def plan(*steps: Step, lineage: str | None = "l", **changes: Any) -> Plan:
+def plan(*steps: ModelStep, lineage: str | None = "l", **changes: Any) -> Plan:
     digest = plan_digest(lineage, "sha256:c", "builtin", steps)
     return replace(Plan("lab", lineage, 1, "sha256:c", "t", digest, steps, 0, 0), **changes)
 
@@ -40,7 +40,7 @@ def test_the_same_plan_is_accepted_even_by_a_state_made_since() -> None:
         ((step("a", after={"context": 1}),), "differs in its options"),
     ],
 )
-def test_a_plan_that_moved_is_stale_and_names_the_first_step_that_differs(fresh: tuple[Step, ...], says: str) -> None:
+def test_a_plan_that_moved_is_stale_and_names_the_first_step_that_differs(fresh: tuple[ModelStep, ...], says: str) -> None:
     with pytest.raises(StalePlan, match=says) as caught:
         stale.check_same(plan(step("a")), plan(*fresh))
     assert caught.value.exit_code == 6

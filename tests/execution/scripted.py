@@ -34,7 +34,7 @@ from reconciler.fleet import (
     Scalar,
     replica_address,
 )
-from reconciler.planning import Action, CardBalance, Cause, Plan, Precondition, Reason, Step, Value
+from reconciler.planning import Action, CardBalance, Cause, ModelStep, Plan, Precondition, Reason, Value
 from reconciler.state import JournalRow, Learned, Measurement, Rename, RunRecord, SettledStep, StepStatus
 
 GIB = 2**30
@@ -288,7 +288,7 @@ class Room:
     cards: int = 1
     load_timeout: float = 900.0
     models: list[ModelSpec] = field(default_factory=list)
-    steps: list[Step] = field(default_factory=list)
+    steps: list[ModelStep] = field(default_factory=list)
     state: ListedState = field(default_factory=ListedState)
     time: Time = field(default_factory=Time)
     events: list[Event] = field(default_factory=list)
@@ -327,16 +327,16 @@ class Room:
         name: str,
         *,
         node: str | None = None,
-        needs: Sequence[Step] = (),
+        needs: Sequence[ModelStep] = (),
         grows: int | None = None,
         frees: int | None = None,
         reason: str = "r",
         after: Mapping[str, Value] | None = None,
-    ) -> Step:
+    ) -> ModelStep:
         at = EngineId(node or self.nodes[0], "e")
         model = next((known for known in self.models if known.name == name), None)
         address = replica_address(name, at)
-        step = Step(
+        step = ModelStep(
             id=f"{action.value}:{address}",
             address=address,
             action=action,

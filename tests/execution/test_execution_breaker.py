@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from scripted import Room, refused
 
@@ -102,7 +104,7 @@ class Seconds:
 def step(name: str, node: str = "a", engine: str = "e") -> Step:
     room = Room(nodes=(node,))
     made = room.step(Action.LOAD, name, node=node)
-    return made if engine == "e" else type(made)(**{field: getattr(made, field) for field in made.__slots__} | {"engine": engine})
+    return made if engine == "e" else replace(made, engine=engine)
 
 
 def ended(of: Step, status: StepStatus, code: str | None = None) -> StepResult:

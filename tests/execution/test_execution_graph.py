@@ -13,21 +13,33 @@ from hypothesis import strategies as st
 from scripted import Room, loaded, refused
 
 from reconciler.execution import ExecutionOptions, StepDone, StepFailed, StepStarted
-from reconciler.execution.graph import StepGraph, lane
+from reconciler.execution.graph import StepGraph
 from reconciler.execution.ledger import Ledger
 from reconciler.fleet import GpurecError
-from reconciler.planning import Action, CardBalance, Cause, Plan, Precondition, Reason, Step
+from reconciler.planning import Action, CardBalance, Cause, ModelStep, Plan, Precondition, Reason
 
 ACTIONS = (Action.LOAD, Action.UNLOAD, Action.RELOAD, Action.PULL, Action.WAIT, Action.UPDATE)
 
 
-def _step(number: int, action: Action, node: str, needs: Sequence[str] = ()) -> Step:
+def _step(number: int, action: Action, node: str, needs: Sequence[str] = ()) -> ModelStep:
     name = f"m{number}"
-    return Step(f"s{number}", f"model.{name}@{node}/e", action, Reason("r", ""), Cause.PENDING, name, node, "e", name, name, tuple(needs))
+    return ModelStep(
+        id=f"s{number}",
+        address=f"model.{name}@{node}/e",
+        action=action,
+        reason=Reason("r", ""),
+        cause=Cause.PENDING,
+        model=name,
+        node=node,
+        engine="e",
+        engine_name=name,
+        base_name=name,
+        needs=tuple(needs),
+    )
 
 
 @st.composite
-def graphs(draw: st.DrawFn) -> list[Step]:
+def graphs(draw: st.DrawFn) -> list[ModelStep]:
     count = draw(st.integers(1, 25))
     steps = []
     for number in range(count):
@@ -37,7 +49,7 @@ def graphs(draw: st.DrawFn) -> list[Step]:
 
 
 @given(graphs(), st.integers(0, 2**16), st.integers(1, 5))
-def test_each_step_begins_after_its_needs_and_an_engine_has_one_load_at_a_time(steps: list[Step], seed: int, parallelism: int) -> None:
+def test_each_step_begins_after_its_needs_and_an_engine_has_one_load_at_a_time(steps: list[ModelStep], seed: int, parallelism: int) -> None:
     chance = random.Random(seed)
     graph = StepGraph(steps)
     running: list[int] = []
@@ -48,7 +60,7 @@ def test_each_step_begins_after_its_needs_and_an_engine_has_one_load_at_a_time(s
             assert done.issuperset(steps[number].needs)
             running.append(number)
             begun.append(number)
-            loads = Counter(engine for one in running if (engine := lane(steps[one])) is not None)
+            loads = Counter(engine for one in running if (engine := steps[one].lane) is not None)
             assert max(loads.values(), default=0) <= 1
         if not running:
             break
@@ -59,7 +71,7 @@ def test_each_step_begins_after_its_needs_and_an_engine_has_one_load_at_a_time(s
 
 
 @given(graphs(), st.integers(0, 2**16))
-def test_a_failure_takes_along_exactly_what_needs_it(steps: list[Step], seed: int) -> None:
+def test_a_failure_takes_along_exactly_what_needs_it(steps: list[ModelStep], seed: int) -> None:
     chance = random.Random(seed)
     failing = {step.id for step in steps if chance.random() < 0.3}
     graph = StepGraph(steps)
@@ -97,7 +109,7 @@ def test_a_busy_engine_does_not_hold_up_another() -> None:
         [_step(0, Action.LOAD, "a"), _step(0, Action.LOAD, "a")],
     ],
 )
-def test_a_plan_whose_steps_do_not_hang_together_is_refused(steps: list[Step]) -> None:
+def test_a_plan_whose_steps_do_not_hang_together_is_refused(steps: list[ModelStep]) -> None:
     with pytest.raises(GpurecError, match="make the plan again"):
         StepGraph(steps)
 
@@ -110,10 +122,10 @@ def _card(usable: int | None, before: int = 0, foreign: int = 0) -> CardBalance:
     return CardBalance("a", 0, 10, usable, foreign, True, before, 0, 0)
 
 
-def _taking(count: int, action: Action = Action.LOAD) -> Step:
+def _taking(count: int, action: Action = Action.LOAD) -> ModelStep:
     step = _step(1, action, "a")
     conditions = (Precondition("a/0.free_bytes", at_least=count),) if action is not Action.UNLOAD else ()
-    return Step(**{**{f: getattr(step, f) for f in step.__slots__}, "gpus": (0,), "vram_bytes": count, "preconditions": conditions})
+    return replace(step, gpus=(0,), vram_bytes=count, preconditions=conditions)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 12)), max_size=30), st.integers(0, 10), st.integers(0, 14), st.integers(0, 5))

@@ -18,7 +18,7 @@ from reconciler.fleet import (
     Resident,
     parse_replica_address,
 )
-from reconciler.planning import Action, Plan, Step
+from reconciler.planning import Action, ModelStep, Plan
 
 _LOADS = (Action.LOAD, Action.RELOAD)
 
@@ -67,7 +67,7 @@ def _blob(engine: EngineFacts, name: str) -> str | None:
     return next((installed.blob for installed in engine.installed or () if installed.name == name), None)
 
 
-def do(step: Step, facts: FleetFacts, blobs: Mapping[str, str] | None = None) -> FleetFacts:
+def do(step: ModelStep, facts: FleetFacts, blobs: Mapping[str, str] | None = None) -> FleetFacts:
     node = facts.nodes[step.node]
     engine = node.engines[step.engine]
     residents = tuple(resident for resident in engine.residents or ())
@@ -110,7 +110,7 @@ def _with(facts: FleetFacts, node: NodeFacts, engine: EngineFacts) -> FleetFacts
     return FleetFacts(facts.at, {**facts.nodes, node.node: changed})
 
 
-def some_order(plan: Plan, seed: int) -> list[Step]:
+def some_order(plan: Plan, seed: int) -> list[ModelStep]:
     """One of the orders that `needs` allows, by seed."""
     chance = random.Random(seed)
     done: set[str] = set()

@@ -41,7 +41,7 @@ from reconciler.fleet import (
     Variant,
     replica_address,
 )
-from reconciler.planning import Action, Plan, Step, make_plan
+from reconciler.planning import Action, ModelStep, Plan, make_plan
 from reconciler.vram import FILE_SIZE_FACTOR
 
 MODELS = [f"m{n}:1" for n in range(6)]
@@ -244,7 +244,7 @@ def _perturbed(chance: random.Random, facts: FleetFacts, sizes: Mapping[str, int
     return replace(facts, nodes=nodes)
 
 
-def apply_all(world: World, plan: Plan | None = None, failed: Set[str] = frozenset(), order: Sequence[Step] = ()) -> World:
+def apply_all(world: World, plan: Plan | None = None, failed: Set[str] = frozenset(), order: Sequence[ModelStep] = ()) -> World:
     """The world after every step of its plan worked but the `failed` ones (ids), with the rows that the executor records."""
     plan = plan if plan is not None else world.plan()
     before = world.applied
@@ -263,7 +263,7 @@ def apply_all(world: World, plan: Plan | None = None, failed: Set[str] = frozens
     return replace(world, applied=replace(before, replicas={**kept, **rows}))
 
 
-def carry(world: World, plan: Plan, step: Step) -> World:
+def carry(world: World, plan: Plan, step: ModelStep) -> World:
     """The world after one step worked, as the engine's API would have it and the executor's record at once."""
     facts = _done(world, step)
     models = {model.name: model for model in world.desired.models}
@@ -277,7 +277,7 @@ def carry(world: World, plan: Plan, step: Step) -> World:
     return replace(world, facts=facts, applied=replace(world.applied, replicas=rows))
 
 
-def _done(world: World, step: Step) -> FleetFacts:
+def _done(world: World, step: ModelStep) -> FleetFacts:
     facts = world.facts
     node = facts.nodes[step.node]
     engine = node.engines[step.engine]
@@ -307,7 +307,7 @@ def _key(engine: EngineFacts, name: str) -> str:
     return blob_of(name) if engine.kind is EngineKind.OLLAMA else name
 
 
-def _loaded(world: World, step: Step, engine: EngineFacts) -> Resident:
+def _loaded(world: World, step: ModelStep, engine: EngineFacts) -> Resident:
     if engine.kind is not EngineKind.OLLAMA:
         return Resident(step.engine_name)
     size = world.sizes[step.base_name]

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from reconciler.fleet import MIB
+from reconciler.planning import ModelStep
 from reconciler.planning.plan import (
     Action,
     Candidate,
@@ -20,7 +21,6 @@ from reconciler.planning.plan import (
     Plan,
     Precondition,
     Reason,
-    Step,
     UnmanagedResident,
     Unplaced,
 )
@@ -31,8 +31,8 @@ EMPTY_PLAN = Plan(
 )  # fmt: skip
 
 
-def step(action: Action, model: str, node: str, engine: str, message: str, **fields: object) -> Step:
-    base = Step(
+def step(action: Action, model: str, node: str, engine: str, message: str, **fields: object) -> ModelStep:
+    base = ModelStep(
         id=f"{action}:{model}@{node}/{engine}", address=f"model.{model}@{node}/{engine}", action=action, reason=Reason("code", message),
         cause=Cause.PENDING, model=model, node=node, engine=engine, engine_name=model, base_name=model,
     )  # fmt: skip
@@ -137,5 +137,5 @@ def make_card() -> Callable[..., CardBalance]:
 
 
 @pytest.fixture
-def make_step() -> Callable[..., Step]:
+def make_step() -> Callable[..., ModelStep]:
     return step

@@ -28,8 +28,8 @@ from reconciler.fleet import (
     Resident,
     ResidentStatus,
 )
-from reconciler.planning import judge
-from reconciler.planning.plan import Action, CardBalance, Deferred, Drift, Plan, Step, Unplaced
+from reconciler.planning import ModelStep, judge
+from reconciler.planning.plan import Action, CardBalance, Deferred, Drift, Plan, Unplaced
 from reconciler.views import (
     RunRow,
     RunStep,
@@ -93,7 +93,9 @@ def test_colour_changes_nothing_but_colour(full_plan: Plan, hostile_plan: Plan) 
         assert ANSI.sub("", coloured) == plan_text(plan, width=120)
 
 
-def test_the_table_of_cards_is_bounded(empty_plan: Plan, make_card: Callable[..., CardBalance], make_step: Callable[..., Step]) -> None:
+def test_the_table_of_cards_is_bounded(
+    empty_plan: Plan, make_card: Callable[..., CardBalance], make_step: Callable[..., ModelStep]
+) -> None:
     cards = tuple(make_card(f"node{i:05}", 0, 8192, 0, 700) for i in range(10_000))
     plan = replace(empty_plan, steps=(make_step(Action.LOAD, "m", "node00000", "ollama", "missing"),), gpus=cards)
     text = plan_text(plan)
@@ -101,7 +103,7 @@ def test_the_table_of_cards_is_bounded(empty_plan: Plan, make_card: Callable[...
     assert len(text.splitlines()) < 60
 
 
-def test_quiet_cards_are_one_line(empty_plan: Plan, make_card: Callable[..., CardBalance], make_step: Callable[..., Step]) -> None:
+def test_quiet_cards_are_one_line(empty_plan: Plan, make_card: Callable[..., CardBalance], make_step: Callable[..., ModelStep]) -> None:
     cards = (make_card("gpu-a", 0, 8192, 0, 700), *(make_card(f"node{i:05}", 0, 8192, 700, 700) for i in range(9_999)))
     plan = replace(empty_plan, steps=(make_step(Action.LOAD, "m", "gpu-a", "ollama", "missing"),), gpus=cards)
     assert "9,999 cards stay as they are" in plan_text(plan)

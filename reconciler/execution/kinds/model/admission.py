@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from reconciler.admission import FIT_TARGET, CardSeen, Load, Seat, admit, rules_of
 from reconciler.execution.asked import find_installed, find_resident
 from reconciler.fleet import EngineFacts, EngineKind, EngineSpec, ModelSpec, Residency
-from reconciler.planning import CardBalance, Step
+from reconciler.planning import CardBalance, ModelStep
 
 
-def refusing(step: Step, model: ModelSpec | None, spec: EngineSpec, cards: Sequence[CardBalance], facts: EngineFacts) -> str | None:
+def refusing(step: ModelStep, model: ModelSpec | None, spec: EngineSpec, cards: Sequence[CardBalance], facts: EngineFacts) -> str | None:
     """Who the engine would evict for this load, or that it would put a part of it on the CPU, by what it shows now, as a sentence; None
     where that is not certain.
 
@@ -39,7 +39,7 @@ def refusing(step: Step, model: ModelSpec | None, spec: EngineSpec, cards: Seque
     return f"{spec.id} would evict {', '.join(verdict.evicts)} for it by its own rules"
 
 
-def _load(step: Step, model: ModelSpec, facts: EngineFacts) -> Load:
+def _load(step: ModelStep, model: ModelSpec, facts: EngineFacts) -> Load:
     installed = find_installed(facts, step.engine_name)
     layers = model.options.get("num_gpu")
     cpu = model.residency is Residency.CPU or layers == 0

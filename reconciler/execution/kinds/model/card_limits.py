@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from reconciler.execution.kinds.model.learning import LookAtCards
 from reconciler.fleet import CardFacts, CardId, FleetFacts, Heat, Policy, Pressure, Thermal
-from reconciler.planning import Action, Cause, Plan, Step
+from reconciler.planning import Action, Cause, ModelStep, Plan, model_steps
 
 FRESH_SECONDS = 5.0
 """So long a look at a node's cards serves all steps there."""
@@ -31,9 +31,9 @@ class Levels:
         self._policy, self._facts, self._look, self._clock = policy, facts, look, clock
         self.heat: dict[CardKey, Heat] = dict(before)
         self._seen: dict[str, tuple[float, Sequence[CardFacts] | None]] = {}
-        self._waiting: dict[str, list[Step]] = defaultdict(list)
+        self._waiting: dict[str, list[ModelStep]] = defaultdict(list)
         if self._asks:
-            for step in plan.steps:
+            for step in model_steps(plan.steps):
                 for needed in step.needs if step.action in _LOADS else ():
                     self._waiting[needed].append(step)
 
@@ -41,7 +41,7 @@ class Levels:
     def _asks(self) -> bool:
         return self._policy.thermal is not None or self._policy.memory_pressure is not None
 
-    async def holds(self, step: Step) -> tuple[str, str] | None:
+    async def holds(self, step: ModelStep) -> tuple[str, str] | None:
         """Why a step is not to run now, as code and sentence; None where it may. An unload that only makes room waits with its load."""
         if not self._asks:
             return None
@@ -53,10 +53,10 @@ class Levels:
                     return held[0], f"it would make room for {load.address}, and {held[1]}"
         return None
 
-    async def _judge(self, step: Step) -> tuple[str, str] | None:
+    async def _judge(self, step: ModelStep) -> tuple[str, str] | None:
         restores = step.cause in (Cause.DRIFT, Cause.BOTH)
         cards = {card.index: card for card in await self._cards(step.node) or ()}
-        for index in step.gpus or step.gpu_candidates or ():
+        for index in step.cards:
             card = cards.get(index)
             if card is None:
                 continue

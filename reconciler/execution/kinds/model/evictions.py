@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from reconciler.fleet import EngineFacts, EngineId, ModelSpec, parse_replica_address
-from reconciler.planning import EVICTED, Action, Plan, asked_digest, evicted_by
+from reconciler.planning import EVICTED, Action, Plan, asked_digest, evicted_by, model_steps
 from reconciler.state import StateWriter
 
 _OURS_TO_MOVE = frozenset({Action.UNLOAD, Action.RELOAD})
@@ -18,7 +18,7 @@ class Evictions:
     def __init__(self, plan: Plan, models: Mapping[str, ModelSpec], state: StateWriter) -> None:
         self._models, self._state = models, state
         moved = {step.address for step in plan.steps if step.action in _OURS_TO_MOVE}
-        engines = {EngineId(step.node, step.engine) for step in plan.steps}
+        engines = {step.at for step in model_steps(plan.steps)}
         self._at: dict[EngineId, list[tuple[str, str]]] = defaultdict(list)
         for address, name in plan.placed.items() if engines else ():
             model, at = parse_replica_address(address)

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from reconciler.execution.asked import find_installed, find_resident, is_there
 from reconciler.execution.outcome import StepResult
-from reconciler.fleet import Applied, CardFacts, CardId, Desired, EngineId, Fleet, FleetFacts, Resident
+from reconciler.fleet import Applied, CardFacts, Desired, Fleet, FleetFacts, Resident
 from reconciler.placement import set_up
-from reconciler.planning import Action, Plan, Step
+from reconciler.planning import Action, ModelStep, Plan, model_steps
 from reconciler.state import Learned, StepStatus
 from reconciler.vram import Seen, learned
 
@@ -33,18 +33,18 @@ def learned_needs(
 
     `after` has the touched engines as they are at the end of the run, `cards` those of their nodes that could be looked at then.
     """
-    done = [step for step in plan.steps if step.action in (Action.LOAD, Action.RELOAD) and _was_done(results.get(step.id))]
+    done = [step for step in model_steps(plan.steps) if step.action in (Action.LOAD, Action.RELOAD) and _was_done(results.get(step.id))]
     if not done:
         return
     names = {step.node for step in done}
     some = Fleet(fleet.name, {name: fleet.nodes[name] for name in sorted(names) if name in fleet.nodes})
     board = set_up(some, FleetFacts(after.at, {name: node for name, node in after.nodes.items() if name in names}), desired.limits)
-    moves = Counter((step.node, card) for step in plan.steps if step.action in _MOVES for card in _cards(step))
+    moves = Counter((step.node, card) for step in model_steps(plan.steps) if step.action in _MOVES for card in step.cards)
     rows = applied()
     models = {model.name: model for model in desired.models}
     for step in done:
-        slot = board.slots.get(EngineId(step.node, step.engine))
-        engine = after.engine(EngineId(step.node, step.engine))
+        slot = board.slots.get(step.at)
+        engine = after.engine(step.at)
         wanted = models.get(step.model)
         model = wanted.called(slot.kind, step.engine_name, wanted.context) if wanted is not None and slot is not None else None
         if slot is None or engine is None or model is None:
@@ -55,7 +55,7 @@ def learned_needs(
             continue
         if resident.context is not None and key.context is not None:
             key = replace(key, context=resident.context)
-        alone = step.action is Action.LOAD and all(moves[step.node, card] == 1 for card in _cards(step))
+        alone = step.action is Action.LOAD and all(moves[step.node, card] == 1 for card in step.cards)
         card, own = _lost(step, before, cards) if alone else (None, False)
         reported = None if slot.knowledge.report_falls_short(slot, model, rows) else resident.vram_bytes
         found = learned(Seen(reported, card, file.size_bytes if file is not None else None, own))
@@ -72,17 +72,13 @@ def _was_done(result: StepResult | None) -> bool:
     return result is not None and result.status is StepStatus.DONE
 
 
-def _cards(step: Step) -> tuple[CardId, ...]:
-    return step.gpus or step.gpu_candidates or ()
-
-
-def _lost(step: Step, before: FleetFacts, after: Mapping[str, Sequence[CardFacts]]) -> tuple[int | None, bool]:
+def _lost(step: ModelStep, before: FleetFacts, after: Mapping[str, Sequence[CardFacts]]) -> tuple[int | None, bool]:
     """What the step's cards lost from before to after: of the engine's own processes where both looks show them, else altogether."""
     seen = before.nodes.get(step.node)
     old = {card.index: card for card in (seen.cards if seen is not None else None) or ()}
     new = {card.index: card for card in after.get(step.node, ())}
-    pairs = [(old[card], new[card]) for card in _cards(step) if card in old and card in new]
-    if not pairs or len(pairs) < len(_cards(step)):
+    pairs = [(old[card], new[card]) for card in step.cards if card in old and card in new]
+    if not pairs or len(pairs) < len(step.cards):
         return None, False
     if all(_attributed(card) for pair in pairs for card in pair) and any(_own(now, step.engine) for _, now in pairs):
         return sum(_own(now, step.engine) - _own(was, step.engine) for was, now in pairs), True

@@ -7,15 +7,14 @@ from collections.abc import Mapping, Set
 
 from reconciler.execution.asked import find_installed
 from reconciler.fleet import EngineFacts, EngineId, FleetFacts
-from reconciler.planning import Plan
+from reconciler.planning import Plan, model_steps
 
 
 def names_reckoned_with(plan: Plan, facts: FleetFacts) -> Mapping[EngineId, Set[str]]:
     """By engine, the names whose bytes the plan counted: what its steps bring; what was found is looked up in the facts themselves."""
     names: dict[EngineId, set[str]] = defaultdict(set)
-    for step in plan.steps:
-        at = EngineId(step.node, step.engine)
-        names[at].update((step.engine_name, step.base_name))
+    for step in model_steps(plan.steps):
+        names[step.at].update((step.engine_name, step.base_name))
     for at, known in names.items():
         found = facts.engine(at)
         if found is not None:

@@ -21,7 +21,8 @@ from reconciler.placement import Occupant, Placement, Target, runner_of
 from reconciler.planning.kinds.model.holds import HELD, NO_HOLDS, Holds
 from reconciler.planning.kinds.model.replica import Replica
 from reconciler.planning.kinds.model.rules import decide
-from reconciler.planning.plan import Action, Cause, Fields, Note, Reason, UnmanagedResident, Value, VariantChoice, VariantRefusal
+from reconciler.planning.kinds.model.step import VariantChoice
+from reconciler.planning.plan import Action, Cause, Fields, Note, Reason, UnmanagedResident, Value, VariantRefusal
 from reconciler.vram import Need
 
 _STAYS = (Action.ADOPT, Action.UPDATE)

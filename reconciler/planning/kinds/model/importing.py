@@ -34,7 +34,8 @@ from reconciler.fleet import (
 )
 from reconciler.placement import EngineState, Occupancy, set_up
 from reconciler.placement.eligibility import refusal
-from reconciler.planning.plan import Action, Step
+from reconciler.planning.kinds.model.step import ModelStep, model_steps
+from reconciler.planning.plan import Action
 from reconciler.planning.planner import make_plan
 
 LONGEST_NAME = 255
@@ -81,7 +82,7 @@ class FleetAsFound:
 
     models: tuple[Imported, ...]
     left_out: tuple[LeftOut, ...]
-    left: tuple[Step, ...]
+    left: tuple[ModelStep, ...]
 
     @property
     def desired(self) -> Desired:
@@ -112,7 +113,7 @@ def import_fleet(fleet: Fleet, facts: FleetFacts, applied: Applied, pattern_of: 
     models = _in_order(_models(seen, applied, board, pattern_of, left_out))
     while True:
         plan = make_plan(fleet, Desired(tuple(one.spec for one in models)), facts, applied, config_digest="", created_at=facts.at)
-        steps = tuple(step for step in plan.steps if step.action is not Action.ADOPT)
+        steps = tuple(step for step in model_steps(plan.steps) if step.action is not Action.ADOPT)
         stray = {step.model: step for step in reversed(steps)}
         kept = [one for one in models if one.spec.name not in stray]
         if len(kept) == len(models):
