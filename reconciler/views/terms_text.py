@@ -18,7 +18,8 @@ def run_words(architecture: str, layers: int, settings: RunSettings) -> str:
     attention = "on" if settings.flash_attention else "off"
     return (
         f"{escape(architecture)}, {layers} layers, {cells}, cache {caches}, flash attention {attention}, "
-        f"batch {settings.ubatch}, llama.cpp b{settings.build}"
+        f"batch {settings.ubatch}, {f'{settings.drafted} tokens drafted (MTP), ' if settings.drafted else ''}llama.cpp b{settings.build}"
+        f"{f' on {settings.on}' if settings.on else ''}"
     )
 
 
@@ -32,6 +33,8 @@ def settings_json(settings: RunSettings) -> dict[str, object]:
         "kv_cache": {"keys": settings.key_type.name, "values": settings.value_type.name},
         "flash_attention": settings.flash_attention,
         "batch": settings.ubatch,
+        "drafted_tokens": settings.drafted,
+        "backend": settings.on,
         "engine_build": f"b{settings.build}",
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reconciler.vram.asked import AS_THE_ENGINE, Asked
+from reconciler.vram.builds import REFERENCE_BUILD, Backend
 from reconciler.vram.catalogue import NO_CATALOGUE, Catalogue, KnownGpu, KnownModel, Trust
 from reconciler.vram.checkpoint import Checkpoint, checkpoint_of
 from reconciler.vram.extras import Extras, extras_of, with_extras
@@ -17,7 +18,7 @@ from reconciler.vram.reservation import BATCHED_TOKENS as VLLM_BATCHED_TOKENS
 from reconciler.vram.reservation import UTILIZATION as VLLM_UTILIZATION
 from reconciler.vram.reservation import Reservation, VllmNeed, VllmSettings, reservation, vllm_need
 from reconciler.vram.runnable import check_runnable
-from reconciler.vram.settings import N_UBATCH, REFERENCE_BUILD, RunSettings
+from reconciler.vram.settings import N_UBATCH, RunSettings
 from reconciler.vram.shape import Family, Listed, Shape, ShapeTrust, check_shape, header_of_shape
 from reconciler.vram.tensors import CACHE_TYPES, TENSOR_TYPES, Header, TensorInfo, TensorType, UnknownLayout
 from reconciler.vram.told import LlamaMeta, fact_of, header_of_fact, header_of_show, leaves_out_arrays, meta_of_models
@@ -35,6 +36,7 @@ __all__ = [
     "VLLM_BATCHED_TOKENS",
     "VLLM_UTILIZATION",
     "Asked",
+    "Backend",
     "CardNeed",
     "Catalogue",
     "Checkpoint",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from reconciler.vram.builds import Backend
 from reconciler.vram.ollama import OllamaServer
 from reconciler.vram.settings import RunSettings
 from reconciler.vram.tensors import TensorType
@@ -11,7 +12,8 @@ from reconciler.vram.tensors import TensorType
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """None: as the engine runs it. `parallel` slots have streams of their own; `build` is llama.cpp's."""
+    """None: as the engine runs it. `parallel` slots have streams of their own; `build` is llama.cpp's; `drafted` tokens at a time come
+    from the file's own head."""
 
     parallel: int | None = None
     key_type: TensorType | None = None
@@ -19,6 +21,8 @@ class Asked:
     flash_attention: bool | None = None
     ubatch: int | None = None
     build: int | None = None
+    drafted: int | None = None
+    backend: Backend | None = None
 
     def of_server(self, server: OllamaServer) -> OllamaServer:
         """The server that would be so, for what it decides by itself from the rest (its batch)."""
@@ -40,6 +44,8 @@ class Asked:
             flash_attention=settings.flash_attention if self.flash_attention is None else self.flash_attention,
             ubatch=self.ubatch or settings.ubatch,
             build=settings.build if self.build is None else self.build,
+            drafted=settings.drafted if self.drafted is None else self.drafted,
+            backend=settings.backend if self.backend is None else self.backend,
         )
 
 

@@ -5,6 +5,7 @@ Sources: `src/llama-kv-cache.cpp`, `llama-kv-cache-iswa.cpp`, `llama-memory-recu
 
 from __future__ import annotations
 
+from reconciler.vram.builds import states_kept
 from reconciler.vram.geometry import Geometry, Layer
 from reconciler.vram.settings import RunSettings, padded
 from reconciler.vram.tensors import F32, UnknownLayout
@@ -25,10 +26,13 @@ def layer_cells(geometry: Geometry, settings: RunSettings, layer: Layer) -> int:
 
 
 def kv_bytes(geometry: Geometry, settings: RunSettings) -> tuple[int, ...]:
-    """Bytes of keys and values by layer; 0 for a layer that keeps none."""
+    """Bytes of keys and values by layer, then by block of a head that drafts; 0 for a layer that keeps none."""
     if geometry.encoder:
         return (0,) * len(geometry.layers)
-    return tuple(_layer_bytes(geometry, settings, layer) if layer.cached else 0 for layer in geometry.layers)
+    kept = [_layer_bytes(geometry, settings, layer) if layer.cached else 0 for layer in geometry.layers]
+    if settings.drafted:
+        kept += [_layer_bytes(geometry, settings.of_head, layer) for layer in geometry.head]
+    return tuple(kept)
 
 
 def _layer_bytes(geometry: Geometry, settings: RunSettings, layer: Layer) -> int:
@@ -54,5 +58,6 @@ def _value_width(geometry: Geometry, settings: RunSettings, layer: Layer) -> int
 
 def state_bytes(geometry: Geometry, settings: RunSettings) -> tuple[int, ...]:
     """Bytes of recurrent state by layer, for all sequences."""
-    one = (geometry.conv_state + geometry.inner_state) * F32.bytes * settings.slots
+    states = settings.slots * states_kept(geometry.architecture, settings.build, settings.drafted)
+    one = (geometry.conv_state + geometry.inner_state) * F32.bytes * states
     return tuple(one if layer.recurrent else 0 for layer in geometry.layers)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from reconciler.vram.builds import Backend
 from reconciler.vram.geometry import Geometry
 from reconciler.vram.graph import buffer_sizes
-from reconciler.vram.graph.families import GRAPHS
+from reconciler.vram.graph.families import GRAPHS, HEAD_GRAPHS, MakesGraph
 from reconciler.vram.graph.tensor import UnknownGraph
 from reconciler.vram.settings import RunSettings
 
@@ -21,10 +22,22 @@ class ComputeBuffers:
     cards: tuple[int, ...]
     host: int
 
+    def plus(self, other: ComputeBuffers) -> ComputeBuffers:
+        """Both side by side."""
+        return ComputeBuffers(tuple(map(sum, zip(self.cards, other.cards, strict=True))), self.host + other.host)
+
 
 def compute_buffers(geometry: Geometry, settings: RunSettings) -> ComputeBuffers | None:
     """None where the graph of the architecture, or of the way it is spread, is not worked out."""
-    build = GRAPHS.get(geometry.architecture)
+    return _buffers(GRAPHS.get(geometry.architecture), geometry, settings)
+
+
+def head_buffers(geometry: Geometry, settings: RunSettings) -> ComputeBuffers | None:
+    """Those of the draft head, which has a context of its own beside the model's. None as above."""
+    return _buffers(HEAD_GRAPHS.get(geometry.architecture), geometry, settings.of_head)
+
+
+def _buffers(build: MakesGraph | None, geometry: Geometry, settings: RunSettings) -> ComputeBuffers | None:
     if build is None:
         return None
     try:
@@ -33,5 +46,5 @@ def compute_buffers(geometry: Geometry, settings: RunSettings) -> ComputeBuffers
         return None
     cards = len(settings.split)
     pipeline = cards > 1 and settings.offloaded > geometry.blocks
-    sizes = buffer_sizes(graph, cards, PIPELINE_COPIES if pipeline else 1)
+    sizes = buffer_sizes(graph, cards, PIPELINE_COPIES if pipeline else 1, reordered=settings.on is Backend.VULKAN)
     return ComputeBuffers(sizes[:cards], sizes[cards])

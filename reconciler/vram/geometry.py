@@ -48,8 +48,8 @@ class Layer:
 class Geometry:
     """A model's shape. `layers` are those that run; `blocks` counts the ones that only a draft head uses too.
 
-    `cache_known` is False for architectures whose cache has a layout of its own that is not worked out here.
-    `conv_state` and `inner_state` are elements (f32) a recurrent layer and sequence.
+    `head` are the blocks of a draft head (MTP), after those of the model itself. `cache_known` is False for architectures whose cache has
+    a layout of its own that is not worked out here. `conv_state` and `inner_state` are elements (f32) a recurrent layer and sequence.
     """
 
     architecture: str
@@ -58,6 +58,7 @@ class Geometry:
     context: int
     blocks: int
     layers: tuple[Layer, ...]
+    head: tuple[Layer, ...]
     window: int
     experts: int
     experts_used: int
@@ -84,7 +85,7 @@ class Geometry:
 
     def keeper(self, il: int) -> int:
         """The layer whose cache this one reads: its own, or where layers share (Gemma 3n, 4) the last one that keeps keys of its kind."""
-        if self.layers[il].cached or not any(layer.cached for layer in self.layers):
+        if il >= len(self.layers) or self.layers[il].cached or not any(layer.cached for layer in self.layers):
             return il
         first_shared = next(at for at, layer in enumerate(self.layers) if not layer.cached)
         return max(0, first_shared - (2 if self.layers[il].sliding else 1))
@@ -181,8 +182,9 @@ def geometry_of(header: Header) -> Geometry:
             recurrent=recurrent[il],
             index_length=indexes[il],
         )
-        for il in range(trunk or blocks)
+        for il in range(blocks)
     )
+    layers, head = (layers[:trunk], layers[trunk:]) if trunk else (layers, ())
     if architecture == "nanbeige":  # all blocks run that many times, each time with a cache of their own
         loops = keys.number("num_loops", 1)
         if not 0 < loops * blocks <= MOST_LAYERS:
@@ -198,6 +200,7 @@ def geometry_of(header: Header) -> Geometry:
         context=_context(keys),
         blocks=blocks,
         layers=layers,
+        head=head,
         window=window,
         experts=keys.number("expert_count", 0),
         experts_used=_experts_used(keys),

@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from reconciler.fleet.units import MIB
+from reconciler.vram.builds import REFERENCE_BUILD, SLOT_ROWS
 from reconciler.vram.cache import kv_bytes, state_bytes
-from reconciler.vram.compute import ComputeBuffers, compute_buffers
+from reconciler.vram.compute import ComputeBuffers, compute_buffers, head_buffers
 from reconciler.vram.geometry import Geometry
 from reconciler.vram.graph.families import GRAPHS
-from reconciler.vram.settings import REFERENCE_BUILD, SLOT_ROWS_SINCE, RunSettings
+from reconciler.vram.settings import RunSettings
 from reconciler.vram.weights import card_of_blocks, weights_of
 
-FIXED_START, FIXED_LOW, FIXED_HIGH = 450 * MIB, 250 * MIB, 600 * MIB
-"""What a CUDA process takes on a card besides (context, cuBLAS, graphs): nothing derives it. A start value, until it is measured on the
-node for (GPU model, driver, build)."""
+FIXED_START, FIXED_LOW, FIXED_HIGH = 450 * MIB, 162 * MIB, 893 * MIB
+"""What a process takes on a card besides (context, cuBLAS, graphs): nothing derives it. A start value, until it is measured on the node
+for (GPU model, driver, build); the ends are the least and the most that people saw on their cards, over all backends."""
 COMPUTED = "computed"
 
 
@@ -81,9 +82,10 @@ def predict(geometry: Geometry, settings: RunSettings, extra: int = 0, fixed: tu
     kv: list[int | None] = [0] * (count + 1)
     state: list[int | None] = [0] * (count + 1)
     if geometry.cache_known:
-        for place, keys, states in zip(places, kv_bytes(geometry, settings), state_bytes(geometry, settings), strict=False):
-            kv[count if place is None else place] = (kv[count if place is None else place] or 0) + keys
-            state[count if place is None else place] = (state[count if place is None else place] or 0) + states
+        for term, bytes_of in ((kv, kv_bytes), (state, state_bytes)):
+            for place, used in zip(places, bytes_of(geometry, settings), strict=False):
+                at = count if place is None else place
+                term[at] = (term[at] or 0) + used
     else:
         kv, state = [None] * (count + 1), [None] * (count + 1)
         unknown.append(f"the cache of {geometry.architecture} has a layout that is not worked out here")
@@ -95,6 +97,11 @@ def predict(geometry: Geometry, settings: RunSettings, extra: int = 0, fixed: tu
             if known
             else f"the compute graph of {geometry.architecture} is not worked out here"
         )
+    if settings.drafted and compute is not None:
+        of_head = head_buffers(geometry, settings)
+        if of_head is None:
+            unknown.append(f"the compute graph of the draft head of {geometry.architecture} is not worked out here")
+        compute = None if of_head is None else compute.plus(of_head)
     cards = tuple(
         _card(
             settings,
@@ -123,7 +130,7 @@ def _uncertain_percent(build: int) -> int:
     """How far a compute buffer may be off: the graph is that of one build, and graphs change."""
     if build == REFERENCE_BUILD:
         return 2
-    return 10 if build >= SLOT_ROWS_SINCE else 15
+    return 10 if SLOT_ROWS.holds(build) else 15
 
 
 def _card(

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from reconciler.vram.builds import LOGGED_ON, REFERENCE_BUILD, SLOT_ROWS, Backend
 from reconciler.vram.tensors import CACHE_TYPES, TensorType
 
-REFERENCE_BUILD = 11434
-"""llama.cpp's build whose numbers the formulas were checked against."""
-SLOT_ROWS_SINCE = 10_700
-"""About the first build whose server reserves one output row a slot; older ones, and Ollama's old runners, reserve a full batch of them."""
 N_BATCH = 2048
 N_UBATCH = 512
 AUTOMATIC_SLOTS = 4
@@ -28,7 +25,8 @@ class RunSettings:
     """`context` is what one request may use. With `parallel` N the engine gets `-c context × N`, in N separate streams; without it, it
     runs four slots over one stream of `context` (llama-server's automatic choice). `offloaded` counts layers on cards from the end, the
     output layer first; `split` weighs the cards (1,) for one. `reserve_batch` reserves a full batch of output rows, as `llama-fit-params`
-    does and a server does not.
+    does and a server does not. `drafted` tokens at a time come from the head of the file itself (MTP); 0: it does not draft.
+    `backend` is what drives the cards; None: not known.
     """
 
     context: int
@@ -42,11 +40,28 @@ class RunSettings:
     split: tuple[int, ...] = (1,)
     unified: bool = False
     reserve_batch: bool = False
+    drafted: int = 0
+    backend: Backend | None = None
 
     @property
     def full_rows(self) -> bool:
         """Whether a full batch of output rows is reserved."""
-        return self.reserve_batch or self.build < SLOT_ROWS_SINCE
+        return self.reserve_batch or not SLOT_ROWS.holds(self.build)
+
+    @property
+    def on(self) -> Backend | None:
+        """The backend, as far as it is known or may be taken from what was logged of this build."""
+        return self.backend or LOGGED_ON.get(self.build)
+
+    @property
+    def rows(self) -> int:
+        """Rows of output that a server reserves for its slots."""
+        return self.slots * (1 + self.drafted)
+
+    @property
+    def of_head(self) -> RunSettings:
+        """How the head that drafts runs beside the model: as long a context, a cache of its own type."""
+        return replace(self, drafted=0, key_type=CACHE_TYPES["f16"], value_type=CACHE_TYPES["f16"])
 
     @property
     def slots(self) -> int:

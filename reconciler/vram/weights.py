@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from reconciler.vram.builds import loads_head
 from reconciler.vram.families import WITHOUT_OUTPUT
 from reconciler.vram.geometry import Geometry
 from reconciler.vram.settings import RunSettings
@@ -56,11 +57,12 @@ def card_of_blocks(geometry: Geometry, settings: RunSettings) -> tuple[int | Non
 
 
 def weights_of(geometry: Geometry, settings: RunSettings) -> Weights:
-    """Bytes of all tensors that are loaded, by place. Blocks after the last layer that runs (draft heads) are not loaded."""
+    """Bytes of all tensors that are loaded, by place; those of a draft head only where this build loads it."""
     places = card_of_blocks(geometry, settings)
+    blocks = geometry.blocks if loads_head(geometry.architecture, settings.build, settings.drafted) else len(geometry.layers)
     cards, host = [0] * len(settings.split), 0
     for tensor in geometry.tensors.values():
-        for place in _places(tensor.name, geometry, places):
+        for place in _places(tensor.name, geometry, places, blocks):
             if place is None:
                 host += tensor.bytes
             else:
@@ -83,16 +85,16 @@ def tied_output(geometry: Geometry) -> TensorInfo | None:
 
 def place_of(name: str, geometry: Geometry, places: tuple[int | None, ...]) -> int | None:
     """The place of a tensor's first copy."""
-    return next(iter(_places(name, geometry, places)), None)
+    return next(iter(_places(name, geometry, places, geometry.blocks)), None)
 
 
-def _places(name: str, geometry: Geometry, places: tuple[int | None, ...]) -> Iterable[int | None]:
+def _places(name: str, geometry: Geometry, places: tuple[int | None, ...], blocks: int) -> Iterable[int | None]:
     if name in _INPUT:
         return (None,)
     block = _BLOCK.match(name)
     if block is not None:
         number = int(block[1])
-        return (places[number],) if number < len(geometry.layers) else ()
+        return (places[number],) if number < blocks else ()
     if name.startswith(_SHARED):
         return sorted(set(places[: len(geometry.layers)]), key=lambda place: -1 if place is None else place)
     if name.startswith(_FIRST_BLOCK) and not (geometry.architecture in _LAST_NAMED_FIRST and name.startswith("token_embd_norm.")):

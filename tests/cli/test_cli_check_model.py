@@ -53,7 +53,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / folder).mkdir()
         (root / folder / "lab.yaml").write_text(text)
     nodes = {}
-    sizes = {"big": [24], "big2": [24], "pair": [4, 4], "small": [4], "plain": [], "router": [24]}
+    sizes = {"big": [24], "big2": [24], "pair": [5, 5], "small": [4], "plain": [], "router": [24]}
     header = fact_of(HEADER)
     names = ("m:8b", "said:8b", "low:8b", "spare:8b")
     told = tuple(Installed(name, FILE, "d" * 64, "b" * 64, False, header=header) for name in names)

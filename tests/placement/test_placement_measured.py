@@ -10,7 +10,8 @@ from placement.test_placement_knowledge import BLOB, HEADER, NAME, ONE, PLAIN, h
 from planning.fleets import applied, desired, model, owned, plan
 
 from reconciler.fleet import GIB, MIB, Applied, FleetFacts, Measured, MeasuredKey, Resident
-from reconciler.vram import RunSettings, geometry_of, header_of_fact, predict
+from reconciler.vram import FIXED_START, RunSettings, geometry_of, header_of_fact, predict
+from reconciler.vram.predict import FIXED_HIGH
 
 CARD = "NVIDIA RTX Test"
 KEY = MeasuredKey(f"sha256:{BLOB}", "0.34.0", CARD, 4096, 1, "f16", True)
@@ -39,7 +40,7 @@ def test_what_the_card_lost_is_the_need() -> None:
 
 
 def test_to_a_report_the_cost_of_a_process_is_added_as_to_what_is_computed() -> None:
-    assert need(plan(ONE, WANT, seen(), measured())) == (1300 * MIB, "measured")
+    assert need(plan(ONE, WANT, seen(), measured())) == (700 * MIB + FIXED_HIGH, "measured")
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,11 @@ def test_the_plan_shows_what_was_measured_beside_what_is_predicted_of_the_same()
     (step,) = plan(ONE, WANT, seen(), measured(card=900 * MIB)).steps
     assert (step.measured_bytes, step.reported_bytes, step.predicted_bytes) == (900 * MIB, None, expected())
     (step,) = plan(ONE, WANT, seen(), measured()).steps
-    assert (step.measured_bytes, step.reported_bytes, step.predicted_bytes) == (1300 * MIB, 700 * MIB, expected() + 150 * MIB)
+    assert (step.measured_bytes, step.reported_bytes, step.predicted_bytes) == (
+        700 * MIB + FIXED_HIGH,
+        700 * MIB,
+        expected() + FIXED_HIGH - FIXED_START,
+    )
 
 
 def test_what_is_called_measured_is_all_that_the_plan_reserves() -> None:
@@ -76,7 +81,7 @@ def test_what_is_called_measured_is_all_that_the_plan_reserves() -> None:
 def test_what_a_process_was_seen_to_take_corrects_what_is_computed_for_other_models_on_such_a_card() -> None:
     other = replace(KEY, weights="sha256:other", context=8192)
     known = measured(other, 700 * MIB, 1000 * MIB)
-    assert need(plan(ONE, WANT, seen(), known)) == (high(PLAIN) - 600 * MIB + 364 * MIB, "computed")
+    assert need(plan(ONE, WANT, seen(), known)) == (high(PLAIN) - FIXED_HIGH + 364 * MIB, "computed")
     elsewhere = measured(replace(other, gpu="another card"), 700 * MIB, 1000 * MIB)
     assert need(plan(ONE, WANT, seen(), elsewhere)) == (high(PLAIN), "computed")
 

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from rigs import MIB, Bench
 
-FIXED = 600 * MIB
+from reconciler.vram.predict import FIXED_HIGH
+
+FIXED = FIXED_HIGH
 """What a plan adds for the process; a card in software loses nothing to it."""
 OFF = 0.03
 """The upper end of what is computed: Ollama 0.34.0 runs llama.cpp b10760, and the graphs are those of b11434."""

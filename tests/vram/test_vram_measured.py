@@ -35,6 +35,6 @@ def test_without_a_report_only_the_engines_own_processes_count() -> None:
 
 
 def test_the_fixed_cost_is_the_start_value_until_loads_showed_it() -> None:
-    assert fixed_of(()) == (250 * MIB, 450 * MIB, 600 * MIB)
+    assert fixed_of(()) == (162 * MIB, 450 * MIB, 893 * MIB)
     assert fixed_of((300 * MIB, 310 * MIB, 320 * MIB)) == (236 * MIB, 310 * MIB, 384 * MIB)
     assert fixed_of((-10 * MIB,)) == (0, 0, 64 * MIB)

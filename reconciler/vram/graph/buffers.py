@@ -7,11 +7,13 @@ taken to be able to run every operator.
 from __future__ import annotations
 
 from reconciler.vram.graph.allocator import Layout
+from reconciler.vram.graph.reorder import in_vulkan_order
 from reconciler.vram.graph.tensor import VIEWS, Graph, Tensor
 
 
-def buffer_sizes(graph: Graph, cards: int, copies: int = 1) -> tuple[int, ...]:
-    """Bytes of the compute buffer of each card and, last, of the host. `copies` of every input where several cards work in a pipeline."""
+def buffer_sizes(graph: Graph, cards: int, copies: int = 1, *, reordered: bool = False) -> tuple[int, ...]:
+    """Bytes of the compute buffer of each card and, last, of the host. `copies` of every input where several cards work in a pipeline.
+    `reordered`: the cards run the graph in an order of their own (Vulkan)."""
     host = cards
     device = _devices(graph, host)
     leafs = [(leaf, device.get(id(leaf), host)) for leaf in graph.leafs]
@@ -31,7 +33,7 @@ def buffer_sizes(graph: Graph, cards: int, copies: int = 1) -> tuple[int, ...]:
             order.append((twins[0], place))
             if copies > 1:
                 first += [(twin, place) for twin in twins]
-        order += [(node, device[id(node)]) for node in nodes]
+        order += [(node, device[id(node)]) for node in (in_vulkan_order(nodes) if reordered and place != host else nodes)]
     return Layout(cards + 1).run(first + leafs, order)
 
 

@@ -6,6 +6,7 @@ Every card is taken to have the fused operator.
 
 from __future__ import annotations
 
+from reconciler.vram.builds import states_kept
 from reconciler.vram.geometry import Geometry, Layer
 from reconciler.vram.graph.feed import feed_forward, mixture
 from reconciler.vram.graph.model import Inputs, ModelGraph
@@ -34,6 +35,30 @@ def delta_graph(geometry: Geometry, settings: RunSettings) -> Graph:
     rows = graph.get_rows(current, wanted)
     rows.output = True
     logits = made.linear("output", rows)
+    logits.output = True
+    graph.expand(logits)
+    return graph
+
+
+def delta_head_graph(geometry: Geometry, settings: RunSettings) -> Graph:
+    """The head that drafts (`graph_mtp`): the next token's embedding beside the model's last row, and one block with gated attention."""
+    made = ModelGraph(geometry, settings)
+    graph, il, layer = made.graph, len(geometry.layers), geometry.head[0]
+    name = f"blk.{il}.nextn"
+    table = made.weight(f"{name}.embed_tokens.weight") or made.need("token_embd.weight")
+    embedded = graph.get_rows(table, graph.input("i32", made.tokens))
+    hidden = graph.input("f32", made.width, made.tokens)
+    positions, inputs, wanted = made.positions(4), made.cache_inputs()[False], made.output_rows()
+    joined = graph.concat(made.norm(embedded, f"{name}.enorm"), made.norm(hidden, f"{name}.hnorm"), 0)
+    current = residual = made.linear(f"{name}.eh_proj", joined)
+    current = _gated_attention(made, il, layer, inputs, made.norm(current, f"blk.{il}.attn_norm"), positions)
+    between = made.add(current, residual)
+    current = made.add(_feed(made, il, made.norm(between, f"blk.{il}.post_attention_norm")), between)
+    own = made.weight(f"{name}.shared_head_norm.weight") is not None
+    current = made.norm(current, f"{name}.shared_head_norm" if own else "output_norm")
+    current.output = True
+    own = made.weight(f"{name}.shared_head_head.weight") is not None
+    logits = made.linear(f"{name}.shared_head_head" if own else "output", graph.get_rows(current, wanted))
     logits.output = True
     graph.expand(logits)
     return graph
@@ -85,7 +110,10 @@ def _delta(made: ModelGraph, states: States, il: int, current: Tensor) -> Tensor
             )
             for one in (query, keys)
         )  # fmt: skip
-    result = graph.new("delta_net", "f32", (value * value_heads, each * count + value * count), query, keys, values, gate, beta, state)
+    kept = states_kept(geometry.architecture, made.settings.build, made.settings.drafted)
+    result = graph.new(
+        "delta_net", "f32", (value * value_heads, each * count + kept * value * count), query, keys, values, gate, beta, state
+    )
     graph.expand(graph.copy(graph.view(result, (value, value, value_heads, count)), graph.view(cache, (size, count))))
     output = graph.view(result, (value, value_heads, each, count))
     z = graph.reshape(z, value, value_heads, each, count)

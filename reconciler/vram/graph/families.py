@@ -16,7 +16,7 @@ from reconciler.vram.graph.branches import (
     smallthinker_graph,
 )
 from reconciler.vram.graph.decoders import plain_graph
-from reconciler.vram.graph.delta import delta_graph
+from reconciler.vram.graph.delta import delta_graph, delta_head_graph
 from reconciler.vram.graph.encoders import bert_graph, pre_norm_graph
 from reconciler.vram.graph.gemma3n import gemma3n_graph
 from reconciler.vram.graph.gemma4 import gemma4_graph
@@ -33,7 +33,9 @@ from reconciler.vram.graph.tensor import Graph
 from reconciler.vram.graph.variants import chameleon_graph, grove_graph, hrm_graph, looped_graph, talkie_graph
 from reconciler.vram.settings import RunSettings
 
-GRAPHS: Mapping[str, Callable[[Geometry, RunSettings], Graph]] = MappingProxyType(
+MakesGraph = Callable[[Geometry, RunSettings], Graph]
+
+GRAPHS: Mapping[str, MakesGraph] = MappingProxyType(
     {
         **dict.fromkeys(PLAIN, plain_graph),
         **dict.fromkeys(("bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3"), bert_graph),
@@ -69,3 +71,6 @@ GRAPHS: Mapping[str, Callable[[Geometry, RunSettings], Graph]] = MappingProxyTyp
         **dict.fromkeys(("lfm2", "lfm2moe"), lfm2_graph),
     }
 )
+
+HEAD_GRAPHS: Mapping[str, MakesGraph] = MappingProxyType({"qwen35": delta_head_graph, "qwen35moe": delta_head_graph})
+"""The graph of a head that drafts (MTP). Of other architectures it is not worked out."""

@@ -5,6 +5,7 @@ Source: `src/llama-graph.cpp` of llama.cpp b11434. A part that is missing in the
 
 from __future__ import annotations
 
+from reconciler.vram.builds import MIXED_INPUT
 from reconciler.vram.cache import layer_cells, ubatch_of
 from reconciler.vram.families import FULL_ROWS
 from reconciler.vram.geometry import Geometry, Layer
@@ -36,11 +37,10 @@ class ModelGraph:
         self.geometry, self.settings, self.graph = geometry, settings, Graph()
         self.host = len(settings.split)
         self.places = tuple(self.host if place is None else place for place in card_of_blocks(geometry, settings))
-        slots = settings.slots
         tokens = min(ubatch_of(geometry, settings), settings.total_cells)
-        rows = N_BATCH if settings.full_rows or geometry.architecture in FULL_ROWS else slots
+        rows = N_BATCH if settings.full_rows or geometry.architecture in FULL_ROWS else settings.rows
         self.outputs = min(tokens, rows)
-        self.tokens = -(-tokens // slots) * slots
+        self.tokens = -(-tokens // settings.slots) * settings.slots
         self.streams = settings.streams
         self.width = geometry.embedding
         self._weights: dict[str, Tensor | None] = {}
@@ -144,7 +144,8 @@ class ModelGraph:
     # inputs
 
     def embedded(self, *, scaled: bool = False, mixed: bool = True) -> Tensor:
-        """The tokens' embeddings; `scaled` by a row of factors (Gemma). Beside them the ways for vectors and, `mixed`, for both."""
+        """The tokens' embeddings; `scaled` (Gemma). Beside them the ways for vectors and, `mixed`, for both."""
+        newer = MIXED_INPUT.holds(self.settings.build)
         graph, embedding = self.graph, self.need("token_embd.weight")
         wide = self.width * (1 + self.geometry.number("n_deepstack_layers", 0))
         ids = graph.input("i32", self.tokens)
@@ -152,7 +153,7 @@ class ModelGraph:
         rows = self._padded(graph.get_rows(embedding, ids), wide)
         graph.expand(rows)
         graph.expand(vectors)
-        if mixed:
+        if mixed and newer:
             mixed_ids = graph.input("i32", self.tokens)
             slots = graph.input("i64", self.tokens)
             mixed_vectors = graph.input("f32", wide, self.tokens)
@@ -162,9 +163,10 @@ class ModelGraph:
         if wide != self.width:
             self._wide = rows
             current = graph.view(rows, (self.width, self.tokens), (rows.nb[1],))
-        if scaled:
+        if scaled and newer:
             current = graph.like("mul", current, graph.input("f32", 1, self.tokens))
-        return graph.expand(current)
+        current = graph.expand(current)
+        return self.scale(current) if scaled and not newer else current
 
     def _padded(self, rows: Tensor, wide: int) -> Tensor:
         return rows if wide == rows.ne[0] else self.graph.new("pad", "f32", (wide, rows.ne[1]), rows)

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from reconciler.cli.commands.check.checkpoint import VllmOptions, check_checkpoint, is_checkpoint
 from reconciler.cli.commands.check.companions import NAMES as BESIDE
-from reconciler.cli.commands.check.companions import beside_options
+from reconciler.cli.commands.check.companions import beside_options, drafts_itself
 from reconciler.cli.commands.check.file import check_file
 from reconciler.cli.commands.check.run_options import RunOptions
 from reconciler.cli.options import format_option
@@ -19,6 +19,9 @@ from reconciler.cli.settings import global_options, settings_of
 
 MOST_CONTEXT = 2**30
 MOST_PARALLEL = 1024
+MOST_DRAFTED = 64
+MTP_DEFAULT = 3
+"""llama-server's own `--spec-draft-n-max`."""
 
 
 def _size(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
@@ -79,6 +82,19 @@ def _build(context: click.Context, parameter: click.Parameter, value: str | None
 )
 @click.option("--engine-build", callback=_build, metavar="B", help="llama.cpp's build, such as b11434; others get a wider interval.")
 @click.option(
+    "--mtp",
+    "drafted",
+    type=click.IntRange(1, MOST_DRAFTED),
+    metavar="N",
+    help="Tokens that the file's own head (nextn_predict_layers) drafts at a time: llama-server's --spec-type draft-mtp with "
+    "--spec-draft-n-max. Default: it drafts none.",
+)
+@click.option(
+    "--backend",
+    type=click.Choice(["cuda", "rocm", "vulkan", "metal", "sycl"]),
+    help="What drives the cards: Vulkan runs the graph in an order of its own. Default: the order of the graph, as CUDA and ROCm run it.",
+)
+@click.option(
     "--fit-context",
     is_flag=True,
     help="The largest context that fits, with --context the most requests at a time (--parallel): of a file into --vram bytes, of a "
@@ -113,6 +129,8 @@ def command(
     flash_attention: str,
     batch: int,
     engine_build: int | None,
+    drafted: int | None,
+    backend: str | None,
     fit_context: bool,
     vram: int | None,
     tensor_parallel: int | None,
@@ -129,7 +147,7 @@ def command(
     Of a DIR with a config.json (or that file), what must fit into vLLM's reservation."""
     settings = settings_of(context)
     if is_checkpoint(what, settings.path(Path(what))):
-        not_of_vllm = ("parallel", "flash_attention", "engine_build", "fit_context", "refresh", "assume", *BESIDE)
+        not_of_vllm = ("parallel", "flash_attention", "engine_build", "drafted", "backend", "fit_context", "refresh", "assume", *BESIDE)
         _refuse_given(context, not_of_vllm, "a checkpoint is run by vLLM, without any node")
         given = {name: context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in ("cache", "batch")}
         cache, tokens = cache if given["cache"] else "auto", batch if given["batch"] else None
@@ -148,7 +166,9 @@ def command(
         if fit_context and (mmproj is not None or lora or draft is not None):
             raise click.UsageError("--fit-context is of a file alone; take what lies beside it off --vram")
         _refuse_both(fit_context, context_length, parallel)
-        way = RunOptions(context_length, parallel, cache, flash_attention == "on", batch, engine_build)
+        if draft is not None and drafts_itself(settings, what, draft):
+            draft, drafted = None, drafted or MTP_DEFAULT
+        way = RunOptions(context_length, parallel, cache, flash_attention == "on", batch, engine_build, drafted, backend)
         check_file(settings, what, way, vram, format_, (mmproj, lora, draft))
         return
     _refuse_both(fit_context, context_length, parallel)
@@ -168,6 +188,8 @@ def command(
         flash_attention == "on" if "flash_attention" in asked else None,
         batch if "batch" in asked else None,
         engine_build,
+        drafted,
+        backend,
     )
     search = Search(context_length is not None, vram) if fit_context else None
     check_model(settings, what, way, refresh, assume, format_, search)

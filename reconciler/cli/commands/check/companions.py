@@ -19,12 +19,24 @@ NAMES = ("mmproj", "lora", "draft")
 def beside_options(command: F) -> F:
     """--mmproj, --lora and --draft."""
     for option in (
-        click.option("--draft", metavar="FILE", help="Of a file: a draft model that is loaded beside it."),
+        click.option(
+            "--draft", metavar="FILE", help="Of a file: a draft model that is loaded beside it; the file itself: its own head, as --mtp 3."
+        ),
         click.option("--lora", metavar="FILE", multiple=True, help="Of a file: an adapter, as often as there are some."),
         click.option("--mmproj", metavar="FILE", help="Of a file: its projector for images or sound."),
     ):
         command = option(command)
     return command
+
+
+def drafts_itself(settings: Settings, file: str, draft: str) -> bool:
+    """Whether --draft names the model's own file: then its head drafts, and nothing is loaded twice."""
+    from pathlib import Path
+
+    if "://" in file or "://" in draft:
+        return file == draft
+    one, other = settings.path(Path(file)), settings.path(Path(draft))
+    return one.exists() and other.exists() and one.samefile(other)
 
 
 def read_beside(settings: Settings, mmproj: str | None, lora: Sequence[str], draft: str | None, run: RunSettings) -> Extras | None:

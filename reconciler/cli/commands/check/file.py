@@ -24,6 +24,7 @@ def check_file(settings: Settings, file: str, way: RunOptions, room: int | None,
     from reconciler.vram import (
         N_UBATCH,
         REFERENCE_BUILD,
+        Backend,
         RunSettings,
         UnknownLayout,
         check_runnable,
@@ -51,6 +52,8 @@ def check_file(settings: Settings, file: str, way: RunOptions, room: int | None,
             flash_attention=way.flash_attention is not False,
             ubatch=way.batch or N_UBATCH,
             build=way.build or REFERENCE_BUILD,
+            drafted=way.drafted or 0,
+            backend=None if way.backend is None else Backend(way.backend),
         )
         check_runnable(geometry, run)
         if room is not None:

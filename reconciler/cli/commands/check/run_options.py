@@ -21,13 +21,16 @@ class RunOptions:
     flash_attention: bool | None
     batch: int | None
     build: int | None
+    drafted: int | None = None
+    backend: str | None = None
 
     def asked(self) -> Asked:
         """The same without the context. BadParameter: no such type of cache."""
-        from reconciler.vram import Asked
+        from reconciler.vram import Asked, Backend
 
+        backend = None if self.backend is None else Backend(self.backend)
         keys, values = (None, None) if self.cache is None else cache_types(self.cache)
-        return Asked(self.parallel, keys, values, self.flash_attention, self.batch, self.build)
+        return Asked(self.parallel, keys, values, self.flash_attention, self.batch, self.build, self.drafted, backend)
 
 
 def cache_types(text: str) -> tuple[TensorType, TensorType]:
