@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import click
 
+from reconciler.cli.groups import Group
 from reconciler.cli.settings import Settings, global_options, tell
 from reconciler.cli.signals import heeded, interrupt
 
@@ -40,7 +41,7 @@ CLOSED_PIPE = 141
 """What a shell shows of a program that ended because nobody reads its output any more (128 + SIGPIPE)."""
 
 
-class Commands(click.Group):
+class Commands(Group):
     """A group that imports a command's module only when the command is used, so that `--help` stays quick."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

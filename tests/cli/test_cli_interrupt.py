@@ -48,7 +48,7 @@ def kept(lab: Lab) -> set[str]:
     return set(open_reader(lab.state).applied().replicas)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_interrupt_begins_no_step_and_lets_the_one_that_runs_settle(tmp_path: Path, number: signal.Signals) -> None:
     with served(builtin_fleet("demo").with_time_scale(None), tmp_path) as lab:
         lab.want(THREE)

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
+from reconciler.cli.groups import Group
 from reconciler.cli.settings import global_options, settings_of
 
 
-@click.group("sim")
+@click.group("sim", cls=Group)
 @global_options
 def command() -> None:
     """A simulated fleet: real HTTP servers on loopback over simulated cards."""

@@ -7,10 +7,11 @@ import click
 from reconciler.cli.commands.state.files import backup, recover, restore
 from reconciler.cli.commands.state.reading import check, list_, show
 from reconciler.cli.commands.state.writing import mv, rename_fleet, rm
+from reconciler.cli.groups import Group
 from reconciler.cli.settings import global_options
 
 
-@click.group("state")
+@click.group("state", cls=Group)
 @global_options
 def command() -> None:
     """What the state owns, its copies and its health. Touches no node."""
