@@ -11,8 +11,8 @@ from reconciler.health import Finding, Level, find
 from reconciler.operations.proposal import plan_fleet
 from reconciler.operations.reporter import Reporter, ignore
 from reconciler.operations.settings import WorkspaceSettings
+from reconciler.state.check import SQLITE, check_state
 from reconciler.state.check import Level as StateLevel
-from reconciler.state.check import check_sqlite, check_state
 
 _LEVELS = {StateLevel.ERROR: Level.ERROR, StateLevel.WARNING: Level.WARNING}
 
@@ -43,12 +43,11 @@ async def diagnose(settings: WorkspaceSettings, pattern: str | None = None, repo
 
 
 def _of_state(path: Path) -> list[Finding]:
-    """What `state check` finds, and of a fleet without a state yet what is wrong with this Python's SQLite."""
-    looked = check_state(path) if path.exists() else [check_sqlite()]
+    """What `state check` finds of the file. Which SQLite this Python was built with is left to that command: whoever looks after a fleet
+    cannot change it, and a warning that never goes hides those that matter."""
+    looked = check_state(path) if path.exists() else []
     return [
-        Finding(
-            _LEVELS[one.level], "sqlite_wal_reset" if one.name == "SQLite" else "state", f"state.{one.name}", one.message, one.hint or ""
-        )
+        Finding(_LEVELS[one.level], "state", f"state.{one.name}", one.message, one.hint or "")
         for one in looked
-        if one.level in _LEVELS
+        if one.level in _LEVELS and one.name != SQLITE
     ]

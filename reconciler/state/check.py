@@ -20,6 +20,8 @@ from reconciler.state.rescue import find_rescues
 from reconciler.state.schema import SCHEMA_VERSION, schema_version
 
 _MOST = 20
+SQLITE = "SQLite"
+"""The finding about this Python's SQLite, and not about the state."""
 
 
 class Level(StrEnum):
@@ -159,17 +161,12 @@ def has_wal_reset_fault(version: tuple[int, ...]) -> bool:
     return version >= (3, 7) and not repaired
 
 
-def check_sqlite(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> Finding:
-    """Whether this Python's SQLite may damage a state."""
-    return _sqlite(version)
-
-
 def _sqlite(version: tuple[int, ...]) -> Finding:
     name = ".".join(map(str, version))
     if not has_wal_reset_fault(version):
-        return Finding("SQLite", Level.OK, name)
+        return Finding(SQLITE, Level.OK, name)
     what = f"{name} has the WAL-reset fault, which may very rarely damage a file that two processes write to at once"
-    return Finding("SQLite", Level.WARNING, what, "use a Python with SQLite 3.51.3 (or 3.50.7, 3.44.6); keep backups")
+    return Finding(SQLITE, Level.WARNING, what, "use a Python with SQLite 3.51.3 (or 3.50.7, 3.44.6); keep backups")
 
 
 def _rescues(path: Path) -> Iterator[Finding]:
