@@ -8,7 +8,7 @@ from enum import Enum, IntEnum
 from reconciler.fleet import FleetFacts, GpurecError
 from reconciler.operations.apply_result import ApplyResult
 from reconciler.planning import DriftReport, Plan
-from reconciler.state import StepStatus
+from reconciler.state import Lock, StepStatus
 
 
 class ExitStatus(IntEnum):
@@ -33,9 +33,6 @@ class ExitStatus(IntEnum):
     INTERRUPTED = 130
 
 
-_FAILURES = (ExitStatus.INTERRUPTED, ExitStatus.ERROR, ExitStatus.REFUSED, ExitStatus.STALE, ExitStatus.LOCKED)
-
-
 class Command(Enum):
     """The commands by what their status can say."""
 
@@ -49,12 +46,27 @@ class Command(Enum):
 
 
 ORDER: dict[Command, tuple[ExitStatus, ...]] = {
-    Command.APPLY: (*_FAILURES, ExitStatus.INCOMPLETE, ExitStatus.UNREACHABLE),
-    Command.PLAN: _FAILURES,
-    Command.PLAN_DETAILED: (*_FAILURES, ExitStatus.INCOMPLETE, ExitStatus.CHANGED, ExitStatus.UNREACHABLE),
-    Command.DRIFT: (*_FAILURES, ExitStatus.CHANGED, ExitStatus.UNREACHABLE),
-    Command.LOOK: (*_FAILURES, ExitStatus.UNREACHABLE),
-    Command.CHECK: _FAILURES,
+    Command.APPLY: (
+        ExitStatus.INTERRUPTED,
+        ExitStatus.ERROR,
+        ExitStatus.REFUSED,
+        ExitStatus.STALE,
+        ExitStatus.LOCKED,
+        ExitStatus.INCOMPLETE,
+        ExitStatus.UNREACHABLE,
+    ),
+    Command.PLAN: (ExitStatus.INTERRUPTED, ExitStatus.ERROR, ExitStatus.REFUSED),
+    Command.PLAN_DETAILED: (
+        ExitStatus.INTERRUPTED,
+        ExitStatus.ERROR,
+        ExitStatus.REFUSED,
+        ExitStatus.INCOMPLETE,
+        ExitStatus.CHANGED,
+        ExitStatus.UNREACHABLE,
+    ),
+    Command.DRIFT: (ExitStatus.INTERRUPTED, ExitStatus.ERROR, ExitStatus.REFUSED, ExitStatus.CHANGED, ExitStatus.UNREACHABLE),
+    Command.LOOK: (ExitStatus.INTERRUPTED, ExitStatus.ERROR, ExitStatus.UNREACHABLE),
+    Command.CHECK: (ExitStatus.INTERRUPTED, ExitStatus.ERROR, ExitStatus.LOCKED),
 }
 """What each can end with, the most urgent first."""
 
@@ -97,6 +109,11 @@ def of_facts(facts: FleetFacts) -> frozenset[ExitStatus]:
 def of_soundness(sound: bool) -> frozenset[ExitStatus]:
     """What holds once something was looked through for faults."""
     return _holding((ExitStatus.ERROR, not sound))
+
+
+def of_lock(lock: Lock | None) -> frozenset[ExitStatus]:
+    """What holds of the lock of a state."""
+    return _holding((ExitStatus.LOCKED, lock is not None and lock.standing.holds))
 
 
 def of_error(error: Exception) -> ExitStatus:

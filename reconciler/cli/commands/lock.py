@@ -6,13 +6,12 @@ import sys
 
 import click
 
+from reconciler.cli.groups import Group
 from reconciler.cli.options import format_option
 from reconciler.cli.settings import global_options, settings_of
 
-HELD = 5
 
-
-@click.group("lock")
+@click.group("lock", cls=Group)
 @global_options
 def command() -> None:
     """The lock of the state: who holds it, and how to break it."""
@@ -27,6 +26,7 @@ def status(context: click.Context, format_: str) -> int:
     import json
 
     from reconciler.cli.commands.state.rows import lock_document, lock_row
+    from reconciler.operations.exit_status import Command, exit_status, of_lock
     from reconciler.operations.workspace import find_state
     from reconciler.state import look_at_lock
     from reconciler.views.state_text import lock_text
@@ -38,7 +38,7 @@ def status(context: click.Context, format_: str) -> int:
         click.echo(json.dumps(lock_document(path, lock), indent=2))
     else:
         click.echo(lock_text(lock_row(lock), colour=settings.colour(), width=settings.width()), nl=False)
-    return HELD if lock is not None and lock.standing.holds else 0
+    return exit_status(Command.CHECK, of_lock(lock))
 
 
 @command.command("release")

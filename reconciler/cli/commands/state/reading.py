@@ -78,6 +78,7 @@ def check(context: click.Context, format_: str) -> int:
     import json
     from dataclasses import asdict
 
+    from reconciler.operations.exit_status import Command, exit_status, of_soundness
     from reconciler.operations.workspace import find_state
     from reconciler.state import Level, check_state
     from reconciler.views.state_text import FindingRow, check_text
@@ -91,4 +92,4 @@ def check(context: click.Context, format_: str) -> int:
     else:
         rows = [FindingRow(one.name, one.level.value, one.message, one.hint) for one in found]
         click.echo(check_text(str(path), rows, colour=settings.colour(), width=settings.width()), nl=False)
-    return 0 if sound else 1
+    return exit_status(Command.CHECK, of_soundness(sound))
