@@ -77,7 +77,7 @@ def _moment(text: str, now: datetime) -> datetime:
         return moment(text)
     except ValueError:
         hint = "write the number of a run, a duration as 24h, or a time as 2026-01-31T12:00:00Z"
-        raise GpurecError.of(f"{text!r} is neither a run, a duration nor a time", "--since", hint) from None
+        raise GpurecError.of(f"{text[:40]!r} is neither a run, a duration nor a time", "--since", hint) from None
 
 
 def _last_run(look: Proposal) -> int | None:

@@ -265,6 +265,24 @@ def test_since_a_time_tells_only_what_was_first_seen_then_or_later(lab: Lab, clo
     assert "2 fields drifted before 2050-01-01T13:00:00Z, and are not shown." in later.stdout
 
 
+def test_since_a_duration_is_so_long_before_now(lab: Lab, clock: list[int]) -> None:
+    keep = ("--memory", "memory.json")
+    lab.fleet.engines["bea/ollama"].restart()
+    drift(lab, *keep, expect=2)
+    clock[0] = 12
+    upgrade(lab, "ada/ollama", "0.99.0")
+    document = drift(lab, *keep, "--since", "1h30m", expect=2)
+    assert (kinds(document), kinds(document, "older")) == ({("engine.ada/ollama", "version")}, {(BEA, "missing")})
+    assert document["since"] == "2050-01-01T10:30:00Z"
+    assert kinds(drift(lab, *keep, "--since", "24h", expect=2)) == {("engine.ada/ollama", "version"), (BEA, "missing")}
+
+
+@pytest.mark.parametrize("text", ["9" * 30 + "d", "9" * 5000 + "h", "24 hours", "-1h"])
+def test_a_duration_that_is_none_is_one_sentence(lab: Lab, text: str) -> None:
+    result = lab.run("drift", "--since", text)
+    assert (result.exit_code, result.output.count("is neither a run, a duration nor a time")) == (1, 1)
+
+
 def test_since_the_last_run_leaves_out_what_that_run_found_and_could_not_repair(lab: Lab) -> None:
     assert kinds(drift(lab, "--since", "1", expect=0)) == set()
     bea = lab.fleet.engines["bea/ollama"]
