@@ -16,7 +16,7 @@ UNIVERSAL = --universal --python-version 3.11 --generate-hashes
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export GPUREC_LOCKS := $(abspath $(LOCKS))
 
-.PHONY: help demo test test-lowest test-newest lock properties lint types imports bench real conformance crash transcripts clean
+.PHONY: help demo test test-lowest test-newest lock catalogue properties lint types imports bench real conformance crash transcripts clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -48,6 +48,9 @@ lock: $(STAMP) ## writes every lock (requirements/*.txt) anew, with what is newe
 	$(COMPILE) $(UNIVERSAL) requirements/llama.in -o $(LOCKS)/llama.txt
 	$(COMPILE) $(UNIVERSAL) requirements/gemma.in -o $(LOCKS)/gemma.txt
 	$(COMPILE) $(UNIVERSAL) requirements/vllm.in --overrides requirements/vllm.overrides --excludes requirements/vllm.excludes -o $(LOCKS)/vllm.txt
+
+catalogue: $(STAMP) ## the shipped catalogue.json anew, after catalogue.yaml was changed
+	$(BIN)/python -c 'from reconciler.workspace.compiled_catalogue import write; write()'
 
 properties: $(STAMP) ## what every plan promises, over drawn fleets; WORLDS=25000, SEED (printed) for the same again
 	$(BIN)/python tests/planning/properties.py

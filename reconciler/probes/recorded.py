@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+import msgspec
 
 from reconciler.fleet import FleetFacts, GpurecError, ModelHeader, NodeFacts, Place, headers_of, with_headers
+from reconciler.probes.recorded_read import read_document
 
 if TYPE_CHECKING:
+    from pydantic import TypeAdapter
     from pydantic.main import IncEx
 
 FORMAT_VERSION: Literal["1.0"] = "1.0"
@@ -20,7 +22,7 @@ FORMAT_VERSION: Literal["1.0"] = "1.0"
 class FactsDocument:
     """Facts with the version of their format. `headers` are those of the installed models, by the digest of their weights."""
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 # pydantic reads it from here
 
     format_version: Literal["1.0"]
     facts: FleetFacts
@@ -28,6 +30,8 @@ class FactsDocument:
 
 
 def _adapter() -> TypeAdapter[FactsDocument]:
+    from pydantic import TypeAdapter
+
     global _ADAPTER
     if _ADAPTER is None:
         _ADAPTER = TypeAdapter(FactsDocument)
@@ -48,17 +52,29 @@ def facts_to_json(facts: FleetFacts) -> str:
 def facts_from_json(text: str | bytes, name: str) -> FleetFacts:
     """Reads a document of facts; `name` is its file, for the error. Raises GpurecError naming the first thing that is wrong."""
     try:
-        document = _adapter().validate_json(text)
+        version, facts, headers = read_document(text)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        version = ""
+    if version != FORMAT_VERSION:
+        document = _checked(text, name)
+        facts, headers = document.facts, dict(document.headers)
+    for key, node in facts.nodes.items():
+        if key != node.node or any(engine.id.node != key or engine.id.engine != own for own, engine in node.engines.items()):
+            raise GpurecError.of(f"the facts of node {key!r} name another node or engine", Place(name), "make them again with gpurec facts")
+    return FleetFacts(facts.at, {at: with_headers(node, headers) for at, node in facts.nodes.items()})
+
+
+def _checked(text: str | bytes, name: str) -> FactsDocument:
+    """The same by pydantic, which says what is wrong and where."""
+    from pydantic import ValidationError
+
+    try:
+        return _adapter().validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         what = f"{where}: {first['msg']}" if where else first["msg"]
         raise GpurecError.of(f"this is no document of facts ({what})", Place(name), "make one with gpurec facts --out FILE") from None
-    facts = document.facts
-    for key, node in facts.nodes.items():
-        if key != node.node or any(engine.id.node != key or engine.id.engine != own for own, engine in node.engines.items()):
-            raise GpurecError.of(f"the facts of node {key!r} name another node or engine", Place(name), "make them again with gpurec facts")
-    return FleetFacts(facts.at, {name: with_headers(node, document.headers) for name, node in facts.nodes.items()})
 
 
 def merge_facts(base: FleetFacts, partial: FleetFacts) -> FleetFacts:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from reconciler.fleet import EngineKind, canonical_name
 from reconciler.vram import Catalogue, KnownGpu, KnownModel, Quantisation, Shape, Trust
+from reconciler.workspace.compiled_catalogue import shipped_catalogue
 from reconciler.workspace.files import Sources
 from reconciler.workspace.forms import capability, choice, flag, integer, list_of, text, vram, vram_mebibytes
 from reconciler.workspace.parse import parse
@@ -50,11 +51,19 @@ def load_catalogue(root: Path | None = None) -> Catalogue:
 
 def read_catalogue(root: Path | None, sources: Sources, problems: Problems) -> Catalogue:
     """The same among the other files of a workspace: its own file counts in their digest, and its problems with theirs."""
-    found = _Found({}, {}, {})
-    own = parse((files(__package__) / FILE).read_text("utf-8"), FILE, YamlVersion.V1_2, problems)
-    _read(own, problems, found)
-    if root is not None and (root / FILE).exists():
-        _read(sources.read(Path(FILE), YamlVersion.V1_2), problems, found)
+    shipped = shipped_catalogue()
+    if root is None or not (root / FILE).exists():
+        return shipped
+    found = _Found(dict(shipped.models), dict(shipped.gpus), dict(shipped.shapes))
+    _read(sources.read(Path(FILE), YamlVersion.V1_2), problems, found)
+    return Catalogue(found.models, found.gpus, found.shapes)
+
+
+def written_catalogue() -> Catalogue:
+    """The package's own, from the YAML that people write. Raises WorkspaceError with every problem of it."""
+    problems, found = Problems(), _Found({}, {}, {})
+    _read(parse((files(__package__) / FILE).read_text("utf-8"), FILE, YamlVersion.V1_2, problems), problems, found)
+    problems.raise_if_any()
     return Catalogue(found.models, found.gpus, found.shapes)
 
 

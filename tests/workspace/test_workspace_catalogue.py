@@ -12,6 +12,8 @@ from reconciler.fleet import GIB, MIB, EngineKind, WorkspaceError
 from reconciler.placement.eligibility import _DTYPE_SINCE
 from reconciler.vram import Quantisation, ShapeTrust, Trust
 from reconciler.workspace import load_catalogue
+from reconciler.workspace.catalogue import written_catalogue
+from reconciler.workspace.compiled_catalogue import compiled, shipped_catalogue
 
 OLLAMA = EngineKind.OLLAMA
 
@@ -149,3 +151,10 @@ def test_the_catalogue_ships_in_the_wheel() -> None:
     assert (files("reconciler.workspace") / "catalogue.yaml").is_file()
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))
     assert project["tool"]["hatch"]["build"]["targets"]["wheel"] == {"packages": ["reconciler"]}
+
+
+def test_the_compiled_catalogue_is_that_of_its_yaml() -> None:
+    shipped, written = shipped_catalogue(), written_catalogue()
+    assert (shipped.models, shipped.gpus, shipped.shapes) == (written.models, written.gpus, written.shapes)
+    stale = "run make catalogue"
+    assert (files("reconciler.workspace") / "catalogue.json").read_bytes() == compiled(written), stale
