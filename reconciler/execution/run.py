@@ -28,6 +28,7 @@ from reconciler.execution.kinds.model.evictions import Evictions
 from reconciler.execution.kinds.model.learning import LookAtCards, learned_needs
 from reconciler.execution.kinds.model.recording import Places, as_asked
 from reconciler.execution.kinds.model.unplanned_residents import names_reckoned_with
+from reconciler.execution.leased import LeasedEngine
 from reconciler.execution.ledger import Ledger
 from reconciler.execution.outcome import ExecutionOptions, Outcome, StepResult, StopSignal
 from reconciler.execution.remedies import Remedies, failed_within_hour
@@ -69,7 +70,11 @@ async def execute(
     Raises GpurecError for a plan whose steps do not hang together, StateError when the lease is lost or the state cannot be written.
     """
     how = heeding(options or ExecutionOptions(), desired.policy.health)
-    run = _Run(plan, fleet, desired, facts, engines, state, run_id, clock, sleep, how, listen, stop or StopSignal(), cards)
+
+    def leased(at: EngineId) -> Engine:
+        return LeasedEngine(engines(at), state.prove_held)
+
+    run = _Run(plan, fleet, desired, facts, leased, state, run_id, clock, sleep, how, listen, stop or StopSignal(), cards)
     return await run.go()
 
 

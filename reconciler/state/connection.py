@@ -20,6 +20,10 @@ class Unwritable(StateError):
     """The state cannot be written now: disk full or failing, read-only, or busy for too long. What is in it is sound."""
 
 
+class Replaced(Unwritable):
+    """Another file, or none, is where the state was when it was opened."""
+
+
 class Damaged(StateError):
     """The file is no SQLite file, or a damaged one."""
 
@@ -56,7 +60,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     it stands, which is complete as long as no log of a writer lies beside it."""
     _refuse_other_kinds(path)
     with sqlite_said(path):
-        uri = f"file:{quote(str(path.absolute()))}?mode=ro"
+        uri = existing(path, "ro")
         conn = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
         try:
             conn.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -71,6 +75,29 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
 def followed(path: Path) -> Path:
     """The file that a state's path leads to: SQLite puts its log beside that one, and not beside a link to it."""
     return Path(os.path.realpath(path))
+
+
+def file_id(path: Path) -> tuple[int, int] | None:
+    """Which file is there, by device and inode; None where there is none. The inode of a file that is open is given to no other."""
+    try:
+        seen = path.stat()
+    except OSError:
+        return None
+    return seen.st_dev, seen.st_ino
+
+
+def check_file(path: Path, file: tuple[int, int] | None) -> None:
+    """Raises Replaced where the file at `path` is no longer `file`."""
+    now = file_id(path)
+    if now == file:
+        return
+    what = f"the state {'was removed' if now is None else 'was replaced by another file'} while this run worked"
+    raise Replaced(Problem(what, Place(str(path)), "see who did that, put the state back, and plan: it finds out by probing"))
+
+
+def existing(path: Path, mode: str = "rw") -> str:
+    """The address of a database that SQLite must not make."""
+    return f"file:{quote(str(path.absolute()))}?mode={mode}"
 
 
 def require_folder(path: Path) -> None:

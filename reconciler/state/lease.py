@@ -2,7 +2,8 @@
 
 One row. Taking it raises the fencing token; a writer whose token is no longer the row's can write nothing. A heartbeat keeps it fresh. A
 holder on this boot and in this pid namespace is judged by its process: gone, it is replaced at once; there, stopped or not, never. Any
-other is replaced only when its heartbeat is older than `EXPIRY_SECONDS`.
+other is replaced when its heartbeat is not of the last `EXPIRY_SECONDS`, and nothing was written for as long: its clock may be another one
+than ours, so where something was written it is watched whether its heartbeat moves.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from enum import StrEnum
 from pathlib import Path
 from uuid import uuid4
 
-from reconciler.fleet import LockHeld
-from reconciler.state.connection import BUSY_SECONDS
+from reconciler.fleet import LockHeld, Place, Problem
+from reconciler.state.connection import BUSY_SECONDS, existing, file_id
 from reconciler.state.process import Process, ProcessTable, is_gone, this_process
 
 EXPIRY_SECONDS = 30.0
@@ -38,7 +39,8 @@ class Standing(StrEnum):
     FRESH = "fresh"
     """Its process cannot be asked from here, and its heartbeat is young."""
     EXPIRED = "expired"
-    """Its process cannot be asked from here, and its heartbeat is older than `EXPIRY_SECONDS`: replaced."""
+    """Its process cannot be asked from here, and its heartbeat is not of the last `EXPIRY_SECONDS`, before or after: replaced, unless it
+    shows that it is alive."""
 
     @property
     def holds(self) -> bool:
@@ -68,7 +70,11 @@ class Lease:
         """What the process `me` can say of this holder at `now`."""
         if self.process.seen_from(me):
             return Standing.GONE if is_gone(self.process, me, table) else Standing.RUNNING
-        return Standing.EXPIRED if now.timestamp() - self.heartbeat_at > EXPIRY_SECONDS else Standing.FRESH
+        return Standing.EXPIRED if abs(self.age(now)) > EXPIRY_SECONDS else Standing.FRESH
+
+    def age(self, now: datetime) -> float:
+        """Seconds since its heartbeat; less than 0 where the clock of its holder is ahead of ours."""
+        return now.timestamp() - self.heartbeat_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,19 +105,28 @@ def read_lease(conn: sqlite3.Connection) -> Lease | None:
 def refuse_if_held(held: Lease | None, path: Path, now: datetime, me: Process, table: ProcessTable | None = None) -> None:
     """Raises LockHeld when that lease stands as seen from `me`."""
     if held is not None and held.standing(me, now, table).holds:
-        raise LockHeld.of(
-            f"the state is locked by {held.sentence()}",
-            str(path),
-            "wait for that run to end, let this one wait with --lock-timeout 5m, or see gpurec lock status",
-        )
+        raise lock_held(held, path)
+
+
+def lock_held(held: Lease, path: Path, more: str = "") -> LockHeld:
+    """The refusal of a second run; `more` is a clause about the holder."""
+    hint = "wait for that run to end, let this one wait with --lock-timeout 5m, or see gpurec lock status"
+    return LockHeld(Problem(f"the state is locked by {held.sentence()}{more}", Place(str(path)), hint))
 
 
 def take_lease(
-    conn: sqlite3.Connection, path: Path, command: str, now: datetime, me: Process | None = None, table: ProcessTable | None = None
+    conn: sqlite3.Connection,
+    path: Path,
+    command: str,
+    now: datetime,
+    me: Process | None = None,
+    table: ProcessTable | None = None,
+    watched: Lease | None = None,
 ) -> Held:
-    """Takes the lease in one transaction. `me` and `table` stand for this process and the processes of this machine.
+    """Takes the lease in one transaction. `me` and `table` stand for this process and the processes of this machine, `watched` is the lease
+    of a holder that was found to be silent.
 
-    Raises LockHeld when another run has it.
+    Raises LockHeld when another run has it, or when the holder that was watched has been heard of since.
     """
     me = me or this_process()
     owner = str(uuid4())
@@ -119,6 +134,8 @@ def take_lease(
     try:
         held = read_lease(conn)
         refuse_if_held(held, path, now, me, table)
+        if held is not None and watched is not None and held.owner == watched.owner and held != watched:
+            raise lock_held(held, path)
         took_over = f"took over the lock of {held.sentence()}: {_why(held.standing(me, now, table))}" if held is not None else None
         row = (owner, me.who, me.host, me.boot, me.pid, me.started, without_passwords(command), iso(now), iso(now), now.timestamp())
         conn.execute(f"UPDATE lease SET token = token + 1, {_SET} WHERE id = 1", (*row, me.namespace, me.ci))  # noqa: S608
@@ -169,10 +186,11 @@ def without_passwords(command: str) -> str:
 
 
 class Heartbeat:
-    """A background thread with its own connection that says every few seconds that this run is alive."""
+    """A background thread with its own connection that says every few seconds that this run is alive, whatever the run itself is at."""
 
     def __init__(self, path: Path, held: Held, clock: Callable[[], datetime], every: float = HEARTBEAT_SECONDS) -> None:
         self._path, self._held, self._clock, self._every = path, held, clock, every
+        self._file = file_id(path)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lease-heartbeat", daemon=True)
 
@@ -192,8 +210,10 @@ class Heartbeat:
         ours = True
         while ours and not self._stop.wait(self._every):
             try:
+                if file_id(self._path) != self._file:
+                    break  # another file is there by now, which is none of ours
                 if conn is None:
-                    conn = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
+                    conn = sqlite3.connect(existing(self._path), uri=True, timeout=BUSY_SECONDS, isolation_level=None)
                     conn.execute("PRAGMA wal_autocheckpoint = 0")  # one connection checkpoints, the writer's
                 ours = self.beat(conn)
             except sqlite3.Error:

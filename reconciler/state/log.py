@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,17 @@ class Log:
 
 def log_path(state: Path) -> Path:
     return state.with_name(state.name + "-wal")
+
+
+def last_written(state: Path) -> float:
+    """When anybody wrote to a state last, in seconds since 1970 by the clock of its file system; 0 where there is none."""
+    times = [0.0]
+    for path in (state, log_path(state)):
+        with suppress(OSError):
+            seen = path.stat()
+            if seen.st_size:  # an empty log may be that of a reader
+                times.append(seen.st_mtime)
+    return max(times)
 
 
 def look_at_log(state: Path) -> Log:

@@ -10,11 +10,23 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from reconciler.fleet import GpurecError, LockHeld, Place, Problem, StateError
-from reconciler.state.connection import Unwritable, followed, open_for_reading, open_for_writing, sqlite_said
+from reconciler.fleet import GpurecError, LockHeld, Place, Problem, StateError, format_duration
+from reconciler.state.connection import Unwritable, check_file, followed, open_for_reading, open_for_writing, sqlite_said
 from reconciler.state.fleet_name import refuse_other_fleet
-from reconciler.state.lease import Heartbeat, Held, iso, read_lease, refuse_if_held, release_lease, take_lease
-from reconciler.state.log import Log, look_at_log
+from reconciler.state.lease import (
+    EXPIRY_SECONDS,
+    Heartbeat,
+    Held,
+    Lease,
+    Standing,
+    iso,
+    lock_held,
+    read_lease,
+    refuse_if_held,
+    release_lease,
+    take_lease,
+)
+from reconciler.state.log import Log, last_written, look_at_log
 from reconciler.state.process import this_process
 from reconciler.state.protocol import StateWriter
 from reconciler.state.reader import open_reader
@@ -60,6 +72,7 @@ def open_writer(
         finally:
             heartbeat.stop()
             with suppress(Unwritable), sqlite_said(path):  # a lock that stays is taken over: this process will be gone
+                check_file(path, writer.file)
                 release_lease(conn, held)
     finally:
         conn.close()
@@ -119,7 +132,8 @@ def _wait_for_lease(
     waited = 0.0
     while True:
         try:
-            return _take(path, command, fleet, new_folder, clock())
+            watched = _watch(path, clock, sleep)
+            return _take(path, command, fleet, new_folder, clock(), watched)
         except LockHeld:
             if waited >= lock_timeout:
                 raise
@@ -128,7 +142,36 @@ def _wait_for_lease(
         waited += pause
 
 
-def _take(path: Path, command: str, fleet: str | None, new_folder: bool, now: datetime) -> tuple[sqlite3.Connection, Held, bool]:
+def _watch(path: Path, clock: Callable[[], datetime], sleep: Callable[[float], None]) -> Lease | None:
+    """The lease of a holder that may be dead: its heartbeat is not of these seconds, and its process cannot be asked from here.
+
+    That may be for its clock. Where nobody has written to the state for as long as a lease lasts, by the clock of its file system, the
+    holder is dead; else it is watched for so long. Raises LockHeld as soon as its heartbeat moves.
+    """
+    silent, lease = time.time() - last_written(path) > EXPIRY_SECONDS, _lease(path)
+    if lease is None or silent or lease.standing(this_process(), clock()) is not Standing.EXPIRED:
+        return lease
+    watched = 0.0
+    while watched < EXPIRY_SECONDS:
+        sleep(_RETRY_SECONDS)
+        watched += _RETRY_SECONDS
+        now = _lease(path)
+        if now is not None and now.owner == lease.owner and now.heartbeat_at != lease.heartbeat_at:
+            age = now.age(clock())
+            raise lock_held(now, path, f", by a clock that is {format_duration(abs(age))} {'behind' if age > 0 else 'ahead of'} this one")
+        if now != lease:
+            return None
+    return lease
+
+
+def _lease(path: Path) -> Lease | None:
+    with closing(open_reader(path)) as state:
+        return state.lease()
+
+
+def _take(
+    path: Path, command: str, fleet: str | None, new_folder: bool, now: datetime, watched: Lease | None
+) -> tuple[sqlite3.Connection, Held, bool]:
     """A connection with the lease, and whether the store is a new one.
 
     First a look that cannot write: closing a connection that could would fold away the log of a run that died, and with it what tells
@@ -145,7 +188,7 @@ def _take(path: Path, command: str, fleet: str | None, new_folder: bool, now: da
         with sqlite_said(path):
             new = schema_version(conn, path) == 0
             migrate(conn, path, iso(now))
-            held = take_lease(conn, path, command, now)
+            held = take_lease(conn, path, command, now, watched=watched)
             # From here on the file itself says that a run is on, while its log is not empty: one that is missing later was taken away.
             conn.execute("PRAGMA wal_checkpoint(PASSIVE)")
     except BaseException:

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from reconciler.fleet import AppliedReplica, CardId, EngineId, FleetFacts, Heat, Incident, StateError, headers_of
 from reconciler.state.check import network_sentence
-from reconciler.state.connection import Unwritable, sqlite_said
+from reconciler.state.connection import Damaged, Replaced, Unwritable, check_file, file_id, sqlite_said
 from reconciler.state.entries import Befell, Entry, Measured, NeedsLearned, Recorded, RunFinished, StepFinished, StepsSettled, write_entry
 from reconciler.state.filesystem import network_filesystem
 from reconciler.state.fleet_name import KEY, read_fleet, refuse_other_fleet, write_fleet
@@ -47,6 +47,7 @@ class SqliteWriter(SqliteReader):
     ) -> None:
         super().__init__(path, conn)
         self._fleet, self._new = fleet, new
+        self.file = file_id(path)
         self._held, self._clock = held, clock
         self._next_serial: int | None = None
         self._began: dict[str | None, datetime] = {}
@@ -80,6 +81,24 @@ class SqliteWriter(SqliteReader):
 
     def close(self) -> None:
         """Does nothing: the block that opened the writer closes it, after it has given the lease back."""
+
+    def prove_held(self) -> None:
+        with self._reading() as conn:
+            assert conn is not None
+            self._prove(conn)
+
+    def _prove(self, conn: sqlite3.Connection) -> None:
+        """Raises Replaced where the file is another one by now, and StateError where it is no longer ours to write."""
+        check_file(self._path, self.file)
+        lineage = self._run[1]
+        if lineage is not None and read_meta(conn).get("lineage") != lineage:
+            raise Replaced.of("the state was overwritten with another one while this run worked", str(self._path), "put the state back")
+        if not still_ours(conn, self._held):
+            raise StateError.of(
+                "the lock of this run was taken over by another, so nothing more is written",
+                str(self._path),
+                "run plan: it finds out by probing what was done",
+            )
 
     def begin_run(self, plan_digest: str, config_digest: str, command: str) -> int:
         """Starts a run and returns its id; the first one ever gives the state its lineage. Runs that died are marked `interrupted`."""
@@ -291,7 +310,7 @@ class SqliteWriter(SqliteReader):
                     self._last_serial = _serial(conn)
                     if isinstance(entry, RunFinished):
                         conn.execute("UPDATE runs SET serial = ? WHERE id = ?", (self._last_serial, entry.run_id))
-            except Unwritable as error:
+            except (Unwritable, Damaged) as error:
                 self._begin_rescue(error)
             else:
                 return
@@ -300,7 +319,7 @@ class SqliteWriter(SqliteReader):
         if isinstance(entry, Recorded):  # of these the database no longer tells what they are
             self._rescued |= {one.address for one in entry.replicas} | set(entry.gone)
 
-    def _begin_rescue(self, why: Unwritable) -> None:
+    def _begin_rescue(self, why: Unwritable | Damaged) -> None:
         run_id, lineage, serial = self._run
         head = RescueHead(str(self._path.absolute()), lineage, run_id, serial, iso(self._clock()), why.problems[0].what)
         self._rescue = RescueJournal(head, self._folders)
@@ -350,12 +369,7 @@ class SqliteWriter(SqliteReader):
         with sqlite_said(self._path):
             self._conn.execute("BEGIN IMMEDIATE")
             try:
-                if not still_ours(self._conn, self._held):
-                    raise StateError.of(
-                        "the lock of this run was taken over by another, so nothing more is written",
-                        str(self._path),
-                        "run plan: it finds out by probing what was done",
-                    )
+                self._prove(self._conn)
                 yield self._conn
                 self._conn.execute("COMMIT")
             except BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -105,6 +106,7 @@ def test_an_apply_that_takes_over_says_so(lab: Lab) -> None:
     with closing(sqlite3.connect(lab.state)) as conn:
         conn.execute("UPDATE lease SET owner = 'o', host = 'far', boot = 'b', heartbeat_at = 0, since = 'then'")
         conn.commit()
+    os.utime(lab.state, (0, 0))
     result = lab.apply()
     assert result.exit_code == 0
     assert "took over the lock" in result.stderr

@@ -109,6 +109,8 @@ def forget_heartbeat(lab: Lab, boot: str | None = None) -> None:
     with closing(sqlite3.connect(lab.state, timeout=10)) as conn:
         conn.execute("UPDATE lease SET heartbeat_at = 0, boot = ifnull(?, boot)", (boot,))
         conn.commit()
+    for path in lab.state.parent.glob("demo.db*"):
+        os.utime(path, (0, 0))
 
 
 def rows(lab: Lab) -> list[tuple[object, ...]]:

@@ -232,6 +232,8 @@ class ListedState:
 
     def close(self) -> None: ...
 
+    def prove_held(self) -> None: ...
+
     def begin_run(self, plan_digest: str, config_digest: str, command: str) -> int:
         return 1
 

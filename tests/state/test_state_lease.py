@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -143,7 +144,7 @@ def test_the_heartbeat_is_5_s_and_the_expiry_30_s() -> None:
 
 
 HOLDER = replace(ME, who="ann", pid=200, started=6000, ci="https://ci.example/7")
-AGES = (0.0, 30.0, 30.001, 86400.0)
+AGES = (0.0, -30.0, 30.001, -864000.0)
 
 
 @pytest.mark.parametrize(
@@ -158,9 +159,10 @@ AGES = (0.0, 30.0, 30.001, 86400.0)
     ],
     ids=["still there", "gone", "its id used again", "another host", "another container", "a system that does not tell"],
 )
-def test_a_lease_is_taken_over_at_once_from_the_gone_never_from_the_running_elsewhere_after_expiry(
+def test_a_lease_is_taken_over_at_once_from_the_gone_never_from_the_running_elsewhere_by_its_heartbeat(
     path: Path, conn: sqlite3.Connection, holder: Process, standings: list[Standing]
 ) -> None:
+    """Less than 0: the clock of the holder is ahead."""
     for age, standing in zip(AGES, standings, strict=True):
         conn.execute("UPDATE lease SET owner = NULL")
         take_lease(conn, path, "apply", NOW, holder, lambda pid: None)
@@ -305,3 +307,79 @@ def test_the_lease_of_a_killed_process_is_taken_over_at_once_and_told(path: Path
         run = state.begin_run("p", "c", "apply")
         assert state.journal(run - 1)[0].status is StepStatus.INTERRUPTED
     holder.communicate()
+
+
+FAR = replace(HOLDER, host="elsewhere", boot="boot-2", pid=201)
+
+
+@pytest.mark.parametrize("skew", [timedelta(days=10), timedelta(minutes=-10)], ids=["ten days ahead", "ten minutes behind"])
+def test_a_holder_by_another_clock_is_watched_and_stays_as_long_as_its_heartbeat_moves(
+    path: Path, conn: sqlite3.Connection, skew: timedelta
+) -> None:
+    real = datetime.now(UTC)
+    held = take_lease(conn, path, "apply", real + skew, FAR)
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if sum(pauses) == 5:
+            assert Heartbeat(path, held, lambda: real + skew + timedelta(seconds=5)).beat(conn)
+
+    with (
+        pytest.raises(LockHeld, match=r"by a clock that is .* (ahead of|behind) this one"),
+        open_writer(path, command="apply", sleep=sleep),
+    ):
+        pass
+    assert sum(pauses) == 5
+    assert still_ours(conn, held)
+
+
+@pytest.mark.parametrize("skew", [timedelta(days=10), timedelta(minutes=-10)], ids=["ten days ahead", "ten minutes behind"])
+def test_a_dead_holder_by_another_clock_is_replaced_after_it_was_watched(path: Path, conn: sqlite3.Connection, skew: timedelta) -> None:
+    take_lease(conn, path, "apply", datetime.now(UTC) + skew, FAR)
+    pauses: list[float] = []
+    with open_writer(path, command="apply", sleep=pauses.append) as state:
+        assert state.took_over is not None
+    assert sum(pauses) == EXPIRY_SECONDS
+
+
+def test_a_holder_that_wrote_nothing_for_long_is_replaced_without_a_watch(path: Path, conn: sqlite3.Connection) -> None:
+    take_lease(conn, path, "apply", datetime.now(UTC) - timedelta(days=1), FAR)
+    conn.close()
+    for each in (path, path.with_name("s.db-wal")):
+        if each.exists():
+            os.utime(each, (0, 0))
+
+    def sleep(seconds: float) -> None:
+        raise AssertionError("there is nothing to wait for")
+
+    with open_writer(path, command="apply", sleep=sleep) as state:
+        assert state.took_over is not None
+
+
+def test_a_run_that_lost_its_lease_may_send_nothing_more(path: Path, conn: sqlite3.Connection) -> None:
+    with open_writer(path, command="apply") as state:
+        run = state.begin_run("p", "c", "apply")
+        state.step_started(run, "s", "a", "load")
+        state.prove_held()
+        conn.execute("UPDATE lease SET owner = 'other', token = token + 1")
+        with pytest.raises(StateError, match="taken over by another"):
+            state.prove_held()
+
+
+def test_the_heartbeat_goes_on_while_the_run_itself_is_stuck(path: Path, conn: sqlite3.Connection) -> None:
+    held = take_lease(conn, path, "apply", NOW)
+    beats = 0
+    beaten = threading.Event()
+
+    def clock() -> datetime:
+        nonlocal beats
+        beats += 1
+        if beats == 3:
+            beaten.set()
+        return NOW + timedelta(seconds=beats)
+
+    heartbeat = Heartbeat(path, held, clock, every=0.001)
+    heartbeat.start()
+    assert beaten.wait(20), "this thread, which is the run, did nothing else meanwhile"
+    heartbeat.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -97,7 +98,7 @@ def test_schema_2_parts_the_boot_id_from_the_pid_namespace(tmp_path: Path) -> No
 
 def test_a_store_is_not_migrated_while_an_older_program_writes_to_it(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
-    write_schema_1(path, LEASED_1, "UPDATE lease SET heartbeat_at = 1e12")
+    write_schema_1(path, LEASED_1, f"UPDATE lease SET heartbeat_at = {time.time()}")
     with pytest.raises(LockHeld, match="ann on h"), open_writer(path, command="apply"):
         pass
     with closing(sqlite3.connect(path)) as conn:

@@ -1,0 +1,91 @@
+"""A state file that is replaced or removed while a run works: noticed before anything more is sent, and the other file is left alone."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from reconciler.fleet import AppliedReplica, EngineId, StateError
+from reconciler.state import StepStatus, open_reader, open_writer, read_rescue
+from reconciler.state.copies import back_up
+from reconciler.state.lease import Heartbeat
+
+ROW = AppliedReplica("model.a@n/e", "a", EngineId("n", "e"), "a")
+
+
+def other_state(path: Path) -> Path:
+    other = path.with_name("other.db")
+    with open_writer(other, command="apply") as state:
+        run = state.begin_run("p", "c", "apply")
+        state.record([AppliedReplica("model.z@n/e", "z", EngineId("n", "e"), "z")])
+        state.finish_run(run, "done")
+    back_up(other, path.with_name("copy.db"))
+    return path.with_name("copy.db")
+
+
+def replaced(path: Path) -> None:
+    for ending in ("-wal", "-shm"):
+        path.with_name(path.name + ending).unlink()
+    other_state(path).replace(path)
+
+
+def removed(path: Path) -> None:
+    for ending in ("", "-wal", "-shm"):
+        path.with_name(path.name + ending).unlink()
+
+
+@pytest.mark.parametrize(("act", "said"), [(replaced, "was replaced by another file"), (removed, "was removed")])
+def test_it_is_noticed_before_the_next_step_and_what_was_done_is_kept_apart(tmp_path: Path, act: Callable[[Path], None], said: str) -> None:
+    path = tmp_path / "s.db"
+    with pytest.raises(StateError, match=said) as caught, open_writer(path, command="apply") as state:
+        run = state.begin_run("p", "c", "apply")
+        state.step_started(run, "one", "a", "load")
+        act(path)
+        after = path.read_bytes() if path.exists() else None
+        with pytest.raises(StateError, match=said):
+            state.prove_held()
+        with pytest.raises(StateError, match=said):
+            state.step_started(run, "two", "b", "load")
+        state.record([ROW])
+        state.step_finished(run, "one", StepStatus.DONE)
+        state.finish_run(run, "interrupted")
+    assert "rescue journal" in str(caught.value)
+    (rescue,) = tmp_path.glob("s.db.rescue-*")
+    assert [entry.op for entry in read_rescue(rescue).entries] == ["recorded", "step_finished", "run_finished"]
+    assert (path.read_bytes() if path.exists() else None) == after
+    assert not path.with_name("s.db-wal").exists()
+    if after is not None:
+        with closing(open_reader(path)) as other:
+            assert set(other.applied().replicas) == {"model.z@n/e"}
+
+
+def test_the_heartbeat_of_a_removed_state_makes_no_new_file(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    with open_writer(path, command="apply") as state:
+        held = state._held  # type: ignore[attr-defined]
+        heartbeat = Heartbeat(path, held, lambda: datetime.now(UTC), every=0.001)
+        removed(path)
+        heartbeat.start()
+        heartbeat._thread.join(20)
+        assert not heartbeat._thread.is_alive()
+    assert not path.exists()
+
+
+def test_another_state_that_was_copied_over_this_one_is_known_by_its_lineage(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    with pytest.raises(StateError, match="overwritten with another") as caught, open_writer(path, command="apply") as state:
+        run = state.begin_run("p", "c", "apply")
+        with closing(sqlite3.connect(path)) as conn:  # what a copy over the file comes to, without tearing its pages
+            conn.execute("UPDATE meta SET value = 'another' WHERE key = 'lineage'")
+            conn.commit()
+        with pytest.raises(StateError, match="overwritten with another"):
+            state.step_started(run, "one", "a", "load")
+        state.record([ROW])
+    assert "rescue journal" in str(caught.value)
+    with closing(open_reader(path)) as other:
+        assert other.applied().replicas == {}
