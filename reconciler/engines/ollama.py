@@ -194,6 +194,7 @@ class Ollama:
             expires_in=None if left is None else left.total_seconds(),
             blob=details.blob if details is not None else None,
             label=_label(model.name),
+            digest=clean_name(model.digest) if model.digest is not None else None,
         )
 
     async def pull(self, name: str) -> AsyncIterator[PullProgress]:

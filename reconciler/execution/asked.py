@@ -9,6 +9,7 @@ from reconciler.fleet import (
     ContextVia,
     EngineFacts,
     EngineKind,
+    Identity,
     Installed,
     ModelSpec,
     Residency,
@@ -72,15 +73,8 @@ def find_installed(facts: EngineFacts, name: str) -> Installed | None:
 
 
 def find_resident(facts: EngineFacts, name: str) -> Resident | None:
-    """The resident of that name, else the one that runs the same weights: Ollama shows only the name that loaded them first."""
-    residents = facts.residents or ()
-    by_name = next((resident for resident in residents if resident.name == name), None)
-    if by_name is not None:
-        return by_name
-    installed = find_installed(facts, name)
-    if installed is None or installed.blob is None:
-        return None
-    return next((resident for resident in residents if resident.blob == installed.blob), None)
+    """The resident that a request under that name reaches."""
+    return Identity(facts).resident(name)
 
 
 def is_there(resident: Resident | None) -> bool:

@@ -57,6 +57,7 @@ from reconciler.fleet.facts import (
 )
 from reconciler.fleet.headers import header_key, headers_of, with_headers
 from reconciler.fleet.health import USUAL_HEALTH, Breaker, Health
+from reconciler.fleet.identity import Identity, OwnedRows, WantedNames
 from reconciler.fleet.inventory import (
     DEFAULT_LIMITS,
     EMPTY,
@@ -139,6 +140,7 @@ __all__ = [
     "Guards",
     "Health",
     "Heat",
+    "Identity",
     "Incident",
     "Installed",
     "Limits",
@@ -151,6 +153,7 @@ __all__ = [
     "ModelSpec",
     "NodeFacts",
     "NodeSpec",
+    "OwnedRows",
     "Place",
     "Policy",
     "Pressure",
@@ -177,6 +180,7 @@ __all__ = [
     "Variant",
     "Verify",
     "VersionBound",
+    "WantedNames",
     "WorkspaceError",
     "canonical_name",
     "context_tag",

@@ -22,8 +22,9 @@ class Resident:
 
     `name` is canonical for the engine's kind. `size_bytes` is the whole of what the engine says it holds, `vram_bytes` the part on cards.
     `context` is what one request may use. `pinned` tells for-ever from a finite keep-alive; `expires_in` (seconds at probing time) is for
-    showing only. `blob` identifies the weights, so that two names of one runner are seen as one. `options` are the arguments of its runner
-    where the engine tells them. `label` is its name in the engine's own spelling, where that is another.
+    showing only. `blob` identifies the weights, so that two names of one runner are seen as one; `digest` what its name stood for when it
+    was loaded. `options` are the arguments of its runner where the engine tells them. `label` is its name in the engine's own spelling,
+    where that is another.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Resident:
     blob: str | None = None
     options: tuple[str, ...] | None = None
     label: str | None = None
+    digest: str | None = None
 
     @property
     def shown(self) -> str:

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from reconciler.admission import NO_RULES, Rules, rules_of
-from reconciler.fleet import (
-    CardFacts,
-    CardId,
-    EngineFacts,
-    EngineId,
-    EngineKind,
-    EngineSpec,
-    Installed,
-    ModelSpec,
-    NodeSpec,
-    weights_digest,
-)
+from reconciler.fleet import CardFacts, CardId, EngineFacts, EngineId, EngineKind, EngineSpec, Identity, Installed, ModelSpec, NodeSpec
 
 
 @dataclass(slots=True, eq=False)
@@ -41,8 +30,7 @@ class KnownEngine:
     facts: EngineFacts | None
     cards: Sequence[KnownCard] | None
     _rules: Rules | None = field(default=None, init=False)
-    _installed: dict[str, Installed] | None = field(default=None, init=False)
-    _names: dict[str, list[str]] | None = field(default=None, init=False)
+    _identity: Identity | None = field(default=None, init=False)
 
     @property
     def reachable(self) -> bool:
@@ -61,26 +49,17 @@ class KnownEngine:
                 self._rules = rules_of(self.kind, facts.build, self.spec.env, cards, facts.max_residents, resident)
         return self._rules
 
+    @property
+    def identity(self) -> Identity:
+        """What its residents and names are."""
+        if self._identity is None:
+            self._identity = Identity(self.facts)
+        return self._identity
+
     def installed(self, name: str) -> Installed | None:
         """The model of that canonical name on this engine's disk, if the engine told us of one."""
-        if self._installed is None:
-            known = self.facts.installed if self.facts is not None and self.facts.installed is not None else ()
-            self._installed = {model.name: model for model in known}
-        return self._installed.get(name)
+        return self.identity.installed(name)
 
-    def weights_differ(self, model: ModelSpec) -> bool:
-        """Whether what is installed here as this model is known to be other weights than its `digest`."""
-        if model.digest is None:
-            return False
-        installed = self.installed(model.engine_name(self.kind)) or self.installed(model.base_name(self.kind))
-        return installed is not None and installed.blob is not None and weights_digest(installed.blob) != model.digest
-
-    @property
-    def names_by_blob(self) -> Mapping[str, Sequence[str]]:
-        """The installed names that stand for the same weights."""
-        if self._names is None:
-            self._names = {}
-            for model in (self.facts.installed if self.facts is not None else None) or ():
-                if model.blob is not None:
-                    self._names.setdefault(model.blob, []).append(model.name)
-        return self._names
+    def runner(self, model: ModelSpec) -> str:
+        """What identifies the runner of a model here."""
+        return self.identity.runner(model, self.kind)

@@ -8,9 +8,8 @@ from reconciler.needs.terms import Terms
 from reconciler.placement.candidates import Candidate, ModelNeeds, Question, best, candidates, model_needs
 from reconciler.placement.eligibility import refusal
 from reconciler.placement.explain import Explanation, Refused, explain
-from reconciler.placement.fit import runner_of
 from reconciler.placement.place import place
-from reconciler.placement.residents import Names, Occupant, charge_found, need_on
+from reconciler.placement.residents import Occupant, charge_found, need_on
 from reconciler.placement.result import Lacking, PassedOver, Placement, Target
 from reconciler.placement.search_state import NOTHING_HELD, Held
 from reconciler.placement.variants import better_now
@@ -26,7 +25,6 @@ __all__ = [
     "Held",
     "Lacking",
     "ModelNeeds",
-    "Names",
     "Occupancy",
     "Occupant",
     "PassedOver",
@@ -47,7 +45,6 @@ __all__ = [
     "need_on",
     "place",
     "refusal",
-    "runner_of",
     "set_up",
     "usable_bytes",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from reconciler.capacity import Card, EngineState, Occupancy, margin_for, set_up
-from reconciler.fleet import Applied, Desired, EngineKind, Fleet, FleetFacts, ModelSpec
+from reconciler.fleet import Applied, Desired, EngineKind, Fleet, FleetFacts, ModelSpec, WantedNames
 from reconciler.needs.context_search import Fitted, Known, Search, fitted
 from reconciler.needs.run_settings import installed_on
 from reconciler.needs.terms import Terms, terms_on
@@ -14,7 +14,7 @@ from reconciler.placement.eligibility import refusal
 from reconciler.placement.explain import in_words
 from reconciler.placement.fit import Fit, fit
 from reconciler.placement.reasons import reason_at
-from reconciler.placement.residents import Names, Occupant, charge_found
+from reconciler.placement.residents import Occupant, charge_found
 from reconciler.vram import AS_THE_ENGINE, NO_CATALOGUE, Asked, Catalogue, Need, every_need
 
 
@@ -69,7 +69,7 @@ def candidates(
     model = question.model
     board = set_up(fleet, facts, desired.limits, catalogue=catalogue)
     models = [one for one in desired.wanted if one.name != model.name]
-    found = charge_found(board, replace(desired, models=(*models, model)), applied, Names([*models, model]))
+    found = charge_found(board, replace(desired, models=(*models, model)), applied, WantedNames([*models, model]))
     here = {one.slot: (one, each) for one in found for each in (one.model, *one.also) if each is not None and each.name == model.name}
     if question.asked != AS_THE_ENGINE:
         for knowledge in {id(slot.knowledge): slot.knowledge for slot in board}.values():

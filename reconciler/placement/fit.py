@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from reconciler.admission import Coming
 from reconciler.capacity import Charges, EngineState, Holding, Occupancy, margin_for
 from reconciler.fleet import Applied, EngineKind, ModelSpec
-from reconciler.needs.run_settings import in_ram, installed_on
+from reconciler.needs.run_settings import in_ram
 from reconciler.placement.engine_admission import coming_of, would_evict
 from reconciler.placement.residents import Occupant, need_on
 from reconciler.vram import Need
@@ -20,7 +20,7 @@ CAPACITY_REASONS = frozenset({"insufficient_vram", "insufficient_ram", "too_larg
 @dataclass(frozen=True, slots=True)
 class Fit:
     """Room for a replica: what it needs and where that would be charged; `shares` says that its runner is there. `runner` is as
-    `runner_of` has it, `coming` how an engine that predicts loads will see this one."""
+    its engine tells it apart, `coming` how an engine that predicts loads will see this one."""
 
     need: Need
     charges: Charges
@@ -40,7 +40,7 @@ def static_refusal(slot: EngineState, model: ModelSpec) -> str | None:
         return "engine_fixed_model"
     if slot.kind is not EngineKind.OLLAMA and slot.installed(model.base_name(slot.kind)) is None:
         return "not_installed"
-    if slot.weights_differ(model):
+    if slot.identity.weights_differ(model, slot.kind):
         return "digest_differs"
     return None
 
@@ -56,7 +56,7 @@ def fit(slot: EngineState, model: ModelSpec, applied: Applied) -> Fit | str:
 def room_for(slot: EngineState, model: ModelSpec, applied: Applied) -> Fit | str:
     """Like `fit`, for an engine that could take the model: only need and room are asked."""
     need = need_on(slot, model, applied)
-    key = runner_of(slot, model)
+    key = slot.runner(model)
     runner = slot.runners.get(key)
     if runner is not None:
         if runner.options != _runner_options(model):
@@ -114,14 +114,7 @@ def take(board: Occupancy, slot: EngineState, model: ModelSpec, room: Fit, appli
 
 def hold_runner(board: Occupancy, model: ModelSpec, found: Occupant) -> None:
     """Notes that the weights of `model` are in the runner of what was found, with these options."""
-    board.hold_runner(found, runner_of(found.slot, model), _runner_options(model))
-
-
-def runner_of(slot: EngineState, model: ModelSpec) -> str:
-    """What identifies a runner: on an Ollama the weights blob (server/sched.go keys runners by the blob's path), as far as that is known;
-    else the name, which may be that of several wanted models."""
-    installed = installed_on(slot, model) if slot.kind is EngineKind.OLLAMA else None
-    return installed.blob if installed is not None and installed.blob is not None else model.base_name(slot.kind)
+    board.hold_runner(found, found.slot.runner(model), _runner_options(model))
 
 
 def _runner_options(model: ModelSpec) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence, Set
 
 from reconciler.capacity import EngineState
 from reconciler.fleet import ContextVia, Each, EngineKind, Ensure, ModelSpec, Residency, ResidentStatus, Unmanaged
-from reconciler.placement.fit import Fit, hold_runner, room_for, runner_of, take
+from reconciler.placement.fit import Fit, hold_runner, room_for, take
 from reconciler.placement.residents import Occupant, need_on
 from reconciler.placement.result import Target
 from reconciler.placement.search_state import Placing
@@ -59,7 +59,7 @@ def keep_at(placing: Placing, model: ModelSpec, slot: EngineState, here: dict[En
     before = placing.as_applied(model, slot) or placing.alternatives[model.name][0]
     model = found.as_model(model) if found is not None else before
     need = need_on(slot, model, placing.applied)
-    if found is not None and runner_of(slot, model) in slot.runners:
+    if found is not None and slot.runner(model) in slot.runners:
         if slot.selected:
             placing.try_at(model, slot)
         else:
@@ -127,7 +127,7 @@ def let_yield(placing: Placing, every: Sequence[Occupant]) -> None:
 
 def leaves(placing: Placing, found: Occupant) -> bool:
     slot, model = found.slot, found.model
-    if found.protected or not slot.selected or (slot.facts is not None and slot.facts.mode == "single"):
+    if found.protected or found.left_over or not slot.selected or (slot.facts is not None and slot.facts.mode == "single"):
         return False
     if model is None:
         return found.owned is not None or found.absent or placing.desired.policy.unmanaged is Unmanaged.UNLOAD

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from reconciler.capacity import EngineState
 from reconciler.fleet import Each, EngineId, ModelSpec, Residency, Spread
 from reconciler.placement.eligibility import NEVER_QUALIFIES, ModelClass
-from reconciler.placement.fit import CAPACITY_REASONS, Fit, runner_of, static_refusal
+from reconciler.placement.fit import CAPACITY_REASONS, Fit, static_refusal
 from reconciler.placement.keep import keep
 from reconciler.placement.preemption import displace, eject
 from reconciler.placement.reorder_loads import reseat
@@ -53,7 +53,7 @@ def _share(placing: Placing, model: ModelSpec, count: int, candidates: Sequence[
     for slot in candidates:
         if placed == count:
             break
-        placed += runner_of(slot, model) in slot.runners and placing.try_at(model, slot)
+        placed += slot.runner(model) in slot.runners and placing.try_at(model, slot)
     return placed
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from reconciler.capacity import EngineState, Holding, Occupancy, total
 from reconciler.fleet import EngineId, Ensure, ModelSpec
 from reconciler.placement.eligibility import ModelClass
-from reconciler.placement.fit import Fit, fit, runner_of, static_refusal
+from reconciler.placement.fit import Fit, fit, static_refusal
 from reconciler.placement.residents import Occupant
 from reconciler.placement.result import Target
 from reconciler.placement.search_state import Placing
@@ -143,7 +143,7 @@ def together(placing: Placing, slot: EngineState) -> list[Leaving]:
     for target in placing.on_slot[slot]:
         if target.model.ensure is not Ensure.LOADED:
             continue
-        key = runner_of(slot, target.model)
+        key = slot.runner(target.model)
         if key in slot.runners:
             by_runner[key].append(target)
         elif not _stays(target) and target.holding is not None:

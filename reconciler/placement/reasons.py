@@ -10,7 +10,7 @@ from collections.abc import Hashable
 from reconciler.capacity import EngineState
 from reconciler.fleet import Applied, ModelSpec
 from reconciler.placement.eligibility import refusal
-from reconciler.placement.fit import Fit, room_for, runner_of, static_refusal
+from reconciler.placement.fit import Fit, room_for, static_refusal
 from reconciler.placement.residents import need_on
 
 _SPREAD = "spread"
@@ -57,7 +57,7 @@ class Reasons:
         if code is not None:
             return code
         need = need_on(slot, model, self._applied)
-        if need is None or need.source in _SPREADS or (slot.runners and runner_of(slot, model) in slot.runners):
+        if need is None or need.source in _SPREADS or (slot.runners and slot.runner(model) in slot.runners):
             return _of_room(slot, model, self._applied)
         key = self._states.of(slot), need.bytes
         code = self._known.get(key)

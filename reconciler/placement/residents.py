@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from reconciler.capacity import EngineState, Holding, Occupancy, largest
 from reconciler.capacity.processes import held_by_processes, share_of_cards, shares_of
-from reconciler.fleet import Applied, AppliedReplica, Desired, EngineId, EngineKind, Ensure, ModelSpec, Resident
+from reconciler.fleet import Applied, AppliedReplica, Desired, EngineId, EngineKind, Ensure, ModelSpec, OwnedRows, Resident, WantedNames
 from reconciler.vram import FILE_SIZE_FACTOR, Need
 
 
@@ -21,6 +21,7 @@ class Occupant(Holding):
     but elsewhere. `charges` is what it is charged with now; `sized` False says that its bytes are unknown, so its cards are blocked.
     `protected`: no plan takes it away, for the files or for a row of the state that says so, by whichever name of its weights (`protecting`
     are those rows of models that left the files); `absent`: it is to be deleted, so it leaves, whoever loaded it.
+    `left_over`: its name means other weights by now, so that nobody can send it away.
     """
 
     resident: Resident
@@ -32,6 +33,7 @@ class Occupant(Holding):
     protected: bool = False
     absent: bool = False
     protecting: tuple[AppliedReplica, ...] = ()
+    left_over: bool = False
 
     def as_model(self, model: ModelSpec) -> ModelSpec:
         """The variant of `model` that this resident is."""
@@ -46,77 +48,8 @@ class Occupant(Holding):
     def yields(self) -> bool:
         """Whether it is there by a request of a client and goes by itself some day: what may be evicted where the policy says `yield`."""
         on_demand = self.model is not None and self.model.ensure is Ensure.PRESENT
-        return (self.owned is None or on_demand) and self.resident.pinned is False and not self.protected
-
-
-class Names:
-    """Wanted models by the names that engines know them by, per kind; and by node."""
-
-    def __init__(self, models: Sequence[ModelSpec]) -> None:
-        self._by_name: dict[EngineKind, dict[str, list[ModelSpec]]] = {kind: defaultdict(list) for kind in EngineKind}
-        self._nodes: dict[int, frozenset[str]] = {}
-        for base in (False, True):
-            for model in (one for wanted in models for one in wanted.alternatives()):
-                for kind in EngineKind:
-                    if model.engine is not None and model.engine is not kind:
-                        continue
-                    name = model.base_name(kind) if base else model.engine_name(kind)
-                    known = self._by_name[kind][name]
-                    if model not in known:
-                        known.append(model)
-        for model in models:
-            self._nodes.setdefault(id(model.nodes), frozenset(model.nodes))
-
-    def on(self, model: ModelSpec, node: str) -> bool:
-        return node in self._nodes[id(model.nodes)]
-
-    def wanted(self, slot: EngineState, name: str) -> list[ModelSpec]:
-        """The wanted models that `name` is on this engine: several where it is a variant of one and another by itself."""
-        return [model for model in self._by_name[slot.kind].get(name, ()) if self.on(model, slot.id.node)]
-
-    def of(self, slot: EngineState, resident: Resident) -> list[ModelSpec]:
-        """The wanted models that a resident is, each once: those by its name first, then those by its weights, since Ollama shows only the
-        name that loaded first; what is only to be on demand comes last."""
-        names = [resident.name]
-        if resident.blob is not None:
-            names += (name for name in slot.names_by_blob.get(resident.blob, ()) if name != resident.name)
-        models: dict[str, ModelSpec] = {}
-        for name in names:
-            for model in self.wanted(slot, name):
-                models.setdefault(model.name, model)
-        return sorted(models.values(), key=lambda model: model.ensure is Ensure.PRESENT) if len(models) > 1 else [*models.values()]
-
-
-class RowsOf:
-    """Rows of the state on one engine, by the name of a resident, else by its weights; the first one counts."""
-
-    def __init__(self, slot: EngineState, rows: Sequence[AppliedReplica]) -> None:
-        self._slot = slot
-        self._protected = [row for row in rows if row.protect]
-        self._by_name: dict[str, AppliedReplica] = {}
-        self._by_blob: dict[str, AppliedReplica] | None = None
-        for row in rows:
-            self._by_name.setdefault(row.engine_name, row)
-
-    def protected(self, resident: Resident) -> list[AppliedReplica]:
-        """All rows of protected models that it is: names on the same weights share one runner, which is there for each of them."""
-        return [row for row in self._protected if row.engine_name == resident.name or self._weights_of(row) == (resident.blob or "")]
-
-    def _weights_of(self, row: AppliedReplica) -> str | None:
-        installed = self._slot.installed(row.engine_name)
-        return installed.blob if installed is not None else None
-
-    def of(self, resident: Resident) -> AppliedReplica | None:
-        row = self._by_name.get(resident.name)
-        if row is not None or resident.blob is None or not self._by_name:
-            return row
-        if self._by_blob is None:
-            self._by_blob = {}
-            for name, named in self._by_name.items():
-                installed = self._slot.installed(name)
-                if installed is not None and installed.blob is not None:
-                    self._by_blob.setdefault(installed.blob, named)
-        return self._by_blob.get(resident.blob)
+        may_go = not self.protected and not self.left_over
+        return (self.owned is None or on_demand) and self.resident.pinned is False and may_go
 
 
 def applied_by_engine(applied: Applied) -> Mapping[EngineId, Sequence[AppliedReplica]]:
@@ -132,7 +65,7 @@ def need_on(slot: EngineState, model: ModelSpec, applied: Applied) -> Need | Non
     return slot.knowledge.need(slot, model, applied)
 
 
-def charge_found(board: Occupancy, desired: Desired, applied: Applied, names: Names) -> list[Occupant]:
+def charge_found(board: Occupancy, desired: Desired, applied: Applied, names: WantedNames) -> list[Occupant]:
     """Charges every resident to its cards and says what it is.
 
     On an engine that cannot be asked, what the state last put there is still charged: its cards hold it as far as anybody knows.
@@ -148,25 +81,27 @@ def charge_found(board: Occupancy, desired: Desired, applied: Applied, names: Na
             for row in own:
                 if row.ensure == Ensure.LOADED and slot.cards:
                     model = models.get(row.model)
-                    called = model.called(slot.kind, row.engine_name, row.context) if model is not None else None
-                    declared = called or model
+                    variant = model.called(slot.kind, row.engine_name, row.context) if model is not None else None
+                    declared = variant or model
                     held = row.vram_bytes if row.vram_bytes is not None else (declared.vram if declared is not None else None)
                     board.put(Holding(slot, slot.charges_found(held or 0), counts=False))
             continue
         here: list[Occupant] = []
-        asked, loaded = RowsOf(slot, own), RowsOf(slot, [row for row in own if row.ensure == Ensure.LOADED])
+        identity = slot.identity
+        asked, loaded = OwnedRows(own), OwnedRows([row for row in own if row.ensure == Ensure.LOADED])
         for resident in slot.facts.residents or () if slot.facts is not None else ():
-            wanted = names.of(slot, resident)
+            called = identity.names(resident)
+            wanted = names.of(called, slot.kind, slot.id.node)
             model = wanted[0] if wanted else None
-            owned = loaded.of(resident)
-            named = owned if owned is not None else asked.of(resident)
-            found = Occupant(slot, (), resident, model, owned, also=tuple(wanted[1:]))
-            if model is None:
+            owned = loaded.of(called)
+            named = owned if owned is not None else asked.of(called)
+            found = Occupant(slot, (), resident, model, owned, also=tuple(wanted[1:]), left_over=identity.is_left_over(resident))
+            if model is None and not found.left_over:
                 to_delete = named is not None and named.model in models and models[named.model].ensure is Ensure.ABSENT
                 found.absent = to_delete or (slot.id.node, slot.kind, resident.name) in absent
             if model is None and owned is not None:
                 found.moving = _wanted_elsewhere(models.get(owned.model))
-            found.protecting = tuple(row for row in asked.protected(resident) if row.model not in models)
+            found.protecting = tuple(row for row in asked.protected(called) if row.model not in models)
             found.protected = bool(found.protecting) or _is_protected(wanted, named, models)
             share = share_of_cards(slot, resident) if model is None or model.vram is None else None
             held = _held_bytes(slot, resident, model, owned, applied) if share is None else None

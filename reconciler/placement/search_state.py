@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from reconciler.capacity import Card, EngineState, Occupancy
-from reconciler.fleet import Applied, Desired, EngineId, EngineKind, ModelSpec, Spread
+from reconciler.fleet import Applied, Desired, EngineId, EngineKind, ModelSpec, Spread, WantedNames
 from reconciler.needs.run_settings import in_ram
 from reconciler.placement.eligibility import Eligible, ModelClass, eligible
 from reconciler.placement.engine_admission import would_evict
-from reconciler.placement.fit import Fit, fit, runner_of, take
-from reconciler.placement.residents import Names, Occupant, applied_by_engine
+from reconciler.placement.fit import Fit, fit, take
+from reconciler.placement.residents import Occupant, applied_by_engine
 from reconciler.placement.result import Placement, Target
 from reconciler.placement.strategies import Order, order_of
 from reconciler.placement.variants import passed_over
@@ -58,7 +58,7 @@ class Placing:
         self.held = held
         self.models = sorted(desired.wanted, key=lambda model: (-model.priority, model.name))
         self.alternatives = {model.name: model.alternatives() for model in self.models}
-        self.names = Names(self.models)
+        self.names = WantedNames(self.models)
         self.result = Placement(board)
         self.at: dict[str, dict[EngineState, Target]] = {model.name: {} for model in self.models}
         self.nodes_of: dict[str, Counter[str]] = defaultdict(Counter)
@@ -118,9 +118,8 @@ class Placing:
         often = Counter(name for own in names.values() for name in own)
         shared = {name for name, count in often.items() if count > 1}
         for slot in self.board:
-            for alike in slot.names_by_blob.values() if slot.kind is kind else ():
-                if len(alike) > 1:
-                    shared.update(alike)
+            for alike in slot.identity.shared_names if slot.kind is kind else ():
+                shared.update(alike)
         return {model for model, own in names.items() if own & shared}
 
     def freed(self) -> None:
@@ -273,4 +272,4 @@ class Placing:
 def _same_weights(found: Occupant, model: ModelSpec) -> bool:
     """Whether a resident of `model` is the variant of it that is asked for: an engine holds two variants as two models."""
     one = found.as_model(model)
-    return one.variant == model.variant or runner_of(found.slot, one) == runner_of(found.slot, model)
+    return one.variant == model.variant or found.slot.runner(one) == found.slot.runner(model)

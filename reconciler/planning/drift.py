@@ -113,7 +113,6 @@ class _Engine:
 
     def __init__(self, slot: EngineState, now: EngineFacts, was: EngineFacts | None) -> None:
         self._slot, self._now = slot, now
-        self._residents = _by_name(now.residents)
         self._were = _by_name(was.residents if was is not None else None)
         self._were_installed: Mapping[str, Installed] = {one.name: one for one in (was.installed if was is not None else None) or ()}
         self._cards_used = _used(slot)
@@ -122,7 +121,7 @@ class _Engine:
         installed = self._slot.installed(row.engine_name)
         return ReplicaPair(
             row=row,
-            resident=self._residents.get(row.engine_name) or self._by_weights(installed),
+            resident=self._slot.identity.resident(row.engine_name),
             resident_known=self._now.residents is not None,
             installed=installed,
             listed=self._now.installed is not None,
@@ -131,11 +130,6 @@ class _Engine:
             least=least,
             cards_used=self._cards_used,
         )
-
-    def _by_weights(self, installed: Installed | None) -> Resident | None:
-        if installed is None or installed.blob is None:
-            return None
-        return next((resident for resident in self._now.residents or () if resident.blob == installed.blob), None)
 
 
 def _by_name(residents: Sequence[Resident] | None) -> Mapping[str, Resident]:

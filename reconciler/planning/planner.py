@@ -27,7 +27,7 @@ from reconciler.planning.kinds.model.fixed_options import fixed_options
 from reconciler.planning.kinds.model.holds import find_holds, incidents_to_note
 from reconciler.planning.kinds.model.hot_cards import mark_hot
 from reconciler.planning.kinds.model.lost_engines import mark_lost
-from reconciler.planning.kinds.model.notes import adopted_unseen, notes_on_models, other_weights
+from reconciler.planning.kinds.model.notes import adopted_unseen, left_over, notes_on_models, other_weights
 from reconciler.planning.kinds.model.step import ModelStep
 from reconciler.planning.kinds.model.variants import better_variants
 from reconciler.planning.ordering import order
@@ -135,6 +135,7 @@ def make_plan(
             *notes,
             *weights_notes,
             *adopted_unseen(changes),
+            *left_over(placement),
             *own_rules_notes(ordered, {change: target.model for target, change in changes.wanted.items()}.get),
             *waiting,
         ),

@@ -24,10 +24,11 @@ from reconciler.fleet import (
     FleetFacts,
     ModelSpec,
     Unmanaged,
+    WantedNames,
     format_bytes,
     parse_replica_address,
 )
-from reconciler.placement import Names, Occupant, Target, charge_found, need_on, refusal
+from reconciler.placement import Occupant, Target, charge_found, need_on, refusal
 from reconciler.planning.approved_from import NOTHING_SINCE, SinceApproval, differs_from_before, not_as_approved
 from reconciler.planning.kinds.model.changes import asked_of
 from reconciler.planning.kinds.model.replica import Replica
@@ -77,11 +78,12 @@ class _Now:
         self._models = {model.name: model for model in desired.wanted}
         self._absent = {model.name: model for model in desired.absent}
         self._desired, self._applied = desired, applied
-        names = Names(sorted(desired.wanted, key=lambda model: (-model.priority, model.name)))
+        names = WantedNames(sorted(desired.wanted, key=lambda model: (-model.priority, model.name)))
         self._names = names
         self._found: dict[EngineState, dict[str, Occupant]] = {}
         for found in charge_found(self._board, desired, applied, names):
-            self._found.setdefault(found.slot, {})[found.resident.name] = found
+            if not found.left_over:
+                self._found.setdefault(found.slot, {})[found.resident.name] = found
         self._brought: set[tuple[EngineState, str]] = set()
         self._pulled: set[tuple[EngineState, str]] = set()
         self._pinned: set[Occupant] = set()
@@ -245,7 +247,7 @@ class _Now:
         if self._resident(slot, model) is not None or name in self._found.get(slot, {}):
             return True
         loads = (load for load in self._loads if load.at == slot.id)
-        return any(self._same_weights(slot, load.engine_name, model.engine_name(slot.kind)) for load in loads)
+        return any(slot.identity.same_weights(load.engine_name, model.engine_name(slot.kind)) for load in loads)
 
     def _leave(self, found: Occupant) -> None:
         self._board.remove(found)
@@ -265,7 +267,7 @@ class _Now:
             return "its engine serves one fixed model"
         if self._missing(slot, step.engine_name):
             return f"{step.engine_name} is not installed any more"
-        if slot.weights_differ(model):
+        if slot.identity.weights_differ(model, slot.kind):
             return "other weights are installed there than its digest pins"
         if found is not None and found.protected:
             return "it is protected"
@@ -300,7 +302,7 @@ class _Now:
         """An adoption, a pin or a wait: what is there must be what is wanted, or come to be it."""
         if model.ensure is Ensure.PRESENT:
             return f"{step.engine_name} is not installed any more" if self._missing(slot, step.engine_name) else None
-        if any(at is slot and self._same_weights(slot, name, step.engine_name) for at, name in self._brought):
+        if any(at is slot and slot.identity.same_weights(name, step.engine_name) for at, name in self._brought):
             return None
         found = self._resident(slot, model)
         if found is None:
@@ -326,10 +328,6 @@ class _Now:
         if name in here:
             return here[name]
         return next((found for _, found in sorted(here.items()) if any(_is(one, model) for one in (found.model, *found.also))), None)
-
-    def _same_weights(self, slot: EngineState, one: str, other: str) -> bool:
-        a, b = slot.installed(one), slot.installed(other)
-        return one == other or (a is not None and b is not None and a.blob is not None and a.blob == b.blob)
 
     def _missing(self, slot: EngineState, name: str) -> bool:
         known = slot.facts is not None and slot.facts.installed is not None

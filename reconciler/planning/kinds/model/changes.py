@@ -17,7 +17,7 @@ from reconciler.fleet import (
     Unmanaged,
     replica_address,
 )
-from reconciler.placement import Occupant, Placement, Target, runner_of
+from reconciler.placement import Occupant, Placement, Target
 from reconciler.planning.kinds.model.holds import HELD, NO_HOLDS, Holds
 from reconciler.planning.kinds.model.replica import Replica
 from reconciler.planning.kinds.model.rules import decide
@@ -159,7 +159,7 @@ def _charges_of(target: Target) -> Charges:
     """The charges of its runner, which names on the same weights share; () where nobody knows its bytes."""
     if target.found is not None and not target.found.sized:
         return ()
-    runner = target.slot.runners.get(runner_of(target.slot, target.model))
+    runner = target.slot.runners.get(target.slot.runner(target.model))
     return runner.charges if runner is not None else target.charges
 
 
@@ -229,11 +229,11 @@ def _after_what_they_need(changes: Changes, placement: Placement) -> None:
         if target.replaces is not None and target.replaces in changes.unloads:
             change.needs.append(changes.unloads[target.replaces])
         if not target.shares and change.action is not Action.ADOPT:
-            carriers[target.slot, runner_of(target.slot, target.model)] = change
+            carriers[target.slot, target.slot.runner(target.model)] = change
     if not carriers:
         return
     for target in placement.targets:
-        carrier = carriers.get((target.slot, runner_of(target.slot, target.model))) if target.shares else None
+        carrier = carriers.get((target.slot, target.slot.runner(target.model))) if target.shares else None
         if carrier is not None and target in changes.wanted:
             changes.wanted[target].needs.append(carrier)
 
@@ -344,7 +344,7 @@ def _unwanted(changes: Changes, found: Occupant, placement: Placement, desired: 
                 changes.placed.setdefault(found.owned.address, found.owned.engine_name)
             return
     if fixed or not (owned or displaced):
-        if desired.policy.unmanaged is Unmanaged.UNLOAD and not fixed and found.model is None:
+        if desired.policy.unmanaged is Unmanaged.UNLOAD and not fixed and found.model is None and not found.left_over:
             _unload(changes, found, Reason("unmanaged", "nobody here asked for it"), Cause.DRIFT)
         else:
             held = (largest(found.charges) or 0) if found.sized else None

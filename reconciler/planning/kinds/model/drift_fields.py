@@ -233,7 +233,7 @@ REPLICA_FIELDS: tuple[DriftField[ReplicaPair], ...] = (
     DriftField(Subject.REPLICA, "expires_in", None, VOLATILE, ("Resident.expires_in",), "moves with every request"),
     DriftField(Subject.REPLICA, "installed_as", None, VOLATILE,
                ("Installed.size_bytes", "Installed.embedding", "Installed.context", "Installed.beside_bytes", "Installed.header",
-                "Resident.blob"), "follows the digest"),
+                "Resident.blob", "Resident.digest"), "follows the digest"),
     DriftField(Subject.REPLICA, "failed", None, VOLATILE, ("Installed.failed",), "how its last load ended; the plan tells it"),
 )
 

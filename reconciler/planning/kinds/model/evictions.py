@@ -12,10 +12,11 @@ from reconciler.fleet import (
     Desired,
     EngineFacts,
     EngineId,
-    EngineKind,
     Ensure,
     FleetFacts,
+    Identity,
     Incident,
+    WantedNames,
     parse_replica_address,
 )
 
@@ -31,13 +32,12 @@ def evicted_by(name: str, was: EngineFacts | None, now: EngineFacts | None) -> s
     so (all gone is a restart, and a lone disappearance may have any cause), or nobody can tell."""
     if was is None or now is None or not (was.reachable and now.reachable) or was.residents is None or now.residents is None:
         return None
-    blobs = {installed.name: installed.blob for engine in (was, now) for installed in engine.installed or ()}
-    before, after = {one.name for one in was.residents}, {one.name for one in now.residents}
-    own = {one.name for one in was.residents if one.name == name or (one.blob is not None and one.blob == blobs.get(name))}
-    if not own or any(one.name == name or (one.blob is not None and one.blob == blobs.get(name)) for one in now.residents):
+    gone = Identity(was).resident(name)
+    if gone is None or Identity(now).resident(name) is not None:
         return None
+    before, after = {one.name for one in was.residents}, {one.name for one in now.residents}
     came = sorted(after - before)
-    return came[0] if came and before - own <= after else None
+    return came[0] if came and before - {gone.name} <= after else None
 
 
 def seen_evictions(applied: Applied, recorded: FleetFacts | None, facts: FleetFacts) -> Iterator[tuple[AppliedReplica, str]]:
@@ -124,17 +124,13 @@ class _Names:
 
     def __init__(self, applied: Applied, desired: Desired, facts: FleetFacts) -> None:
         self._rows = {(row.at, row.engine_name): row.model for row in applied.replicas.values()}
-        self._wanted: dict[tuple[EngineKind, str], str] = {}
+        self._wanted = WantedNames(desired.wanted)
         self._facts = facts
-        for model in desired.wanted:
-            for kind in EngineKind:
-                for one in model.alternatives():
-                    for name in (one.engine_name(kind), one.base_name(kind)):
-                        self._wanted.setdefault((kind, name), model.name)
 
     def model(self, at: EngineId, name: str) -> str | None:
         engine = self._facts.engine(at)
-        return self._rows.get((at, name)) or (self._wanted.get((engine.kind, name)) if engine is not None else None)
+        wanted = self._wanted.called(engine.kind, name) if engine is not None else ()
+        return self._rows.get((at, name)) or (wanted[0].name if wanted else None)
 
 
 def _reached(start: str, pairs: Sequence[tuple[str, str]]) -> Set[str]:

@@ -15,6 +15,7 @@ from reconciler.fleet import (
     EngineFacts,
     EngineId,
     FleetFacts,
+    Identity,
     Incident,
     ModelSpec,
     parse_replica_address,
@@ -154,8 +155,7 @@ def _is_gone(row: AppliedReplica, engine: EngineFacts | None) -> bool:
     """Whether its engine shows that it is not resident, by name or weights."""
     if engine is None or engine.residents is None:
         return False
-    blob = next((one.blob for one in engine.installed or () if one.name == row.engine_name), None)
-    return not any(one.name == row.engine_name or (blob is not None and one.blob == blob) for one in engine.residents)
+    return Identity(engine).resident(row.engine_name) is None
 
 
 def held_message(hold: Hold, evictor: str | None, what: str, advice: str, fault: str = "") -> str:

@@ -39,6 +39,7 @@ from reconciler.planning.plan import Action
 from reconciler.planning.planner import make_plan
 
 LONGEST_NAME = 255
+LEFT_OVER = "its name means other weights by now, so it is gone at the engine's next start"
 _TAG = re.compile(r"(.+)-c([1-9][0-9]{0,9})")
 PatternOf = Callable[[frozenset[str]], str | None]
 """A pattern that names just these nodes, None where none does."""
@@ -136,7 +137,7 @@ def _residents(board: Occupancy, applied: Applied, left_out: list[LeftOut]) -> l
             continue
         for resident in residents:
             one = SeenReplica(slot, resident, rows.get((slot.id, resident.name)))
-            why = _unusable(one)
+            why = LEFT_OVER if slot.identity.is_left_over(resident) else _unusable(one)
             if why is None:
                 found.append(one)
             else:

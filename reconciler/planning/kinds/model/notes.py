@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from reconciler.fleet import ContextVia, Desired, EngineKind, Ensure, ModelSpec
-from reconciler.placement import Occupancy
+from reconciler.capacity import total
+from reconciler.fleet import ContextVia, Desired, EngineKind, Ensure, ModelSpec, format_bytes
+from reconciler.placement import Occupancy, Placement
 from reconciler.planning.kinds.model.changes import Changes
 from reconciler.planning.plan import Action, Drift, Note
 
@@ -70,3 +71,17 @@ def adopted_unseen(changes: Changes) -> list[Note]:
             message = f"{told}; --replace {change.address} loads it with what is asked for"
             notes.append(Note(change.address, "options_unknown", message))
     return notes
+
+
+def left_over(placement: Placement) -> list[Note]:
+    """Residents whose name means other weights by now: they hold their memory, and no request reaches them."""
+    return [
+        Note(
+            f"engine.{found.slot.id}",
+            "left_over",
+            f"older weights of {found.resident.shown} still run, though its name means others by now: they hold "
+            f"{format_bytes(total(found.charges))} until their keep-alive ends or the engine is started again",
+        )
+        for found in placement.unwanted
+        if found.left_over and found.slot.selected
+    ]

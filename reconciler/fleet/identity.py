@@ -1,0 +1,193 @@
+"""Which model a resident is: its weights, its names, and which of what is wanted or owned that makes it. Asked once for each engine.
+
+A name alone identifies nothing. A tag that was pulled anew means other weights than those that still run under it; an engine shows a runner
+only by the name that loaded it first, though it answers to every name of its weights.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from reconciler.fleet.applied import AppliedReplica
+from reconciler.fleet.desired import Ensure, ModelSpec
+from reconciler.fleet.facts import EngineFacts, Installed, Resident
+from reconciler.fleet.names import EngineKind, weights_digest
+
+
+class Identity:
+    """The residents of one engine and what is installed there, told apart."""
+
+    __slots__ = ("_by_blob", "_installed", "_left_over", "_names", "_residents")
+
+    def __init__(self, facts: EngineFacts | None) -> None:
+        known = facts.installed if facts is not None and facts.installed is not None else ()
+        self._installed: dict[str, Installed] = {one.name: one for one in known}
+        self._residents: Sequence[Resident] = (facts.residents if facts is not None else None) or ()
+        self._names: dict[str, list[str]] | None = None
+        self._by_blob: dict[str, Resident] | None = None
+        self._left_over: list[Resident] | None = None
+
+    def installed(self, name: str) -> Installed | None:
+        """The model of that canonical name on the engine's disk, if the engine told us of one."""
+        return self._installed.get(name)
+
+    def weights(self, name: str) -> str | None:
+        """The weights that a name stands for, as far as the engine tells them."""
+        found = self._installed.get(name)
+        return found.blob if found is not None else None
+
+    def same_weights(self, one: str, other: str) -> bool:
+        """Whether two names are known to stand for the same weights."""
+        weights = self.weights(one)
+        return one == other or (weights is not None and weights == self.weights(other))
+
+    def weights_differ(self, model: ModelSpec, kind: EngineKind) -> bool:
+        """Whether what is installed as this model is known to be other weights than its `digest`."""
+        if model.digest is None:
+            return False
+        found = self.installed(model.engine_name(kind)) or self.installed(model.base_name(kind))
+        return found is not None and found.blob is not None and weights_digest(found.blob) != model.digest
+
+    def names_of_weights(self, blob: str) -> Sequence[str]:
+        """The installed names that stand for these weights."""
+        return self._names_by_blob.get(blob, ())
+
+    @property
+    def shared_names(self) -> Iterable[Sequence[str]]:
+        """The installed names, by weights that have several."""
+        return (names for names in self._names_by_blob.values() if len(names) > 1)
+
+    @property
+    def _names_by_blob(self) -> Mapping[str, list[str]]:
+        if self._names is None:
+            self._names = {}
+            for one in self._installed.values():
+                if one.blob is not None:
+                    self._names.setdefault(one.blob, []).append(one.name)
+        return self._names
+
+    def is_left_over(self, resident: Resident) -> bool:
+        """Whether its name means other weights by now, so that no request reaches it under that name."""
+        if self._left_over is None:
+            self._left_over = self._find_left_over()
+        return any(one is resident for one in self._left_over) if self._left_over else False
+
+    def _find_left_over(self) -> list[Resident]:
+        by_name: dict[str, list[Resident]] = {}
+        for resident in self._residents:
+            by_name.setdefault(resident.name, []).append(resident)
+        if len(by_name) == len(self._residents) and not any(map(self._has_other_weights, self._residents)):
+            return []
+        found = []
+        for some in by_name.values():
+            right = [one for one in some if self._is_just(one)] or [one for one in some if not self._has_other_weights(one)]
+            found += [one for one in some if one not in right[:1]]
+        return found
+
+    def _is_just(self, resident: Resident) -> bool:
+        """Whether it is known to be what its name stands for."""
+        installed = self._installed.get(resident.name)
+        if installed is None:
+            return False
+        if resident.blob is not None and installed.blob is not None:
+            return resident.blob == installed.blob
+        return resident.digest is not None and resident.digest == installed.digest
+
+    def _has_other_weights(self, resident: Resident) -> bool:
+        """Whether it is known to be other weights than its name stands for. Another digest alone says nothing: a model that was made anew
+        from the same weights has one, and its runner serves it."""
+        installed = self._installed.get(resident.name)
+        return installed is not None and installed.blob is not None and resident.blob not in (None, installed.blob)
+
+    def names(self, resident: Resident) -> list[str]:
+        """All names that a resident answers to: its own first, then the others of its weights."""
+        names = [] if self.is_left_over(resident) else [resident.name]
+        if resident.blob is not None:
+            names += (name for name in self._names_by_blob.get(resident.blob, ()) if name != resident.name)
+        return names
+
+    def resident(self, name: str) -> Resident | None:
+        """The resident that a request under this name reaches: the one of that name, else the one that runs the same weights, since Ollama
+        shows only the name that loaded them first."""
+        for one in self._residents:
+            if one.name == name and not self.is_left_over(one):
+                return one
+        blob = self.weights(name)
+        if blob is None:
+            return None
+        if self._by_blob is None:
+            self._by_blob = {}
+            for one in self._residents:
+                if one.blob is not None:
+                    self._by_blob.setdefault(one.blob, one)
+        return self._by_blob.get(blob)
+
+    def runner(self, model: ModelSpec, kind: EngineKind) -> str:
+        """What identifies a runner: on an Ollama the weights blob (server/sched.go keys runners by the blob's path), as far as that is
+        known; else the name, which may be that of several wanted models."""
+        if kind is EngineKind.OLLAMA:
+            blob = self.weights(model.engine_name(kind)) or self.weights(model.base_name(kind))
+            if blob is not None:
+                return blob
+        return model.base_name(kind)
+
+
+class WantedNames:
+    """Wanted models by the names that engines know them by, per kind; and by node."""
+
+    def __init__(self, models: Sequence[ModelSpec]) -> None:
+        self._by_name: dict[EngineKind, dict[str, list[ModelSpec]]] = {kind: defaultdict(list) for kind in EngineKind}
+        self._nodes: dict[int, frozenset[str]] = {}
+        for base in (False, True):
+            for model in (one for wanted in models for one in wanted.alternatives()):
+                for kind in EngineKind:
+                    if model.engine is not None and model.engine is not kind:
+                        continue
+                    name = model.base_name(kind) if base else model.engine_name(kind)
+                    known = self._by_name[kind][name]
+                    if model not in known:
+                        known.append(model)
+        for model in models:
+            self._nodes.setdefault(id(model.nodes), frozenset(model.nodes))
+
+    def on(self, model: ModelSpec, node: str) -> bool:
+        return node in self._nodes[id(model.nodes)]
+
+    def called(self, kind: EngineKind, name: str) -> Sequence[ModelSpec]:
+        """The wanted models that `name` is on engines of this kind, wherever they are wanted: several where it is a variant of one and
+        another by itself."""
+        return self._by_name[kind].get(name, ())
+
+    def of(self, names: Iterable[str], kind: EngineKind, node: str) -> list[ModelSpec]:
+        """The wanted models that a resident with these names is on this node, each once: those by its name first, then those by its
+        weights; what is only to be on demand comes last."""
+        models: dict[str, ModelSpec] = {}
+        for name in names:
+            for model in self.called(kind, name):
+                if self.on(model, node):
+                    models.setdefault(model.name, model)
+        return sorted(models.values(), key=lambda model: model.ensure is Ensure.PRESENT) if len(models) > 1 else [*models.values()]
+
+
+class OwnedRows:
+    """Rows of the state on one engine, by the names of a resident; the first one counts."""
+
+    __slots__ = ("_by_name", "_protected")
+
+    def __init__(self, rows: Sequence[AppliedReplica]) -> None:
+        self._protected = [row for row in rows if row.protect]
+        self._by_name: dict[str, AppliedReplica] = {}
+        for row in rows:
+            self._by_name.setdefault(row.engine_name, row)
+
+    def of(self, names: Sequence[str]) -> AppliedReplica | None:
+        """The row of what answers to these names."""
+        if not self._by_name:
+            return None
+        own = self._by_name.get(names[0]) if names else None
+        return own if own is not None else next((row for name, row in self._by_name.items() if name in names), None)
+
+    def protected(self, names: Sequence[str]) -> list[AppliedReplica]:
+        """All rows of protected models that it is: names on the same weights share one runner, which is there for each of them."""
+        return [row for row in self._protected if row.engine_name in names]
