@@ -68,7 +68,8 @@ class Identity:
         return self._names
 
     def is_left_over(self, resident: Resident) -> bool:
-        """Whether its name means other weights by now, so that no request reaches it under that name."""
+        """Whether another resident is what its name means by now, so that no request reaches it under that name. One that is alone under
+        its name is what that means: whether with other weights than the next load would bring is a question of its own."""
         if self._left_over is None:
             self._left_over = self._find_left_over()
         return any(one is resident for one in self._left_over) if self._left_over else False
@@ -77,28 +78,21 @@ class Identity:
         by_name: dict[str, list[Resident]] = {}
         for resident in self._residents:
             by_name.setdefault(resident.name, []).append(resident)
-        if len(by_name) == len(self._residents) and not any(map(self._has_other_weights, self._residents)):
-            return []
-        found = []
-        for some in by_name.values():
-            right = [one for one in some if self._is_just(one)] or [one for one in some if not self._has_other_weights(one)]
-            found += [one for one in some if one not in right[:1]]
+        found: list[Resident] = []
+        for some in by_name.values() if len(by_name) < len(self._residents) else ():
+            right = next(filter(self._is_just, some), some[0])
+            found += [one for one in some if one is not right]
         return found
 
     def _is_just(self, resident: Resident) -> bool:
-        """Whether it is known to be what its name stands for."""
+        """Whether it is known to be what its name stands for. Another digest alone says nothing: a model that was made anew from the same
+        weights has one, and its runner serves it."""
         installed = self._installed.get(resident.name)
         if installed is None:
             return False
         if resident.blob is not None and installed.blob is not None:
             return resident.blob == installed.blob
         return resident.digest is not None and resident.digest == installed.digest
-
-    def _has_other_weights(self, resident: Resident) -> bool:
-        """Whether it is known to be other weights than its name stands for. Another digest alone says nothing: a model that was made anew
-        from the same weights has one, and its runner serves it."""
-        installed = self._installed.get(resident.name)
-        return installed is not None and installed.blob is not None and resident.blob not in (None, installed.blob)
 
     def names(self, resident: Resident) -> list[str]:
         """All names that a resident answers to: its own first, then the others of its weights."""

@@ -39,12 +39,19 @@ def test_of_two_residents_with_one_name_of_which_nothing_is_told_one_is_it():
     assert [identity.is_left_over(one) for one in (first, second)] == [False, True]
 
 
-def test_a_resident_with_other_weights_than_its_name_means_is_a_left_over():
+def test_a_resident_alone_under_its_name_is_that_model_though_the_next_load_would_bring_other_weights():
     old = Resident("m:1", blob="sha256:old")
     identity = Identity(engine([Installed("m:1", blob="sha256:new"), Installed("copy:1", blob="sha256:old")], [old]))
-    assert identity.resident("m:1") is None
+    assert identity.resident("m:1") is old
     assert identity.resident("copy:1") is old
-    assert identity.names(old) == ["copy:1"]
+    assert identity.names(old) == ["m:1", "copy:1"]
+
+
+def test_of_two_residents_with_one_name_a_left_over_is_still_what_another_name_of_its_weights_means():
+    old, new = Resident("m:1", blob="sha256:old"), Resident("m:1", blob="sha256:new")
+    identity = Identity(engine([Installed("m:1", blob="sha256:new"), Installed("copy:1", blob="sha256:old")], [old, new]))
+    assert identity.resident("m:1") is new
+    assert identity.resident("copy:1") is old
     assert [one.name for one in wanted("m:1", "copy:1").of(identity.names(old), EngineKind.OLLAMA, "a")] == ["copy:1"]
 
 
