@@ -85,3 +85,7 @@ def failure_limit(text: str | None) -> FailureLimit | None:
     if not number.isascii() or not number.isdigit() or len(number) > 9:
         raise click.BadParameter(f"{text!r} is no number of steps; write 3 or 10%")
     return FailureLimit(int(number), text.strip().endswith("%"))
+
+
+MOST_COUNT = 2**63 - 1
+"""The largest number that a state can hold, and so the largest that one may ask it for."""

@@ -15,11 +15,11 @@ _BYTE_UNITS = {
     "kib": KIB, "mib": MIB, "gib": GIB, "tib": TIB,
 }  # fmt: skip
 _DURATION_UNITS = {"ms": Fraction(1, 1000), "s": Fraction(1), "m": Fraction(60), "h": Fraction(3600), "d": Fraction(86400)}
-_NUMBER_UNIT = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*")
+_NUMBER_UNIT = re.compile(r"\s{0,9}([0-9]{1,40}(?:\.[0-9]{1,40})?)\s{0,9}([A-Za-z]{0,9})\s{0,9}")
 _DECIMAL = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
-_DURATION = re.compile(r"(?:\s*([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d))+\s*")
+_DURATION = re.compile(r"(?:\s{0,9}([0-9]{1,40}(?:\.[0-9]{1,40})?)(ms|s|m|h|d)){1,9}\s{0,9}")
 _VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,15}")
-_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+_DURATION_PART = re.compile(r"([0-9]{1,40}(?:\.[0-9]{1,40})?)(ms|s|m|h|d)")
 
 
 class UnitError(ValueError):
@@ -30,19 +30,24 @@ class UnitError(ValueError):
         self.hint = hint
 
 
+def _shown(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 80 else shown[:79] + "…"
+
+
 def parse_bytes(value: object, *, bare_unit: int = 1) -> int:
     """Bytes of `7GiB` (7·2³⁰), `7GB` (7·10⁹) or a bare number of `bare_unit` bytes (MiB for keys that end in `_mb`)."""
     hint = "write a size such as 7GiB (2^30), 7GB (10^9) or 512MiB"
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise UnitError(f"{value!r} is not a size", hint)
+        raise UnitError(f"{_shown(value)} is not a size", hint)
     match = _NUMBER_UNIT.fullmatch(str(value))
     if match is None:
-        raise UnitError(f"{value!r} is not a size", hint)
+        raise UnitError(f"{_shown(value)} is not a size", hint)
     number, unit = match.groups()
     if unit[1:] in ("b", "ib") and unit[0].isupper():
-        raise UnitError(f"{value!r} would be bits", f"write {unit[:-1]}B for bytes")
+        raise UnitError(f"{_shown(value)} would be bits", f"write {unit[:-1]}B for bytes")
     if unit and unit.lower() not in _BYTE_UNITS:
-        raise UnitError(f"{value!r} has the unknown unit {unit!r}", hint)
+        raise UnitError(f"{_shown(value)} has the unknown unit {unit!r}", hint)
     factor = _BYTE_UNITS[unit.lower()] if unit else bare_unit
     return int(Fraction(number) * factor)
 
@@ -51,14 +56,14 @@ def parse_ratio(value: object) -> Fraction:
     """A ratio in 0..1 from `90%` or `0.9`; a bare 90 is refused, since percent and ratio cannot be told apart."""
     text = str(value).strip()
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise UnitError(f"{value!r} is not a ratio", "write 90% or 0.9")
+        raise UnitError(f"{_shown(value)} is not a ratio", "write 90% or 0.9")
     number = text.removesuffix("%").strip()
     if not _DECIMAL.fullmatch(number):
-        raise UnitError(f"{value!r} is not a ratio", "write 90% or 0.9")
+        raise UnitError(f"{_shown(value)} is not a ratio", "write 90% or 0.9")
     ratio = Fraction(number) / 100 if text.endswith("%") else Fraction(number)
     if not 0 <= ratio <= 1:
         meant = f"{number}% or {float(Fraction(number) / 100):g}" if 2 <= Fraction(number) <= 100 else "90% or 0.9"
-        raise UnitError(f"{value!r} is not a ratio between 0 and 1", f"write {meant}")
+        raise UnitError(f"{_shown(value)} is not a ratio between 0 and 1", f"write {meant}")
     return ratio
 
 
@@ -66,12 +71,12 @@ def parse_duration(value: object) -> float:
     """Seconds of `30s`, `5m`, `1h30m`, `24h`, `7d`, or a bare number of seconds."""
     hint = "write a duration such as 30s, 5m, 24h or a number of seconds"
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise UnitError(f"{value!r} is not a duration", hint)
+        raise UnitError(f"{_shown(value)} is not a duration", hint)
     text = str(value).strip()
-    if re.fullmatch(r"[0-9]+(?:\.[0-9]+)?", text):
+    if re.fullmatch(r"[0-9]{1,40}(?:\.[0-9]{1,40})?", text):
         return float(text)
     if not _DURATION.fullmatch(text):
-        raise UnitError(f"{value!r} is not a duration", hint)
+        raise UnitError(f"{_shown(value)} is not a duration", hint)
     return float(sum(Fraction(number) * _DURATION_UNITS[unit] for number, unit in _DURATION_PART.findall(text)))
 
 
@@ -80,7 +85,7 @@ def parse_capability(value: object) -> tuple[int, int]:
     hint = 'write it as "8.6"'
     text = str(value).strip()
     if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,2}\.[0-9]|[0-9]{2,3}", text):
-        raise UnitError(f"{value!r} is not a compute capability", hint)
+        raise UnitError(f"{_shown(value)} is not a compute capability", hint)
     if "." in text:
         major, minor = text.split(".")
         return int(major), int(minor)
@@ -91,7 +96,7 @@ def parse_version(value: object) -> tuple[int, ...]:
     """A version as a tuple that compares as versions do: `525.60.13` > `525.6`; trailing zeros do not count."""
     text = str(value).strip().lstrip("vV")
     if isinstance(value, bool) or not _VERSION.fullmatch(text):
-        raise UnitError(f"{text[:80]!r} is not a version", "write it as numbers with dots, such as 525.60")
+        raise UnitError(f"{_shown(text)} is not a version", "write it as numbers with dots, such as 525.60")
     parts = [int(part) for part in text.split(".")]
     while len(parts) > 1 and parts[-1] == 0:
         parts.pop()

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 LONGEST = 300
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
+_UNSEEN = re.compile(r"\b(?:FILLER|BLANK|INVISIBLE|INHERENT|NULL NOTEHEAD|VARIATION SELECTOR|GRAPHEME JOINER)\b")
+"""In a character's name: what shows nothing, though its category is that of a letter, a mark or a symbol (Unicode's other default ignorable
+code points, and blanks)."""
+
+
+def _is_seen(character: str) -> bool:
+    category = unicodedata.category(character)
+    return category not in _UNSAFE and (category[0] not in "LMS" or _UNSEEN.search(unicodedata.name(character, "")) is None)
 
 
 def _shown(character: str) -> str:
-    if character == " " or unicodedata.category(character) not in _UNSAFE:
+    if character == " " or _is_seen(character):
         return character
     code = ord(character)
     if code <= 0xFF:
@@ -20,8 +29,9 @@ def _shown(character: str) -> str:
 def escape(text: str, longest: int = LONGEST) -> str:
     r"""`text` in one line of at most `longest` characters of its own, each of one cell's meaning.
 
-    Control characters (so also ANSI sequences, tabs and line ends), bidirectional and zero-width marks, unusual spaces, separators, lone
-    surrogates and unassigned code points become `\xNN`, `\uNNNN` or `\UNNNNNNNN`. What is left over after `longest` becomes `…`.
+    Control characters (so also ANSI sequences, tabs and line ends), bidirectional and zero-width marks, unusual spaces, separators, what
+    shows nothing (fillers, variation selectors, blanks), lone surrogates and unassigned code points become `\xNN`, `\uNNNN` or
+    `\UNNNNNNNN`. What is left over after `longest` becomes `…`.
     """
     if text.isascii() and text.isprintable() and len(text) <= longest:
         return text

@@ -30,12 +30,35 @@ def is_vendor_id(mark: object) -> bool:
 
 _number = integer(0, MOST_CARDS)
 INDEX: Field[CardId] = Field("index", Form(_index, {"anyOf": [_number.schema, {"type": "string", "pattern": f"^{_VENDOR_ID.pattern}$"}]}))
-UUID = Field("uuid", label)
-NAME = Field("name", text)
-VRAM = Field("vram", vram, mib_keys=("vram_mb",), mib_form=vram_mebibytes)
-CAPABILITY = Field("compute_capability", capability)
-DRIVER = Field("driver", version)
-FOREIGN = Field("foreign", size, mib_keys=("foreign_mb",))
+UUID = Field(
+    "uuid",
+    label,
+    meant="id gpu_uuid",
+)
+NAME = Field(
+    "name",
+    text,
+    meant="model type product",
+)
+VRAM = Field(
+    "vram",
+    vram,
+    mib_keys=("vram_mb",),
+    mib_form=vram_mebibytes,
+    meant="memory size total memory_total vram_gb vram_bytes",
+)
+CAPABILITY = Field(
+    "compute_capability",
+    capability,
+    meant="cc compute capability arch sm",
+)
+DRIVER = Field("driver", version, meant="driver_version")
+FOREIGN = Field(
+    "foreign",
+    size,
+    mib_keys=("foreign_mb",),
+    meant="used reserved others",
+)
 LIMITS = Field("limits", limits)
 
 CARD = Table("card", (INDEX, UUID, NAME, VRAM, CAPABILITY, DRIVER, FOREIGN, LIMITS), later("mig", "unified"))

@@ -79,17 +79,55 @@ def _gpus(node: Node, problems: Problems, name: str) -> tuple[CardId, ...] | Non
     return tuple(dict.fromkeys(marks))
 
 
-KIND = Field("kind", choice(EngineKind))
-URL = Field("url", url, required=True)
-GPUS = Field("gpus", Form(_gpus, {"anyOf": [{"const": "all"}, _card_marks.schema]}))
-MEMORY_LIMIT = Field("memory_limit", size, mib_keys=("memory_limit_mb",))
-REQUESTS = Field("max_concurrent_requests", integer(1))
+KIND = Field(
+    "kind",
+    choice(EngineKind),
+    meant="type engine backend",
+)
+URL = Field(
+    "url",
+    url,
+    required=True,
+    meant="address endpoint base_url api_base host server",
+)
+GPUS = Field(
+    "gpus",
+    Form(_gpus, {"anyOf": [{"const": "all"}, _card_marks.schema]}),
+    meant="cards card devices gpu gpu_ids device",
+)
+MEMORY_LIMIT = Field(
+    "memory_limit",
+    size,
+    mib_keys=("memory_limit_mb",),
+    meant="memory vram max_vram max_memory vram_limit",
+)
+REQUESTS = Field(
+    "max_concurrent_requests",
+    integer(1),
+    meant="concurrency max_requests parallel num_parallel",
+)
 RUNTIME = Field("runtime", Form(_runtime, {"enum": [str(Runtime.EXTERNAL)]}))
-OPTIONS = Field("options", map_of(any_scalar))
-ENV = Field("env", map_of(any_scalar))
-AUTH_FIELD = Field("auth", Form(_auth, AUTH.schema()))
-TLS_FIELD = Field("tls", Form(_tls, TLS.schema()))
-TIMEOUT = Field("timeout", duration)
+OPTIONS = Field(
+    "options",
+    map_of(any_scalar),
+    meant="args arguments params settings flags",
+)
+ENV = Field(
+    "env",
+    map_of(any_scalar),
+    meant="environment envs variables vars",
+)
+AUTH_FIELD = Field(
+    "auth",
+    Form(_auth, AUTH.schema()),
+    meant="token api_key bearer key password",
+)
+TLS_FIELD = Field(
+    "tls",
+    Form(_tls, TLS.schema()),
+    meant="insecure ca cert certificate",
+)
+TIMEOUT = Field("timeout", duration, meant="probe_timeout")
 LOAD_TIMEOUT = Field("load_timeout", duration)
 
 ENGINE = Table(

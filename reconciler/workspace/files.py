@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from reconciler.fleet import Place
 from reconciler.workspace.parse import parse
@@ -16,6 +17,7 @@ from reconciler.workspace.tree import Node
 
 MOST_BYTES = 64 * 2**20
 MOST_HEAD = 64 * 2**10
+_PART = 2**18
 
 
 class Sources:
@@ -81,7 +83,7 @@ class Sources:
         absolute = self.root / path
         try:
             with absolute.open("rb") as stream:
-                content = stream.read(MOST_BYTES + 1)
+                content = b"".join(_parts(stream))
         except FileNotFoundError:
             self.problems.error("this file does not exist", Place(file), "check the path, or write the file")
             return None
@@ -100,6 +102,14 @@ class Sources:
             column = error.start - (before.rfind(b"\n") + 1) + 1
             self.problems.error("this file is not UTF-8", Place(file, line, column), "save it as UTF-8")
             return None
+
+
+def _parts(stream: BinaryIO) -> Iterator[bytes]:
+    """The file as it comes, until a little more than MOST_BYTES: one read of so much would take that memory for a file of a line."""
+    left = MOST_BYTES + 1
+    while left > 0 and (part := stream.read(min(left, _PART))):
+        left -= len(part)
+        yield part
 
 
 def _plain(path: Path) -> Path:

@@ -57,7 +57,7 @@ def _text(node: Node, problems: Problems, name: str) -> str:
         raise problems.refuse(f"{name} must be text, this is {value.text!r}", node, f'quote it: "{value.text}"')
     if not value.value.strip() or not value.value.isprintable() or len(value.value) > MOST_TEXT:
         raise problems.refuse(
-            f"{name} is {_shortened(value.value)}: empty, too long, or with control characters", node, "write plain printable text"
+            f"{name} is {shortened(value.value)}: empty, too long, or with control characters", node, "write plain printable text"
         )
     return value.value
 
@@ -67,14 +67,14 @@ def _name(node: Node, problems: Problems, name: str) -> str:
     text = value.value if isinstance(value.value, str) else value.text
     if not text or not text.isprintable() or text != text.strip() or len(text) > MOST_NAME:
         raise problems.refuse(
-            f"{name} is {_shortened(text)}, which cannot be a name: it is empty, longer than {MOST_NAME} or holds control characters",
+            f"{name} is {shortened(text)}, which cannot be a name: it is empty, longer than {MOST_NAME} or holds control characters",
             node,
             "name it with printable characters",
         )
     return text
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
     return repr(text) if len(text) <= 80 else repr(text[:80]) + "…"
 
 
@@ -99,10 +99,23 @@ def integer(least: int, most: int = 2**63 - 1) -> Form[int]:
     def read(node: Node, problems: Problems, name: str) -> int:
         value = scalar(node, problems, name, wanted).value
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            raise problems.refuse(f"{name} must be {wanted}, this is {value!r}", node, f"write a number such as {max(least, 1)}")
+            meant = _meant_number(value)
+            hint = f"write {meant}" if meant is not None and least <= meant <= most else f"write a number such as {max(least, 1)}"
+            raise problems.refuse(f"{name} must be {wanted}, this is {value!r}", node, hint)
         return value
 
     return Form(read, {"type": "integer", "minimum": least} | ({"maximum": most} if most < 2**62 else {}))
+
+
+_WRITTEN = re.compile(r"([0-9]{1,3}(?:[,_ ][0-9]{3}){1,3}|[0-9]{1,12})(?:\.0{1,6})? ?([kKmM]?)")
+
+
+def _meant_number(value: object) -> int | None:
+    """The number that was meant by `8k` (8192, as contexts are counted), `8,192`, `"8192"` or `8192.0`."""
+    match = _WRITTEN.fullmatch(str(value).strip()) if isinstance(value, (str, float)) else None
+    if match is None:
+        return None
+    return int(re.sub(r"[,_ ]", "", match.group(1))) * {"": 1, "k": 2**10, "m": 2**20}[match.group(2).lower()]
 
 
 def _number(node: Node, problems: Problems, name: str) -> float:
@@ -119,7 +132,7 @@ def _units(parse: Callable[[object], T], wanted: str, schema: Schema, *, as_text
     def read(node: Node, problems: Problems, name: str) -> T:
         found = scalar(node, problems, name, wanted)
         if len(found.text) > MOST_QUANTITY:
-            raise problems.refuse(f"{name} must be {wanted}, this is {_shortened(found.text)}", node, "write it shorter")
+            raise problems.refuse(f"{name} must be {wanted}, this is {shortened(found.text)}", node, "write it shorter")
         try:
             return parse(found.text if as_text and not isinstance(found.value, bool) else found.value)
         except UnitError as error:
@@ -247,7 +260,7 @@ def _any_scalar(node: Node, problems: Problems, name: str) -> Scalar:
     found = scalar(node, problems, name, "a single value")
     value = found.value
     if isinstance(value, str) and not value.isprintable():
-        raise problems.refuse(f"{name} is {_shortened(value)}, with control characters", node, "write plain printable text")
+        raise problems.refuse(f"{name} is {shortened(value)}, with control characters", node, "write plain printable text")
     if isinstance(value, date):
         return found.text
     if isinstance(value, float) and not abs(value) < float("inf"):
@@ -296,9 +309,9 @@ def what_is_wrong_with_url(value: str) -> str | None:
         or any(sign.isspace() for sign in value)
         or not value.isprintable()
     ):
-        return f"{_shortened(value)} is not a URL of a server"
+        return f"{shortened(value)} is not a URL of a server"
     if parts.query or parts.fragment:
-        return f"{_shortened(value)} has a query or a fragment"
+        return f"{shortened(value)} has a query or a fragment"
     return None
 
 

@@ -8,12 +8,16 @@ from collections.abc import Iterable, Iterator
 from reconciler.fleet import Place
 from reconciler.workspace.addresses import split_port
 from reconciler.workspace.problems import Problems, did_you_mean
-from reconciler.workspace.ranges import expand
+from reconciler.workspace.ranges import MOST_HOSTS, expand
 from reconciler.workspace.tree import MapNode, Node, ScalarNode, is_null, what_is
 
 _SECTIONS = ("vars", "children", "hosts")
 _UNGROUPED = "ungrouped"
 _PRIORITY = "ansible_group_priority"
+MOST_PLACES = 1_000_000
+"""So often may hosts be named in groups, all together."""
+MOST_ABOVE = 200
+"""So many groups may be above one."""
 
 
 class Group:
@@ -56,6 +60,7 @@ class GroupTree:
         self.groups = {"all": Group("all"), "ungrouped": Group("ungrouped")}
         self.hosts: dict[str, DeclaredHost] = {}
         self._problems = problems
+        self._places = 0
         self._ports: dict[tuple[int, str], MapNode] = {}
         self._adopt(self.groups["all"], "ungrouped")
 
@@ -195,7 +200,11 @@ class GroupTree:
                 what = "'ungrouped' stands directly below 'all' and has no children: Ansible loses hosts where it does not"
                 self._problems.error(what, key, "give the group another name")
                 continue
-            if name == "all" or name == group.name or any(above.name == name for above in self.chain([group.name])):
+            above = {one.name for one in self.chain([group.name])}
+            if len(above) > MOST_ABOVE:
+                self._problems.error(f"more than {MOST_ABOVE} groups are above {name!r}", key, "write the groups flatter")
+                return
+            if name == "all" or name in above:
                 self._problems.error(
                     f"group {name!r} cannot be below {group.name!r}: it is above it", key, "remove one of the two relations"
                 )
@@ -204,6 +213,8 @@ class GroupTree:
 
     def _hosts(self, group: Group, section: MapNode) -> None:
         for pattern, (key, value) in section.entries.items():
+            if self._places == MOST_PLACES:
+                return
             if not isinstance(pattern, str):
                 self._problems.error(f"a host's name must be text, this is {key.text!r}", key, "quote it")
                 continue
@@ -218,6 +229,10 @@ class GroupTree:
             except ValueError as error:
                 self._problems.error(str(error), key, "write a range such as gpu[01:32]")
                 continue
+            self._places = min(self._places + len(names), MOST_PLACES)
+            if self._places == MOST_PLACES:
+                self._problems.error(f"this inventory names hosts {MOST_PLACES} times and more", Place(key.file), "name groups in groups")
+                return
             self._declare(group, names, key, value if isinstance(value, MapNode) else None, port)
 
     def _declare(self, group: Group, names: list[str], key: ScalarNode, value: MapNode | None, port: int | None) -> None:
@@ -227,6 +242,11 @@ class GroupTree:
         for name in names:
             host = self.hosts.get(name)
             if host is None:
+                if len(self.hosts) >= MOST_HOSTS:
+                    hint = "split it into inventories of a fleet each"
+                    self._problems.error(f"this inventory has more than {MOST_HOSTS} hosts", Place(key.file), hint)
+                    self._places = MOST_PLACES  # no more of them are read
+                    return
                 if not name or not name.isprintable() or "/" in name or "@" in name or " " in name:
                     self._problems.error(
                         f"the host name {name!r} cannot be used: it is empty or holds a control character, a space, '/' or '@'",

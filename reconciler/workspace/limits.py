@@ -8,10 +8,28 @@ from reconciler.workspace.problems import Problems
 from reconciler.workspace.table import Field, Table, later
 from reconciler.workspace.tree import Node
 
-UTILIZATION = Field("max_vram_utilization", ratio)
-MARGIN = Field("vram_safety_margin", ratio)
-RESERVE = Field("reserve", size, mib_keys=("reserve_mb", "gpu_memory_reserve_mb"))
-RAM_RESERVE = Field("ram_reserve", size, mib_keys=("ram_reserve_mb",))
+UTILIZATION = Field(
+    "max_vram_utilization",
+    ratio,
+    meant="utilization max_utilization gpu_memory_utilization",
+)
+MARGIN = Field(
+    "vram_safety_margin",
+    ratio,
+    meant="margin safety_margin",
+)
+RESERVE = Field(
+    "reserve",
+    size,
+    mib_keys=("reserve_mb", "gpu_memory_reserve_mb"),
+    meant="reserved headroom",
+)
+RAM_RESERVE = Field(
+    "ram_reserve",
+    size,
+    mib_keys=("ram_reserve_mb",),
+    meant="ram_reserved memory_reserve",
+)
 
 LIMITS = Table("limits", (UTILIZATION, MARGIN, RESERVE, RAM_RESERVE), later("max_agents_per_gpu"))
 

@@ -34,6 +34,7 @@ from reconciler.workspace.forms import (
     number,
     ratio,
     scalar,
+    shortened,
     size,
     text,
     vram,
@@ -47,16 +48,17 @@ from reconciler.workspace.variants import variants
 
 MOST_REPLICAS = 1_000_000
 MOST_CONTEXT = 2**31 - 1
-_BOUND = re.compile(r"\s*(>=|<=|==|=|>|<)?\s*(\S+)\s*")
+_BOUND = re.compile(r"(>=|<=|==|=|>|<)?\s*(\S+)")
+MOST_BOUND = 100
 _DTYPES = ("float16", "bfloat16")
 
 
 def _bound(name: str, node: Node, problems: Problems, *, as_capability: bool) -> VersionBound:
     found = scalar(node, problems, name, "a version, such as '>=7.0'")
-    match = _BOUND.fullmatch(found.text)
+    match = _BOUND.fullmatch(found.text.strip()) if len(found.text) <= MOST_BOUND else None
     if match is None or isinstance(found.value, bool):
         raise problems.refuse(
-            f"{name}: {found.text!r} is not a version bound", node, "write it as '>=7.0'; a bare version means at least that"
+            f"{name}: {shortened(found.text)} is not a version bound", node, "write it as '>=7.0'; a bare version means at least that"
         )
     operator, number = match.groups()
     try:
@@ -118,25 +120,91 @@ def _names(node: Node, problems: Problems, name: str) -> dict[EngineKind, str]:
     return {kind: found for kind, entry in _NAMES.items() if (found := values.get(entry)) is not None}
 
 
-ENGINE = Field("engine", choice(EngineKind))
-NAMES = Field("names", Form(_names, NAMES_TABLE.schema()))
-ENSURE = Field("ensure", choice(Ensure))
-PRIORITY = Field("priority", integer(-1_000_000, 1_000_000))
-ON = Field("on", text)
-REPLICAS = Field("replicas", integer(0, MOST_REPLICAS))
-EACH = Field("each", choice(Each))
+ENGINE = Field(
+    "engine",
+    choice(EngineKind),
+    meant="backend kind type runtime server provider",
+)
+NAMES = Field(
+    "names",
+    Form(_names, NAMES_TABLE.schema()),
+    meant="aliases alias",
+    not_with=("variants",),
+)
+ENSURE = Field(
+    "ensure",
+    choice(Ensure),
+    meant="state status desired",
+)
+PRIORITY = Field(
+    "priority",
+    integer(-1_000_000, 1_000_000),
+    meant="prio weight importance rank",
+)
+ON = Field(
+    "on",
+    text,
+    meant="nodes node hosts host group groups where target targets placement",
+)
+REPLICAS = Field(
+    "replicas",
+    integer(0, MOST_REPLICAS),
+    meant="count instances copies number replica replica_count",
+    not_with=("each",),
+)
+EACH = Field(
+    "each",
+    choice(Each),
+    meant="per for_each",
+    not_with=("replicas",),
+)
 SPREAD = Field("spread", choice(Spread))
-CONTEXT = Field("context", integer(1, MOST_CONTEXT))
+CONTEXT = Field(
+    "context",
+    integer(1, MOST_CONTEXT),
+    meant="num_ctx n_ctx ctx ctx_size context_length context_size max_context max_model_len max_tokens window",
+)
 CONTEXT_VIA = Field("context_via", choice(ContextVia))
-OPTIONS = Field("options", map_of(any_scalar))
-KEEP_ALIVE = Field("keep_alive", Form(_keep_alive, {"type": ["string", "number"], "description": "-1, 24h, or seconds"}))
-RESIDENCY = Field("residency", choice(Residency))
-FRACTION = Field("min_gpu_fraction", ratio)
-REQUIRES_FIELD = Field("requires", Form(_requires, REQUIRES.schema()))
-VRAM = Field("vram", vram, mib_keys=("vram_mb",), mib_form=vram_mebibytes)
-BEST_EFFORT = Field("best_effort", flag)
-DIGEST = Field("digest", digest)
-PROTECT = Field("protect", flag)
+OPTIONS = Field(
+    "options",
+    map_of(any_scalar),
+    meant="args arguments params parameters settings",
+)
+KEEP_ALIVE = Field(
+    "keep_alive",
+    Form(_keep_alive, {"type": ["string", "number"], "description": "-1, 24h, or seconds"}),
+    meant="keepalive ttl idle_timeout",
+)
+RESIDENCY = Field("residency", choice(Residency), meant="device")
+FRACTION = Field(
+    "min_gpu_fraction",
+    ratio,
+    meant="gpu_fraction min_fraction",
+)
+REQUIRES_FIELD = Field(
+    "requires",
+    Form(_requires, REQUIRES.schema()),
+    meant="requirements constraints selector node_selector nodeselector",
+)
+VRAM = Field(
+    "vram",
+    vram,
+    mib_keys=("vram_mb",),
+    mib_form=vram_mebibytes,
+    meant="memory mem size vram_bytes gpu_memory vram_gb required_vram",
+)
+BEST_EFFORT = Field("best_effort", flag, meant="optional")
+DIGEST = Field(
+    "digest",
+    digest,
+    meant="sha sha256 hash checksum",
+    not_with=("variants",),
+)
+PROTECT = Field(
+    "protect",
+    flag,
+    meant="protected keep pinned",
+)
 VARIANTS = Field("variants", variants)
 
 VECTOR = Field("embedding_length", integer(1, 2**20))

@@ -14,7 +14,7 @@ from reconciler.workspace.forms import Form, integer, label, map_of, number, siz
 from reconciler.workspace.inventory import Host, Inventory
 from reconciler.workspace.limits import limits
 from reconciler.workspace.probe import probe
-from reconciler.workspace.problems import Problems, Refused, did_you_mean
+from reconciler.workspace.problems import Problems, Refused
 from reconciler.workspace.reaching import ADDRESS as ADDRESS_OF_ANSIBLE
 from reconciler.workspace.reaching import (
     ARGUMENTS,
@@ -38,15 +38,36 @@ from reconciler.workspace.variables import Profile
 T = TypeVar("T")
 
 
-ADDRESS = Field("address", text)
-ENGINES = Field("engines", engines)
-GPUS = Field("gpus", cards)
+ADDRESS = Field(
+    "address",
+    text,
+    meant="host ip hostname addr",
+)
+ENGINES = Field(
+    "engines",
+    engines,
+    meant="engine servers backends",
+)
+GPUS = Field(
+    "gpus",
+    cards,
+    meant="cards gpu devices",
+)
 PROBE = Field("probe", probe)
-RAM = Field("ram", size, mib_keys=("ram_mb",))
-DISK = Field("disk", size, mib_keys=("disk_mb",))
-LABELS = Field("labels", map_of(label))
+RAM = Field(
+    "ram",
+    size,
+    mib_keys=("ram_mb",),
+    meant="memory mem",
+)
+DISK = Field("disk", size, mib_keys=("disk_mb",), meant="storage")
+LABELS = Field("labels", map_of(label), meant="tags")
 LIMITS = Field("limits", limits)
-COST = Field("cost", number)
+COST = Field(
+    "cost",
+    number,
+    meant="price weight",
+)
 DOCKER = Field("docker", text)
 
 HOST = Table("host", (ADDRESS, ENGINES, GPUS, PROBE, RAM, DISK, LABELS, LIMITS, COST, DOCKER))
@@ -171,7 +192,7 @@ class NodeReader:
             if isinstance(word, str) and HOST.find(word) is not None:
                 self._take(keys, key, value)
             else:
-                self._problems.error(f"unknown key {key.text!r} of {OWN}", key, did_you_mean(key.text, HOST.words))
+                self._problems.error(f"unknown key {key.text!r} of {OWN}", key, HOST.suggestion(key.text, node))
         return keys
 
     def _take(self, keys: _Keys, key: ScalarNode, node: Node) -> None:

@@ -53,6 +53,11 @@ def parse(text: str, file: str, version: YamlVersion, problems: Problems) -> Nod
     except (ValueError, RecursionError) as error:
         problems.error(f"this is not YAML: {error}", builder.here, "correct the value here")
         return None
+    except Exception as error:  # noqa: BLE001 (a file can make the parser throw anything, and each is a fault of the file)
+        place, hint = _directive(text, file) or (builder.here, "correct the file here")
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        problems.error(f"this is not YAML that can be read: {said}", place, hint)
+        return None
     return builder.root
 
 
@@ -243,6 +248,14 @@ class _Builder:
             self._problems.error(f"key {key.text!r} is defined twice, first at {first}", key.place, "keep one of the two")
             return
         top.node.entries[name] = (key, value)
+
+
+def _directive(text: str, file: str) -> tuple[Place, str] | None:
+    """Where a file says which YAML it is, which is all that the parser cannot place."""
+    for number, line in enumerate(text[:4096].split("\n"), 1):
+        if line.startswith("%YAML"):
+            return Place(file, number, 1), "remove this line: gpurec knows which YAML each of its files is"
+    return None
 
 
 def _is_json(text: str) -> bool:

@@ -8,12 +8,12 @@ import warnings
 from collections.abc import Iterable
 
 from reconciler.workspace.addresses import parse_address
-from reconciler.workspace.expressions import why_too_much
+from reconciler.workspace.expressions import LONGEST, why_too_much
 from reconciler.workspace.groups import GroupTree
 from reconciler.workspace.problems import did_you_mean
 
 _PART = re.compile(r"(?:[^\s:\[\]]|\[[^\]]*\])+")
-_SUBSCRIPT = re.compile(r"(.+)\[(?:(-?[0-9]+)|([0-9]+)[:-]([0-9]*))\]")
+_SUBSCRIPT = re.compile(r"(.+)\[(?:(-?[0-9]{1,9})|([0-9]{1,9})[:-]([0-9]{0,9}))\]")
 _LOCALHOST = ("127.0.0.1", "localhost", "::1")
 _WILD = (".", "?", "*", "[")
 
@@ -84,6 +84,8 @@ class Patterns:
         """The hosts in Ansible's order, one as often as it is found: a subscript counts it so often; and whether the name is known."""
         if name in self._tree.groups and not any(sign in name for sign in _WILD):
             return list(self._tree.hosts_of(name)), True
+        if len(name) > LONGEST:
+            raise PatternError(f"{_shortened(name)} has more than {LONGEST} characters", "write it shorter, or name groups")
         expression = _expression(name)
         if name[0] == "~" and (wrong := why_too_much(name[1:], (*self._tree.groups, *self._tree.hosts))) is not None:
             raise PatternError(f"{_shortened(name)} {wrong}", "write it with fewer repeats, or name groups")
@@ -134,5 +136,5 @@ def _expression(name: str) -> re.Pattern[str]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of a `[[` that a later Python may read otherwise
             return re.compile(name[1:] if name[0] == "~" else fnmatch.translate(name))
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise PatternError(f"{_shortened(name)} is not a regular expression: {error}", "correct the expression behind ~") from None

@@ -24,11 +24,23 @@ class ProbeVia(StrEnum):
     NONE = "none"
 
 
-VIA = Field("via", choice(ProbeVia))
-USER = Field("user", label)
-PORT = Field("port", integer(1, 65535))
+VIA = Field(
+    "via",
+    choice(ProbeVia),
+    meant="type method mode source kind",
+)
+USER = Field(
+    "user",
+    label,
+    meant="username login ssh_user",
+)
+PORT = Field("port", integer(1, 65535), meant="ssh_port")
 TIMEOUT = Field("timeout", duration)
-URL = Field("url", url)
+URL = Field(
+    "url",
+    url,
+    meant="address endpoint exporter",
+)
 PROBE = Table("probe", (VIA, USER, PORT, TIMEOUT, URL, AUTH_FIELD, TLS_FIELD))
 
 

@@ -210,7 +210,7 @@ def _length(value: object) -> int:
 
 
 def _meter_nodes(node: nodes.Node) -> None:
-    """Puts the counting filters into a template: around what is looped over, compared, sliced and put together."""
+    """Puts the counting filters into a template: around what is looped over, compared, hashed, sliced and put together."""
     for name, value in list(node.iter_fields()):
         if isinstance(value, list):
             setattr(node, name, [_metered_node(item) if isinstance(item, nodes.Node) else item for item in value])
@@ -231,6 +231,11 @@ def _metered_node(node: nodes.Node) -> nodes.Node:
             operand.expr = _filter(operand.expr, "_weighed")
     elif isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Slice):
         node.node = _filter(node.node, "_weighed")
+    elif isinstance(node, nodes.Getitem) and not isinstance(node.arg, nodes.Const):
+        node.arg = _filter(node.arg, "_weighed")  # to be looked up, it is hashed: all of it, shared parts again and again
+    elif isinstance(node, nodes.Dict):
+        for pair in node.items:
+            pair.key = _filter(pair.key, "_weighed")
     elif isinstance(node, nodes.Concat):
         return _filter(nodes.List(node.nodes, lineno=node.lineno), "_concatenated")
     return node

@@ -18,13 +18,19 @@ NOT_YET = "remove it until a later version does"
 
 @dataclass(frozen=True, slots=True)
 class Field(Generic[T_co]):
-    """A key and the form of its value. `mib_keys` are further spellings, read by `mib_form`, whose bare number is MiB."""
+    """A key and the form of its value. `mib_keys` are further spellings, read by `mib_form`, whose bare number is MiB.
+
+    `meant` are other programs' words for it, apart by blanks: they are not read, and the message leads from them to it. Beside the keys
+    `not_with` it would be refused.
+    """
 
     key: str
     form: Form[T_co]
     required: bool = False
     mib_keys: tuple[str, ...] = ()
     mib_form: Form[int] = mebibytes
+    meant: str = ""
+    not_with: tuple[str, ...] = ()
 
 
 class Values:
@@ -65,6 +71,20 @@ class Table:
             self._known[field.key] = (field, field.form)
             for key in field.mib_keys:
                 self._known[key] = (field, field.mib_form)
+
+    def suggestion(self, key: str, node: MapNode) -> str:
+        """What to do about an unknown key of a mapping: the nearest one that would work there."""
+        present = {known[0].key for word in node.entries if isinstance(word, str) and (known := self._known.get(word)) is not None}
+        plain = key.lower().replace("-", "_")
+        meant = next((field for field in self.fields if plain in field.meant.split()), None)
+        if meant is not None and meant.key in present:
+            return f"this is `{meant.key}`, which is written here already: remove one of the two"
+        if meant is not None and present.intersection(meant.not_with):
+            return f"this is `{meant.key}`, which does not go with `{'` and `'.join(sorted(present.intersection(meant.not_with)))}`"
+        free = [field for field in self.fields if field.key not in present and not present.intersection(field.not_with)]
+        if meant in free:
+            return f"did you mean {meant.key!r}?"
+        return did_you_mean(key, [word for field in free for word in (field.key, *field.mib_keys)])
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -119,7 +139,7 @@ class Table:
         if key in self.later:
             problems.error(f"{key!r} of {name} is not carried out by this version of gpurec yet", at, self.later[key])
             return
-        problems.error(f"unknown key {key!r} of {name}", at, did_you_mean(key, [*self._known, *self.later]))
+        problems.error(f"unknown key {key!r} of {name}", at, self.suggestion(key, node))
 
 
 def later(*keys: str, **reasons: str) -> dict[str, str]:

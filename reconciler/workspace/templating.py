@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -88,7 +88,7 @@ class Templates:
         return found
 
     def _value(self, node: ScalarNode, host: Host, within: tuple[str, ...]) -> object:
-        from jinja2 import TemplateError, UndefinedError
+        from jinja2 import UndefinedError
 
         from reconciler.workspace.sandbox import TooMuchWork
 
@@ -114,7 +114,9 @@ class Templates:
         except TooLong:
             self._refused.add(template)
             raise self._problems.refuse(f"{_quoted(template)} renders to more than {MOST_RENDERED} characters", node, _SHORTER) from None
-        except (TemplateError, ArithmeticError, TypeError, ValueError, LookupError, AttributeError, RecursionError, MemoryError) as error:
+        except Refused:
+            raise
+        except Exception as error:  # noqa: BLE001 (a template can make Jinja, and Python's compiler behind it, throw anything)
             hint = "Jinja's own filters are there, but those for laying out text; Ansible's filters and lookups are not"
             what = f"{_quoted(template)} cannot be rendered for host {host.name!r}: {_reason(error)}"
             raise self._problems.refuse(what, node, hint) from None
@@ -169,7 +171,7 @@ class Templates:
 
 
 def _compile(environment: Sandbox, text: str) -> tuple[frozenset[str], Render]:
-    from jinja2 import Undefined, meta
+    from jinja2 import meta
 
     names = frozenset(meta.find_undeclared_variables(environment.parse(text))) - frozenset(environment.globals)
     stripped = text.strip()
@@ -181,14 +183,21 @@ def _compile(environment: Sandbox, text: str) -> tuple[frozenset[str], Render]:
 
     def evaluate(variables: Mapping[str, object]) -> object:
         value = expression(**variables)
-        if isinstance(value, Undefined):
-            str(value)
         environment.meter.weigh(value)
-        if value is not None and not isinstance(value, (str, int, float, dict, list, tuple)):
-            return str(value) if not hasattr(value, "__next__") else list(value)
-        return value
+        return _plain(value)
 
     return names, evaluate
+
+
+def _plain(value: object) -> object:
+    """What an expression gave as plain values, all the way down; raises UndefinedError where a part of it is not defined."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, dict):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, Iterator)):
+        return [_plain(item) for item in value]
+    return str(value)
 
 
 def _joined(pieces: Iterable[str], meter: Meter) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,8 @@ from reconciler.workspace.scalars import YamlVersion
 from reconciler.workspace.tree import MapNode, Node, ScalarNode, is_null, what_is
 
 VARIABLE_EXTENSIONS = ("", ".yml", ".yaml", ".json")
+MOST_MERGED = 5_000_000
+"""Variables of all hosts together, each counted as often as it is copied."""
 _WATCHED = ("limits", "gpurec")
 
 Variables = dict[Hashable, tuple[ScalarNode, Node]]
@@ -77,8 +79,10 @@ class Precedence:
     """Merges a host's layers: `all` inline, groups inline, group_vars/all, group_vars/GROUP, host inline, host_vars (Ansible's docs,
     "Understanding variable precedence"); groups by depth, `ansible_group_priority`, name. Hashes replace."""
 
-    def __init__(self, tree: GroupTree, folders: Iterable[Path], sources: Sources) -> None:
+    def __init__(self, tree: GroupTree, folders: Sequence[Path], sources: Sources) -> None:
         self._tree = tree
+        self._merged = 0
+        self._place = Place(sources.name(folders[0])) if folders else None
         self._problems = sources.problems
         self._group_vars = [VariablesFolder(folder / "group_vars", sources) for folder in folders]
         self._host_vars = [VariablesFolder(folder / "host_vars", sources) for folder in folders]
@@ -112,6 +116,11 @@ class Precedence:
         return kept
 
     def _merge(self, base: Variables, layers: Iterable[MapNode]) -> Variables:
+        self._merged += len(base)
+        if self._merged > MOST_MERGED:
+            what = f"the hosts of this inventory have more than {MOST_MERGED} variables together"
+            self._problems.error(what, self._place, "write variables for groups, and fewer for each host")
+            return base
         merged = dict(base)
         for layer in layers:
             for name in _WATCHED:

@@ -48,3 +48,21 @@ def test_nothing_unsafe_is_left_and_escaping_twice_changes_nothing(text: str) ->
 
 def test_wide_characters_take_two_cells_and_combining_marks_none() -> None:
     assert (cells("abc"), cells("模型"), cells("e\u0301")) == (3, 4, 1)
+
+
+UNSEEN = (
+    0x00AD, 0x034F, 0x061C, 0x115F, 0x1160, 0x17B4, 0x17B5, *range(0x180B, 0x1810), *range(0x200B, 0x2010), *range(0x202A, 0x202F),
+    *range(0x2060, 0x2070), 0x2800, 0x3164, *range(0xFE00, 0xFE10), 0xFEFF, 0xFFA0, *range(0xFFF0, 0xFFF9), *range(0x1BCA0, 0x1BCA4),
+    0x1D159,
+    *range(0x1D173, 0x1D17B), *range(0xE0000, 0xE1000),
+)  # fmt: skip
+"""Every code point that Unicode calls default ignorable (DerivedCoreProperties.txt), and two blanks beside."""
+
+
+def test_what_shows_nothing_is_escaped_whatever_its_category() -> None:
+    assert [f"{code:x}" for code in UNSEEN if not escape(f"a{chr(code)}b").startswith("a\\")] == []
+
+
+@pytest.mark.parametrize("text", ["Qwen3-8B", "größe", "模型", "한국어", "नमूना", "e\u0301", "☃ █", "x²"])
+def test_what_people_write_is_shown_as_it_is(text: str) -> None:
+    assert escape(text) == text

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from reconciler.cli.options import format_option
+from reconciler.cli.options import MOST_COUNT, format_option
 from reconciler.cli.settings import global_options, settings_of
 
 
@@ -16,7 +16,11 @@ from reconciler.cli.settings import global_options, settings_of
     "--since", metavar="RUN|TIME|DURATION", help="Only what drifted after this run (3) or time (2026-01-31T12:00:00Z), or in so long (24h)."
 )
 @click.option(
-    "--in-a-row", type=click.IntRange(1), default=1, show_default=True, help="Only what this and the last runs all saw; needs --memory."
+    "--in-a-row",
+    type=click.IntRange(1, MOST_COUNT),
+    default=1,
+    show_default=True,
+    help="Only what this and the last runs all saw; needs --memory.",
 )
 @click.option("--memory", metavar="FILE", type=click.Path(path_type=Path), help="Keeps between runs since when, and how often in a row.")
 @global_options

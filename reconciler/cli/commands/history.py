@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import format_option
+from reconciler.cli.options import MOST_COUNT, format_option
 from reconciler.cli.settings import global_options, settings_of
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 @click.command("history")
-@click.argument("run", required=False, type=click.IntRange(min=1))
-@click.option("--last", type=click.IntRange(min=1), default=20, show_default=True, help="How many runs.")
+@click.argument("run", required=False, type=click.IntRange(1, MOST_COUNT))
+@click.option("--last", type=click.IntRange(1, MOST_COUNT), default=20, show_default=True, help="How many runs.")
 @format_option
 @global_options
 @click.pass_context

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from reconciler.cli.options import format_option
+from reconciler.cli.options import MOST_COUNT, format_option
 from reconciler.cli.settings import global_options, settings_of
 
 
 @click.command("rollback", short_help="Plan the way back to what was applied at a serial.")
-@click.argument("serial", type=click.IntRange(0))
+@click.argument("serial", type=click.IntRange(0, MOST_COUNT))
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Save the plan, for show and apply.")
 @format_option
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 2 when changes are pending, 4 when something is unreachable.")

@@ -38,6 +38,21 @@ def _size(context: click.Context, parameter: click.Parameter, value: str | None)
     return found
 
 
+def _share(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    """Above 0 and up to 1, as `0.9` or `90%`; `nan` is no number."""
+    if value is None:
+        return None
+    from reconciler.fleet import UnitError, parse_ratio
+
+    try:
+        found = float(parse_ratio(value))
+    except UnitError as error:
+        raise click.BadParameter(f"{error.args[0]}; {error.hint}") from None
+    if not found:
+        raise click.BadParameter("0 leaves nothing; write a share such as 0.9")
+    return found
+
+
 def _build(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
     if value is None:
         return None
@@ -105,7 +120,8 @@ def _build(context: click.Context, parameter: click.Parameter, value: str | None
 @click.option(
     "--gpu-memory-utilization",
     "utilization",
-    type=click.FloatRange(0, 1, min_open=True),
+    callback=_share,
+    metavar="SHARE",
     help="Of a DIR: the share of --vram that vLLM reserves. Default: 0.92, as vLLM's.",
 )
 @beside_options
