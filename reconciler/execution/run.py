@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 
 from reconciler.engines.protocol import Engine
 from reconciler.execution.actor import Actor
@@ -32,11 +33,14 @@ from reconciler.execution.leased import LeasedEngine
 from reconciler.execution.ledger import Ledger
 from reconciler.execution.outcome import ExecutionOptions, Outcome, StepResult, StopSignal
 from reconciler.execution.remedies import Remedies, failed_within_hour
+from reconciler.execution.resource import ResourceActor, StepOfResource
 from reconciler.execution.settling import find_lost, look_again, settle_state
 from reconciler.execution.step import Run, StepRun
 from reconciler.fleet import Desired, EngineId, Fleet, FleetFacts
 from reconciler.planning import Action, ModelStep, Plan, Step, model_steps
 from reconciler.state import StateWriter, StepStatus
+
+NO_ACTORS: Mapping[str, ResourceActor] = MappingProxyType({})
 
 
 def ignore_event(event: Event) -> None:
@@ -58,13 +62,15 @@ async def execute(
     listen: Callable[[Event], None] = ignore_event,
     stop: StopSignal | None = None,
     cards: LookAtCards | None = None,
+    actors: Mapping[str, ResourceActor] = NO_ACTORS,
 ) -> Outcome:
     """Does the steps of `plan` and records what came of them.
 
     `facts` are those that the plan was made from; engines that no step touches are not asked again. `engines` gives the adapter of an
     engine, which stays the caller's to close; so are `state.begin_run`, whose id is `run_id`, and `state.finish_run` with the outcome's
     `result`. `clock` counts seconds. `cards` looks at the cards of nodes where models were loaded, for what the loads took, and right
-    before a load for heat and memory pressure; None: they cannot be seen, and the `facts` tell the levels. A stop asked for through `stop`
+    before a load for heat and memory pressure; None: they cannot be seen, and the `facts` tell the levels. `actors` carry out the steps of
+    other kinds than models, by kind. A stop asked for through `stop`
     begins no more steps and lets those that run settle; cancelling the task cuts them, and journals them as interrupted.
 
     Raises GpurecError for a plan whose steps do not hang together, StateError when the lease is lost or the state cannot be written.
@@ -74,7 +80,7 @@ async def execute(
     def leased(at: EngineId) -> Engine:
         return LeasedEngine(engines(at), state.prove_held)
 
-    run = _Run(plan, fleet, desired, facts, leased, state, run_id, clock, sleep, how, listen, stop or StopSignal(), cards)
+    run = _Run(plan, fleet, desired, facts, leased, state, run_id, clock, sleep, how, listen, stop or StopSignal(), cards, actors)
     return await run.go()
 
 
@@ -94,6 +100,7 @@ class _Run:
         listen: Callable[[Event], None],
         stop: StopSignal,
         cards: LookAtCards | None,
+        actors: Mapping[str, ResourceActor],
     ) -> None:
         places = Places(fleet, desired, facts)
         reckoned = names_reckoned_with(plan, facts)
@@ -106,6 +113,7 @@ class _Run:
         self._graph = StepGraph(plan.steps)
         self._breakers = Breakers(desired.policy.breaker, clock)
         self._fleet, self._desired, self._facts, self._cards = fleet, desired, facts, cards
+        self._actors = actors
         self._results: dict[str, StepResult] = {}
         self._unwritten: list[StepResult] = []
         self._adopted: list[Step] = []
@@ -177,8 +185,9 @@ class _Run:
             if number is None:
                 break
             step = self._graph.steps[number]
-            gate = Gate.OPEN if step.action is Action.ADOPT else self._breakers.gate(step)
-            if step.action is Action.ADOPT:
+            adopts = step.action is Action.ADOPT and isinstance(step, ModelStep)
+            gate = Gate.OPEN if adopts else self._breakers.gate(step)
+            if adopts:
                 self._adopt(number, step)
             elif gate is Gate.ON_TRIAL:
                 waiting.append(number)
@@ -195,8 +204,9 @@ class _Run:
         def progress(status: str, completed: int | None, total: int | None) -> None:
             self._run.listen(StepProgress(step, status, completed, total))
 
-        assert isinstance(step, ModelStep)
-        return ModelActor(self._models, step, progress)
+        if isinstance(step, ModelStep):
+            return ModelActor(self._models, step, progress)
+        return StepOfResource(self._run, self._actors[step.kind], step)
 
     @property
     def _failed_enough(self) -> bool:

@@ -14,6 +14,8 @@ from reconciler.execution.kinds.model.waits import Watch
 from reconciler.execution.outcome import Lost, StepResult
 from reconciler.fleet import EngineFacts, EngineId, FleetFacts, Unreachable, parse_replica_address, replica_address
 from reconciler.planning import Action, model_steps
+from reconciler.planning.kinds.model.step import MODEL
+from reconciler.planning.plan import kind_of
 from reconciler.state import StepStatus
 
 _EVICTED = "a load of this run or another client evicted it"
@@ -56,6 +58,8 @@ def settle_state(models: ModelRun, facts: FleetFacts, results: Mapping[str, Step
     engines = {at: facts.engine(at) for at in models.places.engines}
     rows = list(rows_as_found(models.plan, models.places, engines, models.run.state.applied(), stepped))
     models.run.state.record(rows, addresses_to_forget(models.plan, models.unloaded))
+    if others := [address for address in models.plan.forgotten if kind_of(address) != MODEL]:
+        models.run.state.record_resources((), others)
     for one in models.plan.incidents:  # the facts that are recorded now no longer tell of them
         models.run.state.befell(one.address, one.code, one.asked, at=one.at, evictor=one.evictor)
     models.run.state.record_heat(models.levels.note(facts))
@@ -64,7 +68,10 @@ def settle_state(models: ModelRun, facts: FleetFacts, results: Mapping[str, Step
     return [
         changed
         for result in results.values()
-        if result.status in _SUCCEEDED and result.address not in there and (changed := _otherwise(models, result, facts)) is not None
+        if kind_of(result.address) == MODEL
+        and result.status in _SUCCEEDED
+        and result.address not in there
+        and (changed := _otherwise(models, result, facts)) is not None
     ]
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from reconciler.fleet.inventory import Scalar
 from reconciler.fleet.levels import Heat
 from reconciler.fleet.names import CardId, EngineId, EngineKind
+from reconciler.fleet.resources import AppliedResource
 
 CardCharges = tuple[tuple[CardId, int], ...]
 """The cards of a node that a load is charged to, each with the bytes on it; card −1 is the node's RAM."""
@@ -121,6 +122,8 @@ class Applied:
     silent: Mapping[EngineId, str] = field(default_factory=dict)
     heat: Mapping[tuple[str, CardId], Heat] = field(default_factory=dict)
     tags: Mapping[EngineId, Mapping[str, str]] = field(default_factory=dict)
+    resources: Mapping[str, AppliedResource] = field(default_factory=dict)
+    """Resources of other kinds than models, by address."""
 
 
 NOTHING_APPLIED = Applied()

@@ -243,6 +243,9 @@ class Policy:
     memory_pressure: MemoryPressure | None = None
 
 
+_NOTHING_ELSE: Mapping[str, object] = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class Desired:
     """Everything wanted of a fleet. `models` is in file order with priority models first; order decides nothing."""
@@ -251,6 +254,8 @@ class Desired:
     limits: Limits = NO_LIMITS
     strategy: Strategy = Strategy.LEAST_LOADED
     policy: Policy = Policy()
+    sections: Mapping[str, object] = field(default_factory=lambda: _NOTHING_ELSE)
+    """What belongs to other kinds of resources, by key; read through their `Section`."""
 
     @property
     def wanted(self) -> tuple[ModelSpec, ...]:

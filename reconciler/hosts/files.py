@@ -69,6 +69,10 @@ def write_script(path: str, content: bytes, mode: int, owner: str | None) -> str
     return f"{names}{_DECODE}put() {{{_WRITE}}}\nput <<'{_END}'\n{_encoded(content)}\n{_END}\n"
 
 
+def remove_script(path: str) -> str:
+    return f'f={shlex.quote(path)}\n[ -e "$f" ] || [ -L "$f" ] || exit 0\n[ -f "$f" ] || exit 65\nrm -f -- "$f" || exit 67\n'
+
+
 def file_of(ran: Ran, host: str, path: str) -> HostFile | None:
     """What came of a read. Raises HostError."""
     refuse_failed(ran, host, path)

@@ -63,3 +63,7 @@ class Host(Protocol):
         """Puts a file in the place of `path`, whole or not at all: written beside it, given its mode and owner (None: whoever writes), then
         renamed. A link is followed, but not in a folder that everybody may write to; what is no file is never replaced."""
         ...
+
+    async def remove_file(self, path: str, *, within: float, sudo: bool = False) -> None:
+        """Removes a file, where there is one; a link to a file is removed itself. What is no file is never removed."""
+        ...

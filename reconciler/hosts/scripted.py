@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from reconciler.hosts.bounded import LIMIT, Ran
-from reconciler.hosts.files import command_script, file_of, read_script, refuse_failed, write_script
+from reconciler.hosts.files import command_script, file_of, read_script, refuse_failed, remove_script, write_script
 from reconciler.hosts.protocol import MOST_FILE, HostFile, host_error
 
 _FUNCTION = "gpurec_do() {{\n{text}\n}}\ngpurec_do </dev/null\n"
@@ -45,3 +45,6 @@ class ScriptedHost(ABC):
         if len(content) > MOST_FILE:
             raise host_error("too_large", self.name, f"{path}: it would have more than {MOST_FILE // 2**20} MiB")
         refuse_failed(await self.script(write_script(path, content, mode, owner), within=within, sudo=sudo), self.name, path)
+
+    async def remove_file(self, path: str, *, within: float, sudo: bool = False) -> None:
+        refuse_failed(await self.script(remove_script(path), within=within, sudo=sudo), self.name, path)

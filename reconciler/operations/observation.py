@@ -9,12 +9,13 @@ from pathlib import Path
 
 from reconciler.engines import Transport, remembered
 from reconciler.files import read_bounded
-from reconciler.fleet import MIB, Applied, Desired, EngineId, Fleet, FleetFacts, GpurecError, ModelSpec
+from reconciler.fleet import MIB, Applied, Desired, EngineId, Fleet, FleetFacts, GpurecError, ModelSpec, ResourceFacts
 from reconciler.operations import clock
 from reconciler.operations.reporter import NodeProbed, ProbingEnded, ProbingStarted, Reporter, ignore
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.operations.workspace import load, state_path
 from reconciler.planning import wanted_names
+from reconciler.planning.resource import AnyKind
 from reconciler.probes import facts_from_json, merge_facts, probe_fleet
 from reconciler.state import open_reader
 from reconciler.workspace import Workspace
@@ -43,7 +44,8 @@ PROBE_ALL = PlanOptions()
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What was seen. `fresh` says that the facts were probed for it; `recorded` are those of the last apply."""
+    """What was seen. `fresh` says that the facts were probed for it; `recorded` are those of the last apply. `resources` has what was seen
+    of resources of `kinds`, those beside models, by address."""
 
     workspace: Workspace
     state: Path
@@ -51,6 +53,8 @@ class Observation:
     recorded: FleetFacts | None
     facts: FleetFacts
     fresh: bool
+    resources: Mapping[str, ResourceFacts]
+    kinds: tuple[AnyKind, ...]
 
 
 async def look(
@@ -76,7 +80,11 @@ async def look(
         facts = await _probe(space.fleet, wanted_names(space.fleet, wanted, applied), recorded, report)
     else:
         facts = _known(settings, options.assume, recorded)
-    return Observation(space, path, applied, recorded, facts, options.probes)
+    resources: dict[str, ResourceFacts] = {}
+    for one in settings.resource_types:
+        resources.update(await one.actor(settings.directory).observe(space.desired, applied))
+    kinds = tuple(one.kind for one in settings.resource_types)
+    return Observation(space, path, applied, recorded, facts, options.probes, resources, kinds)
 
 
 async def probe_workspace(settings: WorkspaceSettings, report: Reporter = ignore) -> FleetFacts:

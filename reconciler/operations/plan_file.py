@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from reconciler.files import PRIVATE, read_bounded, write_file
 from reconciler.fleet import MIB, GpurecError, Place, Problem
 from reconciler.planning import plan_digest
-from reconciler.planning.kinds import STEP_FORMS
+from reconciler.planning.kinds import KINDS, step_forms
 from reconciler.planning.plan import FORMAT_VERSION, SHOWN_VERSIONS, Plan, Step, kind_of
+from reconciler.planning.resource import AnyKind
 from reconciler.views import document_checksum, plan_contents, plan_json
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def save_plan(path: Path, plan: Plan) -> None:
     write_file(path, plan_json(plan), mode=PRIVATE)
 
 
-def read_plan(path: Path) -> Plan:
+def read_plan(path: Path, kinds: Sequence[AnyKind] = KINDS) -> Plan:
     """The plan of a file of `--out`.
 
     Raises GpurecError when the file is not there or too large (256 MiB); PlanFileError when it is not a plan document of a format that is
@@ -48,7 +50,7 @@ def read_plan(path: Path) -> Plan:
     """
     where = str(path)
     document = _document(read_bounded(path, LARGEST), where)
-    plan = _validated(document, where)
+    plan = _validated(document, where, step_forms(kinds))
     if plan.format_version == FORMAT_VERSION and {**plan_contents(plan), "checksum": document.get("checksum")} != document:
         raise PlanFileError.of("the plan is not as gpurec writes it: a key is missing, unknown or contradicts the steps", where, _ADVICE)
     _check_steps(plan, where)
@@ -87,7 +89,7 @@ def _document(text: str, where: str) -> dict[str, Any]:
     return document
 
 
-def _validated(document: dict[str, Any], where: str) -> Plan:
+def _validated(document: dict[str, Any], where: str, forms: Mapping[str, type[Step]]) -> Plan:
     from pydantic import TypeAdapter, ValidationError
 
     fields = {key: value for key, value in document.items() if key not in ("summary", "steps")}
@@ -96,7 +98,7 @@ def _validated(document: dict[str, Any], where: str) -> Plan:
     drift = fields.get("drift")
     if isinstance(drift, list):
         fields["drift"] = [{("klass" if key == "class" else key): value for key, value in _mapping(one).items()} for one in drift]
-    steps = _steps(document.get("steps"), where)
+    steps = _steps(document.get("steps"), where, forms)
     try:
         return replace(TypeAdapter(Plan).validate_json(json.dumps(fields, allow_nan=False), strict=True), steps=steps)
     except RecursionError as error:
@@ -119,7 +121,7 @@ def _mapping(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _steps(found: object, where: str) -> tuple[Step, ...]:
+def _steps(found: object, where: str, forms: Mapping[str, type[Step]]) -> tuple[Step, ...]:
     """The steps, each read as its kind has them; neighbours of one kind are read together."""
     from pydantic import TypeAdapter, ValidationError
 
@@ -127,7 +129,7 @@ def _steps(found: object, where: str) -> tuple[Step, ...]:
         raise PlanFileError.of("steps: this is no list of steps", where, _ADVICE)
     steps: list[Step] = []
     for kind, group in groupby(found, key=lambda one: kind_of(str(one.get("address")))):
-        form = STEP_FORMS.get(kind)
+        form = forms.get(kind)
         if form is None:
             raise PlanFileError.of(f"step {len(steps) + 1} is about a kind of resource that this gpurec does not know", where, _ADVICE)
         text = json.dumps([*group], allow_nan=False)

@@ -67,6 +67,8 @@ def propose(seen: Observation, options: PlanOptions) -> Proposal:
         recorded=seen.recorded,
         again=options.again,
         catalogue=space.catalogue,
+        resources=seen.resources,
+        kinds=seen.kinds,
     )
     made = replace(made, limit=options.limit, exclude=options.exclude)
     return Proposal(**{field.name: getattr(seen, field.name) for field in fields(Observation)}, plan=made)

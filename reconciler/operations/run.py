@@ -86,7 +86,7 @@ async def carry_out(
         result, endings, signal = "failed", StepEndings(), stop or StopSignal()
 
         async def run(part: Proposal) -> Outcome:
-            return await _run(part, how, state, run_id, _both(endings, report), signal)
+            return await _run(settings, part, how, state, run_id, _both(endings, report), signal)
 
         try:
             done = await run(proposal)
@@ -130,7 +130,13 @@ def _both(endings: StepEndings, report: Reporter) -> Callable[[Event], None]:
 
 
 async def _run(
-    proposal: Proposal, how: ExecutionOptions, state: StateWriter, run_id: int, listen: Callable[[Event], None], stop: StopSignal
+    settings: WorkspaceSettings,
+    proposal: Proposal,
+    how: ExecutionOptions,
+    state: StateWriter,
+    run_id: int,
+    listen: Callable[[Event], None],
+    stop: StopSignal,
 ) -> Outcome:
     fleet, health = proposal.workspace.fleet, proposal.workspace.desired.policy.health
     specs = {engine.id: engine for node in fleet.nodes.values() for engine in node.engines}
@@ -160,6 +166,7 @@ async def _run(
                 listen=listen,
                 stop=stop,
                 cards=cards,
+                actors={one.kind.name: one.actor(settings.directory) for one in settings.resource_types},
             )
         finally:
             for one in opened.values():

@@ -7,9 +7,10 @@ from dataclasses import replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from reconciler.fleet import Applied, GpurecError, GuardRefused, StalePlan
+from reconciler.fleet import UNSEEN, Applied, GpurecError, GuardRefused, StalePlan
 from reconciler.planning import (
     FORMAT_VERSION,
+    Moved,
     Plan,
     SinceApproval,
     Step,
@@ -18,6 +19,7 @@ from reconciler.planning import (
     first_not_as_approved,
     plan_digest,
 )
+from reconciler.planning.resource import AfterPlan, stale_resource
 from reconciler.views import escape
 
 if TYPE_CHECKING:
@@ -83,9 +85,26 @@ def check_standing(saved: Plan, look: Proposal, selected: frozenset[str] | None,
             raise _stale(saved, *other)
         return replace(fresh, digest=saved.digest)
     moved = first_moved(saved, workspace.fleet, workspace.desired, look.facts, look.applied, selected, workspace.catalogue, since)
+    if moved is None:
+        moved = first_moved_resource(saved, look)
     if moved is not None:
         raise _stale(saved, moved.step, moved.why)
     return as_approved(saved, fresh, workspace.fleet, workspace.desired)
+
+
+def first_moved_resource(saved: Plan, look: Proposal) -> Moved | None:
+    """The first step about another kind than models that cannot be done any more as planned."""
+    space, fresh = look.workspace, look.plan
+    after = AfterPlan(space.fleet, space.desired, look.facts, fresh.placed, fresh.steps)
+    for kind in look.kinds:
+        steps = [step for step in saved.steps if step.kind == kind.name]
+        wanted = {one.address: one for one in kind.wanted(after)} if steps else {}
+        for step in steps:
+            at = step.address
+            found, row = look.resources.get(at, UNSEEN), look.applied.resources.get(at)
+            if (why := stale_resource(kind, step, found, wanted.get(at), row)) is not None:
+                return Moved(step, why)
+    return None
 
 
 def _stale(saved: Plan, step: Step, why: str) -> GpurecError:

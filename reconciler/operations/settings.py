@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.operations.resource_types import RESOURCE_TYPES, ResourceType
+
 
 @dataclass(slots=True)
 class WorkspaceSettings:
     """Paths are relative to `directory`, as with `make -C`. None: as the workspace has it. `state` is a path or a URL;
-    with `state_new` its folder may be made.
+    with `state_new` its folder may be made. `resource_types` are the kinds of resources beside models that the files may have.
 
     `poll_seconds` lie between looks at an engine during an apply; simulated fleets, whose loads take no time, want less.
     """
@@ -21,6 +23,7 @@ class WorkspaceSettings:
     state: str | None = None
     state_new: bool = False
     poll_seconds: float = 0.5
+    resource_types: tuple[ResourceType, ...] = RESOURCE_TYPES
 
     def path(self, path: str | Path) -> Path:
         return self.directory / path

@@ -16,7 +16,13 @@ async def load(settings: WorkspaceSettings, report: Reporter = ignore) -> Worksp
 
     Raises GpurecError with every mistake, each with file, line and column.
     """
-    workspace = load_workspace(settings.directory, fleet=settings.fleet, inventory=settings.inventory, desired=settings.desired)
+    workspace = load_workspace(
+        settings.directory,
+        fleet=settings.fleet,
+        inventory=settings.inventory,
+        desired=settings.desired,
+        sections=[one.form for one in settings.resource_types],
+    )
     for problem in workspace.warnings:
         report(FileWarning(problem))
     return workspace

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -126,6 +126,11 @@ class Step:
     def compared(self) -> Mapping[str, Json]:
         """What of its particulars is shown where it differs from the same step of another plan."""
         return self.promise()
+
+    @property
+    def unshown(self) -> Set[str]:
+        """Fields whose values say nothing to people: what changes of them is among its `lines`."""
+        return frozenset()
 
     def lines(self) -> Sequence[str]:
         """What a reader of the plan sees below it beside the fields that change, such as a diff; not escaped."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
+from types import MappingProxyType
 
 from reconciler.capacity import Card, Charges, Occupancy, largest, set_up
 from reconciler.capacity.rooms import grown, peaks
@@ -14,12 +15,14 @@ from reconciler.fleet import (
     EngineKind,
     Fleet,
     FleetFacts,
+    ResourceFacts,
 )
 from reconciler.placement import Held, Placement, Refused, explain, place
 from reconciler.planning.digest import plan_digest
 from reconciler.planning.drift import find_drift, found_drift, repairable, unmanaged_drift
 from reconciler.planning.guards import find_refusals
 from reconciler.planning.impact import impact_of
+from reconciler.planning.kinds import KINDS
 from reconciler.planning.kinds.model.admission_notes import own_rules_notes
 from reconciler.planning.kinds.model.changes import Change, find_changes
 from reconciler.planning.kinds.model.deleting import add_deletions
@@ -41,12 +44,15 @@ from reconciler.planning.plan import (
     PlacementInfo,
     Plan,
     Precondition,
+    Step,
     Unplaced,
     VariantRefusal,
 )
+from reconciler.planning.resource import AfterPlan, AnyKind, KindPlan, plan_kind
 from reconciler.vram import NO_CATALOGUE, Catalogue
 
 SOLVER = "builtin"
+NO_RESOURCES: Mapping[str, ResourceFacts] = MappingProxyType({})
 
 
 def wanted_names(fleet: Fleet, desired: Desired, applied: Applied) -> Mapping[EngineId, Set[str]]:
@@ -79,13 +85,16 @@ def make_plan(
     recorded: FleetFacts | None = None,
     catalogue: Catalogue = NO_CATALOGUE,
     again: frozenset[str] = frozenset(),
+    resources: Mapping[str, ResourceFacts] = NO_RESOURCES,
+    kinds: Sequence[AnyKind] = KINDS,
 ) -> Plan:
     """The ordered steps from facts to desired, with everything that explains them.
 
     `selected` are the node names inside `--limit` and outside `--exclude`; None means all. `created_at` is ISO 8601 UTC and not part of the
     digest; holds are judged by it. `recorded` are the facts of the last apply, for drift of what is only observed and for who evicted
     what: no step comes of that. `catalogue` is the last source of needs. `again` are the addresses of `--replace`: what is held is let go,
-    and what is resident is loaded again.
+    and what is resident is loaded again. `kinds` are the kinds of resources beside models, of which `resources` has what was seen by
+    address; with `selected` nothing is done about them. Raises GpurecError where a file cannot be rendered.
     """
     board = set_up(fleet, facts, desired.limits, selected, catalogue)
     mark_hot(board, desired.policy, applied)
@@ -99,7 +108,12 @@ def make_plan(
     ordered = order(changes.every)
     peak = peaks((change.takes, change.frees) for change in ordered)
     made_for = _made_for(ordered)
-    steps = tuple(_step(change, made_for.get(change)) for change in ordered)
+    steps: tuple[Step, ...] = tuple(_step(change, made_for.get(change)) for change in ordered)
+    others = [KindPlan()]
+    for kind in kinds if selected is None else ():
+        after = AfterPlan(fleet, desired, facts, changes.placed, steps)
+        others.append(plan_kind(kind, after, resources, applied))
+        steps = (*steps, *others[-1].steps)
     config_drift, notes = fixed_options(changes.cannot_change, drifted)
     weights_drift, weights_notes = other_weights(changes)
     unsized = _unsized(placement)
@@ -112,8 +126,8 @@ def make_plan(
         created_at=created_at,
         digest=plan_digest(applied.lineage, config_digest, SOLVER, steps),
         steps=steps,
-        unchanged=changes.unchanged,
-        pending=changes.pending,
+        unchanged=changes.unchanged + sum(one.unchanged for one in others),
+        pending=changes.pending + sum(one.pending for one in others),
         gpus=tuple(_balance(card, peak, card in unsized) for card in board.cards),
         drift=_in_order(
             _but_pinned(drift, weights_drift),
@@ -121,9 +135,10 @@ def make_plan(
             unmanaged_drift(placement, desired),
             config_drift,
             weights_drift,
+            *(one.drift for one in others),
         ),
         unplaced=unplaced,
-        deferred=_deferred(board),
+        deferred=(*_deferred(board), *(entry for one in others for entry in one.deferred)),
         unmanaged=tuple(sorted(changes.unmanaged, key=lambda resident: (resident.node, resident.engine, resident.name))),
         refusals=find_refusals(changes, desired),
         notes=(
@@ -138,12 +153,13 @@ def make_plan(
             *left_over(placement),
             *own_rules_notes(ordered, {change: target.model for target, change in changes.wanted.items()}.get),
             *waiting,
+            *(note for one in others for note in one.notes),
         ),
         impact=impact_of(ordered, board, changes.evictions),
         placement=PlacementInfo(desired.strategy.value, SOLVER, sum(lacking.count for lacking in placement.lacking)),
         placed=changes.placed,
         charges={address: tuple((card.index, count) for card, count in charges) for address, charges in changes.charges.items()},
-        forgotten=tuple(sorted(changes.forgotten)),
+        forgotten=tuple(sorted((*changes.forgotten, *(address for one in others for address in one.forgotten)))),
         incidents=incidents_to_note(holds, changes.held, desired, created_at),
         replace=tuple(sorted(again)),
     )

@@ -34,7 +34,7 @@ from reconciler.planning.kinds.model.changes import asked_of
 from reconciler.planning.kinds.model.replica import Replica
 from reconciler.planning.kinds.model.rules import ASKED_AGAIN, decide
 from reconciler.planning.kinds.model.step import ModelStep, model_steps
-from reconciler.planning.plan import Action, Plan
+from reconciler.planning.plan import Action, Plan, Step
 from reconciler.planning.planner import room_needed
 from reconciler.vram import NO_CATALOGUE, Catalogue
 
@@ -43,7 +43,7 @@ from reconciler.vram import NO_CATALOGUE, Catalogue
 class Moved:
     """The first step that no longer stands, and why, as a sentence without its subject."""
 
-    step: ModelStep
+    step: Step
     why: str
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from reconciler.fleet import AppliedReplica, Incident, StateError
+from reconciler.fleet import AppliedReplica, AppliedResource, Incident, StateError
 from reconciler.state.protocol import Learned, Measurement, SettledStep, StepStatus
-from reconciler.state.rows import REPLICA_COLUMNS, change_body, key_text, replica_row
+from reconciler.state.rows import REPLICA_COLUMNS, change_body, fields_text, key_text, replica_row
 from reconciler.state.tags import tag_base, write_tags
 
 _REPLICA_MARKS = ", ".join("?" * len(REPLICA_COLUMNS.split(",")))
@@ -46,6 +46,15 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True)
+class ResourcesRecorded:
+    """The same of other kinds of resources than models."""
+
+    resources: tuple[AppliedResource, ...]
+    gone: tuple[str, ...]
+    op: Literal["resources_recorded"] = "resources_recorded"
+
+
+@dataclass(frozen=True, slots=True)
 class Measured:
     measurements: tuple[Measurement, ...]
     op: Literal["measured"] = "measured"
@@ -76,7 +85,7 @@ class RunFinished:
     op: Literal["run_finished"] = "run_finished"
 
 
-Entry = StepFinished | StepsSettled | Recorded | Measured | NeedsLearned | Befell | RunFinished
+Entry = StepFinished | StepsSettled | Recorded | ResourcesRecorded | Measured | NeedsLearned | Befell | RunFinished
 
 
 def write_entry(conn: sqlite3.Connection, entry: Entry, move_serial: Callable[[], int]) -> None:
@@ -88,6 +97,8 @@ def write_entry(conn: sqlite3.Connection, entry: Entry, move_serial: Callable[[]
             _settle_steps(conn, entry)
         case Recorded():
             _record(conn, entry, move_serial)
+        case ResourcesRecorded():
+            _record_resources(conn, entry, move_serial)
         case Measured():
             _measure(conn, entry, move_serial)
         case Befell(incident):
@@ -133,6 +144,17 @@ def _record(conn: sqlite3.Connection, entry: Recorded, move_serial: Callable[[],
     write_tags(conn, [(one.at, one.engine_name, base) for one in entry.replicas if (base := tag_base(one)) is not None])
     changed = {**dict.fromkeys(entry.gone), **{replica.address: change_body(replica) for replica in entry.replicas}}
     conn.executemany("INSERT OR REPLACE INTO changes VALUES (?, ?, ?)", [(address, serial, body) for address, body in changed.items()])
+
+
+def _record_resources(conn: sqlite3.Connection, entry: ResourcesRecorded, move_serial: Callable[[], int]) -> None:
+    if not entry.resources and not entry.gone:
+        return
+    serial = move_serial()
+    conn.executemany("DELETE FROM resources WHERE address = ?", [(address,) for address in entry.gone])
+    conn.executemany(
+        "INSERT OR REPLACE INTO resources VALUES (?, ?, ?, ?)",
+        [(one.address, fields_text(one.fields), one.written, serial) for one in entry.resources],
+    )
 
 
 def _measure(conn: sqlite3.Connection, entry: Measured, move_serial: Callable[[], int]) -> None:

@@ -8,7 +8,19 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from reconciler.fleet import Applied, AppliedReplica, CardId, EngineId, FleetFacts, Heat, LoadKey, Measured, MeasuredKey, ReplicaChange
+from reconciler.fleet import (
+    Applied,
+    AppliedReplica,
+    AppliedResource,
+    CardId,
+    EngineId,
+    FleetFacts,
+    Heat,
+    LoadKey,
+    Measured,
+    MeasuredKey,
+    ReplicaChange,
+)
 from reconciler.state.lease import Lease
 from reconciler.state.renames import Rename
 
@@ -158,6 +170,10 @@ class StateWriter(StateReader, Protocol):
 
     def record(self, replicas: Iterable[AppliedReplica], gone: Iterable[str] = ()) -> None:
         """Upserts what is owned and forgets the addresses `gone`; unchanged rows are not written."""
+        ...
+
+    def record_resources(self, resources: Iterable[AppliedResource], gone: Iterable[str] = ()) -> None:
+        """The same for resources of other kinds than models."""
         ...
 
     def forget(self, addresses: Iterable[str]) -> None:

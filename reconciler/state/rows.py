@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from reconciler.fleet import (
     Applied,
     AppliedReplica,
+    AppliedResource,
     CardCharges,
     CardFacts,
     EngineFacts,
@@ -180,6 +181,17 @@ def read_meta(conn: sqlite3.Connection) -> Mapping[str, str]:
     return dict(conn.execute("SELECT key, value FROM meta"))
 
 
+def fields_text(fields: Mapping[str, Scalar]) -> str:
+    """The fields of a resource as they are kept, always the same for the same fields."""
+    return json.dumps(dict(sorted(fields.items())), separators=(",", ":"))
+
+
+def read_resources(conn: sqlite3.Connection) -> dict[str, AppliedResource]:
+    """What is owned of other kinds than models, by address."""
+    rows = conn.execute("SELECT address, fields, written, serial FROM resources ORDER BY address")
+    return {address: AppliedResource(address, json.loads(fields), written, serial) for address, fields, written, serial in rows}
+
+
 def read_applied(conn: sqlite3.Connection) -> Applied:
     """Everything that planning needs, as of one moment: the caller holds a transaction."""
     meta = read_meta(conn)
@@ -231,7 +243,17 @@ def read_applied(conn: sqlite3.Connection) -> Applied:
     heat = {(node, gpu): Heat(level) for node, gpu, level in conn.execute("SELECT node, gpu, level FROM heat")}
     every = conn.execute("SELECT address, code, at, asked, evictor FROM incidents ORDER BY address, at, code")
     incidents = tuple(Incident(*row) for row in every)
-    return Applied(meta.get("lineage"), int(meta.get("serial", "0")), replicas, measured, seconds, incidents, silent, heat)
+    return Applied(
+        meta.get("lineage"),
+        int(meta.get("serial", "0")),
+        replicas,
+        measured,
+        seconds,
+        incidents,
+        silent,
+        heat,
+        resources=read_resources(conn),
+    )
 
 
 @cache

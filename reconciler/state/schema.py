@@ -205,6 +205,14 @@ def _thirteenth(conn: sqlite3.Connection) -> None:
     conn.execute("ALTER TABLE replicas ADD COLUMN charges TEXT")
 
 
+def _fourteenth(conn: sqlite3.Connection) -> None:
+    """Resources of other kinds than models: their fields, and the text that was written, where they are one."""
+    conn.execute(
+        "CREATE TABLE resources (address TEXT PRIMARY KEY, fields TEXT NOT NULL, written TEXT, serial INTEGER NOT NULL) "
+        "STRICT, WITHOUT ROWID"
+    )
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _first,
     _second,
@@ -219,6 +227,7 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _eleventh,
     _twelfth,
     _thirteenth,
+    _fourteenth,
 )
 """The n-th brings a store of version n - 1 to version n. One that was released is never changed, only followed by another."""
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -9,10 +9,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-from reconciler.fleet import AppliedReplica, CardId, EngineId, FleetFacts, Heat, Incident, StateError, headers_of
+from reconciler.fleet import AppliedReplica, AppliedResource, CardId, EngineId, FleetFacts, Heat, Incident, StateError, headers_of
 from reconciler.state.check import network_sentence
 from reconciler.state.connection import Damaged, Replaced, Unwritable, check_file, file_id, sqlite_said
-from reconciler.state.entries import Befell, Entry, Measured, NeedsLearned, Recorded, RunFinished, StepFinished, StepsSettled, write_entry
+from reconciler.state.entries import (
+    Befell,
+    Entry,
+    Measured,
+    NeedsLearned,
+    Recorded,
+    ResourcesRecorded,
+    RunFinished,
+    StepFinished,
+    StepsSettled,
+    write_entry,
+)
 from reconciler.state.filesystem import network_filesystem
 from reconciler.state.fleet_name import KEY, read_fleet, refuse_other_fleet, write_fleet
 from reconciler.state.lease import (
@@ -153,12 +164,24 @@ class SqliteWriter(SqliteReader):
         if rows or leaving:
             self._keep(Recorded(rows, leaving))
 
+    def record_resources(self, resources: Iterable[AppliedResource], gone: Iterable[str] = ()) -> None:
+        """The same for other kinds of resources."""
+        rows, leaving = tuple(resources), tuple(gone)
+        with suppress(Unwritable):
+            known = self.applied().resources
+            rows = tuple(one for one in rows if one.address in self._rescued or not _same(known.get(one.address), one))
+            leaving = tuple(address for address in leaving if address in self._rescued or address in known)
+        if rows or leaving:
+            self._keep(ResourcesRecorded(rows, leaving))
+
     def forget(self, addresses: Iterable[str]) -> None:
-        gone = tuple(addresses)
-        owned = self.applied().replicas
+        applied, every = self.applied(), tuple(addresses)
+        owned, gone = applied.replicas, tuple(address for address in every if address not in applied.resources)
         with self._writing() as conn:
             forget_tags_of(conn, [owned[address] for address in gone if address in owned])
             write_entry(conn, Recorded((), gone), lambda: self._move_serial(conn))
+            resources = tuple(address for address in every if address in applied.resources)
+            write_entry(conn, ResourcesRecorded((), resources), lambda: self._move_serial(conn))
             forget_incidents(conn, gone)
             self._last_serial = _serial(conn)
 
@@ -252,6 +275,8 @@ class SqliteWriter(SqliteReader):
             for entry in rescued.entries:
                 if isinstance(entry, Recorded):
                     entry = self._but_not(conn, entry, later)
+                elif isinstance(entry, ResourcesRecorded):
+                    entry = _not_recorded_since(conn, entry, head.serial + 1)
                 elif not isinstance(entry, Measured | NeedsLearned | Befell) and entry.run_id != head.run_id:
                     raise StateError.of(f"the rescue journal of run {head.run_id} speaks of run {entry.run_id}", where)
                 write_entry(conn, entry, lambda: self._move_serial(conn))
@@ -318,6 +343,8 @@ class SqliteWriter(SqliteReader):
         self._rescue.append(entry)
         if isinstance(entry, Recorded):  # of these the database no longer tells what they are
             self._rescued |= {one.address for one in entry.replicas} | set(entry.gone)
+        elif isinstance(entry, ResourcesRecorded):
+            self._rescued |= {one.address for one in entry.resources} | set(entry.gone)
 
     def _begin_rescue(self, why: Unwritable | Damaged) -> None:
         run_id, lineage, serial = self._run
@@ -389,3 +416,13 @@ def _write_silent(conn: sqlite3.Connection, facts: FleetFacts) -> None:
 
 def _serial(conn: sqlite3.Connection) -> int:
     return int(read_meta(conn).get("serial", "0"))
+
+
+def _not_recorded_since(conn: sqlite3.Connection, entry: ResourcesRecorded, serial: int) -> ResourcesRecorded:
+    later = {str(one) for (one,) in conn.execute("SELECT address FROM resources WHERE serial > ?", (serial,))}
+    kept = tuple(one for one in entry.resources if one.address not in later)
+    return ResourcesRecorded(kept, tuple(address for address in entry.gone if address not in later))
+
+
+def _same(known: AppliedResource | None, one: AppliedResource) -> bool:
+    return known is not None and (dict(known.fields), known.written) == (dict(one.fields), one.written)

@@ -37,6 +37,9 @@ SYMBOLS: dict[Action, tuple[str, str]] = {
 }
 _LEGEND = {"+": "pull or load", "-": "unload", "x": "delete from disk", "~": "reload or update", "=": "adopt, as it is", ">": "wait"}
 
+_LEGEND_OF_OTHERS = {"+": "pull, load or create", "x": "remove"}
+"""With steps about other kinds of resources than models."""
+
 
 def plan_text(plan: Plan, *, colour: bool = False, width: int = 100) -> str:
     """The whole plan as text; begins `No changes.` when there is no step. Names and reasons from nodes are escaped."""
@@ -78,7 +81,8 @@ _RARE = (("adopt", "adopt"), ("update", "update"), ("wait", "wait for"), ("creat
 def _opening(plan: Plan, style: Style) -> str:
     if plan.steps:
         used = {SYMBOLS[step.action][0]: SYMBOLS[step.action][1] for step in plan.steps}
-        legend = ", ".join(f"{style.paint(sign, used[sign])} {_LEGEND[sign]}" for sign in _LEGEND if sign in used)
+        words = {**_LEGEND, **(_LEGEND_OF_OTHERS if any(not isinstance(step, ModelStep) for step in plan.steps) else {})}
+        legend = ", ".join(f"{style.paint(sign, used[sign])} {words[sign]}" for sign in words if sign in used)
         return f"gpurec will make these changes to fleet {style.heading(plan.fleet)}:  {legend}"
     start = style.paint("No changes.", "bold")
     lacks = []
@@ -172,5 +176,5 @@ def _fields(step: Step) -> list[list[Cell]]:
     return [
         [Cell(name), Cell(f"{value_text(step.before[name])} → {value_text(after[name])}")]
         for name in sorted(step.before)
-        if after.get(name) is not None and step.before[name] != after[name]
+        if after.get(name) is not None and step.before[name] != after[name] and name not in step.unshown
     ]

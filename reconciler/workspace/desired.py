@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from enum import StrEnum
 
 from reconciler.fleet import (
@@ -18,12 +18,14 @@ from reconciler.fleet import (
     WorkspaceError,
     canonical_name,
 )
+from reconciler.workspace.file_specs import FILES_FORM
 from reconciler.workspace.forms import Form, choice, label, list_of
 from reconciler.workspace.inventory import Inventory
 from reconciler.workspace.limits import limits
 from reconciler.workspace.models import MODEL, DeclaredModel, read_model
 from reconciler.workspace.policy import policy
 from reconciler.workspace.problems import Problems, Refused
+from reconciler.workspace.sections import SectionContext, SectionForm, read_sections
 from reconciler.workspace.table import NOT_YET, Field, Table, later
 from reconciler.workspace.tree import ListNode, MapNode, Node, ScalarNode, is_null, what_is
 
@@ -62,15 +64,29 @@ _models_schema = {"type": "object", "additionalProperties": {"anyOf": [MODEL.sch
 MODELS = Field("models", Form(_as_it_stands, _models_schema))
 PRIORITIES = Field("priority_models", Form(_as_it_stands, list_of(label).schema))
 
-DESIRED = Table("desired state", (VERSION, STRATEGY_FIELD, LIMITS_FIELD, POLICY_FIELD, PRIORITIES, MODELS), later("agents", "files"))
+SECTIONS: tuple[SectionForm, ...] = (FILES_FORM,)
+"""The keys of other kinds of resources."""
 
 
-def read_desired(roots: Iterable[tuple[str, Node | None]], inventory: Inventory | None, fleet: Fleet | None, problems: Problems) -> Desired:
+def desired_table(sections: Sequence[SectionForm] = SECTIONS) -> Table:
+    """All keys of a desired state."""
+    others = [Field(one.section.key, Form(_as_it_stands, dict(one.schema))) for one in sections]
+    return Table("desired state", (VERSION, STRATEGY_FIELD, LIMITS_FIELD, POLICY_FIELD, PRIORITIES, MODELS, *others), later("agents"))
+
+
+def read_desired(
+    roots: Iterable[tuple[str, Node | None]],
+    inventory: Inventory | None,
+    fleet: Fleet | None,
+    context: SectionContext,
+    sections: Sequence[SectionForm] = SECTIONS,
+) -> Desired:
     """The merged files as a value. Without an inventory (because it is wrong) patterns and engines are not checked."""
+    problems = context.problems
     root = _merge(roots, problems)
     if root is None:
         return Desired(models=())
-    values = DESIRED.read(root, problems, "the desired state")
+    values = desired_table(sections).read(root, problems, "the desired state")
     declared = list(_declared(values.get(PRIORITIES), values.get(MODELS), problems))
     resolver = _Resolver(inventory, fleet, problems)
     models = [(one, one.spec(resolver.nodes(one), problems)) for one in declared]
@@ -80,6 +96,7 @@ def read_desired(roots: Iterable[tuple[str, Node | None]], inventory: Inventory 
         limits=values.get(LIMITS_FIELD) or NO_LIMITS,
         strategy=values.get(STRATEGY_FIELD) or Strategy.LEAST_LOADED,
         policy=values.get(POLICY_FIELD) or Policy(),
+        sections=read_sections(values.nodes, sections, context),
     )
 
 

@@ -53,6 +53,14 @@ class Sources:
             return None
         return parse(text, file, version, self.problems) if text is not None else None
 
+    def text(self, path: Path, asked_by: Node) -> str | None:
+        """The text of a file that is no YAML, such as a template; None where it was reported, at the place that asked for it."""
+        if not (self.root / path).is_file():
+            what = f"{self.name(path)} does not exist" if not (self.root / path).exists() else f"{self.name(path)} is no file"
+            self.problems.error(what, asked_by, "check the name, or write the file")
+            return None
+        return self._text(path, self.name(path))
+
     def first_line(self, path: Path) -> str:
         """The first line that is not empty and no comment (but a `#!`), as far as it is text; empty where the file cannot be read."""
         try:

@@ -9,13 +9,14 @@ from pathlib import Path
 from reconciler.fleet import Desired, Fleet, Problem
 from reconciler.vram import NO_CATALOGUE, Catalogue
 from reconciler.workspace.catalogue import read_catalogue
-from reconciler.workspace.desired import read_desired
+from reconciler.workspace.desired import SECTIONS, read_desired
 from reconciler.workspace.files import Sources
 from reconciler.workspace.inventory import Inventory, read_inventory
 from reconciler.workspace.lock import lock_path, pinned, read_lock
 from reconciler.workspace.nodes import NodeReader
 from reconciler.workspace.problems import Problems
 from reconciler.workspace.scalars import YamlVersion
+from reconciler.workspace.sections import SectionContext, SectionForm
 from reconciler.workspace.selection import STATE, select
 
 
@@ -36,7 +37,14 @@ class Workspace:
     catalogue: Catalogue = NO_CATALOGUE
 
 
-def load_workspace(root: Path, *, fleet: str | None = None, inventory: Path | None = None, desired: Sequence[Path] = ()) -> Workspace:
+def load_workspace(
+    root: Path,
+    *,
+    fleet: str | None = None,
+    inventory: Path | None = None,
+    desired: Sequence[Path] = (),
+    sections: Sequence[SectionForm] = SECTIONS,
+) -> Workspace:
     """Reads a fleet's files. `inventory` and `desired` replace the fleet's own; relative paths are below `root`.
 
     Raises WorkspaceError with every problem of all files, in file order.
@@ -55,7 +63,7 @@ def load_workspace(root: Path, *, fleet: str | None = None, inventory: Path | No
         node = sources.read(path, YamlVersion.V1_2)
         if node is not None or problems.errors == before:
             roots.append((sources.name(path), node))
-    wanted = read_desired(roots, hosts if sound else None, nodes if complete else None, problems)
+    wanted = read_desired(roots, hosts if sound else None, nodes if complete else None, SectionContext(sources, problems), sections)
     pins = lock_path(chosen.name)
     root_of_lock = sources.read(pins, YamlVersion.V1_2) if (root / pins).exists() else None
     lock = read_lock(root_of_lock, problems)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Literal
 
-from reconciler.workspace.desired import DESIRED
+from reconciler.workspace.desired import desired_table
 from reconciler.workspace.nodes import HOST, OWN
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -15,7 +15,7 @@ _TEMPLATE = {"type": "string", "pattern": r"\{[{%]"}
 def json_schema(kind: Literal["inventory", "desired"]) -> dict[str, object]:
     """The schema of an inventory or of a desired state. Raises ValueError for any other kind."""
     if kind == "desired":
-        return {"$schema": _DRAFT, "title": "gpurec desired state", **DESIRED.schema()}
+        return {"$schema": _DRAFT, "title": "gpurec desired state", **desired_table().schema()}
     if kind != "inventory":
         raise ValueError(f"there is no schema {kind!r}: write inventory or desired")
     own = HOST.schema()

@@ -12,7 +12,7 @@ from reconciler.workspace.problems import Problems, Refused
 from reconciler.workspace.tree import ListNode, MapNode, Node, PlainValues, ScalarNode, node_of, scalars
 
 if TYPE_CHECKING:
-    from reconciler.workspace.sandbox import Meter, Sandbox
+    from reconciler.rendering.sandbox import Meter, Sandbox
 
 MOST_RENDERED = 100_000
 MOST_TEMPLATE = 16_384
@@ -90,7 +90,7 @@ class Templates:
     def _value(self, node: ScalarNode, host: Host, within: tuple[str, ...]) -> object:
         from jinja2 import UndefinedError
 
-        from reconciler.workspace.sandbox import TooMuchWork
+        from reconciler.rendering.sandbox import TooMuchWork
 
         template = node.text
         if not within:
@@ -159,13 +159,13 @@ class Templates:
 
     @cached_property
     def _environment(self) -> Sandbox:
-        from reconciler.workspace.sandbox import Sandbox
+        from reconciler.rendering.sandbox import Sandbox
 
         return Sandbox(self._meter)
 
     @cached_property
     def _meter(self) -> Meter:
-        from reconciler.workspace.sandbox import Meter
+        from reconciler.rendering.sandbox import Meter
 
         return Meter()
 

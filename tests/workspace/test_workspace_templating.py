@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from reconciler.rendering.sandbox import EACH_ADDS, Meter, TooMuchWork
 from reconciler.workspace import Workspace
-from reconciler.workspace.sandbox import EACH_ADDS, Meter, TooMuchWork
 
 Load = Callable[..., Workspace]
 Sentences = Callable[..., list[str]]

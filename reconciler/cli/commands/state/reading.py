@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from reconciler.cli.options import format_option
 from reconciler.cli.settings import global_options, settings_of
+
+if TYPE_CHECKING:
+    from reconciler.fleet import AppliedReplica, AppliedResource
 
 
 @click.command("list", short_help="List what the state owns.")
@@ -19,25 +24,24 @@ def list_(context: click.Context, pattern: str | None, format_: str) -> None:
     from contextlib import closing
     from fnmatch import fnmatchcase
 
+    from reconciler.cli.commands.state.rows import owned_row
     from reconciler.operations.workspace import find_state
     from reconciler.state import open_reader
     from reconciler.views.escape import escape
 
     settings = settings_of(context)
     with closing(open_reader(find_state(settings))) as state:
-        replicas = state.applied().replicas
-    chosen = [one for address, one in sorted(replicas.items()) if pattern is None or fnmatchcase(address, pattern)]
+        applied = state.applied()
+    every: list[AppliedReplica | AppliedResource] = [*applied.replicas.values(), *applied.resources.values()]
+    owned = sorted(every, key=lambda one: one.address)
+    chosen = [one for one in owned if pattern is None or fnmatchcase(one.address, pattern)]
     if format_ == "json":
-        rows = [
-            {"address": one.address, "model": one.model, "node": one.at.node, "engine": one.at.engine, "serial": one.serial}
-            for one in chosen
-        ]
-        click.echo(json.dumps(rows, indent=2))
+        click.echo(json.dumps([owned_row(one) for one in chosen], indent=2))
         return
     for one in chosen:
         click.echo(escape(one.address, 2000))
     if not chosen:
-        settings.say("The state owns nothing." if not replicas else f"None of {len(replicas):,} addresses matches.")
+        settings.say("The state owns nothing." if not owned else f"None of {len(owned):,} addresses matches.")
 
 
 @click.command("show", short_help="Show all that is held of one address.")
@@ -50,7 +54,7 @@ def show(context: click.Context, address: str, format_: str) -> None:
     import json
     from contextlib import closing
 
-    from reconciler.cli.commands.state.rows import replica_document
+    from reconciler.cli.commands.state.rows import owned_document
     from reconciler.cli.commands.state.writing import unknown_address
     from reconciler.operations.workspace import find_state
     from reconciler.state import open_reader
@@ -59,10 +63,11 @@ def show(context: click.Context, address: str, format_: str) -> None:
     settings = settings_of(context)
     path = find_state(settings)
     with closing(open_reader(path)) as state:
-        replicas = state.applied().replicas
-    if address not in replicas:
-        raise unknown_address(address, replicas, path)
-    document = replica_document(replicas[address])
+        applied = state.applied()
+    owned: dict[str, AppliedReplica | AppliedResource] = {**applied.replicas, **applied.resources}
+    if address not in owned:
+        raise unknown_address(address, owned, path)
+    document = owned_document(owned[address])
     if format_ == "json":
         click.echo(json.dumps(document, indent=2))
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reconciler.fleet import AppliedReplica
+from reconciler.fleet import AppliedReplica, AppliedResource, parse_resource_address
 from reconciler.state import Lock
 from reconciler.views.state_text import LockRow
 
@@ -49,6 +49,18 @@ def lock_document(path: Path, lock: Lock | None) -> dict[str, object]:
             "heartbeat": lease.heartbeat,
         },
     }
+
+
+def owned_row(one: AppliedReplica | AppliedResource) -> dict[str, str | int]:
+    """What the list of all that is owned says of one."""
+    if isinstance(one, AppliedResource):
+        return {"address": one.address, "node": parse_resource_address(one.address)[2], "serial": one.serial}
+    return {"address": one.address, "model": one.model, "node": one.at.node, "engine": one.at.engine, "serial": one.serial}
+
+
+def owned_document(one: AppliedReplica | AppliedResource) -> dict[str, str | int | float | bool | None]:
+    """All that is held of one; unknown is null. Of a file that is what it was to be like, not its text."""
+    return replica_document(one) if isinstance(one, AppliedReplica) else {**owned_row(one), **one.fields, "serial": one.serial}
 
 
 def replica_document(replica: AppliedReplica) -> dict[str, str | int | float | bool | None]:

@@ -38,7 +38,8 @@ def rm(context: click.Context, addresses: tuple[str, ...], lock_timeout: float, 
     with reporting(settings) as report:
         take_in_rescues(path, lock_timeout, command, report)
     with reporting(settings) as report, editing(path, command, lock_timeout, report) as state:
-        owned = state.applied().replicas
+        applied = state.applied()
+        owned = {**applied.replicas, **applied.resources}
         for address in addresses:
             if address not in owned:
                 raise unknown_address(address, owned, path)

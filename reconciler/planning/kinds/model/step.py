@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from reconciler.fleet import CardId, EngineId, replica_address
 from reconciler.planning.plan import Action, Fields, Json, Step, VariantRefusal
 
+MODEL = "model"
 ONE_AT_A_TIME = frozenset({Action.LOAD, Action.RELOAD, Action.UPDATE, Action.WAIT})
 """Actions of which one engine does one at a time: each of them may have the server load."""
 

@@ -43,12 +43,13 @@ class TooMuchWork(SecurityError):
 class Meter:
     """What renderings have left. `begin` opens the budget of one."""
 
-    def __init__(self) -> None:
-        self._in_all = COMMON_WORK
-        self._left = MOST_WORK
+    def __init__(self, work: int = MOST_WORK, length: int = MOST_LENGTH) -> None:
+        self._work, self._length = work, length
+        self._in_all = max(COMMON_WORK, work)
+        self._left = work
 
     def begin(self) -> None:
-        self._left = MOST_WORK
+        self._left = self._work
         self._in_all += EACH_ADDS
 
     def spend(self, steps: int) -> None:
@@ -56,14 +57,14 @@ class Meter:
         self._left -= steps
         self._in_all -= steps
         if self._left < 0:
-            raise TooMuchWork(f"this takes more than {MOST_WORK} steps")
+            raise TooMuchWork(f"this takes more than {self._work} steps")
         if self._in_all < 0:
-            raise TooMuchWork(f"the templates of this inventory take too many steps together, more than {EACH_ADDS} each")
+            raise TooMuchWork(f"the templates of this workspace take too many steps together, more than {EACH_ADDS} each")
 
     def grow(self, length: int) -> None:
         """Pays for an operation that makes `length` characters or items."""
-        if length > MOST_LENGTH:
-            raise TooMuchWork(f"this would make something too large: more than {MOST_LENGTH} characters or items")
+        if length > self._length:
+            raise TooMuchWork(f"this would make something too large: more than {self._length} characters or items")
         self.spend(length // 100)
 
     def weigh(self, value: object) -> None:

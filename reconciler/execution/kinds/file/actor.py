@@ -1,0 +1,79 @@
+"""Files on the machine that gpurec runs on: read, written whole or not at all, removed."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from reconciler.fleet import LOCAL, Applied, AppliedResource, Desired, ResourceFacts, parse_resource_address, resource_address
+from reconciler.hosts import Host, HostError, ThisMachine
+from reconciler.planning import Action, Step
+from reconciler.planning.kinds.file import FILES, FileKind, FileStep
+from reconciler.planning.kinds.file.kind import CONTENT, MODE, OWNER
+from reconciler.planning.resource import owned
+
+WITHIN = 30.0
+"""Seconds that one file may take."""
+
+
+class FileActor:
+    """`root` is the workspace: relative paths are below it."""
+
+    def __init__(self, root: Path) -> None:
+        self.kind = FileKind()
+        self._root = root
+        self._host: Host = ThisMachine(LOCAL)
+
+    async def observe(self, desired: Desired, applied: Applied) -> Mapping[str, ResourceFacts]:
+        addresses = {resource_address(self.kind.name, spec.to, LOCAL) for spec in FILES.of(desired)} | set(owned(self.kind, applied))
+        return {address: await self._seen(_path_of(address)) for address in sorted(addresses)}
+
+    async def look(self, step: Step) -> ResourceFacts:
+        return await self._seen(_file(step).path)
+
+    async def act(self, step: Step) -> None:
+        file, path = _file(step), self._path(_file(step).path)
+        if file.action is Action.REMOVE:
+            await self._host.remove_file(path, within=WITHIN)
+        else:
+            mode, owner = int(str(file.after[MODE]), 8), file.after.get(OWNER)
+            content = (file.content or "").encode()
+            await self._host.write_file(path, content, within=WITHIN, mode=mode, owner=_other_owner(owner))
+
+    async def wait(self, step: Step) -> ResourceFacts:
+        return await self.look(step)
+
+    def applied(self, step: Step, found: ResourceFacts) -> AppliedResource:
+        fields = {name: value for name in (CONTENT, MODE, OWNER) if (value := step.after.get(name) or found.fields.get(name)) is not None}
+        return AppliedResource(step.address, fields, _file(step).content)
+
+    def _path(self, path: str) -> str:
+        return str((self._root / path).absolute())
+
+    async def _seen(self, path: str) -> ResourceFacts:
+        try:
+            found = await self._host.read_file(self._path(path), within=WITHIN)
+        except HostError as error:
+            if error.code == "no_folder":
+                return ResourceFacts(False)
+            return ResourceFacts(None, {}, error.problems[0].what)
+        if found is None:
+            return ResourceFacts(False)
+        digest = f"sha256:{hashlib.sha256(found.content).hexdigest()}"
+        return ResourceFacts(True, {CONTENT: digest, MODE: f"{found.mode:04o}", OWNER: found.owner, "size": len(found.content)})
+
+
+def _file(step: Step) -> FileStep:
+    assert isinstance(step, FileStep)
+    return step
+
+
+def _path_of(address: str) -> str:
+    return parse_resource_address(address)[1]
+
+
+def _other_owner(owner: object) -> str | None:
+    """Whom a file is to be given to; None where whoever writes it has it anyway."""
+    return owner if isinstance(owner, str) and owner != getpass.getuser() else None

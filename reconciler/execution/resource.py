@@ -1,0 +1,99 @@
+"""Carries out the steps of any kind of resource but models: looks whether it is so already, acts, looks again, and records it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from reconciler.execution.actor import Failure, Skip
+from reconciler.execution.step import Run
+from reconciler.fleet import Applied, AppliedResource, Desired, GpurecError, Problem, ResourceFacts
+from reconciler.planning import Action, Step
+from reconciler.planning.resource import AnyKind, differing, is_done
+
+
+class ResourceActor(Protocol):
+    """The I/O of one kind of resource."""
+
+    @property
+    def kind(self) -> AnyKind: ...
+
+    async def observe(self, desired: Desired, applied: Applied) -> Mapping[str, ResourceFacts]:
+        """What is there of all that the files ask for and the state owns, by address. What cannot be seen is unknown, with the reason."""
+        ...
+
+    async def look(self, step: Step) -> ResourceFacts:
+        """What is there now of the resource of a step."""
+        ...
+
+    async def act(self, step: Step) -> None:
+        """Creates, updates or removes it. Raises GpurecError; then nothing is half done."""
+        ...
+
+    async def wait(self, step: Step) -> ResourceFacts:
+        """What is there once it is as asked, or as far as it came within the kind's own bound."""
+        ...
+
+    def applied(self, step: Step, found: ResourceFacts) -> AppliedResource:
+        """What the state keeps of it."""
+        ...
+
+
+class NotAsAsked(GpurecError):
+    """A resource was changed and is not as it was to be."""
+
+    code = "not_as_asked"
+
+
+class StepOfResource:
+    """One step, as the executor drives it."""
+
+    def __init__(self, run: Run, actor: ResourceActor, step: Step) -> None:
+        self._run, self._actor, self._step = run, actor, step
+        self._found: ResourceFacts | None = None
+
+    async def look(self) -> bool:
+        step, kind = self._step, self._actor.kind
+        found = self._found = await self._actor.look(step)
+        if found.exists is None:
+            raise Skip("unknown", found.reason or "nothing is known about it now")
+        if is_done(kind, step, found):
+            return True
+        changed = differing(kind, step.before, found.fields)
+        if found.exists != bool(step.before) or changed:
+            how = f"was changed ({', '.join(changed)})" if changed else "came" if found.exists else "is gone"
+            raise Skip("changed_since_plan", f"it {how} since the plan was made")
+        return False
+
+    def begin(self) -> None:
+        """Nothing has to be kept before."""
+
+    async def act(self) -> None:
+        self._run.state.prove_held()
+        await self._actor.act(self._step)
+
+    async def wait(self) -> None:
+        step, kind = self._step, self._actor.kind
+        found = self._found = await self._actor.wait(step)
+        if not is_done(kind, step, found):
+            wrong = ", ".join(differing(kind, step.after, found.fields)) or ("it is still there" if found.exists else "it is not there")
+            raise NotAsAsked(Problem(f"it was changed and is not as asked: {wrong}", None, "see who else writes it, then plan again"))
+
+    async def close(self) -> None:
+        """Nothing is left open."""
+
+    def keep(self) -> None:
+        state, step = self._run.state, self._step
+        if step.action is Action.REMOVE:
+            state.record_resources((), (step.address,))
+        elif self._found is not None:
+            state.record_resources((self._actor.applied(step, self._found),))
+
+    async def failed(self, error: GpurecError) -> Failure:
+        return Failure()
+
+    def pause(self, error: GpurecError, tries: int) -> float | None:
+        return None
+
+    def given_up(self, error: GpurecError) -> None:
+        """It is never tried again."""

@@ -1,0 +1,66 @@
+"""Words for every kind of resource beside models: what the files say of it, what was seen of it, what was last applied."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
+
+from reconciler.fleet.inventory import Scalar
+
+if TYPE_CHECKING:
+    from reconciler.fleet.desired import Desired
+
+T = TypeVar("T")
+Fields = Mapping[str, Scalar | None]
+"""Fields of a resource by name; None is unknown, or not asked for."""
+LOCAL = "local"
+"""What addresses call the machine that gpurec runs on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section(Generic[T]):
+    """A key of the desired state that belongs to one kind of resource, and what it is where no file has it."""
+
+    key: str
+    nothing: T
+
+    def of(self, desired: Desired) -> T:
+        return cast("T", desired.sections.get(self.key, self.nothing))
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceFacts:
+    """What was seen of a resource. `exists` None: nobody could look, for `reason`."""
+
+    exists: bool | None
+    fields: Fields = field(default_factory=dict)
+    reason: str | None = None
+
+
+UNSEEN = ResourceFacts(None, {}, "nobody looked")
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedResource:
+    """A resource as it was last applied: `fields` as they were asked for or observed right after, and `written`, the text that we wrote,
+    where it is one. Owned by the state: what is here may be removed when it is no longer wanted."""
+
+    address: str
+    fields: Mapping[str, Scalar] = field(default_factory=dict)
+    written: str | None = None
+    serial: int = 0
+
+
+def resource_address(kind: str, name: str, node: str) -> str:
+    """`KIND.NAME@NODE`."""
+    return f"{kind}.{name}@{node}"
+
+
+def parse_resource_address(address: str) -> tuple[str, str, str]:
+    """Kind, name and node; the node comes after the last `@`. Raises ValueError."""
+    kind, dot, rest = address.partition(".")
+    name, at, node = rest.rpartition("@")
+    if not (kind and dot and name and at and node):
+        raise ValueError(f"{address!r} is no address of a resource (KIND.NAME@NODE)")
+    return kind, name, node

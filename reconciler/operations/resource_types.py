@@ -1,0 +1,26 @@
+"""The kinds of resources beside models that operations know, each with its form in the files, its planning and its I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.execution.kinds.file import FileActor
+from reconciler.execution.resource import ResourceActor
+from reconciler.planning.kinds.file import FileKind
+from reconciler.planning.resource import AnyKind
+from reconciler.workspace.file_specs import FILES_FORM
+from reconciler.workspace.sections import SectionForm
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceType:
+    """`actor` makes the I/O of the kind for a workspace in a folder."""
+
+    kind: AnyKind
+    form: SectionForm
+    actor: Callable[[Path], ResourceActor]
+
+
+RESOURCE_TYPES: tuple[ResourceType, ...] = (ResourceType(FileKind(), FILES_FORM, FileActor),)

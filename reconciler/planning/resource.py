@@ -1,0 +1,234 @@
+"""Any kind of resource against what is there: one comparison by its rows of fields, from which steps and drift come alike.
+
+A model has its own way through placement (`kinds/model`); every other kind says here what is wanted and how a field is called, and the rest
+is the same for all: what is missing is created, what differs is updated, what is as wanted is adopted, what left the files is removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+from reconciler.fleet import (
+    UNSEEN,
+    Applied,
+    AppliedResource,
+    Desired,
+    Fields,
+    Fleet,
+    FleetFacts,
+    ResourceFacts,
+    Scalar,
+    parse_resource_address,
+)
+from reconciler.planning.plan import Action, Cause, Deferred, Drift, Note, Reason, Step, kind_of
+
+
+@dataclass(frozen=True, slots=True)
+class FieldRule:
+    """One field of a kind, and how it is compared. `remembered`: where the files do not ask for it, it is to stay as it was applied.
+    Fields whose value is unknown, wanted or found, differ from nothing."""
+
+    name: str
+    remembered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A resource as the files ask for it. `needs` are ids of steps without which it cannot be."""
+
+    address: str
+    node: str
+    fields: Fields
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AfterPlan:
+    """The fleet as it will be after the steps so far: what kinds of resources are made of that come after models."""
+
+    fleet: Fleet
+    desired: Desired
+    facts: FleetFacts
+    placed: Mapping[str, str]
+    steps: tuple[Step, ...] = ()
+
+
+W = TypeVar("W", bound=Wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceChange(Generic[W]):
+    """What is done about one resource, before its kind makes a step of it."""
+
+    action: Action
+    address: str
+    node: str
+    reason: Reason
+    cause: Cause
+    before: Fields
+    after: Fields
+    wanted: W | None
+    applied: AppliedResource | None
+    found: ResourceFacts
+
+    @property
+    def id(self) -> str:
+        return f"{self.action.value}:{self.address}"
+
+
+class Kind(Protocol[W]):
+    """A kind of resource: its name (the word before the dot of its addresses), its fields, what is wanted of it, and its form of a step.
+    All pure."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def fields(self) -> Sequence[FieldRule]: ...
+
+    @property
+    def step_form(self) -> type[Step]: ...
+
+    def wanted(self, after: AfterPlan) -> Sequence[W]:
+        """Every resource of this kind that the files ask for, in any order. Raises GpurecError for what cannot be told."""
+        ...
+
+    def step(self, change: ResourceChange[W]) -> Step: ...
+
+
+AnyKind = Kind[Any]
+
+
+@dataclass(slots=True)
+class KindPlan:
+    """What one kind adds to a plan. `settled` are the resources that are as wanted or will be, with the fields to record of them."""
+
+    steps: list[Step] = field(default_factory=list)
+    drift: list[Drift] = field(default_factory=list)
+    deferred: list[Deferred] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+    forgotten: list[str] = field(default_factory=list)
+    unchanged: int = 0
+    pending: int = 0
+
+
+def plan_kind(kind: Kind[W], after: AfterPlan, found: Mapping[str, ResourceFacts], applied: Applied) -> KindPlan:
+    """Everything about the resources of one kind. `found` has what was seen of each by address; what is not in it was not looked at."""
+    plan = KindPlan()
+    wanted = sorted(kind.wanted(after), key=lambda one: one.address)
+    for one in wanted:
+        _plan_wanted(plan, kind, one, found.get(one.address, UNSEEN), applied.resources.get(one.address))
+    kept = {one.address for one in wanted}
+    for address, row in sorted(applied.resources.items()):
+        if kind_of(address) == kind.name and address not in kept:
+            _plan_unwanted(plan, kind, row, found.get(address, UNSEEN))
+    return plan
+
+
+def owned(kind: AnyKind, applied: Applied) -> list[str]:
+    """The addresses of a kind that the state owns."""
+    return sorted(address for address in applied.resources if kind_of(address) == kind.name)
+
+
+def asked_fields(kind: AnyKind, wanted: Fields, row: AppliedResource | None) -> Fields:
+    """The fields of a resource as they are to be: as the files ask, else as they were applied where the field is remembered."""
+    asked: dict[str, Scalar | None] = {}
+    for rule in kind.fields:
+        value = wanted.get(rule.name)
+        if value is None and rule.remembered and row is not None:
+            value = row.fields.get(rule.name)
+        asked[rule.name] = value
+    return asked
+
+
+def differing(kind: AnyKind, asked: Fields, found: Fields) -> list[str]:
+    """The fields that are known to differ, in the kind's order."""
+    return [rule.name for rule in kind.fields if _differ(asked.get(rule.name), found.get(rule.name))]
+
+
+def _differ(one: Scalar | None, other: Scalar | None) -> bool:
+    return one is not None and other is not None and one != other
+
+
+def _plan_wanted(plan: KindPlan, kind: Kind[W], wanted: W, found: ResourceFacts, row: AppliedResource | None) -> None:
+    asked = asked_fields(kind, wanted.fields, row)
+    new = row is None or bool(differing(kind, wanted.fields, row.fields))
+    drift = _drift(kind, row, found)
+    plan.drift += drift
+    if found.exists is None:
+        plan.deferred.append(Deferred(wanted.node, None, f"{wanted.address}: {found.reason or 'unknown'}"))
+        return
+    wrong = differing(kind, asked, found.fields)
+    if not found.exists:
+        code, says = ("missing", "was there and is gone") if row is not None else ("not_there", "is wanted and not there")
+        action, reason = Action.CREATE, Reason(code, says)
+    elif wrong:
+        word = "differs" if len(wrong) == 1 else "differ"
+        action, reason = Action.UPDATE, Reason(f"{wrong[0]}_differs", f"{', '.join(wrong)} {word}")
+    elif new:
+        action, reason = Action.ADOPT, Reason("as_wanted", "is as wanted already")
+    else:
+        plan.unchanged += 1
+        return
+    plan.pending += new and action is not Action.ADOPT
+    cause = Cause.ADOPT if action is Action.ADOPT else Cause.PENDING if not drift else Cause.BOTH if new else Cause.DRIFT
+    before = dict(found.fields) if found.exists else {}
+    change = ResourceChange(action, wanted.address, wanted.node, reason, cause, before, asked, wanted, row, found)
+    plan.steps.append(kind.step(change))
+
+
+def _plan_unwanted(plan: KindPlan, kind: AnyKind, row: AppliedResource, found: ResourceFacts) -> None:
+    """What the state owns and no file asks for any more: removed where it is still as we left it, else left to whoever changed it."""
+    _, _, node = parse_resource_address(row.address)
+    if found.exists is None:
+        plan.deferred.append(Deferred(node, None, f"{row.address}: {found.reason or 'unknown'}"))
+        return
+    if not found.exists:
+        plan.forgotten.append(row.address)
+        return
+    if changed := differing(kind, row.fields, found.fields):
+        plan.forgotten.append(row.address)
+        what = f"is no longer wanted and was changed by somebody else ({', '.join(changed)}): it is left there and forgotten"
+        plan.notes.append(Note(row.address, "left_behind", what))
+        return
+    plan.pending += 1
+    reason = Reason("not_wanted", "is no longer wanted")
+    before = dict(found.fields)
+    plan.steps.append(kind.step(ResourceChange(Action.REMOVE, row.address, node, reason, Cause.PENDING, before, {}, None, row, found)))
+
+
+def _drift(kind: AnyKind, row: AppliedResource | None, found: ResourceFacts) -> list[Drift]:
+    if row is None or found.exists is None:
+        return []
+    if not found.exists:
+        return [Drift(row.address, "missing", "exists", True, False)]
+    return [
+        Drift(row.address, name, name, row.fields.get(name), found.fields.get(name)) for name in differing(kind, row.fields, found.fields)
+    ]
+
+
+def stale_resource(kind: AnyKind, step: Step, found: ResourceFacts, wanted: Wanted | None, row: AppliedResource | None) -> str | None:
+    """Why a saved step cannot be carried out now, as a sentence without its subject; None where it can, or is done already."""
+    if found.exists is None:
+        return found.reason or "nothing is known about it now"
+    if is_done(kind, step, found):
+        return None
+    if step.action is Action.REMOVE:
+        if wanted is not None:
+            return "the desired state asks for it"
+    elif wanted is None or differing(kind, asked_fields(kind, wanted.fields, row), step.after):
+        return "the desired state asks for something else"
+    if found.exists != bool(step.before):
+        return "it is there now" if found.exists else "it is not there any more"
+    if changed := differing(kind, step.before, found.fields):
+        return f"it was changed since the plan was made ({', '.join(changed)})"
+    return None
+
+
+def is_done(kind: AnyKind, step: Step, found: ResourceFacts) -> bool:
+    """Whether a resource is as a step leaves it."""
+    if step.action is Action.REMOVE:
+        return found.exists is False
+    return found.exists is True and not differing(kind, step.after, found.fields)

@@ -1,0 +1,93 @@
+"""A template of the workspace, rendered. Jinja is imported only when one is read or rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reconciler.fleet import GpurecError, Place, Problem
+
+if TYPE_CHECKING:
+    from reconciler.rendering.sandbox import Sandbox
+
+MOST_TEXT = 4 * 2**20
+"""Characters of a rendered file."""
+MOST_WORK = 20_000_000
+"""Steps of one rendering: ten thousand engines with a dozen lines each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """`file` is its path as people see it, for errors; `text` what it says."""
+
+    file: str
+    text: str
+
+
+class RenderingError(GpurecError):
+    """A template cannot be read or rendered: file, line, and what to do."""
+
+
+def used_names(template: Template) -> Set[str]:
+    """The values that a template speaks of. Raises RenderingError where it is no Jinja."""
+    from jinja2 import TemplateSyntaxError, meta
+
+    environment = _environment()
+    try:
+        return frozenset(meta.find_undeclared_variables(environment.parse(template.text))) - frozenset(environment.globals)
+    except TemplateSyntaxError as error:
+        raise _refused(template, error.message or "it is no template", error.lineno, "correct the template") from None
+
+
+def render(template: Template, values: Mapping[str, object]) -> str:
+    """The text of a template. The same values give the same text.
+
+    Raises RenderingError with file and line for what is undefined, not allowed in the sandbox, or larger than MOST_TEXT characters.
+    """
+    from jinja2 import TemplateError, TemplateSyntaxError, UndefinedError
+
+    from reconciler.rendering.sandbox import TooMuchWork
+
+    environment = _environment()
+    environment.meter.begin()
+    found: list[str] = []
+    length = 0
+    try:
+        for piece in environment.from_string(template.text).generate(values):
+            length += len(piece)
+            environment.meter.spend(1)
+            if length > MOST_TEXT:
+                raise _refused(template, f"it renders to more than {MOST_TEXT:,} characters", None, "write a smaller file")
+            found.append(piece)
+    except TemplateSyntaxError as error:
+        raise _refused(template, error.message or "it is no template", error.lineno, "correct the template") from None
+    except UndefinedError as error:
+        hint = "the values of templates are in the docs; give it a value with `| default(…)`, or set it under `vars:` of the file"
+        raise _refused(template, error.message or "something is undefined", _line_of(error), hint) from None
+    except TooMuchWork as error:
+        raise _refused(template, error.message or "it takes too much work", _line_of(error), "make its loops smaller") from None
+    except (TemplateError, ArithmeticError, TypeError, ValueError, LookupError, AttributeError, RecursionError, MemoryError) as error:
+        what = " ".join((getattr(error, "message", None) or str(error)).split()) or type(error).__name__
+        raise _refused(template, what, _line_of(error), "Jinja's own filters are there, but those for laying out text") from None
+    return "".join(found)
+
+
+def _environment() -> Sandbox:
+    from reconciler.rendering.sandbox import Meter, Sandbox
+
+    return Sandbox(Meter(MOST_WORK, MOST_TEXT))
+
+
+def _line_of(error: BaseException) -> int | None:
+    """The line of the template where it came up: Jinja gives its frames the template's own lines, under the name `<template>`."""
+    line, trace = None, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == "<template>":
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line
+
+
+def _refused(template: Template, what: str, line: int | None, hint: str) -> RenderingError:
+    return RenderingError(Problem(f"this template cannot be rendered: {what}", Place(template.file, line), hint))

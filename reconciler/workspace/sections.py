@@ -1,0 +1,55 @@
+"""Keys of the desired state that belong to kinds of resources beside models, each read by a form of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reconciler.fleet import Section
+from reconciler.rendering import Template
+from reconciler.workspace.files import Sources
+from reconciler.workspace.problems import Problems, Refused
+from reconciler.workspace.tree import Node, is_null
+
+
+@dataclass(frozen=True, slots=True)
+class SectionContext:
+    """What reading a section may need beside its node."""
+
+    sources: Sources
+    problems: Problems
+
+    def template(self, name: str, node: Node) -> Template:
+        """A file of `templates/`, which counts for the config digest. Refuses one that is not there."""
+        path = Path("templates") / name
+        if path.is_absolute() or ".." in path.parts:
+            raise self.problems.refuse(f"{name!r} is no file of templates/", node, "write its path below templates/")
+        text = self.sources.text(path, node)
+        if text is None:
+            raise Refused
+        return Template(self.sources.name(path), text)
+
+
+@dataclass(frozen=True, slots=True)
+class SectionForm:
+    """A section, how its node is read, and its JSON Schema. `read` reports to the context's problems, and raises Refused."""
+
+    section: Section[Any]
+    read: Callable[[Node, SectionContext], object]
+    schema: Mapping[str, object]
+
+
+def read_sections(nodes: Mapping[str, Node], forms: Iterable[SectionForm], context: SectionContext) -> dict[str, object]:
+    """What the files say of each section that they have."""
+    found: dict[str, object] = {}
+    for form in forms:
+        node = nodes.get(form.section.key)
+        if node is None or is_null(node):
+            continue
+        try:
+            found[form.section.key] = form.read(node, context)
+        except Refused:
+            continue
+    return found
