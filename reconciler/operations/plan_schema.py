@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from reconciler.planning.kinds import step_forms
 from reconciler.planning.plan import FORMAT_VERSION, Plan
 from reconciler.views import plan_summary
 
@@ -16,6 +17,11 @@ def plan_schema() -> dict[str, Any]:
 
     schema = TypeAdapter(Plan).json_schema()
     properties = schema["properties"]
+    forms = {form.__name__: TypeAdapter(form).json_schema() for form in step_forms().values()}
+    for form in forms.values():
+        schema["$defs"] |= form.pop("$defs", {})
+    schema["$defs"] |= forms
+    properties["steps"]["items"] = {"anyOf": [{"$ref": f"#/$defs/{name}"} for name in forms]}
     drifted = schema["$defs"]["Drift"]
     drifted["properties"]["class"] = drifted["properties"].pop("klass")
     counts = {name: {"type": "integer", "minimum": 0} for name in plan_summary(_NO_PLAN)}

@@ -308,6 +308,21 @@ def write_schema_12(path: Path) -> None:
     conn.close()
 
 
+MORE_13 = """
+ALTER TABLE replicas ADD COLUMN charges TEXT;
+INSERT INTO migrations VALUES (13, '2026-01-01T00:00:00Z');
+"""
+
+
+def write_schema_13(path: Path) -> None:
+    """The same as a store of schema 13."""
+    write_schema_12(path)
+    conn = sqlite3.connect(path)
+    conn.executescript(MORE_13)
+    conn.commit()
+    conn.close()
+
+
 WRITERS = {
     1: write_schema_1,
     2: write_schema_2,
@@ -321,5 +336,6 @@ WRITERS = {
     10: write_schema_10,
     11: write_schema_11,
     12: write_schema_12,
+    13: write_schema_13,
 }
 """Every earlier schema, with what writes a store of it."""

@@ -64,8 +64,11 @@ def test_a_journal_row_without_its_run_is_an_error(path: Path) -> None:
 
 
 def test_a_damaged_file_is_an_error_of_integrity(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as conn:
+        (size,) = conn.execute("PRAGMA page_size").fetchone()
+        (page,) = conn.execute("SELECT rootpage FROM sqlite_master WHERE name = 'journal'").fetchone()
     content = bytearray(path.read_bytes())
-    content[4096 * 3 :] = os.urandom(len(content) - 4096 * 3)
+    content[size * (page - 1) : size * page] = os.urandom(size)
     path.write_bytes(content)
     assert bad(path)["integrity"][0] is Level.ERROR
 

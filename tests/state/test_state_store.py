@@ -21,6 +21,7 @@ from reconciler.fleet import (
     NOTHING_APPLIED,
     Applied,
     AppliedReplica,
+    AppliedResource,
     CardFacts,
     EngineFacts,
     EngineId,
@@ -460,3 +461,20 @@ def test_two_incidents_of_one_second_are_two_and_one_told_twice_is_one(tmp_path:
             ("12:00:00", "x"),
             ("12:00:00", None),
         ]
+
+
+def test_resources_of_other_kinds_are_kept_with_what_was_written_and_are_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    one = AppliedResource("file.out/a@local", {"content": "sha256:1", "mode": "0644"}, "text\n")
+    with open_writer(path, command="apply") as state:
+        run = state.begin_run("p", "c", "apply")
+        state.record_resources((one,))
+        state.record_resources((one,))
+        assert state.finish_run(run, "done") == 1
+    with closing(open_reader(path)) as reader:
+        assert reader.applied().resources == {one.address: replace(one, serial=1)}
+    with open_writer(path, command="apply") as state:
+        run = state.begin_run("p", "c", "apply")
+        state.record_resources((), (one.address, "file.never@local"))
+        assert state.finish_run(run, "done") == 2
+        assert state.applied().resources == {}

@@ -181,7 +181,6 @@ LATER_POLICIES = (
         *(f"models: {{m: {{{key}: 1}}}}" for key in LATER_MODEL_KEYS),
         *(f"policy: {{{key}: 1}}" for key in LATER_POLICIES),
         "agents: {}",
-        "files: []",
         "placement: {strategy: temperature}",
         "placement: {solver: exact}",
         "placement: {weights: {}}",
