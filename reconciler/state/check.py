@@ -6,9 +6,10 @@ import os
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 
 from reconciler.fleet import StateError
@@ -16,7 +17,9 @@ from reconciler.state.connection import followed, open_for_reading, sqlite_said
 from reconciler.state.filesystem import network_filesystem
 from reconciler.state.lease import read_lease
 from reconciler.state.log import log_path, look_at_log
+from reconciler.state.reader import migrated_copy
 from reconciler.state.rescue import find_rescues
+from reconciler.state.rows import undecodable_rows
 from reconciler.state.schema import SCHEMA_VERSION, schema_version
 
 _MOST = 20
@@ -77,6 +80,7 @@ def _inside(conn: sqlite3.Connection, path: Path) -> Iterator[Finding]:
         ("schema", _schema),
         ("integrity", _integrity),
         ("foreign keys", _foreign_keys),
+        ("rows", _rows),
         ("journal mode", _mode),
         ("log", _log),
     )
@@ -111,6 +115,20 @@ def _foreign_keys(conn: sqlite3.Connection, path: Path) -> Finding:
     if not lost:
         return Finding("foreign keys", Level.OK, "every journal row has its run")
     return Finding("foreign keys", Level.ERROR, f"{lost} or more journal rows have no run", "gpurec state restore FILE, from a backup")
+
+
+def _rows(conn: sqlite3.Connection, path: Path) -> Finding:
+    version = schema_version(conn, path)
+    if version == 0:
+        return Finding("rows", Level.OK, "none yet")
+    with closing(migrated_copy(conn, path)) if version < SCHEMA_VERSION else nullcontext(conn) as now:
+        read_lease(now)
+        bad = [f"{row}: {why}" for row, why in islice(undecodable_rows(now), _MOST)]
+    if not bad:
+        return Finding("rows", Level.OK, "every row can be read")
+    more = " or more" if len(bad) == _MOST else ""
+    count = f"{len(bad)}{more} rows cannot" if len(bad) > 1 else "1 row cannot"
+    return Finding("rows", Level.ERROR, f"{count} be read: {'; '.join(bad)}", "gpurec state restore FILE, from a backup")
 
 
 def _mode(conn: sqlite3.Connection, path: Path) -> Finding:

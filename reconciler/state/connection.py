@@ -10,10 +10,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 from reconciler.fleet import Place, Problem, StateError
+from reconciler.state.row_errors import NO_VALUE, UndecodableRow, words_of
 
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
 BUSY_SECONDS = 5.0
+_UNDECODABLE = "gpurec state check names every such row; gpurec state restore FILE puts a backup in its place"
 
 
 class Unwritable(StateError):
@@ -152,11 +154,16 @@ def _make_file(path: Path) -> None:
 
 @contextmanager
 def sqlite_said(path: Path) -> Iterator[None]:
-    """Turns what SQLite raises inside the block into a StateError with one sentence."""
+    """Turns what SQLite raises inside the block, and what rows that are none make their readers raise, into one sentence."""
     try:
         yield
     except sqlite3.Error as error:
         raise _sentence(error, path) from error
+    except UndecodableRow as error:
+        raise Damaged(Problem(f"the state holds what gpurec did not write: {error}", Place(str(path)), _UNDECODABLE)) from error
+    except NO_VALUE as error:
+        what = f"the state holds, or was given, a value that it cannot hold: {words_of(error)}"
+        raise Damaged(Problem(what, Place(str(path)), _UNDECODABLE)) from error
 
 
 def _sentence(error: sqlite3.Error, path: Path) -> StateError:
@@ -166,6 +173,8 @@ def _sentence(error: sqlite3.Error, path: Path) -> StateError:
     if name.startswith("SQLITE_CORRUPT"):
         hint = "gpurec state restore FILE, or move it away: the next apply then adopts what runs as wanted"
         return Damaged(Problem("the state is damaged", Place(str(path)), hint))
+    if "no such table" in str(error) or "no such column" in str(error):
+        return Damaged(Problem(f"the state is damaged: {error}", Place(str(path)), "gpurec state restore FILE, from a backup"))
     if name.startswith("SQLITE_BUSY"):
         return _unwritable("the state is busy: another process is writing to it", path, "try again")
     if name.startswith("SQLITE_FULL"):

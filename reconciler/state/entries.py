@@ -9,7 +9,7 @@ from typing import Literal
 
 from reconciler.fleet import AppliedReplica, AppliedResource, Incident, StateError
 from reconciler.state.protocol import Learned, Measurement, SettledStep, StepStatus
-from reconciler.state.rows import REPLICA_COLUMNS, change_body, fields_text, key_text, replica_row
+from reconciler.state.rows import REPLICA_COLUMNS, change_body, fields_text, key_text, replica_row, whole
 from reconciler.state.tags import tag_base, write_tags
 
 _REPLICA_MARKS = ", ".join("?" * len(REPLICA_COLUMNS.split(",")))
@@ -163,7 +163,7 @@ def _measure(conn: sqlite3.Connection, entry: Measured, move_serial: Callable[[]
         "INSERT INTO load_times (kind, engine_name, context, load_seconds) VALUES (?, ?, ?, ?) "
         "ON CONFLICT (kind, engine_name, ifnull(context, -1)) DO UPDATE SET load_seconds = excluded.load_seconds "
         "WHERE excluded.load_seconds IS NOT load_seconds",
-        [(one.key.kind.value, one.key.engine_name, one.key.context, one.load_seconds) for one in entry.measurements],
+        [(one.key.kind.value, one.key.engine_name, whole(one.key.context), one.load_seconds) for one in entry.measurements],
     )
     if conn.total_changes > before:
         move_serial()
@@ -176,7 +176,7 @@ def _learn(conn: sqlite3.Connection, entry: NeedsLearned, move_serial: Callable[
         "reported_bytes = excluded.reported_bytes, "
         "card_bytes = CASE WHEN excluded.card_bytes IS NULL AND reported_bytes IS NOT NULL THEN card_bytes ELSE excluded.card_bytes END "
         "WHERE excluded.reported_bytes IS NOT reported_bytes OR ifnull(excluded.card_bytes, card_bytes) IS NOT card_bytes",
-        [(key_text(one.key), one.value.reported_bytes, one.value.card_bytes) for one in entry.needs],
+        [(key_text(one.key), whole(one.value.reported_bytes), whole(one.value.card_bytes)) for one in entry.needs],
     )
     if conn.total_changes > before:
         move_serial()

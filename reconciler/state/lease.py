@@ -96,9 +96,13 @@ def read_lease(conn: sqlite3.Connection) -> Lease | None:
     there = {str(column[1]) for column in conn.execute("PRAGMA table_info(lease)")}
     columns = ", ".join(column if column in there else "NULL" for column in _COLUMNS)
     row = conn.execute(f"SELECT {columns} FROM lease WHERE id = 1").fetchone()  # noqa: S608
-    if row is None or row[0] is None:
+    if row is None:
+        raise ValueError("the row of the lock is gone")
+    if row[0] is None:
         return None
     owner, who, host, boot, pid, started, command, since, heartbeat, heartbeat_at, namespace, ci = row
+    if None in (who, host, pid, command, since, heartbeat, heartbeat_at):
+        raise ValueError("the row of the lock is not whole")
     return Lease(owner, Process(who, host, boot, pid, started, namespace, ci), command, since, heartbeat, heartbeat_at)
 
 

@@ -139,15 +139,16 @@ def open_reader(path: Path) -> StateReader:
         conn.close()
         return SqliteReader(path, None)
     if version < SCHEMA_VERSION:
-        return SqliteReader(path, _migrated_copy(conn, path))
+        with closing(conn):
+            return SqliteReader(path, migrated_copy(conn, path))
     return SqliteReader(path, conn)
 
 
-def _migrated_copy(conn: sqlite3.Connection, path: Path) -> sqlite3.Connection:
+def migrated_copy(conn: sqlite3.Connection, path: Path) -> sqlite3.Connection:
     """A store of an older schema as this program knows it, in memory: readers change no file, the next writer does."""
     copy = sqlite3.connect(":memory:", isolation_level=None)
     try:
-        with closing(conn), sqlite_said(path):
+        with sqlite_said(path):
             conn.backup(copy)
             migrate(copy, path, "")
     except BaseException:

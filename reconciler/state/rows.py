@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import astuple, replace
+from datetime import datetime
 from functools import cache
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import TypeAdapter
 
@@ -18,6 +19,7 @@ from reconciler.fleet import (
     AppliedResource,
     CardCharges,
     CardFacts,
+    CardId,
     EngineFacts,
     EngineId,
     EngineKind,
@@ -33,7 +35,9 @@ from reconciler.fleet import (
     Scalar,
     with_headers,
 )
+from reconciler.state.protocol import StepStatus
 from reconciler.state.renames import address_now, names_now, read_renames
+from reconciler.state.row_errors import UndecodableRow, decoding
 
 if TYPE_CHECKING:
     from pydantic.main import IncEx
@@ -52,6 +56,15 @@ _VRAM = 9
 the context that it ran with."""
 
 
+LARGEST = 2**63 - 1
+"""The largest number that SQLite holds."""
+
+
+def whole(number: int | None) -> int | None:
+    """A count as the state can hold it; one that no such thing can have is unknown."""
+    return number if number is not None and 0 <= number <= LARGEST else None
+
+
 def replica_row(replica: AppliedReplica, serial: int) -> ReplicaRow:
     """The row of a replica; `serial` is the one that it was last changed at."""
     pinned = replica.observed_pinned
@@ -62,14 +75,14 @@ def replica_row(replica: AppliedReplica, serial: int) -> ReplicaRow:
         replica.at.engine,
         replica.engine_name,
         replica.ensure,
-        replica.context,
+        whole(replica.context),
         json.dumps(dict(replica.options), sort_keys=True) if replica.options else "{}",
         replica.keep_alive,
         replica.residency,
-        replica.observed_context,
+        whole(replica.observed_context),
         replica.observed_gpu_fraction,
         None if pinned is None else int(pinned),
-        replica.vram_bytes,
+        whole(replica.vram_bytes),
         int(replica.protect),
         None if replica.charges is None else json.dumps(replica.charges, separators=(",", ":")),
         serial,
@@ -186,32 +199,66 @@ def fields_text(fields: Mapping[str, Scalar]) -> str:
     return json.dumps(dict(sorted(fields.items())), separators=(",", ":"))
 
 
-def read_resources(conn: sqlite3.Connection) -> dict[str, AppliedResource]:
-    """What is owned of other kinds than models, by address."""
-    rows = conn.execute("SELECT address, fields, written, serial FROM resources ORDER BY address")
-    return {address: AppliedResource(address, json.loads(fields), written, serial) for address, fields, written, serial in rows}
-
-
 def read_applied(conn: sqlite3.Connection) -> Applied:
-    """Everything that planning needs, as of one moment: the caller holds a transaction."""
-    meta = read_meta(conn)
+    """Everything that planning needs, as of one moment: the caller holds a transaction. Raises UndecodableRow."""
+    with decoding("meta"):
+        meta = read_meta(conn)
+        serial = int(meta.get("serial", "0"))
+    return Applied(
+        meta.get("lineage"),
+        serial,
+        _read(conn, "replicas", _replicas),
+        _read(conn, "needs", _needs),
+        _read(conn, "load_times", _load_times),
+        _read(conn, "incidents", _incidents),
+        _read(conn, "silent", _silent),
+        _read(conn, "heat", _heat),
+        resources=_read(conn, "resources", _resources),
+    )
+
+
+Row = tuple[Any, ...]
+Found = TypeVar("Found")
+_QUERIES = {
+    "replicas": f"SELECT {REPLICA_COLUMNS} FROM replicas",  # noqa: S608
+    "needs": "SELECT key, reported_bytes, card_bytes FROM needs",
+    "load_times": "SELECT kind, engine_name, context, load_seconds FROM load_times",
+    "incidents": "SELECT address, code, at, asked, evictor FROM incidents ORDER BY address, at, code",
+    "silent": "SELECT node, engine, since FROM silent",
+    "heat": "SELECT node, gpu, level FROM heat",
+    "resources": "SELECT address, fields, written, serial FROM resources ORDER BY address",
+    "headers": "SELECT key, body FROM headers",
+    "facts": "SELECT node, body FROM facts ORDER BY node",
+    "changes": "SELECT address, serial, body FROM changes WHERE body IS NOT NULL ORDER BY address",
+    "journal": "SELECT step_id, status FROM journal",
+    "meta": "SELECT key, value FROM meta",
+}
+
+
+def _read(conn: sqlite3.Connection, table: str, read: Callable[[Iterable[Row]], Found]) -> Found:
+    with decoding(table):
+        return read(conn.execute(_QUERIES[table]))
+
+
+def _replicas(every: Iterable[Row]) -> Mapping[str, AppliedReplica]:
     options: dict[str, Mapping[str, Scalar]] = {}
     engines: dict[tuple[str, str], EngineId] = {}
     charged: dict[str | None, CardCharges | None] = {None: None}
     replicas: dict[str, AppliedReplica] = {}
-    rows = conn.execute(f"SELECT {REPLICA_COLUMNS} FROM replicas").fetchall()  # noqa: S608
-    rows.sort(key=itemgetter(0))  # in SQLite the order would cost a third more: the rows lie elsewhere than their index
+    rows = sorted(every, key=itemgetter(0))  # in SQLite the order would cost a third more: the rows lie elsewhere than their index
     for row in rows:
         address, model, node, engine, name, ensure, context, text, keep, residency, *seen, protect, on, serial = row
         ctx, fraction, pinned, vram = seen
         at = engines.get((node, engine))
         if at is None:
             at = engines[node, engine] = EngineId(node, engine)
+        if address != f"model.{model}@{node}/{engine}":
+            raise ValueError(f"{address!r} is not the address of {model!r} on {at}")
         set_options = options.get(text)
         if set_options is None:
-            set_options = options[text] = json.loads(text)
+            set_options = options[text] = _options(json.loads(text))
         if on not in charged:
-            charged[on] = tuple((card, count) for card, count in json.loads(on))
+            charged[on] = tuple((card, int(count)) for card, count in json.loads(on))
         seen_pinned = None if pinned is None else bool(pinned)
         replicas[address] = AppliedReplica(
             address,
@@ -231,29 +278,98 @@ def read_applied(conn: sqlite3.Connection) -> Applied:
             bool(protect),
             charged[on],
         )
-    seconds = {
-        LoadKey(EngineKind(kind), name, context): load
-        for kind, name, context, load in conn.execute("SELECT kind, engine_name, context, load_seconds FROM load_times")
+    return replicas
+
+
+def _options(value: object) -> Mapping[str, Scalar]:
+    if not isinstance(value, dict):
+        raise ValueError(f"options are {type(value).__name__}, not a mapping")
+    return value
+
+
+def _needs(rows: Iterable[Row]) -> Mapping[MeasuredKey, Measured]:
+    return {MeasuredKey(*json.loads(key)): Measured(reported, card) for key, reported, card in rows}
+
+
+def _load_times(rows: Iterable[Row]) -> Mapping[LoadKey, float]:
+    return {LoadKey(EngineKind(kind), name, context): load for kind, name, context, load in rows}
+
+
+def _incidents(rows: Iterable[Row]) -> tuple[Incident, ...]:
+    found = tuple(Incident(*row) for row in rows)
+    for one in found:
+        datetime.fromisoformat(one.at)
+    return found
+
+
+def _silent(rows: Iterable[Row]) -> Mapping[EngineId, str]:
+    return {EngineId(node, engine): since for node, engine, since in rows}
+
+
+def _silent_since(rows: Iterable[Row]) -> None:
+    for since in _silent(rows).values():
+        datetime.fromisoformat(since)
+
+
+def _heat(rows: Iterable[Row]) -> Mapping[tuple[str, CardId], Heat]:
+    return {(node, gpu): Heat(level) for node, gpu, level in rows}
+
+
+_FEWEST_VALUES, _OPTIONS = 10, 6
+"""Of a row of `changes`: how many values the first schema with it had, and which of them are the options."""
+
+
+def _resources(rows: Iterable[Row]) -> dict[str, AppliedResource]:
+    return {address: AppliedResource(address, _options(json.loads(fields)), written, serial) for address, fields, written, serial in rows}
+
+
+def _changes(rows: Iterable[Row]) -> None:
+    for _, _, body in rows:
+        values = json.loads(body)
+        if len(values) < _FEWEST_VALUES:
+            raise ValueError(f"{len(values)} values, at least {_FEWEST_VALUES} are written")
+        _options(values[_OPTIONS])
+
+
+def _statuses(rows: Iterable[Row]) -> None:
+    for _, status in rows:
+        StepStatus(status)
+
+
+def _meta(rows: Iterable[Row]) -> None:
+    for key, value in rows:
+        if key in ("serial", "changes_since"):
+            int(value)
+        elif key == "facts_at":
+            datetime.fromisoformat(value)
+
+
+def undecodable_rows(conn: sqlite3.Connection) -> Iterator[tuple[str, str]]:
+    """Every row that holds something else than this program writes: its table and key, and what is wrong with it.
+
+    By the very readers that the commands use, one row at a time.
+    """
+    readers: Mapping[str, Callable[[Iterable[Row]], object]] = {
+        "meta": _meta,
+        "replicas": _replicas,
+        "needs": _needs,
+        "load_times": _load_times,
+        "incidents": _incidents,
+        "silent": _silent_since,
+        "heat": _heat,
+        "resources": _resources,
+        "headers": _headers,
+        "facts": lambda rows: _facts(rows, {}),
+        "changes": _changes,
+        "journal": _statuses,
     }
-    measured = {
-        MeasuredKey(*json.loads(key)): Measured(reported, card)
-        for key, reported, card in conn.execute("SELECT key, reported_bytes, card_bytes FROM needs")
-    }
-    silent = {EngineId(node, engine): since for node, engine, since in conn.execute("SELECT node, engine, since FROM silent")}
-    heat = {(node, gpu): Heat(level) for node, gpu, level in conn.execute("SELECT node, gpu, level FROM heat")}
-    every = conn.execute("SELECT address, code, at, asked, evictor FROM incidents ORDER BY address, at, code")
-    incidents = tuple(Incident(*row) for row in every)
-    return Applied(
-        meta.get("lineage"),
-        int(meta.get("serial", "0")),
-        replicas,
-        measured,
-        seconds,
-        incidents,
-        silent,
-        heat,
-        resources=read_resources(conn),
-    )
+    for table, read in readers.items():
+        for row in conn.execute(_QUERIES[table]):
+            try:
+                with decoding(table):
+                    read([row])
+            except UndecodableRow as error:
+                yield f"{table} {row[0]}", error.why
 
 
 @cache
@@ -296,10 +412,19 @@ def _steady(engine: EngineFacts) -> EngineFacts:
 
 
 def read_facts(conn: sqlite3.Connection) -> FleetFacts | None:
+    """The facts of the last apply; None before the first. Raises UndecodableRow."""
     at = read_meta(conn).get("facts_at")
     if at is None:
         return None
-    adapter, of_header = _node_adapter(), _header_adapter()
-    headers = {key: of_header.validate_json(body) for key, body in conn.execute("SELECT key, body FROM headers")}
-    rows = conn.execute("SELECT node, body FROM facts ORDER BY node")
-    return FleetFacts(at, {node: with_headers(adapter.validate_json(body), headers) for node, body in rows})
+    headers = _read(conn, "headers", _headers)
+    return FleetFacts(at, _read(conn, "facts", lambda rows: _facts(rows, headers)))
+
+
+def _headers(rows: Iterable[Row]) -> Mapping[str, ModelHeader]:
+    adapter = _header_adapter()
+    return {key: adapter.validate_json(body) for key, body in rows}
+
+
+def _facts(rows: Iterable[Row], headers: Mapping[str, ModelHeader]) -> dict[str, NodeFacts]:
+    adapter = _node_adapter()
+    return {node: with_headers(adapter.validate_json(body), headers) for node, body in rows}

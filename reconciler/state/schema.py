@@ -242,6 +242,8 @@ def schema_version(conn: sqlite3.Connection, path: Path) -> int:
     if application != APPLICATION_ID or "migrations" not in tables:
         raise StateError.of("is an SQLite file, but not a gpurec state", str(path), "name another state, or move this file away")
     (version,) = conn.execute("SELECT max(version) FROM migrations").fetchone()
+    if version is None:
+        raise StateError.of("the state is damaged: it does not say its schema", str(path), "gpurec state restore FILE, from a backup")
     if version > SCHEMA_VERSION:
         raise StateError.of(
             f"was written by a newer gpurec (schema {version}, this one knows {SCHEMA_VERSION})", str(path), "use that version of gpurec"

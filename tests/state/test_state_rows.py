@@ -1,0 +1,153 @@
+"""Rows that hold something else than gpurec writes: one sentence from every command, and `state check` names each."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from reconciler.fleet import (
+    AppliedReplica,
+    EngineFacts,
+    EngineId,
+    EngineKind,
+    FleetFacts,
+    Installed,
+    LoadKey,
+    Measured,
+    MeasuredKey,
+    ModelHeader,
+    NodeFacts,
+    StateError,
+)
+from reconciler.state import Learned, Level, Measurement, StateReader, check_state, open_reader, open_writer
+
+AT = EngineId("n", "e")
+ROW = AppliedReplica("model.a@n/e", "a", AT, "a", context=8192, charges=((0, 5),))
+NEED = MeasuredKey("sha256:w", "0.34.0", "NVIDIA A40", 4096, 1, "f16", True)
+KEY = LoadKey(EngineKind.OLLAMA, "a", None)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "s.db"
+    header = ModelHeader({"general.architecture": "x"}, (("blk.0.w", "q4_k", (256, 2)),))
+    engine = EngineFacts(AT, EngineKind.OLLAMA, True, installed=(Installed("a", 7, blob="sha256-1", header=header),))
+    facts = FleetFacts("2026-01-01T00:00:00Z", {"n": NodeFacts("n", (), 9, {"e": engine})})
+    with open_writer(path, command="apply") as state:
+        run = state.begin_run("p", "c", "apply")
+        state.step_started(run, "s", "model.a@n/e", "load")
+        state.record([ROW])
+        state.measure([Measurement(KEY, 1.0)])
+        state.learn([Learned(NEED, Measured(5, 9))])
+        state.befell("model.a@n/e", "evicted", "d")
+        state.record_facts(facts)
+        state.finish_run(run, "done")
+    return path
+
+
+def read_all(state: StateReader) -> None:
+    state.applied()
+    state.recorded_facts()
+    state.applied_at(1)
+    for run in state.runs():
+        state.journal(run.id)
+    state.lease()
+
+
+def change(path: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(path)) as conn:
+        for statement in statements:
+            conn.execute(statement)
+        conn.commit()
+
+
+def test_a_state_as_gpurec_writes_it_has_no_such_row(path: Path) -> None:
+    assert {one.name: one.level for one in check_state(path)}["rows"] is Level.OK
+    with closing(open_reader(path)) as state:
+        read_all(state)
+
+
+@pytest.mark.parametrize(
+    ("statement", "where"),
+    [
+        ("UPDATE meta SET value = 'x' WHERE key = 'serial'", "meta serial"),
+        ("UPDATE meta SET value = 'x' WHERE key = 'facts_at'", "meta facts_at"),
+        ("UPDATE replicas SET options = '[1'", "replicas model.a@n/e"),
+        ("UPDATE replicas SET options = '[1]'", "replicas model.a@n/e"),
+        ("UPDATE replicas SET charges = '{}'", "OK"),
+        ("UPDATE replicas SET charges = '[[0]]'", "replicas model.a@n/e"),
+        ("UPDATE replicas SET address = 'x'", "replicas x"),
+        ("UPDATE replicas SET options = printf('%.*c', 100000, '[')", "replicas model.a@n/e"),
+        ("UPDATE facts SET body = '{}'", "facts n"),
+        ("UPDATE headers SET body = 'x'", "headers"),
+        ("UPDATE load_times SET kind = 'x'", "load_times x"),
+        ("INSERT INTO heat VALUES ('n1', 0, -1)", "heat n1"),
+        ("INSERT INTO needs VALUES ('x', 1, 1)", "needs x"),
+        ("INSERT INTO needs VALUES ('[]', 1, 1)", "needs []"),
+        ("INSERT INTO silent VALUES ('n', 'e', 'x')", "silent n"),
+        ("UPDATE incidents SET at = 'x'", "incidents model.a@n/e"),
+        ("UPDATE changes SET body = '[]'", "changes model.a@n/e"),
+        ("UPDATE journal SET status = 'x'", "journal s"),
+    ],
+)
+def test_a_row_that_is_none_is_named_by_check_and_one_sentence_elsewhere(path: Path, statement: str, where: str) -> None:
+    change(path, statement)
+    found = {one.name: one for one in check_state(path)}
+    if where == "OK":
+        assert found["rows"].level is Level.OK
+        return
+    assert found["rows"].level is Level.ERROR
+    assert where in found["rows"].message
+    if where in ("meta facts_at", "silent n"):
+        return  # a time, which only those read that reckon with it
+    with closing(open_reader(path)) as state, pytest.raises(StateError) as caught:
+        read_all(state)
+    assert "gpurec state check" in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DROP TABLE incidents",
+        "DROP TABLE replicas",
+        "DELETE FROM migrations",
+        "DELETE FROM lease",
+        "UPDATE lease SET owner = 'x', pid = NULL",
+    ],
+)
+def test_a_table_or_a_row_that_is_missing_is_one_sentence_and_an_error_of_check(path: Path, statement: str) -> None:
+    change(path, statement)
+    assert any(one.level is Level.ERROR for one in check_state(path))
+
+    def write() -> None:
+        with open_writer(path, command="apply") as state:
+            state.begin_run("p", "c", "apply")
+            state.applied()
+
+    def read() -> None:
+        with closing(open_reader(path)) as state:
+            read_all(state)
+
+    for act in (read, write):
+        with pytest.raises(StateError):
+            act()
+
+
+@pytest.mark.parametrize("number", [2**63, -1, 10**400], ids=["2^63", "-1", "400 digits"])
+@pytest.mark.parametrize("field", ["observed_context", "vram_bytes"])
+def test_a_number_that_no_such_thing_can_have_is_unknown_and_ends_nothing(tmp_path: Path, field: str, number: int) -> None:
+    path = tmp_path / "s.db"
+    row = AppliedReplica("model.a@n/e", "a", AT, "a", **{field: number})  # type: ignore[arg-type]
+    with open_writer(path, command="apply") as state:
+        run = state.begin_run("p", "c", "apply")
+        state.record([row])
+        state.record([row])
+        state.learn([Learned(NEED, Measured(number, number))])
+        assert state.finish_run(run, "done") == 1
+        applied = state.applied()
+    assert getattr(applied.replicas["model.a@n/e"], field) is None
+    assert applied.measured == {NEED: Measured(None, None)}
