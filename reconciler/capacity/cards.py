@@ -11,8 +11,9 @@ RAM_INDEX = -1
 
 @dataclass(slots=True, eq=False)
 class Card(KnownCard):
-    """A card (or a node's RAM) in bytes. `usable` None: its size is not known, so nothing is added to it. `held` is what replicas and
-    residents take by our arithmetic; foreign use comes on top. `before` is `held` as found. `free_fact` names its free bytes in a plan."""
+    """A card (or a node's RAM) in bytes. `usable` None: its size is not known, or it is at fault, so nothing is added. `held` is what
+    replicas and residents take by our arithmetic; foreign use comes on top. `before` is `held` as found. `free_fact` names its free bytes
+    in a plan."""
 
     usable: int | None
     foreign: int
@@ -28,6 +29,11 @@ class Card(KnownCard):
     def is_ram(self) -> bool:
         """Whether this is the node's RAM, which is reckoned with as one more card."""
         return self.index == RAM_INDEX
+
+    @property
+    def is_at_fault(self) -> bool:
+        """Whether it cannot be used though its size may be known: its driver lost it, or it must be reset. Nothing is added to it."""
+        return self.facts is not None and self.facts.fault is not None
 
     @property
     def free(self) -> int:

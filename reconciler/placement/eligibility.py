@@ -68,7 +68,10 @@ def refusal(slot: EngineState, model: ModelSpec) -> str | None:
         return "cards_unknown"
     if not slot.cards:
         return "no_card" if model.residency is Residency.GPU else None
-    for card in slot.cards:
+    sound = [card for card in slot.cards if not card.is_at_fault]
+    if not sound and model.residency is Residency.GPU:
+        return "card_fault"
+    for card in sound:
         facts = card.facts
         if card.total is None:
             return "vram_unknown"

@@ -105,6 +105,10 @@ def in_words(code: str, slot: EngineState, model: ModelSpec, applied: Applied) -
             return evicting(slot, model, applied)
         case "no_card":
             return "has no card"
+        case "card_fault":
+            return next(
+                (card.facts.fault for card in cards if card.facts is not None and card.facts.fault is not None), "its card is at fault"
+            )
         case "compute_capability":
             have = [card.facts.compute_capability for card in cards if card.facts is not None and card.facts.compute_capability is not None]
             return f"compute capability {format_capability(min(have)) if have else 'unknown'}, wanted {model.requires.compute_capability}"

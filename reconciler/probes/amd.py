@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -35,6 +35,12 @@ def cards_of_amd_smi(parts: Mapping[str, str], source: str, at: str) -> tuple[Ca
         )
         for index in sorted({*named, *static, *metric})
     )
+
+
+def tells_cards(parts: Mapping[str, str]) -> bool:
+    """Whether amd-smi's answers are about cards, be they understood or not: an empty list is not."""
+    documents = (_listed(parts.get(part, "")) for part in ("amd_list", "amd_static", "amd_metric"))
+    return any(isinstance(entry, dict) and entry for entries in documents for entry in entries)
 
 
 def _card(index: int, named: object, static: object, metric: object, process: object, source: str, at: str) -> CardFacts:
@@ -180,13 +186,16 @@ def _value(card: Mapping[str, object], key: str) -> object:
 
 def _entries(output: str) -> Iterator[tuple[int, Mapping[str, object]]]:
     """Entries by the card's number: a list, a list under `gpu_data`, or one card alone."""
+    for entry in _listed(output):
+        if isinstance(entry, dict) and (index := card_number(entry.get("gpu"))) is not None:
+            yield index, entry
+
+
+def _listed(output: str) -> Sequence[object]:
     document = _json(output)
     if isinstance(document, dict):
         document = document.get("gpu_data", [document])
-    for entry in document if isinstance(document, list) else ():
-        index = card_number(entry.get("gpu")) if isinstance(entry, dict) else None
-        if index is not None:
-            yield index, entry
+    return document if isinstance(document, list) else ()
 
 
 def _json(output: str) -> object:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from reconciler.engines.answers import clean_text
 from reconciler.fleet import KIB, CardFacts, NodeSpec
-from reconciler.probes.amd import cards_of_amd_smi, cards_of_rocm_smi
+from reconciler.probes.amd import cards_of_amd_smi, cards_of_rocm_smi, tells_cards
 from reconciler.probes.apple import cards_of_apple, other_chip
 from reconciler.probes.nvidia_smi import buses_of_csv, cards_of_csv, lost_cards, merged, with_slice_names, with_xids
 from reconciler.probes.nvidia_xml import buses_of_xml, cards_of_xml, read_xml
@@ -91,7 +91,9 @@ def _failed_amd(parts: Mapping[str, str], node: NodeSpec, some: bool) -> ProbeEr
     if code == "124":
         return probe_error("timeout", node.name, f"{tool} did not answer within 8 s", "the driver hangs: see dmesg on the node")
     if code == "0":
-        return None
+        if some or not tells_cards(parts):
+            return None
+        return probe_error("smi_failed", node.name, "what amd-smi tells of its cards is not understood", "run amd-smi list --json there")
     told = "may not have told all of its cards" if some else "told no card"
     return probe_error("smi_failed", node.name, f"{tool} ended with {code} and {told}", f"run {tool} there to see what it says")
 

@@ -266,3 +266,12 @@ def test_what_keeps_an_engine_from_being_asked_comes_with_what_mends_just_that(c
     (found,) = findings(world(engine=silent))
     assert (found.code, found.level) == (code, Level.ERROR)
     assert found.mend.startswith(mend)
+
+
+def test_some_cards_that_could_not_be_read_are_told_apart_from_all_of_them():
+    probe = CardProbe("nvml", reason="amd-smi ended with 1", code="smi_failed")
+    (some,) = [one for one in findings(world(probe=probe)) if one.code == "cards_unread"]
+    assert some.what == "some of its cards could not be read by nvml: amd-smi ended with 1"
+    declared = replace(CARD, source="declared")
+    (every,) = [one for one in findings(world(cards=(declared,), probe=probe)) if one.code == "cards_unread"]
+    assert every.what.startswith("its cards could not be read")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -213,3 +214,27 @@ def test_who_would_have_to_leave_is_worked_out_once_for_each_engine_that_did_not
     )
     assert len(places(result)) == count
     assert len(asked) <= 2 * count  # 64 are compared for each of the 90, in all more than 5,000
+
+
+def with_fault(of, *lost, size=24 * GIB):
+    """Facts in which these cards are lost, and nobody knows their size."""
+    seen = facts(of, None, ["m:1"])
+    found = seen.nodes["a"]
+    cards = tuple(
+        replace(card, fault="GPU is lost", total_bytes=size) if card.index in lost else replace(card, total_bytes=24 * GIB)
+        for card in found.cards
+    )
+    return replace(seen, nodes={**seen.nodes, "a": replace(found, cards=cards)})
+
+
+@pytest.mark.parametrize("size", [24 * GIB, None])
+def test_nothing_is_placed_on_a_card_at_fault_whatever_its_size(size):
+    one = fleet(node("a", 24 * GIB))
+    result = plan(one, desired(model("m:1", ["a"], 5 * GIB)), with_fault(one, 0, size=size))
+    assert [(one.reason, one.message) for one in result.unplaced[0].candidates] == [("card_fault", "GPU is lost")]
+
+
+def test_an_engine_of_several_cards_goes_on_with_those_that_are_not_at_fault():
+    one = fleet(node("a", 24 * GIB, 24 * GIB))
+    result = plan(one, desired(model("m:1", ["a"], 5 * GIB)), with_fault(one, 1, size=None))
+    assert [(step.action, step.gpus or step.gpu_candidates) for step in result.steps] == [("load", (0,))]

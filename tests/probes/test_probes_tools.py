@@ -278,3 +278,10 @@ def test_no_tool_can_read_the_rest_of_the_script(tmp_path):
     path = f"{tmp_path}:{os.environ['PATH']}"
     ran = subprocess.run(["sh", "-s"], input=SCRIPT, capture_output=True, text=True, timeout=60, check=True, env={"PATH": path})
     assert {"smi_code", "ps", "end"} <= sections(ran.stdout).keys()
+
+
+@pytest.mark.parametrize("said", ['[{"gpu": 1' + "0" * 400 + "}]", '[{"card": 0}]', '{"gpu_data": [{"gpu": "one"}]}'])
+def test_cards_of_amd_smi_that_are_not_understood_are_not_absent(said):
+    with pytest.raises(ProbeError, match="not understood"):
+        seen(amd_metric=said, amd_code="0")
+    assert seen(amd_metric="[]", amd_list="", amd_code="0").cards == ()

@@ -30,6 +30,24 @@ registry, a missing model, a wrong key, a server killed in the middle of a load,
 - llama-server's own fit keeps 1024 MiB of a card free unless `LLAMA_ARG_FIT_TARGET` says otherwise; on a small card that is a model.
 - A load that the router accepted and that then failed shows only by polling.
 - On Ollama a model that sits on the CPU stays there on a plain request; only unload and load brings it back.
+
+## What people's machines taught us
+
+Reports and files of people who run such fleets, by the kind of what they show; each kind is held by tests.
+
+- **A tool counts its own cards.** A node with cards of two vendors has two cards `0`: an id is of the node, and made unique where the
+  answers come in.
+- **Memory may belong to the chip or to the node.** AMD's APUs tell a carve-out and a GTT, NVIDIA's GB10, N1X and Jetsons tell none,
+  Apple's a limit. What may be used is its owner's choice, so what is declared wins, and the sentence says where a size is from.
+- **A tool that is not there has said nothing.** No `nvidia-smi` is not "no card", an Intel Mac is not a machine without one, and a tool
+  that fails beside another does not take the other's cards with it. One lost card of four is a fault of that card, and no mistake of the
+  inventory.
+- **Figures lie together.** A driver that is losing its card says 0 used and 0 free at 97% and 280 W: numbers that cannot be true together
+  are unknown, and what is known of them for certain (processes that are seen) counts all the same.
+- **An inventory is Ansible's first.** Vault files, connections that are not ssh, jump hosts, keys, the old names of variables: honoured,
+  or said; and ssh is not tried where it cannot be meant.
+- **A file, an answer, a name may be anybody's.** Each has a bound before it is read out, each number a range where it comes in, and what
+  a reader trips over ends nothing else.
 """
 
 
