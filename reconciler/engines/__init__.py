@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
+from reconciler.engines.last_net import Netted
 from reconciler.engines.llamacpp import LlamaCpp
 from reconciler.engines.llamaswap import LlamaSwap
 from reconciler.engines.ollama import Ollama
@@ -14,13 +17,13 @@ __all__ = ["Engine", "LoadRequest", "PullProgress", "Transport", "open_engine", 
 
 
 def open_engine(spec: EngineSpec, transport: Transport) -> Engine:
-    """The adapter for an engine. Raises EngineError when its url or CA file is bad."""
-    match spec.kind:
-        case EngineKind.OLLAMA:
-            return Ollama(spec, transport)
-        case EngineKind.LLAMACPP:
-            return LlamaCpp(spec, transport)
-        case EngineKind.VLLM:
-            return Vllm(spec, transport)
-        case EngineKind.LLAMASWAP:
-            return LlamaSwap(spec, transport)
+    """The adapter for an engine, in the last net. Raises EngineError when its url or CA file is bad."""
+    return Netted(_ADAPTERS[spec.kind](spec, transport))
+
+
+_ADAPTERS: Mapping[EngineKind, Callable[[EngineSpec, Transport], Engine]] = {
+    EngineKind.OLLAMA: Ollama,
+    EngineKind.LLAMACPP: LlamaCpp,
+    EngineKind.VLLM: Vllm,
+    EngineKind.LLAMASWAP: LlamaSwap,
+}

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping
+from typing import Annotated
 from urllib.parse import urlencode
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from reconciler.engines import trial
-from reconciler.engines.answers import Answered, Name, clean_name, read_shape, size_or_unknown
+from reconciler.engines.answers import (
+    MOST_MODELS,
+    Answered,
+    Bytes,
+    Count,
+    Flag,
+    Name,
+    OrUnknown,
+    Tokens,
+    Word,
+    Words,
+    clean_name,
+    read_shape,
+)
+from reconciler.engines.look import Look
 from reconciler.engines.out_of_memory import is_out_of_memory
 from reconciler.engines.protocol import LoadRequest, PullProgress
 from reconciler.engines.transport import LARGE, Answer, Transport
@@ -42,38 +56,37 @@ _OPTIONS = frozenset({
 })
 # fmt: on
 _LONGEST_PRESET, _LONGEST_OPTION = 65536, 200
+_MOST_ALIASES = 100
 
 
 class _Slot(Answered):
-    n_ctx: int | None = None
+    n_ctx: Tokens = None
 
 
 class _Props(Answered):
     role: str | None = None
-    max_instances: int | None = None
-    build_info: str | None = None
-    model_alias: str | None = None
-    model_path: str | None = None
-    is_sleeping: bool | None = None
-    default_generation_settings: _Slot | None = None
+    max_instances: Count = None
+    build_info: Word = None
+    is_sleeping: Flag = None
+    default_generation_settings: Annotated[_Slot | None, OrUnknown()] = None
 
 
 class _Meta(Answered):
-    n_ctx: int | None = None
-    size: int | None = None
+    n_ctx: Tokens = None
+    size: Bytes = None
 
 
 class _State(Answered):
     value: str
-    failed: bool = False
+    failed: Flag = None
     preset: object = None
 
 
 class _Model(Answered):
     id: Name
-    aliases: tuple[str, ...] = ()
+    aliases: Words = None
     status: _State | None = None
-    meta: _Meta | None = None
+    meta: Annotated[_Meta | None, OrUnknown()] = None
 
 
 class _Working(Answered):
@@ -81,7 +94,7 @@ class _Working(Answered):
 
 
 class _Models(Answered):
-    data: list[_Model]
+    data: Annotated[list[_Model], Field(max_length=MOST_MODELS)]
 
 
 _PROPS, _MODELS, _SLOTS = TypeAdapter(_Props), TypeAdapter(_Models), TypeAdapter(list[_Working])
@@ -102,19 +115,15 @@ class LlamaCpp:
         await self._channel.aclose()
 
     async def observe(self, wanted: Collection[str] = ()) -> EngineFacts:
-        loop = asyncio.get_running_loop()
-        start = loop.time()
-        end = start + self._spec.timeout
+        look = Look(self._spec)
         try:
-            answer = await self._channel.get("/props", within=end - loop.time(), accept=(200, _LOADING))
+            answer = await self._channel.get("/props", within=look.left, accept=(200, _LOADING))
             if answer.status == _LOADING:
-                return self._starting(answer, loop.time() - start)
+                return look.unknown(*_starting(answer))
             props = read_shape(_PROPS, answer.body, answer.url)
-            models = await self._models(end - loop.time())
+            models = await self._models(look.left)
         except EngineError as error:
-            return EngineFacts(
-                self._spec.id, EngineKind.LLAMACPP, False, error.problems[0].sentence(), error.code, probe_seconds=loop.time() - start
-            )
+            return look.unreachable(error)
         build = clean_name(props.build_info) if props.build_info is not None else None
         if props.role == "router":
             return EngineFacts(
@@ -126,7 +135,7 @@ class LlamaCpp:
                 max_residents=props.max_instances or None,
                 installed=tuple(_installed(model) for model in models),
                 residents=tuple(_resident(model) for model in models if model.status is not None and model.status.value in _STATUS),
-                probe_seconds=loop.time() - start,
+                probe_seconds=look.seconds,
             )
         return EngineFacts(
             self._spec.id,
@@ -134,22 +143,14 @@ class LlamaCpp:
             True,
             build=build,
             mode="single",
-            installed=tuple(Installed(name, _size(model)) for model in models for name in _names(model)),
+            installed=tuple(Installed(name, _size(model)) for model in models[:1] for name in _names(model)),
             residents=tuple(self._only(model, props, wanted) for model in models[:1]),
-            probe_seconds=loop.time() - start,
+            probe_seconds=look.seconds,
         )
 
     async def _models(self, within: float) -> list[_Model]:
         answer = await self._channel.get("/models", within=within, limit=LARGE)
         return read_shape(_MODELS, answer.body, answer.url).data
-
-    def _starting(self, answer: Answer, seconds: float) -> EngineFacts:
-        """A single server that still loads its model answers 503 on every path: what it holds is not known yet."""
-        if "loading" in answer.message.lower():
-            reason, code = f"{answer.url}: is still loading its model", "starting"
-        else:
-            reason, code = f"{answer.url}: answered with status {answer.status}: {answer.message}", "http_5xx"
-        return EngineFacts(self._spec.id, EngineKind.LLAMACPP, False, reason, code, probe_seconds=seconds)
 
     def _only(self, model: _Model, props: _Props, wanted: Collection[str]) -> Resident:
         """The one model, by a wanted one of its names where there is."""
@@ -171,10 +172,12 @@ class LlamaCpp:
     async def busy(self, name: str) -> bool | None:
         """By `/slots`, which a server may have been told not to answer (501), and which wakes a sleeping model up."""
         query = urlencode({"model": name, "autoload": "false"})
-        answer = await self._channel.ask("GET", f"/slots?{query}", within=self._spec.timeout, limit=LARGE)
-        if answer.status != 200:
-            return None
-        return any(slot.is_processing for slot in read_shape(_SLOTS, answer.body, answer.url))
+
+        async def ask(within: float) -> bool:
+            answer = await self._channel.get(f"/slots?{query}", within=within, limit=LARGE)
+            return any(slot.is_processing for slot in read_shape(_SLOTS, answer.body, answer.url))
+
+        return await Look(self._spec).optional(ask)
 
     async def delete(self, name: str) -> None:
         raise self._error(f"{name} cannot be deleted: this engine does not manage its files", "cannot_delete", "remove its file yourself")
@@ -218,17 +221,24 @@ class LlamaCpp:
         return EngineError(Problem(what, Place(f"{self._spec.id} at {self._channel.shown}"), hint), code)
 
 
+def _starting(answer: Answer) -> tuple[str, str]:
+    """A single server that still loads its model answers 503 on every path: what it holds is not known yet."""
+    if "loading" in answer.message.lower():
+        return f"{answer.url}: is still loading its model", "starting"
+    return f"{answer.url}: answered with status {answer.status}: {answer.message}", "http_5xx"
+
+
 def _names(model: _Model) -> list[str]:
     """The names by which requests find a model: its id (a path, where no alias is given) and its aliases."""
-    return [clean_name(name) for name in dict.fromkeys((model.id, *model.aliases))]
+    return [clean_name(name) for name in dict.fromkeys((model.id, *(model.aliases or ())[:_MOST_ALIASES]))]
 
 
 def _size(model: _Model) -> int | None:
-    return size_or_unknown(model.meta.size) if model.meta is not None else None
+    return model.meta.size if model.meta is not None else None
 
 
 def _installed(model: _Model) -> Installed:
-    return Installed(clean_name(model.id), _size(model), failed=model.status is not None and model.status.failed)
+    return Installed(clean_name(model.id), _size(model), failed=model.status is not None and bool(model.status.failed))
 
 
 def _resident(model: _Model) -> Resident:

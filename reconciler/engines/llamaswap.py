@@ -6,14 +6,15 @@ GPU memory, and tells none.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping
+from typing import Annotated
 from urllib.parse import quote
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 
 from reconciler.engines import trial
-from reconciler.engines.answers import Answered, Name, clean_name, read_shape
+from reconciler.engines.answers import MOST_MODELS, Answered, Name, Seconds, Word, clean_name, read_shape
+from reconciler.engines.look import Look
 from reconciler.engines.out_of_memory import is_out_of_memory
 from reconciler.engines.protocol import LoadRequest, PullProgress
 from reconciler.engines.transport import LARGE, Answer, Transport
@@ -35,7 +36,7 @@ _STATUS = {"ready": ResidentStatus.LOADED, "starting": ResidentStatus.LOADING, "
 
 
 class _Version(Answered):
-    version: str | None = None
+    version: Word = None
 
 
 class _Listed(Answered):
@@ -43,17 +44,17 @@ class _Listed(Answered):
 
 
 class _Models(Answered):
-    data: list[_Listed]
+    data: Annotated[list[_Listed], Field(max_length=MOST_MODELS)]
 
 
 class _Process(Answered):
     model: Name
     state: str
-    ttl: int | None = None
+    ttl: Seconds = None
 
 
 class _Running(Answered):
-    running: list[_Process] | None
+    running: Annotated[list[_Process] | None, Field(max_length=MOST_MODELS)]
 
 
 _VERSION, _MODELS, _RUNNING = TypeAdapter(_Version), TypeAdapter(_Models), TypeAdapter(_Running)
@@ -74,17 +75,13 @@ class LlamaSwap:
         await self._channel.aclose()
 
     async def observe(self, wanted: Collection[str] = ()) -> EngineFacts:
-        loop = asyncio.get_running_loop()
-        start = loop.time()
-        end = start + self._spec.timeout
+        look = Look(self._spec)
         try:
-            models = await self._models(end - loop.time())
-            running = await self._running(end - loop.time())
-            build = await self._build(end - loop.time())
+            models = await self._models(look.left)
+            running = await self._running(look.left)
         except EngineError as error:
-            return EngineFacts(
-                self._spec.id, EngineKind.LLAMASWAP, False, error.problems[0].sentence(), error.code, probe_seconds=loop.time() - start
-            )
+            return look.unreachable(error)
+        build = await look.optional(self._build)
         return EngineFacts(
             self._spec.id,
             EngineKind.LLAMASWAP,
@@ -92,7 +89,8 @@ class LlamaSwap:
             build=build,
             installed=tuple(Installed(clean_name(model.id)) for model in models),
             residents=tuple(_resident(process) for process in running if process.state in _STATUS),
-            probe_seconds=loop.time() - start,
+            probe_seconds=look.seconds,
+            notes=tuple(look.notes),
         )
 
     async def _models(self, within: float) -> list[_Listed]:
@@ -105,13 +103,8 @@ class LlamaSwap:
 
     async def _build(self, within: float) -> str | None:
         """Its version, where it says one: older builds have no such path."""
-        answer = await self._channel.ask("GET", "/api/version", within=within)
-        if answer.status != 200:
-            return None
-        try:
-            found = _VERSION.validate_json(answer.body).version
-        except ValidationError:
-            return None
+        answer = await self._channel.get("/api/version", within=within, accept=(200, 404))
+        found = read_shape(_VERSION, answer.body, answer.url).version if answer.status == 200 else None
         return clean_name(found) if found else None
 
     def pull(self, name: str) -> AsyncIterator[PullProgress]:

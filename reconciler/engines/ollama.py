@@ -7,16 +7,34 @@ import re
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
+from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
 from reconciler.engines import trial
-from reconciler.engines.answers import Answered, Name, clean_name, clean_text, read_shape, size_or_unknown
-from reconciler.engines.ollama_show import weights_of
+from reconciler.engines.answers import (
+    MOST_MODELS,
+    Answered,
+    Bytes,
+    Count,
+    Name,
+    OrUnknown,
+    Tokens,
+    Word,
+    Words,
+    clean_name,
+    clean_text,
+    read_shape,
+)
+from reconciler.engines.look import Look
+from reconciler.engines.ollama_show import remote_of, weights_of
 from reconciler.engines.out_of_memory import is_out_of_memory
 from reconciler.engines.protocol import LoadRequest, PullProgress
+from reconciler.engines.pulling import PullMeter
 from reconciler.engines.transport import LARGE, Answer, Transport, Weights
 from reconciler.fleet import (
+    MIB,
     EngineError,
     EngineFacts,
     EngineKind,
@@ -30,9 +48,11 @@ from reconciler.fleet import (
     spelled_name,
 )
 
+_LARGEST_LIST = 16 * MIB
 PINNED_AFTER = timedelta(days=3650)
 """`keep_alive: -1` is the longest Go duration, about 292 years (api/types.go); anything beyond ten years is taken for it."""
-_LOOPBACK_REGISTRY = re.compile(r"^(127\.\d+\.\d+\.\d+|localhost|\[::1\])(:\d+)?/")
+_LOOPBACK_REGISTRY = re.compile(r"(127\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}|localhost|\[::1\])(:[0-9]{1,5})?/")
+_LONGEST_TIME = 64
 
 
 class _Version(Answered):
@@ -41,43 +61,46 @@ class _Version(Answered):
 
 class _Tag(Answered):
     name: Name
-    size: int | None = None
-    digest: str | None = None
-    capabilities: list[str] | None = None
+    size: Bytes = None
+    digest: Word = None
+    capabilities: Words = None
+    remote_host: Word = None
+    remote_model: Word = None
 
 
 class _Tags(Answered):
-    models: list[_Tag] | None
+    models: Annotated[list[_Tag] | None, Field(max_length=MOST_MODELS)]
 
 
 class _Running(Answered):
     name: Name
-    size: int | None = None
-    size_vram: int | None = None
-    digest: str | None = None
-    expires_at: str | None = None
-    context_length: int | None = None
+    size: Bytes = None
+    size_vram: Bytes = None
+    digest: Word = None
+    expires_at: Word = None
+    context_length: Tokens = None
 
 
 class _Ps(Answered):
-    models: list[_Running] | None
+    models: Annotated[list[_Running] | None, Field(max_length=MOST_MODELS)]
 
 
 class _Line(Answered):
-    status: str = ""
-    digest: str | None = None
-    total: int | None = None
-    completed: int | None = None
-    error: str | None = None
+    status: Word = None
+    digest: Word = None
+    total: Bytes = None
+    completed: Bytes = None
+    error: Word = None
 
 
 class _Embedded(Answered):
-    embeddings: list[list[float]] = Field(min_length=1)
+    embeddings: list[list[float | None]] = Field(min_length=1)
 
 
 class _Generated(Answered):
-    eval_count: int
-    eval_duration: int
+    eval_count: Count = None
+    eval_duration: Annotated[int | None, Field(gt=0, le=10**15), OrUnknown()] = None
+    """Nanoseconds."""
 
 
 _EMBEDDED, _GENERATED = TypeAdapter(_Embedded), TypeAdapter(_Generated)
@@ -101,56 +124,60 @@ class Ollama:
         await self._channel.aclose()
 
     async def observe(self, wanted: Collection[str] = ()) -> EngineFacts:
-        loop = asyncio.get_running_loop()
-        start = loop.time()
-        end = start + self._spec.timeout
+        look = Look(self._spec)
         try:
-            version = await self._version(end - loop.time())
-            tags = await self._tags(end - loop.time())
-            running = await self._running(end - loop.time())
-            weights = await self._weights(tags, running, wanted, end)
+            tags = await self._tags(look.left)
+            running = await self._running(look.left)
         except EngineError as error:
-            return EngineFacts(
-                self._spec.id, EngineKind.OLLAMA, False, error.problems[0].sentence(), error.code, probe_seconds=loop.time() - start
-            )
+            return look.unreachable(error)
+        version = await look.optional(self._version, 2)
+        weights = await self._weights(tags, running, wanted, look)
+        sizes = {(tag.name, tag.size) for tag in tags}
         return EngineFacts(
             self._spec.id,
             EngineKind.OLLAMA,
             True,
             build=version,
             installed=tuple(_installed(tag, weights) for tag in tags),
-            residents=tuple(self._resident(model, weights, tags) for model in running),
-            probe_seconds=loop.time() - start,
+            residents=tuple(self._resident(model, weights, sizes) for model in running),
+            probe_seconds=look.seconds,
+            notes=tuple(look.notes),
         )
+
+    # One after the other, so that they share one connection: over a large fleet a connection costs more than a turn.
+    async def _tags(self, within: float) -> list[_Tag]:
+        answer = await self._channel.get("/api/tags", within=within, limit=_LARGEST_LIST)
+        return read_shape(_TAGS, answer.body, answer.url).models or []
+
+    async def _running(self, within: float) -> list[_Running]:
+        answer = await self._channel.get("/api/ps", within=within, limit=_LARGEST_LIST)
+        return read_shape(_PS, answer.body, answer.url).models or []
 
     async def _version(self, within: float) -> str:
         answer = await self._channel.get("/api/version", within=within)
         return clean_name(read_shape(_VERSION, answer.body, answer.url).version)
 
-    # One after the other, so that they share one connection: over a large fleet a connection costs more than a turn.
-    async def _tags(self, within: float) -> list[_Tag]:
-        answer = await self._channel.get("/api/tags", within=within, limit=LARGE)
-        return read_shape(_TAGS, answer.body, answer.url).models or []
-
-    async def _running(self, within: float) -> list[_Running]:
-        answer = await self._channel.get("/api/ps", within=within, limit=LARGE)
-        return read_shape(_PS, answer.body, answer.url).models or []
-
     async def _weights(
-        self, tags: Collection[_Tag], running: Collection[_Running], wanted: Collection[str], end: float
+        self, tags: Collection[_Tag], running: Collection[_Running], wanted: Collection[str], look: Look
     ) -> Mapping[str, Weights]:
-        """Details by manifest digest, asked once a digest for the whole fleet: a manifest names its layers, so a digest says it all."""
+        """Details by manifest digest, asked once a digest for the whole fleet: a manifest names its layers, so a digest says it all. What
+        cannot be had of one model is unknown of that one."""
         names = {canonical_name(EngineKind.OLLAMA, name) for name in wanted} | {_canonical(model.name) for model in running}
-        loop = asyncio.get_running_loop()
         known = self._transport.weights
-        for tag in tags:
-            if tag.digest is not None and tag.digest not in known and _canonical(tag.name) in names:
-                found = await self._show(tag.name, end - loop.time(), size_or_unknown(tag.size))
-                if found is not None:
-                    known[tag.digest] = found
+        unknown = {
+            tag.digest: tag
+            for tag in tags
+            if tag.digest is not None and tag.digest not in known and not _remote(tag) and _canonical(tag.name) in names
+        }
+        for still, (digest, tag) in zip(range(len(unknown), 0, -1), unknown.items(), strict=True):
+            found = await look.optional(partial(self._show, tag.name, size=tag.size), still)
+            if found is not None:
+                known[digest] = found
+            if look.left <= 0:
+                break
         return known
 
-    async def _show(self, name: str, within: float, size: int | None = None) -> Weights | None:
+    async def _show(self, name: str, within: float, *, size: int | None = None) -> Weights | None:
         """Details of one installed model; None when it went away meanwhile. Its header is asked for once for the whole fleet, with
         `verbose` only where the short answer leaves out arrays that it needs; one that cannot be had is unknown, not a failure."""
         loop = asyncio.get_running_loop()
@@ -172,12 +199,12 @@ class Ollama:
             headers.setdefault(found.blob, found.header)
         return found
 
-    def _resident(self, model: _Running, weights: Mapping[str, Weights], tags: Collection[_Tag]) -> Resident:
-        size, vram = size_or_unknown(model.size), size_or_unknown(model.size_vram)
+    def _resident(self, model: _Running, weights: Mapping[str, Weights], sizes: Collection[tuple[str, int | None]]) -> Resident:
+        size, vram = model.size, model.size_vram
         if not size:
             # A CPU-only server reports 0 for both (seen on 0.34.0): it says nothing, not "takes nothing".
             size = vram = None
-        elif self._spec.gpus == () and vram == size and any(tag.name == model.name and tag.size == size for tag in tags):
+        elif self._spec.gpus == () and vram == size and (model.name, size) in sizes:
             # llm/llama_server.go falls back to the file size for both figures when it cannot read llama-server's log.
             size = vram = None
         elif vram is not None and vram > size:
@@ -189,7 +216,7 @@ class Ollama:
             name=_canonical(model.name),
             size_bytes=size,
             vram_bytes=vram,
-            context=model.context_length or None,
+            context=model.context_length,
             pinned=None if left is None else left > PINNED_AFTER,
             expires_in=None if left is None else left.total_seconds(),
             blob=details.blob if details is not None else None,
@@ -201,26 +228,32 @@ class Ollama:
         body: dict[str, object] = {"model": name, "stream": True}
         if _LOOPBACK_REGISTRY.match(name):
             body["insecure"] = True
-        layers: dict[str, tuple[int, int]] = {}
-        async for line in self._stream("/api/pull", body, "pull_failed", f"{name} cannot be pulled"):
-            if line.digest is not None and line.total is not None:
-                layers[line.digest] = (line.completed or 0, line.total)
-            done = sum(completed for completed, _ in layers.values()) if layers else None
-            total = sum(size for _, size in layers.values()) if layers else None
-            yield PullProgress(clean_text(line.status), done, total)
+        meter = PullMeter()
+        async for line in self._stream("/api/pull", body, "pull_failed", f"{name} cannot be pulled", meter):
+            if meter.is_news(line.status):
+                yield PullProgress(clean_text(line.status or ""), meter.completed, meter.total)
 
     async def derive(self, base: str, tag: str, parameters: Mapping[str, Scalar]) -> None:
         body = {"model": tag, "from": base, "parameters": dict(parameters), "stream": True}
-        async for _ in self._stream("/api/create", body, "create_failed", f"{tag} cannot be made from {base}"):
+        async for _ in self._stream("/api/create", body, "create_failed", f"{tag} cannot be made from {base}", PullMeter()):
             pass
 
-    async def _stream(self, path: str, body: Mapping[str, object], code: str, what: str) -> AsyncIterator[_Line]:
+    async def _stream(self, path: str, body: Mapping[str, object], code: str, what: str, meter: PullMeter) -> AsyncIterator[_Line]:
         """The lines of a stream that must end with success: an error comes as a line under status 200 (server/images.go PullModel)."""
         last: _Line | None = None
-        async for part in self._channel.lines(path, body):
+
+        def goes_on(raw: bytes) -> bool:
+            nonlocal last
+            last = read_shape(_LINE, raw, self._channel.shown + path)
+            try:
+                return meter.take(last.status, last.digest, last.completed, last.total)
+            except OverflowError as error:
+                raise self._error(f"{what}: {error}", code) from None
+
+        async for part in self._channel.lines(path, body, goes_on):
             if isinstance(part, Answer):
                 raise self._refused(part, what, "not_installed" if part.status == 404 and code == "create_failed" else code)
-            last = read_shape(_LINE, part, self._channel.shown + path)
+            assert last is not None
             if last.error is not None:
                 raise self._error(f"{what}: {clean_text(last.error)}", code)
             yield last
@@ -251,13 +284,13 @@ class Ollama:
 
     async def vector_length(self, request: LoadRequest) -> int:
         answer = await self._tried("/api/embed", request, {"input": trial.TEXT}, {})
-        return len(read_shape(_EMBEDDED, answer.body, answer.url).embeddings[0])
+        return trial.sound_length(read_shape(_EMBEDDED, answer.body, answer.url).embeddings[0], answer.url)
 
     async def tokens_per_second(self, request: LoadRequest) -> float:
         """By Ollama's own clock (`eval_count` tokens in `eval_duration` nanoseconds, api/types.go Metrics): without load and prompt."""
         answer = await self._tried("/api/generate", request, {"prompt": trial.TEXT, "stream": False}, {"num_predict": trial.TOKENS})
         found = read_shape(_GENERATED, answer.body, answer.url)
-        return trial.rate(found.eval_count, found.eval_duration / 1e9, answer.url)
+        return trial.rate(found.eval_count, (found.eval_duration or 0) / 1e9, answer.url)
 
     async def _tried(self, path: str, request: LoadRequest, body: Mapping[str, object], options: Mapping[str, Scalar]) -> Answer:
         whole = {"model": request.name, "options": {**request.options, **options}, **body}
@@ -303,6 +336,10 @@ def _canonical(name: str) -> str:
     return canonical_name(EngineKind.OLLAMA, clean_name(name))
 
 
+def _remote(tag: _Tag) -> str | None:
+    return remote_of(tag.remote_host, tag.remote_model)
+
+
 def _installed(tag: _Tag, weights: Mapping[str, Weights]) -> Installed:
     details = weights.get(tag.digest or "")
     embedding = details.embedding if details is not None else None
@@ -310,13 +347,14 @@ def _installed(tag: _Tag, weights: Mapping[str, Weights]) -> Installed:
         embedding = "embedding" in tag.capabilities and "completion" not in tag.capabilities
     return Installed(
         _canonical(tag.name),
-        size_or_unknown(tag.size),
+        tag.size,
         clean_name(tag.digest) if tag.digest is not None else None,
         details.blob if details is not None else None,
         embedding,
         context=details.num_ctx if details is not None else None,
         beside_bytes=details.beside if details is not None else 0,
         header=details.header if details is not None else None,
+        remote=_remote(tag) or (details.remote if details is not None else None),
     )
 
 
@@ -324,9 +362,9 @@ def _left(expires_at: str | None, now: datetime) -> timedelta | None:
     """How long a model has still to live; None when the server does not say, or not in a way that can be read."""
     if not expires_at:
         return None
-    text = re.sub(r"(\.\d{6})\d+", r"\1", expires_at)
+    text = re.sub(r"(\.[0-9]{6})[0-9]{1,3}", r"\1", expires_at[:_LONGEST_TIME])
     try:
         when = datetime.fromisoformat(text)
-    except ValueError:
+        return when - now if when.tzinfo is not None else None
+    except (ValueError, OverflowError):
         return None
-    return when - now if when.tzinfo is not None else None

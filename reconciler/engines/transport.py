@@ -10,9 +10,9 @@ import json
 import random
 import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Self
@@ -21,20 +21,32 @@ from urllib.parse import urlsplit
 import httpcore
 import httpx
 
-from reconciler.engines.answers import clean_text, error_message, system_reason
+from reconciler.engines.answers import clean_text, error_message, own_limit, system_reason
 from reconciler.engines.clock import skew, told_by
+from reconciler.engines.keys import Keys
 from reconciler.engines.lookups import Lookups, Resolved
 from reconciler.engines.secrets import read_secret
 from reconciler.engines.wire import Exchange, Wire
-from reconciler.fleet import MIB, EngineError, EngineId, EngineKind, EngineSpec, FleetFacts, ModelHeader, Place, Problem, Tls, Unreachable
+from reconciler.fleet import (
+    MIB,
+    EngineError,
+    EngineId,
+    EngineKind,
+    EngineSpec,
+    FleetFacts,
+    ModelHeader,
+    Place,
+    Problem,
+    SecretRef,
+    Tls,
+    Unreachable,
+    format_duration,
+)
 
 SMALL = 1 * MIB
 LARGE = 64 * MIB
 _OK = frozenset({200})
 _TOO_MANY = 429
-_HIDDEN = b"(the key)"
-_SHORTEST_KEY = 8
-"""Shorter ones (such as the `ollama` that some clients ask for) are found in honest words too, and would spoil them."""
 _RETRIES = 2
 _HEADERS = [(b"Accept", b"application/json"), (b"Accept-Encoding", b"identity"), (b"User-Agent", b"gpurec")]
 _LOST = (httpcore.ReadError, httpcore.WriteError)
@@ -58,13 +70,14 @@ class Answer:
 @dataclass(frozen=True, slots=True)
 class Weights:
     """What a manifest digest stands for: the sha256 of the weights' blob, whether it embeds, a context baked into it, the header of the
-    weights, and the bytes that are loaded beside them."""
+    weights, the bytes that are loaded beside them, and the host that it runs on where that is not the server's own."""
 
     blob: str | None = None
     embedding: bool | None = None
     num_ctx: int | None = None
     header: ModelHeader | None = None
     beside: int = 0
+    remote: str | None = None
 
 
 def remembered(facts: FleetFacts) -> dict[str, Weights]:
@@ -83,8 +96,9 @@ class Transport:
 
     An async context manager. `environ` is where `env:` keys are read (the process's by default), `backoff` the pause before a retry in
     seconds, of which `jitter` (a number from 0 to 1, another at each call) takes up to half; `clock` tells the time that expiries are
-    compared with. `known` is what earlier runs learned of manifests, by their digest. `skews` fills with the seconds by which the clocks of
-    engines that tell theirs are ahead of ours.
+    compared with. A stream ends where it gets nowhere for `stall` seconds, and after `longest` seconds in any case. `known` is what earlier
+    runs learned of manifests, by their digest. `skews` fills with the seconds by which the clocks of engines that tell theirs are ahead of
+    ours. `keys` are taken out of all that comes, whichever engine they are for.
     """
 
     def __init__(
@@ -93,6 +107,7 @@ class Transport:
         environ: Mapping[str, str] | None = None,
         backoff: float = 0.1,
         stall: float = 60.0,
+        longest: float = 3 * 86400.0,
         jitter: Callable[[], float] = random.random,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         known: Mapping[str, Weights] | None = None,
@@ -100,6 +115,8 @@ class Transport:
         self.environ = environ
         self.backoff = backoff
         self.stall = stall
+        self.longest = longest
+        self.keys = Keys()
         self.clock = clock
         self.weights: dict[str, Weights] = dict(known or {})
         self.headers = {one.blob: one.header for one in self.weights.values() if one.blob is not None and one.header is not None}
@@ -124,6 +141,13 @@ class Transport:
         self._channels.add(channel)
         return channel
 
+    def know(self, refs: Iterable[SecretRef | None]) -> None:
+        """Learns keys before any of them is sent: another engine may know one, and bring it back. One that cannot be read is unknown."""
+        for ref in dict.fromkeys(refs):
+            if ref is not None:
+                with suppress(EngineError):
+                    self.keys.add(read_secret(ref, str(ref), self.environ))
+
     def forget(self, channel: Channel) -> None:
         self._channels.discard(channel)
 
@@ -137,6 +161,8 @@ class Transport:
             try:
                 context = ssl.create_default_context(cafile=spec.tls.ca)
             except (OSError, ssl.SSLError) as error:
+                if (limit := own_limit(error)) is not None:
+                    raise Unreachable(replace(limit, where=Place(str(spec.id))), "own_limit") from None
                 what = f"the certificate authority file {spec.tls.ca} cannot be read: {clean_text(str(error))}"
                 raise Unreachable(Problem(what, Place(str(spec.id)), "check tls.ca"), "tls") from None
             if not spec.tls.verify:
@@ -159,7 +185,6 @@ class Channel:
         self.spec = spec
         self.transport = transport
         self._wire = Wire(url, context, transport.network)
-        self._key = b""
         if url.userinfo or url.query or url.fragment:
             url = url.copy_with(username=None, password=None, query=None, fragment=None)
         self.shown = str(url).rstrip("/")
@@ -203,21 +228,25 @@ class Channel:
         shown = self.shown + path
         try:
             async with asyncio.timeout(within), self._opened(method, path, body) as response:
-                return Answer(response.status, self._without_key(await _whole(response, limit, shown)), shown)
+                return Answer(response.status, self.transport.keys.without(await _whole(response, limit, shown)), shown)
         except TimeoutError:
             raise _failed("timeout", shown, f"did not answer within {within:.3g} s") from None
         except _BELOW as error:
-            raise _from_below(error, shown) from None
+            raise self._from_below(error, shown) from None
 
-    async def lines(self, path: str, body: Mapping[str, object]) -> AsyncGenerator[bytes | Answer, None]:
-        """The lines of a streamed POST: no limit on the whole, but none longer than 1 MiB and none later than the stall limit.
+    async def lines(
+        self, path: str, body: Mapping[str, object], goes_on: Callable[[bytes], bool] = lambda line: True
+    ) -> AsyncGenerator[bytes | Answer, None]:
+        """The lines of a streamed POST: no limit on the whole, but none longer than 1 MiB, and an end where it does not go on within the
+        stall limit; whether a line is a step further says `goes_on`, which is called with each before it is given out.
 
         An answer that is not 200 comes as one `Answer` instead.
         """
         shown = self.shown + path
         loop = asyncio.get_running_loop()
         stall = self.transport.stall
-        deadline = loop.time() + stall
+        last = loop.time() + self.transport.longest
+        deadline = min(last, loop.time() + stall)
         opened = self._opened("POST", path, body)
         try:
             async with asyncio.timeout_at(deadline):
@@ -225,29 +254,27 @@ class Channel:
             try:
                 if response.status != 200:
                     async with asyncio.timeout_at(deadline):
-                        yield_last = Answer(response.status, self._without_key(await _whole(response, SMALL, shown)), shown)
+                        yield_last = Answer(response.status, self.transport.keys.without(await _whole(response, SMALL, shown)), shown)
                     yield yield_last
                     return
-                rest = b""
+                lines = _Lines(shown)
                 chunks = response.chunks()
-                while True:
+                while not lines.ended:
                     async with asyncio.timeout_at(deadline):
                         chunk = await anext(chunks, None)
-                    *whole, rest = (rest + (chunk or b"")).split(b"\n")
-                    if len(rest) > SMALL:
-                        raise _too_large(shown, SMALL)
-                    for line in whole if chunk is not None else (*whole, rest):
-                        if line.strip():
-                            yield self._without_key(line)
-                            deadline = loop.time() + stall
-                    if chunk is None:
-                        return
+                    for raw in lines.take(chunk):
+                        line = self.transport.keys.without(raw)
+                        if goes_on(line):
+                            deadline = min(last, loop.time() + stall)
+                        yield line
             finally:
                 await opened.__aexit__(None, None, None)
         except TimeoutError:
-            raise _failed("timeout", shown, f"sent nothing for {stall:.3g} s") from None
+            if loop.time() >= last:
+                raise _failed("timeout", shown, f"did not end within {format_duration(self.transport.longest)}") from None
+            raise _failed("timeout", shown, f"sent nothing that goes on for {stall:.3g} s") from None
         except _BELOW as error:
-            raise _from_below(error, shown) from None
+            raise self._from_below(error, shown) from None
 
     @asynccontextmanager
     async def _opened(self, method: str, path: str, body: Mapping[str, object] | None) -> AsyncIterator[Exchange]:
@@ -255,8 +282,8 @@ class Channel:
         content: bytes | None = None
         if self.spec.bearer is not None:
             key = read_secret(self.spec.bearer, str(self.spec.id), self.transport.environ)
-            self._key = key.encode()
-            headers.append((b"Authorization", b"Bearer " + self._key))
+            self.transport.keys.add(key)
+            headers.append((b"Authorization", b"Bearer " + key.encode()))
         if body is not None:
             headers.append((b"Content-Type", b"application/json"))
             content = json.dumps(body).encode()
@@ -269,7 +296,7 @@ class Channel:
         try:
             if 300 <= response.status < 400:
                 location = response.header(b"location") or b"nowhere"
-                target = clean_text(self._without_key(location).decode(errors="replace"))
+                target = clean_text(self.transport.keys.without(location).decode(errors="replace"))
                 raise _failed("redirected", self.shown + path, f"redirects to {target}", "write the engine's own url")
             if response.status in (401, 403):
                 raise _refused(self.spec, response.status, self.shown + path)
@@ -277,9 +304,35 @@ class Channel:
         finally:
             await response.aclose()
 
-    def _without_key(self, text: bytes) -> bytes:
-        """What a server sent, less the key that it was sent: a server that echoes must not bring the key into a plan or the state."""
-        return text.replace(self._key, _HIDDEN) if len(self._key) >= _SHORTEST_KEY else text
+    def _from_below(self, error: Exception, shown: str) -> EngineError:
+        """The one sentence for what went wrong below HTTP; it may quote what the server sent."""
+        found = _from_below(error, shown)
+        problem = found.problems[0]
+        said = self.transport.keys.without(problem.what.encode()).decode()
+        return type(found)(replace(problem, what=said), found.code)
+
+
+class _Lines:
+    """Cuts a stream into lines; each byte is looked at once, however small the pieces are that it comes in."""
+
+    def __init__(self, shown: str) -> None:
+        self._shown = shown
+        self._rest = bytearray()
+        self.ended = False
+
+    def take(self, chunk: bytes | None) -> list[bytes]:
+        """The lines that end with this piece, and at the end (None) what is left; without blank ones."""
+        if chunk is None:
+            self.ended = True
+            found, self._rest = [bytes(self._rest)], bytearray()
+        else:
+            *found, rest = chunk.split(b"\n")
+            if found:
+                found[0], self._rest = bytes(self._rest) + found[0], bytearray()
+            self._rest += rest
+        if len(self._rest) > SMALL or any(len(line) > SMALL for line in found):
+            raise _too_large(self._shown, SMALL)
+        return [line for line in found if line.strip()]
 
 
 async def _whole(response: Exchange, limit: int, shown: str) -> bytes:
@@ -287,14 +340,12 @@ async def _whole(response: Exchange, limit: int, shown: str) -> bytes:
     announced = response.header(b"content-length") or b""
     if announced.isdigit() and (len(announced) > 18 or int(announced) > limit):
         raise _too_large(shown, limit)
-    parts: list[bytes] = []
-    size = 0
+    body = bytearray()
     async for part in response.chunks():
-        size += len(part)
-        if size > limit:
+        body += part
+        if len(body) > limit:
             raise _too_large(shown, limit)
-        parts.append(part)
-    return b"".join(parts)
+    return bytes(body)
 
 
 def _refused(spec: EngineSpec, status: int, shown: str) -> Unreachable:
@@ -330,7 +381,8 @@ def _refusal(answer: Answer, request: str) -> Unreachable:
 
 
 def _from_below(error: Exception, shown: str) -> EngineError:
-    """The one sentence for what went wrong below HTTP."""
+    if (limit := own_limit(error)) is not None:
+        return Unreachable(replace(limit, where=Place(shown)), "own_limit")
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, socket.gaierror):

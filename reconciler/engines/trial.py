@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 from pydantic import Field, TypeAdapter
 
-from reconciler.engines.answers import Answered, not_its_protocol, read_shape
+from reconciler.engines.answers import Answered, Count, Rate, not_its_protocol, read_shape
 from reconciler.engines.transport import LARGE, Answer, Channel
 from reconciler.fleet import EngineError, Place, Problem
 
@@ -17,7 +18,7 @@ TOKENS = 16
 
 
 class _Vector(Answered):
-    embedding: list[float]
+    embedding: list[float | None]
 
 
 class _Vectors(Answered):
@@ -25,13 +26,13 @@ class _Vectors(Answered):
 
 
 class _Usage(Answered):
-    completion_tokens: int
+    completion_tokens: Count = None
 
 
 class _Timings(Answered):
     """llama.cpp tells how fast it wrote, without the prompt and the network (its tools/server/README)."""
 
-    predicted_per_second: float | None = None
+    predicted_per_second: Rate = None
 
 
 class _Completion(Answered):
@@ -45,7 +46,19 @@ _VECTORS, _COMPLETION = TypeAdapter(_Vectors), TypeAdapter(_Completion)
 async def vector_length(channel: Channel, name: str) -> int:
     """The length of the vector that a model makes of a short text."""
     answer = await _asked(channel, "/v1/embeddings", {"model": name, "input": TEXT}, name)
-    return len(read_shape(_VECTORS, answer.body, answer.url).data[0].embedding)
+    return sound_length(read_shape(_VECTORS, answer.body, answer.url).data[0].embedding, answer.url)
+
+
+def sound_length(vector: Sequence[float | None], url: str) -> int:
+    """The length of a vector that something can be found by. Raises Unreachable for one with a number that is none (NaN, which some servers
+    write as null, or infinity), or of nothing but zeros: that is how a broken kernel or a wrong pooling looks."""
+    for place, number in enumerate(vector):
+        if number is None or not math.isfinite(number):
+            said = "null" if number is None else f"{number}"
+            raise not_its_protocol(url, f"made a vector that holds {said} (number {place + 1} of {len(vector)})")
+    if vector and not any(vector):
+        raise not_its_protocol(url, f"made a vector of {len(vector)} zeros")
+    return len(vector)
 
 
 async def tokens_per_second(channel: Channel, name: str) -> float:
@@ -57,13 +70,13 @@ async def tokens_per_second(channel: Channel, name: str) -> float:
     seconds = loop.time() - start
     found = read_shape(_COMPLETION, answer.body, answer.url)
     told = found.timings.predicted_per_second if found.timings is not None else None
-    return told if told is not None and told > 0 else rate(found.usage.completion_tokens, seconds, answer.url)
+    return told if told is not None else rate(found.usage.completion_tokens, seconds, answer.url)
 
 
-def rate(tokens: int, seconds: float, url: str) -> float:
+def rate(tokens: int | None, seconds: float, url: str) -> float:
     """Tokens a second. Raises Unreachable for figures that no server can mean."""
-    if tokens <= 0 or not 0 < seconds < float("inf"):
-        raise not_its_protocol(url, f"told {tokens} tokens in {seconds:g} s")
+    if not tokens or not 0 < seconds < float("inf"):
+        raise not_its_protocol(url, f"told {'no' if tokens is None else tokens} tokens in {seconds:g} s")
     return tokens / seconds
 
 

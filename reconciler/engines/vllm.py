@@ -5,16 +5,17 @@ Looked at only. What it holds follows from its start: a share of each card whate
 
 from __future__ import annotations
 
-import asyncio
-import re
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from typing import Annotated
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
-from reconciler.engines import trial
-from reconciler.engines.answers import Answered, Name, clean_name, read_shape
+from reconciler.engines import metrics, trial
+from reconciler.engines.answers import MOST_MODELS, Answered, Name, Tokens, Word, clean_name, read_shape
+from reconciler.engines.look import Look
+from reconciler.engines.metrics import Sample
 from reconciler.engines.protocol import LoadRequest, PullProgress
-from reconciler.engines.transport import LARGE, Transport
+from reconciler.engines.transport import Transport
 from reconciler.fleet import (
     EngineError,
     EngineFacts,
@@ -32,21 +33,21 @@ from reconciler.fleet import (
 SILENT = frozenset({"refused", "timeout", "cut"})
 """How a vLLM that still loads (weights, compilation, graphs: minutes) looks from outside: like one that is down."""
 _DEAD = 503
-_SERIES = re.compile(r"^(vllm:[a-z_]+)\{([^}]*)\}\s+([0-9.eE+-]+)\s*$")
-_LABEL = re.compile(r'([a-z_]+)="((?:[^"\\]|\\.)*)"')
 _START_OPTIONS = ("block_size", "cache_dtype", "enable_prefix_caching", "gpu_memory_utilization")
 """Labels of `vllm:cache_config_info` that come from the command line; the others follow from them and from the card."""
 _LONGEST_OPTION = 200
+_GAUGES = ("vllm:num_requests_running", "vllm:num_requests_waiting")
 
 
 class _Card(Answered):
     id: Name
-    parent: str | None = None
-    max_model_len: int | None = None
+    owned_by: Word = None
+    parent: Word = None
+    max_model_len: Tokens = None
 
 
 class _Cards(Answered):
-    data: list[_Card]
+    data: Annotated[list[_Card], Field(max_length=MOST_MODELS)]
 
 
 class _Version(Answered):
@@ -71,16 +72,16 @@ class Vllm:
         await self._channel.aclose()
 
     async def observe(self, wanted: Collection[str] = ()) -> EngineFacts:
-        loop = asyncio.get_running_loop()
-        start = loop.time()
-        end = start + self._spec.timeout
+        look = Look(self._spec)
         try:
-            version = await self._version(end - loop.time())
-            cards = await self._cards(end - loop.time())
-            metrics = await self._metrics(end - loop.time())
+            cards = await self._cards(look.left)
+            await self._check_alive(look)
+            version = await look.optional(self._version, 2)
+            if version is None and not any(card.owned_by == "vllm" for card in cards):
+                return look.unknown(look.notes[-1], "not_its_protocol")  # any server of OpenAI's API lists models
         except EngineError as error:
-            reason, code = _silence(error)
-            return EngineFacts(self._spec.id, EngineKind.VLLM, False, reason, code, probe_seconds=loop.time() - start)
+            return look.unknown(*_silence(error))
+        found = await look.optional(self._metrics)
         return EngineFacts(
             self._spec.id,
             EngineKind.VLLM,
@@ -88,26 +89,30 @@ class Vllm:
             build=version,
             mode="single",
             installed=tuple(Installed(clean_name(card.id)) for card in cards),
-            residents=tuple(_residents(cards, metrics, wanted)),
-            probe_seconds=loop.time() - start,
+            residents=tuple(_residents(cards, found or (), wanted)),
+            probe_seconds=look.seconds,
+            notes=tuple(look.notes),
         )
-
-    async def _version(self, within: float) -> str:
-        """/health first: a server whose engine has died still answers the rest."""
-        health = await self._channel.get("/health", within=within, accept=(200, _DEAD))
-        if health.status == _DEAD:
-            raise Unreachable(Problem("its engine has died (status 503 of /health)", Place(health.url), "restart it"), "http_5xx")
-        answer = await self._channel.get("/version", within=within)
-        return clean_name(read_shape(_VERSION, answer.body, answer.url).version)
 
     async def _cards(self, within: float) -> list[_Card]:
         answer = await self._channel.get("/v1/models", within=within)
         return read_shape(_CARDS, answer.body, answer.url).data
 
-    async def _metrics(self, within: float) -> Mapping[str, list[tuple[Mapping[str, str], float]]]:
-        """Series by name; empty where they are switched off."""
-        answer = await self._channel.ask("GET", "/metrics", within=within, limit=LARGE)
-        return read_series(answer.body.decode("utf-8", "replace")) if answer.status == 200 else {}
+    async def _check_alive(self, look: Look) -> None:
+        """A server whose engine has died still answers the rest. Raises Unreachable where it says so; a page that is not let through says
+        nothing."""
+        health = await look.optional(lambda within: self._channel.get("/health", within=within, accept=(200, _DEAD)), 3)
+        if health is not None and health.status == _DEAD:
+            raise Unreachable(Problem("its engine has died (status 503 of /health)", Place(health.url), "restart it"), "http_5xx")
+
+    async def _version(self, within: float) -> str:
+        answer = await self._channel.get("/version", within=within)
+        return clean_name(read_shape(_VERSION, answer.body, answer.url).version)
+
+    async def _metrics(self, within: float) -> tuple[Sample, ...]:
+        """Its own series; none where they are switched off."""
+        answer = await self._channel.get("/metrics", within=within, limit=metrics.LARGEST, accept=(200, 404))
+        return tuple(metrics.samples(answer.body.decode("utf-8", "replace"), "vllm:")) if answer.status == 200 else ()
 
     def pull(self, name: str) -> AsyncIterator[PullProgress]:
         raise self._error(f"{name} cannot be pulled: vLLM serves the model that it was started with", "cannot_pull")
@@ -126,8 +131,8 @@ class Vllm:
 
     async def busy(self, name: str) -> bool | None:
         """By its metrics, which may be switched off; of one model, so of all that it does."""
-        series = await self._metrics(self._spec.timeout)
-        counts = [value for gauge in ("vllm:num_requests_running", "vllm:num_requests_waiting") for _, value in series.get(gauge, ())]
+        found = await Look(self._spec).optional(self._metrics) or ()
+        counts = [sample.value for sample in found if sample.name in _GAUGES]
         return any(value > 0 for value in counts) if counts else None
 
     async def delete(self, name: str) -> None:
@@ -154,21 +159,6 @@ class Vllm:
         return EngineError(Problem(what, Place(f"{self._spec.id} at {self._channel.shown}"), hint), code)
 
 
-def read_series(text: str) -> dict[str, list[tuple[Mapping[str, str], float]]]:
-    """Labels and value of each of vLLM's series in Prometheus' text form 0.0.4; whole names, what cannot be read is left out."""
-    found: dict[str, list[tuple[Mapping[str, str], float]]] = {}
-    for line in text.splitlines():
-        match = _SERIES.match(line)
-        if match is None:
-            continue
-        try:
-            value = float(match[3])
-        except ValueError:
-            continue
-        found.setdefault(match[1], []).append((dict(_LABEL.findall(match[2])), value))
-    return found
-
-
 def _silence(error: EngineError) -> tuple[str, str]:
     """Why it is unknown. Nobody can tell one that is down from one that still loads, so neither is claimed."""
     sentence = error.problems[0].sentence()
@@ -180,26 +170,27 @@ def _silence(error: EngineError) -> tuple[str, str]:
     return problem.sentence(), "starting_or_down"
 
 
-def _residents(
-    cards: Collection[_Card], metrics: Mapping[str, list[tuple[Mapping[str, str], float]]], wanted: Collection[str]
-) -> Iterator[Resident]:
+def _residents(cards: Collection[_Card], found: Collection[Sample], wanted: Collection[str]) -> Iterator[Resident]:
     """The base model by one of its served names (the first that is wanted, where there is one), then its LoRA adapters (in its share)."""
     asleep = any(
-        value == 1.0 and labels.get("sleep_state") not in (None, "awake") for labels, value in metrics.get("vllm:engine_sleep_state", ())
+        sample.name == "vllm:engine_sleep_state" and sample.value == 1.0 and sample.labels.get("sleep_state") not in (None, "awake")
+        for sample in found
     )
     status = ResidentStatus.SLEEPING if asleep else ResidentStatus.LOADED
     base = [card for card in cards if card.parent is None]
     if base:
         served = {clean_name(card.id): card for card in base}
         shown = next((served[name] for name in wanted if name in served), base[0])
-        yield Resident(clean_name(shown.id), status, context=shown.max_model_len or None, options=_options(metrics))
+        yield Resident(clean_name(shown.id), status, context=shown.max_model_len, options=_options(found))
     for card in cards:
         if card.parent is not None:
             yield Resident(clean_name(card.id), status, size_bytes=0, vram_bytes=0, options=(f"parent={clean_name(card.parent)}",))
 
 
-def _options(metrics: Mapping[str, list[tuple[Mapping[str, str], float]]]) -> tuple[str, ...] | None:
+def _options(found: Collection[Sample]) -> tuple[str, ...] | None:
     """What its start decided of its cache, as far as its metrics tell."""
-    for labels, _ in metrics.get("vllm:cache_config_info", ()):
-        return tuple(clean_name(f"{key}={labels[key]}"[:_LONGEST_OPTION]) for key in _START_OPTIONS if key in labels)
+    for sample in found:
+        if sample.name == "vllm:cache_config_info":
+            labels = sample.labels
+            return tuple(clean_name(f"{key}={labels[key]}"[:_LONGEST_OPTION]) for key in _START_OPTIONS if key in labels)
     return None

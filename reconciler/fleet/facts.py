@@ -66,7 +66,8 @@ class Installed:
     """A model on an engine's disk. `failed` says that its last load on this engine failed (llama.cpp router only).
 
     `context` is one that is baked into it, `beside_bytes` what is loaded beside the weights (projector, adapters). `header` is one object
-    for all engines that have the same file; documents hold it once, under the digest of the weights.
+    for all engines that have the same file; documents hold it once, under the digest of the weights. `remote` is the host that the engine
+    passes its requests on to: such a model has no weights here, takes no memory, and cannot be kept loaded.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Installed:
     context: int | None = None
     beside_bytes: int = 0
     header: ModelHeader | None = field(default=None, repr=False)
+    remote: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ class EngineFacts:
 
     `mode` is `router` or `single` for llama.cpp. `installed` and `residents` are None when the engine could not tell.
     `build` is the engine's version as it says it, `clock_skew` the seconds by which its machine's clock is ahead of ours, from the `Date`
-    of its answers; None where they have none.
+    of its answers; None where they have none. `notes` are sentences about questions that it was asked in vain, which leave it known.
     """
 
     id: EngineId
@@ -101,6 +103,7 @@ class EngineFacts:
     residents: tuple[Resident, ...] | None = None
     probe_seconds: float = 0.0
     clock_skew: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ def engine_findings(spec: EngineSpec, facts: EngineFacts) -> Iterator[Finding]:
     """What is wrong with one engine."""
     address = f"engine.{spec.id}"
     if facts.reachable:
+        for note in facts.notes:
+            yield warning("partly_seen", address, note, "what it would tell stays unknown until it answers as it should")
         yield from _variables(spec, facts, address)
         return
     reason = (facts.reason or facts.reason_code or "it did not answer").removeprefix(f"{spec.id}: ")
@@ -37,6 +39,10 @@ def engine_findings(spec: EngineSpec, facts: EngineFacts) -> Iterator[Finding]:
             yield error("redirected", address, reason, f"write the url that it redirects to; curl -sSI {spec.url}{_HEALTH[spec.kind]}")
         case "no_such_host":
             yield error("no_such_host", address, reason, f"correct the url of this engine in the inventory; getent hosts {_host(spec)}")
+        case "own_limit" as code:
+            yield error(code, address, reason, "run it again where it has more; the engine may be well")
+        case "unreadable" as code:
+            yield error(code, address, reason, f"report it with what the engine answers: {_ask(spec)}")
         case "not_its_protocol" | "too_large" as code:
             yield error(code, address, reason, f"correct its url or kind; {_ask(spec)}")
         case "http_5xx" | "cut" as code:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from reconciler.engines.metrics import Sample, samples
 from reconciler.fleet import CardFacts
-from reconciler.probes.metrics import Sample, samples
 from reconciler.probes.nvml import slice_index
 from reconciler.probes.readings import (
     MOST_XID,

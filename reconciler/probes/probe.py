@@ -7,10 +7,10 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from reconciler.engines import Transport, open_engine
+from reconciler.engines.last_net import caught
 from reconciler.fleet import EngineError, EngineFacts, EngineId, EngineSpec, Fleet, FleetFacts, NodeFacts, NodeSpec
 from reconciler.probes.accounting import account, engine_ports
 from reconciler.probes.here import process_table
-from reconciler.probes.last_net import caught
 from reconciler.probes.protocol import ProcessTable
 from reconciler.probes.sources import OF_THIS_MACHINE, CardLook, CardSources
 
@@ -42,9 +42,12 @@ async def probe_fleet(
 
     async def one(node: NodeSpec) -> NodeFacts:
         looking = asyncio.ensure_future(sources.look(node)) if sources.asks(node) else None
-        engines = await asyncio.gather(*(bounded(spec) for spec in node.engines))
-        look = await looking if looking is not None else sources.declared(node)
-        facts = node_facts(node, look, {seen.id.engine: seen for seen in engines})
+        engines = {seen.id.engine: seen for seen in await asyncio.gather(*(bounded(spec) for spec in node.engines))}
+
+        async def whole() -> NodeFacts:
+            return node_facts(node, await looking if looking is not None else sources.declared(node), engines)
+
+        facts = await caught(whole(), node.name, lambda error: node_facts(node, sources.unread(node, error), engines))
         if on_node is not None:
             on_node(facts)
         return facts
@@ -54,6 +57,7 @@ async def probe_fleet(
             return await probe_engine(spec, transport, wanted.get(spec.id, ()))
 
     asked = [node for name, node in fleet.nodes.items() if only is None or name in only]
+    transport.know(ref for node in fleet.nodes.values() for ref in (node.probe.bearer, *(spec.bearer for spec in node.engines)))
     return FleetFacts(at, {facts.node: facts for facts in await asyncio.gather(*(one(node) for node in asked))})
 
 
@@ -76,7 +80,6 @@ async def probe_engine(spec: EngineSpec, transport: Transport, wanted: Collectio
     except EngineError as error:
         return EngineFacts(spec.id, spec.kind, False, str(error), error.code)
     try:
-        seen = await caught(engine.observe(wanted), lambda why: EngineFacts(spec.id, spec.kind, False, why, "not_its_protocol"))
-        return replace(seen, clock_skew=transport.skews.get(spec.id))
+        return replace(await engine.observe(wanted), clock_skew=transport.skews.get(spec.id))
     finally:
         await engine.aclose()

@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 
 from reconciler.engines import Transport
 from reconciler.engines.clock import skew
-from reconciler.fleet import CardFacts, CardProbe, NodeSpec
+from reconciler.fleet import CardFacts, CardProbe, EngineError, NodeSpec
 from reconciler.hosts import is_this_machine
 from reconciler.probes.combine import combine
 from reconciler.probes.declared import SOURCE as DECLARED
 from reconciler.probes.declared import declared_cards
 from reconciler.probes.here import nvml_is_here, tool_here
-from reconciler.probes.last_net import caught
 from reconciler.probes.protocol import CardSource, ProbeError, ProcessTable, Seen
 
 AT_ONCE = 64
@@ -73,18 +72,17 @@ class CardSources:
         """What the inventory says of a node that is not asked."""
         return CardLook(declared_cards(node), node.ram, None)
 
+    def unread(self, node: NodeSpec, error: EngineError) -> CardLook:
+        """What is left of a node whose answer no reader was made for: the declared cards, with the reason."""
+        problem = error.problems[0]
+        reason = problem.what + (f"; {problem.hint}" if problem.hint else "")
+        return CardLook(declared_cards(node), node.ram, CardProbe(way_of(node), self._at, reason, error.code))
+
     async def look(self, node: NodeSpec) -> CardLook:
-        """The node's cards; the declared ones, with the reason, where they cannot be asked for. Never raises for a node."""
+        """The node's cards; the declared ones, with the reason, where they cannot be asked for."""
         way = way_of(node)
         if way in _SILENT:
             return self.declared(node)
-
-        def unread(why: str) -> CardLook:
-            return CardLook(declared_cards(node), node.ram, CardProbe(way, self._at, why, "unreadable"))
-
-        return await caught(self._look(way, node), unread)
-
-    async def _look(self, way: str, node: NodeSpec) -> CardLook:
         loop = asyncio.get_running_loop()
         start, wall = loop.time(), time.time()
         try:

@@ -5,65 +5,14 @@ from __future__ import annotations
 import asyncio
 import gzip
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 
 import pytest
+from servers import PROMISED, Talk, always, answer, serving
 
 from reconciler.engines import LoadRequest, Transport, open_engine
 from reconciler.fleet import EngineError, EngineFacts, EngineId, EngineKind, EngineSpec, Fleet, NodeFacts, NodeSpec
 from reconciler.probes import probe_fleet
-
-Talk = Callable[[str, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-PROMISED = {"/api/version": b'{"version":"0.34.0"}', "/api/tags": b'{"models":[]}', "/api/ps": b'{"models":[]}'}
-
-
-def answer(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
-    head = "".join(f"{line}\r\n" for line in (f"Content-Length: {len(body)}", *headers))
-    return f"HTTP/1.1 {status}\r\n{head}\r\n".encode() + body
-
-
-class Server:
-    """Answers each request as `talk` does; keeps what was asked."""
-
-    def __init__(self, talk: Talk) -> None:
-        self._talk, self.url = talk, ""
-        self.asked: list[str] = []
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode()
-                length = next((int(line[15:]) for line in head.split("\r\n") if line.lower().startswith("content-length:")), 0)
-                await reader.readexactly(length)
-                self.asked.append(" ".join(head.split(" ", 2)[:2]))
-                await self._talk(head.split(" ", 2)[1], reader, writer)
-                await writer.drain()
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass  # the client had enough
-        finally:
-            writer.close()
-
-
-@asynccontextmanager
-async def serving(talk: Talk) -> AsyncIterator[Server]:
-    server = Server(talk)
-    running = await asyncio.start_server(server.serve, "127.0.0.1", 0)
-    server.url = f"http://127.0.0.1:{running.sockets[0].getsockname()[1]}"
-    try:
-        yield server
-    finally:
-        running.close()
-
-
-def always(*data: bytes) -> Talk:
-    """The same bytes whatever is asked; then the connection stays open."""
-
-    async def talk(_: str, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for part in data:
-            writer.write(part)
-
-    return talk
 
 
 async def honest(path: str, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -111,12 +60,12 @@ def test_an_answer_that_drips_ends_at_the_deadline(data: bytes) -> None:
     ("body", "says"),
     [
         (gzip.compress(b" " * 50_000_000), "not JSON"),
-        (b'{"version": "\xff\xfe"}', "not JSON"),
+        (b'{"models": "\xff\xfe"}', "not JSON"),
         (b"[" * 500_000, "not JSON"),
         (b'{"version": ' + b'{"a":' * 100_000 + b"1" + b"}" * 100_001, "not JSON"),
-        (b'{"version": NaN}', "version"),
-        (b'{"version": 1e999}', "version"),
-        (b'{"version": "1", "version": []}', "version"),
+        (b'{"models": NaN}', "models"),
+        (b'{"models": 1e999}', "models"),
+        (b'{"models": [], "models": {}}', "models"),
         (b"", "not JSON"),
         (b"null", "another shape"),
         (b'{"version": "\\ud800"}', "not JSON"),
@@ -186,7 +135,7 @@ def test_a_redirect_in_a_ring_is_asked_once_and_not_followed() -> None:
 
     facts, asked = asyncio.run(run())
     assert facts.reason_code == "redirected"
-    assert asked == ["GET /api/version"]
+    assert asked == ["GET /api/tags"]
 
 
 def test_a_node_of_several_engines_that_drip_ends_with_the_deadline_of_one() -> None:
@@ -269,7 +218,7 @@ def test_retries_end_with_the_deadline_too() -> None:
 
     facts, asked = asyncio.run(run())
     assert facts.reason_code == "http_5xx"
-    assert asked == ["GET /api/version"]
+    assert asked == ["GET /api/tags"]
 
 
 def test_a_connection_is_used_again_and_not_when_the_server_closed_it() -> None:
@@ -319,4 +268,4 @@ def test_an_address_of_ip_version_6_keeps_its_brackets_and_the_path_of_the_url_i
         port = asyncio.run(run())
     except OSError as error:
         pytest.skip(f"this machine has no IPv6 loopback: {error}")
-    assert heads == [["GET /behind/a%20proxy/api/version HTTP/1.1", f"Host: [::1]:{port}"]]
+    assert heads == [["GET /behind/a%20proxy/api/tags HTTP/1.1", f"Host: [::1]:{port}"]]

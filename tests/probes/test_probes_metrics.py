@@ -9,10 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from reconciler.engines import Transport
+from reconciler.engines.metrics import samples
 from reconciler.fleet import MIB, NodeSpec, ProbeSpec, SecretRef
 from reconciler.probes.dcgm import cards_of_dcgm
 from reconciler.probes.exporter import cards_of_exporter
-from reconciler.probes.metrics import samples
 from reconciler.probes.protocol import ProbeError
 from reconciler.probes.scrape import Scrape
 
