@@ -186,7 +186,7 @@ class Ollama:
         if answer.status == 404:
             return None
         if answer.status != 200:
-            raise self._refused(answer, f"cannot show {name}")
+            raise self._refused(answer, f"cannot show {clean_name(name)}")
         headers = self._transport.headers
         found, more = weights_of(answer, size, headers)
         if more:

@@ -83,7 +83,7 @@ def test_a_fleet_with_nothing_new_is_not_asked_about_its_files_again(lab: Lab) -
     engine = lab.fleet.engines["a/ollama"]
     engine.forget_requests()
     assert planned(lab)["steps"] == []
-    assert [request.path for request in engine.requests] == ["/api/version", "/api/tags", "/api/ps"]
+    assert [request.path for request in engine.requests] == ["/api/tags", "/api/ps", "/api/version"]
 
 
 def test_a_workspaces_catalogue_counts_in_the_config_digest_and_in_the_plan(lab: Lab) -> None:
