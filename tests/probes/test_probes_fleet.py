@@ -181,4 +181,4 @@ def test_what_an_engines_reader_trips_over_makes_that_engine_unknown(url, monkey
 
     monkeypatch.setattr(Ollama, "observe", observe)
     engine = probe(Fleet("t", {"a": node("a", url)})).nodes["a"].engines["e"]
-    assert (engine.reachable, engine.residents, engine.reason) == (False, None, "gpurec cannot read its answer (RecursionError)")
+    assert (engine.reachable, engine.residents, engine.reason) == (False, None, "a/e: gpurec cannot read its answer (RecursionError)")
