@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from reconciler.gguf.remote import Budget
 
 MOST_PARTS = 1024
-_PART = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf(?P<rest>(?:\?[^/]*)?)", re.DOTALL)
+_PART = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf(?P<rest>(?:\?[^/]{0,199})?)", re.DOTALL)
 
 
 Read = Callable[[str], tuple[Header, int]]

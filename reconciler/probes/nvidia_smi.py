@@ -28,7 +28,7 @@ from reconciler.probes.readings import (
 )
 
 _HEADING = re.compile(r"\s*([a-z_.]+)(?:\s*\[[^]]*\])?\s*")
-_XID = re.compile(r"NVRM: Xid \(PCI:([0-9a-fA-F]{4}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2})[^)]*\): (\d{1,4})")
+_XID = re.compile(r"NVRM: Xid \(PCI:([0-9a-fA-F]{4}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2})[^)]{0,80}\): (\d{1,4})")
 _BUS_ID = re.compile(r"([0-9A-Fa-f]{4}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2})\.[0-9]")
 _LONGEST_LINE = 400
 _LISTED = re.compile(r"GPU (\d{1,3}): ")

@@ -9,8 +9,8 @@ _RANGE = r"\[(?:[a-z]:[a-z]|[0-9]+:[0-9]+)(?::[0-9]+)?\]"
 _LABEL = rf"(?:\w|{_RANGE})(?:[\w-]|{_RANGE})*(?<![_-])"
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.IGNORECASE)
 _HEX_RANGE = re.compile(r"(?<![^:.])\[[0-9a-f]+:[0-9a-f]+(?::[0-9]+)?\](?![^:.])", re.IGNORECASE)
-_IN_BRACKETS = re.compile(r"\[(.+)\]:([0-9]+)")
-_WITH_PORT = re.compile(r"((?:[^:\[\]]|\[[^\]]*\])*):([0-9]+)")
+_IN_BRACKETS = re.compile(r"\A\[(.+)\]:([0-9]{1,9})\Z")
+_WITH_PORT = re.compile(r"\A((?:[^:\[\]]|\[[^\]]*+\])*+):([0-9]{1,9})\Z")
 MOST_ADDRESS = 1000
 
 
@@ -22,7 +22,7 @@ def parse_address(text: str) -> tuple[str, int | None] | None:
     host, port = text, None
     for form in (_IN_BRACKETS, _WITH_PORT):
         match = form.fullmatch(host)
-        if match is not None and len(match.group(2)) < 10:
+        if match is not None:
             host, port = match.group(1), int(match.group(2))
     return (host, port) if _HOST.fullmatch(host) or _is_ipv6(host) else None
 

@@ -12,8 +12,8 @@ from reconciler.workspace.expressions import LONGEST, why_too_much
 from reconciler.workspace.groups import GroupTree
 from reconciler.workspace.problems import did_you_mean
 
-_PART = re.compile(r"(?:[^\s:\[\]]|\[[^\]]*\])+")
-_SUBSCRIPT = re.compile(r"(.+)\[(?:(-?[0-9]{1,9})|([0-9]{1,9})[:-]([0-9]{0,9}))\]")
+_PART = re.compile(r"(?:[^\s:\[\]]|\[[^\]]{0,199}\])+")
+_SUBSCRIPT = re.compile(r"(?:(-?[0-9]{1,9})|([0-9]{1,9})[:-]([0-9]{0,9}))\]")
 _LOCALHOST = ("127.0.0.1", "localhost", "::1")
 _WILD = (".", "?", "*", "[")
 
@@ -110,10 +110,11 @@ def split(pattern: str) -> list[str]:
 
 
 def _split_subscript(part: str) -> tuple[str, tuple[int, int | None] | None]:
-    match = None if part[0] == "~" else _SUBSCRIPT.fullmatch(part)
+    name, bracket, inside = part.rpartition("[")
+    match = _SUBSCRIPT.fullmatch(inside) if name and bracket and part[0] != "~" else None
     if match is None:
         return part, None
-    name, single, first, last = match.groups()
+    single, first, last = match.groups()
     if single is not None:
         return name, (int(single), None)
     return name, (int(first), int(last) if last else -1)

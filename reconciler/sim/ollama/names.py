@@ -10,8 +10,9 @@ _HOST, _NAMESPACE = "registry.ollama.ai", "library"
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,79}")
 _HOST_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:\-]{0,349}")
 _SCHEME = re.compile(r"^https?://")
-_DURATION = re.compile(r"[-+]?(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+")
-_DURATION_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
+_NUMBER = r"(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})"
+_DURATION = re.compile(rf"[-+]?(?:{_NUMBER}(?:ns|us|µs|μs|ms|s|m|h))+")
+_DURATION_PART = re.compile(rf"({_NUMBER})(ns|us|µs|μs|ms|s|m|h)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -62,7 +63,7 @@ def parse_duration(text: str) -> float:
     if _DURATION.fullmatch(text):
         seconds = sum(float(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(text))
         return -seconds if text.startswith("-") else seconds
-    if re.fullmatch(r"[-+]?(?:\d+\.?\d*|\.\d+)", text):
+    if re.fullmatch(rf"[-+]?{_NUMBER}", text):
         raise BadDuration(f'time: missing unit in duration "{text}"')
     unknown = re.search(r"[\d.]([A-Za-zµμ]+)", text)
     if re.match(r"[-+]?[\d.]", text) and unknown:
