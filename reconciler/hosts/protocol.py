@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from reconciler.engines.answers import own_limit
 from reconciler.fleet import MIB, GpurecError, Place, Problem
 from reconciler.hosts.bounded import Ran
 
@@ -24,6 +25,14 @@ class HostError(GpurecError):
 
 def host_error(code: str, host: str, what: str, hint: str | None = None) -> HostError:
     return HostError(Problem(what, Place(host), hint), code)
+
+
+def cannot_start(program: str, code: str, host: str, error: OSError) -> HostError:
+    """Why a program of this machine did not start; a limit of our own is told as ours."""
+    limit = own_limit(error)
+    if limit is not None:
+        return host_error("own_limit", host, limit.what, limit.hint)
+    return host_error(code, host, f"{program} cannot be started: {error.strerror}")
 
 
 @dataclass(frozen=True, slots=True)

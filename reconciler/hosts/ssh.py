@@ -16,7 +16,7 @@ from pathlib import Path
 from reconciler.engines.answers import clean_text
 from reconciler.fleet import NodeSpec
 from reconciler.hosts.bounded import Ran, run_bounded
-from reconciler.hosts.protocol import HostError, host_error
+from reconciler.hosts.protocol import HostError, cannot_start, host_error
 from reconciler.hosts.scripted import ScriptedHost
 
 KEEP = 60
@@ -115,7 +115,7 @@ class OverSsh(ScriptedHost):
         except FileNotFoundError:
             raise host_error("no_ssh", self.name, "there is no ssh on this machine", "install openssh-client") from None
         except OSError as error:
-            raise host_error("ssh_failed", self.name, f"ssh cannot be started: {error.strerror}") from None
+            raise cannot_start("ssh", "ssh_failed", self.name, error) from None
         if ran.cut == "timeout":
             raise host_error("timeout", self.name, f"{self.shown} did not answer within {within:.3g} s", "raise probe.timeout")
         if ran.cut is not None:

@@ -10,7 +10,7 @@ from functools import cache
 
 from reconciler.fleet import NodeSpec
 from reconciler.hosts.bounded import Ran, run_bounded
-from reconciler.hosts.protocol import host_error
+from reconciler.hosts.protocol import cannot_start, host_error
 from reconciler.hosts.scripted import ScriptedHost
 
 
@@ -35,7 +35,7 @@ class ThisMachine(ScriptedHost):
         try:
             ran = await run_bounded(shell, within=within, limit=limit, give=text.encode(), environ={**os.environ, "LC_ALL": "C"})
         except OSError as error:
-            raise host_error("failed", self.name, f"{shell[0]} cannot be started: {error.strerror}") from None
+            raise cannot_start(shell[0], "failed", self.name, error) from None
         if ran.cut == "timeout":
             raise host_error("timeout", self.name, f"this machine did not answer within {within:.3g} s")
         if ran.cut is not None:
