@@ -198,8 +198,10 @@ class LlamaCpp:
         if answer.status == 200 or (answer.status == 400 and any(text in answer.message for text in harmless)):
             return
         sentence = f"{name} cannot be {what}: {answer.message} (status {answer.status})"
-        if answer.status == 404 and await self._is_single():
-            if (name in await self._served()) is (what == "loaded"):
+        look = Look(self._spec)  # a second look that fails leaves the first answer as it is
+        if answer.status == 404 and await look.optional(self._is_single, 2):
+            served = await look.optional(self._served)
+            if served is not None and (name in served) is (what == "loaded"):
                 return
             raise self._error(f"{name} cannot be {what}: this server has one model, given at its start", "engine_fixed_model")
         if answer.status == 404 or "not found" in answer.message:
@@ -209,12 +211,12 @@ class LlamaCpp:
         code = "out_of_memory" if is_out_of_memory(answer.message) else "load_failed" if what == "loaded" else "engine_error"
         raise self._error(sentence, code)
 
-    async def _served(self) -> set[str]:
+    async def _served(self, within: float) -> set[str]:
         """The names of a single server's model; it is there as long as its process is."""
-        return {name for model in await self._models(self._spec.timeout) for name in _names(model)}
+        return {name for model in await self._models(within) for name in _names(model)}
 
-    async def _is_single(self) -> bool:
-        answer = await self._channel.get("/props", within=self._spec.timeout, accept=(200, _LOADING))
+    async def _is_single(self, within: float) -> bool:
+        answer = await self._channel.get("/props", within=within, accept=(200, _LOADING))
         return answer.status == _LOADING or read_shape(_PROPS, answer.body, answer.url).role != "router"
 
     def _error(self, what: str, code: str, hint: str | None = None) -> EngineError:

@@ -126,7 +126,8 @@ class LlamaSwap:
         raise self._refused(answer, request.name)
 
     async def _runs(self, name: str) -> bool:
-        running = await self._running(self._spec.timeout)
+        """Whether it is there; a look that fails shows nothing, and leaves the answer before it as it is."""
+        running = await Look(self._spec).optional(self._running) or ()
         return any(clean_name(process.model) == name and process.state in _STATUS for process in running)
 
     async def busy(self, name: str) -> bool | None:

@@ -67,7 +67,8 @@ class Time:
 
 @dataclass
 class ScriptedEngine:
-    """`load_takes` seconds; `shown` overrides how a loaded model shows; `fails` are errors by (verb, name), used up one by one."""
+    """`load_takes` seconds; `shown` overrides how a loaded model shows; `fails` are errors by (verb, name), used up one by one;
+    after those of `dies_after` it answers no more."""
 
     spec: EngineSpec
     time: Time
@@ -79,6 +80,7 @@ class ScriptedEngine:
     shown: dict[str, Resident] = field(default_factory=dict)
     fails: dict[tuple[str, str], list[EngineError]] = field(default_factory=dict)
     failed_loads: set[str] = field(default_factory=set)
+    dies_after: set[tuple[str, str]] = field(default_factory=set)
     returns_at_once: bool = False
     busy_until: dict[str, float] = field(default_factory=dict)
     down_looks: int = 0
@@ -189,6 +191,7 @@ class ScriptedEngine:
     def _fail(self, verb: str, name: str) -> None:
         left = self.fails.get((verb, name))
         if left:
+            self.down = self.down or (verb, name) in self.dies_after
             raise left.pop(0)
 
 

@@ -9,7 +9,7 @@ from scripted import Room, loaded
 
 from reconciler.engines.protocol import LoadRequest
 from reconciler.execution import ExecutionOptions
-from reconciler.fleet import EngineKind
+from reconciler.fleet import EngineError, EngineKind, Problem, Unreachable
 from reconciler.planning import Action
 
 DRAIN = ExecutionOptions(drain_seconds=60, settle_seconds=10)
@@ -81,3 +81,39 @@ def test_a_reload_waits_for_a_busy_model_too() -> None:
     room.step(Action.RELOAD, "x", reason="asked_again")
     outcome = room.run()
     assert (outcome.skipped, room.engine.log) == (1, [])
+
+
+@pytest.mark.parametrize("trouble", ["refused", "hangs", "down"])
+def test_a_keep_alive_that_cannot_be_given_back_never_hides_why_the_model_stayed(trouble: str) -> None:
+    room = with_busy(None, kind=EngineKind.OLLAMA)
+    room.engine.release_takes = 1000.0
+    room.engine.residents["x:latest"] = loaded("x:latest", context=2048)
+    if trouble == "refused":
+        room.engine.fails["load", "x:latest"] = [EngineError(Problem("did not answer within 25 s"), "timeout")]
+    room.engine.hangs = trouble == "hangs"
+    if trouble == "down":
+        room.engine.fails["load", "x:latest"] = [Unreachable(Problem("cannot be connected to"), "refused")]
+    outcome = room.run()
+    result = outcome.results[0]
+    assert (outcome.failed, result.code) == (1, "still_resident")
+    assert "x:latest is still resident 1m after its unload" in (result.message or "")
+    assert "its keep-alive could not be given back" in (result.message or "")
+    assert outcome.seconds < 60 + 2 * DRAIN.settle_seconds
+
+
+def test_a_second_look_that_fails_leaves_the_reason_for_which_an_unload_was_refused() -> None:
+    room = with_busy(None, ExecutionOptions(tolerated_looks=0, poll_seconds=1), EngineKind.OLLAMA)
+    refusal = EngineError(Problem("the engine says no"), "engine_error")
+    room.engine.fails["unload", "x:latest"] = [refusal]
+    room.engine.dies_after.add(("unload", "x:latest"))
+    assert room.run().results[0].code == "engine_error"
+
+
+def test_an_engine_that_goes_away_after_it_refused_a_load_leaves_its_own_reason() -> None:
+    room = Room(kind=EngineKind.OLLAMA, options=ExecutionOptions(tolerated_looks=0, poll_seconds=1))
+    room.want("x:latest")
+    room.step(Action.LOAD, "x:latest")
+    room.engine.installed.add("x:latest")
+    room.engine.fails["load", "x:latest"] = [EngineError(Problem("CUDA error: out of memory"), "out_of_memory")]
+    room.engine.dies_after.add(("load", "x:latest"))
+    assert room.run().results[0].code == "out_of_memory"

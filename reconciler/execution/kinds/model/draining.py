@@ -29,24 +29,43 @@ async def until_idle(engine: Engine, watch: Watch, resident: Resident, options: 
 
 async def unload_and_wait(engine: Engine, watch: Watch, name: str, resident: Resident | None, options: ExecutionOptions) -> None:
     """Unloads and waits until it is gone, `drain_seconds` where those are given. An unload that the engine refuses has still succeeded when
-    the model is gone. What is still resident in the end gets its keep-alive back, unless `force`. Raises EngineError, Unreachable."""
+    the model is gone. What is still resident in the end gets its keep-alive back, unless `force`. Raises EngineError, Unreachable: the
+    first reason, whatever becomes of what is done about it."""
     try:
         await engine.unload(name)
     except EngineError:
-        facts = await watch.look()
-        if facts is None or facts.residents is None or any(one.name == name for one in facts.residents):
+        if not await _is_gone(watch, name):
             raise
     try:
         await watch.until_gone(name, options.drain_seconds)
     except EngineError as error:
         if error.code == "still_resident" and resident is not None and engine.spec.kind is EngineKind.OLLAMA and not options.force:
-            await engine.load(as_it_was(resident))
+            outcome = await _give_back(engine, watch, resident, options)
             problem = error.problems[0]
-            told = replace(
-                problem, what=f"{problem.what}; it has its keep-alive back", hint="try again, or --force to let it go when it can"
-            )
+            told = replace(problem, what=f"{problem.what}; {outcome}", hint="try again, or --force to let it go when it can")
             raise EngineError(told, error.code) from error
         raise
+
+
+async def _is_gone(watch: Watch, name: str) -> bool:
+    """Whether one look shows that `name` is no resident; one that fails shows nothing."""
+    try:
+        facts = await watch.look()
+    except EngineError:
+        return False
+    return facts is not None and facts.residents is not None and all(one.name != name for one in facts.residents)
+
+
+async def _give_back(engine: Engine, watch: Watch, resident: Resident, options: ExecutionOptions) -> str:
+    """Gives a resident its keep-alive back, as far as that goes quickly; a clause that says what came of it."""
+    try:
+        ended = await watch.at_most(engine.load(as_it_was(resident)), options.settle_seconds)
+    except EngineError as error:
+        return f"its keep-alive could not be given back: {error.problems[0].what}"
+    if not ended:
+        after = format_duration(options.settle_seconds)
+        return f"its keep-alive could not be given back: the engine did not answer within {after}, so it goes as soon as it can"
+    return "it has its keep-alive back"
 
 
 def as_it_was(resident: Resident) -> LoadRequest:

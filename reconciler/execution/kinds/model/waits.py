@@ -56,6 +56,19 @@ class Watch:
     async def pause(self) -> None:
         await self._sleep(self._options.poll_seconds)
 
+    async def at_most(self, asking: Awaitable[None], seconds: float) -> bool:
+        """Whether `asking` ended within so many seconds; what takes longer is cut. Raises what it raises."""
+        asked, pause = asyncio.ensure_future(asking), asyncio.ensure_future(self._sleep(seconds))
+        try:
+            await asyncio.wait({asked, pause}, return_when=asyncio.FIRST_COMPLETED)
+            if asked.done():
+                await asked
+            return asked.done()
+        finally:
+            asked.cancel()
+            pause.cancel()
+            await asyncio.gather(asked, pause, return_exceptions=True)
+
     async def until_gone(self, name: str, within: float | None = None) -> None:
         """Until `name` is no resident. Raises EngineError `still_resident` when it stays longer than `within` seconds (None: as long as
         what is asked for may take to show); Unreachable."""
@@ -106,7 +119,11 @@ class Watch:
         seen = 0
         while True:
             in_flight = sent is not None and not sent.done()
-            facts = await self.look()
+            try:
+                facts = await self.look()
+            except Unreachable:
+                _raise_failure(sent)  # the engine said why before it went away
+                raise
             now = self.clock()
             if facts is not None:
                 resident = find_resident(facts, asked.name)
