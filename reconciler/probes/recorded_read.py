@@ -63,6 +63,7 @@ class _Engine(msgspec.Struct, gc=False):
     residents: Raw = _NULL
     probe_seconds: float = 0.0
     clock_skew: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 class _Shared(Generic[T]):
@@ -102,7 +103,7 @@ def read_document(text: str | bytes) -> tuple[str, FleetFacts, dict[str, ModelHe
     def engine(one: _Engine) -> EngineFacts:
         return EngineFacts(
             one.id, one.kind, one.reachable, one.reason, one.reason_code, one.build, one.mode, one.max_residents,
-            installed.read(one.installed), residents.read(one.residents), one.probe_seconds, one.clock_skew,
+            installed.read(one.installed), residents.read(one.residents), one.probe_seconds, one.clock_skew, one.notes,
         )  # fmt: skip
 
     nodes = {

@@ -408,7 +408,7 @@ def _steady(engine: EngineFacts) -> EngineFacts:
     residents = engine.residents
     if residents is not None:
         residents = tuple(replace(resident, expires_in=None) for resident in sorted(residents, key=lambda one: one.name))
-    return replace(engine, probe_seconds=0.0, clock_skew=None, residents=residents)
+    return replace(engine, probe_seconds=0.0, clock_skew=None, residents=residents, notes=())
 
 
 def read_facts(conn: sqlite3.Connection) -> FleetFacts | None:
