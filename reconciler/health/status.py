@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from reconciler.fleet import Applied, FleetFacts, Resident, parse_replica_address
 from reconciler.planning import Plan
-from reconciler.planning.plan import Action
+from reconciler.planning.plan import FETCHES, Action
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ def replicas_of(plan: Plan, facts: FleetFacts, applied: Applied) -> tuple[Replic
     """Every replica that is wanted, owned, or there, in address order; those without a place last."""
     residents = _residents(facts)
     silent = {str(engine.id) for node in facts.nodes.values() for engine in node.engines.values() if not engine.reachable}
-    steps = {step.address: step for step in plan.steps if step.action is not Action.PULL}
+    steps = {step.address: step for step in plan.steps if step.action not in FETCHES}
     found: dict[str, ReplicaStatus] = {}
     for address in sorted({*plan.placed, *applied.replicas, *steps}):
         at = str(parse_replica_address(address)[1])

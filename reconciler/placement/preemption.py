@@ -94,7 +94,7 @@ def displace(placing: Placing, model: ModelSpec, candidates: Sequence[EngineStat
     if best is None:
         return False
     for victim in best[2]:
-        drop(placing, victim)
+        drop(placing, victim, model)
     placing.freed()
     return placing.try_at(model, best[1])
 
@@ -183,7 +183,7 @@ def eject(placing: Placing, model: ModelSpec, candidates: Sequence[EngineState])
             other = elsewhere(placing, victim)
             if other is None:
                 continue
-            drop(placing, leaving)
+            drop(placing, leaving, model)
             placing.try_at(victim.model, other)
             placing.freed()
             return placing.try_at(model, slot)
@@ -208,8 +208,10 @@ def elsewhere(placing: Placing, victim: Target) -> EngineState | None:
     return None
 
 
-def drop(placing: Placing, leaving: Leaving) -> None:
-    """Takes it off the board; what was there of it is displaced, and its models ask for a place again."""
+def drop(placing: Placing, leaving: Leaving, by: ModelSpec) -> None:
+    """Takes it off the board for the model `by`; what was there of it is displaced, and its models ask for a place again."""
+    there = [leaving.found, *(target.found for target in leaving.targets)]
+    placing.result.displaced_for.update({found: by.name for found in there if found is not None})
     leaving.lift(placing.board)
     if leaving.found is not None:
         wanted = [model for model in (leaving.found.model, *leaving.found.also) if model is not None]

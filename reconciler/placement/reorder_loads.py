@@ -83,7 +83,7 @@ def _at_most(room: Fit, held: int) -> Fit:
 
 def _carry_out(placing: Placing, model: ModelSpec, slot: EngineState, group: Sequence[Leaving]) -> None:
     for leaving in group:
-        drop(placing, leaving)
+        drop(placing, leaving, model)
     placing.try_at(model, slot)
     for target in (target for leaving in group for target in leaving.targets):
         placing.try_at(target.model, slot)

@@ -26,6 +26,7 @@ from reconciler.planning.kinds.model.rollback import desired_of
 from reconciler.planning.kinds.model.rules import ASKED_AGAIN, CONTEXT_DROPPED, OPTIONS_CHANGED
 from reconciler.planning.kinds.model.step import ModelStep, model_steps
 from reconciler.planning.plan import (
+    FETCHES,
     FORMAT_VERSION,
     Action,
     Candidate,
@@ -35,6 +36,7 @@ from reconciler.planning.plan import (
     Drift,
     Fields,
     Impact,
+    Move,
     Note,
     PlacementInfo,
     Plan,
@@ -53,6 +55,7 @@ __all__ = [
     "ASKED_AGAIN",
     "CONTEXT_DROPPED",
     "EVICTED",
+    "FETCHES",
     "FORMAT_VERSION",
     "HELD",
     "OPTIONS_CHANGED",
@@ -73,6 +76,7 @@ __all__ = [
     "Key",
     "LeftOut",
     "ModelStep",
+    "Move",
     "Moved",
     "Note",
     "Pins",

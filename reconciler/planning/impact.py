@@ -1,4 +1,4 @@
-"""What a plan costs those who use the fleet: how long each model is away, what is downloaded, who is evicted."""
+"""What a plan costs those who use the fleet: how long each model is away, what moves, what is displaced, what is downloaded."""
 
 from __future__ import annotations
 
@@ -8,40 +8,53 @@ from collections.abc import Iterator, Sequence
 from reconciler.fleet import EngineKind
 from reconciler.placement import Occupancy
 from reconciler.planning.kinds.model.changes import Change
-from reconciler.planning.plan import Action, Impact
+from reconciler.planning.plan import Action, Impact, Move
+
+_FOR_ANOTHER = frozenset({"displaced", "eviction"})
 
 
-def impact_of(ordered: Sequence[Change], board: Occupancy, evictions: Sequence[str]) -> Impact:
+def impact_of(ordered: Sequence[Change], board: Occupancy) -> Impact:
     """Seconds without each model, by what loads took before: of its reloads, and of the moves whose new place waits for the old one to be
-    left; None where one of them was never measured. `download_bytes` are those of what is pulled, as large as another engine of the kind
-    lists it; None where none does."""
+    left; None where one of them was never measured, and where one of ours leaves for good. `download_bytes` are those of what is pulled, as
+    large as another engine of the kind lists it; None where none does."""
     away: dict[str, list[float | None]] = defaultdict(list)
     sizes: dict[tuple[EngineKind, str], int | None] = {}
     pulled: list[int | None] = []
+    moves: list[Move] = []
     for change in ordered:
         if change.action is Action.RELOAD:
             away[change.model].append(change.seconds)
-        elif change.action is Action.PULL and change.reason.code != "make_tag":
+        elif change.action is Action.PULL:
             what = change.slot.kind, change.base_name
             if what not in sizes:
                 sizes[what] = _size(*what, board)
             pulled.append(sizes[what])
-    for model, seconds in _moves(ordered):
-        away[model].append(seconds)
+    for unload, load in _pairs(ordered):
+        moves.append(Move(unload.model, unload.address, load.address if load is not None else None, unload.by, unload.id))
+        if load is None:
+            if unload.reason.code == "displaced":
+                away[unload.model].append(None)
+        elif not any(needed.action is Action.LOAD and needed.model == unload.model for needed in unload.needs):
+            away[unload.model].append(_until(load, unload))
     downtime = {model: _total(seconds) for model, seconds in sorted(away.items())}
-    return Impact(downtime, _whole(pulled), tuple(sorted(evictions)))
+    displaced = {change.address for change in ordered if change.action is Action.UNLOAD and change.reason.code in _FOR_ANOTHER}
+    return Impact(downtime, _whole(pulled), tuple(sorted(displaced)), tuple(sorted(moves, key=lambda one: one.address)))
 
 
-def _moves(ordered: Sequence[Change]) -> Iterator[tuple[str, float | None]]:
-    """Models that leave a place without waiting for their load (at another place, or in another order), with the seconds until then."""
+def _pairs(ordered: Sequence[Change]) -> Iterator[tuple[Change, Change | None]]:
+    """Each unload with the load that brings its model back, at another place or in another order; with None what leaves for another model
+    and comes nowhere. What is only not wanted any more, or in fewer places, is no move."""
     loads: dict[str, list[Change]] = defaultdict(list)
     for change in ordered:
         if change.action is Action.LOAD:
             loads[change.model].append(change)
     for change in ordered:
-        left = loads.get(change.model) if change.action is Action.UNLOAD else None
-        if left and not any(needed.action is Action.LOAD and needed.model == change.model for needed in change.needs):
-            yield change.model, _until(left.pop(0), change)
+        if change.action is not Action.UNLOAD:
+            continue
+        if loads.get(change.model):
+            yield change, loads[change.model].pop(0)
+        elif change.reason.code in _FOR_ANOTHER:
+            yield change, None
 
 
 def _until(load: Change, unload: Change) -> float | None:

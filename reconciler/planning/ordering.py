@@ -16,11 +16,12 @@ from collections.abc import Mapping, Sequence
 from reconciler.capacity.rooms import Booking, Room, balance_of
 from reconciler.planning.kinds.model.admission_order import own_rules_first
 from reconciler.planning.kinds.model.changes import Change
-from reconciler.planning.plan import Action
+from reconciler.planning.plan import FETCHES, Action
 
 _RANK = {
     Action.ADOPT: 0,
     Action.PULL: 1,
+    Action.TAG: 1,
     Action.UPDATE: 2,
     Action.UNLOAD: 3,
     Action.LOAD: 4,
@@ -91,7 +92,7 @@ def pulls_first(changes: Sequence[Change]) -> None:
     moves waits for one of the model's own pulls."""
     arriving: dict[str, list[Change]] = defaultdict(list)
     for load in changes:
-        pulls = [needed for needed in load.needs if needed.action is Action.PULL]
+        pulls = [needed for needed in load.needs if needed.action in FETCHES]
         if not pulls or load.action is Action.UNLOAD:
             continue
         arriving[load.model].extend(pulls)
@@ -109,7 +110,7 @@ def move_start_first(changes: Sequence[Change]) -> None:
     """A model that moves: its old replica leaves after a new one is there, where the new place needs nobody to leave first."""
     arriving: dict[str, list[Change]] = defaultdict(list)
     for change in changes:
-        if change.action is Action.LOAD and all(needed.action is Action.PULL for needed in change.needs):
+        if change.action is Action.LOAD and all(needed.action in FETCHES for needed in change.needs):
             arriving[change.model].append(change)
     for change in changes:
         if change.action is Action.UNLOAD and arriving.get(change.model) and change.reason.code in MOVES:

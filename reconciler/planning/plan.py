@@ -20,6 +20,7 @@ Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 class Action(StrEnum):
     PULL = "pull"
+    TAG = "tag"
     LOAD = "load"
     UNLOAD = "unload"
     RELOAD = "reload"
@@ -28,6 +29,10 @@ class Action(StrEnum):
     ADOPT = "adopt"
     CREATE = "create"
     REMOVE = "remove"
+
+
+FETCHES = frozenset({Action.PULL, Action.TAG})
+"""What brings a model to its engine's disk, before anything is loaded."""
 
 
 class Cause(StrEnum):
@@ -145,7 +150,8 @@ def kind_of(address: str) -> str:
 @dataclass(frozen=True, slots=True)
 class CardBalance:
     """One card before, after, and at its fullest on the way, by the plan's arithmetic. `before`, `after` and `peak` leave foreign out.
-    `unsized`: it holds a resident of unknown size, so all of it counts as taken though nobody knows how much is."""
+    `free_after_bytes` is what may still be placed on it then, None where that is not known. `unsized`: it holds a resident of unknown size,
+    so all of it counts as taken though nobody knows how much is."""
 
     node: str
     gpu: CardId
@@ -158,6 +164,7 @@ class CardBalance:
     peak_bytes: int
     name: str | None = None
     unsized: bool = False
+    free_after_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,12 +251,27 @@ class PlacementInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Move:
+    """A replica or resident that leaves `address` with the step `step`: for the model `by` (None: its own files want it elsewhere), to the
+    address `to` (None: for good, until there is room for it again)."""
+
+    model: str
+    address: str
+    to: str | None
+    by: str | None
+    step: str
+
+
+@dataclass(frozen=True, slots=True)
 class Impact:
-    """`downtime_seconds` by model, None where a load of it was never measured; `download_bytes` None: nobody knows how many."""
+    """`downtime_seconds` by model: None where a load of it was never measured, or where it is away for good. `download_bytes` None: nobody
+    knows how many. `evictions` are the addresses of all that leaves for another model, `moves` all that leaves one place for another, or
+    for another model."""
 
     downtime_seconds: Mapping[str, float | None] = field(default_factory=dict)
     download_bytes: int | None = 0
     evictions: tuple[str, ...] = ()
+    moves: tuple[Move, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

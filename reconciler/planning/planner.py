@@ -35,6 +35,7 @@ from reconciler.planning.kinds.model.step import ModelStep
 from reconciler.planning.kinds.model.variants import better_variants
 from reconciler.planning.ordering import order
 from reconciler.planning.plan import (
+    FETCHES,
     Action,
     Candidate,
     CardBalance,
@@ -155,7 +156,7 @@ def make_plan(
             *waiting,
             *(note for one in others for note in one.notes),
         ),
-        impact=impact_of(ordered, board, changes.evictions),
+        impact=impact_of(ordered, board),
         placement=PlacementInfo(desired.strategy.value, SOLVER, sum(lacking.count for lacking in placement.lacking)),
         placed=changes.placed,
         charges={address: tuple((card.index, count) for card, count in charges) for address, charges in changes.charges.items()},
@@ -180,7 +181,7 @@ def _made_for(ordered: Sequence[Change]) -> Mapping[Change, str]:
     found: dict[Change, str] = {}
     for change in ordered:
         for needed in change.needs:
-            brings = needed.action is Action.PULL and needed.address == change.address
+            brings = needed.action in FETCHES and needed.address == change.address
             if brings or (needed.made_room and change.action is not Action.UNLOAD):
                 found.setdefault(needed, change.id)
     return found
@@ -229,7 +230,7 @@ def _preconditions(change: Change) -> tuple[Precondition, ...]:
             return (Precondition(f"{at}.resident:{change.engine_name}", equals=True),) if change.action is Action.UNLOAD else ()
         case Action.REMOVE:
             return (Precondition(f"{at}.installed:{change.engine_name}", equals=True),)
-        case Action.PULL:
+        case Action.PULL | Action.TAG:
             return (Precondition(f"{at}.installed:{change.engine_name}", equals=False),)
         case _:
             return ()
@@ -259,6 +260,7 @@ def _balance(card: Card, peak: Mapping[Card, int], unsized: bool) -> CardBalance
         peak_bytes=max(peak.get(card, card.before), card.held),
         name=card.facts.name if card.facts is not None else None,
         unsized=unsized,
+        free_after_bytes=None if unsized or card.usable is None else max(0, card.capacity - card.held),
     )
 
 

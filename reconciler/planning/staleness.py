@@ -34,7 +34,7 @@ from reconciler.planning.kinds.model.changes import asked_of
 from reconciler.planning.kinds.model.replica import Replica
 from reconciler.planning.kinds.model.rules import ASKED_AGAIN, decide
 from reconciler.planning.kinds.model.step import ModelStep, model_steps
-from reconciler.planning.plan import Action, Plan, Step
+from reconciler.planning.plan import FETCHES, Action, Plan, Step
 from reconciler.planning.planner import room_needed
 from reconciler.vram import NO_CATALOGUE, Catalogue
 
@@ -133,13 +133,14 @@ class _Now:
         if model is None or not self._names.on(model, slot.id.node) or model.engine not in (None, slot.kind):
             return "the desired state does not ask for it there"
         model = model.called(slot.kind, step.base_name) or model
-        if (step.engine_name, step.base_name) != (model.engine_name(slot.kind), model.base_name(slot.kind)):
+        name = model.base_name(slot.kind) if step.action is Action.PULL else model.engine_name(slot.kind)
+        if (step.engine_name, step.base_name) != (name, model.base_name(slot.kind)):
             return f"the desired state calls it {model.engine_name(slot.kind)} there"
-        if step.action is not Action.PULL and step.after != asked_of(model):
+        if step.action not in FETCHES and step.after != asked_of(model):
             return "the desired state asks for other options"
         match step.action:
-            case Action.PULL:
-                return self._pull(step, slot, model)
+            case Action.PULL | Action.TAG:
+                return self._fetch(step, slot, model)
             case Action.LOAD | Action.RELOAD:
                 return self._load(step, slot, model)
             case Action.ADOPT | Action.UPDATE | Action.WAIT:
@@ -147,11 +148,13 @@ class _Now:
             case _:
                 return f"this version does not {step.action.value} models"
 
-    def _pull(self, step: ModelStep, slot: EngineState, model: ModelSpec) -> str | None:
+    def _fetch(self, step: ModelStep, slot: EngineState, model: ModelSpec) -> str | None:
         if slot.kind is not EngineKind.OLLAMA:
             return "its engine cannot pull"
-        if dict(step.after).get("context") != model.wanted_context:
+        if step.action is Action.TAG and step.after.get("context") != model.wanted_context:
             return "the desired state asks for another context"
+        if step.action is Action.TAG and self._missing(slot, step.base_name):
+            return f"{step.base_name} is not installed any more"
         if self._missing(slot, step.engine_name) and (why := self._not_as_approved(step, None)) is not None:
             return why
         self._pulled.add((slot, step.engine_name))

@@ -57,6 +57,9 @@ def plan_contents(plan: Plan) -> dict[str, Json]:
             "downtime_seconds": dict(plan.impact.downtime_seconds),
             "download_bytes": plan.impact.download_bytes,
             "evictions": list(plan.impact.evictions),
+            "moves": [
+                {"model": one.model, "address": one.address, "to": one.to, "by": one.by, "step": one.step} for one in plan.impact.moves
+            ],
         },
         "steps": [_step(step) for step in plan.steps],
         "gpus": [_card(card) for card in plan.gpus],
@@ -93,9 +96,11 @@ def plan_json(plan: Plan) -> str:
 
 def plan_summary(plan: Plan) -> dict[str, int]:
     """Counts of a plan: steps by action, then replicas unchanged and unplaced, engines deferred, fields drifted, replicas pending."""
-    counts = dict.fromkeys(
-        (Action.PULL, Action.LOAD, Action.UNLOAD, Action.RELOAD, Action.WAIT, Action.CREATE, Action.UPDATE, Action.REMOVE, Action.ADOPT), 0
-    )
+    shown = (
+        Action.PULL, Action.TAG, Action.LOAD, Action.UNLOAD, Action.RELOAD, Action.WAIT, Action.CREATE, Action.UPDATE, Action.REMOVE,
+        Action.ADOPT,
+    )  # fmt: skip
+    counts = dict.fromkeys(shown, 0)
     for step in plan.steps:
         counts[step.action] += 1
     return {
@@ -149,6 +154,7 @@ def _card(card: CardBalance) -> dict[str, Json]:
         "before_bytes": card.before_bytes,
         "after_bytes": card.after_bytes,
         "peak_bytes": card.peak_bytes,
+        "free_after_bytes": card.free_after_bytes,
     }
 
 

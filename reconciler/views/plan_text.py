@@ -5,7 +5,7 @@ from __future__ import annotations
 from reconciler.fleet import format_bytes
 from reconciler.planning import CONTEXT_DROPPED
 from reconciler.planning.kinds.model.step import ModelStep
-from reconciler.planning.plan import Action, Plan, Step
+from reconciler.planning.plan import FETCHES, Action, Plan, Step
 from reconciler.views.cards import cards_text
 from reconciler.views.document import plan_summary
 from reconciler.views.escape import escape
@@ -26,6 +26,7 @@ from reconciler.views.style import Cell, Style, columns, joined, paragraph, plur
 
 SYMBOLS: dict[Action, tuple[str, str]] = {
     Action.PULL: ("+", "green"),
+    Action.TAG: ("+", "green"),
     Action.LOAD: ("+", "green"),
     Action.CREATE: ("+", "green"),
     Action.UNLOAD: ("-", "red"),
@@ -35,7 +36,7 @@ SYMBOLS: dict[Action, tuple[str, str]] = {
     Action.ADOPT: ("=", "cyan"),
     Action.WAIT: (">", "cyan"),
 }
-_LEGEND = {"+": "pull or load", "-": "unload", "x": "delete from disk", "~": "reload or update", "=": "adopt, as it is", ">": "wait"}
+_LEGEND = {"+": "pull, tag or load", "-": "unload", "x": "delete from disk", "~": "reload or update", "=": "adopt, as it is", ">": "wait"}
 
 _LEGEND_OF_OTHERS = {"+": "pull, load or create", "x": "remove"}
 """With steps about other kinds of resources than models."""
@@ -75,7 +76,7 @@ def summary_line(plan: Plan, style: Style) -> str:
     return f"{style.heading('Plan:')} {', '.join(parts)}. {' '.join(tails)}"
 
 
-_RARE = (("adopt", "adopt"), ("update", "update"), ("wait", "wait for"), ("create", "create"), ("remove", "remove"))
+_RARE = (("tag", "tag"), ("adopt", "adopt"), ("update", "update"), ("wait", "wait for"), ("create", "create"), ("remove", "remove"))
 
 
 def _opening(plan: Plan, style: Style) -> str:
@@ -133,7 +134,7 @@ def _measured(step: ModelStep, style: Style) -> list[str]:
 
 def _variant(step: ModelStep, style: Style) -> list[str]:
     """Why a load brings none of the better variants."""
-    if step.variant is None or step.action is Action.PULL:
+    if step.variant is None or step.action in FETCHES:
         return []
     return columns([[Cell(f"not {one.name}", "dim"), Cell(one.message or one.reason)] for one in step.variant.passed_over], style, "      ")
 
@@ -143,7 +144,7 @@ def _row(step: Step) -> list[Cell]:
     reason = step.reason.message or step.reason.code
     if not isinstance(step, ModelStep):
         return [Cell(f"{sign} {step.action.value}", look), Cell(step.address), Cell(""), Cell(""), Cell(""), Cell(reason)]
-    derived = step.engine_name != step.base_name and step.action in (Action.PULL, Action.LOAD, Action.RELOAD)
+    derived = step.engine_name != step.base_name and step.action in (Action.LOAD, Action.RELOAD)
     derived = derived or step.variant is not None
     return [
         Cell(f"{sign} {step.action.value}", look),

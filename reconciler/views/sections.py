@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reconciler.fleet import format_bytes, format_duration, format_ratio
-from reconciler.planning.plan import Deferred, Drift, Impact, Note, Refusal, UnmanagedResident, Unplaced, Value
+from reconciler.planning.plan import Deferred, Drift, Impact, Move, Note, Refusal, UnmanagedResident, Unplaced, Value
 from reconciler.views.style import Cell, Style, beside, bounded, columns, more, paragraph, plural
 
 _CANDIDATES = 6
@@ -183,9 +183,24 @@ def note_lines(notes: Sequence[Note], style: Style) -> list[str]:
     return [*lines, *more(left, style)]
 
 
+def _away(seconds: float | None, by: str | None) -> str:
+    if by is not None and seconds is None:
+        return f"away until there is room for it again: {by} takes its place"
+    return "away for an unknown time" if seconds is None else f"away for about {format_duration(seconds)}"
+
+
+def _goes(move: Move | None) -> str:
+    """For whom something leaves, and where it goes."""
+    if move is None:
+        return ""
+    by = f"for {move.by}" if move.by is not None else ""
+    return f"{by}, to {move.to.rpartition('@')[2]}".removeprefix(", ") if move.to is not None else by
+
+
 def impact_lines(impact: Impact, style: Style) -> list[str]:
+    for_good = {move.model: move.by for move in impact.moves if move.to is None}
     rows = [
-        [Cell(model), Cell("away for an unknown time" if seconds is None else f"away for about {format_duration(seconds)}")]
+        [Cell(model), Cell(_away(seconds, for_good.get(model)))]
         for model, seconds in sorted(impact.downtime_seconds.items())
         if seconds != 0
     ]
@@ -196,6 +211,7 @@ def impact_lines(impact: Impact, style: Style) -> list[str]:
     elif impact.download_bytes:
         lines.append(f"  download of about {format_bytes(impact.download_bytes)}")
     evicted, rest = bounded(impact.evictions)
-    lines += columns([[Cell(f"evicts {name}", "yellow")] for name in evicted], style)
+    moves = {move.address: move for move in impact.moves}
+    lines += columns([[Cell(f"evicts {name}", "yellow"), Cell(_goes(moves.get(name)))] for name in evicted], style)
     lines += more(rest, style, "evictions")
     return [style.heading("Impact"), *lines] if lines else []

@@ -341,6 +341,7 @@ class Room:
         at = EngineId(node or self.nodes[0], "e")
         model = next((known for known in self.models if known.name == name), None)
         address = replica_address(name, at)
+        base = model.base_name(self.kind) if model is not None else name
         step = ModelStep(
             id=f"{action.value}:{address}",
             address=address,
@@ -350,8 +351,8 @@ class Room:
             model=name,
             node=at.node,
             engine=at.engine,
-            engine_name=model.engine_name(self.kind) if model is not None else name,
-            base_name=model.base_name(self.kind) if model is not None else name,
+            engine_name=model.engine_name(self.kind) if model is not None and action is not Action.PULL else base,
+            base_name=base,
             needs=tuple(needed.id for needed in needs),
             gpus=(0,),
             vram_bytes=frees if frees is not None else grows,

@@ -369,13 +369,14 @@ def test_an_update_pins_again_with_the_context_it_runs_with() -> None:
     assert room.state.measurements == []
 
 
-def test_a_pull_fetches_the_base_and_makes_the_tag() -> None:
+def test_a_pull_fetches_the_base_and_a_tag_is_made_of_it() -> None:
     room = Room()
     room.want("m", context=8192)
     room.engine.installed.clear()
-    pull = room.step(Action.PULL, "m", after={"context": 8192})
-    room.step(Action.LOAD, "m", needs=[pull])
-    assert room.run().done == 2
+    pull = room.step(Action.PULL, "m")
+    tag = room.step(Action.TAG, "m", after={"context": 8192}, needs=[pull])
+    room.step(Action.LOAD, "m", needs=[tag])
+    assert room.run().done == 3
     assert room.engine.log == [
         ("pull", "m:latest"),
         ("derive", "m:latest-c8192 from m:latest with {'num_ctx': 8192}"),
@@ -388,7 +389,7 @@ def test_a_tag_whose_base_is_installed_is_made_without_a_download() -> None:
     room = Room()
     room.want("m", context=8192)
     room.engine.installed = {"m:latest"}
-    room.step(Action.PULL, "m", after={"context": 8192})
+    room.step(Action.TAG, "m", after={"context": 8192})
     room.run()
     assert [verb for verb, _ in room.engine.log] == ["derive"]
 

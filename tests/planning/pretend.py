@@ -18,7 +18,7 @@ from reconciler.fleet import (
     Resident,
     parse_replica_address,
 )
-from reconciler.planning import Action, ModelStep, Plan
+from reconciler.planning import FETCHES, Action, ModelStep, Plan
 
 _LOADS = (Action.LOAD, Action.RELOAD)
 
@@ -37,7 +37,7 @@ def carry_out(plan: Plan, facts: FleetFacts, before: Applied, blobs: Mapping[str
             continue
         resident = _resident(engine, engine_name)
         old = before.replicas.get(address)
-        step = next((s for s in plan.steps if s.address == address and s.action is not Action.PULL), None)
+        step = next((s for s in plan.steps if s.address == address and s.action not in FETCHES), None)
         on_demand = bool(step.after.get("installed")) if step is not None else old is not None and old.ensure == "present"
         context = step.after.get("context") if step is not None else (old.context if old else None)
         rows[address] = AppliedReplica(
@@ -72,7 +72,7 @@ def do(step: ModelStep, facts: FleetFacts, blobs: Mapping[str, str] | None = Non
     engine = node.engines[step.engine]
     residents = tuple(resident for resident in engine.residents or ())
     installed = tuple(engine.installed or ())
-    if step.action is Action.PULL and all(model.name != step.engine_name for model in installed):
+    if step.action in FETCHES and all(model.name != step.engine_name for model in installed):
         installed = (*installed, Installed(step.engine_name, 1, blob=(blobs or {}).get(step.engine_name)))
     if step.action is Action.REMOVE:
         installed = tuple(model for model in installed if model.name not in (step.engine_name, step.base_name))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pretend import carry_out, do, some_order
 
 from reconciler.fleet import Each, Incident, Policy, Unmanaged
-from reconciler.planning import Action, asked_digest, first_moved
+from reconciler.planning import FETCHES, Action, asked_digest, first_moved
 
 MODELS = [f"m{n}:1" for n in range(6)]
 NODES = ["a", "b", "c", "d"]
@@ -122,7 +122,7 @@ def test_a_pull_ends_before_any_unload_that_makes_room_for_its_load(situation):
     result = plan(of, want, seen, before)
     by_id = {step.id: step for step in result.steps}
     for step in result.steps:
-        pulls = {need for need in step.needs if by_id[need].action is Action.PULL}
+        pulls = {need for need in step.needs if by_id[need].action in FETCHES}
         for need in step.needs:
             if by_id[need].action is Action.UNLOAD:
                 assert pulls <= set(by_id[need].needs)

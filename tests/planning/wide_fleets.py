@@ -284,7 +284,7 @@ def _done(world: World, step: ModelStep) -> FleetFacts:
     installed = {model.name: model for model in engine.installed or ()}
     residents = {_key(engine, resident.name): resident for resident in engine.residents or ()}
     match step.action:
-        case Action.PULL:
+        case Action.PULL | Action.TAG:
             for name in (step.base_name, step.engine_name):
                 installed.setdefault(name, Installed(name, file_bytes(world.sizes[step.base_name]), blob=blob_of(name)))
         case Action.REMOVE:

@@ -20,7 +20,7 @@ from reconciler.execution.outcome import ExecutionOptions
 from reconciler.execution.remedies import LOADS, OUT_OF_MEMORY, Remedies
 from reconciler.execution.step import Run
 from reconciler.fleet import EngineFacts, EngineId, Ensure, GpurecError, LoadKey, Measured, format_bytes
-from reconciler.planning import RELOADS, Action, Cause, ModelStep, Plan, asked_digest
+from reconciler.planning import FETCHES, RELOADS, Action, Cause, ModelStep, Plan, asked_digest
 from reconciler.state import Learned, Measurement
 
 _NOTHING_LEFT_BEHIND = frozenset({"load_failed", "not_resident", "out_of_memory", "not_installed", "verify_failed"})
@@ -68,7 +68,7 @@ class ModelActor:
 
     def begin(self) -> None:
         step = self._step
-        if not self._began and step.action is Action.PULL and step.engine_name != step.base_name:
+        if not self._began and step.action is Action.TAG:
             self._models.run.state.own_tag(step.at, step.engine_name, step.base_name)
         self._began = True
         if not self._booked:
@@ -95,7 +95,9 @@ class ModelActor:
         elif step.action is Action.REMOVE:
             state.record((), (step.address,))
             state.forget_tags(step.at, names_to_delete(step))
-        elif step.action is Action.PULL and model is not None and model.ensure is Ensure.PRESENT:
+        elif step.action in FETCHES and model is not None and model.ensure is Ensure.PRESENT:
+            if step.engine_name != model.engine_name(models.places.engines[step.at].kind):
+                return  # the tag that is made of it is what counts
             state.record((replica_row(model, step.at, step.address, step.engine_name, None),))
         elif step.action in _LEAVES_RESIDENT and model is not None and act.resident is not None:
             if not self._booked:

@@ -108,31 +108,32 @@ class Act:
         return EngineError(Problem(message, Place(str(self.work.engine.spec.id))), code)
 
 
-class Pull(Act):
-    _has_base = False
+class _Fetch(Act):
+    """What brings a name to its engine's disk."""
 
     async def look(self, facts: EngineFacts) -> bool:
-        step = self.work.step
-        self._has_base = step.base_name != step.engine_name and find_installed(facts, step.base_name) is not None
-        return find_installed(facts, step.engine_name) is not None
-
-    async def act(self) -> None:
-        work, step = self.work, self.work.step
-        if not self._has_base:
-            model, kind = work.model, work.engine.spec.kind
-            async for progress in work.engine.pull(step.base_name if model is None else model.spelled(kind, step.base_name)):
-                work.on_progress(progress)
-        if step.base_name != step.engine_name:
-            context = step.after.get("context")
-            if context is None:
-                raise self._failure("no_context", f"the plan does not say which context {step.engine_name} holds")
-            await work.engine.derive(step.base_name, step.engine_name, {"num_ctx": context})
+        return find_installed(facts, self.work.step.engine_name) is not None
 
     async def wait(self) -> None:
         watch, model, name = self.work.watch, self.work.model, self.work.step.engine_name
         await watch.until_installed(name)
         if model is not None and (wrong := _other_weights(model, await watch.look_until_seen(), name)) is not None:
             raise self._failure("digest_differs", wrong)
+
+
+class Pull(_Fetch):
+    async def act(self) -> None:
+        work, name, model = self.work, self.work.step.engine_name, self.work.model
+        async for progress in work.engine.pull(name if model is None else model.spelled(work.engine.spec.kind, name)):
+            work.on_progress(progress)
+
+
+class Tag(_Fetch):
+    async def act(self) -> None:
+        step, context = self.work.step, self.work.step.after.get("context")
+        if context is None:
+            raise self._failure("no_context", f"the plan does not say which context {step.engine_name} holds")
+        await self.work.engine.derive(step.base_name, step.engine_name, {"num_ctx": context})
 
 
 class Load(Act):
@@ -308,6 +309,7 @@ class Remove(Act):
 
 ACTS: dict[Action, type[Act]] = {
     Action.PULL: Pull,
+    Action.TAG: Tag,
     Action.LOAD: Load,
     Action.RELOAD: Reload,
     Action.UNLOAD: Unload,

@@ -50,6 +50,8 @@ class Change:
     before: Fields = field(default_factory=dict)
     after: Fields = field(default_factory=dict)
     variant: VariantChoice | None = None
+    by: str | None = None
+    """The model for which it leaves."""
     made_room: bool = False
     """An unload that another model's load is the reason for: it waits for that model's pull."""
     needs: list[Change] = field(default_factory=list)
@@ -87,14 +89,13 @@ class Spared:
 
 @dataclass(slots=True)
 class Changes:
-    """All changes, and what needs none. `evictions` are addresses of unmanaged residents that make room."""
+    """All changes, and what needs none."""
 
     every: list[Change] = field(default_factory=list)
     unchanged: int = 0
     owned_residents: int = 0
     pending: int = 0
     unmanaged: list[UnmanagedResident] = field(default_factory=list)
-    evictions: list[str] = field(default_factory=list)
     placed: dict[str, str] = field(default_factory=dict)
     charges: dict[str, Charges] = field(default_factory=dict)
     forgotten: list[str] = field(default_factory=list)
@@ -184,8 +185,10 @@ def _wanted(changes: Changes, replica: Replica, applied: Applied, drifted: froze
         changes.unchanged += 1
         return
     target, model, slot = replica.target, replica.model, replica.slot
-    if replica.deleted and rule.action is Action.PULL:
-        changes.every.append(_pull(replica, _cause(replica, rule.action, drifted, moved)))
+    if rule.action is Action.PULL:
+        fetches = _fetch(replica, _cause(replica, rule.action, drifted, moved))
+        changes.every.extend(fetches)
+        changes.wanted[target] = fetches[-1]
         return
     if rule.action is Action.RELOAD and target.protected:
         changes.spared.append(Spared(replica.address, model.name, Action.RELOAD, rule.says(replica), True))
@@ -216,8 +219,8 @@ def _wanted(changes: Changes, replica: Replica, applied: Applied, drifted: froze
     changes.every.append(change)
     changes.wanted[target] = change
     if (rule.action in (Action.LOAD, Action.RELOAD) and _must_pull(replica)) or (rule.action in _STAYS and replica.deleted):
-        changes.every.append(pull := _pull(replica, change.cause))
-        change.needs.append(pull)
+        changes.every.extend(fetches := _fetch(replica, change.cause))
+        change.needs.append(fetches[-1])
 
 
 def _after_what_they_need(changes: Changes, placement: Placement) -> None:
@@ -242,28 +245,40 @@ def _must_pull(replica: Replica) -> bool:
     return replica.slot.kind is EngineKind.OLLAMA and replica.lists_known and replica.installed is None
 
 
-def _pull(replica: Replica, cause: Cause) -> Change:
-    if replica.base_installed:
-        reason = Reason("make_tag", f"{replica.engine_name} is made from {replica.base_name}, without a download")
-    elif replica.deleted and replica.engine_name == replica.base_name:
-        reason = Reason("deleted", "runs, and is gone from the disk of its engine")
-    elif replica.engine_name != replica.base_name:
-        reason = Reason("not_installed", f"is not installed; {replica.engine_name} is made from it")
-    else:
-        reason = Reason("not_installed", "is not installed")
-    return Change(
-        Action.PULL,
-        replica.address,
-        replica.model.name,
-        replica.slot,
-        replica.engine_name,
-        replica.base_name,
-        reason,
-        cause,
-        replica.model.priority,
-        after=_context(replica.model),
-        variant=_choice(replica.target),
-    )
+def _fetch(replica: Replica, cause: Cause) -> list[Change]:
+    """What brings the file of a replica to its engine: a pull where its model is not there, then the derived tag where it has one."""
+    installed: Fields = {} if replica.wants_resident else {"installed": True}
+    steps: list[Change] = []
+
+    def step(action: Action, name: str, reason: Reason, after: Fields) -> None:
+        slot, model, base, choice = replica.slot, replica.model, replica.base_name, _choice(replica.target)
+        before = steps[:]
+        steps.append(
+            Change(
+                action,
+                replica.address,
+                model.name,
+                slot,
+                name,
+                base,
+                reason,
+                cause,
+                model.priority,
+                after={**installed, **after},
+                variant=choice,
+                needs=before,
+            )
+        )
+
+    tagged = replica.engine_name != replica.base_name
+    if not replica.base_installed:
+        why = f"is not installed; {replica.engine_name} is made from it" if tagged else "is not installed"
+        reason = Reason("deleted", "runs, and is gone from the disk of its engine") if replica.deleted else Reason("not_installed", why)
+        step(Action.PULL, replica.base_name, reason, {})
+    if tagged:
+        why = f"{replica.engine_name} is made from {replica.base_name}, without a download"
+        step(Action.TAG, replica.engine_name, Reason("make_tag", why), _context(replica.model))
+    return steps
 
 
 def _choice(target: Target) -> VariantChoice | None:
@@ -351,14 +366,13 @@ def _unwanted(changes: Changes, found: Occupant, placement: Placement, desired: 
             changes.unmanaged.append(UnmanagedResident(slot.id.node, slot.id.engine, resident.name, held, resident.pinned))
         return
     if displaced:
+        by = placement.displaced_for[found]
         if found.model is not None and found.model.ensure is Ensure.PRESENT:
-            what = "is there on demand and yields its room"
+            what = f"is there on demand and yields its room to {by}"
         else:
-            what = "makes room for a model of higher priority" if owned or found.model is not None else "is unmanaged and yields its room"
+            what = f"makes room for {by}" if owned or found.model is not None else f"is unmanaged and yields its room to {by}"
         evicted = not owned or found.yields
-        _unload(changes, found, Reason("eviction" if evicted else "displaced", what), Cause.DISPLACED, made_room=True)
-        if evicted:
-            changes.evictions.append(replica_address(resident.name, slot.id))
+        _unload(changes, found, Reason("eviction" if evicted else "displaced", what), Cause.DISPLACED, by)
     elif (of := found.moving or (found.model if replaced else None)) is not None and of.variants:
         changes.pending += 1
         _unload(changes, found, Reason("variant_changed", f"another variant of {of.name} takes its place"), Cause.PENDING)
@@ -370,7 +384,7 @@ def _unwanted(changes: Changes, found: Occupant, placement: Placement, desired: 
         _unload(changes, found, Reason("not_wanted", "was loaded by us and is no longer wanted"), Cause.PENDING)
 
 
-def _unload(changes: Changes, found: Occupant, reason: Reason, cause: Cause, made_room: bool = False) -> None:
+def _unload(changes: Changes, found: Occupant, reason: Reason, cause: Cause, by: str | None = None) -> None:
     row = found.owned
     model = found.model or found.moving
     address = row.address if row is not None else replica_address(found.resident.name, found.slot.id)
@@ -394,6 +408,7 @@ def _unload(changes: Changes, found: Occupant, reason: Reason, cause: Cause, mad
         model.priority if model is not None else 0,
         frees=found.charges,
         before=before,
-        made_room=made_room,
+        by=by,
+        made_room=by is not None,
     )
     changes.every.append(change)

@@ -23,8 +23,8 @@ class VariantChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelStep(Step):
-    """`engine_name` is the name to use on the engine; `base_name` is what a pull fetches when `engine_name` is a derived tag (made from
-    `base_name` with `after["context"]`). `vram_bytes` are those on each of its cards. Of a measured need `measured_bytes` is all that such
+    """`engine_name` is the name to use on the engine; `base_name` is the one that a pull fetches, and that a tag of the name `engine_name`
+    is made from with `after["context"]`. `vram_bytes` are those on each of its cards. Of a measured need `measured_bytes` is all that such
     a load took, `reported_bytes` the part of it that the engine told of (None where the card itself was seen), and `predicted_bytes` what
     would be predicted in its place."""
 
