@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 
-from reconciler.fleet import CardId, Desired, Fleet, FleetFacts, ModelSpec, Residency, format_bytes
+from reconciler.fleet import CardId, Desired, EngineId, Fleet, FleetFacts, ModelSpec, Residency, format_bytes, parse_replica_address
 from reconciler.health.asking import asking_findings
 from reconciler.health.cards import card_findings
 from reconciler.health.engines import engine_findings
 from reconciler.health.finding import Finding, error
 from reconciler.health.joining import cards_of, joining_findings
 from reconciler.health.sharing import sharing_findings
+from reconciler.health.status import ReplicaStatus
 from reconciler.planning import Plan
 
 
 def find(
-    fleet: Fleet, desired: Desired, facts: FleetFacts, plan: Plan, recorded: FleetFacts | None = None, only: Collection[str] | None = None
+    fleet: Fleet,
+    desired: Desired,
+    facts: FleetFacts,
+    plan: Plan,
+    recorded: FleetFacts | None = None,
+    only: Collection[str] | None = None,
+    replicas: Sequence[ReplicaStatus] = (),
 ) -> tuple[Finding, ...]:
-    """Everything that is wrong: errors first, then by address. `only` some nodes; then models that have no place anywhere are left out."""
+    """Everything that is wrong: errors first, then by address. `only` some nodes; then models that have no place anywhere are left out.
+    `replicas` tell of loads that failed."""
+    may_be_there = _may_be_on_cpu(desired, plan, facts)
     found: list[Finding] = []
     by_node: dict[str, list[ModelSpec]] = {}
     for model in desired.models:
@@ -39,10 +48,37 @@ def find(
             if engine is not None:
                 found.extend(engine_findings(spec, engine))
         found.extend(sharing_findings(node, seen, usable.get(name, {})))
-        found.extend(joining_findings(node, seen, recorded.nodes.get(name) if recorded is not None else None))
+        found.extend(joining_findings(node, seen, recorded.nodes.get(name) if recorded is not None else None, may_be_there))
+    found.extend(_failed(replicas, only))
     if only is None:
         found.extend(_too_large(fleet, desired, facts, usable, plan))
     return tuple(sorted(found, key=lambda one: one.order))
+
+
+def _failed(replicas: Sequence[ReplicaStatus], only: Collection[str] | None) -> Iterator[Finding]:
+    """Loads that failed and that none has made good since."""
+    for one in replicas:
+        node = one.address.rpartition("@")[2].partition("/")[0]
+        if one.failed and (only is None or node in only):
+            yield error("load_failed", one.address, f"its last load failed: {one.failed}", "mend that, then gpurec apply loads it again")
+
+
+def _may_be_on_cpu(desired: Desired, plan: Plan, facts: FleetFacts) -> Set[tuple[EngineId, str]]:
+    """Residents, by engine and name, that the files let be where they are, wholly or in part beside the card."""
+    models = {model.name: model for model in desired.models}
+    shares = {
+        (engine.id, one.name): one.gpu_fraction
+        for node in facts.nodes.values()
+        for engine in node.engines.values()
+        for one in engine.residents or ()
+    }
+    found = set()
+    for address, resident in plan.residents.items():
+        name, at = parse_replica_address(address)
+        model, share = models.get(name), shares.get((at, resident.name))
+        if model is not None and share is not None and (model.residency is Residency.CPU or share >= model.min_gpu_fraction):
+            found.add((at, resident.name))
+    return found
 
 
 def _too_large(

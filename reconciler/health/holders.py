@@ -6,14 +6,15 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from reconciler.fleet import CardFacts, CardId, Fleet, FleetFacts, Resident
+from reconciler.fleet import CardFacts, CardId, Fleet, FleetFacts, Resident, parse_replica_address
 from reconciler.health.joining import cards_of
+from reconciler.planning import Plan
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A model of an engine on a card. `certain` False: its engine has several cards, and nobody sees on which of them it is. Bytes are what
-    the engine says that it holds on cards in all."""
+    """A model of an engine on a card. `certain` False: its engine has several cards, and nobody sees on which of them it is. Bytes are
+    those that the plan counts, else what the engine says that it holds on cards in all."""
 
     engine: str
     model: str
@@ -21,8 +22,12 @@ class Holder:
     certain: bool
 
 
-def holders_by_card(fleet: Fleet, facts: FleetFacts) -> Mapping[tuple[str, CardId], tuple[Holder, ...]]:
-    """The models of every card, by node and index of the card."""
+def holders_by_card(fleet: Fleet, facts: FleetFacts, plan: Plan | None = None) -> Mapping[tuple[str, CardId], tuple[Holder, ...]]:
+    """The models of every card, by node and index of the card; with the bytes that `plan` counts, where one is given."""
+    counted = {
+        (parse_replica_address(address)[1], one.name): one.vram_bytes
+        for address, one in (plan.residents if plan is not None else {}).items()
+    }
     found: dict[tuple[str, CardId], list[Holder]] = defaultdict(list)
     for name, node in sorted(facts.nodes.items()):
         spec = fleet.nodes.get(name)
@@ -33,7 +38,8 @@ def holders_by_card(fleet: Fleet, facts: FleetFacts) -> Mapping[tuple[str, CardI
                 if _is_on_cpu(resident):
                     continue
                 for card in cards:
-                    holder = Holder(engine.id.engine, resident.shown, resident.vram_bytes, len(cards) == 1)
+                    held = counted.get((engine.id, resident.name), resident.vram_bytes)
+                    holder = Holder(engine.id.engine, resident.shown, held, len(cards) == 1)
                     found[name, card.index].append(holder)
     return {at: tuple(holders) for at, holders in found.items()}
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 
 from reconciler.fleet import (
     CardFacts,
     EngineFacts,
+    EngineId,
     EngineKind,
     EngineSpec,
     NodeFacts,
@@ -22,8 +23,11 @@ LEAST_SEEN = 0.5
 _LOG = "journalctl -u ollama -n 50, or the engine's own log"
 
 
-def joining_findings(node: NodeSpec, facts: NodeFacts, before: NodeFacts | None) -> Iterator[Finding]:
-    """What does not fit together on a node. `before` are its facts as last recorded."""
+def joining_findings(
+    node: NodeSpec, facts: NodeFacts, before: NodeFacts | None, may_be_on_cpu: Set[tuple[EngineId, str]] = frozenset()
+) -> Iterator[Finding]:
+    """What does not fit together on a node. `before` are its facts as last recorded; `may_be_on_cpu` residents by engine and name that the
+    files let be beside the card."""
     if not facts.cards:
         return
     for spec in node.engines:
@@ -31,7 +35,7 @@ def joining_findings(node: NodeSpec, facts: NodeFacts, before: NodeFacts | None)
         cards = cards_of(spec, facts.cards)
         if engine is None or not engine.reachable or not engine.residents or not cards:
             continue
-        yield from _placed(spec, engine, cards, _was_on_cards(spec, before))
+        yield from _placed(spec, engine, cards, _was_on_cards(spec, before), may_be_on_cpu)
         yield from _said_and_lost(spec, engine, cards, facts.cards)
 
 
@@ -45,9 +49,12 @@ def _was_on_cards(spec: EngineSpec, before: NodeFacts | None) -> bool:
     return engine is not None and any((one.vram_bytes or 0) > 0 for one in engine.residents or ())
 
 
-def _placed(spec: EngineSpec, engine: EngineFacts, cards: Sequence[CardFacts], was: bool) -> Iterator[Finding]:
+def _placed(
+    spec: EngineSpec, engine: EngineFacts, cards: Sequence[CardFacts], was: bool, may_be_on_cpu: Set[tuple[EngineId, str]]
+) -> Iterator[Finding]:
     residents = engine.residents or ()
-    known = [one for one in residents if one.gpu_fraction is not None]
+    known = [one for one in residents if one.gpu_fraction and (spec.id, one.name) in may_be_on_cpu]
+    known += [one for one in residents if one.gpu_fraction is not None and (spec.id, one.name) not in may_be_on_cpu]
     address = f"engine.{spec.id}"
     if known and all(one.gpu_fraction == 0 for one in known):
         if was:
@@ -58,7 +65,7 @@ def _placed(spec: EngineSpec, engine: EngineFacts, cards: Sequence[CardFacts], w
             yield error("not_on_gpu", address, what, _regain(spec))
         return
     for one in known:
-        if one.gpu_fraction is not None and one.gpu_fraction < 1:
+        if one.gpu_fraction is not None and one.gpu_fraction < 1 and (spec.id, one.name) not in may_be_on_cpu:
             what = f"only {format_ratio(one.gpu_fraction)} of it is on the GPU, the rest is computed by the CPU"
             yield warning(
                 "partial_offload", f"model.{one.name}@{spec.id}", what, "make room on the card, or lower its context; then gpurec plan"

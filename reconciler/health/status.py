@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from reconciler.fleet import Applied, FleetFacts, Resident, parse_replica_address
 from reconciler.planning import Plan
-from reconciler.planning.plan import FETCHES, Action
+from reconciler.planning.plan import FETCHES, WAITS_FOR_UNREACHABLE, Action
+
+NOTHING_FAILED: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class ReplicaStatus:
-    """One replica. Bytes are those that its engine says it holds on cards; `detail` says why it stands as it does.
+    """One replica. `detail` says why it stands as it does.
 
-    `standing` is `running` (as wanted), `changing` (the plan has a step for it), `leaving`, `unplaced`, `unknown` (its engine cannot be
-    asked) or `unmanaged` (nobody here asked for it).
+    `standing` is `running` (as wanted), `changing` (the plan has a step for it), `held` (not as wanted, and left alone for now), `leaving`,
+    `unplaced`, `unknown` (its engine cannot be asked) or `unmanaged` (nobody here asked for it). `failed` is why its last load failed,
+    while it is not there as wanted. Bytes are those that the plan counts for it.
     """
 
     address: str
@@ -25,19 +29,25 @@ class ReplicaStatus:
     context: int | None = None
     pinned: bool | None = None
     owned: bool = False
+    failed: str = ""
 
 
-def replicas_of(plan: Plan, facts: FleetFacts, applied: Applied) -> tuple[ReplicaStatus, ...]:
-    """Every replica that is wanted, owned, or there, in address order; those without a place last."""
+def replicas_of(plan: Plan, facts: FleetFacts, applied: Applied, failed: Mapping[str, str] = NOTHING_FAILED) -> tuple[ReplicaStatus, ...]:
+    """Every replica that is wanted, owned, or there, in address order; those without a place last. `failed` says by address why the last
+    load failed, where none has succeeded since."""
     residents = _residents(facts)
     silent = {str(engine.id) for node in facts.nodes.values() for engine in node.engines.values() if not engine.reachable}
     steps = {step.address: step for step in plan.steps if step.action not in FETCHES}
+    held = {note.address: note.message for note in plan.held}
     found: dict[str, ReplicaStatus] = {}
     for address in sorted({*plan.placed, *applied.replicas, *steps}):
         at = str(parse_replica_address(address)[1])
         row = applied.replicas.get(address)
         name = plan.placed.get(address) or (row.engine_name if row is not None else None) or parse_replica_address(address)[0]
-        seen = residents.get((at, name)) or (residents.get((at, row.engine_name)) if row is not None else None)
+        counted = plan.residents.get(address)
+        seen = residents.get((at, counted.name if counted is not None else name)) or (
+            residents.get((at, row.engine_name)) if row is not None else None
+        )
         step = steps.get(address)
         if at in silent:
             standing, detail = "unknown", "its engine cannot be asked"
@@ -45,6 +55,8 @@ def replicas_of(plan: Plan, facts: FleetFacts, applied: Applied) -> tuple[Replic
             standing, detail = "leaving", step.reason.message
         elif step is not None and step.action is not Action.ADOPT:
             standing, detail = "changing", f"{step.action.value}: {step.reason.message}"
+        elif address in held:
+            standing, detail = "held", held[address]
         elif address in plan.placed:
             standing, detail = "running", "" if row is not None or step is None else "to be adopted"
         else:
@@ -53,18 +65,26 @@ def replicas_of(plan: Plan, facts: FleetFacts, applied: Applied) -> tuple[Replic
             address,
             standing,
             detail,
-            seen.vram_bytes if seen is not None else None,
+            counted.vram_bytes if counted is not None else seen.vram_bytes if seen is not None else None,
             seen.context if seen is not None else None,
             seen.pinned if seen is not None else None,
             row is not None,
+            failed.get(address, "") if standing not in ("running", "leaving") else "",
         )
     for one in plan.unmanaged:
         address = f"model.{one.name}@{one.node}/{one.engine}"
         found.setdefault(address, ReplicaStatus(address, "unmanaged", "nobody here asked for it", one.vram_bytes, pinned=one.pinned))
+    by_model = {parse_replica_address(address)[0]: why for address, why in sorted(failed.items()) if address not in found}
     homeless = [
-        ReplicaStatus(f"model.{one.model}", "unplaced", f"{one.count} without a place: {_why(one.candidate_counts)}")
+        ReplicaStatus(
+            f"model.{one.model}",
+            "unplaced",
+            f"{one.count} without a place: {_why(one.candidate_counts)}",
+            failed=by_model.get(one.model, ""),
+        )
         for one in plan.unplaced
     ]
+    homeless += [ReplicaStatus(note.address, "unknown", note.message) for note in plan.notes if note.code == WAITS_FOR_UNREACHABLE]
     return (*(found[address] for address in sorted(found)), *homeless)
 
 

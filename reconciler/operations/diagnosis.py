@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.fleet import FleetFacts
-from reconciler.health import Finding, Level, find
-from reconciler.operations.proposal import plan_fleet
+from reconciler.health import Finding, Level, ReplicaStatus, find, replicas_of
+from reconciler.operations.proposal import Proposal, plan_fleet
 from reconciler.operations.reporter import Reporter, ignore
 from reconciler.operations.settings import WorkspaceSettings
+from reconciler.state import open_reader
 from reconciler.state.check import SQLITE, check_state
 from reconciler.state.check import Level as StateLevel
 
@@ -35,11 +37,24 @@ async def diagnose(settings: WorkspaceSettings, pattern: str | None = None, repo
     """Looks at the whole fleet and its state, or only at the hosts that `pattern` names. Changes nothing."""
     seen = await plan_fleet(settings, report=report)
     only = None if pattern is None else frozenset(seen.workspace.inventory.match(pattern))
-    findings = find(seen.workspace.fleet, seen.workspace.desired, seen.facts, seen.plan, seen.recorded, only)
+    findings = findings_of(seen, standing_of(seen), only)
     if only is None:
         findings = (*findings, *_of_state(seen.state))
     nodes = [one for name, one in seen.facts.nodes.items() if only is None or name in only]
     return Diagnosis(findings, seen.facts, len(nodes), sum(len(one.engines) for one in nodes))
+
+
+def standing_of(seen: Proposal) -> tuple[ReplicaStatus, ...]:
+    """How every replica stands, with the loads of earlier runs that failed and that none has made good since."""
+    with closing(open_reader(seen.state)) as state:
+        failed = {address: f"{row.reason or 'for no known reason'} (run {row.run_id})" for address, row in state.failed_loads().items()}
+    return replicas_of(seen.plan, seen.facts, seen.applied, failed)
+
+
+def findings_of(seen: Proposal, replicas: Sequence[ReplicaStatus], only: Collection[str] | None = None) -> tuple[Finding, ...]:
+    """What is wrong with the fleet, or with `only` these nodes."""
+    space = seen.workspace
+    return find(space.fleet, space.desired, seen.facts, seen.plan, seen.recorded, only, replicas)
 
 
 def _of_state(path: Path) -> list[Finding]:

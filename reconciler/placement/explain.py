@@ -17,6 +17,9 @@ from reconciler.placement.result import Lacking, PassedOver, Placement
 
 CANDIDATES_SHOWN = 32
 """How many engines of an unplaced model are listed one by one; all are counted by reason."""
+HOLDERS_NAMED = 3
+"""How many of those that hold an engine's cards are named."""
+_OF_ROOM = frozenset({"insufficient_vram", "memory_limit"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ def explain(placement: Placement, lacking: Lacking, applied: Applied, unmanaged:
     board = placement.board
     asked = lacking.asked
     slots = asked if asked is not None else tuple(slot for node in model.nodes for slot in board.by_node.get(node, ()))
+    slots = tuple(slot for slot in slots if model.engine in (None, slot.kind)) or slots
     taken = placement.slots_of(model.name)
     counts: Counter[str] = Counter()
     if placement.looks_left < len(slots) > CANDIDATES_SHOWN:
@@ -68,19 +72,35 @@ def explain(placement: Placement, lacking: Lacking, applied: Applied, unmanaged:
             need = need_on(slot, least, applied)
             needed = need.bytes if need is not None else None
         if len(shown) < CANDIDATES_SHOWN:
-            shown.append(_refused(slot, code, variants, applied))
+            shown.append(_refused(slot, code, variants, applied, placement))
     return Explanation(
         lacking, needed, tuple(shown), dict(sorted(counts.items())), _would_help(model, counts, placement, applied, unmanaged)
     )
 
 
-def _refused(slot: EngineState, code: str, variants: Sequence[ModelSpec], applied: Applied) -> Refused:
-    words = in_words(code, slot, variants[-1], applied)
+def _refused(slot: EngineState, code: str, variants: Sequence[ModelSpec], applied: Applied, placement: Placement) -> Refused:
+    held = _held_by(slot, placement) if code in _OF_ROOM else ""
+    words = in_words(code, slot, variants[-1], applied) + held
     if variants[-1].variant is None or refusal(slot, variants[-1]) is not None:
         return Refused(str(slot.id), code, words)
     each = [(one.variant or one.name, reason_at(slot, one, applied), one) for one in variants]
     every = tuple(PassedOver(name, why, in_words(why, slot, one, applied)) for name, why, one in each)
-    return Refused(str(slot.id), code, "; ".join(f"{one.name} {one.message}" for one in every), every)
+    return Refused(str(slot.id), code, "; ".join(f"{one.name} {one.message}" for one in every) + held, every)
+
+
+def _held_by(slot: EngineState, placement: Placement) -> str:
+    """Who holds the cards of an engine, the largest first, as a clause; empty where nobody known does."""
+    holders: Counter[str] = Counter()
+    for card in slot.cards or ():
+        for name, count in placement.holders.get(card, {}).items():
+            holders[name] = max(holders[name], count)
+        if card.foreign:
+            holders["other programs"] += card.foreign
+    said = [f"{name} {format_bytes(count)}" for name, count in sorted(holders.items(), key=lambda one: (-one[1], one[0])) if count]
+    if not said:
+        return ""
+    more = f" and {len(said) - HOLDERS_NAMED} more" if len(said) > HOLDERS_NAMED else ""
+    return f"; held by {', '.join(said[:HOLDERS_NAMED])}{more}"
 
 
 def in_words(code: str, slot: EngineState, model: ModelSpec, applied: Applied) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 
-from reconciler.capacity import Charges, EngineState, Holding, Occupancy
+from reconciler.capacity import Card, Charges, EngineState, Holding, Occupancy
 from reconciler.fleet import ModelSpec
 from reconciler.placement.reasons import States
 from reconciler.placement.residents import Occupant
@@ -79,7 +79,21 @@ class Placement:
     looks_left: int = EXPLANATION_LOOKS
     not_applicable: dict[str, int] = field(default_factory=dict)
     states: States = field(default_factory=States)
+    _holders: dict[Card, dict[str, int]] | None = None
     _slots: dict[str, set[EngineState]] | None = None
+
+    @property
+    def holders(self) -> Mapping[Card, Mapping[str, int]]:
+        """Who is on each card in the end, by model or resident, with the bytes that it is charged there."""
+        if self._holders is None:
+            self._holders = {}
+            gone = self.displaced | self.released
+            there = [(target.model.name, target.charges) for target in self.targets]
+            there += [(found.resident.name, found.charges) for found in self.unwanted if found not in gone]
+            for name, charges in there:
+                for card, count in charges:
+                    self._holders.setdefault(card, {})[name] = count
+        return self._holders
 
     def slots_of(self, model: str) -> Set[EngineState]:
         """The engines where a model has its targets."""

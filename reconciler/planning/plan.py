@@ -35,6 +35,10 @@ FETCHES = frozenset({Action.PULL, Action.TAG})
 """What brings a model to its engine's disk, before anything is loaded."""
 
 
+WAITS_FOR_UNREACHABLE = "waits_for_unreachable"
+"""The code of a note on a model that may have a place as soon as an engine can be asked again."""
+
+
 class Cause(StrEnum):
     PENDING = "pending"
     DRIFT = "drift"
@@ -222,6 +226,14 @@ class UnmanagedResident:
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedResident:
+    """Under which name a replica runs, and the bytes that the plan counts for it on each card (0: on the CPU; None: nobody knows)."""
+
+    name: str
+    vram_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """A guard that does not let the plan be carried out. `address` is the first resource that it is about, `message` a sentence that ends
     with what would allow it."""
@@ -301,6 +313,8 @@ class Plan:
     charges: Mapping[str, CardCharges] = field(default_factory=dict)
     """What a replica in `placed` is charged with, where a step settles that or the state does not know it; `apply` keeps it. No part of the
     document."""
+    residents: Mapping[str, PlannedResident] = field(default_factory=dict)
+    """What is resident, by the address of its replica (else by its own name): what every view says of its size. No part of the document."""
     forgotten: tuple[str, ...] = ()
     """Addresses of the state that are neither wanted nor there any more; `apply` drops them without a step."""
     incidents: tuple[Incident, ...] = ()

@@ -16,8 +16,9 @@ from reconciler.fleet import (
     Fleet,
     FleetFacts,
     ResourceFacts,
+    replica_address,
 )
-from reconciler.placement import Held, Placement, Refused, explain, place
+from reconciler.placement import Held, Occupant, Placement, Refused, explain, place
 from reconciler.planning.digest import plan_digest
 from reconciler.planning.drift import find_drift, found_drift, repairable, unmanaged_drift
 from reconciler.planning.guards import find_refusals
@@ -36,6 +37,7 @@ from reconciler.planning.kinds.model.variants import better_variants
 from reconciler.planning.ordering import order
 from reconciler.planning.plan import (
     FETCHES,
+    WAITS_FOR_UNREACHABLE,
     Action,
     Candidate,
     CardBalance,
@@ -44,6 +46,7 @@ from reconciler.planning.plan import (
     Note,
     PlacementInfo,
     Plan,
+    PlannedResident,
     Precondition,
     Step,
     Unplaced,
@@ -160,6 +163,7 @@ def make_plan(
         placement=PlacementInfo(desired.strategy.value, SOLVER, sum(lacking.count for lacking in placement.lacking)),
         placed=changes.placed,
         charges={address: tuple((card.index, count) for card, count in charges) for address, charges in changes.charges.items()},
+        residents=_residents(placement),
         forgotten=tuple(sorted((*changes.forgotten, *(address for one in others for address in one.forgotten)))),
         incidents=incidents_to_note(holds, changes.held, desired, created_at),
         replace=tuple(sorted(again)),
@@ -241,6 +245,22 @@ def room_needed(grows: Charges) -> tuple[Precondition, ...]:
     return tuple(Precondition(card.free_fact, at_least=count) for card, count in grows if card.usable is not None and count > 0)
 
 
+def _residents(placement: Placement) -> Mapping[str, PlannedResident]:
+    found: dict[str, PlannedResident] = {}
+    for target in placement.targets:
+        if target.found is not None:
+            found[replica_address(target.model.name, target.slot.id)] = _resident(target.found)
+    for one in placement.unwanted:
+        address = one.owned.address if one.owned is not None else replica_address(one.resident.name, one.slot.id)
+        found.setdefault(address, _resident(one))
+    return found
+
+
+def _resident(found: Occupant) -> PlannedResident:
+    on_cards = tuple((card, count) for card, count in found.charges if not card.is_ram)
+    return PlannedResident(found.resident.name, (largest(on_cards) or 0) if found.sized else None)
+
+
 def _unsized(placement: Placement) -> set[Card]:
     """The cards that hold a resident whose bytes nobody can tell."""
     there = (*placement.unwanted, *(target.found for target in placement.targets if target.found is not None))
@@ -275,7 +295,7 @@ def _without_place(placement: Placement, applied: Applied, desired: Desired) -> 
             rest = f" or {len(places) - 1} more" if len(places) > 1 else ""
             waits = "replica waits" if lacking.count == 1 else "replicas wait"
             message = f"{lacking.count} {waits} until {places[0] if places else 'an engine'}{rest} can be reached"
-            waiting.append(Note(f"model.{name}", "waits_for_unreachable", message))
+            waiting.append(Note(f"model.{name}", WAITS_FOR_UNREACHABLE, message))
             continue
         unplaced.append(
             Unplaced(

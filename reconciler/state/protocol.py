@@ -129,6 +129,10 @@ class StateReader(Protocol):
         """The derived tags that gpurec made or used on each engine, each with the name that it was made from."""
         ...
 
+    def failed_loads(self) -> Mapping[str, JournalRow]:
+        """By address its last load or reload, where that failed and none has succeeded since; of the latest hundred runs."""
+        ...
+
     def renames(self) -> Sequence[Rename]:
         """Nodes that were renamed, oldest first; the journals of runs before that call them as they were called then."""
         ...

@@ -13,7 +13,7 @@ from reconciler.fleet import NOTHING_APPLIED, Applied, AppliedReplica, EngineId,
 from reconciler.state.connection import followed, open_for_reading, sqlite_said
 from reconciler.state.lease import Lease, read_lease
 from reconciler.state.protocol import JournalRow, RunRecord, StateReader, StepStatus
-from reconciler.state.renames import Rename, read_renames
+from reconciler.state.renames import Rename, address_now, names_now, read_renames
 from reconciler.state.rows import read_applied, read_applied_at, read_changes_since, read_facts, read_meta
 from reconciler.state.schema import SCHEMA_VERSION, migrate, schema_version
 from reconciler.state.tags import read_tags
@@ -21,6 +21,7 @@ from reconciler.state.tags import read_tags
 _RUN_COLUMNS = (
     "id, serial, plan_digest, config_digest, who, host, command, started_at, finished_at, result, ci, seconds, unplaced, deferred"
 )
+_RUNS_LOOKED_THROUGH = 100
 _JOURNAL_COLUMNS = "run_id, step_id, address, action, status, reason, started_at, finished_at, seconds"
 
 
@@ -85,6 +86,22 @@ class SqliteReader:
         """The derived tags that gpurec made or used on each engine, each with the name that it was made from."""
         with self._reading() as conn:
             return read_tags(conn) if conn is not None else {}
+
+    def failed_loads(self) -> Mapping[str, JournalRow]:
+        with self._reading() as conn:
+            if conn is None:
+                return {}
+            rows = conn.execute(
+                f"SELECT {_JOURNAL_COLUMNS} FROM journal WHERE run_id > (SELECT max(id) FROM runs) - ? "  # noqa: S608
+                "AND action IN ('load', 'reload') AND status IN ('done', 'satisfied', 'failed') ORDER BY run_id, rowid",
+                (_RUNS_LOOKED_THROUGH,),
+            ).fetchall()
+            renames = read_renames(conn)
+        last: dict[str, JournalRow] = {}
+        for run, step, address, action, status, reason, started, finished, seconds in rows:
+            now = address_now(address, names_now(one for one in renames if one.run_id > run)) if renames else address
+            last[now] = JournalRow(run, step, now, action, StepStatus(status), reason, started, finished, seconds)
+        return {address: row for address, row in last.items() if row.status is StepStatus.FAILED}
 
     def renames(self) -> Sequence[Rename]:
         """Nodes that were renamed, oldest first."""

@@ -36,7 +36,7 @@ SYMBOLS: dict[Action, tuple[str, str]] = {
     Action.ADOPT: ("=", "cyan"),
     Action.WAIT: (">", "cyan"),
 }
-_LEGEND = {"+": "pull, tag or load", "-": "unload", "x": "delete from disk", "~": "reload or update", "=": "adopt, as it is", ">": "wait"}
+_LEGEND = {"+": "pull or load", "-": "unload", "x": "delete from disk", "~": "reload or update", "=": "adopt, as it is", ">": "wait"}
 
 _LEGEND_OF_OTHERS = {"+": "pull, load or create", "x": "remove"}
 """With steps about other kinds of resources than models."""
@@ -83,6 +83,7 @@ def _opening(plan: Plan, style: Style) -> str:
     if plan.steps:
         used = {SYMBOLS[step.action][0]: SYMBOLS[step.action][1] for step in plan.steps}
         words = {**_LEGEND, **(_LEGEND_OF_OTHERS if any(not isinstance(step, ModelStep) for step in plan.steps) else {})}
+        words |= {"+": "pull, tag or load"} if plan.count(Action.TAG) else {}
         legend = ", ".join(f"{style.paint(sign, used[sign])} {words[sign]}" for sign in words if sign in used)
         return f"gpurec will make these changes to fleet {style.heading(plan.fleet)}:  {legend}"
     start = style.paint("No changes.", "bold")

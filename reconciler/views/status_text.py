@@ -12,7 +12,7 @@ from reconciler.views.style import Cell, Style, bounded, columns, joined, more, 
 
 _GLYPHS = {
     "running": ("✓", "green"), "changing": ("~", "cyan"), "leaving": ("-", "red"), "unplaced": ("✗", "red"), "unknown": ("?", "yellow"),
-    "unmanaged": ("·", "dim"),
+    "unmanaged": ("·", "dim"), "held": ("!", "yellow"),
 }  # fmt: skip
 
 
@@ -47,7 +47,7 @@ def _row(one: ReplicaStatus) -> list[Cell]:
         Cell("" if one.vram_bytes is None else format_bytes(one.vram_bytes), right=True),
         Cell("" if one.context is None else f"context {one.context}"),
         Cell("pinned" if one.pinned else "", "dim"),
-        Cell(one.detail),
+        Cell("; ".join(part for part in (one.detail, f"its last load failed: {one.failed}" if one.failed else "") if part)),
     ]
 
 
@@ -90,6 +90,7 @@ def _replica(one: ReplicaStatus) -> dict[str, object]:
         "address": one.address,
         "standing": one.standing,
         "detail": one.detail,
+        "failed": one.failed or None,
         "vram_bytes": one.vram_bytes,
         "context": one.context,
         "pinned": one.pinned,

@@ -275,3 +275,12 @@ def test_some_cards_that_could_not_be_read_are_told_apart_from_all_of_them():
     declared = replace(CARD, source="declared")
     (every,) = [one for one in findings(world(cards=(declared,), probe=probe)) if one.code == "cards_unread"]
     assert every.what.startswith("its cards could not be read")
+
+
+def test_what_the_files_let_be_beside_the_card_is_no_finding_and_the_rest_is():
+    half = loaded("m:1", 4 * GIB, fraction=0.5)
+    assert "partial_offload" in codes(world([half]), wanted=[model("m:1", ["a"], 4 * GIB)])
+    assert "partial_offload" not in codes(world([half]), wanted=[model("m:1", ["a"], 4 * GIB, min_gpu_fraction=0.4)])
+    there = loaded("m:1", 4 * GIB, fraction=0.0)
+    assert "not_on_gpu" in codes(world([there]), wanted=[model("m:1", ["a"], 4 * GIB)])
+    assert "not_on_gpu" not in codes(world([there]), wanted=[model("m:1", ["a"], 4 * GIB, residency=Residency.CPU)])

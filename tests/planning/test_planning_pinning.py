@@ -60,7 +60,7 @@ def test_a_derived_tag_has_the_weights_of_its_base():
     result = plan(ON, desired(model("m:1", ["a"], GIB, digest=NEW, context=8192)), blobs_by_node(a=OLD, b=OLD))
     assert (result.steps, result.unplaced[0].candidate_counts) == ((), {"digest_differs": 1})
     right = plan(ON, desired(model("m:1", ["a"], GIB, digest=OLD, context=8192)), blobs_by_node(a=OLD, b=OLD))
-    assert actions(right) == ["pull model.m:1@a/ollama", "load model.m:1@a/ollama"]
+    assert actions(right) == ["tag model.m:1@a/ollama", "load model.m:1@a/ollama"]
 
 
 def test_a_saved_load_does_not_stand_once_the_weights_moved():

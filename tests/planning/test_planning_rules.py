@@ -79,8 +79,8 @@ def test_a_finite_keep_alive_is_pinned_again_without_a_reload():
 
 def test_a_context_lives_in_a_tag_that_is_made_before_the_load():
     result = plan(CARD, desired(model("m:1", ["a"], 5 * GIB, context=8192)), facts(CARD, installed=["m:1"]))
-    pull, load = result.steps
-    assert (pull.action, pull.reason.code, pull.engine_name, pull.base_name) == ("pull", "make_tag", "m:1-c8192", "m:1")
+    tag, load = result.steps
+    assert (tag.action, tag.reason.code, tag.engine_name, tag.base_name) == ("tag", "make_tag", "m:1-c8192", "m:1")
     assert (load.action, load.engine_name) == ("load", "m:1-c8192")
     assert [note.code for note in result.notes] == ["context_tag"]
 

@@ -81,7 +81,7 @@ def test_a_client_s_resident_of_a_model_on_demand_yields_though_the_state_had_it
     here = world(of, want, {"a": [loaded("m0:1", 10 * GIB, pinned=False)]}, [owned("m0:1", "a")], sizes={"m3:1": 7})
     steps = here.plan().steps
     assert [step.id for step in steps] == ["adopt:model.m0:1@a/ollama", "unload:model.m0:1@a/ollama", "load:model.m3:1@a/ollama"]
-    assert steps[1].reason.message == "is there on demand and yields its room"
+    assert steps[1].reason.message == "is there on demand and yields its room to m3:1"
     assert stands(here)
     assert settles(here) == []
 
@@ -176,7 +176,7 @@ def test_a_resident_with_the_asked_context_gets_the_derived_tag_that_requests_ar
     want = desired(model("m0:1", ["b"], 9 * GIB, context=8192, context_via=ContextVia.TAG))
     here = world(of, want, {"b": [loaded("m0:1", 9 * GIB, context=8192)]})
     steps = here.plan().steps
-    assert [(step.action.value, step.reason.code) for step in steps] == [("pull", "make_tag"), ("adopt", "found_resident")]
+    assert [(step.action.value, step.reason.code) for step in steps] == [("tag", "make_tag"), ("adopt", "found_resident")]
     assert steps[1].needs == (steps[0].id,)
     assert list(apply_all(here).applied.replicas) == ["model.m0:1@b/ollama"]
     assert settles(here) == []

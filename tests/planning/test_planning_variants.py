@@ -176,7 +176,7 @@ def test_a_context_keeps_the_variant_and_changes_its_tag():
     seen = facts(of, {"a": [loaded("m:q4-c4096", 5 * GIB, blob="sha256-4")]}, names, blobs=dict.fromkeys(names, "sha256-4"))
     before = applied(owned("m", "a", 5 * GIB, engine_name="m:q4-c4096", context=4096))
     result = plan(of, desired(three(context=8192)), seen, before)
-    assert [(step.action, step.engine_name) for step in result.steps] == [("pull", "m:q4-c8192"), ("reload", "m:q4-c8192")]
+    assert [(step.action, step.engine_name) for step in result.steps] == [("tag", "m:q4-c8192"), ("reload", "m:q4-c8192")]
 
 
 def test_a_saved_plan_with_variants_stands_on_the_facts_it_was_made_from():

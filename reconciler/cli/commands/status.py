@@ -17,16 +17,17 @@ def command(context: click.Context, format_: str) -> int:
     import json
 
     from reconciler.cli.running import run
-    from reconciler.health import find, holders_by_card, replicas_of
+    from reconciler.health import holders_by_card
+    from reconciler.operations.diagnosis import findings_of, standing_of
     from reconciler.operations.exit_status import Command, exit_status, of_facts
     from reconciler.operations.proposal import plan_fleet
     from reconciler.views import status_document, status_text
 
     settings = settings_of(context)
     seen = run(settings, lambda report: plan_fleet(settings, report=report))
-    replicas = replicas_of(seen.plan, seen.facts, seen.applied)
-    findings = find(seen.workspace.fleet, seen.workspace.desired, seen.facts, seen.plan, seen.recorded)
-    holders = holders_by_card(seen.workspace.fleet, seen.facts)
+    replicas = standing_of(seen)
+    findings = findings_of(seen, replicas)
+    holders = holders_by_card(seen.workspace.fleet, seen.facts, seen.plan)
     if format_ == "json":
         click.echo(json.dumps(status_document(seen.plan, seen.facts, replicas, findings, holders), indent=2))
     else:
