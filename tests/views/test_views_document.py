@@ -11,7 +11,7 @@ from reconciler.planning.plan import Plan
 from reconciler.views import document_checksum, drift_document, plan_document, plan_json
 
 SUMMARY = [
-    "pull", "load", "unload", "reload", "wait", "create", "update", "remove", "adopt", "unchanged", "unplaced", "held", "deferred",
+    "pull", "tag", "load", "unload", "reload", "wait", "create", "update", "remove", "adopt", "unchanged", "unplaced", "held", "deferred",
     "drift", "pending",
 ]  # fmt: skip
 
