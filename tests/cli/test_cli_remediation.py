@@ -87,4 +87,4 @@ def test_only_what_was_approved_may_be_in_the_second_plan(lab: Lab) -> None:
     lab.want(WANTED.replace("each: node", "each: node, context: 2048"))
     other = first_unapproved(approved, asyncio.run(plan_fleet(Settings(directory=lab.root))).plan)
     assert other is not None
-    assert (other.action, other.address) == (Action.PULL, ADA)
+    assert (other.action, other.address) == (Action.TAG, ADA)
