@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from reconciler.fleet import Applied, FleetFacts, Resident, parse_replica_address
 from reconciler.planning import Plan
+from reconciler.planning.kinds.model.step import model_steps
 from reconciler.planning.plan import FETCHES, WAITS_FOR_UNREACHABLE, Action
 
 NOTHING_FAILED: Mapping[str, str] = MappingProxyType({})
@@ -37,7 +38,7 @@ def replicas_of(plan: Plan, facts: FleetFacts, applied: Applied, failed: Mapping
     load failed, where none has succeeded since."""
     residents = _residents(facts)
     silent = {str(engine.id) for node in facts.nodes.values() for engine in node.engines.values() if not engine.reachable}
-    steps = {step.address: step for step in plan.steps if step.action not in FETCHES}
+    steps = {step.address: step for step in model_steps(plan.steps) if step.action not in FETCHES}
     held = {note.address: note.message for note in plan.held}
     found: dict[str, ReplicaStatus] = {}
     for address in sorted({*plan.placed, *applied.replicas, *steps}):

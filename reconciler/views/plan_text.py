@@ -83,7 +83,8 @@ def _opening(plan: Plan, style: Style) -> str:
     if plan.steps:
         used = {SYMBOLS[step.action][0]: SYMBOLS[step.action][1] for step in plan.steps}
         words = {**_LEGEND, **(_LEGEND_OF_OTHERS if any(not isinstance(step, ModelStep) for step in plan.steps) else {})}
-        words |= {"+": "pull, tag or load"} if plan.count(Action.TAG) else {}
+        if plan.count(Action.TAG):
+            words["+"] = words["+"].replace("pull", "pull, tag", 1)
         legend = ", ".join(f"{style.paint(sign, used[sign])} {words[sign]}" for sign in words if sign in used)
         return f"gpurec will make these changes to fleet {style.heading(plan.fleet)}:  {legend}"
     start = style.paint("No changes.", "bold")
