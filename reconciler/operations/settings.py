@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from reconciler.operations.resource_types import RESOURCE_TYPES, ResourceType
+if TYPE_CHECKING:
+    from reconciler.operations.resource_types import ResourceType
+
+
+def _known_types() -> tuple[ResourceType, ...]:
+    from reconciler.operations.resource_types import RESOURCE_TYPES  # what acts on resources imports much, and `--help` needs none of it
+
+    return RESOURCE_TYPES
 
 
 @dataclass(slots=True)
@@ -23,7 +31,7 @@ class WorkspaceSettings:
     state: str | None = None
     state_new: bool = False
     poll_seconds: float = 0.5
-    resource_types: tuple[ResourceType, ...] = RESOURCE_TYPES
+    resource_types: tuple[ResourceType, ...] = field(default_factory=_known_types)
 
     def path(self, path: str | Path) -> Path:
         return self.directory / path

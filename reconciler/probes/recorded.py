@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
 
 from reconciler.fleet import FleetFacts, GpurecError, ModelHeader, NodeFacts, Place, headers_of, with_headers
+from reconciler.probes.readings import MOST_CARD_BYTES, MOST_CARDS, MOST_RAM_BYTES
 from reconciler.probes.recorded_read import read_document
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
     from pydantic.main import IncEx
 
+T = TypeVar("T")
+_MOST_INDEX = 256 * MOST_CARDS
+"""Slices of a card have a hundred numbers each."""
 FORMAT_VERSION: Literal["1.0"] = "1.0"
 
 
@@ -58,6 +62,9 @@ def facts_from_json(text: str | bytes, name: str) -> FleetFacts:
     if version != FORMAT_VERSION:
         document = _checked(text, name)
         facts, headers = document.facts, dict(document.headers)
+    wrong = _out_of_range(facts)
+    if wrong is not None:
+        raise GpurecError.of(f"this is no document of facts ({wrong})", Place(name), "make one with gpurec facts --out FILE")
     for key, node in facts.nodes.items():
         if key != node.node or any(engine.id.node != key or engine.id.engine != own for own, engine in node.engines.items()):
             raise GpurecError.of(f"the facts of node {key!r} name another node or engine", Place(name), "make them again with gpurec facts")
@@ -75,6 +82,37 @@ def _checked(text: str | bytes, name: str) -> FactsDocument:
         where = ".".join(str(part) for part in first["loc"])
         what = f"{where}: {first['msg']}" if where else first["msg"]
         raise GpurecError.of(f"this is no document of facts ({what})", Place(name), "make one with gpurec facts --out FILE") from None
+
+
+def _out_of_range(facts: FleetFacts) -> str | None:
+    """The first number that no look could have given; values that several nodes share are looked at once."""
+    seen: dict[int, object] = {}
+
+    def fresh(several: Sequence[T] | None) -> Sequence[T]:
+        if not several or id(several) in seen:
+            return ()
+        seen[id(several)] = several
+        return several
+
+    for name, node in facts.nodes.items():
+        if not _fits(node.ram_bytes, MOST_RAM_BYTES):
+            return f"the RAM of node {name} is out of range"
+        for card in fresh(node.cards):
+            sizes = (card.total_bytes, card.used_bytes, card.foreign_bytes, card.reserved_bytes)
+            if not all(_fits(size, MOST_CARD_BYTES) for size in sizes) or (
+                isinstance(card.index, int) and not _fits(card.index, MOST_CARDS * 256)
+            ):
+                return f"a number of card {card.index} of node {name} is out of range"
+        for engine in node.engines.values():
+            rows = [(one.size_bytes, one.vram_bytes, one.context) for one in fresh(engine.residents)]
+            rows += [(one.size_bytes, one.beside_bytes, one.context) for one in fresh(engine.installed)]
+            if not all(_fits(number, MOST_RAM_BYTES) for row in rows for number in row):
+                return f"a number of a model of engine {engine.id} is out of range"
+    return None
+
+
+def _fits(number: int | None, most: int) -> bool:
+    return number is None or 0 <= number <= most
 
 
 def merge_facts(base: FleetFacts, partial: FleetFacts) -> FleetFacts:

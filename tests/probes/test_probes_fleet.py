@@ -182,3 +182,28 @@ def test_what_an_engines_reader_trips_over_makes_that_engine_unknown(url, monkey
     monkeypatch.setattr(Ollama, "observe", observe)
     engine = probe(Fleet("t", {"a": node("a", url)})).nodes["a"].engines["e"]
     assert (engine.reachable, engine.residents, engine.reason) == (False, None, "a/e: gpurec cannot read its answer (RecursionError)")
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        (("cards", 0, "total_bytes"), 2**62),
+        (("cards", 0, "total_bytes"), 10**26),
+        (("cards", 0, "used_bytes"), -1),
+        (("cards", 0, "foreign_bytes"), -5),
+        (("cards", 0, "index"), -1),
+        (("ram_bytes",), 2**60),
+        (("engines", "e", "installed", 0, "size_bytes"), -1),
+        (("engines", "e", "installed", 0, "context"), 2**62),
+    ],
+)
+def test_a_document_whose_numbers_no_look_can_give_is_refused(url, where, value):
+    document = json.loads(facts_to_json(probe(Fleet("t", {"a": node("a", url)}))))
+    *path, last = where
+    place = document["facts"]["nodes"]["a"]
+    for step in path:
+        place = place[step]
+    place[last] = value
+    with pytest.raises(GpurecError, match=r"^f\.json: this is no document of facts") as caught:
+        facts_from_json(json.dumps(document), "f.json")
+    assert len(str(caught.value)) < 400
