@@ -98,6 +98,20 @@ def global_options(command: Command) -> Command:
         click.option(
             "--state-new", is_flag=True, expose_value=False, callback=_store("state_new"), help="Make the folder of the state too."
         ),
+        click.option(
+            "--allow-unsafe-state",
+            is_flag=True,
+            expose_value=False,
+            callback=_store("allow_unsafe_state"),
+            help="Apply with a state that others may write.",
+        ),
+        click.option(
+            "--allow-outside-links",
+            is_flag=True,
+            expose_value=False,
+            callback=_store("allow_outside_links"),
+            help="Read files of the workspace that are links out of it.",
+        ),
         click.option("-q", "--quiet", is_flag=True, expose_value=False, callback=_store("quiet"), help="Only results and errors."),
         click.option("-v", "--verbose", count=True, expose_value=False, callback=_store("verbose"), help="More messages; -vv tracebacks."),
         click.option("--no-color", is_flag=True, expose_value=False, callback=_store("no_colour"), help="No colour."),

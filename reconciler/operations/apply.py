@@ -30,7 +30,7 @@ from reconciler.operations.settings import WorkspaceSettings
 from reconciler.operations.state_warnings import warn_of_state
 from reconciler.operations.workspace import load, may_make_folder, state_path
 from reconciler.planning import Plan, SinceApproval
-from reconciler.state import StateReader, StepStatus, open_reader, require_folder, wait_until_free
+from reconciler.state import StateReader, StepStatus, open_reader, refuse_unsafe, require_folder, wait_until_free
 from reconciler.workspace import Workspace
 
 _DONE = frozenset({StepStatus.DONE, StepStatus.SATISFIED})
@@ -148,6 +148,8 @@ async def _once_free(
     """
     if not may_make_folder(settings, path):
         require_folder(path)
+    if not settings.allow_unsafe_state:
+        refuse_unsafe(path)
     try:
         _, left = await once_free(lambda: wait_until_free(path, 0, lambda _: None), options.lock_timeout, report)
         take_in_rescues(path, left, report=report)

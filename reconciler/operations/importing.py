@@ -9,7 +9,7 @@ from reconciler.fleet import Desired, FleetFacts
 from reconciler.operations.observation import probe
 from reconciler.operations.reporter import Reporter, ignore
 from reconciler.operations.settings import WorkspaceSettings
-from reconciler.operations.workspace import fleet_state_path
+from reconciler.operations.workspace import fleet_state_path, warn_of_access
 from reconciler.planning import FleetAsFound, import_fleet
 from reconciler.state import open_reader
 from reconciler.workspace import load_fleet
@@ -26,8 +26,14 @@ class ImportedFleet:
 
 async def import_running(settings: WorkspaceSettings, report: Reporter = ignore) -> ImportedFleet:
     """Probes the fleet of an inventory, which needs no desired state yet, and expresses what runs there as desired state."""
-    fleet, inventory = load_fleet(settings.directory, fleet=settings.fleet, inventory=settings.inventory)
+    fleet, inventory = load_fleet(
+        settings.directory,
+        fleet=settings.fleet,
+        inventory=settings.inventory,
+        allow_outside_links=settings.allow_outside_links,
+    )
     path = fleet_state_path(settings, fleet.name)
+    warn_of_access(path, report)
     with closing(open_reader(path)) as state:
         applied = state.applied()
     facts = await probe(fleet, Desired(), applied, report)

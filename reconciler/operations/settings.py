@@ -19,7 +19,9 @@ def _known_types() -> tuple[ResourceType, ...]:
 @dataclass(slots=True)
 class WorkspaceSettings:
     """Paths are relative to `directory`, as with `make -C`. None: as the workspace has it. `state` is a path or a URL;
-    with `state_new` its folder may be made. `resource_types` are the kinds of resources beside models that the files may have.
+    with `state_new` its folder may be made, with `allow_unsafe_state` an apply takes one that others may write. With
+    `allow_outside_links` files of the workspace may be links out of it. `resource_types` are the kinds of resources beside models that the
+    files may have.
 
     `poll_seconds` lie between looks at an engine during an apply; simulated fleets, whose loads take no time, want less.
     """
@@ -30,6 +32,8 @@ class WorkspaceSettings:
     desired: tuple[Path, ...] = ()
     state: str | None = None
     state_new: bool = False
+    allow_unsafe_state: bool = False
+    allow_outside_links: bool = False
     poll_seconds: float = 0.5
     resource_types: tuple[ResourceType, ...] = field(default_factory=_known_types)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from reconciler.fleet import GpurecError
-from reconciler.operations.reporter import FileWarning, Reporter, ignore
+from reconciler.operations.reporter import FileWarning, Reporter, StateWarning, ignore
 from reconciler.operations.settings import WorkspaceSettings
-from reconciler.state import check_fleet
+from reconciler.state import check_fleet, unsafe_sentence
 from reconciler.workspace import STATE, Workspace, find_state_path, fleet_name, load_workspace, state_path_of
 
 
@@ -21,11 +21,19 @@ async def load(settings: WorkspaceSettings, report: Reporter = ignore) -> Worksp
         fleet=settings.fleet,
         inventory=settings.inventory,
         desired=settings.desired,
+        allow_outside_links=settings.allow_outside_links,
         sections=[one.form for one in settings.resource_types],
     )
     for problem in workspace.warnings:
         report(FileWarning(problem))
+    warn_of_access(_named_state(settings) or workspace.state_path, report)
     return workspace
+
+
+def warn_of_access(path: Path, report: Reporter) -> None:
+    """Reports that others than this user may write a state."""
+    if (sentence := unsafe_sentence(path)) is not None:
+        report(StateWarning(sentence))
 
 
 def state_path(settings: WorkspaceSettings, workspace: Workspace) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reconciler.state.access import refuse_unsafe, unsafe_sentence
 from reconciler.state.check import Finding, Level, check_state
 from reconciler.state.connection import require_folder
 from reconciler.state.fleet_name import OtherFleet, check_fleet
@@ -56,8 +57,10 @@ __all__ = [
     "open_writer",
     "put_away",
     "read_rescue",
+    "refuse_unsafe",
     "require_folder",
     "take_in",
+    "unsafe_sentence",
     "wait_until_free",
     "waiting_sentence",
 ]

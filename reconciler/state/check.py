@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from reconciler.fleet import StateError
+from reconciler.state.access import unsafe_access
 from reconciler.state.connection import followed, open_for_reading, sqlite_said
 from reconciler.state.filesystem import network_filesystem
 from reconciler.state.lease import read_lease
@@ -164,9 +165,7 @@ def _permissions(path: Path) -> Finding:
                 loose.append(f"{each.name} is open to others (mode {stat.S_IMODE(seen.st_mode):04o})")
             if hasattr(os, "getuid") and seen.st_uid != os.getuid():
                 loose.append(f"{each.name} belongs to user id {seen.st_uid}")
-    folder = path.absolute().parent.stat().st_mode
-    if folder & 0o022 and not folder & stat.S_ISVTX:
-        loose.append(f"its folder can be written by others (mode {stat.S_IMODE(folder):04o})")
+    loose += [each for each in unsafe_access(path) if each.startswith("its folder")]
     if not loose:
         return Finding("permissions", Level.OK, "for its owner alone")
     return Finding("permissions", Level.WARNING, ", ".join(loose), f"chmod 600 {path.name}, chmod 700 for the folder")

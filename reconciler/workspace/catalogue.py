@@ -17,7 +17,7 @@ from reconciler.workspace.problems import Problems, Refused, did_you_mean
 from reconciler.workspace.scalars import YamlVersion
 from reconciler.workspace.shapes import read_shape
 from reconciler.workspace.table import Field, Table
-from reconciler.workspace.tree import MapNode, Node, is_null, what_is
+from reconciler.workspace.tree import MapNode, Node, is_null, kind_of, what_is
 
 FILE = "catalogue.yaml"
 _PCI = re.compile(r"[0-9a-f]{4}:[0-9a-f]{4}")
@@ -80,7 +80,7 @@ def _read(node: Node | None, problems: Problems, found: _Found) -> None:
     if node is None:
         return
     if not isinstance(node, MapNode):
-        problems.error(f"a catalogue must be a mapping, this is {what_is(node)}", node, "write models:, shapes: and gpus:")
+        problems.error(f"a catalogue must be a mapping, this is {kind_of(node)}", node, "write models:, shapes: and gpus:")
         return
     for word, (key, value) in sorted(node.entries.items(), key=lambda entry: entry[0] != "shapes"):  # models refer to them
         try:

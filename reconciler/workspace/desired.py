@@ -27,7 +27,7 @@ from reconciler.workspace.policy import policy
 from reconciler.workspace.problems import Problems, Refused
 from reconciler.workspace.sections import SectionContext, SectionForm, read_sections
 from reconciler.workspace.table import NOT_YET, Field, Table, later
-from reconciler.workspace.tree import ListNode, MapNode, Node, ScalarNode, is_null, what_is
+from reconciler.workspace.tree import ListNode, MapNode, Node, ScalarNode, is_null, kind_of, what_is
 
 VERSION_KEY = "version"
 _MERGED = ("models", "limits", "policy", "placement")
@@ -110,7 +110,7 @@ def _merge(roots: Iterable[tuple[str, Node | None]], problems: Problems) -> MapN
             continue
         if not isinstance(root, MapNode):
             assert root is not None
-            problems.error(f"a desired state is a mapping, this is {what_is(root)}", root, "begin with `version: 1`")
+            problems.error(f"a desired state is a mapping, this is {kind_of(root)}", root, "begin with `version: 1`")
             continue
         if merged is None:
             merged = MapNode(file, 1, 1)

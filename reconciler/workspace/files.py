@@ -24,12 +24,14 @@ class Sources:
     """The files read so far. `root` is the workspace's folder; messages and the digest name files relative to it.
 
     `outside` are folders that hold files of other places (`-i`, `-f`): the digest names such files relative to their folder, so that it
-    does not depend on where on a machine they are.
+    does not depend on where on a machine they are. A file of the workspace that is, or is reached through, a link out of it is refused
+    unless `allow_outside_links`: in a stranger's branch it may lead to any file that whoever plans it may read.
     """
 
-    def __init__(self, root: Path, problems: Problems, outside: Iterable[Path] = ()) -> None:
+    def __init__(self, root: Path, problems: Problems, outside: Iterable[Path] = (), *, allow_outside_links: bool = False) -> None:
         self.root = root.absolute()
         self.problems = problems
+        self._allow_outside_links = allow_outside_links
         self._outside = sorted({_plain(self.root / folder) for folder in outside}, key=lambda folder: len(folder.parts), reverse=True)
         self._contents: dict[Path, str] = {}
         self.encrypted: list[str] = []
@@ -87,8 +89,17 @@ class Sources:
                 return "../" + path.relative_to(folder).as_posix()
         return "../" + path.name
 
+    def _leaves(self, absolute: Path) -> bool:
+        """Whether links lead from a file of the workspace out of it."""
+        inside = _plain(absolute).is_relative_to(_plain(self.root))
+        return inside and not Path(os.path.realpath(absolute)).is_relative_to(os.path.realpath(self.root))
+
     def _text(self, path: Path, file: str) -> str | None:
         absolute = self.root / path
+        if not self._allow_outside_links and self._leaves(absolute):
+            hint = "put the file itself there, or add --allow-outside-links where you trust who wrote these files"
+            self.problems.error("this is a link that leads out of the workspace, so it is not read", Place(file), hint)
+            return None
         try:
             with absolute.open("rb") as stream:
                 content = b"".join(_parts(stream))

@@ -9,7 +9,7 @@ from reconciler.fleet import Place
 from reconciler.workspace.addresses import split_port
 from reconciler.workspace.problems import Problems, did_you_mean
 from reconciler.workspace.ranges import MOST_HOSTS, expand
-from reconciler.workspace.tree import MapNode, Node, ScalarNode, is_null, what_is
+from reconciler.workspace.tree import MapNode, Node, ScalarNode, is_null, kind_of, what_is
 
 _SECTIONS = ("vars", "children", "hosts")
 _UNGROUPED = "ungrouped"
@@ -71,7 +71,7 @@ class GroupTree:
             return
         if not isinstance(root, MapNode):
             assert root is not None
-            self._problems.error(f"an inventory is a mapping of groups, this is {what_is(root)}", root, "begin with `all:`")
+            self._problems.error(f"an inventory is a mapping of groups, this is {kind_of(root)}", root, "begin with `all:`")
             return
         if not is_null(root.get("plugin")):
             self._problems.error(

@@ -44,6 +44,7 @@ def load_workspace(
     inventory: Path | None = None,
     desired: Sequence[Path] = (),
     sections: Sequence[SectionForm] = SECTIONS,
+    allow_outside_links: bool = False,
 ) -> Workspace:
     """Reads a fleet's files. `inventory` and `desired` replace the fleet's own; relative paths are below `root`.
 
@@ -52,7 +53,8 @@ def load_workspace(
     chosen = select(root, fleet, inventory, desired)
     problems = Problems()
     folder = chosen.inventory if (root / chosen.inventory).is_dir() else chosen.inventory.parent
-    sources = Sources(root, problems, outside=(folder, *(path.parent for path in chosen.desired)))
+    outside = (folder, *(path.parent for path in chosen.desired))
+    sources = Sources(root, problems, outside, allow_outside_links=allow_outside_links)
     hosts = read_inventory(chosen.inventory, sources)
     sound = not problems.any
     nodes = NodeReader(problems, sources.encrypted).fleet(chosen.name, hosts)
@@ -84,11 +86,13 @@ def load_workspace(
     )
 
 
-def load_fleet(root: Path, *, fleet: str | None = None, inventory: Path | None = None) -> tuple[Fleet, Inventory]:
+def load_fleet(
+    root: Path, *, fleet: str | None = None, inventory: Path | None = None, allow_outside_links: bool = False
+) -> tuple[Fleet, Inventory]:
     """Reads an inventory and its hosts as nodes, without a desired state. Raises WorkspaceError with every problem of both."""
     chosen = select(root, fleet, inventory, (), with_desired=False)
     problems = Problems()
-    sources = Sources(root, problems)
+    sources = Sources(root, problems, allow_outside_links=allow_outside_links)
     hosts = read_inventory(chosen.inventory, sources)
     nodes = NodeReader(problems, sources.encrypted).fleet(chosen.name, hosts)
     problems.raise_if_any()
@@ -105,13 +109,13 @@ def state_path_of(root: Path, fleet: str) -> Path:
     return root / STATE / f"{fleet}.db"
 
 
-def load_inventory(root: Path, *, fleet: str | None = None, inventory: Path | None = None) -> Inventory:
+def load_inventory(root: Path, *, fleet: str | None = None, inventory: Path | None = None, allow_outside_links: bool = False) -> Inventory:
     """Reads only an inventory; gpurec's keys in it are not checked, so that any Ansible inventory can be shown.
 
     Raises WorkspaceError with every problem of its files.
     """
     chosen = select(root, fleet, inventory, (), with_desired=False)
     problems = Problems()
-    found = read_inventory(chosen.inventory, Sources(root, problems))
+    found = read_inventory(chosen.inventory, Sources(root, problems, allow_outside_links=allow_outside_links))
     problems.raise_if_any()
     return found

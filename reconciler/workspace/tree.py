@@ -105,6 +105,13 @@ def what_is(node: Node) -> str:
     return "nothing" if node.value is None else repr(node.value)
 
 
+def kind_of(node: Node) -> str:
+    """What kind of thing a node is, and nothing of what it holds: a file that should not be read here may hold a secret."""
+    if not isinstance(node, ScalarNode) or node.value is None:
+        return what_is(node)
+    return "text" if isinstance(node.value, str) else "a truth value" if isinstance(node.value, bool) else "a number or a date"
+
+
 def scalars(node: Node) -> Iterator[ScalarNode]:
     """Every scalar value below a node, each shared part once (keys are not values)."""
     seen: set[int] = set()

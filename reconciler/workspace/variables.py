@@ -10,7 +10,7 @@ from reconciler.fleet import Place
 from reconciler.workspace.files import Sources
 from reconciler.workspace.groups import DeclaredHost, GroupTree
 from reconciler.workspace.scalars import YamlVersion
-from reconciler.workspace.tree import MapNode, Node, ScalarNode, is_null, what_is
+from reconciler.workspace.tree import MapNode, Node, ScalarNode, is_null, kind_of
 
 VARIABLE_EXTENSIONS = ("", ".yml", ".yaml", ".json")
 MOST_MERGED = 5_000_000
@@ -59,7 +59,7 @@ class VariablesFolder:
         if node is None or is_null(node):
             return None
         if not isinstance(node, MapNode):
-            self._sources.problems.error(f"a file of variables is a mapping, this is {what_is(node)}", node, "write `name: value` lines")
+            self._sources.problems.error(f"a file of variables is a mapping, this is {kind_of(node)}", node, "write `name: value` lines")
             return None
         return node
 

@@ -139,3 +139,18 @@ def test_a_plan_goes_through_a_link_and_a_pipe_and_keeps_them(lab: Lab) -> None:
     assert (result.exit_code, (lab.root / "mistyped").exists()) == (1, False)
     result = lab.run("--fleet", "demo", "import", "--out", "mistyped/d.yaml")
     assert (result.exit_code, (lab.root / "mistyped").exists()) == (1, False)
+
+
+def test_a_state_that_others_may_write_is_said_at_every_use_and_refused_for_an_apply(lab: Lab) -> None:
+    lab.state.chmod(0o666)
+    lab.fleet.forget_requests()
+    for command in (("plan",), ("drift",), ("status",), ("state", "list"), ("history",), ("lock", "status")):
+        result = lab.run("--fleet", "demo", *command)
+        assert "can be written by others (mode 0666)" in result.stderr, command
+        assert result.exit_code == 0, command
+    lab.fleet.forget_requests()
+    refused = lab.run("--fleet", "demo", *APPLY)
+    assert refused.exit_code == 1
+    assert "--allow-unsafe-state" in refused.stderr
+    assert not [request for engine in lab.fleet.engines.values() for request in engine.requests]
+    assert lab.run("--fleet", "demo", "--allow-unsafe-state", *APPLY).exit_code == 0

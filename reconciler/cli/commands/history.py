@@ -26,8 +26,8 @@ def command(context: click.Context, run: int | None, last: int, format_: str) ->
     import json
     from dataclasses import asdict
 
+    from reconciler.cli.state_file import find_state
     from reconciler.fleet import StateError
-    from reconciler.operations.workspace import find_state
     from reconciler.state import open_reader
     from reconciler.views import RunStep, history_text, run_text
 

@@ -26,8 +26,8 @@ def status(context: click.Context, format_: str) -> int:
     import json
 
     from reconciler.cli.commands.state.rows import lock_document, lock_row
+    from reconciler.cli.state_file import find_state
     from reconciler.operations.exit_status import Command, exit_status, of_lock
-    from reconciler.operations.workspace import find_state
     from reconciler.state import look_at_lock
     from reconciler.views.state_text import lock_text
 
@@ -52,7 +52,7 @@ def release(context: click.Context, force: bool, format_: str) -> int:
 
     from reconciler.cli.approval import confirm
     from reconciler.cli.commands.state.rows import lock_document, lock_row
-    from reconciler.operations.workspace import find_state
+    from reconciler.cli.state_file import find_state
     from reconciler.state import break_lock, look_at_lock
     from reconciler.views.state_text import lock_text
 

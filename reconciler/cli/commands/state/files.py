@@ -20,7 +20,7 @@ def backup(context: click.Context, file: Path | None, format_: str) -> None:
     import json
     from datetime import UTC, datetime
 
-    from reconciler.operations.workspace import find_state
+    from reconciler.cli.state_file import find_state
     from reconciler.state.copies import back_up, stamped
     from reconciler.views.escape import escape
 
@@ -41,7 +41,8 @@ def restore(context: click.Context, file: Path, force: bool, lock_timeout: float
     """Put the state back to what FILE holds; the old one is kept beside it. Touches no node."""
     import json
 
-    from reconciler.operations.workspace import find_state, may_make_folder
+    from reconciler.cli.state_file import find_state
+    from reconciler.operations.workspace import may_make_folder
     from reconciler.state.copies import restore as put_back
     from reconciler.views.escape import escape
 
@@ -68,8 +69,8 @@ def recover(context: click.Context, files: tuple[Path, ...], lock_timeout: float
     import json
 
     from reconciler.cli.reporting import reporting
+    from reconciler.cli.state_file import find_state
     from reconciler.operations.recovery import editing
-    from reconciler.operations.workspace import find_state
     from reconciler.state import find_rescues, put_away, read_rescue, take_in
     from reconciler.views.escape import escape
 

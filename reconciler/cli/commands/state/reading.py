@@ -25,7 +25,7 @@ def list_(context: click.Context, pattern: str | None, format_: str) -> None:
     from fnmatch import fnmatchcase
 
     from reconciler.cli.commands.state.rows import owned_row
-    from reconciler.operations.workspace import find_state
+    from reconciler.cli.state_file import find_state
     from reconciler.state import open_reader
     from reconciler.views.escape import escape
 
@@ -56,7 +56,7 @@ def show(context: click.Context, address: str, format_: str) -> None:
 
     from reconciler.cli.commands.state.rows import owned_document
     from reconciler.cli.commands.state.writing import unknown_address
-    from reconciler.operations.workspace import find_state
+    from reconciler.cli.state_file import find_state
     from reconciler.state import open_reader
     from reconciler.views.state_text import replica_text
 
@@ -83,8 +83,8 @@ def check(context: click.Context, format_: str) -> int:
     import json
     from dataclasses import asdict
 
+    from reconciler.cli.state_file import find_state
     from reconciler.operations.exit_status import Command, exit_status, of_soundness
-    from reconciler.operations.workspace import find_state
     from reconciler.state import Level, check_state
     from reconciler.views.state_text import FindingRow, check_text
 

@@ -28,8 +28,8 @@ def rm(context: click.Context, addresses: tuple[str, ...], lock_timeout: float, 
     import json
 
     from reconciler.cli.reporting import reporting
+    from reconciler.cli.state_file import find_state
     from reconciler.operations.recovery import editing, take_in_rescues
-    from reconciler.operations.workspace import find_state
     from reconciler.views.escape import escape
 
     settings = settings_of(context)
@@ -67,9 +67,9 @@ def mv(context: click.Context, old: str, new: str, memory: Path | None, lock_tim
     import json
 
     from reconciler.cli.reporting import reporting
+    from reconciler.cli.state_file import find_state
     from reconciler.operations.drift import read_memory, write_memory
     from reconciler.operations.recovery import editing, take_in_rescues
-    from reconciler.operations.workspace import find_state
     from reconciler.planning import with_node_renamed
     from reconciler.state import node_move
     from reconciler.views.escape import escape
@@ -110,8 +110,8 @@ def rename_fleet(context: click.Context, old: str, new: str, lock_timeout: float
     import json
 
     from reconciler.cli.reporting import reporting
+    from reconciler.cli.state_file import find_state
     from reconciler.operations.recovery import editing
-    from reconciler.operations.workspace import find_state
     from reconciler.views.escape import escape
     from reconciler.workspace import fleet_name
 

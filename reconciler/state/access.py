@@ -1,0 +1,54 @@
+"""Who else may write a state: what it says is believed, so whoever writes it decides what is unloaded."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from reconciler.files import others_may_write
+from reconciler.fleet import Place, Problem, StateError
+from reconciler.state.connection import followed
+from reconciler.state.log import log_path
+
+
+def unsafe_access(path: Path) -> list[str]:
+    """In what ways somebody other than this user may write a state, as clauses about it; nothing for one that is not there yet.
+
+    A sticky folder of everybody's (such as /tmp) keeps the files in it; any other folder that others may write to does not.
+    """
+    file = followed(path)
+    found = []
+    for each in (file, log_path(file)):
+        try:
+            seen = each.stat()
+        except OSError:
+            continue
+        if seen.st_uid != os.geteuid():
+            found.append(f"{each.name} belongs to another user (id {seen.st_uid})")
+        elif others_may_write(seen):
+            found.append(f"{each.name} can be written by others (mode {stat.S_IMODE(seen.st_mode):04o})")
+    if not found and not file.exists():
+        return []
+    folder = file.parent.stat()
+    sticky = folder.st_mode & stat.S_ISVTX and folder.st_uid in (0, os.geteuid())
+    if others_may_write(folder) and not sticky:
+        found.append(f"its folder can be written by others (mode {stat.S_IMODE(folder.st_mode):04o})")
+    return found
+
+
+def unsafe_sentence(path: Path) -> str | None:
+    """What is said of such a state at every use; None where it is this user's alone."""
+    found = unsafe_access(path)
+    return f"the state {path} is not yours alone: {', '.join(found)}; {_ADVICE}" if found else None
+
+
+def refuse_unsafe(path: Path) -> None:
+    """Raises StateError for a state that somebody else may write."""
+    found = unsafe_access(path)
+    if found:
+        what = f"the state is not yours alone, so it may say what somebody else wants: {', '.join(found)}"
+        raise StateError(Problem(what, Place(str(path)), f"{_ADVICE}; --allow-unsafe-state applies all the same"))
+
+
+_ADVICE = "own it, chmod 600 the file and chmod 700 its folder"
