@@ -115,6 +115,8 @@ class Ollama:
         self._spec = spec
         self._transport = transport
         self._channel = transport.channel(spec)
+        self._listed: dict[str, str] = {}
+        """Names as the server lists them, by their canonical form: it heeds case where its disk does."""
 
     @property
     def spec(self) -> EngineSpec:
@@ -130,6 +132,7 @@ class Ollama:
             running = await self._running(look.left)
         except EngineError as error:
             return look.unreachable(error)
+        self._listed = {_canonical(name): name for name in (*(tag.name for tag in tags), *(model.name for model in running))}
         version = await look.optional(self._version, 2)
         weights = await self._weights(tags, running, wanted, look)
         sizes = {(tag.name, tag.size) for tag in tags}
@@ -182,6 +185,7 @@ class Ollama:
         `verbose` only where the short answer leaves out arrays that it needs; one that cannot be had is unknown, not a failure."""
         loop = asyncio.get_running_loop()
         end = loop.time() + within
+        name = self._as_listed(name)
         answer = await self._channel.look_up("/api/show", {"model": name}, within=within, limit=LARGE)
         if answer.status == 404:
             return None
@@ -234,7 +238,7 @@ class Ollama:
                 yield PullProgress(clean_text(line.status or ""), meter.completed, meter.total)
 
     async def derive(self, base: str, tag: str, parameters: Mapping[str, Scalar]) -> None:
-        body = {"model": tag, "from": base, "parameters": dict(parameters), "stream": True}
+        body = {"model": tag, "from": self._as_listed(base), "parameters": dict(parameters), "stream": True}
         async for _ in self._stream("/api/create", body, "create_failed", f"{tag} cannot be made from {base}", PullMeter()):
             pass
 
@@ -263,7 +267,7 @@ class Ollama:
     async def load(self, request: LoadRequest) -> None:
         name = request.name
         embedding = request.embedding if request.embedding is not None else await self._embeds(name)
-        body: dict[str, object] = {"model": name}
+        body: dict[str, object] = {"model": self._as_listed(name)}
         if request.keep_alive is not None:
             body["keep_alive"] = -1 if request.keep_alive < 0 else request.keep_alive
         if request.options:
@@ -280,6 +284,8 @@ class Ollama:
         found = await self._show(name, self._spec.timeout)
         if found is None:
             raise self._error(f"{name} is not installed", "not_installed", "pull it first")
+        if found.remote is not None:
+            raise self._error(f"{name} is a cloud model: {found.remote} runs it, so it cannot be kept loaded here", "runs_elsewhere")
         return bool(found.embedding)
 
     async def vector_length(self, request: LoadRequest) -> int:
@@ -293,7 +299,7 @@ class Ollama:
         return trial.rate(found.eval_count, (found.eval_duration or 0) / 1e9, answer.url)
 
     async def _tried(self, path: str, request: LoadRequest, body: Mapping[str, object], options: Mapping[str, Scalar]) -> Answer:
-        whole = {"model": request.name, "options": {**request.options, **options}, **body}
+        whole = {"model": self._as_listed(request.name), "options": {**request.options, **options}, **body}
         answer = await self._channel.ask("POST", path, within=self._spec.load_timeout, body=whole, limit=LARGE)
         if answer.status != 200:
             raise self._refused(answer, f"{request.name} does not answer {path}", "trial_failed")
@@ -301,7 +307,7 @@ class Ollama:
 
     async def unload(self, name: str) -> None:
         # keep_alive 0 on /api/generate is answered before capabilities are looked at, so it serves embedding models too (GenerateHandler).
-        body = {"model": name, "keep_alive": 0, "stream": False}
+        body = {"model": self._as_listed(name), "keep_alive": 0, "stream": False}
         answer = await self._channel.ask("POST", "/api/generate", within=self._spec.load_timeout, body=body)
         if answer.status not in (200, 404):
             raise self._refused(answer, f"{name} cannot be unloaded")
@@ -311,9 +317,12 @@ class Ollama:
 
     async def delete(self, name: str) -> None:
         # Layers that other names use stay; a runner of the model goes on (DeleteHandler).
-        answer = await self._channel.ask("DELETE", "/api/delete", within=self._spec.load_timeout, body={"model": name})
+        answer = await self._channel.ask("DELETE", "/api/delete", within=self._spec.load_timeout, body={"model": self._as_listed(name)})
         if answer.status not in (200, 404):
             raise self._refused(answer, f"{name} cannot be deleted", "delete_failed")
+
+    def _as_listed(self, name: str) -> str:
+        return self._listed.get(name, name)
 
     def _refused(self, answer: Answer, what: str, code: str | None = None) -> EngineError:
         if code is None:
@@ -345,16 +354,17 @@ def _installed(tag: _Tag, weights: Mapping[str, Weights]) -> Installed:
     embedding = details.embedding if details is not None else None
     if embedding is None and tag.capabilities is not None:
         embedding = "embedding" in tag.capabilities and "completion" not in tag.capabilities
+    remote = _remote(tag) or (details.remote if details is not None else None)
     return Installed(
         _canonical(tag.name),
-        tag.size,
+        tag.size if remote is None else None,  # that of a stub, which says nothing of the model
         clean_name(tag.digest) if tag.digest is not None else None,
         details.blob if details is not None else None,
         embedding,
         context=details.num_ctx if details is not None else None,
         beside_bytes=details.beside if details is not None else 0,
         header=details.header if details is not None else None,
-        remote=_remote(tag) or (details.remote if details is not None else None),
+        remote=remote,
     )
 
 

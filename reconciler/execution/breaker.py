@@ -15,7 +15,7 @@ from reconciler.planning import Step
 from reconciler.state import StepStatus
 
 _NOBODY_ANSWERS = frozenset({"unreachable", "refused", "no_such_host", "timeout"})
-_OF_THE_MODEL = frozenset({"pull_failed", "digest_differs", "not_installed"})
+_OF_THE_MODEL = frozenset({"pull_failed", "digest_differs", "not_installed", "runs_elsewhere"})
 """Failures of a file or a registry: they say nothing about the engine."""
 
 

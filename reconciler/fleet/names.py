@@ -68,7 +68,8 @@ def canonical_name(kind: EngineKind, name: str) -> str:
     """The form in which two names of one model are equal; never a substring match.
 
     Ollama (types/model/name.go): `host/namespace/model:tag` with defaults `registry.ollama.ai`, `library`, `latest`, matched without
-    regard to case; the default host and namespace are dropped, the tag is always there. Other engines: the name as it stands.
+    regard to case; the scheme of an url, the default host and namespace are dropped, the tag is always there. Other engines: the name as it
+    stands.
     """
     return spelled_name(kind, name).lower() if kind is EngineKind.OLLAMA else name
 
@@ -77,6 +78,7 @@ def spelled_name(kind: EngineKind, name: str) -> str:
     """The canonical form in the case in which the name is written: for people, and for registries, which heed case."""
     if kind is not EngineKind.OLLAMA:
         return name
+    name = name.partition("://")[2] if "://" in name else name
     path, tag = name, "latest"
     slash, colon = name.rfind("/"), name.rfind(":")
     if colon > slash:

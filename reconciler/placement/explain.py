@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from reconciler.capacity import EngineState, largest
 from reconciler.fleet import Applied, ModelSpec, Residency, Unmanaged, format_bytes, format_capability
+from reconciler.needs.run_settings import installed_on
 from reconciler.placement.eligibility import refusal
 from reconciler.placement.engine_admission import evicting, spilling, would_leave_less, would_take_more
 from reconciler.placement.fit import spills
@@ -123,6 +124,10 @@ def in_words(code: str, slot: EngineState, model: ModelSpec, applied: Applied) -
             if need is not None and not slot.full and spills(slot, model, need, applied):
                 return spilling(slot, need)
             return evicting(slot, model, applied)
+        case "runs_elsewhere":
+            file = installed_on(slot, model)
+            host = file.remote if file is not None else None
+            return f"a cloud model: {host or 'another server'} runs it, so it takes no memory here and cannot be kept loaded"
         case "no_card":
             return "has no card"
         case "card_fault":
@@ -178,6 +183,8 @@ def _would_help(
         lines.append("the RAM is declared: `ram: 32GiB` on the node")
     if counts.get("not_installed"):
         lines.append(f"the file of {model.name} is put where the engine looks for models")
+    if counts.get("runs_elsewhere"):
+        lines.append(f"its requests are only passed on: `ensure: present` under models.{model.name}")
     if counts.get("digest_differs"):
         lines.append(f"the weights that are installed are accepted: `gpurec pin {model.name}`, or those that are pinned are brought back")
     if counts.get("engine_would_evict"):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from reconciler.admission import Coming
 from reconciler.capacity import Charges, EngineState, Holding, Occupancy, margin_for
-from reconciler.fleet import Applied, EngineKind, ModelSpec
-from reconciler.needs.run_settings import in_ram
+from reconciler.fleet import Applied, EngineKind, Ensure, ModelSpec
+from reconciler.needs.run_settings import in_ram, installed_on
 from reconciler.placement.engine_admission import coming_of, would_evict
 from reconciler.placement.residents import Occupant, need_on
 from reconciler.vram import Need
@@ -40,6 +40,8 @@ def static_refusal(slot: EngineState, model: ModelSpec) -> str | None:
         return "engine_fixed_model"
     if slot.kind is not EngineKind.OLLAMA and slot.installed(model.base_name(slot.kind)) is None:
         return "not_installed"
+    if model.ensure is Ensure.LOADED and (file := installed_on(slot, model)) is not None and file.remote is not None:
+        return "runs_elsewhere"
     if slot.identity.weights_differ(model, slot.kind):
         return "digest_differs"
     return None

@@ -75,6 +75,7 @@ class ScriptedEngine:
     installed: set[str] = field(default_factory=set)
     residents: dict[str, Resident] = field(default_factory=dict)
     blobs: dict[str, str] = field(default_factory=dict)
+    remote: dict[str, str] = field(default_factory=dict)
     load_takes: float = 2.0
     release_takes: float = 0.0
     shown: dict[str, Resident] = field(default_factory=dict)
@@ -104,7 +105,8 @@ class ScriptedEngine:
             self.down_looks -= 1
             return EngineFacts(self.spec.id, self.spec.kind, False, "connection refused", "refused")
         installed = tuple(
-            Installed(name, 7, blob=self.blobs.get(name), failed=name in self.failed_loads) for name in sorted(self.installed)
+            Installed(name, 7, blob=self.blobs.get(name), failed=name in self.failed_loads, remote=self.remote.get(name))
+            for name in sorted(self.installed)
         )
         return EngineFacts(self.spec.id, self.spec.kind, True, installed=installed, residents=tuple(self.residents.values()))
 

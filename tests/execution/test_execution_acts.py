@@ -511,3 +511,12 @@ def test_a_request_that_hangs_after_the_model_is_there_does_not_hold_up_the_run(
     outcome = room.run()
     assert room.codes(outcome) == {step.id: None}
     assert 10 <= outcome.seconds < 20
+
+
+def test_a_model_that_turns_out_to_run_elsewhere_is_never_sent_a_load() -> None:
+    room = Room()
+    room.want("big:cloud")
+    room.engine.remote["big:cloud"] = "https://ollama.com:443"
+    room.step(Action.LOAD, "big:cloud")
+    outcome = room.run()
+    assert (outcome.exit_code, outcome.results[0].code, room.engine.log) == (3, "runs_elsewhere", [])

@@ -55,3 +55,9 @@ def test_a_problem_is_one_sentence_with_its_place():
     assert Problem("unknown key 'modles'", Place("desired/lab.yaml", 3, 1), "did you mean 'models'?").sentence() == (
         "desired/lab.yaml:3:1: unknown key 'modles'; did you mean 'models'?"
     )
+
+
+@pytest.mark.parametrize("name", ["https://hf.co/Org/Repo:Q4_K_M", "http://hf.co/org/repo:q4_k_m", "hf.co/org/repo:Q4_K_M"])
+def test_a_name_with_the_scheme_of_an_url_is_the_name_without_it(name: str) -> None:
+    assert canonical_name(EngineKind.OLLAMA, name) == "hf.co/org/repo:q4_k_m"
+    assert "://" in canonical_name(EngineKind.LLAMACPP, "file://x")

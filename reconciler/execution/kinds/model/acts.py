@@ -101,6 +101,9 @@ class Act:
         work = self.work
         if facts.installed is not None and find_installed(facts, work.step.engine_name) is None:
             raise Skip("not_installed", f"{work.step.engine_name} is not installed on {work.engine.spec.id}")
+        file = find_installed(facts, work.step.engine_name)
+        if file is not None and file.remote is not None:
+            raise Skip("runs_elsewhere", f"{file.name} is a cloud model: {file.remote} runs it, so it cannot be kept loaded here")
         if work.model is not None and (wrong := _other_weights(work.model, facts, work.step.engine_name)) is not None:
             raise Skip("digest_differs", wrong)
 
