@@ -24,6 +24,8 @@ from reconciler.workspace.scalars import YamlVersion, resolve, tagged
 from reconciler.workspace.tree import KEPT_TAGS, ListNode, MapNode, Node, ScalarNode, same_value
 
 MOST_DEPTH = 100
+MOST_VALUES = 2_000_000
+"""Keys, values and collections of one file: half a minute and half a GiB of them."""
 MOST_EXPANDED = 1_000_000
 MOST_EXPANSION = 100
 _COLLECTION_TAGS = frozenset({None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq", "!!map", "!!seq"})
@@ -93,6 +95,9 @@ class _Builder:
         mark = event.start_mark
         line, column = mark.line + 1, mark.column + 1
         self.here = Place(self._file, line, column)
+        if self._built >= MOST_VALUES:
+            self._problems.error(f"this file has more than {MOST_VALUES} values", self.here, "split it into a folder of files")
+            return False
         if isinstance(event, ScalarEvent):
             node = self._scalar(event, line, column)
             self._sizes[id(node)] = 1

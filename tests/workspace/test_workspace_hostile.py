@@ -202,3 +202,11 @@ def test_no_key_is_advised_that_is_then_refused(unknown: Callable[[str], str], l
 def test_keys_of_hosts_are_led_to_the_words_that_work_too(problems: Callable[..., list[str]], keys: str, said: str) -> None:
     found = problems(f"all: {{hosts: {{h: {{{keys}}}}}}}\n")
     assert any(one.endswith(said) for one in found), found
+
+
+def test_the_values_of_a_file_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reconciler.workspace.parse.MOST_VALUES", 100)
+    problems = Problems()
+    assert parse("[" + "a," * 200 + "]", "f.yaml", YamlVersion.V1_1, problems) is None
+    with pytest.raises(WorkspaceError, match=r"^f\.yaml:1:202: this file has more than 100 values; split it"):
+        problems.raise_if_any()
