@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 
 import growth
+import least
 import needs
 import probing
 import start
@@ -18,6 +19,7 @@ PARTS: dict[str, Callable[[], bool]] = {
     "probing": probing.main,
     "state": state.main,
     "growth": growth.main,
+    "least": least.main,
     "needs": needs.main,
 }
 
