@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from reconciler.engines.last_net import Netted
-from reconciler.engines.llamacpp import LlamaCpp
-from reconciler.engines.llamaswap import LlamaSwap
-from reconciler.engines.ollama import Ollama
-from reconciler.engines.protocol import Engine, LoadRequest, PullProgress
-from reconciler.engines.transport import Transport, remembered
-from reconciler.engines.vllm import Vllm
 from reconciler.fleet import EngineKind, EngineSpec
+from reconciler.lazy import lazily
+
+if TYPE_CHECKING:
+    from reconciler.engines.protocol import Engine, LoadRequest, PullProgress
+    from reconciler.engines.transport import Transport, remembered
 
 __all__ = ["Engine", "LoadRequest", "PullProgress", "Transport", "open_engine", "remembered"]
+
+__getattr__ = lazily(__name__, {"protocol": ("Engine", "LoadRequest", "PullProgress"), "transport": ("Transport", "remembered")})
+
+_ADAPTERS = {
+    EngineKind.OLLAMA: ("ollama", "Ollama"),
+    EngineKind.LLAMACPP: ("llamacpp", "LlamaCpp"),
+    EngineKind.VLLM: ("vllm", "Vllm"),
+    EngineKind.LLAMASWAP: ("llamaswap", "LlamaSwap"),
+}
+"""The module and the class of each kind."""
 
 
 def open_engine(spec: EngineSpec, transport: Transport) -> Engine:
     """The adapter for an engine, in the last net. Raises EngineError when its url or CA file is bad."""
-    return Netted(_ADAPTERS[spec.kind](spec, transport))
+    from reconciler.engines.last_net import Netted
 
-
-_ADAPTERS: Mapping[EngineKind, Callable[[EngineSpec, Transport], Engine]] = {
-    EngineKind.OLLAMA: Ollama,
-    EngineKind.LLAMACPP: LlamaCpp,
-    EngineKind.VLLM: Vllm,
-    EngineKind.LLAMASWAP: LlamaSwap,
-}
+    module, name = _ADAPTERS[spec.kind]
+    adapter: Engine = getattr(import_module(f"{__name__}.{module}"), name)(spec, transport)
+    return Netted(adapter)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import re
 import resource
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
@@ -14,12 +13,11 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, TypeAdapter, ValidationError
 from pydantic_core import CoreSchema, core_schema
 
+from reconciler.engines.foreign_text import LONGEST_READ
+from reconciler.engines.foreign_text import clean_name as clean_name
+from reconciler.engines.foreign_text import clean_text as clean_text
 from reconciler.fleet import Place, Problem, Unreachable
 
-NAME_LENGTH = 512
-TEXT_LENGTH = 300
-_LONGEST_READ = 64 * TEXT_LENGTH
-"""Characters of a message that are looked at: it may be indented or have many blank lines."""
 MANY = 500_000
 """Values of a JSON document that an answer may have; one value takes up to 150 bytes while it is read."""
 MOST_MODELS = 10_000
@@ -31,11 +29,6 @@ _MOST_TOKENS = (1 << 31) - 1
 _OUT_OF = frozenset({errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL, errno.EAGAIN})
 _LARGEST_EXPLAINED = 1 << 20
 """Bytes of an error answer in which a message is looked for."""
-_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-# Controls, bidirectional and other invisible format characters, line separators, surrogates: what could fool a terminal or a reader.
-_UNPRINTABLE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
-)
 
 Shape = TypeVar("Shape")
 
@@ -69,18 +62,6 @@ Tokens = Annotated[int | None, Field(ge=1, le=_MOST_TOKENS), OrUnknown()]
 Count = Annotated[int | None, Field(ge=0, le=1_000_000), OrUnknown()]
 Seconds = Annotated[int | None, Field(ge=-1, le=1 << 40), OrUnknown()]
 Rate = Annotated[float | None, Field(gt=0, le=1e9, allow_inf_nan=False), OrUnknown()]
-
-
-def clean_name(text: str) -> str:
-    """A name from a node, safe to show: each unprintable character becomes U+FFFD (so it equals no honest name), at most 512 characters."""
-    clean = _UNPRINTABLE.sub(_REPLACEMENT, text[: NAME_LENGTH + 1])
-    return clean if len(clean) <= NAME_LENGTH else clean[: NAME_LENGTH - 1] + "…"
-
-
-def clean_text(text: str) -> str:
-    """A message from a node as one safe line of at most 300 characters."""
-    clean = _UNPRINTABLE.sub(_REPLACEMENT, " ".join(text[:_LONGEST_READ].split()))
-    return clean if len(clean) <= TEXT_LENGTH else clean[: TEXT_LENGTH - 1] + "…"
 
 
 def system_reason(error: BaseException) -> str | None:
@@ -139,7 +120,7 @@ def error_message(body: bytes) -> str:
         error = error.get("message")
     if isinstance(error, str):
         return clean_text(error)
-    return clean_text(body[:_LONGEST_READ].decode("utf-8", "replace")) or "no explanation"
+    return clean_text(body[:LONGEST_READ].decode("utf-8", "replace")) or "no explanation"
 
 
 def _what_is_wrong(error: ValidationError, body: bytes) -> str:

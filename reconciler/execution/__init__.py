@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from reconciler.execution.events import (
-    Event,
-    ResidentLost,
-    RunFinished,
-    RunStarted,
-    StepDone,
-    StepFailed,
-    StepInterrupted,
-    StepProgress,
-    StepRetried,
-    StepSkipped,
-    StepStarted,
-)
-from reconciler.execution.health import looked_at
-from reconciler.execution.outcome import ExecutionOptions, Lost, Outcome, StepResult, StopSignal
-from reconciler.execution.run import execute
+from typing import TYPE_CHECKING
+
+from reconciler.lazy import lazily
+
+if TYPE_CHECKING:
+    from reconciler.execution.events import (
+        Event,
+        ResidentLost,
+        RunFinished,
+        RunStarted,
+        StepDone,
+        StepFailed,
+        StepInterrupted,
+        StepProgress,
+        StepRetried,
+        StepSkipped,
+        StepStarted,
+    )
+    from reconciler.execution.health import looked_at
+    from reconciler.execution.outcome import ExecutionOptions, Lost, Outcome, StepResult, StopSignal
+    from reconciler.execution.run import execute
 
 __all__ = [
     "Event",
@@ -39,3 +44,25 @@ __all__ = [
     "execute",
     "looked_at",
 ]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "events": (
+            "Event",
+            "ResidentLost",
+            "RunFinished",
+            "RunStarted",
+            "StepDone",
+            "StepFailed",
+            "StepInterrupted",
+            "StepProgress",
+            "StepRetried",
+            "StepSkipped",
+            "StepStarted",
+        ),
+        "health": ("looked_at",),
+        "outcome": ("ExecutionOptions", "Lost", "Outcome", "StepResult", "StopSignal"),
+        "run": ("execute",),
+    },
+)

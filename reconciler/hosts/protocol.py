@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from reconciler.engines.answers import own_limit
 from reconciler.fleet import MIB, GpurecError, Place, Problem
 from reconciler.hosts.bounded import Ran
 
@@ -29,6 +28,8 @@ def host_error(code: str, host: str, what: str, hint: str | None = None) -> Host
 
 def cannot_start(program: str, code: str, host: str, error: OSError) -> HostError:
     """Why a program of this machine did not start; a limit of our own is told as ours."""
+    from reconciler.engines.answers import own_limit
+
     limit = own_limit(error)
     if limit is not None:
         return host_error("own_limit", host, limit.what, limit.hint)

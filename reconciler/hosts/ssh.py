@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from reconciler.engines.answers import clean_text
+from reconciler.engines.foreign_text import clean_text
 from reconciler.fleet import NodeSpec
 from reconciler.hosts.bounded import Ran, run_bounded
 from reconciler.hosts.protocol import HostError, cannot_start, host_error

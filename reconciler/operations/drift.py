@@ -8,8 +8,6 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
-
 from reconciler.files import PRIVATE, read_bounded, write_file
 from reconciler.fleet import MIB, GpurecError, Place, UnitError, parse_duration
 from reconciler.operations.proposal import Proposal, plan_fleet
@@ -107,6 +105,8 @@ def _drifted_when_recorded(look: Proposal) -> frozenset[Key]:
 def read_memory(path: Path) -> DriftMemory:
     """The memory of a file; GpurecError when it is anything else, so that no other file is ever overwritten."""
     hint = "name a file of its own, or remove it to begin anew"
+    from pydantic import TypeAdapter, ValidationError
+
     try:
         document = json.loads(read_bounded(path, LARGEST_MEMORY))
         if not isinstance(document, dict) or document.pop("format_version", None) != FORMAT_VERSION:

@@ -7,7 +7,6 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from reconciler.engines import Transport, remembered
 from reconciler.files import read_bounded
 from reconciler.fleet import MIB, Applied, Desired, EngineId, Fleet, FleetFacts, GpurecError, ModelSpec, ResourceFacts
 from reconciler.operations import clock
@@ -16,7 +15,7 @@ from reconciler.operations.settings import WorkspaceSettings
 from reconciler.operations.workspace import load, state_path
 from reconciler.planning import wanted_names
 from reconciler.planning.resource import AnyKind
-from reconciler.probes import facts_from_json, merge_facts, probe_fleet
+from reconciler.probes import facts_from_json, merge_facts
 from reconciler.state import open_reader
 from reconciler.workspace import Workspace
 
@@ -104,6 +103,9 @@ async def _probe(fleet: Fleet, wanted: Mapping[EngineId, Collection[str]], recor
     """Engines are not asked again about files that `recorded` facts tell of."""
     report(ProbingStarted(len(fleet.nodes)))
     try:
+        from reconciler.engines import Transport, remembered
+        from reconciler.probes import probe_fleet
+
         async with Transport(known=remembered(recorded) if recorded is not None else None) as transport:
             return await probe_fleet(fleet, wanted, transport=transport, at=clock.now(), on_node=lambda node: report(NodeProbed(node)))
     finally:

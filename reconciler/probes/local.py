@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from reconciler.engines.answers import clean_text
+from reconciler.engines.foreign_text import clean_text
 from reconciler.fleet import NodeSpec
 from reconciler.hosts import Ran, run_bounded
 from reconciler.probes.here import nvml_is_here, program_here, tool_here

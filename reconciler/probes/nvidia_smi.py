@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, replace
 
-from reconciler.engines.answers import clean_text
+from reconciler.engines.foreign_text import clean_text
 from reconciler.fleet import CardFacts, CardId
 from reconciler.probes.nvml import SLICES_FROM
 from reconciler.probes.readings import (

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from reconciler.engines.answers import clean_text
+from reconciler.engines.foreign_text import clean_text
 from reconciler.fleet import CardFacts, CardProcess, NodeSpec
 from reconciler.hosts import run_bounded
 from reconciler.probes.protocol import ProbeError, Seen, probe_error

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 
-from reconciler.engines.answers import clean_text
+from reconciler.engines.foreign_text import clean_text
 from reconciler.fleet import MIB, TIB, UnitError, parse_version
 
 _NO_VALUE = frozenset(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from reconciler.engines.answers import clean_text
+from reconciler.engines.foreign_text import clean_text
 from reconciler.fleet import KIB, CardFacts, NodeSpec
 from reconciler.probes.amd import cards_of_amd_smi, cards_of_rocm_smi, tells_cards
 from reconciler.probes.apple import cards_of_apple, other_chip

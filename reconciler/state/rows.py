@@ -11,8 +11,6 @@ from functools import cache
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import TypeAdapter
-
 from reconciler.fleet import (
     Applied,
     AppliedReplica,
@@ -40,6 +38,7 @@ from reconciler.state.renames import address_now, names_now, read_renames
 from reconciler.state.row_errors import UndecodableRow, decoding
 
 if TYPE_CHECKING:
+    from pydantic import TypeAdapter
     from pydantic.main import IncEx
 
 REPLICA_COLUMNS = (
@@ -374,11 +373,15 @@ def undecodable_rows(conn: sqlite3.Connection) -> Iterator[tuple[str, str]]:
 
 @cache
 def _node_adapter() -> TypeAdapter[NodeFacts]:
+    from pydantic import TypeAdapter
+
     return TypeAdapter(NodeFacts)
 
 
 @cache
 def _header_adapter() -> TypeAdapter[ModelHeader]:
+    from pydantic import TypeAdapter
+
     return TypeAdapter(ModelHeader)
 
 

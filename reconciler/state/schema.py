@@ -7,8 +7,6 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from sqlite_utils import Database
-
 from reconciler.fleet import StateError
 
 APPLICATION_ID = 0x67707263
@@ -16,6 +14,8 @@ APPLICATION_ID = 0x67707263
 
 
 def _first(conn: sqlite3.Connection) -> None:
+    from sqlite_utils import Database
+
     db = Database(conn)
     db.table("meta").create({"key": str, "value": str}, pk="key", strict=True)
     db.table("replicas").create(

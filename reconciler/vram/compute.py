@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from reconciler.vram.builds import Backend
 from reconciler.vram.geometry import Geometry
 from reconciler.vram.graph import buffer_sizes
-from reconciler.vram.graph.families import GRAPHS, HEAD_GRAPHS, MakesGraph
 from reconciler.vram.graph.tensor import UnknownGraph
 from reconciler.vram.settings import RunSettings
+
+if TYPE_CHECKING:
+    from reconciler.vram.graph.families import MakesGraph
 
 PIPELINE_COPIES = 4
 """Copies of every input where several cards work in a pipeline (GGML_SCHED_MAX_COPIES)."""
@@ -29,11 +32,15 @@ class ComputeBuffers:
 
 def compute_buffers(geometry: Geometry, settings: RunSettings) -> ComputeBuffers | None:
     """None where the graph of the architecture, or of the way it is spread, is not worked out."""
+    from reconciler.vram.graph.families import GRAPHS
+
     return _buffers(GRAPHS.get(geometry.architecture), geometry, settings)
 
 
 def head_buffers(geometry: Geometry, settings: RunSettings) -> ComputeBuffers | None:
     """Those of the draft head, which has a context of its own beside the model's. None as above."""
+    from reconciler.vram.graph.families import HEAD_GRAPHS
+
     return _buffers(HEAD_GRAPHS.get(geometry.architecture), geometry, settings.of_head)
 
 

@@ -9,7 +9,6 @@ from reconciler.vram.builds import REFERENCE_BUILD, SLOT_ROWS
 from reconciler.vram.cache import kv_bytes, state_bytes
 from reconciler.vram.compute import ComputeBuffers, compute_buffers, head_buffers
 from reconciler.vram.geometry import Geometry
-from reconciler.vram.graph.families import GRAPHS
 from reconciler.vram.settings import RunSettings
 from reconciler.vram.weights import card_of_blocks, weights_of
 
@@ -91,6 +90,8 @@ def predict(geometry: Geometry, settings: RunSettings, extra: int = 0, fixed: tu
         unknown.append(f"the cache of {geometry.architecture} has a layout that is not worked out here")
     compute = compute_buffers(geometry, settings) if geometry.cache_known else None
     if compute is None:
+        from reconciler.vram.graph.families import GRAPHS
+
         known = geometry.cache_known and geometry.architecture in GRAPHS
         unknown.append(
             f"the keys and tensors of the file do not make a graph of {geometry.architecture}"
