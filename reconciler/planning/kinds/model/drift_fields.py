@@ -232,7 +232,7 @@ REPLICA_FIELDS: tuple[DriftField[ReplicaPair], ...] = (
                "another context than wanted, which the engine's own start decided: no step can change it"),
     DriftField(Subject.REPLICA, "expires_in", None, VOLATILE, ("Resident.expires_in",), "moves with every request"),
     DriftField(Subject.REPLICA, "installed_as", None, VOLATILE,
-               ("Installed.size_bytes", "Installed.embedding", "Installed.context", "Installed.beside_bytes", "Installed.header",
+               ("Installed.size_bytes", "Installed.embedding", "Installed.context", "Installed.beside_bytes", "Installed.header", "Installed.remote",
                 "Resident.blob", "Resident.digest"), "follows the digest"),
     DriftField(Subject.REPLICA, "failed", None, VOLATILE, ("Installed.failed",), "how its last load ended; the plan tells it"),
 )
@@ -249,7 +249,7 @@ ENGINE_FIELDS: tuple[DriftField[EnginePair], ...] = (
                "llama.cpp runs as `router` where it was `single`, or the other way round", _of_engine("mode")),
     DriftField(Subject.ENGINE, "max_residents", "environment", OBSERVED, ("EngineFacts.max_residents",),
                "it may hold another number of models than at the last apply", _of_engine("max_residents")),
-    DriftField(Subject.ENGINE, "probe_seconds", None, VOLATILE, ("EngineFacts.probe_seconds",), "how long asking took"),
+    DriftField(Subject.ENGINE, "probe_seconds", None, VOLATILE, ("EngineFacts.probe_seconds", "EngineFacts.notes"), "how long asking took"),
     DriftField(Subject.ENGINE, "clock_skew", None, VOLATILE, ("EngineFacts.clock_skew",), "moves with every look; `doctor` tells it"),
 )
 
