@@ -232,7 +232,8 @@ REPLICA_FIELDS: tuple[DriftField[ReplicaPair], ...] = (
                "another context than wanted, which the engine's own start decided: no step can change it"),
     DriftField(Subject.REPLICA, "expires_in", None, VOLATILE, ("Resident.expires_in",), "moves with every request"),
     DriftField(Subject.REPLICA, "installed_as", None, VOLATILE,
-               ("Installed.size_bytes", "Installed.embedding", "Installed.context", "Installed.beside_bytes", "Installed.header", "Installed.remote",
+               ("Installed.size_bytes", "Installed.embedding", "Installed.context", "Installed.beside_bytes", "Installed.header",
+                "Installed.remote",
                 "Resident.blob", "Resident.digest"), "follows the digest"),
     DriftField(Subject.REPLICA, "failed", None, VOLATILE, ("Installed.failed",), "how its last load ended; the plan tells it"),
 )
