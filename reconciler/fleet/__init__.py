@@ -96,6 +96,7 @@ from reconciler.fleet.resources import (
     parse_resource_address,
     resource_address,
 )
+from reconciler.fleet.same_server import same_servers
 from reconciler.fleet.units import (
     GIB,
     KIB,
@@ -215,6 +216,7 @@ __all__ = [
     "parse_version",
     "replica_address",
     "resource_address",
+    "same_servers",
     "spelled_name",
     "weights_digest",
     "with_headers",

@@ -8,7 +8,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reconciler.files import read_bounded
-from reconciler.fleet import MIB, Applied, Desired, EngineId, Fleet, FleetFacts, GpurecError, ModelSpec, ResourceFacts
+from reconciler.fleet import (
+    MIB,
+    Applied,
+    Desired,
+    EngineId,
+    Fleet,
+    FleetFacts,
+    GpurecError,
+    ModelSpec,
+    ResourceFacts,
+    WorkspaceError,
+    same_servers,
+)
 from reconciler.operations import clock
 from reconciler.operations.reporter import NodeProbed, ProbingEnded, ProbingStarted, Reporter, ignore
 from reconciler.operations.settings import WorkspaceSettings
@@ -66,7 +78,8 @@ async def look(
 ) -> Observation:
     """Reads files (unless `workspace` holds them already) and state, and probes the fleet, or takes recorded or assumed facts.
 
-    Engines are asked in detail about the models of `also`, too. Raises GpurecError for files, a state or facts that cannot be read.
+    Engines are asked in detail about the models of `also`, too. Raises GpurecError for files, a state or facts that cannot be read, and
+    where two engines that answered are one server.
     """
     space = workspace or await load(settings, report)
     path = state_path(settings, space)
@@ -79,6 +92,8 @@ async def look(
         facts = await _probe(space.fleet, wanted_names(space.fleet, wanted, applied), recorded, report)
     else:
         facts = _known(settings, options.assume, recorded)
+    if shared := same_servers(space.fleet, facts):
+        raise WorkspaceError(*shared)
     resources: dict[str, ResourceFacts] = {}
     for one in settings.resource_types:
         resources.update(await one.actor(settings.directory).observe(space.desired, applied))

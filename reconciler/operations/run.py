@@ -142,6 +142,7 @@ async def _run(
     specs = {engine.id: engine for node in fleet.nodes.values() for engine in node.engines}
     opened: dict[EngineId, Engine] = {}
     async with Transport(known=remembered(proposal.facts)) as transport:
+        transport.know(spec.bearer for spec in specs.values())
 
         def engine(at: EngineId) -> Engine:
             if at not in opened:

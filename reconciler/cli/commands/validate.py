@@ -13,11 +13,14 @@ from reconciler.cli.settings import global_options, settings_of
 def command(context: click.Context) -> None:
     """Read all files of the workspace and say what is wrong with them; asks no node."""
     from reconciler.cli.running import run
+    from reconciler.fleet import WorkspaceError, same_servers
     from reconciler.operations.workspace import load
     from reconciler.views import validate_text
 
     settings = settings_of(context)
     workspace = run(settings, lambda _: load(settings))
+    if shared := same_servers(workspace.fleet):
+        raise WorkspaceError(*shared)
     warnings = [problem.sentence() for problem in workspace.warnings]
     text = validate_text(workspace.fleet, workspace.desired, warnings, colour=settings.colour(), width=settings.width())
     click.echo(text, nl=False)

@@ -1,0 +1,63 @@
+"""Two engines whose urls lead to one server are told with both their places."""
+
+from __future__ import annotations
+
+import pytest
+
+from reconciler.fleet import EngineFacts, EngineId, EngineKind, EngineSpec, Fleet, FleetFacts, NodeFacts, NodeSpec, same_servers
+
+
+def fleet(*urls: str) -> Fleet:
+    engines = [EngineSpec(EngineId(f"n{place}", "e"), EngineKind.OLLAMA, url) for place, url in enumerate(urls)]
+    return Fleet("f", {one.id.node: NodeSpec(one.id.node, "h", (one,), ()) for one in engines})
+
+
+def seen(whole: Fleet, *reachable: str) -> FleetFacts:
+    def facts(node: NodeSpec) -> NodeFacts:
+        return NodeFacts(
+            node.name, (), None, {one.id.engine: EngineFacts(one.id, one.kind, node.name in reachable) for one in node.engines}
+        )
+
+    return FleetFacts("2026-01-01T00:00:00Z", {name: facts(node) for name, node in whole.nodes.items()})
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("http://h:11434", "http://h:11434"),
+        ("http://H:11434/", "http://h.:11434"),
+        ("http://h", "http://h:80/"),
+        ("https://h/", "https://h:443"),
+        ("http://localhost:1", "http://127.0.0.1:1"),
+        ("http://u:secret@h:1", "http://h:1"),
+    ],
+)
+def test_urls_of_one_server_are_found_however_they_are_spelled(one: str, other: str) -> None:
+    (problem,) = same_servers(fleet(one, other))
+    assert "engine n0/e (" in problem.what
+    assert "engine n1/e (" in problem.what
+    assert "secret" not in problem.sentence()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("http://h:1", "http://h:2"),
+        ("http://h/a", "http://h/b"),
+        ("http://h", "https://h"),
+        ("http://a:1", "http://b:1"),
+        ("http://[", "http://["),
+    ],
+)
+def test_urls_of_two_servers_are_not(one: str, other: str) -> None:
+    assert same_servers(fleet(one, other)) == ()
+
+
+def test_of_engines_that_were_asked_only_those_that_answered_count() -> None:
+    whole = fleet("http://h:1", "http://h:1", "http://h:1")
+    assert same_servers(whole, seen(whole, "n0")) == ()
+    (problem,) = same_servers(whole, seen(whole, "n0", "n2"))
+    assert "n0/e" in problem.what
+    assert "n2/e" in problem.what
+    (problem,) = same_servers(whole, seen(whole, "n0", "n1", "n2"))
+    assert "(and 1 more)" in problem.what
