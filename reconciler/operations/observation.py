@@ -90,10 +90,10 @@ async def look(
     if options.probes:
         wanted = replace(space.desired, models=(*space.desired.models, *also))
         facts = await _probe(space.fleet, wanted_names(space.fleet, wanted, applied), recorded, report)
+        if shared := same_servers(space.fleet, facts):
+            raise WorkspaceError(*shared)
     else:
         facts = _known(settings, options.assume, recorded)
-    if shared := same_servers(space.fleet, facts):
-        raise WorkspaceError(*shared)
     resources: dict[str, ResourceFacts] = {}
     for one in settings.resource_types:
         resources.update(await one.actor(settings.directory).observe(space.desired, applied))
