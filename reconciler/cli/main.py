@@ -8,9 +8,10 @@ from typing import Any, NoReturn
 
 import click
 
+from reconciler.cli.global_options import global_options
 from reconciler.cli.groups import Group
-from reconciler.cli.settings import Settings, global_options, tell
-from reconciler.cli.signals import heeded, interrupt
+from reconciler.cli.settings import Settings, tell
+from reconciler.cli.signals import interrupt, on_end_signal
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("init", "Make a new workspace that plans as it stands."),
@@ -77,7 +78,7 @@ class Commands(Group):
             extra.pop(name, None)
         settings = extra.setdefault("obj", Settings())
         try:
-            with heeded(interrupt):
+            with on_end_signal(interrupt):
                 status = super().main(args, prog_name or "gpurec", standalone_mode=False, **extra)
         except click.ClickException as error:
             error.show()

@@ -3,39 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from reconciler.cli import completion
+
 if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
     from reconciler.operations.run import FailureLimit
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+MOST_COUNT = 2**63 - 1
+"""The largest number that a state can hold, and so the largest that one may ask it for."""
 
 
 def choice_options(command: Command) -> Command:
     """`--limit`, `--exclude`, `--refresh`, `--replace` and `--assume`."""
     options = (
-        click.option("--limit", metavar="PATTERN", help="Change only what is on these hosts; everything else counts where it is."),
-        click.option("--exclude", metavar="PATTERN", help="Change nothing on these hosts."),
         click.option(
-            "--refresh",
-            type=click.Choice(["always", "never"]),
-            default="always",
-            show_default=True,
-            help="Probe, or use the recorded facts.",
+            "--limit",
+            metavar="PATTERN",
+            shell_complete=completion.hosts,
+            help="Change only what is on these hosts; everything else counts where it is.",
         ),
+        click.option("--exclude", metavar="PATTERN", shell_complete=completion.hosts, help="Change nothing on these hosts."),
         click.option(
             "--replace",
             "again",
             metavar="ADDR",
             multiple=True,
+            shell_complete=completion.addresses,
             help="Load this replica again in any case, also one that is held; may be given several times.",
         ),
-        click.option("--assume", metavar="FACTS", type=click.Path(path_type=Path), help="Facts of a file instead of probing."),
     )
     for option in reversed(options):
+        command = option(command)
+    return facts_options(command)
+
+
+def facts_options(command: Command) -> Command:
+    """`--refresh` (as `refresh`, whether to probe) and `--assume`."""
+    for option in (
+        click.option("--assume", metavar="FACTS", type=click.Path(path_type=Path), help="Facts of a file instead of probing."),
+        click.option(
+            "--refresh",
+            type=click.Choice(["always", "never"]),
+            default="always",
+            show_default=True,
+            callback=lambda _, __, value: value == "always",
+            help="Probe, or use the recorded facts.",
+        ),
+    ):
         command = option(command)
     return command
 
@@ -87,5 +109,30 @@ def failure_limit(text: str | None) -> FailureLimit | None:
     return FailureLimit(int(number), text.strip().endswith("%"))
 
 
-MOST_COUNT = 2**63 - 1
-"""The largest number that a state can hold, and so the largest that one may ask it for."""
+def since_option(command: Command) -> Command:
+    """Gives the command `since`: a run (int), a time (datetime), or how long ago (timedelta)."""
+    return click.option(
+        "--since",
+        metavar="RUN|TIME|DURATION",
+        callback=lambda _, __, text: since(text),
+        help="Only what drifted after this run (3) or time (2026-01-31T12:00:00Z), or in the last 24h.",
+    )(command)
+
+
+def since(text: str | None) -> int | datetime | timedelta | None:
+    """A bare number is a run. BadParameter: neither a run, a duration nor a time."""
+    from datetime import timedelta
+
+    from reconciler.fleet import parse_duration
+    from reconciler.planning import moment
+
+    if text is None:
+        return None
+    if text.isascii() and text.isdigit() and len(text) < 19:
+        return int(text)
+    with suppress(ValueError, OverflowError):
+        return timedelta(seconds=parse_duration(text))
+    with suppress(ValueError):
+        return moment(text)
+    hint = "write the number of a run, a duration as 24h, or a time as 2026-01-31T12:00:00Z"
+    raise click.BadParameter(f"{text[:40]!r} is neither a run, a duration nor a time; {hint}", param_hint="--since")

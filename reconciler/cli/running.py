@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from reconciler.cli.reporting import reporting
 from reconciler.cli.settings import Settings
-from reconciler.cli.signals import heeded
+from reconciler.cli.signals import on_end_signal
 
 if TYPE_CHECKING:
     from reconciler.execution import StopSignal
@@ -25,7 +25,7 @@ def run(settings: Settings, operation: Callable[[Reporter], Coroutine[Any, Any, 
     with reporting(settings) as report:
 
         async def main() -> Found:
-            with heeded(_ending(asyncio.current_task())):
+            with on_end_signal(_ending(asyncio.current_task())):
                 return await operation(report)
 
         with uncollected():
@@ -67,7 +67,7 @@ def run_stoppable(settings: Settings, operation: Callable[[Reporter, StopSignal]
                     settings.say("Cutting the steps that run.")
                 task.cancel()
 
-            with heeded(lambda: _soon(loop, stopped)):
+            with on_end_signal(lambda: _soon(loop, stopped)):
                 return await operation(report, stop)
 
         try:

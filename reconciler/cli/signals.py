@@ -15,9 +15,9 @@ def interrupt() -> None:
 
 
 @contextmanager
-def heeded(act: Callable[[], None]) -> Iterator[None]:
+def on_end_signal(act: Callable[[], None]) -> Iterator[None]:
     """Calls `act` for each such signal while it lasts. A SIGHUP that was ignored on purpose (`nohup`) stays ignored; outside the main
-    thread Python gives no signals, so nothing is heeded there."""
+    thread Python gives no signals, so nothing happens there."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -22,9 +22,9 @@ from reconciler.operations.saved_plan_checks import (
     check_begun,
     check_expected,
     check_guards,
+    check_not_stale,
     check_origin,
     check_same,
-    check_standing,
 )
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.operations.state_warnings import warn_of_state
@@ -68,7 +68,7 @@ async def confirm_assumed(settings: WorkspaceSettings, shown: Proposal, choice: 
     """
     if shown.fresh:
         return shown
-    probed = replace(choice, refresh="always", assume=None)
+    probed = replace(choice, refresh=True, assume=None)
     now = await plan_fleet(settings, probed, report, workspace=shown.workspace)
     check_same(shown.plan, now.plan, UNLIKE_ASSUMED)
     return now
@@ -77,7 +77,7 @@ async def confirm_assumed(settings: WorkspaceSettings, shown: Proposal, choice: 
 async def check_saved_plan(
     settings: WorkspaceSettings, path: Path, options: ApplyOptions, report: Reporter = ignore
 ) -> tuple[Proposal, ApplyOptions]:
-    """What is to be carried out of a saved plan, once no other run holds the state: all of it, where every step of it still stands; and
+    """What is to be carried out of a saved plan, once no other run holds the state: all of it, where no step of it is stale; and
     the options with what is left of the lock timeout.
 
     What is satisfied already counts as done, so the same file goes on where an earlier run of it stopped. Raises GuardRefused, StalePlan or
@@ -88,14 +88,12 @@ async def check_saved_plan(
     workspace = await load(settings, report)
 
     async def check() -> Proposal:
-        return await _still_standing(settings, workspace, saved, options, report)
+        return await _check_saved(settings, workspace, saved, options, report)
 
     return await _once_free(settings, state_path(settings, workspace), options, report, check)
 
 
-async def _still_standing(
-    settings: WorkspaceSettings, workspace: Workspace, saved: Plan, options: ApplyOptions, report: Reporter
-) -> Proposal:
+async def _check_saved(settings: WorkspaceSettings, workspace: Workspace, saved: Plan, options: ApplyOptions, report: Reporter) -> Proposal:
     with closing(open_reader(state_path(settings, workspace))) as state:
         if saved.rollback is not None:
             workspace, _ = rolled_back(workspace, state, saved.rollback)
@@ -110,7 +108,7 @@ async def _still_standing(
     choice = PlanOptions(saved.limit, saved.exclude, again=frozenset(saved.replace))
     proposal = await plan_fleet(settings, choice, report, workspace=workspace)
     warn_of_state(proposal, report)
-    approved = check_standing(saved, proposal, selected_nodes(workspace, choice), since)
+    approved = check_not_stale(saved, proposal, selected_nodes(workspace, choice), since)
     check_guards(approved)
     return replace(proposal, plan=without_done_again(approved, begun))
 

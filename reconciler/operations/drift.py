@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from reconciler.files import PRIVATE, read_bounded, write_file
-from reconciler.fleet import MIB, GpurecError, Place, UnitError, parse_duration
+from reconciler.fleet import MIB, GpurecError, Place
 from reconciler.operations.proposal import Proposal, plan_fleet
 from reconciler.operations.reporter import Reporter, ignore
 from reconciler.operations.settings import WorkspaceSettings
@@ -23,12 +23,12 @@ _LOOKED_BACK = 100
 
 async def find_drift(
     settings: WorkspaceSettings,
-    since: str | None = None,
+    since: int | datetime | timedelta | None = None,
     in_a_row: int = 1,
     memory_file: Path | None = None,
     report: Reporter = ignore,
 ) -> DriftReport:
-    """Looks, keeps what was seen in `memory_file`, and judges it. `since` is the number of a run, a time, or a duration before now;
+    """Looks, keeps what was seen in `memory_file`, and judges it. `since` is the number of a run, a time, or how long ago;
     `in_a_row` how many looks must have seen a drift before it counts.
 
     Raises GpurecError for a file that is no memory of this fleet, and for a question that nothing kept can answer.
@@ -50,32 +50,24 @@ async def find_drift(
     return judge(seen.plan, memory, in_a_row, asked)
 
 
-def _since(look: Proposal, text: str, *, remembered: bool) -> Since:
+def _since(look: Proposal, since: int | datetime | timedelta, *, remembered: bool) -> Since:
     recorded = look.recorded
     known, known_at = (_drifted_when_recorded(look), recorded.at) if recorded is not None else (frozenset[Key](), None)
-    if text.isascii() and text.isdigit() and len(text) < 19:
+    if isinstance(since, int):
         with closing(open_reader(look.state)) as state:
-            run = state.run(int(text))
+            run = state.run(since)
         if run is None:
-            raise GpurecError.of(f"there is no run {text}", "--since", "gpurec history lists them")
+            raise GpurecError.of(f"there is no run {since}", "--since", "gpurec history lists them")
         return Since(run.finished_at or run.started_at, known, known_at, run.id == _last_run(look))
-    at = _moment(text, moment(look.plan.created_at))
+    try:
+        at = since if isinstance(since, datetime) else moment(look.plan.created_at) - since
+    except OverflowError:
+        raise GpurecError.of("nothing is as old as that", "--since", "write a shorter duration, as 24h") from None
     if not remembered and known_at is not None and at > moment(known_at):
         raise GpurecError.of(
             f"the last apply looked at {known_at}, and nothing was kept since then", "--since", "run drift with --memory FILE each time"
         )
     return Since(at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), known, known_at)
-
-
-def _moment(text: str, now: datetime) -> datetime:
-    """The time that `text` names, or so long before `now`."""
-    with suppress(UnitError, ValueError, OverflowError):
-        return now - timedelta(seconds=parse_duration(text))
-    try:
-        return moment(text)
-    except ValueError:
-        hint = "write the number of a run, a duration as 24h, or a time as 2026-01-31T12:00:00Z"
-        raise GpurecError.of(f"{text[:40]!r} is neither a run, a duration nor a time", "--since", hint) from None
 
 
 def _last_run(look: Proposal) -> int | None:

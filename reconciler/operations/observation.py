@@ -36,18 +36,18 @@ LARGEST_FACTS = 512 * MIB
 
 @dataclass(frozen=True, slots=True)
 class PlanOptions:
-    """Which facts to take and which nodes to change. `refresh` is `always` or `never`: probe, or take the recorded facts; `assume` is a
-    file of facts to take instead. `again` holds addresses of replicas that are loaded again in any case."""
+    """Which facts to take and which nodes to change. Without `refresh` the recorded facts are taken and nothing
+    is probed; `assume` is a file of facts to take instead. `again` holds addresses of replicas that are loaded again in any case."""
 
     limit: str | None = None
     exclude: str | None = None
-    refresh: str = "always"
+    refresh: bool = True
     assume: Path | None = None
     again: frozenset[str] = frozenset()
 
     @property
     def probes(self) -> bool:
-        return self.assume is None and self.refresh == "always"
+        return self.assume is None and self.refresh
 
 
 PROBE_ALL = PlanOptions()

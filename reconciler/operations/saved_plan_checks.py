@@ -75,9 +75,8 @@ def check_begun(saved: Plan, history: Collection[str]) -> None:
         raise GpurecError.of("this plan was never begun here, so there is nothing to resume", "--resume", "leave --resume out to begin it")
 
 
-def check_standing(saved: Plan, look: Proposal, selected: frozenset[str] | None, since: SinceApproval) -> Plan:
-    """What to carry out of a saved plan on the facts of now: it, where every step of it still stands; StalePlan with the first that does
-    not."""
+def check_not_stale(saved: Plan, look: Proposal, selected: frozenset[str] | None, since: SinceApproval) -> Plan:
+    """What to carry out of a saved plan on the facts of now: it, where no step of it is stale; StalePlan names the first that is."""
     workspace, fresh = look.workspace, look.plan
     digest = plan_digest(saved.lineage, fresh.config_digest, fresh.placement.solver, fresh.steps)
     if digest == saved.digest:

@@ -12,8 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from reconciler.cli import main as main_module
+from reconciler.cli.global_options import global_options
 from reconciler.cli.main import COMMANDS, cli
-from reconciler.cli.settings import Settings, global_options, settings_of
+from reconciler.cli.settings import Settings, settings_of
 from reconciler.fleet import GpurecError, LockHeld, Place, Problem
 
 HEAVY = ("httpx", "pydantic", "ruamel", "sqlite_utils", "jinja2", "rich", "asyncio", "reconciler.fleet", "reconciler.views")

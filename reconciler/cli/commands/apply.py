@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reconciler.cli.global_options import global_options
 from reconciler.cli.options import choice_options, failure_limit_option, lock_timeout_option
-from reconciler.cli.settings import Settings, global_options, settings_of
+from reconciler.cli.settings import Settings, settings_of
 
 if TYPE_CHECKING:
     from reconciler.operations.apply_result import ApplyResult
@@ -44,7 +45,7 @@ def command(
     lock_timeout: float,
     limit: str | None,
     exclude: str | None,
-    refresh: str,
+    refresh: bool,
     again: tuple[str, ...],
     assume: Path | None,
 ) -> int:
@@ -61,7 +62,7 @@ def command(
         raise click.UsageError("--resume needs the FILE of the plan that stopped; without one, apply plans anew and goes on by itself.")
     if file is None:
         return _apply_fresh(settings, PlanOptions(limit, exclude, refresh, assume, frozenset(again)), options, auto_approve)
-    if limit is not None or exclude is not None or refresh != "always" or assume is not None or again:
+    if limit is not None or exclude is not None or not refresh or assume is not None or again:
         raise click.UsageError(
             "A saved plan holds its own --limit, --exclude and --replace, and is checked against fresh facts; leave them out."
         )
@@ -94,7 +95,7 @@ def _apply_fresh(settings: Settings, choice: PlanOptions, options: ApplyOptions,
 
 
 def _apply_saved(settings: Settings, path: Path, options: ApplyOptions) -> int:
-    """Carries out a saved plan where every step of it still stands, and says what came of it, also where nothing was left to do."""
+    """Carries out a saved plan where no step of it is stale, and says what came of it, also where nothing was left to do."""
     import shlex
 
     from reconciler.cli.running import run

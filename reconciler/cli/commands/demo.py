@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from reconciler.cli.settings import global_options, settings_of
+from reconciler.cli.global_options import global_options
+from reconciler.cli.settings import settings_of
 
 
 @click.command("demo")

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
+from reconciler.cli.global_options import global_options
 from reconciler.cli.options import format_option
-from reconciler.cli.settings import global_options, settings_of
+from reconciler.cli.settings import settings_of
 
 
 @click.command("diff")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import click
 
+from reconciler.cli import completion
+from reconciler.cli.global_options import global_options
 from reconciler.cli.options import format_option
-from reconciler.cli.settings import global_options, settings_of
+from reconciler.cli.settings import settings_of
 
 
 @click.command("doctor")
-@click.argument("node", required=False)
+@click.argument("node", required=False, shell_complete=completion.hosts)
 @format_option
 @global_options
 @click.pass_context

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import click
 
-from reconciler.cli.options import MOST_COUNT, format_option
-from reconciler.cli.settings import global_options, settings_of
+from reconciler.cli.global_options import global_options
+from reconciler.cli.options import MOST_COUNT, format_option, since_option
+from reconciler.cli.settings import settings_of
 
 
 @click.command("drift")
 @format_option
-@click.option(
-    "--since", metavar="RUN|TIME|DURATION", help="Only what drifted after this run (3) or time (2026-01-31T12:00:00Z), or in so long (24h)."
-)
+@since_option
 @click.option(
     "--in-a-row",
     type=click.IntRange(1, MOST_COUNT),
@@ -25,7 +25,7 @@ from reconciler.cli.settings import global_options, settings_of
 @click.option("--memory", metavar="FILE", type=click.Path(path_type=Path), help="Keeps between runs since when, and how often in a row.")
 @global_options
 @click.pass_context
-def command(context: click.Context, format_: str, since: str | None, in_a_row: int, memory: Path | None) -> int:
+def command(context: click.Context, format_: str, since: int | datetime | timedelta | None, in_a_row: int, memory: Path | None) -> int:
     """Compare the fleet with what was last applied; changes no state and no node. Exit 2 when it differs, else 4 when something cannot be
     reached."""
     if in_a_row > 1 and memory is None:

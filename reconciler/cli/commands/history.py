@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reconciler.cli.global_options import global_options
 from reconciler.cli.options import MOST_COUNT, format_option
-from reconciler.cli.settings import global_options, settings_of
+from reconciler.cli.settings import settings_of
 
 if TYPE_CHECKING:
     from reconciler.state import RunRecord

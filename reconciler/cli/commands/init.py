@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from reconciler.cli.settings import global_options, settings_of
+from reconciler.cli.global_options import global_options
+from reconciler.cli.settings import settings_of
 from reconciler.files import write_file
 
 INVENTORY = """\

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reconciler.cli import completion
+from reconciler.cli.global_options import global_options
 from reconciler.cli.options import format_option
-from reconciler.cli.settings import Settings, global_options, settings_of
+from reconciler.cli.settings import Settings, settings_of
 
 if TYPE_CHECKING:
     from reconciler.workspace import Inventory
 
 
 @click.command("inventory")
-@click.argument("pattern", default="all")
+@click.argument("pattern", default="all", shell_complete=completion.hosts)
 @format_option
 @global_options
 @click.pass_context

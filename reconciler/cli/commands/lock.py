@@ -6,9 +6,10 @@ import sys
 
 import click
 
+from reconciler.cli.global_options import global_options
 from reconciler.cli.groups import Group
 from reconciler.cli.options import format_option
-from reconciler.cli.settings import global_options, settings_of
+from reconciler.cli.settings import settings_of
 
 
 @click.group("lock", cls=Group)

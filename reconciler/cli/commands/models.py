@@ -6,19 +6,17 @@ from pathlib import Path
 
 import click
 
-from reconciler.cli.options import format_option
-from reconciler.cli.settings import global_options, settings_of
+from reconciler.cli.global_options import global_options
+from reconciler.cli.options import facts_options, format_option
+from reconciler.cli.settings import settings_of
 
 
 @click.command("models")
-@click.option(
-    "--refresh", type=click.Choice(["always", "never"]), default="always", show_default=True, help="Probe, or use the recorded facts."
-)
-@click.option("--assume", metavar="FACTS", type=click.Path(path_type=Path), help="Facts of a file instead of probing.")
+@facts_options
 @format_option
 @global_options
 @click.pass_context
-def command(context: click.Context, refresh: str, assume: Path | None, format_: str) -> None:
+def command(context: click.Context, refresh: bool, assume: Path | None, format_: str) -> None:
     """Show the known needs of every wanted model and where they come from."""
     from reconciler.cli.running import run
     from reconciler.operations.needs import find_needs

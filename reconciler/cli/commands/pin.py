@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import click
 
-from reconciler.cli.settings import global_options, settings_of
+from reconciler.cli import completion
+from reconciler.cli.global_options import global_options
+from reconciler.cli.settings import settings_of
 
 
 @click.command("pin", short_help="Write the lock file: which weights each name stands for.")
-@click.argument("models", metavar="[MODEL…]", nargs=-1)
+@click.argument("models", metavar="[MODEL…]", nargs=-1, shell_complete=completion.models)
 @global_options
 @click.pass_context
 def command(context: click.Context, models: tuple[str, ...]) -> None:

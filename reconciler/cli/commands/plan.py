@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
+from reconciler.cli.global_options import global_options
 from reconciler.cli.options import choice_options, format_option
-from reconciler.cli.settings import global_options, settings_of
+from reconciler.cli.settings import settings_of
 
 
 @click.command("plan")
@@ -24,7 +25,7 @@ def command(
     detailed_exitcode: bool,
     limit: str | None,
     exclude: str | None,
-    refresh: str,
+    refresh: bool,
     again: tuple[str, ...],
     assume: Path | None,
 ) -> int:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import click
 
-from reconciler.cli.settings import global_options
+from reconciler.cli.global_options import global_options
 
 
 @click.command("schema")

@@ -9,13 +9,15 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from reconciler.cli import completion
 from reconciler.cli.commands.check.checkpoint import VllmOptions, check_checkpoint, is_checkpoint
 from reconciler.cli.commands.check.companions import NAMES as BESIDE
 from reconciler.cli.commands.check.companions import beside_options, drafts_itself
 from reconciler.cli.commands.check.file import check_file
 from reconciler.cli.commands.check.run_options import RunOptions
-from reconciler.cli.options import format_option
-from reconciler.cli.settings import global_options, settings_of
+from reconciler.cli.global_options import global_options
+from reconciler.cli.options import facts_options, format_option
+from reconciler.cli.settings import settings_of
 
 MOST_CONTEXT = 2**30
 MOST_PARALLEL = 1024
@@ -63,7 +65,7 @@ def _build(context: click.Context, parameter: click.Parameter, value: str | None
 
 
 @click.command("check")
-@click.argument("what", metavar="MODEL|FILE.gguf|URL|DIR")
+@click.argument("what", metavar="MODEL|FILE.gguf|URL|DIR", shell_complete=completion.models)
 @click.option(
     "--context",
     "context_length",
@@ -125,14 +127,7 @@ def _build(context: click.Context, parameter: click.Parameter, value: str | None
     help="Of a DIR: the share of --vram that vLLM reserves. Default: 0.92, as vLLM's.",
 )
 @beside_options
-@click.option(
-    "--refresh",
-    type=click.Choice(["always", "never"]),
-    default="always",
-    show_default=True,
-    help="Of a model: probe, or use recorded facts.",
-)
-@click.option("--assume", metavar="FACTS", type=click.Path(path_type=Path), help="Of a model: facts of a file instead of probing.")
+@facts_options
 @format_option
 @global_options
 @click.pass_context
@@ -154,7 +149,7 @@ def command(
     mmproj: str | None,
     lora: tuple[str, ...],
     draft: str | None,
-    refresh: str,
+    refresh: bool,
     assume: Path | None,
     format_: str,
 ) -> None:
@@ -217,7 +212,7 @@ def _refuse_both(fit_context: bool, context: int | None, parallel: int | None) -
 
 
 def _refuse_given(context: click.Context, names: Sequence[str], why: str) -> None:
-    """Refuses options that would not be heeded."""
+    """Refuses options that would be ignored."""
     for parameter in context.command.params:
         if parameter.name in names and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE:
             raise click.UsageError(f"{parameter.opts[0]} does not go with this: {why}")

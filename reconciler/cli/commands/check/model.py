@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def check_model(
-    settings: Settings, name: str, way: RunOptions, refresh: str, assume: Path | None, format_: str, search: Search | None = None
+    settings: Settings, name: str, way: RunOptions, refresh: bool, assume: Path | None, format_: str, search: Search | None = None
 ) -> None:
     from reconciler.cli.running import run
     from reconciler.operations.needs import find_candidates

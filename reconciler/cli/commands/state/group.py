@@ -7,8 +7,8 @@ import click
 from reconciler.cli.commands.state.files import backup, recover, restore
 from reconciler.cli.commands.state.reading import check, list_, show
 from reconciler.cli.commands.state.writing import mv, rename_fleet, rm
+from reconciler.cli.global_options import global_options
 from reconciler.cli.groups import Group
-from reconciler.cli.settings import global_options
 
 
 @click.group("state", cls=Group)

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reconciler.cli import completion
+from reconciler.cli.global_options import global_options
 from reconciler.cli.options import format_option
-from reconciler.cli.settings import global_options, settings_of
+from reconciler.cli.settings import settings_of
 
 if TYPE_CHECKING:
     from reconciler.fleet import AppliedReplica, AppliedResource
@@ -45,7 +47,7 @@ def list_(context: click.Context, pattern: str | None, format_: str) -> None:
 
 
 @click.command("show", short_help="Show all that is held of one address.")
-@click.argument("address", metavar="ADDR")
+@click.argument("address", metavar="ADDR", shell_complete=completion.addresses)
 @format_option
 @global_options
 @click.pass_context

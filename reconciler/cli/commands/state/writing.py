@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reconciler.cli import completion
+from reconciler.cli.global_options import global_options
 from reconciler.cli.options import format_option, lock_timeout_option
-from reconciler.cli.settings import global_options, settings_of
+from reconciler.cli.settings import settings_of
 
 if TYPE_CHECKING:
     from reconciler.fleet import GpurecError
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command("rm", short_help="Forget addresses; what runs there goes on running.")
-@click.argument("addresses", metavar="ADDR…", nargs=-1, required=True)
+@click.argument("addresses", metavar="ADDR…", nargs=-1, required=True, shell_complete=completion.addresses)
 @lock_timeout_option
 @format_option
 @global_options
@@ -55,8 +57,8 @@ def rm(context: click.Context, addresses: tuple[str, ...], lock_timeout: float, 
 
 
 @click.command("mv", short_help="Tell that a node was renamed.")
-@click.argument("old", metavar="OLD_NODE")
-@click.argument("new", metavar="NEW_NODE")
+@click.argument("old", metavar="OLD_NODE", shell_complete=completion.owned_nodes)
+@click.argument("new", metavar="NEW_NODE", shell_complete=completion.hosts)
 @click.option("--memory", metavar="FILE", type=click.Path(path_type=Path), help="Rename it in this memory of gpurec drift too.")
 @lock_timeout_option
 @format_option
