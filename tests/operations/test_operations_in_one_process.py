@@ -78,7 +78,8 @@ def test_looks_at_several_workspaces_go_on_at_once(lab: Lab, settings: Workspace
 def test_nothing_is_left_behind_for_the_collector(settings: WorkspaceSettings) -> None:
     frozen = gc.get_freeze_count()
     asyncio.run(plan_fleet(settings))
-    assert (gc.isenabled(), gc.get_freeze_count()) == (True, frozen)
+    assert gc.isenabled()
+    assert gc.get_freeze_count() <= frozen  # what other tests froze may be gone meanwhile
 
 
 def test_the_wait_for_a_lock_leaves_the_loop_free(lab: Lab, settings: WorkspaceSettings) -> None:
