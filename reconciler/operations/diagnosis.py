@@ -13,8 +13,8 @@ from reconciler.operations.proposal import Proposal, plan_fleet
 from reconciler.operations.reporter import Reporter, ignore
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.state import open_reader
-from reconciler.state.check import SQLITE, check_state
-from reconciler.state.check import Level as StateLevel
+from reconciler.state.sqlite.check import SQLITE, check_state
+from reconciler.state.sqlite.check import Level as StateLevel
 
 _LEVELS = {StateLevel.ERROR: Level.ERROR, StateLevel.WARNING: Level.WARNING}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from reconciler.fleet import StateError
 from reconciler.operations.reporter import Reporter, RescueTakenIn, StateWarning, ignore
-from reconciler.state import StateWriter, find_rescues, open_writer, put_away, read_rescue, take_in
+from reconciler.state import RescueWriter, find_rescues, open_writer, put_away, read_rescue, take_in
 
 
 def take_in_rescues(path: Path, lock_timeout: float, command: str = "apply", report: Reporter = ignore) -> None:
@@ -28,7 +28,7 @@ def take_in_rescues(path: Path, lock_timeout: float, command: str = "apply", rep
 
 
 @contextmanager
-def editing(path: Path, command: str, lock_timeout: float, report: Reporter = ignore) -> Iterator[StateWriter]:
+def editing(path: Path, command: str, lock_timeout: float, report: Reporter = ignore) -> Iterator[RescueWriter]:
     """A writer of a state that is there; StateError where it is not."""
     if not path.exists():
         raise StateError.of("there is no state yet", str(path), "the first apply makes it")

@@ -18,7 +18,7 @@ async def plan_corrected(
 ) -> Proposal | None:
     """What is left to do by the facts of now and the corrected needs, where all of it was approved; None where nothing was corrected,
     nothing is left, or something else would be done, which is reported."""
-    if outcome.interrupted or state.rescue is not None or not any(result.corrected for result in outcome.results):
+    if outcome.interrupted or state.takes_no_more or not any(result.corrected for result in outcome.results):
         return None
     approved = proposal.plan
     options = PlanOptions(approved.limit, approved.exclude)

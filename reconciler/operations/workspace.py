@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reconciler.fleet import GpurecError
+from reconciler.fleet import StateError
 from reconciler.operations.reporter import FileWarning, Reporter, StateWarning, ignore
 from reconciler.operations.settings import WorkspaceSettings
-from reconciler.state import check_fleet, unsafe_sentence
+from reconciler.state import check_fleet, open_state, unsafe_sentence
 from reconciler.workspace import STATE, Workspace, find_state_path, fleet_name, load_workspace, state_path_of
 
 
@@ -74,9 +74,7 @@ def _of_fleet(path: Path, fleet: str | None) -> Path:
 def _named_state(settings: WorkspaceSettings) -> Path | None:
     if settings.state is None:
         return None
-    scheme, separator, rest = settings.state.partition("://")
-    if not separator:
-        return settings.path(settings.state)
-    if scheme != "sqlite":
-        raise GpurecError.of(f"a state of kind {scheme!r} cannot be opened yet", "--state", "write sqlite:///PATH or a path")
-    return settings.path(rest.removeprefix("/")) if not rest.startswith("//") else Path(rest[1:])
+    file = open_state(settings.state, settings.directory).file
+    if file is None:
+        raise StateError.of("this command needs a state that is a file", "--state", "write sqlite:///PATH or a path")
+    return file

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from reconciler.state.access import refuse_unsafe, unsafe_sentence
-from reconciler.state.check import Finding, Level, check_state
-from reconciler.state.connection import require_folder
-from reconciler.state.fleet_name import OtherFleet, check_fleet
 from reconciler.state.lease import EXPIRY_SECONDS, HEARTBEAT_SECONDS, Lease, Standing
-from reconciler.state.lock import Lock, break_lock, look_at_lock
-from reconciler.state.moving import Move, node_move
+from reconciler.state.node_rename import Move, node_move
+from reconciler.state.open import Store, open_state
 from reconciler.state.protocol import (
     JournalRow,
     Learned,
@@ -19,11 +15,16 @@ from reconciler.state.protocol import (
     StateWriter,
     StepStatus,
 )
-from reconciler.state.reader import open_reader
-from reconciler.state.recovering import take_in
 from reconciler.state.renames import Rename, address_now, names_now
-from reconciler.state.rescue import Rescued, find_rescues, put_away, read_rescue, waiting_sentence
-from reconciler.state.taking import open_writer, wait_until_free
+from reconciler.state.sqlite.access import refuse_unsafe, unsafe_sentence
+from reconciler.state.sqlite.check import Finding, Level, check_state
+from reconciler.state.sqlite.connection import require_folder
+from reconciler.state.sqlite.fleet_name import OtherFleet, check_fleet
+from reconciler.state.sqlite.lock import Lock, break_lock, look_at_lock
+from reconciler.state.sqlite.opening import open_writer, wait_until_free
+from reconciler.state.sqlite.reader import open_reader
+from reconciler.state.sqlite.recovery import take_in
+from reconciler.state.sqlite.rescue import Rescued, RescueWriter, find_rescues, put_away, read_rescue, waiting_sentence
 
 __all__ = [
     "EXPIRY_SECONDS",
@@ -38,6 +39,7 @@ __all__ = [
     "Move",
     "OtherFleet",
     "Rename",
+    "RescueWriter",
     "Rescued",
     "RunRecord",
     "SettledStep",
@@ -45,6 +47,7 @@ __all__ = [
     "StateReader",
     "StateWriter",
     "StepStatus",
+    "Store",
     "address_now",
     "break_lock",
     "check_fleet",
@@ -54,6 +57,7 @@ __all__ = [
     "names_now",
     "node_move",
     "open_reader",
+    "open_state",
     "open_writer",
     "put_away",
     "read_rescue",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from reconciler.fleet import (
@@ -25,8 +24,7 @@ from reconciler.state.lease import Lease
 from reconciler.state.renames import Rename
 
 if TYPE_CHECKING:
-    from reconciler.state.moving import Move
-    from reconciler.state.rescue import Rescued
+    from reconciler.state.node_rename import Move
 
 
 class StepStatus(StrEnum):
@@ -220,10 +218,6 @@ class StateWriter(StateReader, Protocol):
         ...
 
     @property
-    def rescue(self) -> Path | None:
-        """The rescue journal that this run had to begin because its state could not be written any more."""
-        ...
-
-    def read_in(self, rescued: Rescued) -> int:
-        """Takes a rescue journal into the state and returns the serial. Raises StateError for the journal of another state."""
+    def takes_no_more(self) -> bool:
+        """Whether it could not be written any more in this run, so that nothing new is to be begun."""
         ...

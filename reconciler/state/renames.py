@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from reconciler.fleet import EngineId, parse_replica_address, replica_address
@@ -17,11 +16,6 @@ class Rename:
     serial: int
     old: str
     new: str
-
-
-def read_renames(conn: sqlite3.Connection) -> Sequence[Rename]:
-    """All of them, oldest first."""
-    return tuple(Rename(*row) for row in conn.execute("SELECT run_id, serial, old, new FROM renames ORDER BY run_id"))
 
 
 def names_now(renames: Iterable[Rename]) -> Mapping[str, str]:

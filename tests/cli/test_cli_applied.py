@@ -17,7 +17,7 @@ from reconciler.cli.commands.sim_server import inventory_of
 from reconciler.cli.main import cli
 from reconciler.sim import builtin_fleet, running
 from reconciler.state import look_at_lock, open_reader, open_writer
-from reconciler.state.writer import SqliteWriter
+from reconciler.state.sqlite.writer import SqliteWriter
 
 SMALL = "version: 1\nmodels:\n  nomic-embed-text: {engine: ollama, on: ollama, each: node, vram: 350MiB}\n"
 TOO_BIG = SMALL + "  too-big: {engine: ollama, on: ollama, vram: 900GiB}\n"

@@ -17,7 +17,7 @@ from reconciler.fleet import Incident
 from reconciler.operations import clock as operations_clock
 from reconciler.sim import SimSpec, builtin_fleet
 from reconciler.state import open_reader
-from reconciler.state.writer import SqliteWriter
+from reconciler.state.sqlite.writer import SqliteWriter
 
 TWO = "version: 1\nmodels:\n  nomic-embed-text: {{engine: ollama, on: ollama, each: node, vram: 350MiB}}\n{rest}"
 KEPT = "  mistral:7b: {engine: ollama, on: ollama, vram: 5GiB, protect: true}\n"

@@ -15,8 +15,8 @@ from syrupy.assertion import SnapshotAssertion
 from reconciler.cli.main import cli
 from reconciler.fleet import StateError
 from reconciler.state import break_lock, look_at_lock, open_writer
-from reconciler.state.lease import take_lease
 from reconciler.state.process import Process
+from reconciler.state.sqlite.lease import take_lease
 from reconciler.views.state_text import LockRow, lock_text
 
 FAR = Process("ann\x1b[2J", "far", "boot-2", 7, 70, "pid:[1]", "https://ci.example/7")

@@ -11,8 +11,8 @@ import pytest
 
 from reconciler.fleet import StateError
 from reconciler.state import Level, check_state, filesystem, open_writer
-from reconciler.state.check import has_wal_reset_fault
-from reconciler.state.filesystem import network_filesystem
+from reconciler.state.sqlite.check import has_wal_reset_fault
+from reconciler.state.sqlite.filesystem import network_filesystem
 
 NEW = (3, 51, 3)
 LOCAL = "21 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n"

@@ -14,8 +14,8 @@ from old_stores import write_schema_1
 
 from reconciler.fleet import AppliedReplica, EngineId, LockHeld, StateError, replica_address
 from reconciler.state import check_state, look_at_lock, open_reader, open_writer
-from reconciler.state.check import Level
-from reconciler.state.copies import back_up, restore
+from reconciler.state.sqlite.check import Level
+from reconciler.state.sqlite.copies import back_up, restore
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 AT = EngineId("n", "e")

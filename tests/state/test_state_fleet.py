@@ -11,7 +11,7 @@ from old_stores import write_schema_1
 
 from reconciler.fleet import StateError
 from reconciler.state import OtherFleet, check_fleet, open_writer
-from reconciler.state.copies import back_up, restore
+from reconciler.state.sqlite.copies import back_up, restore
 
 
 def apply_for(path: Path, fleet: str | None) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.state import Level, check_state, open_writer
-from reconciler.state.log import log_path, look_at_log
+from reconciler.state.sqlite.log import log_path, look_at_log
 
 _DIES = """
 import os, signal, sys

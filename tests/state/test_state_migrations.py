@@ -12,8 +12,9 @@ import pytest
 from old_stores import LEASED_1, WRITERS, write_schema_1
 
 from reconciler.fleet import AppliedReplica, EngineId, EngineKind, Heat, LoadKey, LockHeld, StateError
-from reconciler.state import StepStatus, open_reader, open_writer, schema
-from reconciler.state.schema import MIGRATIONS, SCHEMA_VERSION, migrate, schema_version
+from reconciler.state import StepStatus, open_reader, open_writer
+from reconciler.state.sqlite import schema
+from reconciler.state.sqlite.schema import MIGRATIONS, SCHEMA_VERSION, migrate, schema_version
 
 OWNED = AppliedReplica(
     "model.a:1@n/e", "a:1", EngineId("n", "e"), "a:1-c8192", "loaded", 8192, {"num_batch": 512}, -1.0, "gpu", 8192, 1.0, True, 5, 3

@@ -12,8 +12,8 @@ import pytest
 
 from reconciler.fleet import AppliedReplica, EngineId, StateError
 from reconciler.state import StepStatus, open_reader, open_writer, read_rescue
-from reconciler.state.copies import back_up
-from reconciler.state.lease import Heartbeat
+from reconciler.state.sqlite.copies import back_up
+from reconciler.state.sqlite.lease import Heartbeat
 
 ROW = AppliedReplica("model.a@n/e", "a", EngineId("n", "e"), "a")
 

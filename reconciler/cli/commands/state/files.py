@@ -22,7 +22,7 @@ def backup(context: click.Context, file: Path | None, format_: str) -> None:
     from datetime import UTC, datetime
 
     from reconciler.cli.state_file import find_state
-    from reconciler.state.copies import back_up, stamped
+    from reconciler.state.sqlite.copies import back_up, stamped
     from reconciler.views.escape import escape
 
     settings = settings_of(context)
@@ -44,7 +44,7 @@ def restore(context: click.Context, file: Path, force: bool, lock_timeout: float
 
     from reconciler.cli.state_file import find_state
     from reconciler.operations.workspace import may_make_folder
-    from reconciler.state.copies import restore as put_back
+    from reconciler.state.sqlite.copies import restore as put_back
     from reconciler.views.escape import escape
 
     settings = settings_of(context)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from reconciler.files import others_may_write
 from reconciler.fleet import Place, Problem, StateError
-from reconciler.state.connection import followed
-from reconciler.state.log import log_path
+from reconciler.state.sqlite.connection import followed
+from reconciler.state.sqlite.log import log_path
 
 
 def unsafe_access(path: Path) -> list[str]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from shlex import quote
 
 from reconciler.fleet import Place, Problem, StateError
-from reconciler.state.connection import followed, open_for_reading, sqlite_said
-from reconciler.state.schema import schema_version
+from reconciler.state.sqlite.connection import followed, open_for_reading, sqlite_said
+from reconciler.state.sqlite.schema import schema_version
 
 KEY = "fleet"
 """Of the table `meta`. A state of before this key says nothing, and becomes that of the first fleet that is applied with it."""

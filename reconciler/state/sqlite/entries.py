@@ -9,8 +9,8 @@ from typing import Literal
 
 from reconciler.fleet import AppliedReplica, AppliedResource, Incident, StateError
 from reconciler.state.protocol import Learned, Measurement, SettledStep, StepStatus
-from reconciler.state.rows import REPLICA_COLUMNS, change_body, fields_text, key_text, replica_row, whole
-from reconciler.state.tags import tag_base, write_tags
+from reconciler.state.sqlite.rows import REPLICA_COLUMNS, change_body, fields_text, key_text, replica_row, whole
+from reconciler.state.sqlite.tags import tag_base, write_tags
 
 _REPLICA_MARKS = ", ".join("?" * len(REPLICA_COLUMNS.split(",")))
 

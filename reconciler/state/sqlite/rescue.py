@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 from uuid import uuid4
 
 from reconciler.fleet import MIB, StateError
-from reconciler.state.connection import followed
-from reconciler.state.entries import Entry
+from reconciler.state.protocol import StateWriter
+from reconciler.state.sqlite.connection import followed
+from reconciler.state.sqlite.entries import Entry
 
 FORMAT = 1
 LARGEST = 256 * MIB
@@ -46,6 +48,14 @@ class Rescued:
     head: RescueHead
     entries: tuple[Entry, ...]
     torn: bool
+
+
+class RescueWriter(StateWriter, Protocol):
+    """A writer that can take a rescue journal in: that of a state in a file, beside which such journals are left."""
+
+    def read_in(self, rescued: Rescued) -> int:
+        """Takes a rescue journal into the state and returns the serial. Raises StateError for the journal of another state."""
+        ...
 
 
 class RescueJournal:

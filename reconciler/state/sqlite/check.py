@@ -13,15 +13,15 @@ from itertools import islice
 from pathlib import Path
 
 from reconciler.fleet import StateError
-from reconciler.state.access import unsafe_access
-from reconciler.state.connection import followed, open_for_reading, sqlite_said
-from reconciler.state.filesystem import network_filesystem
-from reconciler.state.lease import read_lease
-from reconciler.state.log import log_path, look_at_log
-from reconciler.state.reader import migrated_copy
-from reconciler.state.rescue import find_rescues
-from reconciler.state.rows import undecodable_rows
-from reconciler.state.schema import SCHEMA_VERSION, schema_version
+from reconciler.state.sqlite.access import unsafe_access
+from reconciler.state.sqlite.connection import followed, open_for_reading, sqlite_said
+from reconciler.state.sqlite.filesystem import network_filesystem
+from reconciler.state.sqlite.lease import read_lease
+from reconciler.state.sqlite.log import log_path, look_at_log
+from reconciler.state.sqlite.reader import migrated_copy
+from reconciler.state.sqlite.rescue import find_rescues
+from reconciler.state.sqlite.rows import undecodable_rows
+from reconciler.state.sqlite.schema import SCHEMA_VERSION, schema_version
 
 _MOST = 20
 SQLITE = "SQLite"

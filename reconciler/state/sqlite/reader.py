@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.fleet import NOTHING_APPLIED, Applied, AppliedReplica, EngineId, FleetFacts, ReplicaChange, StateError
-from reconciler.state.connection import followed, open_for_reading, sqlite_said
-from reconciler.state.lease import Lease, read_lease
+from reconciler.state.lease import Lease
 from reconciler.state.protocol import JournalRow, RunRecord, StateReader, StepStatus
-from reconciler.state.renames import Rename, address_now, names_now, read_renames
-from reconciler.state.rows import read_applied, read_applied_at, read_changes_since, read_facts, read_meta
-from reconciler.state.schema import SCHEMA_VERSION, migrate, schema_version
-from reconciler.state.tags import read_tags
+from reconciler.state.renames import Rename, address_now, names_now
+from reconciler.state.sqlite.connection import followed, open_for_reading, sqlite_said
+from reconciler.state.sqlite.lease import read_lease
+from reconciler.state.sqlite.renames import read_renames
+from reconciler.state.sqlite.rows import read_applied, read_applied_at, read_changes_since, read_facts, read_meta
+from reconciler.state.sqlite.schema import SCHEMA_VERSION, migrate, schema_version
+from reconciler.state.sqlite.tags import read_tags
 
 _RUN_COLUMNS = (
     "id, serial, plan_digest, config_digest, who, host, command, started_at, finished_at, result, ci, seconds, unplaced, deferred"

@@ -11,27 +11,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from reconciler.fleet import GpurecError, LockHeld, Place, Problem, StateError, format_duration
-from reconciler.state.connection import Unwritable, check_file, followed, open_for_reading, open_for_writing, sqlite_said
-from reconciler.state.fleet_name import refuse_other_fleet
-from reconciler.state.lease import (
-    EXPIRY_SECONDS,
-    Heartbeat,
-    Held,
-    Lease,
-    Standing,
-    iso,
-    lock_held,
-    read_lease,
-    refuse_if_held,
-    release_lease,
-    take_lease,
-)
-from reconciler.state.log import Log, last_written, look_at_log
+from reconciler.state.lease import EXPIRY_SECONDS, Lease, Standing, iso, lock_held, refuse_if_held
 from reconciler.state.process import this_process
-from reconciler.state.protocol import StateWriter
-from reconciler.state.reader import open_reader
-from reconciler.state.schema import migrate, schema_version
-from reconciler.state.writer import SqliteWriter
+from reconciler.state.sqlite.connection import Unwritable, check_file, followed, open_for_reading, open_for_writing, sqlite_said
+from reconciler.state.sqlite.fleet_name import refuse_other_fleet
+from reconciler.state.sqlite.lease import Heartbeat, Held, read_lease, release_lease, take_lease
+from reconciler.state.sqlite.log import Log, last_written, look_at_log
+from reconciler.state.sqlite.reader import open_reader
+from reconciler.state.sqlite.schema import migrate, schema_version
+from reconciler.state.sqlite.writer import SqliteWriter
 
 _RETRY_SECONDS = 0.5
 
@@ -50,7 +38,7 @@ def open_writer(
     clock: Callable[[], datetime] = _now,
     lock_timeout: float = 0,
     sleep: Callable[[float], None] = time.sleep,
-) -> Iterator[StateWriter]:
+) -> Iterator[SqliteWriter]:
     """Takes the lease of a store, creating it where missing, and gives it back at the end of the block.
 
     `command` is told to whoever finds the state locked. `fleet` is the one that this is about: a store that does not say whose it is, is

@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from reconciler.fleet import StateError
-from reconciler.state.connection import followed, open_for_writing, sqlite_said
-from reconciler.state.lease import Lease, Standing, break_lease
+from reconciler.state.lease import Lease, Standing
 from reconciler.state.process import Process, ProcessTable, this_process
-from reconciler.state.reader import open_reader
-from reconciler.state.schema import schema_version
+from reconciler.state.sqlite.connection import followed, open_for_writing, sqlite_said
+from reconciler.state.sqlite.lease import break_lease
+from reconciler.state.sqlite.reader import open_reader
+from reconciler.state.sqlite.schema import schema_version
 
 
 @dataclass(frozen=True, slots=True)

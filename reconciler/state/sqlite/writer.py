@@ -10,9 +10,13 @@ from pathlib import Path
 from uuid import uuid4
 
 from reconciler.fleet import AppliedReplica, AppliedResource, CardId, EngineId, FleetFacts, Heat, Incident, StateError, headers_of
-from reconciler.state.check import network_sentence
-from reconciler.state.connection import Damaged, Replaced, Unwritable, check_file, file_id, sqlite_said
-from reconciler.state.entries import (
+from reconciler.state.lease import iso, without_passwords
+from reconciler.state.node_rename import Move
+from reconciler.state.process import this_process
+from reconciler.state.protocol import Learned, Measurement, SettledStep, StepStatus
+from reconciler.state.sqlite.check import network_sentence
+from reconciler.state.sqlite.connection import Damaged, Replaced, Unwritable, check_file, file_id, sqlite_said
+from reconciler.state.sqlite.entries import (
     Befell,
     Entry,
     Measured,
@@ -24,21 +28,14 @@ from reconciler.state.entries import (
     StepsSettled,
     write_entry,
 )
-from reconciler.state.filesystem import network_filesystem
-from reconciler.state.fleet_name import KEY, read_fleet, refuse_other_fleet, write_fleet
-from reconciler.state.lease import (
-    Held,
-    iso,
-    still_ours,
-    without_passwords,
-)
-from reconciler.state.moving import Move, forget_incidents, write_move
-from reconciler.state.process import this_process
-from reconciler.state.protocol import Learned, Measurement, SettledStep, StepStatus
-from reconciler.state.reader import SqliteReader
-from reconciler.state.rescue import Rescued, RescueHead, RescueJournal, find_rescues, rescue_folders, waiting_sentence
-from reconciler.state.rows import REPLICA_COLUMNS, header_body, node_body, read_meta, replica_row
-from reconciler.state.tags import delete_tags, forget_tags_of, write_tags
+from reconciler.state.sqlite.filesystem import network_filesystem
+from reconciler.state.sqlite.fleet_name import KEY, read_fleet, refuse_other_fleet, write_fleet
+from reconciler.state.sqlite.lease import Held, still_ours
+from reconciler.state.sqlite.node_rename import forget_incidents, write_move
+from reconciler.state.sqlite.reader import SqliteReader
+from reconciler.state.sqlite.rescue import Rescued, RescueHead, RescueJournal, find_rescues, rescue_folders, waiting_sentence
+from reconciler.state.sqlite.rows import REPLICA_COLUMNS, header_body, node_body, read_meta, replica_row
+from reconciler.state.sqlite.tags import delete_tags, forget_tags_of, write_tags
 
 _LOOKED_UP_ONE_BY_ONE = 500
 
@@ -320,6 +317,10 @@ class SqliteWriter(SqliteReader):
     def rescue(self) -> Path | None:
         """The rescue journal that this run had to begin; None where everything is in the state."""
         return self._rescue.path if self._rescue is not None else None
+
+    @property
+    def takes_no_more(self) -> bool:
+        return self._rescue is not None
 
     @property
     def unwritable(self) -> str:

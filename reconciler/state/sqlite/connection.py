@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from reconciler.fleet import Place, Problem, StateError
-from reconciler.state.row_errors import NO_VALUE, UndecodableRow, words_of
+from reconciler.state.sqlite.row_errors import NO_VALUE, UndecodableRow, words_of
 
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700

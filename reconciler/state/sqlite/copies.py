@@ -11,11 +11,11 @@ from pathlib import Path
 
 from reconciler.files import Target, file_errors, find_target, publish, staged
 from reconciler.fleet import StateError
-from reconciler.state.connection import Damaged, followed, make_folder, open_for_reading, require_folder, sqlite_said
-from reconciler.state.rows import read_meta
-from reconciler.state.schema import migrate, schema_version
-from reconciler.state.taking import open_writer
-from reconciler.state.writer import SqliteWriter
+from reconciler.state.sqlite.connection import Damaged, followed, make_folder, open_for_reading, require_folder, sqlite_said
+from reconciler.state.sqlite.opening import open_writer
+from reconciler.state.sqlite.rows import read_meta
+from reconciler.state.sqlite.schema import migrate, schema_version
+from reconciler.state.sqlite.writer import SqliteWriter
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reconciler.state.protocol import StateWriter
-from reconciler.state.rescue import Rescued
+from reconciler.state.sqlite.rescue import Rescued, RescueWriter
 
 COMMAND = "state recover"
 
 
-def take_in(state: StateWriter, rescued: Iterable[Rescued]) -> int:
+def take_in(state: RescueWriter, rescued: Iterable[Rescued]) -> int:
     """Reads each in, in a run of its own, and returns the serial. Doing it twice changes nothing more.
 
     The run has the digest of the plan that was being carried out, so that a plan made without a state still is all that this state has

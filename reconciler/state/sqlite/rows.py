@@ -34,8 +34,9 @@ from reconciler.fleet import (
     with_headers,
 )
 from reconciler.state.protocol import StepStatus
-from reconciler.state.renames import address_now, names_now, read_renames
-from reconciler.state.row_errors import UndecodableRow, decoding
+from reconciler.state.renames import address_now, names_now
+from reconciler.state.sqlite.renames import read_renames
+from reconciler.state.sqlite.row_errors import UndecodableRow, decoding
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

@@ -1,0 +1,13 @@
+"""The nodes that were renamed, as rows."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from reconciler.state.renames import Rename
+
+
+def read_renames(conn: sqlite3.Connection) -> Sequence[Rename]:
+    """All of them, oldest first."""
+    return tuple(Rename(*row) for row in conn.execute("SELECT run_id, serial, old, new FROM renames ORDER BY run_id"))
