@@ -8,7 +8,7 @@ import pytest
 from cli_lab import served
 
 from reconciler.sim import read_sim_text
-from reconciler.state import check
+from reconciler.state.sqlite import check
 
 FLEET = """
 time_scale: 0

@@ -20,7 +20,7 @@ from ruamel.yaml import YAML
 
 from reconciler.operations import clock as operations_clock
 from reconciler.sim import builtin_fleet
-from reconciler.state import connection
+from reconciler.state.sqlite import connection
 
 BEA, ADA = "model.nomic-embed-text@bea/ollama", "model.nomic-embed-text@ada/ollama"
 OBSERVING = {"POST /api/show"}
