@@ -7,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 
-from reconciler.execution.asked import find_resident
 from reconciler.execution.kinds.model.actor import ModelRun
 from reconciler.execution.kinds.model.recording import addresses_to_forget, rows_as_found
 from reconciler.execution.kinds.model.waits import Watch
+from reconciler.execution.lookup import find_resident
 from reconciler.execution.outcome import Lost, StepResult
 from reconciler.fleet import EngineFacts, EngineId, FleetFacts, Unreachable, parse_replica_address, replica_address
 from reconciler.planning import Action, model_steps

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 
 from reconciler.capacity import EngineState
-from reconciler.fleet import ContextVia, Each, EngineKind, Ensure, ModelSpec, Residency, ResidentStatus, Unmanaged
+from reconciler.fleet import Each, EngineKind, Ensure, ModelSpec, Unmanaged
+from reconciler.fleet.matching import CONTEXT, FRACTION, is_wrong, settable
 from reconciler.placement.fit import Fit, hold_runner, room_for, take
 from reconciler.placement.residents import Occupant, need_on
 from reconciler.placement.result import Target
@@ -146,21 +147,19 @@ def _right(model: ModelSpec, found: Occupant) -> bool:
     """Whether the resident is what is wanted, as far as it can be seen, apart from where it sits: then it needs no second space."""
     context = found.resident.context
     can_change = found.slot.kind is EngineKind.OLLAMA
-    sets_context = can_change and model.context_via is not ContextVia.ENGINE
     before = found.owned.context if found.owned is not None else None
-    if sets_context and (model.other_context(context) or model.dropped_context(before, context)):
+    if CONTEXT in settable(model, found.slot.kind) and (_wrong(CONTEXT, model, found) or model.dropped_context(before, context)):
         return False
     return found.owned is None or dict(found.owned.options) == dict(model.options) or not can_change
 
 
 def _on_asked_device(model: ModelSpec, found: Occupant) -> bool:
     """Whether the resident sits where it should: wholly (or enough) on cards, or on the CPU. Unknown counts as right."""
-    fraction = found.resident.gpu_fraction
-    if fraction is None or found.slot.cards == () or found.resident.status is ResidentStatus.LOADING:
-        return True
-    if model.residency is Residency.CPU:
-        return fraction == 0.0
-    return fraction >= model.min_gpu_fraction
+    return not _wrong(FRACTION, model, found)
+
+
+def _wrong(field: str, model: ModelSpec, found: Occupant) -> bool:
+    return is_wrong(field, model, found.resident, bool(found.slot.cards))
 
 
 def _better(placing: Placing, model: ModelSpec, found: Occupant, other: Occupant) -> bool:

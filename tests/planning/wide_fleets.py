@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 from fleets import ALL_OF_IT, GIB, NOW
 
-from reconciler.execution.asked import find_resident
 from reconciler.execution.kinds.model.recording import Places, addresses_to_forget, replica_row, rows_as_found
+from reconciler.execution.lookup import find_resident
 from reconciler.fleet import (
     NO_LIMITS,
     Applied,

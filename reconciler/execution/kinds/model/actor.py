@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from reconciler.engines.protocol import Engine, PullProgress
 from reconciler.execution.actor import Failure, Progress, Skip, code_of
-from reconciler.execution.asked import asked_of
 from reconciler.execution.kinds.model.acts import ACTS, Act, Work, names_to_delete
 from reconciler.execution.kinds.model.admission import refusing
 from reconciler.execution.kinds.model.card_limits import Levels
@@ -20,6 +19,7 @@ from reconciler.execution.outcome import ExecutionOptions
 from reconciler.execution.remedies import LOADS, OUT_OF_MEMORY, Remedies
 from reconciler.execution.step import Run
 from reconciler.fleet import EngineFacts, EngineId, Ensure, GpurecError, LoadKey, Measured, format_bytes
+from reconciler.fleet.matching import wanted_resident
 from reconciler.planning import FETCHES, RELOADS, Action, Cause, ModelStep, Plan, asked_digest
 from reconciler.state import Learned, Measurement
 
@@ -147,7 +147,7 @@ class ModelActor:
         engine, run = models.engines(step.at), models.run
         self._watch = Watch(engine, (step.engine_name, step.base_name), models.options, run.clock, run.sleep)
         model = models.places.models.get(step.model)
-        asked = asked_of(model, spec.kind, step.engine_name, models.places.has_cards(step.at)) if model is not None else None
+        asked = wanted_resident(model, spec.kind, step.engine_name, models.places.has_cards(step.at)) if model is not None else None
         return Work(step, engine, self._watch, model, asked, self._on_progress, self._room, models.options)
 
     def _on_progress(self, progress: PullProgress) -> None:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 
 from reconciler.engines.protocol import Engine, LoadRequest, PullProgress
 from reconciler.execution.actor import Skip
-from reconciler.execution.asked import Asked, find_installed, find_resident, is_there
 from reconciler.execution.kinds.model.draining import unload_and_wait, until_idle
 from reconciler.execution.kinds.model.verify import LEFT_BEHIND, found_wrong
 from reconciler.execution.kinds.model.waits import Watch
+from reconciler.execution.lookup import find_installed, find_resident, is_there
 from reconciler.execution.outcome import ExecutionOptions
 from reconciler.fleet import (
     ContextVia,
@@ -27,6 +27,7 @@ from reconciler.fleet import (
     Scalar,
     weights_digest,
 )
+from reconciler.fleet.matching import WantedResident
 from reconciler.planning import ASKED_AGAIN, CONTEXT_DROPPED, OPTIONS_CHANGED, Action, ModelStep, differs_from_before
 
 Room = Callable[[EngineFacts], str | None]
@@ -44,7 +45,7 @@ class Work:
     engine: Engine
     watch: Watch
     model: ModelSpec | None
-    asked: Asked | None
+    asked: WantedResident | None
     on_progress: Callable[[PullProgress], None]
     room: Room = field(default=lambda facts: None)
     options: ExecutionOptions = field(default_factory=ExecutionOptions)
@@ -82,12 +83,12 @@ class Act:
         self._since = self.work.watch.clock()
         self._sent = asyncio.create_task(self.work.engine.load(request))
 
-    async def _until_resident(self, asked: Asked) -> None:
+    async def _until_resident(self, asked: WantedResident) -> None:
         self.resident = await self.work.watch.until_resident(asked, self._sent)
         self.load_seconds = self.work.watch.clock() - self._since
         await self.close()
 
-    def _wanted(self) -> tuple[ModelSpec, Asked]:
+    def _wanted(self) -> tuple[ModelSpec, WantedResident]:
         work = self.work
         if work.model is None or work.asked is None:
             raise Skip("not_wanted", f"{work.step.model} is not in the desired state")
@@ -148,7 +149,7 @@ class Load(Act):
         resident = find_resident(facts, asked.name)
         self._coming = False
         if resident is not None:
-            wrong = asked.differs(resident)
+            wrong = asked.mismatch(resident)
             if not is_there(resident):
                 self._coming = True
                 return False
@@ -174,7 +175,7 @@ class Load(Act):
         await self._until_resident(asked)
         await self._verify(asked)
 
-    async def _verify(self, asked: Asked) -> None:
+    async def _verify(self, asked: WantedResident) -> None:
         """A load that its `verify` does not find as it should be is taken back: nothing that was found wrong stays."""
         work = self.work
         if work.model is None or not work.model.verify.asks:
@@ -197,7 +198,7 @@ class Reload(Load):
         work = self.work
         _, asked = self._wanted()
         resident = self._before = find_resident(facts, asked.name)
-        if resident is not None and is_there(resident) and asked.differs(resident) is None and _tells_done(work.step, resident):
+        if resident is not None and is_there(resident) and asked.mismatch(resident) is None and _tells_done(work.step, resident):
             self.resident = resident
             return True
         self._check_installed(facts)
@@ -244,14 +245,14 @@ class Unload(Act):
 
 class Update(Act):
     _context: int | None = None
-    _pinned_as: Asked | None = None
+    _pinned_as: WantedResident | None = None
 
     async def look(self, facts: EngineFacts) -> bool:
         _, asked = self._wanted()
         resident = find_resident(facts, asked.name)
         if resident is None:
             raise Skip("changed_since_plan", f"{asked.name} is not resident any more")
-        wrong = asked.differs(resident)
+        wrong = asked.mismatch(resident)
         if wrong is None and is_there(resident):
             self.resident = resident
             return True
@@ -259,8 +260,8 @@ class Update(Act):
         if wrong is not None and wrong.code != "keep_alive_differs":
             if differs_from_before(self.work.step, resident) is not None or not self.work.step.before:
                 raise Skip("changed_since_plan", wrong.message)
-            self._pinned_as = Asked(asked.name, pinned=asked.pinned)  # the rest was so when the plan was made, and is held
-            if self._pinned_as.differs(resident) is None:
+            self._pinned_as = asked.pinned_only()  # the rest was so when the plan was made, and is held
+            if self._pinned_as.mismatch(resident) is None:
                 self.resident = resident
                 return True
         self._context = resident.context
@@ -282,7 +283,7 @@ class Wait(Act):
     async def look(self, facts: EngineFacts) -> bool:
         _, asked = self._wanted()
         resident = find_resident(facts, asked.name)
-        if resident is not None and is_there(resident) and asked.differs(resident) is None:
+        if resident is not None and is_there(resident) and asked.mismatch(resident) is None:
             self.resident = resident
             return True
         return False

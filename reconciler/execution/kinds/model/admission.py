@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from reconciler.admission import FIT_TARGET, CardSeen, Load, Seat, admit, rules_of
-from reconciler.execution.asked import find_installed, find_resident
+from reconciler.execution.lookup import find_installed, find_resident
 from reconciler.fleet import EngineFacts, EngineKind, EngineSpec, ModelSpec, Residency
 from reconciler.planning import CardBalance, ModelStep
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from reconciler.execution.asked import find_installed, find_resident, is_there
+from reconciler.execution.lookup import find_installed, find_resident, is_there
 from reconciler.execution.outcome import StepResult
 from reconciler.fleet import Applied, CardFacts, Desired, Fleet, FleetFacts, Resident
 from reconciler.placement import set_up

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import replace
 
-from reconciler.execution.asked import asked_of, find_installed, find_resident, is_there
+from reconciler.execution.lookup import find_installed, find_resident, is_there
 from reconciler.fleet import (
     NO_LIMITS,
     Applied,
@@ -24,6 +24,7 @@ from reconciler.fleet import (
     Resident,
     parse_replica_address,
 )
+from reconciler.fleet.matching import wanted_resident
 from reconciler.placement import set_up
 from reconciler.planning import Plan
 
@@ -107,7 +108,7 @@ def as_asked(
         return replica_row(model, at, address, engine_name, None) if there else None
     if resident is None or not is_there(resident):
         return None
-    if asked_of(model, spec.kind, engine_name, places.has_cards(at)).differs(resident) is not None:
+    if wanted_resident(model, spec.kind, engine_name, places.has_cards(at)).mismatch(resident) is not None:
         return None
     return replica_row(model, at, address, engine_name, resident, charges=charges)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Set
 
-from reconciler.execution.asked import find_installed
+from reconciler.execution.lookup import find_installed
 from reconciler.fleet import EngineFacts, EngineId, FleetFacts
 from reconciler.planning import Plan, model_steps
 

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection
 
 from reconciler.engines.protocol import Engine
-from reconciler.execution.asked import Asked, Verdict, find_installed, find_resident, is_there
+from reconciler.execution.lookup import find_installed, find_resident, is_there
 from reconciler.execution.outcome import ExecutionOptions
 from reconciler.fleet import EngineError, EngineFacts, Place, Problem, Resident, Unreachable, format_duration
+from reconciler.fleet.matching import Mismatch, WantedResident
 
 Sleep = Callable[[float], Awaitable[None]]
 Clock = Callable[[], float]
@@ -105,7 +106,7 @@ class Watch:
                 raise self.error("still_installed", f"the engine said that {name} was deleted and still lists it")
             await self.pause()
 
-    async def until_resident(self, asked: Asked, sent: asyncio.Task[None] | None = None) -> Resident:
+    async def until_resident(self, asked: WantedResident, sent: asyncio.Task[None] | None = None) -> Resident:
         """Until the model is resident as asked. `sent` is the load request under way: it ends when the engine says so and is never cut by
         our patience, short of the engine's `load_timeout` for the whole.
 
@@ -115,7 +116,7 @@ class Watch:
         limit, settle = self._engine.spec.load_timeout, self._options.settle_seconds
         deadline = self.clock() + limit
         settled: float | None = None
-        wrong: Verdict | None = None
+        wrong: Mismatch | None = None
         seen = 0
         while True:
             in_flight = sent is not None and not sent.done()
@@ -160,14 +161,14 @@ class Watch:
         return EngineError(Problem(message, Place(str(self._engine.spec.id))), code)
 
 
-def _problem(facts: EngineFacts, resident: Resident | None, asked: Asked) -> Verdict | None:
+def _problem(facts: EngineFacts, resident: Resident | None, asked: WantedResident) -> Mismatch | None:
     """What speaks against "resident as asked"; None when nothing does, or while the engine is still loading it."""
     if resident is not None:
-        return asked.differs(resident) if is_there(resident) else None
+        return asked.mismatch(resident) if is_there(resident) else None
     installed = find_installed(facts, asked.name)
     if installed is not None and installed.failed:
-        return Verdict("load_failed", f"the engine could not load {asked.name}; its log says why")
-    return Verdict("not_resident", f"the load of {asked.name} ended and it is not resident")
+        return Mismatch("load_failed", f"the engine could not load {asked.name}; its log says why")
+    return Mismatch("not_resident", f"the load of {asked.name} ended and it is not resident")
 
 
 def _raise_failure(sent: asyncio.Task[None] | None) -> None:

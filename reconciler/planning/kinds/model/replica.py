@@ -5,20 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reconciler.fleet import (
-    FOREVER,
     AppliedReplica,
     ContextVia,
     EngineKind,
     Ensure,
     Installed,
     ModelSpec,
-    Residency,
     Resident,
     ResidentStatus,
     format_ratio,
     replica_address,
     weights_digest,
 )
+from reconciler.fleet.matching import CONTEXT, FRACTION, KEEP_ALIVE, is_wrong
 from reconciler.placement import EngineState, Target
 from reconciler.planning.kinds.model.holds import CONTEXT_DIFFERS, CPU_FALLBACK, Hold, held_message
 
@@ -87,18 +86,14 @@ class Replica:
     @property
     def fraction_wrong(self) -> bool:
         """On the wrong device, as far as the engine tells: too little on the card, or on the card though the CPU was asked for."""
-        resident = self.resident
-        fraction = resident.gpu_fraction if resident is not None else None
-        if fraction is None or not self.slot.cards:
-            return False
-        if self.model.residency is Residency.CPU:
-            return fraction > 0
-        return fraction < self.model.min_gpu_fraction
+        return self._is_wrong(FRACTION)
 
     @property
     def context_wrong(self) -> bool:
-        resident = self.resident
-        return resident is not None and resident.status is not ResidentStatus.LOADING and self.model.other_context(resident.context)
+        return self._is_wrong(CONTEXT)
+
+    def _is_wrong(self, field: str) -> bool:
+        return is_wrong(field, self.model, self.resident, bool(self.slot.cards))
 
     @property
     def context_dropped(self) -> bool:
@@ -158,8 +153,7 @@ class Replica:
     @property
     def keep_alive_wrong(self) -> bool:
         """Only for-ever against finite is managed; unknown is neither."""
-        resident = self.resident
-        return resident is not None and resident.pinned is not None and self.model.keep_alive == FOREVER and not resident.pinned
+        return self._is_wrong(KEEP_ALIVE)
 
     @property
     def options_changed(self) -> bool:
