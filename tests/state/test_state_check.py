@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.fleet import StateError
-from reconciler.state import Level, check_state, filesystem, open_writer
+from reconciler.state import Level, check_state, open_writer
+from reconciler.state.sqlite import filesystem
 from reconciler.state.sqlite.check import has_wal_reset_fault
 from reconciler.state.sqlite.filesystem import network_filesystem
 
