@@ -101,4 +101,4 @@ class StepGraph:
                     ready.append(dependent)
         if seen != len(waiting):
             stuck = next(self.steps[number].id for number, count in enumerate(waiting) if count)
-            raise GpurecError.of(f"the needs of the plan form a ring through {stuck}", hint="make the plan again")
+            raise GpurecError.of(f"the plan has a dependency cycle through {stuck}", hint="make the plan again")

@@ -73,7 +73,7 @@ ROWS: Sequence[FieldRow] = (
         KEEP_ALIVE,
         "keep_alive_differs",
         lambda model, found, has_cards: model.keep_alive == FOREVER and found.pinned is False,
-        lambda model, found: f"{found.name} would expire, wanted for ever",
+        lambda model, found: f"{found.name} would expire, must stay loaded (keep_alive -1)",
     ),
 )
 

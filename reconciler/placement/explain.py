@@ -159,7 +159,7 @@ _PHRASES = {
     "engine_fixed_model": "serves the one model that its process was started with",
     "not_installed": "the model is not installed there, and this engine cannot pull",
     "digest_differs": "other weights are installed there than its digest pins",
-    "need_unknown": "nobody knows how much memory the model needs there",
+    "need_unknown": "its memory need is unknown; declare `vram`",
     "shared_runner_conflict": "another name of the same weights is wanted there with other options",
     "ram_unknown": "the node's RAM is not known",
     "spread": "another replica is there already",
@@ -226,4 +226,4 @@ def _engines_that_would_help(model: ModelSpec, placement: Placement, applied: Ap
         need = need_on(slot, least, applied)
         if need is not None and spills(slot, least, need, applied):
             return [*would_leave_less(slot, model, need)]
-    return [f"it matters more than what is there, which is then unloaded first: `priority` under models.{model.name}"]
+    return [f"raise its `priority`, so that lower ones are unloaded: `priority` under models.{model.name}"]

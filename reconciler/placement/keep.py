@@ -1,4 +1,4 @@
-"""What stays where it is, and what of the rest gives its room back."""
+"""Which residents stay and which are released."""
 
 from __future__ import annotations
 

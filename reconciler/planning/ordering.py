@@ -139,5 +139,5 @@ def _sorted_by_needs(changes: Sequence[Change]) -> list[Change]:
             if not waiting[id(dependent)]:
                 heapq.heappush(ready, (_RANK[dependent.action], *_by_priority(dependent), dependent.id, position[id(dependent)]))
     if len(done) != len(changes):
-        raise AssertionError("the needs of the changes form a ring")
+        raise AssertionError("dependency cycle among the changes")
     return done

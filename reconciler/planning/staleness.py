@@ -285,7 +285,7 @@ class _Now:
             return f"its engine holds {slot.placed} of at most {slot.rules.most} models"
         cards = _cards(step, slot)
         if cards is None:
-            return "its cards are not those of its engine"
+            return "the step names cards that its engine does not use"
         taken = step.vram_bytes or 0
         need = need_on(slot, model, self._applied)
         if need is None or need.bytes > taken * max(1, len(cards)):

@@ -88,7 +88,7 @@ def test_out_of_memory_raises_the_measured_need_by_a_tenth() -> None:
     assert (learned.value, learned.key.weights) == (Measured(card_bytes=5 * GIB * 11 // 10), "ollama:m:latest")
     (result,) = outcome.results
     assert result.corrected
-    assert "it is reckoned with 5632 MiB from now on" in (result.message or "")
+    assert "later plans assume 5632 MiB" in (result.message or "")
 
 
 def test_a_declared_need_is_not_corrected() -> None:

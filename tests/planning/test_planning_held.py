@@ -126,7 +126,7 @@ def test_a_fallback_to_the_cpu_that_a_reload_did_not_mend_is_held():
     assert outcome(plan(WANT, seen, before())) == ([("reload", "cpu_fallback")], [])
     result = plan(WANT, seen, before("cpu_fallback"))
     assert outcome(result) == ([], [M])
-    assert "again not as wanted (50% on the card)" in result.held[0].message
+    assert "drifted again within an hour of its reload (50% on the card)" in result.held[0].message
 
 
 def test_replace_loads_again_what_is_as_wanted_and_never_what_is_protected():

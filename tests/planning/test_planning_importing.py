@@ -1,4 +1,4 @@
-"""A running fleet told as desired state: whatever runs, the plan for it only adopts, and the text reads back as what was meant."""
+"""A running fleet expressed as desired state: whatever runs, the plan for it only adopts, and the text reads back as what was meant."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def forged(**changes):
         (forged(engine_name="n:1"), "the desired state calls it m:1 there"),
         (forged(after={"context": 131072}), "the desired state asks for other options"),
         (forged(after={"keep_alive": 5.0, "residency": "gpu", "min_gpu_fraction": 1.0}), "the desired state asks for other options"),
-        (forged(gpus=(1,)), "its cards are not those of its engine"),
+        (forged(gpus=(1,)), "the step names cards that its engine does not use"),
         (forged(vram_bytes=1), "it needs 5120 MiB now"),
         (forged(preconditions=()), "its preconditions are not those of its bytes"),
         (forged(action=Action.REMOVE), "the desired state does not ask for it to be absent there"),

@@ -182,7 +182,7 @@ class ModelActor:
         if key is None:
             return ""
         models.run.state.learn((Learned(key, Measured(card_bytes=need)),))
-        return f"; it is reckoned with {format_bytes(need)} from now on"
+        return f"; later plans assume {format_bytes(need)}"
 
     def _note(self) -> None:
         """Whom the engine evicted meanwhile; and of a reload that was sent to mend something that it was: where it is wrong again soon, it

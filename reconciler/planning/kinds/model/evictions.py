@@ -1,4 +1,4 @@
-"""Who threw whom out of an engine, and when that goes round in a circle: at one place, between places, or between models in turn."""
+"""Detects evictions and eviction loops: at one place, between places, or between models in turn."""
 
 from __future__ import annotations
 

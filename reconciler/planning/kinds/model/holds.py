@@ -165,7 +165,7 @@ def held_message(hold: Hold, evictor: str | None, what: str, advice: str, fault:
     if hold.evicted:
         last = f" (last for {evictor})" if evictor is not None else ""
         return f"{hold.why}{last} and is not loaded again: {until}"
-    return f"was reloaded within the last hour and is again not as wanted ({what}){advice}: {until}"
+    return f"drifted again within an hour of its reload ({what}){advice}: {until}"
 
 
 def _moment(text: str) -> datetime:

@@ -1,4 +1,4 @@
-"""What runs on a fleet, told as desired state: models such that the plan after them has nothing to do but to adopt.
+"""What runs on a fleet, expressed as desired state: models such that the plan after them has nothing to do but to adopt.
 
 Only what can be seen is asked for. A fleet shows no priorities, no runner options and no keep-alive but for ever against finite; options
 of what the state owns are taken from there. The context that runs is asked for, so that a restart brings it back.

@@ -1,4 +1,4 @@
-"""What was applied at an earlier serial, told as desired state."""
+"""What was applied at an earlier serial, expressed as desired state."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ RULES: tuple[Rule, ...] = (
         "keep_alive_differs",
         lambda r: r.keep_alive_wrong,
         Action.UPDATE,
-        lambda r: "would expire, wanted for ever",
+        lambda r: "would expire, must stay loaded (keep_alive -1)",
     ),
     Rule("held", lambda r: r.held is not None, None, lambda r: r.held or ""),
     Rule("found_resident", lambda r: r.applied is None, Action.ADOPT, lambda r: "is loaded already"),
