@@ -95,9 +95,9 @@ async def look(
     else:
         facts = _known(settings, options.assume, recorded)
     resources: dict[str, ResourceFacts] = {}
-    for one in settings.resource_types:
+    for one in settings.types():
         resources.update(await one.actor(settings.directory).observe(space.desired, applied))
-    kinds = tuple(one.kind for one in settings.resource_types)
+    kinds = tuple(one.kind for one in settings.types())
     return Observation(space, path, applied, recorded, facts, options.probes, resources, kinds)
 
 

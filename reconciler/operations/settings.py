@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,18 +10,12 @@ if TYPE_CHECKING:
     from reconciler.operations.resource_types import ResourceType
 
 
-def _known_types() -> tuple[ResourceType, ...]:
-    from reconciler.operations.resource_types import RESOURCE_TYPES  # what acts on resources imports much, and `--help` needs none of it
-
-    return RESOURCE_TYPES
-
-
 @dataclass(slots=True)
 class WorkspaceSettings:
     """Paths are relative to `directory`, as with `make -C`. None: as the workspace has it. `state` is a path or a URL;
     with `state_new` its folder may be made, with `allow_unsafe_state` an apply takes one that others may write. With
     `allow_outside_links` files of the workspace may be links out of it. `resource_types` are the kinds of resources beside models that the
-    files may have.
+    files may have (None: all that there are).
 
     `poll_seconds` lie between looks at an engine during an apply; simulated fleets, whose loads take no time, want less.
     """
@@ -35,7 +29,15 @@ class WorkspaceSettings:
     allow_unsafe_state: bool = False
     allow_outside_links: bool = False
     poll_seconds: float = 0.5
-    resource_types: tuple[ResourceType, ...] = field(default_factory=_known_types)
+    resource_types: tuple[ResourceType, ...] | None = None
 
     def path(self, path: str | Path) -> Path:
         return self.directory / path
+
+    def types(self) -> tuple[ResourceType, ...]:
+        """The kinds of resources beside models. What acts on them imports much, so it is found only when it is asked for."""
+        if self.resource_types is None:
+            from reconciler.operations.resource_types import RESOURCE_TYPES
+
+            self.resource_types = RESOURCE_TYPES
+        return self.resource_types

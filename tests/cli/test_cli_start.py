@@ -39,3 +39,9 @@ def test_a_command_imports_none_of_the_heavy_libraries_that_it_does_not_use(work
     command = [sys.executable, "-c", program, "-C", str(workspace), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.stderr.splitlines()[-1] == "ended 0", done.stderr
+
+
+def test_help_imports_nothing_of_the_rooms_behind_it() -> None:
+    program = f"HEAVY = {('reconciler.planning', 'reconciler.workspace', 'reconciler.execution', 'asyncio')!r}\n{PROBE}"
+    done = subprocess.run([sys.executable, "-c", program, "--help"], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr.splitlines()[-1] == "ended 0", done.stderr

@@ -99,7 +99,7 @@ def test_a_saved_plan_holds_its_steps_and_is_refused_once_the_note_moved(setting
     proposal = planned(settings)
     path = settings.directory / "saved.plan"
     save_plan(path, proposal.plan)
-    kinds = [one.kind for one in settings.resource_types]
+    kinds = [one.kind for one in settings.types()]
     saved = read_plan(path, kinds)
     assert saved.steps == proposal.plan.steps
     assert isinstance(saved.steps[0], NoteStep)
