@@ -6,8 +6,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 from reconciler.admission import Coming
-from reconciler.capacity.cards import Card, Charges
-from reconciler.fleet import CardId
+from reconciler.capacity.cards import Card, Charges, largest, total
+from reconciler.fleet import CardCharges, CardId
 from reconciler.needs.engine import KnownEngine
 from reconciler.needs.knowledge import Knowledge
 
@@ -111,6 +111,30 @@ class EngineState(KnownEngine):
             return could_hold
         part = -(-held // len(cards))
         return tuple((card, part) for card in cards)
+
+    def charges_kept(self, charged: CardCharges | None, held: int | None) -> Charges | None:
+        """Where what is resident was charged when it was placed, by the state, with the `held` bytes that it takes now (None: nobody
+        tells). None where the state does not say, or says cards that are not this engine's any more.
+
+        A load that was charged whole to several cards is on one of them, so each holds `held` at most; one that was spread over all cards
+        keeps its parts, and where it takes more than they are together, each grows by as much.
+        """
+        if not charged:
+            return None
+        known = {card.index: card for card in (*(self.cards or ()), self.ram)}
+        if any(index not in known for index, _ in charged):
+            return None
+        charges = tuple((known[index], count) for index, count in charged)
+        if held is None:
+            return charges
+        if held > 0 and all(card.is_ram for card, _ in charges) and self.cards:
+            return None
+        whole, most = total(charges), largest(charges) or 0
+        if held <= most:
+            return tuple((card, min(count, held)) for card, count in charges)
+        if len(charges) == len(self.cards or ()) > 1:
+            return charges if held <= whole else tuple((card, -(-held * count // whole)) for card, count in charges)
+        return tuple((card, held) for card, _ in charges)
 
     def all_of_it(self) -> Charges:
         """What is free of all its cards (of its RAM without one): what nobody can size may hold as much."""

@@ -68,7 +68,8 @@ def need_on(slot: EngineState, model: ModelSpec, applied: Applied) -> Need | Non
 def charge_found(board: Occupancy, desired: Desired, applied: Applied, names: WantedNames) -> list[Occupant]:
     """Charges every resident to its cards and says what it is.
 
-    On an engine that cannot be asked, what the state last put there is still charged: its cards hold it as far as anybody knows.
+    What the state owns is charged to the cards to which its load was charged, what nobody remembers to those that could hold it. On an
+    engine that cannot be asked, what the state last put there is still charged: its cards hold it as far as anybody knows.
     """
     rows = applied_by_engine(applied)
     models = {model.name: model for model in desired.models}
@@ -84,7 +85,8 @@ def charge_found(board: Occupancy, desired: Desired, applied: Applied, names: Wa
                     variant = model.called(slot.kind, row.engine_name, row.context) if model is not None else None
                     declared = variant or model
                     held = row.vram_bytes if row.vram_bytes is not None else (declared.vram if declared is not None else None)
-                    board.put(Holding(slot, slot.charges_found(held or 0), counts=False))
+                    charges = slot.charges_kept(row.charges, held) or slot.charges_found(held or 0)
+                    board.put(Holding(slot, charges, counts=False))
             continue
         here: list[Occupant] = []
         identity = slot.identity
@@ -110,6 +112,8 @@ def charge_found(board: Occupancy, desired: Desired, applied: Applied, names: Wa
                 found.charges = share
             elif held == 0 and on_cards and resident.size_bytes:
                 found.charges = ((slot.ram, resident.size_bytes),)
+            elif (kept := slot.charges_kept(owned.charges, held) if owned is not None else None) is not None:
+                found.charges = kept
             elif held is None:
                 found.sized = False
                 unsized.append(found)

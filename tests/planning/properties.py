@@ -24,6 +24,7 @@ from reconciler.planning import Action, Plan, Step, first_moved
 CHUNK = 50
 KNOWN_BUILD = "0.34.0"
 """The build of an Ollama of the drawn fleets that goes by the settings of its process as far as anybody knows."""
+RAM = -1
 LOADS = (Action.LOAD, Action.RELOAD)
 CardKey = tuple[str, int]
 
@@ -86,8 +87,8 @@ class CardJudge:
     @staticmethod
     def _remembered(row: object, node: str, held: Mapping[CardKey, int]) -> Mapping[CardKey, int]:
         """What the state says that a replica was charged, else by the sizes of the cards."""
-        charged = getattr(row, "charged", None)
-        return {(node, index): count for index, count in charged} if charged else held
+        charged = getattr(row, "charges", None)
+        return {(node, index): count for index, count in charged if index != RAM} if charged else held
 
     def _where(self, cards: Sequence[CardKey], held: int) -> Mapping[CardKey, int]:
         enough = [card for card in cards if self._sizes[card] >= held]

@@ -273,7 +273,9 @@ def carry(world: World, plan: Plan, step: ModelStep) -> World:
     if step.action is Action.REMOVE or (step.action is Action.UNLOAD and step.address not in plan.placed):
         rows.pop(step.address, None)
     elif step.action in (Action.LOAD, Action.RELOAD, Action.UPDATE) and resident is not None:
-        rows[step.address] = replica_row(models[step.model], at, step.address, step.engine_name, resident, step.vram_bytes)
+        rows[step.address] = replica_row(
+            models[step.model], at, step.address, step.engine_name, resident, step.vram_bytes, plan.charges.get(step.address)
+        )
     return replace(world, facts=facts, applied=replace(world.applied, replicas=rows))
 
 

@@ -152,8 +152,9 @@ def find_changes(
 
 
 def _is_charged_now(change: Change | None, row: AppliedReplica | None) -> bool:
-    """Whether this plan settles what a replica is charged with: once, when it is loaded or adopted, and where the state does not say."""
-    return row is None or row.charges is None or (change is not None and change.action in (Action.LOAD, Action.RELOAD, Action.ADOPT))
+    """Whether a row that the apply of this plan writes has to say what the replica is charged with: that of a step, and where the state
+    does not say."""
+    return row is None or row.charges is None or change is not None
 
 
 def _charges_of(target: Target) -> Charges:
