@@ -164,6 +164,8 @@ class _Now:
         found = self._found.get(slot, {}).get(step.engine_name)
         if found is None:
             return None
+        if self._came_back(step, slot, found):
+            return None
         may_go = found.absent or self._yields(found) or self._desired.policy.unmanaged is Unmanaged.UNLOAD
         if found.owned is None and found.model is None and not may_go:
             return "it is resident and was not loaded by gpurec"
@@ -175,11 +177,23 @@ class _Now:
             return why
         if (gone := self._gone_twin(step.model)) is not None:
             return f"{gone}, which was to stay, is not resident now"
-        model = _named(found, step.model)
-        if model is not None and not self._explained(step, slot, found, model.unchosen()):
+        models = _judged_by(found)
+        if models and not any(self._explained(step, slot, found, model.unchosen()) for model in models):
             return "the desired state asks for it there, and no other step of the plan takes its place or its room"
         self._leave(found)
         return None
+
+    def _came_back(self, step: ModelStep, slot: EngineState, found: Occupant) -> bool:
+        """Whether the load that brings the same weights back after this unload was done already: what is there is that."""
+        owner = found.owned.address if found.owned is not None else None
+        differs = differs_from_before(step, found.resident) is not None
+        return any(
+            step.id in load.needs
+            and load.at == slot.id
+            and slot.identity.same_weights(load.engine_name, found.resident.name)
+            and (differs or (load.address == owner != step.address))
+            for load in self._loads
+        )
 
     def _yields(self, found: Occupant) -> bool:
         return found.yields and self._desired.policy.unmanaged is Unmanaged.YIELD
@@ -347,9 +361,11 @@ def _is(found: ModelSpec | None, model: ModelSpec) -> bool:
     return found is not None and (found == model or (found.name == model.name and model.variant is None))
 
 
-def _named(found: Occupant, name: str) -> ModelSpec | None:
-    """Of the wanted models that a resident is the one of that name, else the first: it may be one by itself and a variant of another."""
-    return next((one for one in (found.model, *found.also) if one is not None and one.name == name), found.model)
+def _judged_by(found: Occupant) -> list[ModelSpec]:
+    """The wanted models that a resident stays for, as placement sees it: all that it is and that are to be loaded; where it is only what is
+    to be there on demand, those."""
+    models = [one for one in (found.model, *found.also) if one is not None]
+    return [one for one in models if one.ensure is Ensure.LOADED] or models
 
 
 def _places(plan: Plan) -> Mapping[str, Sequence[tuple[str, EngineId]]]:

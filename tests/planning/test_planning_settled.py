@@ -336,3 +336,16 @@ def test_the_helpers_carry_a_plan_out():
     after = apply_all(here)
     assert [one.name for one in after.facts.engine(EngineId("a", "ollama")).residents] == ["m0:1"]
     assert plan(of, here.desired, after.facts, after.applied).empty
+
+
+def test_a_load_of_the_weights_that_leave_the_same_engine_waits_until_they_left():
+    of = fleet(node("a", 4 * GIB))
+    want = desired(model("m0:1", ["a"], None, each=Each.ENGINE, priority=1, variants=(Variant("m0:1", 9 * GIB), Variant("m2:1", GIB))))
+    residents = {"a": [loaded("m2:1", GIB), loaded("m0:1", 9 * GIB, pinned=False)]}
+    rows = [owned("m2:1", "a", GIB), owned("m0:1", "a", 9 * GIB)]
+    here = world(of, want, residents, rows, sizes={"m0:1": 9})
+    load = next(step for step in here.plan().steps if step.id == "load:model.m0:1@a/ollama")
+    assert load.engine_name == "m2:1"
+    assert "unload:model.m2:1@a/ollama" in load.needs
+    assert settles(here) == []
+    assert stands(here)

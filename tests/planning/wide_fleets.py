@@ -276,7 +276,10 @@ def carry(world: World, plan: Plan, step: ModelStep) -> World:
         rows[step.address] = replica_row(
             models[step.model], at, step.address, step.engine_name, resident, step.vram_bytes, plan.charges.get(step.address)
         )
-    return replace(world, facts=facts, applied=replace(world.applied, replicas=rows))
+    tags = dict(world.applied.tags)
+    if step.engine_name != step.base_name or "-c" in step.engine_name:
+        tags[at] = {**tags.get(at, {}), step.engine_name: step.engine_name.split("-c")[0]}
+    return replace(world, facts=facts, applied=replace(world.applied, replicas=rows, tags=tags))
 
 
 def _done(world: World, step: ModelStep) -> FleetFacts:

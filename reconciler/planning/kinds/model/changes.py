@@ -225,13 +225,16 @@ def _wanted(changes: Changes, replica: Replica, applied: Applied, drifted: froze
 
 
 def _after_what_they_need(changes: Changes, placement: Placement) -> None:
-    """A load anew waits for the unload at its own place, a name that shares a runner for what brings or pins it."""
-    if not any(target.shares or target.replaces is not None for target in placement.targets):
+    """A load anew waits for the unloads at its own place and of its own weights, a name that shares a runner for what brings or pins it."""
+    if not changes.unloads and not any(target.shares for target in placement.targets):
         return
+    leaving = {(found.slot, found.resident.blob or found.resident.name): unload for found, unload in changes.unloads.items()}
     carriers: dict[tuple[EngineState, str], Change] = {}
     for target, change in changes.wanted.items():
-        if target.replaces is not None and target.replaces in changes.unloads:
-            change.needs.append(changes.unloads[target.replaces])
+        before = [changes.unloads.get(target.replaces)] if target.replaces is not None else []
+        if change.action is Action.LOAD and leaving:
+            before.append(leaving.get((target.slot, target.slot.runner(target.model))))
+        change.needs.extend(dict.fromkeys(unload for unload in before if unload is not None))
         if not target.shares and change.action is not Action.ADOPT:
             carriers[target.slot, target.slot.runner(target.model)] = change
     if not carriers:
