@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fleets import GIB, actions, applied, desired, facts, fleet, loaded, model, node, owned, plan
-from wide_fleets import World, apply_all
+from wide_fleets import World, apply_all, wide_world
 
 from reconciler.fleet import (
     ContextVia,
@@ -339,13 +339,9 @@ def test_the_helpers_carry_a_plan_out():
 
 
 def test_a_load_of_the_weights_that_leave_the_same_engine_waits_until_they_left():
-    of = fleet(node("a", 4 * GIB))
-    want = desired(model("m0:1", ["a"], None, each=Each.ENGINE, priority=1, variants=(Variant("m0:1", 9 * GIB), Variant("m2:1", GIB))))
-    residents = {"a": [loaded("m2:1", GIB), loaded("m0:1", 9 * GIB, pinned=False)]}
-    rows = [owned("m2:1", "a", GIB), owned("m0:1", "a", 9 * GIB)]
-    here = world(of, want, residents, rows, sizes={"m0:1": 9})
-    load = next(step for step in here.plan().steps if step.id == "load:model.m0:1@a/ollama")
+    here = wide_world(2143)
+    load = next(step for step in here.plan().steps if step.id == "load:model.m0:1@a/e0")
     assert load.engine_name == "m2:1"
-    assert "unload:model.m2:1@a/ollama" in load.needs
+    assert "unload:model.m2:1@a/e0" in load.needs
     assert settles(here) == []
     assert stands(here)
