@@ -16,7 +16,7 @@ UNIVERSAL = --universal --python-version 3.11 --generate-hashes
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export GPUREC_LOCKS := $(abspath $(LOCKS))
 
-.PHONY: help demo test test-lowest test-newest lock catalogue properties lint types imports bench real conformance crash transcripts clean
+.PHONY: help demo test test-lowest test-newest lock catalogue properties fuzz lint types imports bench real conformance crash transcripts clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -54,6 +54,10 @@ catalogue: $(STAMP) ## the shipped catalogue.json anew, after catalogue.yaml was
 
 properties: $(STAMP) ## what every plan promises, over drawn fleets; WORLDS=25000, SEED (printed) for the same again
 	$(BIN)/python tests/planning/properties.py
+
+SECONDS := 600
+fuzz: $(STAMP) ## hostile bytes at every place where foreign ones come in, ten minutes each: SECONDS=60, RUNS=1000 (always the same ones), ONLY='plan state'
+	$(BIN)/python tests/fuzz/fuzz.py --seconds $(SECONDS) $(if $(RUNS),--runs $(RUNS)) $(ONLY)
 
 lint: $(STAMP) ## ruff: rules and format
 	$(BIN)/ruff check .

@@ -17,6 +17,9 @@ _BYTE_UNITS = {
 _DURATION_UNITS = {"ms": Fraction(1, 1000), "s": Fraction(1), "m": Fraction(60), "h": Fraction(3600), "d": Fraction(86400)}
 _NUMBER_UNIT = re.compile(r"\s{0,9}([0-9]{1,40}(?:\.[0-9]{1,40})?)\s{0,9}([A-Za-z]{0,9})\s{0,9}")
 _DECIMAL = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
+_BEYOND_BYTES = 2**63
+_LONGEST_SECONDS = 9_223_372_036.0
+"""Go's longest duration (time.Duration: 64 bits of nanoseconds), which Ollama reads ours into."""
 _DURATION = re.compile(r"(?:\s{0,9}([0-9]{1,40}(?:\.[0-9]{1,40})?)(ms|s|m|h|d)){1,9}\s{0,9}")
 _VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,15}")
 _DURATION_PART = re.compile(r"([0-9]{1,40}(?:\.[0-9]{1,40})?)(ms|s|m|h|d)")
@@ -49,7 +52,10 @@ def parse_bytes(value: object, *, bare_unit: int = 1) -> int:
     if unit and unit.lower() not in _BYTE_UNITS:
         raise UnitError(f"{_shown(value)} has the unknown unit {unit!r}", hint)
     factor = _BYTE_UNITS[unit.lower()] if unit else bare_unit
-    return int(Fraction(number) * factor)
+    count = int(Fraction(number) * factor)
+    if count >= _BEYOND_BYTES:
+        raise UnitError(f"{_shown(value)} is more than any machine has", hint)
+    return count
 
 
 def parse_ratio(value: object) -> Fraction:
@@ -74,10 +80,14 @@ def parse_duration(value: object) -> float:
         raise UnitError(f"{_shown(value)} is not a duration", hint)
     text = str(value).strip()
     if re.fullmatch(r"[0-9]{1,40}(?:\.[0-9]{1,40})?", text):
-        return float(text)
-    if not _DURATION.fullmatch(text):
+        seconds = float(text)
+    elif _DURATION.fullmatch(text):
+        seconds = float(sum(Fraction(number) * _DURATION_UNITS[unit] for number, unit in _DURATION_PART.findall(text)))
+    else:
         raise UnitError(f"{_shown(value)} is not a duration", hint)
-    return float(sum(Fraction(number) * _DURATION_UNITS[unit] for number, unit in _DURATION_PART.findall(text)))
+    if seconds > _LONGEST_SECONDS:
+        raise UnitError(f"{_shown(value)} is longer than 292 years, the longest that engines know", hint)
+    return seconds
 
 
 def parse_capability(value: object) -> tuple[int, int]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pydantic.main import IncEx
 
 T = TypeVar("T")
+_MOST_RESIDENTS = 1_000_000
+_MOST_COUNT = 2**62
 _MOST_INDEX = 256 * MOST_CARDS
 """Slices of a card have a hundred numbers each."""
 FORMAT_VERSION: Literal["1.0"] = "1.0"
@@ -98,12 +100,19 @@ def _out_of_range(facts: FleetFacts) -> str | None:
         if not _fits(node.ram_bytes, MOST_RAM_BYTES):
             return f"the RAM of node {name} is out of range"
         for card in fresh(node.cards):
-            sizes = (card.total_bytes, card.used_bytes, card.foreign_bytes, card.reserved_bytes)
-            if not all(_fits(size, MOST_CARD_BYTES) for size in sizes) or (
-                isinstance(card.index, int) and not _fits(card.index, MOST_CARDS * 256)
+            sizes = [card.total_bytes, card.used_bytes, card.foreign_bytes, card.reserved_bytes]
+            counts = [card.ecc_errors, card.xid, card.number, *(card.driver or ()), *(card.cuda or ()), *(card.compute_capability or ())]
+            sizes += [one.used_bytes for one in card.processes or ()]
+            counts += [one.pid for one in card.processes or ()]
+            if (
+                not all(_fits(size, MOST_CARD_BYTES) for size in sizes)
+                or not all(_fits(one, _MOST_COUNT) for one in counts)
+                or (isinstance(card.index, int) and not _fits(card.index, MOST_CARDS * 256))
             ):
                 return f"a number of card {card.index} of node {name} is out of range"
         for engine in node.engines.values():
+            if not _fits(engine.max_residents, _MOST_RESIDENTS):
+                return f"max_residents of engine {engine.id} is out of range"
             rows = [(one.size_bytes, one.vram_bytes, one.context) for one in fresh(engine.residents)]
             rows += [(one.size_bytes, one.beside_bytes, one.context) for one in fresh(engine.installed)]
             if not all(_fits(number, MOST_RAM_BYTES) for row in rows for number in row):

@@ -116,3 +116,17 @@ def test_a_unit_of_bits_is_refused_and_told_how_bytes_are_written(text: str) -> 
     with pytest.raises(UnitError, match="would be bits") as caught:
         parse_bytes(text)
     assert caught.value.hint == f"write {text.strip('0123456789')[:-1]}B for bytes"
+
+
+@pytest.mark.parametrize("text", ["8388608TiB", "9223372036854775808", 2**63, "9" * 40])
+def test_a_size_that_no_machine_has_is_refused(text: object) -> None:
+    with pytest.raises(UnitError, match="more than any machine has"):
+        parse_bytes(text)
+    assert parse_bytes("8388607TiB") < 2**63
+
+
+@pytest.mark.parametrize("text", ["106752d", "9223372037", 9223372037, "9" * 40])
+def test_a_duration_longer_than_engines_know_is_refused(text: object) -> None:
+    with pytest.raises(UnitError, match="longer than 292 years"):
+        parse_duration(text)
+    assert parse_duration("999999h") == 999_999 * 3600

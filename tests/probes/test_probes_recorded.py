@@ -77,6 +77,7 @@ def changed(**changes: Any) -> str:
         (changed(residents=[{"size_bytes": 1}]), "facts.nodes.a.engines.ollama.residents.0.name"),
         (changed(installed=3), "facts.nodes.a.engines.ollama.installed"),
         ("[" * 100_000, "Invalid JSON"),
+        (changed(max_residents=2**63), "max_residents of engine a/ollama is out of range"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(text: str, said: str) -> None:
