@@ -319,7 +319,8 @@ class _Now:
         """An adoption, a pin or a wait: what is there must be what is wanted, or come to be it."""
         if model.ensure is Ensure.PRESENT:
             return f"{step.engine_name} is not installed any more" if self._missing(slot, step.engine_name) else None
-        if any(at is slot and slot.identity.same_weights(name, step.engine_name) for at, name in self._brought):
+        own = (step.engine_name, step.base_name)
+        if any(at is slot and slot.identity.same_weights(name, one) for at, name in self._brought for one in own):
             return None
         found = self._resident(slot, model)
         if found is None:

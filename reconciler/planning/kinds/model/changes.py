@@ -219,7 +219,9 @@ def _wanted(changes: Changes, replica: Replica, applied: Applied, drifted: froze
             change.takes = change.takes or target.found.charges
     changes.every.append(change)
     changes.wanted[target] = change
-    if (rule.action in (Action.LOAD, Action.RELOAD) and _must_pull(replica)) or (rule.action in _STAYS and replica.deleted):
+    if (rule.action in (Action.LOAD, Action.RELOAD) and _must_pull(replica)) or (
+        rule.action in _STAYS and (replica.deleted or (target.shares and _must_pull(replica)))
+    ):
         changes.every.extend(fetches := _fetch(replica, change.cause))
         change.needs.append(fetches[-1])
 

@@ -1,0 +1,47 @@
+"""Bytes of cards are added up in one room: placement and planning ask `capacity` and never reckon themselves."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import reconciler
+
+ROOMS = ("placement", "planning")
+OF_A_CARD = {"foreign", "usable", "unused", "own_before"}
+"""Attributes that only a card or an engine's state has, and that mean bytes."""
+CHARGES = {"charges", "takes", "frees"}
+
+
+def sums(text: str) -> list[int]:
+    """The lines of a module that reckon with bytes of a card, or that walk over charges to add them up."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        adds = isinstance(node, ast.BinOp | ast.AugAssign) and isinstance(node.op, ast.Add | ast.Sub) and not _is_text(node)
+        if adds and any(isinstance(part, ast.Attribute) and part.attr in OF_A_CARD for part in ast.walk(node)):
+            found.append(node.lineno)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "sum":
+            walks = [part.iter for part in ast.walk(node) if isinstance(part, ast.comprehension)]
+            if any(isinstance(one, ast.Attribute) and one.attr in CHARGES for one in walks):
+                found.append(node.lineno)
+    return found
+
+
+NO_SUMS = {"planning/kinds/model/drift_fields.py", "placement/explain.py"}
+"""A field of drift compares the foreign bytes of two looks, a sentence says who holds the cards; nothing is placed by either."""
+
+
+def _is_text(node: ast.AST) -> bool:
+    return any(isinstance(part, ast.JoinedStr) for part in ast.walk(node))
+
+
+def test_no_module_of_placement_or_planning_adds_up_bytes_of_a_card():
+    root = Path(reconciler.__file__).parent
+    files = [path for room in ROOMS for path in sorted((root / room).rglob("*.py"))]
+    assert len(files) > 40
+    assert {str(path.relative_to(root)): lines for path in files if (lines := sums(path.read_text()))}.keys() <= NO_SUMS
+
+
+def test_a_module_that_does_is_found():
+    assert sums("free = card.usable - card.held\n") == [1]
+    assert sums("\nheld = sum(count for _, count in change.takes)\n") == [2]
