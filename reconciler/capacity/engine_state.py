@@ -42,6 +42,15 @@ class EngineState(KnownEngine):
         return self.rules.most is not None and self.placed >= self.rules.most
 
     @property
+    def takes_orders(self) -> bool:
+        """Whether it can be told now what to load and to unload: within reach and limits, and not made for the one model of its start."""
+        return self.reachable and self.selected and (self.facts is None or self.facts.mode != "single")
+
+    def places(self, in_ram: bool) -> tuple[Card, ...]:
+        """Where a replica of it can sit: in its node's RAM, or on its cards."""
+        return (self.ram,) if in_ram else self.cards or ()
+
+    @property
     def used_fraction(self) -> float:
         """The largest used share among this engine's cards; 1 where a size is unknown."""
         worst = 0.0

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from reconciler.capacity import EngineState, Holding, Occupancy, total
 from reconciler.fleet import EngineId, Ensure, ModelSpec
+from reconciler.needs.run_settings import in_ram
 from reconciler.placement.eligibility import ModelClass
 from reconciler.placement.fit import Fit, fit, static_refusal
 from reconciler.placement.residents import Occupant
@@ -65,17 +66,16 @@ class Compared:
 
 
 def displace(placing: Placing, model: ModelSpec, candidates: Sequence[EngineState]) -> bool:
-    """Takes the place of residents of lower priority (and of those that yield) where that costs least."""
+    """Takes the place of residents of lower priority (and of those that yield) where the most important of them matters least."""
     if not placing.yielding and (placing.lowest is None or placing.lowest >= model.priority):
         return False
-    best: tuple[tuple[int, int, EngineId], EngineState, list[Leaving]] | None = None
+    best: tuple[tuple[tuple[int, ...], int, EngineId], EngineState, list[Leaving]] | None = None
     kind = ModelClass.of(model)
     start = placing.displaced_last.get(kind, 0) if len(candidates) > DISPLACEMENTS else 0
     found = 0
     for number in range(len(candidates)):
         slot = candidates[(start + number) % len(candidates)]
-        lower = any(target.model.priority < model.priority for target in placing.on_slot[slot])
-        if not (lower or placing.yielding.get(slot) or placing.not_right.get(slot)):
+        if not any(_may_give_way(placing, model, near) for near in (slot, *placing.beside(model, slot))):
             continue
         if slot in placing.at[model.name] or placing.breaks_spread(model, slot) or static_refusal(slot, model) is not None:
             continue
@@ -84,9 +84,9 @@ def displace(placing: Placing, model: ModelSpec, candidates: Sequence[EngineStat
             continue
         found += 1
         placing.displaced_last[kind] = (start + number) % len(candidates)
-        weight = sum(1 + max(0, victim.priority) for victim in victims if victim.targets)
+        lost = tuple(sorted((victim.priority for victim in victims if victim.targets), reverse=True))
         size = sum(victim.bytes for victim in victims)
-        key = (weight, size, slot.id)
+        key = (lost, size, slot.id)
         if best is None or key < best[0]:
             best = (key, slot, victims)
         if found == DISPLACEMENTS:
@@ -99,10 +99,17 @@ def displace(placing: Placing, model: ModelSpec, candidates: Sequence[EngineStat
     return placing.try_at(model, best[1])
 
 
+def _may_give_way(placing: Placing, model: ModelSpec, slot: EngineState) -> bool:
+    """Whether anything on this engine could leave for `model`, whatever it holds."""
+    lower = any(target.model.priority < model.priority for target in placing.on_slot[slot])
+    return lower or bool(placing.yielding.get(slot) or placing.not_right.get(slot))
+
+
 def _known_victims(placing: Placing, model: ModelSpec, slot: EngineState) -> list[Leaving] | None:
-    """`victims_of`, worked out anew only where the engine or its cards are not as they were: replica after replica of a model compares the
-    same engines, of which each displacement changes one."""
-    state = (slot.placed, slot.held, [*placing.on_slot[slot]], [*placing.yielding.get(slot, ())])
+    """`victims_of`, worked out anew only where the engine, its cards or the engines on them are not as they were: replica after replica of
+    a model compares the same engines, of which each displacement changes one."""
+    near = (slot, *placing.beside(model, slot))
+    state = (slot.held, [(one.placed, [*placing.on_slot[one]], [*placing.yielding.get(one, ())]) for one in near])
     compared = placing.compared.get(slot)
     if compared is None or compared.model is not model or compared.state != state:
         compared = placing.compared[slot] = Compared(model, state, victims_of(placing, model, slot))
@@ -110,15 +117,20 @@ def _known_victims(placing: Placing, model: ModelSpec, slot: EngineState) -> lis
 
 
 def victims_of(placing: Placing, model: ModelSpec, slot: EngineState) -> list[Leaving] | None:
-    """Who must leave to make room for `model` on `slot`: least priority first, and none that is not needed."""
+    """Who must leave to make room for `model` on `slot`, whatever engine of its cards holds them: what yields first, then the least
+    priority, and none that is not needed."""
     again = placing.gives_way(model, slot)
-    yielding = [Leaving(slot, (found,), found=found) for found in placing.yielding.get(slot, ()) if found is not again]
-    not_right = {found for found in placing.not_right.get(slot, {}).values() if found not in placing.yielding.get(slot, ())}
-    there = [*together(placing, slot), *(Leaving(slot, (found,), found=found) for found in not_right if found is not again)]
-    lower = sorted((one for one in there if one.priority < model.priority), key=_least_first)
+    yielding: list[Leaving] = []
+    lower: list[Leaving] = []
+    for near in (slot, *placing.beside(model, slot)):
+        yields = placing.yielding.get(near, ())
+        not_right = {found for found in placing.not_right.get(near, {}).values() if found not in yields}
+        there = [*together(placing, near), *(Leaving(near, (found,), found=found) for found in not_right if found is not again)]
+        yielding += (Leaving(near, (found,), found=found) for found in yields if found is not again)
+        lower += (one for one in there if one.priority < model.priority)
     gone: list[Leaving] = []
     with placing.board.trial():
-        for victim in (*yielding, *lower):
+        for victim in (*_in_the_way(yielding, model, slot), *sorted(_in_the_way(lower, model, slot), key=_least_first)):
             victim.lift(placing.board)
             gone.append(victim)
             if isinstance(placing.room_at(model, slot), Fit):
@@ -126,13 +138,19 @@ def victims_of(placing: Placing, model: ModelSpec, slot: EngineState) -> list[Le
         else:
             return None
         chosen = list(gone)
-        for victim in gone[:-1]:
+        for victim in sorted(gone[:-1], key=lambda one: (one in yielding, -one.priority)):
             victim.set_down(placing.board)
             if isinstance(placing.room_at(model, slot), Fit):
                 chosen.remove(victim)
             else:
                 victim.lift(placing.board)
     return chosen
+
+
+def _in_the_way(leaving: Iterable[Leaving], model: ModelSpec, slot: EngineState) -> list[Leaving]:
+    """Those whose room `model` could take on `slot`: all of that very engine, and of others what sits where `model` would."""
+    where = slot.places(in_ram(slot, model))
+    return [one for one in leaving if one.slot is slot or any(card in where for held in one.holdings for card, _ in held.charges)]
 
 
 def together(placing: Placing, slot: EngineState) -> list[Leaving]:
@@ -168,7 +186,8 @@ def eject(placing: Placing, model: ModelSpec, candidates: Sequence[EngineState])
         looked += 1
         if looked > EJECTION_SLOTS:
             return False
-        for leaving in sorted(together(placing, slot), key=lambda one: (one.bytes, one.name)):
+        there = [one for near in (slot, *placing.beside(model, slot)) for one in together(placing, near)]
+        for leaving in sorted(_in_the_way(there, model, slot), key=lambda one: (one.bytes, one.name, one.slot is not slot)):
             victim = leaving.targets[0]
             if len(leaving.targets) > 1 or victim.model.priority > model.priority or victim.model.each is not None:
                 continue

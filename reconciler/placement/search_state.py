@@ -76,6 +76,7 @@ class Placing:
         self.lowest: int | None = None
         self.moved: set[str] = set()
         self.made_room = False
+        self._beside: dict[tuple[EngineState, bool], Sequence[EngineState]] = {}
         self._eligible: dict[ModelClass, Eligible] = {}
         self._eligible_for: dict[str, Eligible] = {}
         self._serves: dict[str, Set[EngineState]] = {}
@@ -128,6 +129,20 @@ class Placing:
         self.nothing_fits.clear()
         self.no_elsewhere.clear()
         self.orders.clear()
+
+    def beside(self, model: ModelSpec, slot: EngineState) -> Sequence[EngineState]:
+        """The other engines that take orders and have room where a replica of `model` on `slot` would sit: on one of its cards, or in the
+        RAM of its node."""
+        every = self.board.by_node[slot.id.node]
+        if len(every) == 1:
+            return ()
+        ram = in_ram(slot, model)
+        known = self._beside.get((slot, ram))
+        if known is None:
+            where = set(slot.places(ram))
+            near = [other for other in every if other is not slot and other.takes_orders]
+            known = self._beside[slot, ram] = tuple(other for other in near if where & {other.ram, *(other.cards or ())})
+        return known
 
     def serves(self, model: ModelSpec) -> Set[EngineState]:
         """For `each`: the engines of all its groups."""
