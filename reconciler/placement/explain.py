@@ -6,14 +6,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from reconciler.capacity import EngineState, largest
-from reconciler.fleet import Applied, ModelSpec, Residency, Unmanaged, format_bytes, format_capability
+from reconciler.capacity import EngineState
+from reconciler.fleet import Applied, ModelSpec, Unmanaged, format_bytes, format_capability
 from reconciler.needs.run_settings import installed_on
 from reconciler.placement.eligibility import refusal
-from reconciler.placement.engine_admission import evicting, spilling, would_leave_less, would_take_more
+from reconciler.placement.engine_admission import evicting, spilling
 from reconciler.placement.fit import spills
+from reconciler.placement.hints import would_help
 from reconciler.placement.reasons import Reasons, reason_at
-from reconciler.placement.residents import Occupant, need_on
+from reconciler.placement.residents import need_on
 from reconciler.placement.result import Lacking, PassedOver, Placement
 
 CANDIDATES_SHOWN = 32
@@ -75,7 +76,7 @@ def explain(placement: Placement, lacking: Lacking, applied: Applied, unmanaged:
         if len(shown) < CANDIDATES_SHOWN:
             shown.append(_refused(slot, code, variants, applied, placement))
     return Explanation(
-        lacking, needed, tuple(shown), dict(sorted(counts.items())), _would_help(model, counts, placement, applied, unmanaged)
+        lacking, needed, tuple(shown), dict(sorted(counts.items())), would_help(model, counts, placement, applied, unmanaged)
     )
 
 
@@ -165,65 +166,3 @@ _PHRASES = {
     "spread": "another replica is there already",
     "already_here": "a replica is there already",
 }
-
-
-def _would_help(
-    model: ModelSpec, counts: Mapping[str, int], placement: Placement, applied: Applied, unmanaged: Unmanaged
-) -> tuple[str, ...]:
-    lines = []
-    if counts.get("need_unknown"):
-        if model.variants:
-            smallest = model.variants[-1].name
-            lines.append(f"the need of its variants is declared: `variants: [{{name: {smallest}, vram: 5GiB}}]` under models.{model.name}")
-        else:
-            lines.append(f"the need of {model.name} is declared: `vram: 5GiB` under models.{model.name}")
-    if counts.get("cards_unknown") or counts.get("vram_unknown"):
-        lines.append("the cards are declared: `gpus: [{index: 0, vram: 24GiB}]` on the node")
-    if counts.get("ram_unknown"):
-        lines.append("the RAM is declared: `ram: 32GiB` on the node")
-    if counts.get("not_installed"):
-        lines.append(f"the file of {model.name} is put where the engine looks for models")
-    if counts.get("runs_elsewhere"):
-        lines.append(f"its requests are only passed on: `ensure: present` under models.{model.name}")
-    if counts.get("digest_differs"):
-        lines.append(f"the weights that are installed are accepted: `gpurec pin {model.name}`, or those that are pinned are brought back")
-    if counts.get("engine_would_evict"):
-        lines.extend(_engines_that_would_help(model, placement, applied))
-    asked = {slot.id for node in model.nodes for slot in placement.board.by_node.get(node, ())}
-    strangers = [found for found in placement.unwanted if found.model is None and found.owned is None and found.slot.id in asked]
-    if counts.get("insufficient_vram") and strangers:
-        lines.extend(_strangers_that_would_go(strangers, unmanaged))
-    spared = [one for one in placement.targets if one.model.priority < model.priority and one.protected and one.slot.id in asked]
-    if counts.get("insufficient_vram") and spared:
-        lines.append(f"{len(spared)} protected replicas of lower priority may go, {spared[0].model.name} first: `protect: false` there")
-    if model.residency is Residency.GPU and counts.get("no_card"):
-        lines.append("it may run on a CPU: `residency: gpu_preferred`")
-    return tuple(lines)
-
-
-def _strangers_that_would_go(strangers: Sequence[Occupant], unmanaged: Unmanaged) -> list[str]:
-    """What makes residents of others leave: `yield` those with a finite keep-alive, `unload` all."""
-    finite = [found for found in strangers if found.resident.pinned is False]
-    lines = []
-    for may_go, policy in ((finite, Unmanaged.YIELD), (strangers, Unmanaged.UNLOAD)):
-        if may_go and unmanaged not in (policy, Unmanaged.UNLOAD) and not (policy is Unmanaged.UNLOAD and len(finite) == len(strangers)):
-            held = sum(largest(found.charges) or 0 for found in may_go)
-            ones = "1 unmanaged resident" if len(may_go) == 1 else f"{len(may_go)} unmanaged residents"
-            makes = "makes" if len(may_go) == 1 else "make"
-            lines.append(f"{ones} ({format_bytes(held)}) {makes} room: `policy: {{unmanaged: {policy.value}}}`")
-    return lines
-
-
-def _engines_that_would_help(model: ModelSpec, placement: Placement, applied: Applied) -> list[str]:
-    """What would keep an engine's own rules out of the way: a raised limit where it is full, less that it leaves free where that is what a
-    part of the model would be on the CPU for, else a higher priority."""
-    near = [slot for node in model.nodes for slot in placement.board.by_node.get(node, ()) if refusal(slot, model) is None]
-    full = [slot for slot in near if slot.full]
-    if full:
-        return [would_take_more(full[0])]
-    least = model.alternatives()[-1]
-    for slot in near:
-        need = need_on(slot, least, applied)
-        if need is not None and spills(slot, least, need, applied):
-            return [*would_leave_less(slot, model, need)]
-    return [f"raise its `priority`, so that lower ones are unloaded: `priority` under models.{model.name}"]
