@@ -177,7 +177,7 @@ def test_gpurec_sends_no_load_for_which_a_real_ollama_would_evict(bench: Bench) 
     workspace.want({"gemma": model})
     workspace.apply(0)
     workspace.want({"gemma": model, "twin": model})
-    plan = workspace.plan(0, 2)
+    plan = workspace.plan(3)
     assert steps(plan) == []
     assert [entry["reason"] for entry in plan["unplaced"][0]["candidates"]] == ["engine_would_evict"]
     workspace.apply(3)

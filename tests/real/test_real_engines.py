@@ -22,7 +22,7 @@ def look(kind: EngineKind, url: str, wanted: Collection[str] = ()) -> EngineFact
 
 
 def drifted(rig: Rig) -> set[tuple[str, str]]:
-    return {(entry["address"], entry["kind"]) for entry in rig.workspace.plan(2)["drift"]}
+    return {(entry["address"], entry["kind"]) for entry in rig.workspace.plan(2, 3)["drift"]}
 
 
 def test_ollama_evicts_a_pinned_model_without_a_word_and_the_plan_tells_it(bench: Bench) -> None:
@@ -37,7 +37,7 @@ def test_ollama_evicts_a_pinned_model_without_a_word_and_the_plan_tells_it(bench
 def test_a_router_stops_the_least_recently_used_model_at_its_limit_and_a_plan_never_asks_for_more(bench: Bench) -> None:
     rig = bench.rig("llamacpp", ROOM_FOR_TWO, most=1)
     rig.workspace.want({"gemma": rig.model(priority=1), "twin": rig.model()})
-    plan = rig.workspace.plan(2)
+    plan = rig.workspace.plan(3)
     assert steps(plan) == [("load", rig.address("gemma"))]
     assert reasons(plan, "twin") == {"engine_would_evict"}
     rig.workspace.apply(3)

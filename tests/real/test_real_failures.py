@@ -80,7 +80,7 @@ def test_a_model_whose_process_died_is_shown_by_ollama_all_the_same_until_a_requ
 def test_a_model_that_the_router_does_not_have_is_unplaced_as_not_installed(bench: Bench) -> None:
     rig = bench.rig("llamacpp", ROOM_FOR_ONE)
     rig.want("gemma", "absent")
-    plan = rig.workspace.plan(2)
+    plan = rig.workspace.plan(3)
     assert reasons(plan, "absent") == {"not_installed"}
     told = rig.workspace.apply(3)
     assert "absent" in told.out

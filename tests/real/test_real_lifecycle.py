@@ -122,7 +122,7 @@ def test_a_model_that_left_the_file_is_unloaded_and_not_deleted(rig: Rig) -> Non
 def test_a_second_model_without_room_beside_the_first_is_unplaced_with_its_reason(bench: Bench, kind: str) -> None:
     rig = bench.rig(kind, ROOM_FOR_ONE)
     rig.workspace.want({"gemma": rig.model(priority=1), "twin": rig.model()})
-    plan = rig.workspace.plan(2)
+    plan = rig.workspace.plan(3)
     assert steps(plan) == [("load", rig.address("gemma"))]
     (unplaced,) = plan["unplaced"]
     assert unplaced["model"] == "twin"

@@ -23,6 +23,6 @@ def test_its_own_model_is_adopted_and_another_is_unplaced(bench: Bench) -> None:
     workspace.expect_nothing_to_do()
 
     workspace.want({"gemma": WANTED, "twin": WANTED})
-    assert reasons(workspace.plan(0, 2), "twin") == {"engine_fixed_model"}
+    assert reasons(workspace.plan(3), "twin") == {"engine_fixed_model"}
     workspace.apply(3)
     assert recorder.changes() == []

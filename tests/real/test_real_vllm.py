@@ -35,7 +35,7 @@ def test_its_model_is_adopted_under_either_name_and_another_has_no_place(bench: 
     recorder = bench.recorder(running_vllm)
     workspace = workspace_of(bench, recorder.url)
     workspace.want({TINY: model(), "absent": model()})
-    document = plan(workspace, 0, 2)
+    document = plan(workspace, 3)
     assert steps(document) == [("adopt", ADDRESS)]
     assert reasons(document, "absent") == {"engine_fixed_model"}
     workspace.apply(3, variables=KEYED)
