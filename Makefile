@@ -50,7 +50,7 @@ lock: $(STAMP) ## writes every lock (requirements/*.txt) anew, with what is newe
 	$(COMPILE) $(UNIVERSAL) requirements/vllm.in --overrides requirements/vllm.overrides --excludes requirements/vllm.excludes -o $(LOCKS)/vllm.txt
 
 catalogue: $(STAMP) ## the shipped catalogue.json anew, after catalogue.yaml was changed
-	$(BIN)/python -c 'from reconciler.workspace.compiled_catalogue import write; write()'
+	$(BIN)/python -c 'from reconciler.workspace.catalogue import write_compiled; write_compiled()'
 
 properties: $(STAMP) ## what every plan promises, over drawn fleets; WORLDS=25000, SEED (printed) for the same again
 	$(BIN)/python tests/planning/properties.py

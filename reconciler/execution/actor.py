@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from reconciler.fleet import GpurecError
+
+Clock = Callable[[], float]
+"""Seconds that only go forward."""
+Sleep = Callable[[float], Awaitable[None]]
 
 
 class Skip(Exception):

@@ -6,9 +6,8 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from reconciler.execution.actor import Actor, Skip, code_of
+from reconciler.execution.actor import Actor, Clock, Skip, Sleep, code_of
 from reconciler.execution.events import Event, StepDone, StepFailed, StepRetried, StepSkipped, StepStarted
-from reconciler.execution.kinds.model.waits import Clock, Sleep
 from reconciler.execution.outcome import StepResult, StopSignal
 from reconciler.fleet import GpurecError, StateError
 from reconciler.planning import Step

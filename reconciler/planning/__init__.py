@@ -17,10 +17,10 @@ from reconciler.planning.drift_memory import (
     remember,
     with_node_renamed,
 )
+from reconciler.planning.importing import FleetAsFound, Imported, LeftOut, SeenReplica, import_fleet
 from reconciler.planning.kinds.model.deleting import unused_tags
 from reconciler.planning.kinds.model.evictions import EVICTED, evicted_by
 from reconciler.planning.kinds.model.holds import HELD, RELOADS, asked_digest
-from reconciler.planning.kinds.model.importing import FleetAsFound, Imported, LeftOut, SeenReplica, import_fleet
 from reconciler.planning.kinds.model.pinning import Differing, Pins, find_pins
 from reconciler.planning.kinds.model.rollback import desired_of
 from reconciler.planning.kinds.model.rules import ASKED_AGAIN, CONTEXT_DROPPED, OPTIONS_CHANGED

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from reconciler.fleet import EngineKind, canonical_name
 from reconciler.vram import Catalogue, KnownGpu, KnownModel, Quantisation, Shape, Trust
-from reconciler.workspace.compiled_catalogue import shipped_catalogue
+from reconciler.workspace.compiled_catalogue import COMPILED, compiled, shipped_catalogue
 from reconciler.workspace.files import Sources
 from reconciler.workspace.forms import capability, choice, flag, integer, list_of, text, vram, vram_mebibytes
 from reconciler.workspace.parse import parse
@@ -148,3 +148,8 @@ def _gpu(name: str, node: Node, problems: Problems, gpus: dict[str, KnownGpu]) -
     card = KnownGpu(name, ids, size, version, half, brain)
     for key in (name.lower(), *ids):
         gpus[key] = card
+
+
+def write_compiled() -> None:
+    """Writes the compiled file anew from the YAML beside it (`make catalogue`)."""
+    (Path(__file__).parent / COMPILED).write_bytes(compiled(written_catalogue()))

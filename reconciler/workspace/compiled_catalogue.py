@@ -12,7 +12,7 @@ import msgspec
 
 from reconciler.vram import Catalogue, KnownGpu, KnownModel, Shape
 
-FILE = "catalogue.json"
+COMPILED = "catalogue.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class _Compiled:
 
 def shipped_catalogue() -> Catalogue:
     """The package's catalogue."""
-    found = msgspec.json.decode((files(__package__) / FILE).read_bytes(), type=_Compiled)
+    found = msgspec.json.decode((files(__package__) / COMPILED).read_bytes(), type=_Compiled)
     return Catalogue(
         {(model.engine, model.name): model for model in found.models},
         {key: card for card in found.gpus for key in (card.name.lower(), *card.pci)},
@@ -37,12 +37,3 @@ def compiled(catalogue: Catalogue) -> bytes:
     cards = {id(card): card for card in catalogue.gpus.values()}
     found = _Compiled(tuple(catalogue.models.values()), tuple(cards.values()), tuple(catalogue.shapes.values()))
     return msgspec.json.encode(found).replace(b"},{", b"},\n{") + b"\n"
-
-
-def write() -> None:
-    """Writes the file anew from the YAML beside it (`make catalogue`)."""
-    from pathlib import Path
-
-    from reconciler.workspace.catalogue import written_catalogue
-
-    (Path(__file__).parent / FILE).write_bytes(compiled(written_catalogue()))

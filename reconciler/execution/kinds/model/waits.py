@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Collection
 
 from reconciler.engines.protocol import Engine
+from reconciler.execution.actor import Clock, Sleep
 from reconciler.execution.lookup import find_installed, find_resident, is_there
 from reconciler.execution.outcome import ExecutionOptions
 from reconciler.fleet import EngineError, EngineFacts, Place, Problem, Resident, Unreachable, format_duration
 from reconciler.fleet.matching import Mismatch, WantedResident
 
-Sleep = Callable[[float], Awaitable[None]]
-Clock = Callable[[], float]
 _SURE_LOOKS = 2
 """A wrong field counts when seen so often in a row: an engine may still show the runner that it is about to replace."""
 _SURE_CODES = frozenset({"cpu_fallback", "not_on_cpu", "context_differs", "load_failed"})
