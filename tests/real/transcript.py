@@ -48,6 +48,26 @@ Reports and files of people who run such fleets, by the kind of what they show; 
   or said; and ssh is not tried where it cannot be meant.
 - **A file, an answer, a name may be anybody's.** Each has a bound before it is read out, each number a range where it comes in, and what
   a reader trips over ends nothing else.
+- **Whose state is it?** One path in an environment variable served two fleets, and the second unloaded the first's models. A state
+  knows its fleet; a file is written through links and to devices as they are; what lies in a folder of everybody is said.
+- **What was approved is what is done.** A plan waits in a review while others apply. A step is refused where another run changed its
+  address, or where it would start from something else than what was shown; what is already as the step leaves it counts as done.
+- **A question that need not be answered.** A metrics page behind a login, a proxy that redirects `/version`, a page of 66 MiB: the
+  engine is known all the same, and what the answer would have told is unknown.
+- **A name is not an identity.** Tags move while old weights run, one runner answers to several names, one server has two addresses.
+  Digests and weights say what is what; of two residents of one name the one that the tag means is ours.
+- **Some models are elsewhere.** A tag that leads to a cloud takes no memory here and cannot be kept loaded: it is said, and never
+  sent a load.
+- **One bad answer ends nothing but itself.** A context of 2⁶³, a csv field of 131,073 characters, a key that comes back in another
+  encoding, a pull that drips for ever: each is met at one door, within its time and its memory.
+- **A clean-up hides the first reason.** An unload that is answered and does not happen is told as such, and not as the time-out of what
+  was tried after it.
+- **Drift that is told once is lost.** Other weights than the pinned ones, a model deleted while it runs, an engine that restarted: told
+  until it is mended, and a hold for one fault holds no other.
+- **Builds differ in what they reserve.** The border lies where the source says, not where a number was first seen; a head that drafts is
+  loaded whole.
+- **Next month is another machine.** A library that is brought in unpinned changed which of two merged keys wins: what judges and tests
+  is locked with all that it brings.
 """
 
 
