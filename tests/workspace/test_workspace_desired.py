@@ -145,7 +145,7 @@ def test_workspace_models_of_one_pattern_share_their_nodes(load: Load) -> None:
         ("{min_gpu_fraction: 180%}", "'180%' is not a ratio between 0 and 1; write 90% or 0.9"),
         ("{keep_alive: 24h}", "must stay loaded, and its keep_alive ends; write keep_alive: -1, or ensure: present"),
         ("{keep_alive: 0}", "must stay loaded, and its keep_alive ends"),
-        ("{ensure: present, keep_alive: " + "9" * 40 + "d}", "is too long; write -1 for ever"),
+        ("{ensure: present, keep_alive: " + "9" * 40 + "d}", "the longest that engines know; write -1 for ever"),
         ("{keep_alive: soon}", "'soon' is not a duration; write -1 for ever"),
         ("{replicas: 1, each: node}", "has both `replicas` and `each`"),
         ("{replicas: -1}", "must be a whole number from 0"),
