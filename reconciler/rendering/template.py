@@ -11,8 +11,12 @@ from reconciler.fleet import GpurecError, Place, Problem
 if TYPE_CHECKING:
     from reconciler.rendering.sandbox import Sandbox
 
+MOST_TEMPLATE = 2**18
+"""Characters of a template: compiling one takes seconds for each million of them, which nothing can meter."""
 MOST_TEXT = 4 * 2**20
 """Characters of a rendered file."""
+MOST_SAID = 300
+"""Characters that an error of Jinja or Python may say."""
 MOST_WORK = 20_000_000
 """Steps of one rendering: ten thousand engines with a dozen lines each."""
 
@@ -33,11 +37,16 @@ def used_names(template: Template) -> Set[str]:
     """The values that a template speaks of. Raises RenderingError where it is no Jinja."""
     from jinja2 import TemplateSyntaxError, meta
 
+    if len(template.text) > MOST_TEMPLATE:
+        what = f"it has {len(template.text):,} characters, the most is {MOST_TEMPLATE:,}"
+        raise _refused(template, what, None, "loop over the values, or split it into several files")
     environment = _environment()
     try:
         return frozenset(meta.find_undeclared_variables(environment.parse(template.text))) - frozenset(environment.globals)
     except TemplateSyntaxError as error:
         raise _refused(template, error.message or "it is no template", error.lineno, "correct the template") from None
+    except Exception as error:  # noqa: BLE001 (a template can make Jinja, and Python's compiler behind it, throw anything)
+        raise _refused(template, _said(error), None, "write it with less in one another") from None
 
 
 def render(template: Template, values: Mapping[str, object]) -> str:
@@ -45,7 +54,7 @@ def render(template: Template, values: Mapping[str, object]) -> str:
 
     Raises RenderingError with file and line for what is undefined, not allowed in the sandbox, or larger than MOST_TEXT characters.
     """
-    from jinja2 import TemplateError, TemplateSyntaxError, UndefinedError
+    from jinja2 import TemplateSyntaxError, UndefinedError
 
     from reconciler.rendering.sandbox import TooMuchWork
 
@@ -67,10 +76,19 @@ def render(template: Template, values: Mapping[str, object]) -> str:
         raise _refused(template, error.message or "something is undefined", _line_of(error), hint) from None
     except TooMuchWork as error:
         raise _refused(template, error.message or "it takes too much work", _line_of(error), "make its loops smaller") from None
-    except (TemplateError, ArithmeticError, TypeError, ValueError, LookupError, AttributeError, RecursionError, MemoryError) as error:
-        what = " ".join((getattr(error, "message", None) or str(error)).split()) or type(error).__name__
-        raise _refused(template, what, _line_of(error), "Jinja's own filters are there, but those for laying out text") from None
-    return "".join(found)
+    except RenderingError:
+        raise
+    except Exception as error:  # noqa: BLE001 (as above; what is thrown by ourselves has been let through)
+        raise _refused(template, _said(error), _line_of(error), "Jinja's own filters are there, but those for laying out text") from None
+    text = "".join(found)
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise _refused(template, "it renders to half a character (U+D800 to U+DFFF), which no file can hold", None, "leave it out")
+    return text
+
+
+def _said(error: Exception) -> str:
+    words = getattr(error, "message", None) or getattr(error, "msg", None) or str(error)
+    return " ".join(words.split())[:MOST_SAID] or type(error).__name__
 
 
 def _environment() -> Sandbox:

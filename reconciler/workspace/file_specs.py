@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+import os
+from pathlib import Path, PurePosixPath
 
 from reconciler.planning.kinds.file import FILES, FileSpec
 from reconciler.rendering import RenderingError, used_names
@@ -33,11 +34,17 @@ def _mode(node: Node, problems: Problems, name: str) -> str:
     return f"{int(digits, 8):04o}"
 
 
+_OWN_FOLDERS = ("inventories", "desired", "templates", "state")
+"""Of the workspace: gpurec reads what is there, or keeps its state there."""
+
+
 def _path(node: Node, problems: Problems, name: str) -> str:
+    """Without `.` and doubled `/`: a path is the name of a resource, so each file must have one spelling."""
     path = text.read(node, problems, name)
-    if path.endswith("/") or ".." in PurePosixPath(path).parts or len(path) > 4096:
+    plain = PurePosixPath("/" + path.lstrip("/") if path.startswith("/") else path)
+    if path.endswith("/") or path.startswith("~") or ".." in plain.parts or not plain.name or len(path) > 4096:
         raise problems.refuse(f"{name} is no path of a file", node, "write an absolute path, or one below the workspace, without `..`")
-    return path
+    return str(plain)
 
 
 TEMPLATE = Field("template", text, required=True)
@@ -59,10 +66,11 @@ def _read_files(node: Node, context: SectionContext) -> tuple[FileSpec, ...]:
             spec = _read_file(item, context)
         except Refused:
             continue
-        if (first := places.get(spec.to)) is not None:
+        at = os.path.realpath(context.sources.root / spec.to)
+        if (first := places.get(at)) is not None:
             problems.error(f"two files are written to {spec.to!r}, the first at {first.place}", item, "keep one of the two")
             continue
-        places[spec.to] = item
+        places[at] = item
         found.append(spec)
     return tuple(found)
 
@@ -79,7 +87,18 @@ def _read_file(node: Node, context: SectionContext) -> FileSpec:
         problem = error.problems[0]
         context.problems.error(problem.what, problem.where, problem.hint)
         raise Refused from None
+    to = _below(to, context.sources.root)
+    real, root = Path(os.path.realpath(context.sources.root / to)), Path(os.path.realpath(context.sources.root))
+    if any(real.is_relative_to(root / folder) for folder in _OWN_FOLDERS):
+        what = f"{to!r} is among the files that gpurec itself reads or keeps"
+        raise context.problems.refuse(what, values.nodes[TO.key], "write it to another folder")
     return FileSpec(template, to, values.get(MODE) or "0644", values.get(VARS) or {})
+
+
+def _below(path: str, root: Path) -> str:
+    """The one spelling of a path: relative where it is below the workspace."""
+    absolute = root / path
+    return str(absolute.relative_to(root)) if absolute.is_relative_to(root) else path
 
 
 FILES_FORM = SectionForm(FILES, _read_files, {"type": "array", "items": FILE.schema()})

@@ -125,6 +125,17 @@ def test_a_file_that_left_the_files_is_removed_where_it_is_as_we_wrote_it(lab: P
     assert run(lab, "state", "list").stdout == ""
 
 
+@pytest.mark.parametrize("spelling", ["./out/gateway.conf", "out//gateway.conf", "{lab}/out/gateway.conf", "linked/gateway.conf"])
+def test_a_file_whose_path_is_spelled_anew_stays(lab: Path, spelling: str) -> None:
+    apply(lab)
+    (lab / "linked").symlink_to("out")
+    wish(lab, f"[{{template: gateway.j2, to: {spelling.format(lab=lab)}, vars: {{port: 8080}}}}]")
+    assert "remove" not in {action for action, _ in steps(lab)}
+    apply(lab)
+    assert "listen 8080" in (lab / "out" / "gateway.conf").read_text()
+    assert steps(lab) == []
+
+
 def test_a_file_that_somebody_changed_is_forgotten_and_stays(lab: Path) -> None:
     apply(lab)
     (lab / "out" / "gateway.conf").write_text("mine\n")
@@ -172,11 +183,23 @@ def test_an_edited_text_in_a_saved_plan_is_refused(lab: Path) -> None:
         ("a\n{% if %}\n", None, "templates/gateway.j2:2: this template cannot be rendered"),
         ("a\n{{ fleet.__class__.__mro__ }}\n", None, "templates/gateway.j2:2: this template cannot be rendered"),
         ("{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}", None, "cannot be rendered"),
+        ("{{ '\\ud800' }}", None, "templates/gateway.j2: this template cannot be rendered: it renders to half a character"),
+        ("{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}", None, "templates/gateway.j2: this template cannot be rendered"),
+        ("{{ 1" + "+1" * 5000 + " }}", None, "templates/gateway.j2: this template cannot be rendered"),
+        ("{{ " + "1" * 5000 + " }}", None, "templates/gateway.j2: this template cannot be rendered: Exceeds the limit"),
+        ("{% for i in [1] %}" * 30 + "{% endfor %}" * 30, None, "this template cannot be rendered: too many statically nested blocks"),
+        ("{{ 1 }}" * 50_000, None, "templates/gateway.j2: this template cannot be rendered: it has 350,000 characters"),
         ("a\n", "[{template: none.j2, to: x}]", "lab.yaml:2:20: templates/none.j2 does not exist"),
         ("a\n", "[{template: ../desired/lab.yaml, to: x}]", "is no file of templates/"),
         ("a\n", "[{template: gateway.j2, to: ../x}]", "is no path of a file"),
         ("a\n", "[{template: gateway.j2, to: x, mode: 644}]", 'write it as "0644"'),
         ("a\n", "[{template: gateway.j2, to: x}, {template: gateway.j2, to: x}]", "two files are written to 'x'"),
+        ("a\n", "[{template: gateway.j2, to: x}, {template: gateway.j2, to: .//x}]", "two files are written to 'x'"),
+        ("a\n", "[{template: gateway.j2, to: linked/x}, {template: gateway.j2, to: out/x}]", "two files are written to 'out/x'"),
+        ("a\n", "[{template: gateway.j2, to: .}]", "is no path of a file"),
+        ("a\n", "[{template: gateway.j2, to: ~/x}]", "is no path of a file"),
+        ("a\n", "[{template: gateway.j2, to: state/lab.db}]", "'state/lab.db' is among the files that gpurec itself reads or keeps"),
+        ("a\n", "[{template: gateway.j2, to: ./desired/lab.yaml}]", "'desired/lab.yaml' is among the files that gpurec itself reads"),
         ("a\n", "[{template: gateway.j2, to: x, per: node}]", "'node' is not carried out"),
         ("a\n", "{a: b}", "'files' must be a list"),
     ],
@@ -185,6 +208,7 @@ def test_what_is_wrong_is_one_sentence_with_its_place_and_nothing_is_written(
     lab: Path, template: str, files: str | None, says: str
 ) -> None:
     (lab / "templates" / "gateway.j2").write_text(template)
+    (lab / "linked").symlink_to("out")
     if files is not None:
         wish(lab, files)
     result = apply(lab)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -27,8 +28,10 @@ class FileActor:
         self._host: Host = ThisMachine(LOCAL)
 
     async def observe(self, desired: Desired, applied: Applied) -> Mapping[str, ResourceFacts]:
-        addresses = {resource_address(self.kind.name, spec.to, LOCAL) for spec in FILES.of(desired)} | set(owned(self.kind, applied))
-        return {address: await self._seen(_path_of(address)) for address in sorted(addresses)}
+        wanted = {resource_address(self.kind.name, spec.to, LOCAL): self._entry(spec.to) for spec in FILES.of(desired)}
+        respelled = {a for a in owned(self.kind, applied) if a not in wanted and self._entry(_path_of(a)) in wanted.values()}
+        seen = {a: await self._seen(_path_of(a)) for a in sorted((set(wanted) | set(owned(self.kind, applied))) - respelled)}
+        return seen | dict.fromkeys(respelled, ResourceFacts(False))
 
     async def look(self, step: Step) -> ResourceFacts:
         return await self._seen(_file(step).path)
@@ -48,6 +51,12 @@ class FileActor:
     def applied(self, step: Step, found: ResourceFacts) -> AppliedResource:
         fields = {name: value for name in (CONTENT, MODE, OWNER) if (value := step.after.get(name) or found.fields.get(name)) is not None}
         return AppliedResource(step.address, fields, _file(step).content)
+
+    def _entry(self, path: str) -> str:
+        """The one place that a path names, its last part as it is. A file that left under one spelling and is wanted under another, by
+        a link to its folder perhaps, is not there under the first any more: to remove it would remove the wanted one."""
+        entry = Path(self._path(path))
+        return str(Path(os.path.realpath(entry.parent)) / entry.name)
 
     def _path(self, path: str) -> str:
         return str((self._root / path).absolute())
