@@ -8,7 +8,7 @@ from reconciler.needs.terms import Terms
 from reconciler.placement.candidates import Candidate, ModelNeeds, Question, best, candidates, model_needs
 from reconciler.placement.eligibility import refusal
 from reconciler.placement.explain import Explanation, Refused, explain
-from reconciler.placement.place import place
+from reconciler.placement.place import place, place_most
 from reconciler.placement.residents import Occupant, charge_found, need_on
 from reconciler.placement.result import Lacking, PassedOver, Placement, Target
 from reconciler.placement.search_state import NOTHING_HELD, Held
@@ -44,6 +44,7 @@ __all__ = [
     "model_needs",
     "need_on",
     "place",
+    "place_most",
     "refusal",
     "set_up",
     "usable_bytes",

@@ -2,20 +2,22 @@
 
 Keep what is right where it is; then, in order of priority, place what is missing: where it still is after another replica of it was
 displaced, else where it was last applied, else the strategy's best engine with room, else by displacing residents of lower priority, else
-by moving one replica of the same priority that fits elsewhere.
+by moving one replica of the same priority that fits elsewhere. Of one priority the largest is asked for first, so names decide ties alone.
 Everything is reserved on one board, so no two replicas are sent to the same free space. Deterministic: sorted, ties by name.
+The strategy chooses among places, and never decides whether there is one: where it leaves something out, best fit is tried too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import groupby
 
-from reconciler.capacity import Occupancy
-from reconciler.fleet import Applied, Desired, Ensure
+from reconciler.capacity import Occupancy, total
+from reconciler.fleet import Applied, Desired, Ensure, Strategy
 from reconciler.placement.keep import keep, let_yield, release_leaving
 from reconciler.placement.missing import groups_of, place_missing, place_present
-from reconciler.placement.residents import Occupant, charge_found
+from reconciler.placement.residents import Occupant, charge_found, most_needed
 from reconciler.placement.result import Placement, Target
 from reconciler.placement.search_state import NOTHING_HELD, Held, Placing
 
@@ -49,7 +51,7 @@ def place(board: Occupancy, desired: Desired, applied: Applied, held: Held = NOT
         for model in level:
             if model.name in placing.moved:
                 keep(placing, model)
-        for model in level:
+        for model in placing.largest_first(level):
             if model.ensure is Ensure.PRESENT:
                 place_present(placing, model)
             else:
@@ -64,6 +66,33 @@ def place(board: Occupancy, desired: Desired, applied: Applied, held: Held = NOT
     return placing.result
 
 
+def place_most(boards: Callable[[], Occupancy], desired: Desired, applied: Applied, held: Held = NOTHING_HELD) -> Placement:
+    """As `place`, on a fresh board that `boards` makes. Where that leaves loads without a place, or sends residents away for others, all is
+    placed by best fit on another board as well: that is taken where it leaves less out, by priority, or as little and sends less away."""
+    first = place(boards(), desired, applied, held)
+    if desired.strategy is Strategy.BINPACK or not (
+        first.displaced or any(lacking.model.ensure is Ensure.LOADED for lacking in first.lacking)
+    ):
+        return first
+    tight = place(boards(), replace(desired, strategy=Strategy.BINPACK), applied, held)
+    return min(first, tight, key=lambda placement: (_left_out(placement, desired, applied), _sent_away(placement)))
+
+
+def _left_out(placement: Placement, desired: Desired, applied: Applied) -> tuple[int, ...]:
+    """The bytes that have no place, by priority, the highest first."""
+    left = dict.fromkeys(sorted({model.priority for model in desired.wanted}, reverse=True), 0)
+    for lacking in placement.lacking:
+        if lacking.model.ensure is Ensure.LOADED:
+            slots = lacking.asked or [slot for node in lacking.model.nodes for slot in placement.board.by_node.get(node, ())]
+            left[lacking.model.priority] += lacking.count * max(1, most_needed(slots, lacking.model.alternatives()[0], applied))
+    return tuple(left.values())
+
+
+def _sent_away(placement: Placement) -> int:
+    """The bytes of residents that leave for others."""
+    return sum(total(found.charges) for found in placement.displaced)
+
+
 def _try_again(placing: Placing, every: Sequence[Occupant]) -> bool:
     """Asks once more for what has no place, when something has left or moved since it was asked for."""
     release_leaving(placing, every)
@@ -74,9 +103,8 @@ def _try_again(placing: Placing, every: Sequence[Occupant]) -> bool:
         return False
     again = lacking | moved
     placing.result.lacking = [entry for entry in placing.result.lacking if entry.model.name not in again]
-    for model in placing.models:
-        if model.name in again:
-            place_missing(placing, model)
+    for model in placing.largest_first(model for model in placing.models if model.name in again):
+        place_missing(placing, model)
     return True
 
 

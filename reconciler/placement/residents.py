@@ -65,6 +65,18 @@ def need_on(slot: EngineState, model: ModelSpec, applied: Applied) -> Need | Non
     return slot.knowledge.need(slot, model, applied)
 
 
+SIZES_LOOKED_AT = 64
+"""On how many engines the need of a model that declares none is asked for, to know how large it is."""
+
+
+def most_needed(slots: Sequence[EngineState], model: ModelSpec, applied: Applied) -> int:
+    """The bytes that one replica of `model` needs: as declared, else the most on one of these engines; 0 where nobody knows."""
+    if model.vram is not None:
+        return model.vram
+    needs = (need_on(slot, model, applied) for slot in slots[:SIZES_LOOKED_AT])
+    return max((need.bytes for need in needs if need is not None), default=0)
+
+
 def charge_found(board: Occupancy, desired: Desired, applied: Applied, names: WantedNames) -> list[Occupant]:
     """Charges every resident to its cards and says what it is.
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from reconciler.capacity import Card, EngineState, Occupancy
-from reconciler.fleet import Applied, Desired, EngineId, EngineKind, ModelSpec, Spread, WantedNames
+from reconciler.fleet import Applied, Desired, EngineId, EngineKind, Ensure, ModelSpec, Spread, WantedNames
 from reconciler.needs.run_settings import in_ram
 from reconciler.placement.eligibility import Eligible, ModelClass, eligible
 from reconciler.placement.engine_admission import would_evict
 from reconciler.placement.fit import Fit, fit, take
-from reconciler.placement.residents import Occupant, applied_by_engine
+from reconciler.placement.residents import Occupant, applied_by_engine, most_needed
 from reconciler.placement.result import Placement, Target
 from reconciler.placement.strategies import Order, order_of
 from reconciler.placement.variants import passed_over
@@ -122,6 +122,17 @@ class Placing:
             for alike in slot.identity.shared_names if slot.kind is kind else ():
                 shared.update(alike)
         return {model for model, own in names.items() if own & shared}
+
+    def largest_first(self, models: Iterable[ModelSpec]) -> list[ModelSpec]:
+        """In the order in which they are asked for: priority, then what one replica needs, then the name. What is large finds room only
+        before what is small is spread."""
+        return sorted(models, key=lambda model: (-model.priority, -self._asks_for(model), model.name))
+
+    def _asks_for(self, model: ModelSpec) -> int:
+        """What one replica that is missing needs; 0 where none is, or nobody knows it."""
+        if model.ensure is Ensure.PRESENT or (model.each is None and len(self.at[model.name]) >= (model.replicas or 0)):
+            return 0
+        return most_needed(self.class_of(model).slots, self.alternatives[model.name][0], self.applied)
 
     def freed(self) -> None:
         """Forgets what was found out about a fuller board."""

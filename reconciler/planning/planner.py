@@ -18,7 +18,7 @@ from reconciler.fleet import (
     ResourceFacts,
     replica_address,
 )
-from reconciler.placement import Held, Occupant, Placement, Refused, explain, place
+from reconciler.placement import Held, Occupant, Placement, Refused, explain, place_most
 from reconciler.planning.digest import plan_digest
 from reconciler.planning.drift import find_drift, found_drift, repairable, unmanaged_drift
 from reconciler.planning.guards import find_refusals
@@ -100,11 +100,17 @@ def make_plan(
     and what is resident is loaded again. `kinds` are the kinds of resources beside models, of which `resources` has what was seen by
     address; with `selected` nothing is done about them. Raises GpurecError where a file cannot be rendered.
     """
-    board = set_up(fleet, facts, desired.limits, selected, catalogue)
-    mark_hot(board, desired.policy, applied)
-    lost = mark_lost(board, applied, desired.policy.lost_after, created_at)
+
+    def fresh_board() -> Occupancy:
+        board = set_up(fleet, facts, desired.limits, selected, catalogue)
+        mark_hot(board, desired.policy, applied)
+        mark_lost(board, applied, desired.policy.lost_after, created_at)
+        return board
+
     holds = find_holds(facts, desired, applied, recorded, created_at, again)
-    placement = place(board, desired, applied, Held(holds.away(), holds.as_is()))
+    placement = place_most(fresh_board, desired, applied, Held(holds.away(), holds.as_is()))
+    board = placement.board
+    lost = mark_lost(board, applied, desired.policy.lost_after, created_at)
     drift = find_drift(board, applied, desired, recorded)
     drifted = repairable(drift)
     changes = find_changes(placement, desired, applied, drifted, holds, again)
