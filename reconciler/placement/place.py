@@ -51,7 +51,7 @@ def place(board: Occupancy, desired: Desired, applied: Applied, held: Held = NOT
         for model in level:
             if model.name in placing.moved:
                 keep(placing, model)
-        for model in placing.largest_first(level):
+        for model in level:
             if model.ensure is Ensure.PRESENT:
                 place_present(placing, model)
             else:
@@ -103,8 +103,9 @@ def _try_again(placing: Placing, every: Sequence[Occupant]) -> bool:
         return False
     again = lacking | moved
     placing.result.lacking = [entry for entry in placing.result.lacking if entry.model.name not in again]
-    for model in placing.largest_first(model for model in placing.models if model.name in again):
-        place_missing(placing, model)
+    for model in placing.models:
+        if model.name in again:
+            place_missing(placing, model)
     return True
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -83,6 +83,7 @@ class Placing:
         self._applied_as: dict[tuple[str, EngineState], ModelSpec] = {}
         self.may_share = self._may_share()
         self.rows_of = self._rows()
+        self.models = self._largest_first()
         self.groups_of: dict[str, Sequence[Sequence[EngineState]]] = {}
         self.orders: dict[tuple[ModelClass, bool], Order] = {}
         self.nothing_fits: dict[tuple[ModelClass, bool], int] = {}
@@ -123,16 +124,15 @@ class Placing:
                 shared.update(alike)
         return {model for model, own in names.items() if own & shared}
 
-    def largest_first(self, models: Iterable[ModelSpec]) -> list[ModelSpec]:
-        """In the order in which they are asked for: priority, then what one replica needs, then the name. What is large finds room only
-        before what is small is spread."""
-        return sorted(models, key=lambda model: (-model.priority, -self._asks_for(model), model.name))
-
-    def _asks_for(self, model: ModelSpec) -> int:
-        """What one replica that is missing needs; 0 where none is, or nobody knows it."""
-        if model.ensure is Ensure.PRESENT or (model.each is None and len(self.at[model.name]) >= (model.replicas or 0)):
-            return 0
-        return most_needed(self.class_of(model).slots, self.alternatives[model.name][0], self.applied)
+    def _largest_first(self) -> list[ModelSpec]:
+        """The wanted models in the order in which they are kept and placed: priority, then what one replica needs, then the name. What is
+        large finds room only before what is small is spread."""
+        sizes = {
+            model.name: most_needed(self.class_of(model).slots, self.alternatives[model.name][0], self.applied)
+            for model in self.models
+            if model.ensure is Ensure.LOADED
+        }
+        return sorted(self.models, key=lambda model: (-model.priority, -sizes.get(model.name, 0), model.name))
 
     def freed(self) -> None:
         """Forgets what was found out about a fuller board."""
