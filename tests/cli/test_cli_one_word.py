@@ -100,7 +100,7 @@ def test_a_model_that_runs_under_another_name_of_its_weights_has_its_size(lab: L
 
 
 def test_no_place_says_who_holds_the_room_and_shows_no_engine_of_a_kind_that_was_not_asked_for(lab: Lab) -> None:
-    lab.want(CHAT + "  code:1: {engine: ollama, vram: 9GiB}\n")
+    lab.want(CHAT + "  code:1: {engine: ollama, vram: 9GiB}\npriority_models: ['chat:1']\n")
     result = lab.run("plan")
     text = " ".join(result.stdout.split())
     assert "held by chat:1 4096 MiB" in text
