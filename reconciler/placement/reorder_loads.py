@@ -12,7 +12,8 @@ from dataclasses import replace
 from reconciler.capacity import EngineState, raised, total
 from reconciler.fleet import ModelSpec
 from reconciler.placement.fit import Fit, room_for, static_refusal, take
-from reconciler.placement.preemption import Leaving, drop, together
+from reconciler.placement.leaving import Leaving
+from reconciler.placement.preemption import drop, together
 from reconciler.placement.search_state import Placing
 
 BELIEVABLE = 1.1

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from reconciler.capacity import Card, EngineState, Occupancy
 from reconciler.fleet import Applied, Desired, EngineId, EngineKind, Ensure, ModelSpec, Spread, WantedNames
@@ -13,13 +12,11 @@ from reconciler.needs.run_settings import in_ram
 from reconciler.placement.eligibility import Eligible, ModelClass, eligible
 from reconciler.placement.engine_admission import would_evict
 from reconciler.placement.fit import Fit, fit, take
+from reconciler.placement.leaving import Compared
 from reconciler.placement.residents import Occupant, applied_by_engine, most_needed
 from reconciler.placement.result import Placement, Target
 from reconciler.placement.strategies import Order, order_of
 from reconciler.placement.variants import passed_over
-
-if TYPE_CHECKING:
-    from reconciler.placement.preemption import Compared
 
 
 @dataclass(frozen=True, slots=True)
