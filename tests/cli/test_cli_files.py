@@ -224,5 +224,14 @@ def test_a_file_whose_folder_is_missing_fails_with_what_to_do(lab: Path) -> None
     assert "make the folder first" in result.stdout + result.stderr
 
 
+def test_the_way_back_says_that_it_takes_no_file_back(lab: Path) -> None:
+    apply(lab)
+    (lab / "templates" / "gateway.j2").write_text("later\n")
+    apply(lab)
+    result = run(lab, "rollback", "1")
+    assert "No changes" in result.stdout
+    assert "what `files:` writes is not taken back" in result.stderr
+
+
 def test_with_a_limit_nothing_is_done_about_files(lab: Path) -> None:
     assert json.loads(run(lab, "plan", "--limit", "bea", "--format", "json").stdout)["steps"] == []

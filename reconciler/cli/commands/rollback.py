@@ -30,4 +30,6 @@ def command(context: click.Context, serial: int, out: Path | None, format_: str,
     proposal, lost = run(settings, lambda report: plan_rollback(settings, serial, report))
     for address in lost[:20]:
         settings.say(f"Warning: {escape(address)} was applied then, and its engine is not in the inventory now")
+    if proposal.resources:
+        settings.say("Warning: what `files:` writes is not taken back: those files are as the templates and the fleet make them now")
     return show_plan(settings, proposal.plan, out, format_, detailed_exitcode)
