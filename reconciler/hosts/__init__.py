@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reconciler.fleet import NodeSpec
-from reconciler.hosts.bounded import LIMIT, Ran, run_bounded
+from reconciler.hosts.bounded import LIMIT, Clean, Ran, run_bounded
 from reconciler.hosts.protocol import MOST_FILE, Host, HostError, HostFile, host_error
 from reconciler.hosts.ssh import OverSsh, SshClient
 from reconciler.hosts.this_machine import ThisMachine, is_this_machine
@@ -11,6 +11,7 @@ from reconciler.hosts.this_machine import ThisMachine, is_this_machine
 __all__ = [
     "LIMIT",
     "MOST_FILE",
+    "Clean",
     "Host",
     "HostError",
     "HostFile",

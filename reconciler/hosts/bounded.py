@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reconciler.fleet import MIB
 
+Clean = Callable[[bytes], bytes]
+"""Takes out of what a program says what must not become a value, such as keys (`engines.keys`)."""
 LIMIT = 8 * MIB
 _LOOK = 0.05
 _GRACE = 0.5
@@ -25,6 +27,10 @@ class Ran:
     out: bytes
     err: bytes
     cut: str | None = None
+
+    def cleaned(self, clean: Clean) -> Ran:
+        """The same with `clean` over all that was said."""
+        return replace(self, out=clean(self.out), err=clean(self.err))
 
 
 async def run_bounded(

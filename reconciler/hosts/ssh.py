@@ -15,7 +15,7 @@ from pathlib import Path
 
 from reconciler.engines.foreign_text import clean_text
 from reconciler.fleet import NodeSpec
-from reconciler.hosts.bounded import Ran, run_bounded
+from reconciler.hosts.bounded import Clean, Ran, run_bounded
 from reconciler.hosts.protocol import HostError, cannot_start, host_error
 from reconciler.hosts.scripted import ScriptedHost
 
@@ -50,11 +50,18 @@ _REASONS: tuple[tuple[str, str, str, str | None], ...] = (
 
 class SshClient:
     """The ssh of this machine with its configuration. `folder` holds that and the kept connections; `environ` is what ssh gets (this
-    process's by default)."""
+    process's by default). All that nodes and ssh say goes through `clean`."""
 
-    def __init__(self, folder: Path | None = None, environ: Mapping[str, str] | None = None, user_config: str = "~/.ssh/config") -> None:
+    def __init__(
+        self,
+        folder: Path | None = None,
+        environ: Mapping[str, str] | None = None,
+        user_config: str = "~/.ssh/config",
+        clean: Clean = bytes,
+    ) -> None:
         self._folder = folder
         self.environ = environ
+        self.clean = clean
         self._user_config = user_config
         self._config: Path | None = None
 
@@ -112,6 +119,7 @@ class OverSsh(ScriptedHost):
             raise host_error("ssh_failed", self.name, what, "set XDG_RUNTIME_DIR to a folder of your own") from None
         try:
             ran = await run_bounded(argv, within=within, limit=limit, give=text.encode(), environ=self._client.environ)
+            ran = ran.cleaned(self._client.clean)
         except FileNotFoundError:
             raise host_error("no_ssh", self.name, "there is no ssh on this machine", "install openssh-client") from None
         except OSError as error:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from reconciler.engines.foreign_text import clean_text
 from reconciler.fleet import NodeSpec
-from reconciler.hosts import Ran, run_bounded
+from reconciler.hosts import Clean, Ran, run_bounded
 from reconciler.probes.here import nvml_is_here, program_here, tool_here
 from reconciler.probes.nvml import Nvml
 from reconciler.probes.protocol import ProbeError, Seen, probe_error
@@ -40,12 +40,13 @@ _IOREG: Commands = {"ioreg": ("-r", "-c", "IOAccelerator", "-d", "1", "-f")}
 
 
 class Local:
-    """Asks the tools of this machine. `platform` is what `sys.platform` says."""
+    """Asks the tools of this machine; what they say goes through `clean`. `platform` is what `sys.platform` says."""
 
     name = SOURCE
 
-    def __init__(self, platform: str = sys.platform) -> None:
+    def __init__(self, platform: str = sys.platform, clean: Clean = bytes) -> None:
         self._platform = platform
+        self._clean = clean
 
     async def look(self, node: NodeSpec, at: str) -> Seen:
         """Every card of this machine that its tool tells."""
@@ -89,9 +90,10 @@ class Local:
     async def _run(self, argv: Sequence[str], node: NodeSpec) -> Ran | None:
         """How a program ended; None where it cannot be started."""
         try:
-            return await run_bounded(argv, within=node.probe.timeout, environ={**os.environ, "LC_ALL": "C"})
+            ran = await run_bounded(argv, within=node.probe.timeout, environ={**os.environ, "LC_ALL": "C"})
         except OSError:
             return None
+        return ran.cleaned(self._clean)
 
 
 async def _nvidia(node: NodeSpec, at: str) -> Seen | ProbeError | None:

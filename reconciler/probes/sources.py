@@ -118,11 +118,11 @@ class CardSources:
         if way == LOCAL:
             from reconciler.probes.local import Local
 
-            return Local()
+            return Local(clean=self._transport.keys.without)
         if way == "ssh":
             from reconciler.probes.ssh import Ssh
 
-            return Ssh()
+            return Ssh(clean=self._transport.keys.without)
         from reconciler.probes.scrape import Scrape
 
         return Scrape(way, self._transport)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from reconciler.fleet import NodeSpec
-from reconciler.hosts import HostError, OverSsh, SshClient
+from reconciler.hosts import Clean, HostError, OverSsh, SshClient
 from reconciler.probes.protocol import ProbeError, Seen
 from reconciler.probes.script import SCRIPT, sections
 from reconciler.probes.shell import seen_of
@@ -19,8 +19,14 @@ class Ssh:
 
     name = SOURCE
 
-    def __init__(self, folder: Path | None = None, environ: Mapping[str, str] | None = None, user_config: str = "~/.ssh/config") -> None:
-        self._client = SshClient(folder, environ, user_config)
+    def __init__(
+        self,
+        folder: Path | None = None,
+        environ: Mapping[str, str] | None = None,
+        user_config: str = "~/.ssh/config",
+        clean: Clean = bytes,
+    ) -> None:
+        self._client = SshClient(folder, environ, user_config, clean)
 
     async def look(self, node: NodeSpec, at: str) -> Seen:
         """The node's cards by whichever vendor's tools it has."""

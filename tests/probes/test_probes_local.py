@@ -61,6 +61,16 @@ AMD = answering(
 )
 
 
+def test_a_key_that_a_tool_says_is_taken_out(tools):
+    tools("amd-smi", answering(list=[{"gpu": 0, "uuid": "a-key-of-some-length"}]))
+
+    def clean(said):
+        return said.replace(b"a-key-of-some-length", b"(the key)")
+
+    ran = asyncio.run(Local("linux", clean)._run(["amd-smi", "list"], node()))
+    assert ran.out == b'[{"gpu": 0, "uuid": "(the key)"}]'
+
+
 def test_amd_smi_of_this_machine_tells_its_cards(tools):
     tools("amd-smi", AMD)
     (card,) = look(node()).cards

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 
@@ -104,6 +105,27 @@ def test_a_way_that_fails_leaves_the_declared_cards_and_the_reason():
 def test_a_way_that_fails_where_nothing_is_declared_leaves_cards_unknown():
     (found,) = look(Counting("gone"), node("localhost", "nvml", gpus=None))
     assert found.cards is None
+
+
+SMI_FAILED = r'printf "@@gpurec os\nLinux\n@@gpurec smi_csv\n%s\n@@gpurec smi_code\n9\n@@gpurec end\n"'
+
+
+@pytest.mark.parametrize("script", [f"{SMI_FAILED} KEY", "echo banner KEY >&2; exit 255"])
+def test_a_key_that_a_node_says_over_ssh_is_taken_out(tmp_path, monkeypatch, script):
+    key = "a-key/of+some=length"
+    program = tmp_path / "ssh"
+    program.write_text(f"#!/bin/sh\ncat >/dev/null\n{script.replace('KEY', key)}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    async def ask():
+        async with Transport() as transport:
+            transport.keys.add(key)
+            return await CardSources(transport, AT).look(node(via="ssh"))
+
+    reason = asyncio.run(ask()).probe.reason
+    assert key not in reason
+    assert "(the key)" in reason
 
 
 def test_a_program_that_prints_too_much_is_cut():
