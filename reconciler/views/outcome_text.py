@@ -52,8 +52,8 @@ def outcome_text(
     colour: bool = False,
     width: int = 100,
 ) -> str:
-    """The end of an apply: one line a step that did not succeed, then the summary; begins `Apply complete!` when every step is done
-    and nothing of ours was lost meanwhile.
+    """The end of an apply: one line a step that did not succeed, then the summary; begins `Apply complete!` when every step is done,
+    everything has a place, and nothing of ours was lost meanwhile.
 
     `interrupted`: somebody asked the run to stop, and not every step was begun or let to its end.
     """
@@ -75,7 +75,7 @@ def outcome_text(
     left_alone, left = bounded(held)
     lines += columns([[Cell("! held", "yellow"), Cell(one.address), Cell(one.message)] for one in left_alone], style)
     lines += more(left, style)
-    bad_end = bool(bad) or bool(held) or any(one.ours for one in lost)
+    bad_end = bool(bad) or bool(held) or bool(unplaced) or any(one.ours for one in lost)
     done = ", ".join(f"{counts[status]:,} {word}" for status, word in _WORDS if counts[status] or status == "done")
     failure = "Apply interrupted." if interrupted else "Apply incomplete."
     head = style.paint(failure, "red") if bad_end else style.paint("Apply complete!", "green")

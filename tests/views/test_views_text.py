@@ -244,3 +244,9 @@ def test_history(snapshot: SnapshotAssertion) -> None:
     ]
     assert history_text(rows) == snapshot
     assert history_text([]) == "Nothing was applied yet.\n"
+
+
+def test_an_apply_is_complete_only_where_everything_has_a_place() -> None:
+    done = [StepResult("model.a@x/y", "load", "done")]
+    assert outcome_text(done, seconds=1.0, serial=2).startswith("Apply complete!")
+    assert "Apply incomplete." in outcome_text(done, seconds=1.0, serial=2, unplaced=1)
