@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reconciler.capacity.accounts import CardAccounts, Shortage
 from reconciler.capacity.building import set_up, usable_bytes
 from reconciler.capacity.cards import Card, Charges, largest, on_cards, raised, total
 from reconciler.capacity.engine_margin import believed_free, is_fitted, margin_for, most_unused
@@ -10,11 +11,13 @@ from reconciler.capacity.occupancy import Occupancy, OccupancyError
 
 __all__ = [
     "Card",
+    "CardAccounts",
     "Charges",
     "EngineState",
     "Holding",
     "Occupancy",
     "OccupancyError",
+    "Shortage",
     "believed_free",
     "is_fitted",
     "largest",
