@@ -235,3 +235,11 @@ def test_the_way_back_says_that_it_takes_no_file_back(lab: Path) -> None:
 
 def test_with_a_limit_nothing_is_done_about_files(lab: Path) -> None:
     assert json.loads(run(lab, "plan", "--limit", "bea", "--format", "json").stdout)["steps"] == []
+
+
+def test_a_text_too_long_to_compare_is_told_by_its_lines(lab: Path) -> None:
+    (lab / "templates" / "gateway.j2").write_text("{% for one in range(12000) %}{{ one }} {{ vars.port }}\n{% endfor %}")
+    shown = run(lab, "plan").stdout
+    assert "! 0 lines become 12,000: too many to show what changes" in shown
+    assert apply(lab).exit_code in (0, 4)
+    assert len((lab / "out" / "gateway.conf").read_text().splitlines()) == 12000

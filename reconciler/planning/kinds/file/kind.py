@@ -19,6 +19,8 @@ from reconciler.rendering.values import FROM_PLACEMENT
 
 MOST_LINES = 200
 """Lines of a diff that a plan shows."""
+MOST_COMPARED = 10_000
+"""Lines, before and after together, that are compared: what is longer costs more than linear time, and nobody reads it."""
 CONTENT, MODE, OWNER = "content", "mode", "owner"
 
 
@@ -133,6 +135,8 @@ def _diff(change: ResourceChange[WantedFile], written: str | None, text: str | N
         whose = "changed since gpurec wrote it" if written is not None else "not written by gpurec"
         notes.append(f"! the file that is there was {whose}: {size} bytes, mode {mode}; its content is not shown")
     before, after = (written or "").splitlines(), (text or "").splitlines()
+    if before != after and len(before) + len(after) > MOST_COMPARED:
+        return (*notes, f"! {len(before):,} lines become {len(after):,}: too many to show what changes")
     changed = list(difflib.unified_diff(before, after, lineterm="", n=2))[2:] if before != after else []
     lines = [*notes, *changed]
     return (*lines[:MOST_LINES], f"… {len(lines) - MOST_LINES:,} more lines") if len(lines) > MOST_LINES else tuple(lines)
