@@ -4,6 +4,7 @@ fits."""
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -51,7 +52,7 @@ class Work:
     options: ExecutionOptions = field(default_factory=ExecutionOptions)
 
 
-class Act:
+class Act(ABC):
     """One action on a model. `resident` is what is there in the end, `load_seconds` how long our load took."""
 
     def __init__(self, work: Work) -> None:
@@ -61,13 +62,14 @@ class Act:
         self._sent: asyncio.Task[None] | None = None
         self._since = 0.0
 
+    @abstractmethod
     async def look(self, facts: EngineFacts) -> bool:
-        raise NotImplementedError
+        """Whether it is so already. Raises Skip where the step no longer fits what is there."""
 
-    async def act(self) -> None:
+    async def act(self) -> None:  # noqa: B027
         """Some only wait."""
 
-    async def wait(self) -> None:
+    async def wait(self) -> None:  # noqa: B027
         """Some are done when they are sent."""
 
     async def close(self) -> None:
