@@ -1,0 +1,221 @@
+"""An instance: a fleet, what is wanted, what is seen and what was applied, with a placement that is known to be possible.
+
+A drawing says where each replica is now (`now`) and where it could be (`planted`), engine by engine; this module makes of that what a plan
+is made from. Cards may be filled to the last byte: no limit and no reserve is declared.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from reconciler.fleet import (
+    Applied,
+    AppliedReplica,
+    CardFacts,
+    CardSpec,
+    Desired,
+    EngineFacts,
+    EngineId,
+    EngineKind,
+    EngineSpec,
+    Fleet,
+    FleetFacts,
+    Installed,
+    Limits,
+    ModelSpec,
+    NodeFacts,
+    NodeSpec,
+    Resident,
+    Strategy,
+    replica_address,
+)
+
+MIB, GIB = 2**20, 2**30
+AT = "2026-01-01T00:00:00Z"
+WHOLE = Limits(max_vram_utilization=Fraction(1), reserve=0)
+BUILD = "0.30.0"
+"""An Ollama of which nobody knows how it decides: bytes alone bound it."""
+CONTEXT = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Cards:
+    """The cards of a fleet in bytes, node by node, each with engines of its own: an Ollama, then one of every kind of `beside`."""
+
+    nodes: Mapping[str, tuple[int, ...]]
+    beside: tuple[EngineKind, ...] = ()
+
+    def engines(self) -> dict[EngineId, int]:
+        """Every engine with the bytes of its card."""
+        return {
+            EngineId(node, _name(index, number)): size
+            for node, sizes in self.nodes.items()
+            for index, size in enumerate(sizes)
+            for number in range(1 + len(self.beside))
+        }
+
+
+def _name(index: int, number: int) -> str:
+    return f"e{index}" if number == 0 else f"e{index}{'abcdefgh'[number]}"
+
+
+def card_of(at: EngineId) -> tuple[str, int]:
+    """Node and index of the card of a drawn engine."""
+    return at.node, int(at.engine[1:].rstrip("abcdefgh"))
+
+
+@dataclass(slots=True)
+class Piece:
+    """One replica of a drawing. `planted` None: it has no place in the planted placement; `now` None: it is not loaded. Of `wanted` False a
+    later change of the files wants it no more. `fields` are those of its model."""
+
+    size: int
+    planted: EngineId | None
+    now: EngineId | None = None
+    priority: int = 0
+    wanted: bool = True
+    kind: EngineKind | None = None
+    fields: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """What a plan is made from, and the placement that was planted: the engines of each model. `sizes` are the bytes of one replica by
+    model."""
+
+    title: str
+    fleet: Fleet
+    desired: Desired
+    facts: FleetFacts
+    applied: Applied
+    sizes: Mapping[str, int]
+    planted: Mapping[str, frozenset[EngineId]]
+
+
+def instance(
+    title: str, cards: Cards, pieces: Sequence[Piece], chance: random.Random, strategy: Strategy = Strategy.LEAST_LOADED
+) -> Instance:
+    """The instance of a drawing. Replicas of one size become one model where they are on engines apart; names say nothing of sizes."""
+    fleet = _fleet(cards)
+    grouped = _models(pieces, chance)
+    names = [f"m{number:05d}:latest" for number in range(len(grouped))]
+    chance.shuffle(names)
+    models, sizes, planted = [], {}, {}
+    there: dict[EngineId, list[tuple[str, int]]] = {at: [] for at in cards.engines()}
+    rows: dict[str, AppliedReplica] = {}
+    every = tuple(sorted(fleet.nodes))
+    for name, group in zip(names, grouped, strict=True):
+        first = group[0]
+        sizes[name] = first.size
+        if first.wanted:
+            models.append(
+                ModelSpec(
+                    name,
+                    every,
+                    engine=first.kind,
+                    priority=first.priority,
+                    replicas=len(group),
+                    vram=first.size,
+                    **first.fields,  # type: ignore[arg-type]  # drawn by name
+                )
+            )
+            planted[name] = frozenset(piece.planted for piece in group if piece.planted is not None)
+        for piece in group:
+            if piece.now is not None:
+                there[piece.now].append((name, piece.size))
+                row = _row(name, piece.now, piece.size)
+                rows[row.address] = row
+    known = tuple(Installed(name, size) for name, size in sorted(sizes.items()))
+    desired = Desired(models=tuple(sorted(models, key=lambda model: model.name)), limits=WHOLE, strategy=strategy)
+    facts = facts_of(fleet, there, known)
+    return Instance(title, fleet, desired, facts, Applied("bench", 1, rows), sizes, planted)
+
+
+def facts_of(fleet: Fleet, there: Mapping[EngineId, Sequence[tuple[str, int]]], installed: tuple[Installed, ...]) -> FleetFacts:
+    """What probing would see where these models, with their bytes, are loaded."""
+    nodes = {}
+    for name, node in fleet.nodes.items():
+        cards = tuple(CardFacts(c.index, None, None, c.vram, None, 0, c.compute_capability) for c in node.gpus or ())
+        engines = {spec.id.engine: _engine(spec, there[spec.id], installed) for spec in node.engines}
+        nodes[name] = NodeFacts(name, cards, None, engines)
+    return FleetFacts(AT, nodes)
+
+
+def _engine(spec: EngineSpec, there: Sequence[tuple[str, int]], installed: tuple[Installed, ...]) -> EngineFacts:
+    ollama = spec.kind is EngineKind.OLLAMA
+    residents = tuple(
+        Resident(name, size_bytes=size, vram_bytes=size, context=CONTEXT, pinned=True) if ollama else Resident(name) for name, size in there
+    )
+    return EngineFacts(
+        spec.id,
+        spec.kind,
+        True,
+        build=BUILD if ollama else None,
+        mode=None if ollama else "router",
+        installed=installed,
+        residents=residents,
+    )
+
+
+def _fleet(cards: Cards) -> Fleet:
+    nodes = {}
+    kinds = (EngineKind.OLLAMA, *cards.beside)
+    for name, sizes in cards.nodes.items():
+        engines = tuple(
+            EngineSpec(EngineId(name, _name(index, number)), kind, f"http://{name}:{1000 * (number + 1) + index}", gpus=(index,))
+            for index in range(len(sizes))
+            for number, kind in enumerate(kinds)
+        )
+        gpus = tuple(CardSpec(index, vram=size, compute_capability=(8, 6)) for index, size in enumerate(sizes))
+        nodes[name] = NodeSpec(name, name, engines, gpus)
+    return Fleet("bench", dict(sorted(nodes.items())))
+
+
+def _models(pieces: Sequence[Piece], chance: random.Random) -> list[list[Piece]]:
+    """Pieces that are alike, up to four of them, as the replicas of one model: no two on one engine, now or as planted."""
+    groups: list[list[Piece]] = []
+    open_groups: dict[tuple[object, ...], list[Piece]] = {}
+    for piece in pieces:
+        key = (piece.size, piece.priority, piece.wanted, piece.kind, piece.planted is None, *sorted(piece.fields.items()))
+        group = open_groups.get(key)
+        apart = group is not None and all(
+            piece.planted != other.planted and (piece.now is None or piece.now != other.now) for other in group
+        )
+        if group is None or not apart or chance.random() < 0.3 or len(group) == 4:
+            group = open_groups[key] = []
+            groups.append(group)
+        group.append(piece)
+    return groups
+
+
+def _row(name: str, at: EngineId, size: int, charges: tuple[tuple[int | str, int], ...] | None = None) -> AppliedReplica:
+    return AppliedReplica(
+        replica_address(name, at),
+        name,
+        at,
+        name,
+        keep_alive=-1.0,
+        observed_context=CONTEXT,
+        observed_gpu_fraction=1.0,
+        observed_pinned=True,
+        vram_bytes=size,
+        charges=charges if charges is not None else ((card_of(at)[1], size),),
+    )
+
+
+def after(of: Instance, placed: Mapping[str, frozenset[EngineId]], left: Mapping[EngineId, Sequence[str]]) -> Instance:
+    """The instance when a plan was carried out: `placed` has the engines of each wanted model, `left` what else stays on each engine."""
+    there: dict[EngineId, list[tuple[str, int]]] = {spec.id: [] for node in of.fleet.nodes.values() for spec in node.engines}
+    rows = {}
+    for name, engines in placed.items():
+        for at in engines:
+            there[at].append((name, of.sizes[name]))
+            row = _row(name, at, of.sizes[name])
+            rows[row.address] = row
+    for at, names in left.items():
+        there[at] += ((name, of.sizes[name]) for name in names)
+    known = tuple(Installed(name, size) for name, size in sorted(of.sizes.items()))
+    return Instance(of.title, of.fleet, of.desired, facts_of(of.fleet, there, known), Applied("bench", 2, rows), of.sizes, of.planted)

@@ -1,0 +1,245 @@
+"""Judges a plan by sums of its own: it takes sizes from what was drawn and places from the steps, and shares no sums with the program.
+
+Card by card it adds up who is there in the end. A *fault* is a broken promise; *inversions* and *needless moves* are what a good plan does
+not have; bytes without a place and bytes that moved are what plans are compared by.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from placement.instance import AT, Instance, after, card_of
+from reconciler.fleet import EngineId, ModelSpec, Spread, parse_replica_address
+from reconciler.planning import Action, Plan, make_plan
+
+Places = Mapping[str, frozenset[EngineId]]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one plan is worth. Bytes by priority, the highest first; `wanted` are those of all wanted replicas. `moved` are bytes of
+    replicas that leave their engine, beside what is too many; `planted_moved` the same for the planted placement. `second` steps has the
+    plan after this one was carried out."""
+
+    title: str
+    cards: int
+    replicas: int
+    wanted: Mapping[int, int]
+    unplaced: Mapping[int, int]
+    planted_unplaced: Mapping[int, int]
+    unplaced_count: int
+    moved: int
+    planted_moved: int
+    inversions: Sequence[str]
+    needless: Sequence[str]
+    faults: Sequence[str]
+    second: int
+    seconds: float
+
+    @property
+    def unplaced_share(self) -> float:
+        """Bytes without a place beyond those of the planted placement, of all wanted bytes: the most of that down to any priority, so that
+        what matters less makes good for nothing."""
+        worst = more = 0
+        for priority, count in self.unplaced.items():
+            more += count - self.planted_unplaced[priority]
+            worst = max(worst, more)
+        return worst / max(1, sum(self.wanted.values()))
+
+    @property
+    def moved_share(self) -> float:
+        return self.moved / max(1, sum(self.wanted.values()))
+
+
+def plan_of(of: Instance) -> Plan:
+    return make_plan(of.fleet, of.desired, of.facts, of.applied, config_digest="sha256:bench", created_at=AT)
+
+
+def judge(of: Instance) -> Verdict:
+    """Plans, and judges the plan."""
+    started = time.perf_counter()
+    plan = plan_of(of)
+    seconds = time.perf_counter() - started
+    return verdict(of, plan, seconds, second=True)
+
+
+@dataclass(slots=True)
+class _Board:
+    """Who is where in the end, and what each card holds then."""
+
+    of: Instance
+    places: Places
+    left: Mapping[EngineId, Sequence[str]]
+    held: dict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
+    sizes: dict[tuple[str, int], int] = field(default_factory=dict)
+    on_card: dict[tuple[str, int], list[tuple[str, EngineId]]] = field(default_factory=lambda: defaultdict(list))
+
+    def __post_init__(self) -> None:
+        for node in self.of.facts.nodes.values():
+            for card in node.cards or ():
+                self.sizes[node.node, int(card.index)] = (card.total_bytes or 0) - (card.foreign_bytes or 0)
+        for name, engines in self.places.items():
+            for at in engines:
+                self.held[card_of(at)] += self.of.sizes[name]
+                self.on_card[card_of(at)].append((name, at))
+        for at, names in self.left.items():
+            for name in names:
+                self.held[card_of(at)] += self.of.sizes[name]
+
+    @property
+    def engines(self) -> list[EngineId]:
+        return [spec.id for node in self.of.fleet.nodes.values() for spec in node.engines]
+
+    def free(self, at: EngineId) -> int:
+        return self.sizes[card_of(at)] - self.held[card_of(at)]
+
+    def may_be(self, model: ModelSpec, at: EngineId) -> bool:
+        """Whether the files allow a replica there, beside the others, whatever room there is."""
+        return at not in self.places[model.name] and allowed(self.of, model, at) and not beside(model, at, self.places[model.name])
+
+
+def allowed(of: Instance, model: ModelSpec, at: EngineId) -> bool:
+    """Whether a model may be on an engine by its node, its kind and what its card must have."""
+    kinds = {spec.id: spec.kind for spec in of.fleet.nodes[at.node].engines}
+    card = next(card for card in of.fleet.nodes[at.node].gpus or () if card.index == card_of(at)[1])
+    enough = model.requires.vram is None or (card.vram or 0) >= model.requires.vram
+    return at.node in model.nodes and (model.engine is None or kinds[at] is model.engine) and enough
+
+
+def beside(model: ModelSpec, at: EngineId, others: frozenset[EngineId]) -> bool:
+    """Whether a written spread forbids a replica there."""
+    if not model.spread_hard or model.spread is Spread.NONE:
+        return False
+    if model.spread is Spread.NODE:
+        return any(other.node == at.node for other in others if other != at)
+    return any(card_of(other) == card_of(at) for other in others if other != at)
+
+
+def residents_of(of: Instance) -> dict[EngineId, list[str]]:
+    """Who is where now, by what is seen."""
+    return {
+        engine.id: [resident.name for resident in engine.residents or ()]
+        for node in of.facts.nodes.values()
+        for engine in node.engines.values()
+    }
+
+
+def end_of(of: Instance, plan: Plan) -> dict[EngineId, list[str]]:
+    """Who is where when every step was done."""
+    there = residents_of(of)
+    for step in plan.steps:
+        at = EngineId(step.node, step.engine)
+        if step.action is Action.UNLOAD:
+            there[at].remove(step.engine_name)
+        elif step.action is Action.LOAD:
+            there[at].append(step.engine_name)
+    return there
+
+
+def verdict(of: Instance, plan: Plan, seconds: float = 0.0, second: bool = False) -> Verdict:
+    """The verdict on a plan that was made for an instance; with `second` also on the plan after it."""
+    models = {model.name: model for model in of.desired.models}
+    end = end_of(of, plan)
+    places: dict[str, frozenset[EngineId]] = {name: frozenset(at for at, names in end.items() if name in names) for name in models}
+    left = {at: [name for name in names if name not in models] for at, names in end.items()}
+    board = _Board(of, places, left)
+    now = residents_of(of)
+    before: dict[str, set[EngineId]] = {name: set() for name in models}
+    for at, names in now.items():
+        for name in names:
+            if name in before:
+                before[name].add(at)
+    missing = {name: (model.replicas or 0) - len(places[name]) for name, model in models.items()}
+    steps = 0
+    if second:
+        steps = len(plan_of(after(of, places, left)).steps)
+    return Verdict(
+        title=of.title,
+        cards=len(board.sizes),
+        replicas=sum(model.replicas or 0 for model in models.values()),
+        wanted=_by_priority(of, models, {name: model.replicas or 0 for name, model in models.items()}),
+        unplaced=_by_priority(of, models, missing),
+        planted_unplaced=_by_priority(of, models, {name: (model.replicas or 0) - len(of.planted[name]) for name, model in models.items()}),
+        unplaced_count=sum(missing.values()),
+        moved=sum(of.sizes[name] * _gone(models[name], engines, places[name]) for name, engines in before.items()),
+        planted_moved=sum(of.sizes[name] * _gone(models[name], engines, of.planted[name]) for name, engines in before.items()),
+        inversions=_inversions(board, models, missing),
+        needless=_needless(board, models, before),
+        faults=_faults(board, models, missing, plan),
+        second=steps,
+        seconds=seconds,
+    )
+
+
+def _by_priority(of: Instance, models: Mapping[str, ModelSpec], counts: Mapping[str, int]) -> dict[int, int]:
+    found = dict.fromkeys(sorted({model.priority for model in models.values()}, reverse=True), 0)
+    for name, count in counts.items():
+        found[models[name].priority] += count * of.sizes[name]
+    return found
+
+
+def _gone(model: ModelSpec, before: set[EngineId], now: frozenset[EngineId]) -> int:
+    """How many replicas leave their engine, beside those that are too many."""
+    return max(0, min(model.replicas or 0, len(before)) - len(before & now))
+
+
+def _faults(board: _Board, models: Mapping[str, ModelSpec], missing: Mapping[str, int], plan: Plan) -> list[str]:
+    faults = [
+        f"{card[0]}/{card[1]} holds {held:,} of {board.sizes[card]:,}"
+        for card, held in sorted(board.held.items())
+        if held > board.sizes[card]
+    ]
+    for name, model in sorted(models.items()):
+        faults += [f"{name} may not be on {at}" for at in sorted(board.places[name]) if not allowed(board.of, model, at)]
+        faults += [f"{name} stands beside itself on {at}" for at in sorted(board.places[name]) if beside(model, at, board.places[name])]
+        if missing[name] < 0:
+            faults.append(f"{name} has {-missing[name]} replicas too many")
+        if missing[name] > 0:
+            fits = [at for at in board.engines if board.may_be(model, at) and board.free(at) >= board.of.sizes[name]]
+            faults += [f"{name} has no place, and fits on {at}" for at in fits[:1]]
+    told = {entry.model: entry.count for entry in plan.unplaced}
+    if told != {name: count for name, count in missing.items() if count > 0}:
+        faults.append("the plan says something else of what has no place than its steps")
+    placed: dict[str, set[EngineId]] = defaultdict(set)
+    for address in plan.placed:
+        name, at = parse_replica_address(address)
+        placed[name].add(at)
+    if {name: frozenset(engines) for name, engines in placed.items()} != {name: some for name, some in board.places.items() if some}:
+        faults.append("the plan says another placement than its steps")
+    return faults
+
+
+def _inversions(board: _Board, models: Mapping[str, ModelSpec], missing: Mapping[str, int]) -> list[str]:
+    """Models without a place that would have one if all of lower priority left a card."""
+    found = []
+    for name, count in sorted(missing.items()):
+        model = models[name]
+        for at in board.engines if count > 0 else ():
+            if not board.may_be(model, at):
+                continue
+            lower = sum(
+                board.of.sizes[other]
+                for other, _ in board.on_card[card_of(at)]
+                if models[other].priority < model.priority and not models[other].protect
+            )
+            if lower and board.free(at) + lower >= board.of.sizes[name]:
+                found.append(f"{name} has no place, and would fit on {at} if all of lower priority left")
+                break
+    return found
+
+
+def _needless(board: _Board, models: Mapping[str, ModelSpec], before: Mapping[str, set[EngineId]]) -> list[str]:
+    """Replicas that left an engine where they would fit still, with everybody else where the plan puts them."""
+    found = []
+    for name, engines in sorted(before.items()):
+        model = models[name]
+        new = sorted(board.places[name] - engines)
+        for at in sorted(engines - board.places[name]) if _gone(model, engines, board.places[name]) else ():
+            others = board.places[name] - set(new[:1])
+            own = board.of.sizes[name] if new and card_of(new[0]) == card_of(at) else 0
+            if allowed(board.of, model, at) and not beside(model, at, others) and board.free(at) + own >= board.of.sizes[name]:
+                found.append(f"{name} left {at} and would fit there")
+    return found

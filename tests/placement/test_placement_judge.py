@@ -1,0 +1,139 @@
+"""The judge of the placement benchmark finds what a plan did wrong, and what is planted for it is possible."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parent.parent.parent / "benchmarks"))
+from placement.draw import GROUPS, STORIES, Group
+from placement.instance import GIB, Cards, Piece, card_of, instance
+from placement.judge import plan_of, residents_of, verdict
+
+from reconciler.fleet import EngineId, Spread
+from reconciler.planning import Action
+
+A, B = EngineId("a", "e0"), EngineId("b", "e0")
+
+
+def drawn(story, count=8, seed=0):
+    return Group("t", story, (count,), range(1)).draw(count, seed)
+
+
+def of_pieces(*pieces, sizes=(10, 10)):
+    cards = Cards({name: (size * GIB,) for name, size in zip("ab", sizes, strict=True)})
+    return instance("made", cards, pieces, random.Random(0))
+
+
+def judged(of, change=lambda step: (step,)):
+    """The verdict on the plan of an instance, each of whose steps became what `change` makes of it."""
+    plan = plan_of(of)
+    return verdict(of, replace(plan, steps=tuple(new for step in plan.steps for new in change(step))))
+
+
+@pytest.mark.parametrize("story", STORIES)
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_planted_and_what_is_there_fits_on_every_card(story, seed):
+    of = drawn(story, seed=seed)
+    sizes = {(node.node, card.index): card.total_bytes for node in of.facts.nodes.values() for card in node.cards}
+    planted, now = Counter(), Counter()
+    for name, engines in of.planted.items():
+        for at in engines:
+            planted[card_of(at)] += of.sizes[name]
+    for at, names in residents_of(of).items():
+        assert len(names) == len(set(names))
+        for name in names:
+            now[card_of(at)] += of.sizes[name]
+    assert of.planted
+    for held in (planted, now):
+        assert all(held[card] <= size for card, size in sizes.items())
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_an_instance_is_the_same_for_the_same_seed_and_another_for_another(story):
+    assert drawn(story) == drawn(story)
+    assert drawn(story) != drawn(story, seed=1)
+
+
+def test_every_story_has_groups_of_every_size():
+    assert {group.story for group in GROUPS} == set(STORIES)
+    assert {count for group in GROUPS for count in group.cards} >= {32, 100, 300, 1000}
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_a_plan_as_it_is_made_has_no_fault(story):
+    of = drawn(story)
+    found = verdict(of, plan_of(of), second=True)
+    assert found.faults == []
+    assert found.second == 0
+
+
+def test_a_card_over_its_bytes_is_a_fault():
+    of = of_pieces(Piece(6 * GIB, A), Piece(7 * GIB, B))
+    found = judged(of, lambda step: (replace(step, node="a"),))
+    assert [fault for fault in found.faults if "holds" in fault] == [f"a/0 holds {13 * GIB:,} of {10 * GIB:,}"]
+
+
+def test_a_replica_left_out_beside_room_for_it_is_a_fault_and_its_bytes_are_counted():
+    of = of_pieces(Piece(6 * GIB, A), Piece(7 * GIB, B))
+    found = judged(of, lambda step: () if step.vram_bytes == 7 * GIB else (step,))
+    assert any("has no place, and fits on" in fault for fault in found.faults)
+    assert any("something else of what has no place" in fault for fault in found.faults)
+    assert (found.unplaced, found.unplaced_count) == ({0: 7 * GIB}, 1)
+    assert found.unplaced_share == pytest.approx(7 / 13)
+
+
+def test_a_replica_too_many_and_one_on_another_place_than_the_plan_says_are_faults():
+    of = of_pieces(Piece(2 * GIB, A))
+    twice = judged(of, lambda step: (step, replace(step, node="b" if step.node == "a" else "a")))
+    assert any("1 replicas too many" in fault for fault in twice.faults)
+    elsewhere = judged(of, lambda step: (replace(step, node="b" if step.node == "a" else "a"),))
+    assert elsewhere.faults == ["the plan says another placement than its steps"]
+
+
+def test_a_replica_beside_itself_where_its_spread_forbids_it_is_a_fault():
+    cards = Cards({"a": (10 * GIB, 10 * GIB), "b": (10 * GIB,)})
+    apart = {"spread": Spread.NODE, "spread_hard": True}
+    of = instance("made", cards, [Piece(GIB, EngineId("a", "e0"), fields=apart), Piece(GIB, B, fields=apart)], random.Random(0))
+    assert [model.replicas for model in of.desired.models] == [2]
+    assert judged(of).faults == []
+    found = judged(of, lambda step: (replace(step, node="a", engine="e1" if step.node == "b" else "e0"),))
+    assert any("stands beside itself" in fault for fault in found.faults)
+
+
+def test_a_high_priority_left_out_for_a_lower_one_is_an_inversion():
+    of = of_pieces(Piece(8 * GIB, A, priority=2), Piece(7 * GIB, B), sizes=(10, 5))
+    fair = judged(of)
+    assert (fair.inversions, fair.unplaced) == ([], {2: 0, 0: 7 * GIB})
+    high, low = sorted((model for model in of.desired.models), key=lambda model: -model.priority)
+    stolen = judged(of, lambda step: (replace(step, model=low.name, engine_name=low.name),))
+    assert len(stolen.inversions) == 1
+    assert high.name in stolen.inversions[0]
+    assert stolen.unplaced_share == pytest.approx(8 / 15)
+
+
+def test_a_move_that_nothing_needed_is_told_and_its_bytes_are_counted():
+    of = of_pieces(Piece(6 * GIB, A, A), Piece(GIB, B))
+    load = next(step for step in plan_of(of).steps if step.action is Action.LOAD)
+    mover = next(name for name, size in of.sizes.items() if size == 6 * GIB)
+
+    def moving(step):
+        other = replace(step, model=mover, engine_name=mover, base_name=mover, node="b")
+        return step, other, replace(other, node="a", action=Action.UNLOAD)
+
+    found = judged(of, lambda step: moving(step) if step is load or step.id == load.id else (step,))
+    assert found.moved == 6 * GIB
+    assert found.needless == [f"{mover} left a/e0 and would fit there"]
+    assert (judged(of).moved, judged(of).needless) == (0, [])
+
+
+def test_a_plan_that_leaves_something_for_the_next_one_is_told():
+    of = of_pieces(Piece(6 * GIB, A), Piece(7 * GIB, B))
+    plan = plan_of(of)
+    assert verdict(of, plan, second=True).second == 0
+    assert verdict(of, replace(plan, steps=plan.steps[:1]), second=True).second > 0
