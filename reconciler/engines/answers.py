@@ -6,7 +6,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import resource
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
@@ -16,6 +15,7 @@ from pydantic_core import CoreSchema, core_schema
 from reconciler.engines.foreign_text import LONGEST_READ
 from reconciler.engines.foreign_text import clean_name as clean_name
 from reconciler.engines.foreign_text import clean_text as clean_text
+from reconciler.engines.limits import open_files
 from reconciler.fleet import Place, Problem, Unreachable
 
 MANY = 500_000
@@ -75,8 +75,11 @@ def own_limit(error: BaseException) -> Problem | None:
     """What a failure says of this machine and not of the one that was asked: it has no descriptors, ports or memory left."""
     number = _errno(error)
     if number in (errno.EMFILE, errno.ENFILE):
-        most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        whose = f"this process may hold {most} open files (ulimit -n)" if number == errno.EMFILE else "this machine has no open files left"
+        whose = (
+            f"this process may hold {open_files()} open files (ulimit -n)"
+            if number == errno.EMFILE
+            else "this machine has no open files left"
+        )
         return Problem(f"it could not be asked: {whose}", hint="raise the limit (ulimit -n 4096), or ask fewer nodes at once (--limit)")
     if number in _OUT_OF and number is not None:
         what = f"it could not be asked: this machine, where gpurec runs, says: {os.strerror(number).lower()}"

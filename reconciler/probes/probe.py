@@ -11,12 +11,13 @@ from reconciler.engines.last_net import caught
 from reconciler.fleet import EngineError, EngineFacts, EngineId, EngineSpec, Fleet, FleetFacts, NodeFacts, NodeSpec
 from reconciler.probes.accounting import account, engine_ports
 from reconciler.probes.here import process_table
+from reconciler.probes.places import Places
 from reconciler.probes.protocol import ProcessTable
 from reconciler.probes.sources import OF_THIS_MACHINE, CardLook, CardSources
 
 CONCURRENCY = 128
-"""Engines asked at the same time. Each holds a file; and what this machine has to do for all of them must fit well into the timeout of one,
-or a busy machine would call live engines dead."""
+"""Engines at work at the same time: what this machine has to do for all of them must fit well into the timeout of one, or a busy machine
+would call live engines dead."""
 
 Wanted = Mapping[EngineId, Collection[str]]
 
@@ -36,8 +37,7 @@ async def probe_fleet(
     `wanted` names the models of each engine about which details are looked up. `on_node` hears of each node when it is done. Never raises
     for a node that is down or talks nonsense: its engines are unreachable, with the reason.
     """
-    places = asyncio.Semaphore(concurrency)
-
+    places = Places(concurrency)
     sources = CardSources(transport, at)
 
     async def one(node: NodeSpec) -> NodeFacts:
@@ -53,8 +53,7 @@ async def probe_fleet(
         return facts
 
     async def bounded(spec: EngineSpec) -> EngineFacts:
-        async with places:
-            return await probe_engine(spec, transport, wanted.get(spec.id, ()))
+        return await places.ask(probe_engine(spec, transport, wanted.get(spec.id, ())))
 
     asked = [node for name, node in fleet.nodes.items() if only is None or name in only]
     transport.know(ref for node in fleet.nodes.values() for ref in (node.probe.bearer, *(spec.bearer for spec in node.engines)))

@@ -14,10 +14,13 @@ from reconciler.probes.combine import combine
 from reconciler.probes.declared import SOURCE as DECLARED
 from reconciler.probes.declared import declared_cards
 from reconciler.probes.here import nvml_is_here, tool_here
+from reconciler.probes.places import Places
 from reconciler.probes.protocol import CardSource, ProbeError, ProcessTable, Seen
 
 AT_ONCE = 64
-"""Programs (ssh) and scrapes that run at the same time: processes are dearer than connections."""
+"""Programs (ssh) and scrapes that are at work at the same time: processes are dearer than connections."""
+MOST_PROGRAMS = 256
+"""The same with those that wait for a node that says nothing."""
 
 LOCAL = "local"
 OF_THIS_MACHINE = ("nvml", LOCAL)
@@ -60,7 +63,7 @@ class CardSources:
     def __init__(self, transport: Transport, at: str, at_once: int = AT_ONCE) -> None:
         self._transport = transport
         self._at = at
-        self._places = asyncio.Semaphore(at_once)
+        self._places = Places(at_once, most=MOST_PROGRAMS)
         self._sources: dict[str, CardSource] = {}
         self._here: asyncio.Task[Seen] | None = None
 
@@ -107,8 +110,7 @@ class CardSources:
             if self._here is None:
                 self._here = asyncio.ensure_future(source.look(node, self._at))
             return await asyncio.shield(self._here)
-        async with self._places:
-            return await source.look(node, self._at)
+        return await self._places.ask(source.look(node, self._at))
 
     def _open(self, way: str) -> CardSource:
         if way == "nvml":

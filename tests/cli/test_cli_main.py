@@ -20,6 +20,11 @@ from reconciler.fleet import GpurecError, LockHeld, Place, Problem
 HEAVY = ("httpx", "pydantic", "ruamel", "sqlite_utils", "jinja2", "rich", "asyncio", "reconciler.fleet", "reconciler.views")
 
 
+def test_python_runs_the_package_as_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "reconciler", "--help"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("Usage: gpurec [OPTIONS]")
+
+
 def test_importing_the_command_line_imports_nothing_heavy() -> None:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", "import reconciler.cli.main"], capture_output=True, text=True, check=True
