@@ -1,0 +1,410 @@
+"""A container as it is wanted, and as one was seen. The words are those of the Docker Engine API, without its shapes.
+
+A container is ours by its labels: whose fleet it is, what its address is, and a hash of what was asked for. The hash alone tells nothing
+about what somebody changed by hand under it, so `fleet.container_fields` compares the declared fields as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import StrEnum
+from pathlib import PurePosixPath
+from types import MappingProxyType
+
+from reconciler.fleet.inventory import EMPTY, SecretRef
+
+FLEET_LABEL, ADDRESS_LABEL, SPEC_LABEL = "gpurec.fleet", "gpurec.address", "gpurec.spec"
+HOST_NETWORK, NO_NETWORK = "host", "none"
+_NOTHING: Mapping[str, SecretRef] = MappingProxyType({})
+_UNORDERED = frozenset({"ports", "mounts", "networks", "cards", "devices", "groups", "files"})
+_PUBLISHED = re.compile(
+    r"(?:(?:(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<four>[0-9.]+)):)?(?P<host>[0-9]{1,5}):)?(?P<container>[0-9]{1,5})(?:/(?P<protocol>tcp|udp))?"
+)
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+class PullPolicy(StrEnum):
+    """When an image is fetched before a container is made of it. A present image is not looked up unless `always`."""
+
+    MISSING = "missing"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+class MountKind(StrEnum):
+    VOLUME = "volume"
+    BIND = "bind"
+    TMPFS = "tmpfs"
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """`source` is a volume's name, or an absolute path of the node; a tmpfs has none."""
+
+    source: str
+    target: str
+    read_only: bool = False
+    kind: MountKind = MountKind.VOLUME
+
+    def __str__(self) -> str:
+        return f"{self.source or self.kind}:{self.target}{':ro' if self.read_only else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedPort:
+    """A port of the container that the node's `address` answers at."""
+
+    container: int
+    host: int
+    address: str = "127.0.0.1"
+    protocol: str = "tcp"
+
+    def __str__(self) -> str:
+        address = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{address}:{self.host}->{self.container}/{self.protocol}"
+
+
+@dataclass(frozen=True, slots=True)
+class Healthcheck:
+    """`test` as Docker has it: `("CMD", …)`, `("CMD-SHELL", text)` or `("NONE",)`. Times in seconds; None is the daemon's default.
+    `start_interval` needs Docker 25 (API 1.44): an older daemon is not told it."""
+
+    test: tuple[str, ...]
+    interval: float | None = None
+    timeout: float | None = None
+    start_period: float | None = None
+    start_interval: float | None = None
+    retries: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerFile:
+    """A file that is put into the container before it starts. A secret is read only then."""
+
+    path: str
+    content: str | SecretRef
+    mode: int = 0o644
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSpec:
+    """A container as it is wanted.
+
+    `command` and `entrypoint` None: the image's own; `args` are appended to the command, the image's own one too. `env` is given by value
+    or by reference. `networks` () is the daemon's default, `("host",)` and `("none",)` are those modes. `cards` are UUIDs of NVIDIA cards
+    or MIG slices: the daemon gets them as a CDI device where it lists one, else as a device request. `devices` are device files of the
+    node (AMD), `groups` those of the node that may open them. `memory` and `shm_size` in bytes, `stop_timeout` in seconds. `restart` is
+    `no`, `always`, `unless-stopped`, `on-failure` or `on-failure:N`.
+    """
+
+    name: str
+    image: str
+    fleet: str
+    address: str
+    command: tuple[str, ...] | None = None
+    args: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] | None = None
+    env: Mapping[str, str | SecretRef] = field(default_factory=lambda: EMPTY)
+    ports: tuple[PublishedPort, ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    networks: tuple[str, ...] = ()
+    restart: str = "unless-stopped"
+    shm_size: int | None = None
+    cpus: float | None = None
+    memory: int | None = None
+    cards: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    healthcheck: Healthcheck | None = None
+    files: tuple[ContainerFile, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    stop_timeout: float | None = None
+
+    @property
+    def hash(self) -> str:
+        """sha256 of everything that was asked for; secrets by reference. What is left at its default does not count, so that a version
+        that knows one field more makes no other hash of the same files."""
+        return hashlib.sha256(json.dumps(_document(self), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    @property
+    def all_labels(self) -> Mapping[str, str]:
+        """The labels it is made with: those of its owner and its own."""
+        return {**self.labels, FLEET_LABEL: self.fleet, ADDRESS_LABEL: self.address, SPEC_LABEL: self.hash}
+
+    @property
+    def on_host_network(self) -> bool:
+        return self.networks == (HOST_NETWORK,)
+
+    @property
+    def published(self) -> tuple[PublishedPort, ...]:
+        """The ports that the daemon publishes: none where the container has the node's network, or no network at all."""
+        return () if self.networks in ((HOST_NETWORK,), (NO_NETWORK,)) else self.ports
+
+
+def _document(value: object) -> object:
+    if isinstance(value, SecretRef):
+        return {"secret": str(value)}
+    if is_dataclass(value) and not isinstance(value, type):
+        found: dict[str, object] = {}
+        for one in fields(value):
+            held = getattr(value, one.name)
+            if held is None or held == () or held == {} or held == one.default:
+                continue
+            document = _document(held)
+            if one.name in _UNORDERED and isinstance(document, list):
+                document = sorted(document, key=lambda entry: json.dumps(entry, sort_keys=True))
+            found[one.name] = document
+        return found
+    if isinstance(value, Mapping):
+        return {key: _document(held) for key, held in value.items()}
+    if isinstance(value, tuple):
+        return [_document(held) for held in value]
+    return value
+
+
+class ContainerState(StrEnum):
+    """The states of Docker Engine."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    PAUSED = "paused"
+    RESTARTING = "restarting"
+    REMOVING = "removing"
+    EXITED = "exited"
+    DEAD = "dead"
+
+
+class ContainerHealth(StrEnum):
+    """What its own health check says; `none`: it has none."""
+
+    NONE = "none"
+    STARTING = "starting"
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+
+
+class Owner(StrEnum):
+    """Whose a container is, by its labels."""
+
+    OURS = "ours"
+    OTHER_FLEET = "other_fleet"
+    FOREIGN = "foreign"
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerFacts:
+    """A container as it was seen. What is None was not looked at, or not told; of a container that is not ours that is everything below
+    `whose`.
+
+    `whose` says who has it, as part of a sentence (`fleet 'lab'`, `compose project 'web'`). `name` is without its slash. `image` is what it
+    was made of, as it was written then; `image_id` what that was, `image_now` what it names on this daemon by now (None: it is gone),
+    `digests` by what registries know it. `command` and `entrypoint` are those that run, `image_command` and `image_entrypoint` the image's
+    own. `env` has only variables that are declared by value, `secrets` of those declared by reference whether they are the same (None: the
+    secret could not be read). `cards` are UUIDs, or `all`, or `any N` where a count was asked for. `networks` are the names it is attached
+    to, and `network_mode` how it was made. `privileges` are the words for what goes beyond an ordinary container.
+    """
+
+    id: str
+    name: str
+    image: str
+    state: ContainerState
+    owner: Owner
+    whose: str
+    ports: tuple[PublishedPort, ...] = ()
+    address: str | None = None
+    spec: str | None = None
+    image_id: str | None = None
+    image_now: str | None = None
+    digests: tuple[str, ...] = ()
+    health: ContainerHealth | None = None
+    exit_code: int | None = None
+    oom_killed: bool | None = None
+    error: str | None = None
+    restarts: int | None = None
+    created_at: str | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
+    pid: int | None = None
+    command: tuple[str, ...] | None = None
+    entrypoint: tuple[str, ...] | None = None
+    image_command: tuple[str, ...] | None = None
+    image_entrypoint: tuple[str, ...] | None = None
+    env: Mapping[str, str] | None = None
+    secrets: Mapping[str, bool | None] = field(default_factory=dict)
+    mounts: tuple[Mount, ...] | None = None
+    network_mode: str | None = None
+    networks: tuple[str, ...] | None = None
+    restart: str | None = None
+    shm_size: int | None = None
+    cpus: float | None = None
+    memory: int | None = None
+    cards: tuple[str, ...] | None = None
+    devices: tuple[str, ...] | None = None
+    groups: tuple[str, ...] | None = None
+    healthcheck: Healthcheck | None = None
+    labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    privileges: tuple[str, ...] | None = None
+
+    @property
+    def condition(self) -> str:
+        """`running`, or how it is not: `exited (1)`, `unhealthy`, `restarting`, `created`, …"""
+        if self.state is ContainerState.RUNNING:
+            return "unhealthy" if self.health is ContainerHealth.UNHEALTHY else "running"
+        if self.state is ContainerState.EXITED and self.exit_code is not None:
+            return f"exited ({'out of memory' if self.oom_killed else self.exit_code})"
+        return str(self.state)
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedEnv:
+    """Which variables of a container are looked at: these by their value, those only for whether they are the secret's."""
+
+    values: frozenset[str] = frozenset()
+    secrets: Mapping[str, SecretRef] = field(default_factory=lambda: _NOTHING)
+
+
+def watched_env(*specs: ContainerSpec) -> WatchedEnv:
+    """The variables that any of these declares; one that is a secret in any of them is only compared."""
+    secrets = {name: value for spec in specs for name, value in spec.env.items() if isinstance(value, SecretRef)}
+    return WatchedEnv(frozenset(name for spec in specs for name in spec.env if name not in secrets), secrets)
+
+
+@dataclass(frozen=True, slots=True)
+class ContainersLookedFor:
+    """What a look at a daemon is to tell: all containers of `fleet`, with the variables in `env` by the address of their label, and whoever
+    has one of `names` or one of `ports` of the node."""
+
+    fleet: str
+    env: Mapping[str, WatchedEnv] = field(default_factory=dict)
+    names: frozenset[str] = frozenset()
+    ports: frozenset[int] = frozenset()
+
+
+def looked_for(fleet: str, specs: Mapping[str, ContainerSpec] | tuple[ContainerSpec, ...]) -> ContainersLookedFor:
+    """What has to be known of a daemon on which these are to be."""
+    wanted = tuple(specs.values()) if isinstance(specs, Mapping) else specs
+    return ContainersLookedFor(
+        fleet,
+        {spec.address: watched_env(spec) for spec in wanted},
+        frozenset(spec.name for spec in wanted),
+        frozenset(port.host for spec in wanted for port in spec.ports),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonFacts:
+    """A daemon that answered. `cdi_devices` are the full names of devices that it lists (None: it is too old to), `swarm_node` its id in
+    a swarm."""
+
+    version: str
+    api: str
+    runtimes: tuple[str, ...] = ()
+    cdi_devices: tuple[str, ...] | None = None
+    swarm_node: str | None = None
+    rootless: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NodeContainers:
+    """What a look at a daemon gave, by name. `containers` None: it is not known what is there, for `reason`; that is never "nothing"."""
+
+    containers: tuple[ContainerFacts, ...] | None
+    daemon: DaemonFacts | None = None
+    reason: str | None = None
+    code: str | None = None
+
+    def of(self, address: str) -> tuple[ContainerFacts, ...]:
+        """Ours with this address: one, or more where a replacement was cut short."""
+        return tuple(one for one in self.containers or () if one.owner is Owner.OURS and one.address == address)
+
+    def in_the_way(self, spec: ContainerSpec) -> tuple[ContainerFacts, ...]:
+        """Whoever holds the name or a port of `spec` and is not it."""
+        wanted = {(port.host, port.protocol) for port in spec.published}
+        found = []
+        for one in self.containers or ():
+            if one.owner is Owner.OURS and one.address == spec.address:
+                continue
+            if one.name == spec.name or any((port.host, port.protocol) in wanted for port in one.ports):
+                found.append(one)
+        return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryLogin:
+    """Who pulls from a registry: `registry` is its host, with its port where it has one (`docker.io`, `ghcr.io`, `registry.lan:5000`)."""
+
+    registry: str
+    user: str
+    password: SecretRef
+
+
+@dataclass(frozen=True, slots=True)
+class DockerSpec:
+    """How a node's Docker Engine is reached: `unix://PATH`, `tcp://HOST:PORT` with the files of a client certificate, `ssh://USER@HOST`.
+    `swarm`: containers are made as services."""
+
+    url: str
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+    swarm: bool = False
+    registries: tuple[RegistryLogin, ...] = ()
+
+
+def registry_of(image: str) -> str:
+    """The host of the registry that an image is pulled from."""
+    return full_image(image).partition("/")[0]
+
+
+def full_image(reference: str) -> str:
+    """What a reference means to a daemon: with its registry, its folder and its tag, or its digest (which makes a tag meaningless)."""
+    name, _, digest = reference.partition("@")
+    path, colon, tag = name.rpartition(":")
+    if not colon or "/" in tag:
+        path, tag = name, ""
+    first, slash, rest = path.partition("/")
+    if not slash or not ("." in first or ":" in first or first == "localhost"):
+        path = f"docker.io/{path}" if slash else f"docker.io/library/{path}"
+    elif first == "index.docker.io":
+        path = f"docker.io/{rest}"
+    return f"{path}@{digest}" if digest else f"{path}:{tag or 'latest'}"
+
+
+def is_digest(text: str) -> bool:
+    return _DIGEST.fullmatch(text) is not None
+
+
+def parse_mount(text: str) -> Mount:
+    """`NAME:/PATH`, `/HOST/PATH:/PATH`, each with `:ro` or `:rw`; `tmpfs:/PATH`. Raises ValueError with what is wrong."""
+    parts = text.split(":")
+    if len(parts) not in (2, 3) or (len(parts) == 3 and parts[2] not in ("ro", "rw")):
+        raise ValueError(f"{text!r} is not NAME:/PATH or /HOST/PATH:/PATH, with :ro or :rw after it")
+    source, target = parts[0], parts[1]
+    if not target.startswith("/") or ".." in PurePosixPath(target).parts or PurePosixPath(target) == PurePosixPath("/"):
+        raise ValueError(f"{target!r} is no absolute path in a container")
+    read_only = parts[-1] == "ro" and len(parts) == 3
+    if source == MountKind.TMPFS:
+        return Mount("", target, read_only, MountKind.TMPFS)
+    if source.startswith("/"):
+        if ".." in PurePosixPath(source).parts:
+            raise ValueError(f"{source!r} holds '..'")
+        return Mount(str(PurePosixPath(source)), target, read_only, MountKind.BIND)
+    if not re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*", source):
+        raise ValueError(f"{source!r} is neither an absolute path nor the name of a volume")
+    return Mount(source, target, read_only)
+
+
+def parse_published(text: str, address: str = "127.0.0.1") -> PublishedPort:
+    """`PORT`, `HOST:CONTAINER`, `ADDRESS:HOST:CONTAINER`, each with `/udp`; published on `address` where none is written. Raises ValueError
+    with what is wrong."""
+    written = _PUBLISHED.fullmatch(text)
+    if written is None:
+        raise ValueError(f"{text!r} is not PORT, HOST:CONTAINER or ADDRESS:HOST:CONTAINER")
+    container, host = int(written["container"]), int(written["host"] or written["container"])
+    if not 0 < container < 65536 or not 0 < host < 65536:
+        raise ValueError(f"{text!r} has a port that is not from 1 to 65535")
+    return PublishedPort(container, host, written["six"] or written["four"] or address, written["protocol"] or "tcp")
