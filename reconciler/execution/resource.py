@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from reconciler.execution.actor import Failure, Skip
 from reconciler.execution.step import Run
-from reconciler.fleet import Applied, AppliedResource, Desired, GpurecError, Problem, ResourceFacts
+from reconciler.fleet import Applied, AppliedResource, Desired, Fleet, FleetFacts, GpurecError, Problem, ResourceFacts
 from reconciler.planning import Action, Step
 from reconciler.planning.resource import AnyKind, differing, is_done
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What is known when resources are looked at: the files, the state, and what probing showed. Without `asks_nodes` nothing may be sent
+    to a node: what only a node can say is then as it was last applied."""
+
+    fleet: Fleet
+    desired: Desired
+    facts: FleetFacts
+    applied: Applied
+    asks_nodes: bool = True
 
 
 class ResourceActor(Protocol):
@@ -18,7 +31,7 @@ class ResourceActor(Protocol):
     @property
     def kind(self) -> AnyKind: ...
 
-    async def observe(self, desired: Desired, applied: Applied) -> Mapping[str, ResourceFacts]:
+    async def observe(self, around: Surroundings) -> Mapping[str, ResourceFacts]:
         """What is there of all that the files ask for and the state owns, by address. What cannot be seen is unknown, with the reason."""
         ...
 

@@ -95,8 +95,11 @@ async def look(
     else:
         facts = _known(settings, options.assume, recorded)
     resources: dict[str, ResourceFacts] = {}
+    from reconciler.execution.resource import Surroundings
+
+    around = Surroundings(space.fleet, space.desired, facts, applied, options.probes)
     for one in settings.types():
-        resources.update(await one.actor(settings.directory).observe(space.desired, applied))
+        resources.update(await one.actor(settings.directory, space.fleet).observe(around))
     kinds = tuple(one.kind for one in settings.types())
     return Observation(space, path, applied, recorded, facts, options.probes, resources, kinds)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from reconciler.execution.kinds.file import FileActor
 from reconciler.execution.resource import ResourceActor
+from reconciler.fleet import Fleet
 from reconciler.planning.kinds.file import FileKind
 from reconciler.planning.resource import AnyKind
 from reconciler.workspace.file_specs import FILES_FORM
@@ -16,11 +17,11 @@ from reconciler.workspace.sections import SectionForm
 
 @dataclass(frozen=True, slots=True)
 class ResourceType:
-    """`actor` makes the I/O of the kind for a workspace in a folder."""
+    """`actor` makes the I/O of the kind for a workspace in a folder and its fleet."""
 
     kind: AnyKind
     form: SectionForm
-    actor: Callable[[Path], ResourceActor]
+    actor: Callable[[Path, Fleet], ResourceActor]
 
 
 RESOURCE_TYPES: tuple[ResourceType, ...] = (ResourceType(FileKind(), FILES_FORM, FileActor),)

@@ -167,7 +167,7 @@ async def _run(
                 listen=listen,
                 stop=stop,
                 cards=cards,
-                actors={one.kind.name: one.actor(settings.directory) for one in settings.types()},
+                actors={one.kind.name: one.actor(settings.directory, fleet) for one in settings.types()},
             )
         finally:
             for one in opened.values():

@@ -94,7 +94,7 @@ def check_not_stale(saved: Plan, look: Proposal, selected: frozenset[str] | None
 def first_moved_resource(saved: Plan, look: Proposal) -> Moved | None:
     """The first step about another kind than models that cannot be done any more as planned."""
     space, fresh = look.workspace, look.plan
-    after = AfterPlan(space.fleet, space.desired, look.facts, fresh.placed, fresh.steps)
+    after = AfterPlan(space.fleet, space.desired, look.facts, fresh.placed, look.applied, fresh.steps)
     for kind in look.kinds:
         steps = [step for step in saved.steps if step.kind == kind.name]
         wanted = {one.address: one for one in kind.wanted(after)} if steps else {}

@@ -121,7 +121,7 @@ def make_plan(
     steps: tuple[Step, ...] = tuple(_step(change, made_for.get(change)) for change in ordered)
     others = [KindPlan()]
     for kind in kinds if selected is None else ():
-        after = AfterPlan(fleet, desired, facts, changes.placed, steps)
+        after = AfterPlan(fleet, desired, facts, changes.placed, applied, steps)
         others.append(plan_kind(kind, after, resources, applied))
         steps = (*steps, *others[-1].steps)
     config_drift, notes = fixed_options(changes.cannot_change, drifted)

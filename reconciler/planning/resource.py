@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from reconciler.fleet import (
+    NOTHING_APPLIED,
     UNSEEN,
     Applied,
     AppliedResource,
@@ -52,6 +53,7 @@ class AfterPlan:
     desired: Desired
     facts: FleetFacts
     placed: Mapping[str, str]
+    applied: Applied = NOTHING_APPLIED
     steps: tuple[Step, ...] = ()
 
 

@@ -76,19 +76,17 @@ def desired_table(sections: Sequence[SectionForm] = SECTIONS) -> Table:
 
 def read_desired(
     roots: Iterable[tuple[str, Node | None]],
-    inventory: Inventory | None,
-    fleet: Fleet | None,
     context: SectionContext,
     sections: Sequence[SectionForm] = SECTIONS,
 ) -> Desired:
-    """The merged files as a value. Without an inventory (because it is wrong) patterns and engines are not checked."""
+    """The merged files as a value."""
     problems = context.problems
     root = _merge(roots, problems)
     if root is None:
         return Desired(models=())
     values = desired_table(sections).read(root, problems, "the desired state")
     declared = list(_declared(values.get(PRIORITIES), values.get(MODELS), problems))
-    resolver = _Resolver(inventory, fleet, problems)
+    resolver = _Resolver(context.inventory, context.fleet, problems)
     models = [(one, one.spec(resolver.nodes(one), problems)) for one in declared]
     _check_spellings(models, problems)
     return Desired(

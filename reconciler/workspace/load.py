@@ -65,7 +65,8 @@ def load_workspace(
         node = sources.read(path, YamlVersion.V1_2)
         if node is not None or problems.errors == before:
             roots.append((sources.name(path), node))
-    wanted = read_desired(roots, hosts if sound else None, nodes if complete else None, SectionContext(sources, problems), sections)
+    context = SectionContext(sources, problems, hosts if sound else None, nodes if complete else None)
+    wanted = read_desired(roots, context, sections)
     pins = lock_path(chosen.name)
     root_of_lock = sources.read(pins, YamlVersion.V1_2) if (root / pins).exists() else None
     lock = read_lock(root_of_lock, problems)

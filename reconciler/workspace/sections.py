@@ -7,19 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reconciler.fleet import Section
+from reconciler.fleet import Fleet, Section
 from reconciler.rendering import Template
 from reconciler.workspace.files import Sources
+from reconciler.workspace.inventory import Inventory
 from reconciler.workspace.problems import Problems, Refused
 from reconciler.workspace.tree import Node, is_null
 
 
 @dataclass(frozen=True, slots=True)
 class SectionContext:
-    """What reading a section may need beside its node."""
+    """What reading a section may need beside its node. Without an inventory or a fleet (because it is wrong) names are not checked."""
 
     sources: Sources
     problems: Problems
+    inventory: Inventory | None = None
+    fleet: Fleet | None = None
 
     def template(self, name: str, node: Node) -> Template:
         """A file of `templates/`, which counts for the config digest. Refuses one that is not there."""

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from note_kind import NOTES, NoteKind, NoteStep
 
-from reconciler.fleet import Applied, AppliedResource, Desired, ResourceFacts, parse_resource_address, resource_address
+from reconciler.execution.resource import Surroundings
+from reconciler.fleet import AppliedResource, Fleet, ResourceFacts, parse_resource_address, resource_address
 from reconciler.operations.resource_types import ResourceType
 from reconciler.planning import Action, Step
 from reconciler.planning.resource import owned
@@ -16,12 +17,12 @@ from reconciler.workspace.sections import SectionForm
 
 
 class NoteActor:
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, fleet: Fleet) -> None:
         self.kind, self._root = NoteKind(), root
 
-    async def observe(self, desired: Desired, applied: Applied) -> Mapping[str, ResourceFacts]:
-        wanted = {resource_address("note", name, "local") for name in NOTES.of(desired)}
-        return {address: self._seen(parse_resource_address(address)[1]) for address in wanted | set(owned(self.kind, applied))}
+    async def observe(self, around: Surroundings) -> Mapping[str, ResourceFacts]:
+        wanted = {resource_address("note", name, "local") for name in NOTES.of(around.desired)}
+        return {address: self._seen(parse_resource_address(address)[1]) for address in wanted | set(owned(self.kind, around.applied))}
 
     async def look(self, step: Step) -> ResourceFacts:
         assert isinstance(step, NoteStep)

@@ -8,7 +8,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from reconciler.fleet import LOCAL, Applied, AppliedResource, Desired, ResourceFacts, parse_resource_address, resource_address
+from reconciler.execution.resource import Surroundings
+from reconciler.fleet import LOCAL, AppliedResource, Fleet, ResourceFacts, parse_resource_address, resource_address
 from reconciler.hosts import Host, HostError, ThisMachine
 from reconciler.planning import Action, Step
 from reconciler.planning.kinds.file import FILES, FileKind, FileStep
@@ -22,12 +23,13 @@ WITHIN = 30.0
 class FileActor:
     """`root` is the workspace: relative paths are below it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, fleet: Fleet) -> None:
         self.kind = FileKind()
         self._root = root
         self._host: Host = ThisMachine(LOCAL)
 
-    async def observe(self, desired: Desired, applied: Applied) -> Mapping[str, ResourceFacts]:
+    async def observe(self, around: Surroundings) -> Mapping[str, ResourceFacts]:
+        desired, applied = around.desired, around.applied
         wanted = {resource_address(self.kind.name, spec.to, LOCAL): self._entry(spec.to) for spec in FILES.of(desired)}
         respelled = {a for a in owned(self.kind, applied) if a not in wanted and self._entry(_path_of(a)) in wanted.values()}
         seen = {a: await self._seen(_path_of(a)) for a in sorted((set(wanted) | set(owned(self.kind, applied))) - respelled)}
