@@ -131,7 +131,7 @@ from reconciler.fleet.resources import (
     parse_resource_address,
     resource_address,
 )
-from reconciler.fleet.same_server import same_servers
+from reconciler.fleet.same_server import same_machines, same_servers
 from reconciler.fleet.units import (
     GIB,
     KIB,
@@ -280,6 +280,7 @@ __all__ = [
     "registry_of",
     "replica_address",
     "resource_address",
+    "same_machines",
     "same_servers",
     "spelled_name",
     "wanted_fields",

@@ -1,4 +1,5 @@
-"""Engines of which the urls lead to one server: it would be counted, loaded and unloaded twice."""
+"""What stands in the inventory twice: engines of which the urls lead to one server, and nodes that are one machine. It would be counted,
+loaded and unloaded twice."""
 
 from __future__ import annotations
 
@@ -22,6 +23,26 @@ def same_servers(fleet: Fleet, facts: FleetFacts | None = None) -> tuple[Problem
         if found is not None:
             by_origin.setdefault(found, []).append(engine)
     return tuple(_problem(engines) for engines in by_origin.values() if len(engines) > 1)
+
+
+def same_machines(facts: FleetFacts) -> tuple[Problem, ...]:
+    """One problem for each card that probing saw on several nodes: a UUID is one card in the world. Cards that were only declared, and
+    slices, of which some drivers name the parent, do not count."""
+    by_card: dict[str, list[str]] = {}
+    for node in facts.nodes.values():
+        for uuid in {
+            card.uuid for card in node.cards or () if card.uuid is not None and card.source != "declared" and card.mig_parent is None
+        }:
+            by_card.setdefault(uuid, []).append(node.node)
+    by_nodes = {tuple(nodes): uuid for uuid, nodes in sorted(by_card.items(), reverse=True) if len(nodes) > 1}
+    return tuple(_machine(nodes, uuid) for nodes, uuid in sorted(by_nodes.items()))
+
+
+def _machine(nodes: tuple[str, ...], uuid: str) -> Problem:
+    first, second, *more = nodes
+    others = f" (and {len(more)} more)" if more else ""
+    what = f"hosts {first} and {second}{others} show the same card ({uuid}): they are one machine under several names"
+    return Problem(what, hint="make them one host with all its engines, or give each of its engines its own cards under one host")
 
 
 def origin(url: str) -> _Origin | None:

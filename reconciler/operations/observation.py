@@ -19,6 +19,7 @@ from reconciler.fleet import (
     ModelSpec,
     ResourceFacts,
     WorkspaceError,
+    same_machines,
     same_servers,
 )
 from reconciler.operations import clock
@@ -79,7 +80,7 @@ async def look(
     """Reads files (unless `workspace` holds them already) and state, and probes the fleet, or takes recorded or assumed facts.
 
     Engines are asked in detail about the models of `also`, too. Raises GpurecError for files, a state or facts that cannot be read, and
-    where two engines that answered are one server.
+    where two engines that answered are one server, or two nodes one machine.
     """
     space = workspace or await load(settings, report)
     path = state_path(settings, space)
@@ -90,7 +91,7 @@ async def look(
     if options.probes:
         wanted = replace(space.desired, models=(*space.desired.models, *also))
         facts = await _probe(space.fleet, wanted_names(space.fleet, wanted, applied), recorded, report)
-        if shared := same_servers(space.fleet, facts):
+        if shared := (*same_servers(space.fleet, facts), *same_machines(facts)):
             raise WorkspaceError(*shared)
     else:
         facts = _known(settings, options.assume, recorded)

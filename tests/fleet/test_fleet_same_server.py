@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.fleet import EngineFacts, EngineId, EngineKind, EngineSpec, Fleet, FleetFacts, NodeFacts, NodeSpec, same_servers
+from reconciler.fleet import (
+    CardFacts,
+    EngineFacts,
+    EngineId,
+    EngineKind,
+    EngineSpec,
+    Fleet,
+    FleetFacts,
+    NodeFacts,
+    NodeSpec,
+    same_machines,
+    same_servers,
+)
 
 
 def fleet(*urls: str) -> Fleet:
@@ -61,3 +73,21 @@ def test_of_engines_that_were_asked_only_those_that_answered_count() -> None:
     assert "n2/e" in problem.what
     (problem,) = same_servers(whole, seen(whole, "n0", "n1", "n2"))
     assert "(and 1 more)" in problem.what
+
+
+def probed(**cards: tuple[CardFacts, ...]) -> FleetFacts:
+    return FleetFacts("2026-01-01T00:00:00Z", {name: NodeFacts(name, seen, None, {}) for name, seen in cards.items()})
+
+
+def test_hosts_that_show_one_card_are_one_machine() -> None:
+    both = tuple(CardFacts(number, uuid=f"GPU-{number}", source="nvml") for number in range(2))
+    (problem,) = same_machines(probed(a=both, b=both, c=(CardFacts(0, uuid="GPU-9", source="nvml"),)))
+    assert "hosts a and b show the same card (GPU-0)" in problem.what
+
+
+def test_cards_that_nobody_looked_at_and_slices_say_nothing_of_machines() -> None:
+    declared = (CardFacts(0, uuid="GPU-0"),)
+    slices = (CardFacts(0, uuid="MIG-0", source="ssh", mig_parent="GPU-7"),)
+    unnamed = (CardFacts(0, source="ssh"),)
+    for cards in (declared, slices, unnamed):
+        assert same_machines(probed(a=cards, b=cards)) == ()
