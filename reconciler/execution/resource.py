@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
-from reconciler.execution.actor import Failure, Skip
+from reconciler.execution.actor import Failure, Progress, Skip
 from reconciler.execution.step import Run
 from reconciler.fleet import Applied, AppliedResource, Desired, Fleet, FleetFacts, GpurecError, Problem, ResourceFacts
 from reconciler.planning import Action, Step
 from reconciler.planning.resource import AnyKind, differing, is_done
+
+
+@dataclass(frozen=True, slots=True)
+class ActorContext:
+    """What an actor works for: the folder of the workspace (relative paths are below it), the fleet whose nodes it reaches, and the seconds
+    between two looks at something that it waits for."""
+
+    root: Path
+    fleet: Fleet
+    poll_seconds: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +37,7 @@ class Surroundings:
 
 
 class ResourceActor(Protocol):
-    """The I/O of one kind of resource."""
+    """The I/O of one kind of resource, for one look or one run."""
 
     @property
     def kind(self) -> AnyKind: ...
@@ -39,8 +50,8 @@ class ResourceActor(Protocol):
         """What is there now of the resource of a step."""
         ...
 
-    async def act(self, step: Step) -> None:
-        """Creates, updates or removes it. Raises GpurecError; then nothing is half done."""
+    async def act(self, step: Step, progress: Progress) -> None:
+        """Creates, updates or removes it; `progress` hears of what takes long. Raises GpurecError; then nothing is half done."""
         ...
 
     async def wait(self, step: Step) -> ResourceFacts:
@@ -49,6 +60,10 @@ class ResourceActor(Protocol):
 
     def applied(self, step: Step, found: ResourceFacts) -> AppliedResource:
         """What the state keeps of it."""
+        ...
+
+    async def aclose(self) -> None:
+        """Ends the connections that it opened."""
         ...
 
 
@@ -61,8 +76,8 @@ class NotAsAsked(GpurecError):
 class StepOfResource:
     """One step, as the executor drives it."""
 
-    def __init__(self, run: Run, actor: ResourceActor, step: Step) -> None:
-        self._run, self._actor, self._step = run, actor, step
+    def __init__(self, run: Run, actor: ResourceActor, step: Step, progress: Progress) -> None:
+        self._run, self._actor, self._step, self._progress = run, actor, step, progress
         self._found: ResourceFacts | None = None
 
     async def look(self) -> bool:
@@ -83,7 +98,7 @@ class StepOfResource:
 
     async def act(self) -> None:
         self._run.state.prove_held()
-        await self._actor.act(self._step)
+        await self._actor.act(self._step, self._progress)
 
     async def wait(self) -> None:
         step, kind = self._step, self._actor.kind

@@ -206,7 +206,7 @@ class _Run:
 
         if isinstance(step, ModelStep):
             return ModelActor(self._models, step, progress)
-        return StepOfResource(self._run, self._actors[step.kind], step)
+        return StepOfResource(self._run, self._actors[step.kind], step, progress)
 
     @property
     def _failed_enough(self) -> bool:

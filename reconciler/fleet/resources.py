@@ -52,15 +52,22 @@ class AppliedResource:
     serial: int = 0
 
 
+ENGINE = "engine"
+"""The kind of resource that an engine is which gpurec owns."""
+
+
 def resource_address(kind: str, name: str, node: str) -> str:
-    """`KIND.NAME@NODE`."""
-    return f"{kind}.{name}@{node}"
+    """`KIND.NAME@NODE`; of an engine `engine.NODE/NAME`."""
+    return f"{kind}.{node}/{name}" if kind == ENGINE else f"{kind}.{name}@{node}"
 
 
 def parse_resource_address(address: str) -> tuple[str, str, str]:
-    """Kind, name and node; the node comes after the last `@`. Raises ValueError."""
+    """Kind, name and node. The node comes after the last `@`; of an engine before the first `/`. Raises ValueError."""
     kind, dot, rest = address.partition(".")
-    name, at, node = rest.rpartition("@")
-    if not (kind and dot and name and at and node):
-        raise ValueError(f"{address!r} is no address of a resource (KIND.NAME@NODE)")
+    if kind == ENGINE:
+        node, separator, name = rest.partition("/")
+    else:
+        name, separator, node = rest.rpartition("@")
+    if not (kind and dot and name and separator and node):
+        raise ValueError(f"{address!r} is no address of a resource (KIND.NAME@NODE, engine.NODE/NAME)")
     return kind, name, node

@@ -95,14 +95,26 @@ async def look(
             raise WorkspaceError(*shared)
     else:
         facts = _known(settings, options.assume, recorded)
-    resources: dict[str, ResourceFacts] = {}
-    from reconciler.execution.resource import Surroundings
-
-    around = Surroundings(space.fleet, space.desired, facts, applied, options.probes)
-    for one in settings.types():
-        resources.update(await one.actor(settings.directory, space.fleet).observe(around))
+    resources = await _observe_resources(settings, space, applied, facts, options.probes)
     kinds = tuple(one.kind for one in settings.types())
     return Observation(space, path, applied, recorded, facts, options.probes, resources, kinds)
+
+
+async def _observe_resources(
+    settings: WorkspaceSettings, space: Workspace, applied: Applied, facts: FleetFacts, asks_nodes: bool
+) -> Mapping[str, ResourceFacts]:
+    from reconciler.execution.resource import ActorContext, Surroundings
+
+    context = ActorContext(settings.directory, space.fleet, settings.poll_seconds)
+    around = Surroundings(space.fleet, space.desired, facts, applied, asks_nodes)
+    found: dict[str, ResourceFacts] = {}
+    for one in settings.types():
+        actor = one.actor(context)
+        try:
+            found.update(await actor.observe(around))
+        finally:
+            await actor.aclose()
+    return found
 
 
 async def probe_workspace(settings: WorkspaceSettings, report: Reporter = ignore) -> FleetFacts:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from reconciler.execution.kinds.file import FileActor
-from reconciler.execution.resource import ResourceActor
-from reconciler.fleet import Fleet
+from reconciler.execution.resource import ActorContext, ResourceActor
 from reconciler.planning.kinds.file import FileKind
 from reconciler.planning.resource import AnyKind
 from reconciler.workspace.file_specs import FILES_FORM
@@ -17,11 +15,11 @@ from reconciler.workspace.sections import SectionForm
 
 @dataclass(frozen=True, slots=True)
 class ResourceType:
-    """`actor` makes the I/O of the kind for a workspace in a folder and its fleet."""
+    """`actor` makes the I/O of the kind for one look at a fleet, or one run."""
 
     kind: AnyKind
     form: SectionForm
-    actor: Callable[[Path, Fleet], ResourceActor]
+    actor: Callable[[ActorContext], ResourceActor]
 
 
 RESOURCE_TYPES: tuple[ResourceType, ...] = (ResourceType(FileKind(), FILES_FORM, FileActor),)

@@ -12,6 +12,7 @@ from math import ceil
 
 from reconciler.engines import Engine, Transport, open_engine, remembered
 from reconciler.execution import Event, ExecutionOptions, Outcome, StopSignal, execute, looked_at
+from reconciler.execution.resource import ActorContext
 from reconciler.fleet import Applied, CardFacts, EngineId, StalePlan
 from reconciler.operations import clock
 from reconciler.operations.apply_result import ApplyResult, StepEndings
@@ -154,6 +155,8 @@ async def _run(
             seen = await probe_fleet(fleet, {}, transport=transport, at=clock.now(), only=asked)
             return {name: node.cards or () for name, node in seen.nodes.items()}
 
+        context = ActorContext(settings.directory, fleet, settings.poll_seconds)
+        actors = {one.kind.name: one.actor(context) for one in settings.types()}
         try:
             return await execute(
                 proposal.plan,
@@ -167,8 +170,10 @@ async def _run(
                 listen=listen,
                 stop=stop,
                 cards=cards,
-                actors={one.kind.name: one.actor(settings.directory, fleet) for one in settings.types()},
+                actors=actors,
             )
         finally:
             for one in opened.values():
                 await one.aclose()
+            for actor in actors.values():
+                await actor.aclose()

@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.fleet import EngineId, EngineKind, Place, Problem, canonical_name, context_tag, parse_replica_address, replica_address
+from reconciler.fleet import (
+    EngineId,
+    EngineKind,
+    Place,
+    Problem,
+    canonical_name,
+    context_tag,
+    parse_replica_address,
+    parse_resource_address,
+    replica_address,
+    resource_address,
+)
 
 
 @pytest.mark.parametrize(
@@ -61,3 +72,18 @@ def test_a_problem_is_one_sentence_with_its_place():
 def test_a_name_with_the_scheme_of_an_url_is_the_name_without_it(name: str) -> None:
     assert canonical_name(EngineKind.OLLAMA, name) == "hf.co/org/repo:q4_k_m"
     assert "://" in canonical_name(EngineKind.LLAMACPP, "file://x")
+
+
+@pytest.mark.parametrize(("kind", "name", "node"), [("file", "a/b@c", "n"), ("agent", "x", "local"), ("engine", "ollama-0-1", "gpu-a.lab")])
+def test_an_address_of_a_resource_is_read_as_it_is_written(kind: str, name: str, node: str) -> None:
+    assert parse_resource_address(resource_address(kind, name, node)) == (kind, name, node)
+
+
+def test_an_engine_that_is_owned_has_the_address_by_which_its_facts_go() -> None:
+    assert resource_address("engine", "ollama", "gpu-a") == "engine.gpu-a/ollama"
+
+
+@pytest.mark.parametrize("text", ["engine.gpu-a", "engine./x", "engine.a/", "file.x", "file.@n", "file.x@", "x@n", ""])
+def test_what_is_no_address_of_a_resource_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="no address of a resource"):
+        parse_resource_address(text)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from note_kind import NOTES, NoteKind, NoteStep
 
-from reconciler.execution.resource import Surroundings
-from reconciler.fleet import AppliedResource, Fleet, ResourceFacts, parse_resource_address, resource_address
+from reconciler.execution.actor import Progress
+from reconciler.execution.resource import ActorContext, Surroundings
+from reconciler.fleet import AppliedResource, ResourceFacts, parse_resource_address, resource_address
 from reconciler.operations.resource_types import ResourceType
 from reconciler.planning import Action, Step
 from reconciler.planning.resource import owned
@@ -17,8 +17,8 @@ from reconciler.workspace.sections import SectionForm
 
 
 class NoteActor:
-    def __init__(self, root: Path, fleet: Fleet) -> None:
-        self.kind, self._root = NoteKind(), root
+    def __init__(self, context: ActorContext) -> None:
+        self.kind, self._root = NoteKind(), context.root
 
     async def observe(self, around: Surroundings) -> Mapping[str, ResourceFacts]:
         wanted = {resource_address("note", name, "local") for name in NOTES.of(around.desired)}
@@ -28,7 +28,7 @@ class NoteActor:
         assert isinstance(step, NoteStep)
         return self._seen(step.name)
 
-    async def act(self, step: Step) -> None:
+    async def act(self, step: Step, progress: Progress) -> None:
         assert isinstance(step, NoteStep)
         if step.action is Action.REMOVE:
             (self._root / step.name).unlink()
@@ -40,6 +40,9 @@ class NoteActor:
 
     def applied(self, step: Step, found: ResourceFacts) -> AppliedResource:
         return AppliedResource(step.address, {name: value for name, value in step.after.items() if value is not None})
+
+    async def aclose(self) -> None:
+        """Nothing is left open."""
 
     def _seen(self, name: str) -> ResourceFacts:
         path = self._root / name

@@ -8,8 +8,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from reconciler.execution.resource import Surroundings
-from reconciler.fleet import LOCAL, AppliedResource, Fleet, ResourceFacts, parse_resource_address, resource_address
+from reconciler.execution.actor import Progress
+from reconciler.execution.resource import ActorContext, Surroundings
+from reconciler.fleet import LOCAL, AppliedResource, ResourceFacts, parse_resource_address, resource_address
 from reconciler.hosts import Host, HostError, ThisMachine
 from reconciler.planning import Action, Step
 from reconciler.planning.kinds.file import FILES, FileKind, FileStep
@@ -21,11 +22,11 @@ WITHIN = 30.0
 
 
 class FileActor:
-    """`root` is the workspace: relative paths are below it."""
+    """For files of any mode, owner and content."""
 
-    def __init__(self, root: Path, fleet: Fleet) -> None:
+    def __init__(self, context: ActorContext) -> None:
         self.kind = FileKind()
-        self._root = root
+        self._root = context.root
         self._host: Host = ThisMachine(LOCAL)
 
     async def observe(self, around: Surroundings) -> Mapping[str, ResourceFacts]:
@@ -38,7 +39,7 @@ class FileActor:
     async def look(self, step: Step) -> ResourceFacts:
         return await self._seen(_file(step).path)
 
-    async def act(self, step: Step) -> None:
+    async def act(self, step: Step, progress: Progress) -> None:
         file, path = _file(step), self._path(_file(step).path)
         if file.action is Action.REMOVE:
             await self._host.remove_file(path, within=WITHIN)
@@ -53,6 +54,9 @@ class FileActor:
     def applied(self, step: Step, found: ResourceFacts) -> AppliedResource:
         fields = {name: value for name in (CONTENT, MODE, OWNER) if (value := step.after.get(name) or found.fields.get(name)) is not None}
         return AppliedResource(step.address, fields, _file(step).content)
+
+    async def aclose(self) -> None:
+        """Nothing is left open."""
 
     def _entry(self, path: str) -> str:
         """The one place that a path names, its last part as it is. A file that left under one spelling and is wanted under another, by
