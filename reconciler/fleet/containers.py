@@ -333,28 +333,6 @@ class NodeContainers:
         return tuple(found)
 
 
-@dataclass(frozen=True, slots=True)
-class RegistryLogin:
-    """Who pulls from a registry: `registry` is its host, with its port where it has one (`docker.io`, `ghcr.io`, `registry.lan:5000`)."""
-
-    registry: str
-    user: str
-    password: SecretRef
-
-
-@dataclass(frozen=True, slots=True)
-class DockerSpec:
-    """How a node's Docker Engine is reached: `unix://PATH`, `tcp://HOST:PORT` with the files of a client certificate, `ssh://USER@HOST`.
-    `swarm`: containers are made as services."""
-
-    url: str
-    ca: str | None = None
-    cert: str | None = None
-    key: str | None = None
-    swarm: bool = False
-    registries: tuple[RegistryLogin, ...] = ()
-
-
 def registry_of(image: str) -> str:
     """The host of the registry that an image is pulled from."""
     return full_image(image).partition("/")[0]

@@ -118,6 +118,28 @@ class ProbeSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class RegistryLogin:
+    """Who pulls from a registry: `registry` is its host, with its port where it has one (`docker.io`, `ghcr.io`, `registry.lan:5000`)."""
+
+    registry: str
+    user: str
+    password: SecretRef
+
+
+@dataclass(frozen=True, slots=True)
+class DockerSpec:
+    """How a node's Docker Engine is reached: `unix://PATH`, `tcp://HOST:PORT` with the files of a client certificate, `ssh://USER@HOST`.
+    `swarm`: containers are made as services."""
+
+    url: str
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+    swarm: bool = False
+    registries: tuple[RegistryLogin, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class NodeSpec:
     """A host, as declared. `gpus` None means "not known", () means "has none". `limits` are node over group, unset left unset."""
 
@@ -131,6 +153,7 @@ class NodeSpec:
     limits: Limits = NO_LIMITS
     cost: float = 0.0
     probe: ProbeSpec = ProbeSpec()
+    docker: DockerSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import TypeVar, cast
 
 from reconciler.fleet import EMPTY, NO_LIMITS, CardSpec, EngineSpec, Fleet, NodeSpec, ProbeSpec
 from reconciler.workspace.cards import cards, is_vendor_id
+from reconciler.workspace.docker import docker
 from reconciler.workspace.engines import EngineParts, engines
 from reconciler.workspace.forms import Form, integer, label, map_of, number, size, text, what_is_wrong_with_url
 from reconciler.workspace.inventory import Host, Inventory
@@ -68,7 +69,7 @@ COST = Field(
     number,
     meant="price weight",
 )
-DOCKER = Field("docker", text)
+DOCKER = Field("docker", docker)
 
 HOST = Table("host", (ADDRESS, ENGINES, GPUS, PROBE, RAM, DISK, LABELS, LIMITS, COST, DOCKER))
 OWN = "gpurec"
@@ -124,6 +125,7 @@ class NodeReader:
             limits=values.get(LIMITS) or NO_LIMITS,
             cost=values.get(COST) or 0.0,
             probe=self._reached(host, asked, known=address is not None),
+            docker=values.get(DOCKER),
         )
 
     def _reached(self, host: Host, asked: ProbeSpec, *, known: bool) -> ProbeSpec:
