@@ -23,6 +23,8 @@ from reconciler.fleet.container_fields import (
 from reconciler.fleet.containers import (
     ADDRESS_LABEL,
     FLEET_LABEL,
+    HOST_NETWORK,
+    NO_NETWORK,
     SPEC_LABEL,
     ContainerFacts,
     ContainerFile,
@@ -93,7 +95,6 @@ from reconciler.fleet.health import USUAL_HEALTH, Breaker, Health
 from reconciler.fleet.identity import Identity, OwnedRows, WantedNames
 from reconciler.fleet.inventory import (
     DEFAULT_LIMITS,
-    EMPTY,
     NO_LIMITS,
     CardSpec,
     DockerSpec,
@@ -104,8 +105,6 @@ from reconciler.fleet.inventory import (
     ProbeSpec,
     RegistryLogin,
     Runtime,
-    Scalar,
-    SecretRef,
     Tls,
 )
 from reconciler.fleet.levels import Heat, MemoryPressure, Pressure, Thermal
@@ -120,6 +119,7 @@ from reconciler.fleet.names import (
     spelled_name,
     weights_digest,
 )
+from reconciler.fleet.owned import EngineContainer, EngineUnit, OwnedEngine, UnitScope, url_of
 from reconciler.fleet.remediation import USUAL_REMEDIATION, Remediation
 from reconciler.fleet.resources import (
     LOCAL,
@@ -132,6 +132,7 @@ from reconciler.fleet.resources import (
     resource_address,
 )
 from reconciler.fleet.same_server import same_machines, same_servers
+from reconciler.fleet.secret_refs import EMPTY, Scalar, SecretRef
 from reconciler.fleet.units import (
     GIB,
     KIB,
@@ -156,11 +157,13 @@ __all__ = [
     "FLEET_LABEL",
     "FOREVER",
     "GIB",
+    "HOST_NETWORK",
     "KIB",
     "LOCAL",
     "MIB",
     "NOTHING_APPLIED",
     "NO_LIMITS",
+    "NO_NETWORK",
     "SPEC_LABEL",
     "TIB",
     "UNSEEN",
@@ -189,11 +192,13 @@ __all__ = [
     "Desired",
     "DockerSpec",
     "Each",
+    "EngineContainer",
     "EngineError",
     "EngineFacts",
     "EngineId",
     "EngineKind",
     "EngineSpec",
+    "EngineUnit",
     "Ensure",
     "Fields",
     "Fleet",
@@ -220,6 +225,7 @@ __all__ = [
     "NodeContainers",
     "NodeFacts",
     "NodeSpec",
+    "OwnedEngine",
     "OwnedRows",
     "Owner",
     "Place",
@@ -248,6 +254,7 @@ __all__ = [
     "Thermal",
     "Tls",
     "UnitError",
+    "UnitScope",
     "Unmanaged",
     "Unreachable",
     "Variant",
@@ -283,6 +290,7 @@ __all__ = [
     "same_machines",
     "same_servers",
     "spelled_name",
+    "url_of",
     "wanted_fields",
     "watched_env",
     "weights_digest",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from reconciler.fleet.inventory import Scalar
 from reconciler.fleet.levels import Heat
 from reconciler.fleet.names import CardId, EngineId, EngineKind
 from reconciler.fleet.resources import AppliedResource
+from reconciler.fleet.secret_refs import Scalar
 
 CardCharges = tuple[tuple[CardId, int], ...]
 """The cards of a node that a load is charged to, each with the bytes on it; card −1 is the node's RAM."""

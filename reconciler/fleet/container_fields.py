@@ -20,7 +20,7 @@ from reconciler.fleet.containers import (
     full_image,
     is_digest,
 )
-from reconciler.fleet.inventory import Scalar, SecretRef
+from reconciler.fleet.secret_refs import Scalar, SecretRef
 
 _DEFAULT_NETWORKS = frozenset({"bridge", "none"})
 """What a container is attached to that asked for no network: the bridge, or on a daemon without one nothing."""

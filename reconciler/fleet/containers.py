@@ -15,7 +15,7 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 from types import MappingProxyType
 
-from reconciler.fleet.inventory import EMPTY, SecretRef
+from reconciler.fleet.secret_refs import EMPTY, SecretRef
 
 FLEET_LABEL, ADDRESS_LABEL, SPEC_LABEL = "gpurec.fleet", "gpurec.address", "gpurec.spec"
 HOST_NETWORK, NO_NETWORK = "host", "none"

@@ -9,10 +9,11 @@ from fractions import Fraction
 from types import MappingProxyType
 
 from reconciler.fleet.health import USUAL_HEALTH, Breaker, Health
-from reconciler.fleet.inventory import NO_LIMITS, Limits, Scalar
+from reconciler.fleet.inventory import NO_LIMITS, Limits
 from reconciler.fleet.levels import MemoryPressure, Thermal
 from reconciler.fleet.names import EngineKind, canonical_name, context_tag, spelled_name
 from reconciler.fleet.remediation import USUAL_REMEDIATION, Remediation
+from reconciler.fleet.secret_refs import Scalar
 
 _NOTHING: Mapping[str, Scalar] = MappingProxyType({})
 _NO_NAMES: Mapping[EngineKind, str] = MappingProxyType({})

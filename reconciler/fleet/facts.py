@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from reconciler.fleet.inventory import CardSpec, Scalar
+from reconciler.fleet.inventory import CardSpec
 from reconciler.fleet.names import CardId, EngineId, EngineKind
+from reconciler.fleet.secret_refs import Scalar
 
 
 class ResidentStatus(StrEnum):

@@ -6,17 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
-from types import MappingProxyType
 
 from reconciler.fleet.names import CardId, EngineId, EngineKind
+from reconciler.fleet.owned import EngineContainer, OwnedEngine
+from reconciler.fleet.secret_refs import EMPTY, Scalar, SecretRef
 from reconciler.fleet.units import MIB
-
-EMPTY: Mapping[str, str] = MappingProxyType({})
-Scalar = str | int | float | bool
 
 
 class Runtime(StrEnum):
-    """Who starts the engine's process. Only `external` is carried out so far."""
+    """Who starts the engine's process: somebody else, or gpurec in one of two ways."""
 
     EXTERNAL = "external"
     CONTAINER = "container"
@@ -47,17 +45,6 @@ DEFAULT_LIMITS = Limits(max_vram_utilization=Fraction(9, 10), reserve=512 * MIB,
 
 
 @dataclass(frozen=True, slots=True)
-class SecretRef:
-    """A reference to a secret, `env:NAME` or `file:PATH`; the secret itself is read only where it is sent."""
-
-    scheme: str
-    target: str
-
-    def __str__(self) -> str:
-        return f"{self.scheme}:{self.target}"
-
-
-@dataclass(frozen=True, slots=True)
 class Tls:
     """How an engine's certificate is checked: an own authority's file, or (never by default) not at all."""
 
@@ -67,7 +54,8 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class EngineSpec:
-    """A model server on a node, as declared. `gpus` None means all cards of the node; else indices or UUIDs."""
+    """A model server on a node, as declared. `gpus` None means all cards of the node; else indices or UUIDs. `owned` says how gpurec starts
+    it; None: somebody else does."""
 
     id: EngineId
     kind: EngineKind
@@ -75,13 +63,20 @@ class EngineSpec:
     gpus: tuple[CardId, ...] | None = None
     memory_limit: int | None = None
     max_concurrent_requests: int | None = None
-    runtime: Runtime = Runtime.EXTERNAL
     options: Mapping[str, Scalar] = field(default_factory=lambda: EMPTY)
     env: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     bearer: SecretRef | None = None
     tls: Tls = Tls()
     timeout: float = 5.0
     load_timeout: float = 900.0
+    owned: OwnedEngine | None = None
+
+    @property
+    def runtime(self) -> Runtime:
+        """Who starts it."""
+        if self.owned is None:
+            return Runtime.EXTERNAL
+        return Runtime.CONTAINER if isinstance(self.owned.start, EngineContainer) else Runtime.SYSTEMD
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
-from reconciler.fleet.inventory import Scalar
+from reconciler.fleet.secret_refs import Scalar
 
 if TYPE_CHECKING:
     from reconciler.fleet.desired import Desired

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from reconciler.fleet.applied import CardCharges, Incident
-from reconciler.fleet.inventory import Scalar
 from reconciler.fleet.names import CardId
+from reconciler.fleet.secret_refs import Scalar
 
 FORMAT_VERSION = "1.1"
 SHOWN_VERSIONS = ("1.0", FORMAT_VERSION)

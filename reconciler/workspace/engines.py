@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reconciler.fleet import EMPTY, CardId, EngineId, EngineKind, EngineSpec, Runtime, Scalar, SecretRef, Tls
+from reconciler.fleet import EMPTY, CardId, EngineId, EngineKind, EngineSpec, OwnedEngine, Runtime, Scalar, SecretRef, Tls
+from reconciler.workspace.containers import VARIABLES
 from reconciler.workspace.forms import (
     Form,
     any_scalar,
@@ -21,12 +22,11 @@ from reconciler.workspace.forms import (
     text,
     url,
 )
+from reconciler.workspace.owned import OWNED_FIELDS, read_owned
 from reconciler.workspace.problems import Problems, Refused, did_you_mean
 from reconciler.workspace.table import Field, Table, Values
 from reconciler.workspace.templating import is_template
 from reconciler.workspace.tree import ListNode, MapNode, Node, ScalarNode, what_is
-
-_EXTERNAL_ONLY = "this version only talks to engines that somebody else starts: write `runtime: external`, or leave it out"
 
 BEARER = Field("bearer", secret, required=True)
 AUTH = Table("auth", (BEARER,))
@@ -46,15 +46,6 @@ def _tls(node: Node, problems: Problems, name: str) -> Tls:
     values = TLS.read(node, problems, name)
     verify = values.get(VERIFY)
     return Tls(values.get(CA), True if verify is None else verify)
-
-
-def _runtime(node: Node, problems: Problems, name: str) -> Runtime:
-    if isinstance(node, MapNode):
-        raise problems.refuse(f"{name}: gpurec does not start engines yet", node, _EXTERNAL_ONLY)
-    return _RUNTIMES.read(node, problems, name)
-
-
-_RUNTIMES = choice(Runtime, later={"container": _EXTERNAL_ONLY, "systemd": _EXTERNAL_ONLY})
 
 
 def _mark(node: Node, problems: Problems, name: str) -> CardId:
@@ -87,7 +78,6 @@ KIND = Field(
 URL = Field(
     "url",
     url,
-    required=True,
     meant="address endpoint base_url api_base host server",
 )
 GPUS = Field(
@@ -106,16 +96,11 @@ REQUESTS = Field(
     integer(1),
     meant="concurrency max_requests parallel num_parallel",
 )
-RUNTIME = Field("runtime", Form(_runtime, {"enum": [str(Runtime.EXTERNAL)]}))
+RUNTIME = Field("runtime", choice(Runtime))
 OPTIONS = Field(
     "options",
     map_of(any_scalar),
-    meant="args arguments params settings flags",
-)
-ENV = Field(
-    "env",
-    map_of(any_scalar),
-    meant="environment envs variables vars",
+    meant="params settings",
 )
 AUTH_FIELD = Field(
     "auth",
@@ -132,13 +117,14 @@ LOAD_TIMEOUT = Field("load_timeout", duration)
 
 ENGINE = Table(
     "engine",
-    (KIND, URL, GPUS, MEMORY_LIMIT, REQUESTS, RUNTIME, OPTIONS, ENV, AUTH_FIELD, TLS_FIELD, TIMEOUT, LOAD_TIMEOUT),
+    (KIND, URL, GPUS, MEMORY_LIMIT, REQUESTS, RUNTIME, OPTIONS, VARIABLES, AUTH_FIELD, TLS_FIELD, TIMEOUT, LOAD_TIMEOUT, *OWNED_FIELDS),
 )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EngineParts:
-    """An engine without its node. `url` is a node where it is a template that must be rendered for each host."""
+    """An engine without its node. `url` is a node where it is a template that must be rendered for each host, and empty where gpurec starts
+    the engine. `key` is where its name stands."""
 
     name: str
     kind: EngineKind
@@ -153,6 +139,8 @@ class EngineParts:
     tls: Tls
     timeout: float
     load_timeout: float
+    owned: OwnedEngine | None
+    key: ScalarNode
 
     def on(self, node: str, url: str) -> EngineSpec:
         """The engine of one node."""
@@ -163,13 +151,13 @@ class EngineParts:
             self.gpus,
             self.memory_limit,
             self.max_concurrent_requests,
-            Runtime.EXTERNAL,
             self.options,
             self.env,
             self.bearer,
             self.tls,
             self.timeout,
             self.load_timeout,
+            self.owned,
         )
 
 
@@ -209,29 +197,36 @@ def _engine(key: ScalarNode, node: Node, problems: Problems) -> EngineParts:
             kinds = [str(one) for one in EngineKind]
             raise problems.refuse(f"{where} needs a `kind`, since its name is not one", key, f"add `kind:`; {did_you_mean(name, kinds)}")
         kind = EngineKind(name)
-    address = template if isinstance(template, ScalarNode) else values.get(URL)
-    if kind is None or address is None:
+    if kind is None or (RUNTIME in values and values.get(RUNTIME) is None):
         raise Refused
-    return _parts(name, kind, address, values.nodes.get(GPUS.key), values)
+    owned = read_owned(values.get(RUNTIME) or Runtime.EXTERNAL, kind, values, problems, where)
+    address = template if isinstance(template, ScalarNode) else values.get(URL)
+    if owned is None and address is None:
+        if not isinstance(node, MapNode) or node.get(URL.key) is None:
+            problems.error(f"{where} lacks {URL.key!r}", node, f"add `{URL.key}:`")
+        raise Refused
+    return _parts(key, kind, "" if owned is not None or address is None else address, owned, values)
 
 
-def _parts(name: str, kind: EngineKind, address: str | ScalarNode, gpus_node: Node | None, values: Values) -> EngineParts:
+def _parts(key: ScalarNode, kind: EngineKind, address: str | ScalarNode, owned: OwnedEngine | None, values: Values) -> EngineParts:
     timeout, load_timeout = values.get(TIMEOUT), values.get(LOAD_TIMEOUT)
-    env = values.get(ENV)
+    env = owned.env if owned is not None else values.get(VARIABLES) or EMPTY
     return EngineParts(
-        name=name,
+        name=key.text,
         kind=kind,
         url=address,
         gpus=values.get(GPUS),
-        gpus_node=gpus_node,
+        gpus_node=values.nodes.get(GPUS.key),
         memory_limit=values.get(MEMORY_LIMIT),
         max_concurrent_requests=values.get(REQUESTS),
         options=values.get(OPTIONS) or EMPTY,
-        env={key: str(value) for key, value in env.items()} if env else EMPTY,
+        env={name: value for name, value in env.items() if isinstance(value, str)} or EMPTY,
         bearer=values.get(AUTH_FIELD),
         tls=values.get(TLS_FIELD) or Tls(),
         timeout=5.0 if timeout is None else timeout,
         load_timeout=900.0 if load_timeout is None else load_timeout,
+        owned=owned,
+        key=key,
     )
 
 

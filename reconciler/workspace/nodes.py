@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar, cast
 
-from reconciler.fleet import EMPTY, NO_LIMITS, CardSpec, EngineSpec, Fleet, NodeSpec, ProbeSpec
+from reconciler.fleet import EMPTY, NO_LIMITS, CardSpec, EngineContainer, EngineSpec, EngineUnit, Fleet, NodeSpec, ProbeSpec, url_of
 from reconciler.workspace.cards import cards, is_vendor_id
 from reconciler.workspace.docker import docker
 from reconciler.workspace.engines import EngineParts, engines
@@ -97,6 +97,7 @@ class NodeReader:
         self._known: dict[tuple[str, int], tuple[Node, object]] = {}
         self._reach: dict[int, tuple[Profile, frozenset[str]]] = {}
         self._checked: dict[tuple[int, int], tuple[object, object]] = {}
+        self._checked_owned: dict[tuple[int, bool], object] = {}
 
     def fleet(self, name: str, inventory: Inventory) -> Fleet:
         """Every host of the inventory as a node."""
@@ -114,10 +115,13 @@ class NodeReader:
         if parts and (GPUS not in values or declared is not None):
             self._check_cards(parts, declared)
         address = values.get(ADDRESS) or self._ansible(host, ADDRESS_OF_ANSIBLE, text)
+        at = address or host.name
+        if any(engine.owned is not None for engine in parts):
+            self._check_owned(parts, DOCKER in values)
         return NodeSpec(
             name=host.name,
-            address=address or host.name,
-            engines=tuple(engine for one in parts if (engine := self._engine(one, host)) is not None),
+            address=at,
+            engines=tuple(engine for one in parts if (engine := self._engine(one, host, at)) is not None),
             gpus=declared,
             ram=values.get(RAM),
             disk=values.get(DISK),
@@ -239,7 +243,9 @@ class NodeReader:
                 continue
         return values
 
-    def _engine(self, parts: EngineParts, host: Host) -> EngineSpec | None:
+    def _engine(self, parts: EngineParts, host: Host, address: str) -> EngineSpec | None:
+        if parts.owned is not None:
+            return parts.on(host.name, url_of(address, parts.owned.port))
         if isinstance(parts.url, str):
             return parts.on(host.name, parts.url)
         try:
@@ -292,6 +298,28 @@ class NodeReader:
                         engine.gpus_node,
                         f"declared here: {listed}",
                     )
+
+    def _check_owned(self, parts: tuple[EngineParts, ...], docker: bool) -> None:
+        """What gpurec starts as a container needs a daemon, and a name and a port of its own. Of several instances only the first port is
+        known here: the rest is checked when their cards are."""
+        if (id(parts), docker) in self._checked_owned:
+            return
+        self._checked_owned[id(parts), docker] = parts
+        ports: dict[int, EngineParts] = {}
+        units: dict[tuple[str, str], EngineParts] = {}
+        for engine in parts:
+            if engine.owned is None:
+                continue
+            start = engine.owned.start
+            if isinstance(start, EngineContainer) and not docker:
+                what = f"engine {engine.name!r} has `runtime: container`, and its host has no `docker`"
+                self._problems.error(what, engine.key, "add `docker: unix:///var/run/docker.sock` or ssh://USER@HOST to the host")
+            if (first := ports.setdefault(engine.owned.port, engine)) is not engine:
+                what = f"engines {first.name!r} and {engine.name!r} of one host have the same port, {engine.owned.port}"
+                self._problems.error(what, engine.key, "write another `port:` for one of them")
+            if isinstance(start, EngineUnit) and (first := units.setdefault((start.scope, start.unit), engine)) is not engine:
+                what = f"engines {first.name!r} and {engine.name!r} of one host have the same unit, {start.unit!r}"
+                self._problems.error(what, engine.key, "write another `unit:` for one of them")
 
     def _warn_of_misspelling(self, profile: Profile) -> None:
         if ENGINES.key in profile.variables:

@@ -1,0 +1,68 @@
+"""How gpurec starts an engine that it owns: a container or a systemd unit, as declared. Nothing here says which cards or which model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Literal
+
+from reconciler.fleet.containers import Mount, PullPolicy
+from reconciler.fleet.secret_refs import SecretRef
+
+_EMPTY: Mapping[str, str | SecretRef] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class EngineContainer:
+    """The container of an engine. `command` None: the image's own; `networks` () is the daemon's default; `shm_size` and `memory` in
+    bytes."""
+
+    image: str
+    volumes: tuple[Mount, ...] = ()
+    networks: tuple[str, ...] = ()
+    restart: str = "unless-stopped"
+    shm_size: int | None = None
+    pull: PullPolicy = PullPolicy.MISSING
+    command: tuple[str, ...] | None = None
+    entrypoint: tuple[str, ...] | None = None
+    cpus: float | None = None
+    memory: int | None = None
+    stop_timeout: float | None = None
+    privileged: bool = False
+
+
+class UnitScope(StrEnum):
+    """Whose systemd runs the unit: the machine's, or that of the user whom gpurec reaches the node as."""
+
+    SYSTEM = "system"
+    USER = "user"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineUnit:
+    """The systemd unit of an engine, without `.service`. `exec` is the program with its first arguments; None: the unit is somebody else's,
+    and gets a drop-in of ours."""
+
+    unit: str
+    scope: UnitScope = UnitScope.SYSTEM
+    exec: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedEngine:
+    """How an engine is started. `port` is where it listens, of the first one where there are several `instances`: so many on each card
+    (`auto`: by the card's size), None is one engine over all its cards. `args` are appended to its command, `env` is given by value or by
+    reference."""
+
+    start: EngineContainer | EngineUnit
+    port: int
+    instances: int | Literal["auto"] | None = None
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str | SecretRef] = field(default_factory=lambda: _EMPTY)
+
+
+def url_of(address: str, port: int) -> str:
+    """Where an engine answers that listens on a port of a node."""
+    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"

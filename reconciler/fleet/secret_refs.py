@@ -1,0 +1,21 @@
+"""Single values of the files, and words that stand for one that is read only where it is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+EMPTY: Mapping[str, str] = MappingProxyType({})
+Scalar = str | int | float | bool
+
+
+@dataclass(frozen=True, slots=True)
+class SecretRef:
+    """A reference to a secret, `env:NAME` or `file:PATH`; the secret itself is read only where it is sent."""
+
+    scheme: str
+    target: str
+
+    def __str__(self) -> str:
+        return f"{self.scheme}:{self.target}"
