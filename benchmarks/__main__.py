@@ -1,6 +1,6 @@
 """`make bench`: every figure is a ratio against a baseline or a bound of the same run. Prints; ends with 1 when a bound does not hold.
 
-`python benchmarks NAME…` runs some of its parts; what follows `placement` is for that one (`placement/table.py`).
+`python benchmarks NAME…` runs some of its parts; what follows `placement` is for that one (`planted/table.py`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import least
 import needs
 import probing
 import start
-from placement import table
+from planted import table
 
 import state
 

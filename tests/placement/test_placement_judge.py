@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).parent.parent.parent / "benchmarks"))
-from placement.draw import GROUPS, STORIES, Group
-from placement.instance import GIB, Cards, Piece, card_of, instance
-from placement.judge import plan_of, residents_of, verdict
+from planted.draw import GROUPS, STORIES, Group
+from planted.instance import GIB, Cards, Piece, card_of, instance
+from planted.judge import plan_of, residents_of, verdict
 
 from reconciler.fleet import EngineId, Spread
 from reconciler.planning import Action

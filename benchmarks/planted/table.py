@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
-from placement import trace
-from placement.draw import GROUPS
-from placement.instance import Instance
-from placement.judge import Verdict, judge
+from planted import trace
+from planted.draw import GROUPS
+from planted.instance import Instance
+from planted.judge import Verdict, judge
 
 Draw = Callable[[], Instance]
 

@@ -12,7 +12,7 @@ import csv
 import random
 from pathlib import Path
 
-from placement.instance import GIB, MIB, Cards, Instance, Piece, instance
+from planted.instance import GIB, MIB, Cards, Instance, Piece, instance
 from reconciler.fleet import EngineId
 
 NODES, TASKS = "openb_node_list_gpu_node.csv", "openb_pod_list_default.csv"

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from placement.instance import GIB, MIB, Cards, Instance, Piece, card_of, instance
+from planted.instance import GIB, MIB, Cards, Instance, Piece, card_of, instance
 from reconciler.fleet import EngineId, EngineKind
 
 CARD_SIZES = (8, 12, 16, 24, 24, 32, 40, 48, 80)

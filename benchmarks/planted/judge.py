@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from placement.instance import AT, Instance, after, card_of
+from planted.instance import AT, Instance, after, card_of
 from reconciler.fleet import EngineId, ModelSpec, Spread, parse_replica_address
 from reconciler.planning import Action, Plan, make_plan
 
