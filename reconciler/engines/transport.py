@@ -24,6 +24,7 @@ import httpx
 from reconciler.engines.answers import clean_text, error_message, own_limit, system_reason
 from reconciler.engines.clock import skew, told_by
 from reconciler.engines.keys import Keys
+from reconciler.engines.lines import Lines, LineTooLong
 from reconciler.engines.lookups import Lookups, Resolved
 from reconciler.engines.secrets import read_secret
 from reconciler.engines.wire import Exchange, Wire
@@ -257,7 +258,7 @@ class Channel:
                         yield_last = Answer(response.status, self.transport.keys.without(await _whole(response, SMALL, shown)), shown)
                     yield yield_last
                     return
-                lines = _Lines(shown)
+                lines = Lines(SMALL)
                 chunks = response.chunks()
                 while not lines.ended:
                     async with asyncio.timeout_at(deadline):
@@ -269,6 +270,8 @@ class Channel:
                         yield line
             finally:
                 await opened.__aexit__(None, None, None)
+        except LineTooLong:
+            raise _too_large(shown, SMALL) from None
         except TimeoutError:
             if loop.time() >= last:
                 raise _failed("timeout", shown, f"did not end within {format_duration(self.transport.longest)}") from None
@@ -310,29 +313,6 @@ class Channel:
         problem = found.problems[0]
         said = self.transport.keys.without(problem.what.encode()).decode()
         return type(found)(replace(problem, what=said), found.code)
-
-
-class _Lines:
-    """Cuts a stream into lines; each byte is looked at once, however small the pieces are that it comes in."""
-
-    def __init__(self, shown: str) -> None:
-        self._shown = shown
-        self._rest = bytearray()
-        self.ended = False
-
-    def take(self, chunk: bytes | None) -> list[bytes]:
-        """The lines that end with this piece, and at the end (None) what is left; without blank ones."""
-        if chunk is None:
-            self.ended = True
-            found, self._rest = [bytes(self._rest)], bytearray()
-        else:
-            *found, rest = chunk.split(b"\n")
-            if found:
-                found[0], self._rest = bytes(self._rest) + found[0], bytearray()
-            self._rest += rest
-        if len(self._rest) > SMALL or any(len(line) > SMALL for line in found):
-            raise _too_large(self._shown, SMALL)
-        return [line for line in found if line.strip()]
 
 
 async def _whole(response: Exchange, limit: int, shown: str) -> bytes:

@@ -211,7 +211,7 @@ class ContainerFacts:
     id: str
     name: str
     image: str
-    state: ContainerState
+    state: ContainerState | None
     owner: Owner
     whose: str
     ports: tuple[PublishedPort, ...] = ()
@@ -250,13 +250,13 @@ class ContainerFacts:
     privileges: tuple[str, ...] | None = None
 
     @property
-    def condition(self) -> str:
+    def condition(self) -> str | None:
         """`running`, or how it is not: `exited (1)`, `unhealthy`, `restarting`, `created`, …"""
         if self.state is ContainerState.RUNNING:
             return "unhealthy" if self.health is ContainerHealth.UNHEALTHY else "running"
         if self.state is ContainerState.EXITED and self.exit_code is not None:
             return f"exited ({'out of memory' if self.oom_killed else self.exit_code})"
-        return str(self.state)
+        return str(self.state) if self.state is not None else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,6 @@ _LONGEST_SOCKET = 104 - len("/") - 40 - len(".0123456789abcdef")
 """Of the folder: a socket's path holds 104 bytes on some systems, and ssh appends a hash and a random end to it."""
 _OPTIONS = (
     "BatchMode=yes",
-    "ClearAllForwardings=yes",
     "ForwardAgent=no",
     "ForwardX11=no",
     "PermitLocalCommand=no",
@@ -67,11 +66,19 @@ class SshClient:
 
     def command(self, node: NodeSpec, *shell: str) -> list[str]:
         """The arguments that run `shell` on a node; the host comes after `--`, so no name can be an option."""
+        return self._command(node, ("ClearAllForwardings=yes", *_OPTIONS), (), shell)
+
+    def forwarding(self, node: NodeSpec, forward: str, *shell: str) -> list[str]:
+        """The arguments that run `shell` on a node over a connection of its own, and for as long forward `forward` (ssh's -L); the forwards
+        of the user's configuration are made too."""
+        return self._command(node, ("ControlPath=none", "StreamLocalBindMask=0177", *_OPTIONS), ("-L", forward), shell)
+
+    def _command(self, node: NodeSpec, options: Sequence[str], more: Sequence[str], shell: Sequence[str]) -> list[str]:
         if self._config is None:
             self._config = self._written()
         probe = node.probe
-        command = ["ssh", "-F", str(self._config), "-T"]
-        for option in (*_OPTIONS, f"ConnectTimeout={max(1, int(probe.timeout))}"):
+        command = ["ssh", "-F", str(self._config), "-T", *more]
+        for option in (*options, f"ConnectTimeout={max(1, int(probe.timeout))}"):
             command += ["-o", option]
         command += probe.ssh_options
         if probe.key_file is not None:

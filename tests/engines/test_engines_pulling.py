@@ -11,9 +11,9 @@ import pytest
 from servers import serving
 
 from reconciler.engines import PullProgress, Transport, open_engine, pulling
+from reconciler.engines.lines import Lines
 from reconciler.engines.pulling import LEAST_BYTES, PullMeter
-from reconciler.engines.transport import _Lines
-from reconciler.fleet import EngineError, EngineId, EngineKind, EngineSpec
+from reconciler.fleet import MIB, EngineError, EngineId, EngineKind, EngineSpec
 
 START = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -71,7 +71,7 @@ def test_ever_new_words_are_no_progress_in_the_end() -> None:
 
 
 def test_a_line_in_pieces_of_one_byte_is_cut_as_one_in_one_piece() -> None:
-    lines = _Lines("http://h")
+    lines = Lines(MIB)
     said = b"a" * 300_000 + b"\n\n" + b"b" * 100_000
     found = [one for place in range(len(said)) for one in lines.take(said[place : place + 1])]
     assert [len(one) for one in (*found, *lines.take(None))] == [300_000, 100_000]  # copied anew with each byte it would take minutes

@@ -1,0 +1,411 @@
+"""A Docker Engine as a host of containers, by the Docker Engine API 1.40 to 1.51; what a daemon answers comes in by `answers`."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import replace
+from typing import Protocol
+from urllib.parse import quote
+
+from reconciler.containers.answers import (
+    CREATED,
+    IMAGE,
+    INFO,
+    INSPECTED,
+    LISTED,
+    VERSION,
+    ImageAnswer,
+    Inspected,
+    Listed,
+    names_of,
+    owner_of,
+    read_container,
+    read_daemon,
+    same_secrets,
+    stranger,
+)
+from reconciler.containers.making import archive, create_body, version_of
+from reconciler.containers.output import last_lines
+from reconciler.containers.protocol import LAST_LINES, ContainerError
+from reconciler.containers.pulls import PullReader, pull_failure
+from reconciler.containers.wire import LARGE, Answer, Params, Wire, failed, refusal
+from reconciler.engines.foreign_text import clean_text
+from reconciler.engines.keys import Keys
+from reconciler.engines.last_net import caught
+from reconciler.engines.protocol import PullProgress
+from reconciler.engines.secrets import read_secret
+from reconciler.fleet import (
+    ADDRESS_LABEL,
+    MIB,
+    ContainerFacts,
+    ContainerFile,
+    ContainersLookedFor,
+    ContainerSpec,
+    DaemonFacts,
+    EngineError,
+    NodeContainers,
+    Owner,
+    RegistryLogin,
+    SecretRef,
+    WatchedEnv,
+    full_image,
+    registry_of,
+)
+
+NEWEST_API, OLDEST_API = (1, 51), (1, 40)
+_LOOK, _ACT = 10.0, 60.0
+"""Seconds that a question, and a change, may take."""
+_LONGEST_GRACE = 600.0
+_AT_ONCE = 4
+"""Requests of one look at one time: more connections make a daemon slower."""
+_MOST_LOG = 1 * MIB
+_EVENTS = ("start", "die", "health_status", "oom", "destroy")
+_NOTHING_WATCHED = WatchedEnv()
+
+
+class Way(Protocol):
+    """How a daemon is reached."""
+
+    @property
+    def shown(self) -> str: ...
+
+    async def open(self) -> Wire:
+        """The connection, made or made again where it has ended. Raises ContainerError."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+class DockerHost:
+    """One daemon. `environ` is where `env:` secrets are read (the process's by default); `keys` learns every secret that is sent, so that
+    no log and no message brings one back. A pull ends where it gets nowhere for `pull_stall` seconds."""
+
+    def __init__(
+        self,
+        way: Way,
+        keys: Keys,
+        *,
+        logins: Sequence[RegistryLogin] = (),
+        environ: Mapping[str, str] | None = None,
+        pull_stall: float = 300.0,
+    ) -> None:
+        self._way = way
+        self._keys = keys
+        self._logins = {one.registry: one for one in logins}
+        self._environ = environ
+        self._pull_stall = pull_stall
+        self._opening = asyncio.Lock()
+        self._prefix = ""
+        self._daemon: DaemonFacts | None = None
+
+    @property
+    def shown(self) -> str:
+        return self._way.shown
+
+    async def aclose(self) -> None:
+        await self._way.aclose()
+
+    # -- looking
+
+    async def observe(self, wanted: ContainersLookedFor) -> NodeContainers:
+        def unknown(error: EngineError) -> NodeContainers:
+            return NodeContainers(None, None, error.problems[0].sentence(), error.code)
+
+        return await caught(self._observed(wanted), self.shown, unknown)
+
+    async def _observed(self, wanted: ContainersLookedFor) -> NodeContainers:
+        try:
+            wire = await self._wire()
+            daemon = await self._daemon_facts(wire)
+            listed = (await wire.ask("GET", "/containers/json", within=_LOOK, params={"all": "true"}, limit=LARGE)).read(LISTED)
+            found = await _Look(self, wire, wanted).of(listed)
+        except ContainerError as error:
+            return NodeContainers(None, None, error.problems[0].sentence(), error.code)
+        return NodeContainers(tuple(sorted(found, key=lambda one: (one.name, one.id))), daemon)
+
+    async def inspect(self, container: str, watched: WatchedEnv, fleet: str) -> ContainerFacts | None:
+        wire = await self._wire()
+        return await _Look(self, wire, ContainersLookedFor(fleet)).one(container, watched)
+
+    async def has_image(self, image: str) -> bool:
+        return await self.image(await self._wire(), image) is not None
+
+    async def image(self, wire: Wire, image: str) -> ImageAnswer | None:
+        """What an image's name, or its id, means to the daemon; None where it has none."""
+        answer = await wire.ask("GET", f"/images/{quote(image, safe='/:@')}/json", within=_LOOK, accept=(200, 404))
+        return answer.read(IMAGE) if answer.status == 200 else None
+
+    async def logs(self, container: str, lines: int = LAST_LINES) -> tuple[str, ...]:
+        params: Params = {"stdout": "true", "stderr": "true", "tail": lines}
+        wire = await self._wire()
+        answer = await wire.ask_any("GET", _of(container, "/logs"), within=_LOOK, params=params, limit=_MOST_LOG, cut=True)
+        return last_lines(answer.body, lines) if answer.status == 200 else ()
+
+    async def changed(self, container: str, within: float) -> None:
+        filters = json.dumps({"container": [container], "event": list(_EVENTS), "type": ["container"]})
+        wire = await self._wire()
+        with suppress(TimeoutError):
+            async with (
+                asyncio.timeout(within),
+                aclosing(wire.lines("GET", "/events", params={"filters": filters}, stall=within + 1)) as seen,
+            ):
+                await anext(seen, None)
+
+    # -- images
+
+    async def pull(self, image: str) -> AsyncGenerator[PullProgress, None]:
+        name = full_image(image)
+        repository, at, digest = name.partition("@")
+        if not at:
+            repository, _, digest = name.rpartition(":")
+        wire = await self._wire()
+        reader = PullReader(image, self.shown)
+        params = {"fromImage": repository, "tag": digest}
+        try:
+            lines = wire.lines(
+                "POST", "/images/create", params=params, stall=self._pull_stall, headers=self._login(name), goes_on=reader.take
+            )
+            async with aclosing(lines):
+                async for _ in lines:
+                    yield reader.progress
+        except ContainerError as error:
+            if error.code == "daemon_error":
+                raise pull_failure(image, error.problems[0].what, self.shown) from None
+            raise
+        if await self.image(wire, image) is None:
+            raise failed("pull_failed", self.shown, f"{image} is not there though its pull ended without an error")
+
+    def _login(self, image: str) -> Mapping[str, str]:
+        registry = registry_of(image)
+        login = self._logins.get(registry)
+        if login is None:
+            return {}
+        password = self._secret(login.password, f"the registry {registry}")
+        server = "https://index.docker.io/v1/" if registry == "docker.io" else registry
+        document = json.dumps({"username": login.user, "password": password, "serveraddress": server})
+        return {"X-Registry-Auth": base64.urlsafe_b64encode(document.encode()).decode()}
+
+    # -- acting
+
+    async def create(self, spec: ContainerSpec, name: str | None = None) -> str:
+        wire = await self._wire()
+        env = {key: self._secret(value, spec.address) if isinstance(value, SecretRef) else value for key, value in spec.env.items()}
+        files = self._read(spec.files, spec.address)
+        image = await self.image(wire, spec.image)
+        if image is None:
+            raise failed("no_such_image", self.shown, f"{spec.address}: there is no image {spec.image}", "pull it, or set pull: missing")
+        body = create_body(spec, env, (image.Config.Cmd if image.Config is not None else None) or (), await self._daemon_facts(wire))
+        answer = await wire.ask_any("POST", "/containers/create", within=_ACT, params={"name": name or spec.name}, body=body)
+        if answer.status != 201:
+            raise _create_refusal(answer, spec, name or spec.name)
+        made = answer.read(CREATED).Id
+        try:
+            for network in spec.networks[1:]:
+                await wire.ask("POST", f"/networks/{quote(network, safe='')}/connect", within=_ACT, body={"Container": made})
+            await self._put(wire, made, files)
+        except BaseException:
+            with suppress(ContainerError):
+                await self.remove(made)
+            raise
+        return made
+
+    async def start(self, container: str) -> None:
+        wire = await self._wire()
+        answer = await wire.ask_any("POST", _of(container, "/start"), within=_ACT)
+        if answer.status not in (204, 304):
+            raise _start_refusal(answer, await self._log_of_failure(container))
+
+    async def stop(self, container: str, grace: float | None = None) -> None:
+        wire = await self._wire()
+        params = {} if grace is None else {"t": round(grace)}
+        within = (grace if grace is not None else _LONGEST_GRACE) + _ACT
+        await wire.ask("POST", _of(container, "/stop"), within=within, params=params, accept=(204, 304, 404))
+
+    async def remove(self, container: str) -> None:
+        wire = await self._wire()
+        params = {"force": "true", "v": "true"}
+        answer = await wire.ask("DELETE", _of(container), within=_ACT, params=params, accept=(204, 404, 409))
+        if answer.status == 409:
+            await wire.ask("POST", _of(container, "/wait"), within=_ACT, params={"condition": "removed"}, accept=(200, 404))
+
+    async def rename(self, container: str, name: str) -> None:
+        wire = await self._wire()
+        answer = await wire.ask_any("POST", _of(container, "/rename"), within=_ACT, params={"name": name})
+        if answer.status == 409:
+            raise refusal(answer, "name_taken", "rename or remove the container that has the name")
+        if answer.status != 204:
+            raise refusal(answer, "no_such_container" if answer.status == 404 else "daemon_error")
+
+    async def copy_in(self, container: str, files: Sequence[ContainerFile]) -> None:
+        await self._put(await self._wire(), container, self._read(files, container[:12]))
+
+    async def _put(self, wire: Wire, container: str, files: Mapping[str, tuple[bytes, int]]) -> None:
+        if files:
+            content = archive(files)
+            await wire.ask("PUT", _of(container, "/archive"), within=_ACT, params={"path": "/"}, content=content, accept=(200,))
+
+    # -- what all of it needs
+
+    async def _wire(self) -> Wire:
+        async with self._opening:
+            wire = await self._way.open()
+            if not self._prefix:
+                self._prefix = await self._negotiated(wire)
+            wire.prefix = self._prefix
+            return wire
+
+    async def _negotiated(self, wire: Wire) -> str:
+        told = (await wire.ask("GET", "/version", within=_LOOK)).read(VERSION)
+        newest, oldest = version_of(told.ApiVersion or ""), version_of(told.MinAPIVersion or "")
+        api = min(NEWEST_API, newest)
+        if api < OLDEST_API:
+            what = f"its API is {told.ApiVersion and clean_text(told.ApiVersion)}, gpurec needs {_dotted(OLDEST_API)}"
+            raise failed("too_old", self.shown, what, "upgrade Docker Engine to 19.03 or later")
+        if api < oldest:
+            raise failed(
+                "too_new", self.shown, f"its API begins with {_dotted(oldest)}, gpurec knows {_dotted(NEWEST_API)}", "upgrade gpurec"
+            )
+        return f"/v{_dotted(api)}"
+
+    async def _daemon_facts(self, wire: Wire) -> DaemonFacts:
+        if self._daemon is None:
+            info = (await wire.ask("GET", "/info", within=_LOOK)).read(INFO)
+            self._daemon = read_daemon(info, wire.prefix.removeprefix("/v"))
+        return self._daemon
+
+    def _secret(self, ref: SecretRef, whose: str) -> str:
+        try:
+            value = read_secret(ref, whose, self._environ)
+        except EngineError as error:
+            raise ContainerError(error.problems[0], error.code) from None
+        self._keys.add(value)
+        return value
+
+    def known_secrets(self, refs: Mapping[str, SecretRef], whose: str) -> Mapping[str, str | None]:
+        """The secrets that can be read; None for one that cannot."""
+        found: dict[str, str | None] = {}
+        for name, ref in refs.items():
+            found[name] = None
+            with suppress(ContainerError):
+                found[name] = self._secret(ref, whose)
+        return found
+
+    def cleaned(self, answer: Answer) -> Answer:
+        """The same without the secrets that are known."""
+        return replace(answer, body=self._keys.without(answer.body))
+
+    def _read(self, files: Sequence[ContainerFile], whose: str) -> Mapping[str, tuple[bytes, int]]:
+        return {
+            one.path: ((self._secret(one.content, whose) if isinstance(one.content, SecretRef) else one.content).encode(), one.mode)
+            for one in files
+        }
+
+    async def _log_of_failure(self, container: str) -> tuple[str, ...]:
+        try:
+            return await self.logs(container)
+        except ContainerError:
+            return ()
+
+
+class _Look:
+    """One look at a daemon: what images mean is asked once."""
+
+    def __init__(self, host: DockerHost, wire: Wire, wanted: ContainersLookedFor) -> None:
+        self._host, self._wire, self._wanted = host, wire, wanted
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._images: dict[str, asyncio.Future[ImageAnswer | None]] = {}
+
+    async def of(self, listed: Sequence[Listed]) -> list[ContainerFacts]:
+        wanted = self._wanted
+        ours = [one for one in listed if owner_of(one.Labels, wanted.fleet)[0] is Owner.OURS]
+        others = [stranger(one, wanted.fleet) for one in listed if self._in_the_way(one)]
+        try:
+            async with asyncio.TaskGroup() as group:
+                looks = [group.create_task(self._listed(one)) for one in ours]
+        except* ContainerError as errors:
+            raise _first(errors) from None
+        return [*others, *(one for look in looks if (one := look.result()) is not None)]
+
+    def _in_the_way(self, one: Listed) -> bool:
+        wanted = self._wanted
+        if owner_of(one.Labels, wanted.fleet)[0] is Owner.OURS:
+            return False
+        ports = {port.PublicPort for port in one.Ports or ()}
+        return not wanted.names.isdisjoint(names_of(one)) or not wanted.ports.isdisjoint(port for port in ports if port is not None)
+
+    async def _listed(self, one: Listed) -> ContainerFacts | None:
+        return await self.one(one.Id, self._wanted.env.get((one.Labels or {}).get(ADDRESS_LABEL, ""), _NOTHING_WATCHED))
+
+    async def one(self, container: str, watched: WatchedEnv) -> ContainerFacts | None:
+        host = self._host
+        secrets = host.known_secrets(watched.secrets, container[:12])
+        async with self._slots:
+            answer = await self._wire.ask("GET", _of(container, "/json"), within=_LOOK, accept=(200, 404), raw=True)
+            if answer.status == 404:
+                return None
+            same = same_secrets(answer.read(INSPECTED), secrets)
+            seen = host.cleaned(answer).read(INSPECTED)
+            image, now = await self._images_of(seen)
+        return read_container(seen, self._wanted.fleet, watched.values, same, image, now)
+
+    async def _images_of(self, seen: Inspected) -> tuple[ImageAnswer | None, str | None]:
+        """The image that it was made of, and the id of what its name means now."""
+        now = await self._image(seen.Config.Image) if seen.Config.Image else None
+        if now is not None and now.Id == seen.Image:
+            return now, now.Id
+        return (await self._image(seen.Image) if seen.Image else None), now.Id if now is not None else None
+
+    async def _image(self, name: str) -> ImageAnswer | None:
+        future = self._images.get(name)
+        if future is None:
+            future = self._images[name] = asyncio.ensure_future(self._host.image(self._wire, name))
+        return await future
+
+
+def _of(container: str, what: str = "") -> str:
+    return f"/containers/{quote(container, safe='')}{what}"
+
+
+def _first(errors: BaseExceptionGroup[ContainerError]) -> ContainerError:
+    first = errors.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+def _dotted(version: tuple[int, int]) -> str:
+    return f"{version[0]}.{version[1]}"
+
+
+def _create_refusal(answer: Answer, spec: ContainerSpec, name: str) -> ContainerError:
+    if answer.status == 409:
+        what = f"{spec.address}: the name {name} is taken: {answer.message}"
+        return failed("name_taken", answer.shown, what, "rename or remove the container that has it")
+    if answer.status == 404 and "image" in answer.message.lower():
+        return failed("no_such_image", answer.shown, f"{spec.address}: {answer.message}", "pull it, or set pull: missing")
+    return failed("cannot_create", answer.shown, f"{spec.address}: {answer.message}")
+
+
+_CARD_SIGNS = ("could not select device driver", "cdi device injection failed", "nvidia-container-cli", "unknown device", "device error")
+_PORT_SIGNS = ("port is already allocated", "address already in use", "failed to bind")
+
+
+def _start_refusal(answer: Answer, log: Sequence[str]) -> ContainerError:
+    said, low = answer.message, answer.message.lower()
+    code, hint = "start_failed", None
+    if answer.status == 404:
+        code = "no_such_container" if "no such container" in low else "start_failed"
+    elif any(sign in low for sign in _CARD_SIGNS):
+        code, hint = "card_unavailable", "install nvidia-container-toolkit on the node, and check that it has this card (nvidia-smi -L)"
+    elif any(sign in low for sign in _PORT_SIGNS):
+        code, hint = "port_taken", "end what listens there, or declare another port"
+    return start_failure(answer.shown, said, log, code, hint)
+
+
+def start_failure(shown: str, said: str, log: Sequence[str], code: str = "start_failed", hint: str | None = None) -> ContainerError:
+    """A start that failed, with the last lines of what the container wrote."""
+    wrote = "; it wrote:\n  " + "\n  ".join(log) if log else ""
+    error = failed(code, shown, f"{said}{wrote}", hint)
+    return ContainerError(error.problems[0], code, log)
