@@ -13,13 +13,14 @@ RAM_INDEX = -1
 class Card(KnownCard):
     """A card (or a node's RAM) in bytes. `usable` None: its size is not known, or it is at fault, so nothing is added. `held` is what
     replicas and residents take by our arithmetic; foreign use comes on top. `before` is `held` as found. `free_fact` names its free bytes
-    in a plan."""
+    in a plan. `most_agents` may have their model, or their own part, on it; None: any number."""
 
     usable: int | None
     foreign: int
     assumed: bool
     held: int = field(default=0, kw_only=True)
     before: int = field(default=0, kw_only=True)
+    most_agents: int | None = field(default=None, kw_only=True)
     free_fact: str = field(default="", init=False)
 
     def __post_init__(self) -> None:
@@ -50,6 +51,11 @@ class Card(KnownCard):
         return -1 if self.usable is None else self.usable - self.foreign
 
     @property
+    def used_fraction(self) -> float:
+        """The share of what may be used that is held, or used by others; 1 where its size is unknown."""
+        return (self.held + self.foreign) / self.usable if self.usable else 1.0
+
+    @property
     def bound(self) -> int:
         """What it may hold at any moment: its capacity, or what it held as found where that was more."""
         return max(self.capacity, self.before)
@@ -62,6 +68,14 @@ class Card(KnownCard):
 
 Charges = tuple[tuple[Card, int], ...]
 """Bytes by card."""
+
+
+@dataclass(slots=True, eq=False)
+class CardHolding:
+    """What takes room of cards and is no model of an engine: an agent with a card of its own."""
+
+    charges: Charges
+    there: bool = field(default=False, init=False)
 
 
 def largest(charges: Charges) -> int | None:

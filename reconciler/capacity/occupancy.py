@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from reconciler.capacity.cards import Card
+from reconciler.capacity.cards import Card, CardHolding
 from reconciler.capacity.engine_state import EngineState, Holding
 from reconciler.fleet import EngineId
 
@@ -21,19 +21,23 @@ class OccupancyError(Exception):
 @dataclass(slots=True)
 class Occupancy:
     """Every engine of the fleet by id, every card in node order, and what is there. Mutable on purpose and private to one run: a fleet of
-    80,000 cards is charged and discharged in place."""
+    80,000 cards is charged and discharged in place. `own_cards` has by address the agents that hold a card of their own."""
 
     slots: Mapping[EngineId, EngineState]
     cards: tuple[Card, ...]
     by_node: Mapping[str, tuple[EngineState, ...]]
-    _undo: list[Holding] = field(default_factory=list)
+    own_cards: dict[str, CardHolding] = field(default_factory=dict)
+    _undo: list[Holding | CardHolding] = field(default_factory=list)
     _trials: int = 0
 
     def __iter__(self) -> Iterator[EngineState]:
         return iter(self.slots.values())
 
-    def put(self, holding: Holding) -> None:
+    def put(self, holding: Holding | CardHolding) -> None:
         """Takes the room of what is not there. OccupancyError: it is there, or another has its runner."""
+        if isinstance(holding, CardHolding):
+            self._move(holding, there=True)
+            return
         slot = holding.slot
         if holding.there or (holding.runner and holding.runner in slot.runners):
             raise OccupancyError(f"{holding.runner or 'a resident'} takes its room on {slot.id} twice")
@@ -54,8 +58,11 @@ class Occupancy:
         if self._trials:
             self._undo.append(holding)
 
-    def remove(self, holding: Holding) -> None:
+    def remove(self, holding: Holding | CardHolding) -> None:
         """Gives the room back of what is there. OccupancyError: it is not there."""
+        if isinstance(holding, CardHolding):
+            self._move(holding, there=False)
+            return
         slot = holding.slot
         if not holding.there:
             raise OccupancyError(f"{holding.runner or 'a resident'} gives its room on {slot.id} back twice")
@@ -73,6 +80,16 @@ class Occupancy:
             del slot.coming[holding.load[0]]
         if holding.runner:
             del slot.runners[holding.runner]
+        if self._trials:
+            self._undo.append(holding)
+
+    def _move(self, holding: CardHolding, *, there: bool) -> None:
+        """Puts or removes what is on cards alone."""
+        if holding.there is there:
+            raise OccupancyError(f"what holds a card by itself {'takes its room' if there else 'gives its room back'} twice")
+        holding.there = there
+        for card, count in holding.charges:
+            card.held += count if there else -count
         if self._trials:
             self._undo.append(holding)
 

@@ -67,6 +67,7 @@ class Strategy(StrEnum):
     LEAST_LOADED = "least_loaded"
     BINPACK = "binpack"
     ROUND_ROBIN = "round_robin"
+    TEMPERATURE = "temperature"
 
 
 @dataclass(frozen=True, slots=True)

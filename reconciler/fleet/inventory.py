@@ -23,12 +23,14 @@ class Runtime(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much of a card may be used. Unset fields fall through to the next wider place: card, node, group, desired, default."""
+    """How much of a card may be used, in bytes and in agents that have their model there. Unset fields fall through to the next wider
+    place: card, node, group, desired, default."""
 
     max_vram_utilization: Fraction | None = None
     vram_safety_margin: Fraction | None = None
     reserve: int | None = None
     ram_reserve: int | None = None
+    max_agents_per_gpu: int | None = None
 
     def over(self, wider: Limits) -> Limits:
         """These limits, with what is unset here taken from `wider`."""
@@ -37,6 +39,7 @@ class Limits:
             self.vram_safety_margin if self.vram_safety_margin is not None else wider.vram_safety_margin,
             self.reserve if self.reserve is not None else wider.reserve,
             self.ram_reserve if self.ram_reserve is not None else wider.ram_reserve,
+            self.max_agents_per_gpu if self.max_agents_per_gpu is not None else wider.max_agents_per_gpu,
         )
 
 

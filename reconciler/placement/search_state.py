@@ -278,7 +278,8 @@ class Placing:
         key = (ModelClass.of(model), ram)
         if key not in self.orders:
             slots = [slot for slot in self.class_of(model).slots if slot.selected and slot.reachable and in_ram(slot, model) == ram]
-            self.orders[key] = order_of(slots, self.desired.strategy, ram)
+            thermal = self.desired.policy.thermal
+            self.orders[key] = order_of(slots, self.desired.strategy, ram, thermal.hysteresis if thermal is not None else None)
         return self.orders[key]
 
     def breaks_spread(self, model: ModelSpec, slot: EngineState) -> bool:

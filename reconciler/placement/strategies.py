@@ -12,6 +12,7 @@ from typing import Protocol
 
 from reconciler.capacity import EngineState
 from reconciler.fleet import Strategy
+from reconciler.placement.warmth import warmth
 
 
 class Order(Protocol):
@@ -104,39 +105,57 @@ class RoundRobin:
         pass
 
 
-STRATEGIES: dict[Strategy, Callable[[Sequence[EngineState]], Order]] = {
-    Strategy.LEAST_LOADED: LeastLoaded,
-    Strategy.BINPACK: BestFit,
-    Strategy.ROUND_ROBIN: RoundRobin,
-}
+def order_of(slots: Sequence[EngineState], strategy: Strategy, ram: bool, hysteresis: float | None = None) -> Order:
+    """The order of a strategy for what sits on cards or in RAM, with the engines on hot or full cards after all others. `hysteresis`, in
+    degrees, is how far apart cards must be that one counts as warmer (None: the usual)."""
+    match strategy:
+        case Strategy.BINPACK:
+            return hot_last(slots, lambda some: BestFit(some, ram))
+        case Strategy.ROUND_ROBIN:
+            return hot_last(slots, RoundRobin)
+        case Strategy.TEMPERATURE:
+            return hot_last(slots, lambda some: coolest_first(some, ram, hysteresis))
+        case _:
+            return hot_last(slots, LeastLoaded)
 
 
-def order_of(slots: Sequence[EngineState], strategy: Strategy, ram: bool) -> Order:
-    """The order of a strategy for what sits on cards or in RAM, with the engines on hot or full cards after all others."""
-    if strategy is Strategy.BINPACK:
-        return hot_last(slots, lambda some: BestFit(some, ram))
-    return hot_last(slots, STRATEGIES[strategy])
+def coolest_first(slots: Sequence[EngineState], ram: bool, hysteresis: float | None) -> Order:
+    """The coolest cards first, of those as cool as each other the least loaded; what nobody can tell the temperature of comes last."""
+    heats = warmth(slots, lambda slot: () if ram else slot.cards or (), hysteresis)
+    return in_turn(slots, heats.__getitem__, LeastLoaded)
 
 
 def hot_last(slots: Sequence[EngineState], strategy: Callable[[Sequence[EngineState]], Order]) -> Order:
     """The engines on hot or full cards after all others."""
-    hot = [slot for slot in slots if slot.hot]
-    return HotLast(strategy([slot for slot in slots if not slot.hot]), strategy(hot)) if hot else strategy(slots)
+    return in_turn(slots, lambda slot: float(slot.hot), strategy)
 
 
-class HotLast:
-    """Two orders, one after the other."""
+def in_turn(
+    slots: Sequence[EngineState], group: Callable[[EngineState], float], strategy: Callable[[Sequence[EngineState]], Order]
+) -> Order:
+    """The engines group by group, the lowest first, each in the order of a strategy."""
+    groups: dict[float, list[EngineState]] = {}
+    for slot in slots:
+        groups.setdefault(group(slot), []).append(slot)
+    if len(groups) < 2:
+        return strategy(slots)
+    return InTurn([(some, strategy(some)) for _, some in sorted(groups.items())])
 
-    def __init__(self, cool: Order, hot: Order) -> None:
-        self._cool, self._hot = cool, hot
+
+class InTurn:
+    """Several orders, one after the other."""
+
+    def __init__(self, parts: Sequence[tuple[Sequence[EngineState], Order]]) -> None:
+        self._orders = [order for _, order in parts]
+        self._order_of = {slot: order for slots, order in parts for slot in slots}
 
     def candidates(self, need: int) -> Iterator[EngineState]:
-        yield from self._cool.candidates(need)
-        yield from self._hot.candidates(need)
+        for order in self._orders:
+            yield from order.candidates(need)
 
     def taken(self, slot: EngineState) -> None:
-        (self._hot if slot.hot else self._cool).taken(slot)
+        self._order_of[slot].taken(slot)
 
     def settle(self) -> None:
-        self._cool.settle()
-        self._hot.settle()
+        for order in self._orders:
+            order.settle()

@@ -30,14 +30,14 @@ from reconciler.workspace.table import NOT_YET, Field, Table, later
 from reconciler.workspace.tree import ListNode, MapNode, Node, ScalarNode, is_null, kind_of, what_is
 
 VERSION_KEY = "version"
-_MERGED = ("models", "limits", "policy", "placement")
+_MERGED = ("models", "agents", "services", "limits", "policy", "placement")
 
 
 class Solver(StrEnum):
     BUILTIN = "builtin"
 
 
-STRATEGY = Field("strategy", choice(Strategy, later={"temperature": NOT_YET, "weighted": NOT_YET}))
+STRATEGY = Field("strategy", choice(Strategy, later={"weighted": NOT_YET}))
 SOLVER = Field("solver", choice(Solver, later={"exact": NOT_YET}))
 PLACEMENT = Table("placement", (STRATEGY, SOLVER), later("weights"))
 
@@ -71,7 +71,9 @@ SECTIONS: tuple[SectionForm, ...] = (FILES_FORM,)
 def desired_table(sections: Sequence[SectionForm] = SECTIONS) -> Table:
     """All keys of a desired state."""
     others = [Field(one.section.key, Form(_as_it_stands, dict(one.schema))) for one in sections]
-    return Table("desired state", (VERSION, STRATEGY_FIELD, LIMITS_FIELD, POLICY_FIELD, PRIORITIES, MODELS, *others), later("agents"))
+    known = {one.key for one in others}
+    not_yet = later(*({"agents", "services"} - known))
+    return Table("desired state", (VERSION, STRATEGY_FIELD, LIMITS_FIELD, POLICY_FIELD, PRIORITIES, MODELS, *others), not_yet)
 
 
 def read_desired(
@@ -99,8 +101,8 @@ def read_desired(
 
 
 def _merge(roots: Iterable[tuple[str, Node | None]], problems: Problems) -> MapNode | None:
-    """One mapping of all files, None where none can be read. The entries of models, limits, policy and placement are put together; what
-    is there twice is an error, and so is a `version` that no file has."""
+    """One mapping of all files, None where none can be read. The entries of models, agents, services, limits, policy and placement are put
+    together; what is there twice is an error, and so is a `version` that no file has."""
     merged: MapNode | None = None
     for file, root in roots:
         if is_null(root):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reconciler.fleet import Limits
-from reconciler.workspace.forms import Form, ratio, size
+from reconciler.workspace.forms import Form, integer, ratio, size
 from reconciler.workspace.problems import Problems
 from reconciler.workspace.table import Field, Table, later
 from reconciler.workspace.tree import Node
@@ -31,12 +31,18 @@ RAM_RESERVE = Field(
     meant="ram_reserved memory_reserve",
 )
 
+AGENTS = Field(
+    "max_agents_per_gpu",
+    integer(0, 1_000_000),
+    meant="max_agents agents_per_gpu max_containers_per_gpu",
+)
+
 LIMITS = Table("limits", (UTILIZATION, MARGIN, RESERVE, RAM_RESERVE), later("max_agents_per_gpu"))
 
 
 def _read(node: Node, problems: Problems, name: str) -> Limits:
     values = LIMITS.read(node, problems, name)
-    return Limits(values.get(UTILIZATION), values.get(MARGIN), values.get(RESERVE), values.get(RAM_RESERVE))
+    return Limits(values.get(UTILIZATION), values.get(MARGIN), values.get(RESERVE), values.get(RAM_RESERVE), values.get(AGENTS))
 
 
 limits = Form(_read, LIMITS.schema())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,14 @@ from reconciler.workspace.tree import Node, is_null
 
 @dataclass(frozen=True, slots=True)
 class SectionContext:
-    """What reading a section may need beside its node. Without an inventory or a fleet (because it is wrong) names are not checked."""
+    """What reading a section may need beside its node. Without an inventory or a fleet (because it is wrong) names are not checked.
+    `siblings` are the nodes of all keys of the desired state."""
 
     sources: Sources
     problems: Problems
     inventory: Inventory | None = None
     fleet: Fleet | None = None
+    siblings: Mapping[str, Node] = field(default_factory=dict)
 
     def template(self, name: str, node: Node) -> Template:
         """A file of `templates/`, which counts for the config digest. Refuses one that is not there."""
@@ -46,6 +48,7 @@ class SectionForm:
 
 def read_sections(nodes: Mapping[str, Node], forms: Iterable[SectionForm], context: SectionContext) -> dict[str, object]:
     """What the files say of each section that they have."""
+    context = replace(context, siblings=nodes)
     found: dict[str, object] = {}
     for form in forms:
         node = nodes.get(form.section.key)

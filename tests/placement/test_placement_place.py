@@ -238,3 +238,21 @@ def test_an_engine_of_several_cards_goes_on_with_those_that_are_not_at_fault():
     one = fleet(node("a", 24 * GIB, 24 * GIB))
     result = plan(one, desired(model("m:1", ["a"], 5 * GIB)), with_fault(one, 1, size=None))
     assert [(step.action, step.gpus or step.gpu_candidates) for step in result.steps] == [("load", (0,))]
+
+
+def test_temperature_takes_the_coolest_card_and_what_is_placed_stays():
+    three = fleet(node("a", 24 * GIB), node("b", 24 * GIB), node("c", 24 * GIB))
+    some = [model(f"{name}:1", ["a", "b", "c"], 2 * GIB) for name in "xyz"]
+
+    def warm(**degrees):
+        seen = facts(three, installed=names(*some))
+        nodes = {
+            name: replace(one, cards=tuple(replace(card, temperature=degrees.get(name)) for card in one.cards))
+            for name, one in seen.nodes.items()
+        }
+        return replace(seen, nodes=nodes)
+
+    by_heat = desired(*some, strategy=Strategy.TEMPERATURE)
+    found = places(plan(three, by_heat, warm(a=81.0, b=61.0, c=60.0)))
+    assert {where for _, where in found} == {"b", "c"}
+    assert {where for _, where in places(plan(three, by_heat, warm(a=81.0)))} == {"a"}

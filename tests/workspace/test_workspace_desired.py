@@ -181,7 +181,7 @@ LATER_POLICIES = (
         *(f"models: {{m: {{{key}: 1}}}}" for key in LATER_MODEL_KEYS),
         *(f"policy: {{{key}: 1}}" for key in LATER_POLICIES),
         "agents: {}",
-        "placement: {strategy: temperature}",
+        "placement: {strategy: weighted}",
         "placement: {solver: exact}",
         "placement: {weights: {}}",
         "limits: {max_agents_per_gpu: 5}",
