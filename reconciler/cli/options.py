@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,8 +19,20 @@ if TYPE_CHECKING:
     from reconciler.operations.run import FailureLimit
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+MARKDOWN_BYTES = 65_536
+"""What a comment of GitHub or Gitea holds."""
+MARKDOWN_LEAST = 4096
 MOST_COUNT = 2**63 - 1
 """The largest number that a state can hold, and so the largest that one may ask it for."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How a plan or a drift report is to be shown."""
+
+    format: str = "text"
+    max_bytes: int = MARKDOWN_BYTES
+    detail: str = "full"
 
 
 def choice_options(command: Command) -> Command:
@@ -64,6 +78,37 @@ def facts_options(command: Command) -> Command:
 
 def format_option(command: Command) -> Command:
     return click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True)(command)
+
+
+def view_options(*formats: str, detail: bool = True) -> Callable[[Command], Command]:
+    """Gives the command `view`, a View: `--format` (text, json and `formats`), `--max-bytes` for markdown, and `--detail` for text."""
+
+    def add(command: Command) -> Command:
+        def viewing(*args: Any, format_: str, max_bytes: int, detail_: str = "full", **rest: Any) -> Any:
+            return command(*args, view=View(format_, max_bytes, detail_), **rest)
+
+        viewing = wraps(command)(viewing)
+        options = [
+            click.option("--format", "format_", type=click.Choice(["text", "json", *formats]), default="text", show_default=True),
+            click.option(
+                "--max-bytes",
+                metavar="N",
+                type=click.IntRange(MARKDOWN_LEAST),
+                default=MARKDOWN_BYTES,
+                show_default=True,
+                help="Most bytes of markdown: sections shrink, the summary never does.",
+            ),
+        ]
+        if detail:
+            levels = click.Choice(["summary", "changes", "full"])
+            options.append(
+                click.option("--detail", "detail_", type=levels, default="full", show_default=True, help="How much of it as text.")
+            )
+        for option in reversed(options):
+            viewing = option(viewing)
+        return viewing  # type: ignore[return-value]  # the options take the place of `view`
+
+    return add
 
 
 def lock_timeout_option(command: Command) -> Command:

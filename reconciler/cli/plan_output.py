@@ -7,24 +7,38 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reconciler.cli.options import View
 from reconciler.cli.settings import Settings
 
 if TYPE_CHECKING:
     from reconciler.planning import Plan
 
 
-def show_plan(settings: Settings, plan: Plan, out: Path | None, format_: str, detailed_exitcode: bool) -> int:
+def show_plan(settings: Settings, plan: Plan, out: Path | None, view: View, detailed_exitcode: bool) -> int:
     """Writes it to `out`, shows it, and returns the exit status. Raises GuardRefused, once it is shown, where a guard refuses it."""
     from reconciler.operations.exit_status import Command, exit_status, of_plan
     from reconciler.operations.plan_file import save_plan
     from reconciler.operations.saved_plan_checks import check_guards
-    from reconciler.views import plan_json, plan_text
 
     if out is not None:
         save_plan(settings.path(out), plan)
-    text = plan_json(plan) if format_ == "json" else plan_text(plan, colour=settings.colour(), width=settings.width())
-    click.echo(text, nl=False)
+    click.echo(as_text(settings, plan, view), nl=False)
     if out is not None:
         settings.say(f"Saved to {out}. To carry out just this: gpurec apply {out}")
     check_guards(plan)
     return exit_status(Command.PLAN_DETAILED if detailed_exitcode else Command.PLAN, of_plan(plan))
+
+
+def as_text(settings: Settings, plan: Plan, view: View) -> str:
+    """The plan in the format that was asked for."""
+    from reconciler.views import Detail, plan_json, plan_text
+
+    match view.format:
+        case "json":
+            return plan_json(plan)
+        case "markdown":
+            from reconciler.views.markdown import plan_markdown
+
+            return plan_markdown(plan, view.max_bytes)
+        case _:
+            return plan_text(plan, colour=settings.colour(), width=settings.width(), detail=Detail(view.detail))

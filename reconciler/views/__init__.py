@@ -1,4 +1,4 @@
-"""Plans, drift reports, facts and outcomes as text and JSON. Pure: logic never prints, views never decide."""
+"""Plans, drift reports, facts and outcomes as text, JSON and markdown. Pure: logic never prints, views never decide."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from reconciler.views.inventory_text import inventory_text, validate_text
 from reconciler.views.models_text import models_json, models_text
 from reconciler.views.need_text import need_json, need_text
 from reconciler.views.outcome_text import Held, Lost, StepResult, outcome_text
-from reconciler.views.plan_text import plan_text
+from reconciler.views.plan_text import Detail, plan_text
 from reconciler.views.reservation_text import reservation_json, reservation_text
 from reconciler.views.status_text import status_document, status_text
 from reconciler.views.style import beside
 
 __all__ = [
+    "Detail",
     "Held",
     "Lost",
     "RunRow",

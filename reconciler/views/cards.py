@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from reconciler.fleet import format_bytes
 from reconciler.planning.plan import CardBalance
-from reconciler.views.style import Cell, Style, bounded, columns, more, plural
+from reconciler.views.style import Cell, Style, bounded, columns, more, paragraph, plural
 
 LEGEND = "█ used  ▓ added  ▒ foreign  ░ free  · kept free"
 
@@ -21,7 +21,8 @@ def cards_text(cards: Sequence[CardBalance], style: Style) -> list[str]:
     lines += columns([_row(card, style) for card in shown], style)
     lines += more(left, style, "cards that change")
     if any(card.assumed for card in shown):
-        lines.append(style.paint("  * assumed: the card's own use cannot be read, so its declared size and foreign use count", "dim"))
+        assumed = paragraph("* assumed: the card's own use cannot be read, so its declared size and foreign use count", style)
+        lines += [style.paint(line, "dim") for line in assumed]
     return [*lines, *_rest([card for card in cards if not changes(card)], style)]
 
 
@@ -47,13 +48,6 @@ def _rest(quiet: Sequence[CardBalance], style: Style) -> list[str]:
 
 def _row(card: CardBalance, style: Style) -> list[Cell]:
     usable = "of unknown" if card.usable_bytes is None else f"of {format_bytes(card.usable_bytes)}"
-    details = []
-    if card.foreign_bytes:
-        details.append(f"{format_bytes(card.foreign_bytes)} foreign")
-    if card.unsized:
-        details.append("holds a model of unknown size")
-    if card.peak_bytes > max(card.before_bytes, card.after_bytes):
-        details.append(f"peak {format_bytes(card.peak_bytes)}")
     return [
         Cell(f"{card.node}/{card.gpu}{'*' if card.assumed else ''}", "bold"),
         Cell(card.name or "", "dim"),
@@ -62,8 +56,15 @@ def _row(card: CardBalance, style: Style) -> list[Cell]:
         Cell("→"),
         Cell(format_bytes(card.after_bytes), "green" if card.after_bytes > card.before_bytes else "red", right=True),
         Cell(usable),
-        Cell(", ".join(details), "dim"),
+        Cell(", ".join(card_remarks(card)), "dim"),
     ]
+
+
+def card_remarks(card: CardBalance) -> list[str]:
+    """What else is to be said of a card."""
+    said = [f"{format_bytes(card.foreign_bytes)} foreign"] if card.foreign_bytes else []
+    said += ["holds a model of unknown size"] if card.unsized else []
+    return [*said, f"peak {format_bytes(card.peak_bytes)}"] if card.peak_bytes > max(card.before_bytes, card.after_bytes) else said
 
 
 def bar(card: CardBalance, width: int) -> Cell:

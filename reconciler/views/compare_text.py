@@ -8,8 +8,8 @@ from reconciler.fleet import format_bytes
 from reconciler.planning.compare import FieldChange, PlanComparison
 from reconciler.planning.plan import Json, Plan, Step
 from reconciler.views.document import plan_document
-from reconciler.views.plan_text import size_of
 from reconciler.views.sections import value_text
+from reconciler.views.step_words import size_of
 from reconciler.views.style import Cell, Style, bounded, columns, joined, more, plural
 
 

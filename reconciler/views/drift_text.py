@@ -5,6 +5,7 @@ from __future__ import annotations
 from reconciler.planning.drift_memory import DriftReport, Key, deferred_key, drift_key
 from reconciler.planning.plan import Json
 from reconciler.views.document import plan_contents
+from reconciler.views.escape import escape
 from reconciler.views.sections import deferred_lines, drift_lines, forgotten_lines, is_beyond_apply, note_lines, without_restarts
 from reconciler.views.style import Style, joined, plural
 
@@ -26,30 +27,35 @@ def drift_text(report: DriftReport, *, colour: bool = False, width: int = 100) -
         deferred_lines(plan.deferred, style),
         forgotten_lines(plan.forgotten, style),
         note_lines(held, style),
-        _pending(plan.pending),
+        pending_lines(plan.pending),
     ]
     return joined("\n".join(block) + "\n" for block in blocks if block)
 
 
 def _opening(report: DriftReport, style: Style) -> str:
+    bold, rest = drift_headline(report)
+    return f"{style.heading(bold)} {escape(rest)}"
+
+
+def drift_headline(report: DriftReport) -> tuple[str, str]:
+    """What there is, and what that means; not escaped."""
     plan = report.plan
-    fleet = style.heading(plan.fleet)
     applied = plan.lineage is not None and plan.serial > 0
     if report.counted:
-        drifted = style.paint(plural(len(without_restarts(report.counted)), "field") + " drifted.", "bold")
+        drifted = f"{plural(len(without_restarts(report.counted)), 'field')} drifted."
         if all(map(is_beyond_apply, report.counted)):
-            return f"{drifted} Fleet {fleet} is not as wanted, and no apply can change that."
-        since = f"Fleet {fleet} is not as apply {plan.serial} left it." if applied else f"Nothing was applied to fleet {fleet} yet."
-        return f"{drifted} {since}"
+            return drifted, f"Fleet {plan.fleet} is not as wanted, and no apply can change that."
+        since = f"Fleet {plan.fleet} is not as apply {plan.serial} left it."
+        return drifted, since if applied else f"Nothing was applied to fleet {plan.fleet} yet."
     if report.waiting or report.older:
         differs = f"differs in {plural(len(plan.drift), 'field')} that {_is(len(plan.drift))} not asked for"
-        return f"{style.paint('No new drift.', 'bold')} Fleet {fleet} {differs}."
+        return "No new drift.", f"Fleet {plan.fleet} {differs}."
     if applied:
-        return f"{style.paint('No drift.', 'bold')} Fleet {fleet} is as apply {plan.serial} left it, as far as it can be seen."
-    return f"{style.paint('No drift.', 'bold')} Nothing was applied to fleet {fleet} yet."
+        return "No drift.", f"Fleet {plan.fleet} is as apply {plan.serial} left it, as far as it can be seen."
+    return "No drift.", f"Nothing was applied to fleet {plan.fleet} yet."
 
 
-def _pending(count: int) -> list[str]:
+def pending_lines(count: int) -> list[str]:
     if not count:
         return []
     return [f"{plural(count, 'replica is', 'replicas are')} pending: desired, not applied yet. `gpurec plan` shows what would change."]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from reconciler.fleet import format_bytes
-from reconciler.planning import CONTEXT_DROPPED
+from enum import StrEnum
+
 from reconciler.planning.kinds.model.step import ModelStep
-from reconciler.planning.plan import FETCHES, Action, Plan, Step
+from reconciler.planning.plan import Action, Plan, Step
 from reconciler.views.cards import cards_text
 from reconciler.views.document import plan_summary
 from reconciler.views.escape import escape
-from reconciler.views.models_text import measured_words
 from reconciler.views.sections import (
     deferred_lines,
     drift_lines,
@@ -20,49 +19,55 @@ from reconciler.views.sections import (
     refusal_lines,
     unmanaged_lines,
     unplaced_lines,
-    value_text,
 )
-from reconciler.views.style import Cell, Style, columns, joined, paragraph, plural
+from reconciler.views.step_words import SYMBOLS, cards_of, changed_fields, reason_of, remarks, size_of, source_of
+from reconciler.views.style import Cell, Style, columns, joined, paragraph, plural, table
 
-SYMBOLS: dict[Action, tuple[str, str]] = {
-    Action.PULL: ("+", "green"),
-    Action.TAG: ("+", "green"),
-    Action.LOAD: ("+", "green"),
-    Action.CREATE: ("+", "green"),
-    Action.UNLOAD: ("-", "red"),
-    Action.REMOVE: ("x", "red"),
-    Action.RELOAD: ("~", "yellow"),
-    Action.UPDATE: ("~", "yellow"),
-    Action.ADOPT: ("=", "cyan"),
-    Action.WAIT: (">", "cyan"),
-}
 _LEGEND = {"+": "pull or load", "-": "unload", "x": "delete from disk", "~": "reload or update", "=": "adopt, as it is", ">": "wait"}
 
 _LEGEND_OF_OTHERS = {"+": "pull, load or create", "x": "remove"}
 """With steps about other kinds of resources than models."""
 
 
-def plan_text(plan: Plan, *, colour: bool = False, width: int = 100) -> str:
-    """The whole plan as text; begins `No changes.` when there is no step. Names and reasons from nodes are escaped."""
+class Detail(StrEnum):
+    """How much of a plan is told: its counts and what it costs; the steps and what has no place too; everything."""
+
+    SUMMARY = "summary"
+    CHANGES = "changes"
+    FULL = "full"
+
+
+def plan_text(plan: Plan, *, colour: bool = False, width: int = 100, detail: Detail = Detail.FULL) -> str:
+    """The plan as text; begins `No changes.` when there is no step. Names and reasons from nodes are escaped."""
     style = Style(colour, width)
+    full, changes = detail is Detail.FULL, detail is not Detail.SUMMARY
     blocks = [
-        [_opening(plan, style), *_selection(plan, style)],
-        drift_lines(plan.drift, style),
-        _changes(plan, style),
-        cards_text(plan.gpus, style) if plan.steps else [],
-        unplaced_lines(plan.unplaced, style),
-        deferred_lines(plan.deferred, style),
-        unmanaged_lines(plan.unmanaged, style),
-        forgotten_lines(plan.forgotten, style),
-        note_lines(plan.notes, style),
+        [*_opening(plan, style), *_selection(plan, style)],
+        drift_lines(plan.drift, style) if changes else [],
+        _changes(plan, style, full) if changes else [],
+        cards_text(plan.gpus, style) if full and plan.steps else [],
+        unplaced_lines(plan.unplaced, style) if changes else [],
+        deferred_lines(plan.deferred, style) if changes else [],
+        unmanaged_lines(plan.unmanaged, style) if full else [],
+        forgotten_lines(plan.forgotten, style) if changes else [],
+        note_lines(plan.notes, style) if full else [],
         impact_lines(plan.impact, style),
         refusal_lines(plan.refusals, style),
-        [summary_line(plan, style)] if plan.steps else [],
+        [*_summary(plan, style), *_identity(plan, style)] if plan.steps else [],
     ]
     return joined("\n".join(block) + "\n" for block in blocks if block)
 
 
-def summary_line(plan: Plan, style: Style) -> str:
+def made_words(plan: Plan) -> str:
+    """When it was made, and what was applied before."""
+    return f"made {plan.created_at}, {f'after apply {plan.serial}' if plan.lineage is not None and plan.serial else 'before any apply'}"
+
+
+def _identity(plan: Plan, style: Style) -> list[str]:
+    return [style.paint(line, "dim") for line in (escape(plan.digest), escape(made_words(plan)))]
+
+
+def _summary(plan: Plan, style: Style) -> list[str]:
     """`Plan: 1 to pull, 2 to load, 1 to unload, 0 to reload. 12 unchanged.`, with the rarer counts only where there are any."""
     counts = plan_summary(plan)
     parts = [f"{counts[action]} to {action}" for action in ("pull", "load", "unload", "reload")]
@@ -73,20 +78,28 @@ def summary_line(plan: Plan, style: Style) -> str:
         for name, words in (("unplaced", "without a place"), ("held", "held"), ("deferred", "deferred"))
         if counts[name]
     ]
-    return f"{style.heading('Plan:')} {', '.join(parts)}. {' '.join(tails)}"
+    first, *rest = paragraph(f"Plan: {', '.join(parts)}. {' '.join(tails)}", style, "", "  ")
+    return [first.replace("Plan:", style.heading("Plan:"), 1), *rest]
 
 
 _RARE = (("tag", "tag"), ("adopt", "adopt"), ("update", "update"), ("wait", "wait for"), ("create", "create"), ("remove", "remove"))
 
 
-def _opening(plan: Plan, style: Style) -> str:
-    if plan.steps:
-        used = {SYMBOLS[step.action][0]: SYMBOLS[step.action][1] for step in plan.steps}
-        words = {**_LEGEND, **(_LEGEND_OF_OTHERS if any(not isinstance(step, ModelStep) for step in plan.steps) else {})}
-        if plan.count(Action.TAG):
-            words["+"] = words["+"].replace("pull", "pull, tag", 1)
-        legend = ", ".join(f"{style.paint(sign, used[sign])} {words[sign]}" for sign in words if sign in used)
-        return f"gpurec will make these changes to fleet {style.heading(plan.fleet)}:  {legend}"
+def _opening(plan: Plan, style: Style) -> list[str]:
+    if not plan.steps:
+        return [_nothing_to_do(plan, style)]
+    used = {SYMBOLS[step.action][0]: SYMBOLS[step.action][1] for step in plan.steps}
+    words = {**_LEGEND, **(_LEGEND_OF_OTHERS if any(not isinstance(step, ModelStep) for step in plan.steps) else {})}
+    if plan.count(Action.TAG):
+        words["+"] = words["+"].replace("pull", "pull, tag", 1)
+    signs = [sign for sign in words if sign in used]
+    legend = ", ".join(f"{style.paint(sign, used[sign])} {words[sign]}" for sign in signs)
+    first = f"gpurec will make these changes to fleet {style.heading(plan.fleet)}:"
+    taken = len(f"gpurec will make these changes to fleet {escape(plan.fleet)}:  " + ", ".join(f"{sign} {words[sign]}" for sign in signs))
+    return [f"{first}  {legend}"] if taken <= style.width else [first, f"  {legend}"]
+
+
+def _nothing_to_do(plan: Plan, style: Style) -> str:
     start = style.paint("No changes.", "bold")
     lacks = []
     if count := sum(one.count for one in plan.unplaced):
@@ -112,72 +125,26 @@ def _selection(plan: Plan, style: Style) -> list[str]:
     return [*back, *only]
 
 
-def _changes(plan: Plan, style: Style) -> list[str]:
-    lines = columns([_row(step) for step in plan.steps], style)
+def _changes(plan: Plan, style: Style, full: bool) -> list[str]:
+    lines = table([_row(step) for step in plan.steps], style)
     shown = []
-    for step, line in zip(plan.steps, lines, strict=True):
-        shown.append(line)
-        if fields := _fields(step):
-            shown += columns(fields, style, "      ")
-        if isinstance(step, ModelStep):
-            shown += _measured(step, style)
-            shown += _variant(step, style)
+    for step, row in zip(plan.steps, lines, strict=True):
+        shown += row
+        shown += columns([[Cell(name), Cell(words)] for name, words in changed_fields(step)], style, "      ")
+        if not full:
+            continue
+        shown += columns([[Cell(label, "dim"), Cell(words)] for label, words in remarks(step)], style, "      ")
         shown += [f"      {escape(text)}" for text in step.lines()]
     return shown
 
 
-def _measured(step: ModelStep, style: Style) -> list[str]:
-    """What was measured of a need, beside what is predicted of the same."""
-    if not step.measured_bytes:
-        return []
-    words = measured_words(step.measured_bytes, step.reported_bytes, step.predicted_bytes)
-    return columns([[Cell("measured", "dim"), Cell(words)]], style, "      ")
-
-
-def _variant(step: ModelStep, style: Style) -> list[str]:
-    """Why a load brings none of the better variants."""
-    if step.variant is None or step.action in FETCHES:
-        return []
-    return columns([[Cell(f"not {one.name}", "dim"), Cell(one.message or one.reason)] for one in step.variant.passed_over], style, "      ")
-
-
 def _row(step: Step) -> list[Cell]:
     sign, look = SYMBOLS[step.action]
-    reason = step.reason.message or step.reason.code
-    if not isinstance(step, ModelStep):
-        return [Cell(f"{sign} {step.action.value}", look), Cell(step.address), Cell(""), Cell(""), Cell(""), Cell(reason)]
-    derived = step.engine_name != step.base_name and step.action in (Action.LOAD, Action.RELOAD)
-    derived = derived or step.variant is not None
     return [
         Cell(f"{sign} {step.action.value}", look),
         Cell(step.address),
         Cell(size_of(step), right=True),
-        Cell(step.vram_source or "", "dim"),
-        Cell(_card(step)),
-        Cell(f"{reason} (as {step.engine_name})" if derived else reason),
-    ]
-
-
-def size_of(step: Step) -> str:
-    """The bytes that a step is about, for people; empty where it is about none."""
-    return "" if not isinstance(step, ModelStep) or step.vram_bytes is None else format_bytes(step.vram_bytes)
-
-
-def _card(step: ModelStep) -> str:
-    if step.gpus:
-        return f"{'card' if len(step.gpus) == 1 else 'cards'} {','.join(map(str, step.gpus))}"
-    if step.gpu_candidates:
-        return f"a card of {','.join(map(str, step.gpu_candidates))}"
-    return ""
-
-
-def _fields(step: Step) -> list[list[Cell]]:
-    """The fields that change. What is not asked for is left to the engine, so it is no change."""
-    if step.action not in (Action.RELOAD, Action.UPDATE):
-        return []
-    after = {**step.after, "context": "the engine's own"} if step.reason.code == CONTEXT_DROPPED else step.after
-    return [
-        [Cell(name), Cell(f"{value_text(step.before[name])} → {value_text(after[name])}")]
-        for name in sorted(step.before)
-        if after.get(name) is not None and step.before[name] != after[name] and name not in step.unshown
+        Cell(source_of(step), "dim"),
+        Cell(cards_of(step)),
+        Cell(reason_of(step)),
     ]

@@ -183,13 +183,13 @@ def note_lines(notes: Sequence[Note], style: Style) -> list[str]:
     return [*lines, *more(left, style)]
 
 
-def _away(seconds: float | None, by: str | None) -> str:
+def away_words(seconds: float | None, by: str | None) -> str:
     if by is not None and seconds is None:
         return f"away until there is room for it again: {by} takes its place"
     return "away for an unknown time" if seconds is None else f"away for about {format_duration(seconds)}"
 
 
-def _goes(move: Move | None) -> str:
+def for_whom(move: Move | None) -> str:
     """For whom something leaves, and where it goes."""
     if move is None:
         return ""
@@ -200,7 +200,7 @@ def _goes(move: Move | None) -> str:
 def impact_lines(impact: Impact, style: Style) -> list[str]:
     for_good = {move.model: move.by for move in impact.moves if move.to is None}
     rows = [
-        [Cell(model), Cell(_away(seconds, for_good.get(model)))]
+        [Cell(model), Cell(away_words(seconds, for_good.get(model)))]
         for model, seconds in sorted(impact.downtime_seconds.items())
         if seconds != 0
     ]
@@ -212,6 +212,6 @@ def impact_lines(impact: Impact, style: Style) -> list[str]:
         lines.append(f"  download of about {format_bytes(impact.download_bytes)}")
     evicted, rest = bounded(impact.evictions)
     moves = {move.address: move for move in impact.moves}
-    lines += columns([[Cell(f"evicts {name}", "yellow"), Cell(_goes(moves.get(name)))] for name in evicted], style)
+    lines += columns([[Cell(f"evicts {name}", "yellow"), Cell(for_whom(moves.get(name)))] for name in evicted], style)
     lines += more(rest, style, "evictions")
     return [style.heading("Impact"), *lines] if lines else []

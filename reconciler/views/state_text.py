@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from reconciler.planning.plan import Value
 from reconciler.views.sections import value_text
-from reconciler.views.style import Cell, Style, columns, joined, paragraph, plural
+from reconciler.views.style import Cell, Style, columns, joined, paragraph, plural, table
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +74,10 @@ _LEVELS = {"ok": ("·", "dim"), "warning": ("!", "yellow"), "error": ("✗", "re
 def check_text(path: str, findings: Sequence[FindingRow], *, colour: bool = False, width: int = 100) -> str:
     """Every finding in a line, what to do below it, and the sum."""
     style = Style(colour, width)
-    lines = columns([[Cell(f"{_LEVELS[one.level][0]} {one.name}", _LEVELS[one.level][1]), Cell(one.message)] for one in findings], style)
+    lines = table([[Cell(f"{_LEVELS[one.level][0]} {one.name}", _LEVELS[one.level][1]), Cell(one.message)] for one in findings], style)
     shown: list[str] = []
-    for one, line in zip(findings, lines, strict=True):
-        shown.append(line)
+    for one, row in zip(findings, lines, strict=True):
+        shown += row
         if one.hint and one.level != "ok":
             shown += paragraph(f"→ {one.hint}", style, "      ", "        ")
     errors = sum(1 for one in findings if one.level == "error")

@@ -51,23 +51,50 @@ class Cell:
     spans: tuple[tuple[str, str | None], ...] = ()
 
 
+NARROWEST = 40
+"""Fewest cells beside the other columns in which the last one is wrapped; below it goes under them."""
+
+
 def columns(rows: Sequence[Sequence[Cell]], style: Style, indent: str = "  ", widest: int = 64) -> list[str]:
-    """Rows with their columns lined up, two spaces between. A cell above `widest` pushes only its own row."""
+    """Rows with their columns lined up, two spaces between. A cell above `widest` pushes only its own row; where a row is wider than the
+    style, its last cell is wrapped between words."""
+    return [line for lines in table(rows, style, indent, widest) for line in lines]
+
+
+def table(rows: Sequence[Sequence[Cell]], style: Style, indent: str = "  ", widest: int = 64) -> list[list[str]]:
+    """The same with the lines of each row apart."""
     shown = [[escape(cell.text, LONGEST_CELL) for cell in row] for row in rows]
     count = max((len(row) for row in rows), default=0)
     taken = [[cells(text) for text in row] for row in shown]
     sizes = [max((min(row[i], widest) for row in taken if i < len(row)), default=0) for i in range(count)]
-    lines = []
-    for row, texts, widths in zip(rows, shown, taken, strict=True):
-        parts: list[str] = []
-        for size, cell, plain, width in zip(sizes, row, texts, widths, strict=False):
-            if not size:
-                continue
-            space = " " * (size - width)
-            text = "".join(style.paint(*span) for span in cell.spans) if cell.spans else style.paint(plain, cell.look)
-            parts.append(space + text if cell.right else text + space)
-        lines.append((indent + "  ".join(parts)).rstrip())
-    return lines
+    return [_lined_up(row, texts, widths, sizes, style, indent) for row, texts, widths in zip(rows, shown, taken, strict=True)]
+
+
+def _lined_up(
+    row: Sequence[Cell], texts: Sequence[str], widths: Sequence[int], sizes: Sequence[int], style: Style, indent: str
+) -> list[str]:
+    last = max((at for at, width in enumerate(widths) if width), default=0)
+    parts: list[str] = []
+    start = len(indent)
+    for at, (size, cell, plain, width) in enumerate(zip(sizes, row, texts, widths, strict=False)):
+        if not size:
+            continue
+        if at == last and start + width > style.width and not cell.spans and " " in plain:
+            return _wrapped(indent + "".join(f"{part}  " for part in parts), start, plain, style, cell.look, len(indent) + 4)
+        space = " " * (size - width)
+        text = "".join(style.paint(*span) for span in cell.spans) if cell.spans else style.paint(plain, cell.look)
+        parts.append(space + text if cell.right else text + space)
+        start += max(size, width) + 2
+    return [(indent + "  ".join(parts)).rstrip()]
+
+
+def _wrapped(head: str, start: int, text: str, style: Style, look: str | None, under: int) -> list[str]:
+    """The last cell of a row beside the others where there is room for that, else under them."""
+    beside_them = style.width - start >= NARROWEST
+    hang = start if beside_them else under
+    pieces = textwrap.wrap(text, max(NARROWEST, style.width - hang), break_long_words=False, break_on_hyphens=False)
+    lines = [" " * hang + style.paint(piece, look) for piece in pieces]
+    return [head + lines[0][start:], *lines[1:]] if beside_them else [head.rstrip(), *lines]
 
 
 def paragraph(text: str, style: Style, first: str = "  ", rest: str = "    ") -> list[str]:

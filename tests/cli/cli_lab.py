@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,11 @@ from reconciler.sim import SimFleet, SimSpec, running
 SMALL = "version: 1\nmodels:\n  nomic-embed-text: {engine: ollama, on: ollama, each: node, vram: 350MiB}\n"
 POLL = 0.02
 """Seconds between looks at servers whose loads take no time."""
+
+
+def undated(text: str) -> str:
+    """A plan as text without what is another at every run: its digest (over ports too) and its time."""
+    return re.sub(r"\nsha256:[0-9a-f]{64}\nmade \S+,", "\nsha256:…\nmade …,", text)
 
 
 def gpurec(*arguments: str, **streams: int) -> subprocess.Popen[str]:

@@ -64,7 +64,7 @@ def test_a_context_that_left_the_files_is_a_change_that_is_shown_and_leads_back_
     lab.want(chat(None, via))
     shown = lab.run("plan", "--detailed-exitcode")
     assert shown.exit_code == 2, shown.output
-    assert "context 8192 is no longer asked for: back to the engine's own" in shown.stdout
+    assert "context 8192 is no longer asked for: back to the engine's own" in " ".join(shown.stdout.split())
     assert "8192 → the engine's own" in shown.stdout
     apply(lab, chat(None, via))
     assert runs(lab) == [("chat:1", OWN)]

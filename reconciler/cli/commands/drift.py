@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 
 from reconciler.cli.global_options import global_options
-from reconciler.cli.options import MOST_COUNT, format_option, since_option
+from reconciler.cli.options import MOST_COUNT, View, since_option, view_options
 from reconciler.cli.settings import settings_of
 
 
 @click.command("drift")
-@format_option
+@view_options("markdown", detail=False)
 @since_option
 @click.option(
     "--in-a-row",
@@ -25,7 +25,7 @@ from reconciler.cli.settings import settings_of
 @click.option("--memory", metavar="FILE", type=click.Path(path_type=Path), help="Keeps between runs since when, and how often in a row.")
 @global_options
 @click.pass_context
-def command(context: click.Context, format_: str, since: int | datetime | timedelta | None, in_a_row: int, memory: Path | None) -> int:
+def command(context: click.Context, view: View, since: int | datetime | timedelta | None, in_a_row: int, memory: Path | None) -> int:
     """Compare the fleet with what was last applied; changes no state and no node. Exit 2 when it differs, else 4 when something cannot be
     reached."""
     if in_a_row > 1 and memory is None:
@@ -39,8 +39,12 @@ def command(context: click.Context, format_: str, since: int | datetime | timede
 
     settings = settings_of(context)
     found = run(settings, lambda report: find_drift(settings, since, in_a_row, memory, report))
-    if format_ == "json":
+    if view.format == "json":
         click.echo(json.dumps(drift_document(found), indent=2))
+    elif view.format == "markdown":
+        from reconciler.views.markdown import drift_markdown
+
+        click.echo(drift_markdown(found, view.max_bytes), nl=False)
     else:
         click.echo(drift_text(found, colour=settings.colour(), width=settings.width()), nl=False)
     return exit_status(Command.DRIFT, of_drift(found))

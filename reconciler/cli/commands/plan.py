@@ -7,13 +7,13 @@ from pathlib import Path
 import click
 
 from reconciler.cli.global_options import global_options
-from reconciler.cli.options import choice_options, format_option
+from reconciler.cli.options import View, choice_options, view_options
 from reconciler.cli.settings import settings_of
 
 
 @click.command("plan")
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Save the plan, for show and apply.")
-@format_option
+@view_options("markdown")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 2 when changes are pending, 4 when something is unreachable.")
 @choice_options
 @global_options
@@ -21,7 +21,7 @@ from reconciler.cli.settings import settings_of
 def command(
     context: click.Context,
     out: Path | None,
-    format_: str,
+    view: View,
     detailed_exitcode: bool,
     limit: str | None,
     exclude: str | None,
@@ -42,4 +42,4 @@ def command(
     proposal = run(settings, lambda report: plan_fleet(settings, options, report))
     for waiting in find_rescues(proposal.state):
         settings.say(f"Warning: {escape(waiting_sentence(waiting), 1000)}")
-    return show_plan(settings, proposal.plan, out, format_, detailed_exitcode)
+    return show_plan(settings, proposal.plan, out, view, detailed_exitcode)

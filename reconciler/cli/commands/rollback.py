@@ -7,18 +7,18 @@ from pathlib import Path
 import click
 
 from reconciler.cli.global_options import global_options
-from reconciler.cli.options import MOST_COUNT, format_option
+from reconciler.cli.options import MOST_COUNT, View, view_options
 from reconciler.cli.settings import settings_of
 
 
 @click.command("rollback", short_help="Plan the way back to what was applied at a serial.")
 @click.argument("serial", type=click.IntRange(0, MOST_COUNT))
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Save the plan, for show and apply.")
-@format_option
+@view_options("markdown")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 2 when changes are pending, 4 when something is unreachable.")
 @global_options
 @click.pass_context
-def command(context: click.Context, serial: int, out: Path | None, format_: str, detailed_exitcode: bool) -> int:
+def command(context: click.Context, serial: int, out: Path | None, view: View, detailed_exitcode: bool) -> int:
     """Plan the way back to what was applied at SERIAL (see history); changes no state, no file and no node. `apply FILE` carries it out.
     The desired files stay as they are: until they say the same, the next plan leads forward again."""
     from reconciler.cli.plan_output import show_plan
@@ -32,4 +32,4 @@ def command(context: click.Context, serial: int, out: Path | None, format_: str,
         settings.say(f"Warning: {escape(address)} was applied then, and its engine is not in the inventory now")
     if proposal.resources:
         settings.say("Warning: what `files:` writes is not taken back: those files are as the templates and the fleet make them now")
-    return show_plan(settings, proposal.plan, out, format_, detailed_exitcode)
+    return show_plan(settings, proposal.plan, out, view, detailed_exitcode)
