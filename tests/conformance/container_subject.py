@@ -12,6 +12,7 @@ import httpx
 
 from reconciler.containers import ContainerHost, open_container_host
 from reconciler.fleet import ContainerFacts, ContainerSpec, ContainerState, DockerSpec, NodeSpec, looked_for
+from reconciler.hosts import SshClient
 
 FLEET, ADDRESS = "conformance", "engine.box@node"
 SECRET_VARIABLE, SECRET = "GPUREC_TEST_KEY", "sesame-key-of-a-container"
@@ -23,9 +24,11 @@ NODE = NodeSpec("node", "127.0.0.1")
 @dataclass(frozen=True)
 class Daemon:
     """A daemon with nothing of ours on it. `image` and `other` are there, and run `sleep 1000` where no command is given; `fetched` is in a
-    registry that it reaches, under the digest `fetched_digest`, `absent` nowhere. `cards` are two UUIDs that it gives to containers."""
+    registry that it reaches, under the digest `fetched_digest`, `absent` nowhere. `cards` are two UUIDs that it gives to containers.
+    `docker` is the way that is under test, with `ssh` where that is by ssh, `socket` the daemon's own."""
 
     docker: DockerSpec
+    socket: str
     image: str
     other: str
     absent: str
@@ -33,6 +36,7 @@ class Daemon:
     fetched: str = ""
     fetched_digest: str = ""
     cards: tuple[str, ...] = ()
+    ssh: SshClient | None = None
     environ: Mapping[str, str] = field(default_factory=lambda: {SECRET_VARIABLE: SECRET})
 
     def spec(self, name: str = "gpurec-box", **more: Any) -> ContainerSpec:
@@ -40,7 +44,7 @@ class Daemon:
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[ContainerHost]:
-        host = open_container_host(NODE, self.docker, environ=self.environ)
+        host = open_container_host(NODE, self.docker, ssh=self.ssh, environ=self.environ)
         try:
             yield host
         finally:
@@ -49,7 +53,7 @@ class Daemon:
     @asynccontextmanager
     async def by_hand(self) -> AsyncIterator[httpx.AsyncClient]:
         """The daemon's API, as somebody else uses it."""
-        transport = httpx.AsyncHTTPTransport(uds=self.docker.url.removeprefix("unix://"))
+        transport = httpx.AsyncHTTPTransport(uds=self.socket)
         async with httpx.AsyncClient(transport=transport, base_url="http://docker/v1.41", timeout=PATIENCE, trust_env=False) as client:
             yield client
 

@@ -39,6 +39,7 @@ def test_conformance_of_the_simulated_docker_engine(rule: ContainerRule, tmp_pat
             await rule.ask(
                 Daemon(
                     DockerSpec(f"unix://{tmp_path}/docker.sock"),
+                    f"{tmp_path}/docker.sock",
                     "local/busybox:1",
                     "local/busybox:2",
                     "local/absent:1",
