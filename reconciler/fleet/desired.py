@@ -232,7 +232,8 @@ class Guards:
 class Policy:
     """What holds for a whole fleet. `breaker` None: an engine that keeps failing is tried again and again. For `lost_after` seconds an
     engine is unreachable before its replicas are placed elsewhere; None: never. For `drain` seconds a busy model is given time before it
-    is unloaded; None: none."""
+    is unloaded; None: none. `allowed_containers` are what containers may have of their nodes though it makes them root there: `privileged`,
+    or paths."""
 
     unmanaged: Unmanaged = Unmanaged.LEAVE
     guards: Guards = Guards()
@@ -243,6 +244,7 @@ class Policy:
     drain: float | None = None
     thermal: Thermal | None = None
     memory_pressure: MemoryPressure | None = None
+    allowed_containers: tuple[str, ...] = ()
 
 
 _NOTHING_ELSE: Mapping[str, object] = MappingProxyType({})

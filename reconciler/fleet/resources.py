@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
+from reconciler.fleet.containers import NodeContainers
 from reconciler.fleet.secret_refs import Scalar
 
 if TYPE_CHECKING:
@@ -31,11 +32,15 @@ class Section(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class ResourceFacts:
-    """What was seen of a resource. `exists` None: nobody could look, for `reason`."""
+    """What was seen of a resource. `exists` None: nobody could look, for `reason`; a reason beside False is why it cannot be made.
+    `as_applied` are the fields again in the words of what was last applied, where a field is only seen as far as somebody asks for it.
+    `there` is what its daemon showed, for what runs in a container."""
 
     exists: bool | None
     fields: Fields = field(default_factory=dict)
     reason: str | None = None
+    as_applied: Fields | None = None
+    there: NodeContainers | None = None
 
 
 UNSEEN = ResourceFacts(None, {}, "nobody looked")

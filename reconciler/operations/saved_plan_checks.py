@@ -19,6 +19,7 @@ from reconciler.planning import (
     first_not_as_approved,
     plan_digest,
 )
+from reconciler.planning.kinds.engine import starting
 from reconciler.planning.resource import AfterPlan, stale_resource
 from reconciler.views import escape
 
@@ -78,12 +79,13 @@ def check_begun(saved: Plan, history: Collection[str]) -> None:
 def check_not_stale(saved: Plan, look: Proposal, selected: frozenset[str] | None, since: SinceApproval) -> Plan:
     """What to carry out of a saved plan on the facts of now: it, where no step of it is stale; StalePlan names the first that is."""
     workspace, fresh = look.workspace, look.plan
+    facts = starting(workspace.fleet, look.facts, saved.steps, look.applied, look.recorded).facts
     digest = plan_digest(saved.lineage, fresh.config_digest, fresh.placement.solver, fresh.steps)
     if digest == saved.digest:
-        if (other := first_not_as_approved(saved, look.facts, since)) is not None:
+        if (other := first_not_as_approved(saved, facts, since)) is not None:
             raise _stale(saved, *other)
         return replace(fresh, digest=saved.digest)
-    moved = first_moved(saved, workspace.fleet, workspace.desired, look.facts, look.applied, selected, workspace.catalogue, since)
+    moved = first_moved(saved, workspace.fleet, workspace.desired, facts, look.applied, selected, workspace.catalogue, since)
     if moved is None:
         moved = first_moved_resource(saved, look)
     if moved is not None:

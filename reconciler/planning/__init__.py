@@ -46,7 +46,6 @@ from reconciler.planning.plan import (
     Step,
     UnmanagedResident,
     Unplaced,
-    UnplacedLevel,
     Value,
 )
 from reconciler.planning.planner import make_plan, wanted_names
@@ -93,7 +92,6 @@ __all__ = [
     "Step",
     "UnmanagedResident",
     "Unplaced",
-    "UnplacedLevel",
     "Value",
     "as_approved",
     "asked_digest",

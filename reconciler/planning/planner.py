@@ -18,12 +18,13 @@ from reconciler.fleet import (
     ResourceFacts,
     replica_address,
 )
-from reconciler.placement import Held, Lacking, Occupant, Placement, Refused, bound_of, explain, objective_of, place_most
+from reconciler.placement import Held, Occupant, Placement, Refused, explain, place_most
 from reconciler.planning.digest import plan_digest
 from reconciler.planning.drift import find_drift, found_drift, repairable, unmanaged_drift
 from reconciler.planning.guards import find_refusals
 from reconciler.planning.impact import impact_of
 from reconciler.planning.kinds import KINDS
+from reconciler.planning.kinds.engine import ENGINE, joined, starting
 from reconciler.planning.kinds.model.admission_notes import own_rules_notes
 from reconciler.planning.kinds.model.changes import Change, find_changes
 from reconciler.planning.kinds.model.deleting import add_deletions
@@ -48,9 +49,7 @@ from reconciler.planning.plan import (
     Plan,
     PlannedResident,
     Precondition,
-    Step,
     Unplaced,
-    UnplacedLevel,
     VariantRefusal,
 )
 from reconciler.planning.resource import AfterPlan, AnyKind, KindPlan, plan_kind
@@ -102,33 +101,41 @@ def make_plan(
     address; with `selected` nothing is done about them. Raises GpurecError where a file cannot be rendered.
     """
 
+    others = [KindPlan()]
+    early = [kind for kind in kinds if kind.name == ENGINE] if selected is None else []
+    for kind in early:
+        others.append(plan_kind(kind, AfterPlan(fleet, desired, facts, {}, applied), resources, applied))
+    engine_steps = tuple(step for one in others for step in one.steps)
+    begun = starting(fleet, facts, engine_steps, applied, recorded)
+
     def fresh_board() -> Occupancy:
-        board = set_up(fleet, facts, desired.limits, selected, catalogue)
+        board = set_up(fleet, begun.facts, desired.limits, selected, catalogue)
         mark_hot(board, desired.policy, applied)
         mark_lost(board, applied, desired.policy.lost_after, created_at)
         return board
 
-    holds = find_holds(facts, desired, applied, recorded, created_at, again)
+    holds = find_holds(begun.facts, desired, applied, recorded, created_at, again)
     placement = place_most(fresh_board, desired, applied, Held(holds.away(), holds.as_is()))
     board = placement.board
     lost = mark_lost(board, applied, desired.policy.lost_after, created_at)
     drift = find_drift(board, applied, desired, recorded)
     drifted = repairable(drift)
-    changes = find_changes(placement, desired, applied, drifted, holds, again)
+    changes = find_changes(placement, desired, applied, drifted, holds, again, begun.restarted)
     undeleted = add_deletions(changes, placement, desired, applied)
     ordered = order(changes.every)
     peak = peaks((change.takes, change.frees) for change in ordered)
     made_for = _made_for(ordered)
-    steps: tuple[Step, ...] = tuple(_step(change, made_for.get(change)) for change in ordered)
-    others = [KindPlan()]
+    steps = joined(engine_steps, tuple(_step(change, made_for.get(change)) for change in ordered))
     for kind in kinds if selected is None else ():
+        if kind in early:
+            continue
         after = AfterPlan(fleet, desired, facts, changes.placed, applied, steps)
         others.append(plan_kind(kind, after, resources, applied))
         steps = (*steps, *others[-1].steps)
     config_drift, notes = fixed_options(changes.cannot_change, drifted)
     weights_drift, weights_notes = other_weights(changes)
     unsized = _unsized(placement)
-    unplaced, lacking, waiting = _without_place(placement, applied, desired)
+    unplaced, waiting = _without_place(placement, applied, desired)
     return Plan(
         fleet=fleet.name,
         lineage=applied.lineage,
@@ -151,7 +158,7 @@ def make_plan(
         unplaced=unplaced,
         deferred=(*_deferred(board), *(entry for one in others for entry in one.deferred)),
         unmanaged=tuple(sorted(changes.unmanaged, key=lambda resident: (resident.node, resident.engine, resident.name))),
-        refusals=find_refusals(changes, desired),
+        refusals=(*find_refusals(changes, desired), *(refusal for one in others for refusal in one.refusals)),
         notes=(
             *changes.held,
             *lost,
@@ -167,7 +174,7 @@ def make_plan(
             *(note for one in others for note in one.notes),
         ),
         impact=impact_of(ordered, board),
-        placement=_worth(placement, lacking, desired, applied),
+        placement=PlacementInfo(desired.strategy.value, SOLVER, sum(lacking.count for lacking in placement.lacking)),
         placed=changes.placed,
         charges={address: tuple((card.index, count) for card, count in charges) for address, charges in changes.charges.items()},
         residents=_residents(placement),
@@ -291,29 +298,9 @@ def _balance(card: Card, peak: Mapping[Card, int], unsized: bool) -> CardBalance
     )
 
 
-def _worth(placement: Placement, lacking: Sequence[Lacking], desired: Desired, applied: Applied) -> PlacementInfo:
-    """How good the placement is. `lacking` is what counts as left out."""
-    found = objective_of(placement, desired, applied, lacking)
-    bound = bound_of(placement, desired, applied, found)
-    whole = found.left_out_bytes
-    levels = zip(found.left_out, bound.left_out, strict=True)
-    return PlacementInfo(
-        strategy=desired.strategy.value,
-        solver=SOLVER,
-        objective=whole,
-        bound=bound.left_out_bytes,
-        gap=round((whole - bound.left_out_bytes) / whole, 4) if whole else 0.0,
-        proved=bound.proves(found),
-        unplaced=tuple(UnplacedLevel(level.priority, level.bytes, level.count, least) for level, least in levels),
-        moved_bytes=found.moved_bytes,
-        moved=found.moved,
-        moved_bound_bytes=bound.moved_bytes,
-    )
-
-
-def _without_place(placement: Placement, applied: Applied, desired: Desired) -> tuple[tuple[Unplaced, ...], list[Lacking], list[Note]]:
+def _without_place(placement: Placement, applied: Applied, desired: Desired) -> tuple[tuple[Unplaced, ...], list[Note]]:
     """What has no place, and what may have one as soon as an engine can be asked again: that is unknown, and only noted."""
-    unplaced, told, waiting = [], [], []
+    unplaced, waiting = [], []
     for lacking in placement.lacking:
         answer = explain(placement, lacking, applied, desired.policy.unmanaged)
         name = lacking.model.name
@@ -324,7 +311,6 @@ def _without_place(placement: Placement, applied: Applied, desired: Desired) -> 
             message = f"{lacking.count} {waits} until {places[0] if places else 'an engine'}{rest} can be reached"
             waiting.append(Note(f"model.{name}", WAITS_FOR_UNREACHABLE, message))
             continue
-        told.append(lacking)
         unplaced.append(
             Unplaced(
                 model=name,
@@ -336,7 +322,7 @@ def _without_place(placement: Placement, applied: Applied, desired: Desired) -> 
                 best_effort=lacking.model.best_effort,
             )
         )
-    return tuple(unplaced), told, waiting
+    return tuple(unplaced), waiting
 
 
 def _candidate(refused: Refused) -> Candidate:

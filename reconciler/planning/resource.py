@@ -23,26 +23,38 @@ from reconciler.fleet import (
     Scalar,
     parse_resource_address,
 )
-from reconciler.planning.plan import Action, Cause, Deferred, Drift, Note, Reason, Step, kind_of
+from reconciler.planning.plan import Action, Cause, Deferred, Drift, Note, Reason, Refusal, Step, kind_of
+
+HELD = "held"
+"""The code of a note on what is left alone for now, though it is not as wanted."""
 
 
 @dataclass(frozen=True, slots=True)
 class FieldRule:
     """One field of a kind, and how it is compared. `remembered`: where the files do not ask for it, it is to stay as it was applied.
-    Fields whose value is unknown, wanted or found, differ from nothing."""
+    `waits`: a difference in it alone is waited for, and nothing is changed. Fields whose value is unknown, wanted or found, differ from
+    nothing."""
 
     name: str
     remembered: bool = False
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A resource as the files ask for it. `needs` are ids of steps without which it cannot be."""
+    """A resource as the files ask for it. `needs` are ids of steps without which it cannot be. `unknown`: why it cannot be told yet how it
+    is to be, so that it stays as it is. `refusals` are what the policy does not let be made of it."""
 
     address: str
     node: str
     fields: Fields
     needs: tuple[str, ...] = ()
+    unknown: str | None = field(default=None, kw_only=True)
+    refusals: tuple[Refusal, ...] = field(default=(), kw_only=True)
+
+    def seen(self, found: ResourceFacts) -> ResourceFacts:
+        """What was found, in the words of what is wanted."""
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +94,13 @@ class ResourceChange(Generic[W]):
 
 class Kind(Protocol[W]):
     """A kind of resource: its name (the word before the dot of its addresses), its fields, what is wanted of it, and its form of a step.
-    All pure."""
+    All pure. `marks_its_own`: what is ours bears our mark where it is, so it is removed even where somebody changed it."""
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def marks_its_own(self) -> bool: ...
 
     @property
     def fields(self) -> Sequence[FieldRule]: ...
@@ -112,6 +127,7 @@ class KindPlan:
     deferred: list[Deferred] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     forgotten: list[str] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
     unchanged: int = 0
     pending: int = 0
 
@@ -155,6 +171,10 @@ def _differ(one: Scalar | None, other: Scalar | None) -> bool:
 
 
 def _plan_wanted(plan: KindPlan, kind: Kind[W], wanted: W, found: ResourceFacts, row: AppliedResource | None) -> None:
+    if wanted.unknown is not None:
+        plan.deferred.append(Deferred(wanted.node, None, f"{wanted.address}: {wanted.unknown}"))
+        return
+    found = wanted.seen(found)
     asked = asked_fields(kind, wanted.fields, row)
     new = row is None or bool(differing(kind, wanted.fields, row.fields))
     drift = _drift(kind, row, found)
@@ -162,10 +182,16 @@ def _plan_wanted(plan: KindPlan, kind: Kind[W], wanted: W, found: ResourceFacts,
     if found.exists is None:
         plan.deferred.append(Deferred(wanted.node, None, f"{wanted.address}: {found.reason or 'unknown'}"))
         return
+    if found.exists is False and found.reason is not None:
+        plan.notes.append(Note(wanted.address, HELD, f"it cannot be made: {found.reason}"))
+        return
     wrong = differing(kind, asked, found.fields)
+    waits = [rule.name for rule in kind.fields if rule.waits]
     if not found.exists:
         code, says = ("missing", "was there and is gone") if row is not None else ("not_there", "is wanted and not there")
         action, reason = Action.CREATE, Reason(code, says)
+    elif wrong and set(wrong) <= set(waits):
+        action, reason = Action.WAIT, Reason(f"not_{wrong[0]}", f"is there and not {wrong[0]} yet")
     elif wrong:
         word = "differs" if len(wrong) == 1 else "differ"
         action, reason = Action.UPDATE, Reason(f"{wrong[0]}_differs", f"{', '.join(wrong)} {word}")
@@ -176,6 +202,8 @@ def _plan_wanted(plan: KindPlan, kind: Kind[W], wanted: W, found: ResourceFacts,
         return
     plan.pending += new and action is not Action.ADOPT
     cause = Cause.ADOPT if action is Action.ADOPT else Cause.PENDING if not drift else Cause.BOTH if new else Cause.DRIFT
+    if action in (Action.CREATE, Action.UPDATE):
+        plan.refusals += wanted.refusals
     before = dict(found.fields) if found.exists else {}
     change = ResourceChange(action, wanted.address, wanted.node, reason, cause, before, asked, wanted, row, found)
     plan.steps.append(kind.step(change))
@@ -190,7 +218,7 @@ def _plan_unwanted(plan: KindPlan, kind: AnyKind, row: AppliedResource, found: R
     if not found.exists:
         plan.forgotten.append(row.address)
         return
-    if changed := differing(kind, row.fields, found.fields):
+    if not kind.marks_its_own and (changed := differing(kind, row.fields, found.fields)):
         plan.forgotten.append(row.address)
         what = f"is no longer wanted and was changed by somebody else ({', '.join(changed)}): it is left there and forgotten"
         plan.notes.append(Note(row.address, "left_behind", what))
@@ -206,13 +234,13 @@ def _drift(kind: AnyKind, row: AppliedResource | None, found: ResourceFacts) -> 
         return []
     if not found.exists:
         return [Drift(row.address, "missing", "exists", True, False)]
-    return [
-        Drift(row.address, name, name, row.fields.get(name), found.fields.get(name)) for name in differing(kind, row.fields, found.fields)
-    ]
+    seen = found.fields if found.as_applied is None else found.as_applied
+    return [Drift(row.address, name, name, row.fields.get(name), seen.get(name)) for name in differing(kind, row.fields, seen)]
 
 
 def stale_resource(kind: AnyKind, step: Step, found: ResourceFacts, wanted: Wanted | None, row: AppliedResource | None) -> str | None:
     """Why a saved step cannot be carried out now, as a sentence without its subject; None where it can, or is done already."""
+    found = wanted.seen(found) if wanted is not None else found
     if found.exists is None:
         return found.reason or "nothing is known about it now"
     if is_done(kind, step, found):

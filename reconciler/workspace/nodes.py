@@ -5,9 +5,22 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
 from typing import TypeVar, cast
 
-from reconciler.fleet import EMPTY, NO_LIMITS, CardSpec, EngineContainer, EngineSpec, EngineUnit, Fleet, NodeSpec, ProbeSpec, url_of
+from reconciler.fleet import (
+    EMPTY,
+    HOST_NETWORK,
+    NO_LIMITS,
+    CardSpec,
+    EngineContainer,
+    EngineSpec,
+    EngineUnit,
+    Fleet,
+    NodeSpec,
+    ProbeSpec,
+    url_of,
+)
 from reconciler.workspace.cards import cards, is_vendor_id
 from reconciler.workspace.docker import docker
 from reconciler.workspace.engines import EngineParts, engines
@@ -118,6 +131,7 @@ class NodeReader:
         at = address or host.name
         if any(engine.owned is not None for engine in parts):
             self._check_owned(parts, DOCKER in values)
+            self._check_address(parts, host, at)
         return NodeSpec(
             name=host.name,
             address=at,
@@ -321,6 +335,14 @@ class NodeReader:
                 what = f"engines {first.name!r} and {engine.name!r} of one host have the same unit, {start.unit!r}"
                 self._problems.error(what, engine.key, "write another `unit:` for one of them")
 
+    def _check_address(self, parts: tuple[EngineParts, ...], host: Host, address: str) -> None:
+        """A daemon publishes ports at IP addresses, and only at the one of its host."""
+        for engine in parts:
+            start = engine.owned.start if engine.owned is not None else None
+            if isinstance(start, EngineContainer) and HOST_NETWORK not in start.networks and not _is_ip(address):
+                what = f"engine {engine.name!r} of host {host.name!r} is published at its host's address, and {address!r} is no IP address"
+                self._problems.error(what, engine.key, "add `address: 10.0.0.1` to the host, or `networks: [host]` to the container")
+
     def _warn_of_misspelling(self, profile: Profile) -> None:
         if ENGINES.key in profile.variables:
             return
@@ -330,6 +352,13 @@ class NodeReader:
             self._problems.warn(
                 f"the variable {name!r} is not one of gpurec's keys, and its hosts have no engines", key, "write `engines:`"
             )
+
+
+def _is_ip(address: str) -> bool:
+    try:
+        return bool(ip_address(address))
+    except ValueError:
+        return address == "localhost"
 
 
 def _port_number(node: Node, problems: Problems, name: str) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
 from typing import TypeVar
 
 from reconciler.fleet import USUAL_HEALTH, USUAL_REMEDIATION, Guards, MemoryPressure, Policy, Thermal, Unmanaged
-from reconciler.workspace.forms import Form, choice, count_or_share, duration, flag, integer, number, ratio
+from reconciler.workspace.forms import Form, choice, count_or_share, duration, flag, integer, list_of, number, ratio, text
 from reconciler.workspace.health import breaker, health
 from reconciler.workspace.problems import Problems
 from reconciler.workspace.remediation import remediation
@@ -68,9 +69,41 @@ def _memory_pressure(node: Node, problems: Problems, name: str) -> MemoryPressur
 
 THERMAL_FIELD = Field("thermal", Form(_thermal, THERMAL.schema()))
 PRESSURE_FIELD = Field("memory_pressure", Form(_memory_pressure, PRESSURE.schema()))
+_ALLOWED = re.compile(r"privileged|/.*")
+
+
+def _allowed(node: Node, problems: Problems, name: str) -> str:
+    found = text.read(node, problems, name)
+    if _ALLOWED.fullmatch(found) is None:
+        raise problems.refuse(
+            f"{name} is {found!r}, which no container can have", node, "write `privileged`, or a path as a volume names it"
+        )
+    return found
+
+
+ALLOW = Field("allow", list_of(Form(_allowed, {"type": "string", "pattern": f"^({_ALLOWED.pattern})$"})), required=True)
+CONTAINERS = Table("containers", (ALLOW,))
+
+
+def _containers(node: Node, problems: Problems, name: str) -> tuple[str, ...]:
+    return CONTAINERS.read(node, problems, name).get(ALLOW) or ()
+
+
+CONTAINERS_FIELD = Field("containers", Form(_containers, CONTAINERS.schema()))
 POLICY = Table(
     "policy",
-    (UNMANAGED, GUARDS_FIELD, HEALTH_FIELD, BREAKER_FIELD, REMEDIATION_FIELD, LOST_AFTER, DRAIN, THERMAL_FIELD, PRESSURE_FIELD),
+    (
+        UNMANAGED,
+        GUARDS_FIELD,
+        HEALTH_FIELD,
+        BREAKER_FIELD,
+        REMEDIATION_FIELD,
+        LOST_AFTER,
+        DRAIN,
+        THERMAL_FIELD,
+        PRESSURE_FIELD,
+        CONTAINERS_FIELD,
+    ),
     later("unknown_vram", "unknown_foreign"),
 )
 
@@ -87,6 +120,7 @@ def _policy(node: Node, problems: Problems, name: str) -> Policy:
         values.get(DRAIN),
         values.get(THERMAL_FIELD),
         values.get(PRESSURE_FIELD),
+        values.get(CONTAINERS_FIELD) or (),
     )
 
 

@@ -22,6 +22,7 @@ class NoteStep(Step):
 
 class NoteKind:
     name = "note"
+    marks_its_own = False
     fields = (FieldRule("value"),)
     step_form = NoteStep
 

@@ -99,5 +99,13 @@ def test_a_wrong_key_of_an_owned_engine_is_refused_where_it_stands(problems: Sen
     assert any(told in sentence and sentence.startswith("inventories/x.yaml:3:") for sentence in found), found
 
 
+def test_a_port_is_published_at_an_address_that_a_daemon_takes(problems: Sentences, load: Load) -> None:
+    text = f"ollama: {{runtime: container, {IMAGE}}}"
+    docker = "docker: unix:///s, address: gpu-a.lan"
+    assert any("'gpu-a.lan' is no IP address" in one for one in problems(host(text, docker)))
+    load(host("ollama: {runtime: container, container: {image: a, networks: [host]}}", docker))
+    load(host(text, "docker: unix:///s, address: localhost"))
+
+
 def test_a_container_needs_the_docker_of_its_host(problems: Sentences) -> None:
     assert any("its host has no `docker`" in one for one in problems(host(f"ollama: {{runtime: container, {IMAGE}}}", "address: a")))

@@ -82,6 +82,7 @@ class FileKind:
     """The kind `file`."""
 
     name = "file"
+    marks_its_own = False
     fields = (FieldRule(CONTENT), FieldRule(MODE), FieldRule(OWNER, remembered=True))
     step_form = FileStep
 

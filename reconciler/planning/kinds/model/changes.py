@@ -10,6 +10,7 @@ from reconciler.fleet import (
     Applied,
     AppliedReplica,
     Desired,
+    EngineId,
     EngineKind,
     Ensure,
     LoadKey,
@@ -115,9 +116,10 @@ def find_changes(
     drifted: frozenset[str],
     holds: Holds = NO_HOLDS,
     again: Set[str] = frozenset(),
+    restarted: Set[EngineId] = frozenset(),
 ) -> Changes:
     """Walks targets and unwanted residents once. `drifted` are the addresses that drifted, for the cause of each change; `again` those that
-    are to be loaded again in any case."""
+    are to be loaded again in any case; `restarted` the engines that this plan starts anew, so that they lose what they hold."""
     changes = Changes(models=frozenset(model.name for model in desired.models))
     moved = {model.name for found in placement.unwanted if found.owned is not None and (model := found.model or found.moving) is not None}
     for target in placement.targets:
@@ -126,7 +128,7 @@ def find_changes(
         row = applied.replicas.get(address)
         evictor = holds.evicted_by(row, slot.facts) if row is not None and target.found is None and row.ensure == Ensure.LOADED else None
         names = model.engine_name(slot.kind), model.base_name(slot.kind)
-        replica = Replica(target, row, *names, holds.by_address.get(address), evictor, address in again)
+        replica = Replica(target, row, *names, holds.by_address.get(address), evictor, address in again, slot.id in restarted)
         changes.placed[address] = replica.engine_name
         changes.owned_residents += replica.applied is not None and replica.resident is not None
         if target.deferred:

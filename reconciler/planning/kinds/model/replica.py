@@ -25,7 +25,8 @@ from reconciler.planning.kinds.model.holds import CONTEXT_DIFFERS, CPU_FALLBACK,
 @dataclass(frozen=True, slots=True)
 class Replica:
     """A target with its facts. `engine_name` is the name to load (a derived tag perhaps), `base_name` the one that is pulled.
-    `evicted_by` is the resident for which its engine threw it out, `asked_again` that `--replace` names it."""
+    `evicted_by` is the resident for which its engine threw it out, `asked_again` that `--replace` names it, `restarts` that its engine
+    is started anew and loses it."""
 
     target: Target
     applied: AppliedReplica | None
@@ -34,6 +35,7 @@ class Replica:
     hold: Hold | None = None
     evicted_by: str | None = None
     asked_again: bool = False
+    restarts: bool = False
 
     @property
     def address(self) -> str:

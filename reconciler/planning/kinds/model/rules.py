@@ -18,6 +18,7 @@ OPTIONS_CHANGED = "options_changed"
 CONTEXT_DROPPED = "context_dropped"
 ASKED_AGAIN = "asked_again"
 """Only `--replace` asks for it: nothing on the engine tells whether it was done."""
+ENGINE_RESTARTS = "engine_restarts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,12 @@ RULES: tuple[Rule, ...] = (
         lambda r: r.asked_again and r.resident is not None and not r.fixed,
         Action.RELOAD,
         lambda r: "--replace asks for it",
+    ),
+    Rule(
+        ENGINE_RESTARTS,
+        lambda r: r.restarts and r.resident is not None,
+        Action.RELOAD,
+        lambda r: "its engine is started anew",
     ),
     Rule(
         "keep_alive_differs",

@@ -1,0 +1,160 @@
+"""Engines that gpurec owns: looked at through their daemon and their own API, started, replaced and removed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from reconciler.execution.actor import Progress
+from reconciler.execution.containers import ContainerWork, Daemons, OpenHost, open_daemon
+from reconciler.execution.kinds.engine.applied import applied_container
+from reconciler.execution.resource import ActorContext, Surroundings
+from reconciler.fleet import (
+    AppliedResource,
+    ContainersLookedFor,
+    ContainerSpec,
+    EngineId,
+    EngineSpec,
+    NodeContainers,
+    ResourceFacts,
+    looked_for,
+    parse_resource_address,
+    watched_env,
+)
+from reconciler.planning import Action, Step
+from reconciler.planning.containers import HEALTHY, container_found, written_form
+from reconciler.planning.kinds.engine import EngineKind, EngineStep
+from reconciler.planning.resource import AfterPlan, owned
+
+if TYPE_CHECKING:
+    from reconciler.engines import Transport
+
+
+class EngineActor:
+    """Engines in containers. `open_host` opens the daemon of a node."""
+
+    def __init__(self, context: ActorContext, open_host: OpenHost = open_daemon) -> None:
+        self.kind = EngineKind()
+        self._context = context
+        self._daemons = Daemons(context.fleet, open_host)
+        self._transport: Transport | None = None
+        self._works: dict[str, ContainerWork] = {}
+        self._specs = {engine.id: engine for node in context.fleet.nodes.values() for engine in node.engines}
+
+    async def observe(self, around: Surroundings) -> Mapping[str, ResourceFacts]:
+        after = AfterPlan(around.fleet, around.desired, around.facts, {}, around.applied)
+        wanted = {one.address: one for one in self.kind.wanted(after)}
+        rows = {address: around.applied.resources[address] for address in owned(self.kind, around.applied)}
+        addresses = sorted({*wanted, *rows})
+        if not addresses:
+            return {}
+        if not around.asks_nodes:
+            return {address: ResourceFacts(True, rows[address].fields) for address in addresses if address in rows}
+        before = {address: applied_container(row) for address, row in rows.items()}
+        asked: dict[str, list[ContainerSpec]] = defaultdict(list)
+        for address in addresses:
+            node = parse_resource_address(address)[2]
+            now = wanted[address].container if address in wanted else None
+            asked[node] += [spec for spec in (now, before.get(address)) if spec is not None]
+        there = await self._daemons.observe({node: _looked_for(around.fleet.name, specs) for node, specs in asked.items()})
+        found = {}
+        for address in addresses:
+            _, engine, node = parse_resource_address(address)
+            seen = around.facts.engine(EngineId(node, engine))
+            healthy = seen.reachable if seen is not None else None
+            now = wanted[address].container if address in wanted else None
+            found[address] = _facts(address, now, before.get(address), there[node], healthy)
+        return found
+
+    async def look(self, step: Step) -> ResourceFacts:
+        one = _engine(step)
+        there = await self._work(one).observe()
+        return container_found(one.container, there, step.address, await self._is_healthy(one) if _is_there(there, step) else None)
+
+    async def act(self, step: Step, progress: Progress) -> None:
+        one = _engine(step)
+        if one.action is Action.REMOVE:
+            await self._work(one).remove()
+        elif one.action is not Action.WAIT:
+            await self._work(one).make(progress)
+
+    async def wait(self, step: Step) -> ResourceFacts:
+        one = _engine(step)
+        if one.action is not Action.REMOVE:
+            await self._work(one).wait()
+        return await self.look(step)
+
+    def applied(self, step: Step, found: ResourceFacts) -> AppliedResource:
+        one = _engine(step)
+        fields = {name: value for name, value in step.after.items() if value is not None}
+        return AppliedResource(step.address, fields, written_form(one.container) if one.container is not None else None)
+
+    async def aclose(self) -> None:
+        await self._daemons.aclose()
+        if self._transport is not None:
+            await self._transport.__aexit__(None, None, None)
+
+    def _work(self, step: EngineStep) -> ContainerWork:
+        if step.address not in self._works:
+            spec = self._spec(step)
+
+            async def is_healthy() -> bool:
+                return await self._is_healthy(step)
+
+            self._works[step.address] = ContainerWork(
+                self._daemons.of(step.node),
+                self._context.fleet.name,
+                step.address,
+                step.container,
+                pull=step.pull,
+                is_healthy=is_healthy if spec is not None else None,
+                within=spec.load_timeout if spec is not None else 0.0,
+                poll=self._context.poll_seconds,
+            )
+        return self._works[step.address]
+
+    def _spec(self, step: EngineStep) -> EngineSpec | None:
+        return self._specs.get(EngineId(step.node, step.engine))
+
+    async def _is_healthy(self, step: EngineStep) -> bool:
+        """Whether the engine answers, as every look at engines asks it."""
+        spec = self._spec(step)
+        if spec is None:
+            return False
+        from reconciler.engines import Transport
+        from reconciler.probes import probe_engine
+
+        if self._transport is None:
+            self._transport = await Transport().__aenter__()
+            self._transport.know(one.bearer for one in self._specs.values())
+        return (await probe_engine(spec, self._transport)).reachable
+
+
+def _is_there(there: NodeContainers, step: Step) -> bool:
+    return there.containers is not None and bool(there.of(step.address))
+
+
+def _looked_for(fleet: str, specs: list[ContainerSpec]) -> ContainersLookedFor:
+    """What is to be told of a daemon, for containers as they are wanted and as they were applied: of one address both."""
+    by_address: dict[str, list[ContainerSpec]] = defaultdict(list)
+    for spec in specs:
+        by_address[spec.address].append(spec)
+    whole = looked_for(fleet, tuple(specs))
+
+    return ContainersLookedFor(fleet, {address: watched_env(*some) for address, some in by_address.items()}, whole.names, whole.ports)
+
+
+def _facts(
+    address: str, wanted: ContainerSpec | None, before: ContainerSpec | None, there: NodeContainers, healthy: bool | None
+) -> ResourceFacts:
+    found = container_found(wanted or before, there, address, healthy)
+    if before is None or wanted is None or not found.exists:
+        return found
+    as_applied = container_found(before, there, address, healthy).fields
+    return ResourceFacts(found.exists, {**found.fields, HEALTHY: healthy}, found.reason, as_applied, there)
+
+
+def _engine(step: Step) -> EngineStep:
+    assert isinstance(step, EngineStep)
+    return step

@@ -1,0 +1,131 @@
+"""Containers as resources of a plan: their fields, their form in a document, what an applied one was. For every kind that runs in one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from enum import Enum
+
+from reconciler.fleet import (
+    HOST_NETWORK,
+    ContainerFacts,
+    ContainerSpec,
+    ContainerState,
+    Fields,
+    MountKind,
+    NodeContainers,
+    Owner,
+    PullPolicy,
+    ResourceFacts,
+    Scalar,
+    found_fields,
+    mismatches,
+    wanted_fields,
+)
+from reconciler.fleet.container_fields import FIELDS
+from reconciler.planning.plan import Json
+from reconciler.planning.resource import FieldRule, Wanted
+
+NAME, COPIES, SPEC, HEALTHY = "name", "copies", "spec", "healthy"
+CONTAINER_RULES: Sequence[FieldRule] = (
+    *(FieldRule(row.name) for row in FIELDS if row.name != SPEC),
+    FieldRule(NAME),
+    FieldRule(COPIES),
+    FieldRule(HEALTHY, waits=True),
+    FieldRule(SPEC),
+)
+"""The fields of a container in a plan: what was declared, that it has its own name, that there is no second one of it (what a run left that
+was cut short), and that what is in it answers."""
+
+
+def container_fields(spec: ContainerSpec) -> Mapping[str, Scalar]:
+    """The fields of a container as it is wanted."""
+    return {**wanted_fields(spec), NAME: spec.name, COPIES: 1, HEALTHY: True}
+
+
+@dataclass(frozen=True, slots=True)
+class WantedContainer(Wanted):
+    """A resource that runs in a container. `pull`: when its image is fetched."""
+
+    container: ContainerSpec | None = None
+    pull: PullPolicy = PullPolicy.MISSING
+
+    def seen(self, found: ResourceFacts) -> ResourceFacts:
+        """A container is looked at before it is known how it is to be: its fields are read here."""
+        if self.container is None or found.there is None:
+            return found
+        told = container_found(self.container, found.there, self.address, _truth(found.fields.get(HEALTHY)))
+        return replace(told, as_applied=found.as_applied)
+
+
+def _truth(value: Scalar | None) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def container_found(spec: ContainerSpec | None, there: NodeContainers, address: str, healthy: bool | None) -> ResourceFacts:
+    """What is there of the container with this address, seen as `spec` is wanted; without one only that it is there. `healthy`: whether it
+    answers; None: nobody knows, or nobody asks."""
+    if there.containers is None:
+        return ResourceFacts(None, {}, there.reason or "its daemon could not be asked", there=there)
+    ours = there.of(address)
+    if not ours:
+        taken = there.in_the_way(spec) if spec is not None else ()
+        return ResourceFacts(False, {}, in_the_way(spec, taken[0]) if spec is not None and taken else None, there=there)
+    one = current(ours, spec)
+    fields = _fields(spec, one, len(ours), healthy) if spec is not None else {NAME: one.name, HEALTHY: healthy}
+    return ResourceFacts(True, fields, there=there)
+
+
+def _fields(spec: ContainerSpec, one: ContainerFacts, copies: int, healthy: bool | None) -> Fields:
+    """The hash of the wanted container is looked at only where no field tells what is another: else it is said twice."""
+    found: dict[str, Scalar | None] = dict(found_fields(spec, one))
+    if any(not wrong.restarts and wrong.field != SPEC for wrong in mismatches(spec, one)):
+        del found[SPEC]
+    return {**found, NAME: one.name, COPIES: copies, HEALTHY: healthy if one.state is ContainerState.RUNNING else None}
+
+
+def current(ours: Sequence[ContainerFacts], spec: ContainerSpec | None) -> ContainerFacts:
+    """Of several containers of one address, which a replacement that was cut short leaves, the one to go on with: what was made as it is
+    wanted, else what has the name, else the first by name."""
+    return min(ours, key=lambda one: (spec is None or one.spec != spec.hash, spec is None or one.name != spec.name, one.name, one.id))
+
+
+def in_the_way(spec: ContainerSpec, other: ContainerFacts) -> str:
+    """Who holds the name or a port that a container needs, and what to do."""
+    if other.name == spec.name:
+        return f"its name, {spec.name}, is that of a container of {other.whose}: remove that one, or name this one otherwise"
+    wanted = {(port.host, port.protocol) for port in spec.published}
+    port = next((port.host for port in other.ports if (port.host, port.protocol) in wanted), None)
+    whose = "another of this fleet" if other.owner is Owner.OURS else other.whose
+    return f"its port, {port}, is published by container {other.name} of {whose}: remove that one, or write another `port:`"
+
+
+def shown_risks(spec: ContainerSpec) -> Sequence[str]:
+    """What of a container reaches beyond it, for the reader of a plan."""
+    lines = ["! it has the network of its host"] if HOST_NETWORK in spec.networks else []
+    binds = [mount for mount in spec.mounts if mount.kind is MountKind.BIND]
+    return lines + [f"! it {'reads' if mount.read_only else 'writes'} {mount.source} of its host" for mount in binds]
+
+
+def container_json(spec: ContainerSpec) -> Json:
+    """A container as a document has it; secrets by reference."""
+    return _json(spec)
+
+
+def written_form(spec: ContainerSpec) -> str:
+    """A container as the state keeps it."""
+    return json.dumps(container_json(spec), sort_keys=True, separators=(",", ":"))
+
+
+def _json(value: object) -> Json:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {one.name: _json(getattr(value, one.name)) for one in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _json(held) for key, held in sorted(value.items())}
+    if isinstance(value, (tuple, list)):
+        return [_json(held) for held in value]
+    if isinstance(value, Enum):
+        return str(value.value)
+    assert value is None or isinstance(value, (str, int, float, bool))
+    return value

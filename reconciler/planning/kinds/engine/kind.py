@@ -1,0 +1,137 @@
+"""Engines that gpurec owns: what each is started with, and what its being started, replaced or removed means for its models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+
+from reconciler.fleet import (
+    CardFacts,
+    ContainerSpec,
+    EngineContainer,
+    EngineSpec,
+    FleetFacts,
+    NodeSpec,
+    PullPolicy,
+    parse_resource_address,
+    resource_address,
+)
+from reconciler.planning.containers import (
+    CONTAINER_RULES,
+    COPIES,
+    HEALTHY,
+    SPEC,
+    WantedContainer,
+    container_fields,
+    container_json,
+    shown_risks,
+)
+from reconciler.planning.containers_guard import container_refusals
+from reconciler.planning.kinds.engine.container import container_of
+from reconciler.planning.plan import Action, Json, Step
+from reconciler.planning.resource import AfterPlan, FieldRule, ResourceChange
+
+ENGINE = "engine"
+RUNTIME = "runtime"
+
+
+@dataclass(frozen=True, slots=True)
+class WantedEngine(WantedContainer):
+    """An engine as it is to be started."""
+
+    engine: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineStep(Step):
+    """`engine` is its name on its node; `container` how it is to be (None: it is removed)."""
+
+    engine: str
+    container: ContainerSpec | None = None
+    pull: PullPolicy = PullPolicy.MISSING
+
+    @property
+    def contradiction(self) -> str | None:
+        if self.address != resource_address(ENGINE, self.engine, self.node):
+            return f"it is not about its address {self.address!r}"
+        if self.container is not None and self.container.address != self.address:
+            return f"its container is that of {self.container.address!r}"
+        if self.container is not None and self.container.hash != self.after.get(SPEC, self.container.hash):
+            return "its container is not that of its hash"
+        return None
+
+    def particulars(self) -> Mapping[str, Json]:
+        container = container_json(self.container) if self.container is not None else None
+        return {"engine": self.engine, "container": container, "pull": self.pull.value}
+
+    def compared(self) -> Mapping[str, Json]:
+        return {}
+
+    @property
+    def unshown(self) -> Set[str]:
+        return frozenset((SPEC, COPIES) if self.action is Action.WAIT else (SPEC, COPIES, HEALTHY))
+
+    def lines(self) -> Sequence[str]:
+        return shown_risks(self.container) if self.container is not None and self.action in (Action.CREATE, Action.UPDATE) else ()
+
+
+class EngineKind:
+    """The kind `engine`."""
+
+    name = ENGINE
+    marks_its_own = True
+    fields: Sequence[FieldRule] = (*CONTAINER_RULES[:-1], FieldRule(RUNTIME), CONTAINER_RULES[-1])
+    step_form = EngineStep
+
+    def wanted(self, after: AfterPlan) -> Sequence[WantedEngine]:
+        return [wanted_engine(after, node, engine) for node, engine in owned_engines(after)]
+
+    def step(self, change: ResourceChange[WantedEngine]) -> EngineStep:
+        wanted = change.wanted
+        _, engine, _ = parse_resource_address(change.address)
+        return EngineStep(
+            id=change.id,
+            address=change.address,
+            action=change.action,
+            reason=change.reason,
+            cause=change.cause,
+            node=change.node,
+            needs=wanted.needs if wanted is not None and change.action is not Action.ADOPT else (),
+            before=change.before,
+            after=change.after,
+            engine=engine,
+            container=wanted.container if wanted is not None else None,
+            pull=wanted.pull if wanted is not None else PullPolicy.MISSING,
+        )
+
+
+def owned_engines(after: AfterPlan) -> Iterator[tuple[NodeSpec, EngineSpec]]:
+    """Every engine that gpurec is to start, with its node."""
+    for node in after.fleet.nodes.values():
+        for engine in node.engines:
+            if engine.owned is not None:
+                yield node, engine
+
+
+def wanted_engine(after: AfterPlan, node: NodeSpec, engine: EngineSpec) -> WantedEngine:
+    """How an engine is to be, by its files and the cards of its node."""
+    address = resource_address(ENGINE, engine.id.engine, node.name)
+    cards = own_cards(after.facts, engine)
+    assert engine.owned is not None
+    start = engine.owned.start
+    if cards is None:
+        return WantedEngine(address, node.name, {}, unknown="the cards of its node are not known, so it stays as it is")
+    if not isinstance(start, EngineContainer):
+        return WantedEngine(address, node.name, {}, unknown="units are not started yet")
+    container = container_of(after.fleet.name, node, engine, cards)
+    refusals = container_refusals(container, after.desired.policy.allowed_containers, start.privileged)
+    fields = {**container_fields(container), RUNTIME: "container"}
+    return WantedEngine(address, node.name, fields, refusals=refusals, engine=engine.id.engine, container=container, pull=start.pull)
+
+
+def own_cards(facts: FleetFacts, engine: EngineSpec) -> tuple[CardFacts, ...] | None:
+    """The cards that an engine is given; None while those of its node are unknown."""
+    node = facts.nodes.get(engine.id.node)
+    if node is None or node.cards is None:
+        return None
+    return tuple(card for card in node.cards if card.is_named_in(engine.gpus))
