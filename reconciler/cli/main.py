@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "apply": ("apply", "Carry a plan out."),
     "rollback": ("rollback", "Plan the way back to what was applied at a serial."),
     "drift": ("drift", "Compare the fleet with what was last applied."),
+    "watch": ("watch", "Look again and again, and keep the fleet as it should be."),
     "inventory": ("inventory", "Show the resolved inventory."),
     "import": ("import_", "Write desired YAML for what runs on the fleet."),
     "pin": ("pin", "Write the lock file: which weights each name stands for."),

@@ -123,6 +123,23 @@ def lock_timeout_option(command: Command) -> Command:
     )(command)
 
 
+LEAST_INTERVAL, MOST_INTERVAL = 1.0, 7 * 86400.0
+
+
+def interval_option(command: Command) -> Command:
+    """Gives the command `interval` in seconds."""
+    return click.option(
+        "--interval", metavar="T", default="300s", show_default=True, callback=_interval, help="How long between two looks."
+    )(command)
+
+
+def _interval(context: click.Context, parameter: click.Parameter, text: str) -> float:
+    seconds = _seconds(context, parameter, text)
+    if not LEAST_INTERVAL <= seconds <= MOST_INTERVAL:
+        raise click.BadParameter(f"{text!r} is not between 1s and 7 days; write one such as 60s or 5m")
+    return seconds
+
+
 def _seconds(context: click.Context, parameter: click.Parameter, text: str) -> float:
     from reconciler.fleet import UnitError, parse_duration
 

@@ -135,6 +135,7 @@ from reconciler.fleet.names import (
     spelled_name,
     weights_digest,
 )
+from reconciler.fleet.notify import Notify, NotifyFormat, Topic
 from reconciler.fleet.owned import EngineContainer, EngineUnit, OwnedEngine, UnitScope, url_of
 from reconciler.fleet.remediation import USUAL_REMEDIATION, Remediation
 from reconciler.fleet.resources import (
@@ -252,6 +253,8 @@ __all__ = [
     "NodeContainers",
     "NodeFacts",
     "NodeSpec",
+    "Notify",
+    "NotifyFormat",
     "OwnedEngine",
     "OwnedRows",
     "Owner",
@@ -280,6 +283,7 @@ __all__ = [
     "Strategy",
     "Thermal",
     "Tls",
+    "Topic",
     "UnitError",
     "UnitScope",
     "Unmanaged",

@@ -12,6 +12,7 @@ from reconciler.fleet.health import USUAL_HEALTH, Breaker, Health
 from reconciler.fleet.inventory import NO_LIMITS, Limits
 from reconciler.fleet.levels import MemoryPressure, Thermal
 from reconciler.fleet.names import EngineKind, canonical_name, context_tag, spelled_name
+from reconciler.fleet.notify import Notify
 from reconciler.fleet.remediation import USUAL_REMEDIATION, Remediation
 from reconciler.fleet.secret_refs import Scalar
 
@@ -233,7 +234,7 @@ class Policy:
     """What holds for a whole fleet. `breaker` None: an engine that keeps failing is tried again and again. For `lost_after` seconds an
     engine is unreachable before its replicas are placed elsewhere; None: never. For `drain` seconds a busy model is given time before it
     is unloaded; None: none. `allowed_containers` are what containers may have of their nodes though it makes them root there: `privileged`,
-    or paths."""
+    or paths. `notify` are the webhooks of a service."""
 
     unmanaged: Unmanaged = Unmanaged.LEAVE
     guards: Guards = Guards()
@@ -245,6 +246,7 @@ class Policy:
     thermal: Thermal | None = None
     memory_pressure: MemoryPressure | None = None
     allowed_containers: tuple[str, ...] = ()
+    notify: tuple[Notify, ...] = ()
 
 
 _NOTHING_ELSE: Mapping[str, object] = MappingProxyType({})

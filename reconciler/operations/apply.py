@@ -40,19 +40,24 @@ MOST_RUNS = 1000
 
 
 async def plan_to_apply(
-    settings: WorkspaceSettings, choice: PlanOptions, options: ApplyOptions, report: Reporter = ignore
+    settings: WorkspaceSettings,
+    choice: PlanOptions,
+    options: ApplyOptions,
+    report: Reporter = ignore,
+    *,
+    workspace: Workspace | None = None,
 ) -> tuple[Proposal, ApplyOptions]:
-    """A fresh plan, once no other run holds the state, and the options with what is left of the lock timeout. It is to be shown; then
-    `check_guards` says whether the policy lets it through.
+    """A fresh plan (of `workspace`, where that is read already), once no other run holds the state, and the options with what is left of
+    the lock timeout. It is to be shown; then `check_guards` says whether the policy lets it through.
 
     Raises as `plan_fleet` does, LockHeld, and StalePlan where it is not the expected plan.
     """
-    workspace = await load(settings, report)
+    space = workspace or await load(settings, report)
 
     async def propose() -> Proposal:
-        return await plan_fleet(settings, choice, report, workspace=workspace)
+        return await plan_fleet(settings, choice, report, workspace=space)
 
-    proposal, options = await _once_free(settings, state_path(settings, workspace), options, report, propose)
+    proposal, options = await _once_free(settings, state_path(settings, space), options, report, propose)
     try:
         check_expected(proposal.plan, options.expect_digest)
     except StalePlan:

@@ -11,6 +11,7 @@ from typing import TypeVar
 from reconciler.fleet import USUAL_HEALTH, USUAL_REMEDIATION, Guards, MemoryPressure, Policy, Thermal, Unmanaged
 from reconciler.workspace.forms import Form, choice, count_or_share, duration, flag, integer, list_of, number, ratio, text
 from reconciler.workspace.health import breaker, health
+from reconciler.workspace.notify import notify, numbered
 from reconciler.workspace.problems import Problems
 from reconciler.workspace.remediation import remediation
 from reconciler.workspace.table import Field, Table, later
@@ -67,6 +68,7 @@ def _memory_pressure(node: Node, problems: Problems, name: str) -> MemoryPressur
     return MemoryPressure(normal, high, critical)
 
 
+NOTIFY_FIELD = Field("notify", notify)
 THERMAL_FIELD = Field("thermal", Form(_thermal, THERMAL.schema()))
 PRESSURE_FIELD = Field("memory_pressure", Form(_memory_pressure, PRESSURE.schema()))
 _ALLOWED = re.compile(r"privileged|/.*")
@@ -103,6 +105,7 @@ POLICY = Table(
         THERMAL_FIELD,
         PRESSURE_FIELD,
         CONTAINERS_FIELD,
+        NOTIFY_FIELD,
     ),
     later("unknown_vram", "unknown_foreign"),
 )
@@ -121,6 +124,7 @@ def _policy(node: Node, problems: Problems, name: str) -> Policy:
         values.get(THERMAL_FIELD),
         values.get(PRESSURE_FIELD),
         values.get(CONTAINERS_FIELD) or (),
+        numbered(values.get(NOTIFY_FIELD) or ()),
     )
 
 

@@ -1,0 +1,67 @@
+"""What the loop tells as it goes on, as values: a log and a page are readers of this one stream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from reconciler.fleet import GpurecError
+from reconciler.operations.reporter import OperationEvent
+from reconciler.service.conditions import Condition
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The loop begins. `applies`: it carries plans out, and does not only look."""
+
+    fleet: str
+    applies: bool
+    interval: float
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A condition that holds since now, or has changed."""
+
+    condition: Condition
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """A condition that was told and does not hold any more."""
+
+    condition: Condition
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A look is over, with all that it led to. `as_wanted` replicas and other resources needed nothing, `holding` conditions hold, `steps`
+    were carried out."""
+
+    as_wanted: int
+    holding: int
+    steps: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """The files were read again. `error`: they are wrong, and what was read before still counts."""
+
+    error: GpurecError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AlertLost:
+    """An alert was given up; `webhook` says for whom, without its url, and `why` in one sentence."""
+
+    webhook: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The loop was asked to end, and has."""
+
+
+WatchEvent: TypeAlias = "Started | Told | Over | Looked | Reloaded | AlertLost | Ended | OperationEvent"

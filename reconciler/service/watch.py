@@ -1,0 +1,252 @@
+"""Look, tell what is new, and apply where that is allowed; again and again. It ends only where it is asked to."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from reconciler.execution import StopSignal
+from reconciler.fleet import GpurecError, Topic
+from reconciler.operations.apply import plan_to_apply
+from reconciler.operations.apply_result import ApplyResult
+from reconciler.operations.exit_status import Command, ExitStatus, exit_status, of_apply, of_error, of_plan
+from reconciler.operations.observation import PROBE_ALL
+from reconciler.operations.proposal import Proposal, plan_fleet
+from reconciler.operations.run import ApplyOptions, carry_out
+from reconciler.operations.settings import WorkspaceSettings
+from reconciler.operations.workspace import load
+from reconciler.service import conditions
+from reconciler.service.alerts import Alerts
+from reconciler.service.conditions import NONE, Condition, Conditions
+from reconciler.service.events import AlertLost, Ended, Looked, Over, Reloaded, Started, Told, WatchEvent
+from reconciler.state import StepStatus
+from reconciler.workspace import Workspace
+
+BACK_OFF = 60.0
+"""Seconds until the next look after one that did not see or mend everything, doubled with each such look in a row; never longer than the
+interval."""
+JITTER = 0.1
+"""By so much of it a pause is longer or shorter, so that many loops do not look at once."""
+_OF_A_RUN = frozenset({Topic.FAILED, Topic.ERROR})
+"""What only the end of a turn can say: whether it still holds is open while a plan is carried out."""
+
+Tell = Callable[[WatchEvent], None]
+
+
+@dataclass(frozen=True, slots=True)
+class WatchOptions:
+    """`interval` in seconds from the end of a look to the next; `applies`: carry plans out. `command` is what history and the lock say of
+    its runs."""
+
+    interval: float = 300.0
+    applies: bool = False
+    command: str = "watch"
+    parallelism: int = 10
+
+
+class Signals:
+    """What others ask of the loop while it goes on. To be set on the loop's own thread."""
+
+    def __init__(self) -> None:
+        self.stop = StopSignal()
+        self._reload = False
+        self._stopped, self._woken = asyncio.Event(), asyncio.Event()
+        self._cut: Callable[[], object] | None = None
+
+    def request_stop(self) -> None:
+        """Ends the loop: at once while it waits or looks, after the running steps while it applies. Asked a second time, it cuts those."""
+        if self.stop.requested and self._cut is not None:
+            self._cut()
+        self.stop.request_stop()
+        self._stopped.set()
+        self._woken.set()
+
+    def request_reload(self) -> None:
+        """Has the files read again before the next look, which follows at once."""
+        self._reload = True
+        self._woken.set()
+
+    def take_reload(self) -> bool:
+        """Whether the files are to be read again; once."""
+        asked, self._reload = self._reload, False
+        return asked
+
+    async def pause(self, seconds: float) -> None:
+        """Waits so long, or until something is asked."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        self._woken.clear()
+
+    async def until_stopped(self, work: Coroutine[Any, Any, None]) -> None:
+        """Does work that changes nothing, and gives it up as soon as the loop is to end."""
+        doing, stopped = asyncio.ensure_future(work), asyncio.ensure_future(self._stopped.wait())
+        try:
+            await asyncio.wait({doing, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+            if not doing.done():
+                doing.cancel()
+                await asyncio.wait({doing})
+        if not doing.cancelled():
+            doing.result()
+
+    async def cuttable(self, work: Coroutine[Any, Any, ApplyResult]) -> ApplyResult:
+        """Carries something out that may be cut, and says then what it did."""
+        doing = asyncio.ensure_future(work)
+        self._cut = doing.cancel
+        try:
+            return await doing
+        finally:
+            self._cut = None
+
+
+@dataclass(slots=True)
+class Turn:
+    """One look and what came of it: `proposal` None where there was none, `result` None where nothing was carried out."""
+
+    proposal: Proposal | None = None
+    result: ApplyResult | None = None
+    error: Exception | None = None
+    found: list[Condition] = field(default_factory=list)
+
+    @property
+    def incomplete(self) -> bool:
+        """Something could not be seen or mended: the next look follows sooner."""
+        if self.error is not None or self.proposal is None or self.proposal.plan.deferred:
+            return True
+        return self.result is not None and any(one.status not in (StepStatus.DONE, StepStatus.SATISFIED) for one in self.result.steps)
+
+    @property
+    def done(self) -> int:
+        """Steps that were carried out."""
+        return sum(one.status is StepStatus.DONE for one in self.result.steps) if self.result is not None else 0
+
+    @property
+    def status(self) -> ExitStatus:
+        """What a command that did only this ends with."""
+        if self.error is not None:
+            return of_error(self.error)
+        if self.proposal is None:
+            return ExitStatus.INTERRUPTED
+        if self.result is None:
+            drifted = {ExitStatus.CHANGED} if self.proposal.plan.drift else set()
+            return exit_status(Command.PLAN_DETAILED, of_plan(self.proposal.plan) | drifted)
+        return exit_status(Command.APPLY, of_apply(self.proposal.plan, self.result))
+
+
+class Watch:
+    """One loop over one fleet. `tell` hears of everything; `pause` waits (tests have one that does not); `jitter` gives numbers 0 to 1.
+
+    What is not as it should be is kept from look to look in `holding`. No look holds the state's lease; an apply holds it while it runs.
+    """
+
+    def __init__(
+        self,
+        settings: WorkspaceSettings,
+        options: WatchOptions,
+        tell: Tell,
+        signals: Signals,
+        *,
+        pause: Callable[[float], Awaitable[None]] | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._settings = settings
+        self._options = options
+        self._tell = tell
+        self._signals = signals
+        self._pause = pause or signals.pause
+        self._jitter = jitter
+        self._incomplete = 0
+        self.holding: Conditions = NONE
+
+    async def run(self) -> None:
+        """Looks until it is asked to end. Raises GpurecError where the files are wrong before the first look: a person is there then."""
+        workspace = await load(self._settings, self._tell)
+        self._tell(Started(workspace.name, self._options.applies, self._options.interval))
+        async with Alerts(lambda webhook, why: self._tell(AlertLost(webhook, why))) as alerts:
+            mended = False
+            while not self._signals.stop.requested:
+                turn = await self._turn(workspace, alerts)
+                if self._signals.stop.requested:
+                    break
+                mended = turn.done > 0 and not turn.incomplete and not mended
+                if not mended:  # else the next look, whether it helped, follows at once
+                    await self._pause(self._pause_after())
+                if self._signals.take_reload():
+                    workspace = await self._reloaded(workspace)
+        self._tell(Ended())
+
+    async def once(self) -> ExitStatus:
+        """One look, and one apply where that is allowed; the exit status of a command that does just that."""
+        workspace = await load(self._settings, self._tell)
+        async with Alerts(lambda webhook, why: self._tell(AlertLost(webhook, why))) as alerts:
+            return (await self._turn(workspace, alerts)).status
+
+    async def _turn(self, workspace: Workspace, alerts: Alerts) -> Turn:
+        start, turn = time.monotonic(), Turn()
+
+        def settle(found: Iterable[Condition]) -> None:
+            news = conditions.compare(self.holding, found)
+            self.holding = news.now
+            for events, told in ((Told, news.told), (Over, news.over)):
+                for one in told:
+                    self._tell(events(one))
+                    alerts.send(workspace, one, over=events is Over)
+
+        try:
+            await self._signals.until_stopped(self._look(workspace, turn))
+            if turn.proposal is not None and self._options.applies and _has_work(turn.proposal):
+                settle([*turn.found, *(one for one in self.holding.values() if one.topic in _OF_A_RUN)])
+                await self._apply(workspace, turn)
+        except Exception as error:  # noqa: BLE001  whatever comes up in one look, the next is made
+            turn.error = error
+        if self._signals.stop.requested and turn.result is None:
+            return turn
+        if turn.error is None:
+            settle(turn.found)
+        else:  # then nothing else is known, and all that held still does
+            settle([*(one for one in self.holding.values() if one.topic is not Topic.ERROR), conditions.of_error(turn.error)])
+        self._incomplete = self._incomplete + 1 if turn.incomplete else 0
+        as_wanted = turn.proposal.plan.unchanged if turn.proposal is not None else 0
+        self._tell(Looked(as_wanted, len(self.holding), turn.done, time.monotonic() - start))
+        return turn
+
+    async def _look(self, workspace: Workspace, turn: Turn) -> None:
+        turn.proposal = await plan_fleet(self._settings, PROBE_ALL, self._tell, workspace=workspace)
+        turn.found.extend(conditions.of_plan(turn.proposal.plan))
+
+    async def _apply(self, workspace: Workspace, turn: Turn) -> None:
+        """Plans once more, now that nobody else holds the state, and carries that out, where a guard lets it."""
+        options = ApplyOptions(self._options.parallelism, keep_going=True, command=self._options.command)
+        turn.proposal, options = await plan_to_apply(self._settings, PROBE_ALL, options, self._tell, workspace=workspace)
+        turn.found = list(conditions.of_plan(turn.proposal.plan))
+        if turn.proposal.plan.refusals or self._signals.stop.requested:
+            return
+        turn.result = await self._signals.cuttable(carry_out(self._settings, turn.proposal, options, self._tell, self._signals.stop))
+        turn.found.extend(conditions.of_result(turn.proposal.plan, turn.result))
+
+    async def _reloaded(self, last: Workspace) -> Workspace:
+        try:
+            workspace = await load(self._settings, self._tell)
+        except GpurecError as error:
+            self._tell(Reloaded(error))
+            return last
+        self._tell(Reloaded())
+        return workspace
+
+    def _pause_after(self) -> float:
+        soon = BACK_OFF * 2.0 ** min(self._incomplete - 1, 20) if self._incomplete else self._options.interval
+        return min(self._options.interval, soon) * (1 - JITTER + 2 * JITTER * self._jitter())
+
+
+def _has_work(proposal: Proposal) -> bool:
+    """Whether an apply would do or record anything that is not recorded yet."""
+    plan = proposal.plan
+    new = plan.placed.keys() - proposal.applied.replicas.keys()
+    return not plan.refusals and (not plan.empty or bool(new or plan.forgotten or plan.incidents))

@@ -1,0 +1,172 @@
+"""The loop over a simulated fleet: it tells what is news, mends what it may, goes on whatever comes up, and ends when it is asked to."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_lab import POLL, Lab, served
+
+from reconciler.operations.settings import WorkspaceSettings
+from reconciler.service.events import Ended, Looked, Over, Reloaded, Started, Told, WatchEvent
+from reconciler.service.watch import BACK_OFF, Signals, Watch, WatchOptions
+from reconciler.sim import builtin_fleet
+from reconciler.state import open_writer
+
+INTERVAL = 300.0
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    with served(builtin_fleet("demo").with_time_scale(0), tmp_path) as lab:
+        yield lab
+
+
+class Played:
+    """A loop whose pauses are over at once; before each look after the first, the next of `acts` is done."""
+
+    def __init__(self, lab: Lab, *acts: Callable[[], Any], applies: bool) -> None:
+        self.events: list[WatchEvent] = []
+        self.pauses: list[float] = []
+        self._acts = list(acts)
+        settings = WorkspaceSettings(lab.root, poll_seconds=POLL)
+
+        async def play() -> None:
+            self.signals = Signals()
+            options = WatchOptions(INTERVAL, applies)
+            await Watch(settings, options, self.events.append, self.signals, pause=self._pause, jitter=lambda: 0.5).run()
+
+        asyncio.run(play())
+
+    async def _pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        if not self._acts:
+            self.signals.request_stop()
+            return
+        act = self._acts.pop(0)
+        if act is not None:
+            act()
+
+    def told(self) -> list[tuple[str, str, str]]:
+        """What was told in order: `+` for what holds, `-` for what does no more."""
+        kinds = ((Told, "+"), (Over, "-"))
+        return [(sign, e.condition.topic.value, e.condition.subject) for e in self.events for kind, sign in kinds if isinstance(e, kind)]
+
+
+def nothing() -> None:
+    return
+
+
+def test_observing_tells_what_is_pending_once_and_sends_nothing(lab: Lab) -> None:
+    played = Played(lab, nothing, nothing, applies=False)
+    assert played.told() == [("+", "pending", f"model.nomic-embed-text@{node}/ollama") for node in ("ada", "bea")]
+    assert set(lab.sent()) <= {"POST /api/show"}, "which only asks"
+    assert not lab.state.exists()
+    assert isinstance(played.events[0], Started)
+    assert isinstance(played.events[-1], Ended)
+    assert played.pauses == [INTERVAL] * 3
+
+
+def test_applying_mends_a_restarted_engine_and_tells_both(lab: Lab) -> None:
+    played = Played(lab, lab.fleet.engines["bea/ollama"].restart, nothing, applies=True)
+    there = "model.nomic-embed-text@bea/ollama"
+    told = played.told()
+    assert told[-2:] == [("+", "drift", there), ("-", "drift", there)]
+    looks = [event.steps for event in played.events if isinstance(event, Looked)]
+    assert looks == [2, 0, 1, 0, 0], "what was mended is looked at at once, and nothing is done twice"
+    assert len(played.pauses) == 3
+
+
+def test_an_engine_that_does_not_answer_is_looked_at_sooner_and_then_less_and_less(lab: Lab) -> None:
+    engine = lab.fleet.engines["bea/ollama"]
+    played = Played(lab, engine.kill, nothing, nothing, nothing, engine.revive, applies=True)
+    assert [sign for sign, topic, _ in played.told() if topic == "unreachable"] == ["+", "-"]
+    assert played.pauses == [INTERVAL, BACK_OFF, 2 * BACK_OFF, 4 * BACK_OFF, INTERVAL, INTERVAL]
+
+
+def test_files_are_read_again_when_asked_and_broken_ones_keep_the_last_good(lab: Lab) -> None:
+    text = (lab.root / "desired" / "demo.yaml").read_text()
+    played: Played
+
+    def broken() -> None:
+        lab.want("models: [")
+        played_signals().request_reload()
+
+    def mended() -> None:
+        lab.want(text.replace("nomic-embed-text", "llama3.2:1b").replace("350MiB", "2GiB"))
+        played_signals().request_reload()
+
+    def played_signals() -> Signals:
+        return holder[0].signals
+
+    holder: list[Played] = []
+
+    class Held(Played):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            holder.append(self)
+            super().__init__(*arguments, **options)
+
+    played = Held(lab, broken, nothing, mended, applies=False)
+    reloads = [event.error is None for event in played.events if isinstance(event, Reloaded)]
+    assert reloads == [False, True]
+    assert {subject for sign, _, subject in played.told() if sign == "+"} >= {"model.llama3.2:1b@ada/ollama"}
+    assert ("-", "pending", "model.nomic-embed-text@ada/ollama") in played.told()
+
+
+def test_a_held_lock_a_lost_database_and_their_end_are_told_once_each(lab: Lab) -> None:
+    held: list[Any] = []
+
+    def take() -> None:
+        writer = open_writer(lab.state, command="somebody", fleet="demo")
+        writer.__enter__()
+        held.append(writer)
+        lab.fleet.engines["bea/ollama"].restart()
+
+    def give_back() -> None:
+        held.pop().__exit__(None, None, None)
+
+    def spoil() -> None:
+        lab.state.rename(lab.state.with_suffix(".away"))
+        lab.state.write_bytes(b"no database at all, " * 400)
+
+    def mend() -> None:
+        lab.state.unlink()
+        lab.state.with_suffix(".away").rename(lab.state)
+
+    played = Played(lab, take, nothing, give_back, spoil, nothing, mend, applies=True)
+    errors = [sign for sign, topic, _ in played.told() if topic == "error"]
+    assert errors == ["+", "-", "+", "-"]
+    assert played.told()[-1][:2] == ("-", "error")
+    with sqlite3.connect(lab.state) as database:
+        assert database.execute("pragma integrity_check").fetchone() == ("ok",)
+
+
+def test_a_step_that_fails_again_and_again_is_told_once(lab: Lab) -> None:
+    lab.want("version: 1\nmodels:\n  nowhere:1b: {engine: ollama, on: ada, vram: 350MiB}\n")
+    played = Played(lab, nothing, nothing, applies=True)
+    assert played.told() == [(sign, topic, "model.nowhere:1b@ada/ollama") for sign, topic in (("+", "pending"), ("+", "failed"))]
+    assert len([event for event in played.events if isinstance(event, Looked)]) == 3
+
+
+def test_stopping_while_it_looks_ends_at_once(lab: Lab) -> None:
+    settings = WorkspaceSettings(lab.root, poll_seconds=POLL)
+    events: list[WatchEvent] = []
+
+    async def main() -> None:
+        signals = Signals()
+
+        def tell(event: WatchEvent) -> None:
+            events.append(event)
+            if type(event).__name__ == "ProbingStarted":
+                signals.request_stop()
+
+        await Watch(settings, WatchOptions(INTERVAL, applies=True), tell, signals).run()
+
+    asyncio.run(main())
+    assert isinstance(events[-1], Ended)
+    assert not [event for event in events if isinstance(event, Told | Looked)]
+    assert set(lab.sent()) <= {"POST /api/show"}
