@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("plan", "Show what would change; changes nothing."),
     "show": ("show", "Show a saved plan again."),
     "diff": ("diff", "Show two saved plans against each other."),
+    "comment": ("comment", "Keep a plan or the drift as one comment of a pull request."),
     "apply": ("apply", "Carry a plan out."),
     "rollback": ("rollback", "Plan the way back to what was applied at a serial."),
     "drift": ("drift", "Compare the fleet with what was last applied."),

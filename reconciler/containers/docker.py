@@ -40,7 +40,9 @@ from reconciler.engines.protocol import PullProgress
 from reconciler.engines.secrets import read_secret
 from reconciler.fleet import (
     ADDRESS_LABEL,
+    HOST_NETWORK,
     MIB,
+    NO_NETWORK,
     ContainerFacts,
     ContainerFile,
     ContainersLookedFor,
@@ -198,6 +200,11 @@ class DockerHost:
         image = await self.image(wire, spec.image)
         if image is None:
             raise failed("no_such_image", self.shown, f"{spec.address}: there is no image {spec.image}", "pull it, or set pull: missing")
+        for network in spec.networks:
+            answer = await wire.ask("GET", f"/networks/{quote(network, safe='')}", within=_LOOK, accept=(200, 404))
+            if answer.status == 404 and network not in (HOST_NETWORK, NO_NETWORK):
+                what = f"{spec.address}: there is no network {network}"
+                raise failed("no_such_network", self.shown, what, f"make it with docker network create {network}")
         body = create_body(spec, env, (image.Config.Cmd if image.Config is not None else None) or (), await self._daemon_facts(wire))
         answer = await wire.ask_any("POST", "/containers/create", within=_ACT, params={"name": name or spec.name}, body=body)
         if answer.status != 201:

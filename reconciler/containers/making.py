@@ -27,7 +27,7 @@ def create_body(spec: ContainerSpec, env: Mapping[str, str], image_command: Sequ
         "HostConfig": _host_config(spec, daemon),
     }
     if spec.command is not None or spec.args:
-        body["Cmd"] = [*(spec.command if spec.command is not None else image_command), *spec.args]
+        body["Cmd"] = list(spec.whole_command(tuple(image_command)))
     if spec.entrypoint is not None:
         body["Entrypoint"] = list(spec.entrypoint)
     if spec.healthcheck is not None:

@@ -13,6 +13,8 @@ from reconciler.engines.foreign_text import clean_name, clean_text
 from reconciler.engines.protocol import PullProgress
 from reconciler.engines.pulling import PullMeter
 
+_WHOLE = ("Verifying Checksum", "Download complete", "Pull complete")
+_LONGEST_ID = 80
 _NOT_THERE = ("manifest unknown", "not found", "does not exist", "no such image")
 _NO_ACCESS = ("unauthorized", "denied", "authentication required", "no basic auth credentials")
 
@@ -43,6 +45,7 @@ class PullReader:
     def __init__(self, image: str, shown: str) -> None:
         self._image, self._shown = image, shown
         self._all, self._downloaded = PullMeter(), PullMeter()
+        self._totals: dict[str, int] = {}
         self._status = ""
 
     @property
@@ -64,8 +67,11 @@ class PullReader:
         current, total = (read.detail.current, read.detail.total) if read.detail is not None else (None, None)
         retrying = status.startswith("Retrying")
         try:
-            if status == "Downloading":
+            if status == "Downloading" and read.id and total is not None:
                 self._downloaded.take(None, read.id, current, total)
+                self._totals[read.id[:_LONGEST_ID]] = total
+            elif status in _WHOLE and read.id and (known := self._totals.get(read.id[:_LONGEST_ID])) is not None:
+                self._downloaded.take(None, read.id, known, known)
             key = f"{status[:12]} {read.id}" if read.id else None
             return self._all.take(None if retrying else status, key, current, total)
         except OverflowError as error_of_meter:

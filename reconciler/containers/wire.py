@@ -234,10 +234,9 @@ def _from_below(error: Exception, shown: str) -> ContainerError:
     if isinstance(error, httpx.ConnectError):
         hint = "add the user to the group docker, or run as root" if why == "permission denied" else "check that dockerd runs there"
         return failed("unreachable", shown, f"cannot be connected to: {why}", hint)
-    if isinstance(error, (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)) and ("disconnected" in why or "closed" in why):
-        return failed(
-            "unreachable", shown, "broke the connection off before its answer was complete", "check that dockerd still runs there"
-        )
+    if isinstance(error, (httpx.ReadError, httpx.WriteError)) or "disconnected" in why or "closed" in why:
+        hint = "check that dockerd runs there, and takes the certificate of docker.tls"
+        return failed("unreachable", shown, "broke the connection off before its answer was complete", hint)
     return failed("not_its_protocol", shown, f"does not speak HTTP as expected: {why}", _CHECK_URL)
 
 

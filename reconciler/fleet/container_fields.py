@@ -87,16 +87,17 @@ def _image_found(spec: ContainerSpec, facts: ContainerFacts) -> Scalar | None:
 
 
 def _command_wanted(spec: ContainerSpec) -> str | None:
-    own = "the image's own" if spec.command is None else _words(spec.command) or "none"
+    implied = "the image's own" if spec.entrypoint is None else "none"
+    own = implied if spec.command is None else _words(spec.command) or "none"
     return f"{own} {_words(spec.args)}" if spec.args else own
 
 
 def _command_found(spec: ContainerSpec, facts: ContainerFacts) -> str | None:
     if facts.command is None:
         return None
-    if spec.command is None and facts.image_command is None:
+    if spec.command is None and spec.entrypoint is None and facts.image_command is None:
         return None
-    wanted = (*(spec.command if spec.command is not None else facts.image_command or ()), *spec.args)
+    wanted = spec.whole_command(facts.image_command or ())
     return _command_wanted(spec) if facts.command == wanted else _words(facts.command) or "none"
 
 

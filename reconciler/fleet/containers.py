@@ -94,7 +94,8 @@ class ContainerFile:
 class ContainerSpec:
     """A container as it is wanted.
 
-    `command` and `entrypoint` None: the image's own; `args` are appended to the command, the image's own one too. `env` is given by value
+    `command` and `entrypoint` None: the image's own, but no command beside an own entrypoint (as Docker has it); `args` are appended to the
+    command, the image's own one too. `env` is given by value
     or by reference. `networks` () is the daemon's default, `("host",)` and `("none",)` are those modes. `cards` are UUIDs of NVIDIA cards
     or MIG slices: the daemon gets them as a CDI device where it lists one, else as a device request. `devices` are device files of the
     node (AMD), `groups` those of the node that may open them. `memory` and `shm_size` in bytes, `stop_timeout` in seconds. `restart` is
@@ -134,6 +135,11 @@ class ContainerSpec:
     def all_labels(self) -> Mapping[str, str]:
         """The labels it is made with: those of its owner and its own."""
         return {**self.labels, FLEET_LABEL: self.fleet, ADDRESS_LABEL: self.address, SPEC_LABEL: self.hash}
+
+    def whole_command(self, of_image: tuple[str, ...]) -> tuple[str, ...]:
+        """The command with its arguments, where the image's own is `of_image`."""
+        own = self.command if self.command is not None else of_image if self.entrypoint is None else ()
+        return (*own, *self.args)
 
     @property
     def on_host_network(self) -> bool:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from reconciler.capacity import Card, Charges, EngineState, Occupancy, is_fitted, margin_for, set_up, usable_bytes
 from reconciler.needs.context_search import Fitted, Search
 from reconciler.needs.terms import Terms
+from reconciler.placement.bound import Bound, bound_of
 from reconciler.placement.candidates import Candidate, ModelNeeds, Question, best, candidates, model_needs
 from reconciler.placement.eligibility import refusal
 from reconciler.placement.explain import Explanation, Refused, explain
+from reconciler.placement.objective import Objective, objective_of
 from reconciler.placement.place import place, place_most
 from reconciler.placement.residents import Occupant, charge_found, need_on
 from reconciler.placement.result import Lacking, PassedOver, Placement, Target
@@ -16,6 +18,7 @@ from reconciler.placement.variants import better_now
 
 __all__ = [
     "NOTHING_HELD",
+    "Bound",
     "Candidate",
     "Card",
     "Charges",
@@ -25,6 +28,7 @@ __all__ = [
     "Held",
     "Lacking",
     "ModelNeeds",
+    "Objective",
     "Occupancy",
     "Occupant",
     "PassedOver",
@@ -36,6 +40,7 @@ __all__ = [
     "Terms",
     "best",
     "better_now",
+    "bound_of",
     "candidates",
     "charge_found",
     "explain",
@@ -43,6 +48,7 @@ __all__ = [
     "margin_for",
     "model_needs",
     "need_on",
+    "objective_of",
     "place",
     "place_most",
     "refusal",

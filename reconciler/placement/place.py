@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import groupby
 
-from reconciler.capacity import Occupancy, total
+from reconciler.capacity import Occupancy
 from reconciler.fleet import Applied, Desired, Ensure, Strategy
 from reconciler.placement.keep import keep, let_yield, release_leaving
 from reconciler.placement.missing import groups_of, place_missing, place_present
-from reconciler.placement.residents import Occupant, charge_found, most_needed
+from reconciler.placement.objective import objective_of
+from reconciler.placement.residents import Occupant, charge_found
 from reconciler.placement.result import Placement, Target
 from reconciler.placement.search_state import NOTHING_HELD, Held, Placing
 
@@ -62,35 +63,21 @@ def place(board: Occupancy, desired: Desired, applied: Applied, held: Held = NOT
     _stay_until_placed(placing, every)
     kept = {target.found for targets in placing.at.values() for target in targets.values() if target.found is not None}
     placing.result.unwanted = [found for found in every if found not in kept]
+    placing.result.sharing = placing.may_share
     placing.result.targets = [target for model in placing.models for target in placing.at[model.name].values()]
     return placing.result
 
 
 def place_most(boards: Callable[[], Occupancy], desired: Desired, applied: Applied, held: Held = NOTHING_HELD) -> Placement:
     """As `place`, on a fresh board that `boards` makes. Where that leaves loads without a place, or sends residents away for others, all is
-    placed by best fit on another board as well: that is taken where it leaves less out, by priority, or as little and sends less away."""
+    placed by best fit on another board as well: that is taken where it leaves less out, by priority, or as little and disturbs less."""
     first = place(boards(), desired, applied, held)
     if desired.strategy is Strategy.BINPACK or not (
         first.displaced or any(lacking.model.ensure is Ensure.LOADED for lacking in first.lacking)
     ):
         return first
     tight = place(boards(), replace(desired, strategy=Strategy.BINPACK), applied, held)
-    return min(first, tight, key=lambda placement: (_left_out(placement, desired, applied), _sent_away(placement)))
-
-
-def _left_out(placement: Placement, desired: Desired, applied: Applied) -> tuple[int, ...]:
-    """The bytes that have no place, by priority, the highest first."""
-    left = dict.fromkeys(sorted({model.priority for model in desired.wanted}, reverse=True), 0)
-    for lacking in placement.lacking:
-        if lacking.model.ensure is Ensure.LOADED:
-            slots = lacking.asked or [slot for node in lacking.model.nodes for slot in placement.board.by_node.get(node, ())]
-            left[lacking.model.priority] += lacking.count * max(1, most_needed(slots, lacking.model.alternatives()[0], applied))
-    return tuple(left.values())
-
-
-def _sent_away(placement: Placement) -> int:
-    """The bytes of residents that leave for others."""
-    return sum(total(found.charges) for found in placement.displaced)
+    return min(first, tight, key=lambda placement: objective_of(placement, desired, applied).key)
 
 
 def _try_again(placing: Placing, every: Sequence[Occupant]) -> bool:

@@ -67,7 +67,8 @@ EXPLANATION_LOOKS = 500_000
 class Placement:
     """`displaced` are residents that must leave for another model (`displaced_for` has its name); `unwanted` all residents that are no
     target's; `released` those of them
-    whose room has been given back, so that they leave. `states` may be asked once the board is finished."""
+    whose room has been given back, so that they leave. `sharing` are the models that may have their weights in a runner with others.
+    `states` may be asked once the board is finished."""
 
     board: Occupancy
     targets: list[Target] = field(default_factory=list)
@@ -78,6 +79,7 @@ class Placement:
     displaced_for: dict[Occupant, str] = field(default_factory=dict)
     looks_left: int = EXPLANATION_LOOKS
     not_applicable: dict[str, int] = field(default_factory=dict)
+    sharing: Set[str] = frozenset()
     states: States = field(default_factory=States)
     _holders: dict[Card, dict[str, int]] | None = None
     _slots: dict[str, set[EngineState]] | None = None

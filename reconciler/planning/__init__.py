@@ -46,6 +46,7 @@ from reconciler.planning.plan import (
     Step,
     UnmanagedResident,
     Unplaced,
+    UnplacedLevel,
     Value,
 )
 from reconciler.planning.planner import make_plan, wanted_names
@@ -92,6 +93,7 @@ __all__ = [
     "Step",
     "UnmanagedResident",
     "Unplaced",
+    "UnplacedLevel",
     "Value",
     "as_approved",
     "asked_digest",

@@ -253,13 +253,33 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
+class UnplacedLevel:
+    """What has no place of one priority: bytes and how many replicas. `bound_bytes` is the least that any placement leaves out of this
+    priority and all higher ones together."""
+
+    priority: int
+    bytes: int
+    count: int
+    bound_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class PlacementInfo:
+    """How good the placement is. `objective` are all bytes without a place, `bound` the least that any placement leaves out, `gap` what
+    share of the objective is above that (0..1); `unplaced` has both by priority, the highest first. `moved_bytes` and `moved` are replicas
+    that leave their engine though they are wanted, `moved_bound_bytes` the least that must where all has a place. `proved`: no placement
+    leaves out less at any priority, or disturbs less; nothing is proved of the strategy. None: a plan of the earlier format."""
+
     strategy: str
     solver: str = "builtin"
     objective: int = 0
-    bound: int | None = None
-    gap: float | None = None
+    bound: int | None = 0
+    gap: float | None = 0.0
     proved: bool = False
+    unplaced: tuple[UnplacedLevel, ...] = ()
+    moved_bytes: int = 0
+    moved: int = 0
+    moved_bound_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

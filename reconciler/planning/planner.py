@@ -18,7 +18,7 @@ from reconciler.fleet import (
     ResourceFacts,
     replica_address,
 )
-from reconciler.placement import Held, Occupant, Placement, Refused, explain, place_most
+from reconciler.placement import Held, Lacking, Occupant, Placement, Refused, bound_of, explain, objective_of, place_most
 from reconciler.planning.digest import plan_digest
 from reconciler.planning.drift import find_drift, found_drift, repairable, unmanaged_drift
 from reconciler.planning.guards import find_refusals
@@ -50,6 +50,7 @@ from reconciler.planning.plan import (
     PlannedResident,
     Precondition,
     Unplaced,
+    UnplacedLevel,
     VariantRefusal,
 )
 from reconciler.planning.resource import AfterPlan, AnyKind, KindPlan, plan_kind
@@ -135,7 +136,7 @@ def make_plan(
     config_drift, notes = fixed_options(changes.cannot_change, drifted)
     weights_drift, weights_notes = other_weights(changes)
     unsized = _unsized(placement)
-    unplaced, waiting = _without_place(placement, applied, desired)
+    unplaced, lacking, waiting = _without_place(placement, applied, desired)
     return Plan(
         fleet=fleet.name,
         lineage=applied.lineage,
@@ -174,7 +175,7 @@ def make_plan(
             *(note for one in others for note in one.notes),
         ),
         impact=impact_of(ordered, board),
-        placement=PlacementInfo(desired.strategy.value, SOLVER, sum(lacking.count for lacking in placement.lacking)),
+        placement=_worth(placement, lacking, desired, applied),
         placed=changes.placed,
         charges={address: tuple((card.index, count) for card, count in charges) for address, charges in changes.charges.items()},
         residents=_residents(placement),
@@ -298,9 +299,29 @@ def _balance(card: Card, peak: Mapping[Card, int], unsized: bool) -> CardBalance
     )
 
 
-def _without_place(placement: Placement, applied: Applied, desired: Desired) -> tuple[tuple[Unplaced, ...], list[Note]]:
+def _worth(placement: Placement, lacking: Sequence[Lacking], desired: Desired, applied: Applied) -> PlacementInfo:
+    """How good the placement is. `lacking` is what counts as left out."""
+    found = objective_of(placement, desired, applied, lacking)
+    bound = bound_of(placement, desired, applied, found)
+    whole = found.left_out_bytes
+    levels = zip(found.left_out, bound.left_out, strict=True)
+    return PlacementInfo(
+        strategy=desired.strategy.value,
+        solver=SOLVER,
+        objective=whole,
+        bound=bound.left_out_bytes,
+        gap=round((whole - bound.left_out_bytes) / whole, 4) if whole else 0.0,
+        proved=bound.proves(found),
+        unplaced=tuple(UnplacedLevel(level.priority, level.bytes, level.count, least) for level, least in levels),
+        moved_bytes=found.moved_bytes,
+        moved=found.moved,
+        moved_bound_bytes=bound.moved_bytes,
+    )
+
+
+def _without_place(placement: Placement, applied: Applied, desired: Desired) -> tuple[tuple[Unplaced, ...], list[Lacking], list[Note]]:
     """What has no place, and what may have one as soon as an engine can be asked again: that is unknown, and only noted."""
-    unplaced, waiting = [], []
+    unplaced, told, waiting = [], [], []
     for lacking in placement.lacking:
         answer = explain(placement, lacking, applied, desired.policy.unmanaged)
         name = lacking.model.name
@@ -311,6 +332,7 @@ def _without_place(placement: Placement, applied: Applied, desired: Desired) -> 
             message = f"{lacking.count} {waits} until {places[0] if places else 'an engine'}{rest} can be reached"
             waiting.append(Note(f"model.{name}", WAITS_FOR_UNREACHABLE, message))
             continue
+        told.append(lacking)
         unplaced.append(
             Unplaced(
                 model=name,
@@ -322,7 +344,7 @@ def _without_place(placement: Placement, applied: Applied, desired: Desired) -> 
                 best_effort=lacking.model.best_effort,
             )
         )
-    return tuple(unplaced), waiting
+    return tuple(unplaced), told, waiting
 
 
 def _candidate(refused: Refused) -> Candidate:

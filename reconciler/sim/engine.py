@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from typing import TypeVar
 
@@ -14,13 +14,13 @@ from reconciler.sim.cards import Card
 from reconciler.sim.clock import Clock
 from reconciler.sim.errors import SimError
 from reconciler.sim.faults import KINDS, Faults
-from reconciler.sim.http import LOOPBACK, HttpServer, Request, Response, text_response
+from reconciler.sim.faulty import struck
+from reconciler.sim.http import LOOPBACK, HttpServer, Request, Response
 from reconciler.sim.requests import LoggedRequest, RequestLog
 from reconciler.sim.spec import GIB, FaultSpec, SimEngine
 
 T = TypeVar("T")
 _CALL_SECONDS = 30.0
-_HTML = "<!DOCTYPE html>\n<html><head><title>Welcome</title></head><body><h1>It works!</h1></body></html>\n"
 
 
 class Ground:
@@ -185,24 +185,7 @@ class Engine(ABC):
 
     async def _receive(self, request: Request) -> Response:
         self._log.add(request)
-        fault = self.faults.strike_request(request.method, request.path)
-        if fault is None:
-            return await self._answer(request)
-        if fault.kind == "slow":
-            await asyncio.sleep(fault.seconds)
-            return await self._answer(request)
-        if fault.kind == "cut":
-            answer = await self._answer(request)
-            return Response(answer.status, answer.content_type, answer.body, answer.headers, cut=True)
-        if fault.kind == "garbage":
-            return text_response(_HTML, content_type="text/html; charset=utf-8")
-        if fault.kind == "huge":
-            return Response(body=_endless(fault.size))
-        if fault.kind == "redirect":
-            return Response(302, "text/html", b"", (("Location", fault.location),))
-        if fault.kind == "status":
-            return self._failure(fault.status, fault.text or "simulated failure")
-        return Response(drop=True)
+        return await struck(self.faults, request, lambda: self._answer(request), self._failure)
 
     @abstractmethod
     async def _answer(self, request: Request) -> Response:
@@ -222,13 +205,3 @@ class Engine(ABC):
     @abstractmethod
     def _forget(self) -> None:
         """The process has ended: nothing is resident, all memory is free."""
-
-
-async def _endless(size: int) -> AsyncGenerator[bytes, None]:
-    block = b" " * 65_536
-    yield b'{"models":['
-    left = size - 13
-    while left > 0:
-        yield block[: min(left, len(block))]
-        left -= len(block)
-    yield b"]}"

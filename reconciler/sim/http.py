@@ -12,6 +12,7 @@ import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import h11
@@ -92,36 +93,46 @@ class HttpServer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._welcoming: set[asyncio.Task[None]] = set()
-        self.port = 0
+        self._at: int | str = 0
+
+    @property
+    def port(self) -> int:
+        """0 where it listens on a socket file."""
+        return self._at if isinstance(self._at, int) else 0
 
     @property
     def is_open(self) -> bool:
         return self._loop is not None
 
-    def bind(self, port: int) -> None:
-        """Takes a port of loopback, 0 for any. Until `open`, connections to it are refused. Raises PortTaken."""
-        taken = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    def bind(self, at: int | str) -> None:
+        """Takes a port of loopback, 0 for any, or a path for a socket file; refuses connections until `open`. Raises PortTaken."""
+        family, address = (socket.AF_UNIX, at) if isinstance(at, str) else (socket.AF_INET, (LOOPBACK, at))
+        taken = socket.socket(family, socket.SOCK_STREAM)
         try:
-            taken.bind((LOOPBACK, port))
+            if isinstance(at, str):
+                Path(at).unlink(missing_ok=True)
+            else:
+                taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            taken.bind(address)
         except OSError as error:
             taken.close()
-            raise PortTaken(f"{LOOPBACK}:{port} cannot be used: {error.strerror}; end what listens there or give another port") from None
+            shown = at if isinstance(at, str) else f"{LOOPBACK}:{at}"
+            raise PortTaken(f"{shown} cannot be used: {error.strerror}; end what listens there or give another port") from None
         taken.setblocking(False)
-        self._socket, self.port = taken, taken.getsockname()[1]
+        self._socket, self._at = taken, at if isinstance(at, str) else taken.getsockname()[1]
 
     def open(self) -> None:
         """Listens. From here on connections are accepted."""
         if self.is_open:
             return
         if self._socket is None:
-            self.bind(self.port)
+            self.bind(self._at)
         if self._socket is None:
             raise PortTaken("the port was never bound")
         try:
             self._socket.listen(128)
         except OSError as error:
-            raise PortTaken(f"{LOOPBACK}:{self.port} cannot be listened on: {error.strerror}; end what listens there") from None
+            raise PortTaken(f"{self._at} cannot be listened on: {error.strerror}; end what listens there") from None
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._socket.fileno(), self._accept, self._socket)
 
@@ -137,7 +148,7 @@ class HttpServer:
             _hang_up(writer)
         if keep_port:
             with contextlib.suppress(PortTaken):  # told by the next `open`
-                self.bind(self.port)
+                self.bind(self._at)
 
     async def aclose(self) -> None:
         """Ends for good."""

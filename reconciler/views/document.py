@@ -79,6 +79,13 @@ def plan_contents(plan: Plan) -> dict[str, Json]:
             "bound": plan.placement.bound,
             "gap": plan.placement.gap,
             "proved": plan.placement.proved,
+            "unplaced": [
+                {"priority": one.priority, "bytes": one.bytes, "count": one.count, "bound_bytes": one.bound_bytes}
+                for one in plan.placement.unplaced
+            ],
+            "moved_bytes": plan.placement.moved_bytes,
+            "moved": plan.placement.moved,
+            "moved_bound_bytes": plan.placement.moved_bound_bytes,
         },
         "placed": dict(plan.placed),
         "forgotten": list(plan.forgotten),

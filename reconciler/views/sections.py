@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reconciler.fleet import format_bytes, format_duration, format_ratio
-from reconciler.planning.plan import Deferred, Drift, Impact, Move, Note, Refusal, UnmanagedResident, Unplaced, Value
+from reconciler.planning.plan import Deferred, Drift, Impact, Move, Note, PlacementInfo, Refusal, UnmanagedResident, Unplaced, Value
 from reconciler.views.style import Cell, Style, beside, bounded, columns, more, paragraph, plural
 
 _CANDIDATES = 6
@@ -126,6 +126,40 @@ def _reasons(one: Unplaced, style: Style) -> list[str]:
     elif not total and not candidates:
         lines.append("      no engine could serve it")
     return lines
+
+
+def placement_lines(placement: PlacementInfo, style: Style) -> list[str]:
+    """How good the placement is, where it is not all that anybody could wish: what has no place or moves, and what is known of the best."""
+    said = []
+    if placement.objective:
+        out = f"{format_bytes(placement.objective)} ({plural(sum(one.count for one in placement.unplaced), 'replica')}) without a place"
+        if _is_least(placement):
+            said.append(f"{out}, and no placement leaves out less")
+        elif placement.bound:
+            said.append(f"{out}; any placement leaves out {format_bytes(placement.bound)} or more")
+        else:
+            said.append(f"{out}; whether another placement has room for it is not known")
+    if placement.moved:
+        moves = f"{format_bytes(placement.moved_bytes)} ({plural(placement.moved, 'replica')}) moved for others"
+        if placement.proved:
+            said.append(f"{moves}, and no placement disturbs less")
+        elif placement.moved_bytes == placement.moved_bound_bytes:
+            said.append(f"{moves}, and no placement with room for all moves less")
+        elif placement.moved_bound_bytes:
+            said.append(f"{moves}; any placement with room for all moves {format_bytes(placement.moved_bound_bytes)} or more")
+        else:
+            said.append(moves)
+    return paragraph(f"Placement: {'. '.join(said)}.", style, "", "  ") if said else []
+
+
+def _is_least(placement: PlacementInfo) -> bool:
+    """Whether it is known that as little is left out at every priority as can be."""
+    bytes_so_far = 0
+    for level in placement.unplaced:
+        bytes_so_far += level.bytes
+        if bytes_so_far > level.bound_bytes:
+            return False
+    return True
 
 
 def deferred_lines(deferred: Sequence[Deferred], style: Style) -> list[str]:

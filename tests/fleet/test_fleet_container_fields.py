@@ -164,6 +164,13 @@ def test_what_nobody_declared_may_be_what_the_image_and_the_daemon_say() -> None
     assert [wrong.field for wrong in mismatches(spec, replace(seen, memory=5))] == ["memory"]
 
 
+def test_an_own_entrypoint_takes_the_images_command_away() -> None:
+    spec = replace(SPEC, entrypoint=("sh",), args=())
+    seen = replace(SEEN, spec=spec.hash, entrypoint=("sh",), command=())
+    assert mismatches(spec, seen) == ()
+    assert [wrong.found for wrong in mismatches(spec, replace(seen, command=("httpd", "-f")))] == ["httpd -f"]
+
+
 def test_a_digest_is_the_image_under_whatever_name_it_was_made() -> None:
     digest = "sha256:" + "d" * 64
     spec = replace(SPEC, image=f"registry.lan:5000/box@{digest}")

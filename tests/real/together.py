@@ -10,8 +10,8 @@ import os
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-TOGETHER = ("real_vllm", "test_real_inventory")
-"""Words of node ids: the vLLM takes a minute to start, Ansible one to judge all inventories."""
+TOGETHER = ("real_vllm", "test_real_inventory", "test_real_docker")
+"""Words of node ids: the vLLM takes a minute to start, Ansible one to judge all inventories, a Docker daemon wants a bridge."""
 
 
 class Together(LoadScopeScheduling):

@@ -1,0 +1,158 @@
+"""One comment, or one issue, that is found again by the marker in its first line and written anew."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from urllib.parse import quote
+
+from reconciler.fleet import Place, Problem
+from reconciler.forge.client import ForgeBusy, ForgeClient, ForgeRefused
+from reconciler.forge.place import Forge, ForgeError, ForgePlace
+from reconciler.forge.routes import COMMENTS, ISSUES, Routes
+
+TRIES = 5
+LONGEST_PAUSE = 60.0
+"""Seconds that a forge may ask us to wait; who asks for more is given up on."""
+MOST_PAGES = 100
+PAGE = 30
+Sleep = Callable[[float], Awaitable[None]]
+
+
+class Kept(StrEnum):
+    """What became of it."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    SAME = "is up to date"
+    CLOSED = "closed"
+    NOT_NEEDED = "not needed"
+
+
+def marker(fleet: str, what: str) -> str:
+    """The line by which a comment is found again: a link definition, which no forge shows."""
+    return f"[//]: # (gpurec {what} {quote(fleet, safe='')})"
+
+
+async def keep_comment(
+    place: ForgePlace,
+    environ: Mapping[str, str],
+    mark: str,
+    text: str,
+    *,
+    only_if_there: bool = False,
+    sleep: Sleep = asyncio.sleep,
+) -> Kept:
+    """Writes the comment of a pull request, over the one of ours with this `mark` where there is one; `only_if_there` makes none.
+
+    Tries again, with pauses, where the forge fails or limits; before each try it looks again, so that no comment comes twice. Raises
+    ForgeError.
+    """
+    if place.number is None:
+        raise ForgeError.of("this job is of no pull request", None, "name it: --number N")
+    return await _persevere(place, environ, COMMENTS[place.forge], mark, text, only_if_there, False, "", sleep)
+
+
+async def keep_issue(
+    place: ForgePlace, environ: Mapping[str, str], mark: str, title: str, text: str, *, needed: bool, sleep: Sleep = asyncio.sleep
+) -> Kept:
+    """The same with one open issue: opened or written anew where it is `needed`, closed with this text where not. Raises ForgeError."""
+    routes = ISSUES.get(place.forge)
+    if routes is None:
+        raise ForgeError.of(f"{place.forge} has no issues that every repository has", None, "run it for a pull request: --number N")
+    return await _persevere(place, environ, routes, mark, text, not needed, not needed, title, sleep)
+
+
+async def _persevere(
+    place: ForgePlace,
+    environ: Mapping[str, str],
+    routes: Routes,
+    mark: str,
+    text: str,
+    only_if_there: bool,
+    close: bool,
+    title: str,
+    sleep: Sleep,
+) -> Kept:
+    async with ForgeClient(place, environ) as client:
+        for left in reversed(range(TRIES)):
+            try:
+                return await _Sticky(client, routes).keep(mark, text, only_if_there, close, title)
+            except ForgeBusy as busy:
+                if not left or (busy.pause or 0.0) > LONGEST_PAUSE:
+                    raise
+                await sleep(busy.pause if busy.pause is not None else 2.0 ** (TRIES - left - 1))
+    raise AssertionError("the last try returns or raises")
+
+
+@dataclass(frozen=True, slots=True)
+class _Sticky:
+    client: ForgeClient
+    routes: Routes
+
+    def _path(self, path: str, one: Any = None) -> str:
+        place = self.client.place
+        return path.format(repository=place.repository, number=place.number, id=one)
+
+    async def keep(self, mark: str, text: str, only_if_there: bool, close: bool, title: str) -> Kept:
+        body = f"{mark}\n\n{text}"
+        mine = await self._author()
+        found = [one async for one in self._every() if self._is_ours(one, mark, mine)]
+        if not found:
+            if only_if_there:
+                return Kept.NOT_NEEDED
+            await self.client.ask("POST", self._path(self.routes.listing), self.routes.payload(body, title, False))
+            return Kept.CREATED
+        newest, *older = sorted(found, key=self.routes.id_of, reverse=True)
+        for one in older:
+            stub = f"{mark}\n\nThere is a newer one of these below."
+            if self._text(one) != stub:
+                await self._write(one, stub, title, True)
+        if not close and self._text(newest) == body.strip():
+            return Kept.SAME
+        await self._write(newest, body, title, close)
+        return Kept.CLOSED if close else Kept.UPDATED
+
+    async def _write(self, one: Any, body: str, title: str, close: bool) -> None:
+        path = self._path(self.routes.one, quote(str(self.routes.id_of(one)), safe=""))
+        await self.client.ask(self.routes.update, path, self.routes.payload(body, title, close))
+
+    def _text(self, one: Any) -> str:
+        return self.routes.text_of(one).replace("\r\n", "\n").strip()
+
+    def _is_ours(self, one: Any, mark: str, mine: str | None) -> bool:
+        """Whether it begins with our mark and was not written by somebody else: a stranger's comment with a forged mark is left alone."""
+        if not isinstance(one, dict) or not self._text(one).startswith(mark):
+            return False
+        if mine is not None:
+            return self.routes.author_of(one) == mine
+        return self.client.place.forge is not Forge.GITHUB or self.routes.is_bot(one)
+
+    async def _author(self) -> str | None:
+        """Who we are there; None where the token may not ask (that of a GitHub job may not)."""
+        try:
+            user = await self.client.ask("GET", "/user")
+        except ForgeRefused as refused:
+            if refused.status == 401:
+                raise
+            return None
+        return self.routes.name_of(user) if isinstance(user, dict) else None
+
+    async def _every(self) -> AsyncIterator[Any]:
+        """Every comment or open issue, page by page: by number, since a next page's URL from outside would be sent the token."""
+        seen: set[Any] = set()
+        for page in range(1, MOST_PAGES + 1):
+            answer = await self.client.ask("GET", self._path(self.routes.listing) + self.routes.query.format(page=page, size=PAGE))
+            found = self.routes.items(answer)
+            if found is None:
+                where = Place(self.client.place.api + self._path(self.routes.listing))
+                raise ForgeError(Problem(f"{self.client.place.forge} answered with no list", where, "is this the API of a forge?"))
+            new = [one for one in found if self.routes.id_of(one) not in seen]
+            seen |= {self.routes.id_of(one) for one in new}
+            for one in new:
+                yield one
+            if len(found) < PAGE or not new:  # a forge that knows no pages says the same again
+                return

@@ -1,0 +1,271 @@
+"""What no placement can do better than: lower bounds by counting, without a search.
+
+*By bytes*: what is wanted on a set of cards is more than they hold. *By size classes*: of all that needs t bytes or more, a card takes
+`room // t` at most, whatever else is on it. Both hold for any rule of placement, since every rule is only left out here: cards of one
+engine count as one large card, what could leave counts as gone, and a replica takes the least that it takes anywhere. Pure.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from reconciler.capacity import Card, EngineState, total
+from reconciler.fleet import Applied, Desired, Ensure, ModelSpec, Residency
+from reconciler.placement.eligibility import Eligible, ModelClass, eligible
+from reconciler.placement.fit import static_refusal
+from reconciler.placement.objective import Objective, moves_of, replica_bytes
+from reconciler.placement.residents import Occupant, need_on
+from reconciler.placement.result import Placement
+
+CLASSES = 16
+"""How many classes of models with candidates of their own are counted each by itself; all together are always counted."""
+RESIDENTS = 12
+"""Of how many residents of a card every choice of those that leave is looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The least that any placement leaves out, by priority as in the objective and each together with all higher ones, and the least bytes
+    that move where all has a place (0 where something has none)."""
+
+    left_out: tuple[int, ...] = ()
+    moved_bytes: int = 0
+
+    @property
+    def left_out_bytes(self) -> int:
+        return self.left_out[-1] if self.left_out else 0
+
+    def proves(self, objective: Objective) -> bool:
+        """Whether no placement is better: none leaves out less at any priority, or moves less."""
+        so_far, least = 0, True
+        for level, bound in zip(objective.left_out, self.left_out, strict=True):
+            so_far += level.bytes
+            least = least and so_far <= bound
+        return least and objective.disturbance == 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """Replicas of one model: how many are counted, the least that one takes of its cards, what one counts left out."""
+
+    model: ModelSpec
+    count: int
+    takes: int
+    size: int
+    groups: frozenset[int]
+
+
+def bound_of(placement: Placement, desired: Desired, applied: Applied, objective: Objective) -> Bound:
+    """The bound for the placements of what `placement` has placed and left out. Looks at no more than it must: where nothing is left out
+    and nothing moves there is nothing to ask."""
+    nothing = Bound(tuple(0 for _ in objective.left_out))
+    if not objective.left_out_bytes and not objective.moved:
+        return nothing
+    counting = _Counting(placement, desired, applied)
+    if objective.left_out_bytes:
+        return Bound(tuple(counting.left_out(level.priority) for level in objective.left_out))
+    return Bound(nothing.left_out, min(counting.moved(), objective.moved_bytes))
+
+
+class _Counting:
+    """The cards of a finished placement in groups that no engine crosses, with what could be had of each, and who wants how much of it."""
+
+    def __init__(self, placement: Placement, desired: Desired, applied: Applied) -> None:
+        self.placement, self.applied = placement, applied
+        self.group_of = _groups(placement)
+        self.rooms: Counter[int] = Counter()
+        for card, room in _rooms(placement).items():
+            self.rooms[self.group_of[card]] += max(0, room)
+        there: dict[str, list[Occupant]] = defaultdict(list)
+        gone = [found for _, leaving, _ in moves_of(placement) for found in leaving]
+        kept = [target.found for target in placement.targets if target.found is not None]
+        for found in (*dict.fromkeys(kept), *gone):
+            for model in (found.model, *found.also):
+                if model is not None:
+                    there[model.name].append(found)
+        self.there = there
+        self.kinds = list(self._kinds(desired))
+
+    def _kinds(self, desired: Desired) -> Iterator[_Kind]:
+        """The models that are counted: those that must be on cards, with a number of replicas and weights of their own."""
+        wanted: Counter[str] = Counter(target.model.name for target in self.placement.targets)
+        lacking: Counter[str] = Counter()
+        for entry in self.placement.lacking:
+            lacking[entry.model.name] += entry.count
+        alike: dict[ModelClass, tuple[Eligible, frozenset[int]]] = {}
+        for model in sorted(desired.wanted, key=lambda one: one.name):
+            count = wanted[model.name] + lacking[model.name]
+            plain = model.ensure is Ensure.LOADED and model.each is None and model.residency is Residency.GPU
+            if not plain or not count or model.name in self.placement.sharing:
+                continue
+            kind = ModelClass.of(model)
+            if kind not in alike:
+                could = eligible(self.placement.board, model)
+                alike[kind] = could, self._groups_of(could.slots)
+            could, groups = alike[kind]
+            here = self._groups_of(found.slot for found in self.there[model.name])
+            size = replica_bytes(self.placement.board, model, self.applied)
+            yield _Kind(model, count, min(size, self._least(model, could.slots)), size, groups if here <= groups else groups | here)
+
+    def _groups_of(self, slots: Iterable[EngineState]) -> frozenset[int]:
+        return frozenset(self.group_of[card] for slot in slots for card in slot.cards or ())
+
+    def _least(self, model: ModelSpec, slots: Sequence[EngineState]) -> int:
+        """The least bytes that one replica takes, of any variant, on any of these engines, new or as it is there."""
+        found = [total(one.charges) for one in self.there[model.name]]
+        for one in model.alternatives():
+            if one.vram is not None:
+                found.append(one.vram)
+                continue
+            for slot in slots:
+                need = need_on(slot, one, self.applied)
+                part = slot.knowledge.part(slot, one, self.applied) if need is not None and len(slot.cards or ()) > 1 else None
+                found += [] if need is None else [need.bytes if part is None else min(need.bytes, part * len(slot.cards or ()))]
+        return min(found, default=0)
+
+    def left_out(self, priority: int) -> int:
+        """The least bytes of this priority and higher ones that have no place."""
+        kinds, surely = [], 0
+        for kind in self.kinds:
+            if kind.model.priority >= priority:
+                never = max(0, kind.count - self._places(kind))
+                surely += never * kind.size
+                if kind.count > never:
+                    kinds.append(_Kind(kind.model, kind.count - never, kind.takes, kind.size, kind.groups))
+        return surely + max((self._short(some, groups) for some, groups in _classes(kinds)), default=0)
+
+    def _places(self, kind: _Kind) -> int:
+        """How many engines could have a replica, whatever else they hold; only asked where one is left out."""
+        if all(entry.model is not kind.model for entry in self.placement.lacking):
+            return kind.count
+        every = eligible(self.placement.board, kind.model).slots
+        there = {found.slot for found in self.there[kind.model.name]}
+        apart = {
+            slot
+            for slot in {*every, *there}
+            if slot in there
+            or (
+                slot.cards
+                and any(static_refusal(slot, one) is None for one in kind.model.alternatives())
+                and self.rooms[self.group_of[slot.cards[0]]] >= kind.takes
+            )
+        }
+        return len(apart)
+
+    def _short(self, kinds: Sequence[_Kind], groups: frozenset[int]) -> int:
+        rooms = Counter(self.rooms[group] for group in groups)
+        missing = sum(kind.count * kind.takes for kind in kinds) - sum(room * count for room, count in rooms.items())
+        worst, many = max(0, missing), 0
+        sizes: list[tuple[int, int]] = []
+        for takes, alike in groupby(sorted(kinds, key=lambda kind: -kind.takes), key=lambda kind: kind.takes):
+            for kind in alike:
+                sizes.append((kind.size, kind.count))
+                many += kind.count
+            if takes > 0:
+                short = many - sum(room // takes * count for room, count in rooms.items())
+                worst = max(worst, _smallest(sizes, short)) if short > 0 else worst
+        return worst
+
+    def moved(self) -> int:
+        """The least bytes that leave a card so that all that is new has a place."""
+        held: dict[int, list[int]] = defaultdict(list)
+        for found in dict.fromkeys(found for some in self.there.values() for found in some):
+            for group, count in _by_group(found, self.group_of).items():
+                held[group].append(count)
+        new = []
+        for kind in self.kinds:
+            count = kind.count - len({found.slot for found in self.there[kind.model.name]})
+            if count > 0:
+                new.append(_Kind(kind.model, count, kind.takes, kind.size, kind.groups))
+        worst = 0
+        for some, groups in _classes(new):
+            many = 0
+            for takes, alike in groupby(sorted(some, key=lambda kind: -kind.takes), key=lambda kind: kind.takes):
+                many += sum(kind.count for kind in alike)
+                if takes > 0:
+                    worst = max(worst, self._freed(takes, many, groups, held))
+        return worst
+
+    def _freed(self, takes: int, many: int, groups: Iterable[int], held: Mapping[int, Sequence[int]]) -> int:
+        """The least bytes that leave these cards so that they take so many of so much."""
+        costs: list[int] = []
+        for group in groups:
+            residents = held.get(group, ())
+            free = self.rooms[group] - sum(residents)
+            fits = max(0, free) // takes
+            many -= fits
+            more = max(0, self.rooms[group]) // takes - fits
+            if more > 0 and residents:
+                every = [_least_sum(residents, (fits + n) * takes - free) for n in range(1, more + 1)]
+                costs += [min(-(-cost // n) for n, cost in enumerate(every, 1))] * more
+        return sum(sorted(costs)[:many]) if 0 < many <= len(costs) else 0
+
+
+def _groups(placement: Placement) -> Mapping[Card, int]:
+    """A number for each card, the same for cards that one engine could use together."""
+    first = {card: card for card in placement.board.cards}
+
+    def head(card: Card) -> Card:
+        while first[card] is not card:
+            card = first[card]
+        return card
+
+    for slot in placement.board:
+        for card in slot.cards or ():
+            first[head(card)] = head((slot.cards or (card,))[0])
+    numbers = {card: number for number, card in enumerate(placement.board.cards)}
+    return {card: numbers[head(card)] for card in placement.board.cards}
+
+
+def _rooms(placement: Placement) -> Mapping[Card, int]:
+    """What the wanted could have of each card: what it may hold, or held as found, less what stays there whatever is placed."""
+    stays = {card: card.held for card in placement.board.cards}
+    movable = {target.holding for target in placement.targets if target.holding is not None and target.holding.there}
+    movable |= {found for found in placement.unwanted if found.there and (found.yields or found.owned is not None)}
+    for holding in movable:
+        for card, count in holding.charges:
+            if not card.is_ram:
+                stays[card] -= count
+    return {card: max(card.capacity, card.before) - count for card, count in stays.items()}
+
+
+def _by_group(found: Occupant, group_of: Mapping[Card, int]) -> Mapping[int, int]:
+    """What a resident holds of each group of cards: one that may be on any of several is on one of them."""
+    held: dict[int, int] = {}
+    for card, count in found.charges:
+        if not card.is_ram:
+            held[group_of[card]] = max(held.get(group_of[card], 0), count)
+    return held
+
+
+def _classes(kinds: Sequence[_Kind]) -> Iterator[tuple[Sequence[_Kind], frozenset[int]]]:
+    """The kinds that have no cards but those of a set, for the sets that occur, and all kinds with all of their cards."""
+    if not kinds:
+        return
+    yield kinds, frozenset().union(*(kind.groups for kind in kinds))
+    sets = sorted({kind.groups for kind in kinds}, key=lambda groups: (len(groups), sorted(groups)))
+    for groups in sets[:CLASSES]:
+        yield [kind for kind in kinds if kind.groups <= groups], groups
+
+
+def _smallest(sizes: Sequence[tuple[int, int]], count: int) -> int:
+    """The sum of the `count` smallest, given by size and how often."""
+    found = 0
+    for size, often in sorted(sizes):
+        taken = min(count, often)
+        found += taken * size
+        count -= taken
+    return found
+
+
+def _least_sum(sizes: Sequence[int], least: int) -> int:
+    """The smallest sum of some of these that is `least` or more, or a bound below that; all of them where none is."""
+    if len(sizes) > RESIDENTS:
+        return max(least, min(sizes))
+    sums = {0}
+    for size in sizes:
+        sums |= {one + size for one in sums}
+    return min((one for one in sums if one >= least), default=sum(sizes))

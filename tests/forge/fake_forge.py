@@ -1,0 +1,191 @@
+"""Each forge's API of comments and issues over real HTTP, in the shapes that their documentation shows.
+
+What it keeps are plain values; faults are put before requests. It is no judge of more than this: paths, methods, headers, pages, limits.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from reconciler.forge import Forge
+
+TOKEN = "forge-token-0123456789"
+MOST = {Forge.GITHUB: 65_536, Forge.GITEA: 65_536, Forge.GITLAB: 1_000_000, Forge.BITBUCKET: 32_768}
+PATHS = {
+    Forge.GITHUB: (r"/repos/o/r/issues/7/comments", r"/repos/o/r/issues/comments/(\d+)", r"/repos/o/r/issues", r"/repos/o/r/issues/(\d+)"),
+    Forge.GITLAB: (
+        r"/projects/42/merge_requests/7/notes", r"/projects/42/merge_requests/7/notes/(\d+)", r"/projects/42/issues",
+        r"/projects/42/issues/(\d+)",
+    ),
+    Forge.BITBUCKET: (
+        r"/repositories/o/r/pullrequests/7/comments", r"/repositories/o/r/pullrequests/7/comments/(\d+)", r"/none", r"/none/(\d+)",
+    ),
+}  # fmt: skip
+PATHS[Forge.GITEA] = PATHS[Forge.GITHUB]
+PREFIX = {Forge.GITEA: "/api/v1", Forge.GITLAB: "/api/v4", Forge.BITBUCKET: "/2.0", Forge.GITHUB: ""}
+
+
+@dataclass
+class Written:
+    """A comment or an issue."""
+
+    id: int
+    author: str
+    text: str
+    open: bool = True
+    title: str = ""
+
+
+@dataclass
+class FakeForge:
+    """`faults` are answered before anything else, one a request: (status, headers, body, whether it is carried out all the same)."""
+
+    forge: Forge
+    url: str = ""
+    me: str = "gpurec-bot"
+    may_ask_who: bool = True
+    comments: list[Written] = field(default_factory=list)
+    issues: list[Written] = field(default_factory=list)
+    faults: list[tuple[int, dict[str, str], str, bool]] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    pages: bool = True
+
+    def environ(self, event: str | None = None) -> dict[str, str]:
+        """What CI sets in a job of pull request 7 (`event`: the file of GitHub's and Gitea's)."""
+        api = self.url + PREFIX[self.forge]
+        match self.forge:
+            case Forge.GITHUB:
+                names = {"GITHUB_ACTIONS": "true", "GITHUB_TOKEN": TOKEN}
+            case Forge.GITEA:
+                names = {"GITHUB_ACTIONS": "true", "GITEA_ACTIONS": "true", "GITEA_TOKEN": TOKEN}
+            case Forge.GITLAB:
+                return {
+                    "GITLAB_CI": "true", "CI_API_V4_URL": api, "CI_PROJECT_ID": "42", "GITLAB_TOKEN": TOKEN,
+                    **({} if event is None else {"CI_MERGE_REQUEST_IID": "7"}),
+                }  # fmt: skip
+            case Forge.BITBUCKET:
+                return {
+                    "BITBUCKET_BUILD_NUMBER": "1", "BITBUCKET_API_URL": api, "BITBUCKET_REPO_FULL_NAME": "o/r", "BITBUCKET_TOKEN": TOKEN,
+                    **({} if event is None else {"BITBUCKET_PR_ID": "7"}),
+                }  # fmt: skip
+        names |= {"GITHUB_API_URL": api, "GITHUB_REPOSITORY": "o/r"}
+        return names if event is None else {**names, "GITHUB_EVENT_PATH": event}
+
+    def user(self, name: str) -> dict[str, Any]:
+        match self.forge:
+            case Forge.GITLAB:
+                return {"id": 1, "username": name, "name": name, "state": "active"}
+            case Forge.BITBUCKET:
+                return {"type": "user", "uuid": "{" + name + "}", "display_name": name}
+            case _:
+                return {"login": name, "id": 1, "type": "Bot" if name.endswith("bot") else "User"}
+
+    def show(self, one: Written, issue: bool) -> dict[str, Any]:
+        match self.forge:
+            case Forge.GITLAB if issue:
+                return {"id": 9000 + one.id, "iid": one.id, "title": one.title, "description": one.text, "author": self.user(one.author)}
+            case Forge.GITLAB:
+                return {"id": one.id, "body": one.text, "author": self.user(one.author), "system": False, "noteable_iid": 7}
+            case Forge.BITBUCKET:
+                content = {"type": "rendered", "raw": one.text, "markup": "markdown", "html": ""}
+                return {"id": one.id, "content": content, "user": self.user(one.author), "deleted": False}
+            case _ if issue:
+                return {"id": 9000 + one.id, "number": one.id, "title": one.title, "body": one.text, "user": self.user(one.author)}
+            case _:
+                return {"id": one.id, "node_id": "IC_x", "body": one.text, "user": self.user(one.author)}
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    fake: ClassVar[FakeForge]
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def _say(self, status: int, document: Any, headers: dict[str, str] | None = None) -> None:
+        body = document.encode() if isinstance(document, str) else json.dumps(document).encode()
+        self.send_response(status)
+        for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _answer(self) -> None:
+        fake = self.fake
+        url = urlsplit(self.path)
+        path = unquote(url.path).removeprefix(PREFIX[fake.forge])
+        length = int(self.headers.get("Content-Length", 0))
+        sent = json.loads(self.rfile.read(length)) if length else None
+        fake.asked.append(f"{self.command} {path}")
+        fault = fake.faults.pop(0) if fake.faults and path != "/user" else None
+        if fault is not None and not fault[3]:
+            self._say(fault[0], fault[2], fault[1])
+            return
+        said = self.headers.get("PRIVATE-TOKEN") if fake.forge is Forge.GITLAB else (self.headers.get("Authorization") or " ").split(" ")[1]
+        status, document = (401, {"message": "Bad credentials"}) if said != TOKEN else self._done(path, parse_qs(url.query), sent)
+        if fault is not None:
+            self._say(fault[0], fault[2], fault[1])
+        else:
+            self._say(status, document)
+
+    def _done(self, path: str, query: dict[str, list[str]], sent: Any) -> tuple[int, Any]:
+        fake = self.fake
+        if path == "/user":
+            return (200, fake.user(fake.me)) if fake.may_ask_who else (403, {"message": "Resource not accessible by integration"})
+        comments, comment, issues, issue = PATHS[fake.forge]
+        for pattern, kept, is_issue in ((comments, fake.comments, False), (issues, fake.issues, True)):
+            if re.fullmatch(pattern, path):
+                if self.command == "POST":
+                    return self._write(Written(len(kept) + 1, fake.me, ""), kept, sent, is_issue)
+                return 200, self._page([one for one in kept if one.open], query, is_issue)
+        for pattern, kept, is_issue in ((comment, fake.comments, False), (issue, fake.issues, True)):
+            if found := re.fullmatch(pattern, path):
+                one = next(each for each in kept if each.id == int(found[1]))
+                right = {Forge.GITHUB: "PATCH", Forge.GITEA: "PATCH", Forge.GITLAB: "PUT", Forge.BITBUCKET: "PUT"}[fake.forge]
+                return self._write(one, kept, sent, is_issue) if self.command == right else (405, {"message": "method"})
+        return 404, {"message": "Not Found"}
+
+    def _page(self, kept: list[Written], query: dict[str, list[str]], issue: bool) -> Any:
+        size = int(next((query[name][0] for name in ("per_page", "pagelen", "limit") if name in query), "30"))
+        first = (int(query["page"][0]) - 1) * size
+        shown = [self.fake.show(one, issue) for one in (kept[first : first + size] if self.fake.pages else kept)]
+        return {"values": shown, "page": 1, "size": len(kept)} if self.fake.forge is Forge.BITBUCKET else shown
+
+    def _write(self, one: Written, kept: list[Written], sent: Any, issue: bool) -> tuple[int, Any]:
+        text = sent.get("description", sent.get("body"))
+        if self.fake.forge is Forge.BITBUCKET:
+            text = sent["content"]["raw"]
+        if len(text.encode()) > MOST[self.fake.forge]:
+            return 422, {"message": "Validation Failed: body is too long"}
+        one.text, one.title = text, sent.get("title", one.title)
+        one.open = not (sent.get("state") == "closed" or sent.get("state_event") == "close")
+        new = one not in kept
+        if new:
+            kept.append(one)
+        return (201 if new else 200), self.fake.show(one, issue)
+
+    do_GET = do_POST = do_PATCH = do_PUT = _answer  # noqa: N815  the names that http.server looks for
+
+
+@contextmanager
+def serving(forge: Forge) -> Iterator[FakeForge]:
+    fake = FakeForge(forge)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"fake": fake}))
+    fake.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield fake
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

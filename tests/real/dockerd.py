@@ -1,0 +1,149 @@
+"""Debian's real Docker Engine (20.10, API 1.41): a daemon with a bridge of its own, images made here out of a busybox, a registry.
+
+The daemon needs root and no firewall: it publishes ports by its own proxy (`--iptables=false`). `nvidia-container-runtime-hook`, a program
+that does nothing, makes it take requests for NVIDIA cards; without it on its PATH the daemon refuses them as one without a card does.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import itertools
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+from processes import LOOPBACK, Process, free_port
+from waiting import wait_until
+
+SLEEP = '["sleep","1000"]'
+PROGRAMS = ("sh", "cat", "echo", "env", "false", "httpd", "sleep", "true", "wget")
+BULK = 3_000_000
+_BRIDGES = itertools.count()
+
+
+def busybox(marker: str, bulk: int = 0) -> bytes:
+    """A root file system as a tar: a busybox, a group `video`, and a file that tells it from others, of `bulk` random bytes more."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as tar:
+        tar.add("/bin/busybox", "bin/busybox")
+        for name in PROGRAMS:
+            link = tarfile.TarInfo(f"bin/{name}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            tar.addfile(link)
+        for path, content in {"etc/group": b"root:x:0:\nvideo:x:44:\n", "etc/marker": marker.encode(), "bulk": os.urandom(bulk)}.items():
+            entry = tarfile.TarInfo(path)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+        folder = tarfile.TarInfo("tmp")
+        folder.type, folder.mode = tarfile.DIRTYPE, 0o1777
+        tar.addfile(folder)
+    return made.getvalue()
+
+
+class Dockerd:
+    """A running daemon with `image` and `other`. `program` is another than Debian's, `options` are further ones of its command line."""
+
+    image, other = "local/busybox:1", "local/busybox:2"
+
+    def __init__(self, *, cards: bool, program: str | None = None, options: tuple[str, ...] = ()) -> None:
+        self.home = Path(tempfile.mkdtemp(prefix="gr-", dir="/tmp"))  # the path of a socket must be short
+        self.socket = self.home / "docker.sock"
+        found = program or shutil.which("dockerd", path="/usr/sbin:/usr/bin:/usr/local/bin")
+        assert found is not None, "dockerd is missing: apt-get install docker.io"
+        assert os.geteuid() == 0, "dockerd needs root"
+        number = next(_BRIDGES)
+        self._bridge = f"gr{os.getpid() % 10_000_000}x{number}"
+        self._net(f"ip link add {self._bridge} type bridge")
+        self._net(f"ip addr add 172.30.{os.getpid() % 250}.{1 + 16 * (number % 15)}/28 dev {self._bridge}")
+        self._net(f"ip link set {self._bridge} up")
+        path = os.environ["PATH"]
+        if cards:
+            hook = self.home / "hook" / "nvidia-container-runtime-hook"
+            hook.parent.mkdir()
+            hook.write_text("#!/bin/sh\nexit 0\n")
+            hook.chmod(0o755)
+            path = f"{hook.parent}:{path}"
+        command = [found, "--iptables=false", "--ip6tables=false", f"--bridge={self._bridge}", "--storage-driver=vfs"]
+        command += ["--data-root", f"{self.home}/data", "--exec-root", f"{self.home}/exec", "--pidfile", f"{self.home}/pid"]
+        command += ["-H", f"unix://{self.socket}", *options]
+        self.process = Process("dockerd", command, self.home, {"PATH": path})
+        self.client = httpx.Client(transport=httpx.HTTPTransport(uds=str(self.socket)), base_url="http://docker/v1.41", timeout=120.0)
+        try:
+            wait_until(self._answers, 60, "dockerd answers")
+            self.import_image(self.image, busybox("one"))
+            self.import_image(self.other, busybox("two"))
+        except BaseException:
+            self.stop()
+            raise
+
+    def import_image(self, name: str, content: bytes) -> None:
+        repository, _, tag = name.rpartition(":")
+        params = {"fromSrc": "-", "repo": repository, "tag": tag, "changes": [f"CMD {SLEEP}", "ENV PATH=/bin"]}
+        answer = self.client.post("/images/create", params=params, content=content)
+        assert answer.status_code == 200, answer.text
+        assert "error" not in answer.text, answer.text
+
+    def move_to_registry(self, name: str) -> str:
+        """Pushes an image to the registry that its name says, and forgets it here; returns its digest."""
+        empty = base64.b64encode(b"{}").decode()
+        repository, _, tag = name.rpartition(":")
+        answer = self.client.post(f"/images/{repository}/push", params={"tag": tag}, headers={"X-Registry-Auth": empty})
+        assert "errorDetail" not in answer.text, answer.text
+        digests = self.client.get(f"/images/{name}/json").json()["RepoDigests"]
+        self.client.delete(f"/images/{name}", params={"force": "true"}).raise_for_status()
+        return str(digests[0].partition("@")[2])
+
+    def clear(self) -> None:
+        """Removes every container."""
+        for one in self.client.get("/containers/json", params={"all": "true"}).json():
+            self.client.delete(f"/containers/{one['Id']}", params={"force": "true", "v": "true"})
+
+    def stop(self) -> None:
+        with suppress(httpx.HTTPError):
+            self.clear()
+        self.client.close()
+        self.process.stop()
+        self._net(f"ip link del {self._bridge}")
+        shutil.rmtree(self.home, ignore_errors=True)
+
+    def _answers(self) -> bool:
+        assert self.process.status is None, self.process.tail()
+        try:
+            return self.client.get("/_ping").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def _net(self, command: str) -> None:
+        subprocess.run(command.split(), check=True, capture_output=True)
+
+
+class ImageRegistry:
+    """Debian's docker-registry on loopback, which a daemon reaches without TLS because it is loopback."""
+
+    def __init__(self, home: Path) -> None:
+        self.port = free_port()
+        self.name = f"{LOOPBACK}:{self.port}"
+        home.mkdir(parents=True, exist_ok=True)
+        settings = home / "registry.yml"
+        settings.write_text(
+            f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {home}/blobs}}, delete: {{enabled: true}}}}\n"
+            f"http: {{addr: {self.name}, net: tcp}}\nlog: {{level: error}}\n"
+        )
+        self.process = Process("image-registry", ["docker-registry", "serve", settings], home)
+        wait_until(self._answers, 20, "the registry answers")
+
+    def _answers(self) -> bool:
+        assert self.process.status is None, self.process.tail()
+        try:
+            return httpx.get(f"http://{self.name}/v2/", trust_env=False, timeout=5.0).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def stop(self) -> None:
+        self.process.stop()
