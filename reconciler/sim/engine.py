@@ -71,6 +71,8 @@ class Engine(ABC):
         self._http = HttpServer(self._receive)
         self._tasks: set[asyncio.Task[None]] = set()
         self._alive = False
+        self.on_exit: Callable[[], None] | None = None
+        """Called when the process ends by itself: whoever runs it may start it again."""
 
     @property
     def port(self) -> int:
@@ -137,9 +139,18 @@ class Engine(ABC):
         self.ground.call(self._heed_port)
 
     async def start(self) -> None:
+        self.launch()
+        await asyncio.sleep(0)
+
+    def launch(self) -> None:
+        """Takes its port and begins. Raises PortTaken."""
         self._http.bind(self.spec.port)
         self._begin()
-        await asyncio.sleep(0)
+
+    def end(self) -> None:
+        """Ends, and gives its port back."""
+        self._end()
+        self._http.close(keep_port=False)
 
     async def stop(self) -> None:
         tasks = tuple(self._tasks)
@@ -153,6 +164,8 @@ class Engine(ABC):
     def exit(self) -> None:
         """The process ends by itself."""
         self._end()
+        if self.on_exit is not None:
+            self.on_exit()
 
     def spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         """Work of the process in the background; it ends with the process."""

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Self
+from typing import Self, TypeVar
 
 from reconciler.sim.cards import Card
 from reconciler.sim.clock import Clock
+from reconciler.sim.docker import DockerDaemon, Image, Library
+from reconciler.sim.docker.engines import engine_program
 from reconciler.sim.engine import Engine, Ground
 from reconciler.sim.errors import SimError
 from reconciler.sim.llamacpp import RouterEngine, SingleEngine
 from reconciler.sim.llamaswap import LlamaSwapEngine
 from reconciler.sim.ollama import OllamaEngine
-from reconciler.sim.spec import SimEngine, SimNode, SimSpec
+from reconciler.sim.spec import SimDocker, SimEngine, SimImage, SimNode, SimSpec
 from reconciler.sim.vllm import VllmEngine
 
+T = TypeVar("T")
 _START_SECONDS = 30.0
 
 
@@ -31,13 +34,17 @@ class Node:
             Card(f"{spec.name}/{index} {gpu.name}", gpu.vram, gpu.foreign, gpu.compute_capability) for index, gpu in enumerate(spec.gpus)
         )
         self.ram = Card(f"{spec.name} RAM", spec.ram)
+        self.by_uuid: Mapping[str, Card] = MappingProxyType(
+            {gpu.uuid or f"GPU-{spec.name}-{index}": card for index, (gpu, card) in enumerate(zip(spec.gpus, self.cards, strict=True))}
+        )
 
 
 class SimFleet:
     """The servers of a fleet on loopback.
 
     In an event loop: `await start()`, then `await stop()`, or `async with`. From synchronous code: `with running(spec) as fleet`.
-    `nodes` by name, `engines` by `NODE/ENGINE`. Everything but `start` and `stop` may be called from any thread.
+    `nodes` by name, `engines` by `NODE/ENGINE`, `daemons` (Docker Engines) by node. Everything but `start` and `stop`
+    may be called from any thread, a daemon only through `do`.
     """
 
     def __init__(self, spec: SimSpec) -> None:
@@ -52,6 +59,13 @@ class SimFleet:
                 for engine in node.engines
             }
         )
+        self.daemons: Mapping[str, DockerDaemon] = MappingProxyType(
+            {
+                node.name: _daemon(self.nodes[node.name], node.docker, self._ground, self.clock)
+                for node in spec.nodes
+                if node.docker is not None
+            }
+        )
 
     async def start(self) -> None:
         """Opens all ports. Raises PortTaken, with none of them left open."""
@@ -59,12 +73,17 @@ class SimFleet:
         try:
             for engine in self.engines.values():
                 await engine.start()
+            for node in self.spec.nodes:
+                if node.docker is not None:
+                    self.daemons[node.name].open(node.docker.socket or node.docker.port)
         except BaseException:
             await self.stop()
             raise
 
     async def stop(self) -> None:
         """Closes all ports and ends all work; harmless when done twice."""
+        for daemon in self.daemons.values():
+            await daemon.aclose()
         for engine in self.engines.values():
             await engine.stop()
         self._ground.detach()
@@ -84,6 +103,12 @@ class SimFleet:
         """Empties every request log."""
         for engine in self.engines.values():
             engine.forget_requests()
+        for daemon in self.daemons.values():
+            daemon.forget_requests()
+
+    def do(self, act: Callable[[], T]) -> T:
+        """Runs `act` in the fleet's own thread, as what is done to a daemon must be."""
+        return self._ground.call(act)
 
 
 @contextmanager
@@ -124,8 +149,17 @@ def running(spec: SimSpec) -> Iterator[SimFleet]:
         thread.join(_START_SECONDS)
 
 
-def _engine(node: Node, spec: SimEngine, ground: Ground) -> Engine:
-    cards = [node.cards[index] for index in spec.gpus]
+def _daemon(node: Node, spec: SimDocker, ground: Ground, clock: Clock) -> DockerDaemon:
+    def image(one: SimImage) -> Image:
+        program = engine_program(one.engine, node.by_uuid, lambda spec, cards: _engine(node, spec, ground, cards)) if one.engine else None
+        return Image(one.name, one.command, one.entrypoint, one.env, (one.size,), one.content, program)
+
+    library = Library([image(one) for one in spec.images], [image(one) for one in spec.registry])
+    return DockerDaemon(library, clock, cards=tuple(node.by_uuid), cdi=spec.cdi, pull_seconds=spec.pull_seconds, order=ground.order)
+
+
+def _engine(node: Node, spec: SimEngine, ground: Ground, given: Sequence[Card] | None = None) -> Engine:
+    cards = list(given) if given is not None else [node.cards[index] for index in spec.gpus]
     if spec.kind == "ollama":
         return OllamaEngine(node.name, spec, cards, node.ram, ground)
     if spec.kind == "vllm":

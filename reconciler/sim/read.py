@@ -24,7 +24,15 @@ nodes:
   ada:
     ram: 64GiB             # left out: not limited
     gpus:
-      - {name: RTX 4090, vram: 24GiB, foreign: 300MiB, compute_capability: "8.9"}
+      - {name: RTX 4090, vram: 24GiB, foreign: 300MiB, compute_capability: "8.9", uuid: GPU-1}   # uuid: default GPU-NODE-INDEX
+    docker:                # a Docker Engine
+      port: 22375          # 0 or left out: chosen; or `socket: /path`
+      cdi: false           # lists the cards as CDI devices
+      pull_seconds: 1
+      images:
+        - {name: "ollama/ollama:0.34.0", engine: {kind: ollama, installed: [llama3.1:8b]}}   # a container of it is this engine
+        - {name: "agent:1", command: [sleep, "1000"]}
+      registry: [{name: "ollama/ollama:0.35.0", size: 2GB, entrypoint: [], env: {A: "1"}, content: other, engine: {kind: ollama}}]
     engines:
       ollama:
         kind: ollama       # or llamacpp, vllm, llamaswap
@@ -77,7 +85,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from reconciler.sim.errors import SimFileError
 from reconciler.sim.faults import KINDS, LOAD_KINDS, PULL_KINDS
 from reconciler.sim.section import Problems, Section
-from reconciler.sim.spec import FaultSpec, SimEngine, SimGpu, SimGroup, SimModel, SimNode, SimSpec
+from reconciler.sim.spec import FaultSpec, SimDocker, SimEngine, SimGpu, SimGroup, SimImage, SimModel, SimNode, SimSpec
 
 _LARGEST_FILE = 2**20
 _KEYS_OF = {
@@ -134,8 +142,39 @@ def _node(name: str, section: Section, catalogue: dict[str, SimModel]) -> SimNod
     gpus = tuple(_gpu(entry) for entry in section.sections("gpus"))
     ram = section.size("ram") if section.has("ram") else None
     engines = tuple(_engine(engine, entry, len(gpus), catalogue) for engine, entry in section.named("engines"))
+    daemons = [_docker(entry, len(gpus), catalogue) for entry in section.section("docker")]
     section.done()
-    return SimNode(name, gpus, ram, engines)
+    return SimNode(name, gpus, ram, engines, daemons[0] if daemons else None)
+
+
+def _docker(section: Section, cards: int, catalogue: dict[str, SimModel]) -> SimDocker:
+    base = SimDocker()
+    docker = SimDocker(
+        section.integer("port", 0),
+        section.text("socket") if section.has("socket") else None,
+        tuple(_image(entry, cards, catalogue) for entry in section.sections("images")),
+        tuple(_image(entry, cards, catalogue) for entry in section.sections("registry")),
+        section.seconds("pull_seconds", base.pull_seconds),
+        section.boolean("cdi", base.cdi),
+    )
+    section.done()
+    return docker
+
+
+def _image(section: Section, cards: int, catalogue: dict[str, SimModel]) -> SimImage:
+    base = SimImage("")
+    engines = [_engine("engine", entry, cards, catalogue, in_image=True) for entry in section.section("engine")]
+    image = SimImage(
+        section.text("name", required=True),
+        section.texts("command"),
+        section.texts("entrypoint"),
+        {key: str(value) for key, value in section.scalars("env").items()},
+        section.size("size", base.size),
+        section.text("content", ""),
+        engines[0] if engines else None,
+    )
+    section.done()
+    return image
 
 
 def _gpu(section: Section) -> SimGpu:
@@ -144,12 +183,14 @@ def _gpu(section: Section) -> SimGpu:
         section.size("vram", required=True),
         section.size("foreign", 0),
         section.text("compute_capability") if section.has("compute_capability") else None,
+        section.text("uuid") if section.has("uuid") else None,
     )
     section.done()
     return gpu
 
 
-def _engine(name: str, section: Section, cards: int, catalogue: dict[str, SimModel]) -> SimEngine:
+def _engine(name: str, section: Section, cards: int, catalogue: dict[str, SimModel], *, in_image: bool = False) -> SimEngine:
+    """`in_image`: its port, its cards and its one model come with the container."""
     base = SimEngine(name, "ollama")
     kind = section.choice("kind", tuple(_KEYS_OF), required=True)
     for key in sorted({key for keys in _KEYS_OF.values() for key in keys}.difference(_KEYS_OF.get(kind, ())) if kind else ()):
@@ -161,9 +202,13 @@ def _engine(name: str, section: Section, cards: int, catalogue: dict[str, SimMod
             section.wrong(f"there is no card {index}: the node has {cards}", "gpus", "cards are counted from 0")
     mode = section.choice("mode", ("router", "single"), "router")
     installed = _models(section, "installed", catalogue)
-    if mode == "single" and len(installed) != 1:
+    if in_image:
+        for key in ("port", "gpus"):
+            if section.has(key):
+                section.wrong(f"`{key}` of an engine in an image comes with its container", key, "remove it")
+    if mode == "single" and len(installed) != 1 and not in_image:
         section.wrong(f"single mode serves just one model, not {len(installed)}", "installed", "name one under `installed:`")
-    if kind == "vllm" and len(installed) != 1:
+    if kind == "vllm" and len(installed) != 1 and not in_image:
         section.wrong(f"a vLLM serves just one model, not {len(installed)}", "installed", "name one under `installed:`")
     engine = SimEngine(
         name,

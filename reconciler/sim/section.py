@@ -181,6 +181,14 @@ class Section:
             else:
                 self.wrong(f"an item of `{key}` is no mapping", key, "write `- {name: …}`", item=index)
 
+    def section(self, key: str) -> Iterator[Section]:
+        """The mapping under a key, where there is one."""
+        value = self.get(key)
+        if isinstance(value, CommentedMap):
+            yield Section(value, self._problems)
+        elif value is not None:
+            self.wrong(f"`{key}` is no mapping", key, "write `KEY: value` lines")
+
     def named(self, key: str) -> Iterator[tuple[str, Section]]:
         """The mapping of names to mappings under a key."""
         value = self.get(key)

@@ -71,6 +71,7 @@ class SimGpu:
     vram: int
     foreign: int = 0
     compute_capability: str | None = None
+    uuid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +131,38 @@ class SimEngine:
 
 
 @dataclass(frozen=True, slots=True)
+class SimImage:
+    """An image of a Docker Engine. `engine`: a container of it is such an engine. `content` tells two images of one name apart."""
+
+    name: str
+    command: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    size: int = 30_000_000
+    content: str = ""
+    engine: SimEngine | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SimDocker:
+    """A Docker Engine of a node, on a port of loopback (0: chosen at start) or a socket file. `images` it has, those in `registry` it can
+    pull within `pull_seconds`. `cdi`: it lists the node's cards as CDI devices."""
+
+    port: int = 0
+    socket: str | None = None
+    images: tuple[SimImage, ...] = ()
+    registry: tuple[SimImage, ...] = ()
+    pull_seconds: float = 1.0
+    cdi: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class SimNode:
     name: str
     gpus: tuple[SimGpu, ...] = ()
     ram: int | None = None
     engines: tuple[SimEngine, ...] = ()
+    docker: SimDocker | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +177,9 @@ class SimSpec:
 
     def on_free_ports(self) -> SimSpec:
         """The same fleet with every port chosen at start, so that several can run side by side."""
-        return replace(
-            self, nodes=tuple(replace(node, engines=tuple(replace(engine, port=0) for engine in node.engines)) for node in self.nodes)
-        )
+        return replace(self, nodes=tuple(_on_free_ports(node) for node in self.nodes))
+
+
+def _on_free_ports(node: SimNode) -> SimNode:
+    docker = replace(node.docker, port=0) if node.docker is not None else None
+    return replace(node, engines=tuple(replace(engine, port=0) for engine in node.engines), docker=docker)

@@ -10,10 +10,7 @@ import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from reconciler.sim.docker.containers import Container
+from typing import Protocol
 
 FOREVER = 10.0**9
 _VARIABLE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
@@ -51,7 +48,30 @@ class Running(Protocol):
     def end(self) -> None: ...
 
 
-Program = Callable[["Container", Callable[[int], None]], Running]
+class Surroundings(Protocol):
+    """What a program of the fleet's own sees of the container that it starts in. `published` are address, port of the node, port of the
+    container, protocol; `host` is the container's `HostConfig`."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def argv(self) -> list[str]: ...
+
+    @property
+    def env(self) -> Mapping[str, str]: ...
+
+    @property
+    def host(self) -> Mapping[str, object]: ...
+
+    @property
+    def network_mode(self) -> str: ...
+
+    @property
+    def published(self) -> list[tuple[str, int, int, str]]: ...
+
+
+Program = Callable[[Surroundings, Callable[[int], None]], Running]
 """Starts in a container; calls the function with its status where it ends by itself. Raises SimError where it cannot start."""
 
 

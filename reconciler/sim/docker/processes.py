@@ -26,7 +26,10 @@ class Refused(Exception):
 
 
 class Processes:
-    """The containers of a daemon, by id, and what they share: networks, published ports, cards by UUID."""
+    """The containers of a daemon, by id, and what they share: networks, published ports, cards by UUID.
+
+    How long a program sleeps, a health check pauses and a restart waits is real time, however fast the fleet's own work is; the grace of a
+    stop is the fleet's own."""
 
     def __init__(self, clock: Clock, cards: Collection[str], *, cdi: bool) -> None:
         self.cards, self.cdi = tuple(cards), cdi
@@ -115,7 +118,7 @@ class Processes:
             if isinstance(act, Write):
                 container.log.append((act.stream, act.text))
             elif isinstance(act, Sleep):
-                await self._clock.sleep(act.seconds)
+                await asyncio.sleep(act.seconds)
             else:
                 container.task = None
                 self.end(container, act.code)
@@ -143,7 +146,7 @@ class Processes:
             container.task = asyncio.ensure_future(self._again(container))
 
     async def _again(self, container: Container) -> None:
-        await self._clock.sleep(min(60.0, 0.1 * 2.0 ** (container.restarts - 1)))
+        await asyncio.sleep(min(60.0, 0.1 * 2.0 ** (container.restarts - 1)))
         container.task = None
         container.status = "exited"
         with suppress(Refused):
@@ -183,7 +186,7 @@ class Processes:
 
     async def _check_health(self, container: Container, argv: list[str], pause: float, interval: float, retries: int) -> None:
         while True:
-            await self._clock.sleep(pause)
+            await asyncio.sleep(pause)
             good = exit_code(argv, container.env, container.files) == 0
             container.failing = 0 if good else container.failing + 1
             health = "healthy" if good else "unhealthy" if container.failing >= retries else container.health
