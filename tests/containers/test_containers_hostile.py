@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from reconciler.containers import ContainerError, ContainerHost, docker, open_container_host
-from reconciler.fleet import ContainerFile, ContainerSpec, DockerSpec, NodeContainers, NodeSpec, RegistryLogin, SecretRef, looked_for
+from reconciler.fleet import MIB, ContainerFile, ContainerSpec, DockerSpec, NodeContainers, NodeSpec, RegistryLogin, SecretRef, looked_for
 from reconciler.sim.clock import Clock
 from reconciler.sim.docker import DockerDaemon, Image, Library
 from reconciler.sim.http import HttpServer, Request, Response
@@ -71,7 +71,8 @@ async def look(host: ContainerHost) -> NodeContainers:
 def test_a_daemon_that_does_not_answer_as_one_makes_its_containers_unknown(
     fault: FaultSpec, code: str, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(docker, "_LOOK", 0.3)
+    monkeypatch.setattr(docker, "_LOOK", 0.3 if fault.kind == "slow" else 30.0)
+    monkeypatch.setattr(docker, "LARGE", MIB)
 
     async def ask(host: ContainerHost, daemon: DockerDaemon) -> None:
         daemon.faults.add(FaultSpec(fault.kind, (path,), seconds=fault.seconds, status=fault.status, text=fault.text))
