@@ -40,5 +40,9 @@ def as_text(settings: Settings, plan: Plan, view: View) -> str:
             from reconciler.views.markdown import plan_markdown
 
             return plan_markdown(plan, view.max_bytes)
+        case "html":
+            from reconciler.views.html import plan_html
+
+            return plan_html(plan)
         case _:
             return plan_text(plan, colour=settings.colour(), width=settings.width(), detail=Detail(view.detail))

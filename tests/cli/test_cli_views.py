@@ -52,3 +52,11 @@ def test_a_text_is_as_long_as_its_detail_and_says_which_plan_it_is(lab: Lab) -> 
         assert "Plan: 0 to pull, 2 to load" in text
         assert "\nsha256:" in text
         assert ", before any apply\n" in text
+
+
+def test_a_plan_is_one_html_file(lab: Lab) -> None:
+    fresh = lab.run("plan", "--format", "html", "--out", "p.json")
+    assert fresh.exit_code == 0
+    assert fresh.stdout.startswith("<!DOCTYPE html>\n")
+    assert "model.nomic-embed-text@ada/ollama" in fresh.stdout
+    assert lab.run("show", "p.json", "--format", "html").stdout == fresh.stdout

@@ -13,7 +13,7 @@ from reconciler.cli.settings import settings_of
 
 @click.command("plan")
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Save the plan, for show and apply.")
-@view_options("markdown")
+@view_options("markdown", "html")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 2 when changes are pending, 4 when something is unreachable.")
 @choice_options
 @global_options

@@ -14,7 +14,7 @@ from reconciler.cli.settings import settings_of
 @click.command("rollback", short_help="Plan the way back to what was applied at a serial.")
 @click.argument("serial", type=click.IntRange(0, MOST_COUNT))
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Save the plan, for show and apply.")
-@view_options("markdown")
+@view_options("markdown", "html")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 2 when changes are pending, 4 when something is unreachable.")
 @global_options
 @click.pass_context

@@ -13,7 +13,7 @@ from reconciler.cli.settings import settings_of
 
 @click.command("show")
 @click.argument("file", type=click.Path(path_type=Path))
-@view_options("markdown")
+@view_options("markdown", "html")
 @global_options
 @click.pass_context
 def command(context: click.Context, file: Path, view: View) -> None:

@@ -1,0 +1,36 @@
+"""The frame of a page: its head, its style and script inside of it, and a policy under which nothing else runs or is fetched."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import cache
+from importlib.resources import files
+
+from reconciler.views.html.elements import Content, Html, tag
+
+
+def page(title: str, *body: Content) -> str:
+    """The whole document. Its policy lets just our style and our script in, by their hashes: markup that came in with a name could load
+    and run nothing."""
+    style, script = _part("style.css"), _part("script.js")
+    policy = f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'"
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=policy),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", title),
+        tag("style", Html(style)),
+    )
+    return f"<!DOCTYPE html>\n{tag('html', head, tag('body', *body, tag('script', Html(script))), lang='en')}\n"
+
+
+@cache
+def _part(name: str) -> str:
+    return (files(__package__) / name).read_text(encoding="utf-8").strip()
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

@@ -1,0 +1,131 @@
+"""The page of a plan: one file that asks for nothing, in which a name from a node is text and never markup."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+from conftest import EMPTY_PLAN, FULL_PLAN, HOSTILE_PLAN, card, step
+from hypothesis import given, settings
+from test_views_markdown import INVISIBLE, plans
+
+from reconciler.planning.plan import Action, Plan
+from reconciler.planning.schedule import schedule
+from reconciler.views.html import plan_html
+
+OURS = {
+    "html", "head",
+    "meta", "title", "style", "body", "main", "h1", "h2", "p", "dl", "dt", "dd", "div", "span", "strong", "ul", "li", "code",
+    "table", "thead", "tbody", "tr", "th", "td", "details", "summary", "pre", "svg", "g", "rect", "line", "path", "text", "input", "script",
+}  # fmt: skip
+ATTRIBUTES = {
+    "charset", "http-equiv", "content", "name", "lang", "class", "id", "type", "placeholder", "aria-label", "aria-hidden", "role", "hidden",
+    "tabindex", "scope", "open", "data-row", "width", "height", "viewbox", "x", "y", "x1", "x2", "y1", "y2", "rx", "d", "text-anchor",
+}  # fmt: skip
+
+
+class Reader(HTMLParser):
+    """Elements, attributes and text of a document; fails where an element is not closed in order."""
+
+    def __init__(self, document: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[str] = []
+        self.attributes: dict[str, set[str]] = {}
+        self.open: list[str] = []
+        self.texts: list[str] = []
+        self.rows = 0
+        self.feed(document)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for name, value in attrs:
+            self.attributes.setdefault(name, set()).add(value or "")
+        self.rows += any(name == "data-row" for name, _ in attrs)
+        if tag not in ("meta", "input"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.texts.append(data)
+
+
+def check(document: str) -> Reader:
+    read = Reader(document)
+    assert set(read.tags) <= OURS
+    assert set(read.attributes) <= ATTRIBUTES, "no handler, no link, no source of anything"
+    assert read.tags.count("script") == read.tags.count("style") == 1
+    assert not INVISIBLE.search("".join(read.texts).replace("\n", ""))
+    return read
+
+
+@settings(max_examples=60, deadline=None)
+@given(plans())
+def test_nothing_foreign_is_markup(plan: Plan) -> None:
+    check(plan_html(plan))
+
+
+@pytest.mark.parametrize("plan", [FULL_PLAN, EMPTY_PLAN, HOSTILE_PLAN], ids=["full", "empty", "hostile"])
+def test_the_page_lets_in_only_its_own_style_and_script_and_asks_for_nothing(plan: Plan) -> None:
+    document = plan_html(plan)
+    check(document)
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', document)
+    assert policy is not None
+    for element in ("style", "script"):
+        inside = re.search(rf"<{element}>(.*?)</{element}>", document, re.S)
+        assert inside is not None
+        digest = base64.b64encode(hashlib.sha256(inside[1].encode()).digest()).decode()
+        assert f"{element}-src &#x27;sha256-{digest}&#x27;" in policy[1]
+    assert policy[1].startswith("default-src &#x27;none&#x27;;")
+    assert not re.search(r"https?:|url\(|@import|src=|href=", document)
+
+
+def test_every_step_card_and_reason_is_on_the_page_without_script() -> None:
+    read = check(plan_html(FULL_PLAN))
+    said = " ".join("".join(read.texts).split())
+    for step_ in FULL_PLAN.steps:
+        assert step_.address in said
+        assert step_.reason.message in said
+    for words in ("a card of 44 GiB joins", "connection refused", "peak 7000 MiB", "phi3:mini", "away for about 4.5s", "sha256:d0"):
+        assert words in said
+    assert read.rows == 5 + 3 + 3 + 3 + 2 + 1 + 2 + 2, "steps, changing cards, impact, drift, unplaced, warnings, deferred, unmanaged"
+    assert 'class="filter" hidden>' in plan_html(FULL_PLAN), "what only works with script is shown by it"
+
+
+def test_a_card_is_drawn_to_one_scale_before_and_after() -> None:
+    plan = replace(FULL_PLAN, gpus=(card("a", 0, 1000, 250, 500, usable_bytes=900 * 2**20, foreign_bytes=100 * 2**20),))
+    document = plan_html(plan)
+    bars = re.findall(r'<rect class="f-(\w+)" x="([\d.]+)" y="([\d.]+)" width="([\d.]+)"', document)
+    drawn = {top: [(look, float(width)) for look, _, at, width in bars if at == top] for top in ("0", "14")}
+    assert drawn["0"] == [("used", 65.0), ("foreign", 26.0), ("free", 143.0), ("reserve", 26.0)]
+    assert drawn["14"] == [("used", 65.0), ("added", 65.0), ("foreign", 26.0), ("free", 78.0), ("reserve", 26.0)]
+
+
+def test_a_step_is_drawn_after_what_it_waits_for_and_one_engine_does_one_load_at_a_time() -> None:
+    steps = (
+        step(Action.PULL, "a", "n", "o", "x", id="p", seconds=10.0),
+        step(Action.LOAD, "a", "n", "o", "x", id="l1", seconds=4.0, needs=("p",)),
+        step(Action.LOAD, "b", "n", "o", "x", id="l2", seconds=None),
+        step(Action.LOAD, "b", "m", "o", "x", id="l3", seconds=2.0),
+    )
+    times = [(one.step.id, one.start, one.end, one.known) for one in schedule(steps)]
+    assert times == [("p", 0.0, 10.0, True), ("l1", 10.0, 14.0, True), ("l2", 14.0, 18.0, False), ("l3", 0.0, 2.0, True)]
+
+
+def test_a_large_plan_has_all_its_steps_in_folds_that_are_closed() -> None:
+    nodes = [f"gpu{at:03}" for at in range(300)]
+    plan = replace(EMPTY_PLAN, steps=tuple(step(Action.LOAD, "m", node, "ollama", "missing", id=node) for node in nodes))
+    document = plan_html(plan)
+    assert document.count("<details>") == 300
+    assert "<details open>" not in document
+    assert check(document).rows == 300
+    assert document.count('class="b-add') == 150
+    assert "150 more steps in the tables below" in document
