@@ -82,6 +82,8 @@ class StepOfResource:
 
     async def look(self) -> bool:
         step, kind = self._step, self._actor.kind
+        if step.only_while_due and step.address not in self._run.state.applied().resources:
+            return True
         found = self._found = await self._actor.look(step)
         if found.exists is None:
             raise Skip("unknown", found.reason or "nothing is known about it now")
@@ -94,7 +96,9 @@ class StepOfResource:
         return False
 
     def begin(self) -> None:
-        """Nothing has to be kept before."""
+        """What has to follow is due from now on, even if the run ends the next moment."""
+        if due := self._step.makes_due:
+            self._run.state.record_resources([AppliedResource(address) for address in due])
 
     async def act(self) -> None:
         self._run.state.prove_held()
@@ -112,7 +116,7 @@ class StepOfResource:
 
     def keep(self) -> None:
         state, step = self._run.state, self._step
-        if step.action is Action.REMOVE:
+        if step.action is Action.REMOVE or step.only_while_due:
             state.record_resources((), (step.address,))
         elif self._found is not None:
             state.record_resources((self._actor.applied(step, self._found),))

@@ -101,7 +101,7 @@ class ProbeSpec:
     """How a node's cards are asked for, and how it is reached. `user` and `port` are whom and where ssh asks, `key_file` with which key and
     `ssh_options` with which further arguments; None is what ssh itself takes. `connection` is None where ssh may be tried, `local` for
     this machine, else the name of a way that gpurec does not know. `url`, `bearer` and `tls` are those of an exporter. `timeout` bounds
-    one look, in seconds."""
+    one look, in seconds. `become`: files there are written as root, by `sudo -n`."""
 
     via: str = "auto"
     user: str | None = None
@@ -113,6 +113,7 @@ class ProbeSpec:
     connection: str | None = None
     key_file: str | None = None
     ssh_options: tuple[str, ...] = ()
+    become: bool = False
 
 
 @dataclass(frozen=True, slots=True)

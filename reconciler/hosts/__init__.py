@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from reconciler.fleet import NodeSpec
 from reconciler.hosts.bounded import LIMIT, Clean, Ran, run_bounded
-from reconciler.hosts.protocol import MOST_FILE, Host, HostError, HostFile, host_error
+from reconciler.hosts.protocol import MOST_FILE, PATH, FileSeen, Host, HostError, HostFile, host_error
 from reconciler.hosts.ssh import OverSsh, SshClient
 from reconciler.hosts.this_machine import ThisMachine, is_this_machine
 
 __all__ = [
     "LIMIT",
     "MOST_FILE",
+    "PATH",
     "Clean",
+    "FileSeen",
     "Host",
     "HostError",
     "HostFile",

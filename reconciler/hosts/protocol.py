@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from reconciler.fleet import MIB, GpurecError, Place, Problem
 from reconciler.hosts.bounded import Ran
 
+PATH = "{path}"
+"""What a command that validates a file says for the path of the draft."""
 MOST_FILE = 4 * MIB
 """The largest file that is read or written whole."""
 
@@ -46,6 +48,16 @@ class HostFile:
     group: str
 
 
+@dataclass(frozen=True, slots=True)
+class FileSeen:
+    """A file without its content. `digest` is its SHA-256 as hex, None where it has more than MOST_FILE bytes, and so is none of ours."""
+
+    digest: str | None
+    mode: int
+    owner: str
+    size: int
+
+
 class Host(Protocol):
     """A machine on which commands run and files are. Everything takes at most `within` seconds, and raises HostError."""
 
@@ -54,7 +66,7 @@ class Host(Protocol):
         """What errors name: the node."""
         ...
 
-    async def run(self, command: Sequence[str], *, within: float, given: bytes = b"", limit: int = ...) -> Ran:
+    async def run(self, command: Sequence[str], *, within: float, given: bytes = b"", limit: int = ..., sudo: bool = False) -> Ran:
         """Runs a command, which is a list and is never read by a shell, with `given` on its stdin (nothing: an empty one). What it prints
         beyond `limit` bytes ends it."""
         ...
@@ -67,11 +79,24 @@ class Host(Protocol):
         """A file; None where there is none. HostError `not_a_file`, `no_permission`, `too_large` where it cannot be read as one."""
         ...
 
+    async def look_at_files(self, paths: Sequence[str], *, within: float, sudo: bool = False) -> Mapping[str, FileSeen | HostError | None]:
+        """Many files at once, none of their content: None where there is none, the error where it cannot be read as a file."""
+        ...
+
     async def write_file(
-        self, path: str, content: bytes, *, within: float, mode: int = 0o644, owner: str | None = None, sudo: bool = False
+        self,
+        path: str,
+        content: bytes,
+        *,
+        within: float,
+        mode: int = 0o644,
+        owner: str | None = None,
+        validate: Sequence[str] = (),
+        sudo: bool = False,
     ) -> None:
-        """Puts a file in the place of `path`, whole or not at all: written beside it, given its mode and owner (None: whoever writes), then
-        renamed. A link is followed, but not in a folder that everybody may write to; what is no file is never replaced."""
+        """Puts a file in the place of `path`, whole or not at all: written beside it under the same name in a folder of its own, approved
+        by the command `validate` (HostError `invalid` where that fails), given its mode and owner (None: whoever writes), then renamed. A
+        link is followed, but not in a folder that everybody may write to; what is no file is never replaced."""
         ...
 
     async def remove_file(self, path: str, *, within: float, sudo: bool = False) -> None:

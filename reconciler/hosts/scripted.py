@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from reconciler.hosts.bounded import LIMIT, Ran
-from reconciler.hosts.files import command_script, file_of, read_script, refuse_failed, remove_script, write_script
-from reconciler.hosts.protocol import MOST_FILE, HostFile, host_error
+from reconciler.hosts.files import (
+    command_script,
+    file_of,
+    look_scripts,
+    read_script,
+    refuse_failed,
+    remove_script,
+    seen_files,
+    write_script,
+)
+from reconciler.hosts.protocol import MOST_FILE, FileSeen, HostError, HostFile, host_error
 
 _FUNCTION = "gpurec_do() {{\n{text}\n}}\ngpurec_do </dev/null\n"
 """A shell reads a function to its end before it runs it: nothing in it can read the rest, and half of a script does nothing."""
@@ -32,19 +41,33 @@ class ScriptedHost(ABC):
         shell = ("sudo", "-n", "--", "sh", "-s") if sudo else ("sh", "-s")
         return await self._sh(shell, _FUNCTION.format(text=text), within, limit)
 
-    async def run(self, command: Sequence[str], *, within: float, given: bytes = b"", limit: int = LIMIT) -> Ran:
-        return await self.script(command_script(command, given), within=within, limit=limit)
+    async def run(self, command: Sequence[str], *, within: float, given: bytes = b"", limit: int = LIMIT, sudo: bool = False) -> Ran:
+        return await self.script(command_script(command, given), within=within, limit=limit, sudo=sudo)
 
     async def read_file(self, path: str, *, within: float, sudo: bool = False) -> HostFile | None:
         ran = await self.script(read_script(path), within=within, limit=2 * MOST_FILE, sudo=sudo)
         return file_of(ran, self.name, path)
 
+    async def look_at_files(self, paths: Sequence[str], *, within: float, sudo: bool = False) -> Mapping[str, FileSeen | HostError | None]:
+        found: dict[str, FileSeen | HostError | None] = {}
+        for part, text in look_scripts(paths):
+            found.update(seen_files(await self.script(text, within=within, sudo=sudo), self.name, part))
+        return found
+
     async def write_file(
-        self, path: str, content: bytes, *, within: float, mode: int = 0o644, owner: str | None = None, sudo: bool = False
+        self,
+        path: str,
+        content: bytes,
+        *,
+        within: float,
+        mode: int = 0o644,
+        owner: str | None = None,
+        validate: Sequence[str] = (),
+        sudo: bool = False,
     ) -> None:
         if len(content) > MOST_FILE:
             raise host_error("too_large", self.name, f"{path}: it would have more than {MOST_FILE // 2**20} MiB")
-        refuse_failed(await self.script(write_script(path, content, mode, owner), within=within, sudo=sudo), self.name, path)
+        refuse_failed(await self.script(write_script(path, content, mode, owner, validate), within=within, sudo=sudo), self.name, path)
 
     async def remove_file(self, path: str, *, within: float, sudo: bool = False) -> None:
         refuse_failed(await self.script(remove_script(path), within=within, sudo=sudo), self.name, path)

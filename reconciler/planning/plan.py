@@ -116,6 +116,16 @@ class Step:
         return None
 
     @property
+    def makes_due(self) -> tuple[str, ...]:
+        """The addresses of what has to be done after it, which the state knows to be due from the moment it is begun."""
+        return ()
+
+    @property
+    def only_while_due(self) -> bool:
+        """Whether there is nothing to do where the state does not say that it is due."""
+        return False
+
+    @property
     def contradiction(self) -> str | None:
         """What does not fit together in it, as a clause; None for every step that a plan makes. For steps that were read from a file."""
         return None

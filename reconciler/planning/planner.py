@@ -99,13 +99,13 @@ def make_plan(
     digest; holds are judged by it. `recorded` are the facts of the last apply, for drift of what is only observed and for who evicted
     what: no step comes of that. `catalogue` is the last source of needs. `again` are the addresses of `--replace`: what is held is let go,
     and what is resident is loaded again. `kinds` are the kinds of resources beside models, of which `resources` has what was seen by
-    address; with `selected` nothing is done about them. Raises GpurecError where a file cannot be rendered.
+    address. Raises GpurecError where a file cannot be rendered.
     """
 
     others = [KindPlan()]
     early = [kind for kind in kinds if kind.name == ENGINE] if selected is None else []
     for kind in early:
-        others.append(plan_kind(kind, AfterPlan(fleet, desired, facts, {}, applied), resources, applied))
+        others.append(plan_kind(kind, AfterPlan(fleet, desired, facts, {}, applied), resources))
     engine_steps = tuple(step for one in others for step in one.steps)
     begun = starting(fleet, facts, engine_steps, applied, recorded)
 
@@ -127,11 +127,11 @@ def make_plan(
     peak = peaks((change.takes, change.frees) for change in ordered)
     made_for = _made_for(ordered)
     steps = joined(engine_steps, tuple(_step(change, made_for.get(change)) for change in ordered))
-    for kind in kinds if selected is None else ():
-        if kind in early:
+    for kind in kinds:
+        if kind.name == ENGINE:
             continue
         after = AfterPlan(fleet, desired, facts, changes.placed, applied, steps)
-        others.append(plan_kind(kind, after, resources, applied))
+        others.append(plan_kind(kind, after, resources, selected))
         steps = (*steps, *others[-1].steps)
     config_drift, notes = fixed_options(changes.cannot_change, drifted)
     weights_drift, weights_notes = other_weights(changes)

@@ -132,15 +132,18 @@ class KindPlan:
     pending: int = 0
 
 
-def plan_kind(kind: Kind[W], after: AfterPlan, found: Mapping[str, ResourceFacts], applied: Applied) -> KindPlan:
-    """Everything about the resources of one kind. `found` has what was seen of each by address; what is not in it was not looked at."""
-    plan = KindPlan()
+def plan_kind(kind: Kind[W], after: AfterPlan, found: Mapping[str, ResourceFacts], selected: frozenset[str] | None = None) -> KindPlan:
+    """Everything about the resources of one kind, on the nodes of `selected` alone where it is given. `found` has what was seen of each by
+    address; what is not in it was not looked at."""
+    plan, applied = KindPlan(), after.applied
     wanted = sorted(kind.wanted(after), key=lambda one: one.address)
     for one in wanted:
+        if selected is not None and one.node not in selected:
+            continue
         _plan_wanted(plan, kind, one, found.get(one.address, UNSEEN), applied.resources.get(one.address))
     kept = {one.address for one in wanted}
     for address, row in sorted(applied.resources.items()):
-        if kind_of(address) == kind.name and address not in kept:
+        if kind_of(address) == kind.name and address not in kept and (selected is None or parse_resource_address(address)[2] in selected):
             _plan_unwanted(plan, kind, row, found.get(address, UNSEEN))
     return plan
 
@@ -243,7 +246,7 @@ def stale_resource(kind: AnyKind, step: Step, found: ResourceFacts, wanted: Want
     found = wanted.seen(found) if wanted is not None else found
     if found.exists is None:
         return found.reason or "nothing is known about it now"
-    if is_done(kind, step, found):
+    if is_done(kind, step, found) or (step.only_while_due and wanted is None and row is None):
         return None
     if step.action is Action.REMOVE:
         if wanted is not None:

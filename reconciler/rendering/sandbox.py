@@ -48,6 +48,11 @@ class Meter:
         self._in_all = max(COMMON_WORK, work)
         self._left = work
 
+    def renew(self) -> None:
+        """Opens the budget of one rendering that shares none with others."""
+        self._left = self._work
+        self._in_all = max(COMMON_WORK, self._work)
+
     def begin(self) -> None:
         self._left = self._work
         self._in_all += EACH_ADDS

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from reconciler.fleet import GpurecError, Place, Problem
 
 if TYPE_CHECKING:
+    from jinja2 import Template as JinjaTemplate
+
     from reconciler.rendering.sandbox import Sandbox
 
 MOST_TEMPLATE = 2**18
@@ -17,16 +20,19 @@ MOST_TEXT = 4 * 2**20
 """Characters of a rendered file."""
 MOST_SAID = 300
 """Characters that an error of Jinja or Python may say."""
+_MOST_COMPILED = 256
+"""Templates that are kept compiled: one is often rendered for every node."""
 MOST_WORK = 20_000_000
 """Steps of one rendering: ten thousand engines with a dozen lines each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """`file` is its path as people see it, for errors; `text` what it says."""
+    """`file` is its path as people see it, for errors, `first_line` the line of it where it begins; `text` what it says."""
 
     file: str
     text: str
+    first_line: int = 1
 
 
 class RenderingError(GpurecError):
@@ -58,12 +64,12 @@ def render(template: Template, values: Mapping[str, object]) -> str:
 
     from reconciler.rendering.sandbox import TooMuchWork
 
-    environment = _environment()
-    environment.meter.begin()
     found: list[str] = []
     length = 0
     try:
-        for piece in environment.from_string(template.text).generate(values):
+        environment, compiled = _compiled(template.text)
+        environment.meter.renew()
+        for piece in compiled.generate(values):
             length += len(piece)
             environment.meter.spend(1)
             if length > MOST_TEXT:
@@ -91,6 +97,12 @@ def _said(error: Exception) -> str:
     return " ".join(words.split())[:MOST_SAID] or type(error).__name__
 
 
+@lru_cache(_MOST_COMPILED)
+def _compiled(text: str) -> tuple[Sandbox, JinjaTemplate]:
+    environment = _environment()
+    return environment, environment.from_string(text)
+
+
 def _environment() -> Sandbox:
     from reconciler.rendering.sandbox import Meter, Sandbox
 
@@ -108,4 +120,5 @@ def _line_of(error: BaseException) -> int | None:
 
 
 def _refused(template: Template, what: str, line: int | None, hint: str) -> RenderingError:
-    return RenderingError(Problem(f"this template cannot be rendered: {what}", Place(template.file, line), hint))
+    at = line + template.first_line - 1 if line is not None else template.first_line if template.first_line > 1 else None
+    return RenderingError(Problem(f"this template cannot be rendered: {what}", Place(template.file, at), hint))

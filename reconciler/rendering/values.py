@@ -5,16 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reconciler.fleet import Desired, Fleet, FleetFacts, parse_replica_address
-
-
-@dataclass(frozen=True, slots=True)
-class NodeValue:
-    """A node: `node.name`, `node.address`, `node.labels.ZONE`."""
-
-    name: str
-    address: str
-    labels: Mapping[str, str]
+from reconciler.fleet import Desired, Fleet, FleetFacts, NodeSpec, parse_replica_address
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +28,17 @@ class EngineValue:
     kind: str
     url: str
     max_concurrent_requests: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeValue:
+    """A node: `node.name`, `node.address`, `node.labels.ZONE`, with its `node.engines` and `node.gpus`."""
+
+    name: str
+    address: str
+    labels: Mapping[str, str]
+    engines: tuple[EngineValue, ...]
+    gpus: tuple[GpuValue, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +100,25 @@ def values_of(fleet: Fleet, desired: Desired, facts: FleetFacts, placed: Mapping
         spec = engines.get(at)
         if spec is not None:
             replicas.append(ReplicaValue(model, at.node, at.engine, spec.kind.value, spec.url, name))
+    nodes = tuple(_node(node, facts) for _, node in sorted(fleet.nodes.items()))
     return TemplateValues(
         fleet=fleet.name,
-        nodes=tuple(NodeValue(node.name, node.address, dict(sorted(node.labels.items()))) for _, node in sorted(fleet.nodes.items())),
-        engines=tuple(
-            EngineValue(at.node, at.engine, engines[at].kind.value, engines[at].url, engines[at].max_concurrent_requests)
-            for at in sorted(engines)
-        ),
-        gpus=tuple(
-            GpuValue(node.node, card.index, card.name, card.uuid, card.total_bytes)
-            for _, node in sorted(facts.nodes.items())
-            for card in sorted(node.cards or (), key=lambda card: str(card.index).zfill(8))
-        ),
+        nodes=nodes,
+        engines=tuple(engine for node in nodes for engine in node.engines),
+        gpus=tuple(gpu for node in nodes for gpu in node.gpus),
         models=tuple(ModelValue(one.name, one.priority, one.context) for one in sorted(desired.wanted, key=lambda one: one.name)),
         replicas=tuple(sorted(replicas, key=lambda one: (one.model, one.node, one.engine))),
+    )
+
+
+def _node(node: NodeSpec, facts: FleetFacts) -> NodeValue:
+    seen = facts.nodes.get(node.name)
+    cards = sorted((seen.cards if seen is not None else None) or (), key=lambda card: str(card.index).zfill(8))
+    engines = sorted(node.engines, key=lambda engine: engine.id.engine)
+    return NodeValue(
+        name=node.name,
+        address=node.address,
+        labels=dict(sorted(node.labels.items())),
+        engines=tuple(EngineValue(node.name, one.id.engine, one.kind.value, one.url, one.max_concurrent_requests) for one in engines),
+        gpus=tuple(GpuValue(node.name, card.index, card.name, card.uuid, card.total_bytes) for card in cards),
     )

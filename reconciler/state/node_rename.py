@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from reconciler.fleet import Applied, AppliedReplica, EngineId, FleetFacts, NodeFacts, StateError, replica_address
+from reconciler.fleet import (
+    Applied,
+    AppliedReplica,
+    AppliedResource,
+    EngineId,
+    FleetFacts,
+    NodeFacts,
+    StateError,
+    parse_resource_address,
+    replica_address,
+    resource_address,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +27,8 @@ class Move:
     replicas: tuple[AppliedReplica, ...]
     gone: tuple[str, ...]
     facts: NodeFacts | None
+    resources: tuple[AppliedResource, ...] = ()
+    gone_resources: tuple[str, ...] = ()
 
 
 def node_move(applied: Applied, facts: FleetFacts | None, old: str, new: str) -> Move:
@@ -26,20 +39,30 @@ def node_move(applied: Applied, facts: FleetFacts | None, old: str, new: str) ->
     if old == new:
         raise StateError.of(f"both names are {old!r}, so there is nothing to rename", None, "name what the node is called now second")
     moving = [one for one in applied.replicas.values() if one.at.node == old]
+    resources = {at: one for at, one in applied.resources.items() if parse_resource_address(at)[2] == old}
     seen = facts.nodes if facts is not None else {}
-    if not moving and old not in seen:
+    if not moving and not resources and old not in seen:
         known = sorted({one.at.node for one in applied.replicas.values()} | set(seen))
         raise StateError.of(
             f"the state knows no node {old!r}", None, f"it knows {', '.join(known[:10])}" if known else "it holds nothing yet"
         )
-    if any(one.at.node == new for one in applied.replicas.values()):
+    if any(one.at.node == new for one in applied.replicas.values()) or any(
+        parse_resource_address(at)[2] == new for at in applied.resources
+    ):
         raise StateError.of(f"the state knows a node {new!r} already", None, "forget what it holds first, with gpurec state rm")
     if new in seen:
         raise StateError.of(
             f"the state knows a node {new!r} already: an apply saw both, so they are two", None, "take one out of the inventory, and apply"
         )
     moved = tuple(sorted((_moved(one, new) for one in moving), key=lambda one: one.address))
-    return Move(old, new, moved, tuple(one.address for one in moving), _renamed(seen[old], new) if old in seen else None)
+    renamed = tuple(_resource_moved(one, new) for _, one in sorted(resources.items()))
+    gone = tuple(one.address for one in moving)
+    return Move(old, new, moved, gone, _renamed(seen[old], new) if old in seen else None, renamed, tuple(sorted(resources)))
+
+
+def _resource_moved(resource: AppliedResource, node: str) -> AppliedResource:
+    kind, name, _ = parse_resource_address(resource.address)
+    return replace(resource, address=resource_address(kind, name, node))
 
 
 def _moved(replica: AppliedReplica, node: str) -> AppliedReplica:

@@ -24,7 +24,7 @@ from reconciler.fleet import (
 from reconciler.workspace.cards import cards, is_vendor_id
 from reconciler.workspace.docker import docker
 from reconciler.workspace.engines import EngineParts, engines
-from reconciler.workspace.forms import Form, integer, label, map_of, number, size, text, what_is_wrong_with_url
+from reconciler.workspace.forms import Form, integer, label, map_of, number, scalar, shortened, size, text, what_is_wrong_with_url
 from reconciler.workspace.inventory import Host, Inventory
 from reconciler.workspace.limits import limits
 from reconciler.workspace.probe import probe
@@ -32,6 +32,7 @@ from reconciler.workspace.problems import Problems, Refused
 from reconciler.workspace.reaching import ADDRESS as ADDRESS_OF_ANSIBLE
 from reconciler.workspace.reaching import (
     ARGUMENTS,
+    BECOME,
     CONNECTION,
     HONOURED,
     IGNORED,
@@ -156,7 +157,10 @@ class NodeReader:
             return asked
         user = asked.user or self._ansible(host, USER, label)
         port = asked.port or self._ansible(host, PORT, _port)
-        spec = replace(asked, user=user, port=port)
+        become = bool(present[1] & {*BECOME}) and bool(self._ansible(host, BECOME, _yes))
+        for name in sorted(one for one in present[1] & IGNORED.keys() if become and one.startswith("ansible_become")):
+            self._problems.warn(f"{name!r} is not honoured by gpurec", _variable(host, name), IGNORED[name])
+        spec = replace(asked, user=user, port=port, become=become)
         if asked.via not in _MAY_BE_SSH or (asked.via == "auto" and user is None and not present[1] & {*CONNECTION, *USER}):
             return spec
         connection = self._ansible(host, CONNECTION, label)
@@ -172,7 +176,7 @@ class NodeReader:
         return self._with_ssh_arguments(host, spec, present[1])
 
     def _with_ssh_arguments(self, host: Host, spec: ProbeSpec, present: frozenset[str]) -> ProbeSpec:
-        for name in sorted(present & IGNORED.keys()):
+        for name in sorted(one for one in present & IGNORED.keys() if not one.startswith("ansible_become")):
             self._problems.warn(f"{name!r} is not honoured by gpurec", _variable(host, name), IGNORED[name])
         taken: list[str] = []
         connection = None
@@ -368,6 +372,16 @@ def _port_number(node: Node, problems: Problems, name: str) -> int:
     return integer(1, 65535).read(node, problems, name)
 
 
+def _yes_or_no(node: Node, problems: Problems, name: str) -> bool:
+    """A truth value, or the text of one, as Ansible takes it."""
+    said = scalar(node, problems, name, "true or false").text.strip().lower()
+    if said not in _YES | _NO:
+        raise problems.refuse(f"{name} must be true or false, this is {shortened(said)}", node, "write true or false")
+    return said in _YES
+
+
+_YES, _NO = frozenset(("true", "yes", "on", "1", "y", "t")), frozenset(("false", "no", "off", "0", "n", "f"))
+_yes = Form(_yes_or_no, {"type": ["boolean", "string"]})
 _port = Form(_port_number, {"type": "integer"})
 _NOWHERE = MapNode("", 0, 0)
 _MAY_BE_SSH = ("auto", "ssh")

@@ -18,12 +18,18 @@ ADDRESS = ("ansible_ssh_host", "ansible_host")
 KEY_FILE = ("ansible_ssh_private_key_file", "ansible_private_key_file")
 CONNECTION = ("ansible_connection",)
 ARGUMENTS = ("ansible_ssh_args", "ansible_ssh_common_args", "ansible_ssh_extra_args")
-HONOURED = (*USER, *PORT, *ADDRESS, *KEY_FILE, *CONNECTION, *ARGUMENTS)
+BECOME = ("ansible_become",)
+HONOURED = (*USER, *PORT, *ADDRESS, *KEY_FILE, *CONNECTION, *ARGUMENTS, *BECOME)
+_BY_SUDO = "files are written by `sudo -n` as root, so allow that without a password"
 _BY_KEY = "log in by a key (ssh-copy-id): gpurec gives no password"
 IGNORED: Mapping[str, str] = {
     "ansible_password": _BY_KEY,
     "ansible_ssh_pass": _BY_KEY,
     "ansible_ssh_password": _BY_KEY,
+    "ansible_become_password": _BY_SUDO,
+    "ansible_become_pass": _BY_SUDO,
+    "ansible_become_user": _BY_SUDO,
+    "ansible_become_method": _BY_SUDO,
     "ansible_ssh_executable": "put the ssh that is meant first on PATH",
     "ansible_ssh_private_key": "write the key into a file, and its path as ansible_ssh_private_key_file",
 }
@@ -33,6 +39,7 @@ OWN_KEYS: Mapping[str, str] = (
     | dict.fromkeys(USER, "write `probe: {user: NAME}` for gpurec")
     | dict.fromkeys(PORT, "write `probe: {port: NUMBER}` for gpurec")
     | dict.fromkeys((*KEY_FILE, *ARGUMENTS, *CONNECTION), "write it for this host in ~/.ssh/config")
+    | dict.fromkeys(BECOME, "write true or false")
 )
 _BY_SSH = frozenset(("ssh", "smart", "paramiko", "paramiko_ssh", "libssh"))
 _TAKEN = frozenset(

@@ -14,8 +14,10 @@ from reconciler.cli.main import cli
 INVENTORY = """\
 all:
   hosts:
-    bea: {engines: {ollama: {url: "http://127.0.0.1:9"}}, gpus: [], probe: {via: none}}
+    bea: {engines: {ollama: {url: "http://127.0.0.1:9"}, more: {kind: ollama, url: "http://127.0.0.1:10"}}, gpus: [], probe: {via: none}}
     amy: {gpus: [], probe: {via: none}}
+  children:
+    two: {hosts: {bea: {}}}
 """
 TEMPLATE = "# {{ fleet }}\nlisten {{ vars.port }}\n{% for node in nodes %}\n# {{ node.name }}\n{% endfor %}\n"
 
@@ -200,7 +202,30 @@ def test_an_edited_text_in_a_saved_plan_is_refused(lab: Path) -> None:
         ("a\n", "[{template: gateway.j2, to: ~/x}]", "is no path of a file"),
         ("a\n", "[{template: gateway.j2, to: state/lab.db}]", "'state/lab.db' is among the files that gpurec itself reads or keeps"),
         ("a\n", "[{template: gateway.j2, to: ./desired/lab.yaml}]", "'desired/lab.yaml' is among the files that gpurec itself reads"),
-        ("a\n", "[{template: gateway.j2, to: x, per: node}]", "'node' is not carried out"),
+        ("a\n", "[{template: gateway.j2, to: x, per: node}]", "'to' of a file on a node is not absolute; write its whole path"),
+        ("a\n", "[{template: gateway.j2, to: /x, per: nodes}]", "'per' of a file cannot be 'nodes'; did you mean 'node'?"),
+        ("a\n", "[{template: gateway.j2, to: x, on: bea}]", "'on' goes with one file for each node, engine or card"),
+        ("a\n", "[{template: gateway.j2, to: /x, per: node, on: eve}]", "'on' of a file: "),
+        ("a\n", "[{template: gateway.j2, to: x, owner: 'a b'}]", "'owner' of a file is no name of a user"),
+        ("a\n", "[{template: gateway.j2, to: x, validate: [true]}]", "an item of 'validate' of a file must be text"),
+        ("a\n", "[{template: gateway.j2, to: x, validate: [nginx, -t]}]", "says nowhere {path}; write {path} where"),
+        ("a\n", "[{template: gateway.j2, to: x, reload: systemctl reload nginx}]", "'reload' of a file must be a list"),
+        ("a\n", "[{template: gateway.j2, to: x, reload: [bin/reload]}]", "'reload' of a file names no program"),
+        ("a\n", "[{template: gateway.j2, to: 'x-{{ replicas | length }}'}]", "'to' speaks of replicas"),
+        ("a\n", "[{template: gateway.j2, to: 'x-{{ node.name }}'}]", "lab.yaml:2: this template cannot be rendered: 'node' is undefined"),
+        ("a\n", "[{template: gateway.j2, to: '{{ fleet }}/../x'}]", "`to` renders to 'lab/../x' for node local"),
+        ("a\n", "[{template: gateway.j2, to: '{{ \"state\" }}/x'}]", "'state/x' is among the files that gpurec itself reads or keeps"),
+        (
+            "a\n",
+            "[{template: gateway.j2, to: '/x-{{ fleet }}', per: node}, {template: gateway.j2, to: /x-lab, per: node, on: amy}]",
+            "two files of amy are written to '/x-lab', the first at desired/lab.yaml:2:9",
+        ),
+        ("a\n", "[{template: gateway.j2, to: /x, per: engine, on: two}]", "say in `to` which engine it is for, as in {{ engine.name }}"),
+        (
+            "a\n",
+            "[{template: gateway.j2, to: x, vars: {a: '{{ 1/0 }}'}}]",
+            "lab.yaml:2: this template cannot be rendered: division by zero",
+        ),
         ("a\n", "{a: b}", "'files' must be a list"),
     ],
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
+import hashlib
 import os
 import stat
 import sys
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.fleet import NodeSpec, ProbeSpec
-from reconciler.hosts import Host, HostError, OverSsh, SshClient, ThisMachine, host_of, is_this_machine
+from reconciler.hosts import MOST_FILE, FileSeen, Host, HostError, OverSsh, SshClient, ThisMachine, host_of, is_this_machine
 
 FAKE_SSH = """#!/bin/sh
 printf '%s\\n' "$@" >{log}
@@ -113,6 +115,56 @@ def test_a_file_that_is_not_there_is_none_and_one_that_cannot_be_read_is_an_erro
     with pytest.raises(HostError) as caught:
         read(host, tmp_path)
     assert caught.value.code == "not_a_file"
+
+
+def look(host: Host, *paths: Path):
+    return asyncio.run(host.look_at_files([str(path) for path in paths], within=WITHIN))
+
+
+def test_many_files_are_looked_at_at_once_and_none_of_their_content_comes_back(host: Host, tmp_path: Path) -> None:
+    names = [f"f{number} '$(no)'" for number in range(1200)]
+    for name in names[::2]:
+        (tmp_path / name).write_text(name)
+    found = look(host, *(tmp_path / name for name in names))
+    assert [found[str(tmp_path / name)] is not None for name in names] == [True, False] * 600
+    one = found[str(tmp_path / names[4])]
+    assert isinstance(one, FileSeen)
+    assert (one.digest, one.size) == (hashlib.sha256(names[4].encode()).hexdigest(), len(names[4]))
+    assert one.owner == getpass.getuser()
+
+
+def test_what_cannot_be_read_as_a_file_is_an_error_of_its_own_among_many(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "nowhere").symlink_to("gone")
+    with (tmp_path / "large").open("wb") as large:
+        large.truncate(MOST_FILE + 1)
+    (tmp_path / "fine").write_bytes(b"x")
+    found = look(host, *(tmp_path / name for name in ("folder", "nowhere", "large", "fine", "none/at/all")))
+    assert [getattr(one, "code", None) for one in found.values()] == ["not_a_file", "not_a_file", None, None, None]
+    large_one, fine = found[str(tmp_path / "large")], found[str(tmp_path / "fine")]
+    assert isinstance(large_one, FileSeen)
+    assert (large_one.digest, large_one.size, isinstance(fine, FileSeen)) == (None, MOST_FILE + 1, True)
+
+
+@pytest.mark.parametrize("answer", ["", "nonsense\n", "0\n0\n", "+ 644 a 0 1 abc\n"])
+def test_an_answer_about_files_that_is_none_is_never_taken_for_one(client: SshClient, tmp_path: Path, answer: str) -> None:
+    (tmp_path / "tools" / "ssh").write_text(f"#!/bin/sh\ncat >/dev/null\nprintf %s '{answer}'\n")
+    try:
+        (found,) = look(OverSsh(node(), client), tmp_path / "f").values()
+    except HostError as error:
+        found = error
+    assert isinstance(found, HostError)
+    assert found.code == "unreadable"
+
+
+def test_new_content_is_judged_under_its_own_name_and_put_there_only_where_that_goes_well(host: Host, tmp_path: Path) -> None:
+    path = tmp_path / "a 'b' $c.conf"
+    judge = ("sh", "-c", 'test "$(basename "$1")" = "$2" && grep -q good "$1"', "-", "{path}", path.name)
+    write(host, path, b"good", validate=judge)
+    assert refused(host, path, b"bad", validate=(*judge[:2], "echo why >&2; exit 3", "{path}")) == "invalid"
+    assert refused(host, path, b"bad", validate=("no-such-program", "{path}")) == "invalid"
+    assert path.read_bytes() == b"good"
+    assert [one.name for one in tmp_path.iterdir() if one.name.startswith(".")] == []
 
 
 def test_a_link_is_followed_but_not_where_everybody_may_make_one(host: Host, tmp_path: Path) -> None:

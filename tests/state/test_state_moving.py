@@ -14,6 +14,7 @@ import pytest
 from reconciler.execution.remedies import failed_within_hour
 from reconciler.fleet import (
     AppliedReplica,
+    AppliedResource,
     EngineFacts,
     EngineId,
     EngineKind,
@@ -153,3 +154,14 @@ def test_a_tag_that_a_replica_uses_is_ours_until_it_is_deleted_or_the_replica_is
     assert state.tags()[AT] == {"m:1-c8192": "m:1"}
     state.forget([M])
     assert AT not in state.tags()
+
+
+def test_the_files_of_a_node_are_of_its_new_name(state: StateWriter) -> None:
+    state.record_resources([AppliedResource("file./etc/x@a", {"mode": "0644"}, "text"), AppliedResource("file.x@local")])
+    move(state, "a", "z")
+    kept = state.applied().resources
+    assert sorted(kept) == ["file./etc/x@z", "file.x@local"]
+    assert (kept["file./etc/x@z"].fields, kept["file./etc/x@z"].written) == ({"mode": "0644"}, "text")
+    state.record_resources([AppliedResource("file./etc/y@c")])
+    with pytest.raises(StateError, match="knows a node 'c' already"):
+        move(state, "b", "c")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from reconciler.state.node_rename import Move
 from reconciler.state.renames import address_now
-from reconciler.state.sqlite.entries import Recorded, write_entry
+from reconciler.state.sqlite.entries import Recorded, ResourcesRecorded, write_entry
 from reconciler.state.sqlite.rows import node_body
 
 
@@ -16,6 +16,7 @@ def write_move(conn: sqlite3.Connection, move: Move, run_id: int, move_serial: C
     silent, how hot cards were, and its tags. History and earlier serials keep the name of then, and are read through the rename."""
     old, new = move.old, move.new
     write_entry(conn, Recorded(move.replicas, move.gone), move_serial)
+    write_entry(conn, ResourcesRecorded(move.resources, move.gone_resources), move_serial)
     conn.execute("DELETE FROM facts WHERE node = ?", (old,))
     if move.facts is not None:
         conn.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (new, node_body(move.facts)))

@@ -1,24 +1,29 @@
-"""Files on the machine that gpurec runs on: read, written whole or not at all, removed."""
+"""Files of this machine and of nodes: looked at many at once, written whole or not at all, removed."""
 
 from __future__ import annotations
 
-import getpass
-import hashlib
+import asyncio
+import json
 import os
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from reconciler.execution.actor import Progress
+from reconciler.execution.kinds.file.places import Places
 from reconciler.execution.resource import ActorContext, Surroundings
-from reconciler.fleet import LOCAL, AppliedResource, ResourceFacts, parse_resource_address, resource_address
-from reconciler.hosts import Host, HostError, ThisMachine
+from reconciler.fleet import LOCAL, AppliedResource, GpurecError, Problem, ResourceFacts, parse_resource_address, resource_address
+from reconciler.hosts import FileSeen, HostError
 from reconciler.planning import Action, Step
-from reconciler.planning.kinds.file import FILES, FileKind, FileStep
-from reconciler.planning.kinds.file.kind import CONTENT, MODE, OWNER
+from reconciler.planning.kinds.file import FileKind, FileStep
+from reconciler.planning.kinds.file.kind import CONTENT, MODE, OWNER, RELOAD
+from reconciler.planning.kinds.file.spec import KIND, Destination, destinations, without_known_cards
 from reconciler.planning.resource import owned
 
-WITHIN = 30.0
-"""Seconds that one file may take."""
+AT_ONCE = 32
+"""Nodes that are looked at at the same time."""
+_GONE = frozenset(("no_folder",))
+"""Answers after which a file is not there."""
 
 
 class FileActor:
@@ -26,69 +31,125 @@ class FileActor:
 
     def __init__(self, context: ActorContext) -> None:
         self.kind = FileKind()
-        self._root = context.root
-        self._host: Host = ThisMachine(LOCAL)
+        self._places = Places(context.root, context.fleet)
 
     async def observe(self, around: Surroundings) -> Mapping[str, ResourceFacts]:
-        desired, applied = around.desired, around.applied
-        wanted = {resource_address(self.kind.name, spec.to, LOCAL): self._entry(spec.to) for spec in FILES.of(desired)}
-        respelled = {a for a in owned(self.kind, applied) if a not in wanted and self._entry(_path_of(a)) in wanted.values()}
-        seen = {a: await self._seen(_path_of(a)) for a in sorted((set(wanted) | set(owned(self.kind, applied))) - respelled)}
-        return seen | dict.fromkeys(respelled, ResourceFacts(False))
+        places = destinations(around.desired, around.fleet, around.facts)
+        self._refuse_own(places)
+        self._refuse_one_in_two_places(places)
+        wanted = {one.address for one in places}
+        left = {address for address in owned(self.kind, around.applied) if address not in wanted}
+        entries = {self._entry(address) for address in wanted}
+        found = {address: ResourceFacts(False) for address in left if self._entry(address) in entries}
+        unsure = without_known_cards(around.desired, around.facts)
+        asked: dict[str, list[str]] = defaultdict(list)
+        for address in sorted((wanted | left) - found.keys()):
+            _, path, node = parse_resource_address(address)
+            row = around.applied.resources.get(address)
+            if not self._places.knows(node):
+                found[address] = ResourceFacts(False)
+            elif node in unsure and address in left:
+                found[address] = ResourceFacts(None, {}, "the cards of its node are not known, so nobody knows whether it is wanted")
+            elif node != LOCAL and not around.asks_nodes:
+                found[address] = ResourceFacts(True, row.fields) if row is not None else ResourceFacts(None, {}, "nodes are not asked")
+            else:
+                asked[node].append(path)
+        at_once = asyncio.Semaphore(AT_ONCE)
+
+        async def look(node: str, paths: list[str]) -> Mapping[str, ResourceFacts]:
+            async with at_once:
+                return await self._seen(node, paths)
+
+        for seen in await asyncio.gather(*(look(node, paths) for node, paths in asked.items())):
+            found.update(seen)
+        return found
 
     async def look(self, step: Step) -> ResourceFacts:
-        return await self._seen(_file(step).path)
+        file = _file(step)
+        return (await self._seen(file.node, [file.path]))[file.address]
 
     async def act(self, step: Step, progress: Progress) -> None:
-        file, path = _file(step), self._path(_file(step).path)
+        file, places = _file(step), self._places
+        host, path, sudo, within = (
+            places.host(file.node),
+            places.path(file.node, file.path),
+            places.sudo(file.node),
+            places.within(file.node),
+        )
         if file.action is Action.REMOVE:
-            await self._host.remove_file(path, within=WITHIN)
-        else:
-            mode, owner = int(str(file.after[MODE]), 8), file.after.get(OWNER)
-            content = (file.content or "").encode()
-            await self._host.write_file(path, content, within=WITHIN, mode=mode, owner=_other_owner(owner))
+            await host.remove_file(path, within=within, sudo=sudo)
+            return
+        owner, content = file.after.get(OWNER), (file.content or "").encode()
+        await host.write_file(
+            path,
+            content,
+            within=within,
+            mode=int(str(file.after[MODE]), 8),
+            owner=owner if isinstance(owner, str) else None,
+            validate=file.validate,
+            sudo=sudo,
+        )
 
     async def wait(self, step: Step) -> ResourceFacts:
         return await self.look(step)
 
     def applied(self, step: Step, found: ResourceFacts) -> AppliedResource:
+        file = _file(step)
         fields = {name: value for name in (CONTENT, MODE, OWNER) if (value := step.after.get(name) or found.fields.get(name)) is not None}
-        return AppliedResource(step.address, fields, _file(step).content)
+        return AppliedResource(step.address, fields | ({RELOAD: json.dumps(file.reload)} if file.reload else {}), file.content)
 
     async def aclose(self) -> None:
-        """Nothing is left open."""
+        """Nothing is left open: a connection of ssh is kept for a minute, for the next use."""
 
-    def _entry(self, path: str) -> str:
-        """The one place that a path names, its last part as it is. A file that left under one spelling and is wanted under another, by
-        a link to its folder perhaps, is not there under the first any more: to remove it would remove the wanted one."""
-        entry = Path(self._path(path))
-        return str(Path(os.path.realpath(entry.parent)) / entry.name)
+    def _refuse_own(self, places: Iterable[Destination]) -> None:
+        """Nothing that gpurec itself reads or keeps is ever written."""
+        for one in places:
+            if one.node == LOCAL and (folder := self._places.own_folder(one.path)) is not None:
+                what = f"{one.path!r} is among the files that gpurec itself reads or keeps"
+                raise GpurecError(Problem(what, one.spec.place, f"write it to another folder than {folder}/"))
 
-    def _path(self, path: str) -> str:
-        return str((self._root / path).absolute())
+    def _refuse_one_in_two_places(self, places: Iterable[Destination]) -> None:
+        """Two names of one machine, such as `local` and a node that is this machine, must not both have a file."""
+        first: dict[object, Destination] = {}
+        for one in places:
+            other = first.setdefault(self._entry(one.address), one)
+            if other is not one:
+                what = f"{one.address} and {other.address} are one file, the first declared at {other.spec.place}"
+                raise GpurecError(Problem(what, one.spec.place, "keep one of the two"))
 
-    async def _seen(self, path: str) -> ResourceFacts:
+    def _entry(self, address: str) -> object:
+        """The one place that an address names, its last part as it is. A file of this machine that left under one spelling and is wanted
+        under another, by a link to its folder perhaps, is not there under the first any more: to remove it would remove the wanted one."""
+        _, path, node = parse_resource_address(address)
+        machine = self._places.machine(node) if self._places.knows(node) else node
+        if machine != LOCAL:
+            return (machine, path)
+        entry = Path(self._places.path(node, path))
+        return (machine, str(Path(os.path.realpath(entry.parent)) / entry.name))
+
+    async def _seen(self, node: str, paths: Collection[str]) -> Mapping[str, ResourceFacts]:
+        places = self._places
+        at = {path: places.path(node, path) for path in paths}
         try:
-            found = await self._host.read_file(self._path(path), within=WITHIN)
+            seen = await places.host(node).look_at_files(list(at.values()), within=places.within(node), sudo=places.sudo(node))
         except HostError as error:
-            if error.code == "no_folder":
-                return ResourceFacts(False)
-            return ResourceFacts(None, {}, error.problems[0].what)
-        if found is None:
-            return ResourceFacts(False)
-        digest = f"sha256:{hashlib.sha256(found.content).hexdigest()}"
-        return ResourceFacts(True, {CONTENT: digest, MODE: f"{found.mode:04o}", OWNER: found.owner, "size": len(found.content)})
+            return {resource_address(KIND, path, node): _unknown(error) for path in paths}
+        return {resource_address(KIND, path, node): _facts(seen[real]) for path, real in at.items()}
+
+
+def _facts(seen: FileSeen | HostError | None) -> ResourceFacts:
+    if seen is None:
+        return ResourceFacts(False)
+    if isinstance(seen, HostError):
+        return ResourceFacts(False) if seen.code in _GONE else _unknown(seen)
+    content = f"sha256:{seen.digest}" if seen.digest is not None else "too large to be ours"
+    return ResourceFacts(True, {CONTENT: content, MODE: f"{seen.mode:04o}", OWNER: seen.owner, "size": seen.size})
+
+
+def _unknown(error: HostError) -> ResourceFacts:
+    return ResourceFacts(None, {}, error.problems[0].what)
 
 
 def _file(step: Step) -> FileStep:
     assert isinstance(step, FileStep)
     return step
-
-
-def _path_of(address: str) -> str:
-    return parse_resource_address(address)[1]
-
-
-def _other_owner(owner: object) -> str | None:
-    """Whom a file is to be given to; None where whoever writes it has it anyway."""
-    return owner if isinstance(owner, str) and owner != getpass.getuser() else None

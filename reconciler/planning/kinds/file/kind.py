@@ -1,4 +1,4 @@
-"""Files of the desired state: a template, where it goes, and what its text is after the plan.
+"""The kind `file`: a template, where it goes, and what its text is after the plan.
 
 Three states of one file are told apart: what it is to be (rendered), what it is (probed), and what we wrote last (the state). Only what we
 wrote, or would write, is ever shown.
@@ -6,35 +6,31 @@ wrote, or would write, is ever shown.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
+import json
+import shlex
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from reconciler.fleet import LOCAL, Scalar, Section, resource_address
+from reconciler.fleet import AppliedResource, resource_address
+from reconciler.planning.kinds.file.diff import changed_lines
+from reconciler.planning.kinds.file.spec import FILES, KIND, destinations
 from reconciler.planning.plan import Action, Json, Step
 from reconciler.planning.resource import AfterPlan, FieldRule, ResourceChange, Wanted
-from reconciler.rendering import Template, render, used_names, values_of
+from reconciler.rendering import used_names, values_of
 from reconciler.rendering.values import FROM_PLACEMENT
 
-MOST_LINES = 200
-"""Lines of a diff that a plan shows."""
-MOST_COMPARED = 10_000
-"""Lines, before and after together, that are compared: what is longer costs more than linear time, and nobody reads it."""
 CONTENT, MODE, OWNER = "content", "mode", "owner"
+RELOAD = "reload"
+"""Of a row of the state: the command that reads the file again, as JSON, for when it is removed."""
+RELOADING = "reload"
+"""The kind of what comes after files: a command that is run once they are there."""
+_BRINGS = frozenset((Action.LOAD, Action.RELOAD, Action.WAIT, Action.CREATE, Action.UPDATE))
 
 
-@dataclass(frozen=True, slots=True)
-class FileSpec:
-    """A file as declared: `to` is its path (a relative one is below the workspace), `mode` as in `0644`."""
-
-    template: Template
-    to: str
-    mode: str = "0644"
-    vars: Mapping[str, Scalar] = field(default_factory=dict)
-
-
-FILES: Section[tuple[FileSpec, ...]] = Section("files", ())
+def reload_address(command: Sequence[str], node: str) -> str:
+    """`reload.COMMAND@NODE`: what is to be done on a node once its files are written."""
+    return resource_address(RELOADING, shlex.join(command), node)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,67 +39,81 @@ class WantedFile(Wanted):
 
     path: str = ""
     text: str = ""
+    validate: tuple[str, ...] = ()
+    reload: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileStep(Step):
-    """`content` is the text to write (None: it is removed), `diff` what changes of what we wrote last, as lines."""
+    """`content` is the text to write (None: it is removed), `diff` what changes of what we wrote last, as lines. `validate` is the command
+    that has to approve the new content, `reload` the one that makes its program read it, which is a step of its own."""
 
     path: str
     content: str | None = None
     diff: tuple[str, ...] = ()
+    validate: tuple[str, ...] = ()
+    reload: tuple[str, ...] = ()
 
     @property
     def contradiction(self) -> str | None:
-        if self.address != resource_address("file", self.path, self.node):
+        if self.address != resource_address(KIND, self.path, self.node):
             return f"it is not about its address {self.address!r}"
         if self.content is not None and digest_of(self.content) != self.after.get(CONTENT):
             return "its content is not that of its digest"
         return None
 
+    @property
+    def lane(self) -> tuple[str, str]:
+        """A node takes one file after the other: so many at once are too many for one connection."""
+        return (KIND, self.node)
+
+    @property
+    def makes_due(self) -> tuple[str, ...]:
+        return (reload_address(self.reload, self.node),) if self.reload and self.action is not Action.ADOPT else ()
+
     def particulars(self) -> Mapping[str, Json]:
-        return {"path": self.path, "content": self.content, "diff": list(self.diff)}
+        return {**self.promise(), "diff": list(self.diff)}
 
     def promise(self) -> Mapping[str, Json]:
-        return {"path": self.path, "content": self.content}
+        return {"path": self.path, "content": self.content, "validate": list(self.validate), "reload": list(self.reload)}
 
     def compared(self) -> Mapping[str, Json]:
-        return {"path": self.path}
+        return {"path": self.path, "validate": list(self.validate), "reload": list(self.reload)}
 
     @property
     def unshown(self) -> Set[str]:
         return frozenset((CONTENT,))
 
     def lines(self) -> Sequence[str]:
-        return self.diff
+        return (*self.diff, *([f"! written only if this approves of it: {shlex.join(self.validate)}"] if self.validate else []))
 
 
 class FileKind:
     """The kind `file`."""
 
-    name = "file"
+    name = KIND
     marks_its_own = False
     fields = (FieldRule(CONTENT), FieldRule(MODE), FieldRule(OWNER, remembered=True))
     step_form = FileStep
 
     def wanted(self, after: AfterPlan) -> Sequence[WantedFile]:
-        specs = FILES.of(after.desired)
-        if not specs:
+        if not FILES.of(after.desired):
             return ()
         values = values_of(after.fleet, after.desired, after.facts, after.placed)
-        brought = tuple(sorted(step.id for step in after.steps if step.action in (Action.LOAD, Action.RELOAD, Action.WAIT)))
+        brought = tuple(sorted(step.id for step in after.steps if step.action in _BRINGS))
         found = []
-        for spec in specs:
-            text = render(spec.template, values.named(vars=spec.vars))
+        for one in destinations(after.desired, after.fleet, after.facts):
+            spec, text = one.spec, one.text(values)
             needs = brought if used_names(spec.template) & FROM_PLACEMENT else ()
-            fields = {CONTENT: digest_of(text), MODE: spec.mode}
-            found.append(WantedFile(resource_address(self.name, spec.to, LOCAL), LOCAL, fields, needs, spec.to, text))
+            fields = {CONTENT: digest_of(text), MODE: spec.mode, OWNER: spec.owner}
+            found.append(WantedFile(one.address, one.node, fields, needs, one.path, text, spec.validate, spec.reload))
         return found
 
     def step(self, change: ResourceChange[WantedFile]) -> FileStep:
         wanted, row = change.wanted, change.applied
         path = wanted.path if wanted is not None else change.address.partition(".")[2].rpartition("@")[0]
         text = wanted.text if wanted is not None else None
+        writes = wanted is not None and change.action is not Action.ADOPT
         return FileStep(
             id=change.id,
             address=change.address,
@@ -111,12 +121,14 @@ class FileKind:
             reason=change.reason,
             cause=change.cause,
             node=change.node,
-            needs=wanted.needs if wanted is not None and change.action is not Action.ADOPT else (),
+            needs=wanted.needs if wanted is not None and writes else (),
             before=change.before,
             after=change.after,
             path=path,
             content=text,
-            diff=_diff(change, row.written if row is not None else None, text),
+            diff=_diff(change, row, text),
+            validate=wanted.validate if wanted is not None and writes else (),
+            reload=wanted.reload if wanted is not None else _reload_of(row),
         )
 
 
@@ -125,19 +137,20 @@ def digest_of(text: str) -> str:
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
-def _diff(change: ResourceChange[WantedFile], written: str | None, text: str | None) -> tuple[str, ...]:
-    """What we wrote last against what we would write. Of a file that somebody else wrote only its size and mode are told."""
+def _reload_of(row: AppliedResource | None) -> tuple[str, ...]:
+    """The command that a file had when it was last applied."""
+    kept = row.fields.get(RELOAD) if row is not None else None
+    try:
+        command = json.loads(kept) if isinstance(kept, str) else []
+    except ValueError:
+        return ()
+    return tuple(command) if isinstance(command, list) and all(isinstance(word, str) for word in command) else ()
+
+
+def _diff(change: ResourceChange[WantedFile], row: AppliedResource | None, text: str | None) -> tuple[str, ...]:
     if change.action is Action.ADOPT:
         return ()
-    notes = []
+    written = row.written if row is not None else None
     found, last = change.found.fields.get(CONTENT), digest_of(written) if written is not None else None
-    if change.found.exists and found is not None and found != last:
-        size, mode = change.found.fields.get("size"), change.found.fields.get(MODE)
-        whose = "changed since gpurec wrote it" if written is not None else "not written by gpurec"
-        notes.append(f"! the file that is there was {whose}: {size} bytes, mode {mode}; its content is not shown")
-    before, after = (written or "").splitlines(), (text or "").splitlines()
-    if before != after and len(before) + len(after) > MOST_COMPARED:
-        return (*notes, f"! {len(before):,} lines become {len(after):,}: too many to show what changes")
-    changed = list(difflib.unified_diff(before, after, lineterm="", n=2))[2:] if before != after else []
-    lines = [*notes, *changed]
-    return (*lines[:MOST_LINES], f"… {len(lines) - MOST_LINES:,} more lines") if len(lines) > MOST_LINES else tuple(lines)
+    strange = change.found.exists and found is not None and found != last
+    return changed_lines(written, text, change.found.fields if strange else None)
