@@ -13,8 +13,8 @@ from html import escape as escape_html
 from reconciler.views.escape import escape
 from reconciler.views.style import LONGEST_CELL
 
-_BEFORE, _AFTER = r"[(\"']?", r"[)\"'.,;:!?%]*"
-_PLAIN = re.compile(rf"{_BEFORE}(?:[A-Za-z]+(?:['’-][A-Za-z]+)*|[0-9]+(?:[.,][0-9]+)*[a-z]{{0,2}}){_AFTER}")
+_MARKS = "()\"'.,;:!?%"
+_PLAIN = re.compile(r"[(\"']?(?:[A-Za-z]+(?:['’-][A-Za-z]+)*|[0-9]+(?:[.,][0-9]+)*[a-z]{0,2})[)\"'.,;:!?%]*")
 _COMMIT = re.compile(r"[0-9A-Fa-f]{7,}")
 _SIGNS = frozenset({"→", "–", "—", "…", "×", "≥", "≤", "=", "/", "+"})
 _OWN_CODE = re.compile(r"(?<![^\s(])`([^`]+)`(?=[\s).,;:]|$)")
@@ -62,15 +62,15 @@ def _word(word: str) -> str:
     if not word.strip() or word in _SIGNS:
         return word
     plain = _PLAIN.fullmatch(word)
-    bare = word.strip("()\"'.,;:!?%")
+    bare = word.strip(_MARKS)
     return word if plain and not _COMMIT.fullmatch(bare) else _with_marks(word)
 
 
 def _with_marks(word: str) -> str:
     """A word in code, the marks around it outside: `(model.x@y),`."""
-    inner = re.fullmatch(r"(\(?)(.*?)([),.;:]*)", word)
-    assert inner is not None
-    opening, middle, closing = inner.groups()
+    opening = "(" if word.startswith("(") else ""
+    middle = word[len(opening) :].rstrip("),.;:")
+    closing = word[len(opening) + len(middle) :]
     return f"{opening}{code(middle)}{closing}" if middle else code(word)
 
 
