@@ -11,7 +11,8 @@ from reconciler.execution.actor import Failure, Progress, Skip
 from reconciler.execution.step import Run
 from reconciler.fleet import Applied, AppliedResource, Desired, Fleet, FleetFacts, GpurecError, Problem, ResourceFacts
 from reconciler.planning import Action, Step
-from reconciler.planning.resource import AnyKind, differing, is_done
+from reconciler.planning.plan import Cause
+from reconciler.planning.resource import AnyKind, differing, is_done, repaired
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +28,14 @@ class ActorContext:
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What is known when resources are looked at: the files, the state, and what probing showed. Without `asks_nodes` nothing may be sent
-    to a node: what only a node can say is then as it was last applied."""
+    to a node: what only a node can say is then as it was last applied. `state` is the file of the state, where it is one."""
 
     fleet: Fleet
     desired: Desired
     facts: FleetFacts
     applied: Applied
     asks_nodes: bool = True
+    state: Path | None = None
 
 
 class ResourceActor(Protocol):
@@ -120,6 +122,9 @@ class StepOfResource:
             state.record_resources((), (step.address,))
         elif self._found is not None:
             state.record_resources((self._actor.applied(step, self._found),))
+            if step.cause is Cause.DRIFT and not self._actor.kind.marks_its_own:
+                code, asked = repaired(step.address, step.after)
+                state.befell(step.address, code, asked)
 
     async def failed(self, error: GpurecError) -> Failure:
         return Failure()

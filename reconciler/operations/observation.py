@@ -95,18 +95,18 @@ async def look(
             raise WorkspaceError(*shared)
     else:
         facts = _known(settings, options.assume, recorded)
-    resources = await _observe_resources(settings, space, applied, facts, options.probes)
+    resources = await _observe_resources(settings, space, applied, facts, options.probes, path)
     kinds = tuple(one.kind for one in settings.types())
     return Observation(space, path, applied, recorded, facts, options.probes, resources, kinds)
 
 
 async def _observe_resources(
-    settings: WorkspaceSettings, space: Workspace, applied: Applied, facts: FleetFacts, asks_nodes: bool
+    settings: WorkspaceSettings, space: Workspace, applied: Applied, facts: FleetFacts, asks_nodes: bool, state: Path
 ) -> Mapping[str, ResourceFacts]:
     from reconciler.execution.resource import ActorContext, Surroundings
 
     context = ActorContext(settings.directory, space.fleet, settings.poll_seconds)
-    around = Surroundings(space.fleet, space.desired, facts, applied, asks_nodes)
+    around = Surroundings(space.fleet, space.desired, facts, applied, asks_nodes, state)
     found: dict[str, ResourceFacts] = {}
     for one in settings.types():
         actor = one.actor(context)

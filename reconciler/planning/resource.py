@@ -6,9 +6,12 @@ is the same for all: what is missing is created, what differs is updated, what i
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from datetime import datetime, timedelta
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from reconciler.fleet import (
     NOTHING_APPLIED,
@@ -23,6 +26,7 @@ from reconciler.fleet import (
     Scalar,
     parse_resource_address,
 )
+from reconciler.planning.drift_memory import moment
 from reconciler.planning.plan import Action, Cause, Deferred, Drift, Note, Reason, Refusal, Step, kind_of
 
 HELD = "held"
@@ -69,6 +73,15 @@ class AfterPlan:
     steps: tuple[Step, ...] = ()
 
 
+class Repaired(NamedTuple):
+    """Code and digest of an incident."""
+
+    code: str
+    asked: str
+
+
+REPAIRED = "repaired"
+HELD_FOR = timedelta(hours=1)
 W = TypeVar("W", bound=Wanted)
 
 
@@ -140,7 +153,7 @@ def plan_kind(kind: Kind[W], after: AfterPlan, found: Mapping[str, ResourceFacts
     for one in wanted:
         if selected is not None and one.node not in selected:
             continue
-        _plan_wanted(plan, kind, one, found.get(one.address, UNSEEN), applied.resources.get(one.address))
+        _plan_wanted(plan, kind, one, found.get(one.address, UNSEEN), after)
     kept = {one.address for one in wanted}
     for address, row in sorted(applied.resources.items()):
         if kind_of(address) == kind.name and address not in kept and (selected is None or parse_resource_address(address)[2] in selected):
@@ -173,7 +186,23 @@ def _differ(one: Scalar | None, other: Scalar | None) -> bool:
     return one is not None and other is not None and one != other
 
 
-def _plan_wanted(plan: KindPlan, kind: Kind[W], wanted: W, found: ResourceFacts, row: AppliedResource | None) -> None:
+def repaired(address: str, asked: Fields) -> Repaired:
+    """What the state keeps of a drift that was put right: the code of the incident, and a digest of what is asked of the resource."""
+    text = json.dumps([address, sorted((name, value) for name, value in asked.items() if value is not None)])
+    return Repaired(REPAIRED, f"sha256:{hashlib.sha256(text.encode()).hexdigest()}")
+
+
+def _held_until(address: str, asked: Fields, after: AfterPlan) -> datetime | None:
+    """Until when a drift is left alone that was put right within the hour and is back: somebody else wants something else there, and both
+    would go on for ever."""
+    code, digest = repaired(address, asked)
+    times = [moment(one.at) for one in after.applied.incidents if one.address == address and one.code == code and one.asked == digest]
+    until = max(times) + HELD_FOR if times else None
+    return until if until is not None and moment(after.facts.at) < until else None
+
+
+def _plan_wanted(plan: KindPlan, kind: Kind[W], wanted: W, found: ResourceFacts, after: AfterPlan) -> None:
+    row = after.applied.resources.get(wanted.address)
     if wanted.unknown is not None:
         plan.deferred.append(Deferred(wanted.node, None, f"{wanted.address}: {wanted.unknown}"))
         return
@@ -203,8 +232,13 @@ def _plan_wanted(plan: KindPlan, kind: Kind[W], wanted: W, found: ResourceFacts,
     else:
         plan.unchanged += 1
         return
-    plan.pending += new and action is not Action.ADOPT
     cause = Cause.ADOPT if action is Action.ADOPT else Cause.PENDING if not drift else Cause.BOTH if new else Cause.DRIFT
+    if cause is Cause.DRIFT and not kind.marks_its_own and (until := _held_until(wanted.address, asked, after)) is not None:
+        what = f"was put right within the last hour and is not as wanted again ({', '.join(wrong) or 'missing'}); another fleet or program"
+        advice = f"wants something else of it: held until {until:%Y-%m-%d %H:%M} UTC, or until what is asked of it changes"
+        plan.notes.append(Note(wanted.address, HELD, f"{what} {advice}"))
+        return
+    plan.pending += new and action is not Action.ADOPT
     if action in (Action.CREATE, Action.UPDATE):
         plan.refusals += wanted.refusals
     before = dict(found.fields) if found.exists else {}

@@ -85,5 +85,5 @@ def outcome_text(
         lines.append(f"{plural(unplaced, 'replica has', 'replicas have')} no place; `gpurec plan` says why.")
     if deferred:
         verb = "was" if deferred == 1 else "were"
-        lines.append(f"{plural(deferred, 'node or engine', 'nodes or engines')} could not be reached and {verb} left alone.")
+        lines.append(f"{plural(deferred, 'node, engine or file', 'nodes, engines or files')} could not be reached and {verb} left alone.")
     return joined(lines)

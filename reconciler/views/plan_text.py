@@ -111,7 +111,7 @@ def _nothing_to_do(plan: Plan, style: Style) -> str:
     if count := len({one.address for one in plan.drift if is_beyond_apply(one)}):
         lacks.append(f"{plural(count, 'replica is', 'replicas are')} not as wanted, which no apply can change")
     if plan.deferred:
-        lacks.append(f"{plural(len(plan.deferred), 'node or engine is', 'nodes or engines are')} unknown")
+        lacks.append(f"{plural(len(plan.deferred), 'node, engine or file is', 'nodes, engines or files are')} unknown")
     if plan.refusals:
         lacks.append("a guard refuses what is left to do")
     if lacks:

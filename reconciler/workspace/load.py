@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reconciler.fleet import Desired, Fleet, Problem
+from reconciler.planning.kinds.file.spec import ELSEWHERE
 from reconciler.vram import NO_CATALOGUE, Catalogue
 from reconciler.workspace.catalogue import read_catalogue
 from reconciler.workspace.desired import SECTIONS, read_desired
 from reconciler.workspace.files import Sources
+from reconciler.workspace.files_elsewhere import files_of_others
 from reconciler.workspace.inventory import Inventory, read_inventory
 from reconciler.workspace.lock import lock_path, pinned, read_lock
 from reconciler.workspace.nodes import NodeReader
@@ -67,6 +69,8 @@ def load_workspace(
             roots.append((sources.name(path), node))
     context = SectionContext(sources, problems, hosts if sound else None, nodes if complete else None)
     wanted = read_desired(roots, context, sections)
+    if others := files_of_others(root, chosen.name, wanted, problems):
+        wanted = replace(wanted, sections={**wanted.sections, ELSEWHERE.key: others})
     pins = lock_path(chosen.name)
     root_of_lock = sources.read(pins, YamlVersion.V1_2) if (root / pins).exists() else None
     lock = read_lock(root_of_lock, problems)

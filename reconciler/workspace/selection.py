@@ -91,6 +91,11 @@ def _find(root: Path, folder: str, name: str) -> Path:
     raise WorkspaceError(Problem(f"fleet {name!r} has no {folder}/{name}.yaml", hint=f"write {folder}/{name}.yaml, or run `gpurec init`"))
 
 
+def desired_files(root: Path, fleet: str) -> list[Path]:
+    """The files of a fleet's desired state. Raises WorkspaceError where there are none."""
+    return _desired_files(root, _find(root, DESIRED, fleet))
+
+
 def _desired_files(root: Path, path: Path) -> list[Path]:
     if not (root / path).is_dir():
         return [path]

@@ -249,6 +249,51 @@ def test_a_file_whose_folder_is_missing_fails_with_what_to_do(lab: Path) -> None
     assert "make the folder first" in result.stdout + result.stderr
 
 
+def test_a_file_that_somebody_else_puts_back_again_and_again_is_held(lab: Path) -> None:
+    apply(lab)
+    written = lab / "out" / "gateway.conf"
+    written.write_text("theirs\n")
+    apply(lab)
+    written.write_text("theirs\n")
+    shown = " ".join(run(lab, "plan").stdout.split())
+    assert steps(lab) == []
+    assert "was put right within the last hour and is not as wanted again (content)" in shown
+    assert apply(lab).exit_code == 3
+    assert written.read_text() == "theirs\n"
+    wish(lab, "[{template: gateway.j2, to: out/gateway.conf, vars: {port: 9}}]")
+    assert steps(lab) == [("update", AT)]
+    apply(lab)
+    assert steps(lab) == []
+
+
+def other_fleet(lab: Path, files: str) -> None:
+    (lab / "inventories" / "two.yaml").write_text(INVENTORY)
+    (lab / "desired" / "two.yaml").write_text(f"version: 1\nfiles: {files}\n")
+
+
+def test_two_fleets_of_a_workspace_do_not_write_one_file(lab: Path) -> None:
+    other_fleet(lab, "[{template: gateway.j2, to: ./out/gateway.conf, vars: {port: 1}}]")
+    result = run(lab, "--fleet", "lab", "apply", "--auto-approve")
+    assert result.exit_code == 1
+    assert "desired/lab.yaml:2:9: 'out/gateway.conf' is a file of the fleet two too, at desired/two.yaml:2:9" in result.stderr
+
+
+def test_a_file_that_went_over_to_another_fleet_is_given_up_and_not_removed(lab: Path) -> None:
+    apply(lab)
+    other_fleet(lab, "[{template: gateway.j2, to: out/gateway.conf, vars: {port: 1}}]")
+    wish(lab, "[]")
+    run(lab, "--fleet", "lab", "apply", "--auto-approve")
+    assert (lab / "out" / "gateway.conf").exists()
+    assert run(lab, "--fleet", "lab", "state", "list").stdout == ""
+
+
+def test_a_state_elsewhere_is_never_written_as_a_file(lab: Path) -> None:
+    wish(lab, "[{template: gateway.j2, to: out/own.db, vars: {port: 1}}]")
+    result = run(lab, "--state", "out/own.db", "apply", "--auto-approve")
+    assert result.exit_code == 1
+    assert "'out/own.db' is the state of this fleet" in result.stderr
+
+
 def test_the_way_back_says_that_it_takes_no_file_back(lab: Path) -> None:
     apply(lab)
     (lab / "templates" / "gateway.j2").write_text("later\n")

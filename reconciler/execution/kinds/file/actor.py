@@ -17,7 +17,7 @@ from reconciler.hosts import FileSeen, HostError
 from reconciler.planning import Action, Step
 from reconciler.planning.kinds.file import FileKind, FileStep
 from reconciler.planning.kinds.file.kind import CONTENT, MODE, OWNER, RELOAD
-from reconciler.planning.kinds.file.spec import KIND, Destination, destinations, without_known_cards
+from reconciler.planning.kinds.file.spec import ELSEWHERE, KIND, Destination, destinations, without_known_cards
 from reconciler.planning.resource import owned
 
 AT_ONCE = 32
@@ -35,11 +35,12 @@ class FileActor:
 
     async def observe(self, around: Surroundings) -> Mapping[str, ResourceFacts]:
         places = destinations(around.desired, around.fleet, around.facts)
-        self._refuse_own(places)
+        self._refuse_own(places, around.state)
         self._refuse_one_in_two_places(places)
         wanted = {one.address for one in places}
         left = {address for address in owned(self.kind, around.applied) if address not in wanted}
-        entries = {self._entry(address) for address in wanted}
+        others = (resource_address(KIND, path, LOCAL) for path in ELSEWHERE.of(around.desired))
+        entries = {self._entry(address) for address in (*wanted, *others)}
         found = {address: ResourceFacts(False) for address in left if self._entry(address) in entries}
         unsure = without_known_cards(around.desired, around.facts)
         asked: dict[str, list[str]] = defaultdict(list)
@@ -101,9 +102,12 @@ class FileActor:
     async def aclose(self) -> None:
         """Nothing is left open: a connection of ssh is kept for a minute, for the next use."""
 
-    def _refuse_own(self, places: Iterable[Destination]) -> None:
+    def _refuse_own(self, places: Iterable[Destination], state: Path | None) -> None:
         """Nothing that gpurec itself reads or keeps is ever written."""
+        kept = os.path.realpath(state) if state is not None else None
         for one in places:
+            if one.node == LOCAL and kept is not None and os.path.realpath(self._places.path(LOCAL, one.path)) == kept:
+                raise GpurecError(Problem(f"{one.path!r} is the state of this fleet", one.spec.place, "write it to another path"))
             if one.node == LOCAL and (folder := self._places.own_folder(one.path)) is not None:
                 what = f"{one.path!r} is among the files that gpurec itself reads or keeps"
                 raise GpurecError(Problem(what, one.spec.place, f"write it to another folder than {folder}/"))

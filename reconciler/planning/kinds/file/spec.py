@@ -38,6 +38,8 @@ class FileSpec:
 
 
 FILES: Section[tuple[FileSpec, ...]] = Section("files", ())
+ELSEWHERE: Section[tuple[str, ...]] = Section("files of other fleets", ())
+"""Paths of this machine that other fleets of the workspace write."""
 KIND = "file"
 OWN_FOLDERS = ("inventories", "desired", "templates", "state")
 """Of the workspace: gpurec reads what is there, or keeps its state there. No file is written into them."""

@@ -21,7 +21,8 @@ from reconciler.fleet import (
     parse_replica_address,
 )
 from reconciler.planning.kinds.model.evictions import EVICTED, EVICTIONS, evicted_by, find_circles, seen_evictions
-from reconciler.planning.plan import Note
+from reconciler.planning.kinds.model.step import MODEL
+from reconciler.planning.plan import Note, kind_of
 
 HELD_FOR = timedelta(hours=1)
 _SAME_SECOND = timedelta(seconds=-1)
@@ -98,6 +99,8 @@ def recent(incidents: Iterable[Incident], digests: _Digests, now: str) -> Mappin
     """By address those of the last hour about what is still asked in the same way, oldest first. `now` is ISO 8601 in UTC."""
     found: dict[str, list[Incident]] = defaultdict(list)
     for incident in sorted(incidents, key=lambda one: (one.address, one.at, one.code)):
+        if kind_of(incident.address) != MODEL:
+            continue
         name, _ = parse_replica_address(incident.address)
         digest = digests.of(name)
         if digest == incident.asked and _SAME_SECOND < _moment(now) - _moment(incident.at) < HELD_FOR:
