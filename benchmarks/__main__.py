@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 
+import daemons
 import growth
 import least
 import needs
@@ -21,6 +22,7 @@ import state
 PARTS: dict[str, Callable[[], bool]] = {
     "start": start.main,
     "probing": probing.main,
+    "daemons": daemons.main,
     "state": state.main,
     "growth": growth.main,
     "least": least.main,

@@ -204,12 +204,19 @@ class Created(Answered):
     Id: DockerId
 
 
+class CreatedId(Answered):
+    """What was made in a swarm."""
+
+    ID: DockerId
+
+
 LISTED: TypeAdapter[list[Listed]] = TypeAdapter(Annotated[list[Listed], Field(max_length=_MOST_CONTAINERS)])
 INSPECTED: TypeAdapter[Inspected] = TypeAdapter(Inspected)
 IMAGE: TypeAdapter[ImageAnswer] = TypeAdapter(ImageAnswer)
 INFO: TypeAdapter[Info] = TypeAdapter(Info)
 VERSION: TypeAdapter[Version] = TypeAdapter(Version)
 CREATED: TypeAdapter[Created] = TypeAdapter(Created)
+CREATED_ID: TypeAdapter[CreatedId] = TypeAdapter(CreatedId)
 
 
 def read_daemon(info: Info, api: str) -> DaemonFacts:
@@ -258,24 +265,24 @@ def names_of(listed: Listed) -> list[str]:
 
 def same_secrets(seen: Inspected, secrets: Mapping[str, str | None]) -> Mapping[str, bool | None]:
     """Whether variables have the values of these secrets; unknown where a secret could not be read (None)."""
-    env = _variables(seen.Config.Env)
+    env = variables(seen.Config.Env)
     return {name: None if secret is None else env.get(name) == secret for name, secret in sorted(secrets.items())}
 
 
 def read_container(
     seen: Inspected,
     fleet: str,
-    variables: Collection[str],
+    kept: Collection[str],
     secrets: Mapping[str, bool | None],
     image: ImageAnswer | None,
     image_now: str | None,
 ) -> ContainerFacts:
-    """A container of ours as facts. `variables` are those to keep by value, `secrets` says of others whether they are as they should be;
+    """A container of ours as facts. `kept` are the variables to keep by value, `secrets` says of others whether they are as they should be;
     `image` is what it was made of, `image_now` the id that its image's name means now."""
     owner, whose = owner_of(seen.Config.Labels, fleet)
     labels = seen.Config.Labels or {}
     host, config, state = seen.HostConfig, seen.Config, seen.State
-    env = _variables(config.Env)
+    env = variables(config.Env)
     return ContainerFacts(
         id=seen.Id,
         name=clean_name(seen.Name.removeprefix("/")),
@@ -298,11 +305,11 @@ def read_container(
         started_at=_time(state.StartedAt),
         finished_at=_time(state.FinishedAt),
         pid=state.Pid or None,
-        command=_words(config.Cmd),
-        entrypoint=_words(config.Entrypoint),
-        image_command=_words(image.Config.Cmd if image.Config is not None else None) if image is not None else None,
-        image_entrypoint=_words(image.Config.Entrypoint if image.Config is not None else None) if image is not None else None,
-        env={name: _bounded(env[name]) for name in sorted(variables) if name in env},
+        command=words(config.Cmd),
+        entrypoint=words(config.Entrypoint),
+        image_command=words(image.Config.Cmd if image.Config is not None else None) if image is not None else None,
+        image_entrypoint=words(image.Config.Entrypoint if image.Config is not None else None) if image is not None else None,
+        env={name: _bounded(env[name]) for name in sorted(kept) if name in env},
         secrets=secrets,
         mounts=_mounts(host),
         network_mode=clean_name(host.NetworkMode) if host.NetworkMode is not None else None,
@@ -314,7 +321,7 @@ def read_container(
         cards=_cards(host.DeviceRequests or []),
         devices=tuple(sorted(clean_name(one.PathOnHost) for one in host.Devices or () if one.PathOnHost)),
         groups=tuple(sorted(clean_name(one) for one in host.GroupAdd or ())),
-        healthcheck=_healthcheck(config.Healthcheck),
+        healthcheck=read_healthcheck(config.Healthcheck),
         labels={_bounded(key): _bounded(value) for key, value in sorted(labels.items())},
         privileges=_privileges(host),
     )
@@ -324,7 +331,7 @@ def _bounded(text: str) -> str:
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
 
 
-def _words(words: Sequence[str] | None) -> tuple[str, ...]:
+def words(words: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(_bounded(one) for one in words or ())
 
 
@@ -347,7 +354,7 @@ def _time(text: str | None) -> str | None:
     return clean_name(text) if text and text != _NEVER else None
 
 
-def _variables(env: list[str] | None) -> Mapping[str, str]:
+def variables(env: list[str] | None) -> Mapping[str, str]:
     return {name: value for name, equals, value in (one.partition("=") for one in env or ()) if equals}
 
 
@@ -408,11 +415,11 @@ def _cards(requests: list[DeviceRequest]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _healthcheck(check: HealthcheckAnswer | None) -> Healthcheck | None:
+def read_healthcheck(check: HealthcheckAnswer | None) -> Healthcheck | None:
     if check is None or not check.Test:
         return None
     return Healthcheck(
-        _words(check.Test),
+        words(check.Test),
         _seconds(check.Interval),
         _seconds(check.Timeout),
         _seconds(check.StartPeriod),

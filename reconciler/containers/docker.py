@@ -121,8 +121,8 @@ class DockerHost:
 
     async def _observed(self, wanted: ContainersLookedFor) -> NodeContainers:
         try:
-            wire = await self._wire()
-            daemon = await self._daemon_facts(wire)
+            wire = await self.wire()
+            daemon = await self.daemon(wire)
             listed = (await wire.ask("GET", "/containers/json", within=_LOOK, params={"all": "true"}, limit=LARGE)).read(LISTED)
             found = await _Look(self, wire, wanted).of(listed)
         except ContainerError as error:
@@ -130,11 +130,11 @@ class DockerHost:
         return NodeContainers(tuple(sorted(found, key=lambda one: (one.name, one.id))), daemon)
 
     async def inspect(self, container: str, watched: WatchedEnv, fleet: str) -> ContainerFacts | None:
-        wire = await self._wire()
+        wire = await self.wire()
         return await _Look(self, wire, ContainersLookedFor(fleet)).one(container, watched)
 
     async def has_image(self, image: str) -> bool:
-        return await self.image(await self._wire(), image) is not None
+        return await self.image(await self.wire(), image) is not None
 
     async def image(self, wire: Wire, image: str) -> ImageAnswer | None:
         """What an image's name, or its id, means to the daemon; None where it has none."""
@@ -143,13 +143,13 @@ class DockerHost:
 
     async def logs(self, container: str, lines: int = LAST_LINES) -> tuple[str, ...]:
         params: Params = {"stdout": "true", "stderr": "true", "tail": lines}
-        wire = await self._wire()
+        wire = await self.wire()
         answer = await wire.ask_any("GET", _of(container, "/logs"), within=_LOOK, params=params, limit=_MOST_LOG, cut=True)
         return last_lines(answer.body, lines) if answer.status == 200 else ()
 
     async def changed(self, container: str, within: float) -> None:
         filters = json.dumps({"container": [container], "event": list(_EVENTS), "type": ["container"]})
-        wire = await self._wire()
+        wire = await self.wire()
         with suppress(TimeoutError):
             async with (
                 asyncio.timeout(within),
@@ -164,12 +164,12 @@ class DockerHost:
         repository, at, digest = name.partition("@")
         if not at:
             repository, _, digest = name.rpartition(":")
-        wire = await self._wire()
+        wire = await self.wire()
         reader = PullReader(image, self.shown)
         params = {"fromImage": repository, "tag": digest}
         try:
             lines = wire.lines(
-                "POST", "/images/create", params=params, stall=self._pull_stall, headers=self._login(name), goes_on=reader.take
+                "POST", "/images/create", params=params, stall=self._pull_stall, headers=self.login(name), goes_on=reader.take
             )
             async with aclosing(lines):
                 async for _ in lines:
@@ -181,12 +181,12 @@ class DockerHost:
         if await self.image(wire, image) is None:
             raise failed("pull_failed", self.shown, f"{image} is not there though its pull ended without an error")
 
-    def _login(self, image: str) -> Mapping[str, str]:
+    def login(self, image: str) -> Mapping[str, str]:
         registry = registry_of(image)
         login = self._logins.get(registry)
         if login is None:
             return {}
-        password = self._secret(login.password, f"the registry {registry}")
+        password = self.secret(login.password, f"the registry {registry}")
         server = "https://index.docker.io/v1/" if registry == "docker.io" else registry
         document = json.dumps({"username": login.user, "password": password, "serveraddress": server})
         return {"X-Registry-Auth": base64.urlsafe_b64encode(document.encode()).decode()}
@@ -194,9 +194,9 @@ class DockerHost:
     # -- acting
 
     async def create(self, spec: ContainerSpec, name: str | None = None) -> str:
-        wire = await self._wire()
-        env = {key: self._secret(value, spec.address) if isinstance(value, SecretRef) else value for key, value in spec.env.items()}
-        files = self._read(spec.files, spec.address)
+        wire = await self.wire()
+        env = {key: self.secret(value, spec.address) if isinstance(value, SecretRef) else value for key, value in spec.env.items()}
+        files = self.contents(spec.files, spec.address)
         image = await self.image(wire, spec.image)
         if image is None:
             raise failed("no_such_image", self.shown, f"{spec.address}: there is no image {spec.image}", "pull it, or set pull: missing")
@@ -205,7 +205,7 @@ class DockerHost:
             if answer.status == 404 and network not in (HOST_NETWORK, NO_NETWORK):
                 what = f"{spec.address}: there is no network {network}"
                 raise failed("no_such_network", self.shown, what, f"make it with docker network create {network}")
-        body = create_body(spec, env, (image.Config.Cmd if image.Config is not None else None) or (), await self._daemon_facts(wire))
+        body = create_body(spec, env, (image.Config.Cmd if image.Config is not None else None) or (), await self.daemon(wire))
         answer = await wire.ask_any("POST", "/containers/create", within=_ACT, params={"name": name or spec.name}, body=body)
         if answer.status != 201:
             raise _create_refusal(answer, spec, name or spec.name)
@@ -221,26 +221,26 @@ class DockerHost:
         return made
 
     async def start(self, container: str) -> None:
-        wire = await self._wire()
+        wire = await self.wire()
         answer = await wire.ask_any("POST", _of(container, "/start"), within=_ACT)
         if answer.status not in (204, 304):
             raise _start_refusal(answer, await self._log_of_failure(container))
 
     async def stop(self, container: str, grace: float | None = None) -> None:
-        wire = await self._wire()
+        wire = await self.wire()
         params = {} if grace is None else {"t": round(grace)}
         within = (grace if grace is not None else _LONGEST_GRACE) + _ACT
         await wire.ask("POST", _of(container, "/stop"), within=within, params=params, accept=(204, 304, 404))
 
     async def remove(self, container: str) -> None:
-        wire = await self._wire()
+        wire = await self.wire()
         params = {"force": "true", "v": "true"}
         answer = await wire.ask("DELETE", _of(container), within=_ACT, params=params, accept=(204, 404, 409))
         if answer.status == 409:
             await wire.ask("POST", _of(container, "/wait"), within=_ACT, params={"condition": "removed"}, accept=(200, 404))
 
     async def rename(self, container: str, name: str) -> None:
-        wire = await self._wire()
+        wire = await self.wire()
         answer = await wire.ask_any("POST", _of(container, "/rename"), within=_ACT, params={"name": name})
         if answer.status == 409:
             raise refusal(answer, "name_taken", "rename or remove the container that has the name")
@@ -248,7 +248,7 @@ class DockerHost:
             raise refusal(answer, "no_such_container" if answer.status == 404 else "daemon_error")
 
     async def copy_in(self, container: str, files: Sequence[ContainerFile]) -> None:
-        await self._put(await self._wire(), container, self._read(files, container[:12]))
+        await self._put(await self.wire(), container, self.contents(files, container[:12]))
 
     async def _put(self, wire: Wire, container: str, files: Mapping[str, tuple[bytes, int]]) -> None:
         if files:
@@ -257,7 +257,7 @@ class DockerHost:
 
     # -- what all of it needs
 
-    async def _wire(self) -> Wire:
+    async def wire(self) -> Wire:
         async with self._opening:
             wire = await self._way.open()
             if not self._prefix:
@@ -278,13 +278,13 @@ class DockerHost:
             )
         return f"/v{_dotted(api)}"
 
-    async def _daemon_facts(self, wire: Wire) -> DaemonFacts:
+    async def daemon(self, wire: Wire) -> DaemonFacts:
         if self._daemon is None:
             info = (await wire.ask("GET", "/info", within=_LOOK)).read(INFO)
             self._daemon = read_daemon(info, wire.prefix.removeprefix("/v"))
         return self._daemon
 
-    def _secret(self, ref: SecretRef, whose: str) -> str:
+    def secret(self, ref: SecretRef, whose: str) -> str:
         try:
             value = read_secret(ref, whose, self._environ)
         except EngineError as error:
@@ -298,16 +298,16 @@ class DockerHost:
         for name, ref in refs.items():
             found[name] = None
             with suppress(ContainerError):
-                found[name] = self._secret(ref, whose)
+                found[name] = self.secret(ref, whose)
         return found
 
     def cleaned(self, answer: Answer) -> Answer:
         """The same without the secrets that are known."""
         return replace(answer, body=self._keys.without(answer.body))
 
-    def _read(self, files: Sequence[ContainerFile], whose: str) -> Mapping[str, tuple[bytes, int]]:
+    def contents(self, files: Sequence[ContainerFile], whose: str) -> Mapping[str, tuple[bytes, int]]:
         return {
-            one.path: ((self._secret(one.content, whose) if isinstance(one.content, SecretRef) else one.content).encode(), one.mode)
+            one.path: ((self.secret(one.content, whose) if isinstance(one.content, SecretRef) else one.content).encode(), one.mode)
             for one in files
         }
 

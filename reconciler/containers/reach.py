@@ -11,6 +11,7 @@ import httpx
 
 from reconciler.containers.docker import DockerHost, Way
 from reconciler.containers.protocol import ContainerHost
+from reconciler.containers.swarm import SwarmHost
 from reconciler.containers.tunnel import SshTunnel
 from reconciler.containers.wire import Wire, failed
 from reconciler.engines.foreign_text import clean_text
@@ -52,7 +53,8 @@ def open_container_host(
     files that cannot be read."""
     known = keys if keys is not None else Keys()
     way = _way(node, docker, ssh if ssh is not None else SshClient(clean=known.without), known)
-    return DockerHost(way, known, logins=docker.registries, environ=environ, pull_stall=pull_stall)
+    host = DockerHost(way, known, logins=docker.registries, environ=environ, pull_stall=pull_stall)
+    return SwarmHost(host, node) if docker.swarm else host
 
 
 def _way(node: NodeSpec, docker: DockerSpec, ssh: SshClient, keys: Keys) -> Way:

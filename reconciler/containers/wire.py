@@ -98,6 +98,7 @@ class Wire:
         params: Params | None = None,
         body: object = None,
         content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
         limit: int = SMALL,
         cut: bool = False,
         raw: bool = False,
@@ -105,7 +106,7 @@ class Wire:
         """One request and its whole answer, whatever its status. `cut`: of one that is longer than `limit`, its beginning."""
         shown = self.shown
         try:
-            async with asyncio.timeout(within), self._sent(method, path, params, body, content, {}) as response:
+            async with asyncio.timeout(within), self._sent(method, path, params, body, content, headers or {}) as response:
                 whole = await _whole(response, limit, shown, cut=cut)
                 return Answer(response.status_code, whole if raw and response.status_code == 200 else self.keys.without(whole), shown)
         except TimeoutError:

@@ -25,7 +25,8 @@ NODE = NodeSpec("node", "127.0.0.1")
 class Daemon:
     """A daemon with nothing of ours on it. `image` and `other` are there, and run `sleep 1000` where no command is given; `fetched` is in a
     registry that it reaches, under the digest `fetched_digest`, `absent` nowhere. `cards` are two UUIDs that it gives to containers.
-    `docker` is the way that is under test, with `ssh` where that is by ssh, `socket` the daemon's own."""
+    `docker` is the way that is under test, with `ssh` where that is by ssh, `socket` the daemon's own; `network` is what containers get
+    that ask for nothing else."""
 
     docker: DockerSpec
     socket: str
@@ -37,10 +38,11 @@ class Daemon:
     fetched_digest: str = ""
     cards: tuple[str, ...] = ()
     ssh: SshClient | None = None
+    network: str = "none"
     environ: Mapping[str, str] = field(default_factory=lambda: {SECRET_VARIABLE: SECRET})
 
     def spec(self, name: str = "gpurec-box", **more: Any) -> ContainerSpec:
-        return ContainerSpec(**{"name": name, "image": self.image, "fleet": FLEET, "address": ADDRESS, "networks": ("none",), **more})
+        return ContainerSpec(**{"name": name, "image": self.image, "fleet": FLEET, "address": ADDRESS, "networks": (self.network,), **more})
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[ContainerHost]:

@@ -99,6 +99,20 @@ class Dockerd:
         self.client.delete(f"/images/{name}", params={"force": "true"}).raise_for_status()
         return str(digests[0].partition("@")[2])
 
+    def begin_swarm(self) -> None:
+        """Makes it the only manager, and the only node, of a swarm on loopback."""
+        body = {"ListenAddr": f"{LOOPBACK}:{free_port()}", "AdvertiseAddr": LOOPBACK}
+        answer = self.client.post("/swarm/init", json=body)
+        assert answer.status_code == 200, answer.text
+
+    def clear_swarm(self) -> None:
+        """Removes every service, config and secret, and waits for their containers to be gone."""
+        for kind, key in (("services", "ID"), ("configs", "ID"), ("secrets", "ID")):
+            for one in self.client.get(f"/{kind}").json():
+                self.client.delete(f"/{kind}/{one[key]}")
+        self.clear()
+        wait_until(lambda: not self.client.get("/containers/json", params={"all": "true"}).json(), 60, "the tasks are gone")
+
     def clear(self) -> None:
         """Removes every container."""
         for one in self.client.get("/containers/json", params={"all": "true"}).json():
