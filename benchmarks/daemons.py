@@ -60,6 +60,8 @@ async def observed(folder: Path) -> None:
 
 
 async def asked_bare(folder: Path) -> None:
+    at_work = asyncio.Semaphore(32)
+
     async def one(number: int) -> None:
         transport = httpx.AsyncHTTPTransport(uds=f"{folder}/{number}")
         async with httpx.AsyncClient(transport=transport, base_url="http://docker", timeout=60) as client:
@@ -70,7 +72,7 @@ async def asked_bare(folder: Path) -> None:
             slots = asyncio.Semaphore(4)
 
             async def inspect(key: str) -> None:
-                async with slots:
+                async with slots, at_work:
                     (await client.get(f"/containers/{key}/json")).json()
 
             await asyncio.gather(*(inspect(entry["Id"]) for entry in listed))

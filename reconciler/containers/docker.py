@@ -10,6 +10,7 @@ from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import Protocol
 from urllib.parse import quote
+from weakref import WeakKeyDictionary
 
 from reconciler.containers.answers import (
     CREATED,
@@ -62,8 +63,10 @@ NEWEST_API, OLDEST_API = (1, 51), (1, 40)
 _LOOK, _ACT = 10.0, 60.0
 """Seconds that a question, and a change, may take."""
 _LONGEST_GRACE = 600.0
-_AT_ONCE = 4
-"""Requests of one look at one time: more connections make a daemon slower."""
+_AT_ONCE, _AT_WORK = 4, 32
+"""Containers that are looked into at one time, of one daemon and of all: more connections make a daemon slower, and what waits for this
+process itself would run out of its time."""
+_LOOKS: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 _MOST_LOG = 1 * MIB
 _EVENTS = ("start", "die", "health_status", "oom", "destroy")
 _NOTHING_WATCHED = WatchedEnv()
@@ -324,6 +327,7 @@ class _Look:
     def __init__(self, host: DockerHost, wire: Wire, wanted: ContainersLookedFor) -> None:
         self._host, self._wire, self._wanted = host, wire, wanted
         self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._all_slots = _LOOKS.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(_AT_WORK))
         self._images: dict[str, asyncio.Future[ImageAnswer | None]] = {}
 
     async def of(self, listed: Sequence[Listed]) -> list[ContainerFacts]:
@@ -350,7 +354,7 @@ class _Look:
     async def one(self, container: str, watched: WatchedEnv) -> ContainerFacts | None:
         host = self._host
         secrets = host.known_secrets(watched.secrets, container[:12])
-        async with self._slots:
+        async with self._slots, self._all_slots:
             answer = await self._wire.ask("GET", _of(container, "/json"), within=_LOOK, accept=(200, 404), raw=True)
             if answer.status == 404:
                 return None
