@@ -54,6 +54,7 @@ def command(context: click.Context, format_: str) -> None:
 def _load(settings: Settings, warnings: list[Problem]) -> Workspace:
     from reconciler.cli.running import run
     from reconciler.fleet import WorkspaceError, same_servers
+    from reconciler.operations.rendered import check_renders
     from reconciler.operations.reporter import FileWarning
     from reconciler.operations.workspace import load
 
@@ -68,6 +69,7 @@ def _load(settings: Settings, warnings: list[Problem]) -> Workspace:
     workspace = run(settings, loading)
     if shared := same_servers(workspace.fleet):
         raise WorkspaceError(*shared)
+    check_renders(workspace)
     return workspace
 
 
