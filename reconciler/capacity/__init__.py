@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reconciler.capacity.accounts import CardAccounts, Shortage
 from reconciler.capacity.building import set_up, usable_bytes
-from reconciler.capacity.cards import Card, CardHolding, Charges, largest, on_cards, raised, total
+from reconciler.capacity.cards import Card, CardHolding, Charges, largest, on_card, on_cards, raised, total
 from reconciler.capacity.engine_margin import believed_free, is_fitted, margin_for, most_unused
 from reconciler.capacity.engine_state import EngineState, Holding
 from reconciler.capacity.occupancy import Occupancy, OccupancyError
@@ -28,6 +28,7 @@ __all__ = [
     "largest",
     "margin_for",
     "most_unused",
+    "on_card",
     "on_cards",
     "raised",
     "set_up",

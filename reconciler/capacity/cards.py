@@ -83,6 +83,11 @@ def largest(charges: Charges) -> int | None:
     return max((count for _, count in charges), default=None)
 
 
+def on_card(charges: Charges, card: Card) -> int:
+    """The bytes on this card."""
+    return sum(count for one, count in charges if one is card)
+
+
 def on_cards(charges: Charges) -> int:
     """The bytes on all cards together, without those in RAM."""
     return sum(count for card, count in charges if not card.is_ram)

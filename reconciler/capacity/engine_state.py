@@ -42,9 +42,14 @@ class EngineState(KnownEngine):
         return self.rules.most is not None and self.placed >= self.rules.most
 
     @property
+    def is_fixed(self) -> bool:
+        """Whether it was made for the one model of its start."""
+        return self.facts is not None and self.facts.mode == "single"
+
+    @property
     def takes_orders(self) -> bool:
         """Whether it can be told now what to load and to unload: within reach and limits, and not made for the one model of its start."""
-        return self.reachable and self.selected and (self.facts is None or self.facts.mode != "single")
+        return self.reachable and self.selected and not self.is_fixed
 
     def places(self, in_ram: bool) -> tuple[Card, ...]:
         """Where a replica of it can sit: in its node's RAM, or on its cards."""

@@ -22,8 +22,9 @@ Room = Card | EngineState | Share
 """What can be full: a card in bytes, an engine in models, an engine's share of a card in bytes."""
 
 
-def balance_of(slot: EngineState, takes: Charges, frees: Charges, models: int) -> Mapping[Room, int]:
-    """What a step adds to each card, in bytes, and to an engine that takes only so many models; negative where it frees."""
+def balance_of(slot: EngineState, takes: Charges, frees: Charges, models: int | None) -> Mapping[Room, int]:
+    """What a step adds to each card, in bytes, and to an engine that takes only so many models (None: it is not about one there); negative
+    where it frees, 0 where it takes what it held."""
     balance: dict[Room, int] = defaultdict(int)
     for card, count in takes:
         balance[card] += count
@@ -32,7 +33,7 @@ def balance_of(slot: EngineState, takes: Charges, frees: Charges, models: int) -
     if slot.spec.memory_limit is not None:
         for card, _ in (*takes, *frees):
             balance[Share(slot, card)] = balance[card]
-    if slot.rules.most is not None and models:
+    if slot.rules.most is not None and models is not None:
         balance[slot] += models
     return balance
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from reconciler.fleet.facts import Resident
 from reconciler.fleet.levels import Heat
 from reconciler.fleet.names import CardId, EngineId, EngineKind
 from reconciler.fleet.resources import AppliedResource
@@ -40,6 +41,12 @@ class AppliedReplica:
     serial: int = 0
     protect: bool = False
     charges: CardCharges | None = None
+
+    def charges_of(self, resident: Resident) -> CardCharges | None:
+        """What it was charged with, where this resident is still the load of then. With another context its engine has loaded it anew since
+        then, for somebody else, and it may be on other cards."""
+        seen, then = resident.context, self.observed_context
+        return self.charges if seen is None or then is None or seen == then else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,16 +171,19 @@ class OwnedRows:
 
     def __init__(self, rows: Sequence[AppliedReplica]) -> None:
         self._protected = [row for row in rows if row.protect]
-        self._by_name: dict[str, AppliedReplica] = {}
+        self._by_name: dict[str, list[AppliedReplica]] = {}
         for row in rows:
-            self._by_name.setdefault(row.engine_name, row)
+            self._by_name.setdefault(row.engine_name, []).append(row)
 
-    def of(self, names: Sequence[str]) -> AppliedReplica | None:
-        """The row of what answers to these names."""
+    def of(self, names: Sequence[str]) -> tuple[AppliedReplica, ...]:
+        """The rows of what answers to these names: those of its own name first."""
         if not self._by_name:
-            return None
-        own = self._by_name.get(names[0]) if names else None
-        return own if own is not None else next((row for name, row in self._by_name.items() if name in names), None)
+            return ()
+        if len(names) == 1:
+            return tuple(self._by_name.get(names[0], ()))
+        own = names[:1]
+        others = [name for name in self._by_name if name in names and name not in own]
+        return tuple(row for name in (*own, *others) for row in self._by_name.get(name, ()))
 
     def protected(self, names: Sequence[str]) -> list[AppliedReplica]:
         """All rows of protected models that it is: names on the same weights share one runner, which is there for each of them."""

@@ -9,6 +9,7 @@ from reconciler.placement.bound import Bound, bound_of
 from reconciler.placement.candidates import Candidate, ModelNeeds, Question, best, candidates, model_needs
 from reconciler.placement.eligibility import refusal
 from reconciler.placement.explain import Explanation, Refused, explain
+from reconciler.placement.keep import is_there_without
 from reconciler.placement.objective import Objective, objective_of
 from reconciler.placement.place import place, place_most
 from reconciler.placement.residents import Occupant, charge_found, need_on
@@ -45,6 +46,7 @@ __all__ = [
     "charge_found",
     "explain",
     "is_fitted",
+    "is_there_without",
     "margin_for",
     "model_needs",
     "need_on",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 
 from reconciler.capacity import EngineState
 from reconciler.fleet import Each, EngineKind, Ensure, ModelSpec, Unmanaged
@@ -16,13 +16,13 @@ from reconciler.placement.search_state import Placing
 def keep(placing: Placing, model: ModelSpec) -> None:
     """Keeps replicas that are there, up to the number wanted: ours first, then those on engines that cannot be asked, then strangers'."""
     refused = placing.class_of(model).refused
-    here: dict[EngineState, Occupant] = {}
+    here: dict[EngineState, list[Occupant]] = {}
     for found in placing.found_of[model.name]:
-        best = here.get(found.slot)
-        if found.slot in placing.at[model.name]:
-            continue
-        if found.slot not in refused and (best is None or _better(placing, model, found, best)):
-            here[found.slot] = found
+        if found.slot not in placing.at[model.name] and found.slot not in refused:
+            here.setdefault(found.slot, []).append(found)
+    for several in here.values():
+        if len(several) > 1:
+            several.sort(key=lambda found: (placing.is_taken(found), placing.has_left(found), *_preference(model, found)))
     rows, groups = placing.rows_of[model.name], placing.groups_of.get(model.name)
     owned = set(rows)
     away = {slot for slot in rows if (model.name, slot.id) in placing.held.away and slot not in here}
@@ -37,7 +37,7 @@ def keep(placing: Placing, model: ModelSpec) -> None:
                 if keep_at(placing, model, slot, here):
                     break
         return
-    ordered = sorted(here, key=lambda slot: (slot not in owned, slot.selected, not _right(model, here[slot]), slot.id))
+    ordered = sorted(here, key=lambda slot: (slot not in owned, slot.selected, not _right(model, here[slot][0]), slot.id))
     last_owned = sum(slot in owned for slot in ordered)
     ordered[last_owned:last_owned] = [slot for slot in asleep if slot not in here]
     for slot in ordered[:]:
@@ -54,26 +54,31 @@ def _sleeps(model: ModelSpec, slot: EngineState, away: Set[EngineState]) -> bool
     return not slot.reachable or not slot.selected or slot in away
 
 
-def keep_at(placing: Placing, model: ModelSpec, slot: EngineState, here: dict[EngineState, Occupant]) -> bool:
-    """Whether it stays there, as it is or loaded anew in its place."""
-    found = here.get(slot)
-    before = placing.as_applied(model, slot) or placing.alternatives[model.name][0]
-    model = found.as_model(model) if found is not None else before
+def keep_at(placing: Placing, model: ModelSpec, slot: EngineState, here: Mapping[EngineState, Sequence[Occupant]]) -> bool:
+    """Whether it stays there, as it is or loaded anew in its place. Where it has several residents the next one is asked if the one before
+    cannot stay; a stranger's only where none is ours."""
+    there = here.get(slot, ())
+    if not there:
+        held = slot.reachable and slot.selected
+        before = placing.as_applied(model, slot) or placing.alternatives[model.name][0]
+        placing.note(Target(before, slot, need_on(slot, before, placing.applied), deferred=not held, held=held))
+        return True
+    ours = bool(there[0].rows)
+    return any(_keep_found(placing, found.as_model(model), slot, found) for found in there if found.rows or not ours)
+
+
+def _keep_found(placing: Placing, model: ModelSpec, slot: EngineState, found: Occupant) -> bool:
     need = need_on(slot, model, placing.applied)
-    if found is not None and slot.runner(model) in slot.runners:
+    if slot.runner(model) in slot.runners:
         if slot.selected:
             placing.try_at(model, slot)
         else:
             placing.note(Target(model, slot, need, deferred=True, shares=True))
         return slot in placing.at[model.name]
-    if found is not None and placing.is_taken(found):
+    if placing.is_taken(found):
         return False
-    if found is not None and placing.has_left(found) and not placing.come_back(found):
+    if placing.has_left(found) and not placing.come_back(found):
         return False
-    if found is None:
-        held = slot.reachable and slot.selected
-        placing.note(Target(model, slot, need, deferred=not held, held=held))
-        return True
     if not slot.selected:
         placing.note(Target(model, slot, need, found, found, deferred=True))
         hold_runner(placing.board, model, found)
@@ -94,12 +99,13 @@ def keep_at(placing: Placing, model: ModelSpec, slot: EngineState, here: dict[En
         if room == "need_unknown":
             placing.note(Target(model, slot, need, found, found))
         else:
-            placing.not_right[slot][model.name] = found
+            placing.waits(model, found)
     return slot in placing.at[model.name]
 
 
 def release_leaving(placing: Placing, every: Sequence[Occupant]) -> bool:
     """Gives back the room of residents that will be unloaded: ours that nobody wants any more, and strangers where the policy says so.
+    Those that are protected keep theirs, and are noted.
 
     One that is still the only replica of a wanted model stays charged until that has its place.
     """
@@ -107,6 +113,9 @@ def release_leaving(placing: Placing, every: Sequence[Occupant]) -> bool:
     gone = False
     for found in every:
         if found in placing.result.released or found in kept or found in placing.result.displaced or not leaves(placing, found):
+            continue
+        if found.protected:
+            placing.result.spared.add(found)
             continue
         placing.board.remove(found)
         placing.leave(found, placing.result.released)
@@ -127,30 +136,41 @@ def let_yield(placing: Placing, every: Sequence[Occupant]) -> None:
 
 
 def leaves(placing: Placing, found: Occupant) -> bool:
-    slot, model = found.slot, found.model
-    if found.protected or found.left_over or not slot.selected or (slot.facts is not None and slot.facts.mode == "single"):
+    """Whether a resident that is no target is to leave by the files and the policy, whether it is protected or not."""
+    slot = found.slot
+    if found.left_over or not slot.selected or slot.is_fixed:
         return False
-    if model is None:
+    if found.model is None:
         return found.owned is not None or found.absent or placing.desired.policy.unmanaged is Unmanaged.UNLOAD
     if found.owned is None:
         return False
-    if model.ensure is Ensure.PRESENT:
-        return found.held_by_us
-    if model.each is not None:
-        if slot not in placing.serves(model):
-            return True
-        return model.each is Each.NODE and any(other.id.node == slot.id.node for other in placing.at[model.name])
-    return len(placing.at[model.name]) >= (model.replicas or 0)
+    loaded = [model for model in (found.model, *found.also) if model.ensure is Ensure.LOADED]
+    return all(_is_there_without(placing, model, slot) for model in loaded) if loaded else found.held_by_us
+
+
+def _is_there_without(placing: Placing, model: ModelSpec, slot: EngineState) -> bool:
+    if model.each is not None and slot not in placing.serves(model):
+        return True
+    return is_there_without(model, slot, placing.at[model.name])
+
+
+def is_there_without(model: ModelSpec, slot: EngineState, here: Collection[EngineState]) -> bool:
+    """Whether `model`, which is `here`, needs no further resident on an engine: another one is its replica there, or on the node where it
+    wants one, or it has as many as it wants."""
+    if slot in here or (model.each is Each.NODE and any(other.id.node == slot.id.node for other in here)):
+        return True
+    return model.replicas is not None and len(here) >= model.replicas
 
 
 def _right(model: ModelSpec, found: Occupant) -> bool:
     """Whether the resident is what is wanted, as far as it can be seen, apart from where it sits: then it needs no second space."""
     context = found.resident.context
     can_change = found.slot.kind is EngineKind.OLLAMA
-    before = found.owned.context if found.owned is not None else None
+    row = found.loaded_as(model)
+    before = row.context if row is not None else None
     if CONTEXT in settable(model, found.slot.kind) and (_wrong(CONTEXT, model, found) or model.dropped_context(before, context)):
         return False
-    return found.owned is None or dict(found.owned.options) == dict(model.options) or not can_change
+    return row is None or dict(row.options) == dict(model.options) or not can_change
 
 
 def _on_asked_device(model: ModelSpec, found: Occupant) -> bool:
@@ -162,13 +182,11 @@ def _wrong(field: str, model: ModelSpec, found: Occupant) -> bool:
     return is_wrong(field, model, found.resident, bool(found.slot.cards))
 
 
-def _better(placing: Placing, model: ModelSpec, found: Occupant, other: Occupant) -> bool:
-    """Of two residents of one model on one engine one that has not left for somebody else, then as preferred."""
-    return (placing.has_left(found), *_preference(model, found)) < (placing.has_left(other), *_preference(model, other))
-
-
-def _preference(model: ModelSpec, found: Occupant) -> tuple[bool, int, bool, str]:
-    """Of two residents of one model on one engine: of its variants ours first, then the better one; then the one by its very name."""
+def _preference(model: ModelSpec, found: Occupant) -> tuple[bool, bool, int, bool, str]:
+    """Of two residents of one model on one engine: the one that we loaded as it; of its variants ours, then the better one; then the one by
+    its very name."""
     one = found.as_model(model)
     place = next((number for number, variant in enumerate(model.variants) if variant.name == one.variant), 0)
-    return bool(model.variants) and found.owned is None, place, found.resident.name != one.engine_name(found.slot.kind), found.resident.name
+    as_it = any(row.model == model.name for row in found.rows)
+    by_name = found.resident.name == one.engine_name(found.slot.kind)
+    return not as_it, bool(model.variants) and not found.rows, place, not by_name, found.resident.name

@@ -60,6 +60,8 @@ def place(board: Occupancy, desired: Desired, applied: Applied, held: Held = NOT
     for _ in range(ROUNDS):
         if not _try_again(placing, every):
             break
+    else:
+        release_leaving(placing, every)
     _stay_until_placed(placing, every)
     kept = {target.found for targets in placing.at.values() for target in targets.values() if target.found is not None}
     placing.result.unwanted = [found for found in every if found not in kept]
@@ -97,11 +99,15 @@ def _try_again(placing: Placing, every: Sequence[Occupant]) -> bool:
 
 
 def _stay_until_placed(placing: Placing, every: Sequence[Occupant]) -> None:
-    """What is wanted elsewhere, and has no place there or none that can be asked now, stays as long as nobody else was given its room."""
+    """What is wanted elsewhere, and has no place there or none that can be asked now, stays as long as nobody else was given its room, nor
+    another resident its very place."""
     lacking = {lacking.model.name for lacking in placing.result.lacking}
     lacking |= {name for name, targets in placing.at.items() if any(_hoped_for(placing, target) for target in targets.values())}
     stuck = [(found.moving, found) for found in every if found.moving is not None and found.moving.name in lacking]
-    for _, found in sorted(stuck, key=lambda pair: (-pair[0].priority, pair[0].name, pair[1].slot.id)):
+    for moving, found in sorted(stuck, key=lambda pair: (-pair[0].priority, pair[0].name, pair[1].slot.id)):
+        if found.slot in placing.at[moving.name]:
+            continue
+        placing.result.spared.discard(found)
         if found in placing.result.released:
             placing.come_back(found)
 

@@ -74,14 +74,15 @@ def _known_victims(placing: Placing, model: ModelSpec, slot: EngineState) -> lis
 def victims_of(placing: Placing, model: ModelSpec, slot: EngineState) -> list[Leaving] | None:
     """Who must leave to make room for `model` on `slot`, whatever engine of its cards holds them: what yields first, then the least
     priority, and none that is not needed."""
-    again = placing.gives_way(model, slot)
+    giving = placing.gives_way(model, slot)
     yielding: list[Leaving] = []
     lower: list[Leaving] = []
     for near in (slot, *placing.beside(model, slot)):
         yields = placing.yielding.get(near, ())
-        not_right = {found for found in placing.not_right.get(near, {}).values() if found not in yields}
-        there = [*together(placing, near), *(Leaving(near, (found,), found=found) for found in not_right if found is not again)]
-        yielding += (Leaving(near, (found,), found=found) for found in yields if found is not again)
+        waiting = dict.fromkeys(found for some in placing.not_right.get(near, {}).values() for found in some)
+        not_right = [found for found in waiting if found not in yields]
+        there = [*together(placing, near), *(Leaving(near, (found,), found=found) for found in not_right if found not in giving)]
+        yielding += (Leaving(near, (found,), found=found) for found in yields if found not in giving)
         lower += (one for one in there if one.priority < model.priority)
     gone: list[Leaving] = []
     with placing.board.trial():

@@ -57,8 +57,7 @@ def _all_come_back(placing: Placing, model: ModelSpec, slot: EngineState, group:
     with placing.board.trial():
         for leaving in group:
             leaving.lift(placing.board)
-        own = placing.gives_way(model, slot)
-        if own is not None:
+        for own in placing.gives_way(model, slot):
             placing.board.remove(own)
         coming = [(model, 0), *((target.model, leaving.bytes) for leaving in group for target in leaving.targets)]
         for one, held in coming:

@@ -16,24 +16,35 @@ from reconciler.vram import FILE_SIZE_FACTOR, Need
 class Occupant(Holding):
     """A resident on a slot.
 
-    `model` is the wanted model that it is (None: not wanted here), `also` are others on the same weights. `owned` is the row of the
-    state that loaded it (one that was only to be installed owns no resident), `moving` the model of that row where it is still wanted,
-    but elsewhere. `charges` is what it is charged with now; `sized` False says that its bytes are unknown, so its cards are blocked.
-    `protected`: no plan takes it away, for the files or for a row of the state that says so, by whichever name of its weights (`protecting`
-    are those rows of models that left the files); `absent`: it is to be deleted, so it leaves, whoever loaded it.
-    `left_over`: its name means other weights by now, so that nobody can send it away.
+    `model` is the wanted model that it is (None: not wanted here), `also` are others on the same weights. `rows` are those of the state
+    that loaded it or share it (one that was only to be installed owns no resident), `owned` is the first of them, `moving` the model of
+    that row where it is still wanted, but elsewhere. `charges` is what it is charged with now; `remembered`: the cards are those of the
+    state; `sized` False says that its bytes are unknown, so its cards are blocked. `protected`: no plan takes it away, for the files or for
+    a row of the state that says so, by whichever name of its weights (`protecting` are those rows of models that left the files);
+    `absent`: it is to be deleted, so it leaves, whoever loaded it. `left_over`: its name means other weights by now, so that nobody can
+    send it away.
     """
 
     resident: Resident
     model: ModelSpec | None
-    owned: AppliedReplica | None
+    rows: tuple[AppliedReplica, ...]
     sized: bool = True
     also: tuple[ModelSpec, ...] = ()
     moving: ModelSpec | None = None
     protected: bool = False
     absent: bool = False
+    remembered: bool = False
     protecting: tuple[AppliedReplica, ...] = ()
     left_over: bool = False
+
+    @property
+    def owned(self) -> AppliedReplica | None:
+        """The row of the state that it is by its own name, else by another one of its weights; None where it is not ours."""
+        return self.rows[0] if self.rows else None
+
+    def loaded_as(self, model: ModelSpec) -> AppliedReplica | None:
+        """What we asked for when it was loaded for `model`, else for whatever it is in the state; None where it is not ours."""
+        return next((row for row in self.rows if row.model == model.name), self.owned)
 
     def as_model(self, model: ModelSpec) -> ModelSpec:
         """The variant of `model` that this resident is."""
@@ -107,9 +118,10 @@ def charge_found(board: Occupancy, desired: Desired, applied: Applied, names: Wa
             called = identity.names(resident)
             wanted = names.of(called, slot.kind, slot.id.node)
             model = wanted[0] if wanted else None
-            owned = loaded.of(called)
-            named = owned if owned is not None else asked.of(called)
-            found = Occupant(slot, (), resident, model, owned, also=tuple(wanted[1:]), left_over=identity.is_left_over(resident))
+            owners = loaded.of(called)
+            owned = owners[0] if owners else None
+            named = owned if owned is not None else next(iter(asked.of(called)), None)
+            found = Occupant(slot, (), resident, model, owners, also=tuple(wanted[1:]), left_over=identity.is_left_over(resident))
             if model is None and not found.left_over:
                 to_delete = named is not None and named.model in models and models[named.model].ensure is Ensure.ABSENT
                 found.absent = to_delete or (slot.id.node, slot.kind, resident.name) in absent
@@ -124,8 +136,8 @@ def charge_found(board: Occupancy, desired: Desired, applied: Applied, names: Wa
                 found.charges = share
             elif held == 0 and on_cards and resident.size_bytes:
                 found.charges = ((slot.ram, resident.size_bytes),)
-            elif (kept := slot.charges_kept(owned.charges, held) if owned is not None else None) is not None:
-                found.charges = kept
+            elif (kept := slot.charges_kept(owned.charges_of(resident), held) if owned is not None else None) is not None:
+                found.charges, found.remembered = kept, True
             elif held is None:
                 found.sized = False
                 unsized.append(found)
@@ -180,7 +192,7 @@ def _charge_by_processes(board: Occupancy, slot: EngineState, residents: Sequenc
         board.put(Holding(slot, tuple(held.items()), counts=False))
         return
     for found, charges in zip(residents, shares_of(held, weights), strict=True):
-        found.charges = charges
+        found.charges, found.remembered = charges, False
 
 
 def _held_bytes(

@@ -66,9 +66,8 @@ EXPLANATION_LOOKS = 500_000
 @dataclass(slots=True)
 class Placement:
     """`displaced` are residents that must leave for another model (`displaced_for` has its name); `unwanted` all residents that are no
-    target's; `released` those of them
-    whose room has been given back, so that they leave. `sharing` are the models that may have their weights in a runner with others.
-    `states` may be asked once the board is finished."""
+    target's; `released` those of them that leave since nobody wants them there, `spared` those that would and are protected. All others
+    stay. `sharing` are the models that may have their weights in a runner with others. `states` may be asked once the board is finished."""
 
     board: Occupancy
     targets: list[Target] = field(default_factory=list)
@@ -76,6 +75,7 @@ class Placement:
     unwanted: list[Occupant] = field(default_factory=list)
     displaced: set[Occupant] = field(default_factory=set)
     released: set[Occupant] = field(default_factory=set)
+    spared: set[Occupant] = field(default_factory=set)
     displaced_for: dict[Occupant, str] = field(default_factory=dict)
     looks_left: int = EXPLANATION_LOOKS
     not_applicable: dict[str, int] = field(default_factory=dict)

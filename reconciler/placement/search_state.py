@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
-from reconciler.capacity import Card, EngineState, Occupancy
+from reconciler.capacity import Card, EngineState, Occupancy, on_card
 from reconciler.fleet import Applied, Desired, EngineId, EngineKind, Ensure, ModelSpec, Spread, WantedNames
 from reconciler.needs.run_settings import in_ram
 from reconciler.placement.eligibility import Eligible, ModelClass, eligible
@@ -64,7 +64,7 @@ class Placing:
         self.found_of: dict[str, list[Occupant]] = defaultdict(list)
         self.yielding: dict[EngineState, list[Occupant]] = defaultdict(list)
         self.left: dict[tuple[str, EngineState], Occupant] = {}
-        self.not_right: dict[EngineState, dict[str, Occupant]] = defaultdict(dict)
+        self.not_right: dict[EngineState, dict[str, list[Occupant]]] = defaultdict(dict)
         self.looks_left = EJECTION_LOOKS
         self.reseats_left = RESEATING_LOOKS
         self.no_elsewhere: dict[ModelClass, int] = {}
@@ -166,7 +166,7 @@ class Placing:
         for model in (found.model, *found.also):
             if model is not None:
                 self.left[model.name, found.slot] = found
-                self.not_right[found.slot].pop(model.name, None)
+        self._settle(found)
 
     def has_left(self, found: Occupant) -> bool:
         return found in self.result.displaced or found in self.result.released
@@ -188,11 +188,13 @@ class Placing:
         return True
 
     def _newly_taken(self, card: Card) -> bool:
-        """Whether something that is not there yet was given room on this card: then what it held before is no measure any more."""
+        """Whether something was given room on this card that it does not hold yet: then what was there before is no measure any more."""
         return any(
-            target.found is None and any(taken is card for taken, _ in target.charges)
+            count > on_card(target.found.charges if target.found is not None else (), card)
             for slot in self.board.by_node[card.node]
             for target in self.on_slot[slot]
+            for taken, count in target.charges
+            if taken is card
         )
 
     def class_of(self, model: ModelSpec) -> Eligible:
@@ -206,6 +208,7 @@ class Placing:
 
     def note(self, target: Target) -> None:
         self.at[target.model.name][target.slot] = target
+        self.not_right.get(target.slot, {}).pop(target.model.name, None)
         if target.found is not None:
             self.taken(target.found)
         self.count(target, 1)
@@ -220,17 +223,18 @@ class Placing:
     def try_at(self, model: ModelSpec, slot: EngineState) -> bool:
         if slot in self.at[model.name] or self.breaks_spread(model, slot):
             return False
-        again = self.gives_way(model, slot)
-        if again is not None:
-            self.board.remove(again)
+        giving = self.gives_way(model, slot)
+        for found in giving:
+            self.board.remove(found)
         room = fit(slot, model, self.applied)
         if not isinstance(room, Fit):
-            if again is not None:
-                self.board.put(again)
+            for found in giving:
+                self.board.put(found)
             return False
-        if again is not None and not _same_weights(again, model):
-            self.leave(again, self.result.released)
-            again = None
+        again = next((found for found in giving if _same_weights(found, model)), None)
+        for found in giving:
+            if found is not again:
+                self.leave(found, self.result.released)
         better = passed_over(slot, model, self.alternatives[model.name], self.applied)
         holding = take(self.board, slot, model, room, self.applied)
         self.made_room = self.made_room or (model.name in self.may_share and not room.shares)
@@ -238,11 +242,11 @@ class Placing:
         self.note(Target(model, slot, room.need, holding, again, shares=room.shares, replaces=left, passed_over=better))
         return True
 
-    def gives_way(self, model: ModelSpec, slot: EngineState) -> Occupant | None:
-        """The resident of this model there that is not as wanted, where `model` may have its room: the very weights are loaded anew in
-        their place, and another variant is unloaded first, if it is ours."""
-        found = self.not_right[slot].get(model.name) if slot in self.not_right else None
-        return found if found is not None and (found.owned is not None or _same_weights(found, model)) else None
+    def gives_way(self, model: ModelSpec, slot: EngineState) -> Sequence[Occupant]:
+        """The residents of this model there that are not as wanted, where `model` may have their room: the very weights are loaded anew in
+        their place, and other variants are unloaded first, as far as they are ours."""
+        waiting = self.not_right[slot].get(model.name, ()) if slot in self.not_right else ()
+        return [found for found in waiting if found.owned is not None or _same_weights(found, model)]
 
     def without_room_here(self) -> Set[str]:
         """The models of which a resident is not as wanted and found no room to be loaded anew in its place."""
@@ -255,11 +259,12 @@ class Placing:
 
     def room_at(self, model: ModelSpec, slot: EngineState) -> Fit | str:
         """Like `fit`; a resident of it that is not as wanted gives its own room first, since it is loaded anew in its place."""
-        again = self.gives_way(model, slot)
-        if again is None:
+        giving = self.gives_way(model, slot)
+        if not giving:
             return fit(slot, model, self.applied)
         with self.board.trial():
-            self.board.remove(again)
+            for found in giving:
+                self.board.remove(found)
             return fit(slot, model, self.applied)
 
     def is_taken(self, found: Occupant) -> bool:
@@ -268,11 +273,23 @@ class Placing:
 
     def taken(self, found: Occupant) -> None:
         """A resident that is a target by now is nobody else's to load anew, and nobody's to evict."""
-        for model in (found.model, *found.also):
-            if model is not None:
-                self.not_right[found.slot].pop(model.name, None)
+        self._settle(found)
         if found in self.yielding.get(found.slot, ()):
             self.yielding[found.slot].remove(found)
+
+    def waits(self, model: ModelSpec, found: Occupant) -> None:
+        """A resident of `model` that is not as wanted and finds no room to be loaded anew in its place."""
+        waiting = self.not_right[found.slot].setdefault(model.name, [])
+        if found not in waiting:
+            waiting.append(found)
+
+    def _settle(self, found: Occupant) -> None:
+        """This resident waits no more to be loaded anew, for whatever model; another one of the same model beside it still does."""
+        names = self.not_right.get(found.slot, {})
+        for name in [name for name, waiting in names.items() if found in waiting]:
+            names[name].remove(found)
+            if not names[name]:
+                del names[name]
 
     def order(self, model: ModelSpec, ram: bool) -> Order:
         key = (ModelClass.of(model), ram)

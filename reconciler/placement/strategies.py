@@ -68,9 +68,10 @@ class BestFit:
 
     def candidates(self, need: int) -> Iterator[EngineState]:
         pooled = bisect_left(self._sorted, (need, -1))
-        for _, _, slot in self._sorted[pooled:]:
+        enough, less = self._sorted[pooled:], self._sorted[:pooled]  # as they are now: what is taken on the way changes its place
+        for _, _, slot in enough:
             yield slot
-        for _, _, slot in reversed(self._sorted[:pooled]):
+        for _, _, slot in reversed(less):
             if not self._ram and slot.cards is not None and len(slot.cards) > 1:
                 yield slot
 

@@ -45,7 +45,8 @@ def order(changes: Sequence[Change]) -> list[Change]:
 
 def room_first(changes: Sequence[Change]) -> None:
     """Makes every load need what must leave first: the unloads, and the reloads that shrink, without which its cards would be over their
-    bound or its engine would hold more models than it takes."""
+    bound or its engine would hold more models than it takes. A reload that takes what it held asks for it anew: where a card or an engine
+    is too full as found, it finds its place only after the others left."""
     freeing: dict[Room, list[tuple[Change, int]]] = defaultdict(list)
     taking: dict[Room, list[tuple[Change, int]]] = defaultdict(list)
     for change in changes:
@@ -56,7 +57,7 @@ def room_first(changes: Sequence[Change]) -> None:
                 freeing[room].append((change, -count))
     for change in sorted(changes, key=_by_priority) if freeing else ():
         for room, count in _balance_of(change).items():
-            if room in freeing and count > 0:
+            if room in freeing and (count > 0 or (count == 0 and change.action is Action.RELOAD)):
                 taking[room].append((change, count))
     for room, loads in taking.items():
         booking = Booking(room, max(load.margin for load, _ in loads))
@@ -78,7 +79,7 @@ def room_first(changes: Sequence[Change]) -> None:
 
 def _balance_of(change: Change) -> Mapping[Room, int]:
     """What a change adds to all that can be full; negative where it frees."""
-    models = {Action.LOAD: 1, Action.UNLOAD: -1}.get(change.action, 0)
+    models = {Action.LOAD: 1, Action.RELOAD: 0, Action.UNLOAD: -1}.get(change.action)
     return balance_of(change.slot, change.takes, change.frees, models)
 
 

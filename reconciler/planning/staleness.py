@@ -28,7 +28,7 @@ from reconciler.fleet import (
     format_bytes,
     parse_replica_address,
 )
-from reconciler.placement import Occupant, Target, charge_found, need_on, refusal
+from reconciler.placement import Occupant, Target, charge_found, is_there_without, need_on, refusal
 from reconciler.planning.approved_from import NOTHING_SINCE, SinceApproval, differs_from_before, not_as_approved
 from reconciler.planning.kinds.model.changes import asked_of
 from reconciler.planning.kinds.model.replica import Replica
@@ -89,31 +89,24 @@ class _Now:
         self._pinned: set[Occupant] = set()
         self._deletions = 0
         self._loads = [step for step in model_steps(plan.steps) if step.action in (Action.LOAD, Action.RELOAD)]
-        self._coming = {step.model for step in self._loads}
-        self._brought_by = {(step.address, step.model) for step in self._loads}
-        self._leaving = {step.address for step in model_steps(plan.steps) if step.action is Action.UNLOAD} - {
-            step.address for step in self._loads
-        }
         self._placed = plan.placed
         self._places = _places(plan)
         self._twins = _staying_twins(plan)
-        for step in model_steps(plan.steps):
-            if step.action in (Action.LOAD, Action.RELOAD):
-                self._as_planned(step)
+        for step in self._loads:
+            self._as_planned(step)
 
     def _as_planned(self, step: ModelStep) -> None:
-        """What this plan has loaded already on an engine of several cards sits on those that it charged, not on all it could be on."""
+        """What this plan has loaded already sits on the cards that it charged, whatever the state knows of it."""
         slot = self._board.slots.get(step.at)
         found = self._found.get(slot, {}).get(step.engine_name) if slot is not None else None
-        cards = _cards(step, slot) if slot is not None else None
         wanted = self._models.get(step.model)
         model = wanted.called(slot.kind, step.base_name) if wanted is not None and slot is not None else None
-        if slot is None or model is None or found is None or not cards or not step.gpu_candidates or step.vram_bytes is None:
+        if slot is None or model is None or found is None or step.vram_bytes is None:
             return
         if step.action is Action.RELOAD and decide(self._replica(slot, model, found, step.address)).action is Action.RELOAD:
             return
         self._board.remove(found)
-        found.charges = tuple((card, step.vram_bytes) for card in cards)
+        found.charges = tuple((card, step.vram_bytes) for card in _cards(step, slot) or ()) or found.charges
         self._board.put(found)
 
     def take(self, step: ModelStep) -> str | None:
@@ -167,10 +160,11 @@ class _Now:
         if self._came_back(step, slot, found):
             return None
         may_go = found.absent or self._yields(found) or self._desired.policy.unmanaged is Unmanaged.UNLOAD
-        if found.owned is None and found.model is None and not may_go:
-            return "it is resident and was not loaded by gpurec"
-        if found.owned is not None and found.owned.address != step.address:
-            return f"it is {found.owned.address} by now"
+        if not self._was_its_row(step):
+            if not found.rows and found.model is None and not may_go:
+                return "it is resident and was not loaded by gpurec"
+            if found.rows and all(row.address != step.address for row in found.rows):
+                return f"it is {found.rows[0].address} by now"
         if found.protected:
             return "it is protected"
         if (why := self._not_as_approved(step, found)) is not None:
@@ -178,7 +172,7 @@ class _Now:
         if (gone := self._gone_twin(step.model)) is not None:
             return f"{gone}, which was to stay, is not resident now"
         models = _judged_by(found)
-        if models and not any(self._explained(step, slot, found, model.unchosen()) for model in models):
+        if models and not any(self._may_leave(step, slot, found, model.unchosen()) for model in models):
             return "the desired state asks for it there, and no other step of the plan takes its place or its room"
         self._leave(found)
         return None
@@ -194,6 +188,12 @@ class _Now:
             and (differs or (load.address == owner != step.address))
             for load in self._loads
         )
+
+    def _was_its_row(self, step: ModelStep) -> bool:
+        """Whether this very plan has loaded something else under the address of what leaves, so that the state has that in its place."""
+        load = next((load for load in self._loads if load.address == step.address and load.engine_name != step.engine_name), None)
+        done = self._since.changes.get(step.address, ())
+        return load is not None and any(one.plan_digest == self._plan.digest for one in done)
 
     def _yields(self, found: Occupant) -> bool:
         return found.yields and self._desired.policy.unmanaged is Unmanaged.YIELD
@@ -219,52 +219,47 @@ class _Now:
             return "it is resident"
         return None
 
-    def _explained(self, step: ModelStep, slot: EngineState, found: Occupant, model: ModelSpec) -> bool:
-        """Whether a wanted resident may leave: it yields to a load, it is to be there on demand, it cannot serve, enough replicas stay or
-        come, or a load on its node matters more."""
-        if self._yields(found) and any(load.node == step.node for load in self._loads):
+    def _may_leave(self, step: ModelStep, slot: EngineState, found: Occupant, model: ModelSpec) -> bool:
+        """Whether a wanted resident may leave: it yields to a load, is to be there on demand, or cannot serve; the model is there without
+        it; or a load on its node matters more, or as much where the model has another place."""
+        loads = [self._models[load.model] for load in self._loads if load.node == step.node and load.model in self._models]
+        if self._yields(found) and loads:
             return True
         if model.ensure is not Ensure.LOADED:
             return found.held_by_us
         if refusal(slot, model) is not None or (model.each is Each.GPU and len(slot.cards or ()) != 1):
             return True
-        remaining = [at for at in self._remaining(model) if model.replicas is not None or at.node == step.node]
-        if len(remaining) >= (model.replicas if model.replicas is not None else 1) and model.each in (None, Each.NODE):
+        here = [one for address, one in self._places_of(model) if self._is_or_comes(address, one, model, found)]
+        if is_there_without(model, slot, here):
             return True
-        return any(
-            load.node == step.node
-            and (other := self._models.get(load.model)) is not None
-            and (other.priority > model.priority or (other.priority == model.priority and model.name in self._coming))
-            for load in self._loads
-        )
+        return any(other.priority > model.priority or (other.priority == model.priority and here) for other in loads)
 
-    def _remaining(self, model: ModelSpec) -> list[EngineId]:
-        """Where the plan leaves or brings a replica: what it loads, what is resident, and what the state has where nobody can look."""
-        found = []
-        for address, at in self._places.get(model.name, ()):
-            slot = self._board.slots.get(at)
-            if slot is None or address in self._leaving:
-                continue
-            asleep = not slot.reachable and address in self._applied.replicas
-            if (address, model.name) in self._brought_by or asleep or self._resident(slot, model) is not None:
-                found.append(at)
-        return found
+    def _places_of(self, model: ModelSpec) -> Sequence[tuple[str, EngineState]]:
+        """The places that the plan leaves or brings a model, of those in the inventory."""
+        places = ((address, self._board.slots.get(at)) for address, at in self._places.get(model.name, ()))
+        return [(address, slot) for address, slot in places if slot is not None]
+
+    def _is_or_comes(self, address: str, slot: EngineState, model: ModelSpec, but: Occupant | None = None) -> bool:
+        """Whether a replica of the plan is there, as what is wanted or by the name that the plan has for it, or comes with a load of its
+        weights; where nobody can look, whether the state has it. `but`: without this resident."""
+        if not slot.reachable:
+            return address in self._applied.replicas
+        found = self._resident(slot, model) or self._found.get(slot, {}).get(self._placed[address])
+        if found is not None and found is not but:
+            return True
+        loads = (load for load in self._loads if load.at == slot.id)
+        return any(load.address == address or slot.identity.same_weights(load.engine_name, model.engine_name(slot.kind)) for load in loads)
 
     def _gone_twin(self, name: str) -> str | None:
         """A replica of this model that the plan leaves alone and that is not there: unloading another one is no longer what was meant."""
         model = self._models.get(name)
-        for address, at in self._twins.get(name, ()) if model is not None and model.ensure is Ensure.LOADED else ():
+        if model is None or model.ensure is not Ensure.LOADED:
+            return None
+        for address, at in self._twins.get(name, ()):
             slot = self._board.slots.get(at)
-            if model is not None and (slot is None or not slot.reachable or not self._there_or_to_come(slot, model, self._placed[address])):
+            if slot is None or (slot.selected and (not slot.reachable or not self._is_or_comes(address, slot, model))):
                 return address
         return None
-
-    def _there_or_to_come(self, slot: EngineState, model: ModelSpec, name: str) -> bool:
-        """Whether it is resident, as what is wanted there or by the name that the plan leaves there, or shares its weights with a load."""
-        if self._resident(slot, model) is not None or name in self._found.get(slot, {}):
-            return True
-        loads = (load for load in self._loads if load.at == slot.id)
-        return any(slot.identity.same_weights(load.engine_name, model.engine_name(slot.kind)) for load in loads)
 
     def _leave(self, found: Occupant) -> None:
         self._board.remove(found)

@@ -67,7 +67,7 @@ def test_a_derived_tag_satisfies_the_plain_name_of_its_weights():
     identity = Identity(engine([Installed("m:1", blob="sha256:w"), Installed("m:1-c8192", blob="sha256:w")], [runs]))
     assert identity.resident("m:1") is runs
     assert identity.names(runs) == ["m:1-c8192", "m:1"]
-    assert OwnedRows([row("m", "m:1")]).of(identity.names(runs)) == row("m", "m:1")
+    assert OwnedRows([row("m", "m:1")]).of(identity.names(runs)) == (row("m", "m:1"),)
 
 
 def test_a_resident_with_two_names_is_both_models_and_its_own_name_comes_first():
@@ -75,5 +75,5 @@ def test_a_resident_with_two_names_is_both_models_and_its_own_name_comes_first()
     identity = Identity(engine([Installed("a:1", blob="sha256:w"), Installed("b:1", blob="sha256:w")], [runs]))
     assert [one.name for one in wanted("a:1", "b:1").of(identity.names(runs), EngineKind.OLLAMA, "a")] == ["b:1", "a:1"]
     rows = OwnedRows([row("a", "a:1"), row("b", "b:1")])
-    assert rows.of(identity.names(runs)) == row("b", "b:1")
+    assert rows.of(identity.names(runs)) == (row("b", "b:1"), row("a", "a:1"))
     assert identity.runner(ModelSpec("a:1", ("a",)), EngineKind.OLLAMA) == identity.runner(ModelSpec("b:1", ("a",)), EngineKind.OLLAMA)

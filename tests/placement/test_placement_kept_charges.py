@@ -41,3 +41,12 @@ def test_where_nobody_remembers_or_a_card_is_gone_it_is_on_every_card_that_could
 def test_the_plan_says_what_a_row_is_to_remember():
     first = plan(POOL, WANT, facts(POOL, {}, ["m:1"]))
     assert dict(first.charges) == {"model.m:1@a/ollama": ((0, 10 * GIB), (1, 10 * GIB))}
+
+
+def test_what_a_client_loaded_anew_with_another_context_is_remembered_nowhere_until_it_is_seen():
+    row = replace(owned("m:1", "a", 10 * GIB), charges=((1, 10 * GIB),))
+    there = facts(POOL, {"a": [loaded("m:1", 10 * GIB, context=8192)]}, ["m:1"])
+    result = plan(POOL, WANT, there, applied(row))
+    assert [card.before_bytes // GIB for card in result.gpus] == [10, 10]
+    assert result.empty
+    assert dict(result.charges) == {"model.m:1@a/ollama": ((0, 10 * GIB), (1, 10 * GIB))}

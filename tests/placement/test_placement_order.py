@@ -71,3 +71,13 @@ def test_a_place_that_best_fit_finds_only_for_something_less_important_is_not_pa
     of = fleet(node("a", 10 * GIB))
     want = desired(model("top:1", ["a"], 6 * GIB, priority=1), model("low:1", ["a"], 8 * GIB))
     assert at(plan(of, want, facts(of))) == {"top:1": "a"}
+
+
+def test_packing_goes_on_with_an_engine_of_several_cards_after_a_first_replica_was_placed():
+    of = fleet(node("a", 4 * GIB, 8 * GIB, 4 * GIB), node("b", 12 * GIB, 4 * GIB))
+    want = desired(
+        model("large:1", ["a", "b"], 17 * GIB // 2, replicas=2, priority=1), model("small:1", ["a"], 5 * GIB), strategy=Strategy.BINPACK
+    )
+    result = plan(of, want, facts(of))
+    loads = sorted(step.address for step in result.steps if step.action == "load" and step.model == "large:1")
+    assert loads == ["model.large:1@a/ollama", "model.large:1@b/ollama"]

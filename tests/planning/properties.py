@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pretend import some_order
 from wide_fleets import World, apply_all, blob_of, carry, wide_world
 
-from reconciler.fleet import EngineId, EngineKind
-from reconciler.planning import Action, Plan, Step, first_moved
+from reconciler.fleet import EngineId, EngineKind, ReplicaChange, Resident
+from reconciler.planning import Action, Plan, SinceApproval, Step, first_moved
 
 CHUNK = 50
 KNOWN_BUILD = "0.34.0"
@@ -75,20 +75,21 @@ class CardJudge:
                     self._models[engine.id] += 1
                     held = self._where(cards, resident.vram_bytes) if resident.vram_bytes is not None else None
                     if held is not None:
-                        row = next(
-                            (r for r in world.applied.replicas.values() if r.at == engine.id and r.engine_name == resident.name), None
-                        )
-                        self._holds[engine.id, self._key(engine.id, resident.name)] = self._remembered(row, node.name, held)
+                        self._holds[engine.id, self._key(engine.id, resident.name)] = self._remembered(engine.id, resident) or held
                 told = engine.env.get("OLLAMA_MAX_LOADED_MODELS") if facts.build == KNOWN_BUILD else None
                 most = int(told) if told else facts.max_residents
                 if most:
                     self._most_models[engine.id] = max(most, self._models[engine.id])
 
-    @staticmethod
-    def _remembered(row: object, node: str, held: Mapping[CardKey, int]) -> Mapping[CardKey, int]:
-        """What the state says that a replica was charged, else by the sizes of the cards."""
-        charged = getattr(row, "charges", None)
-        return {(node, index): count for index, count in charged if index != RAM} if charged else held
+    def _remembered(self, at: EngineId, resident: Resident) -> Mapping[CardKey, int]:
+        """What the state says that it was charged, by its own name or another one of its weights, unless it has another context by now."""
+        key = self._key(at, resident.name)
+        rows = [row for row in self._world.applied.replicas.values() if row.at == at and row.ensure == "loaded"]
+        own = [row for row in rows if row.engine_name == resident.name]
+        row = next(iter(own or [row for row in rows if self._key(at, row.engine_name) == key]), None)
+        if row is None or resident.context not in (None, row.observed_context or resident.context):
+            return {}
+        return {(at.node, index): count for index, count in row.charges or () if index != RAM}
 
     def _where(self, cards: Sequence[CardKey], held: int) -> Mapping[CardKey, int]:
         enough = [card for card in cards if self._sizes[card] >= held]
@@ -163,9 +164,13 @@ def second_steps(world: World, plan: Plan) -> list[str]:
 
 def refused(world: World, plan: Plan, order: Sequence[Step]) -> list[str]:
     """Where a saved plan is refused by the facts that it was made from, or by those after a part of it."""
+    since: dict[str, list[ReplicaChange]] = {}
     for step in (None, *order):
-        world = world if step is None else carry(world, plan, step)
-        moved = first_moved(plan, world.fleet, world.desired, world.facts, world.applied, world.selected)
+        if step is not None:
+            before, world = world, carry(world, plan, step)
+            if world.applied.replicas.get(step.address) != before.applied.replicas.get(step.address):
+                since[step.address] = [ReplicaChange(step.address, plan.serial + 1, plan_digest=plan.digest)]
+        moved = first_moved(plan, world.fleet, world.desired, world.facts, world.applied, world.selected, since=SinceApproval(dict(since)))
         if moved is not None:
             return [f"{'at once' if step is None else f'after {step.id}'}: {moved.step.id}: {moved.why}"]
     return []

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fleets import GIB, actions, applied, desired, facts, fleet, loaded, model, node, owned, plan
-from wide_fleets import World, apply_all, wide_world
+from fleets import GIB, actions, desired, fleet, loaded, model, node, owned, plan
+from small_worlds import NAMES, on_other, settles, stands, two_engines, world
+from wide_fleets import apply_all
 
 from reconciler.fleet import (
     ContextVia,
@@ -21,43 +22,6 @@ from reconciler.fleet import (
     Unmanaged,
     Variant,
 )
-from reconciler.planning import first_moved
-
-TWINS = {"m4:1": "sha256:twins", "m5:1": "sha256:twins"}
-NAMES = [f"m{n}:1" for n in range(6)]
-
-
-def world(of, want, residents=None, rows=(), selected=None, sizes=None) -> World:
-    """Every name is installed everywhere, m4 and m5 on the same weights; `sizes` in GiB by name."""
-    blobs = {name: TWINS.get(name, f"sha256:{name}") for name in NAMES}
-    told = {name: [replace(one, blob=blobs.get(one.name)) for one in there] for name, there in (residents or {}).items()}
-    seen = facts(of, told, NAMES, blobs=blobs)
-    bytes_of = {name: (sizes or {}).get(name, 1) * GIB for name in NAMES}
-    return World(of, want, seen, applied(*rows), bytes_of, selected)
-
-
-def two_engines(name: str, *cards: int):
-    """A node with the engines `ollama` and `other` on the same cards."""
-    one = node(name, *cards)
-    return replace(one, engines=(*one.engines, replace(one.engines[0], id=EngineId(name, "other"), url=f"http://{name}:2")))
-
-
-def on_other(seen, name: str, *residents):
-    """The facts with these residents on the second engine of a node."""
-    there = seen.nodes[name]
-    blobs = {each.name: each.blob for each in there.engines["other"].installed}
-    told = tuple(replace(one, blob=blobs[one.name]) for one in residents)
-    engines = {**there.engines, "other": replace(there.engines["other"], residents=told)}
-    return replace(seen, nodes={**seen.nodes, name: replace(there, engines=engines)})
-
-
-def settles(one: World) -> list[str]:
-    """The steps of the plan after a complete apply."""
-    return actions(apply_all(one).plan())
-
-
-def stands(one: World) -> bool:
-    return first_moved(one.plan(), one.fleet, one.desired, one.facts, one.applied, one.selected) is None
 
 
 def test_what_is_only_to_be_installed_owns_no_resident_of_the_same_weights():
@@ -339,9 +303,25 @@ def test_the_helpers_carry_a_plan_out():
 
 
 def test_a_load_of_the_weights_that_leave_the_same_engine_waits_until_they_left():
-    here = wide_world(2143)
-    load = next(step for step in here.plan().steps if step.id == "load:model.m0:1@a/e0")
-    assert load.engine_name == "m2:1"
-    assert "unload:model.m2:1@a/e0" in load.needs
+    of = fleet(replace(node("a", 4 * GIB), ram=8 * GIB))
+    either = model("m1:1", ["a"], priority=1, variants=(Variant("m1:1", 20 * GIB), Variant("m2:1", 1 * GIB)))
+    in_ram = model("m2:1", ["a"], 1 * GIB, residency=Residency.CPU, min_gpu_fraction=0.0)
+    there = {"a": [loaded("m0:1", 3 * GIB), loaded("m2:1", 1 * GIB, fraction=0.0)]}
+    here = world(of, desired(either, in_ram, model("m0:1", ["a"], 3 * GIB)), there, [owned("m2:1", "a"), owned("m0:1", "a")])
+    steps = here.plan().steps
+    assert [step.id for step in steps][-1] == "load:model.m1:1@a/ollama"
+    assert steps[-1].engine_name == "m2:1"
+    assert steps[-1].needs == ("unload:model.m0:1@a/ollama", "unload:model.m2:1@a/ollama")
     assert settles(here) == []
+    assert stands(here)
+
+
+def test_a_reload_on_an_engine_that_holds_more_models_than_it_takes_waits_until_the_others_left():
+    one = node("a", 12 * GIB)
+    of = fleet(replace(one, engines=(replace(one.engines[0], env={"OLLAMA_MAX_LOADED_MODELS": "1"}),)))
+    want = desired(model("m0:1", ["a"], 2 * GIB))
+    here = world(of, want, {"a": [loaded("m0:1", 2 * GIB, fraction=0.5), loaded("m1:1", 1 * GIB)]}, [owned("m1:1", "a")])
+    steps = here.plan().steps
+    assert [step.id for step in steps] == ["unload:model.m1:1@a/ollama", "reload:model.m0:1@a/ollama"]
+    assert steps[1].needs == (steps[0].id,)
     assert stands(here)

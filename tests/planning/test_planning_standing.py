@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from fleets import GIB, applied, desired, facts, fleet, loaded, model, node, owned, plan
+from fleets import GIB, actions, applied, desired, facts, fleet, loaded, model, node, owned, plan
 
-from reconciler.fleet import Applied, Ensure, Policy, Unmanaged
-from reconciler.planning import Action, as_approved, first_moved
+from reconciler.fleet import Applied, EngineKind, Ensure, Policy, ReplicaChange, Unmanaged
+from reconciler.planning import Action, SinceApproval, as_approved, first_moved
 
 TWO = fleet(node("a", 8 * GIB), node("b", 8 * GIB))
 WANT = desired(model("m:1", ["a"], 5 * GIB))
@@ -160,3 +160,38 @@ def test_a_saved_plan_may_unload_what_is_to_be_there_on_demand_only():
     saved = plan(TWO, want, seen, before)
     assert "on_demand" in [step.reason.code for step in saved.steps]
     assert first_moved(saved, TWO, want, seen, before) is None
+
+
+def test_a_replica_outside_the_limit_of_the_plan_is_no_reason_against_it():
+    want = desired(model("m:1", ["a", "b"], 5 * GIB, replicas=2), model("big:1", ["a"], 6 * GIB, priority=1))
+    seen = facts(TWO, {"a": [loaded("m:1", 5 * GIB)]}, ["m:1", "big:1"])
+    before = applied(owned("m:1", "a"), owned("m:1", "b"))
+    only = frozenset("a")
+    saved = plan(TWO, want, seen, before, only)
+    assert "unload model.m:1@a/ollama" in actions(saved)
+    assert first_moved(saved, TWO, want, seen, before, only) is None
+
+
+def test_what_left_the_state_for_a_load_of_this_very_plan_under_its_address_is_still_unloaded():
+    want = desired(model("m", ["a"], 2 * GIB, names={EngineKind.OLLAMA: "new:1"}))
+    seen = facts(TWO, {"a": [loaded("old:1", 2 * GIB)]}, ["old:1", "new:1"])
+    saved = plan(TWO, want, seen, applied(owned("m", "a", engine_name="old:1")))
+    assert [step.action.value for step in saved.steps] == ["load", "unload"]
+    now = facts(TWO, {"a": [loaded("old:1", 2 * GIB), loaded("new:1", 2 * GIB)]}, ["old:1", "new:1"])
+    by_now = applied(owned("m", "a", engine_name="new:1"))
+    address = saved.steps[0].address
+    own = SinceApproval({address: [ReplicaChange(address, 2, plan_digest=saved.digest)]})
+    assert why(saved, now, want, by_now, since=own) is None
+    assert why(saved, now, want, by_now) == ("unload", "it is resident and was not loaded by gpurec")
+
+
+def test_one_that_makes_way_for_an_equal_one_and_comes_by_the_runner_of_that_elsewhere_still_stands():
+    of = fleet(node("a", 4 * GIB, kind=EngineKind.LLAMACPP), node("b", 8 * GIB))
+    blobs = {"one:1": "sha256:w", "two:1": "sha256:w", "only:1": "sha256:o"}
+    want = desired(model("one:1", ["a", "b"], 3 * GIB), model("only:1", ["a"], 3 * GIB), model("two:1", ["b"], 3 * GIB, priority=1))
+    seen = facts(of, {"a": [loaded("one:1", 3 * GIB)]}, [*blobs], blobs=blobs)
+    before = applied(owned("one:1", "a", kind=EngineKind.LLAMACPP))
+    saved = plan(of, want, seen, before)
+    assert "unload model.one:1@a/llamacpp" in actions(saved)
+    assert "adopt model.one:1@b/ollama" in actions(saved)
+    assert first_moved(saved, of, want, seen, before) is None

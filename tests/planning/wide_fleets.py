@@ -260,7 +260,7 @@ def apply_all(world: World, plan: Plan | None = None, failed: Set[str] = frozens
     rows = {row.address: row for row in rows_as_found(plan, places, engines, world.applied if failed else before, stepped)}
     gone = addresses_to_forget(plan, {step.address for step in plan.steps if step.action is Action.UNLOAD and step.id not in failed})
     kept = {address: row for address, row in world.applied.replicas.items() if address not in gone}
-    return replace(world, applied=replace(before, replicas={**kept, **rows}))
+    return replace(world, applied=replace(world.applied, replicas={**kept, **rows}))
 
 
 def carry(world: World, plan: Plan, step: ModelStep) -> World:

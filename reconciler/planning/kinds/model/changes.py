@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 
-from reconciler.capacity import Charges, EngineState, largest, margin_for
+from reconciler.capacity import Charges, EngineState, Holding, largest, margin_for
 from reconciler.fleet import (
     Applied,
     AppliedReplica,
@@ -15,7 +15,6 @@ from reconciler.fleet import (
     Ensure,
     LoadKey,
     ModelSpec,
-    Unmanaged,
     replica_address,
 )
 from reconciler.placement import Occupant, Placement, Target
@@ -134,13 +133,14 @@ def find_changes(
         if target.deferred:
             continue
         _wanted(changes, replica, applied, drifted, model.name in moved)
-        if _is_charged_now(changes.wanted.get(target), row) and (charges := _charges_of(target)):
+        runner = slot.runners.get(slot.runner(model))
+        if _is_charged_now(changes.wanted.get(target), row, runner) and (charges := _charges_of(target, runner)):
             changes.charges[address] = charges
     stuck = {lacking.model.name for lacking in placement.lacking}
     replaced = {target.replaces for target in placement.targets if target.replaces is not None}
     for found in placement.unwanted:
         changes.owned_residents += found.owned is not None
-        _unwanted(changes, found, placement, desired, stuck, found in replaced)
+        _unwanted(changes, found, placement, stuck, found in replaced)
     _after_what_they_need(changes, placement)
     there = {found.owned.address for found in placement.unwanted if found.owned is not None}
     there |= {found.owned.address for found in _kept(placement) if found.owned is not None and found.protected}
@@ -153,17 +153,17 @@ def find_changes(
     return changes
 
 
-def _is_charged_now(change: Change | None, row: AppliedReplica | None) -> bool:
+def _is_charged_now(change: Change | None, row: AppliedReplica | None, runner: Holding | None) -> bool:
     """Whether a row that the apply of this plan writes has to say what the replica is charged with: that of a step, and where the state
-    does not say."""
-    return row is None or row.charges is None or change is not None
+    does not say it, or says it of an earlier load."""
+    told = row is not None and row.charges is not None
+    return change is not None or not told or (isinstance(runner, Occupant) and not runner.remembered)
 
 
-def _charges_of(target: Target) -> Charges:
+def _charges_of(target: Target, runner: Holding | None) -> Charges:
     """The charges of its runner, which names on the same weights share; () where nobody knows its bytes."""
     if target.found is not None and not target.found.sized:
         return ()
-    runner = target.slot.runners.get(target.slot.runner(target.model))
     return runner.charges if runner is not None else target.charges
 
 
@@ -340,56 +340,45 @@ def asked_of(model: ModelSpec) -> Fields:
     return fields
 
 
-def _unwanted(changes: Changes, found: Occupant, placement: Placement, desired: Desired, stuck: set[str], replaced: bool) -> None:
-    """A resident that is no target's: ours leaves, a stranger is left, shown, evicted or unloaded as the policy says."""
-    slot, resident = found.slot, found.resident
-    displaced = found in placement.displaced
-    owned = found.owned is not None
-    fixed = slot.facts is not None and slot.facts.mode == "single"
+def _unwanted(changes: Changes, found: Occupant, placement: Placement, stuck: set[str], replaced: bool) -> None:
+    """A resident that is no target's, and of which placement says whether it leaves: why it does, else whose it stays."""
+    slot, resident, owned = found.slot, found.resident, found.owned
+    of = found.model or found.moving
     if not slot.selected:
         return
-    if found.absent and not fixed:
-        changes.pending += 1
-        _unload(changes, found, Reason("absent", "is to be deleted from disk"), Cause.PENDING)
-        return
-    stays = found.moving is not None and (not found.protected or found.moving.name in stuck)
-    if stays and found.owned is not None and not displaced and found not in placement.released:
-        changes.placed.setdefault(found.owned.address, found.owned.engine_name)
-        return
-    if found.model is not None and not displaced:
-        if found.model.ensure is Ensure.PRESENT:
-            if found.held_by_us:
-                changes.pending += 1
-                _unload(changes, found, Reason("on_demand", "is to be loaded on demand, and gpurec keeps it loaded"), Cause.PENDING)
-            return
-        if found.model.name in stuck and found not in placement.released:
-            if found.owned is not None:
-                changes.placed.setdefault(found.owned.address, found.owned.engine_name)
-            return
-    if fixed or not (owned or displaced):
-        if desired.policy.unmanaged is Unmanaged.UNLOAD and not fixed and found.model is None and not found.left_over:
-            _unload(changes, found, Reason("unmanaged", "nobody here asked for it"), Cause.DRIFT)
-        else:
-            held = (largest(found.charges) or 0) if found.sized else None
-            changes.unmanaged.append(UnmanagedResident(slot.id.node, slot.id.engine, resident.name, held, resident.pinned))
-        return
-    if displaced:
+    if found in placement.displaced:
         by = placement.displaced_for[found]
         if found.model is not None and found.model.ensure is Ensure.PRESENT:
             what = f"is there on demand and yields its room to {by}"
         else:
-            what = f"makes room for {by}" if owned or found.model is not None else f"is unmanaged and yields its room to {by}"
-        evicted = not owned or found.yields
+            what = f"makes room for {by}" if owned is not None or of is not None else f"is unmanaged and yields its room to {by}"
+        evicted = owned is None or found.yields
         _unload(changes, found, Reason("eviction" if evicted else "displaced", what), Cause.DISPLACED, by)
-    elif (of := found.moving or (found.model if replaced else None)) is not None and of.variants:
-        changes.pending += 1
-        _unload(changes, found, Reason("variant_changed", f"another variant of {of.name} takes its place"), Cause.PENDING)
-    elif found.model is not None or found.moving is not None:
-        changes.pending += 1
-        _unload(changes, found, Reason("surplus", "is wanted elsewhere, or in fewer places"), Cause.PENDING)
+    elif found not in placement.released and found not in placement.spared:
+        if owned is not None and of is not None and (of.name in stuck or not slot.is_fixed):
+            changes.placed.setdefault(owned.address, owned.engine_name)
+        elif found.model is None or (found.model.ensure is Ensure.LOADED and found.model.name not in stuck):
+            held = (largest(found.charges) or 0) if found.sized else None
+            changes.unmanaged.append(UnmanagedResident(slot.id.node, slot.id.engine, resident.name, held, resident.pinned))
+    elif owned is None and not found.absent:
+        _unload(changes, found, Reason("unmanaged", "nobody here asked for it"), Cause.DRIFT)
     else:
         changes.pending += 1
-        _unload(changes, found, Reason("not_wanted", "was loaded by us and is no longer wanted"), Cause.PENDING)
+        _unload(changes, found, _why_it_leaves(found, replaced), Cause.PENDING)
+
+
+def _why_it_leaves(found: Occupant, replaced: bool) -> Reason:
+    """Why a resident leaves for good, by the files. `replaced`: another one takes its very place."""
+    of = found.model or found.moving
+    if found.absent:
+        return Reason("absent", "is to be deleted from disk")
+    if of is None:
+        return Reason("not_wanted", "was loaded by us and is no longer wanted")
+    if of.ensure is Ensure.PRESENT:
+        return Reason("on_demand", "is to be loaded on demand, and gpurec keeps it loaded")
+    if replaced or (found.moving is not None and of.variants):
+        return Reason("variant_changed", f"another variant of {of.name} takes its place")
+    return Reason("surplus", "is wanted elsewhere, or in fewer places")
 
 
 def _unload(changes: Changes, found: Occupant, reason: Reason, cause: Cause, by: str | None = None) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence, Set
 
-from reconciler.fleet import Applied, Desired, EngineId, EngineKind, Fleet, FleetFacts, ModelSpec, replica_address
+from reconciler.fleet import Applied, Desired, EngineId, EngineKind, Fleet, FleetFacts, ModelSpec, context_tag, replica_address
 from reconciler.placement import EngineState, Occupant, Placement
 from reconciler.planning.kinds.model.changes import Change, Changes
 from reconciler.planning.plan import Action, Cause, Note, Reason
@@ -14,25 +15,48 @@ def add_deletions(changes: Changes, placement: Placement, desired: Desired, appl
     """Adds a step for each engine where a model is installed that is to be absent, after the unload of what is resident of it. Answers what
     cannot be deleted, with the reason."""
     notes: list[Note] = []
-    kept = {target.found for target in placement.targets if target.found is not None}
-    serving = {(found.slot, found.resident.name) for found in (*kept, *placement.unwanted) if found not in changes.unloads}
+    if not desired.absent:
+        return notes
+    ended = _ended(changes)
+    serving = _in_use(placement, ended)
+    ends: dict[tuple[EngineState, str], list[Change]] = defaultdict(list)
+    for found, change in ended.items():
+        ends[found.slot, found.resident.name].append(change)
     for model in desired.absent:
         for node in model.nodes:
             for slot in placement.board.by_node.get(node, ()):
                 if model.engine in (None, slot.kind) and slot.reachable and slot.selected:
-                    notes.extend(_delete(changes, model, slot, applied, serving))
+                    notes.extend(_delete(changes, model, slot, applied, serving, ends))
     return notes
+
+
+def _in_use(placement: Placement, ended: Mapping[Occupant, Change]) -> set[tuple[EngineState, str]]:
+    """The names on each engine that serve something once the plan is done: those by which what is to be there is asked for, and those that
+    what stays as it is runs under."""
+    used: set[tuple[EngineState, str]] = set()
+    for target in placement.targets:
+        model, slot = target.model, target.slot
+        used |= {(slot, model.engine_name(slot.kind)), (slot, model.base_name(slot.kind))}
+        if target.found is not None and target.found not in ended:
+            used.add((slot, target.found.resident.name))
+    return used | {(found.slot, found.resident.name) for found in placement.unwanted if found not in ended}
+
+
+def _ended(changes: Changes) -> Mapping[Occupant, Change]:
+    """What does not run on as it is, with the change that ends it."""
+    reloads = {target.found: change for target, change in changes.wanted.items() if change.action is Action.RELOAD}
+    return {**changes.unloads, **{found: change for found, change in reloads.items() if found is not None}}
 
 
 def names_on_disk(slot: EngineState, model: ModelSpec, applied: Applied) -> tuple[str, ...]:
     """What is installed of a model: the derived tags that gpurec made there for it, of earlier contexts too, and its own name; the tag in
     use first, the model's own name last."""
-    row = applied.replicas.get(replica_address(model.name, slot.id))
     base = model.base_name(slot.kind)
-    earlier = sorted(tag for tag, made_from in applied.tags.get(slot.id, {}).items() if made_from == base)
-    names = dict.fromkeys([*([row.engine_name] if row is not None else []), *earlier])
-    names.pop(base, None)
-    return tuple(name for name in (*names, base) if slot.installed(name) is not None)
+    row = applied.replicas.get(replica_address(model.name, slot.id))
+    tag = context_tag(base, row.context) if row is not None and row.context is not None else None
+    earlier = sorted(one for one, made_from in applied.tags.get(slot.id, {}).items() if made_from == base and one != tag)
+    used = [tag] if tag is not None and row is not None and row.engine_name == tag else []
+    return tuple(name for name in dict.fromkeys((*used, *earlier, base)) if slot.installed(name) is not None)
 
 
 def unused_tags(fleet: Fleet, desired: Desired, facts: FleetFacts, applied: Applied) -> Mapping[EngineId, tuple[str, ...]]:
@@ -52,7 +76,14 @@ def unused_tags(fleet: Fleet, desired: Desired, facts: FleetFacts, applied: Appl
     return found
 
 
-def _delete(changes: Changes, model: ModelSpec, slot: EngineState, applied: Applied, serving: set[tuple[EngineState, str]]) -> list[Note]:
+def _delete(
+    changes: Changes,
+    model: ModelSpec,
+    slot: EngineState,
+    applied: Applied,
+    serving: Set[tuple[EngineState, str]],
+    ends: Mapping[tuple[EngineState, str], Sequence[Change]],
+) -> list[Note]:
     names = names_on_disk(slot, model, applied)
     if not names:
         return []
@@ -77,12 +108,8 @@ def _delete(changes: Changes, model: ModelSpec, slot: EngineState, applied: Appl
         before={"installed": True},
         after={"installed": False, "tags": earlier} if earlier else {"installed": False},
     )
-    change.needs.extend(unload for found, unload in changes.unloads.items() if _is_of(found, slot, names))
+    change.needs.extend(one for name in names for one in ends.get((slot, name), ()))
     changes.every.append(change)
     if not change.needs:
         changes.pending += 1
     return []
-
-
-def _is_of(found: Occupant, slot: EngineState, names: tuple[str, ...]) -> bool:
-    return found.slot is slot and found.resident.name in names

@@ -100,7 +100,7 @@ class Replica:
     @property
     def context_dropped(self) -> bool:
         """It runs with a context that we gave it and that the files no longer ask for."""
-        resident, row = self.resident, self.applied
+        resident, row = self.resident, self.loaded_as
         if resident is None or row is None or resident.status is ResidentStatus.LOADING:
             return False
         return self.model.dropped_context(row.context, resident.context)
@@ -160,7 +160,18 @@ class Replica:
     @property
     def options_changed(self) -> bool:
         """Runner options differ from those last applied; engines do not tell what a runner was loaded with."""
-        return self.applied is not None and self.sets_options and dict(self.applied.options) != dict(self.model.options)
+        row = self.loaded_as
+        return row is not None and self.sets_options and dict(row.options) != dict(self.model.options)
+
+    @property
+    def loaded_as(self) -> AppliedReplica | None:
+        """What we asked for when what is there was loaded, whatever model it was for; None where it was not ours, or nothing is there."""
+        return self.target.found.loaded_as(self.model) if self.target.found is not None else None
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the state has it as loaded under this name: what is seen of it is then kept up to date without a step."""
+        return self.applied is not None and self.applied.ensure == Ensure.LOADED and self.applied.engine_name == self.engine_name
 
     @property
     def other_variant(self) -> str | None:

@@ -54,7 +54,7 @@ RULES: tuple[Rule, ...] = (
         lambda r: "is installed already",
     ),
     Rule("not_installed", lambda r: not r.wants_resident, Action.PULL, lambda r: "is not installed"),
-    Rule("shares_runner", lambda r: r.target.shares and r.applied is not None, None, lambda r: "shares the runner of the same weights"),
+    Rule("shares_runner", lambda r: r.target.shares and r.is_recorded, None, lambda r: "shares the runner of the same weights"),
     Rule("shares_runner", lambda r: r.target.shares, Action.ADOPT, lambda r: "shares the runner of the same weights"),
     Rule(
         "variant_changed",
@@ -120,7 +120,7 @@ RULES: tuple[Rule, ...] = (
         lambda r: "would expire, must stay loaded (keep_alive -1)",
     ),
     Rule("held", lambda r: r.held is not None, None, lambda r: r.held or ""),
-    Rule("found_resident", lambda r: r.applied is None, Action.ADOPT, lambda r: "is loaded already"),
+    Rule("found_resident", lambda r: not r.is_recorded, Action.ADOPT, lambda r: "is loaded already"),
     Rule("deleted", lambda r: r.deleted, Action.PULL, lambda r: "runs, and is gone from the disk of its engine"),
     Rule("as_wanted", lambda r: True, None, lambda r: "is as wanted"),
 )
