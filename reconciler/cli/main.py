@@ -32,6 +32,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("doctor", "Find what is wrong, and what mends it."),
     "models": ("models", "Show what models need, and how we know."),
     "check": ("check", "Show how many bytes a model takes, and where it fits."),
+    "render": ("render", "Write the files of `files:` into a folder."),
+    "template": ("template", "List or copy the built-in templates."),
     "schema": ("schema", "Print a JSON Schema, for editors."),
     "state": ("state", "List, show, forget, back up, restore, check."),
     "lock": ("lock", "Show or break the lock of the state."),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from reconciler.operations.run import FailureLimit
+    from reconciler.planning.what_if import AddedCard
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 MARKDOWN_BYTES = 65_536
@@ -57,6 +58,48 @@ def choice_options(command: Command) -> Command:
     for option in reversed(options):
         command = option(command)
     return facts_options(command)
+
+
+def what_if_options(command: Command) -> Command:
+    """Gives the command `down`, `add_gpu` and `without`: the fleet as it would be."""
+    for option in (
+        click.option(
+            "--without",
+            metavar="MODEL",
+            multiple=True,
+            shell_complete=completion.models,
+            help="What if nobody asked for this model; repeatable.",
+        ),
+        click.option(
+            "--add-gpu",
+            metavar="NODE:SIZE",
+            multiple=True,
+            callback=lambda _, __, texts: tuple(map(added_card, texts)),
+            help="What if the node had one more card (gpu-a:24GiB); repeatable.",
+        ),
+        click.option(
+            "--down", metavar="NODES", multiple=True, shell_complete=completion.hosts, help="What if these hosts were gone; repeatable."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def added_card(text: str) -> AddedCard:
+    """`NODE:SIZE`. BadParameter: anything else."""
+    from reconciler.fleet import MIB, UnitError, parse_bytes
+    from reconciler.planning.what_if import AddedCard
+
+    node, colon, size = text.rpartition(":")
+    if not colon or not node:
+        raise click.BadParameter(f"{text!r} names no card; write gpu-a:24GiB", param_hint="--add-gpu")
+    try:
+        total = parse_bytes(size)
+        if total < MIB:
+            raise click.BadParameter(f"{size!r} is no size of a card; write 24GiB", param_hint="--add-gpu")
+        return AddedCard(node, total)
+    except UnitError as error:
+        raise click.BadParameter(f"{error}; {error.hint}", param_hint="--add-gpu") from error
 
 
 def facts_options(command: Command) -> Command:

@@ -27,6 +27,11 @@ def reporting(settings: Settings) -> Iterator[Reporter]:
 
         def report(event: OperationEvent) -> None:
             nonlocal probed, follow
+            if settings.events:
+                from reconciler.cli.ndjson import emit
+                from reconciler.operations.event_document import event_document
+
+                emit(event_document(event))
             if isinstance(event, Probing):
                 if not counts:
                     return

@@ -19,6 +19,8 @@ class Settings(WorkspaceSettings):
     quiet: bool = False
     verbose: int = 0
     no_colour: bool = False
+    events: bool = False
+    """Whether what is reported goes to stdout as lines of JSON, beside what people read on stderr."""
 
     def colour(self) -> bool:
         """Colour only on a terminal that is not dumb, and never where `NO_COLOR` or `--no-color` says so."""

@@ -134,8 +134,8 @@ class ModelSpec:
     in bytes. `keep_alive` is seconds, `FOREVER` for never unloaded, None for the engine's own default. `digest` pins the weights
     (`sha256:HEX`), by its own key or by the lock file. `own_context` is what ran at an earlier serial where no context was asked for
     (only a rollback has it). `protect`: no plan takes a replica of it away. `variants` are the forms it may have,
-    best first; a replica is one of them, and `variant` says which this value is about (None: not chosen yet, or it has none). Unset fields
-    are the engine's.
+    best first; a replica is one of them, and `variant` says which this value is about (None: not chosen yet, or it has none). `aliases` are
+    further names of it, and `fallback` models that stand in for it; both for gateways only. Unset fields are the engine's.
     """
 
     name: str
@@ -164,6 +164,8 @@ class ModelSpec:
     variant: str | None = None
     verify: Verify = Verify()
     own_context: int | None = None
+    aliases: tuple[str, ...] = ()
+    fallback: tuple[str, ...] = ()
 
     @property
     def wanted_context(self) -> int | None:

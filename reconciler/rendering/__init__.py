@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from reconciler.rendering.template import MOST_TEXT, RenderingError, Template, render, used_names
-from reconciler.rendering.values import EngineValue, GpuValue, ModelValue, NodeValue, ReplicaValue, TemplateValues, values_of
+from reconciler.rendering.values import FROM_PLACEMENT, EngineValue, GpuValue, NodeValue, TemplateValues, values_of
 
 __all__ = [
+    "FROM_PLACEMENT",
     "MOST_TEXT",
     "EngineValue",
     "GpuValue",
-    "ModelValue",
     "NodeValue",
     "RenderingError",
-    "ReplicaValue",
     "Template",
     "TemplateValues",
     "render",

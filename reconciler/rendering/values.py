@@ -1,124 +1,241 @@
-"""What templates see: the fleet as it will be after the plan, as sorted lists of plain objects."""
+"""What templates see: the fleet as it will be after the plan, as sorted lists of plain objects. What a field is, is said beside it, and the
+docs are made of that."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
+from urllib.parse import urlsplit
 
-from reconciler.fleet import Desired, Fleet, FleetFacts, NodeSpec, parse_replica_address
+from reconciler.fleet import (
+    AGENTS,
+    DEFAULT_LIMITS,
+    Breaker,
+    Desired,
+    EngineSpec,
+    Fleet,
+    FleetFacts,
+    MemoryPressure,
+    NodeSpec,
+    Thermal,
+    parse_replica_address,
+)
+from reconciler.rendering.routes import RouteValue, routes_of
+from reconciler.rendering.shapes import says
 
 
 @dataclass(frozen=True, slots=True)
 class GpuValue:
-    """A card: `gpu.node`, `gpu.index`, `gpu.name`, `gpu.uuid`, `gpu.vram_bytes`; what is not known is none."""
+    """A card, as probed, else as declared."""
 
-    node: str
-    index: int | str
-    name: str | None
-    uuid: str | None
-    vram_bytes: int | None
+    node: str = says("its node's name")
+    index: int | str = says("as the driver counts, or a name such as `amd0`")
+    name: str | None = says("as its driver calls it")
+    uuid: str | None = says("")
+    vram_bytes: int | None = says("its size")
+    vram_gib: int | None = says("its size, rounded to GiB")
+    compute_capability: str | None = says("as `8.6`")
+    driver: str | None = says("version of the driver")
+    float16: bool | None = says("whether it computes with half precision")
+    bfloat16: bool | None = says("")
 
 
 @dataclass(frozen=True, slots=True)
 class EngineValue:
-    """An engine: `engine.node`, `engine.name`, `engine.kind`, `engine.url`, `engine.max_concurrent_requests`."""
+    """An engine."""
 
-    node: str
-    name: str
-    kind: str
-    url: str
-    max_concurrent_requests: int | None
+    node: str = says("its node's name")
+    name: str = says("")
+    kind: str = says("`ollama`, `llamacpp`, `vllm`, `llamaswap`")
+    url: str = says("without `/` at its end")
+    host: str = says("host of the url, an IPv6 address in brackets")
+    port: int = says("port of the url")
+    gpus: tuple[GpuValue, ...] = says("its cards")
+    memory_limit: int | None = says("bytes that it may place on each card")
+    max_concurrent_requests: int | None = says("as declared")
+    auth: str | None = says("where its key is: `env:NAME` or `file:PATH`; never the key")
+    env: Mapping[str, str] = says("variables of its process, as far as the inventory says them")
 
 
 @dataclass(frozen=True, slots=True)
 class NodeValue:
-    """A node: `node.name`, `node.address`, `node.labels.ZONE`, with its `node.engines` and `node.gpus`."""
+    """A node."""
 
-    name: str
-    address: str
-    labels: Mapping[str, str]
-    engines: tuple[EngineValue, ...]
-    gpus: tuple[GpuValue, ...]
+    name: str = says("")
+    address: str = says("")
+    labels: Mapping[str, str] = says("as `node.labels.zone`")
+    ram_bytes: int | None = says("")
+    engines: tuple[EngineValue, ...] = says("those on it")
+    gpus: tuple[GpuValue, ...] = says("those of it")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelValue:
-    """A wanted model: `model.name`, `model.priority`, `model.context` (none: the engine's own)."""
+    """A wanted model."""
 
-    name: str
-    priority: int
-    context: int | None
+    name: str = says("")
+    ensure: str = says("`loaded` or `present`")
+    priority: int = says("higher first")
+    context: int | None = says("none: the engine's own")
+    aliases: tuple[str, ...] = says("further names that gateways answer to")
+    fallback: tuple[str, ...] = says("models that stand in for it, the first first")
 
 
 @dataclass(frozen=True, slots=True)
 class ReplicaValue:
-    """A replica as it will be: `replica.model`, `replica.node`, `replica.engine` (its name), `replica.kind`, `replica.url`, and
-    `replica.name`, what the engine calls it: a derived tag perhaps."""
+    """A replica, where it will be."""
 
-    model: str
-    node: str
-    engine: str
-    kind: str
-    url: str
-    name: str
+    model: str = says("its model's name")
+    node: str = says("its node's name")
+    engine: str = says("its engine's name")
+    kind: str = says("the engine's")
+    url: str = says("the engine's")
+    name: str = says("what requests ask that engine for: a derived tag perhaps")
+
+
+@dataclass(frozen=True, slots=True)
+class AgentValue:
+    """An agent that is asked for."""
+
+    name: str = says("")
+    type: str | None = says("")
+    model: str | None = says("the name of its model")
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsValue:
+    """What holds for the whole fleet."""
+
+    strategy: str = says("`placement.strategy`")
+    max_vram_utilization: float = says("0 to 1")
+    vram_safety_margin: float | None = says("0 to 1")
+    reserve_bytes: int = says("of each card that stay free")
+    max_agents_per_gpu: int | None = says("")
+    thermal_warning: float | None = says("°C, `policy.thermal`")
+    thermal_critical: float | None = says("°C")
+    memory_high: float | None = says("0 to 1, `policy.memory_pressure`")
+    memory_critical: float | None = says("0 to 1")
+    breaker_failures: int = says("`policy.breaker`, else what it is where it is on")
+    breaker_reset: float = says("seconds")
+    health_timeout: float = says("seconds, `policy.health.timeout`")
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateValues:
-    """All that a template may speak of, beside its own `vars`. `fleet` is the fleet's name."""
+    """All that a template may speak of, beside its own `vars`."""
 
-    fleet: str
-    nodes: tuple[NodeValue, ...]
-    engines: tuple[EngineValue, ...]
-    gpus: tuple[GpuValue, ...]
-    models: tuple[ModelValue, ...]
-    replicas: tuple[ReplicaValue, ...]
+    fleet: str = says("the fleet's name")
+    nodes: tuple[NodeValue, ...] = says("")
+    engines: tuple[EngineValue, ...] = says("of all nodes")
+    gpus: tuple[GpuValue, ...] = says("of all nodes")
+    models: tuple[ModelValue, ...] = says("those that are to be on some engine")
+    replicas: tuple[ReplicaValue, ...] = says("")
+    routes: tuple[RouteValue, ...] = says("who serves which model: what gateways are made of")
+    agents: tuple[AgentValue, ...] = says("")
+    settings: SettingsValue = says("")  # noqa: RUF009 (it is a field with a description, as all others)
 
     def named(self, **more: object) -> Mapping[str, object]:
         """By name, with `more` of one file."""
-        return {
-            "fleet": self.fleet,
-            "nodes": self.nodes,
-            "engines": self.engines,
-            "gpus": self.gpus,
-            "models": self.models,
-            "replicas": self.replicas,
-            **more,
-        }
+        return {name: getattr(self, name) for name in self.__dataclass_fields__} | more
 
 
-FROM_PLACEMENT = frozenset({"replicas"})
+FROM_PLACEMENT = frozenset({"replicas", "routes"})
 """Values that depend on what the plan brings: a file that speaks of them is written after it is there."""
 
 
 def values_of(fleet: Fleet, desired: Desired, facts: FleetFacts, placed: Mapping[str, str]) -> TemplateValues:
     """The values after a plan. `placed` has the address of every replica that has a place, with its name on the engine."""
-    engines = {engine.id: engine for node in fleet.nodes.values() for engine in node.engines}
+    nodes = tuple(_node(node, facts) for _, node in sorted(fleet.nodes.items()))
+    engines = {(engine.node, engine.name): engine for node in nodes for engine in node.engines}
     replicas = []
     for address, name in placed.items():
         model, at = parse_replica_address(address)
-        spec = engines.get(at)
-        if spec is not None:
-            replicas.append(ReplicaValue(model, at.node, at.engine, spec.kind.value, spec.url, name))
-    nodes = tuple(_node(node, facts) for _, node in sorted(fleet.nodes.items()))
+        engine = engines.get((at.node, at.engine))
+        if engine is not None:
+            replicas.append(ReplicaValue(model, at.node, at.engine, engine.kind, engine.url, name))
+    models = tuple(
+        ModelValue(one.name, one.ensure.value, one.priority, one.context, one.aliases, one.fallback)
+        for one in sorted(desired.wanted, key=lambda one: one.name)
+    )
+    ordered = tuple(sorted(replicas, key=lambda one: (one.model, one.node, one.engine)))
     return TemplateValues(
         fleet=fleet.name,
         nodes=nodes,
         engines=tuple(engine for node in nodes for engine in node.engines),
         gpus=tuple(gpu for node in nodes for gpu in node.gpus),
-        models=tuple(ModelValue(one.name, one.priority, one.context) for one in sorted(desired.wanted, key=lambda one: one.name)),
-        replicas=tuple(sorted(replicas, key=lambda one: (one.model, one.node, one.engine))),
+        models=models,
+        replicas=ordered,
+        routes=routes_of(models, ordered, engines),
+        agents=tuple(AgentValue(one.name, one.type, one.model) for one in sorted(AGENTS.of(desired), key=lambda one: one.name)),
+        settings=_settings(desired),
     )
 
 
 def _node(node: NodeSpec, facts: FleetFacts) -> NodeValue:
     seen = facts.nodes.get(node.name)
     cards = sorted((seen.cards if seen is not None else None) or (), key=lambda card: str(card.index).zfill(8))
-    engines = sorted(node.engines, key=lambda engine: engine.id.engine)
-    return NodeValue(
-        name=node.name,
-        address=node.address,
-        labels=dict(sorted(node.labels.items())),
-        engines=tuple(EngineValue(node.name, one.id.engine, one.kind.value, one.url, one.max_concurrent_requests) for one in engines),
-        gpus=tuple(GpuValue(node.name, card.index, card.name, card.uuid, card.total_bytes) for card in cards),
+    gpus = tuple(
+        GpuValue(
+            node=node.name,
+            index=card.index,
+            name=card.name,
+            uuid=card.uuid,
+            vram_bytes=card.total_bytes,
+            vram_gib=None if card.total_bytes is None else round(card.total_bytes / 2**30),
+            compute_capability=_dotted(card.compute_capability),
+            driver=_dotted(card.driver),
+            float16=card.float16,
+            bfloat16=card.bfloat16,
+        )
+        for card in cards
     )
+    engines = tuple(_engine(node, one, gpus) for one in sorted(node.engines, key=lambda engine: engine.id.engine))
+    ram = seen.ram_bytes if seen is not None and seen.ram_bytes is not None else node.ram
+    return NodeValue(node.name, node.address, dict(sorted(node.labels.items())), ram, engines, gpus)
+
+
+def _engine(node: NodeSpec, one: EngineSpec, gpus: tuple[GpuValue, ...]) -> EngineValue:
+    parts = urlsplit(one.url)
+    host = parts.hostname or node.address
+    mine = gpus if one.gpus is None else tuple(gpu for gpu in gpus if gpu.index in one.gpus or gpu.uuid in one.gpus)
+    return EngineValue(
+        node=node.name,
+        name=one.id.engine,
+        kind=one.kind.value,
+        url=one.url,
+        host=f"[{host}]" if ":" in host else host,
+        port=parts.port or (443 if parts.scheme == "https" else 80),
+        gpus=mine,
+        memory_limit=one.memory_limit,
+        max_concurrent_requests=one.max_concurrent_requests,
+        auth=str(one.bearer) if one.bearer is not None else None,
+        env=dict(sorted(one.env.items())),
+    )
+
+
+def _settings(desired: Desired) -> SettingsValue:
+    limits, policy = desired.limits.over(DEFAULT_LIMITS), desired.policy
+    thermal, pressure, breaker = policy.thermal or Thermal(), policy.memory_pressure or MemoryPressure(), policy.breaker or Breaker()
+    return SettingsValue(
+        strategy=desired.strategy.value,
+        max_vram_utilization=float(limits.max_vram_utilization or 1),
+        vram_safety_margin=_ratio(limits.vram_safety_margin),
+        reserve_bytes=limits.reserve or 0,
+        max_agents_per_gpu=limits.max_agents_per_gpu,
+        thermal_warning=thermal.warning,
+        thermal_critical=thermal.critical,
+        memory_high=_ratio(pressure.high),
+        memory_critical=_ratio(pressure.critical),
+        breaker_failures=breaker.failures,
+        breaker_reset=breaker.reset,
+        health_timeout=policy.health.timeout or 5.0,
+    )
+
+
+def _ratio(value: Fraction | float | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _dotted(version: tuple[int, ...] | None) -> str | None:
+    return None if version is None else ".".join(map(str, version))

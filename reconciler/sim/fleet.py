@@ -12,7 +12,7 @@ from typing import Self, TypeVar
 from reconciler.sim.cards import Card
 from reconciler.sim.clock import Clock
 from reconciler.sim.docker import DockerDaemon, Image, Library
-from reconciler.sim.docker.engines import engine_program
+from reconciler.sim.docker.engines import Stores, engine_program
 from reconciler.sim.engine import Engine, Ground
 from reconciler.sim.errors import SimError
 from reconciler.sim.llamacpp import RouterEngine, SingleEngine
@@ -150,8 +150,13 @@ def running(spec: SimSpec) -> Iterator[SimFleet]:
 
 
 def _daemon(node: Node, spec: SimDocker, ground: Ground, clock: Clock) -> DockerDaemon:
+    stores: Stores = {}
+
+    def make(engine: SimEngine, cards: Sequence[Card]) -> Engine:
+        return _engine(node, engine, ground, cards)
+
     def image(one: SimImage) -> Image:
-        program = engine_program(one.engine, node.by_uuid, lambda spec, cards: _engine(node, spec, ground, cards)) if one.engine else None
+        program = engine_program(one.engine, node.by_uuid, make, stores) if one.engine is not None else None
         return Image(one.name, one.command, one.entrypoint, one.env, (one.size,), one.content, program)
 
     library = Library([image(one) for one in spec.images], [image(one) for one in spec.registry])

@@ -10,6 +10,7 @@ from reconciler.fleet import (
     NO_LIMITS,
     Desired,
     EngineKind,
+    Ensure,
     Fleet,
     ModelSpec,
     Place,
@@ -22,9 +23,9 @@ from reconciler.workspace.file_specs import FILES_FORM
 from reconciler.workspace.forms import Form, choice, label, list_of
 from reconciler.workspace.inventory import Inventory
 from reconciler.workspace.limits import limits
-from reconciler.workspace.models import MODEL, DeclaredModel, read_model
+from reconciler.workspace.models import ALIASES, FALLBACK, MODEL, DeclaredModel, read_model
 from reconciler.workspace.policy import policy
-from reconciler.workspace.problems import Problems, Refused
+from reconciler.workspace.problems import Problems, Refused, did_you_mean
 from reconciler.workspace.sections import SectionContext, SectionForm, read_sections
 from reconciler.workspace.table import NOT_YET, Field, Table, later
 from reconciler.workspace.tree import ListNode, MapNode, Node, ScalarNode, is_null, kind_of, what_is
@@ -91,6 +92,7 @@ def read_desired(
     resolver = _Resolver(context.inventory, context.fleet, problems)
     models = [(one, one.spec(resolver.nodes(one), problems)) for one in declared]
     _check_spellings(models, problems)
+    _check_gateway_names(models, problems)
     return Desired(
         models=tuple(spec for _, spec in models),
         limits=values.get(LIMITS_FIELD) or NO_LIMITS,
@@ -217,6 +219,24 @@ class _Resolver:
         if kept is None:
             kept = self._kinds[pattern] = frozenset(engine.kind for node in nodes for engine in fleet.nodes[node].engines)
         return kept
+
+
+def _check_gateway_names(models: list[tuple[DeclaredModel, ModelSpec]], problems: Problems) -> None:
+    """A gateway knows each name once, and falls back only to what is there."""
+    wanted = {spec.name for _, spec in models if spec.ensure is not Ensure.ABSENT}
+    named: dict[str, str] = {spec.name: spec.name for _, spec in models}
+    for declared, spec in models:
+        for alias in spec.aliases:
+            other = named.setdefault(alias, spec.name)
+            if other != spec.name or alias == spec.name:
+                what = f"the alias {alias!r} of model {spec.name!r} is a name of {'itself' if other == spec.name else repr(other)} already"
+                problems.error(what, declared.node_of(ALIASES), "give each model names of its own")
+        for name in spec.fallback:
+            if name == spec.name or name not in wanted:
+                what = "falls back to itself" if name == spec.name else f"falls back to {name!r}, which is no model of these files"
+                problems.error(f"model {spec.name!r} {what}", declared.node_of(FALLBACK), did_you_mean(name, wanted - {spec.name}))
+        if len(set(spec.fallback)) != len(spec.fallback) or len(set(spec.aliases)) != len(spec.aliases):
+            problems.error(f"model {spec.name!r} has a name twice among its aliases or fallbacks", declared.key, "keep one of the two")
 
 
 def _check_spellings(models: list[tuple[DeclaredModel, ModelSpec]], problems: Problems) -> None:

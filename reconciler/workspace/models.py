@@ -30,6 +30,7 @@ from reconciler.workspace.forms import (
     flag,
     integer,
     label,
+    list_of,
     map_of,
     number,
     ratio,
@@ -207,6 +208,9 @@ PROTECT = Field(
 )
 VARIANTS = Field("variants", variants)
 
+ALIASES = Field("aliases", list_of(label), meant="alias served_model_names")
+FALLBACK = Field("fallback", list_of(label), meant="fallbacks")
+
 VECTOR = Field("embedding_length", integer(1, 2**20))
 SPEED = Field("min_tokens_per_second", number)
 VERIFY = Table("verify", (VECTOR, SPEED))
@@ -225,10 +229,10 @@ MODEL = Table(
     "model",
     (
         ENGINE, NAMES, ENSURE, PRIORITY, ON, REPLICAS, EACH, SPREAD, CONTEXT, CONTEXT_VIA, OPTIONS, KEEP_ALIVE, RESIDENCY, FRACTION,
-        REQUIRES_FIELD, VRAM, BEST_EFFORT, DIGEST, PROTECT, VARIANTS, VERIFY_FIELD,
+        REQUIRES_FIELD, VRAM, BEST_EFFORT, DIGEST, PROTECT, VARIANTS, VERIFY_FIELD, ALIASES, FALLBACK,
     ),
     later(
-        "parallel", "kv_cache", "flash_attention", "fallback", "when", "max_unavailable", "order",
+        "parallel", "kv_cache", "flash_attention", "when", "max_unavailable", "order",
     ),
 )  # fmt: skip
 
@@ -290,6 +294,8 @@ class DeclaredModel:
             protect=bool(values.get(PROTECT)),
             variants=values.get(VARIANTS) or (),
             verify=values.get(VERIFY_FIELD) or Verify(),
+            aliases=values.get(ALIASES) or (),
+            fallback=values.get(FALLBACK) or (),
         )
 
     def _check(self, problems: Problems) -> None:
@@ -347,6 +353,10 @@ class DeclaredModel:
                 values.nodes[VRAM.key],
                 "declare it of each: `variants: [{name: NAME, vram: 9GiB}, …]`, or remove it",
             )
+
+    def node_of(self, field: Field[tuple[str, ...]]) -> Node:
+        """Where a key of it stands, for errors; the model itself where it has none."""
+        return self._values.nodes.get(field.key, self.key)
 
     @property
     def variants(self) -> tuple[Variant, ...]:

@@ -9,9 +9,10 @@ from typing import Any
 
 from reconciler.fleet import Fleet, Section
 from reconciler.rendering import Template
+from reconciler.rendering.library import PREFIX, built_in, built_in_names
 from reconciler.workspace.files import Sources
 from reconciler.workspace.inventory import Inventory
-from reconciler.workspace.problems import Problems, Refused
+from reconciler.workspace.problems import Problems, Refused, did_you_mean
 from reconciler.workspace.tree import Node, is_null
 
 
@@ -27,7 +28,13 @@ class SectionContext:
     siblings: Mapping[str, Node] = field(default_factory=dict)
 
     def template(self, name: str, node: Node) -> Template:
-        """A file of `templates/`, which counts for the config digest. Refuses one that is not there."""
+        """A file of `templates/`, which counts for the config digest, or one that comes with gpurec. Refuses one that is not there."""
+        if name.startswith(PREFIX):
+            plain = name.removeprefix(PREFIX)
+            found = built_in(plain)
+            if found is None:
+                raise self.problems.refuse(f"there is no built-in template {plain!r}", node, did_you_mean(plain, built_in_names()))
+            return found
         path = Path("templates") / name
         if path.is_absolute() or ".." in path.parts:
             raise self.problems.refuse(f"{name!r} is no file of templates/", node, "write its path below templates/")

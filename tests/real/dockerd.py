@@ -10,6 +10,7 @@ import base64
 import io
 import itertools
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -40,6 +41,27 @@ def busybox(marker: str, bulk: int = 0) -> bytes:
             entry = tarfile.TarInfo(path)
             entry.size = len(content)
             tar.addfile(entry, io.BytesIO(content))
+        folder = tarfile.TarInfo("tmp")
+        folder.type, folder.mode = tarfile.DIRTYPE, 0o1777
+        tar.addfile(folder)
+    return made.getvalue()
+
+
+def llama_server(binaries: Path) -> bytes:
+    """A root file system with llama.cpp's programs and the libraries of this machine that they need."""
+    needed: set[Path] = set()
+    for name in ("llama-server", *(file.name for file in binaries.glob("*.so"))):
+        said = subprocess.run(["ldd", binaries / name], capture_output=True, text=True, check=True).stdout
+        needed |= {
+            Path(word) for line in said.splitlines() for word in line.split() if word.startswith("/") and not word.startswith(str(binaries))
+        }
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as tar:
+        for file in binaries.iterdir():
+            if ".so" in file.name or file.name == "llama-server":
+                tar.add(file, f"app/{file.name}")
+        for library in sorted(needed):
+            tar.add(library.resolve(), str(library).lstrip("/"))
         folder = tarfile.TarInfo("tmp")
         folder.type, folder.mode = tarfile.DIRTYPE, 0o1777
         tar.addfile(folder)
@@ -82,9 +104,9 @@ class Dockerd:
             self.stop()
             raise
 
-    def import_image(self, name: str, content: bytes) -> None:
+    def import_image(self, name: str, content: bytes, *changes: str) -> None:
         repository, _, tag = name.rpartition(":")
-        params = {"fromSrc": "-", "repo": repository, "tag": tag, "changes": [f"CMD {SLEEP}", "ENV PATH=/bin"]}
+        params = {"fromSrc": "-", "repo": repository, "tag": tag, "changes": changes or (f"CMD {SLEEP}", "ENV PATH=/bin")}
         answer = self.client.post("/images/create", params=params, content=content)
         assert answer.status_code == 200, answer.text
         assert "error" not in answer.text, answer.text
@@ -98,6 +120,10 @@ class Dockerd:
         digests = self.client.get(f"/images/{name}/json").json()["RepoDigests"]
         self.client.delete(f"/images/{name}", params={"force": "true"}).raise_for_status()
         return str(digests[0].partition("@")[2])
+
+    def changes(self) -> list[str]:
+        """What was asked of it so far and changes something, by a daemon that was started with `--debug`."""
+        return re.findall(r'msg="Calling ((?:POST|PUT|DELETE) [^"]*)"', self.process.said())
 
     def begin_swarm(self) -> None:
         """Makes it the only manager, and the only node, of a swarm on loopback."""

@@ -50,10 +50,12 @@ class Workspace:
         for name in ("inventories", "desired", "state"):
             (folder / name).mkdir(parents=True)
 
-    def declare(self, engines: Mapping[str, Mapping[str, Any]], cards: tuple[int, ...], ram: int, probe: str = "declared") -> None:
-        """Writes the inventory: engines by name, cards by their size in bytes, RAM in bytes."""
+    def declare(
+        self, engines: Mapping[str, Mapping[str, Any]], cards: tuple[int, ...], ram: int, probe: str = "declared", **more: Any
+    ) -> None:
+        """Writes the inventory: engines by name, cards by their size in bytes, RAM in bytes; `more` are further keys of the host."""
         gpus = [{"index": index, "name": "card in software", "vram": f"{size}B"} for index, size in enumerate(cards)]
-        host = {"address": "127.0.0.1", "engines": dict(engines), "gpus": gpus, "ram": f"{ram}B", "limits": LIMITS}
+        host = {"address": "127.0.0.1", "engines": dict(engines), "gpus": gpus, "ram": f"{ram}B", "limits": LIMITS, **more}
         host["probe"] = {"via": probe}  # a real card of this machine is not the one in software
         self._write("inventories", {"all": {"hosts": {NODE: host}}})
 

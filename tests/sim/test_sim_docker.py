@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from reconciler.containers import ContainerError, ContainerHost, open_container_host
-from reconciler.fleet import ContainerSpec, DockerSpec, NodeSpec, PublishedPort, looked_for
+from reconciler.fleet import ContainerSpec, DockerSpec, NodeSpec, PublishedPort, looked_for, parse_mount
 from reconciler.sim import SimFileError, SimFleet, read_sim_text, running
 
 FLEET = """
@@ -79,6 +79,22 @@ def test_an_engine_in_a_container_answers_on_its_port_and_ends_with_it(fleet: Si
             await get(f"{url}/api/tags")
         await host.start(made)
         assert (await get(f"{url}/api/version")).status_code == 200
+
+    with_host(fleet, ask)
+
+
+def test_what_an_ollama_pulled_is_in_its_volume_and_there_for_the_next_container(fleet: SimFleet, free_port: int) -> None:
+    async def ask(host: ContainerHost) -> None:
+        mounts = (parse_mount("models:/root/.ollama"),)
+        for _ in range(2):
+            made = await host.create(spec("ollama/ollama:1", free_port, mounts=mounts))
+            await host.start(made)
+            async with httpx.AsyncClient(trust_env=False) as client:
+                await client.request("DELETE", f"http://127.0.0.1:{free_port}/api/delete", json={"model": "big:1"})
+            await host.stop(made)
+            await host.start(made)
+            assert [one["name"] for one in (await get(f"http://127.0.0.1:{free_port}/api/tags")).json()["models"]] == ["small:1"]
+            await host.remove(made)
 
     with_host(fleet, ask)
 

@@ -44,6 +44,8 @@ def test_sim_builtin_fleets_start_and_answer(name: str) -> None:
         for engine in fleet.engines.values():
             path = "/api/version" if engine.spec.kind == "ollama" else "/props"
             assert httpx.get(engine.url + path, trust_env=False).status_code == 200
+        for daemon in fleet.daemons.values():
+            assert httpx.get(daemon.url.replace("tcp:", "http:") + "/_ping", trust_env=False).text == "OK"
 
 
 def test_sim_builtin_fleet_that_is_none_is_an_error_naming_the_known_ones() -> None:
@@ -62,6 +64,14 @@ def test_sim_builtin_fleets_are_on_the_ports_that_their_inventories_name() -> No
         "ada/ollama": 22434, "bea/ollama": 22435, "cleo/llamacpp": 22080,
         "small/ollama": 21434, "plain/ollama": 21435, "large/ollama": 21436,
     }  # fmt: skip
+
+
+def test_sim_the_built_in_docker_engine_is_where_its_inventory_looks() -> None:
+    (node,) = builtin_fleet("containers").nodes
+    inventory = (Path(__file__).parents[2] / "inventories" / "containers.yaml").read_text(encoding="utf-8")
+    assert node.docker is not None
+    assert f"docker: tcp://127.0.0.1:{node.docker.port}\n" in inventory
+    assert str(node.gpus[0].uuid) in inventory
 
 
 def test_sim_gpu_router_models_take_just_their_known_size_whatever_the_context() -> None:

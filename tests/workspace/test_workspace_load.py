@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from reconciler.fleet import MIB, WorkspaceError, parse_capability
+from reconciler.fleet import MIB, Runtime, WorkspaceError, parse_capability
 from reconciler.sim import BUILTIN_FLEETS, builtin_fleet
 from reconciler.workspace import json_schema, load_fleet, load_inventory, load_workspace
 
@@ -142,7 +142,8 @@ def test_workspace_a_file_of_the_workspace_is_the_same_by_every_way_to_it(tmp_pa
 
 
 def test_workspace_the_examples_of_the_repository_load_without_warning() -> None:
-    for name, nodes in (("demo", {"ada", "bea", "cleo"}), ("gpu-router", {"small", "plain", "large"})):
+    fleets = {"demo": {"ada", "bea", "cleo"}, "gpu-router": {"small", "plain", "large"}, "containers": {"dora"}}
+    for name, nodes in fleets.items():
         workspace = load_workspace(REPOSITORY, fleet=name)
         assert set(workspace.fleet.nodes) == nodes
         assert workspace.warnings == ()
@@ -155,7 +156,8 @@ def test_workspace_an_example_declares_what_its_simulated_fleet_has(name: str) -
     assert set(nodes) == {node.name for node in simulated}
     for node in simulated:
         declared = nodes[node.name]
-        assert {(engine.id.engine, engine.kind.value, urlsplit(engine.url).port) for engine in declared.engines} == {
+        served = [engine for engine in declared.engines if engine.runtime is Runtime.EXTERNAL]
+        assert {(engine.id.engine, engine.kind.value, urlsplit(engine.url).port) for engine in served} == {
             (engine.name, engine.kind, engine.port) for engine in node.engines
         }
         assert [(card.name, card.vram, card.compute_capability, card.foreign) for card in declared.gpus or ()] == [

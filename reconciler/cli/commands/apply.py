@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +31,14 @@ if TYPE_CHECKING:
 @click.option("--resume", is_flag=True, help="Go on with the saved plan of FILE where an earlier run of it stopped.")
 @click.option("--expect-digest", metavar="D", help="Carry out only the plan of this digest (sha256:…); otherwise exit 6.")
 @lock_timeout_option
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["text", "ndjson"]),
+    default="text",
+    show_default=True,
+    help="ndjson: every event as a line of JSON, at once.",
+)
 @choice_options
 @global_options
 @click.pass_context
@@ -43,6 +53,7 @@ def command(
     resume: bool,
     expect_digest: str | None,
     lock_timeout: float,
+    format_: str,
     limit: str | None,
     exclude: str | None,
     refresh: bool,
@@ -60,13 +71,34 @@ def command(
     options = ApplyOptions(parallelism, keep_going, max_fail, lock_timeout, expect_digest, resume, command_line(context), force)
     if file is None and resume:
         raise click.UsageError("--resume needs the FILE of the plan that stopped; without one, apply plans anew and goes on by itself.")
-    if file is None:
-        return _apply_fresh(settings, PlanOptions(limit, exclude, refresh, assume, frozenset(again)), options, auto_approve)
-    if limit is not None or exclude is not None or not refresh or assume is not None or again:
+    if file is not None and (limit is not None or exclude is not None or not refresh or assume is not None or again):
         raise click.UsageError(
             "A saved plan holds its own --limit, --exclude and --replace, and is checked against fresh facts; leave them out."
         )
-    return _apply_saved(settings, settings.path(file), options)
+    settings.events = format_ == "ndjson"
+    if settings.events and file is None and not auto_approve:
+        raise click.UsageError("--format ndjson asks nothing; use --auto-approve, or the FILE of a saved plan.")
+    choice = PlanOptions(limit, exclude, refresh, assume, frozenset(again))
+    with _told_as_event(settings):
+        if file is None:
+            return _apply_fresh(settings, choice, options, auto_approve)
+        return _apply_saved(settings, settings.path(file), options)
+
+
+@contextmanager
+def _told_as_event(settings: Settings) -> Iterator[None]:
+    """Whatever stops an apply is the last event, too."""
+    from reconciler.fleet import GpurecError
+
+    try:
+        yield
+    except GpurecError as error:
+        if settings.events:
+            from reconciler.cli.ndjson import emit
+            from reconciler.operations.event_document import error_event
+
+            emit(error_event(error))
+        raise
 
 
 def _apply_fresh(settings: Settings, choice: PlanOptions, options: ApplyOptions, auto_approve: bool) -> int:
@@ -77,10 +109,9 @@ def _apply_fresh(settings: Settings, choice: PlanOptions, options: ApplyOptions,
     from reconciler.operations.apply import confirm_assumed, plan_to_apply
     from reconciler.operations.saved_plan_checks import check_guards
     from reconciler.operations.state_warnings import warn_of_state
-    from reconciler.views import plan_text
 
     proposal, options = run(settings, lambda report: plan_to_apply(settings, choice, options, report))
-    click.echo(plan_text(proposal.plan, colour=settings.colour(), width=settings.width()), nl=False)
+    _show_plan(settings, proposal)
     with reporting(settings) as report:
         warn_of_state(proposal, report)
     check_guards(proposal.plan)
@@ -89,7 +120,7 @@ def _apply_fresh(settings: Settings, choice: PlanOptions, options: ApplyOptions,
         return 1
     proposal = run(settings, lambda report: confirm_assumed(settings, proposal, choice, report))
     done = _carry_out(settings, proposal, options)
-    if done.steps or done.lost or proposal.plan.held or not proposal.plan.empty:
+    if done.steps or done.lost or proposal.plan.held or not proposal.plan.empty or settings.events:
         _show(settings, proposal, done)
     return _end(settings, proposal, done, "gpurec plan shows what is left, gpurec apply does it")
 
@@ -103,9 +134,23 @@ def _apply_saved(settings: Settings, path: Path, options: ApplyOptions) -> int:
     from reconciler.views import escape
 
     proposal, options = run(settings, lambda report: check_saved_plan(settings, path, options, report))
+    if settings.events:
+        _show_plan(settings, proposal)
     done = _carry_out(settings, proposal, options)
     _show(settings, proposal, done)
     return _end(settings, proposal, done, f"to go on where it stopped: gpurec apply {escape(shlex.quote(str(path)))} --resume")
+
+
+def _show_plan(settings: Settings, proposal: Proposal) -> None:
+    if settings.events:
+        from reconciler.cli.ndjson import emit
+        from reconciler.operations.event_document import plan_event
+
+        emit(plan_event(proposal.plan))
+        return
+    from reconciler.views import plan_text
+
+    click.echo(plan_text(proposal.plan, colour=settings.colour(), width=settings.width()), nl=False)
 
 
 def _carry_out(settings: Settings, proposal: Proposal, options: ApplyOptions) -> ApplyResult:
@@ -116,6 +161,13 @@ def _carry_out(settings: Settings, proposal: Proposal, options: ApplyOptions) ->
 
 
 def _show(settings: Settings, proposal: Proposal, done: ApplyResult) -> None:
+    if settings.events:
+        from reconciler.cli.ndjson import emit
+        from reconciler.operations.event_document import result_event
+        from reconciler.operations.exit_status import Command, exit_status, of_apply
+
+        emit(result_event(done, exit_status(Command.APPLY, of_apply(proposal.plan, done))))
+        return
     from reconciler.operations.exit_status import unplaced
     from reconciler.views import Held, Lost, StepResult, outcome_text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import socket
 import sys
 import tempfile
 import textwrap
@@ -28,6 +29,24 @@ models:
   mistral:7b: {engine: ollama, on: ollama, vram: 5GiB}
   phi-3-mini: {engine: llamacpp, on: llamacpp, vram: 3GiB}
   tinyllama-1b: {engine: llamacpp, on: llamacpp, vram: 1200MiB}
+"""
+OWNED = """\
+all:
+  hosts:
+    dora:
+      address: 127.0.0.1
+      docker: {docker}
+      gpus: [{{index: 0, name: NVIDIA GeForce RTX 3060, vram: 12GiB, uuid: {card}}}]
+      engines:
+        ollama:
+          runtime: container
+          port: {port}
+          container: {{image: "ollama/ollama:0.34.0", volumes: ["ollama:/root/.ollama"]}}
+"""
+OWNED_DESIRED = """\
+version: 1
+models:
+  llama3.1:8b: {engine: ollama, vram: 6GiB}
 """
 _FORGETFUL, _SQUEEZED = "ada/ollama", "bea/ollama"
 
@@ -107,6 +126,7 @@ def demonstrate(settings: Settings, spec: SimSpec | None = None) -> None:
         _first_apply(story)
         _break(story, fleet)
         _repair(story)
+    _own_engine(settings)
     click.echo("\nThat is gpurec. `gpurec init` makes a workspace of your own.")
 
 
@@ -156,3 +176,39 @@ def _repair(story: _Story) -> None:
     story.tell("And everything is where it should be.")
     story.type("plan", begins="No changes.")
     story.type("drift", begins="No drift.")
+
+
+def _own_engine(settings: Settings) -> None:
+    """A machine with nothing but a Docker Engine."""
+    with tempfile.TemporaryDirectory(prefix="gpurec-demo-") as folder, running(builtin_fleet("containers").on_free_ports()) as fleet:
+        root, docker = Path(folder), fleet.daemons["dora"].url
+        (root / "inventories").mkdir()
+        (root / "desired").mkdir()
+        inventory = OWNED.format(docker=docker, card=next(iter(fleet.nodes["dora"].by_uuid)), port=_free_port())
+        (root / "inventories" / "dora.yaml").write_text(inventory, encoding="utf-8")
+        (root / "desired" / "dora.yaml").write_text(OWNED_DESIRED, encoding="utf-8")
+        story = _Story(root, settings)
+        story.tell("gpurec starts engines too. On dora nothing runs but a Docker Engine; this is how its Ollama is to be:")
+        click.echo("$ cat inventories/dora.yaml")
+        click.echo(inventory, nl=False)
+        story.tell("One plan fetches the image, starts the engine with the card, and loads the model on it.")
+        story.type("apply --auto-approve", says="Apply complete!")
+        story.tell("Somebody kills the container. That is drift, and the next apply brings it back.")
+        _kill_container(docker)
+        story.type("drift", expect=2, says="exited (137)")
+        story.type("apply --auto-approve", says="Apply complete!")
+        story.type("plan", begins="No changes.")
+
+
+def _kill_container(docker: str) -> None:
+    import httpx
+
+    with httpx.Client(base_url=docker.replace("tcp:", "http:"), trust_env=False, timeout=60) as client:
+        (container,) = client.get("/containers/json").json()
+        client.post(f"/containers/{container['Id']}/kill").raise_for_status()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -21,6 +21,8 @@ def serve(path: Path | None) -> None:
         with running(spec) as fleet:
             for name, engine in fleet.engines.items():
                 click.echo(f"{escape(name)}  {engine.url}")
+            for name, daemon in fleet.daemons.items():
+                click.echo(f"{escape(name)}  {daemon.url}")
             click.echo("Serving until ^C.", err=True)
             threading.Event().wait()
     except SimFileError as error:

@@ -21,7 +21,7 @@ from reconciler.sim.docker.images import Image, Library
 from reconciler.sim.docker.processes import Processes, Refused
 from reconciler.sim.faults import Faults
 from reconciler.sim.faulty import struck
-from reconciler.sim.http import HttpServer, Request, Response, json_response, ndjson_response
+from reconciler.sim.http import LOOPBACK, HttpServer, Request, Response, json_response, ndjson_response
 from reconciler.sim.requests import LoggedRequest, RequestLog
 
 NEWEST_API, OLDEST_API = (1, 51), (1, 24)
@@ -56,12 +56,17 @@ class DockerDaemon:
         self._log = RequestLog(order if order is not None else itertools.count())
         self._http = HttpServer(self._receive)
         self._ids = itertools.count(1)
+        self._socket = ""
 
     # -- the process
 
     @property
     def port(self) -> int:
         return self._http.port
+
+    @property
+    def url(self) -> str:
+        return f"tcp://{LOOPBACK}:{self.port}" if self.port else f"unix://{self._socket}"
 
     @property
     def requests(self) -> list[LoggedRequest]:
@@ -77,6 +82,7 @@ class DockerDaemon:
 
     def open(self, at: int | str = 0) -> None:
         """Listens on a port of loopback (0: any) or on a socket file. Raises PortTaken."""
+        self._socket = str(at)
         self._http.bind(at)
         self._http.open()
 

@@ -10,6 +10,8 @@ from reconciler.sim.docker.containers import as_mapping, texts
 from reconciler.sim.docker.process import Program, Surroundings
 from reconciler.sim.engine import Engine
 from reconciler.sim.errors import SimError
+from reconciler.sim.ollama import OllamaEngine
+from reconciler.sim.ollama.library import Library
 from reconciler.sim.spec import SimEngine, SimModel
 
 Make = Callable[[SimEngine, Sequence[Card]], Engine]
@@ -27,7 +29,11 @@ class ContainerEngine:
         self.engine.end()
 
 
-def engine_program(template: SimEngine, cards: Mapping[str, Card], make: Make) -> Program:
+Stores = dict[str, Library]
+"""What Ollama servers of a daemon have installed, by the volume that it is in, or else the container."""
+
+
+def engine_program(template: SimEngine, cards: Mapping[str, Card], make: Make, stores: Stores) -> Program:
     """Starts `template` in a container: behind the port that it publishes, or that it listens on in the node's network, with the cards that
     it was given (by UUID) and the one model that its command names, where it serves just one."""
 
@@ -40,11 +46,18 @@ def engine_program(template: SimEngine, cards: Mapping[str, Card], make: Make) -
         if share is not None:
             spec = replace(spec, gpu_memory_utilization=min(1.0, float(share)))
         engine = make(spec, [cards[uuid] for uuid in given_cards(container, tuple(cards))])
+        if isinstance(engine, OllamaEngine):
+            engine.library = stores.setdefault(_store_of(container), engine.library)
         engine.on_exit = lambda: ended(1)
         engine.launch()
         return ContainerEngine(engine)
 
     return start
+
+
+def _store_of(container: Surroundings) -> str:
+    volumes = [one.split(":") for one in texts(container.host.get("Binds"))]
+    return next((parts[0] for parts in volumes if len(parts) > 1 and parts[1].endswith("/.ollama")), f"container {container.name}")
 
 
 def given_cards(container: Surroundings, uuids: Sequence[str]) -> list[str]:

@@ -1,0 +1,32 @@
+"""The templates that come with gpurec, `gpurec:NAME`. Read from the package itself, which is no I/O toward anybody's files."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+
+from reconciler.rendering.template import Template
+
+PREFIX = "gpurec:"
+_ENDING = ".j2"
+
+
+@cache
+def built_in_names() -> tuple[str, ...]:
+    """Their names, sorted."""
+    folder = files("reconciler.rendering").joinpath("built_in")
+    return tuple(sorted(one.name.removesuffix(_ENDING) for one in folder.iterdir() if one.name.endswith(_ENDING)))
+
+
+def built_in(name: str) -> Template | None:
+    """One of them; None where there is none of that name."""
+    if name not in built_in_names():
+        return None
+    text = files("reconciler.rendering").joinpath("built_in", name + _ENDING).read_text("utf-8")
+    return Template(PREFIX + name, text)
+
+
+def summary_of(template: Template) -> str:
+    """The first sentence of its first comment."""
+    words = " ".join(template.text.partition("{#-")[2].partition("-#}")[0].split())
+    return words.partition(". ")[0].rstrip(".")

@@ -1,0 +1,198 @@
+"""Engines that gpurec owns, on the real Docker Engine: a llama-server in a container, with a card in software."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from dockerd import Dockerd, llama_server
+from processes import LOOPBACK, free_port
+from provision import Provisioned
+from rigs import MIB, NEED, ROOM_FOR_TWO, Bench
+from waiting import wait_until
+from workspaces import steps
+
+IMAGE, BROKEN = "local/llama:1", "local/llama:broken"
+COMMAND = ["/app/llama-server", "--models-dir", "/models", "--models-max", "4", "-c", "2048", "-np", "1", "--cache-ram", "0"]
+
+
+@pytest.fixture(scope="module")
+def dockerd(real: Provisioned) -> Iterator[Dockerd]:
+    daemon = Dockerd(cards=True, options=("--debug",))
+    content = llama_server(real.llama_bin)
+    daemon.import_image(IMAGE, content, f"CMD {json.dumps(COMMAND)}", "ENV LD_LIBRARY_PATH=/app")
+    daemon.import_image(BROKEN, content, f"CMD {json.dumps([*COMMAND, '--no-such-flag'])}", "ENV LD_LIBRARY_PATH=/app")
+    yield daemon
+    print(daemon.process.tail())
+    daemon.stop()
+
+
+class Owned:
+    """A workspace with one engine of gpurec's own on a daemon."""
+
+    def __init__(self, bench: Bench, daemon: Dockerd, models: Path) -> None:
+        self.daemon, self.workspace = daemon, bench.workspace()
+        self.card = bench.card(ROOM_FOR_TWO)
+        self.port = free_port()
+        self._models = models
+        self.declare()
+        self.workspace.want({"gemma": {"engine": "llamacpp", "vram": f"{NEED}B"}})
+
+    def declare(self, image: str = IMAGE, **engine: Any) -> None:
+        container = {"image": image, "volumes": [f"{self._models}:/models:ro"], "networks": ["host"], "stop_timeout": 5}
+        llama = {"kind": "llamacpp", "runtime": "container", "port": self.port, "container": container, "load_timeout": 60}
+        llama |= {"env": {"LLAMA_ARG_RPC": self.card.endpoint, "LLAMA_ARG_N_GPU_LAYERS": "99"}, **engine}
+        self.workspace.declare({"llama": llama}, (self.card.size,), 4096 * MIB, docker=f"unix://{self.daemon.socket}")
+
+    def settle(self) -> None:
+        """Applies until it holds: which models a llama-server has is known only once it runs, and it can fetch none."""
+        self.workspace.apply(0, 3)
+        self.workspace.apply(0)
+
+    def leave(self) -> None:
+        self.workspace.declare({}, (self.card.size,), 4096 * MIB, docker=f"unix://{self.daemon.socket}")
+        self.workspace.want({})
+
+    def loaded(self) -> set[str]:
+        answer = httpx.get(f"http://{LOOPBACK}:{self.port}/models", trust_env=False)
+        return {model["id"] for model in answer.json()["data"] if model["status"]["value"] == "loaded"}
+
+    @property
+    def containers(self) -> dict[str, dict[str, Any]]:
+        """Every container, inspected, by name."""
+        found = self.daemon.client.get("/containers/json", params={"all": "true"}).json()
+        whole = [self.daemon.client.get(f"/containers/{one['Id']}/json").json() for one in found]
+        return {str(one["Name"]).lstrip("/"): one for one in whole}
+
+    @property
+    def container(self) -> dict[str, Any]:
+        (found,) = self.containers.values()
+        return found
+
+    def by_hand(self, what: str, **params: Any) -> None:
+        self.daemon.client.post(f"/containers/{self.container['Id']}/{what}", **params).raise_for_status()
+
+
+@pytest.fixture
+def owned(bench: Bench, dockerd: Dockerd, real: Provisioned) -> Iterator[Owned]:
+    yield Owned(bench, dockerd, real.gemma.parent)
+    dockerd.clear()
+
+
+def test_the_engine_is_created_and_its_model_loaded_and_one_more_apply_sends_nothing(owned: Owned) -> None:
+    assert ("create", "engine.box/llama") in steps(owned.workspace.plan(2, 3))
+    assert owned.containers == {}
+    owned.settle()
+    assert owned.loaded() == {"gemma"}
+    assert owned.card.used > NEED // 2
+    assert owned.container["HostConfig"]["DeviceRequests"][0]["DeviceIDs"] == ["0"]
+    owned.workspace.expect_nothing_to_do()
+    before = len(owned.daemon.changes())
+    assert before
+    owned.workspace.apply(0)
+    owned.workspace.run("drift").expect(0)
+    assert len(owned.daemon.changes()) == before
+
+
+def test_what_was_done_to_it_by_hand_is_drift_by_its_field_and_is_put_right(owned: Owned) -> None:
+    owned.settle()
+    first = owned.container["Id"]
+    owned.by_hand("kill")
+    owned.workspace.run("drift").expect(2)
+    assert ("engine.box/llama", "state") in _drift(owned)
+    owned.workspace.apply(0)
+    assert (owned.container["Id"], owned.loaded()) == (first, {"gemma"})
+    owned.by_hand("update", json={"Memory": 2**31, "MemorySwap": -1})
+    assert _drift(owned) == {("engine.box/llama", "memory")}
+    owned.workspace.apply(0)
+    assert owned.container["Id"] != first
+    assert (owned.container["HostConfig"]["Memory"], owned.loaded()) == (0, {"gemma"})
+    owned.daemon.clear()
+    assert ("engine.box/llama", "missing") in _drift(owned)
+    owned.settle()
+    assert owned.loaded() == {"gemma"}
+    owned.workspace.expect_nothing_to_do()
+
+
+def test_a_container_made_by_hand_under_our_labels_is_found_out(owned: Owned) -> None:
+    owned.settle()
+    old = owned.container
+    body = {**old["Config"], "HostConfig": old["HostConfig"]}
+    body["Env"] = [one for one in old["Config"]["Env"] if not one.startswith("LLAMA_ARG_N_GPU_LAYERS")] + ["LLAMA_ARG_N_GPU_LAYERS=0"]
+    owned.daemon.clear()
+    name = old["Name"].lstrip("/")
+    made = owned.daemon.client.post("/containers/create", params={"name": name}, json=body).raise_for_status().json()["Id"]
+    owned.daemon.client.post(f"/containers/{made}/start").raise_for_status()
+    assert owned.container["Config"]["Labels"]["gpurec.spec"] == old["Config"]["Labels"]["gpurec.spec"]
+    _await_up(owned)
+    assert ("engine.box/llama", "env") in _drift(owned)
+    owned.workspace.apply(0)
+    assert "LLAMA_ARG_N_GPU_LAYERS=99" in owned.container["Config"]["Env"]
+    assert owned.loaded() == {"gemma"}
+
+
+def test_a_change_of_the_files_replaces_it_and_one_that_does_not_come_up_brings_it_back(owned: Owned) -> None:
+    owned.settle()
+    first = owned.container["Id"]
+    owned.declare(args=["--no-webui"])
+    assert ("update", "engine.box/llama") in steps(owned.workspace.plan(2))
+    owned.workspace.apply(0)
+    second = owned.container["Id"]
+    assert second != first
+    assert owned.container["Config"]["Cmd"][-1] == "--no-webui"
+    assert owned.loaded() == {"gemma"}
+    owned.declare(image=BROKEN, args=["--no-webui"])
+    told = owned.workspace.apply(3)
+    assert "no-such-flag" in told.out + told.err
+    assert (owned.container["Id"], owned.container["State"]["Status"]) == (second, "running")
+    owned.declare(args=["--no-webui"])
+    _await_up(owned)
+    owned.workspace.apply(0)
+    assert owned.loaded() == {"gemma"}
+    owned.workspace.expect_nothing_to_do()
+
+
+def test_it_leaves_with_the_files_and_strangers_stay(owned: Owned) -> None:
+    owned.settle()
+    stranger = owned.daemon.client.post("/containers/create", params={"name": "stranger"}, json={"Image": owned.daemon.image})
+    stranger.raise_for_status()
+    owned.leave()
+    assert ("remove", "engine.box/llama") in steps(owned.workspace.plan(2))
+    owned.workspace.apply(0)
+    assert set(owned.containers) == {"stranger"}
+
+
+def test_a_stranger_with_its_name_is_an_error_that_says_who_and_is_left_alone(owned: Owned) -> None:
+    labels = {"com.docker.compose.project": "web"}
+    name = _name_it_wants(owned)
+    body = {"Image": owned.daemon.image, "Labels": labels}
+    owned.daemon.client.post("/containers/create", params={"name": name}, json=body).raise_for_status()
+    told = owned.workspace.apply(3)
+    assert "compose project 'web'" in told.out + told.err
+    assert set(owned.containers) == {name}
+
+
+def _name_it_wants(owned: Owned) -> str:
+    owned.workspace.apply(0, 3)
+    (name,) = owned.containers
+    owned.daemon.clear()
+    return name
+
+
+def _drift(owned: Owned) -> set[tuple[str, str]]:
+    plan = owned.workspace.run("plan", "--format", "json").json
+    return {(entry["address"], entry["field"] if entry["kind"] != "missing" else "missing") for entry in plan["drift"]}
+
+
+def _await_up(owned: Owned) -> None:
+    def up() -> bool:
+        try:
+            return httpx.get(f"http://{LOOPBACK}:{owned.port}/health", trust_env=False, timeout=5.0).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    wait_until(up, 60, "llama-server answers")

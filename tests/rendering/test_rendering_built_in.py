@@ -1,0 +1,166 @@
+"""The templates that come with gpurec: each renders for the fleet and for its parts, to text that its format takes, and says what holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from template_lab import NAMES, run, workspace, yaml
+
+from reconciler.operations.rendered import rendered_as_declared
+from reconciler.rendering.library import built_in_names
+from reconciler.rendering.reference import values_table
+from reconciler.workspace import load_workspace
+
+
+def rendered(root: Path, *files: str) -> dict[str, str]:
+    workspace(root, *files)
+    return {f"{one.node}:{one.path}": one.text for one in rendered_as_declared(load_workspace(root))}
+
+
+@pytest.fixture(scope="module")
+def all_of_them(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return {at.removeprefix("local:"): text for at, text in rendered(tmp_path_factory.mktemp("lab")).items()}
+
+
+def test_every_built_in_template_is_tried(all_of_them: dict[str, str]) -> None:
+    assert built_in_names() == NAMES
+    assert set(all_of_them) == set(NAMES)
+    assert all(text.endswith("\n") and "\n\n\n" not in text for text in all_of_them.values())
+
+
+@pytest.mark.parametrize("name", ["app-gpu", "compose", "litellm", "llama-swap", "prometheus-rules", "prometheus-scrape"])
+def test_yaml_ones_are_yaml(all_of_them: dict[str, str], name: str) -> None:
+    assert isinstance(yaml(all_of_them[name]), dict)
+
+
+def test_a_gateway_knows_every_name_every_place_and_what_it_is_called_there(all_of_them: dict[str, str]) -> None:
+    config = yaml(all_of_them["litellm"])
+    served = [(one["model_name"], one["litellm_params"]["model"], one["litellm_params"]["api_base"]) for one in config["model_list"]]
+    assert [one for one in served if one[0] in ("llama3.1:latest", 'gpt "4"', "a\\b")] == [
+        (name, "openai/llama3.1:latest-c8192", f"http://127.0.0.1:{port}/v1")
+        for name in ("llama3.1:latest", 'gpt "4"', "a\\b")
+        for port in (21434, 21435)
+    ]
+    assert ("phi", "openai/phi", "http://[::1]:8000/v1") in served
+    assert [one["litellm_params"]["weight"] for one in config["model_list"]] == [24, 8] * 3 + [8, 24]
+    keys = {one["litellm_params"]["api_key"] for one in config["model_list"]}
+    assert keys == {"none", "os.environ/OLLAMA_KEY"}
+    settings = config["router_settings"]
+    assert settings["fallbacks"] == [{"llama3.1:latest": ["phi", "swapped"]}]
+    assert (settings["allowed_fails"], settings["cooldown_time"]) == (4, 45)
+
+
+def test_every_fallback_of_a_gateway_is_a_model_that_it_serves(all_of_them: dict[str, str]) -> None:
+    config = yaml(all_of_them["litellm"])
+    known = {one["model_name"] for one in config["model_list"]}
+    assert all(
+        {*pair, *targets} <= known for one in config["router_settings"]["fallbacks"] for pair, targets in [(one.keys(), *one.values())]
+    )
+
+
+def test_a_dashboard_has_panels_in_one_list_each_with_a_query_and_a_place_of_its_own(all_of_them: dict[str, str]) -> None:
+    panels = json.loads(all_of_them["grafana"])["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels) == len({tuple(panel["gridPos"].items()) for panel in panels})
+    for panel in panels:
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= 24
+        assert all(target["expr"] and target["datasource"]["type"] == "prometheus" for target in panel["targets"])
+
+
+def test_alerts_have_the_thresholds_of_the_policy(all_of_them: dict[str, str]) -> None:
+    (group,) = yaml(all_of_them["prometheus-rules"])["groups"]
+    by_name = {rule["alert"]: rule for rule in group["rules"]}
+    assert by_name["CardHot"]["expr"].endswith("> 88.0")
+    assert by_name["CardMemoryCritical"]["expr"].endswith("> 0.9")
+    assert by_name["EngineDown"]["annotations"]["summary"] == "Engine {{ $labels.node }}/{{ $labels.engine }} does not answer"
+
+
+def test_what_is_for_one_part_is_of_that_part(tmp_path: Path) -> None:
+    found = rendered(
+        tmp_path,
+        'template: "gpurec:app-gpu", per: node, to: /etc/gpu.yaml',
+        'template: "gpurec:env-gpu", per: node, on: small, to: /etc/gpu.env, vars: {price_per_unit: 100000000000000}',
+        'template: "gpurec:ollama-override", per: engine, on: big, to: "/etc/{{ engine.name }}.conf"',
+    )
+    profiles = {node: yaml(found[f"{node}:/etc/gpu.yaml"]) for node in ("big", "small", "bare")}
+    assert [profiles[node]["device"] for node in ("big", "small", "bare")] == ["cuda", "cuda", "cpu"]
+    assert (profiles["big"]["memory_limit_gb"], profiles["big"]["batch_size"], profiles["big"]["data_parallel"]) == (22, 16, True)
+    assert (profiles["small"]["quantization"], profiles["small"]["data_parallel"]) == ("8bit", False)
+    env = found["small:/etc/gpu.env"]
+    assert "PRICE_PER_UNIT='100000000000000'\n" in env
+    assert "GPU_COUNT='1'\n" in env
+    override = found["big:/etc/ollama.conf"]
+    assert 'Environment="OLLAMA_MODELS=/data/50%% \\"full\\"\\\\x $HOME"\n' in override
+    assert 'Environment="CUDA_VISIBLE_DEVICES=GPU-1"\n' in override
+
+
+def test_a_built_in_template_is_listed_and_ejected_once(tmp_path: Path) -> None:
+    workspace(tmp_path)
+    listed = run(tmp_path, "template", "list").stdout
+    assert all(f"gpurec:{name}" in listed for name in NAMES)
+    assert run(tmp_path, "template", "eject", "gpurec:nginx").exit_code == 0
+    assert "limit_req_zone" in (tmp_path / "templates" / "nginx.j2").read_text()
+    again = run(tmp_path, "template", "eject", "nginx")
+    assert (again.exit_code, "is there already" in again.stderr) == (1, True)
+    unknown = run(tmp_path, "template", "eject", "ngnix")
+    assert (unknown.exit_code, "did you mean 'nginx'?" in unknown.stderr) == (1, True)
+
+
+def test_render_writes_everything_here_and_nothing_where_it_belongs(tmp_path: Path) -> None:
+    workspace(
+        tmp_path,
+        'template: "gpurec:compose", to: out/compose.yml, mode: "0600"',
+        'template: "gpurec:app-gpu", per: node, to: /nowhere/gpu.yaml',
+    )
+    result = run(tmp_path, "render", "--check")
+    assert (result.exit_code, result.stderr) == (0, "4 files render.\n")
+    assert not (tmp_path / "rendered").exists()
+    assert run(tmp_path, "render").exit_code == 0
+    assert sorted(str(one.relative_to(tmp_path / "rendered")) for one in (tmp_path / "rendered").rglob("*") if one.is_file()) == [
+        "bare/nowhere/gpu.yaml", "big/nowhere/gpu.yaml", "local/out/compose.yml", "small/nowhere/gpu.yaml",
+    ]  # fmt: skip
+    assert not (tmp_path / "out").exists()
+    assert not Path("/nowhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ('template: "gpurec:ngnix", to: x', "lab.yaml:8:16: there is no built-in template 'ngnix'; did you mean 'nginx'?"),
+        ('template: "gpurec:ollama-override", per: node, on: bare, to: /x', "gpurec:ollama-override:8: this template cannot be rendered"),
+    ],
+)
+def test_validate_renders_everything_for_the_declared_fleet(tmp_path: Path, files: str, says: str) -> None:
+    workspace(tmp_path, files)
+    for command in (("validate",), ("render", "--check")):
+        result = run(tmp_path, *command)
+        assert result.exit_code == 1
+        assert says in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("models", "says"),
+    [
+        ("{a: {aliases: [b]}, b: {}}", "the alias 'b' of model 'a' is a name of 'b' already"),
+        ("{a: {aliases: [a]}}", "the alias 'a' of model 'a' is a name of itself already"),
+        ("{a: {aliases: [x]}, b: {aliases: [x]}}", "the alias 'x' of model 'b' is a name of 'a' already"),
+        ("{a: {fallback: [phy]}, phi: {}}", "falls back to 'phy', which is no model of these files; did you mean 'phi'?"),
+        ("{a: {fallback: [a]}}", "model 'a' falls back to itself"),
+        ("{a: {fallback: [b, b]}, b: {}}", "has a name twice among its aliases or fallbacks"),
+    ],
+)
+def test_names_of_gateways_are_checked_before(tmp_path: Path, models: str, says: str) -> None:
+    workspace(tmp_path)
+    (tmp_path / "desired" / "lab.yaml").write_text(f"version: 1\nmodels: {models}\n")
+    result = run(tmp_path, "validate")
+    assert result.exit_code == 1
+    assert says in result.stderr
+
+
+def test_the_docs_say_what_templates_see_as_the_code_does() -> None:
+    """`python -c "from reconciler.rendering.reference import values_table; print(values_table())"` makes that part of the page."""
+    page = (Path(__file__).parents[2] / "docs" / "templates.md").read_text()
+    assert values_table() in page
+    assert all(f"| `{name}` |" in page for name in NAMES)
