@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from reconciler.health.agents import AgentStatus, agents_of
 from reconciler.health.finding import Finding, Level
 from reconciler.health.findings import find
 from reconciler.health.holders import Holder, holders_by_card
 from reconciler.health.status import ReplicaStatus, replicas_of
 
-__all__ = ["Finding", "Holder", "Level", "ReplicaStatus", "find", "holders_by_card", "replicas_of"]
+__all__ = ["AgentStatus", "Finding", "Holder", "Level", "ReplicaStatus", "agents_of", "find", "holders_by_card", "replicas_of"]

@@ -101,6 +101,6 @@ def _too_large(
     where = "the largest card has" if cards == 1 else f"the {cards} cards of the largest engine together have"
     on_cpu = {model.name for model in desired.models if model.residency is Residency.CPU}
     for one in plan.unplaced:
-        if one.model not in on_cpu and one.needed_bytes is not None and one.needed_bytes > most:
+        if one.agent is None and one.model not in on_cpu and one.needed_bytes is not None and one.needed_bytes > most:
             what = f"it needs {format_bytes(one.needed_bytes)}, and {where} {format_bytes(most)} usable"
             yield error("model_too_large", f"model.{one.model}", what, f"gpurec check {one.model} (a smaller context or quantization)")

@@ -84,6 +84,7 @@ def replicas_of(plan: Plan, facts: FleetFacts, applied: Applied, failed: Mapping
             failed=by_model.get(one.model, ""),
         )
         for one in plan.unplaced
+        if one.agent is None
     ]
     homeless += [ReplicaStatus(note.address, "unknown", note.message) for note in plan.notes if note.code == WAITS_FOR_UNREACHABLE]
     return (*(found[address] for address in sorted(found)), *homeless)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from reconciler.fleet import UNSEEN, Applied, GpurecError, GuardRefused, StalePlan
+from reconciler.fleet import Applied, GpurecError, GuardRefused, StalePlan
 from reconciler.planning import (
     FORMAT_VERSION,
     Moved,
@@ -20,7 +20,7 @@ from reconciler.planning import (
     plan_digest,
 )
 from reconciler.planning.kinds.engine import starting
-from reconciler.planning.resource import AfterPlan, stale_resource
+from reconciler.planning.resource import seen_of, stale_resource
 from reconciler.views import escape
 
 if TYPE_CHECKING:
@@ -95,15 +95,11 @@ def check_not_stale(saved: Plan, look: Proposal, selected: frozenset[str] | None
 
 def first_moved_resource(saved: Plan, look: Proposal) -> Moved | None:
     """The first step about another kind than models that cannot be done any more as planned."""
-    space, fresh = look.workspace, look.plan
-    after = AfterPlan(space.fleet, space.desired, look.facts, fresh.placed, look.applied, fresh.steps)
     for kind in look.kinds:
-        steps = [step for step in saved.steps if step.kind == kind.name]
-        wanted = {one.address: one for one in kind.wanted(after)} if steps else {}
-        for step in steps:
+        for step in (step for step in saved.steps if step.kind == kind.name):
             at = step.address
-            found, row = look.resources.get(at, UNSEEN), look.applied.resources.get(at)
-            if (why := stale_resource(kind, step, found, wanted.get(at), row)) is not None:
+            found, row = seen_of(look.resources, at, step.node), look.applied.resources.get(at)
+            if (why := stale_resource(kind, step, found, look.plan.wanted.get(at), row)) is not None:
                 return Moved(step, why)
     return None
 

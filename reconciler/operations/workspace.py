@@ -22,7 +22,7 @@ async def load(settings: WorkspaceSettings, report: Reporter = ignore) -> Worksp
         inventory=settings.inventory,
         desired=settings.desired,
         allow_outside_links=settings.allow_outside_links,
-        sections=[one.form for one in settings.types() if one.form is not None],
+        sections=[form for one in settings.types() for form in one.forms],
     )
     for problem in workspace.warnings:
         report(FileWarning(problem))

@@ -52,11 +52,15 @@ class WantedContainer(Wanted):
     pull: PullPolicy = PullPolicy.MISSING
 
     def seen(self, found: ResourceFacts) -> ResourceFacts:
-        """A container is looked at before it is known how it is to be: its fields are read here."""
-        if self.container is None or found.there is None:
-            return found
-        told = container_found(self.container, found.there, self.address, _truth(found.fields.get(HEALTHY)))
-        return replace(told, as_applied=found.as_applied)
+        return seen_as(self.container, found, self.address)
+
+
+def seen_as(spec: ContainerSpec | None, found: ResourceFacts, address: str) -> ResourceFacts:
+    """A container is looked at before it is known how it is to be: its fields are read here."""
+    if spec is None or found.there is None:
+        return found
+    told = container_found(spec, found.there, address, _truth(found.fields.get(HEALTHY)))
+    return replace(told, as_applied=found.as_applied)
 
 
 def _truth(value: Scalar | None) -> bool | None:

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from reconciler.fleet.applied import CardCharges, Incident
 from reconciler.fleet.names import CardId
+from reconciler.fleet.resources import ResourceFacts
 from reconciler.fleet.secret_refs import Scalar
 
 FORMAT_VERSION = "1.1"
@@ -115,6 +116,10 @@ class Step:
         """Of the steps of one lane only one runs at a time; None: it minds nobody."""
         return None
 
+    def seen(self, found: ResourceFacts) -> ResourceFacts:
+        """What was found of its resource, in the words of what it leaves."""
+        return found
+
     @property
     def makes_due(self) -> tuple[str, ...]:
         """The addresses of what has to be done after it, which the state knows to be due from the moment it is begun."""
@@ -164,7 +169,8 @@ def kind_of(address: str) -> str:
 @dataclass(frozen=True, slots=True)
 class CardBalance:
     """One card before, after, and at its fullest on the way, by the plan's arithmetic. `before`, `after` and `peak` leave foreign out.
-    `free_after_bytes` is what may still be placed on it then, None where that is not known. `unsized`: it holds a resident of unknown size,
+    `free_after_bytes` is what may still be placed on it then, None where that is not known. `agents` have their model or their part there
+    after the plan. `unsized`: it holds a resident of unknown size,
     so all of it counts as taken though nobody knows how much is."""
 
     node: str
@@ -179,6 +185,7 @@ class CardBalance:
     name: str | None = None
     unsized: bool = False
     free_after_bytes: int | None = None
+    agents: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +211,8 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Unplaced:
-    """`count` replicas of one model for which there is no place. `candidates` is bounded, `candidate_counts` has all of them by reason."""
+    """`count` replicas of one model for which there is no place, or agents of the name `agent` (`model` is then the one that they use, or
+    ""). `candidates` is bounded, `candidate_counts` has all of them by reason; `reason` is the whole in a sentence without its subject."""
 
     model: str
     count: int
@@ -213,6 +221,13 @@ class Unplaced:
     candidate_counts: Mapping[str, int]
     would_fit_if: tuple[str, ...] = ()
     best_effort: bool = False
+    agent: str | None = None
+    reason: str = ""
+
+    @property
+    def shown(self) -> str:
+        """What has no place, for people: the model's name, or the agent's address without a node."""
+        return self.model if self.agent is None else f"agent.{self.agent}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,6 +360,8 @@ class Plan:
     document."""
     residents: Mapping[str, PlannedResident] = field(default_factory=dict)
     """What is resident, by the address of its replica (else by its own name): what every view says of its size. No part of the document."""
+    wanted: Mapping[str, Fields] = field(default_factory=dict)
+    """What the files ask for of every resource beside models, by address. No part of the document."""
     forgotten: tuple[str, ...] = ()
     """Addresses of the state that are neither wanted nor there any more; `apply` drops them without a step."""
     incidents: tuple[Incident, ...] = ()

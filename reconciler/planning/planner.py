@@ -6,9 +6,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
 from types import MappingProxyType
 
-from reconciler.capacity import Card, Charges, Occupancy, largest, set_up
+from reconciler.capacity import Card, Charges, Occupancy, charge_given, largest, set_up
 from reconciler.capacity.rooms import grown, peaks
 from reconciler.fleet import (
+    AGENT,
     Applied,
     Desired,
     EngineId,
@@ -19,11 +20,14 @@ from reconciler.fleet import (
     replica_address,
 )
 from reconciler.placement import Held, Lacking, Occupant, Placement, Refused, bound_of, explain, objective_of, place_most
+from reconciler.placement.agents import Hosts, place_agents
 from reconciler.planning.digest import plan_digest
 from reconciler.planning.drift import find_drift, found_drift, repairable, unmanaged_drift
+from reconciler.planning.edges import with_edges
 from reconciler.planning.guards import find_refusals
 from reconciler.planning.impact import impact_of
 from reconciler.planning.kinds import KINDS
+from reconciler.planning.kinds.agent import agent_notes, away_of, edges_of, given_cards, hosts_of, unplaced_agents
 from reconciler.planning.kinds.engine import ENGINE, joined, starting
 from reconciler.planning.kinds.model.admission_notes import own_rules_notes
 from reconciler.planning.kinds.model.changes import Change, find_changes
@@ -111,6 +115,7 @@ def make_plan(
 
     def fresh_board() -> Occupancy:
         board = set_up(fleet, begun.facts, desired.limits, selected, catalogue)
+        charge_given(board, given_cards(desired, applied, resources))
         mark_hot(board, desired.policy, applied)
         mark_lost(board, applied, desired.policy.lost_after, created_at)
         return board
@@ -126,13 +131,16 @@ def make_plan(
     ordered = order(changes.every)
     peak = peaks((change.takes, change.frees) for change in ordered)
     made_for = _made_for(ordered)
+    agents = place_agents(placement, desired, applied, Hosts(hosts_of(fleet), away_of(fleet, resources), selected))
     steps = joined(engine_steps, tuple(_step(change, made_for.get(change)) for change in ordered))
     for kind in kinds:
         if kind.name == ENGINE:
             continue
-        after = AfterPlan(fleet, desired, facts, changes.placed, applied, steps)
+        after = AfterPlan(fleet, desired, facts, changes.placed, applied, steps, agents)
         others.append(plan_kind(kind, after, resources, selected))
         steps = (*steps, *others[-1].steps)
+        if kind.name == AGENT:
+            steps = with_edges(steps, edges_of(others[-1].steps, after))
     config_drift, notes = fixed_options(changes.cannot_change, drifted)
     weights_drift, weights_notes = other_weights(changes)
     unsized = _unsized(placement)
@@ -147,7 +155,7 @@ def make_plan(
         steps=steps,
         unchanged=changes.unchanged + sum(one.unchanged for one in others),
         pending=changes.pending + sum(one.pending for one in others),
-        gpus=tuple(_balance(card, peak, card in unsized) for card in board.cards),
+        gpus=tuple(_balance(card, peak, card in unsized, agents.agents.get(card, 0)) for card in board.cards),
         drift=_in_order(
             _but_pinned(drift, weights_drift),
             found_drift(board, fleet, facts, recorded),
@@ -156,7 +164,7 @@ def make_plan(
             weights_drift,
             *(one.drift for one in others),
         ),
-        unplaced=unplaced,
+        unplaced=(*unplaced, *unplaced_agents(agents)),
         deferred=(*_deferred(board), *(entry for one in others for entry in one.deferred)),
         unmanaged=tuple(sorted(changes.unmanaged, key=lambda resident: (resident.node, resident.engine, resident.name))),
         refusals=(*find_refusals(changes, desired), *(refusal for one in others for refusal in one.refusals)),
@@ -172,6 +180,7 @@ def make_plan(
             *left_over(placement),
             *own_rules_notes(ordered, {change: target.model for target, change in changes.wanted.items()}.get),
             *waiting,
+            *agent_notes(agents),
             *(note for one in others for note in one.notes),
         ),
         impact=impact_of(ordered, board),
@@ -182,6 +191,7 @@ def make_plan(
         forgotten=tuple(sorted((*changes.forgotten, *(address for one in others for address in one.forgotten)))),
         incidents=incidents_to_note(holds, changes.held, desired, created_at),
         replace=tuple(sorted(again)),
+        wanted={address: one.fields for kind in others for address, one in kind.wanted.items()},
     )
 
 
@@ -282,7 +292,7 @@ def _unsized(placement: Placement) -> set[Card]:
     return {card for found in there if not found.sized for card, _ in found.charges}
 
 
-def _balance(card: Card, peak: Mapping[Card, int], unsized: bool) -> CardBalance:
+def _balance(card: Card, peak: Mapping[Card, int], unsized: bool, agents: int) -> CardBalance:
     return CardBalance(
         node=card.node,
         gpu=card.index,
@@ -296,6 +306,7 @@ def _balance(card: Card, peak: Mapping[Card, int], unsized: bool) -> CardBalance
         name=card.facts.name if card.facts is not None else None,
         unsized=unsized,
         free_after_bytes=None if unsized or card.usable is None else max(0, card.capacity - card.held),
+        agents=agents,
     )
 
 

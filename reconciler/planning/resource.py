@@ -25,7 +25,9 @@ from reconciler.fleet import (
     ResourceFacts,
     Scalar,
     parse_resource_address,
+    resource_address,
 )
+from reconciler.placement.agents import AgentPlacement
 from reconciler.planning.drift_memory import moment
 from reconciler.planning.plan import Action, Cause, Deferred, Drift, Note, Reason, Refusal, Step, kind_of
 
@@ -71,6 +73,7 @@ class AfterPlan:
     placed: Mapping[str, str]
     applied: Applied = NOTHING_APPLIED
     steps: tuple[Step, ...] = ()
+    agents: AgentPlacement = field(default_factory=AgentPlacement)
 
 
 class Repaired(NamedTuple):
@@ -141,6 +144,7 @@ class KindPlan:
     notes: list[Note] = field(default_factory=list)
     forgotten: list[str] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
+    wanted: Mapping[str, Wanted] = field(default_factory=dict)
     unchanged: int = 0
     pending: int = 0
 
@@ -150,15 +154,27 @@ def plan_kind(kind: Kind[W], after: AfterPlan, found: Mapping[str, ResourceFacts
     address; what is not in it was not looked at."""
     plan, applied = KindPlan(), after.applied
     wanted = sorted(kind.wanted(after), key=lambda one: one.address)
+    plan.wanted = {one.address: one for one in wanted}
     for one in wanted:
         if selected is not None and one.node not in selected:
             continue
-        _plan_wanted(plan, kind, one, found.get(one.address, UNSEEN), after)
+        _plan_wanted(plan, kind, one, seen_of(found, one.address, one.node), after)
     kept = {one.address for one in wanted}
     for address, row in sorted(applied.resources.items()):
         if kind_of(address) == kind.name and address not in kept and (selected is None or parse_resource_address(address)[2] in selected):
             _plan_unwanted(plan, kind, row, found.get(address, UNSEEN))
     return plan
+
+
+def anywhere_on(kind: str, node: str) -> str:
+    """What stands in `found` for all of a kind that may be on a node: where a thing will be is known only after the look."""
+    return resource_address(kind, "*", node)
+
+
+def seen_of(found: Mapping[str, ResourceFacts], address: str, node: str) -> ResourceFacts:
+    """What was seen of a resource: by its own address, else of its kind on its node."""
+    seen = found.get(address)
+    return seen if seen is not None else found.get(anywhere_on(kind_of(address), node), UNSEEN)
 
 
 def owned(kind: AnyKind, applied: Applied) -> list[str]:
@@ -275,9 +291,9 @@ def _drift(kind: AnyKind, row: AppliedResource | None, found: ResourceFacts) -> 
     return [Drift(row.address, name, name, row.fields.get(name), seen.get(name)) for name in differing(kind, row.fields, seen)]
 
 
-def stale_resource(kind: AnyKind, step: Step, found: ResourceFacts, wanted: Wanted | None, row: AppliedResource | None) -> str | None:
+def stale_resource(kind: AnyKind, step: Step, found: ResourceFacts, wanted: Fields | None, row: AppliedResource | None) -> str | None:
     """Why a saved step cannot be carried out now, as a sentence without its subject; None where it can, or is done already."""
-    found = wanted.seen(found) if wanted is not None else found
+    found = step.seen(found)
     if found.exists is None:
         return found.reason or "nothing is known about it now"
     if is_done(kind, step, found) or (step.only_while_due and wanted is None and row is None):
@@ -285,7 +301,7 @@ def stale_resource(kind: AnyKind, step: Step, found: ResourceFacts, wanted: Want
     if step.action is Action.REMOVE:
         if wanted is not None:
             return "the desired state asks for it"
-    elif wanted is None or differing(kind, asked_fields(kind, wanted.fields, row), step.after):
+    elif wanted is None or differing(kind, asked_fields(kind, wanted, row), step.after):
         return "the desired state asks for something else"
     if found.exists != bool(step.before):
         return "it is there now" if found.exists else "it is not there any more"

@@ -64,6 +64,7 @@ def card_remarks(card: CardBalance) -> list[str]:
     """What else is to be said of a card."""
     said = [f"{format_bytes(card.foreign_bytes)} foreign"] if card.foreign_bytes else []
     said += ["holds a model of unknown size"] if card.unsized else []
+    said += [plural(card.agents, "agent")] if card.agents else []
     return [*said, f"peak {format_bytes(card.peak_bytes)}"] if card.peak_bytes > max(card.before_bytes, card.after_bytes) else said
 
 

@@ -162,6 +162,7 @@ def _card(card: CardBalance) -> dict[str, Json]:
         "after_bytes": card.after_bytes,
         "peak_bytes": card.peak_bytes,
         "free_after_bytes": card.free_after_bytes,
+        **({"agents": card.agents} if card.agents else {}),
     }
 
 
@@ -178,6 +179,7 @@ def _drift(drift: Drift) -> dict[str, Json]:
 
 def _unplaced(one: Unplaced) -> dict[str, Json]:
     return {
+        **({} if one.agent is None else {"agent": one.agent, "reason": one.reason}),
         "model": one.model,
         "count": one.count,
         "needed_bytes": one.needed_bytes,

@@ -104,8 +104,8 @@ def _opening(plan: Plan, style: Style) -> list[str]:
 def _nothing_to_do(plan: Plan, style: Style) -> str:
     start = style.paint("No changes.", "bold")
     lacks = []
-    if count := sum(one.count for one in plan.unplaced):
-        lacks.append(f"{plural(count, 'replica has', 'replicas have')} no place")
+    for word, count in (("replica", _without_place(plan, False)), ("agent", _without_place(plan, True))):
+        lacks += [f"{plural(count, f'{word} has', f'{word}s have')} no place"] if count else []
     if plan.held:
         lacks.append(f"{plural(len(plan.held), 'replica is', 'replicas are')} held")
     if count := len({one.address for one in plan.drift if is_beyond_apply(one)}):
@@ -118,6 +118,10 @@ def _nothing_to_do(plan: Plan, style: Style) -> str:
         return f"{start} Nothing can be done now for fleet {style.heading(plan.fleet)}: {' and '.join(lacks)}."
     kept = f": {plural(plan.unchanged, 'replica')} unchanged" if plan.unchanged else ""
     return f"{start} Fleet {style.heading(plan.fleet)} is as desired{kept}."
+
+
+def _without_place(plan: Plan, agents: bool) -> int:
+    return sum(one.count for one in plan.unplaced if (one.agent is not None) is agents)
 
 
 def _selection(plan: Plan, style: Style) -> list[str]:

@@ -98,13 +98,24 @@ def unplaced_lines(unplaced: Sequence[Unplaced], style: Style) -> list[str]:
     shown, left = bounded(unplaced)
     lines = [style.heading("No place for")]
     for one in shown:
-        need = "need unknown" if one.needed_bytes is None else f"needs {format_bytes(one.needed_bytes)}"
-        effort = ", best effort" if one.best_effort else ""
-        lines += columns([[Cell(f"? {one.model}", "red"), Cell(f"{plural(one.count, 'replica')}, {need}{effort}")]], style)
+        lines += columns([[Cell(f"? {one.shown}", "red"), Cell(what_lacks(one))]], style)
         lines += _reasons(one, style)
         for hint in one.would_fit_if:
             lines += paragraph(f"would fit if {hint}", style, "      → ", "        ")
     return [*lines, *more(left, style, "models")]
+
+
+def asked_of(one: Unplaced) -> str:
+    """What was asked for room: engines, or the cards that an agent could be given."""
+    return "card" if one.agent is not None and not one.model else "engine"
+
+
+def what_lacks(one: Unplaced) -> str:
+    """How many replicas or agents have no place, with what they need, or why."""
+    if one.agent is not None:
+        return f"{plural(one.count, 'agent')}: {one.reason}"
+    need = "need unknown" if one.needed_bytes is None else f"needs {format_bytes(one.needed_bytes)}"
+    return f"{plural(one.count, 'replica')}, {need}{', best effort' if one.best_effort else ''}"
 
 
 def _reasons(one: Unplaced, style: Style) -> list[str]:
@@ -122,8 +133,8 @@ def _reasons(one: Unplaced, style: Style) -> list[str]:
         counts = ", ".join(
             f"{reason} on {count:,}" for reason, count in sorted(one.candidate_counts.items(), key=lambda item: (-item[1], item[0]))
         )
-        lines += paragraph(f"of {plural(total, 'engine')}: {counts}", style, "      ", "        ")
-    elif not total and not candidates:
+        lines += paragraph(f"of {plural(total, asked_of(one))}: {counts}", style, "      ", "        ")
+    elif not total and not candidates and one.agent is None:
         lines.append("      no engine could serve it")
     return lines
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reconciler.fleet import CardFacts, EngineFacts, FleetFacts, format_bytes
-from reconciler.health import Finding, Holder, Level, ReplicaStatus
+from reconciler.health import AgentStatus, Finding, Holder, Level, ReplicaStatus
 from reconciler.planning import Plan
 from reconciler.views.card_facts import NO_HOLDERS, Holders, card_blocks, holders_of
 from reconciler.views.style import Cell, Style, bounded, columns, joined, more, plural
@@ -22,11 +22,12 @@ def status_text(
     replicas: Sequence[ReplicaStatus],
     findings: Sequence[Finding],
     holders: Holders = NO_HOLDERS,
+    agents: Sequence[AgentStatus] = (),
     *,
     colour: bool = False,
     width: int = 100,
 ) -> str:
-    """Replicas with their standing, then the cards, then where to look further."""
+    """Replicas and agents with their standing, then the cards, then where to look further."""
     style = Style(colour, width)
     engines = [engine for node in facts.nodes.values() for engine in node.engines.values()]
     silent = sum(1 for engine in engines if not engine.reachable)
@@ -35,7 +36,9 @@ def status_text(
     opening += f"; serial {plan.serial}, probed at {facts.at}"
     shown, left = bounded(replicas)
     rows = [style.heading("Models"), *columns([_row(one) for one in shown], style), *more(left, style)] if replicas else []
-    blocks = [[opening], rows, *card_blocks(facts, style, holders), _closing(plan, findings, style)]
+    some, others = bounded(agents)
+    of_agents = [style.heading("Agents"), *columns([_agent(one) for one in some], style), *more(others, style, "agents")] if agents else []
+    blocks = [[opening], rows, of_agents, *card_blocks(facts, style, holders), _closing(plan, findings, style)]
     return joined("\n".join(block) + "\n" for block in blocks if block)
 
 
@@ -51,6 +54,11 @@ def _row(one: ReplicaStatus) -> list[Cell]:
     ]
 
 
+def _agent(one: AgentStatus) -> list[Cell]:
+    glyph, look = _GLYPHS[one.standing]
+    return [Cell(f"{glyph} {one.address}", look), Cell(one.standing), Cell(f"uses {one.uses}" if one.uses else "", "dim"), Cell(one.detail)]
+
+
 def _closing(plan: Plan, findings: Sequence[Finding], style: Style) -> list[str]:
     steps = f"{plural(len(plan.steps), 'step')} to do" if plan.steps else "nothing to do"
     line = f"{steps}, {plural(len(plan.drift), 'drift')}, {plan.pending:,} pending"
@@ -63,7 +71,12 @@ def _closing(plan: Plan, findings: Sequence[Finding], style: Style) -> list[str]
 
 
 def status_document(
-    plan: Plan, facts: FleetFacts, replicas: Sequence[ReplicaStatus], findings: Sequence[Finding], holders: Holders = NO_HOLDERS
+    plan: Plan,
+    facts: FleetFacts,
+    replicas: Sequence[ReplicaStatus],
+    findings: Sequence[Finding],
+    holders: Holders = NO_HOLDERS,
+    agents: Sequence[AgentStatus] = (),
 ) -> dict[str, object]:
     """The same for programs; what is unknown is null."""
     return {
@@ -72,6 +85,10 @@ def status_document(
         "serial": plan.serial,
         "at": facts.at,
         "replicas": [_replica(one) for one in replicas],
+        "agents": [
+            {"address": one.address, "standing": one.standing, "detail": one.detail, "uses": one.uses or None, "owned": one.owned}
+            for one in agents
+        ],
         "engines": [_engine(engine) for _, node in sorted(facts.nodes.items()) for _, engine in sorted(node.engines.items())],
         "cards": [
             _card(name, card, holders.get((name, card.index), ()))

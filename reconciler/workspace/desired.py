@@ -19,6 +19,7 @@ from reconciler.fleet import (
     WorkspaceError,
     canonical_name,
 )
+from reconciler.workspace.agents import AGENTS_FORM, SERVICES_FORM
 from reconciler.workspace.file_specs import FILES_FORM
 from reconciler.workspace.forms import Form, choice, label, list_of
 from reconciler.workspace.inventory import Inventory
@@ -65,16 +66,14 @@ _models_schema = {"type": "object", "additionalProperties": {"anyOf": [MODEL.sch
 MODELS = Field("models", Form(_as_it_stands, _models_schema))
 PRIORITIES = Field("priority_models", Form(_as_it_stands, list_of(label).schema))
 
-SECTIONS: tuple[SectionForm, ...] = (FILES_FORM,)
+SECTIONS: tuple[SectionForm, ...] = (SERVICES_FORM, AGENTS_FORM, FILES_FORM)
 """The keys of other kinds of resources."""
 
 
 def desired_table(sections: Sequence[SectionForm] = SECTIONS) -> Table:
     """All keys of a desired state."""
     others = [Field(one.section.key, Form(_as_it_stands, dict(one.schema))) for one in sections]
-    known = {one.key for one in others}
-    not_yet = later(*({"agents", "services"} - known))
-    return Table("desired state", (VERSION, STRATEGY_FIELD, LIMITS_FIELD, POLICY_FIELD, PRIORITIES, MODELS, *others), not_yet)
+    return Table("desired state", (VERSION, STRATEGY_FIELD, LIMITS_FIELD, POLICY_FIELD, PRIORITIES, MODELS, *others))
 
 
 def read_desired(

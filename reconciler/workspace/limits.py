@@ -5,7 +5,7 @@ from __future__ import annotations
 from reconciler.fleet import Limits
 from reconciler.workspace.forms import Form, integer, ratio, size
 from reconciler.workspace.problems import Problems
-from reconciler.workspace.table import Field, Table, later
+from reconciler.workspace.table import Field, Table
 from reconciler.workspace.tree import Node
 
 UTILIZATION = Field(
@@ -37,7 +37,7 @@ AGENTS = Field(
     meant="max_agents agents_per_gpu max_containers_per_gpu",
 )
 
-LIMITS = Table("limits", (UTILIZATION, MARGIN, RESERVE, RAM_RESERVE), later("max_agents_per_gpu"))
+LIMITS = Table("limits", (UTILIZATION, MARGIN, RESERVE, RAM_RESERVE, AGENTS))
 
 
 def _read(node: Node, problems: Problems, name: str) -> Limits:

@@ -51,5 +51,5 @@ class NoteActor:
 
 _FORM = map_of(text)
 NOTE = ResourceType(
-    NoteKind(), SectionForm(NOTES, lambda node, context: _FORM.read(node, context.problems, "'notes'"), _FORM.schema), NoteActor
+    NoteKind(), (SectionForm(NOTES, lambda node, context: _FORM.read(node, context.problems, "'notes'"), _FORM.schema),), NoteActor
 )

@@ -27,7 +27,7 @@ from reconciler.fleet import (
     parse_agent_address,
 )
 from reconciler.placement import place_most
-from reconciler.placement.agents import AgentPlacement, place_agents
+from reconciler.placement.agents import AgentPlacement, Hosts, place_agents
 
 __all__ = ["GIB", "NOW", "agent", "facts", "fleet", "kept", "node", "placed", "uuids", "where"]
 
@@ -58,6 +58,8 @@ def placed(
     before: Applied | None = None,
     hosts: str | None = None,
     running: bool = True,
+    selected: frozenset[str] | None = None,
+    away: str = "",
 ) -> AgentPlacement:
     seen = seen or uuids(facts(of, installed=[model.name for model in desired.models]))
     before = before or Applied()
@@ -73,7 +75,7 @@ def placed(
         return board
 
     placement = place_most(board, desired, before)
-    result = place_agents(placement, desired, before, frozenset(of.nodes if hosts is None else hosts))
+    result = place_agents(placement, desired, before, Hosts(frozenset(of.nodes if hosts is None else hosts), frozenset(away), selected))
     assert all(card.free >= 0 for card in placement.board.cards if card.usable is not None)
     return result
 

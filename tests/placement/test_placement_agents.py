@@ -218,3 +218,17 @@ def test_fewer_agents_leave_the_last_ones_first(replicas: int) -> None:
     first = placed(THREE, desired(ON_ALL), agent("x", "abc", model="m:1", replicas=3))
     fewer = placed(THREE, desired(ON_ALL), agent("x", "abc", model="m:1", replicas=replicas), before=kept(first))
     assert [one.node for one in fewer.places] == ["a", "b", "c"][:replicas]
+
+
+def test_outside_a_selection_every_agent_stays_and_nothing_new_comes():
+    first = placed(THREE, desired(ON_ALL), agent("x", "abc", model="m:1", replicas=3))
+    few = agent("x", "abc", model="m:1", replicas=4, near=Near.NODE)
+    only = placed(THREE, desired(model("m:1", "a", 8 * GIB)), few, before=kept(first), selected=frozenset("a"))
+    assert where(only) == {"agent.x@a": "a/ollama", "agent.x@b": None, "agent.x@c": None, "agent.x#2@a": "a/ollama"}
+
+
+def test_nothing_new_is_put_where_the_daemon_cannot_be_asked_and_what_is_there_stays():
+    first = placed(THREE, desired(ON_ALL), agent("x", "abc", model="m:1"))
+    assert where(first) == {"agent.x@a": "a/ollama"}
+    more = placed(THREE, desired(ON_ALL), agent("x", "abc", model="m:1", replicas=3), before=kept(first), away="a")
+    assert [one.node for one in more.places] == ["a", "b", "c"]

@@ -180,11 +180,9 @@ LATER_POLICIES = (
     [
         *(f"models: {{m: {{{key}: 1}}}}" for key in LATER_MODEL_KEYS),
         *(f"policy: {{{key}: 1}}" for key in LATER_POLICIES),
-        "agents: {}",
         "placement: {strategy: weighted}",
         "placement: {solver: exact}",
         "placement: {weights: {}}",
-        "limits: {max_agents_per_gpu: 5}",
     ],
 )
 def test_workspace_keys_of_a_later_version_are_refused_as_such(problems: Sentences, text: str) -> None:

@@ -186,7 +186,7 @@ def test_workspace_schemas_name_the_keys_that_are_read() -> None:
     desired = json_schema("desired")
     properties = desired["properties"]
     assert isinstance(properties, dict)
-    assert set(properties) == {"version", "placement", "limits", "policy", "priority_models", "models", "files"}
+    assert set(properties) == {"version", "placement", "limits", "policy", "priority_models", "models", "agents", "services", "files"}
     assert "$defs" in json_schema("inventory")
     with pytest.raises(ValueError, match="there is no schema"):
         json_schema("plan")  # type: ignore[arg-type]

@@ -167,7 +167,7 @@ def test_workspace_hosts_share_what_their_group_declares(load: Load) -> None:
         (hosts("{limits: {max_vram_utilization: 90}}"), "90 is not a ratio between 0 and 1; write 90% or 0.9"),
         (hosts("{limits: {resrve: 1GiB}}"), "did you mean 'reserve'?"),
         (hosts("{limits: {reserve: 1GiB, reserve_mb: 4}}"), "in two spellings"),
-        (hosts("{limits: {max_agents_per_gpu: 5}}"), "is not carried out by this version of gpurec yet"),
+        (hosts("{limits: {max_agents_per_gpu: many}}"), "must be a whole number from 0"),
         (hosts("{gpus: [{index: 0}, {index: 0}]}"), "card 0 is declared twice, first at inventories/x.yaml:3:16"),
         (hosts("{gpus: [{index: 0, uuid: G}, {index: 1, uuid: G}]}"), "card 'G' is declared twice"),
         (hosts("{gpus: [{index: 0, vram: 0}]}"), "3:33: 'vram' of card 0: nothing has 0 bytes of VRAM"),

@@ -18,7 +18,7 @@ def command(context: click.Context, format_: str) -> int:
     import json
 
     from reconciler.cli.running import run
-    from reconciler.health import holders_by_card
+    from reconciler.health import agents_of, holders_by_card
     from reconciler.operations.diagnosis import findings_of, standing_of
     from reconciler.operations.exit_status import Command, exit_status, of_facts
     from reconciler.operations.proposal import plan_fleet
@@ -29,9 +29,10 @@ def command(context: click.Context, format_: str) -> int:
     replicas = standing_of(seen)
     findings = findings_of(seen, replicas)
     holders = holders_by_card(seen.workspace.fleet, seen.facts, seen.plan)
+    agents = agents_of(seen.plan, seen.resources, seen.applied)
     if format_ == "json":
-        click.echo(json.dumps(status_document(seen.plan, seen.facts, replicas, findings, holders), indent=2))
+        click.echo(json.dumps(status_document(seen.plan, seen.facts, replicas, findings, holders, agents), indent=2))
     else:
-        text = status_text(seen.plan, seen.facts, replicas, findings, holders, colour=settings.colour(), width=settings.width())
+        text = status_text(seen.plan, seen.facts, replicas, findings, holders, agents, colour=settings.colour(), width=settings.width())
         click.echo(text, nl=False)
     return exit_status(Command.LOOK, of_facts(seen.facts))

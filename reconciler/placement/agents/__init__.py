@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reconciler.placement.agents.offers import Offer
-from reconciler.placement.agents.place import place_agents
+from reconciler.placement.agents.place import Hosts, place_agents
 from reconciler.placement.agents.result import AgentPlace, AgentPlacement, UnplacedAgents
 
-__all__ = ["AgentPlace", "AgentPlacement", "Offer", "UnplacedAgents", "place_agents"]
+__all__ = ["AgentPlace", "AgentPlacement", "Hosts", "Offer", "UnplacedAgents", "place_agents"]

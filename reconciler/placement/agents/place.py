@@ -7,7 +7,7 @@ an agent without a model that requires a card is charged for one. Deterministic:
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reconciler.capacity import Card, CardHolding, fits_alone
@@ -42,9 +42,24 @@ class _Applied:
     row: AppliedResource
 
 
-def place_agents(placement: Placement, desired: Desired, applied: Applied, hosts: Set[str]) -> AgentPlacement:
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """The nodes that run containers. Nothing new is put on those that are `away`, whose daemon cannot be asked now; outside `selected`
+    (None: all are in) every agent stays as it is."""
+
+    nodes: frozenset[str]
+    away: frozenset[str] = frozenset()
+    selected: frozenset[str] | None = None
+
+    @property
+    def open(self) -> frozenset[str]:
+        """Those that take something new."""
+        return (self.nodes if self.selected is None else self.nodes & self.selected) - self.away
+
+
+def place_agents(placement: Placement, desired: Desired, applied: Applied, hosts: Hosts) -> AgentPlacement:
     """The place of every agent and service, on the board on which the models are placed, which is charged with the cards that agents are
-    given. `hosts` are the nodes that can run containers."""
+    given."""
     specs = sorted((*AGENTS.of(desired), *SERVICES.of(desired)), key=lambda spec: spec.name)
     if not specs:
         return AgentPlacement()
@@ -62,8 +77,9 @@ def place_agents(placement: Placement, desired: Desired, applied: Applied, hosts
 class _Placing:
     """Mutable and private to one run. `moving` has by agent the nodes and numbers that stay and need another engine or card."""
 
-    def __init__(self, placement: Placement, desired: Desired, applied: Applied, hosts: Set[str]) -> None:
-        self.board, self.desired, self.hosts = placement.board, desired, hosts
+    def __init__(self, placement: Placement, desired: Desired, applied: Applied, hosts: Hosts) -> None:
+        self.board, self.desired = placement.board, desired
+        self.declared, self.hosts, self._selected = hosts.nodes, hosts.open, hosts.selected
         self.result, self.load = AgentPlacement(), Load()
         self.offers = Offers(placement, {model.name for model in desired.wanted})
         self.rows = _rows(applied)
@@ -81,9 +97,13 @@ class _Placing:
         left = spec.replicas if spec.replicas is not None else len(self.rows.get(spec.name, ()))
         for one in self.rows.get(spec.name, ()):
             at = (one.node, one.number)
-            if one.node not in spec.nodes or one.node not in self.hosts or (spec.each is AgentEach.NODE and one.number > 1):
+            if self._selected is not None and one.node not in self._selected:
+                self._put(spec, *at, self._as_applied(spec, one))
+                left -= 1
                 continue
-            if left == 0:
+            if one.node not in spec.nodes or one.node not in self.declared or (spec.each is AgentEach.NODE and one.number > 1):
+                continue
+            if left <= 0:
                 break
             left -= 1
             offer = self._kept_offer(spec, one)
@@ -139,6 +159,16 @@ class _Placing:
         if not spec.takes_card:
             return None
         return self._kept_card(spec, one)
+
+    def _as_applied(self, spec: AgentSpec, one: _Applied) -> Offer | None:
+        """What an agent uses that nobody may touch now."""
+        if spec.model is not None:
+            return self.fitting(spec).by_where.get(str(one.row.fields.get(USES)))
+        holding = self.board.own_cards.pop(one.row.address, None)
+        if holding is None:
+            return None
+        self.board.remove(holding)
+        return own_card(holding.charges[0][0])
 
     def _kept_card(self, spec: AgentSpec, one: _Applied) -> Offer | None:
         """Its own card, charged anew where the files ask for other bytes of it by now."""
@@ -242,7 +272,7 @@ class _Fitting:
 
     def __init__(self, placing: _Placing, spec: AgentSpec) -> None:
         self._placing, self._spec = placing, spec
-        nodes = frozenset(spec.nodes) & placing.hosts
+        nodes = frozenset(spec.nodes) & placing.declared
         if spec.model is not None:
             every = [one for one in placing.offers.of(spec.model) if unfit_offer(one, spec) is None]
             offers = [one for one in every if spec.near is Near.ANY or one.node in nodes]
@@ -259,18 +289,23 @@ class _Fitting:
     @property
     def order(self) -> Order:
         if self._order is None:
-            placing, spec = self._placing, self._spec
+            placing = self._placing
             thermal = placing.desired.policy.thermal
             self._order = order_of(
                 self.offers,
                 placing.desired.strategy,
                 placing.load,
-                lambda offer: placing.has_room(spec, offer),
+                self._may_take,
                 lambda offer: offer.node in self._nodes,
                 self._last_taken(),
                 thermal.hysteresis if thermal is not None else None,
             )
         return self._order
+
+    def _may_take(self, offer: Offer) -> bool:
+        """Whether something new may use it: it has the room, and a daemon that can be asked where it must run there."""
+        elsewhere = self._spec.model is not None and self._spec.near is Near.ANY
+        return (elsewhere or offer.node in self._placing.hosts) and self._placing.has_room(self._spec, offer)
 
     def best_on(self, node: str, card: Card | None) -> Offer | None:
         """The one with the fewest agents of those on a node, and on a card of it where one is named."""

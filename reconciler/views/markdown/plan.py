@@ -14,7 +14,7 @@ from reconciler.views.markdown.layout import FOLDING, Flavour, cell_row, diff_fe
 from reconciler.views.markdown.neutral import code, html, prose
 from reconciler.views.markdown.sections import deferred_part, drift_part, forgotten_part, notes_part, unmanaged_part
 from reconciler.views.plan_text import made_words
-from reconciler.views.sections import away_words, for_whom
+from reconciler.views.sections import asked_of, away_words, for_whom, what_lacks
 from reconciler.views.step_words import SYMBOLS, cards_of, changed_fields, counts_words, reason_of, remarks, size_of, source_of
 from reconciler.views.style import plural
 
@@ -126,16 +126,16 @@ def _impact(impact: Impact, flavour: Flavour) -> Part:
 def _unplaced(unplaced: Sequence[Unplaced], flavour: Flavour) -> Part:
     rows: list[Part] = []
     for one in unplaced:
-        need = "need unknown" if one.needed_bytes is None else f"needs {format_bytes(one.needed_bytes)}"
-        effort = ", best effort" if one.best_effort else ""
-        first = f"- {code(one.model)}: {plural(one.count, 'replica')}, {need}{effort}\n"
+        first = f"- {code(one.shown)}: {prose(what_lacks(one))}\n"
         below: list[Part] = [Whole(f"  - would fit if {prose(hint)}\n") for hint in one.would_fit_if]
         below += [Whole(f"  - {code(each.engine)}: {prose(each.message or each.reason)}\n") for each in one.candidates[:_CANDIDATES]]
         total = sum(one.candidate_counts.values())
         if total > min(len(one.candidates), _CANDIDATES):
             counts = sorted(one.candidate_counts.items(), key=lambda item: (-item[1], item[0]))
-            below.append(Whole(f"  - of {plural(total, 'engine')}: {', '.join(f'{code(why)} on {count:,}' for why, count in counts)}\n"))
-        elif not one.candidates:
+            below.append(
+                Whole(f"  - of {plural(total, asked_of(one))}: {', '.join(f'{code(why)} on {count:,}' for why, count in counts)}\n")
+            )
+        elif not one.candidates and one.agent is None:
             below.append(Whole("  - no engine could serve it\n"))
         rows.append(Stack([Whole(first), *below]))
     return Listing(f"{heading(4)} No place for\n\n", rows, left_out("model", "without a place"), "\n")

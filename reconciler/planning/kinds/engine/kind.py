@@ -13,6 +13,7 @@ from reconciler.fleet import (
     FleetFacts,
     NodeSpec,
     PullPolicy,
+    ResourceFacts,
     parse_resource_address,
     resource_address,
 )
@@ -24,6 +25,7 @@ from reconciler.planning.containers import (
     WantedContainer,
     container_fields,
     container_json,
+    seen_as,
     shown_risks,
 )
 from reconciler.planning.containers_guard import container_refusals
@@ -49,6 +51,9 @@ class EngineStep(Step):
     engine: str
     container: ContainerSpec | None = None
     pull: PullPolicy = PullPolicy.MISSING
+
+    def seen(self, found: ResourceFacts) -> ResourceFacts:
+        return seen_as(self.container, found, self.address)
 
     @property
     def contradiction(self) -> str | None:

@@ -1,0 +1,136 @@
+"""What agents wait for, and what waits for them.
+
+An agent starts after its model is there and after what it depends on; where its model goes, it leaves or changes first, and what it
+depended on goes after it. A card that it is given is free before, and one that it leaves is free after.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+from reconciler.fleet import (
+    AGENTS,
+    OWN_CARD,
+    SERVICES,
+    USES,
+    CardId,
+    EngineId,
+    Scalar,
+    parse_agent_address,
+    replica_address,
+    resource_address,
+)
+from reconciler.planning.edges import Edge
+from reconciler.planning.kinds.model.step import ModelStep
+from reconciler.planning.plan import Action, Step
+from reconciler.planning.resource import AfterPlan
+
+_MODEL = "model"
+_STARTS = (Action.CREATE, Action.UPDATE, Action.WAIT)
+_LEAVES = (Action.REMOVE, Action.UPDATE)
+_BRINGS = (Action.PULL, Action.TAG, Action.LOAD, Action.RELOAD, Action.UPDATE, Action.WAIT, Action.CREATE)
+_TAKES_AWAY = (Action.UNLOAD, Action.REMOVE)
+
+
+def edges_of(made: Sequence[Step], after: AfterPlan) -> list[Edge]:
+    """The edges between the steps about agents and all others, and among them."""
+    if not made:
+        return []
+    by_address: dict[str, list[Step]] = defaultdict(list)
+    for step in after.steps:
+        by_address[step.address].append(step)
+    edges: list[Edge] = []
+    for step in made:
+        edges += _after_its_model(step, by_address)
+        edges += _before_its_model_goes(step, after, by_address)
+    edges += _dependencies(made, after)
+    edges += _moves(made)
+    edges += _cards(made, after)
+    return edges
+
+
+def _after_its_model(step: Step, by_address: Mapping[str, Sequence[Step]]) -> Iterator[Edge]:
+    at = _engine(step.after.get(USES))
+    if step.action not in _STARTS or at is None:
+        return
+    for address in (replica_address(str(step.after.get(_MODEL)), at), resource_address("engine", at.engine, at.node)):
+        for needed in by_address.get(address, ()):
+            if needed.action in _BRINGS:
+                yield Edge(step.id, needed.id)
+
+
+def _before_its_model_goes(step: Step, after: AfterPlan, by_address: Mapping[str, Sequence[Step]]) -> Iterator[Edge]:
+    """What the agent used until now goes after it has left, where that closes no ring."""
+    row = after.applied.resources.get(step.address)
+    at = _engine(row.fields.get(USES)) if row is not None else None
+    if step.action not in _LEAVES or row is None or at is None or step.after.get(USES) == row.fields.get(USES):
+        return
+    for address in (replica_address(str(row.fields.get(_MODEL)), at), resource_address("engine", at.engine, at.node)):
+        for waits in by_address.get(address, ()):
+            if waits.action in _TAKES_AWAY:
+                yield Edge(waits.id, step.id, soft=True)
+
+
+def _dependencies(made: Sequence[Step], after: AfterPlan) -> Iterator[Edge]:
+    """`depends_on`: what is needed starts before, and leaves after."""
+    depends = {spec.name: spec.depends_on for spec in (*AGENTS.of(after.desired), *SERVICES.of(after.desired)) if spec.depends_on}
+    if not depends:
+        return
+    by_name: dict[str, list[Step]] = defaultdict(list)
+    for step in made:
+        by_name[parse_agent_address(step.address)[0]].append(step)
+    for name, needed in depends.items():
+        for one in needed:
+            for step in by_name.get(name, ()):
+                for other in by_name.get(one, ()):
+                    if step.action in _STARTS and other.action in _STARTS:
+                        yield Edge(step.id, other.id)
+                    if step.action is Action.REMOVE and other.action is Action.REMOVE:
+                        yield Edge(other.id, step.id, soft=True)
+
+
+def _moves(made: Sequence[Step]) -> Iterator[Edge]:
+    """Of one agent the new container comes before an old one goes, where that is possible."""
+    comes: dict[str, list[Step]] = defaultdict(list)
+    goes: dict[str, list[Step]] = defaultdict(list)
+    for step in made:
+        if step.action in (Action.CREATE, Action.REMOVE):
+            (comes if step.action is Action.CREATE else goes)[parse_agent_address(step.address)[0]].append(step)
+    for name, leaving in goes.items():
+        for old, new in zip(leaving, comes.get(name, ()), strict=False):
+            yield Edge(old.id, new.id, soft=True)
+
+
+def _cards(made: Sequence[Step], after: AfterPlan) -> Iterator[Edge]:
+    """Who is given a card waits for all that leaves it; a model that comes to a card waits for the agents that leave it for good."""
+    rows = after.applied.resources
+    if not any(step.after.get(OWN_CARD) or ((row := rows.get(step.address)) is not None and row.fields.get(OWN_CARD)) for step in made):
+        return
+    uuids: dict[str, tuple[str, CardId]] = {}
+    for node in after.facts.nodes.values():
+        uuids |= {card.uuid: (node.node, card.index) for card in node.cards or () if card.uuid is not None}
+    leaves: dict[tuple[str, CardId], list[Step]] = defaultdict(list)
+    comes: dict[tuple[str, CardId], list[str]] = defaultdict(list)
+    for step in made:
+        row = rows.get(step.address)
+        before = row.fields.get(OWN_CARD) if row is not None else None
+        now = step.after.get(OWN_CARD) if step.action in _STARTS else None
+        if before is not None and before != now and step.action in _LEAVES and before in uuids:
+            leaves[uuids[str(before)]].append(step)
+        if now is not None and now != before and now in uuids:
+            comes[uuids[str(now)]].append(step.id)
+    for card, ids in comes.items():
+        yield from (Edge(one, gone.id) for one in ids for gone in leaves.get(card, ()))
+    for step in after.steps:
+        if not isinstance(step, ModelStep):
+            continue
+        for card in ((step.node, index) for index in step.cards):
+            if step.action in (Action.UNLOAD, Action.RELOAD):
+                yield from (Edge(one, step.id) for one in comes.get(card, ()))
+            if step.action in (Action.LOAD, Action.RELOAD):
+                yield from (Edge(step.id, gone.id) for gone in leaves.get(card, ()) if gone.action is Action.REMOVE)
+
+
+def _engine(value: Scalar | None) -> EngineId | None:
+    return EngineId.parse(value) if isinstance(value, str) else None
