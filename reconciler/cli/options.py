@@ -16,6 +16,7 @@ from reconciler.cli import completion
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
+    from reconciler.fleet import Solver
     from reconciler.operations.run import FailureLimit
     from reconciler.planning.what_if import AddedCard
 
@@ -37,7 +38,7 @@ class View:
 
 
 def choice_options(command: Command) -> Command:
-    """`--limit`, `--exclude`, `--refresh`, `--replace` and `--assume`."""
+    """`--limit`, `--exclude`, `--refresh`, `--replace`, `--solver` and `--assume`."""
     options = (
         click.option(
             "--limit",
@@ -53,6 +54,12 @@ def choice_options(command: Command) -> Command:
             multiple=True,
             shell_complete=completion.addresses,
             help="Load this replica again in any case, also one that is held; may be given several times.",
+        ),
+        click.option(
+            "--solver",
+            type=click.Choice(["builtin", "exact"]),
+            callback=lambda _, __, value: _solver(value),
+            help="Who looks for places, instead of `placement.solver` of the files; exact is an extra.",
         ),
     )
     for option in reversed(options):
@@ -100,6 +107,12 @@ def added_card(text: str) -> AddedCard:
         return AddedCard(node, total)
     except UnitError as error:
         raise click.BadParameter(f"{error}; {error.hint}", param_hint="--add-gpu") from error
+
+
+def _solver(name: str | None) -> Solver | None:
+    from reconciler.fleet import Solver
+
+    return Solver(name) if name is not None else None
 
 
 def facts_options(command: Command) -> Command:

@@ -71,6 +71,13 @@ class Strategy(StrEnum):
     TEMPERATURE = "temperature"
 
 
+class Solver(StrEnum):
+    """Who looks for a placement: the search that is built in, or HiGHS beside it, which is an extra."""
+
+    BUILTIN = "builtin"
+    EXACT = "exact"
+
+
 @dataclass(frozen=True, slots=True)
 class VersionBound:
     """A comparison such as `>=525`; `operator` is one of `>=`, `>`, `<=`, `<`, `==`."""
@@ -261,6 +268,7 @@ class Desired:
     models: tuple[ModelSpec, ...] = ()
     limits: Limits = NO_LIMITS
     strategy: Strategy = Strategy.LEAST_LOADED
+    solver: Solver = Solver.BUILTIN
     policy: Policy = Policy()
     sections: Mapping[str, object] = field(default_factory=lambda: _NOTHING_ELSE)
     """What belongs to other kinds of resources, by key; read through their `Section`."""

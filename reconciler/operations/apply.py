@@ -110,7 +110,7 @@ async def _check_saved(settings: WorkspaceSettings, workspace: Workspace, saved:
         check_origin(saved, workspace.name, workspace.config_digest, state.applied(), history)
     if options.resume:
         check_begun(saved, history)
-    choice = PlanOptions(saved.limit, saved.exclude, again=frozenset(saved.replace))
+    choice = PlanOptions(saved.limit, saved.exclude, again=frozenset(saved.replace), solver=saved.placement.solver)
     proposal = await plan_fleet(settings, choice, report, workspace=workspace)
     warn_of_state(proposal, report)
     approved = check_not_stale(saved, proposal, selected_nodes(workspace, choice), since)

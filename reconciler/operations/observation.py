@@ -18,6 +18,7 @@ from reconciler.fleet import (
     GpurecError,
     ModelSpec,
     ResourceFacts,
+    Solver,
     WorkspaceError,
     same_machines,
     same_servers,
@@ -38,13 +39,15 @@ LARGEST_FACTS = 512 * MIB
 @dataclass(frozen=True, slots=True)
 class PlanOptions:
     """Which facts to take and which nodes to change. Without `refresh` the recorded facts are taken and nothing
-    is probed; `assume` is a file of facts to take instead. `again` holds addresses of replicas that are loaded again in any case."""
+    is probed; `assume` is a file of facts to take instead. `again` holds addresses of replicas that are loaded again in any case. `solver`
+    looks for places instead of the one that the files name."""
 
     limit: str | None = None
     exclude: str | None = None
     refresh: bool = True
     assume: Path | None = None
     again: frozenset[str] = frozenset()
+    solver: Solver | None = None
 
     @property
     def probes(self) -> bool:
@@ -83,6 +86,8 @@ async def look(
     where two engines that answered are one server, or two nodes one machine.
     """
     space = workspace or await load(settings, report)
+    if options.solver is not None:
+        space = replace(space, desired=replace(space.desired, solver=options.solver))
     path = state_path(settings, space)
     with closing(open_reader(path)) as state:
         applied, recorded = state.applied(), state.recorded_facts()

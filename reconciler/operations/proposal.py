@@ -8,12 +8,13 @@ from collections.abc import Collection
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
 
-from reconciler.fleet import Desired, Fleet, GpurecError, parse_replica_address
+from reconciler.fleet import Desired, Fleet, GpurecError, Solver, parse_replica_address
 from reconciler.operations import clock
 from reconciler.operations.observation import PROBE_ALL, Observation, PlanOptions, look
 from reconciler.operations.reporter import Reporter, ignore
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.operations.workspace import load, state_path
+from reconciler.placement import require_highs
 from reconciler.planning import Plan, desired_of, make_plan
 from reconciler.state import StateReader, open_reader
 from reconciler.workspace import Workspace
@@ -35,9 +36,13 @@ async def plan_fleet(
 ) -> Proposal:
     """Reads files (unless `workspace` holds them already) and state, looks at the fleet, and computes what would change.
 
-    Raises GpurecError for what `look` cannot read, a pattern that names no host, and an address that the files do not ask for.
+    Raises GpurecError for what `look` cannot read, a pattern that names no host, an address that the files do not ask for, and a solver
+    that is not installed.
     """
-    return propose(await look(settings, options, report, workspace=workspace), options)
+    space = workspace or await load(settings, report)
+    if (options.solver or space.desired.solver) is Solver.EXACT:
+        require_highs()
+    return propose(await look(settings, options, report, workspace=space), options)
 
 
 async def plan_rollback(settings: WorkspaceSettings, serial: int, report: Reporter = ignore) -> tuple[Proposal, tuple[str, ...]]:

@@ -21,7 +21,7 @@ async def plan_corrected(
     if outcome.interrupted or state.takes_no_more or not any(result.corrected for result in outcome.results):
         return None
     approved = proposal.plan
-    options = PlanOptions(approved.limit, approved.exclude)
+    options = PlanOptions(approved.limit, approved.exclude, solver=approved.placement.solver)
     again = await plan_fleet(settings, options, report, workspace=proposal.workspace)
     if again.plan.empty:
         return None

@@ -10,7 +10,8 @@ from reconciler.placement.candidates import Candidate, ModelNeeds, Question, bes
 from reconciler.placement.eligibility import refusal
 from reconciler.placement.explain import Explanation, Refused, explain
 from reconciler.placement.keep import is_there_without
-from reconciler.placement.objective import Objective, objective_of
+from reconciler.placement.mip import SolverMissing, require_highs
+from reconciler.placement.objective import Objective, objective_of, replica_bytes
 from reconciler.placement.place import place, place_most
 from reconciler.placement.residents import Occupant, charge_found, need_on
 from reconciler.placement.result import Lacking, PassedOver, Placement, Target
@@ -37,6 +38,7 @@ __all__ = [
     "Question",
     "Refused",
     "Search",
+    "SolverMissing",
     "Target",
     "Terms",
     "best",
@@ -54,6 +56,8 @@ __all__ = [
     "place",
     "place_most",
     "refusal",
+    "replica_bytes",
+    "require_highs",
     "set_up",
     "usable_bytes",
 ]

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from dataclasses import dataclass, replace
+from itertools import accumulate, groupby
 
-from reconciler.capacity import Card, EngineState, total
+from reconciler.capacity import Card, EngineState, Holding, total
 from reconciler.fleet import Applied, Desired, Ensure, ModelSpec, Residency
 from reconciler.placement.eligibility import Eligible, ModelClass, eligible
 from reconciler.placement.fit import static_refusal
 from reconciler.placement.objective import Objective, moves_of, replica_bytes
 from reconciler.placement.residents import Occupant, need_on
-from reconciler.placement.result import Placement
+from reconciler.placement.result import Placement, Proof, Target
 
 CLASSES = 16
 """How many classes of models with candidates of their own are counted each by itself; all together are always counted."""
@@ -28,11 +28,12 @@ RESIDENTS = 12
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """The least that any placement leaves out, by priority as in the objective and each together with all higher ones, and the least bytes
-    that move where all has a place (0 where something has none)."""
+    """The least that the best placement leaves out, by priority as in the objective and each together with all higher ones, the least
+    bytes that move where all has a place (0 where something has none), and the least disturbance of the best."""
 
     left_out: tuple[int, ...] = ()
     moved_bytes: int = 0
+    disturbance: int = 0
 
     @property
     def left_out_bytes(self) -> int:
@@ -44,7 +45,24 @@ class Bound:
         for level, bound in zip(objective.left_out, self.left_out, strict=True):
             so_far += level.bytes
             least = least and so_far <= bound
-        return least and objective.disturbance == 0
+        return least and objective.disturbance <= self.disturbance
+
+    def raised(self, proof: Proof, objective: Objective) -> Bound:
+        """With what the exact solver proved of this objective, beside what was counted."""
+        if not proof.whole:
+            return self
+        least, so_far = [], 0
+        for level, counted, bound, reached in zip(objective.left_out, self.left_out, proof.left_out, proof.reached, strict=True):
+            so_far += bound
+            least.append(max(counted, so_far))
+            if level.bytes > reached:  # the board refused what the solver found, so nothing is known of what follows
+                return Bound((*least, *self.left_out[len(least) :]), self.moved_bytes, self.disturbance)
+        return Bound(tuple(least), self.moved_bytes, max(self.disturbance, proof.disturbance))
+
+    def without(self, waiting: Mapping[int, int]) -> Bound:
+        """Where so many bytes of each priority may count as waiting and not as left out; the priorities are those of `left_out`."""
+        off = accumulate(count for _, count in sorted(waiting.items(), reverse=True))
+        return replace(self, left_out=tuple(max(0, bound - count) for bound, count in zip(self.left_out, off, strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +108,9 @@ class _Counting:
         self.kinds = list(self._kinds(desired))
 
     def _kinds(self, desired: Desired) -> Iterator[_Kind]:
-        """The models that are counted: those that must be on cards, with a number of replicas and weights of their own."""
-        wanted: Counter[str] = Counter(target.model.name for target in self.placement.targets)
+        """The models that are counted: those that must be on cards, with a number of replicas and weights of their own. What only counts as
+        there, on an engine that cannot be asked, is neither counted nor in the room."""
+        wanted: Counter[str] = Counter(target.model.name for target in self.placement.targets if _is_on_board(target))
         lacking: Counter[str] = Counter()
         for entry in self.placement.lacking:
             lacking[entry.model.name] += entry.count
@@ -143,9 +162,10 @@ class _Counting:
             return kind.count
         every = eligible(self.placement.board, kind.model).slots
         there = {found.slot for found in self.there[kind.model.name]}
+        hoped = {target.slot for target in self.placement.targets if target.model.name == kind.model.name and not _is_on_board(target)}
         apart = {
             slot
-            for slot in {*every, *there}
+            for slot in {*every, *there} - hoped
             if slot in there
             or (
                 slot.cards
@@ -223,13 +243,17 @@ def _groups(placement: Placement) -> Mapping[Card, int]:
 def _rooms(placement: Placement) -> Mapping[Card, int]:
     """What the wanted could have of each card: what it may hold, or held as found, less what stays there whatever is placed."""
     stays = {card: card.held for card in placement.board.cards}
-    movable = {target.holding for target in placement.targets if target.holding is not None and target.holding.there}
+    movable: set[Holding] = {target.holding for target in placement.targets if target.holding is not None and target.holding.there}
     movable |= {found for found in placement.unwanted if found.there and (found.yields or found.owned is not None)}
     for holding in movable:
         for card, count in holding.charges:
             if not card.is_ram:
                 stays[card] -= count
     return {card: max(card.capacity, card.before) - count for card, count in stays.items()}
+
+
+def _is_on_board(target: Target) -> bool:
+    return target.holding is not None and target.holding.there
 
 
 def _by_group(found: Occupant, group_of: Mapping[Card, int]) -> Mapping[int, int]:

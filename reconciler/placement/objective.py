@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from reconciler.capacity import EngineState, Occupancy, largest
+from reconciler.capacity import Occupancy, largest
 from reconciler.fleet import Applied, Desired, Ensure, ModelSpec
 from reconciler.placement.residents import Occupant, most_needed
 from reconciler.placement.result import Lacking, Placement
@@ -61,7 +61,7 @@ def objective_of(placement: Placement, desired: Desired, applied: Applied, lacki
     for entry in placement.lacking if lacking is None else lacking:
         if entry.model.ensure is Ensure.LOADED:
             level = out[entry.model.priority]
-            level[0] += entry.count * replica_bytes(placement.board, entry.model, applied, entry.asked)
+            level[0] += entry.count * replica_bytes(placement.board, entry.model, applied)
             level[1] += entry.count
     disturbance = moved_bytes = moved = 0
     for model, leaving, stays in moves_of(placement):
@@ -78,10 +78,10 @@ def ranks_of(desired: Desired) -> Mapping[int, int]:
     return {priority: rank for rank, priority in enumerate(every, 1)}
 
 
-def replica_bytes(board: Occupancy, model: ModelSpec, applied: Applied, asked: Sequence[EngineState] | None = None) -> int:
-    """What one replica counts where it has no place: as declared, else the most that it needs on the engines that were asked (None: all of
-    its nodes), of a model with variants the best one; at least 1, so that leaving out what nobody can size still counts."""
-    slots = asked if asked is not None else [slot for node in model.nodes for slot in board.by_node.get(node, ())]
+def replica_bytes(board: Occupancy, model: ModelSpec, applied: Applied) -> int:
+    """What one replica counts where it has no place: as declared, else the most that it needs on the engines of its nodes, of a model with
+    variants the best one; at least 1, so that leaving out what nobody can size still counts."""
+    slots = [slot for node in model.nodes for slot in board.by_node.get(node, ())]
     return max(1, most_needed(slots, model.alternatives()[0], applied))
 
 

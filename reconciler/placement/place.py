@@ -14,20 +14,28 @@ from dataclasses import replace
 from itertools import groupby
 
 from reconciler.capacity import Occupancy
-from reconciler.fleet import Applied, Desired, Ensure, Strategy
+from reconciler.fleet import Applied, Desired, Ensure, Solver, Strategy
+from reconciler.placement.bound import Bound, bound_of
+from reconciler.placement.exact import improve
 from reconciler.placement.keep import keep, let_yield, release_leaving
+from reconciler.placement.mip import Budget, require_highs
 from reconciler.placement.missing import groups_of, place_missing, place_present
-from reconciler.placement.objective import objective_of
+from reconciler.placement.objective import Objective, objective_of
 from reconciler.placement.residents import Occupant, charge_found
-from reconciler.placement.result import Placement, Target
+from reconciler.placement.result import Placement, Proof, Target
 from reconciler.placement.search_state import NOTHING_HELD, Held, Placing
 
+EXACT_WORK, EXACT_SECONDS = 20_000_000, 120.0
+"""What the exact solver may spend on one plan (`mip.Budget`): some 10 to 20 s of one core, and far more time than that."""
 ROUNDS = 4
 """How often what has no place is asked for again after others moved; two are enough in all cases seen."""
 
 
-def place(board: Occupancy, desired: Desired, applied: Applied, held: Held = NOTHING_HELD) -> Placement:
-    """The place of every wanted replica on a fresh board (as `set_up` gives it); the board is charged with the result."""
+def place(
+    board: Occupancy, desired: Desired, applied: Applied, held: Held = NOTHING_HELD, finish: Callable[[Placing], None] | None = None
+) -> Placement:
+    """The place of every wanted replica on a fresh board (as `set_up` gives it); the board is charged with the result. `finish` may change
+    what was found, before residents that wait for a place of their own are let stay."""
     placing = Placing(board, desired, applied, held)
     every = charge_found(board, desired, applied, placing.names)
     for found in every:
@@ -62,6 +70,13 @@ def place(board: Occupancy, desired: Desired, applied: Applied, held: Held = NOT
             break
     else:
         release_leaving(placing, every)
+    if finish is not None:
+        finish(placing)
+        release_leaving(placing, every)
+        without_room = placing.without_room_here()
+        for model in placing.models:
+            if model.name in without_room:
+                keep(placing, model)
     _stay_until_placed(placing, every)
     kept = {target.found for targets in placing.at.values() for target in targets.values() if target.found is not None}
     placing.result.unwanted = [found for found in every if found not in kept]
@@ -72,14 +87,41 @@ def place(board: Occupancy, desired: Desired, applied: Applied, held: Held = NOT
 
 def place_most(boards: Callable[[], Occupancy], desired: Desired, applied: Applied, held: Held = NOTHING_HELD) -> Placement:
     """As `place`, on a fresh board that `boards` makes. Where that leaves loads without a place, or sends residents away for others, all is
-    placed by best fit on another board as well: that is taken where it leaves less out, by priority, or as little and disturbs less."""
-    first = place(boards(), desired, applied, held)
-    if desired.strategy is Strategy.BINPACK or not (
-        first.displaced or any(lacking.model.ensure is Ensure.LOADED for lacking in first.lacking)
+    placed by best fit on another board as well: that is taken where it leaves less out, by priority, or as little and disturbs less. Where
+    the files ask for the exact solver, that goes on from there.
+
+    SolverMissing: the exact solver is asked for, needed, and not installed."""
+
+    def worth(placement: Placement) -> Objective:
+        return objective_of(placement, desired, applied)
+
+    best = place(boards(), desired, applied, held)
+    by = desired
+    if desired.strategy is not Strategy.BINPACK and (
+        best.displaced or any(lacking.model.ensure is Ensure.LOADED for lacking in best.lacking)
     ):
-        return first
-    tight = place(boards(), replace(desired, strategy=Strategy.BINPACK), applied, held)
-    return min(first, tight, key=lambda placement: objective_of(placement, desired, applied).key)
+        packing = replace(desired, strategy=Strategy.BINPACK)
+        tight = place(boards(), packing, applied, held)
+        if worth(tight).key < worth(best).key:
+            best, by = tight, packing
+    if desired.solver is Solver.EXACT:
+        require_highs()
+        return _exact(best, lambda finish: place(boards(), by, applied, held, finish), worth, bound_of(best, desired, applied, worth(best)))
+    return best
+
+
+def _exact(
+    best: Placement, again: Callable[[Callable[[Placing], None]], Placement], worth: Callable[[Placement], Objective], bound: Bound
+) -> Placement:
+    """What the exact solver makes of the best placement so far, which `again` makes anew; that one where it is no better."""
+    if bound.proves(worth(best)):
+        return best
+    proofs: list[Proof] = []
+    found = again(lambda placing: proofs.append(improve(placing, Budget(EXACT_WORK, EXACT_SECONDS))))
+    if worth(found).key < worth(best).key:
+        best = found
+    best.proof = proofs[0]
+    return best
 
 
 def _try_again(placing: Placing, every: Sequence[Occupant]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from reconciler.capacity import Card, Charges, EngineState, Holding, Occupancy
 from reconciler.fleet import ModelSpec
@@ -59,6 +60,28 @@ class Lacking:
     asked: tuple[EngineState, ...] | None = None
 
 
+class Ended(StrEnum):
+    """Why the exact solver ended: nothing better is possible; its work or its time was used up; the board refused what it found."""
+
+    PROVED = "proved"
+    WORK = "work"
+    TIME = "time"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What the exact solver knows of the best placement: the least bytes that it leaves out by priority, the highest first and each by
+    itself, and the least that it disturbs (as `Objective.disturbance`). Each holds for placements that leave out no more than `reached` of
+    all that comes before. `whole`: all that counts was in its program; else these say nothing."""
+
+    ended: Ended
+    whole: bool
+    left_out: tuple[int, ...] = ()
+    reached: tuple[int, ...] = ()
+    disturbance: int = 0
+
+
 EXPLANATION_LOOKS = 500_000
 """How many engines are asked in a whole plan for why a model has no place there."""
 
@@ -67,7 +90,8 @@ EXPLANATION_LOOKS = 500_000
 class Placement:
     """`displaced` are residents that must leave for another model (`displaced_for` has its name); `unwanted` all residents that are no
     target's; `released` those of them that leave since nobody wants them there, `spared` those that would and are protected. All others
-    stay. `sharing` are the models that may have their weights in a runner with others. `states` may be asked once the board is finished."""
+    stay. `sharing` are the models that may have their weights in a runner with others. `proof` is
+    what the exact solver proved, if it was asked. `states` may be asked once the board is finished."""
 
     board: Occupancy
     targets: list[Target] = field(default_factory=list)
@@ -80,6 +104,7 @@ class Placement:
     looks_left: int = EXPLANATION_LOOKS
     not_applicable: dict[str, int] = field(default_factory=dict)
     sharing: Set[str] = frozenset()
+    proof: Proof | None = None
     states: States = field(default_factory=States)
     _holders: dict[Card, dict[str, int]] | None = None
     _slots: dict[str, set[EngineState]] | None = None

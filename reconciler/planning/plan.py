@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from reconciler.fleet.applied import CardCharges, Incident
+from reconciler.fleet.desired import Solver
 from reconciler.fleet.names import CardId
 from reconciler.fleet.resources import ResourceFacts
 from reconciler.fleet.secret_refs import Scalar
@@ -279,7 +280,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class UnplacedLevel:
-    """What has no place of one priority: bytes and how many replicas. `bound_bytes` is the least that any placement leaves out of this
+    """What has no place of one priority: bytes and how many replicas. `bound_bytes` is the least that the best placement leaves out of this
     priority and all higher ones together."""
 
     priority: int
@@ -290,13 +291,14 @@ class UnplacedLevel:
 
 @dataclass(frozen=True, slots=True)
 class PlacementInfo:
-    """How good the placement is. `objective` are all bytes without a place, `bound` the least that any placement leaves out, `gap` what
+    """How good the placement is. `objective` are all bytes without a place, `bound` the least that the best one leaves out, `gap` what
     share of the objective is above that (0..1); `unplaced` has both by priority, the highest first. `moved_bytes` and `moved` are replicas
     that leave their engine though they are wanted, `moved_bound_bytes` the least that must where all has a place. `proved`: no placement
-    leaves out less at any priority, or disturbs less; nothing is proved of the strategy. None: a plan of the earlier format."""
+    leaves out less at any priority, or disturbs less; nothing is proved of the strategy. None: a plan of the earlier format.
+    `ended` says why the exact solver did: `proved`, `work` or `time` used up, `refused` by the board; None: it was not needed."""
 
     strategy: str
-    solver: str = "builtin"
+    solver: Solver = Solver.BUILTIN
     objective: int = 0
     bound: int | None = 0
     gap: float | None = 0.0
@@ -305,6 +307,7 @@ class PlacementInfo:
     moved_bytes: int = 0
     moved: int = 0
     moved_bound_bytes: int = 0
+    ended: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

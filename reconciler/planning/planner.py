@@ -14,12 +14,13 @@ from reconciler.fleet import (
     Desired,
     EngineId,
     EngineKind,
+    Ensure,
     Fleet,
     FleetFacts,
     ResourceFacts,
     replica_address,
 )
-from reconciler.placement import Held, Lacking, Occupant, Placement, Refused, bound_of, explain, objective_of, place_most
+from reconciler.placement import Held, Lacking, Occupant, Placement, Refused, bound_of, explain, objective_of, place_most, replica_bytes
 from reconciler.placement.agents import Hosts, place_agents
 from reconciler.planning.digest import plan_digest
 from reconciler.planning.drift import find_drift, found_drift, repairable, unmanaged_drift
@@ -60,7 +61,6 @@ from reconciler.planning.plan import (
 from reconciler.planning.resource import AfterPlan, AnyKind, KindPlan, plan_kind
 from reconciler.vram import NO_CATALOGUE, Catalogue
 
-SOLVER = "builtin"
 NO_RESOURCES: Mapping[str, ResourceFacts] = MappingProxyType({})
 
 
@@ -151,7 +151,7 @@ def make_plan(
         serial=applied.serial,
         config_digest=config_digest,
         created_at=created_at,
-        digest=plan_digest(applied.lineage, config_digest, SOLVER, steps),
+        digest=plan_digest(applied.lineage, config_digest, desired.solver.value, steps),
         steps=steps,
         unchanged=changes.unchanged + sum(one.unchanged for one in others),
         pending=changes.pending + sum(one.pending for one in others),
@@ -311,22 +311,35 @@ def _balance(card: Card, peak: Mapping[Card, int], unsized: bool, agents: int) -
 
 
 def _worth(placement: Placement, lacking: Sequence[Lacking], desired: Desired, applied: Applied) -> PlacementInfo:
-    """How good the placement is. `lacking` is what counts as left out."""
-    found = objective_of(placement, desired, applied, lacking)
-    bound = bound_of(placement, desired, applied, found)
+    """How good the placement is. `lacking` is what counts as left out; what else has no place only waits for an engine."""
+    every = objective_of(placement, desired, applied)
+    bound = bound_of(placement, desired, applied, every)
+    if placement.proof is not None:
+        bound = bound.raised(placement.proof, every)
+    proved, found = bound.proves(every), every
+    if len(lacking) < len(placement.lacking):
+        found = objective_of(placement, desired, applied, lacking)
+        waiting = dict.fromkeys((level.priority for level in found.left_out), 0)
+        for model in {entry.model.name: entry.model for entry in placement.lacking if entry not in lacking}.values():
+            if model.ensure is Ensure.LOADED:
+                count = sum(target.model.name == model.name for target in placement.targets)
+                count += sum(entry.count for entry in placement.lacking if entry.model is model)
+                waiting[model.priority] += count * replica_bytes(placement.board, model, applied)
+        bound = bound.without(waiting)
     whole = found.left_out_bytes
     levels = zip(found.left_out, bound.left_out, strict=True)
     return PlacementInfo(
         strategy=desired.strategy.value,
-        solver=SOLVER,
+        solver=desired.solver,
         objective=whole,
         bound=bound.left_out_bytes,
         gap=round((whole - bound.left_out_bytes) / whole, 4) if whole else 0.0,
-        proved=bound.proves(found),
+        proved=proved,
         unplaced=tuple(UnplacedLevel(level.priority, level.bytes, level.count, least) for level, least in levels),
         moved_bytes=found.moved_bytes,
         moved=found.moved,
         moved_bound_bytes=bound.moved_bytes,
+        ended=placement.proof.ended.value if placement.proof is not None else None,
     )
 
 

@@ -86,6 +86,7 @@ def plan_contents(plan: Plan) -> dict[str, Json]:
             "moved_bytes": plan.placement.moved_bytes,
             "moved": plan.placement.moved,
             "moved_bound_bytes": plan.placement.moved_bound_bytes,
+            "ended": plan.placement.ended,
         },
         "placed": dict(plan.placed),
         "forgotten": list(plan.forgotten),

@@ -147,7 +147,7 @@ def placement_lines(placement: PlacementInfo, style: Style) -> list[str]:
         if _is_least(placement):
             said.append(f"{out}, and no placement leaves out less")
         elif placement.bound:
-            said.append(f"{out}; any placement leaves out {format_bytes(placement.bound)} or more")
+            said.append(f"{out}; the best placement leaves out {format_bytes(placement.bound)} or more")
         else:
             said.append(f"{out}; whether another placement has room for it is not known")
     if placement.moved:

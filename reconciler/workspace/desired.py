@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
-from enum import StrEnum
 
 from reconciler.fleet import (
     NO_LIMITS,
@@ -15,6 +14,7 @@ from reconciler.fleet import (
     ModelSpec,
     Place,
     Policy,
+    Solver,
     Strategy,
     WorkspaceError,
     canonical_name,
@@ -35,12 +35,8 @@ VERSION_KEY = "version"
 _MERGED = ("models", "agents", "services", "limits", "policy", "placement")
 
 
-class Solver(StrEnum):
-    BUILTIN = "builtin"
-
-
 STRATEGY = Field("strategy", choice(Strategy, later={"weighted": NOT_YET}))
-SOLVER = Field("solver", choice(Solver, later={"exact": NOT_YET}))
+SOLVER = Field("solver", choice(Solver))
 PLACEMENT = Table("placement", (STRATEGY, SOLVER), later("weights"))
 
 
@@ -50,8 +46,9 @@ def _version(node: Node, problems: Problems, name: str) -> int:
     return 1
 
 
-def _strategy(node: Node, problems: Problems, name: str) -> Strategy:
-    return PLACEMENT.read(node, problems, name).get(STRATEGY) or Strategy.LEAST_LOADED
+def _placement(node: Node, problems: Problems, name: str) -> tuple[Strategy, Solver]:
+    read = PLACEMENT.read(node, problems, name)
+    return read.get(STRATEGY) or Strategy.LEAST_LOADED, read.get(SOLVER) or Solver.BUILTIN
 
 
 def _as_it_stands(node: Node, problems: Problems, name: str) -> Node:
@@ -60,7 +57,7 @@ def _as_it_stands(node: Node, problems: Problems, name: str) -> Node:
 
 VERSION = Field(VERSION_KEY, Form(_version, {"const": 1}))
 LIMITS_FIELD = Field("limits", limits)
-STRATEGY_FIELD = Field("placement", Form(_strategy, PLACEMENT.schema()))
+PLACEMENT_FIELD = Field("placement", Form(_placement, PLACEMENT.schema()))
 POLICY_FIELD = Field("policy", policy)
 _models_schema = {"type": "object", "additionalProperties": {"anyOf": [MODEL.schema(), {"type": "null"}]}}
 MODELS = Field("models", Form(_as_it_stands, _models_schema))
@@ -73,7 +70,7 @@ SECTIONS: tuple[SectionForm, ...] = (SERVICES_FORM, AGENTS_FORM, FILES_FORM)
 def desired_table(sections: Sequence[SectionForm] = SECTIONS) -> Table:
     """All keys of a desired state."""
     others = [Field(one.section.key, Form(_as_it_stands, dict(one.schema))) for one in sections]
-    return Table("desired state", (VERSION, STRATEGY_FIELD, LIMITS_FIELD, POLICY_FIELD, PRIORITIES, MODELS, *others))
+    return Table("desired state", (VERSION, PLACEMENT_FIELD, LIMITS_FIELD, POLICY_FIELD, PRIORITIES, MODELS, *others))
 
 
 def read_desired(
@@ -92,10 +89,12 @@ def read_desired(
     models = [(one, one.spec(resolver.nodes(one), problems)) for one in declared]
     _check_spellings(models, problems)
     _check_gateway_names(models, problems)
+    strategy, solver = values.get(PLACEMENT_FIELD) or (Strategy.LEAST_LOADED, Solver.BUILTIN)
     return Desired(
         models=tuple(spec for _, spec in models),
         limits=values.get(LIMITS_FIELD) or NO_LIMITS,
-        strategy=values.get(STRATEGY_FIELD) or Strategy.LEAST_LOADED,
+        strategy=strategy,
+        solver=solver,
         policy=values.get(POLICY_FIELD) or Policy(),
         sections=read_sections(values.nodes, sections, context),
     )

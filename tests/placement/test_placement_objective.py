@@ -36,11 +36,12 @@ def small_fleets(draw):
     return cards, models
 
 
-def planned(cards, models):
+def planned(cards, models, **fields):
     of = fleet(*(node(name, size * GIB) for name, size in cards.items()))
     want = desired(
         *(model(name, sorted(cards), size * GIB, priority=priority, replicas=count) for name, (size, priority, count, _) in models.items()),
         limits=WHOLE,
+        **fields,
     )
     here = {at: [loaded(name, one[0] * GIB) for name, one in models.items() if at in one[3]] for at in cards}
     rows = applied(*(owned(name, at, one[0] * GIB) for name, one in models.items() for at in one[3]))

@@ -19,6 +19,7 @@ from reconciler.fleet import (
     Guards,
     MemoryPressure,
     Residency,
+    Solver,
     Spread,
     Strategy,
     Thermal,
@@ -110,12 +111,12 @@ def test_workspace_priority_models_come_first_and_may_stand_alone(load: Load) ->
 def test_workspace_fleet_wide_keys_are_read(load: Load) -> None:
     text = """
     version: 1
-    placement: {strategy: binpack, solver: builtin}
+    placement: {strategy: binpack, solver: exact}
     limits: {max_vram_utilization: 0.9, gpu_memory_reserve_mb: 2048, ram_reserve: 1GiB}
     policy: {unmanaged: yield}
     """
     desired = load(MIXED, text).desired
-    assert (desired.strategy, desired.policy.unmanaged) == (Strategy.BINPACK, Unmanaged.YIELD)
+    assert (desired.strategy, desired.solver, desired.policy.unmanaged) == (Strategy.BINPACK, Solver.EXACT, Unmanaged.YIELD)
     assert (desired.limits.max_vram_utilization, desired.limits.reserve, desired.limits.ram_reserve) == (Fraction(9, 10), 2 * GIB, GIB)
 
 
@@ -181,7 +182,6 @@ LATER_POLICIES = (
         *(f"models: {{m: {{{key}: 1}}}}" for key in LATER_MODEL_KEYS),
         *(f"policy: {{{key}: 1}}" for key in LATER_POLICIES),
         "placement: {strategy: weighted}",
-        "placement: {solver: exact}",
         "placement: {weights: {}}",
     ],
 )

@@ -15,6 +15,7 @@ from reconciler.cli.options import choice_options, failure_limit_option, lock_ti
 from reconciler.cli.settings import Settings, settings_of
 
 if TYPE_CHECKING:
+    from reconciler.fleet import Solver
     from reconciler.operations.apply_result import ApplyResult
     from reconciler.operations.observation import PlanOptions
     from reconciler.operations.proposal import Proposal
@@ -58,6 +59,7 @@ def command(
     exclude: str | None,
     refresh: bool,
     again: tuple[str, ...],
+    solver: Solver | None,
     assume: Path | None,
 ) -> int:
     """Apply a plan: the saved one in FILE, or a fresh one after showing it and asking."""
@@ -71,14 +73,14 @@ def command(
     options = ApplyOptions(parallelism, keep_going, max_fail, lock_timeout, expect_digest, resume, command_line(context), force)
     if file is None and resume:
         raise click.UsageError("--resume needs the FILE of the plan that stopped; without one, apply plans anew and goes on by itself.")
-    if file is not None and (limit is not None or exclude is not None or not refresh or assume is not None or again):
+    if file is not None and (limit is not None or exclude is not None or not refresh or assume is not None or again or solver):
         raise click.UsageError(
-            "A saved plan holds its own --limit, --exclude and --replace, and is checked against fresh facts; leave them out."
+            "A saved plan holds its own --limit, --exclude, --replace and --solver, and is checked against fresh facts; leave them out."
         )
     settings.events = format_ == "ndjson"
     if settings.events and file is None and not auto_approve:
         raise click.UsageError("--format ndjson asks nothing; use --auto-approve, or the FILE of a saved plan.")
-    choice = PlanOptions(limit, exclude, refresh, assume, frozenset(again))
+    choice = PlanOptions(limit, exclude, refresh, assume, frozenset(again), solver)
     with _told_as_event(settings):
         if file is None:
             return _apply_fresh(settings, choice, options, auto_approve)

@@ -14,7 +14,7 @@ from reconciler.cli.options import choice_options
 from reconciler.cli.settings import Settings, settings_of
 
 if TYPE_CHECKING:
-    from reconciler.fleet import SecretRef
+    from reconciler.fleet import SecretRef, Solver
     from reconciler.forge import ForgePlace
     from reconciler.operations.observation import PlanOptions
     from reconciler.planning import DriftReport, Plan
@@ -43,6 +43,7 @@ def command(
     exclude: str | None,
     refresh: bool,
     again: tuple[str, ...],
+    solver: Solver | None,
     assume: Path | None,
 ) -> int:
     """Write the plan of FILE, or one that is made now, as a comment of the pull request that this CI job is of: over the one of the last
@@ -50,11 +51,11 @@ def command(
     from reconciler.forge import find_place
     from reconciler.operations.observation import PlanOptions
 
-    if file is not None and (limit is not None or exclude is not None or not refresh or assume is not None or again):
-        raise click.UsageError("A saved plan holds its own --limit, --exclude and --replace; leave them out.")
+    if file is not None and (limit is not None or exclude is not None or not refresh or assume is not None or again or solver):
+        raise click.UsageError("A saved plan holds its own --limit, --exclude, --replace and --solver; leave them out.")
     settings = settings_of(context)
     place = find_place(os.environ, number=number, token=token)
-    options = PlanOptions(limit, exclude, refresh, assume, frozenset(again))
+    options = PlanOptions(limit, exclude, refresh, assume, frozenset(again), solver)
     return _comment_drift(settings, place, file, options) if drift else _comment_plan(settings, place, file, options)
 
 

@@ -12,6 +12,7 @@ from reconciler.cli.options import View, choice_options, view_options, what_if_o
 from reconciler.cli.settings import Settings, settings_of
 
 if TYPE_CHECKING:
+    from reconciler.fleet import Solver
     from reconciler.operations.observation import PlanOptions
     from reconciler.operations.what_if import WhatIf
     from reconciler.planning.what_if import AddedCard
@@ -37,6 +38,7 @@ def command(
     exclude: str | None,
     refresh: bool,
     again: tuple[str, ...],
+    solver: Solver | None,
     assume: Path | None,
     down: tuple[str, ...],
     add_gpu: tuple[AddedCard, ...],
@@ -54,7 +56,7 @@ def command(
     from reconciler.views import escape
 
     settings = settings_of(context)
-    options = PlanOptions(limit, exclude, refresh, assume, frozenset(again))
+    options = PlanOptions(limit, exclude, refresh, assume, frozenset(again), solver)
     what = WhatIf(down, add_gpu, without)
     if out is not None and (what.asked or survive is not None):
         raise click.UsageError("A plan of a fleet as it would be cannot be applied, so it is not saved; leave --out away.")

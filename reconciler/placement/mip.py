@@ -1,0 +1,131 @@
+"""A mixed-integer program as values, and HiGHS that solves it: values in, values out, and the same values for the same program.
+
+HiGHS is the optional extra `exact`, imported only here and only when something is to be solved. It runs in one thread with a fixed seed. Of
+bounds of work it has only nodes, and most is done before the first one. So what is counted is how often it asks whether to go on
+(`kCallbackMipInterrupt`): that comes with its steps and not with time, and is the same on every machine. Wall time is a second bound for a
+machine that is far too slow: what ends by it is told as such, since another machine may get further.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from math import inf
+
+from reconciler.fleet import GpurecError
+from reconciler.placement.result import Ended
+
+EXTRA = "exact"
+CLOSE = 1e-6
+"""How near the bound a cost must be to count as the least: costs are whole bytes in MiB."""
+
+
+class SolverMissing(GpurecError):
+    """The extra that has the exact solver is not installed."""
+
+
+def require_highs() -> None:
+    """SolverMissing where the exact solver is not installed."""
+    if find_spec("highspy") is None:
+        raise SolverMissing.of(
+            "placement by the solver `exact` needs HiGHS, which is not installed here",
+            hint=f"pip install 'gpurec[{EXTRA}]', or use `solver: builtin`",
+        )
+
+
+@dataclass(slots=True)
+class Program:
+    """Minimise the cost of whole numbers 0…`upper[n]` under rows `lower ≤ Σ coefficient × number ≤ upper`. Filled row by row."""
+
+    upper: list[int] = field(default_factory=list)
+    rows: list[tuple[float, float, Mapping[int, float]]] = field(default_factory=list)
+
+    def number(self, upper: int = 1) -> int:
+        """A new whole number from 0 to `upper`, by its index."""
+        self.upper.append(upper)
+        return len(self.upper) - 1
+
+    def row(self, terms: Mapping[int, float], lower: float = -inf, upper: float = inf) -> None:
+        self.rows.append((lower, upper, terms))
+
+
+@dataclass(slots=True)
+class Budget:
+    """What is left to spend: `work` is how often HiGHS may ask whether to go on, times the coefficients of the program, since each of its
+    steps takes longer the more there are; `seconds` is wall time."""
+
+    work: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The best numbers that were found, their cost, and what no numbers go below."""
+
+    numbers: Sequence[int]
+    cost: float
+    bound: float
+    ended: Ended
+
+
+def solve(program: Program, cost: Mapping[int, float], start: Sequence[int], budget: Budget, share: float = 1.0) -> Answer:
+    """The cheapest numbers that HiGHS finds, beginning with `start`, which must hold all rows. It may spend a share of the budget, from
+    which that is taken.
+
+    SolverMissing: it is not installed.
+    """
+    require_highs()
+    import highspy
+    import numpy as np
+
+    count = len(program.upper)
+    model = highspy.HighsLp()
+    model.num_col_, model.num_row_ = count, len(program.rows)
+    model.col_cost_ = np.array([cost.get(number, 0.0) for number in range(count)])
+    model.col_lower_, model.col_upper_ = np.zeros(count), np.array(program.upper, dtype=float)
+    model.row_lower_ = np.array([lower for lower, _, _ in program.rows])
+    model.row_upper_ = np.array([upper for _, upper, _ in program.rows])
+    starts = np.cumsum([0, *(len(terms) for _, _, terms in program.rows)])
+    model.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+    model.a_matrix_.num_col_, model.a_matrix_.num_row_ = count, len(program.rows)
+    model.a_matrix_.start_ = starts.astype(np.int32)
+    model.a_matrix_.index_ = np.array([number for _, _, terms in program.rows for number in terms], dtype=np.int32)
+    model.a_matrix_.value_ = np.array([value for _, _, terms in program.rows for value in terms.values()], dtype=float)
+    model.integrality_ = [highspy.HighsVarType.kInteger] * count
+
+    class Quiet(highspy.Highs):
+        """Its constructor turns callbacks on, and that writes a line to the standard output unless output is off by then."""
+
+        def enableCallbacks(self) -> None:  # noqa: N802 - the library's own name
+            self.silent()
+            super().enableCallbacks()  # type: ignore[no-untyped-call]
+
+    highs = Quiet()  # type: ignore[no-untyped-call]
+    highs.silent()
+    options = {"threads": 1, "random_seed": 0, "time_limit": max(0.0, budget.seconds * share), "mip_rel_gap": 0.0, "mip_abs_gap": CLOSE}
+    for name, value in options.items():
+        highs.setOptionValue(name, value)
+    highs.passModel(model)
+    first = highspy.HighsSolution()
+    first.col_value = [float(number) for number in start]
+    highs.setSolution(first)
+
+    price, end = sum(len(terms) for _, _, terms in program.rows), budget.work * (1 - share)
+
+    def stop(event: highspy.highs.HighsCallbackEvent) -> None:
+        budget.work -= price
+        if budget.work <= end and event.data_in is not None:
+            event.data_in.user_interrupt = True
+
+    highs.cbMipInterrupt += stop
+    highs.run()
+    budget.seconds -= highs.getRunTime()
+    status, info = highs.getModelStatus(), highs.getInfo()
+    ended = Ended.PROVED if status == highspy.HighsModelStatus.kOptimal else Ended.WORK
+    if status == highspy.HighsModelStatus.kTimeLimit:
+        ended = Ended.TIME
+    numbers = [round(value) for value in highs.getSolution().col_value]
+    worth = sum(cost.get(number, 0.0) * value for number, value in enumerate(numbers))
+    least = sum(min(0.0, cost.get(number, 0.0) * most) for number, most in enumerate(program.upper))
+    return Answer(numbers, worth, min(max(info.mip_dual_bound, least), worth), ended)
