@@ -34,6 +34,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("check", "Show how many bytes a model takes, and where it fits."),
     "render": ("render", "Write the files of `files:` into a folder."),
     "template": ("template", "List or copy the built-in templates."),
+    "explain": ("explain", "Why a resource is where it is, and not elsewhere."),
+    "route": ("route", "Where a request for a model should go now."),
     "schema": ("schema", "Print a JSON Schema, for editors."),
     "state": ("state", "List, show, forget, back up, restore, check."),
     "lock": ("lock", "Show or break the lock of the state."),

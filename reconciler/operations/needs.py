@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
-from reconciler.fleet import Desired, EngineId, EngineKind, FleetFacts, GpurecError, ModelSpec, canonical_name
+from reconciler.fleet import Applied, Desired, EngineId, EngineKind, FleetFacts, GpurecError, ModelSpec, canonical_name
 from reconciler.operations.observation import PlanOptions, look
 from reconciler.operations.reporter import Reporter, ignore
 from reconciler.operations.settings import WorkspaceSettings
@@ -21,11 +21,14 @@ from reconciler.workspace import Workspace
 
 @dataclass(frozen=True, slots=True)
 class ModelAnswer:
-    """Which engines and cards could hold the model of the question as the fleet stands. `wanted`: the desired state asks for it."""
+    """Which engines and cards could hold the model of the question as the fleet stands; `facts` and `applied` say how that is. `wanted`:
+    the desired state asks for it."""
 
     question: Question
     candidates: Sequence[Candidate]
     wanted: bool
+    facts: FleetFacts
+    applied: Applied
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ async def find_candidates(
         _refuse_unknown(model, workspace, seen.facts)
     question = Question(model, context, asked, search)
     found = candidates(workspace.fleet, workspace.desired, seen.facts, seen.applied, question, workspace.catalogue)
-    return ModelAnswer(question, found, wanted is not None)
+    return ModelAnswer(question, found, wanted is not None, seen.facts, seen.applied)
 
 
 async def find_needs(settings: WorkspaceSettings, options: PlanOptions, report: Reporter = ignore) -> FleetNeeds:

@@ -1,0 +1,45 @@
+"""`gpurec explain`: why a resource is where it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from reconciler.cli import completion
+from reconciler.cli.global_options import global_options
+from reconciler.cli.options import facts_options, format_option
+from reconciler.cli.settings import settings_of
+
+
+@click.command("explain", short_help="Why a resource is where it is, and not elsewhere.")
+@click.argument("address", metavar="ADDR", shell_complete=completion.addresses)
+@format_option
+@facts_options
+@global_options
+@click.pass_context
+def command(context: click.Context, address: str, format_: str, refresh: bool, assume: Path | None) -> None:
+    """Say why ADDR (model.NAME@NODE/ENGINE, file.PATH@NODE; model.NAME of a model without a place) is where it is: what the plan does about
+    it, every engine with its reason, what moved for it, and what happened to it."""
+    from reconciler.cli.running import run
+    from reconciler.operations.explaining import explain_address
+    from reconciler.operations.observation import PlanOptions
+    from reconciler.views.explain_text import HistoryRow, explain_json, explain_text
+
+    settings = settings_of(context)
+    options = PlanOptions(refresh=refresh, assume=assume)
+    found = run(settings, lambda report: explain_address(settings, address, options, report))
+    history = [HistoryRow(one.run_id, one.started_at, one.action, one.status.value, one.reason, one.seconds) for one in found.history]
+    if format_ == "json":
+        text = explain_json(found.account, found.status, found.candidates, found.incidents, history)
+    else:
+        text = explain_text(
+            found.account,
+            found.status,
+            found.candidates,
+            found.incidents,
+            history,
+            colour=settings.colour(),
+            width=settings.width(),
+        )
+    click.echo(text, nl=False)

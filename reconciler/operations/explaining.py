@@ -1,0 +1,68 @@
+"""Explain an address, and route a request for a model: two questions about the fleet as it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from reconciler.fleet import GpurecError, Incident
+from reconciler.health.routes import TOKENS, Route, route
+from reconciler.health.status import ReplicaStatus, replicas_of
+from reconciler.operations.needs import find_candidates
+from reconciler.operations.observation import PROBE_ALL, PlanOptions
+from reconciler.operations.proposal import plan_fleet
+from reconciler.operations.reporter import Reporter, ignore
+from reconciler.operations.settings import WorkspaceSettings
+from reconciler.placement import Candidate, Question, candidates
+from reconciler.planning import Plan
+from reconciler.planning.explaining import Account, account_of
+from reconciler.state import JournalRow, open_reader
+from reconciler.vram import AS_THE_ENGINE
+
+RUNS_LOOKED_AT = 50
+ROWS_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """All that is known of an address. `candidates` are the engines where its model could be, as the fleet stands; empty for other kinds.
+    `history` has its steps of the latest runs, the newest first."""
+
+    plan: Plan
+    account: Account
+    status: ReplicaStatus | None
+    candidates: Sequence[Candidate]
+    incidents: tuple[Incident, ...]
+    history: tuple[JournalRow, ...]
+
+
+async def explain_address(
+    settings: WorkspaceSettings, address: str, options: PlanOptions = PROBE_ALL, report: Reporter = ignore
+) -> Explanation:
+    """Why `address` is where it is. Raises GpurecError where nothing is known of it."""
+    seen = await plan_fleet(settings, options, report)
+    plan, space = seen.plan, seen.workspace
+    account = account_of(plan, address, seen.applied)
+    if account is None:
+        raise GpurecError.of(f"nothing is known of {address!r}", None, "gpurec status and gpurec state list show addresses")
+    with closing(open_reader(seen.state)) as state:
+        history = [row for run in state.runs(RUNS_LOOKED_AT) for row in state.journal(run.id) if row.address == address][:ROWS_SHOWN]
+        failed = {where: row.reason or "" for where, row in state.failed_loads().items()}
+    every = replicas_of(plan, seen.facts, seen.applied, failed)
+    status = next((one for one in every if one.address == address), None)
+    name = address.removeprefix("model.").rpartition("@")[0] or address.removeprefix("model.")
+    model = next((one for one in space.desired.wanted if one.name == name), None) if address.startswith("model.") else None
+    found: Sequence[Candidate] = ()
+    if model is not None:
+        found = candidates(space.fleet, space.desired, seen.facts, seen.applied, Question(model), space.catalogue)
+    incidents = tuple(one for one in (*seen.applied.incidents, *plan.incidents) if one.address == address)
+    return Explanation(plan, account, status, found, incidents, tuple(history))
+
+
+async def route_request(
+    settings: WorkspaceSettings, model: str, options: PlanOptions = PROBE_ALL, tokens: int = TOKENS, report: Reporter = ignore
+) -> Route:
+    """Where a request of `tokens` tokens for a model should go now. Raises GpurecError for a model that nobody knows."""
+    answer = await find_candidates(settings, model, options, AS_THE_ENGINE, report=report)
+    return route(answer.question.model.name, answer.candidates, answer.facts, answer.applied, tokens)
