@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from processes import LOOPBACK, free_port
 from provision import Provisioned
 from rigs import MIB, NEED, ROOM_FOR_TWO, Bench
 from waiting import wait_until
-from workspaces import steps
+from workspaces import GPUREC, steps
 
 IMAGE, BROKEN = "local/llama:1", "local/llama:broken"
 COMMAND = ["/app/llama-server", "--models-dir", "/models", "--models-max", "4", "-c", "2048", "-np", "1", "--cache-ram", "0"]
@@ -196,3 +197,35 @@ def _await_up(owned: Owned) -> None:
             return False
 
     wait_until(up, 60, "llama-server answers")
+
+
+def _killed(owned: Owned, moment: str) -> None:
+    """An apply that is killed once it has asked the daemon for that."""
+    before = len(owned.daemon.changes())
+    process = subprocess.Popen([str(GPUREC), "-C", str(owned.workspace.folder), "apply", "--auto-approve"], stdout=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: any(moment in one for one in owned.daemon.changes()[before:]), 60, f"{moment} is asked")
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("moment", ["/containers/create", "/start"])
+def test_a_first_apply_that_was_killed_is_put_right_by_the_next(owned: Owned, moment: str) -> None:
+    _killed(owned, moment)
+    owned.settle()
+    assert owned.container["State"]["Status"] == "running"
+    assert owned.loaded() == {"gemma"}
+    owned.workspace.expect_nothing_to_do()
+
+
+@pytest.mark.parametrize("moment", ["/containers/create", "/rename", "/start", "DELETE /"])
+def test_a_replacement_that_was_killed_is_put_right_by_the_next(owned: Owned, moment: str) -> None:
+    owned.settle()
+    owned.declare(args=["--no-webui"])
+    _killed(owned, moment)
+    owned.settle()
+    assert (owned.container["Name"], owned.container["State"]["Status"]) == ("/lab-llama", "running")
+    assert owned.container["Config"]["Cmd"][-1] == "--no-webui"
+    assert owned.loaded() == {"gemma"}
+    owned.workspace.expect_nothing_to_do()
