@@ -67,11 +67,11 @@ def test_sim_builtin_fleets_are_on_the_ports_that_their_inventories_name() -> No
 
 
 def test_sim_the_built_in_docker_engine_is_where_its_inventory_looks() -> None:
-    (node,) = builtin_fleet("containers").nodes
     inventory = (Path(__file__).parents[2] / "inventories" / "containers.yaml").read_text(encoding="utf-8")
-    assert node.docker is not None
-    assert f"docker: tcp://127.0.0.1:{node.docker.port}\n" in inventory
-    assert str(node.gpus[0].uuid) in inventory
+    for node in builtin_fleet("containers").nodes:
+        assert node.docker is not None
+        assert f"docker: tcp://127.0.0.1:{node.docker.port}\n" in inventory
+        assert str(node.gpus[0].uuid) in inventory
 
 
 def test_sim_gpu_router_models_take_just_their_known_size_whatever_the_context() -> None:

@@ -142,7 +142,7 @@ def test_workspace_a_file_of_the_workspace_is_the_same_by_every_way_to_it(tmp_pa
 
 
 def test_workspace_the_examples_of_the_repository_load_without_warning() -> None:
-    fleets = {"demo": {"ada", "bea", "cleo"}, "gpu-router": {"small", "plain", "large"}, "containers": {"dora"}}
+    fleets = {"demo": {"ada", "bea", "cleo"}, "gpu-router": {"small", "plain", "large"}, "containers": {"dora", "emil"}}
     for name, nodes in fleets.items():
         workspace = load_workspace(REPOSITORY, fleet=name)
         assert set(workspace.fleet.nodes) == nodes

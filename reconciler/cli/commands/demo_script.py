@@ -35,18 +35,21 @@ all:
   hosts:
     dora:
       address: 127.0.0.1
-      docker: {docker}
-      gpus: [{{index: 0, name: NVIDIA GeForce RTX 3060, vram: 12GiB, uuid: {card}}}]
-      engines:
-        ollama:
-          runtime: container
-          port: {port}
-          container: {{image: "ollama/ollama:0.34.0", volumes: ["ollama:/root/.ollama"]}}
+      docker: {dora}
+      gpus: [{{index: 0, vram: 12GiB, uuid: {dora_card}}}]
+      engines: {{ollama: {{runtime: container, port: {dora_port}, container: &ollama {{image: "ollama/ollama:0.34.0"}}}}}}
+    emil:
+      address: 127.0.0.1
+      docker: {emil}
+      gpus: [{{index: 0, vram: 12GiB, uuid: {emil_card}}}]
+      engines: {{ollama: {{runtime: container, port: {emil_port}, container: *ollama}}}}
 """
 OWNED_DESIRED = """\
 version: 1
 models:
-  llama3.1:8b: {engine: ollama, vram: 6GiB}
+  llama3.1:8b: {engine: ollama, on: dora, vram: 6GiB}
+agents:
+  analyst: {model: llama3.1:8b, near: node, container: {image: "example/agent:1", networks: [host], stop_timeout: 1}}
 """
 _FORGETFUL, _SQUEEZED = "ada/ollama", "bea/ollama"
 
@@ -126,7 +129,7 @@ def demonstrate(settings: Settings, spec: SimSpec | None = None) -> None:
         _first_apply(story)
         _break(story, fleet)
         _repair(story)
-    _own_engine(settings)
+    _own_engines(settings)
     click.echo("\nThat is gpurec. `gpurec init` makes a workspace of your own.")
 
 
@@ -178,33 +181,39 @@ def _repair(story: _Story) -> None:
     story.type("drift", begins="No drift.")
 
 
-def _own_engine(settings: Settings) -> None:
-    """A machine with nothing but a Docker Engine."""
+def _own_engines(settings: Settings) -> None:
+    """Two machines with nothing but a Docker Engine."""
     with tempfile.TemporaryDirectory(prefix="gpurec-demo-") as folder, running(builtin_fleet("containers").on_free_ports()) as fleet:
-        root, docker = Path(folder), fleet.daemons["dora"].url
+        root, desired = Path(folder), Path(folder, "desired", "own.yaml")
         (root / "inventories").mkdir()
-        (root / "desired").mkdir()
-        inventory = OWNED.format(docker=docker, card=next(iter(fleet.nodes["dora"].by_uuid)), port=_free_port())
-        (root / "inventories" / "dora.yaml").write_text(inventory, encoding="utf-8")
-        (root / "desired" / "dora.yaml").write_text(OWNED_DESIRED, encoding="utf-8")
+        desired.parent.mkdir()
+        found: dict[str, object] = {}
+        for name, daemon in fleet.daemons.items():
+            found |= {name: daemon.url, f"{name}_card": next(iter(fleet.nodes[name].by_uuid)), f"{name}_port": _free_port()}
+        inventory = OWNED.format_map(found)
+        (root / "inventories" / "own.yaml").write_text(inventory, encoding="utf-8")
+        desired.write_text(OWNED_DESIRED, encoding="utf-8")
         story = _Story(root, settings)
-        story.tell("gpurec starts engines too. On dora nothing runs but a Docker Engine; this is how its Ollama is to be:")
-        click.echo("$ cat inventories/dora.yaml")
-        click.echo(inventory, nl=False)
-        story.tell("One plan fetches the image, starts the engine with the card, and loads the model on it.")
+        story.tell("gpurec starts engines too, and agents that use their models. On dora and emil nothing runs but a Docker Engine:")
+        click.echo("$ cat inventories/own.yaml desired/own.yaml")
+        click.echo(inventory + OWNED_DESIRED, nl=False)
+        story.tell("One plan fetches images, starts an engine on each card, loads the model, and starts the agent after it.")
         story.type("apply --auto-approve", says="Apply complete!")
-        story.tell("Somebody kills the container. That is drift, and the next apply brings it back.")
-        _kill_container(docker)
+        story.tell("Somebody kills the engine's container on dora. That is drift, and the next apply brings it back.")
+        _kill_engine(fleet.daemons["dora"].url)
         story.type("drift", expect=2, says="exited (137)")
         story.type("apply --auto-approve", says="Apply complete!")
+        story.tell("Now the model is to be on emil. Its agent follows it.")
+        desired.write_text(OWNED_DESIRED.replace("on: dora", "on: emil"), encoding="utf-8")
+        story.type("apply --auto-approve", says="agent.analyst@emil")
         story.type("plan", begins="No changes.")
 
 
-def _kill_container(docker: str) -> None:
+def _kill_engine(docker: str) -> None:
     import httpx
 
     with httpx.Client(base_url=docker.replace("tcp:", "http:"), trust_env=False, timeout=60) as client:
-        (container,) = client.get("/containers/json").json()
+        container = next(one for one in client.get("/containers/json").json() if one["Image"].startswith("ollama/"))
         client.post(f"/containers/{container['Id']}/kill").raise_for_status()
 
 
