@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from types import MappingProxyType
 
 from planted.instance import GIB, MIB, Cards, Instance, Piece, card_of, instance
-from reconciler.fleet import EngineId, EngineKind
+from reconciler.fleet import EngineId, EngineKind, Requirements, Spread
 
 CARD_SIZES = (8, 12, 16, 24, 24, 32, 40, 48, 80)
 """GiB; all cards of a node are alike."""
@@ -71,10 +73,10 @@ def planted(chance: random.Random, of: Cards, share: float, priorities: Sequence
 class Room:
     """What is left of each card while a drawing puts its residents there."""
 
-    def __init__(self, of: Cards, pieces: Sequence[Piece]) -> None:
-        self.left = {(node, index): size for node, sizes in of.nodes.items() for index, size in enumerate(sizes)}
+    def __init__(self, of: Cards, pieces: Sequence[Piece], taken: Mapping[tuple[str, int], int] = MappingProxyType({})) -> None:
+        sizes = {(node, index): size for node, sizes in of.nodes.items() for index, size in enumerate(sizes)}
+        self.left = {card: size - taken.get(card, 0) for card, size in sizes.items()}
         self.engines = list(of.engines())
-        self.taken: Counter[tuple[EngineId, int]] = Counter()
         for piece in pieces:
             if piece.now is not None:
                 self.put(piece, piece.now)
@@ -160,9 +162,65 @@ def priorities(chance: random.Random, count: int, share: float) -> tuple[Cards, 
     return of, [*pieces, *surplus]
 
 
+def shapes(chance: random.Random, count: int, share: float) -> tuple[Cards, list[Piece]]:
+    """Most of what else bounds a place: other programs, residents that nobody asked for, a vLLM's share, engines that take so many models
+    or so many bytes, models that need a large card or must stand on nodes apart, and some that are protected. All but 15% is loaded, a
+    third of that elsewhere than planted."""
+    of = cards(chance, count, (EngineKind.OLLAMA, EngineKind.VLLM))
+    sizes = catalogue(chance)
+    pieces: list[Piece] = []
+    foreign: dict[tuple[str, int], int] = {}
+    shares: dict[EngineId, Fraction] = {}
+    by_card: dict[tuple[str, int], list[EngineId]] = defaultdict(list)
+    for at in of.engines():
+        by_card[card_of(at)].append(at)
+    for (card, (first, second, vllm)), level in zip(sorted(by_card.items()), levels(chance, len(by_card), share), strict=True):
+        whole = of.nodes[card[0]][card[1]]
+        foreign[card] = chance.choice((0, 0, GIB, 2 * GIB))
+        room = whole - foreign[card]
+        if chance.random() < 0.25:
+            shares[vllm] = chance.choice((Fraction(1, 4), Fraction(1, 2)))
+            room -= int(shares[vllm] * whole)
+        if chance.random() < 0.25 and room > 6 * GIB:
+            stranger = chance.choice(sizes[:3])
+            pieces.append(Piece(stranger, None, chance.choice((first, second)), wanted=False, ours=False))
+            room -= stranger
+        for size in cut(chance, int(room * level), sizes, chance.choice((2, 3, 4))):
+            fields: dict[str, object] = {}
+            if chance.random() < 0.3:
+                fields |= {"spread": Spread.NODE, "spread_hard": True}
+            if chance.random() < 0.2:
+                fields["requires"] = Requirements(vram=whole)
+            now = at = chance.choice((first, second))
+            if chance.random() < 0.15:
+                now = None
+            elif chance.random() < 0.1:
+                fields["protect"] = True
+            pieces.append(Piece(size, at, now, priority=chance.choice((0, 0, 1)), fields=fields))
+    elsewhere = [piece for piece in pieces if piece.now is not None and piece.ours and not piece.fields and chance.random() < 0.33]
+    for piece in elsewhere:
+        piece.now = None
+    left = Room(
+        of, pieces, {card: foreign[card] + int(shares.get(some[2], 0) * of.nodes[card[0]][card[1]]) for card, some in by_card.items()}
+    )
+    left.engines = [at for some in by_card.values() for at in some[:2]]
+    for piece in elsewhere:
+        left.put_somewhere(chance, piece)
+    often = {at: [0, 0] for at in left.engines}
+    held = {at: [0, 0] for at in left.engines}
+    for piece in pieces:
+        for when, at in enumerate((piece.planted if piece.ours else piece.now, piece.now)):
+            if at is not None:
+                often[at][when] += 1
+                held[at][when] += piece.size
+    most = {at: max(1, *counts) + chance.choice((0, 1)) for at, counts in often.items() if chance.random() < 0.3}
+    limits = {at: max(GIB, *sums) + chance.choice((0, GIB)) for at, sums in held.items() if chance.random() < 0.3}
+    return replace(of, foreign=foreign, most=most, limits=limits, shares=shares), pieces
+
+
 Story = Callable[[random.Random, int, float], tuple[Cards, list[Piece]]]
-STORIES: Mapping[str, Story] = {"empty": empty, "churn": churn, "fragmented": fragmented, "priorities": priorities}
-SHARES = {"empty": (0.80, 0.95), "churn": (0.90, 0.97), "fragmented": (0.85, 0.93), "priorities": (0.85, 0.95)}
+STORIES: Mapping[str, Story] = {"empty": empty, "churn": churn, "fragmented": fragmented, "priorities": priorities, "shapes": shapes}
+SHARES = {"empty": (0.80, 0.95), "churn": (0.90, 0.97), "fragmented": (0.85, 0.93), "priorities": (0.85, 0.95), "shapes": (0.90, 0.98)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +246,7 @@ class Group:
 SMALL = (4, 8, 16, 32)
 GROUPS = (
     *(Group(f"{story}, to 32 cards", story, SMALL, range(9)) for story in STORIES),
+    Group("shapes, 100 cards", "shapes", (100,), range(3)),
     Group("empty, 100 cards", "empty", (100,), range(3)),
     Group("churn, 100 cards", "churn", (100,), range(3)),
     Group("fragmented, 100 cards", "fragmented", (100,), range(3)),

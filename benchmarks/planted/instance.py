@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from reconciler.fleet import (
@@ -43,10 +43,16 @@ CONTEXT = 4096
 
 @dataclass(frozen=True, slots=True)
 class Cards:
-    """The cards of a fleet in bytes, node by node, each with engines of its own: an Ollama, then one of every kind of `beside`."""
+    """The cards of a fleet in bytes, node by node, each with engines of its own: an Ollama, then one of every kind of `beside`. `foreign`
+    are bytes of other programs by card. By engine `most` is how many models it says that it holds, `limits` the bytes that it may take of
+    its card, and `shares` the part of its card (0..1) that a vLLM took at its start, for a model of its own."""
 
     nodes: Mapping[str, tuple[int, ...]]
     beside: tuple[EngineKind, ...] = ()
+    foreign: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    most: Mapping[EngineId, int] = field(default_factory=dict)
+    limits: Mapping[EngineId, int] = field(default_factory=dict)
+    shares: Mapping[EngineId, Fraction] = field(default_factory=dict)
 
     def engines(self) -> dict[EngineId, int]:
         """Every engine with the bytes of its card."""
@@ -70,13 +76,14 @@ def card_of(at: EngineId) -> tuple[str, int]:
 @dataclass(slots=True)
 class Piece:
     """One replica of a drawing. `planted` None: it has no place in the planted placement; `now` None: it is not loaded. Of `wanted` False a
-    later change of the files wants it no more. `fields` are those of its model."""
+    later change of the files wants it no more; of `ours` False nobody here asked for it. `fields` are those of its model."""
 
     size: int
     planted: EngineId | None
     now: EngineId | None = None
     priority: int = 0
     wanted: bool = True
+    ours: bool = True
     kind: EngineKind | None = None
     fields: Mapping[str, object] = field(default_factory=dict)
 
@@ -93,6 +100,7 @@ class Instance:
     applied: Applied
     sizes: Mapping[str, int]
     planted: Mapping[str, frozenset[EngineId]]
+    cards: Cards
 
 
 def instance(
@@ -126,25 +134,33 @@ def instance(
         for piece in group:
             if piece.now is not None:
                 there[piece.now].append((name, piece.size))
-                row = _row(name, piece.now, piece.size)
-                rows[row.address] = row
+                if piece.ours:
+                    row = _row(name, piece.now, piece.size)
+                    rows[row.address] = row
     known = tuple(Installed(name, size) for name, size in sorted(sizes.items()))
     desired = Desired(models=tuple(sorted(models, key=lambda model: model.name)), limits=WHOLE, strategy=strategy)
-    facts = facts_of(fleet, there, known)
-    return Instance(title, fleet, desired, facts, Applied("bench", 1, rows), sizes, planted)
+    facts = _facts(fleet, cards, there, known)
+    return Instance(title, fleet, desired, facts, Applied("bench", 1, rows), sizes, planted, cards)
 
 
-def facts_of(fleet: Fleet, there: Mapping[EngineId, Sequence[tuple[str, int]]], installed: tuple[Installed, ...]) -> FleetFacts:
+def _facts(fleet: Fleet, of: Cards, there: Mapping[EngineId, Sequence[tuple[str, int]]], installed: tuple[Installed, ...]) -> FleetFacts:
     """What probing would see where these models, with their bytes, are loaded."""
     nodes = {}
     for name, node in fleet.nodes.items():
-        cards = tuple(CardFacts(c.index, None, None, c.vram, None, 0, c.compute_capability) for c in node.gpus or ())
-        engines = {spec.id.engine: _engine(spec, there[spec.id], installed) for spec in node.engines}
+        cards = tuple(
+            CardFacts(c.index, None, None, c.vram, None, of.foreign.get((name, int(c.index)), 0), c.compute_capability, assumed=False)
+            for c in node.gpus or ()
+        )
+        engines = {spec.id.engine: _engine(spec, of, there[spec.id], installed) for spec in node.engines}
         nodes[name] = NodeFacts(name, cards, None, engines)
     return FleetFacts(AT, nodes)
 
 
-def _engine(spec: EngineSpec, there: Sequence[tuple[str, int]], installed: tuple[Installed, ...]) -> EngineFacts:
+def _engine(spec: EngineSpec, of: Cards, there: Sequence[tuple[str, int]], installed: tuple[Installed, ...]) -> EngineFacts:
+    if spec.kind is EngineKind.VLLM:
+        share = of.shares.get(spec.id)
+        served = () if share is None else (Resident("served", options=(f"gpu_memory_utilization={float(share)}",)),)
+        return EngineFacts(spec.id, spec.kind, True, mode="single", residents=served)
     ollama = spec.kind is EngineKind.OLLAMA
     residents = tuple(
         Resident(name, size_bytes=size, vram_bytes=size, context=CONTEXT, pinned=True) if ollama else Resident(name) for name, size in there
@@ -155,6 +171,7 @@ def _engine(spec: EngineSpec, there: Sequence[tuple[str, int]], installed: tuple
         True,
         build=BUILD if ollama else None,
         mode=None if ollama else "router",
+        max_residents=of.most.get(spec.id),
         installed=installed,
         residents=residents,
     )
@@ -165,7 +182,13 @@ def _fleet(cards: Cards) -> Fleet:
     kinds = (EngineKind.OLLAMA, *cards.beside)
     for name, sizes in cards.nodes.items():
         engines = tuple(
-            EngineSpec(EngineId(name, _name(index, number)), kind, f"http://{name}:{1000 * (number + 1) + index}", gpus=(index,))
+            EngineSpec(
+                at := EngineId(name, _name(index, number)),
+                kind,
+                f"http://{name}:{1000 * (number + 1) + index}",
+                gpus=(index,),
+                memory_limit=cards.limits.get(at),
+            )
             for index in range(len(sizes))
             for number, kind in enumerate(kinds)
         )
@@ -175,20 +198,26 @@ def _fleet(cards: Cards) -> Fleet:
 
 
 def _models(pieces: Sequence[Piece], chance: random.Random) -> list[list[Piece]]:
-    """Pieces that are alike, up to four of them, as the replicas of one model: no two on one engine, now or as planted."""
+    """Pieces that are alike, up to four of them, as the replicas of one model: no two on one engine, now or as planted, and none on one
+    node where they are to be spread."""
     groups: list[list[Piece]] = []
     open_groups: dict[tuple[object, ...], list[Piece]] = {}
     for piece in pieces:
-        key = (piece.size, piece.priority, piece.wanted, piece.kind, piece.planted is None, *sorted(piece.fields.items()))
+        alike = (piece.size, piece.priority, piece.wanted, piece.ours, piece.kind, piece.planted is None)
+        key = (*alike, *sorted(piece.fields.items()))
         group = open_groups.get(key)
-        apart = group is not None and all(
-            piece.planted != other.planted and (piece.now is None or piece.now != other.now) for other in group
-        )
+        apart = group is not None and all(_apart(piece, other) for other in group)
         if group is None or not apart or chance.random() < 0.3 or len(group) == 4:
             group = open_groups[key] = []
             groups.append(group)
         group.append(piece)
     return groups
+
+
+def _apart(one: Piece, other: Piece) -> bool:
+    spread = bool(one.fields.get("spread_hard"))
+    pairs = ((one.planted, other.planted), (one.now, other.now))
+    return all(a is None or b is None or (a.node != b.node if spread else a != b) for a, b in pairs)
 
 
 def _row(name: str, at: EngineId, size: int, charges: tuple[tuple[int | str, int], ...] | None = None) -> AppliedReplica:
@@ -216,6 +245,7 @@ def after(of: Instance, placed: Mapping[str, frozenset[EngineId]], left: Mapping
             row = _row(name, at, of.sizes[name])
             rows[row.address] = row
     for at, names in left.items():
-        there[at] += ((name, of.sizes[name]) for name in names)
+        there[at] += ((name, of.sizes[name]) for name in names if name in of.sizes)
     known = tuple(Installed(name, size) for name, size in sorted(of.sizes.items()))
-    return Instance(of.title, of.fleet, of.desired, facts_of(of.fleet, there, known), Applied("bench", 2, rows), of.sizes, of.planted)
+    facts = _facts(of.fleet, of.cards, there, known)
+    return replace(of, facts=facts, applied=Applied("bench", 2, rows))

@@ -7,12 +7,12 @@ not have; bytes without a place and bytes that moved are what plans are compared
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from planted.instance import AT, Instance, after, card_of
-from reconciler.fleet import EngineId, ModelSpec, Spread, parse_replica_address
+from reconciler.fleet import EngineId, EngineKind, ModelSpec, Spread, parse_replica_address
 from reconciler.planning import Action, Plan, make_plan
 
 Places = Mapping[str, frozenset[EngineId]]
@@ -22,7 +22,7 @@ Places = Mapping[str, frozenset[EngineId]]
 class Verdict:
     """What one plan is worth. Bytes by priority, the highest first; `wanted` are those of all wanted replicas. `moved` are bytes of
     replicas that leave their engine, beside what is too many; `planted_moved` the same for the planted placement. `second` steps has the
-    plan after this one was carried out."""
+    plan after this one was carried out. `proved` is what the plan says of itself."""
 
     title: str
     cards: int
@@ -38,6 +38,7 @@ class Verdict:
     faults: Sequence[str]
     second: int
     seconds: float
+    proved: bool
 
     @property
     def unplaced_share(self) -> float:
@@ -76,25 +77,37 @@ class _Board:
     held: dict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
     sizes: dict[tuple[str, int], int] = field(default_factory=dict)
     on_card: dict[tuple[str, int], list[tuple[str, EngineId]]] = field(default_factory=lambda: defaultdict(list))
+    own: Counter[EngineId] = field(default_factory=Counter)
+    models: Counter[EngineId] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         for node in self.of.facts.nodes.values():
             for card in node.cards or ():
                 self.sizes[node.node, int(card.index)] = (card.total_bytes or 0) - (card.foreign_bytes or 0)
-        for name, engines in self.places.items():
-            for at in engines:
-                self.held[card_of(at)] += self.of.sizes[name]
-                self.on_card[card_of(at)].append((name, at))
-        for at, names in self.left.items():
-            for name in names:
-                self.held[card_of(at)] += self.of.sizes[name]
+        for at, share in self.of.cards.shares.items():
+            self.held[card_of(at)] += int(share * self.of.cards.nodes[at.node][card_of(at)[1]])
+        there = [(name, at) for name, engines in self.places.items() for at in engines]
+        for name, at in (*there, *((name, at) for at, names in self.left.items() for name in names if name in self.of.sizes)):
+            self.held[card_of(at)] += self.of.sizes[name]
+            self.own[at] += self.of.sizes[name]
+            self.models[at] += 1
+        for name, at in there:
+            self.on_card[card_of(at)].append((name, at))
 
     @property
     def engines(self) -> list[EngineId]:
         return [spec.id for node in self.of.fleet.nodes.values() for spec in node.engines]
 
-    def free(self, at: EngineId) -> int:
-        return self.sizes[card_of(at)] - self.held[card_of(at)]
+    def takes(self, size: int, at: EngineId, without: Sequence[tuple[str, EngineId]] = ()) -> bool:
+        """Whether an engine takes one more of this size, where some others left."""
+        gone = sum(self.of.sizes[name] for name, other in without if card_of(other) == card_of(at))
+        own = [self.of.sizes[name] for name, other in without if other == at]
+        most, limit = self.of.cards.most.get(at), self.of.cards.limits.get(at)
+        return (
+            self.held[card_of(at)] - gone + size <= self.sizes[card_of(at)]
+            and (most is None or self.models[at] - len(own) + 1 <= most)
+            and (limit is None or self.own[at] - sum(own) + size <= limit)
+        )
 
     def may_be(self, model: ModelSpec, at: EngineId) -> bool:
         """Whether the files allow a replica there, beside the others, whatever room there is."""
@@ -104,6 +117,8 @@ class _Board:
 def allowed(of: Instance, model: ModelSpec, at: EngineId) -> bool:
     """Whether a model may be on an engine by its node, its kind and what its card must have."""
     kinds = {spec.id: spec.kind for spec in of.fleet.nodes[at.node].engines}
+    if kinds[at] is EngineKind.VLLM:  # it has the model of its start
+        return False
     card = next(card for card in of.fleet.nodes[at.node].gpus or () if card.index == card_of(at)[1])
     enough = model.requires.vram is None or (card.vram or 0) >= model.requires.vram
     return at.node in model.nodes and (model.engine is None or kinds[at] is model.engine) and enough
@@ -171,6 +186,7 @@ def verdict(of: Instance, plan: Plan, seconds: float = 0.0, second: bool = False
         faults=_faults(board, models, missing, plan),
         second=steps,
         seconds=seconds,
+        proved=plan.placement.proved,
     )
 
 
@@ -192,13 +208,18 @@ def _faults(board: _Board, models: Mapping[str, ModelSpec], missing: Mapping[str
         for card, held in sorted(board.held.items())
         if held > board.sizes[card]
     ]
+    faults += [f"{at} holds {board.models[at]} models of {most}" for at, most in board.of.cards.most.items() if board.models[at] > most]
+    faults += [f"{at} takes {board.own[at]:,} of {limit:,}" for at, limit in board.of.cards.limits.items() if board.own[at] > limit]
     for name, model in sorted(models.items()):
+        if model.protect:
+            there = {at for at, names in residents_of(board.of).items() if name in names}
+            faults += [f"{name} is protected and leaves {at}" for at in sorted(there - board.places[name])]
         faults += [f"{name} may not be on {at}" for at in sorted(board.places[name]) if not allowed(board.of, model, at)]
         faults += [f"{name} stands beside itself on {at}" for at in sorted(board.places[name]) if beside(model, at, board.places[name])]
         if missing[name] < 0:
             faults.append(f"{name} has {-missing[name]} replicas too many")
         if missing[name] > 0:
-            fits = [at for at in board.engines if board.may_be(model, at) and board.free(at) >= board.of.sizes[name]]
+            fits = [at for at in board.engines if board.takes(board.of.sizes[name], at) and board.may_be(model, at)]
             faults += [f"{name} has no place, and fits on {at}" for at in fits[:1]]
     told = {entry.model: entry.count for entry in plan.unplaced}
     if told != {name: count for name, count in missing.items() if count > 0}:
@@ -220,12 +241,12 @@ def _inversions(board: _Board, models: Mapping[str, ModelSpec], missing: Mapping
         for at in board.engines if count > 0 else ():
             if not board.may_be(model, at):
                 continue
-            lower = sum(
-                board.of.sizes[other]
-                for other, _ in board.on_card[card_of(at)]
+            lower = [
+                (other, where)
+                for other, where in board.on_card[card_of(at)]
                 if models[other].priority < model.priority and not models[other].protect
-            )
-            if lower and board.free(at) + lower >= board.of.sizes[name]:
+            ]
+            if lower and board.takes(board.of.sizes[name], at, lower):
                 found.append(f"{name} has no place, and would fit on {at} if all of lower priority left")
                 break
     return found
@@ -239,7 +260,7 @@ def _needless(board: _Board, models: Mapping[str, ModelSpec], before: Mapping[st
         new = sorted(board.places[name] - engines)
         for at in sorted(engines - board.places[name]) if _gone(model, engines, board.places[name]) else ():
             others = board.places[name] - set(new[:1])
-            own = board.of.sizes[name] if new and card_of(new[0]) == card_of(at) else 0
-            if allowed(board.of, model, at) and not beside(model, at, others) and board.free(at) + own >= board.of.sizes[name]:
+            own = [(name, other) for other in new[:1]]
+            if allowed(board.of, model, at) and not beside(model, at, others) and board.takes(board.of.sizes[name], at, own):
                 found.append(f"{name} left {at} and would fit there")
     return found

@@ -1,7 +1,9 @@
-"""`python benchmarks placement [GROUP…] [--quick] [--each] [--trace DIR]`: how good placement is, group by group, against what was planted.
+"""`python benchmarks placement [GROUP…] [--quick] [--each] [--exact] [--trace DIR]`: how good placement is, group by group, against what
+was planted.
 
 GROUP is a part of the titles of the groups. `--quick` leaves out what has more than 100 cards, and all seeds but the first three. `--each`
-prints every instance too. `--trace` (or OPENB) names the folder with the files of the public trace.
+prints every instance too. `--exact` plans to 100 cards with HiGHS as well (the extra `exact`), which proves how good the rest is. `--trace`
+(or OPENB) names the folder with the files of the public trace.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 
@@ -18,8 +20,10 @@ from planted import trace
 from planted.draw import GROUPS
 from planted.instance import Instance
 from planted.judge import Verdict, judge
+from reconciler.fleet import Solver
 
 Draw = Callable[[], Instance]
+EXACT_CARDS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,7 @@ def main(arguments: Sequence[str] = ()) -> bool:
     parser.add_argument("group", nargs="*")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--each", action="store_true")
+    parser.add_argument("--exact", action="store_true")
     parser.add_argument("--trace", type=Path, default=os.environ.get("OPENB"))
     asked = parser.parse_args(list(arguments))
     print(
@@ -93,9 +98,12 @@ def main(arguments: Sequence[str] = ()) -> bool:
     print(HEAD, flush=True)
     good = True
     for title, draws in groups(asked.group, asked.quick, Path(asked.trace) if asked.trace else None):
-        found = []
+        found, best = [], []
         for draw in draws:
-            found.append(judge(draw()))
+            of = draw()
+            found.append(judge(of))
+            if asked.exact and found[-1].cards <= EXACT_CARDS:
+                best.append(judge(replace(of, desired=replace(of.desired, solver=Solver.EXACT))))
             if asked.each:
                 print(line(f"  {found[-1].title}", found[-1:]), flush=True)
                 for told in (*found[-1].faults, *found[-1].inversions, *found[-1].needless):
@@ -103,6 +111,9 @@ def main(arguments: Sequence[str] = ()) -> bool:
         fine = reached(goal_of(title), found)
         good = good and fine
         print(f"{line(title, found)}{'' if fine else '  SHORT OF ITS GOAL'}", flush=True)
+        if best:
+            proved = sum(one.proved for one in best)
+            print(f"{line('  with HiGHS', best)}  {proved} of {len(best)} proved", flush=True)
     return good
 
 

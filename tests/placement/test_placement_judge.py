@@ -40,7 +40,9 @@ def judged(of, change=lambda step: (step,)):
 @pytest.mark.parametrize("seed", range(5))
 def test_what_is_planted_and_what_is_there_fits_on_every_card(story, seed):
     of = drawn(story, seed=seed)
-    sizes = {(node.node, card.index): card.total_bytes for node in of.facts.nodes.values() for card in node.cards}
+    sizes = {(node.node, card.index): card.total_bytes - card.foreign_bytes for node in of.facts.nodes.values() for card in node.cards}
+    for at, share in of.cards.shares.items():
+        sizes[card_of(at)] -= share * of.cards.nodes[at.node][card_of(at)[1]]
     planted, now = Counter(), Counter()
     for name, engines in of.planted.items():
         for at in engines:
@@ -48,7 +50,7 @@ def test_what_is_planted_and_what_is_there_fits_on_every_card(story, seed):
     for at, names in residents_of(of).items():
         assert len(names) == len(set(names))
         for name in names:
-            now[card_of(at)] += of.sizes[name]
+            now[card_of(at)] += of.sizes.get(name, 0)
     assert of.planted
     for held in (planted, now):
         assert all(held[card] <= size for card, size in sizes.items())
@@ -104,6 +106,26 @@ def test_a_replica_beside_itself_where_its_spread_forbids_it_is_a_fault():
     assert judged(of).faults == []
     found = judged(of, lambda step: (replace(step, node="a", engine="e1" if step.node == "b" else "e0"),))
     assert any("stands beside itself" in fault for fault in found.faults)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "fault"),
+    [({"most": {A: 1}}, "a/e0 holds 2 models of 1"), ({"limits": {A: 2 * GIB}}, f"a/e0 takes {3 * GIB:,} of {2 * GIB:,}")],
+)
+def test_an_engine_over_a_limit_of_its_own_is_a_fault(bounds, fault):
+    cards = Cards({"a": (10 * GIB,), "b": (10 * GIB,)}, **bounds)
+    of = instance("made", cards, [Piece(GIB, A), Piece(2 * GIB, B)], random.Random(0))
+    assert verdict(of, plan_of(of)).faults == []
+    assert fault in judged(of, lambda step: (replace(step, node="a"),)).faults
+
+
+def test_a_protected_replica_that_leaves_is_a_fault():
+    of = of_pieces(Piece(6 * GIB, A, A, fields={"protect": True}), Piece(GIB, B))
+    guarded = next(name for name, size in of.sizes.items() if size == 6 * GIB)
+    load = next(step for step in plan_of(of).steps if step.action is Action.LOAD)
+    gone = replace(load, model=guarded, engine_name=guarded, node="a", action=Action.UNLOAD)
+    found = judged(of, lambda step: (step, gone) if step.id == load.id else (step,))
+    assert f"{guarded} is protected and leaves a/e0" in found.faults
 
 
 def test_a_high_priority_left_out_for_a_lower_one_is_an_inversion():
