@@ -115,7 +115,7 @@ class _Story:
 
 
 def demonstrate(settings: Settings, spec: SimSpec | None = None) -> None:
-    """Runs the demo, on another simulated fleet of the same machines where `spec` is given.
+    """Runs the demo, on another simulated fleet of the same machines where `spec` is given, all of it as fast as that.
 
     Raises DemoFailed where a stage did not do what it says.
     """
@@ -129,7 +129,8 @@ def demonstrate(settings: Settings, spec: SimSpec | None = None) -> None:
         _first_apply(story)
         _break(story, fleet)
         _repair(story)
-    _own_engines(settings)
+    machines = builtin_fleet("containers")
+    _own_engines(settings, machines if spec is None else machines.with_time_scale(spec.time_scale))
     click.echo("\nThat is gpurec. `gpurec init` makes a workspace of your own.")
 
 
@@ -181,9 +182,9 @@ def _repair(story: _Story) -> None:
     story.type("drift", begins="No drift.")
 
 
-def _own_engines(settings: Settings) -> None:
+def _own_engines(settings: Settings, spec: SimSpec) -> None:
     """Two machines with nothing but a Docker Engine."""
-    with tempfile.TemporaryDirectory(prefix="gpurec-demo-") as folder, running(builtin_fleet("containers").on_free_ports()) as fleet:
+    with tempfile.TemporaryDirectory(prefix="gpurec-demo-") as folder, running(spec.on_free_ports()) as fleet:
         root, desired = Path(folder), Path(folder, "desired", "own.yaml")
         (root / "inventories").mkdir()
         desired.parent.mkdir()
