@@ -34,9 +34,11 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 def test_the_demo_does_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
     demonstrate(Settings(no_colour=True, poll_seconds=POLL), builtin_fleet("demo").with_time_scale(0))
     story = capsys.readouterr().out
-    assert story.count("$ gpurec plan") == 4
-    assert story.count("No changes.") == 2
+    assert story.count("$ gpurec plan") == 5
+    assert story.count("No changes.") == 3
     assert "cpu_fallback" in story
+    assert "exited (137)" in story
+    assert "+ create  agent.analyst@emil" in story
 
 
 def test_the_demo_wants_what_the_workspace_of_the_repository_wants() -> None:
