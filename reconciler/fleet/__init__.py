@@ -110,6 +110,7 @@ from reconciler.fleet.facts import (
 from reconciler.fleet.headers import header_key, headers_of, with_headers
 from reconciler.fleet.health import USUAL_HEALTH, Breaker, Health
 from reconciler.fleet.identity import Identity, OwnedRows, WantedNames
+from reconciler.fleet.instances import instances_of, nodes_with_instances, with_instances
 from reconciler.fleet.inventory import (
     DEFAULT_LIMITS,
     NO_LIMITS,
@@ -307,8 +308,10 @@ __all__ = [
     "full_image",
     "header_key",
     "headers_of",
+    "instances_of",
     "looked_for",
     "mismatches",
+    "nodes_with_instances",
     "own_card_of",
     "parse_agent_address",
     "parse_bytes",
@@ -331,4 +334,5 @@ __all__ = [
     "watched_env",
     "weights_digest",
     "with_headers",
+    "with_instances",
 ]

@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from reconciler.fleet import Desired, FleetFacts
-from reconciler.operations.observation import probe
+from reconciler.operations.observation import every_engine, probe
 from reconciler.operations.reporter import Reporter, ignore
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.operations.workspace import fleet_state_path, warn_of_access
@@ -36,5 +36,6 @@ async def import_running(settings: WorkspaceSettings, report: Reporter = ignore)
     warn_of_access(path, report)
     with closing(open_reader(path)) as state:
         applied = state.applied()
+    fleet = await every_engine(fleet, report)
     facts = await probe(fleet, Desired(), applied, report)
     return ImportedFleet(fleet.name, facts, import_fleet(fleet, facts, applied, inventory.pattern_of))

@@ -11,20 +11,25 @@ from reconciler.files import read_bounded
 from reconciler.fleet import (
     MIB,
     Applied,
+    CardFacts,
     Desired,
     EngineId,
     Fleet,
     FleetFacts,
     GpurecError,
     ModelSpec,
+    Place,
+    Problem,
     ResourceFacts,
     Solver,
     WorkspaceError,
+    nodes_with_instances,
     same_machines,
     same_servers,
+    with_instances,
 )
 from reconciler.operations import clock
-from reconciler.operations.reporter import NodeProbed, ProbingEnded, ProbingStarted, Reporter, ignore
+from reconciler.operations.reporter import FileWarning, NodeProbed, ProbingEnded, ProbingStarted, Reporter, ignore
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.operations.workspace import load, state_path
 from reconciler.planning import wanted_names
@@ -93,13 +98,15 @@ async def look(
         applied, recorded = state.applied(), state.recorded_facts()
         if space.desired.absent:
             applied = replace(applied, tags=state.tags())
-    if options.probes:
+    known = None if options.probes else _known(settings, options.assume, recorded)
+    space = replace(space, fleet=await _all_instances(space.fleet, known, recorded, report))
+    if known is None:
         wanted = replace(space.desired, models=(*space.desired.models, *also))
         facts = await _probe(space.fleet, wanted_names(space.fleet, wanted, applied), recorded, report)
         if shared := (*same_servers(space.fleet, facts), *same_machines(facts)):
             raise WorkspaceError(*shared)
     else:
-        facts = _known(settings, options.assume, recorded)
+        facts = known
     resources = await _observe_resources(settings, space, applied, facts, options.probes, path)
     kinds = tuple(one.kind for one in settings.types())
     return Observation(space, path, applied, recorded, facts, options.probes, resources, kinds)
@@ -127,7 +134,40 @@ async def probe_workspace(settings: WorkspaceSettings, report: Reporter = ignore
     workspace = await load(settings, report)
     with closing(open_reader(state_path(settings, workspace))) as state:
         applied = state.applied()
-    return await probe(workspace.fleet, workspace.desired, applied, report)
+    fleet = await every_engine(workspace.fleet, report)
+    return await probe(fleet, workspace.desired, applied, report)
+
+
+async def every_engine(fleet: Fleet, report: Reporter = ignore) -> Fleet:
+    """The fleet with the instances of its engines, by the cards that are there now. Raises WorkspaceError where two collide."""
+    return await _all_instances(fleet, None, None, report)
+
+
+async def _all_instances(fleet: Fleet, known: FleetFacts | None, recorded: FleetFacts | None, report: Reporter) -> Fleet:
+    """The same by `known` facts, or by cards that are looked at for it; where that gives none, by the `recorded` ones: while the cards of a
+    node are unknown its instances stay as they are."""
+    nodes = nodes_with_instances(fleet)
+    if not nodes:
+        return fleet
+    seen = known
+    if seen is None:
+        from reconciler.engines import Transport
+        from reconciler.probes import probe_fleet
+
+        bare = Fleet(fleet.name, {name: replace(fleet.nodes[name], engines=()) for name in sorted(nodes)})
+        async with Transport() as transport:
+            seen = await probe_fleet(bare, {}, transport=transport, at=clock.now())
+    cards = {name: _cards(seen, name) if _cards(seen, name) is not None else _cards(recorded, name) for name in nodes}
+    whole, unknown = with_instances(fleet, cards)
+    for at in unknown:
+        what = f"its cards are not known, so nobody can tell how many instances of {at.engine!r} it has: none is started"
+        report(FileWarning(Problem(what, Place(at.node), "see gpurec doctor, or declare `gpus:` with their `vram`")))
+    return whole
+
+
+def _cards(facts: FleetFacts | None, node: str) -> Sequence[CardFacts] | None:
+    seen = facts.nodes.get(node) if facts is not None else None
+    return seen.cards if seen is not None else None
 
 
 async def probe(fleet: Fleet, desired: Desired, applied: Applied, report: Reporter = ignore) -> FleetFacts:

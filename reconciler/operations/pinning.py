@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.fleet import EngineId, GpurecError, Problem
-from reconciler.operations.observation import probe
+from reconciler.operations.observation import every_engine, probe
 from reconciler.operations.reporter import Reporter, ignore
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.operations.workspace import load, state_path
@@ -44,7 +44,8 @@ async def find_weights(settings: WorkspaceSettings, models: Sequence[str] = (), 
             raise GpurecError.of(f"the desired state has no model {name!r}", None, did_you_mean(name, known))
     with closing(open_reader(state_path(settings, workspace))) as state:
         applied = state.applied()
-    pins = find_pins(workspace.fleet, workspace.desired, await probe(workspace.fleet, workspace.desired, applied, report), models)
+    fleet = await every_engine(workspace.fleet, report)
+    pins = find_pins(fleet, workspace.desired, await probe(fleet, workspace.desired, applied, report), models)
     if pins.differing:
         raise GpurecError(
             *(

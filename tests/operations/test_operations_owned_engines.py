@@ -4,7 +4,9 @@ drift; a run that ends at any moment is put right by the next."""
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -49,6 +51,7 @@ class Lab:
     engine: str = "ollama"
     image: str = IMAGE
     more: str = ""
+    gpus: str = "[{index: 0, uuid: GPU-1, vram: 8GiB}]"
     settings: WorkspaceSettings = field(init=False)
 
     def __post_init__(self) -> None:
@@ -61,7 +64,7 @@ class Lab:
 
     @property
     def port(self) -> int:
-        return self.fleet.engines["box/ollama"].port
+        return min(engine.port for engine in self.fleet.engines.values())
 
     def declare(self, **changes: str) -> None:
         for name, value in changes.items():
@@ -75,7 +78,7 @@ class Lab:
       address: 127.0.0.1
       docker: unix:///memory.sock
       probe: {{via: declared}}
-      gpus: [{{index: 0, uuid: GPU-1, vram: 8GiB}}]
+      gpus: {self.gpus}
       engines: {{{engine}}}
 """
         )
@@ -111,6 +114,71 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 
         daemon = MemoryDaemon([IMAGE, NEWER], started, lambda made: engine.kill())
         yield Lab(tmp_path, fleet, daemon)
+
+
+TWO = """
+models:
+  - {name: tiny, size: 700MiB, weights: 600MiB, kv_per_token: 1024}
+  - {name: other, size: 700MiB, weights: 600MiB, kv_per_token: 1024}
+nodes:
+  box:
+    gpus: [{name: RTX, vram: 8GiB}, {name: RTX, vram: 8GiB}]
+    engines:
+      ollama-0: {kind: ollama, port: FIRST, gpus: [0], registry: [tiny, other]}
+      ollama-1: {kind: ollama, port: SECOND, gpus: [1], registry: [tiny, other]}
+"""
+
+
+def free_pair() -> tuple[int, int]:
+    """Two free ports, one after the other."""
+    while True:
+        with socket.socket() as one, socket.socket() as other, suppress(OSError):
+            one.bind(("127.0.0.1", 0))
+            port = one.getsockname()[1]
+            other.bind(("127.0.0.1", port + 1))
+            return port, port + 1
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Iterator[Lab]:
+    """A node with two cards and an engine for each."""
+    first, second = free_pair()
+    with running(read_sim_text(TWO.replace("FIRST", str(first)).replace("SECOND", str(second)), "sim")) as fleet:
+        by_port = {engine.port: engine for engine in fleet.engines.values()}
+        for engine in by_port.values():
+            engine.kill()
+        daemon = MemoryDaemon(
+            [IMAGE, NEWER],
+            lambda made: by_port[made.spec.published[0].host].revive(),
+            lambda made: by_port[made.spec.published[0].host].kill(),
+        )
+        gpus = "[{index: 0, uuid: GPU-1, vram: 8GiB}, {index: 1, uuid: GPU-2, vram: 8GiB}]"
+        yield Lab(tmp_path, fleet, daemon, more=", instances: auto", gpus=gpus)
+
+
+def test_each_card_gets_an_engine_of_its_own_and_each_of_them_its_model(two: Lab) -> None:
+    two.wish("version: 1\nmodels: {tiny: {engine: ollama, vram: 1GiB, each: gpu}}\n")
+    assert sorted(shown(two.plan())) == [
+        "create engine.box/ollama-0",
+        "create engine.box/ollama-1",
+        "load model.tiny@box/ollama-0",
+        "load model.tiny@box/ollama-1",
+        "pull model.tiny@box/ollama-0",
+        "pull model.tiny@box/ollama-1",
+    ]
+    two.converge()
+    assert {made.name: made.spec.cards for made in two.daemon.containers.values()} == {
+        "lab-ollama-0": ("GPU-1",),
+        "lab-ollama-1": ("GPU-2",),
+    }
+
+
+def test_a_card_that_is_gone_takes_its_engine_along(two: Lab) -> None:
+    two.converge()
+    two.declare(gpus="[{index: 0, uuid: GPU-1, vram: 8GiB}]")
+    assert shown(two.plan()) == ["remove engine.box/ollama-1"]
+    two.converge()
+    assert two.daemon.names == ["lab-ollama-0"]
 
 
 def test_one_plan_starts_an_engine_and_loads_its_models(lab: Lab) -> None:
