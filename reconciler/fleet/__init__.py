@@ -96,6 +96,7 @@ from reconciler.fleet.errors import (
     WorkspaceError,
 )
 from reconciler.fleet.facts import (
+    STARTED_WITH_MODEL,
     CardFacts,
     CardProbe,
     CardProcess,
@@ -190,6 +191,7 @@ __all__ = [
     "OWN_CARD",
     "SERVICES",
     "SPEC_LABEL",
+    "STARTED_WITH_MODEL",
     "TIB",
     "UNSEEN",
     "USES",

@@ -17,6 +17,11 @@ class ResidentStatus(StrEnum):
     SLEEPING = "sleeping"
 
 
+STARTED_WITH_MODEL = "started_with_model"
+"""The mode, in the facts that a plan is made with, of a server with one model that gpurec starts: it gets the model that is placed
+there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Resident:
     """A model that an engine holds in memory (or is loading).

@@ -79,7 +79,7 @@ def check_begun(saved: Plan, history: Collection[str]) -> None:
 def check_not_stale(saved: Plan, look: Proposal, selected: frozenset[str] | None, since: SinceApproval) -> Plan:
     """What to carry out of a saved plan on the facts of now: it, where no step of it is stale; StalePlan names the first that is."""
     workspace, fresh = look.workspace, look.plan
-    facts = starting(workspace.fleet, look.facts, saved.steps, look.applied, look.recorded).facts
+    facts = starting(workspace.fleet, look.facts, saved.steps, look.applied, look.recorded, look.resources).facts
     digest = plan_digest(saved.lineage, fresh.config_digest, fresh.placement.solver, fresh.steps)
     if digest == saved.digest:
         if (other := first_not_as_approved(saved, facts, since)) is not None:

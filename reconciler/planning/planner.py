@@ -11,6 +11,7 @@ from reconciler.capacity.rooms import grown, peaks
 from reconciler.fleet import (
     AGENT,
     Applied,
+    CardCharges,
     Desired,
     EngineId,
     EngineKind,
@@ -20,7 +21,19 @@ from reconciler.fleet import (
     ResourceFacts,
     replica_address,
 )
-from reconciler.placement import Held, Lacking, Occupant, Placement, Refused, bound_of, explain, objective_of, place_most, replica_bytes
+from reconciler.placement import (
+    Held,
+    Lacking,
+    Occupant,
+    Placement,
+    Refused,
+    Target,
+    bound_of,
+    explain,
+    objective_of,
+    place_most,
+    replica_bytes,
+)
 from reconciler.placement.agents import Hosts, place_agents
 from reconciler.planning.digest import plan_digest
 from reconciler.planning.drift import find_drift, found_drift, repairable, unmanaged_drift
@@ -29,15 +42,16 @@ from reconciler.planning.guards import find_refusals
 from reconciler.planning.impact import impact_of
 from reconciler.planning.kinds import KINDS
 from reconciler.planning.kinds.agent import agent_notes, away_of, edges_of, given_cards, hosts_of, unplaced_agents
-from reconciler.planning.kinds.engine import ENGINE, joined, starting
+from reconciler.planning.kinds.engine import ENGINE, joined, starting, takes_one_model, waits_for_models
 from reconciler.planning.kinds.model.admission_notes import own_rules_notes
-from reconciler.planning.kinds.model.changes import Change, find_changes
+from reconciler.planning.kinds.model.changes import Change, asked_of, find_changes
 from reconciler.planning.kinds.model.deleting import add_deletions
 from reconciler.planning.kinds.model.fixed_options import fixed_options
 from reconciler.planning.kinds.model.holds import find_holds, incidents_to_note
 from reconciler.planning.kinds.model.hot_cards import mark_hot
 from reconciler.planning.kinds.model.lost_engines import mark_lost
 from reconciler.planning.kinds.model.notes import adopted_unseen, left_over, notes_on_models, other_weights
+from reconciler.planning.kinds.model.rules import ENGINE_RESTARTS
 from reconciler.planning.kinds.model.step import ModelStep
 from reconciler.planning.kinds.model.variants import better_variants
 from reconciler.planning.ordering import order
@@ -47,6 +61,7 @@ from reconciler.planning.plan import (
     Action,
     Candidate,
     CardBalance,
+    Cause,
     Deferred,
     Drift,
     Note,
@@ -54,6 +69,7 @@ from reconciler.planning.plan import (
     Plan,
     PlannedResident,
     Precondition,
+    Reason,
     Unplaced,
     UnplacedLevel,
     VariantRefusal,
@@ -106,12 +122,15 @@ def make_plan(
     address. Raises GpurecError where a file cannot be rendered.
     """
 
-    others = [KindPlan()]
-    early = [kind for kind in kinds if kind.name == ENGINE] if selected is None else []
-    for kind in early:
-        others.append(plan_kind(kind, AfterPlan(fleet, desired, facts, {}, applied), resources))
-    engine_steps = tuple(step for one in others for step in one.steps)
-    begun = starting(fleet, facts, engine_steps, applied, recorded)
+    with_one_model = frozenset(engine.id for node in fleet.nodes.values() for engine in node.engines if takes_one_model(engine))
+    early = [kind for kind in kinds if kind.name == ENGINE]
+
+    def plan_engines(placed: Mapping[str, str], charges: Mapping[str, CardCharges]) -> list[KindPlan]:
+        after = AfterPlan(fleet, desired, facts, placed, applied, charges=charges)
+        return [plan_kind(kind, after, resources, selected) for kind in early]
+
+    first = [step for one in plan_engines({}, {}) for step in one.steps]
+    begun = starting(fleet, facts, first, applied, recorded, resources if early else NO_RESOURCES)
 
     def fresh_board() -> Occupancy:
         board = set_up(fleet, begun.facts, desired.limits, selected, catalogue)
@@ -132,9 +151,14 @@ def make_plan(
     peak = peaks((change.takes, change.frees) for change in ordered)
     made_for = _made_for(ordered)
     agents = place_agents(placement, desired, applied, Hosts(hosts_of(fleet), away_of(fleet, resources), selected))
-    steps = joined(engine_steps, tuple(_step(change, made_for.get(change)) for change in ordered))
+    charges = {address: tuple((card.index, count) for card, count in charges) for address, charges in changes.charges.items()}
+    others = plan_engines(changes.placed, charges)
+    engine_steps = [step for one in others for step in one.steps]
+    model_steps = tuple(_step(change, made_for.get(change)) for change in ordered)
+    whole = joined(engine_steps, waits_for_models(engine_steps, model_steps, _kept(placement, with_one_model)), with_one_model)
+    steps = whole.steps
     for kind in kinds:
-        if kind.name == ENGINE:
+        if kind in early:
             continue
         after = AfterPlan(fleet, desired, facts, changes.placed, applied, steps, agents)
         others.append(plan_kind(kind, after, resources, selected))
@@ -186,12 +210,38 @@ def make_plan(
         impact=impact_of(ordered, board),
         placement=_worth(placement, lacking, desired, applied),
         placed=changes.placed,
-        charges={address: tuple((card.index, count) for card, count in charges) for address, charges in changes.charges.items()},
+        charges=charges,
         residents=_residents(placement),
-        forgotten=tuple(sorted((*changes.forgotten, *(address for one in others for address in one.forgotten)))),
+        forgotten=tuple(sorted((*changes.forgotten, *whole.gone, *(address for one in others for address in one.forgotten)))),
         incidents=incidents_to_note(holds, changes.held, desired, created_at),
         replace=tuple(sorted(again)),
         wanted={address: one.fields for kind in others for address, one in kind.wanted.items()},
+    )
+
+
+def _kept(placement: Placement, with_one_model: Set[EngineId]) -> Mapping[EngineId, ModelStep]:
+    """For each server with one model the wait for that model, which a start of the server anew needs."""
+    return {target.slot.id: _wait(target) for target in placement.targets if target.slot.id in with_one_model and not target.deferred}
+
+
+def _wait(target: Target) -> ModelStep:
+    model, slot = target.model, target.slot
+    address = replica_address(model.name, slot.id)
+    charges = target.charges or (target.found.charges if target.found is not None else ())
+    return ModelStep(
+        id=f"{Action.WAIT.value}:{address}",
+        address=address,
+        action=Action.WAIT,
+        reason=Reason(ENGINE_RESTARTS, "its engine is started anew"),
+        cause=Cause.PENDING,
+        model=model.name,
+        node=slot.id.node,
+        engine=slot.id.engine,
+        engine_name=model.engine_name(slot.kind),
+        base_name=model.base_name(slot.kind),
+        gpus=tuple(card.index for card, _ in charges if not card.is_ram),
+        vram_bytes=largest(charges),
+        after=asked_of(model),
     )
 
 

@@ -18,6 +18,7 @@ from reconciler.fleet import (
     UNSEEN,
     Applied,
     AppliedResource,
+    CardCharges,
     Desired,
     Fields,
     Fleet,
@@ -74,6 +75,8 @@ class AfterPlan:
     applied: Applied = NOTHING_APPLIED
     steps: tuple[Step, ...] = ()
     agents: AgentPlacement = field(default_factory=AgentPlacement)
+    charges: Mapping[str, CardCharges] = field(default_factory=dict)
+    """What a replica of `placed` is charged with, where this plan settles it."""
 
 
 class Repaired(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from reconciler.execution.actor import Progress
@@ -44,7 +45,7 @@ class EngineActor:
 
     async def observe(self, around: Surroundings) -> Mapping[str, ResourceFacts]:
         after = AfterPlan(around.fleet, around.desired, around.facts, {}, around.applied)
-        wanted = {one.address: one for one in self.kind.wanted(after)}
+        wanted = {one.address: one for one in self.kind.declared(after)}
         rows = {address: around.applied.resources[address] for address in owned(self.kind, around.applied)}
         addresses = sorted({*wanted, *rows})
         if not addresses:
@@ -62,9 +63,11 @@ class EngineActor:
         for address in addresses:
             _, engine, node = parse_resource_address(address)
             seen = around.facts.engine(EngineId(node, engine))
+            spec = self._specs.get(EngineId(node, engine))
+            url = spec.url if spec is not None else ""
             healthy = seen.reachable if seen is not None else None
             now = wanted[address].container if address in wanted else None
-            found[address] = _facts(address, now, before.get(address), there[node], healthy)
+            found[address] = _facts(address, now, before.get(address), there[node], healthy, url)
         return found
 
     async def look(self, step: Step) -> ResourceFacts:
@@ -146,13 +149,17 @@ def _looked_for(fleet: str, specs: list[ContainerSpec]) -> ContainersLookedFor:
 
 
 def _facts(
-    address: str, wanted: ContainerSpec | None, before: ContainerSpec | None, there: NodeContainers, healthy: bool | None
+    address: str, wanted: ContainerSpec | None, before: ContainerSpec | None, there: NodeContainers, healthy: bool | None, url: str
 ) -> ResourceFacts:
     found = container_found(wanted or before, there, address, healthy)
-    if before is None or wanted is None or not found.exists:
+    if found.exists is False and found.reason is None and healthy and wanted is not None:
+        what = f"a server that gpurec did not start answers at {url}: stop it, or write another `port:`"
+        return replace(found, reason=what)
+    if not found.exists:
         return found
-    as_applied = container_found(before, there, address, healthy).fields
-    return ResourceFacts(found.exists, {**found.fields, HEALTHY: healthy}, found.reason, as_applied, there)
+    fields = {**found.fields, HEALTHY: healthy}
+    as_applied = container_found(before, there, address, healthy).fields if before is not None else None
+    return ResourceFacts(True, fields, None, as_applied, there)
 
 
 def _engine(step: Step) -> EngineStep:

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+from reconciler.planning.kinds.engine.joining import Joined, joined, waits_for_models
 from reconciler.planning.kinds.engine.kind import ENGINE, EngineKind, EngineStep, WantedEngine
-from reconciler.planning.kinds.engine.starting import Starting, joined, starting
+from reconciler.planning.kinds.engine.single import takes_one_model
+from reconciler.planning.kinds.engine.starting import Starting, starting
 
-__all__ = ["ENGINE", "EngineKind", "EngineStep", "Starting", "WantedEngine", "joined", "starting"]
+__all__ = [
+    "ENGINE",
+    "EngineKind",
+    "EngineStep",
+    "Joined",
+    "Starting",
+    "WantedEngine",
+    "joined",
+    "starting",
+    "takes_one_model",
+    "waits_for_models",
+]

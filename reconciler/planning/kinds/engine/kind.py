@@ -14,6 +14,7 @@ from reconciler.fleet import (
     NodeSpec,
     PullPolicy,
     ResourceFacts,
+    parse_replica_address,
     parse_resource_address,
     resource_address,
 )
@@ -30,6 +31,7 @@ from reconciler.planning.containers import (
 )
 from reconciler.planning.containers_guard import container_refusals
 from reconciler.planning.kinds.engine.container import container_of
+from reconciler.planning.kinds.engine.single import GivenModel, model_arguments, takes_one_model
 from reconciler.planning.plan import Action, Json, Step
 from reconciler.planning.resource import AfterPlan, FieldRule, ResourceChange
 
@@ -89,7 +91,17 @@ class EngineKind:
     step_form = EngineStep
 
     def wanted(self, after: AfterPlan) -> Sequence[WantedEngine]:
-        return [wanted_engine(after, node, engine) for node, engine in owned_engines(after)]
+        """A server with one model runs only where `placed` gives it one."""
+        found = []
+        for node, engine in owned_engines(after):
+            model = given_model(after, engine) if takes_one_model(engine) else None
+            if model is not None or not takes_one_model(engine):
+                found.append(wanted_engine(after, node, engine, model))
+        return found
+
+    def declared(self, after: AfterPlan) -> Sequence[WantedEngine]:
+        """Every engine that may be there, as far as its files alone say how."""
+        return [wanted_engine(after, node, engine, None) for node, engine in owned_engines(after)]
 
     def step(self, change: ResourceChange[WantedEngine]) -> EngineStep:
         wanted = change.wanted
@@ -118,7 +130,19 @@ def owned_engines(after: AfterPlan) -> Iterator[tuple[NodeSpec, EngineSpec]]:
                 yield node, engine
 
 
-def wanted_engine(after: AfterPlan, node: NodeSpec, engine: EngineSpec) -> WantedEngine:
+def given_model(after: AfterPlan, engine: EngineSpec) -> GivenModel | None:
+    """The model that is placed on a server with one, with what it is granted: by this plan, else as it was when it was placed there."""
+    for address, name in sorted(after.placed.items()):
+        model, at = parse_replica_address(address)
+        spec = next((one for one in after.desired.models if one.name == model), None) if at == engine.id else None
+        if spec is not None:
+            row = after.applied.replicas.get(address)
+            charges = after.charges.get(address) or (row.charges if row is not None else None)
+            return GivenModel(spec, name, charges)
+    return None
+
+
+def wanted_engine(after: AfterPlan, node: NodeSpec, engine: EngineSpec, model: GivenModel | None) -> WantedEngine:
     """How an engine is to be, by its files and the cards of its node."""
     address = resource_address(ENGINE, engine.id.engine, node.name)
     cards = own_cards(after.facts, engine)
@@ -128,7 +152,8 @@ def wanted_engine(after: AfterPlan, node: NodeSpec, engine: EngineSpec) -> Wante
         return WantedEngine(address, node.name, {}, unknown="the cards of its node are not known, so it stays as it is")
     if not isinstance(start, EngineContainer):
         return WantedEngine(address, node.name, {}, unknown="units are not started yet")
-    container = container_of(after.fleet.name, node, engine, cards)
+    given = model_arguments(engine, cards, model) if model is not None else ()
+    container = container_of(after.fleet.name, node, engine, cards, given)
     refusals = container_refusals(container, after.desired.policy.allowed_containers, start.privileged)
     fields = {**container_fields(container), RUNTIME: "container"}
     return WantedEngine(address, node.name, fields, refusals=refusals, engine=engine.id.engine, container=container, pull=start.pull)

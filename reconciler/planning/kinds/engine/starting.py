@@ -7,20 +7,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from reconciler.fleet import (
+    STARTED_WITH_MODEL,
     Applied,
+    ContainerState,
     EngineFacts,
     EngineId,
     EngineSpec,
     Fleet,
     FleetFacts,
+    ResourceFacts,
+    resource_address,
 )
 from reconciler.planning.containers import COPIES, HEALTHY, NAME
-from reconciler.planning.kinds.engine.kind import EngineStep
-from reconciler.planning.kinds.model.step import ModelStep
+from reconciler.planning.kinds.engine.kind import ENGINE, EngineStep
+from reconciler.planning.kinds.engine.single import takes_one_model
 from reconciler.planning.plan import Action, Step
 
 _VERSION = re.compile(r"v?([0-9]+(?:\.[0-9]+){1,3})(?:[-+].*)?")
-_CHANGES = (Action.CREATE, Action.UPDATE, Action.WAIT)
+BEGINS = (Action.CREATE, Action.UPDATE, Action.WAIT)
+"""What is done about an engine that is there afterwards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,30 +37,43 @@ class Starting:
     restarted: frozenset[EngineId] = frozenset()
 
 
-def starting(fleet: Fleet, facts: FleetFacts, steps: Sequence[Step], applied: Applied, recorded: FleetFacts | None) -> Starting:
-    """The facts to plan models with, given the steps about engines."""
+def starting(
+    fleet: Fleet,
+    facts: FleetFacts,
+    steps: Sequence[Step],
+    applied: Applied,
+    recorded: FleetFacts | None,
+    resources: Mapping[str, ResourceFacts],
+) -> Starting:
+    """The facts to plan models with, given the steps about engines; servers with one model get theirs only by that, so each of them that
+    runs, or may be started, counts as one that takes any."""
     specs = {engine.id: engine for node in fleet.nodes.values() for engine in node.engines if engine.owned is not None}
     begins: dict[EngineId, EngineFacts] = {}
     restarted: set[EngineId] = set()
     for step in steps:
-        if not isinstance(step, EngineStep) or step.action not in _CHANGES:
+        at = EngineId(step.node, step.engine) if isinstance(step, EngineStep) and step.action in BEGINS else None
+        if at is None or at not in specs or takes_one_model(specs[at]):
             continue
-        at = EngineId(step.node, step.engine)
         now = facts.engine(at)
         if now is not None and now.reachable:
-            restarted |= {at} if _restarts(step) else set()
+            restarted |= {at} if restarts(step) else set()
         elif step.action is not Action.WAIT or step.address not in applied.resources:
             begins[at] = _as_started(specs[at], recorded.engine(at) if recorded is not None else None)
+    for at, engine in specs.items():
+        if takes_one_model(engine):
+            address = resource_address(ENGINE, at.engine, at.node)
+            begun = _with_one_model(engine, facts.engine(at), resources.get(address), address in applied.resources)
+            begins |= {at: begun} if begun is not None else {}
     if not begins:
         return Starting(facts, frozenset(restarted))
     nodes = dict(facts.nodes)
-    for at, engine in begins.items():
+    for at, begun in begins.items():
         if at.node in nodes:
-            nodes[at.node] = replace(nodes[at.node], engines={**nodes[at.node].engines, at.engine: engine})
+            nodes[at.node] = replace(nodes[at.node], engines={**nodes[at.node].engines, at.engine: begun})
     return Starting(FleetFacts(facts.at, nodes), frozenset(restarted))
 
 
-def _restarts(step: EngineStep) -> bool:
+def restarts(step: Step) -> bool:
     """Whether an engine that runs is started anew: all but its name needs that."""
     changed = {name for name, value in step.after.items() if step.before.get(name) is not None and step.before[name] != value}
     return step.action is Action.UPDATE and not changed <= {NAME, COPIES, HEALTHY}
@@ -71,44 +89,25 @@ def _as_started(engine: EngineSpec, before: EngineFacts | None) -> EngineFacts:
     return EngineFacts(engine.id, engine.kind, True, build=build, mode=mode, max_residents=most, installed=installed, residents=())
 
 
+def _with_one_model(engine: EngineSpec, now: EngineFacts | None, found: ResourceFacts | None, applied: bool) -> EngineFacts | None:
+    """A server with one model as placement sees it; None where it is as unknown as it looks."""
+    if found is None or found.exists is None or (found.exists is False and found.reason is not None):
+        return None
+    if now is not None and now.reachable:
+        own = tuple(one for one in now.residents or () if not any(word.startswith("parent=") for word in one.options or ()))
+        return replace(now, mode=STARTED_WITH_MODEL, max_residents=1, installed=None, residents=own if now.residents is not None else None)
+    if found.exists and applied and _runs(found, resource_address(ENGINE, engine.id.engine, engine.id.node)):
+        return None
+    build = _version_of(engine)
+    return EngineFacts(engine.id, engine.kind, True, build=build, mode=STARTED_WITH_MODEL, max_residents=1, residents=())
+
+
+def _runs(found: ResourceFacts, address: str) -> bool:
+    return found.there is None or any(one.state is ContainerState.RUNNING for one in found.there.of(address))
+
+
 def _version_of(engine: EngineSpec) -> str | None:
     """The version that the tag of its image names, where it names one."""
     image = getattr(engine.owned.start, "image", "") if engine.owned is not None else ""
     found = _VERSION.fullmatch(image.partition("@")[0].rpartition(":")[2])
     return found.group(1) if found is not None else None
-
-
-def joined(engines: Sequence[Step], models: Sequence[Step]) -> tuple[Step, ...]:
-    """The steps about engines before those about models, each of which waits for its own: but what leaves an engine that is replaced leaves
-    it before."""
-    by_engine = {EngineId(step.node, step.engine): step for step in engines if isinstance(step, EngineStep) and step.action in _CHANGES}
-    if not by_engine:
-        return (*engines, *models)
-    leaving = [one for one in models if isinstance(one, ModelStep) and one.action is Action.UNLOAD and one.at in by_engine]
-    first = _with_needs({step.id for step in leaving}, models)
-    waits: list[Step] = []
-    early: list[Step] = []
-    for step in models:
-        if step.id in first:
-            early.append(step)
-        elif isinstance(step, ModelStep) and (change := by_engine.get(step.at)) is not None:
-            waits.append(replace(step, needs=tuple(sorted({*step.needs, change.id}))))
-        else:
-            waits.append(step)
-    gone: Mapping[EngineId, set[str]] = {at: {one.id for one in leaving if one.at == at} for at in by_engine}
-    middle = [
-        replace(step, needs=tuple(sorted({*step.needs, *gone.get(EngineId(step.node, step.engine), ())})))
-        if isinstance(step, EngineStep) and gone.get(EngineId(step.node, step.engine))
-        else step
-        for step in engines
-    ]
-    return (*early, *middle, *waits)
-
-
-def _with_needs(ids: set[str], steps: Sequence[Step]) -> set[str]:
-    """These steps and all that they need, directly or not; `steps` are in an order that respects needs."""
-    found = set(ids)
-    for step in reversed(steps):
-        if step.id in found:
-            found.update(step.needs)
-    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reconciler.fleet import (
+    STARTED_WITH_MODEL,
     AppliedReplica,
     ContextVia,
     EngineKind,
@@ -77,8 +78,13 @@ class Replica:
 
     @property
     def sets_options(self) -> bool:
-        """Whether context and options can be given through the engine's API."""
-        return self.slot.kind is EngineKind.OLLAMA
+        """Whether context and options can be given: through the engine's API, or by starting it anew."""
+        return self.slot.kind is EngineKind.OLLAMA or self.given_at_start
+
+    @property
+    def given_at_start(self) -> bool:
+        """Whether gpurec starts the engine, and starts it with this model."""
+        return self.slot.facts is not None and self.slot.facts.mode == STARTED_WITH_MODEL
 
     @property
     def sets_context(self) -> bool:

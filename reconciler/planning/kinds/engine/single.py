@@ -1,0 +1,76 @@
+"""Servers with one model, given at their start: vLLM, and llama.cpp without a router. The model that placement puts there is an argument.
+
+vLLM's options are those of `vllm serve --help`, llama-server's those of tools/server/README.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from reconciler.admission import utilization_of
+from reconciler.fleet import CardCharges, CardFacts, EngineContainer, EngineKind, EngineSpec, ModelSpec, OwnedEngine
+
+_ROUTER_ARGUMENTS = ("--models-dir", "--models-preset", "--models-max")
+_ROUTER_VARIABLES = ("LLAMA_ARG_MODELS_DIR", "LLAMA_ARG_MODELS_PRESET")
+
+
+@dataclass(frozen=True, slots=True)
+class GivenModel:
+    """The model that a server is started with: its name there, and the bytes that it is granted on each of its cards (None: nobody
+    knows)."""
+
+    spec: ModelSpec
+    name: str
+    charges: CardCharges | None = None
+
+
+def takes_one_model(engine: EngineSpec) -> bool:
+    """Whether an engine that gpurec starts has one model for as long as it runs."""
+    if engine.owned is None:
+        return False
+    if engine.kind is EngineKind.VLLM:
+        return True
+    return engine.kind is EngineKind.LLAMACPP and not _is_router(engine.owned)
+
+
+def _is_router(owned: OwnedEngine) -> bool:
+    start = owned.start
+    words = (*(start.command or () if isinstance(start, EngineContainer) else start.exec or ()), *owned.args)
+    return any(word.partition("=")[0] in _ROUTER_ARGUMENTS for word in words) or any(name in owned.env for name in _ROUTER_VARIABLES)
+
+
+def model_arguments(engine: EngineSpec, cards: Sequence[CardFacts], model: GivenModel) -> tuple[str, ...]:
+    """What starts the engine with a model; what the files' own `args` say is not said twice."""
+    assert engine.owned is not None
+    given = {word.partition("=")[0] for word in engine.owned.args}
+    groups = _of_vllm(cards, model) if engine.kind is EngineKind.VLLM else _of_llamacpp(model)
+    return tuple(word for group in groups if group[0] not in given for word in group)
+
+
+def _of_vllm(cards: Sequence[CardFacts], model: GivenModel) -> Sequence[tuple[str, ...]]:
+    groups: list[tuple[str, ...]] = [("--model", model.name), ("--served-model-name", model.name)]
+    if (share := _share(cards, model.charges)) is not None:
+        groups.append(("--gpu-memory-utilization", share))
+    if model.spec.wanted_context is not None:
+        groups.append(("--max-model-len", str(model.spec.wanted_context)))
+    if len(cards) > 1:
+        groups.append(("--tensor-parallel-size", str(len(cards))))
+    return groups
+
+
+def _share(cards: Sequence[CardFacts], charges: CardCharges | None) -> str | None:
+    """The part of its cards that its grant is, the least of them, rounded down to 0.01."""
+    totals = {card.index: card.total_bytes for card in cards}
+    shares = [utilization_of(count, total) for index, count in charges or () if (total := totals.get(index)) is not None]
+    known = [share for share in shares if share is not None]
+    return str(min(known)) if known and len(known) == len(shares) else None
+
+
+def _of_llamacpp(model: GivenModel) -> Sequence[tuple[str, ...]]:
+    """A name that ends in `.gguf` is a file of the container, any other one of Hugging Face."""
+    file = ("-m", model.name) if model.name.endswith(".gguf") else ("-hf", model.name)
+    groups: list[tuple[str, ...]] = [file, ("--alias", model.name)]
+    if model.spec.wanted_context is not None:
+        groups.append(("-c", str(model.spec.wanted_context)))
+    return groups

@@ -1,0 +1,183 @@
+"""Servers with one model that gpurec starts: the model that placement puts there decides whether, and with what, they run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from memory_daemon import Made, MemoryDaemon, MemoryHost
+
+from reconciler.execution.kinds.engine import EngineActor
+from reconciler.operations.apply_result import ApplyResult
+from reconciler.operations.observation import PROBE_ALL
+from reconciler.operations.proposal import Proposal, plan_fleet
+from reconciler.operations.resource_types import ResourceType
+from reconciler.operations.run import ApplyOptions, carry_out
+from reconciler.operations.settings import WorkspaceSettings
+from reconciler.planning.kinds.engine import EngineKind
+from reconciler.sim import SimFleet, running
+from reconciler.sim.read import read_sim_text
+from reconciler.views import plan_text
+
+IMAGE, NEWER = "vllm/vllm-openai:v0.32.0", "vllm/vllm-openai:v0.33.0"
+SIM = """
+time_scale: 0
+models:
+  - {name: small, size: 2GiB, weights: 2GiB, kv_per_token: 1024, context: 4096}
+  - {name: large, size: 4GiB, weights: 4GiB, kv_per_token: 1024, context: 4096}
+nodes:
+  box:
+    gpus: [{name: RTX, vram: 24GiB}]
+    engines: {vllm: {kind: vllm, port: 8000, installed: [small], gpu_memory_utilization: 0.5}}
+"""
+
+
+@dataclass
+class Lab:
+    """A workspace with one vLLM in a container; its server is a simulated one that has the model its container was started with."""
+
+    root: Path
+    fleet: SimFleet
+    daemon: MemoryDaemon
+    image: str = IMAGE
+    more: str = ""
+    settings: WorkspaceSettings = field(init=False)
+
+    def __post_init__(self) -> None:
+        owned = ResourceType(EngineKind(), None, lambda context: EngineActor(context, lambda node, docker: MemoryHost(self.daemon)))
+        self.settings = WorkspaceSettings(self.root, poll_seconds=0.0, resource_types=(owned,))
+        for folder in ("inventories", "desired", "state"):
+            (self.root / folder).mkdir()
+        self.declare()
+        self.wish("small: {engine: vllm, vram: 6GiB, context: 4096}")
+
+    def declare(self, **changes: str) -> None:
+        for name, value in changes.items():
+            setattr(self, name, value)
+        port = self.fleet.engines["box/vllm"].port
+        (self.root / "inventories" / "lab.yaml").write_text(
+            f"""all:
+  hosts:
+    box:
+      address: 127.0.0.1
+      docker: unix:///memory.sock
+      probe: {{via: declared}}
+      gpus: [{{index: 0, uuid: GPU-1, vram: 24GiB}}]
+      engines: {{vllm: {{runtime: container, port: {port}, container: {{image: "{self.image}"}}{self.more}}}}}
+"""
+        )
+
+    def wish(self, models: str) -> None:
+        (self.root / "desired" / "lab.yaml").write_text(f"version: 1\nmodels: {{{models}}}\n")
+
+    def plan(self) -> Proposal:
+        return asyncio.run(plan_fleet(self.settings, PROBE_ALL))
+
+    def apply(self, proposal: Proposal | None = None) -> ApplyResult:
+        return asyncio.run(carry_out(self.settings, proposal or self.plan(), ApplyOptions()))
+
+    def converge(self) -> None:
+        result = self.apply()
+        assert {one.status.value for one in result.steps} <= {"done", "satisfied"}, result.steps
+        assert self.plan().plan.empty, plan_text(self.plan().plan)
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        return self.daemon.named("lab-vllm").spec.args
+
+
+def shown(proposal: Proposal) -> list[str]:
+    return [f"{step.action} {step.address}" for step in proposal.plan.steps]
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    spec = read_sim_text(SIM, "sim")
+    with running(spec.on_free_ports()) as fleet:
+        engine = fleet.engines["box/vllm"]
+        engine.kill()
+        model = engine.spec.installed[0]
+
+        def started(made: Made) -> None:
+            name = made.spec.args[made.spec.args.index("--model") + 1]
+            engine._model = replace(model, name=name)  # type: ignore[attr-defined]  # the model that its process is started with
+            engine.revive()
+
+        yield Lab(tmp_path, fleet, MemoryDaemon([IMAGE, NEWER], started, lambda made: engine.kill()))
+
+
+def test_a_model_that_is_placed_there_starts_its_server_and_waits_for_it(lab: Lab) -> None:
+    assert shown(lab.plan()) == ["create engine.box/vllm", "wait model.small@box/vllm"]
+    lab.converge()
+    assert lab.arguments == (
+        "--model",
+        "small",
+        "--served-model-name",
+        "small",
+        "--gpu-memory-utilization",
+        "0.25",
+        "--max-model-len",
+        "4096",
+    )
+
+
+def test_without_a_model_it_does_not_run(lab: Lab) -> None:
+    lab.wish("")
+    assert lab.plan().plan.empty
+    assert lab.daemon.names == []
+
+
+def test_a_model_that_is_no_longer_wanted_ends_its_server(lab: Lab) -> None:
+    lab.converge()
+    lab.wish("")
+    (lab.root / "desired" / "lab.yaml").write_text("version: 1\npolicy: {guards: {allow_empty: true}}\n")
+    assert shown(lab.plan()) == ["remove engine.box/vllm"]
+    lab.converge()
+    assert lab.daemon.names == []
+
+
+def test_another_model_replaces_its_server(lab: Lab) -> None:
+    lab.converge()
+    lab.wish("large: {engine: vllm, vram: 12GiB}")
+    assert shown(lab.plan()) == ["update engine.box/vllm", "wait model.large@box/vllm"]
+    lab.converge()
+    assert lab.arguments[:2] == ("--model", "large")
+    assert lab.daemon.names == ["lab-vllm"]
+
+
+def test_another_image_replaces_its_server_and_waits_for_the_model_it_has(lab: Lab) -> None:
+    lab.converge()
+    lab.declare(image=NEWER)
+    assert shown(lab.plan()) == ["update engine.box/vllm", "wait model.small@box/vllm"]
+    lab.converge()
+    assert lab.daemon.named("lab-vllm").spec.image == NEWER
+
+
+def test_another_context_starts_its_server_anew(lab: Lab) -> None:
+    lab.converge()
+    lab.wish("small: {engine: vllm, vram: 6GiB, context: 2048}")
+    assert shown(lab.plan()) == ["update engine.box/vllm", "wait model.small@box/vllm"]
+
+
+def test_what_the_files_say_of_its_arguments_is_not_said_twice(lab: Lab) -> None:
+    lab.declare(more=", args: [--gpu-memory-utilization=0.8, --enforce-eager]")
+    lab.apply()
+    assert lab.arguments.count("--gpu-memory-utilization") == 0
+    assert lab.arguments[-2:] == ("--gpu-memory-utilization=0.8", "--enforce-eager")
+
+
+def test_a_server_that_was_stopped_is_started_with_its_model(lab: Lab) -> None:
+    lab.converge()
+    lab.daemon.end("lab-vllm")
+    assert shown(lab.plan()) == ["update engine.box/vllm", "wait model.small@box/vllm"]
+    lab.converge()
+
+
+def test_two_models_for_one_server_leave_one_without_a_place(lab: Lab) -> None:
+    lab.wish("small: {engine: vllm, vram: 6GiB}, large: {engine: vllm, vram: 6GiB}")
+    plan = lab.plan().plan
+    assert shown(lab.plan())[0] == "create engine.box/vllm"
+    assert len(plan.unplaced) == 1
