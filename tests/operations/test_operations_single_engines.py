@@ -47,7 +47,7 @@ class Lab:
     settings: WorkspaceSettings = field(init=False)
 
     def __post_init__(self) -> None:
-        owned = ResourceType(EngineKind(), None, lambda context: EngineActor(context, lambda node, docker: MemoryHost(self.daemon)))
+        owned = ResourceType(EngineKind(), (), lambda context: EngineActor(context, lambda node, docker: MemoryHost(self.daemon)))
         self.settings = WorkspaceSettings(self.root, poll_seconds=0.0, resource_types=(owned,))
         for folder in ("inventories", "desired", "state"):
             (self.root / folder).mkdir()

@@ -9,6 +9,7 @@ from reconciler.fleet import (
     CardFacts,
     ContainerSpec,
     EngineContainer,
+    EngineId,
     EngineSpec,
     FleetFacts,
     NodeSpec,
@@ -92,12 +93,14 @@ class EngineKind:
 
     def wanted(self, after: AfterPlan) -> Sequence[WantedEngine]:
         """A server with one model runs only where `placed` gives it one."""
-        found = []
-        for node, engine in owned_engines(after):
-            model = given_model(after, engine) if takes_one_model(engine) else None
-            if model is not None or not takes_one_model(engine):
-                found.append(wanted_engine(after, node, engine, model))
-        return found
+        every = list(owned_engines(after))
+        single = {engine.id for _, engine in every if takes_one_model(engine)}
+        models = given_models(after, single) if single else {}
+        return [
+            wanted_engine(after, node, engine, models.get(engine.id))
+            for node, engine in every
+            if engine.id not in single or engine.id in models
+        ]
 
     def declared(self, after: AfterPlan) -> Sequence[WantedEngine]:
         """Every engine that may be there, as far as its files alone say how."""
@@ -130,16 +133,17 @@ def owned_engines(after: AfterPlan) -> Iterator[tuple[NodeSpec, EngineSpec]]:
                 yield node, engine
 
 
-def given_model(after: AfterPlan, engine: EngineSpec) -> GivenModel | None:
-    """The model that is placed on a server with one, with what it is granted: by this plan, else as it was when it was placed there."""
+def given_models(after: AfterPlan, engines: Set[EngineId]) -> Mapping[EngineId, GivenModel]:
+    """The models that are placed on servers with one, with what each is granted: by this plan, else as it was when it was placed there."""
+    specs = {model.name: model for model in after.desired.models}
+    found: dict[EngineId, GivenModel] = {}
     for address, name in sorted(after.placed.items()):
         model, at = parse_replica_address(address)
-        spec = next((one for one in after.desired.models if one.name == model), None) if at == engine.id else None
-        if spec is not None:
+        if at in engines and model in specs:
             row = after.applied.replicas.get(address)
             charges = after.charges.get(address) or (row.charges if row is not None else None)
-            return GivenModel(spec, name, charges)
-    return None
+            found.setdefault(at, GivenModel(specs[model], name, charges))
+    return found
 
 
 def wanted_engine(after: AfterPlan, node: NodeSpec, engine: EngineSpec, model: GivenModel | None) -> WantedEngine:
