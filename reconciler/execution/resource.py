@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from reconciler.engines.keys import Keys
 from reconciler.execution.actor import Failure, Progress, Skip
 from reconciler.execution.step import Run
-from reconciler.fleet import Applied, AppliedResource, Desired, Fleet, FleetFacts, GpurecError, Problem, ResourceFacts
+from reconciler.fleet import NOTHING_APPLIED, Applied, AppliedResource, Desired, Fleet, FleetFacts, GpurecError, Problem, ResourceFacts
 from reconciler.planning import Action, Step
 from reconciler.planning.plan import Cause
 from reconciler.planning.resource import AnyKind, differing, is_done, repaired
@@ -18,11 +19,14 @@ from reconciler.planning.resource import AnyKind, differing, is_done, repaired
 @dataclass(frozen=True, slots=True)
 class ActorContext:
     """What an actor works for: the folder of the workspace (relative paths are below it), the fleet whose nodes it reaches, and the seconds
-    between two looks at something that it waits for."""
+    between two looks at something that it waits for. `applied` is the state as it was at the beginning; `keys` are the secrets that were
+    read so far, to be taken out of what comes back."""
 
     root: Path
     fleet: Fleet
     poll_seconds: float = 0.5
+    applied: Applied = NOTHING_APPLIED
+    keys: Keys = field(default_factory=Keys)
 
 
 @dataclass(frozen=True, slots=True)

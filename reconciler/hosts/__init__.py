@@ -30,7 +30,7 @@ __all__ = [
 def host_of(node: NodeSpec, client: SshClient) -> Host:
     """A node as a host: this machine where it is that, else by ssh. Raises HostError where its connection is none that gpurec can make."""
     if is_this_machine(node):
-        return ThisMachine(node.name)
+        return ThisMachine(node.name, client.clean)
     if node.probe.connection is not None:
         what = f"it is reached by {node.probe.connection}, and gpurec reaches nodes by ssh"
         raise host_error("no_way", node.name, what)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import cache
 
 from reconciler.fleet import NodeSpec
-from reconciler.hosts.bounded import Ran, run_bounded
+from reconciler.hosts.bounded import Clean, Ran, run_bounded
 from reconciler.hosts.protocol import cannot_start, host_error
 from reconciler.hosts.scripted import ScriptedHost
 
@@ -29,13 +29,18 @@ def is_this_machine(node: NodeSpec) -> bool:
 
 
 class ThisMachine(ScriptedHost):
-    """Runs scripts with the sh of this machine."""
+    """Runs scripts with the sh of this machine. All that they say goes through `clean`."""
+
+    def __init__(self, name: str, clean: Clean = bytes) -> None:
+        super().__init__(name)
+        self._clean = clean
 
     async def _sh(self, shell: Sequence[str], text: str, within: float, limit: int) -> Ran:
         try:
             ran = await run_bounded(shell, within=within, limit=limit, give=text.encode(), environ={**os.environ, "LC_ALL": "C"})
         except OSError as error:
             raise cannot_start(shell[0], "failed", self.name, error) from None
+        ran = ran.cleaned(self._clean)
         if ran.cut == "timeout":
             raise host_error("timeout", self.name, f"this machine did not answer within {within:.3g} s")
         if ran.cut is not None:

@@ -117,7 +117,7 @@ async def _observe_resources(
 ) -> Mapping[str, ResourceFacts]:
     from reconciler.execution.resource import ActorContext, Surroundings
 
-    context = ActorContext(settings.directory, space.fleet, settings.poll_seconds)
+    context = ActorContext(settings.directory, space.fleet, settings.poll_seconds, applied)
     around = Surroundings(space.fleet, space.desired, facts, applied, asks_nodes, state)
     found: dict[str, ResourceFacts] = {}
     for one in settings.types():

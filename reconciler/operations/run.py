@@ -155,7 +155,7 @@ async def _run(
             seen = await probe_fleet(fleet, {}, transport=transport, at=clock.now(), only=asked)
             return {name: node.cards or () for name, node in seen.nodes.items()}
 
-        context = ActorContext(settings.directory, fleet, settings.poll_seconds)
+        context = ActorContext(settings.directory, fleet, settings.poll_seconds, proposal.applied)
         actors = {one.kind.name: one.actor(context) for one in settings.types()}
         try:
             return await execute(

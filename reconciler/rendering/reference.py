@@ -8,6 +8,7 @@ from dataclasses import fields
 from typing import Union, get_args, get_origin, get_type_hints
 
 from reconciler.rendering.routes import RouteValue, TargetValue
+from reconciler.rendering.secret import Secret
 from reconciler.rendering.shapes import SAYS
 from reconciler.rendering.values import (
     AgentValue,
@@ -31,7 +32,7 @@ _TOLD: Mapping[type, str] = {
     AgentValue: "agent",
     SettingsValue: "settings",
 }
-_PLAIN = {str: "text", int: "number", float: "number", bool: "true or false", type(None): "none"}
+_PLAIN = {Secret: "secret", str: "text", int: "number", float: "number", bool: "true or false", type(None): "none"}
 
 
 def values_table() -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from reconciler.rendering.secret import Secret
 from reconciler.rendering.shapes import says
 
 
@@ -49,6 +50,8 @@ class _Engine(Protocol):
     def max_concurrent_requests(self) -> int | None: ...
     @property
     def auth(self) -> str | None: ...
+    @property
+    def key(self) -> Secret | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,8 @@ class TargetValue:
         "its share among the targets: `max_concurrent_requests` where each of them declares it, else GiB of its largest card; 1 without one"
     )
     max_concurrent_requests: int | None = says("as declared")
-    auth: str | None = says("where its key is: `env:NAME` or `file:PATH`; never the key")
+    auth: str | None = says("where its key is: `env:NAME` or `file:PATH`")
+    key: Secret | None = says("its key, to be printed whole")  # noqa: RUF009 (as above)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,7 @@ def _targets(replicas: Sequence[_Replica], engines: Mapping[tuple[str, str], _En
             weight=(engine.max_concurrent_requests or 1) if declared else _gib(engine),
             max_concurrent_requests=engine.max_concurrent_requests,
             auth=engine.auth,
+            key=engine.key,
         )
         for one, engine in zip(replicas, at, strict=True)
     )

@@ -18,6 +18,8 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
+from reconciler.rendering.secret import Secret, mark_of, refuse_marks
+
 MOST_WORK = 200_000
 """Steps of one rendering, with the variables that it refers to."""
 COMMON_WORK = 20_000_000
@@ -156,6 +158,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
             args = tuple(list(value) if hasattr(value, "__next__") and name in _AT_ONCE else value for value in args)
             for value in (*args, *kwargs.values()):
                 self.meter.weigh(value)
+                if isinstance(value, str):
+                    refuse_marks(value)
             self._check_filter(name, [value for value in args if not isinstance(value, (Context, Sandbox, nodes.EvalContext))], kwargs)
             result = function(*args, **kwargs)
             return self.meter.counted(result) if hasattr(result, "__next__") else result
@@ -198,6 +202,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def _output(self, value: object) -> object:
         self.meter.weigh(value)
+        if isinstance(value, Secret):
+            return mark_of(value)
+        if isinstance(value, str):
+            refuse_marks(value)
         return value
 
     def _weighed(self, value: object) -> object:

@@ -63,10 +63,12 @@ def render(template: Template, values: Mapping[str, object]) -> str:
     from jinja2 import TemplateSyntaxError, UndefinedError
 
     from reconciler.rendering.sandbox import TooMuchWork
+    from reconciler.rendering.secret import refuse_marks
 
     found: list[str] = []
     length = 0
     try:
+        refuse_marks(template.text)
         environment, compiled = _compiled(template.text)
         environment.meter.renew()
         for piece in compiled.generate(values):

@@ -22,6 +22,7 @@ from reconciler.fleet import (
     parse_replica_address,
 )
 from reconciler.rendering.routes import RouteValue, routes_of
+from reconciler.rendering.secret import Secret
 from reconciler.rendering.shapes import says
 
 
@@ -54,7 +55,8 @@ class EngineValue:
     gpus: tuple[GpuValue, ...] = says("its cards")
     memory_limit: int | None = says("bytes that it may place on each card")
     max_concurrent_requests: int | None = says("as declared")
-    auth: str | None = says("where its key is: `env:NAME` or `file:PATH`; never the key")
+    auth: str | None = says("where its key is: `env:NAME` or `file:PATH`")
+    key: Secret | None = says("its key, to be printed whole")  # noqa: RUF009 (as above)
     env: Mapping[str, str] = says("variables of its process, as far as the inventory says them")
 
 
@@ -210,6 +212,7 @@ def _engine(node: NodeSpec, one: EngineSpec, gpus: tuple[GpuValue, ...]) -> Engi
         memory_limit=one.memory_limit,
         max_concurrent_requests=one.max_concurrent_requests,
         auth=str(one.bearer) if one.bearer is not None else None,
+        key=Secret(str(one.bearer)) if one.bearer is not None else None,
         env=dict(sorted(one.env.items())),
     )
 

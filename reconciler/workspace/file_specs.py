@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from reconciler.fleet import LOCAL, Scalar, WorkspaceError
+from reconciler.fleet import LOCAL, Scalar, SecretRef, WorkspaceError
 from reconciler.planning.kinds.file import FILES, FileSpec, Per
 from reconciler.planning.kinds.file.spec import OWN_FOLDERS, PATH_HINT, wrong_path
 from reconciler.rendering import RenderingError, Template, used_names
 from reconciler.rendering.values import FROM_PLACEMENT
-from reconciler.workspace.forms import Form, any_scalar, choice, list_of, map_of, text
+from reconciler.workspace.forms import Form, any_scalar, choice, list_of, map_of, secret, text
 from reconciler.workspace.problems import Problems, Refused
 from reconciler.workspace.sections import SectionContext, SectionForm
 from reconciler.workspace.table import Field, Table, Values
@@ -20,6 +20,7 @@ from reconciler.workspace.templating import is_template
 from reconciler.workspace.tree import ListNode, Node, ScalarNode, what_is
 
 _DRAFT = "{path}"
+_SECRET = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:.+")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}\$?")
 
 
@@ -42,8 +43,10 @@ def _to(node: Node, problems: Problems, name: str) -> Template:
     return Template(node.file, path, node.line)
 
 
-def _value(node: Node, problems: Problems, name: str) -> Scalar | Template:
+def _value(node: Node, problems: Problems, name: str) -> Scalar | Template | SecretRef:
     value = any_scalar.read(node, problems, name)
+    if isinstance(value, str) and _SECRET.fullmatch(value):
+        return secret.read(node, problems, name)
     return Template(node.file, value, node.line) if is_template(node) and isinstance(value, str) else value
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
 import json
 import os
 import stat
@@ -342,3 +343,114 @@ def test_a_thousand_files_on_a_hundred_nodes_that_are_as_wanted_cost_one_questio
     document = json.loads(run(lab, "plan", "--format", "json").stdout)
     assert document["summary"]["adopt"] == 1000
     assert calls(lab) == 100
+
+
+@pytest.fixture
+def secret(lab: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A file whose template prints a secret, and the secret."""
+    value = "hunter2-hunter2-'\"$x"
+    monkeypatch.setenv("TOKEN", value)
+    (lab / "templates" / "a.j2").write_text("port 1\nkey {{ vars.key }}\n")
+    wish(lab, SECRET)
+    return value
+
+
+SECRET = 'per: node, on: amy, to: NODES/a, mode: "0600", vars: {key: "env:TOKEN"}'
+
+
+def state_bytes(lab: Path) -> bytes:
+    return b"".join(one.read_bytes() for one in (lab / "state").iterdir())
+
+
+def test_a_secret_is_in_the_file_and_nowhere_else(lab: Path, secret: str) -> None:
+    saved = lab / "a.plan"
+    shown = run(lab, "plan", "--out", str(saved)).output
+    assert "+key (secret env:TOKEN)" in shown
+    applied_ = run(lab, "apply", str(saved)).output
+    assert written(lab) == {"a": f"port 1\nkey {secret}\n"}
+    told = shown + applied_ + saved.read_text() + run(lab, "state", "show", f"file.{lab}/nodes/a@amy").output
+    assert "hunter2" not in told
+    assert b"hunter2" not in state_bytes(lab)
+    assert hashlib.sha256(written(lab)["a"].encode()).hexdigest().encode() not in state_bytes(lab)
+    assert planned(lab) == []
+
+
+def test_a_secret_that_changed_is_told_and_written_and_its_values_are_not(lab: Path, secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    apply(lab)
+    monkeypatch.setenv("TOKEN", "correct-horse")
+    shown = run(lab, "plan").output
+    assert [line.strip() for line in shown.splitlines() if "differs)" in line] == [
+        "-key (secret env:TOKEN: differs)",
+        "+key (secret env:TOKEN: differs)",
+    ]
+    assert "changed since gpurec wrote it" not in shown
+    apply(lab)
+    assert written(lab) == {"a": "port 1\nkey correct-horse\n"}
+    assert planned(lab) == []
+
+
+def test_where_a_secret_is_not_known_a_plan_can_be_made_and_not_carried_out(
+    lab: Path, secret: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TOKEN")
+    assert planned(lab) == [("create", "file./nodes/a@amy")]
+    result = apply(lab)
+    assert result.exit_code == 3
+    assert "the environment variable TOKEN is not set" in " ".join(result.output.split())
+    assert written(lab) == {}
+    monkeypatch.setenv("TOKEN", secret)
+    apply(lab)
+    monkeypatch.delenv("TOKEN")
+    assert planned(lab) == []
+
+
+def test_a_change_by_hand_of_a_file_with_a_secret_is_drift_and_removed_only_as_we_left_it(lab: Path, secret: str) -> None:
+    apply(lab)
+    (lab / "nodes" / "a").write_text(f"port 2\nkey {secret}\n")
+    found = run(lab, "drift", "--format", "json").stdout
+    assert [one["kind"] for one in json.loads(found)["drift"]] == ["content"]
+    assert hashlib.sha256(written(lab)["a"].encode()).hexdigest() not in found
+    apply(lab)
+    assert planned(lab) == []
+    wish(lab)
+    assert planned(lab) == [("remove", "file./nodes/a@amy")]
+    apply(lab)
+    assert written(lab) == {}
+
+
+def test_what_a_judge_or_a_reload_says_back_has_no_secret_in_it(lab: Path, secret: str) -> None:
+    program(lab, "judge", '#!/bin/sh\nprintf "%0280d" 0 >&2; cat "$1" >&2; exit 1\n')
+    wish(lab, SECRET + ", validate: [judge, '{path}']")
+    result = apply(lab)
+    assert result.exit_code == 3
+    assert "refuses the new content" in " ".join(result.output.split())
+    program(lab, "again", f"#!/bin/sh\ncat {lab}/nodes/a >&2; exit 1\n")
+    wish(lab, SECRET + ", reload: [again]")
+    failed = apply(lab).output
+    assert "key (the key)" in " ".join(failed.split())
+    assert "hunter2" not in result.output + failed
+    assert b"hunter2" not in state_bytes(lab)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "{{ vars.key | upper }}", "{{ vars.key | length }}", "{{ 'a' ~ vars.key }}", "{{ 'a' + vars.key }}", "{{ [vars.key] }}",
+        "{{ vars.key | tojson }}", "{{ '%s' % vars.key }}", "{{ [vars.key, 'b'] | join }}", "{{ vars.key[0] }}", "{{ vars.key._mark }}",
+        "{% set x %}{{ vars.key }}{% endset %}{{ x }}", "{% macro m() %}{{ vars.key }}{% endmacro %}{{ m() }}", "{{ vars.key | string }}",
+        "{% filter upper %}{{ vars.key }}{% endfilter %}", "{{ '\ufdd0env:HOME\ufdd1' }}", "\ufdd0env:HOME\ufdd1",
+        "{{ '%denv:HOME%d' | replace('%d', '\ufdd0') }}",
+    ],
+)  # fmt: skip
+def test_a_secret_is_printed_whole_and_nothing_else_is_done_with_it(lab: Path, secret: str, use: str) -> None:
+    (lab / "templates" / "a.j2").write_text(f"line\n{use}\n")
+    result = run(lab, "render", "--check")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: templates/a.j2")
+    assert "cannot be rendered" in result.stderr
+
+
+def test_what_a_node_says_never_stands_for_a_secret(lab: Path, secret: str) -> None:
+    hosts(lab, ', labels: {zone: "\ufdd0env:TOKEN\ufdd1"}')
+    (lab / "templates" / "a.j2").write_text("{{ node.labels.zone }}\n")
+    assert run(lab, "render", "--check").exit_code == 1

@@ -25,6 +25,7 @@ def command(context: click.Context, to: Path, check: bool, refresh: bool, assume
     from reconciler.fleet import GpurecError
     from reconciler.operations.observation import PlanOptions
     from reconciler.operations.rendered import render_as_declared, render_fleet
+    from reconciler.rendering.secret import shown
     from reconciler.views import escape
 
     settings = settings_of(context)
@@ -39,5 +40,5 @@ def command(context: click.Context, to: Path, check: bool, refresh: bool, assume
         if ".." in path.relative_to(base).parts:
             raise GpurecError.of(f"{one.node} is no name of a folder", "--to", "rename the host")
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, one.text, mode=one.mode)
+        write_file(path, shown(one.text), mode=one.mode)
         click.echo(escape(str(path), 4000))

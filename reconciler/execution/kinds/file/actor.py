@@ -11,8 +11,9 @@ from pathlib import Path
 
 from reconciler.execution.actor import Progress
 from reconciler.execution.kinds.file.places import Places
+from reconciler.execution.kinds.file.sealing import Sealer
 from reconciler.execution.resource import ActorContext, Surroundings
-from reconciler.fleet import LOCAL, AppliedResource, GpurecError, Problem, ResourceFacts, parse_resource_address, resource_address
+from reconciler.fleet import LOCAL, AppliedResource, GpurecError, Problem, ResourceFacts, Scalar, parse_resource_address, resource_address
 from reconciler.hosts import FileSeen, HostError
 from reconciler.planning import Action, Step
 from reconciler.planning.kinds.file import FileKind, FileStep
@@ -31,7 +32,9 @@ class FileActor:
 
     def __init__(self, context: ActorContext) -> None:
         self.kind = FileKind()
-        self._places = Places(context.root, context.fleet)
+        self._places = Places(context.root, context.fleet, context.keys)
+        self._rows = context.applied.resources
+        self._sealer = Sealer(context.keys)
 
     async def observe(self, around: Surroundings) -> Mapping[str, ResourceFacts]:
         places = destinations(around.desired, around.fleet, around.facts)
@@ -67,7 +70,7 @@ class FileActor:
 
     async def look(self, step: Step) -> ResourceFacts:
         file = _file(step)
-        return (await self._seen(file.node, [file.path]))[file.address]
+        return (await self._seen(file.node, [file.path], file.content))[file.address]
 
     async def act(self, step: Step, progress: Progress) -> None:
         file, places = _file(step), self._places
@@ -80,10 +83,10 @@ class FileActor:
         if file.action is Action.REMOVE:
             await host.remove_file(path, within=within, sudo=sudo)
             return
-        owner, content = file.after.get(OWNER), (file.content or "").encode()
+        owner, content = file.after.get(OWNER), self._sealer.filled(file.content or "", file.address)
         await host.write_file(
             path,
-            content,
+            content.encode(),
             within=within,
             mode=int(str(file.after[MODE]), 8),
             owner=owner if isinstance(owner, str) else None,
@@ -97,7 +100,8 @@ class FileActor:
     def applied(self, step: Step, found: ResourceFacts) -> AppliedResource:
         file = _file(step)
         fields = {name: value for name in (CONTENT, MODE, OWNER) if (value := step.after.get(name) or found.fields.get(name)) is not None}
-        return AppliedResource(step.address, fields | ({RELOAD: json.dumps(file.reload)} if file.reload else {}), file.content)
+        reload = {RELOAD: json.dumps(file.reload)} if file.reload else {}
+        return AppliedResource(step.address, {**fields, **reload, **self._sealer.row_fields(file.content, file.address)}, file.content)
 
     async def aclose(self) -> None:
         """Nothing is left open: a connection of ssh is kept for a minute, for the next use."""
@@ -131,23 +135,24 @@ class FileActor:
         entry = Path(self._places.path(node, path))
         return (machine, str(Path(os.path.realpath(entry.parent)) / entry.name))
 
-    async def _seen(self, node: str, paths: Collection[str]) -> Mapping[str, ResourceFacts]:
+    async def _seen(self, node: str, paths: Collection[str], text: str | None = None) -> Mapping[str, ResourceFacts]:
         places = self._places
         at = {path: places.path(node, path) for path in paths}
         try:
             seen = await places.host(node).look_at_files(list(at.values()), within=places.within(node), sudo=places.sudo(node))
         except HostError as error:
             return {resource_address(KIND, path, node): _unknown(error) for path in paths}
-        return {resource_address(KIND, path, node): _facts(seen[real]) for path, real in at.items()}
+        return {address: self._facts(seen[at[path]], address, text) for path in paths if (address := resource_address(KIND, path, node))}
 
-
-def _facts(seen: FileSeen | HostError | None) -> ResourceFacts:
-    if seen is None:
-        return ResourceFacts(False)
-    if isinstance(seen, HostError):
-        return ResourceFacts(False) if seen.code in _GONE else _unknown(seen)
-    content = f"sha256:{seen.digest}" if seen.digest is not None else "too large to be ours"
-    return ResourceFacts(True, {CONTENT: content, MODE: f"{seen.mode:04o}", OWNER: seen.owner, "size": seen.size})
+    def _facts(self, seen: FileSeen | HostError | None, address: str, text: str | None) -> ResourceFacts:
+        if seen is None:
+            return ResourceFacts(False)
+        if isinstance(seen, HostError):
+            return ResourceFacts(False) if seen.code in _GONE else _unknown(seen)
+        content: Mapping[str, Scalar] = {CONTENT: "too large to be ours"}
+        if seen.digest is not None:
+            content = self._sealer.content_fields(seen.digest, self._rows.get(address), text)
+        return ResourceFacts(True, {**content, MODE: f"{seen.mode:04o}", OWNER: seen.owner, "size": seen.size})
 
 
 def _unknown(error: HostError) -> ResourceFacts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from reconciler.engines.keys import Keys
 from reconciler.fleet import LOCAL, Fleet
 from reconciler.hosts import Host, SshClient, ThisMachine, host_of, is_this_machine
 from reconciler.planning.kinds.file.spec import OWN_FOLDERS
@@ -15,12 +16,13 @@ RELOAD_WITHIN = 120.0
 
 
 class Places:
-    """The hosts of a fleet, and this machine as `local`. `root` is the workspace: relative paths of this machine are below it."""
+    """The hosts of a fleet, and this machine as `local`. `root` is the workspace: relative paths of this machine are below it. What
+    machines say goes through `keys`."""
 
-    def __init__(self, root: Path, fleet: Fleet) -> None:
+    def __init__(self, root: Path, fleet: Fleet, keys: Keys) -> None:
         self._root, self._fleet = root, fleet
-        self._client = SshClient()
-        self._hosts: dict[str, Host] = {LOCAL: ThisMachine(LOCAL)}
+        self._client = SshClient(clean=keys.without)
+        self._hosts: dict[str, Host] = {LOCAL: ThisMachine(LOCAL, keys.without)}
 
     def knows(self, node: str) -> bool:
         return node == LOCAL or node in self._fleet.nodes

@@ -26,7 +26,7 @@ class ReloadActor:
 
     def __init__(self, context: ActorContext) -> None:
         self.kind = ReloadKind()
-        self._places = Places(context.root, context.fleet)
+        self._places = Places(context.root, context.fleet, context.keys)
 
     async def observe(self, around: Surroundings) -> Mapping[str, ResourceFacts]:
         """Nothing tells whether a program has read its files, but the state; a node is asked only whether it can be reached, and only

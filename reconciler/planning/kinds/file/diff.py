@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 
 from reconciler.fleet import Fields
+from reconciler.rendering.secret import references, shown
 
 MOST_LINES = 200
 """Lines of a diff that a plan shows."""
@@ -12,17 +13,25 @@ MOST_COMPARED = 10_000
 """Lines, before and after together, that are compared: what is longer costs more than linear time, and nobody reads it."""
 
 
-def changed_lines(written: str | None, text: str | None, strange: Fields | None) -> tuple[str, ...]:
-    """What we wrote last against what we would write. `strange` are the fields of the file that is there where somebody else wrote it: of
-    that only its size and mode are told."""
+RENEWED = "secret"
+"""A fact of a file that is as it was written, but for secrets that have another value now: their references, apart by blanks."""
+
+
+def changed_lines(written: str | None, text: str | None, found: Fields, strange: bool) -> tuple[str, ...]:
+    """What we wrote last against what we would write. `strange`: somebody else wrote the file that is there, of which `found` are the
+    fields; of that only its size and mode are told."""
     notes = []
-    if strange is not None:
+    renewed = str(found.get(RENEWED) or "").split()
+    if strange and not renewed:
         whose = "changed since gpurec wrote it" if written is not None else "not written by gpurec"
-        told = f"{strange.get('size')} bytes, mode {strange.get('mode')}"
+        told = f"{found.get('size')} bytes, mode {found.get('mode')}"
         notes.append(f"! the file that is there was {whose}: {told}; its content is not shown")
     before, after = (written or "").splitlines(), (text or "").splitlines()
     if before != after and len(before) + len(after) > MOST_COMPARED:
         return (*notes, f"! {len(before):,} lines become {len(after):,}: too many to show what changes")
     changed = list(difflib.unified_diff(before, after, lineterm="", n=2))[2:] if before != after else []
-    lines = [*notes, *changed]
+    for line in before if before == after else ():
+        if set(references(line)) & set(renewed):
+            changed += [f"{sign}{shown(line, '(secret {}: differs)')}" for sign in "-+"]
+    lines = [*notes, *map(shown, changed)]
     return (*lines[:MOST_LINES], f"… {len(lines) - MOST_LINES:,} more lines") if len(lines) > MOST_LINES else tuple(lines)

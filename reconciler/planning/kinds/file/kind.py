@@ -152,5 +152,5 @@ def _diff(change: ResourceChange[WantedFile], row: AppliedResource | None, text:
         return ()
     written = row.written if row is not None else None
     found, last = change.found.fields.get(CONTENT), digest_of(written) if written is not None else None
-    strange = change.found.exists and found is not None and found != last
-    return changed_lines(written, text, change.found.fields if strange else None)
+    strange = change.found.exists is True and found is not None and found != last
+    return changed_lines(written, text, change.found.fields, strange)

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from reconciler.fleet import LOCAL, Desired, Fleet, FleetFacts, GpurecError, Place, Problem, Scalar, Section, resource_address
+from reconciler.fleet import LOCAL, Desired, Fleet, FleetFacts, GpurecError, Place, Problem, Scalar, SecretRef, Section, resource_address
 from reconciler.rendering import NodeValue, Template, TemplateValues, render, values_of
+from reconciler.rendering.secret import Secret
 
 
 class Per(StrEnum):
@@ -32,7 +33,7 @@ class FileSpec:
     nodes: tuple[str, ...] = ()
     mode: str = "0644"
     owner: str | None = None
-    vars: Mapping[str, Scalar | Template] = field(default_factory=dict)
+    vars: Mapping[str, Scalar | Template | SecretRef] = field(default_factory=dict)
     validate: tuple[str, ...] = ()
     reload: tuple[str, ...] = ()
 
@@ -106,7 +107,12 @@ def _each(spec: FileSpec, values: TemplateValues) -> Iterator[tuple[str, Mapping
 
 
 def _vars(spec: FileSpec, values: TemplateValues, own: Mapping[str, object]) -> Mapping[str, object]:
-    return {name: render(one, values.named(**own)) if isinstance(one, Template) else one for name, one in spec.vars.items()}
+    def value(one: Scalar | Template | SecretRef) -> object:
+        if isinstance(one, SecretRef):
+            return Secret(str(one))
+        return render(one, values.named(**own)) if isinstance(one, Template) else one
+
+    return {name: value(one) for name, one in spec.vars.items()}
 
 
 def _path(spec: FileSpec, node: str, values: TemplateValues, own: Mapping[str, object]) -> str:
