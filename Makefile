@@ -52,8 +52,9 @@ lock: $(STAMP) ## writes every lock (requirements/*.txt) anew, with what is newe
 catalogue: $(STAMP) ## the shipped catalogue.json anew, after catalogue.yaml was changed
 	$(BIN)/python -c 'from reconciler.workspace.catalogue import write_compiled; write_compiled()'
 
-properties: $(STAMP) ## what every plan promises, over drawn fleets; WORLDS=25000, SEED (printed) for the same again
+properties: $(STAMP) ## what every plan promises, over drawn fleets; WORLDS=25000, FLEETS=3000, SEED (printed) for the same again
 	$(BIN)/python tests/planning/properties.py
+	$(BIN)/python tests/placement/planted_properties.py
 
 SECONDS := 600
 fuzz: $(STAMP) ## hostile bytes at every place where foreign ones come in, ten minutes each: SECONDS=60, RUNS=1000 (always the same ones), ONLY='plan state'

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).parent.parent.parent / "benchmarks"))
+from placement import planted_properties
 from planted.draw import GROUPS, STORIES, Group
 from planted.instance import GIB, Cards, Piece, card_of, instance
 from planted.judge import plan_of, residents_of, verdict
@@ -159,3 +160,7 @@ def test_a_plan_that_leaves_something_for_the_next_one_is_told():
     plan = plan_of(of)
     assert verdict(of, plan, second=True).second == 0
     assert verdict(of, replace(plan, steps=plan.steps[:1]), second=True).second > 0
+
+
+def test_no_placement_of_a_planted_fleet_breaks_a_promise():
+    assert planted_properties.judged(range(40)) == []
