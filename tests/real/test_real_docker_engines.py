@@ -17,6 +17,8 @@ from rigs import MIB, NEED, ROOM_FOR_TWO, Bench
 from waiting import wait_until
 from workspaces import GPUREC, steps
 
+from reconciler.containers.output import last_lines
+
 IMAGE, BROKEN = "local/llama:1", "local/llama:broken"
 COMMAND = ["/app/llama-server", "--models-dir", "/models", "--models-max", "4", "-c", "2048", "-np", "1", "--cache-ram", "0"]
 
@@ -229,3 +231,42 @@ def test_a_replacement_that_was_killed_is_put_right_by_the_next(owned: Owned, mo
     assert owned.container["Config"]["Cmd"][-1] == "--no-webui"
     assert owned.loaded() == {"gemma"}
     owned.workspace.expect_nothing_to_do()
+
+
+def test_an_agent_runs_beside_its_model_with_its_files_and_comes_back_when_it_is_killed(owned: Owned) -> None:
+    script = "cat /etc/gpurec/llm.json; echo; cat /run/secrets/TOKEN; echo $TOKEN; sleep 1000"
+    container = {"image": owned.daemon.image, "command": ["sh", "-c", script], "networks": ["host"], "stop_timeout": 1}
+    container |= {"env": {"TOKEN": "env:WATCHER_TOKEN"}, "secrets": {"TOKEN": "env:WATCHER_TOKEN"}}
+    watcher = {"model": "gemma", "near": "node", "container": container, "llm": {"system_message": "You watch."}}
+    owned.workspace.want({"gemma": {"engine": "llamacpp", "vram": f"{NEED}B"}}, agents={"watcher": watcher})
+    secret = {"WATCHER_TOKEN": "a-token-of-the-watcher"}
+    for statuses in ((0, 3), (0,)):
+        owned.workspace.apply(*statuses, variables=secret)
+    assert set(owned.containers) == {"lab-llama", "lab-watcher"}
+    log = _log(owned, "lab-watcher")
+    written, _ = json.JSONDecoder().raw_decode(log)
+    assert written["system_message"] == "You watch."
+    assert (written["model"], f":{owned.port}/" in written["api_base"]) == ("gemma", True)
+    assert log.count("a-token-of-the-watcher") == 2
+    for file in (owned.workspace.folder / "state").rglob("*"):
+        assert b"a-token-of-the-watcher" not in file.read_bytes()
+    owned.daemon.client.post(f"/containers/{owned.containers['lab-watcher']['Id']}/kill").raise_for_status()
+    plan = owned.workspace.run("plan", "--format", "json", variables=secret)
+    assert "a-token-of-the-watcher" not in plan.out
+    assert [(entry["address"], entry["field"]) for entry in plan.json["drift"]] == [("agent.watcher@box", "state")]
+    owned.workspace.apply(0, variables=secret)
+    assert owned.containers["lab-watcher"]["State"]["Status"] == "running"
+    owned.workspace.want({"gemma": {"engine": "llamacpp", "vram": f"{NEED}B"}})
+    owned.workspace.apply(0)
+    assert set(owned.containers) == {"lab-llama"}
+
+
+def _log(owned: Owned, name: str) -> str:
+    """What a container wrote, once it has written the last of its lines."""
+
+    def wrote() -> str | None:
+        raw = owned.daemon.client.get(f"/containers/{name}/logs", params={"stdout": "true", "stderr": "true"}).content
+        text = "\n".join(last_lines(raw, 20))
+        return text if text.count("a-token") == 2 else None
+
+    return wait_until(wrote, 30, f"{name} writes")
