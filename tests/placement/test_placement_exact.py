@@ -141,3 +141,23 @@ def test_a_program_is_solved_from_a_start_and_its_bound_is_below_its_cost():
     answer = solve(program, cost, [0, 0, 1], Budget(10**6, 60))
     assert (list(answer.numbers), answer.cost, answer.ended) == ([1, 0, 1], -8.0, Ended.PROVED)
     assert answer.bound == pytest.approx(answer.cost)
+
+
+def test_the_same_work_gives_the_same_numbers_and_the_same_bound():
+    sizes, rooms = [3 + 7 * n % 15 for n in range(60)], [24] * 14
+    program = Program()
+    places = [[program.number() for _ in rooms] for _ in sizes]
+    left = [program.number() for _ in sizes]
+    for number, room in enumerate(rooms):
+        program.row({row[number]: float(size) for row, size in zip(places, sizes, strict=True)}, upper=room)
+    for row, out in zip(places, left, strict=True):
+        program.row(dict.fromkeys([*row, out], 1.0), 1, 1)
+    cost = dict(zip(left, map(float, sizes), strict=True))
+    start = [0] * (left[0]) + [1] * len(left)
+    answers = []
+    for _ in range(2):
+        budget = Budget(30 * sum(len(terms) for _, _, terms in program.rows), 600)
+        answers.append((solve(program, cost, start, budget), budget.work))
+    assert answers[0] == answers[1]
+    assert answers[0][0].ended is Ended.WORK
+    assert answers[0][0].bound <= answers[0][0].cost < sum(sizes)
