@@ -10,7 +10,7 @@ from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import Protocol
 from urllib.parse import quote
-from weakref import WeakKeyDictionary
+from weakref import WeakValueDictionary
 
 from reconciler.containers.answers import (
     CREATED,
@@ -66,7 +66,8 @@ _LONGEST_GRACE = 600.0
 _AT_ONCE, _AT_WORK = 4, 32
 """Containers that are looked into at one time, of one daemon and of all: more connections make a daemon slower, and what waits for this
 process itself would run out of its time."""
-_LOOKS: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+_LOOKS: WeakValueDictionary[int, asyncio.Semaphore] = WeakValueDictionary()
+"""What all looks of one loop that are under way share, by the loop."""
 _MOST_LOG = 1 * MIB
 _EVENTS = ("start", "die", "health_status", "oom", "destroy")
 _NOTHING_WATCHED = WatchedEnv()
@@ -327,7 +328,7 @@ class _Look:
     def __init__(self, host: DockerHost, wire: Wire, wanted: ContainersLookedFor) -> None:
         self._host, self._wire, self._wanted = host, wire, wanted
         self._slots = asyncio.Semaphore(_AT_ONCE)
-        self._all_slots = _LOOKS.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(_AT_WORK))
+        self._all_slots = _LOOKS.setdefault(id(asyncio.get_running_loop()), asyncio.Semaphore(_AT_WORK))
         self._images: dict[str, asyncio.Future[ImageAnswer | None]] = {}
 
     async def of(self, listed: Sequence[Listed]) -> list[ContainerFacts]:

@@ -50,6 +50,8 @@ APT = {
     "docker-registry": "docker-registry",
     "dockerd": "docker.io",
     "/bin/busybox": "busybox-static",
+    "ip": "iproute2",
+    "openssl": "openssl",
     "ssh": "openssh-client",
     "/usr/sbin/sshd": "openssh-server",
     "nginx": "nginx-light",
