@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, groupby
+from itertools import accumulate, groupby, islice
 
 from reconciler.capacity import Card, EngineState, Holding, total
 from reconciler.fleet import Applied, Desired, Ensure, ModelSpec, Residency
@@ -22,6 +22,8 @@ from reconciler.placement.result import Placement, Proof, Target
 
 CLASSES = 16
 """How many classes of models with candidates of their own are counted each by itself; all together are always counted."""
+NEEDS_LOOKED_AT = 1000
+"""On how many engines the need of a model that declares none is asked for."""
 RESIDENTS = 12
 """Of how many residents of a card every choice of those that leave is looked at."""
 
@@ -93,6 +95,8 @@ class _Counting:
 
     def __init__(self, placement: Placement, desired: Desired, applied: Applied) -> None:
         self.placement, self.applied = placement, applied
+        self.eligible: dict[ModelClass, Eligible] = {}
+        self.without_engine: dict[str, int] = {}
         self.group_of = _groups(placement)
         self.rooms: Counter[int] = Counter()
         for card, room in _rooms(placement).items():
@@ -114,31 +118,34 @@ class _Counting:
         lacking: Counter[str] = Counter()
         for entry in self.placement.lacking:
             lacking[entry.model.name] += entry.count
-        alike: dict[ModelClass, tuple[Eligible, frozenset[int]]] = {}
+        alike: dict[ModelClass, frozenset[int]] = {}
         for model in sorted(desired.wanted, key=lambda one: one.name):
             count = wanted[model.name] + lacking[model.name]
             plain = model.ensure is Ensure.LOADED and model.each is None and model.residency is Residency.GPU
             if not plain or not count or model.name in self.placement.sharing:
                 continue
             kind = ModelClass.of(model)
+            slots = self._could(model).slots
             if kind not in alike:
-                could = eligible(self.placement.board, model)
-                alike[kind] = could, self._groups_of(could.slots)
-            could, groups = alike[kind]
+                alike[kind] = self._groups_of(slots)
+            groups = alike[kind]
             here = self._groups_of(found.slot for found in self.there[model.name])
             size = replica_bytes(self.placement.board, model, self.applied)
-            yield _Kind(model, count, min(size, self._least(model, could.slots)), size, groups if here <= groups else groups | here)
+            yield _Kind(model, count, min(size, self._least(model, slots)), size, groups if here <= groups else groups | here)
 
     def _groups_of(self, slots: Iterable[EngineState]) -> frozenset[int]:
         return frozenset(self.group_of[card] for slot in slots for card in slot.cards or ())
 
     def _least(self, model: ModelSpec, slots: Sequence[EngineState]) -> int:
-        """The least bytes that one replica takes, of any variant, on any of these engines, new or as it is there."""
+        """The least bytes that one replica takes, of any variant, on any of these engines, new or as it is there; 0 where that is not
+        declared and there are too many to ask."""
         found = [total(one.charges) for one in self.there[model.name]]
         for one in model.alternatives():
             if one.vram is not None:
                 found.append(one.vram)
                 continue
+            if len(slots) > NEEDS_LOOKED_AT:
+                return 0
             for slot in slots:
                 need = need_on(slot, one, self.applied)
                 part = slot.knowledge.part(slot, one, self.applied) if need is not None and len(slot.cards or ()) > 1 else None
@@ -150,30 +157,38 @@ class _Counting:
         kinds, surely = [], 0
         for kind in self.kinds:
             if kind.model.priority >= priority:
-                never = max(0, kind.count - self._places(kind))
+                never = self._never(kind)
                 surely += never * kind.size
                 if kind.count > never:
                     kinds.append(_Kind(kind.model, kind.count - never, kind.takes, kind.size, kind.groups))
         return surely + max((self._short(some, groups) for some, groups in _classes(kinds)), default=0)
 
-    def _places(self, kind: _Kind) -> int:
-        """How many engines could have a replica, whatever else they hold; only asked where one is left out."""
-        if all(entry.model is not kind.model for entry in self.placement.lacking):
-            return kind.count
-        every = eligible(self.placement.board, kind.model).slots
+    def _never(self, kind: _Kind) -> int:
+        """How many of a model have no engine, whatever else those hold: more than there are engines with cards that are large enough."""
+        name = kind.model.name
+        if name not in self.without_engine:
+            left = 0
+            if any(entry.model.name == name for entry in self.placement.lacking):
+                left = kind.count - sum(1 for _ in islice(self._could_take(kind), kind.count))
+            self.without_engine[name] = left
+        return self.without_engine[name]
+
+    def _could_take(self, kind: _Kind) -> Iterator[EngineState]:
+        """The engines that have a replica, then those that could have one."""
         there = {found.slot for found in self.there[kind.model.name]}
         hoped = {target.slot for target in self.placement.targets if target.model.name == kind.model.name and not _is_on_board(target)}
-        apart = {
-            slot
-            for slot in {*every, *there} - hoped
-            if slot in there
-            or (
-                slot.cards
-                and any(static_refusal(slot, one) is None for one in kind.model.alternatives())
-                and self.rooms[self.group_of[slot.cards[0]]] >= kind.takes
-            )
-        }
-        return len(apart)
+        yield from there - hoped
+        for slot in self._could(kind.model).slots:
+            if slot in there or slot in hoped or not slot.cards or self.rooms[self.group_of[slot.cards[0]]] < kind.takes:
+                continue
+            if any(static_refusal(slot, one) is None for one in kind.model.alternatives()):
+                yield slot
+
+    def _could(self, model: ModelSpec) -> Eligible:
+        kind = ModelClass.of(model)
+        if kind not in self.eligible:
+            self.eligible[kind] = eligible(self.placement.board, model)
+        return self.eligible[kind]
 
     def _short(self, kinds: Sequence[_Kind], groups: frozenset[int]) -> int:
         rooms = Counter(self.rooms[group] for group in groups)

@@ -81,8 +81,9 @@ def ranks_of(desired: Desired) -> Mapping[int, int]:
 def replica_bytes(board: Occupancy, model: ModelSpec, applied: Applied) -> int:
     """What one replica counts where it has no place: as declared, else the most that it needs on the engines of its nodes, of a model with
     variants the best one; at least 1, so that leaving out what nobody can size still counts."""
-    slots = [slot for node in model.nodes for slot in board.by_node.get(node, ())]
-    return max(1, most_needed(slots, model.alternatives()[0], applied))
+    first = model.alternatives()[0]
+    slots = [] if first.vram is not None else [slot for node in model.nodes for slot in board.by_node.get(node, ())]
+    return max(1, most_needed(slots, first, applied))
 
 
 def moves_of(placement: Placement) -> Iterable[tuple[ModelSpec, Sequence[Occupant], bool]]:
