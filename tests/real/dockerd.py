@@ -9,12 +9,14 @@ from __future__ import annotations
 import base64
 import io
 import itertools
+import json
 import os
 import re
 import shutil
 import subprocess
 import tarfile
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -111,9 +113,9 @@ class Dockerd:
         assert answer.status_code == 200, answer.text
         assert "error" not in answer.text, answer.text
 
-    def move_to_registry(self, name: str) -> str:
+    def move_to_registry(self, name: str, login: Mapping[str, str] | None = None) -> str:
         """Pushes an image to the registry that its name says, and forgets it here; returns its digest."""
-        empty = base64.b64encode(b"{}").decode()
+        empty = base64.urlsafe_b64encode(json.dumps(dict(login or {})).encode()).decode()
         repository, _, tag = name.rpartition(":")
         answer = self.client.post(f"/images/{repository}/push", params={"tag": tag}, headers={"X-Registry-Auth": empty})
         assert "errorDetail" not in answer.text, answer.text
@@ -164,9 +166,12 @@ class Dockerd:
 
 
 class ImageRegistry:
-    """Debian's docker-registry on loopback, which a daemon reaches without TLS because it is loopback."""
+    """Debian's docker-registry on loopback, which a daemon reaches without TLS because it is loopback. With `password` it wants `me` to log
+    in."""
 
-    def __init__(self, home: Path) -> None:
+    user = "me"
+
+    def __init__(self, home: Path, password: str | None = None) -> None:
         self.port = free_port()
         self.name = f"{LOOPBACK}:{self.port}"
         home.mkdir(parents=True, exist_ok=True)
@@ -174,14 +179,20 @@ class ImageRegistry:
         settings.write_text(
             f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {home}/blobs}}, delete: {{enabled: true}}}}\n"
             f"http: {{addr: {self.name}, net: tcp}}\nlog: {{level: error}}\n"
+            + (f"auth: {{htpasswd: {{realm: tests, path: {home}/htpasswd}}}}\n" if password is not None else "")
         )
+        if password is not None:
+            program = ["perl", "-e", "print crypt($ARGV[0], '$2b$05$' . 'abcdefghijklmnopqrstuu')", password]
+            hashed = subprocess.run(program, capture_output=True, text=True, check=True).stdout
+            assert hashed.startswith("$2b$05$"), hashed
+            (home / "htpasswd").write_text(f"{self.user}:{hashed}\n")
         self.process = Process("image-registry", ["docker-registry", "serve", settings], home)
         wait_until(self._answers, 20, "the registry answers")
 
     def _answers(self) -> bool:
         assert self.process.status is None, self.process.tail()
         try:
-            return httpx.get(f"http://{self.name}/v2/", trust_env=False, timeout=5.0).status_code == 200
+            return httpx.get(f"http://{self.name}/v2/", trust_env=False, timeout=5.0).status_code in (200, 401)
         except httpx.TransportError:
             return False
 

@@ -22,8 +22,8 @@ from sshd import Sshd
 from together import only_once
 from waiting import wait_until
 
-from reconciler.containers import open_container_host
-from reconciler.fleet import DockerSpec, NodeContainers, looked_for
+from reconciler.containers import ContainerError, open_container_host
+from reconciler.fleet import DockerSpec, NodeContainers, RegistryLogin, SecretRef, looked_for
 from reconciler.hosts import SshClient
 
 CARDS = ("GPU-aaaa1111", "GPU-bbbb2222")
@@ -70,6 +70,33 @@ def test_conformance_of_the_real_docker_engine(rule: ContainerRule, request: pyt
         asyncio.run(rule.ask(subject(daemon, fetched, digest)))
     finally:
         daemon.clear()
+
+
+def test_a_registry_that_wants_a_login_gets_the_one_that_is_declared_for_it(dockerd: Dockerd, tmp_path: Path) -> None:
+    password = "pass-word-of-the-registry"
+    registry = ImageRegistry(tmp_path / "registry", password)
+    image = f"{registry.name}/team/private:1"
+    try:
+        dockerd.import_image(image, busybox("private"))
+        dockerd.move_to_registry(image, {"username": registry.user, "password": password})
+
+        async def pulled(password_there: str | None) -> None:
+            login = RegistryLogin(registry.name, registry.user, SecretRef("env", "PASSWORD"))
+            logins = (login,) if password_there is not None else ()
+            environ = {"PASSWORD": password_there or ""}
+            host = open_container_host(NODE, DockerSpec(f"unix://{dockerd.socket}", registries=logins), environ=environ)
+            try:
+                assert [one async for one in host.pull(image)]
+            finally:
+                await host.aclose()
+
+        for wrong in (None, "another-pass-word"):
+            with pytest.raises(ContainerError) as caught:
+                asyncio.run(pulled(wrong))
+            assert (caught.value.code, "another-pass-word" in str(caught.value)) == ("no_access", False)
+        asyncio.run(pulled(password))
+    finally:
+        registry.stop()
 
 
 def look(docker: DockerSpec, ssh: SshClient | None = None) -> NodeContainers:
