@@ -38,7 +38,7 @@ from reconciler.engines.foreign_text import clean_text
 from reconciler.engines.keys import Keys
 from reconciler.engines.last_net import caught
 from reconciler.engines.protocol import PullProgress
-from reconciler.engines.secrets import read_secret
+from reconciler.engines.secrets import read_whole_secret
 from reconciler.fleet import (
     ADDRESS_LABEL,
     HOST_NETWORK,
@@ -288,13 +288,14 @@ class DockerHost:
             self._daemon = read_daemon(info, wire.prefix.removeprefix("/v"))
         return self._daemon
 
-    def secret(self, ref: SecretRef, whose: str) -> str:
+    def secret(self, ref: SecretRef, whose: str, *, whole: bool = False) -> str:
+        """The secret behind a reference; a variable gets it without the end of its last line. Raises ContainerError `missing_key`."""
         try:
-            value = read_secret(ref, whose, self._environ)
+            value = read_whole_secret(ref, whose, self._environ)
         except EngineError as error:
             raise ContainerError(error.problems[0], error.code) from None
-        self._keys.add(value)
-        return value
+        self._keys.add(value.strip())
+        return value if whole else value.strip()
 
     def known_secrets(self, refs: Mapping[str, SecretRef], whose: str) -> Mapping[str, str | None]:
         """The secrets that can be read; None for one that cannot."""
@@ -310,10 +311,12 @@ class DockerHost:
         return replace(answer, body=self._keys.without(answer.body))
 
     def contents(self, files: Sequence[ContainerFile], whose: str) -> Mapping[str, tuple[bytes, int]]:
-        return {
-            one.path: ((self.secret(one.content, whose) if isinstance(one.content, SecretRef) else one.content).encode(), one.mode)
-            for one in files
-        }
+        """What is to be in each file, by its path, and its mode; secrets are read now."""
+        found = {}
+        for one in files:
+            text = self.secret(one.content, whose, whole=True) if isinstance(one.content, SecretRef) else one.content
+            found[one.path] = (text.encode(), one.mode)
+        return found
 
     async def _log_of_failure(self, container: str) -> tuple[str, ...]:
         try:

@@ -16,6 +16,15 @@ def read_secret(ref: SecretRef, where: str, environ: Mapping[str, str] | None = 
 
     `where` names who needs it. Raises EngineError `missing_key` when it is absent, empty, or cannot stand in a header.
     """
+    value = read_whole_secret(ref, where, environ).strip()
+    if not (value.isascii() and value.isprintable()):
+        raise _missing(where, f"the key {ref} holds characters that no header can carry", "put the bare key there, in one line")
+    return value
+
+
+def read_whole_secret(ref: SecretRef, where: str, environ: Mapping[str, str] | None = None) -> str:
+    """The same as it is written, of as many lines as it has (a certificate's key). Raises EngineError `missing_key` when it is absent or
+    blank."""
     if ref.scheme == "env":
         value = (os.environ if environ is None else environ).get(ref.target)
         if value is None:
@@ -24,11 +33,8 @@ def read_secret(ref: SecretRef, where: str, environ: Mapping[str, str] | None = 
         value = _content(ref, where)
     else:
         raise _missing(where, f"the key {ref} has the unknown form {ref.scheme!r}", "write env:NAME or file:PATH")
-    value = value.strip()
-    if not value:
+    if not value.strip():
         raise _missing(where, f"the key {ref} is empty", "put the key there")
-    if not (value.isascii() and value.isprintable()):
-        raise _missing(where, f"the key {ref} holds characters that no header can carry", "put the bare key there, in one line")
     return value
 
 

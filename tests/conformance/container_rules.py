@@ -103,6 +103,18 @@ async def files_are_in_it_before_it_starts(daemon: Daemon) -> None:
         assert SECRET not in "".join(lines)
 
 
+async def a_secret_of_several_lines_is_put_in_as_it_is(daemon: Daemon) -> None:
+    written = "-----BEGIN-----\nline-of-a-certificate\n-----END-----\n"
+    files = (ContainerFile("/run/secrets/pem", SecretRef("env", "PEM"), 0o400),)
+    spec = daemon.spec(command=("sh", "-c", "cat /run/secrets/pem; sleep 1000"), files=files, env={"PEM": SecretRef("env", "PEM")})
+    async with replace(daemon, environ={"PEM": written}).opened() as host:
+        await run(host, spec)
+        assert mismatches(spec, await only(host, spec)) == ()
+    async with daemon.opened() as host:  # it does not know the secret, so it takes none out of what comes
+        made = (await only(host, spec)).id
+        assert await _logged(host, made, 3) == tuple(written.split())
+
+
 async def a_stranger_is_told_only_where_it_is_in_the_way(daemon: Daemon) -> None:
     port = daemon.free_port()
     spec = daemon.spec(networks=(), ports=(PublishedPort(80, port),))
@@ -469,6 +481,7 @@ RULES: Sequence[ContainerRule] = (
     ContainerRule(arguments_are_appended_to_the_images_own_command),
     ContainerRule(a_secret_is_only_compared_and_comes_back_nowhere),
     ContainerRule(files_are_in_it_before_it_starts),
+    ContainerRule(a_secret_of_several_lines_is_put_in_as_it_is),
     ContainerRule(a_stranger_is_told_only_where_it_is_in_the_way),
     ContainerRule(a_name_that_is_taken_is_an_error_and_nothing_is_left),
     ContainerRule(a_port_that_is_taken_fails_at_the_start),
