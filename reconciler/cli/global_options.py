@@ -55,7 +55,7 @@ def global_options(command: Command) -> Command:
             multiple=True,
             expose_value=False,
             callback=_add_desired,
-            help="Desired state; repeatable.",
+            help="Desired state; several are layers, each over the ones before it.",
         ),
         click.option("--state", metavar="URL", expose_value=False, callback=_store("state"), help="State: sqlite:///PATH, or a path."),
         click.option(

@@ -74,13 +74,13 @@ def desired_table(sections: Sequence[SectionForm] = SECTIONS) -> Table:
 
 
 def read_desired(
-    roots: Iterable[tuple[str, Node | None]],
+    layers: Iterable[Iterable[tuple[str, Node | None]]],
     context: SectionContext,
     sections: Sequence[SectionForm] = SECTIONS,
 ) -> Desired:
-    """The merged files as a value."""
+    """The files as a value, each layer over the ones before it."""
     problems = context.problems
-    root = _merge(roots, problems)
+    root = _layered(layers, problems)
     if root is None:
         return Desired(models=())
     values = desired_table(sections).read(root, problems, "the desired state")
@@ -101,8 +101,8 @@ def read_desired(
 
 
 def _merge(roots: Iterable[tuple[str, Node | None]], problems: Problems) -> MapNode | None:
-    """One mapping of all files, None where none can be read. The entries of models, agents, services, limits, policy and placement are put
-    together; what is there twice is an error, and so is a `version` that no file has."""
+    """One mapping of the files of a layer, None where none can be read. The entries of models, agents, services, limits, policy and
+    placement are put together; what is there twice is an error."""
     merged: MapNode | None = None
     for file, root in roots:
         if is_null(root):
@@ -125,9 +125,33 @@ def _merge(roots: Iterable[tuple[str, Node | None]], problems: Problems) -> MapN
                 _put_together(earlier[1].entries, node, str(word), problems)
             elif not is_null(node):
                 problems.error(f"key {key.text!r} is defined twice, first at {earlier[0].place}", key, "keep one of the two")
+    return merged
+
+
+def _layered(layers: Iterable[Iterable[tuple[str, Node | None]]], problems: Problems) -> MapNode | None:
+    """All layers as one mapping: what a later one says of a key counts, mappings are put over each other key by key, lists are replaced.
+    A `version` that no file has is an error."""
+    merged: MapNode | None = None
+    for roots in layers:
+        layer = _merge(roots, problems)
+        if merged is None:
+            merged = layer
+        elif layer is not None:
+            _put_over(merged, layer)
     if merged is not None and is_null(merged.get(VERSION_KEY)):
         problems.error("the desired state has no `version`", merged, "write `version: 1` as its first line")
     return merged
+
+
+def _put_over(below: MapNode, above: MapNode) -> None:
+    for word, (key, node) in above.entries.items():
+        earlier = below.entries.get(word)
+        if earlier is not None and isinstance(earlier[1], MapNode) and isinstance(node, MapNode) and earlier[1].tag is node.tag is None:
+            copied = MapNode(node.file, node.line, node.column, dict(earlier[1].entries))
+            _put_over(copied, node)
+            below.entries[word] = (key, copied)
+        elif earlier is None or not is_null(node):
+            below.entries[word] = (key, node)
 
 
 def _check_version(node: Node, problems: Problems) -> None:

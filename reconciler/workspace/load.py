@@ -20,6 +20,7 @@ from reconciler.workspace.problems import Problems
 from reconciler.workspace.scalars import YamlVersion
 from reconciler.workspace.sections import SectionContext, SectionForm
 from reconciler.workspace.selection import STATE, select
+from reconciler.workspace.tree import Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +62,16 @@ def load_workspace(
     sound = not problems.any
     nodes = NodeReader(problems, sources.encrypted).fleet(chosen.name, hosts)
     complete = sound and not problems.any
-    roots = []
-    for path in chosen.desired:
-        before = problems.errors
-        node = sources.read(path, YamlVersion.V1_2)
-        if node is not None or problems.errors == before:
-            roots.append((sources.name(path), node))
+    layers: list[list[tuple[str, Node | None]]] = []
+    for paths in chosen.layers:
+        layers.append([])
+        for path in paths:
+            before = problems.errors
+            node = sources.read(path, YamlVersion.V1_2)
+            if node is not None or problems.errors == before:
+                layers[-1].append((sources.name(path), node))
     context = SectionContext(sources, problems, hosts if sound else None, nodes if complete else None)
-    wanted = read_desired(roots, context, sections)
+    wanted = read_desired(layers, context, sections)
     if others := files_of_others(root, chosen.name, wanted, problems):
         wanted = replace(wanted, sections={**wanted.sections, ELSEWHERE.key: others})
     pins = lock_path(chosen.name)

@@ -19,11 +19,17 @@ _NOT_FLEETS = frozenset({"group_vars", "host_vars", "vars_plugins"})
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """A fleet's name and its files, relative to the workspace where they are in it."""
+    """A fleet's name and its files, relative to the workspace where they are in it. Those of the desired state are in layers, each over the
+    ones before it."""
 
     name: str
     inventory: Path
-    desired: tuple[Path, ...]
+    layers: tuple[tuple[Path, ...], ...]
+
+    @property
+    def desired(self) -> tuple[Path, ...]:
+        """All files of the desired state."""
+        return tuple(path for layer in self.layers for path in layer)
 
 
 def fleets(root: Path) -> tuple[str, ...]:
@@ -49,7 +55,7 @@ def select(root: Path, fleet: str | None, inventory: Path | None, desired: Seque
     if not with_desired:
         return Selection(name, chosen, ())
     wanted = tuple(desired) or (_find(root, DESIRED, name),)
-    return Selection(name, chosen, tuple(file for path in wanted for file in _desired_files(root, path)))
+    return Selection(name, chosen, tuple(tuple(_desired_files(root, path)) for path in wanted))
 
 
 def fleet_name(root: Path, fleet: str | None, inventory: Path | None, desired: Sequence[Path], *, with_desired: bool = True) -> str:
