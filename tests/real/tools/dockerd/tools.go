@@ -1,0 +1,6 @@
+//go:build tools
+
+// The programs that this module is for.
+package tools
+
+import _ "github.com/docker/docker/cmd/dockerd"
