@@ -16,7 +16,7 @@ UNIVERSAL = --universal --python-version 3.11 --generate-hashes
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export GPUREC_LOCKS := $(abspath $(LOCKS))
 
-.PHONY: help demo test test-lowest test-newest lock catalogue properties fuzz lint types imports bench real conformance crash transcripts clean
+.PHONY: help demo test test-lowest test-newest lock catalogue properties fuzz lint types imports bench real real-extra conformance crash transcripts clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -75,7 +75,11 @@ bench: $(STAMP) ## growth of plan and probe
 
 real: $(STAMP) ## the tests against real servers; builds them first, in a cache outside this folder
 	$(BIN)/python tests/real/provision.py
-	$(BIN)/pytest tests/real -n 2 --durations=5
+	$(BIN)/pytest tests/real --ignore=tests/real/extra -n 2 --durations=5
+
+real-extra: $(STAMP) ## the same for what takes too long to build for every run: Docker Engine 28, with CDI
+	$(BIN)/python tests/real/provision.py --extra
+	$(BIN)/pytest tests/real/extra
 
 OLLAMA_CI := 0.34.0
 OLLAMA    ?= $(OLLAMA_CI)

@@ -11,6 +11,7 @@ minutes on 2 cores, from the cache a second.
     CACHE/ansible-HASH/bin/python                ansible-core in an environment of its own (PyPI)
     CACHE/vllm-HASH/{bin/python,tiny}            vLLM's CPU build in an environment of its own (PyPI); tiny_llama.py's model
     CACHE/wheels/, CACHE/llama-HASH/             what the above are made of
+    CACHE/dockerd-28.5.2/dockerd                 with `--extra` alone: a newer Docker Engine than apt has (Go module proxy, tools/dockerd)
 
 CACHE is $GPUREC_CACHE, else $XDG_CACHE_HOME/gpurec-real, else ~/.cache/gpurec-real. docker-registry, dockerd, a static busybox, sshd,
 nginx and Prometheus come from apt. What comes from PyPI is held by the locks in requirements/, whose hashes are the HASH above.
@@ -60,6 +61,9 @@ APT = {
 }
 """Programs, and the Debian packages they are in."""
 GO_AT_LEAST = (1, 26)
+DOCKERD = "28.5.2"
+DOCKERD_MODULE = Path(__file__).resolve().parent / "tools" / "dockerd"
+"""A module that only requires Docker Engine and what its vendor.mod names: `go install` refuses a program without a go.mod."""
 CARD_SOURCE = Path(__file__).resolve().parent / "softgpu" / "card.c"
 
 
@@ -110,6 +114,10 @@ class Provisioned:
     @property
     def vllm_model(self) -> Path:
         return environment_of(self.cache, "vllm") / "tiny"
+
+    @property
+    def dockerd(self) -> Path:
+        return self.cache / f"dockerd-{DOCKERD}" / "dockerd"
 
     @property
     def wheels(self) -> Path:
@@ -287,6 +295,20 @@ def provide_vllm(to: Provisioned) -> None:
             write_tiny_llama(work)
 
 
+def provision_extra() -> Provisioned:
+    """Makes only what takes too long for every run: a Docker Engine with CDI. CannotProvision when it cannot be had."""
+    to = located()
+    with only_one(to.cache):
+        provide_apt_packages()
+        if not to.dockerd.exists():
+            check_go()
+            version = f"-X github.com/docker/docker/dockerversion.Version={DOCKERD}"
+            with step(f"Docker Engine {DOCKERD} (compiling takes minutes)"), made_whole(to.dockerd.parent) as work:
+                tags = ("-tags", "exclude_graphdriver_btrfs no_systemd", "-ldflags", version)
+                run("go", "build", "-C", DOCKERD_MODULE, "-mod=mod", *tags, "-o", work / "dockerd", "github.com/docker/docker/cmd/dockerd")
+    return to
+
+
 def provision_ansible() -> Provisioned:
     """Makes only what judges inventories. CannotProvision when it cannot be had."""
     to = located()
@@ -318,6 +340,6 @@ if __name__ == "__main__":
         print(f"b{LLAMA_BUILD}")
         sys.exit()
     try:
-        provision()
+        provision_extra() if "--extra" in sys.argv else provision()
     except CannotProvision as error:
         sys.exit(f"provision: {error}")
