@@ -25,7 +25,7 @@ def plan_schema() -> dict[str, Any]:
     drifted = schema["$defs"]["Drift"]
     drifted["properties"]["class"] = drifted["properties"].pop("klass")
     counts = {name: {"type": "integer", "minimum": 0} for name in plan_summary(_NO_PLAN)}
-    for name in ("unchanged", "pending", "incidents", "charges", "residents", "wanted"):
+    for name in ("unchanged", "pending", "incidents", "charges", "residents", "wanted", "containers"):
         del properties[name]
     properties["format_version"] = {"const": FORMAT_VERSION}
     properties["checksum"] = {"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reconciler.fleet import EngineFacts, FleetFacts, NodeFacts, WorkspaceError, replica_address
 from reconciler.operations.observation import PROBE_ALL, PlanOptions
@@ -11,6 +11,7 @@ from reconciler.operations.proposal import plan_fleet
 from reconciler.operations.reporter import Reporter, ignore
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.operations.workspace import load
+from reconciler.planning.kinds.engine import EngineKind
 from reconciler.planning.kinds.file import FileKind
 from reconciler.planning.resource import AfterPlan
 from reconciler.probes.declared import declared_cards
@@ -31,7 +32,9 @@ async def render_fleet(settings: WorkspaceSettings, options: PlanOptions = PROBE
     """Every file as it will be after a plan made now. Raises GpurecError, with file and line of what cannot be rendered."""
     made = await plan_fleet(settings, options, report)
     space = made.workspace
-    return _rendered(AfterPlan(space.fleet, space.desired, made.facts, made.plan.placed, made.applied, made.plan.steps))
+    plan = made.plan
+    after = AfterPlan(space.fleet, space.desired, made.facts, plan.placed, made.applied, plan.steps, containers=plan.containers)
+    return _rendered(after)
 
 
 async def render_as_declared(settings: WorkspaceSettings, report: Reporter = ignore) -> Sequence[RenderedFile]:
@@ -46,7 +49,9 @@ def rendered_as_declared(space: Workspace) -> Sequence[RenderedFile]:
         name: NodeFacts(name, declared_cards(node), node.ram, {one.id.engine: EngineFacts(one.id, one.kind, False) for one in node.engines})
         for name, node in space.fleet.nodes.items()
     }
-    return _rendered(AfterPlan(space.fleet, space.desired, FleetFacts("1970-01-01T00:00:00Z", nodes), _anywhere(space)))
+    after = AfterPlan(space.fleet, space.desired, FleetFacts("1970-01-01T00:00:00Z", nodes), _anywhere(space))
+    containers = tuple((one.node, one.container) for one in EngineKind().wanted(after) if one.container is not None)
+    return _rendered(replace(after, containers=containers))
 
 
 def _anywhere(space: Workspace) -> Mapping[str, str]:

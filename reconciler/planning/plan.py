@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from reconciler.fleet.applied import CardCharges, Incident
+from reconciler.fleet.containers import ContainerSpec
 from reconciler.fleet.desired import Solver
 from reconciler.fleet.names import CardId
 from reconciler.fleet.resources import ResourceFacts
@@ -363,6 +364,8 @@ class Plan:
     document."""
     residents: Mapping[str, PlannedResident] = field(default_factory=dict)
     """What is resident, by the address of its replica (else by its own name): what every view says of its size. No part of the document."""
+    containers: tuple[tuple[str, ContainerSpec], ...] = ()
+    """Those that will run for engines and agents, each with its node. No part of the document."""
     wanted: Mapping[str, Fields] = field(default_factory=dict)
     """What the files ask for of every resource beside models, by address. No part of the document."""
     forgotten: tuple[str, ...] = ()

@@ -12,6 +12,7 @@ from reconciler.fleet import (
     AGENT,
     Applied,
     CardCharges,
+    ContainerSpec,
     Desired,
     EngineId,
     EngineKind,
@@ -35,6 +36,7 @@ from reconciler.placement import (
     replica_bytes,
 )
 from reconciler.placement.agents import Hosts, place_agents
+from reconciler.planning.containers import WantedContainer
 from reconciler.planning.digest import plan_digest
 from reconciler.planning.drift import find_drift, found_drift, repairable, unmanaged_drift
 from reconciler.planning.edges import with_edges
@@ -160,7 +162,7 @@ def make_plan(
     for kind in kinds:
         if kind in early:
             continue
-        after = AfterPlan(fleet, desired, facts, changes.placed, applied, steps, agents)
+        after = AfterPlan(fleet, desired, facts, changes.placed, applied, steps, agents, containers_of(others))
         others.append(plan_kind(kind, after, resources, selected))
         steps = (*steps, *others[-1].steps)
         if kind.name == AGENT:
@@ -215,8 +217,15 @@ def make_plan(
         forgotten=tuple(sorted((*changes.forgotten, *whole.gone, *(address for one in others for address in one.forgotten)))),
         incidents=incidents_to_note(holds, changes.held, desired, created_at),
         replace=tuple(sorted(again)),
+        containers=containers_of(others),
         wanted={address: one.fields for kind in others for address, one in kind.wanted.items()},
     )
+
+
+def containers_of(kinds: Sequence[KindPlan]) -> tuple[tuple[str, ContainerSpec], ...]:
+    """The containers that kinds of resources ask for, each with its node."""
+    every = (one for kind in kinds for one in kind.wanted.values())
+    return tuple((one.node, one.container) for one in every if isinstance(one, WantedContainer) and one.container is not None)
 
 
 def _kept(placement: Placement, with_one_model: Set[EngineId]) -> Mapping[EngineId, ModelStep]:

@@ -19,6 +19,7 @@ from reconciler.fleet import (
     Applied,
     AppliedResource,
     CardCharges,
+    ContainerSpec,
     Desired,
     Fields,
     Fleet,
@@ -64,6 +65,10 @@ class Wanted:
         return found
 
 
+NodeContainer = tuple[str, ContainerSpec]
+"""A container and its node."""
+
+
 @dataclass(frozen=True, slots=True)
 class AfterPlan:
     """The fleet as it will be after the steps so far: what kinds of resources are made of that come after models."""
@@ -75,6 +80,8 @@ class AfterPlan:
     applied: Applied = NOTHING_APPLIED
     steps: tuple[Step, ...] = ()
     agents: AgentPlacement = field(default_factory=AgentPlacement)
+    containers: tuple[NodeContainer, ...] = ()
+    """Those that will run for engines and agents."""
     charges: Mapping[str, CardCharges] = field(default_factory=dict)
     """What a replica of `placed` is charged with, where this plan settles it."""
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Union, get_args, get_origin, get_type_hints
 
+from reconciler.rendering.containers import ContainerValue, MountValue, PortValue
 from reconciler.rendering.routes import RouteValue, TargetValue
 from reconciler.rendering.secret import Secret
 from reconciler.rendering.shapes import SAYS
@@ -30,6 +31,9 @@ _TOLD: Mapping[type, str] = {
     RouteValue: "route",
     TargetValue: "target",
     AgentValue: "agent",
+    ContainerValue: "container",
+    PortValue: "port",
+    MountValue: "mount",
     SettingsValue: "settings",
 }
 _PLAIN = {Secret: "secret", str: "text", int: "number", float: "number", bool: "true or false", type(None): "none"}

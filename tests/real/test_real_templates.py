@@ -1,4 +1,4 @@
-"""The templates that come with gpurec, judged by the programs that read them: nginx, Prometheus, systemd, Ollama.
+"""The templates that come with gpurec, judged by the programs that read them: nginx, Prometheus, systemd, Ollama, Compose.
 
 systemd-analyze ends with 0 for keys that it does not know, so anything that it says is a fault.
 """
@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -274,3 +275,50 @@ def test_every_variable_of_the_drop_in_is_one_that_ollama_has(real: Provisioned,
     written = set(re.findall(r'^Environment="(OLLAMA_[A-Z_]+)=', files["gpurec.conf"].read_text(), re.MULTILINE))
     assert written
     assert written <= known
+
+
+HARD = (
+    "plain", "it's", 'say "x"', "$HOME ${PATH} $$", "it's $HOME \\$", "a\\b\\", "# no comment", "100%", "ü=✓", "`id`", "a: b", "\\n", "x\\'y",
+    "\\", "''", "{}",
+)  # fmt: skip
+"""Values that mean something to one reader or another."""
+
+
+def composed(real: Provisioned, file: Path, **environment: str) -> dict[str, Any]:
+    """The services of a compose file, as Compose reads it; it writes `$$` for a `$`."""
+    said = judged(real.compose, "-f", file, "config", "--format", "json", HOME=str(file.parent), **environment)
+    services: dict[str, Any] = json.loads(said.replace("$$", "$"))["services"]
+    return services
+
+
+def test_compose_reads_every_hard_value_of_the_env_file_as_it_is(real: Provisioned, tmp_path: Path) -> None:
+    given = ", ".join(f"hard{number}: {json.dumps(value)}" for number, value in enumerate(HARD))
+    rendered(tmp_path, f"template: gpurec:env-gpu, to: gpu.env, vars: {{{given}}}")
+    (tmp_path / "compose.yml").write_text("services: {a: {image: x, env_file: [gpu.env]}}\n")
+    environment = composed(real, tmp_path / "compose.yml")["a"]["environment"]
+    # `$$` of a value is one of those that Compose doubles, so it comes back as it went
+    assert [environment[f"HARD{number}"] for number, _ in enumerate(HARD)] == list(HARD)
+
+
+def test_compose_takes_the_file_of_what_is_owned_with_its_cards_and_its_secrets_from_outside(real: Provisioned, tmp_path: Path) -> None:
+    files = rendered(tmp_path, "template: gpurec:compose, to: compose.yml")
+    (service,) = composed(real, files["compose.yml"], OLLAMA_TOKEN="hush").values()
+    assert service["environment"] == {"ODD": 'it\'s "$HOME" \\ 100%', "OLLAMA_KEEP_ALIVE": "-1", "TOKEN": "hush"}
+    assert [device["device_ids"] for device in service["deploy"]["resources"]["reservations"]["devices"]] == [["GPU-3"]]
+    without = subprocess.run(
+        [real.compose, "-f", files["compose.yml"], "config"], capture_output=True, text=True, env={"HOME": str(tmp_path)}
+    )
+    assert (without.returncode != 0, "OLLAMA_TOKEN" in without.stderr) == (True, True)
+    files["compose.yml"].write_text(files["compose.yml"].read_text().replace("image:", "imag:"))
+    assert (
+        subprocess.run([real.compose, "-f", files["compose.yml"], "config"], capture_output=True, env={"HOME": str(tmp_path)}).returncode
+        != 0
+    )
+
+
+def test_compose_takes_a_file_without_services(real: Provisioned, tmp_path: Path) -> None:
+    files = rendered(
+        tmp_path, "template: gpurec:compose, to: '{{ fleet }}.yml'", 'template: "gpurec:compose", per: node, on: big, to: /big.yml'
+    )
+    assert "services: {}" in files["/big.yml"].read_text()
+    assert composed(real, files["/big.yml"]) == {}

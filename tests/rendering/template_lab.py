@@ -25,12 +25,23 @@ all:
       gpus: [{vram: 8GiB, name: "GTX 1070"}]
       engines: {ollama: {url: "http://127.0.0.1:21435", auth: {bearer: env:OLLAMA_KEY}}}
     bare: {gpus: [], probe: {via: none}}
+    owner:
+      address: 127.0.0.1
+      docker: "unix:///var/run/docker.sock"
+      gpus: [{vram: 24GiB, name: "NVIDIA RTX 3090", uuid: GPU-3}]
+      engines:
+        own:
+          kind: ollama
+          runtime: container
+          port: 31434
+          env: {OLLAMA_KEEP_ALIVE: "-1", ODD: 'it''s "$HOME" \\ 100%', TOKEN: env:OLLAMA_TOKEN}
+          container: {image: "ollama/ollama:0.34.0", volumes: ["ollama:/root/.ollama"], shm_size: 1GiB}
 """
 DESIRED = """\
 version: 1
 policy: {thermal: {warning: 75, critical: 88}, memory_pressure: {high: 80%, critical: 90%}, breaker: {failures: 4, reset: 45s}}
 models:
-  "llama3.1:latest": {engine: ollama, each: engine, context: 8192, aliases: ['gpt "4"', 'a\\b'], fallback: [phi, swapped]}
+  "llama3.1:latest": {engine: ollama, each: engine, on: "all:!owner", context: 8192, aliases: ['gpt "4"', 'a\\b'], fallback: [phi, swapped]}
   phi: {engine: vllm}
   swapped: {engine: llamaswap, ensure: present}
 files:

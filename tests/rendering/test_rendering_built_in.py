@@ -77,6 +77,25 @@ def test_alerts_have_the_thresholds_of_the_policy(all_of_them: dict[str, str]) -
     assert by_name["EngineDown"]["annotations"]["summary"] == "Engine {{ $labels.node }}/{{ $labels.engine }} does not answer"
 
 
+def test_compose_has_what_gpurec_owns_and_no_secret(all_of_them: dict[str, str]) -> None:
+    document = yaml(all_of_them["compose"])
+    (service,) = document["services"].values()
+    assert service["image"] == "ollama/ollama:0.34.0"
+    assert service["environment"]["OLLAMA_KEEP_ALIVE"] == "-1"
+    assert service["environment"]["TOKEN"] == "${OLLAMA_TOKEN:?}"
+    assert service["environment"]["ODD"] == 'it\'s "$$HOME" \\ 100%'
+    assert service["deploy"]["resources"]["reservations"]["devices"] == [
+        {"driver": "nvidia", "device_ids": ["GPU-3"], "capabilities": ["gpu"]}
+    ]
+    assert service["volumes"] == [{"type": "volume", "source": "ollama", "target": "/root/.ollama", "read_only": False}]
+    assert document["volumes"] == {"ollama": {"name": "ollama"}}
+
+
+def test_compose_of_a_fleet_that_owns_nothing_has_no_services(tmp_path: Path) -> None:
+    found = rendered(tmp_path, 'template: "gpurec:compose", per: node, on: big, to: /c.yml')
+    assert yaml(found["big:/c.yml"]) == {"services": {}}
+
+
 def test_what_is_for_one_part_is_of_that_part(tmp_path: Path) -> None:
     found = rendered(
         tmp_path,
@@ -115,11 +134,11 @@ def test_render_writes_everything_here_and_nothing_where_it_belongs(tmp_path: Pa
         'template: "gpurec:app-gpu", per: node, to: /nowhere/gpu.yaml',
     )
     result = run(tmp_path, "render", "--check")
-    assert (result.exit_code, result.stderr) == (0, "4 files render.\n")
+    assert (result.exit_code, result.stderr) == (0, "5 files render.\n")
     assert not (tmp_path / "rendered").exists()
     assert run(tmp_path, "render").exit_code == 0
     assert sorted(str(one.relative_to(tmp_path / "rendered")) for one in (tmp_path / "rendered").rglob("*") if one.is_file()) == [
-        "bare/nowhere/gpu.yaml", "big/nowhere/gpu.yaml", "local/out/compose.yml", "small/nowhere/gpu.yaml",
+        "bare/nowhere/gpu.yaml", "big/nowhere/gpu.yaml", "local/out/compose.yml", "owner/nowhere/gpu.yaml", "small/nowhere/gpu.yaml",
     ]  # fmt: skip
     assert not (tmp_path / "out").exists()
     assert not Path("/nowhere").exists()

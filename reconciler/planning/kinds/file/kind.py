@@ -99,7 +99,7 @@ class FileKind:
     def wanted(self, after: AfterPlan) -> Sequence[WantedFile]:
         if not FILES.of(after.desired):
             return ()
-        values = values_of(after.fleet, after.desired, after.facts, after.placed)
+        values = values_of(after.fleet, after.desired, after.facts, after.placed, after.containers)
         brought = tuple(sorted(step.id for step in after.steps if step.action in _BRINGS))
         found = []
         for one in destinations(after.desired, after.fleet, after.facts):
