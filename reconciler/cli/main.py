@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rollback": ("rollback", "Plan the way back to what was applied at a serial."),
     "drift": ("drift", "Compare the fleet with what was last applied."),
     "watch": ("watch", "Look again and again, and keep the fleet as it should be."),
+    "serve": ("serve", "The same with an HTTP API, metrics and a page."),
     "inventory": ("inventory", "Show the resolved inventory."),
     "import": ("import_", "Write desired YAML for what runs on the fleet."),
     "pin": ("pin", "Write the lock file: which weights each name stands for."),

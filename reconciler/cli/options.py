@@ -189,6 +189,26 @@ def interval_option(command: Command) -> Command:
     )(command)
 
 
+def loop_options(command: Command) -> Command:
+    """Gives the command `mode` (`observe` or `apply`) and `log_format` (`text` or `json`)."""
+    mode = click.option(
+        "--mode",
+        type=click.Choice(["observe", "apply"]),
+        default="observe",
+        show_default=True,
+        help="Only tell, or carry plans out as well.",
+    )
+    log = click.option(
+        "--log",
+        "log_format",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+        help="A line an event, on stdout.",
+    )
+    return mode(log(command))
+
+
 def _interval(context: click.Context, parameter: click.Parameter, text: str) -> float:
     seconds = _seconds(context, parameter, text)
     if not LEAST_INTERVAL <= seconds <= MOST_INTERVAL:

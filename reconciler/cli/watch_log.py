@@ -90,6 +90,10 @@ class WatchLog:
             "condition", words if holds else f"recovered: {words}", level=level, topic=topic, subject=subject, detail=message, holds=holds
         )
 
+    def listening(self, url: str) -> None:
+        """Where a service answers."""
+        self._line("listening", f"Listening on {escape(url)}", url=url)
+
     def _looked(self, as_wanted: int, holding: int, steps: int, seconds: float) -> None:
         wrong = f"{plural(holding, 'thing')} not as {'it' if holding == 1 else 'they'} should be" if holding else "all is as it should be"
         status = f"{plural(as_wanted, 'resource')} as wanted, {wrong}; looked at {clock.now()}"

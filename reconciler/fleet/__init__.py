@@ -153,6 +153,7 @@ from reconciler.fleet.resources import (
 )
 from reconciler.fleet.same_server import same_machines, same_servers
 from reconciler.fleet.secret_refs import EMPTY, Scalar, SecretRef
+from reconciler.fleet.service import Role, ServicePolicy, Token
 from reconciler.fleet.units import (
     GIB,
     KIB,
@@ -277,10 +278,12 @@ __all__ = [
     "Resident",
     "ResidentStatus",
     "ResourceFacts",
+    "Role",
     "Runtime",
     "Scalar",
     "SecretRef",
     "Section",
+    "ServicePolicy",
     "Solver",
     "Spread",
     "StalePlan",
@@ -288,6 +291,7 @@ __all__ = [
     "Strategy",
     "Thermal",
     "Tls",
+    "Token",
     "Topic",
     "UnitError",
     "UnitScope",

@@ -15,6 +15,7 @@ from reconciler.fleet.names import EngineKind, canonical_name, context_tag, spel
 from reconciler.fleet.notify import Notify
 from reconciler.fleet.remediation import USUAL_REMEDIATION, Remediation
 from reconciler.fleet.secret_refs import Scalar
+from reconciler.fleet.service import NOBODY, ServicePolicy
 
 _NOTHING: Mapping[str, Scalar] = MappingProxyType({})
 _NO_NAMES: Mapping[EngineKind, str] = MappingProxyType({})
@@ -243,7 +244,7 @@ class Policy:
     """What holds for a whole fleet. `breaker` None: an engine that keeps failing is tried again and again. For `lost_after` seconds an
     engine is unreachable before its replicas are placed elsewhere; None: never. For `drain` seconds a busy model is given time before it
     is unloaded; None: none. `allowed_containers` are what containers may have of their nodes though it makes them root there: `privileged`,
-    or paths. `notify` are the webhooks of a service."""
+    or paths. `notify` are the webhooks of a service, `service` is who may ask it for what."""
 
     unmanaged: Unmanaged = Unmanaged.LEAVE
     guards: Guards = Guards()
@@ -256,6 +257,7 @@ class Policy:
     memory_pressure: MemoryPressure | None = None
     allowed_containers: tuple[str, ...] = ()
     notify: tuple[Notify, ...] = ()
+    service: ServicePolicy = NOBODY
 
 
 _NOTHING_ELSE: Mapping[str, object] = MappingProxyType({})

@@ -18,6 +18,7 @@ from reconciler.operations.exit_status import Command, ExitStatus, exit_status, 
 from reconciler.operations.observation import PROBE_ALL
 from reconciler.operations.proposal import Proposal, plan_fleet
 from reconciler.operations.run import ApplyOptions, carry_out
+from reconciler.operations.saved_plan_checks import check_guards
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.operations.workspace import load
 from reconciler.service import conditions
@@ -69,6 +70,10 @@ class Signals:
     def request_reload(self) -> None:
         """Has the files read again before the next look, which follows at once."""
         self._reload = True
+        self._woken.set()
+
+    def wake(self) -> None:
+        """Has the next look made at once."""
         self._woken.set()
 
     def take_reload(self) -> bool:
@@ -143,7 +148,8 @@ class Turn:
 class Watch:
     """One loop over one fleet. `tell` hears of everything; `pause` waits (tests have one that does not); `jitter` gives numbers 0 to 1.
 
-    What is not as it should be is kept from look to look in `holding`. No look holds the state's lease; an apply holds it while it runs.
+    What is not as it should be is kept from look to look in `holding`, and the last look in `last`. No look holds the state's lease; an
+    apply holds it while it runs.
     """
 
     def __init__(
@@ -163,7 +169,17 @@ class Watch:
         self._pause = pause or signals.pause
         self._jitter = jitter
         self._incomplete = 0
+        self._alone = asyncio.Lock()
+        self.workspace: Workspace | None = None
         self.holding: Conditions = NONE
+        self.last: Proposal | None = None
+        self.last_error: Exception | None = None
+        self.last_at: float | None = None
+        """When the last look that saw the fleet ended, in seconds of `time.monotonic`."""
+
+    @property
+    def interval(self) -> float:
+        return self._options.interval
 
     async def run(self) -> None:
         """Looks until it is asked to end. Raises GpurecError where the files are wrong before the first look: a person is there then."""
@@ -172,7 +188,9 @@ class Watch:
         async with Alerts(lambda webhook, why: self._tell(AlertLost(webhook, why))) as alerts:
             mended = False
             while not self._signals.stop.requested:
-                turn = await self._turn(workspace, alerts)
+                self.workspace = workspace
+                async with self._alone:
+                    turn = await self._turn(workspace, alerts)
                 if self._signals.stop.requested:
                     break
                 mended = turn.done > 0 and not turn.incomplete and not mended
@@ -187,6 +205,29 @@ class Watch:
         workspace = await load(self._settings, self._tell)
         async with Alerts(lambda webhook, why: self._tell(AlertLost(webhook, why))) as alerts:
             return (await self._turn(workspace, alerts)).status
+
+    async def planned(self) -> Proposal:
+        """A plan of now, from the files that the loop goes by. Changes nothing."""
+        return await plan_fleet(self._settings, PROBE_ALL, self._tell, workspace=self.workspace)
+
+    async def approved(self, digest: str, command: str) -> asyncio.Task[ApplyResult]:
+        """Carries out the plan of this digest, if it still is the plan of now, and nothing else: gives the run once it has begun to be
+        carried out. It waits for what the loop is doing, and the loop for it. `command` is what history says of it.
+
+        Raises StalePlan for another plan, GuardRefused, LockHeld, and whatever else a plan may raise.
+        """
+        await self._alone.acquire()
+        try:
+            options = ApplyOptions(self._options.parallelism, keep_going=True, command=command, expect_digest=digest)
+            proposal, options = await plan_to_apply(self._settings, PROBE_ALL, options, self._tell, workspace=self.workspace)
+            check_guards(proposal.plan)
+        except BaseException:
+            self._alone.release()
+            raise
+        run = asyncio.ensure_future(self._signals.cuttable(carry_out(self._settings, proposal, options, self._tell, self._signals.stop)))
+        run.add_done_callback(lambda _: self._alone.release())
+        run.add_done_callback(lambda _: self._signals.wake())
+        return run
 
     async def _turn(self, workspace: Workspace, alerts: Alerts) -> Turn:
         start, turn = time.monotonic(), Turn()
@@ -212,6 +253,9 @@ class Watch:
             settle(turn.found)
         else:  # then nothing else is known, and all that held still does
             settle([*(one for one in self.holding.values() if one.topic is not Topic.ERROR), conditions.of_error(turn.error)])
+        if turn.proposal is not None:
+            self.last, self.last_at = turn.proposal, time.monotonic()
+        self.last_error = turn.error
         self._incomplete = self._incomplete + 1 if turn.incomplete else 0
         as_wanted = turn.proposal.plan.unchanged if turn.proposal is not None else 0
         self._tell(Looked(as_wanted, len(self.holding), turn.done, time.monotonic() - start))
@@ -237,6 +281,7 @@ class Watch:
         except GpurecError as error:
             self._tell(Reloaded(error))
             return last
+        self.workspace = workspace
         self._tell(Reloaded())
         return workspace
 

@@ -9,11 +9,13 @@ from itertools import pairwise
 from typing import TypeVar
 
 from reconciler.fleet import USUAL_HEALTH, USUAL_REMEDIATION, Guards, MemoryPressure, Policy, Thermal, Unmanaged
+from reconciler.fleet.service import NOBODY
 from reconciler.workspace.forms import Form, choice, count_or_share, duration, flag, integer, list_of, number, ratio, text
 from reconciler.workspace.health import breaker, health
 from reconciler.workspace.notify import notify, numbered
 from reconciler.workspace.problems import Problems
 from reconciler.workspace.remediation import remediation
+from reconciler.workspace.service import service
 from reconciler.workspace.table import Field, Table, later
 from reconciler.workspace.tree import Node
 
@@ -69,6 +71,7 @@ def _memory_pressure(node: Node, problems: Problems, name: str) -> MemoryPressur
 
 
 NOTIFY_FIELD = Field("notify", notify)
+SERVICE_FIELD = Field("service", service)
 THERMAL_FIELD = Field("thermal", Form(_thermal, THERMAL.schema()))
 PRESSURE_FIELD = Field("memory_pressure", Form(_memory_pressure, PRESSURE.schema()))
 _ALLOWED = re.compile(r"privileged|/.*")
@@ -106,6 +109,7 @@ POLICY = Table(
         PRESSURE_FIELD,
         CONTAINERS_FIELD,
         NOTIFY_FIELD,
+        SERVICE_FIELD,
     ),
     later("unknown_vram", "unknown_foreign"),
 )
@@ -125,6 +129,7 @@ def _policy(node: Node, problems: Problems, name: str) -> Policy:
         values.get(PRESSURE_FIELD),
         values.get(CONTAINERS_FIELD) or (),
         numbered(values.get(NOTIFY_FIELD) or ()),
+        values.get(SERVICE_FIELD) or NOBODY,
     )
 
 

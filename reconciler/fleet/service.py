@@ -1,0 +1,42 @@
+"""Who may ask a service for what: `policy.service`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from reconciler.fleet.secret_refs import SecretRef
+
+
+class Role(StrEnum):
+    """What a token lets its bearer do; each role may do what the one before it may."""
+
+    READ = "read"
+    PLAN = "plan"
+    APPLY = "apply"
+
+    def covers(self, other: Role) -> bool:
+        """Whether who has this role may do what `other` may."""
+        roles = list(Role)
+        return roles.index(self) >= roles.index(other)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """`name` is what history says of who used it."""
+
+    name: str
+    secret: SecretRef
+    role: Role = Role.READ
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePolicy:
+    """`hosts` are the names under which it may be asked, beside those that it listens on."""
+
+    tokens: tuple[Token, ...] = ()
+    hosts: tuple[str, ...] = ()
+
+
+NOBODY = ServicePolicy()
+"""Without tokens: reading on loopback is all that there is."""

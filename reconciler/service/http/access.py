@@ -1,0 +1,184 @@
+"""Who may ask what, decided before anything else is read of a request; and the headers that every answer has."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from reconciler.engines.secrets import read_secret
+from reconciler.fleet import Role, ServicePolicy, Token
+
+MOST_BODY = 64 * 1024
+"""Bytes of a request's body: the largest is a digest."""
+WRONG_TOKENS, WITHIN = 10, 60.0
+"""So many wrong tokens of one address within so many seconds, and it has to wait."""
+MOST_ADDRESSES = 1000
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_ASKS = frozenset({"GET", "HEAD"})
+_PLANS = frozenset({"/v1/gpu/rebalance", "/api/v1/gpu/rebalance"})
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: the name of the token, or None where none was needed."""
+
+    name: str | None
+    role: Role
+
+
+class Tokens:
+    """The secrets behind the tokens of a policy. Raises EngineError where one is unset or empty: nobody could use it, or everybody."""
+
+    def __init__(self, policy: ServicePolicy, environ: Mapping[str, str] | None = None) -> None:
+        self.policy = policy
+        self._known: list[tuple[bytes, Token]] = [
+            (_hashed(read_secret(token.secret, f"policy.service.tokens {token.name!r}", environ)), token) for token in policy.tokens
+        ]
+
+    def find(self, sent: str) -> Token | None:
+        """Whose token it is. Takes as long for every wrong one: all are compared, by their hashes."""
+        hashed, found = _hashed(sent), None
+        for known, token in self._known:
+            if hmac.compare_digest(known, hashed):
+                found = token
+        return found
+
+
+def _hashed(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()
+
+
+class Access:
+    """An ASGI layer. `tokens` gives those of now; `names` are the hosts that it listens as; `loopback`: only this machine reaches it, and
+    reading is free."""
+
+    def __init__(self, app: ASGIApp, tokens: Callable[[], Tokens], names: frozenset[str], *, loopback: bool) -> None:
+        self._app = app
+        self._tokens = tokens
+        self._names = names | LOOPBACK_NAMES if loopback else names
+        self._loopback = loopback
+        self._wrong: OrderedDict[str, deque[float]] = OrderedDict()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def headed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+                headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+            await send(message)
+
+        refused = self._refused(scope)
+        if refused is not None:
+            await refused(scope, receive, headed)
+            return
+        await self._app(scope, _bounded(receive), headed)
+
+    def _refused(self, scope: Scope) -> JSONResponse | None:
+        headers, method, path = Headers(scope=scope), scope["method"], scope["path"]
+        host = _host_of(headers.get("host", ""))
+        tokens = self._tokens()
+        if host not in self._names and host not in tokens.policy.hosts:
+            return _error(421, "this service does not answer to that name; name it in policy.service.hosts")
+        writes = method not in _ASKS
+        if writes and not _same_origin(headers, host):
+            return _error(403, "a page of another origin may not write here")
+        length = headers.get("content-length", "0")
+        if not (length.isascii() and length.isdecimal() and len(length) < 10 and int(length) <= MOST_BODY):
+            return _error(413, f"a body may have {MOST_BODY} bytes at most")
+        needed = Role.READ if not writes else Role.PLAN if path in _PLANS else Role.APPLY
+        return self._judged(scope, headers, tokens, needed, free=self._loopback and not writes)
+
+    def _judged(self, scope: Scope, headers: Headers, tokens: Tokens, needed: Role, *, free: bool) -> JSONResponse | None:
+        sent = headers.get("authorization", "")
+        if not sent and free:
+            scope["caller"] = Caller(None, Role.READ)
+            return None
+        address = (scope.get("client") or ("", 0))[0]
+        if (wait := self._wait(address)) > 0:
+            return _error(429, "too many wrong tokens", {"Retry-After": str(int(wait) + 1)})
+        scheme, _, secret = sent.partition(" ")
+        token = tokens.find(secret.strip()) if scheme.lower() == "bearer" and secret.strip() else None
+        if token is None:
+            if sent:
+                self._count_wrong(address)
+            return _error(401, "this needs a token: Authorization: Bearer …", {"WWW-Authenticate": "Bearer"})
+        if not token.role.covers(needed):
+            return _error(403, f"the token {token.name!r} has the role {token.role.value}, and this needs {needed.value}")
+        scope["caller"] = Caller(token.name, token.role)
+        return None
+
+    def _wait(self, address: str) -> float:
+        times = self._wrong.get(address)
+        if times is None:
+            return 0.0
+        now = time.monotonic()
+        while times and now - times[0] > WITHIN:
+            times.popleft()
+        return times[0] + WITHIN - now if len(times) >= WRONG_TOKENS else 0.0
+
+    def _count_wrong(self, address: str) -> None:
+        self._wrong.setdefault(address, deque(maxlen=WRONG_TOKENS)).append(time.monotonic())
+        self._wrong.move_to_end(address)
+        while len(self._wrong) > MOST_ADDRESSES:
+            self._wrong.popitem(last=False)
+
+
+def _host_of(header: str) -> str:
+    """The name in a Host header, without its port, in lower case."""
+    name, colon, port = header.strip().rpartition(":")
+    return (name if colon and port.isdecimal() else header.strip()).lower().rstrip(".")
+
+
+def _same_origin(headers: Headers, host: str) -> bool:
+    """Whether a write does not come from a page of another origin: browsers say where it comes from."""
+    origin = headers.get("origin")
+    if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        return False
+    if origin is None:
+        return True
+    try:
+        return _host_of(urlsplit(origin).netloc) == host
+    except ValueError:
+        return False
+
+
+def _bounded(receive: Receive) -> Receive:
+    """The same, cut off where a body without a length is longer than it may be."""
+    left = MOST_BODY
+
+    async def bounded() -> Message:
+        nonlocal left
+        message = await receive()
+        if message["type"] == "http.request":
+            left -= len(message.get("body", b""))
+            if left < 0:
+                return {"type": "http.disconnect"}
+        return message
+
+    return bounded
+
+
+def _error(status: int, what: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"error": what}, status, headers=dict(headers or {}))

@@ -1,0 +1,114 @@
+"""The documents of the API, all from the last look. Bytes are integers unless a name says another unit, unknown is null."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+
+from reconciler.fleet import GIB, CardFacts, EngineFacts
+from reconciler.health import holders_by_card
+from reconciler.operations.diagnosis import findings_of, standing_of
+from reconciler.operations.proposal import Proposal
+from reconciler.planning import CardBalance, judge
+from reconciler.service.conditions import Conditions
+from reconciler.state import RunRecord, open_reader
+from reconciler.views import drift_document, plan_document, status_document
+
+Document = Mapping[str, object]
+
+
+def status(seen: Proposal) -> Document:
+    """What `gpurec status --format json` says."""
+    replicas = standing_of(seen)
+    holders = holders_by_card(seen.workspace.fleet, seen.facts, seen.plan)
+    return status_document(seen.plan, seen.facts, replicas, findings_of(seen, replicas), holders)
+
+
+def plan(seen: Proposal) -> Document:
+    return plan_document(seen.plan)
+
+
+def drift(seen: Proposal) -> Document:
+    return drift_document(judge(seen.plan, None))
+
+
+def runs(seen: Proposal, last: int) -> tuple[RunRecord, ...]:
+    """The latest runs of the state, the newest first."""
+    with closing(open_reader(seen.state)) as state:
+        return tuple(state.runs(last))
+
+
+def conditions(holding: Conditions) -> list[Document]:
+    """What is not as it should be."""
+    return [{"topic": one.topic.value, "subject": one.subject, "message": one.message} for one in holding.values()]
+
+
+def allocations(seen: Proposal) -> Document:
+    """Which models are where and what of each card they are charged with, as the plan counts."""
+    charged = seen.plan.residents
+    rows = [
+        {"address": address, "model": row.model, "node": row.at.node, "engine": row.at.engine, "vram_bytes": found.vram_bytes}
+        for address, row in sorted(seen.applied.replicas.items())
+        if (found := charged.get(address)) is not None
+    ]
+    return {"allocations": rows, "gpus": [_balance(card) for card in seen.plan.gpus]}
+
+
+def _balance(card: CardBalance) -> Document:
+    return {
+        "node": card.node,
+        "gpu": card.gpu,
+        "total_bytes": card.total_bytes,
+        "usable_bytes": card.usable_bytes,
+        "foreign_bytes": card.foreign_bytes,
+        "placed_bytes": card.before_bytes,
+        "assumed": card.assumed,
+    }
+
+
+def gpu_status(seen: Proposal) -> Document:
+    """Cards and models in GiB with two digits: `gpu` is the first card, `gpus` has all where there are several."""
+    known = {(name, card.index): card for name, node in seen.facts.nodes.items() for card in node.cards or ()}
+    cards = [_card(one, known.get((one.node, one.gpu))) for one in seen.plan.gpus]
+    engines = [engine for _, node in sorted(seen.facts.nodes.items()) for engine in node.engines.values()]
+    document: dict[str, object] = {"gpu": cards[0] if cards else None, "models": _models(engines)}
+    return document | ({"gpus": cards} if len(cards) > 1 else {})
+
+
+def _card(one: CardBalance, card: CardFacts | None) -> Document:
+    told = card.used_bytes if card is not None else None
+    used = told if told is not None else one.before_bytes + (one.foreign_bytes or 0)
+    total = one.total_bytes
+    return {
+        "id": f"{one.node}/{one.gpu}",
+        "memory_used_gb": _gib(used),
+        "memory_total_gb": _gib(total),
+        "memory_available_gb": None if total is None else _gib(max(0, total - used)),
+        "utilization_percent": None if not total else round(100 * used / total, 2),
+        "temperature_c": card.temperature if card is not None else None,
+        "power_draw_w": card.power if card is not None else None,
+        "is_throttled": None if card is None or card.throttle is None else bool(card.throttle),
+    }
+
+
+def _models(engines: list[EngineFacts]) -> Document:
+    """By name; one that is resident on several engines has the sum of its parts."""
+    found: dict[str, dict[str, object]] = {}
+    bytes_of: dict[str, int | None] = {}
+    for engine in engines:
+        for one in engine.residents or ():
+            before = bytes_of.get(one.shown, 0)
+            held = one.vram_bytes
+            bytes_of[one.shown] = None if before is None or held is None else before + held
+            found[one.shown] = {
+                "vram_gb": _gib(bytes_of[one.shown]),
+                "backend": engine.kind.value,
+                "avg_latency_ms": None,
+                "queue_size": None,
+                "failure_count": None,
+            }
+    return found
+
+
+def _gib(count: int | None) -> float | None:
+    return None if count is None else round(count / GIB, 2)

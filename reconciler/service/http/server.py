@@ -1,0 +1,167 @@
+"""One loop and its API in one process: uvicorn over the access layer, ended in order."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from reconciler.fleet import GpurecError
+from reconciler.operations.settings import WorkspaceSettings
+from reconciler.operations.workspace import load
+from reconciler.service.events import Reloaded, WatchEvent
+from reconciler.service.http.access import Access, Tokens
+from reconciler.service.http.app import Api, app_of
+from reconciler.service.http.broadcast import Broadcast
+from reconciler.service.http.metrics import Metrics
+from reconciler.service.watch import Signals, Watch, WatchOptions
+
+MOST_HEADERS = 32 * 1024
+KEEP_ALIVE = 20
+MOST_CONNECTIONS = 600
+_LAST = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where it listens. `names` are the hosts of its urls."""
+
+    host: str
+    port: int
+    cert: Path | None = None
+    key: Path | None = None
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine reaches it."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def names(self) -> frozenset[str]:
+        name = f"[{self.host}]" if ":" in self.host else self.host.lower()
+        return frozenset({name})
+
+    @property
+    def url(self) -> str:
+        name = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.cert is not None else 'http'}://{name}:{self.port}"
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """`HOST:PORT`, an IPv6 address in brackets. Raises GpurecError for anything else."""
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
+    if not colon or not host or not (port.isascii() and port.isdecimal() and 0 <= int(port[:6]) < 65536):
+        raise GpurecError.of(f"{text!r} is no address to listen on", "--listen", "write HOST:PORT, such as 127.0.0.1:8471")
+    return host, int(port)
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the loop."""
+
+    def __init__(self, config: uvicorn.Config, started: Callable[[int], None]) -> None:
+        super().__init__(config)
+        self._started = started
+
+    def install_signal_handlers(self) -> None:
+        return
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and self.servers:
+            self._started(self.servers[0].sockets[0].getsockname()[1])
+
+
+async def serve(
+    settings: WorkspaceSettings,
+    options: WatchOptions,
+    listen: Listen,
+    tell: Callable[[WatchEvent], None],
+    signals: Signals,
+    started: Callable[[str], None],
+) -> None:
+    """Runs the loop and answers until it is asked to end. `started` hears the url once it listens.
+
+    Raises GpurecError for wrong files, a token that cannot be read, and a port that cannot be had.
+    """
+    workspace = await load(settings)
+    tokens = Tokens(workspace.desired.policy.service)
+    broadcast = Broadcast()
+    metrics: Metrics | None = None
+
+    def hear(event: WatchEvent) -> None:
+        nonlocal tokens
+        tell(event)
+        if metrics is not None:
+            metrics.hear(event)
+        broadcast.hear(event)
+        if isinstance(event, Reloaded) and event.error is None and watch.workspace is not None:
+            try:
+                tokens = Tokens(watch.workspace.desired.policy.service)
+            except GpurecError as error:  # the ones of before still count
+                tell(Reloaded(error))
+
+    watch = Watch(settings, options, hear, signals)
+    metrics = Metrics(watch)
+    app = Access(app_of(Api(watch, metrics, broadcast)), lambda: tokens, listen.names, loopback=listen.loopback)
+    config = uvicorn.Config(
+        app,
+        host=listen.host,
+        port=listen.port,
+        ssl_certfile=str(listen.cert) if listen.cert is not None else None,
+        ssl_keyfile=str(listen.key) if listen.key is not None else None,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        proxy_headers=False,
+        lifespan="off",
+        ws="none",
+        h11_max_incomplete_event_size=MOST_HEADERS,
+        timeout_keep_alive=KEEP_ALIVE,
+        limit_concurrency=MOST_CONNECTIONS,
+        timeout_graceful_shutdown=_LAST,
+    )
+    try:
+        config.load()
+    except (OSError, ssl.SSLError) as error:
+        what = f"the certificate or its key cannot be used: {error.strerror or error}"
+        raise GpurecError.of(what, f"{listen.cert}, {listen.key}", "name a PEM certificate and its key") from None
+    server = _Server(config, lambda port: started(Listen(listen.host, port, listen.cert, listen.key).url))
+    await _together(server, watch, broadcast, listen)
+
+
+async def _together(server: _Server, watch: Watch, broadcast: Broadcast, listen: Listen) -> None:
+    """Whichever of them ends, the other ends too."""
+    answering = asyncio.ensure_future(_answer(server, listen))
+    looking = asyncio.ensure_future(watch.run())
+    try:
+        await asyncio.wait({answering, looking}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        broadcast.close()
+        server.should_exit = True
+        if not looking.done():
+            looking.cancel()
+        await asyncio.wait({answering, looking})
+    for task in (answering, looking):
+        if not task.cancelled():
+            task.result()
+
+
+async def _answer(server: _Server, listen: Listen) -> None:
+    try:
+        await server.serve()
+    except SystemExit:  # what uvicorn does where it cannot listen
+        what = f"{listen.host}:{listen.port} cannot be listened on"
+        raise GpurecError.of(what, "--listen", "is another program there? name another port") from None

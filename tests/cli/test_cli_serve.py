@@ -1,0 +1,163 @@
+"""`gpurec serve` as a process: what it answers, what it carries out, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from cli_lab import SMALL, Lab, served
+
+from reconciler.sim import builtin_fleet
+
+POLICY = """
+policy:
+  service:
+    tokens: [{name: reader, secret: env:READER}, {name: ops, secret: env:OPS, role: apply}]
+"""
+READ = (
+    *("/", "/healthz", "/readyz", "/health", "/metrics", "/status", "/v1/status", "/v1/plan", "/v1/drift", "/v1/conditions", "/v1/history"),
+    *("/v1/allocations", "/gpu/allocations", "/v1/gpu/status", "/api/v1/gpu/status"),
+)
+OPS = {"Authorization": "Bearer ops-secret"}
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    with served(builtin_fleet("demo").with_time_scale(0), tmp_path) as lab:
+        lab.want(SMALL + POLICY)
+        yield lab
+
+
+@contextmanager
+def serving(lab: Lab, *arguments: str) -> Iterator[httpx.Client]:
+    """A client of a service that has looked once; the service ends with 0."""
+    command = [
+        sys.executable,
+        "-m",
+        "reconciler",
+        "-C",
+        str(lab.root),
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--log",
+        "json",
+        "-v",
+        *arguments,
+    ]
+    environ = os.environ | {"READER": "reader-secret", "OPS": "ops-secret"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ) as process:
+        assert process.stdout is not None
+        url, looked = None, False
+        while not (url and looked):
+            line = process.stdout.readline()
+            assert line, process.stderr.read() if process.stderr else ""
+            document = json.loads(line)
+            url = document.get("url", url)
+            looked = looked or document["event"] == "looked"
+        try:
+            with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
+                yield client
+        finally:
+            process.send_signal(signal.SIGTERM)
+            _, errors = process.communicate(timeout=30)
+        assert process.returncode == 0, errors
+
+
+def test_it_answers_from_the_last_look_and_asks_no_engine(lab: Lab) -> None:
+    with serving(lab) as client:
+        before = sum(len(engine.requests) for engine in lab.fleet.engines.values())
+        for path in READ:
+            assert client.get(path).status_code == 200, path
+        assert sum(len(engine.requests) for engine in lab.fleet.engines.values()) == before
+        plan = client.get("/v1/plan").json()
+        assert [step["action"] for step in plan["steps"]] == ["load", "load"]
+        assert [one["topic"] for one in client.get("/v1/conditions").json()["conditions"]] == ["pending", "pending"]
+        assert client.get("/v1/status").json()["fleet"] == "demo"
+        page = client.get("/")
+        assert "Fleet demo" in page.text
+        assert "default-src 'none'" in page.headers["content-security-policy"]
+        assert client.get("/nowhere").status_code == 404
+        assert client.get("/v1/apply").status_code == 405
+        assert client.get("/v1/history?last=0").status_code == 400
+
+
+def test_just_the_approved_plan_is_carried_out_and_told_as_it_goes_on(lab: Lab) -> None:
+    with serving(lab) as client:
+        digest = client.get("/v1/plan").json()["digest"]
+        for sent, status in (({"digest": "sha256:other"}, 409), ({"digest": 1}, 400), ({}, 400), ({"digest": digest, "force": True}, 400)):
+            assert client.post("/v1/apply", json=sent, headers=OPS).status_code == status, sent
+        assert client.post("/v1/apply", content="digest", headers={**OPS, "Content-Type": "application/json"}).status_code == 400
+        assert client.post("/v1/apply", content=json.dumps({"digest": digest}), headers=OPS).status_code == 415
+        assert client.post("/v1/apply", json={"digest": digest}, headers={"Authorization": "Bearer reader-secret"}).status_code == 403
+        assert not lab.state.exists()
+        with client.stream("GET", "/v1/events") as events:
+            lines = events.iter_lines()
+            assert next(lines).startswith(":")
+            with httpx.Client(base_url=client.base_url, trust_env=False) as other:
+                assert other.post("/v1/apply", json={"digest": digest}, headers=OPS).status_code == 202
+            documents = []
+            for line in lines:
+                if line.startswith("data: "):
+                    documents.append(json.loads(line.removeprefix("data: ")))
+                    if documents[-1]["type"] == "result":
+                        break
+        assert documents[-1]["exit_status"] == 0
+        assert [one["address"] for one in documents if one["type"] == "step_done"]
+        run = client.get("/v1/history").json()["runs"][0]
+        assert run["command"] == "serve: approved by ops"
+        assert client.post("/v1/apply", json={"digest": digest}, headers=OPS).status_code == 409, "the world has moved"
+
+
+def test_rebalance_plans_and_carries_out_nothing(lab: Lab) -> None:
+    with serving(lab) as client:
+        answer = client.post("/v1/gpu/rebalance", headers=OPS)
+        assert [step["action"] for step in answer.json()["steps"]] == ["load", "load"]
+        assert not lab.state.exists()
+
+
+def test_metrics_tell_what_is_known_and_leave_out_what_is_not(lab: Lab) -> None:
+    with serving(lab, "--mode", "apply") as client:
+        text = client.get("/metrics").text
+    lines = text.splitlines()
+    assert 'gpurec_engine_up{engine="ollama",kind="ollama",node="ada"} 1.0' in lines
+    assert any(line.startswith('gpu_memory_total_mb{device_id="ada/0"}') for line in lines)
+    assert not [line for line in lines if line.startswith("gpurec_gpu_temperature_celsius{")]
+    assert 'gpurec_apply_steps_total{action="load",result="done"} 2.0' in lines
+
+
+def test_it_ends_in_order_while_somebody_reads_its_events(lab: Lab) -> None:
+    with serving(lab) as client:  # whose end asks for 0
+        answer = client.send(client.build_request("GET", "/v1/events"), stream=True)
+        assert next(answer.iter_lines()).startswith(":")
+
+
+def refused(lab: Lab, *arguments: str, **environ: str) -> tuple[int, str]:
+    command = [sys.executable, "-m", "reconciler", "-C", str(lab.root), "serve", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environ}, timeout=60, check=False)
+    return done.returncode, done.stderr
+
+
+def test_what_would_be_open_to_others_is_refused(lab: Lab) -> None:
+    code, said = refused(lab, "--listen", "0.0.0.0:0", READER="r", OPS="o")
+    assert (code, "--insecure-listen" in said) == (7, True)
+    code, said = refused(lab, "--listen", "127.0.0.1:0", READER="r")
+    assert (code, "environment variable OPS is not set" in said) == (1, True)
+    code, said = refused(lab, "--listen", "127.0.0.1:0", "--tls-cert", "nowhere.pem", "--tls-key", "nowhere.pem", READER="r", OPS="o")
+    assert (code, "the certificate or its key cannot be used" in said) == (1, True)
+
+
+def test_a_taken_port_is_one_sentence(lab: Lab) -> None:
+    port = next(iter(lab.fleet.engines.values())).port
+    code, said = refused(lab, "--listen", f"127.0.0.1:{port}", READER="r", OPS="o")
+    assert code == 1
+    assert "cannot be listened on" in said
+    assert "Traceback" not in said
