@@ -12,10 +12,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import PurePosixPath
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from reconciler.fleet.secret_refs import EMPTY, SecretRef
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 FLEET_LABEL, ADDRESS_LABEL, SPEC_LABEL = "gpurec.fleet", "gpurec.address", "gpurec.spec"
 HOST_NETWORK, NO_NETWORK = "host", "none"
@@ -151,19 +156,27 @@ class ContainerSpec:
         return () if self.networks in ((HOST_NETWORK,), (NO_NETWORK,)) else self.ports
 
 
+@lru_cache
+def _defaults(of: type[DataclassInstance]) -> tuple[tuple[str, object], ...]:
+    """The fields of a dataclass by name, each with its default."""
+    return tuple((one.name, one.default) for one in fields(of))
+
+
 def _document(value: object) -> object:
+    if value is None or isinstance(value, str):
+        return value
     if isinstance(value, SecretRef):
         return {"secret": str(value)}
     if is_dataclass(value) and not isinstance(value, type):
         found: dict[str, object] = {}
-        for one in fields(value):
-            held = getattr(value, one.name)
-            if held is None or held == () or held == {} or held == one.default:
+        for name, default in _defaults(type(value)):
+            held = getattr(value, name)
+            if held is None or held == () or held == {} or held == default:
                 continue
             document = _document(held)
-            if one.name in _UNORDERED and isinstance(document, list):
+            if name in _UNORDERED and isinstance(document, list) and len(document) > 1:
                 document = sorted(document, key=lambda entry: json.dumps(entry, sort_keys=True))
-            found[one.name] = document
+            found[name] = document
         return found
     if isinstance(value, Mapping):
         return {key: _document(held) for key, held in value.items()}

@@ -20,7 +20,6 @@ from reconciler.fleet import (
     ResourceFacts,
     Scalar,
     found_fields,
-    mismatches,
     wanted_fields,
 )
 from reconciler.fleet.container_fields import FIELDS
@@ -39,6 +38,10 @@ CONTAINER_RULES: Sequence[FieldRule] = (
 was cut short), and that what is in it answers."""
 
 
+_MADE_ANEW = frozenset(row.name for row in FIELDS if not row.restarts and row.name != SPEC)
+"""Fields that only a new container has otherwise."""
+
+
 def container_fields(spec: ContainerSpec) -> Mapping[str, Scalar]:
     """The fields of a container as it is wanted."""
     return {**wanted_fields(spec), NAME: spec.name, COPIES: 1, HEALTHY: True}
@@ -52,14 +55,15 @@ class WantedContainer(Wanted):
     pull: PullPolicy = PullPolicy.MISSING
 
     def seen(self, found: ResourceFacts) -> ResourceFacts:
-        return seen_as(self.container, found, self.address)
+        return seen_as(self.container, found, self.address, self.fields)
 
 
-def seen_as(spec: ContainerSpec | None, found: ResourceFacts, address: str) -> ResourceFacts:
-    """A container is looked at before it is known how it is to be: its fields are read here."""
+def seen_as(spec: ContainerSpec | None, found: ResourceFacts, address: str, wanted: Fields | None = None) -> ResourceFacts:
+    """A container is looked at before it is known how it is to be: its fields are read here. `wanted` are those of `spec`, where they are
+    known already."""
     if spec is None or found.there is None:
         return found
-    told = container_found(spec, found.there, address, _truth(found.fields.get(HEALTHY)))
+    told = container_found(spec, found.there, address, _truth(found.fields.get(HEALTHY)), wanted)
     return replace(told, as_applied=found.as_applied)
 
 
@@ -67,9 +71,11 @@ def _truth(value: Scalar | None) -> bool | None:
     return value if isinstance(value, bool) else None
 
 
-def container_found(spec: ContainerSpec | None, there: NodeContainers, address: str, healthy: bool | None) -> ResourceFacts:
+def container_found(
+    spec: ContainerSpec | None, there: NodeContainers, address: str, healthy: bool | None, wanted: Fields | None = None
+) -> ResourceFacts:
     """What is there of the container with this address, seen as `spec` is wanted; without one only that it is there. `healthy`: whether it
-    answers; None: nobody knows, or nobody asks."""
+    answers; None: nobody knows, or nobody asks. `wanted` are the fields of `spec`, where they are known already."""
     if there.containers is None:
         return ResourceFacts(None, {}, there.reason or "its daemon could not be asked", there=there)
     ours = there.of(address)
@@ -77,14 +83,15 @@ def container_found(spec: ContainerSpec | None, there: NodeContainers, address: 
         taken = there.in_the_way(spec) if spec is not None else ()
         return ResourceFacts(False, {}, in_the_way(spec, taken[0]) if spec is not None and taken else None, there=there)
     one = current(ours, spec)
-    fields = _fields(spec, one, len(ours), healthy) if spec is not None else {NAME: one.name, HEALTHY: healthy}
+    fields = _fields(spec, wanted, one, len(ours), healthy) if spec is not None else {NAME: one.name, HEALTHY: healthy}
     return ResourceFacts(True, fields, there=there)
 
 
-def _fields(spec: ContainerSpec, one: ContainerFacts, copies: int, healthy: bool | None) -> Fields:
+def _fields(spec: ContainerSpec, wanted: Fields | None, one: ContainerFacts, copies: int, healthy: bool | None) -> Fields:
     """The hash of the wanted container is looked at only where no field tells what is another: else it is said twice."""
     found: dict[str, Scalar | None] = dict(found_fields(spec, one))
-    if any(not wrong.restarts and wrong.field != SPEC for wrong in mismatches(spec, one)):
+    wanted = wanted_fields(spec) if wanted is None else wanted
+    if any(name in _MADE_ANEW and value != wanted.get(name) for name, value in found.items()):
         del found[SPEC]
     return {**found, NAME: one.name, COPIES: copies, HEALTHY: healthy if one.state is ContainerState.RUNNING else None}
 
@@ -92,6 +99,8 @@ def _fields(spec: ContainerSpec, one: ContainerFacts, copies: int, healthy: bool
 def current(ours: Sequence[ContainerFacts], spec: ContainerSpec | None) -> ContainerFacts:
     """Of several containers of one address, which a replacement that was cut short leaves, the one to go on with: what was made as it is
     wanted, else what has the name, else the first by name."""
+    if len(ours) == 1:
+        return ours[0]
     return min(ours, key=lambda one: (spec is None or one.spec != spec.hash, spec is None or one.name != spec.name, one.name, one.id))
 
 

@@ -205,11 +205,9 @@ def asked_fields(kind: AnyKind, wanted: Fields, row: AppliedResource | None) -> 
 
 def differing(kind: AnyKind, asked: Fields, found: Fields) -> list[str]:
     """The fields that are known to differ, in the kind's order."""
-    return [rule.name for rule in kind.fields if _differ(asked.get(rule.name), found.get(rule.name))]
-
-
-def _differ(one: Scalar | None, other: Scalar | None) -> bool:
-    return one is not None and other is not None and one != other
+    both = asked.keys() & found.keys()
+    wrong = {name for name in both if asked[name] != found[name] and asked[name] is not None and found[name] is not None}
+    return [rule.name for rule in kind.fields if rule.name in wrong] if wrong else []
 
 
 def repaired(address: str, asked: Fields) -> Repaired:
