@@ -22,7 +22,7 @@ def command() -> None:
 @global_options
 @click.pass_context
 def up(context: click.Context, file: Path | None) -> None:
-    """Serve the fleet of FILE (or `demo`, `gpu-router`) until ^C."""
+    """Serve the fleet of FILE (or a built-in one, such as `demo`) until ^C."""
     from reconciler.cli.commands.sim_server import serve
 
     settings = settings_of(context)
