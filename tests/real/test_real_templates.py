@@ -278,9 +278,23 @@ def test_every_variable_of_the_drop_in_is_one_that_ollama_has(real: Provisioned,
 
 
 HARD = (
-    "plain", "it's", 'say "x"', "$HOME ${PATH} $$", "it's $HOME \\$", "a\\b\\", "# no comment", "100%", "ü=✓", "`id`", "a: b", "\\n", "x\\'y",
-    "\\", "''", "{}",
-)  # fmt: skip
+    "plain",
+    "it's",
+    'say "x"',
+    "$HOME ${PATH} $$",
+    "it's $HOME \\$",
+    "a\\b\\",
+    "# no comment",
+    "100%",
+    "ü=✓",
+    "`id`",
+    "a: b",
+    "\\n",
+    "x\\'y",
+    "\\",
+    "''",
+    "{}",
+)
 """Values that mean something to one reader or another."""
 
 
