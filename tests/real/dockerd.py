@@ -152,7 +152,10 @@ class Dockerd:
         self.client.close()
         self.process.stop()
         self._net(f"ip link del {self._bridge}")
-        shutil.rmtree(self.home, ignore_errors=True)
+        mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+        for path in reversed([one for one in mounted if one.startswith(f"{self.home}/")]):  # it leaves the namespaces of networks mounted
+            subprocess.run(["umount", "--lazy", path], check=True)
+        shutil.rmtree(self.home)
 
     def _answers(self) -> bool:
         assert self.process.status is None, self.process.tail()
