@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from reconciler.capacity import Card, Charges, EngineState, largest
 from reconciler.fleet import Ensure, ModelSpec, Residency, Spread
@@ -32,6 +32,8 @@ Places = Mapping[str, Set[EngineState]]
 """The engines of each model."""
 HALF = 0.5
 """What each term of the objective but the last may spend of what is left."""
+SETTLINGS = 3
+"""How often all is asked again after its work was used up."""
 REFUSALS = 3
 """How often all is solved again without the places that the board refused."""
 
@@ -73,13 +75,31 @@ class _Demand:
 
 
 def improve(placing: Placing, budget: Budget) -> Proof:
-    """Makes a finished run better where it can be, and says what is proved.
+    """Makes a finished run better where it can be, and says what is proved. The budget is for each time that it is asked: where it was used
+    up, all is asked again with what was found taken for what is there, as the next plan will, until that finds nothing.
 
     SolverMissing: HiGHS is not installed.
     """
+    proof = _improve(placing, replace(budget), there=False)
+    for _ in range(SETTLINGS):
+        if proof.ended is Ended.PROVED or not placing.result.lacking:
+            break
+        version = _what_is_lacking(placing)
+        again = _improve(placing, replace(budget), there=True)
+        if _what_is_lacking(placing) == version:
+            break
+        proof = replace(again, ended=proof.ended, disturbance=0)
+    return proof
+
+
+def _what_is_lacking(placing: Placing) -> Mapping[str, int]:
+    return Counter({entry.model.name: entry.count for entry in placing.result.lacking})
+
+
+def _improve(placing: Placing, budget: Budget, there: bool) -> Proof:
     refused: set[tuple[str, EngineState]] = set()
     for _ in range(REFUSALS):
-        proof, places = _Question(placing, refused).answer(budget)
+        proof, places = _Question(placing, refused, there).answer(budget)
         wrong = _refused(placing, places)
         if not wrong:
             _carry_out(placing, places)
@@ -89,10 +109,10 @@ def improve(placing: Placing, budget: Budget) -> Proof:
 
 
 class _Question:
-    """A finished run as a program."""
+    """A finished run as a program. `there`: what has a place counts as resident in it, and nothing else does."""
 
-    def __init__(self, placing: Placing, refused: Set[tuple[str, EngineState]]) -> None:
-        self.placing, self.refused = placing, refused
+    def __init__(self, placing: Placing, refused: Set[tuple[str, EngineState]], there: bool) -> None:
+        self.placing, self.refused, self.there = placing, refused, there
         self.ranks = ranks_of(placing.desired)
         self.whole = not any(placing.yielding.values())
         self.demands = list(self._demands())
@@ -115,7 +135,7 @@ class _Question:
                 continue
             at = placing.at[model.name]
             stay = [slot for slot, target in at.items() if target.deferred or target.held or target.protected or not slot.takes_orders]
-            homes = {found.slot for found in placing.found_of[model.name]}
+            homes = set(at) if self.there else {found.slot for found in placing.found_of[model.name]}
             if model.each is None:
                 usable = dict.fromkeys((*placing.class_of(model).slots, *at, *homes))
                 yield self._demand(model, (model.replicas or 0) - len(stay), usable, homes, stay)
@@ -146,7 +166,7 @@ class _Question:
         if not slot.takes_orders or not slot.cards or in_ram(slot, model):
             return None
         found = next((one for one in placing.found_of[model.name] if one.slot is slot), None)
-        if found is not None:
+        if found is not None and not self.there:
             return found.charges if not found.there else None
         need = need_on(slot, model, placing.applied)
         if need is None or static_refusal(slot, model) is not None:

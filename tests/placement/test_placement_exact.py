@@ -11,9 +11,13 @@ from hypothesis import given, settings
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "planning"))
 from placement.test_placement_objective import every_placement, planned, small_fleets, words
+
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 from planning.fleets import ALL_OF_IT, GIB, actions, desired, facts, fleet, loaded, model, node, plan
 from planning.properties import over_in_plan, second_steps
 from planning.wide_fleets import wide_world
+from planted.draw import Group
+from planted.judge import plan_of, verdict
 
 from reconciler.fleet import Each, EngineSpec, Solver, Spread
 from reconciler.placement import SolverMissing, mip, place
@@ -122,6 +126,16 @@ def test_where_its_work_is_used_up_the_builtin_answer_stands_and_nothing_is_prov
     assert told.objective <= builtin.objective
 
 
+@pytest.mark.parametrize("seed", [1, 4, 6])
+def test_where_its_work_is_used_up_the_plan_after_the_apply_is_empty_too(monkeypatch, seed):
+    monkeypatch.setattr(sys.modules[place.__module__], "EXACT_WORK", 8000)
+    of = Group("drawn", "priorities", (8,), range(1)).draw(8, seed)
+    of = replace(of, desired=replace(of.desired, solver=EXACT))
+    found = plan_of(of)
+    assert found.placement.ended == "work"
+    assert verdict(of, found, second=True).second == 0
+
+
 def test_without_the_extra_it_is_one_sentence_with_the_command(monkeypatch):
     monkeypatch.setattr(mip, "find_spec", lambda name: None)
     with pytest.raises(SolverMissing, match=r"needs HiGHS, which is not installed here; pip install 'gpurec\[exact\]'"):
@@ -156,7 +170,7 @@ def test_the_same_work_gives_the_same_numbers_and_the_same_bound():
     start = [0] * (left[0]) + [1] * len(left)
     answers = []
     for _ in range(2):
-        budget = Budget(30 * sum(len(terms) for _, _, terms in program.rows), 600)
+        budget = Budget(10 * sum(len(terms) for _, _, terms in program.rows), 600)
         answers.append((solve(program, cost, start, budget), budget.work))
     assert answers[0] == answers[1]
     assert answers[0][0].ended is Ended.WORK
