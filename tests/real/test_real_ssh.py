@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from sshd import Sshd
 
 from reconciler.fleet import MIB, CardSpec, NodeSpec, ProbeSpec
+from reconciler.hosts import FileSeen, HostError, OverSsh, SshClient
 from reconciler.probes.protocol import ProbeError, Seen
 from reconciler.probes.ssh import Ssh
 
@@ -137,3 +139,25 @@ def closed(controls: Path) -> Iterator[None]:
     for control in controls.iterdir():
         if control.is_socket():
             subprocess.run(["ssh", "-o", f"ControlPath={control}", "-O", "exit", "x"], capture_output=True, check=False)
+
+
+def test_files_are_written_judged_and_looked_at_over_one_login(sshd: Sshd, controls: Path, tmp_path: Path) -> None:
+    host = OverSsh(node(sshd), SshClient(controls, user_config=str(sshd.client_config())))
+    contents = {str(tmp_path / f"f {number}'"): f"{number}\n".encode() * number for number in range(8)}
+
+    async def written() -> None:
+        await host.look_at_files(list(contents), within=30.0)  # the connection that the others then share
+        await asyncio.gather(
+            *(host.write_file(path, text, within=30.0, mode=0o640, validate=("test", "-f", "{path}")) for path, text in contents.items())
+        )
+
+    async def looked() -> Mapping[str, FileSeen | HostError | None]:
+        return await host.look_at_files([*contents, str(tmp_path / "none")], within=30.0)
+
+    asyncio.run(written())
+    found = asyncio.run(looked())
+    assert found.pop(str(tmp_path / "none")) is None
+    digests = {path: (one.digest, one.mode) for path, one in found.items() if isinstance(one, FileSeen)}
+    assert digests == {path: (hashlib.sha256(text).hexdigest(), 0o640) for path, text in contents.items()}
+    assert sorted(one.name for one in tmp_path.iterdir() if one.name.startswith(".")) == []
+    assert sshd.logins() == 1

@@ -25,7 +25,7 @@ from provision import Provisioned
 from waiting import wait_until
 
 sys.path.append(str(Path(__file__).parents[1] / "rendering"))
-from template_lab import workspace
+from template_lab import workspace, yaml
 
 from reconciler.operations.rendered import rendered_as_declared
 from reconciler.workspace import load_workspace
@@ -336,3 +336,20 @@ def test_compose_takes_a_file_without_services(real: Provisioned, tmp_path: Path
     )
     assert "services: {}" in files["/big.yml"].read_text()
     assert composed(real, files["/big.yml"]) == {}
+
+
+def test_docker_takes_the_stack(tmp_path: Path) -> None:
+    files = rendered(tmp_path, "template: gpurec:stack, to: stack.yml", 'template: "gpurec:stack", per: node, on: big, to: /none.yml')
+    docker = shutil.which("docker")
+    assert docker is not None, "the docker CLI is missing"
+
+    def told(file: Path) -> str:
+        return judged(docker, "stack", "config", "-c", file, HOME=str(tmp_path), OLLAMA_TOKEN="hush")
+
+    (service,) = yaml(told(files["stack.yml"]))["services"].values()
+    assert service["environment"]["ODD"] == 'it\'s "$HOME" \\ 100%'
+    assert service["deploy"]["placement"]["constraints"] == ["node.hostname == owner"]
+    told(files["/none.yml"])
+    files["stack.yml"].write_text(files["stack.yml"].read_text().replace("constraints:", "constraint:"))
+    wrong = subprocess.run([docker, "stack", "config", "-c", files["stack.yml"]], capture_output=True, env={"OLLAMA_TOKEN": "hush"})
+    assert wrong.returncode != 0

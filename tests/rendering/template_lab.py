@@ -48,7 +48,7 @@ files:
 """
 NAMES = (
     "app-gpu", "compose", "env-gpu", "grafana", "litellm", "llama-swap", "nginx", "ollama-override", "prometheus-rules",
-    "prometheus-scrape", "systemd-watch",
+    "prometheus-scrape", "stack", "systemd-watch",
 )  # fmt: skip
 
 

@@ -30,7 +30,7 @@ def test_every_built_in_template_is_tried(all_of_them: dict[str, str]) -> None:
     assert all(text.endswith("\n") and "\n\n\n" not in text for text in all_of_them.values())
 
 
-@pytest.mark.parametrize("name", ["app-gpu", "compose", "litellm", "llama-swap", "prometheus-rules", "prometheus-scrape"])
+@pytest.mark.parametrize("name", ["app-gpu", "compose", "litellm", "llama-swap", "prometheus-rules", "prometheus-scrape", "stack"])
 def test_yaml_ones_are_yaml(all_of_them: dict[str, str], name: str) -> None:
     assert isinstance(yaml(all_of_them[name]), dict)
 
@@ -89,6 +89,16 @@ def test_compose_has_what_gpurec_owns_and_no_secret(all_of_them: dict[str, str])
     ]
     assert service["volumes"] == [{"type": "volume", "source": "ollama", "target": "/root/.ollama", "read_only": False}]
     assert document["volumes"] == {"ollama": {"name": "ollama"}}
+
+
+def test_a_stack_keeps_each_service_on_its_node_with_its_cards(all_of_them: dict[str, str]) -> None:
+    document = yaml(all_of_them["stack"])
+    (service,) = document["services"].values()
+    assert service["deploy"]["placement"]["constraints"] == ["node.hostname == owner"]
+    assert service["environment"]["NVIDIA_VISIBLE_DEVICES"] == "GPU-3"
+    reserved = service["deploy"]["resources"]["reservations"]["generic_resources"]
+    assert reserved == [{"discrete_resource_spec": {"kind": "NVIDIA-GPU", "value": 1}}]
+    assert not {"container_name", "devices", "shm_size", "mem_limit"} & set(service)
 
 
 def test_compose_of_a_fleet_that_owns_nothing_has_no_services(tmp_path: Path) -> None:
