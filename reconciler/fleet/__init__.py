@@ -154,6 +154,7 @@ from reconciler.fleet.resources import (
 from reconciler.fleet.same_server import same_machines, same_servers
 from reconciler.fleet.secret_refs import EMPTY, Scalar, SecretRef
 from reconciler.fleet.service import Role, ServicePolicy, Token
+from reconciler.fleet.systemd import UnitSpec
 from reconciler.fleet.units import (
     GIB,
     KIB,
@@ -295,6 +296,7 @@ __all__ = [
     "Topic",
     "UnitError",
     "UnitScope",
+    "UnitSpec",
     "Unmanaged",
     "Unreachable",
     "Variant",

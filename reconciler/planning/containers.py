@@ -64,7 +64,8 @@ def seen_as(spec: ContainerSpec | None, found: ResourceFacts, address: str, want
     if spec is None or found.there is None:
         return found
     told = container_found(spec, found.there, address, _truth(found.fields.get(HEALTHY)), wanted)
-    return replace(told, as_applied=found.as_applied)
+    reason = found.reason if told.exists is False and told.reason is None else told.reason
+    return replace(told, as_applied=found.as_applied, reason=reason)
 
 
 def _truth(value: Scalar | None) -> bool | None:
@@ -123,7 +124,7 @@ def shown_risks(spec: ContainerSpec) -> Sequence[str]:
 
 def container_json(spec: ContainerSpec) -> Json:
     """A container as a document has it; secrets by reference."""
-    return _json(spec)
+    return as_json(spec)
 
 
 def written_form(spec: ContainerSpec) -> str:
@@ -131,13 +132,14 @@ def written_form(spec: ContainerSpec) -> str:
     return json.dumps(container_json(spec), sort_keys=True, separators=(",", ":"))
 
 
-def _json(value: object) -> Json:
+def as_json(value: object) -> Json:
+    """A value of dataclasses as a document has it."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {one.name: _json(getattr(value, one.name)) for one in fields(value)}
+        return {one.name: as_json(getattr(value, one.name)) for one in fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): _json(held) for key, held in sorted(value.items())}
+        return {str(key): as_json(held) for key, held in sorted(value.items())}
     if isinstance(value, (tuple, list)):
-        return [_json(held) for held in value]
+        return [as_json(held) for held in value]
     if isinstance(value, Enum):
         return str(value.value)
     assert value is None or isinstance(value, (str, int, float, bool))

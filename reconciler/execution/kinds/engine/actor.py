@@ -1,15 +1,18 @@
-"""Engines that gpurec owns: looked at through their daemon and their own API, started, replaced and removed."""
+"""Engines that gpurec owns: looked at through their daemon or their systemd, and their own API; started, replaced and removed."""
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from reconciler.execution.actor import Progress
 from reconciler.execution.containers import ContainerWork, Daemons, OpenHost, open_daemon
 from reconciler.execution.kinds.engine.applied import applied_container
+from reconciler.execution.kinds.engine.units import UnitWork
+from reconciler.execution.kinds.file.places import Places
 from reconciler.execution.resource import ActorContext, Surroundings
 from reconciler.fleet import (
     AppliedResource,
@@ -17,15 +20,21 @@ from reconciler.fleet import (
     ContainerSpec,
     EngineId,
     EngineSpec,
+    FleetFacts,
     NodeContainers,
+    Problem,
     ResourceFacts,
+    UnitSpec,
     looked_for,
     parse_resource_address,
     watched_env,
 )
+from reconciler.hosts import HostError
 from reconciler.planning import Action, Step
 from reconciler.planning.containers import HEALTHY, container_found, written_form
-from reconciler.planning.kinds.engine import EngineKind, EngineStep
+from reconciler.planning.kinds.engine import EngineKind, EngineStep, WantedEngine
+from reconciler.planning.kinds.engine.fields import RUNTIME, SCOPE, SYSTEMD
+from reconciler.planning.kinds.engine.unit import applied_unit
 from reconciler.planning.resource import AfterPlan, owned
 
 if TYPE_CHECKING:
@@ -33,7 +42,7 @@ if TYPE_CHECKING:
 
 
 class EngineActor:
-    """Engines in containers. `open_host` opens the daemon of a node."""
+    """Engines in containers and in units. `open_host` opens the daemon of a node."""
 
     def __init__(self, context: ActorContext, open_host: OpenHost = open_daemon) -> None:
         self.kind = EngineKind()
@@ -41,18 +50,32 @@ class EngineActor:
         self._daemons = Daemons(context.fleet, open_host)
         self._transport: Transport | None = None
         self._works: dict[str, ContainerWork] = {}
+        self._units: dict[str, UnitWork] = {}
+        self._places = Places(context.root, context.fleet)
         self._specs = {engine.id: engine for node in context.fleet.nodes.values() for engine in node.engines}
 
     async def observe(self, around: Surroundings) -> Mapping[str, ResourceFacts]:
         after = AfterPlan(around.fleet, around.desired, around.facts, {}, around.applied)
         wanted = {one.address: one for one in self.kind.declared(after)}
         rows = {address: around.applied.resources[address] for address in owned(self.kind, around.applied)}
-        addresses = sorted({*wanted, *rows})
+        if not around.asks_nodes:
+            return {address: ResourceFacts(True, row.fields) for address, row in rows.items()}
+        units = {address for address, one in wanted.items() if one.unit is not None}
+        units |= {address for address, row in rows.items() if row.fields.get(RUNTIME) == SYSTEMD}
+        containers = sorted({*wanted, *rows} - units)
+        by_unit = await asyncio.gather(*(self._unit_facts(at, wanted.get(at), rows.get(at), around.facts) for at in sorted(units)))
+        return {**await self._containers(containers, wanted, rows, around), **dict(zip(sorted(units), by_unit, strict=True))}
+
+    async def _containers(
+        self,
+        addresses: Sequence[str],
+        wanted: Mapping[str, WantedEngine],
+        rows: Mapping[str, AppliedResource],
+        around: Surroundings,
+    ) -> Mapping[str, ResourceFacts]:
         if not addresses:
             return {}
-        if not around.asks_nodes:
-            return {address: ResourceFacts(True, rows[address].fields) for address in addresses if address in rows}
-        before = {address: applied_container(row) for address, row in rows.items()}
+        before = {address: applied_container(rows[address]) for address in addresses if address in rows}
         asked: dict[str, list[ContainerSpec]] = defaultdict(list)
         for address in addresses:
             node = parse_resource_address(address)[2]
@@ -64,34 +87,69 @@ class EngineActor:
             _, engine, node = parse_resource_address(address)
             seen = around.facts.engine(EngineId(node, engine))
             spec = self._specs.get(EngineId(node, engine))
-            url = spec.url if spec is not None else ""
             healthy = seen.reachable if seen is not None else None
             now = wanted[address].container if address in wanted else None
-            found[address] = _facts(address, now, before.get(address), there[node], healthy, url)
+            found[address] = _facts(address, now, before.get(address), there[node], healthy, spec.url if spec is not None else "")
         return found
+
+    async def _unit_facts(self, address: str, wanted: WantedEngine | None, row: AppliedResource | None, facts: FleetFacts) -> ResourceFacts:
+        _, engine, node = parse_resource_address(address)
+        unit = wanted.unit if wanted is not None and wanted.unit is not None else applied_unit(row)
+        if unit is None:
+            return ResourceFacts(None, {}, "the state does not tell its unit")
+        seen = facts.engine(EngineId(node, engine))
+        try:
+            work = self._unit_work(node, unit, None)
+        except HostError as error:
+            return ResourceFacts(None, {}, error.problems[0].sentence())
+        return await work.look(seen.reachable if seen is not None else None)
+
+    def _unit_work(self, node: str, unit: UnitSpec, step: EngineStep | None) -> UnitWork:
+        async def is_healthy() -> bool:
+            return step is not None and await self._is_healthy(step)
+
+        spec = self._spec(step) if step is not None else None
+        if node not in self._context.fleet.nodes:
+            raise HostError(Problem(f"{node} is not in the inventory any more, so its units cannot be reached"), "no_node")
+        sudo = self._places.sudo(node)
+        within = spec.load_timeout if spec is not None else 0.0
+        return UnitWork(self._places.host(node), unit, sudo, is_healthy, within, self._context.poll_seconds)
 
     async def look(self, step: Step) -> ResourceFacts:
         one = _engine(step)
+        if (unit := self._unit(one)) is not None:
+            return await unit.look(await self._is_healthy(one))
         there = await self._work(one).observe()
         return container_found(one.container, there, step.address, await self._is_healthy(one) if _is_there(there, step) else None)
 
     async def act(self, step: Step, progress: Progress) -> None:
         one = _engine(step)
+        unit = self._unit(one)
         if one.action is Action.REMOVE:
-            await self._work(one).remove()
+            await (unit.remove() if unit is not None else self._work(one).remove())
         elif one.action is not Action.WAIT:
-            await self._work(one).make(progress)
+            await (unit.make() if unit is not None else self._work(one).make(progress))
 
     async def wait(self, step: Step) -> ResourceFacts:
         one = _engine(step)
+        unit = self._unit(one)
         if one.action is not Action.REMOVE:
-            await self._work(one).wait()
+            await (unit.wait() if unit is not None else self._work(one).wait())
         return await self.look(step)
 
     def applied(self, step: Step, found: ResourceFacts) -> AppliedResource:
         one = _engine(step)
         fields = {name: value for name, value in step.after.items() if value is not None}
+        if one.unit is not None:
+            return AppliedResource(step.address, {**fields, SCOPE: one.unit.scope.value}, one.unit.written)
         return AppliedResource(step.address, fields, written_form(one.container) if one.container is not None else None)
+
+    def _unit(self, step: EngineStep) -> UnitWork | None:
+        if step.unit is None:
+            return None
+        if step.address not in self._units:
+            self._units[step.address] = self._unit_work(step.node, step.unit, step)
+        return self._units[step.address]
 
     async def aclose(self) -> None:
         await self._daemons.aclose()

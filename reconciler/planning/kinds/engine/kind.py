@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from reconciler.fleet import (
     NodeSpec,
     PullPolicy,
     ResourceFacts,
+    UnitSpec,
     parse_replica_address,
     parse_resource_address,
     resource_address,
@@ -25,35 +27,40 @@ from reconciler.planning.containers import (
     HEALTHY,
     SPEC,
     WantedContainer,
+    as_json,
     container_fields,
-    container_json,
     seen_as,
     shown_risks,
 )
 from reconciler.planning.containers_guard import container_refusals
 from reconciler.planning.kinds.engine.container import container_of
+from reconciler.planning.kinds.engine.fields import CONTAINER, CONTENT, ENABLED, RUNTIME, UNIT, unit_fields
 from reconciler.planning.kinds.engine.single import GivenModel, model_arguments, takes_one_model
+from reconciler.planning.kinds.engine.unit import applied_unit, unit_of
 from reconciler.planning.plan import Action, Json, Step
 from reconciler.planning.resource import AfterPlan, FieldRule, ResourceChange
 
 ENGINE = "engine"
-RUNTIME = "runtime"
 
 
 @dataclass(frozen=True, slots=True)
 class WantedEngine(WantedContainer):
-    """An engine as it is to be started."""
+    """An engine as it is to be started: in a container, or by systemd."""
 
     engine: str = ""
+    unit: UnitSpec | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineStep(Step):
-    """`engine` is its name on its node; `container` how it is to be (None: it is removed)."""
+    """`engine` is its name on its node; `container` or `unit` how it is to be (of a unit that is removed: how it was). `diff` is what
+    changes of its unit, as lines."""
 
     engine: str
     container: ContainerSpec | None = None
     pull: PullPolicy = PullPolicy.MISSING
+    unit: UnitSpec | None = None
+    diff: tuple[str, ...] = ()
 
     def seen(self, found: ResourceFacts) -> ResourceFacts:
         return seen_as(self.container, found, self.address)
@@ -66,21 +73,31 @@ class EngineStep(Step):
             return f"its container is that of {self.container.address!r}"
         if self.container is not None and self.container.hash != self.after.get(SPEC, self.container.hash):
             return "its container is not that of its hash"
+        if self.unit is not None and self.unit.address != self.address:
+            return f"its unit is that of {self.unit.address!r}"
+        if self.unit is not None and self.action is not Action.REMOVE and self.unit.digest != self.after.get(CONTENT, self.unit.digest):
+            return "its unit is not that of its digest"
         return None
 
     def particulars(self) -> Mapping[str, Json]:
-        container = container_json(self.container) if self.container is not None else None
-        return {"engine": self.engine, "container": container, "pull": self.pull.value}
+        container = as_json(self.container) if self.container is not None else None
+        unit = as_json(self.unit) if self.unit is not None else None
+        return {"engine": self.engine, "container": container, "pull": self.pull.value, "unit": unit, "diff": list(self.diff)}
+
+    def promise(self) -> Mapping[str, Json]:
+        return {name: value for name, value in self.particulars().items() if name != "diff"}
 
     def compared(self) -> Mapping[str, Json]:
         return {}
 
     @property
     def unshown(self) -> Set[str]:
-        return frozenset((SPEC, COPIES) if self.action is Action.WAIT else (SPEC, COPIES, HEALTHY))
+        unshown = (SPEC, COPIES, CONTENT)
+        return frozenset(unshown if self.action is Action.WAIT else (*unshown, HEALTHY))
 
     def lines(self) -> Sequence[str]:
-        return shown_risks(self.container) if self.container is not None and self.action in (Action.CREATE, Action.UPDATE) else ()
+        risks = shown_risks(self.container) if self.container is not None and self.action in (Action.CREATE, Action.UPDATE) else ()
+        return (*risks, *self.diff)
 
 
 class EngineKind:
@@ -88,7 +105,11 @@ class EngineKind:
 
     name = ENGINE
     marks_its_own = True
-    fields: Sequence[FieldRule] = (*CONTAINER_RULES[:-1], FieldRule(RUNTIME), CONTAINER_RULES[-1])
+    fields: Sequence[FieldRule] = (
+        *CONTAINER_RULES[:-1],
+        *(FieldRule(name) for name in (RUNTIME, UNIT, CONTENT, ENABLED)),
+        CONTAINER_RULES[-1],
+    )
     step_form = EngineStep
 
     def wanted(self, after: AfterPlan) -> Sequence[WantedEngine]:
@@ -122,6 +143,8 @@ class EngineKind:
             engine=engine,
             container=wanted.container if wanted is not None else None,
             pull=wanted.pull if wanted is not None else PullPolicy.MISSING,
+            unit=wanted.unit if wanted is not None else applied_unit(change.applied),
+            diff=_diff(change, wanted.unit) if wanted is not None and wanted.unit is not None else (),
         )
 
 
@@ -152,14 +175,19 @@ def wanted_engine(after: AfterPlan, node: NodeSpec, engine: EngineSpec, model: G
     cards = own_cards(after.facts, engine)
     assert engine.owned is not None
     start = engine.owned.start
+    row = after.applied.resources.get(address)
+    if row is not None and row.fields.get(RUNTIME, engine.runtime.value) != engine.runtime.value:
+        how = f"it was started as a {row.fields[RUNTIME]}: take it out of the inventory, apply, then declare it as {engine.runtime.value}"
+        return WantedEngine(address, node.name, {}, unknown=how)
     if cards is None:
         return WantedEngine(address, node.name, {}, unknown="the cards of its node are not known, so it stays as it is")
-    if not isinstance(start, EngineContainer):
-        return WantedEngine(address, node.name, {}, unknown="units are not started yet")
     given = model_arguments(engine, cards, model) if model is not None else ()
+    if not isinstance(start, EngineContainer):
+        unit = unit_of(after.fleet.name, node, engine, cards, given)
+        return WantedEngine(address, node.name, unit_fields(unit), engine=engine.id.engine, unit=unit)
     container = container_of(after.fleet.name, node, engine, cards, given)
     refusals = container_refusals(container, after.desired.policy.allowed_containers, start.privileged)
-    fields = {**container_fields(container), RUNTIME: "container"}
+    fields = {**container_fields(container), RUNTIME: CONTAINER}
     return WantedEngine(address, node.name, fields, refusals=refusals, engine=engine.id.engine, container=container, pull=start.pull)
 
 
@@ -169,3 +197,15 @@ def own_cards(facts: FleetFacts, engine: EngineSpec) -> tuple[CardFacts, ...] | 
     if node is None or node.cards is None:
         return None
     return tuple(card for card in node.cards if card.is_named_in(engine.gpus))
+
+
+MOST_LINES = 200
+
+
+def _diff(change: ResourceChange[WantedEngine], unit: UnitSpec) -> tuple[str, ...]:
+    """What was applied of the unit against what will be, by lines."""
+    if change.action not in (Action.CREATE, Action.UPDATE):
+        return ()
+    before = (change.applied.written or "").splitlines() if change.applied is not None else []
+    lines = list(difflib.unified_diff(before, unit.written.splitlines(), lineterm="", n=1))[2:]
+    return (*lines[:MOST_LINES], f"… {len(lines) - MOST_LINES:,} more lines") if len(lines) > MOST_LINES else tuple(lines)

@@ -1,0 +1,53 @@
+"""A systemd unit as it is wanted: its text, and whose it is."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from reconciler.fleet.owned import UnitScope
+from reconciler.fleet.secret_refs import SecretRef
+
+_NO_SECRETS: Mapping[str, SecretRef] = MappingProxyType({})
+MARK = "# Written by gpurec: "
+
+
+@dataclass(frozen=True, slots=True)
+class UnitSpec:
+    """`text` is the unit file, or with `drop_in` what is laid over somebody else's unit of that name; secrets are in neither, but in a file
+    of their own beside it that only its user reads. `name` is without `.service`."""
+
+    name: str
+    scope: UnitScope
+    text: str
+    fleet: str
+    address: str
+    drop_in: bool = False
+    secrets: Mapping[str, SecretRef] = field(default_factory=lambda: _NO_SECRETS)
+
+    @property
+    def digest(self) -> str:
+        """`sha256:…` of the text as it is on disk."""
+        return f"sha256:{hashlib.sha256(self.written.encode()).hexdigest()}"
+
+    @property
+    def written(self) -> str:
+        """The text with the line that says whose it is."""
+        return f"{MARK}{self.address} of fleet {self.fleet}\n{self.text}"
+
+    @property
+    def service(self) -> str:
+        return f"{self.name}.service"
+
+    def path(self, folder: str) -> str:
+        """Where its text is, below the folder of units."""
+        return f"{folder}/{self.service}.d/gpurec.conf" if self.drop_in else f"{folder}/{self.service}"
+
+    def secrets_path(self, folder: str) -> str:
+        return f"{folder}/{self.service}.d/gpurec.env"
+
+    def is_ours(self, text: str) -> bool:
+        """Whether a text that is there was written for this very engine."""
+        return text.startswith(f"{MARK}{self.address} of fleet {self.fleet}\n")

@@ -1,0 +1,25 @@
+"""The fields of an engine beside those of a container."""
+
+from __future__ import annotations
+
+from reconciler.fleet import Fields, Scalar, UnitSpec
+from reconciler.planning.containers import HEALTHY
+
+RUNTIME, UNIT, CONTENT, STATE, ENABLED = "runtime", "unit", "content", "state", "enabled"
+SCOPE = "scope"
+"""Whose systemd a unit is of; kept in the state, so that one that left the files is found."""
+CONTAINER, SYSTEMD = "container", "systemd"
+__all__ = ["CONTAINER", "CONTENT", "ENABLED", "HEALTHY", "RUNTIME", "SCOPE", "STATE", "SYSTEMD", "UNIT", "unit_fields"]
+
+
+def unit_fields(unit: UnitSpec) -> Fields:
+    """The fields of a unit as it is wanted."""
+    wanted: dict[str, Scalar] = {
+        RUNTIME: SYSTEMD,
+        UNIT: unit.name,
+        CONTENT: unit.digest,
+        STATE: "running",
+        ENABLED: True,
+        HEALTHY: True,
+    }
+    return wanted

@@ -1,0 +1,240 @@
+"""A unit that gpurec writes: which commands systemd is given and in which order, what is left where a start fails, and whose a unit is."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import stat
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from reconciler.execution.kinds.engine.units import UnitError, UnitWork
+from reconciler.fleet import CardFacts, EngineId, EngineKind, EngineSpec, EngineUnit, NodeSpec, OwnedEngine, SecretRef, UnitScope, UnitSpec
+from reconciler.hosts import ThisMachine
+from reconciler.planning.kinds.engine.unit import unit_of
+
+SYSTEMCTL = """#!/bin/sh
+echo "$@" >> "$FAKE/calls"
+units="$HOME/.config/systemd/user"
+[ "$1" = --user ] && shift; [ "$1" = --no-pager ] && shift
+verb=$1; unit=$2; [ "$unit" = --now ] && unit=$3
+case $verb in
+show)
+  there=not-found; at=
+  [ -e "$units/$unit" ] && there=loaded at="$units/$unit"
+  [ -e "$FAKE/elsewhere" ] && there=loaded at=/usr/lib/systemd/system/$unit
+  echo "LoadState=$there"; echo "FragmentPath=$at"
+  if grep -q crash "$units/$unit" 2>/dev/null; then
+    echo x >> "$FAKE/restarts"; echo "NRestarts=$(wc -l < "$FAKE/restarts")"; echo activating > "$FAKE/active"
+  fi
+  echo "ActiveState=$(cat "$FAKE/active" 2>/dev/null || echo inactive)"; echo "ExecMainStatus=1"
+  echo "UnitFileState=$(cat "$FAKE/enabled" 2>/dev/null)";;
+restart) if grep -q broken "$units/$unit" 2>/dev/null; then echo failed > "$FAKE/active"; else echo active > "$FAKE/active"; fi;;
+enable) echo enabled > "$FAKE/enabled";;
+disable) echo disabled > "$FAKE/enabled"; echo inactive > "$FAKE/active";;
+esac
+"""
+JOURNALCTL = "#!/bin/sh\necho 'no such option --flash'\necho bye\n"
+
+
+@dataclass
+class Machine:
+    """This machine with a systemctl of the test's own."""
+
+    root: Path
+
+    @property
+    def calls(self) -> list[str]:
+        """What systemctl was asked, without the looks."""
+        lines = (self.root / "calls").read_text().splitlines() if (self.root / "calls").exists() else []
+        return [line.removeprefix("--user --no-pager ") for line in lines if " show " not in line]
+
+    def forget(self) -> None:
+        (self.root / "calls").write_text("")
+
+    def state(self, name: str, text: str) -> None:
+        (self.root / name).write_text(f"{text}\n")
+
+    @property
+    def unit(self) -> Path:
+        return self.root / "home/.config/systemd/user/gpurec-llama.service"
+
+    def work(self, spec: UnitSpec) -> UnitWork:
+        async def is_healthy() -> bool:
+            return True
+
+        return UnitWork(ThisMachine("box"), spec, False, is_healthy, 5.0, 0.0)
+
+    def make(self, spec: UnitSpec) -> None:
+        async def both() -> None:
+            work = self.work(spec)
+            await work.make()
+            await work.wait()
+
+        asyncio.run(both())
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    for folder in ("bin", "home"):
+        (tmp_path / folder).mkdir()
+    for name, text in (("systemctl", SYSTEMCTL), ("journalctl", JOURNALCTL)):
+        path = tmp_path / "bin" / name
+        path.write_text(text)
+        path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("FAKE", str(tmp_path))
+    return Machine(tmp_path)
+
+
+NODE = NodeSpec("box", "10.0.0.1")
+CARD = CardFacts(0, uuid="GPU-1")
+
+
+def engine(
+    exec_: tuple[str, ...] | None = ("/usr/bin/llama-server",), kind: EngineKind = EngineKind.LLAMACPP, **more: object
+) -> EngineSpec:
+    owned = OwnedEngine(EngineUnit("gpurec-llama", UnitScope.USER, exec_), 8080)
+    return EngineSpec(EngineId("box", "llama"), kind, "http://10.0.0.1:8080", owned=replace(owned, **more))  # type: ignore[arg-type]
+
+
+def unit(*args: str, **more: object) -> UnitSpec:
+    return unit_of("lab", NODE, engine(**more), (CARD,), args)  # type: ignore[arg-type]
+
+
+def test_a_new_unit_is_written_loaded_enabled_and_started(machine: Machine) -> None:
+    machine.make(unit("-m", "/models/a b.gguf"))
+    assert machine.calls == ["daemon-reload", "enable gpurec-llama.service", "restart gpurec-llama.service"]
+    assert machine.unit.read_text() == (
+        "# Written by gpurec: engine.box/llama of fleet lab\n"
+        "[Unit]\nDescription=Engine box/llama\nAfter=network-online.target\n\n"
+        '[Service]\nEnvironment="CUDA_VISIBLE_DEVICES=GPU-1"\n'
+        'ExecStart="/usr/bin/llama-server" "--host" "10.0.0.1" "--port" "8080" "-m" "/models/a b.gguf"\n'
+        "Restart=on-failure\nRestartSec=2\n\n[Install]\nWantedBy=default.target\n"
+    )
+    found = asyncio.run(machine.work(unit("-m", "/models/a b.gguf")).look(True))
+    assert found.exists
+    assert dict(found.fields) == {
+        "runtime": "systemd",
+        "unit": "gpurec-llama",
+        "content": unit("-m", "/models/a b.gguf").digest,
+        "state": "running",
+        "enabled": True,
+        "healthy": True,
+    }
+
+
+def test_a_unit_that_changes_is_started_anew(machine: Machine) -> None:
+    machine.make(unit())
+    machine.forget()
+    machine.make(unit("-c", "4096"))
+    assert machine.calls == ["daemon-reload", "enable gpurec-llama.service", "restart gpurec-llama.service"]
+    assert "4096" in machine.unit.read_text()
+
+
+def test_a_first_start_that_fails_leaves_nothing_behind(machine: Machine) -> None:
+    with pytest.raises(UnitError, match=r"is failed; it wrote last: no such option --flash \| bye"):
+        machine.make(unit("broken"))
+    assert not machine.unit.exists()
+    assert machine.calls[-2:] == ["disable --now gpurec-llama.service", "daemon-reload"]
+
+
+def test_a_program_that_ends_again_and_again_is_not_waited_for(machine: Machine) -> None:
+    with pytest.raises(UnitError, match="does not stay up; it wrote last"):
+        machine.make(unit("crash"))
+    assert not machine.unit.exists()
+
+
+def test_a_change_that_fails_brings_the_unit_of_before_back(machine: Machine) -> None:
+    machine.make(unit())
+    before = machine.unit.read_text()
+    with pytest.raises(UnitError, match="the one before it runs again"):
+        machine.make(unit("broken"))
+    assert machine.unit.read_text() == before
+    assert (machine.root / "active").read_text() == "active\n"
+
+
+def test_a_unit_that_left_the_files_is_stopped_and_taken_away(machine: Machine) -> None:
+    machine.make(unit())
+    machine.forget()
+    asyncio.run(machine.work(unit()).remove())
+    assert machine.calls == ["disable --now gpurec-llama.service", "daemon-reload"]
+    assert not machine.unit.exists()
+
+
+def test_a_unit_that_gpurec_did_not_write_is_left_alone(machine: Machine) -> None:
+    machine.unit.parent.mkdir(parents=True)
+    machine.unit.write_text("[Service]\nExecStart=/bin/true\n")
+    with pytest.raises(UnitError, match=r"gpurec-llama\.service is a unit that gpurec did not write"):
+        machine.make(unit())
+    asyncio.run(machine.work(unit()).remove())
+    assert machine.calls == []
+    assert machine.unit.read_text() == "[Service]\nExecStart=/bin/true\n"
+    assert asyncio.run(machine.work(unit()).look(True)).reason is not None
+
+
+def test_a_unit_of_the_same_name_elsewhere_is_not_shadowed(machine: Machine) -> None:
+    machine.state("elsewhere", "")
+    found = asyncio.run(machine.work(unit()).look(None))
+    assert (found.exists, found.reason) == (
+        False,
+        "gpurec-llama.service is a unit of somebody else's (/usr/lib/systemd/system/gpurec-llama.service): "
+        "name this one otherwise, or leave `exec` out",
+    )
+
+
+def test_without_a_program_a_unit_that_is_there_gets_a_drop_in(machine: Machine) -> None:
+    spec = unit(exec_=None, kind=EngineKind.OLLAMA)
+    assert asyncio.run(machine.work(spec).look(None)).reason == (
+        "there is no unit gpurec-llama.service, and no `exec` to make one of: add `exec: [/PATH]`"
+    )
+    machine.state("elsewhere", "")
+    machine.make(spec)
+    assert machine.calls == ["daemon-reload", "restart gpurec-llama.service"]
+    path = machine.unit.parent / "gpurec-llama.service.d/gpurec.conf"
+    assert path.read_text().endswith('[Service]\nEnvironment="CUDA_VISIBLE_DEVICES=GPU-1"\nEnvironment="OLLAMA_HOST=10.0.0.1:8080"\n')
+    machine.forget()
+    asyncio.run(machine.work(spec).remove())
+    assert machine.calls == ["daemon-reload", "try-restart gpurec-llama.service"]
+    assert not path.exists()
+
+
+def test_a_secret_stands_in_a_file_that_only_its_user_reads(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN", 's3"cret')
+    spec = unit(env={"HF_TOKEN": SecretRef("env", "TOKEN")})
+    machine.make(spec)
+    path = machine.unit.parent / "gpurec-llama.service.d/gpurec.env"
+    assert path.read_text() == 'HF_TOKEN="s3\\"cret"\n'
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert "cret" not in machine.unit.read_text()
+    asyncio.run(machine.work(spec).remove())
+    assert not path.exists()
+
+
+def test_what_would_be_a_specifier_or_a_variable_is_itself() -> None:
+    text = unit("100%", "$HOME", 'a"b\\c').text
+    assert '"100%%" "$$HOME" "a\\"b\\\\c"' in text
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+@pytest.mark.parametrize("args", [(), ("-m", "/models/a b.gguf", "100%", "$HOME")])
+def test_systemd_finds_nothing_wrong_with_a_unit(tmp_path: Path, args: tuple[str, ...], said_by: Callable[..., str]) -> None:
+    path = tmp_path / "gpurec-llama.service"
+    path.write_text(unit(*args, exec_=("/bin/true",)).written)
+    assert said_by("systemd-analyze", "verify", str(path)) == ""
+
+
+@pytest.fixture
+def said_by() -> Callable[..., str]:
+    """What a program says, on both streams: systemd-analyze ends with 0 where it only warns."""
+
+    def run(*command: str) -> str:
+        ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+        return ran.stdout + ran.stderr
+
+    return run
