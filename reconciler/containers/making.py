@@ -54,6 +54,8 @@ def _host_config(spec: ContainerSpec, daemon: DaemonFacts) -> Body:
         "Devices": [{"PathOnHost": path, "PathInContainer": path, "CgroupPermissions": "rwm"} for path in spec.devices],
         "GroupAdd": list(spec.groups),
     }
+    if spec.privileged:
+        host["Privileged"] = True
     if spec.networks:
         host["NetworkMode"] = spec.networks[0]
     if spec.shm_size is not None:

@@ -223,7 +223,7 @@ FIELDS: Sequence[ContainerField] = (
         lambda spec: shlex.join(f"{name}={value}" for name, value in sorted(spec.labels.items())),
         _labels_found,
     ),
-    ContainerField("privileges", lambda spec: "", lambda spec, facts: _or_unknown(facts.privileges)),
+    ContainerField("privileges", lambda spec: "privileged" if spec.privileged else "", lambda spec, facts: _or_unknown(facts.privileges)),
     ContainerField("state", lambda spec: "running", lambda spec, facts: facts.condition, restarts=True),
     ContainerField("spec", lambda spec: spec.hash, lambda spec, facts: facts.spec or f"no label {SPEC_LABEL}"),
 )

@@ -129,6 +129,7 @@ class ContainerSpec:
     files: tuple[ContainerFile, ...] = ()
     labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     stop_timeout: float | None = None
+    privileged: bool = False
 
     @property
     def hash(self) -> str:

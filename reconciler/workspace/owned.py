@@ -32,9 +32,10 @@ from reconciler.workspace.containers import (
     VOLUMES,
 )
 from reconciler.workspace.forms import Form, choice, integer, list_of, text
-from reconciler.workspace.problems import Problems, Refused
+from reconciler.workspace.problems import Problems, Refused, nearest
 from reconciler.workspace.table import Field, Table, Values
 from reconciler.workspace.tree import Node, ScalarNode
+from reconciler.workspace.variables_of_engines import KNOWN, unknown_variable
 
 USUAL_PORTS = {EngineKind.OLLAMA: 11434, EngineKind.LLAMACPP: 8080, EngineKind.VLLM: 8000, EngineKind.LLAMASWAP: 8080}
 """Where each kind listens if nobody says otherwise, by its own documentation."""
@@ -139,6 +140,11 @@ def read_owned(runtime: Runtime, kind: EngineKind, values: Values, problems: Pro
         for name, value in (own.get(VARIABLES) or {}).items():
             if env.setdefault(name, value) != value:
                 problems.error(f"{where} has {name!r} twice with two values", own.nodes[VARIABLES.key], "keep one of the two")
+    for name in sorted(env):
+        if unknown_variable(kind, name):
+            near = nearest(name, KNOWN[kind][1])
+            what = f"{where} is given {name!r}, which {kind} does not know"
+            problems.warn(what, values.nodes.get(VARIABLES.key) or values.node, f"did you mean {near!r}?" if near is not None else None)
     if start is None:
         raise Refused
     return OwnedEngine(start, values.get(PORT) or USUAL_PORTS[kind], values.get(INSTANCES), values.get(ARGS) or (), env)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.engines.keys import Keys
 from reconciler.execution.kinds.engine.units import UnitError, UnitWork
 from reconciler.fleet import CardFacts, EngineId, EngineKind, EngineSpec, EngineUnit, NodeSpec, OwnedEngine, SecretRef, UnitScope, UnitSpec
 from reconciler.hosts import ThisMachine
@@ -67,7 +68,7 @@ class Machine:
         async def is_healthy() -> bool:
             return True
 
-        return UnitWork(ThisMachine("box"), spec, False, is_healthy, 5.0, 0.0)
+        return UnitWork(ThisMachine("box"), spec, False, is_healthy, 5.0, 0.0, Keys())
 
     def make(self, spec: UnitSpec) -> None:
         async def both() -> None:

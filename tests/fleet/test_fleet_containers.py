@@ -50,6 +50,7 @@ OTHERS = {
     "files": (ContainerFile("/a", "text"),),
     "labels": {"a": "b"},
     "stop_timeout": 3.0,
+    "privileged": True,
 }
 
 

@@ -99,6 +99,16 @@ def test_a_wrong_key_of_an_owned_engine_is_refused_where_it_stands(problems: Sen
     assert any(told in sentence and sentence.startswith("inventories/x.yaml:3:") for sentence in found), found
 
 
+def test_a_variable_that_ollama_has_never_had_is_warned_of_with_the_nearest_one(load: Load) -> None:
+    text = f"ollama: {{runtime: container, env: {{OLLAMA_NUM_PARALEL: 2, HTTPS_PROXY: x, OLLAMA_KEEP_ALIVE: 5m}}, {IMAGE}}}"
+    found = load(host(text))
+    assert [warning.sentence() for warning in found.warnings] == [
+        "inventories/x.yaml:3:111: engine 'ollama' is given 'OLLAMA_NUM_PARALEL', which ollama does not know; "
+        "did you mean 'OLLAMA_NUM_PARALLEL'?"
+    ]
+    assert found.fleet.nodes["box"].engines[0].env["OLLAMA_NUM_PARALEL"] == "2"
+
+
 def test_a_port_is_published_at_an_address_that_a_daemon_takes(problems: Sentences, load: Load) -> None:
     text = f"ollama: {{runtime: container, {IMAGE}}}"
     docker = "docker: unix:///s, address: gpu-a.lan"

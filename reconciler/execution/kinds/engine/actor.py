@@ -51,7 +51,7 @@ class EngineActor:
         self._transport: Transport | None = None
         self._works: dict[str, ContainerWork] = {}
         self._units: dict[str, UnitWork] = {}
-        self._places = Places(context.root, context.fleet)
+        self._places = Places(context.root, context.fleet, context.keys)
         self._specs = {engine.id: engine for node in context.fleet.nodes.values() for engine in node.engines}
 
     async def observe(self, around: Surroundings) -> Mapping[str, ResourceFacts]:
@@ -113,7 +113,7 @@ class EngineActor:
             raise HostError(Problem(f"{node} is not in the inventory any more, so its units cannot be reached"), "no_node")
         sudo = self._places.sudo(node)
         within = spec.load_timeout if spec is not None else 0.0
-        return UnitWork(self._places.host(node), unit, sudo, is_healthy, within, self._context.poll_seconds)
+        return UnitWork(self._places.host(node), unit, sudo, is_healthy, within, self._context.poll_seconds, self._context.keys)
 
     async def look(self, step: Step) -> ResourceFacts:
         one = _engine(step)

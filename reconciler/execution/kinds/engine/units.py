@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reconciler.engines.foreign_text import clean_text
+from reconciler.engines.keys import Keys
 from reconciler.engines.secrets import read_secret
 from reconciler.fleet import GpurecError, Place, Problem, ResourceFacts, UnitScope, UnitSpec, format_duration
 from reconciler.hosts import Host, HostError, Ran
@@ -44,7 +45,8 @@ class _Before:
 
 @dataclass(slots=True)
 class UnitWork:
-    """One unit of one step. `sudo`: files and commands of the system's scope need root, and gpurec is not it there."""
+    """One unit of one step. `sudo`: files and commands of the system's scope need root, and gpurec is not it there. `keys` learns the
+    secrets that are written, so that no message brings one back."""
 
     host: Host
     spec: UnitSpec
@@ -52,6 +54,7 @@ class UnitWork:
     is_healthy: IsHealthy
     within: float
     poll: float
+    keys: Keys
     _before: _Before = field(default_factory=_Before)
     _folder: str | None = None
 
@@ -84,7 +87,10 @@ class UnitWork:
         shown, found = await self._show(), await self.host.read_file(path, within=WITHIN, sudo=self._sudo)
         if (found is None or not self._ours(found.content)) and (taken := self._taken(shown, found is not None)) is not None:
             raise UnitError(Problem(taken, Place(self.host.name)), "taken")
-        secrets = "".join(f"{name}={_quoted(read_secret(ref, spec.address))}\n" for name, ref in sorted(spec.secrets.items()))
+        values = {name: read_secret(ref, spec.address) for name, ref in sorted(spec.secrets.items())}
+        for value in values.values():
+            self.keys.add(value)
+        secrets = "".join(f"{name}={_quoted(value)}\n" for name, value in values.items())
         self._before = _Before(found.content if found is not None else None, shown.get("ActiveState") in _RUNNING)
         try:
             await self._make_folder(path)

@@ -74,6 +74,7 @@ def container_of(fleet: str, node: NodeSpec, engine: EngineSpec, cards: Sequence
         devices=AMD_DEVICES if amd else (),
         groups=AMD_GROUPS if amd else (),
         stop_timeout=start.stop_timeout,
+        privileged=start.privileged,
     )
 
 

@@ -1,0 +1,74 @@
+"""An engine as a unit of a real systemd: a user's manager in namespaces of its own, with a real Ollama under it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from processes import free_port
+from provision import Provisioned
+
+INSIDE = """
+mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system /run/u && chmod 700 /run/u
+export XDG_RUNTIME_DIR=/run/u HOME={root}/home
+unset DBUS_SESSION_BUS_ADDRESS
+/lib/systemd/systemd --user > {root}/systemd.log 2>&1 &
+for _ in $(seq 100); do systemctl --user show-environment > /dev/null 2>&1 && break; sleep 0.1; done
+cd {root}
+gpurec() {{ echo "== $1"; {python} -m reconciler.cli.main "$@" 2>&1; echo "rc $?"; }}
+is() {{ systemctl --user show gpurec-ollama --property ActiveState --value; }}
+gpurec apply --auto-approve; is
+gpurec plan
+systemctl --user stop gpurec-ollama
+gpurec drift
+gpurec apply --auto-approve; is
+sed -i 's/OLLAMA_NO_CLOUD: 1/OLLAMA_NO_CLOUD: 1, OLLAMA_DEBUG: 1/' inventories/lab.yaml
+gpurec apply --auto-approve; is
+gpurec plan
+sed -i 's/, serve]/, serve, --nonsense]/' inventories/lab.yaml
+gpurec apply --auto-approve; is
+sed -i '/^        ollama:/,$d; s/      engines:/      engines: {{}}/' inventories/lab.yaml
+gpurec apply --auto-approve; is
+ls {root}/home/.config/systemd/user
+systemctl --user exit
+"""
+INVENTORY = """all:
+  hosts:
+    box:
+      address: 127.0.0.1
+      probe: {{via: declared}}
+      gpus: []
+      engines:
+        ollama:
+          runtime: systemd
+          port: {port}
+          env: {{OLLAMA_NO_CLOUD: 1, OLLAMA_MODELS: {root}/models, HOME: {root}/home}}
+          systemd: {{unit: gpurec-ollama, scope: user, exec: [{ollama}, serve]}}
+"""
+
+
+def test_a_unit_is_started_kept_changed_brought_back_and_taken_away_by_a_real_systemd(real: Provisioned, tmp_path: Path) -> None:
+    for folder in ("inventories", "desired", "home"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "inventories" / "lab.yaml").write_text(INVENTORY.format(port=free_port(), root=tmp_path, ollama=real.ollama))
+    (tmp_path / "desired" / "lab.yaml").write_text("version: 1\n")
+    script = tmp_path / "inside.sh"
+    script.write_text(INSIDE.format(root=tmp_path, python=sys.executable))
+    command = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "bash", script]
+    said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=110).stdout
+    with_it = [part.strip().splitlines() for part in said.split("== ")[1:]]
+    ends = [(lines[0], next(line for line in lines if line.startswith("rc ")), lines[-1]) for lines in with_it]
+    assert ends == [
+        ("apply", "rc 0", "active"),
+        ("plan", "rc 0", "rc 0"),
+        ("drift", "rc 2", "rc 2"),
+        ("apply", "rc 0", "active"),
+        ("apply", "rc 0", "active"),
+        ("plan", "rc 0", "rc 0"),
+        ("apply", "rc 3", "active"),
+        ("apply", "rc 0", "inactive"),
+    ], said
+    assert "state: running → inactive" in said
+    assert "the one before it runs again" in said
+    assert sum(line.startswith("No changes.") for line in said.splitlines()) == 2
