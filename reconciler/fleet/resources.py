@@ -49,7 +49,8 @@ UNSEEN = ResourceFacts(None, {}, "nobody looked")
 @dataclass(frozen=True, slots=True)
 class AppliedResource:
     """A resource as it was last applied: `fields` as they were asked for or observed right after, and `written`, the text that we wrote,
-    where it is one. Owned by the state: what is here may be removed when it is no longer wanted."""
+    where it is one. Fields that begin with `_` are the kind's own and are never shown. Owned by the state: what is here
+    may be removed when it is no longer wanted."""
 
     address: str
     fields: Mapping[str, Scalar] = field(default_factory=dict)

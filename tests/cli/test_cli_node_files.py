@@ -370,6 +370,7 @@ def test_a_secret_is_in_the_file_and_nowhere_else(lab: Path, secret: str) -> Non
     assert written(lab) == {"a": f"port 1\nkey {secret}\n"}
     told = shown + applied_ + saved.read_text() + run(lab, "state", "show", f"file.{lab}/nodes/a@amy").output
     assert "hunter2" not in told
+    assert "_key" not in told
     assert b"hunter2" not in state_bytes(lab)
     assert hashlib.sha256(written(lab)["a"].encode()).hexdigest().encode() not in state_bytes(lab)
     assert planned(lab) == []

@@ -60,7 +60,9 @@ def owned_row(one: AppliedReplica | AppliedResource) -> dict[str, str | int]:
 
 def owned_document(one: AppliedReplica | AppliedResource) -> dict[str, str | int | float | bool | None]:
     """All that is held of one; unknown is null. Of a file that is what it was to be like, not its text."""
-    return replica_document(one) if isinstance(one, AppliedReplica) else {**owned_row(one), **one.fields, "serial": one.serial}
+    if isinstance(one, AppliedReplica):
+        return replica_document(one)
+    return {**owned_row(one), **{name: value for name, value in one.fields.items() if not name.startswith("_")}, "serial": one.serial}
 
 
 def replica_document(replica: AppliedReplica) -> dict[str, str | int | float | bool | None]:

@@ -19,7 +19,7 @@ from reconciler.planning.kinds.file.diff import RENEWED
 from reconciler.planning.kinds.file.kind import CONTENT, digest_of
 from reconciler.rendering.secret import references, with_values
 
-KEY, SEAL, VALUE = "key", "seal", "seal of {}"
+KEY, SEAL, VALUE = "_key", "_seal", "_seal of {}"
 """Fields of a row of the state: the key, the HMAC of the digest of all bytes, that of each value."""
 
 
