@@ -5,6 +5,7 @@ from __future__ import annotations
 from reconciler.fleet.agents import (
     AGENT,
     AGENTS,
+    DEPENDS_ON,
     NO_REQUIREMENT,
     OWN_BYTES,
     OWN_CARD,
@@ -177,6 +178,7 @@ __all__ = [
     "AGENT",
     "AGENTS",
     "DEFAULT_LIMITS",
+    "DEPENDS_ON",
     "EMPTY",
     "FLEET_LABEL",
     "FOREVER",

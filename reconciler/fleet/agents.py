@@ -107,6 +107,8 @@ OWN_CARD = "card"
 """The UUID of the card that it was given."""
 OWN_BYTES = "card_bytes"
 """The bytes of that card that it is charged with."""
+DEPENDS_ON = "depends_on"
+"""The names of what it depended on, apart by blanks."""
 
 
 def own_card_of(row: AppliedResource) -> tuple[str, int] | None:

@@ -8,6 +8,12 @@ from pathlib import Path
 
 import pytest
 from agent_lab import AgentLab, agent_lab, shown
+from memory_daemon import Cut
+
+from reconciler.fleet import ContainerSpec, GuardRefused
+from reconciler.operations.observation import PlanOptions
+from reconciler.operations.plan_file import read_plan, save_plan
+from reconciler.operations.saved_plan_checks import check_guards, first_moved_resource
 
 AGENT = (
     "{x: {model: tiny, type: analysis, container: {image: 'agent:1', networks: [host]}, config: {pairs: [BTC]}, llm: {system_message: Hi}}}"
@@ -99,3 +105,194 @@ def test_an_agent_whose_model_has_no_place_is_told_and_not_started(lab: AgentLab
     found = lab.plan().plan
     assert found.empty
     assert [(one.agent, one.model, one.count) for one in found.unplaced] == [(None, "tiny", 1), ("x", "tiny", 1)]
+
+
+def test_what_an_agent_depends_on_starts_before_it_and_stops_after(lab: AgentLab) -> None:
+    services = "services: {queue: {on: b, container: {image: 'queue:1'}}}"
+    waiting = AGENT.replace("model: tiny,", "model: tiny, depends_on: [queue],")
+    lab.wish(waiting, more=services)
+    proposal = lab.plan()
+    assert "create:agent.queue@b" in proposal.plan.steps[-1].needs
+    assert proposal.plan.steps[-1].address == "agent.x@a"
+    lab.converge()
+    lab.wish("{}")
+    assert lab.converge() == ["remove agent.x@a", "remove agent.queue@b"]
+
+
+def test_an_agent_that_was_stopped_is_started_again_and_not_made_anew(lab: AgentLab) -> None:
+    lab.converge()
+    (made,) = lab.daemons["a"].containers.values()
+    lab.daemons["a"].end("lab-x")
+    found = lab.plan().plan
+    assert [(one.address, one.field, one.applied, one.found) for one in found.drift] == [("agent.x@a", "state", "running", "exited (137)")]
+    assert lab.converge() == ["update agent.x@a"]
+    assert list(lab.daemons["a"].containers.values()) == [made]
+
+
+def test_a_changed_variable_is_pending_and_no_drift(lab: AgentLab) -> None:
+    lab.converge()
+    lab.wish(AGENT.replace("image: 'agent:1',", "image: 'agent:1', env: {LEVEL: debug},"))
+    found = lab.plan().plan
+    assert (found.drift, found.pending) == ((), 1)
+    assert lab.converge() == ["update agent.x@a"]
+
+
+def test_another_config_alone_makes_the_container_anew_and_says_which(lab: AgentLab) -> None:
+    lab.converge()
+    lab.wish(AGENT.replace("BTC", "ETH"))
+    (step,) = lab.plan().plan.steps
+    assert step.reason.message == "config, spec differ"
+    lab.converge()
+    (made,) = lab.daemons["a"].containers.values()
+    assert '"ETH"' in str(made.spec.files[0].content)
+
+
+def test_a_replacement_that_fails_brings_the_old_container_back(lab: AgentLab) -> None:
+    lab.converge()
+    lab.daemons["a"].broken["agent:2"] = ("Traceback", "KeyError: 'pairs'")
+    lab.wish(AGENT.replace("agent:1", "agent:2"))
+    result = lab.apply()
+    assert [one.status.value for one in result.steps] == ["failed"]
+    assert "KeyError: 'pairs'" in (result.steps[0].message or "")
+    (made,) = lab.daemons["a"].containers.values()
+    assert (made.name, made.spec.image, made.state.value) == ("lab-x", "agent:1", "running")
+
+
+def test_a_first_container_that_fails_leaves_nothing_behind(lab: AgentLab) -> None:
+    lab.daemons["a"].broken["agent:1"] = ("no such module",)
+    result = lab.apply()
+    assert [one.status.value for one in result.steps][-1] == "failed"
+    assert lab.daemons["a"].containers == {}
+    assert [step.action.value for step in lab.plan().plan.steps] == ["create"]
+
+
+def test_a_name_that_a_stranger_has_is_told_with_who_has_it(lab: AgentLab) -> None:
+    stranger = lab.daemons["a"].add_stranger(ContainerSpec("lab-x", "other:1", "", ""))
+    found = lab.plan().plan
+    assert not [step for step in found.steps if step.address.startswith("agent.")]
+    assert [note.message for note in found.held] == [
+        "it cannot be made: its name, lab-x, is that of a container of somebody else: remove that one, or name this one otherwise"
+    ]
+    lab.apply()
+    assert list(lab.daemons["a"].containers.values()) == [stranger]
+
+
+def test_two_fleets_have_agents_of_one_name_on_one_daemon(lab: AgentLab) -> None:
+    other = {"gpurec.fleet": "prod", "gpurec.address": "agent.x@a"}
+    stranger = lab.daemons["a"].add_stranger(ContainerSpec("prod-x", "agent:1", "prod", "agent.x@a"), other)
+    lab.converge()
+    lab.wish("{}")
+    lab.converge()
+    assert list(lab.daemons["a"].containers.values()) == [stranger]
+
+
+@pytest.mark.parametrize("request_", ["create", "start"])
+def test_a_run_that_was_cut_in_the_middle_is_put_right_by_the_next(lab: AgentLab, request_: str) -> None:
+    lab.daemons["a"].cut = request_
+    with pytest.raises(Cut):
+        lab.apply()
+    lab.converge()
+    assert lab.daemons["a"].names == ["lab-x"]
+
+
+@pytest.mark.parametrize("request_", ["create", "stop", "rename", "start", "remove"])
+def test_a_replacement_that_was_cut_in_the_middle_is_put_right_by_the_next(lab: AgentLab, request_: str) -> None:
+    lab.converge()
+    lab.wish(AGENT.replace("agent:1", "agent:2"))
+    lab.daemons["a"].cut = request_
+    with pytest.raises(Cut):
+        lab.apply()
+    lab.converge()
+    (made,) = lab.daemons["a"].containers.values()
+    assert (made.name, made.spec.image) == ("lab-x", "agent:2")
+
+
+def test_a_daemon_that_is_away_makes_its_agents_unknown_and_nothing_moves(lab: AgentLab) -> None:
+    lab.converge()
+    lab.daemons["a"].away = "connection refused"
+    found = lab.plan().plan
+    assert (found.steps, found.drift) == ((), ())
+    assert [one.node for one in found.deferred] == ["a"]
+    assert "connection refused" in found.deferred[0].reason
+    lab.daemons["a"].away = None
+    assert lab.plan().plan.empty
+
+
+def test_a_saved_plan_is_carried_out_and_is_refused_once_the_agent_moved(lab: AgentLab) -> None:
+    path = lab.root / "saved.plan"
+    proposal = lab.plan()
+    save_plan(path, proposal.plan)
+    kinds = [one.kind for one in lab.settings.types()]
+    assert read_plan(path, kinds).steps == proposal.plan.steps
+    assert first_moved_resource(read_plan(path, kinds), lab.plan()) is None
+    lab.wish(AGENT.replace("agent:1", "agent:2"))
+    moved = first_moved_resource(read_plan(path, kinds), lab.plan())
+    assert moved is not None
+    assert moved.why == "the desired state asks for something else"
+
+
+def test_a_secret_is_kept_in_no_file_of_ours(lab: AgentLab) -> None:
+    lab.wish(AGENT.replace("image: 'agent:1',", "image: 'agent:1', env: {KEY: 'env:HOME'}, secrets: {token: 'env:HOME'},"))
+    lab.converge()
+    row = next(iter(lab.plan().applied.resources.values()))
+    assert "KEY from env:HOME" in str(row.fields["env"])
+    assert '"target":"HOME"' in (row.written or "")
+    (made,) = lab.daemons["a"].containers.values()
+    assert [(one.path, str(one.content), one.mode) for one in made.spec.files if one.path.startswith("/run")] == [
+        ("/run/secrets/token", "env:HOME", 0o400)
+    ]
+
+
+def test_an_agent_with_a_card_of_its_own_is_given_it_by_its_uuid_and_charged(lab: AgentLab) -> None:
+    own = "{y: {gpu_requirement: {min_vram: 6GiB}, container: {image: 'agent:1'}}}"
+    lab.wish(own)
+    assert lab.converge() == ["pull model.tiny@a/ollama", "load model.tiny@a/ollama", "create agent.y@b"]
+    (made,) = lab.daemons["b"].containers.values()
+    assert made.spec.cards == ("GPU-b",)
+    card = next(one for one in lab.plan().plan.gpus if one.node == "b")
+    assert (card.before_bytes, card.after_bytes, card.agents) == (6 * 2**30, 6 * 2**30, 1)
+    lab.wish(own, "{tiny: {engine: ollama, vram: 1GiB, on: a}, other: {engine: ollama, vram: 2GiB, on: b}}")
+    assert [(one.model, one.count) for one in lab.plan().plan.unplaced] == [("other", 1)]
+
+
+def test_a_model_gets_the_card_of_an_agent_that_leaves_after_that_has_left(lab: AgentLab) -> None:
+    lab.wish("{y: {on: b, gpu_requirement: {min_vram: 6GiB}, container: {image: 'agent:1'}}}")
+    lab.converge()
+    lab.wish("{}", "{tiny: {engine: ollama, vram: 1GiB, on: a}, other: {engine: ollama, vram: 5GiB, on: b}}")
+    proposal = lab.plan()
+    (load,) = (step for step in proposal.plan.steps if step.id == "load:model.other@b/ollama")
+    assert "remove:agent.y@b" in load.needs
+    lab.converge()
+
+
+def test_what_would_be_root_on_its_node_is_refused_unless_the_policy_names_it(lab: AgentLab) -> None:
+    root = "{x: {model: tiny, container: {image: 'agent:1', volumes: ['/var/run/docker.sock:/var/run/docker.sock']}}}"
+    lab.wish(root)
+    with pytest.raises(GuardRefused, match=r"docker\.sock"):
+        check_guards(lab.plan().plan)
+    lab.wish(root, more="policy: {containers: {allow: [/var/run/docker.sock]}}")
+    check_guards(lab.plan().plan)
+
+
+def test_with_a_limit_only_the_agents_of_those_nodes_change(lab: AgentLab) -> None:
+    lab.wish("{x: {each: node, container: {image: 'agent:1'}}}")
+    lab.converge()
+    lab.wish("{x: {each: node, container: {image: 'agent:2'}}}")
+    assert shown(lab.plan(PlanOptions("b"))) == ["update agent.x@b"]
+
+
+def test_an_engine_on_loopback_is_warned_about_where_the_agent_has_its_own_network(lab: AgentLab) -> None:
+    assert not [note for note in lab.plan().plan.notes if note.code == "loopback_engine"]
+    lab.wish("{x: {model: tiny, container: {image: 'agent:1'}}}")
+    (note,) = (note for note in lab.plan().plan.notes if note.code == "loopback_engine")
+    assert "networks: [host]" in note.message
+
+
+def test_what_only_the_state_has_to_learn_makes_no_container_anew(lab: AgentLab) -> None:
+    lab.wish("{y: {on: b, gpu_requirement: {min_vram: 6GiB}, container: {image: 'agent:1'}}}")
+    lab.converge()
+    lab.daemons["b"].requests.clear()
+    lab.wish("{y: {on: b, gpu_requirement: {min_vram: 5GiB}, container: {image: 'agent:1'}}}")
+    assert lab.converge() == ["adopt agent.y@b"]
+    assert lab.daemons["b"].changes == []
+    assert next(iter(lab.plan().applied.resources.values())).fields["card_bytes"] == 5 * 2**30

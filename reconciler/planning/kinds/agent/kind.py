@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from reconciler.fleet import (
     AGENT,
+    DEPENDS_ON,
     OWN_BYTES,
     OWN_CARD,
     USES,
@@ -26,8 +27,10 @@ from reconciler.planning.plan import Action, Json, Note, Step
 from reconciler.planning.resource import AfterPlan, FieldRule, ResourceChange
 
 MODEL, CONFIG, LLM = "model", "config", "llm"
-_PLACED = (USES, MODEL, OWN_CARD, OWN_BYTES, CONFIG, LLM)
+_PLACED = (USES, MODEL, OWN_CARD, CONFIG, LLM)
 """Fields that no container tells: they are compared with what was applied."""
+_KEPT = (OWN_BYTES, DEPENDS_ON)
+"""Fields that are nothing of a container: where they change, only the state has to learn it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,7 @@ class AgentStep(Step):
 
     @property
     def unshown(self) -> Set[str]:
-        return frozenset((SPEC, CONFIG, LLM, OWN_BYTES))
+        return frozenset((SPEC, CONFIG, LLM, *_KEPT))
 
     def lines(self) -> Sequence[str]:
         return shown_risks(self.container) if self.container is not None and self.action in (Action.CREATE, Action.UPDATE) else ()
@@ -87,7 +90,7 @@ class AgentKind:
 
     name = AGENT
     marks_its_own = True
-    fields: Sequence[FieldRule] = (*map(FieldRule, _PLACED), *CONTAINER_RULES)
+    fields: Sequence[FieldRule] = (*map(FieldRule, (*_PLACED, *_KEPT)), *CONTAINER_RULES)
     step_form = AgentStep
 
     def wanted(self, after: AfterPlan) -> Sequence[WantedAgent]:
@@ -142,6 +145,8 @@ def _placed_fields(place: AgentPlace) -> Mapping[str, Scalar]:
         found |= {USES: place.offer.where, MODEL: spec.model or ""}
     if place.card is not None and place.card.facts is not None and place.card.facts.uuid is not None:
         found |= {OWN_CARD: place.card.facts.uuid, OWN_BYTES: place.card_bytes}
+    if spec.depends_on:
+        found[DEPENDS_ON] = " ".join(spec.depends_on)
     for name, text in ((CONFIG, spec.config), (LLM, spec.llm)):
         if text is not None:
             found[name] = hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -10,9 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from reconciler.fleet import (
-    AGENTS,
+    DEPENDS_ON,
     OWN_CARD,
-    SERVICES,
     USES,
     CardId,
     EngineId,
@@ -73,21 +72,19 @@ def _before_its_model_goes(step: Step, after: AfterPlan, by_address: Mapping[str
 
 
 def _dependencies(made: Sequence[Step], after: AfterPlan) -> Iterator[Edge]:
-    """`depends_on`: what is needed starts before, and leaves after."""
-    depends = {spec.name: spec.depends_on for spec in (*AGENTS.of(after.desired), *SERVICES.of(after.desired)) if spec.depends_on}
-    if not depends:
-        return
+    """`depends_on`: what is needed starts before, and leaves after; of what left the files the state knows it."""
     by_name: dict[str, list[Step]] = defaultdict(list)
     for step in made:
         by_name[parse_agent_address(step.address)[0]].append(step)
-    for name, needed in depends.items():
-        for one in needed:
-            for step in by_name.get(name, ()):
-                for other in by_name.get(one, ()):
-                    if step.action in _STARTS and other.action in _STARTS:
-                        yield Edge(step.id, other.id)
-                    if step.action is Action.REMOVE and other.action is Action.REMOVE:
-                        yield Edge(other.id, step.id, soft=True)
+    for step in made:
+        row = after.applied.resources.get(step.address)
+        fields = step.after if step.action is not Action.REMOVE else row.fields if row is not None else {}
+        for name in str(fields.get(DEPENDS_ON) or "").split():
+            for other in by_name.get(name, ()):
+                if step.action in _STARTS and other.action in _STARTS:
+                    yield Edge(step.id, other.id)
+                if step.action is Action.REMOVE and other.action is Action.REMOVE:
+                    yield Edge(other.id, step.id, soft=True)
 
 
 def _moves(made: Sequence[Step]) -> Iterator[Edge]:
