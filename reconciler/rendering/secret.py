@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 _OPEN, _CLOSE = "\ufdd0", "\ufdd1"
 """Noncharacters of Unicode: no honest text has them, and one that does is refused, so no text can be made that stands for a secret."""
-_MARK = re.compile(f"{_OPEN}([^{_OPEN}{_CLOSE}]{{1,4096}}){_CLOSE}")
+_MARK = re.compile("\ufdd0([^\ufdd0\ufdd1]{1,4096})\ufdd1")
 _WHOLE = "a secret may only be printed whole and as it is, as in {{ vars.key }}: without filters, and not within a larger value"
 
 
