@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.admission.ollama import admit, cache_per_token, predicted_bytes, threshold
+from reconciler.admission.ollama import admit, cache_per_token, least_free, predicted_bytes, threshold
 from reconciler.admission.router import admit_by_router
 from reconciler.admission.rules import FIT_MARGIN, FIT_TARGET, NO_RULES, Rules, rules_of
 from reconciler.admission.sequence import Coming, any_order_holds, arrange, holds
@@ -26,6 +26,7 @@ __all__ = [
     "cache_per_token",
     "free_at_start",
     "holds",
+    "least_free",
     "predicted_bytes",
     "rules_of",
     "threshold",

@@ -43,6 +43,11 @@ def threshold(free: int) -> int:
     return max(0, free) * PERCENT // 100
 
 
+def least_free(predicted: int) -> int:
+    """The least free bytes of which `threshold` takes a prediction."""
+    return -(-predicted * 100 // PERCENT)
+
+
 def cache_per_token(keys: Mapping[str, object]) -> int | None:
     """Bytes that PredictServerVRAM reckons a token of cache with, from the keys of a file's header: keys and values in f16, layers × least
     KV heads × embedding over heads, whatever the real heads are; None where a count is missing or is no count."""

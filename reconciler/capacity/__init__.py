@@ -5,12 +5,14 @@ from __future__ import annotations
 from reconciler.capacity.accounts import CardAccounts, Shortage
 from reconciler.capacity.building import set_up, usable_bytes
 from reconciler.capacity.cards import Card, CardHolding, Charges, largest, on_card, on_cards, raised, total
-from reconciler.capacity.engine_margin import believed_free, is_fitted, margin_for, most_unused
+from reconciler.capacity.engine_margin import believed_free, free_where_unused, is_fitted, margin_for, most_unused
 from reconciler.capacity.engine_state import EngineState, Holding
 from reconciler.capacity.occupancy import Occupancy, OccupancyError
 from reconciler.capacity.own_cards import GivenCard, charge_given, fits_alone
+from reconciler.capacity.packing import Bin, Item, Kind, Packing, Seat, Taken
 
 __all__ = [
+    "Bin",
     "Card",
     "CardAccounts",
     "CardHolding",
@@ -18,12 +20,18 @@ __all__ = [
     "EngineState",
     "GivenCard",
     "Holding",
+    "Item",
+    "Kind",
     "Occupancy",
     "OccupancyError",
+    "Packing",
+    "Seat",
     "Shortage",
+    "Taken",
     "believed_free",
     "charge_given",
     "fits_alone",
+    "free_where_unused",
     "is_fitted",
     "largest",
     "margin_for",

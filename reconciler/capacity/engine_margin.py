@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reconciler.capacity.cards import Card
 from reconciler.capacity.engine_state import EngineState
 from reconciler.fleet import ModelSpec, Residency
 
@@ -27,3 +28,9 @@ def believed_free(slot: EngineState) -> int:
 def most_unused(slot: EngineState) -> int | None:
     """The most bytes of one of its cards that nobody holds, whatever of it may be used; None where no size is known."""
     return max((card.unused for card in slot.cards or () if card.total is not None), default=None)
+
+
+def free_where_unused(card: Card, unused: int) -> int:
+    """Bytes of a card that must be free for so many of the whole card to be held by nobody."""
+    beyond = 0 if card.total is None or card.usable is None else card.total - card.usable
+    return max(0, unused - beyond)

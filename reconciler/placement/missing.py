@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from reconciler.capacity import EngineState
-from reconciler.fleet import Each, EngineId, ModelSpec, Residency, Spread
+from reconciler.fleet import Each, EngineId, Ensure, ModelSpec, Residency, Spread
 from reconciler.placement.eligibility import NEVER_QUALIFIES, ModelClass
 from reconciler.placement.fit import CAPACITY_REASONS, Fit, static_refusal
 from reconciler.placement.keep import keep
 from reconciler.placement.preemption import displace, eject
+from reconciler.placement.rearrange import may_be_searched
 from reconciler.placement.reorder_loads import reseat
 from reconciler.placement.residents import need_on
 from reconciler.placement.result import Lacking, Target
@@ -18,6 +19,7 @@ from reconciler.placement.search_state import Placing
 
 
 def place_missing(placing: Placing, model: ModelSpec) -> None:
+    """Gives replicas a place where nobody has to leave; what has none is lacking."""
     if placing.found_of[model.name] and (model.each is not None or len(placing.at[model.name]) < (model.replicas or 0)):
         keep(placing, model)
     if model.each is not None:
@@ -38,8 +40,23 @@ def place_missing(placing: Placing, model: ModelSpec) -> None:
     for one in variants:
         if missing > 0 and model.name in placing.may_share:
             missing -= _share(placing, one, missing, candidates)
+    if missing > 0:
+        placing.result.lacking.append(Lacking(model, missing))
+
+
+def make_way(placing: Placing, model: ModelSpec) -> None:
+    """Gives what is lacking of a model a place by making room, one engine at a time."""
+    mine = [entry for entry in placing.result.lacking if entry.model.name == model.name]
+    if not mine or model.ensure is not Ensure.LOADED:
+        return
+    placing.result.lacking = [entry for entry in placing.result.lacking if entry.model.name != model.name]
+    variants, candidates = placing.alternatives[model.name], placing.class_of(model).slots
+    if model.each is not None:
+        _each_by_making_room(placing, model)
+        return
+    missing, searched = sum(entry.count for entry in mine), may_be_searched(placing, model)
     for one in variants:
-        while missing > 0 and (displace(placing, one, candidates) or eject(placing, one, candidates)):
+        while missing > 0 and (displace(placing, one, candidates) or (not searched and eject(placing, one, candidates))):
             missing -= 1
         while missing > 0 and reseat(placing, one, candidates):
             missing -= 1
@@ -86,6 +103,15 @@ def groups_of(placing: Placing, model: ModelSpec) -> list[tuple[EngineState, ...
 
 
 def _place_each(placing: Placing, model: ModelSpec) -> None:
+    _fill_groups(placing, model, _try_in_group)
+
+
+def _each_by_making_room(placing: Placing, model: ModelSpec) -> None:
+    _fill_groups(placing, model, _make_room_in_group)
+
+
+def _fill_groups(placing: Placing, model: ModelSpec, attempt: Callable[[Placing, ModelSpec, Sequence[EngineState]], bool]) -> None:
+    """One replica for each group without one, by `attempt`; what has none is lacking."""
     placed = placing.at[model.name]
     owned = set(placing.rows_of[model.name])
     refused = placing.class_of(model).refused
@@ -102,7 +128,7 @@ def _place_each(placing: Placing, model: ModelSpec) -> None:
             continue
         usable = [slot for slot in asked if slot not in refused]
         best = sorted(usable, key=lambda slot: (slot not in owned, slot.hot, slot.used_fraction, slot.id)) if len(usable) > 1 else usable
-        if _try_in_group(placing, model, best):
+        if attempt(placing, model, best):
             continue
         count += 1
         lacking.extend(asked)
@@ -111,15 +137,16 @@ def _place_each(placing: Placing, model: ModelSpec) -> None:
 
 
 def _try_in_group(placing: Placing, model: ModelSpec, slots: Sequence[EngineState]) -> bool:
-    """One replica on one of these engines: as it was applied there, else the best variant with room, else by displacing."""
+    """One replica on one of these engines: as it was applied there, else the best variant with room."""
     variants = placing.alternatives[model.name]
     rows = placing.rows_of[model.name] if len(variants) > 1 else ()
     before = [(one, slot) for slot in slots if slot in rows and (one := placing.as_applied(model, slot)) is not None]
-    return (
-        any(placing.try_at(one, slot) for one, slot in before)
-        or any(placing.try_at(one, slot) for one in variants for slot in slots)
-        or any(displace(placing, one, slots) or reseat(placing, one, slots) for one in variants)
-    )
+    return any(placing.try_at(one, slot) for one, slot in before) or any(placing.try_at(one, slot) for one in variants for slot in slots)
+
+
+def _make_room_in_group(placing: Placing, model: ModelSpec, slots: Sequence[EngineState]) -> bool:
+    """One replica on one of these engines by displacing, or by another order of what is there."""
+    return any(displace(placing, one, slots) or reseat(placing, one, slots) for one in placing.alternatives[model.name])
 
 
 def place_present(placing: Placing, model: ModelSpec) -> None:

@@ -1,15 +1,15 @@
 """Where each wanted replica goes.
 
 Keep what is right where it is; then, in order of priority, place what is missing: where it still is after another replica of it was
-displaced, else where it was last applied, else the strategy's best engine with room, else by displacing residents of lower priority, else
-by moving one replica of the same priority that fits elsewhere. Of one priority the largest is asked for first, so names decide ties alone.
-Everything is reserved on one board, so no two replicas are sent to the same free space. Deterministic: sorted, ties by name.
-The strategy chooses among places, and never decides whether there is one: where it leaves something out, best fit is tried too.
+displaced, else where it was last applied, else the strategy's best engine with room, else by a search over what may move or matters less,
+else by making room on one engine. Of one priority the largest is asked for first, so names decide ties alone. Everything is reserved on one
+board, so no two replicas are sent to the same free space. Deterministic: sorted, ties by name.
+The strategy chooses among places, and never decides whether there is one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 from itertools import groupby
 
@@ -19,8 +19,9 @@ from reconciler.placement.bound import Bound, bound_of
 from reconciler.placement.exact import improve
 from reconciler.placement.keep import keep, let_yield, release_leaving
 from reconciler.placement.mip import Budget, require_highs
-from reconciler.placement.missing import groups_of, place_missing, place_present
+from reconciler.placement.missing import groups_of, make_way, place_missing, place_present
 from reconciler.placement.objective import Objective, objective_of
+from reconciler.placement.rearrange import bring_back, may_be_searched, rearrange
 from reconciler.placement.residents import Occupant, charge_found
 from reconciler.placement.result import Placement, Proof, Target
 from reconciler.placement.search_state import NOTHING_HELD, Held, Placing
@@ -55,21 +56,13 @@ def place(
             keep(placing, model)
     placing.lowest = placing.lowest_priority()
     let_yield(placing, every)
-    for _, equal in groupby(placing.models, key=lambda model: model.priority):
-        level = [*equal]
-        for model in level:
-            if model.name in placing.moved:
-                keep(placing, model)
-        for model in level:
-            if model.ensure is Ensure.PRESENT:
-                place_present(placing, model)
-            else:
-                place_missing(placing, model)
+    _place_by_priority(placing, {model.name for model in placing.models})
     for _ in range(ROUNDS):
         if not _try_again(placing, every):
             break
     else:
         release_leaving(placing, every)
+    bring_back(placing)
     if finish is not None:
         finish(placing)
         release_leaving(placing, every)
@@ -81,14 +74,36 @@ def place(
     kept = {target.found for targets in placing.at.values() for target in targets.values() if target.found is not None}
     placing.result.unwanted = [found for found in every if found not in kept]
     placing.result.sharing = placing.may_share
+    placing.result.unsearched = any(
+        entry.model.ensure is Ensure.LOADED and not may_be_searched(placing, entry.model) for entry in placing.result.lacking
+    )
     placing.result.targets = [target for model in placing.models for target in placing.at[model.name].values()]
     return placing.result
 
 
+def _place_by_priority(placing: Placing, names: Set[str]) -> None:
+    """Gives these models their places, the most important first: where nobody has to leave, then by a search over all that may move, then
+    by making room on one engine. What was displaced is asked for again in its turn."""
+    for _, equal in groupby(placing.models, key=lambda model: model.priority):
+        level = [*equal]
+        asked = [model for model in level if model.name in names or model.name in placing.moved]
+        for model in asked:
+            if model.name in placing.moved:
+                keep(placing, model)
+        for model in asked:
+            if model.ensure is Ensure.PRESENT:
+                place_present(placing, model)
+            else:
+                place_missing(placing, model)
+        rearrange(placing, level)
+        for model in level:
+            make_way(placing, model)
+
+
 def place_most(boards: Callable[[], Occupancy], desired: Desired, applied: Applied, held: Held = NOTHING_HELD) -> Placement:
-    """As `place`, on a fresh board that `boards` makes. Where that leaves loads without a place, or sends residents away for others, all is
-    placed by best fit on another board as well: that is taken where it leaves less out, by priority, or as little and disturbs less. Where
-    the files ask for the exact solver, that goes on from there.
+    """As `place`, on a fresh board that `boards` makes. Where that leaves out what no search is made for (`may_be_searched`), all is placed
+    by best fit on another board as well: that is taken where it leaves less out, by priority, or as little and disturbs less. Where the
+    files ask for the exact solver, that goes on from there.
 
     SolverMissing: the exact solver is asked for, needed, and not installed."""
 
@@ -97,9 +112,7 @@ def place_most(boards: Callable[[], Occupancy], desired: Desired, applied: Appli
 
     best = place(boards(), desired, applied, held)
     by = desired
-    if desired.strategy is not Strategy.BINPACK and (
-        best.displaced or any(lacking.model.ensure is Ensure.LOADED for lacking in best.lacking)
-    ):
+    if desired.strategy is not Strategy.BINPACK and best.unsearched:
         packing = replace(desired, strategy=Strategy.BINPACK)
         tight = place(boards(), packing, applied, held)
         if worth(tight).key < worth(best).key:
@@ -134,9 +147,7 @@ def _try_again(placing: Placing, every: Sequence[Occupant]) -> bool:
         return False
     again = lacking | moved
     placing.result.lacking = [entry for entry in placing.result.lacking if entry.model.name not in again]
-    for model in placing.models:
-        if model.name in again:
-            place_missing(placing, model)
+    _place_by_priority(placing, again)
     return True
 
 

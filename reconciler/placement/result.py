@@ -90,8 +90,9 @@ EXPLANATION_LOOKS = 500_000
 class Placement:
     """`displaced` are residents that must leave for another model (`displaced_for` has its name); `unwanted` all residents that are no
     target's; `released` those of them that leave since nobody wants them there, `spared` those that would and are protected. All others
-    stay. `sharing` are the models that may have their weights in a runner with others. `proof` is
-    what the exact solver proved, if it was asked. `states` may be asked once the board is finished."""
+    stay. `sharing` are the models that may have their weights in a runner with others,
+    `unsearched` says that something has no place for which no search was made. `proof` is what the exact solver proved, if it was asked.
+    `states` may be asked once the board is finished."""
 
     board: Occupancy
     targets: list[Target] = field(default_factory=list)
@@ -101,6 +102,7 @@ class Placement:
     released: set[Occupant] = field(default_factory=set)
     spared: set[Occupant] = field(default_factory=set)
     displaced_for: dict[Occupant, str] = field(default_factory=dict)
+    unsearched: bool = False
     looks_left: int = EXPLANATION_LOOKS
     not_applicable: dict[str, int] = field(default_factory=dict)
     sharing: Set[str] = frozenset()

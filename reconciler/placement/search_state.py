@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
-from reconciler.capacity import Card, EngineState, Occupancy, on_card
+from reconciler.capacity import Card, EngineState, Occupancy, Seat, on_card
 from reconciler.fleet import Applied, Desired, EngineId, EngineKind, Ensure, ModelSpec, Spread, WantedNames
 from reconciler.needs.run_settings import in_ram
 from reconciler.placement.eligibility import Eligible, ModelClass, eligible
@@ -45,7 +45,8 @@ class Placing:
     model and place: one that comes back there stays if its room is still free, else it is unloaded and loaded anew. `not_right` has those
     that are not as wanted and found no room to be loaded anew in their place. `alternatives` has the variants of each model, best first
     (the model itself where it has none). `moved` are the models of which something was displaced, `made_room` says whether
-    what has no place may have one by now.
+    what has no place may have one by now. `version` changes whenever anything does; `searched` has by priority of what a search had
+    nothing to offer at which version, `seats` what a replica of a model and variant takes on an engine, as a search sees it.
     """
 
     def __init__(self, board: Occupancy, desired: Desired, applied: Applied, held: Held = NOTHING_HELD) -> None:
@@ -73,6 +74,9 @@ class Placing:
         self.lowest: int | None = None
         self.moved: set[str] = set()
         self.made_room = False
+        self.version = 0
+        self.searched: dict[int, tuple[int, tuple[tuple[str, int], ...]]] = {}
+        self.seats: dict[tuple[str, str | None], dict[EngineState, Seat | None]] = {}
         self._beside: dict[tuple[EngineState, bool], Sequence[EngineState]] = {}
         self._eligible: dict[ModelClass, Eligible] = {}
         self._eligible_for: dict[str, Eligible] = {}
@@ -133,6 +137,7 @@ class Placing:
 
     def freed(self) -> None:
         """Forgets what was found out about a fuller board."""
+        self.version += 1
         self.made_room = True
         self.nothing_fits.clear()
         self.no_elsewhere.clear()
@@ -207,6 +212,7 @@ class Placing:
         return known
 
     def note(self, target: Target) -> None:
+        self.version += 1
         self.at[target.model.name][target.slot] = target
         self.not_right.get(target.slot, {}).pop(target.model.name, None)
         if target.found is not None:

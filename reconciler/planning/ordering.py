@@ -108,14 +108,25 @@ def pulls_first(changes: Sequence[Change]) -> None:
 
 
 def move_start_first(changes: Sequence[Change]) -> None:
-    """A model that moves: its old replica leaves after a new one is there, where the new place needs nobody to leave first."""
+    """A model that moves: its old replica leaves after a new one is there, where the new place needs nobody to leave first. What leaves for
+    another model does so too, where the new place waits for others, but not for its own; unless it has to be fetched there."""
     arriving: dict[str, list[Change]] = defaultdict(list)
     for change in changes:
-        if change.action is Action.LOAD and all(needed.action in FETCHES for needed in change.needs):
+        if change.action is Action.LOAD:
             arriving[change.model].append(change)
     for change in changes:
-        if change.action is Action.UNLOAD and arriving.get(change.model) and change.reason.code in MOVES:
-            change.needs.append(arriving[change.model].pop())
+        if change.action is Action.UNLOAD and arriving.get(change.model):
+            load = next((load for load in reversed(arriving[change.model]) if _may_come_first(load, change)), None)
+            if load is not None:
+                arriving[change.model].remove(load)
+                change.needs.append(load)
+
+
+def _may_come_first(load: Change, unload: Change) -> bool:
+    if unload.reason.code in MOVES and all(needed.action in FETCHES for needed in load.needs):
+        return True
+    fetched = any(needed.action in FETCHES for needed in load.needs)
+    return unload.by is not None and not fetched and not load.waits_for(unload)
 
 
 def _by_priority(change: Change) -> tuple[int, str]:

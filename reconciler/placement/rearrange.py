@@ -1,0 +1,353 @@
+"""What found no room as the board stands gets a place by moves of others: a search over plain numbers, and its answer tried on the board.
+
+The board alone decides: an answer that it refuses anywhere is thrown away as a whole, and searched anew without what was refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from reconciler.admission import least_free
+from reconciler.capacity import Bin, Card, EngineState, Item, Kind, Packing, Seat, Taken, free_where_unused, margin_for
+from reconciler.fleet import Ensure, ModelSpec, Spread
+from reconciler.needs.run_settings import in_ram
+from reconciler.placement.engine_admission import coming_of
+from reconciler.placement.fit import Fit, fit, static_refusal, take
+from reconciler.placement.keep import keep_at
+from reconciler.placement.leaving import Leaving
+from reconciler.placement.objective import ALONE, ranks_of
+from reconciler.placement.preemption import drop, together
+from reconciler.placement.residents import Occupant, most_needed, need_on
+from reconciler.placement.result import Lacking
+from reconciler.placement.search import Search
+from reconciler.placement.search_state import Placing
+
+PATIENCE, PATIENCE_EACH = 20_000, 300
+"""How many partial answers are looked at without finding anything: so many, and so many more for each card."""
+ROUNDS_OF_PATIENCE = 6
+"""How many times that is looked at in all."""
+REFUSALS = 4
+"""How often the search begins anew since the board refused an answer."""
+
+
+def rearrange(placing: Placing, level: Sequence[ModelSpec]) -> None:
+    """Gives what is lacking of these models, all of one priority, a place where others can move, or matter less."""
+    names = {model.name for model in level}
+    wanted = [one for one in placing.result.lacking if one.model.name in names and may_be_searched(placing, one.model)]
+    key = tuple((one.model.name, one.count) for one in wanted)
+    if placing.searched.get(level[0].priority) == (placing.version, key):
+        return
+    refused: set[tuple[str, EngineState]] = set()
+    for _ in range(REFUSALS if wanted else 0):
+        model = _Model(placing, wanted, refused)
+        if not model.new:
+            return
+        cards = len(model.packing.free)
+        patience = PATIENCE + PATIENCE_EACH * cards
+        Search(model.packing, patience * ROUNDS_OF_PATIENCE, patience).run()
+        answer = model.answer()
+        if not any(slot is not None and piece.slot is None for piece, slot in answer):
+            placing.searched[level[0].priority] = placing.version, key
+            return
+        wrong = _refused(placing, answer)
+        if not wrong:
+            _carry_out(placing, answer)
+            _count_lacking(placing, level)
+            return
+        refused |= wrong
+
+
+def bring_back(placing: Placing) -> None:
+    """Brings back what was moved for others where its old place is free again, now that all have theirs."""
+    if not placing.result.displaced:
+        return
+    model = _Model(placing, (), set())
+    if any(item.home is not None and item.at != item.home for item in model.packing.items):
+        Search(model.packing, PATIENCE, PATIENCE).settle()
+        answer = model.answer()
+        if answer and not _refused(placing, answer):
+            _carry_out(placing, answer)
+
+
+def may_be_searched(placing: Placing, model: ModelSpec) -> bool:
+    """Names that may share a runner are charged by what is there already, and variants are chosen by what fits: those are placed one by
+    one."""
+    return model.ensure is Ensure.LOADED and model.name not in placing.may_share and not model.variants
+
+
+@dataclass(slots=True, eq=False)
+class _Piece:
+    """What an item of the packing is: a replica of a model (`leaving` where it has a place), or a resident that yields."""
+
+    model: ModelSpec | None
+    slot: EngineState | None = None
+    leaving: Leaving | None = None
+
+
+Answer = Sequence[tuple[_Piece, EngineState | None]]
+
+
+class _Model:
+    """The board as a packing: `pieces` by item."""
+
+    def __init__(self, placing: Placing, lacking: Sequence[Lacking], refused: set[tuple[str, EngineState]]) -> None:
+        self._placing, self._refused = placing, refused
+        board = placing.board
+        self._cards = [card for card in board.cards if card.usable is not None and not card.is_at_fault]
+        self._card_number = {card: number for number, card in enumerate(self._cards)}
+        nodes = {name: number for number, name in enumerate(board.by_node)}
+        slots = [slot for slot in board if slot.takes_orders and any(card in self._card_number for card in slot.cards or ())]
+        slots.sort(key=lambda slot: (tuple(card.capacity for card in slot.cards or ()), slot.id))
+        self.slots = slots
+        self._number = {slot: number for number, slot in enumerate(slots)}
+        self._allowed: dict[tuple[EngineState, ...], tuple[tuple[int, ...], frozenset[int]]] = {}
+        self._kinds: dict[tuple[str, str | None], int] = {}
+        self._of_kind: list[Kind] = []
+        self.pieces: list[_Piece] = []
+        self._left = self._displaced()
+        self._ranks = ranks_of(placing.desired)
+        items: list[Item] = []
+        for slot in slots:
+            for leaving in (*together(placing, slot), *(Leaving(slot, (found,), found=found) for found in placing.yielding.get(slot, ()))):
+                item = self._there(slot, leaving)
+                if item is not None:
+                    items.append(item)
+        before = len(items)
+        for entry in lacking:
+            items += self._lacking(entry)
+        self.new = len(items) - before
+        bins = [self._bin(slot, nodes) for slot in slots]
+        self.packing = Packing([card.free for card in self._cards], bins, self._of_kind, items)
+        self._count_all(bins, nodes)
+
+    def answer(self) -> Answer:
+        """What is elsewhere now, with its new engine (None: it has no place)."""
+        found = [None if item.at is None else self.slots[item.at] for item in self.packing.items]
+        return [(piece, slot) for piece, slot in zip(self.pieces, found, strict=True) if slot is not piece.slot]
+
+    def _of(self, slot: EngineState) -> list[Card]:
+        """Its cards that can be searched: of known size, and sound."""
+        return [card for card in slot.cards or () if card in self._card_number]
+
+    def _bin(self, slot: EngineState, nodes: Mapping[str, int]) -> Bin:
+        limit, cards = slot.spec.memory_limit, self._of(slot)
+        return Bin(
+            tuple(self._card_number[card] for card in cards),
+            nodes[slot.id.node],
+            None if slot.rules.most is None else slot.rules.most - slot.placed,
+            None if limit is None else [limit - slot.own.get(card.index, 0) for card in cards],
+        )
+
+    def _there(self, slot: EngineState, leaving: Leaving) -> Item | None:
+        """What has a place and may leave it. None where it can only leave in ways that the search does not know: with other names of its
+        weights, or from RAM, or from a card that holds more than it may."""
+        sums: dict[Card, int] = {}
+        for holding in leaving.holdings:
+            for card, count in holding.charges:
+                sums[card] = sums.get(card, 0) + count
+        if not sums or any(card not in self._card_number or card.free < 0 for card in sums):
+            return None
+        charges = tuple((self._card_number[card], count) for card, count in sums.items())
+        if leaving.found is not None:
+            if leaving.found.model is not None or leaving.found.also:
+                return None
+            kind, at = self._nobody(), self._number[slot]
+            self.pieces.append(_Piece(None, slot, leaving))
+            most = max(sums.values())
+            return Item(kind, most, 0, at, charges, only=frozenset(), wanted=False, at=at, charges=charges)
+        target = leaving.targets[0]
+        model = target.model
+        if len(leaving.targets) > 1 or model.name in self._placing.may_share or target.replaces is not None:
+            return None
+        self.pieces.append(_Piece(model, slot, leaving))
+        resident, at = target.found is not None, self._number[slot]
+        size = model.vram if model.vram is not None else (target.need.bytes if target.need is not None else max(sums.values()))
+        only = None if model.each is None else frozenset(self._group(model, slot))
+        home, held = (at, charges) if resident else self._old_place(model)
+        weight = self._weight(model)
+        return Item(self._kind(model), size, model.priority, home, held, only, new=home is None, weight=weight, at=at, charges=charges)
+
+    def _group(self, model: ModelSpec, slot: EngineState) -> list[int]:
+        group = next((group for group in self._placing.groups_of[model.name] if slot in group), ())
+        return [self._number[other] for other in group if other in self._number]
+
+    def _lacking(self, entry: Lacking) -> list[Item]:
+        placing, model = self._placing, entry.model
+        items = []
+        if model.each is None:
+            groups: Sequence[frozenset[int] | None] = [None] * entry.count
+        else:
+            free = [group for group in placing.groups_of[model.name] if not any(slot in placing.at[model.name] for slot in group)]
+            groups = [frozenset(self._number[slot] for slot in group if slot in self._number) for group in free]
+            groups = [group for group in groups if group]
+        kind = self._kind(model)
+        size = most_needed([self.slots[at] for at in self._of_kind[kind].bins], model, placing.applied)
+        for group in groups:
+            self.pieces.append(_Piece(model))
+            home, held = self._old_place(model)
+            items.append(Item(kind, size, model.priority, home, held, group, new=home is None, weight=self._weight(model)))
+        return items
+
+    def _weight(self, model: ModelSpec) -> int:
+        """As the objective weighs the bytes of a replica that moves."""
+        there = sum(target.found is not None for target in self._placing.at[model.name].values())
+        return self._ranks[model.priority] * (1 if there > 1 else ALONE)
+
+    def _displaced(self) -> dict[str, list[Occupant]]:
+        """The residents that left for others, by the one model that each is, on engines and cards that are searched."""
+        found: dict[str, list[Occupant]] = {}
+        for one in sorted(self._placing.result.displaced, key=lambda one: one.slot.id):
+            name = one.model.name if one.model is not None and not one.also else None
+            known = one.slot in self._number and all(card in self._card_number for card, _ in one.charges)
+            if name is not None and known and one.slot not in self._placing.at[name]:
+                found.setdefault(name, []).append(one)
+        return found
+
+    def _old_place(self, model: ModelSpec) -> tuple[int | None, Taken]:
+        """Where a replica of a model was until another took its room, which it may have again; each is told once."""
+        found = next(iter(self._left.get(model.name, ())), None)
+        if found is None:
+            return None, ()
+        self._left[model.name].remove(found)
+        return self._number[found.slot], tuple((self._card_number[card], count) for card, count in found.charges)
+
+    def _nobody(self) -> int:
+        self._of_kind.append(Kind((), frozenset(), lambda at: None))
+        return len(self._of_kind) - 1
+
+    def _kind(self, model: ModelSpec) -> int:
+        key = model.name, model.variant
+        if key not in self._kinds:
+            usable = self._placing.class_of(model).slots
+            if usable not in self._allowed:
+                bins = tuple(sorted(self._number[slot] for slot in usable if slot in self._number))
+                self._allowed[usable] = bins, frozenset(bins)
+            bins, allowed = self._allowed[usable]
+            apart = model.spread if model.spread_hard else Spread.NONE
+            seats = self._placing.seats.setdefault(key, {})
+            kind = Kind(bins, allowed, lambda at: self._known_seat(model, self.slots[at], seats), apart)
+            twin = next((self._of_kind[n] for (name, _), n in self._kinds.items() if name == model.name), None) if model.variants else None
+            if twin is not None:
+                kind.here, kind.nodes, kind.cards = twin.here, twin.nodes, twin.cards
+            self._kinds[key] = len(self._of_kind)
+            self._of_kind.append(kind)
+        return self._kinds[key]
+
+    def _count_all(self, bins: Sequence[Bin], nodes: Mapping[str, int]) -> None:
+        """Counts the replicas that have a place, those too that stay where they are."""
+        counted: set[int] = set()
+        for (name, _), number in self._kinds.items():
+            kind = self._of_kind[number]
+            if id(kind.here) in counted:
+                continue
+            counted.add(id(kind.here))
+            for slot in self._placing.at[name]:
+                at = self._number.get(slot)
+                if at is not None:
+                    kind.count(bins[at], at, 1)
+                    continue
+                kind.nodes[nodes[slot.id.node]] += 1
+                for card in slot.cards or ():
+                    if card in self._card_number:
+                        kind.cards[self._card_number[card]] += 1
+        for item in self.packing.items:
+            if not item.wanted and item.at is not None:
+                self._of_kind[item.kind].count(bins[item.at], item.at, 1)
+
+    def _known_seat(self, model: ModelSpec, slot: EngineState, seats: dict[EngineState, Seat | None]) -> Seat | None:
+        """What a replica takes there if room is made for it; None where it cannot be, whoever leaves."""
+        if (model.name, slot) in self._refused or model.name in self._placing.not_right.get(slot, ()):
+            return None
+        if slot not in seats:
+            seats[slot] = self._seat(model, slot)
+        return seats[slot]
+
+    def _seat(self, model: ModelSpec, slot: EngineState) -> Seat | None:
+        placing = self._placing
+        if static_refusal(slot, model) is not None or in_ram(slot, model):
+            return None
+        need = need_on(slot, model, placing.applied)
+        if need is None or not slot.cards:
+            return None
+        spare = 0
+        margin = margin_for(slot, model)
+        if margin:
+            spare = max(free_where_unused(card, margin) for card in slot.cards)
+        if slot.rules.memory and len(slot.cards) == 1:
+            spare = max(spare, self._predicted_spare(model, slot, need.bytes))
+        part = None
+        if len(self._of(slot)) == len(slot.cards) > 1:
+            told = slot.knowledge.part(slot, model, placing.applied) if need.source in ("computed", "measured") else None
+            part = told if told is not None else -(-need.bytes // len(slot.cards))
+        return Seat(need.bytes, part, spare)
+
+    def _predicted_spare(self, model: ModelSpec, slot: EngineState, takes: int) -> int:
+        """Bytes that must be free beside what it takes, for the engine to take it beside others; all of the card where it only takes it
+        alone."""
+        card = (slot.cards or ())[0]
+        predicted = coming_of(slot, model, ((card, takes),), self._placing.applied).predicted
+        if predicted is None or card.total is None:
+            return 0
+        return max(0, min(free_where_unused(card, least_free(predicted)), card.capacity) - takes)
+
+
+def _order(answer: Answer) -> list[tuple[ModelSpec, EngineState]]:
+    """What is to be placed, the largest first, as engines take loads."""
+    placed = [(piece.model, slot) for piece, slot in answer if piece.model is not None and slot is not None]
+    return sorted(placed, key=lambda one: (-(one[0].vram or 0), one[0].name, one[1].id))
+
+
+def _refused(placing: Placing, answer: Answer) -> set[tuple[str, EngineState]]:
+    """The places of an answer that the board refuses when all who leave have left. Nothing stays changed."""
+    wrong: set[tuple[str, EngineState]] = set()
+    with placing.board.trial():
+        for piece, _ in answer:
+            if piece.leaving is not None:
+                piece.leaving.lift(placing.board)
+        for model, slot in _order(answer):
+            room = fit(slot, model, placing.applied)
+            if isinstance(room, Fit):
+                take(placing.board, slot, model, room, placing.applied)
+            else:
+                wrong.add((model.name, slot))
+    return wrong
+
+
+def _carry_out(placing: Placing, answer: Answer) -> None:
+    """Who leaves is taken off the board and told for whom; then each replica takes its new place."""
+    order = _order(answer)
+    for_whom: dict[Card, ModelSpec] = {}
+    for model, slot in order:
+        for card in slot.cards or ():
+            known = for_whom.get(card)
+            if known is None or (model.priority, model.vram or 0) > (known.priority, known.vram or 0):
+                for_whom[card] = model
+    for piece, _ in answer:
+        if piece.leaving is not None and piece.slot is not None:
+            cards = [card for holding in piece.leaving.holdings for card, _ in holding.charges]
+            drop(placing, piece.leaving, next((for_whom[card] for card in cards if card in for_whom), order[0][0]))
+    for model, slot in order:
+        left = placing.left.get((model.name, slot))
+        if left is None or not keep_at(placing, model, slot, {slot: (left,)}):
+            placing.try_at(model, slot)
+    placing.freed()
+
+
+def _count_lacking(placing: Placing, level: Sequence[ModelSpec]) -> None:
+    """Says anew what of these models has no place."""
+    names = {model.name for model in level}
+    old = {entry.model.name: entry for entry in placing.result.lacking if entry.model.name in names}
+    placing.result.lacking = [entry for entry in placing.result.lacking if entry.model.name not in names]
+    for model in level:
+        if model.ensure is not Ensure.LOADED:
+            placing.result.lacking += [old[model.name]] if model.name in old else []
+            continue
+        asked: tuple[EngineState, ...] | None = None
+        missing = (model.replicas or 0) - len(placing.at[model.name])
+        if model.each is not None:
+            without = [group for group in placing.groups_of[model.name] if not any(slot in placing.at[model.name] for slot in group)]
+            can_be_asked = [group for group in ([slot for slot in group if slot.reachable and slot.selected] for group in without) if group]
+            missing, asked = len(can_be_asked), tuple(slot for group in can_be_asked for slot in group)
+        if missing > 0:
+            placing.result.lacking.append(Lacking(model, missing, asked))

@@ -1,0 +1,391 @@
+"""What has no place gets one by moves of others, what matters less gives way, and what moved without need goes back.
+
+A large-neighbourhood search: a few cards at a time are taken apart and filled anew (`rebuild`). Its answer is never worse than what it was
+given: first the bytes without a place count, by priority, then the bytes that move. It is bounded by looks, not by time, and draws by a
+fixed seed over what there is in an order of its own, so the same board gives the same answer.
+
+An answer is one that the search itself would leave alone: it ends only with a round that begins with all where it is to be and finds
+nothing. The plan after an apply is that round again.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from math import comb
+
+from reconciler.capacity import Item, Packing, Taken
+from reconciler.placement.rebuild import Rebuild
+
+NODES = 400
+"""Partial answers that are looked at in one rebuilding."""
+BESIDE = 3
+"""How many areas of cards are rebuilt together with the one where room is to be made."""
+DRAWS_EACH = 2
+"""How often areas are drawn, for each choice of them that there is."""
+OPTIONS = 4
+"""How many places that items may have in a rebuilding cost as much as one partial answer."""
+DRAWN = 3
+"""From how many drawn areas the emptiest is taken."""
+COMPARED = 64
+"""How many bins are compared where something of lower priority gives way."""
+WIDEST = 5
+"""How many areas are rebuilt together to bring back what moved."""
+
+Places = dict[int, tuple[int | None, Taken]]
+
+
+class Search:
+    """One run over a packing, which it changes. `work` bounds all of it, `patience` what is spent in a row without finding anything, both
+    in partial answers looked at."""
+
+    def __init__(self, packing: Packing, work: int, patience: int) -> None:
+        self.packing, self.work, self.patience = packing, work, patience
+        self._chance = random.Random(0)  # noqa: S311 - choices of a search, not a secret
+        self._rank: list[int] = []
+        self._renumber()
+
+    def run(self) -> None:
+        """Places what it can."""
+        self._pack_what_is_new()
+        while self._lacking() and self.work > 0:
+            if not self._round():
+                break
+            self.settle()
+
+    def _round(self) -> bool:
+        """Whether something more has a place, where all that has one is taken to be there already."""
+        items = self.packing.items
+        homes = [(item.home, item.home_charges) for item in items]
+        for item in items:
+            item.home, item.home_charges = item.at, item.charges
+        self._renumber()
+        before = self._left_out()
+        self._chance = random.Random(0)  # noqa: S311 - choices of a search, not a secret
+        self._place_lacking()
+        for item, (home, charges) in zip(items, homes, strict=True):
+            item.home, item.home_charges = home, charges
+        return self._left_out() < before
+
+    def _renumber(self) -> None:
+        """Ranks the items by what they are and where, whatever happened before."""
+        items = self.packing.items
+        key = [(-item.priority, -item.size, item.kind, -1 if item.at is None else item.at) for item in items]
+        self._rank = [0] * len(items)
+        for rank, number in enumerate(sorted(range(len(items)), key=key.__getitem__)):
+            self._rank[number] = rank
+
+    def _lacking(self) -> list[int]:
+        """What has no place, the most important first, of those the largest."""
+        items = self.packing.items
+        return sorted((n for n, item in enumerate(items) if item.at is None and item.wanted), key=self._rank.__getitem__)
+
+    def _left_out(self) -> tuple[int, ...]:
+        """The bytes without a place by priority, the highest first."""
+        left = dict.fromkeys(sorted({item.priority for item in self.packing.items}, reverse=True), 0)
+        for item in self.packing.items:
+            if item.at is None and item.wanted:
+                left[item.priority] += item.size
+        return tuple(left.values())
+
+    def _pack_what_is_new(self) -> None:
+        """What is to be loaded anyway goes where it fits best, where that leaves less out."""
+        packing, before = self.packing, self._left_out()
+        new = [n for n in range(len(packing.items)) if packing.items[n].new]
+        old = {n: (packing.items[n].at, packing.items[n].charges) for n in new}
+        for n in new:
+            packing.lift(n)
+        for n in sorted(new, key=self._rank.__getitem__):
+            self._best_fit(n)
+        if self._left_out() >= before:
+            packing.back_to(old)
+
+    def _best_fit(self, number: int) -> bool:
+        """Whether it has a place where nobody moves: its home, else where it leaves the least."""
+        packing, home = self.packing, self.packing.items[number].home
+        best: tuple[int, int, Taken] | None = None
+        for at in packing.bins_of(number):
+            charges = packing.fits(number, at)
+            if charges is not None:
+                if at == home:
+                    best = 0, at, charges
+                    break
+                left = min(packing.free[card] for card, _ in charges)
+                if best is None or left < best[0]:
+                    best = left, at, charges
+        if best is None:
+            return False
+        packing.put(number, best[1], best[2])
+        return True
+
+    def _place_lacking(self) -> None:
+        limit, tries, width = self.work - self.patience, 4, 8
+        others = len(self.packing.areas) - 1
+        most = DRAWS_EACH * comb(max(others, 1), min(BESIDE, max(others, 1)))
+        while self.work > max(0, limit):
+            lacking = [number for number in self._lacking() if self._may_find(number)]
+            if not lacking:
+                return
+            found = False
+            for number in lacking:
+                if self.packing.items[number].at is not None:
+                    continue
+                if self._best_fit(number) or self._by_moves(number, tries, width, limit) or self._by_priority(number):
+                    limit, found = self.work - self.patience, True
+                if self.work <= max(0, limit):
+                    return
+            if not found and tries >= most and width >= len(self.packing.bins):
+                return
+            tries, width = min(tries * 2, most), width * 2
+
+    def _may_find(self, number: int) -> bool:
+        """Whether so much is free at all, or something gives way to it."""
+        items, item = self.packing.items, self.packing.items[number]
+        return item.size <= self.packing.unused or any(one.at is not None and _gives_way(one, item) for one in items)
+
+    def _lower(self, card: int, item: Item) -> list[int]:
+        """What is on a card and gives way to an item: what matters less, and what is new, equal and smaller."""
+        items = self.packing.items
+        return [number for number in self.packing.on_card[card] if _gives_way(items[number], item)]
+
+    def _by_moves(self, number: int, tries: int, width: int, limit: int) -> bool:
+        """Whether it has a place after others moved, in one of the bins where the least is missing."""
+        packing = self.packing
+        item = packing.items[number]
+        missing: list[tuple[int, int, int]] = []
+        for at in packing.bins_of(number):
+            seat = packing.kinds[item.kind].seat(at)
+            if seat is None or packing.kinds[item.kind].beside_itself(packing.bins[at], at):
+                continue
+            for card in packing.bins[at].cards:
+                short = packing.missing(card, seat)
+                if short <= packing.held(card, packing.on_card[card]):
+                    missing.append((short, at, card))
+        missing.sort()
+        for _, at, card in missing[:width]:
+            if self.work <= max(0, limit):
+                return False
+            if self._make_room(number, at, card, tries):
+                return True
+        return False
+
+    def _make_room(self, number: int, at: int, card: int, tries: int) -> bool:
+        """Whether it has a place in this bin after bytes were taken off a card, by rebuilding its area with others again and again."""
+        packing = self.packing
+        before: Places = {}
+        failed, known = 0, set[tuple[int, ...]]()
+        while True:
+            charges = packing.fits(number, at)
+            if charges is not None:
+                packing.put(number, at, charges)
+                return True
+            if failed >= tries or self.work <= 0:
+                packing.back_to(before)
+                return False
+            areas = self._beside(packing.area[card])
+            key = tuple(sorted(areas))
+            if key not in known and self._take_off(number, at, card, areas, before):
+                failed = 0
+                known.clear()
+            else:
+                failed += 1
+                known.add(key)
+
+    def _take_off(self, number: int, at: int, card: int, areas: Sequence[int], before: Places) -> bool:
+        """Whether less is on the card after these areas were rebuilt. `before` has where the items were at first."""
+        packing = self.packing
+        numbers, bins = self._content(areas)
+        seat = packing.kinds[packing.items[number].kind].seat(at)
+        load = packing.held(card, packing.on_card[card])
+        if seat is None or not load:
+            self.work -= 1
+            return False
+        goal = load - packing.missing(card, seat)
+        return self._rebuilt(numbers, bins, lambda n, b: 0, load, before, sink=card, goal=goal)
+
+    def _rebuilt(
+        self,
+        numbers: Sequence[int],
+        bins: Sequence[int],
+        cost: Callable[[int, int], int],
+        now: int,
+        before: Places,
+        sink: int | None = None,
+        goal: int = 0,
+    ) -> bool:
+        packing = self.packing
+        old = {n: (packing.items[n].at, packing.items[n].charges) for n in numbers}
+        for n in numbers:
+            packing.lift(n)
+        core = Rebuild(packing, numbers, bins, cost, NODES, sink, goal)
+        answer = core.solve(now)
+        self.work -= NODES - max(0, core.nodes_left) + len(numbers) * len(bins) // OPTIONS
+        if answer is None:
+            packing.back_to(old)
+            return False
+        for n, spot in zip(core.order, answer, strict=True):
+            packing.put(n, *spot)
+        for n, place in old.items():
+            before.setdefault(n, place)
+        return True
+
+    def _content(self, areas: Iterable[int]) -> tuple[list[int], list[int]]:
+        """The items and the bins of some areas."""
+        packing = self.packing
+        numbers = {n for area in areas for card in packing.areas[area] for n in packing.on_card[card]}
+        return sorted(numbers, key=self._rank.__getitem__), [at for area in areas for at in packing.inside[area]]
+
+    def _beside(self, area: int) -> list[int]:
+        """The area with others, where something of it may be; of a few that are drawn the emptiest."""
+        packing = self.packing
+        here = [n for n in self._content([area])[0] if self._choices(n)]
+        found = [area]
+        for _ in range(BESIDE if here else 0):
+            choices = self._choices(here[self._chance.randrange(len(here))])
+            drawn = [packing.area[packing.bins[choices[self._chance.randrange(len(choices))]].cards[0]] for _ in range(DRAWN)]
+            best = max(drawn, key=lambda one: max(packing.free[card] for card in packing.areas[one]))
+            if best not in found:
+                found.append(best)
+        return found
+
+    def _choices(self, number: int) -> Sequence[int]:
+        item = self.packing.items[number]
+        return self.packing.kinds[item.kind].bins if item.only is None else sorted(item.only)
+
+    def _by_priority(self, number: int) -> bool:
+        """Whether it has a place where what matters less gives way: in the bin where the most important of that matters least."""
+        packing = self.packing
+        item = packing.items[number]
+        best: tuple[tuple[tuple[int, ...], int], int, list[int]] | None = None
+        compared = 0
+        for at in packing.bins_of(number):
+            seat = packing.kinds[item.kind].seat(at)
+            if seat is None or packing.kinds[item.kind].beside_itself(packing.bins[at], at):
+                continue
+            cards = packing.bins[at].cards
+            if all(packing.missing(card, seat) > packing.held(card, self._lower(card, item)) for card in cards):
+                continue
+            victims = self._victims(number, at)
+            if victims is None:
+                continue
+            lost = sorted((packing.items[n].priority for n in victims if packing.items[n].wanted), reverse=True)
+            key = tuple(lost), sum(packing.items[n].size for n in victims)
+            if best is None or key < best[0]:
+                best = key, at, victims
+            compared += 1
+            if compared == COMPARED:
+                break
+        if best is None:
+            return False
+        for n in best[2]:
+            packing.lift(n)
+        charges = packing.fits(number, best[1])
+        assert charges is not None
+        packing.put(number, best[1], charges)
+        return True
+
+    def _victims(self, number: int, at: int) -> list[int] | None:
+        """Who leaves for an item to fit in a bin, the least important first; None where that is not enough."""
+        packing = self.packing
+        items, item = packing.items, packing.items[number]
+        there = [n for n in self._content([packing.area[packing.bins[at].cards[0]]])[0] if _gives_way(items[n], item)]
+        there.sort(key=lambda n: (items[n].wanted, items[n].priority, not items[n].new, -items[n].size))
+        old: Places = {}
+        gone: list[int] = []
+        for n in there:
+            old[n] = items[n].at, items[n].charges
+            packing.lift(n)
+            gone.append(n)
+            if packing.fits(number, at) is not None:
+                break
+        else:
+            packing.back_to(old)
+            return None
+        for n in sorted(gone[:-1], key=lambda n: (not items[n].wanted, -items[n].priority, -items[n].size)):
+            where, charges = old[n]
+            assert where is not None
+            packing.put(n, where, charges)
+            if packing.fits(number, at) is None:
+                packing.lift(n)
+            else:
+                gone.remove(n)
+        packing.back_to(old)
+        equal = sum(items[n].size for n in gone if items[n].wanted and items[n].priority == item.priority)
+        return gone if equal < item.size else None
+
+    # What moved without need goes back.
+
+    def settle(self) -> None:
+        """Brings back what moved, as far as all that has a place keeps one."""
+        packing = self.packing
+        for number, item in enumerate(packing.items):
+            if not item.wanted and item.at is None and item.home is not None and (charges := packing.fits(number, item.home)) is not None:
+                packing.put(number, item.home, charges)
+        self._go_home()
+        limit = self.work - self.patience
+        for width in (0, 1, 2):
+            found = True
+            while found and self.work > max(0, limit):
+                found = False
+                for number in self._moved():
+                    if packing.items[number].at != packing.items[number].home and self._goes_nearer(number, width):
+                        found = True
+                        self._go_home()
+                    if self.work <= max(0, limit):
+                        break
+
+    def _go_home(self) -> None:
+        """Whoever has room at home again goes there, until nobody has."""
+        gone = True
+        while gone:
+            gone = any([*map(self._goes_home, self._moved())])
+
+    def _moved(self) -> list[int]:
+        items = self.packing.items
+        moved = [n for n, item in enumerate(items) if item.home is not None and item.at is not None and item.at != item.home]
+        return sorted(moved, key=self._rank.__getitem__)
+
+    def _goes_home(self, number: int) -> bool:
+        packing, item = self.packing, self.packing.items[number]
+        if item.home is None or item.at is None or item.at == item.home:
+            return False
+        old = item.at, item.charges
+        packing.lift(number)
+        charges = packing.fits(number, item.home)
+        if charges is None:
+            packing.put(number, *old)
+            return False
+        packing.put(number, item.home, charges)
+        return True
+
+    def _goes_nearer(self, number: int, width: int) -> bool:
+        """Whether less moves after its home and its place were rebuilt, with the homes of what is at its own."""
+        packing, item = self.packing, self.packing.items[number]
+        if item.home is None or item.at is None:
+            return False
+        home = packing.area[item.home_charges[0][0]]
+        areas = dict.fromkeys([home, packing.area[item.charges[0][0]]])
+        for card in packing.areas[home]:
+            for other in sorted(packing.on_card[card], key=self._rank.__getitem__):
+                one = packing.items[other]
+                if one.home is not None and one.at != one.home and len(areas) < WIDEST:
+                    areas.setdefault(packing.area[one.home_charges[0][0]])
+        for _ in range(width):
+            areas.update(dict.fromkeys(self._beside(home)[1:2]))
+        numbers, bins = self._content(areas)
+        now = sum(self._move(n, packing.items[n].at) for n in numbers)
+
+        return now > 0 and self._rebuilt(numbers, bins, self._move, now, {})
+
+    def _move(self, number: int, at: int | None) -> int:
+        """What it disturbs that an item is in this bin."""
+        item = self.packing.items[number]
+        return 0 if item.home is None or item.home == at else item.size * item.weight
+
+
+def _gives_way(one: Item, other: Item) -> bool:
+    """Whether it may be without a place so that the other has one. What is resident leaves for nothing that matters as much; of what is to
+    be loaded the larger one comes first."""
+    if not one.wanted or one.priority < other.priority:
+        return True
+    return one.new and one.priority == other.priority and one.size < other.size
