@@ -11,7 +11,6 @@ from reconciler.placement.eligibility import NEVER_QUALIFIES, ModelClass
 from reconciler.placement.fit import CAPACITY_REASONS, Fit, static_refusal
 from reconciler.placement.keep import keep
 from reconciler.placement.preemption import displace, eject
-from reconciler.placement.rearrange import may_be_searched
 from reconciler.placement.reorder_loads import reseat
 from reconciler.placement.residents import need_on
 from reconciler.placement.result import Lacking, Target
@@ -54,9 +53,9 @@ def make_way(placing: Placing, model: ModelSpec) -> None:
     if model.each is not None:
         _each_by_making_room(placing, model)
         return
-    missing, searched = sum(entry.count for entry in mine), may_be_searched(placing, model)
+    missing = sum(entry.count for entry in mine)
     for one in variants:
-        while missing > 0 and (displace(placing, one, candidates) or (not searched and eject(placing, one, candidates))):
+        while missing > 0 and (displace(placing, one, candidates) or eject(placing, one, candidates)):
             missing -= 1
         while missing > 0 and reseat(placing, one, candidates):
             missing -= 1

@@ -21,7 +21,7 @@ from reconciler.placement.keep import keep, let_yield, release_leaving
 from reconciler.placement.mip import Budget, require_highs
 from reconciler.placement.missing import groups_of, make_way, place_missing, place_present
 from reconciler.placement.objective import Objective, objective_of
-from reconciler.placement.rearrange import bring_back, may_be_searched, rearrange
+from reconciler.placement.rearrange import bring_back, rearrange
 from reconciler.placement.residents import Occupant, charge_found
 from reconciler.placement.result import Placement, Proof, Target
 from reconciler.placement.search_state import NOTHING_HELD, Held, Placing
@@ -75,7 +75,7 @@ def place(
     placing.result.unwanted = [found for found in every if found not in kept]
     placing.result.sharing = placing.may_share
     placing.result.unsearched = any(
-        entry.model.ensure is Ensure.LOADED and not may_be_searched(placing, entry.model) for entry in placing.result.lacking
+        entry.model.ensure is Ensure.LOADED and not placing.is_searched(entry.model) for entry in placing.result.lacking
     )
     placing.result.targets = [target for model in placing.models for target in placing.at[model.name].values()]
     return placing.result
@@ -101,7 +101,7 @@ def _place_by_priority(placing: Placing, names: Set[str]) -> None:
 
 
 def place_most(boards: Callable[[], Occupancy], desired: Desired, applied: Applied, held: Held = NOTHING_HELD) -> Placement:
-    """As `place`, on a fresh board that `boards` makes. Where that leaves out what no search is made for (`may_be_searched`), all is placed
+    """As `place`, on a fresh board that `boards` makes. Where that leaves out what no search is made for (`is_searched`), all is placed
     by best fit on another board as well: that is taken where it leaves less out, by priority, or as little and disturbs less. Where the
     files ask for the exact solver, that goes on from there.
 

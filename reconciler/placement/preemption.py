@@ -134,8 +134,8 @@ def _stays(target: Target) -> bool:
 
 
 def eject(placing: Placing, model: ModelSpec, candidates: Sequence[EngineState]) -> bool:
-    """Moves one replica of no higher priority to another engine where it fits, if that makes room here."""
-    looked = 0
+    """Moves one replica of no higher priority to another engine where it fits, if that makes room here and no search looked at it."""
+    looked, searched = 0, placing.is_searched(model)
     for slot in candidates:
         if slot in placing.at[model.name] or placing.breaks_spread(model, slot) or static_refusal(slot, model) is not None:
             continue
@@ -146,6 +146,8 @@ def eject(placing: Placing, model: ModelSpec, candidates: Sequence[EngineState])
         for leaving in sorted(_in_the_way(there, model, slot), key=lambda one: (one.bytes, one.name, one.slot is not slot)):
             victim = leaving.targets[0]
             if len(leaving.targets) > 1 or victim.model.priority > model.priority or victim.model.each is not None:
+                continue
+            if searched and placing.is_searched(victim.model):
                 continue
             placing.looks_left -= 1
             if placing.looks_left < 0:

@@ -34,7 +34,7 @@ REFUSALS = 4
 def rearrange(placing: Placing, level: Sequence[ModelSpec]) -> None:
     """Gives what is lacking of these models, all of one priority, a place where others can move, or matter less."""
     names = {model.name for model in level}
-    wanted = [one for one in placing.result.lacking if one.model.name in names and may_be_searched(placing, one.model)]
+    wanted = [one for one in placing.result.lacking if one.model.name in names and placing.is_searched(one.model)]
     key = tuple((one.model.name, one.count) for one in wanted)
     if placing.searched.get(level[0].priority) == (placing.version, key):
         return
@@ -68,12 +68,6 @@ def bring_back(placing: Placing) -> None:
         answer = model.answer()
         if answer and not _refused(placing, answer):
             _carry_out(placing, answer)
-
-
-def may_be_searched(placing: Placing, model: ModelSpec) -> bool:
-    """Names that may share a runner are charged by what is there already, and variants are chosen by what fits: those are placed one by
-    one."""
-    return model.ensure is Ensure.LOADED and model.name not in placing.may_share and not model.variants
 
 
 @dataclass(slots=True, eq=False)

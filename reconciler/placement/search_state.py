@@ -135,6 +135,11 @@ class Placing:
         }
         return sorted(self.models, key=lambda model: (-model.priority, -sizes.get(model.name, 0), model.name))
 
+    def is_searched(self, model: ModelSpec) -> bool:
+        """Whether places for it are searched for, and what has one moves in a search. Names that may share a runner are charged by what is
+        there already, and variants are chosen by what fits: those are placed one by one."""
+        return model.ensure is Ensure.LOADED and model.name not in self.may_share and not model.variants
+
     def freed(self) -> None:
         """Forgets what was found out about a fuller board."""
         self.version += 1
