@@ -20,7 +20,7 @@ from reconciler.needs.run_settings import in_ram
 from reconciler.placement.fit import Fit, fit, static_refusal, take
 from reconciler.placement.keep import keep_at
 from reconciler.placement.leaving import Leaving
-from reconciler.placement.mip import Budget, Program, solve
+from reconciler.placement.mip import Budget, Held, Program, solve
 from reconciler.placement.missing import place_missing
 from reconciler.placement.objective import ALONE, ranks_of, replica_bytes
 from reconciler.placement.preemption import drop, together
@@ -32,6 +32,8 @@ Places = Mapping[str, Set[EngineState]]
 """The engines of each model."""
 HALF = 0.5
 """What each term of the objective but the last may spend of what is left."""
+ROUNDS_BACK = 8
+"""How often every replica that moved is tried where it was, since others went back too."""
 SETTLINGS = 3
 """How often all is asked again after its work was used up."""
 REFUSALS = 3
@@ -274,17 +276,34 @@ class _Question:
             left_out.append(round(least * MIB))
             reached.append(round(now * MIB))
             self.program.row(cost, upper=now)
+        numbers = self._brought_back(numbers)
         disturbing, numbers, saved = self._disturbance(numbers)
         now = saved + sum(count * numbers[number] for number, count in disturbing.items())
         disturbance = 0
         if now:
             found = solve(self.program, disturbing, numbers, budget)
-            numbers, disturbance = found.numbers, round((found.bound + saved) * MIB)
+            numbers, disturbance = self._brought_back(found.numbers), round((found.bound + saved) * MIB)
             ended = found.ended if ended is Ended.PROVED else ended
         places: dict[str, set[EngineState]] = defaultdict(set)
         for demand in self.demands:
             places[demand.model.name] |= {*demand.stay, *(slot for spot in demand.spots for slot in spot.slots[: numbers[spot.number]])}
         return Proof(ended, self.whole, tuple(left_out), tuple(reached), disturbance), places
+
+    def _brought_back(self, numbers: Sequence[int]) -> list[int]:
+        """The same with every replica where it is resident that fits there as all others are, the largest first: what is left out is not
+        weighed against what moves, so a program that was not solved to its end may have moved what it need not."""
+        numbers, held = [*numbers], Held(self.program, numbers)
+        moved = [(-demand.size, demand.model.name, demand) for demand in self.demands]
+        for _ in range(ROUNDS_BACK):
+            back = False
+            for _, _, demand in sorted(moved, key=lambda one: one[:2]):
+                homes = [spot.number for spot in demand.spots if spot.slots[0] in demand.homes and not numbers[spot.number]]
+                for home in homes:
+                    away = [spot.number for spot in demand.spots if spot.slots[0] not in demand.homes and numbers[spot.number]]
+                    back = any(held.moves(numbers, other, home) for other in away) or back
+            if not back:
+                break
+        return numbers
 
     def _disturbance(self, numbers: Sequence[int]) -> tuple[Mapping[int, float], Sequence[int], float]:
         """The cost of what moves, the numbers that it needs beside the others, and what it would be if all moved: a replica that stays

@@ -8,6 +8,7 @@ machine that is far too slow: what ends by it is told as such, since another mac
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -48,6 +49,32 @@ class Program:
 
     def row(self, terms: Mapping[int, float], lower: float = -inf, upper: float = inf) -> None:
         self.rows.append((lower, upper, terms))
+
+
+class Held:
+    """What the rows of a program add up to, while single numbers change."""
+
+    def __init__(self, program: Program, numbers: Sequence[int]) -> None:
+        self._rows = program.rows
+        self._sums = [sum(value * numbers[number] for number, value in terms.items()) for _, _, terms in program.rows]
+        self._rows_of: dict[int, list[int]] = defaultdict(list)
+        for row, (_, _, terms) in enumerate(program.rows):
+            for number in terms:
+                self._rows_of[number].append(row)
+
+    def moves(self, numbers: list[int], one: int, other: int) -> bool:
+        """Takes one from a number and adds it to another where all rows still hold; whether they do."""
+        after: dict[int, float] = {}
+        for number, by in ((one, -1), (other, 1)):
+            for row in self._rows_of[number]:
+                after[row] = after.get(row, self._sums[row]) + by * self._rows[row][2][number]
+        if any(not self._rows[row][0] - CLOSE <= total <= self._rows[row][1] + CLOSE for row, total in after.items()):
+            return False
+        numbers[one] -= 1
+        numbers[other] += 1
+        for row, total in after.items():
+            self._sums[row] = total
+        return True
 
 
 @dataclass(slots=True)
