@@ -198,7 +198,7 @@ def test_workspace_keys_of_a_later_version_are_refused_as_such(problems: Sentenc
         ("- a\n", "a desired state is a mapping, this is a list"),
         ("models: {}\n", "desired/x.yaml:1:1: the desired state has no `version`; write `version: 1` as its first line"),
         ("version:\nmodels: {}\n", "the desired state has no `version`"),
-        ("version: 2\n", "'version' of the desired state must be 1, this is 2"),
+        ("version: 2\n", "'version' must be 1, this is 2"),
         ("modls: {}\n", "did you mean 'models'?"),
         ("models: [m]\n", "models must be a mapping"),
         ("priority_models: m\n", "'priority_models' must be a list"),
@@ -245,16 +245,18 @@ def test_workspace_one_of_several_files_must_have_the_version(load: Load, tmp_pa
 
 
 def test_workspace_a_key_in_two_files_names_both_places(load: Load, tmp_path: Path) -> None:
-    root = tmp_path
     load(MIXED)
-    (root / "a.yaml").write_text("version: 1\nmodels:\n  m: {}\nlimits: {reserve: 1GiB}\n")
-    (root / "b.yaml").write_text("version: 2\nmodels:\n  m: {}\nlimits: {reserve: 2GiB}\npriority_models: []\n")
+    folder = tmp_path / "desired" / "x"
+    folder.mkdir()
+    (tmp_path / "desired" / "x.yaml").unlink()
+    (folder / "a.yaml").write_text("version: 1\nmodels:\n  m: {}\nlimits: {reserve: 1GiB}\n")
+    (folder / "b.yaml").write_text("version: 2\nmodels:\n  m: {}\nlimits: {reserve: 2GiB}\npriority_models: []\n")
     with pytest.raises(WorkspaceError) as raised:
-        load_workspace(root, desired=[Path("a.yaml"), Path("b.yaml")])
+        load_workspace(tmp_path)
     assert [str(problem.sentence()).split(";")[0] for problem in raised.value.problems] == [
-        "b.yaml:1:10: 'version' must be 1, this is 2",
-        "b.yaml:3:3: key 'm' of models is defined twice, first at a.yaml:3:3",
-        "b.yaml:4:10: key 'reserve' of limits is defined twice, first at a.yaml:4:10",
+        "desired/x/b.yaml:1:10: 'version' must be 1, this is 2",
+        "desired/x/b.yaml:3:3: key 'm' of models is defined twice, first at desired/x/a.yaml:3:3",
+        "desired/x/b.yaml:4:10: key 'reserve' of limits is defined twice, first at desired/x/a.yaml:4:10",
     ]
 
 
