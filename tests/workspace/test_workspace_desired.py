@@ -198,7 +198,7 @@ def test_workspace_keys_of_a_later_version_are_refused_as_such(problems: Sentenc
         ("- a\n", "a desired state is a mapping, this is a list"),
         ("models: {}\n", "desired/x.yaml:1:1: the desired state has no `version`; write `version: 1` as its first line"),
         ("version:\nmodels: {}\n", "the desired state has no `version`"),
-        ("version: 2\n", "'version' must be 1, this is 2"),
+        ("version: 2\n", "'version' of the desired state must be 1, this is 2"),
         ("modls: {}\n", "did you mean 'models'?"),
         ("models: [m]\n", "models must be a mapping"),
         ("priority_models: m\n", "'priority_models' must be a list"),
