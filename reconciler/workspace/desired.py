@@ -143,8 +143,14 @@ def _layered(layers: Iterable[Iterable[tuple[str, Node | None]]], problems: Prob
     return merged
 
 
+_INSTEAD = {"each": "replicas", "replicas": "each"}
+"""Keys of which a model or an agent has one: the one of a later layer takes the place of the other."""
+
+
 def _put_over(below: MapNode, above: MapNode) -> None:
     for word, (key, node) in above.entries.items():
+        if word in _INSTEAD and not is_null(node) and _INSTEAD[word] not in above.entries:
+            below.entries.pop(_INSTEAD[word], None)
         earlier = below.entries.get(word)
         if earlier is not None and isinstance(earlier[1], MapNode) and isinstance(node, MapNode) and earlier[1].tag is node.tag is None:
             copied = MapNode(node.file, node.line, node.column, dict(earlier[1].entries))

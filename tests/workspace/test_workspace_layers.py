@@ -45,6 +45,11 @@ def test_a_key_without_a_value_takes_nothing_away(tmp_path: Path) -> None:
     assert (by_name["chat"].context, by_name["embed"].replicas, found.policy.lost_after) == (4096, 0, 600)
 
 
+def test_a_later_number_of_replicas_takes_the_place_of_one_for_each(tmp_path: Path) -> None:
+    (chat,) = desired(tmp_path, "version: 1\nmodels: {chat: {each: node}}\n", "models: {chat: {replicas: 0}}\n").models
+    assert (chat.each, chat.replicas) == (None, 0)
+
+
 def test_a_mistake_is_told_in_the_file_that_makes_it(tmp_path: Path) -> None:
     with pytest.raises(WorkspaceError, match=r"1\.yaml:1:26: 'context' of model 'chat' must be a whole number"):
         desired(tmp_path, BASE, "models: {chat: {context: many}}\n")
