@@ -21,6 +21,7 @@ from reconciler.fleet import (
     FleetFacts,
     ResourceFacts,
     replica_address,
+    resource_address,
 )
 from reconciler.placement import (
     Held,
@@ -44,7 +45,7 @@ from reconciler.planning.guards import find_refusals
 from reconciler.planning.impact import impact_of
 from reconciler.planning.kinds import KINDS
 from reconciler.planning.kinds.agent import agent_notes, away_of, edges_of, given_cards, hosts_of, unplaced_agents
-from reconciler.planning.kinds.engine import ENGINE, joined, starting, takes_one_model, waits_for_models
+from reconciler.planning.kinds.engine import ENGINE, joined, restarts, starting, takes_one_model, waits_for_models
 from reconciler.planning.kinds.model.admission_notes import own_rules_notes
 from reconciler.planning.kinds.model.changes import Change, asked_of, find_changes
 from reconciler.planning.kinds.model.deleting import add_deletions
@@ -72,6 +73,8 @@ from reconciler.planning.plan import (
     PlannedResident,
     Precondition,
     Reason,
+    Refusal,
+    Step,
     Unplaced,
     UnplacedLevel,
     VariantRefusal,
@@ -193,7 +196,11 @@ def make_plan(
         unplaced=(*unplaced, *unplaced_agents(agents)),
         deferred=(*_deferred(board), *(entry for one in others for entry in one.deferred)),
         unmanaged=tuple(sorted(changes.unmanaged, key=lambda resident: (resident.node, resident.engine, resident.name))),
-        refusals=(*find_refusals(changes, desired), *(refusal for one in others for refusal in one.refusals)),
+        refusals=(
+            *find_refusals(changes, desired),
+            *_protected(engine_steps, placement, with_one_model),
+            *(refusal for one in others for refusal in one.refusals),
+        ),
         notes=(
             *changes.held,
             *lost,
@@ -231,6 +238,19 @@ def containers_of(kinds: Sequence[KindPlan]) -> tuple[tuple[str, ContainerSpec],
 def _kept(placement: Placement, with_one_model: Set[EngineId]) -> Mapping[EngineId, ModelStep]:
     """For each server with one model the wait for that model, which a start of the server anew needs."""
     return {target.slot.id: _wait(target) for target in placement.targets if target.slot.id in with_one_model and not target.deferred}
+
+
+def _protected(engine_steps: Sequence[Step], placement: Placement, with_one_model: Set[EngineId]) -> list[Refusal]:
+    """What does not let a server be started anew with the protected model that it has."""
+    anew = {step.address for step in engine_steps if restarts(step)}
+    found = []
+    for target in placement.targets if anew else ():
+        at, name = target.slot.id, target.model.name
+        if at not in with_one_model or not target.protected or resource_address(ENGINE, at.engine, at.node) not in anew:
+            continue
+        what = f"is protected, and its engine would be started anew; `{name}: {{protect: false}}` under `models` would allow it"
+        found.append(Refusal("protect", replica_address(name, at), f"{replica_address(name, at)} {what}"))
+    return found
 
 
 def _wait(target: Target) -> ModelStep:

@@ -156,6 +156,13 @@ def test_another_image_replaces_its_server_and_waits_for_the_model_it_has(lab: L
     assert lab.daemon.named("lab-vllm").spec.image == NEWER
 
 
+def test_a_protected_model_keeps_its_server_as_it_is(lab: Lab) -> None:
+    lab.wish("small: {engine: vllm, vram: 6GiB, protect: true}")
+    lab.converge()
+    lab.declare(image=NEWER)
+    assert [(refusal.guard, refusal.address) for refusal in lab.plan().plan.refusals] == [("protect", "model.small@box/vllm")]
+
+
 def test_another_context_starts_its_server_anew(lab: Lab) -> None:
     lab.converge()
     lab.wish("small: {engine: vllm, vram: 6GiB, context: 2048}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from reconciler.planning.kinds.engine.joining import Joined, joined, waits_for_models
 from reconciler.planning.kinds.engine.kind import ENGINE, EngineKind, EngineStep, WantedEngine
 from reconciler.planning.kinds.engine.single import takes_one_model
-from reconciler.planning.kinds.engine.starting import Starting, starting
+from reconciler.planning.kinds.engine.starting import Starting, restarts, starting
 
 __all__ = [
     "ENGINE",
@@ -15,6 +15,7 @@ __all__ = [
     "Starting",
     "WantedEngine",
     "joined",
+    "restarts",
     "starting",
     "takes_one_model",
     "waits_for_models",
