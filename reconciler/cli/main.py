@@ -124,12 +124,23 @@ def _give_output_up() -> None:
 
 @click.command(
     cls=Commands,
+    invoke_without_command=True,
     context_settings={"auto_envvar_prefix": "GPUREC", "help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 @global_options
 @click.version_option(package_name="gpurec", prog_name="gpurec")
-def cli() -> None:
-    """Plan and apply for GPU inference fleets: say which models are to be resident where, see what would change, change just that."""
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Plan and apply for GPU inference fleets: say which models are to be resident where, see what would change, change just that. Without
+    a command, in a workspace: where it stands, and the next command."""
+    if context.invoked_subcommand is not None:
+        return
+    from reconciler.cli.settings import settings_of
+    from reconciler.cli.standing import is_workspace, show_standing
+
+    if not is_workspace(settings_of(context)):
+        raise click.exceptions.NoArgsIsHelpError(context)
+    show_standing(settings_of(context))
 
 
 def main() -> NoReturn:

@@ -1,24 +1,119 @@
-"""A new workspace."""
+"""A new workspace: with what listens there, or as an example; never over a file."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
-from click.testing import CliRunner
+import httpx
+import pytest
+from cli_lab import POLL
+from click.testing import CliRunner, Result
 
 from reconciler.cli.main import cli
+from reconciler.cli.settings import Settings
+from reconciler.sim import SimFleet, builtin_fleet, running
+
+
+def gpurec(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, arguments, obj=Settings(poll_seconds=POLL))
 
 
 def test_init_makes_a_workspace_and_never_overwrites(tmp_path: Path) -> None:
     mine = tmp_path / "ws" / "desired" / "default.yaml"
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")
-    first = CliRunner().invoke(cli, ["init", str(tmp_path / "ws")])
+    first = gpurec("init", str(tmp_path / "ws"))
     assert first.exit_code == 0
     assert mine.read_text() == "mine"
     inventory = tmp_path / "ws" / "inventories" / "default.yaml"
     assert "http://127.0.0.1:11434" in inventory.read_text()
     assert "/state/" in (tmp_path / "ws" / ".gitignore").read_text()
-    second = CliRunner().invoke(cli, ["-C", str(tmp_path), "init", "ws"])
+    second = gpurec("-C", str(tmp_path), "init", "ws")
     assert second.stdout.count("kept") == 3
     assert "created" not in second.stdout
+
+
+@pytest.fixture
+def fleet() -> Iterator[SimFleet]:
+    with running(builtin_fleet("demo").with_time_scale(0).on_free_ports()) as fleet:
+        yield fleet
+
+
+def ports(fleet: SimFleet) -> list[str]:
+    return [word for engine in fleet.engines.values() for word in ("--port", engine.url.rpartition(":")[2])]
+
+
+def test_a_box_with_an_ollama_is_under_gpurec_without_looking_anything_up(fleet: SimFleet, tmp_path: Path) -> None:
+    """Five commands where the cards must be declared; where NVML reads them, the third and the fourth fall away."""
+    held = fleet.engines["ada/ollama"]
+    httpx.post(f"{held.url}/api/generate", json={"model": "llama3.1:8b", "keep_alive": -1}, timeout=30).raise_for_status()
+    before = len(held.requests)
+    made = gpurec("init", str(tmp_path), "--port", held.url.rpartition(":")[2])
+    assert made.exit_code == 0, made.output
+    assert f"Found ollama at {held.url}." in made.stderr
+    assert "llama3.1:8b" in made.stderr, "left out, with what to do"
+    inventory = tmp_path / "inventories" / "default.yaml"
+    declared = inventory.read_text().replace("          # gpus:", "          gpus:").replace("          #   - {", "            - {")
+    inventory.write_text(declared)
+    here = ("-C", str(tmp_path))
+    again = next(line for line in made.stderr.splitlines() if "gpurec import" in line).partition("gpurec ")[2].split()
+    assert gpurec(*here, *again).exit_code == 0
+    assert "llama3.1:8b:" in (tmp_path / "desired" / "default.yaml").read_text()
+    planned = gpurec(*here, "plan", "--format", "json")
+    assert {step["action"] for step in json.loads(planned.stdout)["steps"]} == {"adopt"}
+    assert gpurec(*here, "apply", "--auto-approve").exit_code == 0
+    assert gpurec(*here, "plan").stdout.startswith("No changes.")
+    assert {one.path for one in held.requests[before:] if one.method != "GET"} <= {"/api/show"}, "nothing was loaded"
+
+
+def test_each_kind_is_told_by_its_answers(fleet: SimFleet, tmp_path: Path) -> None:
+    assert gpurec("init", str(tmp_path), *ports(fleet)).exit_code == 0
+    shown = json.loads(gpurec("-C", str(tmp_path), "inventory", "--format", "json").stdout)
+    (host,) = shown["_meta"]["hostvars"].values()
+    kinds = sorted(one["kind"] for one in host["engines"].values())
+    assert kinds == ["llamacpp", "ollama", "ollama"]
+    assert len(host["engines"]) == len(fleet.engines)
+
+
+def test_where_nothing_listens_an_example_is_written_that_plans(tmp_path: Path) -> None:
+    made = gpurec("init", str(tmp_path), "--no-look")
+    assert "Next: " in made.stderr
+    assert "llama3.2:1b" in (tmp_path / "desired" / "default.yaml").read_text()
+    assert gpurec("-C", str(tmp_path), "validate").exit_code == 0
+
+
+def test_what_answers_otherwise_is_no_engine(fleet: SimFleet, tmp_path: Path) -> None:
+    engine = fleet.engines["ada/ollama"]
+    engine.set_fault("garbage")
+    made = gpurec("init", str(tmp_path), "--port", engine.url.rpartition(":")[2])
+    assert made.exit_code == 0
+    assert "Found" not in made.stderr
+
+
+def test_bare_gpurec_says_where_a_workspace_stands_and_the_next_command(fleet: SimFleet, tmp_path: Path) -> None:
+    assert "Commands:" in gpurec("-C", str(tmp_path)).output
+    assert gpurec("-C", str(tmp_path)).exit_code == 1
+    url = fleet.engines["ada/ollama"].url
+    gpurec("init", str(tmp_path), "--no-look")
+    (inventory := tmp_path / "inventories" / "default.yaml").write_text(
+        f"all: {{hosts: {{ada: {{engines: {{ollama: {{url: '{url}'}}}}, gpus: [{{index: 0, vram: 24GiB}}]}}}}}}\n"
+    )
+    desired = tmp_path / "desired" / "default.yaml"
+    desired.write_text("version: 1\nmodels: {nomic-embed-text: {vram: 350MiB}}\n")
+    first = gpurec("-C", str(tmp_path))
+    assert first.stdout == (
+        "Fleet default: 1 node, 1 engine, 1 model wanted\nNothing was applied yet.\nNext: gpurec plan, then gpurec apply\n"
+    ), first.output
+    assert gpurec("-C", str(tmp_path), "apply", "--auto-approve").exit_code == 0
+    assert gpurec("-C", str(tmp_path)).stdout.endswith("Next: gpurec drift shows what changed since, gpurec status what stands\n")
+    desired.write_text("version: 1\nmodels: {nomic-embed-text: {vram: 400MiB}}\n")
+    assert "The files were changed since.\nNext: gpurec plan\n" in gpurec("-C", str(tmp_path)).stdout
+    inventory.rename(tmp_path / "inventories" / "lab.yaml")
+    (tmp_path / "inventories" / "attic.yaml").write_text("all: {}\n")
+    assert gpurec("-C", str(tmp_path)).stdout == "A workspace of 2 fleets: attic, lab\nNext: gpurec --fleet attic\n"
+    desired.rename(tmp_path / "desired" / "lab.yaml").write_text("version: 2\n")
+    broken = gpurec("-C", str(tmp_path), "--fleet", "lab")
+    assert broken.exit_code == 1
+    assert "Next: mend them, then gpurec validate" in broken.stderr

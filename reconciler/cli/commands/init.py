@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
 
 from reconciler.cli.global_options import global_options
-from reconciler.cli.settings import settings_of
+from reconciler.cli.settings import Settings, settings_of
 from reconciler.files import write_file
 
 INVENTORY = """\
@@ -37,19 +38,85 @@ GITIGNORE = """\
 # The state holds what was applied, for one team or machine; it is no source file.
 /state/
 """
+HERE = "127.0.0.1"
+MOST_WARNINGS = 20
 FILES = {"inventories/default.yaml": INVENTORY, "desired/default.yaml": DESIRED, ".gitignore": GITIGNORE}
 
 
 @click.command("init")
 @click.argument("new", metavar="[DIR]", type=click.Path(path_type=Path, file_okay=False), default=".")
+@click.option("--host", "hosts", metavar="HOST", multiple=True, help="Look at this host instead of this machine; repeatable.")
+@click.option(
+    "--port", "ports", metavar="N", type=click.IntRange(1, 65535), multiple=True, help="Look at this port, not the usual ones; repeatable."
+)
+@click.option("--no-look", is_flag=True, help="Write an example and look at nothing.")
 @global_options
 @click.pass_context
-def command(context: click.Context, new: Path) -> None:
-    """Make a new workspace in DIR that plans as it stands; never overwrites a file."""
+def command(context: click.Context, new: Path, hosts: tuple[str, ...], ports: tuple[int, ...], no_look: bool) -> None:
+    """Make a new workspace in DIR that plans as it stands: with the engines that listen on this machine (or on the hosts that are named)
+    and the models that they hold, else with an example. Never overwrites a file."""
     settings = settings_of(context)
-    for name, text in write_files(settings.path(new), FILES):
+    root = settings.path(new)
+    files = dict(FILES)
+    found = {} if no_look or any((root / name).exists() for name in files) else _found(hosts, ports)
+    if found:
+        from reconciler.views.inventory_yaml import inventory_yaml
+
+        files = {"inventories/default.yaml": inventory_yaml(found), ".gitignore": GITIGNORE}
+    _written(root, new, files)
+    if found:
+        _written(root, new, {"desired/default.yaml": _running(settings, root)})
+        listed = ", ".join(f"{kind} at {url}" for _, engines in found.values() for _, kind, url in engines)
+        settings.say(f"Found {listed}. What they hold is in desired/default.yaml.")
+    else:
+        settings.say("Edit inventories/default.yaml and desired/default.yaml.")
+    settings.say("Next: " + ("gpurec plan" if new == Path() else f"cd {shlex.quote(str(new))} && gpurec plan"))
+
+
+def _written(root: Path, new: Path, files: dict[str, str]) -> None:
+    for name, text in write_files(root, files):
         click.echo(f"{'kept   ' if text is None else 'created'} {new / name}")
-    settings.say("Edit inventories/default.yaml and desired/default.yaml, then: gpurec plan")
+
+
+def _found(hosts: tuple[str, ...], ports: tuple[int, ...]) -> dict[str, tuple[str, list[tuple[str, str, str]]]]:
+    """The engines that answer, by the name that their host gets: its address, and (name, kind, url) of each."""
+    import asyncio
+
+    from reconciler.operations.finding import PORTS, find_engines
+
+    found: dict[str, tuple[str, list[tuple[str, str, str]]]] = {}
+    for one in asyncio.run(find_engines(hosts or (HERE,), ports or PORTS)):
+        name = _host_name() if one.host == HERE else one.host
+        _, engines = found.setdefault(name, (one.host, []))
+        taken = {engine for engine, _, _ in engines}
+        kind = one.kind.value
+        engines.append((kind if kind not in taken else f"{kind}-{one.port}", kind, one.url))
+    return found
+
+
+def _host_name() -> str:
+    """The name of this machine as a host of an inventory."""
+    import socket
+
+    name = "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in socket.gethostname().partition(".")[0].lower())
+    return name.strip("-") if name.strip("-") not in ("", "local", "all") and not name.strip("-").isdigit() else "box"
+
+
+def _running(settings: Settings, root: Path) -> str:
+    """What the engines hold, as desired state."""
+    from dataclasses import replace
+
+    from reconciler.cli.running import run
+    from reconciler.operations.importing import import_running
+    from reconciler.views import desired_text, escape
+
+    there = replace(settings, directory=root)
+    fleet = run(there, lambda report: import_running(there, report))
+    for one in fleet.found.left_out[:MOST_WARNINGS]:
+        settings.say(f"Warning: {escape(one.what)} is left out: {escape(one.why)}")
+    if fleet.found.left_out:
+        settings.say("Once that is mended: gpurec import --out desired/default.yaml --force")
+    return desired_text(fleet.found, fleet.fleet, fleet.facts.at)
 
 
 def write_files(root: Path, files: dict[str, str]) -> list[tuple[str, str | None]]:

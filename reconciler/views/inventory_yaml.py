@@ -1,0 +1,30 @@
+"""An inventory of what was found, as YAML with comments, to be read and corrected by people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from reconciler.views.desired_text import yaml_scalar
+
+_HEAD = """\
+# The machines with GPUs, as gpurec init found them. The form is Ansible's YAML inventory, so playbooks can share it.
+all:
+  children:
+    gpu:
+      hosts:
+"""
+_CARDS = """\
+          # Cards are read by NVML on this machine. Where that cannot be: by ssh (probe: {via: ssh, user: ops}), or as declared here.
+          # gpus:
+          #   - {index: 0, name: NVIDIA GeForce RTX 4090, vram: 24GiB}
+"""
+
+
+def inventory_yaml(hosts: Mapping[str, tuple[str, Sequence[tuple[str, str, str]]]]) -> str:
+    """Each host by the name it gets: its address, and its engines as (name, kind, url)."""
+    lines = [_HEAD]
+    for name, (address, engines) in hosts.items():
+        lines.append(f"        {yaml_scalar(name)}:\n          address: {yaml_scalar(address)}\n          engines:\n")
+        lines += [f"            {engine}: {{kind: {kind}, url: {yaml_scalar(url)}}}\n" for engine, kind, url in engines]
+        lines.append(_CARDS)
+    return "".join(lines)
