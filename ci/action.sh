@@ -4,6 +4,7 @@
 #   GPUREC_ACTION_COMMENT  true: keep a comment           GPUREC_ACTION_OPTIONS  further options, one a line
 #   GITHUB_OUTPUT, GITHUB_STEP_SUMMARY  files that the runner made
 set -euo pipefail
+export NO_COLOR=1 TERM=dumb # a runner's log may be a terminal, but none that moves its cursor
 
 options=()
 while IFS= read -r line; do
