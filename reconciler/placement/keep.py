@@ -13,12 +13,15 @@ from reconciler.placement.result import Target
 from reconciler.placement.search_state import Placing
 
 
-def keep(placing: Placing, model: ModelSpec) -> None:
-    """Keeps replicas that are there, up to the number wanted: ours first, then those on engines that cannot be asked, then strangers'."""
+def keep(placing: Placing, model: ModelSpec, of_others: bool = True) -> None:
+    """Keeps replicas that are there, up to the number wanted: ours first, then those on engines that cannot be asked, then strangers'.
+    Without `of_others` none that the state has for another model that wants it, and that matters as much."""
     refused = placing.class_of(model).refused
     here: dict[EngineState, list[Occupant]] = {}
     for found in placing.found_of[model.name]:
-        if found.slot not in placing.at[model.name] and found.slot not in refused:
+        if found.slot in placing.at[model.name] or found.slot in refused:
+            continue
+        if of_others or not _is_of_another(model, found):
             here.setdefault(found.slot, []).append(found)
     for several in here.values():
         if len(several) > 1:
@@ -47,6 +50,14 @@ def keep(placing: Placing, model: ModelSpec) -> None:
             keep_at(placing, model, slot, here)
 
 
+def _is_of_another(model: ModelSpec, found: Occupant) -> bool:
+    owners = {row.model for row in found.rows}
+    if model.name in owners:
+        return False
+    others = (one for one in (found.model, *found.also) if one is not None and one.name in owners and one.ensure is Ensure.LOADED)
+    return any(one.priority >= model.priority for one in others)
+
+
 def _sleeps(model: ModelSpec, slot: EngineState, away: Set[EngineState]) -> bool:
     """Whether a replica counts as there though nobody can look: not on an engine that is lost, unless it must never be moved."""
     if not slot.reachable and slot.lost and slot.selected:
@@ -64,7 +75,12 @@ def keep_at(placing: Placing, model: ModelSpec, slot: EngineState, here: Mapping
         placing.note(Target(before, slot, need_on(slot, before, placing.applied), deferred=not held, held=held))
         return True
     ours = bool(there[0].rows)
-    return any(_keep_found(placing, found.as_model(model), slot, found) for found in there if found.rows or not ours)
+    if any(_keep_found(placing, found.as_model(model), slot, found) for found in there if found.rows or not ours):
+        return True
+    for found in there:
+        if not placing.is_taken(found) and not placing.has_left(found):
+            placing.waits(model, found)
+    return False
 
 
 def _keep_found(placing: Placing, model: ModelSpec, slot: EngineState, found: Occupant) -> bool:

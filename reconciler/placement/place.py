@@ -48,12 +48,12 @@ def place(
             placing.groups_of[model.name] = groups_of(placing, model)
     for model in placing.models:
         if model.ensure is Ensure.LOADED:
-            keep(placing, model)
+            keep(placing, model, of_others=False)
     release_leaving(placing, every)
     without_room = placing.without_room_here()
     for model in placing.models:
         if model.name in without_room:
-            keep(placing, model)
+            keep(placing, model, of_others=False)
     placing.lowest = placing.lowest_priority()
     let_yield(placing, every)
     _place_by_priority(placing, {model.name for model in placing.models})

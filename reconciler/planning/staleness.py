@@ -241,12 +241,14 @@ class _Now:
 
     def _is_or_comes(self, address: str, slot: EngineState, model: ModelSpec, but: Occupant | None = None) -> bool:
         """Whether a replica of the plan is there, as what is wanted or by the name that the plan has for it, or comes with a load of its
-        weights; where nobody can look, whether the state has it. `but`: without this resident."""
-        if not slot.reachable:
-            return address in self._applied.replicas
-        found = self._resident(slot, model) or self._found.get(slot, {}).get(self._placed[address])
-        if found is not None and found is not but:
+        weights; where nobody is to look, or can, also whether the state has it. `but`: without this resident."""
+        if address in self._applied.replicas and not (slot.reachable and slot.selected):
             return True
+        name = self._placed[address]
+        for one in self._found.get(slot, {}).values():
+            wanted = any(_is(each, model) for each in (one.model, *one.also))
+            if one is not but and (wanted or name in slot.identity.names(one.resident)):
+                return True
         loads = (load for load in self._loads if load.at == slot.id)
         return any(load.address == address or slot.identity.same_weights(load.engine_name, model.engine_name(slot.kind)) for load in loads)
 
@@ -257,7 +259,7 @@ class _Now:
             return None
         for address, at in self._twins.get(name, ()):
             slot = self._board.slots.get(at)
-            if slot is None or (slot.selected and (not slot.reachable or not self._is_or_comes(address, slot, model))):
+            if slot is None or (slot.selected and not slot.reachable) or not self._is_or_comes(address, slot, model):
                 return address
         return None
 

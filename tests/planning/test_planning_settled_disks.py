@@ -48,3 +48,13 @@ def test_a_tag_that_gpurec_made_goes_with_its_model_though_the_state_has_forgott
     of = fleet(node("a", 8 * GIB))
     first = world(of, desired(model("m0:1", ["a"], 2 * GIB, context=8192)), sizes={"m0:1": 2})
     assert settles(first) == []
+
+
+def test_a_name_is_deleted_only_after_its_runner_left_that_shows_another_name_of_its_weights():
+    of = fleet(node("a", 8 * GIB))
+    want = desired(absent("m5:1"), policy=MAY_DELETE)
+    here = world(of, want, {"a": [loaded("m4:1", 1 * GIB)]}, [owned("m5:1", "a")])
+    steps = here.plan().steps
+    assert [step.id for step in steps] == ["unload:model.m5:1@a/ollama", "remove:model.m5:1@a/ollama"]
+    assert steps[1].needs == (steps[0].id,)
+    assert settles(here) == []

@@ -106,3 +106,34 @@ def test_what_stayed_on_a_card_that_was_too_full_does_not_stay_beside_a_reload_t
     assert actions(plan) == ["unload model.m2:1@a/ollama", "unload model.m3:1@a/ollama", "reload model.m4:1@a/ollama"]
     assert stands(here)
     assert settles(here) == []
+
+
+def test_a_resident_stays_what_the_state_has_it_for_though_an_equal_model_could_be_it_too():
+    of = fleet(node("a", 8 * GIB))
+    want = desired(
+        model("m0:1", ["a"], each=Each.ENGINE, variants=(Variant("m0:1", 20 * GIB), Variant("m1:1", 5 * GIB)), options={"num_batch": 512}),
+        model("m1:1", ["a"], 5 * GIB),
+    )
+    here = world(of, want, {"a": [loaded("m1:1", 5 * GIB)]}, [owned("m1:1", "a")], sizes={"m1:1": 5})
+    assert actions(here.plan()) == []
+
+
+def test_weights_that_a_stranger_runs_otherwise_are_loaded_anew_in_their_place_where_ours_are_another_form():
+    of = fleet(node("a", 8 * GIB))
+    either = (Variant("m2:1", 20 * GIB), Variant("m1:1", 5 * GIB))
+    want = desired(model("m2:1", ["a"], each=Each.ENGINE, context=8192, context_via=ContextVia.REQUEST, variants=either))
+    both = {"a": [loaded("m2:1", 3 * GIB), loaded("m1:1", 5 * GIB)]}
+    here = world(of, want, both, [owned("m2:1", "a")], sizes={"m1:1": 5, "m2:1": 3})
+    assert actions(here.plan()) == ["unload model.m2:1@a/ollama", "reload model.m2:1@a/ollama"]
+    assert stands(here)
+    assert settles(here) == []
+
+
+def test_a_saved_plan_knows_that_the_form_that_stays_is_another_resident_than_the_one_that_leaves():
+    of = fleet(node("a", 12 * GIB))
+    want = desired(model("m0:1", ["a"], each=Each.ENGINE, context=8192, variants=variants("m0:1", "m1:1", size=4)))
+    both = {"a": [loaded("m1:1", 4 * GIB, context=8192), loaded("m0:1", 4 * GIB)]}
+    here = world(of, want, both, [owned("m0:1", "a", engine_name="m1:1"), owned("m9:1", "a", engine_name="m0:1")])
+    assert "unload model.m9:1@a/ollama" in actions(here.plan())
+    assert stands(here)
+    assert settles(here) == []

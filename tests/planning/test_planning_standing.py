@@ -195,3 +195,12 @@ def test_one_that_makes_way_for_an_equal_one_and_comes_by_the_runner_of_that_els
     assert "unload model.one:1@a/llamacpp" in actions(saved)
     assert "adopt model.one:1@b/ollama" in actions(saved)
     assert first_moved(saved, of, want, seen, before) is None
+
+
+def test_a_replica_that_is_seen_outside_the_limit_counts_though_the_state_does_not_have_it():
+    want = desired(model("m:1", ["a", "b"], 5 * GIB))
+    both = facts(TWO, {"a": [loaded("m:1", 5 * GIB)], "b": [loaded("m:1", 5 * GIB)]}, ["m:1"])
+    for rows in ([owned("m:1", "a")], [owned("m:1", "a"), owned("m:1", "b")]):
+        only = frozenset("a")
+        saved = plan(TWO, want, both, applied(*rows), only)
+        assert first_moved(saved, TWO, want, both, applied(*rows), only) is None

@@ -21,7 +21,8 @@ def add_deletions(changes: Changes, placement: Placement, desired: Desired, appl
     serving = _in_use(placement, ended)
     ends: dict[tuple[EngineState, str], list[Change]] = defaultdict(list)
     for found, change in ended.items():
-        ends[found.slot, found.resident.name].append(change)
+        for name in {found.resident.name, *found.slot.identity.names(found.resident)}:
+            ends[found.slot, name].append(change)
     for model in desired.absent:
         for node in model.nodes:
             for slot in placement.board.by_node.get(node, ()):
