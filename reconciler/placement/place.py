@@ -26,8 +26,8 @@ from reconciler.placement.residents import Occupant, charge_found
 from reconciler.placement.result import Placement, Proof, Target
 from reconciler.placement.search_state import NOTHING_HELD, Held, Placing
 
-EXACT_WORK, EXACT_SECONDS = 10_000_000, 120.0
-"""What the exact solver may spend on one plan (`mip.Budget`): some 5 to 10 s of one core, and far more time than that."""
+EXACT_WORK, EXACT_SECONDS = 20_000_000, 120.0
+"""What the exact solver may spend on one plan (`mip.Budget`): some 10 s of one core, and far more time than that."""
 ROUNDS = 4
 """How often what has no place is asked for again after others moved; two are enough in all cases seen."""
 
