@@ -26,6 +26,8 @@ KNOWN_BUILD = "0.34.0"
 """The build of an Ollama of the drawn fleets that goes by the settings of its process as far as anybody knows."""
 RAM = -1
 LOADS = (Action.LOAD, Action.RELOAD)
+UNSAFE = ("over_in_plan", "over_on_the_way", "error")
+"""The kinds of broken promises that none may have; of the others a few worlds in 25,000 still have one."""
 CardKey = tuple[str, int]
 
 
@@ -242,6 +244,7 @@ def main() -> int:
     parser.add_argument("--worlds", type=int, default=int(os.environ.get("WORLDS") or 1000))
     parser.add_argument("--seed", type=int, default=int(os.environ.get("SEED") or random.SystemRandom().randrange(10**9)))
     parser.add_argument("--processes", type=int, default=int(os.environ.get("PROCESSES") or 2))
+    parser.add_argument("--only-unsafe", action="store_true", help=f"fail only for {', '.join(UNSAFE)}; the others are still printed")
     asked = parser.parse_args()
     first, end, started = asked.seed, asked.seed + asked.worlds, time.monotonic()
     print(f"worlds of the seeds {first} to {end - 1}: the same again with WORLDS={asked.worlds} SEED={first}", flush=True)
@@ -255,7 +258,7 @@ def main() -> int:
     counts = {kind: len({failure.seed for failure in some}) for kind, some in sorted(found.items())}
     told = ", ".join(f"{kind} {count}" for kind, count in counts.items()) or "every promise held"
     print(f"{asked.worlds} worlds in {time.monotonic() - started:.0f} s: {told}")
-    return 1 if found else 0
+    return 1 if any(kind in UNSAFE or not asked.only_unsafe for kind in found) else 0
 
 
 if __name__ == "__main__":

@@ -233,7 +233,7 @@ def _perturbed(chance: random.Random, facts: FleetFacts, sizes: Mapping[str, int
         engines = {}
         for key, engine in node.engines.items():
             residents = {resident.blob or resident.name: resident for resident in engine.residents or () if chance.random() < 0.85}
-            if engine.reachable and engine.kind is EngineKind.OLLAMA and chance.random() < 0.3:
+            if engine.reachable and engine.kind is EngineKind.OLLAMA and chance.random() < 0.3 and engine.installed:
                 extra = chance.choice([model.name for model in engine.installed or ()])
                 residents.setdefault(blob_of(extra), _resident(chance, extra, sizes, bool(node.cards), True))
             seen = replace(engine, residents=tuple(residents.values()) if engine.reachable else None)
