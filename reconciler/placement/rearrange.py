@@ -23,8 +23,9 @@ from reconciler.placement.result import Lacking
 from reconciler.placement.search import Search
 from reconciler.placement.search_state import Placing
 
-PATIENCE, PATIENCE_EACH = 20_000, 300
-"""How many partial answers are looked at without finding anything: so many, and so many more for each card."""
+PATIENCE, PATIENCE_EACH, PATIENCE_AT_MOST = 20_000, 200, 150_000
+"""How many partial answers are looked at without finding anything: so many, and so many more for each card, up to so
+many."""
 ROUNDS_OF_PATIENCE = 6
 """How many times that is looked at in all."""
 REFUSALS = 4
@@ -44,7 +45,7 @@ def rearrange(placing: Placing, level: Sequence[ModelSpec]) -> None:
         if not model.new:
             return
         cards = len(model.packing.free)
-        patience = PATIENCE + PATIENCE_EACH * cards
+        patience = min(PATIENCE + PATIENCE_EACH * cards, PATIENCE_AT_MOST)
         Search(model.packing, patience * ROUNDS_OF_PATIENCE, patience).run()
         answer = model.answer()
         if not any(slot is not None and piece.slot is None for piece, slot in answer):

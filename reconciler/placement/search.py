@@ -17,14 +17,16 @@ from math import comb
 from reconciler.capacity import Item, Packing, Taken
 from reconciler.placement.rebuild import Rebuild
 
+SCANNED = 8
+"""How many bins that are only looked at cost as much as one partial answer."""
 NODES = 400
 """Partial answers that are looked at in one rebuilding."""
 BESIDE = 3
 """How many areas of cards are rebuilt together with the one where room is to be made."""
 DRAWS_EACH = 2
 """How often areas are drawn, for each choice of them that there is."""
-OPTIONS = 4
-"""How many places that items may have in a rebuilding cost as much as one partial answer."""
+SET_UP, OPTION = 20, 2
+"""What a rebuilding costs beside its partial answers: so much, and so much more for each place that an item may have."""
 DRAWN = 3
 """From how many drawn areas the emptiest is taken."""
 COMPARED = 64
@@ -92,6 +94,8 @@ class Search:
         """What is to be loaded anyway goes where it fits best, where that leaves less out."""
         packing, before = self.packing, self._left_out()
         new = [n for n in range(len(packing.items)) if packing.items[n].new]
+        if len(new) * len(packing.bins) > self.patience * SCANNED:
+            return  # moving what is new one by one is cheaper then
         old = {n: (packing.items[n].at, packing.items[n].charges) for n in new}
         for n in new:
             packing.lift(n)
@@ -103,6 +107,7 @@ class Search:
     def _best_fit(self, number: int) -> bool:
         """Whether it has a place where nobody moves: its home, else where it leaves the least."""
         packing, home = self.packing, self.packing.items[number].home
+        self.work -= 1 + len(self._choices(number)) // SCANNED
         best: tuple[int, int, Taken] | None = None
         for at in packing.bins_of(number):
             charges = packing.fits(number, at)
@@ -123,7 +128,7 @@ class Search:
         others = len(self.packing.areas) - 1
         most = DRAWS_EACH * comb(max(others, 1), min(BESIDE, max(others, 1)))
         while self.work > max(0, limit):
-            lacking = [number for number in self._lacking() if self._may_find(number)]
+            lacking = self._that_may_be_found()
             if not lacking:
                 return
             found = False
@@ -138,10 +143,22 @@ class Search:
                 return
             tries, width = min(tries * 2, most), width * 2
 
-    def _may_find(self, number: int) -> bool:
-        """Whether so much is free at all, or something gives way to it."""
-        items, item = self.packing.items, self.packing.items[number]
-        return item.size <= self.packing.unused or any(one.at is not None and _gives_way(one, item) for one in items)
+    def _that_may_be_found(self) -> list[int]:
+        """What has no place, as far as so much is free at all, or something may give way to it."""
+        items = self.packing.items
+        there = [item for item in items if item.at is not None]
+        lowest = min((item.priority for item in there), default=0)
+        strangers = any(not item.wanted for item in there)
+        smallest: dict[int, int] = {}
+        for item in there:
+            if item.new:
+                smallest[item.priority] = min(item.size, smallest.get(item.priority, item.size))
+        unused = self.packing.unused
+
+        def may(item: Item) -> bool:
+            return item.size <= unused or strangers or lowest < item.priority or smallest.get(item.priority, item.size) < item.size
+
+        return [number for number in self._lacking() if may(items[number])]
 
     def _lower(self, card: int, item: Item) -> list[int]:
         """What is on a card and gives way to an item: what matters less, and what is new, equal and smaller."""
@@ -152,6 +169,7 @@ class Search:
         """Whether it has a place after others moved, in one of the bins where the least is missing."""
         packing = self.packing
         item = packing.items[number]
+        self.work -= len(self._choices(number)) // SCANNED
         missing: list[tuple[int, int, int]] = []
         for at in packing.bins_of(number):
             seat = packing.kinds[item.kind].seat(at)
@@ -219,7 +237,7 @@ class Search:
             packing.lift(n)
         core = Rebuild(packing, numbers, bins, cost, NODES, sink, goal)
         answer = core.solve(now)
-        self.work -= NODES - max(0, core.nodes_left) + len(numbers) * len(bins) // OPTIONS
+        self.work -= NODES - max(0, core.nodes_left) + SET_UP + OPTION * len(numbers) * len(bins)
         if answer is None:
             packing.back_to(old)
             return False
@@ -256,6 +274,7 @@ class Search:
         """Whether it has a place where what matters less gives way: in the bin where the most important of that matters least."""
         packing = self.packing
         item = packing.items[number]
+        self.work -= len(self._choices(number)) // SCANNED
         best: tuple[tuple[tuple[int, ...], int], int, list[int]] | None = None
         compared = 0
         for at in packing.bins_of(number):
