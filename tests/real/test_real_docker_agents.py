@@ -1,0 +1,118 @@
+"""Agents and services on the real Docker Engine: with their files, secrets and cards; changed by hand, replaced, removed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dockerd import Dockerd
+from workspaces import Workspace, steps
+
+MIB = 2**20
+SECRET = "s3cret-of-the-exchange"
+WAITS = ["sh", "-c", "cat /etc/gpurec/agent.json /run/secrets/token; echo $KEY; exec sleep 1000"]
+
+
+@pytest.fixture(scope="module")
+def dockerd() -> Iterator[Dockerd]:
+    daemon = Dockerd(cards=True, options=("--debug",))
+    yield daemon
+    daemon.stop()
+
+
+class Agents:
+    """A workspace with one node, whose agents run on a daemon."""
+
+    def __init__(self, folder: Path, daemon: Dockerd) -> None:
+        self.daemon, self.workspace = daemon, Workspace(folder)
+        card = {"index": 0, "uuid": "GPU-0", "vram": f"{8192 * MIB}B"}
+        self.workspace.declare({}, (), 4096 * MIB, docker=f"unix://{daemon.socket}", gpus=[card])
+        self.want()
+
+    def want(self, image: str = Dockerd.image, **changes: Any) -> None:
+        container = {"image": image, "command": WAITS, "env": {"KEY": "env:REAL_SECRET"}, "secrets": {"token": "env:REAL_SECRET"}}
+        agent = {"config": {"pairs": ["BTC"]}, "depends_on": ["queue"], "container": {**container, **changes}}
+        queue = {"container": {"image": Dockerd.other, "command": ["sleep", "1000"]}}
+        trainer = {"gpu_requirement": {"min_vram": "2GiB"}, "container": {"image": Dockerd.image}}
+        self.workspace.want({}, agents={"worker": agent, "trainer": trainer}, services={"queue": queue})
+
+    def run(self, *arguments: str, ends: int = 0) -> str:
+        done = self.workspace.run(*arguments, variables={"REAL_SECRET": SECRET})
+        done.expect(ends)
+        return str(done)
+
+    def apply(self) -> None:
+        self.run("apply", "--auto-approve")
+        assert "No changes." in self.run("plan")
+
+    @property
+    def containers(self) -> dict[str, dict[str, Any]]:
+        found = self.daemon.client.get("/containers/json", params={"all": "true"}).json()
+        whole = [self.daemon.client.get(f"/containers/{one['Id']}/json").json() for one in found]
+        return {str(one["Name"]).lstrip("/"): one for one in whole}
+
+    def drift(self) -> set[tuple[str, str]]:
+        done = self.workspace.run("drift", "--format", "json", variables={"REAL_SECRET": SECRET})
+        return {(one["address"], one["field"]) for one in done.json["drift"]}
+
+
+@pytest.fixture
+def agents(tmp_path: Path, dockerd: Dockerd) -> Iterator[Agents]:
+    yield Agents(tmp_path, dockerd)
+    dockerd.clear()
+
+
+def test_agents_are_created_with_their_files_secrets_and_cards_and_one_more_apply_sends_nothing(agents: Agents) -> None:
+    agents.apply()
+    assert all(one["State"]["Running"] for one in agents.containers.values())
+    fleet = next(name for name in agents.containers if name.endswith("-worker")).removesuffix("-worker")
+    assert set(agents.containers) == {f"{fleet}-{name}" for name in ("worker", "trainer", "queue")}
+    assert agents.containers[f"{fleet}-trainer"]["HostConfig"]["DeviceRequests"][0]["DeviceIDs"] == ["GPU-0"]
+    worker = agents.containers[f"{fleet}-worker"]["Id"]
+    said = agents.daemon.client.get(f"/containers/{worker}/logs", params={"stdout": "true"}).text
+    assert json.dumps({"pairs": ["BTC"]}, indent=2).splitlines()[1] in said
+    assert said.count(SECRET) == 2
+    before = len(agents.daemon.changes())
+    agents.run("apply", "--auto-approve")
+    agents.run("drift")
+    assert len(agents.daemon.changes()) == before
+    assert not [path for path in agents.workspace.folder.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
+
+
+def test_what_was_done_by_hand_is_drift_and_is_put_right(agents: Agents) -> None:
+    agents.apply()
+    name = next(name for name in agents.containers if name.endswith("-worker"))
+    agents.daemon.client.post(f"/containers/{name}/kill").raise_for_status()
+    assert agents.drift() == {("agent.worker@box", "state")}
+    agents.apply()
+    agents.daemon.client.post(f"/containers/{name}/update", json={"Memory": 2**30, "MemorySwap": -1}).raise_for_status()
+    assert agents.drift() == {("agent.worker@box", "memory")}
+    agents.apply()
+    agents.daemon.client.delete(f"/containers/{name}", params={"force": "true"}).raise_for_status()
+    assert agents.drift() == {("agent.worker@box", "exists")}
+    agents.apply()
+
+
+def test_a_new_image_replaces_the_container_and_one_that_fails_leaves_the_old_one(agents: Agents) -> None:
+    agents.apply()
+    name = next(name for name in agents.containers if name.endswith("-worker"))
+    agents.want(Dockerd.other)
+    assert steps(agents.workspace.run("plan", "--format", "json").json) == [("update", "agent.worker@box")]
+    agents.apply()
+    old = agents.containers[name]["Id"]
+    agents.want(Dockerd.other, command=["sh", "-c", "echo out of ideas; exit 3"], restart="no")
+    said = agents.run("apply", "--auto-approve", ends=3)
+    assert "out of ideas" in said
+    assert (agents.containers[name]["Id"], agents.containers[name]["State"]["Running"]) == (old, True)
+    assert len(agents.containers) == 3
+
+
+def test_what_is_no_longer_wanted_is_removed_and_a_stranger_stays(agents: Agents) -> None:
+    agents.apply()
+    agents.daemon.client.post("/containers/create", params={"name": "strange"}, json={"Image": Dockerd.image}).raise_for_status()
+    agents.workspace.want({})
+    agents.run("apply", "--auto-approve")
+    assert set(agents.containers) == {"strange"}
