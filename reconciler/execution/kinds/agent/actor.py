@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 from reconciler.execution.actor import Progress
@@ -26,6 +27,8 @@ from reconciler.planning.containers import HEALTHY, container_found, current, wr
 from reconciler.planning.kinds.agent import AgentKind, AgentStep
 from reconciler.planning.resource import anywhere_on, owned
 
+LOOKS_AGAIN = 3
+"""So many times the pause between two looks an agent must have run before it counts as started."""
 STARTS_WITHIN = 60.0
 """Seconds until an agent runs; one with a health check is given what that asks for beside."""
 
@@ -91,10 +94,15 @@ class AgentActor:
 
     def _work(self, step: AgentStep) -> ContainerWork:
         if step.address not in self._works:
+            since: dict[str, float] = {}
 
             async def is_healthy() -> bool:
+                """It answers nobody, so what ends right after its start is told by looking again."""
                 ours = (await self._works[step.address].observe()).of(step.address)
-                return bool(ours) and _is_healthy(current(ours, step.container)) is True
+                if not ours or _is_healthy(one := current(ours, step.container)) is not True:
+                    return False
+                now = asyncio.get_running_loop().time()
+                return now - since.setdefault(one.id, now) >= LOOKS_AGAIN * self._context.poll_seconds
 
             self._works[step.address] = ContainerWork(
                 self._daemons.of(step.node),
