@@ -7,6 +7,7 @@ engine count as one large card, what could leave counts as gone, and a replica t
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ CLASSES = 16
 """How many classes of models with candidates of their own are counted each by itself; all together are always counted."""
 NEEDS_LOOKED_AT = 1000
 """On how many engines the need of a model that declares none is asked for."""
-RESIDENTS = 12
+RESIDENTS = 10
 """Of how many residents of a card every choice of those that leave is looked at."""
 
 
@@ -215,26 +216,27 @@ class _Counting:
             count = kind.count - len({found.slot for found in self.there[kind.model.name]})
             if count > 0:
                 new.append(_Kind(kind.model, count, kind.takes, kind.size, kind.groups))
+        chosen = {group: _Choices(sizes) for group, sizes in held.items()}
         worst = 0
         for some, groups in _classes(new):
             many = 0
             for takes, alike in groupby(sorted(some, key=lambda kind: -kind.takes), key=lambda kind: kind.takes):
                 many += sum(kind.count for kind in alike)
                 if takes > 0:
-                    worst = max(worst, self._freed(takes, many, groups, held))
+                    worst = max(worst, self._freed(takes, many, groups, chosen))
         return worst
 
-    def _freed(self, takes: int, many: int, groups: Iterable[int], held: Mapping[int, Sequence[int]]) -> int:
+    def _freed(self, takes: int, many: int, groups: Iterable[int], held: Mapping[int, _Choices]) -> int:
         """The least bytes that leave these cards so that they take so many of so much."""
         costs: list[int] = []
         for group in groups:
-            residents = held.get(group, ())
-            free = self.rooms[group] - sum(residents)
+            residents = held.get(group)
+            free = self.rooms[group] - (residents.all if residents is not None else 0)
             fits = max(0, free) // takes
             many -= fits
             more = max(0, self.rooms[group]) // takes - fits
-            if more > 0 and residents:
-                every = [_least_sum(residents, (fits + n) * takes - free) for n in range(1, more + 1)]
+            if more > 0 and residents is not None:
+                every = [residents.least((fits + n) * takes - free) for n in range(1, more + 1)]
                 costs += [min(-(-cost // n) for n, cost in enumerate(every, 1))] * more
         return sum(sorted(costs)[:many]) if 0 < many <= len(costs) else 0
 
@@ -300,11 +302,20 @@ def _smallest(sizes: Sequence[tuple[int, int]], count: int) -> int:
     return found
 
 
-def _least_sum(sizes: Sequence[int], least: int) -> int:
-    """The smallest sum of some of these that is `least` or more, or a bound below that; all of them where none is."""
-    if len(sizes) > RESIDENTS:
-        return max(least, min(sizes))
-    sums = {0}
-    for size in sizes:
-        sums |= {one + size for one in sums}
-    return min((one for one in sums if one >= least), default=sum(sizes))
+class _Choices:
+    """What some of these sizes come to together, for every choice of some; reckoned once for a card, however often it is asked."""
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        self.all = sum(sizes)
+        self._smallest = min(sizes)
+        sums = {0}
+        for size in sizes if len(sizes) <= RESIDENTS else ():
+            sums |= {one + size for one in sums}
+        self._sums = sorted(sums) if len(sizes) <= RESIDENTS else None
+
+    def least(self, wanted: int) -> int:
+        """The smallest sum that is `wanted` or more, or a bound below that; all of them where none is."""
+        if self._sums is None:
+            return max(wanted, self._smallest)
+        place = bisect_left(self._sums, wanted)
+        return self._sums[place] if place < len(self._sums) else self.all
