@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reconciler.fleet import format_duration
+from reconciler.fleet import format_bytes, format_duration
 from reconciler.operations.proposal import Proposal
 from reconciler.service.conditions import Conditions
 from reconciler.state import RunRecord
@@ -12,7 +12,6 @@ from reconciler.views.html.cards import cards_section
 from reconciler.views.html.elements import Content, code, tag
 from reconciler.views.html.page import page, page_policy
 from reconciler.views.step_words import counts_words
-from reconciler.views.style import plural
 
 PAGE_POLICY = page_policy() + "; frame-ancestors 'none'"
 MOST_SHOWN = 200
@@ -39,8 +38,9 @@ def page_of(seen: Proposal | None, holding: Conditions, runs: Sequence[RunRecord
             tag("h1", f"Fleet {plan.fleet}"),
             tag("dl", *([tag("dt", name), tag("dd", value)] for name, value in facts), class_="facts"),
             _conditions(holding),
-            cards_section(plan.gpus),
             _steps(seen),
+            cards_section(plan.gpus) if plan.steps else None,
+            _cards(seen),
             _runs(runs),
         ),
     )
@@ -52,7 +52,7 @@ def _conditions(holding: Conditions) -> Content:
     shown = list(holding.values())[:MOST_SHOWN]
     left = len(holding) - len(shown)
     return [
-        tag("h2", plural(len(holding), "thing is", "things are") + " not as they should be"),
+        tag("h2", "1 thing is not as it should be" if len(holding) == 1 else f"{len(holding):,} things are not as they should be"),
         tag("ul", *(tag("li", tag("strong", one.topic.value), " ", code(one.subject), ": ", one.message) for one in shown)),
         tag("p", f"and {left:,} more: /v1/conditions") if left else None,
     ]
@@ -73,6 +73,32 @@ def _steps(seen: Proposal) -> Content:
     ]
 
 
+def _cards(seen: Proposal) -> Content:
+    """Every card as it is now, as the plan counts."""
+    if not seen.plan.gpus:
+        return None
+    shown = seen.plan.gpus[:MOST_SHOWN]
+    heads = ("card", "", "models", "foreign", "of usable", "free")
+    rows = []
+    for card in shown:
+        free = None if card.usable_bytes is None else max(0, card.usable_bytes - card.before_bytes - (card.foreign_bytes or 0))
+        texts = (
+            f"{card.node}/{card.gpu}" + (" (assumed)" if card.assumed else ""),
+            card.name or "",
+            format_bytes(card.before_bytes),
+            "unknown" if card.foreign_bytes is None else format_bytes(card.foreign_bytes),
+            "unknown" if card.usable_bytes is None else format_bytes(card.usable_bytes),
+            "unknown" if free is None else format_bytes(free),
+        )
+        rows.append(tag("tr", *(tag("td", text) for text in texts)))
+    left = len(seen.plan.gpus) - len(shown)
+    return [
+        tag("h2", "Cards now"),
+        tag("table", tag("thead", tag("tr", *(tag("th", name, scope="col") for name in heads))), tag("tbody", *rows)),
+        tag("p", f"and {left:,} more: /v1/allocations") if left else None,
+    ]
+
+
 def _runs(runs: Sequence[RunRecord]) -> Content:
     if not runs:
         return None
@@ -83,7 +109,7 @@ def _runs(runs: Sequence[RunRecord]) -> Content:
             tag("td", str(run.id)),
             tag("td", run.started_at),
             tag("td", f"{run.who}@{run.host}"),
-            tag("td", str(run.steps)),
+            tag("td", ", ".join(f"{count} {status}" for status, count in sorted(run.steps.items())) or "none"),
             tag("td", "" if run.seconds is None else format_duration(run.seconds)),
             tag("td", run.result or "runs"),
             tag("td", code(run.command)),
