@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from reconciler.fleet import GpurecError, Incident
 from reconciler.health.routes import TOKENS, Route, route
 from reconciler.health.status import ReplicaStatus, replicas_of
-from reconciler.operations.needs import find_candidates
-from reconciler.operations.observation import PROBE_ALL, PlanOptions
-from reconciler.operations.proposal import plan_fleet
+from reconciler.operations.needs import ModelAnswer, candidates_in, find_candidates
+from reconciler.operations.observation import PROBE_ALL, Observation, PlanOptions
+from reconciler.operations.proposal import Proposal, plan_fleet
 from reconciler.operations.reporter import Reporter, ignore
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.placement import Candidate, Question, candidates
@@ -41,7 +41,11 @@ async def explain_address(
     settings: WorkspaceSettings, address: str, options: PlanOptions = PROBE_ALL, report: Reporter = ignore
 ) -> Explanation:
     """Why `address` is where it is. Raises GpurecError where nothing is known of it."""
-    seen = await plan_fleet(settings, options, report)
+    return explained(await plan_fleet(settings, options, report), address)
+
+
+def explained(seen: Proposal, address: str) -> Explanation:
+    """The same of what was seen and planned already."""
     plan, space = seen.plan, seen.workspace
     account = account_of(plan, address, seen.applied)
     if account is None:
@@ -64,5 +68,13 @@ async def route_request(
     settings: WorkspaceSettings, model: str, options: PlanOptions = PROBE_ALL, tokens: int = TOKENS, report: Reporter = ignore
 ) -> Route:
     """Where a request of `tokens` tokens for a model should go now. Raises GpurecError for a model that nobody knows."""
-    answer = await find_candidates(settings, model, options, AS_THE_ENGINE, report=report)
+    return _routed(await find_candidates(settings, model, options, AS_THE_ENGINE, report=report), tokens)
+
+
+def routed(seen: Observation, model: str, tokens: int = TOKENS) -> Route:
+    """The same of what was seen already."""
+    return _routed(candidates_in(seen, model, AS_THE_ENGINE), tokens)
+
+
+def _routed(answer: ModelAnswer, tokens: int) -> Route:
     return route(answer.question.model.name, answer.candidates, answer.facts, answer.applied, tokens)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from reconciler.fleet import Applied, Desired, EngineId, EngineKind, FleetFacts, GpurecError, ModelSpec, canonical_name
-from reconciler.operations.observation import PlanOptions, look
+from reconciler.operations.observation import Observation, PlanOptions, look
 from reconciler.operations.reporter import Reporter, ignore
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.operations.workspace import load
@@ -57,6 +57,14 @@ async def find_candidates(
     wanted = wanted_model(workspace.desired, name)
     model = wanted or ModelSpec(name, tuple(sorted(workspace.fleet.nodes)))
     seen = await look(settings, options, report, workspace=workspace, also=() if wanted else (model,))
+    return candidates_in(seen, name, asked, context, search)
+
+
+def candidates_in(seen: Observation, name: str, asked: Asked, context: int | None = None, search: Search | None = None) -> ModelAnswer:
+    """The same of what was seen already. Raises as `find_candidates` does."""
+    workspace = seen.workspace
+    wanted = wanted_model(workspace.desired, name)
+    model = wanted or ModelSpec(name, tuple(sorted(workspace.fleet.nodes)))
     if wanted is None:
         _refuse_unknown(model, workspace, seen.facts)
     question = Question(model, context, asked, search)

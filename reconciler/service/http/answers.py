@@ -8,11 +8,14 @@ from contextlib import closing
 from reconciler.fleet import GIB, CardFacts, EngineFacts
 from reconciler.health import holders_by_card
 from reconciler.operations.diagnosis import findings_of, standing_of
+from reconciler.operations.explaining import explained, routed
 from reconciler.operations.proposal import Proposal
 from reconciler.planning import CardBalance, judge
 from reconciler.service.conditions import Conditions
 from reconciler.state import RunRecord, open_reader
 from reconciler.views import drift_document, plan_document, status_document
+from reconciler.views.explain_text import HistoryRow, explain_json
+from reconciler.views.route_text import route_json
 
 Document = Mapping[str, object]
 
@@ -30,6 +33,18 @@ def plan(seen: Proposal) -> Document:
 
 def drift(seen: Proposal) -> Document:
     return drift_document(judge(seen.plan, None))
+
+
+def explanation(seen: Proposal, address: str) -> str:
+    """What `gpurec explain --format json` says, as text. Raises GpurecError where nothing is known of the address."""
+    found = explained(seen, address)
+    history = [HistoryRow(one.run_id, one.started_at, one.action, one.status.value, one.reason, one.seconds) for one in found.history]
+    return explain_json(found.account, found.status, found.candidates, found.incidents, history)
+
+
+def route(seen: Proposal, model: str) -> str:
+    """What `gpurec route --format json` says, as text. Raises GpurecError for a model that nobody knows."""
+    return route_json(routed(seen, model))
 
 
 def runs(seen: Proposal, last: int) -> tuple[RunRecord, ...]:

@@ -53,6 +53,8 @@ class Api:
             "/v1/conditions": self.conditions,
             "/v1/history": self.history,
             "/v1/events": self.events,
+            "/v1/explain/{what:path}": self.about(answers.explanation),
+            "/v1/route/{what:path}": self.about(answers.route),
             "/v1/allocations": self.of_last(answers.allocations),
             "/gpu/allocations": self.of_last(answers.allocations),
             "/v1/gpu/status": self.of_last(answers.gpu_status),
@@ -76,6 +78,15 @@ class Api:
     def of_last(self, document: Callable[[Proposal], object]) -> Answer:
         async def answer(request: Request) -> Response:
             return JSONResponse(document(self._seen()))
+
+        return answer
+
+    def about(self, text: Callable[[Proposal, str], str]) -> Answer:
+        async def answer(request: Request) -> Response:
+            try:
+                return Response(text(self._seen(), request.path_params["what"]), media_type="application/json")
+            except GpurecError as error:
+                raise HTTPException(404, _sentence(error)) from None
 
         return answer
 
