@@ -24,6 +24,7 @@ from reconciler.views import plan_text
 from reconciler.workspace.agents import AGENTS_FORM, SERVICES_FORM
 
 SIM = """
+time_scale: 0
 models:
   - {name: tiny, size: 700MiB, weights: 600MiB, kv_per_token: 1024}
   - {name: other, size: 700MiB, weights: 600MiB, kv_per_token: 1024}

@@ -30,6 +30,7 @@ from reconciler.views import plan_text
 
 IMAGE, NEWER = "ollama/ollama:0.34.0", "ollama/ollama:0.34.1"
 SIM = """
+time_scale: 0
 models:
   - {name: tiny, size: 700MiB, weights: 600MiB, kv_per_token: 1024}
   - {name: other, size: 700MiB, weights: 600MiB, kv_per_token: 1024}
