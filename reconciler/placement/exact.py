@@ -17,13 +17,13 @@ from reconciler.capacity import Card, Charges, EngineState, largest
 from reconciler.fleet import Ensure, ModelSpec, Residency, Spread
 from reconciler.fleet.units import MIB
 from reconciler.needs.run_settings import in_ram
-from reconciler.placement.fit import Fit, fit, static_refusal, take
-from reconciler.placement.keep import keep_at
+from reconciler.placement.answers import carry_out, refused
+from reconciler.placement.fit import static_refusal
 from reconciler.placement.leaving import Leaving
 from reconciler.placement.mip import Budget, Held, Program, solve
 from reconciler.placement.missing import place_missing
 from reconciler.placement.objective import ALONE, ranks_of, replica_bytes
-from reconciler.placement.preemption import drop, together
+from reconciler.placement.preemption import together
 from reconciler.placement.residents import need_on
 from reconciler.placement.result import Ended, Proof
 from reconciler.placement.search_state import Placing
@@ -99,14 +99,14 @@ def _what_is_lacking(placing: Placing) -> Mapping[str, int]:
 
 
 def _improve(placing: Placing, budget: Budget, there: bool) -> Proof:
-    refused: set[tuple[str, EngineState]] = set()
+    never: set[tuple[str, EngineState]] = set()
     for _ in range(REFUSALS):
-        proof, places = _Question(placing, refused, there).answer(budget)
-        wrong = _refused(placing, places)
+        proof, places = _Question(placing, never, there).answer(budget)
+        wrong = refused(placing, _leaving(placing, places), _coming(placing, places))
         if not wrong:
             _carry_out(placing, places)
-            return proof if not refused else Proof(proof.ended, False)
-        refused |= wrong
+            return proof if not never else Proof(proof.ended, False)
+        never |= wrong
     return Proof(Ended.REFUSED, False)
 
 
@@ -356,38 +356,12 @@ def _coming(placing: Placing, places: Places) -> list[tuple[ModelSpec, EngineSta
     return sorted(new, key=lambda one: (-one[0].priority, -(one[0].vram or 0), one[0].name, one[1].id))
 
 
-def _refused(placing: Placing, places: Places) -> set[tuple[str, EngineState]]:
-    """The places that the board refuses when all who leave have left. Nothing stays changed."""
-    wrong: set[tuple[str, EngineState]] = set()
-    with placing.board.trial():
-        for one in _leaving(placing, places):
-            one.lift(placing.board)
-        for model, slot in _coming(placing, places):
-            room = fit(slot, model, placing.applied)
-            if isinstance(room, Fit):
-                take(placing.board, slot, model, room, placing.applied)
-            else:
-                wrong.add((model.name, slot))
-    return wrong
-
-
 def _carry_out(placing: Placing, places: Places) -> None:
-    """Who leaves is taken off the board and told for whom; then each replica takes its new place."""
+    """Puts each replica in its new place, and says anew what has none."""
     coming = _coming(placing, places)
     if not coming:
         return
-    for_whom: dict[Card, ModelSpec] = {}
-    for model, slot in reversed(coming):
-        for card in slot.cards or ():
-            for_whom[card] = model
-    for one in _leaving(placing, places):
-        by = next((for_whom[card] for held in one.holdings for card, _ in held.charges if card in for_whom), coming[0][0])
-        drop(placing, one, by)
-    for model, slot in coming:
-        left = placing.left.get((model.name, slot))
-        if left is None or not keep_at(placing, model, slot, {slot: [left]}):
-            placing.try_at(model, slot)
-    placing.freed()
+    carry_out(placing, _leaving(placing, places), coming)
     placing.result.lacking = [entry for entry in placing.result.lacking if entry.model.name not in places]
     for model in placing.models:
         if model.name in places:

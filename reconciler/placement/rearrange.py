@@ -12,12 +12,12 @@ from reconciler.admission import least_free
 from reconciler.capacity import Bin, Card, EngineState, Item, Kind, Packing, Seat, Taken, free_where_unused, margin_for
 from reconciler.fleet import Ensure, ModelSpec, Spread
 from reconciler.needs.run_settings import in_ram
+from reconciler.placement.answers import carry_out, refused
 from reconciler.placement.engine_admission import coming_of
-from reconciler.placement.fit import Fit, fit, static_refusal, take
-from reconciler.placement.keep import keep_at
+from reconciler.placement.fit import static_refusal
 from reconciler.placement.leaving import Leaving
 from reconciler.placement.objective import ALONE, ranks_of
-from reconciler.placement.preemption import drop, together
+from reconciler.placement.preemption import together
 from reconciler.placement.residents import Occupant, most_needed, need_on
 from reconciler.placement.result import Lacking
 from reconciler.placement.search import Search
@@ -39,9 +39,9 @@ def rearrange(placing: Placing, level: Sequence[ModelSpec]) -> None:
     key = tuple((one.model.name, one.count) for one in wanted)
     if placing.searched.get(level[0].priority) == (placing.version, key):
         return
-    refused: set[tuple[str, EngineState]] = set()
+    never: set[tuple[str, EngineState]] = set()
     for _ in range(REFUSALS if wanted else 0):
-        model = _Model(placing, wanted, refused)
+        model = _Model(placing, wanted, never)
         if not model.new:
             return
         cards = len(model.packing.free)
@@ -51,12 +51,13 @@ def rearrange(placing: Placing, level: Sequence[ModelSpec]) -> None:
         if not any(slot is not None and piece.slot is None for piece, slot in answer):
             placing.searched[level[0].priority] = placing.version, key
             return
-        wrong = _refused(placing, answer)
+        leaving, coming = _leaving(answer), _coming(answer)
+        wrong = refused(placing, leaving, coming)
         if not wrong:
-            _carry_out(placing, answer)
+            carry_out(placing, leaving, coming)
             _count_lacking(placing, level)
             return
-        refused |= wrong
+        never |= wrong
 
 
 def bring_back(placing: Placing) -> None:
@@ -67,8 +68,9 @@ def bring_back(placing: Placing) -> None:
     if any(item.home is not None and item.at != item.home for item in model.packing.items):
         Search(model.packing, PATIENCE, PATIENCE).settle()
         answer = model.answer()
-        if answer and not _refused(placing, answer):
-            _carry_out(placing, answer)
+        leaving, coming = _leaving(answer), _coming(answer)
+        if answer and not refused(placing, leaving, coming):
+            carry_out(placing, leaving, coming)
 
 
 @dataclass(slots=True, eq=False)
@@ -287,46 +289,14 @@ class _Model:
         return max(0, min(free_where_unused(card, least_free(predicted)), card.capacity) - takes)
 
 
-def _order(answer: Answer) -> list[tuple[ModelSpec, EngineState]]:
+def _coming(answer: Answer) -> list[tuple[ModelSpec, EngineState]]:
     """What is to be placed, the largest first, as engines take loads."""
     placed = [(piece.model, slot) for piece, slot in answer if piece.model is not None and slot is not None]
     return sorted(placed, key=lambda one: (-(one[0].vram or 0), one[0].name, one[1].id))
 
 
-def _refused(placing: Placing, answer: Answer) -> set[tuple[str, EngineState]]:
-    """The places of an answer that the board refuses when all who leave have left. Nothing stays changed."""
-    wrong: set[tuple[str, EngineState]] = set()
-    with placing.board.trial():
-        for piece, _ in answer:
-            if piece.leaving is not None:
-                piece.leaving.lift(placing.board)
-        for model, slot in _order(answer):
-            room = fit(slot, model, placing.applied)
-            if isinstance(room, Fit):
-                take(placing.board, slot, model, room, placing.applied)
-            else:
-                wrong.add((model.name, slot))
-    return wrong
-
-
-def _carry_out(placing: Placing, answer: Answer) -> None:
-    """Who leaves is taken off the board and told for whom; then each replica takes its new place."""
-    order = _order(answer)
-    for_whom: dict[Card, ModelSpec] = {}
-    for model, slot in order:
-        for card in slot.cards or ():
-            known = for_whom.get(card)
-            if known is None or (model.priority, model.vram or 0) > (known.priority, known.vram or 0):
-                for_whom[card] = model
-    for piece, _ in answer:
-        if piece.leaving is not None and piece.slot is not None:
-            cards = [card for holding in piece.leaving.holdings for card, _ in holding.charges]
-            drop(placing, piece.leaving, next((for_whom[card] for card in cards if card in for_whom), order[0][0]))
-    for model, slot in order:
-        left = placing.left.get((model.name, slot))
-        if left is None or not keep_at(placing, model, slot, {slot: (left,)}):
-            placing.try_at(model, slot)
-    placing.freed()
+def _leaving(answer: Answer) -> list[Leaving]:
+    return [piece.leaving for piece, _ in answer if piece.leaving is not None]
 
 
 def _count_lacking(placing: Placing, level: Sequence[ModelSpec]) -> None:

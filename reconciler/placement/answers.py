@@ -1,0 +1,53 @@
+"""The answer of a search, who leaves and who comes where: tried on the board as a whole, and carried out there.
+
+The board alone decides: an answer that it refuses anywhere is thrown away as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from reconciler.capacity import Card, EngineState
+from reconciler.fleet import ModelSpec
+from reconciler.placement.fit import Fit, fit, take
+from reconciler.placement.keep import keep_at
+from reconciler.placement.leaving import Leaving
+from reconciler.placement.preemption import drop
+from reconciler.placement.search_state import Placing
+
+Coming = Sequence[tuple[ModelSpec, EngineState]]
+"""Who comes where, in the order in which they take their places."""
+
+
+def refused(placing: Placing, leaving: Iterable[Leaving], coming: Coming) -> set[tuple[str, EngineState]]:
+    """The places that the board refuses when all who leave have left. Nothing stays changed."""
+    wrong: set[tuple[str, EngineState]] = set()
+    with placing.board.trial():
+        for one in leaving:
+            one.lift(placing.board)
+        for model, slot in coming:
+            room = fit(slot, model, placing.applied)
+            if isinstance(room, Fit):
+                take(placing.board, slot, model, room, placing.applied)
+            else:
+                wrong.add((model.name, slot))
+    return wrong
+
+
+def carry_out(placing: Placing, leaving: Iterable[Leaving], coming: Coming) -> None:
+    """Who leaves is taken off the board and told for whom, the most important that comes to one of its cards; then each replica takes its
+    new place. At least one comes."""
+    for_whom: dict[Card, ModelSpec] = {}
+    for model, slot in coming:
+        for card in slot.cards or ():
+            known = for_whom.get(card)
+            if known is None or (model.priority, model.vram or 0) > (known.priority, known.vram or 0):
+                for_whom[card] = model
+    for one in leaving:
+        cards = (card for holding in one.holdings for card, _ in holding.charges)
+        drop(placing, one, next((for_whom[card] for card in cards if card in for_whom), coming[0][0]))
+    for model, slot in coming:
+        left = placing.left.get((model.name, slot))
+        if left is None or not keep_at(placing, model, slot, {slot: (left,)}):
+            placing.try_at(model, slot)
+    placing.freed()
