@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import heapq
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from reconciler.planning.by_needs import by_needs
 from reconciler.planning.plan import Step
 
 
@@ -48,21 +47,6 @@ def _reaches(needs: dict[str, set[str]], start: str, end: str) -> bool:
 
 
 def _in_order(steps: Sequence[Step]) -> tuple[Step, ...]:
-    position = {step.id: number for number, step in enumerate(steps)}
-    waiting = [len(step.needs) for step in steps]
-    dependents: dict[str, list[int]] = defaultdict(list)
-    for number, step in enumerate(steps):
-        for needed in step.needs:
-            dependents[needed].append(number)
-    ready = [number for number, count in enumerate(waiting) if not count]
-    heapq.heapify(ready)
-    done: list[Step] = []
-    while ready:
-        step = steps[heapq.heappop(ready)]
-        done.append(step)
-        for number in dependents[step.id]:
-            waiting[number] -= 1
-            if not waiting[number]:
-                heapq.heappush(ready, number)
-    assert len(done) == len(position), "steps wait for each other"
-    return tuple(done)
+    number = {step.id: n for n, step in enumerate(steps)}
+    needs = [[number[needed] for needed in step.needs] for step in steps]
+    return tuple(steps[n] for n in by_needs(needs, [()] * len(steps)))

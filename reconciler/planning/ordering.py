@@ -9,11 +9,11 @@ their unloads.
 
 from __future__ import annotations
 
-import heapq
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from reconciler.capacity.rooms import Booking, Room, balance_of
+from reconciler.planning.by_needs import Rank, by_needs
 from reconciler.planning.kinds.model.admission_order import own_rules_first
 from reconciler.planning.kinds.model.changes import Change
 from reconciler.planning.plan import FETCHES, Action
@@ -134,22 +134,7 @@ def _by_priority(change: Change) -> tuple[int, str]:
 
 
 def _sorted_by_needs(changes: Sequence[Change]) -> list[Change]:
-    waiting = {id(change): len(change.needs) for change in changes}
-    dependents: dict[int, list[Change]] = defaultdict(list)
-    for change in changes:
-        for needed in change.needs:
-            dependents[id(needed)].append(change)
-    ready = [(_RANK[change.action], *_by_priority(change), change.id, n) for n, change in enumerate(changes) if not waiting[id(change)]]
-    position = {id(change): n for n, change in enumerate(changes)}
-    heapq.heapify(ready)
-    done: list[Change] = []
-    while ready:
-        change = changes[heapq.heappop(ready)[-1]]
-        done.append(change)
-        for dependent in dependents[id(change)]:
-            waiting[id(dependent)] -= 1
-            if not waiting[id(dependent)]:
-                heapq.heappush(ready, (_RANK[dependent.action], *_by_priority(dependent), dependent.id, position[id(dependent)]))
-    if len(done) != len(changes):
-        raise AssertionError("dependency cycle among the changes")
-    return done
+    number = {id(change): n for n, change in enumerate(changes)}
+    needs = [[number[id(needed)] for needed in change.needs] for change in changes]
+    ranks: list[Rank] = [(_RANK[change.action], *_by_priority(change), change.id) for change in changes]
+    return [changes[n] for n in by_needs(needs, ranks)]
