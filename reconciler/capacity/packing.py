@@ -18,8 +18,7 @@ Taken = tuple[tuple[int, int], ...]
 @dataclass(frozen=True, slots=True)
 class Seat:
     """What a replica takes in a bin: `takes` bytes of each card that has room for all of it, else `part` of every card (None: it cannot be
-    spread). It must find
-    `spare` bytes more than that free there."""
+    spread). It must find `spare` bytes more than that free there."""
 
     takes: int
     part: int | None = None
@@ -193,10 +192,6 @@ class Packing:
             for card, count in item.charges:
                 place.own[place.cards.index(card)] -= by * count
         self.kinds[item.kind].count(place, at, by)
-
-    def where(self) -> list[tuple[int | None, Taken]]:
-        """Where every item is, for `back_to`."""
-        return [(item.at, item.charges) for item in self.items]
 
     def back_to(self, places: Mapping[int, tuple[int | None, Taken]]) -> None:
         """Puts these items where they were."""

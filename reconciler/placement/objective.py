@@ -49,10 +49,6 @@ class Objective:
     def left_out_bytes(self) -> int:
         return sum(level.bytes for level in self.left_out)
 
-    @property
-    def left_out_count(self) -> int:
-        return sum(level.count for level in self.left_out)
-
 
 def objective_of(placement: Placement, desired: Desired, applied: Applied, lacking: Sequence[Lacking] | None = None) -> Objective:
     """The objective of a finished placement. `lacking` is what of it counts as left out; None: all that has no place."""
