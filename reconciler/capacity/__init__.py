@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from reconciler.capacity.accounts import CardAccounts, Shortage
 from reconciler.capacity.building import set_up, usable_bytes
-from reconciler.capacity.cards import Card, CardHolding, Charges, largest, on_card, on_cards, raised, total
-from reconciler.capacity.engine_margin import believed_free, free_where_unused, is_fitted, margin_for, most_unused
+from reconciler.capacity.cards import Card, CardHolding, Charges, by_card, largest, on_card, on_cards, raised, total
+from reconciler.capacity.engine_margin import believed_free, free_where_unused, is_fitted, margin_for, most_unused, spare_beside
 from reconciler.capacity.engine_state import EngineState, Holding
 from reconciler.capacity.occupancy import Occupancy, OccupancyError
 from reconciler.capacity.own_cards import GivenCard, charge_given, fits_alone
@@ -29,6 +29,7 @@ __all__ = [
     "Shortage",
     "Taken",
     "believed_free",
+    "by_card",
     "charge_given",
     "fits_alone",
     "free_where_unused",
@@ -40,6 +41,7 @@ __all__ = [
     "on_cards",
     "raised",
     "set_up",
+    "spare_beside",
     "total",
     "usable_bytes",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from reconciler.needs.engine import KnownCard
@@ -65,6 +66,15 @@ class Card(KnownCard):
         """What may be added to it at a moment."""
         return self.bound - self.held
 
+    def left_without(self, gone: int) -> int:
+        """The same when so many bytes have left it."""
+        return self.left + gone
+
+    @property
+    def over(self) -> int:
+        """How much more than all replicas together may take it held as found."""
+        return max(0, self.before - self.capacity)
+
 
 Charges = tuple[tuple[Card, int], ...]
 """Bytes by card."""
@@ -96,6 +106,15 @@ def on_cards(charges: Charges) -> int:
 def total(charges: Charges) -> int:
     """All bytes together."""
     return sum(count for _, count in charges)
+
+
+def by_card(several: Iterable[Charges]) -> dict[Card, int]:
+    """What several take together of each card."""
+    sums: dict[Card, int] = {}
+    for charges in several:
+        for card, count in charges:
+            sums[card] = sums.get(card, 0) + count
+    return sums
 
 
 def raised(charges: Charges, more: int) -> Charges:

@@ -34,3 +34,9 @@ def free_where_unused(card: Card, unused: int) -> int:
     """Bytes of a card that must be free for so many of the whole card to be held by nobody."""
     beyond = 0 if card.total is None or card.usable is None else card.total - card.usable
     return max(0, unused - beyond)
+
+
+def spare_beside(card: Card, takes: int, unused: int) -> int:
+    """Bytes of a card that must be free beside those that are taken for so many of the whole card to be held by nobody before; all that may
+    be had of it at most."""
+    return max(0, min(free_where_unused(card, unused), card.capacity) - takes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 from reconciler.admission import Coming
@@ -90,6 +90,17 @@ class EngineState(KnownEngine):
         limit = self.spec.memory_limit
         room = card.free if limit is None else min(card.free, limit - self.own.get(card.index, 0))
         return min(room, card.unused - margin) if margin else room
+
+    def own_rooms(self, cards: Sequence[Card]) -> list[int] | None:
+        """Bytes that its own `memory_limit` still lets it add to each of these cards; None: it has none."""
+        limit = self.spec.memory_limit
+        return None if limit is None else [limit - self.own.get(card.index, 0) for card in cards]
+
+    def own_left_without(self, card: Card, gone: int) -> int:
+        """What its own `memory_limit`, or what it held there as found where that was more, lets it add to a card when so many of its bytes
+        have left that."""
+        limit = max(self.spec.memory_limit or 0, self.own_before.get(card.index, 0))
+        return limit - self.own.get(card.index, 0) + gone
 
     def rooms(self, margin: int = 0) -> list[int]:
         """The same of each of its cards whose size is known, never below 0."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, groupby, islice
 
-from reconciler.capacity import Card, EngineState, Holding, total
+from reconciler.capacity import Card, EngineState, Holding, by_card, total
 from reconciler.fleet import Applied, Desired, Ensure, ModelSpec, Residency
 from reconciler.placement.eligibility import Eligible, ModelClass, eligible
 from reconciler.placement.fit import static_refusal
@@ -259,14 +259,10 @@ def _groups(placement: Placement) -> Mapping[Card, int]:
 
 def _rooms(placement: Placement) -> Mapping[Card, int]:
     """What the wanted could have of each card: what it may hold, or held as found, less what stays there whatever is placed."""
-    stays = {card: card.held for card in placement.board.cards}
     movable: set[Holding] = {target.holding for target in placement.targets if target.holding is not None and target.holding.there}
     movable |= {found for found in placement.unwanted if found.there and (found.yields or found.owned is not None)}
-    for holding in movable:
-        for card, count in holding.charges:
-            if not card.is_ram:
-                stays[card] -= count
-    return {card: max(card.capacity, card.before) - count for card, count in stays.items()}
+    gone = by_card(holding.charges for holding in movable)
+    return {card: card.left_without(gone.get(card, 0)) for card in placement.board.cards}
 
 
 def _is_on_board(target: Target) -> bool:

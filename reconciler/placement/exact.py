@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
-from reconciler.capacity import Card, Charges, EngineState, largest
+from reconciler.capacity import Card, Charges, EngineState, by_card, largest
 from reconciler.fleet import Ensure, ModelSpec, Residency, Spread
 from reconciler.fleet.units import MIB
 from reconciler.needs.run_settings import in_ram
@@ -202,27 +202,25 @@ class _Question:
         on_card: dict[Card, dict[int, float]] = defaultdict(dict)
         on_share: dict[tuple[EngineState, Card], dict[int, float]] = defaultdict(dict)
         coming: dict[Card, list[_Spot]] = defaultdict(list)
-        moves: Counter[Card] = Counter()
-        own: Counter[tuple[EngineState, Card]] = Counter()
+        now: dict[EngineState, list[Charges]] = defaultdict(list)
         for demand in self.demands:
             for spot in demand.spots:
-                slot, there = spot.slots[0], self.start[spot.number]
+                slot = spot.slots[0]
+                now[slot] += [spot.charges] * self.start[spot.number]
                 for card, count in spot.charges:
                     on_card[card][spot.number] = count / MIB
-                    moves[card] += count * there
                     if slot not in demand.homes:
                         coming[card].append(spot)
                     if slot.spec.memory_limit is not None:
                         on_share[slot, card][spot.number] = count / MIB
-                        own[slot, card] += count * there
+        moves = by_card(charges for some in now.values() for charges in some)
         for card, terms in on_card.items():
-            stays, over = card.held - moves[card], card.before - card.capacity
-            if over > 0:  # it may hold what it holds as found, or what it may hold, if anything new comes
-                terms[self._any(coming[card])] = over / MIB
-            self.program.row(terms, upper=max(0, card.bound - stays) / MIB)
+            if card.over:  # it may hold what it holds as found, or what it may hold, if anything new comes
+                terms[self._any(coming[card])] = card.over / MIB
+            self.program.row(terms, upper=max(0, card.left_without(moves.get(card, 0))) / MIB)
         for (slot, card), terms in on_share.items():
-            limit = max(slot.spec.memory_limit or 0, slot.own_before.get(card.index, 0))
-            self.program.row(terms, upper=max(0, limit - slot.own.get(card.index, 0) + own[slot, card]) / MIB)
+            left = slot.own_left_without(card, by_card(now[slot]).get(card, 0))
+            self.program.row(terms, upper=max(0, left) / MIB)
 
     def _any(self, spots: Sequence[_Spot]) -> int:
         """A number that is 1 where a replica is in any of these spots."""

@@ -9,7 +9,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reconciler.admission import least_free
-from reconciler.capacity import Bin, Card, EngineState, Item, Kind, Packing, Seat, Taken, free_where_unused, margin_for
+from reconciler.capacity import (
+    Bin,
+    Card,
+    EngineState,
+    Item,
+    Kind,
+    Packing,
+    Seat,
+    Taken,
+    by_card,
+    free_where_unused,
+    margin_for,
+    spare_beside,
+)
 from reconciler.fleet import Ensure, ModelSpec, Spread
 from reconciler.needs.run_settings import in_ram
 from reconciler.placement.answers import carry_out, refused
@@ -128,21 +141,18 @@ class _Model:
         return [card for card in slot.cards or () if card in self._card_number]
 
     def _bin(self, slot: EngineState, nodes: Mapping[str, int]) -> Bin:
-        limit, cards = slot.spec.memory_limit, self._of(slot)
+        cards = self._of(slot)
         return Bin(
             tuple(self._card_number[card] for card in cards),
             nodes[slot.id.node],
             None if slot.rules.most is None else slot.rules.most - slot.placed,
-            None if limit is None else [limit - slot.own.get(card.index, 0) for card in cards],
+            slot.own_rooms(cards),
         )
 
     def _there(self, slot: EngineState, leaving: Leaving) -> Item | None:
         """What has a place and may leave it. None where it can only leave in ways that the search does not know: with other names of its
         weights, or from RAM, or from a card that holds more than it may."""
-        sums: dict[Card, int] = {}
-        for holding in leaving.holdings:
-            for card, count in holding.charges:
-                sums[card] = sums.get(card, 0) + count
+        sums = by_card(holding.charges for holding in leaving.holdings)
         if not sums or any(card not in self._card_number or card.free < 0 for card in sums):
             return None
         charges = tuple((self._card_number[card], count) for card, count in sums.items())
@@ -286,7 +296,7 @@ class _Model:
         predicted = coming_of(slot, model, ((card, takes),), self._placing.applied).predicted
         if predicted is None or card.total is None:
             return 0
-        return max(0, min(free_where_unused(card, least_free(predicted)), card.capacity) - takes)
+        return spare_beside(card, takes, least_free(predicted))
 
 
 def _coming(answer: Answer) -> list[tuple[ModelSpec, EngineState]]:

@@ -384,7 +384,7 @@ def _balance(card: Card, peak: Mapping[Card, int], unsized: bool, agents: int) -
         peak_bytes=max(peak.get(card, card.before), card.held),
         name=card.facts.name if card.facts is not None else None,
         unsized=unsized,
-        free_after_bytes=None if unsized or card.usable is None else max(0, card.capacity - card.held),
+        free_after_bytes=None if unsized or card.usable is None else max(0, card.free),
         agents=agents,
     )
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import reconciler
 
 ROOMS = ("placement", "planning")
-OF_A_CARD = {"foreign", "usable", "unused", "own_before"}
-"""Attributes that only a card or an engine's state has, and that mean bytes."""
+OF_A_CARD = {"foreign", "usable", "unused", "capacity", "before", "held", "own", "own_before"}
+"""Attributes of a card or of an engine's state that mean bytes."""
 CHARGES = {"charges", "takes", "frees"}
 
 
@@ -24,6 +24,8 @@ def sums(text: str) -> list[int]:
             walks = [part.iter for part in ast.walk(node) if isinstance(part, ast.comprehension)]
             if any(isinstance(one, ast.Attribute) and one.attr in CHARGES for one in walks):
                 found.append(node.lineno)
+        if isinstance(node, ast.For) and isinstance(node.iter, ast.Attribute) and node.iter.attr in CHARGES:
+            found += [part.lineno for part in ast.walk(node) if isinstance(part, ast.AugAssign) and isinstance(part.op, ast.Add | ast.Sub)]
     return found
 
 
@@ -45,3 +47,6 @@ def test_no_module_of_placement_or_planning_adds_up_bytes_of_a_card():
 def test_a_module_that_does_is_found():
     assert sums("free = card.usable - card.held\n") == [1]
     assert sums("\nheld = sum(count for _, count in change.takes)\n") == [2]
+    assert sums("for card, count in holding.charges:\n    stays[card] -= count\n") == [2]
+    assert sums("room = max(card.capacity, card.before) - count\n") == [1]
+    assert sums("own = limit - slot.own.get(card.index, 0)\n") == [1]
