@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from reconciler.capacity.accounts import CardAccounts, Shortage
 from reconciler.capacity.building import set_up, usable_bytes
+from reconciler.capacity.card_groups import card_groups
 from reconciler.capacity.cards import Card, CardHolding, Charges, by_card, largest, on_card, on_cards, raised, total
 from reconciler.capacity.engine_margin import believed_free, free_where_unused, is_fitted, margin_for, most_unused, spare_beside
 from reconciler.capacity.engine_state import EngineState, Holding
@@ -30,6 +31,7 @@ __all__ = [
     "Taken",
     "believed_free",
     "by_card",
+    "card_groups",
     "charge_given",
     "fits_alone",
     "free_where_unused",

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from reconciler.capacity.card_groups import card_groups
 from reconciler.fleet import Spread
 
 Taken = tuple[tuple[int, int], ...]
@@ -204,21 +205,10 @@ class Packing:
 
 
 def _areas(cards: int, bins: Sequence[Bin]) -> tuple[list[int], list[list[int]], list[list[int]]]:
-    first = list(range(cards))
-
-    def root(card: int) -> int:
-        while first[card] != card:
-            first[card] = first[first[card]]
-            card = first[card]
-        return card
-
-    for place in bins:
-        for card in place.cards[1:]:
-            first[root(card)] = root(place.cards[0])
-    numbers: dict[int, int] = {}
-    area = [numbers.setdefault(root(card), len(numbers)) for card in range(cards)]
-    areas: list[list[int]] = [[] for _ in numbers]
-    inside: list[list[int]] = [[] for _ in numbers]
+    area = card_groups(cards, (place.cards for place in bins))
+    count = max(area, default=-1) + 1
+    areas: list[list[int]] = [[] for _ in range(count)]
+    inside: list[list[int]] = [[] for _ in range(count)]
     for card, number in enumerate(area):
         areas[number].append(card)
     for at, place in enumerate(bins):

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, groupby, islice
 
-from reconciler.capacity import Card, EngineState, Holding, by_card, total
+from reconciler.capacity import Card, EngineState, Holding, by_card, card_groups, total
 from reconciler.fleet import Applied, Desired, Ensure, ModelSpec, Residency
 from reconciler.placement.eligibility import Eligible, ModelClass, eligible
 from reconciler.placement.fit import static_refusal
@@ -243,18 +243,10 @@ class _Counting:
 
 def _groups(placement: Placement) -> Mapping[Card, int]:
     """A number for each card, the same for cards that one engine could use together."""
-    first = {card: card for card in placement.board.cards}
-
-    def head(card: Card) -> Card:
-        while first[card] is not card:
-            card = first[card]
-        return card
-
-    for slot in placement.board:
-        for card in slot.cards or ():
-            first[head(card)] = head((slot.cards or (card,))[0])
-    numbers = {card: number for number, card in enumerate(placement.board.cards)}
-    return {card: numbers[head(card)] for card in placement.board.cards}
+    cards = placement.board.cards
+    number = {card: n for n, card in enumerate(cards)}
+    engines = ([number[card] for card in slot.cards] for slot in placement.board if slot.cards and len(slot.cards) > 1)
+    return dict(zip(cards, card_groups(len(cards), engines), strict=True))
 
 
 def _rooms(placement: Placement) -> Mapping[Card, int]:
