@@ -15,7 +15,7 @@ from planning.fleets import GIB, applied, desired, facts, fleet, loaded, model, 
 from planted.draw import Group
 from planted.judge import judge
 
-from reconciler.capacity import Bin, Item, Kind, Packing, Seat
+from reconciler.capacity import Bin, Item, Kind, Packing, Seat, card_groups
 from reconciler.fleet import Spread
 from reconciler.placement.rebuild import Rebuild
 from reconciler.placement.search import Search
@@ -42,6 +42,11 @@ def searched(board):
     Search(board, 50_000, 10_000).run()
     assert min(board.free) >= 0
     return [item.at for item in board.items]
+
+
+def test_cards_belong_together_that_engines_have_in_common_and_groups_are_numbered_by_their_first_card():
+    assert card_groups(6, [(4, 2), (), (3,), (5, 4)]) == [0, 1, 2, 3, 2, 2]
+    assert card_groups(4, [(0, 1), (2, 3), (3, 1)]) == [0, 0, 0, 0]
 
 
 def test_two_move_at_once_for_a_third():
