@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -170,6 +170,7 @@ class Watch:
         self._jitter = jitter
         self._incomplete = 0
         self._alone = asyncio.Lock()
+        self._alerts: Alerts | None = None
         self.workspace: Workspace | None = None
         self.holding: Conditions = NONE
         self.last: Proposal | None = None
@@ -185,12 +186,11 @@ class Watch:
         """Looks until it is asked to end. Raises GpurecError where the files are wrong before the first look: a person is there then."""
         workspace = await load(self._settings, self._tell)
         self._tell(Started(workspace.name, self._options.applies, self._options.interval))
-        async with Alerts(lambda webhook, why: self._tell(AlertLost(webhook, why))) as alerts:
+        async with self._alerting():
             mended = False
             while not self._signals.stop.requested:
-                self.workspace = workspace
                 async with self._alone:
-                    turn = await self._turn(workspace, alerts)
+                    turn = await self._turn(workspace)
                 if self._signals.stop.requested:
                     break
                 mended = turn.done > 0 and not turn.incomplete and not mended
@@ -198,21 +198,28 @@ class Watch:
                     await self._pause(self._pause_after())
                 if self._signals.take_reload():
                     workspace = await self._reloaded(workspace)
+            async with self._alone:  # a plan that was approved ends its running steps first
+                pass
         self._tell(Ended())
 
     async def once(self) -> ExitStatus:
         """One look, and one apply where that is allowed; the exit status of a command that does just that."""
         workspace = await load(self._settings, self._tell)
-        async with Alerts(lambda webhook, why: self._tell(AlertLost(webhook, why))) as alerts:
-            return (await self._turn(workspace, alerts)).status
+        async with self._alerting():
+            return (await self._turn(workspace)).status
+
+    @asynccontextmanager
+    async def _alerting(self) -> AsyncIterator[None]:
+        async with Alerts(lambda webhook, why: self._tell(AlertLost(webhook, why))) as self._alerts:
+            yield
 
     async def planned(self) -> Proposal:
         """A plan of now, from the files that the loop goes by. Changes nothing."""
         return await plan_fleet(self._settings, PROBE_ALL, self._tell, workspace=self.workspace)
 
-    async def approved(self, digest: str, command: str) -> asyncio.Task[ApplyResult]:
-        """Carries out the plan of this digest, if it still is the plan of now, and nothing else: gives the run once it has begun to be
-        carried out. It waits for what the loop is doing, and the loop for it. `command` is what history says of it.
+    async def approved(self, digest: str, command: str) -> tuple[Proposal, asyncio.Task[ApplyResult]]:
+        """Carries out the plan of this digest, if it still is the plan of now, and nothing else: gives it, and the run once that has begun.
+        It waits for what the loop is doing, and the loop for it. `command` is what history says of it.
 
         Raises StalePlan for another plan, GuardRefused, LockHeld, and whatever else a plan may raise.
         """
@@ -224,35 +231,44 @@ class Watch:
         except BaseException:
             self._alone.release()
             raise
-        run = asyncio.ensure_future(self._signals.cuttable(carry_out(self._settings, proposal, options, self._tell, self._signals.stop)))
-        run.add_done_callback(lambda _: self._alone.release())
-        run.add_done_callback(lambda _: self._signals.wake())
-        return run
+        return proposal, asyncio.ensure_future(self._approved(proposal, options))
 
-    async def _turn(self, workspace: Workspace, alerts: Alerts) -> Turn:
+    async def _approved(self, proposal: Proposal, options: ApplyOptions) -> ApplyResult:
+        try:
+            result = await self._signals.cuttable(carry_out(self._settings, proposal, options, self._tell, self._signals.stop))
+            before = (one for one in self.holding.values() if one.topic is not Topic.FAILED)
+            self._settle([*before, *conditions.of_result(proposal.plan, result)])
+            return result
+        finally:
+            self._alone.release()
+            self._signals.wake()
+
+    def _settle(self, found: Iterable[Condition]) -> None:
+        """Tells what is news of what was found; it holds from here on."""
+        news = conditions.compare(self.holding, found)
+        self.holding = news.now
+        for events, told in ((Told, news.told), (Over, news.over)):
+            for one in told:
+                self._tell(events(one))
+                if self._alerts is not None and self.workspace is not None:
+                    self._alerts.send(self.workspace, one, over=events is Over)
+
+    async def _turn(self, workspace: Workspace) -> Turn:
         start, turn = time.monotonic(), Turn()
-
-        def settle(found: Iterable[Condition]) -> None:
-            news = conditions.compare(self.holding, found)
-            self.holding = news.now
-            for events, told in ((Told, news.told), (Over, news.over)):
-                for one in told:
-                    self._tell(events(one))
-                    alerts.send(workspace, one, over=events is Over)
-
+        self.workspace = workspace
         try:
             await self._signals.until_stopped(self._look(workspace, turn))
             if turn.proposal is not None and self._options.applies and _has_work(turn.proposal):
-                settle([*turn.found, *(one for one in self.holding.values() if one.topic in _OF_A_RUN)])
+                self._settle([*turn.found, *(one for one in self.holding.values() if one.topic in _OF_A_RUN)])
                 await self._apply(workspace, turn)
         except Exception as error:  # noqa: BLE001  whatever comes up in one look, the next is made
             turn.error = error
         if self._signals.stop.requested and turn.result is None:
             return turn
         if turn.error is None:
-            settle(turn.found)
+            self._settle(turn.found)
         else:  # then nothing else is known, and all that held still does
-            settle([*(one for one in self.holding.values() if one.topic is not Topic.ERROR), conditions.of_error(turn.error)])
+            self._settle([*(one for one in self.holding.values() if one.topic is not Topic.ERROR), conditions.of_error(turn.error)])
         if turn.proposal is not None:
             self.last, self.last_at = turn.proposal, time.monotonic()
         self.last_error = turn.error
@@ -263,7 +279,9 @@ class Watch:
 
     async def _look(self, workspace: Workspace, turn: Turn) -> None:
         turn.proposal = await plan_fleet(self._settings, PROBE_ALL, self._tell, workspace=workspace)
+        still = {step.address for step in turn.proposal.plan.steps}
         turn.found.extend(conditions.of_plan(turn.proposal.plan))
+        turn.found.extend(one for one in self.holding.values() if one.topic is Topic.FAILED and one.subject in still)
 
     async def _apply(self, workspace: Workspace, turn: Turn) -> None:
         """Plans once more, now that nobody else holds the state, and carries that out, where a guard lets it."""

@@ -121,6 +121,32 @@ def test_just_the_approved_plan_is_carried_out_and_told_as_it_goes_on(lab: Lab) 
         assert client.post("/v1/apply", json={"digest": digest}, headers=OPS).status_code == 409, "the world has moved"
 
 
+def test_a_step_that_fails_is_a_condition_until_the_plan_asks_for_it_no_more(lab: Lab) -> None:
+    lab.want("version: 1\nmodels: {nowhere:1b: {engine: ollama, on: ada, vram: 350MiB}}\n" + POLICY)
+    with serving(lab) as client, client.stream("GET", "/v1/events") as events:
+        lines = events.iter_lines()
+        digest = httpx.get(f"{client.base_url}/v1/plan", trust_env=False).json()["digest"]
+        assert httpx.post(f"{client.base_url}/v1/apply", json={"digest": digest}, headers=OPS, trust_env=False).status_code == 202
+        told = (json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: "))
+        assert next(one for one in told if one["type"] == "result")["exit_status"] == 3
+        next(one for one in told if one["type"] == "looked")
+        held = httpx.get(f"{client.base_url}/v1/conditions", trust_env=False).json()["conditions"]
+        assert ("failed", "model.nowhere:1b@ada/ollama") in [(one["topic"], one["subject"]) for one in held]
+
+
+def test_an_approved_plan_ends_its_running_steps_before_the_service_ends(tmp_path: Path) -> None:
+    with served(builtin_fleet("demo").with_time_scale(1.0), tmp_path) as lab:
+        lab.want(SMALL + POLICY)
+        with serving(lab) as client, client.stream("GET", "/v1/events") as events:  # whose end asks for 0
+            lines = events.iter_lines()
+            digest = httpx.get(f"{client.base_url}/v1/plan", trust_env=False).json()["digest"]
+            assert httpx.post(f"{client.base_url}/v1/apply", json={"digest": digest}, headers=OPS, trust_env=False).status_code == 202
+            next(line for line in lines if '"step_started"' in line)
+        run = json.loads(lab.run("history", "--format", "json").stdout)[0]
+        assert "interrupted" not in run["steps"], run
+        assert run["steps"]["done"] >= 1, run
+
+
 def test_rebalance_plans_and_carries_out_nothing(lab: Lab) -> None:
     with serving(lab) as client:
         answer = client.post("/v1/gpu/rebalance", headers=OPS)

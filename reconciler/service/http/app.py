@@ -136,21 +136,19 @@ class Api:
         digest = (await _object(request, {"digest"}))["digest"]
         if not isinstance(digest, str):
             raise HTTPException(400, "digest is the text sha256:… of a plan")
-        run = await self._watch.approved(digest, f"serve: approved by {request.scope['caller'].name}")
-        task = asyncio.ensure_future(self._followed(run))
+        proposal, run = await self._watch.approved(digest, f"serve: approved by {request.scope['caller'].name}")
+        task = asyncio.ensure_future(self._followed(proposal, run))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return JSONResponse({"digest": digest, "status": "started"}, 202)
 
-    async def _followed(self, run: asyncio.Task[ApplyResult]) -> None:
+    async def _followed(self, proposal: Proposal, run: asyncio.Task[ApplyResult]) -> None:
         try:
             result = await run
         except GpurecError as error:
             self._broadcast.send(error_event(error))
             return
-        seen = self._watch.last
-        status = exit_status(Command.APPLY, of_apply(seen.plan, result)) if seen is not None else exit_status(Command.APPLY, ())
-        self._broadcast.send(result_event(result, status))
+        self._broadcast.send(result_event(result, exit_status(Command.APPLY, of_apply(proposal.plan, result))))
 
 
 async def _object(request: Request, keys: set[str]) -> dict[str, object]:

@@ -6,7 +6,8 @@ import asyncio
 import ipaddress
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,8 +75,9 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._started = started
 
-    def install_signal_handlers(self) -> None:
-        return
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -151,7 +153,7 @@ async def _together(server: _Server, watch: Watch, broadcast: Broadcast, listen:
     finally:
         broadcast.close()
         server.should_exit = True
-        if not looking.done():
+        if not looking.done():  # it cannot answer any more
             looking.cancel()
         await asyncio.wait({answering, looking})
     for task in (answering, looking):
