@@ -118,6 +118,8 @@ class Alerts:
                     why = await self._deliver(client, to, alert)
                 except GpurecError as error:
                     why = error.problems[0].sentence()
+                except Exception as error:  # noqa: BLE001  one alert is lost, and not all that follow it
+                    why = f"it could not be sent ({type(error).__name__})"
                 finally:
                     queue.task_done()
                 if why is not None:

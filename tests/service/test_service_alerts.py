@@ -121,6 +121,14 @@ def test_no_sentence_tells_the_url(server: Server, monkeypatch: pytest.MonkeyPat
     assert "environment variable HOOK is not set" in why
 
 
+def test_an_alert_that_cannot_be_made_is_lost_alone(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOOK", server.url)
+    to = replace(HOOK, format=NotifyFormat.NTFY)
+    half = replace(GONE, message="\ud800")
+    assert sent((half, False), (GONE, False), to=to) == [(HOOK.name, "it could not be sent (UnicodeEncodeError)")]
+    assert len(server.bodies) == 1
+
+
 def test_a_webhook_that_takes_nothing_holds_nobody_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOOK", server.url)
     monkeypatch.setattr(alerts, "MOST_WAITING", 3)
