@@ -92,9 +92,11 @@ def read_script(path: str) -> str:
 
 
 def write_script(path: str, content: bytes, mode: int, owner: str | None, validate: Sequence[str] = ()) -> str:
+    """A script that writes a file and then looks at it, so that this is no question of its own."""
     names = f"f={shlex.quote(path)}; m={mode:o}; o={shlex.quote(owner or '')}\n"
     check = " ".join(map(_with_path, validate)) or ":"
-    return f"{names}check() {{\n{check}\n}}\n{_DECODE}put() {{{_WRITE}}}\nput <<'{_END}'\n{_encoded(content)}\n{_END}\n"
+    put = f"{names}check() {{\n{check}\n}}\n{_DECODE}put() {{{_WRITE}}}\nput <<'{_END}'\n{_encoded(content)}\n{_END}\n"
+    return put + _look_script((path,))
 
 
 def _with_path(argument: str) -> str:
@@ -105,7 +107,11 @@ def _with_path(argument: str) -> str:
 def look_scripts(paths: Sequence[str]) -> Sequence[tuple[Sequence[str], str]]:
     """Scripts that look at files, each with those it looks at."""
     parts = [paths[start : start + _MANY] for start in range(0, len(paths), _MANY)]
-    return [(part, _LOOK.format(most=MOST_FILE) + "\n".join(f"look {shlex.quote(path)}" for path in part)) for part in parts]
+    return [(part, _look_script(part)) for part in parts]
+
+
+def _look_script(paths: Sequence[str]) -> str:
+    return _LOOK.format(most=MOST_FILE) + "\n".join(f"look {shlex.quote(path)}" for path in paths)
 
 
 def seen_files(ran: Ran, host: str, paths: Sequence[str]) -> Mapping[str, FileSeen | HostError | None]:

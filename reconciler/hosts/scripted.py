@@ -64,10 +64,11 @@ class ScriptedHost(ABC):
         owner: str | None = None,
         validate: Sequence[str] = (),
         sudo: bool = False,
-    ) -> None:
+    ) -> FileSeen | HostError | None:
         if len(content) > MOST_FILE:
             raise host_error("too_large", self.name, f"{path}: it would have more than {MOST_FILE // 2**20} MiB")
-        refuse_failed(await self.script(write_script(path, content, mode, owner, validate), within=within, sudo=sudo), self.name, path)
+        ran = await self.script(write_script(path, content, mode, owner, validate), within=within, sudo=sudo)
+        return seen_files(ran, self.name, [path])[path]
 
     async def remove_file(self, path: str, *, within: float, sudo: bool = False) -> None:
         refuse_failed(await self.script(remove_script(path), within=within, sudo=sudo), self.name, path)

@@ -101,14 +101,15 @@ def test_each_node_gets_its_own_and_then_one_look_a_node_finds_nothing_to_do(lab
         ("create", "file./nodes/second@amy"),
         ("create", "file./nodes/third@amy"),
     ]
+    calls(lab)
     apply(lab)
+    assert calls(lab) == 2 + 2 * 4, "one look a node, then for each file a look and a write that says what is there after it"
     assert written(lab) == {
         "amy.conf": "# amy\nport 1\n",
         "bea.conf": "# bea\nport 1\n",
         "second": "# amy\nport 2\n",
         "third": "# amy\nport 3\n",
     }
-    calls(lab)
     assert planned(lab) == []
     assert calls(lab) == 2
 

@@ -35,6 +35,7 @@ class FileActor:
         self._places = Places(context.root, context.fleet, context.keys)
         self._rows = context.applied.resources
         self._sealer = Sealer(context.keys)
+        self._written: dict[str, FileSeen | HostError | None] = {}
 
     async def observe(self, around: Surroundings) -> Mapping[str, ResourceFacts]:
         places = destinations(around.desired, around.fleet, around.facts)
@@ -84,7 +85,7 @@ class FileActor:
             await host.remove_file(path, within=within, sudo=sudo)
             return
         owner, content = file.after.get(OWNER), self._sealer.filled(file.content or "", file.address)
-        await host.write_file(
+        self._written[file.address] = await host.write_file(
             path,
             content.encode(),
             within=within,
@@ -95,7 +96,10 @@ class FileActor:
         )
 
     async def wait(self, step: Step) -> ResourceFacts:
-        return await self.look(step)
+        file = _file(step)
+        if file.address not in self._written:
+            return await self.look(step)
+        return self._facts(self._written.pop(file.address), file.address, file.content)
 
     def applied(self, step: Step, found: ResourceFacts) -> AppliedResource:
         file = _file(step)
