@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import httpx
 import pytest
 from cli_lab import SMALL, Lab, served
 
+from reconciler.rendering.library import built_in
 from reconciler.sim import builtin_fleet
 
 POLICY = """
@@ -162,6 +164,20 @@ def test_metrics_tell_what_is_known_and_leave_out_what_is_not(lab: Lab) -> None:
     assert any(line.startswith('gpu_memory_total_mb{device_id="ada/0"}') for line in lines)
     assert not [line for line in lines if line.startswith("gpurec_gpu_temperature_celsius{")]
     assert 'gpurec_apply_steps_total{action="load",result="done"} 2.0' in lines
+
+
+def test_every_metric_of_ours_that_the_built_in_templates_ask_for_is_told(lab: Lab) -> None:
+    asked = {name for one in ("grafana", "prometheus-rules") for name in re.findall(r"\b(?:gpurec|gpu)_\w+", text_of(one))}
+    with serving(lab) as client:
+        told = set(re.findall(r"^# TYPE (\w+) ", client.get("/metrics").text, re.MULTILINE))
+    assert {"gpurec_engine_up", "gpurec_gpu_temperature_celsius", "gpu_memory_used_mb"} <= asked
+    assert asked <= told
+
+
+def text_of(name: str) -> str:
+    template = built_in(name)
+    assert template is not None
+    return template.text
 
 
 def test_it_ends_in_order_while_somebody_reads_its_events(lab: Lab) -> None:

@@ -172,13 +172,15 @@ def test_nginx_hands_on_what_is_streamed_as_it_comes(gateway: Callable[..., str]
             assert b"data: 2" in b"".join(parts)
 
 
-FIRES = {
-    "EngineDown": ('up{job="engines", node="big", engine="vllm"}', "0x20", "1x20"),
-    "GpurecDown": ('up{job="gpurec"}', "0x20", "1x20"),
-    "CardMemoryCritical": ('gpu_memory_used_mb{device_id="0"}', "950x20", "850x20"),
-    "CardHot": ('DCGM_FI_DEV_GPU_TEMP{node="big", gpu="0"}', "89x20", "87x20"),
-    "RequestsWait": ('vllm:num_requests_waiting{node="big", engine="vllm"}', "11x20", "10x20"),
-}
+FIRES = (
+    ("EngineDown", 'up{job="engines", node="big", engine="vllm"}', "0x20", "1x20"),
+    ("EngineDown", 'gpurec_engine_up{job="gpurec", node="big", engine="ollama", kind="ollama"}', "0x20", "1x20"),
+    ("GpurecDown", 'up{job="gpurec"}', "0x20", "1x20"),
+    ("CardMemoryCritical", 'gpu_memory_used_mb{device_id="0"}', "950x20", "850x20"),
+    ("CardHot", 'DCGM_FI_DEV_GPU_TEMP{node="big", gpu="0"}', "89x20", "87x20"),
+    ("CardHot", 'gpurec_gpu_temperature_celsius{node="big", gpu="0"}', "89x20", "87x20"),
+    ("RequestsWait", 'vllm:num_requests_waiting{node="big", engine="vllm"}', "11x20", "10x20"),
+)
 
 
 def test_prometheus_takes_its_configuration_and_its_rules_fire_when_they_should(tmp_path: Path) -> None:
@@ -190,9 +192,9 @@ def test_prometheus_takes_its_configuration_and_its_rules_fire_when_they_should(
     )
     assert "SUCCESS" in judged("promtool", "check", "config", tmp_path / "prometheus.yml")
     known = re.findall(r"alert: (\w+)", rules.read_text())
-    assert set(known) == set(FIRES)
+    assert set(known) == {alert for alert, *_ in FIRES}
     tests = []
-    for alert, (series, fires, stays) in FIRES.items():
+    for alert, series, fires, stays in FIRES:
         for values, count in ((fires, 1), (stays, 0)):
             input_series = [{"series": series, "values": values}, {"series": 'gpu_memory_total_mb{device_id="0"}', "values": "1000x20"}]
             expression = f'count(ALERTS{{alertname="{alert}", alertstate="firing"}}) or vector(0)'
