@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from reconciler.rendering.parts import EngineValue, GpuValue, NodeValue
 from reconciler.rendering.template import MOST_TEXT, RenderingError, Template, render, used_names
-from reconciler.rendering.values import FROM_PLACEMENT, EngineValue, GpuValue, NodeValue, TemplateValues, values_of
+from reconciler.rendering.values import FROM_PLACEMENT, TemplateValues, values_of
 
 __all__ = [
     "FROM_PLACEMENT",

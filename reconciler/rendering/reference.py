@@ -8,19 +8,11 @@ from dataclasses import fields
 from typing import Union, get_args, get_origin, get_type_hints
 
 from reconciler.rendering.containers import ContainerValue, MountValue, PortValue
+from reconciler.rendering.parts import AgentValue, EngineValue, GpuValue, ModelValue, NodeValue, ReplicaValue, SettingsValue
 from reconciler.rendering.routes import RouteValue, TargetValue
 from reconciler.rendering.secret import Secret
 from reconciler.rendering.shapes import SAYS
-from reconciler.rendering.values import (
-    AgentValue,
-    EngineValue,
-    GpuValue,
-    ModelValue,
-    NodeValue,
-    ReplicaValue,
-    SettingsValue,
-    TemplateValues,
-)
+from reconciler.rendering.values import TemplateValues
 
 _TOLD: Mapping[type, str] = {
     NodeValue: "node",

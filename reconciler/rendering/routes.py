@@ -4,54 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
+from reconciler.rendering.parts import EngineValue, ModelValue, ReplicaValue
 from reconciler.rendering.secret import Secret
 from reconciler.rendering.shapes import says
-
-
-class _Model(Protocol):
-    @property
-    def name(self) -> str: ...
-    @property
-    def aliases(self) -> tuple[str, ...]: ...
-    @property
-    def fallback(self) -> tuple[str, ...]: ...
-
-
-class _Replica(Protocol):
-    @property
-    def model(self) -> str: ...
-    @property
-    def node(self) -> str: ...
-    @property
-    def engine(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-
-
-class _Gpu(Protocol):
-    @property
-    def vram_bytes(self) -> int | None: ...
-
-
-class _Engine(Protocol):
-    @property
-    def kind(self) -> str: ...
-    @property
-    def url(self) -> str: ...
-    @property
-    def host(self) -> str: ...
-    @property
-    def port(self) -> int: ...
-    @property
-    def gpus(self) -> Sequence[_Gpu]: ...
-    @property
-    def max_concurrent_requests(self) -> int | None: ...
-    @property
-    def auth(self) -> str | None: ...
-    @property
-    def key(self) -> Secret | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +26,7 @@ class TargetValue:
     )
     max_concurrent_requests: int | None = says("as declared")
     auth: str | None = says("where its key is: `env:NAME` or `file:PATH`")
-    key: Secret | None = says("its key, to be printed whole")  # noqa: RUF009 (as above)
+    key: Secret | None = says("its key, to be printed whole")  # noqa: RUF009 (it is a field with a description, as all others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +39,11 @@ class RouteValue:
     fallback: tuple[str, ...] = says("those of its `fallback` models that are served")
 
 
-def routes_of(models: Sequence[_Model], replicas: Sequence[_Replica], engines: Mapping[tuple[str, str], _Engine]) -> tuple[RouteValue, ...]:
+def routes_of(
+    models: Sequence[ModelValue], replicas: Sequence[ReplicaValue], engines: Mapping[tuple[str, str], EngineValue]
+) -> tuple[RouteValue, ...]:
     """The routes in the order of `models`; one that nobody serves has none."""
-    serving: dict[str, list[_Replica]] = {}
+    serving: dict[str, list[ReplicaValue]] = {}
     for one in replicas:
         serving.setdefault(one.model, []).append(one)
     return tuple(
@@ -100,7 +58,7 @@ def routes_of(models: Sequence[_Model], replicas: Sequence[_Replica], engines: M
     )
 
 
-def _targets(replicas: Sequence[_Replica], engines: Mapping[tuple[str, str], _Engine]) -> tuple[TargetValue, ...]:
+def _targets(replicas: Sequence[ReplicaValue], engines: Mapping[tuple[str, str], EngineValue]) -> tuple[TargetValue, ...]:
     at = [engines[one.node, one.engine] for one in replicas]
     declared = all(engine.max_concurrent_requests for engine in at)
     return tuple(
@@ -121,5 +79,5 @@ def _targets(replicas: Sequence[_Replica], engines: Mapping[tuple[str, str], _En
     )
 
 
-def _gib(engine: _Engine) -> int:
+def _gib(engine: EngineValue) -> int:
     return max(1, round(max((gpu.vram_bytes or 0 for gpu in engine.gpus), default=0) / 2**30))
