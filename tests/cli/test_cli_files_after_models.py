@@ -54,3 +54,12 @@ def test_where_a_load_fails_the_file_that_names_it_is_not_written(lab: Lab) -> N
     assert lab.run("apply", str(saved), "--keep-going").exit_code == 3
     assert not (lab.root / "routes.conf").exists()
     assert (lab.root / "names.conf").exists()
+
+
+def test_an_engine_that_does_not_answer_for_a_while_stays_in_the_files_that_name_it(lab: Lab) -> None:
+    assert lab.run("apply", "--auto-approve").exit_code == 0
+    for engine in lab.fleet.engines.values():
+        engine.faults.add(FaultSpec("status", status=503))
+    document = json.loads(lab.run("plan", "--format", "json").stdout)
+    assert document["deferred"]
+    assert document["steps"] == []
