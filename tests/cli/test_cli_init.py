@@ -35,6 +35,14 @@ def test_init_makes_a_workspace_and_never_overwrites(tmp_path: Path) -> None:
     assert "created" not in second.stdout
 
 
+def test_the_example_takes_a_file_for_each_node(tmp_path: Path) -> None:
+    gpurec("init", "--no-look", str(tmp_path))
+    desired = tmp_path / "desired" / "default.yaml"
+    desired.write_text(desired.read_text() + "files:\n  - {template: gpurec:app-gpu, per: node, to: /etc/gpu.yaml}\n")
+    checked = gpurec("-C", str(tmp_path), "validate")
+    assert (checked.exit_code, checked.stdout[:6]) == (0, "Valid.")
+
+
 @pytest.fixture
 def fleet() -> Iterator[SimFleet]:
     with running(builtin_fleet("demo").with_time_scale(0).on_free_ports()) as fleet:

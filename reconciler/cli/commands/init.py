@@ -17,7 +17,7 @@ all:
   children:
     gpu:
       hosts:
-        local:
+        box:
           address: 127.0.0.1
           engines:
             ollama: {url: "http://127.0.0.1:11434"}    # add `gpus: [0]` here when several engines share the machine
