@@ -154,6 +154,15 @@ def test_render_writes_everything_here_and_nothing_where_it_belongs(tmp_path: Pa
     assert not Path("/nowhere").exists()
 
 
+def test_render_says_where_there_is_nothing_to_write(tmp_path: Path) -> None:
+    workspace(tmp_path, 'template: "gpurec:compose", to: out/compose.yml')
+    desired = tmp_path / "desired" / "lab.yaml"
+    desired.write_text(desired.read_text().partition("files:")[0])
+    result = run(tmp_path, "render")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "Nothing to write" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("files", "says"),
     [

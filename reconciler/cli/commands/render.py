@@ -34,6 +34,8 @@ def command(context: click.Context, to: Path, check: bool, refresh: bool, assume
         settings.say(f"{len(found):,} {'file renders' if len(found) == 1 else 'files render'}.")
         return
     found = run(settings, lambda report: render_fleet(settings, PlanOptions(refresh=refresh, assume=assume), report))
+    if not found:
+        settings.say("Nothing to write: no file is asked for under `files:`.")
     base = settings.path(to)
     for one in found:
         path = base / one.node / one.path.lstrip("/")
