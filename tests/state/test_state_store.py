@@ -478,3 +478,15 @@ def test_resources_of_other_kinds_are_kept_with_what_was_written_and_are_forgott
         state.record_resources((), (one.address, "file.never@local"))
         assert state.finish_run(run, "done") == 2
         assert state.applied().resources == {}
+
+
+def test_to_record_one_resource_reads_no_other(tmp_path: Path) -> None:
+    with open_writer(tmp_path / "s.db", command="apply") as state:
+        state.begin_run("p", "c", "apply")
+        state.record_resources(AppliedResource(f"file.{number}@local", {}, "text\n") for number in range(10))
+        said: list[str] = []
+        state._conn.set_trace_callback(said.append)  # type: ignore[attr-defined]
+        state.record_resources((AppliedResource("file.3@local", {}, "new\n"),), ("file.4@local",))
+        reads = [one for one in said if one.startswith("SELECT") and "FROM resources" in one]
+        assert [one.partition("WHERE ")[2] for one in reads] == ["address = 'file.3@local'", "address = 'file.4@local'"]
+        assert len(state.applied().resources) == 9

@@ -34,7 +34,7 @@ from reconciler.state.sqlite.lease import Held, still_ours
 from reconciler.state.sqlite.node_rename import forget_incidents, write_move
 from reconciler.state.sqlite.reader import SqliteReader
 from reconciler.state.sqlite.rescue import Rescued, RescueHead, RescueJournal, find_rescues, rescue_folders, waiting_sentence
-from reconciler.state.sqlite.rows import REPLICA_COLUMNS, header_body, node_body, read_meta, replica_row
+from reconciler.state.sqlite.rows import REPLICA_COLUMNS, fields_text, header_body, node_body, read_meta, replica_row
 from reconciler.state.sqlite.tags import delete_tags, forget_tags_of, write_tags
 
 _LOOKED_UP_ONE_BY_ONE = 500
@@ -165,8 +165,10 @@ class SqliteWriter(SqliteReader):
         """The same for other kinds of resources."""
         rows, leaving = tuple(resources), tuple(gone)
         with suppress(Unwritable):
-            known = self.applied().resources
-            rows = tuple(one for one in rows if one.address in self._rescued or not _same(known.get(one.address), one))
+            known = self._kept((*(one.address for one in rows), *leaving))
+            rows = tuple(
+                one for one in rows if one.address in self._rescued or known.get(one.address) != (fields_text(one.fields), one.written)
+            )
             leaving = tuple(address for address in leaving if address in self._rescued or address in known)
         if rows or leaving:
             self._keep(ResourcesRecorded(rows, leaving))
@@ -372,6 +374,15 @@ class SqliteWriter(SqliteReader):
             replica for replica, row in zip(replicas, rows, strict=True) if row is None or row[:-1] != replica_row(replica, 0)[:-1]
         )
 
+    def _kept(self, addresses: Iterable[str]) -> Mapping[str, tuple[str, str | None]]:
+        """Fields and written text of other kinds of resources, as they are in the store. Each is looked up: all of them are the texts of
+        every file."""
+        with self._reading() as conn:
+            assert conn is not None
+            one = "SELECT address, fields, written FROM resources WHERE address = ?"
+            found = [conn.execute(one, (address,)).fetchone() for address in addresses]
+        return {row[0]: (row[1], row[2]) for row in found if row is not None}
+
     def _owns(self, address: str) -> bool:
         with self._reading() as conn:
             assert conn is not None
@@ -423,7 +434,3 @@ def _not_recorded_since(conn: sqlite3.Connection, entry: ResourcesRecorded, seri
     later = {str(one) for (one,) in conn.execute("SELECT address FROM resources WHERE serial > ?", (serial,))}
     kept = tuple(one for one in entry.resources if one.address not in later)
     return ResourcesRecorded(kept, tuple(address for address in entry.gone if address not in later))
-
-
-def _same(known: AppliedResource | None, one: AppliedResource) -> bool:
-    return known is not None and (dict(known.fields), known.written) == (dict(one.fields), one.written)
