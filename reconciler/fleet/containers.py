@@ -381,7 +381,7 @@ def parse_mount(text: str) -> Mount:
     parts = text.split(":")
     if len(parts) not in (2, 3) or (len(parts) == 3 and parts[2] not in ("ro", "rw")):
         raise ValueError(f"{text!r} is not NAME:/PATH or /HOST/PATH:/PATH, with :ro or :rw after it")
-    source, target = parts[0], parts[1]
+    source, target = (re.sub("^/+", "/", part) for part in parts[:2])  # two slashes are another root to pathlib, and none to the kernel
     if not target.startswith("/") or ".." in PurePosixPath(target).parts or PurePosixPath(target) == PurePosixPath("/"):
         raise ValueError(f"{target!r} is no absolute path in a container")
     read_only = parts[-1] == "ro" and len(parts) == 3

@@ -46,6 +46,11 @@ def test_an_ordinary_mount_is_not(volume: str) -> None:
     assert refused(volume) == []
 
 
+@pytest.mark.parametrize("volume", ["//:/host", "//etc:/e", "//var/run/docker.sock:/s", "///root:/r"])
+def test_slashes_before_a_path_hide_nothing(volume: str) -> None:
+    assert refused(volume) == refused(f"/{volume.lstrip('/')}") != []
+
+
 def test_a_privileged_container_is_refused() -> None:
     assert "would be privileged" in refused("a:/a", privileged=True)[0]
     assert refused("a:/a", "privileged", privileged=True) == []
