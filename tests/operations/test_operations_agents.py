@@ -78,6 +78,17 @@ def test_an_agent_follows_its_model(lab: AgentLab) -> None:
     assert not lab.daemons["b"].containers
 
 
+def test_a_model_goes_after_its_agent_took_another_of_the_same_engine(lab: AgentLab) -> None:
+    lab.converge()
+    lab.wish(AGENT.replace("model: tiny", "model: other"), "{other: {engine: ollama, vram: 1GiB, on: a}}")
+    assert lab.converge() == [
+        "pull model.other@a/ollama",
+        "load model.other@a/ollama",
+        "update agent.x@a",
+        "unload model.tiny@a/ollama",
+    ]
+
+
 def test_an_agent_near_its_model_moves_with_it_to_the_other_node(lab: AgentLab) -> None:
     near = AGENT.replace("model: tiny,", "model: tiny, near: node,")
     lab.wish(near)

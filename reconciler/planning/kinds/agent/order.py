@@ -63,7 +63,7 @@ def _before_its_model_goes(step: Step, after: AfterPlan, by_address: Mapping[str
     """What the agent used until now goes after it has left, where that closes no ring."""
     row = after.applied.resources.get(step.address)
     at = _engine(row.fields.get(USES)) if row is not None else None
-    if step.action not in _LEAVES or row is None or at is None or step.after.get(USES) == row.fields.get(USES):
+    if step.action not in _LEAVES or row is None or at is None or all(step.after.get(one) == row.fields.get(one) for one in (USES, _MODEL)):
         return
     for address in (replica_address(str(row.fields.get(_MODEL)), at), resource_address("engine", at.engine, at.node)):
         for waits in by_address.get(address, ()):
