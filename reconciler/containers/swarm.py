@@ -179,8 +179,15 @@ class SwarmHost:
         await self._check_name(wire, called)
         env = {key: self._docker.secret(value, spec.address) if isinstance(value, SecretRef) else value for key, value in spec.env.items()}
         body = await self._body(wire, spec, called, env)
-        kept = await self._stored(wire, spec)
-        body["TaskTemplate"]["ContainerSpec"] |= kept
+        try:
+            body["TaskTemplate"]["ContainerSpec"] |= await self._stored(wire, spec)
+            return await self._made(wire, spec, called, body)
+        except BaseException:
+            with suppress(ContainerError):
+                await self._forget_stored(wire, spec.address)
+            raise
+
+    async def _made(self, wire: Wire, spec: ContainerSpec, called: str, body: Body) -> str:
         headers = self._docker.login(spec.image)
         for spelled in (called, f"{called}-{spec.hash[:8]}", f"{called}-{spec.hash[8:16]}"):  # a renamed one still has its first name
             answer = await wire.ask_any(
@@ -190,7 +197,6 @@ class SwarmHost:
                 return answer.read(CREATED_ID).ID
             if answer.status != 409:
                 break
-        await self._forget_stored(wire, spec.address)
         raise failed("cannot_create", self.shown, f"{spec.address}: {answer.message}")
 
     async def start(self, container: str) -> None:

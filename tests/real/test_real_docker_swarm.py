@@ -12,7 +12,7 @@ from dockerd import Dockerd
 from processes import free_port
 
 from reconciler.containers import ContainerError
-from reconciler.fleet import ContainerFile, DockerSpec, Healthcheck, PublishedPort, looked_for, mismatches, parse_mount
+from reconciler.fleet import ContainerFile, DockerSpec, Healthcheck, PublishedPort, SecretRef, looked_for, mismatches, parse_mount
 
 CARDS = ("GPU-aaaa1111", "GPU-bbbb2222")
 
@@ -84,6 +84,18 @@ def test_a_service_is_seen_as_it_was_made(swarm: Daemon) -> None:
             async with swarm.by_hand() as hand:
                 assert (await hand.get("/configs")).json() == []
                 assert (await hand.get("/secrets")).json() == []
+
+    asyncio.run(ask())
+
+
+def test_a_service_whose_second_file_cannot_be_read_leaves_nothing_of_the_first(swarm: Daemon) -> None:
+    async def ask() -> None:
+        files = (ContainerFile("/etc/gpurec/agent.json", "{}"), ContainerFile("/etc/gpurec/key", SecretRef("env", "NOT_SET_ANYWHERE")))
+        async with swarm.opened() as host, swarm.by_hand() as hand:
+            with pytest.raises(ContainerError) as caught:
+                await host.create(swarm.spec(files=files))
+            assert caught.value.code == "missing_key"
+            assert (await hand.get("/configs")).json() == []
 
     asyncio.run(ask())
 
