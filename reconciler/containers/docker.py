@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import Protocol
@@ -118,19 +118,13 @@ class DockerHost:
     # -- looking
 
     async def observe(self, wanted: ContainersLookedFor) -> NodeContainers:
-        def unknown(error: EngineError) -> NodeContainers:
-            return NodeContainers(None, None, error.problems[0].sentence(), error.code)
-
-        return await caught(self._observed(wanted), self.shown, unknown)
+        return await looked(self._observed(wanted), self.shown)
 
     async def _observed(self, wanted: ContainersLookedFor) -> NodeContainers:
-        try:
-            wire = await self.wire()
-            daemon = await self.daemon(wire)
-            listed = (await wire.ask("GET", "/containers/json", within=_LOOK, params={"all": "true"}, limit=LARGE)).read(LISTED)
-            found = await _Look(self, wire, wanted).of(listed)
-        except ContainerError as error:
-            return NodeContainers(None, None, error.problems[0].sentence(), error.code)
+        wire = await self.wire()
+        daemon = await self.daemon(wire)
+        listed = (await wire.ask("GET", "/containers/json", within=_LOOK, params={"all": "true"}, limit=LARGE)).read(LISTED)
+        found = await _Look(self, wire, wanted).of(listed)
         return NodeContainers(tuple(sorted(found, key=lambda one: (one.name, one.id))), daemon)
 
     async def inspect(self, container: str, watched: WatchedEnv, fleet: str) -> ContainerFacts | None:
@@ -323,6 +317,21 @@ class DockerHost:
             return await self.logs(container)
         except ContainerError:
             return ()
+
+
+async def looked(looking: Awaitable[NodeContainers], shown: str) -> NodeContainers:
+    """What a look at a daemon tells; where it is away or talks nonsense, why its containers are unknown."""
+
+    def unknown(error: ContainerError | EngineError) -> NodeContainers:
+        return NodeContainers(None, None, error.problems[0].sentence(), error.code)
+
+    async def told() -> NodeContainers:
+        try:
+            return await looking
+        except ContainerError as error:
+            return unknown(error)
+
+    return await caught(told(), shown, unknown)
 
 
 class _Look:

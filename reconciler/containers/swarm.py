@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from reconciler.containers.answers import CREATED_ID, owner_of
-from reconciler.containers.docker import DockerHost
+from reconciler.containers.docker import DockerHost, looked, start_failure
 from reconciler.containers.output import last_lines
 from reconciler.containers.protocol import LAST_LINES, ContainerError
 from reconciler.containers.swarm_answers import (
@@ -43,7 +43,6 @@ from reconciler.containers.swarm_answers import (
 )
 from reconciler.containers.wire import LARGE, Answer, Wire, failed
 from reconciler.engines.foreign_text import clean_text
-from reconciler.engines.last_net import caught
 from reconciler.engines.protocol import PullProgress
 from reconciler.fleet import (
     ADDRESS_LABEL,
@@ -55,7 +54,6 @@ from reconciler.fleet import (
     ContainerFile,
     ContainersLookedFor,
     ContainerSpec,
-    EngineError,
     MountKind,
     NodeContainers,
     NodeSpec,
@@ -92,30 +90,24 @@ class SwarmHost:
     # -- looking
 
     async def observe(self, wanted: ContainersLookedFor) -> NodeContainers:
-        def unknown(error: EngineError) -> NodeContainers:
-            return NodeContainers(None, None, error.problems[0].sentence(), error.code)
-
-        return await caught(self._observed(wanted), self.shown, unknown)
+        return await looked(self._observed(wanted), self.shown)
 
     async def _observed(self, wanted: ContainersLookedFor) -> NodeContainers:
-        try:
-            wire = await self._docker.wire()
-            daemon = await self._docker.daemon(wire)
-            await self._placed(wire)
-            services = (await wire.ask("GET", "/services", within=_LOOK, limit=LARGE, raw=True)).read(SERVICES)
-            tasks = (await wire.ask("GET", "/tasks", within=_LOOK, limit=LARGE)).read(TASKS)
-            ours = [one for one in services if owner_of(one.Spec.Labels, wanted.fleet)[0] is Owner.OURS]
-            networks = await self._named_networks(wire, ours)
-            found = []
-            for one in services:
-                labels = one.Spec.Labels or {}
-                if owner_of(labels, wanted.fleet)[0] is Owner.OURS:
-                    watched = wanted.env.get(labels.get(ADDRESS_LABEL, ""), _NOTHING_WATCHED)
-                    found.append(await self._facts(wire, one, tasks, wanted.fleet, watched, networks))
-                elif name_of(one) in wanted.names or not wanted.ports.isdisjoint(_ports(one)):
-                    found.append(stranger_service(one, wanted.fleet))
-        except ContainerError as error:
-            return NodeContainers(None, None, error.problems[0].sentence(), error.code)
+        wire = await self._docker.wire()
+        daemon = await self._docker.daemon(wire)
+        await self._placed(wire)
+        services = (await wire.ask("GET", "/services", within=_LOOK, limit=LARGE, raw=True)).read(SERVICES)
+        tasks = (await wire.ask("GET", "/tasks", within=_LOOK, limit=LARGE)).read(TASKS)
+        ours = [one for one in services if owner_of(one.Spec.Labels, wanted.fleet)[0] is Owner.OURS]
+        networks = await self._named_networks(wire, ours)
+        found = []
+        for one in services:
+            labels = one.Spec.Labels or {}
+            if owner_of(labels, wanted.fleet)[0] is Owner.OURS:
+                watched = wanted.env.get(labels.get(ADDRESS_LABEL, ""), _NOTHING_WATCHED)
+                found.append(await self._facts(wire, one, tasks, wanted.fleet, watched, networks))
+            elif name_of(one) in wanted.names or not wanted.ports.isdisjoint(_ports(one)):
+                found.append(stranger_service(one, wanted.fleet))
         return NodeContainers(tuple(sorted(found, key=lambda one: (one.name, one.id))), daemon)
 
     async def inspect(self, container: str, watched: WatchedEnv, fleet: str) -> ContainerFacts | None:
@@ -415,9 +407,7 @@ class SwarmHost:
             code, hint = "card_unavailable", "the node has no such card free in docker node inspect"
         elif "port" in low and "already in use" in low:
             code, hint = "port_taken", "end what listens there, or declare another port"
-        wrote = "; it wrote:\n  " + "\n  ".join(log) if log else ""
-        error = failed(code, self.shown, f"{said}{wrote}", hint)
-        return ContainerError(error.problems[0], code, log)
+        return start_failure(self.shown, said, log, code, hint)
 
     # -- configs and secrets
 
