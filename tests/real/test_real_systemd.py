@@ -6,8 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from processes import free_port
 from provision import Provisioned
+
+from reconciler.fleet import CardFacts, EngineId, EngineKind, EngineSpec, EngineUnit, NodeSpec, OwnedEngine
+from reconciler.planning.kinds.engine.unit import unit_of
 
 INSIDE = """
 mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system /run/u && chmod 700 /run/u
@@ -72,3 +76,20 @@ def test_a_unit_is_started_kept_changed_brought_back_and_taken_away_by_a_real_sy
     assert "state: running → inactive" in said
     assert "the one before it runs again" in said
     assert sum(line.startswith("No changes.") for line in said.splitlines()) == 2
+
+
+@pytest.mark.parametrize("args", [(), ("-m", "/models/a b.gguf", "100%", "$HOME")])
+def test_systemd_finds_nothing_wrong_with_a_unit(tmp_path: Path, args: tuple[str, ...], real: Provisioned) -> None:
+    """systemd-analyze ends with 0 for keys that it does not know, so anything that it says is a fault."""
+    owned = OwnedEngine(EngineUnit("gpurec-llama", exec=("/bin/true",)), 8080)
+    engine = EngineSpec(EngineId("box", "llama"), EngineKind.LLAMACPP, "http://10.0.0.1:8080", owned=owned)
+    path = tmp_path / "gpurec-llama.service"
+    path.write_text(unit_of("lab", NodeSpec("box", "10.0.0.1"), engine, (CardFacts(0, uuid="GPU-1"),), args).written)
+    assert analyzed(path) == ""
+    path.write_text(path.read_text().replace("RestartSec", "RestartSecs"))
+    assert "RestartSecs" in analyzed(path)
+
+
+def analyzed(unit: Path) -> str:
+    ran = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False, timeout=30)
+    return ran.stdout + ran.stderr
