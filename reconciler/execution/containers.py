@@ -10,11 +10,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 
 from reconciler.containers import ContainerError, ContainerHost
 from reconciler.execution.actor import Progress
 from reconciler.fleet import (
     HOST_NETWORK,
+    AppliedResource,
     ContainerFacts,
     ContainersLookedFor,
     ContainerSpec,
@@ -299,3 +301,18 @@ def may_run_beside(old: ContainerFacts, spec: ContainerSpec) -> bool:
     written = {mount.source for mount in old.mounts if not mount.read_only and mount.kind is not MountKind.TMPFS}
     shares = any(mount.source in written for mount in spec.mounts if mount.kind is not MountKind.TMPFS)
     return not shares and not any((port.host, port.protocol) in ports for port in spec.published)
+
+
+def applied_container(row: AppliedResource) -> ContainerSpec | None:
+    """The container as it was applied; None where the state does not tell, or another version of gpurec wrote it."""
+    return _read(row.written) if row.written is not None else None
+
+
+@lru_cache(maxsize=4096)
+def _read(text: str) -> ContainerSpec | None:
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(ContainerSpec).validate_json(text, strict=True)
+    except ValidationError:
+        return None

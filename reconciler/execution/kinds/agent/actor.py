@@ -6,9 +6,8 @@ import asyncio
 from collections.abc import Mapping
 
 from reconciler.execution.actor import Progress
-from reconciler.execution.containers import ContainerWork, Daemons, OpenHost, open_daemon
+from reconciler.execution.containers import ContainerWork, Daemons, OpenHost, applied_container, open_daemon
 from reconciler.execution.kinds.agent.watched import looked_for_on
-from reconciler.execution.kinds.engine.applied import applied_container
 from reconciler.execution.resource import ActorContext, Surroundings
 from reconciler.fleet import (
     AGENT,

@@ -9,8 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from reconciler.execution.actor import Progress
-from reconciler.execution.containers import ContainerWork, Daemons, OpenHost, open_daemon
-from reconciler.execution.kinds.engine.applied import applied_container
+from reconciler.execution.containers import ContainerWork, Daemons, OpenHost, applied_container, open_daemon
 from reconciler.execution.kinds.engine.units import UnitWork
 from reconciler.execution.kinds.file.places import Places
 from reconciler.execution.resource import ActorContext, Surroundings
