@@ -69,12 +69,13 @@ def find_drift(board: Occupancy, applied: Applied, desired: Desired, recorded: F
 
 
 def found_drift(board: Occupancy, fleet: Fleet, facts: FleetFacts, recorded: FleetFacts | None) -> tuple[Drift, ...]:
-    """Every field of an engine or a card on a selected node that is not as the last apply recorded it, or over its allowance."""
+    """Every field of an engine or a card on a selected node that is not as the last apply recorded it, or over its allowance. `facts` are
+    what was seen: the board has engines as they will be once they are started."""
     found: list[Drift] = []
     for slot in board:
-        was = recorded.engine(slot.id) if recorded is not None else None
-        if slot.selected and slot.reachable and slot.facts is not None and was is not None and was.reachable:
-            found.extend(_compared(engine_address(slot.id), ENGINE_FIELDS, EnginePair(was, slot.facts)))
+        was, now = recorded.engine(slot.id) if recorded is not None else None, facts.engine(slot.id)
+        if slot.selected and now is not None and now.reachable and was is not None and was.reachable:
+            found.extend(_compared(engine_address(slot.id), ENGINE_FIELDS, EnginePair(was, now)))
     for name, node in fleet.nodes.items():
         seen = facts.nodes.get(name)
         before = recorded.nodes.get(name) if recorded is not None else None

@@ -124,6 +124,11 @@ def test_a_model_that_is_placed_there_starts_its_server_and_waits_for_it(lab: La
     )
 
 
+def test_a_server_that_has_its_model_is_no_drift(lab: Lab) -> None:
+    lab.apply()
+    assert lab.plan().plan.drift == ()
+
+
 def test_without_a_model_it_does_not_run(lab: Lab) -> None:
     lab.wish("")
     assert lab.plan().plan.empty
