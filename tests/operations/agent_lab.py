@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from memory_daemon import MemoryDaemon, MemoryHost
+from operations_lab import OperationsLab
 
 from reconciler.execution.kinds.agent import AgentActor
-from reconciler.operations.apply_result import ApplyResult
-from reconciler.operations.observation import PROBE_ALL, PlanOptions
-from reconciler.operations.proposal import Proposal, plan_fleet
 from reconciler.operations.resource_types import RESOURCE_TYPES, ResourceType
-from reconciler.operations.run import ApplyOptions, carry_out
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.planning.kinds.agent import AgentKind
 from reconciler.sim import SimFleet, running
 from reconciler.sim.read import read_sim_text
-from reconciler.views import plan_text
 from reconciler.workspace.agents import AGENTS_FORM, SERVICES_FORM
 
 SIM = """
@@ -35,7 +30,7 @@ nodes:
 
 
 @dataclass
-class AgentLab:
+class AgentLab(OperationsLab):
     """`daemons` by node; both have the images `agent:1`, `agent:2` and `queue:1`."""
 
     root: Path
@@ -64,26 +59,6 @@ class AgentLab:
 
     def wish(self, agents: str, models: str = "{tiny: {engine: ollama, vram: 1GiB, on: a}}", more: str = "") -> None:
         (self.root / "desired" / "lab.yaml").write_text(f"version: 1\nmodels: {models}\nagents: {agents}\n{more}\n")
-
-    def plan(self, options: PlanOptions = PROBE_ALL) -> Proposal:
-        return asyncio.run(plan_fleet(self.settings, options))
-
-    def apply(self, proposal: Proposal | None = None) -> ApplyResult:
-        return asyncio.run(carry_out(self.settings, proposal or self.plan(), ApplyOptions()))
-
-    def converge(self) -> list[str]:
-        """Applies; the plan after it is empty. Says what was done."""
-        proposal = self.plan()
-        result = self.apply(proposal)
-        assert {one.status.value for one in result.steps} <= {"done", "satisfied"}, result.steps
-        after = self.plan().plan
-        assert after.empty, plan_text(after)
-        assert not after.drift
-        return shown(proposal)
-
-
-def shown(proposal: Proposal) -> list[str]:
-    return [f"{step.action} {step.address}" for step in proposal.plan.steps]
 
 
 @contextmanager

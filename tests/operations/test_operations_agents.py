@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from agent_lab import AgentLab, agent_lab, shown
+from agent_lab import AgentLab, agent_lab
 from memory_daemon import Cut
+from operations_lab import shown
 
 from reconciler.fleet import ContainerSpec, GuardRefused
 from reconciler.operations.observation import PlanOptions

@@ -3,7 +3,6 @@ drift; a run that ends at any moment is put right by the next."""
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,15 +11,12 @@ from pathlib import Path
 
 import pytest
 from memory_daemon import Cut, Made, MemoryDaemon, MemoryHost
+from operations_lab import OperationsLab, shown
 
 from reconciler.execution.kinds.engine import EngineActor
 from reconciler.fleet import ContainerSpec, GuardRefused, PublishedPort
-from reconciler.operations.apply_result import ApplyResult
-from reconciler.operations.observation import PROBE_ALL
 from reconciler.operations.plan_file import read_plan, save_plan
-from reconciler.operations.proposal import Proposal, plan_fleet
 from reconciler.operations.resource_types import ResourceType
-from reconciler.operations.run import ApplyOptions, carry_out
 from reconciler.operations.saved_plan_checks import check_guards
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.planning.kinds.engine import EngineKind
@@ -43,7 +39,7 @@ MODELS = "version: 1\nmodels: {tiny: {engine: ollama, vram: 1GiB}}\n"
 
 
 @dataclass
-class Lab:
+class Lab(OperationsLab):
     """A workspace whose one engine runs in a container of a daemon in memory; its server is a simulated one behind the same port."""
 
     root: Path
@@ -86,21 +82,6 @@ class Lab:
 
     def wish(self, text: str) -> None:
         (self.root / "desired" / "lab.yaml").write_text(text)
-
-    def plan(self) -> Proposal:
-        return asyncio.run(plan_fleet(self.settings, PROBE_ALL))
-
-    def apply(self, proposal: Proposal | None = None) -> ApplyResult:
-        return asyncio.run(carry_out(self.settings, proposal or self.plan(), ApplyOptions()))
-
-    def converge(self) -> None:
-        result = self.apply()
-        assert {one.status.value for one in result.steps} <= {"done", "satisfied"}, result.steps
-        assert self.plan().plan.empty, plan_text(self.plan().plan)
-
-
-def shown(proposal: Proposal) -> list[str]:
-    return [f"{step.action} {step.address}" for step in proposal.plan.steps]
 
 
 @pytest.fixture

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 from memory_daemon import Made, MemoryDaemon, MemoryHost
+from operations_lab import OperationsLab, shown
 
 from reconciler.execution.kinds.engine import EngineActor
-from reconciler.operations.apply_result import ApplyResult
-from reconciler.operations.observation import PROBE_ALL
-from reconciler.operations.proposal import Proposal, plan_fleet
 from reconciler.operations.resource_types import ResourceType
-from reconciler.operations.run import ApplyOptions, carry_out
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.planning.kinds.engine import EngineKind
 from reconciler.sim import SimFleet, running
 from reconciler.sim.read import read_sim_text
-from reconciler.views import plan_text
 
 IMAGE, NEWER = "vllm/vllm-openai:v0.32.0", "vllm/vllm-openai:v0.33.0"
 SIM = """
@@ -36,7 +31,7 @@ nodes:
 
 
 @dataclass
-class Lab:
+class Lab(OperationsLab):
     """A workspace with one vLLM in a container; its server is a simulated one that has the model its container was started with."""
 
     root: Path
@@ -73,24 +68,9 @@ class Lab:
     def wish(self, models: str) -> None:
         (self.root / "desired" / "lab.yaml").write_text(f"version: 1\nmodels: {{{models}}}\n")
 
-    def plan(self) -> Proposal:
-        return asyncio.run(plan_fleet(self.settings, PROBE_ALL))
-
-    def apply(self, proposal: Proposal | None = None) -> ApplyResult:
-        return asyncio.run(carry_out(self.settings, proposal or self.plan(), ApplyOptions()))
-
-    def converge(self) -> None:
-        result = self.apply()
-        assert {one.status.value for one in result.steps} <= {"done", "satisfied"}, result.steps
-        assert self.plan().plan.empty, plan_text(self.plan().plan)
-
     @property
     def arguments(self) -> tuple[str, ...]:
         return self.daemon.named("lab-vllm").spec.args
-
-
-def shown(proposal: Proposal) -> list[str]:
-    return [f"{step.action} {step.address}" for step in proposal.plan.steps]
 
 
 @pytest.fixture
