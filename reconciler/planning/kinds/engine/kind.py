@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
@@ -37,6 +36,7 @@ from reconciler.planning.kinds.engine.container import container_of
 from reconciler.planning.kinds.engine.fields import CONTAINER, CONTENT, ENABLED, RUNTIME, UNIT, unit_fields
 from reconciler.planning.kinds.engine.single import GivenModel, model_arguments, takes_one_model
 from reconciler.planning.kinds.engine.unit import applied_unit, unit_of
+from reconciler.planning.kinds.file.diff import changed_lines
 from reconciler.planning.plan import Action, Json, Step
 from reconciler.planning.resource import AfterPlan, FieldRule, ResourceChange
 
@@ -199,13 +199,8 @@ def own_cards(facts: FleetFacts, engine: EngineSpec) -> tuple[CardFacts, ...] | 
     return tuple(card for card in node.cards if card.is_named_in(engine.gpus))
 
 
-MOST_LINES = 200
-
-
 def _diff(change: ResourceChange[WantedEngine], unit: UnitSpec) -> tuple[str, ...]:
     """What was applied of the unit against what will be, by lines."""
     if change.action not in (Action.CREATE, Action.UPDATE):
         return ()
-    before = (change.applied.written or "").splitlines() if change.applied is not None else []
-    lines = list(difflib.unified_diff(before, unit.written.splitlines(), lineterm="", n=1))[2:]
-    return (*lines[:MOST_LINES], f"… {len(lines) - MOST_LINES:,} more lines") if len(lines) > MOST_LINES else tuple(lines)
+    return changed_lines(change.applied.written if change.applied is not None else None, unit.written, {}, False)
