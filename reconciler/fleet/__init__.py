@@ -140,7 +140,7 @@ from reconciler.fleet.names import (
     weights_digest,
 )
 from reconciler.fleet.notify import Notify, NotifyFormat, Topic
-from reconciler.fleet.owned import EngineContainer, EngineUnit, OwnedEngine, UnitScope, url_of
+from reconciler.fleet.owned import EngineContainer, EngineUnit, OwnedEngine, UnitScope, host_port, url_of
 from reconciler.fleet.remediation import USUAL_REMEDIATION, Remediation
 from reconciler.fleet.resources import (
     LOCAL,
@@ -318,6 +318,7 @@ __all__ = [
     "full_image",
     "header_key",
     "headers_of",
+    "host_port",
     "instances_of",
     "looked_for",
     "mismatches",

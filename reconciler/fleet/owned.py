@@ -63,6 +63,11 @@ class OwnedEngine:
     env: Mapping[str, str | SecretRef] = field(default_factory=lambda: _EMPTY)
 
 
+def host_port(address: str, port: int) -> str:
+    """A port of a node as programs are told it: an IPv6 address in brackets."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
 def url_of(address: str, port: int) -> str:
     """Where an engine answers that listens on a port of a node."""
-    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
+    return f"http://{host_port(address, port)}"

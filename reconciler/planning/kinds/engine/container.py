@@ -19,6 +19,7 @@ from reconciler.fleet import (
     NodeSpec,
     PublishedPort,
     SecretRef,
+    host_port,
     resource_address,
 )
 
@@ -48,7 +49,7 @@ def container_of(fleet: str, node: NodeSpec, engine: EngineSpec, cards: Sequence
     ports: tuple[PublishedPort, ...] = ()
     if HOST_NETWORK in start.networks:
         if engine.kind is EngineKind.OLLAMA:
-            env.setdefault("OLLAMA_HOST", f"{_bracketed(node.address)}:{owned.port}")
+            env.setdefault("OLLAMA_HOST", host_port(node.address, owned.port))
         listens = listen_arguments(engine.kind, node.address, owned.port)
     else:
         ports = (PublishedPort(INNER_PORTS[engine.kind], owned.port, "127.0.0.1" if node.address == "localhost" else node.address),)
@@ -84,13 +85,9 @@ def listen_arguments(kind: EngineKind, address: str, port: int) -> tuple[str, ..
         case EngineKind.OLLAMA:
             return ()
         case EngineKind.LLAMASWAP:
-            return ("--listen", f"{_bracketed(address)}:{port}")
+            return ("--listen", host_port(address, port))
         case _:
             return ("--host", address, "--port", str(port))
-
-
-def _bracketed(address: str) -> str:
-    return f"[{address}]" if ":" in address else address
 
 
 def card_mark(card: CardFacts) -> str:

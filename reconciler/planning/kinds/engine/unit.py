@@ -15,6 +15,7 @@ from reconciler.fleet import (
     SecretRef,
     UnitScope,
     UnitSpec,
+    host_port,
     resource_address,
 )
 from reconciler.fleet.systemd import MARK
@@ -33,8 +34,7 @@ def unit_of(fleet: str, node: NodeSpec, engine: EngineSpec, cards: Sequence[Card
     env = {name: value for name, value in owned.env.items() if isinstance(value, str)}
     secrets = {name: value for name, value in owned.env.items() if isinstance(value, SecretRef)}
     if engine.kind is EngineKind.OLLAMA:
-        address = f"[{node.address}]" if ":" in node.address else node.address
-        env.setdefault("OLLAMA_HOST", f"{address}:{owned.port}")
+        env.setdefault("OLLAMA_HOST", host_port(node.address, owned.port))
     for name, marks in (
         ("CUDA_VISIBLE_DEVICES", [card_mark(card) for card in cards if not is_amd(card)]),
         ("ROCR_VISIBLE_DEVICES", [card_mark(card) for card in cards if is_amd(card)]),
