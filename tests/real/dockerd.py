@@ -6,6 +6,7 @@ that does nothing, makes it take requests for NVIDIA cards; without it on its PA
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import itertools
@@ -21,12 +22,18 @@ from contextlib import suppress
 from pathlib import Path
 
 import httpx
+import pytest
+from container_rules import ContainerRule
+from container_subject import Daemon
 from processes import LOOPBACK, Process, free_port
 from waiting import wait_until
+
+from reconciler.fleet import DockerSpec
 
 SLEEP = '["sleep","1000"]'
 PROGRAMS = ("sh", "cat", "echo", "env", "false", "httpd", "sleep", "true", "wget")
 BULK = 3_000_000
+CARDS = ("GPU-aaaa1111", "GPU-bbbb2222")
 _BRIDGES = itertools.count()
 
 
@@ -201,3 +208,22 @@ class ImageRegistry:
 
     def stop(self) -> None:
         self.process.stop()
+
+
+def subject(daemon: Dockerd, fetched: str = "", digest: str = "") -> Daemon:
+    """A daemon as the rules for containers ask it. `fetched` is an image of a registry, and `digest` that image there."""
+    docker, socket = DockerSpec(f"unix://{daemon.socket}"), str(daemon.socket)
+    return Daemon(docker, socket, daemon.image, daemon.other, "local/absent:1", free_port, fetched, digest, CARDS)
+
+
+def ask_rule(rule: ContainerRule, daemon: Dockerd, request: pytest.FixtureRequest) -> None:
+    """Asks a rule of a daemon, with the fixture `registry` where it needs one, and leaves the daemon empty."""
+    fetched, digest = "", ""
+    if rule.world == "registry":
+        fetched = f"{request.getfixturevalue('registry').name}/team/fetched:1"
+        daemon.import_image(fetched, busybox("fetched", BULK))
+        digest = daemon.move_to_registry(fetched)
+    try:
+        asyncio.run(rule.ask(subject(daemon, fetched, digest)))
+    finally:
+        daemon.clear()

@@ -15,8 +15,8 @@ import pytest
 from certificates import Authority
 from container_rules import RULES, ContainerRule
 from container_rules import a_container_is_seen_as_it_was_made as as_made
-from container_subject import FLEET, NODE, Daemon
-from dockerd import BULK, Dockerd, ImageRegistry, busybox
+from container_subject import FLEET, NODE
+from dockerd import Dockerd, ImageRegistry, ask_rule, busybox, subject
 from processes import LOOPBACK, free_port
 from sshd import Sshd
 from together import only_once
@@ -25,8 +25,6 @@ from waiting import wait_until
 from reconciler.containers import ContainerError, open_container_host
 from reconciler.fleet import DockerSpec, NodeContainers, RegistryLogin, SecretRef, looked_for
 from reconciler.hosts import SshClient
-
-CARDS = ("GPU-aaaa1111", "GPU-bbbb2222")
 
 
 @pytest.fixture(scope="session")
@@ -53,23 +51,10 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImageRegistry
     found.stop()
 
 
-def subject(daemon: Dockerd, fetched: str = "", digest: str = "") -> Daemon:
-    docker, socket = DockerSpec(f"unix://{daemon.socket}"), str(daemon.socket)
-    return Daemon(docker, socket, daemon.image, daemon.other, "local/absent:1", free_port, fetched, digest, CARDS)
-
-
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule.name))
 def test_conformance_of_the_real_docker_engine(rule: ContainerRule, request: pytest.FixtureRequest) -> None:
     daemon: Dockerd = request.getfixturevalue("cardless" if rule.world == "no cards" else "dockerd")
-    fetched, digest = "", ""
-    if rule.world == "registry":
-        fetched = f"{request.getfixturevalue('registry').name}/team/fetched:1"
-        daemon.import_image(fetched, busybox("fetched", BULK))
-        digest = daemon.move_to_registry(fetched)
-    try:
-        asyncio.run(rule.ask(subject(daemon, fetched, digest)))
-    finally:
-        daemon.clear()
+    ask_rule(rule, daemon, request)
 
 
 def test_a_registry_that_wants_a_login_gets_the_one_that_is_declared_for_it(dockerd: Dockerd, tmp_path: Path) -> None:

@@ -8,13 +8,11 @@ from collections.abc import Iterator
 import container_rules as rules
 import pytest
 from container_subject import Daemon, only, run, seen
-from dockerd import Dockerd
+from dockerd import CARDS, Dockerd
 from processes import free_port
 
 from reconciler.containers import ContainerError
 from reconciler.fleet import ContainerFile, DockerSpec, Healthcheck, PublishedPort, SecretRef, looked_for, mismatches, parse_mount
-
-CARDS = ("GPU-aaaa1111", "GPU-bbbb2222")
 
 
 @pytest.fixture(scope="module")

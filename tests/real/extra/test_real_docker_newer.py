@@ -8,15 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 from container_rules import RULES, ContainerRule
-from container_subject import Daemon, only, run, until
-from dockerd import BULK, Dockerd, ImageRegistry, busybox
-from processes import free_port
+from container_subject import only, run, until
+from dockerd import CARDS, Dockerd, ImageRegistry, ask_rule, subject
 from provision import located
 
 from reconciler.containers import ContainerError
-from reconciler.fleet import ContainerHealth, DockerSpec, Healthcheck, looked_for, mismatches
-
-CARDS = ("GPU-aaaa1111", "GPU-bbbb2222")
+from reconciler.fleet import ContainerHealth, Healthcheck, looked_for, mismatches
 
 
 @pytest.fixture(scope="module")
@@ -41,22 +38,9 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImageRegistry
     found.stop()
 
 
-def subject(daemon: Dockerd, fetched: str = "", digest: str = "") -> Daemon:
-    docker, socket = DockerSpec(f"unix://{daemon.socket}"), str(daemon.socket)
-    return Daemon(docker, socket, daemon.image, daemon.other, "local/absent:1", free_port, fetched, digest, CARDS)
-
-
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule.name))
 def test_conformance_of_a_newer_docker_engine(rule: ContainerRule, dockerd: Dockerd, request: pytest.FixtureRequest) -> None:
-    fetched, digest = "", ""
-    if rule.world == "registry":
-        fetched = f"{request.getfixturevalue('registry').name}/team/fetched:1"
-        dockerd.import_image(fetched, busybox("fetched", BULK))
-        digest = dockerd.move_to_registry(fetched)
-    try:
-        asyncio.run(rule.ask(subject(dockerd, fetched, digest)))
-    finally:
-        dockerd.clear()
+    ask_rule(rule, dockerd, request)
 
 
 def test_cards_are_given_by_their_cdi_names_and_one_that_is_not_listed_fails_at_the_start(dockerd: Dockerd) -> None:
