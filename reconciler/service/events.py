@@ -20,6 +20,13 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
+class Listening:
+    """A service answers at this url from now on."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
     """A condition that holds since now, or has changed."""
 
@@ -64,4 +71,4 @@ class Ended:
     """The loop was asked to end, and has."""
 
 
-WatchEvent: TypeAlias = "Started | Told | Over | Looked | Reloaded | AlertLost | Ended | OperationEvent"
+WatchEvent: TypeAlias = "Started | Listening | Told | Over | Looked | Reloaded | AlertLost | Ended | OperationEvent"

@@ -64,7 +64,7 @@ def serving(lab: Lab, *arguments: str) -> Iterator[httpx.Client]:
             assert line, process.stderr.read() if process.stderr else ""
             document = json.loads(line)
             url = document.get("url", url)
-            looked = looked or document["event"] == "looked"
+            looked = looked or document["type"] == "looked"
         try:
             with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
                 yield client

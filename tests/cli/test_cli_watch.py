@@ -68,18 +68,18 @@ def test_a_process_mends_reloads_and_ends_and_systemd_hears_of_it(lab: Lab, tmp_
         ]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ) as process:
             assert process.stdout is not None
-            until(process.stdout, '"steps": 2')
-            until(process.stdout, '"event": "looked"')
+            until(process.stdout, '"steps": 2, "seconds"')
+            until(process.stdout, '"type": "looked"')
             lab.fleet.engines["bea/ollama"].restart()
             process.send_signal(signal.SIGHUP)
-            lines = [json.loads(line) for line in until(process.stdout, '"steps": 1')]
+            lines = [json.loads(line) for line in until(process.stdout, '"steps": 1, "seconds"')]
             process.send_signal(signal.SIGTERM)
             rest, errors = process.communicate(timeout=30)
             assert process.returncode == 0, errors
-        events = [line["event"] for line in lines]
+        events = [line["type"] for line in lines]
         assert events[0] == "reloaded"
-        assert [line["holds"] for line in lines if line["event"] == "condition"] == [True]
-        assert json.loads(rest.splitlines()[-1])["event"] == "ended"
+        assert [line["holds"] for line in lines if line["type"] == "condition"] == [True]
+        assert json.loads(rest.splitlines()[-1])["type"] == "ended"
         datagrams = []
         while not datagrams or datagrams[-1] != "STOPPING=1":
             datagrams.append(heard.recv(4096).decode())

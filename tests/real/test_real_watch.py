@@ -52,7 +52,7 @@ def watching(rig: Rig, *arguments: str) -> Iterator[list[dict[str, Any]]]:
 
 
 def of_topic(lines: list[dict[str, Any]], topic: str) -> list[bool]:
-    return [line["holds"] for line in lines if line["event"] == "condition" and line["topic"] == topic]
+    return [line["holds"] for line in lines if line["type"] == "condition" and line["topic"] == topic]
 
 
 def test_what_a_restart_took_away_is_back_and_each_thing_is_said_once(rig: Rig) -> None:
@@ -63,7 +63,7 @@ def test_what_a_restart_took_away_is_back_and_each_thing_is_said_once(rig: Rig) 
         rig.server.start()
         wait_until(lambda: rig.residents() == {"gemma"} or None, 60, "the model is back")
         wait_until(lambda: rig.workspace.run("drift", "--format", "json").json["summary"]["drift"] == 0 or None, 60, "no drift is left")
-    steps = [line["action"] for line in lines if line["event"] == "step"]
+    steps = [line["action"] for line in lines if line["type"] == "step_done"]
     assert steps == ["load", "load"]
     assert of_topic(lines, "pending")[:2] == [True, False]
     assert of_topic(lines, "drift")[:1] == [True]

@@ -56,7 +56,7 @@ def command(
         log = WatchLog(settings, systemd, json_lines=log_format == "json")
         options = WatchOptions(interval, mode == "apply", command_line(context))
         async with signalled(signals, systemd):
-            await serve(settings, options, where, log, signals, log.listening)
+            await serve(settings, options, where, log, signals)
 
     asyncio.run(main())
     return 0

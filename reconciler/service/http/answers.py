@@ -12,6 +12,7 @@ from reconciler.operations.explaining import explained, routed
 from reconciler.operations.proposal import Proposal
 from reconciler.planning import CardBalance, judge
 from reconciler.service.conditions import Conditions
+from reconciler.service.documents import condition_document
 from reconciler.state import RunRecord, open_reader
 from reconciler.views import drift_document, plan_document, status_document
 from reconciler.views.explain_text import HistoryRow, explain_json
@@ -55,7 +56,7 @@ def runs(seen: Proposal, last: int) -> tuple[RunRecord, ...]:
 
 def conditions(holding: Conditions) -> list[Document]:
     """What is not as it should be."""
-    return [{"topic": one.topic.value, "subject": one.subject, "message": one.message} for one in holding.values()]
+    return [condition_document(one) for one in holding.values()]
 
 
 def allocations(seen: Proposal) -> Document:

@@ -3,44 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 
 from reconciler.operations import clock
-from reconciler.operations.event_document import event_document, event_line
+from reconciler.operations.event_document import event_line
 from reconciler.planning.plan import Json
-from reconciler.service.conditions import Condition
-from reconciler.service.events import AlertLost, Ended, Looked, Over, Reloaded, Started, Told, WatchEvent
+from reconciler.service.documents import watch_document
+from reconciler.service.events import WatchEvent
 
 MOST_WAITING = 1000
 """Events that a reader may be behind; then it is let go, and comes again."""
 MOST_READERS = 100
 SILENCE = 15.0
 """Seconds after which a comment is sent, so that proxies keep the stream open and a reader that is gone is noticed."""
-
-
-def watch_document(event: WatchEvent) -> dict[str, Json]:
-    """An event of the loop as JSON values, with its `type`."""
-    match event:
-        case Started(fleet, applies, interval):
-            return {"type": "started", "fleet": fleet, "applies": applies, "interval_seconds": interval}
-        case Told(one):
-            return {"type": "condition", "holds": True, **_condition(one)}
-        case Over(one):
-            return {"type": "condition", "holds": False, **_condition(one)}
-        case Looked(as_wanted, holding, steps, seconds):
-            return {"type": "looked", "as_wanted": as_wanted, "holding": holding, "steps": steps, "seconds": seconds}
-        case Reloaded(error):
-            return {"type": "reloaded", "error": None if error is None else error.problems[0].sentence()}
-        case AlertLost(webhook, why):
-            return {"type": "alert_lost", "webhook": webhook, "why": why}
-        case Ended():
-            return {"type": "ended"}
-        case _:
-            return event_document(event)
-
-
-def _condition(one: Condition) -> Mapping[str, Json]:
-    return {"topic": one.topic.value, "subject": one.subject, "message": one.message}
 
 
 class Full(Exception):

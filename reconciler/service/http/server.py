@@ -8,7 +8,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import uvicorn
@@ -16,7 +16,7 @@ import uvicorn
 from reconciler.fleet import GpurecError
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.operations.workspace import load
-from reconciler.service.events import Reloaded, WatchEvent
+from reconciler.service.events import Listening, Reloaded, WatchEvent
 from reconciler.service.http.access import Access, Tokens
 from reconciler.service.http.app import Api, app_of
 from reconciler.service.http.broadcast import Broadcast
@@ -91,9 +91,8 @@ async def serve(
     listen: Listen,
     tell: Callable[[WatchEvent], None],
     signals: Signals,
-    started: Callable[[str], None],
 ) -> None:
-    """Runs the loop and answers until it is asked to end. `started` hears the url once it listens.
+    """Runs the loop and answers until it is asked to end. `tell` also hears where it listens.
 
     Raises GpurecError for wrong files, a token that cannot be read, and a port that cannot be had.
     """
@@ -140,7 +139,7 @@ async def serve(
     except (OSError, ssl.SSLError) as error:
         what = f"the certificate or its key cannot be used: {error.strerror or error}"
         raise GpurecError.of(what, f"{listen.cert}, {listen.key}", "name a PEM certificate and its key") from None
-    server = _Server(config, lambda port: started(Listen(listen.host, port, listen.cert, listen.key).url))
+    server = _Server(config, lambda port: hear(Listening(replace(listen, port=port).url)))
     await _together(server, watch, broadcast, listen)
 
 
