@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,8 +40,8 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 
 
 @contextmanager
-def serving(lab: Lab, *arguments: str) -> Iterator[httpx.Client]:
-    """A client of a service that has looked once; the service ends with 0."""
+def serving(lab: Lab, *arguments: str, until: str = "looked") -> Iterator[httpx.Client]:
+    """A client of a service that has looked once, or logged the type `until`; the service ends with 0."""
     command = [
         sys.executable,
         "-m",
@@ -58,13 +59,13 @@ def serving(lab: Lab, *arguments: str) -> Iterator[httpx.Client]:
     environ = os.environ | {"READER": "reader-secret", "OPS": "ops-secret"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ) as process:
         assert process.stdout is not None
-        url, looked = None, False
-        while not (url and looked):
+        url, come = None, False
+        while not (url and come):
             line = process.stdout.readline()
             assert line, process.stderr.read() if process.stderr else ""
             document = json.loads(line)
             url = document.get("url", url)
-            looked = looked or document["type"] == "looked"
+            come = come or document["type"] == until
         try:
             with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
                 yield client
@@ -136,17 +137,20 @@ def test_a_step_that_fails_is_a_condition_until_the_plan_asks_for_it_no_more(lab
         assert ("failed", "model.nowhere:1b@ada/ollama") in [(one["topic"], one["subject"]) for one in held]
 
 
-def test_an_approved_plan_ends_its_running_steps_before_the_service_ends(tmp_path: Path) -> None:
-    with served(builtin_fleet("demo").with_time_scale(1.0), tmp_path) as lab:
+@pytest.mark.parametrize("approved", [True, False], ids=["of a caller", "of its own"])
+def test_a_signal_ends_it_after_the_running_steps(tmp_path: Path, approved: bool) -> None:
+    with served(builtin_fleet("demo").with_time_scale(1), tmp_path) as lab:
         lab.want(SMALL + POLICY)
-        with serving(lab) as client, client.stream("GET", "/v1/events") as events:  # whose end asks for 0
-            lines = events.iter_lines()
-            digest = httpx.get(f"{client.base_url}/v1/plan", trust_env=False).json()["digest"]
-            assert httpx.post(f"{client.base_url}/v1/apply", json={"digest": digest}, headers=OPS, trust_env=False).status_code == 202
-            next(line for line in lines if '"step_started"' in line)
-        run = json.loads(lab.run("history", "--format", "json").stdout)[0]
-        assert "interrupted" not in run["steps"], run
-        assert run["steps"]["done"] >= 1, run
+        with serving(lab, *(() if approved else ("--mode", "apply")), until="looked" if approved else "run_started") as client:
+            if approved:
+                digest = client.get("/v1/plan").json()["digest"]
+                assert client.post("/v1/apply", json={"digest": digest}, headers=OPS).status_code == 202
+            deadline = time.monotonic() + 20
+            while lab.sent().count("POST /api/embed") < 2:
+                client.get("/healthz")
+                assert time.monotonic() < deadline, lab.sent()
+        run = json.loads(lab.run("history", "1", "--format", "json").stdout)
+        assert (run["result"], run["steps"]) == ("done", {"done": 2})
 
 
 def test_rebalance_plans_and_carries_out_nothing(lab: Lab) -> None:

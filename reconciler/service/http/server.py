@@ -69,7 +69,7 @@ def parse_listen(text: str) -> tuple[str, int]:
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to the loop."""
+    """Leaves signals to the loop: taken here, each would also end the server at once, with the steps that run, and come a second time."""
 
     def __init__(self, config: uvicorn.Config, started: Callable[[int], None]) -> None:
         super().__init__(config)
