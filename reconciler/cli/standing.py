@@ -50,6 +50,8 @@ def _lines(workspace: Workspace, last: RunRecord | None, serial: int) -> list[st
         f"Fleet {escape(workspace.name)}: {plural(len(nodes), 'node')}, {plural(engines, 'engine')}, "
         f"{plural(len(workspace.desired.models), 'model')} wanted"
     ]
+    if last is None and not workspace.desired.wanted and not workspace.desired.sections:
+        return [*lines, "Next: write what is wanted into the desired state, then gpurec plan"]
     if last is None:
         return [*lines, "Nothing was applied yet.", "Next: gpurec plan, then gpurec apply"]
     lines.append(

@@ -85,6 +85,12 @@ def test_each_kind_is_told_by_its_answers(fleet: SimFleet, tmp_path: Path) -> No
     assert len(host["engines"]) == len(fleet.engines)
 
 
+def test_engines_that_hold_nothing_are_followed_by_what_to_write(fleet: SimFleet, tmp_path: Path) -> None:
+    made = gpurec("init", str(tmp_path), *ports(fleet))
+    assert "They hold nothing now: write what is wanted into desired/default.yaml." in made.stderr
+    assert gpurec("-C", str(tmp_path)).stdout.endswith("Next: write what is wanted into the desired state, then gpurec plan\n")
+
+
 def test_where_nothing_listens_an_example_is_written_that_plans(tmp_path: Path) -> None:
     made = gpurec("init", str(tmp_path), "--no-look")
     assert "Next: " in made.stderr
@@ -98,6 +104,7 @@ def test_what_answers_otherwise_is_no_engine(fleet: SimFleet, tmp_path: Path) ->
     made = gpurec("init", str(tmp_path), "--port", engine.url.rpartition(":")[2])
     assert made.exit_code == 0
     assert "Found" not in made.stderr
+    assert f"No engine answers on 127.0.0.1 (ports {engine.url.rpartition(':')[2]}): this is an example." in made.stderr
 
 
 def test_bare_gpurec_says_where_a_workspace_stands_and_the_next_command(fleet: SimFleet, tmp_path: Path) -> None:

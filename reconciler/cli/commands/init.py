@@ -55,20 +55,30 @@ FILES = {"inventories/default.yaml": INVENTORY, "desired/default.yaml": DESIRED,
 def command(context: click.Context, new: Path, hosts: tuple[str, ...], ports: tuple[int, ...], no_look: bool) -> None:
     """Make a new workspace in DIR that plans as it stands: with the engines that listen on this machine (or on the hosts that are named)
     and the models that they hold, else with an example. Never overwrites a file."""
+    from reconciler.operations.finding import PORTS
+    from reconciler.views import escape
+
     settings = settings_of(context)
     root = settings.path(new)
     files = dict(FILES)
-    found = {} if no_look or any((root / name).exists() for name in files) else _found(hosts, ports)
+    looks = not no_look and not any((root / name).exists() for name in files)
+    found = _found(hosts or (HERE,), ports or PORTS) if looks else {}
+    held = False
     if found:
         from reconciler.views.inventory_yaml import inventory_yaml
 
         files = {"inventories/default.yaml": inventory_yaml(found), ".gitignore": GITIGNORE}
     _written(root, new, files)
     if found:
-        _written(root, new, {"desired/default.yaml": _running(settings, root)})
+        text, held = _running(settings, root)
+        _written(root, new, {"desired/default.yaml": text})
         listed = ", ".join(f"{kind} at {url}" for _, engines in found.values() for _, kind, url in engines)
-        settings.say(f"Found {listed}. What they hold is in desired/default.yaml.")
+        holds = "What they hold is in" if held else "They hold nothing now: write what is wanted into"
+        settings.say(f"Found {listed}. {holds} desired/default.yaml.")
     else:
+        if looks:
+            at = ", ".join(str(port) for port in ports or PORTS)
+            settings.say(f"No engine answers on {', '.join(escape(host) for host in hosts or (HERE,))} (ports {at}): this is an example.")
         settings.say("Edit inventories/default.yaml and desired/default.yaml.")
     settings.say("Next: " + ("gpurec plan" if new == Path() else f"cd {shlex.quote(str(new))} && gpurec plan"))
 
@@ -82,10 +92,10 @@ def _found(hosts: tuple[str, ...], ports: tuple[int, ...]) -> dict[str, tuple[st
     """The engines that answer, by the name that their host gets: its address, and (name, kind, url) of each."""
     import asyncio
 
-    from reconciler.operations.finding import PORTS, find_engines
+    from reconciler.operations.finding import find_engines
 
     found: dict[str, tuple[str, list[tuple[str, str, str]]]] = {}
-    for one in asyncio.run(find_engines(hosts or (HERE,), ports or PORTS)):
+    for one in asyncio.run(find_engines(hosts, ports)):
         name = _host_name() if one.host == HERE else one.host
         _, engines = found.setdefault(name, (one.host, []))
         taken = {engine for engine, _, _ in engines}
@@ -102,8 +112,8 @@ def _host_name() -> str:
     return name.strip("-") if name.strip("-") not in ("", "local", "all") and not name.strip("-").isdigit() else "box"
 
 
-def _running(settings: Settings, root: Path) -> str:
-    """What the engines hold, as desired state."""
+def _running(settings: Settings, root: Path) -> tuple[str, bool]:
+    """What the engines hold, as desired state, and whether it is anything."""
     from dataclasses import replace
 
     from reconciler.cli.running import run
@@ -116,7 +126,7 @@ def _running(settings: Settings, root: Path) -> str:
         settings.say(f"Warning: {escape(one.what)} is left out: {escape(one.why)}")
     if fleet.found.left_out:
         settings.say("Once that is mended: gpurec import --out desired/default.yaml --force")
-    return desired_text(fleet.found, fleet.fleet, fleet.facts.at)
+    return desired_text(fleet.found, fleet.fleet, fleet.facts.at), bool(fleet.found.models or fleet.found.left_out)
 
 
 def write_files(root: Path, files: dict[str, str]) -> list[tuple[str, str | None]]:
