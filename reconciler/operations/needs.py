@@ -105,6 +105,7 @@ def _refuse_unknown(model: ModelSpec, workspace: Workspace, facts: FleetFacts) -
         return
     short = {one.removesuffix(":latest"): one for one in sorted(known)}
     near = get_close_matches(model.name, short, 3, 0.5) or get_close_matches(model.name.split(":")[0], short, 3, 0.5)
-    hint = f"did you mean {' or '.join(short[one] for one in near)}?" if near else "gpurec models lists what is wanted; or give a FILE.gguf"
+    listed = "gpurec models lists what is wanted; gpurec check FILE.gguf asks of a file"
+    hint = f"did you mean {' or '.join(short[one] for one in near)}?" if near else listed
     more = f" ({silent} of them did not answer)" if silent else ""
     raise GpurecError.of(f"nobody knows a model {model.name!r}: it is not wanted, on no engine{more}, and not in the catalogue", None, hint)
