@@ -153,6 +153,14 @@ def test_a_signal_ends_it_after_the_running_steps(tmp_path: Path, approved: bool
         assert (run["result"], run["steps"]) == ("done", {"done": 2})
 
 
+def test_a_state_that_cannot_be_read_is_no_unknown_address(lab: Lab) -> None:
+    with serving(lab, "--mode", "apply", "--interval", "1h") as client:
+        assert client.get("/v1/explain/model.nomic-embed-text@ada/ollama").status_code == 200
+        lab.state.write_bytes(b"no database")
+        answer = client.get("/v1/explain/model.nomic-embed-text@ada/ollama")
+        assert (answer.status_code, "state" in answer.json()["error"]) == (500, True)
+
+
 def test_rebalance_plans_and_carries_out_nothing(lab: Lab) -> None:
     with serving(lab) as client:
         answer = client.post("/v1/gpu/rebalance", headers=OPS)

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from reconciler.fleet import GpurecError, GuardRefused, LockHeld, StalePlan
+from reconciler.fleet import GpurecError, GuardRefused, LockHeld, StalePlan, StateError
 from reconciler.operations.apply_result import ApplyResult
 from reconciler.operations.event_document import error_event, result_event
 from reconciler.operations.exit_status import Command, exit_status, of_apply
@@ -85,6 +85,8 @@ class Api:
         async def answer(request: Request) -> Response:
             try:
                 return Response(text(self._seen(), request.path_params["what"]), media_type="application/json")
+            except StateError:  # then nothing can be said of what is known
+                raise
             except GpurecError as error:
                 raise HTTPException(404, _sentence(error)) from None
 
