@@ -154,3 +154,29 @@ def test_hooks_and_template_call_commands_that_are_there() -> None:
     called = set(re.findall(r"gpurec ([a-z]+)", " ".join([*said, *entries])))
     assert called == {"validate", "plan", "comment", "show", "apply", "drift", "render"} - {"drift"}
     assert called <= set(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("desired", "status", "said"),
+    [
+        ("version: 1\nmodels: {nomic-embed-text: {engine: ollama, on: ollama, each: node, vram: 350MiB}}\n", 0, "2 to load"),
+        ("version: 1\npolicy: {guards: {max_unload: 1}}\nmodels: {}\n", 7, "max_unload"),
+        ("version: 1\nmodels: {m: {replica: 1}}\n", 1, "replica"),
+    ],
+    ids=["a plan", "a refused plan", "no plan"],
+)
+def test_the_job_of_gitlab_comments_whatever_came_of_the_plan(lab: Lab, desired: str, status: int, said: str) -> None:
+    if status == 7:
+        assert lab.run("apply", "--auto-approve").exit_code == 0
+    lab.want(desired)
+    inputs, jobs = YAML(typ="safe", pure=True).load_all((ROOT / "ci" / "gitlab.yml").read_text())
+    assert "default" not in inputs["spec"]["inputs"]["install"], "no release is anywhere that a name alone would find"
+    script = "\n".join(jobs["gpurec-plan"]["script"]).replace("$[[ inputs.options ]]", "")
+    with serving(Forge.GITLAB) as gitlab:
+        environ = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **gitlab.environ("merge request")}
+        done = subprocess.run(
+            ["sh", "-e", "-c", script], cwd=lab.root, env=environ, capture_output=True, text=True, timeout=120, check=False
+        )
+    assert done.returncode == status, done.stderr
+    (comment,) = gitlab.comments
+    assert said in str(comment)
