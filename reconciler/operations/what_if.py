@@ -14,6 +14,7 @@ from reconciler.operations.reporter import Reporter, ignore
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.planning import Plan, Unplaced
 from reconciler.planning.what_if import AddedCard, World, losses, losses_count, with_card, without_models, without_nodes
+from reconciler.views.style import plural
 
 MOST_CASES = 2_000
 MOST_WORK = 200_000
@@ -80,7 +81,7 @@ async def survive(
     now = propose(seen, options).plan
     nodes = [name for name, node in seen.workspace.fleet.nodes.items() if node.engines]
     if lost >= len(nodes):
-        raise GpurecError.of(f"the fleet has {len(nodes)} nodes with engines", "--survive", "lose fewer than all of them")
+        raise GpurecError.of(f"the fleet has {plural(len(nodes), 'node')} with engines", "--survive", "lose fewer than all of them")
     cases = losses_count(len(nodes), lost)
     if cases > MOST_CASES or cases * len(nodes) > MOST_WORK:
         raise GpurecError.of(
