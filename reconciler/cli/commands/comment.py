@@ -88,7 +88,7 @@ def _comment_drift(settings: Settings, place: ForgePlace, file: Path | None, opt
     report = _or_say_why(settings, place, "drift", lambda: _drift(settings, file, options))
     needed = bool(report.counted) or report.unreachable
     fleet = report.plan.fleet
-    _keep(settings, place, fleet, "drift", lambda budget: drift_markdown(report, budget, _flavour(place)), only_if_there=not needed)
+    _keep(settings, place, fleet, "drift", lambda budget: drift_markdown(report, budget), only_if_there=not needed)
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from reconciler.planning.drift_memory import DriftReport
 from reconciler.views.drift_text import drift_headline, pending_lines
 from reconciler.views.markdown.budget import Part, Whole, share
-from reconciler.views.markdown.layout import FOLDING, Flavour, heading
+from reconciler.views.markdown.layout import heading
 from reconciler.views.markdown.neutral import code, prose
 from reconciler.views.markdown.plan import LEAST_BYTES
 from reconciler.views.markdown.sections import deferred_part, drift_part, forgotten_part, notes_part
@@ -13,7 +13,7 @@ from reconciler.views.plan_text import made_words
 from reconciler.views.style import plural
 
 
-def drift_markdown(report: DriftReport, max_bytes: int, flavour: Flavour = FOLDING) -> str:
+def drift_markdown(report: DriftReport, max_bytes: int) -> str:
     """The drift in at most `max_bytes` bytes of UTF-8, under the rules of `plan_markdown`."""
     if max_bytes < LEAST_BYTES:
         raise ValueError(f"a drift report takes {LEAST_BYTES} bytes at least")
@@ -26,10 +26,10 @@ def drift_markdown(report: DriftReport, max_bytes: int, flavour: Flavour = FOLDI
     lines += ["", f"Report {prose(made_words(plan), 100)}", ""]
     parts: list[Part] = [
         Whole("\n".join(lines) + "\n"),
-        drift_part(report.counted, flavour),
-        drift_part(report.waiting, flavour, f"Seen in fewer than {report.in_a_row:,} runs in a row"),
-        deferred_part(plan.deferred, flavour),
-        notes_part(plan.held, flavour, "Held"),
-        forgotten_part(plan.forgotten, flavour),
+        drift_part(report.counted),
+        drift_part(report.waiting, f"Seen in fewer than {report.in_a_row:,} runs in a row"),
+        deferred_part(plan.deferred),
+        notes_part(plan.held, "Held"),
+        forgotten_part(plan.forgotten),
     ]
     return "".join(share(parts, max_bytes)[0]).rstrip() + "\n"

@@ -34,23 +34,23 @@ def plan_markdown(plan: Plan, max_bytes: int, flavour: Flavour = FOLDING) -> str
     if max_bytes < LEAST_BYTES:
         raise ValueError(f"a plan takes {LEAST_BYTES} bytes at least")
     parts: list[Part] = [
-        Whole(_summary(plan, flavour)),
-        _refusals(plan, flavour),
-        _impact(plan.impact, flavour),
-        _unplaced(plan.unplaced, flavour),
-        _cards(plan.gpus, flavour) if plan.steps else Whole(""),
+        Whole(_summary(plan)),
+        _refusals(plan),
+        _impact(plan.impact),
+        _unplaced(plan.unplaced),
+        _cards(plan.gpus) if plan.steps else Whole(""),
         _nodes(plan.steps, flavour),
-        drift_part(plan.drift, flavour),
-        notes_part(plan.notes, flavour),
-        deferred_part(plan.deferred, flavour),
-        unmanaged_part(plan.unmanaged, flavour),
-        forgotten_part(plan.forgotten, flavour),
+        drift_part(plan.drift),
+        notes_part(plan.notes),
+        deferred_part(plan.deferred),
+        unmanaged_part(plan.unmanaged),
+        forgotten_part(plan.forgotten),
     ]
     texts, _ = share(parts, max_bytes)
     return "".join(texts).rstrip() + "\n"
 
 
-def _summary(plan: Plan, flavour: Flavour) -> str:
+def _summary(plan: Plan) -> str:
     """What reviewers read if they read only one thing."""
     fleet = code(plan.fleet, 64)
     does = counts_words(plan.steps) if plan.steps else "no changes"
@@ -100,12 +100,12 @@ def _cost(impact: Impact) -> str:
     return ", ".join(said)
 
 
-def _refusals(plan: Plan, flavour: Flavour) -> Part:
+def _refusals(plan: Plan) -> Part:
     rows = [Whole(f"- guard {code(one.guard)}: {prose(one.message)}\n") for one in plan.refusals]
     return Listing(f"{heading(4)} Refused\n\n", rows, left_out("refusal"), "\n")
 
 
-def _impact(impact: Impact, flavour: Flavour) -> Part:
+def _impact(impact: Impact) -> Part:
     for_good = {move.model: move.by for move in impact.moves if move.to is None}
     rows = [
         Whole(f"- {code(model)} {prose(away_words(seconds, for_good.get(model)))}\n")
@@ -123,7 +123,7 @@ def _impact(impact: Impact, flavour: Flavour) -> Part:
     return Listing(f"{heading(4)} Impact\n\n", rows, left_out("line", "of the impact"), "\n")
 
 
-def _unplaced(unplaced: Sequence[Unplaced], flavour: Flavour) -> Part:
+def _unplaced(unplaced: Sequence[Unplaced]) -> Part:
     rows: list[Part] = []
     for one in unplaced:
         first = f"- {code(one.shown)}: {prose(what_lacks(one))}\n"
@@ -141,7 +141,7 @@ def _unplaced(unplaced: Sequence[Unplaced], flavour: Flavour) -> Part:
     return Listing(f"{heading(4)} No place for\n\n", rows, left_out("model", "without a place"), "\n")
 
 
-def _cards(cards: Sequence[CardBalance], flavour: Flavour) -> Part:
+def _cards(cards: Sequence[CardBalance]) -> Part:
     changing = [card for card in cards if changes(card)]
     if not changing:
         return Whole("")
