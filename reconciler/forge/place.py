@@ -11,12 +11,12 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from reconciler.files import read_bounded
 from reconciler.fleet import MIB, GpurecError, SecretRef
+from reconciler.fleet.addresses import is_loopback
 
 LARGEST_EVENT = 64 * MIB
 _BITBUCKET_API = "https://api.bitbucket.org/2.0"
@@ -140,15 +140,6 @@ def _checked(api: str) -> str:
     url = urlsplit(api)
     if url.scheme not in ("http", "https") or not url.hostname or url.username is not None or url.query or url.fragment:
         raise ForgeError.of("this is not the URL of an API", api, "write it as https://HOST/PATH")
-    if url.scheme == "http" and not _is_loopback(url.hostname):
+    if url.scheme == "http" and not is_loopback(url.hostname):
         raise ForgeError.of("the token would be sent in the clear", api, "use https; plain http only goes to this machine")
     return api.rstrip("/")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from reconciler.fleet import DockerSpec, RegistryLogin
+from reconciler.fleet.addresses import is_loopback
 from reconciler.workspace.forms import Form, flag, label, map_of, secret, shortened, text
 from reconciler.workspace.problems import Problems, Refused
 from reconciler.workspace.table import Field, Table, later
@@ -104,16 +104,9 @@ def _what_is_wrong(value: str, *, tls: bool) -> tuple[str | None, str]:
         return f"{shortened(value)} is no address of a Docker Engine", _WAYS
     if not _HOST.fullmatch(host) or port in (None, 0) or parts.username is not None or parts.path not in ("", "/"):
         return f"{shortened(value)} is not tcp://HOST:PORT", "write tcp://HOST:2376"
-    if not tls and not _is_loopback(host):
+    if not tls and not is_loopback(host):
         return f"{value} would be reached without encryption and without a key", _OPEN
     return None, ""
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 docker = Form(_docker, {"anyOf": [{"type": "string", "pattern": "^(unix|tcp|ssh)://"}, DOCKER.schema()]})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 import ssl
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 import uvicorn
 
 from reconciler.fleet import GpurecError
+from reconciler.fleet.addresses import is_loopback
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.operations.workspace import load
 from reconciler.service.events import Listening, Reloaded, WatchEvent
@@ -41,22 +41,19 @@ class Listen:
     @property
     def loopback(self) -> bool:
         """Whether only this machine reaches it."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
 
     @property
     def names(self) -> frozenset[str]:
-        name = f"[{self.host}]" if ":" in self.host else self.host.lower()
-        return frozenset({name})
+        return frozenset({_in_url(self.host).lower()})
 
     @property
     def url(self) -> str:
-        name = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'https' if self.cert is not None else 'http'}://{name}:{self.port}"
+        return f"{'https' if self.cert is not None else 'http'}://{_in_url(self.host)}:{self.port}"
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def parse_listen(text: str) -> tuple[str, int]:
