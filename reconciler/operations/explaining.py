@@ -17,7 +17,8 @@ from reconciler.operations.settings import WorkspaceSettings
 from reconciler.placement import Candidate, Question, candidates
 from reconciler.planning import Plan
 from reconciler.planning.explaining import Account, account_of
-from reconciler.state import JournalRow, open_reader
+from reconciler.state import open_reader
+from reconciler.views.explain_text import HistoryRow
 from reconciler.vram import AS_THE_ENGINE
 
 RUNS_LOOKED_AT = 50
@@ -34,7 +35,7 @@ class Explanation:
     status: ReplicaStatus | None
     candidates: Sequence[Candidate]
     incidents: tuple[Incident, ...]
-    history: tuple[JournalRow, ...]
+    history: tuple[HistoryRow, ...]
 
 
 async def explain_address(
@@ -51,7 +52,7 @@ def explained(seen: Proposal, address: str) -> Explanation:
     if account is None:
         raise GpurecError.of(f"nothing is known of {address!r}", None, "gpurec status and gpurec state list show addresses")
     with closing(open_reader(seen.state)) as state:
-        history = [row for run in state.runs(RUNS_LOOKED_AT) for row in state.journal(run.id) if row.address == address][:ROWS_SHOWN]
+        rows = [row for run in state.runs(RUNS_LOOKED_AT) for row in state.journal(run.id) if row.address == address][:ROWS_SHOWN]
         failed = {where: row.reason or "" for where, row in state.failed_loads().items()}
     every = replicas_of(plan, seen.facts, seen.applied, failed)
     status = next((one for one in every if one.address == address), None)
@@ -61,7 +62,8 @@ def explained(seen: Proposal, address: str) -> Explanation:
     if model is not None:
         found = candidates(space.fleet, space.desired, seen.facts, seen.applied, Question(model), space.catalogue)
     incidents = tuple(one for one in (*seen.applied.incidents, *plan.incidents) if one.address == address)
-    return Explanation(plan, account, status, found, incidents, tuple(history))
+    history = tuple(HistoryRow(one.run_id, one.started_at, one.action, one.status.value, one.reason, one.seconds) for one in rows)
+    return Explanation(plan, account, status, found, incidents, history)
 
 
 async def route_request(

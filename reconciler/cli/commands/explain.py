@@ -24,21 +24,20 @@ def command(context: click.Context, address: str, format_: str, refresh: bool, a
     from reconciler.cli.running import run
     from reconciler.operations.explaining import explain_address
     from reconciler.operations.observation import PlanOptions
-    from reconciler.views.explain_text import HistoryRow, explain_json, explain_text
+    from reconciler.views.explain_text import explain_json, explain_text
 
     settings = settings_of(context)
     options = PlanOptions(refresh=refresh, assume=assume)
     found = run(settings, lambda report: explain_address(settings, address, options, report))
-    history = [HistoryRow(one.run_id, one.started_at, one.action, one.status.value, one.reason, one.seconds) for one in found.history]
     if format_ == "json":
-        text = explain_json(found.account, found.status, found.candidates, found.incidents, history)
+        text = explain_json(found.account, found.status, found.candidates, found.incidents, found.history)
     else:
         text = explain_text(
             found.account,
             found.status,
             found.candidates,
             found.incidents,
-            history,
+            found.history,
             colour=settings.colour(),
             width=settings.width(),
         )

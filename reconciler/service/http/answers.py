@@ -15,7 +15,7 @@ from reconciler.service.conditions import Conditions
 from reconciler.service.documents import condition_document
 from reconciler.state import RunRecord, open_reader
 from reconciler.views import drift_document, plan_document, status_document
-from reconciler.views.explain_text import HistoryRow, explain_json
+from reconciler.views.explain_text import explain_json
 from reconciler.views.route_text import route_json
 
 Document = Mapping[str, object]
@@ -39,8 +39,7 @@ def drift(seen: Proposal) -> Document:
 def explanation(seen: Proposal, address: str) -> str:
     """What `gpurec explain --format json` says, as text. Raises GpurecError where nothing is known of the address."""
     found = explained(seen, address)
-    history = [HistoryRow(one.run_id, one.started_at, one.action, one.status.value, one.reason, one.seconds) for one in found.history]
-    return explain_json(found.account, found.status, found.candidates, found.incidents, history)
+    return explain_json(found.account, found.status, found.candidates, found.incidents, found.history)
 
 
 def route(seen: Proposal, model: str) -> str:
