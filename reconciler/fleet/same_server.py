@@ -3,29 +3,32 @@ loaded and unloaded twice."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
-from reconciler.fleet.errors import Problem
+from reconciler.fleet.errors import Place, Problem
 from reconciler.fleet.facts import FleetFacts
 from reconciler.fleet.inventory import EngineSpec, Fleet
+from reconciler.fleet.names import EngineId
 
 _PORTS = {"http": 80, "https": 443}
 _Origin = tuple[str, str, int | None, str]
+PlaceOf = Callable[[EngineId | str], Place | None]
+"""Where an engine, or a host by its name, stands in the files; None where no file has it."""
 
 
-def same_servers(fleet: Fleet, facts: FleetFacts | None = None) -> tuple[Problem, ...]:
-    """One problem for each url that several engines have, naming the first two of them and how many there are. With `facts` only engines
-    that answered count: of one that cannot be reached nothing is done twice."""
+def same_servers(fleet: Fleet, place_of: PlaceOf, facts: FleetFacts | None = None) -> tuple[Problem, ...]:
+    """One problem for each url that several engines have, naming the first two of them, where both stand, and how many there are. With
+    `facts` only engines that answered count: of one that cannot be reached nothing is done twice."""
     by_origin: dict[_Origin, list[EngineSpec]] = {}
     for engine in _counted(fleet, facts):
         found = origin(engine.url)
         if found is not None:
             by_origin.setdefault(found, []).append(engine)
-    return tuple(_problem(engines) for engines in by_origin.values() if len(engines) > 1)
+    return tuple(_problem(engines, place_of) for engines in by_origin.values() if len(engines) > 1)
 
 
-def same_machines(facts: FleetFacts) -> tuple[Problem, ...]:
+def same_machines(facts: FleetFacts, place_of: PlaceOf) -> tuple[Problem, ...]:
     """One problem for each card that probing saw on several nodes: a UUID is one card in the world. Cards that were only declared, and
     slices, of which some drivers name the parent, do not count."""
     by_card: dict[str, list[str]] = {}
@@ -35,14 +38,16 @@ def same_machines(facts: FleetFacts) -> tuple[Problem, ...]:
         }:
             by_card.setdefault(uuid, []).append(node.node)
     by_nodes = {tuple(nodes): uuid for uuid, nodes in sorted(by_card.items(), reverse=True) if len(nodes) > 1}
-    return tuple(_machine(nodes, uuid) for nodes, uuid in sorted(by_nodes.items()))
+    return tuple(_machine(nodes, uuid, place_of) for nodes, uuid in sorted(by_nodes.items()))
 
 
-def _machine(nodes: tuple[str, ...], uuid: str) -> Problem:
+def _machine(nodes: tuple[str, ...], uuid: str, place_of: PlaceOf) -> Problem:
     first, second, *more = nodes
     others = f" (and {len(more)} more)" if more else ""
-    what = f"hosts {first} and {second}{others} show the same card ({uuid}): they are one machine under several names"
-    return Problem(what, hint="make them one host with all its engines, or give each of its engines its own cards under one host")
+    where, other = place_of(first), place_of(second)
+    hosts = f"hosts {first} and {second}{_at(other, where)}{others}"
+    what = f"{hosts} show the same card ({uuid}): they are one machine under several names"
+    return Problem(what, where, "make them one host with all its engines, or give each of its engines its own cards under one host")
 
 
 def origin(url: str) -> _Origin | None:
@@ -65,14 +70,20 @@ def _counted(fleet: Fleet, facts: FleetFacts | None) -> Iterator[EngineSpec]:
                 yield engine
 
 
-def _problem(engines: list[EngineSpec]) -> Problem:
+def _problem(engines: list[EngineSpec], place_of: PlaceOf) -> Problem:
     first, second, *more = engines
     others = f" (and {len(more)} more)" if more else ""
-    what = f"engine {first.id} ({_shown(first)}) and engine {second.id} ({_shown(second)}){others} lead to one server"
-    return Problem(what, hint="give each its own url, or take one of them out of the inventory")
+    where, other = place_of(first.id), place_of(second.id)
+    both = f"engine {first.id} ({_shown(first)}) and engine {second.id} ({_shown(second)}){_at(other, where)}"
+    return Problem(f"{both}{others} lead to one server", where, "give each its own url, or take one of them out of the inventory")
 
 
 def _shown(engine: EngineSpec) -> str:
     """Its url without what may be secret in it."""
     parts = urlsplit(engine.url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _at(place: Place | None, first: Place | None) -> str:
+    """Where the second of two stands, unless it is where the first does: hosts share the variables of a group."""
+    return f" at {place}" if place is not None and place != first else ""

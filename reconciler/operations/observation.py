@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from reconciler.files import read_bounded
@@ -36,7 +37,7 @@ from reconciler.planning import wanted_names
 from reconciler.planning.resource import AnyKind
 from reconciler.probes import facts_from_json, merge_facts
 from reconciler.state import open_reader
-from reconciler.workspace import Workspace
+from reconciler.workspace import Workspace, place_of
 
 LARGEST_FACTS = 512 * MIB
 
@@ -103,7 +104,8 @@ async def look(
     if known is None:
         wanted = replace(space.desired, models=(*space.desired.models, *also))
         facts = await _probe(space.fleet, wanted_names(space.fleet, wanted, applied), recorded, report)
-        if shared := (*same_servers(space.fleet, facts), *same_machines(facts)):
+        at = partial(place_of, space.inventory)
+        if shared := (*same_servers(space.fleet, at, facts), *same_machines(facts, at)):
             raise WorkspaceError(*shared)
     else:
         facts = known

@@ -14,6 +14,7 @@ from reconciler.fleet import (
     FleetFacts,
     NodeFacts,
     NodeSpec,
+    Place,
     same_machines,
     same_servers,
 )
@@ -22,6 +23,12 @@ from reconciler.fleet import (
 def fleet(*urls: str) -> Fleet:
     engines = [EngineSpec(EngineId(f"n{place}", "e"), EngineKind.OLLAMA, url) for place, url in enumerate(urls)]
     return Fleet("f", {one.id.node: NodeSpec(one.id.node, "h", (one,), ()) for one in engines})
+
+
+def line_of(what: EngineId | str) -> Place:
+    """Hosts `n0`, `n1`, … and `a`, `b`, … stand at lines of their own."""
+    name = what if isinstance(what, str) else what.node
+    return Place("hosts.yaml", ord(name[-1]) - ord("0" if name[-1].isdigit() else "a") + 3, 5)
 
 
 def seen(whole: Fleet, *reachable: str) -> FleetFacts:
@@ -45,10 +52,17 @@ def seen(whole: Fleet, *reachable: str) -> FleetFacts:
     ],
 )
 def test_urls_of_one_server_are_found_however_they_are_spelled(one: str, other: str) -> None:
-    (problem,) = same_servers(fleet(one, other))
+    (problem,) = same_servers(fleet(one, other), line_of)
     assert "engine n0/e (" in problem.what
     assert "engine n1/e (" in problem.what
     assert "secret" not in problem.sentence()
+    assert problem.where == line_of("n0")
+    assert f"at {line_of('n1')} lead to one server" in problem.what
+
+
+def test_a_place_that_both_share_is_told_once() -> None:
+    (problem,) = same_servers(fleet("http://h", "http://h"), lambda _: Place("group_vars/gpu.yaml", 2, 7))
+    assert problem.sentence().startswith("group_vars/gpu.yaml:2:7: engine n0/e (http://h) and engine n1/e (http://h) lead to one server; ")
 
 
 @pytest.mark.parametrize(
@@ -62,16 +76,16 @@ def test_urls_of_one_server_are_found_however_they_are_spelled(one: str, other: 
     ],
 )
 def test_urls_of_two_servers_are_not(one: str, other: str) -> None:
-    assert same_servers(fleet(one, other)) == ()
+    assert same_servers(fleet(one, other), line_of) == ()
 
 
 def test_of_engines_that_were_asked_only_those_that_answered_count() -> None:
     whole = fleet("http://h:1", "http://h:1", "http://h:1")
-    assert same_servers(whole, seen(whole, "n0")) == ()
-    (problem,) = same_servers(whole, seen(whole, "n0", "n2"))
+    assert same_servers(whole, line_of, seen(whole, "n0")) == ()
+    (problem,) = same_servers(whole, line_of, seen(whole, "n0", "n2"))
     assert "n0/e" in problem.what
     assert "n2/e" in problem.what
-    (problem,) = same_servers(whole, seen(whole, "n0", "n1", "n2"))
+    (problem,) = same_servers(whole, line_of, seen(whole, "n0", "n1", "n2"))
     assert "(and 1 more)" in problem.what
 
 
@@ -81,8 +95,8 @@ def probed(**cards: tuple[CardFacts, ...]) -> FleetFacts:
 
 def test_hosts_that_show_one_card_are_one_machine() -> None:
     both = tuple(CardFacts(number, uuid=f"GPU-{number}", source="nvml") for number in range(2))
-    (problem,) = same_machines(probed(a=both, b=both, c=(CardFacts(0, uuid="GPU-9", source="nvml"),)))
-    assert "hosts a and b show the same card (GPU-0)" in problem.what
+    (problem,) = same_machines(probed(a=both, b=both, c=(CardFacts(0, uuid="GPU-9", source="nvml"),)), line_of)
+    assert problem.sentence().startswith("hosts.yaml:3:5: hosts a and b at hosts.yaml:4:5 show the same card (GPU-0): they are one machine")
 
 
 def test_cards_that_nobody_looked_at_and_slices_say_nothing_of_machines() -> None:
@@ -90,4 +104,4 @@ def test_cards_that_nobody_looked_at_and_slices_say_nothing_of_machines() -> Non
     slices = (CardFacts(0, uuid="MIG-0", source="ssh", mig_parent="GPU-7"),)
     unnamed = (CardFacts(0, source="ssh"),)
     for cards in (declared, slices, unnamed):
-        assert same_machines(probed(a=cards, b=cards)) == ()
+        assert same_machines(probed(a=cards, b=cards), line_of) == ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,7 @@ def _load(settings: Settings, warnings: list[Problem]) -> Workspace:
     from reconciler.operations.rendered import check_renders
     from reconciler.operations.reporter import FileWarning
     from reconciler.operations.workspace import load
+    from reconciler.workspace import place_of
 
     async def loading(report: Reporter) -> Workspace:
         def follow(event: OperationEvent) -> None:
@@ -67,7 +69,7 @@ def _load(settings: Settings, warnings: list[Problem]) -> Workspace:
         return await load(settings, follow)
 
     workspace = run(settings, loading)
-    if shared := same_servers(workspace.fleet):
+    if shared := same_servers(workspace.fleet, partial(place_of, workspace.inventory)):
         raise WorkspaceError(*shared)
     check_renders(workspace)
     return workspace
