@@ -8,11 +8,12 @@ from reconciler.fleet import CardId, Desired, EngineId, Fleet, FleetFacts, Model
 from reconciler.health.asking import asking_findings
 from reconciler.health.cards import card_findings
 from reconciler.health.engines import engine_findings
-from reconciler.health.finding import Finding, error
+from reconciler.health.finding import Finding, error, warning
 from reconciler.health.joining import cards_of, joining_findings
 from reconciler.health.sharing import sharing_findings
 from reconciler.health.status import ReplicaStatus
 from reconciler.planning import Plan
+from reconciler.planning.plan import Unplaced
 
 
 def find(
@@ -50,8 +51,9 @@ def find(
         found.extend(sharing_findings(node, seen, usable.get(name, {})))
         found.extend(joining_findings(node, seen, recorded.nodes.get(name) if recorded is not None else None, may_be_there))
     found.extend(_failed(replicas, only))
+    found.extend(_held(plan, only))
     if only is None:
-        found.extend(_too_large(fleet, desired, facts, usable, plan))
+        found.extend(_without_a_place(fleet, desired, facts, usable, plan))
     return tuple(sorted(found, key=lambda one: one.order))
 
 
@@ -61,6 +63,14 @@ def _failed(replicas: Sequence[ReplicaStatus], only: Collection[str] | None) -> 
         node = one.address.rpartition("@")[2].partition("/")[0]
         if one.failed and (only is None or node in only):
             yield error("load_failed", one.address, f"its last load failed: {one.failed}", "mend that, then gpurec apply loads it again")
+
+
+def _held(plan: Plan, only: Collection[str] | None) -> Iterator[Finding]:
+    """What is not as wanted and is left alone for now, since mending it did not last."""
+    for note in plan.held:
+        node = note.address.rpartition("@")[2].partition("/")[0].removeprefix("engine.")
+        if only is None or node in only:
+            yield warning("held", note.address, note.message, f"mend what undoes it, then gpurec apply --replace {note.address}")
 
 
 def _may_be_on_cpu(desired: Desired, plan: Plan, facts: FleetFacts) -> Set[tuple[EngineId, str]]:
@@ -81,13 +91,11 @@ def _may_be_on_cpu(desired: Desired, plan: Plan, facts: FleetFacts) -> Set[tuple
     return found
 
 
-def _too_large(
+def _without_a_place(
     fleet: Fleet, desired: Desired, facts: FleetFacts, usable: Mapping[str, Mapping[CardId, int]], plan: Plan
 ) -> Iterator[Finding]:
-    """Models that no card could hold even if it were empty, nor all the cards of one engine together; one that is asked for on the CPU is
-    held to no card."""
-    if any(card.usable_bytes is None for card in plan.gpus):
-        return
+    """What the plan has no place for, each with why: a model that no card could hold even if it were empty, nor all the cards of one engine
+    together, is too large; one that is asked for on the CPU is held to no card. What is only best effort is a warning."""
     places = [
         (sum(sizes), len(sizes))
         for name, seen in facts.nodes.items()
@@ -95,12 +103,29 @@ def _too_large(
         for spec in fleet.nodes[name].engines
         if (sizes := [usable.get(name, {}).get(card.index, 0) for card in cards_of(spec, seen.cards or ())])
     ]
-    most, cards = max(places, default=(0, 0))
-    if not most:
-        return
+    known = all(card.usable_bytes is not None for card in plan.gpus)
+    most, cards = max(places, default=(0, 0)) if known else (0, 0)
     where = "the largest card has" if cards == 1 else f"the {cards} cards of the largest engine together have"
     on_cpu = {model.name for model in desired.models if model.residency is Residency.CPU}
     for one in plan.unplaced:
-        if one.agent is None and one.model not in on_cpu and one.needed_bytes is not None and one.needed_bytes > most:
+        address = f"model.{one.model}" if one.agent is None else one.shown
+        if most and one.agent is None and one.model not in on_cpu and one.needed_bytes is not None and one.needed_bytes > most:
             what = f"it needs {format_bytes(one.needed_bytes)}, and {where} {format_bytes(most)} usable"
-            yield error("model_too_large", f"model.{one.model}", what, f"gpurec check {one.model} (a smaller context or quantization)")
+            yield error("model_too_large", address, what, f"gpurec check {one.model} (a smaller context or quantization)")
+            continue
+        mend = "gpurec plan shows every place" if one.agent is not None else f"gpurec explain {address}"
+        mend = f"it would fit if {one.would_fit_if[0]}; {mend}" if one.would_fit_if else mend
+        finding = warning if one.best_effort else error
+        yield finding("unplaced", address, f"{one.count} without a place: {one.reason or _why(one)}", mend)
+
+
+def _why(one: Unplaced) -> str:
+    """The reason that most candidates have, in the words of the first of them."""
+    if not one.candidate_counts:
+        return "none of its nodes has an engine for it"
+    code, count = min(one.candidate_counts.items(), key=lambda item: (-item[1], item[0]))
+    first = next((each for each in one.candidates if each.reason == code), None)
+    if first is None:
+        return f"{code} on {count}"
+    others = sum(one.candidate_counts.values()) - 1
+    return f"{first.engine}: {first.message or code}" + (f" (and {others} more)" if others else "")

@@ -19,6 +19,7 @@ from reconciler.fleet import (
     EngineFacts,
     EngineId,
     EngineKind,
+    Installed,
     ProbeSpec,
     Requirements,
     Residency,
@@ -26,6 +27,7 @@ from reconciler.fleet import (
     VersionBound,
 )
 from reconciler.health import Level, find
+from reconciler.planning.plan import Note
 
 ONE = fleet(node("a", 16 * GIB))
 CARD = CardFacts(
@@ -127,7 +129,8 @@ def test_power_limits_are_normal_under_load():
 def test_what_a_model_asks_of_a_card_and_does_not_get_is_named():
     asks = Requirements(VersionBound(">=", (9, 0)), VersionBound(">=", (580,)))
     found = findings(world(), [model("m:1", ["a"], GIB, requires=asks)])
-    assert [(one.code, one.address) for one in found] == [("capability_too_low", "gpu.a/0"), ("driver_too_old", "gpu.a/0")]
+    told = [("capability_too_low", "gpu.a/0"), ("driver_too_old", "gpu.a/0"), ("unplaced", "model.m:1")]
+    assert sorted((one.code, one.address) for one in found) == told
 
 
 def unreachable(code, reason="status 403"):
@@ -225,7 +228,38 @@ def test_a_model_that_is_asked_for_on_the_cpu_is_held_to_no_card():
     seen = world()
     seen = replace(seen, nodes={"a": replace(seen.nodes["a"], ram_bytes=32 * GIB)})
     assert [one.model for one in plan(ONE, desired(on_cpu), seen).unplaced] == ["m:1"]
-    assert codes(seen, [on_cpu]) == []
+    assert codes(seen, [on_cpu]) == ["unplaced"]
+
+
+@pytest.mark.parametrize(("best_effort", "level"), [(False, Level.ERROR), (True, Level.WARNING)])
+def test_a_model_without_a_place_is_told_with_why(best_effort, level):
+    seen = world([loaded("n:1", 10 * GIB)])
+    wanted = [model("n:1", ["a"], 10 * GIB, priority=5), model("m:1", ["a"], 9 * GIB, best_effort=best_effort)]
+    (one,) = findings(seen, wanted)
+    assert (one.level, one.code, one.address) == (level, "unplaced", "model.m:1")
+    assert one.what.startswith("1 without a place: a/ollama: needs 9216 MiB > ")
+    assert one.mend.endswith("gpurec explain model.m:1")
+
+
+def test_a_cloud_model_that_is_to_be_kept_loaded_is_told():
+    seen = world()
+    engine = seen.nodes["a"].engines["ollama"]
+    cloud = replace(engine, installed=(Installed("big:1-cloud", remote="https://ollama.com:443"),))
+    (one,) = findings(world(engine=cloud), [model("big:1-cloud", ["a"])])
+    assert (one.level, one.code, one.address) == (Level.ERROR, "unplaced", "model.big:1-cloud")
+    assert "a/ollama: a cloud model: https://ollama.com:443 runs it" in one.what
+    assert "ensure: present" in one.mend
+
+
+def test_what_a_plan_holds_back_is_told():
+    address = "model.m:1@a/ollama"
+    seen, wanted = world([loaded("m:1", 5 * GIB)]), desired(model("m:1", ["a"], 5 * GIB))
+    made = plan(ONE, wanted, seen)
+    held = replace(made, notes=(*made.notes, Note(address, "held", "evicted 3 times within an hour and is not loaded again")))
+    (one,) = find(ONE, wanted, seen, held)
+    assert (one.level, one.code, one.address) == (Level.WARNING, "held", address)
+    assert one.mend.endswith(f"gpurec apply --replace {address}")
+    assert find(ONE, wanted, seen, held, None, {"b"}) == ()
 
 
 def test_a_model_that_two_cards_of_an_engine_could_hold_together_is_not_too_large():

@@ -67,7 +67,9 @@ def test_what_is_no_fraction_is_none(said):
 
 def test_doctor_says_where_a_share_leaves_nothing_for_the_others_on_its_card():
     of, seen = world("0.92")
-    (found,) = find(of, WANT, seen, plan(of, WANT, seen))[:1]
+    made = plan(of, WANT, seen)
+    homeless, found = find(of, WANT, seen, made)
+    assert (homeless.code, homeless.address) == ("unplaced", f"model.{made.unplaced[0].model}")
     assert (found.code, found.address) == ("fraction_leaves_no_room", "engine.a/vllm")
     assert found.what == "it takes 18.4 GiB of card 0 (0.92), where 18.0 GiB may be used: nothing is left for a/ollama"
     assert "0.45 is half" in found.mend
