@@ -6,13 +6,14 @@ import asyncio
 import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from reconciler.engines.keys import Keys
 from reconciler.execution.kinds.engine.units import UnitError, UnitWork
 from reconciler.fleet import CardFacts, EngineId, EngineKind, EngineSpec, EngineUnit, NodeSpec, OwnedEngine, SecretRef, UnitScope, UnitSpec
-from reconciler.hosts import ThisMachine
+from reconciler.hosts import FileSeen, HostError, ThisMachine, host_error
 from reconciler.planning.kinds.engine.unit import unit_of
 
 SYSTEMCTL = """#!/bin/sh
@@ -61,6 +62,10 @@ class Machine:
     def unit(self) -> Path:
         return self.root / "home/.config/systemd/user/gpurec-llama.service"
 
+    @property
+    def secrets(self) -> Path:
+        return self.unit.parent / "gpurec-llama.service.d/gpurec.env"
+
     def work(self, spec: UnitSpec) -> UnitWork:
         async def is_healthy() -> bool:
             return True
@@ -74,6 +79,18 @@ class Machine:
             await work.wait()
 
         asyncio.run(both())
+
+
+class FullBehindSecrets(ThisMachine):
+    """A disk that is full once, when the unit itself is written."""
+
+    full = True
+
+    async def write_file(self, path: str, content: bytes, **more: Any) -> FileSeen | HostError | None:
+        if path.endswith(".service") and self.full:
+            self.full = False
+            raise host_error("no_room", self.name, "there is no room")
+        return await super().write_file(path, content, **more)
 
 
 @pytest.fixture
@@ -206,12 +223,63 @@ def test_a_secret_stands_in_a_file_that_only_its_user_reads(machine: Machine, mo
     monkeypatch.setenv("TOKEN", 's3"cret')
     spec = unit(env={"HF_TOKEN": SecretRef("env", "TOKEN")})
     machine.make(spec)
-    path = machine.unit.parent / "gpurec-llama.service.d/gpurec.env"
+    path = machine.secrets
     assert path.read_text() == 'HF_TOKEN="s3\\"cret"\n'
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert "cret" not in machine.unit.read_text()
     asyncio.run(machine.work(spec).remove())
     assert not path.exists()
+
+
+def with_secret(*args: str) -> UnitSpec:
+    return unit(*args, env={"HF_TOKEN": SecretRef("env", "TOKEN")})
+
+
+@pytest.mark.parametrize("after", [with_secret("broken"), unit("broken")], ids=["another secret", "no secret"])
+def test_a_change_that_fails_brings_the_secrets_of_before_back(machine: Machine, monkeypatch: pytest.MonkeyPatch, after: UnitSpec) -> None:
+    monkeypatch.setenv("TOKEN", "old")
+    machine.make(with_secret())
+    monkeypatch.setenv("TOKEN", "new")
+    with pytest.raises(UnitError, match="the one before it runs again"):
+        machine.make(after)
+    assert machine.secrets.read_text() == 'HF_TOKEN="old"\n'
+    assert stat.S_IMODE(machine.secrets.stat().st_mode) == 0o600
+
+
+def test_secrets_that_the_unit_of_before_did_not_have_go_with_the_one_that_failed(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN", "new")
+    machine.make(unit())
+    with pytest.raises(UnitError, match="the one before it runs again"):
+        machine.make(with_secret("broken"))
+    assert not machine.secrets.exists()
+
+
+def test_secrets_are_brought_back_where_only_they_could_be_written(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN", "old")
+    machine.make(with_secret())
+    monkeypatch.setenv("TOKEN", "new")
+    work = machine.work(with_secret("-c", "4096"))
+    monkeypatch.setattr(work, "host", FullBehindSecrets("box"))
+    with pytest.raises(UnitError, match="no room"):
+        asyncio.run(work.make())
+    assert machine.secrets.read_text() == 'HF_TOKEN="old"\n'
+
+
+def test_a_unit_that_needs_no_secrets_any_more_leaves_none_on_the_disk(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN", "old")
+    machine.make(with_secret())
+    machine.make(unit())
+    assert not machine.secrets.exists()
+
+
+def test_the_secrets_of_a_unit_whose_file_is_gone_are_taken_away(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN", "old")
+    machine.make(with_secret())
+    machine.unit.unlink()
+    asyncio.run(machine.work(with_secret()).remove())
+    assert not machine.secrets.exists()
 
 
 def test_what_would_be_a_specifier_or_a_variable_is_itself() -> None:

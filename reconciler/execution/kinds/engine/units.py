@@ -11,7 +11,7 @@ from reconciler.engines.foreign_text import clean_text
 from reconciler.engines.keys import Keys
 from reconciler.engines.secrets import read_secret
 from reconciler.fleet import GpurecError, Place, Problem, ResourceFacts, UnitScope, UnitSpec, format_duration
-from reconciler.hosts import Host, HostError, Ran
+from reconciler.hosts import Host, HostError, HostFile, Ran
 from reconciler.planning.kinds.engine.fields import CONTENT, ENABLED, HEALTHY, RUNTIME, STATE, SYSTEMD, UNIT
 
 WITHIN = 30.0
@@ -36,9 +36,10 @@ class UnitError(GpurecError):
 
 @dataclass(slots=True)
 class _Before:
-    """What was there when a change began, to be brought back."""
+    """What was there when a change began, to be brought back: the unit's text and the file of its secrets, None where there was none."""
 
     text: bytes | None = None
+    secrets: bytes | None = None
     ran: bool = False
     wrote: bool = False
 
@@ -91,12 +92,12 @@ class UnitWork:
         for value in values.values():
             self.keys.add(value)
         secrets = "".join(f"{name}={_quoted(value)}\n" for name, value in values.items())
-        self._before = _Before(found.content if found is not None else None, shown.get("ActiveState") in _RUNNING)
+        kept = await self.host.read_file(spec.secrets_path(folder), within=WITHIN, sudo=self._sudo)
+        self._before = _Before(_content(found), _content(kept), shown.get("ActiveState") in _RUNNING)
         try:
             await self._make_folder(path)
-            if secrets:
-                await self.host.write_file(spec.secrets_path(folder), secrets.encode(), within=WITHIN, mode=0o600, sudo=self._sudo)
             self._before.wrote = True
+            await self._write_secrets(folder, secrets.encode() or None)
             await self.host.write_file(path, spec.written.encode(), within=WITHIN, sudo=self._sudo)
             await self._systemctl("daemon-reload")
             if not spec.drop_in:
@@ -128,10 +129,14 @@ class UnitWork:
             await asyncio.sleep(self.poll)
 
     async def remove(self) -> None:
-        """Stops it and takes away what gpurec wrote of it; somebody else's unit goes on without its drop-in."""
+        """Stops it and takes away what gpurec wrote of it; somebody else's unit goes on without its drop-in. Where its file is gone
+        already, its secrets go all the same."""
         spec, folder = self.spec, await self.folder()
         found = await self.host.read_file(spec.path(folder), within=WITHIN, sudo=self._sudo)
-        if found is None or not self._ours(found.content):
+        if found is None:
+            await self._write_secrets(folder, None)
+            return
+        if not self._ours(found.content):
             return
         if not spec.drop_in:
             await self._systemctl("disable", "--now", spec.service, within=STOPS_WITHIN)
@@ -185,6 +190,7 @@ class UnitWork:
                     if self.spec.drop_in:
                         await self._systemctl("restart", self.spec.service, within=STOPS_WITHIN)
                 else:
+                    await self._write_secrets(folder, before.secrets)
                     await self.host.write_file(self.spec.path(folder), before.text, within=WITHIN, sudo=self._sudo)
                     await self._systemctl("daemon-reload")
                     if before.ran:
@@ -195,9 +201,15 @@ class UnitWork:
         return UnitError(Problem(f"{problem.what}{after}", problem.where, problem.hint), code)
 
     async def _take_away(self, folder: str) -> None:
+        await self._write_secrets(folder, None)  # first: while the unit's file is there, a removal that was cut short is begun again
         await self.host.remove_file(self.spec.path(folder), within=WITHIN, sudo=self._sudo)
-        if self.spec.secrets:
-            await self.host.remove_file(self.spec.secrets_path(folder), within=WITHIN, sudo=self._sudo)
+
+    async def _write_secrets(self, folder: str, content: bytes | None) -> None:
+        path = self.spec.secrets_path(folder)
+        if content is None:
+            await self.host.remove_file(path, within=WITHIN, sudo=self._sudo)
+        else:
+            await self.host.write_file(path, content, within=WITHIN, mode=0o600, sudo=self._sudo)
 
     async def _make_folder(self, path: str) -> None:
         folders = [path.rpartition("/")[0]]
@@ -241,6 +253,10 @@ class UnitWork:
         hint = "see that its user has a session (loginctl enable-linger)" if code == "no_systemd" and self._scope else None
         told = f"{what} of {self.spec.service} failed ({ran.code}): {said or 'it says nothing'}"
         return UnitError(Problem(told, Place(self.host.name), hint), code)
+
+
+def _content(file: HostFile | None) -> bytes | None:
+    return file.content if file is not None else None
 
 
 def _number(text: str | None) -> int:
