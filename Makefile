@@ -16,7 +16,7 @@ UNIVERSAL = --universal --python-version 3.11 --generate-hashes
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export GPUREC_LOCKS := $(abspath $(LOCKS))
 
-.PHONY: help demo test test-lowest test-newest lock catalogue properties fuzz lint types imports bench real real-extra conformance crash transcripts clean
+.PHONY: help demo test test-lowest test-newest lock catalogue schemas properties fuzz lint types imports bench real real-extra conformance crash transcripts clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -51,6 +51,9 @@ lock: $(STAMP) ## writes every lock (requirements/*.txt) anew, with what is newe
 
 catalogue: $(STAMP) ## the shipped catalogue.json anew, after catalogue.yaml was changed
 	$(BIN)/python -c 'from reconciler.workspace.catalogue import write_compiled; write_compiled()'
+
+schemas: $(STAMP) ## the shipped JSON Schemas anew, after a key of a file or a type of the plan was changed
+	$(BIN)/python -c 'from reconciler.operations.schemas import write_schemas; write_schemas()'
 
 properties: $(STAMP) ## what every plan promises, over drawn fleets; WORLDS=25000, FLEETS=3000, SEED (printed) for the same again
 	$(BIN)/python tests/planning/properties.py

@@ -21,6 +21,8 @@ def plan_schema() -> dict[str, Any]:
     for form in forms.values():
         schema["$defs"] |= form.pop("$defs", {})
     schema["$defs"] |= forms
+    for kept in (schema, *schema["$defs"].values()):
+        kept.pop("description", None)  # docstrings, which are for who changes the plan, and which pydantic before 2.11 leaves out
     properties["steps"]["items"] = {"anyOf": [{"$ref": f"#/$defs/{name}"} for name in forms]}
     drifted = schema["$defs"]["Drift"]
     drifted["properties"]["class"] = drifted["properties"].pop("klass")

@@ -13,6 +13,7 @@ from reconciler.workspace.tree import MapNode, Node, is_null, what_is
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
 
+_NULL = {"type": "null"}
 NOT_YET = "remove it until a later version does"
 
 
@@ -128,11 +129,11 @@ class Table:
         return values
 
     def schema(self) -> dict[str, object]:
-        """The JSON Schema of such a mapping."""
-        properties = {key: dict(form.schema) for key, (_, form) in self._known.items()}
+        """The JSON Schema of such a mapping: as `read` does, it takes a key without a value for one that is not there."""
+        properties = {key: dict(form.schema) if field.required else _or_null(form.schema) for key, (field, form) in self._known.items()}
         schema: dict[str, object] = {"type": "object", "properties": properties, "additionalProperties": False}
         required = [field.key for field in self.fields if field.required]
-        return schema | ({"required": required} if required else {})
+        return schema | {"required": required} if required else _or_null(schema)
 
     def _unknown(self, key: str, node: MapNode, problems: Problems, name: str) -> None:
         at = node.key(key) or node
@@ -140,6 +141,18 @@ class Table:
             problems.error(f"{key!r} of {name} is not carried out by this version of gpurec yet", at, self.later[key])
             return
         problems.error(f"unknown key {key!r} of {name}", at, self.suggestion(key, node))
+
+
+def _or_null(schema: Mapping[str, object]) -> dict[str, object]:
+    """The schema with null allowed too, in the form that editors show best."""
+    kinds, forms = schema.get("type"), schema.get("anyOf")
+    if isinstance(kinds, str):
+        return {**schema, "type": [kinds, "null"]}
+    if isinstance(kinds, list):
+        return {**schema, "type": kinds if "null" in kinds else [*kinds, "null"]}
+    if isinstance(forms, list):
+        return {**schema, "anyOf": forms if _NULL in forms else [*forms, _NULL]}
+    return {"anyOf": [dict(schema), _NULL]}
 
 
 def later(*keys: str, **reasons: str) -> dict[str, str]:

@@ -75,11 +75,23 @@ def test_what_is_written_reads_as_what_runs(lab: Lab, snapshot: SnapshotAssertio
     assert "".join(lines[1:]) == snapshot
 
 
+def test_a_file_below_the_workspace_names_the_schema_that_is_written_with_it_and_no_other_does(lab: Lab, tmp_path: Path) -> None:
+    out = lab.root / "desired" / "more" / "demo.yaml"
+    out.parent.mkdir(parents=True)
+    assert lab.run("import", "--out", str(out)).exit_code == 0
+    first = out.read_text().splitlines()[0]
+    assert first == "# yaml-language-server: $schema=../../.gpurec/schemas/desired.json"
+    assert (out.parent / first.partition("=")[2]).read_text() == lab.run("schema", "desired").stdout
+    elsewhere = tmp_path.parent / f"{tmp_path.name}-elsewhere.yaml"
+    assert lab.run("import", "--out", str(elsewhere)).exit_code == 0
+    assert elsewhere.read_text().startswith("# What ran")
+
+
 def test_import_again_with_the_state_says_the_same_and_loses_no_option(lab: Lab) -> None:
     out = lab.root / "desired" / "demo.yaml"
     assert lab.run("import", "--out", str(out)).exit_code == 0
     assert lab.run("apply", "--auto-approve").exit_code == 0
-    assert lab.run("import").stdout.splitlines()[1:] == out.read_text().splitlines()[1:]
+    assert lab.run("import").stdout.splitlines()[1:] == out.read_text().splitlines()[2:]
 
 
 def test_import_overwrites_nothing_without_force(lab: Lab) -> None:

@@ -31,8 +31,16 @@ def test_init_makes_a_workspace_and_never_overwrites(tmp_path: Path) -> None:
     assert "http://127.0.0.1:11434" in inventory.read_text()
     assert "/state/" in (tmp_path / "ws" / ".gitignore").read_text()
     second = gpurec("-C", str(tmp_path), "init", "ws")
-    assert second.stdout.count("kept") == 3
+    assert second.stdout.count("kept") == 5
     assert "created" not in second.stdout
+
+
+def test_an_editor_finds_the_schema_of_each_file_from_where_the_file_is(tmp_path: Path) -> None:
+    assert gpurec("init", "--no-look", str(tmp_path)).exit_code == 0
+    for name in ("inventory", "desired"):
+        file = tmp_path / ("inventories" if name == "inventory" else "desired") / "default.yaml"
+        path = file.read_text().splitlines()[0].removeprefix("# yaml-language-server: $schema=")
+        assert (file.parent / path).read_text() == gpurec("schema", name).stdout
 
 
 def test_the_example_takes_a_file_for_each_node(tmp_path: Path) -> None:

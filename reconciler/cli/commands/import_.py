@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -20,6 +21,8 @@ MOST_WARNINGS = 20
 def command(context: click.Context, out: Path | None, force: bool) -> None:
     """Write desired YAML for what runs on the fleet: needs only the inventory, and changes no state and no node. The first plan after it
     only adopts, the plan after its apply is empty."""
+    from reconciler.cli.commands.init import write_files
+    from reconciler.cli.editor_schema import schema_file, schema_line
     from reconciler.cli.running import run
     from reconciler.files import write_file
     from reconciler.operations.importing import import_running
@@ -36,7 +39,10 @@ def command(context: click.Context, out: Path | None, force: bool) -> None:
         file = settings.path(out)
         if file.parent == settings.path(DESIRED):
             file.parent.mkdir(exist_ok=True)
-        write_file(file, text, overwrite=force)
+        below = _below(settings.directory, file)
+        write_file(file, text if below is None else schema_line(below, "desired") + text, overwrite=force)
+        if below is not None:
+            write_files(settings.directory, dict([schema_file("desired")]))
         settings.say(f"Wrote {out}: {len(found.models):,} models. To see what it comes to: gpurec plan")
     for one in found.left_out[:MOST_WARNINGS]:
         settings.say(f"Warning: {escape(one.what)} is left out: {escape(one.why)}")
@@ -44,3 +50,9 @@ def command(context: click.Context, out: Path | None, force: bool) -> None:
         settings.say(f"Warning: {len(found.left_out) - MOST_WARNINGS:,} more are left out; all of them stand in the comments of the file.")
     for step in found.left[:MOST_WARNINGS]:
         settings.say(f"Warning: a plan would still {step.action.value} {escape(step.address)}: {escape(step.reason.message)}")
+
+
+def _below(root: Path, file: Path) -> Path | None:
+    """The path of a file below the workspace; None where it is elsewhere, or is a pipe or a device."""
+    root, file = Path(os.path.normpath(root.absolute())), Path(os.path.normpath(file.absolute()))
+    return file.relative_to(root) if file.is_relative_to(root) and (file.is_file() or not file.exists()) else None

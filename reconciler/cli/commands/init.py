@@ -40,7 +40,8 @@ GITIGNORE = """\
 """
 HERE = "127.0.0.1"
 MOST_WARNINGS = 20
-FILES = {"inventories/default.yaml": INVENTORY, "desired/default.yaml": DESIRED, ".gitignore": GITIGNORE}
+INVENTORY_FILE, DESIRED_FILE = "inventories/default.yaml", "desired/default.yaml"
+FILES = {INVENTORY_FILE: INVENTORY, DESIRED_FILE: DESIRED, ".gitignore": GITIGNORE}
 
 
 @click.command("init")
@@ -55,23 +56,24 @@ FILES = {"inventories/default.yaml": INVENTORY, "desired/default.yaml": DESIRED,
 def command(context: click.Context, new: Path, hosts: tuple[str, ...], ports: tuple[int, ...], no_look: bool) -> None:
     """Make a new workspace in DIR that plans as it stands: with the engines that listen on this machine (or on the hosts that are named)
     and the models that they hold, else with an example. Never overwrites a file."""
+    from reconciler.cli.editor_schema import schema_file
     from reconciler.operations.finding import PORTS
     from reconciler.views import escape
 
     settings = settings_of(context)
     root = settings.path(new)
-    files = dict(FILES)
-    looks = not no_look and not any((root / name).exists() for name in files)
+    files = {**FILES, INVENTORY_FILE: _checked(INVENTORY_FILE, INVENTORY), DESIRED_FILE: _checked(DESIRED_FILE, DESIRED)}
+    looks = not no_look and not any((root / name).exists() for name in FILES)
     found = _found(hosts or (HERE,), ports or PORTS) if looks else {}
     held = False
     if found:
         from reconciler.views.inventory_yaml import inventory_yaml
 
-        files = {"inventories/default.yaml": inventory_yaml(found), ".gitignore": GITIGNORE}
-    _written(root, new, files)
+        files = {INVENTORY_FILE: _checked(INVENTORY_FILE, inventory_yaml(found)), ".gitignore": GITIGNORE}
+    _written(root, new, {**files, **dict(schema_file(name) for name in ("inventory", "desired"))})
     if found:
         text, held = _running(settings, root)
-        _written(root, new, {"desired/default.yaml": text})
+        _written(root, new, {DESIRED_FILE: _checked(DESIRED_FILE, text)})
         listed = ", ".join(f"{kind} at {url}" for _, engines in found.values() for _, kind, url in engines)
         holds = "What they hold is in" if held else "They hold nothing now: write what is wanted into"
         settings.say(f"Found {listed}. {holds} desired/default.yaml.")
@@ -81,6 +83,13 @@ def command(context: click.Context, new: Path, hosts: tuple[str, ...], ports: tu
             settings.say(f"No engine answers on {', '.join(escape(host) for host in hosts or (HERE,))} (ports {at}): this is an example.")
         settings.say("Edit inventories/default.yaml and desired/default.yaml.")
     settings.say("Next: " + ("gpurec plan" if new == Path() else f"cd {shlex.quote(str(new))} && gpurec plan"))
+
+
+def _checked(name: str, text: str) -> str:
+    """The text of a file with the line by which an editor checks it."""
+    from reconciler.cli.editor_schema import schema_line
+
+    return schema_line(Path(name), "inventory" if name == INVENTORY_FILE else "desired") + text
 
 
 def _written(root: Path, new: Path, files: dict[str, str]) -> None:

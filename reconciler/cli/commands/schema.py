@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import click
 
 from reconciler.cli.global_options import global_options
 
+if TYPE_CHECKING:
+    from reconciler.operations.schemas import Name
+
 
 @click.command("schema")
 @click.argument("name", type=click.Choice(["inventory", "desired", "plan"]))
 @global_options
-def command(name: Literal["inventory", "desired", "plan"]) -> None:
+def command(name: Name) -> None:
     """Print the JSON Schema of a file: inventory, desired or plan."""
-    import json
+    from reconciler.operations.schemas import schema_text
 
-    if name == "plan":
-        from reconciler.operations.plan_schema import plan_schema
-
-        schema = plan_schema()
-    else:
-        from reconciler.workspace import json_schema
-
-        schema = json_schema(name)
-    click.echo(json.dumps(schema, indent=2))
+    click.echo(schema_text(name), nl=False)
