@@ -1,8 +1,13 @@
-"""What all tests share: properties are tried on the same examples in every run, so that a run can be repeated."""
+"""What all tests share: the same examples of properties in every run, and ^C as a terminal sends it."""
 
 from __future__ import annotations
+
+import signal
 
 from hypothesis import settings
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
+
+# A shell starts what it puts into the background with SIGINT ignored, and a child inherits that: it would never see the ^C of a test.
+signal.signal(signal.SIGINT, signal.default_int_handler)
