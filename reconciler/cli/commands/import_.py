@@ -8,19 +8,42 @@ from pathlib import Path
 import click
 
 from reconciler.cli.global_options import global_options
-from reconciler.cli.settings import settings_of
+from reconciler.cli.settings import Settings, settings_of
 
 MOST_WARNINGS = 20
+MOST_LEFT = 1000
+FORMATS = ("llama-swap",)
+"""The keys of `conversion.FORMATS`, which is not imported for `--help`; a test holds them together."""
 
 
 @click.command("import", short_help="Write desired YAML for what runs on the fleet.")
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Write to FILE instead of stdout; overwrites nothing.")
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
+@click.option(
+    "--from",
+    "source",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write an inventory and a desired state for what FILE of another tool says, and ask no node; overwrites nothing.",
+)
+@click.option("--format", "form", type=click.Choice(FORMATS), help="What FILE is, where its content does not tell.")
 @global_options
 @click.pass_context
-def command(context: click.Context, out: Path | None, force: bool) -> None:
+def command(context: click.Context, out: Path | None, force: bool, source: Path | None, form: str | None) -> None:
     """Write desired YAML for what runs on the fleet: needs only the inventory, and changes no state and no node. The first plan after it
-    only adopts, the plan after its apply is empty."""
+    only adopts, the plan after its apply is empty.
+
+    With --from it needs no workspace: it reads a file of llama-swap, and says for each thing that could not be carried over where it stands
+    and why."""
+    if source is not None:
+        if out is not None or force:
+            raise click.UsageError(
+                "--from writes inventories/FLEET.yaml and desired/FLEET.yaml and overwrites nothing: leave out --out and --force"
+            )
+        _from_file(settings_of(context), source, form)
+        return
+    if form is not None:
+        raise click.UsageError("--format says what the file of --from is: add --from FILE")
     from reconciler.cli.commands.init import write_files
     from reconciler.cli.editor_schema import schema_file, schema_line
     from reconciler.cli.running import run
@@ -56,3 +79,20 @@ def _below(root: Path, file: Path) -> Path | None:
     """The path of a file below the workspace; None where it is elsewhere, or is a pipe or a device."""
     root, file = Path(os.path.normpath(root.absolute())), Path(os.path.normpath(file.absolute()))
     return file.relative_to(root) if file.is_relative_to(root) and (file.is_file() or not file.exists()) else None
+
+
+def _from_file(settings: Settings, source: Path, form: str | None) -> None:
+    from reconciler.operations.converting import convert_file
+    from reconciler.views import escape
+    from reconciler.views.style import plural
+
+    written = convert_file(settings, source, form)
+    found = written.found
+    settings.say(f"Wrote {written.inventory}: {plural(found.engines, 'engine')}")
+    settings.say(f"Wrote {written.desired}: {plural(found.models, 'model')}")
+    for one in found.not_carried[:MOST_LEFT]:
+        settings.say(f"{escape(one.where.file)}:{one.where.line}: {escape(one.key)}: {escape(one.reason)}")
+    if len(found.not_carried) > MOST_LEFT:
+        settings.say(f"{len(found.not_carried) - MOST_LEFT:,} more are not carried over.")
+    fleet = "" if written.fleet == "default" else f" --fleet {written.fleet}"
+    settings.say(f"Next: read both files, then gpurec validate{fleet}")

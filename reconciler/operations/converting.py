@@ -1,0 +1,45 @@
+"""A file of another tool, written as the files of a new fleet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.conversion import Converted, convert
+from reconciler.conversion.formats import MOST_BYTES
+from reconciler.files import file_errors, read_bounded, write_file
+from reconciler.fleet import GpurecError
+from reconciler.operations.settings import WorkspaceSettings
+from reconciler.workspace import DESIRED, fleet_name
+from reconciler.workspace.selection import DEFAULT_FLEET, INVENTORIES
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenFleet:
+    """The files that were written, relative to the workspace, and what is in them."""
+
+    fleet: str
+    inventory: str
+    desired: str
+    found: Converted
+
+
+def convert_file(settings: WorkspaceSettings, source: Path, form: str | None = None) -> WrittenFleet:
+    """Writes the inventory and the desired state of the fleet that is named (else `default`) from a file in a format of
+    `conversion.FORMATS`. Raises GpurecError where it cannot be read, or where the fleet has either of them already: then neither is
+    written."""
+    fleet = fleet_name(settings.directory, settings.fleet or DEFAULT_FLEET, None, ())
+    for folder in (INVENTORIES, DESIRED):
+        there = next((name for name in (fleet + ".yaml", fleet + ".yml", fleet) if settings.path(Path(folder) / name).exists()), None)
+        if there is not None:
+            raise GpurecError.of(
+                "this is there already, and nothing is overwritten", f"{folder}/{there}", "name a new fleet with --fleet NAME"
+            )
+    found = convert(read_bounded(settings.path(source), MOST_BYTES), str(source), form)
+    inventory, desired = f"{INVENTORIES}/{fleet}.yaml", f"{DESIRED}/{fleet}.yaml"
+    for name, text in ((inventory, found.inventory), (desired, found.desired)):
+        path = settings.path(name)
+        with file_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, text, overwrite=False)
+    return WrittenFleet(fleet, inventory, desired, found)

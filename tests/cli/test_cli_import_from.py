@@ -1,0 +1,153 @@
+"""`gpurec import --from FILE`: files of other tools become a fleet that validates, and nothing is lost in silence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from ruamel.yaml import YAML
+
+from reconciler.cli.commands.import_ import FORMATS as OFFERED
+from reconciler.cli.main import cli
+from reconciler.conversion import FORMATS
+
+LLAMA_SWAP = """\
+healthCheckTimeout: 60
+apiKeys: [sk-very-secret]
+macros:
+  server: /usr/bin/llama-server --port ${PORT} --api-key sk-inner-secret
+hooks: {on_startup: {preload: [chat]}}
+models:
+  chat:
+    cmd: |
+      ${server}
+      # the weights
+      -m /models/qwen.gguf -c 16384 -np 2 \\
+      -ngl 99 --jinja
+    ttl: 0
+    aliases: [gpt-4o, embed, gpt-4o]
+    env: [TOKEN=hunter2]
+  embed:
+    cmd: llama-server -hf ggml-org/embed:Q8_0 --ctx-size=2048 -ngl 0
+    ttl: 300
+  half: {cmd: "llama-server -m half.gguf -ngl 20", proxy: "http://127.0.0.1:9001"}
+  other: {cmd: "docker run vllm", unlisted: true}
+groups: {all: {swap: true, members: [chat, embed]}}
+"""
+
+
+def run(root: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(cli, ["-C", str(root), *arguments])
+
+
+def brought(root: Path, text: str, *arguments: str) -> tuple[dict, dict, str]:
+    """Both files, which validate, as their values, and what was said."""
+    (root / "theirs.yaml").write_text(text)
+    result = run(root, "import", "--from", "theirs.yaml", *arguments)
+    assert result.exit_code == 0, result.output
+    checked = run(root, "validate")
+    assert checked.exit_code == 0, checked.output
+    read = YAML(typ="safe").load
+    hosts = read((root / "inventories" / "default.yaml").read_text())["all"]["hosts"]
+    return hosts, read((root / "desired" / "default.yaml").read_text())["models"], result.stderr
+
+
+def test_llama_swap_becomes_one_engine_and_its_models(tmp_path: Path) -> None:
+    hosts, models, said = brought(tmp_path, LLAMA_SWAP)
+    engine = {"kind": "llamaswap", "url": "http://127.0.0.1:8080", "auth": {"bearer": "env:LLAMA_SWAP_API_KEY"}}
+    assert hosts == {"box": {"address": "127.0.0.1", "engines": {"llamaswap": engine}}}
+    common = {"engine": "llamaswap", "on": "box", "ensure": "present"}
+    assert models == {
+        "chat": common | {"ensure": "loaded", "aliases": ["gpt-4o"], "context": 8192},
+        "embed": common | {"keep_alive": "300s", "context": 2048, "residency": "cpu"},
+        "half": common | {"residency": "gpu_preferred"},
+        "other": common,
+    }
+    for line in (
+        "theirs.yaml:2: apiKeys: keys are never copied",
+        "theirs.yaml:8: models.chat.cmd: --jinja: arguments",
+        "theirs.yaml:14: models.chat.aliases[1]: another model has this name",
+        "theirs.yaml:15: models.chat.env: ",
+        "theirs.yaml:19: models.half.proxy: ",
+        "theirs.yaml:20: models.other.cmd: this is no command of llama-server",
+        "theirs.yaml:20: models.other.unlisted: ",
+        "theirs.yaml:21: groups: ",
+    ):
+        assert line in said
+
+
+def test_no_secret_of_a_foreign_file_is_written_or_told(tmp_path: Path) -> None:
+    _, _, said = brought(tmp_path, LLAMA_SWAP)
+    written = [path.read_text() for folder in ("inventories", "desired") for path in (tmp_path / folder).iterdir()]
+    for secret in ("sk-very-secret", "sk-inner-secret", "hunter2"):
+        assert secret not in said
+        assert not any(secret in text for text in written)
+
+
+def test_import_from_overwrites_nothing_and_then_writes_neither_file(tmp_path: Path) -> None:
+    (tmp_path / "theirs.yaml").write_text(LLAMA_SWAP)
+    (tmp_path / "desired").mkdir()
+    (tmp_path / "desired" / "default.yml").write_text("version: 1\n")
+    result = run(tmp_path, "import", "--from", "theirs.yaml")
+    assert result.exit_code == 1
+    assert "desired/default.yml: this is there already, and nothing is overwritten; name a new fleet with --fleet NAME" in result.stderr
+    assert not (tmp_path / "inventories").exists()
+    assert run(tmp_path, "import", "--from", "theirs.yaml", "--fleet", "swap").exit_code == 0
+    assert run(tmp_path, "validate", "--fleet", "swap").exit_code == 0
+
+
+def test_the_same_file_is_always_written_the_same(tmp_path: Path) -> None:
+    texts = []
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        brought(tmp_path / name, LLAMA_SWAP)
+        texts.append([(tmp_path / name / folder / "default.yaml").read_text() for folder in ("inventories", "desired")])
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("foo: 1\n", "theirs.yaml: the format of this file is not told by its keys; say which it is with --format"),
+        ("- a\n", "theirs.yaml: this file holds no mapping"),
+        ("a: [\n", "theirs.yaml:2:1: this is not YAML"),
+        (
+            "a: &a [1,1,1,1,1,1,1,1,1,1]\n"
+            + "".join(f"{c}: &{c} [{','.join(['*' + p] * 10)}]\n" for p, c in zip("abcdefg", "bcdefgh", strict=False)),
+            "alias",
+        ),
+        ("models: " + "[" * 200 + "\n", "nested deeper"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "theirs.yaml").write_text(text)
+    result = run(tmp_path, "import", "--from", "theirs.yaml")
+    assert result.exit_code == 1
+    assert told in result.stderr
+    assert not (tmp_path / "inventories").exists()
+
+
+def test_a_file_beyond_the_bound_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "theirs.yaml").write_bytes(b"#" * (4 * 2**20 + 1))
+    assert "the file is larger than 4 MiB" in run(tmp_path, "import", "--from", "theirs.yaml").stderr.replace("4.0", "4")
+
+
+def test_macros_that_grow_without_end_are_not_followed(tmp_path: Path) -> None:
+    macros = "".join(
+        f"  m{n}: ${{m{n + 1}}}${{m{n + 1}}}${{m{n + 1}}}${{m{n + 1}}}${{m{n + 1}}}${{m{n + 1}}}${{m{n + 1}}}${{m{n + 1}}}\n"
+        for n in range(9)
+    )
+    _, _, said = brought(tmp_path, f"macros:\n{macros}models: {{a: {{cmd: 'llama-server ${{m0}}'}}}}\n")
+    assert "models.a.cmd: this is no command of llama-server that can be read" in said
+
+
+@pytest.mark.parametrize("arguments", [("--format", "llama-swap"), ("--from", "x", "--out", "y"), ("--from", "x", "--force")])
+def test_options_that_do_not_go_together_are_refused(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    result = run(tmp_path, "import", *arguments)
+    assert result.exit_code == 1
+    assert "--from" in result.stderr
+
+
+def test_the_command_offers_every_format() -> None:
+    assert tuple(FORMATS) == OFFERED
