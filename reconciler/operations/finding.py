@@ -20,6 +20,8 @@ _OWNERS = {
     "vllm": EngineKind.VLLM,
 }
 _SECONDS = 2.0
+_AT_ONCE = 64
+"""Ports that are asked at a time: below what httpx connects at once, so that none waits for its turn past its own two seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,14 @@ class FoundEngine:
 
 async def find_engines(hosts: Sequence[str], ports: Sequence[int] = PORTS) -> tuple[FoundEngine, ...]:
     """The engines on these ports, in order; what does not answer within two seconds a question, or as no engine does, is none."""
+    turns = asyncio.Semaphore(_AT_ONCE)
     async with httpx.AsyncClient(timeout=_SECONDS, trust_env=False, headers={"User-Agent": "gpurec"}) as client:
-        found = await asyncio.gather(*(_find(client, host, port) for host in hosts for port in ports))
+
+        async def find(host: str, port: int) -> FoundEngine | None:
+            async with turns:
+                return await _find(client, host, port)
+
+        found = await asyncio.gather(*(find(host, port) for host in hosts for port in ports))
     return tuple(one for one in found if one is not None)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from reconciler.views.desired_text import yaml_scalar
+from reconciler.views.escape import escape
 
 _HEAD = """\
 # The machines with GPUs, as gpurec init found them. The form is Ansible's YAML inventory, so playbooks can share it.
@@ -20,11 +21,13 @@ _CARDS = """\
 """
 
 
-def inventory_yaml(hosts: Mapping[str, tuple[str, Sequence[tuple[str, str, str]]]]) -> str:
-    """Each host by the name it gets: its address, and its engines as (name, kind, url)."""
+def inventory_yaml(hosts: Mapping[str, tuple[str, Sequence[tuple[str, str, str]]]], silent: Sequence[tuple[str, str]] = ()) -> str:
+    """Each host by the name it gets: its address, and its engines as (name, kind, url). Those on which nothing answered (name, address)
+    become comments."""
     lines = [_HEAD]
     for name, (address, engines) in hosts.items():
         lines.append(f"        {yaml_scalar(name)}:\n          address: {yaml_scalar(address)}\n          engines:\n")
         lines += [f"            {engine}: {{kind: {kind}, url: {yaml_scalar(url)}}}\n" for engine, kind, url in engines]
         lines.append(_CARDS)
+    lines += [f"        # {escape(name)} ({escape(address)}): no engine answers there\n" for name, address in silent]
     return "".join(lines)

@@ -93,6 +93,30 @@ def test_each_kind_is_told_by_its_answers(fleet: SimFleet, tmp_path: Path) -> No
     assert len(host["engines"]) == len(fleet.engines)
 
 
+def test_the_hosts_of_an_ansible_inventory_are_looked_at_by_their_addresses(fleet: SimFleet, tmp_path: Path) -> None:
+    hosts = "gpu1: {ansible_host: 127.0.0.1, ansible_user: ops}, away: {ansible_host: '127.0.0.{{ last }}', last: 2}"
+    (tmp_path / "site.yaml").write_text(f"lab: {{hosts: {{{hosts}}}}}\n")
+    port = fleet.engines["ada/ollama"].url.rpartition(":")[2]
+    made = gpurec("-C", str(tmp_path), "init", "-i", "site.yaml", "--port", port)
+    assert made.exit_code == 0, made.output
+    written = (tmp_path / "inventories" / "default.yaml").read_text()
+    assert "        gpu1:\n          address: 127.0.0.1\n" in written.replace('"', "")
+    assert "        # away (127.0.0.2): no engine answers there\n" in written
+    assert gpurec("-C", str(tmp_path), "validate").stdout.startswith("Valid.")
+    again = gpurec("-C", str(tmp_path), "init", "-i", "site.yaml", "--port", port)
+    assert "created" not in again.stdout
+    assert (tmp_path / "inventories" / "default.yaml").read_text() == written
+
+
+def test_an_inventory_that_cannot_be_read_makes_no_workspace(tmp_path: Path) -> None:
+    (tmp_path / "site.yaml").write_text("lab:\n  hosts: [gpu1]\n")
+    refused = gpurec("-C", str(tmp_path), "init", "-i", "site.yaml", "new")
+    assert refused.exit_code == 1
+    assert "site.yaml:2" in str(refused.exception) + refused.output
+    assert not (tmp_path / "new").exists()
+    assert gpurec("-C", str(tmp_path), "init", "-i", "site.yaml", "--host", "gpu1").exit_code != 0
+
+
 def test_engines_that_hold_nothing_are_followed_by_what_to_write(fleet: SimFleet, tmp_path: Path) -> None:
     made = gpurec("init", str(tmp_path), *ports(fleet))
     assert "They hold nothing now: write what is wanted into desired/default.yaml." in made.stderr

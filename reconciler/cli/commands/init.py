@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Container
 from pathlib import Path
 
 import click
@@ -54,22 +55,24 @@ FILES = {INVENTORY_FILE: INVENTORY, DESIRED_FILE: DESIRED, ".gitignore": GITIGNO
 @global_options
 @click.pass_context
 def command(context: click.Context, new: Path, hosts: tuple[str, ...], ports: tuple[int, ...], no_look: bool) -> None:
-    """Make a new workspace in DIR that plans as it stands: with the engines that listen on this machine (or on the hosts that are named)
-    and the models that they hold, else with an example. Never overwrites a file."""
+    """Make a new workspace in DIR that plans as it stands: with the engines that listen on this machine (or on the hosts that are named, or
+    on those of an Ansible inventory, by -i) and the models that they hold, else with an example. Never overwrites a file."""
     from reconciler.cli.editor_schema import schema_file
     from reconciler.operations.finding import PORTS
-    from reconciler.views import escape
 
     settings = settings_of(context)
+    if settings.inventory is not None and (hosts or no_look):
+        raise click.UsageError("The hosts of the inventory are looked at: leave --host and --no-look away, or -i.")
     root = settings.path(new)
     files = {**FILES, INVENTORY_FILE: _checked(INVENTORY_FILE, INVENTORY), DESIRED_FILE: _checked(DESIRED_FILE, DESIRED)}
     looks = not no_look and not any((root / name).exists() for name in FILES)
-    found = _found(hosts or (HERE,), ports or PORTS) if looks else {}
+    addresses = _addresses(settings, hosts) if looks else {}
+    found = _found(addresses, ports or PORTS)
     held = False
     if found:
         from reconciler.views.inventory_yaml import inventory_yaml
 
-        files = {INVENTORY_FILE: _checked(INVENTORY_FILE, inventory_yaml(found)), ".gitignore": GITIGNORE}
+        files = {INVENTORY_FILE: _checked(INVENTORY_FILE, inventory_yaml(found, _silent(addresses, found))), ".gitignore": GITIGNORE}
     _written(root, new, {**files, **dict(schema_file(name) for name in ("inventory", "desired"))})
     if found:
         text, held = _running(settings, root)
@@ -80,7 +83,7 @@ def command(context: click.Context, new: Path, hosts: tuple[str, ...], ports: tu
     else:
         if looks:
             at = ", ".join(str(port) for port in ports or PORTS)
-            settings.say(f"No engine answers on {', '.join(escape(host) for host in hosts or (HERE,))} (ports {at}): this is an example.")
+            settings.say(f"No engine answers on {_listed(list(addresses.values()))} (ports {at}): this is an example.")
         settings.say("Edit inventories/default.yaml and desired/default.yaml.")
     settings.say("Next: " + ("gpurec plan" if new == Path() else f"cd {shlex.quote(str(new))} && gpurec plan"))
 
@@ -97,20 +100,49 @@ def _written(root: Path, new: Path, files: dict[str, str]) -> None:
         click.echo(f"{'kept   ' if text is None else 'created'} {new / name}")
 
 
-def _found(hosts: tuple[str, ...], ports: tuple[int, ...]) -> dict[str, tuple[str, list[tuple[str, str, str]]]]:
-    """The engines that answer, by the name that their host gets: its address, and (name, kind, url) of each."""
+def _addresses(settings: Settings, hosts: tuple[str, ...]) -> dict[str, str]:
+    """Where to look, by the name that the host gets: the hosts of the inventory that is named, the hosts that are, or this machine."""
+    from reconciler.workspace import load_fleet
+
+    if settings.inventory is None:
+        return {_host_name() if host == HERE else host: host for host in hosts or (HERE,)}
+    fleet, inventory = load_fleet(
+        settings.directory, fleet=settings.fleet, inventory=settings.inventory, allow_outside_links=settings.allow_outside_links
+    )
+    for problem in inventory.warnings[:MOST_WARNINGS]:
+        settings.say(f"Warning: {problem.sentence()}")
+    return {name: node.address for name, node in fleet.nodes.items()}
+
+
+def _found(addresses: dict[str, str], ports: tuple[int, ...]) -> dict[str, tuple[str, list[tuple[str, str, str]]]]:
+    """The engines that answer, by the name of their host: its address, and (name, kind, url) of each."""
     import asyncio
 
     from reconciler.operations.finding import find_engines
 
+    answering = asyncio.run(find_engines(tuple(dict.fromkeys(addresses.values())), ports))
     found: dict[str, tuple[str, list[tuple[str, str, str]]]] = {}
-    for one in asyncio.run(find_engines(hosts, ports)):
-        name = _host_name() if one.host == HERE else one.host
-        _, engines = found.setdefault(name, (one.host, []))
-        taken = {engine for engine, _, _ in engines}
-        kind = one.kind.value
-        engines.append((kind if kind not in taken else f"{kind}-{one.port}", kind, one.url))
+    for name, address in addresses.items():
+        engines: list[tuple[str, str, str]] = []
+        for one in answering:
+            if one.host == address:
+                kind = one.kind.value
+                engines.append((kind if kind not in {engine for engine, _, _ in engines} else f"{kind}-{one.port}", kind, one.url))
+        if engines:
+            found[name] = (address, engines)
     return found
+
+
+def _silent(addresses: dict[str, str], found: Container[str]) -> list[tuple[str, str]]:
+    """The hosts on which no engine answers, each with its address."""
+    return [(name, address) for name, address in addresses.items() if name not in found]
+
+
+def _listed(hosts: list[str]) -> str:
+    from reconciler.views import escape
+
+    more = f" and {len(hosts) - MOST_WARNINGS:,} more" if len(hosts) > MOST_WARNINGS else ""
+    return ", ".join(escape(host) for host in hosts[:MOST_WARNINGS]) + more
 
 
 def _host_name() -> str:
@@ -129,7 +161,7 @@ def _running(settings: Settings, root: Path) -> tuple[str, bool]:
     from reconciler.operations.importing import import_running
     from reconciler.views import desired_text, escape
 
-    there = replace(settings, directory=root)
+    there = replace(settings, directory=root, inventory=None)
     fleet = run(there, lambda report: import_running(there, report))
     for one in fleet.found.left_out[:MOST_WARNINGS]:
         settings.say(f"Warning: {escape(one.what)} is left out: {escape(one.why)}")
