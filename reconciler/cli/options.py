@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from reconciler.cli import completion
 
@@ -137,10 +138,12 @@ def format_option(command: Command) -> Command:
 
 
 def view_options(*formats: str, detail: bool = True) -> Callable[[Command], Command]:
-    """Gives the command `view`, a View: `--format` (text, json and `formats`), `--max-bytes` for markdown, and `--detail` for text."""
+    """Gives the command `view`, a View: `--format` (text, json and `formats`), `--max-bytes` for markdown, and `--detail` for text. An
+    option that the chosen format makes nothing of is refused."""
 
     def add(command: Command) -> Command:
         def viewing(*args: Any, format_: str, max_bytes: int, detail_: str = "full", **rest: Any) -> Any:
+            _refuse_unused(click.get_current_context(), format_)
             return command(*args, view=View(format_, max_bytes, detail_), **rest)
 
         viewing = wraps(command)(viewing)
@@ -165,6 +168,15 @@ def view_options(*formats: str, detail: bool = True) -> Callable[[Command], Comm
         return viewing  # type: ignore[return-value]  # the options take the place of `view`
 
     return add
+
+
+_USED_BY = {"max_bytes": ("--max-bytes", "markdown"), "detail_": ("--detail", "text")}
+
+
+def _refuse_unused(context: click.Context, format_: str) -> None:
+    for name, (option, needed) in _USED_BY.items():
+        if format_ != needed and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{option} is for --format {needed} and does nothing for {format_}; leave it out.")
 
 
 def lock_timeout_option(command: Command) -> Command:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 from cli_lab import Lab, served
+from click.testing import CliRunner
 
+from reconciler.cli.main import cli
 from reconciler.sim import builtin_fleet
 
 
@@ -30,6 +32,21 @@ def test_a_budget_that_holds_no_summary_is_refused(lab: Lab) -> None:
     result = lab.run("plan", "--format", "markdown", "--max-bytes", "4095")
     assert result.exit_code == 1
     assert "4095 is not in the range x>=4096" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--max-bytes", "65536"), "--max-bytes is for --format markdown and does nothing for text; leave it out."),
+        (("--format", "json", "--max-bytes", "4096"), "--max-bytes is for --format markdown and does nothing for json; leave it out."),
+        (("--format", "html", "--detail", "full"), "--detail is for --format text and does nothing for html; leave it out."),
+        (("--format", "markdown", "--detail", "summary"), "--detail is for --format text and does nothing for markdown; leave it out."),
+    ],
+)
+def test_an_option_that_the_format_makes_nothing_of_is_refused(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    for command in (("plan",), ("show", "p.json"), ("rollback", "0"), *([("drift",)] if "--detail" not in words else [])):
+        result = CliRunner().invoke(cli, ["-C", str(tmp_path), *command, *words])
+        assert (result.exit_code, said in result.stderr) == (1, True), result.stderr
 
 
 def test_drift_is_markdown_and_exits_2(lab: Lab) -> None:

@@ -96,6 +96,7 @@ def test_such_a_plan_is_not_saved_and_no_apply_takes_it(lab: Lab) -> None:
         (("--down", "nowhere"), "nowhere"),
         (("--survive", "3"), "the fleet has 3 nodes with engines"),
         (("--survive", "1", "--format", "markdown"), "--survive is told as text or json"),
+        (("--survive", "1", "--detail", "summary"), "--survive is always told whole; leave --detail out"),
     ],
 )
 def test_a_question_that_makes_no_sense_says_why(lab: Lab, arguments: tuple[str, ...], says: str) -> None:

@@ -89,6 +89,8 @@ def _survive(settings: Settings, lost: int, what: WhatIf, options: PlanOptions, 
 
     if view.format not in ("text", "json"):
         raise click.UsageError("--survive is told as text or json.")
+    if view.detail != "full":
+        raise click.UsageError("--survive is always told whole; leave --detail out.")
     found = run(settings, lambda report: survive(settings, lost, what, options, report))
     losses = [(one.nodes, one.unplaced) for one in found.losses]
     if view.format == "json":
