@@ -115,15 +115,20 @@ class Alerts:
             while True:
                 to, alert = await queue.get()
                 try:
-                    why = await self._deliver(client, to, alert)
-                except GpurecError as error:
-                    why = error.problems[0].sentence()
-                except Exception as error:  # noqa: BLE001  one alert is lost, and not all that follow it
-                    why = f"it could not be sent ({type(error).__name__})"
+                    why = await self._attempt(client, to, alert)
+                    if why is not None:
+                        self._lost(to.name, why)
                 finally:
-                    queue.task_done()
-                if why is not None:
-                    self._lost(to.name, why)
+                    queue.task_done()  # last: who waits for the queue may end once it is done, and is to hear of every loss before
+
+    async def _attempt(self, client: httpx.AsyncClient, to: Notify, alert: Alert) -> str | None:
+        """As `_deliver`, also where that fails: one alert is lost, and not all that follow it."""
+        try:
+            return await self._deliver(client, to, alert)
+        except GpurecError as error:
+            return error.problems[0].sentence()
+        except Exception as error:  # noqa: BLE001  whatever it is
+            return f"it could not be sent ({type(error).__name__})"
 
     async def _deliver(self, client: httpx.AsyncClient, to: Notify, alert: Alert) -> str | None:
         """Sends one; why it was given up, in one sentence that does not tell the url."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -136,6 +137,25 @@ def test_a_webhook_that_takes_nothing_holds_nobody_up(server: Server, monkeypatc
     assert len(lost) == 7
     assert {why for _, why in lost} == {"3 alerts wait for it already"}
     assert len(server.bodies) == 3
+
+
+def test_a_loss_is_told_before_the_alert_counts_as_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOOK", raising=False)
+    order: list[str] = []
+
+    class Watched(asyncio.Queue[Any]):
+        def task_done(self) -> None:
+            order.append("done")
+            super().task_done()
+
+    monkeypatch.setattr(asyncio, "Queue", Watched)
+
+    async def main() -> None:
+        async with Alerts(lambda *_: order.append("lost")) as sender:
+            sender.send(Space(Desired(policy=Policy(notify=(HOOK,)))), GONE, over=False)  # type: ignore[arg-type]
+
+    asyncio.run(main())
+    assert order == ["lost", "done"]
 
 
 def test_bodies_are_as_their_readers_want_them() -> None:
