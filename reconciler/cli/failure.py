@@ -15,13 +15,18 @@ _OUTPUT_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, 
 
 def report(error: Exception, verbose: int) -> int:
     """Writes `Error: …`, a line for each problem, and a traceback only with `-vv`; returns the exit status."""
+    show_traceback(error, verbose)
+    for sentence in _sentences(error):
+        tell(f"Error: {escape(sentence, _LONGEST)}")
+    return error.exit_code if isinstance(error, GpurecError) else 1
+
+
+def show_traceback(error: Exception, verbose: int) -> None:
+    """On stderr, and only with `-vv`."""
     if verbose >= 2:
         import traceback
 
         tell("".join(traceback.format_exception(error)).rstrip())
-    for sentence in _sentences(error):
-        tell(f"Error: {escape(sentence, _LONGEST)}")
-    return error.exit_code if isinstance(error, GpurecError) else 1
 
 
 def _sentences(error: Exception) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import click
 
+from reconciler.cli.failure import show_traceback
 from reconciler.cli.progress import event_line
 from reconciler.cli.reporting import sentence
 from reconciler.cli.settings import Settings
@@ -16,7 +17,7 @@ from reconciler.operations import clock
 from reconciler.operations.event_document import event_line as json_line
 from reconciler.operations.reporter import Message, Probing
 from reconciler.service.documents import watch_document
-from reconciler.service.events import AlertLost, Ended, Listening, Looked, Over, Reloaded, Started, Told, WatchEvent
+from reconciler.service.events import AlertLost, Ended, Listening, Looked, Over, Reloaded, Started, Told, TurnFailed, WatchEvent
 from reconciler.service.systemd import Systemd
 from reconciler.views import escape
 from reconciler.views.style import plural
@@ -43,6 +44,8 @@ class WatchLog:
     def __call__(self, event: WatchEvent) -> None:
         if isinstance(event, Looked):
             self._notify(event)
+        if isinstance(event, TurnFailed):  # what is wrong is told as a condition; here is where
+            show_traceback(event.error, self._settings.verbose)
         found = self._said_of(event)
         if found is None or (self._settings.quiet and found[0] == "info"):
             return
@@ -78,7 +81,7 @@ class WatchLog:
                 return "warning", [f"An alert to {escape(webhook)} was given up: {escape(why, 1000)}"]
             case Ended():
                 return "info", ["Ended"]
-            case _ if isinstance(event, Probing | StepStarted | StepProgress | RunFinished):
+            case _ if isinstance(event, TurnFailed | Probing | StepStarted | StepProgress | RunFinished):
                 return None
             case _ if isinstance(event, Message):
                 return self._once(sentence(event))

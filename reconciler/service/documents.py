@@ -8,8 +8,9 @@ from collections.abc import Mapping
 
 from reconciler.operations.event_document import event_document
 from reconciler.planning.plan import Json
+from reconciler.service import conditions
 from reconciler.service.conditions import Condition
-from reconciler.service.events import AlertLost, Ended, Listening, Looked, Over, Reloaded, Started, Told, WatchEvent
+from reconciler.service.events import AlertLost, Ended, Listening, Looked, Over, Reloaded, Started, Told, TurnFailed, WatchEvent
 
 
 def watch_document(event: WatchEvent) -> dict[str, Json]:
@@ -25,6 +26,8 @@ def watch_document(event: WatchEvent) -> dict[str, Json]:
             return {"type": "condition", "holds": False, **condition_document(one)}
         case Looked(as_wanted, holding, steps, seconds):
             return {"type": "looked", "as_wanted": as_wanted, "holding": holding, "steps": steps, "seconds": seconds}
+        case TurnFailed(error):
+            return {"type": "turn_failed", "error": conditions.of_error(error).message}
         case Reloaded(error):
             return {"type": "reloaded", "error": None if error is None else " ".join(one.sentence() for one in error.problems)}
         case AlertLost(webhook, why):

@@ -52,6 +52,13 @@ class Looked:
 
 
 @dataclass(frozen=True, slots=True)
+class TurnFailed:
+    """A look, or what it led to, ended with this error; the next look is made all the same."""
+
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
 class Reloaded:
     """The files were read again. `error`: they are wrong, and what was read before still counts."""
 
@@ -71,4 +78,4 @@ class Ended:
     """The loop was asked to end, and has."""
 
 
-WatchEvent: TypeAlias = "Started | Listening | Told | Over | Looked | Reloaded | AlertLost | Ended | OperationEvent"
+WatchEvent: TypeAlias = "Started | Listening | Told | Over | Looked | TurnFailed | Reloaded | AlertLost | Ended | OperationEvent"

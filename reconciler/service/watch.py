@@ -24,7 +24,7 @@ from reconciler.operations.workspace import load
 from reconciler.service import conditions
 from reconciler.service.alerts import Alerts
 from reconciler.service.conditions import NONE, Condition, Conditions
-from reconciler.service.events import AlertLost, Ended, Looked, Over, Reloaded, Started, Told, WatchEvent
+from reconciler.service.events import AlertLost, Ended, Looked, Over, Reloaded, Started, Told, TurnFailed, WatchEvent
 from reconciler.state import StepStatus
 from reconciler.workspace import Workspace
 
@@ -268,6 +268,7 @@ class Watch:
         if turn.error is None:
             self._settle(turn.found)
         else:  # then nothing else is known, and all that held still does
+            self._tell(TurnFailed(turn.error))
             self._settle([*(one for one in self.holding.values() if one.topic is not Topic.ERROR), conditions.of_error(turn.error)])
         if turn.proposal is not None:
             self.last, self.last_at = turn.proposal, time.monotonic()

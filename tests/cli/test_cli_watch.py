@@ -46,6 +46,19 @@ def test_once_tells_what_is_to_do_and_ends_as_a_plan_or_an_apply(lab: Lab) -> No
     assert lab.run("watch", "--once").exit_code == 2
 
 
+def test_the_traceback_of_a_bug_in_a_look_is_on_stderr_and_only_with_vv(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("reconciler.service.watch.plan_fleet", broken)
+    quiet, loud = lab.run("-v", "watch", "--once"), lab.run("-vv", "watch", "--once", "--log", "json")
+    assert quiet.stderr == ""
+    assert "in broken" in loud.stderr
+    assert "RuntimeError: a bug" in loud.stderr
+    assert "Traceback" not in quiet.stdout + loud.stdout
+    assert [json.loads(line)["type"] for line in loud.stdout.splitlines()] == ["condition", "looked"]
+
+
 def test_a_process_mends_reloads_and_ends_and_systemd_hears_of_it(lab: Lab, tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
         heard.bind(str(tmp_path / "notify"))
