@@ -124,7 +124,9 @@ class _Sticky:
         return self.routes.text_of(one).replace("\r\n", "\n").strip()
 
     def _is_ours(self, one: Any, mark: str, mine: str | None) -> bool:
-        """Whether it begins with our mark and was not written by somebody else: a stranger's comment with a forged mark is left alone."""
+        """Whether it begins with our mark and was not written by somebody else, as far as can be known: a stranger's comment with a forged
+        mark is left alone where we know who we are, and on GitHub, whose jobs do not, where the stranger is no bot. Elsewhere the mark
+        has to do: else every run of a token that may not ask would make one more comment."""
         if not isinstance(one, dict) or not self._text(one).startswith(mark):
             return False
         if mine is not None:

@@ -96,6 +96,15 @@ def test_a_github_job_may_not_ask_who_it_is_and_takes_no_persons_comment_for_its
         assert [one.text for one in fake.comments] == [f"{MARK}\n\nforged", f"{MARK}\n\ntwo"]
 
 
+@pytest.mark.parametrize("forge", [Forge.GITEA, Forge.GITLAB, Forge.BITBUCKET])
+def test_elsewhere_a_job_that_may_not_ask_who_it_is_takes_the_newest_with_its_mark(forge: Forge, event: str) -> None:
+    with serving(forge) as fake:
+        fake.may_ask_who = False
+        fake.comments = [Written(1, "mallory", f"{MARK}\n\nforged")]
+        assert keep(fake, event, "one") is Kept.UPDATED
+        assert [one.text for one in fake.comments] == [f"{MARK}\n\none"]
+
+
 def test_of_two_runs_at_once_the_older_comment_points_to_the_newer(fake: FakeForge, event: str) -> None:
     fake.comments = [Written(1, fake.me if fake.forge is not Forge.BITBUCKET else "gpurec-bot", f"{MARK}\n\n{at}") for at in (1, 2)]
     fake.comments[1].id = 2
