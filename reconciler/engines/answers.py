@@ -16,6 +16,7 @@ from reconciler.engines.foreign_text import LONGEST_READ
 from reconciler.engines.foreign_text import clean_name as clean_name
 from reconciler.engines.foreign_text import clean_text as clean_text
 from reconciler.engines.limits import open_files
+from reconciler.files import what_is_wrong
 from reconciler.fleet import Place, Problem, Unreachable
 
 MANY = 500_000
@@ -127,10 +128,8 @@ def error_message(body: bytes) -> str:
 
 
 def _what_is_wrong(error: ValidationError, body: bytes) -> str:
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    if first["type"] == "json_invalid":
+    if error.errors(include_url=False, include_context=False, include_input=False)[0]["type"] == "json_invalid":
         if body.lstrip()[:1] == b"<":
             return "answered HTML where JSON was expected"
         return "answered something that is not JSON"
-    place = clean_text(".".join(str(part) for part in first["loc"]))
-    return f"answered JSON of another shape ({place + ': ' if place else ''}{clean_text(first['msg'])})"
+    return f"answered JSON of another shape ({clean_text(what_is_wrong(error)[0])})"

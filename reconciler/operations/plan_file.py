@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reconciler.files import PRIVATE, read_bounded, write_file
+from reconciler.files import PRIVATE, read_bounded, what_is_wrong, write_file
 from reconciler.fleet import MIB, GpurecError, Place, Problem
 from reconciler.planning import plan_digest
 from reconciler.planning.kinds import KINDS, step_forms
@@ -109,12 +109,7 @@ def _validated(document: dict[str, Any], where: str, forms: Mapping[str, type[St
 
 def _refused(error: ValidationError, where: str, within: tuple[str | int, ...]) -> PlanFileError:
     """What pydantic found wrong with a part of the document, `within` the keys that lead there."""
-    return PlanFileError(
-        *(
-            Problem(f"{'.'.join(map(str, (*within, *one['loc']))) or 'document'}: {one['msg']}", Place(where), _ADVICE)
-            for one in error.errors(include_url=False, include_input=False)[:10]
-        )
-    )
+    return PlanFileError(*(Problem(wrong, Place(where), _ADVICE) for wrong in what_is_wrong(error, within, 10)))
 
 
 def _mapping(value: object) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
 
+from reconciler.files import what_is_wrong
 from reconciler.fleet import FleetFacts, GpurecError, ModelHeader, NodeFacts, Place, headers_of, with_headers
 from reconciler.probes.readings import MOST_CARD_BYTES, MOST_CARDS, MOST_RAM_BYTES
 from reconciler.probes.recorded_read import read_document
@@ -80,10 +81,8 @@ def _checked(text: str | bytes, name: str) -> FactsDocument:
     try:
         return _adapter().validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        what = f"{where}: {first['msg']}" if where else first["msg"]
-        raise GpurecError.of(f"this is no document of facts ({what})", Place(name), "make one with gpurec facts --out FILE") from None
+        (wrong,) = what_is_wrong(error)
+        raise GpurecError.of(f"this is no document of facts ({wrong})", Place(name), "make one with gpurec facts --out FILE") from None
 
 
 def _out_of_range(facts: FleetFacts) -> str | None:

@@ -69,14 +69,14 @@ def changed(**changes: Any) -> str:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "Invalid JSON"),
-        ("{", "Invalid JSON"),
+        ("", "is not JSON"),
+        ("{", "is not JSON"),
         (changed(format_version="2.0"), "format_version"),
         (changed(extra=1), "extra"),
         (changed(kind="other"), "facts.nodes.a.engines.ollama.kind"),
         (changed(residents=[{"size_bytes": 1}]), "facts.nodes.a.engines.ollama.residents.0.name"),
         (changed(installed=3), "facts.nodes.a.engines.ollama.installed"),
-        ("[" * 100_000, "Invalid JSON"),
+        ("[" * 100_000, "is not JSON"),
         (changed(max_residents=2**63), "max_residents of engine a/ollama is out of range"),
     ],
 )

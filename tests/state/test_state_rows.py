@@ -110,6 +110,27 @@ def test_a_row_that_is_none_is_named_by_check_and_one_sentence_elsewhere(path: P
 
 
 @pytest.mark.parametrize(
+    ("table", "body", "row", "wrong"),
+    [
+        ("facts", "{}", "facts n", "node is missing"),
+        ("facts", "[", "facts n", "it is not JSON"),
+        ("facts", "[]", "facts n", "it must be a mapping"),
+        ("facts", '{"node": 1, "cards": null, "ram_bytes": null, "engines": {}}', "facts n", "node must be text"),
+        ("facts", '{"node": "n", "cards": null, "ram_bytes": "x", "engines": {}}', "facts n", "ram_bytes must be a whole number"),
+        ("headers", "x", "headers h", "it is not JSON"),
+        ("changes", "[", "changes model.a@n/e", "it is not JSON"),
+    ],
+)
+def test_check_says_of_a_bad_row_in_one_line_which_it_is_what_it_must_be_and_what_to_do(
+    path: Path, table: str, body: str, row: str, wrong: str
+) -> None:
+    change(path, f"UPDATE {table} SET body = '{body}'", "UPDATE headers SET key = 'h'")
+    (bad,) = [one for one in check_state(path) if one.name == "rows"]
+    assert bad.message == f"1 row cannot be read: {row}: {wrong}"
+    assert bad.hint == "gpurec state restore FILE, from a backup"
+
+
+@pytest.mark.parametrize(
     "statement",
     [
         "DROP TABLE incidents",

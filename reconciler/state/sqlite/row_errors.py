@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from json import JSONDecodeError
+
+from reconciler.files import what_is_wrong
 
 NO_VALUE = (ValueError, TypeError, LookupError, OverflowError, RecursionError)
 """What values that are none make their readers raise."""
@@ -28,5 +31,11 @@ def decoding(table: str) -> Iterator[None]:
 
 
 def words_of(error: Exception) -> str:
-    """What an exception says, on one line and bounded."""
+    """What an exception says, on one line and bounded, and in words of ours where a reader of JSON raised it."""
+    from pydantic import ValidationError
+
+    if isinstance(error, ValidationError):
+        return what_is_wrong(error)[0]
+    if isinstance(error, JSONDecodeError):
+        return "it is not JSON"
     return " ".join(str(error).split())[:_LONGEST] or type(error).__name__
