@@ -55,7 +55,7 @@ class Local:
             raise probe_error("no_tool", node.name, "there is no amd-smi, rocm-smi or system_profiler on this machine")
         asked = dict(self._commands(tool))
         tools = asyncio.gather(*(self._run(argv, node) for argv in asked.values()))
-        nvidia, runs = await asyncio.gather(_nvidia(node, at), tools)
+        nvidia, runs = await asyncio.gather(self._nvidia(node, at), tools)
         parts = {part: ran.out.decode("utf-8", "replace") for part, ran in zip(asked, runs, strict=True) if ran is not None}
         told = nvidia.cards if isinstance(nvidia, Seen) and nvidia.cards is not None else ()
         seen = seen_of({**parts, **self._machine()}, node, SOURCE, at, {"nvidia": told})
@@ -66,6 +66,15 @@ class Local:
             raise refused[-1]
         notes = nvidia.notes if isinstance(nvidia, Seen) else ()
         return replace(seen, notes=(*notes, *seen.notes), partly=refused[0] if refused else seen.partly)
+
+    async def _nvidia(self, node: NodeSpec, at: str) -> Seen | ProbeError | None:
+        """What NVML tells beside the tools of another vendor; None where it is not there."""
+        if not nvml_is_here():
+            return None
+        try:
+            return await Nvml(clean=self._clean).look(node, at)
+        except ProbeError as error:
+            return error
 
     def _commands(self, tool: str) -> Mapping[str, Sequence[str]]:
         """Argument lists by part, the one that decides first."""
@@ -94,16 +103,6 @@ class Local:
         except OSError:
             return None
         return ran.cleaned(self._clean)
-
-
-async def _nvidia(node: NodeSpec, at: str) -> Seen | ProbeError | None:
-    """What NVML tells beside the tools of another vendor; None where it is not there."""
-    if not nvml_is_here():
-        return None
-    try:
-        return await Nvml().look(node, at)
-    except ProbeError as error:
-        return error
 
 
 def _refusal(node: NodeSpec, tool: str, ran: Ran | None) -> ProbeError:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from reconciler.engines.foreign_text import clean_text
 from reconciler.fleet import CardFacts, CardProcess, NodeSpec
-from reconciler.hosts import run_bounded
+from reconciler.hosts import Clean, run_bounded
 from reconciler.probes.protocol import ProbeError, Seen, probe_error
 from reconciler.probes.readings import (
     MOST_RAM_BYTES,
@@ -53,18 +53,20 @@ _CODES: Mapping[int, tuple[str, str | None]] = {
 
 
 class Nvml:
-    """Asks NVML. `environ` is what the reading process gets (this one's by default)."""
+    """Asks NVML; what it says goes through `clean`. `environ` is what the reading process gets (this one's by default)."""
 
     name = SOURCE
 
-    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(self, environ: Mapping[str, str] | None = None, clean: Clean = bytes) -> None:
         self._environ = environ
+        self._clean = clean
 
     async def look(self, node: NodeSpec, at: str) -> Seen:
         """Every card of this machine; of a card in MIG mode its slices."""
         environ = dict(os.environ if self._environ is None else self._environ)
         try:
             ran = await run_bounded([sys.executable, "-P", str(_READER)], within=node.probe.timeout, environ=environ)
+            ran = ran.cleaned(self._clean)
         except OSError as error:
             raise probe_error("nvml_failed", node.name, f"the reader of NVML cannot be started: {error.strerror}") from None
         if ran.cut is not None:

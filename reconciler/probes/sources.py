@@ -116,7 +116,7 @@ class CardSources:
         if way == "nvml":
             from reconciler.probes.nvml import Nvml
 
-            return Nvml()
+            return Nvml(clean=self._transport.keys.without)
         if way == LOCAL:
             from reconciler.probes.local import Local
 
