@@ -77,6 +77,9 @@ ROWS: Sequence[FieldRow] = (
     ),
 )
 
+_OF_FIELD = {field: tuple(row for row in ROWS if row.field == field) for field in (FRACTION, CONTEXT, KEEP_ALIVE)}
+"""The rows of each field: a plan asks for one field of every resident several times."""
+
 
 def mismatch(model: ModelSpec, resident: Resident, has_cards: bool, *fields: str) -> Mismatch | None:
     """The first of `fields` that is known and not as wanted."""
@@ -92,7 +95,10 @@ def is_wrong(field: str, model: ModelSpec, resident: Resident | None, has_cards:
     """Whether a field of a resident is known and not as wanted."""
     if resident is None or resident.status is ResidentStatus.LOADING:
         return False
-    return any(row.field == field and row.wrong(model, resident, has_cards) for row in ROWS)
+    for row in _OF_FIELD[field]:  # noqa: SIM110 (a generator for each question costs as much as its answer)
+        if row.wrong(model, resident, has_cards):
+            return True
+    return False
 
 
 def settable(model: ModelSpec, kind: EngineKind) -> Sequence[str]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from reconciler.fleet import ContextVia, EngineKind, ModelSpec, Residency, Resident, ResidentStatus
-from reconciler.fleet.matching import CONTEXT, FRACTION, KEEP_ALIVE, ROWS, is_wrong, mismatch, settable, wanted_resident
+from reconciler.fleet.matching import CONTEXT, FRACTION, KEEP_ALIVE, ROWS, FieldRow, is_wrong, mismatch, settable, wanted_resident
 
 MODEL = ModelSpec(name="m:1", nodes=("a",), on="a", context=8192)
 RIGHT = Resident("m:1", size_bytes=100, vram_bytes=100, context=8192, pinned=True)
@@ -29,6 +29,14 @@ def test_each_field_that_differs_has_its_code_and_no_other_is_wrong(change: dict
     assert wrong is not None
     assert wrong.code == code
     assert [name for name in EVERY if is_wrong(name, MODEL, found, True)] == [field]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.code)
+def test_a_field_is_wrong_where_any_row_of_the_table_for_it_says_so(row: FieldRow) -> None:
+    for model in (MODEL, replace(MODEL, residency=Residency.CPU)):
+        for found in (RIGHT, replace(RIGHT, vram_bytes=0), replace(RIGHT, context=1), replace(RIGHT, pinned=False)):
+            told = [one.wrong(model, found, True) for one in ROWS if one.field == row.field]
+            assert is_wrong(row.field, model, found, True) == any(told)
 
 
 @pytest.mark.parametrize("unknown", ["vram_bytes", "size_bytes", "context", "pinned"])
