@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from reconciler.conversion import llamaswap
+from reconciler.conversion import litellm, llamaswap
 from reconciler.conversion.found import Converted, Found
 from reconciler.conversion.text import desired_text, inventory_text
 from reconciler.fleet import GpurecError
@@ -24,7 +24,10 @@ class Format:
     read: Callable[[MapNode, Found], None]
 
 
-FORMATS: Mapping[str, Format] = {"llama-swap": Format("llama-swap", llamaswap.is_this, llamaswap.read)}
+FORMATS: Mapping[str, Format] = {
+    "llama-swap": Format("llama-swap", llamaswap.is_this, llamaswap.read),
+    "litellm": Format("LiteLLM", litellm.is_this, litellm.read),
+}
 MOST_BYTES = 4 * 2**20
 
 

@@ -36,6 +36,31 @@ models:
 groups: {all: {swap: true, members: [chat, embed]}}
 """
 
+LITELLM = """\
+model_list:
+  - model_name: llama3.2-3b
+    litellm_params: {model: "ollama_chat/llama3.2:3b", api_base: "http://node-a:11434", keep_alive: -1, num_ctx: 8192, weight: 2}
+    model_info: {mode: chat}
+  - model_name: llama3.2-3b
+    litellm_params: {model: openai/llama3.2-3b, api_base: "http://user:hunter2@node-b:8080/v1", api_key: none}
+  - model_name: qwen-72b
+    litellm_params: {model: hosted_vllm/qwen-72b, api_base: "http://10.0.0.3:8000/v1", api_key: os.environ/VLLM_KEY}
+  - model_name: other-name
+    litellm_params: {model: hosted_vllm/qwen-72b, api_base: "http://10.0.0.3:8000/v1", api_key: sk-very-secret}
+  - model_name: embed
+    litellm_params: {model: ollama/nomic-embed-text, api_base: "http://node-a:11434", keep_alive: 10m}
+  - model_name: embed
+    litellm_params: {model: ollama/nomic-embed-text, api_base: "http://node-c:11434/", api_key: sk-inner-secret}
+  - {model_name: gpt, litellm_params: {model: gpt-4o, api_key: sk-openai-secret}}
+  - {model_name: far, litellm_params: {model: openai/x, api_base: "https://api.example.com/v1"}}
+router_settings:
+  routing_strategy: simple-shuffle
+  model_group_alias: {gpt-4o: qwen-72b, gpt-5: nowhere}
+  fallbacks: [{llama3.2-3b: [qwen-72b, gpt]}]
+litellm_settings: {num_retries: 2, fallbacks: [{embed: [embed]}]}
+general_settings: {master_key: sk-master-secret}
+"""
+
 
 def run(root: Path, *arguments: str) -> Result:
     return CliRunner().invoke(cli, ["-C", str(root), *arguments])
@@ -77,12 +102,79 @@ def test_llama_swap_becomes_one_engine_and_its_models(tmp_path: Path) -> None:
         assert line in said
 
 
-def test_no_secret_of_a_foreign_file_is_written_or_told(tmp_path: Path) -> None:
-    _, _, said = brought(tmp_path, LLAMA_SWAP)
+def test_litellm_becomes_its_servers_and_its_groups(tmp_path: Path) -> None:
+    hosts, models, said = brought(tmp_path, LITELLM)
+    assert {host: (one["address"], one["engines"]) for host, one in hosts.items()} == {
+        "node-a": ("node-a", {"ollama": {"kind": "ollama", "url": "http://node-a:11434"}}),
+        "node-b": ("node-b", {"llamacpp": {"kind": "llamacpp", "url": "http://node-b:8080"}}),
+        "10.0.0.3": ("10.0.0.3", {"vllm": {"kind": "vllm", "url": "http://10.0.0.3:8000", "auth": {"bearer": "env:VLLM_KEY"}}}),
+        "node-c": (
+            "node-c",
+            {"ollama": {"kind": "ollama", "url": "http://node-c:11434", "auth": {"bearer": "env:NODE_C_OLLAMA_API_KEY"}}},
+        ),
+    }
+    assert models == {
+        "llama3.2-3b": {
+            "names": {"llamacpp": "llama3.2-3b", "ollama": "llama3.2:3b"},
+            "ensure": "loaded",
+            "on": "node-a,node-b",
+            "each": "node",
+            "context": 8192,
+            "context_via": "request",
+            "fallback": ["qwen-72b"],
+        },
+        "qwen-72b": {"engine": "vllm", "ensure": "loaded", "on": "10.0.0.3", "aliases": ["other-name", "gpt-4o"]},
+        "embed": {
+            "engine": "ollama",
+            "names": {"ollama": "nomic-embed-text"},
+            "ensure": "present",
+            "on": "node-a,node-c",
+            "each": "node",
+            "keep_alive": "10m",
+        },
+    }
+    for line in (
+        "theirs.yaml:3: model_list[0].litellm_params.weight: how requests are sent",
+        "theirs.yaml:6: model_list[1].litellm_params.model: openai/ does not tell what the server is",
+        "theirs.yaml:6: model_list[1].litellm_params.api_base: the login",
+        "theirs.yaml:9: model_list[3].model_name: this is 'qwen-72b' on the same server",
+        "theirs.yaml:14: model_list[5].litellm_params.api_key: a key is never copied: the engine refers to env:NODE_C_OLLAMA_API_KEY",
+        "theirs.yaml:15: model_list[6].litellm_params.model: this is no server of your own",
+        "theirs.yaml:16: model_list[7].litellm_params.api_base: this looks like a service of others",
+        "theirs.yaml:19: router_settings.model_group_alias.gpt-5: ",
+        "theirs.yaml:20: router_settings.fallbacks[0].llama3.2-3b[1]: ",
+        "theirs.yaml:21: litellm_settings.num_retries: ",
+        "theirs.yaml:21: litellm_settings.fallbacks[0].embed[0]: ",
+        "theirs.yaml:22: general_settings.master_key: a secret",
+    ):
+        assert line in said
+
+
+def test_groups_of_litellm_that_are_one_model_are_written_once(tmp_path: Path) -> None:
+    rows = [("a", "ollama/m", "localhost:1"), ("b", "ollama/m", "h2:1"), ("a", "ollama/m", "h2:1"), ("c", "ollama/m:latest", "127.0.0.1:1")]
+    lines = [f"  - {{model_name: {name}, litellm_params: {{model: '{model}', api_base: 'http://{at}'}}}}\n" for name, model, at in rows]
+    hosts, models, said = brought(tmp_path, "model_list:\n" + "".join(lines) + "router_settings: {fallbacks: [{a: [b]}]}\n")
+    assert list(hosts) == ["127.0.0.1", "h2"]
+    assert models == {
+        "a": {
+            "engine": "ollama",
+            "names": {"ollama": "m"},
+            "ensure": "present",
+            "on": "127.0.0.1,h2",
+            "each": "node",
+            "aliases": ["c"],
+        }
+    }
+    assert "theirs.yaml:3: b: on one of its hosts this is the same model as 'a', which is written" in said
+
+
+@pytest.mark.parametrize("text", [LLAMA_SWAP, LITELLM])
+def test_no_secret_of_a_foreign_file_is_written_or_told(tmp_path: Path, text: str) -> None:
+    _, _, said = brought(tmp_path, text)
     written = [path.read_text() for folder in ("inventories", "desired") for path in (tmp_path / folder).iterdir()]
-    for secret in ("sk-very-secret", "sk-inner-secret", "hunter2"):
+    for secret in ("sk-very-secret", "sk-inner-secret", "hunter2", "sk-openai-secret", "sk-master-secret"):
         assert secret not in said
-        assert not any(secret in text for text in written)
+        assert not any(secret in one for one in written)
 
 
 def test_import_from_overwrites_nothing_and_then_writes_neither_file(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from reconciler.cli.settings import Settings, settings_of
 
 MOST_WARNINGS = 20
 MOST_LEFT = 1000
-FORMATS = ("llama-swap",)
+FORMATS = ("llama-swap", "litellm")
 """The keys of `conversion.FORMATS`, which is not imported for `--help`; a test holds them together."""
 
 
@@ -33,8 +33,8 @@ def command(context: click.Context, out: Path | None, force: bool, source: Path 
     """Write desired YAML for what runs on the fleet: needs only the inventory, and changes no state and no node. The first plan after it
     only adopts, the plan after its apply is empty.
 
-    With --from it needs no workspace: it reads a file of llama-swap, and says for each thing that could not be carried over where it stands
-    and why."""
+    With --from it needs no workspace: it reads a file of llama-swap or LiteLLM. For each thing that could not be carried over it says where
+    that stands, and why."""
     if source is not None:
         if out is not None or force:
             raise click.UsageError(
