@@ -7,8 +7,9 @@ from pathlib import Path
 
 from reconciler.conversion import Converted, convert
 from reconciler.conversion.formats import MOST_BYTES
-from reconciler.files import file_errors, read_bounded, write_file
+from reconciler.files import read_bounded
 from reconciler.fleet import GpurecError
+from reconciler.operations.new_files import schema_file, schema_line, write_missing
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.workspace import DESIRED, fleet_name
 from reconciler.workspace.selection import DEFAULT_FLEET, INVENTORIES
@@ -37,9 +38,9 @@ def convert_file(settings: WorkspaceSettings, source: Path, form: str | None = N
             )
     found = convert(read_bounded(settings.path(source), MOST_BYTES), str(source), form)
     inventory, desired = f"{INVENTORIES}/{fleet}.yaml", f"{DESIRED}/{fleet}.yaml"
-    for name, text in ((inventory, found.inventory), (desired, found.desired)):
-        path = settings.path(name)
-        with file_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, text, overwrite=False)
+    texts = {
+        inventory: schema_line(Path(inventory), "inventory") + found.inventory,
+        desired: schema_line(Path(desired), "desired") + found.desired,
+    }
+    write_missing(settings.directory, {**texts, **dict(schema_file(name) for name in ("inventory", "desired"))})
     return WrittenFleet(fleet, inventory, desired, found)

@@ -243,3 +243,21 @@ def test_options_that_do_not_go_together_are_refused(tmp_path: Path, arguments: 
 
 def test_the_command_offers_every_format() -> None:
     assert tuple(FORMATS) == OFFERED
+
+
+def test_an_editor_checks_what_is_written(tmp_path: Path) -> None:
+    brought(tmp_path, LLAMA_SWAP)
+    for name in ("inventory", "desired"):
+        folder = "inventories" if name == "inventory" else name
+        first = (tmp_path / folder / "default.yaml").read_text().partition("\n")[0]
+        assert first == f"# yaml-language-server: $schema=../.gpurec/schemas/{name}.json"
+        assert (tmp_path / ".gpurec" / "schemas" / f"{name}.json").is_file()
+
+
+def test_where_one_of_the_files_cannot_be_written_none_is_left(tmp_path: Path) -> None:
+    (tmp_path / "theirs.yaml").write_text(LLAMA_SWAP)
+    (tmp_path / "desired").write_text("in the way")
+    result = run(tmp_path, "import", "--from", "theirs.yaml")
+    assert result.exit_code == 1
+    assert "desired" in result.stderr
+    assert not list((tmp_path / "inventories").iterdir())

@@ -44,11 +44,10 @@ def command(context: click.Context, out: Path | None, force: bool, source: Path 
         return
     if form is not None:
         raise click.UsageError("--format says what the file of --from is: add --from FILE")
-    from reconciler.cli.commands.init import write_files
-    from reconciler.cli.editor_schema import schema_file, schema_line
     from reconciler.cli.running import run
     from reconciler.files import write_file
     from reconciler.operations.importing import import_running
+    from reconciler.operations.new_files import schema_file, schema_line, write_missing
     from reconciler.views import desired_text, escape
     from reconciler.workspace import DESIRED
 
@@ -65,7 +64,7 @@ def command(context: click.Context, out: Path | None, force: bool, source: Path 
         below = _below(settings.directory, file)
         write_file(file, text if below is None else schema_line(below, "desired") + text, overwrite=force)
         if below is not None:
-            write_files(settings.directory, dict([schema_file("desired")]))
+            write_missing(settings.directory, dict([schema_file("desired")]))
         settings.say(f"Wrote {out}: {len(found.models):,} models. To see what it comes to: gpurec plan")
     for one in found.left_out[:MOST_WARNINGS]:
         settings.say(f"Warning: {escape(one.what)} is left out: {escape(one.why)}")

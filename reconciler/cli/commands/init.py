@@ -10,7 +10,6 @@ import click
 
 from reconciler.cli.global_options import global_options
 from reconciler.cli.settings import Settings, settings_of
-from reconciler.files import write_file
 
 INVENTORY = """\
 # The machines with GPUs. The form is Ansible's YAML inventory, so playbooks can share it.
@@ -57,8 +56,8 @@ FILES = {INVENTORY_FILE: INVENTORY, DESIRED_FILE: DESIRED, ".gitignore": GITIGNO
 def command(context: click.Context, new: Path, hosts: tuple[str, ...], ports: tuple[int, ...], no_look: bool) -> None:
     """Make a new workspace in DIR that plans as it stands: with the engines that listen on this machine (or on the hosts that are named, or
     on those of an Ansible inventory, by -i) and the models that they hold, else with an example. Never overwrites a file."""
-    from reconciler.cli.editor_schema import schema_file
     from reconciler.operations.finding import PORTS
+    from reconciler.operations.new_files import schema_file
 
     settings = settings_of(context)
     if settings.inventory is not None and (hosts or no_look):
@@ -90,14 +89,17 @@ def command(context: click.Context, new: Path, hosts: tuple[str, ...], ports: tu
 
 def _checked(name: str, text: str) -> str:
     """The text of a file with the line by which an editor checks it."""
-    from reconciler.cli.editor_schema import schema_line
+    from reconciler.operations.new_files import schema_line
 
     return schema_line(Path(name), "inventory" if name == INVENTORY_FILE else "desired") + text
 
 
 def _written(root: Path, new: Path, files: dict[str, str]) -> None:
-    for name, text in write_files(root, files):
-        click.echo(f"{'kept   ' if text is None else 'created'} {new / name}")
+    from reconciler.operations.new_files import write_missing
+
+    written = write_missing(root, files)
+    for name in files:
+        click.echo(f"{'created' if name in written else 'kept   '} {new / name}")
 
 
 def _addresses(settings: Settings, hosts: tuple[str, ...]) -> dict[str, str]:
@@ -168,16 +170,3 @@ def _running(settings: Settings, root: Path) -> tuple[str, bool]:
     if fleet.found.left_out:
         settings.say("Once that is mended: gpurec import --out desired/default.yaml --force")
     return desired_text(fleet.found, fleet.fleet, fleet.facts.at), bool(fleet.found.models or fleet.found.left_out)
-
-
-def write_files(root: Path, files: dict[str, str]) -> list[tuple[str, str | None]]:
-    """Writes what is not there yet; (name, text) of each file, text None where a file was kept."""
-    done: list[tuple[str, str | None]] = []
-    for name, text in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        kept = path.exists()
-        if not kept:
-            write_file(path, text, overwrite=False)
-        done.append((name, None if kept else text))
-    return done
