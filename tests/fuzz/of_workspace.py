@@ -9,6 +9,7 @@ from pathlib import Path
 from oracle import Surface, is_ours
 from places import folder, written
 
+from reconciler.conversion import FORMATS, convert
 from reconciler.fleet import EngineId, EngineKind, canonical_name, parse_replica_address, spelled_name, weights_digest
 from reconciler.fleet.units import parse_bytes, parse_capability, parse_duration, parse_ratio, parse_version
 from reconciler.workspace import load, load_inventory, load_workspace
@@ -31,6 +32,11 @@ policy: {strategy: binpack}
 limits: {reserve: 5%}
 """
 TEMPLATE = "all: {{hosts: {{a: {{engines: {{ollama: {{url: 'http://a:1'}}}}, labels: {{x: {0}}}}}}}}}\n"
+FOREIGN = (
+    b"apiKeys: [k]\nmacros: {m: llama-server --port 1}\nmodels: {a: {cmd: '${m} -m a.gguf -c 8192 -np 2 -ngl 0', ttl: 5, aliases: [b]}}\n",
+    b"model_list:\n  - {model_name: a, litellm_params: {model: ollama/m, api_base: 'http://h:11434', num_ctx: 8, keep_alive: -1}}\n"
+    b"router_settings: {fallbacks: [{a: [b]}], model_group_alias: {c: a}}\n",
+)
 TEMPLATES = (
     b"{{ 1 + 2 }}",
     b"{% for i in range(9) %}{{ i }}{% endfor %}",
@@ -62,6 +68,19 @@ def take_desired(data: bytes) -> object:
     written("d/hosts.yaml", INVENTORY.encode())
     written("d/desired.yaml", data)
     return load_workspace(folder() / "d", inventory=Path("hosts.yaml"), desired=[Path("desired.yaml")])
+
+
+def take_foreign(data: bytes) -> object:
+    """A file of another tool, taken in the format that its keys tell, and in each that it may be said to have."""
+    text = data.decode("utf-8", "replace")
+    found: list[object] = []
+    for form in (None, *FORMATS):
+        try:
+            found.append(convert(text, "theirs.yaml", form))
+        except Exception as error:
+            if not is_ours(error):
+                raise
+    return found
 
 
 def take_template(data: bytes) -> object:
@@ -129,6 +148,7 @@ SURFACES = (
     Surface("inventory", take_inventory, inventory_seeds),
     Surface("inventory-of-a-fleet", take_fleet, fleet_seeds),
     Surface("desired", take_desired, desired_seeds),
+    Surface("foreign", take_foreign, lambda: FOREIGN),
     Surface("template", take_template, lambda: TEMPLATES),
     Surface("pattern", take_pattern, lambda: PATTERNS),
     Surface("word", take_word, lambda: WORDS),
