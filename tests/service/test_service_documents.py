@@ -9,9 +9,9 @@ import pytest
 from reconciler.fleet import GpurecError, Place, Problem, Topic
 from reconciler.operations.event_document import event_line
 from reconciler.operations.reporter import StateNotice
-from reconciler.service.conditions import Condition
+from reconciler.service.conditions import Condition, of_error
 from reconciler.service.documents import watch_document
-from reconciler.service.events import AlertLost, Ended, Listening, Looked, Over, Reloaded, Started, Told, WatchEvent
+from reconciler.service.events import AlertLost, Ended, Listening, Looked, Over, Reloaded, Started, Told, TurnFailed, WatchEvent
 
 GONE = Condition(Topic.DRIFTED, "model.m@ada/ollama", "missing resident", "", "missing: was resident, is gone")
 WRONG = GpurecError(Problem("no", Place("a.yaml", 1, 2), "write yes"), Problem("never", Place("b.yaml", 3, 4), "write ever"))
@@ -25,6 +25,8 @@ WRONG = GpurecError(Problem("no", Place("a.yaml", 1, 2), "write yes"), Problem("
         (Told(GONE), {"type": "condition", "holds": True, "topic": "drift", "subject": GONE.subject, "message": GONE.message}),
         (Over(GONE), {"type": "condition", "holds": False, "topic": "drift", "subject": GONE.subject, "message": GONE.message}),
         (Looked(3, 1, 2, 0.5), {"type": "looked", "as_wanted": 3, "holding": 1, "steps": 2, "seconds": 0.5}),
+        (TurnFailed(WRONG), {"type": "turn_failed", "error": of_error(WRONG).message}),
+        (TurnFailed(ValueError("x")), {"type": "turn_failed", "error": of_error(ValueError("x")).message}),
         (Reloaded(), {"type": "reloaded", "error": None}),
         (Reloaded(WRONG), {"type": "reloaded", "error": " ".join(one.sentence() for one in WRONG.problems)}),
         (AlertLost("policy.notify[0]", "it answered 404"), {"type": "alert_lost", "webhook": "policy.notify[0]", "why": "it answered 404"}),
