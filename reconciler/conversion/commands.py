@@ -27,11 +27,9 @@ _SECRET = ("key", "token")
 
 @dataclass(frozen=True, slots=True)
 class ServerCommand:
-    """What the arguments say. `context` is what one request may use, in tokens; `layers` is how many of them the
-    card is to hold, as it stands there; `others` are arguments that nobody reads,
-    without their values; `secrets` are those that hold one."""
+    """What the arguments say. `context` is what one request may use, in tokens; `layers` is how many of them the card is to hold, as it
+    stands there; `others` are arguments that nobody reads, without their values; `secrets` are those that hold one."""
 
-    program: str
     weights: str | None
     context: int | None
     layers: str | None
@@ -81,6 +79,4 @@ def read_command(text: str) -> ServerCommand | None:
     cells, parallel = whole(said.get("context")), whole(said.get("parallel"))
     context = cells // max(parallel or 1, 1) if cells else None
     weights = said.get("model") or said.get("hf")
-    return ServerCommand(
-        words[at], weights, context or None, said.get("layers"), tuple(dict.fromkeys(others)), tuple(dict.fromkeys(secrets))
-    )
+    return ServerCommand(weights, context or None, said.get("layers"), tuple(dict.fromkeys(others)), tuple(dict.fromkeys(secrets)))
