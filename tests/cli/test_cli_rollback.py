@@ -55,9 +55,10 @@ def test_a_rollback_is_a_plan_and_changes_nothing_by_itself(lab: Lab) -> None:
 
 def test_its_saved_plan_is_applied_like_any_other_and_the_fleet_is_as_then(lab: Lab) -> None:
     out = str(lab.root / "back.json")
-    assert lab.run("rollback", "1", "--out", out).exit_code == 0
+    made = lab.run("rollback", "1", "--out", out)
+    assert made.exit_code == 0
     assert json.loads(Path(out).read_text())["rollback"] == 1
-    assert lab.run("show", out).stdout == lab.run("rollback", "1").stdout
+    assert lab.run("show", out).stdout == made.stdout
     result = lab.run("apply", out)
     assert result.exit_code == 0, result.output
     assert residents(lab) == BACK
