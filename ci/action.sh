@@ -26,12 +26,14 @@ plan() {
     output exit-status "$planned"
     case $planned in
     0 | 2 | 3 | 4 | 7) ;;
-    *) # there is no plan: the comment says why
+    *) # there is no plan: the comment says why, and annotations where
+        run validate --format github "${scope[@]}" 2>/dev/null
         if [[ $comment == true ]]; then run comment "${options[@]}"; fi
         exit "$planned"
         ;;
     esac
     gpurec show "$plan" --format markdown --max-bytes 1000000 "${scope[@]}" >>"${GITHUB_STEP_SUMMARY:-/dev/null}"
+    run validate --plan "$plan" --format github "${scope[@]}" # annotations, beside the lines that ask for what has no place
     output digest "$(read_plan digest)"
     output changes "$(read_plan changes)"
     if [[ $comment == true ]]; then

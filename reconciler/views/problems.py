@@ -11,16 +11,25 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from urllib.parse import quote
 
-from reconciler.fleet import Place, Problem
-from reconciler.planning.plan import Json
+from reconciler.fleet import EngineId, Place, Problem
+from reconciler.planning import Plan
+from reconciler.planning.plan import Json, Unplaced
 from reconciler.views.escape import escape
-from reconciler.views.style import LONGEST_CELL
+from reconciler.views.sections import asked_of, what_lacks
+from reconciler.views.style import LONGEST_CELL, plural
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
 Below = Callable[[str], str | None]
 """A file's path below the folder that the forge checked out, with slashes; None where it is outside of it."""
+
+
+Wanted = Callable[[str, str], Place | None]
+"""The position of what is asked for, by its section (`models`, `agents`, `services`) and name."""
+
+Declared = Callable[[EngineId | str], Place | None]
+"""The position of an engine or a host."""
 
 
 class Finding(NamedTuple):
@@ -32,6 +41,34 @@ class Finding(NamedTuple):
 
 def findings(errors: Sequence[Problem], warnings: Sequence[Problem]) -> list[Finding]:
     return [*(Finding("error", one) for one in errors), *(Finding("warning", one) for one in warnings)]
+
+
+def plan_findings(plan: Plan, wanted: Wanted, declared: Declared) -> list[Finding]:
+    """What a plan leaves without a place, and the guards that refuse it, as errors (best effort as a warning); what cannot be reached as
+    warnings. Each at the line that asks for it."""
+    found = [Finding("warning" if one.best_effort else "error", _unplaced(one, wanted)) for one in plan.unplaced]
+    for refusal in plan.refusals:
+        kind, _, rest = refusal.address.partition(".")
+        name = rest.rpartition("@")[0] or rest
+        found.append(Finding("error", Problem(f"{refusal.address}: {refusal.message}", wanted(f"{kind}s", name))))
+    for deferred in plan.deferred:
+        what = EngineId(deferred.node, deferred.engine) if deferred.engine is not None else deferred.node
+        found.append(Finding("warning", Problem(f"nothing is planned for {what}: {deferred.reason}", declared(what))))
+    return found
+
+
+def _unplaced(one: Unplaced, wanted: Wanted) -> Problem:
+    place = wanted("models", one.model) if one.agent is None else wanted("agents", one.agent) or wanted("services", one.agent)
+    said = f"no place for {one.shown}: {what_lacks(one)}"
+    total = sum(one.candidate_counts.values())
+    if total == 1 and one.candidates:
+        said += f"; {one.candidates[0].engine}: {one.candidates[0].message or one.candidates[0].reason}"
+    elif total:
+        counts = ", ".join(
+            f"{reason} on {count:,}" for reason, count in sorted(one.candidate_counts.items(), key=lambda each: (-each[1], each[0]))
+        )
+        said += f"; of {plural(total, asked_of(one))}: {counts}"
+    return Problem(said, place, f"would fit if {' or if '.join(one.would_fit_if)}" if one.would_fit_if else None)
 
 
 def problems_github(found: Sequence[Finding], below: Below) -> str:

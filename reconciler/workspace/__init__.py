@@ -5,7 +5,7 @@ from __future__ import annotations
 from reconciler.workspace.catalogue import load_catalogue
 from reconciler.workspace.inventory import Host, Inventory
 from reconciler.workspace.load import Workspace, find_state_path, load_fleet, load_inventory, load_workspace, state_path_of
-from reconciler.workspace.places import place_of
+from reconciler.workspace.places import place_of, wanted_place
 from reconciler.workspace.schema import json_schema
 from reconciler.workspace.selection import DESIRED, STATE, fleet_name, fleets
 
@@ -25,4 +25,5 @@ __all__ = [
     "load_workspace",
     "place_of",
     "state_path_of",
+    "wanted_place",
 ]

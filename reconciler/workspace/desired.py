@@ -73,14 +73,9 @@ def desired_table(sections: Sequence[SectionForm] = SECTIONS) -> Table:
     return Table("desired state", (VERSION, PLACEMENT_FIELD, LIMITS_FIELD, POLICY_FIELD, PRIORITIES, MODELS, *others))
 
 
-def read_desired(
-    layers: Iterable[Iterable[tuple[str, Node | None]]],
-    context: SectionContext,
-    sections: Sequence[SectionForm] = SECTIONS,
-) -> Desired:
-    """The files as a value, each layer over the ones before it."""
+def read_desired(root: MapNode | None, context: SectionContext, sections: Sequence[SectionForm] = SECTIONS) -> Desired:
+    """What `merge_layers` made of the files as a value."""
     problems = context.problems
-    root = _layered(layers, problems)
     if root is None:
         return Desired(models=())
     values = desired_table(sections).read(root, problems, "the desired state")
@@ -128,9 +123,9 @@ def _merge(roots: Iterable[tuple[str, Node | None]], problems: Problems) -> MapN
     return merged
 
 
-def _layered(layers: Iterable[Iterable[tuple[str, Node | None]]], problems: Problems) -> MapNode | None:
-    """All layers as one mapping: what a later one says of a key counts, mappings are put over each other key by key, lists are replaced.
-    A `version` that no file has is an error."""
+def merge_layers(layers: Iterable[Iterable[tuple[str, Node | None]]], problems: Problems) -> MapNode | None:
+    """All layers of files as one mapping, each over the ones before it; None where no file can be read. What a later one says of a key
+    counts, mappings are put over each other key by key, lists are replaced. A `version` that no file has is an error."""
     merged: MapNode | None = None
     for roots in layers:
         layer = _merge(roots, problems)

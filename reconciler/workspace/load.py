@@ -10,7 +10,7 @@ from reconciler.fleet import Desired, Fleet, Problem
 from reconciler.planning.kinds.file.spec import ELSEWHERE
 from reconciler.vram import NO_CATALOGUE, Catalogue
 from reconciler.workspace.catalogue import read_catalogue
-from reconciler.workspace.desired import SECTIONS, read_desired
+from reconciler.workspace.desired import SECTIONS, merge_layers, read_desired
 from reconciler.workspace.files import Sources
 from reconciler.workspace.files_elsewhere import files_of_others
 from reconciler.workspace.inventory import Inventory, read_inventory
@@ -20,17 +20,19 @@ from reconciler.workspace.problems import Problems
 from reconciler.workspace.scalars import YamlVersion
 from reconciler.workspace.sections import SectionContext, SectionForm
 from reconciler.workspace.selection import STATE, select
-from reconciler.workspace.tree import Node
+from reconciler.workspace.tree import MapNode, Node
 
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """One fleet with all that its files say. `config_digest` is `sha256:…` over every file read; `state_path` and
+    """One fleet with all that its files say. `declared` are the files of the desired state merged, with the position of everything
+    (`wanted_place`; None: nothing is asked for); `config_digest` is `sha256:…` over every file read; `state_path` and
     `lock_path` may not exist yet; `lock` has the lock file's digests by model."""
 
     name: str
     fleet: Fleet
     desired: Desired
+    declared: MapNode | None
     config_digest: str
     warnings: tuple[Problem, ...]
     inventory: Inventory
@@ -71,7 +73,8 @@ def load_workspace(
             if node is not None or problems.errors == before:
                 layers[-1].append((sources.name(path), node))
     context = SectionContext(sources, problems, hosts if sound else None, nodes if complete else None)
-    wanted = read_desired(layers, context, sections)
+    declared = merge_layers(layers, problems)
+    wanted = read_desired(declared, context, sections)
     if others := files_of_others(root, chosen.name, wanted, problems):
         wanted = replace(wanted, sections={**wanted.sections, ELSEWHERE.key: others})
     pins = lock_path(chosen.name)
@@ -84,6 +87,7 @@ def load_workspace(
         name=chosen.name,
         fleet=nodes,
         desired=wanted,
+        declared=declared,
         config_digest=sources.digest(),
         warnings=problems.warnings,
         inventory=hosts,

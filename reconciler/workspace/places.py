@@ -1,4 +1,4 @@
-"""Where a host, or one of its engines, stands in an inventory. Looked up only where something is wrong with what probing saw of it."""
+"""Where a host, one of its engines, or something that is wanted stands in the files. Looked up only where something is wrong with it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from reconciler.fleet import EngineId, Place
 from reconciler.workspace.engines import URL
 from reconciler.workspace.inventory import Inventory
 from reconciler.workspace.nodes import ENGINES, OWN
-from reconciler.workspace.tree import MapNode, Node
+from reconciler.workspace.tree import ListNode, MapNode, Node, ScalarNode
 
 
 def place_of(inventory: Inventory, what: EngineId | str) -> Place | None:
@@ -21,6 +21,18 @@ def place_of(inventory: Inventory, what: EngineId | str) -> Place | None:
     engine = _below(engines, what.engine) or _below(engines, _declaration(engines, what.engine))
     found = _below(engine, URL.key) or engine or engines
     return found.place if found is not None else host.place
+
+
+def wanted_place(declared: MapNode | None, section: str, name: str) -> Place | None:
+    """The position of the entry of `models`, `agents` or `services` with this name in the merged files of a desired state; of a model that
+    is in `priority_models` alone its line there. None where the files do not ask for it."""
+    entries = _below(declared, section)
+    found = entries.entries.get(name) if isinstance(entries, MapNode) else None
+    if found is not None:
+        return found[0].place
+    listed = _below(declared, "priority_models") if section == "models" else None
+    items = listed.items if isinstance(listed, ListNode) else []
+    return next((item.place for item in items if isinstance(item, ScalarNode) and item.text == name), None)
 
 
 def _below(node: Node | None, key: str | None) -> Node | None:

@@ -99,6 +99,14 @@ def test_files_that_are_wrong_fail_the_job_and_are_commented(lab: Lab, github: F
     status, outputs, log = Job(lab, github).run("plan")
     assert (status, outputs) == (1, {"exit-status": "1"}), log
     assert "failed" in github.comments[0].text
+    assert "::error file=desired/demo.yaml,line=2," in log
+
+
+def test_what_has_no_place_is_an_annotation_of_the_job(lab: Lab, github: FakeForge) -> None:
+    lab.want("version: 1\nmodels:\n  m: {engine: ollama, vram: 900GiB}\n")
+    status, _, log = Job(lab, github).run("plan")
+    assert status == 0, log
+    assert "::error file=desired/demo.yaml,line=3,col=3,title=gpurec::no place for m: 1 replica, needs 900" in log
 
 
 def test_a_refused_plan_is_shown_before_the_job_fails(lab: Lab, github: FakeForge) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -97,6 +98,45 @@ def test_a_name_cannot_forge_a_command_of_the_job(lab: Lab) -> None:
     lines = lab.run("validate", "--format", "github").stdout.splitlines()
     assert [line.startswith("::error file=gpu/desired/demo.yaml,line=4,") for line in lines] == [True]
     assert "%250A" in lines[0]
+
+
+TOO_LARGE = """\
+version: 1
+priority_models: [listed]
+models:
+  vast: {engine: ollama, vram: 900GiB}
+  maybe: {engine: ollama, vram: 900GiB, best_effort: true}
+  listed: {engine: ollama, vram: 900GiB}
+"""
+
+
+def test_what_a_plan_leaves_without_a_place_is_an_annotation_at_the_line_that_asks_for_it(lab: Lab) -> None:
+    lab.want(TOO_LARGE)
+    assert lab.run("plan", "--out", "plan.json").exit_code == 0
+    result = lab.run("validate", "--plan", "plan.json", "--format", "github")
+    assert result.exit_code == 0, result.stderr
+    said = sorted(line.partition(": needs")[0].replace("gpu/desired/demo.yaml", "FILE") for line in result.stdout.splitlines())
+    assert [(line.split(",col")[0], line.split("::")[2].split(":")[0]) for line in said] == [
+        ("::error file=FILE,line=4", "no place for vast"),
+        ("::error file=FILE,line=6", "no place for listed"),
+        ("::warning file=FILE,line=5", "no place for maybe"),
+    ]
+    assert "needs 900.0 GiB" in result.stdout
+
+
+def test_a_guard_that_refuses_a_plan_is_told_beside_the_lines_too(lab: Lab) -> None:
+    lab.run("apply", "--auto-approve")
+    lab.want("version: 1\npolicy: {guards: {max_unload: 1}}\nmodels: {}\n")
+    assert lab.run("plan", "--out", "plan.json").exit_code == 7
+    assert "::error title=gpurec::model." in lab.run("validate", "--plan", "plan.json", "--format", "github").stdout
+
+
+def test_a_plan_of_another_fleet_is_not_told_beside_these_lines(lab: Lab) -> None:
+    lab.run("plan", "--out", "plan.json")
+    for folder in ("inventories", "desired"):
+        shutil.copy(lab.root / folder / "demo.yaml", lab.root / folder / "other.yaml")
+    result = lab.run("validate", "--fleet", "other", "--plan", "plan.json", "--format", "github")
+    assert (result.exit_code, "a plan of fleet 'demo', not of 'other'" in result.stderr) == (1, True)
 
 
 def test_mistakes_are_a_code_quality_report(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

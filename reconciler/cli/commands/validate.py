@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from reconciler.cli.settings import Settings, settings_of
 if TYPE_CHECKING:
     from reconciler.fleet import Problem
     from reconciler.operations.reporter import OperationEvent, Reporter
+    from reconciler.views.problems import Finding
     from reconciler.workspace import Workspace
 
 FORMS = ("github", "gitlab", "sarif")
@@ -29,23 +31,34 @@ FORMS = ("github", "gitlab", "sarif")
     show_default=True,
     help="github: annotations of a job; gitlab: a code quality report; sarif: SARIF 2.1.0.",
 )
+@click.option(
+    "--plan",
+    "plan",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Say beside the lines also what this saved plan leaves without a place, what refuses it, and what it could not reach.",
+)
 @global_options
 @click.pass_context
-def command(context: click.Context, format_: str) -> None:
+def command(context: click.Context, format_: str, plan: Path | None) -> None:
     """Read all files of the workspace and say what is wrong with them; asks no node."""
     from reconciler.fleet import GpurecError
     from reconciler.views import validate_text
+    from reconciler.views.problems import findings
 
     settings = settings_of(context)
+    if plan is not None and format_ == "text":
+        raise click.UsageError(f"--plan is for --format {', '.join(FORMS)}; as text a plan is shown by: gpurec show {plan}")
     warnings: list[Problem] = []
     try:
         workspace = _load(settings, warnings)
     except GpurecError as error:
         if format_ != "text":
-            click.echo(_beside_lines(settings, format_, error.problems, warnings), nl=False)
+            click.echo(_beside_lines(settings, format_, findings(error.problems, warnings)), nl=False)
         raise
     if format_ != "text":
-        click.echo(_beside_lines(settings, format_, (), warnings), nl=False)
+        left = _of_plan(settings, plan, workspace) if plan is not None else []
+        click.echo(_beside_lines(settings, format_, [*findings((), warnings), *left]), nl=False)
         return
     said = [problem.sentence() for problem in workspace.warnings]
     text = validate_text(workspace.fleet, workspace.desired, said, colour=settings.colour(), width=settings.width())
@@ -75,10 +88,23 @@ def _load(settings: Settings, warnings: list[Problem]) -> Workspace:
     return workspace
 
 
-def _beside_lines(settings: Settings, format_: str, errors: tuple[Problem, ...], warnings: list[Problem]) -> str:
+def _of_plan(settings: Settings, file: Path, workspace: Workspace) -> list[Finding]:
+    from reconciler.operations.plan_file import PlanFileError, read_plan
+    from reconciler.views.problems import plan_findings
+    from reconciler.workspace import place_of, wanted_place
+
+    plan = read_plan(settings.path(file))
+    if plan.fleet != workspace.name:
+        raise PlanFileError.of(
+            f"this is a plan of fleet {plan.fleet!r}, not of {workspace.name!r}", str(file), "name its fleet with --fleet"
+        )
+    return plan_findings(plan, partial(wanted_place, workspace.declared), partial(place_of, workspace.inventory))
+
+
+def _beside_lines(settings: Settings, format_: str, found: Sequence[Finding]) -> str:
     """The report in a forge's form, its paths below the folder that the forge checked out."""
     from reconciler import __version__
-    from reconciler.views.problems import findings, problems_github, problems_gitlab, problems_sarif
+    from reconciler.views.problems import problems_github, problems_gitlab, problems_sarif
 
     names = ("GITHUB_WORKSPACE", "CI_PROJECT_DIR", "BITBUCKET_CLONE_DIR")
     root = Path(next((os.environ[name] for name in names if os.environ.get(name)), ".")).absolute()
@@ -87,7 +113,6 @@ def _beside_lines(settings: Settings, format_: str, errors: tuple[Problem, ...],
         path = Path(os.path.normpath(settings.path(file).absolute()))
         return path.relative_to(root).as_posix() if path.is_relative_to(root) else None
 
-    found = findings(errors, warnings)
     match format_:
         case "github":
             return problems_github(found, below)
