@@ -21,7 +21,7 @@ class Puller:
 
     def __init__(self, registry: Iterable[SimModel], library: Library, clock: Clock, faults: Faults, seconds: float) -> None:
         self._registry = {canonical(model.name): model for model in registry}
-        self._library, self._clock, self._faults, self._seconds = library, clock, faults, seconds
+        self.library, self._clock, self._faults, self._seconds = library, clock, faults, seconds
         self._arrived: dict[str, int] = {}
 
     async def pull(self, name: str) -> Lines:
@@ -35,7 +35,7 @@ class Puller:
         layer = {"status": f"pulling {digest[:12]}", "digest": f"sha256:{digest}", "total": model.size}
         fault = self._faults.strike_model(PULL_KINDS, spellings(name))
         yield layer | ({"completed": self._arrived[digest]} if digest in self._arrived else {})
-        present = self._library.find(name)
+        present = self.library.find(name)
         if present is None or present.blob != digest:
             while self._arrived.get(digest, 0) < model.size:
                 if fault is not None and self._arrived.get(digest, 0) * 2 >= model.size:
@@ -44,7 +44,7 @@ class Puller:
                 await self._clock.sleep(self._seconds / _STEPS)
                 self._arrived[digest] = min(model.size, self._arrived.get(digest, 0) + -(-model.size // _STEPS))
                 yield layer | {"completed": self._arrived[digest]}
-            self._library.add(name, model)
+            self.library.add(name, model)
             self._arrived.pop(digest, None)
         else:
             yield layer | {"completed": model.size}
@@ -53,17 +53,17 @@ class Puller:
 
     async def create(self, name: str, base_name: str, parameters: Mapping[str, Parameter]) -> Lines:
         """A tag made from another one, which is pulled first when it is not installed."""
-        base: Installed | None = self._library.find(base_name)
+        base: Installed | None = self.library.find(base_name)
         if base is None:
             async for line in self.pull(base_name):
                 if isinstance(line, dict) and line.get("status") == "success":
                     break
                 yield line
-            base = self._library.find(base_name)
+            base = self.library.find(base_name)
             if base is None:
                 return
         yield {"status": f"using existing layer sha256:{base.blob}"}
-        made = self._library.derive(name, base, parameters)
+        made = self.library.derive(name, base, parameters)
         if parameters:
             yield {"status": f"creating new layer sha256:{made.digest}"}
         yield {"status": "writing manifest"}

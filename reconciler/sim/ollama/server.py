@@ -34,12 +34,20 @@ class OllamaEngine(Engine):
 
     def __init__(self, node: str, spec: SimEngine, cards: Sequence[Card], ram: Card, ground: Ground) -> None:
         super().__init__(node, spec, cards, ram, ground)
-        self.library = Library(spec.installed)
-        self._puller = Puller(spec.registry, self.library, self.clock, self.faults, spec.pull_seconds)
+        self._puller = Puller(spec.registry, Library(spec.installed), self.clock, self.faults, spec.pull_seconds)
         self._scheduler: Scheduler | None = None
         self._context = spec.default_context or default_context(sum(card.total or 0 for card in cards))
         self._routes = self._make_routes()
         self.clock.on_advance(lambda: self._scheduler.sweep() if self._scheduler is not None else None)
+
+    @property
+    def library(self) -> Library:
+        """What is installed; servers that have one volume have one library."""
+        return self._puller.library
+
+    @library.setter
+    def library(self, shared: Library) -> None:
+        self._puller.library = shared
 
     def _boot(self) -> None:
         self._scheduler = Scheduler(self.spec, self.cards, self.ram, self.clock, self.faults, self.load_duration)
