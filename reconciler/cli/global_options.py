@@ -22,8 +22,8 @@ def _store(name: str, convert: Callable[[Any], Any] = lambda value: value) -> Ca
     return callback
 
 
-def _add_desired(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> None:
-    settings_of(context).desired += tuple(Path(one) for one in value)
+def _add_desired(context: click.Context, parameter: click.Parameter, value: tuple[Path, ...]) -> None:
+    settings_of(context).desired += value
 
 
 def global_options(command: Command) -> Command:
@@ -44,15 +44,18 @@ def global_options(command: Command) -> Command:
             "-i",
             "--inventory",
             metavar="INVENTORY",
+            multiple=True,
+            type=click.Path(path_type=Path),
             expose_value=False,
-            callback=_store("inventory", Path),
-            help="Inventory file or folder.",
+            callback=_store("inventory"),
+            help="Inventory file or folder; several are one inventory, as in Ansible.",
         ),
         click.option(
             "-f",
             "--desired",
             metavar="DESIRED",
             multiple=True,
+            type=click.Path(path_type=Path),
             expose_value=False,
             callback=_add_desired,
             help="Desired state; several are layers, each over the ones before it.",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def is_workspace(settings: Settings) -> bool:
-    return settings.inventory is not None or (settings.directory / "inventories").is_dir()
+    return bool(settings.inventory) or (settings.directory / "inventories").is_dir()
 
 
 def show_standing(settings: Settings) -> None:
@@ -27,7 +27,7 @@ def show_standing(settings: Settings) -> None:
     from reconciler.workspace.selection import fleets
 
     names = fleets(settings.directory)
-    if settings.fleet is None and settings.inventory is None and len(names) > 1 and "default" not in names:
+    if settings.fleet is None and not settings.inventory and len(names) > 1 and "default" not in names:
         click.echo(f"A workspace of {len(names)} fleets: {', '.join(names)}\nNext: gpurec --fleet {names[0]}")
         return
     try:

@@ -29,7 +29,7 @@ def convert_file(settings: WorkspaceSettings, source: Path, form: str | None = N
     """Writes the inventory and the desired state of the fleet that is named (else `default`) from a file in a format of
     `conversion.FORMATS`. Raises GpurecError where it cannot be read, or where the fleet has either of them already: then neither is
     written."""
-    fleet = fleet_name(settings.directory, settings.fleet or DEFAULT_FLEET, None, ())
+    fleet = fleet_name(settings.directory, settings.fleet or DEFAULT_FLEET, (), ())
     for folder in (INVENTORIES, DESIRED):
         there = next((name for name in (fleet + ".yaml", fleet + ".yml", fleet) if settings.path(Path(folder) / name).exists()), None)
         if there is not None:

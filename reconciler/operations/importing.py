@@ -12,7 +12,7 @@ from reconciler.operations.settings import WorkspaceSettings
 from reconciler.operations.workspace import fleet_state_path, warn_of_access
 from reconciler.planning import FleetAsFound, import_fleet
 from reconciler.state import open_reader
-from reconciler.workspace import load_fleet
+from reconciler.workspace import fleet_name, load_fleet
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +26,10 @@ class ImportedFleet:
 
 async def import_running(settings: WorkspaceSettings, report: Reporter = ignore) -> ImportedFleet:
     """Probes the fleet of an inventory, which needs no desired state yet, and expresses what runs there as desired state."""
+    name = fleet_name(settings.directory, settings.fleet, settings.inventory, (), with_desired=False)
     fleet, inventory = load_fleet(
         settings.directory,
-        fleet=settings.fleet,
+        fleet=name,
         inventory=settings.inventory,
         allow_outside_links=settings.allow_outside_links,
     )

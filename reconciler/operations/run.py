@@ -25,6 +25,7 @@ from reconciler.operations.settings import WorkspaceSettings
 from reconciler.operations.workspace import may_make_folder
 from reconciler.probes import is_probed, probe_fleet
 from reconciler.state import StateWriter, open_writer
+from reconciler.workspace import inventory_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,8 @@ async def carry_out(
         for warning in filter(None, (state.took_over, *state.warnings)):
             report(StateWarning(warning))
         check_unmoved(proposal.applied, state.applied())
-        run_id = state.begin_run(plan.digest, plan.config_digest, options.command)
+        named = inventory_name(settings.directory, settings.inventory)
+        run_id = state.begin_run(plan.digest, plan.config_digest, options.command, named)
         outcome: Outcome | None = None
         result, endings, signal = "failed", StepEndings(), stop or StopSignal()
 

@@ -22,7 +22,7 @@ class WorkspaceSettings:
 
     directory: Path = Path()
     fleet: str | None = None
-    inventory: Path | None = None
+    inventory: tuple[Path, ...] = ()
     desired: tuple[Path, ...] = ()
     state: str | None = None
     state_new: bool = False

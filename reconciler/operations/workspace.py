@@ -8,7 +8,7 @@ from reconciler.fleet import StateError
 from reconciler.operations.reporter import FileWarning, Reporter, StateWarning, ignore
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.state import check_fleet, open_state, unsafe_sentence
-from reconciler.workspace import STATE, Workspace, find_state_path, fleet_name, load_workspace, state_path_of
+from reconciler.workspace import STATE, Workspace, find_state_path, fleet_name, inventory_name, load_workspace, state_path_of
 
 
 async def load(settings: WorkspaceSettings, report: Reporter = ignore) -> Workspace:
@@ -43,7 +43,7 @@ def state_path(settings: WorkspaceSettings, workspace: Workspace) -> Path:
 
 def fleet_state_path(settings: WorkspaceSettings, fleet: str) -> Path:
     """The same for a fleet that has no desired state yet."""
-    return _of_fleet(_named_state(settings) or state_path_of(settings.directory, fleet), fleet)
+    return _of_fleet(settings, _named_state(settings) or state_path_of(settings.directory, fleet), fleet)
 
 
 def find_state(settings: WorkspaceSettings, *, any_fleet: bool = False) -> Path:
@@ -56,9 +56,9 @@ def find_state(settings: WorkspaceSettings, *, any_fleet: bool = False) -> Path:
     if named is None:
         named = find_state_path(root, fleet=settings.fleet, inventory=settings.inventory, desired=settings.desired)
         fleet = named.stem
-    elif settings.fleet is not None or settings.inventory is not None:
+    elif settings.fleet is not None or settings.inventory:
         fleet = fleet_name(root, settings.fleet, settings.inventory, settings.desired)
-    return named if any_fleet else _of_fleet(named, fleet)
+    return named if any_fleet else _of_fleet(settings, named, fleet)
 
 
 def may_make_folder(settings: WorkspaceSettings, path: Path) -> bool:
@@ -66,8 +66,9 @@ def may_make_folder(settings: WorkspaceSettings, path: Path) -> bool:
     return settings.state_new or (path.parent == settings.path(STATE) and settings.directory.is_dir())
 
 
-def _of_fleet(path: Path, fleet: str | None) -> Path:
-    check_fleet(path, fleet)
+def _of_fleet(settings: WorkspaceSettings, path: Path, fleet: str | None) -> Path:
+    unnamed = settings.inventory if settings.fleet is None else ()
+    check_fleet(path, fleet, inventory_name(settings.directory, unnamed))
     return path
 
 

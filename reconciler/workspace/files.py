@@ -63,17 +63,13 @@ class Sources:
             return None
         return self._text(path, self.name(path))
 
-    def first_line(self, path: Path) -> str:
-        """The first line that is not empty and no comment (but a `#!`), as far as it is text; empty where the file cannot be read."""
+    def head(self, path: Path) -> bytes:
+        """How a file begins; empty where it cannot be read."""
         try:
             with (self.root / path).open("rb") as stream:
-                head = stream.read(MOST_HEAD).decode("utf-8-sig", "replace")
+                return stream.read(MOST_HEAD)
         except OSError:
-            return ""
-        if head.startswith("#!"):
-            return head.split("\n", 1)[0]
-        lines = (line.strip() for line in head.split("\n"))
-        return next((line for line in lines if line and line != "---" and not line.startswith(("#", ";"))), "")
+            return b""
 
     def digest(self) -> str:
         """`sha256:…` over the sorted (name, content hash) of all files read; the same on every machine."""

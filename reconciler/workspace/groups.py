@@ -9,11 +9,12 @@ from reconciler.fleet import Place
 from reconciler.workspace.addresses import split_port
 from reconciler.workspace.problems import Problems, did_you_mean
 from reconciler.workspace.ranges import MOST_HOSTS, expand
-from reconciler.workspace.tree import MapNode, Node, ScalarNode, is_null, kind_of, what_is
+from reconciler.workspace.tree import ListNode, MapNode, Node, ScalarNode, is_null, kind_of, what_is
 
 _SECTIONS = ("vars", "children", "hosts")
 _UNGROUPED = "ungrouped"
 _PRIORITY = "ansible_group_priority"
+IN_YAML = "write it in YAML: `ansible-inventory -i FILE --list --yaml > hosts.yaml` does it"
 MOST_PLACES = 1_000_000
 """So often may hosts be named in groups, all together."""
 MOST_ABOVE = 200
@@ -71,7 +72,16 @@ class GroupTree:
             return
         if not isinstance(root, MapNode):
             assert root is not None
-            self._problems.error(f"an inventory is a mapping of groups, this is {kind_of(root)}", root, "begin with `all:`")
+            hint = (
+                f"begin with `all:`; or, if it is another form of inventory, {IN_YAML}"
+                if isinstance(root, ScalarNode)
+                else "begin with `all:`"
+            )
+            self._problems.error(f"an inventory is a mapping of groups, this is {kind_of(root)}", root, hint)
+            return
+        if _is_listing(root):
+            what = "this is the JSON that a program prints as its inventory, such as `ansible-inventory --list`, and no inventory in YAML"
+            self._problems.error(what, root, "print it in YAML: `ansible-inventory -i FILE --list --yaml > hosts.yaml`")
             return
         if not is_null(root.get("plugin")):
             self._problems.error(
@@ -167,11 +177,10 @@ class GroupTree:
                 empty = ScalarNode(section.file, section.line, section.column, None, "")
                 section = MapNode(section.file, section.line, section.column, {section.value: (section, empty)})
             if not isinstance(section, MapNode):
-                self._problems.error(
-                    f"{name!r} of group {group.name!r} must be a mapping, this is {what_is(section)}",
-                    section,
-                    "write each name with a colon behind it",
-                )
+                hint = "write each name with a colon behind it"
+                if isinstance(section, ListNode) and name != "vars":
+                    hint += f"; or, if a program printed this, {IN_YAML}"
+                self._problems.error(f"{name!r} of group {group.name!r} must be a mapping, this is {what_is(section)}", section, hint)
             elif name == "vars":
                 self._vars(group, section)
             elif name == "children":
@@ -291,6 +300,14 @@ class GroupTree:
                 waiting[name] -= 1
                 if waiting[name] == 0:
                     ready.append(name)
+
+
+def _is_listing(root: MapNode) -> bool:
+    """Whether it is what inventory programs print: the variables of all hosts in `_meta`, and groups with lists of hosts."""
+    meta = root.get("_meta")
+    if isinstance(meta, MapNode) and isinstance(meta.get("hostvars"), MapNode):
+        return True
+    return bool(root.entries) and all(isinstance(group, ListNode) for _, group in root.entries.values())
 
 
 def _is_empty(value: Node) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from types import MappingProxyType
 
 from reconciler.fleet import Place, Problem, WorkspaceError
 from reconciler.workspace.files import Sources
-from reconciler.workspace.groups import GroupTree
+from reconciler.workspace.groups import IN_YAML, GroupTree
 from reconciler.workspace.patterns import PatternError, Patterns
 from reconciler.workspace.scalars import YamlVersion
 from reconciler.workspace.tree import PlainValues
@@ -31,7 +32,10 @@ _ANSIBLES_OWN = frozenset(
     inventory_hostname_short play_hosts playbook_dir role_name role_names role_path role_uuid
     """.split()  # noqa: SIM905 (a list of it is a line each)
 )
-_INI_SECTION = re.compile(r"\[[^\[\]{},'\"]+\]\s*(?:[#;].*)?|[\w.-]+(?:\s+[\w.]+=\S+)+")
+_INI_SECTION = re.compile(r"\[[^\[\]{},'\"]+\]\s*(?:[#;].*)?")
+_INI_HOST = re.compile(r"[^\s={\[\"'](?:[^\s=]*[^\s=:])?[ \t]{1,20}\w{1,100}=")
+_COMMAND = re.compile(r"[\w./]+\s")
+_BINARIES = (b"\x7fELF", b"MZ", b"\xca\xfe\xba\xbe", b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe")
 _EXTENSIONS = ("", ".yaml", ".yml", ".json")
 
 
@@ -124,12 +128,27 @@ def _variable_name(name: Hashable) -> str:
     return {True: "true", False: "false", None: "null"}[name] if name is None or isinstance(name, bool) else str(name)
 
 
-def read_inventory(path: Path, sources: Sources) -> Inventory:
-    """Reads an inventory file or folder with its group_vars and host_vars. Errors go to the sources' problems."""
+def folder_of(root: Path, path: Path) -> Path:
+    """The folder beside whose files the group_vars and host_vars of an inventory are."""
+    return path if (root / path).is_dir() else path.parent
+
+
+def read_inventory(paths: Sequence[Path], sources: Sources) -> Inventory:
+    """Reads inventory files and folders, each with its group_vars and host_vars, as one inventory: what a later one says of a host or a
+    group counts over what an earlier one says. Errors go to the sources' problems."""
     tree = GroupTree(sources.problems)
-    full = sources.root / path
-    folder = path if full.is_dir() else path.parent
-    files = _files(path, sources) if full.is_dir() else [path]
+    for path in paths:
+        _read_source(path, tree, sources)
+    tree.link()
+    precedence = Precedence(tree, tuple(dict.fromkeys(folder_of(sources.root, path) for path in paths)), sources)
+    hosts = {name: Host(name, tree.hosts[name].place, precedence.profile(tree.hosts[name])) for name in sorted(tree.hosts)}
+    if not hosts and not sources.problems.any:
+        sources.problems.error("this inventory has no hosts", Place(sources.name(paths[0])), "name at least one under `hosts:`")
+    return Inventory(tree, hosts, sources.problems.warnings)
+
+
+def _read_source(path: Path, tree: GroupTree, sources: Sources) -> None:
+    files = _files(path, sources) if (sources.root / path).is_dir() else [path]
     if not files:
         sources.problems.error("this folder holds no inventory file", Place(sources.name(path)), "add a file such as hosts.yaml")
     for file in files:
@@ -139,30 +158,38 @@ def read_inventory(path: Path, sources: Sources) -> Inventory:
         root = sources.read(file, YamlVersion.V1_1)
         if root is not None or sources.problems.errors == before:
             tree.add_file(root, sources.name(file))
-    tree.link()
-    precedence = Precedence(tree, (folder,), sources)
-    hosts = {name: Host(name, tree.hosts[name].place, precedence.profile(tree.hosts[name])) for name in sorted(tree.hosts)}
-    if not hosts and not sources.problems.any:
-        sources.problems.error("this inventory has no hosts", Place(sources.name(path)), "name at least one under `hosts:`")
-    return Inventory(tree, hosts, sources.problems.warnings)
 
 
 def _is_other_form(file: Path, sources: Sources) -> bool:
     """Reports the forms of an inventory that are not read: INI and TOML, scripts, and what is encrypted as a whole."""
-    form = None
-    if file.suffix not in _EXTENSIONS:
-        form = f"a file that ends in {file.suffix}"
-    else:
-        first = sources.first_line(file)
-        if _INI_SECTION.fullmatch(first):
-            form = "the INI form"
-        elif first.startswith("#!"):
-            form = "a program"
-    if form is None:
+    what = None
+    head = sources.head(file)
+    first = _first_line(head)
+    if _is_program(head, first, executable=os.access(sources.root / file, os.X_OK)):
+        what = "this is a program, which is not run"
+    elif file.suffix not in _EXTENSIONS:
+        what = f"this is a file that ends in {file.suffix}"
+    elif _INI_HOST.match(first) or any(map(_INI_SECTION.fullmatch, _lines(head))):
+        what = "this is the INI form"
+    if what is None:
         return False
-    hint = "write it in YAML: `ansible-inventory -i FILE --list --yaml` does it"
-    sources.problems.error(f"only the YAML form of an inventory is read, this is {form}", Place(sources.name(file)), hint)
+    sources.problems.error(f"only the YAML form of an inventory is read, {what}", Place(sources.name(file)), IN_YAML)
     return True
+
+
+def _is_program(head: bytes, first: str, *, executable: bool) -> bool:
+    """A script or a binary. Where all files are executable, as on a mount of Windows, one that begins as YAML does is YAML."""
+    return head.startswith((b"#!", *_BINARIES)) or (executable and (b"\0" in head or _COMMAND.match(first) is not None))
+
+
+def _first_line(head: bytes) -> str:
+    """The first line that is not empty and no comment, as far as it is text."""
+    lines = (line.strip() for line in _lines(head))
+    return next((line for line in lines if line and line != "---" and not line.startswith(("#", ";"))), "")
+
+
+def _lines(head: bytes) -> list[str]:
+    return [line.rstrip() for line in head.decode("utf-8-sig", "replace").split("\n")]
 
 
 def _files(folder: Path, sources: Sources) -> list[Path]:

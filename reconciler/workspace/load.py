@@ -13,7 +13,7 @@ from reconciler.workspace.catalogue import read_catalogue
 from reconciler.workspace.desired import SECTIONS, merge_layers, read_desired
 from reconciler.workspace.files import Sources
 from reconciler.workspace.files_elsewhere import files_of_others
-from reconciler.workspace.inventory import Inventory, read_inventory
+from reconciler.workspace.inventory import Inventory, folder_of, read_inventory
 from reconciler.workspace.lock import lock_path, pinned, read_lock
 from reconciler.workspace.nodes import NodeReader
 from reconciler.workspace.problems import Problems
@@ -46,7 +46,7 @@ def load_workspace(
     root: Path,
     *,
     fleet: str | None = None,
-    inventory: Path | None = None,
+    inventory: Sequence[Path] = (),
     desired: Sequence[Path] = (),
     sections: Sequence[SectionForm] = SECTIONS,
     allow_outside_links: bool = False,
@@ -57,8 +57,7 @@ def load_workspace(
     """
     chosen = select(root, fleet, inventory, desired)
     problems = Problems()
-    folder = chosen.inventory if (root / chosen.inventory).is_dir() else chosen.inventory.parent
-    outside = (folder, *(path.parent for path in chosen.desired))
+    outside = (*(folder_of(root, path) for path in chosen.inventory), *(path.parent for path in chosen.desired))
     sources = Sources(root, problems, outside, allow_outside_links=allow_outside_links)
     hosts = read_inventory(chosen.inventory, sources)
     sound = not problems.any
@@ -99,7 +98,7 @@ def load_workspace(
 
 
 def load_fleet(
-    root: Path, *, fleet: str | None = None, inventory: Path | None = None, allow_outside_links: bool = False
+    root: Path, *, fleet: str | None = None, inventory: Sequence[Path] = (), allow_outside_links: bool = False
 ) -> tuple[Fleet, Inventory]:
     """Reads an inventory and its hosts as nodes, without a desired state. Raises WorkspaceError with every problem of both."""
     chosen = select(root, fleet, inventory, (), with_desired=False)
@@ -111,7 +110,7 @@ def load_fleet(
     return nodes, hosts
 
 
-def find_state_path(root: Path, *, fleet: str | None = None, inventory: Path | None = None, desired: Sequence[Path] = ()) -> Path:
+def find_state_path(root: Path, *, fleet: str | None = None, inventory: Sequence[Path] = (), desired: Sequence[Path] = ()) -> Path:
     """Where the state of a fleet is, without reading its files. Raises WorkspaceError where the fleet is not clear."""
     return state_path_of(root, select(root, fleet, inventory, desired).name)
 
@@ -121,7 +120,7 @@ def state_path_of(root: Path, fleet: str) -> Path:
     return root / STATE / f"{fleet}.db"
 
 
-def load_inventory(root: Path, *, fleet: str | None = None, inventory: Path | None = None, allow_outside_links: bool = False) -> Inventory:
+def load_inventory(root: Path, *, fleet: str | None = None, inventory: Sequence[Path] = (), allow_outside_links: bool = False) -> Inventory:
     """Reads only an inventory; gpurec's keys in it are not checked, so that any Ansible inventory can be shown.
 
     Raises WorkspaceError with every problem of its files.

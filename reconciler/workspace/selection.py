@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ class Selection:
     ones before it."""
 
     name: str
-    inventory: Path
+    inventory: tuple[Path, ...]
     layers: tuple[tuple[Path, ...], ...]
 
     @property
@@ -48,17 +49,19 @@ def fleets(root: Path) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def select(root: Path, fleet: str | None, inventory: Path | None, desired: Sequence[Path], *, with_desired: bool = True) -> Selection:
-    """The files of one fleet. Raises WorkspaceError where the fleet is not clear or files are missing."""
-    name = fleet_name(root, fleet, inventory, desired, with_desired=with_desired)
-    chosen = inventory if inventory is not None else _find(root, INVENTORIES, name)
+def select(root: Path, fleet: str | None, inventory: Sequence[Path], desired: Sequence[Path], *, with_desired: bool = True) -> Selection:
+    """The files of one fleet. Raises WorkspaceError where the fleet is not clear or files are missing. Where only the hosts are asked for,
+    those of several inventories have the name of the first."""
     if not with_desired:
-        return Selection(name, chosen, ())
+        name = fleet_name(root, fleet, inventory[:1], desired, with_desired=False)
+        return Selection(name, tuple(inventory) or (_find(root, INVENTORIES, name),), ())
+    name = fleet_name(root, fleet, inventory, desired)
+    chosen = tuple(inventory) or (_find(root, INVENTORIES, name),)
     wanted = tuple(desired) or (_find(root, DESIRED, name),)
     return Selection(name, chosen, tuple(tuple(_desired_files(root, path)) for path in wanted))
 
 
-def fleet_name(root: Path, fleet: str | None, inventory: Path | None, desired: Sequence[Path], *, with_desired: bool = True) -> str:
+def fleet_name(root: Path, fleet: str | None, inventory: Sequence[Path], desired: Sequence[Path], *, with_desired: bool = True) -> str:
     """Which fleet is meant, without looking at its files. Raises WorkspaceError where that is not clear."""
     name = fleet if fleet is not None else _choose(root, inventory, bool(desired) or not with_desired)
     if not _NAME.fullmatch(name):
@@ -66,12 +69,24 @@ def fleet_name(root: Path, fleet: str | None, inventory: Path | None, desired: S
     return name
 
 
-def _choose(root: Path, inventory: Path | None, self_contained: bool) -> str:
-    if inventory is not None and self_contained:
-        return inventory.stem
+def inventory_name(root: Path, inventory: Sequence[Path]) -> str | None:
+    """What inventories of `-i` are called in a state, the same wherever the workspace is; None where one is in `inventories/`: there the
+    name of a fleet is its own."""
+    names = [os.path.relpath(root / path, root) for path in inventory]
+    return None if any(Path(name).parts[0] == INVENTORIES for name in names) else ", ".join(names) or None
+
+
+def _choose(root: Path, inventory: Sequence[Path], self_contained: bool) -> str:
     names = fleets(root)
-    if inventory is not None and (inventory.stem in names or not names):
-        return inventory.stem
+    meant = {_fleet_of(root, path) for path in inventory}
+    if names and not self_contained:
+        meant &= set(names)
+    if len(meant) > 1:
+        raise WorkspaceError.of(
+            f"the inventories of -i are of several fleets: {', '.join(sorted(meant))}", hint="name one with --fleet NAME"
+        )
+    if meant:
+        return meant.pop()
     if len(names) == 1:
         return names[0]
     if DEFAULT_FLEET in names:
@@ -81,6 +96,18 @@ def _choose(root: Path, inventory: Path | None, self_contained: bool) -> str:
             "there is no fleet here: no inventories/NAME.yaml", hint="run `gpurec init`, or name the folder with -C DIR"
         )
     raise WorkspaceError.of(f"there are several fleets: {', '.join(names)}", hint="choose one with --fleet NAME")
+
+
+def _fleet_of(root: Path, inventory: Path) -> str:
+    """The fleet that an inventory is of: the folder of `inventories/` that it is in, else the name of the file or folder itself."""
+    path = Path(os.path.normpath((root / inventory).absolute()))
+    if "," in path.name and not path.exists():
+        hint = "write a file with `all: {hosts: {NAME: {}}}`"
+        raise WorkspaceError.of(f"{inventory} is a list of hosts, as Ansible's -i takes it, and no file", hint=hint)
+    folder = Path(os.path.normpath((root / INVENTORIES).absolute()))
+    if path != folder and path.is_relative_to(folder):
+        path = folder / path.relative_to(folder).parts[0]
+    return path.name if path.is_dir() else path.stem
 
 
 def _find(root: Path, folder: str, name: str) -> Path:

@@ -77,7 +77,8 @@ def _below(root: Path, folder: Path) -> Iterable[Path]:
 
 class Precedence:
     """Merges a host's layers: `all` inline, groups inline, group_vars/all, group_vars/GROUP, host inline, host_vars (Ansible's docs,
-    "Understanding variable precedence"); groups by depth, `ansible_group_priority`, name. Hashes replace."""
+    "Understanding variable precedence"); groups by depth, `ansible_group_priority`, name; of several
+    inventories the later one's files over all of the earlier one's. Hashes replace."""
 
     def __init__(self, tree: GroupTree, folders: Sequence[Path], sources: Sources) -> None:
         self._tree = tree
@@ -108,9 +109,11 @@ class Precedence:
             return kept
         chain = self._tree.chain(groups | {"all"})
         layers = [layer for group in chain for layer in group.variables]
-        for group in chain:
+        for below in (False, True):
             for folder in self._group_vars:
-                layers.extend(folder.layers(group.name))
+                for group in chain:
+                    if (group.name != "all") is below:
+                        layers.extend(folder.layers(group.name))
         names = tuple(sorted(group.name for group in chain if group.name != "all"))
         kept = self._of_groups[groups] = (self._merge({}, layers), names)
         return kept

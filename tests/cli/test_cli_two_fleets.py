@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,6 +121,37 @@ def test_a_fresh_clone_has_no_state_folder_and_gets_one(lab: Lab) -> None:
     assert result.exit_code == 0
     assert "Note: set up a new state for the fleet demo" in result.stderr
     assert lab.state.exists()
+
+
+def test_two_inventories_of_one_file_name_are_two_fleets_until_somebody_says_that_they_are_one(lab: Lab) -> None:
+    for name in ("one", "two"):
+        (lab.root / name).mkdir()
+        (lab.root / name / "hosts.yaml").write_text((lab.root / "inventories" / "demo.yaml").read_text())
+    one, two = (("-i", str(lab.root / name / "hosts.yaml"), "-f", "desired/demo.yaml") for name in ("one", "two"))
+    assert lab.run(*one, *APPLY).exit_code == 0
+    lab.fleet.forget_requests()
+    for command in (APPLY, ("plan",), ("drift",)):
+        refused = lab.run(*two, *command)
+        assert refused.exit_code == 1
+        assert "the state of the fleet hosts of one/hosts.yaml, and the command is for two/hosts.yaml" in refused.stderr
+        assert "--fleet hosts where it is the same one" in refused.stderr
+    assert not [request for engine in lab.fleet.engines.values() for request in engine.requests]
+    assert lab.run("--fleet", "other", *two, "plan").exit_code == 0
+    assert lab.run("--fleet", "hosts", *two, *APPLY).exit_code == 0
+    assert lab.run(*two, "drift").exit_code == 0
+    assert lab.run(*one, "plan").exit_code == 1
+
+
+def test_several_inventories_of_the_command_or_of_the_environment_are_one(lab: Lab) -> None:
+    (lab.root / "more hosts").mkdir()
+    (lab.root / "more hosts" / "demo.yaml").write_text("all: {hosts: {zoe: {engines: {}}}}\n")
+    both = ("inventories/demo.yaml", "more hosts/demo.yaml")
+    named = lab.run(*(f"--inventory={name}" for name in both), "inventory").stdout
+    assert "zoe" in named
+    assert named.count("\nzoe") == 1
+    assert "ada" in named
+    environment = {"GPUREC_INVENTORY": os.pathsep.join(both)}
+    assert CliRunner().invoke(cli, ["-C", str(lab.root), "inventory"], env=environment).stdout == named
 
 
 def test_a_mistyped_workspace_gets_no_folder(lab: Lab, tmp_path: Path) -> None:

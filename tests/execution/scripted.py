@@ -239,7 +239,7 @@ class ListedState:
 
     def prove_held(self) -> None: ...
 
-    def begin_run(self, plan_digest: str, config_digest: str, command: str) -> int:
+    def begin_run(self, plan_digest: str, config_digest: str, command: str, inventory: str | None = None) -> int:
         return 1
 
     def step_started(self, run_id: int, step_id: str, address: str, action: str) -> None:

@@ -53,21 +53,21 @@ PATTERNS = (b"all", b"gpu[0:2]:&b*:!b2", b"~b[0-9]+,a", b"~(a|b){3}", b"b[-1]", 
 
 def take_inventory(data: bytes) -> object:
     written("i/hosts.yaml", data)
-    found = load_inventory(folder() / "i", inventory=Path("hosts.yaml"))
+    found = load_inventory(folder() / "i", inventory=[Path("hosts.yaml")])
     return found.match("all"), [one.sentence() for one in found.warnings]
 
 
 def take_fleet(data: bytes) -> object:
     """An inventory read for a plan: every key is checked and every template rendered."""
     written("f/hosts.yaml", data)
-    nodes, _ = load.load_fleet(folder() / "f", inventory=Path("hosts.yaml"))
+    nodes, _ = load.load_fleet(folder() / "f", inventory=[Path("hosts.yaml")])
     return nodes
 
 
 def take_desired(data: bytes) -> object:
     written("d/hosts.yaml", INVENTORY.encode())
     written("d/desired.yaml", data)
-    return load_workspace(folder() / "d", inventory=Path("hosts.yaml"), desired=[Path("desired.yaml")])
+    return load_workspace(folder() / "d", inventory=[Path("hosts.yaml")], desired=[Path("desired.yaml")])
 
 
 def take_foreign(data: bytes) -> object:
@@ -91,7 +91,7 @@ def take_template(data: bytes) -> object:
 @cache
 def inventory() -> Inventory:
     written("p/hosts.yaml", INVENTORY.encode())
-    return load_inventory(folder() / "p", inventory=Path("hosts.yaml"))
+    return load_inventory(folder() / "p", inventory=[Path("hosts.yaml")])
 
 
 def take_pattern(data: bytes) -> object:

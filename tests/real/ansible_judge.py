@@ -31,10 +31,13 @@ SETTINGS = {
 }
 
 
-def inventory_of(case: Path) -> Path:
-    """The inventory of a case folder."""
-    (found,) = (case / name for name in INVENTORIES if (case / name).exists())
-    return found
+def inventories_of(case: Path) -> list[str]:
+    """The inventories of a case folder, relative to it: those that its file `sources` names, in their order, else its one inventory."""
+    sources = case / "sources"
+    if sources.exists():
+        return sources.read_text(encoding="utf-8").splitlines()
+    (found,) = (name for name in INVENTORIES if (case / name).exists())
+    return [found]
 
 
 def patterns_of(case: Path) -> list[str]:
@@ -73,13 +76,13 @@ def answer(program: str, arguments: tuple[str, ...]) -> None:
     os._exit(0)
 
 
-def listing(inventory: Path, *limit: str) -> object:
-    status, text = asked("ansible-inventory", "-i", str(inventory), "--list", *limit)
+def listing(inventories: list[str], *limit: str) -> object:
+    status, text = asked("ansible-inventory", *inventories, "--list", *limit)
     return json.loads(text) if status == 0 else None
 
 
-def hosts(inventory: Path, pattern: str) -> list[str] | None:
-    status, text = asked("ansible", "-i", str(inventory), "--list-hosts", "--", pattern)
+def hosts(inventories: list[str], pattern: str) -> list[str] | None:
+    status, text = asked("ansible", *inventories, "--list-hosts", "--", pattern)
     match = re.match(r"  hosts \((\d+)\):\n", text)
     if status != 0 or match is None or match.group(1) == "0":
         return None
@@ -87,14 +90,15 @@ def hosts(inventory: Path, pattern: str) -> list[str] | None:
 
 
 def judged(case: Path) -> dict[str, object]:
-    inventory = inventory_of(case)
-    found: dict[str, object] = {"inventory": inventory.name, "list": listing(inventory)}
+    names = inventories_of(case)
+    options = [f"--inventory={case / name}" for name in names]
+    found: dict[str, object] = {"inventory": ":".join(names), "list": listing(options)}
     patterns = patterns_of(case)
     if patterns:
-        named = {pattern: hosts(inventory, pattern) for pattern in patterns}
+        named = {pattern: hosts(options, pattern) for pattern in patterns}
         found["hosts"] = named
         naming = [pattern for pattern in patterns if named[pattern] is not None]
-        found["limited"] = {pattern: listing(inventory, f"--limit={pattern}") for pattern in naming[:MOST_LIMITED]}
+        found["limited"] = {pattern: listing(options, f"--limit={pattern}") for pattern in naming[:MOST_LIMITED]}
     return found
 
 

@@ -25,8 +25,13 @@ def lines(file: Path) -> list[str]:
     return file.read_text(encoding="utf-8").split("\n")[:-1] if file.exists() else []
 
 
+def inventories(name: str) -> list[Path]:
+    return [Path(path) for path in RECORDED[name]["inventory"].split(":")]
+
+
 def listing(name: str, *pattern: str) -> str:
-    done = CliRunner().invoke(cli, ["-C", str(CASES / name), "-i", RECORDED[name]["inventory"], "inventory", "--format", "json", *pattern])
+    options = [f"--inventory={path}" for path in inventories(name)]
+    done = CliRunner().invoke(cli, ["-C", str(CASES / name), *options, "inventory", "--format", "json", *pattern])
     assert done.exit_code == 0, done.output
     return json.dumps(json.loads(done.stdout), sort_keys=True)
 
@@ -44,7 +49,7 @@ def test_workspace_hosts_groups_and_variables_are_ansibles(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in ACCEPTED if "hosts" in RECORDED[name]])
 def test_workspace_a_pattern_names_the_hosts_that_ansible_says(name: str) -> None:
-    inventory = load_inventory(CASES / name, inventory=Path(RECORDED[name]["inventory"]))
+    inventory = load_inventory(CASES / name, inventory=inventories(name))
     refused = lines(CASES / name / "refused-patterns")
     for pattern, said in RECORDED[name]["hosts"].items():
         if pattern in refused:
@@ -67,7 +72,7 @@ def test_workspace_a_limited_listing_is_ansibles(name: str, pattern: str) -> Non
 @pytest.mark.parametrize("name", [name for name in RECORDED if name not in ACCEPTED])
 def test_workspace_what_ansible_refuses_is_refused_with_its_place(name: str) -> None:
     with pytest.raises(WorkspaceError) as raised:
-        load_inventory(CASES / name, inventory=Path(RECORDED[name]["inventory"]))
+        load_inventory(CASES / name, inventory=inventories(name))
     for problem in raised.value.problems:
         assert problem.where is not None
         assert problem.hint

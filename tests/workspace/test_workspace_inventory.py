@@ -17,7 +17,7 @@ CASE = Path(__file__).parents[1] / "cases" / "inventory" / "precedence-together"
 @pytest.fixture
 def inventory() -> Inventory:
     """A case that real ansible-core judges, so that the values here are its own."""
-    return load_inventory(CASE, inventory=Path("hosts.yaml"))
+    return load_inventory(CASE, inventory=[Path("hosts.yaml")])
 
 
 @pytest.mark.parametrize(
@@ -158,10 +158,23 @@ def test_workspace_a_wrong_inventory_is_refused(tmp_path: Path, text: str, told:
     ("name", "text", "told"),
     [
         ("hosts.ini", "[gpu]\na\n", "only the YAML form of an inventory is read, this is a file that ends in .ini"),
-        ("hosts", "# mine\n\n[gpu]\na\n", "this is the INI form; write it in YAML: `ansible-inventory -i FILE --list --yaml` does it"),
+        ("hosts", "# mine\n\n[gpu]\na\n", "write it in YAML: `ansible-inventory -i FILE --list --yaml > hosts.yaml` does it"),
         ("hosts", "[gpu:children]\nbig\n", "this is the INI form"),
         ("hosts", "gpu-a ansible_host=10.0.0.1 v=2\n", "this is the INI form"),
+        ("hosts", "gpu-a\n\n[gpu]\ngpu-a\n", "this is the INI form"),
+        ("hosts", "gpu[01:05] ansible_user=x\n", "this is the INI form"),
+        ("hosts", 'a:2222 ansible_password="x y"\n', "this is the INI form"),
+        ("hosts", "a\nb\n", "this is text; begin with `all:`; or, if it is another form of inventory, write it in YAML"),
         ("hosts", "#!/bin/sh\necho {}\n", "this is a program"),
+        ("hosts.py", "#!/usr/bin/python3\nprint(1)\n", "this is a program, which is not run; write it in YAML: `ansible-inventory -i FILE"),
+        ("hosts", "\x7fELF\0\1", "this is a program"),
+        ("l.json", '{"_meta": {"hostvars": {"a": {}}}, "g": {"hosts": ["a"]}}', "the JSON that a program prints as its inventory"),
+        ("l.json", '{"g": ["a", "b"]}', "print it in YAML: `ansible-inventory -i FILE --list --yaml > hosts.yaml`"),
+        (
+            "l.json",
+            '{"g": {"hosts": ["a"]}}',
+            "this is a list; write each name with a colon behind it; or, if a program printed this, write it",
+        ),
         ("hosts.toml", "[all.hosts]\n", "this is a file that ends in .toml"),
         ("hosts.yaml", "$ANSIBLE_VAULT;1.1;AES256\n3131\n", "hosts.yaml:1:1: this file is encrypted with ansible-vault"),
         ("hosts.yaml", "g: {children: {ungrouped: {hosts: {a: }}}}\n", "'ungrouped' stands directly below 'all'"),
@@ -173,8 +186,28 @@ def test_workspace_a_wrong_inventory_is_refused(tmp_path: Path, text: str, told:
 def test_workspace_what_is_not_read_is_named(tmp_path: Path, name: str, text: str, told: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(WorkspaceError) as raised:
-        load_inventory(tmp_path, inventory=Path(name))
+        load_inventory(tmp_path, inventory=[Path(name)])
     assert told in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["cat list.json\n", 'echo \'{"g": ["a"]}\'\n', "\0\1\2"])
+def test_workspace_a_program_needs_no_first_line_that_says_so(tmp_path: Path, text: str) -> None:
+    (tmp_path / "list").write_text(text)
+    (tmp_path / "list").chmod(0o755)
+    with pytest.raises(WorkspaceError, match="this is a program, which is not run"):
+        load_inventory(tmp_path, inventory=[Path("list")])
+
+
+def test_workspace_a_file_that_is_executable_like_all_of_a_mount_is_read(tmp_path: Path) -> None:
+    (tmp_path / "hosts.yaml").write_text("# of mine\nall:\n  hosts:\n    a:\n")
+    (tmp_path / "hosts.yaml").chmod(0o777)
+    assert list(load_inventory(tmp_path, inventory=[Path("hosts.yaml")]).hosts) == ["a"]
+
+
+@pytest.mark.parametrize("listed", ["a,b", "localhost,"])
+def test_workspace_a_list_of_hosts_is_told_as_one(tmp_path: Path, listed: str) -> None:
+    with pytest.raises(WorkspaceError, match=r"is a list of hosts, as Ansible's -i takes it, and no file; write a file with `all: "):
+        load_inventory(tmp_path, inventory=[Path(listed)])
 
 
 def test_workspace_keys_that_ansible_skips_are_warned_about(tmp_path: Path) -> None:

@@ -36,6 +36,29 @@ def test_workspace_of_several_fleets_default_is_taken(tmp_path: Path) -> None:
     assert load_workspace(tmp_path, fleet="b").name == "b"
 
 
+def test_workspace_an_inventory_below_inventories_is_of_the_fleet_of_its_folder(tmp_path: Path) -> None:
+    root = fleet(tmp_path, "live", "test")
+    for name in ("live", "test"):
+        (root / "inventories" / f"{name}.yaml").unlink()
+        (root / "inventories" / name).mkdir()
+        (root / "inventories" / name / "hosts.yaml").write_text(HOSTS)
+        chosen = load_workspace(root, inventory=[Path("inventories") / name / "hosts.yaml"])
+        assert (chosen.name, chosen.state_path.name) == (name, f"{name}.db")
+
+
+def test_workspace_several_inventories_are_one_fleet_that_needs_one_name(tmp_path: Path) -> None:
+    for name in ("a/hosts.yaml", "b/hosts.yaml", "c/other.yaml"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(HOSTS.replace("{a:", f"{{{name[0]}:"))
+    (tmp_path / "d.yaml").write_text("version: 1\nmodels: {m: {}}\n")
+    a, b, c = (tmp_path / name for name in ("a/hosts.yaml", "b/hosts.yaml", "c/other.yaml"))
+    both = load_workspace(tmp_path, inventory=[a, b], desired=[Path("d.yaml")])
+    assert (both.name, list(both.fleet.nodes)) == ("hosts", ["a", "b"])
+    with pytest.raises(WorkspaceError, match="of several fleets: hosts, other; name one with --fleet NAME"):
+        load_workspace(tmp_path, inventory=[a, c], desired=[Path("d.yaml")])
+    assert load_workspace(tmp_path, fleet="x", inventory=[a, c], desired=[Path("d.yaml")]).name == "x"
+
+
 def test_workspace_several_fleets_without_default_are_listed(tmp_path: Path) -> None:
     with pytest.raises(WorkspaceError, match=r"several fleets: a, b; choose one with --fleet"):
         load_workspace(fleet(tmp_path, "a", "b"))
@@ -61,7 +84,7 @@ def test_workspace_a_fleet_in_two_places_is_refused(tmp_path: Path) -> None:
 
 def test_workspace_an_inventory_alone_can_be_read(tmp_path: Path) -> None:
     (tmp_path / "any.yaml").write_text("all: {hosts: {a: {labels: [free, form]}}}")
-    assert tuple(load_inventory(tmp_path, inventory=tmp_path / "any.yaml").hosts) == ("a",)
+    assert tuple(load_inventory(tmp_path, inventory=[tmp_path / "any.yaml"]).hosts) == ("a",)
 
 
 def test_workspace_a_fleet_can_be_read_without_a_desired_state(tmp_path: Path) -> None:
@@ -112,7 +135,7 @@ def outside(root: Path, home: Path) -> str:
         if not (home / name).exists():
             (home / name).write_text(text)
     desired = [home / "one" / "models.yaml", home / "two" / "models.yaml"]
-    return load_workspace(root, inventory=home / "lab" / "hosts.yaml", desired=desired).config_digest
+    return load_workspace(root, inventory=[home / "lab" / "hosts.yaml"], desired=desired).config_digest
 
 
 def test_workspace_files_from_elsewhere_count_by_their_content_and_not_by_their_place(tmp_path: Path) -> None:
@@ -136,8 +159,8 @@ def test_workspace_a_file_of_the_workspace_is_the_same_by_every_way_to_it(tmp_pa
     plain = load_workspace(root).config_digest
     (tmp_path / "link").symlink_to(root)
     roundabout = Path("inventories") / ".." / ".." / "ws" / "inventories" / "lab.yaml"
-    assert load_workspace(root, inventory=roundabout).config_digest == plain
-    assert load_workspace(tmp_path / "link", inventory=root / "inventories" / "lab.yaml").config_digest == plain
+    assert load_workspace(root, inventory=[roundabout]).config_digest == plain
+    assert load_workspace(tmp_path / "link", inventory=[root / "inventories" / "lab.yaml"]).config_digest == plain
     assert load_workspace(root / "inventories" / "..", desired=[root / "desired" / "lab.yaml"]).config_digest == plain
 
 

@@ -142,4 +142,4 @@ def test_workspace_a_huge_file_is_refused_without_being_parsed(tmp_path: Path) -
 def test_workspace_a_missing_desired_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "i.yaml").write_text("all: {hosts: {a: {engines: {ollama: {url: 'http://a:1'}}}}}")
     with pytest.raises(WorkspaceError, match=r"^d\.yaml: this file does not exist; "):
-        load_workspace(tmp_path, inventory=Path("i.yaml"), desired=[Path("d.yaml")])
+        load_workspace(tmp_path, inventory=[Path("i.yaml")], desired=[Path("d.yaml")])

@@ -60,7 +60,7 @@ def command(context: click.Context, new: Path, hosts: tuple[str, ...], ports: tu
     from reconciler.operations.new_files import schema_file
 
     settings = settings_of(context)
-    if settings.inventory is not None and (hosts or no_look):
+    if settings.inventory and (hosts or no_look):
         raise click.UsageError("The hosts of the inventory are looked at: leave --host and --no-look away, or -i.")
     root = settings.path(new)
     files = {**FILES, INVENTORY_FILE: _checked(INVENTORY_FILE, INVENTORY), DESIRED_FILE: _checked(DESIRED_FILE, DESIRED)}
@@ -106,7 +106,7 @@ def _addresses(settings: Settings, hosts: tuple[str, ...]) -> dict[str, str]:
     """Where to look, by the name that the host gets: the hosts of the inventory that is named, the hosts that are, or this machine."""
     from reconciler.workspace import load_fleet
 
-    if settings.inventory is None:
+    if not settings.inventory:
         return {_host_name() if host == HERE else host: host for host in hosts or (HERE,)}
     fleet, inventory = load_fleet(
         settings.directory, fleet=settings.fleet, inventory=settings.inventory, allow_outside_links=settings.allow_outside_links
@@ -163,7 +163,7 @@ def _running(settings: Settings, root: Path) -> tuple[str, bool]:
     from reconciler.operations.importing import import_running
     from reconciler.views import desired_text, escape
 
-    there = replace(settings, directory=root, inventory=None)
+    there = replace(settings, directory=root, inventory=())
     fleet = run(there, lambda report: import_running(there, report))
     for one in fleet.found.left_out[:MOST_WARNINGS]:
         settings.say(f"Warning: {escape(one.what)} is left out: {escape(one.why)}")

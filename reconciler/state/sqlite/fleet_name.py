@@ -15,6 +15,10 @@ KEY = "fleet"
 """Of the table `meta`. A state of before this key says nothing, and becomes that of the first fleet that is applied with it."""
 
 
+INVENTORY = "inventory"
+"""The key of the inventory that the fleet was last applied with, where its name is not its own: many a folder has a `hosts.yaml`."""
+
+
 class OtherFleet(StateError):
     """The state is of another fleet than the one that is asked about."""
 
@@ -36,18 +40,37 @@ def refuse_other_fleet(conn: sqlite3.Connection, path: Path, fleet: str | None) 
     raise OtherFleet(Problem(what, Place(str(path)), hint))
 
 
+def _refuse_other_inventory(conn: sqlite3.Connection, path: Path, fleet: str, inventory: str) -> None:
+    row = conn.execute("SELECT value FROM meta WHERE key = ?", (INVENTORY,)).fetchone()
+    if row is None or row[0] == inventory:
+        return
+    what = f"this is the state of the fleet {fleet} of {row[0]}, and the command is for {inventory}"
+    hint = f"name the fleet: --fleet {quote(fleet)} where it is the same one by another inventory, else --fleet with a name of its own"
+    raise OtherFleet(Problem(what, Place(str(path)), hint))
+
+
+def write_inventory(conn: sqlite3.Connection, inventory: str | None) -> None:
+    """Keeps which inventory the fleet was applied with; None: its own, in the workspace."""
+    conn.execute("DELETE FROM meta WHERE key = ?", (INVENTORY,))
+    if inventory is not None:
+        conn.execute("INSERT INTO meta VALUES (?, ?)", (INVENTORY, inventory))
+
+
 def write_fleet(conn: sqlite3.Connection, fleet: str) -> None:
     conn.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (KEY, fleet))
 
 
-def check_fleet(path: Path, fleet: str | None) -> None:
-    """The same for a store that nobody has opened yet. What else is wrong with it is found by whoever opens it."""
+def check_fleet(path: Path, fleet: str | None, inventory: str | None = None) -> None:
+    """The same for a store that nobody has opened yet; `inventory` is what alone gave the fleet its name: one of another name is refused.
+    What else is wrong with the store is found by whoever opens it."""
     if fleet is None or not path.exists():
         return
     try:
         with closing(open_for_reading(followed(path))) as conn, sqlite_said(path):
             if schema_version(conn, path):
                 refuse_other_fleet(conn, path, fleet)
+                if inventory is not None:
+                    _refuse_other_inventory(conn, path, fleet, inventory)
     except OtherFleet:
         raise
     except StateError:

@@ -29,7 +29,7 @@ from reconciler.state.sqlite.entries import (
     write_entry,
 )
 from reconciler.state.sqlite.filesystem import network_filesystem
-from reconciler.state.sqlite.fleet_name import KEY, read_fleet, refuse_other_fleet, write_fleet
+from reconciler.state.sqlite.fleet_name import KEY, read_fleet, refuse_other_fleet, write_fleet, write_inventory
 from reconciler.state.sqlite.lease import Held, still_ours
 from reconciler.state.sqlite.node_rename import forget_incidents, write_move
 from reconciler.state.sqlite.reader import SqliteReader
@@ -108,7 +108,7 @@ class SqliteWriter(SqliteReader):
                 "run plan: it finds out by probing what was done",
             )
 
-    def begin_run(self, plan_digest: str, config_digest: str, command: str) -> int:
+    def begin_run(self, plan_digest: str, config_digest: str, command: str, inventory: str | None = None) -> int:
         """Starts a run and returns its id; the first one ever gives the state its lineage. Runs that died are marked `interrupted`."""
         me = this_process()
         with self._writing() as conn:
@@ -117,6 +117,7 @@ class SqliteWriter(SqliteReader):
             conn.execute("INSERT OR IGNORE INTO meta VALUES ('lineage', ?)", (str(uuid4()),))
             if self._fleet is not None:
                 write_fleet(conn, self._fleet)
+                write_inventory(conn, inventory)
             serial = _serial(conn)
             conn.execute("UPDATE journal SET status = ?, finished_at = ? WHERE status = 'started'", (StepStatus.INTERRUPTED, now))
             conn.execute("UPDATE runs SET result = 'interrupted', finished_at = ? WHERE result = 'running'", (now,))

@@ -118,7 +118,7 @@ def rename_fleet(context: click.Context, old: str, new: str, lock_timeout: float
     from reconciler.workspace import fleet_name
 
     settings = settings_of(context)
-    fleet_name(settings.directory, new, None, ())
+    fleet_name(settings.directory, new, (), ())
     command, path = f"state rename-fleet {old} {new}", find_state(settings, any_fleet=True)
     with (
         reporting(settings) as report,
