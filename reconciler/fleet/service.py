@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
+from reconciler.fleet.samples import HistoryBounds
 from reconciler.fleet.secret_refs import SecretRef
 
 
@@ -32,10 +33,11 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class ServicePolicy:
-    """`hosts` are the names under which it may be asked, beside those that it listens on."""
+    """`hosts` are the names under which it may be asked, beside those that it listens on; `history` is how much of what it sees is kept."""
 
     tokens: tuple[Token, ...] = ()
     hosts: tuple[str, ...] = ()
+    history: HistoryBounds = field(default_factory=HistoryBounds)
 
 
 NOBODY = ServicePolicy()

@@ -20,6 +20,7 @@ from reconciler.state.sqlite.access import refuse_unsafe, unsafe_sentence
 from reconciler.state.sqlite.check import Finding, Level, check_state
 from reconciler.state.sqlite.connection import require_folder
 from reconciler.state.sqlite.fleet_name import OtherFleet, check_fleet
+from reconciler.state.sqlite.frames import keep_looks
 from reconciler.state.sqlite.lock import Lock, break_lock, look_at_lock
 from reconciler.state.sqlite.opening import open_writer, wait_until_free
 from reconciler.state.sqlite.reader import open_reader
@@ -53,6 +54,7 @@ __all__ = [
     "check_fleet",
     "check_state",
     "find_rescues",
+    "keep_looks",
     "look_at_lock",
     "names_now",
     "node_move",

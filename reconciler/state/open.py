@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from reconciler.fleet import StateError
+from reconciler.fleet import Frame, HistoryBounds, StateError
 from reconciler.state.protocol import StateReader, StateWriter
+from reconciler.state.sqlite.frames import keep_looks
 from reconciler.state.sqlite.opening import open_writer
 from reconciler.state.sqlite.reader import open_reader
 
@@ -32,6 +34,15 @@ class Store(Protocol):
         """Under the lease, which it takes and gives back. Raises LockHeld; StateError where it cannot be written or is of another fleet."""
         ...
 
+    def keep_looks(self, looks: Sequence[Frame], *, fleet: str, bounds: HistoryBounds, new_folder: bool = False) -> str | None:
+        """Adds looks, the oldest first, to the history of facts, without the lease, and says so where the state was set up for it. What is
+        written and forgotten is `reconciler.state.frames.change_of`.
+
+        Raises LockHeld where a run that has the lease must be over first: the looks are to be given again then. Raises StateError where it
+        cannot be written or is of another fleet.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class SqliteStore:
@@ -46,6 +57,9 @@ class SqliteStore:
         self, *, command: str, fleet: str | None = None, new_folder: bool = False, lock_timeout: float = 0
     ) -> AbstractContextManager[StateWriter]:
         return open_writer(self.file, command=command, fleet=fleet, new_folder=new_folder, lock_timeout=lock_timeout)
+
+    def keep_looks(self, looks: Sequence[Frame], *, fleet: str, bounds: HistoryBounds, new_folder: bool = False) -> str | None:
+        return keep_looks(self.file, looks, fleet=fleet, bounds=bounds, new_folder=new_folder)
 
 
 def open_state(url: str, folder: Path = Path()) -> Store:

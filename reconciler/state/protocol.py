@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
@@ -14,6 +14,7 @@ from reconciler.fleet import (
     CardId,
     EngineId,
     FleetFacts,
+    Frame,
     Heat,
     LoadKey,
     Measured,
@@ -133,6 +134,10 @@ class StateReader(Protocol):
 
     def renames(self) -> Sequence[Rename]:
         """Nodes that were renamed, oldest first; the journals of runs before that call them as they were called then."""
+        ...
+
+    def frames(self, spans: Collection[int], since: int = 0) -> Iterator[Frame]:
+        """History of facts, the oldest first: frames of these spans that end at `since` (seconds since 1970) or later."""
         ...
 
     def lease(self) -> Lease | None: ...

@@ -1,11 +1,11 @@
-"""`policy.service`: tokens of the HTTP API with their roles, and the names under which it may be asked."""
+"""`policy.service`: tokens of the HTTP API with their roles, the names under which it may be asked, and how much history is kept."""
 
 from __future__ import annotations
 
 import re
 
-from reconciler.fleet import Role, ServicePolicy, Token
-from reconciler.workspace.forms import Form, choice, label, list_of, secret, text
+from reconciler.fleet import HistoryBounds, Role, ServicePolicy, Token
+from reconciler.workspace.forms import Form, choice, duration, label, list_of, secret, size, text
 from reconciler.workspace.problems import Problems, Refused
 from reconciler.workspace.table import Field, Table
 from reconciler.workspace.tree import Node
@@ -34,7 +34,19 @@ def _host(node: Node, problems: Problems, name: str) -> str:
 
 TOKENS = Field("tokens", list_of(Form(_token, TOKEN.schema())))
 HOSTS = Field("hosts", list_of(Form(_host, {"type": "string", "minLength": 1})))
-SERVICE = Table("service", (TOKENS, HOSTS))
+KEEP = Field("keep", duration, meant="age days retention")
+SIZE = Field("size", size, meant="max_size bytes limit")
+HISTORY = Table("history", (KEEP, SIZE))
+
+
+def _history(node: Node, problems: Problems, name: str) -> HistoryBounds:
+    values, usual = HISTORY.read(node, problems, name), HistoryBounds()
+    keep, most = values.get(KEEP), values.get(SIZE)
+    return HistoryBounds(usual.seconds if keep is None else keep, usual.size_bytes if most is None else most)
+
+
+HISTORY_FIELD = Field("history", Form(_history, HISTORY.schema()))
+SERVICE = Table("service", (TOKENS, HOSTS, HISTORY_FIELD))
 
 
 def _service(node: Node, problems: Problems, name: str) -> ServicePolicy:
@@ -43,7 +55,7 @@ def _service(node: Node, problems: Problems, name: str) -> ServicePolicy:
     names = [one.name for one in tokens]
     if (twice := next((one for one in names if names.count(one) > 1), None)) is not None:
         raise problems.refuse(f"two tokens of {name} are named {twice!r}", node, "give each its own name: history tells them by it")
-    return ServicePolicy(tokens, values.get(HOSTS) or ())
+    return ServicePolicy(tokens, values.get(HOSTS) or (), values.get(HISTORY_FIELD) or HistoryBounds())
 
 
 service = Form(_service, SERVICE.schema())

@@ -323,6 +323,21 @@ def write_schema_13(path: Path) -> None:
     conn.close()
 
 
+MORE_14 = """
+CREATE TABLE resources (address TEXT PRIMARY KEY, fields TEXT NOT NULL, written TEXT, serial INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+INSERT INTO migrations VALUES (14, '2026-01-01T00:00:00Z');
+"""
+
+
+def write_schema_14(path: Path) -> None:
+    """The same as a store of schema 14."""
+    write_schema_13(path)
+    conn = sqlite3.connect(path)
+    conn.executescript(MORE_14)
+    conn.commit()
+    conn.close()
+
+
 WRITERS = {
     1: write_schema_1,
     2: write_schema_2,
@@ -337,5 +352,6 @@ WRITERS = {
     11: write_schema_11,
     12: write_schema_12,
     13: write_schema_13,
+    14: write_schema_14,
 }
 """Every earlier schema, with what writes a store of it."""

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from reconciler.fleet import NOTHING_APPLIED, Applied, AppliedReplica, EngineId, FleetFacts, ReplicaChange, StateError
+from reconciler.fleet import NOTHING_APPLIED, Applied, AppliedReplica, EngineId, FleetFacts, Frame, ReplicaChange, StateError
 from reconciler.state.lease import Lease
 from reconciler.state.protocol import JournalRow, RunRecord, StateReader, StepStatus
 from reconciler.state.renames import Rename, address_now, names_now
 from reconciler.state.sqlite.connection import followed, open_for_reading, sqlite_said
+from reconciler.state.sqlite.frames import read_frames, read_keys
 from reconciler.state.sqlite.lease import read_lease
 from reconciler.state.sqlite.renames import read_renames
 from reconciler.state.sqlite.rows import read_applied, read_applied_at, read_changes_since, read_facts, read_meta
@@ -109,6 +110,14 @@ class SqliteReader:
         """Nodes that were renamed, oldest first."""
         with self._reading() as conn:
             return read_renames(conn) if conn is not None else ()
+
+    def frames(self, spans: Collection[int], since: int = 0) -> Iterator[Frame]:
+        """History of facts, the oldest first: frames of these spans that end at `since` (seconds since 1970) or later."""
+        with self._reading() as conn:
+            keys = read_keys(conn, spans, since) if conn is not None else []
+        for key in keys:  # each in a moment of its own: all of them may be a month
+            with self._reading() as conn:
+                yield from list(read_frames(conn, [key])) if conn is not None else ()
 
     def lease(self) -> Lease | None:
         """Who is writing now, as far as the store tells."""

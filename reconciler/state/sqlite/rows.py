@@ -33,6 +33,7 @@ from reconciler.fleet import (
     Scalar,
     with_headers,
 )
+from reconciler.state.frames import unpack
 from reconciler.state.protocol import StepStatus
 from reconciler.state.renames import address_now, names_now
 from reconciler.state.sqlite.renames import read_renames
@@ -232,6 +233,7 @@ _QUERIES = {
     "changes": "SELECT address, serial, body FROM changes WHERE body IS NOT NULL ORDER BY address",
     "journal": "SELECT step_id, status FROM journal",
     "meta": "SELECT key, value FROM meta",
+    "frames": "SELECT span, at, body FROM frames ORDER BY span, at",
 }
 
 
@@ -344,6 +346,11 @@ def _meta(rows: Iterable[Row]) -> None:
             datetime.fromisoformat(value)
 
 
+def _frames(every: Iterable[Row]) -> None:
+    for span, at, body in every:
+        unpack(at, span, body)
+
+
 def undecodable_rows(conn: sqlite3.Connection) -> Iterator[tuple[str, str]]:
     """Every row that holds something else than this program writes: its table and key, and what is wrong with it.
 
@@ -362,6 +369,7 @@ def undecodable_rows(conn: sqlite3.Connection) -> Iterator[tuple[str, str]]:
         "facts": lambda rows: _facts(rows, {}),
         "changes": _changes,
         "journal": _statuses,
+        "frames": _frames,
     }
     for table, read in readers.items():
         for row in conn.execute(_QUERIES[table]):

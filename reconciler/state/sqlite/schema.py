@@ -213,6 +213,11 @@ def _fourteenth(conn: sqlite3.Connection) -> None:
     )
 
 
+def _fifteenth(conn: sqlite3.Connection) -> None:
+    """History of facts: a row is a look at the whole fleet (`span` 0), or its mean over so many seconds. With a rowid: rows are large."""
+    conn.execute("CREATE TABLE frames (span INTEGER, at INTEGER, body BLOB NOT NULL, PRIMARY KEY (span, at)) STRICT")
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _first,
     _second,
@@ -228,6 +233,7 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _twelfth,
     _thirteenth,
     _fourteenth,
+    _fifteenth,
 )
 """The n-th brings a store of version n - 1 to version n. One that was released is never changed, only followed by another."""
 SCHEMA_VERSION = len(MIGRATIONS)
