@@ -170,7 +170,7 @@ def change_of(looks: Sequence[Frame], there: Collection[Kept], load: Load, bound
             frames[span, at] = mean(at, span, found)
     sizes = {(one.span, one.at): one.size for one in there if (one.span, one.at) in known}
     old = min(now, last) - bounds.seconds  # a clock that jumps ahead once ends nothing
-    gone = wrong | _too_many({*known, *frames}, sizes, old, bounds.size_bytes)
+    gone = (wrong | _too_many({*known, *frames}, sizes, old, bounds.size_bytes)) - {(LOOK, one.at) for one in looks}
     return Change(tuple(one for key, one in frames.items() if key not in gone), tuple(sorted(gone & {(one.span, one.at) for one in there})))
 
 
