@@ -32,7 +32,8 @@ def balance_of(slot: EngineState, takes: Charges, frees: Charges, models: int | 
         balance[card] -= count
     if slot.spec.memory_limit is not None:
         for card, _ in (*takes, *frees):
-            balance[Share(slot, card)] = balance[card]
+            if not card.is_ram:  # an engine's own limit is one of cards
+                balance[Share(slot, card)] = balance[card]
     if slot.rules.most is not None and models is not None:
         balance[slot] += models
     return balance
@@ -66,7 +67,7 @@ def _held_and_limit(room: Room) -> tuple[int, int]:
         return held, room.usable if room.usable is not None else held
     if isinstance(room, Share):
         held = room.slot.own_before.get(room.card.index, 0)
-        limit = room.slot.spec.memory_limit if room.card is not room.slot.ram else None
+        limit = room.slot.spec.memory_limit
         return held, limit if limit is not None else held
     return len(room.facts.residents or ()) if room.facts is not None else 0, room.rules.most or 0
 

@@ -21,7 +21,8 @@ class KnownCard:
 
 @dataclass(slots=True, eq=False)
 class KnownEngine:
-    """An engine and what it told. `cards` None: not known what cards it has; (): it runs on the CPU."""
+    """An engine and what it told. `cards` None: not known what cards it has; (): it runs on the CPU. `at_once`: how many models it is known
+    to have held at once, where that was at another time than that of its facts."""
 
     id: EngineId
     kind: EngineKind
@@ -29,6 +30,7 @@ class KnownEngine:
     node: NodeSpec
     facts: EngineFacts | None
     cards: Sequence[KnownCard] | None
+    at_once: int = field(default=0, init=False)
     _rules: Rules | None = field(default=None, init=False)
     _identity: Identity | None = field(default=None, init=False)
 
@@ -45,7 +47,7 @@ class KnownEngine:
                 self._rules = NO_RULES
             else:
                 cards = len(self.cards) if self.cards is not None else None
-                resident = len(facts.residents or ())
+                resident = max(len(facts.residents or ()), self.at_once)
                 self._rules = rules_of(self.kind, facts.build, self.spec.env, cards, facts.max_residents, resident)
         return self._rules
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from reconciler.capacity import Card, EngineState
 from reconciler.fleet import ModelSpec
 from reconciler.placement.fit import Fit, fit, take
-from reconciler.placement.keep import keep_at
+from reconciler.placement.keep import come_to
 from reconciler.placement.leaving import Leaving
 from reconciler.placement.preemption import drop
 from reconciler.placement.search_state import Placing
@@ -47,7 +47,5 @@ def carry_out(placing: Placing, leaving: Iterable[Leaving], coming: Coming) -> N
         cards = (card for holding in one.holdings for card, _ in holding.charges)
         drop(placing, one, next((for_whom[card] for card in cards if card in for_whom), coming[0][0]))
     for model, slot in coming:
-        left = placing.left.get((model.name, slot))
-        if left is None or not keep_at(placing, model, slot, {slot: (left,)}):
-            placing.try_at(model, slot)
+        come_to(placing, model, slot)
     placing.freed()

@@ -83,6 +83,16 @@ def keep_at(placing: Placing, model: ModelSpec, slot: EngineState, here: Mapping
     return False
 
 
+def come_to(placing: Placing, model: ModelSpec, slot: EngineState) -> bool:
+    """Whether a replica that had another place, or none, has it there now: as what is there of it already and serves nobody, which nobody
+    asked as long as there were enough others, else by a load."""
+    if slot in placing.at[model.name] or placing.breaks_spread(model, slot):
+        return False
+    there = [found for found in placing.found_of[model.name] if found.slot is slot and not placing.is_taken(found)]
+    there.sort(key=lambda found: (placing.has_left(found), *_preference(model, found)))
+    return (bool(there) and keep_at(placing, model, slot, {slot: there})) or placing.try_at(model, slot)
+
+
 def _keep_found(placing: Placing, model: ModelSpec, slot: EngineState, found: Occupant) -> bool:
     need = need_on(slot, model, placing.applied)
     if slot.runner(model) in slot.runners:

@@ -28,8 +28,8 @@ from reconciler.placement.search_state import NOTHING_HELD, Held, Placing
 
 EXACT_WORK, EXACT_SECONDS = 20_000_000, 120.0
 """What the exact solver may spend on one plan (`mip.Budget`): some 10 s of one core, and far more time than that."""
-ROUNDS = 4
-"""How often what has no place is asked for again after others moved; two are enough in all cases seen."""
+ROUNDS = 8
+"""How often what has no place is asked for again since others got or changed theirs; four are enough in all cases seen."""
 
 
 def place(
@@ -54,14 +54,8 @@ def place(
     for model in placing.models:
         if model.name in without_room:
             keep(placing, model, of_others=False)
-    placing.lowest = placing.lowest_priority()
     let_yield(placing, every)
-    _place_by_priority(placing, {model.name for model in placing.models})
-    for _ in range(ROUNDS):
-        if not _try_again(placing, every):
-            break
-    else:
-        release_leaving(placing, every)
+    _place_until_settled(placing, every)
     bring_back(placing)
     if finish is not None:
         finish(placing)
@@ -137,18 +131,21 @@ def _exact(
     return best
 
 
-def _try_again(placing: Placing, every: Sequence[Occupant]) -> bool:
-    """Asks once more for what has no place, when something has left or moved since it was asked for."""
-    release_leaving(placing, every)
-    freed, placing.made_room = placing.made_room, False
-    moved, placing.moved = placing.moved, set()
-    lacking = {lacking.model.name for lacking in placing.result.lacking if lacking.model.ensure is Ensure.LOADED}
-    if not moved and not (freed and lacking):
-        return False
-    again = lacking | moved
-    placing.result.lacking = [entry for entry in placing.result.lacking if entry.model.name not in again]
-    _place_by_priority(placing, again)
-    return True
+def _place_until_settled(placing: Placing, every: Sequence[Occupant]) -> None:
+    """Gives all their places, and asks again for what has none as long as anything else got or changed its own since: a plan that left
+    something out which the next one places, in the very fleet that it made, would not be the last word."""
+    asked = {model.name for model in placing.models}
+    for _ in range(ROUNDS):
+        placing.result.lacking = [entry for entry in placing.result.lacking if entry.model.name not in asked]
+        before = placing.version
+        placing.moved.clear()
+        placing.lowest = placing.lowest_priority()
+        _place_by_priority(placing, asked)
+        release_leaving(placing, every)
+        lacking = {entry.model.name for entry in placing.result.lacking if entry.model.ensure is Ensure.LOADED}
+        asked = lacking | placing.moved
+        if placing.version == before or not asked:
+            return
 
 
 def _stay_until_placed(placing: Placing, every: Sequence[Occupant]) -> None:

@@ -10,6 +10,7 @@ from reconciler.fleet import EngineId, Ensure, ModelSpec
 from reconciler.needs.run_settings import in_ram
 from reconciler.placement.eligibility import ModelClass
 from reconciler.placement.fit import Fit, fit, static_refusal
+from reconciler.placement.keep import come_to
 from reconciler.placement.leaving import Compared, Leaving
 from reconciler.placement.result import Target
 from reconciler.placement.search_state import Placing
@@ -161,7 +162,7 @@ def eject(placing: Placing, model: ModelSpec, candidates: Sequence[EngineState])
             if other is None:
                 continue
             drop(placing, leaving, model)
-            placing.try_at(victim.model, other)
+            come_to(placing, victim.model, other)
             placing.freed()
             return placing.try_at(model, slot)
     return False

@@ -44,9 +44,9 @@ class Placing:
     `groups_of` the engines that may serve each node, card or engine of an `each`. `left` has the residents that were told to leave, by
     model and place: one that comes back there stays if its room is still free, else it is unloaded and loaded anew. `not_right` has those
     that are not as wanted and found no room to be loaded anew in their place. `alternatives` has the variants of each model, best first
-    (the model itself where it has none). `moved` are the models of which something was displaced, `made_room` says whether
-    what has no place may have one by now. `version` changes whenever anything does; `searched` has by priority of what a search had
-    nothing to offer at which version, `seats` what a replica of a model and variant takes on an engine, as a search sees it.
+    (the model itself where it has none). `moved` are the models of which something was displaced.
+    `version` changes whenever anything does; `searched` has by priority of what a search had nothing to offer at which version, `seats`
+    what a replica of a model and variant takes on an engine, as a search sees it.
     """
 
     def __init__(self, board: Occupancy, desired: Desired, applied: Applied, held: Held = NOTHING_HELD) -> None:
@@ -73,7 +73,6 @@ class Placing:
         self.compared: dict[EngineState, Compared] = {}
         self.lowest: int | None = None
         self.moved: set[str] = set()
-        self.made_room = False
         self.version = 0
         self.searched: dict[int, tuple[int, tuple[tuple[str, int], ...]]] = {}
         self.seats: dict[tuple[str, str | None], dict[EngineState, Seat | None]] = {}
@@ -143,7 +142,6 @@ class Placing:
     def freed(self) -> None:
         """Forgets what was found out about a fuller board."""
         self.version += 1
-        self.made_room = True
         self.nothing_fits.clear()
         self.no_elsewhere.clear()
         self.orders.clear()
@@ -248,7 +246,6 @@ class Placing:
                 self.leave(found, self.result.released)
         better = passed_over(slot, model, self.alternatives[model.name], self.applied)
         holding = take(self.board, slot, model, room, self.applied)
-        self.made_room = self.made_room or (model.name in self.may_share and not room.shares)
         left = self.left.get((model.name, slot))
         self.note(Target(model, slot, room.need, holding, again, shares=room.shares, replaces=left, passed_over=better))
         return True

@@ -8,7 +8,7 @@ fleet: a step that these files could not have asked for is refused like one that
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -75,6 +75,7 @@ class _Now:
 
     def __init__(self, plan: Plan, fleet: Fleet, desired: Desired, board: Occupancy, applied: Applied, since: SinceApproval) -> None:
         self._board, self._plan, self._since = board, plan, since
+        _reckon_with_what_was_there(plan, board)
         self._models = {model.name: model for model in desired.wanted}
         self._absent = {model.name: model for model in desired.absent}
         self._desired, self._applied = desired, applied
@@ -250,7 +251,7 @@ class _Now:
             if one is not but and (wanted or name in slot.identity.names(one.resident)):
                 return True
         loads = (load for load in self._loads if load.at == slot.id)
-        return any(load.address == address or slot.identity.same_weights(load.engine_name, model.engine_name(slot.kind)) for load in loads)
+        return any(load.address == address or slot.identity.same_weights(load.engine_name, name) for load in loads)
 
     def _gone_twin(self, name: str) -> str | None:
         """A replica of this model that the plan leaves alone and that is not there: unloading another one is no longer what was meant."""
@@ -352,6 +353,23 @@ class _Now:
         target = Target(model, slot, need_on(slot, model, self._applied), found, found)
         row = self._applied.replicas.get(address)
         return Replica(target, row, model.engine_name(slot.kind), model.base_name(slot.kind))
+
+
+def _reckon_with_what_was_there(plan: Plan, board: Occupancy) -> None:
+    """An engine that held more models when the plan was made than its version does by itself holds as many, though by now a part of the
+    plan's own unloads is done."""
+    gone: Counter[EngineState] = Counter()
+    for step in model_steps(plan.steps):
+        slot = board.slots.get(step.at)
+        if slot is not None and step.action in (Action.UNLOAD, Action.LOAD):
+            there = slot.identity.resident(step.engine_name) is not None
+            if step.action is Action.UNLOAD and not there:
+                gone[slot] += 1
+            elif step.action is Action.LOAD and there:
+                gone[slot] -= 1
+    for slot, count in gone.items():
+        held = slot.facts.residents if slot.facts is not None else None
+        slot.at_once = len(held or ()) + count
 
 
 def _is(found: ModelSpec | None, model: ModelSpec) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from fleets import ALL_OF_IT, GIB, NOW
 
-from reconciler.execution.kinds.model.recording import Places, addresses_to_forget, replica_row, rows_as_found
+from reconciler.execution.kinds.model.recording import Places, addresses_to_forget, replica_row, rows_as_found, was_unloaded
 from reconciler.execution.lookup import find_resident
 from reconciler.fleet import (
     NO_LIMITS,
@@ -258,7 +258,9 @@ def apply_all(world: World, plan: Plan | None = None, failed: Set[str] = frozens
         if step.action is not Action.UNLOAD:
             stepped[step.address] = stepped.get(step.address, True) and step.id not in failed
     rows = {row.address: row for row in rows_as_found(plan, places, engines, world.applied if failed else before, stepped)}
-    gone = addresses_to_forget(plan, {step.address for step in plan.steps if step.action is Action.UNLOAD and step.id not in failed})
+    unloads = [step for step in plan.steps if step.action is Action.UNLOAD and step.id not in failed]
+    ended = {step.address for step in unloads if was_unloaded(before.replicas.get(step.address), step.engine_name, engines[step.at])}
+    gone = addresses_to_forget(plan, ended)
     kept = {address: row for address, row in world.applied.replicas.items() if address not in gone}
     return replace(world, applied=replace(world.applied, replicas={**kept, **rows}))
 
@@ -270,8 +272,11 @@ def carry(world: World, plan: Plan, step: ModelStep) -> World:
     at = EngineId(step.node, step.engine)
     engine, rows = facts.engine(at), dict(world.applied.replicas)
     resident = find_resident(engine, step.engine_name) if engine is not None else None
-    if step.action is Action.REMOVE or (step.action is Action.UNLOAD and step.address not in plan.placed):
+    if step.action is Action.REMOVE:
         rows.pop(step.address, None)
+    elif step.action is Action.UNLOAD and step.address not in plan.placed:
+        if was_unloaded(rows.get(step.address), step.engine_name, engine):
+            rows.pop(step.address, None)
     elif step.action in (Action.LOAD, Action.RELOAD, Action.UPDATE) and resident is not None:
         rows[step.address] = replica_row(
             models[step.model], at, step.address, step.engine_name, resident, step.vram_bytes, plan.charges.get(step.address)

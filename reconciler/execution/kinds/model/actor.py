@@ -11,14 +11,14 @@ from reconciler.execution.kinds.model.acts import ACTS, Act, Work, names_to_dele
 from reconciler.execution.kinds.model.admission import refusing
 from reconciler.execution.kinds.model.card_limits import Levels
 from reconciler.execution.kinds.model.evictions import Evictions
-from reconciler.execution.kinds.model.recording import Places, replica_row
+from reconciler.execution.kinds.model.recording import Places, replica_row, was_unloaded
 from reconciler.execution.kinds.model.unplanned_residents import newcomer_bytes
 from reconciler.execution.kinds.model.waits import Watch
 from reconciler.execution.ledger import Ledger
 from reconciler.execution.outcome import ExecutionOptions
 from reconciler.execution.remedies import LOADS, OUT_OF_MEMORY, Remedies
 from reconciler.execution.step import Run
-from reconciler.fleet import EngineFacts, EngineId, Ensure, GpurecError, LoadKey, Measured, format_bytes
+from reconciler.fleet import AppliedReplica, EngineFacts, EngineId, Ensure, GpurecError, LoadKey, Measured, format_bytes
 from reconciler.fleet.matching import wanted_resident
 from reconciler.planning import FETCHES, RELOADS, Action, Cause, ModelStep, Plan, asked_digest
 from reconciler.state import Learned, Measurement
@@ -30,7 +30,7 @@ _LEAVES_RESIDENT = frozenset({Action.LOAD, Action.RELOAD, Action.UPDATE, Action.
 
 @dataclass(slots=True)
 class ModelRun:
-    """What the steps of models share in one run."""
+    """What the steps of models share in one run. `rows` is the state of before it."""
 
     run: Run
     plan: Plan
@@ -42,6 +42,7 @@ class ModelRun:
     remedies: Remedies
     levels: Levels
     evictions: Evictions
+    rows: Mapping[str, AppliedReplica]
     touched: set[EngineId] = field(default_factory=set)
     unloaded: set[str] = field(default_factory=set)
 
@@ -89,9 +90,11 @@ class ModelActor:
         state, model = models.run.state, models.places.models.get(self._step.model)
         if step.action is Action.UNLOAD:
             models.ledger.give_back(step)
-            models.unloaded.add(step.address)
-            if step.address not in models.plan.placed:
-                state.record((), (step.address,))
+            seen = self._watch.last if self._watch is not None else None
+            if was_unloaded(models.rows.get(step.address), step.engine_name, seen):
+                models.unloaded.add(step.address)
+                if step.address not in models.plan.placed:
+                    state.record((), (step.address,))
         elif step.action is Action.REMOVE:
             state.record((), (step.address,))
             state.forget_tags(step.at, names_to_delete(step))

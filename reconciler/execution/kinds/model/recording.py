@@ -146,6 +146,12 @@ def _waits_to_change(before: AppliedReplica, row: AppliedReplica) -> bool:
     return dict(before.options) != dict(row.options) or dropped
 
 
+def was_unloaded(row: AppliedReplica | None, engine_name: str, facts: EngineFacts | None) -> bool:
+    """Whether an unload of `engine_name` was that of a row, as the engine shows it after: not where the row is of something else, which is
+    still there (a model that left the files beside a variant of it)."""
+    return row is None or row.engine_name == engine_name or facts is None or find_resident(facts, row.engine_name) is None
+
+
 def addresses_to_forget(plan: Plan, unloaded: Set[str]) -> list[str]:
     """Addresses that the state no longer owns: those that the plan found gone, and those unloaded and not wanted."""
     return sorted({*plan.forgotten, *(address for address in unloaded if address not in plan.placed)})

@@ -54,11 +54,13 @@ class Change:
     """The model for which it leaves."""
     made_room: bool = False
     """An unload that another model's load is the reason for: it waits for that model's pull."""
+    beside: bool = False
+    """An unload of what is beside the replica that the state has under the same address."""
     needs: list[Change] = field(default_factory=list)
 
     @property
     def id(self) -> str:
-        return f"{self.action.value}:{self.address}"
+        return f"{self.action.value}:{self.address}" + (f"#{self.engine_name}" if self.beside else "")
 
     def reach(self) -> set[int]:
         """Everything that it needs, directly or not, by `id()`."""
@@ -140,7 +142,7 @@ def find_changes(
     replaced = {target.replaces for target in placement.targets if target.replaces is not None}
     for found in placement.unwanted:
         changes.owned_residents += found.owned is not None
-        _unwanted(changes, found, placement, stuck, found in replaced)
+        _unwanted(changes, found, placement, applied, stuck, found in replaced)
     _after_what_they_need(changes, placement)
     there = {found.owned.address for found in placement.unwanted if found.owned is not None}
     there |= {found.owned.address for found in _kept(placement) if found.owned is not None and found.protected}
@@ -340,7 +342,7 @@ def asked_of(model: ModelSpec) -> Fields:
     return fields
 
 
-def _unwanted(changes: Changes, found: Occupant, placement: Placement, stuck: set[str], replaced: bool) -> None:
+def _unwanted(changes: Changes, found: Occupant, placement: Placement, applied: Applied, stuck: set[str], replaced: bool) -> None:
     """A resident that is no target's, and of which placement says whether it leaves: why it does, else whose it stays."""
     slot, resident, owned = found.slot, found.resident, found.owned
     of = found.model or found.moving
@@ -353,7 +355,7 @@ def _unwanted(changes: Changes, found: Occupant, placement: Placement, stuck: se
         else:
             what = f"makes room for {by}" if owned is not None or of is not None else f"is unmanaged and yields its room to {by}"
         evicted = owned is None or found.yields
-        _unload(changes, found, Reason("eviction" if evicted else "displaced", what), Cause.DISPLACED, by)
+        _unload(changes, found, applied, Reason("eviction" if evicted else "displaced", what), Cause.DISPLACED, by)
     elif found not in placement.released and found not in placement.spared:
         if owned is not None and of is not None and (of.name in stuck or not slot.is_fixed):
             changes.placed.setdefault(owned.address, owned.engine_name)
@@ -361,10 +363,10 @@ def _unwanted(changes: Changes, found: Occupant, placement: Placement, stuck: se
             held = (largest(found.charges) or 0) if found.sized else None
             changes.unmanaged.append(UnmanagedResident(slot.id.node, slot.id.engine, resident.name, held, resident.pinned))
     elif owned is None and not found.absent:
-        _unload(changes, found, Reason("unmanaged", "nobody here asked for it"), Cause.DRIFT)
+        _unload(changes, found, applied, Reason("unmanaged", "nobody here asked for it"), Cause.DRIFT)
     else:
         changes.pending += 1
-        _unload(changes, found, _why_it_leaves(found, replaced), Cause.PENDING)
+        _unload(changes, found, applied, _why_it_leaves(found, replaced), Cause.PENDING)
 
 
 def _why_it_leaves(found: Occupant, replaced: bool) -> Reason:
@@ -381,7 +383,7 @@ def _why_it_leaves(found: Occupant, replaced: bool) -> Reason:
     return Reason("surplus", "is wanted elsewhere, or in fewer places")
 
 
-def _unload(changes: Changes, found: Occupant, reason: Reason, cause: Cause, by: str | None = None) -> None:
+def _unload(changes: Changes, found: Occupant, applied: Applied, reason: Reason, cause: Cause, by: str | None = None) -> None:
     row = found.owned
     model = found.model or found.moving
     address = row.address if row is not None else replica_address(found.resident.name, found.slot.id)
@@ -393,6 +395,7 @@ def _unload(changes: Changes, found: Occupant, reason: Reason, cause: Cause, by:
         changes.spared.append(Spared(address, name, Action.UNLOAD, reason.message, name in changes.models))
         return
     before: Mapping[str, Value] = {"name": found.resident.name, "context": found.resident.context, "pinned": found.resident.pinned}
+    there = applied.replicas.get(address) if row is None else None
     changes.unloads[found] = change = Change(
         Action.UNLOAD,
         address,
@@ -407,5 +410,6 @@ def _unload(changes: Changes, found: Occupant, reason: Reason, cause: Cause, by:
         before=before,
         by=by,
         made_room=by is not None,
+        beside=there is not None and there.engine_name != found.resident.name,
     )
     changes.every.append(change)

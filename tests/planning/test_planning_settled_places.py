@@ -1,0 +1,95 @@
+"""The plan after a complete apply is empty, and a saved plan stands on its own facts, where one place decides about another: somebody takes
+it over, moves to where something of it is, shares what another brings there, or is beside what has its address."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fleets import GIB, actions, desired, fleet, loaded, model, node, owned
+from properties import over_in_plan, refused
+from small_worlds import settles, stands, world
+from wide_fleets import carry
+
+from reconciler.fleet import CardSpec, ContextVia, Each, Ensure, Guards, Policy, Residency, Variant
+
+
+def test_what_a_lower_priority_has_taken_over_makes_room_for_a_higher_one_in_the_same_plan():
+    of = fleet(node("a", 12 * GIB, 4 * GIB))
+    want = desired(
+        model("m0:1", ["a"], 6 * GIB, priority=1),
+        model("m4:1", ["a"], 10 * GIB),
+        model("m5:1", ["a"], 10 * GIB, each=Each.GPU),
+    )
+    here = world(of, want, {"a": [loaded("m5:1", 10 * GIB)]}, [owned("m5:1", "a")], sizes={"m0:1": 6, "m4:1": 10, "m5:1": 10})
+    assert actions(here.plan()) == ["unload model.m5:1@a/ollama", "load model.m0:1@a/ollama"]
+    assert settles(here) == []
+
+
+def test_a_replica_that_moves_to_where_another_one_of_it_is_has_that_loaded_anew():
+    of = fleet(node("a", 8 * GIB), node("b", 16 * GIB))
+    want = desired(model("m1:1", ["a", "b"], 4 * GIB, context=8192, context_via=ContextVia.REQUEST), model("m0:1", ["a"], 7 * GIB))
+    there = {"a": [loaded("m1:1", 4 * GIB, context=8192)], "b": [loaded("m1:1", 4 * GIB)]}
+    here = world(of, want, there, [owned("m1:1", "a", context=8192, observed_context=8192)], sizes={"m0:1": 7, "m1:1": 4})
+    assert sorted(actions(here.plan())) == ["load model.m0:1@a/ollama", "reload model.m1:1@b/ollama", "unload model.m1:1@a/ollama"]
+    assert settles(here) == []
+
+
+def test_a_surplus_replica_may_leave_where_its_model_comes_as_a_variant_that_another_one_loads():
+    of = fleet(node("a", 12 * GIB), node("c", 4 * GIB, ram=16 * GIB))
+    forms = (Variant("m2:1", 8 * GIB), Variant("m3:1", 9 * GIB))
+    want = desired(model("m3:1", ["a"], 9 * GIB, priority=1), model("m2:1", ["a", "c"], variants=forms))
+    there = {"c": [loaded("m2:1", 8 * GIB, fraction=0.0)]}
+    here = world(of, want, there, [owned("m2:1", "c")], sizes={"m2:1": 8, "m3:1": 9})
+    assert sorted(actions(here.plan())) == ["adopt model.m2:1@a/ollama", "load model.m3:1@a/ollama", "unload model.m2:1@c/ollama"]
+    assert stands(here)
+
+
+def test_a_replica_that_the_state_has_as_a_variant_stays_where_another_model_brings_that_back():
+    of = fleet(node("a", 12 * GIB), node("c", 8 * GIB))
+    forms = (Variant("m1:1", 7 * GIB), Variant("m3:1", 9 * GIB))
+    want = desired(
+        model("m0:1", ["c"], 2 * GIB, priority=2),
+        model("m3:1", ["a"], 9 * GIB, priority=2),
+        model("m1:1", ["a", "c"], replicas=2, variants=forms, priority=1),
+    )
+    rows = [owned("m3:1", "a"), owned("m1:1", "a", engine_name="m3:1"), owned("m1:1", "c")]
+    here = world(of, want, {"c": [loaded("m1:1", 7 * GIB)]}, rows, sizes={"m0:1": 2, "m1:1": 7, "m3:1": 9})
+    assert actions(here.plan()) == ["unload model.m1:1@c/ollama", "load model.m0:1@c/ollama", "load model.m3:1@a/ollama"]
+    assert stands(here)
+
+
+def test_of_two_residents_with_one_address_each_has_a_step_and_the_state_keeps_its_own_until_that_left():
+    of = fleet(node("a", 24 * GIB))
+    want = desired(model("m2:1", ["a"], 9 * GIB, ensure=Ensure.ABSENT), policy=Policy(guards=Guards(max_delete=1)))
+    both = {"a": [loaded("m2:1", 9 * GIB, pinned=False), loaded("m3:1", 6 * GIB)]}
+    here = world(of, want, both, [owned("m2:1", "a", engine_name="m3:1")], sizes={"m2:1": 9, "m3:1": 6})
+    plan = here.plan()
+    own, beside = "unload:model.m2:1@a/ollama", "unload:model.m2:1@a/ollama#m2:1"
+    steps = {step.id: step for step in plan.steps}
+    assert len(steps) == len(plan.steps) == 3
+    assert [steps[one].engine_name for one in (own, beside)] == ["m3:1", "m2:1"]
+    half = carry(here, plan, steps[beside])
+    assert list(half.applied.replicas) == ["model.m2:1@a/ollama"]
+    assert [step.id for step in half.plan().steps] == [own, "remove:model.m2:1@a/ollama"]
+    assert list(carry(half, plan, steps[own]).applied.replicas) == []
+    assert refused(here, plan, [steps[beside], steps[own]]) == refused(here, plan, [steps[own], steps[beside]]) == []
+
+
+def test_an_engine_that_held_more_models_than_its_default_still_takes_as_many_after_a_part_of_the_plan():
+    of = fleet(node("a", 24 * GIB))
+    want = desired(*(model(name, ["a"], GIB) for name in ("m0:1", "m1:1", "m2:1", "m4:1")))
+    there = {"a": [loaded(name, GIB) for name in ("m0:1", "m1:1", "m2:1", "m3:1")]}
+    here = world(of, want, there, [owned(name, "a") for name in ("m0:1", "m1:1", "m2:1", "m3:1")])
+    plan = here.plan()
+    assert actions(plan) == ["unload model.m3:1@a/ollama", "load model.m4:1@a/ollama"]
+    assert refused(here, plan, plan.steps) == []
+
+
+def test_a_model_comes_to_a_card_only_after_what_is_to_leave_that_for_the_ram_has_left_it():
+    limited = node("b", 4 * GIB, ram=16 * GIB, memory_limit=10 * GIB)
+    of = fleet(replace(limited, gpus=(CardSpec(0, vram=4 * GIB, foreign=GIB),)))
+    want = desired(model("m0:1", ["b"], 2 * GIB), model("m1:1", ["b"], 2 * GIB, residency=Residency.CPU, priority=1))
+    there = {"b": [loaded("m1:1", 2 * GIB), loaded("m0:1", 2 * GIB, fraction=0.0)]}
+    plan = world(of, want, there, [owned("m1:1", "b")], sizes={"m0:1": 2, "m1:1": 2}).plan()
+    assert actions(plan) == ["reload model.m1:1@b/ollama", "reload model.m0:1@b/ollama"]
+    assert over_in_plan(plan) == []
