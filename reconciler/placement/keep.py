@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence, Set
 
 from reconciler.capacity import EngineState
-from reconciler.fleet import Each, EngineKind, Ensure, ModelSpec, Unmanaged
+from reconciler.fleet import Each, EngineKind, Ensure, ModelSpec, Residency, Unmanaged
 from reconciler.fleet.matching import CONTEXT, FRACTION, is_wrong, settable
 from reconciler.placement.fit import Fit, hold_runner, room_for, take
 from reconciler.placement.residents import Occupant, need_on
@@ -21,7 +21,7 @@ def keep(placing: Placing, model: ModelSpec, of_others: bool = True) -> None:
     for found in placing.found_of[model.name]:
         if found.slot in placing.at[model.name] or found.slot in refused:
             continue
-        if of_others or not _is_of_another(model, found):
+        if (of_others or not _is_of_another(model, found)) and not _is_in_ram_for_another(model, found):
             here.setdefault(found.slot, []).append(found)
     for several in here.values():
         if len(several) > 1:
@@ -56,6 +56,14 @@ def _is_of_another(model: ModelSpec, found: Occupant) -> bool:
         return False
     others = (one for one in (found.model, *found.also) if one is not None and one.name in owners and one.ensure is Ensure.LOADED)
     return any(one.priority >= model.priority for one in others)
+
+
+def _is_in_ram_for_another(model: ModelSpec, found: Occupant) -> bool:
+    """Whether it is in RAM since another model is to be there that asks for it: a load of `model`, which does not, would make it anew."""
+    if model.residency is Residency.CPU or not found.slot.cards or found.resident.gpu_fraction != 0.0:
+        return False
+    others = {one.name for one in (found.model, *found.also) if one is not None and one.residency is Residency.CPU}
+    return any(row.model in others - {model.name} for row in found.rows)
 
 
 def _sleeps(model: ModelSpec, slot: EngineState, away: Set[EngineState]) -> bool:

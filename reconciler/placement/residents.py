@@ -118,7 +118,7 @@ def charge_found(board: Occupancy, desired: Desired, applied: Applied, names: Wa
             called = identity.names(resident)
             wanted = names.of(called, slot.kind, slot.id.node)
             model = wanted[0] if wanted else None
-            owners = loaded.of(called)
+            owners = tuple(row for row in loaded.of(called) if not _is_on_demand_again(resident, models.get(row.model)))
             owned = owners[0] if owners else None
             named = owned if owned is not None else next(iter(asked.of(called)), None)
             found = Occupant(slot, (), resident, model, owners, also=tuple(wanted[1:]), left_over=identity.is_left_over(resident))
@@ -156,6 +156,11 @@ def charge_found(board: Occupancy, desired: Desired, applied: Applied, names: Wa
         board.put(found)
     board.as_found()
     return every
+
+
+def _is_on_demand_again(resident: Resident, model: ModelSpec | None) -> bool:
+    """Whether it is there by a request of a client, for a model that the files want on demand by now, whatever it was loaded for once."""
+    return model is not None and model.ensure is Ensure.PRESENT and resident.pinned is False
 
 
 def _wanted_elsewhere(model: ModelSpec | None) -> ModelSpec | None:

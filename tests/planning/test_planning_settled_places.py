@@ -13,6 +13,10 @@ from wide_fleets import carry
 from reconciler.fleet import CardSpec, ContextVia, Each, Ensure, Guards, Policy, Residency, Variant
 
 
+def in_ram(name, at):
+    return model(name, [at], 9 * GIB, residency=Residency.CPU, min_gpu_fraction=0.0)
+
+
 def test_what_a_lower_priority_has_taken_over_makes_room_for_a_higher_one_in_the_same_plan():
     of = fleet(node("a", 12 * GIB, 4 * GIB))
     want = desired(
@@ -93,3 +97,25 @@ def test_a_model_comes_to_a_card_only_after_what_is_to_leave_that_for_the_ram_ha
     plan = world(of, want, there, [owned("m1:1", "b")], sizes={"m0:1": 2, "m1:1": 2}).plan()
     assert actions(plan) == ["reload model.m1:1@b/ollama", "reload model.m0:1@b/ollama"]
     assert over_in_plan(plan) == []
+
+
+def test_what_a_client_brought_of_a_model_on_demand_by_now_keeps_nobody_from_another_form_that_is_there():
+    of = fleet(node("a", 16 * GIB))
+    forms = (Variant("m0:1", 8 * GIB), Variant("m2:1", 2 * GIB))
+    want = desired(
+        model("m0:1", ["a"], variants=forms, options={"num_batch": 512}),
+        model("m2:1", ["a"], 2 * GIB, ensure=Ensure.PRESENT, keep_alive=None),
+        model("m1:1", ["a"], 6 * GIB, priority=1),
+    )
+    there = {"a": [loaded("m2:1", 2 * GIB, pinned=False), loaded("m0:1", 8 * GIB, pinned=False), loaded("m1:1", 6 * GIB)]}
+    here = world(of, want, there, [owned("m2:1", "a"), owned("m1:1", "a")], sizes={"m0:1": 8, "m1:1": 6, "m2:1": 2})
+    assert actions(here.plan()) == ["adopt model.m2:1@a/ollama", "update model.m0:1@a/ollama"]
+    assert settles(here) == []
+
+
+def test_what_is_in_ram_for_one_model_is_no_replica_of_another_that_asks_for_a_card_first():
+    of = fleet(node("b", 4 * GIB, ram=64 * GIB))
+    want = desired(model("m5:1", ["b"], 9 * GIB, residency=Residency.GPU_PREFERRED, min_gpu_fraction=0.0, priority=2), in_ram("m4:1", "b"))
+    here = world(of, want, sizes={"m4:1": 9, "m5:1": 9})
+    assert actions(here.plan()) == ["load model.m4:1@b/ollama"]
+    assert settles(here) == []
