@@ -66,6 +66,7 @@ from reconciler.fleet.containers import (
     watched_env,
 )
 from reconciler.fleet.desired import (
+    ALWAYS,
     FOREVER,
     ContextVia,
     Desired,
@@ -83,6 +84,7 @@ from reconciler.fleet.desired import (
     Variant,
     Verify,
     VersionBound,
+    When,
 )
 from reconciler.fleet.errors import (
     EngineError,
@@ -111,6 +113,7 @@ from reconciler.fleet.facts import (
 )
 from reconciler.fleet.headers import header_key, headers_of, with_headers
 from reconciler.fleet.health import USUAL_HEALTH, Breaker, Health
+from reconciler.fleet.hours import DAYS, WHOLE_DAY, Hours, first_border, parse_time
 from reconciler.fleet.identity import Identity, OwnedRows, WantedNames
 from reconciler.fleet.instances import instances_of, nodes_with_instances, with_instances
 from reconciler.fleet.inventory import (
@@ -190,6 +193,8 @@ __all__ = [
     "ADDRESS_LABEL",
     "AGENT",
     "AGENTS",
+    "ALWAYS",
+    "DAYS",
     "DEFAULT_LIMITS",
     "DEPENDS_ON",
     "EMPTY",
@@ -218,6 +223,7 @@ __all__ = [
     "USUAL_HEALTH",
     "USUAL_REMEDIATION",
     "Activity",
+    "WHOLE_DAY",
     "AgentEach",
     "AgentSpec",
     "Applied",
@@ -265,6 +271,7 @@ __all__ = [
     "Healthcheck",
     "Heat",
     "HistoryBounds",
+    "Hours",
     "Identity",
     "Incident",
     "Installed",
@@ -329,10 +336,12 @@ __all__ = [
     "VersionBound",
     "WantedNames",
     "WatchedEnv",
+    "When",
     "WorkspaceError",
     "agent_address",
     "canonical_name",
     "context_tag",
+    "first_border",
     "format_bytes",
     "format_capability",
     "format_duration",
@@ -357,6 +366,7 @@ __all__ = [
     "parse_ratio",
     "parse_replica_address",
     "parse_resource_address",
+    "parse_time",
     "parse_version",
     "registry_of",
     "replica_address",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
 from fractions import Fraction
 from types import MappingProxyType
 
 from reconciler.fleet.health import USUAL_HEALTH, Breaker, Health
+from reconciler.fleet.hours import Hours
 from reconciler.fleet.inventory import NO_LIMITS, Limits
 from reconciler.fleet.levels import MemoryPressure, Thermal
 from reconciler.fleet.names import EngineKind, canonical_name, context_tag, spelled_name
@@ -135,6 +137,18 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True)
+class When:
+    """When a model is wanted at all. `free_vram`: it is loaded only where each card that could take it has at least so many bytes free
+    before that, and makes nothing leave for itself. `hours` None: at any time."""
+
+    free_vram: int | None = None
+    hours: Hours | None = None
+
+
+ALWAYS = When()
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """One wanted model.
 
@@ -143,7 +157,8 @@ class ModelSpec:
     (`sha256:HEX`), by its own key or by the lock file. `own_context` is what ran at an earlier serial where no context was asked for
     (only a rollback has it). `protect`: no plan takes a replica of it away. `variants` are the forms it may have,
     best first; a replica is one of them, and `variant` says which this value is about (None: not chosen yet, or it has none). `aliases` are
-    further names of it, and `fallback` models that stand in for it; both for gateways only. Unset fields are the engine's.
+    further names of it, and `fallback` models that stand in for it; both for gateways only. `outside_hours` says that its hours are over
+    (or not yet there), so that no replica of it is wanted just now. Unset fields are the engine's.
     """
 
     name: str
@@ -174,6 +189,15 @@ class ModelSpec:
     own_context: int | None = None
     aliases: tuple[str, ...] = ()
     fallback: tuple[str, ...] = ()
+    when: When = ALWAYS
+    outside_hours: bool = False
+
+    def at(self, time: datetime) -> ModelSpec:
+        """The model as it is wanted at this moment: no replica of it outside its hours."""
+        hours = self.when.hours
+        if hours is None or hours.holds(time):
+            return self
+        return replace(self, replicas=0, each=None, outside_hours=True)
 
     @property
     def wanted_context(self) -> int | None:
@@ -274,6 +298,17 @@ class Desired:
     policy: Policy = Policy()
     sections: Mapping[str, object] = field(default_factory=lambda: _NOTHING_ELSE)
     """What belongs to other kinds of resources, by key; read through their `Section`."""
+
+    def at(self, time: datetime) -> Desired:
+        """What is wanted at this moment, where models have hours. To be asked of the files each time: what is outside now, stays so."""
+        if all(model.when.hours is None for model in self.models):
+            return self
+        return replace(self, models=tuple(model.at(time) for model in self.models))
+
+    @property
+    def hours(self) -> tuple[Hours, ...]:
+        """All hours that models have."""
+        return tuple(model.when.hours for model in self.models if model.when.hours is not None)
 
     @property
     def wanted(self) -> tuple[ModelSpec, ...]:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from reconciler.fleet import Applied, FleetFacts, Resident, parse_replica_address
 from reconciler.planning import Plan
+from reconciler.planning.kinds.model.hours import OUTSIDE_HOURS
 from reconciler.planning.kinds.model.step import model_steps
 from reconciler.planning.plan import FETCHES, WAITS_FOR_UNREACHABLE, Action
 
@@ -19,8 +20,8 @@ class ReplicaStatus:
     """One replica. `detail` says why it stands as it does.
 
     `standing` is `running` (as wanted), `changing` (the plan has a step for it), `held` (not as wanted, and left alone for now), `leaving`,
-    `unplaced`, `unknown` (its engine cannot be asked) or `unmanaged` (nobody here asked for it). `failed` is why its last load failed,
-    while it is not there as wanted. Bytes are those that the plan counts for it.
+    `unplaced`, `resting` (its hours are not now), `unknown` (its engine cannot be asked) or `unmanaged` (nobody here
+    asked for it). `failed` is why its last load failed, while it is not there as wanted. Bytes are those that the plan counts for it.
     """
 
     address: str
@@ -87,6 +88,7 @@ def replicas_of(plan: Plan, facts: FleetFacts, applied: Applied, failed: Mapping
         if one.agent is None
     ]
     homeless += [ReplicaStatus(note.address, "unknown", note.message) for note in plan.notes if note.code == WAITS_FOR_UNREACHABLE]
+    homeless += [ReplicaStatus(note.address, "resting", note.message) for note in plan.notes if note.code == OUTSIDE_HOURS]
     return (*(found[address] for address in sorted(found)), *homeless)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from reconciler.fleet import (
     Solver,
     WorkspaceError,
     nodes_with_instances,
+    parse_time,
     same_machines,
     same_servers,
     with_instances,
@@ -86,7 +88,8 @@ async def look(
     workspace: Workspace | None = None,
     also: Sequence[ModelSpec] = (),
 ) -> Observation:
-    """Reads files (unless `workspace` holds them already) and state, and probes the fleet, or takes recorded or assumed facts.
+    """Reads files (unless `workspace` holds them already) and state, and probes the fleet, or takes recorded or assumed facts. Models are
+    wanted as their hours have it at the time of the facts.
 
     Engines are asked in detail about the models of `also`, too. Raises GpurecError for files, a state or facts that cannot be read, and
     where two engines that answered are one server, or two nodes one machine.
@@ -109,9 +112,19 @@ async def look(
             raise WorkspaceError(*shared)
     else:
         facts = known
+    if space.desired.hours:
+        space = replace(space, desired=space.desired.at(_time_of(facts)))
     resources = await _observe_resources(settings, space, applied, facts, options.probes, path)
     kinds = tuple(one.kind for one in settings.types())
     return Observation(space, path, applied, recorded, facts, options.probes, resources, kinds)
+
+
+def _time_of(facts: FleetFacts) -> datetime:
+    try:
+        return parse_time(facts.at)
+    except ValueError:
+        what = f"the facts are of the time {facts.at[:40]!r}, which is none, and models have hours"
+        raise GpurecError.of(what, None, "take facts that gpurec facts --out wrote") from None
 
 
 async def _observe_resources(

@@ -54,7 +54,7 @@ def read_plan(path: Path, kinds: Sequence[AnyKind] = KINDS) -> Plan:
     if plan.format_version == FORMAT_VERSION and {**plan_contents(plan), "checksum": document.get("checksum")} != document:
         raise PlanFileError.of("the plan is not as gpurec writes it: a key is missing, unknown or contradicts the steps", where, _ADVICE)
     _check_steps(plan, where)
-    digest = plan_digest(plan.lineage, plan.config_digest, plan.placement.solver, plan.steps, plan.format_version)
+    digest = plan_digest(plan.lineage, plan.config_digest, plan.placement.solver, plan.steps, plan.hours, plan.format_version)
     if digest != plan.digest:
         raise PlanDigestDiffers.of(f"the plan was changed after it was made: its digest is {digest}, not {plan.digest}", where, _ADVICE)
     _check_words(document, where)

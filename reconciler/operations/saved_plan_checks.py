@@ -78,9 +78,11 @@ def check_begun(saved: Plan, history: Collection[str]) -> None:
 
 def check_not_stale(saved: Plan, look: Proposal, selected: frozenset[str] | None, since: SinceApproval) -> Plan:
     """What to carry out of a saved plan on the facts of now: it, where no step of it is stale; StalePlan names the first that is."""
+    if (turned := first_turned(saved, look.plan)) is not None:
+        raise StalePlan.of(turned, None, _ADVICE)
     workspace, fresh = look.workspace, look.plan
     facts = starting(workspace.fleet, look.facts, saved.steps, look.applied, look.recorded, look.resources).facts
-    digest = plan_digest(saved.lineage, fresh.config_digest, fresh.placement.solver, fresh.steps)
+    digest = plan_digest(saved.lineage, fresh.config_digest, fresh.placement.solver, fresh.steps, fresh.hours)
     if digest == saved.digest:
         if (other := first_not_as_approved(saved, facts, since)) is not None:
             raise _stale(saved, *other)
@@ -91,6 +93,15 @@ def check_not_stale(saved: Plan, look: Proposal, selected: frozenset[str] | None
     if moved is not None:
         raise _stale(saved, moved.step, moved.why)
     return as_approved(saved, fresh, workspace.fleet, workspace.desired)
+
+
+def first_turned(saved: Plan, fresh: Plan) -> str | None:
+    """The first model of which the hours began or ended since a plan was made, in words."""
+    before = {one.model: one.wanted for one in saved.hours}
+    for one in fresh.hours:
+        if before.get(one.model, one.wanted) != one.wanted:
+            return f"the hours of model {one.model!r} {'began' if one.wanted else 'ended'} since the plan was made"
+    return None
 
 
 def first_moved_resource(saved: Plan, look: Proposal) -> Moved | None:
@@ -121,7 +132,7 @@ def refusal_of(plan: Plan) -> str:
 
 def check_same(saved: Plan, fresh: Plan, why: str = MOVED) -> None:
     """Refuses a plan that would come out differently now, naming what moved first."""
-    digest = plan_digest(saved.lineage, fresh.config_digest, fresh.placement.solver, fresh.steps)
+    digest = plan_digest(saved.lineage, fresh.config_digest, fresh.placement.solver, fresh.steps, fresh.hours)
     if digest != saved.digest:
         raise StalePlan.of(f"{why}: {first_difference(saved, fresh)}", None, _ADVICE)
 

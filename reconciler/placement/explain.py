@@ -129,6 +129,9 @@ def in_words(code: str, slot: EngineState, model: ModelSpec, applied: Applied) -
             file = installed_on(slot, model)
             host = file.remote if file is not None else None
             return f"a cloud model: {host or 'another server'} runs it, so it takes no memory here and cannot be kept loaded"
+        case "free_vram":
+            free = min((card.free for card in cards if card.usable is not None), default=0)
+            return f"{format_bytes(max(0, free))} free, and at least {format_bytes(model.when.free_vram or 0)} must be before it comes"
         case "no_card":
             return "has no card"
         case "card_fault":

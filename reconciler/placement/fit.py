@@ -17,6 +17,10 @@ CAPACITY_REASONS = frozenset({"insufficient_vram", "insufficient_ram", "too_larg
 """Reasons that another replica's leaving could change (`too_large` aside, kept with them since a smaller need may fit)."""
 
 
+FREE_VRAM = "free_vram"
+"""There is room, and less of it free than the model asks for before it comes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fit:
     """Room for a replica: what it needs and where that would be charged; `shares` says that its runner is there. `runner` is as
@@ -53,7 +57,14 @@ def fit(slot: EngineState, model: ModelSpec, applied: Applied) -> Fit | str:
     reason = static_refusal(slot, model)
     if reason is not None:
         return reason
-    return room_for(slot, model, applied)
+    room = room_for(slot, model, applied)
+    return FREE_VRAM if isinstance(room, Fit) and is_short_of_free(model, room) else room
+
+
+def is_short_of_free(model: ModelSpec, room: Fit) -> bool:
+    """Whether a card that would take it has less free than it asks for before it comes (`when.free_vram`)."""
+    least = model.when.free_vram
+    return least is not None and any(card.free < least for card, _ in room.charges if not card.is_ram)
 
 
 def room_for(slot: EngineState, model: ModelSpec, applied: Applied) -> Fit | str:

@@ -41,6 +41,8 @@ def would_help(
         lines.append(f"its requests are only passed on: `ensure: present` under models.{model.name}")
     if counts.get("digest_differs") and trials.has_room():
         lines.append(f"the weights that are installed are accepted: `gpurec pin {model.name}`, or those that are pinned are brought back")
+    if counts.get("free_vram") and (free := trials.most_free()):
+        lines.append(f"it asks for less free memory: `when: {{free_vram: {free // MIB}MiB}}` under models.{model.name}")
     if counts.get("engine_would_evict"):
         lines.extend(_engines_that_would_help(model, trials))
     if counts.get("insufficient_vram"):
@@ -85,6 +87,13 @@ class _Trials:
             if count and isinstance(fit(slot, replace(self.least, vram=count), self.applied), Fit):
                 fitting.append(count)
         return max(fitting, default=None)
+
+    def most_free(self) -> int | None:
+        """The most bytes that are free, in whole MiB, on an engine where only what it asks to be free keeps it away; None where none is."""
+        known = replace(self.least, when=replace(self.least.when, free_vram=None))
+        rooms = [room for slot in self.near[:HINT_LOOKS] if isinstance(room := fit(slot, known, self.applied), Fit)]
+        free = [min((card.free for card, _ in room.charges if not card.is_ram), default=0) // MIB * MIB for room in rooms]
+        return max(free, default=0) or None
 
     def helps(self, leaving: Iterable[Found]) -> list[Found]:
         """Those of `leaving` that sit where the model would have a place without them, on the first such engine; none where it has none."""

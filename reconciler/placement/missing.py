@@ -44,9 +44,9 @@ def place_missing(placing: Placing, model: ModelSpec) -> None:
 
 
 def make_way(placing: Placing, model: ModelSpec) -> None:
-    """Gives what is lacking of a model a place by making room, one engine at a time."""
+    """Gives what is lacking of a model a place by making room, one engine at a time. What asks for free memory makes none."""
     mine = [entry for entry in placing.result.lacking if entry.model.name == model.name]
-    if not mine or model.ensure is not Ensure.LOADED:
+    if not mine or model.ensure is not Ensure.LOADED or model.when.free_vram is not None:
         return
     placing.result.lacking = [entry for entry in placing.result.lacking if entry.model.name != model.name]
     variants, candidates = placing.alternatives[model.name], placing.class_of(model).slots

@@ -283,6 +283,8 @@ class _Model:
             spare = max(free_where_unused(card, margin) for card in slot.cards)
         if slot.rules.memory and len(slot.cards) == 1:
             spare = max(spare, self._predicted_spare(model, slot, need.bytes))
+        if model.when.free_vram is not None:
+            spare = max(spare, model.when.free_vram - need.bytes)
         part = None
         if len(self._of(slot)) == len(slot.cards) > 1:
             told = slot.knowledge.part(slot, model, placing.applied) if need.source in ("computed", "measured") else None

@@ -10,7 +10,7 @@ from collections.abc import Hashable
 from reconciler.capacity import EngineState
 from reconciler.fleet import Applied, ModelSpec
 from reconciler.placement.eligibility import refusal
-from reconciler.placement.fit import Fit, room_for, static_refusal
+from reconciler.placement.fit import FREE_VRAM, Fit, is_short_of_free, room_for, static_refusal
 from reconciler.placement.residents import need_on
 
 _SPREAD = "spread"
@@ -75,4 +75,6 @@ def reason_at(slot: EngineState, model: ModelSpec, applied: Applied) -> str:
 
 def _of_room(slot: EngineState, model: ModelSpec, applied: Applied) -> str:
     answer = room_for(slot, model, applied)
-    return _SPREAD if isinstance(answer, Fit) else answer
+    if isinstance(answer, Fit):
+        return FREE_VRAM if is_short_of_free(model, answer) else _SPREAD
+    return answer

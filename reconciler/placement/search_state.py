@@ -136,8 +136,9 @@ class Placing:
 
     def is_searched(self, model: ModelSpec) -> bool:
         """Whether places for it are searched for, and what has one moves in a search. Names that may share a runner are charged by what is
-        there already, and variants are chosen by what fits: those are placed one by one."""
-        return model.ensure is Ensure.LOADED and model.name not in self.may_share and not model.variants
+        there already, and variants are chosen by what fits: those are placed one by one. What asks for free memory makes nothing move."""
+        one_by_one = model.name in self.may_share or bool(model.variants) or model.when.free_vram is not None
+        return model.ensure is Ensure.LOADED and not one_by_one
 
     def freed(self) -> None:
         """Forgets what was found out about a fuller board."""

@@ -6,18 +6,28 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
-from reconciler.planning.plan import FORMAT_VERSION, Step
+from reconciler.planning.plan import FORMAT_VERSION, ModelHours, Step
 
 
-def plan_digest(lineage: str | None, config_digest: str, solver: str, steps: Sequence[Step], version: str = FORMAT_VERSION) -> str:
-    """`sha256:…` over format, lineage, config digest, solver, steps and their preconditions, in canonical JSON.
+def plan_digest(
+    lineage: str | None,
+    config_digest: str,
+    solver: str,
+    steps: Sequence[Step],
+    hours: Sequence[ModelHours] = (),
+    version: str = FORMAT_VERSION,
+) -> str:
+    """`sha256:…` over format, lineage, config digest, solver, which models with hours are wanted, steps and their preconditions, in
+    canonical JSON.
 
     Times, durations, the serial and probe noise (what a model holds just now, and for how long it is kept) are left out, so the same facts
     and files give the same digest on any machine.
     """
     whole = hashlib.sha256()
     canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    head = {"format_version": version, "lineage": lineage, "config_digest": config_digest, "solver": solver}
+    head: dict[str, object] = {"format_version": version, "lineage": lineage, "config_digest": config_digest, "solver": solver}
+    if hours:
+        head["hours"] = {one.model: one.wanted for one in hours}
     for part in _parts(head, steps, version == "1.0"):
         whole.update(canonical.encode(part).encode())
         whole.update(b"\n")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reconciler.fleet import Applied
+from reconciler.planning.kinds.model.hours import OUTSIDE_HOURS
 from reconciler.planning.plan import Action, Cause, Drift, Move, Note, Plan, Reason, Step, Unplaced
 
 
@@ -33,10 +34,12 @@ def account_of(plan: Plan, address: str, applied: Applied) -> Account | None:
     unplaced = next((one for one in plan.unplaced if one.model == model), None) if "@" not in rest else None
     owned = address in applied.replicas or address in applied.resources
     unmanaged = any(f"model.{one.name}@{one.node}/{one.engine}" == address for one in plan.unmanaged)
-    known = steps or drift or owned or unmanaged or unplaced or address in plan.placed
+    resting = next((note for note in notes if note.code == OUTSIDE_HOURS and note.address == address), None)
+    known = resting or steps or drift or owned or unmanaged or unplaced or address in plan.placed
     if not known:
         return None
-    return Account(address, _why(plan, address, applied, steps, unmanaged, unplaced), steps, drift, notes, moves, unplaced)
+    why = Reason(resting.code, resting.message) if resting is not None else _why(plan, address, applied, steps, unmanaged, unplaced)
+    return Account(address, why, steps, drift, notes, moves, unplaced)
 
 
 def _why(plan: Plan, address: str, applied: Applied, steps: Sequence[Step], unmanaged: bool, unplaced: Unplaced | None) -> Reason:

@@ -38,6 +38,7 @@ def order(changes: Sequence[Change]) -> list[Change]:
     """The changes with their `needs` filled in, each after all that it needs; deterministic."""
     room_first(changes)
     own_rules_first(changes)
+    free_first(changes)
     pulls_first(changes)
     move_start_first(changes)
     return _sorted_by_needs(changes)
@@ -75,6 +76,17 @@ def room_first(changes: Sequence[Change]) -> None:
             for change in chosen:
                 if id(change) not in known and may_precede(change, load):
                     load.needs.append(change)
+
+
+def free_first(changes: Sequence[Change]) -> None:
+    """Makes a load that asks for free memory wait for all that leaves its cards or shrinks there: with that it was judged."""
+    asking = [change for change in changes if change.waits_for_all]
+    for load in sorted(asking, key=_by_priority):
+        cards = {card for card, _ in load.takes}
+        for change in changes:
+            shrinks = any(card in cards for card, _ in change.frees)
+            if shrinks and change is not load and change not in load.needs and not change.waits_for(load):
+                load.needs.append(change)
 
 
 def _balance_of(change: Change) -> Mapping[Room, int]:

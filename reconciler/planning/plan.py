@@ -336,6 +336,15 @@ class Impact:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelHours:
+    """Whether a model with hours is wanted at the moment of the facts, and until when that stays so (ISO 8601 in UTC; None: for ever)."""
+
+    model: str
+    wanted: bool
+    until: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The whole answer. `steps` is in an order that respects `needs`. `gpus` holds every card in node order."""
 
@@ -378,6 +387,8 @@ class Plan:
     rollback: int | None = None
     """The serial that it goes back to; None for a plan of the files."""
 
+    hours: tuple[ModelHours, ...] = ()
+    """The models that have hours, in name order."""
     replace: tuple[str, ...] = ()
     """The addresses of `--replace` that it was made with."""
     format_version: str = FORMAT_VERSION

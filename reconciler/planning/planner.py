@@ -20,6 +20,7 @@ from reconciler.fleet import (
     Fleet,
     FleetFacts,
     ResourceFacts,
+    parse_time,
     replica_address,
     resource_address,
 )
@@ -52,6 +53,7 @@ from reconciler.planning.kinds.model.deleting import add_deletions
 from reconciler.planning.kinds.model.fixed_options import fixed_options
 from reconciler.planning.kinds.model.holds import find_holds, incidents_to_note
 from reconciler.planning.kinds.model.hot_cards import mark_hot
+from reconciler.planning.kinds.model.hours import hours_at, outside_hours
 from reconciler.planning.kinds.model.lost_engines import mark_lost
 from reconciler.planning.kinds.model.notes import adopted_unseen, left_over, notes_on_models, other_weights
 from reconciler.planning.kinds.model.rules import ENGINE_RESTARTS
@@ -127,6 +129,8 @@ def make_plan(
     address. Raises GpurecError where a file cannot be rendered.
     """
 
+    hours = hours_at(desired, facts)
+    desired = desired.at(parse_time(facts.at)) if hours else desired
     with_one_model = frozenset(engine.id for node in fleet.nodes.values() for engine in node.engines if takes_one_model(engine))
     early = [kind for kind in kinds if kind.name == ENGINE]
 
@@ -180,7 +184,7 @@ def make_plan(
         serial=applied.serial,
         config_digest=config_digest,
         created_at=created_at,
-        digest=plan_digest(applied.lineage, config_digest, desired.solver.value, steps),
+        digest=plan_digest(applied.lineage, config_digest, desired.solver.value, steps, hours),
         steps=steps,
         unchanged=changes.unchanged + sum(one.unchanged for one in others),
         pending=changes.pending + sum(one.pending for one in others),
@@ -193,7 +197,7 @@ def make_plan(
             weights_drift,
             *(one.drift for one in others),
         ),
-        unplaced=(*unplaced, *unplaced_agents(agents)),
+        unplaced=(*unplaced, *unplaced_agents(agents, {model.name for model in desired.models if model.outside_hours})),
         deferred=(*_deferred(board), *(entry for one in others for entry in one.deferred)),
         unmanaged=tuple(sorted(changes.unmanaged, key=lambda resident: (resident.node, resident.engine, resident.name))),
         refusals=(
@@ -205,6 +209,7 @@ def make_plan(
             *changes.held,
             *lost,
             *notes_on_models(desired, board),
+            *outside_hours(desired, hours),
             *undeleted,
             *better_variants(placement, applied),
             *notes,
@@ -224,6 +229,7 @@ def make_plan(
         forgotten=tuple(sorted((*changes.forgotten, *whole.gone, *(address for one in others for address in one.forgotten)))),
         incidents=incidents_to_note(holds, changes.held, desired, created_at),
         replace=tuple(sorted(again)),
+        hours=hours,
         containers=containers_of(others),
         wanted={address: one.fields for kind in others for address, one in kind.wanted.items()},
     )

@@ -27,6 +27,7 @@ from reconciler.fleet import (
     WantedNames,
     format_bytes,
     parse_replica_address,
+    parse_time,
 )
 from reconciler.placement import Occupant, Target, charge_found, is_there_without, need_on, refusal
 from reconciler.planning.approved_from import NOTHING_SINCE, SinceApproval, differs_from_before, not_as_approved
@@ -62,6 +63,7 @@ def first_moved(
     `selected` are the node names of the plan's own `--limit` and `--exclude`; None means all. `since` is what
     the state tells of the time since the plan was made.
     """
+    desired = desired.at(parse_time(facts.at)) if desired.hours else desired
     now = _Now(plan, fleet, desired, set_up(fleet, facts, desired.limits, selected, catalogue), applied, since)
     for step in model_steps(plan.steps):
         why = now.take(step)
@@ -89,6 +91,7 @@ class _Now:
         self._pulled: set[tuple[EngineState, str]] = set()
         self._pinned: set[Occupant] = set()
         self._deletions = 0
+        self._own: Counter[Card] = Counter()
         self._loads = [step for step in model_steps(plan.steps) if step.action in (Action.LOAD, Action.RELOAD)]
         self._placed = plan.placed
         self._places = _places(plan)
@@ -109,6 +112,8 @@ class _Now:
         self._board.remove(found)
         found.charges = tuple((card, step.vram_bytes) for card in _cards(step, slot) or ()) or found.charges
         self._board.put(found)
+        if step.action is Action.LOAD:
+            self._own.update(dict(found.charges))
 
     def take(self, step: ModelStep) -> str | None:
         """Why the step cannot be done now, or None; then it counts as done."""
@@ -307,9 +312,13 @@ class _Now:
         for card in cards:
             if card.usable is None:
                 return f"the size of card {card.node}/{card.index} is not known now"
+            least = model.when.free_vram if step.action is Action.LOAD else None
+            if least is not None and card.left + self._own[card] < least:
+                return f"it asks for {format_bytes(least)} free on {_where(card)} before it comes, where {format_bytes(card.left)} are now"
             if taken > card.left:
                 return f"it needs {format_bytes(taken)} on {_where(card)}, where {format_bytes(max(0, card.left))} are free now"
         self._board.put(Holding(slot, tuple((card, taken) for card in cards)))
+        self._own.update(dict.fromkeys(cards, taken))
         self._brought |= {(slot, step.engine_name), (slot, step.base_name)}
         return None
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.execution import StopSignal
-from reconciler.fleet import GpurecError, Topic
+from reconciler.fleet import GpurecError, Topic, first_border
+from reconciler.operations import clock
 from reconciler.operations.apply import plan_to_apply
 from reconciler.operations.apply_result import ApplyResult
 from reconciler.operations.exit_status import Command, ExitStatus, exit_status, of_apply, of_error, of_plan
@@ -31,6 +32,8 @@ from reconciler.workspace import Workspace
 BACK_OFF = 60.0
 """Seconds until the next look after one that did not see or mend everything, doubled with each such look in a row; never longer than the
 interval."""
+AFTER_BORDER = 0.5
+"""Seconds after the hours of a model began or ended at which the next look follows."""
 JITTER = 0.1
 """By so much of it a pause is longer or shorter, so that many loops do not look at once."""
 _OF_A_RUN = frozenset({Topic.FAILED, Topic.ERROR})
@@ -169,6 +172,7 @@ class Watch:
         self._pause = pause or signals.pause
         self._jitter = jitter
         self._incomplete = 0
+        self._looked = clock.moment()
         self._alone = asyncio.Lock()
         self._alerts: Alerts | None = None
         self.workspace: Workspace | None = None
@@ -254,7 +258,7 @@ class Watch:
                     self._alerts.send(self.workspace, one, over=events is Over)
 
     async def _turn(self, workspace: Workspace) -> Turn:
-        start, turn = time.monotonic(), Turn()
+        start, turn, self._looked = time.monotonic(), Turn(), clock.moment()
         self.workspace = workspace
         try:
             await self._signals.until_stopped(self._look(workspace, turn))
@@ -305,8 +309,11 @@ class Watch:
         return workspace
 
     def _pause_after(self) -> float:
+        """Seconds until the next look: at the latest right after the hours of a model began or ended since the last one was begun."""
         soon = BACK_OFF * 2.0 ** min(self._incomplete - 1, 20) if self._incomplete else self._options.interval
-        return min(self._options.interval, soon) * (1 - JITTER + 2 * JITTER * self._jitter())
+        pause = min(self._options.interval, soon) * (1 - JITTER + 2 * JITTER * self._jitter())
+        border = first_border(self.workspace.desired.hours, self._looked) if self.workspace is not None else None
+        return pause if border is None else min(pause, max(0.0, (border - clock.moment()).total_seconds()) + AFTER_BORDER)
 
 
 def _has_work(proposal: Proposal) -> bool:

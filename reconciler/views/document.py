@@ -92,6 +92,7 @@ def plan_contents(plan: Plan) -> dict[str, Json]:
         "forgotten": list(plan.forgotten),
         "limit": plan.limit,
         "exclude": plan.exclude,
+        **({"hours": [{"model": one.model, "wanted": one.wanted, "until": one.until} for one in plan.hours]} if plan.hours else {}),
         **({"replace": list(plan.replace)} if plan.replace else {}),
         **({} if plan.rollback is None else {"rollback": plan.rollback}),
     }

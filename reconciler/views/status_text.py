@@ -12,7 +12,7 @@ from reconciler.views.style import Cell, Style, bounded, columns, joined, more, 
 
 _GLYPHS = {
     "running": ("✓", "green"), "changing": ("~", "cyan"), "leaving": ("-", "red"), "unplaced": ("✗", "red"), "unknown": ("?", "yellow"),
-    "unmanaged": ("·", "dim"), "held": ("!", "yellow"),
+    "unmanaged": ("·", "dim"), "held": ("!", "yellow"), "resting": ("z", "dim"),
 }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from reconciler.fleet import (
+    ALWAYS,
     FOREVER,
     ContextVia,
     Each,
@@ -46,6 +47,7 @@ from reconciler.workspace.problems import Problems, Refused, did_you_mean
 from reconciler.workspace.table import Field, Table, Values, later
 from reconciler.workspace.tree import MapNode, Node, ScalarNode
 from reconciler.workspace.variants import variants
+from reconciler.workspace.when import when
 
 MOST_REPLICAS = 1_000_000
 MOST_CONTEXT = 2**31 - 1
@@ -207,6 +209,7 @@ PROTECT = Field(
     meant="protected keep pinned",
 )
 VARIANTS = Field("variants", variants)
+WHEN_FIELD = Field("when", when, meant="condition conditions schedule hours")
 
 ALIASES = Field("aliases", list_of(label), meant="alias served_model_names")
 FALLBACK = Field("fallback", list_of(label), meant="fallbacks")
@@ -230,9 +233,10 @@ MODEL = Table(
     (
         ENGINE, NAMES, ENSURE, PRIORITY, ON, REPLICAS, EACH, SPREAD, CONTEXT, CONTEXT_VIA, OPTIONS, KEEP_ALIVE, RESIDENCY, FRACTION,
         REQUIRES_FIELD, VRAM, BEST_EFFORT, DIGEST, PROTECT, VARIANTS, VERIFY_FIELD, ALIASES, FALLBACK,
+        WHEN_FIELD,
     ),
     later(
-        "parallel", "kv_cache", "flash_attention", "when", "max_unavailable", "order",
+        "parallel", "kv_cache", "flash_attention", "max_unavailable", "order",
     ),
 )  # fmt: skip
 
@@ -296,6 +300,7 @@ class DeclaredModel:
             verify=values.get(VERIFY_FIELD) or Verify(),
             aliases=values.get(ALIASES) or (),
             fallback=values.get(FALLBACK) or (),
+            when=values.get(WHEN_FIELD) or ALWAYS,
         )
 
     def _check(self, problems: Problems) -> None:
@@ -316,6 +321,7 @@ class DeclaredModel:
                 "write keep_alive: -1, or ensure: present to let the engine load it on demand",
             )
         self._check_variants(problems)
+        self._check_when(problems)
         if VERIFY_FIELD in values and values.get(ENSURE) is Ensure.PRESENT:
             problems.error(
                 f"{name} is verified after a load, and is only to be present", values.nodes[VERIFY_FIELD.key], "remove one of the two"
@@ -332,6 +338,19 @@ class DeclaredModel:
             problems.warn(
                 f"{name}: context_via matters for Ollama only, this model is on {kind}", values.nodes[CONTEXT_VIA.key], "remove it"
             )
+
+    def _check_when(self, problems: Problems) -> None:
+        values, name = self._values, f"model {self.name!r}"
+        found = values.get(WHEN_FIELD)
+        if found is None:
+            return
+        at = values.nodes[WHEN_FIELD.key]
+        if values.get(ENSURE) in (Ensure.PRESENT, Ensure.ABSENT):
+            problems.error(f"{name} has `when`, and is not to be loaded by gpurec", at, "remove it, or write ensure: loaded")
+        if found.hours is not None and values.get(PROTECT):
+            problems.error(f"{name} is never to be taken away, and only wanted at some hours", at, "remove `protect`, or the hours")
+        if found.free_vram is not None and values.get(RESIDENCY) is Residency.CPU:
+            problems.error(f"{name} belongs on the CPU, and asks for free VRAM", at, "remove one of the two")
 
     def _check_variants(self, problems: Problems) -> None:
         values, name = self._values, f"model {self.name!r}"

@@ -16,7 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 from pretend import some_order
-from wide_fleets import TWINS, World, apply_all, blob_of, carry, wide_world
+from wide_fleets import CLOSED, TWINS, World, apply_all, blob_of, carry, wide_world
 
 from reconciler.fleet import EngineId, EngineKind, ReplicaChange, Resident
 from reconciler.planning import Action, Plan, SinceApproval, Step, first_moved
@@ -26,7 +26,7 @@ KNOWN_BUILD = "0.34.0"
 """The build of an Ollama of the drawn fleets that goes by the settings of its process as far as anybody knows."""
 RAM = -1
 LOADS = (Action.LOAD, Action.RELOAD)
-UNSAFE = ("over_in_plan", "over_on_the_way", "error")
+UNSAFE = ("over_in_plan", "over_on_the_way", "against_when", "error")
 """The kinds of broken promises that none may have; of the others a few worlds in 25,000 still have one."""
 CardKey = tuple[str, int]
 
@@ -159,6 +159,28 @@ def over_on_the_way(world: World, plan: Plan, chance: random.Random) -> list[str
     return found
 
 
+def against_when(world: World, plan: Plan) -> list[str]:
+    """What is placed outside its hours, or loaded onto a card that cannot have had what it asks to be free."""
+    cards = {(card.node, card.gpu): card for card in plan.gpus}
+    models = {model.name: model for model in world.desired.models}
+    loads = [step for step in plan.steps if step.action in LOADS]
+    found = []
+    for address in plan.placed:
+        model = models.get(address.removeprefix("model.").rpartition("@")[0])
+        if model is not None and model.when.hours is CLOSED:
+            found.append(f"{address} is placed outside its hours")
+    for step in loads:
+        least = models[step.model].when.free_vram
+        if least is None or step.action is Action.RELOAD:
+            continue
+        for card in ((step.node, gpu) for gpu in step.gpus or step.gpu_candidates or ()):
+            balance = cards[card]
+            came = sum(one.vram_bytes or 0 for one in loads if card in {(one.node, gpu) for gpu in one.gpus or one.gpu_candidates or ()})
+            if balance.usable_bytes - (balance.foreign_bytes or 0) - balance.after_bytes + came < least:
+                found.append(f"{step.id}: {card} never had {least} free")
+    return found
+
+
 def teaches(world: World, plan: Plan) -> bool:
     """Whether the plan pulls a name of which no engine told the weights, and they are those of another name: that nobody could know."""
     told = {
@@ -221,6 +243,7 @@ def _failures(seed: int) -> Iterator[Failure]:
     world, chance = wide_world(seed), random.Random(seed)
     plan = world.plan()
     yield from (Failure(seed, "over_in_plan", one) for one in over_in_plan(plan))
+    yield from (Failure(seed, "against_when", one) for one in against_when(world, plan))
     if plan.refusals:
         return
     ways: Mapping[str, Callable[[], list[str]]] = {

@@ -6,6 +6,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from datetime import UTC
 
 from fleets import ALL_OF_IT, GIB, NOW
 
@@ -28,6 +29,7 @@ from reconciler.fleet import (
     Fleet,
     FleetFacts,
     Guards,
+    Hours,
     Installed,
     ModelSpec,
     NodeFacts,
@@ -39,6 +41,7 @@ from reconciler.fleet import (
     Strategy,
     Unmanaged,
     Variant,
+    When,
     replica_address,
 )
 from reconciler.planning import Action, ModelStep, Plan, make_plan
@@ -48,6 +51,8 @@ MODELS = [f"m{n}:1" for n in range(6)]
 TWINS = ("m4:1", "m5:1")
 """Two names on the same weights."""
 DEFAULT_CONTEXT = 4096
+OPEN, CLOSED = (Hours(start, start + 60, frozenset(range(7)), UTC, "then") for start in (0, 12 * 60))
+"""Hours that hold at `NOW`, which is midnight, and hours that do not."""
 
 
 @dataclass(frozen=True)
@@ -214,7 +219,7 @@ def _model(chance: random.Random, name: str, names: list[str], sizes: Mapping[st
         if chance.random() < 0.12 and fields.get("ensure") is not Ensure.ABSENT:
             others = chance.sample([other for other in MODELS[:4] if other != name], 1)
             fields.update(variants=tuple(Variant(one, sizes[one]) for one in (name, *others)))
-    return ModelSpec(
+    model = ModelSpec(
         name=name,
         nodes=tuple(nodes),
         on=",".join(nodes),
@@ -224,6 +229,15 @@ def _model(chance: random.Random, name: str, names: list[str], sizes: Mapping[st
         best_effort=chance.random() < 0.1,
         **fields,  # type: ignore[arg-type]  # drawn by name
     )
+    return _with_conditions(random.Random(repr(model)), model) if model.ensure is Ensure.LOADED and not model.protect else model
+
+
+def _with_conditions(chance: random.Random, model: ModelSpec) -> ModelSpec:
+    """The model with conditions for some: by chances of their own, so that the worlds without any are those of before."""
+    roll = chance.random()
+    if roll < 0.08:
+        return replace(model, when=When(chance.randint(4, 24) * GIB // 2))
+    return replace(model, when=When(hours=chance.choice([OPEN, CLOSED]))) if roll < 0.16 else model
 
 
 def _perturbed(chance: random.Random, facts: FleetFacts, sizes: Mapping[str, int]) -> FleetFacts:

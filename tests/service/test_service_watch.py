@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_lab import POLL, Lab, served
+from cli_lab import POLL, SMALL, Lab, served
 
+from reconciler.operations import clock
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.service.events import Ended, Looked, Over, Reloaded, Started, Told, WatchEvent
-from reconciler.service.watch import BACK_OFF, Signals, Watch, WatchOptions
+from reconciler.service.watch import AFTER_BORDER, BACK_OFF, Signals, Watch, WatchOptions
 from reconciler.sim import builtin_fleet
 from reconciler.state import open_writer
 
@@ -170,3 +172,14 @@ def test_stopping_while_it_looks_ends_at_once(lab: Lab) -> None:
     assert isinstance(events[-1], Ended)
     assert not [event for event in events if isinstance(event, Told | Looked)]
     assert set(lab.sent()) <= {"POST /api/show"}
+
+
+def test_the_next_look_follows_right_after_the_hours_of_a_model_end(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = datetime(2026, 1, 5, 17, 58, tzinfo=UTC)
+    monkeypatch.setattr(clock, "moment", lambda: now)
+    lab.want(SMALL.replace("vram: 350MiB", 'vram: 350MiB, when: {hours: "08:00-18:00"}'))
+    acts: list[Callable[[], Any]] = [lambda: monkeypatch.setattr(clock, "moment", lambda: now + timedelta(minutes=2)), nothing]
+    played = Played(lab, *acts, applies=True)
+    assert played.pauses[0] == 120 + AFTER_BORDER
+    assert [e.steps for e in played.events if isinstance(e, Looked)][:3] == [2, 0, 2], "loaded before the border, unloaded after it"
+    assert played.pauses[-1] > 120

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
 from reconciler.placement.agents import AgentPlacement, UnplacedAgents
 from reconciler.planning.plan import Candidate, Unplaced
 
 
-def unplaced_agents(placement: AgentPlacement) -> Iterator[Unplaced]:
+def unplaced_agents(placement: AgentPlacement, resting: Set[str] = frozenset()) -> Iterator[Unplaced]:
+    """`resting` are the models that are outside their hours: that an agent is away with its model is no failure."""
     for one in placement.unplaced:
+        rests = one.spec.model in resting and not one.counts
         yield Unplaced(
             model=one.spec.model or "",
             count=one.count,
             needed_bytes=one.spec.requirement.vram if one.spec.takes_card else None,
             candidates=tuple(Candidate(where, code, words) for where, code, words in one.where),
             candidate_counts=one.counts,
-            would_fit_if=would_fit_if(one),
+            would_fit_if=() if rests else would_fit_if(one),
+            best_effort=rests,
             agent=one.spec.name,
-            reason=one.reason,
+            reason=f"its model {one.spec.model} is outside its hours" if rests else one.reason,
         )
 
 

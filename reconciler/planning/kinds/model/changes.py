@@ -19,6 +19,7 @@ from reconciler.fleet import (
 )
 from reconciler.placement import Occupant, Placement, Target
 from reconciler.planning.kinds.model.holds import HELD, NO_HOLDS, Holds
+from reconciler.planning.kinds.model.hours import OUTSIDE_HOURS
 from reconciler.planning.kinds.model.replica import Replica
 from reconciler.planning.kinds.model.rules import decide
 from reconciler.planning.kinds.model.step import VariantChoice
@@ -45,6 +46,8 @@ class Change:
     frees: Charges = ()
     takes: Charges = ()
     margin: int = 0
+    waits_for_all: bool = False
+    """It asks for free memory beside its own (`when.free_vram`): whatever leaves its cards does so before it comes."""
     need: Need | None = None
     seconds: float | None = None
     before: Fields = field(default_factory=dict)
@@ -216,6 +219,7 @@ def _wanted(changes: Changes, replica: Replica, applied: Applied, drifted: froze
         change.takes = target.charges
         change.margin = margin_for(slot, model)
         change.need = target.need
+        change.waits_for_all = rule.action is Action.LOAD and model.when.free_vram is not None
         change.seconds = applied.load_seconds.get(LoadKey(slot.kind, replica.engine_name, model.context))
         if rule.action is Action.RELOAD and target.found is not None:
             change.frees = target.found.charges
@@ -378,6 +382,8 @@ def _why_it_leaves(found: Occupant, replaced: bool) -> Reason:
         return Reason("not_wanted", "was loaded by us and is no longer wanted")
     if of.ensure is Ensure.PRESENT:
         return Reason("on_demand", "is to be loaded on demand, and gpurec keeps it loaded")
+    if of.outside_hours and of.when.hours is not None:
+        return Reason(OUTSIDE_HOURS, f"is wanted at {of.when.hours.shown} only")
     if replaced or (found.moving is not None and of.variants):
         return Reason("variant_changed", f"another variant of {of.name} takes its place")
     return Reason("surplus", "is wanted elsewhere, or in fewer places")
