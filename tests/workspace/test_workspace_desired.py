@@ -169,7 +169,7 @@ def test_workspace_a_wrong_model_is_refused(problems: Sentences, text: str, told
 
 
 LATER_MODEL_KEYS = (
-    "parallel", "kv_cache", "flash_attention", "when", "max_unavailable", "order",
+    "parallel", "kv_cache", "flash_attention", "max_unavailable", "order",
 )  # fmt: skip
 LATER_POLICIES = (
     "unknown_vram", "unknown_foreign",
