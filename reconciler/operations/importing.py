@@ -9,10 +9,10 @@ from reconciler.fleet import Desired, FleetFacts
 from reconciler.operations.observation import every_engine, probe
 from reconciler.operations.reporter import Reporter, ignore
 from reconciler.operations.settings import WorkspaceSettings
-from reconciler.operations.workspace import fleet_state_path, warn_of_access
+from reconciler.operations.workspace import fleet_state_path, load_nodes, warn_of_access
 from reconciler.planning import FleetAsFound, import_fleet
 from reconciler.state import open_reader
-from reconciler.workspace import fleet_name, load_fleet
+from reconciler.workspace import fleet_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +27,7 @@ class ImportedFleet:
 async def import_running(settings: WorkspaceSettings, report: Reporter = ignore) -> ImportedFleet:
     """Probes the fleet of an inventory, which needs no desired state yet, and expresses what runs there as desired state."""
     name = fleet_name(settings.directory, settings.fleet, settings.inventory, (), with_desired=False)
-    fleet, inventory = load_fleet(
-        settings.directory,
-        fleet=name,
-        inventory=settings.inventory,
-        allow_outside_links=settings.allow_outside_links,
-    )
+    fleet, inventory = await load_nodes(settings, name)
     path = fleet_state_path(settings, fleet.name)
     warn_of_access(path, report)
     with closing(open_reader(path)) as state:

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypedDict
 
-from reconciler.fleet import StateError
+from reconciler.fleet import Fleet, StateError
+from reconciler.operations.inventory_program import printed_inventories
 from reconciler.operations.reporter import FileWarning, Reporter, StateWarning, ignore
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.state import check_fleet, open_state, unsafe_sentence
-from reconciler.workspace import STATE, Workspace, find_state_path, fleet_name, inventory_name, load_workspace, state_path_of
+from reconciler.workspace import (
+    STATE,
+    Inventory,
+    Workspace,
+    find_state_path,
+    fleet_name,
+    inventory_name,
+    load_fleet,
+    load_inventory,
+    load_workspace,
+    state_path_of,
+)
 
 
 async def load(settings: WorkspaceSettings, report: Reporter = ignore) -> Workspace:
@@ -18,16 +31,41 @@ async def load(settings: WorkspaceSettings, report: Reporter = ignore) -> Worksp
     """
     workspace = load_workspace(
         settings.directory,
-        fleet=settings.fleet,
-        inventory=settings.inventory,
         desired=settings.desired,
-        allow_outside_links=settings.allow_outside_links,
         sections=[form for one in settings.types() for form in one.forms],
+        **await _inventory(settings),
     )
     for problem in workspace.warnings:
         report(FileWarning(problem))
     warn_of_access(_named_state(settings) or workspace.state_path, report)
     return workspace
+
+
+async def load_nodes(settings: WorkspaceSettings, fleet: str | None = None) -> tuple[Fleet, Inventory]:
+    """An inventory (of `fleet`, else of the one that the settings name) and its hosts as nodes, without a desired state.
+
+    Raises WorkspaceError with every mistake.
+    """
+    return load_fleet(settings.directory, **await _inventory(settings, fleet))
+
+
+async def load_hosts(settings: WorkspaceSettings) -> Inventory:
+    """The same without reading gpurec's keys, so that any Ansible inventory can be shown."""
+    return load_inventory(settings.directory, **await _inventory(settings))
+
+
+class _NamedInventory(TypedDict):
+    fleet: str | None
+    inventory: tuple[Path, ...]
+    allow_outside_links: bool
+    printed: dict[Path, bytes]
+
+
+async def _inventory(settings: WorkspaceSettings, fleet: str | None = None) -> _NamedInventory:
+    printed = await printed_inventories(settings)
+    return _NamedInventory(
+        fleet=fleet or settings.fleet, inventory=settings.inventory, allow_outside_links=settings.allow_outside_links, printed=printed
+    )
 
 
 def warn_of_access(path: Path, report: Reporter) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO
 
 from reconciler.fleet import Place
@@ -25,15 +26,25 @@ class Sources:
 
     `outside` are folders that hold files of other places (`-i`, `-f`): the digest names such files relative to their folder, so that it
     does not depend on where on a machine they are. A file of the workspace that is, or is reached through, a link out of it is refused
-    unless `allow_outside_links`: in a stranger's branch it may lead to any file that whoever plans it may read.
+    unless `allow_outside_links`: in a stranger's branch it may lead to any file that whoever plans it may read. `printed` is what the
+    inventory programs printed that were run, each by its path.
     """
 
-    def __init__(self, root: Path, problems: Problems, outside: Iterable[Path] = (), *, allow_outside_links: bool = False) -> None:
+    def __init__(
+        self,
+        root: Path,
+        problems: Problems,
+        outside: Iterable[Path] = (),
+        *,
+        allow_outside_links: bool = False,
+        printed: Mapping[Path, bytes] = MappingProxyType({}),
+    ) -> None:
         self.root = root.absolute()
         self.problems = problems
         self._allow_outside_links = allow_outside_links
         self._outside = sorted({_plain(self.root / folder) for folder in outside}, key=lambda folder: len(folder.parts), reverse=True)
         self._contents: dict[Path, str] = {}
+        self._printed = printed
         self.encrypted: list[str] = []
 
     def name(self, path: Path) -> str:
@@ -54,6 +65,23 @@ class Sources:
             self.encrypted.append(file)
             return None
         return parse(text, file, version, self.problems) if text is not None else None
+
+    def printed(self, path: Path) -> tuple[Node | None, str] | None:
+        """What the inventory program at this path printed, as a tree, with what messages call that; None where it was not run. The digest
+        has the values, in whatever order they came. The tree is None where it was reported."""
+        content = self._printed.get(path)
+        if content is None:
+            return None
+        name = f"{self.name(path)} --list"
+        try:
+            text = content.decode()
+            values = json.dumps(json.loads(text), sort_keys=True)
+        except (ValueError, RecursionError) as error:
+            place = Place(name, error.lineno, error.colno) if isinstance(error, json.JSONDecodeError) else Place(name)
+            self.problems.error("this inventory program printed no JSON", place, f"run it yourself: {path} --list")
+            return None, name
+        self._contents[_plain(self.root / path)] = hashlib.sha256(values.encode()).hexdigest()
+        return parse(text, name, YamlVersion.V1_1, self.problems), name
 
     def text(self, path: Path, asked_by: Node) -> str | None:
         """The text of a file that is no YAML, such as a template; None where it was reported, at the place that asked for it."""

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from reconciler.fleet import Place, Problem, WorkspaceError
 from reconciler.workspace.files import Sources
 from reconciler.workspace.groups import IN_YAML, GroupTree
+from reconciler.workspace.listing import groups_of
 from reconciler.workspace.patterns import PatternError, Patterns
 from reconciler.workspace.scalars import YamlVersion
 from reconciler.workspace.tree import PlainValues
@@ -153,6 +154,12 @@ def _read_source(path: Path, tree: GroupTree, sources: Sources) -> None:
         sources.problems.error("this folder holds no inventory file", Place(sources.name(path)), "add a file such as hosts.yaml")
     for file in files:
         before = sources.problems.errors
+        if (printed := sources.printed(file)) is not None:
+            listing, name = printed
+            groups = groups_of(listing, name, sources.problems) if sources.problems.errors == before else None
+            if groups is not None:
+                tree.add_file(groups, name)
+            continue
         if _is_other_form(file, sources):
             continue
         root = sources.read(file, YamlVersion.V1_1)
@@ -166,7 +173,7 @@ def _is_other_form(file: Path, sources: Sources) -> bool:
     head = sources.head(file)
     first = _first_line(head)
     if _is_program(head, first, executable=os.access(sources.root / file, os.X_OK)):
-        what = "this is a program, which is not run"
+        what = "this is a program, which is run only where you name it with -i and it may be executed"
     elif file.suffix not in _EXTENSIONS:
         what = f"this is a file that ends in {file.suffix}"
     elif _INI_HOST.match(first) or any(map(_INI_SECTION.fullmatch, _lines(head))):

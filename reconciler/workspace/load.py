@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from reconciler.fleet import Desired, Fleet, Problem
 from reconciler.planning.kinds.file.spec import ELSEWHERE
@@ -21,6 +22,8 @@ from reconciler.workspace.scalars import YamlVersion
 from reconciler.workspace.sections import SectionContext, SectionForm
 from reconciler.workspace.selection import STATE, select
 from reconciler.workspace.tree import MapNode, Node
+
+NOTHING_PRINTED: Mapping[Path, bytes] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +53,17 @@ def load_workspace(
     desired: Sequence[Path] = (),
     sections: Sequence[SectionForm] = SECTIONS,
     allow_outside_links: bool = False,
+    printed: Mapping[Path, bytes] = NOTHING_PRINTED,
 ) -> Workspace:
-    """Reads a fleet's files. `inventory` and `desired` replace the fleet's own; relative paths are below `root`.
+    """Reads a fleet's files. `inventory` and `desired` replace the fleet's own; relative paths are below `root`. `printed` is what
+    those of `inventory` printed that are programs and were run: nothing is run here.
 
     Raises WorkspaceError with every problem of all files, in file order.
     """
     chosen = select(root, fleet, inventory, desired)
     problems = Problems()
     outside = (*(folder_of(root, path) for path in chosen.inventory), *(path.parent for path in chosen.desired))
-    sources = Sources(root, problems, outside, allow_outside_links=allow_outside_links)
+    sources = Sources(root, problems, outside, allow_outside_links=allow_outside_links, printed=printed)
     hosts = read_inventory(chosen.inventory, sources)
     sound = not problems.any
     nodes = NodeReader(problems, sources.encrypted).fleet(chosen.name, hosts)
@@ -98,12 +103,18 @@ def load_workspace(
 
 
 def load_fleet(
-    root: Path, *, fleet: str | None = None, inventory: Sequence[Path] = (), allow_outside_links: bool = False
+    root: Path,
+    *,
+    fleet: str | None = None,
+    inventory: Sequence[Path] = (),
+    allow_outside_links: bool = False,
+    printed: Mapping[Path, bytes] = NOTHING_PRINTED,
 ) -> tuple[Fleet, Inventory]:
-    """Reads an inventory and its hosts as nodes, without a desired state. Raises WorkspaceError with every problem of both."""
+    """Reads an inventory and its hosts as nodes, without a desired state; `printed` as of `load_workspace`. Raises WorkspaceError with
+    every problem of both."""
     chosen = select(root, fleet, inventory, (), with_desired=False)
     problems = Problems()
-    sources = Sources(root, problems, allow_outside_links=allow_outside_links)
+    sources = Sources(root, problems, allow_outside_links=allow_outside_links, printed=printed)
     hosts = read_inventory(chosen.inventory, sources)
     nodes = NodeReader(problems, sources.encrypted).fleet(chosen.name, hosts)
     problems.raise_if_any()
@@ -120,13 +131,20 @@ def state_path_of(root: Path, fleet: str) -> Path:
     return root / STATE / f"{fleet}.db"
 
 
-def load_inventory(root: Path, *, fleet: str | None = None, inventory: Sequence[Path] = (), allow_outside_links: bool = False) -> Inventory:
+def load_inventory(
+    root: Path,
+    *,
+    fleet: str | None = None,
+    inventory: Sequence[Path] = (),
+    allow_outside_links: bool = False,
+    printed: Mapping[Path, bytes] = NOTHING_PRINTED,
+) -> Inventory:
     """Reads only an inventory; gpurec's keys in it are not checked, so that any Ansible inventory can be shown.
 
     Raises WorkspaceError with every problem of its files.
     """
     chosen = select(root, fleet, inventory, (), with_desired=False)
     problems = Problems()
-    found = read_inventory(chosen.inventory, Sources(root, problems, allow_outside_links=allow_outside_links))
+    found = read_inventory(chosen.inventory, Sources(root, problems, allow_outside_links=allow_outside_links, printed=printed))
     problems.raise_if_any()
     return found

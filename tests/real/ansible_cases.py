@@ -1,8 +1,8 @@
 """The inventories of tests/cases/inventory before real ansible-core. `python tests/real/ansible_cases.py` records what it says.
 
-A case is a folder: an inventory (`hosts.yaml`, `hosts.json`, `hosts` or the folder `inventory`; several where a file `sources` names
-them, one a line), its group_vars and host_vars, and a file `patterns` with one pattern a line. `ansible.json` is what Ansible answers,
-written here and held to the real one by the real suite.
+A case is a folder: an inventory (`hosts.yaml`, `hosts.json`, `hosts`, the folder `inventory`, or a `program` that prints one; several
+where a file `sources` names them, one a line), its group_vars and host_vars, and a file `patterns` with one pattern a line. `ansible.json`
+is what Ansible answers, written here and held to the real one by the real suite.
 Patterns that gpurec refuses though Ansible answers stand in `refused-patterns`.
 """
 

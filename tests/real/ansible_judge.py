@@ -17,7 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-INVENTORIES = ("hosts.yaml", "hosts.json", "hosts", "inventory")
+INVENTORIES = ("hosts.yaml", "hosts.json", "hosts", "inventory", "program")
 """The names that the inventory of a case may have, beside its group_vars and host_vars."""
 MOST_LIMITED = 3
 SETTINGS = {

@@ -6,6 +6,7 @@ A case is a folder with an inventory, a file `patterns`, and `ansible.json`: wha
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from click.testing import CliRunner
 
 from reconciler.cli.main import cli
 from reconciler.fleet import WorkspaceError
+from reconciler.operations.settings import WorkspaceSettings
+from reconciler.operations.workspace import load_hosts
 from reconciler.workspace import load_inventory
 
 CASES = Path(__file__).parents[1] / "cases" / "inventory"
@@ -49,7 +52,7 @@ def test_workspace_hosts_groups_and_variables_are_ansibles(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in ACCEPTED if "hosts" in RECORDED[name]])
 def test_workspace_a_pattern_names_the_hosts_that_ansible_says(name: str) -> None:
-    inventory = load_inventory(CASES / name, inventory=inventories(name))
+    inventory = asyncio.run(load_hosts(WorkspaceSettings(directory=CASES / name, inventory=tuple(inventories(name)))))
     refused = lines(CASES / name / "refused-patterns")
     for pattern, said in RECORDED[name]["hosts"].items():
         if pattern in refused:

@@ -104,13 +104,12 @@ def _written(root: Path, new: Path, files: dict[str, str]) -> None:
 
 def _addresses(settings: Settings, hosts: tuple[str, ...]) -> dict[str, str]:
     """Where to look, by the name that the host gets: the hosts of the inventory that is named, the hosts that are, or this machine."""
-    from reconciler.workspace import load_fleet
+    from reconciler.cli.running import run
+    from reconciler.operations.workspace import load_nodes
 
     if not settings.inventory:
         return {_host_name() if host == HERE else host: host for host in hosts or (HERE,)}
-    fleet, inventory = load_fleet(
-        settings.directory, fleet=settings.fleet, inventory=settings.inventory, allow_outside_links=settings.allow_outside_links
-    )
+    fleet, inventory = run(settings, lambda _: load_nodes(settings))
     for problem in inventory.warnings[:MOST_WARNINGS]:
         settings.say(f"Warning: {problem.sentence()}")
     return {name: node.address for name, node in fleet.nodes.items()}

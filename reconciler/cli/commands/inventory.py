@@ -25,18 +25,18 @@ def command(context: click.Context, pattern: str, format_: str) -> None:
     """Show the resolved inventory, of the hosts that PATTERN names; json is the form of `ansible-inventory --list`."""
     import json
 
+    from reconciler.cli.running import run
+    from reconciler.operations.workspace import load_hosts, load_nodes
     from reconciler.views import inventory_text
-    from reconciler.workspace import load_fleet, load_inventory
 
     settings = settings_of(context)
-    links = settings.allow_outside_links
     if format_ == "json":
-        inventory = load_inventory(settings.directory, fleet=settings.fleet, inventory=settings.inventory, allow_outside_links=links)
+        inventory = run(settings, lambda _: load_hosts(settings))
         hosts, listing = inventory.match(pattern), inventory.as_ansible_json()
         _warn(settings, inventory)
         click.echo(json.dumps(listing if len(hosts) == len(inventory.hosts) else only_hosts(listing, hosts), indent=2))
         return
-    fleet, inventory = load_fleet(settings.directory, fleet=settings.fleet, inventory=settings.inventory, allow_outside_links=links)
+    fleet, inventory = run(settings, lambda _: load_nodes(settings))
     _warn(settings, inventory)
     nodes = [fleet.nodes[name] for name in inventory.match(pattern)]
     click.echo(inventory_text(nodes, colour=settings.colour(), width=settings.width()), nl=False)

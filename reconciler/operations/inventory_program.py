@@ -1,0 +1,60 @@
+"""An inventory that is a program: run where the user named it, and nowhere else."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from reconciler.fleet import MIB, Place, Problem, WorkspaceError
+from reconciler.hosts import run_bounded
+from reconciler.operations.settings import WorkspaceSettings
+from reconciler.views.escape import escape
+
+WITHIN = 60.0
+"""Seconds that it may take."""
+MOST_BYTES = 64 * MIB
+_TEXT = frozenset({".yaml", ".yml", ".json", ".ini", ".toml", ".cfg"})
+"""Endings of files that are never run: whoever changes the mode of one in a branch must not get it run by whoever plans that branch."""
+_HEAD = 1024
+_SAID = 500
+
+
+def is_program(path: Path) -> bool:
+    """Whether this is a file that may be executed, with a `#!` or no text at all, whose name does not say that it is text."""
+    if path.suffix in _TEXT or not path.is_file() or not os.access(path, os.X_OK):
+        return False
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(_HEAD)
+    except OSError:
+        return False  # whoever reads it as a file says why it cannot be read
+    return head.startswith(b"#!") or b"\0" in head
+
+
+async def printed_inventories(settings: WorkspaceSettings) -> dict[Path, bytes]:
+    """What the programs that `-i` names print for `--list`, each by its path as it was named.
+
+    Ansible's protocol (docs.ansible.com, "Developing dynamic inventory"). A program runs in gpurec's own folder and environment, within
+    WITHIN seconds and MOST_BYTES. Raises WorkspaceError where one fails.
+    """
+    programs = [path for path in settings.inventory if is_program(settings.path(path))]
+    return {path: await _printed(path, settings.path(path).absolute()) for path in programs}
+
+
+async def _printed(named: Path, path: Path) -> bytes:
+    again = f"run it yourself: {path} --list"
+    try:
+        ran = await run_bounded([str(path), "--list"], within=WITHIN, limit=MOST_BYTES)
+    except OSError as error:
+        raise _failed(named, f"cannot be run: {error.strerror or error}", "check its first line and its mode") from None
+    if ran.cut is not None:
+        why = f"did not end within {WITHIN:.0f} s" if ran.cut == "timeout" else f"printed more than {MOST_BYTES // MIB} MiB"
+        raise _failed(named, why, again)
+    if ran.code != 0:
+        said = ran.err.decode(errors="replace").strip().rpartition("\n")[2]
+        raise _failed(named, f"ended with {ran.code}" + (f": {escape(said, _SAID)}" if said else ""), again)
+    return ran.out
+
+
+def _failed(path: Path, why: str, hint: str) -> WorkspaceError:
+    return WorkspaceError(Problem(f"the program that prints this inventory {why}", Place(path.as_posix()), hint))
