@@ -166,7 +166,11 @@ def test_workspace_a_wrong_inventory_is_refused(tmp_path: Path, text: str, told:
         ("hosts", 'a:2222 ansible_password="x y"\n', "this is the INI form"),
         ("hosts", "a\nb\n", "this is text; begin with `all:`; or, if it is another form of inventory, write it in YAML"),
         ("hosts", "#!/bin/sh\necho {}\n", "this is a program"),
-        ("hosts.py", "#!/usr/bin/python3\nprint(1)\n", "this is a program, which is not run; write it in YAML: `ansible-inventory -i FILE"),
+        (
+            "hosts.py",
+            "#!/usr/bin/python3\nprint(1)\n",
+            "this is a program, which is run only where you name it with -i and it may be executed; write it in YAML: `ansible-inventory -i FILE",
+        ),
         ("hosts", "\x7fELF\0\1", "this is a program"),
         ("l.json", '{"_meta": {"hostvars": {"a": {}}}, "g": {"hosts": ["a"]}}', "the JSON that a program prints as its inventory"),
         ("l.json", '{"g": ["a", "b"]}', "print it in YAML: `ansible-inventory -i FILE --list --yaml > hosts.yaml`"),
@@ -194,7 +198,7 @@ def test_workspace_what_is_not_read_is_named(tmp_path: Path, name: str, text: st
 def test_workspace_a_program_needs_no_first_line_that_says_so(tmp_path: Path, text: str) -> None:
     (tmp_path / "list").write_text(text)
     (tmp_path / "list").chmod(0o755)
-    with pytest.raises(WorkspaceError, match="this is a program, which is not run"):
+    with pytest.raises(WorkspaceError, match="this is a program, which is run only where"):
         load_inventory(tmp_path, inventory=[Path("list")])
 
 
