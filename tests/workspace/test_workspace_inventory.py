@@ -169,7 +169,7 @@ def test_workspace_a_wrong_inventory_is_refused(tmp_path: Path, text: str, told:
         (
             "hosts.py",
             "#!/usr/bin/python3\nprint(1)\n",
-            "this is a program, which is run only where you name it with -i and it may be executed; write it in YAML: `ansible-inventory -i FILE",
+            "this is a program, which is run only where you name it with -i and it may be executed; write it in YAML",
         ),
         ("hosts", "\x7fELF\0\1", "this is a program"),
         ("l.json", '{"_meta": {"hostvars": {"a": {}}}, "g": {"hosts": ["a"]}}', "the JSON that a program prints as its inventory"),
