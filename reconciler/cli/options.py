@@ -221,6 +221,15 @@ def loop_options(command: Command) -> Command:
     return mode(log(command))
 
 
+def past_option(command: Command) -> Command:
+    """Gives the command `since` in seconds; None where it is not given."""
+    return click.option("--since", metavar="T", callback=_past, help="How far back: 90m, 24h, 7d.  [default: 24h]")(command)
+
+
+def _past(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
+    return None if text is None else _seconds(context, parameter, text)
+
+
 def _interval(context: click.Context, parameter: click.Parameter, text: str) -> float:
     seconds = _seconds(context, parameter, text)
     if not LEAST_INTERVAL <= seconds <= MOST_INTERVAL:

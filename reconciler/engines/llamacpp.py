@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Annotated
 from urllib.parse import urlencode
 
 from pydantic import Field, TypeAdapter
 
-from reconciler.engines import trial
+from reconciler.engines import metrics, trial
+from reconciler.engines.activity import of_llamacpp
 from reconciler.engines.answers import (
     MOST_MODELS,
     Answered,
@@ -57,6 +58,8 @@ _OPTIONS = frozenset({
 # fmt: on
 _LONGEST_PRESET, _LONGEST_OPTION = 65536, 200
 _MOST_ALIASES = 100
+_MOST_WATCHED = 16
+"""Residents of a router whose metrics are asked for in one look."""
 
 
 class _Slot(Answered):
@@ -126,6 +129,8 @@ class LlamaCpp:
             return look.unreachable(error)
         build = clean_name(props.build_info) if props.build_info is not None else None
         if props.role == "router":
+            residents = tuple(_resident(model) for model in models if model.status is not None and model.status.value in _STATUS)
+            await self._note_activity(look, residents, router=True)
             return EngineFacts(
                 self._spec.id,
                 EngineKind.LLAMACPP,
@@ -134,9 +139,11 @@ class LlamaCpp:
                 mode="router",
                 max_residents=props.max_instances or None,
                 installed=tuple(_installed(model) for model in models),
-                residents=tuple(_resident(model) for model in models if model.status is not None and model.status.value in _STATUS),
+                residents=residents,
                 probe_seconds=look.seconds,
             )
+        residents = tuple(self._only(model, props, wanted) for model in models[:1])
+        await self._note_activity(look, residents, router=False)
         return EngineFacts(
             self._spec.id,
             EngineKind.LLAMACPP,
@@ -144,9 +151,24 @@ class LlamaCpp:
             build=build,
             mode="single",
             installed=tuple(Installed(name, _size(model)) for model in models[:1] for name in _names(model)),
-            residents=tuple(self._only(model, props, wanted) for model in models[:1]),
+            residents=residents,
             probe_seconds=look.seconds,
         )
+
+    async def _note_activity(self, look: Look, residents: Sequence[Resident], *, router: bool) -> None:
+        """What its metrics tell of residents, where that is asked for. A server without `--metrics` answers 501; no model is woken."""
+        noted = self._channel.transport.activity
+        if noted is None:
+            return
+        for one in [one for one in residents if one.status is not ResidentStatus.LOADING][:_MOST_WATCHED]:
+            query = "?" + urlencode({"model": one.shown, "autoload": "false"}) if router else ""
+            try:
+                answer = await self._channel.ask("GET", f"/metrics{query}", within=look.left, limit=metrics.LARGEST)
+            except EngineError:  # nothing depends on it
+                return
+            if answer.status != 200:
+                return
+            noted[self._spec.id, one.name] = of_llamacpp(metrics.samples(answer.body.decode("utf-8", "replace"), "llamacpp:"))
 
     async def _models(self, within: float) -> list[_Model]:
         answer = await self._channel.get("/models", within=within, limit=LARGE)

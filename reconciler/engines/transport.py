@@ -30,6 +30,7 @@ from reconciler.engines.secrets import read_secret
 from reconciler.engines.wire import Exchange, Wire
 from reconciler.fleet import (
     MIB,
+    Activity,
     EngineError,
     EngineId,
     EngineKind,
@@ -98,7 +99,8 @@ class Transport:
     An async context manager. `environ` is where `env:` keys are read (the process's by default), `backoff` the pause before a retry in
     seconds, of which `jitter` (a number from 0 to 1, another at each call) takes up to half; `clock` tells the time that expiries are
     compared with. A stream ends where it gets nowhere for `stall` seconds, and after `longest` seconds in any case. `known` is what earlier
-    runs learned of manifests, by their digest. `skews` fills with the seconds by which the clocks of engines that tell theirs are ahead of
+    runs learned of manifests, by their digest. `activity` (None: it is not asked for) fills with what engines tell of the requests to each
+    of their residents, by engine and name. `skews` fills with the seconds by which the clocks of engines that tell theirs are ahead of
     ours. `keys` are taken out of all that comes, whichever engine they are for.
     """
 
@@ -112,6 +114,7 @@ class Transport:
         jitter: Callable[[], float] = random.random,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         known: Mapping[str, Weights] | None = None,
+        activity: dict[tuple[EngineId, str], Activity] | None = None,
     ) -> None:
         self.environ = environ
         self.backoff = backoff
@@ -122,6 +125,7 @@ class Transport:
         self.weights: dict[str, Weights] = dict(known or {})
         self.headers = {one.blob: one.header for one in self.weights.values() if one.blob is not None and one.header is not None}
         self.network = Resolved(Lookups())
+        self.activity = activity
         self.skews: dict[EngineId, float] = {}
         self._jitter = jitter
         self._contexts: dict[Tls, ssl.SSLContext] = {}

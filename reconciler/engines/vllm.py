@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter
 
 from reconciler.engines import metrics, trial
+from reconciler.engines.activity import of_vllm
 from reconciler.engines.answers import MOST_MODELS, Answered, Name, Tokens, Word, clean_name, read_shape
 from reconciler.engines.look import Look
 from reconciler.engines.metrics import Sample
@@ -82,6 +83,9 @@ class Vllm:
         except EngineError as error:
             return look.unknown(*_silence(error))
         found = await look.optional(self._metrics)
+        residents = tuple(_residents(cards, found or (), wanted))
+        if self._channel.transport.activity is not None and found:
+            self._channel.transport.activity.update({(self._spec.id, one.name): of_vllm(found) for one in residents[:1]})
         return EngineFacts(
             self._spec.id,
             EngineKind.VLLM,
@@ -89,7 +93,7 @@ class Vllm:
             build=version,
             mode="single",
             installed=tuple(Installed(clean_name(card.id)) for card in cards),
-            residents=tuple(_residents(cards, found or (), wanted)),
+            residents=residents,
             probe_seconds=look.seconds,
             notes=tuple(look.notes),
         )

@@ -168,6 +168,7 @@ from reconciler.fleet.samples import (
     ModelKey,
     ModelSample,
     moving_average,
+    timeline,
 )
 from reconciler.fleet.secret_refs import EMPTY, Scalar, SecretRef
 from reconciler.fleet.service import Role, ServicePolicy, Token
@@ -374,6 +375,7 @@ __all__ = [
     "same_machines",
     "same_servers",
     "spelled_name",
+    "timeline",
     "url_of",
     "wanted_fields",
     "watched_env",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reconciler.fleet.names import CardId
@@ -71,10 +71,22 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class HistoryBounds:
-    """How much history is kept: nothing older than `seconds` (0: none at all), never more than `size_bytes` of the state."""
+    """How much history is kept: nothing older than `seconds`, never more than `size_bytes` of the state (0: none at all)."""
 
     seconds: float = 30 * 86400.0
     size_bytes: int = 256 * 2**20
+
+
+def timeline(frames: Iterable[Frame]) -> Sequence[Frame]:
+    """One line of frames, the oldest first, as fine as each time is known: looks, before them means of five minutes, then of hours."""
+    every = sorted(frames, key=lambda one: (one.at, -one.span))
+    begin = {span: min((one.at for one in every if one.span == span), default=None) for span in (LOOK, FIVE_MINUTES)}
+    found = []
+    for one in every:
+        finer = [at for span, at in begin.items() if span < one.span and at is not None]
+        if not finer or one.at + one.span <= min(finer):
+            found.append(one)
+    return found
 
 
 def moving_average(before: float | None, now: float | None) -> float | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from reconciler.files import read_bounded
 from reconciler.fleet import (
     MIB,
+    Activity,
     Applied,
     CardFacts,
     Desired,
@@ -48,7 +49,7 @@ LARGEST_FACTS = 512 * MIB
 class PlanOptions:
     """Which facts to take and which nodes to change. Without `refresh` the recorded facts are taken and nothing
     is probed; `assume` is a file of facts to take instead. `again` holds addresses of replicas that are loaded again in any case. `solver`
-    looks for places instead of the one that the files name."""
+    looks for places instead of the one that the files name. With `activity` engines are also asked what they tell of their requests."""
 
     limit: str | None = None
     exclude: str | None = None
@@ -56,6 +57,7 @@ class PlanOptions:
     assume: Path | None = None
     again: frozenset[str] = frozenset()
     solver: Solver | None = None
+    activity: bool = False
 
     @property
     def probes(self) -> bool:
@@ -68,7 +70,7 @@ PROBE_ALL = PlanOptions()
 @dataclass(frozen=True, slots=True)
 class Observation:
     """What was seen. `fresh` says that the facts were probed for it; `recorded` are those of the last apply. `resources` has what was seen
-    of resources of `kinds`, those beside models, by address."""
+    of resources of `kinds`, those beside models, by address; `activity` what engines tell of requests, by engine and resident."""
 
     workspace: Workspace
     state: Path
@@ -78,6 +80,7 @@ class Observation:
     fresh: bool
     resources: Mapping[str, ResourceFacts]
     kinds: tuple[AnyKind, ...]
+    activity: Mapping[tuple[EngineId, str], Activity]
 
 
 async def look(
@@ -102,11 +105,12 @@ async def look(
         applied, recorded = state.applied(), state.recorded_facts()
         if space.desired.absent:
             applied = replace(applied, tags=state.tags())
+    activity: dict[tuple[EngineId, str], Activity] | None = {} if options.activity else None
     known = None if options.probes else _known(settings, options.assume, recorded)
     space = replace(space, fleet=await _all_instances(space.fleet, known, recorded, report))
     if known is None:
         wanted = replace(space.desired, models=(*space.desired.models, *also))
-        facts = await _probe(space.fleet, wanted_names(space.fleet, wanted, applied), recorded, report)
+        facts = await _probe(space.fleet, wanted_names(space.fleet, wanted, applied), recorded, report, activity)
         at = partial(place_of, space.inventory)
         if shared := (*same_servers(space.fleet, at, facts), *same_machines(facts, at)):
             raise WorkspaceError(*shared)
@@ -116,7 +120,7 @@ async def look(
         space = replace(space, desired=space.desired.at(_time_of(facts)))
     resources = await _observe_resources(settings, space, applied, facts, options.probes, path)
     kinds = tuple(one.kind for one in settings.types())
-    return Observation(space, path, applied, recorded, facts, options.probes, resources, kinds)
+    return Observation(space, path, applied, recorded, facts, options.probes, resources, kinds, activity or {})
 
 
 def _time_of(facts: FleetFacts) -> datetime:
@@ -190,14 +194,20 @@ async def probe(fleet: Fleet, desired: Desired, applied: Applied, report: Report
     return await _probe(fleet, wanted_names(fleet, desired, applied), None, report)
 
 
-async def _probe(fleet: Fleet, wanted: Mapping[EngineId, Collection[str]], recorded: FleetFacts | None, report: Reporter) -> FleetFacts:
+async def _probe(
+    fleet: Fleet,
+    wanted: Mapping[EngineId, Collection[str]],
+    recorded: FleetFacts | None,
+    report: Reporter,
+    activity: dict[tuple[EngineId, str], Activity] | None = None,
+) -> FleetFacts:
     """Engines are not asked again about files that `recorded` facts tell of."""
     report(ProbingStarted(len(fleet.nodes)))
     try:
         from reconciler.engines import Transport, remembered
         from reconciler.probes import probe_fleet
 
-        async with Transport(known=remembered(recorded) if recorded is not None else None) as transport:
+        async with Transport(known=remembered(recorded) if recorded is not None else None, activity=activity) as transport:
             return await probe_fleet(fleet, wanted, transport=transport, at=clock.now(), on_node=lambda node: report(NodeProbed(node)))
     finally:
         report(ProbingEnded())

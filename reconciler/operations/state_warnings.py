@@ -33,9 +33,9 @@ def strangers_sentence(seen: Proposal) -> str:
         return ""
     residents = "1 resident is" if count == 1 else f"{count:,} residents are"
     return (
-        f"there is no state at {seen.state}, and {residents} not in the desired state: not ours, so policy.unmanaged alone says what "
-        "becomes of them. If a state was lost, bring it back (gpurec state restore FILE, or --state PATH) before anything is applied; if "
-        "not, gpurec import writes them as desired state"
+        f"no apply has written a state at {seen.state} yet, and {residents} not in the desired state: not ours, so policy.unmanaged alone "
+        "says what becomes of them. If a state was lost, bring it back (gpurec state restore FILE, or --state PATH) before anything is "
+        "applied; if not, gpurec import writes them as desired state"
     )
 
 

@@ -16,7 +16,7 @@ from reconciler.operations import clock
 from reconciler.operations.apply import plan_to_apply
 from reconciler.operations.apply_result import ApplyResult
 from reconciler.operations.exit_status import Command, ExitStatus, exit_status, of_apply, of_error, of_plan
-from reconciler.operations.observation import PROBE_ALL
+from reconciler.operations.observation import PlanOptions
 from reconciler.operations.proposal import Proposal, plan_fleet
 from reconciler.operations.run import ApplyOptions, carry_out
 from reconciler.operations.saved_plan_checks import check_guards
@@ -26,6 +26,7 @@ from reconciler.service import conditions
 from reconciler.service.alerts import Alerts
 from reconciler.service.conditions import NONE, Condition, Conditions
 from reconciler.service.events import AlertLost, Ended, Looked, Over, Reloaded, Started, Told, TurnFailed, WatchEvent
+from reconciler.service.history import History
 from reconciler.state import StepStatus
 from reconciler.workspace import Workspace
 
@@ -36,6 +37,7 @@ AFTER_BORDER = 0.5
 """Seconds after the hours of a model began or ended at which the next look follows."""
 JITTER = 0.1
 """By so much of it a pause is longer or shorter, so that many loops do not look at once."""
+_LOOK = PlanOptions(activity=True)
 _OF_A_RUN = frozenset({Topic.FAILED, Topic.ERROR})
 """What only the end of a turn can say: whether it still holds is open while a plan is carried out."""
 
@@ -175,6 +177,7 @@ class Watch:
         self._looked = clock.moment()
         self._alone = asyncio.Lock()
         self._alerts: Alerts | None = None
+        self._history = History(settings, tell)
         self.workspace: Workspace | None = None
         self.holding: Conditions = NONE
         self.last: Proposal | None = None
@@ -219,7 +222,7 @@ class Watch:
 
     async def planned(self) -> Proposal:
         """A plan of now, from the files that the loop goes by. Changes nothing."""
-        return await plan_fleet(self._settings, PROBE_ALL, self._tell, workspace=self.workspace)
+        return await plan_fleet(self._settings, _LOOK, self._tell, workspace=self.workspace)
 
     async def approved(self, digest: str, command: str) -> tuple[Proposal, asyncio.Task[ApplyResult]]:
         """Carries out the plan of this digest, if it still is the plan of now, and nothing else: gives it, and the run once that has begun.
@@ -230,7 +233,7 @@ class Watch:
         await self._alone.acquire()
         try:
             options = ApplyOptions(self._options.parallelism, keep_going=True, command=command, expect_digest=digest)
-            proposal, options = await plan_to_apply(self._settings, PROBE_ALL, options, self._tell, workspace=self.workspace)
+            proposal, options = await plan_to_apply(self._settings, _LOOK, options, self._tell, workspace=self.workspace)
             check_guards(proposal.plan)
         except BaseException:
             self._alone.release()
@@ -241,7 +244,8 @@ class Watch:
         try:
             result = await self._signals.cuttable(carry_out(self._settings, proposal, options, self._tell, self._signals.stop))
             before = (one for one in self.holding.values() if one.topic is not Topic.FAILED)
-            self._settle([*before, *conditions.of_result(proposal.plan, result)])
+            lost = self._history.add(proposal, result)
+            self._settle([*before, *conditions.of_result(proposal.plan, result), *([lost] if lost is not None else [])])
             return result
         finally:
             self._alone.release()
@@ -269,6 +273,8 @@ class Watch:
             turn.error = error
         if self._signals.stop.requested and turn.result is None:
             return turn
+        if turn.proposal is not None and (lost := self._history.add(turn.proposal, turn.result)) is not None:
+            turn.found.append(lost)
         if turn.error is None:
             self._settle(turn.found)
         else:  # then nothing else is known, and all that held still does
@@ -283,7 +289,7 @@ class Watch:
         return turn
 
     async def _look(self, workspace: Workspace, turn: Turn) -> None:
-        turn.proposal = await plan_fleet(self._settings, PROBE_ALL, self._tell, workspace=workspace)
+        turn.proposal = await plan_fleet(self._settings, _LOOK, self._tell, workspace=workspace)
         still = {step.address for step in turn.proposal.plan.steps}
         turn.found.extend(conditions.of_plan(turn.proposal.plan))
         turn.found.extend(one for one in self.holding.values() if one.topic is Topic.FAILED and one.subject in still)
@@ -291,7 +297,7 @@ class Watch:
     async def _apply(self, workspace: Workspace, turn: Turn) -> None:
         """Plans once more, now that nobody else holds the state, and carries that out, where a guard lets it."""
         options = ApplyOptions(self._options.parallelism, keep_going=True, command=self._options.command)
-        turn.proposal, options = await plan_to_apply(self._settings, PROBE_ALL, options, self._tell, workspace=workspace)
+        turn.proposal, options = await plan_to_apply(self._settings, _LOOK, options, self._tell, workspace=workspace)
         turn.found = list(conditions.of_plan(turn.proposal.plan))
         if turn.proposal.plan.refusals or self._signals.stop.requested:
             return

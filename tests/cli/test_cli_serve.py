@@ -105,7 +105,7 @@ def test_just_the_approved_plan_is_carried_out_and_told_as_it_goes_on(lab: Lab) 
         assert client.post("/v1/apply", content="digest", headers={**OPS, "Content-Type": "application/json"}).status_code == 400
         assert client.post("/v1/apply", content=json.dumps({"digest": digest}), headers=OPS).status_code == 415
         assert client.post("/v1/apply", json={"digest": digest}, headers={"Authorization": "Bearer reader-secret"}).status_code == 403
-        assert not lab.state.exists()
+        assert client.get("/v1/history").json() == {"runs": []}
         with client.stream("GET", "/v1/events") as events:
             lines = events.iter_lines()
             assert next(lines).startswith(":")
@@ -165,7 +165,7 @@ def test_rebalance_plans_and_carries_out_nothing(lab: Lab) -> None:
     with serving(lab) as client:
         answer = client.post("/v1/gpu/rebalance", headers=OPS)
         assert [step["action"] for step in answer.json()["steps"]] == ["load", "load"]
-        assert not lab.state.exists()
+        assert client.get("/v1/history").json() == {"runs": []}
 
 
 def test_metrics_tell_what_is_known_and_leave_out_what_is_not(lab: Lab) -> None:

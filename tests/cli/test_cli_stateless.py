@@ -33,13 +33,13 @@ def test_without_a_state_residents_that_nobody_named_are_counted_and_left_alone(
     lab.fleet.forget_requests()
     result = lab.run("apply", "--auto-approve")
     assert result.exit_code == 0
-    assert "there is no state at" in result.stderr
+    assert "no apply has written a state at" in result.stderr
     assert "1 resident is not in the desired state: not ours" in result.stderr
     for remedy in ("gpurec state restore FILE", "--state PATH", "gpurec import", "policy.unmanaged"):
         assert remedy in result.stderr
     assert lab.sent() == ["POST /api/show"] * len(lab.sent())
     assert lab.fleet.engines["bea/ollama"].residents
-    assert "there is no state" not in lab.run("apply", "--auto-approve").stderr
+    assert "no apply has written" not in lab.run("apply", "--auto-approve").stderr
 
 
 def test_a_saved_plan_says_it_too(lab: Lab) -> None:

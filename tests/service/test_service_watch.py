@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from reconciler.operations.settings import WorkspaceSettings
 from reconciler.service.events import Ended, Looked, Over, Reloaded, Started, Told, WatchEvent
 from reconciler.service.watch import AFTER_BORDER, BACK_OFF, Signals, Watch, WatchOptions
 from reconciler.sim import builtin_fleet
-from reconciler.state import open_writer
+from reconciler.state import open_reader, open_writer
 
 INTERVAL = 300.0
 
@@ -67,7 +68,8 @@ def test_observing_tells_what_is_pending_once_and_sends_nothing(lab: Lab) -> Non
     played = Played(lab, nothing, nothing, applies=False)
     assert played.told() == [("+", "pending", f"model.nomic-embed-text@{node}/ollama") for node in ("ada", "bea")]
     assert set(lab.sent()) <= {"POST /api/show"}, "which only asks"
-    assert not lab.state.exists()
+    with closing(open_reader(lab.state)) as state:
+        assert (state.applied().lineage, state.runs()) == (None, ()), "it holds what was seen, and nothing was applied"
     assert isinstance(played.events[0], Started)
     assert isinstance(played.events[-1], Ended)
     assert played.pauses == [INTERVAL] * 3
