@@ -28,37 +28,46 @@ def read_past(state: Path, seconds: float, *, card: str | None = None, model: st
     Raises GpurecError for what is no card and no address, or of which nothing is kept in that time; StateError where it cannot be read.
     """
     began = int((datetime.now(UTC).timestamp() if now is None else now) - seconds)
+    pick = _OfCard(card) if card is not None else _OfModel(model) if model is not None else None
     with closing(open_reader(state)) as reader:
-        frames = timeline(reader.frames(SPANS, began))
-    if card is not None:
-        return Past(began, _of_card(frames, card, str(state)))
-    return Past(began, _of_model(frames, model, str(state)) if model is not None else frames)
+        every = reader.frames(SPANS, began)
+        frames = timeline(every if pick is None else filter(None, map(pick.of, every)))
+    if pick is not None and not frames:
+        hint = f"it knows {', '.join(sorted(pick.known)[:5])}" if pick.known else "gpurec watch and gpurec serve keep one"
+        raise GpurecError.of(f"the history has nothing of {card or model} in that time", str(state), hint)
+    return Past(began, frames)
 
 
-def _of_card(frames: Sequence[Frame], text: str, where: str) -> Sequence[Frame]:
-    known = {key for frame in frames for key in frame.cards}
-    key = next((one for one in known if card_name(one) == text), None)
-    if key is None:
-        raise _nothing(f"the card {text!r}", sorted(map(card_name, known)), where)
-    return [replace(one, cards={key: one.cards[key]}, models={}) for one in frames if key in one.cards]
+class _OfCard:
+    """Picks a card out of frames, one after the other: all of a month would not be held at once."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.known: set[str] = set()
+
+    def of(self, frame: Frame) -> Frame | None:
+        self.known.update(map(card_name, frame.cards))
+        found = {key: one for key, one in frame.cards.items() if card_name(key) == self._name}
+        return replace(frame, cards=found, models={}) if found else None
 
 
-def _of_model(frames: Sequence[Frame], address: ModelKey, where: str) -> Sequence[Frame]:
-    try:
-        parse_replica_address(address)
-    except ValueError as error:
-        raise GpurecError.of(str(error), "--model", "gpurec state list shows addresses") from None
-    known = {key for frame in frames for key in frame.models}
-    if address not in known:
-        raise _nothing(address, sorted(known), where)
-    return [replace(one, cards={}, models={address: one.models[address]}) for one in frames if address in one.models]
+class _OfModel:
+    """The same for a model. Raises GpurecError for what is no address."""
+
+    def __init__(self, address: ModelKey) -> None:
+        try:
+            parse_replica_address(address)
+        except ValueError as error:
+            raise GpurecError.of(str(error), "--model", "gpurec state list shows addresses") from None
+        self._address = address
+        self.known: set[str] = set()
+
+    def of(self, frame: Frame) -> Frame | None:
+        self.known.update(frame.models)
+        one = frame.models.get(self._address)
+        return replace(frame, cards={}, models={self._address: one}) if one is not None else None
 
 
 def card_name(key: CardKey) -> str:
     """`NODE/GPU`."""
     return f"{key[0]}/{key[1]}"
-
-
-def _nothing(what: str, known: Sequence[str], where: str) -> GpurecError:
-    hint = f"it knows {', '.join(known[:5])}" if known else "gpurec watch and gpurec serve keep one"
-    return GpurecError.of(f"the history has nothing of {what} in that time", where, hint)
