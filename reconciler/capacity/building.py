@@ -15,6 +15,7 @@ from reconciler.fleet import (
     EngineSpec,
     Fleet,
     FleetFacts,
+    FleetWeights,
     Limits,
 )
 from reconciler.needs.knowledge import Knowledge
@@ -46,6 +47,7 @@ def set_up(
     by_node: dict[str, tuple[EngineState, ...]] = {}
     base = wide.over(DEFAULT_LIMITS)
     merged: dict[Limits, Limits] = {}
+    elsewhere = FleetWeights(engine for seen in facts.nodes.values() for engine in seen.engines.values())
     for name, node in fleet.nodes.items():
         seen = facts.nodes.get(name)
         limits = merged.get(node.limits)
@@ -63,12 +65,12 @@ def set_up(
         for spec in node.engines:
             own = None if cards is None else _cards_of(spec, cards)
             engine_facts = seen.engines.get(spec.id.engine) if seen is not None else None
-            slot = EngineState(spec.id, spec.kind, spec, node, engine_facts, own, ram, inside, knowledge=knowledge)
+            slot = EngineState(spec.id, spec.kind, spec, node, engine_facts, own, ram, inside, knowledge=knowledge, elsewhere=elsewhere)
             slots[spec.id] = slot
             here.append(slot)
         by_node[name] = tuple(here)
     knowledge.sees(slots.values())
-    return Occupancy(slots, tuple(every), by_node)
+    return Occupancy(slots, tuple(every), by_node, weights=elsewhere)
 
 
 def _known(seen: CardFacts, catalogue: Catalogue) -> CardFacts:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from reconciler.capacity.cards import Card, CardHolding
 from reconciler.capacity.engine_state import EngineState, Holding
-from reconciler.fleet import EngineId
+from reconciler.fleet import EngineId, FleetWeights
 
 
 class OccupancyError(Exception):
@@ -21,12 +21,14 @@ class OccupancyError(Exception):
 @dataclass(slots=True)
 class Occupancy:
     """Every engine of the fleet by id, every card in node order, and what is there. Mutable on purpose and private to one run: a fleet of
-    80,000 cards is charged and discharged in place. `own_cards` has by address the agents that hold a card of their own."""
+    80,000 cards is charged and discharged in place. `own_cards` has by address the agents that hold a card of their own, `weights` what
+    its Ollamas tell of names."""
 
     slots: Mapping[EngineId, EngineState]
     cards: tuple[Card, ...]
     by_node: Mapping[str, tuple[EngineState, ...]]
     own_cards: dict[str, CardHolding] = field(default_factory=dict)
+    weights: FleetWeights = field(default_factory=lambda: FleetWeights(()))
     _undo: list[Holding | CardHolding] = field(default_factory=list)
     _trials: int = 0
 

@@ -114,7 +114,7 @@ from reconciler.fleet.facts import (
 from reconciler.fleet.headers import header_key, headers_of, with_headers
 from reconciler.fleet.health import USUAL_HEALTH, Breaker, Health
 from reconciler.fleet.hours import DAYS, WHOLE_DAY, Hours, first_border, parse_time
-from reconciler.fleet.identity import Identity, OwnedRows, WantedNames
+from reconciler.fleet.identity import FleetWeights, Identity, OwnedRows, WantedNames
 from reconciler.fleet.instances import instances_of, nodes_with_instances, with_instances
 from reconciler.fleet.inventory import (
     DEFAULT_LIMITS,
@@ -263,6 +263,7 @@ __all__ = [
     "Fields",
     "Fleet",
     "FleetFacts",
+    "FleetWeights",
     "Frame",
     "GpuRequirement",
     "GpurecError",

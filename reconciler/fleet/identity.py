@@ -15,12 +15,52 @@ from reconciler.fleet.facts import EngineFacts, Installed, Resident
 from reconciler.fleet.names import EngineKind, weights_digest
 
 
+class FleetWeights:
+    """The weights that names stand for on the Ollamas of a fleet: what an engine that does not have a name yet would pull under it. Of a
+    name that stands for several nobody knows which. Read when it is first asked."""
+
+    __slots__ = ("_by_name", "_engines", "_names")
+
+    def __init__(self, engines: Iterable[EngineFacts]) -> None:
+        self._engines = engines
+        self._by_name: dict[str, str | None] | None = None
+        self._names: dict[str, list[str]] = {}
+
+    def of(self, name: str) -> str | None:
+        """The weights of this name; None where no engine tells them, or not all the same."""
+        return self._read().get(name)
+
+    def names(self, weights: str) -> Sequence[str]:
+        """The names that stand for these weights."""
+        self._read()
+        return self._names.get(weights, ())
+
+    def shared(self) -> Iterable[Sequence[str]]:
+        """The names of weights that have several."""
+        self._read()
+        return (names for names in self._names.values() if len(names) > 1)
+
+    def _read(self) -> Mapping[str, str | None]:
+        if self._by_name is None:
+            self._by_name = {}
+            lists = {id(one.installed): one.installed or () for one in self._engines if one.kind is EngineKind.OLLAMA}
+            for one in (one for installed in lists.values() for one in installed if one.blob is not None):
+                if self._by_name.setdefault(one.name, one.blob) != one.blob:
+                    self._by_name[one.name] = None
+            for name, weights in self._by_name.items():
+                if weights is not None:
+                    self._names.setdefault(weights, []).append(name)
+        return self._by_name
+
+
 class Identity:
-    """The residents of one engine and what is installed there, told apart."""
+    """The residents of one engine and what is installed there, told apart. `elsewhere` tells of names that it does not have."""
 
-    __slots__ = ("_by_blob", "_installed", "_left_over", "_names", "_residents")
+    __slots__ = ("_by_blob", "_elsewhere", "_installed", "_left_over", "_names", "_residents")
 
-    def __init__(self, facts: EngineFacts | None) -> None:
+    def __init__(self, facts: EngineFacts | None, elsewhere: FleetWeights | None = None) -> None:
+        lists = facts is not None and facts.kind is EngineKind.OLLAMA and facts.installed is not None
+        self._elsewhere = elsewhere if lists else None
         known = facts.installed if facts is not None and facts.installed is not None else ()
         self._installed: dict[str, Installed] = {one.name: one for one in known}
         self._residents: Sequence[Resident] = (facts.residents if facts is not None else None) or ()
@@ -33,9 +73,11 @@ class Identity:
         return self._installed.get(name)
 
     def weights(self, name: str) -> str | None:
-        """The weights that a name stands for, as far as the engine tells them."""
+        """The weights that a name stands for, as far as the engine tells them; of one that it does not have those of the fleet."""
         found = self._installed.get(name)
-        return found.blob if found is not None else None
+        if found is None:
+            return self._elsewhere.of(name) if self._elsewhere is not None else None
+        return found.blob
 
     def same_weights(self, one: str, other: str) -> bool:
         """Whether two names are known to stand for the same weights."""
@@ -95,10 +137,12 @@ class Identity:
         return resident.digest is not None and resident.digest == installed.digest
 
     def names(self, resident: Resident) -> list[str]:
-        """All names that a resident answers to: its own first, then the others of its weights."""
+        """All names that a resident answers to: its own first, then the others of its weights, last those that its engine has to pull."""
         names = [] if self.is_left_over(resident) else [resident.name]
         if resident.blob is not None:
             names += (name for name in self._names_by_blob.get(resident.blob, ()) if name != resident.name)
+            if self._elsewhere is not None and len(every := self._elsewhere.names(resident.blob)) > 1:
+                names += (name for name in every if name not in self._installed and name != resident.name)
         return names
 
     def resident(self, name: str) -> Resident | None:

@@ -6,7 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from reconciler.admission import NO_RULES, Rules, rules_of
-from reconciler.fleet import CardFacts, CardId, EngineFacts, EngineId, EngineKind, EngineSpec, Identity, Installed, ModelSpec, NodeSpec
+from reconciler.fleet import (
+    CardFacts,
+    CardId,
+    EngineFacts,
+    EngineId,
+    EngineKind,
+    EngineSpec,
+    FleetWeights,
+    Identity,
+    Installed,
+    ModelSpec,
+    NodeSpec,
+)
 
 
 @dataclass(slots=True, eq=False)
@@ -22,7 +34,7 @@ class KnownCard:
 @dataclass(slots=True, eq=False)
 class KnownEngine:
     """An engine and what it told. `cards` None: not known what cards it has; (): it runs on the CPU. `at_once`: how many models it is known
-    to have held at once, where that was at another time than that of its facts."""
+    to have held at once, where that was at another time than that of its facts. `elsewhere`: what the fleet tells of names."""
 
     id: EngineId
     kind: EngineKind
@@ -31,6 +43,7 @@ class KnownEngine:
     facts: EngineFacts | None
     cards: Sequence[KnownCard] | None
     at_once: int = field(default=0, init=False)
+    elsewhere: FleetWeights | None = field(default=None, kw_only=True)
     _rules: Rules | None = field(default=None, init=False)
     _identity: Identity | None = field(default=None, init=False)
 
@@ -55,7 +68,7 @@ class KnownEngine:
     def identity(self) -> Identity:
         """What its residents and names are."""
         if self._identity is None:
-            self._identity = Identity(self.facts)
+            self._identity = Identity(self.facts, self.elsewhere)
         return self._identity
 
     def installed(self, name: str) -> Installed | None:

@@ -161,12 +161,10 @@ def release_leaving(placing: Placing, every: Sequence[Occupant]) -> bool:
 
 def let_yield(placing: Placing, every: Sequence[Occupant]) -> None:
     """Strangers with a finite keep-alive that no target uses, where the policy lets them be evicted."""
-    if placing.desired.policy.unmanaged is not Unmanaged.YIELD:
-        return
     kept = {target.found for targets in placing.at.values() for target in targets.values()}
     for found in every:
-        if found not in kept and found.yields and not placing.has_left(found):
-            placing.yielding[found.slot].append(found)
+        if found not in kept and not placing.has_left(found):
+            placing.may_yield(found)
 
 
 def leaves(placing: Placing, found: Occupant) -> bool:

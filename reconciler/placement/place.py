@@ -138,14 +138,14 @@ def _place_until_settled(placing: Placing, every: Sequence[Occupant]) -> None:
     for _ in range(ROUNDS):
         placing.result.lacking = [entry for entry in placing.result.lacking if entry.model.name not in asked]
         before = placing.version
-        placing.moved.clear()
-        placing.lowest = placing.lowest_priority()
+        placing.begin_round()
         _place_by_priority(placing, asked)
         release_leaving(placing, every)
         lacking = {entry.model.name for entry in placing.result.lacking if entry.model.ensure is Ensure.LOADED}
         asked = lacking | placing.moved
-        if placing.version == before or not asked:
+        if not asked or (placing.version == before and placing.as_there):
             return
+        placing.as_there = placing.as_there or placing.version == before
 
 
 def _stay_until_placed(placing: Placing, every: Sequence[Occupant]) -> None:

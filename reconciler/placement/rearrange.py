@@ -32,7 +32,7 @@ from reconciler.placement.leaving import Leaving
 from reconciler.placement.objective import ALONE, ranks_of
 from reconciler.placement.preemption import together
 from reconciler.placement.residents import Occupant, most_needed, need_on
-from reconciler.placement.result import Lacking
+from reconciler.placement.result import Lacking, Target
 from reconciler.placement.search import Search
 from reconciler.placement.search_state import Placing
 
@@ -49,8 +49,10 @@ def rearrange(placing: Placing, level: Sequence[ModelSpec]) -> None:
     """Gives what is lacking of these models, all of one priority, a place where others can move, or matter less."""
     names = {model.name for model in level}
     wanted = [one for one in placing.result.lacking if one.model.name in names and placing.is_searched(one.model)]
+    wanted.sort(key=lambda one: one.model.name)
     key = tuple((one.model.name, one.count) for one in wanted)
-    if placing.searched.get(level[0].priority) == (placing.version, key):
+    which = level[0].priority, placing.as_there
+    if placing.searched.get(which) == (placing.version, key):
         return
     never: set[tuple[str, EngineState]] = set()
     for _ in range(REFUSALS if wanted else 0):
@@ -62,7 +64,7 @@ def rearrange(placing: Placing, level: Sequence[ModelSpec]) -> None:
         Search(model.packing, patience * ROUNDS_OF_PATIENCE, patience).run()
         answer = model.answer()
         if not any(slot is not None and piece.slot is None for piece, slot in answer):
-            placing.searched[level[0].priority] = placing.version, key
+            placing.searched[which] = placing.version, key
             return
         leaving, coming = _leaving(answer), _coming(answer)
         wrong = refused(placing, leaving, coming)
@@ -115,11 +117,13 @@ class _Model:
         self._kinds: dict[tuple[str, str | None], int] = {}
         self._of_kind: list[Kind] = []
         self.pieces: list[_Piece] = []
-        self._left = self._displaced()
+        self._left = {} if placing.as_there else self._displaced()
         self._ranks = ranks_of(placing.desired)
         items: list[Item] = []
         for slot in slots:
-            for leaving in (*together(placing, slot), *(Leaving(slot, (found,), found=found) for found in placing.yielding.get(slot, ()))):
+            there = sorted(together(placing, slot), key=lambda one: one.name)
+            there += (Leaving(slot, (found,), found=found) for found in placing.yielding.get(slot, ()))
+            for leaving in there:
                 item = self._there(slot, leaving)
                 if item is not None:
                     items.append(item)
@@ -165,10 +169,12 @@ class _Model:
             return Item(kind, most, 0, at, charges, only=frozenset(), wanted=False, at=at, charges=charges)
         target = leaving.targets[0]
         model = target.model
-        if len(leaving.targets) > 1 or model.name in self._placing.may_share or target.replaces is not None:
+        if len(leaving.targets) > 1 or model.name in self._placing.may_share:
+            return None
+        if model.protect if self._placing.as_there else target.replaces is not None:
             return None
         self.pieces.append(_Piece(model, slot, leaving))
-        resident, at = target.found is not None, self._number[slot]
+        resident, at = self._is_there(target), self._number[slot]
         size = model.vram if model.vram is not None else (target.need.bytes if target.need is not None else max(sums.values()))
         only = None if model.each is None else frozenset(self._group(model, slot))
         home, held = (at, charges) if resident else self._old_place(model)
@@ -198,8 +204,11 @@ class _Model:
 
     def _weight(self, model: ModelSpec) -> int:
         """As the objective weighs the bytes of a replica that moves."""
-        there = sum(target.found is not None for target in self._placing.at[model.name].values())
+        there = sum(map(self._is_there, self._placing.at[model.name].values()))
         return self._ranks[model.priority] * (1 if there > 1 else ALONE)
+
+    def _is_there(self, target: Target) -> bool:
+        return target.found is not None or self._placing.as_there
 
     def _displaced(self) -> dict[str, list[Occupant]]:
         """The residents that left for others, by the one model that each is, on engines and cards that are searched."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from reconciler.capacity import Card, EngineState, Occupancy, Seat, on_card
-from reconciler.fleet import Applied, Desired, EngineId, EngineKind, Ensure, ModelSpec, Spread, WantedNames
+from reconciler.fleet import Applied, Desired, EngineId, EngineKind, Ensure, ModelSpec, Spread, Unmanaged, WantedNames
 from reconciler.needs.run_settings import in_ram
 from reconciler.placement.eligibility import Eligible, ModelClass, eligible
 from reconciler.placement.engine_admission import would_evict
@@ -30,11 +30,11 @@ class Held:
 
 NOTHING_HELD = Held()
 EJECTION_LOOKS = 100_000
-"""How often, in a whole run, a replica's place is looked at for somebody else; beyond that a replica is called unplaced."""
+"""How often, in one round, a replica's place is looked at for somebody else; beyond that a replica is called unplaced."""
 
 
 RESEATING_LOOKS = 100_000
-"""How often, in a whole run, another order on an engine is tried."""
+"""How often, in one round, another order on an engine is tried."""
 
 
 class Placing:
@@ -45,8 +45,9 @@ class Placing:
     model and place: one that comes back there stays if its room is still free, else it is unloaded and loaded anew. `not_right` has those
     that are not as wanted and found no room to be loaded anew in their place. `alternatives` has the variants of each model, best first
     (the model itself where it has none). `moved` are the models of which something was displaced.
-    `version` changes whenever anything does; `searched` has by priority of what a search had nothing to offer at which version, `seats`
-    what a replica of a model and variant takes on an engine, as a search sees it.
+    `as_there`: what has a place counts as resident there in a search, as it will for the next plan.
+    `version` changes whenever anything does; `searched` has by priority (and `as_there`) of what a search had nothing to offer at which
+    version, `seats` what a replica of a model and variant takes on an engine, as a search sees it.
     """
 
     def __init__(self, board: Occupancy, desired: Desired, applied: Applied, held: Held = NOTHING_HELD) -> None:
@@ -73,8 +74,9 @@ class Placing:
         self.compared: dict[EngineState, Compared] = {}
         self.lowest: int | None = None
         self.moved: set[str] = set()
+        self.as_there = False
         self.version = 0
-        self.searched: dict[int, tuple[int, tuple[tuple[str, int], ...]]] = {}
+        self.searched: dict[tuple[int, bool], tuple[int, tuple[tuple[str, int], ...]]] = {}
         self.seats: dict[tuple[str, str | None], dict[EngineState, Seat | None]] = {}
         self._beside: dict[tuple[EngineState, bool], Sequence[EngineState]] = {}
         self._eligible: dict[ModelClass, Eligible] = {}
@@ -119,6 +121,8 @@ class Placing:
         }
         often = Counter(name for own in names.values() for name in own)
         shared = {name for name, count in often.items() if count > 1}
+        for alike in self.board.weights.shared():
+            shared.update(alike)
         for slot in self.board:
             for alike in slot.identity.shared_names if slot.kind is kind else ():
                 shared.update(alike)
@@ -139,6 +143,13 @@ class Placing:
         there already, and variants are chosen by what fits: those are placed one by one. What asks for free memory makes nothing move."""
         one_by_one = model.name in self.may_share or bool(model.variants) or model.when.free_vram is not None
         return model.ensure is Ensure.LOADED and not one_by_one
+
+    def begin_round(self) -> None:
+        """Forgets how much was looked at, and where: each round asks as the next plan will."""
+        self.moved.clear()
+        self.displaced_last.clear()
+        self.looks_left, self.reseats_left = EJECTION_LOOKS, RESEATING_LOOKS
+        self.lowest = self._lowest_priority()
 
     def freed(self) -> None:
         """Forgets what was found out about a fuller board."""
@@ -194,7 +205,13 @@ class Placing:
         for model in (found.model, *found.also):
             if model is not None:
                 self.left.pop((model.name, slot), None)
+        self.may_yield(found)
         return True
+
+    def may_yield(self, found: Occupant) -> None:
+        """Lets a stranger with a finite keep-alive, which is no target, be evicted where the policy says so."""
+        if self.desired.policy.unmanaged is Unmanaged.YIELD and found.yields and found not in self.yielding[found.slot]:
+            self.yielding[found.slot].append(found)
 
     def _newly_taken(self, card: Card) -> bool:
         """Whether something was given room on this card that it does not hold yet: then what was there before is no measure any more."""
@@ -261,7 +278,7 @@ class Placing:
         """The models of which a resident is not as wanted and found no room to be loaded anew in its place."""
         return {name for names in self.not_right.values() for name in names}
 
-    def lowest_priority(self) -> int | None:
+    def _lowest_priority(self) -> int | None:
         """The least of all that has a place, or is to be loaded anew in its own; None where there is nothing."""
         placed = {name for name, targets in self.at.items() if targets} | self.without_room_here()
         return min((model.priority for model in self.models if model.name in placed), default=None)

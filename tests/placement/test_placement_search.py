@@ -12,7 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent / "planning"))
 sys.path.append(str(Path(__file__).parent.parent.parent / "benchmarks"))
 from planning.fleets import GIB, applied, desired, facts, fleet, loaded, model, node, owned, plan
-from planted.draw import Group
+from planted.draw import STORIES, Group
 from planted.judge import judge
 
 from reconciler.capacity import Bin, Item, Kind, Packing, Seat, card_groups
@@ -157,6 +157,11 @@ def test_what_was_planted_is_placed_without_needless_moves_and_stays_so(story, c
     found = judge(Group("t", story, (count,), range(1)).draw(count, seed))
     assert (found.faults, found.needless, found.second) == ([], [], 0)
     assert found.unplaced_share <= 0.01
+
+
+@pytest.mark.parametrize(("story", "count", "seed"), [("priorities", 32, 2), *((story, 12, 700) for story in sorted(STORIES))])
+def test_the_plan_after_an_apply_is_empty_also_where_something_is_left_out(story, count, seed):
+    assert judge(Group("t", story, (count,), range(1)).draw(count, seed)).second == 0
 
 
 @pytest.mark.parametrize("count", [4, 8, 16])

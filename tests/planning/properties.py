@@ -181,18 +181,19 @@ def against_when(world: World, plan: Plan) -> list[str]:
     return found
 
 
-def teaches(world: World, plan: Plan) -> bool:
-    """Whether the plan pulls a name of which no engine told the weights, and they are those of another name: that nobody could know."""
+def that_teach(world: World, plan: Plan) -> set[str]:
+    """The pulls (ids) of a name of which no engine told the weights, and they are those of another name: that nobody could know."""
     told = {
         one.name for node in world.facts.nodes.values() for engine in node.engines.values() for one in engine.installed or () if one.blob
     }
-    return any(step.action is Action.PULL and step.engine_name in TWINS and step.engine_name not in told for step in plan.steps)
+    pulls = (step for step in plan.steps if step.action is Action.PULL)
+    return {step.id for step in pulls if step.engine_name in TWINS and step.engine_name not in told}
 
 
 def settled(world: World, plan: Plan) -> World:
     """After a complete apply, and one more where the first one taught something."""
     after = apply_all(world, plan)
-    return apply_all(after) if teaches(world, plan) else after
+    return apply_all(after) if that_teach(world, plan) else after
 
 
 def second_steps(world: World, plan: Plan) -> list[str]:
@@ -201,10 +202,13 @@ def second_steps(world: World, plan: Plan) -> list[str]:
 
 
 def refused(world: World, plan: Plan, order: Sequence[Step]) -> list[str]:
-    """Where a saved plan is refused by the facts that it was made from, or by those after a part of it."""
+    """Where a saved plan is refused by the facts that it was made from, or by those after a part of it, until a pull teaches something."""
     since: dict[str, list[ReplicaChange]] = {}
+    teaching = that_teach(world, plan)
     for step in (None, *order):
         if step is not None:
+            if step.id in teaching:
+                return []
             before, world = world, carry(world, plan, step)
             if world.applied.replicas.get(step.address) != before.applied.replicas.get(step.address):
                 since[step.address] = [ReplicaChange(step.address, plan.serial + 1, plan_digest=plan.digest)]

@@ -8,9 +8,9 @@ from dataclasses import replace
 from fleets import GIB, actions, desired, fleet, loaded, model, node, owned
 from properties import over_in_plan, refused
 from small_worlds import settles, stands, world
-from wide_fleets import carry
+from wide_fleets import apply_all, carry
 
-from reconciler.fleet import CardSpec, ContextVia, Each, Ensure, Guards, Policy, Residency, Variant
+from reconciler.fleet import CardSpec, ContextVia, Each, Ensure, Guards, Policy, Residency, Unmanaged, Variant
 
 
 def in_ram(name, at):
@@ -118,4 +118,44 @@ def test_what_is_in_ram_for_one_model_is_no_replica_of_another_that_asks_for_a_c
     want = desired(model("m5:1", ["b"], 9 * GIB, residency=Residency.GPU_PREFERRED, min_gpu_fraction=0.0, priority=2), in_ram("m4:1", "b"))
     here = world(of, want, sizes={"m4:1": 9, "m5:1": 9})
     assert actions(here.plan()) == ["load model.m4:1@b/ollama"]
+    assert settles(here) == []
+
+
+def test_a_name_that_an_engine_has_to_pull_stands_for_what_the_others_have_under_it():
+    of = fleet(node("a", 8 * GIB), node("b", 8 * GIB))
+    want = desired(model("m4:1", ["b"], 7 * GIB, protect=True))
+    here = without(world(of, want, {"b": [loaded("m5:1", 7 * GIB)]}, [owned("m5:1", "b")], sizes={"m4:1": 7, "m5:1": 7}), "b", "m4:1")
+    plan = here.plan()
+    assert actions(plan) == ["pull model.m4:1@b/ollama", "adopt model.m4:1@b/ollama"]
+    assert refused(here, plan, plan.steps) == []
+    assert settles(here) == []
+
+
+def without(here, at, name):
+    """The world in which the engine of a node does not have a model on its disk."""
+    there = here.facts.nodes[at]
+    engine = there.engines["ollama"]
+    seen = replace(engine, installed=tuple(one for one in engine.installed if one.name != name))
+    return replace(here, facts=replace(here.facts, nodes={**here.facts.nodes, at: replace(there, engines={"ollama": seen})}))
+
+
+def test_a_runner_keeps_its_cards_where_the_row_leaves_that_told_them():
+    of = fleet(node("a", 8 * GIB, 8 * GIB))
+    rows = [owned("m4:1", "a", charges=((0, GIB),)), owned("m5:1", "a", charges=((0, GIB), (1, GIB)))]
+    here = world(of, desired(model("m4:1", ["a"], GIB)), {"a": [loaded("m5:1", GIB)]}, rows)
+    after = apply_all(here)
+    assert [(row.model, row.charges) for row in after.applied.replicas.values()] == [("m4:1", ((0, GIB), (1, GIB)))]
+
+
+def test_a_client_s_resident_that_was_to_be_loaded_anew_and_found_no_room_yields_again():
+    of = fleet(node("a", 12 * GIB, ram=16 * GIB))
+    want = desired(
+        model("m2:1", ["a"], 8 * GIB, priority=2),
+        model("m3:1", ["a"], 9 * GIB, priority=1),
+        model("m5:1", ["a"], 9 * GIB, residency=Residency.CPU, min_gpu_fraction=0.0),
+        policy=Policy(Unmanaged.YIELD),
+    )
+    there = {"a": [loaded("m3:1", 9 * GIB, fraction=0.0, pinned=False)]}
+    here = world(of, want, there, sizes={"m2:1": 8, "m3:1": 9, "m5:1": 9})
+    assert sorted(actions(here.plan())) == ["load model.m2:1@a/ollama", "load model.m5:1@a/ollama", "unload model.m3:1@a/ollama"]
     assert settles(here) == []

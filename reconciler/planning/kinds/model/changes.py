@@ -160,9 +160,10 @@ def find_changes(
 
 def _is_charged_now(change: Change | None, row: AppliedReplica | None, runner: Holding | None) -> bool:
     """Whether a row that the apply of this plan writes has to say what the replica is charged with: that of a step, and where the state
-    does not say it, or says it of an earlier load."""
-    told = row is not None and row.charges is not None
-    return change is not None or not told or (isinstance(runner, Occupant) and not runner.remembered)
+    does not say it, or says it of an earlier load, or where it is charged by the row of another name on its runner."""
+    if change is not None or row is None or row.charges is None:
+        return True
+    return isinstance(runner, Occupant) and (not runner.remembered or runner.owned is None or runner.owned.address != row.address)
 
 
 def _charges_of(target: Target, runner: Holding | None) -> Charges:
