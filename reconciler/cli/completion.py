@@ -51,9 +51,8 @@ def _models(settings: Settings) -> Iterable[str]:
 
 def _addresses(settings: Settings) -> Iterable[str]:
     from reconciler.operations.workspace import find_state
-    from reconciler.state import open_reader
 
-    with closing(open_reader(find_state(settings))) as state:
+    with closing(find_state(settings).reader()) as state:
         return list(state.applied().replicas)
 
 

@@ -22,8 +22,7 @@ def show_standing(settings: Settings) -> None:
     """Raises GpurecError for files and a state that cannot be read."""
     from reconciler.cli.running import run
     from reconciler.fleet import GpurecError
-    from reconciler.operations.workspace import load, state_path
-    from reconciler.state import open_reader
+    from reconciler.operations.workspace import load, state_of
     from reconciler.workspace.selection import fleets
 
     names = fleets(settings.directory)
@@ -35,7 +34,7 @@ def show_standing(settings: Settings) -> None:
     except GpurecError:
         settings.say("The files of this workspace are not right yet. Next: mend them, then gpurec validate")
         raise
-    with closing(open_reader(state_path(settings, workspace))) as state:
+    with closing(state_of(settings, workspace).reader()) as state:
         runs, serial = state.runs(1), state.applied().serial
     click.echo("\n".join(_lines(workspace, runs[0] if runs else None, serial)))
 

@@ -28,9 +28,9 @@ from reconciler.operations.saved_plan_checks import (
 )
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.operations.state_warnings import warn_of_state
-from reconciler.operations.workspace import load, may_make_folder, state_path
+from reconciler.operations.workspace import load, may_make_folder, state_of
 from reconciler.planning import Plan, SinceApproval
-from reconciler.state import StateReader, StepStatus, open_reader, refuse_unsafe, require_folder, wait_until_free
+from reconciler.state import StateReader, StepStatus, Store, refuse_if_locked, refuse_unsafe
 from reconciler.workspace import Workspace
 
 _DONE = frozenset({StepStatus.DONE, StepStatus.SATISFIED})
@@ -57,7 +57,7 @@ async def plan_to_apply(
     async def propose() -> Proposal:
         return await plan_fleet(settings, choice, report, workspace=space)
 
-    proposal, options = await _once_free(settings, state_path(settings, space), options, report, propose)
+    proposal, options = await _once_free(settings, state_of(settings, space), options, report, propose)
     try:
         check_expected(proposal.plan, options.expect_digest)
     except StalePlan:
@@ -95,11 +95,11 @@ async def check_saved_plan(
     async def check() -> Proposal:
         return await _check_saved(settings, workspace, saved, options, report)
 
-    return await _once_free(settings, state_path(settings, workspace), options, report, check)
+    return await _once_free(settings, state_of(settings, workspace), options, report, check)
 
 
 async def _check_saved(settings: WorkspaceSettings, workspace: Workspace, saved: Plan, options: ApplyOptions, report: Reporter) -> Proposal:
-    with closing(open_reader(state_path(settings, workspace))) as state:
+    with closing(state_of(settings, workspace).reader()) as state:
         if saved.rollback is not None:
             workspace, _ = rolled_back(workspace, state, saved.rollback)
         runs = state.runs(last=MOST_RUNS)
@@ -143,19 +143,19 @@ def without_done_again(plan: Plan, done: Set[str]) -> Plan:
 
 
 async def _once_free(
-    settings: WorkspaceSettings, path: Path, options: ApplyOptions, report: Reporter, propose: Callable[[], Awaitable[Proposal]]
+    settings: WorkspaceSettings, store: Store, options: ApplyOptions, report: Reporter, propose: Callable[[], Awaitable[Proposal]]
 ) -> tuple[Proposal, ApplyOptions]:
     """Waits for the run that holds the state, and takes in what an earlier one could not write, so that the plan is made with all of it.
 
     Where the lock is not to be had, what would be said of the plan itself goes before that.
     """
-    if not may_make_folder(settings, path):
-        require_folder(path)
-    if not settings.allow_unsafe_state:
-        refuse_unsafe(path)
+    if not may_make_folder(settings, store):
+        store.check_place()
+    if not settings.allow_unsafe_state and store.file is not None:
+        refuse_unsafe(store.file)
     try:
-        _, left = await once_free(lambda: wait_until_free(path, 0, lambda _: None), options.lock_timeout, report)
-        take_in_rescues(path, left, report=report)
+        _, left = await once_free(lambda: refuse_if_locked(store), options.lock_timeout, report)
+        take_in_rescues(store, left, report=report)
     except LockHeld:
         plan = (await propose()).plan
         check_all(Command.APPLY, lambda: check_guards(plan), lambda: check_expected(plan, options.expect_digest))

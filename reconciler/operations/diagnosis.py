@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 from reconciler.fleet import FleetFacts
 from reconciler.health import Finding, Level, ReplicaStatus, find, replicas_of
 from reconciler.operations.proposal import Proposal, plan_fleet
 from reconciler.operations.reporter import Reporter, ignore
 from reconciler.operations.settings import WorkspaceSettings
-from reconciler.state import open_reader
-from reconciler.state.sqlite.check import SQLITE, check_state
-from reconciler.state.sqlite.check import Level as StateLevel
+from reconciler.state import Level as StateLevel
+from reconciler.state import Store
+from reconciler.state.sqlite.check import SQLITE
 
 _LEVELS = {StateLevel.ERROR: Level.ERROR, StateLevel.WARNING: Level.WARNING}
 
@@ -46,7 +45,7 @@ async def diagnose(settings: WorkspaceSettings, pattern: str | None = None, repo
 
 def standing_of(seen: Proposal) -> tuple[ReplicaStatus, ...]:
     """How every replica stands, with the loads of earlier runs that failed and that none has made good since."""
-    with closing(open_reader(seen.state)) as state:
+    with closing(seen.state.reader()) as state:
         failed = {address: f"{row.reason or 'for no known reason'} (run {row.run_id})" for address, row in state.failed_loads().items()}
     return replicas_of(seen.plan, seen.facts, seen.applied, failed)
 
@@ -57,10 +56,10 @@ def findings_of(seen: Proposal, replicas: Sequence[ReplicaStatus], only: Collect
     return find(space.fleet, space.desired, seen.facts, seen.plan, seen.recorded, only, replicas)
 
 
-def _of_state(path: Path) -> list[Finding]:
-    """What `state check` finds of the file. Which SQLite this Python was built with is left to that command: whoever looks after a fleet
+def _of_state(store: Store) -> list[Finding]:
+    """What `state check` finds of it. Which SQLite this Python was built with is left to that command: whoever looks after a fleet
     cannot change it, and a warning that never goes hides those that matter."""
-    looked = check_state(path) if path.exists() else []
+    looked = store.check() if store.exists() else ()
     return [
         Finding(_LEVELS[one.level], "state", f"state.{one.name}", one.message, one.hint or "")
         for one in looked

@@ -14,7 +14,6 @@ from reconciler.operations.proposal import Proposal, plan_fleet
 from reconciler.operations.reporter import Reporter, ignore
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.planning import DriftMemory, DriftReport, Key, Since, drift_key, judge, make_plan, moment, remember
-from reconciler.state import open_reader
 
 FORMAT_VERSION = 1
 LARGEST_MEMORY = 256 * MIB
@@ -54,7 +53,7 @@ def _since(look: Proposal, since: int | datetime | timedelta, *, remembered: boo
     recorded = look.recorded
     known, known_at = (_drifted_when_recorded(look), recorded.at) if recorded is not None else (frozenset[Key](), None)
     if isinstance(since, int):
-        with closing(open_reader(look.state)) as state:
+        with closing(look.state.reader()) as state:
             run = state.run(since)
         if run is None:
             raise GpurecError.of(f"there is no run {since}", "--since", "gpurec history lists them")
@@ -72,7 +71,7 @@ def _since(look: Proposal, since: int | datetime | timedelta, *, remembered: boo
 
 def _last_run(look: Proposal) -> int | None:
     """The latest run that had a plan: one of `gpurec state` repairs nothing."""
-    with closing(open_reader(look.state)) as state:
+    with closing(look.state.reader()) as state:
         return next((run.id for run in state.runs(_LOOKED_BACK) if run.plan_digest), None)
 
 

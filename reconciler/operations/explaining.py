@@ -17,7 +17,6 @@ from reconciler.operations.settings import WorkspaceSettings
 from reconciler.placement import Candidate, Question, candidates
 from reconciler.planning import Plan
 from reconciler.planning.explaining import Account, account_of
-from reconciler.state import open_reader
 from reconciler.views.explain_text import HistoryRow
 from reconciler.vram import AS_THE_ENGINE
 
@@ -51,7 +50,7 @@ def explained(seen: Proposal, address: str) -> Explanation:
     account = account_of(plan, address, seen.applied)
     if account is None:
         raise GpurecError.of(f"nothing is known of {address!r}", None, "gpurec status and gpurec state list show addresses")
-    with closing(open_reader(seen.state)) as state:
+    with closing(seen.state.reader()) as state:
         rows = [row for run in state.runs(RUNS_LOOKED_AT) for row in state.journal(run.id) if row.address == address][:ROWS_SHOWN]
         failed = {where: row.reason or "" for where, row in state.failed_loads().items()}
     every = replicas_of(plan, seen.facts, seen.applied, failed)

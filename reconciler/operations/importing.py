@@ -9,9 +9,8 @@ from reconciler.fleet import Desired, FleetFacts
 from reconciler.operations.observation import every_engine, probe
 from reconciler.operations.reporter import Reporter, ignore
 from reconciler.operations.settings import WorkspaceSettings
-from reconciler.operations.workspace import fleet_state_path, load_nodes, warn_of_access
+from reconciler.operations.workspace import fleet_state, load_nodes, warn_of_access
 from reconciler.planning import FleetAsFound, import_fleet
-from reconciler.state import open_reader
 from reconciler.workspace import fleet_name
 
 
@@ -28,9 +27,9 @@ async def import_running(settings: WorkspaceSettings, report: Reporter = ignore)
     """Probes the fleet of an inventory, which needs no desired state yet, and expresses what runs there as desired state."""
     name = fleet_name(settings.directory, settings.fleet, settings.inventory, (), with_desired=False)
     fleet, inventory = await load_nodes(settings, name)
-    path = fleet_state_path(settings, fleet.name)
-    warn_of_access(path, report)
-    with closing(open_reader(path)) as state:
+    store = fleet_state(settings, fleet.name)
+    warn_of_access(store, report)
+    with closing(store.reader()) as state:
         applied = state.applied()
     fleet = await every_engine(fleet, report)
     facts = await probe(fleet, Desired(), applied, report)

@@ -14,7 +14,6 @@ from reconciler.operations.settings import WorkspaceSettings
 from reconciler.operations.workspace import load
 from reconciler.placement import Candidate, ModelNeeds, Question, Search, candidates, model_needs
 from reconciler.planning import unused_tags
-from reconciler.state import open_reader
 from reconciler.vram import Asked
 from reconciler.workspace import Workspace
 
@@ -76,7 +75,7 @@ async def find_needs(settings: WorkspaceSettings, options: PlanOptions, report: 
     """What every wanted model needs on each kind of engine, and where each figure is from."""
     seen = await look(settings, options, report)
     space = seen.workspace
-    with closing(open_reader(seen.state)) as state:
+    with closing(seen.state.reader()) as state:
         unused = unused_tags(space.fleet, space.desired, seen.facts, replace(seen.applied, tags=state.tags()))
     return FleetNeeds(model_needs(space.fleet, space.desired, seen.facts, seen.applied, space.catalogue), unused)
 

@@ -35,11 +35,11 @@ from reconciler.fleet import (
 from reconciler.operations import clock
 from reconciler.operations.reporter import FileWarning, NodeProbed, ProbingEnded, ProbingStarted, Reporter, ignore
 from reconciler.operations.settings import WorkspaceSettings
-from reconciler.operations.workspace import load, state_path
+from reconciler.operations.workspace import load, state_of
 from reconciler.planning import wanted_names
 from reconciler.planning.resource import AnyKind
 from reconciler.probes import facts_from_json, merge_facts
-from reconciler.state import open_reader
+from reconciler.state import Store
 from reconciler.workspace import Workspace, place_of
 
 LARGEST_FACTS = 512 * MIB
@@ -73,7 +73,7 @@ class Observation:
     of resources of `kinds`, those beside models, by address; `activity` what engines tell of requests, by engine and resident."""
 
     workspace: Workspace
-    state: Path
+    state: Store
     applied: Applied
     recorded: FleetFacts | None
     facts: FleetFacts
@@ -100,8 +100,8 @@ async def look(
     space = workspace or await load(settings, report)
     if options.solver is not None:
         space = replace(space, desired=replace(space.desired, solver=options.solver))
-    path = state_path(settings, space)
-    with closing(open_reader(path)) as state:
+    store = state_of(settings, space)
+    with closing(store.reader()) as state:
         applied, recorded = state.applied(), state.recorded_facts()
         if space.desired.absent:
             applied = replace(applied, tags=state.tags())
@@ -118,9 +118,9 @@ async def look(
         facts = known
     if space.desired.hours:
         space = replace(space, desired=space.desired.at(_time_of(facts)))
-    resources = await _observe_resources(settings, space, applied, facts, options.probes, path)
+    resources = await _observe_resources(settings, space, applied, facts, options.probes, store)
     kinds = tuple(one.kind for one in settings.types())
-    return Observation(space, path, applied, recorded, facts, options.probes, resources, kinds, activity or {})
+    return Observation(space, store, applied, recorded, facts, options.probes, resources, kinds, activity or {})
 
 
 def _time_of(facts: FleetFacts) -> datetime:
@@ -132,12 +132,12 @@ def _time_of(facts: FleetFacts) -> datetime:
 
 
 async def _observe_resources(
-    settings: WorkspaceSettings, space: Workspace, applied: Applied, facts: FleetFacts, asks_nodes: bool, state: Path
+    settings: WorkspaceSettings, space: Workspace, applied: Applied, facts: FleetFacts, asks_nodes: bool, state: Store
 ) -> Mapping[str, ResourceFacts]:
     from reconciler.execution.resource import ActorContext, Surroundings
 
     context = ActorContext(settings.directory, space.fleet, settings.poll_seconds, applied)
-    around = Surroundings(space.fleet, space.desired, facts, applied, asks_nodes, state)
+    around = Surroundings(space.fleet, space.desired, facts, applied, asks_nodes, state.file)
     found: dict[str, ResourceFacts] = {}
     for one in settings.types():
         actor = one.actor(context)
@@ -151,7 +151,7 @@ async def _observe_resources(
 async def probe_workspace(settings: WorkspaceSettings, report: Reporter = ignore) -> FleetFacts:
     """What probing sees now, with nothing taken from earlier facts. Raises GpurecError for files or a state that cannot be read."""
     workspace = await load(settings, report)
-    with closing(open_reader(state_path(settings, workspace))) as state:
+    with closing(state_of(settings, workspace).reader()) as state:
         applied = state.applied()
     fleet = await every_engine(workspace.fleet, report)
     return await probe(fleet, workspace.desired, applied, report)

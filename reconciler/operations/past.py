@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 from reconciler.fleet import FIVE_MINUTES, HOUR, LOOK, CardKey, Frame, GpurecError, ModelKey, parse_replica_address, timeline
-from reconciler.state import open_reader
+from reconciler.state import Store
 
 SPANS = (LOOK, FIVE_MINUTES, HOUR)
 
@@ -22,14 +21,14 @@ class Past:
     frames: Sequence[Frame]
 
 
-def read_past(state: Path, seconds: float, *, card: str | None = None, model: str | None = None, now: float | None = None) -> Past:
+def read_past(state: Store, seconds: float, *, card: str | None = None, model: str | None = None, now: float | None = None) -> Past:
     """The last `seconds` of the history, of one card (`NODE/GPU`) or model (an address) where that is given, else of all.
 
     Raises GpurecError for what is no card and no address, or of which nothing is kept in that time; StateError where it cannot be read.
     """
     began = int((datetime.now(UTC).timestamp() if now is None else now) - seconds)
     pick = _OfCard(card) if card is not None else _OfModel(model) if model is not None else None
-    with closing(open_reader(state)) as reader:
+    with closing(state.reader()) as reader:
         every = reader.frames(SPANS, began)
         frames = timeline(every if pick is None else filter(None, map(pick.of, every)))
     if pick is not None and not frames:

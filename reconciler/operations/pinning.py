@@ -11,9 +11,8 @@ from reconciler.fleet import EngineId, GpurecError, Problem
 from reconciler.operations.observation import every_engine, probe
 from reconciler.operations.reporter import Reporter, ignore
 from reconciler.operations.settings import WorkspaceSettings
-from reconciler.operations.workspace import load, state_path
+from reconciler.operations.workspace import load, state_of
 from reconciler.planning import find_pins
-from reconciler.state import open_reader
 from reconciler.workspace.problems import did_you_mean
 
 MOST_DIFFERING = 20
@@ -42,7 +41,7 @@ async def find_weights(settings: WorkspaceSettings, models: Sequence[str] = (), 
     for name in models:
         if name not in known:
             raise GpurecError.of(f"the desired state has no model {name!r}", None, did_you_mean(name, known))
-    with closing(open_reader(state_path(settings, workspace))) as state:
+    with closing(state_of(settings, workspace).reader()) as state:
         applied = state.applied()
     fleet = await every_engine(workspace.fleet, report)
     pins = find_pins(fleet, workspace.desired, await probe(fleet, workspace.desired, applied, report), models)

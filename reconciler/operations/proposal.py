@@ -13,10 +13,10 @@ from reconciler.operations import clock
 from reconciler.operations.observation import PROBE_ALL, Observation, PlanOptions, look
 from reconciler.operations.reporter import Reporter, ignore
 from reconciler.operations.settings import WorkspaceSettings
-from reconciler.operations.workspace import load, state_path
+from reconciler.operations.workspace import load, state_of
 from reconciler.placement import require_highs
 from reconciler.planning import Plan, desired_of, make_plan
-from reconciler.state import StateReader, open_reader
+from reconciler.state import StateReader
 from reconciler.workspace import Workspace
 
 
@@ -51,7 +51,7 @@ async def plan_rollback(settings: WorkspaceSettings, serial: int, report: Report
     Raises StateError where the state does not know the serial.
     """
     workspace = await load(settings, report)
-    with closing(open_reader(state_path(settings, workspace))) as state:
+    with closing(state_of(settings, workspace).reader()) as state:
         workspace, lost = rolled_back(workspace, state, serial)
     found = await plan_fleet(settings, PROBE_ALL, report, workspace=workspace)
     return replace(found, plan=replace(found.plan, rollback=serial)), lost

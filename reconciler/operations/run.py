@@ -24,7 +24,7 @@ from reconciler.operations.reporter import Reporter, StateNotice, StateWarning, 
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.operations.workspace import may_make_folder
 from reconciler.probes import is_probed, probe_fleet
-from reconciler.state import StateWriter, open_writer
+from reconciler.state import StateWriter
 from reconciler.workspace import inventory_name
 
 
@@ -75,7 +75,7 @@ async def carry_out(
         fleet, folder = proposal.workspace.name, may_make_folder(settings, proposal.state)
 
         def take() -> StateWriter:
-            return stack.enter_context(open_writer(proposal.state, command=options.command, fleet=fleet, new_folder=folder))
+            return stack.enter_context(proposal.state.writer(command=options.command, fleet=fleet, new_folder=folder))
 
         state, _ = await once_free(take, options.lock_timeout, report)
         for notice in state.notices:

@@ -17,7 +17,7 @@ def warn_of_state(seen: Proposal, report: Reporter, environment: Mapping[str, st
     """Reports how many residents are not ours for want of a state, and that a state in a checkout is wiped."""
     if seen.applied.lineage is None and (sentence := strangers_sentence(seen)):
         report(StateWarning(sentence))
-    if (checkout := checkout_of(seen.state, environment)) is not None:
+    if seen.state.file is not None and (checkout := checkout_of(seen.state.file, environment)) is not None:
         report(
             StateWarning(
                 f"the state {seen.state} lies in the checkout of this CI job ({checkout}), which the next job wipes; name a path outside "

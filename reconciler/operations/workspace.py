@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypedDict
 
-from reconciler.fleet import Fleet, StateError
+from reconciler.fleet import Fleet
 from reconciler.operations.inventory_program import printed_inventories
 from reconciler.operations.reporter import FileWarning, Reporter, StateWarning, ignore
 from reconciler.operations.settings import WorkspaceSettings
-from reconciler.state import check_fleet, open_state, unsafe_sentence
+from reconciler.state import SqliteStore, Store, open_state, unsafe_sentence
 from reconciler.workspace import (
     STATE,
     Inventory,
@@ -37,7 +37,7 @@ async def load(settings: WorkspaceSettings, report: Reporter = ignore) -> Worksp
     )
     for problem in workspace.warnings:
         report(FileWarning(problem))
-    warn_of_access(_named_state(settings) or workspace.state_path, report)
+    warn_of_access(_store(settings, workspace.name), report)
     return workspace
 
 
@@ -68,52 +68,55 @@ async def _inventory(settings: WorkspaceSettings, fleet: str | None = None) -> _
     )
 
 
-def warn_of_access(path: Path, report: Reporter) -> None:
+def warn_of_access(store: Store, report: Reporter) -> None:
     """Reports that others than this user may write a state."""
-    if (sentence := unsafe_sentence(path)) is not None:
+    if store.file is not None and (sentence := unsafe_sentence(store.file)) is not None:
         report(StateWarning(sentence))
 
 
-def state_path(settings: WorkspaceSettings, workspace: Workspace) -> Path:
-    """The file of `--state`, or the workspace's own; only SQLite so far. Raises OtherFleet for the state of another fleet."""
-    return fleet_state_path(settings, workspace.name)
+def state_of(settings: WorkspaceSettings, workspace: Workspace) -> Store:
+    """The state of `--state`, or the workspace's own. Raises OtherFleet for the state of another fleet."""
+    return fleet_state(settings, workspace.name)
 
 
-def fleet_state_path(settings: WorkspaceSettings, fleet: str) -> Path:
+def fleet_state(settings: WorkspaceSettings, fleet: str) -> Store:
     """The same for a fleet that has no desired state yet."""
-    return _of_fleet(settings, _named_state(settings) or state_path_of(settings.directory, fleet), fleet)
+    return _of_fleet(settings, _store(settings, fleet), fleet)
 
 
-def find_state(settings: WorkspaceSettings, *, any_fleet: bool = False) -> Path:
+def find_state(settings: WorkspaceSettings, *, any_fleet: bool = False) -> Store:
     """The same without reading any of the workspace's files, so that the state can be looked after while they are wrong.
 
     A state that `--state` names may be of any fleet, as long as the command names none. `any_fleet`: whatever it names.
     """
-    root, named = settings.directory, _named_state(settings)
     fleet: str | None = None
-    if named is None:
-        named = find_state_path(root, fleet=settings.fleet, inventory=settings.inventory, desired=settings.desired)
-        fleet = named.stem
-    elif settings.fleet is not None or settings.inventory:
-        fleet = fleet_name(root, settings.fleet, settings.inventory, settings.desired)
-    return named if any_fleet else _of_fleet(settings, named, fleet)
-
-
-def may_make_folder(settings: WorkspaceSettings, path: Path) -> bool:
-    """Whether the folder of the state may be made: with `--state-new`, and the one that every fresh clone of a workspace lacks."""
-    return settings.state_new or (path.parent == settings.path(STATE) and settings.directory.is_dir())
-
-
-def _of_fleet(settings: WorkspaceSettings, path: Path, fleet: str | None) -> Path:
-    unnamed = settings.inventory if settings.fleet is None else ()
-    check_fleet(path, fleet, inventory_name(settings.directory, unnamed))
-    return path
-
-
-def _named_state(settings: WorkspaceSettings) -> Path | None:
     if settings.state is None:
-        return None
-    file = open_state(settings.state, settings.directory).file
-    if file is None:
-        raise StateError.of("this command needs a state that is a file", "--state", "write sqlite:///PATH or a path")
-    return file
+        fleet = _fleet_of_files(settings)
+    elif settings.fleet is not None or settings.inventory:
+        fleet = fleet_name(settings.directory, settings.fleet, settings.inventory, settings.desired)
+    store = _store(settings, fleet)
+    return store if any_fleet else _of_fleet(settings, store, fleet)
+
+
+def may_make_folder(settings: WorkspaceSettings, store: Store) -> bool:
+    """Whether the folder of the state may be made: with `--state-new`, and the one that every fresh clone of a workspace lacks."""
+    own = store.file is not None and store.file.parent == settings.path(STATE)
+    return settings.state_new or (own and settings.directory.is_dir())
+
+
+def _of_fleet(settings: WorkspaceSettings, store: Store, fleet: str | None) -> Store:
+    unnamed = settings.inventory if settings.fleet is None else ()
+    store.check_fleet(fleet, inventory_name(settings.directory, unnamed))
+    return store
+
+
+def _store(settings: WorkspaceSettings, fleet: str | None) -> Store:
+    """`fleet` None: the command says none."""
+    if settings.state is not None:
+        return open_state(settings.state, settings.directory)
+    return SqliteStore(state_path_of(settings.directory, fleet or _fleet_of_files(settings)))
+
+
+def _fleet_of_files(settings: WorkspaceSettings) -> str:
+    root = settings.directory
+    return find_state_path(root, fleet=settings.fleet, inventory=settings.inventory, desired=settings.desired).stem

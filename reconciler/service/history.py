@@ -12,7 +12,6 @@ from reconciler.operations.sampling import Before, sample
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.operations.workspace import may_make_folder
 from reconciler.service.conditions import Condition
-from reconciler.state import keep_looks
 
 MOST_WAITING = 100
 """Looks that wait for the state while a run holds it; older ones are lost."""
@@ -35,7 +34,7 @@ class History:
             frame, self._before = sample(seen, result, self._before)
             self._waiting.append(frame)
             folder = may_make_folder(self._settings, seen.state)
-            notice = keep_looks(seen.state, list(self._waiting), fleet=seen.workspace.name, bounds=bounds, new_folder=folder)
+            notice = seen.state.keep_looks(list(self._waiting), fleet=seen.workspace.name, bounds=bounds, new_folder=folder)
         except LockHeld:
             return None
         except (StateError, OSError) as error:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from reconciler.state.lease import EXPIRY_SECONDS, HEARTBEAT_SECONDS, Lease, Standing
+from reconciler.state.finding import Finding, Level
+from reconciler.state.lease import EXPIRY_SECONDS, HEARTBEAT_SECONDS, Lease, Lock, Standing
 from reconciler.state.node_rename import Move, node_move
-from reconciler.state.open import Store, open_state
+from reconciler.state.open import open_state
 from reconciler.state.protocol import (
     JournalRow,
     Learned,
@@ -15,17 +16,18 @@ from reconciler.state.protocol import (
     StateWriter,
     StepStatus,
 )
+from reconciler.state.recovery import take_in
 from reconciler.state.renames import Rename, address_now, names_now
+from reconciler.state.rescue import Rescued, RescuePlace, RescueWriter, find_rescues, put_away, read_rescue, waiting_sentence
+from reconciler.state.sql.fleet_name import OtherFleet
 from reconciler.state.sqlite.access import refuse_unsafe, unsafe_sentence
-from reconciler.state.sqlite.check import Finding, Level, check_state
-from reconciler.state.sqlite.connection import require_folder
-from reconciler.state.sqlite.fleet_name import OtherFleet, check_fleet
+from reconciler.state.sqlite.check import check_state
 from reconciler.state.sqlite.frames import keep_looks
-from reconciler.state.sqlite.lock import Lock, break_lock, look_at_lock
-from reconciler.state.sqlite.opening import open_writer, wait_until_free
+from reconciler.state.sqlite.lock import break_lock, look_at_lock
+from reconciler.state.sqlite.opening import open_writer
 from reconciler.state.sqlite.reader import open_reader
-from reconciler.state.sqlite.recovery import take_in
-from reconciler.state.sqlite.rescue import Rescued, RescueWriter, find_rescues, put_away, read_rescue, waiting_sentence
+from reconciler.state.sqlite.store import SqliteStore
+from reconciler.state.store import Store, file_of, refuse_if_locked
 
 __all__ = [
     "EXPIRY_SECONDS",
@@ -40,10 +42,12 @@ __all__ = [
     "Move",
     "OtherFleet",
     "Rename",
+    "RescuePlace",
     "RescueWriter",
     "Rescued",
     "RunRecord",
     "SettledStep",
+    "SqliteStore",
     "Standing",
     "StateReader",
     "StateWriter",
@@ -51,8 +55,8 @@ __all__ = [
     "Store",
     "address_now",
     "break_lock",
-    "check_fleet",
     "check_state",
+    "file_of",
     "find_rescues",
     "keep_looks",
     "look_at_lock",
@@ -63,10 +67,9 @@ __all__ = [
     "open_writer",
     "put_away",
     "read_rescue",
+    "refuse_if_locked",
     "refuse_unsafe",
-    "require_folder",
     "take_in",
     "unsafe_sentence",
-    "wait_until_free",
     "waiting_sentence",
 ]

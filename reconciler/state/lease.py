@@ -9,10 +9,12 @@ than ours, so where something was written it is watched whether its heartbeat mo
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from reconciler.fleet import LockHeld, Place, Problem
 from reconciler.state.process import Process, ProcessTable, is_gone
@@ -65,9 +67,52 @@ class Lease:
             return Standing.GONE if is_gone(self.process, me, table) else Standing.RUNNING
         return Standing.EXPIRED if abs(self.age(now)) > EXPIRY_SECONDS else Standing.FRESH
 
+    def taken_over(self, standing: Standing) -> str:
+        """What is said of a lease that was replaced for how it stood."""
+        why = "that process is gone" if standing is Standing.GONE else f"not heard of for more than {EXPIRY_SECONDS:.0f} s"
+        return f"took over the lock of {self.sentence()}: {why}"
+
     def age(self, now: datetime) -> float:
         """Seconds since its heartbeat; less than 0 where the clock of its holder is ahead of ours."""
         return now.timestamp() - self.heartbeat_at
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Our own lease. `took_over` says whose was replaced."""
+
+    owner: str
+    token: int
+    took_over: str | None
+
+
+COLUMNS = ("owner", "who", "host", "boot", "pid", "process_started", "command", "since", "heartbeat", "heartbeat_at", "namespace", "ci")
+"""Of the table `lease`, whose one row also has its id and the fencing token."""
+LeaseRow = tuple[str, str, str, str | None, int, int | None, str, str, str, float, str | None, str | None]
+
+
+def lease_row(lease: Lease) -> LeaseRow:
+    one, command = lease.process, without_passwords(lease.command)
+    place = (one.who, one.host, one.boot, one.pid, one.started)
+    return (lease.owner, *place, command, lease.since, lease.heartbeat, lease.heartbeat_at, one.namespace, one.ci)
+
+
+def lease_of(row: Sequence[Any]) -> Lease | None:
+    """The lease of a row of COLUMNS; None where nobody holds it. Raises ValueError where the row is not whole."""
+    owner, who, host, boot, pid, started, command, since, heartbeat, heartbeat_at, namespace, ci = row
+    if owner is None:
+        return None
+    if None in (who, host, pid, command, since, heartbeat, heartbeat_at):
+        raise ValueError("the row of the lock is not whole")
+    return Lease(owner, Process(who, host, boot, pid, started, namespace, ci), command, since, heartbeat, heartbeat_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """A lease that somebody holds, and how it stands as seen from this process."""
+
+    lease: Lease
+    standing: Standing
 
 
 def iso(moment: datetime) -> str:
@@ -75,16 +120,16 @@ def iso(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def refuse_if_held(held: Lease | None, path: Path, now: datetime, me: Process, table: ProcessTable | None = None) -> None:
+def refuse_if_held(held: Lease | None, where: Path | str, now: datetime, me: Process, table: ProcessTable | None = None) -> None:
     """Raises LockHeld when that lease stands as seen from `me`."""
     if held is not None and held.standing(me, now, table).holds:
-        raise lock_held(held, path)
+        raise lock_held(held, where)
 
 
-def lock_held(held: Lease, path: Path, more: str = "") -> LockHeld:
+def lock_held(held: Lease, where: Path | str, more: str = "") -> LockHeld:
     """The refusal of a second run; `more` is a clause about the holder."""
     hint = "wait for that run to end, let this one wait with --lock-timeout 5m, or see gpurec lock status"
-    return LockHeld(Problem(f"the state is locked by {held.sentence()}{more}", Place(str(path)), hint))
+    return LockHeld(Problem(f"the state is locked by {held.sentence()}{more}", Place(str(where)), hint))
 
 
 def without_passwords(command: str) -> str:

@@ -325,6 +325,7 @@ def write_schema_13(path: Path) -> None:
 
 MORE_14 = """
 CREATE TABLE resources (address TEXT PRIMARY KEY, fields TEXT NOT NULL, written TEXT, serial INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+INSERT OR IGNORE INTO heat VALUES ('n', 'amd0', 2);
 INSERT INTO migrations VALUES (14, '2026-01-01T00:00:00Z');
 """
 
@@ -334,6 +335,21 @@ def write_schema_14(path: Path) -> None:
     write_schema_13(path)
     conn = sqlite3.connect(path)
     conn.executescript(MORE_14)
+    conn.commit()
+    conn.close()
+
+
+MORE_15 = """
+CREATE TABLE frames (span INTEGER, at INTEGER, body BLOB NOT NULL, PRIMARY KEY (span, at)) STRICT;
+INSERT INTO migrations VALUES (15, '2026-01-01T00:00:00Z');
+"""
+
+
+def write_schema_15(path: Path) -> None:
+    """The same as a store of schema 15."""
+    write_schema_14(path)
+    conn = sqlite3.connect(path)
+    conn.executescript(MORE_15)
     conn.commit()
     conn.close()
 
@@ -353,5 +369,6 @@ WRITERS = {
     12: write_schema_12,
     13: write_schema_13,
     14: write_schema_14,
+    15: write_schema_15,
 }
 """Every earlier schema, with what writes a store of it."""

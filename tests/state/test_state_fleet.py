@@ -10,7 +10,7 @@ import pytest
 from old_stores import write_schema_1
 
 from reconciler.fleet import StateError
-from reconciler.state import OtherFleet, check_fleet, open_writer
+from reconciler.state import OtherFleet, SqliteStore, open_writer
 from reconciler.state.sqlite.copies import back_up, restore
 
 
@@ -24,8 +24,8 @@ def apply_for(path: Path, fleet: str | None) -> tuple[str, ...]:
 def test_a_state_serves_the_fleet_that_it_was_set_up_for_and_no_other(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     apply_for(path, "chat")
-    check_fleet(path, "chat")
-    for attempt in (lambda: check_fleet(path, "search"), lambda: apply_for(path, "search")):
+    SqliteStore(path).check_fleet("chat")
+    for attempt in (lambda: SqliteStore(path).check_fleet("search"), lambda: apply_for(path, "search")):
         with pytest.raises(OtherFleet, match=r"fleet chat.* fleet search.*gpurec state rename-fleet chat search") as caught:
             attempt()
         assert caught.value.exit_code == 1
@@ -43,23 +43,23 @@ def test_a_refused_fleet_leaves_the_state_and_its_lock_as_they_were(tmp_path: Pa
 def test_a_state_of_before_takes_the_name_of_the_first_fleet_that_is_applied_with_it(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     write_schema_1(path)
-    check_fleet(path, "chat")
-    check_fleet(path, "search")
+    SqliteStore(path).check_fleet("chat")
+    SqliteStore(path).check_fleet("search")
     (notice,) = apply_for(path, "chat")
     assert "did not say whose it is" in notice
     assert "fleet chat" in notice
     assert apply_for(path, "chat") == ()
     with pytest.raises(OtherFleet):
-        check_fleet(path, "search")
+        SqliteStore(path).check_fleet("search")
 
 
 def test_a_command_that_names_no_fleet_looks_after_the_state_of_any(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     apply_for(path, "chat")
-    check_fleet(path, None)
+    SqliteStore(path).check_fleet(None)
     assert apply_for(path, None) == ()
     with pytest.raises(OtherFleet):
-        check_fleet(path, "search")
+        SqliteStore(path).check_fleet("search")
 
 
 def test_a_renamed_fleet_goes_on_with_its_state(tmp_path: Path) -> None:
@@ -71,9 +71,9 @@ def test_a_renamed_fleet_goes_on_with_its_state(tmp_path: Path) -> None:
             state.rename_fleet("other", "search")
         state.rename_fleet("chat", "search")
         state.finish_run(run, "done")
-    check_fleet(path, "search")
+    SqliteStore(path).check_fleet("search")
     with pytest.raises(OtherFleet):
-        check_fleet(path, "chat")
+        SqliteStore(path).check_fleet("chat")
 
 
 def test_a_backup_of_before_the_rename_comes_back_under_the_name_of_now(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_backup_of_before_the_rename_comes_back_under_the_name_of_now(tmp_path
         state.begin_run("", "", "state rename-fleet")
         state.rename_fleet("chat", "search")
     restore(path, copy)
-    check_fleet(path, "search")
+    SqliteStore(path).check_fleet("search")
 
 
 def test_a_forced_backup_of_another_fleet_brings_its_name_along(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_forced_backup_of_another_fleet_brings_its_name_along(tmp_path: Path) 
     apply_for(other, "search")
     restore(path, other, force=True)
     with pytest.raises(OtherFleet):
-        check_fleet(path, "chat")
+        SqliteStore(path).check_fleet("chat")
 
 
 def test_what_else_is_wrong_with_a_state_is_left_to_whoever_opens_it(tmp_path: Path) -> None:
@@ -101,4 +101,4 @@ def test_what_else_is_wrong_with_a_state_is_left_to_whoever_opens_it(tmp_path: P
     with closing(sqlite3.connect(tmp_path / "other")) as conn:
         conn.execute("CREATE TABLE meta (key, value)")
     for name in ("text", "other", "missing"):
-        check_fleet(tmp_path / name, "chat")
+        SqliteStore(tmp_path / name).check_fleet("chat")

@@ -64,6 +64,13 @@ def test_the_heat_of_a_card_is_kept_and_that_of_one_whose_id_is_a_name_can_be(tm
         assert state.applied().heat[("n", "amd0")] == Heat(2)
 
 
+def test_a_card_is_known_by_the_same_id_after_ids_became_json(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    WRITERS[14](path)
+    with closing(open_reader(path)) as state:
+        assert state.applied().heat == {("n", 0): Heat(1), ("n", "amd0"): Heat(2)}
+
+
 @pytest.mark.parametrize("version", sorted(WRITERS))
 def test_a_reader_reads_an_older_schema_and_leaves_the_file_as_it_is(tmp_path: Path, version: int) -> None:
     path = tmp_path / "s.db"

@@ -18,9 +18,10 @@ import pytest
 from reconciler import fleet
 from reconciler.fleet import AppliedReplica, EngineId, EngineKind, FleetFacts, LoadKey, MeasuredKey, StateError, replica_address
 from reconciler.state import Learned, Measurement, SettledStep, StateWriter, StepStatus, break_lock, look_at_lock, open_reader, open_writer
-from reconciler.state.sqlite.connection import Unwritable
-from reconciler.state.sqlite.entries import Entry, Measured, NeedsLearned, Recorded, RunFinished, StepFinished, StepsSettled
-from reconciler.state.sqlite.rescue import RescueHead, RescueJournal, find_rescues, read_rescue
+from reconciler.state.rescue import RescueHead, RescueJournal, find_rescues, read_rescue
+from reconciler.state.sql.connection import Unwritable
+from reconciler.state.sql.entries import Entry, Measured, NeedsLearned, Recorded, RunFinished, StepFinished, StepsSettled
+from reconciler.state.sqlite.connection import rescue_place
 
 AT = EngineId("gpu-a", "ollama")
 KEY = LoadKey(EngineKind.OLLAMA, "a:1", 8192)
@@ -88,7 +89,7 @@ def test_what_a_run_did_on_a_full_or_read_only_disk_is_kept_and_read_in_as_if_no
     with closing(open_reader(path)) as before:
         assert set(before.applied().replicas) == {replica("old:1").address}
         assert before.runs()[0].result == "running"
-    assert find_rescues(path) == [rescue]
+    assert find_rescues(rescue_place(path)) == [rescue]
     for _ in range(2):  # a second time changes nothing
         with open_writer(path, command="state recover") as state:
             assert state.read_in(read_rescue(rescue)) == 2
@@ -139,7 +140,7 @@ def test_no_step_begins_on_a_disk_that_is_full_already(tmp_path: Path) -> None:
         run = state.begin_run("p", "c", "apply")
         full_disk(state)
         state.step_started(run, "load:a", "a" * 9000, "load")
-    assert find_rescues(path) == []
+    assert find_rescues(rescue_place(path)) == []
 
 
 def test_an_error_of_the_run_is_told_together_with_the_rescue_journal(tmp_path: Path) -> None:
@@ -159,7 +160,7 @@ def test_a_writer_that_lost_its_lock_writes_no_rescue_journal_either(tmp_path: P
             other.execute("UPDATE lease SET owner = 'other', token = token + 1")
             other.commit()
         state.finish_run(run, "done")
-    assert find_rescues(path) == []
+    assert find_rescues(rescue_place(path)) == []
 
 
 HEAD = RescueHead("/somewhere/s.db", "l", 7, 3, "2026-01-01T00:00:00Z", "the disk is full")
@@ -266,7 +267,7 @@ def test_only_journals_of_this_very_state_are_found_and_no_links(tmp_path: Path,
     (temporary / "s.db.rescue-9-x.jsonl").symlink_to(rescue)
     moved = temporary / rescue.name
     rescue.rename(moved)
-    assert find_rescues(path) == [moved]
+    assert find_rescues(rescue_place(path)) == [moved]
 
 
 def test_a_journal_of_another_lineage_or_of_an_unknown_run_is_not_read_in(tmp_path: Path) -> None:

@@ -12,10 +12,8 @@ from reconciler.cli.options import MOST_COUNT, format_option, past_option
 from reconciler.cli.settings import settings_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from reconciler.cli.settings import Settings
-    from reconciler.state import RunRecord
+    from reconciler.state import RunRecord, Store
     from reconciler.views import RunRow
 
 
@@ -42,19 +40,18 @@ def command(
 
     from reconciler.cli.state_file import find_state
     from reconciler.fleet import StateError
-    from reconciler.state import open_reader
     from reconciler.views import RunStep, history_text, run_text
 
     settings = settings_of(context)
-    path = find_state(settings)
+    store = find_state(settings)
     if facts:
         if run is not None or (card is not None and model is not None):
             raise click.UsageError("--facts goes with --card or with --model, and with no RUN.")
-        _show_facts(settings, path, card, model, DAY if since is None else since, format_)
+        _show_facts(settings, store, card, model, DAY if since is None else since, format_)
         return
     if card is not None or model is not None or since is not None:
         raise click.UsageError("--card, --model and --since go with --facts.")
-    with closing(open_reader(path)) as state:
+    with closing(store.reader()) as state:
         runs = state.runs(last) if run is None else ()
         one = state.run(run) if run is not None else None
         steps = state.journal(run) if run is not None else ()
@@ -65,7 +62,7 @@ def command(
             click.echo(history_text([_row(each) for each in runs], colour=settings.colour(), width=settings.width()), nl=False)
         return
     if one is None:
-        raise StateError.of(f"there was no run {run}", str(path), "see gpurec history")
+        raise StateError.of(f"there was no run {run}", str(store), "see gpurec history")
     if format_ == "json":
         journal = [{name: value for name, value in asdict(step).items() if name != "run_id"} for step in steps]
         click.echo(json.dumps({**asdict(one), "journal": journal}, indent=2))
@@ -74,13 +71,13 @@ def command(
     click.echo(run_text(_row(one), rows, colour=settings.colour(), width=settings.width()), nl=False)
 
 
-def _show_facts(settings: Settings, path: Path, card: str | None, model: str | None, since: float, format_: str) -> None:
+def _show_facts(settings: Settings, store: Store, card: str | None, model: str | None, since: float, format_: str) -> None:
     from reconciler.operations.past import read_past
     from reconciler.views.past_text import past_json, past_text
 
-    past = read_past(path, since, card=card, model=model)
+    past = read_past(store, since, card=card, model=model)
     if format_ == "json":
-        click.echo(past_json(path.stem if settings.fleet is None else settings.fleet, past.since, past.frames), nl=False)
+        click.echo(past_json(store.fleet if settings.fleet is None else settings.fleet, past.since, past.frames), nl=False)
         return
     single = card is not None or model is not None
     click.echo(past_text(past.frames, single=single, colour=settings.colour(), width=settings.width()), nl=False)

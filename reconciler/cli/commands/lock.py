@@ -29,14 +29,13 @@ def status(context: click.Context, format_: str) -> int:
     from reconciler.cli.commands.state.rows import lock_document, lock_row
     from reconciler.cli.state_file import find_state
     from reconciler.operations.exit_status import Command, exit_status, of_lock
-    from reconciler.state import look_at_lock
     from reconciler.views.state_text import lock_text
 
     settings = settings_of(context)
-    path = find_state(settings)
-    lock = look_at_lock(path)
+    store = find_state(settings)
+    lock = store.lock()
     if format_ == "json":
-        click.echo(json.dumps(lock_document(path, lock), indent=2))
+        click.echo(json.dumps(lock_document(store, lock), indent=2))
     else:
         click.echo(lock_text(lock_row(lock), colour=settings.colour(), width=settings.width()), nl=False)
     return exit_status(Command.CHECK, of_lock(lock))
@@ -54,21 +53,20 @@ def release(context: click.Context, force: bool, format_: str) -> int:
     from reconciler.cli.approval import confirm
     from reconciler.cli.commands.state.rows import lock_document, lock_row
     from reconciler.cli.state_file import find_state
-    from reconciler.state import break_lock, look_at_lock
     from reconciler.views.state_text import lock_text
 
     settings = settings_of(context)
-    path = find_state(settings)
-    lock = look_at_lock(path)
+    store = find_state(settings)
+    lock = store.lock()
     if lock is None:
-        document, said = {"released": False, **lock_document(path, None)}, "The state is not locked."
+        document, said = {"released": False, **lock_document(store, None)}, "The state is not locked."
     else:
         settings.say(lock_text(lock_row(lock), width=settings.width()).rstrip())
         ask = "Its run may still be at work on the nodes; it will be able to record nothing more. Release its lock?"
         if not confirm(ask, yes=force, terminal=sys.stdin.isatty() and sys.stderr.isatty(), advice="use gpurec lock release --force"):
             settings.say("Nothing was released.")
             return 1
-        break_lock(path, lock)
-        document, said = {"released": True, **lock_document(path, lock)}, "Released. The next plan finds out by probing what that run did."
+        store.break_lock(lock)
+        document, said = {"released": True, **lock_document(store, lock)}, "Released. The next plan finds out by probing what that run did."
     click.echo(json.dumps(document, indent=2) if format_ == "json" else said)
     return 0

@@ -67,7 +67,7 @@ def command(
         settings.say(f"What if {escape(_words(what), 1000)}: this is no plan to apply.")
     else:
         proposal = run(settings, lambda report: plan_fleet(settings, options, report))
-    for waiting in find_rescues(proposal.state):
+    for waiting in find_rescues(proposal.state.rescues):
         settings.say(f"Warning: {escape(waiting_sentence(waiting), 1000)}")
     return show_plan(settings, proposal.plan, out, view, detailed_exitcode)
 

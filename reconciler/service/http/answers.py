@@ -13,7 +13,7 @@ from reconciler.operations.proposal import Proposal
 from reconciler.planning import CardBalance, judge
 from reconciler.service.conditions import Conditions
 from reconciler.service.documents import condition_document
-from reconciler.state import RunRecord, open_reader
+from reconciler.state import RunRecord
 from reconciler.views import drift_document, plan_document, status_document
 from reconciler.views.explain_text import explain_json
 from reconciler.views.route_text import route_json
@@ -49,7 +49,7 @@ def route(seen: Proposal, model: str) -> str:
 
 def runs(seen: Proposal, last: int) -> tuple[RunRecord, ...]:
     """The latest runs of the state, the newest first."""
-    with closing(open_reader(seen.state)) as state:
+    with closing(seen.state.reader()) as state:
         return tuple(state.runs(last))
 
 

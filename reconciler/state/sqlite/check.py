@@ -7,41 +7,24 @@ import sqlite3
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
-from enum import StrEnum
 from itertools import islice
 from pathlib import Path
 
 from reconciler.fleet import StateError
+from reconciler.state.finding import Finding, Level
+from reconciler.state.rescue import find_rescues
+from reconciler.state.sql.rows import undecodable_rows
 from reconciler.state.sqlite.access import unsafe_access
-from reconciler.state.sqlite.connection import followed, open_for_reading, sqlite_said
+from reconciler.state.sqlite.connection import followed, open_for_reading, rescue_place, sqlite_said
 from reconciler.state.sqlite.filesystem import network_filesystem
 from reconciler.state.sqlite.lease import read_lease
 from reconciler.state.sqlite.log import log_path, look_at_log
 from reconciler.state.sqlite.reader import migrated_copy
-from reconciler.state.sqlite.rescue import find_rescues
-from reconciler.state.sqlite.rows import undecodable_rows
 from reconciler.state.sqlite.schema import SCHEMA_VERSION, schema_version
 
 _MOST = 20
 SQLITE = "SQLite"
 """The finding about this Python's SQLite, and not about the state."""
-
-
-class Level(StrEnum):
-    OK = "ok"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at. `hint` says what to do about a warning or an error."""
-
-    name: str
-    level: Level
-    message: str
-    hint: str | None = None
 
 
 def check_state(path: Path, *, sqlite_version: tuple[int, ...] = sqlite3.sqlite_version_info, mounts: str | None = None) -> list[Finding]:
@@ -187,7 +170,7 @@ def _sqlite(version: tuple[int, ...]) -> Finding:
 
 
 def _rescues(path: Path) -> Iterator[Finding]:
-    for rescue in find_rescues(path):
+    for rescue in find_rescues(rescue_place(path)):
         yield Finding("rescue", Level.WARNING, f"{rescue} waits to be read in", "gpurec state recover")
 
 

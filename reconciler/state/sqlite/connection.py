@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
 from reconciler.fleet import Place, Problem, StateError
-from reconciler.state.sqlite.row_errors import NO_VALUE, UndecodableRow, words_of
+from reconciler.state.rescue import RescuePlace
+from reconciler.state.sql.connection import Damaged, Replaced, Unwritable
+from reconciler.state.sql.row_errors import NO_VALUE, UndecodableRow, words_of
 
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
 BUSY_SECONDS = 5.0
 _UNDECODABLE = "gpurec state check names every such row; gpurec state restore FILE puts a backup in its place"
-
-
-class Unwritable(StateError):
-    """The state cannot be written now: disk full or failing, read-only, or busy for too long. What is in it is sound."""
-
-
-class Replaced(Unwritable):
-    """Another file, or none, is where the state was when it was opened."""
-
-
-class Damaged(StateError):
-    """The file is no SQLite file, or a damaged one."""
 
 
 def open_for_writing(path: Path, new_folder: bool = False) -> sqlite3.Connection:
@@ -77,6 +68,12 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
 def followed(path: Path) -> Path:
     """The file that a state's path leads to: SQLite puts its log beside that one, and not beside a link to it."""
     return Path(os.path.realpath(path))
+
+
+def rescue_place(path: Path) -> RescuePlace:
+    """Where rescue journals of this state lie: beside it, or where temporary files do."""
+    file = followed(path)
+    return RescuePlace(str(file.absolute()), (file.parent, Path(tempfile.gettempdir())))
 
 
 def file_id(path: Path) -> tuple[int, int] | None:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from reconciler.files import Target, file_errors, find_target, publish, staged
 from reconciler.fleet import StateError
-from reconciler.state.sqlite.connection import Damaged, followed, make_folder, open_for_reading, require_folder, sqlite_said
+from reconciler.state.sql.connection import Damaged
+from reconciler.state.sql.rows import read_meta
+from reconciler.state.sqlite.connection import followed, make_folder, open_for_reading, require_folder, sqlite_said
 from reconciler.state.sqlite.opening import open_writer
-from reconciler.state.sqlite.rows import read_meta
 from reconciler.state.sqlite.schema import migrate, schema_version
 from reconciler.state.sqlite.writer import SqliteWriter
 

@@ -1,76 +1,26 @@
-"""Which fleet a state is of. One state serves one fleet: for another one, all that the first owns would be there to be unloaded."""
+"""Which fleet a state in a file is of, asked before anybody opens it."""
 
 from __future__ import annotations
 
-import sqlite3
 from contextlib import closing
 from pathlib import Path
-from shlex import quote
 
-from reconciler.fleet import Place, Problem, StateError
+from reconciler.fleet import StateError
+from reconciler.state.sql.fleet_name import OtherFleet, refuse_other_fleet, refuse_other_inventory
 from reconciler.state.sqlite.connection import followed, open_for_reading, sqlite_said
 from reconciler.state.sqlite.schema import schema_version
 
-KEY = "fleet"
-"""Of the table `meta`. A state of before this key says nothing, and becomes that of the first fleet that is applied with it."""
-
-
-INVENTORY = "inventory"
-"""The key of the inventory that the fleet was last applied with, where its name is not its own: many a folder has a `hosts.yaml`."""
-
-
-class OtherFleet(StateError):
-    """The state is of another fleet than the one that is asked about."""
-
-
-def read_fleet(conn: sqlite3.Connection) -> str | None:
-    """The name of the fleet that the store is of; None where it does not say."""
-    row = conn.execute("SELECT value FROM meta WHERE key = ?", (KEY,)).fetchone()
-    return None if row is None else str(row[0])
-
-
-def refuse_other_fleet(conn: sqlite3.Connection, path: Path, fleet: str | None) -> None:
-    """Raises OtherFleet where the store says that it is of another fleet than `fleet` (None: of any)."""
-    mine = read_fleet(conn) if fleet is not None else None
-    if fleet is None or mine is None or mine == fleet:
-        return
-    rename = f"gpurec state rename-fleet {quote(mine)} {quote(fleet)}"
-    hint = f"name the state of {fleet} with --state or GPUREC_STATE; or, if the fleet {mine} is called {fleet} now, run {rename}"
-    what = f"this is the state of the fleet {mine}, and the command is for the fleet {fleet}"
-    raise OtherFleet(Problem(what, Place(str(path)), hint))
-
-
-def _refuse_other_inventory(conn: sqlite3.Connection, path: Path, fleet: str, inventory: str) -> None:
-    row = conn.execute("SELECT value FROM meta WHERE key = ?", (INVENTORY,)).fetchone()
-    if row is None or row[0] == inventory:
-        return
-    what = f"this is the state of the fleet {fleet} of {row[0]}, and the command is for {inventory}"
-    hint = f"name the fleet: --fleet {quote(fleet)} where it is the same one by another inventory, else --fleet with a name of its own"
-    raise OtherFleet(Problem(what, Place(str(path)), hint))
-
-
-def write_inventory(conn: sqlite3.Connection, inventory: str | None) -> None:
-    """Keeps which inventory the fleet was applied with; None: its own, in the workspace."""
-    conn.execute("DELETE FROM meta WHERE key = ?", (INVENTORY,))
-    if inventory is not None:
-        conn.execute("INSERT INTO meta VALUES (?, ?)", (INVENTORY, inventory))
-
-
-def write_fleet(conn: sqlite3.Connection, fleet: str) -> None:
-    conn.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (KEY, fleet))
-
 
 def check_fleet(path: Path, fleet: str | None, inventory: str | None = None) -> None:
-    """The same for a store that nobody has opened yet; `inventory` is what alone gave the fleet its name: one of another name is refused.
-    What else is wrong with the store is found by whoever opens it."""
+    """Raises OtherFleet where the store says that it is of another fleet, or (`inventory` not None) of another inventory. What else is
+    wrong with it is found by whoever opens it."""
     if fleet is None or not path.exists():
         return
     try:
         with closing(open_for_reading(followed(path))) as conn, sqlite_said(path):
             if schema_version(conn, path):
-                refuse_other_fleet(conn, path, fleet)
-                if inventory is not None:
-                    _refuse_other_inventory(conn, path, fleet, inventory)
+                refuse_other_fleet(conn, str(path), fleet)
+                refuse_other_inventory(conn, str(path), fleet, inventory)
     except OtherFleet:
         raise
     except StateError:

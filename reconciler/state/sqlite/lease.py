@@ -5,41 +5,26 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
 
-from reconciler.state.lease import EXPIRY_SECONDS, HEARTBEAT_SECONDS, Lease, Standing, iso, lock_held, refuse_if_held, without_passwords
+from reconciler.state.lease import COLUMNS, HEARTBEAT_SECONDS, Held, Lease, iso, lease_of, lease_row, lock_held, refuse_if_held
 from reconciler.state.process import Process, ProcessTable, this_process
+from reconciler.state.sql.connection import Connection
 from reconciler.state.sqlite.connection import BUSY_SECONDS, existing, file_id
 
-_COLUMNS = ("owner", "who", "host", "boot", "pid", "process_started", "command", "since", "heartbeat", "heartbeat_at", "namespace", "ci")
-_SET = ", ".join(f"{column} = ?" for column in _COLUMNS)
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """Our own lease. `took_over` says whose was replaced."""
-
-    owner: str
-    token: int
-    took_over: str | None
+_SET = ", ".join(f"{column} = ?" for column in COLUMNS)
 
 
 def read_lease(conn: sqlite3.Connection) -> Lease | None:
     """Who holds the lease; None when nobody does. Reads the lease of an older schema too, with what that does not know as None."""
     there = {str(column[1]) for column in conn.execute("PRAGMA table_info(lease)")}
-    columns = ", ".join(column if column in there else "NULL" for column in _COLUMNS)
+    columns = ", ".join(column if column in there else "NULL" for column in COLUMNS)
     row = conn.execute(f"SELECT {columns} FROM lease WHERE id = 1").fetchone()  # noqa: S608
     if row is None:
         raise ValueError("the row of the lock is gone")
-    if row[0] is None:
-        return None
-    owner, who, host, boot, pid, started, command, since, heartbeat, heartbeat_at, namespace, ci = row
-    if None in (who, host, pid, command, since, heartbeat, heartbeat_at):
-        raise ValueError("the row of the lock is not whole")
-    return Lease(owner, Process(who, host, boot, pid, started, namespace, ci), command, since, heartbeat, heartbeat_at)
+    return lease_of(row)
 
 
 def take_lease(
@@ -64,9 +49,9 @@ def take_lease(
         refuse_if_held(held, path, now, me, table)
         if held is not None and watched is not None and held.owner == watched.owner and held != watched:
             raise lock_held(held, path)
-        took_over = f"took over the lock of {held.sentence()}: {_why(held.standing(me, now, table))}" if held is not None else None
-        row = (owner, me.who, me.host, me.boot, me.pid, me.started, without_passwords(command), iso(now), iso(now), now.timestamp())
-        conn.execute(f"UPDATE lease SET token = token + 1, {_SET} WHERE id = 1", (*row, me.namespace, me.ci))  # noqa: S608
+        took_over = held.taken_over(held.standing(me, now, table)) if held is not None else None
+        row = lease_row(Lease(owner, me, command, iso(now), iso(now), now.timestamp()))
+        conn.execute(f"UPDATE lease SET token = token + 1, {_SET} WHERE id = 1", row)  # noqa: S608
         (token,) = conn.execute("SELECT token FROM lease WHERE id = 1").fetchone()
         conn.execute("COMMIT")
     except BaseException:
@@ -74,10 +59,6 @@ def take_lease(
             conn.execute("ROLLBACK")
         raise
     return Held(owner, token, took_over)
-
-
-def _why(standing: Standing) -> str:
-    return "that process is gone" if standing is Standing.GONE else f"not heard of for more than {EXPIRY_SECONDS:.0f} s"
 
 
 def break_lease(conn: sqlite3.Connection, owner: str) -> bool:
@@ -102,7 +83,7 @@ def beat(conn: sqlite3.Connection, held: Held, now: datetime) -> bool:
     return done.rowcount == 1
 
 
-def still_ours(conn: sqlite3.Connection, held: Held) -> bool:
+def still_ours(conn: Connection, held: Held) -> bool:
     """Whether the lease's row carries our owner and token; to be asked inside the transaction that writes."""
     row = conn.execute("SELECT owner, token FROM lease WHERE id = 1").fetchone()
     return bool(row == (held.owner, held.token))

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from reconciler.fleet import StateError
-from reconciler.state.lease import Lease, Standing
+from reconciler.state.lease import Lock
 from reconciler.state.process import Process, ProcessTable, this_process
 from reconciler.state.sqlite.connection import followed, open_for_writing, sqlite_said
 from reconciler.state.sqlite.lease import break_lease
 from reconciler.state.sqlite.reader import open_reader
 from reconciler.state.sqlite.schema import schema_version
-
-
-@dataclass(frozen=True, slots=True)
-class Lock:
-    """A lease that somebody holds, and how it stands as seen from this process."""
-
-    lease: Lease
-    standing: Standing
 
 
 def look_at_lock(path: Path, now: datetime | None = None, me: Process | None = None, table: ProcessTable | None = None) -> Lock | None:

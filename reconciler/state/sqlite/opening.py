@@ -10,12 +10,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from reconciler.fleet import GpurecError, LockHeld, Place, Problem, StateError, format_duration
-from reconciler.state.lease import EXPIRY_SECONDS, Lease, Standing, iso, lock_held, refuse_if_held
+from reconciler.fleet import LockHeld, format_duration
+from reconciler.state.lease import EXPIRY_SECONDS, Held, Lease, Standing, iso, lock_held, refuse_if_held
 from reconciler.state.process import this_process
-from reconciler.state.sqlite.connection import Unwritable, check_file, followed, open_for_reading, open_for_writing, sqlite_said
-from reconciler.state.sqlite.fleet_name import refuse_other_fleet
-from reconciler.state.sqlite.lease import Heartbeat, Held, read_lease, release_lease, take_lease
+from reconciler.state.rescue import kept_apart
+from reconciler.state.sql.connection import Unwritable
+from reconciler.state.sql.fleet_name import refuse_other_fleet
+from reconciler.state.sqlite.connection import check_file, followed, open_for_reading, open_for_writing, sqlite_said
+from reconciler.state.sqlite.lease import Heartbeat, read_lease, release_lease, take_lease
 from reconciler.state.sqlite.log import Log, last_written, look_at_log
 from reconciler.state.sqlite.reader import open_reader
 from reconciler.state.sqlite.schema import migrate, schema_version
@@ -55,7 +57,7 @@ def open_writer(
             yield writer
         except Exception as error:
             if writer.rescue is not None:
-                raise _kept_apart(writer.rescue, writer.unwritable, error) from error
+                raise kept_apart(writer.rescue, writer.unwritable, error) from error
             raise
         finally:
             heartbeat.stop()
@@ -65,47 +67,7 @@ def open_writer(
     finally:
         conn.close()
     if writer.rescue is not None:
-        raise _kept_apart(writer.rescue, writer.unwritable, None)
-
-
-def wait_until_free(
-    path: Path,
-    lock_timeout: float,
-    told: Callable[[str], None],
-    *,
-    clock: Callable[[], datetime] = _now,
-    sleep: Callable[[float], None] = time.sleep,
-) -> float:
-    """Waits up to `lock_timeout` seconds until nobody holds the lease, without taking it; returns how many of them are left.
-
-    For whoever plans first and takes the lease later: a plan made while another run still works would be stale. `told` hears once what is
-    waited for. Raises LockHeld when the time is up.
-    """
-    waited = 0.0
-    while True:
-        with closing(open_reader(path)) as state:
-            held = state.lease()
-        try:
-            refuse_if_held(held, path, clock(), this_process())
-        except LockHeld as error:
-            if waited >= lock_timeout:
-                raise
-            if not waited:
-                told(error.problems[0].what)
-        else:
-            return lock_timeout - waited
-        pause = min(_RETRY_SECONDS, lock_timeout - waited)
-        sleep(pause)
-        waited += pause
-
-
-def _kept_apart(rescue: Path, why: str, error: Exception | None) -> StateError:
-    """What the run ended with, why its state was not written, and where what it did is kept."""
-    first = error.problems if isinstance(error, GpurecError) else ()
-    what = f"{why}, so what was done is kept in a rescue journal"
-    return StateError(
-        *first, Problem(what, Place(str(rescue)), "make the state writable, then run gpurec state recover before the next apply")
-    )
+        raise kept_apart(writer.rescue, writer.unwritable, None)
 
 
 def _wait_for_lease(
@@ -168,7 +130,7 @@ def _take(
     if path.is_file() and path.stat().st_size:
         with closing(open_for_reading(path)) as reading, sqlite_said(path):
             if schema_version(reading, path):
-                refuse_other_fleet(reading, path, fleet)
+                refuse_other_fleet(reading, str(path), fleet)
                 refuse_if_held(read_lease(reading), path, now, this_process())
     log = look_at_log(path)
     conn = open_for_writing(path, new_folder)

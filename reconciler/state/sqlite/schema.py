@@ -218,6 +218,16 @@ def _fifteenth(conn: sqlite3.Connection) -> None:
     conn.execute("CREATE TABLE frames (span INTEGER, at INTEGER, body BLOB NOT NULL, PRIMARY KEY (span, at)) STRICT")
 
 
+def _sixteenth(conn: sqlite3.Connection) -> None:
+    """The same columns and keys as in PostgreSQL: the id of a card as JSON, and an index that both have."""
+    conn.execute("DROP INDEX load_times_key")
+    conn.execute("CREATE UNIQUE INDEX load_times_key ON load_times (kind, engine_name, coalesce(context, -1))")
+    rows = [(node, json.dumps(gpu), level) for node, gpu, level in conn.execute("SELECT node, gpu, level FROM heat")]
+    conn.execute("DROP TABLE heat")
+    conn.execute("CREATE TABLE heat (node TEXT, gpu TEXT, level INTEGER NOT NULL, PRIMARY KEY (node, gpu)) STRICT, WITHOUT ROWID")
+    conn.executemany("INSERT INTO heat VALUES (?, ?, ?)", rows)
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _first,
     _second,
@@ -234,6 +244,7 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _thirteenth,
     _fourteenth,
     _fifteenth,
+    _sixteenth,
 )
 """The n-th brings a store of version n - 1 to version n. One that was released is never changed, only followed by another."""
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -22,11 +22,12 @@ def backup(context: click.Context, file: Path | None, format_: str) -> None:
     from datetime import UTC, datetime
 
     from reconciler.cli.state_file import find_state
+    from reconciler.state import file_of
     from reconciler.state.sqlite.copies import back_up, stamped
     from reconciler.views.escape import escape
 
     settings = settings_of(context)
-    path = find_state(settings)
+    path = file_of(find_state(settings), "state backup", "back a database up with pg_dump, or copy it into a file: gpurec state copy")
     to = back_up(path, settings.path(file) if file is not None else stamped(path, "backup", datetime.now(UTC)))
     click.echo(json.dumps({"state": str(path), "file": str(to)}, indent=2) if format_ == "json" else escape(str(to), 4000))
 
@@ -44,12 +45,14 @@ def restore(context: click.Context, file: Path, force: bool, lock_timeout: float
 
     from reconciler.cli.state_file import find_state
     from reconciler.operations.workspace import may_make_folder
+    from reconciler.state import file_of
     from reconciler.state.sqlite.copies import restore as put_back
     from reconciler.views.escape import escape
 
     settings = settings_of(context)
-    path = find_state(settings)
-    folder = may_make_folder(settings, path)
+    store = find_state(settings)
+    path = file_of(store, "state restore", "restore a database with pg_restore, or copy a file into an empty one: gpurec state copy")
+    folder = may_make_folder(settings, store)
     done = put_back(path, settings.path(file), force=force, new_folder=folder, lock_timeout=lock_timeout)
     if format_ == "json":
         kept = None if done.kept is None else str(done.kept)
@@ -76,11 +79,11 @@ def recover(context: click.Context, files: tuple[Path, ...], lock_timeout: float
     from reconciler.views.escape import escape
 
     settings = settings_of(context)
-    path = find_state(settings)
-    rescued = [read_rescue(each) for each in ([settings.path(file) for file in files] or find_rescues(path))]
+    store = find_state(settings)
+    rescued = [read_rescue(each) for each in ([settings.path(file) for file in files] or find_rescues(store.rescues))]
     serial: int | None = None
     if rescued:
-        with reporting(settings) as report, editing(path, "state recover", lock_timeout, report) as state:
+        with reporting(settings) as report, editing(store, "state recover", lock_timeout, report) as state:
             serial = take_in(state, rescued)
     rows = [
         {"file": str(one.path), "run": one.head.run_id, "entries": len(one.entries), "torn": one.torn, "kept": str(put_away(one.path))}

@@ -28,11 +28,10 @@ def list_(context: click.Context, pattern: str | None, format_: str) -> None:
 
     from reconciler.cli.commands.state.rows import owned_row
     from reconciler.cli.state_file import find_state
-    from reconciler.state import open_reader
     from reconciler.views.escape import escape
 
     settings = settings_of(context)
-    with closing(open_reader(find_state(settings))) as state:
+    with closing(find_state(settings).reader()) as state:
         applied = state.applied()
     every: list[AppliedReplica | AppliedResource] = [*applied.replicas.values(), *applied.resources.values()]
     owned = sorted(every, key=lambda one: one.address)
@@ -59,16 +58,15 @@ def show(context: click.Context, address: str, format_: str) -> None:
     from reconciler.cli.commands.state.rows import owned_document
     from reconciler.cli.commands.state.writing import unknown_address
     from reconciler.cli.state_file import find_state
-    from reconciler.state import open_reader
     from reconciler.views.state_text import replica_text
 
     settings = settings_of(context)
-    path = find_state(settings)
-    with closing(open_reader(path)) as state:
+    store = find_state(settings)
+    with closing(store.reader()) as state:
         applied = state.applied()
     owned: dict[str, AppliedReplica | AppliedResource] = {**applied.replicas, **applied.resources}
     if address not in owned:
-        raise unknown_address(address, owned, path)
+        raise unknown_address(address, owned, store)
     document = owned_document(owned[address])
     if format_ == "json":
         click.echo(json.dumps(document, indent=2))
@@ -87,16 +85,16 @@ def check(context: click.Context, format_: str) -> int:
 
     from reconciler.cli.state_file import find_state
     from reconciler.operations.exit_status import Command, exit_status, of_soundness
-    from reconciler.state import Level, check_state
+    from reconciler.state import Level
     from reconciler.views.state_text import FindingRow, check_text
 
     settings = settings_of(context)
-    path = find_state(settings)
-    found = check_state(path)
+    store = find_state(settings)
+    found = store.check()
     sound = all(one.level is not Level.ERROR for one in found)
     if format_ == "json":
-        click.echo(json.dumps({"state": str(path), "sound": sound, "findings": [asdict(one) for one in found]}, indent=2))
+        click.echo(json.dumps({"state": str(store), "sound": sound, "findings": [asdict(one) for one in found]}, indent=2))
     else:
         rows = [FindingRow(one.name, one.level.value, one.message, one.hint) for one in found]
-        click.echo(check_text(str(path), rows, colour=settings.colour(), width=settings.width()), nl=False)
+        click.echo(check_text(str(store), rows, colour=settings.colour(), width=settings.width()), nl=False)
     return exit_status(Command.CHECK, of_soundness(sound))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from reconciler.fleet import AppliedReplica, AppliedResource, parse_resource_address
-from reconciler.state import Lock
+from reconciler.state import Lock, Store
 from reconciler.views.state_text import LockRow
 
 
@@ -26,11 +24,11 @@ def lock_row(lock: Lock | None) -> LockRow | None:
     )
 
 
-def lock_document(path: Path, lock: Lock | None) -> dict[str, object]:
+def lock_document(store: Store, lock: Lock | None) -> dict[str, object]:
     """`held` false: an apply gets the lock at once, from nobody or from a holder that is gone or expired."""
     lease = lock.lease if lock is not None else None
     return {
-        "state": str(path),
+        "state": str(store),
         "held": lock is not None and lock.standing.holds,
         "standing": lock.standing.value if lock is not None else "free",
         "lease": None

@@ -16,7 +16,7 @@ from reconciler.cli.settings import settings_of
 
 if TYPE_CHECKING:
     from reconciler.fleet import GpurecError
-    from reconciler.state import StateWriter
+    from reconciler.state import StateWriter, Store
 
 
 @click.command("rm", short_help="Forget addresses; what runs there goes on running.")
@@ -35,16 +35,16 @@ def rm(context: click.Context, addresses: tuple[str, ...], lock_timeout: float, 
     from reconciler.views.escape import escape
 
     settings = settings_of(context)
-    path = find_state(settings)
+    store = find_state(settings)
     command = f"state rm {' '.join(addresses)}"
     with reporting(settings) as report:
-        take_in_rescues(path, lock_timeout, command, report)
-    with reporting(settings) as report, editing(path, command, lock_timeout, report) as state:
+        take_in_rescues(store, lock_timeout, command, report)
+    with reporting(settings) as report, editing(store, command, lock_timeout, report) as state:
         applied = state.applied()
         owned = {**applied.replicas, **applied.resources}
         for address in addresses:
             if address not in owned:
-                raise unknown_address(address, owned, path)
+                raise unknown_address(address, owned, store)
         with run_of(state, command):
             state.forget(addresses)
         serial = state.applied().serial
@@ -79,12 +79,12 @@ def mv(context: click.Context, old: str, new: str, memory: Path | None, lock_tim
     settings = settings_of(context)
     if not new or "/" in new or "@" in new:
         raise click.BadParameter(f"{new!r} is no name of a node", param_hint="NEW_NODE")
-    command, path = f"state mv {old} {new}", find_state(settings)
+    command, store = f"state mv {old} {new}", find_state(settings)
     memory_file = settings.path(memory) if memory is not None else None
     remembered = read_memory(memory_file) if memory_file is not None else None
     with reporting(settings) as report:
-        take_in_rescues(path, lock_timeout, command, report)
-    with reporting(settings) as report, editing(path, command, lock_timeout, report) as state:
+        take_in_rescues(store, lock_timeout, command, report)
+    with reporting(settings) as report, editing(store, command, lock_timeout, report) as state:
         move = node_move(state.applied(), state.recorded_facts(), old, new)
         with run_of(state, command):
             state.rename_node(move)
@@ -119,17 +119,17 @@ def rename_fleet(context: click.Context, old: str, new: str, lock_timeout: float
 
     settings = settings_of(context)
     fleet_name(settings.directory, new, (), ())
-    command, path = f"state rename-fleet {old} {new}", find_state(settings, any_fleet=True)
+    command, store = f"state rename-fleet {old} {new}", find_state(settings, any_fleet=True)
     with (
         reporting(settings) as report,
-        editing(path, command, lock_timeout, report) as state,
+        editing(store, command, lock_timeout, report) as state,
         run_of(state, command),
     ):
         state.rename_fleet(old, new)
     if format_ == "json":
-        click.echo(json.dumps({"state": str(path), "fleet": new}, indent=2))
+        click.echo(json.dumps({"state": str(store), "fleet": new}, indent=2))
     else:
-        click.echo(f"{escape(str(path), 4000)} is the state of the fleet {escape(new)} now")
+        click.echo(f"{escape(str(store), 4000)} is the state of the fleet {escape(new)} now")
 
 
 @contextmanager
@@ -143,11 +143,11 @@ def run_of(state: StateWriter, command: str) -> Iterator[None]:
         state.finish_run(run, result)
 
 
-def unknown_address(address: str, owned: Mapping[str, object], path: Path) -> GpurecError:
+def unknown_address(address: str, owned: Mapping[str, object], store: Store) -> GpurecError:
     """Says that the state does not own an address, with the nearest that it does."""
     from difflib import get_close_matches
 
     from reconciler.fleet import StateError
 
     near = get_close_matches(address, list(owned)[:10_000], 1, 0.6)
-    return StateError.of(f"the state owns no {address!r}", str(path), f"did you mean {near[0]}?" if near else "see gpurec state list")
+    return StateError.of(f"the state owns no {address!r}", str(store), f"did you mean {near[0]}?" if near else "see gpurec state list")

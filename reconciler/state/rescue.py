@@ -1,7 +1,7 @@
 """The rescue journal: what a run did to the nodes while its state could not be written, as lines of JSON for `gpurec state recover`.
 
-It lies beside the state, or in the folder for temporary files when nothing can be written there. The first line says whose it is; every
-other is one entry. A line is on the disk before the run goes on.
+It lies beside a state in a file, or in the folder for temporary files when nothing can be written there. The first line says whose it is;
+every other is one entry. A line is on the disk before the run goes on.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import stat
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -17,10 +16,9 @@ from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
 
-from reconciler.fleet import MIB, StateError
+from reconciler.fleet import MIB, GpurecError, Place, Problem, StateError
 from reconciler.state.protocol import StateWriter
-from reconciler.state.sqlite.connection import followed
-from reconciler.state.sqlite.entries import Entry
+from reconciler.state.sql.entries import Entry
 
 FORMAT = 1
 LARGEST = 256 * MIB
@@ -29,7 +27,7 @@ _ADVICE = "it is not as gpurec wrote it; look at it, and move it away when it is
 
 @dataclass(frozen=True, slots=True)
 class RescueHead:
-    """Whose journal it is: the absolute path of the state, its lineage, the run and the serial of the state when the run began."""
+    """Whose journal it is: what the state is called (its absolute path), its lineage, the run, and the serial when the run began."""
 
     state: str
     lineage: str | None
@@ -117,21 +115,32 @@ class RescueJournal:
             self._file = None
 
 
-def rescue_folders(state: Path) -> tuple[Path, Path]:
-    """Where a rescue journal of this state may lie, the better place first."""
-    return followed(state).parent, Path(tempfile.gettempdir())
+@dataclass(frozen=True, slots=True)
+class RescuePlace:
+    """Where the rescue journals of a state lie: what it is called in their first line, and the folders, the better one first."""
+
+    state: str
+    folders: tuple[Path, ...]
 
 
-def find_rescues(state: Path) -> list[Path]:
-    """The rescue journals of this state that wait to be read in, oldest run first. Files of other users are not ours and left out."""
-    state = followed(state)
+def find_rescues(place: RescuePlace) -> list[Path]:
+    """The rescue journals of a state that wait to be read in, oldest run first. Files of other users are not ours and left out."""
     found: dict[Path, None] = {}
-    for folder in rescue_folders(state):
+    for folder in place.folders:
         with suppress(OSError):
-            for path in sorted(folder.glob(f"{_escaped(state.name)}.rescue-*.jsonl"), key=_run_of):
-                if _ours(path) and _is_of(path, state):
+            for path in sorted(folder.glob(f"{_escaped(Path(place.state).name)}.rescue-*.jsonl"), key=_run_of):
+                if _ours(path) and _is_of(path, place.state):
                     found[path] = None
     return list(found)
+
+
+def kept_apart(rescue: Path, why: str, error: Exception | None) -> StateError:
+    """What the run ended with, why its state was not written, and where what it did is kept."""
+    first = error.problems if isinstance(error, GpurecError) else ()
+    what = f"{why}, so what was done is kept in a rescue journal"
+    return StateError(
+        *first, Problem(what, Place(str(rescue)), "make the state writable, then run gpurec state recover before the next apply")
+    )
 
 
 def waiting_sentence(path: Path) -> str:
@@ -206,11 +215,11 @@ def _ours(path: Path) -> bool:
     return stat.S_ISREG(seen.st_mode) and seen.st_uid == os.getuid()
 
 
-def _is_of(path: Path, state: Path) -> bool:
+def _is_of(path: Path, state: str) -> bool:
     """Whether the first line names this state: in the folder for temporary files many states may have left one."""
     try:
         with path.open("rb") as file:
             head = json.loads(file.readline(65536))
-        return isinstance(head, dict) and head.get("state") == str(state.absolute())
+        return isinstance(head, dict) and head.get("state") == state
     except (OSError, ValueError, RecursionError):
         return False

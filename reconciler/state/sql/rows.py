@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import astuple, replace
 from datetime import datetime
@@ -36,8 +35,9 @@ from reconciler.fleet import (
 from reconciler.state.frames import unpack
 from reconciler.state.protocol import StepStatus
 from reconciler.state.renames import address_now, names_now
-from reconciler.state.sqlite.renames import read_renames
-from reconciler.state.sqlite.row_errors import UndecodableRow, decoding
+from reconciler.state.sql.connection import Connection
+from reconciler.state.sql.renames import read_renames
+from reconciler.state.sql.row_errors import UndecodableRow, decoding
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -58,7 +58,7 @@ the context that it ran with."""
 
 
 LARGEST = 2**63 - 1
-"""The largest number that SQLite holds."""
+"""The largest number that either database holds."""
 
 
 def whole(number: int | None) -> int | None:
@@ -109,7 +109,7 @@ def change_body(replica: AppliedReplica) -> str:
     return json.dumps(body, separators=(",", ":"), sort_keys=True)
 
 
-def read_applied_at(conn: sqlite3.Connection, serial: int) -> Mapping[str, AppliedReplica]:
+def read_applied_at(conn: Connection, serial: int) -> Mapping[str, AppliedReplica]:
     """What was owned at a serial, by address, and with which context it ran; nothing else of what was observed.
 
     The caller holds a transaction, and has checked the serial. Nodes are called as they are now; a node of then whose name another one has
@@ -119,8 +119,9 @@ def read_applied_at(conn: sqlite3.Connection, serial: int) -> Mapping[str, Appli
     names = names_now(rename for rename in read_renames(conn) if rename.serial > serial)
     taken = frozenset(names.values()) - names.keys()
     rows = conn.execute(
-        "SELECT address, serial, body FROM (SELECT address, max(serial) AS serial, body FROM changes WHERE serial <= ? GROUP BY address) "
-        "WHERE body IS NOT NULL ORDER BY address",
+        "SELECT changes.address, changes.serial, body FROM changes JOIN (SELECT address, max(serial) AS serial FROM changes "
+        "WHERE serial <= ? GROUP BY address) AS latest ON changes.address = latest.address AND changes.serial = latest.serial "
+        "WHERE body IS NOT NULL ORDER BY changes.address",
         (serial,),
     )
     replicas: dict[str, AppliedReplica] = {}
@@ -147,13 +148,13 @@ def read_applied_at(conn: sqlite3.Connection, serial: int) -> Mapping[str, Appli
     return replicas
 
 
-def read_changes_since(conn: sqlite3.Connection, serial: int, addresses: Iterable[str]) -> Iterator[ReplicaChange]:
+def read_changes_since(conn: Connection, serial: int, addresses: Iterable[str]) -> Iterator[ReplicaChange]:
     """Each time since `serial` that what is asked of one of `addresses` changed. The caller holds a transaction."""
     for address in sorted(set(addresses)):
         rows = conn.execute(
-            "SELECT serial, body FROM changes WHERE address = ?1 AND serial >= "
-            "ifnull((SELECT max(serial) FROM changes WHERE address = ?1 AND serial <= ?2), 0) ORDER BY serial",
-            (address, serial),
+            "SELECT serial, body FROM changes WHERE address = ? AND serial >= "
+            "coalesce((SELECT max(serial) FROM changes WHERE address = ? AND serial <= ?), 0) ORDER BY serial",
+            (address, address, serial),
         )
         was: list[object] | None = None
         for at, body in rows.fetchall():
@@ -171,14 +172,14 @@ def _asked(body: str | None) -> list[object] | None:
     return [*values[:_VRAM], *(values[_VRAM + 1 : _VRAM + 2] or [False])]
 
 
-def _run_of(conn: sqlite3.Connection, serial: int, address: str) -> tuple[int | None, str | None, str]:
+def _run_of(conn: Connection, serial: int, address: str) -> tuple[int | None, str | None, str]:
     """The run that recorded something at a serial: its id, the digest of its plan, and who ran what. One that was killed still has the
     serial that it began with."""
     row = conn.execute(
-        "SELECT id, plan_digest, command, who, host, started_at FROM runs WHERE serial = ?1 "
-        "OR (serial = ?1 - 1 AND result IN ('interrupted', 'running')) ORDER BY serial DESC, "
-        "EXISTS (SELECT 1 FROM journal WHERE run_id = runs.id AND address = ?2) DESC, id LIMIT 1",
-        (serial, address),
+        "SELECT id, plan_digest, command, who, host, started_at FROM runs WHERE serial = ? "
+        "OR (serial = ? AND result IN ('interrupted', 'running')) ORDER BY serial DESC, "
+        "EXISTS (SELECT 1 FROM journal WHERE run_id = runs.id AND address = ?) DESC, id LIMIT 1",
+        (serial, serial - 1, address),
     ).fetchone()
     if row is None:
         return None, None, f"serial {serial}"
@@ -191,7 +192,7 @@ def key_text(key: MeasuredKey) -> str:
     return json.dumps(astuple(key), separators=(",", ":"), ensure_ascii=False)
 
 
-def read_meta(conn: sqlite3.Connection) -> Mapping[str, str]:
+def read_meta(conn: Connection) -> Mapping[str, str]:
     return dict(conn.execute("SELECT key, value FROM meta"))
 
 
@@ -200,7 +201,7 @@ def fields_text(fields: Mapping[str, Scalar]) -> str:
     return json.dumps(dict(sorted(fields.items())), separators=(",", ":"))
 
 
-def read_applied(conn: sqlite3.Connection) -> Applied:
+def read_applied(conn: Connection) -> Applied:
     """Everything that planning needs, as of one moment: the caller holds a transaction. Raises UndecodableRow."""
     with decoding("meta"):
         meta = read_meta(conn)
@@ -237,7 +238,7 @@ _QUERIES = {
 }
 
 
-def _read(conn: sqlite3.Connection, table: str, read: Callable[[Iterable[Row]], Found]) -> Found:
+def _read(conn: Connection, table: str, read: Callable[[Iterable[Row]], Found]) -> Found:
     with decoding(table):
         return read(conn.execute(_QUERIES[table]))
 
@@ -247,7 +248,7 @@ def _replicas(every: Iterable[Row]) -> Mapping[str, AppliedReplica]:
     engines: dict[tuple[str, str], EngineId] = {}
     charged: dict[str | None, CardCharges | None] = {None: None}
     replicas: dict[str, AppliedReplica] = {}
-    rows = sorted(every, key=itemgetter(0))  # in SQLite the order would cost a third more: the rows lie elsewhere than their index
+    rows = sorted(every, key=itemgetter(0))  # in the database the order would cost a third more: the rows lie elsewhere than their index
     for row in rows:
         address, model, node, engine, name, ensure, context, text, keep, residency, *seen, protect, on, serial = row
         ctx, fraction, pinned, vram = seen
@@ -314,7 +315,7 @@ def _silent_since(rows: Iterable[Row]) -> None:
 
 
 def _heat(rows: Iterable[Row]) -> Mapping[tuple[str, CardId], Heat]:
-    return {(node, gpu): Heat(level) for node, gpu, level in rows}
+    return {(node, json.loads(gpu)): Heat(level) for node, gpu, level in rows}
 
 
 _FEWEST_VALUES, _OPTIONS = 10, 6
@@ -351,7 +352,7 @@ def _frames(every: Iterable[Row]) -> None:
         unpack(at, span, body)
 
 
-def undecodable_rows(conn: sqlite3.Connection) -> Iterator[tuple[str, str]]:
+def undecodable_rows(conn: Connection) -> Iterator[tuple[str, str]]:
     """Every row that holds something else than this program writes: its table and key, and what is wrong with it.
 
     By the very readers that the commands use, one row at a time.
@@ -423,7 +424,7 @@ def _steady(engine: EngineFacts) -> EngineFacts:
     return replace(engine, probe_seconds=0.0, clock_skew=None, residents=residents, notes=())
 
 
-def read_facts(conn: sqlite3.Connection) -> FleetFacts | None:
+def read_facts(conn: Connection) -> FleetFacts | None:
     """The facts of the last apply; None before the first. Raises UndecodableRow."""
     at = read_meta(conn).get("facts_at")
     if at is None:

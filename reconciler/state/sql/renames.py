@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 
 from reconciler.state.renames import Rename
+from reconciler.state.sql.connection import Connection
 
 
-def read_renames(conn: sqlite3.Connection) -> Sequence[Rename]:
+def read_renames(conn: Connection) -> Sequence[Rename]:
     """All of them, oldest first."""
     return tuple(Rename(*row) for row in conn.execute("SELECT run_id, serial, old, new FROM renames ORDER BY run_id"))

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from reconciler.fleet import AppliedReplica, AppliedResource, Incident, StateError
 from reconciler.state.protocol import Learned, Measurement, SettledStep, StepStatus
-from reconciler.state.sqlite.rows import REPLICA_COLUMNS, change_body, fields_text, key_text, replica_row, whole
-from reconciler.state.sqlite.tags import tag_base, write_tags
+from reconciler.state.sql.connection import Connection, put
+from reconciler.state.sql.rows import REPLICA_COLUMNS, change_body, fields_text, key_text, replica_row, whole
+from reconciler.state.sql.tags import tag_base, write_tags
 
-_REPLICA_MARKS = ", ".join("?" * len(REPLICA_COLUMNS.split(",")))
+_REPLICA_COLUMNS = REPLICA_COLUMNS.split(", ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ class RunFinished:
 Entry = StepFinished | StepsSettled | Recorded | ResourcesRecorded | Measured | NeedsLearned | Befell | RunFinished
 
 
-def write_entry(conn: sqlite3.Connection, entry: Entry, move_serial: Callable[[], int]) -> None:
+def write_entry(conn: Connection, entry: Entry, move_serial: Callable[[], int]) -> None:
     """Writes one entry inside the caller's transaction. `move_serial` gives the serial of what is recorded, and is called only for that."""
     match entry:
         case StepFinished():
@@ -103,10 +104,10 @@ def write_entry(conn: sqlite3.Connection, entry: Entry, move_serial: Callable[[]
             _measure(conn, entry, move_serial)
         case Befell(incident):
             conn.execute(
-                "INSERT OR IGNORE INTO incidents (address, code, at, asked, evictor) VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO incidents (address, code, at, asked, evictor) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 (incident.address, incident.code, incident.at, incident.asked, incident.evictor),
             )
-            conn.execute("DELETE FROM incidents WHERE julianday(at) < julianday(?) - 1", (incident.at,))
+            conn.execute("DELETE FROM incidents WHERE at < ?", (_a_day_before(incident.at),))
         case NeedsLearned():
             _learn(conn, entry, move_serial)
         case RunFinished():
@@ -114,7 +115,7 @@ def write_entry(conn: sqlite3.Connection, entry: Entry, move_serial: Callable[[]
             conn.execute("UPDATE runs SET result = ?, finished_at = ?, seconds = ?, unplaced = ?, deferred = ? WHERE id = ?", row)
 
 
-def _finish_step(conn: sqlite3.Connection, entry: StepFinished) -> None:
+def _finish_step(conn: Connection, entry: StepFinished) -> None:
     done = conn.execute(
         "UPDATE journal SET status = ?, reason = ?, finished_at = ?, seconds = ? WHERE run_id = ? AND step_id = ?",
         (entry.status, entry.reason, entry.at, entry.seconds, entry.run_id, entry.step_id),
@@ -123,7 +124,7 @@ def _finish_step(conn: sqlite3.Connection, entry: StepFinished) -> None:
         raise StateError.of(f"step {entry.step_id!r} of run {entry.run_id} was never started")
 
 
-def _settle_steps(conn: sqlite3.Connection, entry: StepsSettled) -> None:
+def _settle_steps(conn: Connection, entry: StepsSettled) -> None:
     conn.executemany(
         "INSERT INTO journal (run_id, step_id, address, action, status, reason, started_at, finished_at) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run_id, step_id) DO UPDATE SET "
@@ -132,51 +133,51 @@ def _settle_steps(conn: sqlite3.Connection, entry: StepsSettled) -> None:
     )
 
 
-def _record(conn: sqlite3.Connection, entry: Recorded, move_serial: Callable[[], int]) -> None:
+def _record(conn: Connection, entry: Recorded, move_serial: Callable[[], int]) -> None:
     if not entry.replicas and not entry.gone:
         return
     serial = move_serial()
     conn.executemany("DELETE FROM replicas WHERE address = ?", [(address,) for address in entry.gone])
-    conn.executemany(
-        f"INSERT OR REPLACE INTO replicas ({REPLICA_COLUMNS}) VALUES ({_REPLICA_MARKS})",  # noqa: S608
-        [replica_row(replica, serial) for replica in entry.replicas],
-    )
+    put(conn, "replicas", _REPLICA_COLUMNS, ("address",), [replica_row(replica, serial) for replica in entry.replicas])
     write_tags(conn, [(one.at, one.engine_name, base) for one in entry.replicas if (base := tag_base(one)) is not None])
     changed = {**dict.fromkeys(entry.gone), **{replica.address: change_body(replica) for replica in entry.replicas}}
-    conn.executemany("INSERT OR REPLACE INTO changes VALUES (?, ?, ?)", [(address, serial, body) for address, body in changed.items()])
+    put(conn, "changes", ("address", "serial", "body"), ("address", "serial"), [(one, serial, body) for one, body in changed.items()])
 
 
-def _record_resources(conn: sqlite3.Connection, entry: ResourcesRecorded, move_serial: Callable[[], int]) -> None:
+def _record_resources(conn: Connection, entry: ResourcesRecorded, move_serial: Callable[[], int]) -> None:
     if not entry.resources and not entry.gone:
         return
     serial = move_serial()
     conn.executemany("DELETE FROM resources WHERE address = ?", [(address,) for address in entry.gone])
-    conn.executemany(
-        "INSERT OR REPLACE INTO resources VALUES (?, ?, ?, ?)",
-        [(one.address, fields_text(one.fields), one.written, serial) for one in entry.resources],
-    )
+    rows = [(one.address, fields_text(one.fields), one.written, serial) for one in entry.resources]
+    put(conn, "resources", ("address", "fields", "written", "serial"), ("address",), rows)
 
 
-def _measure(conn: sqlite3.Connection, entry: Measured, move_serial: Callable[[], int]) -> None:
-    before = conn.total_changes
-    conn.executemany(
+def _measure(conn: Connection, entry: Measured, move_serial: Callable[[], int]) -> None:
+    written = conn.executemany(
         "INSERT INTO load_times (kind, engine_name, context, load_seconds) VALUES (?, ?, ?, ?) "
-        "ON CONFLICT (kind, engine_name, ifnull(context, -1)) DO UPDATE SET load_seconds = excluded.load_seconds "
-        "WHERE excluded.load_seconds IS NOT load_seconds",
+        "ON CONFLICT (kind, engine_name, coalesce(context, -1)) DO UPDATE SET load_seconds = excluded.load_seconds "
+        "WHERE coalesce(load_times.load_seconds, -1) <> excluded.load_seconds",
         [(one.key.kind.value, one.key.engine_name, whole(one.key.context), one.load_seconds) for one in entry.measurements],
     )
-    if conn.total_changes > before:
+    if written.rowcount > 0:
         move_serial()
 
 
-def _learn(conn: sqlite3.Connection, entry: NeedsLearned, move_serial: Callable[[], int]) -> None:
-    before = conn.total_changes
-    conn.executemany(
-        "INSERT INTO needs VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
-        "reported_bytes = excluded.reported_bytes, "
-        "card_bytes = CASE WHEN excluded.card_bytes IS NULL AND reported_bytes IS NOT NULL THEN card_bytes ELSE excluded.card_bytes END "
-        "WHERE excluded.reported_bytes IS NOT reported_bytes OR ifnull(excluded.card_bytes, card_bytes) IS NOT card_bytes",
+def _learn(conn: Connection, entry: NeedsLearned, move_serial: Callable[[], int]) -> None:
+    written = conn.executemany(
+        "INSERT INTO needs (key, reported_bytes, card_bytes) VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
+        "reported_bytes = excluded.reported_bytes, card_bytes = CASE WHEN excluded.card_bytes IS NULL "
+        "AND needs.reported_bytes IS NOT NULL THEN needs.card_bytes ELSE excluded.card_bytes END "
+        "WHERE coalesce(excluded.reported_bytes, -1) <> coalesce(needs.reported_bytes, -1) "
+        "OR coalesce(excluded.card_bytes, needs.card_bytes, -1) <> coalesce(needs.card_bytes, -1)",
         [(key_text(one.key), whole(one.value.reported_bytes), whole(one.value.card_bytes)) for one in entry.needs],
     )
-    if conn.total_changes > before:
+    if written.rowcount > 0:
         move_serial()
+
+
+def _a_day_before(at: str) -> str:
+    """The same moment of the day before. Incidents are in UTC to the second or finer, so their texts stand in the order of time."""
+    before = datetime.fromisoformat(at).astimezone(UTC) - timedelta(days=1)
+    return before.isoformat(timespec="microseconds").replace("+00:00", "Z")

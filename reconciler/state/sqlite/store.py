@@ -1,0 +1,68 @@
+"""A state in one file of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.fleet import Frame, HistoryBounds
+from reconciler.state.finding import Finding
+from reconciler.state.lease import Lock
+from reconciler.state.protocol import StateReader
+from reconciler.state.rescue import RescuePlace, RescueWriter
+from reconciler.state.sqlite.check import check_state
+from reconciler.state.sqlite.connection import require_folder, rescue_place
+from reconciler.state.sqlite.fleet_name import check_fleet
+from reconciler.state.sqlite.frames import keep_looks
+from reconciler.state.sqlite.lock import break_lock, look_at_lock
+from reconciler.state.sqlite.opening import open_writer
+from reconciler.state.sqlite.reader import open_reader
+
+
+@dataclass(frozen=True, slots=True)
+class SqliteStore:
+    """A Store in an SQLite file."""
+
+    file: Path
+
+    def __str__(self) -> str:
+        return str(self.file)
+
+    @property
+    def fleet(self) -> str:
+        return self.file.stem
+
+    @property
+    def rescues(self) -> RescuePlace:
+        return rescue_place(self.file)
+
+    def exists(self) -> bool:
+        return self.file.exists()
+
+    def check_fleet(self, fleet: str | None, inventory: str | None = None) -> None:
+        check_fleet(self.file, fleet, inventory)
+
+    def check_place(self) -> None:
+        require_folder(self.file)
+
+    def reader(self) -> StateReader:
+        return open_reader(self.file)
+
+    def writer(
+        self, *, command: str, fleet: str | None = None, new_folder: bool = False, lock_timeout: float = 0
+    ) -> AbstractContextManager[RescueWriter]:
+        return open_writer(self.file, command=command, fleet=fleet, new_folder=new_folder, lock_timeout=lock_timeout)
+
+    def keep_looks(self, looks: Sequence[Frame], *, fleet: str, bounds: HistoryBounds, new_folder: bool = False) -> str | None:
+        return keep_looks(self.file, looks, fleet=fleet, bounds=bounds, new_folder=new_folder)
+
+    def lock(self) -> Lock | None:
+        return look_at_lock(self.file)
+
+    def break_lock(self, lock: Lock) -> None:
+        break_lock(self.file, lock)
+
+    def check(self) -> Sequence[Finding]:
+        return check_state(self.file)
