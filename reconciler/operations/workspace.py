@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypedDict
 
-from reconciler.fleet import Fleet
+from reconciler.fleet import Fleet, GpurecError
 from reconciler.operations.inventory_program import printed_inventories
 from reconciler.operations.reporter import FileWarning, Reporter, StateWarning, ignore
 from reconciler.operations.settings import WorkspaceSettings
@@ -113,8 +113,16 @@ def _of_fleet(settings: WorkspaceSettings, store: Store, fleet: str | None) -> S
 def _store(settings: WorkspaceSettings, fleet: str | None) -> Store:
     """`fleet` None: the command says none."""
     if settings.state is not None:
-        return open_state(settings.state, settings.directory)
+        return open_state(settings.state, settings.directory, fleet or _clear_fleet(settings), settings.path(STATE))
     return SqliteStore(state_path_of(settings.directory, fleet or _fleet_of_files(settings)))
+
+
+def _clear_fleet(settings: WorkspaceSettings) -> str | None:
+    """The fleet of the files here, where they leave no doubt: a database holds several."""
+    try:
+        return _fleet_of_files(settings)
+    except GpurecError:
+        return None
 
 
 def _fleet_of_files(settings: WorkspaceSettings) -> str:

@@ -18,8 +18,8 @@ from reconciler.state.protocol import (
 )
 from reconciler.state.recovery import take_in
 from reconciler.state.renames import Rename, address_now, names_now
-from reconciler.state.rescue import Rescued, RescuePlace, RescueWriter, find_rescues, put_away, read_rescue, waiting_sentence
 from reconciler.state.sql.fleet_name import OtherFleet
+from reconciler.state.sql.rescue import Rescued, RescuePlace, RescueWriter, find_rescues, put_away, read_rescue, waiting_sentence
 from reconciler.state.sqlite.access import refuse_unsafe, unsafe_sentence
 from reconciler.state.sqlite.check import check_state
 from reconciler.state.sqlite.frames import keep_looks

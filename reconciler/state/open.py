@@ -9,8 +9,10 @@ from reconciler.state.sqlite.store import SqliteStore
 from reconciler.state.store import Store
 
 
-def open_state(url: str, folder: Path = Path()) -> Store:
-    """The state of `sqlite:///PATH`, or of a mere path; `folder` is what a relative one is below (`sqlite:////PATH` is absolute).
+def open_state(url: str, folder: Path = Path(), fleet: str | None = None, rescues: Path | None = None) -> Store:
+    """The state of `sqlite:///PATH` or a mere path, below `folder` where it is relative (`sqlite:////PATH` is absolute), or of
+    `postgresql://USER@HOST/DATABASE`, whose fleet is `fleet` where the URL names none. `rescues` is the folder for what a run could not
+    write to a database.
 
     Raises StateError for a kind that cannot be opened. Nothing of the URL is quoted: it may hold a password.
     """
@@ -18,8 +20,17 @@ def open_state(url: str, folder: Path = Path()) -> Store:
     if not separator:
         return SqliteStore(folder / url)
     if scheme in ("postgresql", "postgres"):
-        what = "a state in PostgreSQL needs the extra `postgres`, which this version of gpurec does not have yet"
-        raise StateError.of(what, "--state", "name a file: sqlite:///PATH or a path")
+        return _postgres(url, fleet, rescues or folder)
     if scheme != "sqlite":
-        raise StateError.of(f"a state of kind {scheme[:40]!r} cannot be opened", "--state", "write sqlite:///PATH or a path")
+        hint = "write sqlite:///PATH, a path, or postgresql://USER@HOST/DATABASE"
+        raise StateError.of(f"a state of kind {scheme[:40]!r} cannot be opened", "--state", hint)
     return SqliteStore(folder / rest.removeprefix("/") if not rest.startswith("//") else Path(rest[1:]))
+
+
+def _postgres(url: str, fleet: str | None, rescues: Path) -> Store:
+    try:
+        from reconciler.state.postgres.store import open_postgres
+    except ImportError as error:
+        what = f"a state in PostgreSQL needs the extra `postgres` ({error})"
+        raise StateError.of(what, "--state", "pip install 'gpurec[postgres]'") from error
+    return open_postgres(url, fleet, rescues)

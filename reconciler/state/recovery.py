@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reconciler.state.rescue import Rescued, RescueWriter
+from reconciler.state.sql.rescue import Rescued, RescueWriter
 
 COMMAND = "state recover"
 

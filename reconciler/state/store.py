@@ -11,7 +11,7 @@ from reconciler.fleet import Frame, HistoryBounds, StateError
 from reconciler.state.finding import Finding
 from reconciler.state.lease import Lock, lock_held
 from reconciler.state.protocol import StateReader
-from reconciler.state.rescue import RescuePlace, RescueWriter
+from reconciler.state.sql.rescue import RescuePlace, RescueWriter
 
 
 class Store(Protocol):

@@ -38,9 +38,9 @@ from reconciler.operations.plan_file import read_plan
 from reconciler.planning import plan_digest
 from reconciler.probes import facts_from_json
 from reconciler.state import Learned, Measurement, StepStatus, check_state, open_reader, open_writer, read_rescue
-from reconciler.state.rescue import RescueHead, RescueJournal
 from reconciler.state.sql import entries
 from reconciler.state.sql.entries import Entry, StepFinished
+from reconciler.state.sql.rescue import RescueHead, RescueJournal
 from reconciler.views import document_checksum, plan_json
 from reconciler.vram import VllmSettings, checkpoint_of, geometry_of, vllm_need
 

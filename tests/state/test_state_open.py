@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 
 from reconciler.fleet import StateError
 from reconciler.state import open_state
+from reconciler.state.postgres.address import parse
 
 
 @pytest.mark.parametrize(
@@ -35,12 +38,88 @@ def test_what_is_opened_reads_and_writes(tmp_path: Path) -> None:
         assert state.applied().lineage is not None
 
 
-@pytest.mark.parametrize("url", ["postgresql://ops:HUSH@db/gpurec", "postgres://ops:HUSH@db/gpurec"])
-def test_postgresql_is_one_sentence_that_names_the_extra_and_no_password(url: str) -> None:
-    with pytest.raises(StateError, match="needs the extra `postgres`") as caught:
-        open_state(url)
-    assert "HUSH" not in str(caught.value)
+@pytest.mark.parametrize("url", ["postgresql://ops@db/gpurec", "postgres://ops@db/gpurec"])
+def test_postgresql_without_its_extra_is_one_sentence_that_says_how_to_get_it(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("reconciler.state.postgres")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(StateError, match=r"needs the extra `postgres`.*pip install 'gpurec\[postgres\]'") as caught:
+        open_state(url, fleet="lab")
     assert len(caught.value.problems) == 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://ops:HUSH@db/gpurec",
+        "postgres://ops:HUSH@db/gpurec?fleet=lab",
+        "postgresql://ops@db/gpurec?password=HUSH",
+        "postgresql://ops@db/gpurec?sslpassword=HUSH",
+    ],
+)
+def test_a_password_in_the_url_is_refused_with_the_reason_and_not_repeated(url: str) -> None:
+    with pytest.raises(StateError, match=r"holds a password.*PGPASSFILE") as caught:
+        open_state(url, fleet="lab")
+    assert "HUSH" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "settings"),
+    [
+        ("postgresql://ops@db.example/gpurec", {"sslmode": "verify-full", "sslrootcert": "system"}),
+        ("postgresql://ops@10.1.2.3,db.example/gpurec", {"sslmode": "verify-full", "sslrootcert": "system"}),
+        ("postgresql://ops@127.0.0.1,db.example/gpurec", {"sslmode": "verify-full", "sslrootcert": "system"}),
+        ("postgresql://ops@db.example/gpurec?sslrootcert=/etc/ca.pem", {"sslmode": "verify-full", "sslrootcert": "/etc/ca.pem"}),
+        ("postgresql://ops@db.example/gpurec?sslmode=require", {"sslmode": "require"}),
+        ("postgresql://ops@localhost/gpurec", {}),
+        ("postgresql://ops@[::1]:5433/gpurec", {}),
+        ("postgresql:///gpurec?host=/run/postgresql", {}),
+        ("postgresql:///gpurec", {}),
+    ],
+)
+def test_tls_is_verified_away_from_this_machine_unless_the_url_says_otherwise(tmp_path: Path, url: str, settings: dict[str, str]) -> None:
+    found = parse(url, "lab", {}, tmp_path)
+    assert {key: value for key, value in found.settings.items() if key.startswith("ssl")} == settings
+
+
+def test_the_environment_names_the_server_the_mode_and_the_authority_as_for_every_tool_of_postgresql(tmp_path: Path) -> None:
+    assert "sslmode" not in parse("postgresql:///gpurec", "lab", {"PGHOST": "/run/postgresql"}, tmp_path).settings
+    away = parse("postgresql:///gpurec", "lab", {"PGHOST": "db.example", "PGSSLROOTCERT": "/etc/ca.pem"}, tmp_path)
+    assert (away.settings["sslmode"], away.settings.get("sslrootcert")) == ("verify-full", None)
+    assert parse("postgresql:///gpurec", "lab", {"PGHOST": "db", "PGSSLMODE": "verify-ca"}, tmp_path).settings["sslmode"] == "verify-ca"
+
+
+def test_what_people_read_of_a_database_names_its_place_and_its_fleet_but_no_user(tmp_path: Path) -> None:
+    assert str(parse("postgresql://ops@db:5433/gpurec?sslmode=require", "lab", {}, tmp_path)) == "postgresql://db:5433/gpurec?fleet=lab"
+    assert str(parse("postgresql://ops@db/gpurec?fleet=chat", "lab", {}, tmp_path)) == "postgresql://db/gpurec?fleet=chat"
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql://db", "names no database"),
+        ("postgresql://ops@db/", "names no database"),
+        ("postgresql://db/gpurec?options=-c%20a=b", "a setting that is not known: 'options'"),
+        ("postgresql://db:port/gpurec", "cannot be read|not known|port"),
+    ],
+)
+def test_a_url_that_leaves_something_out_or_says_too_much_is_one_sentence(url: str, said: str) -> None:
+    with pytest.raises(StateError, match=said):
+        open_state(url, fleet="lab").exists()
+
+
+def test_a_server_that_is_not_there_is_one_sentence_with_its_place(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        with pytest.raises(StateError, match=r"cannot be used: .*efused") as caught:
+            open_state(f"postgresql://ops@127.0.0.1:{port}/gpurec", fleet="lab").reader()
+    assert f"postgresql://127.0.0.1:{port}/gpurec?fleet=lab" in str(caught.value)
+
+
+def test_the_name_of_a_fleet_that_is_too_long_for_a_schema_is_refused() -> None:
+    with pytest.raises(StateError, match="longer than 56 bytes"):
+        open_state("postgresql://127.0.0.1:1/gpurec", fleet="l" * 57).exists()
 
 
 def test_another_kind_is_one_sentence(tmp_path: Path) -> None:

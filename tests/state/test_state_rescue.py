@@ -18,9 +18,9 @@ import pytest
 from reconciler import fleet
 from reconciler.fleet import AppliedReplica, EngineId, EngineKind, FleetFacts, LoadKey, MeasuredKey, StateError, replica_address
 from reconciler.state import Learned, Measurement, SettledStep, StateWriter, StepStatus, break_lock, look_at_lock, open_reader, open_writer
-from reconciler.state.rescue import RescueHead, RescueJournal, find_rescues, read_rescue
 from reconciler.state.sql.connection import Unwritable
 from reconciler.state.sql.entries import Entry, Measured, NeedsLearned, Recorded, RunFinished, StepFinished, StepsSettled
+from reconciler.state.sql.rescue import RescueHead, RescueJournal, find_rescues, read_rescue
 from reconciler.state.sqlite.connection import rescue_place
 
 AT = EngineId("gpu-a", "ollama")

@@ -17,7 +17,6 @@ from reconciler.state.lease import Held, iso, without_passwords
 from reconciler.state.node_rename import Move
 from reconciler.state.process import this_process
 from reconciler.state.protocol import Learned, Measurement, SettledStep, StepStatus
-from reconciler.state.rescue import Rescued, RescueHead, RescueJournal, RescuePlace, find_rescues, waiting_sentence
 from reconciler.state.sql.connection import Connection, Damaged, Lost, Replaced, Unwritable, put
 from reconciler.state.sql.entries import (
     Befell,
@@ -34,6 +33,7 @@ from reconciler.state.sql.entries import (
 from reconciler.state.sql.fleet_name import read_fleet, refuse_other_fleet, write_fleet, write_inventory
 from reconciler.state.sql.node_rename import forget_incidents, write_move
 from reconciler.state.sql.reader import SqlReader
+from reconciler.state.sql.rescue import Rescued, RescueHead, RescueJournal, RescuePlace, find_rescues, waiting_sentence
 from reconciler.state.sql.rows import REPLICA_COLUMNS, fields_text, header_body, node_body, read_meta, replica_row
 from reconciler.state.sql.tags import delete_tags, forget_tags_of, write_tags
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from reconciler.fleet import StateError
 from reconciler.state.finding import Finding, Level
-from reconciler.state.rescue import find_rescues
+from reconciler.state.sql.rescue import find_rescues
 from reconciler.state.sql.rows import undecodable_rows
 from reconciler.state.sqlite.access import unsafe_access
 from reconciler.state.sqlite.connection import followed, open_for_reading, rescue_place, sqlite_said

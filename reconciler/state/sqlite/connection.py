@@ -11,8 +11,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from reconciler.fleet import Place, Problem, StateError
-from reconciler.state.rescue import RescuePlace
 from reconciler.state.sql.connection import Damaged, Replaced, Unwritable
+from reconciler.state.sql.rescue import RescuePlace
 from reconciler.state.sql.row_errors import NO_VALUE, UndecodableRow, words_of
 
 FILE_MODE = 0o600

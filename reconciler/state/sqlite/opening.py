@@ -13,9 +13,9 @@ from pathlib import Path
 from reconciler.fleet import LockHeld, format_duration
 from reconciler.state.lease import EXPIRY_SECONDS, Held, Lease, Standing, iso, lock_held, refuse_if_held
 from reconciler.state.process import this_process
-from reconciler.state.rescue import kept_apart
 from reconciler.state.sql.connection import Unwritable
 from reconciler.state.sql.fleet_name import refuse_other_fleet
+from reconciler.state.sql.rescue import kept_apart
 from reconciler.state.sqlite.connection import check_file, followed, open_for_reading, open_for_writing, sqlite_said
 from reconciler.state.sqlite.lease import Heartbeat, read_lease, release_lease, take_lease
 from reconciler.state.sqlite.log import Log, last_written, look_at_log

@@ -11,7 +11,7 @@ from reconciler.fleet import Frame, HistoryBounds
 from reconciler.state.finding import Finding
 from reconciler.state.lease import Lock
 from reconciler.state.protocol import StateReader
-from reconciler.state.rescue import RescuePlace, RescueWriter
+from reconciler.state.sql.rescue import RescuePlace, RescueWriter
 from reconciler.state.sqlite.check import check_state
 from reconciler.state.sqlite.connection import require_folder, rescue_place
 from reconciler.state.sqlite.fleet_name import check_fleet

@@ -62,7 +62,7 @@ class RescueJournal:
     def __init__(self, head: RescueHead, folders: Sequence[Path], write: Callable[[int, bytes], int] = os.write) -> None:
         self._folders, self._write = list(folders), write
         self.why = head.why
-        self._name = f"{Path(head.state).name}.rescue-{head.run_id}-{uuid4().hex[:8]}.jsonl"
+        self._name = f"{_stem(head.state)}.rescue-{head.run_id}-{uuid4().hex[:8]}.jsonl"
         self._lines = [_line(asdict(head))]
         self._file: int | None = None
         self.path: Path | None = None
@@ -128,7 +128,7 @@ def find_rescues(place: RescuePlace) -> list[Path]:
     found: dict[Path, None] = {}
     for folder in place.folders:
         with suppress(OSError):
-            for path in sorted(folder.glob(f"{_escaped(Path(place.state).name)}.rescue-*.jsonl"), key=_run_of):
+            for path in sorted(folder.glob(f"{_escaped(_stem(place.state))}.rescue-*.jsonl"), key=_run_of):
                 if _ours(path) and _is_of(path, place.state):
                     found[path] = None
     return list(found)
@@ -184,6 +184,11 @@ def put_away(path: Path) -> Path:
     except OSError:
         return path  # it stays where it is; reading it in again changes nothing
     return done
+
+
+def _stem(state: str) -> str:
+    """What the name of a journal begins with: the file of a state, or what stands for a URL among files."""
+    return Path(state).name if "://" not in state else "".join(one if one.isalnum() else "-" for one in state.partition("://")[2])
 
 
 def _line(value: object) -> bytes:

@@ -1,0 +1,70 @@
+"""Is a state in PostgreSQL sound? Every look is one finding; nothing is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import islice
+
+from reconciler.fleet import StateError
+from reconciler.state.finding import Finding, Level
+from reconciler.state.postgres.address import Address
+from reconciler.state.postgres.connection import PostgresConnection, connect, postgres_said
+from reconciler.state.postgres.lease import read_lease
+from reconciler.state.postgres.schema import SCHEMA_VERSION, schema_version
+from reconciler.state.sql.rescue import RescuePlace, find_rescues
+from reconciler.state.sql.rows import undecodable_rows
+
+_MOST = 20
+_RESTORE = "restore a backup of the database"
+
+
+def check_state(address: Address, rescues: RescuePlace) -> list[Finding]:
+    """Everything that can be told of a state in a database. Raises StateError where there is none."""
+    with closing(connect(address)) as conn, postgres_said(str(address)):
+        version = schema_version(conn, str(address))
+        if version == 0:
+            raise StateError.of("there is no state yet", str(address), "the first apply makes it")
+        found = [Finding("server", Level.OK, f"PostgreSQL {conn.server}"), _connection(conn, address), _role(conn)]
+        if version < SCHEMA_VERSION:
+            found.append(Finding("schema", Level.OK, f"version {version}; the next apply brings it to {SCHEMA_VERSION}"))
+        else:
+            found += [Finding("schema", Level.OK, f"version {version}"), _rows(conn)]
+    return [*found, *_rescues(rescues)]
+
+
+def _connection(conn: PostgresConnection, address: Address) -> Finding:
+    mode = address.settings.get("sslmode", "prefer")
+    if address.local:
+        return Finding("connection", Level.OK, "of this machine")
+    if conn.encrypted and mode == "verify-full":
+        return Finding("connection", Level.OK, "TLS, the server's certificate and name are verified")
+    what = (
+        f"the server is not verified (sslmode={mode})" if conn.encrypted else "not encrypted: whoever is on the way can read and change it"
+    )
+    return Finding("connection", Level.WARNING, what, "leave sslmode out of the URL, which is verify-full then")
+
+
+def _role(conn: PostgresConnection) -> Finding:
+    ((name, everything),) = conn.execute("SELECT rolname::text, rolsuper FROM pg_roles WHERE rolname = current_user").fetchall()
+    if everything:
+        return Finding("role", Level.WARNING, f"{name} is a superuser, which gpurec has no need of", "give gpurec a role of its own")
+    return Finding("role", Level.OK, str(name))
+
+
+def _rows(conn: PostgresConnection) -> Finding:
+    try:
+        read_lease(conn)
+    except ValueError as error:
+        return Finding("rows", Level.ERROR, f"lease: {error}", _RESTORE)
+    bad = [f"{row}: {why}" for row, why in islice(undecodable_rows(conn), _MOST)]
+    if not bad:
+        return Finding("rows", Level.OK, "every row can be read")
+    more = " or more" if len(bad) == _MOST else ""
+    count = f"{len(bad)}{more} rows cannot" if len(bad) > 1 else "1 row cannot"
+    return Finding("rows", Level.ERROR, f"{count} be read: {'; '.join(bad)}", _RESTORE)
+
+
+def _rescues(place: RescuePlace) -> Iterator[Finding]:
+    for rescue in find_rescues(place):
+        yield Finding("rescue", Level.WARNING, f"{rescue} waits to be read in", "gpurec state recover")
