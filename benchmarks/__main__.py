@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 
 import daemons
+import forecast
 import growth
 import least
 import needs
@@ -28,6 +29,7 @@ PARTS: dict[str, Callable[[], bool]] = {
     "least": least.main,
     "needs": needs.main,
     "placement": table.main,
+    "forecast": forecast.main,
 }
 
 if __name__ == "__main__":

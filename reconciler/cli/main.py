@@ -40,7 +40,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "schema": ("schema", "Print a JSON Schema, for editors."),
     "state": ("state", "List, show, forget, back up, restore, check."),
     "lock": ("lock", "Show or break the lock of the state."),
-    "history": ("history", "Show earlier applies."),
+    "history": ("history", "Show earlier applies, and how cards and models were."),
+    "forecast": ("forecast", "Show how full cards will be, by their history."),
     "demo": ("demo", "Plan, apply, break and repair an embedded fleet."),
     "sim": ("sim", "Serve a simulated fleet."),
 }
