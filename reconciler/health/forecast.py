@@ -4,7 +4,7 @@ Several ways are tried on the card's own past, each from 24 moments of its last 
 with what was known then: its usual course of a day (or of a week, once two are known) and its usual level, from each of which today's
 deviation fades away, and its trend. The best of them is said only where it was off by less than 0.85 of what "as now" and "as at this hour
 yesterday" were off, in the older half of those moments and in the newer one; else too little is known. A card that stayed as it was, within
-a hundredth of its memory, goes on as it is. The interval is what nine of ten of its own errors were within: of what came, four of five were.
+a hundredth of its memory, goes on as it is. The interval is what nine of ten of its own errors were within: of what came, four of five are.
 """
 
 from __future__ import annotations

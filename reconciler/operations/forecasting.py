@@ -6,11 +6,10 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 from reconciler.fleet import FIVE_MINUTES, HOUR, LOOK, CardKey, Frame, MemoryPressure
 from reconciler.health.forecast import Forecast, forecast
-from reconciler.state import open_reader
+from reconciler.state import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +23,9 @@ class CardForecast:
     forecast: Forecast
 
 
-def forecast_cards(state: Path, pressure: MemoryPressure | None, hours: int) -> Sequence[CardForecast]:
+def forecast_cards(state: Store, pressure: MemoryPressure | None, hours: int) -> Sequence[CardForecast]:
     """Of every card that the history knows. Raises StateError where it cannot be read."""
-    with closing(open_reader(state)) as reader:
+    with closing(state.reader()) as reader:
         pasts = _pasts(reader.frames((LOOK, FIVE_MINUTES, HOUR)))
     return [_of_card(key, past, pressure, hours) for key, past in sorted(pasts.items(), key=lambda one: (one[0][0], str(one[0][1])))]
 

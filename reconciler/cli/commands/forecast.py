@@ -19,12 +19,12 @@ def command(context: click.Context, hours: int, format_: str) -> None:
     policy.memory_pressure is reached. Where its past foretells nothing, it says so. Asks no node."""
     from reconciler.cli.running import run
     from reconciler.operations.forecasting import forecast_cards
-    from reconciler.operations.workspace import load, state_path
+    from reconciler.operations.workspace import load, state_of
     from reconciler.views.forecast_text import forecast_json, forecast_text
 
     settings = settings_of(context)
     workspace = run(settings, lambda report: load(settings, report))
-    found = forecast_cards(state_path(settings, workspace), workspace.desired.policy.memory_pressure, hours)
+    found = forecast_cards(state_of(settings, workspace), workspace.desired.policy.memory_pressure, hours)
     rows = [(one.card, one.at, one.total_bytes, one.levels, one.forecast) for one in found]
     if format_ == "json":
         click.echo(forecast_json(workspace.name, hours, rows), nl=False)
