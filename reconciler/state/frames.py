@@ -14,6 +14,7 @@ from typing import TypeVar
 import msgspec
 
 from reconciler.fleet import FIVE_MINUTES, HOUR, LOOK, CardSample, Frame, HistoryBounds, ModelSample
+from reconciler.state.not_as_written import NotAsWritten
 from reconciler.state.renames import address_now
 
 FULL_RATE = 100
@@ -56,14 +57,14 @@ def pack(frame: Frame) -> bytes:
 
 
 def unpack(at: int, span: int, body: bytes) -> Frame:
-    """The frame of a row. Raises ValueError for what `pack` did not write."""
+    """The frame of a row. Raises NotAsWritten for what `pack` did not write."""
     unzipped = zlib.decompressobj()
     try:
         packed = _DECODER.decode(unzipped.decompress(body, MOST_BYTES))
-    except (zlib.error, msgspec.MsgspecError) as error:
-        raise ValueError(f"is no frame of history: {error}") from None
+    except (zlib.error, msgspec.MsgspecError):
+        raise NotAsWritten("is no frame of history") from None
     if not unzipped.eof:
-        raise ValueError("is no frame of history: it is cut, or larger than any is")
+        raise NotAsWritten("is no frame of history: it is cut, or larger than any is")
     cards = {(row[0], row[1]): CardSample(*row[2:]) for row in packed.cards}
     return Frame(at, span, cards, {row[0]: ModelSample(*row[1:]) for row in packed.models})
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.fleet import LockHeld, Place, Problem
+from reconciler.state.not_as_written import NotAsWritten
 from reconciler.state.process import Process, ProcessTable, is_gone
 
 EXPIRY_SECONDS = 30.0
@@ -98,12 +99,12 @@ def lease_row(lease: Lease) -> LeaseRow:
 
 
 def lease_of(row: Sequence[Any]) -> Lease | None:
-    """The lease of a row of COLUMNS; None where nobody holds it. Raises ValueError where the row is not whole."""
+    """The lease of a row of COLUMNS; None where nobody holds it. Raises NotAsWritten where the row is not whole."""
     owner, who, host, boot, pid, started, command, since, heartbeat, heartbeat_at, namespace, ci = row
     if owner is None:
         return None
     if None in (who, host, pid, command, since, heartbeat, heartbeat_at):
-        raise ValueError("the row of the lock is not whole")
+        raise NotAsWritten("the row of the lock is not whole")
     return Lease(owner, Process(who, host, boot, pid, started, namespace, ci), command, since, heartbeat, heartbeat_at)
 
 

@@ -12,6 +12,7 @@ import psycopg
 
 from reconciler.fleet import StateError
 from reconciler.state.lease import COLUMNS, HEARTBEAT_SECONDS, Held, Lease, iso, lease_of, lease_row, lock_held, refuse_if_held
+from reconciler.state.not_as_written import NotAsWritten
 from reconciler.state.postgres.address import Address
 from reconciler.state.postgres.connection import ConnectionLost, PostgresConnection, connect
 from reconciler.state.process import this_process
@@ -22,10 +23,10 @@ _NOW = "to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS
 
 
 def read_lease(conn: PostgresConnection, more: str = "") -> tuple[Lease | None, datetime]:
-    """Who holds the lease, and what time it is on the server. Raises ValueError for a row that is not whole."""
+    """Who holds the lease, and what time it is on the server. Raises NotAsWritten for a row that is not whole."""
     row = conn.execute(_SELECT + more).fetchone()
     if row is None:
-        raise ValueError("the row of the lock is gone")
+        raise NotAsWritten("the row of the lock is gone")
     return lease_of(row[:-1]), datetime.fromtimestamp(row[-1], UTC)
 
 

@@ -12,9 +12,11 @@ from reconciler.fleet import NOTHING_APPLIED, Applied, AppliedReplica, EngineId,
 from reconciler.state.lease import Lease
 from reconciler.state.protocol import JournalRow, RunRecord, StepStatus
 from reconciler.state.renames import Rename, address_now, names_now
+from reconciler.state.sql.columns import read_number, read_word
 from reconciler.state.sql.connection import Connection
 from reconciler.state.sql.frames import read_frames, read_keys
 from reconciler.state.sql.renames import read_renames
+from reconciler.state.sql.row_errors import decoding
 from reconciler.state.sql.rows import read_applied, read_applied_at, read_changes_since, read_facts, read_meta
 from reconciler.state.sql.tags import read_tags
 
@@ -61,7 +63,7 @@ class SqlReader(ABC):
         """
         with self._reading() as conn:
             meta = read_meta(conn) if conn is not None else {}
-            now, since = int(meta.get("serial", "0")), int(meta.get("changes_since", "0"))
+            now, since = (read_number(key, meta.get(key, "0")) for key in ("serial", "changes_since"))
             if conn is None or not since <= serial <= now:
                 known = f"it knows serials {since} to {now}" if conn is not None else "nothing was applied yet"
                 raise StateError.of(f"the state knows no serial {serial}", self._where, f"{known}; see gpurec history")
@@ -96,10 +98,7 @@ class SqlReader(ABC):
             if conn is None:
                 return ()
             rows = conn.execute(f"SELECT {_JOURNAL_COLUMNS} FROM journal WHERE run_id = ? ORDER BY rowid", (run_id,))  # noqa: S608
-            return tuple(
-                JournalRow(run, step, address, action, StepStatus(status), reason, started, finished, seconds)
-                for run, step, address, action, status, reason, started, finished, seconds in rows
-            )
+            return tuple(map(_step, rows))
 
     def tags(self) -> Mapping[EngineId, Mapping[str, str]]:
         """The derived tags that gpurec made or used on each engine, each with the name that it was made from."""
@@ -110,22 +109,29 @@ class SqlReader(ABC):
         with self._reading() as conn:
             if conn is None:
                 return {}
-            rows = conn.execute(
+            found = conn.execute(
                 f"SELECT {_JOURNAL_COLUMNS} FROM journal WHERE run_id > (SELECT max(id) FROM runs) - ? "  # noqa: S608
                 "AND action IN ('load', 'reload') AND status IN ('done', 'satisfied', 'failed') ORDER BY run_id, rowid",
                 (_RUNS_LOOKED_THROUGH,),
             ).fetchall()
+            rows = [_step(row) for row in found]
             renames = read_renames(conn)
         last: dict[str, JournalRow] = {}
-        for run, step, address, action, status, reason, started, finished, seconds in rows:
-            now = address_now(address, names_now(one for one in renames if one.run_id > run)) if renames else address
-            last[now] = JournalRow(run, step, now, action, StepStatus(status), reason, started, finished, seconds)
+        for row in rows:
+            now = address_now(row.address, names_now(one for one in renames if one.run_id > row.run_id)) if renames else row.address
+            last[now] = replace(row, address=now)
         return {address: row for address, row in last.items() if row.status is StepStatus.FAILED}
 
     def renames(self) -> Sequence[Rename]:
         """Nodes that were renamed, oldest first."""
         with self._reading() as conn:
             return read_renames(conn) if conn is not None else ()
+
+
+def _step(row: tuple[Any, ...]) -> JournalRow:
+    run, step, address, action, status, reason, started, finished, seconds = row
+    with decoding("journal", str(step)):
+        return JournalRow(run, step, address, action, read_word("status", StepStatus, status), reason, started, finished, seconds)
 
 
 def _run(conn: Connection, row: tuple[Any, ...]) -> RunRecord:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import astuple, replace
-from datetime import datetime
 from functools import cache
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -33,8 +32,10 @@ from reconciler.fleet import (
     with_headers,
 )
 from reconciler.state.frames import unpack
+from reconciler.state.not_as_written import NotAsWritten
 from reconciler.state.protocol import StepStatus
 from reconciler.state.renames import address_now, names_now
+from reconciler.state.sql.columns import read_change, read_charges, read_mapping, read_measured_key, read_number, read_time, read_word
 from reconciler.state.sql.connection import Connection
 from reconciler.state.sql.renames import read_renames
 from reconciler.state.sql.row_errors import UndecodableRow, decoding
@@ -126,7 +127,8 @@ def read_applied_at(conn: Connection, serial: int) -> Mapping[str, AppliedReplic
     )
     replicas: dict[str, AppliedReplica] = {}
     for address, changed_at, body in rows:
-        model, node, engine, name, ensure, context, options, keep_alive, residency, vram, *later = json.loads(body)
+        with decoding("changes", str(address)):
+            model, node, engine, name, ensure, context, options, keep_alive, residency, vram, *later = read_change(body)
         if node in taken:
             continue
         node, address = names.get(node, node), address_now(address, names)
@@ -168,7 +170,7 @@ def _asked(body: str | None) -> list[object] | None:
     """What a row of `changes` says was asked; its bytes are observed. None: it was given up."""
     if body is None:
         return None
-    values = json.loads(body)
+    values = read_change(body)
     return [*values[:_VRAM], *(values[_VRAM + 1 : _VRAM + 2] or [False])]
 
 
@@ -205,7 +207,7 @@ def read_applied(conn: Connection) -> Applied:
     """Everything that planning needs, as of one moment: the caller holds a transaction. Raises UndecodableRow."""
     with decoding("meta"):
         meta = read_meta(conn)
-        serial = int(meta.get("serial", "0"))
+        serial = read_number("serial", meta.get("serial", "0"))
     return Applied(
         meta.get("lineage"),
         serial,
@@ -239,8 +241,15 @@ _QUERIES = {
 
 
 def _read(conn: Connection, table: str, read: Callable[[Iterable[Row]], Found]) -> Found:
-    with decoding(table):
-        return read(conn.execute(_QUERIES[table]))
+    """All rows of a table. Raises UndecodableRow, with the first such row."""
+    try:
+        with decoding(table):
+            return read(conn.execute(_QUERIES[table]))
+    except UndecodableRow:
+        for row in conn.execute(_QUERIES[table]):
+            with decoding(table, str(row[0])):
+                read([row])
+        raise
 
 
 def _replicas(every: Iterable[Row]) -> Mapping[str, AppliedReplica]:
@@ -256,12 +265,12 @@ def _replicas(every: Iterable[Row]) -> Mapping[str, AppliedReplica]:
         if at is None:
             at = engines[node, engine] = EngineId(node, engine)
         if address != f"model.{model}@{node}/{engine}":
-            raise ValueError(f"{address!r} is not the address of {model!r} on {at}")
+            raise NotAsWritten(f"this is not the address of {model!r} on {at}")
         set_options = options.get(text)
         if set_options is None:
-            set_options = options[text] = _options(json.loads(text))
+            set_options = options[text] = read_mapping("options", text)
         if on not in charged:
-            charged[on] = tuple((card, int(count)) for card, count in json.loads(on))
+            charged[on] = read_charges(on)
         seen_pinned = None if pinned is None else bool(pinned)
         replicas[address] = AppliedReplica(
             address,
@@ -284,24 +293,18 @@ def _replicas(every: Iterable[Row]) -> Mapping[str, AppliedReplica]:
     return replicas
 
 
-def _options(value: object) -> Mapping[str, Scalar]:
-    if not isinstance(value, dict):
-        raise ValueError(f"options are {type(value).__name__}, not a mapping")
-    return value
-
-
 def _needs(rows: Iterable[Row]) -> Mapping[MeasuredKey, Measured]:
-    return {MeasuredKey(*json.loads(key)): Measured(reported, card) for key, reported, card in rows}
+    return {read_measured_key(key): Measured(reported, card) for key, reported, card in rows}
 
 
 def _load_times(rows: Iterable[Row]) -> Mapping[LoadKey, float]:
-    return {LoadKey(EngineKind(kind), name, context): load for kind, name, context, load in rows}
+    return {LoadKey(read_word("kind", EngineKind, kind), name, context): load for kind, name, context, load in rows}
 
 
 def _incidents(rows: Iterable[Row]) -> tuple[Incident, ...]:
     found = tuple(Incident(*row) for row in rows)
     for one in found:
-        datetime.fromisoformat(one.at)
+        read_time("at", one.at)
     return found
 
 
@@ -311,40 +314,33 @@ def _silent(rows: Iterable[Row]) -> Mapping[EngineId, str]:
 
 def _silent_since(rows: Iterable[Row]) -> None:
     for since in _silent(rows).values():
-        datetime.fromisoformat(since)
+        read_time("since", since)
 
 
 def _heat(rows: Iterable[Row]) -> Mapping[tuple[str, CardId], Heat]:
-    return {(node, json.loads(gpu)): Heat(level) for node, gpu, level in rows}
-
-
-_FEWEST_VALUES, _OPTIONS = 10, 6
-"""Of a row of `changes`: how many values the first schema with it had, and which of them are the options."""
+    return {(node, json.loads(gpu)): read_word("level", Heat, level) for node, gpu, level in rows}
 
 
 def _resources(rows: Iterable[Row]) -> dict[str, AppliedResource]:
-    return {address: AppliedResource(address, _options(json.loads(fields)), written, serial) for address, fields, written, serial in rows}
+    return {address: AppliedResource(address, read_mapping("fields", fields), written, serial) for address, fields, written, serial in rows}
 
 
 def _changes(rows: Iterable[Row]) -> None:
     for _, _, body in rows:
-        values = json.loads(body)
-        if len(values) < _FEWEST_VALUES:
-            raise ValueError(f"{len(values)} values, at least {_FEWEST_VALUES} are written")
-        _options(values[_OPTIONS])
+        read_change(body)
 
 
 def _statuses(rows: Iterable[Row]) -> None:
     for _, status in rows:
-        StepStatus(status)
+        read_word("status", StepStatus, status)
 
 
 def _meta(rows: Iterable[Row]) -> None:
     for key, value in rows:
         if key in ("serial", "changes_since"):
-            int(value)
+            read_number("value", value)
         elif key == "facts_at":
-            datetime.fromisoformat(value)
+            read_time("value", value)
 
 
 def _frames(every: Iterable[Row]) -> None:

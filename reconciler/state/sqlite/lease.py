@@ -10,6 +10,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from reconciler.state.lease import COLUMNS, HEARTBEAT_SECONDS, Held, Lease, iso, lease_of, lease_row, lock_held, refuse_if_held
+from reconciler.state.not_as_written import NotAsWritten
 from reconciler.state.process import Process, ProcessTable, this_process
 from reconciler.state.sql.connection import Connection
 from reconciler.state.sqlite.connection import BUSY_SECONDS, existing, file_id
@@ -23,7 +24,7 @@ def read_lease(conn: sqlite3.Connection) -> Lease | None:
     columns = ", ".join(column if column in there else "NULL" for column in COLUMNS)
     row = conn.execute(f"SELECT {columns} FROM lease WHERE id = 1").fetchone()  # noqa: S608
     if row is None:
-        raise ValueError("the row of the lock is gone")
+        raise NotAsWritten("the row of the lock is gone")
     return lease_of(row)
 
 
