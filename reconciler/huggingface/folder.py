@@ -68,7 +68,8 @@ def _json(file: Path, largest: int) -> Mapping[str, object]:
     try:
         found = json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise CheckpointError.of(f"this is not JSON: {str(error).splitlines()[0][:120]}", where, "download it again") from error
+        at = Place(str(file), error.lineno, error.colno) if isinstance(error, json.JSONDecodeError) else where
+        raise CheckpointError.of("this is not JSON", at, "download it again") from error
     if not isinstance(found, dict):
         raise CheckpointError.of("this is JSON, but no mapping", where, "give a config.json")
     return found

@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from reconciler.fleet import Desired, FleetFacts
-from reconciler.operations.observation import every_engine, probe
+from reconciler.operations.observation import every_engine, probe, refuse_shared
 from reconciler.operations.reporter import Reporter, ignore
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.operations.workspace import fleet_state, load_nodes, warn_of_access
@@ -33,4 +33,5 @@ async def import_running(settings: WorkspaceSettings, report: Reporter = ignore)
         applied = state.applied()
     fleet = await every_engine(fleet, report)
     facts = await probe(fleet, Desired(), applied, report)
+    refuse_shared(fleet, facts, inventory)
     return ImportedFleet(fleet.name, facts, import_fleet(fleet, facts, applied, inventory.pattern_of))

@@ -40,7 +40,7 @@ from reconciler.planning import wanted_names
 from reconciler.planning.resource import AnyKind
 from reconciler.probes import facts_from_json, merge_facts
 from reconciler.state import Store
-from reconciler.workspace import Workspace, place_of
+from reconciler.workspace import Inventory, Workspace, place_of
 
 LARGEST_FACTS = 512 * MIB
 
@@ -111,9 +111,7 @@ async def look(
     if known is None:
         wanted = replace(space.desired, models=(*space.desired.models, *also))
         facts = await _probe(space.fleet, wanted_names(space.fleet, wanted, applied), recorded, report, activity)
-        at = partial(place_of, space.inventory)
-        if shared := (*same_servers(space.fleet, at, facts), *same_machines(facts, at)):
-            raise WorkspaceError(*shared)
+        refuse_shared(space.fleet, facts, space.inventory)
     else:
         facts = known
     if space.desired.hours:
@@ -129,6 +127,13 @@ def _time_of(facts: FleetFacts) -> datetime:
     except ValueError:
         what = f"the facts are of the time {facts.at[:40]!r}, which is none, and models have hours"
         raise GpurecError.of(what, None, "take facts that gpurec facts --out wrote") from None
+
+
+def refuse_shared(fleet: Fleet, facts: FleetFacts, inventory: Inventory) -> None:
+    """Raises WorkspaceError where two engines that answered are one server, or two nodes one machine."""
+    at = partial(place_of, inventory)
+    if shared := (*same_servers(fleet, at, facts), *same_machines(facts, at)):
+        raise WorkspaceError(*shared)
 
 
 async def _observe_resources(

@@ -177,14 +177,15 @@ def _models(
         if row.at in board.slots and not board.slots[row.at].reachable:
             asleep_of[row.model].append(row.at)
     taken: set[str] = set()
-    nodes_of: dict[tuple[EngineKind, str], set[str]] = defaultdict(set)
+    asked_on: dict[tuple[EngineKind, str], dict[str, _Asked]] = defaultdict(dict)
     first = sorted(groups.items(), key=lambda item: (item[0].ensure is not Ensure.LOADED, -len(item[1]), repr(item[0])))
     for asked, members in first:
         spec = _spec(asked, members, taken)
-        used = nodes_of[asked.kind, spec.engine_name(asked.kind)]
+        used = asked_on[asked.kind, spec.engine_name(asked.kind)]
         placed = []
         for one in members:
-            why = _refused(one, spec) if one.slot.id.node not in used else "an entry with other options asks for it on the same node"
+            other = used.get(one.slot.id.node)
+            why = _refused(one, spec) if other is None else _beside(asked, other)
             if why is None:
                 placed.append(one)
             else:
@@ -196,10 +197,24 @@ def _models(
                 why = f"no pattern of the inventory names just {', '.join(sorted(nodes))}"
                 left_out.extend(LeftOut(_words(one), why) for one in placed)
             continue
-        used |= nodes
+        used |= dict.fromkeys(nodes, asked)
         taken.add(spec.name)
         spec = replace(spec, nodes=tuple(sorted(nodes)), on=pattern)
         yield Imported(_counted(spec, placed, asleep_of), tuple(placed), _remarks(asked, spec, placed))
+
+
+def _beside(asked: _Asked, other: _Asked) -> str:
+    """Why what another engine of the node is asked for too is left out: models have hosts, and no engines, that they are on."""
+    if asked.ensure is not other.ensure:
+        how = "keeps it for ever" if other.ensure is Ensure.LOADED else "loads it on demand"
+    elif asked.context != other.context:
+        how = f"runs it with {'a context of its own' if other.context is None else f'context {other.context}'}"
+    else:
+        how = "runs it with other options"
+    alike = "run it alike on both"
+    if asked.kind is EngineKind.OLLAMA:
+        alike += f", or load it here by a name of its own (ollama cp {asked.base} NAME)"
+    return f"another engine of its node {how}, and one entry asks for one of the two; {alike}, then import again"
 
 
 def _grouped(seen: Sequence[SeenReplica]) -> Mapping[_Asked, list[SeenReplica]]:

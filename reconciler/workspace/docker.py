@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from reconciler.fleet import DockerSpec, RegistryLogin
 from reconciler.fleet.addresses import is_loopback
-from reconciler.workspace.forms import Form, flag, label, map_of, secret, shortened, text
+from reconciler.workspace.forms import Form, bad_url, flag, label, map_of, secret, shortened, text
 from reconciler.workspace.problems import Problems, Refused
 from reconciler.workspace.table import Field, Table, later
 from reconciler.workspace.tree import MapNode, Node, ScalarNode, what_is
@@ -87,8 +87,8 @@ def _what_is_wrong(value: str, *, tls: bool) -> tuple[str | None, str]:
     try:
         parts = urlsplit(value)
         port = parts.port
-    except ValueError as error:
-        return f"this is not a URL ({error})", _WAYS
+    except ValueError:
+        return bad_url(value), _WAYS
     if parts.password is not None:
         return "a URL must not hold a password", "let ssh use a key, and TLS its certificate"
     if parts.query or parts.fragment or any(sign.isspace() for sign in value):

@@ -293,13 +293,22 @@ def _url(node: Node, problems: Problems, name: str) -> str:
     return value.rstrip("/")
 
 
+def bad_url(value: str) -> str:
+    """What is wrong with a text that Python cannot split as a URL."""
+    try:
+        urlsplit(value)
+    except ValueError:
+        return "this is not a URL: what should be its host is none"
+    return "this is not a URL: its port is no number from 0 to 65535"
+
+
 def what_is_wrong_with_url(value: str) -> str | None:
     """Why a text cannot be an engine's URL, or None; never repeats a password that stands in it."""
     try:
         parts = urlsplit(value)
         port = parts.port
-    except ValueError as error:
-        return f"this is not a URL ({error})"
+    except ValueError:
+        return bad_url(value)
     if parts.username is not None or parts.password is not None:
         return "a URL must not hold a user or a password; use auth: {bearer: env:NAME}"
     if (

@@ -8,6 +8,8 @@ from datetime import date, datetime
 
 from reconciler.fleet import Place
 
+LONGEST_SAID = 80
+"""So much of a value is repeated in a message."""
 KEPT_TAGS = {"!vault": "__ansible_vault", "!vault-encrypted": "__ansible_vault", "!unsafe": "__ansible_unsafe"}
 
 
@@ -102,7 +104,8 @@ def what_is(node: Node) -> str:
         return "a mapping"
     if isinstance(node, ListNode):
         return "a list"
-    return "nothing" if node.value is None else repr(node.value)
+    said = "nothing" if node.value is None else repr(node.value)
+    return said if len(said) <= LONGEST_SAID else said[:LONGEST_SAID] + "…"
 
 
 def kind_of(node: Node) -> str:

@@ -114,3 +114,48 @@ def test_import_changes_no_state_and_no_server_and_tells_what_it_left_out(lab: L
     assert "Warning: bea/ollama is left out: " in result.stderr
     assert not lab.state.exists()
     assert not [sent for sent in lab.sent() if sent != "POST /api/show"]
+
+
+PAIR = """
+time_scale: 0
+models: [{name: "m:1", vram: 4GiB}]
+nodes:
+  ada:
+    gpus: [{vram: 12GiB}, {vram: 12GiB}]
+    engines:
+      one: {kind: ollama, gpus: [0], installed: ["m:1"]}
+      two: {kind: ollama, gpus: [1], installed: ["m:1"]}
+"""
+
+
+def test_a_model_that_runs_with_another_context_on_a_second_engine_of_the_node_is_left_out_with_what_to_do(tmp_path: Path) -> None:
+    with served(read_sim_text(PAIR, "fleet.yaml"), tmp_path) as lab:
+        engines = [lab.fleet.engines[f"ada/{name}"] for name in ("one", "two")]
+
+        def run(number: int, name: str, **more: object) -> None:
+            body = {"model": name, "keep_alive": -1, "stream": False, **more}
+            httpx.post(engines[number].url + "/api/generate", json=body).raise_for_status()
+
+        run(0, "m:1", options={"num_ctx": 4096})
+        run(1, "m:1", options={"num_ctx": 8192})
+        done = lab.run("import", "--out", "desired/demo.yaml", "--force")
+        assert done.exit_code == 0
+        what = "m:1 on ada/two is left out: another engine of its node runs it with context 4096, and one entry asks for one of the two; "
+        assert f"{what}run it alike on both, or load it here by a name of its own (ollama cp m:1 NAME), then import again" in done.stderr
+        assert lab.run("apply", "--auto-approve").exit_code == 0
+        assert lab.run("plan").stdout.startswith("No changes.")
+
+        copied = {"source": "m:1", "destination": "m:long"}
+        httpx.post(engines[1].url + "/api/copy", json=copied).raise_for_status()
+        run(1, "m:1", keep_alive=0)
+        run(1, "m:long", options={"num_ctx": 8192})
+        for engine in engines:
+            engine.forget_requests()
+        again = lab.run("import", "--out", "desired/demo.yaml", "--force")
+        assert (again.exit_code, "left out" in again.stderr) == (0, False)
+        text = (lab.root / "desired" / "demo.yaml").read_text()
+        assert "context: 4096" in text
+        assert "context: 8192" in text
+        assert lab.run("apply", "--auto-approve").exit_code == 0
+        assert lab.run("plan").stdout.startswith("No changes.")
+        assert not [request for engine in engines for request in engine.requests if "/generate" in str(request)]

@@ -39,7 +39,7 @@ def test_one_server_under_two_hosts_is_refused_with_both_places_and_sent_nothing
     with running(read_sim_text(SIM, "one")) as fleet:
         server = fleet.engines["o/e"]
         root = workspace(tmp_path, server.url, server.url.replace("127.0.0.1", "localhost"))
-        for arguments in (("validate",), ("plan",), ("apply", "--auto-approve")):
+        for arguments in (("validate",), ("plan",), ("apply", "--auto-approve"), ("import",)):
             code, said = ran(root, *arguments)
             assert code == 1
             assert f"inventories/lab.yaml:4:33: engine a/ollama ({server.url}) and engine b/e (" in said

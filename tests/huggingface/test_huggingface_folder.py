@@ -51,6 +51,14 @@ def test_a_config_that_is_no_mapping_is_one_sentence(folder: Path, text: str) ->
         read_folder(folder)
 
 
+@pytest.mark.parametrize(("content", "place"), [(b"\xff\xfea", "config.json: this"), (b'{"a":\n x}', "config.json:2:2: this")])
+def test_of_a_config_that_is_no_json_the_place_is_told_and_nothing_of_our_reader(folder: Path, content: bytes, place: str) -> None:
+    (folder / "config.json").write_bytes(content)
+    with pytest.raises(CheckpointError) as caught:
+        read_folder(folder)
+    assert str(caught.value).endswith(f"{place} is not JSON; download it again")
+
+
 def test_a_file_that_is_too_large_cut_off_or_missing_is_refused(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes((2**62).to_bytes(8, "little"))
     with pytest.raises(CheckpointError, match="cut off"):
