@@ -100,8 +100,9 @@ class CardSpec:
 class ProbeSpec:
     """How a node's cards are asked for, and how it is reached. `user` and `port` are whom and where ssh asks, `key_file` with which key and
     `ssh_options` with which further arguments; None is what ssh itself takes. `connection` is None where ssh may be tried, `local` for
-    this machine, else the name of a way that gpurec does not know. `url`, `bearer` and `tls` are those of an exporter. `timeout` bounds
-    one look, in seconds. `become`: files there are written as root, by `sudo -n`."""
+    this machine, else the name of a way that gpurec does not know. `url`, `bearer` and `tls` are those of an exporter, or of a Prometheus;
+    `match` are the labels that tell a node's series there, and `max_age` how old a sample may be, in seconds. `timeout` bounds one look, in
+    seconds. `become`: files there are written as root, by `sudo -n`."""
 
     via: str = "auto"
     user: str | None = None
@@ -114,6 +115,8 @@ class ProbeSpec:
     key_file: str | None = None
     ssh_options: tuple[str, ...] = ()
     become: bool = False
+    match: tuple[tuple[str, str], ...] = ()
+    max_age: float = 180.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from reconciler.engines.metrics import Sample, samples
 from reconciler.fleet import CardFacts
@@ -30,11 +30,35 @@ _THERE = ""
 """The name under which a sample stands that says nothing but that its card is there."""
 
 
+METRICS = (
+    "DCGM_FI_DEV_FB_USED",
+    "DCGM_FI_DEV_FB_FREE",
+    "DCGM_FI_DEV_FB_RESERVED",
+    "DCGM_FI_DEV_FB_TOTAL",
+    "DCGM_FI_DEV_GPU_TEMP",
+    "DCGM_FI_DEV_POWER_USAGE",
+    "DCGM_FI_DEV_ENFORCED_POWER_LIMIT",
+    "DCGM_FI_DEV_POWER_MGMT_LIMIT",
+    "DCGM_FI_DEV_GPU_UTIL",
+    "DCGM_FI_DEV_CLOCKS_EVENT_REASONS",
+    "DCGM_FI_DEV_CLOCK_THROTTLE_REASONS",
+    "DCGM_FI_DEV_ECC_DBE_VOL_TOTAL",
+    "DCGM_FI_DEV_XID_ERRORS",
+)
+"""What is read, the first of a card surely there."""
+LABELS = ("UUID", "gpu", "modelName", "DCGM_FI_DRIVER_VERSION", "GPU_I_ID", "GPU_I_PROFILE")
+
+
 def cards_of_dcgm(body: str, source: str, at: str) -> tuple[CardFacts, ...]:
     """The cards of an exporter; of a card in MIG mode its slices, also where the exporter does not tell their memory."""
+    return cards_of_samples(samples(body, PREFIX), source, at)
+
+
+def cards_of_samples(found: Iterable[Sample], source: str, at: str) -> tuple[CardFacts, ...]:
+    """The same of samples, each with its whole name."""
     whole_cards: dict[str, dict[str, Sample]] = {}
     slices: dict[str, dict[str, dict[str, Sample]]] = {}
-    for sample in samples(body, PREFIX):
+    for sample in found:
         mark = sample.labels.get("UUID") or sample.labels.get("gpu")
         if mark is None:
             continue
@@ -45,16 +69,16 @@ def cards_of_dcgm(body: str, source: str, at: str) -> tuple[CardFacts, ...]:
             own.setdefault(_THERE, sample)  # a card of which nothing is known is there all the same
         else:
             own[name] = sample
-    found: list[CardFacts] = []
+    cards: list[CardFacts] = []
     for mark in {**whole_cards, **slices}:
         parts = slices.get(mark, {})
         own = whole_cards.get(mark, {})
         if not parts:
-            found.append(_card(own, source, at))
+            cards.append(_card(own, source, at))
             continue
         parent = _card({**own, **_any(parts)}, source, at)
-        found.extend(_slice(number, values, parent, source, at) for number, (_, values) in enumerate(sorted(parts.items(), key=_instance)))
-    return tuple(sorted(found, key=lambda card: card.index))
+        cards.extend(_slice(number, values, parent, source, at) for number, (_, values) in enumerate(sorted(parts.items(), key=_instance)))
+    return tuple(sorted(cards, key=lambda card: card.index))
 
 
 def _instance(part: tuple[str, object]) -> tuple[int, str]:

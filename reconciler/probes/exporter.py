@@ -5,7 +5,7 @@ It tells nothing of the slices of a card in MIG mode, on which alone anything ca
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from reconciler.engines.metrics import Sample, samples
 from reconciler.fleet import CardFacts
@@ -33,10 +33,35 @@ def uuid_of(label: str) -> str:
     return f"GPU-{bare}"
 
 
+METRICS = (
+    "nvidia_smi_memory_used_bytes",
+    "nvidia_smi_memory_total_bytes",
+    "nvidia_smi_memory_free_bytes",
+    "nvidia_smi_memory_reserved_bytes",
+    "nvidia_smi_gpu_info",
+    "nvidia_smi_index",
+    "nvidia_smi_temperature_gpu",
+    "nvidia_smi_power_draw_watts",
+    "nvidia_smi_enforced_power_limit_watts",
+    "nvidia_smi_power_limit_watts",
+    "nvidia_smi_utilization_gpu_ratio",
+    "nvidia_smi_ecc_errors_uncorrected_volatile_total",
+    "nvidia_smi_mig_mode_current",
+    *(f"{PREFIX}clocks_event_reasons_{word}" for word in THROTTLE_WORDS),
+)
+"""What is read, the first of a card surely there."""
+LABELS = ("uuid", "name", "index", "driver_version", "compute_cap", "cuda_version")
+
+
 def cards_of_exporter(body: str, source: str, at: str) -> tuple[tuple[CardFacts, ...], tuple[str, ...]]:
     """The cards that its last collection saw, and the notes; none where that failed."""
+    return cards_of_samples(samples(body, PREFIX), source, at)
+
+
+def cards_of_samples(seen: Iterable[Sample], source: str, at: str) -> tuple[tuple[CardFacts, ...], tuple[str, ...]]:
+    """The same of samples, each with its whole name."""
     cards: dict[str, dict[str, Sample]] = {}
-    for sample in samples(body, PREFIX):
+    for sample in seen:
         name = sample.name.removeprefix(PREFIX)
         if name == "last_collect_success" and sample.value == 0:
             return (), ()

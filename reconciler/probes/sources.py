@@ -31,8 +31,8 @@ _COMPUTES = 0.5
 
 
 def way_of(node: NodeSpec) -> str:
-    """`nvml`, `local`, `ssh`, `dcgm`, `exporter`, `declared` or `none`: what `probe.via` says, and for `auto` on this machine its own
-    tools, with NVML, or NVML alone, elsewhere ssh where a user is given, else what is declared."""
+    """`nvml`, `local`, `ssh`, `dcgm`, `exporter`, `prometheus`, `declared` or `none`: what `probe.via` says, and for `auto` on this machine
+    its own tools, with NVML, or NVML alone, elsewhere ssh where a user is given, else what is declared."""
     if node.probe.via != "auto":
         return node.probe.via
     if is_this_machine(node):
@@ -125,6 +125,10 @@ class CardSources:
             from reconciler.probes.ssh import Ssh
 
             return Ssh(clean=self._transport.keys.without)
+        if way == "prometheus":
+            from reconciler.probes.prometheus import PrometheusCards
+
+            return PrometheusCards(self._transport)
         from reconciler.probes.scrape import Scrape
 
         return Scrape(way, self._transport)

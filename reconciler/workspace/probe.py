@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 
 from reconciler.fleet import ProbeSpec, Tls
 from reconciler.workspace.engines import AUTH_FIELD, TLS_FIELD
-from reconciler.workspace.forms import Form, choice, duration, integer, label, url
+from reconciler.workspace.forms import Form, choice, duration, integer, label, map_of, url
 from reconciler.workspace.problems import Problems
 from reconciler.workspace.table import Field, Table
 from reconciler.workspace.tree import Node
@@ -20,6 +21,7 @@ class ProbeVia(StrEnum):
     SSH = "ssh"
     DCGM = "dcgm"
     EXPORTER = "exporter"
+    PROMETHEUS = "prometheus"
     DECLARED = "declared"
     NONE = "none"
 
@@ -41,7 +43,26 @@ URL = Field(
     url,
     meant="address endpoint exporter",
 )
-PROBE = Table("probe", (VIA, USER, PORT, TIMEOUT, URL, AUTH_FIELD, TLS_FIELD))
+_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,127}")
+
+
+def _labels(node: Node, problems: Problems, name: str) -> tuple[tuple[str, str], ...]:
+    found = _pairs.read(node, problems, name)
+    for label_name in found:
+        if not _LABEL.fullmatch(label_name):
+            raise problems.refuse(
+                f"{name}: {label_name!r} is no label of Prometheus", node, "write it as Prometheus shows it, such as instance"
+            )
+    if not found:
+        raise problems.refuse(f"{name} is empty", node, _MATCH_HINT)
+    return tuple(sorted(found.items()))
+
+
+_pairs = map_of(label)
+_MATCH_HINT = 'write the labels that tell a host, such as `match: {instance: "{{ inventory_hostname }}:9400"}`'
+MATCH = Field("match", Form(_labels, _pairs.schema), meant="labels selector matchers")
+MAX_AGE = Field("max_age", duration, meant="stale_after staleness")
+PROBE = Table("probe", (VIA, USER, PORT, TIMEOUT, URL, MATCH, MAX_AGE, AUTH_FIELD, TLS_FIELD))
 
 
 def _probe(node: Node, problems: Problems, name: str) -> ProbeSpec:
@@ -49,15 +70,27 @@ def _probe(node: Node, problems: Problems, name: str) -> ProbeSpec:
     user = values.get(USER)
     if user is not None and user.startswith("-"):
         problems.error(f"{name}: a user cannot begin with '-'", node, "write the name of the account")
+    via = values.get(VIA) or ProbeVia.AUTO
+    if via is ProbeVia.PROMETHEUS:
+        if values.get(URL) is None and URL.key not in values.nodes:
+            problems.error(f"{name} asks Prometheus and has no url", node, "write `url: http://HOST:9090`")
+        if values.get(MATCH) is None and MATCH.key not in values.nodes:
+            problems.error(f"{name} asks Prometheus and does not say which series are this host's", node, _MATCH_HINT)
+    else:
+        for field in (MATCH, MAX_AGE):
+            if field.key in values.nodes:
+                problems.error(f"{name}: {field.key} is for `via: prometheus`, this is {via}", values.nodes[field.key], "remove it")
     unset = ProbeSpec()
     return ProbeSpec(
-        via=str(values.get(VIA) or ProbeVia.AUTO),
+        via=str(via),
         user=user,
         port=values.get(PORT),
         timeout=values.get(TIMEOUT) or unset.timeout,
         url=values.get(URL),
         bearer=values.get(AUTH_FIELD),
         tls=values.get(TLS_FIELD) or Tls(),
+        match=values.get(MATCH) or (),
+        max_age=values.get(MAX_AGE) or unset.max_age,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +10,12 @@ from pathlib import Path
 from drawing import Choices, as_json, changed
 from oracle import Surface
 
-from reconciler.fleet import NodeSpec
+from reconciler.engines.transport import Answer
+from reconciler.fleet import NodeSpec, ProbeSpec
 from reconciler.probes.dcgm import cards_of_dcgm
 from reconciler.probes.exporter import cards_of_exporter
 from reconciler.probes.nvml import seen_of as seen_of_nvml
+from reconciler.probes.prometheus import PrometheusCards
 from reconciler.probes.script import MARK, sections
 from reconciler.probes.shell import seen_of
 
@@ -55,6 +58,12 @@ NVML = {
     "used": 2**30, "free": 2**36, "reserved": 2**29, "celsius": 40, "milliwatt": 90000, "limit_milliwatt": 700000, "percent": 3,
     "throttle": 4, "ecc": 0, "fault": None,
 }  # fmt: skip
+_SERIES = {
+    "instance": "a", "gpu": "0", "UUID": "GPU-1", "modelName": "NVIDIA L40S", "GPU_I_ID": "7", "GPU_I_PROFILE": "1g.12gb",
+    "uuid": "1", "index": "0", "name": "RTX 4080", "compute_cap": "8.9", "gpu_id": "1", "card_series": "MI300X",
+    "card": "card1", "driver_version": "6.12",
+}  # fmt: skip
+VECTOR = {"status": "success", "data": {"resultType": "vector", "result": [{"metric": _SERIES, "value": [1.79e9, "1789999990"]}]}}
 _ROCM = (DATA / "forms" / "rocm-smi-6.json").read_text()
 ROCM = json.loads(_ROCM[_ROCM.index("{") :])
 
@@ -102,6 +111,28 @@ def take_exporter(data: bytes) -> object:
     return cards_of_exporter(data.decode("utf-8", "replace"), "exporter", AT)
 
 
+class _Told:
+    """A transport and its channel, which answers every query alike."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+
+    def channel(self, _: object) -> _Told:
+        return self
+
+    async def get(self, path: str, **_: object) -> Answer:
+        return Answer(200, self.body, path)
+
+    async def aclose(self) -> None: ...
+
+
+def take_prometheus(data: bytes) -> object:
+    choices = Choices(data)
+    body = choices.rest() if choices.below(8) == 0 else as_json(changed(VECTOR, choices))
+    probe = ProbeSpec(via="prometheus", url="http://127.0.0.1:9090", match=(("instance", "a"),))
+    return asyncio.run(PrometheusCards(_Told(body)).look(NodeSpec("a", "a", probe=probe), AT))  # type: ignore[arg-type]
+
+
 def script_seeds() -> Iterator[bytes]:
     for file in sorted((DATA / "forms").glob("*.xml")):
         yield told(**LINUX, smi_csv="", smi_code="0", smi_xml=file.read_text(), **PROCESSES)
@@ -119,5 +150,6 @@ SURFACES = (
     Surface("probe-amd", take_amd, lambda: [bytes([first, second]) * 8 for first in range(2) for second in range(0, 256, 37)]),
     Surface("probe-nvml", take_nvml, lambda: [bytes([first, 7, 90]) * 4 for first in range(0, 256, 17)]),
     Surface("probe-dcgm", take_dcgm, lambda: [(DATA / "forms" / "dcgm-4.metrics").read_bytes()]),
+    Surface("probe-prometheus", take_prometheus, lambda: [bytes([first, 3, 40]) * 6 for first in range(0, 256, 29)]),
     Surface("probe-exporter", take_exporter, lambda: [(DATA / "forms" / "exporter-1.metrics").read_bytes()]),
 )
