@@ -14,7 +14,7 @@ from reconciler.workspace.tree import Node
 
 _ROOM = re.compile(r"(>=|>)?\s*(\S.*)")
 _WINDOW = re.compile(r"([0-9]{1,2}):([0-9]{2})\s*-\s*([0-9]{1,2}):([0-9]{2})(?:\s+(\S+))?")
-_DAYS = re.compile(r"(\S.*?)(?:\s+([A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+)*))?")
+_ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+/-]*")
 _ROOM_SCHEMA = {"type": ["string", "integer"], "description": ">10GB"}
 
 
@@ -52,14 +52,15 @@ def _hours(node: Node, problems: Problems, name: str) -> tuple[int, int, str | N
 def _days(node: Node, problems: Problems, name: str) -> tuple[frozenset[int], str | None]:
     """The days of the week, 0 for Monday, and the zone that is named."""
     word = text.read(node, problems, name)
-    match = _DAYS.fullmatch(word.strip().replace(", ", ","))
-    assert match is not None  # a text has a sign that is no space
+    days, _, zone = word.strip().replace(", ", ",").rpartition(" ")
+    if not days or not _ZONE.fullmatch(zone):
+        days, zone = word.strip(), ""
     found: set[int] = set()
-    for part in match.group(1).lower().split(","):
+    for part in days.lower().split(","):
         ends = [DAYS.index(_day(one.strip(), node, problems, name)) for one in part.split("-", 1)]
         first, last = ends[0], ends[-1]
         found |= {day % 7 for day in range(first, last + 1 + (7 if last < first else 0))}
-    return frozenset(found), match.group(2)
+    return frozenset(found), zone or None
 
 
 def _day(word: str, node: Node, problems: Problems, name: str) -> str:
