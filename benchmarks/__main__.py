@@ -15,6 +15,7 @@ import growth
 import least
 import needs
 import probing
+import scraping
 import start
 from planted import table
 
@@ -23,6 +24,7 @@ import state
 PARTS: dict[str, Callable[[], bool]] = {
     "start": start.main,
     "probing": probing.main,
+    "scraping": scraping.main,
     "daemons": daemons.main,
     "state": state.main,
     "growth": growth.main,
