@@ -37,6 +37,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "template": ("template", "List or copy the built-in templates."),
     "explain": ("explain", "Why a resource is where it is, and not elsewhere."),
     "route": ("route", "Where a request for a model should go now."),
+    "bench": ("bench", "Measure how fast a resident model is."),
+    "top": ("top", "Watch cards and models live."),
     "schema": ("schema", "Print a JSON Schema, for editors."),
     "state": ("state", "List, show, forget, back up, restore, check."),
     "lock": ("lock", "Show or break the lock of the state."),

@@ -201,6 +201,11 @@ def interval_option(command: Command) -> Command:
     )(command)
 
 
+def live_interval_option(command: Command) -> Command:
+    """The same for a screen, in seconds."""
+    return click.option("--interval", metavar="T", default="5s", show_default=True, callback=_interval, help="Between two looks.")(command)
+
+
 def loop_options(command: Command) -> Command:
     """Gives the command `mode` (`observe` or `apply`) and `log_format` (`text` or `json`)."""
     mode = click.option(

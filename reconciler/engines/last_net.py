@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from reconciler.engines.answers import clean_text, own_limit
 from reconciler.engines.protocol import Engine, LoadRequest, PullProgress
+from reconciler.engines.trial import Written
 from reconciler.fleet import EngineError, EngineFacts, EngineSpec, GpurecError, Place, Problem, Scalar, Unreachable
 
 Result = TypeVar("Result")
@@ -78,8 +79,8 @@ class Netted:
     async def vector_length(self, request: LoadRequest) -> int:
         return await self._caught(lambda: self._inner.vector_length(request))
 
-    async def tokens_per_second(self, request: LoadRequest) -> float:
-        return await self._caught(lambda: self._inner.tokens_per_second(request))
+    async def write(self, request: LoadRequest, tokens: int) -> Written:
+        return await self._caught(lambda: self._inner.write(request, tokens))
 
     async def aclose(self) -> None:
         await self._inner.aclose()

@@ -28,6 +28,7 @@ from reconciler.engines.look import Look
 from reconciler.engines.out_of_memory import is_out_of_memory
 from reconciler.engines.protocol import LoadRequest, PullProgress
 from reconciler.engines.transport import LARGE, Answer, Transport
+from reconciler.engines.trial import Written
 from reconciler.fleet import (
     EngineError,
     EngineFacts,
@@ -210,8 +211,8 @@ class LlamaCpp:
     async def vector_length(self, request: LoadRequest) -> int:
         return await trial.vector_length(self._channel, request.name)
 
-    async def tokens_per_second(self, request: LoadRequest) -> float:
-        return await trial.tokens_per_second(self._channel, request.name)
+    async def write(self, request: LoadRequest, tokens: int) -> Written:
+        return await trial.write(self._channel, request.name, tokens)
 
     async def _post(self, path: str, name: str, what: str, *harmless: str) -> None:
         """Load and unload are answered at once and go on in the background; being so already, or unknown and so not in

@@ -18,6 +18,7 @@ from reconciler.engines.look import Look
 from reconciler.engines.out_of_memory import is_out_of_memory
 from reconciler.engines.protocol import LoadRequest, PullProgress
 from reconciler.engines.transport import LARGE, Answer, Transport
+from reconciler.engines.trial import Written
 from reconciler.fleet import (
     EngineError,
     EngineFacts,
@@ -146,8 +147,8 @@ class LlamaSwap:
     async def vector_length(self, request: LoadRequest) -> int:
         return await trial.vector_length(self._channel, request.name)
 
-    async def tokens_per_second(self, request: LoadRequest) -> float:
-        return await trial.tokens_per_second(self._channel, request.name)
+    async def write(self, request: LoadRequest, tokens: int) -> Written:
+        return await trial.write(self._channel, request.name, tokens)
 
     def _refused(self, answer: Answer, name: str) -> EngineError:
         code = "busy" if answer.status == 429 else "out_of_memory" if is_out_of_memory(answer.message) else "load_failed"

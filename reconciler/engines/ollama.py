@@ -33,6 +33,7 @@ from reconciler.engines.out_of_memory import is_out_of_memory
 from reconciler.engines.protocol import LoadRequest, PullProgress
 from reconciler.engines.pulling import PullMeter
 from reconciler.engines.transport import LARGE, Answer, Transport, Weights
+from reconciler.engines.trial import Written
 from reconciler.fleet import (
     MIB,
     EngineError,
@@ -292,11 +293,13 @@ class Ollama:
         answer = await self._tried("/api/embed", request, {"input": trial.TEXT}, {})
         return trial.sound_length(read_shape(_EMBEDDED, answer.body, answer.url).embeddings[0], answer.url)
 
-    async def tokens_per_second(self, request: LoadRequest) -> float:
+    async def write(self, request: LoadRequest, tokens: int) -> Written:
         """By Ollama's own clock (`eval_count` tokens in `eval_duration` nanoseconds, api/types.go Metrics): without load and prompt."""
-        answer = await self._tried("/api/generate", request, {"prompt": trial.TEXT, "stream": False}, {"num_predict": trial.TOKENS})
-        found = read_shape(_GENERATED, answer.body, answer.url)
-        return trial.rate(found.eval_count, (found.eval_duration or 0) / 1e9, answer.url)
+        clock = asyncio.get_running_loop().time
+        start = clock()
+        answer = await self._tried("/api/generate", request, {"prompt": trial.TEXT, "stream": False}, {"num_predict": tokens})
+        seconds, found = clock() - start, read_shape(_GENERATED, answer.body, answer.url)
+        return Written(found.eval_count, seconds, answer.url, writing=(found.eval_duration or 0) / 1e9)
 
     async def _tried(self, path: str, request: LoadRequest, body: Mapping[str, object], options: Mapping[str, Scalar]) -> Answer:
         whole = {"model": self._as_listed(request.name), "options": {**request.options, **options}, **body}

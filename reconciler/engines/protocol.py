@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from reconciler.fleet import EngineFacts, EngineSpec, Scalar
+
+if TYPE_CHECKING:
+    from reconciler.engines.trial import Written
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +77,9 @@ class Engine(Protocol):
         """The length of the vector that a loaded model makes of a short text. With the options of its load, so that it is not reloaded."""
         ...
 
-    async def tokens_per_second(self, request: LoadRequest) -> float:
-        """How fast a loaded model writes a few tokens. With the options of its load, so that it is not reloaded."""
+    async def write(self, request: LoadRequest, tokens: int) -> Written:
+        """Has a loaded model write so many tokens at most, and says how long that took. With the options of its load, so that it is not
+        reloaded."""
         ...
 
     async def aclose(self) -> None: ...

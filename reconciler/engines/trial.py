@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from pydantic import Field, TypeAdapter
 
@@ -61,16 +62,36 @@ def sound_length(vector: Sequence[float | None], url: str) -> int:
     return len(vector)
 
 
-async def tokens_per_second(channel: Channel, name: str) -> float:
-    """How fast a model writes: by the server's own clock where it tells, else tokens over the time of the whole request."""
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A trial: the tokens that were written, the seconds of the whole request, and by the server's own clock (None: it does not tell) those
+    of the writing alone, or its speed."""
+
+    tokens: int | None
+    seconds: float
+    url: str
+    writing: float | None = None
+    told: float | None = None
+
+    @property
+    def rate(self) -> float:
+        """Tokens a second: by the server's own clock where it tells, else over the whole request. Raises Unreachable for figures that no
+        server can mean."""
+        if self.told is not None:
+            return self.told
+        return rate(self.tokens, self.seconds if self.writing is None else self.writing, self.url)
+
+
+async def write(channel: Channel, name: str, tokens: int) -> Written:
+    """Has a model write so many tokens at most."""
     loop = asyncio.get_running_loop()
     start = loop.time()
-    body = {"model": name, "prompt": TEXT, "max_tokens": TOKENS, "temperature": 0}
+    body = {"model": name, "prompt": TEXT, "max_tokens": tokens, "temperature": 0}
     answer = await _asked(channel, "/v1/completions", body, name)
     seconds = loop.time() - start
     found = read_shape(_COMPLETION, answer.body, answer.url)
     told = found.timings.predicted_per_second if found.timings is not None else None
-    return told if told is not None else rate(found.usage.completion_tokens, seconds, answer.url)
+    return Written(found.usage.completion_tokens, seconds, answer.url, told=told)
 
 
 def rate(tokens: int | None, seconds: float, url: str) -> float:

@@ -17,6 +17,7 @@ from reconciler.engines.look import Look
 from reconciler.engines.metrics import Sample
 from reconciler.engines.protocol import LoadRequest, PullProgress
 from reconciler.engines.transport import Transport
+from reconciler.engines.trial import Written
 from reconciler.fleet import (
     EngineError,
     EngineFacts,
@@ -150,8 +151,8 @@ class Vllm:
     async def vector_length(self, request: LoadRequest) -> int:
         return await trial.vector_length(self._channel, request.name)
 
-    async def tokens_per_second(self, request: LoadRequest) -> float:
-        return await trial.tokens_per_second(self._channel, request.name)
+    async def write(self, request: LoadRequest, tokens: int) -> Written:
+        return await trial.write(self._channel, request.name, tokens)
 
     async def _seen(self) -> EngineFacts:
         facts = await self.observe()

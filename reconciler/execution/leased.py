@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from reconciler.engines.protocol import Engine, LoadRequest, PullProgress
 from reconciler.fleet import EngineFacts, EngineSpec, Scalar
+
+if TYPE_CHECKING:
+    from reconciler.engines.trial import Written
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +54,9 @@ class LeasedEngine:
         self.prove()
         return await self.engine.vector_length(request)
 
-    async def tokens_per_second(self, request: LoadRequest) -> float:
+    async def write(self, request: LoadRequest, tokens: int) -> Written:
         self.prove()
-        return await self.engine.tokens_per_second(request)
+        return await self.engine.write(request, tokens)
 
     async def aclose(self) -> None:
         await self.engine.aclose()

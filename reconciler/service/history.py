@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import closing, suppress
 
-from reconciler.fleet import Frame, GpurecError, LockHeld, StateError, Topic
+from reconciler.fleet import HOUR, LOOK, Frame, GpurecError, LockHeld, StateError, Topic, timeline
 from reconciler.operations.apply_result import ApplyResult
 from reconciler.operations.proposal import Proposal
+from reconciler.operations.records import DAY, Records
 from reconciler.operations.reporter import Reporter, StateNotice
-from reconciler.operations.sampling import Before, sample
+from reconciler.operations.sampling import Before, sample, seconds_of
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.operations.workspace import may_make_folder
 from reconciler.service.conditions import Condition
@@ -18,21 +20,26 @@ MOST_WAITING = 100
 
 
 class History:
-    """Of one loop."""
+    """Of one loop. `records` are what the last day and this loop saw of each model."""
 
     def __init__(self, settings: WorkspaceSettings, report: Reporter) -> None:
         self._settings, self._report = settings, report
         self._before = Before()
         self._waiting: deque[Frame] = deque(maxlen=MOST_WAITING)
+        self._began = False
+        self.records = Records()
 
     def add(self, seen: Proposal, result: ApplyResult | None) -> Condition | None:
         """Keeps a look and what came of it; says so where that cannot be done. While a run holds the state, it waits for the next look."""
+        if not self._began:
+            self._begin(seen)
+        frame, self._before = sample(seen, result, self._before)
+        self.records.add(frame)
+        self._waiting.append(frame)
         bounds = seen.workspace.desired.policy.service.history
         if not bounds.size_bytes:
             return None
         try:
-            frame, self._before = sample(seen, result, self._before)
-            self._waiting.append(frame)
             folder = may_make_folder(self._settings, seen.state)
             notice = seen.state.keep_looks(list(self._waiting), fleet=seen.workspace.name, bounds=bounds, new_folder=folder)
         except LockHeld:
@@ -44,3 +51,9 @@ class History:
         if notice is not None:
             self._report(StateNotice(notice))
         return None
+
+    def _begin(self, seen: Proposal) -> None:
+        """What the loop before this one saw in the last day; where it cannot be read, the first look that is to be kept says why."""
+        self._began = True
+        with suppress(StateError, OSError), closing(seen.state.reader()) as state:
+            self.records = Records(timeline(state.frames((LOOK, HOUR), seconds_of(seen.facts.at) - DAY)))

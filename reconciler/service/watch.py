@@ -18,6 +18,7 @@ from reconciler.operations.apply_result import ApplyResult
 from reconciler.operations.exit_status import Command, ExitStatus, exit_status, of_apply, of_error, of_plan
 from reconciler.operations.observation import PlanOptions
 from reconciler.operations.proposal import Proposal, plan_fleet
+from reconciler.operations.records import Records
 from reconciler.operations.run import ApplyOptions, carry_out
 from reconciler.operations.saved_plan_checks import check_guards
 from reconciler.operations.settings import WorkspaceSettings
@@ -184,6 +185,11 @@ class Watch:
         self.last_error: Exception | None = None
         self.last_at: float | None = None
         """When the last look that saw the fleet ended, in seconds of `time.monotonic`."""
+
+    @property
+    def records(self) -> Records:
+        """What the last day and this loop saw of each model."""
+        return self._history.records
 
     @property
     def interval(self) -> float:

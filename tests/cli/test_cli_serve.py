@@ -18,7 +18,7 @@ import pytest
 from cli_lab import SMALL, Lab, served
 
 from reconciler.rendering.library import built_in
-from reconciler.sim import builtin_fleet
+from reconciler.sim import builtin_fleet, read_sim_text
 
 POLICY = """
 policy:
@@ -28,6 +28,7 @@ policy:
 READ = (
     *("/", "/healthz", "/readyz", "/health", "/metrics", "/status", "/v1/status", "/v1/plan", "/v1/drift", "/v1/conditions", "/v1/history"),
     *("/v1/allocations", "/gpu/allocations", "/v1/gpu/status", "/api/v1/gpu/status"),
+    *("/v1/gpu/memory-forecast", "/api/v1/gpu/memory-forecast?hours=3", "/v1/gpu/models-optimal?min_context_tokens=1"),
 )
 OPS = {"Authorization": "Bearer ops-secret"}
 
@@ -219,3 +220,38 @@ def test_a_taken_port_is_one_sentence(lab: Lab) -> None:
     assert code == 1
     assert "cannot be listened on" in said
     assert "Traceback" not in said
+
+
+def test_the_forecast_and_the_ranking_answer_from_the_history_and_say_what_is_wrong_with_a_question(lab: Lab) -> None:
+    with serving(lab) as client:
+        document = client.get("/v1/gpu/memory-forecast?hours=6").json()
+        assert (document["fleet"], document["hours"]) == ("demo", 6)
+        assert document["cards"]
+        assert {one["known"] for one in document["cards"]} == {False}
+        assert "too little is known" in document["cards"][0]["reason"]
+        models = client.get("/v1/gpu/models-optimal").json()["models"]
+        assert [one["model_name"] for one in models] == ["nomic-embed-text"]
+        for path in ("memory-forecast?hours=0", "memory-forecast?hours=x", "models-optimal?min_context_tokens=-1"):
+            assert client.get(f"/v1/gpu/{path}").status_code == 400, path
+        assert client.get("/v1/gpu/models-optimal?agent_type=poet").status_code == 404
+
+
+WRITER = """
+time_scale: 0
+models: [{name: "writer:1", size: 1GB, vram: 1GB}]
+nodes: {o: {gpus: [{name: card, vram: 24GiB}], engines: {ollama: {kind: ollama, installed: ["writer:1"]}}}}
+"""
+
+
+def test_a_bench_over_http_needs_the_role_apply_and_a_resident_model(tmp_path: Path) -> None:
+    with served(read_sim_text(WRITER, "writers"), tmp_path) as lab:
+        lab.want('version: 1\nmodels: {"writer:1": {engine: ollama, vram: 1GiB}}\n' + POLICY)
+        assert lab.run("apply", "--auto-approve").exit_code == 0
+        with serving(lab) as client:
+            path = "/v1/gpu/benchmark-model"
+            assert client.post(f"{path}?model_name=writer:1", headers={"Authorization": "Bearer reader-secret"}).status_code == 403
+            assert client.post(path, headers=OPS).status_code == 400
+            assert client.post(f"{path}?model_name=no", headers=OPS).status_code == 404
+            found = client.post(f"{path}?model_name=writer:1", headers=OPS).json()
+            assert (found["model_name"], found["engine"]) == ("writer:1", "o/ollama")
+            assert found["tokens_per_second"] == pytest.approx(400)

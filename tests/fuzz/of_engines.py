@@ -116,7 +116,7 @@ async def converse(transport: Transport, kind: EngineKind) -> object:
         lambda: engine.busy(name),
         lambda: engine.load(request),
         lambda: engine.vector_length(request),
-        lambda: engine.tokens_per_second(request),
+        lambda: engine.write(request, 16),
         lambda: engine.unload(name),
         lambda: pulled(engine.pull(name)),
         lambda: engine.derive(name, "t", {"num_ctx": 4096}),

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import closing
 
-from reconciler.fleet import GIB, CardFacts, EngineFacts
+from reconciler.fleet import GIB, CardFacts, EngineFacts, replica_address
 from reconciler.health import holders_by_card
 from reconciler.operations.diagnosis import findings_of, standing_of
 from reconciler.operations.explaining import explained, routed
 from reconciler.operations.proposal import Proposal
+from reconciler.operations.records import ModelRecord, Records
 from reconciler.planning import CardBalance, judge
 from reconciler.service.conditions import Conditions
 from reconciler.service.documents import condition_document
@@ -81,12 +82,13 @@ def _balance(card: CardBalance) -> Document:
     }
 
 
-def gpu_status(seen: Proposal) -> Document:
-    """Cards and models in GiB with two digits: `gpu` is the first card, `gpus` has all where there are several."""
+def gpu_status(seen: Proposal, records: Records) -> Document:
+    """Cards and models in GiB with two digits: `gpu` is the first card, `gpus` has all where there are several. What is known of requests
+    is the moving average of `records`; where an engine tells only how fast it writes, the latency is that of 512 tokens."""
     known = {(name, card.index): card for name, node in seen.facts.nodes.items() for card in node.cards or ()}
     cards = [_card(one, known.get((one.node, one.gpu))) for one in seen.plan.gpus]
     engines = [engine for _, node in sorted(seen.facts.nodes.items()) for engine in node.engines.values()]
-    document: dict[str, object] = {"gpu": cards[0] if cards else None, "models": _models(engines)}
+    document: dict[str, object] = {"gpu": cards[0] if cards else None, "models": _models(engines, seen, records)}
     return document | ({"gpus": cards} if len(cards) > 1 else {})
 
 
@@ -106,8 +108,10 @@ def _card(one: CardBalance, card: CardFacts | None) -> Document:
     }
 
 
-def _models(engines: list[EngineFacts]) -> Document:
-    """By name; one that is resident on several engines has the sum of its parts."""
+def _models(engines: list[EngineFacts], seen: Proposal, records: Records) -> Document:
+    """By name; of one that is on several engines the sum of its parts, the latency of the slowest, and all that wait and failed."""
+    names = {(row.at, row.engine_name): row.model for row in seen.applied.replicas.values()}
+    known: dict[str, list[ModelRecord]] = {}
     found: dict[str, dict[str, object]] = {}
     bytes_of: dict[str, int | None] = {}
     for engine in engines:
@@ -115,12 +119,17 @@ def _models(engines: list[EngineFacts]) -> Document:
             before = bytes_of.get(one.shown, 0)
             held = one.vram_bytes
             bytes_of[one.shown] = None if before is None or held is None else before + held
+            record = records.of.get(replica_address(names.get((engine.id, one.name), one.name), engine.id))
+            of_it = known.setdefault(one.shown, [])
+            of_it.extend([record] if record is not None else [])
+            seconds = [each.request_seconds for each in of_it if each.request_seconds is not None]
+            waiting = [each.queue for each in of_it if each.queue is not None]
             found[one.shown] = {
                 "vram_gb": _gib(bytes_of[one.shown]),
                 "backend": engine.kind.value,
-                "avg_latency_ms": None,
-                "queue_size": None,
-                "failure_count": None,
+                "avg_latency_ms": round(max(seconds) * 1000, 2) if seconds else None,
+                "queue_size": round(sum(waiting)) if waiting else None,
+                "failure_count": sum(each.failures for each in of_it) if of_it else None,
             }
     return found
 

@@ -21,6 +21,7 @@ from reconciler.operations.exit_status import Command, exit_status, of_apply
 from reconciler.operations.proposal import Proposal
 from reconciler.service.http import answers
 from reconciler.service.http.broadcast import Broadcast, Full
+from reconciler.service.http.measures import Measures
 from reconciler.service.http.metrics import CONTENT_TYPE, Metrics
 from reconciler.service.http.page import PAGE_POLICY, page_of
 from reconciler.service.watch import BACK_OFF, Watch
@@ -38,6 +39,7 @@ class Api:
         self._metrics = metrics
         self._broadcast = broadcast
         self._running: set[asyncio.Task[None]] = set()
+        self._measures = Measures(watch)
 
     def routes(self) -> list[Route]:
         read: dict[str, Answer] = {
@@ -57,13 +59,19 @@ class Api:
             "/v1/route/{what:path}": self.about(answers.route),
             "/v1/allocations": self.of_last(answers.allocations),
             "/gpu/allocations": self.of_last(answers.allocations),
-            "/v1/gpu/status": self.of_last(answers.gpu_status),
-            "/api/v1/gpu/status": self.of_last(answers.gpu_status),
+            "/v1/gpu/status": self.gpu_status,
+            "/api/v1/gpu/status": self.gpu_status,
+            "/v1/gpu/memory-forecast": self._measures.memory_forecast,
+            "/api/v1/gpu/memory-forecast": self._measures.memory_forecast,
+            "/v1/gpu/models-optimal": self._measures.models_optimal,
+            "/api/v1/gpu/models-optimal": self._measures.models_optimal,
         }
         write: dict[str, Answer] = {
             "/v1/apply": self.apply,
             "/v1/gpu/rebalance": self.rebalance,
             "/api/v1/gpu/rebalance": self.rebalance,
+            "/v1/gpu/benchmark-model": self._measures.benchmark_model,
+            "/api/v1/gpu/benchmark-model": self._measures.benchmark_model,
         }
         return [
             *(Route(path, answer, methods=["GET"]) for path, answer in read.items()),
@@ -91,6 +99,9 @@ class Api:
                 raise HTTPException(404, _sentence(error)) from None
 
         return answer
+
+    async def gpu_status(self, request: Request) -> Response:
+        return JSONResponse(answers.gpu_status(self._seen(), self._watch.records))
 
     async def healthz(self, request: Request) -> Response:
         """The process is alive, and its loop turns."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reconciler.engines.protocol import Engine, LoadRequest
+from reconciler.engines.trial import TOKENS
 from reconciler.fleet import EngineError, Verify
 from reconciler.fleet.matching import Mismatch
 
@@ -21,7 +22,7 @@ async def found_wrong(engine: Engine, request: LoadRequest, wanted: Verify) -> M
             if length != wanted.embedding_length:
                 return Mismatch(CODE, f"{name} makes vectors of {length} numbers, wanted {wanted.embedding_length}")
         if wanted.min_tokens_per_second is not None:
-            speed = await engine.tokens_per_second(request)
+            speed = (await engine.write(request, TOKENS)).rate
             if speed < wanted.min_tokens_per_second:
                 return Mismatch(CODE, f"{name} writes {speed:.3g} tokens a second, wanted {wanted.min_tokens_per_second:.12g}")
     except EngineError as error:
