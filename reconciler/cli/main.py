@@ -45,6 +45,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "history": ("history", "Show earlier applies, and how cards and models were."),
     "forecast": ("forecast", "Show how full cards will be, by their history."),
     "demo": ("demo", "Plan, apply, break and repair an embedded fleet."),
+    "tutorial": ("tutorial", "The demo, with a pause before each command."),
     "sim": ("sim", "Serve a simulated fleet."),
 }
 INTERRUPTED = 130

@@ -31,14 +31,22 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
         yield lab
 
 
-def test_the_demo_does_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
-    demonstrate(Settings(no_colour=True, poll_seconds=POLL), builtin_fleet("demo").with_time_scale(0))
+def test_the_demo_does_what_it_says_and_the_tutorial_waits_before_each_of_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    waited: list[str] = []
+    demonstrate(Settings(no_colour=True, poll_seconds=POLL), builtin_fleet("demo").with_time_scale(0), waited.append)
     story = capsys.readouterr().out
+    assert waited == [line for line in story.splitlines() if line.startswith("$ gpurec ")]
+    assert "cd /" in story
     assert story.count("$ gpurec plan") == 5
     assert story.count("No changes.") == 3
     assert "cpu_fallback" in story
     assert "exited (137)" in story
     assert "+ create  agent.analyst@emil" in story
+
+
+def test_the_tutorial_needs_somebody_who_goes_on() -> None:
+    result = CliRunner().invoke(cli, ["tutorial"])
+    assert (result.exit_code, "gpurec demo" in result.stderr) == (1, True)
 
 
 def test_the_demo_wants_what_the_workspace_of_the_repository_wants() -> None:

@@ -1,4 +1,6 @@
-"""The story that `gpurec demo` tells. Each command is really run, and the story ends with an error where one did not do what it should."""
+"""The story that `gpurec demo` tells, and `gpurec tutorial` with a pause before each command. Each is really run, and the story ends with
+an error where one did not do what it should.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ import socket
 import sys
 import tempfile
 import textwrap
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TextIO
@@ -76,10 +79,17 @@ class _Tee(io.TextIOBase):
         return self._under.isatty()
 
 
+Pause = Callable[[str], None]
+"""Waits before a command, given as it is typed, until whoever reads goes on."""
+
+
 class _Story:
-    def __init__(self, root: Path, settings: Settings) -> None:
+    def __init__(self, root: Path, settings: Settings, pause: Pause | None) -> None:
         self._root = root
         self._settings = settings
+        self._pause = pause
+        if pause is not None:
+            self.tell(f"The workspace is {root}, as long as this goes on. Open its files, or try commands of your own there: cd {root}")
 
     def tell(self, text: str) -> None:
         lines = ["", *textwrap.wrap(text, 100, initial_indent="# ", subsequent_indent="# ")]
@@ -88,6 +98,8 @@ class _Story:
     def type(self, command: str, *, expect: int = 0, begins: str | None = None, says: str | None = None) -> None:
         """Runs one command as a user would, in the demo's workspace, and holds it to its exit status and words."""
         line = f"$ gpurec {command}"
+        if self._pause is not None:
+            self._pause(line)
         click.echo(click.style(line, bold=True) if self._settings.colour() else line)
         tee = _Tee(sys.stdout)
         asked = self._settings
@@ -114,8 +126,9 @@ class _Story:
             raise DemoFailed.of(f"the demo went wrong: {otherwise}", None, "run it again with -vv, and report it with what it printed")
 
 
-def demonstrate(settings: Settings, spec: SimSpec | None = None) -> None:
-    """Runs the demo, on another simulated fleet of the same machines where `spec` is given, all of it as fast as that.
+def demonstrate(settings: Settings, spec: SimSpec | None = None, pause: Pause | None = None) -> None:
+    """Runs the demo, on another simulated fleet of the same machines where `spec` is given, all of it as fast as that. With `pause` it
+    waits before each command.
 
     Raises DemoFailed where a stage did not do what it says.
     """
@@ -125,12 +138,12 @@ def demonstrate(settings: Settings, spec: SimSpec | None = None) -> None:
         (root / "desired").mkdir()
         (root / "inventories" / "demo.yaml").write_text(inventory_of(fleet), encoding="utf-8")
         (root / "desired" / "demo.yaml").write_text(DESIRED, encoding="utf-8")
-        story = _Story(root, settings)
+        story = _Story(root, settings, pause)
         _first_apply(story)
         _break(story, fleet)
         _repair(story)
     machines = builtin_fleet("containers")
-    _own_engines(settings, machines if spec is None else machines.with_time_scale(spec.time_scale))
+    _own_engines(settings, machines if spec is None else machines.with_time_scale(spec.time_scale), pause)
     click.echo("\nThat is gpurec. `gpurec init` makes a workspace of your own.")
 
 
@@ -182,7 +195,7 @@ def _repair(story: _Story) -> None:
     story.type("drift", begins="No drift.")
 
 
-def _own_engines(settings: Settings, spec: SimSpec) -> None:
+def _own_engines(settings: Settings, spec: SimSpec, pause: Pause | None) -> None:
     """Two machines with nothing but a Docker Engine."""
     with tempfile.TemporaryDirectory(prefix="gpurec-demo-") as folder, running(spec.on_free_ports()) as fleet:
         root, desired = Path(folder), Path(folder, "desired", "own.yaml")
@@ -194,7 +207,7 @@ def _own_engines(settings: Settings, spec: SimSpec) -> None:
         inventory = OWNED.format_map(found)
         (root / "inventories" / "own.yaml").write_text(inventory, encoding="utf-8")
         desired.write_text(OWNED_DESIRED, encoding="utf-8")
-        story = _Story(root, settings)
+        story = _Story(root, settings, pause)
         story.tell("gpurec starts engines too, and agents that use their models. On dora and emil nothing runs but a Docker Engine:")
         click.echo("$ cat inventories/own.yaml desired/own.yaml")
         click.echo(inventory + OWNED_DESIRED, nl=False)
