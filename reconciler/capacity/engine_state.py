@@ -166,13 +166,16 @@ class EngineState(KnownEngine):
         return tuple((card, max(0, card.free)) for card in self.cards or (self.ram,))
 
     def may_hold(self, charges: Charges, as_found: Callable[[Card], bool]) -> bool:
-        """Whether it may add these bytes: within its own limit, and on each card within what that may hold; where `as_found` says so of a
-        card, within what it held as found."""
+        """Whether it may add these bytes: on each card within its own limit and within what that may hold; where `as_found` says so of a
+        card, within what was held there as found."""
         limit = self.spec.memory_limit
         for card, count in charges:
-            if limit is not None and card is not self.ram and self.own.get(card.index, 0) + count > limit:
-                return False
-            if card.held + count > (card.bound if as_found(card) else card.capacity):
+            found = as_found(card)
+            if limit is not None and card is not self.ram:
+                own = max(limit, self.own_before.get(card.index, 0)) if found else limit
+                if self.own.get(card.index, 0) + count > own:
+                    return False
+            if card.held + count > (card.bound if found else card.capacity):
                 return False
         return True
 

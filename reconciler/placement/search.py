@@ -254,8 +254,10 @@ class Search:
         return sorted(numbers, key=self._rank.__getitem__), [at for area in areas for at in packing.inside[area]]
 
     def _beside(self, area: int) -> list[int]:
-        """The area with others, where something of it may be; of a few that are drawn the emptiest."""
+        """The area with others, where something of it may be; of a few that are drawn the emptiest. All, where they are few."""
         packing = self.packing
+        if len(packing.areas) <= 1 + BESIDE:
+            return [area, *(other for other in range(len(packing.areas)) if other != area)]
         here = [n for n in self._content([area])[0] if self._choices(n)]
         found = [area]
         for _ in range(BESIDE if here else 0):

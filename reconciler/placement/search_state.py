@@ -119,14 +119,14 @@ class Placing:
             name: {called for one in variants for called in (one.engine_name(kind), one.base_name(kind))}
             for name, variants in self.alternatives.items()
         }
-        often = Counter(name for own in names.values() for name in own)
-        shared = {name for name, count in often.items() if count > 1}
-        for alike in self.board.weights.shared():
-            shared.update(alike)
-        for slot in self.board:
-            for alike in slot.identity.shared_names if slot.kind is kind else ():
-                shared.update(alike)
-        return {model for model, own in names.items() if own & shared}
+        models: dict[str, set[str]] = defaultdict(set)
+        for model, own in names.items():
+            for name in own:
+                models[name].add(model)
+        told = (slot.identity.shared_names for slot in self.board if slot.kind is kind)
+        alike = {tuple(some) for every in (self.board.weights.shared(), *told) for some in every}
+        of_one = [*models.values(), *({model for name in some for model in models.get(name, ())} for some in alike)]
+        return {model for some in of_one if len(some) > 1 for model in some}
 
     def _largest_first(self) -> list[ModelSpec]:
         """The wanted models in the order in which they are kept and placed: priority, then what one replica needs, then the name. What is

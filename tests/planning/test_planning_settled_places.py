@@ -159,3 +159,21 @@ def test_a_client_s_resident_that_was_to_be_loaded_anew_and_found_no_room_yields
     here = world(of, want, there, sizes={"m2:1": 8, "m3:1": 9, "m5:1": 9})
     assert sorted(actions(here.plan())) == ["load model.m2:1@a/ollama", "load model.m5:1@a/ollama", "unload model.m3:1@a/ollama"]
     assert settles(here) == []
+
+
+def test_a_replica_that_was_one_too_many_stays_where_the_other_is_displaced_though_its_engine_is_over_its_own_limit():
+    of = fleet(node("a", 12 * GIB), node("b", 8 * GIB, memory_limit=6 * GIB))
+    want = desired(model("m5:1", ["a", "b"], 7 * GIB), model("m1:1", ["a"], 10 * GIB, priority=1))
+    both = {"a": [loaded("m5:1", 7 * GIB)], "b": [loaded("m5:1", 7 * GIB)]}
+    here = world(of, want, both, [owned("m5:1", "a"), owned("m5:1", "b")], sizes={"m1:1": 10, "m5:1": 7})
+    assert actions(here.plan()) == ["unload model.m5:1@a/ollama", "load model.m1:1@a/ollama"]
+    assert stands(here)
+
+
+def test_what_runs_under_a_tag_of_its_own_context_moves_for_others_as_anything_else():
+    of = fleet(node("a", 12 * GIB), node("b", 12 * GIB))
+    small = [model(name, ["a", "b"], 4 * GIB, context=8192, context_via=ContextVia.TAG) for name in ("m1:1", "m3:1")]
+    here = world(of, desired(*small), sizes={"m0:1": 10, "m1:1": 4, "m3:1": 4}, selected=frozenset({"a"}))
+    tagged = replace(apply_all(here), desired=desired(*small, model("m0:1", ["a"], 10 * GIB)), selected=None)
+    assert {"load model.m0:1@a/ollama", "load model.m1:1@b/ollama", "load model.m3:1@b/ollama"} <= set(actions(tagged.plan()))
+    assert settles(tagged) == []
