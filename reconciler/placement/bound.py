@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, groupby, islice
 
 from reconciler.capacity import Card, EngineState, Holding, by_card, card_groups, total
@@ -32,11 +32,13 @@ RESIDENTS = 10
 @dataclass(frozen=True, slots=True)
 class Bound:
     """The least that the best placement leaves out, by priority as in the objective and each together with all higher ones, the least
-    bytes that move where all has a place (0 where something has none), and the least disturbance of the best."""
+    bytes that move where all has a place (0 where something has none), and the least disturbance of the best. `never` are the replicas by
+    model that no engine can take, whatever else those hold."""
 
     left_out: tuple[int, ...] = ()
     moved_bytes: int = 0
     disturbance: int = 0
+    never: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def left_out_bytes(self) -> int:
@@ -59,8 +61,16 @@ class Bound:
             so_far += bound
             least.append(max(counted, so_far))
             if level.bytes > reached:  # the board refused what the solver found, so nothing is known of what follows
-                return Bound((*least, *self.left_out[len(least) :]), self.moved_bytes, self.disturbance)
-        return Bound(tuple(least), self.moved_bytes, max(self.disturbance, proof.disturbance))
+                return replace(self, left_out=(*least, *self.left_out[len(least) :]))
+        return replace(self, left_out=tuple(least), disturbance=max(self.disturbance, proof.disturbance))
+
+    def least_levels(self, objective: Objective) -> Iterator[int]:
+        """The priorities of which no placement leaves out less, without leaving out more of higher ones."""
+        so_far = 0
+        for level, bound in zip(objective.left_out, self.left_out, strict=True):
+            so_far += level.bytes
+            if so_far <= bound:
+                yield level.priority
 
     def without(self, waiting: Mapping[int, int]) -> Bound:
         """Where so many bytes of each priority may count as waiting and not as left out; the priorities are those of `left_out`."""
@@ -87,7 +97,7 @@ def bound_of(placement: Placement, desired: Desired, applied: Applied, objective
         return nothing
     counting = _Counting(placement, desired, applied)
     if objective.left_out_bytes:
-        return Bound(tuple(counting.left_out(level.priority) for level in objective.left_out))
+        return Bound(tuple(counting.left_out(level.priority) for level in objective.left_out), never=counting.without_engine)
     return Bound(nothing.left_out, min(counting.moved(), objective.moved_bytes))
 
 

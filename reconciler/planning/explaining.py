@@ -44,7 +44,9 @@ def account_of(plan: Plan, address: str, applied: Applied) -> Account | None:
 
 def _why(plan: Plan, address: str, applied: Applied, steps: Sequence[Step], unmanaged: bool, unplaced: Unplaced | None) -> Reason:
     if unplaced is not None:
-        return Reason("unplaced", "it has no place")
+        if unplaced.agent is not None:
+            return Reason("unplaced", "it has no place")
+        return Reason("unplaced", "it cannot be placed" if unplaced.proved else "no place was found for it")
     if unmanaged:
         return Reason("unmanaged", "it is resident there, and nobody here asked for it")
     last = steps[-1] if steps else None

@@ -214,7 +214,8 @@ class Candidate:
 @dataclass(frozen=True, slots=True)
 class Unplaced:
     """`count` replicas of one model for which there is no place, or agents of the name `agent` (`model` is then the one that they use, or
-    ""). `candidates` is bounded, `candidate_counts` has all of them by reason; `reason` is the whole in a sentence without its subject."""
+    ""). `candidates` is bounded, `candidate_counts` has all of them by reason; `reason` is the whole in a sentence without its subject.
+    `proved`: no placement has room for them; else none was found."""
 
     model: str
     count: int
@@ -225,6 +226,7 @@ class Unplaced:
     best_effort: bool = False
     agent: str | None = None
     reason: str = ""
+    proved: bool = False
 
     @property
     def shown(self) -> str:

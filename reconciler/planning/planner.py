@@ -16,7 +16,6 @@ from reconciler.fleet import (
     Desired,
     EngineId,
     EngineKind,
-    Ensure,
     Fleet,
     FleetFacts,
     ResourceFacts,
@@ -26,16 +25,10 @@ from reconciler.fleet import (
 )
 from reconciler.placement import (
     Held,
-    Lacking,
     Occupant,
     Placement,
-    Refused,
     Target,
-    bound_of,
-    explain,
-    objective_of,
     place_most,
-    replica_bytes,
 )
 from reconciler.placement.agents import Hosts, place_agents
 from reconciler.planning.containers import WantedContainer
@@ -62,26 +55,20 @@ from reconciler.planning.kinds.model.variants import better_variants
 from reconciler.planning.ordering import order
 from reconciler.planning.plan import (
     FETCHES,
-    WAITS_FOR_UNREACHABLE,
     Action,
-    Candidate,
     CardBalance,
     Cause,
     Deferred,
     Drift,
-    Note,
-    PlacementInfo,
     Plan,
     PlannedResident,
     Precondition,
     Reason,
     Refusal,
     Step,
-    Unplaced,
-    UnplacedLevel,
-    VariantRefusal,
 )
 from reconciler.planning.resource import AfterPlan, AnyKind, KindPlan, plan_kind
+from reconciler.planning.worth import worth_of
 from reconciler.vram import NO_CATALOGUE, Catalogue
 
 NO_RESOURCES: Mapping[str, ResourceFacts] = MappingProxyType({})
@@ -177,7 +164,7 @@ def make_plan(
     config_drift, notes = fixed_options(changes.cannot_change, drifted)
     weights_drift, weights_notes = other_weights(changes)
     unsized = _unsized(placement)
-    unplaced, lacking, waiting = _without_place(placement, applied, desired)
+    worth = worth_of(placement, desired, applied)
     return Plan(
         fleet=fleet.name,
         lineage=applied.lineage,
@@ -197,7 +184,7 @@ def make_plan(
             weights_drift,
             *(one.drift for one in others),
         ),
-        unplaced=(*unplaced, *unplaced_agents(agents, {model.name for model in desired.models if model.outside_hours})),
+        unplaced=(*worth.unplaced, *unplaced_agents(agents, {model.name for model in desired.models if model.outside_hours})),
         deferred=(*_deferred(board), *(entry for one in others for entry in one.deferred)),
         unmanaged=tuple(sorted(changes.unmanaged, key=lambda resident: (resident.node, resident.engine, resident.name))),
         refusals=(
@@ -217,12 +204,12 @@ def make_plan(
             *adopted_unseen(changes),
             *left_over(placement),
             *own_rules_notes(ordered, {change: target.model for target, change in changes.wanted.items()}.get),
-            *waiting,
+            *worth.waiting,
             *agent_notes(agents),
             *(note for one in others for note in one.notes),
         ),
         impact=impact_of(ordered, board),
-        placement=_worth(placement, lacking, desired, applied),
+        placement=worth.info,
         placed=changes.placed,
         charges=charges,
         residents=_residents(placement),
@@ -393,72 +380,6 @@ def _balance(card: Card, peak: Mapping[Card, int], unsized: bool, agents: int) -
         free_after_bytes=None if unsized or card.usable is None else max(0, card.free),
         agents=agents,
     )
-
-
-def _worth(placement: Placement, lacking: Sequence[Lacking], desired: Desired, applied: Applied) -> PlacementInfo:
-    """How good the placement is. `lacking` is what counts as left out; what else has no place only waits for an engine."""
-    every = objective_of(placement, desired, applied)
-    bound = bound_of(placement, desired, applied, every)
-    if placement.proof is not None:
-        bound = bound.raised(placement.proof, every)
-    proved, found = bound.proves(every), every
-    if len(lacking) < len(placement.lacking):
-        found = objective_of(placement, desired, applied, lacking)
-        waiting = dict.fromkeys((level.priority for level in found.left_out), 0)
-        for model in {entry.model.name: entry.model for entry in placement.lacking if entry not in lacking}.values():
-            if model.ensure is Ensure.LOADED:
-                count = sum(target.model.name == model.name for target in placement.targets)
-                count += sum(entry.count for entry in placement.lacking if entry.model is model)
-                waiting[model.priority] += count * replica_bytes(placement.board, model, applied)
-        bound = bound.without(waiting)
-    whole = found.left_out_bytes
-    levels = zip(found.left_out, bound.left_out, strict=True)
-    return PlacementInfo(
-        strategy=desired.strategy.value,
-        solver=desired.solver,
-        objective=whole,
-        bound=bound.left_out_bytes,
-        gap=round((whole - bound.left_out_bytes) / whole, 4) if whole else 0.0,
-        proved=proved,
-        unplaced=tuple(UnplacedLevel(level.priority, level.bytes, level.count, least) for level, least in levels),
-        moved_bytes=found.moved_bytes,
-        moved=found.moved,
-        moved_bound_bytes=bound.moved_bytes,
-        ended=placement.proof.ended.value if placement.proof is not None else None,
-    )
-
-
-def _without_place(placement: Placement, applied: Applied, desired: Desired) -> tuple[tuple[Unplaced, ...], list[Lacking], list[Note]]:
-    """What has no place, and what may have one as soon as an engine can be asked again: that is unknown, and only noted."""
-    unplaced, told, waiting = [], [], []
-    for lacking in placement.lacking:
-        answer = explain(placement, lacking, applied, desired.policy.unmanaged)
-        name = lacking.model.name
-        if answer.counts.get("unreachable"):
-            places = [refused.engine for refused in answer.refused if refused.code == "unreachable"]
-            rest = f" or {len(places) - 1} more" if len(places) > 1 else ""
-            waits = "replica waits" if lacking.count == 1 else "replicas wait"
-            message = f"{lacking.count} {waits} until {places[0] if places else 'an engine'}{rest} can be reached"
-            waiting.append(Note(f"model.{name}", WAITS_FOR_UNREACHABLE, message))
-            continue
-        told.append(lacking)
-        unplaced.append(
-            Unplaced(
-                model=name,
-                count=lacking.count,
-                needed_bytes=answer.needed_bytes,
-                candidates=tuple(_candidate(refused) for refused in answer.refused),
-                candidate_counts=answer.counts,
-                would_fit_if=answer.would_fit_if,
-                best_effort=lacking.model.best_effort,
-            )
-        )
-    return tuple(unplaced), told, waiting
-
-
-def _candidate(refused: Refused) -> Candidate:
-    variants = tuple(VariantRefusal(one.name, one.reason, one.message) for one in refused.variants)
-    return Candidate(refused.engine, refused.code, refused.message, variants)
 
 
 def _deferred(board: Occupancy) -> tuple[Deferred, ...]:

@@ -192,6 +192,7 @@ def _unplaced(one: Unplaced) -> dict[str, Json]:
         "candidate_counts": dict(sorted(one.candidate_counts.items())),
         "would_fit_if": list(one.would_fit_if),
         "best_effort": one.best_effort,
+        "proved": one.proved,
     }
 
 

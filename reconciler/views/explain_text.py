@@ -162,6 +162,7 @@ def explain_json(
         "moves": [{"model": one.model, "address": one.address, "to": one.to, "by": one.by} for one in account.moves],
         "drift": [{"kind": one.kind, "field": one.field, "applied": one.applied, "found": one.found} for one in account.drift],
         "would_fit_if": list(account.unplaced.would_fit_if) if account.unplaced is not None else [],
+        "proved": account.unplaced.proved if account.unplaced is not None else None,
         "candidates": [
             {
                 "engine": str(one.slot.id),

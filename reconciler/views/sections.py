@@ -115,7 +115,8 @@ def what_lacks(one: Unplaced) -> str:
     if one.agent is not None:
         return f"{plural(one.count, 'agent')}: {one.reason}"
     need = "need unknown" if one.needed_bytes is None else f"needs {format_bytes(one.needed_bytes)}"
-    return f"{plural(one.count, 'replica')}, {need}{', best effort' if one.best_effort else ''}"
+    found = "cannot be placed" if one.proved else "no place found"
+    return f"{plural(one.count, 'replica')}, {need}{', best effort' if one.best_effort else ''}: {found}"
 
 
 def _reasons(one: Unplaced, style: Style) -> list[str]:

@@ -57,6 +57,11 @@ def broken(of: Instance) -> Iterator[str]:
         least = max(least, level.bound_bytes - planted)
     if least > 0 and (told.ended is None or not sum(found.planted_unplaced.values())):
         yield f"its bound is {least:,} above the planted placement"
+    left_out = {priority for priority, count in found.planted_unplaced.items() if count}
+    for one in plan.unplaced:
+        priority = next(model.priority for model in of.desired.models if model.name == one.model)
+        if one.proved and not any(other >= priority for other in left_out):
+            yield f"it says that {one.model} cannot be placed, and the planted placement has it"
     here = [found.unplaced[priority] for priority in found.unplaced]
     if told.proved and here > [found.planted_unplaced[priority] for priority in found.unplaced]:
         yield "it proves what is worse than the planted placement"

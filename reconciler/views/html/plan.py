@@ -14,7 +14,7 @@ from reconciler.views.html.looks import look_of
 from reconciler.views.html.page import page
 from reconciler.views.html.timeline import timeline_section
 from reconciler.views.plan_text import made_words
-from reconciler.views.sections import away_words, drift_words, for_whom, without_restarts
+from reconciler.views.sections import away_words, drift_words, for_whom, what_lacks, without_restarts
 from reconciler.views.step_words import SYMBOLS, cards_of, changed_fields, counts_words, reason_of, remarks, size_of, source_of
 from reconciler.views.style import beside, plural
 
@@ -98,8 +98,6 @@ def _impact(impact: Impact) -> Content:
 def _unplaced(unplaced: Sequence[Unplaced]) -> Content:
     rows: list[Content] = []
     for one in unplaced:
-        need = "need unknown" if one.needed_bytes is None else f"needs {format_bytes(one.needed_bytes)}"
-        effort = ", best effort" if one.best_effort else ""
         total = sum(one.candidate_counts.values())
         counts = ", ".join(
             f"{why} on {count:,}" for why, count in sorted(one.candidate_counts.items(), key=lambda item: (-item[1], item[0]))
@@ -108,9 +106,7 @@ def _unplaced(unplaced: Sequence[Unplaced]) -> Content:
         inside += [[code(each.engine), ": ", each.message or each.reason] for each in one.candidates]
         inside += [f"of {plural(total, 'engine')}: {counts}"] if total > len(one.candidates) else []
         inside += [] if one.candidates or total else ["no engine could serve it"]
-        rows.append(
-            [code(one.model), f": {plural(one.count, 'replica')}, {need}{effort}", tag("ul", *(tag("li", line) for line in inside))]
-        )
+        rows.append([code(one.model), f": {what_lacks(one)}", tag("ul", *(tag("li", line) for line in inside))])
     return _list("No place for", rows)
 
 
