@@ -15,16 +15,52 @@ from reconciler.fleet.facts import EngineFacts, Installed, Resident
 from reconciler.fleet.names import EngineKind, weights_digest
 
 
+class Disk:
+    """The models that an engine lists as installed, by name and by weights. Engines that list the same share one."""
+
+    __slots__ = ("_names", "_shared", "by_name")
+
+    def __init__(self, installed: Sequence[Installed]) -> None:
+        self.by_name: Mapping[str, Installed] = {one.name: one for one in installed}
+        self._names: dict[str, list[str]] | None = None
+        self._shared: Sequence[Sequence[str]] | None = None
+
+    @property
+    def names(self) -> Mapping[str, Sequence[str]]:
+        """The names by weights."""
+        if self._names is None:
+            self._names = {}
+            for one in self.by_name.values():
+                if one.blob is not None:
+                    self._names.setdefault(one.blob, []).append(one.name)
+        return self._names
+
+    @property
+    def shared(self) -> Sequence[Sequence[str]]:
+        """The names of weights that have several."""
+        if self._shared is None:
+            self._shared = [names for names in self.names.values() if len(names) > 1]
+        return self._shared
+
+
 class FleetWeights:
     """The weights that names stand for on the Ollamas of a fleet: what an engine that does not have a name yet would pull under it. Of a
     name that stands for several nobody knows which. Read when it is first asked."""
 
-    __slots__ = ("_by_name", "_engines", "_names")
+    __slots__ = ("_by_name", "_disks", "_engines", "_names")
 
     def __init__(self, engines: Iterable[EngineFacts]) -> None:
         self._engines = engines
+        self._disks: dict[int, tuple[Sequence[Installed], Disk]] = {}
         self._by_name: dict[str, str | None] | None = None
         self._names: dict[str, list[str]] = {}
+
+    def disk(self, installed: Sequence[Installed]) -> Disk:
+        """What an engine of the fleet lists, read once for all that list the very same."""
+        known = self._disks.get(id(installed))
+        if known is None:
+            known = self._disks[id(installed)] = installed, Disk(installed)
+        return known[1]
 
     def of(self, name: str) -> str | None:
         """The weights of this name; None where no engine tells them, or not all the same."""
@@ -44,7 +80,7 @@ class FleetWeights:
         if self._by_name is None:
             self._by_name = {}
             lists = {id(one.installed): one.installed or () for one in self._engines if one.kind is EngineKind.OLLAMA}
-            for one in (one for installed in lists.values() for one in installed if one.blob is not None):
+            for one in (one for some in lists.values() for one in self.disk(some).by_name.values() if one.blob is not None):
                 if self._by_name.setdefault(one.name, one.blob) != one.blob:
                     self._by_name[one.name] = None
             for name, weights in self._by_name.items():
@@ -56,15 +92,15 @@ class FleetWeights:
 class Identity:
     """The residents of one engine and what is installed there, told apart. `elsewhere` tells of names that it does not have."""
 
-    __slots__ = ("_by_blob", "_elsewhere", "_installed", "_left_over", "_names", "_residents")
+    __slots__ = ("_by_blob", "_disk", "_elsewhere", "_installed", "_left_over", "_residents")
 
     def __init__(self, facts: EngineFacts | None, elsewhere: FleetWeights | None = None) -> None:
         lists = facts is not None and facts.kind is EngineKind.OLLAMA and facts.installed is not None
         self._elsewhere = elsewhere if lists else None
         known = facts.installed if facts is not None and facts.installed is not None else ()
-        self._installed: dict[str, Installed] = {one.name: one for one in known}
+        self._disk = elsewhere.disk(known) if elsewhere is not None else Disk(known)
+        self._installed = self._disk.by_name
         self._residents: Sequence[Resident] = (facts.residents if facts is not None else None) or ()
-        self._names: dict[str, list[str]] | None = None
         self._by_blob: dict[str, Resident] | None = None
         self._left_over: list[Resident] | None = None
 
@@ -93,21 +129,12 @@ class Identity:
 
     def names_of_weights(self, blob: str) -> Sequence[str]:
         """The installed names that stand for these weights."""
-        return self._names_by_blob.get(blob, ())
+        return self._disk.names.get(blob, ())
 
     @property
     def shared_names(self) -> Iterable[Sequence[str]]:
         """The installed names, by weights that have several."""
-        return (names for names in self._names_by_blob.values() if len(names) > 1)
-
-    @property
-    def _names_by_blob(self) -> Mapping[str, list[str]]:
-        if self._names is None:
-            self._names = {}
-            for one in self._installed.values():
-                if one.blob is not None:
-                    self._names.setdefault(one.blob, []).append(one.name)
-        return self._names
+        return self._disk.shared
 
     def is_left_over(self, resident: Resident) -> bool:
         """Whether another resident is what its name means by now, so that no request reaches it under that name. One that is alone under
@@ -140,7 +167,7 @@ class Identity:
         """All names that a resident answers to: its own first, then the others of its weights, last those that its engine has to pull."""
         names = [] if self.is_left_over(resident) else [resident.name]
         if resident.blob is not None:
-            names += (name for name in self._names_by_blob.get(resident.blob, ()) if name != resident.name)
+            names += (name for name in self._disk.names.get(resident.blob, ()) if name != resident.name)
             if self._elsewhere is not None and len(every := self._elsewhere.names(resident.blob)) > 1:
                 names += (name for name in every if name not in self._installed and name != resident.name)
         return names
@@ -177,17 +204,21 @@ class WantedNames:
     def __init__(self, models: Sequence[ModelSpec]) -> None:
         self._by_name: dict[EngineKind, dict[str, list[ModelSpec]]] = {kind: defaultdict(list) for kind in EngineKind}
         self._nodes: dict[int, frozenset[str]] = {}
-        for base in (False, True):
-            for model in (one for wanted in models for one in wanted.alternatives()):
-                for kind in EngineKind:
-                    if model.engine is not None and model.engine is not kind:
-                        continue
-                    name = model.base_name(kind) if base else model.engine_name(kind)
-                    known = self._by_name[kind][name]
-                    if model not in known:
-                        known.append(model)
+        tagged: list[ModelSpec] = []
+        for model in (one for wanted in models for one in wanted.alternatives()):
+            for kind in EngineKind if model.engine is None else (model.engine,):
+                self._add(kind, model.engine_name(kind), model)
+            if model.context is not None and model.engine in (None, EngineKind.OLLAMA):
+                tagged.append(model)
+        for model in tagged:
+            self._add(EngineKind.OLLAMA, model.base_name(EngineKind.OLLAMA), model)
         for model in models:
             self._nodes.setdefault(id(model.nodes), frozenset(model.nodes))
+
+    def _add(self, kind: EngineKind, name: str, model: ModelSpec) -> None:
+        known = self._by_name[kind][name]
+        if model not in known:
+            known.append(model)
 
     def on(self, model: ModelSpec, node: str) -> bool:
         return node in self._nodes[id(model.nodes)]

@@ -40,7 +40,9 @@ def keep(placing: Placing, model: ModelSpec, of_others: bool = True) -> None:
                 if keep_at(placing, model, slot, here):
                     break
         return
-    ordered = sorted(here, key=lambda slot: (slot not in owned, slot.selected, not _right(model, here[slot][0]), slot.id))
+    ordered = [*here]
+    if len(ordered) > 1:
+        ordered.sort(key=lambda slot: (slot not in owned, slot.selected, not _right(model, here[slot][0]), slot.id))
     last_owned = sum(slot in owned for slot in ordered)
     ordered[last_owned:last_owned] = [slot for slot in asleep if slot not in here]
     for slot in ordered[:]:

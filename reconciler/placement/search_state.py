@@ -102,7 +102,7 @@ class Placing:
                 model = by_name.get(row.model)
                 if model is not None and self.names.on(model, at.node) and slot not in self.class_of(model).refused:
                     rows[row.model].append(slot)
-                    called = model.called(slot.kind, row.engine_name, row.context)
+                    called = model.called(slot.kind, row.engine_name, row.context) if model.variants else None
                     if called is not None:
                         self._applied_as[model.name, slot] = called
         return rows

@@ -41,7 +41,9 @@ def test_what_counting_shows_to_be_impossible_cannot_be_placed(want):
 @pytest.mark.parametrize(
     "want",
     [
-        pytest.param([model("n:1", ["a", "b"], 20 * GIB, replicas=2), model("m:1", ["b"], 8 * GIB, each=Each.ENGINE)], id="no bound is known"),
+        pytest.param(
+            [model("n:1", ["a", "b"], 20 * GIB, replicas=2), model("m:1", ["b"], 8 * GIB, each=Each.ENGINE)], id="no bound is known"
+        ),
         pytest.param([model("m:1", ["a", "b"])], id="nobody knows what it needs"),
     ],
 )
