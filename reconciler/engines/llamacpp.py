@@ -72,6 +72,7 @@ class _Props(Answered):
     max_instances: Count = None
     build_info: Word = None
     is_sleeping: Flag = None
+    total_slots: Count = None
     default_generation_settings: Annotated[_Slot | None, OrUnknown()] = None
 
 
@@ -181,7 +182,9 @@ class LlamaCpp:
         context = props.default_generation_settings.n_ctx if props.default_generation_settings is not None else None
         status = ResidentStatus.SLEEPING if props.is_sleeping else ResidentStatus.LOADED
         name = next((name for name in names if name in wanted), names[0])
-        return Resident(name, status, context=context or (model.meta.n_ctx if model.meta is not None else None))
+        told = context or (model.meta.n_ctx if model.meta is not None else None)
+        options = (f"parallel={props.total_slots}",) if props.total_slots else None
+        return Resident(name, status, context=told, options=options)
 
     def pull(self, name: str) -> AsyncIterator[PullProgress]:
         raise self._error(f"{name} cannot be pulled: llama-server reads the files that it is given", "cannot_pull", "put the file there")

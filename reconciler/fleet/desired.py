@@ -16,6 +16,7 @@ from reconciler.fleet.levels import MemoryPressure, Thermal
 from reconciler.fleet.names import EngineKind, canonical_name, context_tag, spelled_name
 from reconciler.fleet.notify import Notify
 from reconciler.fleet.remediation import USUAL_REMEDIATION, Remediation
+from reconciler.fleet.run_options import AS_ENGINE_RUNS, RunOptions
 from reconciler.fleet.secret_refs import Scalar
 from reconciler.fleet.service import NOBODY, ServicePolicy
 
@@ -158,7 +159,8 @@ class ModelSpec:
     (only a rollback has it). `protect`: no plan takes a replica of it away. `variants` are the forms it may have,
     best first; a replica is one of them, and `variant` says which this value is about (None: not chosen yet, or it has none). `aliases` are
     further names of it, and `fallback` models that stand in for it; both for gateways only. `outside_hours` says that its hours are over
-    (or not yet there), so that no replica of it is wanted just now. Unset fields are the engine's.
+    (or not yet there), so that no replica of it is wanted just now. `runs` is what the start of its engine is to decide. Unset fields are
+    the engine's.
     """
 
     name: str
@@ -191,6 +193,7 @@ class ModelSpec:
     fallback: tuple[str, ...] = ()
     when: When = ALWAYS
     outside_hours: bool = False
+    runs: RunOptions = AS_ENGINE_RUNS
 
     def at(self, time: datetime) -> ModelSpec:
         """The model as it is wanted at this moment: no replica of it outside its hours."""

@@ -102,7 +102,9 @@ class Knowledge:
             return None
         batch = asked.ubatch or batch
         if server is None:
-            return MeasuredKey(weights, alike.build, alike.gpu, context, batch=batch)
+            run_as = model.runs
+            cache = run_as.kv_cache or ""
+            return MeasuredKey(weights, alike.build, alike.gpu, context, run_as.parallel or 0, cache, run_as.flash_attention, batch)
         if way is not None:
             run = way.settings
             if run.key_type != run.value_type:

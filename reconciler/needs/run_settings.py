@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
-from reconciler.fleet import Applied, EngineId, Installed, ModelHeader, ModelSpec, Residency, header_key
+from reconciler.fleet import Applied, EngineId, Installed, ModelHeader, ModelSpec, Residency, header_key, told_by_start
 from reconciler.needs.engine import KnownEngine
 from reconciler.needs.engine_classes import Alike, AlikeEngines
 from reconciler.vram import (
@@ -87,7 +87,7 @@ class Ways:
         asked = self.asked.get(model.name, AS_THE_ENGINE)
         layers, batch = _count(model.options.get("num_gpu")), asked.ubatch or _count(model.options.get("num_batch"))
         embedding = installed is not None and bool(installed.embedding)
-        server = asked.of_server(alike.server)
+        server = asked.of_server(_as_wished(slot, model).of_server(alike.server))
         settings = ollama_settings(server, geometry, context, batch, layers if cards else 0, embedding, cards)
         beside = 0 if installed is None else installed.beside_bytes
         return None if settings is None else Way(file, geometry, asked.over(settings), beside, self.fixed_on(alike, applied))
@@ -159,6 +159,15 @@ def asked_batch(model: ModelSpec) -> int | None:
 def asked_context(slot: KnownEngine, model: ModelSpec) -> bool:
     """Whether somebody says how many tokens a request is to have there: the files of the model, or those of the engine."""
     return model.context is not None or _count(model.options.get("num_ctx")) is not None or "OLLAMA_CONTEXT_LENGTH" in slot.spec.env
+
+
+def _as_wished(slot: KnownEngine, model: ModelSpec) -> Asked:
+    """What the model asks of its server, as far as nobody declares what that does and it would take more than by default."""
+    wished, told = model.runs, told_by_start(slot.spec)
+    return Asked(
+        parallel=wished.parallel if told.parallel is None else None,
+        flash_attention=False if wished.flash_attention is False and told.flash_attention is None else None,
+    )
 
 
 def _count(value: object) -> int | None:

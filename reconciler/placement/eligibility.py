@@ -9,9 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reconciler.capacity import EngineState, Occupancy
-from reconciler.fleet import EngineKind, ModelSpec, Requirements, Residency
+from reconciler.fleet import EngineKind, ModelSpec, Requirements, Residency, RunOptions
 
-NEVER_QUALIFIES = frozenset({"engine_kind", "no_card", "compute_capability", "dtype", "driver", "labels", "card_too_small", "not_one_card"})
+NEVER_QUALIFIES = frozenset(
+    {"engine_kind", "no_card", "compute_capability", "dtype", "driver", "labels", "card_too_small", "not_one_card",
+     "no_kv_cache", "no_flash_attention", "no_parallel"}
+)  # fmt: skip
 """Reasons for which a candidate is *not applicable* to `each`, rather than unplaced."""
 
 _DTYPE_SINCE: Mapping[str, tuple[int, int]] = {"float16": (5, 3), "bfloat16": (8, 0)}
@@ -26,10 +29,11 @@ class ModelClass:
     engine: EngineKind | None
     requires: Requirements
     residency: Residency
+    runs: RunOptions
 
     @classmethod
     def of(cls, model: ModelSpec) -> ModelClass:
-        return cls(model.nodes, model.engine, model.requires, model.residency)
+        return cls(model.nodes, model.engine, model.requires, model.residency, model.runs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,8 @@ def refusal(slot: EngineState, model: ModelSpec) -> str | None:
     """Why `slot` can never serve a model with these demands; None when it can."""
     if model.engine is not None and slot.kind is not model.engine:
         return "engine_kind"
+    if (lacks := model.runs.refused_by(slot.kind)) is not None:
+        return f"no_{lacks}"
     requires = model.requires
     for key, value in requires.labels:
         if slot.node.labels.get(key) != value:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reconciler.capacity import EngineState
-from reconciler.fleet import Applied, ModelSpec, Unmanaged, format_bytes, format_capability
+from reconciler.fleet import Applied, ModelSpec, Unmanaged, fixed_otherwise, format_bytes, format_capability
 from reconciler.needs.run_settings import installed_on
 from reconciler.placement.eligibility import refusal
 from reconciler.placement.engine_admission import evicting, spilling
@@ -141,6 +141,11 @@ def in_words(code: str, slot: EngineState, model: ModelSpec, applied: Applied) -
         case "compute_capability":
             have = [card.facts.compute_capability for card in cards if card.facts is not None and card.facts.compute_capability is not None]
             return f"compute capability {format_capability(min(have)) if have else 'unknown'}, wanted {model.requires.compute_capability}"
+        case "engine_fixed_options":
+            fixed = fixed_otherwise(slot.spec, model.runs)
+            return (
+                "its start decided other options" if fixed is None else f"its start sets {fixed.name} {fixed.found}, wanted {fixed.wanted}"
+            )
         case "unreachable":
             return slot.facts.reason if slot.facts is not None and slot.facts.reason else "cannot be reached"
         case _:
@@ -163,6 +168,9 @@ _PHRASES = {
     "engine_fixed_model": "serves the one model that its process was started with",
     "not_installed": "the model is not installed there, and this engine cannot pull",
     "digest_differs": "other weights are installed there than its digest pins",
+    "no_kv_cache": "this kind of engine cannot be given that `kv_cache`",
+    "no_flash_attention": "this kind of engine cannot be given `flash_attention`",
+    "no_parallel": "this kind of engine cannot be given `parallel`",
     "need_unknown": "its memory need is unknown; declare `vram`",
     "shared_runner_conflict": "another name of the same weights is wanted there with other options",
     "ram_unknown": "the node's RAM is not known",

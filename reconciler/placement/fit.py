@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from reconciler.admission import Coming
 from reconciler.capacity import Charges, EngineState, Holding, Occupancy, margin_for
-from reconciler.fleet import STARTED_WITH_MODEL, Applied, EngineKind, Ensure, ModelSpec
+from reconciler.fleet import STARTED_WITH_MODEL, Applied, EngineKind, Ensure, ModelSpec, fixed_otherwise
 from reconciler.needs.run_settings import in_ram, installed_on
 from reconciler.placement.engine_admission import coming_of, would_evict
 from reconciler.placement.residents import Occupant, need_on
@@ -49,7 +49,7 @@ def static_refusal(slot: EngineState, model: ModelSpec) -> str | None:
         return "runs_elsewhere"
     if slot.identity.weights_differ(model, slot.kind):
         return "digest_differs"
-    return None
+    return "engine_fixed_options" if fixed_otherwise(slot.spec, model.runs) is not None else None
 
 
 def fit(slot: EngineState, model: ModelSpec, applied: Applied) -> Fit | str:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from reconciler.capacity import EngineState, Holding, largest, margin_for
-from reconciler.fleet import GIB, MIB, Applied, ModelSpec, Residency, Spread, Unmanaged, format_bytes
+from reconciler.fleet import GIB, MIB, Applied, EngineKind, ModelSpec, Residency, Spread, Unmanaged, fixed_otherwise, format_bytes
 from reconciler.needs.run_settings import in_ram
 from reconciler.placement.eligibility import refusal
 from reconciler.placement.engine_admission import would_leave_less, would_take_more
@@ -43,6 +43,8 @@ def would_help(
         lines.append(f"the weights that are installed are accepted: `gpurec pin {model.name}`, or those that are pinned are brought back")
     if counts.get("free_vram") and (free := trials.most_free()):
         lines.append(f"it asks for less free memory: `when: {{free_vram: {free // MIB}MiB}}` under models.{model.name}")
+    if counts.get("engine_fixed_options"):
+        lines.extend(_starts_that_would_help(model, trials))
     if counts.get("engine_would_evict"):
         lines.extend(_engines_that_would_help(model, trials))
     if counts.get("insufficient_vram"):
@@ -184,6 +186,16 @@ def _strangers_that_would_go(trials: _Trials, unmanaged: Unmanaged) -> list[str]
             lines.append(f"{ones} ({format_bytes(held)}) {makes} room: `policy: {{unmanaged: {policy.value}}}`")
         before = going
     return lines
+
+
+def _starts_that_would_help(model: ModelSpec, trials: _Trials) -> list[str]:
+    """What the first engine that has room would have to be started with."""
+    for slot in trials.near[:HINT_LOOKS]:
+        fixed = fixed_otherwise(slot.spec, model.runs)
+        if fixed is not None and isinstance(room_for(slot, trials.least, trials.applied), Fit):
+            how = f'`env: {{{fixed.name}: "{fixed.wanted}"}}`' if slot.kind is EngineKind.OLLAMA else f"`args` without {fixed.name}"
+            return [f"{slot.id} is started so: {how} of the engine"]
+    return []
 
 
 def _engines_that_would_help(model: ModelSpec, trials: _Trials) -> list[str]:

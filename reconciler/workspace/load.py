@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from reconciler.fleet import Desired, Fleet, Problem
+from reconciler.fleet import Desired, EngineKind, Ensure, Fleet, Problem, RunOptions, with_asked_environment
 from reconciler.planning.kinds.file.spec import ELSEWHERE
 from reconciler.vram import NO_CATALOGUE, Catalogue
 from reconciler.workspace.catalogue import read_catalogue
@@ -89,7 +89,7 @@ def load_workspace(
     problems.raise_if_any()
     return Workspace(
         name=chosen.name,
-        fleet=nodes,
+        fleet=with_asked_environment(nodes, _asked_of_ollamas(wanted)),
         desired=wanted,
         declared=declared,
         config_digest=sources.digest(),
@@ -100,6 +100,13 @@ def load_workspace(
         lock=lock,
         catalogue=catalogue,
     )
+
+
+def _asked_of_ollamas(wanted: Desired) -> Iterator[tuple[Sequence[str], RunOptions]]:
+    """What each model that may be on an Ollama asks of the start of its server, with its nodes."""
+    for model in wanted.models:
+        if model.engine in (None, EngineKind.OLLAMA) and model.ensure is not Ensure.ABSENT:
+            yield model.nodes, model.runs
 
 
 def load_fleet(

@@ -11,9 +11,11 @@ from reconciler.fleet import (
     Each,
     EngineKind,
     Ensure,
+    KvCache,
     ModelSpec,
     Requirements,
     Residency,
+    RunOptions,
     Spread,
     UnitError,
     Variant,
@@ -51,6 +53,7 @@ from reconciler.workspace.when import when
 
 MOST_REPLICAS = 1_000_000
 MOST_CONTEXT = 2**31 - 1
+MOST_PARALLEL = 1024
 _BOUND = re.compile(r"(>=|<=|==|=|>|<)?\s*(\S+)")
 MOST_BOUND = 100
 _DTYPES = ("float16", "bfloat16")
@@ -211,6 +214,14 @@ PROTECT = Field(
 VARIANTS = Field("variants", variants)
 WHEN_FIELD = Field("when", when, meant="condition conditions schedule hours")
 
+PARALLEL = Field(
+    "parallel",
+    integer(1, MOST_PARALLEL),
+    meant="num_parallel n_parallel np slots max_num_seqs concurrency",
+)
+KV_CACHE = Field("kv_cache", choice(KvCache), meant="kv_cache_type cache_type kv_cache_dtype cache_type_k")
+FLASH_ATTENTION = Field("flash_attention", flag, meant="flash_attn fa")
+
 ALIASES = Field("aliases", list_of(label), meant="alias served_model_names")
 FALLBACK = Field("fallback", list_of(label), meant="fallbacks")
 
@@ -233,10 +244,10 @@ MODEL = Table(
     (
         ENGINE, NAMES, ENSURE, PRIORITY, ON, REPLICAS, EACH, SPREAD, CONTEXT, CONTEXT_VIA, OPTIONS, KEEP_ALIVE, RESIDENCY, FRACTION,
         REQUIRES_FIELD, VRAM, BEST_EFFORT, DIGEST, PROTECT, VARIANTS, VERIFY_FIELD, ALIASES, FALLBACK,
-        WHEN_FIELD,
+        WHEN_FIELD, PARALLEL, KV_CACHE, FLASH_ATTENTION,
     ),
     later(
-        "parallel", "kv_cache", "flash_attention", "max_unavailable", "order",
+        "max_unavailable", "order",
     ),
 )  # fmt: skip
 
@@ -301,6 +312,7 @@ class DeclaredModel:
             aliases=values.get(ALIASES) or (),
             fallback=values.get(FALLBACK) or (),
             when=values.get(WHEN_FIELD) or ALWAYS,
+            runs=RunOptions(values.get(PARALLEL), values.get(KV_CACHE), values.get(FLASH_ATTENTION)),
         )
 
     def _check(self, problems: Problems) -> None:
@@ -334,6 +346,7 @@ class DeclaredModel:
                 f"{name} is in priority_models, so its own priority does not count", values.nodes[PRIORITY.key], "remove one of the two"
             )
         kind = values.get(ENGINE)
+        self._check_run(kind, problems)
         if CONTEXT_VIA in values and kind is not None and kind is not EngineKind.OLLAMA:
             problems.warn(
                 f"{name}: context_via matters for Ollama only, this model is on {kind}", values.nodes[CONTEXT_VIA.key], "remove it"
@@ -351,6 +364,25 @@ class DeclaredModel:
             problems.error(f"{name} is never to be taken away, and only wanted at some hours", at, "remove `protect`, or the hours")
         if found.free_vram is not None and values.get(RESIDENCY) is Residency.CPU:
             problems.error(f"{name} belongs on the CPU, and asks for free VRAM", at, "remove one of the two")
+
+    def _check_run(self, kind: EngineKind | None, problems: Problems) -> None:
+        """What no engine, or not the one that is asked for, can do."""
+        values, name = self._values, f"model {self.name!r}"
+        cache, flash = values.get(KV_CACHE), values.get(FLASH_ATTENTION)
+        if cache not in (None, KvCache.F16) and flash is False:
+            what = f"{name}: a {cache} cache needs flash attention, in llama.cpp and in Ollama"
+            problems.error(what, values.nodes[FLASH_ATTENTION.key], "write `flash_attention: true`, or `kv_cache: f16`")
+        if kind is EngineKind.VLLM and cache not in (None, KvCache.F16):
+            hint = "write `kv_cache: f16`, or `options: {kv-cache-dtype: fp8}`"
+            problems.error(f"{name} is on vllm, which has no {cache} cache", values.nodes[KV_CACHE.key], hint)
+        if kind is EngineKind.VLLM and flash is not None:
+            what = f"{name} is on vllm, which chooses its kind of attention itself"
+            problems.error(what, values.nodes[FLASH_ATTENTION.key], "remove it, or write `options: {attention-backend: NAME}`")
+        if kind is EngineKind.LLAMASWAP:
+            for field in (PARALLEL, KV_CACHE, FLASH_ATTENTION):
+                if field in values:
+                    what = f"{name} is on llamaswap, whose own configuration says its `{field.key}` and tells it to nobody"
+                    problems.error(what, values.nodes[field.key], "write it into the `cmd` of that configuration")
 
     def _check_variants(self, problems: Problems) -> None:
         values, name = self._values, f"model {self.name!r}"

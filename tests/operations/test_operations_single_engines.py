@@ -104,6 +104,27 @@ def test_a_model_that_is_placed_there_starts_its_server_and_waits_for_it(lab: La
     )
 
 
+def test_its_options_and_how_many_requests_at_a_time_are_arguments_of_its_server(lab: Lab) -> None:
+    lab.wish("small: {engine: vllm, vram: 6GiB, parallel: 8, kv_cache: f16, options: {enable-prefix-caching: true, dtype: half}}")
+    lab.apply()
+    assert lab.arguments[6:] == (
+        *("--max-num-seqs", "8", "--kv-cache-dtype", "auto"),
+        *("--dtype", "half", "--enable-prefix-caching"),
+    )
+    lab.wish("small: {engine: vllm, vram: 6GiB, parallel: 4}")
+    assert shown(lab.plan()) == ["update engine.box/vllm", "wait model.small@box/vllm"]
+
+
+def test_what_the_arguments_of_its_files_say_otherwise_leaves_the_model_without_a_place(lab: Lab) -> None:
+    lab.wish("small: {engine: vllm, vram: 6GiB, parallel: 8}")
+    lab.declare(more=", args: [--max-num-seqs, '2']")
+    (unplaced,) = lab.plan().plan.unplaced
+    assert [(one.reason, one.message) for one in unplaced.candidates] == [
+        ("engine_fixed_options", "its start sets --max-num-seqs 2, wanted 8")
+    ]
+    assert unplaced.would_fit_if == ("box/vllm is started so: `args` without --max-num-seqs of the engine",)
+
+
 def test_a_server_that_has_its_model_is_no_drift(lab: Lab) -> None:
     lab.apply()
     assert lab.plan().plan.drift == ()

@@ -13,7 +13,7 @@ from planning.fleets import GIB, NOW, applied, desired, fleet, model, node, owne
 from planning.fleets import facts as plain_facts
 
 import reconciler.needs.run_settings as ways
-from reconciler.fleet import Applied, EngineKind, Fleet, FleetFacts, Installed, ModelHeader, Residency, Resident
+from reconciler.fleet import Applied, EngineKind, Fleet, FleetFacts, Installed, KvCache, ModelHeader, Residency, Resident, RunOptions
 from reconciler.planning import Plan, make_plan
 from reconciler.vram import (
     CACHE_TYPES,
@@ -220,3 +220,16 @@ def test_the_plan_after_is_empty_though_the_engine_reports_less_than_was_compute
     there = Resident(NAME, size_bytes=350_000_000, vram_bytes=350_000_000, context=4096, pinned=True, blob=BLOB)
     result = plan(ONE, desired(model(NAME, ["a"])), told(ONE, residents={"a": [there]}), applied(owned(NAME, "a", 350_000_000)))
     assert result.steps == ()
+
+
+def test_requests_at_a_time_are_in_the_sum_as_the_server_is_known_to_run_them_else_as_they_are_asked_for() -> None:
+    server = next(iter(ONE.nodes.values()))
+    four = RunOptions(parallel=4)
+    asks = desired(model(NAME, ["a"], context=4096, runs=four))
+    assert need(plan(ONE, asks, told(ONE, header=PLAIN))) == (high(PLAIN, parallel=4, ubatch=1024), "computed")
+    engines = tuple(replace(one, env={"OLLAMA_NUM_PARALLEL": "4", "OLLAMA_KV_CACHE_TYPE": "q8_0"}) for one in server.engines)
+    declared = fleet(replace(server, engines=engines))
+    types: dict[str, Any] = {"key_type": CACHE_TYPES["q8_0"], "value_type": CACHE_TYPES["q8_0"]}
+    for runs in (RunOptions(), four, RunOptions(4, KvCache.Q8_0)):
+        want = desired(model(NAME, ["a"], context=4096, runs=runs))
+        assert need(plan(declared, want, told(declared, header=PLAIN))) == (high(PLAIN, parallel=4, ubatch=1024, **types), "computed")

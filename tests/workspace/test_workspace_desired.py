@@ -160,6 +160,9 @@ def test_workspace_models_of_one_pattern_share_their_nodes(load: Load) -> None:
         ("{requires: {dtype: float61}}", "did you mean 'float16'?"),
         ("{names: {olama: x}}", "did you mean 'ollama'?"),
         ("{ensure: absent, protect: true}", "is to be deleted on all its hosts and has `protect`"),
+        ("{kv_cache: q8}", "did you mean 'q8_0'?"),
+        ("{kv_cache: q8_0, flash_attention: false}", "desired/x.yaml:3:40: model 'm': a q8_0 cache needs flash attention"),
+        ("{parallel: 0}", "must be a whole number from 1"),
         ("{ensure: absent, replicas: 2}", "is to be deleted on all its hosts and has `replicas`"),
         ("[1]", "model 'm' must be a mapping, this is a list"),
     ],
@@ -169,7 +172,7 @@ def test_workspace_a_wrong_model_is_refused(problems: Sentences, text: str, told
 
 
 LATER_MODEL_KEYS = (
-    "parallel", "kv_cache", "flash_attention", "max_unavailable", "order",
+    "max_unavailable", "order",
 )  # fmt: skip
 LATER_POLICIES = (
     "unknown_vram", "unknown_foreign",

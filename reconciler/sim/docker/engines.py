@@ -45,6 +45,7 @@ def engine_program(template: SimEngine, cards: Mapping[str, Card], make: Make, s
         spec = replace(template, name=container.name, port=_port(template, container), installed=models, gpus=())
         if share is not None:
             spec = replace(spec, gpu_memory_utilization=min(1.0, float(share)))
+        spec = _as_told(spec, container.argv)
         engine = make(spec, [cards[uuid] for uuid in given_cards(container, tuple(cards))])
         if isinstance(engine, OllamaEngine):
             engine.library = stores.setdefault(_store_of(container), engine.library)
@@ -53,6 +54,19 @@ def engine_program(template: SimEngine, cards: Mapping[str, Card], make: Make, s
         return ContainerEngine(engine)
 
     return start
+
+
+def _as_told(spec: SimEngine, argv: Sequence[str]) -> SimEngine:
+    """A server with one model, with the context and the slots of its command: llama.cpp's `-c` is that of all its slots together."""
+    if spec.kind == "llamacpp" and spec.mode == "single":
+        slots = int(_after(argv, "--parallel") or _after(argv, "-np") or spec.num_parallel)
+        context = _after(argv, "-c") or _after(argv, "--ctx-size")
+        each = None if context is None else int(context) // slots
+        spec = replace(spec, num_parallel=slots)
+    else:
+        context = _after(argv, "--max-model-len") if spec.kind == "vllm" else None
+        each = None if context is None else int(context)
+    return spec if each is None else replace(spec, installed=tuple(replace(one, context=each) for one in spec.installed))
 
 
 def _store_of(container: Surroundings) -> str:

@@ -5,11 +5,11 @@ vLLM's options are those of `vllm serve --help`, llama-server's those of tools/s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from reconciler.admission import utilization_of
-from reconciler.fleet import CardCharges, CardFacts, EngineContainer, EngineKind, EngineSpec, ModelSpec, OwnedEngine
+from reconciler.fleet import CardCharges, CardFacts, EngineContainer, EngineKind, EngineSpec, ModelSpec, OwnedEngine, Scalar, said_by
 
 _ROUTER_ARGUMENTS = ("--models-dir", "--models-preset", "--models-max")
 _ROUTER_VARIABLES = ("LLAMA_ARG_MODELS_DIR", "LLAMA_ARG_MODELS_PRESET")
@@ -43,9 +43,27 @@ def _is_router(owned: OwnedEngine) -> bool:
 def model_arguments(engine: EngineSpec, cards: Sequence[CardFacts], model: GivenModel) -> tuple[str, ...]:
     """What starts the engine with a model; what the files' own `args` say is not said twice."""
     assert engine.owned is not None
-    given = {word.partition("=")[0] for word in engine.owned.args}
-    groups = _of_vllm(cards, model) if engine.kind is EngineKind.VLLM else _of_llamacpp(model)
-    return tuple(word for group in groups if group[0] not in given for word in group)
+    given = set(said_by(engine.owned.args))
+    groups = [*(_of_vllm(cards, model) if engine.kind is EngineKind.VLLM else _of_llamacpp(model))]
+    own = {name for *names, _ in (*groups, *model.spec.runs.arguments(engine.kind)) for name in names}
+    groups += model.spec.runs.arguments(engine.kind)
+    groups += [group for group in _of_options(model.spec.options) if group[0] not in own]
+    return tuple(word for group in groups if given.isdisjoint(_names(group)) for word in (group[0], *group[len(_names(group)) :]))
+
+
+def _names(group: Sequence[str]) -> Sequence[str]:
+    """The names of an option, without its value."""
+    return [word for word in group[:-1] if word.startswith("-")] or group[:1]
+
+
+def _of_options(options: Mapping[str, Scalar]) -> Iterator[tuple[str, ...]]:
+    """`options` of the model as arguments: `n_gpu_layers: 99` is `--n-gpu-layers 99`, true a bare `--name`, false `--no-name`."""
+    for key, value in sorted(options.items()):
+        name = key.lstrip("-").replace("_", "-")
+        if isinstance(value, bool):
+            yield (f"--{name}" if value else f"--no-{name}",)
+        else:
+            yield (f"-{name}" if len(name) == 1 else f"--{name}", str(value))
 
 
 def _of_vllm(cards: Sequence[CardFacts], model: GivenModel) -> Sequence[tuple[str, ...]]:
@@ -72,5 +90,5 @@ def _of_llamacpp(model: GivenModel) -> Sequence[tuple[str, ...]]:
     file = ("-m", model.name) if model.name.endswith(".gguf") else ("-hf", model.name)
     groups: list[tuple[str, ...]] = [file, ("--alias", model.name)]
     if model.spec.wanted_context is not None:
-        groups.append(("-c", str(model.spec.wanted_context)))
+        groups.append(("-c", "--ctx-size", str(model.spec.wanted_context * (model.spec.runs.parallel or 1))))
     return groups

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from reconciler.capacity import Charges, EngineState, Holding, largest, margin_for
 from reconciler.fleet import (
+    AS_ENGINE_RUNS,
     Applied,
     AppliedReplica,
     Desired,
@@ -182,7 +183,7 @@ def _wanted(changes: Changes, replica: Replica, applied: Applied, drifted: froze
     rule = decide(replica)
     if replica.asks_something_new and (rule.action is not None or rule.code == HELD):
         changes.pending += 1  # where only the state has to learn what is so already, there is nothing left to do
-    if not replica.sets_context:
+    if not replica.sets_context or replica.model.runs != AS_ENGINE_RUNS:
         changes.cannot_change.append(replica)
     if replica.other_weights is not None:
         changes.other_weights.append(replica)
@@ -342,6 +343,7 @@ def asked_of(model: ModelSpec) -> Fields:
         "residency": model.residency.value,
         "min_gpu_fraction": model.min_gpu_fraction,
     }
+    fields |= dict(model.runs.items())
     for name, value in sorted(model.options.items()):
         fields[f"options.{name}"] = value
     return fields

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from reconciler.fleet import EngineKind, Scalar
+from reconciler.fleet import OLLAMA_VARIABLES, EngineKind, Scalar, told_by_options, told_by_start
 from reconciler.planning.kinds.model.replica import Replica
 from reconciler.planning.plan import Drift, Note
 
@@ -26,10 +26,15 @@ def fixed_options(replicas: Sequence[Replica], drifted: frozenset[str]) -> tuple
         for name, wanted, told in told_otherwise(replica):
             drift.append(Drift(replica.address, CODE, f"options.{name}", wanted, told))
             notes.append(Note(replica.address, CODE, f"runs with {name} {told}, wanted {wanted}; change its preset or command line"))
+        for name, wanted, told in run_otherwise(replica):
+            drift.append(Drift(replica.address, CODE, name, wanted, told))
+            variable = OLLAMA_VARIABLES[name]
+            change = f"set {variable}" if replica.slot.kind is EngineKind.OLLAMA else "change its preset or command line"
+            notes.append(Note(replica.address, CODE, f"runs with {name} {_word(told)}, wanted {_word(wanted)}; {change}"))
     return drift, notes
 
 
-def told_otherwise(replica: Replica) -> Iterator[tuple[str, Scalar, str]]:
+def told_otherwise(replica: Replica) -> Iterator[tuple[str, Scalar, Scalar]]:
     """Options asked for that the engine tells to be other ones: (name, wanted, told). What it does not tell is unknown."""
     resident = replica.resident
     if replica.sets_options or resident is None or resident.options is None:
@@ -39,6 +44,23 @@ def told_otherwise(replica: Replica) -> Iterator[tuple[str, Scalar, str]]:
         found = told.get(_key(name))
         if found is not None and not _same(wanted, found):
             yield name, wanted, found
+
+
+def run_otherwise(replica: Replica) -> Iterator[tuple[str, Scalar, Scalar]]:
+    """The same of what its start is to decide by keys of the model: by the options that its engine tells, and by its environment."""
+    resident = replica.resident
+    if replica.given_at_start or resident is None or not any(replica.model.runs.items()):
+        return
+    kind = replica.slot.kind
+    told = told_by_start(replica.slot.spec) if kind is EngineKind.OLLAMA else told_by_options(kind, resident.options)
+    for name, wanted in replica.model.runs.items():
+        found = told.get(name)
+        if found is not None and found != wanted:
+            yield name, wanted, found
+
+
+def _word(value: Scalar) -> str:
+    return str(value).lower()
 
 
 def _key(name: str) -> str:

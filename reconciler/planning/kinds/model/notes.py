@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from reconciler.capacity import total
-from reconciler.fleet import ContextVia, Desired, EngineKind, Ensure, ModelSpec, format_bytes
-from reconciler.placement import Occupancy, Placement
+from reconciler.fleet import (
+    STARTED_WITH_MODEL,
+    ContextVia,
+    Desired,
+    EngineKind,
+    Ensure,
+    ModelSpec,
+    format_bytes,
+    told_by_options,
+    told_by_start,
+)
+from reconciler.placement import EngineState, Occupancy, Placement
 from reconciler.planning.kinds.model.changes import Changes
 from reconciler.planning.plan import Action, Drift, Note
 
@@ -30,8 +42,9 @@ def notes_on_models(desired: Desired, board: Occupancy) -> tuple[Note, ...]:
         address = f"model.{model.name}"
         if model.context is not None and may_be_on(EngineKind.OLLAMA, model):
             notes.extend(_context_note(model, address))
+        notes.extend(_unseen(model, address, [slot for node in model.nodes for slot in board.by_node.get(node, ())]))
         for kind, source in _OPTIONS_FROM.items():
-            if model.options and may_be_on(kind, model):
+            if model.options and may_be_on(kind, model) and _has_external(kind, model, board):
                 notes.append(Note(address, "engine_fixed_options", f"{source}, not from gpurec"))
     return tuple(notes)
 
@@ -47,6 +60,36 @@ def _context_note(model: ModelSpec, address: str) -> list[Note]:
     if model.context_via is ContextVia.REQUEST:
         return [Note(address, "context_request", "any client that sends no num_ctx reloads it with the server's context")]
     return []
+
+
+def _has_external(kind: EngineKind, model: ModelSpec, board: Occupancy) -> bool:
+    """Whether there is an engine of this kind that is not started with its model by gpurec."""
+    slots = (slot for node in model.nodes for slot in board.by_node.get(node, ()))
+    return any(slot.kind is kind and (slot.facts is None or slot.facts.mode != STARTED_WITH_MODEL) for slot in slots)
+
+
+_TELLS = {
+    EngineKind.OLLAMA: "Ollama tells it to nobody: declare it as `env` of the engine",
+    EngineKind.LLAMACPP: "its preset or command line decides it, and a server tells it only where a preset says it",
+    EngineKind.VLLM: "its command line decides it, and the server does not tell it",
+}
+
+
+def _unseen(model: ModelSpec, address: str, slots: Sequence[EngineState]) -> Iterator[Note]:
+    """What is asked of starts that are not ours, and that nobody can see there: neither drift nor pending, so it is said once a kind."""
+    for kind, why in _TELLS.items():
+        unknown: set[str] = set()
+        for slot in slots:
+            if slot.kind is not kind or model.engine not in (None, kind) or (slot.facts and slot.facts.mode == STARTED_WITH_MODEL):
+                continue
+            told = told_by_start(slot.spec)
+            for one in (slot.facts.residents if slot.facts is not None else None) or ():
+                if kind is not EngineKind.OLLAMA and one.name == model.base_name(kind):
+                    told = told_by_options(kind, one.options)
+            unknown |= {key for key, _ in model.runs.items() if told.get(key) is None}
+        if unknown:
+            keys = ", ".join(sorted(unknown))
+            yield Note(address, "not_observable", f"asked-for {keys}: {why}")
 
 
 def other_weights(changes: Changes) -> tuple[list[Drift], list[Note]]:

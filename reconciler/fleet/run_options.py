@@ -1,0 +1,199 @@
+"""How a model is to be run where the start of its engine decides it: the type of its cache, how many requests at a time, flash attention.
+
+What each engine calls it: llama-server's tools/server/README.md, `vllm serve --help`, and the environment of Ollama's server
+(envconfig/config.go), which is that of all its models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from types import MappingProxyType
+
+from reconciler.fleet.inventory import EngineSpec, Fleet
+from reconciler.fleet.names import EngineKind
+from reconciler.fleet.owned import EngineUnit
+from reconciler.fleet.secret_refs import Scalar
+
+KV_CACHE, PARALLEL, FLASH_ATTENTION = "kv_cache", "parallel", "flash_attention"
+OLLAMA_VARIABLES: Mapping[str, str] = MappingProxyType(
+    {KV_CACHE: "OLLAMA_KV_CACHE_TYPE", PARALLEL: "OLLAMA_NUM_PARALLEL", FLASH_ATTENTION: "OLLAMA_FLASH_ATTENTION"}
+)
+_OFF = frozenset({"0", "f", "false"})
+_LLAMACPP_FLAGS = {"1": True, "on": True, "true": True, "enabled": True, "0": False, "off": False, "false": False, "disabled": False}
+_SIXTEEN_BITS = frozenset({"auto", "float16", "bfloat16", "half"})
+
+
+class KvCache(StrEnum):
+    """Types of the cache that llama.cpp and Ollama have by these names."""
+
+    F16 = "f16"
+    Q8_0 = "q8_0"
+    Q4_0 = "q4_0"
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """None: the engine's own, or not known. `parallel` requests have a context each. `kv_cache` is the name of a type."""
+
+    parallel: int | None = None
+    kv_cache: str | None = None
+    flash_attention: bool | None = None
+
+    def items(self) -> Iterator[tuple[str, Scalar]]:
+        """What is asked for, by the keys of a model."""
+        for key, value in ((KV_CACHE, self.kv_cache), (PARALLEL, self.parallel), (FLASH_ATTENTION, self.flash_attention)):
+            if value is not None:
+                yield key, value
+
+    def get(self, key: str) -> Scalar | None:
+        """The value of one of the keys."""
+        return dict(self.items()).get(key)
+
+    def refused_by(self, kind: EngineKind) -> str | None:
+        """What of it an engine of this kind does not have at all: one of the keys."""
+        if kind is EngineKind.LLAMASWAP:
+            return next((key for key, _ in self.items()), None)
+        if kind is not EngineKind.VLLM:
+            return None
+        if self.kv_cache not in (None, KvCache.F16):
+            return KV_CACHE
+        return FLASH_ATTENTION if self.flash_attention is not None else None
+
+    def arguments(self, kind: EngineKind) -> Sequence[tuple[str, ...]]:
+        """The same as arguments of a server with one model, each after the names that it goes by: (name, other names …, value)."""
+        groups: list[tuple[str, ...]] = []
+        if kind is EngineKind.VLLM:
+            if self.parallel is not None:
+                groups.append(("--max-num-seqs", str(self.parallel)))
+            if self.kv_cache is not None:
+                groups.append(("--kv-cache-dtype", "auto"))
+            return groups
+        if self.parallel is not None:
+            groups.append(("--parallel", "-np", str(self.parallel)))
+        if self.kv_cache is not None:
+            groups += [("--cache-type-k", "-ctk", self.kv_cache), ("--cache-type-v", "-ctv", self.kv_cache)]
+        if self.flash_attention is not None:
+            groups.append(("--flash-attn", "-fa", "on" if self.flash_attention else "off"))
+        return groups
+
+
+AS_ENGINE_RUNS = RunOptions()
+
+
+def of_environment(env: Mapping[str, str]) -> RunOptions:
+    """What the environment of an Ollama says, as far as it says something that can be read (envconfig/config.go)."""
+
+    def said(key: str) -> str:
+        return env.get(OLLAMA_VARIABLES[key], "").strip("\"' ")
+
+    parallel, cache, flash = said(PARALLEL), said(KV_CACHE).lower(), said(FLASH_ATTENTION).lower()
+    return RunOptions(max(1, int(parallel[:9])) if parallel.isdecimal() else None, cache or None, flash not in _OFF if flash else None)
+
+
+def told_by_start(engine: EngineSpec) -> RunOptions:
+    """What the start of an Ollama is known to have decided: by its declared environment, and where gpurec starts it whole also by what that
+    does not say. Nothing of another kind."""
+    if engine.kind is not EngineKind.OLLAMA:
+        return AS_ENGINE_RUNS
+    told = of_environment(engine.env)
+    owned = engine.owned
+    if owned is None or (isinstance(owned.start, EngineUnit) and owned.start.exec is None):
+        return told
+    given = owned.env
+    return replace(
+        told,
+        parallel=1 if told.parallel is None and OLLAMA_VARIABLES[PARALLEL] not in given else told.parallel,
+        kv_cache="f16" if told.kv_cache is None and OLLAMA_VARIABLES[KV_CACHE] not in given else told.kv_cache,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FixedOption:
+    """What the start of an engine decides otherwise than asked: the variable or the argument, its value and the wanted one."""
+
+    name: str
+    found: str
+    wanted: str
+
+
+def fixed_otherwise(engine: EngineSpec, asked: RunOptions) -> FixedOption | None:
+    """The first option of these that this engine is known to be started without: by its environment, or by the `args` of its files."""
+    if asked == AS_ENGINE_RUNS:
+        return None
+    if engine.kind is EngineKind.OLLAMA:
+        told = told_by_start(engine)
+        for key, wanted in asked.items():
+            found = told.get(key)
+            if found is not None and found != wanted:
+                return FixedOption(OLLAMA_VARIABLES[key], _word(found), _word(wanted))
+    elif engine.owned is not None:
+        given = said_by(engine.owned.args)
+        for *names, value in asked.arguments(engine.kind):
+            found = next((given[name] for name in names if name in given), None)
+            if found is not None and found != value:
+                return FixedOption(names[0], found, value)
+    return None
+
+
+def said_by(args: Sequence[str]) -> Mapping[str, str]:
+    """Arguments of a command line by name, each with its value: the one after `=`, else the next word (empty: none)."""
+    found: dict[str, str] = {}
+    for word, following in zip(args, [*args[1:], ""], strict=False):
+        if word.startswith("-"):
+            name, separator, value = word.partition("=")
+            found[name] = value if separator else "" if following.startswith("--") else following
+    return found
+
+
+def _word(value: Scalar) -> str:
+    return str(int(value)) if isinstance(value, bool) else str(value)
+
+
+def told_by_options(kind: EngineKind, options: Sequence[str] | None) -> RunOptions:
+    """What the options of a resident (`name=value`) tell."""
+    found = {name.strip().removeprefix("LLAMA_ARG_").replace("_", "-").lower(): value.strip() for name, _, value in _pairs(options or ())}
+    if kind is EngineKind.VLLM:
+        cache = found.get("cache-dtype")
+        return RunOptions(kv_cache="f16" if cache in _SIXTEEN_BITS else cache)
+    if kind is not EngineKind.LLAMACPP:
+        return AS_ENGINE_RUNS
+    keys, values, parallel = found.get("cache-type-k"), found.get("cache-type-v"), found.get("parallel", "")
+    cache = keys if keys == values else f"{keys or 'f16'}/{values or 'f16'}"
+    slots = int(parallel[:9]) if parallel.isdecimal() and int(parallel[:9]) else None
+    return RunOptions(slots, cache, _LLAMACPP_FLAGS.get(found.get("flash-attn", "").lower()))
+
+
+def _pairs(options: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+    return (option.partition("=") for option in options)
+
+
+def with_asked_environment(fleet: Fleet, asked: Iterable[tuple[Sequence[str], RunOptions]]) -> Fleet:
+    """The fleet with the environment of each Ollama that gpurec starts as the models ask that may be there: `asked` has their nodes and
+    what they ask. What the files say of the engine goes before, and what models ask of one engine in two ways is asked of none."""
+    wishes: dict[str, dict[str, set[Scalar]]] = {}
+    for nodes, options in asked:
+        for key, value in options.items():
+            for node in nodes:
+                wishes.setdefault(node, {}).setdefault(key, set()).add(value)
+    if not wishes:
+        return fleet
+    nodes_after = {
+        name: replace(node, engines=tuple(_asked(engine, wishes[name]) for engine in node.engines)) if name in wishes else node
+        for name, node in fleet.nodes.items()
+    }
+    return Fleet(fleet.name, nodes_after)
+
+
+def _asked(engine: EngineSpec, wishes: Mapping[str, set[Scalar]]) -> EngineSpec:
+    owned = engine.owned
+    if owned is None or engine.kind is not EngineKind.OLLAMA:
+        return engine
+    more = {
+        variable: _word(value)
+        for key, variable in OLLAMA_VARIABLES.items()
+        if len(values := wishes.get(key, set())) == 1 and variable not in owned.env
+        for value in values
+    }
+    return replace(engine, env={**engine.env, **more}, owned=replace(owned, env={**owned.env, **more})) if more else engine

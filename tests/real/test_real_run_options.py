@@ -1,0 +1,77 @@
+"""`kv_cache`, `parallel`, `flash_attention` on real llama-servers: the arguments that gpurec starts one with, and what each mode tells."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from processes import HttpServer, Process, free_port
+from rigs import NEED, RAM, ROOM_FOR_TWO, Bench
+from servers import Router, Single, card_environment
+from workspaces import NODE, steps
+
+from reconciler.fleet import EngineId, EngineKind, EngineSpec, EngineUnit, KvCache, ModelSpec, OwnedEngine, RunOptions
+from reconciler.planning.kinds.engine.single import GivenModel, model_arguments
+
+WANTED = {"engine": "llamacpp", "vram": f"{NEED}B"}
+ADDRESS = f"model.gemma@{NODE}/llamacpp"
+
+
+class Started(HttpServer):
+    """A llama-server with the command of an engine that gpurec owns."""
+
+    def __init__(self, bench: Bench, *arguments: str) -> None:
+        super().__init__(free_port())
+        home = bench.folder("owned")
+        own = ["--host", "127.0.0.1", "--port", str(self.port), "--offline", "--no-webui", "--cache-ram", "0", "--verbosity", "4"]
+        environment = {"LLAMA_CACHE": str(home), **card_environment([bench.card(ROOM_FOR_TWO)])}
+        self.process = Process("llama-server", [bench.real.llama_bin / "llama-server", *own, *arguments], home, environment)
+        self.await_ready()
+
+
+def test_a_real_llama_server_takes_the_arguments_of_a_model_and_runs_it_so(bench: Bench) -> None:
+    owned = OwnedEngine(EngineUnit("llama", exec=("/usr/bin/llama-server",)), 8080)
+    engine = EngineSpec(EngineId(NODE, "llamacpp"), EngineKind.LLAMACPP, "", owned=owned)
+    spec = ModelSpec(
+        "gemma", (NODE,), context=1024, runs=RunOptions(2, KvCache.Q8_0, True), options={"n_gpu_layers": 99, "cont-batching": True}
+    )
+    server = Started(bench, *model_arguments(engine, (), GivenModel(spec, str(bench.real.gemma))))
+    bench.started(server)
+    props = server.client.get("/props").raise_for_status().json()
+    assert (props["total_slots"], props["default_generation_settings"]["n_ctx"]) == (2, 1024)
+    said = server.process.said()
+    assert "K (q8_0)" in said
+    assert "V (q8_0)" in said
+
+
+def drift(document: dict[str, Any]) -> list[tuple[str, str, Any, Any]]:
+    return [(one["kind"], one["field"], one["applied"], one["found"]) for one in document["drift"]]
+
+
+def test_a_real_server_with_one_model_tells_its_slots_and_other_ones_are_drift(bench: Bench) -> None:
+    server = Single(bench.real, bench.folder("single"), bench.real.gemma, "gemma", [bench.card(ROOM_FOR_TWO)])
+    bench.started(server)
+    workspace = bench.workspace()
+    workspace.declare({"llamacpp": {"url": server.url}}, (ROOM_FOR_TWO,), RAM)
+    workspace.want({"gemma": {**WANTED, "parallel": 1, "kv_cache": "f16"}})
+    workspace.apply(0)
+    workspace.expect_nothing_to_do()
+    workspace.want({"gemma": {**WANTED, "parallel": 3}})
+    assert drift(workspace.plan(0, 2)) == [("engine_fixed_options", "parallel", 3, 1)]
+
+
+def test_a_real_router_tells_the_cache_of_what_it_loaded_and_another_one_is_drift(bench: Bench) -> None:
+    cache = ["--cache-type-k", "q8_0", "--cache-type-v", "q8_0", "--flash-attn", "on"]
+    router = Router(bench.real, bench.folder("router"), {"gemma": bench.real.gemma}, [bench.card(ROOM_FOR_TWO)], extra=cache)
+    bench.started(router)
+    workspace = bench.workspace()
+    workspace.declare({"llamacpp": {"url": router.url}}, (ROOM_FOR_TWO,), RAM)
+    workspace.want({"gemma": {**WANTED, "kv_cache": "q8_0", "parallel": 1, "flash_attention": True}})
+    assert steps(workspace.plan(0, 2)) == [("load", ADDRESS)]
+    workspace.apply(0)
+    workspace.expect_nothing_to_do()
+    workspace.want({"gemma": {**WANTED, "kv_cache": "f16", "parallel": 2, "flash_attention": False}})
+    assert drift(workspace.plan(0, 2)) == [
+        ("engine_fixed_options", "flash_attention", False, True),
+        ("engine_fixed_options", "kv_cache", "f16", "q8_0"),
+        ("engine_fixed_options", "parallel", 2, 1),
+    ]
