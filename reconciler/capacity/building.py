@@ -34,12 +34,18 @@ def usable_bytes(total: int, limits: Limits) -> int:
 
 
 def set_up(
-    fleet: Fleet, facts: FleetFacts, wide: Limits, selected: frozenset[str] | None = None, catalogue: Catalogue = NO_CATALOGUE
+    fleet: Fleet,
+    facts: FleetFacts,
+    wide: Limits,
+    selected: frozenset[str] | None = None,
+    catalogue: Catalogue = NO_CATALOGUE,
+    assumes_foreign: bool = True,
 ) -> Occupancy:
     """The board for a fleet: cards as probed, limits as declared (card over node over `wide` over the defaults).
 
     Nodes outside `selected` (None: all are in) stay on the board with what they hold, but nothing may be placed there. `catalogue` is the
-    last source of needs, and of what a card of a name that it lists can reckon in.
+    last source of needs, and of what a card of a name that it lists can reckon in. `assumes_foreign` False: nothing is added to a
+    card whose own use nobody can read.
     """
     knowledge = Knowledge(catalogue)
     slots: dict[EngineId, EngineState] = {}
@@ -55,7 +61,11 @@ def set_up(
             limits = merged[node.limits] = node.limits.over(base)
         known = seen.cards if seen is not None else None
         declared = node.gpus or ()
-        cards = None if known is None else tuple(_card(name, card, card.declared_in(declared), limits, catalogue) for card in known)
+        cards = (
+            None
+            if known is None
+            else tuple(_card(name, card, card.declared_in(declared), limits, catalogue, assumes_foreign) for card in known)
+        )
         ram_total = node.ram if seen is None or seen.ram_bytes is None else seen.ram_bytes
         ram_usable = None if ram_total is None else max(0, ram_total - (limits.ram_reserve or 0))
         ram = Card(name, RAM_INDEX, ram_total, ram_usable, 0, True)
@@ -81,18 +91,19 @@ def _known(seen: CardFacts, catalogue: Catalogue) -> CardFacts:
     return replace(seen, compute_capability=listed.compute_capability, float16=listed.float16, bfloat16=listed.bfloat16)
 
 
-def _card(node: str, found: CardFacts, declared: CardSpec | None, limits: Limits, catalogue: Catalogue) -> Card:
+def _card(node: str, found: CardFacts, declared: CardSpec | None, limits: Limits, catalogue: Catalogue, assumes_foreign: bool) -> Card:
     seen = _known(found, catalogue)
     if declared is not None:
         limits = declared.limits.over(limits)
-    usable = None if seen.total_bytes is None or seen.fault is not None else usable_bytes(seen.total_bytes, limits)
+    closed = seen.assumed and not assumes_foreign
+    usable = None if seen.total_bytes is None or seen.fault is not None or closed else usable_bytes(seen.total_bytes, limits)
     if usable is not None and seen.total_bytes is not None and seen.reserved_bytes is not None:
         usable = max(0, min(usable, seen.total_bytes - seen.reserved_bytes))
     foreign = seen.foreign_bytes or 0
     if declared is not None and (seen.foreign_bytes is None or seen.assumed):
         foreign = max(foreign, declared.foreign)  # what is seen of a use that is not known whole is its least
     most = limits.max_agents_per_gpu
-    return Card(node, seen.index, seen.total_bytes, usable, foreign, seen.assumed, facts=seen, most_agents=most)
+    return Card(node, seen.index, seen.total_bytes, usable, foreign, seen.assumed, facts=seen, most_agents=most, is_closed=closed)
 
 
 def _cards_of(spec: EngineSpec, cards: tuple[Card, ...]) -> tuple[Card, ...]:

@@ -14,7 +14,8 @@ RAM_INDEX = -1
 class Card(KnownCard):
     """A card (or a node's RAM) in bytes. `usable` None: its size is not known, or it is at fault, so nothing is added. `held` is what
     replicas and residents take by our arithmetic; foreign use comes on top. `before` is `held` as found. `free_fact` names its free bytes
-    in a plan. `most_agents` may have their model, or their own part, on it; None: any number."""
+    in a plan. `most_agents` may have their model, or their own part, on it; None: any number. `is_closed`: its use
+    is not known, and the policy adds nothing to such a card."""
 
     usable: int | None
     foreign: int
@@ -22,6 +23,7 @@ class Card(KnownCard):
     held: int = field(default=0, kw_only=True)
     before: int = field(default=0, kw_only=True)
     most_agents: int | None = field(default=None, kw_only=True)
+    is_closed: bool = field(default=False, kw_only=True)
     free_fact: str = field(default="", init=False)
 
     def __post_init__(self) -> None:

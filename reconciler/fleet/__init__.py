@@ -119,6 +119,7 @@ from reconciler.fleet.instances import instances_of, nodes_with_instances, with_
 from reconciler.fleet.inventory import (
     DEFAULT_LIMITS,
     NO_LIMITS,
+    UNIFIED_SHARE,
     CardSpec,
     DockerSpec,
     EngineSpec,
@@ -234,6 +235,7 @@ __all__ = [
     "SPEC_LABEL",
     "STARTED_WITH_MODEL",
     "TIB",
+    "UNIFIED_SHARE",
     "UNSEEN",
     "USES",
     "USUAL_HEALTH",

@@ -271,7 +271,8 @@ class Policy:
     """What holds for a whole fleet. `breaker` None: an engine that keeps failing is tried again and again. For `lost_after` seconds an
     engine is unreachable before its replicas are placed elsewhere; None: never. For `drain` seconds a busy model is given time before it
     is unloaded; None: none. `allowed_containers` are what containers may have of their nodes though it makes them root there: `privileged`,
-    or paths. `notify` are the webhooks of a service, `service` is who may ask it for what."""
+    or paths. `notify` are the webhooks of a service, `service` is who may ask it for what.
+    `assumes_foreign`: a card whose use nobody can read is used as if its declared `foreign` were all."""
 
     unmanaged: Unmanaged = Unmanaged.LEAVE
     guards: Guards = Guards()
@@ -285,6 +286,7 @@ class Policy:
     allowed_containers: tuple[str, ...] = ()
     notify: tuple[Notify, ...] = ()
     service: ServicePolicy = NOBODY
+    assumes_foreign: bool = True
 
 
 _NOTHING_ELSE: Mapping[str, object] = MappingProxyType({})

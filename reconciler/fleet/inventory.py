@@ -44,6 +44,9 @@ class Limits:
 
 
 NO_LIMITS = Limits()
+UNIFIED_SHARE = Fraction(3, 4)
+"""How much of a node's RAM a card that has none of its own may have, where nobody says (Metal's recommendedMaxWorkingSetSize on larger
+machines)."""
 DEFAULT_LIMITS = Limits(max_vram_utilization=Fraction(9, 10), reserve=512 * MIB, ram_reserve=0)
 
 
@@ -84,7 +87,8 @@ class EngineSpec:
 
 @dataclass(frozen=True, slots=True)
 class CardSpec:
-    """A declared card. `vram` in bytes, None when not declared; `foreign` is what other programs are said to use."""
+    """A declared card. `vram` in bytes, None when not declared; `foreign` is what other programs are said to use. `unified` is its share of
+    the node's RAM (0..1) where it has no memory of its own; `mig` the UUID of the card that it is a slice of."""
 
     index: CardId
     uuid: str | None = None
@@ -94,6 +98,8 @@ class CardSpec:
     driver: tuple[int, ...] | None = None
     foreign: int = 0
     limits: Limits = NO_LIMITS
+    unified: Fraction | None = None
+    mig: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

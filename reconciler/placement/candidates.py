@@ -67,7 +67,7 @@ def candidates(
     """The answer of every engine of the model's nodes, in order of their names. Where it is resident and asked for in another way, its
     room is counted as free: it would be loaded again."""
     model = question.model
-    board = set_up(fleet, facts, desired.limits, catalogue=catalogue)
+    board = set_up(fleet, facts, desired.limits, catalogue=catalogue, assumes_foreign=desired.policy.assumes_foreign)
     models = [one for one in desired.wanted if one.name != model.name]
     found = charge_found(board, replace(desired, models=(*models, model)), applied, WantedNames([*models, model]))
     here = {one.slot: (one, each) for one in found for each in (one.model, *one.also) if each is not None and each.name == model.name}
@@ -164,7 +164,7 @@ def model_needs(
     fleet: Fleet, desired: Desired, facts: FleetFacts, applied: Applied, catalogue: Catalogue = NO_CATALOGUE
 ) -> tuple[ModelNeeds, ...]:
     """Every wanted model by name, with each kind of engine of its nodes that can be meant."""
-    board = set_up(fleet, facts, desired.limits, catalogue=catalogue)
+    board = set_up(fleet, facts, desired.limits, catalogue=catalogue, assumes_foreign=desired.policy.assumes_foreign)
     rows: list[ModelNeeds] = []
     for model in sorted(desired.wanted, key=lambda one: one.name):
         by_kind: dict[EngineKind, list[EngineState]] = {}

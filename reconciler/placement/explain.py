@@ -159,6 +159,7 @@ _PHRASES = {
     "engine_on_gpu": "this kind of engine cannot be told to use the CPU",
     "cards_unknown": "its cards are not known",
     "vram_unknown": "the size of its card is not known",
+    "foreign_unknown": "what other programs use of its card cannot be read, and policy.unknown_foreign is refuse",
     "card_too_small": "its card is smaller than requires.vram",
     "compute_capability_unknown": "its compute capability is not known",
     "dtype": "its card lacks the required dtype",

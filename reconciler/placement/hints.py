@@ -33,6 +33,8 @@ def would_help(
         lines.extend(_declared_need(model, trials))
     if counts.get("cards_unknown") or counts.get("vram_unknown"):
         lines.append("the cards are declared: `gpus: [{index: 0, vram: 24GiB}]` on the node")
+    if counts.get("foreign_unknown"):
+        lines.append("its cards are probed (`probe: {via: ssh, user: NAME}` on the node), or trusted: `policy: {unknown_foreign: assume}`")
     if counts.get("ram_unknown"):
         lines.append("the RAM is declared: `ram: 32GiB` on the node")
     if counts.get("not_installed") and trials.has_room():

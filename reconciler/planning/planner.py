@@ -129,7 +129,7 @@ def make_plan(
     begun = starting(fleet, facts, first, applied, recorded, resources if early else NO_RESOURCES)
 
     def fresh_board() -> Occupancy:
-        board = set_up(fleet, begun.facts, desired.limits, selected, catalogue)
+        board = set_up(fleet, begun.facts, desired.limits, selected, catalogue, desired.policy.assumes_foreign)
         charge_given(board, given_cards(desired, applied, resources))
         mark_hot(board, desired.policy, applied)
         mark_lost(board, applied, desired.policy.lost_after, created_at)

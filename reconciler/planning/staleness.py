@@ -64,7 +64,8 @@ def first_moved(
     the state tells of the time since the plan was made.
     """
     desired = desired.at(parse_time(facts.at)) if desired.hours else desired
-    now = _Now(plan, fleet, desired, set_up(fleet, facts, desired.limits, selected, catalogue), applied, since)
+    board = set_up(fleet, facts, desired.limits, selected, catalogue, desired.policy.assumes_foreign)
+    now = _Now(plan, fleet, desired, board, applied, since)
     for step in model_steps(plan.steps):
         why = now.take(step)
         if why is not None:

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
-from reconciler.fleet import CardFacts, CardId, CardSpec, NodeSpec, format_bytes, format_capability
-from reconciler.probes.declared import SOURCE
+from reconciler.fleet import UNIFIED_SHARE, CardFacts, CardId, CardSpec, NodeSpec, format_bytes, format_capability
+from reconciler.probes.declared import SOURCE, share_of_ram
 from reconciler.probes.vendors import alike, declared_as
 
-UNIFIED_SHARE = Fraction(3, 4)
-"""Of RAM that a card without memory of its own may take (Metal's recommendedMaxWorkingSetSize on larger machines; contract: 0.75)."""
 _TOLERANCE = Fraction(3, 100)
 """A card of 12 GiB has 12282 MiB: sizes are declared as they are sold."""
 _NAMELESS = frozenset(("amd radeon graphics", "amd radeon(tm) graphics", "intel graphics", "intel(r) graphics"))
@@ -64,12 +62,14 @@ def _unread(
 
 
 def _filled(card: CardFacts, spec: CardSpec | None, ram: int | None) -> CardFacts:
-    if card.unified:
-        card = _with_shared_memory(card, spec.vram if spec is not None else None, ram)
+    said = spec.unified if spec is not None else None
+    if card.unified or said is not None:
+        card = _with_shared_memory(replace(card, unified=True), spec.vram if spec is not None else None, ram, said or UNIFIED_SHARE)
     if spec is None:
         return card
     return replace(
         card,
+        mig_parent=card.mig_parent or spec.mig,
         uuid=card.uuid or spec.uuid,
         name=spec.name if spec.name and _is_nameless(card.name) else card.name,
         total_bytes=card.total_bytes if card.total_bytes is not None else spec.vram,
@@ -79,7 +79,7 @@ def _filled(card: CardFacts, spec: CardSpec | None, ram: int | None) -> CardFact
     )
 
 
-def _with_shared_memory(card: CardFacts, declared: int | None, ram: int | None) -> CardFacts:
+def _with_shared_memory(card: CardFacts, declared: int | None, ram: int | None, part: Fraction) -> CardFacts:
     """How much of the node's memory a chip may have is set by its owner (firmware, kernel, driver): so the declaration wins, then what its
     tool tells, then a share of RAM."""
     chip = f"card {card.index}{_named(card.name)} shares the node's memory"
@@ -92,10 +92,8 @@ def _with_shared_memory(card: CardFacts, declared: int | None, ram: int | None) 
         return replace(card, total_from=f"{chip}{own}; declare `vram` where it may have another part" if own else None)
     if ram is None:
         return card
-    share = ram * UNIFIED_SHARE.numerator // UNIFIED_SHARE.denominator
-    what = (
-        f"{chip}: its {format_bytes(share)} are {float(UNIFIED_SHARE):.2f} of the node's RAM; declare `vram` where it may have another part"
-    )
+    share = share_of_ram(ram, part)
+    what = f"{chip}: its {format_bytes(share)} are {float(part):.2f} of the node's RAM; declare `vram` where it may have another part"
     return replace(card, total_bytes=share, total_from=what)
 
 

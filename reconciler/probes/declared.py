@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from reconciler.fleet import CardFacts, NodeSpec
+from fractions import Fraction
+
+from reconciler.fleet import CardFacts, CardSpec, NodeSpec
 
 SOURCE = "declared"
 
@@ -16,13 +18,26 @@ def declared_cards(node: NodeSpec) -> tuple[CardFacts, ...] | None:
             index=card.index,
             uuid=card.uuid,
             name=card.name,
-            total_bytes=card.vram,
+            total_bytes=_total(card, node.ram),
             used_bytes=None,
             foreign_bytes=card.foreign,
             compute_capability=card.compute_capability,
             driver=card.driver,
             source=SOURCE,
             assumed=True,
+            unified=True if card.unified is not None else None,
+            mig_parent=card.mig,
         )
         for card in node.gpus
     )
+
+
+def share_of_ram(ram: int, part: Fraction) -> int:
+    """The bytes that a card without memory of its own may have of the node's."""
+    return ram * part.numerator // part.denominator
+
+
+def _total(card: CardSpec, ram: int | None) -> int | None:
+    if card.vram is not None or card.unified is None:
+        return card.vram
+    return None if ram is None else share_of_ram(ram, card.unified)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
-from reconciler.fleet import NO_LIMITS, CardId, CardSpec
-from reconciler.workspace.forms import Form, capability, integer, label, size, text, version, vram, vram_mebibytes
+from reconciler.fleet import NO_LIMITS, UNIFIED_SHARE, CardId, CardSpec
+from reconciler.workspace.forms import Form, capability, integer, label, ratio, size, text, version, vram, vram_mebibytes
 from reconciler.workspace.limits import limits
 from reconciler.workspace.problems import Problems, Refused
-from reconciler.workspace.table import Field, Table, later
+from reconciler.workspace.table import Field, Table
 from reconciler.workspace.tree import ListNode, Node, ScalarNode, what_is
 
 MOST_CARDS = 4096
@@ -61,13 +62,27 @@ FOREIGN = Field(
 )
 LIMITS = Field("limits", limits)
 
-CARD = Table("card", (INDEX, UUID, NAME, VRAM, CAPABILITY, DRIVER, FOREIGN, LIMITS), later("mig", "unified"))
+
+def _unified(node: Node, problems: Problems, name: str) -> Fraction | None:
+    if isinstance(node, ScalarNode) and isinstance(node.value, bool):
+        return UNIFIED_SHARE if node.value else None
+    share = ratio.read(node, problems, name)
+    if not share:
+        raise problems.refuse(f"{name} is no part of the memory", node, "write true (three quarters), or the part, as 60%")
+    return share
+
+
+UNIFIED = Field("unified", Form(_unified, {"anyOf": [{"type": "boolean"}, ratio.schema]}), meant="shared_memory unified_memory")
+MIG = Field("mig", label, meant="mig_parent parent")
+
+CARD = Table("card", (INDEX, UUID, NAME, VRAM, CAPABILITY, DRIVER, FOREIGN, LIMITS, UNIFIED, MIG))
 
 
 def _read(node: Node, problems: Problems, name: str) -> tuple[CardSpec, ...]:
     if not isinstance(node, ListNode) or node.tag is not None:
         raise problems.refuse(f"{name} must be a list of cards, this is {what_is(node)}", node, "write [] for a host without a card")
     cards: list[CardSpec] = []
+    places: list[Node] = []
     seen: dict[int | str, Node] = {}
     for position, item in enumerate(node.items):
         try:
@@ -81,12 +96,23 @@ def _read(node: Node, problems: Problems, name: str) -> tuple[CardSpec, ...]:
             elif mark is not None:
                 seen[mark] = item
         cards.append(card)
+        places.append(item)
+    for card, item in zip(cards, places, strict=True):
+        if card.mig is not None and (whole := seen.get(card.mig)) is not None:
+            what = f"card {card.mig!r} at {whole.place} is declared whole and as slices"
+            problems.error(what, item, "take the whole card out: what it has is in its slices")
     return tuple(sorted(cards, key=lambda card: (isinstance(card.index, str), card.index)))
 
 
 def _card(node: Node, position: int, problems: Problems) -> CardSpec:
     values = CARD.read(node, problems, f"card {position}")
     index = values.get(INDEX)
+    if values.get(MIG) is not None and values.get(UUID) is None:
+        problems.error(
+            f"card {position} is a MIG slice without a `uuid`", values.nodes[MIG.key], "add its own: `nvidia-smi -L` lists it as MIG-…"
+        )
+    if values.get(MIG) is not None and values.get(UNIFIED) is not None:
+        problems.error(f"card {position} is a MIG slice, whose memory is its own", values.nodes[UNIFIED.key], "take `unified` out")
     return CardSpec(
         index=position if index is None else index,
         uuid=values.get(UUID),
@@ -96,6 +122,8 @@ def _card(node: Node, position: int, problems: Problems) -> CardSpec:
         driver=values.get(DRIVER),
         foreign=values.get(FOREIGN) or 0,
         limits=values.get(LIMITS) or NO_LIMITS,
+        unified=values.get(UNIFIED),
+        mig=values.get(MIG),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from enum import StrEnum
 from fractions import Fraction
 from itertools import pairwise
 from typing import TypeVar
@@ -16,7 +17,7 @@ from reconciler.workspace.notify import notify, numbered
 from reconciler.workspace.problems import Problems
 from reconciler.workspace.remediation import remediation
 from reconciler.workspace.service import service
-from reconciler.workspace.table import Field, Table, later
+from reconciler.workspace.table import Field, Table
 from reconciler.workspace.tree import Node
 
 T = TypeVar("T", float, Fraction)
@@ -95,6 +96,25 @@ def _containers(node: Node, problems: Problems, name: str) -> tuple[str, ...]:
 
 
 CONTAINERS_FIELD = Field("containers", Form(_containers, CONTAINERS.schema()))
+
+
+class UnknownForeign(StrEnum):
+    ASSUME = "assume"
+    REFUSE = "refuse"
+
+
+def _unknown_vram(node: Node, problems: Problems, name: str) -> str:
+    word = text.read(node, problems, name)
+    if word == "try":
+        what = f"{name} cannot be 'try': on a card of unknown size no plan could promise that it holds what it is given"
+        raise problems.refuse(what, node, "declare the size: `gpus: [{index: 0, vram: 24GiB}]` on its host")
+    if word != "refuse":
+        raise problems.refuse(f"{name} cannot be {word!r}", node, "write `refuse`, which is the default")
+    return word
+
+
+UNKNOWN_VRAM = Field("unknown_vram", Form(_unknown_vram, {"enum": ["refuse"]}))
+UNKNOWN_FOREIGN = Field("unknown_foreign", choice(UnknownForeign))
 POLICY = Table(
     "policy",
     (
@@ -110,8 +130,9 @@ POLICY = Table(
         CONTAINERS_FIELD,
         NOTIFY_FIELD,
         SERVICE_FIELD,
+        UNKNOWN_VRAM,
+        UNKNOWN_FOREIGN,
     ),
-    later("unknown_vram", "unknown_foreign"),
 )
 
 
@@ -130,6 +151,7 @@ def _policy(node: Node, problems: Problems, name: str) -> Policy:
         values.get(CONTAINERS_FIELD) or (),
         numbered(values.get(NOTIFY_FIELD) or ()),
         values.get(SERVICE_FIELD) or NOBODY,
+        values.get(UNKNOWN_FOREIGN) is not UnknownForeign.REFUSE,
     )
 
 

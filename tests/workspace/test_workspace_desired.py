@@ -174,16 +174,12 @@ def test_workspace_a_wrong_model_is_refused(problems: Sentences, text: str, told
 LATER_MODEL_KEYS = (
     "max_unavailable", "order",
 )  # fmt: skip
-LATER_POLICIES = (
-    "unknown_vram", "unknown_foreign",
-)  # fmt: skip
 
 
 @pytest.mark.parametrize(
     "text",
     [
         *(f"models: {{m: {{{key}: 1}}}}" for key in LATER_MODEL_KEYS),
-        *(f"policy: {{{key}: 1}}" for key in LATER_POLICIES),
         "placement: {strategy: weighted}",
         "placement: {weights: {}}",
     ],

@@ -51,7 +51,7 @@ def _of_cards(spec: AgentSpec, cards: Sequence[Card], load: Load, node: str | No
         if code is None and is_full((card,), load.agents):
             code = "agents_per_gpu"
         if code is None and not fits_alone(card, spec.requirement.vram or 0):
-            code = "vram_unknown" if card.usable is None else "insufficient_vram"
+            code = "foreign_unknown" if card.is_closed else "vram_unknown" if card.usable is None else "insufficient_vram"
         answers.append((f"{card.node}/{card.index}", code or "taken", in_words(code or "taken", spec, (card,), load.agents)))
     return answers
 
@@ -83,6 +83,8 @@ def in_words(code: str, spec: AgentSpec, cards: Sequence[Card], agents: Mapping[
             return f"its card has {format_bytes(largest)}, and {format_bytes(required.vram or 0)} are required"
         case "vram_unknown":
             return "the size of its card is not known"
+        case "foreign_unknown":
+            return "what other programs use of its card cannot be read, and policy.unknown_foreign is refuse"
         case "compute_capability":
             found = next((card.facts.compute_capability for card in cards if card.facts is not None), None)
             return f"compute capability {format_capability(found) if found else 'unknown'}, required {required.compute_capability}"
