@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from reconciler.capacity.cards import RAM_INDEX, Card
@@ -78,9 +79,24 @@ def set_up(
             slot = EngineState(spec.id, spec.kind, spec, node, engine_facts, own, ram, inside, knowledge=knowledge, elsewhere=elsewhere)
             slots[spec.id] = slot
             here.append(slot)
+        _reserve_shares(here)
         by_node[name] = tuple(here)
     knowledge.sees(slots.values())
     return Occupancy(slots, tuple(every), by_node, weights=elsewhere)
+
+
+def _reserve_shares(slots: Sequence[EngineState]) -> None:
+    """Leaves what is only looked at its declared share of each of its cards. Where a card's use is read, what those that are up hold is
+    part of what is foreign there, so the larger of both counts; one that is down gets its share back when it returns."""
+    up: dict[Card, int] = {}
+    down: dict[Card, int] = {}
+    for slot in slots:
+        if slot.spec.share is not None:
+            for card in slot.cards or ():
+                sums = up if slot.reachable and not card.assumed else down
+                sums[card] = sums.get(card, 0) + slot.spec.share
+    for card in {**up, **down}:
+        card.foreign = max(card.foreign, up.get(card, 0)) + down.get(card, 0)
 
 
 def _known(seen: CardFacts, catalogue: Catalogue) -> CardFacts:

@@ -21,6 +21,8 @@ _ADAPTERS = {
     EngineKind.LLAMACPP: ("llamacpp", "LlamaCpp"),
     EngineKind.VLLM: ("vllm", "Vllm"),
     EngineKind.LLAMASWAP: ("llamaswap", "LlamaSwap"),
+    EngineKind.OPENAI: ("looked_at", "OpenAi"),
+    EngineKind.SERVICE: ("looked_at", "Service"),
 }
 """The module and the class of each kind."""
 

@@ -61,7 +61,8 @@ class Tls:
 @dataclass(frozen=True, slots=True)
 class EngineSpec:
     """A model server on a node, as declared. `gpus` None means all cards of the node; else indices or UUIDs. `owned` says how gpurec starts
-    it; None: somebody else does."""
+    it; None: somebody else does. `health` is the path that tells whether a service is up, `share` the bytes that what is only looked at may
+    have of each of its cards."""
 
     id: EngineId
     kind: EngineKind
@@ -76,6 +77,8 @@ class EngineSpec:
     timeout: float = 5.0
     load_timeout: float = 900.0
     owned: OwnedEngine | None = None
+    health: str | None = None
+    share: int | None = None
 
     @property
     def runtime(self) -> Runtime:

@@ -8,12 +8,24 @@ from functools import lru_cache
 
 
 class EngineKind(StrEnum):
-    """The kinds of model server this program knows."""
+    """The kinds of model server this program knows; `openai` is whatever lists `/v1/models`, `service` another program on a card."""
 
     OLLAMA = "ollama"
     LLAMACPP = "llamacpp"
     VLLM = "vllm"
     LLAMASWAP = "llamaswap"
+    OPENAI = "openai"
+    SERVICE = "service"
+
+    @property
+    def is_looked_at(self) -> bool:
+        """Whether somebody else's server is only looked at, whatever it is: it has a share of its cards, and no model is placed there."""
+        return self in (EngineKind.OPENAI, EngineKind.SERVICE)
+
+    @property
+    def serves_models(self) -> bool:
+        """Whether it can tell of models."""
+        return self is not EngineKind.SERVICE
 
 
 CardId = int | str

@@ -36,7 +36,7 @@ def engine_findings(spec: EngineSpec, facts: EngineFacts) -> Iterator[Finding]:
             mend = "write tls.ca of this engine, renew its certificate, or write its url with http:// where it speaks no TLS"
             yield error("tls", address, reason, mend)
         case "redirected":
-            yield error("redirected", address, reason, f"write the url that it redirects to; curl -sSI {spec.url}{_HEALTH[spec.kind]}")
+            yield error("redirected", address, reason, f"write the url that it redirects to; curl -sSI {spec.url}{_health(spec)}")
         case "no_such_host":
             yield error("no_such_host", address, reason, f"correct the url of this engine in the inventory; getent hosts {_host(spec)}")
         case "own_limit" as code:
@@ -53,7 +53,11 @@ def engine_findings(spec: EngineSpec, facts: EngineFacts) -> Iterator[Finding]:
             yield error(code or "unreachable", address, reason, f"start it: {_start(spec)}; then {_ask(spec)}")
 
 
-_HEALTH = {EngineKind.OLLAMA: "/api/version", EngineKind.LLAMACPP: "/health", EngineKind.VLLM: "/health", EngineKind.LLAMASWAP: "/health"}
+_HEALTH = {EngineKind.OLLAMA: "/api/version", EngineKind.OPENAI: "/v1/models"}
+
+
+def _health(spec: EngineSpec) -> str:
+    return spec.health or _HEALTH.get(spec.kind, "/health")
 
 
 def _asks_for_a_key(spec: EngineSpec, reason: str) -> str:
@@ -71,7 +75,7 @@ def _set_key(spec: EngineSpec) -> str:
 
 
 def _ask(spec: EngineSpec) -> str:
-    return f"curl -sS {spec.url}{_HEALTH[spec.kind]}"
+    return f"curl -sS {spec.url}{_health(spec)}"
 
 
 def _log(spec: EngineSpec) -> str:

@@ -60,7 +60,7 @@ def eligible(board: Occupancy, model: ModelSpec) -> Eligible:
 
 def refusal(slot: EngineState, model: ModelSpec) -> str | None:
     """Why `slot` can never serve a model with these demands; None when it can."""
-    if model.engine is not None and slot.kind is not model.engine:
+    if (model.engine is not None and slot.kind is not model.engine) or not slot.kind.serves_models:
         return "engine_kind"
     if (lacks := model.runs.refused_by(slot.kind)) is not None:
         return f"no_{lacks}"

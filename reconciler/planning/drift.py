@@ -157,7 +157,8 @@ def _card_pairs(node: NodeSpec, before: Sequence[CardFacts] | None, now: Sequenc
     were = [card for card in before or () if card.source != _DECLARED] if probed else []
     for card in now:
         was = next((one for one in were if _same(one, card)), None) if card.source != _DECLARED else None
-        yield card.index, CardPair(card.declared_in(node.gpus or ()), was, card)
+        shares = sum(engine.share or 0 for engine in node.engines if card.is_named_in(engine.gpus))
+        yield card.index, CardPair(card.declared_in(node.gpus or ()), was, card, shares)
     for one in were:
         if not any(_same(one, card) for card in now):
             yield one.index, CardPair(None, one, None)

@@ -30,9 +30,11 @@ def account(
 ) -> tuple[CardFacts, ...]:
     """The cards with the engine of every process that is one's, and with `foreign_bytes`: what is used less what our engines account for.
 
-    Where all processes of a card are seen, an engine accounts for what its processes hold; else for what it reports. Unknown where the
-    card's use is, or where an engine cannot say what it holds, or on which of its cards; then what others are seen to hold is a bound.
+    Where all processes of a card are seen, an engine accounts for what its processes hold; else for what it reports. What is only looked at
+    is foreign: nothing of it is ours to give away. Unknown where the card's use is, or where an engine cannot say what it holds, or on
+    which of its cards; then what others are seen to hold is a bound.
     """
+    engines = [spec for spec in engines if not spec.kind.is_looked_at]
     owned = tuple(_with_owners(card, engines, facts, table) for card in cards)
     return tuple(_with_foreign(card, owned, engines, facts) for card in owned)
 

@@ -31,7 +31,7 @@ class EngineValue:
 
     node: str = says("its node's name")
     name: str = says("")
-    kind: str = says("`ollama`, `llamacpp`, `vllm`, `llamaswap`")
+    kind: str = says("`ollama`, `llamacpp`, `vllm`, `llamaswap`, `openai`, `service`")
     url: str = says("without `/` at its end")
     host: str = says("host of the url, an IPv6 address in brackets")
     port: int = says("port of the url")

@@ -18,6 +18,7 @@ from reconciler.sim.errors import SimError
 from reconciler.sim.llamacpp import RouterEngine, SingleEngine
 from reconciler.sim.llamaswap import LlamaSwapEngine
 from reconciler.sim.ollama import OllamaEngine
+from reconciler.sim.other import OtherEngine
 from reconciler.sim.spec import SimDocker, SimEngine, SimImage, SimNode, SimSpec
 from reconciler.sim.vllm import VllmEngine
 
@@ -171,6 +172,8 @@ def _engine(node: Node, spec: SimEngine, ground: Ground, given: Sequence[Card] |
         return VllmEngine(node.name, spec, cards, node.ram, ground)
     if spec.kind == "llamaswap":
         return LlamaSwapEngine(node.name, spec, cards, node.ram, ground)
+    if spec.kind in ("openai", "service"):
+        return OtherEngine(node.name, spec, cards, node.ram, ground)
     if spec.mode == "single":
         return SingleEngine(node.name, spec, cards, node.ram, ground)
     return RouterEngine(node.name, spec, cards, node.ram, ground)

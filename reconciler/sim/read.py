@@ -35,7 +35,7 @@ nodes:
       registry: [{name: "ollama/ollama:0.35.0", size: 2GB, entrypoint: [], env: {A: "1"}, content: other, engine: {kind: ollama}}]
     engines:
       ollama:
-        kind: ollama       # or llamacpp, vllm, llamaswap
+        kind: ollama       # or llamacpp, vllm, llamaswap, openai, service
         port: 22434        # 0 or left out: chosen
         gpus: [0]          # default: all cards of the node
         version: 0.34.0
@@ -93,6 +93,8 @@ _KEYS_OF = {
     "llamacpp": ("mode", "models_max", "autoload", "api_key", "fit", "metrics", "sleep_idle"),
     "vllm": ("api_key", "gpu_memory_utilization", "sleep_mode", "lora", "served_names"),
     "llamaswap": ("api_key", "ttl", "groups", "fit"),
+    "openai": ("api_key",),
+    "service": ("api_key",),
 }
 """Keys that only some kinds have."""
 
@@ -248,9 +250,9 @@ def _engine(name: str, section: Section, cards: int, catalogue: dict[str, SimMod
     return engine
 
 
-def _kind(word: str) -> Literal["ollama", "llamacpp", "vllm", "llamaswap"]:
+def _kind(word: str) -> Literal["ollama", "llamacpp", "vllm", "llamaswap", "openai", "service"]:
     match word:
-        case "llamacpp" | "vllm" | "llamaswap":
+        case "llamacpp" | "vllm" | "llamaswap" | "openai" | "service":
             return word
     return "ollama"
 

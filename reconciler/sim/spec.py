@@ -97,7 +97,7 @@ class SimEngine:
     """
 
     name: str
-    kind: Literal["ollama", "llamacpp", "vllm", "llamaswap"]
+    kind: Literal["ollama", "llamacpp", "vllm", "llamaswap", "openai", "service"]
     mode: Literal["router", "single"] = "router"
     port: int = 0
     gpus: tuple[int, ...] = ()

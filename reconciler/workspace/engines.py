@@ -21,6 +21,8 @@ from reconciler.workspace.forms import (
     size,
     text,
     url,
+    vram,
+    vram_mebibytes,
 )
 from reconciler.workspace.owned import OWNED_FIELDS, read_owned
 from reconciler.workspace.problems import Problems, Refused, did_you_mean
@@ -70,6 +72,13 @@ def _gpus(node: Node, problems: Problems, name: str) -> tuple[CardId, ...] | Non
     return tuple(dict.fromkeys(marks))
 
 
+def _health(node: Node, problems: Problems, name: str) -> str:
+    found = text.read(node, problems, name)
+    if not found.startswith("/") or any(one.isspace() for one in found):
+        raise problems.refuse(f"{name} must be a path of its URL, this is {found!r}", node, "write it as `/health`")
+    return found
+
+
 KIND = Field(
     "kind",
     choice(EngineKind),
@@ -112,13 +121,20 @@ TLS_FIELD = Field(
     Form(_tls, TLS.schema()),
     meant="insecure ca cert certificate",
 )
+HEALTH = Field("health", Form(_health, {"type": "string", "pattern": "^/"}), meant="health_path healthcheck health_url")
+SHARE = Field("vram", vram, mib_keys=("vram_mb",), mib_form=vram_mebibytes, meant="share")
 TIMEOUT = Field("timeout", duration, meant="probe_timeout")
 LOAD_TIMEOUT = Field("load_timeout", duration)
 
+_TAKE_ARGUMENTS = (EngineKind.LLAMACPP, EngineKind.VLLM)
+
+# fmt: off
 ENGINE = Table(
     "engine",
-    (KIND, URL, GPUS, MEMORY_LIMIT, REQUESTS, RUNTIME, OPTIONS, VARIABLES, AUTH_FIELD, TLS_FIELD, TIMEOUT, LOAD_TIMEOUT, *OWNED_FIELDS),
+    (KIND, URL, GPUS, MEMORY_LIMIT, REQUESTS, RUNTIME, OPTIONS, VARIABLES, AUTH_FIELD, TLS_FIELD, TIMEOUT, LOAD_TIMEOUT, HEALTH, SHARE,
+     *OWNED_FIELDS),
 )
+# fmt: on
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,6 +156,8 @@ class EngineParts:
     timeout: float
     load_timeout: float
     owned: OwnedEngine | None
+    health: str | None
+    share: int | None
     key: ScalarNode
 
     def on(self, node: str, url: str) -> EngineSpec:
@@ -158,6 +176,8 @@ class EngineParts:
             self.timeout,
             self.load_timeout,
             self.owned,
+            self.health,
+            self.share,
         )
 
 
@@ -199,13 +219,32 @@ def _engine(key: ScalarNode, node: Node, problems: Problems) -> EngineParts:
         kind = EngineKind(name)
     if kind is None or (RUNTIME in values and values.get(RUNTIME) is None):
         raise Refused
+    _check_looked_at(kind, values, problems, where)
     owned = read_owned(values.get(RUNTIME) or Runtime.EXTERNAL, kind, values, problems, where)
+    if OPTIONS in values and not kind.is_looked_at and (owned is None or kind not in _TAKE_ARGUMENTS):
+        what = f"'options' of {where} would be told to nobody: they are arguments of a llama.cpp or a vLLM that gpurec starts"
+        problems.error(what, values.nodes[OPTIONS.key], "start it with them, or write `options` under the model")
     address = template if isinstance(template, ScalarNode) else values.get(URL)
     if owned is None and address is None:
         if not isinstance(node, MapNode) or node.get(URL.key) is None:
             problems.error(f"{where} lacks {URL.key!r}", node, f"add `{URL.key}:`")
         raise Refused
     return _parts(key, kind, "" if owned is not None or address is None else address, owned, values)
+
+
+def _check_looked_at(kind: EngineKind, values: Values, problems: Problems, where: str) -> None:
+    """Keys that mean something only of what is looked at, and those that mean nothing there."""
+    if kind.is_looked_at:
+        for field in (MEMORY_LIMIT, OPTIONS, LOAD_TIMEOUT):
+            if field in values:
+                what = f"{field.key!r} of {where} means nothing: gpurec only looks at an engine of kind {kind}"
+                problems.error(what, values.nodes[field.key], "remove it; `vram` is what it may have of each of its cards")
+    elif SHARE in values:
+        what = f"'vram' of {where} is for what gpurec only looks at (kind openai or service)"
+        problems.error(what, values.nodes[SHARE.key], "write `memory_limit:` to bound what is placed there")
+    if HEALTH in values and kind is not EngineKind.SERVICE:
+        what = f"'health' of {where} is for a service; gpurec knows where an engine of kind {kind} tells it"
+        problems.error(what, values.nodes[HEALTH.key], "remove it")
 
 
 def _parts(key: ScalarNode, kind: EngineKind, address: str | ScalarNode, owned: OwnedEngine | None, values: Values) -> EngineParts:
@@ -226,6 +265,8 @@ def _parts(key: ScalarNode, kind: EngineKind, address: str | ScalarNode, owned: 
         timeout=5.0 if timeout is None else timeout,
         load_timeout=900.0 if load_timeout is None else load_timeout,
         owned=owned,
+        health=values.get(HEALTH),
+        share=values.get(SHARE),
         key=key,
     )
 

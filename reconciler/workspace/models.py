@@ -117,7 +117,7 @@ def _keep_alive(node: Node, problems: Problems, name: str) -> float:
     return seconds
 
 
-_NAMES = {kind: Field(str(kind), label) for kind in EngineKind}
+_NAMES = {kind: Field(str(kind), label) for kind in EngineKind if kind.serves_models}
 NAMES_TABLE = Table("names", _NAMES.values())
 
 
@@ -126,9 +126,20 @@ def _names(node: Node, problems: Problems, name: str) -> dict[EngineKind, str]:
     return {kind: found for kind, entry in _NAMES.items() if (found := values.get(entry)) is not None}
 
 
+_engine_kinds = choice(EngineKind)
+
+
+def _engine_kind(node: Node, problems: Problems, name: str) -> EngineKind:
+    kind = _engine_kinds.read(node, problems, name)
+    if not kind.serves_models:
+        what = f"{name} cannot be {kind.value!r}: a service serves no model that gpurec knows"
+        raise problems.refuse(what, node, "write `openai` where it lists /v1/models")
+    return kind
+
+
 ENGINE = Field(
     "engine",
-    choice(EngineKind),
+    Form(_engine_kind, _engine_kinds.schema),
     meant="backend kind type runtime server provider",
 )
 NAMES = Field(
@@ -267,7 +278,7 @@ class DeclaredModel:
     def kinds(self) -> tuple[EngineKind, ...]:
         """The engine kinds that may serve it."""
         kind = self._values.get(ENGINE)
-        return (kind,) if kind is not None else tuple(EngineKind)
+        return (kind,) if kind is not None else tuple(one for one in EngineKind if one.serves_models)
 
     @property
     def own_spelling(self) -> bool:

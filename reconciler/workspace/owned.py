@@ -124,6 +124,10 @@ def read_owned(runtime: Runtime, kind: EngineKind, values: Values, problems: Pro
             )
     if runtime is Runtime.EXTERNAL:
         return None
+    if kind.is_looked_at:
+        what = f"{where} is of kind {kind}, which gpurec only looks at: it cannot have `runtime: {runtime}`"
+        hint = "take `runtime` out, or run it under `services:` of the desired state"
+        raise problems.refuse(what, values.nodes.get("runtime") or values.node, hint)
     if (url := values.nodes.get("url")) is not None:
         problems.error(
             f"{where} is started by gpurec, so its URL follows from the host's `address` and its `port`", url, "write `port:` instead"

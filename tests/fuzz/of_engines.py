@@ -82,6 +82,11 @@ LLAMASWAP: Mapping[str, Document] = {
     "POST /api/models/unload/m": {"msg": "ok"},
     "POST /v1/completions": {"usage": {"completion_tokens": 9}},
 }
+OPENAI: Mapping[str, Document] = {
+    "GET /v1/models": {"data": [{"id": "m", "max_model_len": 4096}, {"id": "n", "state": "not-loaded", "status": {"value": "unloaded"}}]},
+    "POST /v1/embeddings": {"data": [{"embedding": [0.1, 0.2]}]},
+    "POST /v1/completions": {"usage": {"completion_tokens": 9}},
+}
 STATUSES = (200, 200, 200, 200, 400, 404, 500, 503)
 
 
@@ -110,7 +115,7 @@ async def converse(transport: Transport, kind: EngineKind) -> object:
     engine = open_engine(EngineSpec(AT, kind, "http://e:1", timeout=5.0, load_timeout=5.0), transport)
     facts = await engine.observe(("llama3.1", "m"))
     found: list[object] = [facts]
-    name = "m" if kind in (EngineKind.VLLM, EngineKind.LLAMASWAP) else "llama3.1"
+    name = "m" if kind in (EngineKind.VLLM, EngineKind.LLAMASWAP, EngineKind.OPENAI) else "llama3.1"
     request = LoadRequest(name, -1.0, {"num_ctx": 4096}, embedding=None)
     for talk in (
         lambda: engine.busy(name),
@@ -167,6 +172,7 @@ SURFACES = (
     surface(EngineKind.LLAMACPP, LLAMACPP),
     surface(EngineKind.VLLM, VLLM),
     surface(EngineKind.LLAMASWAP, LLAMASWAP),
+    surface(EngineKind.OPENAI, OPENAI),
     Surface("engine-http", take_http, http_seeds),
     Surface("engine-out-of-memory", take_said, lambda: [b"CUDA error: out of memory", b"unable to allocate CUDA0 buffer"]),
 )

@@ -115,6 +115,12 @@ def test_its_options_and_how_many_requests_at_a_time_are_arguments_of_its_server
     assert shown(lab.plan()) == ["update engine.box/vllm", "wait model.small@box/vllm"]
 
 
+def test_options_of_the_engine_are_arguments_before_those_of_its_model(lab: Lab) -> None:
+    lab.declare(more=", options: {max_num_batched_tokens: 4096, enforce-eager: true}")
+    lab.apply()
+    assert lab.arguments[:5] == ("--enforce-eager", "--max-num-batched-tokens", "4096", "--model", "small")
+
+
 def test_what_the_arguments_of_its_files_say_otherwise_leaves_the_model_without_a_place(lab: Lab) -> None:
     lab.wish("small: {engine: vllm, vram: 6GiB, parallel: 8}")
     lab.declare(more=", args: [--max-num-seqs, '2']")

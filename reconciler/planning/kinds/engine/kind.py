@@ -34,7 +34,7 @@ from reconciler.planning.containers import (
 from reconciler.planning.containers_guard import container_refusals
 from reconciler.planning.kinds.engine.container import container_of
 from reconciler.planning.kinds.engine.fields import CONTAINER, CONTENT, ENABLED, RUNTIME, UNIT, unit_fields
-from reconciler.planning.kinds.engine.single import GivenModel, model_arguments, takes_one_model
+from reconciler.planning.kinds.engine.single import GivenModel, model_arguments, option_arguments, takes_one_model
 from reconciler.planning.kinds.engine.unit import applied_unit, unit_of
 from reconciler.planning.kinds.file.diff import changed_lines
 from reconciler.planning.plan import Action, Json, Step
@@ -181,7 +181,7 @@ def wanted_engine(after: AfterPlan, node: NodeSpec, engine: EngineSpec, model: G
         return WantedEngine(address, node.name, {}, unknown=how)
     if cards is None:
         return WantedEngine(address, node.name, {}, unknown="the cards of its node are not known, so it stays as it is")
-    given = model_arguments(engine, cards, model) if model is not None else ()
+    given = (*option_arguments(engine.options), *(model_arguments(engine, cards, model) if model is not None else ()))
     if not isinstance(start, EngineContainer):
         unit = unit_of(after.fleet.name, node, engine, cards, given)
         return WantedEngine(address, node.name, unit_fields(unit), engine=engine.id.engine, unit=unit)

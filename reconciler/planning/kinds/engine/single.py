@@ -56,8 +56,13 @@ def _names(group: Sequence[str]) -> Sequence[str]:
     return [word for word in group[:-1] if word.startswith("-")] or group[:1]
 
 
+def option_arguments(options: Mapping[str, Scalar]) -> tuple[str, ...]:
+    """`options` of an engine as arguments."""
+    return tuple(word for group in _of_options(options) for word in group)
+
+
 def _of_options(options: Mapping[str, Scalar]) -> Iterator[tuple[str, ...]]:
-    """`options` of the model as arguments: `n_gpu_layers: 99` is `--n-gpu-layers 99`, true a bare `--name`, false `--no-name`."""
+    """`options` as arguments: `n_gpu_layers: 99` is `--n-gpu-layers 99`, true a bare `--name`, false `--no-name`."""
     for key, value in sorted(options.items()):
         name = key.lstrip("-").replace("_", "-")
         if isinstance(value, bool):

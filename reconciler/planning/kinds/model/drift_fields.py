@@ -74,11 +74,13 @@ class EnginePair:
 
 @dataclass(frozen=True, slots=True)
 class CardPair:
-    """A card as declared, as recorded by the last apply, and as found; `now` None: the node's cards were read, and it is not among them."""
+    """A card as declared, as recorded by the last apply, and as found; `now` None: the node's cards were read, and it is not among them.
+    `shares` are the bytes on it that programs may have which are only looked at."""
 
     spec: CardSpec | None
     was: CardFacts | None
     now: CardFacts | None
+    shares: int = 0
 
 
 Pair = TypeVar("Pair")
@@ -157,7 +159,8 @@ def _foreign(pair: CardPair) -> Change | None:
     card, spec = pair.now, pair.spec
     if card is None or spec is None or card.assumed or card.foreign_bytes is None:
         return None
-    return (spec.foreign, card.foreign_bytes) if card.foreign_bytes > spec.foreign + FOREIGN_TOLERANCE else None
+    allowed = spec.foreign + pair.shares
+    return (allowed, card.foreign_bytes) if card.foreign_bytes > allowed + FOREIGN_TOLERANCE else None
 
 
 def _card(pair: CardPair) -> Change | None:
@@ -258,7 +261,8 @@ CARD_FIELDS: tuple[DriftField[CardPair], ...] = (
     DriftField(Subject.CARD, "card", "card_lost", OBSERVED, ("NodeFacts.cards", "CardFacts.uuid", "CardFacts.source"),
                "it was seen at the last apply and is not seen any more (by UUID, else by index); only where cards are probed", _card),
     DriftField(Subject.CARD, "foreign_bytes", "foreign_vram", VOLATILE, ("CardFacts.foreign_bytes", "CardFacts.assumed"),
-               "other programs use more than 64 MiB above the declared `foreign`; only where the card's use is probed", _foreign),
+               "other programs use more than 64 MiB above the declared `foreign` and the shares of services; only where its use is probed",
+               _foreign),
     DriftField(Subject.CARD, "driver", "version", OBSERVED, ("CardFacts.driver",),
                "its driver is another than at the last apply; only where cards are probed", _driver),
     DriftField(Subject.CARD, "total_bytes", "card_changed", OBSERVED, ("CardFacts.total_bytes", "CardFacts.total_from"),
