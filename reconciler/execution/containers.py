@@ -122,8 +122,9 @@ class ContainerWork:
         """What is there of it now."""
         return await self._host.observe(looked_for(self._fleet, (self._spec,) if self._spec is not None else ()))
 
-    async def make(self, progress: Progress) -> None:
-        """Makes or replaces it, or starts what is there as it is wanted. Raises GpurecError, and then what was there runs again."""
+    async def make(self, progress: Progress, *, restart: bool = False) -> None:
+        """Makes or replaces it, or starts what is there as it is wanted; `restart`: also what runs. Raises GpurecError, and then
+        what was there runs again."""
         spec = self._wanted
         there = await self._known()
         if taken := there.in_the_way(spec):
@@ -131,7 +132,7 @@ class ContainerWork:
         ours = there.of(self._address)
         now = current(ours, spec) if ours else None
         if now is not None and not any(not wrong.restarts for wrong in mismatches(spec, now)):
-            await self._go_on_with(now, [one for one in ours if one is not now])
+            await self._go_on_with(now, [one for one in ours if one is not now], restart)
             return
         await self._fetch(progress)
         for one in ours:
@@ -182,7 +183,7 @@ class ContainerWork:
         async for told in self._host.pull(image):
             progress(told.status, told.completed, told.total)
 
-    async def _go_on_with(self, now: ContainerFacts, others: list[ContainerFacts]) -> None:
+    async def _go_on_with(self, now: ContainerFacts, others: list[ContainerFacts], restart: bool) -> None:
         """Goes on where a run was cut short, or starts what was stopped: nothing new is made. Of what else there is of it the one that ran
         is kept until this one answers."""
         spec = self._wanted
@@ -191,14 +192,14 @@ class ContainerWork:
             if one is not old:
                 await self._host.remove(one.id)
         self._done = _Done(now.id, False, old, old is not None and old.state is not ContainerState.RUNNING)
-        await self._or_back(self._resume(spec, now, old))
+        await self._or_back(self._resume(spec, now, old, restart))
 
-    async def _resume(self, spec: ContainerSpec, now: ContainerFacts, old: ContainerFacts | None) -> None:
+    async def _resume(self, spec: ContainerSpec, now: ContainerFacts, old: ContainerFacts | None, restart: bool) -> None:
         if old is not None and (now.state is not ContainerState.RUNNING or now.name != spec.name):
             await self._out_of_the_way(old)
         if now.name != spec.name:
             await self._host.rename(now.id, spec.name)
-        if now.condition != "running":
+        if now.condition != "running" or restart:
             await self._host.stop(now.id)
             await self._host.start(now.id)
 

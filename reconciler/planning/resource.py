@@ -51,7 +51,8 @@ class FieldRule:
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """A resource as the files ask for it. `needs` are ids of steps without which it cannot be. `unknown`: why it cannot be told yet how it
-    is to be, so that it stays as it is. `refusals` are what the policy does not let be made of it."""
+    is to be, so that it stays as it is. `refusals` are what the policy does not let be made of it. `restart`: why it is started again, and
+    not only waited for, where all that is wrong with it is that it does not answer."""
 
     address: str
     node: str
@@ -59,6 +60,7 @@ class Wanted:
     needs: tuple[str, ...] = ()
     unknown: str | None = field(default=None, kw_only=True)
     refusals: tuple[Refusal, ...] = field(default=(), kw_only=True)
+    restart: Reason | None = field(default=None, kw_only=True)
 
     def seen(self, found: ResourceFacts) -> ResourceFacts:
         """What was found, in the words of what is wanted."""
@@ -246,6 +248,8 @@ def _plan_wanted(plan: KindPlan, kind: Kind[W], wanted: W, found: ResourceFacts,
     if not found.exists:
         code, says = ("missing", "was there and is gone") if row is not None else ("not_there", "is wanted and not there")
         action, reason = Action.CREATE, Reason(code, says)
+    elif wrong and set(wrong) <= set(waits) and wanted.restart is not None:
+        action, reason = Action.UPDATE, wanted.restart
     elif wrong and set(wrong) <= set(waits):
         action, reason = Action.WAIT, Reason(f"not_{wrong[0]}", f"is there and not {wrong[0]} yet")
     elif wrong:

@@ -1,9 +1,9 @@
-"""`policy.remediation`: what an apply does about a load that failed."""
+"""`policy.remediation`: what an apply does about a load that failed, and about an engine that does not answer."""
 
 from __future__ import annotations
 
 from reconciler.fleet import USUAL_REMEDIATION, Remediation
-from reconciler.workspace.forms import Form, duration, integer
+from reconciler.workspace.forms import Form, duration, flag, integer
 from reconciler.workspace.problems import Problems
 from reconciler.workspace.table import Field, Table
 from reconciler.workspace.tree import Node
@@ -13,7 +13,8 @@ MOST_RETRIES, MOST_PER_HOUR = 20, 1000
 RETRIES = Field("retries", integer(0, MOST_RETRIES))
 BACKOFF = Field("backoff", duration)
 PER_HOUR = Field("per_hour", integer(0, MOST_PER_HOUR))
-REMEDIATION = Table("remediation", (RETRIES, BACKOFF, PER_HOUR))
+RESTART = Field("restart_engine", flag, meant="restart_engines restart")
+REMEDIATION = Table("remediation", (RETRIES, BACKOFF, PER_HOUR, RESTART))
 
 
 def _remediation(node: Node, problems: Problems, name: str) -> Remediation:
@@ -23,6 +24,7 @@ def _remediation(node: Node, problems: Problems, name: str) -> Remediation:
         usual.retries if retries is None else retries,
         usual.backoff if backoff is None else backoff,
         usual.per_hour if per_hour is None else per_hour,
+        bool(values.get(RESTART)),
     )
 
 

@@ -352,3 +352,46 @@ def test_what_reaches_beyond_a_container_is_shown(lab: Lab) -> None:
     text = (lab.root / "inventories" / "lab.yaml").read_text().replace("ollama:/root/.ollama", "/srv/models:/root/.ollama")
     (lab.root / "inventories" / "lab.yaml").write_text(text)
     assert "! it writes /srv/models of its host" in plan_text(lab.plan().plan)
+
+
+RESTARTS = MODELS + "policy: {remediation: {restart_engine: true}}\n"
+
+
+def test_an_engine_that_runs_and_answers_neither_now_nor_at_the_last_apply_is_started_again_where_the_policy_says_so(lab: Lab) -> None:
+    lab.declare(more=", load_timeout: 0.05")
+    lab.converge()
+    lab.fleet.engines["box/ollama"].kill()
+    lab.wish(RESTARTS)
+    assert shown(lab.plan()) == ["wait engine.box/ollama"], "it is waited for first"
+    lab.apply()
+    before = list(lab.daemon.changes)
+    proposal = lab.plan()
+    assert (shown(proposal)[0], shown(proposal)[-1]) == ("update engine.box/ollama", "load model.tiny@box/ollama")
+    said = " ".join(plan_text(proposal.plan).split())
+    assert "runs and has not answered since" in said
+    assert ": is started again, and loses what it holds" in said
+    lab.declare(more=", load_timeout: 60")
+    lab.converge()
+    assert [one.split()[0] for one in lab.daemon.changes[len(before) :]] == ["stop", "start"], "the same container, started again"
+
+
+def test_without_the_policy_it_is_only_waited_for(lab: Lab) -> None:
+    lab.declare(more=", load_timeout: 0.05")
+    lab.converge()
+    lab.fleet.engines["box/ollama"].kill()
+    lab.apply()
+    assert shown(lab.plan()) == ["wait engine.box/ollama"]
+
+
+def test_one_that_answers_by_the_time_of_the_step_is_not_started_again(lab: Lab) -> None:
+    lab.declare(more=", load_timeout: 0.05")
+    lab.converge()
+    lab.fleet.engines["box/ollama"].kill()
+    lab.wish(RESTARTS)
+    lab.apply()
+    proposal = lab.plan()
+    assert shown(proposal)[0] == "update engine.box/ollama"
+    lab.fleet.engines["box/ollama"].revive()
+    before = len(lab.daemon.changes)
+    lab.apply(proposal)
+    assert lab.daemon.changes[before:] == []

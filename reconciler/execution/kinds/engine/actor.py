@@ -127,7 +127,7 @@ class EngineActor:
         if one.action is Action.REMOVE:
             await (unit.remove() if unit is not None else self._work(one).remove())
         elif one.action is not Action.WAIT:
-            await (unit.make() if unit is not None else self._work(one).make(progress))
+            await (unit.make() if unit is not None else self._work(one).make(progress, restart=one.restart))
 
     async def wait(self, step: Step) -> ResourceFacts:
         one = _engine(step)

@@ -37,10 +37,12 @@ from reconciler.planning.kinds.engine.fields import CONTAINER, CONTENT, ENABLED,
 from reconciler.planning.kinds.engine.single import GivenModel, model_arguments, option_arguments, takes_one_model
 from reconciler.planning.kinds.engine.unit import applied_unit, unit_of
 from reconciler.planning.kinds.file.diff import changed_lines
-from reconciler.planning.plan import Action, Json, Step
+from reconciler.planning.plan import Action, Json, Reason, Step
 from reconciler.planning.resource import AfterPlan, FieldRule, ResourceChange
 
 ENGINE = "engine"
+RESTART = "restart_engine"
+"""The code of the reason of a step that starts an engine again which does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +56,14 @@ class WantedEngine(WantedContainer):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineStep(Step):
     """`engine` is its name on its node; `container` or `unit` how it is to be (of a unit that is removed: how it was). `diff` is what
-    changes of its unit, as lines."""
+    changes of its unit, as lines. `restart`: it is as wanted and runs, and is started again all the same."""
 
     engine: str
     container: ContainerSpec | None = None
     pull: PullPolicy = PullPolicy.MISSING
     unit: UnitSpec | None = None
     diff: tuple[str, ...] = ()
+    restart: bool = False
 
     def seen(self, found: ResourceFacts) -> ResourceFacts:
         return seen_as(self.container, found, self.address)
@@ -82,7 +85,8 @@ class EngineStep(Step):
     def particulars(self) -> Mapping[str, Json]:
         container = as_json(self.container) if self.container is not None else None
         unit = as_json(self.unit) if self.unit is not None else None
-        return {"engine": self.engine, "container": container, "pull": self.pull.value, "unit": unit, "diff": list(self.diff)}
+        own: dict[str, Json] = {"engine": self.engine, "container": container, "pull": self.pull.value, "unit": unit}
+        return {**own, "diff": list(self.diff), "restart": self.restart}
 
     def promise(self) -> Mapping[str, Json]:
         return {name: value for name, value in self.particulars().items() if name != "diff"}
@@ -145,6 +149,7 @@ class EngineKind:
             pull=wanted.pull if wanted is not None else PullPolicy.MISSING,
             unit=wanted.unit if wanted is not None else applied_unit(change.applied),
             diff=_diff(change, wanted.unit) if wanted is not None and wanted.unit is not None else (),
+            restart=wanted is not None and change.reason is wanted.restart,
         )
 
 
@@ -184,11 +189,28 @@ def wanted_engine(after: AfterPlan, node: NodeSpec, engine: EngineSpec, model: G
     given = (*option_arguments(engine.options), *(model_arguments(engine, cards, model) if model is not None else ()))
     if not isinstance(start, EngineContainer):
         unit = unit_of(after.fleet.name, node, engine, cards, given)
-        return WantedEngine(address, node.name, unit_fields(unit), engine=engine.id.engine, unit=unit)
+        return WantedEngine(address, node.name, unit_fields(unit), engine=engine.id.engine, unit=unit, restart=_restart(after, engine))
     container = container_of(after.fleet.name, node, engine, cards, given)
     refusals = container_refusals(container, after.desired.policy.allowed_containers, start.privileged)
     fields = {**container_fields(container), RUNTIME: CONTAINER}
-    return WantedEngine(address, node.name, fields, refusals=refusals, engine=engine.id.engine, container=container, pull=start.pull)
+    return WantedEngine(
+        address,
+        node.name,
+        fields,
+        refusals=refusals,
+        restart=_restart(after, engine),
+        engine=engine.id.engine,
+        container=container,
+        pull=start.pull,
+    )
+
+
+def _restart(after: AfterPlan, engine: EngineSpec) -> Reason | None:
+    """Why an engine that does not answer is started again: the policy lets it, and the last apply got no answer either."""
+    since = after.applied.silent.get(engine.id)
+    if since is None or not after.desired.policy.remediation.restart_engine:
+        return None
+    return Reason(RESTART, f"runs and has not answered since {since}: is started again, and loses what it holds")
 
 
 def own_cards(facts: FleetFacts, engine: EngineSpec) -> tuple[CardFacts, ...] | None:
