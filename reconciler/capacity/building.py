@@ -118,8 +118,11 @@ def _card(node: str, found: CardFacts, declared: CardSpec | None, limits: Limits
     foreign = seen.foreign_bytes or 0
     if declared is not None and (seen.foreign_bytes is None or seen.assumed):
         foreign = max(foreign, declared.foreign)  # what is seen of a use that is not known whole is its least
-    most = limits.max_agents_per_gpu
-    return Card(node, seen.index, seen.total_bytes, usable, foreign, seen.assumed, facts=seen, most_agents=most, is_closed=closed)
+    most, part = limits.max_agents_per_gpu, limits.kv_cache_fraction
+    cache = None if part is None or seen.total_bytes is None else seen.total_bytes * part.numerator // part.denominator
+    return Card(
+        node, seen.index, seen.total_bytes, usable, foreign, seen.assumed, facts=seen, most_agents=most, is_closed=closed, most_cache=cache
+    )
 
 
 def _cards_of(spec: EngineSpec, cards: tuple[Card, ...]) -> tuple[Card, ...]:

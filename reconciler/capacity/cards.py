@@ -15,7 +15,8 @@ class Card(KnownCard):
     """A card (or a node's RAM) in bytes. `usable` None: its size is not known, or it is at fault, so nothing is added. `held` is what
     replicas and residents take by our arithmetic; foreign use comes on top. `before` is `held` as found. `free_fact` names its free bytes
     in a plan. `most_agents` may have their model, or their own part, on it; None: any number. `is_closed`: its use
-    is not known, and the policy adds nothing to such a card."""
+    is not known, and the policy adds nothing to such a card.
+    `cache` are the bytes of KV caches among what is held, as far as they are known, `most_cache` how many they may be."""
 
     usable: int | None
     foreign: int
@@ -24,6 +25,8 @@ class Card(KnownCard):
     before: int = field(default=0, kw_only=True)
     most_agents: int | None = field(default=None, kw_only=True)
     is_closed: bool = field(default=False, kw_only=True)
+    most_cache: int | None = field(default=None, kw_only=True)
+    cache: int = field(default=0, kw_only=True)
     free_fact: str = field(default="", init=False)
 
     def __post_init__(self) -> None:

@@ -125,6 +125,17 @@ class EngineState(KnownEngine):
         part = told if told is not None else -(-need // len(cards))
         return tuple((card, part) for card in cards) if all(self.room(card, margin) >= part for card in cards) else None
 
+    @property
+    def bounds_cache(self) -> bool:
+        """Whether a card of it may hold only so much KV cache."""
+        return any(card.most_cache is not None for card in self.cards or ())
+
+    def within_cache(self, charges: Charges, cache: int, spread: bool) -> Charges | None:
+        """Those of the charges whose cards have room for so many bytes more of cache each; None where there is none, or where a model that
+        is spread over all of them finds one without."""
+        kept = tuple((card, count) for card, count in charges if card.most_cache is None or card.cache + cache <= card.most_cache)
+        return None if not kept or (spread and len(kept) < len(charges)) else kept
+
     def charges_found(self, held: int) -> Charges:
         """Where `held` bytes that are already resident are charged where nobody remembers it: like `charges_for`, by the cards' sizes and
         without asking for room."""
@@ -185,6 +196,7 @@ class Holding:
     """What takes room as one: a resident, or a replica that is to be there. `charges` are its bytes by card, which change only while it is
     not there. `runner` says which runner of its engine it is ("": nobody asks), with the `options` of that. `load` is, of a load that is to
     come, its model and how an engine that predicts loads will see it. `counts`: it is one of its engine's models.
+    `cache` are the bytes of its KV cache among those on each card; 0 where no card bounds them, or nobody knows.
     """
 
     slot: EngineState
@@ -193,4 +205,5 @@ class Holding:
     options: str = field(default="", kw_only=True)
     load: tuple[str, Coming] | None = field(default=None, kw_only=True)
     counts: bool = field(default=True, kw_only=True)
+    cache: int = field(default=0, kw_only=True)
     there: bool = field(default=False, init=False)

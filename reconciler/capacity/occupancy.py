@@ -51,6 +51,8 @@ class Occupancy:
             for card, count in holding.charges:
                 card.held += count
                 slot.own[card.index] = slot.own.get(card.index, 0) + count
+        if holding.cache:
+            _change_cache(holding, holding.cache)
         if holding.counts:
             slot.placed += 1
         if holding.load is not None:
@@ -76,6 +78,8 @@ class Occupancy:
             for card, count in holding.charges:
                 card.held -= count
                 slot.own[card.index] -= count
+        if holding.cache:
+            _change_cache(holding, -holding.cache)
         if holding.counts:
             slot.placed -= 1
         if holding.load is not None:
@@ -113,6 +117,11 @@ class Occupancy:
             slot.ram.before = slot.ram.held
             if slot.own:
                 slot.own_before = dict(slot.own)
+
+
+def _change_cache(holding: Holding, count: int) -> None:
+    for card, _ in holding.charges:
+        card.cache += count
 
 
 class Trial:

@@ -23,7 +23,8 @@ class Runtime(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much of a card may be used, in bytes and in agents that have their model there. Unset fields fall through to the next wider
+    """How much of a card may be used, in bytes and in agents that have their model there, and which part of it (0..1) the caches of all
+    models together. Unset fields fall through to the next wider
     place: card, node, group, desired, default."""
 
     max_vram_utilization: Fraction | None = None
@@ -31,6 +32,7 @@ class Limits:
     reserve: int | None = None
     ram_reserve: int | None = None
     max_agents_per_gpu: int | None = None
+    kv_cache_fraction: Fraction | None = None
 
     def over(self, wider: Limits) -> Limits:
         """These limits, with what is unset here taken from `wider`."""
@@ -40,6 +42,7 @@ class Limits:
             self.reserve if self.reserve is not None else wider.reserve,
             self.ram_reserve if self.ram_reserve is not None else wider.ram_reserve,
             self.max_agents_per_gpu if self.max_agents_per_gpu is not None else wider.max_agents_per_gpu,
+            self.kv_cache_fraction if self.kv_cache_fraction is not None else wider.kv_cache_fraction,
         )
 
 

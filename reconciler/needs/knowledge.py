@@ -123,6 +123,12 @@ class Knowledge:
         highs = [] if split is None else [card.high for card in split.cards]
         return max((high for high in highs if high is not None), default=None) if None not in highs else None
 
+    def cache(self, slot: KnownEngine, model: ModelSpec, applied: Applied, cards: int = 1) -> int | None:
+        """The bytes of KV cache that `model` would hold on each of that many cards, the most on one; None where that is not computed."""
+        found = self._ways.predicted(self.way(slot, model, applied, cards)) if cards else None
+        each = [] if found is None else [card.kv for card in found.cards]
+        return max((count for count in each if count is not None), default=None) if None not in each else None
+
     def split(self, slot: KnownEngine, model: ModelSpec, applied: Applied) -> Prediction | None:
         """The need of `model` spread over all cards of this engine; None where that is not computed."""
         cards = len(slot.cards or ())

@@ -119,6 +119,10 @@ def in_words(code: str, slot: EngineState, model: ModelSpec, applied: Applied) -
             return f"needs {needs} > {format_bytes(free)} free of {format_bytes(usable)} usable"
         case "memory_limit":
             return f"needs {needs}, more than its memory_limit of {format_bytes(slot.spec.memory_limit or 0)} leaves"
+        case "kv_cache_fraction":
+            cache = format_bytes(slot.knowledge.cache(slot, model, applied) or 0)
+            left = max((max(0, card.most_cache - card.cache) for card in cards if card.most_cache is not None), default=0)
+            return f"its KV cache of {cache} is more than the {format_bytes(left)} that limits.kv_cache_fraction leaves"
         case "insufficient_ram":
             return f"needs {needs} > {format_bytes(max(0, slot.ram.free))} free RAM"
         case "engine_would_evict":

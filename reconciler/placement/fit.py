@@ -24,13 +24,15 @@ FREE_VRAM = "free_vram"
 @dataclass(frozen=True, slots=True)
 class Fit:
     """Room for a replica: what it needs and where that would be charged; `shares` says that its runner is there. `runner` is as
-    its engine tells it apart, `coming` how an engine that predicts loads will see this one."""
+    its engine tells it apart, `coming` how an engine that predicts loads will see this one, `cache` the
+    bytes of its KV cache on each card where a card bounds them."""
 
     need: Need
     charges: Charges
     runner: str
     shares: bool = False
     coming: Coming | None = None
+    cache: int = 0
 
 
 def static_refusal(slot: EngineState, model: ModelSpec) -> str | None:
@@ -87,10 +89,17 @@ def room_for(slot: EngineState, model: ModelSpec, applied: Applied) -> Fit | str
             return "ram_unknown"
         return Fit(need, ((slot.ram, need.bytes),), key) if slot.ram.free >= need.bytes else "insufficient_ram"
     charges = _on_cards(slot, model, need, applied, margin_for(slot, model))
+    cache = 0
+    if charges is not None and slot.bounds_cache:
+        spread = charges[0][1] < need.bytes
+        cache = slot.knowledge.cache(slot, model, applied, len(charges) if spread else 1) or 0
+        charges = slot.within_cache(charges, cache, spread)
+        if charges is None:
+            return "kv_cache_fraction"
     if charges is not None:
         coming = coming_of(slot, model, charges, applied) if slot.rules.memory else None
         evicts = coming is not None and slot.placed > 0 and would_evict(slot, coming)
-        return "engine_would_evict" if evicts else Fit(need, charges, key, coming=coming)
+        return "engine_would_evict" if evicts else Fit(need, charges, key, coming=coming, cache=cache)
     if spills(slot, model, need, applied):
         return "engine_would_evict"
     cards = slot.cards or ()
@@ -123,7 +132,7 @@ def take(board: Occupancy, slot: EngineState, model: ModelSpec, room: Fit, appli
         return None
     coming = (room.coming or coming_of(slot, model, room.charges, applied)) if slot.rules.memory else None
     load = (model.name, coming) if coming is not None else None
-    holding = Holding(slot, room.charges, runner=room.runner, options=_runner_options(model), load=load)
+    holding = Holding(slot, room.charges, runner=room.runner, options=_runner_options(model), load=load, cache=room.cache)
     board.put(holding)
     return holding
 

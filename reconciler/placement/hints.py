@@ -45,6 +45,8 @@ def would_help(
         lines.append(f"the weights that are installed are accepted: `gpurec pin {model.name}`, or those that are pinned are brought back")
     if counts.get("free_vram") and (free := trials.most_free()):
         lines.append(f"it asks for less free memory: `when: {{free_vram: {free // MIB}MiB}}` under models.{model.name}")
+    if counts.get("kv_cache_fraction"):
+        lines.extend(_cache_that_would_help(trials))
     if counts.get("engine_fixed_options"):
         lines.extend(_starts_that_would_help(model, trials))
     if counts.get("engine_would_evict"):
@@ -188,6 +190,25 @@ def _strangers_that_would_go(trials: _Trials, unmanaged: Unmanaged) -> list[str]
             lines.append(f"{ones} ({format_bytes(held)}) {makes} room: `policy: {{unmanaged: {policy.value}}}`")
         before = going
     return lines
+
+
+def _cache_that_would_help(trials: _Trials) -> list[str]:
+    """The least part of a card that caches would have to be let for it to have a place."""
+    found: list[int] = []
+    for slot in trials.near[:HINT_LOOKS]:
+        bounds = [(card, card.most_cache) for card in slot.cards or ()]
+        for card, _ in bounds:
+            card.most_cache = None
+        answer = room_for(slot, trials.least, trials.applied)
+        for card, most in bounds:
+            card.most_cache = most
+        cache = trials.placement.board.slots[slot.id].knowledge.cache(slot, trials.least, trials.applied)
+        if isinstance(answer, Fit) and cache is not None:
+            found += [-(-100 * (card.cache + cache) // card.total) for card, _ in answer.charges if card.total]
+    if not found or min(found) > 100:
+        return []
+    less = "or `context`, `parallel` or `kv_cache` of the model ask for less"
+    return [f"caches may take more of a card: `limits: {{kv_cache_fraction: {min(found)}%}}`, {less}"]
 
 
 def _starts_that_would_help(model: ModelSpec, trials: _Trials) -> list[str]:

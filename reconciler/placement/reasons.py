@@ -14,7 +14,7 @@ from reconciler.placement.fit import FREE_VRAM, Fit, is_short_of_free, room_for,
 from reconciler.placement.residents import need_on
 
 _SPREAD = "spread"
-_ITS_OWN = frozenset({"engine_would_evict", _SPREAD})
+_ITS_OWN = frozenset({"engine_would_evict", "kv_cache_fraction", _SPREAD})
 """Answers that depend on more of an engine than its state: on the loads to come, and on how it would see this one."""
 
 

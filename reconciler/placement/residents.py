@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reconciler.capacity import EngineState, Holding, Occupancy, largest
 from reconciler.capacity.processes import held_by_processes, share_of_cards, shares_of
@@ -147,6 +147,9 @@ def charge_found(board: Occupancy, desired: Desired, applied: Applied, names: Wa
                 found.charges = ((slot.ram, held),)
             here.append(found)
         _charge_by_processes(board, slot, here)
+        if slot.bounds_cache:
+            for found in here:
+                found.cache = _cache_of(slot, found, applied)
         for found in here:
             if found.sized:
                 board.put(found)
@@ -161,6 +164,17 @@ def charge_found(board: Occupancy, desired: Desired, applied: Applied, names: Wa
 def _is_on_demand_again(resident: Resident, model: ModelSpec | None) -> bool:
     """Whether it is there by a request of a client, for a model that the files want on demand by now, whatever it was loaded for once."""
     return model is not None and model.ensure is Ensure.PRESENT and resident.pinned is False
+
+
+def _cache_of(slot: EngineState, found: Occupant, applied: Applied) -> int:
+    """The bytes of cache of a resident on each of its cards, as it runs; 0 where nobody can tell: nobody here wants it, or its header is
+    not known."""
+    model = found.model
+    if model is None or any(card.is_ram for card, _ in found.charges):
+        return 0
+    if found.resident.context is not None:
+        model = replace(model, context=found.resident.context)
+    return slot.knowledge.cache(slot, model, applied) or 0
 
 
 def _wanted_elsewhere(model: ModelSpec | None) -> ModelSpec | None:

@@ -48,7 +48,7 @@ from reconciler.planning.kinds.model.holds import find_holds, incidents_to_note
 from reconciler.planning.kinds.model.hot_cards import mark_hot
 from reconciler.planning.kinds.model.hours import hours_at, outside_hours
 from reconciler.planning.kinds.model.lost_engines import mark_lost
-from reconciler.planning.kinds.model.notes import adopted_unseen, left_over, notes_on_models, other_weights
+from reconciler.planning.kinds.model.notes import adopted_unseen, left_over, notes_on_models, other_weights, uncounted_caches
 from reconciler.planning.kinds.model.rules import ENGINE_RESTARTS
 from reconciler.planning.kinds.model.step import ModelStep
 from reconciler.planning.kinds.model.variants import better_variants
@@ -196,6 +196,7 @@ def make_plan(
             *changes.held,
             *lost,
             *notes_on_models(desired, board),
+            *uncounted_caches(placement, applied),
             *outside_hours(desired, hours),
             *undeleted,
             *better_variants(placement, applied),

@@ -223,7 +223,7 @@ def _engine(key: ScalarNode, node: Node, problems: Problems) -> EngineParts:
     owned = read_owned(values.get(RUNTIME) or Runtime.EXTERNAL, kind, values, problems, where)
     if OPTIONS in values and not kind.is_looked_at and (owned is None or kind not in _TAKE_ARGUMENTS):
         what = f"'options' of {where} would be told to nobody: they are arguments of a llama.cpp or a vLLM that gpurec starts"
-        problems.error(what, values.nodes[OPTIONS.key], "start it with them, or write `options` under the model")
+        problems.warn(what, values.nodes[OPTIONS.key], "start it with them, or write `options` under the model")
     address = template if isinstance(template, ScalarNode) else values.get(URL)
     if owned is None and address is None:
         if not isinstance(node, MapNode) or node.get(URL.key) is None:

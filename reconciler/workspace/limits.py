@@ -37,12 +37,21 @@ AGENTS = Field(
     meant="max_agents agents_per_gpu max_containers_per_gpu",
 )
 
-LIMITS = Table("limits", (UTILIZATION, MARGIN, RESERVE, RAM_RESERVE, AGENTS))
+KV_CACHE = Field("kv_cache_fraction", ratio, meant="max_kv_cache kv_cache_limit max_kv_fraction kv_cache")
+
+LIMITS = Table("limits", (UTILIZATION, MARGIN, RESERVE, RAM_RESERVE, AGENTS, KV_CACHE))
 
 
 def _read(node: Node, problems: Problems, name: str) -> Limits:
     values = LIMITS.read(node, problems, name)
-    return Limits(values.get(UTILIZATION), values.get(MARGIN), values.get(RESERVE), values.get(RAM_RESERVE), values.get(AGENTS))
+    return Limits(
+        values.get(UTILIZATION),
+        values.get(MARGIN),
+        values.get(RESERVE),
+        values.get(RAM_RESERVE),
+        values.get(AGENTS),
+        values.get(KV_CACHE),
+    )
 
 
 limits = Form(_read, LIMITS.schema())

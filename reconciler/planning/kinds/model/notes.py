@@ -7,15 +7,18 @@ from collections.abc import Iterator, Sequence
 from reconciler.capacity import total
 from reconciler.fleet import (
     STARTED_WITH_MODEL,
+    Applied,
     ContextVia,
     Desired,
     EngineKind,
     Ensure,
     ModelSpec,
     format_bytes,
+    replica_address,
     told_by_options,
     told_by_start,
 )
+from reconciler.needs.run_settings import in_ram
 from reconciler.placement import EngineState, Occupancy, Placement
 from reconciler.planning.kinds.model.changes import Changes
 from reconciler.planning.plan import Action, Drift, Note
@@ -114,6 +117,19 @@ def adopted_unseen(changes: Changes) -> list[Note]:
             message = f"{told}; --replace {change.address} loads it with what is asked for"
             notes.append(Note(change.address, "options_unknown", message))
     return notes
+
+
+def uncounted_caches(placement: Placement, applied: Applied) -> list[Note]:
+    """Replicas whose KV cache nobody can compute, on cards that bound it."""
+    why = "its KV cache cannot be computed there, so limits.kv_cache_fraction does not count it"
+    return [
+        Note(replica_address(target.model.name, target.slot.id), "cache_unknown", why)
+        for target in placement.targets
+        if target.slot.bounds_cache
+        and target.model.ensure is Ensure.LOADED
+        and not in_ram(target.slot, target.model)
+        and target.slot.knowledge.cache(target.slot, target.model, applied) is None
+    ]
 
 
 def left_over(placement: Placement) -> list[Note]:
