@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from reconciler.fleet.inventory import EngineSpec, Fleet
 from reconciler.fleet.names import EngineKind
-from reconciler.fleet.owned import EngineUnit
+from reconciler.fleet.owned import EngineContainer, EngineUnit, OwnedEngine
 from reconciler.fleet.secret_refs import Scalar
 
 KV_CACHE, PARALLEL, FLASH_ATTENTION = "kv_cache", "parallel", "flash_attention"
@@ -116,6 +116,29 @@ class FixedOption:
     name: str
     found: str
     wanted: str
+
+
+_ROUTER_ARGUMENTS = ("--models-dir", "--models-preset", "--models-max")
+_ROUTER_VARIABLES = ("LLAMA_ARG_MODELS_DIR", "LLAMA_ARG_MODELS_PRESET")
+
+
+def is_router(owned: OwnedEngine) -> bool:
+    """Whether a llama.cpp that gpurec starts serves many models, by its own command and environment."""
+    return not _words_of(owned).isdisjoint(_ROUTER_ARGUMENTS) or any(name in owned.env for name in _ROUTER_VARIABLES)
+
+
+def gets_preset(engine: EngineSpec) -> bool:
+    """Whether gpurec writes the preset of a router: of one that it starts in a container, and that has none of its own."""
+    owned = engine.owned
+    if engine.kind is not EngineKind.LLAMACPP or owned is None or not isinstance(owned.start, EngineContainer) or not is_router(owned):
+        return False
+    return "--models-preset" not in _words_of(owned) and "LLAMA_ARG_MODELS_PRESET" not in owned.env
+
+
+def _words_of(owned: OwnedEngine) -> set[str]:
+    start = owned.start
+    words = (*(start.command or () if isinstance(start, EngineContainer) else start.exec or ()), *owned.args)
+    return {word.partition("=")[0] for word in words}
 
 
 def fixed_otherwise(engine: EngineSpec, asked: RunOptions) -> FixedOption | None:

@@ -62,9 +62,11 @@ class Owned:
         self.workspace.declare({}, (self.card.size,), 4096 * MIB, docker=self._docker)
         self.workspace.want({})
 
+    def models(self) -> list[dict[str, Any]]:
+        return list(httpx.get(f"http://{LOOPBACK}:{self.port}/models", trust_env=False).json()["data"])
+
     def loaded(self) -> set[str]:
-        answer = httpx.get(f"http://{LOOPBACK}:{self.port}/models", trust_env=False)
-        return {model["id"] for model in answer.json()["data"] if model["status"]["value"] == "loaded"}
+        return {model["id"] for model in self.models() if model["status"]["value"] == "loaded"}
 
     @property
     def containers(self) -> dict[str, dict[str, Any]]:
@@ -157,6 +159,22 @@ def test_a_change_of_the_files_replaces_it_and_one_that_does_not_come_up_brings_
     owned.declare(IMAGE, "--no-webui")
     _await_up(owned)
     owned.workspace.apply(0)
+    assert owned.loaded() == {"gemma"}
+    owned.workspace.expect_nothing_to_do()
+
+
+def test_how_a_model_is_to_be_run_reaches_a_router_by_a_preset_and_a_change_of_it_starts_it_anew(owned: Owned) -> None:
+    wanted = {"engine": "llamacpp", "vram": f"{NEED}B"}
+    owned.workspace.want({"gemma": {**wanted, "kv_cache": "q8_0", "flash_attention": True, "options": {"ubatch-size": 256}}})
+    owned.settle()
+    (status,) = [one["status"] for one in owned.models() if one["id"] == "gemma"]
+    assert {"cache-type-k = q8_0", "cache-type-v = q8_0", "flash-attn = on", "ubatch-size = 256"} <= set(status["preset"].splitlines())
+    owned.workspace.expect_nothing_to_do()
+    first = owned.container["Id"]
+    owned.workspace.want({"gemma": {**wanted, "kv_cache": "f16"}})
+    assert steps(owned.workspace.plan(2)) == [("update", "engine.box/llama"), ("reload", "model.gemma@box/llama")]
+    owned.workspace.apply(0)
+    assert owned.container["Id"] != first
     assert owned.loaded() == {"gemma"}
     owned.workspace.expect_nothing_to_do()
 

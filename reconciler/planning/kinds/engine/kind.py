@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reconciler.fleet import (
     CardFacts,
@@ -34,6 +34,7 @@ from reconciler.planning.containers import (
 from reconciler.planning.containers_guard import container_refusals
 from reconciler.planning.kinds.engine.container import container_of
 from reconciler.planning.kinds.engine.fields import CONTAINER, CONTENT, ENABLED, RUNTIME, UNIT, unit_fields
+from reconciler.planning.kinds.engine.preset import preset_of
 from reconciler.planning.kinds.engine.single import GivenModel, model_arguments, option_arguments, takes_one_model
 from reconciler.planning.kinds.engine.unit import applied_unit, unit_of
 from reconciler.planning.kinds.file.diff import changed_lines
@@ -190,7 +191,8 @@ def wanted_engine(after: AfterPlan, node: NodeSpec, engine: EngineSpec, model: G
     if not isinstance(start, EngineContainer):
         unit = unit_of(after.fleet.name, node, engine, cards, given)
         return WantedEngine(address, node.name, unit_fields(unit), engine=engine.id.engine, unit=unit, restart=_restart(after, engine))
-    container = container_of(after.fleet.name, node, engine, cards, given)
+    files, named = preset_of(engine, after.desired.models)
+    container = replace(container_of(after.fleet.name, node, engine, cards, (*given, *named)), files=tuple(files))
     refusals = container_refusals(container, after.desired.policy.allowed_containers, start.privileged)
     fields = {**container_fields(container), RUNTIME: CONTAINER}
     return WantedEngine(

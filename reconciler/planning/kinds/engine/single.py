@@ -9,10 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from reconciler.admission import utilization_of
-from reconciler.fleet import CardCharges, CardFacts, EngineContainer, EngineKind, EngineSpec, ModelSpec, OwnedEngine, Scalar, said_by
-
-_ROUTER_ARGUMENTS = ("--models-dir", "--models-preset", "--models-max")
-_ROUTER_VARIABLES = ("LLAMA_ARG_MODELS_DIR", "LLAMA_ARG_MODELS_PRESET")
+from reconciler.fleet import CardCharges, CardFacts, EngineKind, EngineSpec, ModelSpec, Scalar, is_router, said_by
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +28,7 @@ def takes_one_model(engine: EngineSpec) -> bool:
         return False
     if engine.kind is EngineKind.VLLM:
         return True
-    return engine.kind is EngineKind.LLAMACPP and not _is_router(engine.owned)
-
-
-def _is_router(owned: OwnedEngine) -> bool:
-    start = owned.start
-    words = (*(start.command or () if isinstance(start, EngineContainer) else start.exec or ()), *owned.args)
-    return any(word.partition("=")[0] in _ROUTER_ARGUMENTS for word in words) or any(name in owned.env for name in _ROUTER_VARIABLES)
+    return engine.kind is EngineKind.LLAMACPP and not is_router(engine.owned)
 
 
 def model_arguments(engine: EngineSpec, cards: Sequence[CardFacts], model: GivenModel) -> tuple[str, ...]:

@@ -15,6 +15,8 @@ def fixed_options(replicas: Sequence[Replica], drifted: frozenset[str]) -> tuple
     """Of replicas on engines that take neither context nor options through their API. `drifted` are told already as other than applied."""
     drift, notes = [], []
     for replica in replicas:
+        if replica.restarts:
+            continue  # its start is about to decide anew
         if replica.context_wrong and not replica.sets_context:
             found = replica.resident.context if replica.resident is not None else None
             if replica.address not in drifted:

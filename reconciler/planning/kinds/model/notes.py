@@ -14,6 +14,7 @@ from reconciler.fleet import (
     Ensure,
     ModelSpec,
     format_bytes,
+    gets_preset,
     replica_address,
     told_by_options,
     told_by_start,
@@ -65,10 +66,15 @@ def _context_note(model: ModelSpec, address: str) -> list[Note]:
     return []
 
 
+def _told_at_start(slot: EngineState) -> bool:
+    """Whether gpurec says how models are run there, when it starts it."""
+    return (slot.facts is not None and slot.facts.mode == STARTED_WITH_MODEL) or gets_preset(slot.spec)
+
+
 def _has_external(kind: EngineKind, model: ModelSpec, board: Occupancy) -> bool:
     """Whether there is an engine of this kind that is not started with its model by gpurec."""
     slots = (slot for node in model.nodes for slot in board.by_node.get(node, ()))
-    return any(slot.kind is kind and (slot.facts is None or slot.facts.mode != STARTED_WITH_MODEL) for slot in slots)
+    return any(slot.kind is kind and not _told_at_start(slot) for slot in slots)
 
 
 _TELLS = {
@@ -83,7 +89,7 @@ def _unseen(model: ModelSpec, address: str, slots: Sequence[EngineState]) -> Ite
     for kind, why in _TELLS.items():
         unknown: set[str] = set()
         for slot in slots:
-            if slot.kind is not kind or model.engine not in (None, kind) or (slot.facts and slot.facts.mode == STARTED_WITH_MODEL):
+            if slot.kind is not kind or model.engine not in (None, kind) or _told_at_start(slot):
                 continue
             told = told_by_start(slot.spec)
             for one in (slot.facts.residents if slot.facts is not None else None) or ():
