@@ -15,7 +15,7 @@ minutes on 2 cores, from the cache a second.
     CACHE/dockerd-28.5.2/{dockerd,docker-proxy}  with `--extra` alone: a newer Docker Engine than apt has (Go module proxy, tools/dockerd)
 
 CACHE is $GPUREC_CACHE, else $XDG_CACHE_HOME/gpurec-real, else ~/.cache/gpurec-real. docker-registry, dockerd, a static busybox, sshd,
-nginx and Prometheus come from apt. What comes from PyPI is held by the locks in requirements/, whose hashes are the HASH above.
+nginx, Prometheus and PostgreSQL come from apt. What comes from PyPI is held by the locks in requirements/, whose hashes are the HASH above.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ APT = {
     "/usr/sbin/sshd": "openssh-server",
     "nginx": "nginx-light",
     "prometheus": "prometheus",
+    "/usr/lib/postgresql/15/bin/initdb": "postgresql-15",
     "systemd-analyze": "systemd",
 }
 """Programs, and the Debian packages they are in."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -20,6 +21,7 @@ from reconciler.state.sql.fleet_name import refuse_other_fleet
 from reconciler.state.sql.rescue import RescuePlace, kept_apart
 
 _RETRY_SECONDS = 0.5
+_LATER_SECONDS = 1.0
 
 
 def _now() -> datetime:
@@ -54,8 +56,10 @@ def open_writer(
             raise
         finally:
             heartbeat.stop()
-            with suppress(Unwritable):  # a lock that stays is taken over: this process will be gone
+            try:
                 _release(writer.address, held)
+            except Unwritable:  # a process that ends is replaced; one that goes on must not stand in its own way
+                threading.Thread(target=_release_later, args=(writer.address, held), name="lease-release", daemon=True).start()
     finally:
         writer.end()
     if writer.rescue is not None:
@@ -65,6 +69,14 @@ def open_writer(
 def _release(address: Address, held: Held) -> None:
     with postgres_said(str(address)), closing(connect(address)) as conn:
         release_lease(conn, held)
+
+
+def _release_later(address: Address, held: Held) -> None:
+    """Gives the lease back as soon as the server is there again."""
+    while True:
+        time.sleep(_LATER_SECONDS)
+        with suppress(Unwritable):
+            return _release(address, held)
 
 
 def _wait_for_lease(

@@ -108,6 +108,7 @@ class SqlWriter(SqlReader):
     def close(self) -> None:
         """Does nothing: the block that opened the writer closes it, after it has given the lease back."""
 
+    @retried
     def prove_held(self) -> None:
         with self._reading() as conn:
             assert conn is not None
