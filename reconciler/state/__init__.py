@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reconciler.state.copying import Copied, copy_state, fleet_to_copy
 from reconciler.state.finding import Finding, Level
 from reconciler.state.lease import EXPIRY_SECONDS, HEARTBEAT_SECONDS, Lease, Lock, Standing
 from reconciler.state.node_rename import Move, node_move
@@ -32,6 +33,7 @@ from reconciler.state.store import Store, file_of, refuse_if_locked
 __all__ = [
     "EXPIRY_SECONDS",
     "HEARTBEAT_SECONDS",
+    "Copied",
     "Finding",
     "JournalRow",
     "Learned",
@@ -56,8 +58,10 @@ __all__ = [
     "address_now",
     "break_lock",
     "check_state",
+    "copy_state",
     "file_of",
     "find_rescues",
+    "fleet_to_copy",
     "keep_looks",
     "look_at_lock",
     "names_now",

@@ -49,6 +49,7 @@ from reconciler.state import (
     StateWriter,
     StepStatus,
     Store,
+    copy_state,
     node_move,
     refuse_if_locked,
 )
@@ -481,6 +482,72 @@ def looks_are_kept_without_the_lock_and_their_means_with_them(subject: Subject) 
         store.keep_looks(looks, fleet="chat", bounds=bounds)
 
 
+def a_copy_holds_the_same_and_goes_on_from_there(subject: Subject) -> None:
+    """Into a state of the same kind; from one kind to the other is asked of the real database."""
+    store, other = subject.store(), subject.store("copy")
+    fill(store)
+    if other.file is None:
+        with pytest.raises(StateError, match=r"the place of the fleet copy.*rename-fleet lab copy"):
+            copy_state(store, other)
+        with store.writer(command="state rename-fleet") as state:
+            state.begin_run("", "", "state rename-fleet")
+            state.rename_fleet("lab", "copy")
+            state.rename_fleet("copy", "lab")
+        return
+    verify_copy(store, other)
+
+
+def fill(store: Store) -> None:
+    """Something of every kind, of two runs."""
+    with store.writer(command="apply", fleet="lab") as state:
+        run = state.begin_run("p", "c", "apply")
+        for step in ("z", "a"):
+            state.step_started(run, step, row().address, "load")
+            state.step_finished(run, step, StepStatus.FAILED, ODD)
+        state.record([row("m", engine_name="m-c4096", context=4096, options={"stop": ODD}), row("n", OTHER, observed_gpu_fraction=0.1)])
+        state.record([row(f"many{number}") for number in range(MANY)])
+        state.record_resources([AppliedResource("file./etc/x@a", {"mode": "0644"}, "text")])
+        state.measure([Measurement(LOADED, 2.5)])
+        state.learn([Learned(NEED, Measured(5, None))])
+        state.befell(row().address, "evicted", "w")
+        state.record_heat({("a", 0): Heat.CRITICAL, ("b", "amd0"): Heat.WARNING})
+        header = ModelHeader({"general.architecture": "x"}, (("blk.0.w", "q4_k", (256, 2)),))
+        state.record_facts(FleetFacts("2026-01-01T09:00:00Z", {"a": seen(header=header), "b": seen(OTHER, reachable=False)}))
+        state.finish_run(run, "done", unplaced=1)
+        run = state.begin_run("", "", "state mv")
+        state.rename_node(node_move(state.applied(), state.recorded_facts(), "b", "z"))
+        state.finish_run(run, "done")
+    look = Frame(1_767_225_600, LOOK, {("a", 0): CardSample(1, 8, 0.5)}, {})
+    store.keep_looks([look], fleet="lab", bounds=HistoryBounds(86400))
+
+
+def verify_copy(store: Store, other: Store) -> None:
+    done = copy_state(store, other)
+    assert (done.fleet, done.serial, done.digest[:7]) == ("lab", read(store).serial, "sha256:")
+    with closing(store.reader()) as one, closing(other.reader()) as two:
+        assert two.applied() == one.applied()
+        assert two.recorded_facts() == one.recorded_facts()
+        assert [(run.id, run.command) for run in two.runs()] == [(3, "state copy"), *((run.id, run.command) for run in one.runs())]
+        assert list(two.journal(1)) == list(one.journal(1))
+        assert two.applied_at(1) == one.applied_at(1)
+        assert (list(two.frames((LOOK,))), two.tags(), list(two.renames())) == (list(one.frames((LOOK,))), one.tags(), list(one.renames()))
+    assert (store.lock(), other.lock()) == (None, None)
+    with pytest.raises(StateError, match="there is a state already, and a copy overwrites nothing"):
+        copy_state(store, other)
+    assert apply(other, [row("later")]) == done.serial + 1
+
+
+def what_is_locked_or_not_there_is_not_copied(subject: Subject) -> None:
+    store, other = subject.store(), subject.store("copy")
+    with pytest.raises(StateError, match="there is no state to copy"):
+        copy_state(store, other)
+    with store.writer(command="gpurec apply") as state:
+        state.begin_run("p", "c", "apply")
+        with pytest.raises(LockHeld):
+            copy_state(store, other)
+    assert not other.exists()
+
+
 RULES: tuple[StateRule, ...] = (
     what_is_not_there_yet_reads_as_nothing_applied,
     the_first_apply_sets_it_up_and_says_so,
@@ -503,4 +570,6 @@ RULES: tuple[StateRule, ...] = (
     a_state_that_became_another_one_meanwhile_is_left_alone,
     a_row_that_gpurec_did_not_write_is_one_sentence_and_check_names_it,
     looks_are_kept_without_the_lock_and_their_means_with_them,
+    a_copy_holds_the_same_and_goes_on_from_there,
+    what_is_locked_or_not_there_is_not_copied,
 )

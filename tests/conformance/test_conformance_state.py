@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from state_rules import RULES, StateRule
+from state_rules import RULES, StateRule, apply
 
 from reconciler.state import SqliteStore, Store
+from reconciler.state.sql.copying import TABLES
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,15 @@ class InFiles:
         with closing(sqlite3.connect(self.folder / "lab.db")) as conn:
             conn.execute(statement)
             conn.commit()
+
+
+def test_a_copy_holds_every_table_but_those_of_the_lock_and_of_the_schema(tmp_path: Path) -> None:
+    apply(InFiles(tmp_path).store(), [])
+    with closing(sqlite3.connect(tmp_path / "lab.db")) as conn:
+        tables = {str(name) for (name,) in conn.execute("SELECT name FROM sqlite_master WHERE type = 'table'")} - {"lease", "migrations"}
+        assert set(TABLES) == tables
+        for name, table in TABLES.items():
+            assert set(table.columns) == {str(column[1]) for column in conn.execute(f"PRAGMA table_info({name})")}
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule.__name__))

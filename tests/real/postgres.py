@@ -15,7 +15,7 @@ from processes import LOOPBACK, free_port
 
 USER = "postgres"
 """Who runs the server where the tests are root, which PostgreSQL refuses; Debian's package makes that user."""
-SETTINGS = "fsync=off", "max_connections=40", "log_min_messages=warning"
+SETTINGS = "fsync=off", "full_page_writes=off", "wal_level=minimal", "max_wal_senders=0", "max_connections=40"
 
 
 def programs() -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -17,11 +16,11 @@ import pytest
 from cutting import CuttingProxy
 from postgres import Postgres
 from processes import LOOPBACK
-from state_rules import ODD, RULES, StateRule, apply, read, refused, row
+from state_rules import ODD, RULES, StateRule, apply, fill, read, refused, row, verify_copy
 
 from reconciler.fleet import LockHeld, StateError
 from reconciler.operations.recovery import take_in_rescues
-from reconciler.state import SqliteStore, StepStatus, Store, find_rescues, open_state
+from reconciler.state import SqliteStore, StepStatus, Store, copy_state, find_rescues, open_state
 from reconciler.state.postgres.connection import connect
 from reconciler.state.postgres.lease import Heartbeat
 from reconciler.state.postgres.opening import open_writer
@@ -56,19 +55,16 @@ class InPostgres:
         return self.store(new)
 
     def behind(self, statement: str) -> None:
-        with psycopg.connect(self.server.url.replace("/postgres", f"/{self.database}"), autocommit=True) as conn:
+        with psycopg.connect(self.server.url, autocommit=True) as conn:
             conn.execute("SET search_path TO gpurec_lab")
             conn.execute(statement.encode())
 
 
-_COUNT = iter(range(10_000))
-
-
 @pytest.fixture
 def database(server: Postgres, tmp_path: Path) -> InPostgres:
-    name = f"t{os.getpid()}_{next(_COUNT)}"
-    server.query(f"CREATE DATABASE {name}")
-    return InPostgres(server, name, tmp_path, server.port)
+    for (schema,) in server.query("SELECT nspname FROM pg_namespace WHERE starts_with(nspname, 'gpurec_')"):
+        server.query(f'DROP SCHEMA "{schema}" CASCADE')
+    return InPostgres(server, "postgres", tmp_path, server.port)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule.__name__))
@@ -88,6 +84,14 @@ def test_its_tables_have_the_columns_of_those_in_a_file(database: InPostgres) ->
         columns = {(table, str(column[1])) for table in tables for column in conn.execute(f"PRAGMA table_info({table})")}
     assert set(rows) - columns == {("lease", "writes"), ("journal", "rowid")}
     assert columns - set(rows) == set()
+
+
+def test_a_state_goes_from_a_file_into_a_database_and_back_and_holds_the_same(database: InPostgres) -> None:
+    file, back = SqliteStore(database.folder / "lab.db"), SqliteStore(database.folder / "back.db")
+    fill(file)
+    verify_copy(file, database.store())
+    done = copy_state(database.store(), back)
+    assert (read(back), done.lineage) == (read(database.store()), read(file).lineage)
 
 
 def expire(database: InPostgres, seconds: float) -> None:
@@ -159,7 +163,7 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 def test_a_connection_that_is_cut_at_any_point_loses_nothing_and_does_nothing_twice(database: InPostgres) -> None:
-    """The proxy cuts the n-th piece of what the writer and the server say, for every third n until a run is over before it is cut."""
+    """The proxy cuts the n-th piece of what the writer and the server say, for every thirteenth n until a run is over before it is cut."""
     direct, proxy = database.store(), CuttingProxy(database.server.port)
     store = replace(database, port=proxy.port).store()
     apply(direct, [row()])
@@ -167,7 +171,7 @@ def test_a_connection_that_is_cut_at_any_point_loses_nothing_and_does_nothing_tw
     sys.setswitchinterval(1e-4)  # writer and proxy are threads of this process, and wait for each other all the time
     try:
         cut = 1
-        while proxy.cuts == (cut - 1) // 3:
+        while proxy.cuts == (cut - 1) // 13:
             with store.writer(command="apply", fleet="lab") as state:
                 proxy.cut_after(cut)
                 run = state.begin_run("p", "c", "apply")
@@ -179,12 +183,12 @@ def test_a_connection_that_is_cut_at_any_point_loses_nothing_and_does_nothing_tw
                 proxy.cut_after(None)
             with closing(direct.reader()) as reader:
                 assert {one.vram_bytes for one in reader.applied().replicas.values()} == {5, cut}
-                expected = 2 + (cut - 1) // 3
+                expected = 2 + (cut - 1) // 13
                 assert (reader.applied().serial, serial) == (expected, expected)
                 assert [(one.step_id, one.status) for one in reader.journal(run)] == [("s", StepStatus.DONE)]
                 assert [one.result for one in reader.runs(200)] == ["done"] * expected
             assert find_rescues(store.rescues) == []
-            cut += 3
+            cut += 13
     finally:
         sys.setswitchinterval(switching)
         proxy.close()
@@ -325,27 +329,20 @@ def test_a_client_that_was_stopped_and_wakes_up_after_a_takeover_writes_nothing(
 
 
 def test_a_role_that_owns_its_schema_and_nothing_else_can_do_everything(database: InPostgres, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = database.database
-    for statement in (
-        f"CREATE ROLE {name} LOGIN PASSWORD 'HUSH'",
-        f"REVOKE ALL ON DATABASE {name} FROM PUBLIC",
-        f"GRANT CONNECT, TEMPORARY ON DATABASE {name} TO {name}",
-    ):
-        database.server.query(statement)
-    store = open_state(f"postgresql://{name}@{LOOPBACK}:{database.port}/{name}", database.folder, "lab")
+    database.server.query("CREATE ROLE fleet LOGIN PASSWORD 'HUSH'")
+    store = open_state(f"postgresql://fleet@{LOOPBACK}:{database.port}/{database.database}", database.folder, "lab")
     with pytest.raises(StateError, match=r"may not do this: permission denied for database.*owns the schema"):
         apply(store, [row()])
-    with psycopg.connect(database.server.url.replace("/postgres", f"/{name}"), autocommit=True) as conn:
-        conn.execute(f"CREATE SCHEMA gpurec_lab AUTHORIZATION {name}".encode())
+    database.server.query("CREATE SCHEMA gpurec_lab AUTHORIZATION fleet")
     monkeypatch.setenv("PGPASSWORD", "HUSH")
     assert apply(store, [row(f"m{number}") for number in range(200)]) == 1
-    assert {one.name: one.message for one in store.check()}["role"] == name
+    assert {one.name: one.message for one in store.check()}["role"] == "fleet"
 
 
 def test_reading_many_replicas_takes_at_most_twice_as_long_as_from_a_file(
     database: InPostgres, record_property: Callable[[str, object], None]
 ) -> None:
-    rows = [row(f"m{number:06}", options={"num_batch": 512}, charges=((0, 5),)) for number in range(20_000)]
+    rows = [row(f"m{number:06}", options={"num_batch": 512}, charges=((0, 5),)) for number in range(10_000)]
     taken: dict[str, float] = {}
     for name, store in (("file", SqliteStore(database.folder / "lab.db")), ("postgresql", database.store())):
         with store.writer(command="apply", fleet="lab") as state:

@@ -63,10 +63,14 @@ class PostgresConnection:
             return cursor
 
     def put(self, table: str, columns: Sequence[str], key: Sequence[str], rows: Sequence[Sequence[Any]], /) -> None:
-        if len(rows) < _MANY:
-            if rows:
-                self.executemany(upsert(table, columns, key), rows)
-            return
+        if len(rows) >= _MANY:
+            self._put_many(table, columns, key, rows)
+        elif rows:
+            self.executemany(upsert(table, columns, key), rows)
+        if "id" in columns:  # the next one that the table gives is after these
+            self.execute(f"SELECT setval(pg_get_serial_sequence(?, 'id'), max(id)) FROM {table}", (table,))  # noqa: S608
+
+    def _put_many(self, table: str, columns: Sequence[str], key: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         at = [columns.index(one) for one in key]
         last = {tuple(row[place] for place in at): row for row in rows}  # of two with one key the later one counts
         names = ", ".join(columns)

@@ -52,6 +52,10 @@ class SqlReader(ABC):
     @abstractmethod
     def close(self) -> None: ...
 
+    def reading(self) -> AbstractContextManager[Connection | None]:
+        """All tables as of one moment, for what copies them whole."""
+        return self._reading()
+
     def applied(self) -> Applied:
         with self._reading() as conn:
             return read_applied(conn) if conn is not None else NOTHING_APPLIED

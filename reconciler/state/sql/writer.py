@@ -86,6 +86,10 @@ class SqlWriter(SqlReader):
             raise Unwritable.of("the state could not be written earlier in this run, so nothing new is begun", self._where)
         return self._transaction()
 
+    def writing(self) -> AbstractContextManager[Connection]:
+        """All tables in one transaction, for what fills them whole."""
+        return self._writing()
+
     @property
     def took_over(self) -> str | None:
         return self._held.took_over
