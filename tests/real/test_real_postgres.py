@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from cli_lab import Lab, served
 from cutting import CuttingProxy
 from postgres import Postgres
 from processes import LOOPBACK
@@ -20,6 +23,7 @@ from state_rules import ODD, RULES, StateRule, apply, fill, read, refused, row, 
 
 from reconciler.fleet import LockHeld, StateError
 from reconciler.operations.recovery import take_in_rescues
+from reconciler.sim import builtin_fleet
 from reconciler.state import SqliteStore, StepStatus, Store, copy_state, find_rescues, open_state
 from reconciler.state.postgres.connection import connect
 from reconciler.state.postgres.lease import Heartbeat
@@ -361,3 +365,45 @@ def spent(act: Callable[[], object]) -> float:
     began = time.process_time()
     act()
     return time.process_time() - began
+
+
+def test_two_workspaces_on_one_state_are_one_fleet_for_every_command(database: InPostgres, tmp_path: Path) -> None:
+    """As two people with a clone each, against a simulated fleet."""
+    url = f"postgresql://gpurec@{LOOPBACK}:{database.port}/{database.database}"
+    (tmp_path / "ann").mkdir()
+    with served(builtin_fleet("demo").with_time_scale(0), tmp_path / "ann") as ann:
+        shutil.copytree(ann.root, tmp_path / "ben")
+        ben = Lab(ann.fleet, tmp_path / "ben")
+
+        def say(lab: Lab, *arguments: str, status: int = 0) -> str:
+            done = lab.run("--state", url, *arguments)
+            assert done.exit_code == status, (arguments, done.output, done.exception)
+            return str(done.output)
+
+        assert "nothing" in say(ben, "state", "list").lower()
+        assert f"set up a new state for the fleet demo: postgresql://{LOOPBACK}" in say(ann, "apply", "--auto-approve")
+        assert "No changes." in say(ben, "plan")
+        assert "No changes." in say(ben, "apply", "--auto-approve")
+        assert [one["result"] for one in json.loads(say(ben, "history", "--format", "json"))] == ["done", "done"]
+        owned = say(ben, "state", "list")
+        assert "model.nomic-embed-text" in owned
+        assert "nomic-embed-text" in say(ben, "state", "show", owned.split()[0])
+        say(ben, "plan", "--out", str(tmp_path / "none.json"))
+        engine = next(iter(ann.fleet.engines.values()))
+        engine.restart()
+        say(ann, "drift", status=2)
+        say(ben, "apply", "--auto-approve")
+        say(ann, "drift")
+        ben.want("version: 1\npolicy: {guards: {allow_empty: true}}\nmodels: {}\n")
+        assert "unload" in say(ben, "apply", "--auto-approve")
+        assert json.loads(say(ann, "rollback", "1", "--format", "json"))["rollback"] == 1
+        assert "load" in say(ann, "watch", "--once")
+        assert "sound" in say(ann, "state", "check")
+        assert "not locked" in say(ann, "lock", "status")
+        say(ann, "state", "rm", owned.split()[0])
+        assert say(ben, "state", "list").split() == []
+        assert "is for a state in a file" in say(ann, "state", "backup", status=1)
+        assert "Both hold the same" in say(ben, "state", "copy", url, "state/demo.db", "--state-new")
+        assert ben.run("state", "list").output == say(ben, "state", "list")
+        with database.store("demo").writer(command="gpurec apply of somebody else"):
+            assert "apply of somebody else" in say(ann, "apply", "--auto-approve", status=5)
