@@ -397,11 +397,13 @@ def test_two_workspaces_on_one_state_are_one_fleet_for_every_command(database: I
         ben.want("version: 1\npolicy: {guards: {allow_empty: true}}\nmodels: {}\n")
         assert "unload" in say(ben, "apply", "--auto-approve")
         assert json.loads(say(ann, "rollback", "1", "--format", "json"))["rollback"] == 1
-        assert "load" in say(ann, "watch", "--once")
+        assert "to load" in say(ann, "watch", "--once", status=2)
+        assert "ada/0" in say(ben, "history", "--facts")
+        say(ann, "apply", "--auto-approve")
         assert "sound" in say(ann, "state", "check")
         assert "not locked" in say(ann, "lock", "status")
         say(ann, "state", "rm", owned.split()[0])
-        assert say(ben, "state", "list").split() == []
+        assert say(ben, "state", "list").split() == owned.split()[1:]
         assert "is for a state in a file" in say(ann, "state", "backup", status=1)
         assert "Both hold the same" in say(ben, "state", "copy", url, "state/demo.db", "--state-new")
         assert ben.run("state", "list").output == say(ben, "state", "list")
