@@ -75,7 +75,7 @@ def _document(text: str, where: str) -> dict[str, Any]:
             text, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_integer, object_pairs_hook=_unique_keys
         )
     except json.JSONDecodeError as error:
-        raise PlanFileError.of(f"this is not JSON: {error.msg}", Place(where, error.lineno, error.colno), _ADVICE) from error
+        raise PlanFileError.of("this is not JSON", Place(where, error.lineno, error.colno), _ADVICE) from error
     except (ValueError, RecursionError) as error:
         raise PlanFileError.of(f"this is no plan: {_one_line(error)}", where, _ADVICE) from error
     if not isinstance(document, dict) or "format_version" not in document:

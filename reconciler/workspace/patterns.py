@@ -62,14 +62,14 @@ class Patterns:
 
     def _one(self, part: str, pattern: str) -> dict[str, None]:
         if not part:
-            raise PatternError(f"the pattern {pattern!r} has an empty part", "write a group or a host behind & and !")
+            raise PatternError(f"the pattern {_shortened(pattern)} has an empty part", "write a group or a host behind & and !")
         name, subscript = _split_subscript(part)
         hosts, known = self._named(name)
         if not known:
             words = [name for name in (*self._tree.groups, *self._tree.hosts) if name != "ungrouped"][:2000]
-            part_of = "" if name == pattern else f": {name!r} is none"
+            part_of = "" if name == pattern else f": {_shortened(name)} is none"
             raise PatternError(
-                f"the pattern {pattern!r} names no host and no group{part_of}",
+                f"the pattern {_shortened(pattern)} names no host and no group{part_of}",
                 did_you_mean(name, words),
             )
         if subscript is None or not hosts:
@@ -77,7 +77,7 @@ class Patterns:
         try:
             return dict.fromkeys(_sliced(hosts, subscript))
         except IndexError:
-            what = f"the pattern {pattern!r} names no host with {part!r}: {name!r} has {len(hosts)}"
+            what = f"the pattern {_shortened(pattern)} names no host with {_shortened(part)}: {_shortened(name)} has {len(hosts)}"
             raise PatternError(what, f"count from [0] to [{len(hosts) - 1}]") from None
 
     def _named(self, name: str) -> tuple[list[str], bool]:

@@ -171,7 +171,7 @@ def test_spaces_and_the_order_of_keys_are_no_change(saved: Path) -> None:
     ("content", "says"),
     [
         (b"", "not JSON"),
-        (b"{", "not JSON"),
+        (b"{", "plan.json:1:2: this is not JSON; make it again"),
         (b"[]", "not a plan document"),
         (b'{"a": 1, "a": 2}', "stands twice"),
         (b'{"a": NaN}', "NaN"),

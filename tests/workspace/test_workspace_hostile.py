@@ -90,7 +90,7 @@ def test_a_directive_that_the_parser_does_not_take_is_told_with_its_place(text: 
 def test_a_pattern_that_cannot_be_matched_in_time_is_told_with_its_place(problems: Callable[..., list[str]], pattern: str) -> None:
     said = problems(desired=f"version: 1\nmodels: {{m: {{on: '{pattern}'}}}}\n")
     assert PLACED.match(said[0])
-    assert len(said[0]) < 10_000
+    assert len(said[0]) < 1000
 
 
 @pytest.mark.parametrize("bound", [" " * 50_000 + "x", ">=" + " " * 50_000, ">= " + "9." * 50_000, ">=" + "9" * 5000, "9" * 5000 + ".1"])
