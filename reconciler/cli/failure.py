@@ -35,5 +35,7 @@ def _sentences(error: Exception) -> list[str]:
     if isinstance(error, OSError) and error.strerror:
         if error.errno in _OUTPUT_ERRORS and not error.filename:
             return [f"standard output: the result cannot be written: {error.strerror}; send it where there is room"]
+        if error.errno == errno.ENOENT and not error.filename:  # only the look for the folder that this process is in names none
+            return ["the folder that gpurec was started in is gone; go to one that is there, or name one with -C"]
         return [f"{error.filename}: {error.strerror}" if error.filename else error.strerror]
     return [f"gpurec itself failed: {type(error).__name__}: {error}; run it again with -vv to see where, and report that"]

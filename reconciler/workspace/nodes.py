@@ -37,8 +37,10 @@ from reconciler.workspace.reaching import (
     HONOURED,
     IGNORED,
     KEY_FILE,
+    OF_WINDOWS,
     OWN_KEYS,
     PORT,
+    SHELL,
     USER,
     SshArguments,
     plugin,
@@ -170,6 +172,11 @@ class NodeReader:
             what = f"a host is reached by {connection}, so ssh is not tried: its cards are those that are declared"
             self._problems.warn(what, _variable(host, *CONNECTION), "write `probe: {via: ssh}` where ssh is meant all the same")
             return replace(spec, connection=connection)
+        shell = self._ansible(host, SHELL, label)
+        if asked.via == "auto" and shell in OF_WINDOWS:
+            what = f"the shell of a host is {shell}, so ssh is not tried: its cards are those that are declared"
+            self._problems.warn(what, _variable(host, *SHELL), "write `probe: {via: ssh}` where ssh ends in a POSIX shell all the same")
+            return replace(spec, connection=f"a shell that is not one of POSIX ({shell})")
         for names, own in ((ADDRESS_OF_ANSIBLE, known), (PORT, port), (USER, user)):
             if not own and present[1] & {*names}:
                 return replace(spec, connection=f"a variable that gpurec cannot read ({names[-1]})")

@@ -17,9 +17,10 @@ PORT = ("ansible_ssh_port", "ansible_port")
 ADDRESS = ("ansible_ssh_host", "ansible_host")
 KEY_FILE = ("ansible_ssh_private_key_file", "ansible_private_key_file")
 CONNECTION = ("ansible_connection",)
+SHELL = ("ansible_shell_type",)
 ARGUMENTS = ("ansible_ssh_args", "ansible_ssh_common_args", "ansible_ssh_extra_args")
 BECOME = ("ansible_become",)
-HONOURED = (*USER, *PORT, *ADDRESS, *KEY_FILE, *CONNECTION, *ARGUMENTS, *BECOME)
+HONOURED = (*USER, *PORT, *ADDRESS, *KEY_FILE, *CONNECTION, *SHELL, *ARGUMENTS, *BECOME)
 _BY_SUDO = "files are written by `sudo -n` as root, so allow that without a password"
 _BY_KEY = "log in by a key (ssh-copy-id): gpurec gives no password"
 IGNORED: Mapping[str, str] = {
@@ -38,9 +39,11 @@ OWN_KEYS: Mapping[str, str] = (
     dict.fromkeys(ADDRESS, "write `address: HOST` for gpurec")
     | dict.fromkeys(USER, "write `probe: {user: NAME}` for gpurec")
     | dict.fromkeys(PORT, "write `probe: {port: NUMBER}` for gpurec")
-    | dict.fromkeys((*KEY_FILE, *ARGUMENTS, *CONNECTION), "write it for this host in ~/.ssh/config")
+    | dict.fromkeys((*KEY_FILE, *ARGUMENTS, *CONNECTION, *SHELL), "write it for this host in ~/.ssh/config")
     | dict.fromkeys(BECOME, "write true or false")
 )
+OF_WINDOWS = frozenset(("powershell", "cmd"))
+"""Shells that ssh ends in and that read nothing which gpurec writes for sh."""
 _BY_SSH = frozenset(("ssh", "smart", "paramiko", "paramiko_ssh", "libssh"))
 _TAKEN = frozenset(
     """

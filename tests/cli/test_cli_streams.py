@@ -139,3 +139,11 @@ def test_every_word_of_another_tool_leads_to_a_command_that_is_there(word: str) 
     shown = CliRunner().invoke(cli, [*(one for one in words if not one.startswith("-")), "--help"])
     assert shown.exit_code == 0
     assert all(option in shown.stdout for option in words if option.startswith("-"))
+
+
+def test_a_folder_that_is_gone_is_told_as_such(tmp_path: Path) -> None:
+    script = 'mkdir gone && cd gone && rmdir ../gone && exec "$@"'
+    command = [sys.executable, "-P", "-m", "reconciler.cli.main", "-i", "hosts.yaml", "inventory"]
+    done = subprocess.run(["bash", "-c", script, "bash", *command], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "Error: the folder that gpurec was started in is gone; go to one that is there, or name one with -C\n"

@@ -113,6 +113,14 @@ def test_ssh_is_not_tried_where_another_way_is_written(host, connection: str) ->
     assert host(f"ansible_user: a\nansible_connection: {connection}\nprobe: {{via: ssh}}")[2] == "ssh"
 
 
+@pytest.mark.parametrize(("shell", "way"), [("powershell", "declared"), ("cmd", "declared"), ("sh", "ssh"), ("fish", "ssh")])
+def test_ssh_is_not_tried_where_it_ends_in_a_shell_of_windows(host, shell: str, way: str) -> None:
+    _, warnings, found = host(f"ansible_user: Administrator\nansible_shell_type: {shell}")
+    assert found == way
+    assert [f"the shell of a host is {shell}, so ssh is not tried" in one for one in warnings] == [True] * (way == "declared")
+    assert host(f"ansible_user: a\nansible_shell_type: {shell}\nprobe: {{via: ssh}}")[2] == "ssh"
+
+
 def test_a_local_connection_is_this_machine_whatever_the_address(host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("reconciler.probes.sources.nvml_is_here", lambda: True)
     for word in ("local", "ansible.builtin.local"):
