@@ -19,10 +19,12 @@ from reconciler.fleet.agents import (
     own_card_of,
     parse_agent_address,
 )
+from reconciler.fleet.answers import Answers
 from reconciler.fleet.applied import (
     NOTHING_APPLIED,
     Applied,
     AppliedReplica,
+    AskedBefore,
     CardCharges,
     Incident,
     LoadKey,
@@ -110,6 +112,7 @@ from reconciler.fleet.facts import (
     NodeFacts,
     Resident,
     ResidentStatus,
+    ResidentView,
 )
 from reconciler.fleet.headers import header_key, headers_of, with_headers
 from reconciler.fleet.health import USUAL_HEALTH, Breaker, Health
@@ -246,9 +249,11 @@ __all__ = [
     "Activity",
     "AgentEach",
     "AgentSpec",
+    "Answers",
     "Applied",
     "AppliedReplica",
     "AppliedResource",
+    "AskedBefore",
     "Breaker",
     "CardCharges",
     "CardFacts",
@@ -333,6 +338,7 @@ __all__ = [
     "Residency",
     "Resident",
     "ResidentStatus",
+    "ResidentView",
     "ResourceFacts",
     "Role",
     "RunOptions",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from reconciler.fleet.facts import Resident
 from reconciler.fleet.levels import Heat
@@ -13,6 +14,18 @@ from reconciler.fleet.secret_refs import Scalar
 
 CardCharges = tuple[tuple[CardId, int], ...]
 """The cards of a node that a load is charged to, each with the bytes on it; card −1 is the node's RAM."""
+
+
+class AskedBefore(NamedTuple):
+    """What was asked of a replica that was applied: the same of many. `options` in the order of their names."""
+
+    ensure: str
+    engine_name: str
+    context: int | None
+    keep_alive: float | None
+    residency: str
+    protect: bool
+    options: tuple[tuple[str, Scalar], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +54,11 @@ class AppliedReplica:
     serial: int = 0
     protect: bool = False
     charges: CardCharges | None = None
+
+    def asked(self) -> AskedBefore:
+        """What was asked of it."""
+        options = tuple(sorted(self.options.items())) if self.options else ()
+        return AskedBefore(self.ensure, self.engine_name, self.context, self.keep_alive, self.residency, self.protect, options)
 
     def charges_of(self, resident: Resident) -> CardCharges | None:
         """What it was charged with, where this resident is still the load of then. With another context its engine has loaded it anew since

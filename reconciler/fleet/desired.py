@@ -202,6 +202,10 @@ class ModelSpec:
             return self
         return replace(self, replicas=0, each=None, outside_hours=True)
 
+    def __hash__(self) -> int:
+        """Of a fleet's models no two alternatives have one name and variant."""
+        return hash((self.name, self.variant))
+
     @property
     def wanted_context(self) -> int | None:
         """The context that it should run with; None: the engine's own."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from reconciler.fleet.inventory import CardSpec
 from reconciler.fleet.names import CardId, EngineId, EngineKind
@@ -20,6 +21,18 @@ class ResidentStatus(StrEnum):
 STARTED_WITH_MODEL = "started_with_model"
 """The mode, in the facts that a plan is made with, of a server with one model that gpurec starts: it gets the model that is placed
 there."""
+
+
+class ResidentView(NamedTuple):
+    """A resident without its bytes and its time: what tells whether it is as it should be, the same of many."""
+
+    name: str
+    status: ResidentStatus
+    gpu_fraction: float | None
+    context: int | None
+    pinned: bool | None
+    blob: str | None
+    options: tuple[str, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +69,9 @@ class Resident:
         if self.size_bytes is None or self.vram_bytes is None or self.size_bytes <= 0:
             return None
         return self.vram_bytes / self.size_bytes
+
+    def view(self) -> ResidentView:
+        return ResidentView(self.name, self.status, self.gpu_fraction, self.context, self.pinned, self.blob, self.options)
 
 
 @dataclass(frozen=True, slots=True)

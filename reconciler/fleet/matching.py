@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from reconciler.fleet.desired import FOREVER, ContextVia, ModelSpec, Residency
-from reconciler.fleet.facts import Resident, ResidentStatus
+from reconciler.fleet.facts import Resident, ResidentStatus, ResidentView
 from reconciler.fleet.names import EngineKind
 from reconciler.fleet.units import format_ratio
 
 FRACTION, CONTEXT, KEEP_ALIVE = "gpu_fraction", "context", "keep_alive"
+Seen = Resident | ResidentView
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +33,16 @@ class FieldRow:
 
     field: str
     code: str
-    wrong: Callable[[ModelSpec, Resident, bool], bool]
-    says: Callable[[ModelSpec, Resident], str]
+    wrong: Callable[[ModelSpec, Seen, bool], bool]
+    says: Callable[[ModelSpec, Seen], str]
 
 
-def _too_little(model: ModelSpec, resident: Resident, has_cards: bool) -> bool:
+def _too_little(model: ModelSpec, resident: Seen, has_cards: bool) -> bool:
     fraction = resident.gpu_fraction
     return has_cards and fraction is not None and model.residency is not Residency.CPU and fraction < model.min_gpu_fraction
 
 
-def _too_much(model: ModelSpec, resident: Resident, has_cards: bool) -> bool:
+def _too_much(model: ModelSpec, resident: Seen, has_cards: bool) -> bool:
     fraction = resident.gpu_fraction
     return has_cards and fraction is not None and model.residency is Residency.CPU and fraction > 0.0
 
@@ -81,7 +82,7 @@ _OF_FIELD = {field: tuple(row for row in ROWS if row.field == field) for field i
 """The rows of each field: a plan asks for one field of every resident several times."""
 
 
-def mismatch(model: ModelSpec, resident: Resident, has_cards: bool, *fields: str) -> Mismatch | None:
+def mismatch(model: ModelSpec, resident: Seen, has_cards: bool, *fields: str) -> Mismatch | None:
     """The first of `fields` that is known and not as wanted."""
     if resident.status is ResidentStatus.LOADING:
         return None
@@ -91,7 +92,7 @@ def mismatch(model: ModelSpec, resident: Resident, has_cards: bool, *fields: str
     return None
 
 
-def is_wrong(field: str, model: ModelSpec, resident: Resident | None, has_cards: bool) -> bool:
+def is_wrong(field: str, model: ModelSpec, resident: Seen | None, has_cards: bool) -> bool:
     """Whether a field of a resident is known and not as wanted."""
     if resident is None or resident.status is ResidentStatus.LOADING:
         return False

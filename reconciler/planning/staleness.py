@@ -32,7 +32,7 @@ from reconciler.fleet import (
 from reconciler.placement import Occupant, Target, charge_found, is_there_without, need_on, refusal
 from reconciler.planning.approved_from import NOTHING_SINCE, SinceApproval, differs_from_before, not_as_approved
 from reconciler.planning.kinds.model.changes import asked_of
-from reconciler.planning.kinds.model.replica import Replica
+from reconciler.planning.kinds.model.replica import Replica, replica_of
 from reconciler.planning.kinds.model.rules import ASKED_AGAIN, decide
 from reconciler.planning.kinds.model.step import ModelStep, model_steps
 from reconciler.planning.plan import FETCHES, Action, Plan, Step
@@ -361,8 +361,7 @@ class _Now:
 
     def _replica(self, slot: EngineState, model: ModelSpec, found: Occupant, address: str) -> Replica:
         target = Target(model, slot, need_on(slot, model, self._applied), found, found)
-        row = self._applied.replicas.get(address)
-        return Replica(target, row, model.engine_name(slot.kind), model.base_name(slot.kind))
+        return replica_of(target, self._applied.replicas.get(address))
 
 
 def _reckon_with_what_was_there(plan: Plan, board: Occupancy) -> None:

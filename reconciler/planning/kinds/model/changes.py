@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from reconciler.capacity import Charges, EngineState, Holding, largest, margin_for
 from reconciler.fleet import (
     AS_ENGINE_RUNS,
+    Answers,
     Applied,
     AppliedReplica,
     Desired,
@@ -21,8 +22,8 @@ from reconciler.fleet import (
 from reconciler.placement import Occupant, Placement, Target
 from reconciler.planning.kinds.model.holds import HELD, NO_HOLDS, Holds
 from reconciler.planning.kinds.model.hours import OUTSIDE_HOURS
-from reconciler.planning.kinds.model.replica import Replica
-from reconciler.planning.kinds.model.rules import decide
+from reconciler.planning.kinds.model.replica import Replica, replica_of
+from reconciler.planning.kinds.model.rules import Rule, decide
 from reconciler.planning.kinds.model.step import VariantChoice
 from reconciler.planning.plan import Action, Cause, Fields, Note, Reason, UnmanagedResident, Value, VariantRefusal
 from reconciler.vram import Need
@@ -93,9 +94,29 @@ class Spared:
     wanted: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What is done about replicas that are alike: the rule that holds, and what else is told of them."""
+
+    replica: Replica
+    rule: Rule
+    asks_something_new: bool
+    held: str | None
+    cannot_change: bool
+    other_weights: bool
+    engine_name: str
+
+    @classmethod
+    def of(cls, replica: Replica) -> Judged:
+        rule, held = decide(replica), replica.held
+        told = held if rule.action is not Action.RELOAD else None
+        cannot, other = not replica.sets_context or replica.model.runs != AS_ENGINE_RUNS, replica.other_weights is not None
+        return cls(replica, rule, replica.asks_something_new, told, cannot, other, replica.engine_name)
+
+
 @dataclass(slots=True)
 class Changes:
-    """All changes, and what needs none."""
+    """All changes, and what needs none. `cannot_change` and `other_weights` are by address."""
 
     every: list[Change] = field(default_factory=list)
     unchanged: int = 0
@@ -105,8 +126,8 @@ class Changes:
     placed: dict[str, str] = field(default_factory=dict)
     charges: dict[str, Charges] = field(default_factory=dict)
     forgotten: list[str] = field(default_factory=list)
-    cannot_change: list[Replica] = field(default_factory=list)
-    other_weights: list[Replica] = field(default_factory=list)
+    cannot_change: list[tuple[str, Replica]] = field(default_factory=list)
+    other_weights: list[tuple[str, Replica]] = field(default_factory=list)
     spared: list[Spared] = field(default_factory=list)
     held: list[Note] = field(default_factory=list)
     unloads: dict[Occupant, Change] = field(default_factory=dict)
@@ -127,20 +148,21 @@ def find_changes(
     are to be loaded again in any case; `restarted` the engines that this plan starts anew, so that they lose what they hold."""
     changes = Changes(models=frozenset(model.name for model in desired.models))
     moved = {model.name for found in placement.unwanted if found.owned is not None and (model := found.model or found.moving) is not None}
+    judged = Answers(Judged.of)
     for target in placement.targets:
         model, slot = target.model, target.slot
         address = replica_address(model.name, slot.id)
         row = applied.replicas.get(address)
         evictor = holds.evicted_by(row, slot.facts) if row is not None and target.found is None and row.ensure == Ensure.LOADED else None
-        names = model.engine_name(slot.kind), model.base_name(slot.kind)
-        replica = Replica(target, row, *names, holds.by_address.get(address), evictor, address in again, slot.id in restarted)
-        changes.placed[address] = replica.engine_name
-        changes.owned_residents += replica.applied is not None and replica.resident is not None
+        replica = replica_of(target, row, holds.by_address.get(address), evictor, address in again, slot.id in restarted)
+        one = judged[replica]
+        changes.placed[address] = one.engine_name
+        changes.owned_residents += row is not None and replica.resident is not None
         if target.deferred:
             continue
-        _wanted(changes, replica, applied, drifted, model.name in moved)
+        change = _wanted(changes, one, target, address, applied, address in drifted, model.name in moved)
         runner = slot.runners.get(slot.runner(model))
-        if _is_charged_now(changes.wanted.get(target), row, runner) and (charges := _charges_of(target, runner)):
+        if _is_charged_now(change, row, runner) and (charges := _charges_of(target, runner)):
             changes.charges[address] = charges
     stuck = {lacking.model.name for lacking in placement.lacking}
     replaced = {target.replaces for target in placement.targets if target.replaces is not None}
@@ -179,39 +201,38 @@ def _kept(placement: Placement) -> Iterator[Occupant]:
     return (target.found for target in placement.targets if target.found is not None)
 
 
-def _wanted(changes: Changes, replica: Replica, applied: Applied, drifted: frozenset[str], moved: bool) -> None:
-    rule = decide(replica)
-    if replica.asks_something_new and (rule.action is not None or rule.code == HELD):
+def _wanted(changes: Changes, judged: Judged, target: Target, address: str, applied: Applied, drifted: bool, moved: bool) -> Change | None:
+    """Notes what is done about a target, and gives the change that brings it about; None where there is none."""
+    replica, rule = judged.replica, judged.rule
+    if judged.asks_something_new and (rule.action is not None or rule.code == HELD):
         changes.pending += 1  # where only the state has to learn what is so already, there is nothing left to do
-    if not replica.sets_context or replica.model.runs != AS_ENGINE_RUNS:
-        changes.cannot_change.append(replica)
-    if replica.other_weights is not None:
-        changes.other_weights.append(replica)
-    if (held := replica.held) is not None and rule.action is not Action.RELOAD:
-        changes.held.append(Note(replica.address, HELD, held))
-    if rule.code == HELD:
-        return
+    if judged.cannot_change:
+        changes.cannot_change.append((address, replica))
+    if judged.other_weights:
+        changes.other_weights.append((address, replica))
+    if judged.held is not None:
+        changes.held.append(Note(address, HELD, judged.held))
     if rule.action is None:
-        changes.unchanged += 1
-        return
-    target, model, slot = replica.target, replica.model, replica.slot
+        changes.unchanged += rule.code != HELD
+        return None
+    model, slot, cause = target.model, target.slot, _cause(replica, rule.action, drifted, moved)
     if rule.action is Action.PULL:
-        fetches = _fetch(replica, _cause(replica, rule.action, drifted, moved))
+        fetches = _fetch(replica, target, address, cause)
         changes.every.extend(fetches)
         changes.wanted[target] = fetches[-1]
-        return
+        return fetches[-1]
     if rule.action is Action.RELOAD and target.protected:
-        changes.spared.append(Spared(replica.address, model.name, Action.RELOAD, rule.says(replica), True))
-        return
+        changes.spared.append(Spared(address, model.name, Action.RELOAD, rule.says(replica), True))
+        return None
     change = Change(
         rule.action,
-        replica.address,
+        address,
         model.name,
         slot,
-        replica.engine_name,
+        judged.engine_name,
         replica.base_name,
         Reason(rule.code, rule.says(replica)),
-        _cause(replica, rule.action, drifted, moved),
+        cause,
         model.priority,
         before=_before(replica),
         after=asked_of(model),
@@ -222,7 +243,7 @@ def _wanted(changes: Changes, replica: Replica, applied: Applied, drifted: froze
         change.margin = margin_for(slot, model)
         change.need = target.need
         change.waits_for_all = rule.action is Action.LOAD and model.when.free_vram is not None
-        change.seconds = applied.load_seconds.get(LoadKey(slot.kind, replica.engine_name, model.context))
+        change.seconds = applied.load_seconds.get(LoadKey(slot.kind, judged.engine_name, model.context))
         if rule.action is Action.RELOAD and target.found is not None:
             change.frees = target.found.charges
             change.before = {**change.before, "vram_bytes": largest(change.frees)}
@@ -232,8 +253,9 @@ def _wanted(changes: Changes, replica: Replica, applied: Applied, drifted: froze
     if (rule.action in (Action.LOAD, Action.RELOAD) and _must_pull(replica)) or (
         rule.action in _STAYS and (replica.deleted or (target.shares and _must_pull(replica)))
     ):
-        changes.every.extend(fetches := _fetch(replica, change.cause))
+        changes.every.extend(fetches := _fetch(replica, target, address, cause))
         change.needs.append(fetches[-1])
+    return change
 
 
 def _after_what_they_need(changes: Changes, placement: Placement) -> None:
@@ -258,30 +280,30 @@ def _after_what_they_need(changes: Changes, placement: Placement) -> None:
 
 
 def _must_pull(replica: Replica) -> bool:
-    return replica.slot.kind is EngineKind.OLLAMA and replica.lists_known and replica.installed is None
+    return replica.kind is EngineKind.OLLAMA and replica.lists_known and not replica.is_installed
 
 
-def _fetch(replica: Replica, cause: Cause) -> list[Change]:
+def _fetch(replica: Replica, target: Target, address: str, cause: Cause) -> list[Change]:
     """What brings the file of a replica to its engine: a pull where its model is not there, then the derived tag where it has one."""
     installed: Fields = {} if replica.wants_resident else {"installed": True}
     steps: list[Change] = []
 
     def step(action: Action, name: str, reason: Reason, after: Fields) -> None:
-        slot, model, base, choice = replica.slot, replica.model, replica.base_name, _choice(replica.target)
+        model, base = replica.model, replica.base_name
         before = steps[:]
         steps.append(
             Change(
                 action,
-                replica.address,
+                address,
                 model.name,
-                slot,
+                target.slot,
                 name,
                 base,
                 reason,
                 cause,
                 model.priority,
                 after={**installed, **after},
-                variant=choice,
+                variant=_choice(target),
                 needs=before,
             )
         )
@@ -303,13 +325,13 @@ def _choice(target: Target) -> VariantChoice | None:
     return VariantChoice(target.model.variant, tuple(VariantRefusal(one.name, one.reason, one.message) for one in target.passed_over))
 
 
-def _cause(replica: Replica, action: Action, drifted: frozenset[str], moved: bool) -> Cause:
+def _cause(replica: Replica, action: Action, drifted: bool, moved: bool) -> Cause:
     if action is Action.ADOPT:
         return Cause.ADOPT
     if action is Action.LOAD and replica.applied is None and moved:
         return Cause.DISPLACED
-    drift, pending = replica.address in drifted, replica.asks_something_new
-    if drift:
+    pending = replica.asks_something_new
+    if drifted:
         return Cause.BOTH if pending else Cause.DRIFT
     if replica.wants_resident and not pending:
         return Cause.DRIFT

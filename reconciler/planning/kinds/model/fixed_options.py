@@ -11,28 +11,29 @@ from reconciler.planning.plan import Drift, Note
 CODE = "engine_fixed_options"
 
 
-def fixed_options(replicas: Sequence[Replica], drifted: frozenset[str]) -> tuple[list[Drift], list[Note]]:
-    """Of replicas on engines that take neither context nor options through their API. `drifted` are told already as other than applied."""
+def fixed_options(replicas: Sequence[tuple[str, Replica]], drifted: frozenset[str]) -> tuple[list[Drift], list[Note]]:
+    """Of replicas, by address, on engines that take neither context nor options through their API. `drifted` are told already as other than
+    applied."""
     drift, notes = [], []
-    for replica in replicas:
+    for address, replica in replicas:
         if replica.restarts:
             continue  # its start is about to decide anew
         if replica.context_wrong and not replica.sets_context:
             found = replica.resident.context if replica.resident is not None else None
-            if replica.address not in drifted:
-                drift.append(Drift(replica.address, CODE, "context", replica.model.context, found))
+            if address not in drifted:
+                drift.append(Drift(address, CODE, "context", replica.model.context, found))
             asked = replica.model.context
-            change = f"set OLLAMA_CONTEXT_LENGTH={asked}" if replica.slot.kind is EngineKind.OLLAMA else "change its preset or command line"
+            change = f"set OLLAMA_CONTEXT_LENGTH={asked}" if replica.kind is EngineKind.OLLAMA else "change its preset or command line"
             message = f"serves context {found}, wanted {asked}; {change}"
-            notes.append(Note(replica.address, CODE, message))
+            notes.append(Note(address, CODE, message))
         for name, wanted, told in told_otherwise(replica):
-            drift.append(Drift(replica.address, CODE, f"options.{name}", wanted, told))
-            notes.append(Note(replica.address, CODE, f"runs with {name} {told}, wanted {wanted}; change its preset or command line"))
+            drift.append(Drift(address, CODE, f"options.{name}", wanted, told))
+            notes.append(Note(address, CODE, f"runs with {name} {told}, wanted {wanted}; change its preset or command line"))
         for name, wanted, told in run_otherwise(replica):
-            drift.append(Drift(replica.address, CODE, name, wanted, told))
+            drift.append(Drift(address, CODE, name, wanted, told))
             variable = OLLAMA_VARIABLES[name]
-            change = f"set {variable}" if replica.slot.kind is EngineKind.OLLAMA else "change its preset or command line"
-            notes.append(Note(replica.address, CODE, f"runs with {name} {_word(told)}, wanted {_word(wanted)}; {change}"))
+            change = f"set {variable}" if replica.kind is EngineKind.OLLAMA else "change its preset or command line"
+            notes.append(Note(address, CODE, f"runs with {name} {_word(told)}, wanted {_word(wanted)}; {change}"))
     return drift, notes
 
 
@@ -53,7 +54,7 @@ def run_otherwise(replica: Replica) -> Iterator[tuple[str, Scalar, Scalar]]:
     resident = replica.resident
     if replica.given_at_start or resident is None or not any(replica.model.runs.items()):
         return
-    kind = replica.slot.kind
+    kind = replica.kind
     told = told_by_start(replica.slot.spec) if kind is EngineKind.OLLAMA else told_by_options(kind, resident.options)
     for name, wanted in replica.model.runs.items():
         found = told.get(name)

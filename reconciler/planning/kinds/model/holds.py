@@ -45,7 +45,7 @@ class Hold:
     until: datetime
     why: str = ""
     known: bool = False
-    faults: Mapping[str, datetime] = field(default_factory=dict)
+    faults: Mapping[str, datetime] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,11 +104,11 @@ def _unseen(model: ModelSpec, address: str, slots: Sequence[EngineState]) -> Ite
 def other_weights(changes: Changes) -> tuple[list[Drift], list[Note]]:
     """Weights that are not the pinned ones: told, and no step."""
     drift, notes = [], []
-    for replica in changes.other_weights:
+    for address, replica in changes.other_weights:
         pinned, found = replica.model.digest, replica.other_weights or ""
-        drift.append(Drift(replica.address, "digest", "digest", pinned, found))
+        drift.append(Drift(address, "digest", "digest", pinned, found))
         message = f"has weights {found[:19]}, pinned are {(pinned or '')[:19]}; bring those back, or run gpurec pin to accept these"
-        notes.append(Note(replica.address, "digest_differs", message))
+        notes.append(Note(address, "digest_differs", message))
     return drift, notes
 
 

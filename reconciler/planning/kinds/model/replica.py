@@ -2,70 +2,64 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from reconciler.fleet import (
     STARTED_WITH_MODEL,
     AppliedReplica,
+    AskedBefore,
     ContextVia,
     EngineKind,
     Ensure,
-    Installed,
     ModelSpec,
-    Resident,
     ResidentStatus,
+    ResidentView,
     format_ratio,
-    replica_address,
     weights_digest,
 )
 from reconciler.fleet.matching import CONTEXT, FRACTION, KEEP_ALIVE, is_wrong
-from reconciler.placement import EngineState, Target
+from reconciler.placement import Target
 from reconciler.planning.kinds.model.holds import CONTEXT_DIFFERS, CPU_FALLBACK, Hold, held_message
 
 
-@dataclass(frozen=True, slots=True)
-class Replica:
-    """A target with its facts. `engine_name` is the name to load (a derived tag perhaps), `base_name` the one that is pulled.
-    `evicted_by` is the resident for which its engine threw it out, `asked_again` that `--replace` names it, `restarts` that its engine
-    is started anew and loses it."""
+class Replica(NamedTuple):
+    """A target with its facts, as far as the rules may know them: nothing of which engine it is on or how many bytes it takes, so that
+    what is alike is judged once.
 
-    target: Target
-    applied: AppliedReplica | None
-    engine_name: str
-    base_name: str
+    `applied` is what the state has at its address, `loaded_as` what we asked for when what is there was loaded, whatever model it was for;
+    None where it was not ours, or nothing is there. `mode` is that of the engine, `lists_known` whether it could say what is installed,
+    `blob` the weights of what is installed under the name to load, else under the one that is pulled. `evicted_by` is the resident for
+    which its engine threw it out, `asked_again` that `--replace` names it, `restarts` that its engine is started anew and loses it.
+    """
+
+    model: ModelSpec
+    kind: EngineKind
+    mode: str | None
+    has_cards: bool
+    lists_known: bool
+    is_installed: bool
+    base_installed: bool
+    blob: str | None
+    resident: ResidentView | None
+    applied: AskedBefore | None
+    loaded_as: AskedBefore | None
+    deferred: bool
+    shares: bool
+    left_alone: bool
     hold: Hold | None = None
     evicted_by: str | None = None
     asked_again: bool = False
     restarts: bool = False
 
     @property
-    def address(self) -> str:
-        return replica_address(self.model.name, self.slot.id)
+    def engine_name(self) -> str:
+        """The name to load: a derived tag perhaps."""
+        return self.model.engine_name(self.kind)
 
     @property
-    def model(self) -> ModelSpec:
-        return self.target.model
-
-    @property
-    def slot(self) -> EngineState:
-        return self.target.slot
-
-    @property
-    def resident(self) -> Resident | None:
-        return self.target.found.resident if self.target.found is not None else None
-
-    @property
-    def installed(self) -> Installed | None:
-        return self.slot.installed(self.engine_name)
-
-    @property
-    def base_installed(self) -> bool:
-        return self.slot.installed(self.base_name) is not None
-
-    @property
-    def lists_known(self) -> bool:
-        """Whether the engine could say what is installed."""
-        return self.slot.facts is not None and self.slot.facts.installed is not None
+    def base_name(self) -> str:
+        """The name that is pulled."""
+        return self.model.base_name(self.kind)
 
     @property
     def wants_resident(self) -> bool:
@@ -74,17 +68,17 @@ class Replica:
     @property
     def fixed(self) -> bool:
         """A server whose one model and options were given at its start: observed only."""
-        return self.slot.facts is not None and self.slot.facts.mode == "single"
+        return self.mode == "single"
 
     @property
     def sets_options(self) -> bool:
         """Whether context and options can be given: through the engine's API, or by starting it anew."""
-        return self.slot.kind is EngineKind.OLLAMA or self.given_at_start
+        return self.kind is EngineKind.OLLAMA or self.given_at_start
 
     @property
     def given_at_start(self) -> bool:
         """Whether gpurec starts the engine, and starts it with this model."""
-        return self.slot.facts is not None and self.slot.facts.mode == STARTED_WITH_MODEL
+        return self.mode == STARTED_WITH_MODEL
 
     @property
     def sets_context(self) -> bool:
@@ -101,7 +95,7 @@ class Replica:
         return self._is_wrong(CONTEXT)
 
     def _is_wrong(self, field: str) -> bool:
-        return is_wrong(field, self.model, self.resident, bool(self.slot.cards))
+        return is_wrong(field, self.model, self.resident, self.has_cards)
 
     @property
     def context_dropped(self) -> bool:
@@ -116,7 +110,7 @@ class Replica:
         """Why it is left alone though it is not as wanted; None where it is not."""
         if self.hold is None:
             return None
-        if self.target.held:
+        if self.left_alone:
             return held_message(self.hold, self.evicted_by, "", "")
         if self.hold.evicted or self.resident is None or not self.sets_options:
             return None
@@ -142,8 +136,7 @@ class Replica:
     def other_weights(self) -> str | None:
         """The digest of weights that are not the pinned ones: of those that run, else of those that the next load would bring. None where
         nothing is pinned, or the engine does not tell."""
-        resident, installed = self.resident, self.installed or self.slot.installed(self.base_name)
-        blobs = (resident.blob if resident is not None else None, installed.blob if installed is not None else None)
+        blobs = (self.resident.blob if self.resident is not None else None, self.blob)
         found = (weights_digest(blob) for blob in blobs if blob is not None)
         return next((digest for digest in found if digest != self.model.digest), None) if self.model.digest is not None else None
 
@@ -153,9 +146,9 @@ class Replica:
         return (
             self.wants_resident
             and self.resident is not None
-            and self.slot.kind is EngineKind.OLLAMA
+            and self.kind is EngineKind.OLLAMA
             and self.lists_known
-            and self.installed is None
+            and not self.is_installed
         )
 
     @property
@@ -170,11 +163,6 @@ class Replica:
         return row is not None and self.sets_options and dict(row.options) != dict(self.model.options)
 
     @property
-    def loaded_as(self) -> AppliedReplica | None:
-        """What we asked for when what is there was loaded, whatever model it was for; None where it was not ours, or nothing is there."""
-        return self.target.found.loaded_as(self.model) if self.target.found is not None else None
-
-    @property
     def is_recorded(self) -> bool:
         """Whether the state has it as loaded under this name: what is seen of it is then kept up to date without a step."""
         return self.applied is not None and self.applied.ensure == Ensure.LOADED and self.applied.engine_name == self.engine_name
@@ -183,7 +171,7 @@ class Replica:
     def other_variant(self) -> str | None:
         """The name of another form of the model that was last applied here and is to go; None where it is the same one."""
         row = self.applied
-        if row is None or self.model.variant is None or self.model.called(self.slot.kind, row.engine_name, row.context) is not None:
+        if row is None or self.model.variant is None or self.model.called(self.kind, row.engine_name, row.context) is not None:
             return None
         return row.engine_name
 
@@ -200,3 +188,39 @@ class Replica:
             or row.protect != self.model.protect
             or dict(row.options) != dict(self.model.options)
         )
+
+
+def replica_of(
+    target: Target,
+    row: AppliedReplica | None,
+    hold: Hold | None = None,
+    evicted_by: str | None = None,
+    asked_again: bool = False,
+    restarts: bool = False,
+) -> Replica:
+    """A target as the rules see it; `row` is what the state has at its address."""
+    model, slot, found, facts = target.model, target.slot, target.found, target.slot.facts
+    installed, base = slot.installed(model.engine_name(slot.kind)), slot.installed(model.base_name(slot.kind))
+    weights = installed or base
+    applied = row.asked() if row is not None else None
+    loaded = found.loaded_as(model) if found is not None else None
+    return Replica(
+        model,
+        slot.kind,
+        facts.mode if facts is not None else None,
+        bool(slot.cards),
+        facts is not None and facts.installed is not None,
+        installed is not None,
+        base is not None,
+        weights.blob if weights is not None else None,
+        found.resident.view() if found is not None else None,
+        applied,
+        applied if loaded is row else loaded.asked() if loaded is not None else None,
+        target.deferred,
+        target.shares,
+        target.held,
+        hold,
+        evicted_by,
+        asked_again,
+        restarts,
+    )

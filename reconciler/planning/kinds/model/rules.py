@@ -40,29 +40,29 @@ def _applied_as(replica: Replica, ensure: str) -> bool:
 
 
 RULES: tuple[Rule, ...] = (
-    Rule("unknown", lambda r: r.target.deferred, None, lambda r: "nothing is known about the engine now"),
+    Rule("unknown", lambda r: r.deferred, None, lambda r: "nothing is known about the engine now"),
     Rule(
         "present",
-        lambda r: not r.wants_resident and (r.installed is not None or not r.lists_known) and _applied_as(r, "present"),
+        lambda r: not r.wants_resident and (r.is_installed or not r.lists_known) and _applied_as(r, "present"),
         None,
         lambda r: "is installed",
     ),
     Rule(
         "found_installed",
-        lambda r: not r.wants_resident and (r.installed is not None or not r.lists_known),
+        lambda r: not r.wants_resident and (r.is_installed or not r.lists_known),
         Action.ADOPT,
         lambda r: "is installed already",
     ),
     Rule("not_installed", lambda r: not r.wants_resident, Action.PULL, lambda r: "is not installed"),
-    Rule("shares_runner", lambda r: r.target.shares and r.is_recorded, None, lambda r: "shares the runner of the same weights"),
-    Rule("shares_runner", lambda r: r.target.shares, Action.ADOPT, lambda r: "shares the runner of the same weights"),
+    Rule("shares_runner", lambda r: r.shares and r.is_recorded, None, lambda r: "shares the runner of the same weights"),
+    Rule("shares_runner", lambda r: r.shares, Action.ADOPT, lambda r: "shares the runner of the same weights"),
     Rule(
         "variant_changed",
         lambda r: r.resident is None and r.other_variant is not None,
         Action.LOAD,
         lambda r: f"takes the place of {r.other_variant}",
     ),
-    Rule("held", lambda r: r.target.held, None, lambda r: r.held or ""),
+    Rule("held", lambda r: r.left_alone, None, lambda r: r.held or ""),
     Rule(
         "evicted",
         lambda r: r.resident is None and _applied_as(r, "loaded") and r.evicted_by is not None,
