@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from reconciler.admission import Coming
 from reconciler.capacity.cards import Card, Charges, largest, total
-from reconciler.fleet import CardCharges, CardId
+from reconciler.fleet import CardCharges, CardId, ModelSpec
 from reconciler.needs.engine import KnownEngine
 from reconciler.needs.knowledge import Knowledge
 
@@ -194,15 +194,15 @@ class EngineState(KnownEngine):
 @dataclass(slots=True, eq=False)
 class Holding:
     """What takes room as one: a resident, or a replica that is to be there. `charges` are its bytes by card, which change only while it is
-    not there. `runner` says which runner of its engine it is ("": nobody asks), with the `options` of that. `load` is, of a load that is to
-    come, its model and how an engine that predicts loads will see it. `counts`: it is one of its engine's models.
-    `cache` are the bytes of its KV cache among those on each card; 0 where no card bounds them, or nobody knows.
+    not there. `runner` says which runner of its engine it is ("": nobody asks), `started_for` the model with whose options that runs.
+    `load` is, of a load that is to come, its model and how an engine that predicts loads will see it. `counts`: it is one of its engine's
+    models. `cache` are the bytes of its KV cache among those on each card; 0 where no card bounds them, or nobody knows.
     """
 
     slot: EngineState
     charges: Charges
     runner: str = field(default="", kw_only=True)
-    options: str = field(default="", kw_only=True)
+    started_for: ModelSpec | None = field(default=None, kw_only=True)
     load: tuple[str, Coming] | None = field(default=None, kw_only=True)
     counts: bool = field(default=True, kw_only=True)
     cache: int = field(default=0, kw_only=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from reconciler.capacity.cards import Card, CardHolding
 from reconciler.capacity.engine_state import EngineState, Holding
-from reconciler.fleet import EngineId, FleetWeights
+from reconciler.fleet import EngineId, FleetWeights, ModelSpec
 
 
 class OccupancyError(Exception):
@@ -99,10 +99,10 @@ class Occupancy:
         if self._trials:
             self._undo.append(holding)
 
-    def hold_runner(self, holding: Holding, runner: str, options: str) -> None:
-        """From now on what is there is this runner of its engine, unless another one is that already."""
+    def hold_runner(self, holding: Holding, runner: str, model: ModelSpec) -> None:
+        """From now on what is there is this runner of its engine, started for `model`, unless another one is that already."""
         if not holding.runner and runner not in holding.slot.runners:
-            holding.runner, holding.options = runner, options
+            holding.runner, holding.started_for = runner, model
             holding.slot.runners[runner] = holding
 
     def trial(self) -> Trial:

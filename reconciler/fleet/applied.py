@@ -54,11 +54,17 @@ class AppliedReplica:
     serial: int = 0
     protect: bool = False
     charges: CardCharges | None = None
+    _asked: AskedBefore | None = field(default=None, init=False, repr=False, compare=False)
 
+    @property
     def asked(self) -> AskedBefore:
         """What was asked of it."""
-        options = tuple(sorted(self.options.items())) if self.options else ()
-        return AskedBefore(self.ensure, self.engine_name, self.context, self.keep_alive, self.residency, self.protect, options)
+        if self._asked is None:
+            options = tuple(sorted(self.options.items())) if self.options else ()
+            asked = AskedBefore(self.ensure, self.engine_name, self.context, self.keep_alive, self.residency, self.protect, options)
+            object.__setattr__(self, "_asked", asked)
+            return asked
+        return self._asked
 
     def charges_of(self, resident: Resident) -> CardCharges | None:
         """What it was charged with, where this resident is still the load of then. With another context its engine has loaded it anew since

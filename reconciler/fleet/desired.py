@@ -194,6 +194,7 @@ class ModelSpec:
     when: When = ALWAYS
     outside_hours: bool = False
     runs: RunOptions = AS_ENGINE_RUNS
+    _names: dict[EngineKind, tuple[str, str]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def at(self, time: datetime) -> ModelSpec:
         """The model as it is wanted at this moment: no replica of it outside its hours."""
@@ -241,21 +242,27 @@ class ModelSpec:
 
     def base_name(self, kind: EngineKind) -> str:
         """The model's name on a kind of engine, in canonical form, before any derived tag; where no variant is chosen, of the best one."""
-        if self.variants:
-            return canonical_name(kind, self.variant or self.variants[0].name)
-        return canonical_name(kind, self.names.get(kind, self.name))
+        return self.names_on(kind)[0]
+
+    def engine_name(self, kind: EngineKind) -> str:
+        """The name to load on a kind of engine: the derived tag where a context is kept in one."""
+        return self.names_on(kind)[1]
+
+    def names_on(self, kind: EngineKind) -> tuple[str, str]:
+        """`base_name` and `engine_name`."""
+        known = self._names.get(kind)
+        if known is None:
+            name = self.names.get(kind, self.name) if not self.variants else self.variant or self.variants[0].name
+            base = tag = canonical_name(kind, name)
+            if kind is EngineKind.OLLAMA and self.context is not None and self.context_via is ContextVia.TAG:
+                tag = context_tag(base, self.context)
+            known = self._names[kind] = base, tag
+        return known
 
     def spelled(self, kind: EngineKind, base_name: str) -> str:
         """`base_name` as the files write it, where it is a name of this model on a kind of engine."""
         written = [self.names.get(kind, self.name), *(one.name for one in self.variants)]
         return next((spelled_name(kind, name) for name in written if canonical_name(kind, name) == base_name), base_name)
-
-    def engine_name(self, kind: EngineKind) -> str:
-        """The name to load on a kind of engine: the derived tag where a context is kept in one."""
-        base = self.base_name(kind)
-        if kind is EngineKind.OLLAMA and self.context is not None and self.context_via is ContextVia.TAG:
-            return context_tag(base, self.context)
-        return base
 
 
 @dataclass(frozen=True, slots=True)

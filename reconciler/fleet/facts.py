@@ -17,6 +17,8 @@ class ResidentStatus(StrEnum):
     LOADING = "loading"
     SLEEPING = "sleeping"
 
+    __hash__ = str.__hash__  # that of an Enum is a function in Python, and keys of many dictionaries are these
+
 
 STARTED_WITH_MODEL = "started_with_model"
 """The mode, in the facts that a plan is made with, of a server with one model that gpurec starts: it gets the model that is placed

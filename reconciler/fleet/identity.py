@@ -92,7 +92,7 @@ class FleetWeights:
 class Identity:
     """The residents of one engine and what is installed there, told apart. `elsewhere` tells of names that it does not have."""
 
-    __slots__ = ("_by_blob", "_disk", "_elsewhere", "_installed", "_left_over", "_residents")
+    __slots__ = ("_by_blob", "_by_name", "_disk", "_elsewhere", "_installed", "_left_over", "_residents")
 
     def __init__(self, facts: EngineFacts | None, elsewhere: FleetWeights | None = None) -> None:
         lists = facts is not None and facts.kind is EngineKind.OLLAMA and facts.installed is not None
@@ -102,6 +102,7 @@ class Identity:
         self._installed = self._disk.by_name
         self._residents: Sequence[Resident] = (facts.residents if facts is not None else None) or ()
         self._by_blob: dict[str, Resident] | None = None
+        self._by_name: dict[str, Resident] | None = None
         self._left_over: list[Resident] | None = None
 
     def installed(self, name: str) -> Installed | None:
@@ -175,9 +176,11 @@ class Identity:
     def resident(self, name: str) -> Resident | None:
         """The resident that a request under this name reaches: the one of that name, else the one that runs the same weights, since Ollama
         shows only the name that loaded them first."""
-        for one in self._residents:
-            if one.name == name and not self.is_left_over(one):
-                return one
+        if self._by_name is None:
+            self._by_name = {one.name: one for one in reversed(self._residents) if not self.is_left_over(one)}
+        found = self._by_name.get(name)
+        if found is not None:
+            return found
         blob = self.weights(name)
         if blob is None:
             return None
@@ -191,11 +194,12 @@ class Identity:
     def runner(self, model: ModelSpec, kind: EngineKind) -> str:
         """What identifies a runner: on an Ollama the weights blob (server/sched.go keys runners by the blob's path), as far as that is
         known; else the name, which may be that of several wanted models."""
+        base, name = model.names_on(kind)
         if kind is EngineKind.OLLAMA:
-            blob = self.weights(model.engine_name(kind)) or self.weights(model.base_name(kind))
+            blob = self.weights(name) or (self.weights(base) if base != name else None)
             if blob is not None:
                 return blob
-        return model.base_name(kind)
+        return base
 
 
 class WantedNames:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
+from reconciler.fleet.applied import AskedBefore
 from reconciler.fleet.desired import FOREVER, ContextVia, ModelSpec, Residency
 from reconciler.fleet.facts import Resident, ResidentStatus, ResidentView
 from reconciler.fleet.names import EngineKind
@@ -111,6 +113,29 @@ def settable(model: ModelSpec, kind: EngineKind) -> Sequence[str]:
     device = (FRACTION,) if ollama or model.residency is not Residency.CPU else ()
     context = (CONTEXT,) if ollama and model.context_via is not ContextVia.ENGINE else ()
     return (*device, *context, KEEP_ALIVE)
+
+
+class Loaded(NamedTuple):
+    """A resident that may stay for a model; `asked` is what was asked when it was loaded (None: others did)."""
+
+    model: ModelSpec
+    kind: EngineKind
+    has_cards: bool
+    resident: ResidentView
+    asked: AskedBefore | None
+
+
+def as_loaded(seen: Loaded) -> tuple[bool, bool]:
+    """Whether a resident is what is wanted, as far as it can be seen, apart from where it sits: then it needs no second space. And whether
+    it sits where it should: wholly (or enough) on cards, or on the CPU. Unknown counts as right."""
+    model, kind, has_cards, resident, asked = seen
+    on_asked_device = not is_wrong(FRACTION, model, resident, has_cards)
+    if CONTEXT in settable(model, kind):
+        before = asked.context if asked is not None else None
+        if is_wrong(CONTEXT, model, resident, has_cards) or model.dropped_context(before, resident.context):
+            return False, on_asked_device
+    same_options = asked is None or dict(asked.options) == dict(model.options) or kind is not EngineKind.OLLAMA
+    return same_options, on_asked_device
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ class EngineKind(StrEnum):
         """Whether it can tell of models."""
         return self is not EngineKind.SERVICE
 
+    __hash__ = str.__hash__  # that of an Enum is a function in Python, and keys of many dictionaries are these
+
 
 CardId = int | str
 """What a card of a node is called: the index that its tool gives it; `nvidia0`, `amd0` on a node where two vendors give one index."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable
 
-from reconciler.fleet import Applied, Installed, MeasuredKey, ModelSpec, header_key, weights_digest
+from reconciler.fleet import Answers, Applied, Installed, MeasuredKey, ModelSpec, header_key, weights_digest
 from reconciler.needs.engine import KnownEngine
 from reconciler.needs.fleet_files import FilesOfFleet
 from reconciler.needs.run_settings import Way, Ways, asked_batch, asked_context, in_ram, installed_on
@@ -31,6 +31,7 @@ class Knowledge:
     def __init__(self, catalogue: Catalogue = NO_CATALOGUE) -> None:
         self.catalogue = catalogue
         self._ways = Ways()
+        self._declared: Answers[int, Need] = Answers(lambda size: Need(size, "declared"))
         self._needs: dict[Hashable, Need | None] = {}
         self._files = FilesOfFleet()
 
@@ -46,7 +47,7 @@ class Knowledge:
     def need(self, slot: KnownEngine, model: ModelSpec, applied: Applied) -> Need | None:
         """What `model` needs on this engine, from the first source that knows; None when none does."""
         if model.vram is not None:
-            return Need(model.vram, "declared")
+            return self._declared[model.vram]
         about = self.about(slot, model, applied)
         if about not in self._needs:
             found = self.every(slot, model, applied)

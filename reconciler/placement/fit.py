@@ -10,7 +10,7 @@ from reconciler.capacity import Charges, EngineState, Holding, Occupancy, margin
 from reconciler.fleet import STARTED_WITH_MODEL, Applied, EngineKind, Ensure, ModelSpec, fixed_otherwise
 from reconciler.needs.run_settings import in_ram, installed_on
 from reconciler.placement.engine_admission import coming_of, would_evict
-from reconciler.placement.residents import Occupant, need_on
+from reconciler.placement.residents import need_on
 from reconciler.vram import Need
 
 CAPACITY_REASONS = frozenset({"insufficient_vram", "insufficient_ram", "too_large", "memory_limit", "engine_would_evict"})
@@ -77,7 +77,7 @@ def room_for(slot: EngineState, model: ModelSpec, applied: Applied) -> Fit | str
     key = slot.runner(model)
     runner = slot.runners.get(key)
     if runner is not None:
-        if runner.options != _runner_options(model):
+        if runner.started_for is not model and (runner.started_for is None or _options(runner.started_for) != _options(model)):
             return "shared_runner_conflict"
         return Fit(Need(0, need.source if need is not None else "declared"), (), key, True)
     if need is None:
@@ -132,16 +132,11 @@ def take(board: Occupancy, slot: EngineState, model: ModelSpec, room: Fit, appli
         return None
     coming = (room.coming or coming_of(slot, model, room.charges, applied)) if slot.rules.memory else None
     load = (model.name, coming) if coming is not None else None
-    holding = Holding(slot, room.charges, runner=room.runner, options=_runner_options(model), load=load, cache=room.cache)
+    holding = Holding(slot, room.charges, runner=room.runner, started_for=model, load=load, cache=room.cache)
     board.put(holding)
     return holding
 
 
-def hold_runner(board: Occupancy, model: ModelSpec, found: Occupant) -> None:
-    """Notes that the weights of `model` are in the runner of what was found, with these options."""
-    board.hold_runner(found, found.slot.runner(model), _runner_options(model))
-
-
-def _runner_options(model: ModelSpec) -> str:
+def _options(model: ModelSpec) -> str:
     options: Mapping[str, object] = model.options
     return f"{model.context} {model.residency} {sorted(options.items())}"

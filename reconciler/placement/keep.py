@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence, Set
 
 from reconciler.capacity import EngineState
-from reconciler.fleet import Each, EngineKind, Ensure, ModelSpec, Residency, Unmanaged
-from reconciler.fleet.matching import CONTEXT, FRACTION, is_wrong, settable
-from reconciler.placement.fit import Fit, hold_runner, room_for, take
+from reconciler.fleet import Each, Ensure, ModelSpec, Residency, Unmanaged
+from reconciler.fleet.matching import Loaded
+from reconciler.placement.fit import Fit, room_for, take
 from reconciler.placement.residents import Occupant, need_on
 from reconciler.placement.result import Target
 from reconciler.placement.search_state import Placing
@@ -42,7 +42,7 @@ def keep(placing: Placing, model: ModelSpec, of_others: bool = True) -> None:
         return
     ordered = [*here]
     if len(ordered) > 1:
-        ordered.sort(key=lambda slot: (slot not in owned, slot.selected, not _right(model, here[slot][0]), slot.id))
+        ordered.sort(key=lambda slot: (slot not in owned, slot.selected, not _as_loaded(placing, model, here[slot][0])[0], slot.id))
     last_owned = sum(slot in owned for slot in ordered)
     ordered[last_owned:last_owned] = [slot for slot in asleep if slot not in here]
     for slot in ordered[:]:
@@ -85,8 +85,9 @@ def keep_at(placing: Placing, model: ModelSpec, slot: EngineState, here: Mapping
         placing.note(Target(before, slot, need_on(slot, before, placing.applied), deferred=not held, held=held))
         return True
     ours = bool(there[0].rows)
-    if any(_keep_found(placing, found.as_model(model), slot, found) for found in there if found.rows or not ours):
-        return True
+    for found in there:
+        if (found.rows or not ours) and _keep_found(placing, found.as_model(model), slot, found):
+            return True
     for found in there:
         if not placing.is_taken(found) and not placing.has_left(found):
             placing.waits(model, found)
@@ -104,27 +105,40 @@ def come_to(placing: Placing, model: ModelSpec, slot: EngineState) -> bool:
 
 
 def _keep_found(placing: Placing, model: ModelSpec, slot: EngineState, found: Occupant) -> bool:
-    need = need_on(slot, model, placing.applied)
-    if slot.runner(model) in slot.runners:
+    runner = slot.runner(model)
+    if runner in slot.runners:
         if slot.selected:
             placing.try_at(model, slot)
         else:
-            placing.note(Target(model, slot, need, deferred=True, shares=True))
+            placing.note(Target(model, slot, need_on(slot, model, placing.applied), deferred=True, shares=True))
         return slot in placing.at[model.name]
     if placing.is_taken(found):
         return False
     if placing.has_left(found) and not placing.come_back(found):
         return False
-    if not slot.selected:
-        placing.note(Target(model, slot, need, found, found, deferred=True))
-        hold_runner(placing.board, model, found)
-        return True
-    kept_with = placing.held.as_is.get((model.name, slot.id), frozenset())
-    right = _right(model, found) or ("context_differs" in kept_with and model.other_context(found.resident.context))
-    if found.protected or (right and ("cpu_fallback" in kept_with or _on_asked_device(model, found))):
-        placing.note(Target(model, slot, need, found, found))
-        hold_runner(placing.board, model, found)
-        return True
+    if slot.selected and not found.protected and not _as_it_should_be(placing, model, found):
+        return _load_anew(placing, model, slot, found)
+    placing.note(Target(model, slot, need_on(slot, model, placing.applied), found, found, deferred=not slot.selected))
+    placing.board.hold_runner(found, runner, model)
+    return True
+
+
+def _as_it_should_be(placing: Placing, model: ModelSpec, found: Occupant) -> bool:
+    right, on_asked_device = _as_loaded(placing, model, found)
+    kept_with = placing.held.as_is.get((model.name, found.slot.id)) if placing.held.as_is else None
+    if kept_with is not None:
+        right = right or ("context_differs" in kept_with and model.other_context(found.resident.context))
+        on_asked_device = on_asked_device or "cpu_fallback" in kept_with
+    return right and on_asked_device
+
+
+def _as_loaded(placing: Placing, model: ModelSpec, found: Occupant) -> tuple[bool, bool]:
+    row = found.loaded_as(model)
+    asked = row.asked if row is not None else None
+    return placing.as_loaded[Loaded(model, found.slot.kind, bool(found.slot.cards), found.view, asked)]
+
+
+def _load_anew(placing: Placing, model: ModelSpec, slot: EngineState, found: Occupant) -> bool:
     placing.board.remove(found)
     room = room_for(slot, model, placing.applied)
     if isinstance(room, Fit):
@@ -133,7 +147,7 @@ def _keep_found(placing: Placing, model: ModelSpec, slot: EngineState, found: Oc
     else:
         placing.board.put(found)
         if room == "need_unknown":
-            placing.note(Target(model, slot, need, found, found))
+            placing.note(Target(model, slot, need_on(slot, model, placing.applied), found, found))
         else:
             placing.waits(model, found)
     return slot in placing.at[model.name]
@@ -194,26 +208,6 @@ def is_there_without(model: ModelSpec, slot: EngineState, here: Collection[Engin
     if slot in here or (model.each is Each.NODE and any(other.id.node == slot.id.node for other in here)):
         return True
     return model.replicas is not None and len(here) >= model.replicas
-
-
-def _right(model: ModelSpec, found: Occupant) -> bool:
-    """Whether the resident is what is wanted, as far as it can be seen, apart from where it sits: then it needs no second space."""
-    context = found.resident.context
-    can_change = found.slot.kind is EngineKind.OLLAMA
-    row = found.loaded_as(model)
-    before = row.context if row is not None else None
-    if CONTEXT in settable(model, found.slot.kind) and (_wrong(CONTEXT, model, found) or model.dropped_context(before, context)):
-        return False
-    return row is None or dict(row.options) == dict(model.options) or not can_change
-
-
-def _on_asked_device(model: ModelSpec, found: Occupant) -> bool:
-    """Whether the resident sits where it should: wholly (or enough) on cards, or on the CPU. Unknown counts as right."""
-    return not _wrong(FRACTION, model, found)
-
-
-def _wrong(field: str, model: ModelSpec, found: Occupant) -> bool:
-    return is_wrong(field, model, found.resident, bool(found.slot.cards))
 
 
 def _preference(model: ModelSpec, found: Occupant) -> tuple[bool, bool, int, bool, str]:

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from reconciler.capacity import EngineState, Holding, Occupancy, largest
 from reconciler.capacity.processes import held_by_processes, share_of_cards, shares_of
-from reconciler.fleet import Applied, AppliedReplica, Desired, EngineId, EngineKind, Ensure, ModelSpec, OwnedRows, Resident, WantedNames
+from reconciler.fleet import (
+    Applied,
+    AppliedReplica,
+    Desired,
+    EngineId,
+    EngineKind,
+    Ensure,
+    ModelSpec,
+    OwnedRows,
+    Resident,
+    ResidentView,
+    WantedNames,
+)
 from reconciler.vram import FILE_SIZE_FACTOR, Need
 
 
@@ -36,6 +48,7 @@ class Occupant(Holding):
     remembered: bool = False
     protecting: tuple[AppliedReplica, ...] = ()
     left_over: bool = False
+    _view: ResidentView | None = field(default=None, init=False)
 
     @property
     def owned(self) -> AppliedReplica | None:
@@ -44,11 +57,23 @@ class Occupant(Holding):
 
     def loaded_as(self, model: ModelSpec) -> AppliedReplica | None:
         """What we asked for when it was loaded for `model`, else for whatever it is in the state; None where it is not ours."""
-        return next((row for row in self.rows if row.model == model.name), self.owned)
+        for row in self.rows:
+            if row.model == model.name:
+                return row
+        return self.owned
 
     def as_model(self, model: ModelSpec) -> ModelSpec:
         """The variant of `model` that this resident is."""
-        return next((one for one in (self.model, *self.also) if one is not None and one.name == model.name), model)
+        if self.model is not None and self.model.name == model.name:
+            return self.model
+        return next((one for one in self.also if one.name == model.name), model)
+
+    @property
+    def view(self) -> ResidentView:
+        """What the resident is, without its bytes."""
+        if self._view is None:
+            self._view = self.resident.view()
+        return self._view
 
     @property
     def held_by_us(self) -> bool:

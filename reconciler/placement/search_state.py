@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from reconciler.capacity import Card, EngineState, Occupancy, Seat, on_card
-from reconciler.fleet import Applied, Desired, EngineId, EngineKind, Ensure, ModelSpec, Spread, Unmanaged, WantedNames
+from reconciler.fleet import Answers, Applied, Desired, EngineId, EngineKind, Ensure, ModelSpec, Spread, Unmanaged, WantedNames
+from reconciler.fleet.matching import as_loaded
 from reconciler.needs.run_settings import in_ram
 from reconciler.placement.eligibility import Eligible, ModelClass, eligible
 from reconciler.placement.engine_admission import would_evict
@@ -66,6 +67,7 @@ class Placing:
         self.found_of: dict[str, list[Occupant]] = defaultdict(list)
         self.yielding: dict[EngineState, list[Occupant]] = defaultdict(list)
         self.left: dict[tuple[str, EngineState], Occupant] = {}
+        self.as_loaded = Answers(as_loaded)
         self.not_right: dict[EngineState, dict[str, list[Occupant]]] = defaultdict(dict)
         self.looks_left = EJECTION_LOOKS
         self.reseats_left = RESEATING_LOOKS
@@ -235,7 +237,8 @@ class Placing:
     def note(self, target: Target) -> None:
         self.version += 1
         self.at[target.model.name][target.slot] = target
-        self.not_right.get(target.slot, {}).pop(target.model.name, None)
+        if target.slot in self.not_right:
+            self.not_right[target.slot].pop(target.model.name, None)
         if target.found is not None:
             self.taken(target.found)
         self.count(target, 1)
@@ -295,12 +298,15 @@ class Placing:
 
     def is_taken(self, found: Occupant) -> bool:
         """Whether a resident is a target already, maybe that of another model: it is one variant of that, and this one by itself."""
-        return any(target.found is found for target in self.on_slot[found.slot])
+        for target in self.on_slot[found.slot]:  # noqa: SIM110 (a generator for each question costs as much as its answer)
+            if target.found is found:
+                return True
+        return False
 
     def taken(self, found: Occupant) -> None:
         """A resident that is a target by now is nobody else's to load anew, and nobody's to evict."""
         self._settle(found)
-        if found in self.yielding.get(found.slot, ()):
+        if found.slot in self.yielding and found in self.yielding[found.slot]:
             self.yielding[found.slot].remove(found)
 
     def waits(self, model: ModelSpec, found: Occupant) -> None:
@@ -311,7 +317,9 @@ class Placing:
 
     def _settle(self, found: Occupant) -> None:
         """This resident waits no more to be loaded anew, for whatever model; another one of the same model beside it still does."""
-        names = self.not_right.get(found.slot, {})
+        if found.slot not in self.not_right:
+            return
+        names = self.not_right[found.slot]
         for name in [name for name, waiting in names.items() if found in waiting]:
             names[name].remove(found)
             if not names[name]:

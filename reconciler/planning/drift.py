@@ -5,9 +5,11 @@ Replicas are compared with the rows of the state, what is only observed with the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 
 from reconciler.fleet import (
+    Answers,
     Applied,
     AppliedReplica,
     CardFacts,
@@ -34,8 +36,11 @@ from reconciler.planning.kinds.model.drift_fields import (
     FieldClass,
     Pair,
     ReplicaPair,
+    RowView,
+    WeightsView,
+    short_of,
 )
-from reconciler.planning.plan import Drift
+from reconciler.planning.plan import Drift, Value
 
 _DECLARED = "declared"
 
@@ -56,15 +61,19 @@ def find_drift(board: Occupancy, applied: Applied, desired: Desired, recorded: F
     `recorded` are the facts of the last apply; without them what is only observed cannot be compared.
     """
     least = {model.name: model.min_gpu_fraction for model in desired.models}
-    known: dict[EngineId, _Engine] = {}
+    known: dict[EngineState, _Engine] = {}
     found: list[Drift] = []
+    compared: Answers[ReplicaPair, Sequence[_Told]] = Answers(lambda pair: tuple(_compared(REPLICA_FIELDS, pair)))
     for address, row in sorted(applied.replicas.items()):
         slot = board.slots.get(row.at)
         if slot is None or not slot.reachable or not slot.selected or slot.facts is None:
             continue
-        if row.at not in known:
-            known[row.at] = _Engine(slot, slot.facts, recorded.engine(row.at) if recorded is not None else None)
-        found.extend(_compared(address, REPLICA_FIELDS, known[row.at].pair(row, least.get(row.model, 1.0))))
+        engine = known.get(slot)
+        if engine is None:
+            engine = known[slot] = _Engine(slot, slot.facts, recorded.engine(row.at) if recorded is not None else None)
+        told = compared[engine.pair(row, least.get(row.model, 1.0))]
+        if told:
+            found.extend(_drift(address, told))
     return tuple(found)
 
 
@@ -75,14 +84,14 @@ def found_drift(board: Occupancy, fleet: Fleet, facts: FleetFacts, recorded: Fle
     for slot in board:
         was, now = recorded.engine(slot.id) if recorded is not None else None, facts.engine(slot.id)
         if slot.selected and now is not None and now.reachable and was is not None and was.reachable:
-            found.extend(_compared(engine_address(slot.id), ENGINE_FIELDS, EnginePair(was, now)))
+            found.extend(_drift(engine_address(slot.id), _compared(ENGINE_FIELDS, EnginePair(was, now))))
     for name, node in fleet.nodes.items():
         seen = facts.nodes.get(name)
         before = recorded.nodes.get(name) if recorded is not None else None
         if seen is None or seen.cards is None or not _selected(board, name):
             continue
         for index, pair in _card_pairs(node, before.cards if before is not None else None, seen.cards):
-            found.extend(_compared(card_address(name, index), CARD_FIELDS, pair))
+            found.extend(_drift(card_address(name, index), _compared(CARD_FIELDS, pair)))
     return tuple(found)
 
 
@@ -102,11 +111,22 @@ def repairable(drift: Sequence[Drift]) -> frozenset[str]:
     return frozenset(entry.address for entry in drift if entry.klass == FieldClass.MANAGED)
 
 
-def _compared(address: str, fields: Sequence[DriftField[Pair]], pair: Pair) -> Iterator[Drift]:
+_Told = tuple[str, str, Value, Value, str]
+"""A field that is not as it was: the kind of drift, the field, what it was, what it is, and its class."""
+
+
+def _compared(fields: Sequence[DriftField[Pair]], pair: Pair) -> Iterator[_Told]:
     for field in fields:
         change = field.compare(pair) if field.compare is not None else None
         if change is not None and field.kind is not None:
-            yield Drift(address, field.kind, field.name, *change, field.klass.value)
+            yield field.kind, field.name, *change, field.klass.value
+
+
+def _drift(address: str, told: Iterable[_Told]) -> Iterator[Drift]:
+    return (Drift(address, *one) for one in told)
+
+
+_of_row = attrgetter("ensure", "residency", "observed_gpu_fraction", "observed_context", "observed_pinned")
 
 
 class _Engine:
@@ -119,18 +139,23 @@ class _Engine:
         self._cards_used = _used(slot)
 
     def pair(self, row: AppliedReplica, least: float) -> ReplicaPair:
-        installed = self._slot.installed(row.engine_name)
+        name = row.engine_name
+        resident, was = self._slot.identity.resident(name), self._were.get(name)
         return ReplicaPair(
-            row=row,
-            resident=self._slot.identity.resident(row.engine_name),
-            resident_known=self._now.residents is not None,
-            installed=installed,
-            listed=self._now.installed is not None,
-            was=self._were.get(row.engine_name),
-            was_installed=self._were_installed.get(row.engine_name),
-            least=least,
-            cards_used=self._cards_used,
+            RowView._make(_of_row(row)),
+            resident.view() if resident is not None else None,
+            self._now.residents is not None,
+            _weights(self._slot.installed(name)),
+            self._now.installed is not None,
+            was.options if was is not None else None,
+            _weights(self._were_installed.get(name)),
+            least,
+            short_of(resident, self._cards_used),
         )
+
+
+def _weights(installed: Installed | None) -> WeightsView | None:
+    return (installed.digest, installed.blob) if installed is not None else None
 
 
 def _by_name(residents: Sequence[Resident] | None) -> Mapping[str, Resident]:

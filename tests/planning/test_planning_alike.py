@@ -78,7 +78,8 @@ def test_a_plan_is_the_same_whether_equal_facts_are_one_object_or_many(seeds):
     for seed in seeds:
         world = twice(seed)
         many = replace(world, facts=apart(world.facts), applied=apart(world.applied))
-        assert many.facts == world.facts and many.applied == world.applied
+        assert many.facts == world.facts
+        assert many.applied == world.applied
         assert many.plan() == world.plan(), seed
 
 

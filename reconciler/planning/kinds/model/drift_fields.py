@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
-from reconciler.fleet import MIB, AppliedReplica, CardFacts, CardSpec, EngineFacts, Installed, Resident, ResidentStatus
+from reconciler.fleet import MIB, CardFacts, CardSpec, EngineFacts, Resident, ResidentStatus, ResidentView
 from reconciler.planning.plan import Value
 
 FOREIGN_TOLERANCE = 64 * MIB
@@ -40,26 +40,40 @@ class Subject(StrEnum):
     CARD = "card"
 
 
-@dataclass(frozen=True, slots=True)
-class ReplicaPair:
-    """A replica as applied and as found. `resident` None: it is not resident; `was` and `was_installed` are of the recorded facts.
+class RowView(NamedTuple):
+    """What the state has of a replica, as far as it is compared."""
+
+    ensure: str
+    residency: str
+    gpu_fraction: float | None
+    context: int | None
+    pinned: bool | None
+
+
+WeightsView = tuple[str | None, str | None]
+"""The digest of an installed model and that of its weights."""
+
+
+class ReplicaPair(NamedTuple):
+    """A replica as applied and as found, as far as they are compared: what is alike is compared once. `resident` None: it is not resident;
+    `were_options` and `was_installed` are of the recorded facts.
 
     `listed` says whether the engine could tell what is installed, `resident_known` what is resident. `least` is the smallest share on
-    cards that is allowed, `cards_used` the bytes in use on all cards of the engine, None unless every one was read.
+    cards that is allowed, `short_of` the bytes that it says it holds on cards and those in use there, where that is too little.
     """
 
-    row: AppliedReplica
-    resident: Resident | None
+    row: RowView
+    resident: ResidentView | None
     resident_known: bool
-    installed: Installed | None
+    installed: WeightsView | None
     listed: bool
-    was: Resident | None
-    was_installed: Installed | None
+    were_options: tuple[str, ...] | None
+    was_installed: WeightsView | None
     least: float
-    cards_used: int | None
+    short_of: tuple[int, int] | None
 
     @property
-    def settled(self) -> Resident | None:
+    def settled(self) -> ResidentView | None:
         """The resident, unless it is still loading."""
         return self.resident if self.resident is not None and self.resident.status is not ResidentStatus.LOADING else None
 
@@ -110,33 +124,30 @@ def _installed(pair: ReplicaPair) -> Change | None:
 
 
 def _gpu_fraction(pair: ReplicaPair) -> Change | None:
-    before, found = pair.row.observed_gpu_fraction, pair.settled.gpu_fraction if pair.settled is not None else None
+    before, found = pair.row.gpu_fraction, pair.settled.gpu_fraction if pair.settled is not None else None
     if pair.row.residency != "gpu" or before is None or found is None or found >= min(before, pair.least):
         return None
     return before, round(found, 4)
 
 
 def _card_bytes(pair: ReplicaPair) -> Change | None:
-    said = pair.settled.vram_bytes if pair.settled is not None else None
-    if pair.row.residency != "gpu" or not said or pair.cards_used is None or pair.cards_used >= said * LEAST_SEEN_SHARE:
-        return None
-    return said, pair.cards_used
+    return pair.short_of if pair.settled is not None and pair.row.residency == "gpu" else None
 
 
 def _context(pair: ReplicaPair) -> Change | None:
-    return _unlike(pair.row.observed_context, pair.settled.context) if pair.settled is not None else None
+    return _unlike(pair.row.context, pair.settled.context) if pair.settled is not None else None
 
 
 def _pinned(pair: ReplicaPair) -> Change | None:
-    return (True, False) if pair.row.observed_pinned and pair.settled is not None and pair.settled.pinned is False else None
+    return (True, False) if pair.row.pinned and pair.settled is not None and pair.settled.pinned is False else None
 
 
 def _options(pair: ReplicaPair) -> Change | None:
-    was, now = pair.was, pair.settled
-    if was is None or now is None or was.options is None or now.options is None:
+    were, now = pair.were_options, pair.settled
+    if were is None or now is None or now.options is None:
         return None
-    gone = sorted(set(was.options) - set(now.options))
-    come = sorted(set(now.options) - set(was.options))
+    gone = sorted(set(were) - set(now.options))
+    come = sorted(set(now.options) - set(were))
     return (" ".join(gone) or "none", " ".join(come) or "none") if gone or come else None
 
 
@@ -144,9 +155,13 @@ def _digest(pair: ReplicaPair) -> Change | None:
     was, now = pair.was_installed, pair.installed
     if was is None or now is None:
         return None
-    if was.digest is None or now.digest is None:
-        return _unlike(was.blob, now.blob)
-    return _unlike(was.digest, now.digest)
+    return _unlike(was[1], now[1]) if was[0] is None or now[0] is None else _unlike(was[0], now[0])
+
+
+def short_of(resident: Resident | None, cards_used: int | None) -> tuple[int, int] | None:
+    """The bytes that a resident says it holds on cards, and those in use there (None: not every one was read), where that is too little."""
+    said = resident.vram_bytes if resident is not None else None
+    return (said, cards_used) if said and cards_used is not None and cards_used < said * LEAST_SEEN_SHARE else None
 
 
 def _restarted(pair: EnginePair) -> Change | None:

@@ -75,7 +75,7 @@ NO_HOLDS = Holds({})
 def asked_digest(model: ModelSpec) -> str:
     """`sha256:…` over all that is asked of a model: an incident counts as long as that is the same."""
     shown = []
-    for each in fields(model):
+    for each in (one for one in fields(model) if one.compare):
         value = getattr(model, each.name)
         shown.append((each.name, sorted(value.items()) if isinstance(value, Mapping) else value))
     return "sha256:" + hashlib.sha256(repr(shown).encode()).hexdigest()

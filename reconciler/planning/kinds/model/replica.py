@@ -200,9 +200,12 @@ def replica_of(
 ) -> Replica:
     """A target as the rules see it; `row` is what the state has at its address."""
     model, slot, found, facts = target.model, target.slot, target.found, target.slot.facts
-    installed, base = slot.installed(model.engine_name(slot.kind)), slot.installed(model.base_name(slot.kind))
+    pulled, own = model.names_on(slot.kind)
+    installed = base = slot.installed(pulled)
+    if own != pulled:
+        installed = slot.installed(own)
     weights = installed or base
-    applied = row.asked() if row is not None else None
+    applied = row.asked if row is not None else None
     loaded = found.loaded_as(model) if found is not None else None
     return Replica(
         model,
@@ -213,9 +216,9 @@ def replica_of(
         installed is not None,
         base is not None,
         weights.blob if weights is not None else None,
-        found.resident.view() if found is not None else None,
+        found.view if found is not None else None,
         applied,
-        applied if loaded is row else loaded.asked() if loaded is not None else None,
+        applied if loaded is row else loaded.asked if loaded is not None else None,
         target.deferred,
         target.shares,
         target.held,
