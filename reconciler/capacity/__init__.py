@@ -5,7 +5,7 @@ from __future__ import annotations
 from reconciler.capacity.accounts import CardAccounts, Shortage
 from reconciler.capacity.building import set_up, usable_bytes
 from reconciler.capacity.card_groups import card_groups
-from reconciler.capacity.cards import Card, CardHolding, Charges, by_card, largest, on_card, on_cards, raised, total
+from reconciler.capacity.cards import Card, CardHolding, Charges, by_card, largest, largest_on_cards, on_card, on_cards, raised, total
 from reconciler.capacity.engine_margin import believed_free, free_where_unused, is_fitted, margin_for, most_unused, spare_beside
 from reconciler.capacity.engine_state import EngineState, Holding
 from reconciler.capacity.occupancy import Occupancy, OccupancyError
@@ -37,6 +37,7 @@ __all__ = [
     "free_where_unused",
     "is_fitted",
     "largest",
+    "largest_on_cards",
     "margin_for",
     "most_unused",
     "on_card",

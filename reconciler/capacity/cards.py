@@ -27,10 +27,10 @@ class Card(KnownCard):
     is_closed: bool = field(default=False, kw_only=True)
     most_cache: int | None = field(default=None, kw_only=True)
     cache: int = field(default=0, kw_only=True)
-    free_fact: str = field(default="", init=False)
 
-    def __post_init__(self) -> None:
-        self.free_fact = f"{self.node}/{'ram' if self.is_ram else self.index}.free_bytes"
+    @property
+    def free_fact(self) -> str:
+        return f"{self.node}/{'ram' if self.is_ram else self.index}.free_bytes"
 
     @property
     def is_ram(self) -> bool:
@@ -95,7 +95,12 @@ class CardHolding:
 
 def largest(charges: Charges) -> int | None:
     """The most that is charged to one card; None where nothing is."""
-    return max((count for _, count in charges), default=None)
+    return max([count for _, count in charges], default=None)
+
+
+def largest_on_cards(charges: Charges) -> int:
+    """The same without what is in RAM, 0 where that is all."""
+    return max([count for card, count in charges if card.index != RAM_INDEX], default=0)
 
 
 def on_card(charges: Charges, card: Card) -> int:

@@ -142,7 +142,7 @@ class EngineState(KnownEngine):
         cards = self.cards or ()
         if len(cards) == 1:
             return ((cards[0], held),)
-        could_hold = tuple((card, held) for card in cards if card.total is None or card.total >= held)
+        could_hold = tuple([(card, held) for card in cards if card.total is None or card.total >= held])
         if could_hold or not cards:
             return could_hold
         part = -(-held // len(cards))

@@ -122,6 +122,7 @@ def charge_found(board: Occupancy, desired: Desired, applied: Applied, names: Wa
     rows = applied_by_engine(applied)
     models = {model.name: model for model in desired.models}
     absent = _names_to_delete(desired)
+    may_protect = any(model.protect for model in desired.models)
     every: list[Occupant] = []
     unsized: list[Occupant] = []
     for slot in board:
@@ -138,7 +139,9 @@ def charge_found(board: Occupancy, desired: Desired, applied: Applied, names: Wa
             continue
         here: list[Occupant] = []
         identity = slot.identity
-        asked, loaded = OwnedRows(own), OwnedRows([row for row in own if row.ensure == Ensure.LOADED])
+        asked = OwnedRows(own)
+        resident_rows = [row for row in own if row.ensure == Ensure.LOADED]
+        loaded = asked if len(resident_rows) == len(own) else OwnedRows(resident_rows)
         for resident in slot.facts.residents or () if slot.facts is not None else ():
             called = identity.names(resident)
             wanted = names.of(called, slot.kind, slot.id.node)
@@ -152,8 +155,8 @@ def charge_found(board: Occupancy, desired: Desired, applied: Applied, names: Wa
                 found.absent = to_delete or (slot.id.node, slot.kind, resident.name) in absent
             if model is None and owned is not None:
                 found.moving = _wanted_elsewhere(models.get(owned.model))
-            found.protecting = tuple(row for row in asked.protected(called) if row.model not in models)
-            found.protected = bool(found.protecting) or _is_protected(wanted, named, models)
+            found.protecting = tuple([row for row in asked.protected(called) if row.model not in models])
+            found.protected = bool(found.protecting) or (may_protect and _is_protected(wanted, named, models))
             share = share_of_cards(slot, resident) if model is None or model.vram is None else None
             held = _held_bytes(slot, resident, model, owned, applied) if share is None else None
             on_cards = slot.cards if slot.cards else ()

@@ -96,7 +96,7 @@ class Placing:
         """The engines on which each model was last applied, in name order, as far as they still are engines of its nodes."""
         rows: dict[str, list[EngineState]] = {model.name: [] for model in self.models}
         by_name = {model.name: model for model in self.models}
-        for at, applied in sorted(applied_by_engine(self.applied).items()):
+        for at, applied in sorted(applied_by_engine(self.applied).items(), key=lambda item: (item[0].node, item[0].engine)):
             slot = self.board.slots.get(at)
             if slot is None:
                 continue

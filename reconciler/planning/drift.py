@@ -117,8 +117,7 @@ _Told = tuple[str, str, Value, Value, str]
 
 def _compared(fields: Sequence[DriftField[Pair]], pair: Pair) -> Iterator[_Told]:
     for field in fields:
-        change = field.compare(pair) if field.compare is not None else None
-        if change is not None and field.kind is not None:
+        if field.compare is not None and field.kind is not None and (change := field.compare(pair)) is not None:
             yield field.kind, field.name, *change, field.klass.value
 
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
 from types import MappingProxyType
 
-from reconciler.capacity import Card, Charges, Occupancy, charge_given, largest, set_up
+from reconciler.capacity import Card, Charges, Occupancy, charge_given, largest, largest_on_cards, set_up
 from reconciler.capacity.rooms import grown, peaks
 from reconciler.fleet import (
     AGENT,
@@ -147,7 +147,7 @@ def make_plan(
     peak = peaks((change.takes, change.frees) for change in ordered)
     made_for = _made_for(ordered)
     agents = place_agents(placement, desired, applied, Hosts(hosts_of(fleet), away_of(fleet, resources), selected))
-    charges = {address: tuple((card.index, count) for card, count in charges) for address, charges in changes.charges.items()}
+    charges = {address: tuple([(card.index, count) for card, count in charges]) for address, charges in changes.charges.items()}
     others = plan_engines(changes.placed, charges)
     engine_steps = [step for one in others for step in one.steps]
     model_steps = tuple(_step(change, made_for.get(change)) for change in ordered)
@@ -355,8 +355,7 @@ def _residents(placement: Placement) -> Mapping[str, PlannedResident]:
 
 
 def _resident(found: Occupant) -> PlannedResident:
-    on_cards = tuple((card, count) for card, count in found.charges if not card.is_ram)
-    return PlannedResident(found.resident.name, (largest(on_cards) or 0) if found.sized else None)
+    return PlannedResident(found.resident.name, largest_on_cards(found.charges) if found.sized else None)
 
 
 def _unsized(placement: Placement) -> set[Card]:

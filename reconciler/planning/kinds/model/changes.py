@@ -154,7 +154,9 @@ def find_changes(
         address = replica_address(model.name, slot.id)
         row = applied.replicas.get(address)
         evictor = holds.evicted_by(row, slot.facts) if row is not None and target.found is None and row.ensure == Ensure.LOADED else None
-        replica = replica_of(target, row, holds.by_address.get(address), evictor, address in again, slot.id in restarted)
+        replica = replica_of(
+            target, row, holds.by_address.get(address), evictor, address in again, bool(restarted) and slot.id in restarted
+        )
         one = judged[replica]
         changes.placed[address] = one.engine_name
         changes.owned_residents += row is not None and replica.resident is not None
@@ -174,9 +176,10 @@ def find_changes(
     there |= {found.owned.address for found in _kept(placement) if found.owned is not None and found.protected}
     there |= {row.address for found in (*placement.unwanted, *_kept(placement)) for row in found.protecting}
     for address, row in applied.replicas.items():
+        if address in changes.placed or address in there:
+            continue
         owner = placement.board.slots.get(row.at)
-        known = owner is None or (owner.reachable and owner.selected)
-        if address not in changes.placed and address not in there and known:
+        if owner is None or (owner.reachable and owner.selected):
             changes.forgotten.append(address)
     return changes
 
