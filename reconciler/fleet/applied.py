@@ -28,9 +28,11 @@ class AskedBefore(NamedTuple):
     options: tuple[tuple[str, Scalar], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AppliedReplica:
     """One replica as it was last applied and then observed. Owned by the state: what is here may be unloaded when no longer wanted.
+
+    Nobody changes one; it is not frozen only since making a hundred thousand would take five times as long.
 
     `engine_name` is the name on the engine (a derived tag perhaps). `ensure` is `loaded` or `present`. `options`, `context`
     and `keep_alive` are what was asked; the `observed_…` fields are what probing showed right after, None when it cannot be seen.
@@ -54,17 +56,12 @@ class AppliedReplica:
     serial: int = 0
     protect: bool = False
     charges: CardCharges | None = None
-    _asked: AskedBefore | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def asked(self) -> AskedBefore:
         """What was asked of it."""
-        if self._asked is None:
-            options = tuple(sorted(self.options.items())) if self.options else ()
-            asked = AskedBefore(self.ensure, self.engine_name, self.context, self.keep_alive, self.residency, self.protect, options)
-            object.__setattr__(self, "_asked", asked)
-            return asked
-        return self._asked
+        options = tuple(sorted(self.options.items())) if self.options else ()
+        return AskedBefore(self.ensure, self.engine_name, self.context, self.keep_alive, self.residency, self.protect, options)
 
     def charges_of(self, resident: Resident) -> CardCharges | None:
         """What it was charged with, where this resident is still the load of then. With another context its engine has loaded it anew since
