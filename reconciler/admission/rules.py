@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from reconciler.fleet import EngineKind
 from reconciler.fleet.units import MIB
+from reconciler.value_class import value_class
 
 MODELS_PER_CARD = 3
 """OLLAMA_MAX_LOADED_MODELS where it is 0 or unset: so many for each card, and in all on a server without one (sched.go)."""
@@ -24,7 +24,7 @@ _VERSION = re.compile(r"^v?(\d+)\.(\d+)(?:\.(\d+))?")
 _FALSE = frozenset({"", "0", "f", "false"})
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Rules:
     """`known` False: nobody knows how this version decides. `most` models at once (None: no bound, or none known); `most_from` is what
     sets it, for people. `memory` says that it predicts a load against what it believes free. `fit_margin` is None where it was not said."""

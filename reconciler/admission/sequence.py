@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from reconciler.admission.ollama import PERCENT, threshold
+from reconciler.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Coming:
     """A load that is to come: what the engine will predict for it (None: not known, so nothing is held against it), and the bytes that it
     takes away from what is free."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from reconciler.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Load:
     """What an engine can know of a model before it loads it.
 
@@ -24,7 +24,7 @@ class Load:
     cpu: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Seat:
     """A resident as the engine's scheduler sees it.
 
@@ -40,7 +40,7 @@ class Seat:
     used: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class CardSeen:
     """A card as the engine sees it: `free` bytes as if it held nothing there itself (its total less what others hold), and what is really
     free as if it held nothing there, where that is known to differ."""
@@ -50,7 +50,7 @@ class CardSeen:
     really_free: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Verdict:
     """An engine's answer. `cards` is where the load goes (empty: the CPU; None: not known), `evicts` who leaves for it, in that order.
 

@@ -6,6 +6,8 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from reconciler.value_class import value_class
+
 K = TypeVar("K", bound=Hashable)
 
 
@@ -15,7 +17,7 @@ class _Account:
     held: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Shortage(Generic[K]):
     """A card that has too little left. `room` None: it holds something of unknown size."""
 

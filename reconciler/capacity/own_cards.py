@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from reconciler.capacity.cards import Card, CardHolding
 from reconciler.capacity.occupancy import Occupancy
+from reconciler.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class GivenCard:
     """A card, by UUID, that an agent was given, with the bytes that it may take there. `running`: what it takes is among what was seen of
     the card. `stays` False: it leaves before any model is loaded there."""

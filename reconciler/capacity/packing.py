@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 
 from reconciler.capacity.card_groups import card_groups
 from reconciler.fleet import Spread
+from reconciler.value_class import value_class
 
 Taken = tuple[tuple[int, int], ...]
 """Bytes by card, with cards by number."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Seat:
     """What a replica takes in a bin: `takes` bytes of each card that has room for all of it, else `part` of every card (None: it cannot be
     spread). It must find `spare` bytes more than that free there."""

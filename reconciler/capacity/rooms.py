@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from reconciler.capacity.cards import Card, Charges
 from reconciler.capacity.engine_state import EngineState
+from reconciler.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Share:
     """What an engine with a `memory_limit` may take of one card."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from reconciler.cli import completion
+from reconciler.value_class import value_class
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -29,7 +29,7 @@ MOST_COUNT = 2**63 - 1
 """The largest number that a state can hold, and so the largest that one may ask it for."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class View:
     """How a plan or a drift report is to be shown."""
 

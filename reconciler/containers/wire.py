@@ -10,7 +10,7 @@ import asyncio
 import json
 import ssl
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
 import httpx
@@ -21,6 +21,7 @@ from reconciler.engines.answers import clean_text, own_limit, read_shape, system
 from reconciler.engines.keys import Keys
 from reconciler.engines.lines import Lines, LineTooLong
 from reconciler.fleet import MIB, Place, Problem, Unreachable, format_duration
+from reconciler.value_class import value_class
 
 SMALL, LARGE = 4 * MIB, 64 * MIB
 _LINE = 1 * MIB
@@ -32,7 +33,7 @@ Shape = TypeVar("Shape")
 Params = Mapping[str, str | int | bool]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Answer:
     """A whole answer within its bounds."""
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from reconciler.conversion.reading import whole
+from reconciler.value_class import value_class
 
 MOST_ARGUMENTS = 1000
 ALL_LAYERS = 99
@@ -25,7 +25,7 @@ _ARGUMENT = re.compile(r"--?[a-z][a-z0-9-]{0,60}")
 _SECRET = ("key", "token")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ServerCommand:
     """What the arguments say. `context` is what one request may use, in tokens; `layers` is how many of them the card is to hold, as it
     stands there; `others` are arguments that nobody reads, without their values; `secrets` are those that hold one."""

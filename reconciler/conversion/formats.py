@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from reconciler.conversion import litellm, llamaswap
 from reconciler.conversion.found import Converted, Found
 from reconciler.conversion.text import desired_text, inventory_text
 from reconciler.fleet import GpurecError
+from reconciler.value_class import value_class
 from reconciler.workspace.parse import parse
 from reconciler.workspace.problems import Problems
 from reconciler.workspace.scalars import YamlVersion
 from reconciler.workspace.tree import MapNode
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Format:
     """`is_this` tells a file by its content; `read` takes it into what was found."""
 

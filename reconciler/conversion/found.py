@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reconciler.fleet import Place, Scalar
+from reconciler.value_class import value_class
 from reconciler.workspace.problems import Placed
 
 Value = Scalar | list[str] | list[int] | Mapping[str, Scalar] | Mapping[str, str]
@@ -14,7 +15,7 @@ MOST_NAME = 200
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class NotCarried:
     """A key of the file, where it stands, and why it is not in what was written. Neither holds a value that may be a secret."""
 
@@ -23,7 +24,7 @@ class NotCarried:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Converted:
     """The text of both files, how many models and engines they name, and what is not in them, in the order of the file."""
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, TypeAdapter, ValidationError
@@ -18,6 +17,7 @@ from reconciler.engines.foreign_text import clean_text as clean_text
 from reconciler.engines.limits import open_files
 from reconciler.files import what_is_wrong
 from reconciler.fleet import Place, Problem, Unreachable
+from reconciler.value_class import value_class
 
 MANY = 500_000
 """Values of a JSON document that an answer may have; one value takes up to 150 bytes while it is read."""
@@ -40,7 +40,7 @@ class Answered(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class OrUnknown:
     """Marks a field that an answer can do without: what is not of its type or out of its range is None, and the rest of the answer stands.
 

@@ -9,8 +9,9 @@ import io
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from itertools import islice
+
+from reconciler.value_class import value_class
 
 LARGEST = 16 << 20
 """Bytes of a page of metrics that is read at all."""
@@ -22,7 +23,7 @@ _ESCAPED = re.compile(r"\\[\\\"n]")
 _ESCAPES = {r"\\": "\\", r"\"": '"', r"\n": "\n"}
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Sample:
     """One value; never NaN or infinite."""
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Protocol
 
 from reconciler.fleet import EngineFacts, EngineSpec, Scalar
+from reconciler.value_class import value_class
 
 if TYPE_CHECKING:
     from reconciler.engines.trial import Written
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class LoadRequest:
     """What to make resident. `keep_alive` in seconds, -1 for ever, None for the engine's default; `options` in the engine's own words
     (Ollama: `num_ctx`, `num_gpu`, …); `embedding` None means "ask the engine"."""
@@ -23,7 +24,7 @@ class LoadRequest:
     embedding: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class PullProgress:
     """How far a pull is. Bytes over all layers seen so far; None when the engine does not say."""
 

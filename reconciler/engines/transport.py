@@ -12,7 +12,7 @@ import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Self
@@ -44,6 +44,7 @@ from reconciler.fleet import (
     Unreachable,
     format_duration,
 )
+from reconciler.value_class import value_class
 
 SMALL = 1 * MIB
 LARGE = 64 * MIB
@@ -55,7 +56,7 @@ _LOST = (httpcore.ReadError, httpcore.WriteError)
 _BELOW = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Answer:
     """A whole answer within its bounds."""
 
@@ -69,7 +70,7 @@ class Answer:
         return error_message(self.body)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Weights:
     """What a manifest digest stands for: the sha256 of the weights' blob, whether it embeds, a context baked into it, the header of the
     weights, the bytes that are loaded beside them, and the host that it runs on where that is not the server's own."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from pydantic import Field, TypeAdapter
 
 from reconciler.engines.answers import Answered, Count, Rate, not_its_protocol, read_shape
 from reconciler.engines.transport import LARGE, Answer, Channel
 from reconciler.fleet import EngineError, Place, Problem
+from reconciler.value_class import value_class
 
 TEXT = "Count from one to a hundred in words."
 TOKENS = 16
@@ -62,7 +62,7 @@ def sound_length(vector: Sequence[float | None], url: str) -> int:
     return len(vector)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Written:
     """A trial: the tokens that were written, the seconds of the whole request, and by the server's own clock (None: it does not tell) those
     of the writing alone, or its speed."""

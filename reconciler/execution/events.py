@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from reconciler.planning import Step
+from reconciler.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class RunStarted:
     run_id: int
     steps: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class StepStarted:
     """The step is about to send something, or to wait for something."""
 
     step: Step
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class StepProgress:
     """How far a pull is; bytes are None when the engine does not say. `completed` may go down when a part is fetched again."""
 
@@ -30,7 +29,7 @@ class StepProgress:
     total: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class StepDone:
     """`satisfied`: it was so already and nothing was sent. `seconds` from its first look to its last."""
 
@@ -39,7 +38,7 @@ class StepDone:
     satisfied: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class StepRetried:
     """A load failed and is tried again after `pause` seconds; `tries` counts from 1."""
 
@@ -50,7 +49,7 @@ class StepRetried:
     tries: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class StepFailed:
     """`code` is a reason code such as `cpu_fallback` or `unreachable`; `message` is a sentence."""
 
@@ -60,7 +59,7 @@ class StepFailed:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class StepSkipped:
     """Nothing was sent for it. `waited_for` is the id of the step without which it could not begin; None when that is not why."""
 
@@ -70,14 +69,14 @@ class StepSkipped:
     waited_for: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class StepInterrupted:
     """Cut short while it ran: what became of it is found out by the next probing."""
 
     step: Step
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ResidentLost:
     """A resident that no step was about is gone at the end. `ours`: a replica of the plan; `message` is a sentence."""
 
@@ -86,7 +85,7 @@ class ResidentLost:
     ours: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class RunFinished:
     """Counts of steps by how they ended, and seconds of the whole run."""
 

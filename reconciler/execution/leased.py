@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reconciler.engines.protocol import Engine, LoadRequest, PullProgress
 from reconciler.fleet import EngineFacts, EngineSpec, Scalar
+from reconciler.value_class import value_class
 
 if TYPE_CHECKING:
     from reconciler.engines.trial import Written
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class LeasedEngine:
     """`engine`, which it asks anything at any time, and has do something only after `prove` did not raise."""
 

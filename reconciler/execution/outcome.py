@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from reconciler.fleet import FleetFacts
 from reconciler.planning import Action
 from reconciler.state import StepStatus
+from reconciler.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ExecutionOptions:
     """`parallelism`: steps at once. Without `keep_going` the run stops to begin steps once more than `max_fail` (None: 0) have failed.
 
@@ -46,7 +46,7 @@ class StopSignal:
         return self._asked.is_set()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class StepResult:
     """How one step ended. `code` and `message` say why it is not done; `waited_for` is the step without which it could not begin.
     `corrected`: it ran out of memory, and the measured need of its model was raised."""
@@ -69,7 +69,7 @@ class StepResult:
         return f"{self.code}: {self.message}" if self.message else self.code
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Lost:
     """A resident that the plan left alone and that is gone at the end of the run. `ours`: a replica of the plan, else nobody here asked for
     it; `message` is a sentence."""
@@ -79,7 +79,7 @@ class Lost:
     ours: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Outcome:
     """The end of a run. `results` are in the order of the plan. `facts` are those given, with every engine that was touched seen anew.
     `lost` is what other steps, the engines themselves or other clients pushed out meanwhile."""

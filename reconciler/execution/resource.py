@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Protocol
 
@@ -14,9 +14,10 @@ from reconciler.fleet import NOTHING_APPLIED, Applied, AppliedResource, Desired,
 from reconciler.planning import Action, Step
 from reconciler.planning.plan import Cause
 from reconciler.planning.resource import AnyKind, differing, is_done, repaired
+from reconciler.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ActorContext:
     """What an actor works for: the folder of the workspace (relative paths are below it), the fleet whose nodes it reaches, and the seconds
     between two looks at something that it waits for. `applied` is the state as it was at the beginning; `keys` are the secrets that were
@@ -29,7 +30,7 @@ class ActorContext:
     keys: Keys = field(default_factory=Keys)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Surroundings:
     """What is known when resources are looked at: the files, the state, and what probing showed. Without `asks_nodes` nothing may be sent
     to a node: what only a node can say is then as it was last applied. `state` is the file of the state, where it is one."""

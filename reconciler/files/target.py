@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.files.access import others_may_write
 from reconciler.fleet import GpurecError
+from reconciler.value_class import value_class
 
 MOST_LINKS = 40
 """As many as Linux follows (path_resolution(7))."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Target:
     """What a path leads to. `path` has no link left in it, and need not exist. `stream`: a device, a pipe or an open descriptor, which is
     written to as it is and never replaced."""

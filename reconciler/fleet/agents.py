@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from reconciler.fleet.containers import ContainerSpec, PullPolicy
 from reconciler.fleet.desired import VersionBound
 from reconciler.fleet.resources import AppliedResource, Section, parse_resource_address, resource_address
+from reconciler.value_class import value_class
 
 AGENT = "agent"
 """The kind of resource that an agent, or a service, is."""
@@ -27,7 +27,7 @@ class Near(StrEnum):
     ANY = "any"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class GpuRequirement:
     """What the card that an agent's model runs on must have, or the card that the agent is given. `vram` in bytes: of a card that the agent
     is given, they are charged to it."""
@@ -43,7 +43,7 @@ class GpuRequirement:
 NO_REQUIREMENT = GpuRequirement()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class AgentSpec:
     """One wanted agent or service.
 

@@ -11,6 +11,7 @@ from reconciler.fleet.levels import Heat
 from reconciler.fleet.names import CardId, EngineId, EngineKind
 from reconciler.fleet.resources import AppliedResource
 from reconciler.fleet.secret_refs import Scalar
+from reconciler.value_class import value_class
 
 CardCharges = tuple[tuple[CardId, int], ...]
 """The cards of a node that a load is charged to, each with the bytes on it; card −1 is the node's RAM."""
@@ -70,7 +71,7 @@ class AppliedReplica:
         return self.charges if seen is None or then is None or seen == then else None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ReplicaChange:
     """What is asked of an address became another at `serial`: the state took it on, gave it up, or asks for something else of it.
 
@@ -85,7 +86,7 @@ class ReplicaChange:
     what: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class LoadKey:
     """What the time of a load depends on."""
 
@@ -94,7 +95,7 @@ class LoadKey:
     context: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Incident:
     """Something that befell a replica, and that is not repaired for ever: `code` is `evicted` (for the resident `evictor`), `held`, or
     `context_differs` or `cpu_fallback`, which a reload was to mend. `at` is ISO 8601 in UTC, `asked` the digest of what was asked of its
@@ -107,7 +108,7 @@ class Incident:
     evictor: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class MeasuredKey:
     """What a measured need depends on; a figure counts for nothing else.
 
@@ -126,7 +127,7 @@ class MeasuredKey:
     batch: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Measured:
     """What a load really took: bytes on cards as its engine reports them, and as the cards lost them; None where that was not seen."""
 
@@ -134,7 +135,7 @@ class Measured:
     card_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Applied:
     """A snapshot of the state. `lineage` None: there is no state yet. `silent` are engines that the last apply could not reach, with the
     time (ISO 8601, UTC) of the first apply in a row that could not. `heat` is how hot each card was when an

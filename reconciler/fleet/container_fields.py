@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from reconciler.fleet.containers import (
     HOST_NETWORK,
@@ -21,12 +20,13 @@ from reconciler.fleet.containers import (
     is_digest,
 )
 from reconciler.fleet.secret_refs import Scalar, SecretRef
+from reconciler.value_class import value_class
 
 _DEFAULT_NETWORKS = frozenset({"bridge", "none"})
 """What a container is attached to that asked for no network: the bridge, or on a daemon without one nothing."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ContainerField:
     """A field of a container. `wanted` is how the files have it, as a value that people read (None: they do not ask for it). `found` says
     how a container has it: the very value of `wanted` where that is no difference, None where it is not known. `restarts` says that a
@@ -38,7 +38,7 @@ class ContainerField:
     restarts: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ContainerMismatch:
     """A field that is known and not as wanted."""
 

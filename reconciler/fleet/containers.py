@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import field, fields, is_dataclass
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import PurePosixPath
@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from reconciler.fleet.secret_refs import EMPTY, SecretRef
+from reconciler.value_class import value_class
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -46,7 +47,7 @@ class MountKind(StrEnum):
     TMPFS = "tmpfs"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Mount:
     """`source` is a volume's name, or an absolute path of the node; a tmpfs has none."""
 
@@ -59,7 +60,7 @@ class Mount:
         return f"{self.source or self.kind}:{self.target}{':ro' if self.read_only else ''}"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class PublishedPort:
     """A port of the container that the node's `address` answers at."""
 
@@ -73,7 +74,7 @@ class PublishedPort:
         return f"{address}:{self.host}->{self.container}/{self.protocol}"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Healthcheck:
     """`test` as Docker has it: `("CMD", …)`, `("CMD-SHELL", text)` or `("NONE",)`. Times in seconds; None is the daemon's default.
     `start_interval` needs Docker 25 (API 1.44): an older daemon is not told it."""
@@ -86,7 +87,7 @@ class Healthcheck:
     retries: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ContainerFile:
     """A file that is put into the container before it starts. A secret is read only then."""
 
@@ -95,7 +96,7 @@ class ContainerFile:
     mode: int = 0o644
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ContainerSpec:
     """A container as it is wanted.
 
@@ -215,7 +216,7 @@ class Owner(StrEnum):
     FOREIGN = "foreign"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ContainerFacts:
     """A container as it was seen. What is None was not looked at, or not told; of a container that is not ours that is everything below
     `whose`.
@@ -279,7 +280,7 @@ class ContainerFacts:
         return str(self.state) if self.state is not None else None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class WatchedEnv:
     """Which variables of a container are looked at: these by their value, those only for whether they are the secret's."""
 
@@ -293,7 +294,7 @@ def watched_env(*specs: ContainerSpec) -> WatchedEnv:
     return WatchedEnv(frozenset(name for spec in specs for name in spec.env if name not in secrets), secrets)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ContainersLookedFor:
     """What a look at a daemon is to tell: all containers of `fleet`, with the variables in `env` by the address of their label, and whoever
     has one of `names` or one of `ports` of the node."""
@@ -315,7 +316,7 @@ def looked_for(fleet: str, specs: Mapping[str, ContainerSpec] | tuple[ContainerS
     )
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class DaemonFacts:
     """A daemon that answered. `cdi_devices` are the full names of devices that it lists (None: it is too old to), `swarm_node` its id in
     a swarm."""
@@ -328,7 +329,7 @@ class DaemonFacts:
     rootless: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class NodeContainers:
     """What a look at a daemon gave, by name. `containers` None: it is not known what is there, for `reason`; that is never "nothing"."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from enum import StrEnum
 from fractions import Fraction
@@ -19,6 +19,7 @@ from reconciler.fleet.remediation import USUAL_REMEDIATION, Remediation
 from reconciler.fleet.run_options import AS_ENGINE_RUNS, RunOptions
 from reconciler.fleet.secret_refs import Scalar
 from reconciler.fleet.service import NOBODY, ServicePolicy
+from reconciler.value_class import value_class
 
 _NOTHING: Mapping[str, Scalar] = MappingProxyType({})
 _NO_NAMES: Mapping[EngineKind, str] = MappingProxyType({})
@@ -82,7 +83,7 @@ class Solver(StrEnum):
     EXACT = "exact"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class VersionBound:
     """A comparison such as `>=525`; `operator` is one of `>=`, `>`, `<=`, `<`, `==`."""
 
@@ -106,7 +107,7 @@ class VersionBound:
         return self.operator + ".".join(str(part) for part in self.version)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Requirements:
     """What a card or its node must have. Empty means anything goes."""
 
@@ -117,7 +118,7 @@ class Requirements:
     labels: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Verify:
     """What a model must show right after its load: the length of its vectors, or how fast it writes. None: not asked."""
 
@@ -129,7 +130,7 @@ class Verify:
         return self.embedding_length is not None or self.min_tokens_per_second is not None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Variant:
     """One form in which a model may be served, such as a quantisation: its name on the engines, and its need where that is declared."""
 
@@ -137,7 +138,7 @@ class Variant:
     vram: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class When:
     """When a model is wanted at all. `free_vram`: it is loaded only where each card that could take it has at least so many bytes free
     before that, and makes nothing leave for itself. `hours` None: at any time."""
@@ -149,7 +150,7 @@ class When:
 ALWAYS = When()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ModelSpec:
     """One wanted model.
 
@@ -265,7 +266,7 @@ class ModelSpec:
         return next((spelled_name(kind, name) for name in written if canonical_name(kind, name) == base_name), base_name)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Guards:
     """How much a plan may take away before it is refused. `max_unload` is a number, or a share (0..1) of the owned residents; None allows
     any number. `max_delete` models may be deleted from disk, counted once an engine. `allow_empty` allows a desired state without models
@@ -277,7 +278,7 @@ class Guards:
     max_delete: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Policy:
     """What holds for a whole fleet. `breaker` None: an engine that keeps failing is tried again and again. For `lost_after` seconds an
     engine is unreachable before its replicas are placed elsewhere; None: never. For `drain` seconds a busy model is given time before it
@@ -303,7 +304,7 @@ class Policy:
 _NOTHING_ELSE: Mapping[str, object] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Desired:
     """Everything wanted of a fleet. `models` is in file order with priority models first; order decides nothing."""
 

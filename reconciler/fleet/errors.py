@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from reconciler.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Place:
     """Where an error is: a file position (1-based), or anything else that can be named (a node, a URL)."""
 
@@ -18,7 +18,7 @@ class Place:
         return ":".join(parts)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Problem:
     """One thing that is wrong. `what` and `hint` are plain sentences without a full stop at the end."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import NamedTuple
 
 from reconciler.fleet.inventory import CardSpec
 from reconciler.fleet.names import CardId, EngineId, EngineKind
 from reconciler.fleet.secret_refs import Scalar
+from reconciler.value_class import value_class
 
 
 class ResidentStatus(StrEnum):
@@ -37,7 +38,7 @@ class ResidentView(NamedTuple):
     options: tuple[str, ...] | None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Resident:
     """A model that an engine holds in memory (or is loading).
 
@@ -76,7 +77,7 @@ class Resident:
         return ResidentView(self.name, self.status, self.gpu_fraction, self.context, self.pinned, self.blob, self.options)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ModelHeader:
     """What the header of a model's file says, as its engine tells it: the keys of the architecture, and the tensors as (name, type, shape
     with the row length first). Bounded, but not believed: what computes with it checks it."""
@@ -85,7 +86,7 @@ class ModelHeader:
     tensors: tuple[tuple[str, str, tuple[int, ...]], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Installed:
     """A model on an engine's disk. `failed` says that its last load on this engine failed (llama.cpp router only).
 
@@ -106,7 +107,7 @@ class Installed:
     remote: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class EngineFacts:
     """One engine, as probed. When `reachable` is False everything else is unknown and `reason` says why (one sentence).
 
@@ -130,7 +131,7 @@ class EngineFacts:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class CardProcess:
     """A process that holds memory of a card. `container` is the id of the container that it runs in, `engine` the name of the node's engine
     that it belongs to, where that could be told."""
@@ -142,7 +143,7 @@ class CardProcess:
     engine: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class CardFacts:
     """One card, or one MIG slice, as probed or declared. `assumed` says that its own use could not be read, so `foreign_bytes` is the
     declared one.
@@ -201,7 +202,7 @@ class CardFacts:
         return None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class CardProbe:
     """How a node's cards were asked for. `via` is `nvml`, `ssh`, … or `declared`.
 
@@ -219,7 +220,7 @@ class CardProbe:
     clock_skew: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class NodeFacts:
     """One node. `cards` None: not known; (): has none. `card_probe` None: its cards were not asked for."""
 
@@ -230,7 +231,7 @@ class NodeFacts:
     card_probe: CardProbe | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class FleetFacts:
     """All nodes at one time; `at` is ISO 8601 in UTC."""
 

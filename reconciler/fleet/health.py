@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from reconciler.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Health:
     """Looks at an engine while an apply waits for it.
 
@@ -22,7 +22,7 @@ class Health:
 USUAL_HEALTH = Health()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Breaker:
     """After `failures` failed steps in a row an engine (or, where nobody answers, its node) gets no step for `reset`; then one on trial."""
 

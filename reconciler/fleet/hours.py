@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta, tzinfo
+
+from reconciler.value_class import value_class
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 WHOLE_DAY = 24 * 60
@@ -13,7 +14,7 @@ _LOOKED_AT = 15
 """Days that are looked at for the next border: a week and its neighbours, whatever a change of the clocks does to one of them."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Hours:
     """From minute `start` of a day until minute `end`, which is of the next day where it is not after `start` (1440: midnight). `days` are
     those on which it begins, 0 for Monday. `shown` is how files write it.

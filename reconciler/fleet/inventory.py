@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from fractions import Fraction
 
@@ -11,6 +11,7 @@ from reconciler.fleet.names import CardId, EngineId, EngineKind
 from reconciler.fleet.owned import EngineContainer, OwnedEngine
 from reconciler.fleet.secret_refs import EMPTY, Scalar, SecretRef
 from reconciler.fleet.units import MIB
+from reconciler.value_class import value_class
 
 
 class Runtime(StrEnum):
@@ -21,7 +22,7 @@ class Runtime(StrEnum):
     SYSTEMD = "systemd"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Limits:
     """How much of a card may be used, in bytes and in agents that have their model there, and which part of it (0..1) the caches of all
     models together. Unset fields fall through to the next wider
@@ -53,7 +54,7 @@ machines)."""
 DEFAULT_LIMITS = Limits(max_vram_utilization=Fraction(9, 10), reserve=512 * MIB, ram_reserve=0)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Tls:
     """How an engine's certificate is checked: an own authority's file, or (never by default) not at all."""
 
@@ -61,7 +62,7 @@ class Tls:
     verify: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class EngineSpec:
     """A model server on a node, as declared. `gpus` None means all cards of the node; else indices or UUIDs. `owned` says how gpurec starts
     it; None: somebody else does. `health` is the path that tells whether a service is up, `share` the bytes that what is only looked at may
@@ -91,7 +92,7 @@ class EngineSpec:
         return Runtime.CONTAINER if isinstance(self.owned.start, EngineContainer) else Runtime.SYSTEMD
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class CardSpec:
     """A declared card. `vram` in bytes, None when not declared; `foreign` is what other programs are said to use. `unified` is its share of
     the node's RAM (0..1) where it has no memory of its own; `mig` the UUID of the card that it is a slice of."""
@@ -108,7 +109,7 @@ class CardSpec:
     mig: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ProbeSpec:
     """How a node's cards are asked for, and how it is reached. `user` and `port` are whom and where ssh asks, `key_file` with which key and
     `ssh_options` with which further arguments; None is what ssh itself takes. `connection` is None where ssh may be tried, `local` for
@@ -131,7 +132,7 @@ class ProbeSpec:
     max_age: float = 180.0
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class RegistryLogin:
     """Who pulls from a registry: `registry` is its host, with its port where it has one (`docker.io`, `ghcr.io`, `registry.lan:5000`)."""
 
@@ -140,7 +141,7 @@ class RegistryLogin:
     password: SecretRef
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class DockerSpec:
     """How a node's Docker Engine is reached: `unix://PATH`, `tcp://HOST:PORT` with the files of a client certificate, `ssh://USER@HOST`.
     `swarm`: containers are made as services."""
@@ -153,7 +154,7 @@ class DockerSpec:
     registries: tuple[RegistryLogin, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class NodeSpec:
     """A host, as declared. `gpus` None means "not known", () means "has none". `limits` are node over group, unset left unset."""
 
@@ -170,7 +171,7 @@ class NodeSpec:
     docker: DockerSpec | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Fleet:
     """Every node that one state manages, by name, in sorted order."""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from fractions import Fraction
 
 from reconciler.fleet.facts import CardFacts
+from reconciler.value_class import value_class
 
 
 class Heat(IntEnum):
@@ -27,7 +27,7 @@ class Pressure(IntEnum):
     CRITICAL = 3
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Thermal:
     """The temperatures (°C) from which a level holds; None: there is no such level. One is left again `hysteresis` degrees below."""
 
@@ -47,7 +47,7 @@ class Thermal:
         return reached
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class MemoryPressure:
     """The shares (0..1) of a card's memory in use from which a level holds; None: there is no such level."""
 

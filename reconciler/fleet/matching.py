@@ -7,7 +7,7 @@ A field whose fact is unknown never speaks against a resident, and nothing does 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from reconciler.fleet.applied import AskedBefore
@@ -15,12 +15,13 @@ from reconciler.fleet.desired import FOREVER, ContextVia, ModelSpec, Residency
 from reconciler.fleet.facts import Resident, ResidentStatus, ResidentView
 from reconciler.fleet.names import EngineKind
 from reconciler.fleet.units import format_ratio
+from reconciler.value_class import value_class
 
 FRACTION, CONTEXT, KEEP_ALIVE = "gpu_fraction", "context", "keep_alive"
 Seen = Resident | ResidentView
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Mismatch:
     """What is wrong with a resident: a reason code and a sentence."""
 
@@ -28,7 +29,7 @@ class Mismatch:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class FieldRow:
     """One way in which a field can be wrong. `wrong` gets what is wanted, what is there, and whether there are cards to judge it by: not
     where the engine has none, or nobody knows."""
@@ -138,7 +139,7 @@ def as_loaded(seen: Loaded) -> tuple[bool, bool]:
     return same_options, on_asked_device
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class WantedResident:
     """What a load is to bring about: `model` under `name` on an engine, as far as `fields` go."""
 

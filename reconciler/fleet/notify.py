@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from reconciler.fleet.secret_refs import SecretRef
+from reconciler.value_class import value_class
 
 
 class Topic(StrEnum):
@@ -42,7 +42,7 @@ class NotifyFormat(StrEnum):
 USUAL_TOPICS = frozenset({Topic.DRIFTED, Topic.FAILED, Topic.UNPLACED, Topic.GUARD, Topic.ERROR, Topic.RECOVERED})
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Notify:
     """One webhook. `url` is a secret: who knows it can write there. `body` is a template of what is sent; None: what `format` says.
     `name` says which one it is in messages, without its url."""

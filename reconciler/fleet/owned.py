@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Literal
 
 from reconciler.fleet.containers import Mount, PullPolicy
 from reconciler.fleet.secret_refs import SecretRef
+from reconciler.value_class import value_class
 
 _EMPTY: Mapping[str, str | SecretRef] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class EngineContainer:
     """The container of an engine. `command` None: the image's own; `networks` () is the daemon's default; `shm_size` and `memory` in
     bytes."""
@@ -40,7 +41,7 @@ class UnitScope(StrEnum):
     USER = "user"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class EngineUnit:
     """The systemd unit of an engine, without `.service`. `exec` is the program with its first arguments; None: the unit is somebody else's,
     and gets a drop-in of ours."""
@@ -50,7 +51,7 @@ class EngineUnit:
     exec: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class OwnedEngine:
     """How an engine is started. `port` is where it listens, of the first one where there are several `instances`: so many on each card
     (`auto`: by the card's size), None is one engine over all its cards. `args` are appended to its command, `env` is given by value or by

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from reconciler.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Remediation:
     """A failed load is tried again `retries` times, the first time after `backoff` seconds and then after twice as many as before. Of one
     that ran out of memory the measured need is corrected, and the plan made again once. No more of either than `per_hour` on a node,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from reconciler.fleet.containers import NodeContainers
 from reconciler.fleet.secret_refs import Scalar
+from reconciler.value_class import value_class
 
 if TYPE_CHECKING:
     from reconciler.fleet.desired import Desired
@@ -19,7 +20,7 @@ LOCAL = "local"
 """What addresses call the machine that gpurec runs on."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Section(Generic[T]):
     """A key of the desired state that belongs to one kind of resource, and what it is where no file has it."""
 
@@ -30,7 +31,7 @@ class Section(Generic[T]):
         return cast("T", desired.sections.get(self.key, self.nothing))
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ResourceFacts:
     """What was seen of a resource. `exists` None: nobody could look, for `reason`; a reason beside False is why it cannot be made.
     `as_applied` are the fields again in the words of what was last applied, where a field is only seen as far as somebody asks for it.
@@ -46,7 +47,7 @@ class ResourceFacts:
 UNSEEN = ResourceFacts(None, {}, "nobody looked")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class AppliedResource:
     """A resource as it was last applied: `fields` as they were asked for or observed right after, and `written`, the text that we wrote,
     where it is one. Fields that begin with `_` are the kind's own and are never shown. Owned by the state: what is here

@@ -7,7 +7,7 @@ What each engine calls it: llama-server's tools/server/README.md, `vllm serve --
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -15,6 +15,7 @@ from reconciler.fleet.inventory import EngineSpec, Fleet
 from reconciler.fleet.names import EngineKind
 from reconciler.fleet.owned import EngineContainer, EngineUnit, OwnedEngine
 from reconciler.fleet.secret_refs import Scalar
+from reconciler.value_class import value_class
 
 KV_CACHE, PARALLEL, FLASH_ATTENTION = "kv_cache", "parallel", "flash_attention"
 OLLAMA_VARIABLES: Mapping[str, str] = MappingProxyType(
@@ -33,7 +34,7 @@ class KvCache(StrEnum):
     Q4_0 = "q4_0"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class RunOptions:
     """None: the engine's own, or not known. `parallel` requests have a context each. `kv_cache` is the name of a type."""
 
@@ -109,7 +110,7 @@ def told_by_start(engine: EngineSpec) -> RunOptions:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class FixedOption:
     """What the start of an engine decides otherwise than asked: the variable or the argument, its value and the wanted one."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from reconciler.fleet.names import CardId
+from reconciler.value_class import value_class
 
 LOOK, FIVE_MINUTES, HOUR = 0, 300, 3600
 """Over how many seconds a frame is a mean; a look is of one moment."""
@@ -18,7 +19,7 @@ ModelKey = str
 """The address of a replica, also of one that is not ours."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Activity:
     """What an engine tells of the requests to one of its models, in counts since its start: `requests` answered and the `request_seconds`
     that they took as clients saw them, `tokens` written and the `token_seconds` of writing them, requests that `failed`. `running` and
@@ -33,7 +34,7 @@ class Activity:
     failed: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class CardSample:
     """`used_bytes` is what the card tells, or what the plan counts where it does not. `utilisation` and `throttled` are shares 0..1 of
     time, `temperature` in °C, `power` in W."""
@@ -46,7 +47,7 @@ class CardSample:
     throttled: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ModelSample:
     """`resident` is a share 0..1 of time, `queue` the requests that wait. `latency` is the seconds of a request and `tokens_per_second` the
     speed of writing, both of what was done since the sample before. `failures` is a count: what failed since the sample before."""
@@ -59,7 +60,7 @@ class ModelSample:
     failures: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Frame:
     """All samples of one look (`span` 0) at `at`, or their means over the `span` seconds that begin at `at` (seconds since 1970, UTC)."""
 
@@ -69,7 +70,7 @@ class Frame:
     models: Mapping[ModelKey, ModelSample] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class HistoryBounds:
     """How much history is kept: nothing older than `seconds`, never more than `size_bytes` of the state (0: none at all)."""
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
+
+from reconciler.value_class import value_class
 
 EMPTY: Mapping[str, str] = MappingProxyType({})
 Scalar = str | int | float | bool
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class SecretRef:
     """A reference to a secret, `env:NAME` or `file:PATH`; the secret itself is read only where it is sent."""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from reconciler.fleet.samples import HistoryBounds
 from reconciler.fleet.secret_refs import SecretRef
+from reconciler.value_class import value_class
 
 
 class Role(StrEnum):
@@ -22,7 +23,7 @@ class Role(StrEnum):
         return roles.index(self) >= roles.index(other)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Token:
     """`name` is what history says of who used it."""
 
@@ -31,7 +32,7 @@ class Token:
     role: Role = Role.READ
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ServicePolicy:
     """`hosts` are the names under which it may be asked, beside those that it listens on; `history` is how much of what it sees is kept."""
 

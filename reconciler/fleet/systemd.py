@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 
 from reconciler.fleet.owned import UnitScope
 from reconciler.fleet.secret_refs import SecretRef
+from reconciler.value_class import value_class
 
 _NO_SECRETS: Mapping[str, SecretRef] = MappingProxyType({})
 MARK = "# Written by gpurec: "
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class UnitSpec:
     """`text` is the unit file, or with `drop_in` what is laid over somebody else's unit of that name; secrets are in neither, but in a file
     of their own beside it that only its user reads. `name` is without `.service`."""

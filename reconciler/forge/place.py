@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -17,6 +16,7 @@ from urllib.parse import quote, urlsplit
 from reconciler.files import read_bounded
 from reconciler.fleet import MIB, GpurecError, SecretRef
 from reconciler.fleet.addresses import is_loopback
+from reconciler.value_class import value_class
 
 LARGEST_EVENT = 64 * MIB
 _BITBUCKET_API = "https://api.bitbucket.org/2.0"
@@ -43,7 +43,7 @@ _TOKENS: Mapping[Forge, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ForgePlace:
     """`api` without a slash at its end; `repository` as it stands in a path of the API (quoted); `number` of the pull request, None outside
     of one. `token` is read when it is sent."""

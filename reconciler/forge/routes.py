@@ -7,13 +7,14 @@ developer.atlassian.com/cloud/bitbucket/rest (comments of pull requests).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from reconciler.forge.place import Forge
+from reconciler.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Routes:
     """`listing` is the path to GET (with `query`) and to POST to, `one` that of one of them, changed by the method `update`. `text` and
     `author` are the keys that lead to them, `key` is the name of the number by which one is changed; `values` holds the list of a page.

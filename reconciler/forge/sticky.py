@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 from urllib.parse import quote
@@ -13,6 +12,7 @@ from reconciler.fleet import Place, Problem
 from reconciler.forge.client import ForgeBusy, ForgeClient, ForgeRefused
 from reconciler.forge.place import Forge, ForgeError, ForgePlace
 from reconciler.forge.routes import COMMENTS, ISSUES, Routes
+from reconciler.value_class import value_class
 
 TRIES = 5
 LONGEST_PAUSE = 60.0
@@ -88,7 +88,7 @@ async def _persevere(
     raise AssertionError("the last try returns or raises")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class _Sticky:
     client: ForgeClient
     routes: Routes

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from reconciler.gguf.reader import MOST_TENSORS, GgufError, read_header
+from reconciler.value_class import value_class
 from reconciler.vram.tensors import Header, TensorInfo
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ Read = Callable[[str], tuple[Header, int]]
 """The header and the size of the file of that name."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ModelFile:
     """A header with the tensors of every part, the files (or URLs) that were read, and their bytes together."""
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from reconciler.fleet import AGENT, OWN_CARD, USES, Applied, ResourceFacts, parse_agent_address
 from reconciler.planning import Plan
 from reconciler.planning.plan import Action, kind_of
 from reconciler.planning.resource import seen_of
+from reconciler.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class AgentStatus:
     """One agent. `standing` is as that of a replica: `running`, `changing`, `leaving`, `unplaced`, `held` or `unknown`; `uses` is its
     engine as NODE/ENGINE, or the UUID of its card ("": neither)."""

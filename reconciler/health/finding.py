@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from reconciler.value_class import value_class
 
 
 class Level(StrEnum):
@@ -11,7 +12,7 @@ class Level(StrEnum):
     WARNING = "warning"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Finding:
     """`code` is stable and for programs, `address` says of what (`node.NAME`, `gpu.NODE/INDEX`, `engine.NODE/ENGINE`, `model.…`), `what` is
     a sentence without a full stop, `mend` the command or the line that mends it."""

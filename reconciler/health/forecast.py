@@ -10,10 +10,12 @@ a hundredth of its memory, goes on as it is. The interval is what nine of ten of
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from itertools import combinations
 from statistics import fmean, median
+
+from reconciler.value_class import value_class
 
 HOURS_NEEDED = 48
 MOST_HOURS = 168
@@ -45,7 +47,7 @@ class Method(StrEnum):
     NONE = "none"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Point:
     """What is expected in so many hours, and between which bounds in four of five cases."""
 
@@ -55,7 +57,7 @@ class Point:
     high: float
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Forecast:
     """Of one card, in bytes. `trend` is by the hour, over the last day (None: not known). `points` are empty where too little is known, and
     `reason` says why. `error`, `error_as_now` and `error_as_yesterday` are what each was off on an average in the card's own past."""
@@ -115,7 +117,7 @@ Way = Callable[[Series], Expect]
 """Learns from a past."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class _Best:
     method: Method
     way: Way | None

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from reconciler.fleet import CardFacts, CardId, Fleet, FleetFacts, Resident, parse_replica_address
 from reconciler.health.joining import cards_of
 from reconciler.planning import Plan
+from reconciler.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Holder:
     """A model of an engine on a card. `certain` False: its engine has several cards, and nobody sees on which of them it is. Bytes are
     those that the plan counts, else what the engine says that it holds on cards in all."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from reconciler.fleet import (
@@ -20,6 +19,7 @@ from reconciler.fleet import (
 )
 from reconciler.needs.run_settings import installed_on
 from reconciler.placement import Candidate
+from reconciler.value_class import value_class
 
 TOKENS = 512
 GB = 10**9
@@ -29,7 +29,7 @@ _SLOWEST = 50.0
 _OF_ROOM = frozenset({"insufficient_vram", "too_large", "memory_limit", "insufficient_ram", "engine_would_evict"})
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class RouteChoice:
     """One engine's answer. `verdict` is `loaded`, `partly_loaded`, `loading`, `can_load`, `can_pull` or `no`; `code` and `message` say why.
 
@@ -54,7 +54,7 @@ class RouteChoice:
         return self.verdict != "no"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Route:
     """All answers, the best first; `winner` is the first that serves. `exceeds` says that only memory keeps it from every engine that could
     serve it. `seconds` is the estimated time of a request of `tokens`, None where nobody can tell."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from reconciler.fleet import Applied, FleetFacts, Resident, parse_replica_address
@@ -11,11 +10,12 @@ from reconciler.planning import Plan
 from reconciler.planning.kinds.model.hours import OUTSIDE_HOURS
 from reconciler.planning.kinds.model.step import model_steps
 from reconciler.planning.plan import FETCHES, WAITS_FOR_UNREACHABLE, Action
+from reconciler.value_class import value_class
 
 NOTHING_FAILED: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ReplicaStatus:
     """One replica. `detail` says why it stands as it does.
 

@@ -7,9 +7,10 @@ import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from reconciler.fleet import MIB
+from reconciler.value_class import value_class
 
 Clean = Callable[[bytes], bytes]
 """Takes out of what a program says what must not become a value, such as keys (`engines.keys`)."""
@@ -19,7 +20,7 @@ _GRACE = 0.5
 """Seconds in which a program that was killed, or a pipe that a background process still holds, may end."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Ran:
     """How a program ended. `cut` is `timeout` or `too_large` where it was not let go on; `code` is then None."""
 

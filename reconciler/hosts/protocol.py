@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from reconciler.fleet import MIB, GpurecError, Place, Problem
 from reconciler.hosts.bounded import Ran
+from reconciler.value_class import value_class
 
 PATH = "{path}"
 """What a command that validates a file says for the path of the draft."""
@@ -38,7 +38,7 @@ def cannot_start(program: str, code: str, host: str, error: OSError) -> HostErro
     return host_error(code, host, f"{program} cannot be started: {error.strerror}")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class HostFile:
     """A file as it is there. `mode` are its permission bits (0o644), `owner` and `group` names, or numbers where they have none."""
 
@@ -48,7 +48,7 @@ class HostFile:
     group: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class FileSeen:
     """A file without its content. `digest` is its SHA-256 as hex, None where it has more than MOST_FILE bytes, and so is none of ours."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.fleet import MIB, GpurecError, Place
+from reconciler.value_class import value_class
 
 CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"
@@ -21,7 +21,7 @@ class CheckpointError(GpurecError):
     """A config or an index cannot be read, or is none."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Folder:
     """`weight_bytes` is what the index or the files say, by `weight_source`; None where there is neither."""
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from reconciler.fleet import Applied, ModelSpec
 from reconciler.needs.engine import KnownEngine
 from reconciler.needs.knowledge import Knowledge
 from reconciler.needs.run_settings import in_ram
+from reconciler.value_class import value_class
 from reconciler.vram import (
     MOST_PARALLEL,
     Asked,
@@ -22,7 +23,7 @@ from reconciler.vram import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Search:
     """What is searched for: the most requests at a time, else the largest context. `room` is what a card may give, None: what is free."""
 
@@ -30,7 +31,7 @@ class Search:
     room: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Fitted:
     """What fits into `room` bytes of a card, or of each of `cards` that share the model.
 

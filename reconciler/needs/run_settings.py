@@ -6,11 +6,12 @@ Private to one run and filled as it is asked, so that a fleet of 10,000 alike no
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from reconciler.fleet import Applied, EngineId, Installed, ModelHeader, ModelSpec, Residency, header_key, told_by_start
 from reconciler.needs.engine import KnownEngine
 from reconciler.needs.engine_classes import Alike, AlikeEngines
+from reconciler.value_class import value_class
 from reconciler.vram import (
     AS_THE_ENGINE,
     Asked,
@@ -27,7 +28,7 @@ from reconciler.vram import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Way:
     """How a server would run a model: its geometry and its settings, what is loaded beside it, and what its process takes on a card. `file`
     identifies what the geometry is from; `listed` is the shape of the catalogue where no engine has a file."""

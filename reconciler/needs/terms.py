@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from reconciler.fleet import Applied, EngineKind, ModelSpec
 from reconciler.needs.engine import KnownEngine
 from reconciler.needs.knowledge import Knowledge
 from reconciler.needs.run_settings import in_ram, installed_on
+from reconciler.value_class import value_class
 from reconciler.vram import CardNeed, Listed, Need, RunSettings
 
 NOTHING = CardNeed(0, 0, 0, 0, 0, 0, 0, 0)
 """A card beside a model that runs on the CPU."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Terms:
     """Bytes of one model on one engine, as if one card held it.
 

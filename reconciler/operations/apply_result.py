@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from reconciler.execution import Event, Lost, StepDone, StepFailed, StepInterrupted, StepResult, StepSkipped
 from reconciler.planning import Step
 from reconciler.state import StepStatus
+from reconciler.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ApplyResult:
     """How each step ended, in the order of the plan. `serial` None: nothing was recorded. `seconds` it took, the wait for the lock
     included. `lost` are residents that no step was about and that are gone."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.conversion import Converted, convert
@@ -11,11 +10,12 @@ from reconciler.files import read_bounded
 from reconciler.fleet import GpurecError
 from reconciler.operations.new_files import schema_file, schema_line, write_missing
 from reconciler.operations.settings import WorkspaceSettings
+from reconciler.value_class import value_class
 from reconciler.workspace import DESIRED, fleet_name
 from reconciler.workspace.selection import DEFAULT_FLEET, INVENTORIES
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class WrittenFleet:
     """The files that were written, relative to the workspace, and what is in them."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 
 from reconciler.fleet import FleetFacts
 from reconciler.health import Finding, Level, ReplicaStatus, find, replicas_of
@@ -14,11 +13,12 @@ from reconciler.operations.settings import WorkspaceSettings
 from reconciler.state import Level as StateLevel
 from reconciler.state import Store
 from reconciler.state.sqlite.check import SQLITE
+from reconciler.value_class import value_class
 
 _LEVELS = {StateLevel.ERROR: Level.ERROR, StateLevel.WARNING: Level.WARNING}
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Diagnosis:
     """What was found in the `facts`, on so many nodes and engines."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 
 from reconciler.fleet import GpurecError, Incident
 from reconciler.health.routes import TOKENS, Route, route
@@ -17,6 +16,7 @@ from reconciler.operations.settings import WorkspaceSettings
 from reconciler.placement import Candidate, Question, candidates
 from reconciler.planning import Plan
 from reconciler.planning.explaining import Account, account_of
+from reconciler.value_class import value_class
 from reconciler.views.explain_text import HistoryRow
 from reconciler.vram import AS_THE_ENGINE
 
@@ -24,7 +24,7 @@ RUNS_LOOKED_AT = 50
 ROWS_SHOWN = 20
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Explanation:
     """All that is known of an address. `candidates` are the engines where its model could be, as the fleet stands; empty for other kinds.
     `history` has its steps of the latest runs, the newest first."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
 from reconciler.fleet import MIB, EngineKind
+from reconciler.value_class import value_class
 
 PORTS = (11434, 8080, 8000)
 """Where Ollama, llama.cpp or llama-swap, and vLLM listen when nobody says otherwise."""
@@ -24,7 +24,7 @@ _AT_ONCE = 64
 """Ports that are asked at a time: below what httpx connects at once, so that none waits for its turn past its own two seconds."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class FoundEngine:
     """An engine that answered at `host`:`port` over plain http."""
 

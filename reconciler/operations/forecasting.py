@@ -5,14 +5,14 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 
 from reconciler.fleet import FIVE_MINUTES, HOUR, LOOK, CardKey, Frame, MemoryPressure
 from reconciler.health.forecast import Forecast, forecast
 from reconciler.state import Store
+from reconciler.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class CardForecast:
     """`at` is the time of its newest sample (seconds since 1970), from which hours are counted; `levels` are bytes by name."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass
 
 from reconciler.fleet import Desired, FleetFacts
 from reconciler.operations.observation import every_engine, probe, refuse_shared
@@ -11,10 +10,11 @@ from reconciler.operations.reporter import Reporter, ignore
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.operations.workspace import fleet_state, load_nodes, warn_of_access
 from reconciler.planning import FleetAsFound, import_fleet
+from reconciler.value_class import value_class
 from reconciler.workspace import fleet_name
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ImportedFleet:
     """`found` is the desired state of `fleet` as it ran when `facts` were probed."""
 

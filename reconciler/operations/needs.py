@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import get_close_matches
 
 from reconciler.fleet import Applied, Desired, EngineId, EngineKind, FleetFacts, GpurecError, ModelSpec, canonical_name
@@ -14,11 +14,12 @@ from reconciler.operations.settings import WorkspaceSettings
 from reconciler.operations.workspace import load
 from reconciler.placement import Candidate, ModelNeeds, Question, Search, candidates, model_needs
 from reconciler.planning import unused_tags
+from reconciler.value_class import value_class
 from reconciler.vram import Asked
 from reconciler.workspace import Workspace
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ModelAnswer:
     """Which engines and cards could hold the model of the question as the fleet stands; `facts` and `applied` say how that is. `wanted`:
     the desired state asks for it."""
@@ -30,7 +31,7 @@ class ModelAnswer:
     applied: Applied
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class FleetNeeds:
     """What is known of every wanted model, and the derived tags on each engine that nothing uses any more."""
 

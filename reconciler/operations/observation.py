@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -40,12 +40,13 @@ from reconciler.planning import wanted_names
 from reconciler.planning.resource import AnyKind
 from reconciler.probes import facts_from_json, merge_facts
 from reconciler.state import Store
+from reconciler.value_class import value_class
 from reconciler.workspace import Inventory, Workspace, place_of
 
 LARGEST_FACTS = 512 * MIB
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class PlanOptions:
     """Which facts to take and which nodes to change. Without `refresh` the recorded facts are taken and nothing
     is probed; `assume` is a file of facts to take instead. `again` holds addresses of replicas that are loaded again in any case. `solver`
@@ -67,7 +68,7 @@ class PlanOptions:
 PROBE_ALL = PlanOptions()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Observation:
     """What was seen. `fresh` says that the facts were probed for it; `recorded` are those of the last apply. `resources` has what was seen
     of resources of `kinds`, those beside models, by address; `activity` what engines tell of requests, by engine and resident."""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from reconciler.fleet import FIVE_MINUTES, HOUR, LOOK, CardKey, Frame, GpurecError, ModelKey, parse_replica_address, timeline
 from reconciler.state import Store
+from reconciler.value_class import value_class
 
 SPANS = (LOOK, FIVE_MINUTES, HOUR)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Past:
     """What is kept since a time (seconds since 1970), the oldest frame first."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.fleet import EngineId, GpurecError, Problem
@@ -13,12 +12,13 @@ from reconciler.operations.reporter import Reporter, ignore
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.operations.workspace import load, state_of
 from reconciler.planning import find_pins
+from reconciler.value_class import value_class
 from reconciler.workspace.problems import did_you_mean
 
 MOST_DIFFERING = 20
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Pinned:
     """`digests` by model are what the lock file `path` is to hold, `before` what it holds; `models` counts those of the desired state.
     Of `untold` models no engine tells the weights; what `unreachable` engines have is not compared."""

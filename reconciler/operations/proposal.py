@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Collection
 from contextlib import closing
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 
 from reconciler.fleet import Desired, Fleet, GpurecError, Solver, parse_replica_address
 from reconciler.operations import clock
@@ -17,10 +17,11 @@ from reconciler.operations.workspace import load, state_of
 from reconciler.placement import require_highs
 from reconciler.planning import Plan, desired_of, make_plan
 from reconciler.state import StateReader
+from reconciler.value_class import value_class
 from reconciler.workspace import Workspace
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Proposal(Observation):
     """A plan and the observation that it was made from."""
 

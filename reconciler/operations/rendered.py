@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from reconciler.fleet import EngineFacts, FleetFacts, NodeFacts, WorkspaceError, replica_address
 from reconciler.operations.observation import PROBE_ALL, PlanOptions
@@ -15,10 +15,11 @@ from reconciler.planning.kinds.engine import EngineKind
 from reconciler.planning.kinds.file import FileKind
 from reconciler.planning.resource import AfterPlan
 from reconciler.probes.declared import declared_cards
+from reconciler.value_class import value_class
 from reconciler.workspace import Workspace
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class RenderedFile:
     """A file that `files:` asks for: its node (`local`: this machine), its path there, its permissions, its text."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from reconciler.execution.kinds.agent import AgentActor
 from reconciler.execution.kinds.engine import EngineActor
@@ -13,12 +12,13 @@ from reconciler.planning.kinds.agent import AgentKind
 from reconciler.planning.kinds.engine import EngineKind
 from reconciler.planning.kinds.file import FileKind, ReloadKind
 from reconciler.planning.resource import AnyKind
+from reconciler.value_class import value_class
 from reconciler.workspace.agents import AGENTS_FORM, SERVICES_FORM
 from reconciler.workspace.file_specs import FILES_FORM
 from reconciler.workspace.sections import SectionForm
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ResourceType:
     """`forms` are its keys of the desired state. `actor` makes the I/O of the kind for one look at a fleet, or one run."""
 

@@ -7,7 +7,6 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from math import ceil
 
 from reconciler.engines import Engine, Transport, open_engine, remembered
@@ -25,10 +24,11 @@ from reconciler.operations.settings import WorkspaceSettings
 from reconciler.operations.workspace import may_make_folder
 from reconciler.probes import is_probed, probe_fleet
 from reconciler.state import StateWriter
+from reconciler.value_class import value_class
 from reconciler.workspace import inventory_name
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class FailureLimit:
     """So many failed steps are put up with, or so large a percentage of all steps, rounded up."""
 
@@ -39,7 +39,7 @@ class FailureLimit:
         return ceil(self.number * of / 100) if self.percent else self.number
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ApplyOptions:
     """How to carry out. `parallelism`: steps at once over the fleet; `lock_timeout` in seconds; `expect_digest` is the digest of the only
     plan that may be carried out; `resume` asks that the plan has been begun here before; `force` unloads busy models too; `command` is what

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
 from reconciler.fleet import (
@@ -20,11 +19,12 @@ from reconciler.fleet import (
 from reconciler.operations.apply_result import ApplyResult
 from reconciler.operations.proposal import Proposal
 from reconciler.state import StepStatus
+from reconciler.value_class import value_class
 
 _MODEL = "model."
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Before:
     """What the look before found, so that counts become rates and a loss is seen. `frame` None: there was none."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from reconciler.fleet import GpurecError
 from reconciler.operations.observation import PROBE_ALL, Observation, PlanOptions, look
@@ -14,6 +14,7 @@ from reconciler.operations.reporter import Reporter, ignore
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.planning import Plan, Unplaced
 from reconciler.planning.what_if import AddedCard, World, losses, losses_count, with_card, without_models, without_nodes
+from reconciler.value_class import value_class
 from reconciler.views.style import plural
 
 MOST_CASES = 2_000
@@ -21,7 +22,7 @@ MOST_WORK = 200_000
 """Nodes that are looked at over all cases: a plan for so many takes about a minute."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class WhatIf:
     """The fleet as it would be: `down` are patterns of nodes that are gone, `without` models that nobody asks for."""
 
@@ -34,7 +35,7 @@ class WhatIf:
         return bool(self.down or self.added or self.without)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Loss:
     """What the loss of these nodes would leave without a place that has one now: replicas by model, those of best effort apart."""
 
@@ -46,7 +47,7 @@ class Loss:
         return sum(one.count for one in self.unplaced if not one.best_effort)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Survival:
     """Every loss of `lost` nodes of the `nodes`; `losses` are those that leave something without a place, the worst first. `before` counts
     what has no place already."""

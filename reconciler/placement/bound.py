@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import accumulate, groupby, islice
 
 from reconciler.capacity import Card, EngineState, Holding, by_card, card_groups, total
@@ -20,6 +20,7 @@ from reconciler.placement.fit import static_refusal
 from reconciler.placement.objective import Objective, moves_of, replica_bytes
 from reconciler.placement.residents import Occupant, need_on
 from reconciler.placement.result import Placement, Proof, Target
+from reconciler.value_class import value_class
 
 CLASSES = 16
 """How many classes of models with candidates of their own are counted each by itself; all together are always counted."""
@@ -29,7 +30,7 @@ RESIDENTS = 10
 """Of how many residents of a card every choice of those that leave is looked at."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Bound:
     """The least that the best placement leaves out, by priority as in the objective and each together with all higher ones, the least
     bytes that move where all has a place (0 where something has none), and the least disturbance of the best. `never` are the replicas by
@@ -78,7 +79,7 @@ class Bound:
         return replace(self, left_out=tuple(max(0, bound - count) for bound, count in zip(self.left_out, off, strict=True)))
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class _Kind:
     """Replicas of one model: how many are counted, the least that one takes of its cards, what one counts left out."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from reconciler.capacity import Card, EngineState, Occupancy, margin_for, set_up
 from reconciler.fleet import Applied, Desired, EngineKind, Fleet, FleetFacts, ModelSpec, WantedNames
@@ -15,10 +15,11 @@ from reconciler.placement.explain import in_words
 from reconciler.placement.fit import Fit, fit
 from reconciler.placement.reasons import reason_at
 from reconciler.placement.residents import Occupant, charge_found
+from reconciler.value_class import value_class
 from reconciler.vram import AS_THE_ENGINE, NO_CATALOGUE, Asked, Catalogue, Need, every_need
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Candidate:
     """One engine's answer. `model` is what it is about: of a model with variants the first that is there or fits, else the last.
 
@@ -42,7 +43,7 @@ class Candidate:
         return self.code in ("fits", "resident")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Question:
     """Of which model it is asked where it fits, and in which way it is to run there; `context` None: as it is wanted. `search`: by the
     largest context, or the most requests, that fits on each engine."""
@@ -148,7 +149,7 @@ def _terms(slot: EngineState, model: ModelSpec, applied: Applied, needs: Sequenc
     return terms_on(slot.knowledge, slot, model, needs[0] if needs else None, applied)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ModelNeeds:
     """What is known of one wanted model, or one of its variants, on one kind of engine, over all engines of that kind where it may go: the
     largest of each source, the source that counts first. `engines` counts those engines, `installed` the ones that have the file."""

@@ -6,10 +6,10 @@ The answers are the same for all models that ask for the same things, so they ar
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from reconciler.capacity import EngineState, Occupancy
 from reconciler.fleet import EngineKind, ModelSpec, Requirements, Residency, RunOptions
+from reconciler.value_class import value_class
 
 NEVER_QUALIFIES = frozenset(
     {"engine_kind", "no_card", "compute_capability", "dtype", "driver", "labels", "card_too_small", "not_one_card",
@@ -21,7 +21,7 @@ _DTYPE_SINCE: Mapping[str, tuple[int, int]] = {"float16": (5, 3), "bfloat16": (8
 """First CUDA compute capability with native arithmetic of a type (CUDA C++ Programming Guide, arithmetic instructions)."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ModelClass:
     """What makes two models have the same candidates: the nodes that `on` resolved to, and what they ask of an engine."""
 
@@ -36,7 +36,7 @@ class ModelClass:
         return cls(model.nodes, model.engine, model.requires, model.residency, model.runs)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Eligible:
     """Engines that a class of models may use, in name order, and the reason of each that it may not."""
 

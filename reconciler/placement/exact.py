@@ -27,6 +27,7 @@ from reconciler.placement.preemption import together
 from reconciler.placement.residents import need_on
 from reconciler.placement.result import Ended, Proof
 from reconciler.placement.search_state import Placing
+from reconciler.value_class import value_class
 
 Places = Mapping[str, Set[EngineState]]
 """The engines of each model."""
@@ -40,7 +41,7 @@ REFUSALS = 3
 """How often all is solved again without the places that the board refused."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class _Spot:
     """Engines that are all the same to a demand, as those on one card: the number of replicas there, and what one takes."""
 

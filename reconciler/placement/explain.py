@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from reconciler.capacity import EngineState
 from reconciler.fleet import Applied, ModelSpec, Unmanaged, fixed_otherwise, format_bytes, format_capability
@@ -16,6 +15,7 @@ from reconciler.placement.hints import would_help
 from reconciler.placement.reasons import Reasons, reason_at
 from reconciler.placement.residents import need_on
 from reconciler.placement.result import Lacking, PassedOver, Placement
+from reconciler.value_class import value_class
 
 CANDIDATES_SHOWN = 32
 """How many engines of an unplaced model are listed one by one; all are counted by reason."""
@@ -24,7 +24,7 @@ HOLDERS_NAMED = 3
 _OF_ROOM = frozenset({"insufficient_vram", "memory_limit"})
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Refused:
     """One engine's answer: the reason's code, and the same in words with the numbers that matter. Of a model with variants that of the last
     one, which asks least, and each one's own in `variants`."""
@@ -35,7 +35,7 @@ class Refused:
     variants: tuple[PassedOver, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Explanation:
     """All answers for one unplaced model. `refused` is bounded, `counts` is not, short of a plan with a great many unplaced models: then
     `not_looked_at` counts the rest."""

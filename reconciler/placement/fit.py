@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from reconciler.admission import Coming
 from reconciler.capacity import Charges, EngineState, Holding, Occupancy, margin_for
@@ -11,6 +10,7 @@ from reconciler.fleet import STARTED_WITH_MODEL, Applied, EngineKind, Ensure, Mo
 from reconciler.needs.run_settings import in_ram, installed_on
 from reconciler.placement.engine_admission import coming_of, would_evict
 from reconciler.placement.residents import need_on
+from reconciler.value_class import value_class
 from reconciler.vram import Need
 
 CAPACITY_REASONS = frozenset({"insufficient_vram", "insufficient_ram", "too_large", "memory_limit", "engine_would_evict"})
@@ -21,7 +21,7 @@ FREE_VRAM = "free_vram"
 """There is room, and less of it free than the model asks for before it comes."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Fit:
     """Room for a replica: what it needs and where that would be charged; `shares` says that its runner is there. `runner` is as
     its engine tells it apart, `coming` how an engine that predicts loads will see this one, `cache` the

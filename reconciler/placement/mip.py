@@ -16,6 +16,7 @@ from math import inf
 
 from reconciler.fleet import GpurecError
 from reconciler.placement.result import Ended
+from reconciler.value_class import value_class
 
 EXTRA = "exact"
 CLOSE = 1e-6
@@ -86,7 +87,7 @@ class Budget:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Answer:
     """The best numbers that were found, their cost, and what no numbers go below."""
 

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from reconciler.capacity import Occupancy, largest
 from reconciler.fleet import Applied, Desired, Ensure, ModelSpec
 from reconciler.placement.residents import Occupant, most_needed
 from reconciler.placement.result import Lacking, Placement
+from reconciler.value_class import value_class
 
 ALONE = 16
 """How much more it counts that a model moves of which no other replica keeps serving. A preference and no measure: with a twin requests go
 on, without one they fail for as long as the load takes."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class UnplacedBytes:
     """Replicas of one priority without a place: their bytes, by what one of each model needs, and how many they are."""
 
@@ -29,7 +29,7 @@ class UnplacedBytes:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Objective:
     """`left_out` has every priority of what is wanted loaded, the highest first. `moved_bytes` and `moved` are replicas that leave their
     engine though they are wanted, for good or for another; those beside the wanted number are none. `disturbance` weighs their bytes: times

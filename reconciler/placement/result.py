@@ -10,10 +10,11 @@ from reconciler.capacity import Card, Charges, EngineState, Holding, Occupancy
 from reconciler.fleet import ModelSpec
 from reconciler.placement.reasons import States
 from reconciler.placement.residents import Occupant
+from reconciler.value_class import value_class
 from reconciler.vram import Need
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class PassedOver:
     """A better variant of a model that was not placed: why not, as a code and in words, on the engine that got another one."""
 
@@ -69,7 +70,7 @@ class Ended(StrEnum):
     REFUSED = "refused"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Proof:
     """What the exact solver knows of the best placement: the least bytes that it leaves out by priority, the highest first and each by
     itself, and the least that it disturbs (as `Objective.disturbance`). Each holds for placements that leave out no more than `reached` of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from reconciler.capacity import Card, EngineState, Occupancy, Seat, on_card
 from reconciler.fleet import Answers, Applied, Desired, EngineId, EngineKind, Ensure, ModelSpec, Spread, Unmanaged, WantedNames
@@ -18,9 +18,10 @@ from reconciler.placement.residents import Occupant, applied_by_engine, most_nee
 from reconciler.placement.result import Placement, Target
 from reconciler.placement.strategies import Order, order_of
 from reconciler.placement.variants import passed_over
+from reconciler.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Held:
     """Replicas that are left alone for now, by model and engine: `away` are not loaded where they are gone, `as_is` are not reloaded
     for these faults (`context_differs`, `cpu_fallback`)."""

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from reconciler.fleet import FleetFacts, ReplicaChange, Resident, format_ratio
 from reconciler.planning.kinds.model.step import ModelStep, model_steps
 from reconciler.planning.plan import Action, Plan, Step
+from reconciler.value_class import value_class
 
 FRACTION_TOLERANCE = 0.01
 """By so much the share on cards may differ from what the plan shows: engines tell sizes, not shares."""
 _CHANGES_RESIDENT = frozenset({Action.RELOAD, Action.UPDATE, Action.UNLOAD})
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class SinceApproval:
     """What the state tells of the time since a plan was made: by address what changed, and the steps of this very plan that an earlier run
     of it began and did not finish."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from reconciler.planning.plan import Json, Plan, Step
+from reconciler.value_class import value_class
 
 Shown = str | int | float | bool | None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class FieldChange:
     """A field of a step or of the plan's head that differs; `before` and `after` are as people read them."""
 
@@ -19,7 +19,7 @@ class FieldChange:
     after: Shown
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class StepChange:
     """A step that both plans have, with what differs."""
 
@@ -28,7 +28,7 @@ class StepChange:
     fields: tuple[FieldChange, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class PlanComparison:
     """`head` holds what differs beside the steps: fleet, lineage, serial, files, selection. `added` and `changed` are in the order of the
     second plan, `removed` in that of the first. `moved`: the same steps in another order."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from enum import Enum
 
 from reconciler.fleet import (
@@ -25,6 +25,7 @@ from reconciler.fleet import (
 from reconciler.fleet.container_fields import FIELDS
 from reconciler.planning.plan import Json
 from reconciler.planning.resource import FieldRule, Wanted
+from reconciler.value_class import value_class
 
 NAME, COPIES, SPEC, HEALTHY = "name", "copies", "spec", "healthy"
 CONTAINER_RULES: Sequence[FieldRule] = (
@@ -47,7 +48,7 @@ def container_fields(spec: ContainerSpec) -> Mapping[str, Scalar]:
     return {**wanted_fields(spec), NAME: spec.name, COPIES: 1, HEALTHY: True}
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class WantedContainer(Wanted):
     """A resource that runs in a container. `pull`: when its image is fetched."""
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime
 
 from reconciler.planning.plan import Deferred, Drift, Plan
+from reconciler.value_class import value_class
 
 Key = tuple[str, str, str]
 """Address, kind and field."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Seen:
     """One drifted field, or one engine that cannot be reached. Times are ISO 8601 in UTC, of the first and the last run that saw it so."""
 
@@ -28,7 +29,7 @@ class Seen:
         return self.address, self.kind, self.field
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class DriftMemory:
     """All that was drifted at `at`, in order of its keys. `lineage` and `last_run` are the state's, None where there was none."""
 
@@ -39,7 +40,7 @@ class DriftMemory:
     seen: tuple[Seen, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Since:
     """`--since`. `at` is ISO 8601 in UTC. `known` are the keys that were drifted already when the last apply looked, and `known_at` when
     that was; `latest` says that the question is about that very apply. Both are used where no memory tells more."""
@@ -50,7 +51,7 @@ class Since:
     latest: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class DriftReport:
     """A plan's drift, sorted by what was asked: `counted` is told and decides the exit status, `waiting` was not seen often enough in a
     row, `older` appeared before. `seen` is empty without a memory. `unreachable` says whether what is deferred decides the exit status."""

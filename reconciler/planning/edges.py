@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from reconciler.planning.by_needs import by_needs
 from reconciler.planning.plan import Step
+from reconciler.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Edge:
     """The step `waits` begins after the step `needed`, both by id. `soft`: where they would wait for each other, it does not."""
 

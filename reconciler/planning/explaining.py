@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from reconciler.fleet import Applied
 from reconciler.planning.kinds.model.hours import OUTSIDE_HOURS
 from reconciler.planning.plan import Action, Cause, Drift, Move, Note, Plan, Reason, Step, Unplaced
+from reconciler.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Account:
     """What a plan says of one address. `moves` are those that it leaves or comes by, and those that make room for it."""
 

@@ -10,7 +10,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from operator import attrgetter
 
 from reconciler.fleet import (
@@ -37,6 +37,7 @@ from reconciler.placement.eligibility import refusal
 from reconciler.planning.kinds.model.step import ModelStep, model_steps
 from reconciler.planning.plan import Action
 from reconciler.planning.planner import make_plan
+from reconciler.value_class import value_class
 
 LONGEST_NAME = 255
 LEFT_OVER = "its name means other weights by now, so it is gone at the engine's next start"
@@ -45,7 +46,7 @@ PatternOf = Callable[[frozenset[str]], str | None]
 """A pattern that names just these nodes, None where none does."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class SeenReplica:
     """A resident and where it is, with the row of the state that owns it."""
 
@@ -59,7 +60,7 @@ class SeenReplica:
         return self.slot.cards == () or (self.slot.kind is EngineKind.OLLAMA and self.resident.gpu_fraction == 0.0)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Imported:
     """A model to ask for, where it was seen, and what people should know of it."""
 
@@ -68,7 +69,7 @@ class Imported:
     remarks: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class LeftOut:
     """Something that is not asked for, and why, as a sentence without its subject."""
 
@@ -76,7 +77,7 @@ class LeftOut:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class FleetAsFound:
     """`models` in the order of their priorities. `left` are steps that a plan would still have: they come from what the state owns and the
     models do not name."""
@@ -90,7 +91,7 @@ class FleetAsFound:
         return Desired(tuple(one.spec for one in self.models))
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class _Asked:
     """What makes residents one model: two that differ in any of it cannot be asked for in one entry."""
 

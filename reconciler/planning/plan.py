@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from msgspec import Struct
@@ -14,6 +14,7 @@ from reconciler.fleet.desired import Solver
 from reconciler.fleet.names import CardId
 from reconciler.fleet.resources import ResourceFacts
 from reconciler.fleet.secret_refs import Scalar
+from reconciler.value_class import value_class
 
 FORMAT_VERSION = "1.1"
 SHOWN_VERSIONS = ("1.0", FORMAT_VERSION)
@@ -52,7 +53,7 @@ class Cause(StrEnum):
     ADOPT = "adopt"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Reason:
     """`code` is stable and for programs, `message` is for people."""
 
@@ -60,7 +61,7 @@ class Reason:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Precondition:
     """An inequality over one fact. `fact` is `NODE/GPU.free_bytes` (with `at_least`), or `ADDRESS.resident` / `NODE/ENGINE.installed:NAME`
     (with `equals`)."""
@@ -70,7 +71,7 @@ class Precondition:
     equals: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class VariantRefusal:
     """A variant of a model that an engine does not get, and why not."""
 
@@ -79,7 +80,7 @@ class VariantRefusal:
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(kw_only=True)
 class Step:
     """One change of one resource; each kind of resource has its own form of it, with what only it needs.
 
@@ -191,7 +192,7 @@ class CardBalance(Struct, frozen=True, gc=False):
     agents: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Drift:
     """A field that is not as it was last applied (or recorded, or allowed). Kinds, fields and their classes (`klass`: managed, observed or
     volatile) are those of the table in `drift_fields`."""
@@ -204,7 +205,7 @@ class Drift:
     klass: str = "managed"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Candidate:
     engine: str
     reason: str
@@ -212,7 +213,7 @@ class Candidate:
     variants: tuple[VariantRefusal, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Unplaced:
     """`count` replicas of one model for which there is no place, or agents of the name `agent` (`model` is then the one that they use, or
     ""). `candidates` is bounded, `candidate_counts` has all of them by reason; `reason` is the whole in a sentence without its subject.
@@ -235,7 +236,7 @@ class Unplaced:
         return self.model if self.agent is None else f"agent.{self.agent}"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Deferred:
     """A node or engine about which nothing is known now, so nothing is done."""
 
@@ -244,7 +245,7 @@ class Deferred:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class UnmanagedResident:
     """A resident that nobody here asked for; shown, its bytes reserved."""
 
@@ -262,7 +263,7 @@ class PlannedResident(Struct, frozen=True, gc=False):
     vram_bytes: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Refusal:
     """A guard that does not let the plan be carried out. `address` is the first resource that it is about, `message` a sentence that ends
     with what would allow it."""
@@ -272,7 +273,7 @@ class Refusal:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Note:
     """A warning of the plan: something asked for that cannot be observed or kept. `address` says of what."""
 
@@ -281,7 +282,7 @@ class Note:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class UnplacedLevel:
     """What has no place of one priority: bytes and how many replicas. `bound_bytes` is the least that the best placement leaves out of this
     priority and all higher ones together."""
@@ -292,7 +293,7 @@ class UnplacedLevel:
     bound_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class PlacementInfo:
     """How good the placement is. `objective` are all bytes without a place, `bound` the least that the best one leaves out, `gap` what
     share of the objective is above that (0..1); `unplaced` has both by priority, the highest first. `moved_bytes` and `moved` are replicas
@@ -313,7 +314,7 @@ class PlacementInfo:
     ended: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Move:
     """A replica or resident that leaves `address` with the step `step`: for the model `by` (None: its own files want it elsewhere), to the
     address `to` (None: for good, until there is room for it again)."""
@@ -325,7 +326,7 @@ class Move:
     step: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Impact:
     """`downtime_seconds` by model: None where a load of it was never measured, or where it is away for good. `download_bytes` None: nobody
     knows how many. `evictions` are the addresses of all that leaves for another model, `moves` all that leaves one place for another, or
@@ -337,7 +338,7 @@ class Impact:
     moves: tuple[Move, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ModelHours:
     """Whether a model with hours is wanted at the moment of the facts, and until when that stays so (ISO 8601 in UTC; None: for ever)."""
 
@@ -346,7 +347,7 @@ class ModelHours:
     until: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Plan:
     """The whole answer. `steps` is in an order that respects `needs`. `gpus` holds every card in node order."""
 

@@ -32,12 +32,13 @@ from reconciler.fleet import (
 from reconciler.placement.agents import AgentPlacement
 from reconciler.planning.drift_memory import moment
 from reconciler.planning.plan import Action, Cause, Deferred, Drift, Note, Reason, Refusal, Step, kind_of
+from reconciler.value_class import value_class
 
 HELD = "held"
 """The code of a note on what is left alone for now, though it is not as wanted."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class FieldRule:
     """One field of a kind, and how it is compared. `remembered`: where the files do not ask for it, it is to stay as it was applied.
     `waits`: a difference in it alone is waited for, and nothing is changed. Fields whose value is unknown, wanted or found, differ from
@@ -48,7 +49,7 @@ class FieldRule:
     waits: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Wanted:
     """A resource as the files ask for it. `needs` are ids of steps without which it cannot be. `unknown`: why it cannot be told yet how it
     is to be, so that it stays as it is. `refusals` are what the policy does not let be made of it. `restart`: why it is started again, and
@@ -71,7 +72,7 @@ NodeContainer = tuple[str, ContainerSpec]
 """A container and its node."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class AfterPlan:
     """The fleet as it will be after the steps so far: what kinds of resources are made of that come after models."""
 
@@ -100,7 +101,7 @@ HELD_FOR = timedelta(hours=1)
 W = TypeVar("W", bound=Wanted)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ResourceChange(Generic[W]):
     """What is done about one resource, before its kind makes a step of it."""
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from statistics import median
 
 from reconciler.planning.plan import Step
+from reconciler.value_class import value_class
 
 UNKNOWN_SECONDS = 1.0
 """What a step is drawn with where no step of the plan has a known time."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Timed:
     """A step with its earliest times, in seconds from the start of the run. Not `known`: nobody measured it, and the median of the others
     stands in its place."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from reconciler.capacity import Card, EngineState, Holding, Occupancy, set_up
 from reconciler.fleet import (
@@ -37,10 +36,11 @@ from reconciler.planning.kinds.model.rules import ASKED_AGAIN, decide
 from reconciler.planning.kinds.model.step import ModelStep, model_steps
 from reconciler.planning.plan import FETCHES, Action, Plan, Step
 from reconciler.planning.planner import room_needed
+from reconciler.value_class import value_class
 from reconciler.vram import NO_CATALOGUE, Catalogue
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Moved:
     """The first step that no longer stands, and why, as a sentence without its subject."""
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
 from math import comb
 
 from reconciler.fleet import Applied, CardFacts, Desired, Fleet, FleetFacts, ModelSpec
+from reconciler.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class AddedCard:
     """One more card of a node, of so many bytes, of which nothing is used."""
 
@@ -18,7 +19,7 @@ class AddedCard:
     total_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class World:
     """What a plan is made from, beside its policies."""
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
 
 from reconciler.fleet import Applied, Desired, Ensure
 from reconciler.placement import Bound, Explanation, Lacking, Objective, Placement, Refused, bound_of, explain, objective_of, replica_bytes
 from reconciler.placement.eligibility import NEVER_QUALIFIES
 from reconciler.planning.plan import WAITS_FOR_UNREACHABLE, Candidate, Note, PlacementInfo, Unplaced, UnplacedLevel, VariantRefusal
+from reconciler.value_class import value_class
 
 WHATEVER_IS_THERE = NEVER_QUALIFIES | {"engine_fixed_model", "not_installed", "runs_elsewhere", "digest_differs", "too_large"}
 """Reasons of an engine that hold whatever else it has."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Worth:
     """`unplaced` has no place; `waiting` are notes on what may have one as soon as an engine can be asked again."""
 

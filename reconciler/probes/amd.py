@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
 from reconciler.fleet import CardFacts, CardProcess, format_bytes
 from reconciler.probes.readings import card_number, celsius, count, mebibytes, of_bytes, percent, text, use, version, watts
+from reconciler.value_class import value_class
 
 T = TypeVar("T")
 _BFLOAT16 = re.compile(r"gfx(908|90a|94.|95.|11..|12..)")
@@ -98,7 +99,7 @@ def _processes(entry: object, unified: bool) -> tuple[CardProcess, ...] | None:
     return tuple(found)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class _Memory:
     """Bytes of a chip: its own, and the system memory that its driver may map for it (GTT)."""
 

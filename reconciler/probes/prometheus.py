@@ -24,6 +24,7 @@ from reconciler.fleet import MIB, CardFacts, EngineError, EngineId, EngineKind, 
 from reconciler.probes import amd_metrics, dcgm, exporter
 from reconciler.probes.protocol import Seen, probe_error
 from reconciler.probes.vendors import told_apart
+from reconciler.value_class import value_class
 
 LARGEST = 128 * MIB
 """Of one answer: 80,000 cards with a dozen labels are 30 MB."""
@@ -35,7 +36,7 @@ _Read = tuple[tuple[CardFacts, ...], tuple[str, ...]]
 _Join = tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class _Family:
     """The metrics of one exporter: the first is there for every card, the others are asked for where that is found."""
 

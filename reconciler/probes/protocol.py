@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from reconciler.fleet import CardFacts, GpurecError, NodeSpec, Place, Problem
+from reconciler.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ProcessTable:
     """Processes of a node as far as could be seen: the parent of each, which of them listens on a TCP port (by port), names, and the ids of
     the containers that they are in."""
@@ -20,7 +21,7 @@ class ProcessTable:
     containers: Mapping[int, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Seen:
     """What one look at a node gave. `cards` None: the look says nothing about cards. `clock` is the node's time in seconds since 1970.
 

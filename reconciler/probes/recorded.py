@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
@@ -12,6 +12,7 @@ from reconciler.files import what_is_wrong
 from reconciler.fleet import FleetFacts, GpurecError, ModelHeader, NodeFacts, Place, headers_of, with_headers
 from reconciler.probes.readings import MOST_CARD_BYTES, MOST_CARDS, MOST_RAM_BYTES
 from reconciler.probes.recorded_read import read_document
+from reconciler.value_class import value_class
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -25,7 +26,7 @@ _MOST_INDEX = 256 * MOST_CARDS
 FORMAT_VERSION: Literal["1.0"] = "1.0"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class FactsDocument:
     """Facts with the version of their format. `headers` are those of the installed models, by the digest of their weights."""
 

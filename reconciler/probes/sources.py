@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from reconciler.engines import Transport
 from reconciler.engines.clock import skew
@@ -16,6 +16,7 @@ from reconciler.probes.declared import declared_cards
 from reconciler.probes.here import nvml_is_here, tool_here
 from reconciler.probes.places import Places
 from reconciler.probes.protocol import CardSource, ProbeError, ProcessTable, Seen
+from reconciler.value_class import value_class
 
 AT_ONCE = 64
 """Programs (ssh) and scrapes that are at work at the same time: processes are dearer than connections."""
@@ -47,7 +48,7 @@ def is_probed(node: NodeSpec) -> bool:
     return way_of(node) not in _SILENT
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class CardLook:
     """What came of asking one node for its cards."""
 

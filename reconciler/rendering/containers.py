@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from reconciler.fleet import ContainerSpec, SecretRef, parse_resource_address
 from reconciler.rendering.shapes import says
+from reconciler.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class MountValue:
     """What a container has of its node's disk."""
 
@@ -19,7 +19,7 @@ class MountValue:
     read_only: bool = says("")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class PortValue:
     """A port that the node answers at."""
 
@@ -29,7 +29,7 @@ class PortValue:
     protocol: str = says("`tcp` or `udp`")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ContainerValue:
     """A container of an engine or an agent, as it will be."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from reconciler.rendering.secret import Secret
 from reconciler.rendering.shapes import says
+from reconciler.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class GpuValue:
     """A card, as probed, else as declared."""
 
@@ -25,7 +25,7 @@ class GpuValue:
     bfloat16: bool | None = says("")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class EngineValue:
     """An engine."""
 
@@ -39,11 +39,11 @@ class EngineValue:
     memory_limit: int | None = says("bytes that it may place on each card")
     max_concurrent_requests: int | None = says("as declared")
     auth: str | None = says("where its key is: `env:NAME` or `file:PATH`")
-    key: Secret | None = says("its key, to be printed whole")  # noqa: RUF009 (it is a field with a description, as all others)
+    key: Secret | None = says("its key, to be printed whole")
     env: Mapping[str, str] = says("variables of its process, as far as the inventory says them")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class NodeValue:
     """A node."""
 
@@ -55,7 +55,7 @@ class NodeValue:
     gpus: tuple[GpuValue, ...] = says("those of it")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ModelValue:
     """A wanted model."""
 
@@ -67,7 +67,7 @@ class ModelValue:
     fallback: tuple[str, ...] = says("models that stand in for it, the first first")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ReplicaValue:
     """A replica, where it will be."""
 
@@ -79,7 +79,7 @@ class ReplicaValue:
     name: str = says("what requests ask that engine for: a derived tag perhaps")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class AgentValue:
     """An agent that is asked for."""
 
@@ -88,7 +88,7 @@ class AgentValue:
     model: str | None = says("the name of its model")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class SettingsValue:
     """What holds for the whole fleet."""
 

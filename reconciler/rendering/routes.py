@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from reconciler.rendering.parts import EngineValue, ModelValue, ReplicaValue
 from reconciler.rendering.secret import Secret
 from reconciler.rendering.shapes import says
+from reconciler.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class TargetValue:
     """An engine that serves a model."""
 
@@ -26,10 +26,10 @@ class TargetValue:
     )
     max_concurrent_requests: int | None = says("as declared")
     auth: str | None = says("where its key is: `env:NAME` or `file:PATH`")
-    key: Secret | None = says("its key, to be printed whole")  # noqa: RUF009 (it is a field with a description, as all others)
+    key: Secret | None = says("its key, to be printed whole")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class RouteValue:
     """A model that is served, with all that gateways need to know of it."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from reconciler.fleet import GpurecError, Place, Problem
+from reconciler.value_class import value_class
 
 if TYPE_CHECKING:
     from jinja2 import Template as JinjaTemplate
@@ -26,7 +26,7 @@ MOST_WORK = 20_000_000
 """Steps of one rendering: ten thousand engines with a dozen lines each."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Template:
     """`file` is its path as people see it, for errors, `first_line` the line of it where it begins; `text` what it says."""
 

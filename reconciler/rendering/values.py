@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 from urllib.parse import urlsplit
 
@@ -26,9 +25,10 @@ from reconciler.rendering.parts import AgentValue, EngineValue, GpuValue, ModelV
 from reconciler.rendering.routes import RouteValue, routes_of
 from reconciler.rendering.secret import Secret
 from reconciler.rendering.shapes import says
+from reconciler.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class TemplateValues:
     """All that a template may speak of, beside its own `vars`."""
 
@@ -41,7 +41,7 @@ class TemplateValues:
     routes: tuple[RouteValue, ...] = says("who serves which model: what gateways are made of")
     agents: tuple[AgentValue, ...] = says("")
     containers: tuple[ContainerValue, ...] = says("those of engines and agents that gpurec owns")
-    settings: SettingsValue = says("")  # noqa: RUF009 (it is a field with a description, as all others)
+    settings: SettingsValue = says("")
 
     def named(self, **more: object) -> Mapping[str, object]:
         """By name, with `more` of one file."""

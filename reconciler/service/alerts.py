@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Self
 
 import httpx
@@ -15,6 +14,7 @@ from reconciler.fleet import GpurecError, Notify, NotifyFormat, SecretRef, Topic
 from reconciler.operations import clock
 from reconciler.rendering import Template, render
 from reconciler.service.conditions import Condition
+from reconciler.value_class import value_class
 from reconciler.workspace import Workspace
 
 MOST_WAITING = 500
@@ -32,7 +32,7 @@ _LATER = frozenset({429, 500, 502, 503, 504})
 Lost = Callable[[str, str], None]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Alert:
     """What is sent of one condition. `topic` is `recovered` where it does not hold any more."""
 

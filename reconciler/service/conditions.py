@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass
 
 from reconciler.fleet import GpurecError, Topic
 from reconciler.operations.apply_result import ApplyResult
 from reconciler.planning import Plan, Step
 from reconciler.state import StepStatus
+from reconciler.value_class import value_class
 from reconciler.views.sections import drift_words, without_restarts
 
 Key = tuple[Topic, str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Condition:
     """`subject` and `aspect` say of what, so that it is known again; `state` is what it is told anew for when it changes, and `message` one
     sentence. `at` are the node and the engine without whose answer nobody knows whether it still holds."""
@@ -35,7 +35,7 @@ Conditions = Mapping[Key, Condition]
 NONE: Conditions = {}
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class News:
     """What is to be told of one look: what is new or other than it was, and what does not hold any more. `now` holds from here on."""
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from reconciler.fleet import GpurecError
 from reconciler.operations.reporter import OperationEvent
 from reconciler.service.conditions import Condition
+from reconciler.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Started:
     """The loop begins. `applies`: it carries plans out, and does not only look."""
 
@@ -19,28 +19,28 @@ class Started:
     interval: float
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Listening:
     """A service answers at this url from now on."""
 
     url: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Told:
     """A condition that holds since now, or has changed."""
 
     condition: Condition
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Over:
     """A condition that was told and does not hold any more."""
 
     condition: Condition
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Looked:
     """A look is over, with all that it led to. `as_wanted` replicas and other resources needed nothing, `holding` conditions hold, `steps`
     were carried out."""
@@ -51,21 +51,21 @@ class Looked:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class TurnFailed:
     """A look, or what it led to, ended with this error; the next look is made all the same."""
 
     error: Exception
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Reloaded:
     """The files were read again. `error`: they are wrong, and what was read before still counts."""
 
     error: GpurecError | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class AlertLost:
     """An alert was given up; `webhook` says for whom, without its url, and `why` in one sentence."""
 
@@ -73,7 +73,7 @@ class AlertLost:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Ended:
     """The loop was asked to end, and has."""
 

@@ -29,6 +29,7 @@ from reconciler.service.conditions import NONE, Condition, Conditions
 from reconciler.service.events import AlertLost, Ended, Looked, Over, Reloaded, Started, Told, TurnFailed, WatchEvent
 from reconciler.service.history import History
 from reconciler.state import StepStatus
+from reconciler.value_class import value_class
 from reconciler.workspace import Workspace
 
 BACK_OFF = 60.0
@@ -45,7 +46,7 @@ _OF_A_RUN = frozenset({Topic.FAILED, Topic.ERROR})
 Tell = Callable[[WatchEvent], None]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class WatchOptions:
     """`interval` in seconds from the end of a look to the next; `applies`: carry plans out. `command` is what history and the lock say of
     its runs."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from reconciler.value_class import value_class
 
 
 class Level(StrEnum):
@@ -12,7 +13,7 @@ class Level(StrEnum):
     ERROR = "error"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Finding:
     """One thing that was looked at. `hint` says what to do about a warning or an error."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 from typing import TypeVar
 
@@ -16,6 +16,7 @@ import msgspec
 from reconciler.fleet import FIVE_MINUTES, HOUR, LOOK, CardSample, Frame, HistoryBounds, ModelSample
 from reconciler.state.not_as_written import NotAsWritten
 from reconciler.state.renames import address_now
+from reconciler.value_class import value_class
 
 FULL_RATE = 100
 """So many looks are kept one by one."""
@@ -133,7 +134,7 @@ def _whole(values: Sequence[int | None]) -> int | None:
     return None if middle is None else round(middle)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Kept:
     """What is there of a frame before it is read: its span, its time and the bytes that it takes."""
 
@@ -146,7 +147,7 @@ Load = Callable[[Collection[tuple[int, int]]], Sequence[Frame]]
 """Reads frames by span and time."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Change:
     """What a store is to write and to forget (by span and time)."""
 

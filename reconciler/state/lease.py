@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 from reconciler.fleet import LockHeld, Place, Problem
 from reconciler.state.not_as_written import NotAsWritten
 from reconciler.state.process import Process, ProcessTable, is_gone
+from reconciler.value_class import value_class
 
 EXPIRY_SECONDS = 30.0
 HEARTBEAT_SECONDS = 5.0
@@ -43,7 +43,7 @@ class Standing(StrEnum):
         return self in (Standing.RUNNING, Standing.FRESH)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Lease:
     """A lease that is held. `since` and `heartbeat` are ISO 8601 UTC, `heartbeat_at` the same as seconds since 1970."""
 
@@ -78,7 +78,7 @@ class Lease:
         return now.timestamp() - self.heartbeat_at
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Held:
     """Our own lease. `took_over` says whose was replaced."""
 
@@ -108,7 +108,7 @@ def lease_of(row: Sequence[Any]) -> Lease | None:
     return Lease(owner, Process(who, host, boot, pid, started, namespace, ci), command, since, heartbeat, heartbeat_at)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Lock:
     """A lease that somebody holds, and how it stands as seen from this process."""
 

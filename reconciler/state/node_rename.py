@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from reconciler.fleet import (
     Applied,
@@ -16,9 +16,10 @@ from reconciler.fleet import (
     replica_address,
     resource_address,
 )
+from reconciler.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Move:
     """What a renamed node changes: the rows under their new addresses, the old addresses, and what was seen of it (None: nothing was)."""
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from getpass import getuser
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from reconciler.value_class import value_class
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _NAMESPACE = Path("/proc/self/ns/pid")
@@ -23,7 +24,7 @@ ProcessTable = Callable[[int], int | None]
 """The start time of the process with this id, in clock ticks since boot; None when there is none."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Process:
     """`boot` or `namespace` None: the system does not tell, so nobody can say whether the process is gone. `started` is in clock ticks
     since boot. `ci` is the page of the CI job that it runs in."""

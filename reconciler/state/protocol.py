@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
@@ -23,6 +23,7 @@ from reconciler.fleet import (
 )
 from reconciler.state.lease import Lease
 from reconciler.state.renames import Rename
+from reconciler.value_class import value_class
 
 if TYPE_CHECKING:
     from reconciler.state.node_rename import Move
@@ -37,7 +38,7 @@ class StepStatus(StrEnum):
     INTERRUPTED = "interrupted"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class JournalRow:
     """What happened to one step of one run. Times are ISO 8601 UTC; `seconds` from its start to its end, None while it is open."""
 
@@ -52,7 +53,7 @@ class JournalRow:
     seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class RunRecord:
     """One apply: who, where, when, which plan, and how it ended (`result` is `running`, `done`, `partial`, `failed`, `interrupted`).
 
@@ -77,7 +78,7 @@ class RunRecord:
     steps: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Measurement:
     """How long a load took."""
 
@@ -85,7 +86,7 @@ class Measurement:
     load_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Learned:
     """What a load took."""
 
@@ -93,7 +94,7 @@ class Learned:
     value: Measured
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class SettledStep:
     """A step that came to its end without anything being sent: adopted, satisfied, skipped or interrupted before it began."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from reconciler.fleet import EngineId, parse_replica_address, replica_address
+from reconciler.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Rename:
     """The run `run_id` gave the node `old` the name `new`, and came to `serial`."""
 

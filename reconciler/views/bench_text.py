@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from reconciler.fleet import format_duration
+from reconciler.value_class import value_class
 from reconciler.views.escape import escape
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Bench:
     """`first_token_seconds` is the time of a whole request for one token, with its prompt. `tokens` were written in `seconds`, at
     `tokens_per_second` by the engine's own clock where it tells. `load_seconds` is what its last load by gpurec took, None: not known."""

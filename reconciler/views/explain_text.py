@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from reconciler.fleet import Incident, format_bytes, format_duration, format_ratio
 from reconciler.health.status import ReplicaStatus
 from reconciler.placement import Candidate
 from reconciler.planning.explaining import Account
 from reconciler.planning.plan import Move
+from reconciler.value_class import value_class
 from reconciler.views.escape import escape
 from reconciler.views.sections import drift_lines, note_lines, unplaced_lines
 from reconciler.views.step_words import SYMBOLS
 from reconciler.views.style import Cell, Style, bounded, columns, joined, more
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class HistoryRow:
     """One step of an earlier run."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from reconciler.fleet import format_duration
+from reconciler.value_class import value_class
 from reconciler.views.style import Cell, Style, bounded, columns, joined, more, plural
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class RunRow:
     """One earlier run. `steps` counts its steps by how they ended; `seconds` None: not known, or still running."""
 
@@ -27,7 +28,7 @@ class RunRow:
     ci: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class RunStep:
     """One step of an earlier run; `status` is `started`, `done`, `satisfied`, `failed`, `skipped` or `interrupted`."""
 

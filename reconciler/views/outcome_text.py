@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from reconciler.fleet import format_duration
+from reconciler.value_class import value_class
 from reconciler.views.style import Cell, Style, beside, bounded, columns, joined, more, plural
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class StepResult:
     """How one step ended: `status` is `done`, `satisfied`, `failed`, `skipped` or `interrupted`; `reason` says why it is not done."""
 
@@ -19,7 +19,7 @@ class StepResult:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Lost:
     """A resident that no step was about and that is gone. `ours`: a replica of the plan, else nobody here asked for it."""
 
@@ -28,7 +28,7 @@ class Lost:
     ours: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Held:
     """A replica that is not as wanted and was left alone, and why."""
 

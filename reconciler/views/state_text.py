@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from reconciler.planning.plan import Value
+from reconciler.value_class import value_class
 from reconciler.views.sections import value_text
 from reconciler.views.style import Cell, Style, columns, joined, paragraph, plural, table
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class LockRow:
     """Who holds the lock. `standing` is `running`, `gone`, `fresh` or `expired`; `holds` false: the next run takes it over."""
 
@@ -58,7 +58,7 @@ def replica_text(fields: Mapping[str, Value], *, colour: bool = False, width: in
     return joined([style.heading(value_text(head[1])), *columns(rows, style)])
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class FindingRow:
     """One thing that a check looked at; `level` is `ok`, `warning` or `error`."""
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
+from reconciler.value_class import value_class
 from reconciler.views.escape import cells, escape
 
 T = TypeVar("T")
@@ -18,7 +18,7 @@ LONGEST_CELL = 1000
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Style:
     """`colour` only on a terminal; `width` in cells, for bars and for paragraphs that wrap."""
 
@@ -38,7 +38,7 @@ class Style:
 PLAIN = Style()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Cell:
     """One cell of a table: text (escaped when shown), its look, whether it stands to the right (numbers).
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from reconciler.value_class import value_class
 from reconciler.vram.builds import Backend
 from reconciler.vram.ollama import OllamaServer
 from reconciler.vram.settings import RunSettings
 from reconciler.vram.tensors import TensorType
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Asked:
     """None: as the engine runs it. `parallel` slots have streams of their own; `build` is llama.cpp's; `drafted` tokens at a time come
     from the file's own head."""

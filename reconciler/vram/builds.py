@@ -7,15 +7,16 @@ more counts.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
+
+from reconciler.value_class import value_class
 
 REFERENCE_BUILD = 11434
 """llama.cpp's build whose graphs are followed and whose numbers the formulas were checked against."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Change:
     """`last_without` is the newest build known not to have it, `first_with` the oldest known to have it. `saves` says whether builds
     with it take less, so that the change counts from its later end."""

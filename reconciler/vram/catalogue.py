@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from reconciler.fleet import EngineKind, canonical_name
+from reconciler.value_class import value_class
 from reconciler.vram.quantisation import Quantisation
 from reconciler.vram.shape import Listed, Shape
 
@@ -18,7 +19,7 @@ class Trust(StrEnum):
     ROUGH = "rough"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class KnownModel:
     """What a model takes on a card, in bytes as people report it (None: nobody did), and the name of its shape with the quantisation that
     the model's name stands for (None: not known). `engine` is the kind whose name this is."""
@@ -31,7 +32,7 @@ class KnownModel:
     quantisation: Quantisation = Quantisation.Q4_K_M
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class KnownGpu:
     """A card's model: PCI ids as `vendor:device` in lower case, nominal memory in bytes, native arithmetic."""
 
@@ -43,7 +44,7 @@ class KnownGpu:
     bfloat16: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Catalogue:
     """Models by engine kind and canonical name, cards by name and by PCI id, shapes by name."""
 

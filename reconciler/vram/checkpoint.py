@@ -7,8 +7,9 @@ of the files tells the weights. A type whose cache is not listed has none that i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from reconciler.value_class import value_class
 from reconciler.vram.tensors import UnknownLayout
 
 LARGEST = 2**32
@@ -25,7 +26,7 @@ _SERVED = {"float32": 2, "bfloat16": 2, "float16": 2}
 """vLLM's `--dtype auto` runs a float32 checkpoint in 16 bits (vllm/config/model.py)."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Checkpoint:
     """Numbers of one checkpoint. `windows` has each layer's sliding window in tokens (None: full attention). `latent` is the width of a
     compressed row, 0 elsewhere. `parameters` None: not counted. `stored` and `served` are bytes of an unquantised element."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from reconciler.value_class import value_class
 from reconciler.vram.builds import Backend
 from reconciler.vram.geometry import Geometry
 from reconciler.vram.graph import buffer_sizes
@@ -18,7 +18,7 @@ PIPELINE_COPIES = 4
 """Copies of every input where several cards work in a pipeline (GGML_SCHED_MAX_COPIES)."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ComputeBuffers:
     """Bytes of the buffer of each card and of the host's."""
 

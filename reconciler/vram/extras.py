@@ -8,8 +8,9 @@ draft runs with the target's context and slots and a cache of its own type, f16 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from reconciler.value_class import value_class
 from reconciler.vram.geometry import geometry_of
 from reconciler.vram.predict import Prediction, predict
 from reconciler.vram.settings import RunSettings
@@ -19,7 +20,7 @@ PROJECTORS = frozenset({"clip"})
 ADAPTER = "adapter"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Extras:
     """Bytes on the first card: `projector` its weights, `adapters` of all of them, `draft` weights, cache and compute; 0 where there is
     none, None where it is not known. `unknown` says what else is not, in sentences."""

@@ -6,8 +6,9 @@ Source: the `load_arch_hparams` of each architecture in llama.cpp's `src/models/
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
+
+from reconciler.value_class import value_class
 
 RECURRENT = frozenset({"mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7"})
 """Every layer keeps a state, none a cache."""
@@ -72,7 +73,7 @@ INDEXED = frozenset({"deepseek32", "glm-dsa"})
 """Latent attention whose layers keep, beside the latent rows, keys of an indexer."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Window:
     """Sliding windows of an architecture: one layer in `period` is full (the last of each group, or the first).
 

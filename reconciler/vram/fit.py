@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from reconciler.value_class import value_class
 from reconciler.vram.geometry import Geometry
 from reconciler.vram.predict import Prediction, predict
 from reconciler.vram.settings import CELLS, RunSettings
@@ -13,7 +14,7 @@ from reconciler.vram.tensors import UnknownLayout
 MOST_PARALLEL = 1024
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Largest:
     """What fits: the settings, their prediction, and whether it is the model's (or our own) bound that ends it, not the bytes."""
 

@@ -7,9 +7,9 @@ Read from the keys of a GGUF header (`ARCH.block_count`, `ARCH.attention.head_co
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from reconciler.fleet import GpurecError
+from reconciler.value_class import value_class
 from reconciler.vram.families import ENCODERS, HYBRID, INDEXED, INTERVAL, KNOWN_CACHE, RECURRENT, WINDOWS, WITHOUT_FLASH
 from reconciler.vram.tensors import Header, TensorInfo, UnknownLayout
 
@@ -20,7 +20,7 @@ MOST_EXPERTS_USED = 256
 LONGEST_CONTEXT = 2**32
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Layer:
     """One block: heads, widths of one head, whether it keeps keys and values itself, slides, or keeps a recurrent state; and the width of
     the keys that its indexer keeps (0: it has none)."""
@@ -44,7 +44,7 @@ class Layer:
         return self.value_length * self.kv_heads
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Geometry:
     """A model's shape. `layers` are those that run; `blocks` counts the ones that only a draft head uses too.
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from reconciler.fleet import Measured
 from reconciler.fleet.units import GIB, MIB
+from reconciler.value_class import value_class
 from reconciler.vram.predict import FIXED_HIGH, FIXED_LOW, FIXED_START
 
 LEAST_BESIDE, MOST_BESIDE = -64 * MIB, GIB
@@ -13,7 +12,7 @@ LEAST_BESIDE, MOST_BESIDE = -64 * MIB, GIB
 eighth of the model (a real Ollama reports 10% less than the card lost); a card rounds, so a little less passes too."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Seen:
     """One load: what the engine says that the model takes on cards, what the cards lost from before to after, and the file's size.
 

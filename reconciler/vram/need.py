@@ -6,10 +6,10 @@ There is no other source and no default: a model about which nothing is known ha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
 
 from reconciler.fleet import EngineKind, ModelSpec
+from reconciler.value_class import value_class
 from reconciler.vram.catalogue import NO_CATALOGUE, Catalogue
 
 FILE_SIZE_FACTOR = Fraction(6, 5)
@@ -17,7 +17,7 @@ FILE_SIZE_FACTOR = Fraction(6, 5)
 tokens. A stand-in until needs are computed from the model's metadata; shown as `file size × 1.2` wherever it is used."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Need:
     """Bytes on cards (or in RAM for a CPU replica) and where the figure comes from: `declared`, `measured`, `computed`, `file_size` or
     `catalogue`.

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from reconciler.fleet.units import GIB
+from reconciler.value_class import value_class
 from reconciler.vram.geometry import Geometry
 from reconciler.vram.settings import WHOLE, RunSettings
 from reconciler.vram.tensors import CACHE_TYPES
@@ -29,7 +29,7 @@ _OFF = frozenset({"0", "f", "false"})
 _MOST_PARALLEL = 1024
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class OllamaServer:
     """What a server's needs depend on, apart from the model. `context` is its default, None where that is not known."""
 

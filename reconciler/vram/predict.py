@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from reconciler.fleet.units import MIB
+from reconciler.value_class import value_class
 from reconciler.vram.builds import REFERENCE_BUILD, SLOT_ROWS
 from reconciler.vram.cache import kv_bytes, state_bytes
 from reconciler.vram.compute import ComputeBuffers, compute_buffers, head_buffers
@@ -18,7 +19,7 @@ for (GPU model, driver, build); the ends are the least and the most that people 
 COMPUTED = "computed"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class CardNeed:
     """Bytes on one card by term; None: not known for this layout. `extra` is what is loaded beside the model, as far as it is known. `low`
     and `high` are the ends of the interval of the sum."""
@@ -42,7 +43,7 @@ class CardNeed:
         return sum(known) if len(known) == len(terms) else None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class HostNeed:
     """Bytes on the host by term."""
 
@@ -55,7 +56,7 @@ class HostNeed:
         return None if self.kv is None or self.compute is None else self.weights + self.kv + self.compute
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Prediction:
     """What a load will take: each card, the host, and what could not be told, in sentences."""
 

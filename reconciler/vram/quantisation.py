@@ -6,10 +6,10 @@ Source: `llama_tensor_get_type` in llama.cpp's `src/llama-quant.cpp`, b11434, wi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
+from reconciler.value_class import value_class
 from reconciler.vram.tensors import F16, F32, TENSOR_TYPES, TensorType
 
 _TYPES = {kind.name: kind for kind in TENSOR_TYPES.values()}
@@ -38,7 +38,7 @@ _NARROW = {"q4_k": "q5_0", "q5_k": "q5_1", "q6_k": "q8_0"}
 _PLAIN = frozenset({Quantisation.F16, Quantisation.BF16})
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Mixed:
     """What the mix depends on besides the tensor: the model's layers, heads, experts, and whether its embedding is its output too."""
 

@@ -8,10 +8,10 @@ estimate with its interval.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
 
 from reconciler.fleet.units import GIB, MIB
+from reconciler.value_class import value_class
 from reconciler.vram.checkpoint import Checkpoint
 from reconciler.vram.tensors import UnknownLayout
 
@@ -26,7 +26,7 @@ FIXED_LOW, FIXED_START, FIXED_HIGH = 400 * MIB, GIB, 2 * GIB
 CACHE_BYTES = {"auto": None, "f16": 2, "bf16": 2, "fp8": 1}
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class VllmSettings:
     """`context` is `--max-model-len`, `cards` `--tensor-parallel-size`, `batch` `--max-num-batched-tokens`, `cache` `--kv-cache-dtype`."""
 
@@ -36,7 +36,7 @@ class VllmSettings:
     cache: str = "auto"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class VllmNeed:
     """Bytes on each card by term: what must fit into the reservation. None: not known. `kv` is that of one request of full length."""
 
@@ -53,7 +53,7 @@ class VllmNeed:
         return None if self.weights is None or self.kv is None else self.weights + self.kv + self.compute + self.fixed
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Reservation:
     """What a vLLM reserves on a card of `total` bytes, and whether its need fits: True, False, or None where the interval spans it.
     `tokens` is about how many the rest holds as cache; None where that is not known."""

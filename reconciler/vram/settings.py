@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from reconciler.value_class import value_class
 from reconciler.vram.builds import LOGGED_ON, REFERENCE_BUILD, SLOT_ROWS, Backend
 from reconciler.vram.tensors import CACHE_TYPES, TensorType
 
@@ -20,7 +21,7 @@ def padded(cells: int) -> int:
     return -(-cells // CELLS) * CELLS
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class RunSettings:
     """`context` is what one request may use. With `parallel` N the engine gets `-c context × N`, in N separate streams; without it, it
     runs four slots over one stream of `context` (llama-server's automatic choice). `offloaded` counts layers on cards from the end, the

@@ -7,10 +7,11 @@ from the quantisation that a name stands for.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 
 from reconciler.fleet import GpurecError
+from reconciler.value_class import value_class
 from reconciler.vram.geometry import Geometry, geometry_of
 from reconciler.vram.predict import CardNeed, Prediction
 from reconciler.vram.quantisation import UNCERTAIN_PERCENT, Mixed, Quantisation, tensor_type
@@ -36,7 +37,7 @@ class Family(StrEnum):
     GEMMA3 = "gemma3"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Shape:
     """Numbers of one model: blocks, lengths in elements, and `context`, the tokens it was trained for. `feed_forward` of a mixture is the
     width of one expert. `window` is that of sliding layers (0: none), whose pattern is the architecture's. `tied`: the embedding is the
@@ -61,7 +62,7 @@ class Shape:
     origin: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Listed:
     """A model of the catalogue that has a shape: which, and the quantisation that its name stands for."""
 

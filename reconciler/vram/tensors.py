@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from reconciler.fleet import GpurecError
+from reconciler.value_class import value_class
 
 
 class UnknownLayout(GpurecError):
     """The file uses something whose bytes nobody here knows: a tensor type, a missing or senseless key. Never guessed."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class TensorType:
     """One ggml type: `block` elements are stored in `bytes` bytes, and a row is a whole number of blocks."""
 
@@ -60,7 +60,7 @@ CACHE_TYPES: Mapping[str, TensorType] = MappingProxyType(
 F32, F16, I32, I64 = TENSOR_TYPES[0], TENSOR_TYPES[1], TENSOR_TYPES[26], TENSOR_TYPES[27]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class TensorInfo:
     """One row of a file's tensor table; `shape` has the row length first, as in the file."""
 
@@ -79,7 +79,7 @@ class TensorInfo:
 Scalar = int | float | bool | str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Header:
     """What a GGUF file says about a model, without its weights.
 

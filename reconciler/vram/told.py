@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from reconciler.fleet import ModelHeader
+from reconciler.value_class import value_class
 from reconciler.vram.tensors import TENSOR_TYPES, Header, Scalar, TensorInfo, UnknownLayout
 
 MOST_KEYS = MOST_TENSORS = 65_536
@@ -113,7 +113,7 @@ def _tensor(row: object) -> TensorInfo:
     return TensorInfo(name, lengths, known)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class LlamaMeta:
     """The `meta` of a model in llama.cpp's `/v1/models`: bytes of the tensors, and lengths; None where it is not said.
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from reconciler.value_class import value_class
 from reconciler.vram.builds import loads_head
 from reconciler.vram.families import WITHOUT_OUTPUT
 from reconciler.vram.geometry import Geometry
@@ -25,7 +25,7 @@ _LAST_NAMED_FIRST = frozenset({"lfm2", "lfm2moe"})
 """Their files call the output's norm `token_embd_norm`."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Weights:
     """Bytes by place: on each card, and on the host."""
 

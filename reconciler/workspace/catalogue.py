@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 from reconciler.fleet import EngineKind, canonical_name
+from reconciler.value_class import value_class
 from reconciler.vram import Catalogue, KnownGpu, KnownModel, Quantisation, Shape, Trust
 from reconciler.workspace.compiled_catalogue import COMPILED, compiled, shipped_catalogue
 from reconciler.workspace.files import Sources
@@ -67,7 +67,7 @@ def written_catalogue() -> Catalogue:
     return Catalogue(found.models, found.gpus, found.shapes)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class _Found:
     """What was read so far; an entry that is read again takes the place of the one before."""
 

@@ -5,17 +5,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib.resources import files
 
 import msgspec
 
+from reconciler.value_class import value_class
 from reconciler.vram import Catalogue, KnownGpu, KnownModel, Shape
 
 COMPILED = "catalogue.json"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class _Compiled:
     models: tuple[KnownModel, ...]
     gpus: tuple[KnownGpu, ...]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from math import comb, prod
+
+from reconciler.value_class import value_class
 
 LONGEST = 1000
 MOST_STEPS = 1_000_000_000
@@ -19,7 +20,7 @@ _PARSER = importlib.import_module("re._parser")
 _REPEATS = frozenset({"MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"})
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Ways:
     """What backtracking has to choose from: `spans`, how many lengths each repeat can have; `branches`, how many sides each choice has."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 from fractions import Fraction
@@ -13,6 +12,7 @@ from typing import Generic, TypeVar
 from urllib.parse import urlsplit
 
 from reconciler.fleet import MIB, Scalar, SecretRef, UnitError, parse_bytes, parse_capability, parse_duration, parse_ratio, parse_version
+from reconciler.value_class import value_class
 from reconciler.workspace.problems import Problems, Refused, did_you_mean
 from reconciler.workspace.tree import ListNode, MapNode, Node, ScalarNode, what_is
 
@@ -29,7 +29,7 @@ MOST_SECONDS = 10.0**9
 _SECRET_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Form(Generic[T_co]):
     """How one kind of value is written. `read` takes the node, where problems go, and what the value is called; it raises Refused
     after reporting."""

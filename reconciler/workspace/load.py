@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 from reconciler.fleet import Desired, EngineKind, Ensure, Fleet, Problem, RunOptions, with_asked_environment
 from reconciler.planning.kinds.file.spec import ELSEWHERE
+from reconciler.value_class import value_class
 from reconciler.vram import NO_CATALOGUE, Catalogue
 from reconciler.workspace.catalogue import read_catalogue
 from reconciler.workspace.desired import SECTIONS, merge_layers, read_desired
@@ -26,7 +27,7 @@ from reconciler.workspace.tree import MapNode, Node
 NOTHING_PRINTED: Mapping[Path, bytes] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Workspace:
     """One fleet with all that its files say. `declared` are the files of the desired state merged, with the position of everything
     (`wanted_place`; None: nothing is asked for); `config_digest` is `sha256:…` over every file read; `state_path` and

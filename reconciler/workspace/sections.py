@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
 from reconciler.fleet import Fleet, Section
 from reconciler.rendering import Template
 from reconciler.rendering.library import PREFIX, built_in, built_in_names
+from reconciler.value_class import value_class
 from reconciler.workspace.files import Sources
 from reconciler.workspace.inventory import Inventory
 from reconciler.workspace.problems import Problems, Refused, did_you_mean
 from reconciler.workspace.tree import Node, is_null
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class SectionContext:
     """What reading a section may need beside its node. Without an inventory or a fleet (because it is wrong) names are not checked.
     `siblings` are the nodes of all keys of the desired state."""
@@ -44,7 +45,7 @@ class SectionContext:
         return Template(self.sources.name(path), text)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class SectionForm:
     """A section, how its node is read, and its JSON Schema. `read` reports to the context's problems, and raises Refused."""
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.fleet import Problem, WorkspaceError
+from reconciler.value_class import value_class
 from reconciler.workspace.problems import did_you_mean
 
 INVENTORIES, DESIRED, STATE = "inventories", "desired", "state"
@@ -18,7 +18,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _NOT_FLEETS = frozenset({"group_vars", "host_vars", "vars_plugins"})
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Selection:
     """A fleet's name and its files, relative to the workspace where they are in it. Those of the desired state are in layers, each over the
     ones before it."""

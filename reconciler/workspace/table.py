@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
+from reconciler.value_class import value_class
 from reconciler.workspace.forms import Form, mebibytes
 from reconciler.workspace.problems import Problems, Refused, did_you_mean
 from reconciler.workspace.tree import MapNode, Node, is_null, what_is
@@ -17,7 +17,7 @@ _NULL = {"type": "null"}
 NOT_YET = "remove it until a later version does"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Field(Generic[T_co]):
     """A key and the form of its value. `mib_keys` are further spellings, read by `mib_form`, whose bare number is MiB.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from reconciler.capacity import Card, CardHolding, fits_alone
 from reconciler.fleet import (
@@ -31,9 +30,10 @@ from reconciler.placement.agents.orders import Load, Order, Ranked, order_of
 from reconciler.placement.agents.reasons import why_unplaced
 from reconciler.placement.agents.result import AgentPlace, AgentPlacement
 from reconciler.placement.result import Placement
+from reconciler.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class _Applied:
     """An agent as the state has it."""
 
@@ -42,7 +42,7 @@ class _Applied:
     row: AppliedResource
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Hosts:
     """The nodes that run containers. Nothing new is put on those that are `away`, whose daemon cannot be asked now; outside `selected`
     (None: all are in) every agent stays as it is."""

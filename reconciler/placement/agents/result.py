@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from reconciler.capacity import Card
 from reconciler.fleet import AgentSpec, agent_address
 from reconciler.placement.agents.offers import Offer
+from reconciler.value_class import value_class
 
 
 @dataclass(slots=True, eq=False)
@@ -26,7 +27,7 @@ class AgentPlace:
         return agent_address(self.spec.name, self.number, self.node)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class UnplacedAgents:
     """`count` agents of one name without a place. `where` has what was asked (engines, cards as NODE/CARD, nodes) with the reason of each
     as a code and in words, bounded; `counts` all of them by code; `reason` is the whole in a sentence without its subject."""

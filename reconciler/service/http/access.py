@@ -7,7 +7,6 @@ import hmac
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -16,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reconciler.engines.secrets import read_secret
 from reconciler.fleet import Role, ServicePolicy, Token
+from reconciler.value_class import value_class
 
 MOST_BODY = 64 * 1024
 """Bytes of a request's body: the largest is a digest."""
@@ -35,7 +35,7 @@ HEADERS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Caller:
     """Who asks: the name of the token, or None where none was needed."""
 

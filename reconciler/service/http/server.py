@@ -7,7 +7,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import uvicorn
@@ -22,6 +22,7 @@ from reconciler.service.http.app import Api, app_of
 from reconciler.service.http.broadcast import Broadcast
 from reconciler.service.http.metrics import Metrics
 from reconciler.service.watch import Signals, Watch, WatchOptions
+from reconciler.value_class import value_class
 
 MOST_HEADERS = 32 * 1024
 KEEP_ALIVE = 20
@@ -29,7 +30,7 @@ MOST_CONNECTIONS = 600
 _LAST = 5
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Listen:
     """Where it listens. `names` are the hosts of its urls."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote
@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, unquote
 from psycopg import ProgrammingError, conninfo
 
 from reconciler.fleet import StateError
+from reconciler.value_class import value_class
 
 SETTINGS = frozenset(
     (
@@ -36,7 +37,7 @@ _LONGEST_NAME = 63
 _HOW = "postgresql://USER@HOST/DATABASE, with ?fleet=NAME where the command names no fleet"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Address:
     """A database, and the fleet of it; None: the command has named none. `where` is what people call the database, without the user."""
 

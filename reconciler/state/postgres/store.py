@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,9 +23,10 @@ from reconciler.state.protocol import StateReader
 from reconciler.state.sql.fleet_name import OtherFleet, read_fleet, refuse_other_fleet, refuse_other_inventory, write_fleet
 from reconciler.state.sql.frames import write_looks
 from reconciler.state.sql.rescue import RescuePlace, RescueWriter
+from reconciler.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class PostgresStore:
     """A Store in the schema of a fleet. `folder` is where rescue journals lie."""
 

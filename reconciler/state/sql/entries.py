@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -12,11 +11,12 @@ from reconciler.state.protocol import Learned, Measurement, SettledStep, StepSta
 from reconciler.state.sql.connection import Connection, put
 from reconciler.state.sql.rows import REPLICA_COLUMNS, change_body, fields_text, key_text, replica_row, whole
 from reconciler.state.sql.tags import tag_base, write_tags
+from reconciler.value_class import value_class
 
 _REPLICA_COLUMNS = REPLICA_COLUMNS.split(", ")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class StepFinished:
     """`at` is ISO 8601 in UTC, here as below; `seconds` since the step's start."""
 
@@ -29,7 +29,7 @@ class StepFinished:
     op: Literal["step_finished"] = "step_finished"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class StepsSettled:
     run_id: int
     steps: tuple[SettledStep, ...]
@@ -37,7 +37,7 @@ class StepsSettled:
     op: Literal["steps_settled"] = "steps_settled"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Recorded:
     """What is owned now, and the addresses that no longer are."""
 
@@ -46,7 +46,7 @@ class Recorded:
     op: Literal["recorded"] = "recorded"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ResourcesRecorded:
     """The same of other kinds of resources than models."""
 
@@ -55,13 +55,13 @@ class ResourcesRecorded:
     op: Literal["resources_recorded"] = "resources_recorded"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Measured:
     measurements: tuple[Measurement, ...]
     op: Literal["measured"] = "measured"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Befell:
     """An incident of a replica; those of more than a day before it are dropped."""
 
@@ -69,13 +69,13 @@ class Befell:
     op: Literal["befell"] = "befell"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class NeedsLearned:
     needs: tuple[Learned, ...]
     op: Literal["needs_learned"] = "needs_learned"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class RunFinished:
     run_id: int
     result: str

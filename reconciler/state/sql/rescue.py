@@ -11,7 +11,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
@@ -19,13 +19,14 @@ from uuid import uuid4
 from reconciler.fleet import MIB, GpurecError, Place, Problem, StateError
 from reconciler.state.protocol import StateWriter
 from reconciler.state.sql.entries import Entry
+from reconciler.value_class import value_class
 
 FORMAT = 1
 LARGEST = 256 * MIB
 _ADVICE = "it is not as gpurec wrote it; look at it, and move it away when it is of no use"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class RescueHead:
     """Whose journal it is: what the state is called (its absolute path), its lineage, the run, and the serial when the run began."""
 
@@ -38,7 +39,7 @@ class RescueHead:
     gpurec_rescue: int = FORMAT
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Rescued:
     """A rescue journal as read. `torn`: its last line was cut off while it was written, and is left out."""
 
@@ -115,7 +116,7 @@ class RescueJournal:
             self._file = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class RescuePlace:
     """Where the rescue journals of a state lie: what it is called in their first line, and the folders, the better one first."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,9 +16,10 @@ from reconciler.state.sqlite.connection import followed, make_folder, open_for_r
 from reconciler.state.sqlite.opening import open_writer
 from reconciler.state.sqlite.schema import migrate, schema_version
 from reconciler.state.sqlite.writer import SqliteWriter
+from reconciler.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Restored:
     """What came in (`lineage`, `serial`), and the file that keeps what was there before; None where nothing was."""
 

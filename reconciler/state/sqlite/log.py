@@ -10,8 +10,9 @@ import struct
 import sys
 from array import array
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+from reconciler.value_class import value_class
 
 _HEADER, _FRAME = struct.Struct(">8I"), struct.Struct(">6I")
 _MAGIC = 0x377F0682
@@ -19,7 +20,7 @@ _MOST_BYTES = 64 * 2**20
 _MASK = 0xFFFFFFFF
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Log:
     """`missing`: there is none, or it is empty. `cut`: pages at its end that belong to no whole commit, so SQLite leaves them out."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.fleet import Frame, HistoryBounds
@@ -19,9 +18,10 @@ from reconciler.state.sqlite.frames import keep_looks
 from reconciler.state.sqlite.lock import break_lock, look_at_lock
 from reconciler.state.sqlite.opening import open_writer
 from reconciler.state.sqlite.reader import open_reader
+from reconciler.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class SqliteStore:
     """A Store in an SQLite file."""
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
+
+from reconciler.value_class import value_class
 
 
 def size(text: str) -> int:
@@ -25,7 +27,7 @@ class Part(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Whole:
     """A text that is told as a whole."""
 
@@ -64,7 +66,7 @@ def share(parts: Sequence[Part], room: int, first: Sequence[int] | None = None) 
     return [text or "" for text in texts], len(parts) - kept
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Listing:
     """Rows between `head` and `foot`. What does not fit is counted by `more`, which gets the number of rows that are left out; its line
     stands after `foot`. All rows are left out where none fits."""
@@ -99,7 +101,7 @@ class Listing:
         return self.head + "".join(texts) + self.foot + self.more(left) if texts else self.more(len(self.rows))
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Folded:
     """`body` between `before` and `after`, where at least its shortest form fits; `instead` where it does not."""
 
@@ -119,7 +121,7 @@ class Folded:
         return self.before + self.body.text(room - frame) + self.after
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Stack:
     """Parts one after the other, all of them or, where their shortest forms do not fit, those at the beginning."""
 

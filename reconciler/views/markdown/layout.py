@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+from reconciler.value_class import value_class
 from reconciler.views.markdown.budget import Listing, Whole
 from reconciler.views.markdown.neutral import fence_line
 from reconciler.views.style import plural
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Flavour:
     """`folds`: the forge shows `<details>` closed. Bitbucket shows HTML as text, so there everything lies open."""
 

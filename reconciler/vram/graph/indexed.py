@@ -6,8 +6,7 @@ taken to have the fused indexer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from reconciler.value_class import value_class
 from reconciler.vram.geometry import Geometry
 from reconciler.vram.graph.decoders import gating, shares
 from reconciler.vram.graph.feed import feed_forward, mixture
@@ -17,7 +16,7 @@ from reconciler.vram.graph.tensor import Graph, Tensor, UnknownGraph
 from reconciler.vram.settings import RunSettings
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class _Indexer:
     """Inputs of the indexers' caches: places, a mask (f16 always), and the rotation of their keys and queries."""
 

@@ -5,8 +5,7 @@ Source: `src/models/minimax-01.cpp`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from reconciler.value_class import value_class
 from reconciler.vram.geometry import Geometry
 from reconciler.vram.graph.decoders import attention
 from reconciler.vram.graph.feed import mixture
@@ -17,7 +16,7 @@ from reconciler.vram.graph.tensor import Graph, Tensor
 from reconciler.vram.settings import RunSettings
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class _Decays:
     """What is forgotten: by head, by each token of query and keys, and between all pairs of tokens of a batch."""
 

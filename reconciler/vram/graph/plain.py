@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
+
+from reconciler.value_class import value_class
 
 NO_ROPE_STEP = 4
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Plain:
     """How an architecture differs from Llama's block: norm, attention, add, norm, feed-forward, add.
 

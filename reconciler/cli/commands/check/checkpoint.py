@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import click
 
 from reconciler.cli.settings import Settings
+from reconciler.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class VllmOptions:
     """How vLLM is to run it, as the options say; None: as vLLM chooses. `vram` is the size of one card."""
 

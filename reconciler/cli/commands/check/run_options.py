@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
+
+from reconciler.value_class import value_class
 
 if TYPE_CHECKING:
     from reconciler.vram import Asked, TensorType
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class RunOptions:
     """None: not given, so of a file as llama-server chooses, of a model as its engine does."""
 

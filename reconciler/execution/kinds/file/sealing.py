@@ -10,7 +10,6 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from reconciler.engines.keys import Keys
 from reconciler.engines.secrets import read_secret
@@ -18,12 +17,13 @@ from reconciler.fleet import AppliedResource, EngineError, Scalar, SecretRef
 from reconciler.planning.kinds.file.diff import RENEWED
 from reconciler.planning.kinds.file.kind import CONTENT, digest_of
 from reconciler.rendering.secret import references, with_values
+from reconciler.value_class import value_class
 
 KEY, SEAL, VALUE = "_key", "_seal", "_seal of {}"
 """Fields of a row of the state: the key, the HMAC of the digest of all bytes, that of each value."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Sealer:
     """Reads secrets for files; each that was read is taken out of all that comes back by `keys`."""
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from reconciler.engines.protocol import Engine, LoadRequest, PullProgress
 from reconciler.execution.actor import Skip
@@ -30,12 +30,13 @@ from reconciler.fleet import (
 )
 from reconciler.fleet.matching import WantedResident
 from reconciler.planning import ASKED_AGAIN, CONTEXT_DROPPED, OPTIONS_CHANGED, Action, ModelStep, differs_from_before
+from reconciler.value_class import value_class
 
 Room = Callable[[EngineFacts], str | None]
 """Why a load may not begin by what the engine shows now, or None."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Work:
     """A step with all that it needs. `on_progress` hears each word of a pull.
 

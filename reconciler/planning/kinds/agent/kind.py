@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from reconciler.fleet import (
     AGENT,
@@ -25,6 +25,7 @@ from reconciler.planning.containers_guard import container_refusals
 from reconciler.planning.kinds.agent.container import cannot_reach, container_of
 from reconciler.planning.plan import Action, Json, Note, Step
 from reconciler.planning.resource import AfterPlan, FieldRule, ResourceChange
+from reconciler.value_class import value_class
 
 MODEL, CONFIG, LLM = "model", "config", "llm"
 _PLACED = (USES, MODEL, OWN_CARD, CONFIG, LLM)
@@ -33,7 +34,7 @@ _KEPT = (OWN_BYTES, DEPENDS_ON)
 """Fields that are nothing of a container: where they change, only the state has to learn it."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class WantedAgent(WantedContainer):
     """An agent at its place. `applied` are its fields as they were applied (None: it was not)."""
 
@@ -47,7 +48,7 @@ class WantedAgent(WantedContainer):
         return replace(told, fields={**told.fields, **{name: self.applied.get(name) for name in _PLACED}})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(kw_only=True)
 class AgentStep(Step):
     """`container` is how it is to be (None: it is removed), `pull` when its image is fetched."""
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from reconciler.fleet import EngineId
 from reconciler.planning.kinds.engine.kind import EngineStep
 from reconciler.planning.kinds.engine.starting import BEGINS
 from reconciler.planning.kinds.model.step import ModelStep
 from reconciler.planning.plan import Action, Step
+from reconciler.value_class import value_class
 
 _GIVEN_AT_START = (Action.LOAD, Action.RELOAD, Action.UPDATE)
 _NEED_ROOM = (Action.CREATE, Action.LOAD, Action.RELOAD)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Joined:
     """All steps, in an order that respects needs. `gone` are the addresses of replicas that leave with their engine, without a step of
     their own."""

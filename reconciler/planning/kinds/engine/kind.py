@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from reconciler.fleet import (
     CardFacts,
@@ -40,13 +40,14 @@ from reconciler.planning.kinds.engine.unit import applied_unit, unit_of
 from reconciler.planning.kinds.file.diff import changed_lines
 from reconciler.planning.plan import Action, Json, Reason, Step
 from reconciler.planning.resource import AfterPlan, FieldRule, ResourceChange
+from reconciler.value_class import value_class
 
 ENGINE = "engine"
 RESTART = "restart_engine"
 """The code of the reason of a step that starts an engine again which does not answer."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class WantedEngine(WantedContainer):
     """An engine as it is to be started: in a container, or by systemd."""
 
@@ -54,7 +55,7 @@ class WantedEngine(WantedContainer):
     unit: UnitSpec | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(kw_only=True)
 class EngineStep(Step):
     """`engine` is its name on its node; `container` or `unit` how it is to be (of a unit that is removed: how it was). `diff` is what
     changes of its unit, as lines. `restart`: it is as wanted and runs, and is started again all the same."""

@@ -6,13 +6,13 @@ vLLM's options are those of `vllm serve --help`, llama-server's those of tools/s
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from reconciler.admission import utilization_of
 from reconciler.fleet import CardCharges, CardFacts, EngineKind, EngineSpec, ModelSpec, Scalar, is_router, said_by
+from reconciler.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class GivenModel:
     """The model that a server is started with: its name there, and the bytes that it is granted on each of its cards (None: nobody
     knows)."""

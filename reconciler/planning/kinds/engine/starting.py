@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from reconciler.fleet import (
     STARTED_WITH_MODEL,
@@ -22,13 +22,14 @@ from reconciler.planning.containers import COPIES, HEALTHY, NAME
 from reconciler.planning.kinds.engine.kind import ENGINE, EngineStep
 from reconciler.planning.kinds.engine.single import takes_one_model
 from reconciler.planning.plan import Action, Step
+from reconciler.value_class import value_class
 
 _VERSION = re.compile(r"v?([0-9]+(?:\.[0-9]+){1,3})(?:[-+].*)?")
 BEGINS = (Action.CREATE, Action.UPDATE, Action.WAIT)
 """What is done about an engine that is there afterwards."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Starting:
     """`facts` are those of the fleet with every engine that the plan starts as it will be right after; `restarted` are the engines that run
     now with what they hold, and will hold nothing once they were replaced."""

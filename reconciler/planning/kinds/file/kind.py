@@ -10,7 +10,6 @@ import hashlib
 import json
 import shlex
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
 
 from reconciler.fleet import AppliedResource, resource_address
 from reconciler.planning.kinds.file.diff import changed_lines
@@ -19,6 +18,7 @@ from reconciler.planning.plan import Action, Json, Step
 from reconciler.planning.resource import AfterPlan, FieldRule, ResourceChange, Wanted
 from reconciler.rendering import used_names, values_of
 from reconciler.rendering.values import FROM_PLACEMENT
+from reconciler.value_class import value_class
 
 CONTENT, MODE, OWNER = "content", "mode", "owner"
 RELOAD = "reload"
@@ -33,7 +33,7 @@ def reload_address(command: Sequence[str], node: str) -> str:
     return resource_address(RELOADING, shlex.join(command), node)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class WantedFile(Wanted):
     """A file with the text that it is to have."""
 
@@ -43,7 +43,7 @@ class WantedFile(Wanted):
     reload: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(kw_only=True)
 class FileStep(Step):
     """`content` is the text to write (None: it is removed), `diff` what changes of what we wrote last, as lines. `validate` is the command
     that has to approve the new content, `reload` the one that makes its program read it, which is a step of its own."""

@@ -9,18 +9,18 @@ from __future__ import annotations
 import shlex
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from reconciler.fleet import Desired, Fleet, FleetFacts, parse_resource_address
 from reconciler.planning.kinds.file.kind import RELOADING, FileStep, reload_address
 from reconciler.planning.kinds.file.spec import destinations
 from reconciler.planning.plan import Action, Json, Reason, Step
 from reconciler.planning.resource import AfterPlan, FieldRule, ResourceChange, Wanted, owned
+from reconciler.value_class import value_class
 
 DONE = "done"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(kw_only=True)
 class ReloadStep(Step):
     """Runs `command` on its node."""
 

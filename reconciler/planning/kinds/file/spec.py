@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from reconciler.fleet import LOCAL, Desired, Fleet, FleetFacts, GpurecError, Place, Problem, Scalar, SecretRef, Section, resource_address
 from reconciler.rendering import NodeValue, Template, TemplateValues, render, values_of
 from reconciler.rendering.secret import Secret
+from reconciler.value_class import value_class
 
 
 class Per(StrEnum):
@@ -20,7 +21,7 @@ class Per(StrEnum):
     GPU = "gpu"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class FileSpec:
     """Files as declared at `place`. `to` is their path, which may speak of `node`, `engine` and `gpu`; of a file of the fleet it is on this
     machine, a relative one below the workspace. `nodes` have them, where there is one for a node, an engine or a card. `mode` is as in
@@ -46,7 +47,7 @@ OWN_FOLDERS = ("inventories", "desired", "templates", "state")
 """Of the workspace: gpurec reads what is there, or keeps its state there. No file is written into them."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Destination:
     """One file: its declaration, its node (`local`: this machine), its path there, and what its template sees beside the values of all."""
 

@@ -26,6 +26,7 @@ from reconciler.planning.kinds.model.replica import Replica, replica_of
 from reconciler.planning.kinds.model.rules import Rule, decide
 from reconciler.planning.kinds.model.step import VariantChoice
 from reconciler.planning.plan import Action, Cause, Fields, Note, Reason, UnmanagedResident, Value, VariantRefusal
+from reconciler.value_class import value_class
 from reconciler.vram import Need
 
 _STAYS = (Action.ADOPT, Action.UPDATE)
@@ -82,7 +83,7 @@ class Change:
         return id(other) in self.reach()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Spared:
     """A step that is not in the plan since it would take a protected replica away; `message` is why it would be there, and `wanted` says
     whether the files still name the model."""
@@ -94,7 +95,7 @@ class Spared:
     wanted: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Judged:
     """What is done about replicas that are alike: the rule that holds, and what else is told of them."""
 

@@ -10,12 +10,12 @@ A comparison of which either side is unknown is no drift.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, NamedTuple, TypeVar
 
 from reconciler.fleet import MIB, CardFacts, CardSpec, EngineFacts, Resident, ResidentStatus, ResidentView
 from reconciler.planning.plan import Value
+from reconciler.value_class import value_class
 
 FOREIGN_TOLERANCE = 64 * MIB
 """Bytes by which a card's foreign use may pass its allowance: drivers and displays move by some."""
@@ -78,7 +78,7 @@ class ReplicaPair(NamedTuple):
         return self.resident if self.resident is not None and self.resident.status is not ResidentStatus.LOADING else None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class EnginePair:
     """An engine as recorded by the last apply and as found; both could be asked."""
 
@@ -86,7 +86,7 @@ class EnginePair:
     now: EngineFacts
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class CardPair:
     """A card as declared, as recorded by the last apply, and as found; `now` None: the node's cards were read, and it is not among them.
     `shares` are the bytes on it that programs may have which are only looked at."""
@@ -100,7 +100,7 @@ class CardPair:
 Pair = TypeVar("Pair")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class DriftField(Generic[Pair]):
     """One field. `kind` None: never told. `facts` are the fields of the facts types that it looks at. `compare` None: it is either never
     told, or found while the plan is made (what the placement sees, what cannot be reached)."""

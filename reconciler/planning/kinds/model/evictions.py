@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
 
 from reconciler.fleet import (
     Applied,
@@ -19,6 +18,7 @@ from reconciler.fleet import (
     WantedNames,
     parse_replica_address,
 )
+from reconciler.value_class import value_class
 
 EVICTED = "evicted"
 EVICTIONS = 3
@@ -66,7 +66,7 @@ def _changed_engines(recorded: FleetFacts, facts: FleetFacts) -> Iterator[Engine
                 yield was.id
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Circles:
     """Evictions of one hour, to be asked how they count against a replica that is gone. `round_of` has for a model at an engine all that
     evict one another there in turn."""

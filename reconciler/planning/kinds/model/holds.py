@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from datetime import UTC, datetime, timedelta
 
 from reconciler.fleet import (
@@ -23,6 +23,7 @@ from reconciler.fleet import (
 from reconciler.planning.kinds.model.evictions import EVICTED, EVICTIONS, evicted_by, find_circles, seen_evictions
 from reconciler.planning.kinds.model.step import MODEL
 from reconciler.planning.plan import Note, kind_of
+from reconciler.value_class import value_class
 
 HELD_FOR = timedelta(hours=1)
 _SAME_SECOND = timedelta(seconds=-1)
@@ -34,7 +35,7 @@ RELOADS = frozenset({CONTEXT_DIFFERS, CPU_FALLBACK})
 """What a reload repairs; seen again within an hour of that, it is not tried again."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Hold:
     """A replica that is left alone until `until` (UTC). `evicted`: it is not loaded again, `why` saying how it was evicted; else it is not
     reloaded for the `faults` that it was reloaded for already, each with the end of its own hold. `known`: the state knows of it
@@ -48,7 +49,7 @@ class Hold:
     faults: Mapping[str, datetime] = field(default_factory=dict, hash=False)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Holds:
     """All of them by address, the recorded facts that tell who evicted what, and the evictions that they tell of."""
 

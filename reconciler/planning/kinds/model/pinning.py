@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 
 from reconciler.fleet import Desired, EngineId, Fleet, FleetFacts, ModelSpec, weights_digest
+from reconciler.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Differing:
     """Two engines that have other weights of one model."""
 
@@ -20,7 +20,7 @@ class Differing:
     second_digest: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Pins:
     """`digests` by model. `untold`: models of which no engine that was asked tells the weights. `unreachable`: engines that may hold one
     of the models and could not be asked."""

@@ -7,12 +7,12 @@ the order of the questions, and nothing else decides.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from reconciler.fleet import ResidentStatus, format_ratio
 from reconciler.planning.kinds.model.holds import CONTEXT_DIFFERS, CPU_FALLBACK
 from reconciler.planning.kinds.model.replica import Replica
 from reconciler.planning.plan import Action
+from reconciler.value_class import value_class
 
 OPTIONS_CHANGED = "options_changed"
 CONTEXT_DROPPED = "context_dropped"
@@ -21,7 +21,7 @@ ASKED_AGAIN = "asked_again"
 ENGINE_RESTARTS = "engine_restarts"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Rule:
     """`action` None: nothing is done. `code` is the reason's code, `says` its sentence."""
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from reconciler.fleet import CardId, EngineId, replica_address
 from reconciler.planning.plan import Action, Fields, Json, Step, VariantRefusal
+from reconciler.value_class import value_class
 
 MODEL = "model"
 ONE_AT_A_TIME = frozenset({Action.LOAD, Action.RELOAD, Action.UPDATE, Action.WAIT})
 """Actions of which one engine does one at a time: each of them may have the server load."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class VariantChoice:
     """Which variant of its model a step is about, and why it is none of the better ones."""
 
@@ -21,7 +21,7 @@ class VariantChoice:
     passed_over: tuple[VariantRefusal, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(kw_only=True)
 class ModelStep(Step):
     """`engine_name` is the name to use on the engine; `base_name` is the one that a pull fetches, and that a tag of the name `engine_name`
     is made from with `after["context"]`. `vram_bytes` are those on each of its cards. Of a measured need `measured_bytes` is all that such
