@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
 from reconciler.fleet.facts import Resident
@@ -29,11 +29,9 @@ class AskedBefore(NamedTuple):
     options: tuple[tuple[str, Scalar], ...]
 
 
-@dataclass(slots=True)
+@value_class
 class AppliedReplica:
     """One replica as it was last applied and then observed. Owned by the state: what is here may be unloaded when no longer wanted.
-
-    Nobody changes one; it is not frozen only since making a hundred thousand would take five times as long.
 
     `engine_name` is the name on the engine (a derived tag perhaps). `ensure` is `loaded` or `present`. `options`, `context`
     and `keep_alive` are what was asked; the `observed_…` fields are what probing showed right after, None when it cannot be seen.

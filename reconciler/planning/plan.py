@@ -6,8 +6,6 @@ from collections.abc import Hashable, Mapping, Sequence, Set
 from dataclasses import field
 from enum import StrEnum
 
-from msgspec import Struct
-
 from reconciler.fleet.applied import CardCharges, Incident
 from reconciler.fleet.containers import ContainerSpec
 from reconciler.fleet.desired import Solver
@@ -171,7 +169,8 @@ def kind_of(address: str) -> str:
     return address.partition(".")[0]
 
 
-class CardBalance(Struct, frozen=True, gc=False):
+@value_class
+class CardBalance:
     """One card before, after, and at its fullest on the way, by the plan's arithmetic. `before`, `after` and `peak` leave foreign out.
     `free_after_bytes` is what may still be placed on it then, None where that is not known. `agents` have their model or their part there
     after the plan. `unsized`: it holds a resident of unknown size,
@@ -256,7 +255,8 @@ class UnmanagedResident:
     pinned: bool | None
 
 
-class PlannedResident(Struct, frozen=True, gc=False):
+@value_class
+class PlannedResident:
     """Under which name a replica runs, and the bytes that the plan counts for it on each card (0: on the CPU; None: nobody knows)."""
 
     name: str
