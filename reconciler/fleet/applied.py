@@ -29,8 +29,15 @@ class AskedBefore(NamedTuple):
     options: tuple[tuple[str, Scalar], ...]
 
 
+class _Asked:
+    """Room for what was asked of a replica, which is no field of it."""
+
+    __slots__ = ("_asked",)
+    _asked: AskedBefore
+
+
 @value_class
-class AppliedReplica:
+class AppliedReplica(_Asked):
     """One replica as it was last applied and then observed. Owned by the state: what is here may be unloaded when no longer wanted.
 
     `engine_name` is the name on the engine (a derived tag perhaps). `ensure` is `loaded` or `present`. `options`, `context`
@@ -58,9 +65,13 @@ class AppliedReplica:
 
     @property
     def asked(self) -> AskedBefore:
-        """What was asked of it."""
-        options = tuple(sorted(self.options.items())) if self.options else ()
-        return AskedBefore(self.ensure, self.engine_name, self.context, self.keep_alive, self.residency, self.protect, options)
+        """What was asked of it, made once."""
+        try:
+            return self._asked
+        except AttributeError:
+            options = tuple(sorted(self.options.items())) if self.options else ()
+            self._asked = AskedBefore(self.ensure, self.engine_name, self.context, self.keep_alive, self.residency, self.protect, options)
+            return self._asked
 
     def charges_of(self, resident: Resident) -> CardCharges | None:
         """What it was charged with, where this resident is still the load of then. With another context its engine has loaded it anew since

@@ -38,8 +38,15 @@ class ResidentView(NamedTuple):
     options: tuple[str, ...] | None
 
 
+class _Viewed:
+    """Room for the view of a resident, which is no field of it."""
+
+    __slots__ = ("_view",)
+    _view: ResidentView
+
+
 @value_class
-class Resident:
+class Resident(_Viewed):
     """A model that an engine holds in memory (or is loading).
 
     `name` is canonical for the engine's kind. `size_bytes` is the whole of what the engine says it holds, `vram_bytes` the part on cards.
@@ -73,8 +80,14 @@ class Resident:
             return None
         return self.vram_bytes / self.size_bytes
 
+    @property
     def view(self) -> ResidentView:
-        return ResidentView(self.name, self.status, self.gpu_fraction, self.context, self.pinned, self.blob, self.options)
+        """What it is without its bytes, made once: on a large fleet many engines have one such value."""
+        try:
+            return self._view
+        except AttributeError:
+            self._view = ResidentView(self.name, self.status, self.gpu_fraction, self.context, self.pinned, self.blob, self.options)
+            return self._view
 
 
 @value_class

@@ -135,7 +135,7 @@ def _as_it_should_be(placing: Placing, model: ModelSpec, found: Occupant) -> boo
 def _as_loaded(placing: Placing, model: ModelSpec, found: Occupant) -> tuple[bool, bool]:
     row = found.loaded_as(model)
     asked = row.asked if row is not None else None
-    return placing.as_loaded[Loaded(model, found.slot.kind, bool(found.slot.cards), found.view, asked)]
+    return placing.as_loaded[Loaded(model, found.slot.kind, bool(found.slot.cards), found.resident.view, asked)]
 
 
 def _load_anew(placing: Placing, model: ModelSpec, slot: EngineState, found: Occupant) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from reconciler.capacity import EngineState, Holding, Occupancy, largest
 from reconciler.capacity.processes import held_by_processes, share_of_cards, shares_of
@@ -18,7 +18,6 @@ from reconciler.fleet import (
     ModelSpec,
     OwnedRows,
     Resident,
-    ResidentView,
     WantedNames,
 )
 from reconciler.vram import FILE_SIZE_FACTOR, Need
@@ -48,7 +47,6 @@ class Occupant(Holding):
     remembered: bool = False
     protecting: tuple[AppliedReplica, ...] = ()
     left_over: bool = False
-    _view: ResidentView | None = field(default=None, init=False)
 
     @property
     def owned(self) -> AppliedReplica | None:
@@ -67,13 +65,6 @@ class Occupant(Holding):
         if self.model is not None and self.model.name == model.name:
             return self.model
         return next((one for one in self.also if one.name == model.name), model)
-
-    @property
-    def view(self) -> ResidentView:
-        """What the resident is, without its bytes."""
-        if self._view is None:
-            self._view = self.resident.view()
-        return self._view
 
     @property
     def held_by_us(self) -> bool:

@@ -62,8 +62,8 @@ class Placing:
         self.names = WantedNames(self.models)
         self.result = Placement(board)
         self.at: dict[str, dict[EngineState, Target]] = {model.name: {} for model in self.models}
-        self.nodes_of: dict[str, Counter[str]] = defaultdict(Counter)
-        self.cards_of: dict[str, Counter[int]] = defaultdict(Counter)
+        self.nodes_of: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+        self.cards_of: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
         self.on_slot: dict[EngineState, list[Target]] = defaultdict(list)
         self.found_of: dict[str, list[Occupant]] = defaultdict(list)
         self.yielding: dict[EngineState, list[Occupant]] = defaultdict(list)

@@ -142,7 +142,7 @@ class _Engine:
         resident, was = self._slot.identity.resident(name), self._were.get(name)
         return ReplicaPair(
             RowView._make(_of_row(row)),
-            resident.view() if resident is not None else None,
+            resident.view if resident is not None else None,
             self._now.residents is not None,
             _weights(self._slot.installed(name)),
             self._now.installed is not None,

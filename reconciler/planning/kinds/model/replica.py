@@ -216,7 +216,7 @@ def replica_of(
         installed is not None,
         base is not None,
         weights.blob if weights is not None else None,
-        found.view if found is not None else None,
+        found.resident.view if found is not None else None,
         applied,
         applied if loaded is row else loaded.asked if loaded is not None else None,
         target.deferred,
