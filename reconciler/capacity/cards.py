@@ -27,10 +27,13 @@ class Card(KnownCard):
     is_closed: bool = field(default=False, kw_only=True)
     most_cache: int | None = field(default=None, kw_only=True)
     cache: int = field(default=0, kw_only=True)
+    _free_fact: str = field(default="", init=False)
 
     @property
     def free_fact(self) -> str:
-        return f"{self.node}/{'ram' if self.is_ram else self.index}.free_bytes"
+        if not self._free_fact:
+            self._free_fact = f"{self.node}/{'ram' if self.is_ram else self.index}.free_bytes"
+        return self._free_fact
 
     @property
     def is_ram(self) -> bool:

@@ -291,7 +291,7 @@ def _made_for(ordered: Sequence[Change]) -> Mapping[Change, str]:
 
 def _step(change: Change, made_for: str | None) -> ModelStep:
     cards = change.takes or change.frees
-    gpus = tuple(card.index for card, _ in cards if not card.is_ram)
+    gpus = tuple([card.index for card, _ in cards if not card.is_ram])
     several = change.slot.cards is not None and len(change.slot.cards) > 1
     charged = change.takes if change.action is not Action.UNLOAD else change.frees
     return ModelStep(
@@ -340,7 +340,7 @@ def _preconditions(change: Change) -> tuple[Precondition, ...]:
 
 def room_needed(grows: Charges) -> tuple[Precondition, ...]:
     """The free bytes that each card of known size must have for what it gains."""
-    return tuple(Precondition(card.free_fact, at_least=count) for card, count in grows if card.usable is not None and count > 0)
+    return tuple([Precondition(card.free_fact, count) for card, count in grows if card.usable is not None and count > 0])
 
 
 def _residents(placement: Placement) -> Mapping[str, PlannedResident]:
