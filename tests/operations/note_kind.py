@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from reconciler.fleet import LOCAL, Section, resource_address
 from reconciler.planning.plan import Json, Step
 from reconciler.planning.resource import AfterPlan, FieldRule, ResourceChange, Wanted
+from reconciler.value_class import value_class
 
 NOTES: Section[Mapping[str, str]] = Section("notes", {})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(kw_only=True)
 class NoteStep(Step):
     name: str
 
