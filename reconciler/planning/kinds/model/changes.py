@@ -14,6 +14,7 @@ from reconciler.fleet import (
     Desired,
     EngineId,
     EngineKind,
+    EngineSpec,
     Ensure,
     LoadKey,
     ModelSpec,
@@ -127,7 +128,7 @@ class Changes:
     placed: dict[str, str] = field(default_factory=dict)
     charges: dict[str, Charges] = field(default_factory=dict)
     forgotten: list[str] = field(default_factory=list)
-    cannot_change: list[tuple[str, Replica]] = field(default_factory=list)
+    cannot_change: list[tuple[str, EngineSpec, Replica]] = field(default_factory=list)
     other_weights: list[tuple[str, Replica]] = field(default_factory=list)
     spared: list[Spared] = field(default_factory=list)
     held: list[Note] = field(default_factory=list)
@@ -211,7 +212,7 @@ def _wanted(changes: Changes, judged: Judged, target: Target, address: str, appl
     if judged.asks_something_new and (rule.action is not None or rule.code == HELD):
         changes.pending += 1  # where only the state has to learn what is so already, there is nothing left to do
     if judged.cannot_change:
-        changes.cannot_change.append((address, replica))
+        changes.cannot_change.append((address, target.slot.spec, replica))
     if judged.other_weights:
         changes.other_weights.append((address, replica))
     if judged.held is not None:

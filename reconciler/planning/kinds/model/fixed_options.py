@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from reconciler.fleet import OLLAMA_VARIABLES, EngineKind, Scalar, told_by_options, told_by_start
+from reconciler.fleet import OLLAMA_VARIABLES, EngineKind, EngineSpec, Scalar, told_by_options, told_by_start
 from reconciler.planning.kinds.model.replica import Replica
 from reconciler.planning.plan import Drift, Note
 
 CODE = "engine_fixed_options"
 
 
-def fixed_options(replicas: Sequence[tuple[str, Replica]], drifted: frozenset[str]) -> tuple[list[Drift], list[Note]]:
-    """Of replicas, by address, on engines that take neither context nor options through their API. `drifted` are told already as other than
-    applied."""
+def fixed_options(replicas: Sequence[tuple[str, EngineSpec, Replica]], drifted: frozenset[str]) -> tuple[list[Drift], list[Note]]:
+    """Of replicas, by address and engine, where that takes neither context nor options through its API. `drifted` are told already as other
+    than applied."""
     drift, notes = [], []
-    for address, replica in replicas:
+    for address, spec, replica in replicas:
         if replica.restarts:
             continue  # its start is about to decide anew
         if replica.context_wrong and not replica.sets_context:
@@ -29,7 +29,7 @@ def fixed_options(replicas: Sequence[tuple[str, Replica]], drifted: frozenset[st
         for name, wanted, told in told_otherwise(replica):
             drift.append(Drift(address, CODE, f"options.{name}", wanted, told))
             notes.append(Note(address, CODE, f"runs with {name} {told}, wanted {wanted}; change its preset or command line"))
-        for name, wanted, told in run_otherwise(replica):
+        for name, wanted, told in run_otherwise(replica, spec):
             drift.append(Drift(address, CODE, name, wanted, told))
             variable = OLLAMA_VARIABLES[name]
             change = f"set {variable}" if replica.kind is EngineKind.OLLAMA else "change its preset or command line"
@@ -49,13 +49,13 @@ def told_otherwise(replica: Replica) -> Iterator[tuple[str, Scalar, Scalar]]:
             yield name, wanted, found
 
 
-def run_otherwise(replica: Replica) -> Iterator[tuple[str, Scalar, Scalar]]:
+def run_otherwise(replica: Replica, spec: EngineSpec) -> Iterator[tuple[str, Scalar, Scalar]]:
     """The same of what its start is to decide by keys of the model: by the options that its engine tells, and by its environment."""
     resident = replica.resident
     if replica.given_at_start or resident is None or not any(replica.model.runs.items()):
         return
     kind = replica.kind
-    told = told_by_start(replica.slot.spec) if kind is EngineKind.OLLAMA else told_by_options(kind, resident.options)
+    told = told_by_start(spec) if kind is EngineKind.OLLAMA else told_by_options(kind, resident.options)
     for name, wanted in replica.model.runs.items():
         found = told.get(name)
         if found is not None and found != wanted:
