@@ -131,6 +131,21 @@ def test_a_name_that_an_engine_has_to_pull_stands_for_what_the_others_have_under
     assert settles(here) == []
 
 
+def test_what_is_there_outside_its_hours_for_want_of_another_place_of_its_form_is_not_placed():
+    of = fleet(node("d", 8 * GIB))
+    forms = (Variant("m3:1", 7 * GIB), Variant("m1:1", 2 * GIB))
+    want = desired(
+        model("m1:1", ["d"], 2 * GIB, replicas=0, outside_hours=True),
+        model("m3:1", ["d"], variants=forms, options={"num_batch": 512}),
+        model("m0:1", ["d"], 7 * GIB, priority=1),
+    )
+    there = {"d": [loaded("m1:1", 2 * GIB), loaded("m0:1", 7 * GIB)]}
+    here = world(of, want, there, [owned("m1:1", "d"), owned("m0:1", "d")], sizes={"m0:1": 7, "m1:1": 2, "m3:1": 7})
+    plan = here.plan()
+    assert plan.placed == {"model.m0:1@d/ollama": "m0:1"}
+    assert settles(here) == []
+
+
 def without(here, at, name):
     """The world in which the engine of a node does not have a model on its disk."""
     there = here.facts.nodes[at]

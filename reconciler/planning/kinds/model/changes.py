@@ -392,7 +392,9 @@ def _unwanted(changes: Changes, found: Occupant, placement: Placement, applied: 
         _unload(changes, found, applied, Reason("eviction" if evicted else "displaced", what), Cause.DISPLACED, by)
     elif found not in placement.released and found not in placement.spared:
         if owned is not None and of is not None and (of.name in stuck or not slot.is_fixed):
-            changes.placed.setdefault(owned.address, owned.engine_name)
+            every = (found.model, *found.also, found.moving)
+            if not any(one is not None and one.name == owned.model and one.outside_hours for one in every):
+                changes.placed.setdefault(owned.address, owned.engine_name)
         elif found.model is None or (found.model.ensure is Ensure.LOADED and found.model.name not in stuck):
             held = (largest(found.charges) or 0) if found.sized else None
             changes.unmanaged.append(UnmanagedResident(slot.id.node, slot.id.engine, resident.name, held, resident.pinned))
