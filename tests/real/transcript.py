@@ -48,8 +48,9 @@ Reports and files of people who run such fleets, by the kind of what they show; 
   or said; and ssh is not tried where it cannot be meant.
 - **A file, an answer, a name may be anybody's.** Each has a bound before it is read out, each number a range where it comes in, and what
   a reader trips over ends nothing else.
-- **Whose state is it?** One path in an environment variable served two fleets, and the second unloaded the first's models. A state
-  knows its fleet; a file is written through links and to devices as they are; what lies in a folder of everybody is said.
+- **Whose state is it?** One path in an environment variable served two fleets, and the second unloaded the first's models; two folders
+  each had a `hosts.yaml`. A state knows its fleet, and by which inventory it is called so; a file is written through links and to devices
+  as they are; what lies in a folder of everybody is said.
 - **What was approved is what is done.** A plan waits in a review while others apply. A step is refused where another run changed its
   address, or where it would start from something else than what was shown; what is already as the step leaves it counts as done.
 - **A question that need not be answered.** A metrics page behind a login, a proxy that redirects `/version`, a page of 66 MiB: the
@@ -60,6 +61,12 @@ Reports and files of people who run such fleets, by the kind of what they show; 
   sent a load.
 - **One bad answer ends nothing but itself.** A context of 2⁶³, a csv field of 131,073 characters, a key that comes back in another
   encoding, a pull that drips for ever: each is met at one door, within its time and its memory.
+- **Work for strangers is metered.** Blanks behind a `FROM` cost 49 seconds, a label 22, a range of hosts 67 and 1.2 GB, a stream of
+  ever-new digests 5.7 GB: what reads another's text is linear, or counts its time, its memory and its rows.
+- **The lock lives apart from the work.** While something blocked the loop no heartbeat was written, and a second run took over a lock
+  that was alive. Clocks differ, files are replaced: a run finds that out before it sends anything more.
+- **A card has more than one engine.** What gives way for a model is the least important of the card, whatever engine holds it, and what
+  is lost for good is told with the model that took its place.
 - **A clean-up hides the first reason.** An unload that is answered and does not happen is told as such, and not as the time-out of what
   was tried after it.
 - **Drift that is told once is lost.** Other weights than the pinned ones, a model deleted while it runs, an engine that restarted: told
