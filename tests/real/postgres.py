@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import psycopg
+from certificates import Pair
 from processes import LOOPBACK, free_port
 
 USER = "postgres"
@@ -40,6 +41,16 @@ class Postgres:
     @property
     def url(self) -> str:
         return f"postgresql://gpurec@{LOOPBACK}:{self.port}/postgres"
+
+    def encrypt(self, pair: Pair) -> None:
+        """From its next start on it offers TLS with this certificate."""
+        for name, path in (("server.crt", pair.certificate), ("server.key", pair.key)):
+            shutil.copy(path, self.data / name)
+            (self.data / name).chmod(0o600)
+            if os.geteuid() == 0:
+                shutil.chown(self.data / name, USER)
+        with (self.data / "postgresql.conf").open("a") as settings:
+            settings.write("ssl = on\n")
 
     def start(self) -> None:
         options = [f"listen_addresses={LOOPBACK}", f"port={self.port}", f"unix_socket_directories={self.home}", *SETTINGS]

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from certificates import Authority
 from cli_lab import Lab, served
 from cutting import CuttingProxy
 from postgres import Postgres
@@ -367,6 +368,30 @@ def spent(act: Callable[[], object]) -> float:
     return time.process_time() - began
 
 
+def test_a_server_whose_certificate_or_name_is_not_verified_is_refused(tmp_path: Path) -> None:
+    server, authority = Postgres(), Authority(tmp_path)
+    (tmp_path / "other").mkdir()
+    try:
+        server.encrypt(authority.issue("db", f"IP:{LOOPBACK}"))
+        server.start()
+
+        def version(host: str, authorities: str | Path) -> str:
+            store = open_state(
+                f"postgresql://gpurec@{host}:{server.port}/postgres?sslmode=verify-full&sslrootcert={authorities}", tmp_path, "lab"
+            )
+            assert isinstance(store, PostgresStore)
+            with closing(connect(store.address)) as conn:
+                assert conn.encrypted
+                return conn.server
+
+        assert version(LOOPBACK, authority.ca).startswith("15")
+        for host, authorities in ((LOOPBACK, "system"), (LOOPBACK, Authority(tmp_path / "other").ca), ("localhost", authority.ca)):
+            with pytest.raises(StateError, match=r"cannot be used: .*(certificate verify failed|does not match host name)"):
+                version(host, authorities)
+    finally:
+        server.remove()
+
+
 def test_two_workspaces_on_one_state_are_one_fleet_for_every_command(database: InPostgres, tmp_path: Path) -> None:
     """As two people with a clone each, against a simulated fleet."""
     url = f"postgresql://gpurec@{LOOPBACK}:{database.port}/{database.database}"
@@ -402,6 +427,9 @@ def test_two_workspaces_on_one_state_are_one_fleet_for_every_command(database: I
         say(ann, "apply", "--auto-approve")
         assert "sound" in say(ann, "state", "check")
         assert "not locked" in say(ann, "lock", "status")
+        assert "nomic-embed-text" in say(ben, "status")
+        assert "gpurec is a superuser" in " ".join(say(ben, "doctor").split())
+        assert owned.split()[0] in say(ben, "explain", owned.split()[0])
         say(ann, "state", "rm", owned.split()[0])
         assert say(ben, "state", "list").split() == owned.split()[1:]
         assert "is for a state in a file" in say(ann, "state", "backup", status=1)
