@@ -7,6 +7,8 @@ from pathlib import Path
 from processes import LOOPBACK, HttpServer, Process, free_port
 from provision import Provisioned
 
+from reconciler.fleet import EngineKind, KvCache, RunOptions
+
 KEY = "sesame-key"
 NAMES = ("tiny", "also-tiny")
 
@@ -21,7 +23,8 @@ class Vllm(HttpServer):
         self.home = home
         server = [real.vllm, "-m", "vllm.entrypoints.openai.api_server", "--model", real.vllm_model, "--served-model-name", *NAMES]
         own = ["--host", LOOPBACK, "--port", str(self.port), "--max-model-len", "1024", "--enforce-eager", "--api-key", KEY]
-        self._command: list[str | Path] = [*server, *own]
+        run = [word for name, *_, value in RunOptions(4, KvCache.F16).arguments(EngineKind.VLLM) for word in (name, value)]
+        self._command: list[str | Path] = [*server, *own, *run]
         self._environment = {
             "HF_HUB_OFFLINE": "1",
             "VLLM_NO_USAGE_STATS": "1",
