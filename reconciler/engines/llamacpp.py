@@ -57,6 +57,8 @@ _OPTIONS = frozenset({
     "rope-scaling", "split-mode", "tensor-split", "threads", "ubatch-size",
 })
 # fmt: on
+_WEIGHTS = frozenset({"model", "m", "model-url", "mu", "hf-repo", "hf", "hfr", "docker-repo", "dr"})
+"""What says where the weights of a section are."""
 _LONGEST_PRESET, _LONGEST_OPTION = 65536, 200
 _MOST_ALIASES = 100
 _MOST_WATCHED = 16
@@ -140,7 +142,7 @@ class LlamaCpp:
                 build=build,
                 mode="router",
                 max_residents=props.max_instances or None,
-                installed=tuple(_installed(model) for model in models),
+                installed=tuple(_installed(model) for model in models if _has_weights(model)),
                 residents=residents,
                 probe_seconds=look.seconds,
             )
@@ -275,6 +277,19 @@ def _resident(model: _Model) -> Resident:
     return Resident(clean_name(model.id), status, size_bytes=None, context=context, options=_options(model))
 
 
+def _has_weights(model: _Model) -> bool:
+    """Whether a router has a file of it. It lists a section of its preset that names none, too, and a load of that starts one more router
+    (seen on b10760)."""
+    preset = model.status.preset if model.status is not None else None
+    if not isinstance(preset, str) or (model.status is not None and model.status.value in _STATUS):
+        return True
+    return len(preset) > _LONGEST_PRESET or any(_key(line.partition("=")[0]) in _WEIGHTS for line in preset.splitlines())
+
+
+def _key(name: str) -> str:
+    return name.strip().removeprefix("LLAMA_ARG_").replace("_", "-").lower()
+
+
 def _options(model: _Model) -> tuple[str, ...] | None:
     """What the router started it with, of the options that change what it serves or holds. A preset may name keys and paths too, which are
     nobody's business; the context is a fact of its own."""
@@ -284,6 +299,6 @@ def _options(model: _Model) -> tuple[str, ...] | None:
     found = set()
     for line in preset[:_LONGEST_PRESET].splitlines():
         key, separator, value = line.partition("=")
-        if separator and key.strip().removeprefix("LLAMA_ARG_").replace("_", "-").lower() in _OPTIONS:
+        if separator and _key(key) in _OPTIONS:
             found.add(clean_name(f"{key.strip()}={value.strip()}"[:_LONGEST_OPTION]))
     return tuple(sorted(found))

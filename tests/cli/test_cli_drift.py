@@ -162,7 +162,7 @@ def test_an_apply_records_what_it_found_also_where_nothing_is_wanted_any_more(la
 def test_the_options_of_a_routers_runner_are_recorded_and_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from reconciler.sim.llamacpp.router import RouterEngine
 
-    preset = "[tinyllama-1b]\nctx-size = 2048\nn-gpu-layers = 99\nhf-token = hunter2\n"
+    preset = "[tinyllama-1b]\nctx-size = 2048\nn-gpu-layers = 99\nmodel = /models/tiny.gguf\nhf-token = hunter2\n"
     entry = RouterEngine._entry
 
     def with_preset(self: Any, child: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 from servers import answer, by_path, serving
@@ -58,3 +59,16 @@ def test_nothing_is_ever_asked_of_it_that_would_change_it(kind: EngineKind) -> N
         return codes
 
     assert asyncio.run(run()) == ["engine_fixed_model", "engine_fixed_model", "cannot_delete", "cannot_pull"]
+
+
+def test_a_section_of_a_preset_that_names_no_weights_is_not_installed_on_a_router() -> None:
+    listed = {
+        "file": ("unloaded", "[file]\nmodel = /models/file.gguf\n"),
+        "repository": ("unloaded", "[repository]\nLLAMA_ARG_HF_REPO = a/b\n"),
+        "ghost": ("unloaded", "[ghost]\ncache-type-k = q8_0\n"),
+        "runs": ("loaded", "[runs]\ncache-type-k = q8_0\n"),
+        "untold": ("unloaded", None),
+    }
+    data = [{"id": name, "status": {"value": value, "preset": preset}} for name, (value, preset) in listed.items()]
+    pages = {"/props": answer(b'{"role":"router"}'), "/models": answer(json.dumps({"data": data}).encode())}
+    assert [one.name for one in look(EngineKind.LLAMACPP, pages).installed or ()] == ["file", "repository", "runs", "untold"]

@@ -7,7 +7,7 @@ from typing import Any
 from processes import HttpServer, Process, free_port
 from rigs import NEED, RAM, ROOM_FOR_TWO, Bench
 from servers import Router, Single, card_environment
-from workspaces import NODE, steps
+from workspaces import NODE, reasons, steps
 
 from reconciler.fleet import EngineId, EngineKind, EngineSpec, EngineUnit, KvCache, ModelSpec, OwnedEngine, RunOptions
 from reconciler.planning.kinds.engine.single import GivenModel, model_arguments
@@ -57,6 +57,21 @@ def test_a_real_server_with_one_model_tells_its_slots_and_other_ones_are_drift(b
     workspace.expect_nothing_to_do()
     workspace.want({"gemma": {**WANTED, "parallel": 3}})
     assert drift(workspace.plan(0, 2)) == [("engine_fixed_options", "parallel", 3, 1)]
+
+
+def test_a_model_without_a_file_is_not_installed_though_the_preset_of_a_real_router_names_it(bench: Bench) -> None:
+    preset = bench.home / "models.ini"
+    preset.write_text("version = 1\n\n[gemma]\ncache-type-k = q8_0\n\n[ghost]\ncache-type-k = q8_0\n")
+    files = {"gemma": bench.real.gemma}
+    router = Router(bench.real, bench.folder("router"), files, [bench.card(ROOM_FOR_TWO)], extra=["--models-preset", str(preset)])
+    bench.started(router)
+    assert set(router.statuses()) == {"gemma", "ghost"}
+    workspace = bench.workspace()
+    workspace.declare({"llamacpp": {"url": router.url}}, (ROOM_FOR_TWO,), RAM)
+    workspace.want({"gemma": WANTED, "ghost": WANTED})
+    plan = workspace.plan(3)
+    assert steps(plan) == [("load", ADDRESS)]
+    assert reasons(plan, "ghost") == {"not_installed"}
 
 
 def test_a_real_router_tells_the_cache_of_what_it_loaded_and_another_one_is_drift(bench: Bench) -> None:

@@ -120,7 +120,8 @@ class RouterEngine(LlamaServer):
             "--model",
             f"/models/{model.name}.gguf",
         ]
-        status: dict[str, object] = {"value": child.value, "args": args, "preset": f"[{model.name}]\nctx-size = {context}\n"}
+        preset = f"[{model.name}]\nctx-size = {context}\nmodel = /models/{model.name}.gguf\n"
+        status: dict[str, object] = {"value": child.value, "args": args, "preset": preset}
         if child.failed:
             status |= {"failed": True, "exit_code": 1}
         entry: dict[str, object] = {
