@@ -22,6 +22,7 @@ from subject import (
 )
 
 from reconciler.engines import LoadRequest
+from reconciler.engines.trial import TOKENS
 from reconciler.fleet import EngineError
 
 
@@ -161,7 +162,7 @@ async def a_loaded_model_tells_how_fast_it_writes_and_is_not_reloaded_for_it(sub
     request = LoadRequest(subject.first, -1, options)
     async with opened(subject.spec) as engine:
         before = await make_resident(engine, subject.first, options=options)
-        assert await engine.tokens_per_second(request) > 0
+        assert (await engine.write(request, TOKENS)).rate > 0
         after = await engine.observe()
         assert [(one.name, one.context, one.pinned) for one in after.residents or ()] == [
             (one.name, one.context, one.pinned) for one in before.residents or ()
