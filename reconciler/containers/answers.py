@@ -46,6 +46,10 @@ class ListedPort(Answered):
     Type: Word = None
 
 
+class ListedHost(Answered):
+    NetworkMode: Word = None
+
+
 class Listed(Answered):
     """An entry of `GET /containers/json`."""
 
@@ -55,6 +59,7 @@ class Listed(Answered):
     State: Word = None
     Ports: Annotated[list[ListedPort] | None, OrUnknown()] = None
     Labels: LabelMap = None
+    HostConfig: Annotated[ListedHost | None, OrUnknown()] = None
 
 
 class HealthAnswer(Answered):
@@ -161,6 +166,7 @@ class Inspected(Answered):
 
 
 class ImageConfig(Answered):
+    Env: Words = None
     Cmd: Words = None
     Entrypoint: Words = None
 
@@ -324,7 +330,14 @@ def read_container(
         healthcheck=read_healthcheck(config.Healthcheck),
         labels={_bounded(key): _bounded(value) for key, value in sorted(labels.items())},
         privileges=_privileges(host),
+        variables=_own_variables(config, image),
     )
+
+
+def _own_variables(config: ConfigAnswer, image: ImageAnswer | None) -> tuple[str, ...]:
+    """The names of the variables that the image does not have with the same value."""
+    of_image = set((image.Config.Env if image is not None and image.Config is not None else None) or ())
+    return tuple(sorted({clean_name(one.partition("=")[0]) for one in config.Env or () if one not in of_image and "=" in one}))
 
 
 def _bounded(text: str) -> str:

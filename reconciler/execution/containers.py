@@ -91,16 +91,18 @@ class Daemons:
 @dataclass(slots=True)
 class _Done:
     """What was done so far. `new` is the container that is to stay, `made` says that this step made it; `old` is the one that is brought
-    back where it fails; `stopped`: it does not run now."""
+    back where it fails; `stopped`: it does not run now, `renamed`: it has not its own name."""
 
     new: str
     made: bool
     old: ContainerFacts | None = None
     stopped: bool = False
+    renamed: bool = False
 
 
 class ContainerWork:
-    """One container of one step. `within` seconds it may take until it answers; `is_healthy` asks it."""
+    """One container of one step. `within` seconds it may take until it answers; `is_healthy` asks it. `adopts` is the name, or the id, of a
+    container without our labels that counts as this one."""
 
     def __init__(
         self,
@@ -113,14 +115,16 @@ class ContainerWork:
         is_healthy: IsHealthy | None = None,
         within: float = 60.0,
         poll: float = 0.5,
+        adopts: str = "",
     ) -> None:
         self._host, self._fleet, self._address, self._spec = host, fleet, address, spec
+        self._adopted = {adopts: address} if adopts else {}
         self._pull, self._is_healthy, self._within, self._poll = pull, is_healthy, within, poll
         self._done: _Done | None = None
 
     async def observe(self) -> NodeContainers:
         """What is there of it now."""
-        return await self._host.observe(looked_for(self._fleet, (self._spec,) if self._spec is not None else ()))
+        return await self._host.observe(looked_for(self._fleet, (self._spec,) if self._spec is not None else (), self._adopted))
 
     async def make(self, progress: Progress, *, restart: bool = False) -> None:
         """Makes or replaces it, or starts what is there as it is wanted; `restart`: also what runs. Raises GpurecError, and then
@@ -197,7 +201,7 @@ class ContainerWork:
     async def _resume(self, spec: ContainerSpec, now: ContainerFacts, old: ContainerFacts | None, restart: bool) -> None:
         if old is not None and (now.state is not ContainerState.RUNNING or now.name != spec.name):
             await self._out_of_the_way(old)
-        if now.name != spec.name:
+        if now.name != spec.name and not now.adopted:
             await self._host.rename(now.id, spec.name)
         if now.condition != "running" or restart:
             await self._host.stop(now.id)
@@ -213,8 +217,9 @@ class ContainerWork:
     async def _out_of_the_way(self, old: ContainerFacts) -> None:
         self._made.stopped = True
         await self._host.stop(old.id)
-        if old.name != f"{self._wanted.name}{PREVIOUS}":
+        if old.name == self._wanted.name or not (old.adopted or old.name == f"{self._wanted.name}{PREVIOUS}"):
             await self._host.rename(old.id, f"{self._wanted.name}{PREVIOUS}")
+            self._made.renamed = True
 
     async def _until_healthy(self) -> None:
         loop, done = asyncio.get_running_loop(), self._made
@@ -244,7 +249,7 @@ class ContainerWork:
             if one.id != done.new:
                 await self._host.stop(one.id)
                 await self._host.remove(one.id)
-        if any(one.id == done.new and one.name != self._wanted.name for one in there.of(self._address)):
+        if any(one.id == done.new and one.name != self._wanted.name and not one.adopted for one in there.of(self._address)):
             await self._host.rename(done.new, self._wanted.name)
 
     async def _or_back(self, work: Awaitable[None]) -> None:
@@ -268,7 +273,10 @@ class ContainerWork:
             try:
                 if not done.made:
                     await self._host.remove(done.new)
-                await self._host.rename(done.old.id, self._wanted.name)
+                now = f"{self._wanted.name}{PREVIOUS}" if done.renamed else done.old.name
+                own = done.old.name if done.old.adopted else self._wanted.name
+                if now != own:
+                    await self._host.rename(done.old.id, own)
                 await self._host.start(done.old.id)
                 after = "; the one before it runs again"
             except ContainerError as second:

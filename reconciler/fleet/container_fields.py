@@ -186,6 +186,13 @@ def _or_unknown(values: Sequence[object] | None) -> str | None:
     return _listed(values) if values is not None else None
 
 
+def _cards_found(spec: ContainerSpec, facts: ContainerFacts) -> str | None:
+    """All cards without a name are those of a container that was adopted so; its replacement gets them by name."""
+    if facts.adopted and spec.all_cards and facts.cards == ("all",):
+        return _listed(spec.cards)
+    return _or_unknown(facts.cards)
+
+
 def _nanos(cpus: float | None) -> int:
     return round((cpus or 0.0) * 1e9)
 
@@ -210,7 +217,7 @@ FIELDS: Sequence[ContainerField] = (
     ContainerField("shm_size", lambda spec: spec.shm_size, lambda spec, facts: facts.shm_size if spec.shm_size is not None else None),
     ContainerField("cpus", lambda spec: spec.cpus or 0.0, _cpus_found),
     ContainerField("memory", lambda spec: spec.memory or 0, lambda spec, facts: facts.memory),
-    ContainerField("cards", lambda spec: _listed(spec.cards), lambda spec, facts: _or_unknown(facts.cards)),
+    ContainerField("cards", lambda spec: _listed(spec.cards), _cards_found),
     ContainerField("devices", lambda spec: _listed(spec.devices), lambda spec, facts: _or_unknown(facts.devices)),
     ContainerField("groups", lambda spec: _listed(spec.groups), lambda spec, facts: _or_unknown(facts.groups)),
     ContainerField(
@@ -225,5 +232,5 @@ FIELDS: Sequence[ContainerField] = (
     ),
     ContainerField("privileges", lambda spec: "privileged" if spec.privileged else "", lambda spec, facts: _or_unknown(facts.privileges)),
     ContainerField("state", lambda spec: "running", lambda spec, facts: facts.condition, restarts=True),
-    ContainerField("spec", lambda spec: spec.hash, lambda spec, facts: facts.spec or f"no label {SPEC_LABEL}"),
+    ContainerField("spec", lambda spec: spec.hash, lambda spec, facts: facts.spec or (None if facts.adopted else f"no label {SPEC_LABEL}")),
 )

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 FLEET_LABEL, ADDRESS_LABEL, SPEC_LABEL = "gpurec.fleet", "gpurec.address", "gpurec.spec"
 HOST_NETWORK, NO_NETWORK = "host", "none"
 _NOTHING: Mapping[str, SecretRef] = MappingProxyType({})
+_NOT_ASKED = frozenset({"adopts", "all_cards"})
+"""What says whose a container is, and nothing of how it is to be."""
 _UNORDERED = frozenset({"ports", "mounts", "networks", "cards", "devices", "groups", "files"})
 _PUBLISHED = re.compile(
     r"(?:(?:(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<four>[0-9.]+)):)?(?P<host>[0-9]{1,5}):)?(?P<container>[0-9]{1,5})(?:/(?P<protocol>tcp|udp))?"
@@ -105,7 +107,8 @@ class ContainerSpec:
     or by reference. `networks` () is the daemon's default, `("host",)` and `("none",)` are those modes. `cards` are UUIDs of NVIDIA cards
     or MIG slices: the daemon gets them as a CDI device where it lists one, else as a device request. `devices` are device files of the
     node (AMD), `groups` those of the node that may open them. `memory` and `shm_size` in bytes, `stop_timeout` in seconds. `restart` is
-    `no`, `always`, `unless-stopped`, `on-failure` or `on-failure:N`.
+    `no`, `always`, `unless-stopped`, `on-failure` or `on-failure:N`. `adopts` is the name, or the id, of a container that somebody else
+    made and that counts as this one; `all_cards`: such a one may have been given all cards without naming them.
     """
 
     name: str
@@ -131,6 +134,8 @@ class ContainerSpec:
     labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     stop_timeout: float | None = None
     privileged: bool = False
+    adopts: str = ""
+    all_cards: bool = False
 
     @property
     def hash(self) -> str:
@@ -173,7 +178,7 @@ def _document(value: object) -> object:
         found: dict[str, object] = {}
         for name, default in _defaults(type(value)):
             held = getattr(value, name)
-            if held is None or held == () or held == {} or held == default:
+            if held is None or held == () or held == {} or held == default or name in _NOT_ASKED:
                 continue
             document = _document(held)
             if name in _UNORDERED and isinstance(document, list) and len(document) > 1:
@@ -221,12 +226,13 @@ class ContainerFacts:
     """A container as it was seen. What is None was not looked at, or not told; of a container that is not ours that is everything below
     `whose`.
 
-    `whose` says who has it, as part of a sentence (`fleet 'lab'`, `compose project 'web'`). `name` is without its slash. `image` is what it
-    was made of, as it was written then; `image_id` what that was, `image_now` what it names on this daemon by now (None: it is gone),
-    `digests` by what registries know it. `command` and `entrypoint` are those that run, `image_command` and `image_entrypoint` the image's
-    own. `env` has only variables that are declared by value, `secrets` of those declared by reference whether they are the same (None: the
-    secret could not be read). `cards` are UUIDs, or `all`, or `any N` where a count was asked for. `networks` are the names it is attached
-    to, and `network_mode` how it was made. `privileges` are the words for what goes beyond an ordinary container.
+    `whose` says who has it, as part of a sentence (`fleet 'lab'`, `compose project 'web'`). `name` is without its slash. `image` is what
+    it was made of, as it was written then; `image_id` what that was, `image_now` what it names on this daemon by now (None: it is gone),
+    `digests` by what registries know it. `command` and `entrypoint` are those that run, `image_command` and `image_entrypoint` the
+    image's own. `env` has only variables that are declared by value, `secrets` of those declared by reference whether they are the same
+    (None: the secret could not be read), `variables` the names of all that its image does not set so. `cards` are UUIDs, or `all`, or
+    `any N` where a count was asked for. `networks` are the names it is attached to, and `network_mode` how it was made. `privileges` are
+    the words for what goes beyond an ordinary container. `adopted`: it is ours without our labels, since the files or the state say so.
     """
 
     id: str
@@ -269,6 +275,8 @@ class ContainerFacts:
     healthcheck: Healthcheck | None = None
     labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     privileges: tuple[str, ...] | None = None
+    variables: tuple[str, ...] = ()
+    adopted: bool = False
 
     @property
     def condition(self) -> str | None:
@@ -297,22 +305,28 @@ def watched_env(*specs: ContainerSpec) -> WatchedEnv:
 @value_class
 class ContainersLookedFor:
     """What a look at a daemon is to tell: all containers of `fleet`, with the variables in `env` by the address of their label, and whoever
-    has one of `names` or one of `ports` of the node."""
+    has one of `names` or one of `ports` of the node, or with `on_host` the node's own network. `adopted` are containers of others, by name
+    or id, that count as ours, with their addresses."""
 
     fleet: str
     env: Mapping[str, WatchedEnv] = field(default_factory=dict)
     names: frozenset[str] = frozenset()
     ports: frozenset[int] = frozenset()
+    adopted: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    on_host: bool = False
 
 
-def looked_for(fleet: str, specs: Mapping[str, ContainerSpec] | tuple[ContainerSpec, ...]) -> ContainersLookedFor:
-    """What has to be known of a daemon on which these are to be."""
+def looked_for(
+    fleet: str, specs: Mapping[str, ContainerSpec] | tuple[ContainerSpec, ...], adopted: Mapping[str, str] | None = None
+) -> ContainersLookedFor:
+    """What has to be known of a daemon on which these are to be. `adopted`, where it is given, holds instead of what they say of it."""
     wanted = tuple(specs.values()) if isinstance(specs, Mapping) else specs
     return ContainersLookedFor(
         fleet,
         {spec.address: watched_env(spec) for spec in wanted},
         frozenset(spec.name for spec in wanted),
         frozenset(port.host for spec in wanted for port in spec.ports),
+        {spec.adopts: spec.address for spec in wanted if spec.adopts} if adopted is None else adopted,
     )
 
 

@@ -18,7 +18,8 @@ _EMPTY: Mapping[str, str | SecretRef] = MappingProxyType({})
 @value_class
 class EngineContainer:
     """The container of an engine. `command` None: the image's own; `networks` () is the daemon's default; `shm_size` and `memory` in
-    bytes."""
+    bytes. `publish` is the address of the node at which its port answers (None: the node's own). `adopt` is the name of a container that
+    somebody else made and that is the engine's from now on."""
 
     image: str
     volumes: tuple[Mount, ...] = ()
@@ -32,6 +33,8 @@ class EngineContainer:
     memory: int | None = None
     stop_timeout: float | None = None
     privileged: bool = False
+    publish: str | None = None
+    adopt: str | None = None
 
 
 class UnitScope(StrEnum):

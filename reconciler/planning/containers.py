@@ -28,6 +28,7 @@ from reconciler.planning.resource import FieldRule, Wanted
 from reconciler.value_class import value_class
 
 NAME, COPIES, SPEC, HEALTHY = "name", "copies", "spec", "healthy"
+EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104
 CONTAINER_RULES: Sequence[FieldRule] = (
     *(FieldRule(row.name) for row in FIELDS if row.name != SPEC),
     FieldRule(NAME),
@@ -85,7 +86,9 @@ def container_found(
         taken = there.in_the_way(spec) if spec is not None else ()
         return ResourceFacts(False, {}, in_the_way(spec, taken[0]) if spec is not None and taken else None, there=there)
     one = current(ours, spec)
-    fields = _fields(spec, wanted, one, len(ours), healthy) if spec is not None else {NAME: one.name, HEALTHY: healthy}
+    fields = (
+        _fields(spec, wanted, one, len(ours), healthy) if spec is not None else {NAME: None if one.adopted else one.name, HEALTHY: healthy}
+    )
     return ResourceFacts(True, fields, there=there)
 
 
@@ -94,8 +97,9 @@ def _fields(spec: ContainerSpec, wanted: Fields | None, one: ContainerFacts, cop
     found: dict[str, Scalar | None] = dict(found_fields(spec, one))
     wanted = wanted_fields(spec) if wanted is None else wanted
     if any(name in _MADE_ANEW and value != wanted.get(name) for name, value in found.items()):
-        del found[SPEC]
-    return {**found, NAME: one.name, COPIES: copies, HEALTHY: healthy if one.state is ContainerState.RUNNING else None}
+        found.pop(SPEC, None)
+    name = spec.name if one.adopted else one.name
+    return {**found, NAME: name, COPIES: copies, HEALTHY: healthy if one.state is ContainerState.RUNNING else None}
 
 
 def current(ours: Sequence[ContainerFacts], spec: ContainerSpec | None) -> ContainerFacts:
@@ -119,6 +123,8 @@ def in_the_way(spec: ContainerSpec, other: ContainerFacts) -> str:
 def shown_risks(spec: ContainerSpec) -> Sequence[str]:
     """What of a container reaches beyond it, for the reader of a plan."""
     lines = ["! it has the network of its host"] if HOST_NETWORK in spec.networks else []
+    everywhere = [port for port in spec.published if port.address in EVERYWHERE]
+    lines += [f"! its port {port.host} answers at every address of its host" for port in everywhere]
     binds = [mount for mount in spec.mounts if mount.kind is MountKind.BIND]
     return lines + [f"! it {'reads' if mount.read_only else 'writes'} {mount.source} of its host" for mount in binds]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from ipaddress import ip_address
 from typing import TypeVar
 
 from reconciler.fleet import Mount, PullPolicy, Scalar, SecretRef, parse_mount
@@ -83,3 +84,5 @@ CPUS = Field("cpus", number, meant="cpu")
 MEMORY = Field("memory", size, mib_keys=("memory_mb",), meant="mem mem_limit")
 STOP_TIMEOUT = Field("stop_timeout", duration, meant="stop_grace_period")
 PRIVILEGED = Field("privileged", flag)
+PUBLISH = Field("publish", parsed(lambda text: str(ip_address(text)), "write 0.0.0.0, or one address of the host"))
+ADOPT = Field("adopt", CONTAINER_NAME.form)

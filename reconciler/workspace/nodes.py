@@ -350,9 +350,9 @@ class NodeReader:
         """A daemon publishes ports at IP addresses, and only at the one of its host."""
         for engine in parts:
             start = engine.owned.start if engine.owned is not None else None
-            if isinstance(start, EngineContainer) and HOST_NETWORK not in start.networks and not _is_ip(address):
+            if isinstance(start, EngineContainer) and HOST_NETWORK not in start.networks and not (start.publish or _is_ip(address)):
                 what = f"engine {engine.name!r} of host {host.name!r} is published at its host's address, and {address!r} is no IP address"
-                self._problems.error(what, engine.key, "add `address: 10.0.0.1` to the host, or `networks: [host]` to the container")
+                self._problems.error(what, engine.key, "add `address: 10.0.0.1` to the host, or `publish: 10.0.0.1` to the container")
 
     def _warn_of_misspelling(self, profile: Profile) -> None:
         if ENGINES.key in profile.variables:

@@ -17,6 +17,7 @@ from reconciler.fleet import (
     UnitScope,
 )
 from reconciler.workspace.containers import (
+    ADOPT,
     COMMAND,
     CPUS,
     ENTRYPOINT,
@@ -24,6 +25,7 @@ from reconciler.workspace.containers import (
     MEMORY,
     NETWORKS,
     PRIVILEGED,
+    PUBLISH,
     PULL,
     RESTART,
     SHM_SIZE,
@@ -81,6 +83,8 @@ CONTAINER = Table(
         MEMORY,
         STOP_TIMEOUT,
         PRIVILEGED,
+        PUBLISH,
+        ADOPT,
     ),
 )
 UNIT = Field("unit", Form(_unit, {"type": "string"}), required=True)
@@ -151,6 +155,9 @@ def read_owned(runtime: Runtime, kind: EngineKind, values: Values, problems: Pro
             problems.warn(what, values.nodes.get(VARIABLES.key) or values.node, f"did you mean {near!r}?" if near is not None else None)
     if start is None:
         raise Refused
+    if isinstance(start, EngineContainer) and start.adopt is not None and INSTANCES in values and own is not None:
+        what = f"{where} has several instances and adopts one container"
+        problems.error(what, own.nodes[ADOPT.key], "declare each instance as an engine of its own, with its `gpus`")
     return OwnedEngine(start, values.get(PORT) or USUAL_PORTS[kind], values.get(INSTANCES), values.get(ARGS) or (), env)
 
 
@@ -175,4 +182,6 @@ def _as_container(values: Values, problems: Problems, where: str) -> EngineConta
         values.get(MEMORY),
         values.get(STOP_TIMEOUT),
         values.get(PRIVILEGED) or False,
+        values.get(PUBLISH),
+        values.get(ADOPT),
     )

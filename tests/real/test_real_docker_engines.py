@@ -40,18 +40,18 @@ class Owned:
 
     def __init__(self, bench: Bench, daemon: Dockerd, models: Path, *, swarm: bool = False) -> None:
         self.daemon, self.workspace = daemon, bench.workspace()
-        self._docker = {"url": f"unix://{daemon.socket}", "swarm": swarm}
+        self.docker = {"url": f"unix://{daemon.socket}", "swarm": swarm}
         self.card = bench.card(ROOM_FOR_TWO)
         self.port = free_port()
-        self._models = models
+        self.models = models
         self.declare()
         self.workspace.want({"gemma": {"engine": "llamacpp", "vram": f"{NEED}B"}})
 
     def declare(self, image: str = IMAGE, *args: str) -> None:
-        container = {"image": image, "volumes": [f"{self._models}:/models:ro"], "networks": ["host"], "stop_timeout": 5}
+        container = {"image": image, "volumes": [f"{self.models}:/models:ro"], "networks": ["host"], "stop_timeout": 5}
         llama = {"kind": "llamacpp", "runtime": "container", "port": self.port, "container": container, "load_timeout": 60}
         llama |= {"env": {"LLAMA_ARG_RPC": self.card.endpoint, "LLAMA_ARG_N_GPU_LAYERS": "99"}, "args": [*ROUTER, *args]}
-        self.workspace.declare({"llama": llama}, (self.card.size,), 4096 * MIB, docker=self._docker)
+        self.workspace.declare({"llama": llama}, (self.card.size,), 4096 * MIB, docker=self.docker)
 
     def settle(self) -> None:
         """Applies until it holds: which models a llama-server has is known only once it runs, and it can fetch none."""
@@ -59,7 +59,7 @@ class Owned:
         self.workspace.apply(0)
 
     def leave(self) -> None:
-        self.workspace.declare({}, (self.card.size,), 4096 * MIB, docker=self._docker)
+        self.workspace.declare({}, (self.card.size,), 4096 * MIB, docker=self.docker)
         self.workspace.want({})
 
     def models(self) -> list[dict[str, Any]]:
@@ -197,6 +197,39 @@ def test_a_stranger_with_its_name_is_an_error_that_says_who_and_is_left_alone(ow
     told = owned.workspace.apply(3)
     assert "compose project 'web'" in told.out + told.err
     assert set(owned.containers) == {name}
+
+
+def test_an_engine_that_runs_in_somebodys_container_is_adopted_as_it_is_and_replaced_by_a_change(owned: Owned) -> None:
+    host = {"NetworkMode": "host", "Binds": [f"{owned.models}:/models:ro"], "RestartPolicy": {"Name": "always"}}
+    host |= {"DeviceRequests": [{"Driver": "nvidia", "Count": -1, "Capabilities": [["gpu"]]}]}
+    env = [f"LLAMA_ARG_RPC={owned.card.endpoint}", "LLAMA_ARG_N_GPU_LAYERS=99", "HF_TOKEN=hf_of_a_stranger"]
+    command = [*COMMAND, "--host", LOOPBACK, "--port", str(owned.port), *ROUTER]
+    body = {"Image": IMAGE, "Cmd": command, "Env": env, "HostConfig": host}
+    made = owned.daemon.client.post("/containers/create", params={"name": "llama"}, json=body).raise_for_status().json()["Id"]
+    owned.daemon.client.post(f"/containers/{made}/start").raise_for_status()
+    _await_up(owned)
+    external = {"kind": "llamacpp", "url": f"http://{LOOPBACK}:{owned.port}", "load_timeout": 60}
+    owned.workspace.declare({"llama": external}, (owned.card.size,), 4096 * MIB, docker=owned.docker)
+    told = owned.workspace.run("import", "--own").expect(0)
+    assert "hf_of_a_stranger" not in told.out
+    inventory = owned.workspace.folder / "inventories" / "lab"
+    (hosts,) = (owned.workspace.folder / "inventories").glob("lab.*")
+    inventory.mkdir()
+    hosts.rename(inventory / "hosts.yaml")
+    (inventory / "own.yaml").write_text(told.out)
+    before = len(owned.daemon.changes())
+    assert ("adopt", "engine.box/llama") in steps(owned.workspace.plan(2))
+    owned.workspace.apply(0)
+    assert owned.loaded() == {"gemma"}
+    owned.workspace.expect_nothing_to_do()
+    assert len(owned.daemon.changes()) == before
+    (inventory / "own.yaml").write_text(told.out.replace('"--models-max", "4"', '"--models-max", "3"'))
+    assert ("update", "engine.box/llama") in steps(owned.workspace.plan(2))
+    owned.workspace.apply(0, variables={"HF_TOKEN": "hf_of_a_stranger"})
+    assert set(owned.containers) == {"lab-llama"}
+    assert owned.container["HostConfig"]["DeviceRequests"][0]["DeviceIDs"] == ["0"]
+    assert "HF_TOKEN=hf_of_a_stranger" in owned.container["Config"]["Env"]
+    assert owned.loaded() == {"gemma"}
 
 
 def _name_it_wants(owned: Owned) -> str:

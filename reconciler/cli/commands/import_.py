@@ -26,24 +26,31 @@ FORMATS = ("llama-swap", "litellm")
     type=click.Path(path_type=Path),
     help="Write an inventory and a desired state for what FILE of another tool says, and ask no node; overwrites nothing.",
 )
+@click.option("--own", is_flag=True, help="Write inventory YAML instead, in which engines that run in containers are gpurec's own.")
 @click.option("--format", "form", type=click.Choice(FORMATS), help="What FILE is, where its content does not tell.")
 @global_options
 @click.pass_context
-def command(context: click.Context, out: Path | None, force: bool, source: Path | None, form: str | None) -> None:
+def command(context: click.Context, out: Path | None, force: bool, source: Path | None, form: str | None, own: bool) -> None:
     """Write desired YAML for what runs on the fleet: needs only the inventory, and changes no state and no node. The first plan after it
     only adopts, the plan after its apply is empty.
+
+    With --own it writes an inventory for what its nodes' Docker Engines run: a file to put beside the one there is, in the folder of the
+    inventory. The first plan after it only adopts; no container is made anew.
 
     With --from it needs no workspace: it reads a file of llama-swap or LiteLLM. For each thing that could not be carried over it says where
     that stands, and why."""
     if source is not None:
-        if out is not None or force:
+        if out is not None or force or own:
             raise click.UsageError(
-                "--from writes inventories/FLEET.yaml and desired/FLEET.yaml and overwrites nothing: leave out --out and --force"
+                "--from writes inventories/FLEET.yaml and desired/FLEET.yaml and overwrites nothing: leave out --out, --force and --own"
             )
         _from_file(settings_of(context), source, form)
         return
     if form is not None:
         raise click.UsageError("--format says what the file of --from is: add --from FILE")
+    if own:
+        _owned(settings_of(context), out, force)
+        return
     from reconciler.cli.running import run
     from reconciler.files import write_file
     from reconciler.operations.importing import import_running
@@ -72,6 +79,27 @@ def command(context: click.Context, out: Path | None, force: bool, source: Path 
         settings.say(f"Warning: {len(found.left_out) - MOST_WARNINGS:,} more are left out; all of them stand in the comments of the file.")
     for step in found.left[:MOST_WARNINGS]:
         settings.say(f"Warning: a plan would still {step.action.value} {escape(step.address)}: {escape(step.reason.message)}")
+
+
+def _owned(settings: Settings, out: Path | None, force: bool) -> None:
+    from reconciler.cli.running import run
+    from reconciler.files import write_file
+    from reconciler.operations.owning import import_owned
+    from reconciler.views import escape, owned_text
+    from reconciler.views.style import plural
+
+    found = run(settings, lambda report: import_owned(settings, report))
+    text = owned_text(found.fleet, found.at, [(one.name, one.variables, one.engines) for one in found.nodes], found.left_out)
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        write_file(settings.path(out), text, overwrite=force)
+        engines = sum(len(one.engines) for one in found.nodes)
+        settings.say(f"Wrote {out}: {plural(engines, 'engine')}. To see what it comes to: gpurec plan")
+    for one in found.left_out[:MOST_WARNINGS]:
+        settings.say(f"Warning: {escape(one.what)} is left out: {escape(one.why)}")
+    if len(found.left_out) > MOST_WARNINGS:
+        settings.say(f"Warning: {len(found.left_out) - MOST_WARNINGS:,} more are left out; all of them stand in the comments of the file.")
 
 
 def _below(root: Path, file: Path) -> Path | None:

@@ -30,9 +30,9 @@ from reconciler.fleet import (
 )
 from reconciler.hosts import HostError
 from reconciler.planning import Action, Step
-from reconciler.planning.containers import HEALTHY, container_found, written_form
+from reconciler.planning.containers import HEALTHY, container_found, current, written_form
 from reconciler.planning.kinds.engine import EngineKind, EngineStep, WantedEngine
-from reconciler.planning.kinds.engine.fields import RUNTIME, SCOPE, SYSTEMD
+from reconciler.planning.kinds.engine.fields import ADOPTED, RUNTIME, SCOPE, SYSTEMD
 from reconciler.planning.kinds.engine.unit import applied_unit
 from reconciler.planning.resource import AfterPlan, owned
 
@@ -80,7 +80,12 @@ class EngineActor:
             node = parse_resource_address(address)[2]
             now = wanted[address].container if address in wanted else None
             asked[node] += [spec for spec in (now, before.get(address)) if spec is not None]
-        there = await self._daemons.observe({node: _looked_for(around.fleet.name, specs) for node, specs in asked.items()})
+        adopted: dict[str, dict[str, str]] = defaultdict(dict)
+        for address in addresses:
+            now = wanted[address].container if address in wanted else None
+            if name := _adopts(rows.get(address), now):
+                adopted[parse_resource_address(address)[2]][name] = address
+        there = await self._daemons.observe({node: _looked_for(around.fleet.name, specs, adopted[node]) for node, specs in asked.items()})
         found = {}
         for address in addresses:
             _, engine, node = parse_resource_address(address)
@@ -141,6 +146,9 @@ class EngineActor:
         fields = {name: value for name, value in step.after.items() if value is not None}
         if one.unit is not None:
             return AppliedResource(step.address, {**fields, SCOPE: one.unit.scope.value}, one.unit.written)
+        ours = found.there.of(step.address) if found.there is not None else ()
+        if one.container is not None and ours and (now := current(ours, one.container)).adopted:
+            fields[ADOPTED] = now.id
         return AppliedResource(step.address, fields, written_form(one.container) if one.container is not None else None)
 
     def _unit(self, step: EngineStep) -> UnitWork | None:
@@ -171,6 +179,7 @@ class EngineActor:
                 is_healthy=is_healthy if spec is not None else None,
                 within=spec.load_timeout if spec is not None else 0.0,
                 poll=self._context.poll_seconds,
+                adopts=_adopts(self._context.applied.resources.get(step.address), step.container),
             )
         return self._works[step.address]
 
@@ -195,14 +204,21 @@ def _is_there(there: NodeContainers, step: Step) -> bool:
     return there.containers is not None and bool(there.of(step.address))
 
 
-def _looked_for(fleet: str, specs: list[ContainerSpec]) -> ContainersLookedFor:
+def _adopts(row: AppliedResource | None, wanted: ContainerSpec | None) -> str:
+    """The container of somebody else's that is an engine's: by the state where it knows the engine, else by the files."""
+    if row is not None:
+        return str(row.fields.get(ADOPTED, ""))
+    return wanted.adopts if wanted is not None else ""
+
+
+def _looked_for(fleet: str, specs: list[ContainerSpec], adopted: Mapping[str, str]) -> ContainersLookedFor:
     """What is to be told of a daemon, for containers as they are wanted and as they were applied: of one address both."""
     by_address: dict[str, list[ContainerSpec]] = defaultdict(list)
     for spec in specs:
         by_address[spec.address].append(spec)
     whole = looked_for(fleet, tuple(specs))
-
-    return ContainersLookedFor(fleet, {address: watched_env(*some) for address, some in by_address.items()}, whole.names, whole.ports)
+    env = {address: watched_env(*some) for address, some in by_address.items()}
+    return ContainersLookedFor(fleet, env, whole.names, whole.ports, adopted)
 
 
 def _facts(

@@ -36,8 +36,11 @@ def container_name(fleet: str, engine: str) -> str:
     return _NO_NAME.sub("-", f"{fleet}-{engine}")
 
 
-def container_of(fleet: str, node: NodeSpec, engine: EngineSpec, cards: Sequence[CardFacts], args: Sequence[str] = ()) -> ContainerSpec:
-    """The container of an engine that gpurec owns. `cards` are those of its node that are its own; `args` come before the declared ones."""
+def container_of(
+    fleet: str, node: NodeSpec, engine: EngineSpec, cards: Sequence[CardFacts], args: Sequence[str] = (), adopts: str = ""
+) -> ContainerSpec:
+    """The container of an engine that gpurec owns. `cards` are those of its node that are its own; `args` come before the declared ones;
+    `adopts` is a container of somebody else's that counts as this one."""
     owned = engine.owned
     assert owned is not None
     start = owned.start
@@ -50,9 +53,13 @@ def container_of(fleet: str, node: NodeSpec, engine: EngineSpec, cards: Sequence
     if HOST_NETWORK in start.networks:
         if engine.kind is EngineKind.OLLAMA:
             env.setdefault("OLLAMA_HOST", host_port(node.address, owned.port))
-        listens = listen_arguments(engine.kind, node.address, owned.port)
+        said = {word.partition("=")[0] for word in (*(start.command or ()), *owned.args)}
+        words = listen_arguments(engine.kind, node.address, owned.port)
+        pairs = zip(words[::2], words[1::2], strict=True)
+        listens = tuple(word for flag, value in pairs if flag not in said for word in (flag, value))
     else:
-        ports = (PublishedPort(INNER_PORTS[engine.kind], owned.port, "127.0.0.1" if node.address == "localhost" else node.address),)
+        address = start.publish or ("127.0.0.1" if node.address == "localhost" else node.address)
+        ports = (PublishedPort(INNER_PORTS[engine.kind], owned.port, address),)
     if amd:
         env.setdefault("ROCR_VISIBLE_DEVICES", ",".join(card_mark(card) for card in amd))
     return ContainerSpec(
@@ -76,6 +83,8 @@ def container_of(fleet: str, node: NodeSpec, engine: EngineSpec, cards: Sequence
         groups=AMD_GROUPS if amd else (),
         stop_timeout=start.stop_timeout,
         privileged=start.privileged,
+        adopts=adopts,
+        all_cards=bool(adopts) and engine.gpus is None,
     )
 
 

@@ -33,7 +33,7 @@ from reconciler.planning.containers import (
 )
 from reconciler.planning.containers_guard import container_refusals
 from reconciler.planning.kinds.engine.container import container_of
-from reconciler.planning.kinds.engine.fields import CONTAINER, CONTENT, ENABLED, RUNTIME, UNIT, unit_fields
+from reconciler.planning.kinds.engine.fields import ADOPTED, CONTAINER, CONTENT, ENABLED, RUNTIME, UNIT, unit_fields
 from reconciler.planning.kinds.engine.preset import preset_of
 from reconciler.planning.kinds.engine.single import GivenModel, model_arguments, option_arguments, takes_one_model
 from reconciler.planning.kinds.engine.unit import applied_unit, unit_of
@@ -193,7 +193,8 @@ def wanted_engine(after: AfterPlan, node: NodeSpec, engine: EngineSpec, model: G
         unit = unit_of(after.fleet.name, node, engine, cards, given)
         return WantedEngine(address, node.name, unit_fields(unit), engine=engine.id.engine, unit=unit, restart=_restart(after, engine))
     files, named = preset_of(engine, after.desired.models)
-    container = replace(container_of(after.fleet.name, node, engine, cards, (*given, *named)), files=tuple(files))
+    adopts = (start.adopt or "") if row is None else str(row.fields.get(ADOPTED, ""))
+    container = replace(container_of(after.fleet.name, node, engine, cards, (*given, *named), adopts), files=tuple(files))
     refusals = container_refusals(container, after.desired.policy.allowed_containers, start.privileged)
     fields = {**container_fields(container), RUNTIME: CONTAINER}
     return WantedEngine(
