@@ -345,26 +345,31 @@ class _Look:
 
     async def of(self, listed: Sequence[Listed]) -> list[ContainerFacts]:
         wanted = self._wanted
-        ours = {one.Id: one for one in listed if owner_of(one.Labels, wanted.fleet)[0] is Owner.OURS}
-        adopted = {one.Id: address for one in listed if (address := self._adopted(one)) is not None}
+        adopted = {one.Id: by for one in listed if (by := self._adopted(one)) is not None}
+        ours = {one.Id: one for one in listed if owner_of(one.Labels, wanted.fleet)[0] is Owner.OURS and one.Id not in adopted}
         others = [stranger(one, wanted.fleet) for one in listed if one.Id not in adopted and self._in_the_way(one)]
         try:
             async with asyncio.TaskGroup() as group:
                 looks = [group.create_task(self._listed(one)) for one in ours.values()]
-                taken = [group.create_task(self._taken_over(one, address)) for one, address in adopted.items()]
+                taken = [group.create_task(self._taken_over(one, *by)) for one, by in adopted.items()]
         except* ContainerError as errors:
             raise _first(errors) from None
         return [*others, *(one for look in (*looks, *taken) if (one := look.result()) is not None)]
 
-    def _adopted(self, one: Listed) -> str | None:
-        """The address that it counts as ours with, where it is nobody's by its labels."""
-        if not self._wanted.adopted or owner_of(one.Labels, self._wanted.fleet)[0] is not Owner.FOREIGN:
-            return None
-        return next((address for name in (one.Id, *names_of(one)) if (address := self._wanted.adopted.get(name)) is not None), None)
+    def _adopted(self, one: Listed) -> tuple[str, str] | None:
+        """The address that it counts as ours with, and by what: its name or id where it is nobody's by its labels, else their address."""
+        adopted = self._wanted.adopted
+        owner = owner_of(one.Labels, self._wanted.fleet)[0] if adopted else Owner.OTHER_FLEET
+        if owner is Owner.OURS:
+            label = (one.Labels or {}).get(ADDRESS_LABEL, "")
+            return (adopted[label], label) if label in adopted else None
+        if owner is Owner.FOREIGN:
+            return next(((adopted[name], one.Id) for name in (one.Id, *names_of(one)) if name in adopted), None)
+        return None
 
-    async def _taken_over(self, container: str, address: str) -> ContainerFacts | None:
+    async def _taken_over(self, container: str, address: str, by: str) -> ContainerFacts | None:
         found = await self.one(container, self._wanted.env.get(address, _NOTHING_WATCHED))
-        return replace(found, owner=Owner.OURS, address=address, adopted=True) if found is not None else None
+        return replace(found, owner=Owner.OURS, address=address, adopted=by) if found is not None else None
 
     def _in_the_way(self, one: Listed) -> bool:
         wanted = self._wanted

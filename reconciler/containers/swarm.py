@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -104,8 +105,11 @@ class SwarmHost:
         for one in services:
             labels = one.Spec.Labels or {}
             if owner_of(labels, wanted.fleet)[0] is Owner.OURS:
-                watched = wanted.env.get(labels.get(ADDRESS_LABEL, ""), _NOTHING_WATCHED)
-                found.append(await self._facts(wire, one, tasks, wanted.fleet, watched, networks))
+                label = labels.get(ADDRESS_LABEL, "")
+                address = wanted.adopted.get(label)
+                watched = wanted.env.get(address or label, _NOTHING_WATCHED)
+                facts = await self._facts(wire, one, tasks, wanted.fleet, watched, networks)
+                found.append(facts if address is None else replace(facts, address=address, adopted=label))
             elif name_of(one) in wanted.names or not wanted.ports.isdisjoint(_ports(one)):
                 found.append(stranger_service(one, wanted.fleet))
         return NodeContainers(tuple(sorted(found, key=lambda one: (one.name, one.id))), daemon)

@@ -15,6 +15,7 @@ from functools import lru_cache
 from reconciler.containers import ContainerError, ContainerHost
 from reconciler.execution.actor import Progress
 from reconciler.fleet import (
+    ADOPTED,
     HOST_NETWORK,
     AppliedResource,
     ContainerFacts,
@@ -30,6 +31,7 @@ from reconciler.fleet import (
     Place,
     Problem,
     PullPolicy,
+    ResourceFacts,
     format_duration,
     looked_for,
     mismatches,
@@ -310,6 +312,20 @@ def may_run_beside(old: ContainerFacts, spec: ContainerSpec) -> bool:
     written = {mount.source for mount in old.mounts if not mount.read_only and mount.kind is not MountKind.TMPFS}
     shares = any(mount.source in written for mount in spec.mounts if mount.kind is not MountKind.TMPFS)
     return not shares and not any((port.host, port.protocol) in ports for port in spec.published)
+
+
+def adopts(row: AppliedResource | None, wanted: ContainerSpec | None) -> str:
+    """By what a container is a resource's that its labels do not say so of: by the state where it knows the resource, else by the files."""
+    if row is not None:
+        return str(row.fields.get(ADOPTED, ""))
+    return wanted.adopts if wanted is not None else ""
+
+
+def adopted_field(address: str, wanted: ContainerSpec | None, found: ResourceFacts) -> Mapping[str, str]:
+    """What the state keeps of a container that is a resource's without its labels."""
+    ours = found.there.of(address) if found.there is not None else ()
+    by = current(ours, wanted).adopted if ours else ""
+    return {ADOPTED: by} if by else {}
 
 
 def applied_container(row: AppliedResource) -> ContainerSpec | None:

@@ -41,6 +41,7 @@ from reconciler.fleet.container_fields import (
 )
 from reconciler.fleet.containers import (
     ADDRESS_LABEL,
+    ADOPTED,
     FLEET_LABEL,
     HOST_NETWORK,
     NO_NETWORK,
@@ -211,6 +212,7 @@ from reconciler.fleet.units import (
 
 __all__ = [
     "ADDRESS_LABEL",
+    "ADOPTED",
     "AGENT",
     "AGENTS",
     "ALWAYS",

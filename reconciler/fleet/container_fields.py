@@ -232,5 +232,5 @@ FIELDS: Sequence[ContainerField] = (
     ),
     ContainerField("privileges", lambda spec: "privileged" if spec.privileged else "", lambda spec, facts: _or_unknown(facts.privileges)),
     ContainerField("state", lambda spec: "running", lambda spec, facts: facts.condition, restarts=True),
-    ContainerField("spec", lambda spec: spec.hash, lambda spec, facts: facts.spec or (None if facts.adopted else f"no label {SPEC_LABEL}")),
+    ContainerField("spec", lambda spec: spec.hash, lambda spec, facts: None if facts.adopted else facts.spec or f"no label {SPEC_LABEL}"),
 )

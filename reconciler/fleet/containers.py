@@ -23,6 +23,9 @@ from reconciler.value_class import value_class
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+ADOPTED = "adopted"
+"""The field of the state that says by what a container is a resource's which its labels do not say so of: its id, where somebody else made
+it, or its address from before its node was renamed. It holds until the container is replaced."""
 FLEET_LABEL, ADDRESS_LABEL, SPEC_LABEL = "gpurec.fleet", "gpurec.address", "gpurec.spec"
 HOST_NETWORK, NO_NETWORK = "host", "none"
 _NOTHING: Mapping[str, SecretRef] = MappingProxyType({})
@@ -232,7 +235,8 @@ class ContainerFacts:
     image's own. `env` has only variables that are declared by value, `secrets` of those declared by reference whether they are the same
     (None: the secret could not be read), `variables` the names of all that its image does not set so. `cards` are UUIDs, or `all`, or
     `any N` where a count was asked for. `networks` are the names it is attached to, and `network_mode` how it was made. `privileges` are
-    the words for what goes beyond an ordinary container. `adopted`: it is ours without our labels, since the files or the state say so.
+    the words for what goes beyond an ordinary container. `adopted` is what its labels do not say and the files or the state do: the id,
+    or the address of its label, by which it has `address`; empty for all others.
     """
 
     id: str
@@ -276,7 +280,7 @@ class ContainerFacts:
     labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     privileges: tuple[str, ...] | None = None
     variables: tuple[str, ...] = ()
-    adopted: bool = False
+    adopted: str = ""
 
     @property
     def condition(self) -> str | None:
@@ -306,7 +310,7 @@ def watched_env(*specs: ContainerSpec) -> WatchedEnv:
 class ContainersLookedFor:
     """What a look at a daemon is to tell: all containers of `fleet`, with the variables in `env` by the address of their label, and whoever
     has one of `names` or one of `ports` of the node, or with `on_host` the node's own network. `adopted` are containers of others, by name
-    or id, that count as ours, with their addresses."""
+    or id, and ours by another address, that count as those of the addresses given."""
 
     fleet: str
     env: Mapping[str, WatchedEnv] = field(default_factory=dict)

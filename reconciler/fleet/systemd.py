@@ -18,7 +18,8 @@ MARK = "# Written by gpurec: "
 @value_class
 class UnitSpec:
     """`text` is the unit file, or with `drop_in` what is laid over somebody else's unit of that name; secrets are in neither, but in a file
-    of their own beside it that only its user reads. `name` is without `.service`."""
+    of their own beside it that only its user reads. `name` is without `.service`. `formerly` is its address from before its node was
+    renamed, where what is there was written then."""
 
     name: str
     scope: UnitScope
@@ -27,6 +28,7 @@ class UnitSpec:
     address: str
     drop_in: bool = False
     secrets: Mapping[str, SecretRef] = field(default_factory=lambda: _NO_SECRETS)
+    formerly: str = ""
 
     @property
     def digest(self) -> str:
@@ -51,4 +53,5 @@ class UnitSpec:
 
     def is_ours(self, text: str) -> bool:
         """Whether a text that is there was written for this very engine."""
-        return text.startswith(f"{MARK}{self.address} of fleet {self.fleet}\n")
+        marks = tuple(f"{MARK}{address} of fleet {self.fleet}\n" for address in (self.address, self.formerly) if address)
+        return text.startswith(marks)

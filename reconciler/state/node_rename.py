@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from reconciler.fleet import (
+    ADOPTED,
     Applied,
     AppliedReplica,
     AppliedResource,
@@ -17,6 +18,8 @@ from reconciler.fleet import (
     resource_address,
 )
 from reconciler.value_class import value_class
+
+_BEAR_THEIR_ADDRESS = ("engine", "agent")
 
 
 @value_class
@@ -62,8 +65,10 @@ def node_move(applied: Applied, facts: FleetFacts | None, old: str, new: str) ->
 
 
 def _resource_moved(resource: AppliedResource, node: str) -> AppliedResource:
+    """What bears its address where it is (a container, a unit) is found by that until it is made anew."""
     kind, name, _ = parse_resource_address(resource.address)
-    return replace(resource, address=resource_address(kind, name, node))
+    fields = {ADOPTED: resource.address, **resource.fields} if kind in _BEAR_THEIR_ADDRESS else resource.fields
+    return replace(resource, address=resource_address(kind, name, node), fields=fields)
 
 
 def _moved(replica: AppliedReplica, node: str) -> AppliedReplica:

@@ -278,8 +278,23 @@ def test_the_secrets_of_a_unit_whose_file_is_gone_are_taken_away(machine: Machin
     monkeypatch.setenv("TOKEN", "old")
     machine.make(with_secret())
     machine.unit.unlink()
-    asyncio.run(machine.work(with_secret()).remove())
+    work = machine.work(with_secret())
+    assert asyncio.run(work.look(None)).exists is False
+    assert asyncio.run(work.look(None, leaves=True)).exists is True
+    asyncio.run(work.remove())
     assert not machine.secrets.exists()
+    assert asyncio.run(work.look(None, leaves=True)).exists is False
+
+
+def test_the_secrets_of_a_unit_in_whose_place_is_somebody_elses_are_taken_away_and_that_one_stays(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN", "old")
+    machine.make(with_secret())
+    machine.unit.write_text("[Service]\nExecStart=/bin/true\n")
+    machine.forget()
+    asyncio.run(machine.work(with_secret()).remove())
+    assert (machine.secrets.exists(), machine.unit.exists(), machine.calls) == (False, True, [])
 
 
 def test_what_would_be_a_specifier_or_a_variable_is_itself() -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 
 from reconciler.execution.actor import Progress
-from reconciler.execution.containers import ContainerWork, Daemons, OpenHost, applied_container, open_daemon
+from reconciler.execution.containers import ContainerWork, Daemons, OpenHost, adopted_field, adopts, applied_container, open_daemon
 from reconciler.execution.kinds.agent.watched import looked_for_on
 from reconciler.execution.resource import ActorContext, Surroundings
 from reconciler.fleet import (
@@ -52,7 +52,9 @@ class AgentActor:
             there = {anywhere_on(AGENT, node): ResourceFacts(False) for node in nodes}
             return there | {address: ResourceFacts(True, row.fields) for address, row in rows.items()}
         before = {address: spec for address, row in rows.items() if (spec := applied_container(row)) is not None}
-        seen = await self._daemons.observe(looked_for_on(around.fleet.name, sorted(nodes), specs, before))
+        renamed = {address: by for address, row in rows.items() if (by := adopts(row, None))}
+        asked = looked_for_on(around.fleet.name, sorted(nodes), specs, before, renamed)
+        seen = await self._daemons.observe(asked)
         found = {anywhere_on(AGENT, node): _of_node(there) for node, there in seen.items()}
         addresses = {one.address for there in seen.values() for one in there.containers or () if one.address is not None}
         for address in sorted({*rows, *(one for one in addresses if one.startswith(f"{AGENT}."))}):
@@ -86,6 +88,7 @@ class AgentActor:
     def applied(self, step: Step, found: ResourceFacts) -> AppliedResource:
         one = _agent(step)
         fields = {name: value for name, value in step.after.items() if value is not None}
+        fields |= adopted_field(step.address, one.container, found)
         return AppliedResource(step.address, fields, written_form(one.container) if one.container is not None else None)
 
     async def aclose(self) -> None:
@@ -112,6 +115,7 @@ class AgentActor:
                 is_healthy=is_healthy if step.container is not None else None,
                 within=_starts_within(step.container),
                 poll=self._context.poll_seconds,
+                adopts=adopts(self._context.applied.resources.get(step.address), None),
             )
         return self._works[step.address]
 

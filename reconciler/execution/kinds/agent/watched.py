@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
-from reconciler.fleet import AgentSpec, ContainersLookedFor, ContainerSpec, SecretRef, WatchedEnv, parse_agent_address
+from reconciler.fleet import EMPTY, AgentSpec, ContainersLookedFor, ContainerSpec, SecretRef, WatchedEnv, parse_agent_address
 from reconciler.planning.kinds.agent.container import SECRET_VARIABLES, VARIABLES, container_name
 
 
@@ -37,9 +38,14 @@ class WatchedAgents(Mapping[str, WatchedEnv]):
 
 
 def looked_for_on(
-    fleet: str, nodes: Sequence[str], specs: Sequence[AgentSpec], before: Mapping[str, ContainerSpec]
+    fleet: str,
+    nodes: Sequence[str],
+    specs: Sequence[AgentSpec],
+    before: Mapping[str, ContainerSpec],
+    adopted: Mapping[str, str] = EMPTY,
 ) -> Mapping[str, ContainersLookedFor]:
-    """What each daemon is asked: nodes for which the same agents are meant are asked the same."""
+    """What each daemon is asked: nodes for which the same agents are meant are asked the same. `adopted` says by what else than its labels
+    a container is an agent's, by the agent's address."""
     watched = WatchedAgents({spec.name: spec for spec in specs}, before)
     meant: dict[str, list[AgentSpec]] = {node: [] for node in nodes}
     for spec in specs:
@@ -55,4 +61,7 @@ def looked_for_on(
             ports = frozenset(port.host for spec in some for port in spec.container.published)
             asked[key] = ContainersLookedFor(fleet, watched, names, ports)
         found[node] = asked[key]
+    for address, by in adopted.items():
+        node = parse_agent_address(address)[2]
+        found[node] = replace(found[node], adopted={**found[node].adopted, by: address})
     return found

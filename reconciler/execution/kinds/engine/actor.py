@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from reconciler.execution.actor import Progress
-from reconciler.execution.containers import ContainerWork, Daemons, OpenHost, applied_container, open_daemon
+from reconciler.execution.containers import ContainerWork, Daemons, OpenHost, adopted_field, adopts, applied_container, open_daemon
 from reconciler.execution.kinds.engine.units import UnitWork
 from reconciler.execution.kinds.file.places import Places
 from reconciler.execution.resource import ActorContext, Surroundings
@@ -30,9 +30,9 @@ from reconciler.fleet import (
 )
 from reconciler.hosts import HostError
 from reconciler.planning import Action, Step
-from reconciler.planning.containers import HEALTHY, container_found, current, written_form
+from reconciler.planning.containers import HEALTHY, container_found, written_form
 from reconciler.planning.kinds.engine import EngineKind, EngineStep, WantedEngine
-from reconciler.planning.kinds.engine.fields import ADOPTED, RUNTIME, SCOPE, SYSTEMD
+from reconciler.planning.kinds.engine.fields import RUNTIME, SCOPE, SYSTEMD
 from reconciler.planning.kinds.engine.unit import applied_unit
 from reconciler.planning.resource import AfterPlan, owned
 
@@ -83,7 +83,7 @@ class EngineActor:
         adopted: dict[str, dict[str, str]] = defaultdict(dict)
         for address in addresses:
             now = wanted[address].container if address in wanted else None
-            if name := _adopts(rows.get(address), now):
+            if name := adopts(rows.get(address), now):
                 adopted[parse_resource_address(address)[2]][name] = address
         there = await self._daemons.observe({node: _looked_for(around.fleet.name, specs, adopted[node]) for node, specs in asked.items()})
         found = {}
@@ -106,7 +106,7 @@ class EngineActor:
             work = self._unit_work(node, unit, None)
         except HostError as error:
             return ResourceFacts(None, {}, error.problems[0].sentence())
-        return await work.look(seen.reachable if seen is not None else None)
+        return await work.look(seen.reachable if seen is not None else None, leaves=wanted is None)
 
     def _unit_work(self, node: str, unit: UnitSpec, step: EngineStep | None) -> UnitWork:
         async def is_healthy() -> bool:
@@ -122,7 +122,7 @@ class EngineActor:
     async def look(self, step: Step) -> ResourceFacts:
         one = _engine(step)
         if (unit := self._unit(one)) is not None:
-            return await unit.look(await self._is_healthy(one))
+            return await unit.look(await self._is_healthy(one), leaves=one.action is Action.REMOVE)
         there = await self._work(one).observe()
         return container_found(one.container, there, step.address, await self._is_healthy(one) if _is_there(there, step) else None)
 
@@ -146,9 +146,7 @@ class EngineActor:
         fields = {name: value for name, value in step.after.items() if value is not None}
         if one.unit is not None:
             return AppliedResource(step.address, {**fields, SCOPE: one.unit.scope.value}, one.unit.written)
-        ours = found.there.of(step.address) if found.there is not None else ()
-        if one.container is not None and ours and (now := current(ours, one.container)).adopted:
-            fields[ADOPTED] = now.id
+        fields |= adopted_field(step.address, one.container, found)
         return AppliedResource(step.address, fields, written_form(one.container) if one.container is not None else None)
 
     def _unit(self, step: EngineStep) -> UnitWork | None:
@@ -179,7 +177,7 @@ class EngineActor:
                 is_healthy=is_healthy if spec is not None else None,
                 within=spec.load_timeout if spec is not None else 0.0,
                 poll=self._context.poll_seconds,
-                adopts=_adopts(self._context.applied.resources.get(step.address), step.container),
+                adopts=adopts(self._context.applied.resources.get(step.address), step.container),
             )
         return self._works[step.address]
 
@@ -202,13 +200,6 @@ class EngineActor:
 
 def _is_there(there: NodeContainers, step: Step) -> bool:
     return there.containers is not None and bool(there.of(step.address))
-
-
-def _adopts(row: AppliedResource | None, wanted: ContainerSpec | None) -> str:
-    """The container of somebody else's that is an engine's: by the state where it knows the engine, else by the files."""
-    if row is not None:
-        return str(row.fields.get(ADOPTED, ""))
-    return wanted.adopts if wanted is not None else ""
 
 
 def _looked_for(fleet: str, specs: list[ContainerSpec], adopted: Mapping[str, str]) -> ContainersLookedFor:

@@ -59,14 +59,20 @@ class UnitWork:
     _before: _Before = field(default_factory=_Before)
     _folder: str | None = None
 
-    async def look(self, healthy: bool | None) -> ResourceFacts:
-        """What is there of it. What cannot be asked makes it unknown."""
+    async def look(self, healthy: bool | None, *, leaves: bool = False) -> ResourceFacts:
+        """What is there of it. What cannot be asked makes it unknown. Of one that `leaves` the file of its secrets alone is there too."""
         try:
             shown = await self._show()
-            found = await self.host.read_file(self.spec.path(await self.folder()), within=WITHIN, sudo=self._sudo)
+            folder = await self.folder()
+            found = await self.host.read_file(self.spec.path(folder), within=WITHIN, sudo=self._sudo)
+            gone = found is None or not self._ours(found.content)
+            if gone and leaves and self.spec.secrets:
+                secrets = await self.host.read_file(self.spec.secrets_path(folder), within=WITHIN, sudo=self._sudo)
+                if secrets is not None:
+                    return ResourceFacts(True, {RUNTIME: SYSTEMD, UNIT: self.spec.name})
         except (HostError, UnitError) as error:
             return ResourceFacts(None, {}, error.problems[0].sentence())
-        if found is None or not self._ours(found.content):
+        if found is None or gone:
             return ResourceFacts(False, {}, self._taken(shown, found is not None))
         state = _RUNNING.get(shown.get("ActiveState", ""), shown.get("ActiveState") or None)
         if state == "failed" and shown.get("ExecMainStatus", "0") != "0":
@@ -130,13 +136,11 @@ class UnitWork:
 
     async def remove(self) -> None:
         """Stops it and takes away what gpurec wrote of it; somebody else's unit goes on without its drop-in. Where its file is gone
-        already, its secrets go all the same."""
+        already, or somebody else's by now, its secrets go all the same."""
         spec, folder = self.spec, await self.folder()
         found = await self.host.read_file(spec.path(folder), within=WITHIN, sudo=self._sudo)
-        if found is None:
+        if found is None or not self._ours(found.content):
             await self._write_secrets(folder, None)
-            return
-        if not self._ours(found.content):
             return
         if not spec.drop_in:
             await self._systemctl("disable", "--now", spec.service, within=STOPS_WITHIN)

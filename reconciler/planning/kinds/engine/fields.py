@@ -8,10 +8,8 @@ from reconciler.planning.containers import HEALTHY
 RUNTIME, UNIT, CONTENT, STATE, ENABLED = "runtime", "unit", "content", "state", "enabled"
 SCOPE = "scope"
 """Whose systemd a unit is of; kept in the state, so that one that left the files is found."""
-ADOPTED = "adopted"
-"""The id of a container that somebody else made and that is the engine's by the state alone, until it is replaced."""
 CONTAINER, SYSTEMD = "container", "systemd"
-__all__ = ["ADOPTED", "CONTAINER", "CONTENT", "ENABLED", "HEALTHY", "RUNTIME", "SCOPE", "STATE", "SYSTEMD", "UNIT", "unit_fields"]
+__all__ = ["CONTAINER", "CONTENT", "ENABLED", "HEALTHY", "RUNTIME", "SCOPE", "STATE", "SYSTEMD", "UNIT", "unit_fields"]
 
 
 def unit_fields(unit: UnitSpec) -> Fields:

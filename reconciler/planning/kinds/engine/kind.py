@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 
 from reconciler.fleet import (
+    ADOPTED,
     CardFacts,
     ContainerSpec,
     EngineContainer,
@@ -33,7 +34,7 @@ from reconciler.planning.containers import (
 )
 from reconciler.planning.containers_guard import container_refusals
 from reconciler.planning.kinds.engine.container import container_of
-from reconciler.planning.kinds.engine.fields import ADOPTED, CONTAINER, CONTENT, ENABLED, RUNTIME, UNIT, unit_fields
+from reconciler.planning.kinds.engine.fields import CONTAINER, CONTENT, ENABLED, RUNTIME, UNIT, unit_fields
 from reconciler.planning.kinds.engine.preset import preset_of
 from reconciler.planning.kinds.engine.single import GivenModel, model_arguments, option_arguments, takes_one_model
 from reconciler.planning.kinds.engine.unit import applied_unit, unit_of
@@ -190,7 +191,8 @@ def wanted_engine(after: AfterPlan, node: NodeSpec, engine: EngineSpec, model: G
         return WantedEngine(address, node.name, {}, unknown="the cards of its node are not known, so it stays as it is")
     given = (*option_arguments(engine.options), *(model_arguments(engine, cards, model) if model is not None else ()))
     if not isinstance(start, EngineContainer):
-        unit = unit_of(after.fleet.name, node, engine, cards, given)
+        formerly = str(row.fields.get(ADOPTED, "")) if row is not None else ""
+        unit = replace(unit_of(after.fleet.name, node, engine, cards, given), formerly=formerly)
         return WantedEngine(address, node.name, unit_fields(unit), engine=engine.id.engine, unit=unit, restart=_restart(after, engine))
     files, named = preset_of(engine, after.desired.models)
     adopts = (start.adopt or "") if row is None else str(row.fields.get(ADOPTED, ""))

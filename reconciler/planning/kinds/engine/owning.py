@@ -91,7 +91,7 @@ def as_owned(
     if takes_one_model(declared):
         return "it serves the one model of its start, and gpurec writes the arguments of such a server itself: declare it by hand"
     container = container_of(fleet, node, declared, cards, (), found.name)
-    known = replace(found, owner=Owner.OURS, address=container.address, adopted=True)
+    known = replace(found, owner=Owner.OURS, address=container.address, adopted=found.id)
     if refused := container_refusals(container, tuple(allowed), start.privileged):
         return refused[0].message
     if wrong := mismatches(container, known):

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reconciler.fleet import (
+    ADOPTED,
     AppliedResource,
     CardFacts,
     EngineKind,
@@ -86,8 +87,9 @@ def applied_unit(row: AppliedResource | None) -> UnitSpec | None:
         return None
     name, scope = row.fields.get(UNIT), row.fields.get(SCOPE)
     mark, _, text = row.written.partition("\n")
-    fleet = mark.removeprefix(f"{MARK}{row.address} of fleet ")
+    formerly = str(row.fields.get(ADOPTED, ""))
+    fleet = mark.removeprefix(f"{MARK}{formerly or row.address} of fleet ")
     if not isinstance(name, str) or scope not in list(UnitScope) or fleet == mark:
         return None
     secrets = {"": SecretRef("env", "")} if "\nEnvironmentFile=" in text else {}
-    return UnitSpec(name, UnitScope(scope), text, fleet, row.address, "\nExecStart=" not in text, secrets)
+    return UnitSpec(name, UnitScope(scope), text, fleet, row.address, "\nExecStart=" not in text, secrets, formerly)
