@@ -102,6 +102,7 @@ from reconciler.fleet.errors import (
     WorkspaceError,
 )
 from reconciler.fleet.facts import (
+    NOT_STARTED,
     STARTED_WITH_MODEL,
     CardFacts,
     CardProbe,
@@ -232,6 +233,7 @@ __all__ = [
     "LOOK",
     "MIB",
     "NOTHING_APPLIED",
+    "NOT_STARTED",
     "NO_LIMITS",
     "NO_NETWORK",
     "NO_REQUIREMENT",

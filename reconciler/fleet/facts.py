@@ -21,6 +21,9 @@ class ResidentStatus(StrEnum):
     __hash__ = str.__hash__  # that of an Enum is a function in Python, and keys of many dictionaries are these
 
 
+NOT_STARTED = "not_started"
+"""The mode, in the facts that a plan is made with, of a server that gpurec starts and that nobody has seen yet: which models it has is
+known only once it runs."""
 STARTED_WITH_MODEL = "started_with_model"
 """The mode, in the facts that a plan is made with, of a server with one model that gpurec starts: it gets the model that is placed
 there."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from reconciler.admission import Coming
 from reconciler.capacity import Charges, EngineState, Holding, Occupancy, margin_for
-from reconciler.fleet import STARTED_WITH_MODEL, Applied, EngineKind, Ensure, ModelSpec, fixed_otherwise
+from reconciler.fleet import NOT_STARTED, STARTED_WITH_MODEL, Applied, EngineKind, Ensure, ModelSpec, fixed_otherwise
 from reconciler.needs.run_settings import in_ram, installed_on
 from reconciler.placement.engine_admission import coming_of, would_evict
 from reconciler.placement.residents import need_on
@@ -44,7 +44,7 @@ def static_refusal(slot: EngineState, model: ModelSpec) -> str | None:
     facts = slot.facts
     if facts is not None and facts.mode == "single":
         return "engine_fixed_model"
-    given = facts is not None and facts.mode == STARTED_WITH_MODEL
+    given = facts is not None and facts.mode in (STARTED_WITH_MODEL, NOT_STARTED)
     if slot.kind is not EngineKind.OLLAMA and not given and slot.installed(model.base_name(slot.kind)) is None:
         return "not_installed"
     if model.ensure is Ensure.LOADED and (file := installed_on(slot, model)) is not None and file.remote is not None:

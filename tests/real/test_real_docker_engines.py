@@ -54,8 +54,7 @@ class Owned:
         self.workspace.declare({"llama": llama}, (self.card.size,), 4096 * MIB, docker=self.docker)
 
     def settle(self) -> None:
-        """Applies until it holds: which models a llama-server has is known only once it runs, and it can fetch none."""
-        self.workspace.apply(0, 3)
+        """One plan starts the engine and loads its model: that its file is there is believed until it runs."""
         self.workspace.apply(0)
 
     def leave(self) -> None:
@@ -233,7 +232,7 @@ def test_an_engine_that_runs_in_somebodys_container_is_adopted_as_it_is_and_repl
 
 
 def _name_it_wants(owned: Owned) -> str:
-    owned.workspace.apply(0, 3)
+    owned.workspace.apply(0)
     (name,) = owned.containers
     owned.daemon.clear()
     return name
@@ -293,8 +292,7 @@ def test_an_agent_runs_beside_its_model_with_its_files_and_comes_back_when_it_is
     watcher = {"model": "gemma", "near": "node", "container": container, "llm": {"system_message": "You watch."}}
     owned.workspace.want({"gemma": {"engine": "llamacpp", "vram": f"{NEED}B"}}, agents={"watcher": watcher})
     secret = {"WATCHER_TOKEN": "a-token-of-the-watcher"}
-    for statuses in ((0, 3), (0,)):
-        owned.workspace.apply(*statuses, variables=secret)
+    owned.workspace.apply(0, variables=secret)
     assert set(owned.containers) == {"lab-llama", "lab-watcher"}
     log = _log(owned, "lab-watcher")
     written, _ = json.JSONDecoder().raw_decode(log)

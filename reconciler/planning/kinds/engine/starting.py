@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from reconciler.fleet import (
+    NOT_STARTED,
     STARTED_WITH_MODEL,
     Applied,
     ContainerState,
     EngineFacts,
     EngineId,
+    EngineKind,
     EngineSpec,
     Fleet,
     FleetFacts,
@@ -81,8 +83,11 @@ def restarts(step: Step) -> bool:
 
 
 def _as_started(engine: EngineSpec, before: EngineFacts | None) -> EngineFacts:
-    """An engine right after its start: nothing is loaded; on its disk is what was there when it was last seen, which nobody deleted."""
+    """An engine right after its start: nothing is loaded; on its disk is what was there when it was last seen, which nobody deleted. Of one
+    that was never seen, and that fetches nothing itself, it is known only once it runs: its files are believed to be there."""
     known = before is not None and before.reachable
+    if not known and engine.kind is not EngineKind.OLLAMA:
+        return EngineFacts(engine.id, engine.kind, True, build=_version_of(engine), mode=NOT_STARTED, installed=None, residents=())
     installed = before.installed if before is not None and known else ()
     build = before.build if before is not None and known else _version_of(engine)
     most = before.max_residents if before is not None and known else None
