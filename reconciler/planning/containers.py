@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from enum import Enum
+from functools import lru_cache
 
 from reconciler.fleet import (
     HOST_NETWORK,
@@ -141,13 +142,18 @@ def written_form(spec: ContainerSpec) -> str:
 
 def as_json(value: object) -> Json:
     """A value of dataclasses as a document has it."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {one.name: as_json(getattr(value, one.name)) for one in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): as_json(held) for key, held in sorted(value.items())}
-    if isinstance(value, (tuple, list)):
-        return [as_json(held) for held in value]
     if isinstance(value, Enum):
         return str(value.value)
-    assert value is None or isinstance(value, (str, int, float, bool))
-    return value
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    if isinstance(value, (tuple, list)):
+        return [as_json(held) for held in value]
+    if isinstance(value, Mapping):
+        return {str(key): as_json(held) for key, held in sorted(value.items())}
+    return {name: as_json(getattr(value, name)) for name in _field_names(type(value))}
+
+
+@lru_cache
+def _field_names(of: type) -> tuple[str, ...]:
+    assert is_dataclass(of)
+    return tuple(one.name for one in fields(of))
