@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from enum import Enum
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from reconciler.fleet import (
     HOST_NETWORK,
@@ -27,6 +28,9 @@ from reconciler.fleet.container_fields import FIELDS
 from reconciler.planning.plan import Json
 from reconciler.planning.resource import FieldRule, Wanted
 from reconciler.value_class import value_class
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 NAME, COPIES, SPEC, HEALTHY = "name", "copies", "spec", "healthy"
 EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104
@@ -150,10 +154,11 @@ def as_json(value: object) -> Json:
         return [as_json(held) for held in value]
     if isinstance(value, Mapping):
         return {str(key): as_json(held) for key, held in sorted(value.items())}
+    assert is_dataclass(value)
+    assert not isinstance(value, type)
     return {name: as_json(getattr(value, name)) for name in _field_names(type(value))}
 
 
 @lru_cache
-def _field_names(of: type) -> tuple[str, ...]:
-    assert is_dataclass(of)
+def _field_names(of: type[DataclassInstance]) -> tuple[str, ...]:
     return tuple(one.name for one in fields(of))
