@@ -19,7 +19,8 @@ _EMPTY: Mapping[str, str | SecretRef] = MappingProxyType({})
 class EngineContainer:
     """The container of an engine. `command` None: the image's own; `networks` () is the daemon's default; `shm_size` and `memory` in
     bytes. `publish` is the address of the node at which its port answers (None: the node's own). `adopt` is the name of a container that
-    somebody else made and that is the engine's from now on."""
+    somebody else made and that is the engine's from now on. `groups`
+    are further groups of its process: names that its image has, or numbers."""
 
     image: str
     volumes: tuple[Mount, ...] = ()
@@ -35,6 +36,7 @@ class EngineContainer:
     privileged: bool = False
     publish: str | None = None
     adopt: str | None = None
+    groups: tuple[str, ...] = ()
 
 
 class UnitScope(StrEnum):

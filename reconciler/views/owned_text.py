@@ -76,6 +76,7 @@ def _container(start: EngineContainer) -> Mapping[str, object]:
     optional = {
         "publish": start.publish,
         "volumes": [_mount(one) for one in start.volumes],
+        "groups": list(start.groups),
         "networks": list(start.networks),
         "command": list(start.command) if start.command is not None else None,
         "entrypoint": list(start.entrypoint) if start.entrypoint is not None else None,

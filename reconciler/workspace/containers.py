@@ -19,6 +19,7 @@ _REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/.+")
 _RESTART = re.compile(r"no|always|unless-stopped|on-failure(:[1-9][0-9]{0,3})?")
 _IMAGE = re.compile(r"[a-z0-9][A-Za-z0-9._:/-]{0,400}(@sha256:[0-9a-f]{64})?")
 _NETWORK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_GROUP = re.compile(r"[a-z_][a-z0-9_-]{0,31}|[0-9]{1,9}")
 _CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{1,127}")
 
 
@@ -32,6 +33,13 @@ def _matching(pattern: re.Pattern[str], wanted: str, hint: str) -> Form[str]:
         return found
 
     return Form(read, {"type": "string", "pattern": f"^({pattern.pattern})$"})
+
+
+def _group(node: Node, problems: Problems, name: str) -> str:
+    found = str(any_scalar.read(node, problems, name))
+    if _GROUP.fullmatch(found) is None:
+        raise problems.refuse(f"{name} is {found!r}, which is no group", node, "write a name that the image has, or a number of the node")
+    return found
 
 
 def parsed(parse: Callable[[str], T], hint: str) -> Form[T]:
@@ -85,4 +93,5 @@ MEMORY = Field("memory", size, mib_keys=("memory_mb",), meant="mem mem_limit")
 STOP_TIMEOUT = Field("stop_timeout", duration, meant="stop_grace_period")
 PRIVILEGED = Field("privileged", flag)
 PUBLISH = Field("publish", parsed(lambda text: str(ip_address(text)), "write 0.0.0.0, or one address of the host"))
+GROUPS = Field("groups", list_of(Form(_group, {"type": ["integer", "string"]})), meant="group_add")
 ADOPT = Field("adopt", CONTAINER_NAME.form)

@@ -21,6 +21,7 @@ from reconciler.workspace.containers import (
     COMMAND,
     CPUS,
     ENTRYPOINT,
+    GROUPS,
     IMAGE,
     MEMORY,
     NETWORKS,
@@ -85,6 +86,7 @@ CONTAINER = Table(
         PRIVILEGED,
         PUBLISH,
         ADOPT,
+        GROUPS,
     ),
 )
 UNIT = Field("unit", Form(_unit, {"type": "string"}), required=True)
@@ -184,4 +186,5 @@ def _as_container(values: Values, problems: Problems, where: str) -> EngineConta
         values.get(PRIVILEGED) or False,
         values.get(PUBLISH),
         values.get(ADOPT),
+        values.get(GROUPS) or (),
     )

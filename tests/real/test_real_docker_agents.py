@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +26,15 @@ def dockerd() -> Iterator[Dockerd]:
 class Agents:
     """A workspace with one node, whose agents run on a daemon."""
 
-    def __init__(self, folder: Path, daemon: Dockerd) -> None:
+    def __init__(self, folder: Path, daemon: Dockerd, *, swarm: bool = False) -> None:
         self.daemon, self.workspace = daemon, Workspace(folder)
         card = {"index": 0, "uuid": "GPU-0", "vram": f"{8192 * MIB}B"}
-        self.workspace.declare({}, (), 4096 * MIB, docker=f"unix://{daemon.socket}", gpus=[card])
+        self.workspace.declare({}, (), 4096 * MIB, docker={"url": f"unix://{daemon.socket}", "swarm": swarm}, gpus=[card])
         self.want()
 
-    def want(self, image: str = Dockerd.image, **changes: Any) -> None:
+    def want(self, image: str = Dockerd.image, pairs: Sequence[str] = ("BTC",), **changes: Any) -> None:
         container = {"image": image, "command": WAITS, "env": {"KEY": "env:REAL_SECRET"}, "secrets": {"token": "env:REAL_SECRET"}}
-        agent = {"config": {"pairs": ["BTC"]}, "depends_on": ["queue"], "container": {**container, **changes}}
+        agent = {"config": {"pairs": list(pairs)}, "depends_on": ["queue"], "container": {**container, **changes}}
         queue = {"container": {"image": Dockerd.other, "command": ["sleep", "1000"]}}
         trainer = {"gpu_requirement": {"min_vram": "2GiB"}, "container": {"image": Dockerd.image}}
         self.workspace.want({}, agents={"worker": agent, "trainer": trainer}, services={"queue": queue})
@@ -116,3 +116,52 @@ def test_what_is_no_longer_wanted_is_removed_and_a_stranger_stays(agents: Agents
     agents.workspace.want({})
     agents.run("apply", "--auto-approve")
     assert set(agents.containers) == {"strange"}
+
+
+@pytest.fixture(scope="module")
+def manager() -> Iterator[Dockerd]:
+    daemon = Dockerd(cards=False, options=("--debug", "--node-generic-resource", "NVIDIA-GPU=GPU-0"))
+    daemon.begin_swarm()
+    yield daemon
+    daemon.clear_swarm()
+    daemon.stop()
+
+
+def test_a_swarm_runs_agents_as_services_with_configs_secrets_and_cards_and_keeps_nothing_of_those_that_left(
+    tmp_path: Path, manager: Dockerd
+) -> None:
+    agents = Agents(tmp_path, manager, swarm=True)
+    agents.apply()
+    services = _services(manager)
+    assert {name.rpartition("-")[2] for name in services} == {"worker", "trainer", "queue"}
+    (node,) = manager.client.get("/nodes").json()
+    for service in services.values():
+        assert service["TaskTemplate"]["Placement"]["Constraints"] == [f"node.id=={node['ID']}"]
+    worker, trainer = (next(one for name, one in services.items() if name.endswith(word)) for word in ("-worker", "-trainer"))
+    reserved = trainer["TaskTemplate"]["Resources"]["Reservations"]["GenericResources"]
+    assert reserved == [{"DiscreteResourceSpec": {"Kind": "NVIDIA-GPU", "Value": 1}}]
+    container = worker["TaskTemplate"]["ContainerSpec"]
+    assert [one["File"]["Name"] for one in container["Configs"]] == ["/etc/gpurec/agent.json"]
+    assert [one["File"]["Name"] for one in container["Secrets"]] == ["/run/secrets/token"]
+    first = container["Configs"][0]["ConfigName"]
+    before = len(manager.changes())
+    agents.run("apply", "--auto-approve")
+    agents.run("drift")
+    assert len(manager.changes()) == before
+    agents.want(pairs=("BTC", "ETH"))
+    agents.apply()
+    configs = {one["Spec"]["Name"] for one in manager.client.get("/configs").json()}
+    assert (len(configs), first in configs) == (1, False)
+    (changed,) = (one for one in manager.client.get("/services").json() if one["Spec"]["Labels"]["gpurec.name"].endswith("-worker"))
+    spec = changed["Spec"]
+    spec["TaskTemplate"]["Resources"]["Limits"] = {"MemoryBytes": 2**27}
+    manager.client.post(f"/services/{changed['ID']}/update", params={"version": changed["Version"]["Index"]}, json=spec).raise_for_status()
+    assert agents.drift() == {("agent.worker@box", "memory")}
+    agents.apply()
+    agents.workspace.want({})
+    agents.run("apply", "--auto-approve")
+    assert [manager.client.get(f"/{kind}").json() for kind in ("services", "configs", "secrets")] == [[], [], []]
+
+
+def _services(manager: Dockerd) -> dict[str, dict[str, Any]]:
+    return {str(one["Spec"]["Labels"]["gpurec.name"]): one["Spec"] for one in manager.client.get("/services").json()}

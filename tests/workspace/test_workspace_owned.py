@@ -23,7 +23,7 @@ def test_an_engine_in_a_container_is_read_with_all_its_keys(load: Load) -> None:
     ollama: {runtime: container, port: 11500, instances: auto, args: [--verbose], env: {OLLAMA_NUM_PARALLEL: 2, TOKEN: "env:TOK"},
       container: {image: "ollama/ollama:0.34.0", volumes: ["ollama:/root/.ollama", "/data:/data:ro"], networks: [host], restart: always,
         shm_size: 8GiB, pull: never, command: [serve], entrypoint: [/bin/ollama], env: {OLLAMA_DEBUG: true}, cpus: 1.5, memory_mb: 1024,
-        stop_timeout: 30s}}"""
+        stop_timeout: 30s, groups: [video, 109]}}"""
     engine = load(host(text)).fleet.nodes["box"].engines[0]
     assert (engine.url, engine.runtime, engine.env) == (
         "http://10.0.0.1:11500",
@@ -45,7 +45,21 @@ def test_an_engine_in_a_container_is_read_with_all_its_keys(load: Load) -> None:
         cpus=1.5,
         memory=GIB,
         stop_timeout=30.0,
+        groups=("video", "109"),
     )
+
+
+def test_a_port_is_published_at_an_address_that_is_named_and_a_container_is_adopted_by_one_engine_alone(
+    load: Load, problems: Sentences
+) -> None:
+    container = 'container: {image: "ollama/ollama:0.34.0", publish: 0.0.0.0, adopt: web-ollama-1}'
+    named = "docker: unix:///var/run/docker.sock, address: gpu-b.example"
+    engine = load(host(f"ollama: {{runtime: container, {container}}}", named)).fleet.nodes["box"].engines[0]
+    assert engine.owned is not None
+    assert isinstance(engine.owned.start, EngineContainer)
+    assert (engine.owned.start.publish, engine.owned.start.adopt) == ("0.0.0.0", "web-ollama-1")
+    told = problems(host(f"ollama: {{runtime: container, instances: 2, {container}}}", named))
+    assert "has several instances and adopts one container" in told[0]
 
 
 def test_an_engine_in_a_unit_is_read_with_all_its_keys(load: Load) -> None:

@@ -25,7 +25,9 @@ from reconciler.fleet import (
 
 INNER_PORTS = {EngineKind.OLLAMA: 11434, EngineKind.LLAMACPP: 8080, EngineKind.VLLM: 8000, EngineKind.LLAMASWAP: 8080}
 """Where the images of each kind listen if nobody says otherwise."""
-AMD_DEVICES, AMD_GROUPS = ("/dev/kfd", "/dev/dri"), ("render", "video")
+AMD_DEVICES = ("/dev/kfd", "/dev/dri")
+"""They belong to root, as whom the images of engines run; one that runs as another user is given `groups` by its files: a group that is
+named has to be in the image, and the number of `render` is another on each node."""
 _AMD_SOURCES = ("amd-smi", "rocm-smi")
 _AMD_NAME = re.compile(r"\b(AMD|Radeon|Instinct|gfx[0-9a-f]{3,4})\b", re.IGNORECASE)
 _NO_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
@@ -80,7 +82,7 @@ def container_of(
         memory=start.memory,
         cards=tuple(card_mark(card) for card in nvidia),
         devices=AMD_DEVICES if amd else (),
-        groups=AMD_GROUPS if amd else (),
+        groups=start.groups,
         stop_timeout=start.stop_timeout,
         privileged=start.privileged,
         adopts=adopts,

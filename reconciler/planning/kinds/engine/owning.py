@@ -84,6 +84,7 @@ def as_owned(
         privileged="privileged" in (found.privileges or ()),
         publish=published.address if published is not None and published.address != node.address else None,
         adopt=found.name,
+        groups=found.groups or (),
     )
     command, args = _command(found, start.entrypoint is not None)
     owned = OwnedEngine(replace(start, command=command), port, None, args, _variables(found))
