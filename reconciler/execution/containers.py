@@ -123,6 +123,8 @@ class ContainerWork:
         self._adopted = {adopts: address} if adopts else {}
         self._pull, self._is_healthy, self._within, self._poll = pull, is_healthy, within, poll
         self._done: _Done | None = None
+        self.began: float | None = None
+        """When what is to run was begun, and what ran before had to go: by the loop's clock, after its image was fetched."""
 
     async def observe(self) -> NodeContainers:
         """What is there of it now."""
@@ -138,9 +140,11 @@ class ContainerWork:
         ours = there.of(self._address)
         now = current(ours, spec) if ours else None
         if now is not None and not any(not wrong.restarts for wrong in mismatches(spec, now)):
+            self.began = asyncio.get_running_loop().time()
             await self._go_on_with(now, [one for one in ours if one is not now], restart)
             return
         await self._fetch(progress)
+        self.began = asyncio.get_running_loop().time()
         for one in ours:
             if one is not now:
                 await self._host.remove(one.id)

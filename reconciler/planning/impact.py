@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from reconciler.fleet import EngineKind
+from reconciler.fleet import EngineId, EngineKind
 from reconciler.placement import Occupancy
 from reconciler.planning.kinds.model.changes import Change
 from reconciler.planning.plan import Action, Impact, Move
@@ -13,9 +13,10 @@ from reconciler.planning.plan import Action, Impact, Move
 _FOR_ANOTHER = frozenset({"displaced", "eviction"})
 
 
-def impact_of(ordered: Sequence[Change], board: Occupancy) -> Impact:
-    """Seconds without each model, by what loads took before: of its reloads, and of the moves whose new place waits for the old one to be
-    left; None where one of them was never measured, and where one of ours leaves for good. `download_bytes` are those of what is pulled, as
+def impact_of(ordered: Sequence[Change], board: Occupancy, restarted: Mapping[EngineId, float | None]) -> Impact:
+    """Seconds without each model, by what loads took before: of its reloads, with the start of an engine that is `restarted` for so many
+    seconds, and of the moves whose new place waits for the old one to be left; None where one of them was never measured, and where one of
+    ours leaves for good. `download_bytes` are those of what is pulled, as
     large as another engine of the kind lists it; None where none does."""
     away: dict[str, list[float | None]] = defaultdict(list)
     sizes: dict[tuple[EngineKind, str], int | None] = {}
@@ -23,7 +24,8 @@ def impact_of(ordered: Sequence[Change], board: Occupancy) -> Impact:
     moves: list[Move] = []
     for change in ordered:
         if change.action is Action.RELOAD:
-            away[change.model].append(change.seconds)
+            at = change.slot.id
+            away[change.model].append(_total([change.seconds, restarted[at]]) if at in restarted else change.seconds)
         elif change.action is Action.PULL:
             what = change.slot.kind, change.base_name
             if what not in sizes:

@@ -141,7 +141,7 @@ def make_plan(
     lost = mark_lost(board, applied, desired.policy.lost_after, created_at)
     drift = find_drift(board, applied, desired, recorded)
     drifted = repairable(drift)
-    changes = find_changes(placement, desired, applied, drifted, holds, again, begun.restarted)
+    changes = find_changes(placement, desired, applied, drifted, holds, again, begun.restarted.keys())
     undeleted = add_deletions(changes, placement, desired, applied)
     ordered = order(changes.every)
     peak = peaks((change.takes, change.frees) for change in ordered)
@@ -209,7 +209,7 @@ def make_plan(
             *agent_notes(agents),
             *(note for one in others for note in one.notes),
         ),
-        impact=impact_of(ordered, board),
+        impact=impact_of(ordered, board, begun.restarted),
         placement=worth.info,
         placed=changes.placed,
         charges=charges,

@@ -235,6 +235,18 @@ def test_another_image_replaces_the_container_and_loads_its_models_again(lab: La
     assert lab.daemon.named("lab-ollama").spec.image == NEWER
 
 
+def test_a_plan_says_how_long_the_models_of_a_replaced_engine_are_away_by_its_last_start_and_their_last_loads(lab: Lab) -> None:
+    lab.converge()
+    row = lab.plan().applied.resources["engine.box/ollama"]
+    started = row.fields["start_seconds"]
+    assert isinstance(started, (int, float))
+    lab.declare(image=NEWER)
+    found = lab.plan().plan
+    (reload,) = (step for step in found.steps if step.address == "model.tiny@box/ollama")
+    assert reload.seconds is not None
+    assert found.impact.downtime_seconds == {"tiny": pytest.approx(started + reload.seconds)}
+
+
 def test_a_container_that_somebody_named_otherwise_gets_its_name_back_and_keeps_its_models(lab: Lab) -> None:
     lab.converge()
     lab.daemon.named("lab-ollama").name = "mine"

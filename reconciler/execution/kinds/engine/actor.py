@@ -32,7 +32,7 @@ from reconciler.hosts import HostError
 from reconciler.planning import Action, Step
 from reconciler.planning.containers import HEALTHY, container_found, written_form
 from reconciler.planning.kinds.engine import EngineKind, EngineStep, WantedEngine
-from reconciler.planning.kinds.engine.fields import RUNTIME, SCOPE, SYSTEMD
+from reconciler.planning.kinds.engine.fields import RUNTIME, SCOPE, START_SECONDS, SYSTEMD
 from reconciler.planning.kinds.engine.unit import applied_unit
 from reconciler.planning.resource import AfterPlan, owned
 
@@ -49,6 +49,7 @@ class EngineActor:
         self._daemons = Daemons(context.fleet, open_host)
         self._transport: Transport | None = None
         self._works: dict[str, ContainerWork] = {}
+        self._took: dict[str, float] = {}
         self._units: dict[str, UnitWork] = {}
         self._places = Places(context.root, context.fleet, context.keys)
         self._specs = {engine.id: engine for node in context.fleet.nodes.values() for engine in node.engines}
@@ -139,11 +140,16 @@ class EngineActor:
         unit = self._unit(one)
         if one.action is not Action.REMOVE:
             await (unit.wait() if unit is not None else self._work(one).wait())
+        if (begun := unit.began if unit is not None else self._work(one).began) is not None:
+            self._took[step.address] = round(asyncio.get_running_loop().time() - begun, 1)
         return await self.look(step)
 
     def applied(self, step: Step, found: ResourceFacts) -> AppliedResource:
         one = _engine(step)
         fields = {name: value for name, value in step.after.items() if value is not None}
+        before = self._context.applied.resources.get(step.address)
+        took = self._took.get(step.address, before.fields.get(START_SECONDS) if before is not None else None)
+        fields |= {START_SECONDS: took} if took is not None else {}
         if one.unit is not None:
             return AppliedResource(step.address, {**fields, SCOPE: one.unit.scope.value}, one.unit.written)
         fields |= adopted_field(step.address, one.container, found)

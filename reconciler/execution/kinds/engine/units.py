@@ -47,7 +47,7 @@ class _Before:
 @dataclass(slots=True)
 class UnitWork:
     """One unit of one step. `sudo`: files and commands of the system's scope need root, and gpurec is not it there. `keys` learns the
-    secrets that are written, so that no message brings one back."""
+    secrets that are written, so that no message brings one back. `began` is when its change began, by the loop's clock."""
 
     host: Host
     spec: UnitSpec
@@ -56,6 +56,7 @@ class UnitWork:
     within: float
     poll: float
     keys: Keys
+    began: float | None = None
     _before: _Before = field(default_factory=_Before)
     _folder: str | None = None
 
@@ -94,6 +95,7 @@ class UnitWork:
         shown, found = await self._show(), await self.host.read_file(path, within=WITHIN, sudo=self._sudo)
         if (found is None or not self._ours(found.content)) and (taken := self._taken(shown, found is not None)) is not None:
             raise UnitError(Problem(taken, Place(self.host.name)), "taken")
+        self.began = asyncio.get_running_loop().time()
         values = {name: read_secret(ref, spec.address) for name, ref in sorted(spec.secrets.items())}
         for value in values.values():
             self.keys.add(value)

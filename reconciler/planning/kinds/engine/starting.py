@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 
 from reconciler.fleet import (
     NOT_STARTED,
@@ -21,6 +21,7 @@ from reconciler.fleet import (
     resource_address,
 )
 from reconciler.planning.containers import COPIES, HEALTHY, NAME
+from reconciler.planning.kinds.engine.fields import START_SECONDS
 from reconciler.planning.kinds.engine.kind import ENGINE, EngineStep
 from reconciler.planning.kinds.engine.single import takes_one_model
 from reconciler.planning.plan import Action, Step
@@ -34,10 +35,11 @@ BEGINS = (Action.CREATE, Action.UPDATE, Action.WAIT)
 @value_class
 class Starting:
     """`facts` are those of the fleet with every engine that the plan starts as it will be right after; `restarted` are the engines that run
-    now with what they hold, and will hold nothing once they were replaced."""
+    now with what they hold, and will hold nothing once they were replaced, with the
+    seconds that the last start of each took (None: nobody measured one)."""
 
     facts: FleetFacts
-    restarted: frozenset[EngineId] = frozenset()
+    restarted: Mapping[EngineId, float | None] = field(default_factory=dict)
 
 
 def starting(
@@ -52,14 +54,14 @@ def starting(
     runs, or may be started, counts as one that takes any."""
     specs = {engine.id: engine for node in fleet.nodes.values() for engine in node.engines if engine.owned is not None}
     begins: dict[EngineId, EngineFacts] = {}
-    restarted: set[EngineId] = set()
+    restarted: dict[EngineId, float | None] = {}
     for step in steps:
         at = EngineId(step.node, step.engine) if isinstance(step, EngineStep) and step.action in BEGINS else None
         if at is None or at not in specs or takes_one_model(specs[at]):
             continue
         now = facts.engine(at)
         if now is not None and now.reachable:
-            restarted |= {at} if restarts(step) else set()
+            restarted |= {at: _start_seconds(applied, step.address)} if restarts(step) else {}
         elif step.action is not Action.WAIT or step.address not in applied.resources:
             begins[at] = _as_started(specs[at], recorded.engine(at) if recorded is not None else None)
     for at, engine in specs.items():
@@ -68,12 +70,18 @@ def starting(
             begun = _with_one_model(engine, facts.engine(at), resources.get(address), address in applied.resources)
             begins |= {at: begun} if begun is not None else {}
     if not begins:
-        return Starting(facts, frozenset(restarted))
+        return Starting(facts, restarted)
     nodes = dict(facts.nodes)
     for at, begun in begins.items():
         if at.node in nodes:
             nodes[at.node] = replace(nodes[at.node], engines={**nodes[at.node].engines, at.engine: begun})
-    return Starting(FleetFacts(facts.at, nodes), frozenset(restarted))
+    return Starting(FleetFacts(facts.at, nodes), restarted)
+
+
+def _start_seconds(applied: Applied, address: str) -> float | None:
+    row = applied.resources.get(address)
+    seconds = row.fields.get(START_SECONDS) if row is not None else None
+    return float(seconds) if isinstance(seconds, (int, float)) else None
 
 
 def restarts(step: Step) -> bool:
