@@ -370,8 +370,8 @@ RESTARTS = MODELS + "policy: {remediation: {restart_engine: true}}\n"
 
 
 def test_an_engine_that_runs_and_answers_neither_now_nor_at_the_last_apply_is_started_again_where_the_policy_says_so(lab: Lab) -> None:
-    lab.declare(more=", load_timeout: 0.05")
     lab.converge()
+    lab.declare(more=", load_timeout: 0.05")
     lab.fleet.engines["box/ollama"].kill()
     lab.wish(RESTARTS)
     assert shown(lab.plan()) == ["wait engine.box/ollama"], "it is waited for first"
@@ -388,16 +388,16 @@ def test_an_engine_that_runs_and_answers_neither_now_nor_at_the_last_apply_is_st
 
 
 def test_without_the_policy_it_is_only_waited_for(lab: Lab) -> None:
-    lab.declare(more=", load_timeout: 0.05")
     lab.converge()
+    lab.declare(more=", load_timeout: 0.05")
     lab.fleet.engines["box/ollama"].kill()
     lab.apply()
     assert shown(lab.plan()) == ["wait engine.box/ollama"]
 
 
 def test_one_that_answers_by_the_time_of_the_step_is_not_started_again(lab: Lab) -> None:
-    lab.declare(more=", load_timeout: 0.05")
     lab.converge()
+    lab.declare(more=", load_timeout: 0.05")
     lab.fleet.engines["box/ollama"].kill()
     lab.wish(RESTARTS)
     lab.apply()
