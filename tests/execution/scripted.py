@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from reconciler.engines.protocol import LoadRequest, PullProgress
+from reconciler.engines.trial import Written
 from reconciler.execution import Event, ExecutionOptions, Outcome, StopSignal, execute
 from reconciler.fleet import (
     NOTHING_APPLIED,
@@ -182,11 +183,11 @@ class ScriptedEngine:
         self._fail("vector", request.name)
         return self.vectors
 
-    async def tokens_per_second(self, request: LoadRequest) -> float:
+    async def write(self, request: LoadRequest, tokens: int) -> Written:
         self.log.append(("speed", request.name))
         self.requests.append(request)
         self._fail("speed", request.name)
-        return self.speed
+        return Written(tokens, 1.0, self.spec.url, told=self.speed)
 
     async def aclose(self) -> None: ...
 
