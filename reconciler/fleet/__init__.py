@@ -32,6 +32,7 @@ from reconciler.fleet.applied import (
     MeasuredKey,
     ReplicaChange,
 )
+from reconciler.fleet.card_speed import card_speed, slowest
 from reconciler.fleet.container_fields import (
     ContainerField,
     ContainerMismatch,
@@ -71,6 +72,8 @@ from reconciler.fleet.containers import (
 from reconciler.fleet.desired import (
     ALWAYS,
     FOREVER,
+    NO_PREFERENCE,
+    ONLY_LOAD,
     ContextVia,
     Desired,
     Each,
@@ -78,6 +81,7 @@ from reconciler.fleet.desired import (
     Guards,
     ModelSpec,
     Policy,
+    Prefer,
     Requirements,
     Residency,
     Solver,
@@ -87,6 +91,7 @@ from reconciler.fleet.desired import (
     Variant,
     Verify,
     VersionBound,
+    Weights,
     When,
 )
 from reconciler.fleet.errors import (
@@ -236,8 +241,10 @@ __all__ = [
     "NOT_STARTED",
     "NO_LIMITS",
     "NO_NETWORK",
+    "NO_PREFERENCE",
     "NO_REQUIREMENT",
     "OLLAMA_VARIABLES",
+    "ONLY_LOAD",
     "OWN_BYTES",
     "OWN_CARD",
     "SERVICES",
@@ -330,6 +337,7 @@ __all__ = [
     "Owner",
     "Place",
     "Policy",
+    "Prefer",
     "Pressure",
     "ProbeSpec",
     "Problem",
@@ -370,10 +378,12 @@ __all__ = [
     "VersionBound",
     "WantedNames",
     "WatchedEnv",
+    "Weights",
     "When",
     "WorkspaceError",
     "agent_address",
     "canonical_name",
+    "card_speed",
     "context_tag",
     "first_border",
     "fixed_otherwise",
@@ -412,6 +422,7 @@ __all__ = [
     "said_by",
     "same_machines",
     "same_servers",
+    "slowest",
     "spelled_name",
     "timeline",
     "told_by_options",

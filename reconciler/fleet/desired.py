@@ -74,6 +74,7 @@ class Strategy(StrEnum):
     BINPACK = "binpack"
     ROUND_ROBIN = "round_robin"
     TEMPERATURE = "temperature"
+    WEIGHTED = "weighted"
 
 
 class Solver(StrEnum):
@@ -139,6 +140,36 @@ class Variant:
 
 
 @value_class
+class Weights:
+    """How much each thing counts in the strategy `weighted`, against the others: how full an engine's fullest card is, how warm, how busy
+    and how slow its cards are, and what its node costs."""
+
+    load: float = 1.0
+    temperature: float = 0.0
+    utilisation: float = 0.0
+    speed: float = 0.0
+    cost: float = 0.0
+
+
+ONLY_LOAD = Weights()
+
+
+@value_class
+class Prefer:
+    """Where a model goes first if there is a choice: the nodes that each pattern names, in this order; or the faster cards."""
+
+    nodes: tuple[frozenset[str], ...] = ()
+    speed: bool = False
+
+    def rank(self, node: str) -> int:
+        """The place of a node in that order, 0 first; nodes of no pattern come last."""
+        return next((number for number, some in enumerate(self.nodes) if node in some), len(self.nodes))
+
+
+NO_PREFERENCE = Prefer()
+
+
+@value_class
 class When:
     """When a model is wanted at all. `free_vram`: it is loaded only where each card that could take it has at least so many bytes free
     before that, and makes nothing leave for itself. `hours` None: at any time."""
@@ -159,7 +190,8 @@ class ModelSpec:
     (`sha256:HEX`), by its own key or by the lock file. `own_context` is what ran at an earlier serial where no context was asked for
     (only a rollback has it). `protect`: no plan takes a replica of it away. `variants` are the forms it may have,
     best first; a replica is one of them, and `variant` says which this value is about (None: not chosen yet, or it has none). `aliases` are
-    further names of it, and `fallback` models that stand in for it; both for gateways only. `outside_hours` says that its hours are over
+    further names of it, and `fallback` models that stand in for it; both for gateways only. It is only on a card where each of
+    `with_models` is too, and never on one with any of `never_with`, nor they with it. `outside_hours` says that its hours are over
     (or not yet there), so that no replica of it is wanted just now. `runs` is what the start of its engine is to decide. Unset fields are
     the engine's.
     """
@@ -192,6 +224,9 @@ class ModelSpec:
     own_context: int | None = None
     aliases: tuple[str, ...] = ()
     fallback: tuple[str, ...] = ()
+    with_models: tuple[str, ...] = ()
+    never_with: tuple[str, ...] = ()
+    prefer: Prefer = NO_PREFERENCE
     when: When = ALWAYS
     outside_hours: bool = False
     runs: RunOptions = AS_ENGINE_RUNS
@@ -311,6 +346,7 @@ class Desired:
     models: tuple[ModelSpec, ...] = ()
     limits: Limits = NO_LIMITS
     strategy: Strategy = Strategy.LEAST_LOADED
+    weights: Weights = ONLY_LOAD
     solver: Solver = Solver.BUILTIN
     policy: Policy = Policy()
     sections: Mapping[str, object] = field(default_factory=lambda: _NOTHING_ELSE)

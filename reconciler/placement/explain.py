@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from reconciler.capacity import EngineState
 from reconciler.fleet import Applied, ModelSpec, Unmanaged, fixed_otherwise, format_bytes, format_capability
 from reconciler.needs.run_settings import installed_on
+from reconciler.placement.company import NEVER_WITH, WITH
 from reconciler.placement.eligibility import refusal
 from reconciler.placement.engine_admission import evicting, spilling
 from reconciler.placement.fit import spills
 from reconciler.placement.hints import would_help
-from reconciler.placement.reasons import Reasons, reason_at
+from reconciler.placement.reasons import SPREAD, Reasons, reason_at
 from reconciler.placement.residents import need_on
 from reconciler.placement.result import Lacking, PassedOver, Placement
 from reconciler.value_class import value_class
@@ -69,6 +70,8 @@ def explain(placement: Placement, lacking: Lacking, applied: Applied, unmanaged:
         if slot in taken:
             continue
         code = reasons.at(slot)
+        if code == SPREAD:
+            code = _of_company(placement, model, slot)
         counts[code] += 1
         if needed is None:
             need = need_on(slot, least, applied)
@@ -81,13 +84,21 @@ def explain(placement: Placement, lacking: Lacking, applied: Applied, unmanaged:
 
 
 def _refused(slot: EngineState, code: str, variants: Sequence[ModelSpec], applied: Applied, placement: Placement) -> Refused:
-    held = _held_by(slot, placement) if code in _OF_ROOM else ""
+    held = _held_by(slot, placement) if code in (*_OF_ROOM, NEVER_WITH) else ""
     words = in_words(code, slot, variants[-1], applied) + held
     if variants[-1].variant is None or refusal(slot, variants[-1]) is not None:
         return Refused(str(slot.id), code, words)
     each = [(one.variant or one.name, reason_at(slot, one, applied), one) for one in variants]
     every = tuple(PassedOver(name, why, in_words(why, slot, one, applied)) for name, why, one in each)
     return Refused(str(slot.id), code, "; ".join(f"{one.name} {one.message}" for one in every) + held, every)
+
+
+def _of_company(placement: Placement, model: ModelSpec, slot: EngineState) -> str:
+    """Why a model that would fit has no place: whom it may not be beside, or must be; else another replica of it."""
+    there = {name for card in slot.cards or () for name in placement.holders.get(card, {})}
+    if there & set(placement.foes.get(model.name, ())):
+        return NEVER_WITH
+    return SPREAD if set(model.with_models) <= there and (not model.with_models or len(slot.cards or ()) == 1) else WITH
 
 
 def _held_by(slot: EngineState, placement: Placement) -> str:
@@ -180,5 +191,7 @@ _PHRASES = {
     "shared_runner_conflict": "another name of the same weights is wanted there with other options",
     "ram_unknown": "the node's RAM is not known",
     "spread": "another replica is there already",
+    NEVER_WITH: "a model that it is never on one card with is there",
+    WITH: "a model that must be on its card is not there, or nobody can tell",
     "already_here": "a replica is there already",
 }

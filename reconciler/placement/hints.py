@@ -49,6 +49,8 @@ def would_help(
         lines.extend(_cache_that_would_help(trials))
     if counts.get("engine_fixed_options"):
         lines.extend(_starts_that_would_help(model, trials))
+    if counts.get("never_with") or counts.get("with"):
+        lines.extend(_apart_or_beside(model, trials))
     if counts.get("engine_would_evict"):
         lines.extend(_engines_that_would_help(model, trials))
     if counts.get("insufficient_vram"):
@@ -235,3 +237,21 @@ def _engines_that_would_help(model: ModelSpec, trials: _Trials) -> list[str]:
     if not trials.helps([one for one in others if one.model.priority >= model.priority]):
         return []
     return [f"raise its `priority`, so that lower ones are unloaded: `priority` under models.{model.name}"]
+
+
+def _apart_or_beside(model: ModelSpec, trials: _Trials) -> Iterable[str]:
+    """What would have room but for who is on the card, or is not: the first whose company alone keeps it away."""
+    placement = trials.placement
+    foes = set(placement.foes.get(model.name, ()))
+    for slot in trials.near[:HINT_LOOKS]:
+        if not isinstance(fit(slot, trials.least, trials.applied), Fit):
+            continue
+        there = {name for card in slot.cards or () for name in placement.holders.get(card, {})}
+        found, missing = sorted(foes & there), sorted(set(model.with_models) - there)
+        if len(found) == 1 and not missing:
+            where = model.name if found[0] in model.never_with else found[0]
+            other = found[0] if where == model.name else model.name
+            return [f"the two may be on one card: take {other} out of `never_with` under models.{where}"]
+        if missing and not found:
+            return [f"it may be without {', '.join(missing)} on its card: take that out of `with` under models.{model.name}"]
+    return []

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence, Set
 from reconciler.capacity import EngineState
 from reconciler.fleet import Each, Ensure, ModelSpec, Residency, Unmanaged
 from reconciler.fleet.matching import Loaded
+from reconciler.placement.company import NEVER_WITH, WITH
 from reconciler.placement.fit import Fit, room_for, take
 from reconciler.placement.residents import Occupant, need_on
 from reconciler.placement.result import Target
@@ -35,7 +36,7 @@ def keep(placing: Placing, model: ModelSpec, of_others: bool = True) -> None:
         for group in ours_first:
             if any(slot in placing.at[model.name] for slot in group):
                 continue
-            there = [slot for slot in group if (slot in here or slot in asleep) and not placing.breaks_spread(model, slot)]
+            there = [slot for slot in group if (slot in here or slot in asleep) and not _stands_wrong(placing, model, slot, here)]
             for slot in sorted(there, key=lambda slot: (slot not in owned, slot not in here, slot.id)):
                 if keep_at(placing, model, slot, here):
                     break
@@ -48,8 +49,18 @@ def keep(placing: Placing, model: ModelSpec, of_others: bool = True) -> None:
     for slot in ordered[:]:
         if len(placing.at[model.name]) >= (model.replicas or 0):
             break
-        if not placing.breaks_spread(model, slot):
+        if not _stands_wrong(placing, model, slot, here):
             keep_at(placing, model, slot, here)
+
+
+def _stands_wrong(placing: Placing, model: ModelSpec, slot: EngineState, here: Mapping[EngineState, Sequence[Occupant]]) -> bool:
+    found = next(iter(here.get(slot, ())), None)
+    return placing.breaks_spread(model, slot, _as_it_is(placing, model, found) if found is not None else None)
+
+
+def _as_it_is(placing: Placing, model: ModelSpec, found: Occupant) -> Occupant | None:
+    """The resident, where it is not to be loaded anew: then it stays on its cards."""
+    return found if found.charges and all(_as_loaded(placing, found.as_model(model), found)) else None
 
 
 def _is_of_another(model: ModelSpec, found: Occupant) -> bool:
@@ -193,7 +204,22 @@ def leaves(placing: Placing, found: Occupant) -> bool:
     if found.owned is None:
         return False
     loaded = [model for model in (found.model, *found.also) if model.ensure is Ensure.LOADED]
-    return all(_is_there_without(placing, model, slot) for model in loaded) if loaded else found.held_by_us
+    if not loaded:
+        return found.held_by_us
+    return all(_is_there_without(placing, model, slot) for model in loaded) or any(_is_parted(placing, model, found) for model in loaded)
+
+
+def _is_parted(placing: Placing, model: ModelSpec, found: Occupant) -> bool:
+    """Whether a resident of `model` may not stay because of who else has its place on the card, or has none there; notes why."""
+    if model.name not in placing.company.involved or found.slot in placing.at[model.name]:
+        return False
+    foe = placing.foe_on(model, found.slot, there=_as_it_is(placing, model, found))
+    mate = placing.lacks_mate(model, found.slot) if placing.settled else None
+    if foe is not None:
+        placing.result.parted[found] = NEVER_WITH, f"may not be on one card with {foe}"
+    elif mate is not None:
+        placing.result.parted[found] = WITH, f"may only be beside {mate}, which is not on its card"
+    return foe is not None or mate is not None
 
 
 def _is_there_without(placing: Placing, model: ModelSpec, slot: EngineState) -> bool:

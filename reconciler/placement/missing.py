@@ -10,6 +10,7 @@ from reconciler.fleet import Each, EngineId, Ensure, ModelSpec, Residency, Sprea
 from reconciler.placement.eligibility import NEVER_QUALIFIES, ModelClass
 from reconciler.placement.fit import CAPACITY_REASONS, Fit, static_refusal
 from reconciler.placement.keep import keep
+from reconciler.placement.parting import beside_followers
 from reconciler.placement.preemption import displace, eject
 from reconciler.placement.reorder_loads import reseat
 from reconciler.placement.residents import need_on
@@ -30,6 +31,9 @@ def place_missing(placing: Placing, model: ModelSpec) -> None:
         before = placing.as_applied(model, slot)
         if missing > 0 and before is not None and placing.try_at(before, slot):
             missing -= 1
+    for slot in beside_followers(placing, model):
+        if missing > 0 and placing.try_at(variants[0], slot):
+            missing -= 1
     on_cards_first = (False, True) if model.residency is Residency.GPU_PREFERRED else (model.residency is Residency.CPU,)
     for ram in on_cards_first:
         for one in variants:
@@ -46,6 +50,10 @@ def place_missing(placing: Placing, model: ModelSpec) -> None:
 def make_way(placing: Placing, model: ModelSpec) -> None:
     """Gives what is lacking of a model a place by making room, one engine at a time. What asks for free memory makes none."""
     mine = [entry for entry in placing.result.lacking if entry.model.name == model.name]
+    if mine and model.name in placing.company.mates:  # those may have come since it was asked for
+        placing.result.lacking = [entry for entry in placing.result.lacking if entry.model.name != model.name]
+        place_missing(placing, model)
+        mine = [entry for entry in placing.result.lacking if entry.model.name == model.name]
     if not mine or model.ensure is not Ensure.LOADED or model.when.free_vram is not None:
         return
     placing.result.lacking = [entry for entry in placing.result.lacking if entry.model.name != model.name]

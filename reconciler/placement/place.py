@@ -21,6 +21,7 @@ from reconciler.placement.keep import keep, let_yield, release_leaving
 from reconciler.placement.mip import Budget, require_highs
 from reconciler.placement.missing import groups_of, make_way, place_missing, place_present
 from reconciler.placement.objective import Objective, objective_of
+from reconciler.placement.parting import part
 from reconciler.placement.rearrange import bring_back, rearrange
 from reconciler.placement.residents import Occupant, charge_found
 from reconciler.placement.result import Placement, Proof, Target
@@ -46,7 +47,7 @@ def place(
     for model in placing.models:
         if model.each is not None:
             placing.groups_of[model.name] = groups_of(placing, model)
-    for model in placing.models:
+    for model in placing.company.mates_first(placing.models):
         if model.ensure is Ensure.LOADED:
             keep(placing, model, of_others=False)
     release_leaving(placing, every)
@@ -56,6 +57,9 @@ def place(
             keep(placing, model, of_others=False)
     let_yield(placing, every)
     _place_until_settled(placing, every)
+    placing.settled = True
+    if placing.company.mates and release_leaving(placing, every):
+        _place_until_settled(placing, every)
     bring_back(placing)
     if finish is not None:
         finish(placing)
@@ -140,6 +144,7 @@ def _place_until_settled(placing: Placing, every: Sequence[Occupant]) -> None:
         before = placing.version
         placing.begin_round()
         _place_by_priority(placing, asked)
+        part(placing)
         release_leaving(placing, every)
         lacking = {entry.model.name for entry in placing.result.lacking if entry.model.ensure is Ensure.LOADED}
         asked = lacking | placing.moved
@@ -155,7 +160,7 @@ def _stay_until_placed(placing: Placing, every: Sequence[Occupant]) -> None:
     lacking |= {name for name, targets in placing.at.items() if any(_hoped_for(placing, target) for target in targets.values())}
     stuck = [(found.moving, found) for found in every if found.moving is not None and found.moving.name in lacking]
     for moving, found in sorted(stuck, key=lambda pair: (-pair[0].priority, pair[0].name, pair[1].slot.id)):
-        if found.slot in placing.at[moving.name]:
+        if found.slot in placing.at[moving.name] or placing.foe_on(moving, found.slot) is not None:
             continue
         placing.result.spared.discard(found)
         if found in placing.result.released:

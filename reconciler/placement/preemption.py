@@ -33,7 +33,8 @@ def displace(placing: Placing, model: ModelSpec, candidates: Sequence[EngineStat
         slot = candidates[(start + number) % len(candidates)]
         if not any(_may_give_way(placing, model, near) for near in (slot, *placing.beside(model, slot))):
             continue
-        if slot in placing.at[model.name] or placing.breaks_spread(model, slot) or static_refusal(slot, model) is not None:
+        kept_away = placing.is_kept_away(model, slot, by=model.priority)
+        if slot in placing.at[model.name] or kept_away or static_refusal(slot, model) is not None:
             continue
         victims = _known_victims(placing, model, slot)
         if victims is None:
@@ -85,16 +86,23 @@ def victims_of(placing: Placing, model: ModelSpec, slot: EngineState) -> list[Le
         there = [*together(placing, near), *(Leaving(near, (found,), found=found) for found in not_right if found not in giving)]
         yielding += (Leaving(near, (found,), found=found) for found in yields if found not in giving)
         lower += (one for one in there if one.priority < model.priority)
+    foes = placing.company.foes.get(model.name, ())
+    must = [one for one in _in_the_way(lower, model, slot) if any(target.model.name in foes for target in one.targets)]
     gone: list[Leaving] = []
+    others = [*_in_the_way(yielding, model, slot), *sorted(_in_the_way(lower, model, slot), key=_least_first)]
     with placing.board.trial():
-        for victim in (*_in_the_way(yielding, model, slot), *sorted(_in_the_way(lower, model, slot), key=_least_first)):
+        for victim in must:
+            victim.lift(placing.board)
+        if must and isinstance(placing.room_at(model, slot), Fit):
+            return must
+        for victim in (one for one in others if one not in must):
             victim.lift(placing.board)
             gone.append(victim)
             if isinstance(placing.room_at(model, slot), Fit):
                 break
         else:
             return None
-        chosen = list(gone)
+        chosen = [*must, *gone]
         for victim in sorted(gone[:-1], key=lambda one: (one in yielding, -one.priority)):
             victim.set_down(placing.board)
             if isinstance(placing.room_at(model, slot), Fit):
@@ -138,7 +146,7 @@ def eject(placing: Placing, model: ModelSpec, candidates: Sequence[EngineState])
     """Moves one replica of no higher priority to another engine where it fits, if that makes room here and no search looked at it."""
     looked, searched = 0, placing.is_searched(model)
     for slot in candidates:
-        if slot in placing.at[model.name] or placing.breaks_spread(model, slot) or static_refusal(slot, model) is not None:
+        if slot in placing.at[model.name] or placing.is_kept_away(model, slot) or static_refusal(slot, model) is not None:
             continue
         looked += 1
         if looked > EJECTION_SLOTS:
@@ -148,7 +156,8 @@ def eject(placing: Placing, model: ModelSpec, candidates: Sequence[EngineState])
             victim = leaving.targets[0]
             if len(leaving.targets) > 1 or victim.model.priority > model.priority or victim.model.each is not None:
                 continue
-            if searched and placing.is_searched(victim.model):
+            mate = victim.model.name in placing.company.mates.get(model.name, ())
+            if mate or (searched and placing.is_searched(victim.model)):
                 continue
             placing.looks_left -= 1
             if placing.looks_left < 0:
@@ -175,7 +184,7 @@ def elsewhere(placing: Placing, victim: Target) -> EngineState | None:
     here = placing.at[victim.model.name]
     excluded = False
     for slot in placing.class_of(victim.model).slots[:EJECTION_SLOTS]:
-        if slot in here or any(card in (victim.slot.cards or ()) for card in slot.cards or ()) or placing.breaks_spread(victim.model, slot):
+        if slot in here or any(card in (victim.slot.cards or ()) for card in slot.cards or ()) or placing.is_kept_away(victim.model, slot):
             excluded = excluded or isinstance(fit(slot, victim.model, placing.applied), Fit)
             continue
         placing.looks_left -= 1

@@ -169,7 +169,8 @@ class _Model:
             return Item(kind, most, 0, at, charges, only=frozenset(), wanted=False, at=at, charges=charges)
         target = leaving.targets[0]
         model = target.model
-        if len(leaving.targets) > 1 or model.name in self._placing.may_share:
+        alone = model.name not in self._placing.company.involved and model.name not in self._placing.may_share
+        if len(leaving.targets) > 1 or not alone:
             return None
         if model.protect if self._placing.as_there else target.replaces is not None:
             return None

@@ -13,8 +13,8 @@ from reconciler.placement.eligibility import refusal
 from reconciler.placement.fit import FREE_VRAM, Fit, is_short_of_free, room_for, static_refusal
 from reconciler.placement.residents import need_on
 
-_SPREAD = "spread"
-_ITS_OWN = frozenset({"engine_would_evict", "kv_cache_fraction", _SPREAD})
+SPREAD = "spread"
+_ITS_OWN = frozenset({"engine_would_evict", "kv_cache_fraction", SPREAD})
 """Answers that depend on more of an engine than its state: on the loads to come, and on how it would see this one."""
 
 
@@ -76,5 +76,5 @@ def reason_at(slot: EngineState, model: ModelSpec, applied: Applied) -> str:
 def _of_room(slot: EngineState, model: ModelSpec, applied: Applied) -> str:
     answer = room_for(slot, model, applied)
     if isinstance(answer, Fit):
-        return FREE_VRAM if is_short_of_free(model, answer) else _SPREAD
+        return FREE_VRAM if is_short_of_free(model, answer) else SPREAD
     return answer

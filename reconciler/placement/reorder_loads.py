@@ -28,7 +28,7 @@ def reseat(placing: Placing, model: ModelSpec, candidates: Sequence[EngineState]
     for slot in candidates:
         if not slot.rules.memory or not slot.cards or slot in placing.at[model.name]:
             continue
-        if placing.breaks_spread(model, slot) or static_refusal(slot, model) is not None:
+        if placing.is_kept_away(model, slot) or static_refusal(slot, model) is not None:
             continue
         looked += 1
         if looked > RESEATING_SLOTS:

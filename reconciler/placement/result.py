@@ -103,6 +103,10 @@ class Placement:
     released: set[Occupant] = field(default_factory=set)
     spared: set[Occupant] = field(default_factory=set)
     displaced_for: dict[Occupant, str] = field(default_factory=dict)
+    parted: dict[Occupant, tuple[str, str]] = field(default_factory=dict)
+    """Residents that leave because of who is on their card or is not: the code of the reason, and the words."""
+    foes: Mapping[str, Set[str]] = field(default_factory=dict)
+    """The models that are never on one card with each, by name."""
     unsearched: bool = False
     looks_left: int = EXPLANATION_LOOKS
     not_applicable: dict[str, int] = field(default_factory=dict)

@@ -7,16 +7,17 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import field
 
 from reconciler.capacity import Card, EngineState, Occupancy, Seat, on_card
-from reconciler.fleet import Answers, Applied, Desired, EngineId, EngineKind, Ensure, ModelSpec, Spread, Unmanaged, WantedNames
+from reconciler.fleet import Answers, Applied, Desired, EngineId, EngineKind, Ensure, ModelSpec, Prefer, Spread, Unmanaged, WantedNames
 from reconciler.fleet.matching import as_loaded
 from reconciler.needs.run_settings import in_ram
+from reconciler.placement.company import NOBODY, Company, cards_of
 from reconciler.placement.eligibility import Eligible, ModelClass, eligible
 from reconciler.placement.engine_admission import would_evict
 from reconciler.placement.fit import Fit, fit, take
 from reconciler.placement.leaving import Compared
 from reconciler.placement.residents import Occupant, applied_by_engine, most_needed
 from reconciler.placement.result import Placement, Target
-from reconciler.placement.strategies import Order, order_of
+from reconciler.placement.strategies import Order, Wish, order_of
 from reconciler.placement.variants import passed_over
 from reconciler.value_class import value_class
 
@@ -43,7 +44,8 @@ class Placing:
     """Mutable and private to one run.
 
     `at` has the targets of each model by engine, `on_slot` those of each engine; `rows_of` the engines where each model was last applied,
-    `groups_of` the engines that may serve each node, card or engine of an `each`. `left` has the residents that were told to leave, by
+    `groups_of` the engines that may serve each node, card or engine of an `each`. `settled`: all have the places that they get, so that
+    what may only be beside another waits for that no more. `left` has the residents that were told to leave, by
     model and place: one that comes back there stays if its room is still free, else it is unloaded and loaded anew. `not_right` has those
     that are not as wanted and found no room to be loaded anew in their place. `alternatives` has the variants of each model, best first
     (the model itself where it has none). `moved` are the models of which something was displaced.
@@ -60,7 +62,8 @@ class Placing:
         self.models = sorted(desired.wanted, key=lambda model: (-model.priority, model.name))
         self.alternatives = {model.name: model.alternatives() for model in self.models}
         self.names = WantedNames(self.models)
-        self.result = Placement(board)
+        self.company = Company(self.models)
+        self.result = Placement(board, foes=self.company.foes)
         self.at: dict[str, dict[EngineState, Target]] = {model.name: {} for model in self.models}
         self.nodes_of: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
         self.cards_of: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
@@ -70,6 +73,7 @@ class Placing:
         self.left: dict[tuple[str, EngineState], Occupant] = {}
         self.as_loaded = Answers(as_loaded)
         self.not_right: dict[EngineState, dict[str, list[Occupant]]] = defaultdict(dict)
+        self.settled = False
         self.looks_left = EJECTION_LOOKS
         self.reseats_left = RESEATING_LOOKS
         self.no_elsewhere: dict[ModelClass, int] = {}
@@ -90,7 +94,7 @@ class Placing:
         self.rows_of = self._rows()
         self.models = self._largest_first()
         self.groups_of: dict[str, Sequence[Sequence[EngineState]]] = {}
-        self.orders: dict[tuple[ModelClass, bool], Order] = {}
+        self.orders: dict[tuple[ModelClass, bool, Prefer], Order] = {}
         self.nothing_fits: dict[tuple[ModelClass, bool], int] = {}
 
     def _rows(self) -> dict[str, list[EngineState]]:
@@ -145,6 +149,7 @@ class Placing:
         """Whether places for it are searched for, and what has one moves in a search. Names that may share a runner are charged by what is
         there already, and variants are chosen by what fits: those are placed one by one. What asks for free memory makes nothing move."""
         one_by_one = model.name in self.may_share or bool(model.variants) or model.when.free_vram is not None
+        one_by_one = one_by_one or model.name in self.company.involved
         return model.ensure is Ensure.LOADED and not one_by_one
 
     def begin_round(self) -> None:
@@ -252,7 +257,7 @@ class Placing:
                 self.cards_of[target.model.name][id(card)] += by
 
     def try_at(self, model: ModelSpec, slot: EngineState) -> bool:
-        if slot in self.at[model.name] or self.breaks_spread(model, slot):
+        if slot in self.at[model.name] or self.is_kept_away(model, slot):
             return False
         giving = self.gives_way(model, slot)
         for found in giving:
@@ -327,15 +332,69 @@ class Placing:
                 del names[name]
 
     def order(self, model: ModelSpec, ram: bool) -> Order:
-        key = (ModelClass.of(model), ram)
+        key = (ModelClass.of(model), ram, model.prefer)
         if key not in self.orders:
             slots = [slot for slot in self.class_of(model).slots if slot.selected and slot.reachable and in_ram(slot, model) == ram]
             thermal = self.desired.policy.thermal
-            self.orders[key] = order_of(slots, self.desired.strategy, ram, thermal.hysteresis if thermal is not None else None)
+            hysteresis = thermal.hysteresis if thermal is not None else None
+            wish = Wish(self.desired.strategy, ram, hysteresis, self.desired.weights, model.prefer)
+            self.orders[key] = order_of(slots, wish)
         return self.orders[key]
 
-    def breaks_spread(self, model: ModelSpec, slot: EngineState) -> bool:
-        """Whether a replica here would stand beside another one where a written `spread` forbids it."""
+    def breaks_spread(self, model: ModelSpec, slot: EngineState, there: Occupant | None = None) -> bool:
+        """Whether a replica here would stand beside another one where a written `spread` forbids it, on one card with a model that it is
+        never with, or without one that it must be with. `there`: a resident of it that would stay as it is."""
+        if self._breaks_own_spread(model, slot):
+            return True
+        if model.name not in self.company.involved:
+            return False
+        return self.foe_on(model, slot, there=there) is not None or self.lacks_mate(model, slot) is not None
+
+    def is_kept_away(self, model: ModelSpec, slot: EngineState, by: int | None = None) -> bool:
+        """Whether a replica may not come here, for others that are here. `by`: what is of a lower priority would leave for it."""
+        if self._breaks_own_spread(model, slot):
+            return True
+        if model.name not in self.company.involved:
+            return False
+        away = self.foe_on(model, slot, by), self.stray_on(model, slot), self.lacks_mate(model, slot)
+        return any(one is not None for one in away)
+
+    def foe_on(self, model: ModelSpec, slot: EngineState, least: int | None = None, there: Occupant | None = None) -> str | None:
+        """A model with a place on a card where `model` would be on this engine, of priority `least` or more, that it is never with.
+        `there`: a resident of it that stays as it is, on the cards that it is charged to."""
+        foes = self.company.foes.get(model.name, NOBODY)
+        if not foes or in_ram(slot, model):
+            return None
+        where = set(slot.cards or ()) if there is None else {card for card, _ in there.charges}
+        for foe in sorted(foes & self.at.keys()):
+            for target in self.at[foe].values():
+                if (least is None or target.model.priority >= least) and where & cards_of(target):
+                    return foe
+        return None
+
+    def stray_on(self, model: ModelSpec, slot: EngineState) -> str | None:
+        """A model that it is never with, resident on such a card without a place there, and staying."""
+        foes = self.company.foes.get(model.name, NOBODY)
+        if not foes or in_ram(slot, model):
+            return None
+        where = set(slot.cards or ())
+        for foe in sorted(foes):
+            for found in self.found_of.get(foe, ()):
+                if not self.is_taken(found) and not self.has_left(found) and any(card in where for card, _ in found.charges):
+                    return foe
+        return None
+
+    def lacks_mate(self, model: ModelSpec, slot: EngineState) -> str | None:
+        """A model that must be on its card and is not, on this engine; of an engine over several cards nobody can say where either is."""
+        mates = self.company.mates.get(model.name, ())
+        where = set(slot.cards or ())
+        for mate in mates:
+            there = self.at.get(mate, {}).values()
+            if len(where) != 1 or in_ram(slot, model) or not any(cards_of(target) == where for target in there):
+                return mate
+        return None
+
+    def _breaks_own_spread(self, model: ModelSpec, slot: EngineState) -> bool:
         if not model.spread_hard or model.spread is Spread.NONE:
             return False
         own = slot in self.at[model.name]

@@ -8,10 +8,11 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from reconciler.capacity import EngineState
-from reconciler.fleet import Strategy
+from reconciler.fleet import NO_PREFERENCE, ONLY_LOAD, Prefer, Strategy, Weights, card_speed, slowest
 from reconciler.placement.warmth import warmth
 
 
@@ -27,17 +28,19 @@ class Order(Protocol):
 
 
 class LeastLoaded:
-    """Smallest largest used fraction first: a heap whose keys are brought up to date when they are looked at."""
+    """Smallest largest used fraction first: a heap whose keys are brought up to date when they are looked at. `key` gives another measure
+    that, like it, only grows as engines are charged."""
 
-    def __init__(self, slots: Sequence[EngineState]) -> None:
-        self._heap = [(slot.used_fraction, position, slot) for position, slot in enumerate(slots)]
+    def __init__(self, slots: Sequence[EngineState], key: Callable[[EngineState], float] = lambda slot: slot.used_fraction) -> None:
+        self._key = key
+        self._heap = [(key(slot), position, slot) for position, slot in enumerate(slots)]
         heapq.heapify(self._heap)
         self._aside: list[tuple[float, int, EngineState]] = []
 
     def candidates(self, need: int) -> Iterator[EngineState]:
         while self._heap:
             key, position, slot = heapq.heappop(self._heap)
-            now = slot.used_fraction
+            now = self._key(slot)
             if now > key and self._heap and (now, position) > self._heap[0][:2]:
                 heapq.heappush(self._heap, (now, position, slot))
                 continue
@@ -49,7 +52,7 @@ class LeastLoaded:
 
     def settle(self) -> None:
         for _, position, slot in self._aside:
-            heapq.heappush(self._heap, (slot.used_fraction, position, slot))
+            heapq.heappush(self._heap, (self._key(slot), position, slot))
         self._aside.clear()
 
 
@@ -106,18 +109,62 @@ class RoundRobin:
         pass
 
 
-def order_of(slots: Sequence[EngineState], strategy: Strategy, ram: bool, hysteresis: float | None = None) -> Order:
-    """The order of a strategy for what sits on cards or in RAM, with the engines on hot or full cards after all others. `hysteresis`, in
-    degrees, is how far apart cards must be that one counts as warmer (None: the usual)."""
-    match strategy:
-        case Strategy.BINPACK:
-            return hot_last(slots, lambda some: BestFit(some, ram))
-        case Strategy.ROUND_ROBIN:
-            return hot_last(slots, RoundRobin)
-        case Strategy.TEMPERATURE:
-            return hot_last(slots, lambda some: coolest_first(some, ram, hysteresis))
-        case _:
-            return hot_last(slots, LeastLoaded)
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What an order goes by: the strategy, for what sits on cards or in RAM, and where a model goes first. `hysteresis`, in degrees, is how
+    far apart cards must be that one counts as warmer (None: the usual)."""
+
+    strategy: Strategy
+    ram: bool = False
+    hysteresis: float | None = None
+    weights: Weights = ONLY_LOAD
+    prefer: Prefer = NO_PREFERENCE
+
+
+def order_of(slots: Sequence[EngineState], wish: Wish) -> Order:
+    """The order of a strategy, what a model prefers first and the engines on hot or full cards after all others."""
+
+    def by_strategy(some: Sequence[EngineState]) -> Order:
+        match wish.strategy:
+            case Strategy.BINPACK:
+                return BestFit(some, wish.ram)
+            case Strategy.ROUND_ROBIN:
+                return RoundRobin(some)
+            case Strategy.TEMPERATURE:
+                return coolest_first(some, wish.ram, wish.hysteresis)
+            case Strategy.WEIGHTED:
+                return LeastLoaded(some, weighed(some, wish.weights))
+            case _:
+                return LeastLoaded(some)
+
+    def preferred(some: Sequence[EngineState]) -> Order:
+        if wish.prefer.speed:
+            return in_turn(some, lambda slot: -speed_of(slot), by_strategy)
+        return in_turn(some, lambda slot: wish.prefer.rank(slot.id.node), by_strategy) if wish.prefer.nodes else by_strategy(some)
+
+    return hot_last(slots, preferred)
+
+
+def speed_of(slot: EngineState) -> float:
+    """How fast the slowest card of an engine is, as `card_speed` has it."""
+    facts = [card.facts for card in slot.cards or ()]
+    return slowest(card_speed(one.name, one.compute_capability) if one is not None else 0.0 for one in facts)
+
+
+def weighed(slots: Sequence[EngineState], weights: Weights) -> Callable[[EngineState], float]:
+    """What an engine costs by the strategy `weighted`: each thing from 0 (the best) to 1, times its weight. Temperature is per 100 °C, cost
+    and speed against the dearest and the fastest of these engines; what is not known counts as the worst."""
+    fastest = max((speed_of(slot) for slot in slots), default=0.0)
+    dearest = max((slot.node.cost for slot in slots), default=0.0)
+    fixed = {}
+    for slot in slots:
+        facts = [card.facts for card in slot.cards or () if card.facts is not None]
+        warm = max((1.0 if one.temperature is None else one.temperature / 100 for one in facts), default=1.0)
+        busy = max((1.0 if one.utilisation is None else one.utilisation for one in facts), default=1.0)
+        slow = 1.0 - speed_of(slot) / fastest if fastest else 1.0
+        cost = slot.node.cost / dearest if dearest else 0.0
+        fixed[slot] = weights.temperature * warm + weights.utilisation * busy + weights.speed * slow + weights.cost * cost
+    return lambda slot: fixed[slot] + weights.load * slot.used_fraction
 
 
 def coolest_first(slots: Sequence[EngineState], ram: bool, hysteresis: float | None) -> Order:

@@ -30,7 +30,7 @@ _RANK = {
     Action.REMOVE: 6,
 }
 
-MOVES = ("surplus", "displaced")
+MOVES = ("surplus", "displaced", "never_with", "with")
 """Reasons of an unload whose model is to be elsewhere."""
 
 
@@ -79,13 +79,15 @@ def room_first(changes: Sequence[Change]) -> None:
 
 
 def free_first(changes: Sequence[Change]) -> None:
-    """Makes a load that asks for free memory wait for all that leaves its cards or shrinks there: with that it was judged."""
-    asking = [change for change in changes if change.waits_for_all]
+    """Makes a load that asks for free memory wait for all that leaves its cards or shrinks there, as it was judged, and a load that is
+    never on one card with a model for what leaves of that."""
+    asking = [change for change in changes if change.waits_for_all or (change.apart and change.action is Action.LOAD)]
     for load in sorted(asking, key=_by_priority):
         cards = {card for card, _ in load.takes}
         for change in changes:
             shrinks = any(card in cards for card, _ in change.frees)
-            if shrinks and change is not load and change not in load.needs and not change.waits_for(load):
+            meant = load.waits_for_all or (change.model in load.apart and change.action is Action.UNLOAD)
+            if shrinks and meant and change is not load and change not in load.needs and not change.waits_for(load):
                 load.needs.append(change)
 
 

@@ -234,12 +234,17 @@ class _Now:
             return True
         if model.ensure is not Ensure.LOADED:
             return found.held_by_us
+        if step.reason.code in ("never_with", "with") and (model.with_models or self._has_foes(model)):
+            return True
         if refusal(slot, model) is not None or (model.each is Each.GPU and len(slot.cards or ()) != 1):
             return True
         here = [one for address, one in self._places_of(model) if self._is_or_comes(address, one, model, found)]
         if is_there_without(model, slot, here):
             return True
         return any(other.priority > model.priority or (other.priority == model.priority and here) for other in loads)
+
+    def _has_foes(self, model: ModelSpec) -> bool:
+        return bool(model.never_with) or any(model.name in other.never_with for other in self._models.values())
 
     def _places_of(self, model: ModelSpec) -> Sequence[tuple[str, EngineState]]:
         """The places that the plan leaves or brings a model, of those in the inventory."""

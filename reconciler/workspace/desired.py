@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import fields
 
 from reconciler.fleet import (
     NO_LIMITS,
+    ONLY_LOAD,
     Desired,
     EngineKind,
     Ensure,
@@ -16,28 +18,43 @@ from reconciler.fleet import (
     Policy,
     Solver,
     Strategy,
+    Weights,
     WorkspaceError,
     canonical_name,
 )
 from reconciler.workspace.agents import AGENTS_FORM, SERVICES_FORM
+from reconciler.workspace.company import check_company
 from reconciler.workspace.file_specs import FILES_FORM
-from reconciler.workspace.forms import Form, choice, label, list_of
+from reconciler.workspace.forms import Form, choice, label, list_of, number
 from reconciler.workspace.inventory import Inventory
 from reconciler.workspace.limits import limits
-from reconciler.workspace.models import ALIASES, FALLBACK, MODEL, DeclaredModel, read_model
+from reconciler.workspace.models import ALIASES, FALLBACK, MODEL, PREFER, DeclaredModel, read_model
 from reconciler.workspace.policy import policy
 from reconciler.workspace.problems import Problems, Refused, did_you_mean
 from reconciler.workspace.sections import SectionContext, SectionForm, read_sections
-from reconciler.workspace.table import NOT_YET, Field, Table, later
+from reconciler.workspace.table import Field, Table
 from reconciler.workspace.tree import ListNode, MapNode, Node, ScalarNode, is_null, kind_of, what_is
 
 VERSION_KEY = "version"
 _MERGED = ("models", "agents", "services", "limits", "policy", "placement")
 
 
-STRATEGY = Field("strategy", choice(Strategy, later={"weighted": NOT_YET}))
+STRATEGY = Field("strategy", choice(Strategy))
 SOLVER = Field("solver", choice(Solver))
-PLACEMENT = Table("placement", (STRATEGY, SOLVER), later("weights"))
+WEIGHED = tuple(Field(one.name, number) for one in fields(Weights))
+WEIGHTS_TABLE = Table("weights", WEIGHED)
+
+
+def _weights(node: Node, problems: Problems, name: str) -> Weights:
+    values = WEIGHTS_TABLE.read(node, problems, name)
+    given = {field.key: found for field in WEIGHED if (found := values.get(field)) is not None}
+    if given and not any(given.values()):
+        raise problems.refuse(f"{name}: nothing counts", node, "give one of them a weight above 0")
+    return Weights(**{field.key: given.get(field.key, 0.0) for field in WEIGHED}) if given else ONLY_LOAD
+
+
+WEIGHTS = Field("weights", Form(_weights, WEIGHTS_TABLE.schema()))
+PLACEMENT = Table("placement", (STRATEGY, SOLVER, WEIGHTS))
 
 
 def _version(node: Node, problems: Problems, name: str) -> int:
@@ -46,9 +63,12 @@ def _version(node: Node, problems: Problems, name: str) -> int:
     return 1
 
 
-def _placement(node: Node, problems: Problems, name: str) -> tuple[Strategy, Solver]:
+def _placement(node: Node, problems: Problems, name: str) -> tuple[Strategy, Solver, Weights]:
     read = PLACEMENT.read(node, problems, name)
-    return read.get(STRATEGY) or Strategy.LEAST_LOADED, read.get(SOLVER) or Solver.BUILTIN
+    strategy = read.get(STRATEGY) or Strategy.LEAST_LOADED
+    if WEIGHTS in read and strategy is not Strategy.WEIGHTED:
+        raise problems.refuse(f"{name} has weights, and its strategy is {strategy}", read.nodes[WEIGHTS.key], "write strategy: weighted")
+    return strategy, read.get(SOLVER) or Solver.BUILTIN, read.get(WEIGHTS) or ONLY_LOAD
 
 
 def _as_it_stands(node: Node, problems: Problems, name: str) -> Node:
@@ -81,14 +101,16 @@ def read_desired(root: MapNode | None, context: SectionContext, sections: Sequen
     values = desired_table(sections).read(root, problems, "the desired state")
     declared = list(_declared(values.get(PRIORITIES), values.get(MODELS), problems))
     resolver = _Resolver(context.inventory, context.fleet, problems)
-    models = [(one, one.spec(resolver.nodes(one), problems)) for one in declared]
+    models = [(one, one.spec(resolver.nodes(one), problems, resolver.preferred(one))) for one in declared]
     _check_spellings(models, problems)
     _check_gateway_names(models, problems)
-    strategy, solver = values.get(PLACEMENT_FIELD) or (Strategy.LEAST_LOADED, Solver.BUILTIN)
+    check_company(models, problems)
+    strategy, solver, weights = values.get(PLACEMENT_FIELD) or (Strategy.LEAST_LOADED, Solver.BUILTIN, ONLY_LOAD)
     return Desired(
         models=tuple(spec for _, spec in models),
         limits=values.get(LIMITS_FIELD) or NO_LIMITS,
         strategy=strategy,
+        weights=weights,
         solver=solver,
         policy=values.get(POLICY_FIELD) or Policy(),
         sections=read_sections(values.nodes, sections, context),
@@ -236,6 +258,17 @@ class _Resolver:
                 "declare one under `engines:` of such a host, or change the model's `engine` or `on`",
             )
         return found
+
+    def preferred(self, model: DeclaredModel) -> tuple[frozenset[str], ...]:
+        """The nodes of each pattern of `prefer`."""
+        found: list[frozenset[str]] = []
+        for pattern in model.preferred if self._inventory is not None else ():
+            try:
+                found.append(frozenset(self._inventory.match(pattern)) if self._inventory is not None else frozenset())
+            except WorkspaceError as error:
+                problem = error.problems[0]
+                self._problems.error(f"model {model.name!r}: {problem.what}", model.node_of(PREFER), problem.hint)
+        return tuple(found)
 
     def _kinds_on(self, pattern: str, nodes: tuple[str, ...], fleet: Fleet) -> frozenset[EngineKind]:
         kept = self._kinds.get(pattern)

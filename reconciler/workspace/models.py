@@ -13,6 +13,7 @@ from reconciler.fleet import (
     Ensure,
     KvCache,
     ModelSpec,
+    Prefer,
     Requirements,
     Residency,
     RunOptions,
@@ -236,6 +237,23 @@ FLASH_ATTENTION = Field("flash_attention", flag, meant="flash_attn fa")
 ALIASES = Field("aliases", list_of(label), meant="alias served_model_names")
 FALLBACK = Field("fallback", list_of(label), meant="fallbacks")
 
+WITH = Field("with", list_of(label), meant="with_models affinity beside together")
+NEVER_WITH = Field("never_with", list_of(label), meant="anti_affinity not_with apart without")
+
+_SPEED = "speed"
+
+
+def _prefer(node: Node, problems: Problems, name: str) -> tuple[str, ...] | str:
+    if isinstance(node, ScalarNode):
+        word = text.read(node, problems, name)
+        if word != _SPEED:
+            raise problems.refuse(f"{name} cannot be {word!r}", node, f"write `speed`, or patterns of hosts as a list: [{word}]")
+        return word
+    return list_of(text).read(node, problems, name)
+
+
+_prefer_schema = {"anyOf": [{"const": _SPEED}, list_of(text).schema]}
+PREFER: Field[tuple[str, ...] | str] = Field("prefer", Form(_prefer, _prefer_schema), meant="preferred preference prefer_nodes")
 VECTOR = Field("embedding_length", integer(1, 2**20))
 SPEED = Field("min_tokens_per_second", number)
 VERIFY = Table("verify", (VECTOR, SPEED))
@@ -255,7 +273,7 @@ MODEL = Table(
     (
         ENGINE, NAMES, ENSURE, PRIORITY, ON, REPLICAS, EACH, SPREAD, CONTEXT, CONTEXT_VIA, OPTIONS, KEEP_ALIVE, RESIDENCY, FRACTION,
         REQUIRES_FIELD, VRAM, BEST_EFFORT, DIGEST, PROTECT, VARIANTS, VERIFY_FIELD, ALIASES, FALLBACK,
-        WHEN_FIELD, PARALLEL, KV_CACHE, FLASH_ATTENTION,
+        WHEN_FIELD, WITH, NEVER_WITH, PREFER, PARALLEL, KV_CACHE, FLASH_ATTENTION,
     ),
     later(
         "max_unavailable", "order",
@@ -285,7 +303,13 @@ class DeclaredModel:
         """Whether its name on Ollama is its own name."""
         return not self.variants and EngineKind.OLLAMA not in (self._values.get(NAMES) or {})
 
-    def spec(self, nodes: tuple[str, ...], problems: Problems) -> ModelSpec:
+    @property
+    def preferred(self) -> tuple[str, ...]:
+        """The patterns of its `prefer`."""
+        found = self._values.get(PREFER)
+        return found if isinstance(found, tuple) else ()
+
+    def spec(self, nodes: tuple[str, ...], problems: Problems, preferred: tuple[frozenset[str], ...] = ()) -> ModelSpec:
         """The model with defaults; contradictions among its keys are reported."""
         values = self._values
         self._check(problems)
@@ -322,6 +346,9 @@ class DeclaredModel:
             verify=values.get(VERIFY_FIELD) or Verify(),
             aliases=values.get(ALIASES) or (),
             fallback=values.get(FALLBACK) or (),
+            with_models=values.get(WITH) or (),
+            never_with=values.get(NEVER_WITH) or (),
+            prefer=Prefer(preferred, values.get(PREFER) == _SPEED),
             when=values.get(WHEN_FIELD) or ALWAYS,
             runs=RunOptions(values.get(PARALLEL), values.get(KV_CACHE), values.get(FLASH_ATTENTION)),
         )
@@ -345,6 +372,7 @@ class DeclaredModel:
             )
         self._check_variants(problems)
         self._check_when(problems)
+        self._check_company(problems)
         if VERIFY_FIELD in values and values.get(ENSURE) is Ensure.PRESENT:
             problems.error(
                 f"{name} is verified after a load, and is only to be present", values.nodes[VERIFY_FIELD.key], "remove one of the two"
@@ -362,6 +390,17 @@ class DeclaredModel:
             problems.warn(
                 f"{name}: context_via matters for Ollama only, this model is on {kind}", values.nodes[CONTEXT_VIA.key], "remove it"
             )
+
+    def _check_company(self, problems: Problems) -> None:
+        values, name = self._values, f"model {self.name!r}"
+        for field in (WITH, NEVER_WITH):
+            if not values.get(field):
+                continue
+            if values.get(ENSURE) in (Ensure.PRESENT, Ensure.ABSENT):
+                hint = "remove it, or write ensure: loaded"
+                problems.error(f"{name} has `{field.key}`, and is not to be loaded by gpurec", values.nodes[field.key], hint)
+            if values.get(RESIDENCY) is Residency.CPU:
+                problems.error(f"{name} belongs on the CPU, and has `{field.key}`", values.nodes[field.key], "remove one of the two")
 
     def _check_when(self, problems: Problems) -> None:
         values, name = self._values, f"model {self.name!r}"
@@ -416,7 +455,7 @@ class DeclaredModel:
                 "declare it of each: `variants: [{name: NAME, vram: 9GiB}, …]`, or remove it",
             )
 
-    def node_of(self, field: Field[tuple[str, ...]]) -> Node:
+    def node_of(self, field: Field[tuple[str, ...]] | Field[tuple[str, ...] | str]) -> Node:
         """Where a key of it stands, for errors; the model itself where it has none."""
         return self._values.nodes.get(field.key, self.key)
 

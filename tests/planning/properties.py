@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pretend import some_order
 from wide_fleets import CLOSED, TWINS, World, apply_all, blob_of, carry, wide_world
 
-from reconciler.fleet import EngineId, EngineKind, ReplicaChange, Resident
+from reconciler.fleet import EngineId, EngineKind, ReplicaChange, Resident, parse_replica_address
 from reconciler.planning import Action, Plan, SinceApproval, Step, first_moved
 
 CHUNK = 50
@@ -26,7 +26,7 @@ KNOWN_BUILD = "0.34.0"
 """The build of an Ollama of the drawn fleets that goes by the settings of its process as far as anybody knows."""
 RAM = -1
 LOADS = (Action.LOAD, Action.RELOAD)
-UNSAFE = ("over_in_plan", "over_on_the_way", "against_when", "error")
+UNSAFE = ("over_in_plan", "over_on_the_way", "against_when", "against_company", "error")
 """The kinds of broken promises that none may have; of the others a few worlds in 25,000 still have one."""
 CardKey = tuple[str, int]
 
@@ -164,10 +164,13 @@ def against_when(world: World, plan: Plan) -> list[str]:
     cards = {(card.node, card.gpu): card for card in plan.gpus}
     models = {model.name: model for model in world.desired.models}
     loads = [step for step in plan.steps if step.action in LOADS]
+    variants = {one.name for model in models.values() for one in model.variants}
     found = []
     for address in plan.placed:
-        model = models.get(address.removeprefix("model.").rpartition("@")[0])
-        if model is not None and model.when.hours is CLOSED:
+        name, at = parse_replica_address(address)
+        model, facts = models.get(name), world.facts.engine(at)
+        seen = facts is not None and facts.reachable and (world.selected is None or at.node in world.selected)
+        if seen and model is not None and name not in variants and model.when.hours is CLOSED:
             found.append(f"{address} is placed outside its hours")
     for step in loads:
         least = models[step.model].when.free_vram
@@ -178,6 +181,33 @@ def against_when(world: World, plan: Plan) -> list[str]:
             came = sum(one.vram_bytes or 0 for one in loads if card in {(one.node, gpu) for gpu in one.gpus or one.gpu_candidates or ()})
             if balance.usable_bytes - (balance.foreign_bytes or 0) - balance.after_bytes + came < least:
                 found.append(f"{step.id}: {card} never had {least} free")
+    return found
+
+
+def against_company(world: World, plan: Plan) -> list[str]:
+    """Who is on one card with a model that it is never with, or without one that it must be with, after the apply: by what the state says
+    that each was charged. What nobody can ask or may touch is not judged, nor what is protected."""
+    after = apply_all(world, plan)
+    rows = {address: after.applied.replicas[address] for address in plan.placed if address in after.applied.replicas}
+    models = {model.name: model for model in world.desired.models}
+
+    def judged(at: EngineId) -> bool:
+        facts = world.facts.engine(at)
+        return facts is not None and facts.reachable and (world.selected is None or at.node in world.selected)
+
+    on: dict[str, list[set[CardKey]]] = defaultdict(list)
+    for row in rows.values():
+        if judged(row.at) and row.ensure == "loaded" and not row.protect:
+            on[row.model].append({(row.at.node, index) for index, _ in row.charges or () if index != RAM})
+    found = []
+    for name, places in on.items():
+        model = models.get(name)
+        for foe in model.never_with if model is not None else ():
+            found += [f"{name} beside {foe} on {mine & theirs}" for mine in places for theirs in on.get(foe, ()) if mine & theirs]
+        for mate in model.with_models if model is not None else ():
+            beside = {(row.at.node, index) for row in rows.values() if row.model == mate for index, _ in row.charges or ()}
+            told = all(row.charges for row in rows.values() if row.model == mate)
+            found += [f"{name} without {mate} on {mine}" for mine in places if mine and told and not mine <= beside]
     return found
 
 
@@ -251,6 +281,7 @@ def _failures(seed: int) -> Iterator[Failure]:
     if plan.refusals:
         return
     ways: Mapping[str, Callable[[], list[str]]] = {
+        "against_company": lambda: against_company(world, plan),
         "over_on_the_way": lambda: over_on_the_way(world, plan, chance),
         "second_not_empty": lambda: second_steps(world, plan),
         "refused": lambda: refused(world, plan, some_order(plan, seed)),

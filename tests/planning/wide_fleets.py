@@ -35,12 +35,14 @@ from reconciler.fleet import (
     NodeFacts,
     NodeSpec,
     Policy,
+    Prefer,
     Residency,
     Resident,
     Spread,
     Strategy,
     Unmanaged,
     Variant,
+    Weights,
     When,
     replica_address,
 )
@@ -191,8 +193,22 @@ def _wishes(chance: random.Random, fleet: Fleet, sizes: Mapping[str, int], befor
         models.append(same if same is not None and chance.random() < 0.6 else _model(chance, name, names, sizes))
     if before is not None and chance.random() < 0.3:
         models = [*old.values()]
+    loaded = {model.name for model in models if model.ensure is Ensure.LOADED}
+    models = [
+        replace(
+            model,
+            with_models=tuple(name for name in model.with_models if name in loaded),
+            never_with=tuple(name for name in model.never_with if name in loaded),
+        )
+        for model in models
+    ]
     policy = Policy(chance.choice(list(Unmanaged)), guards=Guards(max_delete=9))
-    return Desired(models=tuple(models), limits=ALL_OF_IT, strategy=chance.choice(list(Strategy)), policy=policy)
+    strategy = chance.choice([one for one in Strategy if one is not Strategy.WEIGHTED])
+    aside = random.Random(repr(models))
+    if aside.random() < 0.2:
+        strategy = Strategy.WEIGHTED
+    weights = Weights(load=aside.choice([0.0, 1.0]), temperature=0.5, speed=aside.choice([0.0, 2.0]))
+    return Desired(models=tuple(models), limits=ALL_OF_IT, strategy=strategy, weights=weights, policy=policy)
 
 
 def _model(chance: random.Random, name: str, names: list[str], sizes: Mapping[str, int]) -> ModelSpec:
@@ -234,10 +250,21 @@ def _model(chance: random.Random, name: str, names: list[str], sizes: Mapping[st
 
 def _with_conditions(chance: random.Random, model: ModelSpec) -> ModelSpec:
     """The model with conditions for some: by chances of their own, so that the worlds without any are those of before."""
+    if chance.random() < 0.15:
+        first = frozenset(chance.sample(model.nodes, 1))
+        model = replace(model, prefer=chance.choice([Prefer((first,)), Prefer(speed=True)]))
     roll = chance.random()
     if roll < 0.08:
         return replace(model, when=When(chance.randint(4, 24) * GIB // 2))
-    return replace(model, when=When(hours=chance.choice([OPEN, CLOSED]))) if roll < 0.16 else model
+    if roll < 0.16:
+        return replace(model, when=When(hours=chance.choice([OPEN, CLOSED])))
+    if model.residency is Residency.CPU or model.name in TWINS:
+        return model
+    if roll < 0.3:
+        others = [one for one in MODELS if one not in (model.name, *TWINS)]
+        return replace(model, never_with=tuple(sorted(chance.sample(others, chance.randint(1, 2)))))
+    before = MODELS[: MODELS.index(model.name)]
+    return replace(model, with_models=(chance.choice(before),)) if before and roll < 0.38 else model
 
 
 def _perturbed(chance: random.Random, facts: FleetFacts, sizes: Mapping[str, int]) -> FleetFacts:

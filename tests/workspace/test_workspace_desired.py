@@ -180,8 +180,6 @@ LATER_MODEL_KEYS = (
     "text",
     [
         *(f"models: {{m: {{{key}: 1}}}}" for key in LATER_MODEL_KEYS),
-        "placement: {strategy: weighted}",
-        "placement: {weights: {}}",
     ],
 )
 def test_workspace_keys_of_a_later_version_are_refused_as_such(problems: Sentences, text: str) -> None:

@@ -52,6 +52,8 @@ class Change:
     margin: int = 0
     waits_for_all: bool = False
     """It asks for free memory beside its own (`when.free_vram`): whatever leaves its cards does so before it comes."""
+    apart: Set[str] = frozenset()
+    """The models that it is never on one card with: what leaves of them there does so before it comes."""
     need: Need | None = None
     seconds: float | None = None
     before: Fields = field(default_factory=dict)
@@ -168,6 +170,8 @@ def find_changes(
         runner = slot.runners.get(slot.runner(model))
         if _is_charged_now(change, row, runner) and (charges := _charges_of(target, runner)):
             changes.charges[address] = charges
+    for target, change in changes.wanted.items() if placement.foes else ():
+        change.apart = placement.foes.get(target.model.name, frozenset())
     stuck = {lacking.model.name for lacking in placement.lacking}
     replaced = {target.replaces for target in placement.targets if target.replaces is not None}
     for found in placement.unwanted:
@@ -402,10 +406,10 @@ def _unwanted(changes: Changes, found: Occupant, placement: Placement, applied: 
         _unload(changes, found, applied, Reason("unmanaged", "nobody here asked for it"), Cause.DRIFT)
     else:
         changes.pending += 1
-        _unload(changes, found, applied, _why_it_leaves(found, replaced), Cause.PENDING)
+        _unload(changes, found, applied, _why_it_leaves(found, replaced, placement.parted.get(found)), Cause.PENDING)
 
 
-def _why_it_leaves(found: Occupant, replaced: bool) -> Reason:
+def _why_it_leaves(found: Occupant, replaced: bool, parted: tuple[str, str] | None = None) -> Reason:
     """Why a resident leaves for good, by the files. `replaced`: another one takes its very place."""
     of = found.model or found.moving
     if found.absent:
@@ -414,6 +418,8 @@ def _why_it_leaves(found: Occupant, replaced: bool) -> Reason:
         return Reason("not_wanted", "was loaded by us and is no longer wanted")
     if of.ensure is Ensure.PRESENT:
         return Reason("on_demand", "is to be loaded on demand, and gpurec keeps it loaded")
+    if parted is not None:
+        return Reason(*parted)
     if of.outside_hours and of.when.hours is not None:
         return Reason(OUTSIDE_HOURS, f"is wanted at {of.when.hours.shown} only")
     if replaced or (found.moving is not None and of.variants):

@@ -1,0 +1,111 @@
+"""`with` and `never_with`: who is on one card with whom, whoever was there first."""
+
+from __future__ import annotations
+
+import pytest
+from fleets import GIB, actions, applied, desired, facts, fleet, loaded, model, node, owned, plan
+from pretend import carry_out
+
+from reconciler.planning import first_moved
+
+ONE, TWO = fleet(node("a", 24 * GIB)), fleet(node("a", 24 * GIB), node("b", 24 * GIB))
+BOTH = ["m:1", "n:1"]
+
+
+@pytest.mark.parametrize("says", ["m:1", "n:1"])
+def test_two_models_go_to_cards_of_their_own_whoever_says_so(says: str) -> None:
+    models = [model(name, ["a", "b"], 4 * GIB, never_with=tuple({*BOTH} - {name}) if name == says else ()) for name in BOTH]
+    found = plan(TWO, desired(*models), facts(TWO, installed=BOTH))
+    assert len({address.rpartition("@")[2] for address in found.placed}) == 2
+
+
+def test_where_there_is_one_card_only_the_more_important_is_placed_and_the_other_is_told_who_is_there() -> None:
+    want = desired(model("m:1", ["a"], 4 * GIB, never_with=("n:1",)), model("n:1", ["a"], 2 * GIB, priority=1))
+    found = plan(ONE, want, facts(ONE, installed=BOTH))
+    assert list(found.placed) == ["model.n:1@a/ollama"]
+    (one,) = found.unplaced
+    assert [(candidate.reason, candidate.message) for candidate in one.candidates] == [
+        ("never_with", "a model that it is never on one card with is there; held by n:1 2048 MiB")
+    ]
+    assert one.would_fit_if == ("the two may be on one card: take n:1 out of `never_with` under models.m:1",)
+
+
+def test_of_two_residents_of_one_card_the_lesser_moves_and_is_loaded_there_before_it_leaves() -> None:
+    want = desired(model("m:1", ["a", "b"], 4 * GIB, priority=1), model("n:1", ["a", "b"], 2 * GIB, never_with=("m:1",)))
+    seen = facts(TWO, {"a": [loaded("m:1", 4 * GIB), loaded("n:1", 2 * GIB)]}, BOTH)
+    before = applied(owned("m:1", "a", 4 * GIB), owned("n:1", "a", 2 * GIB))
+    found = plan(TWO, want, seen, before)
+    assert actions(found) == ["load model.n:1@b/ollama", "unload model.n:1@a/ollama"]
+    assert (found.steps[1].reason.code, found.steps[1].reason.message) == ("never_with", "may not be on one card with m:1")
+    assert first_moved(found, TWO, want, seen, before) is None
+    assert not plan(TWO, want, *carry_out(found, seen, before)).steps
+
+
+def test_a_resident_without_another_place_leaves_all_the_same() -> None:
+    want = desired(model("m:1", ["a"], 4 * GIB, priority=1), model("n:1", ["a"], 2 * GIB, never_with=("m:1",)))
+    seen = facts(ONE, {"a": [loaded("m:1", 4 * GIB), loaded("n:1", 2 * GIB)]}, BOTH)
+    found = plan(ONE, want, seen, applied(owned("m:1", "a", 4 * GIB), owned("n:1", "a", 2 * GIB)))
+    assert actions(found) == ["unload model.n:1@a/ollama"]
+    assert [one.model for one in found.unplaced] == ["n:1"]
+
+
+def test_a_model_of_higher_priority_displaces_what_it_is_never_with_and_comes_after_it_left() -> None:
+    want = desired(model("m:1", ["a"], 4 * GIB, priority=1, never_with=("n:1",)), model("n:1", ["a"], 2 * GIB))
+    seen = facts(ONE, {"a": [loaded("n:1", 2 * GIB)]}, BOTH)
+    found = plan(ONE, want, seen, applied(owned("n:1", "a", 2 * GIB)))
+    assert actions(found) == ["unload model.n:1@a/ollama", "load model.m:1@a/ollama"]
+    assert found.steps[1].needs == ("unload:model.n:1@a/ollama",)
+
+
+def test_what_nobody_here_loaded_is_left_and_keeps_others_away() -> None:
+    want = desired(model("m:1", ["a", "b"], 4 * GIB, never_with=("n:1",)), model("n:1", ["b"], 2 * GIB, replicas=0))
+    seen = facts(TWO, {"a": [loaded("n:1", 2 * GIB)]}, BOTH)
+    assert list(plan(TWO, want, seen).placed) == ["model.m:1@b/ollama"]
+
+
+def test_a_protected_one_that_breaks_it_refuses_the_plan() -> None:
+    want = desired(model("m:1", ["a"], 4 * GIB, priority=1), model("n:1", ["a"], 2 * GIB, never_with=("m:1",), protect=True))
+    seen = facts(ONE, {"a": [loaded("m:1", 4 * GIB), loaded("n:1", 2 * GIB)]}, BOTH)
+    found = plan(ONE, want, seen, applied(owned("m:1", "a", 4 * GIB), owned("n:1", "a", 2 * GIB, protect=True)))
+    assert [refusal.guard for refusal in found.refusals] == ["protect"]
+
+
+@pytest.mark.parametrize("priority", [0, 5])
+def test_what_is_only_with_another_goes_to_its_card_whatever_matters_more(priority: int) -> None:
+    want = desired(model("m:1", ["a", "b"], 4 * GIB, with_models=("n:1",), priority=priority), model("n:1", ["b"], 2 * GIB))
+    assert plan(TWO, want, facts(TWO, installed=BOTH)).placed.keys() == {"model.m:1@b/ollama", "model.n:1@b/ollama"}
+
+
+def test_what_another_must_be_with_comes_to_where_that_is() -> None:
+    want = desired(model("m:1", ["a", "b"], 4 * GIB, with_models=("n:1",)), model("n:1", ["a", "b"], 2 * GIB))
+    seen = facts(TWO, {"b": [loaded("m:1", 4 * GIB)]}, BOTH)
+    assert actions(plan(TWO, want, seen, applied(owned("m:1", "b", 4 * GIB)))) == ["load model.n:1@b/ollama"]
+
+
+def test_without_the_other_it_has_no_place_and_what_is_loaded_leaves() -> None:
+    want = desired(model("m:1", ["a"], 4 * GIB, with_models=("n:1",)), model("n:1", ["b"], 40 * GIB))
+    seen = facts(TWO, {"a": [loaded("m:1", 4 * GIB)]}, BOTH)
+    found = plan(TWO, want, seen, applied(owned("m:1", "a", 4 * GIB)))
+    assert actions(found) == ["unload model.m:1@a/ollama"]
+    assert (found.steps[0].reason.code, found.steps[0].reason.message) == ("with", "may only be beside n:1, which is not on its card")
+    (one,) = (entry for entry in found.unplaced if entry.model == "m:1")
+    assert [candidate.reason for candidate in one.candidates] == ["with"]
+    assert one.would_fit_if == ("it may be without n:1 on its card: take that out of `with` under models.m:1",)
+
+
+def test_what_is_displaced_takes_along_what_may_only_be_beside_it() -> None:
+    want = desired(
+        model("m:1", ["a"], 4 * GIB, with_models=("n:1",)),
+        model("n:1", ["a"], 12 * GIB),
+        model("o:1", ["a"], 14 * GIB, priority=1),
+    )
+    seen = facts(ONE, {"a": [loaded("m:1", 4 * GIB), loaded("n:1", 12 * GIB)]}, [*BOTH, "o:1"])
+    found = plan(ONE, want, seen, applied(owned("m:1", "a", 4 * GIB), owned("n:1", "a", 12 * GIB)))
+    assert list(found.placed) == ["model.o:1@a/ollama"]
+    assert {step.address for step in found.steps if step.action == "unload"} == {"model.m:1@a/ollama", "model.n:1@a/ollama"}
+
+
+def test_an_engine_over_several_cards_is_no_place_for_what_must_be_on_one_card_with_another() -> None:
+    of = fleet(node("a", 24 * GIB, 24 * GIB))
+    want = desired(model("m:1", ["a"], 4 * GIB, with_models=("n:1",)), model("n:1", ["a"], 4 * GIB))
+    assert list(plan(of, want, facts(of, installed=BOTH)).placed) == ["model.n:1@a/ollama"]
