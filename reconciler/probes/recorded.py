@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, fields, is_dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
@@ -80,10 +81,31 @@ def _checked(text: str | bytes, name: str) -> FactsDocument:
     from pydantic import ValidationError
 
     try:
-        return _adapter().validate_json(text)
+        document = _adapter().validate_json(text)
     except ValidationError as error:
         (wrong,) = what_is_wrong(error)
         raise GpurecError.of(f"this is no document of facts ({wrong})", Place(name), "make one with gpurec facts --out FILE") from None
+    if _has_endless(document):
+        what = "this is no document of facts (a number in it is infinite, or none)"
+        raise GpurecError.of(what, Place(name), "make one with gpurec facts --out FILE")
+    return document
+
+
+def _has_endless(document: object) -> bool:
+    """Whether a number in it is infinite or none: pydantic reads text such as "inf" as one."""
+    waiting = [document]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, float):
+            if not math.isfinite(one):
+                return True
+        elif isinstance(one, Mapping):
+            waiting += one.values()
+        elif isinstance(one, (list, tuple)):
+            waiting += one
+        elif is_dataclass(one):
+            waiting += [getattr(one, each.name) for each in fields(one)]
+    return False
 
 
 def _out_of_range(facts: FleetFacts) -> str | None:

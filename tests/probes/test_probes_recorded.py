@@ -77,6 +77,8 @@ def changed(**changes: Any) -> str:
         (changed(residents=[{"size_bytes": 1}]), "facts.nodes.a.engines.ollama.residents.0.name"),
         (changed(installed=3), "facts.nodes.a.engines.ollama.installed"),
         ("[" * 100_000, "is not JSON"),
+        (changed(probe_seconds="inf"), "a number in it is infinite, or none"),
+        (changed(probe_seconds="nan"), "a number in it is infinite, or none"),
         (changed(max_residents=2**63), "max_residents of engine a/ollama is out of range"),
     ],
 )
