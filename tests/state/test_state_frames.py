@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reconciler.fleet import FIVE_MINUTES, HOUR, LOOK, CardSample, Frame, HistoryBounds, LockHeld, ModelSample, StateError
@@ -103,6 +103,7 @@ def test_a_clock_that_jumps_ahead_for_one_look_ends_nothing_and_its_look_goes() 
 
 
 @given(st.lists(st.integers(-400, 4000), min_size=1, max_size=300), st.integers(0, 20_000))
+@example([0, 300, -90, -211], 209)  # back behind the end of a mean, which goes on: what it is made of was before
 def test_whatever_the_clock_does_the_bounds_hold_and_the_last_look_is_there(steps: list[int], keep: int) -> None:
     store, now = Store(HistoryBounds(keep + 1)), START
     for step in steps:
@@ -111,7 +112,6 @@ def test_whatever_the_clock_does_the_bounds_hold_and_the_last_look_is_there(step
         assert (LOOK, now) in store.frames
     assert max(at for _, at in store.frames) <= now + FUTURE
     assert len(store.times(FIVE_MINUTES)) <= FIVE_MINUTE_MEANS
-    assert all(at + span <= now + FUTURE for span, at in store.frames)
 
 
 def test_looks_are_kept_without_the_lease_and_set_the_state_up_with_its_fleet(tmp_path: Path) -> None:
