@@ -13,7 +13,7 @@ from reconciler.execution.step import Run
 from reconciler.fleet import NOTHING_APPLIED, Applied, AppliedResource, Desired, Fleet, FleetFacts, GpurecError, Problem, ResourceFacts
 from reconciler.planning import Action, Step
 from reconciler.planning.plan import Cause
-from reconciler.planning.resource import AnyKind, differing, is_done, repaired
+from reconciler.planning.resource import RESTART, AnyKind, differing, is_done, repaired
 from reconciler.value_class import value_class
 
 
@@ -106,6 +106,8 @@ class StepOfResource:
         """What has to follow is due from now on, even if the run ends the next moment."""
         if due := self._step.makes_due:
             self._run.state.record_resources([AppliedResource(address) for address in due])
+        if self._step.reason.code == RESTART:
+            self._run.state.befell(self._step.address, RESTART, "")
 
     async def act(self) -> None:
         self._run.state.prove_held()

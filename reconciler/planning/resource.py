@@ -97,6 +97,8 @@ class Repaired(NamedTuple):
 
 
 REPAIRED = "repaired"
+RESTART = "restart_engine"
+"""The code of the reason of a step that starts again what does not answer, and of the incident that such a step is."""
 HELD_FOR = timedelta(hours=1)
 W = TypeVar("W", bound=Wanted)
 
@@ -223,7 +225,13 @@ def _held_until(address: str, asked: Fields, after: AfterPlan) -> datetime | Non
     """Until when a drift is left alone that was put right within the hour and is back: somebody else wants something else there, and both
     would go on for ever."""
     code, digest = repaired(address, asked)
-    times = [moment(one.at) for one in after.applied.incidents if one.address == address and one.code == code and one.asked == digest]
+    return _until(address, code, digest, after)
+
+
+def _until(address: str, code: str, asked: str | None, after: AfterPlan) -> datetime | None:
+    """Until when an incident of a resource holds it (of one digest of what was asked, where that is given)."""
+    known = (one for one in after.applied.incidents if one.address == address and one.code == code)
+    times = [moment(one.at) for one in known if asked in (None, one.asked)]
     until = max(times) + HELD_FOR if times else None
     return until if until is not None and moment(after.facts.at) < until else None
 
@@ -249,10 +257,17 @@ def _plan_wanted(plan: KindPlan, kind: Kind[W], wanted: W, found: ResourceFacts,
     if not found.exists:
         code, says = ("missing", "was there and is gone") if row is not None else ("not_there", "is wanted and not there")
         action, reason = Action.CREATE, Reason(code, says)
-    elif wrong and set(wrong) <= set(waits) and wanted.restart is not None:
-        action, reason = Action.UPDATE, wanted.restart
     elif wrong and set(wrong) <= set(waits):
-        action, reason = Action.WAIT, Reason(f"not_{wrong[0]}", f"is there and not {wrong[0]} yet")
+        until = _until(wanted.address, wanted.restart.code, None, after) if wanted.restart is not None else None
+        if until is not None:
+            what = (
+                f"was started again within the last hour and is not {wrong[0]} still: not started again before {until:%Y-%m-%d %H:%M} UTC"
+            )
+            plan.notes.append(Note(wanted.address, HELD, what))
+        if wanted.restart is not None and until is None:
+            action, reason = Action.UPDATE, wanted.restart
+        else:
+            action, reason = Action.WAIT, Reason(f"not_{wrong[0]}", f"is there and not {wrong[0]} yet")
     elif wrong:
         word = "differs" if len(wrong) == 1 else "differ"
         action, reason = Action.UPDATE, Reason(f"{wrong[0]}_differs", f"{', '.join(wrong)} {word}")

@@ -387,6 +387,20 @@ def test_an_engine_that_runs_and_answers_neither_now_nor_at_the_last_apply_is_st
     assert [one.split()[0] for one in lab.daemon.changes[len(before) :]] == ["stop", "start"], "the same container, started again"
 
 
+def test_one_that_does_not_answer_after_it_was_started_again_is_left_to_people_for_an_hour(lab: Lab) -> None:
+    lab.converge()
+    lab.declare(more=", load_timeout: 0.05")
+    lab.daemon.started = lambda made: None  # its program hangs again
+    lab.fleet.engines["box/ollama"].kill()
+    lab.wish(RESTARTS)
+    lab.apply()
+    assert shown(lab.plan())[0] == "update engine.box/ollama"
+    lab.apply()
+    proposal = lab.plan()
+    assert shown(proposal) == ["wait engine.box/ollama"]
+    assert "was started again within the last hour and is not healthy still: not started again before" in proposal.plan.held[0].message
+
+
 def test_without_the_policy_it_is_only_waited_for(lab: Lab) -> None:
     lab.converge()
     lab.declare(more=", load_timeout: 0.05")

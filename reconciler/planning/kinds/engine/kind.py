@@ -40,12 +40,10 @@ from reconciler.planning.kinds.engine.single import GivenModel, model_arguments,
 from reconciler.planning.kinds.engine.unit import applied_unit, unit_of
 from reconciler.planning.kinds.file.diff import changed_lines
 from reconciler.planning.plan import Action, Json, Reason, Step
-from reconciler.planning.resource import AfterPlan, FieldRule, ResourceChange
+from reconciler.planning.resource import RESTART, AfterPlan, FieldRule, ResourceChange
 from reconciler.value_class import value_class
 
 ENGINE = "engine"
-RESTART = "restart_engine"
-"""The code of the reason of a step that starts an engine again which does not answer."""
 
 
 @value_class
