@@ -180,7 +180,7 @@ class SwarmHost:
             return await self._made(wire, spec, called, body)
         except BaseException:
             with suppress(ContainerError):
-                await self._forget_stored(wire, spec.address)
+                await self._forget_stored(wire, spec.fleet, spec.address)
             raise
 
     async def _made(self, wire: Wire, spec: ContainerSpec, called: str, body: Body) -> str:
@@ -239,9 +239,7 @@ class SwarmHost:
         labels = service.Spec.Labels or {}
         address, fleet = labels.get(ADDRESS_LABEL), labels.get(FLEET_LABEL)
         if address is not None and fleet is not None:
-            others = (await wire.ask("GET", "/services", within=_LOOK, limit=LARGE)).read(SERVICES)
-            if not any((one.Spec.Labels or {}).get(ADDRESS_LABEL) == address for one in others if container != one.ID):
-                await self._forget_stored(wire, address)
+            await self._forget_stored(wire, fleet, address)
 
     async def rename(self, container: str, name: str) -> None:
         wire = await self._docker.wire()
@@ -438,9 +436,10 @@ class SwarmHost:
         body = {"Name": name, "Labels": labels, "Data": base64.b64encode(content).decode()}
         return (await wire.ask("POST", f"/{kind}/create", within=_ACT, body=body)).read(CREATED_ID).ID
 
-    async def _forget_stored(self, wire: Wire, address: str) -> None:
-        """Removes the configs and secrets of an address; one that a service still has stays, which Swarm sees to."""
-        filters = json.dumps({"label": [f"{ADDRESS_LABEL}={address}"]})
+    async def _forget_stored(self, wire: Wire, fleet: str, address: str) -> None:
+        """Removes the configs and secrets of an address; one that a service still has, such as what took its place, stays: Swarm refuses
+        to remove it."""
+        filters = json.dumps({"label": [f"{FLEET_LABEL}={fleet}", f"{ADDRESS_LABEL}={address}"]})
         for kind in ("configs", "secrets"):
             for one in (await wire.ask("GET", f"/{kind}", within=_LOOK, params={"filters": filters})).read(STORED):
                 await wire.ask_any("DELETE", f"/{kind}/{quote(one.ID, safe='')}", within=_ACT)

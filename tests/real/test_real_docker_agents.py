@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from dockerd import Dockerd
+from waiting import wait_until
 from workspaces import Workspace, steps
 
 MIB = 2**20
@@ -34,9 +35,10 @@ class Agents:
 
     def want(self, image: str = Dockerd.image, pairs: Sequence[str] = ("BTC",), **changes: Any) -> None:
         container = {"image": image, "command": WAITS, "env": {"KEY": "env:REAL_SECRET"}, "secrets": {"token": "env:REAL_SECRET"}}
+        container |= {"stop_timeout": "1s"}  # what runs as process 1 hears no TERM
         agent = {"config": {"pairs": list(pairs)}, "depends_on": ["queue"], "container": {**container, **changes}}
-        queue = {"container": {"image": Dockerd.other, "command": ["sleep", "1000"]}}
-        trainer = {"gpu_requirement": {"min_vram": "2GiB"}, "container": {"image": Dockerd.image}}
+        queue = {"container": {"image": Dockerd.other, "command": ["sleep", "1000"], "stop_timeout": "1s"}}
+        trainer = {"gpu_requirement": {"min_vram": "2GiB"}, "container": {"image": Dockerd.image, "stop_timeout": "1s"}}
         self.workspace.want({}, agents={"worker": agent, "trainer": trainer}, services={"queue": queue})
 
     def run(self, *arguments: str, ends: int = 0) -> str:
@@ -156,7 +158,7 @@ def test_a_swarm_runs_agents_as_services_with_configs_secrets_and_cards_and_keep
     spec = changed["Spec"]
     spec["TaskTemplate"]["Resources"]["Limits"] = {"MemoryBytes": 2**27}
     manager.client.post(f"/services/{changed['ID']}/update", params={"version": changed["Version"]["Index"]}, json=spec).raise_for_status()
-    assert agents.drift() == {("agent.worker@box", "memory")}
+    wait_until(lambda: agents.drift() == {("agent.worker@box", "memory")}, 60, "the swarm has made the change, and it is told")
     agents.apply()
     agents.workspace.want({})
     agents.run("apply", "--auto-approve")
