@@ -99,10 +99,12 @@ class AgentActor:
             since: dict[str, float] = {}
 
             async def is_healthy() -> bool:
-                """It answers nobody, so what ends right after its start is told by looking again."""
+                """By its own check; without one it answers nobody, so what ends right after its start is told by looking again."""
                 ours = (await self._works[step.address].observe()).of(step.address)
                 if not ours or _is_healthy(one := current(ours, step.container)) is not True:
                     return False
+                if one.health is ContainerHealth.HEALTHY:
+                    return True
                 now = asyncio.get_running_loop().time()
                 return now - since.setdefault(one.id, now) >= LOOKS_AGAIN * self._context.poll_seconds
 
