@@ -26,7 +26,7 @@ KNOWN_BUILD = "0.34.0"
 """The build of an Ollama of the drawn fleets that goes by the settings of its process as far as anybody knows."""
 RAM = -1
 LOADS = (Action.LOAD, Action.RELOAD)
-UNSAFE = ("over_in_plan", "over_on_the_way", "against_when", "against_company", "error")
+UNSAFE = ("over_in_plan", "over_on_the_way", "error")
 """The kinds of broken promises that none may have; of the others a few worlds in 25,000 still have one."""
 CardKey = tuple[str, int]
 
@@ -205,9 +205,12 @@ def against_company(world: World, plan: Plan) -> list[str]:
         for foe in model.never_with if model is not None else ():
             found += [f"{name} beside {foe} on {mine & theirs}" for mine in places for theirs in on.get(foe, ()) if mine & theirs]
         for mate in model.with_models if model is not None else ():
-            beside = {(row.at.node, index) for row in rows.values() if row.model == mate for index, _ in row.charges or ()}
-            told = all(row.charges for row in rows.values() if row.model == mate)
-            found += [f"{name} without {mate} on {mine}" for mine in places if mine and told and not mine <= beside]
+            mates = [row for row in rows.values() if row.model == mate]
+            beside = {(row.at.node, index) for row in mates for index, _ in row.charges or ()}
+            known = {row.at for row in mates if row.charges and judged(row.at)}
+            untold = {at.node for name_of, at in map(parse_replica_address, plan.placed) if name_of == mate and at not in known}
+            told = [mine for mine in places if mine and untold.isdisjoint(node for node, _ in mine)]
+            found += [f"{name} without {mate} on {mine}" for mine in told if not mine <= beside]
     return found
 
 

@@ -146,6 +146,15 @@ def test_what_is_there_outside_its_hours_for_want_of_another_place_of_its_form_i
     assert settles(here) == []
 
 
+def test_what_is_there_for_a_model_without_a_place_is_not_placed_for_one_whose_hours_are_over_and_that_is_wanted_elsewhere():
+    of = fleet(node("a", 8 * GIB), replace(node("c"), gpus=()))
+    want = desired(model("m4:1", ["a"], 2 * GIB, replicas=0, outside_hours=True), model("m5:1", ["c"], 2 * GIB))
+    there = {"c": [replace(loaded("m4:1", 2 * GIB), vram_bytes=0)]}
+    here = world(of, want, there, [owned("m4:1", "c")], sizes={"m4:1": 2, "m5:1": 2})
+    assert [one.model for one in here.plan().unplaced] == ["m5:1"]
+    assert here.plan().placed == {}
+
+
 def without(here, at, name):
     """The world in which the engine of a node does not have a model on its disk."""
     there = here.facts.nodes[at]

@@ -120,7 +120,8 @@ class Judged:
 
 @dataclass(slots=True)
 class Changes:
-    """All changes, and what needs none. `cannot_change` and `other_weights` are by address."""
+    """All changes, and what needs none. `cannot_change` and `other_weights` are by address; `models` are the names of all wanted models,
+    `resting` of those whose hours are over."""
 
     every: list[Change] = field(default_factory=list)
     unchanged: int = 0
@@ -136,6 +137,7 @@ class Changes:
     held: list[Note] = field(default_factory=list)
     unloads: dict[Occupant, Change] = field(default_factory=dict)
     models: frozenset[str] = frozenset()
+    resting: frozenset[str] = frozenset()
     wanted: dict[Target, Change] = field(default_factory=dict)
 
 
@@ -150,7 +152,10 @@ def find_changes(
 ) -> Changes:
     """Walks targets and unwanted residents once. `drifted` are the addresses that drifted, for the cause of each change; `again` those that
     are to be loaded again in any case; `restarted` the engines that this plan starts anew, so that they lose what they hold."""
-    changes = Changes(models=frozenset(model.name for model in desired.models))
+    changes = Changes(
+        models=frozenset(model.name for model in desired.models),
+        resting=frozenset(model.name for model in desired.models if model.outside_hours),
+    )
     moved = {model.name for found in placement.unwanted if found.owned is not None and (model := found.model or found.moving) is not None}
     judged = Answers(Judged.of)
     for target in placement.targets:
@@ -396,8 +401,7 @@ def _unwanted(changes: Changes, found: Occupant, placement: Placement, applied: 
         _unload(changes, found, applied, Reason("eviction" if evicted else "displaced", what), Cause.DISPLACED, by)
     elif found not in placement.released and found not in placement.spared:
         if owned is not None and of is not None and (of.name in stuck or not slot.is_fixed):
-            every = (found.model, *found.also, found.moving)
-            if not any(one is not None and one.name == owned.model and one.outside_hours for one in every):
+            if owned.model not in changes.resting:
                 changes.placed.setdefault(owned.address, owned.engine_name)
         elif found.model is None or (found.model.ensure is Ensure.LOADED and found.model.name not in stuck):
             held = (largest(found.charges) or 0) if found.sized else None
