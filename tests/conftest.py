@@ -9,5 +9,7 @@ from hypothesis import settings
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
-# A shell starts what it puts into the background with SIGINT ignored, and a child inherits that: it would never see the ^C of a test.
+# A shell starts what it puts into the background with SIGINT ignored, and nohup with SIGHUP; a child inherits that, and would never see
+# those of a test.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
