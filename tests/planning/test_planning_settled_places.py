@@ -10,7 +10,7 @@ from properties import over_in_plan, refused
 from small_worlds import settles, stands, world
 from wide_fleets import apply_all, carry
 
-from reconciler.fleet import CardSpec, ContextVia, Each, Ensure, Guards, Policy, Residency, Unmanaged, Variant
+from reconciler.fleet import CardSpec, ContextVia, Each, Ensure, Guards, Policy, Residency, Unmanaged, Variant, When
 
 
 def in_ram(name, at):
@@ -153,6 +153,14 @@ def test_what_is_there_for_a_model_without_a_place_is_not_placed_for_one_whose_h
     here = world(of, want, there, [owned("m4:1", "c")], sizes={"m4:1": 2, "m5:1": 2})
     assert [one.model for one in here.plan().unplaced] == ["m5:1"]
     assert here.plan().placed == {}
+
+
+def test_free_memory_of_a_card_is_not_asked_of_the_ram_where_a_model_may_run_there():
+    of = fleet(replace(node("d"), gpus=(), ram=16 * GIB))
+    want = desired(model("m1:1", ["d"], 2 * GIB, residency=Residency.GPU_PREFERRED, min_gpu_fraction=0.0, when=When(free_vram=64 * GIB)))
+    here = world(of, want, sizes={"m1:1": 2})
+    assert actions(here.plan()) == ["load model.m1:1@d/ollama"]
+    assert stands(here)
 
 
 def without(here, at, name):
