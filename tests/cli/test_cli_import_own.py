@@ -155,6 +155,18 @@ def test_a_variable_that_may_be_a_secret_is_a_reference_and_its_value_stands_now
     assert not [one for one in box.root.rglob("*") if one.is_file() and SECRET.encode() in one.read_bytes()]
 
 
+@pytest.mark.parametrize(
+    "command",
+    [["serve", "--api-key", SECRET], ["serve", f"--hf-token={SECRET}"], ["-c", f"exec ollama serve --api-key {SECRET}"]],
+)
+def test_a_container_with_a_secret_on_its_command_line_is_left_out_and_its_value_not_shown(box: Box, command: list[str]) -> None:
+    box.docker_run(Cmd=command)
+    text = box.run("import", "--own")
+    assert "container ollama: its command line has --" in text
+    assert "all: {}" in text
+    assert SECRET not in text
+
+
 def test_what_changes_an_adopted_container_is_drift_and_replaces_it_by_one_with_our_labels(box: Box) -> None:
     first = box.docker_run()
     path = box.own()

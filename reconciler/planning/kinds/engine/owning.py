@@ -31,6 +31,8 @@ _DEFAULT_SHM = 64 << 20
 _PLAIN = frozenset({"TZ", "LANG", "LC_ALL", "PATH", "HSA_OVERRIDE_GFX_VERSION", "GGML_CUDA_ENABLE_UNIFIED_MEMORY"})
 _PLAIN_BEGINNINGS = ("OLLAMA_", "LLAMA_ARG_", "VLLM_", "NVIDIA_", "CUDA_", "ROCR_", "HIP_", "GGML_", "NCCL_")
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASS|CREDENTIAL|AUTH", re.IGNORECASE)
+_SECRET_ARGUMENT = re.compile(r"(?<![\w-])(--?(?:[a-z0-9]+[-_])*(?:key|token|secret|password|hft))(?=[=\s]|\Z)", re.IGNORECASE)
+"""An option whose value is a secret, as a word of its own or inside the script of a shell; `--api-key-file` names a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,9 @@ def as_owned(
     port = urlsplit(engine.url).port or 80
     if engine.url != url_of(node.address, port):
         return f"its url, {engine.url}, is not that of its host's address ({url_of(node.address, port)}): set `address` of the host"
+    words = (*(found.entrypoint or ()), *(found.command or ()))
+    if secret := next((match.group(1) for word in words if (match := _SECRET_ARGUMENT.search(word)) is not None), None):
+        return f"its command line has {secret}, whose value would be written to a file: give it in a variable, or in a file of its own"
     networks = _networks(found)
     published = _published(found, engine.kind, port) if HOST_NETWORK not in networks else None
     if isinstance(published, str):
