@@ -175,25 +175,29 @@ class _Queries:
             decoded = self._decoder(wanted).decode(answer.body)
         except msgspec.MsgspecError as error:
             raise EngineError(Problem(f"answered {query} with no vector of Prometheus: {error}"), "malformed") from None
-        width, found = len(self._join), []
+        width, names, found = len(self._join), self._names(wanted), []
         for series in decoded.data.result:
             labels = msgspec.structs.astuple(series.metric)
             if None in labels[:width]:
                 continue
             shared = self._shared.get(labels)
             if shared is None:
-                named = zip(wanted, labels[width:], strict=True)
-                shared = self._shared[labels] = MappingProxyType({name: value for name, value in named if value is not None})
+                named = {name: value for name, value in zip(names, labels, strict=True) if value is not None and name in wanted}
+                shared = self._shared[labels] = MappingProxyType(named)
             now, value = series.value
             if (number := _number(value)) is not None:
                 found.append((labels[:width], shared, now, number))
         return found
 
+    def _names(self, wanted: tuple[str, ...]) -> tuple[str, ...]:
+        """The labels that are read, those of the join first: one may be among the wanted ones, too."""
+        return tuple(dict.fromkeys((*self._join, *wanted)))
+
     def _decoder(self, wanted: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
         """Reads just the labels that are asked for: an answer of 80,000 series is not kept as 80,000 mappings."""
         kept = self._decoders.get(wanted)
         if kept is None:
-            names = (*self._join, *wanted)
+            names = self._names(wanted)
             fields = [(f"label_{number}", str | None, None) for number in range(len(names))]
             renamed = {f"label_{number}": name for number, name in enumerate(names)}
             metric = msgspec.defstruct("Metric", fields, rename=renamed, gc=False)

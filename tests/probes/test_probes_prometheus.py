@@ -191,6 +191,12 @@ def test_cards_of_two_vendors_are_told_apart() -> None:
     assert [card.index for card in seen(look(fake, "a")[0]).cards or ()] == ["nvidia0", "amd0"]
 
 
+def test_a_label_that_tells_the_nodes_may_be_one_that_tells_the_cards() -> None:
+    fake = FakePrometheus(together(dcgm("a", 0), dcgm("a", 1)))
+    (card,) = seen(look(fake, "1", label="gpu", port="")[0]).cards or ()
+    assert (card.index, card.uuid) == (1, "GPU-a-1")
+
+
 @pytest.mark.parametrize(
     "answer",
     [
