@@ -9,7 +9,7 @@ from reconciler.fleet import StateError
 from reconciler.state.sql.copying import copy_rows, digest
 from reconciler.state.sql.fleet_name import read_fleet
 from reconciler.state.sql.reader import SqlReader
-from reconciler.state.sql.rescue import find_rescues
+from reconciler.state.sql.rescue import refuse_waiting
 from reconciler.state.sql.writer import SqlWriter
 from reconciler.state.store import Store
 
@@ -43,8 +43,7 @@ def copy_state(source: Store, to: Store, *, lock_timeout: float = 0, new_folder:
     holds none or something of it waits in rescue journals; LockHeld while a run holds one of them.
     """
     fleet = fleet_to_copy(source)
-    if waiting := find_rescues(source.rescues):
-        raise StateError.of("a rescue journal of this state waits to be read in", str(waiting[0]), "gpurec state recover, then copy")
+    refuse_waiting(source.rescues, "copy")
     if to.file is None and fleet is not None and to.fleet != fleet:
         what = f"this is the place of the fleet {to.fleet}, and the state is of the fleet {fleet}"
         raise StateError.of(what, str(to), f"leave ?fleet= away, or gpurec state rename-fleet {fleet} {to.fleet} first")

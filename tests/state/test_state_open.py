@@ -5,13 +5,17 @@ from __future__ import annotations
 import socket
 import sys
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from reconciler.fleet import StateError
 from reconciler.state import open_state
+from reconciler.state.lease import Held
 from reconciler.state.postgres.address import parse
+from reconciler.state.postgres.writer import PostgresWriter
+from reconciler.state.sql.rescue import RescueHead, RescueJournal, RescuePlace
 
 
 @pytest.mark.parametrize(
@@ -55,6 +59,9 @@ def test_postgresql_without_its_extra_is_one_sentence_that_says_how_to_get_it(ur
         "postgres://ops:HUSH@db/gpurec?fleet=lab",
         "postgresql://ops@db/gpurec?password=HUSH",
         "postgresql://ops@db/gpurec?sslpassword=HUSH",
+        "postgresql://ops:a/HUSH@db/gpurec",
+        "postgresql://ops:a?HUSH@db/gpurec",
+        "postgresql://ops:a?b=HUSH@db/gpurec",
     ],
 )
 def test_a_password_in_the_url_is_refused_with_the_reason_and_not_repeated(url: str) -> None:
@@ -87,6 +94,31 @@ def test_the_environment_names_the_server_the_mode_and_the_authority_as_for_ever
     away = parse("postgresql:///gpurec", "lab", {"PGHOST": "db.example", "PGSSLROOTCERT": "/etc/ca.pem"}, tmp_path)
     assert (away.settings["sslmode"], away.settings.get("sslrootcert")) == ("verify-full", None)
     assert parse("postgresql:///gpurec", "lab", {"PGHOST": "db", "PGSSLMODE": "verify-ca"}, tmp_path).settings["sslmode"] == "verify-ca"
+
+
+@pytest.mark.parametrize(
+    ("url", "environment"),
+    [
+        ("postgresql:///gpurec", {"PGHOSTADDR": "10.1.2.3"}),
+        ("postgresql://localhost/gpurec", {"PGHOSTADDR": "10.1.2.3"}),
+        ("postgresql:///gpurec", {"PGSERVICE": "team"}),
+    ],
+)
+def test_tls_is_verified_where_only_the_environment_leads_away_from_this_machine(
+    tmp_path: Path, url: str, environment: dict[str, str]
+) -> None:
+    assert parse(url, "lab", environment, tmp_path).settings.get("sslmode") == "verify-full"
+
+
+def test_a_database_fleet_is_not_renamed_while_a_rescue_journal_waits_under_its_old_name(tmp_path: Path) -> None:
+    address = parse("postgresql://db/gpurec", "lab", {}, tmp_path)
+    place = RescuePlace(str(address), (tmp_path,))
+    journal = RescueJournal(RescueHead(str(address), "l", 1, 1, "t", "w"), place.folders)
+    journal.close()
+    writer = PostgresWriter(address, None, Held("o", 1, None), lambda: datetime.now(UTC), place)  # type: ignore[arg-type]
+    with pytest.raises(StateError, match="waits to be read in") as caught:
+        writer.rename_fleet("lab", "chat")
+    assert str(journal.path) in str(caught.value)
 
 
 def test_what_people_read_of_a_database_names_its_place_and_its_fleet_but_no_user(tmp_path: Path) -> None:

@@ -82,7 +82,9 @@ def parse(url: str, fleet: str | None = None, environment: Mapping[str, str] = o
     authority, _, database = main.partition("/")
     user, at, _ = authority.rpartition("@")
     asked = dict(parse_qsl(query, keep_blank_values=True))
-    if (at and ":" in user) or SECRETS & asked.keys():
+    strange = "".join(f"{key}={value}" for key, value in asked.items() if key not in SETTINGS)
+    torn = not at and ":" in authority and "@" in database + strange  # by a `/` or a `?` of a password that is not escaped
+    if (at and ":" in user) or torn or SECRETS & asked.keys():
         what = "the URL of the state holds a password, which a process list, a log and the history of a shell would hold too"
         raise StateError.of(what, "--state", "leave it out: PGPASSWORD, or a file of mode 0600 that PGPASSFILE names (~/.pgpass)")
     named = asked.pop("fleet", None)
@@ -97,7 +99,8 @@ def parse(url: str, fleet: str | None = None, environment: Mapping[str, str] = o
     if not settings.get("dbname"):
         raise StateError.of("the URL of the state names no database", "--state", f"write {_HOW}")
     hosts = settings.get("host") or environment.get("PGHOST", "")
-    local = all(_is_local(host) for host in hosts.split(","))
+    by_service = not hosts and bool(environment.get("PGSERVICE"))  # whose file may name any host
+    local = not by_service and all(_is_local(host) for host in (environment.get("PGHOSTADDR") or hosts).split(","))
     if not local:
         mode = settings.setdefault("sslmode", environment.get("PGSSLMODE") or "verify-full")
         own = (home or Path.home()) / ".postgresql" / "root.crt"

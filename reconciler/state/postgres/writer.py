@@ -16,7 +16,7 @@ from reconciler.state.postgres.reader import PostgresReader
 from reconciler.state.postgres.schema import rename
 from reconciler.state.sql.connection import Connection, Lost, Replaced, Unwritable
 from reconciler.state.sql.fleet_name import refuse_other_fleet, write_fleet
-from reconciler.state.sql.rescue import RescuePlace
+from reconciler.state.sql.rescue import RescuePlace, refuse_waiting
 from reconciler.state.sql.writer import SqlWriter, retried
 
 RECONNECT_SECONDS = 20.0
@@ -58,7 +58,8 @@ class PostgresWriter(SqlWriter, PostgresReader):
 
     @retried
     def rename_fleet(self, old: str, new: str) -> None:
-        """Raises StateError, too, where the database has a fleet of the new name."""
+        """Raises StateError, too, where the database has a fleet of the new name, or a rescue journal waits, which names the old one."""
+        refuse_waiting(self._rescues, "rename")
         address = self._address.of(new)
         with self._writing() as conn:
             refuse_other_fleet(conn, self._where, old)

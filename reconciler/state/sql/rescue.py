@@ -50,7 +50,7 @@ class Rescued:
 
 
 class RescueWriter(StateWriter, Protocol):
-    """A writer that can take a rescue journal in: that of a state in a file, beside which such journals are left."""
+    """A writer that can take a rescue journal in."""
 
     def read_in(self, rescued: Rescued) -> int:
         """Takes a rescue journal into the state and returns the serial. Raises StateError for the journal of another state."""
@@ -147,6 +147,12 @@ def kept_apart(rescue: Path, why: str, error: Exception | None) -> StateError:
 def waiting_sentence(path: Path) -> str:
     """What is said of a rescue journal that waits."""
     return f"the rescue journal {path} waits to be read in, which the next apply or gpurec state recover does"
+
+
+def refuse_waiting(place: RescuePlace, then: str) -> None:
+    """Raises StateError where a rescue journal waits, for what would leave it behind; `then` is what to do after it was taken in."""
+    if waiting := find_rescues(place):
+        raise StateError.of("a rescue journal of this state waits to be read in", str(waiting[0]), f"gpurec state recover, then {then}")
 
 
 def read_rescue(path: Path) -> Rescued:
