@@ -1,4 +1,8 @@
-"""What would give an unplaced model a place: lines for the files, each tried on the board. One that would not help is not said."""
+"""What would give an unplaced model a place: lines for the files.
+
+A line that makes room, or has the model ask for less, was tried on the board as it is at the end: one that would not help is not said. A
+line that only makes something known (cards, RAM, foreign use) cannot be tried: what comes to light may be too little.
+"""
 
 from __future__ import annotations
 
