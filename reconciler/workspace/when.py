@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from reconciler.fleet import DAYS, WHOLE_DAY, Hours, UnitError, When, parse_bytes
 from reconciler.workspace.forms import MOST_BYTES, Form, scalar, shortened, text
-from reconciler.workspace.problems import Problems, did_you_mean
+from reconciler.workspace.problems import Problems, did_you_mean, nearest
 from reconciler.workspace.table import Field, Table
 from reconciler.workspace.tree import Node
 
@@ -79,9 +79,9 @@ def _zone(word: str, node: Node, problems: Problems, name: str) -> tzinfo:
     if not known:
         what, hint = f"{name}: this machine has no list of time zones to look {word!r} up in", "install one: pip install tzdata"
         raise problems.refuse(what, node, hint)
-    raise problems.refuse(
-        f"{name}: {shortened(word)} is no time zone", node, did_you_mean(word, known) or "write one such as Europe/Berlin"
-    )
+    near = nearest(word, known)
+    hint = "write one such as Europe/Berlin" if near is None else f"did you mean {near!r}?"
+    raise problems.refuse(f"{name}: {shortened(word)} is no time zone", node, hint)
 
 
 FREE_VRAM = Field("free_vram", Form(_free_vram, _ROOM_SCHEMA), meant="vram min_free_vram free min_vram")

@@ -59,7 +59,7 @@ def test_workspace_hours_go_by_the_clock_of_their_zone(load: Load) -> None:
         ('{hours: "08:00-25:00"}', "is no window of time; hours go from 00:00 to 24:00"),
         ('{hours: "08:00-08:00"}', "begins and ends at one time; write '00:00-24:00' for the whole day"),
         ('{hours: "08:00-18:00 Europe/Berlim"}', "'Europe/Berlim' is no time zone; did you mean 'Europe/Berlin'?"),
-        ('{hours: "08:00-18:00 ../../etc/passwd"}', "'../../etc/passwd' is no time zone"),
+        ('{hours: "08:00-18:00 ../../etc/passwd"}', "'../../etc/passwd' is no time zone; write one such as Europe/Berlin"),
         ('{hours: "08:00-18:00 UTC", days: mon-fri Europe/Berlin}', "names two time zones, UTC and Europe/Berlin; keep one of the two"),
         ("{days: mon-fry}", "'fry' is no day of the week; did you mean 'fri'?"),
         ('{free_vram: "<10GB"}', "is not a size"),
