@@ -48,7 +48,7 @@ def global_options(command: Command) -> Command:
             type=click.Path(path_type=Path),
             expose_value=False,
             callback=_store("inventory"),
-            help="Inventory file or folder; several are one inventory, as in Ansible.",
+            help="Inventory file, folder or program; several are one inventory, as in Ansible.",
         ),
         click.option(
             "-f",
@@ -60,7 +60,13 @@ def global_options(command: Command) -> Command:
             callback=_add_desired,
             help="Desired state; several are layers, each over the ones before it.",
         ),
-        click.option("--state", metavar="URL", expose_value=False, callback=_store("state"), help="State: sqlite:///PATH, or a path."),
+        click.option(
+            "--state",
+            metavar="URL",
+            expose_value=False,
+            callback=_store("state"),
+            help="State: a path, sqlite:///PATH, or postgresql://USER@HOST/DATABASE.",
+        ),
         click.option(
             "--state-new", is_flag=True, expose_value=False, callback=_store("state_new"), help="Make the folder of the state too."
         ),

@@ -50,7 +50,8 @@ def _login(node: NodeSpec) -> str:
 def _mends(node: NodeSpec) -> Mapping[str, tuple[str, str]]:
     """By the probe's code: the code of the finding, and what mends it."""
     port = f" -p {node.probe.port}" if node.probe.port is not None else ""
-    scraped = node.probe.via in ("exporter", "dcgm")
+    scraped = node.probe.via in ("exporter", "dcgm", "prometheus")
+    server = "the Prometheus" if node.probe.via == "prometheus" else "the exporter"
     there = f"{_ssh(node)} " if node.probe.via in ("ssh", "auto") and node.probe.user is not None else ""
     return {
         "no_driver": ("no_driver", f"{there}sudo modprobe nvidia, or install the driver ({there}sudo ubuntu-drivers install)"),
@@ -64,11 +65,11 @@ def _mends(node: NodeSpec) -> Mapping[str, tuple[str, str]]:
         if scraped
         else ("sshd_refuses", f"ssh-copy-id{port} {_login(node)}"),
         "host_key": ("sshd_refuses", f"ssh-keyscan{port} {node.address} >> ~/.ssh/known_hosts, after comparing the key"),
-        "refused": ("no_metrics", "start the exporter there, or correct probe.url")
+        "refused": ("no_metrics", f"start {server} there, or correct probe.url")
         if scraped
         else ("sshd_refuses", f"start it (sudo systemctl start ssh on {node.address}), or correct probe.port"),
-        "too_large": ("no_metrics", "correct probe.url: it is no exporter of cards"),
-        "http_5xx": ("no_metrics", "its own log says why; restart the exporter"),
+        "too_large": ("no_metrics", "correct probe.url: so much is no answer about cards"),
+        "http_5xx": ("no_metrics", f"its own log says why; restart {server}"),
         "redirected": ("no_metrics", "write the url that it redirects to as probe.url"),
         "tls": ("tls", "write probe.tls.ca, or probe.url with http:// where it speaks no TLS"),
         "not_its_protocol": ("no_metrics", "correct probe.via or probe.url"),

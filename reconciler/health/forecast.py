@@ -87,7 +87,7 @@ def forecast(past: Series, total: float | None, hours: int, levels: Mapping[str,
     seen = sum(one is not None for one in known)
     if last is None or seen < HOURS_NEEDED:
         reached = {name: 0 if last is not None and last >= level else None for name, level in levels.items()}
-        why = f"too little is known: {seen} hours, {HOURS_NEEDED} are needed"
+        why = f"too little is known: {seen} hour{'s' * (seen != 1)}, {HOURS_NEEDED} are needed"
         return Forecast(Method.NONE, why, last, trend, reached=reached)
     best = _judged(known, total)
     if best.method is Method.NONE:

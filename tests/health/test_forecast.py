@@ -76,6 +76,7 @@ def test_too_little_is_known_below_two_days_and_says_how_much_there_is() -> None
     assert "47 hours, 48 are needed" in told.reason
     assert told.reached == {"high": 0}, "what is reached now is known all the same"
     assert forecast([], TOTAL, 24, {}).now is None
+    assert "1 hour, 48 are needed" in forecast([1.0 * GIB], TOTAL, 24, {}).reason
 
 
 def test_the_slope_is_not_tilted_by_an_outlier() -> None:

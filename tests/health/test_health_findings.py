@@ -80,10 +80,11 @@ def test_cards_that_cannot_be_asked_for_are_an_error_with_its_command(code, find
     assert "it says why" in one.what
 
 
-@pytest.mark.parametrize("code", ["refused", "no_metrics", "not_its_protocol"])
-def test_an_exporter_that_gives_no_metrics_is_not_taken_for_sshd(code):
-    (one,) = findings(world(probe=CardProbe("exporter", reason="it says why", code=code)), of=altered(probe=ProbeSpec("exporter")))
-    assert (one.code, "ssh" in one.mend) == ("no_metrics", False)
+@pytest.mark.parametrize("via", ["exporter", "dcgm", "prometheus"])
+@pytest.mark.parametrize("code", ["refused", "no_metrics", "not_its_protocol", "key_refused"])
+def test_what_is_asked_over_http_and_gives_no_metrics_is_not_taken_for_sshd(via, code):
+    (one,) = findings(world(probe=CardProbe(via, reason="it says why", code=code)), of=altered(probe=ProbeSpec(via)))
+    assert (one.code, "ssh" in one.mend) == ("key_refused" if code == "key_refused" else "no_metrics", False)
 
 
 def test_a_refused_key_is_mended_by_the_command_for_that_account_and_port():

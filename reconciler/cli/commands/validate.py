@@ -36,7 +36,7 @@ FORMS = ("github", "gitlab", "sarif")
     "plan",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Say beside the lines also what this saved plan leaves without a place, what refuses it, and what it could not reach.",
+    help="Not as text: say beside the lines also what this saved plan leaves unplaced, what refuses it, and what it could not reach.",
 )
 @global_options
 @click.pass_context
