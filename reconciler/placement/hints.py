@@ -47,7 +47,7 @@ def would_help(
         lines.append(f"its requests are only passed on: `ensure: present` under models.{model.name}")
     if counts.get("digest_differs") and trials.has_room():
         lines.append(f"the weights that are installed are accepted: `gpurec pin {model.name}`, or those that are pinned are brought back")
-    if counts.get("free_vram") and (free := trials.most_free()):
+    if counts.get("free_vram") and model.when.free_vram is not None and (free := trials.most_free(model.when.free_vram)):
         lines.append(f"it asks for less free memory: `when: {{free_vram: {free // MIB}MiB}}` under models.{model.name}")
     if counts.get("kv_cache_fraction"):
         lines.extend(_cache_that_would_help(trials))
@@ -100,12 +100,19 @@ class _Trials:
                 fitting.append(count)
         return max(fitting, default=None)
 
-    def most_free(self) -> int | None:
-        """The most bytes that are free, in whole MiB, on an engine where only what it asks to be free keeps it away; None where none is."""
+    def most_free(self, asked: int) -> int | None:
+        """The most bytes below `asked` that are free, in whole MiB, on an engine that nothing else keeps it from; None where none are."""
         known = replace(self.least, when=replace(self.least.when, free_vram=None))
-        rooms = [room for slot in self.near[:HINT_LOOKS] if isinstance(room := fit(slot, known, self.applied), Fit)]
+        alone = [slot for slot in self.near[:HINT_LOOKS] if self.company(slot) == ([], [])]
+        rooms = [room for slot in alone if isinstance(room := fit(slot, known, self.applied), Fit)]
         free = [min((card.free for card, _ in room.charges if not card.is_ram), default=0) // MIB * MIB for room in rooms]
-        return max(free, default=0) or None
+        return max((count for count in free if count < asked), default=0) or None
+
+    def company(self, slot: EngineState) -> tuple[list[str], list[str]]:
+        """The models on the cards of an engine that it is never with, and those that it is to be with and are not there."""
+        there = {name for card in slot.cards or () for name in self.placement.holders.get(card, {})}
+        foes = set(self.placement.foes.get(self.model.name, ()))
+        return sorted(foes & there), sorted(set(self.model.with_models) - there)
 
     def helps(self, leaving: Iterable[Found]) -> list[Found]:
         """Those of `leaving` that sit where the model would have a place without them, on the first such engine; none where it has none."""
@@ -245,13 +252,10 @@ def _engines_that_would_help(model: ModelSpec, trials: _Trials) -> list[str]:
 
 def _apart_or_beside(model: ModelSpec, trials: _Trials) -> Iterable[str]:
     """What would have room but for who is on the card, or is not: the first whose company alone keeps it away."""
-    placement = trials.placement
-    foes = set(placement.foes.get(model.name, ()))
     for slot in trials.near[:HINT_LOOKS]:
         if not isinstance(fit(slot, trials.least, trials.applied), Fit):
             continue
-        there = {name for card in slot.cards or () for name in placement.holders.get(card, {})}
-        found, missing = sorted(foes & there), sorted(set(model.with_models) - there)
+        found, missing = trials.company(slot)
         if len(found) == 1 and not missing:
             where = model.name if found[0] in model.never_with else found[0]
             other = found[0] if where == model.name else model.name

@@ -81,6 +81,16 @@ def test_it_is_loaded_only_where_so_much_is_free_before_it_comes() -> None:
     assert found.unplaced[0].would_fit_if == ("it asks for less free memory: `when: {free_vram: 12697MiB}` under models.m:1",)
 
 
+@pytest.mark.parametrize("free", [11 * GIB, 23 * GIB])
+def test_less_free_memory_is_advised_only_where_it_alone_keeps_a_model_away(free: int) -> None:
+    of = fleet(node("a", 24 * GIB), node("b", 12 * GIB))
+    shy = model("m:1", ["a", "b"], 4 * GIB, when=When(free), never_with=("n:1",))
+    found = plan(of, desired(shy, model("n:1", ["a"], 2 * GIB, priority=1)), facts(of, installed=["m:1", "n:1"]))
+    assert room(found)[1] == ("m:1", "free_vram")
+    less = [line for line in found.unplaced[0].would_fit_if if "free memory" in line]
+    assert less == ["it asks for less free memory: `when: {free_vram: 11059MiB}` under models.m:1"], "b has that, and a has more, and n:1"
+
+
 def test_what_is_loaded_stays_however_full_its_card_becomes() -> None:
     of = fleet(node("a", 12 * GIB))
     want = desired(model("m:1", ["a"], 4 * GIB, when=When(10 * GIB)), model("n:1", ["a"], 7 * GIB))
