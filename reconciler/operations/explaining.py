@@ -22,6 +22,7 @@ from reconciler.vram import AS_THE_ENGINE
 
 RUNS_LOOKED_AT = 50
 ROWS_SHOWN = 20
+HINTS_SHOWN = 3
 
 
 @value_class
@@ -44,12 +45,20 @@ async def explain_address(
     return explained(await plan_fleet(settings, options, report), address)
 
 
+def _hint(seen: Proposal, address: str) -> str:
+    """Which addresses the model has that was meant by its bare name."""
+    model = f"model.{address.removeprefix('model.')}"
+    every = (one.address for one in replicas_of(seen.plan, seen.facts, seen.applied, {}))
+    meant = sorted(one for one in every if one == model or one.startswith(f"{model}@"))[:HINTS_SHOWN]
+    return f"did you mean {' or '.join(meant)}?" if meant else "gpurec status and gpurec state list show addresses"
+
+
 def explained(seen: Proposal, address: str) -> Explanation:
     """The same of what was seen and planned already."""
     plan, space = seen.plan, seen.workspace
     account = account_of(plan, address, seen.applied)
     if account is None:
-        raise GpurecError.of(f"nothing is known of {address!r}", None, "gpurec status and gpurec state list show addresses")
+        raise GpurecError.of(f"nothing is known of {address!r}", None, _hint(seen, address))
     with closing(seen.state.reader()) as state:
         rows = [row for run in state.runs(RUNS_LOOKED_AT) for row in state.journal(run.id) if row.address == address][:ROWS_SHOWN]
         failed = {where: row.reason or "" for where, row in state.failed_loads().items()}

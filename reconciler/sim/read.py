@@ -106,8 +106,10 @@ def read_sim_file(path: Path | str) -> SimSpec:
         if path.stat().st_size > _LARGEST_FILE:
             raise SimFileError(f"{path}: larger than {_LARGEST_FILE} bytes; that is no file of a simulated fleet")
         text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SimFileError(f"{path}: cannot be read: {error}") from None
+    except OSError as error:
+        raise SimFileError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise SimFileError(f"{path}: is no text in UTF-8: {error.reason} at byte {error.start}") from None
     return read_sim_text(text, str(path))
 
 

@@ -144,3 +144,11 @@ def test_a_stranger_is_explained_as_one_and_what_nobody_knows_is_an_error(lab: L
     result = lab.run("explain", "model.nothing@a/ollama")
     assert result.exit_code == 1
     assert "nothing is known of 'model.nothing@a/ollama'; gpurec status and gpurec state list show addresses" in result.stderr
+
+
+@pytest.mark.parametrize("asked_for", ["small:1b", "model.small:1b"])
+def test_a_bare_name_is_answered_with_the_addresses_that_it_has(lab: Lab, asked_for: str) -> None:
+    lab.want("version: 1\nmodels:\n  small:1b: {engine: ollama, on: a, vram: 1GiB}\n")
+    result = lab.run("explain", asked_for)
+    assert result.exit_code == 1
+    assert f"nothing is known of '{asked_for}'; did you mean model.small:1b@a/ollama?" in " ".join(result.stderr.split())

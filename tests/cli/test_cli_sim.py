@@ -94,3 +94,11 @@ def test_a_file_that_is_no_fleet_is_a_sentence_a_mistake_that_says_where(file: P
     assert (result.exit_code, result.stdout) == (1, ""), result.output
     assert all(line.startswith("Error: ") for line in result.stderr.splitlines())
     assert says in result.stderr
+
+
+def test_a_name_that_is_no_file_is_answered_with_the_fleets_that_are_built_in(tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli, ["-C", str(tmp_path), "sim", "up", "aries"])
+    assert result.exit_code == 1
+    assert "aries: this file does not exist; write it, or name a built-in fleet: demo, gpu-router, containers, autogen, aires" in " ".join(
+        result.stderr.split()
+    )

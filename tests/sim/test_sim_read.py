@@ -115,8 +115,11 @@ def test_sim_file_aliases_cannot_make_it_large() -> None:
 
 
 def test_sim_file_that_is_missing_or_too_large_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(SimFileError, match="cannot be read"):
+    with pytest.raises(SimFileError, match=r"none.yaml: cannot be read: No such file or directory$"):
         read_sim_file(tmp_path / "none.yaml")
+    (tmp_path / "binary.yaml").write_bytes(b"a: \xff")
+    with pytest.raises(SimFileError, match=r"binary.yaml: is no text in UTF-8: invalid start byte at byte 3$"):
+        read_sim_file(tmp_path / "binary.yaml")
     large = tmp_path / "large.yaml"
     large.write_text("#" * (2**20 + 1))
     with pytest.raises(SimFileError, match="larger than"):

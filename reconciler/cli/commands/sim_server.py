@@ -17,6 +17,9 @@ def serve(path: Path | None) -> None:
     """Serves the fleet of a file, or a built-in one by name (`demo` by default), until interrupted; prints where each engine listens."""
     try:
         named = "demo" if path is None else path.name if path.name in BUILTIN_FLEETS and not path.exists() else None
+        if path is not None and named is None and not path.exists():
+            hint = f"write it, or name a built-in fleet: {', '.join(BUILTIN_FLEETS)}"
+            raise GpurecError.of("this file does not exist", str(path), hint)
         spec = builtin_fleet(named) if named is not None else read_sim_file(path or Path())
         with running(spec) as fleet:
             for name, engine in fleet.engines.items():
