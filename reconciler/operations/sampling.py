@@ -106,8 +106,7 @@ def _cards(seen: Proposal) -> Mapping[CardKey, CardSample]:
     found: dict[CardKey, CardSample] = {}
     for one in seen.plan.gpus:
         card = known.get((one.node, one.gpu))
-        told = card.used_bytes if card is not None else None
-        used = told if told is not None else one.before_bytes + (one.foreign_bytes or 0)
+        used = one.used_bytes(card.used_bytes if card is not None else None)
         if card is None:
             found[one.node, one.gpu] = CardSample(used, one.total_bytes)
             continue

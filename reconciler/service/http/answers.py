@@ -93,8 +93,7 @@ def gpu_status(seen: Proposal, records: Records) -> Document:
 
 
 def _card(one: CardBalance, card: CardFacts | None) -> Document:
-    told = card.used_bytes if card is not None else None
-    used = told if told is not None else one.before_bytes + (one.foreign_bytes or 0)
+    used = one.used_bytes(card.used_bytes if card is not None else None)
     total = one.total_bytes
     return {
         "id": f"{one.node}/{one.gpu}",

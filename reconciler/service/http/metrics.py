@@ -155,9 +155,7 @@ def _in_mebibytes(seen: Proposal) -> Iterator[Metric]:
     used, total, busy = [], [], []
     for one in seen.plan.gpus:
         key, card = (f"{one.node}/{one.gpu}",), cards.get((one.node, one.gpu))
-        told = card.used_bytes if card is not None else None
-        counted = one.before_bytes + (one.foreign_bytes or 0)
-        used.append((key, (told if told is not None else counted) / MIB))
+        used.append((key, one.used_bytes(card.used_bytes if card is not None else None) / MIB))
         total.append((key, None if one.total_bytes is None else one.total_bytes / MIB))
         busy.append((key, None if card is None or card.utilisation is None else card.utilisation * 100))
     yield _gauge("gpu_memory_used_mb", "Memory of a card in use, in MiB.", ["device_id"], used)
