@@ -54,7 +54,8 @@ def scalar(node: Node, problems: Problems, name: str, wanted: str, hint: str | N
 def _text(node: Node, problems: Problems, name: str) -> str:
     value = scalar(node, problems, name, "text")
     if not isinstance(value.value, str):
-        raise problems.refuse(f"{name} must be text, this is {value.text!r}", node, f'quote it: "{value.text}"')
+        hint = f'quote it: "{value.text}"' if len(value.text) <= MOST_NAME else "put it in quotes"
+        raise problems.refuse(f"{name} must be text, this is {shortened(value.text)}", node, hint)
     if not value.value.strip() or not value.value.isprintable() or len(value.value) > MOST_TEXT:
         raise problems.refuse(
             f"{name} is {shortened(value.value)}: empty, too long, or with control characters", node, "write plain printable text"
@@ -85,7 +86,7 @@ label = Form(_name, {"type": ["string", "number"]})
 def _flag(node: Node, problems: Problems, name: str) -> bool:
     value = scalar(node, problems, name, "true or false").value
     if not isinstance(value, bool):
-        raise problems.refuse(f"{name} must be true or false, this is {value!r}", node, "write true or false without quotes")
+        raise problems.refuse(f"{name} must be true or false, this is {what_is(node)}", node, "write true or false without quotes")
     return value
 
 
@@ -101,7 +102,7 @@ def integer(least: int, most: int = 2**63 - 1) -> Form[int]:
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
             meant = _meant_number(value)
             hint = f"write {meant}" if meant is not None and least <= meant <= most else f"write a number such as {max(least, 1)}"
-            raise problems.refuse(f"{name} must be {wanted}, this is {value!r}", node, hint)
+            raise problems.refuse(f"{name} must be {wanted}, this is {what_is(node)}", node, hint)
         return value
 
     return Form(read, {"type": "integer", "minimum": least} | ({"maximum": most} if most < 2**62 else {}))
@@ -121,7 +122,7 @@ def _meant_number(value: object) -> int | None:
 def _number(node: Node, problems: Problems, name: str) -> float:
     value = scalar(node, problems, name, "a number").value
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-        raise problems.refuse(f"{name} must be a number that is not negative, this is {value!r}", node, "write a number such as 1.5")
+        raise problems.refuse(f"{name} must be a number that is not negative, this is {what_is(node)}", node, "write a number such as 1.5")
     return float(value)
 
 
@@ -193,7 +194,7 @@ def _count_or_share(node: Node, problems: Problems, name: str) -> int | Fraction
     if isinstance(value, str) and value.strip().endswith("%"):
         return ratio.read(node, problems, name)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
-        raise problems.refuse(f"{name} must be {wanted}, this is {value!r}", node, "write 3 or 10%")
+        raise problems.refuse(f"{name} must be {wanted}, this is {what_is(node)}", node, "write 3 or 10%")
     return value
 
 
@@ -213,7 +214,7 @@ def choice(kind: type[E], *, later: Mapping[str, str] | None = None) -> Form[E]:
         if later is not None and value in later:
             raise problems.refuse(f"{name}: {value!r} is not carried out by this version of gpurec yet", node, later[value])
         if value not in words:
-            raise problems.refuse(f"{name} cannot be {value!r}", node, did_you_mean(value, words))
+            raise problems.refuse(f"{name} cannot be {shortened(value)}", node, did_you_mean(value, words))
         return kind(value)
 
     return Form(read, {"enum": words})

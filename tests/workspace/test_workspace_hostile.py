@@ -210,3 +210,21 @@ def test_the_values_of_a_file_are_bounded(monkeypatch: pytest.MonkeyPatch) -> No
     assert parse("[" + "a," * 200 + "]", "f.yaml", YamlVersion.V1_1, problems) is None
     with pytest.raises(WorkspaceError, match=r"^f\.yaml:1:202: this file has more than 100 values; split it"):
         problems.raise_if_any()
+
+
+@pytest.mark.parametrize("value", ["a" * 100_000, '"08:00 ' + "a" * 100_000 + '"', "1" * 5000])
+@pytest.mark.parametrize(
+    "written",
+    [
+        "models: {{m: {{engine: ollama, parallel: {0}}}}}",
+        "models: {{m: {{engine: ollama, kv_cache: {0}}}}}",
+        "models: {{m: {{engine: ollama, best_effort: {0}}}}}",
+        "placement: {{strategy: weighted, weights: {{load: {0}}}}}",
+        "policy: {{guards: {{max_unload: {0}}}}}",
+        "policy: {{unknown_foreign: {0}}}",
+    ],
+)
+def test_a_mistake_repeats_no_more_of_a_value_than_one_reads(problems: Callable[..., list[str]], written: str, value: str) -> None:
+    (said,) = problems(desired="version: 1\n" + written.format(value) + "\n")
+    assert PLACED.match(said)
+    assert len(said) < 500
