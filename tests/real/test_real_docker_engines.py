@@ -43,12 +43,12 @@ class Owned:
         self.docker = {"url": f"unix://{daemon.socket}", "swarm": swarm}
         self.card = bench.card(ROOM_FOR_TWO)
         self.port = free_port()
-        self.models = models
+        self.weights = models
         self.declare()
         self.workspace.want({"gemma": {"engine": "llamacpp", "vram": f"{NEED}B"}})
 
     def declare(self, image: str = IMAGE, *args: str) -> None:
-        container = {"image": image, "volumes": [f"{self.models}:/models:ro"], "networks": ["host"], "stop_timeout": 5}
+        container = {"image": image, "volumes": [f"{self.weights}:/models:ro"], "networks": ["host"], "stop_timeout": 5}
         llama = {"kind": "llamacpp", "runtime": "container", "port": self.port, "container": container, "load_timeout": 60}
         llama |= {"env": {"LLAMA_ARG_RPC": self.card.endpoint, "LLAMA_ARG_N_GPU_LAYERS": "99"}, "args": [*ROUTER, *args]}
         self.workspace.declare({"llama": llama}, (self.card.size,), 4096 * MIB, docker=self.docker)
@@ -199,7 +199,7 @@ def test_a_stranger_with_its_name_is_an_error_that_says_who_and_is_left_alone(ow
 
 
 def test_an_engine_that_runs_in_somebodys_container_is_adopted_as_it_is_and_replaced_by_a_change(owned: Owned) -> None:
-    host = {"NetworkMode": "host", "Binds": [f"{owned.models}:/models:ro"], "RestartPolicy": {"Name": "always"}}
+    host = {"NetworkMode": "host", "Binds": [f"{owned.weights}:/models:ro"], "RestartPolicy": {"Name": "always"}}
     host |= {"DeviceRequests": [{"Driver": "nvidia", "Count": -1, "Capabilities": [["gpu"]]}]}
     env = [f"LLAMA_ARG_RPC={owned.card.endpoint}", "LLAMA_ARG_N_GPU_LAYERS=99", "HF_TOKEN=hf_of_a_stranger"]
     command = [*COMMAND, "--host", LOOPBACK, "--port", str(owned.port), *ROUTER]
