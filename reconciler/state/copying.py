@@ -42,6 +42,8 @@ def copy_state(source: Store, to: Store, *, lock_timeout: float = 0, new_folder:
     The source is left as it is. Raises StateError where `to` holds a state, is for another fleet, or came out otherwise, where the source
     holds none or something of it waits in rescue journals; LockHeld while a run holds one of them.
     """
+    if str(source) == str(to) or (source.file is not None and to.file is not None and source.file.resolve() == to.file.resolve()):
+        raise StateError.of("this is the state that is to be copied", str(to), "name another place")
     fleet = fleet_to_copy(source)
     refuse_waiting(source.rescues, "copy")
     if to.file is None and fleet is not None and to.fleet != fleet:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from reconciler.fleet import StateError
 from reconciler.state.sqlite.store import SqliteStore
 from reconciler.state.store import Store
+
+_HINT = "write sqlite:///PATH, a path, or postgresql://USER@HOST/DATABASE"
+_URL = re.compile(r"(?:postgres(?:ql)?|sqlite):", re.IGNORECASE)
+"""What a path does not begin with: a URL with a slash too few, whose password nobody may repeat."""
 
 
 def open_state(url: str, folder: Path = Path(), fleet: str | None = None, rescues: Path | None = None) -> Store:
@@ -17,13 +22,14 @@ def open_state(url: str, folder: Path = Path(), fleet: str | None = None, rescue
     Raises StateError for a kind that cannot be opened. Nothing of the URL is quoted: it may hold a password.
     """
     scheme, separator, rest = url.partition("://")
+    if not separator and _URL.match(url):
+        raise StateError.of("this begins as a URL and is none", "--state", _HINT)
     if not separator:
         return SqliteStore(folder / url)
     if scheme in ("postgresql", "postgres"):
         return _postgres(url, fleet, rescues or folder)
     if scheme != "sqlite":
-        hint = "write sqlite:///PATH, a path, or postgresql://USER@HOST/DATABASE"
-        raise StateError.of(f"a state of kind {scheme[:40]!r} cannot be opened", "--state", hint)
+        raise StateError.of(f"a state of kind {scheme[:40]!r} cannot be opened", "--state", _HINT)
     return SqliteStore(folder / rest.removeprefix("/") if not rest.startswith("//") else Path(rest[1:]))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.fleet import StateError
-from reconciler.state import open_state
+from reconciler.state import copy_state, open_state, open_writer
 from reconciler.state.lease import Held
 from reconciler.state.postgres.address import parse
 from reconciler.state.postgres.writer import PostgresWriter
@@ -157,3 +157,19 @@ def test_the_name_of_a_fleet_that_is_too_long_for_a_schema_is_refused() -> None:
 def test_another_kind_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="kind 'mysql' cannot be opened"):
         open_state("mysql://x/y", tmp_path)
+
+
+@pytest.mark.parametrize("url", ["postgresql:/u:hunter2@h/d", "postgres:u:hunter2@h/d", "sqlite:/state.db", "PostgreSQL:/u:hunter2@h/d"])
+def test_a_url_with_a_slash_too_few_is_no_path_and_its_password_is_not_repeated(url: str) -> None:
+    with pytest.raises(StateError, match="begins as a URL and is none") as raised:
+        open_state(url)
+    assert "hunter2" not in str(raised.value)
+
+
+def test_a_state_is_not_copied_onto_itself(tmp_path: Path) -> None:
+    with open_writer(tmp_path / "s.db", command="apply", fleet="lab"):
+        pass
+    (tmp_path / "link.db").symlink_to(tmp_path / "s.db")
+    for other in ("s.db", "link.db", f"sqlite:///{tmp_path / 's.db'}"):
+        with pytest.raises(StateError, match="this is the state that is to be copied"):
+            copy_state(open_state("s.db", tmp_path), open_state(other, tmp_path))
