@@ -73,7 +73,7 @@ def brought(root: Path, text: str, *arguments: str) -> tuple[dict, dict, str]:
     assert result.exit_code == 0, result.output
     checked = run(root, "validate")
     assert checked.exit_code == 0, checked.output
-    read = YAML(typ="safe").load
+    read = YAML(typ="safe", pure=True).load
     hosts = read((root / "inventories" / "default.yaml").read_text())["all"]["hosts"]
     return hosts, read((root / "desired" / "default.yaml").read_text())["models"], result.stderr
 
