@@ -213,6 +213,7 @@ def _seen(node: NodeSpec, found: _Node) -> Seen:
     asked = ", ".join(f'{label}="{value}"' for label, value in probe.match)
     by_vendor: dict[str, tuple[CardFacts, ...]] = {}
     notes: list[str] = []
+    stale: str | None = None
     for family in _FAMILIES:
         samples = found.samples.get(family.name)
         if samples is None or by_vendor.get(family.vendor):
@@ -220,11 +221,13 @@ def _seen(node: NodeSpec, found: _Node) -> Seen:
         taken, age = found.taken.get(family.name, (0.0, None))
         if age is None or age > probe.max_age:
             old = "have no time" if age is None else f"are {format_duration(round(age))} old"
-            what = f"the samples of {{{asked}}} in {probe.url} {old}, more than {format_duration(probe.max_age)}"
-            raise probe_error("stale", node.name, what, "check that Prometheus scrapes its exporter, or raise probe.max_age")
+            stale = f"the samples of {{{asked}}} in {probe.url} {old}, more than {format_duration(probe.max_age)}"
+            continue
         cards, said = family.read(samples, f"prometheus ({family.name})", _iso(taken))
         by_vendor[family.vendor] = cards
         notes += said
+    if stale is not None and not all(by_vendor.get(one.vendor) for one in _FAMILIES if one.name in found.samples):
+        raise probe_error("stale", node.name, stale, "check that Prometheus scrapes its exporter, or raise probe.max_age")
     cards = told_apart(by_vendor)
     if cards:
         return Seen(cards, tuple(notes), int(found.ram) if found.ram is not None else None)

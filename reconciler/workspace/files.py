@@ -75,12 +75,16 @@ class Sources:
         name = f"{self.name(path)} --list"
         try:
             text = content.decode()
-            values = json.dumps(json.loads(text), sort_keys=True)
+            values = json.dumps(json.loads(text), sort_keys=True, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            what = "this inventory program printed half of a character (an escape from \\ud800 to \\udfff that stands alone)"
+            self.problems.error(what, Place(name), f"run it yourself: {path} --list")
+            return None, name
         except (ValueError, RecursionError) as error:
             place = Place(name, error.lineno, error.colno) if isinstance(error, json.JSONDecodeError) else Place(name)
             self.problems.error("this inventory program printed no JSON", place, f"run it yourself: {path} --list")
             return None, name
-        self._contents[_plain(self.root / path)] = hashlib.sha256(values.encode()).hexdigest()
+        self._contents[_plain(self.root / path)] = hashlib.sha256(values).hexdigest()
         return parse(text, name, YamlVersion.V1_1, self.problems), name
 
     def text(self, path: Path, asked_by: Node) -> str | None:

@@ -106,6 +106,7 @@ def test_completion_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     [
         ("echo 'no such cloud\x1b[2J' >&2; exit 3", "the program that prints this inventory ended with 3: no such cloud\\x1b[2J"),
         ("echo all:", "lab --list:1:1: this inventory program printed no JSON"),
+        (printing({"_meta": {"hostvars": {"\ud800": {}}}, "gpu": ["\ud800"]}), "printed half of a character"),
         ("printf '\\377'", "this inventory program printed no JSON"),
         ("echo '[1]'", "prints a JSON mapping of groups for --list, this is a list"),
         ("echo null", "prints a JSON mapping of groups for --list, this is nothing"),

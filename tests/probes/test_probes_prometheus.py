@@ -23,11 +23,14 @@ Series = tuple[Mapping[str, str], float]
 
 
 class FakePrometheus:
-    """Answers instant queries from `series` by metric; samples are `age` seconds old."""
+    """Answers instant queries from `series` by metric; samples are `age` seconds old, those of some metrics as `ages` says."""
 
-    def __init__(self, series: Mapping[str, list[Series]], age: float = 15.0, answer: bytes | None = None) -> None:
+    def __init__(
+        self, series: Mapping[str, list[Series]], age: float = 15.0, answer: bytes | None = None, ages: Mapping[str, float] | None = None
+    ) -> None:
         self.series = series
         self.age = age
+        self.ages = ages or {}
         self.answer = answer
         self.queries: Counter[str] = Counter()
         self.url = ""
@@ -39,7 +42,10 @@ class FakePrometheus:
         metric = query.removeprefix("timestamp(").removesuffix(")")
         found = [
             {"metric": {**labels, **({} if metric != query else {"__name__": metric})}, "value": [NOW, repr(value)]}
-            for labels, value in ((labels, value if metric == query else NOW - self.age) for labels, value in self.series.get(metric, []))
+            for labels, value in (
+                (labels, value if metric == query else NOW - self.ages.get(metric, self.age))
+                for labels, value in self.series.get(metric, [])
+            )
         ]
         return json.dumps({"status": "success", "data": {"resultType": "vector", "result": found}}).encode()
 
@@ -126,6 +132,16 @@ def test_a_card_whose_samples_are_old_is_unknown() -> None:
     assert error.code == "stale"
     assert "are 6m 40s old, more than 3m" in str(error)
     assert isinstance(look(FakePrometheus(together(dcgm("a", 0)), age=400), "a", max_age=600.0)[0], Seen)
+
+
+def test_an_exporter_that_stopped_hides_none_that_goes_on() -> None:
+    uuid = {"instance": "a:9400", "uuid": "8f5c-1", "index": "0"}
+    both = {**together(dcgm("a", 0)), "nvidia_smi_memory_used_bytes": [(uuid, 6.0 * MIB)]}
+    fake = FakePrometheus(both, ages={"DCGM_FI_DEV_FB_USED": 4000.0})
+    (card,) = seen(look(fake, "a")[0]).cards or ()
+    assert (card.used_bytes, card.source) == (6 * MIB, "prometheus (nvidia_gpu_exporter)")
+    amd = {**together(dcgm("a", 0)), "node_drm_memory_vram_used_bytes": [({"instance": "a:9400", "card": "card0"}, 1.0)]}
+    assert failed(look(FakePrometheus(amd, ages={"DCGM_FI_DEV_FB_USED": 4000.0}), "a")[0]).code == "stale", "its other cards are there"
 
 
 def test_a_node_without_series_is_unknown_and_never_without_cards() -> None:

@@ -116,12 +116,13 @@ class PostgresWriter(SqlWriter, PostgresReader):
             self._commit(conn)
 
     def _commit(self, conn: PostgresConnection) -> None:
-        """Ends the transaction. Where the connection breaks at that, the count in the lease says whether it is in."""
+        """Ends the transaction. Where the connection breaks at that, the count in the lease says whether it is in: read under the lock of
+        its row, for which a server that is still at that commit is waited for."""
         try:
             conn.commit()
         except ConnectionLost as error:
             self._conn = self._again()
-            row = self._conn.execute("SELECT owner, token, writes FROM lease WHERE id = 1").fetchone()
+            row = self._conn.execute("SELECT owner, token, writes FROM lease WHERE id = 1 FOR UPDATE").fetchone()
             if row != (self._held.owner, self._held.token, self._writes + 1):
                 raise Lost.of(f"the connection to the database was lost ({error})", self._where, "run again") from error
         self._writes += 1
