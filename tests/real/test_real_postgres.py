@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -26,7 +27,7 @@ from reconciler.fleet import LockHeld, StateError
 from reconciler.operations.recovery import take_in_rescues
 from reconciler.sim import builtin_fleet
 from reconciler.state import SqliteStore, StepStatus, Store, copy_state, find_rescues, open_state
-from reconciler.state.postgres.connection import connect
+from reconciler.state.postgres.connection import ConnectionLost, PostgresConnection, connect
 from reconciler.state.postgres.lease import Heartbeat
 from reconciler.state.postgres.opening import open_writer
 from reconciler.state.postgres.store import PostgresStore
@@ -198,6 +199,29 @@ def test_a_connection_that_is_cut_at_any_point_loses_nothing_and_does_nothing_tw
         sys.setswitchinterval(switching)
         proxy.close()
     assert cut > 60, "that many pieces were cut"
+
+
+def test_a_server_that_is_still_at_a_commit_whose_connection_was_cut_is_waited_for_and_nothing_is_written_twice(
+    database: InPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = database.store("lab")
+    commit = PostgresConnection.commit
+    late: list[threading.Timer] = []
+
+    def cut(connection: PostgresConnection) -> None:
+        """The client lost the connection; the server goes on, and is through with it after it was asked what became of it."""
+        monkeypatch.setattr(PostgresConnection, "commit", commit)
+        late.append(threading.Timer(0.5, commit, [connection]))
+        late[0].start()
+        raise ConnectionLost("cut")
+
+    with store.writer(command="apply", fleet="lab") as writer:
+        monkeypatch.setattr(PostgresConnection, "commit", cut)
+        run = writer.begin_run("p", "c", "apply")
+        late[0].join()
+        writer.finish_run(run, "done")
+    with closing(store.reader()) as state:
+        assert [one.result for one in state.runs(10)] == ["done"]
 
 
 def test_a_server_that_is_killed_during_an_apply_and_starts_again_is_waited_for(tmp_path: Path) -> None:
