@@ -10,6 +10,7 @@ from pydantic import Field, TypeAdapter
 
 from reconciler.engines import metrics, trial
 from reconciler.engines.activity import of_llamacpp
+from reconciler.engines.adapter import Adapter
 from reconciler.engines.answers import (
     MOST_MODELS,
     Answered,
@@ -27,13 +28,12 @@ from reconciler.engines.answers import (
 from reconciler.engines.look import Look
 from reconciler.engines.out_of_memory import is_out_of_memory
 from reconciler.engines.protocol import LoadRequest, PullProgress
-from reconciler.engines.transport import LARGE, Answer, Transport
+from reconciler.engines.transport import LARGE, Answer
 from reconciler.engines.trial import Written
 from reconciler.fleet import (
     EngineError,
     EngineFacts,
     EngineKind,
-    EngineSpec,
     Installed,
     Place,
     Problem,
@@ -107,19 +107,8 @@ class _Models(Answered):
 _PROPS, _MODELS, _SLOTS = TypeAdapter(_Props), TypeAdapter(_Models), TypeAdapter(list[_Working])
 
 
-class LlamaCpp:
+class LlamaCpp(Adapter):
     """One llama-server. What it is (router or single) is asked at every look, since a process can be replaced. See `Engine`."""
-
-    def __init__(self, spec: EngineSpec, transport: Transport) -> None:
-        self._spec = spec
-        self._channel = transport.channel(spec)
-
-    @property
-    def spec(self) -> EngineSpec:
-        return self._spec
-
-    async def aclose(self) -> None:
-        await self._channel.aclose()
 
     async def observe(self, wanted: Collection[str] = ()) -> EngineFacts:
         look = Look(self._spec)

@@ -13,17 +13,17 @@ from urllib.parse import quote
 from pydantic import Field, TypeAdapter
 
 from reconciler.engines import trial
+from reconciler.engines.adapter import Adapter
 from reconciler.engines.answers import MOST_MODELS, Answered, Name, Seconds, Word, clean_name, read_shape
 from reconciler.engines.look import Look
 from reconciler.engines.out_of_memory import is_out_of_memory
 from reconciler.engines.protocol import LoadRequest, PullProgress
-from reconciler.engines.transport import LARGE, Answer, Transport
+from reconciler.engines.transport import LARGE, Answer
 from reconciler.engines.trial import Written
 from reconciler.fleet import (
     EngineError,
     EngineFacts,
     EngineKind,
-    EngineSpec,
     Installed,
     Place,
     Problem,
@@ -61,19 +61,8 @@ class _Running(Answered):
 _VERSION, _MODELS, _RUNNING = TypeAdapter(_Version), TypeAdapter(_Models), TypeAdapter(_Running)
 
 
-class LlamaSwap:
+class LlamaSwap(Adapter):
     """One llama-swap. See `Engine` for what each call promises."""
-
-    def __init__(self, spec: EngineSpec, transport: Transport) -> None:
-        self._spec = spec
-        self._channel = transport.channel(spec)
-
-    @property
-    def spec(self) -> EngineSpec:
-        return self._spec
-
-    async def aclose(self) -> None:
-        await self._channel.aclose()
 
     async def observe(self, wanted: Collection[str] = ()) -> EngineFacts:
         look = Look(self._spec)

@@ -8,15 +8,15 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter
 
 from reconciler.engines import trial
+from reconciler.engines.adapter import Adapter
 from reconciler.engines.answers import MOST_MODELS, Answered, Name, OrUnknown, Tokens, Word, clean_name, read_shape
 from reconciler.engines.look import Look
 from reconciler.engines.protocol import LoadRequest, PullProgress
-from reconciler.engines.transport import LARGE, Transport
+from reconciler.engines.transport import LARGE
 from reconciler.engines.trial import Written
 from reconciler.fleet import (
     EngineError,
     EngineFacts,
-    EngineSpec,
     Installed,
     Place,
     Problem,
@@ -55,22 +55,8 @@ class _Cards(Answered):
 _CARDS = TypeAdapter(_Cards)
 
 
-class LookedAt:
+class LookedAt(Adapter):
     """A server that somebody else runs: nothing is ever loaded, unloaded, fetched or deleted there. See `Engine`."""
-
-    def __init__(self, spec: EngineSpec, transport: Transport) -> None:
-        self._spec = spec
-        self._channel = transport.channel(spec)
-
-    @property
-    def spec(self) -> EngineSpec:
-        return self._spec
-
-    async def aclose(self) -> None:
-        await self._channel.aclose()
-
-    async def observe(self, wanted: Collection[str] = ()) -> EngineFacts:
-        raise NotImplementedError
 
     def pull(self, name: str) -> AsyncIterator[PullProgress]:
         raise self._error(f"{name} cannot be pulled", "cannot_pull")

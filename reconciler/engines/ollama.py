@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter
 
 from reconciler.engines import trial
+from reconciler.engines.adapter import Adapter
 from reconciler.engines.answers import (
     MOST_MODELS,
     Answered,
@@ -109,22 +110,13 @@ _VERSION, _TAGS, _PS = TypeAdapter(_Version), TypeAdapter(_Tags), TypeAdapter(_P
 _LINE = TypeAdapter(_Line)
 
 
-class Ollama:
+class Ollama(Adapter):
     """One Ollama server. See `Engine` for what each call promises."""
 
     def __init__(self, spec: EngineSpec, transport: Transport) -> None:
-        self._spec = spec
-        self._transport = transport
-        self._channel = transport.channel(spec)
+        super().__init__(spec, transport)
         self._listed: dict[str, str] = {}
         """Names as the server lists them, by their canonical form: it heeds case where its disk does."""
-
-    @property
-    def spec(self) -> EngineSpec:
-        return self._spec
-
-    async def aclose(self) -> None:
-        await self._channel.aclose()
 
     async def observe(self, wanted: Collection[str] = ()) -> EngineFacts:
         look = Look(self._spec)

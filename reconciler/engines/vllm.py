@@ -12,17 +12,16 @@ from pydantic import Field, TypeAdapter
 
 from reconciler.engines import metrics, trial
 from reconciler.engines.activity import of_vllm
+from reconciler.engines.adapter import Adapter
 from reconciler.engines.answers import MOST_MODELS, Answered, Name, Tokens, Word, clean_name, read_shape
 from reconciler.engines.look import Look
 from reconciler.engines.metrics import Sample
 from reconciler.engines.protocol import LoadRequest, PullProgress
-from reconciler.engines.transport import Transport
 from reconciler.engines.trial import Written
 from reconciler.fleet import (
     EngineError,
     EngineFacts,
     EngineKind,
-    EngineSpec,
     Installed,
     Place,
     Problem,
@@ -59,19 +58,8 @@ class _Version(Answered):
 _CARDS, _VERSION = TypeAdapter(_Cards), TypeAdapter(_Version)
 
 
-class Vllm:
+class Vllm(Adapter):
     """One vLLM server. See `Engine`; what its start decided cannot be changed from here."""
-
-    def __init__(self, spec: EngineSpec, transport: Transport) -> None:
-        self._spec = spec
-        self._channel = transport.channel(spec)
-
-    @property
-    def spec(self) -> EngineSpec:
-        return self._spec
-
-    async def aclose(self) -> None:
-        await self._channel.aclose()
 
     async def observe(self, wanted: Collection[str] = ()) -> EngineFacts:
         look = Look(self._spec)
