@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from reconciler.capacity import Card, EngineState
-from reconciler.fleet import ModelSpec
+from reconciler.fleet import Ensure, ModelSpec
 from reconciler.placement.fit import Fit, fit, take
 from reconciler.placement.keep import come_to
 from reconciler.placement.leaving import Leaving
 from reconciler.placement.preemption import drop
+from reconciler.placement.result import Lacking
 from reconciler.placement.search_state import Placing
 
 Coming = Sequence[tuple[ModelSpec, EngineState]]
@@ -34,9 +35,9 @@ def refused(placing: Placing, leaving: Iterable[Leaving], coming: Coming) -> set
     return wrong
 
 
-def carry_out(placing: Placing, leaving: Iterable[Leaving], coming: Coming) -> None:
+def carry_out(placing: Placing, leaving: Iterable[Leaving], coming: Coming, models: Sequence[ModelSpec]) -> None:
     """Who leaves is taken off the board and told for whom, the most important that comes to one of its cards; then each replica takes its
-    new place. At least one comes."""
+    new place, and of `models` it is said anew what has none. At least one comes."""
     for_whom: dict[Card, ModelSpec] = {}
     for model, slot in coming:
         for card in slot.cards or ():
@@ -49,3 +50,22 @@ def carry_out(placing: Placing, leaving: Iterable[Leaving], coming: Coming) -> N
     for model, slot in coming:
         come_to(placing, model, slot)
     placing.freed()
+    _count_lacking(placing, models)
+
+
+def _count_lacking(placing: Placing, models: Sequence[ModelSpec]) -> None:
+    names = {model.name for model in models}
+    old = {entry.model.name: entry for entry in placing.result.lacking if entry.model.name in names}
+    placing.result.lacking = [entry for entry in placing.result.lacking if entry.model.name not in names]
+    for model in models:
+        if model.ensure is not Ensure.LOADED:
+            placing.result.lacking += [old[model.name]] if model.name in old else []
+            continue
+        asked: tuple[EngineState, ...] | None = None
+        missing = (model.replicas or 0) - len(placing.at[model.name])
+        if model.each is not None:
+            without = [group for group in placing.groups_of[model.name] if not any(slot in placing.at[model.name] for slot in group)]
+            can_be_asked = [group for group in ([slot for slot in group if slot.reachable and slot.selected] for group in without) if group]
+            missing, asked = len(can_be_asked), tuple(slot for group in can_be_asked for slot in group)
+        if missing > 0:
+            placing.result.lacking.append(Lacking(model, missing, asked))

@@ -115,7 +115,7 @@ class _Counting:
             self.rooms[self.group_of[card]] += max(0, room)
         there: dict[str, list[Occupant]] = defaultdict(list)
         gone = [found for _, leaving, _ in moves_of(placement) for found in leaving]
-        kept = [target.found for target in placement.targets if target.found is not None]
+        kept = [target.found for target in placement.targets if target.found is not None and not target.stays]
         for found in (*dict.fromkeys(kept), *gone):
             for model in (found.model, *found.also):
                 if model is not None:
@@ -124,9 +124,9 @@ class _Counting:
         self.kinds = list(self._kinds(desired))
 
     def _kinds(self, desired: Desired) -> Iterator[_Kind]:
-        """The models that are counted: those that must be on cards, with a number of replicas and weights of their own. What only counts as
-        there, on an engine that cannot be asked, is neither counted nor in the room."""
-        wanted: Counter[str] = Counter(target.model.name for target in self.placement.targets if _is_on_board(target))
+        """The models that are counted: those that must be on cards, with a number of replicas and weights of their own. What stays where it
+        is in any placement, as what is protected, is neither counted nor in the room."""
+        wanted: Counter[str] = Counter(target.model.name for target in self.placement.targets if _may_move(target))
         lacking: Counter[str] = Counter()
         for entry in self.placement.lacking:
             lacking[entry.model.name] += entry.count
@@ -188,10 +188,10 @@ class _Counting:
     def _could_take(self, kind: _Kind) -> Iterator[EngineState]:
         """The engines that have a replica, then those that could have one."""
         there = {found.slot for found in self.there[kind.model.name]}
-        hoped = {target.slot for target in self.placement.targets if target.model.name == kind.model.name and not _is_on_board(target)}
-        yield from there - hoped
+        stay = {target.slot for target in self.placement.targets if target.model.name == kind.model.name and not _may_move(target)}
+        yield from there - stay
         for slot in self._could(kind.model).slots:
-            if slot in there or slot in hoped or not slot.cards or self.rooms[self.group_of[slot.cards[0]]] < kind.takes:
+            if slot in there or slot in stay or not slot.cards or self.rooms[self.group_of[slot.cards[0]]] < kind.takes:
                 continue
             if any(static_refusal(slot, one) is None for one in kind.model.alternatives()):
                 yield slot
@@ -262,14 +262,15 @@ def _groups(placement: Placement) -> Mapping[Card, int]:
 
 def _rooms(placement: Placement) -> Mapping[Card, int]:
     """What the wanted could have of each card: what it may hold, or held as found, less what stays there whatever is placed."""
-    movable: set[Holding] = {target.holding for target in placement.targets if target.holding is not None and target.holding.there}
+    movable: set[Holding] = {target.holding for target in placement.targets if target.holding is not None and _may_move(target)}
     movable |= {found for found in placement.unwanted if found.there and (found.yields or found.owned is not None)}
     gone = by_card(holding.charges for holding in movable)
     return {card: card.left_without(gone.get(card, 0)) for card in placement.board.cards}
 
 
-def _is_on_board(target: Target) -> bool:
-    return target.holding is not None and target.holding.there
+def _may_move(target: Target) -> bool:
+    """Whether it is on the board, and could be elsewhere."""
+    return target.holding is not None and target.holding.there and target.slot.takes_orders and not target.stays
 
 
 def _by_group(found: Occupant, group_of: Mapping[Card, int]) -> Mapping[int, int]:

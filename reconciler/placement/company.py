@@ -35,20 +35,22 @@ class Company:
         self.involved: Set[str] = foes.keys() | self.mates.keys() | followers.keys()
 
     def mates_first(self, models: Sequence[ModelSpec]) -> Sequence[ModelSpec]:
-        """These models in their order, but each after those beside which it is."""
+        """These models in their order, but each after those beside which it is; of a ring, which has no place, the first comes last."""
         if not self.mates:
             return models
         by_name = {model.name: model for model in models}
         found: dict[str, ModelSpec] = {}
-
-        def put(model: ModelSpec) -> None:
-            for other in self.mates.get(model.name, ()):
-                if other in by_name and other not in found:
-                    put(by_name[other])
-            found.setdefault(model.name, model)
-
+        asked: set[str] = set()
         for model in models:
-            put(model)
+            waiting = [model]
+            while waiting:
+                one = waiting[-1]
+                asked.add(one.name)
+                mate = next((other for other in self.mates.get(one.name, ()) if other in by_name and other not in asked), None)
+                if mate is None:
+                    found.setdefault(one.name, waiting.pop())
+                else:
+                    waiting.append(by_name[mate])
         return tuple(found.values())
 
 

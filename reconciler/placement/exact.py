@@ -142,7 +142,7 @@ class _Question:
                 self.whole = self.whole and not known and model.residency is Residency.CPU
                 continue
             at = placing.at[model.name]
-            stay = [slot for slot, target in at.items() if target.deferred or target.held or target.protected or not slot.takes_orders]
+            stay = [slot for slot, target in at.items() if target.stays or not slot.takes_orders]
             homes = set(at) if self.there else {found.slot for found in placing.found_of[model.name]}
             if model.each is None:
                 usable = dict.fromkeys((*placing.class_of(model).slots, *at, *homes))
@@ -361,12 +361,12 @@ def _coming(placing: Placing, places: Places) -> list[tuple[ModelSpec, EngineSta
 
 
 def _carry_out(placing: Placing, places: Places) -> None:
-    """Puts each replica in its new place, and says anew what has none."""
+    """Puts each replica in its new place. What has none then, since the work was used up, is asked for once more."""
     coming = _coming(placing, places)
     if not coming:
         return
-    carry_out(placing, _leaving(placing, places), coming)
+    carry_out(placing, _leaving(placing, places), coming, [model for model in placing.models if model.name in places])
+    again = [entry.model for entry in placing.result.lacking if entry.model.name in places]
     placing.result.lacking = [entry for entry in placing.result.lacking if entry.model.name not in places]
-    for model in placing.models:
-        if model.name in places:
-            place_missing(placing, model)
+    for model in again:
+        place_missing(placing, model)

@@ -141,7 +141,7 @@ class _Trials:
         if self._lower is None:
             self._lower = defaultdict(list)
             for one in self.placement.targets:
-                if one.model.priority < self.model.priority and one.slot.takes_orders and not (one.deferred or one.held or one.protected):
+                if one.model.priority < self.model.priority and one.slot.takes_orders and not one.stays:
                     self._lower[one.slot.id.node].append(one)
         return self._lower.get(slot.id.node, ())
 
@@ -244,7 +244,7 @@ def _engines_that_would_help(model: ModelSpec, trials: _Trials) -> list[str]:
         need = need_on(slot, trials.least, trials.applied)
         if need is not None and not slot.full and spills(slot, trials.least, need, trials.applied):
             return [*would_leave_less(slot, model, need)]
-    others = [one for one in trials.placement.targets if one.slot.takes_orders and not (one.deferred or one.held or one.protected)]
+    others = [one for one in trials.placement.targets if one.slot.takes_orders and not one.stays]
     if not trials.helps([one for one in others if one.model.priority >= model.priority]):
         return []
     return [f"raise its `priority`, so that lower ones are unloaded: `priority` under models.{model.name}"]

@@ -16,7 +16,7 @@ def part(placing: Placing) -> bool:
     for model in placing.company.mates_first(placing.models):
         for slot, target in list(placing.at[model.name].items()):
             mate = placing.lacks_mate(model, slot)
-            if mate is None or target.deferred or target.held or target.protected or model.ensure is not Ensure.LOADED:
+            if mate is None or target.stays or model.ensure is not Ensure.LOADED:
                 continue
             if target.holding is not None and target.holding.there:
                 placing.board.remove(target.holding)

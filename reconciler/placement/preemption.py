@@ -129,17 +129,13 @@ def together(placing: Placing, slot: EngineState) -> list[Leaving]:
         key = slot.runner(target.model)
         if key in slot.runners:
             by_runner[key].append(target)
-        elif not _stays(target) and target.holding is not None:
+        elif not target.stays and target.holding is not None:
             alone.append(Leaving(slot, (target.holding,), (target,)))
     for key, targets in by_runner.items():
-        if not any(map(_stays, targets)):
+        if not any(target.stays for target in targets):
             own = (target.holding for target in targets if target.holding is not None)
             alone.append(Leaving(slot, tuple(dict.fromkeys((slot.runners[key], *own))), tuple(targets)))
     return alone
-
-
-def _stays(target: Target) -> bool:
-    return target.deferred or target.held or target.protected
 
 
 def eject(placing: Placing, model: ModelSpec, candidates: Sequence[EngineState]) -> bool:

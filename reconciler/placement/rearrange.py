@@ -23,7 +23,7 @@ from reconciler.capacity import (
     margin_for,
     spare_beside,
 )
-from reconciler.fleet import Ensure, ModelSpec, Spread
+from reconciler.fleet import ModelSpec, Spread
 from reconciler.needs.run_settings import in_ram
 from reconciler.placement.answers import carry_out, refused
 from reconciler.placement.engine_admission import coming_of
@@ -69,8 +69,7 @@ def rearrange(placing: Placing, level: Sequence[ModelSpec]) -> None:
         leaving, coming = _leaving(answer), _coming(answer)
         wrong = refused(placing, leaving, coming)
         if not wrong:
-            carry_out(placing, leaving, coming)
-            _count_lacking(placing, level)
+            carry_out(placing, leaving, coming, level)
             return
         never |= wrong
 
@@ -85,7 +84,7 @@ def bring_back(placing: Placing) -> None:
         answer = model.answer()
         leaving, coming = _leaving(answer), _coming(answer)
         if answer and not refused(placing, leaving, coming):
-            carry_out(placing, leaving, coming)
+            carry_out(placing, leaving, coming, ())
 
 
 @dataclass(slots=True, eq=False)
@@ -319,22 +318,3 @@ def _coming(answer: Answer) -> list[tuple[ModelSpec, EngineState]]:
 
 def _leaving(answer: Answer) -> list[Leaving]:
     return [piece.leaving for piece, _ in answer if piece.leaving is not None]
-
-
-def _count_lacking(placing: Placing, level: Sequence[ModelSpec]) -> None:
-    """Says anew what of these models has no place."""
-    names = {model.name for model in level}
-    old = {entry.model.name: entry for entry in placing.result.lacking if entry.model.name in names}
-    placing.result.lacking = [entry for entry in placing.result.lacking if entry.model.name not in names]
-    for model in level:
-        if model.ensure is not Ensure.LOADED:
-            placing.result.lacking += [old[model.name]] if model.name in old else []
-            continue
-        asked: tuple[EngineState, ...] | None = None
-        missing = (model.replicas or 0) - len(placing.at[model.name])
-        if model.each is not None:
-            without = [group for group in placing.groups_of[model.name] if not any(slot in placing.at[model.name] for slot in group)]
-            can_be_asked = [group for group in ([slot for slot in group if slot.reachable and slot.selected] for group in without) if group]
-            missing, asked = len(can_be_asked), tuple(slot for group in can_be_asked for slot in group)
-        if missing > 0:
-            placing.result.lacking.append(Lacking(model, missing, asked))

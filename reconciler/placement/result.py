@@ -51,6 +51,11 @@ class Target:
         """Whether it is there and must not be taken away."""
         return self.found is not None and self.found.protected
 
+    @property
+    def stays(self) -> bool:
+        """Whether no placement may take it away: nothing is known there now, it is held, or it is protected."""
+        return self.deferred or self.held or self.protected
+
 
 @dataclass(slots=True, eq=False)
 class Lacking:

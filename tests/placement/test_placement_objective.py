@@ -18,11 +18,13 @@ from reconciler.views import plan_text
 
 WHOLE = Limits(reserve=0, max_vram_utilization=1)
 ALONE = 16
+GUARDED = "guarded"
 
 
 @st.composite
 def small_fleets(draw):
-    """Cards by node; of each model its size, priority, number of replicas, and the nodes where it is resident as far as there is room."""
+    """Cards by node; of each model its size, priority, number of replicas, and the nodes where it is resident as far as there is room. What
+    has a name that begins with GUARDED is protected: where it is resident it stays."""
     cards = dict(zip("abc", draw(st.lists(st.integers(3, 12), min_size=1, max_size=3)), strict=False))
     free, models = dict(cards), {}
     for number in range(draw(st.integers(1, 4))):
@@ -32,14 +34,17 @@ def small_fleets(draw):
             if free[name] >= size:
                 free[name] -= size
                 here.append(name)
-        models[f"m{number}:latest"] = (size, draw(st.integers(0, 2)), count, tuple(here))
+        models[f"{draw(st.sampled_from(('m', 'm', GUARDED)))}{number}:latest"] = (size, draw(st.integers(0, 2)), count, tuple(here))
     return cards, models
 
 
 def planned(cards, models, **fields):
     of = fleet(*(node(name, size * GIB) for name, size in cards.items()))
     want = desired(
-        *(model(name, sorted(cards), size * GIB, priority=priority, replicas=count) for name, (size, priority, count, _) in models.items()),
+        *(
+            model(name, sorted(cards), size * GIB, priority=priority, replicas=count, protect=name.startswith(GUARDED))
+            for name, (size, priority, count, _) in models.items()
+        ),
         limits=WHOLE,
         **fields,
     )
@@ -57,8 +62,13 @@ def every_placement(cards, models):
     priorities = sorted({one[1] for one in models.values()}, reverse=True)
     ranks = {priority: len(priorities) - number for number, priority in enumerate(priorities)}
     ways = [
-        [places for number in range(count + 1) for places in itertools.combinations(sorted(cards), number)]
-        for _, _, count, _ in models.values()
+        [
+            places
+            for number in range(count + 1)
+            for places in itertools.combinations(sorted(cards), number)
+            if not name.startswith(GUARDED) or set(here) <= set(places)
+        ]
+        for name, (_, _, count, here) in models.items()
     ]
     for choice in itertools.product(*ways):
         held = dict.fromkeys(cards, 0)
@@ -128,6 +138,14 @@ def test_bytes_are_told_by_priority_and_a_low_one_never_pays_for_a_high_one():
     told = planned({"a": 10}, {"high:latest": (8, 5, 1, ()), "low:latest": (4, 0, 2, ())}).placement
     levels = [(level.priority, level.bytes, level.count, level.bound_bytes) for level in told.unplaced]
     assert levels == [(5, 0, 0, 0), (0, 8 * GIB, 2, 6 * GIB)]
+
+
+def test_what_is_protected_gives_no_room_in_the_bound():
+    models = {"guarded:latest": (6, 0, 1, ("a",)), "large:latest": (10, 0, 1, ())}
+    told = planned({"a": 10, "b": 8}, models).placement
+    assert (told.objective, told.bound, told.proved) == (10 * GIB, 10 * GIB, True)
+    free = {name.replace(GUARDED, "m"): one for name, one in models.items()}
+    assert planned({"a": 10, "b": 8}, free).placement.objective == 0
 
 
 def test_what_must_move_is_counted_and_bounded():
