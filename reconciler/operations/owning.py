@@ -20,10 +20,11 @@ from reconciler.fleet import (
 from reconciler.operations.observation import probe
 from reconciler.operations.reporter import Reporter, ignore
 from reconciler.operations.settings import WorkspaceSettings
+from reconciler.operations.workspace import load, load_nodes
 from reconciler.planning import LeftOut
 from reconciler.planning.kinds.engine.kind import own_cards
 from reconciler.planning.kinds.engine.owning import Adoptable, as_owned, is_plain, serves
-from reconciler.workspace import load_fleet
+from reconciler.workspace import has_desired
 
 _REFERABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -47,19 +48,18 @@ class OwnedFleet:
 
 async def import_owned(settings: WorkspaceSettings, report: Reporter = ignore) -> OwnedFleet:
     """Looks at the containers behind the engines of an inventory, and changes nothing. Raises GpurecError for files that cannot be read."""
-    fleet, inventory = load_fleet(
-        settings.directory,
-        fleet=settings.fleet,
-        inventory=settings.inventory,
-        allow_outside_links=settings.allow_outside_links,
-    )
+    if has_desired(settings.directory, settings.fleet, settings.inventory, settings.desired):
+        workspace = await load(settings, report)
+        fleet, inventory, desired = workspace.fleet, workspace.inventory, workspace.desired
+    else:
+        (fleet, inventory), desired = await load_nodes(settings), Desired()
     facts = await probe(fleet, Desired(), NOTHING_APPLIED, report)
     nodes, left_out = [], []
     for node in fleet.nodes.values():
         external = [engine for engine in node.engines if engine.owned is None]
         if not external:
             continue
-        found, why = await _of_node(fleet.name, node, external, facts)
+        found, why = await _of_node(fleet.name, node, external, facts, desired)
         left_out += [LeftOut(f"engine {name} of {node.name}", reason) for name, reason in sorted(why.items())]
         if found:
             nodes.append(OwnedNode(node.name, found, inventory.variables(node.name)))
@@ -67,7 +67,7 @@ async def import_owned(settings: WorkspaceSettings, report: Reporter = ignore) -
 
 
 async def _of_node(
-    fleet: str, node: NodeSpec, engines: Sequence[EngineSpec], facts: FleetFacts
+    fleet: str, node: NodeSpec, engines: Sequence[EngineSpec], facts: FleetFacts, desired: Desired
 ) -> tuple[Mapping[str, Adoptable], Mapping[str, str]]:
     """The engines that can be owned, and of the others why not."""
     if node.docker is None:
@@ -90,7 +90,7 @@ async def _of_node(
             why[engine.id.engine] = "the cards of its node are not known; declare `gpus`"
         elif strange := [name for name in behind[0].variables if _REFERABLE.fullmatch(name) is None]:
             why[engine.id.engine] = f"its variable {strange[0]} cannot be written"
-        elif isinstance(one := as_owned(fleet, node, engine, behind[0], cards), str):
+        elif isinstance(one := as_owned(fleet, node, engine, behind[0], cards, desired), str):
             why[engine.id.engine] = f"container {behind[0].name}: {one}"
         else:
             found[engine.id.engine] = one

@@ -17,8 +17,8 @@ _SAID_OTHERWISE = ("url", "runtime", "env", "args", "port", "container", "tls", 
 
 
 def owned_text(fleet: str, at: str, nodes: Sequence[NodeEngines], left: Sequence[LeftOut]) -> str:
-    """An inventory file that comes after the one there is: its hosts have all their engines, those of `nodes` as gpurec's own. `at` is when
-    they were looked at."""
+    """An inventory file that comes after the one there is: its hosts have all their engines, those of `nodes`, one or more, as
+    gpurec's own. `at` is when they were looked at."""
     return "".join(f"{line}\n" for line in _lines(fleet, at, nodes, left))
 
 
@@ -27,9 +27,8 @@ def _lines(fleet: str, at: str, nodes: Sequence[NodeEngines], left: Sequence[Lef
     yield "# The next apply adopts each container as it is; gpurec replaces it where you change what it is made of, and removes it where"
     yield "# you take its engine out. Take it out of whatever else starts it."
     yield from (f"# Left out: {escape(one.what)}: {escape(one.why)}" for one in left)
-    yield "all:" if nodes else "all: {}"
-    if nodes:
-        yield "  hosts:"
+    yield "all:"
+    yield "  hosts:"
     for name, variables, engines in nodes:
         yield f"    {yaml_scalar(name)}:"
         below = variables.get("gpurec")

@@ -69,6 +69,12 @@ def fleet_name(root: Path, fleet: str | None, inventory: Sequence[Path], desired
     return name
 
 
+def has_desired(root: Path, fleet: str | None, inventory: Sequence[Path], desired: Sequence[Path]) -> bool:
+    """Whether a fleet says what is wanted, by its own files or by those that are named. Raises WorkspaceError where the fleet is not
+    clear."""
+    return bool(desired) or fleet_name(root, fleet, inventory[:1], (), with_desired=False) in fleets(root)
+
+
 def inventory_name(root: Path, inventory: Sequence[Path]) -> str | None:
     """What inventories of `-i` are called in a state, the same wherever the workspace is; None where one is in `inventories/`: there the
     name of a fleet is its own."""

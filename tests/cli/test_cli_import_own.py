@@ -35,6 +35,9 @@ nodes:
           entrypoint: [/bin/ollama]
           engine: {{kind: ollama, version: 0.34.0, registry: ["llama3.1:8b"]}}
         - {{<<: *image, name: "ollama/ollama:0.34.1"}}
+        - name: "llama:1"
+          entrypoint: [/app/llama-server]
+          engine: {{kind: llamacpp, mode: router, installed: [{{name: gemma, size: 700MiB}}]}}
         - {{name: "web:1", command: [sleep, "1000"]}}
 """
 MODELS = 'version: 1\nmodels: {"llama3.1:8b": {engine: ollama, vram: 1GiB}}\n'
@@ -163,7 +166,7 @@ def test_a_container_with_a_secret_on_its_command_line_is_left_out_and_its_value
     box.docker_run(Cmd=command)
     text = box.run("import", "--own")
     assert "container ollama: its command line has --" in text
-    assert "all: {}" in text
+    assert "Nothing to write: no engine of the inventory can become gpurec's own as it runs" in text
     assert SECRET not in text
 
 
@@ -224,11 +227,41 @@ def test_what_cannot_be_had_without_a_replacement_is_left_out_with_its_reason(bo
     box.also_another()
     box.docker_run(HostConfig={"PortBindings": {"11434/tcp": [{"HostPort": str(box.port)}], "80/tcp": [{"HostPort": "0"}]}})
     text = box.run("import", "--own")
-    assert "# Left out: engine ollama of box: container ollama: " in text
-    assert "engine other of box: no container is behind http://127.0.0.1:1" in text
-    assert "all: {}" in text
+    assert "engine ollama of box is left out: container ollama: " in text
+    assert "engine other of box is left out: no container is behind http://127.0.0.1:1" in text
+
+
+def test_an_import_that_finds_nothing_says_so_and_writes_no_file(box: Box) -> None:
+    path = box.root / "inventories" / "lab" / "own.yaml"
+    text = box.run("import", "--own", "--out", str(path))
+    assert "Nothing to write" in text
+    assert not path.exists()
+    box.docker_run()
+    box.own()
+    again = box.run("import", "--own")
+    assert "it has none that somebody else starts" in again
+    assert "all:" not in again
+
+
+def test_a_router_that_a_plan_would_replace_for_its_preset_is_left_out_and_adopted_without_one(box: Box) -> None:
+    hosts = box.root / "inventories" / "lab" / "hosts.yaml"
+    hosts.write_text(hosts.read_text().replace("ollama: {", "ollama: {kind: llamacpp, "))
+    desired = box.root / "desired" / "lab.yaml"
+    desired.write_text("version: 1\nmodels: {gemma: {engine: llamacpp, vram: 1GiB, context: 4096}}\n")
+    ports = {"8080/tcp": [{"HostPort": str(box.port)}]}
+    host = {"PortBindings": ports, "RestartPolicy": {"Name": "always"}}
+    host |= {"DeviceRequests": [{"Driver": "nvidia", "Count": -1, "Capabilities": [["gpu"]]}]}
+    box.docker_run(image="llama:1", ExposedPorts={"8080/tcp": {}}, Env=[], Cmd=["--models-dir", "/models"], HostConfig=host)
+    text = box.run("import", "--own")
+    assert "the desired state says how gemma are to be run" in text
+    assert "Nothing to write" in text
+    desired.write_text("version: 1\nmodels: {}\n")
+    box.own()
+    assert box.steps() == ["adopt engine.box/ollama"]
+    box.run("apply", "--auto-approve")
+    assert box.steps() == []
 
 
 def test_a_container_that_another_fleet_owns_is_not_adopted(box: Box) -> None:
     box.docker_run(Labels={"gpurec.fleet": "other", "gpurec.address": "engine.box/ollama"})
-    assert "engine ollama of box: no container is behind" in box.run("import", "--own")
+    assert "engine ollama of box is left out: no container is behind" in box.run("import", "--own")

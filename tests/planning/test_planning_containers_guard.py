@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.fleet import ContainerSpec, parse_mount
+from reconciler.fleet import ContainerSpec, DockerSpec, parse_mount
 from reconciler.planning.containers_guard import container_refusals
 
 
-def refused(volume: str, *allow: str, privileged: bool = False) -> list[str]:
-    spec = ContainerSpec("x", "i", "lab", "engine.a/x", mounts=(parse_mount(volume),))
-    return [one.message for one in container_refusals(spec, allow, privileged)]
+def refused(volume: str, *allow: str, privileged: bool = False, docker: str = "unix:///var/run/docker.sock") -> list[str]:
+    spec = ContainerSpec("x", "i", "lab", "engine.a/x", mounts=(parse_mount(volume),), privileged=privileged)
+    return [one.message for one in container_refusals(spec, allow, DockerSpec(docker))]
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,17 @@ def refused(volume: str, *allow: str, privileged: bool = False) -> list[str]:
         "/proc:/p",
         "/dev:/d",
         "/usr/bin:/b",
+        "/proc/1/root:/host:ro",
+        "/proc/self/cwd:/c:ro",
+        "/run/containerd:/r:ro",
+        "/run/user/1000:/r",
+        "/run/systemd/private:/p",
+        "/run/dbus/system_bus_socket:/b:ro",
+        "/var/run/docker:/d",
+        "/var/lib/containerd:/c:ro",
+        "/var/spool/cron/crontabs:/c",
+        "/lib64:/l",
+        "/sys/fs/cgroup:/c",
     ],
 )
 def test_a_mount_that_gives_the_root_of_its_node_is_refused(volume: str) -> None:
@@ -49,6 +60,14 @@ def test_an_ordinary_mount_is_not(volume: str) -> None:
 @pytest.mark.parametrize("volume", ["//:/host", "//etc:/e", "//var/run/docker.sock:/s", "///root:/r"])
 def test_slashes_before_a_path_hide_nothing(volume: str) -> None:
     assert refused(volume) == refused(f"/{volume.lstrip('/')}") != []
+
+
+@pytest.mark.parametrize("docker", ["unix:///srv/d/engine.s", "ssh://ops@box/srv/d/engine.s", "unix:///srv/d/engin%65.s"])
+@pytest.mark.parametrize("volume", ["/srv/d/engine.s:/s:ro", "/srv/d:/d:ro", "/srv:/s"])
+def test_the_socket_by_which_the_node_itself_is_reached_is_refused_wherever_it_is(docker: str, volume: str) -> None:
+    (message,) = refused(volume, docker=docker)
+    assert "the daemon's socket /srv/d/engine.s" in message
+    assert refused(volume) == []
 
 
 def test_a_privileged_container_is_refused() -> None:

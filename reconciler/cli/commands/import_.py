@@ -89,17 +89,23 @@ def _owned(settings: Settings, out: Path | None, force: bool) -> None:
     from reconciler.views.style import plural
 
     found = run(settings, lambda report: import_owned(settings, report))
-    text = owned_text(found.fleet, found.at, [(one.name, one.variables, one.engines) for one in found.nodes], found.left_out)
-    if out is None:
-        click.echo(text, nl=False)
+    shown = MOST_WARNINGS
+    if not found.nodes:
+        why = "the reasons are below" if found.left_out else "it has none that somebody else starts"
+        settings.say(f"Nothing to write: no engine of the inventory can become gpurec's own as it runs; {why}.")
+        shown = len(found.left_out)
     else:
-        write_file(settings.path(out), text, overwrite=force)
-        engines = sum(len(one.engines) for one in found.nodes)
-        settings.say(f"Wrote {out}: {plural(engines, 'engine')}. To see what it comes to: gpurec plan")
-    for one in found.left_out[:MOST_WARNINGS]:
+        text = owned_text(found.fleet, found.at, [(one.name, one.variables, one.engines) for one in found.nodes], found.left_out)
+        if out is None:
+            click.echo(text, nl=False)
+        else:
+            write_file(settings.path(out), text, overwrite=force)
+            engines = sum(len(one.engines) for one in found.nodes)
+            settings.say(f"Wrote {out}: {plural(engines, 'engine')}. To see what it comes to: gpurec plan")
+    for one in found.left_out[:shown]:
         settings.say(f"Warning: {escape(one.what)} is left out: {escape(one.why)}")
-    if len(found.left_out) > MOST_WARNINGS:
-        settings.say(f"Warning: {len(found.left_out) - MOST_WARNINGS:,} more are left out; all of them stand in the comments of the file.")
+    if len(found.left_out) > shown:
+        settings.say(f"Warning: {len(found.left_out) - shown:,} more are left out; all of them stand in the comments of the file.")
 
 
 def _below(root: Path, file: Path) -> Path | None:

@@ -127,7 +127,8 @@ def _wanted(after: AfterPlan, place: AgentPlace) -> WantedAgent:
     container = container_of(after.fleet.name, place)
     row = after.applied.resources.get(place.address)
     fields: dict[str, Scalar] = {**_placed_fields(place), **container_fields(container)}
-    refusals = container_refusals(container, after.desired.policy.allowed_containers)
+    node = after.fleet.nodes.get(place.node)
+    refusals = container_refusals(container, after.desired.policy.allowed_containers, node.docker if node is not None else None)
     return WantedAgent(
         place.address,
         place.node,

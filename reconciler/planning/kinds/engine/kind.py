@@ -195,7 +195,7 @@ def wanted_engine(after: AfterPlan, node: NodeSpec, engine: EngineSpec, model: G
     files, named = preset_of(engine, after.desired.models)
     adopts = (start.adopt or "") if row is None else str(row.fields.get(ADOPTED, ""))
     container = replace(container_of(after.fleet.name, node, engine, cards, (*given, *named), adopts), files=tuple(files))
-    refusals = container_refusals(container, after.desired.policy.allowed_containers, start.privileged)
+    refusals = container_refusals(container, after.desired.policy.allowed_containers, node.docker)
     fields = {**container_fields(container), RUNTIME: CONTAINER}
     return WantedEngine(
         address,

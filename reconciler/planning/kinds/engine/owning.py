@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
@@ -12,6 +12,7 @@ from reconciler.fleet import (
     CardFacts,
     ContainerFacts,
     ContainerSpec,
+    Desired,
     EngineContainer,
     EngineKind,
     EngineSpec,
@@ -25,6 +26,7 @@ from reconciler.fleet import (
 )
 from reconciler.planning.containers_guard import container_refusals
 from reconciler.planning.kinds.engine.container import INNER_PORTS, container_of
+from reconciler.planning.kinds.engine.preset import preset_of, preset_sections
 from reconciler.planning.kinds.engine.single import takes_one_model
 
 _DEFAULT_SHM = 64 << 20
@@ -63,10 +65,10 @@ def serves(one: ContainerFacts, engine: EngineSpec) -> bool:
 
 
 def as_owned(
-    fleet: str, node: NodeSpec, engine: EngineSpec, found: ContainerFacts, cards: Sequence[CardFacts], allowed: Iterable[str] = ()
+    fleet: str, node: NodeSpec, engine: EngineSpec, found: ContainerFacts, cards: Sequence[CardFacts], desired: Desired
 ) -> Adoptable | str:
     """The engine as it is to be declared so that its container is as wanted, else why there is no such declaration, as a sentence without
-    its subject. `cards` are those of the engine; `allowed` what the policy lets containers have."""
+    its subject. `cards` are those of the engine; `desired` says what the policy lets containers have, and how models are to be run."""
     port = urlsplit(engine.url).port or 80
     if engine.url != url_of(node.address, port):
         return f"its url, {engine.url}, is not that of its host's address ({url_of(node.address, port)}): set `address` of the host"
@@ -96,9 +98,13 @@ def as_owned(
     declared = replace(engine, url=url_of(node.address, port), owned=owned, env={})
     if takes_one_model(declared):
         return "it serves the one model of its start, and gpurec writes the arguments of such a server itself: declare it by hand"
+    if preset := preset_of(declared, desired.models)[0]:
+        asking = ", ".join(preset_sections(preset[0]))
+        what = f"the desired state says how {asking} are to be run, which a router is told by a preset at its start: it would be replaced"
+        return f"{what}. Take that out until the engine is adopted, or declare it by hand"
     container = container_of(fleet, node, declared, cards, (), found.name)
     known = replace(found, owner=Owner.OURS, address=container.address, adopted=found.id)
-    if refused := container_refusals(container, tuple(allowed), start.privileged):
+    if refused := container_refusals(container, desired.policy.allowed_containers, node.docker):
         return refused[0].message
     if wrong := mismatches(container, known):
         told = "; ".join(f"{one.field} would be {one.wanted!r} and is {one.found!r}" for one in wrong)

@@ -24,6 +24,11 @@ def preset_of(engine: EngineSpec, models: Iterable[ModelSpec]) -> tuple[Sequence
     return (ContainerFile(PRESET_PATH, "\n".join(["version = 1\n", *parts])),), ("--models-preset", PRESET_PATH)
 
 
+def preset_sections(file: ContainerFile) -> Sequence[str]:
+    """The models that a preset names."""
+    return [line[1:-1] for line in str(file.content).splitlines() if line.startswith("[")]
+
+
 def _name(engine: EngineSpec, model: ModelSpec) -> str | None:
     """The model's name there, where it may be there and the form of the file can hold it."""
     if model.engine not in (None, EngineKind.LLAMACPP) or engine.id.node not in model.nodes or model.ensure is Ensure.ABSENT:

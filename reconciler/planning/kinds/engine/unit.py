@@ -68,8 +68,9 @@ def _section(name: str, lines: Sequence[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Specifiers and quotes as themselves."""
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    """Specifiers and quotes as themselves, and the end of a line as no end of a line: what came after it would be a setting of its own."""
+    plain = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return "".join(f"\\x{ord(one):02x}" if one < " " or one == "\x7f" else one for one in plain)
 
 
 def _quoted(text: str) -> str:
