@@ -54,6 +54,26 @@ class ContextVia(StrEnum):
     REQUEST = "request"
 
 
+class Order(StrEnum):
+    """Of a replica that goes elsewhere: whether the new one is there before the old one leaves."""
+
+    START_FIRST = "start-first"
+    STOP_FIRST = "stop-first"
+
+
+@value_class
+class Rollout:
+    """How the changes of a model's replicas follow each other: at most `max_unavailable` of them are away at once, and with `canary` one is
+    there, and was verified, before any other is begun. `order` None: the new one first where both have room."""
+
+    max_unavailable: int = 1
+    order: Order | None = None
+    canary: bool = False
+
+
+ONE_BY_ONE = Rollout()
+
+
 class Residency(StrEnum):
     GPU = "gpu"
     GPU_PREFERRED = "gpu_preferred"
@@ -230,6 +250,7 @@ class ModelSpec:
     when: When = ALWAYS
     outside_hours: bool = False
     runs: RunOptions = AS_ENGINE_RUNS
+    rollout: Rollout = ONE_BY_ONE
     _names: dict[EngineKind, tuple[str, str]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def at(self, time: datetime) -> ModelSpec:

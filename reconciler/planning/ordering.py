@@ -13,10 +13,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from reconciler.capacity.rooms import Booking, Room, balance_of
+from reconciler.fleet import Order
 from reconciler.planning.by_needs import Rank, by_needs
 from reconciler.planning.kinds.model.admission_order import own_rules_first
 from reconciler.planning.kinds.model.changes import Change
-from reconciler.planning.plan import FETCHES, Action
+from reconciler.planning.plan import FETCHES, Action, Note
 
 _RANK = {
     Action.ADOPT: 0,
@@ -123,17 +124,35 @@ def pulls_first(changes: Sequence[Change]) -> None:
 
 def move_start_first(changes: Sequence[Change]) -> None:
     """A model that moves: its old replica leaves after a new one is there, where the new place needs nobody to leave first. What leaves for
-    another model does so too, where the new place waits for others, but not for its own; unless it has to be fetched there."""
+    another model does so too, where the new place waits for others, but not for its own; unless it has to be fetched there. With
+    `order: stop-first` it is the other way round."""
     arriving: dict[str, list[Change]] = defaultdict(list)
     for change in changes:
         if change.action is Action.LOAD:
             arriving[change.model].append(change)
     for change in changes:
-        if change.action is Action.UNLOAD and arriving.get(change.model):
+        if change.order is Order.STOP_FIRST and change.reason.code in MOVES:
+            load = next((load for load in reversed(arriving.get(change.model, [])) if not change.waits_for(load)), None)
+            if load is not None:
+                arriving[change.model].remove(load)
+                load.needs.append(change)
+        elif change.action is Action.UNLOAD and arriving.get(change.model):
             load = next((load for load in reversed(arriving[change.model]) if _may_come_first(load, change)), None)
             if load is not None:
                 arriving[change.model].remove(load)
                 change.needs.append(load)
+
+
+def stop_first_notes(changes: Sequence[Change]) -> list[Note]:
+    """The models that are to start elsewhere before they stop, and cannot."""
+    arriving = {change.model for change in changes if change.action is Action.LOAD}
+    stopped = [
+        change
+        for change in changes
+        if change.order is Order.START_FIRST and change.reason.code in MOVES and change.model in arriving
+        and not any(need.action is Action.LOAD and need.model == change.model for need in change.needs)
+    ]  # fmt: skip
+    return [Note(change.address, "stops_first", "leaves before it is there elsewhere: there is no room for both") for change in stopped]
 
 
 def _may_come_first(load: Change, unload: Change) -> bool:

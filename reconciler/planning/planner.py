@@ -52,7 +52,7 @@ from reconciler.planning.kinds.model.notes import adopted_unseen, left_over, not
 from reconciler.planning.kinds.model.rules import ENGINE_RESTARTS
 from reconciler.planning.kinds.model.step import ModelStep
 from reconciler.planning.kinds.model.variants import better_variants
-from reconciler.planning.ordering import order
+from reconciler.planning.ordering import order, stop_first_notes
 from reconciler.planning.plan import (
     FETCHES,
     Action,
@@ -68,6 +68,7 @@ from reconciler.planning.plan import (
     Step,
 )
 from reconciler.planning.resource import AfterPlan, AnyKind, KindPlan, plan_kind
+from reconciler.planning.rollout import rollout_edges
 from reconciler.planning.worth import worth_of
 from reconciler.vram import NO_CATALOGUE, Catalogue
 
@@ -152,7 +153,7 @@ def make_plan(
     engine_steps = [step for one in others for step in one.steps]
     model_steps = tuple(_step(change, made_for.get(change)) for change in ordered)
     whole = joined(engine_steps, waits_for_models(engine_steps, model_steps, _kept(placement, with_one_model)), with_one_model)
-    steps = whole.steps
+    steps = with_edges(whole.steps, rollout_edges(whole.steps, desired.models))
     for kind in kinds:
         if kind in early:
             continue
@@ -204,6 +205,7 @@ def make_plan(
             *weights_notes,
             *adopted_unseen(changes),
             *left_over(placement),
+            *stop_first_notes(ordered),
             *own_rules_notes(ordered, {change: target.model for target, change in changes.wanted.items()}.get),
             *worth.waiting,
             *agent_notes(agents),

@@ -21,8 +21,8 @@ from reconciler.fleet import (
 )
 from reconciler.workspace.agent_containers import container
 from reconciler.workspace.forms import MOST_BYTES, Form, choice, flag, integer, label, list_of, shortened, text, vram, vram_mebibytes
-from reconciler.workspace.models import CAPABILITY
 from reconciler.workspace.problems import Problems, Refused, did_you_mean, nearest
+from reconciler.workspace.requires import CAPABILITY
 from reconciler.workspace.sections import SectionContext, SectionForm
 from reconciler.workspace.table import Field, Table, Values
 from reconciler.workspace.tree import ListNode, MapNode, Node, ScalarNode, is_null, what_is

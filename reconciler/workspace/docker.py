@@ -9,7 +9,7 @@ from reconciler.fleet import DockerSpec, RegistryLogin
 from reconciler.fleet.addresses import is_loopback
 from reconciler.workspace.forms import Form, bad_url, flag, label, map_of, secret, shortened, text
 from reconciler.workspace.problems import Problems, Refused
-from reconciler.workspace.table import Field, Table, later
+from reconciler.workspace.table import Field, Table
 from reconciler.workspace.tree import MapNode, Node, ScalarNode, what_is
 
 _WAYS = "write unix:///var/run/docker.sock, ssh://USER@HOST, or {url: tcp://HOST:2376, tls: {ca, cert, key}}"
@@ -54,7 +54,11 @@ def _registries(node: Node, problems: Problems, name: str) -> tuple[RegistryLogi
 TLS_FIELD = Field("tls", Form(_tls, TLS.schema()))
 SWARM = Field("swarm", flag)
 REGISTRIES = Field("registries", Form(_registries, _logins.schema), meant="registry auth login")
-DOCKER = Table("docker", (URL, TLS_FIELD, SWARM, REGISTRIES), later("kubernetes"))
+_KUBERNETES = (
+    "gpurec starts containers on Docker Engines and swarms; declare what a cluster runs as engines with their `url` "
+    "(`runtime: external`, the default)"
+)
+DOCKER = Table("docker", (URL, TLS_FIELD, SWARM, REGISTRIES), {"kubernetes": _KUBERNETES})
 
 
 def _docker(node: Node, problems: Problems, name: str) -> DockerSpec:

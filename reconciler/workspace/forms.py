@@ -205,14 +205,12 @@ capability = _units(parse_capability, "a compute capability", {"type": ["string"
 version = _units(parse_version, "a version", {"type": ["string", "number"], "description": "525.60"}, as_text=True)
 
 
-def choice(kind: type[E], *, later: Mapping[str, str] | None = None) -> Form[E]:
-    """One of an enum's words. `later` words are known, and refused with their sentence."""
+def choice(kind: type[E]) -> Form[E]:
+    """One of an enum's words."""
     words = [str(member) for member in kind]
 
     def read(node: Node, problems: Problems, name: str) -> E:
         value = scalar(node, problems, name, f"one of {', '.join(words)}").text
-        if later is not None and value in later:
-            raise problems.refuse(f"{name}: {value!r} is not carried out by this version of gpurec yet", node, later[value])
         if value not in words:
             raise problems.refuse(f"{name} cannot be {shortened(value)}", node, did_you_mean(value, words))
         return kind(value)

@@ -21,10 +21,7 @@ from reconciler.fleet import (
     UnitError,
     Variant,
     Verify,
-    VersionBound,
-    parse_capability,
     parse_duration,
-    parse_version,
 )
 from reconciler.workspace.forms import (
     MOST_SECONDS,
@@ -39,15 +36,15 @@ from reconciler.workspace.forms import (
     number,
     ratio,
     scalar,
-    shortened,
-    size,
     text,
     vram,
     vram_mebibytes,
 )
 from reconciler.workspace.lock import digest
-from reconciler.workspace.problems import Problems, Refused, did_you_mean
-from reconciler.workspace.table import Field, Table, Values, later
+from reconciler.workspace.problems import Problems, Refused
+from reconciler.workspace.requires import requires
+from reconciler.workspace.rollout import MAX_UNAVAILABLE, ORDER, UPDATE, check_rollout, rollout_of
+from reconciler.workspace.table import Field, Table, Values
 from reconciler.workspace.tree import MapNode, Node, ScalarNode
 from reconciler.workspace.variants import variants
 from reconciler.workspace.when import when
@@ -55,51 +52,6 @@ from reconciler.workspace.when import when
 MOST_REPLICAS = 1_000_000
 MOST_CONTEXT = 2**31 - 1
 MOST_PARALLEL = 1024
-_BOUND = re.compile(r"(>=|<=|==|=|>|<)?\s*(\S+)")
-MOST_BOUND = 100
-_DTYPES = ("float16", "bfloat16")
-
-
-def _bound(name: str, node: Node, problems: Problems, *, as_capability: bool) -> VersionBound:
-    found = scalar(node, problems, name, "a version, such as '>=7.0'")
-    match = _BOUND.fullmatch(found.text.strip()) if len(found.text) <= MOST_BOUND else None
-    if match is None or isinstance(found.value, bool):
-        raise problems.refuse(
-            f"{name}: {shortened(found.text)} is not a version bound", node, "write it as '>=7.0'; a bare version means at least that"
-        )
-    operator, number = match.groups()
-    try:
-        version = parse_capability(number) if as_capability else parse_version(number)
-    except UnitError as error:
-        raise problems.refuse(f"{name}: {error.args[0]}", node, error.hint) from None
-    return VersionBound({"=": "==", None: ">="}.get(operator, operator), version)
-
-
-def _dtype(node: Node, problems: Problems, name: str) -> str:
-    word = scalar(node, problems, name, "float16 or bfloat16").text
-    if word not in _DTYPES:
-        raise problems.refuse(f"{name} cannot be {word!r}", node, did_you_mean(word, _DTYPES))
-    return word
-
-
-_bound_schema = {"type": ["string", "number"], "description": ">=7.0"}
-CAPABILITY = Field("compute_capability", Form(lambda node, problems, name: _bound(name, node, problems, as_capability=True), _bound_schema))
-DRIVER = Field("driver", Form(lambda node, problems, name: _bound(name, node, problems, as_capability=False), _bound_schema))
-CARD_VRAM = Field("vram", size, mib_keys=("vram_mb", "min_vram_mb"))
-DTYPE = Field("dtype", Form(_dtype, {"enum": list(_DTYPES)}))
-LABELS = Field("labels", map_of(label))
-REQUIRES = Table("requires", (CAPABILITY, DRIVER, CARD_VRAM, DTYPE, LABELS))
-
-
-def _requires(node: Node, problems: Problems, name: str) -> Requirements:
-    values = REQUIRES.read(node, problems, name)
-    return Requirements(
-        values.get(CAPABILITY),
-        values.get(DRIVER),
-        values.get(CARD_VRAM),
-        values.get(DTYPE),
-        tuple(sorted((values.get(LABELS) or {}).items())),
-    )
 
 
 def _keep_alive(node: Node, problems: Problems, name: str) -> float:
@@ -201,7 +153,7 @@ FRACTION = Field(
 )
 REQUIRES_FIELD = Field(
     "requires",
-    Form(_requires, REQUIRES.schema()),
+    requires,
     meant="requirements constraints selector node_selector nodeselector",
 )
 VRAM = Field(
@@ -273,10 +225,7 @@ MODEL = Table(
     (
         ENGINE, NAMES, ENSURE, PRIORITY, ON, REPLICAS, EACH, SPREAD, CONTEXT, CONTEXT_VIA, OPTIONS, KEEP_ALIVE, RESIDENCY, FRACTION,
         REQUIRES_FIELD, VRAM, BEST_EFFORT, DIGEST, PROTECT, VARIANTS, VERIFY_FIELD, ALIASES, FALLBACK,
-        WHEN_FIELD, WITH, NEVER_WITH, PREFER, PARALLEL, KV_CACHE, FLASH_ATTENTION,
-    ),
-    later(
-        "max_unavailable", "order",
+        WHEN_FIELD, WITH, NEVER_WITH, PREFER, PARALLEL, KV_CACHE, FLASH_ATTENTION, MAX_UNAVAILABLE, ORDER, UPDATE,
     ),
 )  # fmt: skip
 
@@ -351,6 +300,7 @@ class DeclaredModel:
             prefer=Prefer(preferred, values.get(PREFER) == _SPEED),
             when=values.get(WHEN_FIELD) or ALWAYS,
             runs=RunOptions(values.get(PARALLEL), values.get(KV_CACHE), values.get(FLASH_ATTENTION)),
+            rollout=rollout_of(values),
         )
 
     def _check(self, problems: Problems) -> None:
@@ -373,6 +323,7 @@ class DeclaredModel:
         self._check_variants(problems)
         self._check_when(problems)
         self._check_company(problems)
+        check_rollout(name, values, problems, loaded=values.get(ENSURE) in (None, Ensure.LOADED), verified=VERIFY_FIELD in values)
         if VERIFY_FIELD in values and values.get(ENSURE) is Ensure.PRESENT:
             problems.error(
                 f"{name} is verified after a load, and is only to be present", values.nodes[VERIFY_FIELD.key], "remove one of the two"

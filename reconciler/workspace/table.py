@@ -14,7 +14,6 @@ T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
 
 _NULL = {"type": "null"}
-NOT_YET = "remove it until a later version does"
 
 
 @value_class
@@ -61,12 +60,12 @@ class Values:
 
 
 class Table:
-    """The keys of one kind of mapping. `later` names keys that are part of the language but not carried out yet."""
+    """The keys of one kind of mapping. `refused` has keys that one may expect there and that it lacks, each with what to do instead."""
 
-    def __init__(self, what: str, fields: Iterable[Field[object]], later: Mapping[str, str] | None = None) -> None:
+    def __init__(self, what: str, fields: Iterable[Field[object]], refused: Mapping[str, str] | None = None) -> None:
         self.what = what
         self.fields = tuple(fields)
-        self.later = later or {}
+        self.refused = refused or {}
         self._known: dict[str, tuple[Field[object], Form[object]]] = {}
         for field in self.fields:
             self._known[field.key] = (field, field.form)
@@ -97,7 +96,7 @@ class Table:
         return self._known.get(word)
 
     def read(self, node: Node, problems: Problems, name: str) -> Values:
-        """Every known key's value. Reports unknown keys, later keys, wrong values and missing required keys; refuses what is no
+        """Every known key's value. Reports unknown keys, wrong values and missing required keys; refuses what is no
         mapping, and null counts as empty."""
         if is_null(node):
             node = MapNode(node.file, node.line, node.column)
@@ -137,10 +136,7 @@ class Table:
 
     def _unknown(self, key: str, node: MapNode, problems: Problems, name: str) -> None:
         at = node.key(key) or node
-        if key in self.later:
-            problems.error(f"{key!r} of {name} is not carried out by this version of gpurec yet", at, self.later[key])
-            return
-        problems.error(f"unknown key {key!r} of {name}", at, self.suggestion(key, node))
+        problems.error(f"unknown key {key!r} of {name}", at, self.refused.get(key) or self.suggestion(key, node))
 
 
 def _or_null(schema: Mapping[str, object]) -> dict[str, object]:
@@ -153,8 +149,3 @@ def _or_null(schema: Mapping[str, object]) -> dict[str, object]:
     if isinstance(forms, list):
         return {**schema, "anyOf": forms if _NULL in forms else [*forms, _NULL]}
     return {"anyOf": [dict(schema), _NULL]}
-
-
-def later(*keys: str, **reasons: str) -> dict[str, str]:
-    """Keys that a later version carries out, each with what to do about it today."""
-    return dict.fromkeys(keys, NOT_YET) | reasons

@@ -294,6 +294,7 @@ class Room:
     kind: EngineKind = EngineKind.OLLAMA
     nodes: Sequence[str] = ("a",)
     cards: int = 1
+    disk: int | None = None
     load_timeout: float = 900.0
     models: list[ModelSpec] = field(default_factory=list)
     steps: list[ModelStep] = field(default_factory=list)
@@ -375,7 +376,7 @@ class Room:
     @property
     def fleet(self) -> Fleet:
         cards = tuple(CardSpec(index, vram=8 * GIB) for index in range(self.cards))
-        return Fleet("f", {name: NodeSpec(name, name, (engine.spec,), gpus=cards) for name, engine in self.engines.items()})
+        return Fleet("f", {name: NodeSpec(name, name, (engine.spec,), gpus=cards, disk=self.disk) for name, engine in self.engines.items()})
 
     async def facts(self) -> FleetFacts:
         nodes = {}

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from scripted import GIB, Room, loaded, refused
 
+from reconciler.engines.protocol import PullProgress
 from reconciler.execution import ExecutionOptions, StepProgress
 from reconciler.fleet import (
     ContextVia,
@@ -383,6 +384,22 @@ def test_a_pull_fetches_the_base_and_a_tag_is_made_of_it() -> None:
         ("load", "m:latest-c8192"),
     ]
     assert [(event.completed, event.total) for event in room.events if isinstance(event, StepProgress)] == [(1, 2), (2, 2)]
+
+
+def test_a_pull_that_the_disk_of_its_node_has_no_room_for_ends_before_it_has_filled_it() -> None:
+    def pulled(disk: int | None, total: int) -> dict[str, str | None]:
+        room = Room(disk=disk)
+        room.want("m:latest")
+        room.engine.installed = {"other:latest"}  # 7 bytes
+        room.engine.pull_lines = (PullProgress("pulling", 0, 10), PullProgress("pulling", 10, total), PullProgress("success", total, total))
+        room.step(Action.PULL, "m:latest")
+        codes = room.codes(room.run())
+        assert ("m:latest" in room.engine.installed) == (set(codes.values()) == {None})
+        return codes
+
+    assert list(pulled(117, 101).values()) == ["disk_full"]
+    assert list(pulled(117, 100).values()) == [None]
+    assert list(pulled(None, 10**15).values()) == [None]
 
 
 def test_a_tag_whose_base_is_installed_is_made_without_a_download() -> None:

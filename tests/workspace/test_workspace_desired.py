@@ -18,7 +18,9 @@ from reconciler.fleet import (
     Ensure,
     Guards,
     MemoryPressure,
+    Order,
     Residency,
+    Rollout,
     Solver,
     Spread,
     Strategy,
@@ -171,21 +173,29 @@ def test_workspace_a_wrong_model_is_refused(problems: Sentences, text: str, told
     assert any(told in sentence for sentence in problems(MIXED, model(text))), problems(MIXED, model(text))
 
 
-LATER_MODEL_KEYS = (
-    "max_unavailable", "order",
-)  # fmt: skip
+def test_workspace_how_replicas_follow_each_other_is_read_with_its_defaults(load: Load) -> None:
+    wanted = (
+        "version: 1\nmodels:\n  a: {max_unavailable: 3, order: stop-first, update: canary, verify: {min_tokens_per_second: 5}}\n  b: {}\n"
+    )
+    found = {one.name: one.rollout for one in load(MIXED, wanted).desired.models}
+    assert found == {"a": Rollout(3, Order.STOP_FIRST, True), "b": Rollout(1, None, False)}
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "told"),
     [
-        *(f"models: {{m: {{{key}: 1}}}}" for key in LATER_MODEL_KEYS),
+        ("{max_unavailable: 0}", "'max_unavailable' of model 'm'"),
+        ("{order: both}", "'order' of model 'm' cannot be 'both'"),
+        ("{ensure: present, update: canary}", "model 'm' has `update`, and is not to be loaded by gpurec"),
     ],
 )
-def test_workspace_keys_of_a_later_version_are_refused_as_such(problems: Sentences, text: str) -> None:
-    (sentence,) = problems(MIXED, f"version: 1\n{text}\n")
-    assert "not carried out by this version of gpurec yet" in sentence
-    assert sentence.startswith("desired/x.yaml:2:")
+def test_workspace_a_rollout_of_nothing_is_refused(problems: Sentences, text: str, told: str) -> None:
+    assert any(told in sentence for sentence in problems(MIXED, f"version: 1\nmodels:\n  m: {text}\n"))
+
+
+def test_workspace_a_canary_that_is_asked_nothing_is_told(load: Load) -> None:
+    (warning,) = load(MIXED, "version: 1\nmodels: {m: {update: canary}}\n").warnings
+    assert "a canary that is asked nothing" in warning.sentence()
 
 
 @pytest.mark.parametrize(

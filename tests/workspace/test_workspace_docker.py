@@ -64,7 +64,7 @@ def test_workspace_a_template_gives_each_host_its_own_docker_engine(load: Load) 
         ("ssh://-lx@a", "names no host"),
         ("ssh://me:secret@a", "must not hold a password"),
         ("{url: ssh://a, registries: {ghcr.io: {user: me, password: plain}}}", "is not a reference to a secret"),
-        ("{kubernetes: {context: c}, url: ssh://a}", "is not carried out by this version"),
+        ("{kubernetes: {context: c}, url: ssh://a}", "gpurec starts containers on Docker Engines and swarms"),
         ("[unix:///a]", "must be a URL or a mapping"),
     ],
 )

@@ -62,7 +62,7 @@ class ModelActor:
             raise Skip(*held)
         act = ACTS.get(step.action)
         if act is None:
-            raise Skip("not_supported", f"{step.action.value} of {step.address} is not carried out by this version")
+            raise Skip("not_supported", f"{step.action.value} of {step.address} is nothing that is done to a model")
         work = self._work()
         self._act = act(work)
         return await self._act.look(await work.watch.look_until_seen())
@@ -151,7 +151,8 @@ class ModelActor:
         self._watch = Watch(engine, (step.engine_name, step.base_name), models.options, run.clock, run.sleep)
         model = models.places.models.get(step.model)
         asked = wanted_resident(model, spec.kind, step.engine_name, models.places.has_cards(step.at)) if model is not None else None
-        return Work(step, engine, self._watch, model, asked, self._on_progress, self._room, models.options)
+        disk = models.places.disks.get(step.node)
+        return Work(step, engine, self._watch, model, asked, self._on_progress, self._room, disk, models.options)
 
     def _on_progress(self, progress: PullProgress) -> None:
         self._progress(progress.status, progress.completed, progress.total)

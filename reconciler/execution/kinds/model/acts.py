@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import field, replace
 
 from reconciler.engines.protocol import Engine, LoadRequest, PullProgress
@@ -26,6 +26,7 @@ from reconciler.fleet import (
     Residency,
     Resident,
     Scalar,
+    format_bytes,
     weights_digest,
 )
 from reconciler.fleet.matching import WantedResident
@@ -40,7 +41,8 @@ Room = Callable[[EngineFacts], str | None]
 class Work:
     """A step with all that it needs. `on_progress` hears each word of a pull.
 
-    `model` is None for a resident that nobody wants (only an unload can be such a step); `asked` is None with it.
+    `model` is None for a resident that nobody wants (only an unload can be such a step); `asked` is None with it. `disk` has the bytes of
+    the disk that the engine's models are on, where its node declares them.
     """
 
     step: ModelStep
@@ -50,6 +52,7 @@ class Work:
     asked: WantedResident | None
     on_progress: Callable[[PullProgress], None]
     room: Room = field(default=lambda facts: None)
+    disk: int | None = None
     options: ExecutionOptions = field(default_factory=ExecutionOptions)
 
 
@@ -129,10 +132,35 @@ class _Fetch(Act):
 
 
 class Pull(_Fetch):
+    _used: int | None = None
+    """Bytes of all that is on the engine's disk, each file once."""
+
+    async def look(self, facts: EngineFacts) -> bool:
+        files = {one.blob or one.digest or one.name: one.size_bytes for one in facts.installed or ()}
+        known = [size for size in files.values() if size is not None]
+        self._used = sum(known) if facts.installed is not None and len(known) == len(files) else None
+        return await super().look(facts)
+
     async def act(self) -> None:
         work, name, model = self.work, self.work.step.engine_name, self.work.model
-        async for progress in work.engine.pull(name if model is None else model.spelled(work.engine.spec.kind, name)):
-            work.on_progress(progress)
+        here: int | None = None
+        pulled = work.engine.pull(name if model is None else model.spelled(work.engine.spec.kind, name))
+        try:
+            async for progress in pulled:
+                here = progress.completed or 0 if here is None else here
+                self._check_disk(name, (progress.total or 0) - here)
+                work.on_progress(progress)
+        finally:
+            if isinstance(pulled, AsyncGenerator):
+                await pulled.aclose()
+
+    def _check_disk(self, name: str, missing: int) -> None:
+        """What is missing and a tenth of it must fit beside what is there already, where both are known."""
+        disk, used = self.work.disk, self._used
+        if disk is None or used is None or missing * 11 // 10 <= disk - used:
+            return
+        what = f"{name} brings {format_bytes(missing)}, and a tenth of that is to stay free: the disk of {format_bytes(disk)} has"
+        raise self._failure("disk_full", f"{what} {format_bytes(max(0, disk - used))} left; delete models there, or correct its `disk`")
 
 
 class Tag(_Fetch):

@@ -30,12 +30,13 @@ from reconciler.planning import Plan
 
 
 class Places:
-    """Engines and models by name, and whether an engine has cards: what a row needs of the fleet, looked up without scans."""
+    """Engines and models by name, sizes of disks by node, and whether an engine has cards: what is needed of the fleet, without scans."""
 
     def __init__(self, fleet: Fleet, desired: Desired, facts: FleetFacts) -> None:
         self._fleet, self._facts = fleet, facts
         self.desired = desired
         self.models = {model.name: model for model in desired.models}
+        self.disks = {name: node.disk for name, node in fleet.nodes.items()}
         self.engines: dict[EngineId, EngineSpec] = {engine.id: engine for node in fleet.nodes.values() for engine in node.engines}
 
     def measured_key(self, model: str, engine_name: str, now: EngineFacts, applied: Applied) -> MeasuredKey | None:

@@ -18,6 +18,7 @@ from reconciler.fleet import (
     Ensure,
     LoadKey,
     ModelSpec,
+    Order,
     replica_address,
 )
 from reconciler.placement import Occupant, Placement, Target
@@ -54,6 +55,8 @@ class Change:
     """It asks for free memory beside its own (`when.free_vram`): whatever leaves its cards does so before it comes."""
     apart: Set[str] = frozenset()
     """The models that it is never on one card with: what leaves of them there does so before it comes."""
+    order: Order | None = None
+    """Of an unload: whether its model is to be there elsewhere before."""
     need: Need | None = None
     seconds: float | None = None
     before: Fields = field(default_factory=dict)
@@ -457,6 +460,7 @@ def _unload(changes: Changes, found: Occupant, applied: Applied, reason: Reason,
         frees=found.charges,
         before=before,
         by=by,
+        order=model.rollout.order if model is not None and by is None else None,
         made_room=by is not None,
         beside=there is not None and there.engine_name != found.resident.name,
     )
