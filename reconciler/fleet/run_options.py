@@ -15,12 +15,20 @@ from reconciler.fleet.inventory import EngineSpec, Fleet
 from reconciler.fleet.names import EngineKind
 from reconciler.fleet.owned import EngineContainer, EngineUnit, OwnedEngine
 from reconciler.fleet.secret_refs import Scalar
+from reconciler.fleet.units import UnitError, parse_duration
 from reconciler.value_class import value_class
 
-KV_CACHE, PARALLEL, FLASH_ATTENTION = "kv_cache", "parallel", "flash_attention"
+KV_CACHE, PARALLEL, FLASH_ATTENTION, IDLE = "kv_cache", "parallel", "flash_attention", "idle"
 OLLAMA_VARIABLES: Mapping[str, str] = MappingProxyType(
-    {KV_CACHE: "OLLAMA_KV_CACHE_TYPE", PARALLEL: "OLLAMA_NUM_PARALLEL", FLASH_ATTENTION: "OLLAMA_FLASH_ATTENTION"}
+    {
+        KV_CACHE: "OLLAMA_KV_CACHE_TYPE",
+        PARALLEL: "OLLAMA_NUM_PARALLEL",
+        FLASH_ATTENTION: "OLLAMA_FLASH_ATTENTION",
+        IDLE: "OLLAMA_KEEP_ALIVE",
+    }
 )
+_USUAL_IDLE = 300
+"""Seconds after which Ollama unloads what no request came for, where nothing says it (envconfig/config.go KeepAlive)."""
 _OFF = frozenset({"0", "f", "false"})
 _LLAMACPP_FLAGS = {"1": True, "on": True, "true": True, "enabled": True, "0": False, "off": False, "false": False, "disabled": False}
 _SIXTEEN_BITS = frozenset({"auto", "float16", "bfloat16", "half"})
@@ -36,15 +44,22 @@ class KvCache(StrEnum):
 
 @value_class
 class RunOptions:
-    """None: the engine's own, or not known. `parallel` requests have a context each. `kv_cache` is the name of a type."""
+    """None: the engine's own, or not known. `parallel` requests have a context each. `kv_cache` is the name of a type. After `idle` seconds
+    without a request the engine unloads it by itself."""
 
     parallel: int | None = None
     kv_cache: str | None = None
     flash_attention: bool | None = None
+    idle: int | None = None
 
     def items(self) -> Iterator[tuple[str, Scalar]]:
         """What is asked for, by the keys of a model."""
-        for key, value in ((KV_CACHE, self.kv_cache), (PARALLEL, self.parallel), (FLASH_ATTENTION, self.flash_attention)):
+        for key, value in (
+            (KV_CACHE, self.kv_cache),
+            (PARALLEL, self.parallel),
+            (FLASH_ATTENTION, self.flash_attention),
+            (IDLE, self.idle),
+        ):
             if value is not None:
                 yield key, value
 
@@ -60,7 +75,7 @@ class RunOptions:
             return None
         if self.kv_cache not in (None, KvCache.F16):
             return KV_CACHE
-        return FLASH_ATTENTION if self.flash_attention is not None else None
+        return next((key for key in (FLASH_ATTENTION, IDLE) if self.get(key) is not None), None)
 
     def arguments(self, kind: EngineKind) -> Sequence[tuple[str, ...]]:
         """The same as arguments of a server with one model, each after the names that it goes by: (name, other names …, value)."""
@@ -77,6 +92,8 @@ class RunOptions:
             groups += [("--cache-type-k", "-ctk", self.kv_cache), ("--cache-type-v", "-ctv", self.kv_cache)]
         if self.flash_attention is not None:
             groups.append(("--flash-attn", "-fa", "on" if self.flash_attention else "off"))
+        if self.idle is not None:
+            groups.append(("--sleep-idle-seconds", str(self.idle)))
         return groups
 
 
@@ -90,7 +107,19 @@ def of_environment(env: Mapping[str, str]) -> RunOptions:
         return env.get(OLLAMA_VARIABLES[key], "").strip("\"' ")
 
     parallel, cache, flash = said(PARALLEL), said(KV_CACHE).lower(), said(FLASH_ATTENTION).lower()
-    return RunOptions(max(1, int(parallel[:9])) if parallel.isdecimal() else None, cache or None, flash not in _OFF if flash else None)
+    return RunOptions(
+        max(1, int(parallel[:9])) if parallel.isdecimal() else None, cache or None, flash not in _OFF if flash else None, _idle(said(IDLE))
+    )
+
+
+def _idle(said: str) -> int | None:
+    """Seconds as Ollama reads them: a duration, or a number of them; −1 is for ever. None: nothing that can be read."""
+    if said.startswith("-"):
+        return -1
+    try:
+        return int(parse_duration(said)) if said else None
+    except (UnitError, OverflowError):
+        return None
 
 
 def told_by_start(engine: EngineSpec) -> RunOptions:
@@ -107,6 +136,7 @@ def told_by_start(engine: EngineSpec) -> RunOptions:
         told,
         parallel=1 if told.parallel is None and OLLAMA_VARIABLES[PARALLEL] not in given else told.parallel,
         kv_cache="f16" if told.kv_cache is None and OLLAMA_VARIABLES[KV_CACHE] not in given else told.kv_cache,
+        idle=_USUAL_IDLE if told.idle is None and OLLAMA_VARIABLES[IDLE] not in given else told.idle,
     )
 
 

@@ -13,7 +13,7 @@ from reconciler.value_class import value_class
 
 NEVER_QUALIFIES = frozenset(
     {"engine_kind", "no_card", "compute_capability", "dtype", "driver", "labels", "card_too_small", "not_one_card",
-     "no_kv_cache", "no_flash_attention", "no_parallel"}
+     "no_kv_cache", "no_flash_attention", "no_parallel", "no_idle"}
 )  # fmt: skip
 """Reasons for which a candidate is *not applicable* to `each`, rather than unplaced."""
 

@@ -186,6 +186,7 @@ _PHRASES = {
     "digest_differs": "other weights are installed there than its digest pins",
     "no_kv_cache": "this kind of engine cannot be given that `kv_cache`",
     "no_flash_attention": "this kind of engine cannot be given `flash_attention`",
+    "no_idle": "this kind of engine cannot be told after what `idle` time it unloads a model",
     "no_parallel": "this kind of engine cannot be given `parallel`",
     "need_unknown": "its memory need is unknown; declare `vram`",
     "shared_runner_conflict": "another name of the same weights is wanted there with other options",

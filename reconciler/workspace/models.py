@@ -28,6 +28,7 @@ from reconciler.workspace.forms import (
     Form,
     any_scalar,
     choice,
+    duration,
     flag,
     integer,
     label,
@@ -143,7 +144,7 @@ OPTIONS = Field(
 KEEP_ALIVE = Field(
     "keep_alive",
     Form(_keep_alive, {"type": ["string", "number"], "description": "-1, 24h, or seconds"}),
-    meant="keepalive ttl idle_timeout",
+    meant="keepalive",
 )
 RESIDENCY = Field("residency", choice(Residency), meant="device")
 FRACTION = Field(
@@ -185,6 +186,7 @@ PARALLEL = Field(
 )
 KV_CACHE = Field("kv_cache", choice(KvCache), meant="kv_cache_type cache_type kv_cache_dtype cache_type_k")
 FLASH_ATTENTION = Field("flash_attention", flag, meant="flash_attn fa")
+IDLE = Field("idle", duration, meant="ttl idle_timeout unload_after")
 
 ALIASES = Field("aliases", list_of(label), meant="alias served_model_names")
 FALLBACK = Field("fallback", list_of(label), meant="fallbacks")
@@ -226,8 +228,13 @@ MODEL = Table(
         ENGINE, NAMES, ENSURE, PRIORITY, ON, REPLICAS, EACH, SPREAD, CONTEXT, CONTEXT_VIA, OPTIONS, KEEP_ALIVE, RESIDENCY, FRACTION,
         REQUIRES_FIELD, VRAM, BEST_EFFORT, DIGEST, PROTECT, VARIANTS, VERIFY_FIELD, ALIASES, FALLBACK,
         WHEN_FIELD, WITH, NEVER_WITH, PREFER, PARALLEL, KV_CACHE, FLASH_ATTENTION, MAX_UNAVAILABLE, ORDER, UPDATE,
+        IDLE,
     ),
 )  # fmt: skip
+
+
+def _seconds(duration: float | None) -> int | None:
+    return None if duration is None else max(1, int(duration))
 
 
 class DeclaredModel:
@@ -299,7 +306,7 @@ class DeclaredModel:
             never_with=values.get(NEVER_WITH) or (),
             prefer=Prefer(preferred, values.get(PREFER) == _SPEED),
             when=values.get(WHEN_FIELD) or ALWAYS,
-            runs=RunOptions(values.get(PARALLEL), values.get(KV_CACHE), values.get(FLASH_ATTENTION)),
+            runs=RunOptions(values.get(PARALLEL), values.get(KV_CACHE), values.get(FLASH_ATTENTION), _seconds(values.get(IDLE))),
             rollout=rollout_of(values),
         )
 
@@ -379,11 +386,18 @@ class DeclaredModel:
         if kind is EngineKind.VLLM and flash is not None:
             what = f"{name} is on vllm, which chooses its kind of attention itself"
             problems.error(what, values.nodes[FLASH_ATTENTION.key], "remove it, or write `options: {attention-backend: NAME}`")
+        if IDLE in values and values.get(ENSURE) is not Ensure.PRESENT:
+            problems.error(f"{name} must stay loaded, and has `idle`", values.nodes[IDLE.key], "write ensure: present, or remove it")
+        if IDLE in values and KEEP_ALIVE in values:
+            problems.error(f"{name} has both `idle` and `keep_alive`", values.nodes[IDLE.key], "remove `keep_alive`")
+        if kind is EngineKind.VLLM and IDLE in values:
+            problems.error(f"{name} is on vllm, which never unloads its model", values.nodes[IDLE.key], "remove it")
         if kind is EngineKind.LLAMASWAP:
-            for field in (PARALLEL, KV_CACHE, FLASH_ATTENTION):
+            for field in (PARALLEL, KV_CACHE, FLASH_ATTENTION, IDLE):
                 if field in values:
                     what = f"{name} is on llamaswap, whose own configuration says its `{field.key}` and tells it to nobody"
-                    problems.error(what, values.nodes[field.key], "write it into the `cmd` of that configuration")
+                    hint = f"write it {'as `ttl`' if field is IDLE else 'into the `cmd`'} of that configuration"
+                    problems.error(what, values.nodes[field.key], hint)
 
     def _check_variants(self, problems: Problems) -> None:
         values, name = self._values, f"model {self.name!r}"

@@ -11,12 +11,14 @@ from reconciler.fleet import (
     EngineContainer,
     EngineKind,
     EngineSpec,
+    Ensure,
     Fleet,
     KvCache,
     NodeSpec,
     OwnedEngine,
     Resident,
     RunOptions,
+    told_by_start,
     with_asked_environment,
 )
 from reconciler.planning import Plan
@@ -116,3 +118,31 @@ def test_what_an_ollama_of_ours_is_not_told_is_known_to_be_its_default() -> None
     of = fleet(owned(node("a", 24 * GIB)))
     (unplaced,) = plan(of, desired(model("m:1", ["a"], GIB, runs=RunOptions(parallel=3))), facts(of, installed=["m:1"])).unplaced
     assert [one.message for one in unplaced.candidates] == ["its start sets OLLAMA_NUM_PARALLEL 1, wanted 3"]
+
+
+@pytest.mark.parametrize(("said", "told"), [("10m", 600), ("600", 600), ("-1", -1), ("-1s", -1), ("0", 0), ("soon", None), ("", None)])
+def test_after_what_time_an_ollama_unloads_is_read_as_it_reads_it(said: str, told: int | None) -> None:
+    assert only_engine(fleet(with_env(node("a"), OLLAMA_KEEP_ALIVE=said))).kind is EngineKind.OLLAMA
+    assert told_by_start(only_engine(fleet(with_env(node("a"), OLLAMA_KEEP_ALIVE=said)))).idle == told
+
+
+def test_a_model_that_is_to_leave_when_idle_goes_where_the_engine_does_that() -> None:
+    of = fleet(with_env(node("a", 24 * GIB), OLLAMA_KEEP_ALIVE="-1"), with_env(node("b", 24 * GIB), OLLAMA_KEEP_ALIVE="10m"))
+    want = desired(model("m:1", ["a", "b"], ensure=Ensure.PRESENT, keep_alive=None, runs=RunOptions(idle=600)))
+    made = plan(of, want, facts(of))
+    assert actions(made) == ["pull model.m:1@b/ollama"]
+    assert not notes(made, "not_observable")
+
+
+def test_an_ollama_that_gpurec_starts_is_told_when_to_unload_and_a_router_by_its_preset() -> None:
+    of = with_asked_environment(fleet(owned(node("a", 24 * GIB))), [(["a"], RunOptions(idle=600))])
+    assert only_engine(of).env == {"OLLAMA_KEEP_ALIVE": "600"}
+    assert RunOptions(idle=600).arguments(EngineKind.LLAMACPP) == [("--sleep-idle-seconds", "600")]
+    assert [RunOptions(idle=600).refused_by(kind) for kind in (EngineKind.VLLM, EngineKind.LLAMASWAP)] == ["idle", "idle"]
+
+
+def test_where_nobody_says_when_an_ollama_unloads_the_plan_says_that_it_cannot_be_seen() -> None:
+    of = fleet(node("a", 24 * GIB))
+    want = desired(model("m:1", ["a"], ensure=Ensure.PRESENT, keep_alive=None, runs=RunOptions(idle=600)))
+    (note,) = notes(plan(of, want, facts(of, installed=["m:1"])), "not_observable")
+    assert note.startswith("asked-for idle: ")

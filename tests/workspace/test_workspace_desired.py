@@ -186,10 +186,14 @@ def test_workspace_how_replicas_follow_each_other_is_read_with_its_defaults(load
     [
         ("{max_unavailable: 0}", "'max_unavailable' of model 'm'"),
         ("{order: both}", "'order' of model 'm' cannot be 'both'"),
+        ("{idle: 10m}", "model 'm' must stay loaded, and has `idle`"),
+        ("{ensure: present, idle: 10m, keep_alive: 5m}", "model 'm' has both `idle` and `keep_alive`"),
+        ("{ensure: present, idle: 10m, engine: vllm}", "model 'm' is on vllm, which never unloads its model"),
+        ("{ensure: present, idle: 10m, engine: llamaswap}", "write it as `ttl` of that configuration"),
         ("{ensure: present, update: canary}", "model 'm' has `update`, and is not to be loaded by gpurec"),
     ],
 )
-def test_workspace_a_rollout_of_nothing_is_refused(problems: Sentences, text: str, told: str) -> None:
+def test_workspace_a_rollout_of_nothing_and_what_no_engine_does_when_idle_is_refused(problems: Sentences, text: str, told: str) -> None:
     assert any(told in sentence for sentence in problems(MIXED, f"version: 1\nmodels:\n  m: {text}\n"))
 
 

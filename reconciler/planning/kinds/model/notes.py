@@ -39,11 +39,12 @@ def notes_on_models(desired: Desired, board: Occupancy) -> tuple[Note, ...]:
         there = (slot for node in model.nodes for slot in board.by_node.get(node, ()))
         return kind in kinds and model.engine in (None, kind) and any(slot.kind is kind for slot in there)
 
-    notes = []
+    notes: list[Note] = []
     for model in desired.models:
-        if model.ensure is not Ensure.LOADED:
-            continue
         address = f"model.{model.name}"
+        if model.ensure is not Ensure.LOADED:
+            notes.extend(_unseen(model, address, [slot for node in model.nodes for slot in board.by_node.get(node, ())]))
+            continue
         if model.context is not None and may_be_on(EngineKind.OLLAMA, model):
             notes.extend(_context_note(model, address))
         notes.extend(_unseen(model, address, [slot for node in model.nodes for slot in board.by_node.get(node, ())]))
