@@ -14,6 +14,7 @@ from reconciler.fleet import Place
 from reconciler.workspace.parse import parse
 from reconciler.workspace.problems import Problems
 from reconciler.workspace.scalars import YamlVersion
+from reconciler.workspace.selection import NO_FILE, NO_FILE_HINT
 from reconciler.workspace.tree import Node
 
 MOST_BYTES = 64 * 2**20
@@ -132,7 +133,7 @@ class Sources:
             with absolute.open("rb") as stream:
                 content = b"".join(_parts(stream))
         except FileNotFoundError:
-            self.problems.error("this file does not exist", Place(file), "check the path, or write the file")
+            self.problems.error(NO_FILE, Place(file), NO_FILE_HINT)
             return None
         except OSError as error:
             self.problems.error(f"this file cannot be read: {error.strerror or error}", Place(file), "check what it is and its permissions")

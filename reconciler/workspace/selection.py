@@ -7,13 +7,14 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from reconciler.fleet import Problem, WorkspaceError
+from reconciler.fleet import Place, Problem, WorkspaceError
 from reconciler.value_class import value_class
 from reconciler.workspace.problems import did_you_mean
 
 INVENTORIES, DESIRED, STATE = "inventories", "desired", "state"
 DEFAULT_FLEET = "default"
 _ENDINGS = (".yaml", ".yml")
+NO_FILE, NO_FILE_HINT = "this file does not exist", "check the path, or write the file"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _NOT_FLEETS = frozenset({"group_vars", "host_vars", "vars_plugins"})
 
@@ -55,10 +56,18 @@ def select(root: Path, fleet: str | None, inventory: Sequence[Path], desired: Se
     if not with_desired:
         name = fleet_name(root, fleet, inventory[:1], desired, with_desired=False)
         return Selection(name, tuple(inventory) or (_find(root, INVENTORIES, name),), ())
+    if not (inventory and desired):  # what is named and not there comes before what follows from that; of two, reading says both
+        _refuse_missing(root, (*inventory, *desired))
     name = fleet_name(root, fleet, inventory, desired)
     chosen = tuple(inventory) or (_find(root, INVENTORIES, name),)
     wanted = tuple(desired) or (_find(root, DESIRED, name),)
     return Selection(name, chosen, tuple(tuple(_desired_files(root, path)) for path in wanted))
+
+
+def _refuse_missing(root: Path, named: Sequence[Path]) -> None:
+    missing = [Problem(NO_FILE, Place(path.as_posix()), NO_FILE_HINT) for path in named if not (root / path).exists()]
+    if missing:
+        raise WorkspaceError(*missing)
 
 
 def fleet_name(root: Path, fleet: str | None, inventory: Sequence[Path], desired: Sequence[Path], *, with_desired: bool = True) -> str:
@@ -97,6 +106,8 @@ def _choose(root: Path, inventory: Sequence[Path], self_contained: bool) -> str:
         return names[0]
     if DEFAULT_FLEET in names:
         return DEFAULT_FLEET
+    if not root.is_dir():
+        raise WorkspaceError.of("this folder does not exist", str(root), "name a workspace with -C DIR, or make one: gpurec init DIR")
     if not names:
         raise WorkspaceError.of(
             "there is no fleet here: no inventories/NAME.yaml", hint="run `gpurec init`, or name the folder with -C DIR"
@@ -141,6 +152,8 @@ def _desired_files(root: Path, path: Path) -> list[Path]:
     names = sorted(
         name for name in (entry.name for entry in (root / path).iterdir()) if not name.startswith(".") and Path(name).suffix in _ENDINGS
     )
+    if not root.is_dir():
+        raise WorkspaceError.of("this folder does not exist", str(root), "name a workspace with -C DIR, or make one: gpurec init DIR")
     if not names:
         raise WorkspaceError.of("this folder holds no desired state", path.as_posix(), "add a file that ends in .yaml")
     return [path / name for name in names]

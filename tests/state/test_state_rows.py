@@ -219,3 +219,55 @@ def test_a_number_that_no_such_thing_can_have_is_unknown_and_ends_nothing(tmp_pa
         applied = state.applied()
     assert getattr(applied.replicas["model.a@n/e"], field) is None
     assert applied.measured == {NEED: Measured(None, None)}
+
+
+IMPOSSIBLE = [
+    ("UPDATE replicas SET vram_bytes = -5", "replicas model.a@n/e: vram_bytes is -5"),
+    ("UPDATE replicas SET vram_bytes = 1 << 62", f"replicas model.a@n/e: vram_bytes is {2**62}"),
+    ("UPDATE replicas SET context = -1", "replicas model.a@n/e: context is -1"),
+    ("UPDATE replicas SET observed_context = -4096", "replicas model.a@n/e: observed_context is -4096"),
+    ("UPDATE replicas SET observed_gpu_fraction = 1.5", "replicas model.a@n/e: observed_gpu_fraction is 1.5"),
+    ("UPDATE replicas SET observed_gpu_fraction = 9e999", "replicas model.a@n/e: observed_gpu_fraction is inf"),
+    ("UPDATE replicas SET keep_alive = -7", "replicas model.a@n/e: keep_alive is -7.0"),
+    ("UPDATE replicas SET charges = '[[0,-5]]'", "replicas model.a@n/e: the charge of card 0 is -5"),
+    ("UPDATE needs SET card_bytes = -1", "card_bytes is -1"),
+    ("UPDATE load_times SET load_seconds = -1", "load_times a: load_seconds is -1.0"),
+    ("UPDATE load_times SET context = -1", "load_times a: context is -1"),
+    ("UPDATE changes SET body = replace(body, '8192', '-8192')", "changes model.a@n/e: context is -8192"),
+    ("UPDATE facts SET body = replace(body, '\"ram_bytes\":9', '\"ram_bytes\":-9')", "facts n: ram_bytes is -9"),
+    ("UPDATE journal SET seconds = -1", "journal s: seconds is -1.0"),
+    ("UPDATE runs SET unplaced = -1", "runs 1: unplaced is -1"),
+]
+
+
+@pytest.mark.parametrize(("statement", "told"), IMPOSSIBLE, ids=[told for _, told in IMPOSSIBLE])
+def test_a_number_that_cannot_be_true_is_an_error_of_check_and_unknown_to_the_readers(path: Path, statement: str, told: str) -> None:
+    change(path, statement)
+    found = {one.name: one for one in check_state(path)}
+    assert found["rows"].level is Level.OK
+    assert found["numbers"].level is Level.ERROR
+    assert told in found["numbers"].message
+    with closing(open_reader(path)) as state:
+        read_all(state)
+        applied = state.applied()
+        (then,) = state.applied_at(1).values()
+    (row,) = applied.replicas.values()
+    numbers = [row.context, row.observed_context, row.observed_gpu_fraction, row.keep_alive, row.vram_bytes, then.context]
+    numbers += [size for need in applied.measured.values() for size in (need.reported_bytes, need.card_bytes)]
+    numbers += [seconds for key, one in applied.load_seconds.items() for seconds in (one, key.context)]
+    assert all(number is None or 0 <= number <= 8192 for number in numbers)
+    assert row.charges in (None, ((0, 5),))
+
+
+def test_the_next_record_of_a_replica_mends_a_number_that_cannot_be_true(path: Path) -> None:
+    change(path, "UPDATE replicas SET vram_bytes = -5, observed_context = -1")
+    with open_writer(path, command="apply") as state:
+        run = state.begin_run("p", "c", "apply")
+        state.record([ROW])
+        state.finish_run(run, "done")
+    assert {one.name: one.level for one in check_state(path)}["numbers"] is Level.OK
+
+
+def test_a_state_of_an_older_schema_tells_its_negative_contexts(path: Path) -> None:
+    change(path, "UPDATE replicas SET context = -1", "DELETE FROM migrations WHERE version = 16")
+    assert "context is -1" in {one.name: one for one in check_state(path)}["numbers"].message

@@ -143,3 +143,19 @@ def test_workspace_a_missing_desired_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "i.yaml").write_text("all: {hosts: {a: {engines: {ollama: {url: 'http://a:1'}}}}}")
     with pytest.raises(WorkspaceError, match=r"^d\.yaml: this file does not exist; "):
         load_workspace(tmp_path, inventory=[Path("i.yaml")], desired=[Path("d.yaml")])
+
+
+@pytest.mark.parametrize(
+    ("folder", "how", "told"),
+    [
+        (".", {"inventory": [Path("nothere")]}, r"^nothere: this file does not exist; "),
+        (".", {"desired": [Path("nothere.yaml")]}, r"^nothere\.yaml: this file does not exist; "),
+        ("nothere", {}, r"nothere: this folder does not exist; "),
+    ],
+)
+def test_workspace_what_is_named_and_not_there_is_said_before_what_follows_from_that(
+    tmp_path: Path, folder: str, how: dict[str, list[Path]], told: str
+) -> None:
+    with pytest.raises(WorkspaceError, match=told) as refused:
+        load_workspace(tmp_path / folder, **how)  # type: ignore[arg-type]
+    assert len(refused.value.problems) == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from itertools import islice
 
 from reconciler.fleet import StateError
 from reconciler.state.finding import Finding, Level
@@ -12,10 +11,9 @@ from reconciler.state.postgres.address import Address
 from reconciler.state.postgres.connection import PostgresConnection, connect, postgres_said
 from reconciler.state.postgres.lease import read_lease
 from reconciler.state.postgres.schema import SCHEMA_VERSION, schema_version
+from reconciler.state.sql.checking import check_numbers, check_rows
 from reconciler.state.sql.rescue import RescuePlace, find_rescues
-from reconciler.state.sql.rows import undecodable_rows
 
-_MOST = 20
 _RESTORE = "restore a backup of the database"
 
 
@@ -29,7 +27,7 @@ def check_state(address: Address, rescues: RescuePlace) -> list[Finding]:
         if version < SCHEMA_VERSION:
             found.append(Finding("schema", Level.OK, f"version {version}; the next apply brings it to {SCHEMA_VERSION}"))
         else:
-            found += [Finding("schema", Level.OK, f"version {version}"), _rows(conn)]
+            found += [Finding("schema", Level.OK, f"version {version}"), _rows(conn), check_numbers(conn, _RESTORE)]
     return [*found, *_rescues(rescues)]
 
 
@@ -57,12 +55,7 @@ def _rows(conn: PostgresConnection) -> Finding:
         read_lease(conn)
     except ValueError as error:
         return Finding("rows", Level.ERROR, f"lease: {error}", _RESTORE)
-    bad = [f"{row}: {why}" for row, why in islice(undecodable_rows(conn), _MOST)]
-    if not bad:
-        return Finding("rows", Level.OK, "every row can be read")
-    more = " or more" if len(bad) == _MOST else ""
-    count = f"{len(bad)}{more} rows cannot" if len(bad) > 1 else "1 row cannot"
-    return Finding("rows", Level.ERROR, f"{count} be read: {'; '.join(bad)}", _RESTORE)
+    return check_rows(conn, _RESTORE)
 
 
 def _rescues(place: RescuePlace) -> Iterator[Finding]:

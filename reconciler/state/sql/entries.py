@@ -9,7 +9,8 @@ from typing import Literal
 from reconciler.fleet import AppliedReplica, AppliedResource, Incident, StateError
 from reconciler.state.protocol import Learned, Measurement, SettledStep, StepStatus
 from reconciler.state.sql.connection import Connection, put
-from reconciler.state.sql.rows import REPLICA_COLUMNS, change_body, fields_text, key_text, replica_row, whole
+from reconciler.state.sql.ranges import ASKED_TOKENS, SIZE
+from reconciler.state.sql.rows import REPLICA_COLUMNS, change_body, fields_text, key_text, replica_row
 from reconciler.state.sql.tags import tag_base, write_tags
 from reconciler.value_class import value_class
 
@@ -158,7 +159,7 @@ def _measure(conn: Connection, entry: Measured, move_serial: Callable[[], int]) 
         "INSERT INTO load_times (kind, engine_name, context, load_seconds) VALUES (?, ?, ?, ?) "
         "ON CONFLICT (kind, engine_name, coalesce(context, -1)) DO UPDATE SET load_seconds = excluded.load_seconds "
         "WHERE coalesce(load_times.load_seconds, -1) <> excluded.load_seconds",
-        [(one.key.kind.value, one.key.engine_name, whole(one.key.context), one.load_seconds) for one in entry.measurements],
+        [(one.key.kind.value, one.key.engine_name, ASKED_TOKENS.known(one.key.context), one.load_seconds) for one in entry.measurements],
     )
     if written.rowcount > 0:
         move_serial()
@@ -171,7 +172,7 @@ def _learn(conn: Connection, entry: NeedsLearned, move_serial: Callable[[], int]
         "AND needs.reported_bytes IS NOT NULL THEN needs.card_bytes ELSE excluded.card_bytes END "
         "WHERE coalesce(excluded.reported_bytes, -1) <> coalesce(needs.reported_bytes, -1) "
         "OR coalesce(excluded.card_bytes, needs.card_bytes, -1) <> coalesce(needs.card_bytes, -1)",
-        [(key_text(one.key), whole(one.value.reported_bytes), whole(one.value.card_bytes)) for one in entry.needs],
+        [(key_text(one.key), SIZE.known(one.value.reported_bytes), SIZE.known(one.value.card_bytes)) for one in entry.needs],
     )
     if written.rowcount > 0:
         move_serial()

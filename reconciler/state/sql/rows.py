@@ -37,6 +37,7 @@ from reconciler.state.protocol import StepStatus
 from reconciler.state.renames import address_now, names_now
 from reconciler.state.sql.columns import read_change, read_charges, read_mapping, read_measured_key, read_number, read_time, read_word
 from reconciler.state.sql.connection import Connection
+from reconciler.state.sql.ranges import ASKED_TOKENS, SEEN_TOKENS, SIZE, known_change, known_charges, known_columns
 from reconciler.state.sql.renames import read_renames
 from reconciler.state.sql.row_errors import UndecodableRow, decoding
 
@@ -58,15 +59,6 @@ _VRAM = 9
 the context that it ran with."""
 
 
-LARGEST = 2**63 - 1
-"""The largest number that either database holds."""
-
-
-def whole(number: int | None) -> int | None:
-    """A count as the state can hold it; one that no such thing can have is unknown."""
-    return number if number is not None and 0 <= number <= LARGEST else None
-
-
 def replica_row(replica: AppliedReplica, serial: int) -> ReplicaRow:
     """The row of a replica; `serial` is the one that it was last changed at."""
     pinned = replica.observed_pinned
@@ -77,14 +69,14 @@ def replica_row(replica: AppliedReplica, serial: int) -> ReplicaRow:
         replica.at.engine,
         replica.engine_name,
         replica.ensure,
-        whole(replica.context),
+        ASKED_TOKENS.known(replica.context),
         json.dumps(dict(replica.options), sort_keys=True) if replica.options else "{}",
         replica.keep_alive,
         replica.residency,
-        whole(replica.observed_context),
+        SEEN_TOKENS.known(replica.observed_context),
         replica.observed_gpu_fraction,
         None if pinned is None else int(pinned),
-        whole(replica.vram_bytes),
+        SIZE.known(replica.vram_bytes),
         int(replica.protect),
         None if replica.charges is None else json.dumps(replica.charges, separators=(",", ":")),
         serial,
@@ -128,7 +120,7 @@ def read_applied_at(conn: Connection, serial: int) -> Mapping[str, AppliedReplic
     replicas: dict[str, AppliedReplica] = {}
     for address, changed_at, body in rows:
         with decoding("changes", str(address)):
-            model, node, engine, name, ensure, context, options, keep_alive, residency, vram, *later = read_change(body)
+            model, node, engine, name, ensure, context, options, keep_alive, residency, vram, *later = known_change(read_change(body))
         if node in taken:
             continue
         node, address = names.get(node, node), address_now(address, names)
@@ -224,9 +216,10 @@ def read_applied(conn: Connection) -> Applied:
 Row = tuple[Any, ...]
 Found = TypeVar("Found")
 _QUERIES = {
-    "replicas": f"SELECT {REPLICA_COLUMNS} FROM replicas",  # noqa: S608
-    "needs": "SELECT key, reported_bytes, card_bytes FROM needs",
-    "load_times": "SELECT kind, engine_name, context, load_seconds FROM load_times",
+    "replicas": f"SELECT {known_columns('replicas', REPLICA_COLUMNS)} FROM replicas",  # noqa: S608
+    "needs": f"SELECT {known_columns('needs', 'key, reported_bytes, card_bytes')} FROM needs",  # noqa: S608
+    "load_times": f"SELECT {known_columns('load_times', 'kind, engine_name, context, load_seconds')} FROM load_times "  # noqa: S608
+    "WHERE context IS NULL OR context >= 0",
     "incidents": "SELECT address, code, at, asked, evictor FROM incidents ORDER BY address, at, code",
     "silent": "SELECT node, engine, since FROM silent",
     "heat": "SELECT node, gpu, level FROM heat",
@@ -270,7 +263,7 @@ def _replicas(every: Iterable[Row]) -> Mapping[str, AppliedReplica]:
         if set_options is None:
             set_options = options[text] = read_mapping("options", text)
         if on not in charged:
-            charged[on] = read_charges(on)
+            charged[on] = known_charges(read_charges(on))
         seen_pinned = None if pinned is None else bool(pinned)
         replicas[address] = AppliedReplica(
             address,
@@ -298,7 +291,7 @@ def _needs(rows: Iterable[Row]) -> Mapping[MeasuredKey, Measured]:
 
 
 def _load_times(rows: Iterable[Row]) -> Mapping[LoadKey, float]:
-    return {LoadKey(read_word("kind", EngineKind, kind), name, context): load for kind, name, context, load in rows}
+    return {LoadKey(read_word("kind", EngineKind, kind), name, context): load for kind, name, context, load in rows if load is not None}
 
 
 def _incidents(rows: Iterable[Row]) -> tuple[Incident, ...]:

@@ -6,14 +6,13 @@ import os
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import closing, nullcontext
-from itertools import islice
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 
 from reconciler.fleet import StateError
 from reconciler.state.finding import Finding, Level
+from reconciler.state.sql.checking import MOST_TOLD, check_numbers, check_rows
 from reconciler.state.sql.rescue import find_rescues
-from reconciler.state.sql.rows import undecodable_rows
 from reconciler.state.sqlite.access import unsafe_access
 from reconciler.state.sqlite.connection import followed, open_for_reading, rescue_place, sqlite_said
 from reconciler.state.sqlite.filesystem import network_filesystem
@@ -22,7 +21,7 @@ from reconciler.state.sqlite.log import log_path, look_at_log
 from reconciler.state.sqlite.reader import migrated_copy
 from reconciler.state.sqlite.schema import SCHEMA_VERSION, schema_version
 
-_MOST = 20
+_RESTORE = "gpurec state restore FILE, from a backup"
 SQLITE = "SQLite"
 """The finding about this Python's SQLite, and not about the state."""
 
@@ -65,6 +64,7 @@ def _inside(conn: sqlite3.Connection, path: Path) -> Iterator[Finding]:
         ("integrity", _integrity),
         ("foreign keys", _foreign_keys),
         ("rows", _rows),
+        ("numbers", _numbers),
         ("journal mode", _mode),
         ("log", _log),
     )
@@ -88,31 +88,38 @@ def _schema(conn: sqlite3.Connection, path: Path) -> Finding:
 
 
 def _integrity(conn: sqlite3.Connection, path: Path) -> Finding:
-    said = [str(row[0]) for row in conn.execute(f"PRAGMA integrity_check({_MOST})")]
+    said = [str(row[0]) for row in conn.execute(f"PRAGMA integrity_check({MOST_TOLD})")]
     if said == ["ok"]:
         return Finding("integrity", Level.OK, "every page and index is whole")
-    return Finding("integrity", Level.ERROR, f"the file is damaged: {'; '.join(said)}", "gpurec state restore FILE, from a backup")
+    return Finding("integrity", Level.ERROR, f"the file is damaged: {'; '.join(said)}", _RESTORE)
 
 
 def _foreign_keys(conn: sqlite3.Connection, path: Path) -> Finding:
-    lost = len(conn.execute("PRAGMA foreign_key_check").fetchmany(_MOST))
+    lost = len(conn.execute("PRAGMA foreign_key_check").fetchmany(MOST_TOLD))
     if not lost:
         return Finding("foreign keys", Level.OK, "every journal row has its run")
-    return Finding("foreign keys", Level.ERROR, f"{lost} or more journal rows have no run", "gpurec state restore FILE, from a backup")
+    return Finding("foreign keys", Level.ERROR, f"{lost} or more journal rows have no run", _RESTORE)
 
 
 def _rows(conn: sqlite3.Connection, path: Path) -> Finding:
+    with _as_known_here(conn, path) as now:
+        if now is None:
+            return Finding("rows", Level.OK, "none yet")
+        read_lease(now)
+        return check_rows(now, _RESTORE)
+
+
+def _numbers(conn: sqlite3.Connection, path: Path) -> Finding:
+    with _as_known_here(conn, path) as now:
+        return check_numbers(now, _RESTORE) if now is not None else Finding("numbers", Level.OK, "none yet")
+
+
+def _as_known_here(conn: sqlite3.Connection, path: Path) -> AbstractContextManager[sqlite3.Connection | None]:
+    """The state in the schema of this program; None where nothing was applied yet."""
     version = schema_version(conn, path)
     if version == 0:
-        return Finding("rows", Level.OK, "none yet")
-    with closing(migrated_copy(conn, path)) if version < SCHEMA_VERSION else nullcontext(conn) as now:
-        read_lease(now)
-        bad = [f"{row}: {why}" for row, why in islice(undecodable_rows(now), _MOST)]
-    if not bad:
-        return Finding("rows", Level.OK, "every row can be read")
-    more = " or more" if len(bad) == _MOST else ""
-    count = f"{len(bad)}{more} rows cannot" if len(bad) > 1 else "1 row cannot"
-    return Finding("rows", Level.ERROR, f"{count} be read: {'; '.join(bad)}", "gpurec state restore FILE, from a backup")
+        return nullcontext(None)
+    return closing(migrated_copy(conn, path)) if version < SCHEMA_VERSION else nullcontext(conn)
 
 
 def _mode(conn: sqlite3.Connection, path: Path) -> Finding:
