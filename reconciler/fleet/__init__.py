@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from reconciler.fleet.agents import (
     AGENT,
+    AGENT_TYPES,
     AGENTS,
     DEPENDS_ON,
     NO_REQUIREMENT,
@@ -13,6 +14,7 @@ from reconciler.fleet.agents import (
     USES,
     AgentEach,
     AgentSpec,
+    AllocatedAgent,
     GpuRequirement,
     Near,
     agent_address,
@@ -158,6 +160,7 @@ from reconciler.fleet.names import (
 )
 from reconciler.fleet.notify import Notify, NotifyFormat, Topic
 from reconciler.fleet.owned import EngineContainer, EngineUnit, OwnedEngine, UnitScope, host_port, url_of
+from reconciler.fleet.payments import Payments, Ticket, Tickets
 from reconciler.fleet.remediation import USUAL_REMEDIATION, Remediation
 from reconciler.fleet.resources import (
     LOCAL,
@@ -224,6 +227,7 @@ __all__ = [
     "ADOPTED",
     "AGENT",
     "AGENTS",
+    "AGENT_TYPES",
     "ALWAYS",
     "AS_ENGINE_RUNS",
     "DAYS",
@@ -264,6 +268,7 @@ __all__ = [
     "Activity",
     "AgentEach",
     "AgentSpec",
+    "AllocatedAgent",
     "Answers",
     "Applied",
     "AppliedReplica",
@@ -340,6 +345,7 @@ __all__ = [
     "OwnedEngine",
     "OwnedRows",
     "Owner",
+    "Payments",
     "Place",
     "Policy",
     "Prefer",
@@ -371,6 +377,8 @@ __all__ = [
     "StateError",
     "Strategy",
     "Thermal",
+    "Ticket",
+    "Tickets",
     "Tls",
     "Token",
     "Topic",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 
 from reconciler.fleet.containers import ContainerSpec, PullPolicy
@@ -82,8 +83,28 @@ class AgentSpec:
         return self.model is None and self.needs_card
 
 
+@value_class
+class AllocatedAgent:
+    """An agent that somebody asked the service for, wanted beside those of the files. `type` is one of `agent_types:`, which says how its
+    container is; `config` is JSON text. `who` is the token that asked, `at` ISO 8601 UTC."""
+
+    name: str
+    type: str
+    model: str | None
+    config: str | None
+    requires_gpu: bool | None
+    who: str
+    at: str
+
+    def asks_as(self, other: AllocatedAgent) -> bool:
+        """Whether both ask for the same, whoever and whenever."""
+        return replace(self, who=other.who, at=other.at) == other
+
+
 AGENTS: Section[tuple[AgentSpec, ...]] = Section("agents", ())
 SERVICES: Section[tuple[AgentSpec, ...]] = Section("services", ())
+AGENT_TYPES: Section[tuple[AgentSpec, ...]] = Section("agent_types", ())
+"""What agents have in common that are allocated by their type, which is the name of each."""
 
 
 def agent_address(name: str, number: int, node: str) -> str:

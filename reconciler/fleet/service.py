@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import field
 from enum import StrEnum
 
+from reconciler.fleet.payments import Payments
 from reconciler.fleet.samples import HistoryBounds
 from reconciler.fleet.secret_refs import SecretRef
 from reconciler.value_class import value_class
@@ -34,11 +35,13 @@ class Token:
 
 @value_class
 class ServicePolicy:
-    """`hosts` are the names under which it may be asked, beside those that it listens on; `history` is how much of what it sees is kept."""
+    """`hosts` are the names under which it may be asked, beside those that it listens on; `history` is how much of what it sees is kept;
+    `livepeer` what is paid for work, None where nothing is."""
 
     tokens: tuple[Token, ...] = ()
     hosts: tuple[str, ...] = ()
     history: HistoryBounds = field(default_factory=HistoryBounds)
+    livepeer: Payments | None = None
 
 
 NOBODY = ServicePolicy()

@@ -31,7 +31,7 @@ from reconciler.operations.state_warnings import warn_of_state
 from reconciler.operations.workspace import load, may_make_folder, state_of
 from reconciler.planning import Plan, SinceApproval
 from reconciler.state import StateReader, StepStatus, Store, refuse_if_locked, refuse_unsafe
-from reconciler.workspace import Workspace
+from reconciler.workspace import Workspace, with_allocated
 
 _DONE = frozenset({StepStatus.DONE, StepStatus.SATISFIED})
 _UNFINISHED = frozenset({StepStatus.STARTED, StepStatus.FAILED, StepStatus.INTERRUPTED})
@@ -107,7 +107,8 @@ async def _check_saved(settings: WorkspaceSettings, workspace: Workspace, saved:
         ended = _endings_of(state, [run.id for run in runs if run.plan_digest == saved.digest])
         begun = {step for step, status in ended.items() if status in _DONE}
         since = _since_approval(state, saved, {step for step, status in ended.items() if status in _UNFINISHED})
-        check_origin(saved, workspace.name, workspace.config_digest, state.applied(), history)
+        wanted, _ = with_allocated(workspace, state.allocated())
+        check_origin(saved, workspace.name, wanted.config_digest, state.applied(), history)
     if options.resume:
         check_begun(saved, history)
     choice = PlanOptions(saved.limit, saved.exclude, again=frozenset(saved.replace), solver=saved.placement.solver)

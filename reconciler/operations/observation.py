@@ -13,6 +13,7 @@ from reconciler.files import read_bounded
 from reconciler.fleet import (
     MIB,
     Activity,
+    AllocatedAgent,
     Applied,
     CardFacts,
     Desired,
@@ -41,7 +42,7 @@ from reconciler.planning.resource import AnyKind
 from reconciler.probes import facts_from_json, merge_facts
 from reconciler.state import Store
 from reconciler.value_class import value_class
-from reconciler.workspace import Inventory, Workspace, place_of
+from reconciler.workspace import Inventory, Workspace, place_of, with_allocated
 
 LARGEST_FACTS = 512 * MIB
 
@@ -71,7 +72,8 @@ PROBE_ALL = PlanOptions()
 @value_class
 class Observation:
     """What was seen. `fresh` says that the facts were probed for it; `recorded` are those of the last apply. `resources` has what was seen
-    of resources of `kinds`, those beside models, by address; `activity` what engines tell of requests, by engine and resident."""
+    of resources of `kinds`, those beside models, by address; `activity` what engines tell of requests, by engine and resident.
+    `allocated` are the agents of `workspace` that no file asks for."""
 
     workspace: Workspace
     state: Store
@@ -82,6 +84,7 @@ class Observation:
     resources: Mapping[str, ResourceFacts]
     kinds: tuple[AnyKind, ...]
     activity: Mapping[tuple[EngineId, str], Activity]
+    allocated: tuple[AllocatedAgent, ...]
 
 
 async def look(
@@ -104,6 +107,7 @@ async def look(
     store = state_of(settings, space)
     with closing(store.reader()) as state:
         applied, recorded = state.applied(), state.recorded_facts()
+        space, allocated = with_allocated(space, state.allocated())
         if space.desired.absent:
             applied = replace(applied, tags=state.tags())
     activity: dict[tuple[EngineId, str], Activity] | None = {} if options.activity else None
@@ -119,7 +123,7 @@ async def look(
         space = replace(space, desired=space.desired.at(_time_of(facts)))
     resources = await _observe_resources(settings, space, applied, facts, options.probes, store)
     kinds = tuple(one.kind for one in settings.types())
-    return Observation(space, store, applied, recorded, facts, options.probes, resources, kinds, activity or {})
+    return Observation(space, store, applied, recorded, facts, options.probes, resources, kinds, activity or {}, allocated)
 
 
 def _time_of(facts: FleetFacts) -> datetime:

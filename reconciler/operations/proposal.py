@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import fields, replace
 
-from reconciler.fleet import Desired, Fleet, GpurecError, Solver, parse_replica_address
+from reconciler.fleet import AllocatedAgent, Desired, Fleet, GpurecError, Solver, parse_replica_address
 from reconciler.operations import clock
 from reconciler.operations.observation import PROBE_ALL, Observation, PlanOptions, look
 from reconciler.operations.reporter import Reporter, ignore
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.operations.workspace import load, state_of
 from reconciler.placement import require_highs
-from reconciler.planning import Plan, desired_of, make_plan
+from reconciler.planning import Note, Plan, desired_of, make_plan
 from reconciler.state import StateReader
 from reconciler.value_class import value_class
 from reconciler.workspace import Workspace
+
+MOST_NAMED = 10
+"""Agents that a note names."""
 
 
 @value_class
@@ -76,8 +79,18 @@ def propose(seen: Observation, options: PlanOptions) -> Proposal:
         resources=seen.resources,
         kinds=seen.kinds,
     )
-    made = replace(made, limit=options.limit, exclude=options.exclude)
+    notes = (*made.notes, *_of_allocated(seen.allocated))
+    made = replace(made, limit=options.limit, exclude=options.exclude, notes=notes)
     return Proposal(**{field.name: getattr(seen, field.name) for field in fields(Observation)}, plan=made)
+
+
+def _of_allocated(agents: Sequence[AllocatedAgent]) -> Iterator[Note]:
+    """What the files do not say of a plan."""
+    if agents:
+        shown = ", ".join(f"{one.name} (by {one.who})" for one in agents[:MOST_NAMED])
+        more = f" and {len(agents) - MOST_NAMED:,} more" if len(agents) > MOST_NAMED else ""
+        count = "1 agent that was" if len(agents) == 1 else f"{len(agents):,} agents that were"
+        yield Note("", "allocated", f"{count} allocated over HTTP and {'is' if len(agents) == 1 else 'are'} in no file: {shown}{more}")
 
 
 def check_addresses(again: Collection[str], desired: Desired, fleet: Fleet) -> None:

@@ -13,7 +13,7 @@ from reconciler.planning.kinds.engine import EngineKind
 from reconciler.planning.kinds.file import FileKind, ReloadKind
 from reconciler.planning.resource import AnyKind
 from reconciler.value_class import value_class
-from reconciler.workspace.agents import AGENTS_FORM, SERVICES_FORM
+from reconciler.workspace.agents import AGENT_TYPES_FORM, AGENTS_FORM, SERVICES_FORM
 from reconciler.workspace.file_specs import FILES_FORM
 from reconciler.workspace.sections import SectionForm
 
@@ -29,7 +29,7 @@ class ResourceType:
 
 RESOURCE_TYPES: tuple[ResourceType, ...] = (
     ResourceType(EngineKind(), (), EngineActor),
-    ResourceType(AgentKind(), (SERVICES_FORM, AGENTS_FORM), AgentActor),
+    ResourceType(AgentKind(), (SERVICES_FORM, AGENTS_FORM, AGENT_TYPES_FORM), AgentActor),
     ResourceType(FileKind(), (FILES_FORM,), FileActor),
     ResourceType(ReloadKind(), (), ReloadActor),
 )

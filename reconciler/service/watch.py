@@ -227,6 +227,10 @@ class Watch:
         async with Alerts(lambda webhook, why: self._tell(AlertLost(webhook, why))) as self._alerts:
             yield
 
+    def look_soon(self) -> None:
+        """Has the next look made at once: something that is wanted has changed."""
+        self._signals.wake()
+
     async def planned(self) -> Proposal:
         """A plan of now, from the files that the loop goes by. Changes nothing."""
         return await plan_fleet(self._settings, _LOOK, self._tell, workspace=self.workspace)

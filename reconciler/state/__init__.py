@@ -23,7 +23,6 @@ from reconciler.state.sql.fleet_name import OtherFleet
 from reconciler.state.sql.rescue import Rescued, RescuePlace, RescueWriter, find_rescues, put_away, read_rescue, waiting_sentence
 from reconciler.state.sqlite.access import refuse_unsafe, unsafe_sentence
 from reconciler.state.sqlite.check import check_state
-from reconciler.state.sqlite.frames import keep_looks
 from reconciler.state.sqlite.lock import break_lock, look_at_lock
 from reconciler.state.sqlite.opening import open_writer
 from reconciler.state.sqlite.reader import open_reader
@@ -62,7 +61,6 @@ __all__ = [
     "file_of",
     "find_rescues",
     "fleet_to_copy",
-    "keep_looks",
     "look_at_lock",
     "names_now",
     "node_move",

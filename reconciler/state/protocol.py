@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from reconciler.fleet import (
+    AllocatedAgent,
     Applied,
     AppliedReplica,
     AppliedResource,
@@ -20,6 +21,7 @@ from reconciler.fleet import (
     Measured,
     MeasuredKey,
     ReplicaChange,
+    Tickets,
 )
 from reconciler.state.lease import Lease
 from reconciler.state.renames import Rename
@@ -139,6 +141,14 @@ class StateReader(Protocol):
 
     def frames(self, spans: Collection[int], since: int = 0) -> Iterator[Frame]:
         """History of facts, the oldest first: frames of these spans that end at `since` (seconds since 1970) or later."""
+        ...
+
+    def allocated(self) -> Sequence[AllocatedAgent]:
+        """Agents that are wanted beside those of the files, by name."""
+        ...
+
+    def tickets(self) -> Tickets:
+        """How many tickets were kept, and their sums."""
         ...
 
     def lease(self) -> Lease | None: ...

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from reconciler.fleet import Frame, HistoryBounds, StateError
+from reconciler.fleet import AllocatedAgent, Frame, HistoryBounds, StateError, Ticket
 from reconciler.state.finding import Finding
 from reconciler.state.lease import Lock, lock_held
 from reconciler.state.protocol import StateReader
@@ -62,6 +62,19 @@ class Store(Protocol):
         Raises LockHeld where a run that has the lease must be over first: the looks are to be given again then. Raises StateError where it
         cannot be written or is of another fleet.
         """
+        ...
+
+    def allocate(self, agent: AllocatedAgent, *, fleet: str, command: str, new_folder: bool = False) -> AllocatedAgent | None:
+        """Keeps an agent that is wanted beside those of the files, and tells it in the history of runs as `command`. Where one of
+        its name is there it keeps nothing, and returns that one. Raises as `keep_looks` does."""
+        ...
+
+    def release(self, name: str, *, fleet: str, command: str, new_folder: bool = False) -> bool:
+        """Forgets such an agent; False where there is none. Raises as `keep_looks` does."""
+        ...
+
+    def record_ticket(self, ticket: Ticket, *, fleet: str, new_folder: bool = False) -> bool:
+        """Keeps a ticket, once by its id: False for one that is kept already. Raises as `keep_looks` does."""
         ...
 
     def lock(self) -> Lock | None:

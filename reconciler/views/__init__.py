@@ -14,6 +14,7 @@ from reconciler.views.inventory_text import inventory_text, validate_text
 from reconciler.views.models_text import models_json, models_text
 from reconciler.views.need_text import need_json, need_text
 from reconciler.views.outcome_text import Held, Lost, StepResult, outcome_text
+from reconciler.views.overlay_text import overlay_text
 from reconciler.views.owned_text import owned_text
 from reconciler.views.plan_text import Detail, plan_text
 from reconciler.views.reservation_text import reservation_json, reservation_text
@@ -45,6 +46,7 @@ __all__ = [
     "need_json",
     "need_text",
     "outcome_text",
+    "overlay_text",
     "owned_text",
     "plan_contents",
     "plan_document",

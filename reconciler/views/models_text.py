@@ -30,7 +30,13 @@ NO_TAGS: Mapping[EngineId, Sequence[str]] = {}
 
 def models_json(found: Sequence[ModelNeeds], unused: Mapping[EngineId, Sequence[str]] = NO_TAGS) -> str:
     """One JSON document: a row a model and engine kind, `needs` in the order in which they count; `unused_tags` are ours."""
-    rows = [
+    tags = [{"engine": str(at), "name": name} for at, names in unused.items() for name in names]
+    return json.dumps({"format_version": "1.0", "models": models_document(found), "unused_tags": tags}, indent=2) + "\n"
+
+
+def models_document(found: Sequence[ModelNeeds]) -> list[dict[str, object]]:
+    """A row a model and engine kind."""
+    return [
         {
             "model": one.model.name,
             "variant": one.model.variant,
@@ -44,8 +50,6 @@ def models_json(found: Sequence[ModelNeeds], unused: Mapping[EngineId, Sequence[
         }
         for one in found
     ]
-    tags = [{"engine": str(at), "name": name} for at, names in unused.items() for name in names]
-    return json.dumps({"format_version": "1.0", "models": rows, "unused_tags": tags}, indent=2) + "\n"
 
 
 def models_text(

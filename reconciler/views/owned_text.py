@@ -37,12 +37,12 @@ def _lines(fleet: str, at: str, nodes: Sequence[NodeEngines], left: Sequence[Lef
         if whole is below:
             yield f"{indent}gpurec:"
             indent += "  "
-            yield from (f"{indent}{yaml_scalar(str(key))}: {_flow(value)}" for key, value in whole.items() if key != "engines")
+            yield from (f"{indent}{yaml_scalar(str(key))}: {flow(value)}" for key, value in whole.items() if key != "engines")
         yield f"{indent}engines:"
         before = whole.get("engines")
         for engine, declared in (before if isinstance(before, dict) else {}).items():
             if engine not in engines:
-                yield f"{indent}  {yaml_scalar(str(engine))}: {_flow(declared)}"
+                yield f"{indent}  {yaml_scalar(str(engine))}: {flow(declared)}"
                 continue
             kept = {key: value for key, value in declared.items() if key not in _SAID_OTHERWISE} if isinstance(declared, dict) else {}
             yield from _engine(indent + "  ", str(engine), engines[engine], kept)
@@ -58,16 +58,16 @@ def _engine(indent: str, name: str, one: Adoptable, kept: Mapping[str, object]) 
     yield f"{indent}kind: {one.engine.kind.value}"
     yield f"{indent}runtime: container"
     yield f"{indent}port: {owned.port}"
-    yield from (f"{indent}{yaml_scalar(str(key))}: {_flow(value)}" for key, value in kept.items())
+    yield from (f"{indent}{yaml_scalar(str(key))}: {flow(value)}" for key, value in kept.items())
     if owned.env:
         yield f"{indent}env:"
         if one.hidden:
             yield f"{indent}  # Values of {escape(', '.join(one.hidden))} were not read: they are taken from gpurec's environment."
         yield from (f"{indent}  {yaml_scalar(key)}: {_variable(value)}" for key, value in sorted(owned.env.items()))
     if owned.args:
-        yield f"{indent}args: {_flow(list(owned.args))}"
+        yield f"{indent}args: {flow(list(owned.args))}"
     yield f"{indent}container:"
-    yield from (f"{indent}  {key}: {_flow(value)}" for key, value in _container(owned.start).items())
+    yield from (f"{indent}  {key}: {flow(value)}" for key, value in _container(owned.start).items())
 
 
 def _container(start: EngineContainer) -> Mapping[str, object]:
@@ -95,6 +95,6 @@ def _variable(value: str | SecretRef) -> str:
     return str(value) if isinstance(value, SecretRef) else json.dumps(value, ensure_ascii=False)
 
 
-def _flow(value: object) -> str:
+def flow(value: object) -> str:
     """A value as JSON writes it, which YAML reads too."""
     return yaml_scalar(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

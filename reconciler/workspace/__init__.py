@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reconciler.workspace.allocated import as_declared, check_allocation, names_of_files, with_allocated
 from reconciler.workspace.catalogue import load_catalogue
 from reconciler.workspace.inventory import Host, Inventory
 from reconciler.workspace.load import Workspace, find_state_path, load_fleet, load_inventory, load_workspace, state_path_of
@@ -15,6 +16,8 @@ __all__ = [
     "Host",
     "Inventory",
     "Workspace",
+    "as_declared",
+    "check_allocation",
     "find_state_path",
     "fleet_name",
     "fleets",
@@ -25,7 +28,9 @@ __all__ = [
     "load_fleet",
     "load_inventory",
     "load_workspace",
+    "names_of_files",
     "place_of",
     "state_path_of",
     "wanted_place",
+    "with_allocated",
 ]

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 
 from reconciler.fleet import (
+    AGENT_TYPES,
     AGENTS,
     NO_REQUIREMENT,
     SERVICES,
@@ -16,6 +17,7 @@ from reconciler.fleet import (
     EngineKind,
     GpuRequirement,
     Near,
+    Section,
     WorkspaceError,
     canonical_name,
 )
@@ -93,20 +95,30 @@ CONFIG = Field("config", Form(_mapping, _OBJECT), meant="configuration settings 
 LLM = Field("llm", Form(_mapping, _OBJECT), meant="llm_config")
 AGENT = Table("agent", (TYPE, ON, REPLICAS, EACH, REQUIRES_GPU, MODEL, NEAR, REQUIREMENT_FIELD, CONTAINER, DEPENDS_ON, CONFIG, LLM))
 SERVICE = Table("service", (ON, REPLICAS, EACH, CONTAINER, DEPENDS_ON, CONFIG))
+AGENT_TYPE = Table("agent type", (ON, REQUIREMENT_FIELD, CONTAINER, DEPENDS_ON, LLM))
+_TABLES = {AGENTS.key: AGENT, SERVICES.key: SERVICE, AGENT_TYPES.key: AGENT_TYPE}
+
+
+NAME_HINT = "write letters, digits, `_`, `.` and `-`, at most 63"
+
+
+def wrong_name(name: str, whose: str) -> str | None:
+    """Why an agent or a service cannot be called so; None: it can."""
+    return None if _NAME.fullmatch(name) else f"{shortened(name)} cannot be the name of {whose}: containers are named after it"
 
 
 class _Reader:
-    """Reads one of the two sections; the other one's names are known by its node."""
+    """Reads one of the sections; the names of the others are known by their nodes."""
 
-    def __init__(self, context: SectionContext, service: bool) -> None:
-        self._context, self._problems, self._service = context, context.problems, service
-        self._what = "service" if service else "agent"
+    def __init__(self, context: SectionContext, key: str) -> None:
+        self._context, self._problems, self._key = context, context.problems, key
+        self._service, self._type, self._what = key == SERVICES.key, key == AGENT_TYPES.key, _TABLES[key].what
         self._names = {name for key in (AGENTS.key, SERVICES.key) for name in _keys(context.siblings.get(key))}
         self._models = _models(context)
         self._nodes: dict[str, tuple[str, ...]] = {}
 
     def read(self, node: Node) -> tuple[AgentSpec, ...]:
-        key = SERVICES.key if self._service else AGENTS.key
+        key = self._key
         if not isinstance(node, MapNode) or node.tag is not None:
             raise self._problems.refuse(f"{key!r} must be a mapping, this is {what_is(node)}", node, "write `NAME:` lines under it")
         others = self._context.siblings.get(AGENTS.key) if self._service else None
@@ -123,11 +135,10 @@ class _Reader:
 
     def _one(self, key: ScalarNode, node: Node) -> AgentSpec:
         problems, name = self._problems, key.text
-        if _NAME.fullmatch(name) is None:
-            what = f"{shortened(name)} cannot be the name of {'a service' if self._service else 'an agent'}: containers are named after it"
-            raise problems.refuse(what, key, "write letters, digits, `_`, `.` and `-`, at most 63")
+        if (why := None if self._type else wrong_name(name, "a service" if self._service else "an agent")) is not None:
+            raise problems.refuse(why, key, NAME_HINT)
         where = f"{self._what} {name!r}"
-        values = (SERVICE if self._service else AGENT).read(node, problems, where)
+        values = _TABLES[self._key].read(node, problems, where)
         self._check(values, where)
         made = values.get(CONTAINER)
         on = values.get(ON) or "all"
@@ -172,12 +183,13 @@ class _Reader:
             problems.error(
                 f"{where} requires no GPU and has a gpu_requirement", values.nodes[REQUIREMENT_FIELD.key], "remove one of the two"
             )
-        if LLM in values and MODEL in values:
+        if LLM in values and (MODEL in values or self._type):
             written = values.nodes[LLM.key]
             for word in _WRITTEN_BY_US:
                 if (key := written.key(word) if isinstance(written, MapNode) else None) is not None:
                     hint = "remove it: gpurec writes it by the engine on which the model is"
-                    problems.error(f"'llm' of {where} has {word!r}, and the agent has a model", key, hint)
+                    why = "which follows from the model of each" if self._type else "and the agent has a model"
+                    problems.error(f"'llm' of {where} has {word!r}, {why}", key, hint)
 
     def _declared(self, model: str, node: Node, where: str) -> str:
         """The name under which `models:` has it: a model is one by its canonical form. Any other may be a resident's."""
@@ -223,14 +235,14 @@ def _models(context: SectionContext) -> Mapping[str, str]:
     return {canonical_name(EngineKind.OLLAMA, name): name for name in reversed(names)}
 
 
-def _refuse_rings(found: tuple[AgentSpec, ...], context: SectionContext) -> None:
+def _refuse_rings(found: tuple[AgentSpec, ...], context: SectionContext, key: str) -> None:
     """Agents that wait for each other. Those of services are among `depends_on` by name, so both sections are read from their nodes."""
     waits = {name: [*_depends(node)] for key in (AGENTS.key, SERVICES.key) for name, node in _entries(context.siblings.get(key))}
     done: set[str] = set()
     for name in sorted(one.name for one in found):
         trail: list[str] = []
         if (ring := _ring(name, waits, done, trail)) is not None:
-            entry = context.siblings[AGENTS.key if not found[0].service else SERVICES.key]
+            entry = context.siblings[key]
             at = entry.key(name) if isinstance(entry, MapNode) else None
             context.problems.error(f"they wait for each other: {' → '.join(ring)}", at or entry, "remove one of these depends_on")
 
@@ -260,15 +272,16 @@ def _depends(node: Node) -> Iterator[str]:
         yield from (item.text for item in listed.items if isinstance(item, ScalarNode) and not is_null(item))
 
 
-def _read(node: Node, context: SectionContext, service: bool) -> tuple[AgentSpec, ...]:
-    found = _Reader(context, service).read(node)
-    if found:
-        _refuse_rings(found, context)
+def _read(node: Node, context: SectionContext, key: str) -> tuple[AgentSpec, ...]:
+    found = _Reader(context, key).read(node)
+    if found and key != AGENT_TYPES.key:  # nothing waits for a type
+        _refuse_rings(found, context, key)
     return found
 
 
-_SCHEMA = {"type": "object", "additionalProperties": AGENT.schema()}
-AGENTS_FORM = SectionForm(AGENTS, lambda node, context: _read(node, context, False), _SCHEMA)
-SERVICES_FORM = SectionForm(
-    SERVICES, lambda node, context: _read(node, context, True), {"type": "object", "additionalProperties": SERVICE.schema()}
-)
+def _form(section: Section[tuple[AgentSpec, ...]]) -> SectionForm:
+    schema = {"type": "object", "additionalProperties": _TABLES[section.key].schema()}
+    return SectionForm(section, lambda node, context: _read(node, context, section.key), schema)
+
+
+AGENTS_FORM, SERVICES_FORM, AGENT_TYPES_FORM = map(_form, (AGENTS, SERVICES, AGENT_TYPES))

@@ -36,7 +36,7 @@ from reconciler.workspace.table import Field, Table
 from reconciler.workspace.tree import ListNode, MapNode, Node, ScalarNode, is_null, kind_of, what_is
 
 VERSION_KEY = "version"
-_MERGED = ("models", "agents", "services", "limits", "policy", "placement")
+_MERGED = ("models", "agents", "services", "agent_types", "limits", "policy", "placement")
 
 
 STRATEGY = Field("strategy", choice(Strategy))

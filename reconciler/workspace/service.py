@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from reconciler.fleet import HistoryBounds, Role, ServicePolicy, Token
-from reconciler.workspace.forms import Form, choice, duration, label, list_of, secret, size, text
+from reconciler.fleet import HistoryBounds, Payments, Role, ServicePolicy, Token
+from reconciler.workspace.forms import Form, choice, duration, integer, label, list_of, secret, size, text
 from reconciler.workspace.problems import Problems, Refused
 from reconciler.workspace.table import Field, Table
 from reconciler.workspace.tree import Node
@@ -45,8 +45,26 @@ def _history(node: Node, problems: Problems, name: str) -> HistoryBounds:
     return HistoryBounds(usual.seconds if keep is None else keep, usual.size_bytes if most is None else most)
 
 
+PRICE = Field("price_per_unit", integer(0))
+EXPECTED = Field("ticket_ev", integer(0))
+FACE = Field("max_face_value", integer(0))
+LIVEPEER = Table("livepeer", (SECRET, PRICE, EXPECTED, FACE))
+
+
+def _livepeer(node: Node, problems: Problems, name: str) -> Payments:
+    values = LIVEPEER.read(node, problems, name)
+    key, expected, face = values.get(SECRET), values.get(EXPECTED), values.get(FACE)
+    if expected is not None and (expected == 0 or (face is not None and 0 < face <= expected)):
+        what = f"{name}: a ticket is worth {expected} wei on an average, which is {'nothing' if not expected else 'no less than it can be'}"
+        raise problems.refuse(what, values.nodes[EXPECTED.key], "write 0 < ticket_ev < max_face_value, or max_face_value 0 for no cap")
+    if key is None:
+        raise Refused
+    return Payments(key, values.get(PRICE), expected, face)
+
+
+LIVEPEER_FIELD = Field("livepeer", Form(_livepeer, LIVEPEER.schema()), meant="payments tickets")
 HISTORY_FIELD = Field("history", Form(_history, HISTORY.schema()))
-SERVICE = Table("service", (TOKENS, HOSTS, HISTORY_FIELD))
+SERVICE = Table("service", (TOKENS, HOSTS, HISTORY_FIELD, LIVEPEER_FIELD))
 
 
 def _service(node: Node, problems: Problems, name: str) -> ServicePolicy:
@@ -55,7 +73,7 @@ def _service(node: Node, problems: Problems, name: str) -> ServicePolicy:
     names = [one.name for one in tokens]
     if (twice := next((one for one in names if names.count(one) > 1), None)) is not None:
         raise problems.refuse(f"two tokens of {name} are named {twice!r}", node, "give each its own name: history tells them by it")
-    return ServicePolicy(tokens, values.get(HOSTS) or (), values.get(HISTORY_FIELD) or HistoryBounds())
+    return ServicePolicy(tokens, values.get(HOSTS) or (), values.get(HISTORY_FIELD) or HistoryBounds(), values.get(LIVEPEER_FIELD))
 
 
 service = Form(_service, SERVICE.schema())

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
+import httpx
 from click.testing import CliRunner, Result
 
 from reconciler.cli.commands.sim_server import inventory_of
@@ -69,3 +74,49 @@ def served(spec: SimSpec, root: Path) -> Iterator[Lab]:
         (root / "inventories" / "demo.yaml").write_text(inventory_of(fleet))
         lab.want(SMALL)
         yield lab
+
+
+SECRETS = {"READER": "reader-secret", "OPS": "ops-secret", "PAY": "pay-secret"}
+"""What the tokens of a service's policy refer to."""
+OPS = {"Authorization": "Bearer ops-secret"}
+
+
+class HasRoot(Protocol):
+    @property
+    def root(self) -> Path: ...
+
+
+@contextmanager
+def serving(lab: HasRoot, *arguments: str, until: str = "looked") -> Iterator[httpx.Client]:
+    """A client of a service that has looked once, or logged the type `until`; the service ends with 0."""
+    command = [
+        sys.executable,
+        "-m",
+        "reconciler",
+        "-C",
+        str(lab.root),
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--log",
+        "json",
+        "-v",
+        *arguments,
+    ]
+    environ = os.environ | SECRETS
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ) as process:
+        assert process.stdout is not None
+        url, come = None, False
+        while not (url and come):
+            line = process.stdout.readline()
+            assert line, process.stderr.read() if process.stderr else ""
+            document = json.loads(line)
+            url = document.get("url", url)
+            come = come or document["type"] == until
+        try:
+            with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
+                yield client
+        finally:
+            process.send_signal(signal.SIGTERM)
+            _, errors = process.communicate(timeout=30)
+        assert process.returncode == 0, errors

@@ -11,7 +11,7 @@ from cli_lab import SMALL, Lab, served
 
 from reconciler.fleet import CardSample, Frame, HistoryBounds
 from reconciler.sim import builtin_fleet
-from reconciler.state import keep_looks
+from reconciler.state import SqliteStore
 
 START = 1_790_000_000 - 1_790_000_000 % 3600
 GIB = 2**30
@@ -31,7 +31,7 @@ def recorded(lab: Lab, hours: int) -> None:
         cards = {("ada", 0): CardSample(round(GIB * (2 + 0.1 * at / 3)), 24 * GIB), ("bea", 0): CardSample(5 * GIB, 8 * GIB)}
         looks.append(Frame(START + 1200 * at, cards=cards))
     for begin in range(0, len(looks), 90):
-        keep_looks(lab.state, looks[begin : begin + 90], fleet="demo", bounds=HistoryBounds(), new_folder=True)
+        SqliteStore(lab.state).keep_looks(looks[begin : begin + 90], fleet="demo", bounds=HistoryBounds(), new_folder=True)
 
 
 def test_it_says_when_a_level_is_reached_and_asks_no_node(lab: Lab) -> None:

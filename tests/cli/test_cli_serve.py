@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
-from cli_lab import SMALL, Lab, served
+from cli_lab import OPS, SMALL, Lab, served, serving
 
 from reconciler.rendering.library import built_in
 from reconciler.sim import builtin_fleet, read_sim_text
@@ -30,7 +28,6 @@ READ = (
     *("/v1/allocations", "/gpu/allocations", "/v1/gpu/status", "/api/v1/gpu/status"),
     *("/v1/gpu/memory-forecast", "/api/v1/gpu/memory-forecast?hours=3", "/v1/gpu/models-optimal?min_context_tokens=1"),
 )
-OPS = {"Authorization": "Bearer ops-secret"}
 
 
 @pytest.fixture
@@ -38,42 +35,6 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
     with served(builtin_fleet("demo").with_time_scale(0), tmp_path) as lab:
         lab.want(SMALL + POLICY)
         yield lab
-
-
-@contextmanager
-def serving(lab: Lab, *arguments: str, until: str = "looked") -> Iterator[httpx.Client]:
-    """A client of a service that has looked once, or logged the type `until`; the service ends with 0."""
-    command = [
-        sys.executable,
-        "-m",
-        "reconciler",
-        "-C",
-        str(lab.root),
-        "serve",
-        "--listen",
-        "127.0.0.1:0",
-        "--log",
-        "json",
-        "-v",
-        *arguments,
-    ]
-    environ = os.environ | {"READER": "reader-secret", "OPS": "ops-secret"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ) as process:
-        assert process.stdout is not None
-        url, come = None, False
-        while not (url and come):
-            line = process.stdout.readline()
-            assert line, process.stderr.read() if process.stderr else ""
-            document = json.loads(line)
-            url = document.get("url", url)
-            come = come or document["type"] == until
-        try:
-            with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
-                yield client
-        finally:
-            process.send_signal(signal.SIGTERM)
-            _, errors = process.communicate(timeout=30)
-        assert process.returncode == 0, errors
 
 
 def test_it_answers_from_the_last_look_and_asks_no_engine(lab: Lab) -> None:

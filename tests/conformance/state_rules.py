@@ -14,6 +14,7 @@ from reconciler.fleet import (
     FIVE_MINUTES,
     LOOK,
     NOTHING_APPLIED,
+    AllocatedAgent,
     Applied,
     AppliedReplica,
     AppliedResource,
@@ -37,6 +38,8 @@ from reconciler.fleet import (
     NodeFacts,
     Resident,
     StateError,
+    Ticket,
+    Tickets,
     replica_address,
 )
 from reconciler.state import (
@@ -482,6 +485,48 @@ def looks_are_kept_without_the_lock_and_their_means_with_them(subject: Subject) 
         store.keep_looks(looks, fleet="chat", bounds=bounds)
 
 
+def an_agent_is_allocated_once_and_released_and_history_tells_who(subject: Subject) -> None:
+    store = subject.store()
+    agent = AllocatedAgent("bot", "chat", "m", '{"x": 1}', True, ODD, "2026-01-01T09:00:00Z")
+    bare = AllocatedAgent("a-bot", "chat", None, None, None, "ops", "2026-01-01T09:00:01Z")
+    other = replace(agent, type="code", who="eve")
+    assert store.allocate(agent, fleet="lab", command="serve: agent bot allocated by ops") is None
+    assert store.allocate(other, fleet="lab", command="again") == agent, "what is there stays"
+    store.allocate(bare, fleet="lab", command="serve: agent a-bot allocated by ops")
+    with closing(store.reader()) as state:
+        assert list(state.allocated()) == [bare, agent]
+        assert [(run.command, run.result, run.plan_digest, run.serial) for run in state.runs()] == [
+            ("serve: agent a-bot allocated by ops", "done", "", 0),
+            ("serve: agent bot allocated by ops", "done", "", 0),
+        ]
+    assert store.release("bot", fleet="lab", command="serve: agent bot released by ops")
+    assert not store.release("bot", fleet="lab", command="again")
+    with closing(store.reader()) as state:
+        assert list(state.allocated()) == [bare]
+        assert [run.command for run in state.runs(1)] == ["serve: agent bot released by ops"]
+    with pytest.raises(OtherFleet):
+        store.allocate(agent, fleet="chat", command="x")
+    assert apply(store, [row()]) == 1
+    store.allocate(agent, fleet="lab", command="x")
+    with closing(store.reader()) as state:
+        assert state.runs(1)[0].serial == 1, "what is wanted is no part of what is applied"
+
+
+def a_ticket_counts_once_and_sums_are_of_any_size(subject: Subject) -> None:
+    store = subject.store()
+    with closing(store.reader()) as state:
+        assert state.tickets() == Tickets()
+    large = Ticket("0x1", None, 10**30 + 1, 7, "2026-01-01T09:00:00Z")
+    assert store.record_ticket(large, fleet="lab")
+    assert not store.record_ticket(replace(large, face_value=5, sender=ODD), fleet="lab")
+    assert store.record_ticket(Ticket(ODD, ODD, 10**30, 10**29, "2026-01-01T09:00:00Z"), fleet="lab")
+    with closing(store.reader()) as state:
+        assert state.tickets() == Tickets(2, 2 * 10**30 + 1, 10**29 + 7)
+    subject.behind("UPDATE tickets SET face_value = 'lots' WHERE id = '0x1'")
+    with closing(store.reader()) as state, pytest.raises(StateError, match="'lots' is no number of wei"):
+        state.tickets()
+
+
 def a_copy_holds_the_same_and_goes_on_from_there(subject: Subject) -> None:
     """Into a state of the same kind; from one kind to the other is asked of the real database."""
     store, other = subject.store(), subject.store("copy")
@@ -517,6 +562,8 @@ def fill(store: Store) -> None:
         run = state.begin_run("", "", "state mv")
         state.rename_node(node_move(state.applied(), state.recorded_facts(), "b", "z"))
         state.finish_run(run, "done")
+    store.allocate(AllocatedAgent("bot", "chat", ODD, "{}", False, ODD, "2026-01-01T09:00:00Z"), fleet="lab", command=ODD)
+    store.record_ticket(Ticket("1", ODD, 10**30, 1, "2026-01-01T09:00:00Z"), fleet="lab")
     look = Frame(1_767_225_600, LOOK, {("a", 0): CardSample(1, 8, 0.5)}, {})
     store.keep_looks([look], fleet="lab", bounds=HistoryBounds(86400))
 
@@ -527,9 +574,10 @@ def verify_copy(store: Store, other: Store) -> None:
     with closing(store.reader()) as one, closing(other.reader()) as two:
         assert two.applied() == one.applied()
         assert two.recorded_facts() == one.recorded_facts()
-        assert [(run.id, run.command) for run in two.runs()] == [(3, "state copy"), *((run.id, run.command) for run in one.runs())]
+        assert [(run.id, run.command) for run in two.runs()] == [(4, "state copy"), *((run.id, run.command) for run in one.runs())]
         assert list(two.journal(1)) == list(one.journal(1))
         assert two.applied_at(1) == one.applied_at(1)
+        assert (list(two.allocated()), two.tickets()) == (list(one.allocated()), one.tickets())
         assert (list(two.frames((LOOK,))), two.tags(), list(two.renames())) == (list(one.frames((LOOK,))), one.tags(), list(one.renames()))
     assert (store.lock(), other.lock()) == (None, None)
     with pytest.raises(StateError, match="there is a state already, and a copy overwrites nothing"):
@@ -570,6 +618,8 @@ RULES: tuple[StateRule, ...] = (
     a_state_that_became_another_one_meanwhile_is_left_alone,
     a_row_that_gpurec_did_not_write_is_one_sentence_and_check_names_it,
     looks_are_kept_without_the_lock_and_their_means_with_them,
+    an_agent_is_allocated_once_and_released_and_history_tells_who,
+    a_ticket_counts_once_and_sums_are_of_any_size,
     a_copy_holds_the_same_and_goes_on_from_there,
     what_is_locked_or_not_there_is_not_copied,
 )

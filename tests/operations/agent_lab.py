@@ -16,7 +16,7 @@ from reconciler.operations.settings import WorkspaceSettings
 from reconciler.planning.kinds.agent import AgentKind
 from reconciler.sim import SimFleet, running
 from reconciler.sim.read import read_sim_text
-from reconciler.workspace.agents import AGENTS_FORM, SERVICES_FORM
+from reconciler.workspace.agents import AGENT_TYPES_FORM, AGENTS_FORM, SERVICES_FORM
 
 SIM = """
 time_scale: 0
@@ -44,7 +44,7 @@ class AgentLab(OperationsLab):
         def host(node: object, docker: object) -> MemoryHost:
             return MemoryHost(self.daemons[node.name])  # type: ignore[attr-defined]
 
-        agents = ResourceType(AgentKind(), (SERVICES_FORM, AGENTS_FORM), lambda context: AgentActor(context, host))
+        agents = ResourceType(AgentKind(), (SERVICES_FORM, AGENTS_FORM, AGENT_TYPES_FORM), lambda context: AgentActor(context, host))
         others = [one for one in RESOURCE_TYPES if one.kind.name == "file"]
         self.settings = WorkspaceSettings(self.root, poll_seconds=0.0, resource_types=(agents, *others))
         for folder in ("inventories", "desired", "state"):

@@ -354,6 +354,25 @@ def write_schema_15(path: Path) -> None:
     conn.close()
 
 
+MORE_16 = """
+DROP INDEX load_times_key;
+CREATE UNIQUE INDEX load_times_key ON load_times (kind, engine_name, coalesce(context, -1));
+DROP TABLE heat;
+CREATE TABLE heat (node TEXT, gpu TEXT, level INTEGER NOT NULL, PRIMARY KEY (node, gpu)) STRICT, WITHOUT ROWID;
+INSERT INTO heat VALUES ('n', '0', 1), ('n', '"amd0"', 2);
+INSERT INTO migrations VALUES (16, '2026-01-01T00:00:00Z');
+"""
+
+
+def write_schema_16(path: Path) -> None:
+    """The same as a store of schema 16."""
+    write_schema_15(path)
+    conn = sqlite3.connect(path)
+    conn.executescript(MORE_16)
+    conn.commit()
+    conn.close()
+
+
 WRITERS = {
     1: write_schema_1,
     2: write_schema_2,
@@ -370,5 +389,6 @@ WRITERS = {
     13: write_schema_13,
     14: write_schema_14,
     15: write_schema_15,
+    16: write_schema_16,
 }
 """Every earlier schema, with what writes a store of it."""

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reconciler.fleet import FIVE_MINUTES, HOUR, LOOK, CardSample, Frame, HistoryBounds, LockHeld, ModelSample, StateError
-from reconciler.state import Move, check_state, keep_looks, open_reader, open_writer
+from reconciler.state import Move, SqliteStore, check_state, open_reader, open_writer
 from reconciler.state import frames as state_frames
 from reconciler.state.frames import FIVE_MINUTE_MEANS, FULL_RATE, FUTURE, Kept, change_of, mean, pack, unpack
 
@@ -116,22 +116,22 @@ def test_whatever_the_clock_does_the_bounds_hold_and_the_last_look_is_there(step
 
 def test_looks_are_kept_without_the_lease_and_set_the_state_up_with_its_fleet(tmp_path: Path) -> None:
     path = tmp_path / "lab.db"
-    assert "set up a new state for the fleet lab" in (keep_looks(path, [look(START)], fleet="lab", bounds=EVER) or "")
-    assert keep_looks(path, [look(START + 60)], fleet="lab", bounds=EVER) is None
+    assert "set up a new state for the fleet lab" in (SqliteStore(path).keep_looks([look(START)], fleet="lab", bounds=EVER) or "")
+    assert SqliteStore(path).keep_looks([look(START + 60)], fleet="lab", bounds=EVER) is None
     assert path.stat().st_mode & 0o777 == 0o600
     with closing(open_reader(path)) as state:
         assert [one.at for one in state.frames(SPANS)] == [START, START + 60]
         assert list(state.frames((LOOK,), START + 30)) == [look(START + 60)]
         assert (state.applied().lineage, state.runs(), state.lease()) == (None, (), None)
     with pytest.raises(StateError, match="of the fleet lab"):
-        keep_looks(path, [look(START)], fleet="other", bounds=EVER)
+        SqliteStore(path).keep_looks([look(START)], fleet="other", bounds=EVER)
 
 
 def test_no_look_is_written_beside_a_run(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     with open_writer(path, command="apply", fleet="lab"), pytest.raises(LockHeld):
-        keep_looks(path, [look(START)], fleet="lab", bounds=EVER)
-    keep_looks(path, [look(START)], fleet="lab", bounds=EVER)
+        SqliteStore(path).keep_looks([look(START)], fleet="lab", bounds=EVER)
+    SqliteStore(path).keep_looks([look(START)], fleet="lab", bounds=EVER)
 
 
 def test_the_log_of_a_run_that_died_is_left_for_the_one_that_takes_over(tmp_path: Path) -> None:
@@ -145,14 +145,14 @@ def test_the_log_of_a_run_that_died_is_left_for_the_one_that_takes_over(tmp_path
         "heartbeat = '2020-01-01T00:00:00Z', heartbeat_at = 1.0"
     )
     with pytest.raises(StateError, match="a run that died holds the lock"):
-        keep_looks(path, [look(START)], fleet="lab", bounds=EVER)
+        SqliteStore(path).keep_looks([look(START)], fleet="lab", bounds=EVER)
     assert path.with_name("s.db-wal").stat().st_size > 0
     conn.close()
 
 
 def test_a_renamed_node_keeps_its_history(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
-    keep_looks(path, [look(START)], fleet="lab", bounds=EVER)
+    SqliteStore(path).keep_looks([look(START)], fleet="lab", bounds=EVER)
     with open_writer(path, command="state mv", fleet="lab") as state:
         state.begin_run("p", "c", "state mv")
         state.rename_node(Move("n", "m", (), (), None))
@@ -164,7 +164,7 @@ def test_a_renamed_node_keeps_its_history(tmp_path: Path) -> None:
 
 def test_a_frame_that_somebody_changed_is_one_sentence_and_the_check_names_it(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
-    keep_looks(path, [look(START)], fleet="lab", bounds=EVER)
+    SqliteStore(path).keep_looks([look(START)], fleet="lab", bounds=EVER)
     with closing(sqlite3.connect(path, isolation_level=None)) as conn:
         conn.execute("UPDATE frames SET body = x'00'")
     with closing(open_reader(path)) as state, pytest.raises(StateError, match="frames: is no frame of history"):

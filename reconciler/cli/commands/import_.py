@@ -27,29 +27,35 @@ FORMATS = ("llama-swap", "litellm")
     help="Write an inventory and a desired state for what FILE of another tool says, and ask no node; overwrites nothing.",
 )
 @click.option("--own", is_flag=True, help="Write inventory YAML instead, in which engines that run in containers are gpurec's own.")
+@click.option("--overlay", is_flag=True, help="Write the agents instead that were allocated over HTTP (gpurec serve), and ask no node.")
 @click.option("--format", "form", type=click.Choice(FORMATS), help="What FILE is, where its content does not tell.")
 @global_options
 @click.pass_context
-def command(context: click.Context, out: Path | None, force: bool, source: Path | None, form: str | None, own: bool) -> None:
+def command(context: click.Context, out: Path | None, force: bool, source: Path | None, form: str | None, own: bool, overlay: bool) -> None:
     """Write desired YAML for what runs on the fleet: needs only the inventory, and changes no state and no node. The first plan after it
     only adopts, the plan after its apply is empty.
 
     With --own it writes an inventory for what its nodes' Docker Engines run: a file to put beside the one there is, in the folder of the
     inventory. The first plan after it only adopts; no container is made anew.
 
+    With --overlay it writes a file to put beside the desired state there is: the plan after it is the same as before.
+
     With --from it needs no workspace: it reads a file of llama-swap or LiteLLM. For each thing that could not be carried over it says where
     that stands, and why."""
     if source is not None:
-        if out is not None or force or own:
+        if out is not None or force or own or overlay:
             raise click.UsageError(
-                "--from writes inventories/FLEET.yaml and desired/FLEET.yaml and overwrites nothing: leave out --out, --force and --own"
+                "--from writes inventories/FLEET.yaml and desired/FLEET.yaml and overwrites nothing: "
+                "leave out --out, --force, --own and --overlay"
             )
         _from_file(settings_of(context), source, form)
         return
     if form is not None:
         raise click.UsageError("--format says what the file of --from is: add --from FILE")
-    if own:
-        _owned(settings_of(context), out, force)
+    if own and overlay:
+        raise click.UsageError("--own writes an inventory and --overlay a desired state; give one of them.")
+    if own or overlay:
+        (_owned if own else _overlay)(settings_of(context), out, force)
         return
     from reconciler.cli.running import run
     from reconciler.files import write_file
@@ -106,6 +112,22 @@ def _owned(settings: Settings, out: Path | None, force: bool) -> None:
         settings.say(f"Warning: {escape(one.what)} is left out: {escape(one.why)}")
     if len(found.left_out) > shown:
         settings.say(f"Warning: {len(found.left_out) - shown:,} more are left out; all of them stand in the comments of the file.")
+
+
+def _overlay(settings: Settings, out: Path | None, force: bool) -> None:
+    from reconciler.cli.running import run
+    from reconciler.files import write_file
+    from reconciler.operations.allocating import overlay_of
+    from reconciler.views import overlay_text
+    from reconciler.views.style import plural
+
+    found = run(settings, lambda report: overlay_of(settings, report))
+    text = overlay_text(found.fleet, found.agents)
+    if out is None:
+        click.echo(text, nl=False)
+        return
+    write_file(settings.path(out), text, overwrite=force)
+    settings.say(f"Wrote {out}: {plural(len(found.agents), 'agent')}. To see what it comes to: gpurec plan")
 
 
 def _below(root: Path, file: Path) -> Path | None:

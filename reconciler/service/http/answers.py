@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import closing
 
-from reconciler.fleet import GIB, CardFacts, EngineFacts, replica_address
-from reconciler.health import holders_by_card
+from reconciler.fleet import GIB, CardFacts, EngineFacts, parse_agent_address, replica_address
+from reconciler.health import agents_of, holders_by_card
 from reconciler.operations.diagnosis import findings_of, standing_of
 from reconciler.operations.explaining import explained, routed
 from reconciler.operations.proposal import Proposal
 from reconciler.operations.records import ModelRecord, Records
+from reconciler.placement import model_needs
 from reconciler.planning import CardBalance, judge
 from reconciler.service.conditions import Conditions
 from reconciler.service.documents import condition_document
 from reconciler.state import RunRecord
 from reconciler.views import drift_document, plan_document, status_document
 from reconciler.views.explain_text import explain_json
+from reconciler.views.models_text import models_document
 from reconciler.views.route_text import route_json
 
 Document = Mapping[str, object]
@@ -26,7 +28,8 @@ def status(seen: Proposal) -> Document:
     """What `gpurec status --format json` says."""
     replicas = standing_of(seen)
     holders = holders_by_card(seen.workspace.fleet, seen.facts, seen.plan)
-    return status_document(seen.plan, seen.facts, replicas, findings_of(seen, replicas), holders)
+    agents = agents_of(seen.plan, seen.resources, seen.applied)
+    return status_document(seen.plan, seen.facts, replicas, findings_of(seen, replicas), holders, agents)
 
 
 def plan(seen: Proposal) -> Document:
@@ -60,14 +63,35 @@ def conditions(holding: Conditions) -> list[Document]:
 
 
 def allocations(seen: Proposal) -> Document:
-    """Which models are where and what of each card they are charged with, as the plan counts."""
+    """Which models are where and what of each card they are charged with, as the plan counts; and which agent uses what."""
     charged = seen.plan.residents
     rows = [
         {"address": address, "model": row.model, "node": row.at.node, "engine": row.at.engine, "vram_bytes": found.vram_bytes}
         for address, row in sorted(seen.applied.replicas.items())
         if (found := charged.get(address)) is not None
     ]
-    return {"allocations": rows, "gpus": [_balance(card) for card in seen.plan.gpus]}
+    agents = [
+        {"address": one.address, "agent": name, "node": node, "uses": one.uses or None, "standing": one.standing}
+        for one in agents_of(seen.plan, seen.resources, seen.applied)
+        if one.standing != "unplaced"
+        for name, _, node in [parse_agent_address(one.address)]
+    ]
+    return {"allocations": rows, "agents": agents, "gpus": [_balance(card) for card in seen.plan.gpus]}
+
+
+def models(seen: Proposal) -> Document:
+    """Every wanted model by the kinds of engines that may have it: what it needs by what, and where it is."""
+    space = seen.workspace
+    there: dict[tuple[str, str], list[str]] = {}
+    for address, row in sorted(seen.applied.replicas.items()):
+        engine = seen.facts.engine(row.at)
+        if engine is not None and any(one.name == row.engine_name for one in engine.residents or ()):
+            there.setdefault((row.model, engine.kind.value), []).append(address)
+    needs = model_needs(space.fleet, space.desired, seen.facts, seen.applied, space.catalogue)
+    rows = models_document(needs)
+    for one in rows:
+        one["resident_on"] = there.get((str(one["model"]), str(one["engine"])), [])
+    return {"models": rows}
 
 
 def _balance(card: CardBalance) -> Document:

@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
 
 from reconciler.fleet import GpurecError, GuardRefused, LockHeld, StalePlan, StateError
 from reconciler.operations.apply_result import ApplyResult
 from reconciler.operations.event_document import error_event, result_event
 from reconciler.operations.exit_status import Command, exit_status, of_apply
 from reconciler.operations.proposal import Proposal
-from reconciler.service.http import answers
+from reconciler.operations.settings import WorkspaceSettings
+from reconciler.service.http import answers, shapes
+from reconciler.service.http.access import Tokens
+from reconciler.service.http.agents import Agents
+from reconciler.service.http.bodies import json_object, number_of
 from reconciler.service.http.broadcast import Broadcast, Full
-from reconciler.service.http.measures import Measures
+from reconciler.service.http.measures import LONGEST_NAME, MOST_CONTEXT, MOST_HOURS, Measures
 from reconciler.service.http.metrics import CONTENT_TYPE, Metrics
+from reconciler.service.http.operations import Answer, Operation, Parameter, Schema, document, routes
 from reconciler.service.http.page import PAGE_POLICY, page_of
+from reconciler.service.http.payments import PaymentHandlers
 from reconciler.service.watch import BACK_OFF, Watch
 from reconciler.views import plan_document
 
 MOST_RUNS = 200
-Answer = Callable[[Request], Awaitable[Response]]
 
 
 class Api:
@@ -39,44 +42,6 @@ class Api:
         self._metrics = metrics
         self._broadcast = broadcast
         self._running: set[asyncio.Task[None]] = set()
-        self._measures = Measures(watch)
-
-    def routes(self) -> list[Route]:
-        read: dict[str, Answer] = {
-            "/": self.page,
-            "/healthz": self.healthz,
-            "/readyz": self.readyz,
-            "/health": self.readyz,
-            "/metrics": self.metrics,
-            "/status": self.of_last(answers.status),
-            "/v1/status": self.of_last(answers.status),
-            "/v1/plan": self.of_last(answers.plan),
-            "/v1/drift": self.of_last(answers.drift),
-            "/v1/conditions": self.conditions,
-            "/v1/history": self.history,
-            "/v1/events": self.events,
-            "/v1/explain/{what:path}": self.about(answers.explanation),
-            "/v1/route/{what:path}": self.about(answers.route),
-            "/v1/allocations": self.of_last(answers.allocations),
-            "/gpu/allocations": self.of_last(answers.allocations),
-            "/v1/gpu/status": self.gpu_status,
-            "/api/v1/gpu/status": self.gpu_status,
-            "/v1/gpu/memory-forecast": self._measures.memory_forecast,
-            "/api/v1/gpu/memory-forecast": self._measures.memory_forecast,
-            "/v1/gpu/models-optimal": self._measures.models_optimal,
-            "/api/v1/gpu/models-optimal": self._measures.models_optimal,
-        }
-        write: dict[str, Answer] = {
-            "/v1/apply": self.apply,
-            "/v1/gpu/rebalance": self.rebalance,
-            "/api/v1/gpu/rebalance": self.rebalance,
-            "/v1/gpu/benchmark-model": self._measures.benchmark_model,
-            "/api/v1/gpu/benchmark-model": self._measures.benchmark_model,
-        }
-        return [
-            *(Route(path, answer, methods=["GET"]) for path, answer in read.items()),
-            *(Route(path, answer, methods=["POST"]) for path, answer in write.items()),
-        ]
 
     def _seen(self) -> Proposal:
         if self._watch.last is None:
@@ -123,10 +88,7 @@ class Api:
         return JSONResponse({"conditions": answers.conditions(self._watch.holding)})
 
     async def history(self, request: Request) -> Response:
-        text = request.query_params.get("last", "20")
-        last = int(text) if text.isascii() and text.isdecimal() and len(text) < 6 else 0
-        if not 1 <= last <= MOST_RUNS:
-            raise HTTPException(400, f"last is a number from 1 to {MOST_RUNS}")
+        last = number_of(request, "last", 20, 1, MOST_RUNS)
         return JSONResponse({"runs": [asdict(run) for run in answers.runs(self._seen(), last)]})
 
     async def events(self, request: Request) -> Response:
@@ -146,7 +108,7 @@ class Api:
 
     async def apply(self, request: Request) -> Response:
         """Carries out just the plan of a digest. Answers once it has begun; how it goes on is told by `/v1/events`, and by history."""
-        digest = (await _object(request, {"digest"}))["digest"]
+        digest = (await json_object(request, {"digest"}))["digest"]
         if not isinstance(digest, str):
             raise HTTPException(400, "digest is the text sha256:… of a plan")
         proposal, run = await self._watch.approved(digest, f"serve: approved by {request.scope['caller'].name}")
@@ -164,21 +126,6 @@ class Api:
         self._broadcast.send(result_event(result, exit_status(Command.APPLY, of_apply(proposal.plan, result))))
 
 
-async def _object(request: Request, keys: set[str]) -> dict[str, object]:
-    """The body as a JSON object with just these keys."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise HTTPException(415, "send JSON, with Content-Type: application/json")
-    try:
-        found = json.loads(await request.body())
-    except (ValueError, RecursionError):
-        raise HTTPException(400, "this is no JSON") from None
-    except ClientDisconnect:
-        raise HTTPException(413, "the body is too large") from None
-    if not isinstance(found, dict) or set(found) != keys:
-        raise HTTPException(400, f"send an object with {' and '.join(sorted(keys))}, and nothing else")
-    return found
-
-
 def _sentence(error: Exception) -> str:
     return error.problems[0].sentence() if isinstance(error, GpurecError) else type(error).__name__
 
@@ -194,6 +141,62 @@ async def _refused(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": _sentence(error)}, status)
 
 
-def app_of(api: Api) -> Starlette:
+def app_of(watch: Watch, settings: WorkspaceSettings, metrics: Metrics, broadcast: Broadcast, tokens: Callable[[], Tokens]) -> Starlette:
     """The application, without its access layer."""
-    return Starlette(routes=api.routes(), exception_handlers={HTTPException: _http_error, GpurecError: _refused})
+    every = table(Api(watch, metrics, broadcast), Measures(watch), Agents(watch, settings), PaymentHandlers(watch, settings, tokens))
+    return Starlette(routes=routes(every), exception_handlers={HTTPException: _http_error, GpurecError: _refused})
+
+
+def table(api: Api, measures: Measures, agents: Agents, payments: PaymentHandlers) -> tuple[Operation, ...]:
+    """Everything that can be asked."""
+
+    async def openapi(request: Request) -> Response:
+        return JSONResponse(document(found, shapes.shared()))
+
+    hours = Parameter("hours", {"type": "integer", "minimum": 1, "maximum": MOST_HOURS, "default": 24}, "how far ahead")
+    last = Parameter("last", {"type": "integer", "minimum": 1, "maximum": MOST_RUNS, "default": 20}, "so many, the newest first")
+    agent_type = Parameter("agent_type", {"type": "string"}, "only what agents of this type use")
+    context = Parameter("min_context_tokens", {"type": "integer", "minimum": 0, "maximum": MOST_CONTEXT, "default": 0}, "of one request")
+    name = Parameter("model_name", {"type": "string", "minLength": 1, "maxLength": LONGEST_NAME}, "a resident, or its address", True)
+    of = api.of_last
+    found = (
+        Operation("GET", ("/",), api.page, "The page.", None, media="text/html"),
+        Operation("GET", ("/openapi.json",), openapi, "This document.", {"type": "object"}),
+        Operation("GET", ("/healthz",), api.healthz, "Whether the process is alive.", shapes.ALIVE),
+        Operation("GET", ("/readyz", "/health"), api.readyz, "Whether the last look is young enough.", shapes.READY, statuses=(200, 503)),
+        Operation("GET", ("/metrics",), api.metrics, "For Prometheus.", None, media="text/plain"),
+        Operation("GET", ("/v1/status", "/status"), of(answers.status), "How the fleet stands.", shapes.STATUS),
+        Operation("GET", ("/v1/plan",), of(answers.plan), "What the next apply would do.", shapes.PLAN),
+        Operation("GET", ("/v1/drift",), of(answers.drift), "What is not as it was last applied.", shapes.DRIFT),
+        Operation("GET", ("/v1/conditions",), api.conditions, "What is not as it should be.", shapes.CONDITIONS),
+        Operation("GET", ("/v1/history",), api.history, "The latest runs.", shapes.RUNS, (last,)),
+        Operation("GET", ("/v1/events",), api.events, "Events from now on.", None, media="text/event-stream"),
+        Operation("GET", ("/v1/explain/{what:path}",), api.about(answers.explanation), "Why a resource is there.", shapes.EXPLANATION),
+        Operation("GET", ("/v1/route/{what:path}",), api.about(answers.route), "Where to send a request.", shapes.ROUTE),
+        Operation("GET", ("/v1/allocations", "/gpu/allocations"), of(answers.allocations), "What is where.", shapes.ALLOCATIONS),
+        *_below_gpu("GET", "status", api.gpu_status, "Cards and their models.", shapes.GPU_STATUS),
+        *_below_gpu("GET", "models", of(answers.models), "Known models, their needs and places.", shapes.KNOWN_MODELS),
+        *_below_gpu("GET", "memory-forecast", measures.memory_forecast, "How full cards will be.", shapes.FORECAST, (hours,)),
+        *_below_gpu("GET", "models-optimal", measures.models_optimal, "Models, best first.", shapes.OPTIMAL, (agent_type, context)),
+        *_below_gpu("POST", "rebalance", api.rebalance, "A plan of now; nothing is carried out.", shapes.PLAN),
+        *_below_gpu("POST", "benchmark-model", measures.benchmark_model, "How fast a resident is.", shapes.BENCH, (name,)),
+        Operation("POST", ("/v1/apply",), api.apply, "Carries out just this plan.", shapes.STARTED, (), shapes.APPROVE, (202,)),
+        Operation("GET", ("/agents", "/api/v1/agents"), agents.every, "Agents that were allocated.", shapes.AGENTS),
+        Operation(
+            "POST",
+            ("/agents/allocate", "/api/v1/agents/allocate"),
+            agents.allocate,
+            "Wants an agent beside those of the files.",
+            shapes.AGENT,
+            body=shapes.ALLOCATE,
+            statuses=(200, 201),
+        ),
+        Operation("DELETE", ("/agents/{name}", "/api/v1/agents/{name}"), agents.release, "Wants it no more.", shapes.RELEASED),
+        Operation("GET", ("/payments/stats",), payments.stats, "Prices, and tickets added up.", shapes.PAYMENTS),
+        Operation("POST", ("/webhook/livepeer",), payments.ticket, "Counts a ticket once.", shapes.TICKETED, body=shapes.TICKET),
+    )
+    return found
+
+
+def _below_gpu(method: str, name: str, answer: Answer, said: str, shape: Schema, query: tuple[Parameter, ...] = ()) -> Iterator[Operation]:
+    yield Operation(method, (f"/v1/gpu/{name}", f"/api/v1/gpu/{name}"), answer, said, shape, query)

@@ -13,13 +13,14 @@ from reconciler.fleet import EngineError, GpurecError, StateError
 from reconciler.operations.bench import bench_seen
 from reconciler.operations.forecasting import forecast_cards
 from reconciler.operations.proposal import Proposal
+from reconciler.service.http.bodies import number_of
 from reconciler.service.http.ranking import models_optimal
 from reconciler.service.watch import Watch
 from reconciler.views.bench_text import bench_document
 from reconciler.views.forecast_text import forecast_document
 
 MOST_HOURS, MOST_CONTEXT = 168, 10**9
-_LONGEST_NAME = 500
+LONGEST_NAME = 500
 
 
 class Measures:
@@ -37,7 +38,7 @@ class Measures:
 
     async def memory_forecast(self, request: Request) -> Response:
         """As `gpurec forecast`: 200 also where too little is known, and it says so. One look is foretold once."""
-        hours, seen = _number(request, "hours", 24, 1, MOST_HOURS), self._seen()
+        hours, seen = number_of(request, "hours", 24, 1, MOST_HOURS), self._seen()
         async with self._foretelling:
             if self._foretold is None or self._foretold[:2] != (seen, hours):
                 self._foretold = (seen, hours, await asyncio.to_thread(_foretold, seen, hours))
@@ -45,7 +46,7 @@ class Measures:
 
     async def models_optimal(self, request: Request) -> Response:
         """The models that may serve, the best first, with the reasons."""
-        least = _number(request, "min_context_tokens", 0, 0, MOST_CONTEXT)
+        least = number_of(request, "min_context_tokens", 0, 0, MOST_CONTEXT)
         try:
             found = models_optimal(self._seen(), self._watch.records, request.query_params.get("agent_type"), least)
         except StateError:
@@ -57,7 +58,7 @@ class Measures:
     async def benchmark_model(self, request: Request) -> Response:
         """As `gpurec bench`: a few tokens, one bench at a time."""
         model = request.query_params.get("model_name", "")
-        if not 0 < len(model) <= _LONGEST_NAME:
+        if not 0 < len(model) <= LONGEST_NAME:
             raise HTTPException(400, "model_name is the name or the address of a model that is resident")
         if self._benching.locked():
             raise HTTPException(409, "another bench is on its way; only one is made at a time", {"Retry-After": "30"})
@@ -74,11 +75,3 @@ def _foretold(seen: Proposal, hours: int) -> Mapping[str, object]:
     found = forecast_cards(seen.state, seen.workspace.desired.policy.memory_pressure, hours)
     rows = [(one.card, one.at, one.total_bytes, one.levels, one.forecast) for one in found]
     return forecast_document(seen.workspace.name, hours, rows)
-
-
-def _number(request: Request, name: str, usual: int, least: int, most: int) -> int:
-    text = request.query_params.get(name, str(usual))
-    found = int(text) if text.isascii() and text.isdecimal() and len(text) < 12 else -1
-    if not least <= found <= most:
-        raise HTTPException(400, f"{name} is a number from {least} to {most}")
-    return found

@@ -18,7 +18,7 @@ from reconciler.operations.settings import WorkspaceSettings
 from reconciler.operations.workspace import load
 from reconciler.service.events import Listening, Reloaded, WatchEvent
 from reconciler.service.http.access import Access, Tokens
-from reconciler.service.http.app import Api, app_of
+from reconciler.service.http.app import app_of
 from reconciler.service.http.broadcast import Broadcast
 from reconciler.service.http.metrics import Metrics
 from reconciler.service.watch import Signals, Watch, WatchOptions
@@ -113,7 +113,7 @@ async def serve(
 
     watch = Watch(settings, options, hear, signals)
     metrics = Metrics(watch)
-    app = Access(app_of(Api(watch, metrics, broadcast)), lambda: tokens, listen.names, loopback=listen.loopback)
+    app = Access(app_of(watch, settings, metrics, broadcast, lambda: tokens), lambda: tokens, listen.names, loopback=listen.loopback)
     config = uvicorn.Config(
         app,
         host=listen.host,

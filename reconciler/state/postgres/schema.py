@@ -52,7 +52,14 @@ _FIRST = (
     "CREATE TABLE frames (span BIGINT, at BIGINT, body BYTEA NOT NULL, PRIMARY KEY (span, at))",
 )
 
-MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST,)
+_SECOND = (
+    f"CREATE TABLE agents (name {_TEXT} PRIMARY KEY, type {_TEXT} NOT NULL, model {_TEXT}, config {_TEXT}, requires_gpu BIGINT, "
+    f"who {_TEXT} NOT NULL, at {_TEXT} NOT NULL)",
+    f"CREATE TABLE tickets (id {_TEXT} PRIMARY KEY, sender {_TEXT}, face_value {_TEXT} NOT NULL, expected_value {_TEXT} NOT NULL, "
+    f"at {_TEXT} NOT NULL)",
+)
+
+MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST, _SECOND)
 """The n-th brings the tables of version n - 1 to version n. One that was released is never changed, only followed by another."""
 SCHEMA_VERSION = len(MIGRATIONS)
 

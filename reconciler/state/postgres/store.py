@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing
 from datetime import UTC, datetime
 from pathlib import Path
 
-from reconciler.fleet import Frame, HistoryBounds, StateError
+from reconciler.fleet import StateError
 from reconciler.state.finding import Finding
 from reconciler.state.lease import Lock, iso
 from reconciler.state.postgres.address import Address, parse
@@ -20,14 +20,15 @@ from reconciler.state.postgres.reader import open_reader
 from reconciler.state.postgres.schema import fleets, migrate, schema_version
 from reconciler.state.process import this_process
 from reconciler.state.protocol import StateReader
+from reconciler.state.sql.beside import Found, WrittenBeside
+from reconciler.state.sql.connection import Connection
 from reconciler.state.sql.fleet_name import OtherFleet, read_fleet, refuse_other_fleet, refuse_other_inventory, write_fleet
-from reconciler.state.sql.frames import write_looks
 from reconciler.state.sql.rescue import RescuePlace, RescueWriter
 from reconciler.value_class import value_class
 
 
 @value_class
-class PostgresStore:
+class PostgresStore(WrittenBeside):
     """A Store in the schema of a fleet. `folder` is where rescue journals lie."""
 
     address: Address
@@ -77,7 +78,7 @@ class PostgresStore:
     ) -> AbstractContextManager[RescueWriter]:
         return open_writer(self.address, self.rescues, command=command, fleet=fleet, lock_timeout=lock_timeout)
 
-    def keep_looks(self, looks: Sequence[Frame], *, fleet: str, bounds: HistoryBounds, new_folder: bool = False) -> str | None:
+    def _beside(self, write: Callable[[Connection], Found], fleet: str, new_folder: bool) -> tuple[Found, str | None]:
         with closing(connect(self.address)) as conn, postgres_said(str(self)):
             new = migrate(conn, self.address, iso(datetime.now(UTC)))
             conn.begin()
@@ -86,12 +87,12 @@ class PostgresStore:
                 refuse_other_fleet(conn, str(self), fleet)
                 if new and read_fleet(conn) is None:
                     write_fleet(conn, fleet)
-                write_looks(conn, looks, bounds)
+                found = write(conn)
                 conn.commit()
             except BaseException:
                 conn.rollback()
                 raise
-        return f"set up a new state for the fleet {fleet}: {self}" if new else None
+        return found, f"set up a new state for the fleet {fleet}: {self}" if new else None
 
     def lock(self) -> Lock | None:
         with closing(connect(self.address)) as conn, postgres_said(str(self)):

@@ -45,6 +45,8 @@ TABLES: Mapping[str, Table] = {
     "facts": _table("node body", "node"),
     "headers": _table("key body", "key"),
     "frames": _table("span at body", "span at"),
+    "agents": _table("name type model config requires_gpu who at", "name"),
+    "tickets": _table("id sender face_value expected_value at", "id"),
 }
 """Every table but those of the lock and of the schema. What others refer to comes first."""
 

@@ -8,7 +8,18 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
-from reconciler.fleet import NOTHING_APPLIED, Applied, AppliedReplica, EngineId, FleetFacts, Frame, ReplicaChange, StateError
+from reconciler.fleet import (
+    NOTHING_APPLIED,
+    AllocatedAgent,
+    Applied,
+    AppliedReplica,
+    EngineId,
+    FleetFacts,
+    Frame,
+    ReplicaChange,
+    StateError,
+    Tickets,
+)
 from reconciler.state.lease import Lease
 from reconciler.state.protocol import JournalRow, RunRecord, StepStatus
 from reconciler.state.renames import Rename, address_now, names_now
@@ -17,7 +28,15 @@ from reconciler.state.sql.connection import Connection
 from reconciler.state.sql.frames import read_frames, read_keys
 from reconciler.state.sql.renames import read_renames
 from reconciler.state.sql.row_errors import decoding
-from reconciler.state.sql.rows import read_applied, read_applied_at, read_changes_since, read_facts, read_meta
+from reconciler.state.sql.rows import (
+    read_allocated,
+    read_applied,
+    read_applied_at,
+    read_changes_since,
+    read_facts,
+    read_meta,
+    read_tickets,
+)
 from reconciler.state.sql.tags import read_tags
 
 _RUN_COLUMNS = (
@@ -108,6 +127,14 @@ class SqlReader(ABC):
         """The derived tags that gpurec made or used on each engine, each with the name that it was made from."""
         with self._reading() as conn:
             return read_tags(conn) if conn is not None else {}
+
+    def allocated(self) -> Sequence[AllocatedAgent]:
+        with self._reading() as conn:
+            return read_allocated(conn) if conn is not None else ()
+
+    def tickets(self) -> Tickets:
+        with self._reading() as conn:
+            return read_tickets(conn) if conn is not None else Tickets()
 
     def failed_loads(self) -> Mapping[str, JournalRow]:
         with self._reading() as conn:

@@ -10,6 +10,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from reconciler.fleet import (
+    AllocatedAgent,
     Applied,
     AppliedReplica,
     AppliedResource,
@@ -29,12 +30,14 @@ from reconciler.fleet import (
     NodeFacts,
     ReplicaChange,
     Scalar,
+    Tickets,
     with_headers,
 )
 from reconciler.state.frames import unpack
 from reconciler.state.not_as_written import NotAsWritten
 from reconciler.state.protocol import StepStatus
 from reconciler.state.renames import address_now, names_now
+from reconciler.state.sql.allocated import AGENT_COLUMNS, TICKET_COLUMNS, read_agents, sum_tickets
 from reconciler.state.sql.columns import read_change, read_charges, read_mapping, read_measured_key, read_number, read_time, read_word
 from reconciler.state.sql.connection import Connection
 from reconciler.state.sql.ranges import ASKED_TOKENS, SEEN_TOKENS, SIZE, known_change, known_charges, known_columns
@@ -230,6 +233,8 @@ _QUERIES = {
     "journal": "SELECT step_id, status FROM journal",
     "meta": "SELECT key, value FROM meta",
     "frames": "SELECT span, at, body FROM frames ORDER BY span, at",
+    "agents": f"SELECT {AGENT_COLUMNS} FROM agents ORDER BY name",  # noqa: S608
+    "tickets": f"SELECT {TICKET_COLUMNS} FROM tickets ORDER BY id",  # noqa: S608
 }
 
 
@@ -243,6 +248,16 @@ def _read(conn: Connection, table: str, read: Callable[[Iterable[Row]], Found]) 
             with decoding(table, str(row[0])):
                 read([row])
         raise
+
+
+def read_allocated(conn: Connection) -> tuple[AllocatedAgent, ...]:
+    """Agents that were allocated over HTTP, by name."""
+    return _read(conn, "agents", read_agents)
+
+
+def read_tickets(conn: Connection) -> Tickets:
+    """All tickets, added up."""
+    return _read(conn, "tickets", sum_tickets)
 
 
 def _replicas(every: Iterable[Row]) -> Mapping[str, AppliedReplica]:
@@ -360,6 +375,8 @@ def undecodable_rows(conn: Connection) -> Iterator[tuple[str, str]]:
         "changes": _changes,
         "journal": _statuses,
         "frames": _frames,
+        "agents": read_agents,
+        "tickets": sum_tickets,
     }
     for table, read in readers.items():
         for row in conn.execute(_QUERIES[table]):

@@ -228,6 +228,18 @@ def _sixteenth(conn: sqlite3.Connection) -> None:
     conn.executemany("INSERT INTO heat VALUES (?, ?, ?)", rows)
 
 
+def _seventeenth(conn: sqlite3.Connection) -> None:
+    """What is wanted beside the files, and what was paid: wei as text, since they are more than 64 bits hold."""
+    conn.execute(
+        "CREATE TABLE agents (name TEXT PRIMARY KEY, type TEXT NOT NULL, model TEXT, config TEXT, requires_gpu INTEGER, who TEXT NOT NULL, "
+        "at TEXT NOT NULL) STRICT, WITHOUT ROWID"
+    )
+    conn.execute(
+        "CREATE TABLE tickets (id TEXT PRIMARY KEY, sender TEXT, face_value TEXT NOT NULL, expected_value TEXT NOT NULL, at TEXT NOT NULL) "
+        "STRICT, WITHOUT ROWID"
+    )
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _first,
     _second,
@@ -245,6 +257,7 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _fourteenth,
     _fifteenth,
     _sixteenth,
+    _seventeenth,
 )
 """The n-th brings a store of version n - 1 to version n. One that was released is never changed, only followed by another."""
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from reconciler.fleet import Frame, HistoryBounds
 from reconciler.state.finding import Finding
 from reconciler.state.lease import Lock
 from reconciler.state.protocol import StateReader
+from reconciler.state.sql.beside import Found, WrittenBeside
+from reconciler.state.sql.connection import Connection
 from reconciler.state.sql.rescue import RescuePlace, RescueWriter
+from reconciler.state.sqlite.beside import write_beside
 from reconciler.state.sqlite.check import check_state
 from reconciler.state.sqlite.connection import require_folder, rescue_place
 from reconciler.state.sqlite.fleet_name import check_fleet
-from reconciler.state.sqlite.frames import keep_looks
 from reconciler.state.sqlite.lock import break_lock, look_at_lock
 from reconciler.state.sqlite.opening import open_writer
 from reconciler.state.sqlite.reader import open_reader
@@ -22,7 +23,7 @@ from reconciler.value_class import value_class
 
 
 @value_class
-class SqliteStore:
+class SqliteStore(WrittenBeside):
     """A Store in an SQLite file."""
 
     file: Path
@@ -55,8 +56,8 @@ class SqliteStore:
     ) -> AbstractContextManager[RescueWriter]:
         return open_writer(self.file, command=command, fleet=fleet, new_folder=new_folder, lock_timeout=lock_timeout)
 
-    def keep_looks(self, looks: Sequence[Frame], *, fleet: str, bounds: HistoryBounds, new_folder: bool = False) -> str | None:
-        return keep_looks(self.file, looks, fleet=fleet, bounds=bounds, new_folder=new_folder)
+    def _beside(self, write: Callable[[Connection], Found], fleet: str, new_folder: bool) -> tuple[Found, str | None]:
+        return write_beside(self.file, write, fleet, new_folder)
 
     def lock(self) -> Lock | None:
         return look_at_lock(self.file)
