@@ -37,7 +37,8 @@ class Ran:
 async def run_bounded(
     argv: Sequence[str], *, within: float, limit: int = LIMIT, give: bytes = b"", environ: Mapping[str, str] | None = None
 ) -> Ran:
-    """Runs `argv` with `give` on its stdin. After `within` seconds, or more than `limit` bytes on stdout, it and its children are killed.
+    """Runs `argv` with `give` on its stdin. After `within` seconds, or more than `limit` bytes on stdout, it and its children are killed;
+    and so is, once it has ended, what of it still holds its output.
 
     A process that cannot even be killed (stuck in a driver) is left behind, and not waited for. Raises OSError where there is no such
     program.
@@ -78,15 +79,21 @@ async def run_bounded(
 
 async def _end(process: asyncio.subprocess.Process, readers: Sequence[asyncio.Future[None]], *, killed: bool) -> None:
     if killed or process.returncode is None:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-    await asyncio.wait(readers, timeout=_GRACE)
+        _kill(process.pid)
+    _, waiting = await asyncio.wait(readers, timeout=_GRACE)
+    if waiting:
+        _kill(process.pid)  # the group has members as long as somebody holds the pipes, so its number is nobody else's
     for reader in readers:
         reader.cancel()
     await asyncio.gather(*readers, return_exceptions=True)
     transport: asyncio.SubprocessTransport | None = getattr(process, "_transport", None)
     if transport is not None:  # asyncio has no public way to let go of a pipe that somebody else still holds
         transport.close()
+
+
+def _kill(group: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
 
 
 async def _read(stream: asyncio.StreamReader, into: bytearray, limit: int) -> None:

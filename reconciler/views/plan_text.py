@@ -29,6 +29,8 @@ _LEGEND = {"+": "pull or load", "-": "unload", "x": "delete from disk", "~": "re
 _LEGEND_OF_OTHERS = {"+": "pull, load or create", "x": "remove"}
 """With steps about other kinds of resources than models."""
 
+MOST_NEW_LINES = 20
+
 
 class Detail(StrEnum):
     """How much of a plan is told: its counts and what it costs; the steps and what has no place too; everything."""
@@ -140,8 +142,18 @@ def _changes(plan: Plan, style: Style, full: bool) -> list[str]:
         if not full:
             continue
         shown += columns([[Cell(label, "dim"), Cell(words)] for label, words in remarks(step)], style, "      ")
-        shown += [f"      {escape(text)}" for text in step.lines()]
+        shown += [f"      {escape(text)}" for text in _beginning(step)]
     return shown
+
+
+def _beginning(step: Step) -> list[str]:
+    """The lines of a step. Of what is new, and has nothing to be compared with, the first: all of a file is in its template."""
+    lines = list(step.lines())
+    added = [number for number, line in enumerate(lines) if line.startswith("+")]
+    if step.action is not Action.CREATE or len(added) <= MOST_NEW_LINES:
+        return lines
+    first, last = added[MOST_NEW_LINES], added[-1]
+    return [*lines[:first], f"… {last + 1 - first:,} more new lines: --format json, markdown or html", *lines[last + 1 :]]
 
 
 def _row(step: Step) -> list[Cell]:

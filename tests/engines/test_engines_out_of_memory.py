@@ -27,6 +27,12 @@ from reconciler.engines.out_of_memory import is_out_of_memory
         "model requires more system memory (9.0 GiB) than is available (4.0 GiB)",
         "unable to allocate CUDA0 buffer",
         "std::bad_alloc",
+        "CUDA error: the resource allocation failed",
+        "CL_MEM_OBJECT_ALLOCATION_FAILURE",
+        "ggml_opencl: CL_OUT_OF_RESOURCES",
+        "The model's max seq len (32768) is larger than the maximum number of tokens that can be stored in KV cache (15296).",
+        "aclrtMalloc failed: ACL_ERROR_RT_MEMORY_ALLOCATION",
+        "musaErrorMemoryAllocation",
     ],
 )
 def test_memory_that_ran_out_is_told_by_every_tools_words(said: str) -> None:

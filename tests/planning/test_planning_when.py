@@ -11,6 +11,8 @@ from pretend import carry_out
 
 from reconciler.fleet import FleetFacts, Hours, When
 from reconciler.planning import Plan, first_moved
+from reconciler.planning.kinds.model.hours import outside_hours
+from reconciler.planning.plan import ModelHours
 
 NIGHT = When(hours=Hours(0, 360, frozenset(range(7)), UTC, "00:00-06:00 UTC"))
 DAY = When(hours=Hours(480, 1080, frozenset(range(7)), UTC, "08:00-18:00 UTC"))
@@ -32,6 +34,12 @@ def test_outside_its_hours_what_gpurec_loaded_leaves_and_nothing_is_unplaced() -
     assert [(one.model, one.wanted, one.until) for one in found.hours] == [("m:1", False, "2026-01-01T08:00:00Z")]
     (note,) = (note for note in found.notes if note.code == "outside_hours")
     assert note.message == "is not wanted now, only at 08:00-18:00 UTC; next from 2026-01-01T08:00:00Z on"
+
+
+def test_of_hours_that_never_come_nothing_is_said_of_a_next_time() -> None:
+    want = desired(model("m:1", ["a"], 8 * GIB, when=DAY, outside_hours=True))
+    (note,) = outside_hours(want, [ModelHours("m:1", False, None)])
+    assert note.message == "is not wanted now, only at 08:00-18:00 UTC"
 
 
 @pytest.mark.parametrize("how", [{"replicas": 1}, {"each": "node"}])

@@ -147,6 +147,17 @@ def test_a_background_process_that_keeps_the_pipe_open_does_not_hold_up_the_answ
     assert time.monotonic() - start < 10
 
 
+def test_a_background_process_that_keeps_the_pipe_open_is_not_left_behind(tmp_path):
+    held = tmp_path / "held"
+    os.mkfifo(held)
+    reading = os.open(held, os.O_RDONLY | os.O_NONBLOCK)
+    ran = asyncio.run(run_bounded(["sh", "-c", f"exec 9>{held}; sleep 600 & echo done"], within=20))
+    assert (ran.code, ran.out) == (0, b"done\n")
+    os.set_blocking(reading, True)
+    assert os.read(reading, 1) == b""  # the end comes once nobody of it has it open
+    os.close(reading)
+
+
 def test_what_is_given_is_the_programs_input():
     assert asyncio.run(run_bounded(["cat"], within=10, give=b"text")).out == b"text"
 

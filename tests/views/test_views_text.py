@@ -29,7 +29,8 @@ from reconciler.fleet import (
     ResidentStatus,
 )
 from reconciler.planning import ModelStep, judge
-from reconciler.planning.plan import Action, CardBalance, Deferred, Drift, Plan, Unplaced
+from reconciler.planning.kinds.file.kind import FileStep
+from reconciler.planning.plan import Action, CardBalance, Cause, Deferred, Drift, Plan, Reason, Unplaced
 from reconciler.views import (
     RunRow,
     RunStep,
@@ -250,3 +251,15 @@ def test_an_apply_is_complete_only_where_everything_has_a_place() -> None:
     done = [StepResult("model.a@x/y", "load", "done")]
     assert outcome_text(done, seconds=1.0, serial=2).startswith("Apply complete!")
     assert "Apply incomplete." in outcome_text(done, seconds=1.0, serial=2, unplaced=1)
+
+
+def test_of_a_new_file_a_plan_shows_the_beginning_and_how_much_more_there_is_and_of_a_changed_one_all(empty_plan: Plan) -> None:
+    diff = ("@@ -0,0 +1,60 @@", *(f"+line {at}" for at in range(60)))
+    file = FileStep(
+        id="f", address="file./etc/x@local", action=Action.CREATE, reason=Reason("c", "is wanted"), cause=Cause.PENDING, node="local",
+        path="/etc/x", content="", diff=diff, validate=("nginx", "-t"),
+    )  # fmt: skip
+    new = plan_text(replace(empty_plan, steps=(file,)))
+    assert "+line 19\n      … 40 more new lines: --format json, markdown or html\n      ! written only if" in new
+    assert "+line 20" not in new
+    assert "+line 59" in plan_text(replace(empty_plan, steps=(replace(file, action=Action.UPDATE),)))

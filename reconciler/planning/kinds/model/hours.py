@@ -24,9 +24,9 @@ def hours_at(desired: Desired, facts: FleetFacts) -> tuple[ModelHours, ...]:
 
 def outside_hours(desired: Desired, hours: Sequence[ModelHours]) -> tuple[Note, ...]:
     """What is said of the models that are not wanted just now."""
-    until = {one.model: one.until for one in hours}
+    later = {one.model: f"; next from {one.until} on" if one.until is not None else "" for one in hours}
     return tuple(
-        Note(f"model.{model.name}", OUTSIDE_HOURS, f"is not wanted now, only at {model.when.hours.shown}; next from {until[model.name]} on")
+        Note(f"model.{model.name}", OUTSIDE_HOURS, f"is not wanted now, only at {model.when.hours.shown}{later[model.name]}")
         for model in desired.models
         if model.outside_hours and model.when.hours is not None
     )
