@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from reconciler.fleet import CardFacts, CardSpec, NodeSpec
+from reconciler.probes.readings import half_precision
 
 SOURCE = "declared"
 
@@ -13,22 +14,26 @@ def declared_cards(node: NodeSpec) -> tuple[CardFacts, ...] | None:
     """The node's cards; () when it is declared to have none, None when nothing is declared."""
     if node.gpus is None:
         return None
-    return tuple(
-        CardFacts(
-            index=card.index,
-            uuid=card.uuid,
-            name=card.name,
-            total_bytes=_total(card, node.ram),
-            used_bytes=None,
-            foreign_bytes=card.foreign,
-            compute_capability=card.compute_capability,
-            driver=card.driver,
-            source=SOURCE,
-            assumed=True,
-            unified=True if card.unified is not None else None,
-            mig_parent=card.mig,
-        )
-        for card in node.gpus
+    return tuple(_declared(card, node) for card in node.gpus)
+
+
+def _declared(card: CardSpec, node: NodeSpec) -> CardFacts:
+    half, brain = half_precision(card.compute_capability)
+    return CardFacts(
+        index=card.index,
+        uuid=card.uuid,
+        name=card.name,
+        total_bytes=_total(card, node.ram),
+        used_bytes=None,
+        foreign_bytes=card.foreign,
+        compute_capability=card.compute_capability,
+        driver=card.driver,
+        source=SOURCE,
+        assumed=True,
+        float16=half,
+        bfloat16=brain,
+        unified=True if card.unified is not None else None,
+        mig_parent=card.mig,
     )
 
 

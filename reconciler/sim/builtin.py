@@ -8,7 +8,7 @@ from reconciler.sim.errors import SimError
 from reconciler.sim.read import read_sim_text
 from reconciler.sim.spec import SimSpec
 
-BUILTIN_FLEETS = ("demo", "gpu-router", "containers", "autogen", "aires")
+BUILTIN_FLEETS = ("demo", "gpu-router", "containers", "autogen", "aires", "eleanor", "rtx3090")
 
 
 def builtin_fleet(name: str) -> SimSpec:

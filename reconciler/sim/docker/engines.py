@@ -57,12 +57,15 @@ def engine_program(template: SimEngine, cards: Mapping[str, Card], make: Make, s
 
 
 def _as_told(spec: SimEngine, argv: Sequence[str]) -> SimEngine:
-    """A server with one model, with the context and the slots of its command: llama.cpp's `-c` is that of all its slots together."""
+    """A server with one model, with the context, the slots and the name of its command: llama.cpp's `-c` is that of all its slots
+    together, and `--alias` what it lists its model as."""
     if spec.kind == "llamacpp" and spec.mode == "single":
         slots = int(_after(argv, "--parallel") or _after(argv, "-np") or spec.num_parallel)
         context = _after(argv, "-c") or _after(argv, "--ctx-size")
         each = None if context is None else int(context) // slots
-        spec = replace(spec, num_parallel=slots)
+        alias = _after(argv, "--alias")
+        installed = spec.installed if alias is None else tuple(replace(one, name=alias) for one in spec.installed)
+        spec = replace(spec, num_parallel=slots, installed=installed)
     else:
         context = _after(argv, "--max-model-len") if spec.kind == "vllm" else None
         each = None if context is None else int(context)

@@ -1,0 +1,77 @@
+"""Deployment E: llama.cpp and vLLM side by side on one card of 24 GB; its operators' own numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from deployment_lab import Deployment, deployed, free_ports
+
+SMALL = ["bi-medix2", "openins-llama3-8b", "tiny-llama-1b"]
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """From an empty machine, applied once for all tests, each of which leaves it as it was."""
+    ports = dict(zip((28080, 28081, 28084, 28000), free_ports(4), strict=True))
+    with deployed("rtx3090", tmp_path_factory.mktemp("rtx3090"), ports) as found:
+        plan = found.plan()
+        assert (plan["summary"]["create"], plan["summary"]["wait"]) == (4, 3)
+        found.run("apply", "--auto-approve")
+        assert found.run("plan").startswith("No changes.")
+        yield found
+
+
+@pytest.fixture
+def card(once: Deployment) -> Iterator[Deployment]:
+    yield once
+    once.declare()
+    once.run("apply", "--auto-approve", ends=None)
+
+
+def test_each_llama_cpp_has_its_model_at_its_own_port(card: Deployment) -> None:
+    found = {model: card.document("route", model) for model in SMALL}
+    assert {model: (one["backend"], one["port"]) for model, one in found.items()} == {
+        "tiny-llama-1b": ("llamacpp", card.ports[28080]),
+        "bi-medix2": ("llamacpp", card.ports[28081]),
+        "openins-llama3-8b": ("llamacpp", card.ports[28084]),
+    }
+    assert (found["tiny-llama-1b"]["gpu_id"], found["tiny-llama-1b"]["will_exceed_memory"]) == (0, False)
+    assert found["bi-medix2"]["estimated_duration_ms"] == 3413
+
+
+def test_three_gb_of_overhead_are_kept(card: Deployment) -> None:
+    (gpu,) = card.plan()["gpus"]
+    assert gpu["usable_bytes"] == 24 * 2**30 - 3 * 10**9
+    assert gpu["before_bytes"] == sum((2_300_000_000, 6_500_000_000, 7_800_000_000))
+
+
+def test_batch_work_has_no_place_beside_all_three_and_that_is_no_failure(card: Deployment) -> None:
+    plan = card.plan()
+    assert [(one["model"], one["best_effort"]) for one in plan["unplaced"]] == [("batch", True)]
+    card.run("plan", "--detailed-exitcode", ends=0)
+
+
+def test_batch_work_comes_when_more_than_ten_gb_are_free_and_leaves_when_they_are_needed(card: Deployment) -> None:
+    card.edit("vram: 7.8GB}", "vram: 7.8GB, replicas: 0}")
+    card.run("apply", "--auto-approve")
+    plan = card.plan()
+    assert (plan["steps"], plan["unplaced"]) == ([], [])
+    (gpu,) = plan["gpus"]
+    assert gpu["before_bytes"] == 2_300_000_000 + 6_500_000_000 + 10_000_000_000
+    card.declare()
+    card.run("apply", "--auto-approve", ends=None)
+    assert [one["model"] for one in card.plan()["unplaced"]] == ["batch"]
+
+
+def test_its_dashboard_is_rendered(card: Deployment) -> None:
+    board = json.loads((card.root / "rendered" / "rtx3090-dashboard.json").read_text())
+    titles = {panel["title"] for panel in board["panels"]}
+    assert {"Temperature of cards", "Memory in use", "Tokens a second"} <= titles
+
+
+def test_a_state_of_before_that_is_gone_changes_nothing_on_the_card(card: Deployment, tmp_path: Path) -> None:
+    plan = json.loads(card.run("--state", f"sqlite:///{tmp_path}/other.db", "plan", "--format", "json"))
+    assert {step["action"] for step in plan["steps"]} == {"adopt"}
