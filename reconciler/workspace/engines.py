@@ -24,7 +24,7 @@ from reconciler.workspace.forms import (
     vram,
     vram_mebibytes,
 )
-from reconciler.workspace.owned import OWNED_FIELDS, read_owned
+from reconciler.workspace.owned import OWNED_FIELDS, check_variables, read_owned
 from reconciler.workspace.problems import Problems, Refused, did_you_mean
 from reconciler.workspace.table import Field, Table, Values
 from reconciler.workspace.templating import is_template
@@ -224,6 +224,8 @@ def _engine(key: ScalarNode, node: Node, problems: Problems) -> EngineParts:
     if OPTIONS in values and not kind.is_looked_at and (owned is None or kind not in _TAKE_ARGUMENTS):
         what = f"'options' of {where} would be told to nobody: they are arguments of a llama.cpp or a vLLM that gpurec starts"
         problems.warn(what, values.nodes[OPTIONS.key], "start it with them, or write `options` under the model")
+    if owned is None and VARIABLES in values:
+        check_variables(kind, values.get(VARIABLES) or (), problems, where, values.nodes[VARIABLES.key])
     address = template if isinstance(template, ScalarNode) else values.get(URL)
     if owned is None and address is None:
         if not isinstance(node, MapNode) or node.get(URL.key) is None:

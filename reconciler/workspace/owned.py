@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Literal
 
 from reconciler.fleet import (
@@ -150,11 +151,7 @@ def read_owned(runtime: Runtime, kind: EngineKind, values: Values, problems: Pro
         for name, value in (own.get(VARIABLES) or {}).items():
             if env.setdefault(name, value) != value:
                 problems.error(f"{where} has {name!r} twice with two values", own.nodes[VARIABLES.key], "keep one of the two")
-    for name in sorted(env):
-        if unknown_variable(kind, name):
-            near = nearest(name, KNOWN[kind][1])
-            what = f"{where} is given {name!r}, which {kind} does not know"
-            problems.warn(what, values.nodes.get(VARIABLES.key) or values.node, f"did you mean {near!r}?" if near is not None else None)
+    check_variables(kind, env, problems, where, values.nodes.get(VARIABLES.key) or values.node)
     if start is None:
         raise Refused
     if isinstance(start, EngineContainer) and start.adopt is not None and INSTANCES in values and own is not None:
@@ -188,3 +185,12 @@ def _as_container(values: Values, problems: Problems, where: str) -> EngineConta
         values.get(ADOPT),
         values.get(GROUPS) or (),
     )
+
+
+def check_variables(kind: EngineKind, env: Iterable[str], problems: Problems, where: str, at: Node) -> None:
+    """Warns of variables that an engine of this kind has never had."""
+    for name in sorted(env):
+        if unknown_variable(kind, name):
+            near = nearest(name, KNOWN[kind][1])
+            what = f"{where} is given {name!r}, which {kind} does not know"
+            problems.warn(what, at, f"did you mean {near!r}?" if near is not None else None)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from reconciler.fleet import MIB, Runtime, WorkspaceError, parse_capability
+from reconciler.probes.declared import declared_cards
 from reconciler.sim import BUILTIN_FLEETS, builtin_fleet
 from reconciler.workspace import json_schema, load_fleet, load_inventory, load_workspace
 
@@ -183,8 +184,10 @@ def test_workspace_an_example_declares_what_its_simulated_fleet_has(name: str) -
         assert {(engine.id.engine, engine.kind.value, urlsplit(engine.url).port) for engine in served} == {
             (engine.name, engine.kind, engine.port) for engine in node.engines
         }
-        assert [(card.name, card.vram, card.compute_capability, card.foreign) for card in declared.gpus or ()] == [
-            (card.name, card.vram, parse_capability(card.compute_capability), card.foreign) for card in node.gpus
+        sizes = [card.total_bytes for card in declared_cards(declared) or ()]
+        assert sizes == [card.vram for card in node.gpus]
+        assert [(card.name, card.compute_capability, card.foreign) for card in declared.gpus or ()] == [
+            (card.name, card.compute_capability and parse_capability(card.compute_capability), card.foreign) for card in node.gpus
         ]
         assert declared.ram in (None, node.ram)
 
