@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from reconciler.fleet import Solver
     from reconciler.operations.run import FailureLimit
     from reconciler.planning.what_if import AddedCard
+    from reconciler.state import Shard
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 MARKDOWN_BYTES = 65_536
@@ -224,6 +225,27 @@ def loop_options(command: Command) -> Command:
         help="A line an event, on stdout.",
     )
     return mode(log(command))
+
+
+def shard_option(command: Command) -> Command:
+    """Gives the command `shard`; None where it is not given."""
+    return click.option(
+        "--shard",
+        metavar="I/N",
+        callback=_shard,
+        help="Look at the I-th of N parts of the nodes; other loops on the same PostgreSQL state look at the rest.",
+    )(command)
+
+
+def _shard(context: click.Context, option: click.Parameter, text: str | None) -> Shard | None:
+    if text is None:
+        return None
+    from reconciler.state.shards import MOST, Shard
+
+    number, _, of = text.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of) <= MOST):
+        raise click.BadParameter(f"{text[:20]!r} is none of I/N with 1 ≤ I ≤ N ≤ {MOST}, such as 2/4")
+    return Shard(int(number), int(of))
 
 
 def past_option(command: Command) -> Command:

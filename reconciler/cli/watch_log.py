@@ -59,9 +59,10 @@ class WatchLog:
     def _said_of(self, event: WatchEvent) -> tuple[str, list[str]] | None:
         """The level and the lines of an event that is logged."""
         match event:
-            case Started(fleet=fleet, applies=applies, interval=interval):
+            case Started(fleet=fleet, applies=applies, interval=interval, shard=shard):
                 what = "carrying out what its files ask for" if applies else "changing nothing"
-                return "info", [f"Watching fleet {escape(fleet)} every {format_duration(interval)}, {what}"]
+                of_it = f"part {shard} of fleet" if shard is not None else "fleet"
+                return "info", [f"Watching {of_it} {escape(fleet)} every {format_duration(interval)}, {what}"]
             case Listening(url=url):
                 return "info", [f"Listening on {escape(url)}"]
             case Told(condition=one):

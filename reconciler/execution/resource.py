@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import field
 from pathlib import Path
 from typing import Protocol
@@ -33,7 +33,8 @@ class ActorContext:
 @value_class
 class Surroundings:
     """What is known when resources are looked at: the files, the state, and what probing showed. Without `asks_nodes` nothing may be sent
-    to a node: what only a node can say is then as it was last applied. `state` is the file of the state, where it is one."""
+    to a node, and with `part` nothing to others than these: what only a node can say is then as it was last applied. `state` is the file of
+    the state, where it is one."""
 
     fleet: Fleet
     desired: Desired
@@ -41,6 +42,11 @@ class Surroundings:
     applied: Applied
     asks_nodes: bool = True
     state: Path | None = None
+    part: Set[str] | None = None
+
+    def asks(self, node: str) -> bool:
+        """Whether anything may be sent to this node."""
+        return self.asks_nodes and (self.part is None or node in self.part)
 
 
 class ResourceActor(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import field
 from enum import StrEnum
 from fractions import Fraction
@@ -177,3 +177,7 @@ class Fleet:
 
     name: str
     nodes: Mapping[str, NodeSpec]
+
+    def only(self, nodes: Set[str]) -> Fleet:
+        """The same with no other nodes than these."""
+        return Fleet(self.name, {name: node for name, node in self.nodes.items() if name in nodes})

@@ -51,7 +51,8 @@ LARGEST_FACTS = 512 * MIB
 class PlanOptions:
     """Which facts to take and which nodes to change. Without `refresh` the recorded facts are taken and nothing
     is probed; `assume` is a file of facts to take instead. `again` holds addresses of replicas that are loaded again in any case. `solver`
-    looks for places instead of the one that the files name. With `activity` engines are also asked what they tell of their requests."""
+    looks for places instead of the one that the files name. With `activity` engines are also asked what they tell of their requests. With
+    `part` only these nodes are asked, and of the others it is as `elsewhere` has it, which others saw."""
 
     limit: str | None = None
     exclude: str | None = None
@@ -60,6 +61,8 @@ class PlanOptions:
     again: frozenset[str] = frozenset()
     solver: Solver | None = None
     activity: bool = False
+    part: frozenset[str] | None = None
+    elsewhere: FleetFacts | None = None
 
     @property
     def probes(self) -> bool:
@@ -112,16 +115,19 @@ async def look(
             applied = replace(applied, tags=state.tags())
     activity: dict[tuple[EngineId, str], Activity] | None = {} if options.activity else None
     known = None if options.probes else _known(settings, options.assume, recorded)
-    space = replace(space, fleet=await _all_instances(space.fleet, known, recorded, report))
+    space = replace(space, fleet=await _all_instances(space.fleet, known, recorded, report, options))
     if known is None:
         wanted = replace(space.desired, models=(*space.desired.models, *also))
-        facts = await _probe(space.fleet, wanted_names(space.fleet, wanted, applied), recorded, report, activity)
+        asked = space.fleet.only(options.part) if options.part is not None else space.fleet
+        facts = await _probe(asked, wanted_names(asked, wanted, applied), recorded, report, activity)
+        if options.elsewhere is not None:
+            facts = replace(facts, nodes={**options.elsewhere.nodes, **facts.nodes})
         refuse_shared(space.fleet, facts, space.inventory)
     else:
         facts = known
     if space.desired.hours:
         space = replace(space, desired=space.desired.at(_time_of(facts)))
-    resources = await _observe_resources(settings, space, applied, facts, options.probes, store)
+    resources = await _observe_resources(settings, space, applied, facts, options, store)
     kinds = tuple(one.kind for one in settings.types())
     return Observation(space, store, applied, recorded, facts, options.probes, resources, kinds, activity or {}, allocated)
 
@@ -142,12 +148,12 @@ def refuse_shared(fleet: Fleet, facts: FleetFacts, inventory: Inventory) -> None
 
 
 async def _observe_resources(
-    settings: WorkspaceSettings, space: Workspace, applied: Applied, facts: FleetFacts, asks_nodes: bool, state: Store
+    settings: WorkspaceSettings, space: Workspace, applied: Applied, facts: FleetFacts, options: PlanOptions, state: Store
 ) -> Mapping[str, ResourceFacts]:
     from reconciler.execution.resource import ActorContext, Surroundings
 
     context = ActorContext(settings.directory, space.fleet, settings.poll_seconds, applied)
-    around = Surroundings(space.fleet, space.desired, facts, applied, asks_nodes, state.file)
+    around = Surroundings(space.fleet, space.desired, facts, applied, options.probes, state.file, options.part)
     found: dict[str, ResourceFacts] = {}
     for one in settings.types():
         actor = one.actor(context)
@@ -172,7 +178,9 @@ async def every_engine(fleet: Fleet, report: Reporter = ignore) -> Fleet:
     return await _all_instances(fleet, None, None, report)
 
 
-async def _all_instances(fleet: Fleet, known: FleetFacts | None, recorded: FleetFacts | None, report: Reporter) -> Fleet:
+async def _all_instances(
+    fleet: Fleet, known: FleetFacts | None, recorded: FleetFacts | None, report: Reporter, options: PlanOptions = PROBE_ALL
+) -> Fleet:
     """The same by `known` facts, or by cards that are looked at for it; where that gives none, by the `recorded` ones: while the cards of a
     node are unknown its instances stay as they are."""
     nodes = nodes_with_instances(fleet)
@@ -183,9 +191,12 @@ async def _all_instances(fleet: Fleet, known: FleetFacts | None, recorded: Fleet
         from reconciler.engines import Transport
         from reconciler.probes import probe_fleet
 
-        bare = Fleet(fleet.name, {name: replace(fleet.nodes[name], engines=()) for name in sorted(nodes)})
+        asked = nodes if options.part is None else [name for name in nodes if name in options.part]
+        bare = Fleet(fleet.name, {name: replace(fleet.nodes[name], engines=()) for name in sorted(asked)})
         async with Transport() as transport:
             seen = await probe_fleet(bare, {}, transport=transport, at=clock.now())
+        if options.elsewhere is not None:
+            seen = replace(seen, nodes={**options.elsewhere.nodes, **seen.nodes})
     cards = {name: _cards(seen, name) if _cards(seen, name) is not None else _cards(recorded, name) for name in nodes}
     whole, unknown = with_instances(fleet, cards)
     for at in unknown:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import replace
 from datetime import datetime
 
 from reconciler.fleet import (
@@ -54,6 +55,12 @@ def sample(seen: Proposal, result: ApplyResult | None, before: Before) -> tuple[
     }
     frame = Frame(seconds_of(seen.facts.at), cards=_cards(seen), models=dict(sorted(found.items())))
     return frame, Before(frame, activity)
+
+
+def only_of(frame: Frame, nodes: Set[str]) -> Frame:
+    """What a frame has of some of its nodes."""
+    cards = {key: one for key, one in frame.cards.items() if key[0] in nodes}
+    return replace(frame, cards=cards, models={at: one for at, one in frame.models.items() if parse_replica_address(at)[1].node in nodes})
 
 
 def seconds_of(at: str) -> int:

@@ -116,6 +116,12 @@ def _at(step: Step) -> tuple[str, str | None]:
     return step.node, getattr(step, "engine", None)
 
 
+def node_of(address: str) -> str | None:
+    """The node at the end of an address; None where it names none."""
+    place = _place_of(address)
+    return place[0] if place is not None else None
+
+
 def _place_of(address: str) -> tuple[str, str | None] | None:
     """The node and engine at the end of an address: `model.NAME@NODE/ENGINE`, `engine.NODE/ENGINE`, `gpu.NODE/CARD`."""
     kind, _, rest = address.partition(".")

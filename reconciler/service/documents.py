@@ -16,8 +16,9 @@ from reconciler.service.events import AlertLost, Ended, Listening, Looked, Over,
 def watch_document(event: WatchEvent) -> dict[str, Json]:
     """An event of the loop, with its `type`."""
     match event:
-        case Started(fleet, applies, interval):
-            return {"type": "started", "fleet": fleet, "applies": applies, "interval_seconds": interval}
+        case Started(fleet, applies, interval, shard):
+            part = str(shard) if shard is not None else None
+            return {"type": "started", "fleet": fleet, "applies": applies, "interval_seconds": interval, "shard": part}
         case Listening(url):
             return {"type": "listening", "url": url}
         case Told(one):

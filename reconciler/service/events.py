@@ -7,16 +7,18 @@ from typing import TypeAlias
 from reconciler.fleet import GpurecError
 from reconciler.operations.reporter import OperationEvent
 from reconciler.service.conditions import Condition
+from reconciler.state import Shard
 from reconciler.value_class import value_class
 
 
 @value_class
 class Started:
-    """The loop begins. `applies`: it carries plans out, and does not only look."""
+    """The loop begins. `applies`: it carries plans out, and does not only look. `shard`: it looks at that part of the fleet."""
 
     fleet: str
     applies: bool
     interval: float
+    shard: Shard | None = None
 
 
 @value_class

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Set
 from contextlib import closing, suppress
 
 from reconciler.fleet import HOUR, LOOK, Frame, GpurecError, LockHeld, StateError, Topic, timeline
@@ -10,7 +11,7 @@ from reconciler.operations.apply_result import ApplyResult
 from reconciler.operations.proposal import Proposal
 from reconciler.operations.records import DAY, Records
 from reconciler.operations.reporter import Reporter, StateNotice
-from reconciler.operations.sampling import Before, sample, seconds_of
+from reconciler.operations.sampling import Before, only_of, sample, seconds_of
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.operations.workspace import may_make_folder
 from reconciler.service.conditions import Condition
@@ -29,11 +30,13 @@ class History:
         self._began = False
         self.records = Records()
 
-    def add(self, seen: Proposal, result: ApplyResult | None) -> Condition | None:
-        """Keeps a look and what came of it; says so where that cannot be done. While a run holds the state, it waits for the next look."""
+    def add(self, seen: Proposal, result: ApplyResult | None, part: Set[str] | None = None) -> Condition | None:
+        """Keeps a look and what came of it, of the nodes of `part` where others look at the rest; says so where that cannot be done. While
+        a run holds the state, it waits for the next look."""
         if not self._began:
             self._begin(seen)
         frame, self._before = sample(seen, result, self._before)
+        frame = frame if part is None else only_of(frame, part)
         self.records.add(frame)
         self._waiting.append(frame)
         bounds = seen.workspace.desired.policy.service.history

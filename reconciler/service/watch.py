@@ -7,11 +7,11 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reconciler.execution import StopSignal
-from reconciler.fleet import GpurecError, Topic, first_border
+from reconciler.fleet import GpurecError, LockHeld, StalePlan, Topic, first_border
 from reconciler.operations import clock
 from reconciler.operations.apply import plan_to_apply
 from reconciler.operations.apply_result import ApplyResult
@@ -22,13 +22,14 @@ from reconciler.operations.records import Records
 from reconciler.operations.run import ApplyOptions, carry_out
 from reconciler.operations.saved_plan_checks import check_guards
 from reconciler.operations.settings import WorkspaceSettings
-from reconciler.operations.workspace import load
+from reconciler.operations.workspace import load, state_of
 from reconciler.service import conditions
 from reconciler.service.alerts import Alerts
 from reconciler.service.conditions import NONE, Condition, Conditions
 from reconciler.service.events import AlertLost, Ended, Looked, Over, Reloaded, Started, Told, TurnFailed, WatchEvent
 from reconciler.service.history import History
-from reconciler.state import StepStatus
+from reconciler.service.sharding import WHOLE, Part, Sharding, still_told
+from reconciler.state import Shard, StepStatus
 from reconciler.value_class import value_class
 from reconciler.workspace import Workspace
 
@@ -49,12 +50,13 @@ Tell = Callable[[WatchEvent], None]
 @value_class
 class WatchOptions:
     """`interval` in seconds from the end of a look to the next; `applies`: carry plans out. `command` is what history and the lock say of
-    its runs."""
+    its runs. `shard` is the part of the fleet that it looks at, None for all of it."""
 
     interval: float = 300.0
     applies: bool = False
     command: str = "watch"
     parallelism: int = 10
+    shard: Shard | None = None
 
 
 class Signals:
@@ -88,12 +90,14 @@ class Signals:
         asked, self._reload = self._reload, False
         return asked
 
-    async def pause(self, seconds: float) -> None:
-        """Waits so long, or until something is asked."""
+    async def pause(self, seconds: float) -> bool:
+        """Waits so long, or until something is asked, and says which."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._woken.wait()
+        asked = self._woken.is_set()
         self._woken.clear()
+        return asked
 
     async def until_stopped(self, work: Coroutine[Any, Any, None]) -> None:
         """Does work that changes nothing, and gives it up as soon as the loop is to end."""
@@ -120,17 +124,20 @@ class Signals:
 
 @dataclass(slots=True)
 class Turn:
-    """One look and what came of it: `proposal` None where there was none, `result` None where nothing was carried out."""
+    """One look at a part of the fleet, and what came of it: `proposal` None where there was none, `result` None where nothing was carried
+    out, `gave_way` where another loop of the fleet was at it."""
 
     proposal: Proposal | None = None
     result: ApplyResult | None = None
     error: Exception | None = None
     found: list[Condition] = field(default_factory=list)
+    part: Part = WHOLE
+    gave_way: bool = False
 
     @property
     def incomplete(self) -> bool:
         """Something could not be seen or mended: the next look follows sooner."""
-        if self.error is not None or self.proposal is None or self.proposal.plan.deferred:
+        if self.error is not None or self.proposal is None or self.gave_way or self.part.is_incomplete(self.proposal):
             return True
         return self.result is not None and any(one.status not in (StepStatus.DONE, StepStatus.SATISFIED) for one in self.result.steps)
 
@@ -166,7 +173,7 @@ class Watch:
         tell: Tell,
         signals: Signals,
         *,
-        pause: Callable[[float], Awaitable[None]] | None = None,
+        pause: Callable[[float], Awaitable[bool | None]] | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._settings = settings
@@ -180,6 +187,7 @@ class Watch:
         self._alone = asyncio.Lock()
         self._alerts: Alerts | None = None
         self._history = History(settings, tell)
+        self._sharding = Sharding(options.shard, options.interval) if options.shard is not None else None
         self.workspace: Workspace | None = None
         self.holding: Conditions = NONE
         self.last: Proposal | None = None
@@ -199,7 +207,9 @@ class Watch:
     async def run(self) -> None:
         """Looks until it is asked to end. Raises GpurecError where the files are wrong before the first look: a person is there then."""
         workspace = await load(self._settings, self._tell)
-        self._tell(Started(workspace.name, self._options.applies, self._options.interval))
+        if self._options.shard is not None:
+            state_of(self._settings, workspace).shards(workspace.name)
+        self._tell(Started(workspace.name, self._options.applies, self._options.interval, self._options.shard))
         async with self._alerting():
             mended = False
             while not self._signals.stop.requested:
@@ -209,7 +219,7 @@ class Watch:
                     break
                 mended = turn.done > 0 and not turn.incomplete and not mended
                 if not mended:  # else the next look, whether it helped, follows at once
-                    await self._pause(self._pause_after())
+                    await self._rest(self._pause_after())
                 if self._signals.take_reload():
                     workspace = await self._reloaded(workspace)
             async with self._alone:  # a plan that was approved ends its running steps first
@@ -221,6 +231,12 @@ class Watch:
         workspace = await load(self._settings, self._tell)
         async with self._alerting():
             return (await self._turn(workspace)).status
+
+    async def _rest(self, seconds: float) -> None:
+        if self._sharding is not None:
+            await self._sharding.pause(seconds, self._pause)
+        else:
+            await self._pause(seconds)
 
     @asynccontextmanager
     async def _alerting(self) -> AsyncIterator[None]:
@@ -277,14 +293,15 @@ class Watch:
         self.workspace = workspace
         try:
             await self._signals.until_stopped(self._look(workspace, turn))
-            if turn.proposal is not None and self._options.applies and _has_work(turn.proposal):
+            self.holding = still_told(self.holding, turn.part)
+            if turn.proposal is not None and self._options.applies and turn.part.has_work(turn.proposal):
                 self._settle([*turn.found, *(one for one in self.holding.values() if one.topic in _OF_A_RUN)])
-                await self._apply(workspace, turn)
+                await self._apply_in_turn(workspace, turn)
         except Exception as error:  # noqa: BLE001  whatever comes up in one look, the next is made
             turn.error = error
         if self._signals.stop.requested and turn.result is None:
             return turn
-        if turn.proposal is not None and (lost := self._history.add(turn.proposal, turn.result)) is not None:
+        if turn.proposal is not None and (lost := self._history.add(turn.proposal, turn.result, turn.part.nodes)) is not None:
             turn.found.append(lost)
         if turn.error is None:
             self._settle(turn.found)
@@ -300,17 +317,40 @@ class Watch:
         return turn
 
     async def _look(self, workspace: Workspace, turn: Turn) -> None:
-        turn.proposal = await plan_fleet(self._settings, _LOOK, self._tell, workspace=workspace)
+        if self._sharding is not None:
+            turn.part = await self._sharding.part(state_of(self._settings, workspace), workspace.name, workspace.fleet.nodes.keys())
+        choice = replace(_LOOK, part=turn.part.nodes, elsewhere=turn.part.elsewhere)
+        turn.proposal = await plan_fleet(self._settings, choice, self._tell, workspace=workspace)
+        if self._sharding is not None:
+            await self._sharding.looked(turn.part, turn.proposal.facts)
         still = {step.address for step in turn.proposal.plan.steps}
-        turn.found.extend(conditions.of_plan(turn.proposal.plan))
+        turn.found = self._told(turn)
         turn.found.extend(one for one in self.holding.values() if one.topic is Topic.FAILED and one.subject in still)
 
+    def _told(self, turn: Turn) -> list[Condition]:
+        """What is wrong by the plan of a turn, as far as it is this loop's to tell."""
+        assert turn.proposal is not None
+        return [*turn.part.found, *filter(turn.part.tells, conditions.of_plan(turn.proposal.plan))]
+
+    async def _apply_in_turn(self, workspace: Workspace, turn: Turn) -> None:
+        """Applies; of several loops over one fleet, one at a time, and the others look again later."""
+        if self._sharding is None:
+            return await self._apply(workspace, turn)
+        seen, found = turn.proposal, turn.found
+        try:
+            async with self._sharding.alive():
+                await self._apply(workspace, turn)
+        except (LockHeld, StalePlan) as error:
+            if isinstance(error, LockHeld) and not self._sharding.is_of_another(state_of(self._settings, workspace)):
+                raise
+            turn.proposal, turn.found, turn.gave_way = seen, found, True
+
     async def _apply(self, workspace: Workspace, turn: Turn) -> None:
-        """Plans once more, now that nobody else holds the state, and carries that out, where a guard lets it."""
+        """Plans once more, over the whole fleet, now that nobody else holds the state, and carries that out, where a guard lets it."""
         options = ApplyOptions(self._options.parallelism, keep_going=True, command=self._options.command)
         turn.proposal, options = await plan_to_apply(self._settings, _LOOK, options, self._tell, workspace=workspace)
-        turn.found = list(conditions.of_plan(turn.proposal.plan))
-        if turn.proposal.plan.refusals or self._signals.stop.requested:
+        turn.found = self._told(turn)
+        if turn.proposal.plan.refusals or self._signals.stop.requested or not WHOLE.has_work(turn.proposal):
             return
         turn.result = await self._signals.cuttable(carry_out(self._settings, turn.proposal, options, self._tell, self._signals.stop))
         turn.found.extend(conditions.of_result(turn.proposal.plan, turn.result))
@@ -331,10 +371,3 @@ class Watch:
         pause = min(self._options.interval, soon) * (1 - JITTER + 2 * JITTER * self._jitter())
         border = first_border(self.workspace.desired.hours, self._looked) if self.workspace is not None else None
         return pause if border is None else min(pause, max(0.0, (border - clock.moment()).total_seconds()) + AFTER_BORDER)
-
-
-def _has_work(proposal: Proposal) -> bool:
-    """Whether an apply would do or record anything that is not recorded yet."""
-    plan = proposal.plan
-    new = plan.placed.keys() - proposal.applied.replicas.keys()
-    return not plan.refusals and (not plan.empty or bool(new or plan.forgotten or plan.incidents))

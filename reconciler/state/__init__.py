@@ -19,6 +19,7 @@ from reconciler.state.protocol import (
 )
 from reconciler.state.recovery import take_in
 from reconciler.state.renames import Rename, address_now, names_now
+from reconciler.state.shards import Shard, ShardBoard, ShardRow
 from reconciler.state.sql.fleet_name import OtherFleet
 from reconciler.state.sql.rescue import Rescued, RescuePlace, RescueWriter, find_rescues, put_away, read_rescue, waiting_sentence
 from reconciler.state.sqlite.access import refuse_unsafe, unsafe_sentence
@@ -48,6 +49,9 @@ __all__ = [
     "Rescued",
     "RunRecord",
     "SettledStep",
+    "Shard",
+    "ShardBoard",
+    "ShardRow",
     "SqliteStore",
     "Standing",
     "StateReader",

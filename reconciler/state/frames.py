@@ -158,13 +158,18 @@ class Change:
 def change_of(looks: Sequence[Frame], there: Collection[Kept], load: Load, bounds: HistoryBounds) -> Change:
     """What becomes of a history when `looks`, the oldest first, come to it: means of what is complete, and an end of what is old.
 
-    A look that is not later than the last one takes its place or comes before it; frames of the future are of a clock that was wrong.
+    A look that is not later than the last one comes before it, or to what another loop saw of other nodes at the same second; frames of the
+    future are of a clock that was wrong.
     """
     now = max((one.at for one in looks), default=0)
     last = max((one.at + one.span for one in there if one.at <= now + FUTURE), default=now)
     wrong = {(one.span, one.at) for one in there if one.at > now + FUTURE}
     known = {(one.span, one.at) for one in there} - wrong
-    frames = {(one.span, one.at): one for one in looks}
+    frames: dict[tuple[int, int], Frame] = {}
+    for one in looks:
+        key = one.span, one.at
+        there_already = frames.get(key) or (load([key])[0] if key in known else None)
+        frames[key] = one if there_already is None else _laid_over(there_already, one)
     for span, parts in ((FIVE_MINUTES, LOOK), (HOUR, FIVE_MINUTES)):
         whole = _complete({at for s, at in known | frames.keys() if s == parts}, {at for s, at in known if s == span}, span, now)
         for at, inside in whole.items():
@@ -174,6 +179,10 @@ def change_of(looks: Sequence[Frame], there: Collection[Kept], load: Load, bound
     old = min(now, last) - bounds.seconds  # a clock that jumps ahead once ends nothing
     gone = (wrong | _too_many({*known, *frames}, sizes, old, bounds.size_bytes)) - {(LOOK, one.at) for one in looks}
     return Change(tuple(one for key, one in frames.items() if key not in gone), tuple(sorted(gone & {(one.span, one.at) for one in there})))
+
+
+def _laid_over(before: Frame, one: Frame) -> Frame:
+    return replace(one, cards={**before.cards, **one.cards}, models={**before.models, **one.models})
 
 
 def _complete(parts: Collection[int], means: Collection[int], span: int, now: int) -> dict[int, list[int]]:

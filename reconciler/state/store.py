@@ -11,6 +11,7 @@ from reconciler.fleet import AllocatedAgent, Frame, HistoryBounds, StateError, T
 from reconciler.state.finding import Finding
 from reconciler.state.lease import Lock, lock_held
 from reconciler.state.protocol import StateReader
+from reconciler.state.shards import ShardBoard
 from reconciler.state.sql.rescue import RescuePlace, RescueWriter
 
 
@@ -83,6 +84,10 @@ class Store(Protocol):
 
     def break_lock(self, lock: Lock) -> None:
         """Takes exactly this lock away. Raises StateError when another run has it by now, or nobody."""
+        ...
+
+    def shards(self, fleet: str) -> ShardBoard:
+        """Where several loops over one fleet know of each other. Raises StateError for a file, which only one machine has."""
         ...
 
     def check(self) -> Sequence[Finding]:

@@ -20,7 +20,7 @@ WRONG = GpurecError(Problem("no", Place("a.yaml", 1, 2), "write yes"), Problem("
 @pytest.mark.parametrize(
     ("event", "document"),
     [
-        (Started("lab", True, 60.0), {"type": "started", "fleet": "lab", "applies": True, "interval_seconds": 60.0}),
+        (Started("lab", True, 60.0), {"type": "started", "fleet": "lab", "applies": True, "interval_seconds": 60.0, "shard": None}),
         (Listening("http://127.0.0.1:1"), {"type": "listening", "url": "http://127.0.0.1:1"}),
         (Told(GONE), {"type": "condition", "holds": True, "topic": "drift", "subject": GONE.subject, "message": GONE.message}),
         (Over(GONE), {"type": "condition", "holds": False, "topic": "drift", "subject": GONE.subject, "message": GONE.message}),

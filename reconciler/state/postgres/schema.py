@@ -59,7 +59,13 @@ _SECOND = (
     f"at {_TEXT} NOT NULL)",
 )
 
-MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST, _SECOND)
+_SHARDS = (
+    f"CREATE TABLE shards (number BIGINT, parts BIGINT, owner {_TEXT} NOT NULL, who {_TEXT} NOT NULL, heard_at DOUBLE PRECISION NOT NULL, "
+    "looked_at DOUBLE PRECISION NOT NULL, seconds DOUBLE PRECISION NOT NULL, body BYTEA, PRIMARY KEY (parts, number))",
+)
+"""Only here: loops over one fleet share a database, never a file, and what they say of themselves is copied nowhere."""
+
+MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST, _SECOND, _SHARDS)
 """The n-th brings the tables of version n - 1 to version n. One that was released is never changed, only followed by another."""
 SCHEMA_VERSION = len(MIGRATIONS)
 

@@ -18,8 +18,10 @@ from reconciler.state.postgres.lease import break_lease, read_lease
 from reconciler.state.postgres.opening import open_writer
 from reconciler.state.postgres.reader import open_reader
 from reconciler.state.postgres.schema import fleets, migrate, schema_version
+from reconciler.state.postgres.shards import PostgresShards
 from reconciler.state.process import this_process
 from reconciler.state.protocol import StateReader
+from reconciler.state.shards import ShardBoard
 from reconciler.state.sql.beside import Found, WrittenBeside
 from reconciler.state.sql.connection import Connection
 from reconciler.state.sql.fleet_name import OtherFleet, read_fleet, refuse_other_fleet, refuse_other_inventory, write_fleet
@@ -105,6 +107,9 @@ class PostgresStore(WrittenBeside):
         with closing(connect(self.address)) as conn, postgres_said(str(self)):
             if not break_lease(conn, lock.lease.owner):
                 raise StateError.of("the lock has changed hands since it was looked at", str(self), "see gpurec lock status")
+
+    def shards(self, fleet: str) -> ShardBoard:
+        return PostgresShards(self.address, fleet)
 
     def check(self) -> Sequence[Finding]:
         return check_state(self.address, self.rescues)

@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from reconciler.fleet import StateError
 from reconciler.state.finding import Finding
 from reconciler.state.lease import Lock
 from reconciler.state.protocol import StateReader
+from reconciler.state.shards import ShardBoard
 from reconciler.state.sql.beside import Found, WrittenBeside
 from reconciler.state.sql.connection import Connection
 from reconciler.state.sql.rescue import RescuePlace, RescueWriter
@@ -64,6 +66,10 @@ class SqliteStore(WrittenBeside):
 
     def break_lock(self, lock: Lock) -> None:
         break_lock(self.file, lock)
+
+    def shards(self, fleet: str) -> ShardBoard:
+        what = "the loops of a fleet that is watched in shards find each other in its state, and this one is a file of one machine"
+        raise StateError.of(what, str(self), f"gpurec state copy {self} postgresql://USER@HOST/DATABASE, and watch with that --state")
 
     def check(self) -> Sequence[Finding]:
         return check_state(self.file)

@@ -48,14 +48,16 @@ class AgentActor:
             return {}
         nodes = {node for spec in specs for node in spec.nodes if _runs_containers(around, node)}
         nodes |= {parse_agent_address(address)[2] for address in rows}
-        if not around.asks_nodes:
-            there = {anywhere_on(AGENT, node): ResourceFacts(False) for node in nodes}
-            return there | {address: ResourceFacts(True, row.fields) for address, row in rows.items()}
+        unasked = {node for node in nodes if not around.asks(node)}
+        found = {anywhere_on(AGENT, node): ResourceFacts(False) for node in unasked}
+        found |= {address: ResourceFacts(True, row.fields) for address, row in rows.items() if parse_agent_address(address)[2] in unasked}
+        if not (nodes := nodes - unasked):
+            return found
         before = {address: spec for address, row in rows.items() if (spec := applied_container(row)) is not None}
         renamed = {address: by for address, row in rows.items() if (by := adopts(row, None))}
         asked = looked_for_on(around.fleet.name, sorted(nodes), specs, before, renamed)
         seen = await self._daemons.observe(asked)
-        found = {anywhere_on(AGENT, node): _of_node(there) for node, there in seen.items()}
+        found |= {anywhere_on(AGENT, node): _of_node(there) for node, there in seen.items()}
         addresses = {one.address for there in seen.values() for one in there.containers or () if one.address is not None}
         for address in sorted({*rows, *(one for one in addresses if one.startswith(f"{AGENT}."))}):
             try:

@@ -58,13 +58,15 @@ class EngineActor:
         after = AfterPlan(around.fleet, around.desired, around.facts, {}, around.applied)
         wanted = {one.address: one for one in self.kind.declared(after)}
         rows = {address: around.applied.resources[address] for address in owned(self.kind, around.applied)}
-        if not around.asks_nodes:
-            return {address: ResourceFacts(True, row.fields) for address, row in rows.items()}
+        asked = {address for address in (*wanted, *rows) if around.asks(parse_resource_address(address)[2])}
+        found = {address: ResourceFacts(True, row.fields) for address, row in rows.items() if address not in asked}
+        wanted = {address: one for address, one in wanted.items() if address in asked}
+        rows = {address: row for address, row in rows.items() if address in asked}
         units = {address for address, one in wanted.items() if one.unit is not None}
         units |= {address for address, row in rows.items() if row.fields.get(RUNTIME) == SYSTEMD}
         containers = sorted({*wanted, *rows} - units)
         by_unit = await asyncio.gather(*(self._unit_facts(at, wanted.get(at), rows.get(at), around.facts) for at in sorted(units)))
-        return {**await self._containers(containers, wanted, rows, around), **dict(zip(sorted(units), by_unit, strict=True))}
+        return {**found, **await self._containers(containers, wanted, rows, around), **dict(zip(sorted(units), by_unit, strict=True))}
 
     async def _containers(
         self,

@@ -55,7 +55,7 @@ class FileActor:
                 found[address] = ResourceFacts(False)
             elif node in unsure and address in left:
                 found[address] = ResourceFacts(None, {}, "the cards of its node are not known, so nobody knows whether it is wanted")
-            elif node != LOCAL and not around.asks_nodes:
+            elif node != LOCAL and not around.asks(node):
                 found[address] = ResourceFacts(True, row.fields) if row is not None else ResourceFacts(None, {}, "nodes are not asked")
             else:
                 asked[node].append(path)

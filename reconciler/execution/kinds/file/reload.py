@@ -35,8 +35,8 @@ class ReloadActor:
         due = owned(self.kind, around.applied)
         made_up_for = [address for address in due if address in named]
         found = dict.fromkeys(named, _NOT_DONE) | dict.fromkeys(set(due) - named, ResourceFacts(False))
-        nodes = sorted({parse_resource_address(address)[2] for address in made_up_for} - {LOCAL})
-        reached = await asyncio.gather(*map(self._reached, nodes)) if around.asks_nodes else []
+        nodes = sorted({node for address in made_up_for if around.asks(node := parse_resource_address(address)[2])} - {LOCAL})
+        reached = await asyncio.gather(*map(self._reached, nodes))
         lost = {node: why for node, why in zip(nodes, reached, strict=False) if why is not None}
         return found | {at: ResourceFacts(None, {}, lost[node]) for at in made_up_for if (node := parse_resource_address(at)[2]) in lost}
 
