@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from reconciler.capacity import EngineState
-from reconciler.fleet import Applied, ModelSpec, Unmanaged, fixed_otherwise, format_bytes, format_capability
+from reconciler.fleet import Applied, Desired, ModelSpec, fixed_otherwise, format_bytes, format_capability
 from reconciler.needs.run_settings import installed_on
 from reconciler.placement.company import NEVER_WITH, WITH
 from reconciler.placement.eligibility import refusal
@@ -48,7 +48,7 @@ class Explanation:
     would_fit_if: tuple[str, ...]
 
 
-def explain(placement: Placement, lacking: Lacking, applied: Applied, unmanaged: Unmanaged) -> Explanation:
+def explain(placement: Placement, lacking: Lacking, applied: Applied, desired: Desired) -> Explanation:
     """The reasons of every engine of the model's nodes, as the board stands at the end of placement."""
     model = lacking.model
     board = placement.board
@@ -79,7 +79,7 @@ def explain(placement: Placement, lacking: Lacking, applied: Applied, unmanaged:
         if len(shown) < CANDIDATES_SHOWN:
             shown.append(_refused(slot, code, variants, applied, placement))
     return Explanation(
-        lacking, needed, tuple(shown), dict(sorted(counts.items())), would_help(model, counts, placement, applied, unmanaged)
+        lacking, needed, tuple(shown), dict(sorted(counts.items())), would_help(lacking, counts, placement, applied, desired)
     )
 
 

@@ -6,32 +6,29 @@ line that only makes something known (cards, RAM, foreign use) cannot be tried: 
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TypeVar
 
-from reconciler.capacity import EngineState, Holding, largest, margin_for
-from reconciler.fleet import GIB, MIB, Applied, EngineKind, ModelSpec, Residency, Spread, Unmanaged, fixed_otherwise, format_bytes
-from reconciler.needs.run_settings import in_ram
-from reconciler.placement.eligibility import refusal
+from reconciler.fleet import GIB, MIB, Applied, Desired, EngineKind, ModelSpec, Residency, fixed_otherwise, format_bytes
 from reconciler.placement.engine_admission import would_leave_less, would_take_more
 from reconciler.placement.fit import Fit, fit, room_for, spills
-from reconciler.placement.residents import Occupant, need_on
-from reconciler.placement.result import Placement, Target
+from reconciler.placement.others_that_leave import one_replica_less, protected_that_would_go, raised_priority, strangers_that_would_go
+from reconciler.placement.residents import need_on
+from reconciler.placement.result import Lacking, Placement
+from reconciler.placement.smaller_needs import asking_for_less, larger_card
+from reconciler.placement.trials import HINT_LOOKS, Line, Trials
 
-Found = TypeVar("Found", Target, Occupant)
 EXAMPLE_NEED = 5 * GIB
 """The need that is written where nobody knows it, as an example; less where no engine has room for so much."""
-HINT_LOOKS = 256
-"""How many engines are tried for each line."""
+OF_OTHERS = frozenset({"insufficient_vram", "memory_limit"})
+OF_ROOM = OF_OTHERS | {"too_large"}
+"""Reasons that are about room for it alone; those of the first set only since others have it."""
 
 
-def would_help(
-    model: ModelSpec, counts: Mapping[str, int], placement: Placement, applied: Applied, unmanaged: Unmanaged
-) -> tuple[str, ...]:
+def would_help(lacking: Lacking, counts: Mapping[str, int], placement: Placement, applied: Applied, desired: Desired) -> tuple[str, ...]:
     """The lines that would help, as the board stands at the end of placement; `counts` has the reasons of its engines."""
-    trials = _Trials(model, placement, applied)
+    model = lacking.model
+    trials = Trials(model, placement, applied, lacking.asked)
     lines = []
     if counts.get("need_unknown"):
         lines.extend(_declared_need(model, trials))
@@ -56,123 +53,42 @@ def would_help(
     if counts.get("never_with") or counts.get("with"):
         lines.extend(_apart_or_beside(model, trials))
     if counts.get("engine_would_evict"):
-        lines.extend(_engines_that_would_help(model, trials))
-    if counts.get("insufficient_vram"):
-        lines.extend(_strangers_that_would_go(trials, unmanaged))
-        spared = trials.helps([one for one in placement.targets if one.model.priority < model.priority and one.protected])
-        if spared:
-            lines.append(f"{len(spared)} protected replicas of lower priority may go, {spared[0].model.name} first: `protect: false` there")
+        lines.extend(line.text for line in _engines_that_would_help(model, trials) if _is_confirmed(line, lacking, placement, desired))
+    lines.extend(line.text for line in _lines_of_room(model, counts, trials, desired) if _is_confirmed(line, lacking, placement, desired))
     if model.residency is Residency.GPU and counts.get("no_card"):
-        on_cpu = _Trials(replace(model, residency=Residency.GPU_PREFERRED), placement, applied)
+        on_cpu = Trials(replace(model, residency=Residency.GPU_PREFERRED), placement, applied, lacking.asked)
         if any(isinstance(fit(slot, on_cpu.least, applied), Fit) for slot in on_cpu.near):
             lines.append("it may run on a CPU: `residency: gpu_preferred`")
     return tuple(lines)
 
 
-class _Trials:
-    """Asks the finished board where `model`, in its smallest variant, would have a place if somebody left. What matters less and may leave
-    is lifted too, since placement would displace it. Nothing stays changed."""
-
-    def __init__(self, model: ModelSpec, placement: Placement, applied: Applied) -> None:
-        self.model, self.placement, self.applied = model, placement, applied
-        self.least = model.alternatives()[-1]
-        taken = placement.slots_of(model.name)
-        every = (slot for node in model.nodes for slot in placement.board.by_node.get(node, ()))
-        self.near = [
-            slot for slot in every if slot not in taken and refusal(slot, model) is None and not _stands_beside(model, slot, taken)
-        ]
-        self._lower: dict[str, list[Target]] | None = None
-
-    def has_room(self) -> bool:
-        """Whether an engine has room for it, or may have, whatever else speaks against that."""
-        return any(
-            isinstance(room, Fit) or room == "need_unknown"
-            for room in (room_for(slot, self.least, self.applied) for slot in self.near[:HINT_LOOKS])
-        )
-
-    def most_that_fits(self, example: int) -> int | None:
-        """The largest need in whole MiB, up to `example`, that would have a place on an engine that takes it; None where none has."""
-        fitting = []
-        for slot in self.near[:HINT_LOOKS]:
-            rooms = [max(0, slot.ram.free)] if in_ram(slot, self.least) else slot.rooms(margin_for(slot, self.least))
-            count = min(example, max(rooms, default=0)) // MIB * MIB
-            if count and isinstance(fit(slot, replace(self.least, vram=count), self.applied), Fit):
-                fitting.append(count)
-        return max(fitting, default=None)
-
-    def most_free(self, asked: int) -> int | None:
-        """The most bytes below `asked` that are free, in whole MiB, on an engine that nothing else keeps it from; None where none are."""
-        known = replace(self.least, when=replace(self.least.when, free_vram=None))
-        alone = [slot for slot in self.near[:HINT_LOOKS] if self.company(slot) == ([], [])]
-        rooms = [room for slot in alone if isinstance(room := fit(slot, known, self.applied), Fit)]
-        free = [min((card.free for card, _ in room.charges if not card.is_ram), default=0) // MIB * MIB for room in rooms]
-        return max((count for count in free if count < asked), default=0) or None
-
-    def company(self, slot: EngineState) -> tuple[list[str], list[str]]:
-        """The models on the cards of an engine that it is never with, and those that it is to be with and are not there."""
-        there = {name for card in slot.cards or () for name in self.placement.holders.get(card, {})}
-        foes = set(self.placement.foes.get(self.model.name, ()))
-        return sorted(foes & there), sorted(set(self.model.with_models) - there)
-
-    def helps(self, leaving: Iterable[Found]) -> list[Found]:
-        """Those of `leaving` that sit where the model would have a place without them, on the first such engine; none where it has none."""
-        by_node: dict[str, list[Found]] = defaultdict(list)
-        for one in leaving:
-            by_node[one.slot.id.node].append(one)
-        tried = [slot for slot in self.near if slot.id.node in by_node]
-        for slot in tried[:HINT_LOOKS]:
-            where = slot.places(in_ram(slot, self.least))
-            there: list[Found] = [one for one in by_node[slot.id.node] if one.slot is slot or any(card in where for card, _ in one.charges)]
-            gone: list[Holding | None] = [_holding(one) for one in there]
-            gone += [one.holding for one in self._lower_on(slot)]
-            if there and self._fits_without(slot, gone):
-                return there
-        return []
-
-    def _fits_without(self, slot: EngineState, leaving: Iterable[Holding | None]) -> bool:
-        with self.placement.board.trial():
-            for holding in leaving:
-                if holding is not None and holding.there:
-                    self.placement.board.remove(holding)
-            answer = fit(slot, self.least, self.applied)
-        return isinstance(answer, Fit)
-
-    def _lower_on(self, slot: EngineState) -> Sequence[Target]:
-        if self._lower is None:
-            self._lower = defaultdict(list)
-            for one in self.placement.targets:
-                if one.model.priority < self.model.priority and one.slot.takes_orders and not one.stays:
-                    self._lower[one.slot.id.node].append(one)
-        return self._lower.get(slot.id.node, ())
-
-    def takes_one_more(self, slot: EngineState) -> bool:
-        """Whether a full engine had room for it if it took one model more: one that is there keeps its bytes and is not counted."""
-        board = self.placement.board
-        every = (*map(_holding, self.placement.targets), *self.placement.unwanted)
-        for one in every:
-            if one is not None and one.slot is slot and one.there and one.counts:
-                with board.trial():
-                    board.remove(one)
-                    board.put(Holding(slot, one.charges, counts=False))
-                    answer = fit(slot, self.least, self.applied)
-                return isinstance(answer, Fit)
-        return False
+def _lines_of_room(model: ModelSpec, counts: Mapping[str, int], trials: Trials, desired: Desired) -> list[Line]:
+    """What would give it room where that is all that is missing, the smallest change first."""
+    lines: list[Line] = []
+    if not OF_ROOM & counts.keys() or not trials.may_look():
+        return lines
+    lines.extend(asking_for_less(model, trials))
+    if OF_OTHERS & counts.keys():
+        lines.extend(one_replica_less(model, trials))
+        lines.extend(raised_priority(model, trials))
+        lines.extend(strangers_that_would_go(trials, desired.policy.unmanaged))
+        lines.extend(protected_that_would_go(model, trials))
+    lines.extend(larger_card(model, trials, desired.limits))
+    return lines
 
 
-def _holding(one: Target | Occupant) -> Holding | None:
-    return one if isinstance(one, Occupant) else one.holding
+def _is_confirmed(line: Line, lacking: Lacking, placement: Placement, desired: Desired) -> bool:
+    """Whether a replica more has a place where all is placed anew with the change. A large fleet is not placed anew for a line: what was
+    tried on the board stands there."""
+    slots = len(placement.board.slots)
+    if line.change is None or placement.again is None or placement.confirmations_left < slots:
+        return True
+    placement.confirmations_left -= slots
+    then = placement.again(line.change(desired))
+    return sum(entry.count for entry in then.lacking if entry.model.name == lacking.model.name) < lacking.count
 
 
-def _stands_beside(model: ModelSpec, slot: EngineState, taken: Iterable[EngineState]) -> bool:
-    """Whether a replica there would stand beside another one where a written `spread` forbids it."""
-    if not model.spread_hard or model.spread is Spread.NONE:
-        return False
-    if model.spread is Spread.NODE:
-        return any(other.id.node == slot.id.node for other in taken)
-    return any(card in (other.cards or ()) for other in taken for card in slot.cards or ())
-
-
-def _declared_need(model: ModelSpec, trials: _Trials) -> list[str]:
+def _declared_need(model: ModelSpec, trials: Trials) -> list[str]:
     """The line that declares what it needs, with a size that has a place."""
     most = trials.most_that_fits(EXAMPLE_NEED)
     if most is None:
@@ -187,25 +103,7 @@ def _declared_need(model: ModelSpec, trials: _Trials) -> list[str]:
     return [f"the need of {model.name} is declared{at_most}: `vram: {size}` under models.{model.name}"]
 
 
-def _strangers_that_would_go(trials: _Trials, unmanaged: Unmanaged) -> list[str]:
-    """What makes residents of others leave: `yield` those with a finite keep-alive, `unload` all."""
-    strangers = [found for found in trials.placement.unwanted if found.model is None and found.owned is None]
-    finite = [found for found in strangers if found.yields]
-    lines = []
-    before: list[Occupant] = []
-    for may_go, policy in ((finite, Unmanaged.YIELD), (strangers, Unmanaged.UNLOAD)):
-        if unmanaged in (policy, Unmanaged.UNLOAD):
-            continue
-        going = trials.helps(may_go)
-        if going and going != before:
-            held = sum(largest(found.charges) or 0 for found in going)
-            ones, makes = ("1 unmanaged resident", "makes") if len(going) == 1 else (f"{len(going)} unmanaged residents", "make")
-            lines.append(f"{ones} ({format_bytes(held)}) {makes} room: `policy: {{unmanaged: {policy.value}}}`")
-        before = going
-    return lines
-
-
-def _cache_that_would_help(trials: _Trials) -> list[str]:
+def _cache_that_would_help(trials: Trials) -> list[str]:
     """The least part of a card that caches would have to be let for it to have a place."""
     found: list[int] = []
     for slot in trials.near[:HINT_LOOKS]:
@@ -224,7 +122,7 @@ def _cache_that_would_help(trials: _Trials) -> list[str]:
     return [f"caches may take more of a card: `limits: {{kv_cache_fraction: {min(found)}%}}`, {less}"]
 
 
-def _starts_that_would_help(model: ModelSpec, trials: _Trials) -> list[str]:
+def _starts_that_would_help(model: ModelSpec, trials: Trials) -> list[str]:
     """What the first engine that has room would have to be started with."""
     for slot in trials.near[:HINT_LOOKS]:
         fixed = fixed_otherwise(slot.spec, model.runs)
@@ -234,23 +132,20 @@ def _starts_that_would_help(model: ModelSpec, trials: _Trials) -> list[str]:
     return []
 
 
-def _engines_that_would_help(model: ModelSpec, trials: _Trials) -> list[str]:
+def _engines_that_would_help(model: ModelSpec, trials: Trials) -> list[Line]:
     """What would keep an engine's own rules out of the way: a raised limit where it is full, less that it leaves free where that is what a
     part of the model would be on the CPU for, else a higher priority."""
     full = next((slot for slot in trials.near[:HINT_LOOKS] if slot.full and trials.takes_one_more(slot)), None)
     if full is not None:
-        return [would_take_more(full)]
+        return [Line(would_take_more(full))]
     for slot in trials.near:
         need = need_on(slot, trials.least, trials.applied)
         if need is not None and not slot.full and spills(slot, trials.least, need, trials.applied):
-            return [*would_leave_less(slot, model, need)]
-    others = [one for one in trials.placement.targets if one.slot.takes_orders and not one.stays]
-    if not trials.helps([one for one in others if one.model.priority >= model.priority]):
-        return []
-    return [f"raise its `priority`, so that lower ones are unloaded: `priority` under models.{model.name}"]
+            return [Line(text) for text in would_leave_less(slot, model, need)]
+    return raised_priority(model, trials)
 
 
-def _apart_or_beside(model: ModelSpec, trials: _Trials) -> Iterable[str]:
+def _apart_or_beside(model: ModelSpec, trials: Trials) -> Iterable[str]:
     """What would have room but for who is on the card, or is not: the first whose company alone keeps it away."""
     for slot in trials.near[:HINT_LOOKS]:
         if not isinstance(fit(slot, trials.least, trials.applied), Fit):

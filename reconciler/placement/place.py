@@ -117,7 +117,8 @@ def place_most(boards: Callable[[], Occupancy], desired: Desired, applied: Appli
             best, by = tight, packing
     if desired.solver is Solver.EXACT:
         require_highs()
-        return _exact(best, lambda finish: place(boards(), by, applied, held, finish), worth, bound_of(best, desired, applied, worth(best)))
+        best = _exact(best, lambda finish: place(boards(), by, applied, held, finish), worth, bound_of(best, desired, applied, worth(best)))
+    best.again = lambda wishes: place(boards(), replace(wishes, strategy=by.strategy), applied, held)
     return best
 
 

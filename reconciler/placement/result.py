@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from reconciler.capacity import Card, Charges, EngineState, Holding, Occupancy
-from reconciler.fleet import ModelSpec
+from reconciler.fleet import Desired, ModelSpec
 from reconciler.placement.reasons import States
 from reconciler.placement.residents import Occupant
 from reconciler.value_class import value_class
@@ -90,6 +90,10 @@ class Proof:
 
 EXPLANATION_LOOKS = 500_000
 """How many engines are asked in a whole plan for why a model has no place there."""
+HINT_LOOKS_IN_ALL = 20_000
+"""How many engines are asked in a whole plan for what would give models a place there."""
+CONFIRMED_ENGINES = 400
+"""How many engines all the fleets have together that are placed anew to confirm lines."""
 
 
 @dataclass(slots=True)
@@ -114,6 +118,10 @@ class Placement:
     """The models that are never on one card with each, by name."""
     unsearched: bool = False
     looks_left: int = EXPLANATION_LOOKS
+    hint_looks_left: int = HINT_LOOKS_IN_ALL
+    confirmations_left: int = CONFIRMED_ENGINES
+    again: Callable[[Desired], Placement] | None = None
+    """Places all anew by other wishes, on a board of its own."""
     not_applicable: dict[str, int] = field(default_factory=dict)
     sharing: Set[str] = frozenset()
     proof: Proof | None = None

@@ -71,7 +71,7 @@ def _without_place(
     unplaced, told, waiting = [], [], []
     least = frozenset(bound.least_levels(every))
     for lacking in placement.lacking:
-        answer = explain(placement, lacking, applied, desired.policy.unmanaged)
+        answer = explain(placement, lacking, applied, desired)
         name = lacking.model.name
         if answer.counts.get("unreachable"):
             places = [refused.engine for refused in answer.refused if refused.code == "unreachable"]

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "planning"))
+from placement.hint_following import in_vain
+from placement.test_placement_knowledge import NAME, PLAIN, need, told
 from planning.fleets import GIB, applied, desired, facts, fleet, loaded, model, node, owned, plan
+from planning.wide_fleets import World, wide_world
 
-from reconciler.fleet import MIB, EngineKind
+from reconciler.fleet import MIB, Applied, EngineKind, Limits
 
 CARD = fleet(node("a", 24 * GIB))  # 90% of it is usable
+NOTHING = Applied("lineage", 1, {})
 BIG = model("big:1", ["a"], 16 * GIB)
 
 
@@ -23,13 +28,14 @@ def hints(of, want, seen, before=None, of_model="big:1"):
 @pytest.mark.parametrize(("keep", "guest", "lines"), [(6, 1, 0), (4, 5, 1)])
 def test_a_stranger_is_named_only_where_its_leaving_makes_room(keep, guest, lines):
     seen = facts(CARD, {"a": [loaded("keep:1", keep * GIB), loaded("guest:1", guest * GIB)]}, ["big:1"])
-    assert len(hints(CARD, desired(BIG, model("keep:1", ["a"], keep * GIB)), seen)) == lines
+    told = hints(CARD, desired(BIG, model("keep:1", ["a"], keep * GIB)), seen)
+    assert len([line for line in told if "unmanaged" in line]) == lines
 
 
 def test_a_stranger_that_makes_room_together_with_what_matters_less_is_named():
     seen = facts(CARD, {"a": [loaded("low:1", 12 * GIB), loaded("guest:1", 8 * GIB, pinned=False)]}, ["big:1", "low:1"])
     want = desired(model("big:1", ["a"], 20 * GIB, priority=1), model("low:1", ["a"], 12 * GIB))
-    assert hints(CARD, want, seen) == ("1 unmanaged resident (8192 MiB) makes room: `policy: {unmanaged: yield}`",)
+    assert "1 unmanaged resident (8192 MiB) makes room: `policy: {unmanaged: yield}`" in hints(CARD, want, seen)
 
 
 def test_the_size_that_is_written_for_an_unknown_need_has_room():
@@ -76,3 +82,74 @@ def test_the_file_is_asked_for_only_where_the_model_would_have_room():
     of = fleet(node("a", 10 * GIB, kind=EngineKind.LLAMACPP))
     assert hints(of, desired(model("big", ["a"], 16 * GIB)), facts(of), of_model="big") == ()
     assert len(hints(of, desired(model("big", ["a"], 6 * GIB)), facts(of), of_model="big")) == 1
+
+
+@pytest.mark.parametrize("seeds", [range(start, start + 40) for start in range(0, 160, 40)])
+def test_each_line_gives_a_place_to_who_follows_it(seeds):
+    assert [(seed, line) for seed in seeds for line in in_vain(wide_world(seed))] == []
+
+
+def of_kind(part, told):
+    return [line for line in told if part in line]
+
+
+def test_a_variant_that_would_fit_is_named_with_the_most_that_it_may_need():
+    of = fleet(node("a", 10 * GIB))
+    (line,) = of_kind("variant", hints(of, desired(BIG), facts(of)))
+    assert (
+        line == "there is a variant of it that needs 9216 MiB at most: `variants: [big:1, {name: NAME, vram: 9216MiB}]` under models.big:1"
+    )
+    assert not of_kind("variant", hints(of, desired(model("big:1", ["a"], 40 * GIB)), facts(of))), "a quarter of it is another model"
+
+
+def test_the_smallest_card_that_would_hold_it_alone_is_named():
+    of = fleet(node("a", 10 * GIB))
+    assert hints(of, desired(BIG), facts(of))[-1] == "there is a card of 20 GiB with nothing on it, at an engine like a/ollama"
+
+
+@pytest.mark.parametrize(
+    ("replicas", "lines"), [(2, ["there is one replica less of other:1: `replicas: 1` under models.other:1"]), (1, [])]
+)
+def test_one_replica_less_is_named_where_each_of_them_makes_room(replicas, lines):
+    of = fleet(node("a", 20 * GIB), node("b", 20 * GIB))
+    names = ["a", "b"][:replicas]
+    seen = facts(of, {name: [loaded("other:1", 12 * GIB)] for name in names}, ["other:1", "big:1"])
+    want = desired(model("other:1", names, 12 * GIB, replicas=replicas), model("big:1", names, 16 * GIB))
+    told = hints(of, want, seen, applied(*(owned("other:1", name) for name in names)))
+    assert of_kind("replica less", told) == lines
+
+
+def test_the_least_priority_that_makes_room_is_named_and_who_leaves_then():
+    seen = facts(CARD, {"a": [loaded("p3:1", 12 * GIB), loaded("p9:1", 8 * GIB)]}, ["p3:1", "p9:1"])
+    want = desired(BIG, model("p3:1", ["a"], 12 * GIB, priority=3), model("p9:1", ["a"], 8 * GIB, priority=9))
+    (line,) = of_kind("priority", hints(CARD, desired(*want.models[1:], model("big:1", ["a"], 10 * GIB)), seen))
+    assert line == "it matters more than p3:1, so that p3:1 leaves: `priority: 4` under models.big:1"
+    (line,) = of_kind("priority", hints(CARD, want, seen))
+    assert line == "it matters more than p9:1, so that p9:1 or what else is on a leaves: `priority: 10` under models.big:1"
+
+
+def computed(size, **fields):
+    """A card of so many bytes with an Ollama that tells the header of a model without sliding layers."""
+    of = fleet(node("a", size, limits=Limits(max_vram_utilization=Fraction(1), reserve=0)))
+    return World(of, desired(model(NAME, ["a"], **fields)), told(of, header=PLAIN), NOTHING, {})
+
+
+def needed(**fields):
+    return need(computed(80 * GIB, **fields).plan())[0]
+
+
+def test_the_largest_context_that_fits_is_named():
+    size = needed(context=8192) - 4 * MIB
+    world = computed(size, context=8192)
+    (line,) = of_kind("context", world.plan().unplaced[0].would_fit_if)
+    most = int(line.split("context: ")[1].split("`")[0])
+    assert needed(context=most) <= size < needed(context=most + 256)
+    assert in_vain(world) == []
+
+
+def test_a_smaller_cache_is_named_where_it_makes_room():
+    world = computed(needed(context=8192) - 4 * MIB, context=8192)
+    (line,) = of_kind("cache", world.plan().unplaced[0].would_fit_if)
+    start = '`env: {OLLAMA_FLASH_ATTENTION: "1", OLLAMA_KV_CACHE_TYPE: q8_0}`'
+    assert line == f"a/ollama keeps a smaller cache: it is started with {start}, which stands at the engine in the inventory"
+    assert in_vain(world) == []

@@ -33,7 +33,7 @@ def asked(monkeypatch):
 def explained(of, want, seen, before=Applied()):  # noqa: B008
     board = set_up(of, seen, want.limits)
     placement = place(board, want, before)
-    return board, placement, [(one, explain(placement, one, before, want.policy.unmanaged)) for one in placement.lacking]
+    return board, placement, [(one, explain(placement, one, before, want)) for one in placement.lacking]
 
 
 def test_engines_that_are_as_full_as_each_other_are_asked_once_a_model(asked):
