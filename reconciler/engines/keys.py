@@ -26,7 +26,8 @@ _SIGNS = (b"\\", b"%", b"&")
 
 
 class Keys:
-    """The keys that a run knows. Found plain, escaped as JSON, URLs and HTML do it (also several times over), and in base64."""
+    """The keys that a run knows. Found plain, escaped as JSON, URLs and HTML do it (also several times over), in base64 and in hexadecimal
+    digits."""
 
     def __init__(self) -> None:
         self._known: set[str] = set()
@@ -39,7 +40,7 @@ class Keys:
             return
         self._known.add(key)
         for piece in _pieces(key.encode()):
-            self._needles.update({plain: _unescaped(plain) for plain in (piece, *_in_base64(piece))})
+            self._needles.update({plain: _unescaped(plain) for plain in (piece, *_in_base64(piece), *_in_hex(piece))})
         self._needles = dict(sorted(self._needles.items(), key=lambda one: -len(one[0])))
 
     def without(self, text: bytes) -> bytes:
@@ -76,6 +77,11 @@ def _in_base64(key: bytes) -> Iterator[bytes]:
     for before, first in ((0, 0), (1, 2), (2, 3)):
         for encode in (b64encode, urlsafe_b64encode):
             yield encode(b"\0" * before + key)[first : (before + len(key)) * 8 // 6]
+
+
+def _in_hex(key: bytes) -> tuple[bytes, bytes]:
+    digits = key.hex().encode()
+    return digits, digits.upper()
 
 
 def _unescaped(text: bytes) -> bytes:

@@ -33,6 +33,8 @@ FORMS: Mapping[str, Callable[[str], str]] = {
     "html": html.escape,
     "html, decimal": lambda key: "".join(f"&#{ord(one)};" for one in key),
     "html, hexadecimal": lambda key: "".join(f"&#x{ord(one):x};" for one in key),
+    "hexadecimal digits": lambda key: key.encode().hex(),
+    "hexadecimal digits of the header": lambda key: f"Bearer {key}".encode().hex().upper(),
     "base64": lambda key: base64.b64encode(key.encode()).decode(),
     "base64 of the header": lambda key: base64.b64encode(f"Bearer {key}".encode()).decode(),
     "base64 of a pair": lambda key: base64.urlsafe_b64encode(f"u:{key}.".encode()).decode(),
@@ -59,7 +61,8 @@ def json_off(text: str) -> str:
 
 def is_in(key: str, text: str) -> bool:
     core = [base64.b64encode(b"\0" * before + key.encode()).decode()[4:-4] for before in range(3)]
-    return any(needle in one or needle in one.replace("-", "+").replace("_", "/") for one in readings(text) for needle in (key, *core))
+    needles = (key, *core, key.encode().hex(), key.encode().hex().upper())
+    return any(needle in one or needle in one.replace("-", "+").replace("_", "/") for one in readings(text) for needle in needles)
 
 
 @pytest.mark.parametrize("form", FORMS)
