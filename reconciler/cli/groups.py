@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 ELSEWHERE = {
@@ -68,3 +70,17 @@ class Group(click.Group):
         if word in UNLOADS:
             return "take the models out of the desired state, then: gpurec apply"
         return f"did you mean: gpurec {ELSEWHERE[word]}" if word in ELSEWHERE else "gpurec --help lists them"
+
+
+def in_our_words(error: click.ClickException, args: Sequence[str]) -> click.ClickException:
+    """The error as a person needs it: of `-auto-approve`, as Terraform takes it, click only says that there is no `-a`, and what is no
+    number is "not a valid integer range" to it."""
+    if isinstance(error, click.NoSuchOption) and error.ctx is not None:
+        known = {opt for parameter in error.ctx.command.params for opt in parameter.opts}
+        names = (word.partition("=")[0] for word in args if word.startswith(error.option_name))
+        meant = next((name for name in names if f"-{name}" in known), None)
+        return click.NoSuchOption(meant, possibilities=[f"-{meant}"], ctx=error.ctx) if meant is not None else error
+    if isinstance(error, click.BadParameter) and "is not a valid integer range" in error.message:
+        said = error.message.replace("is not a valid integer range", "is not a whole number")
+        return click.BadParameter(said, error.ctx, error.param, error.param_hint)
+    return error

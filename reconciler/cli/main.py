@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import click
 
 from reconciler.cli.global_options import global_options
-from reconciler.cli.groups import Group
+from reconciler.cli.groups import Group, in_our_words
 from reconciler.cli.settings import Settings, tell
 from reconciler.cli.signals import interrupt, on_end_signal
 
@@ -92,7 +92,7 @@ class Commands(Group):
             with on_end_signal(interrupt):
                 status = super().main(args, prog_name or "gpurec", standalone_mode=False, **extra)
         except click.ClickException as error:
-            error.show()
+            in_our_words(error, sys.argv[1:] if args is None else args).show()
             sys.exit(1)
         except click.Abort:
             tell("Interrupted.")

@@ -131,6 +131,21 @@ def test_an_unknown_command_names_the_nearest_that_works(arguments: list[str], a
     assert f"Error: there is no command {next(a for a in arguments if a not in ('state', 'lock'))!r}; {advice}" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["apply", "-auto-approve"], "Did you mean '--auto-approve'?"),
+        (["plan", "-out=x"], "Did you mean '--out'?"),
+        (["plan", "-x"], "No such option '-x'."),
+        (["rollback", "x"], "'x' is not a whole number."),
+    ],
+)
+def test_a_wrong_option_is_told_in_words_that_help(arguments: list[str], said: str) -> None:
+    result = CliRunner().invoke(cli, arguments, prog_name="gpurec")
+    assert result.exit_code == 1
+    assert said in result.stderr
+
+
 @pytest.mark.parametrize("word", sorted(ELSEWHERE))
 def test_every_word_of_another_tool_leads_to_a_command_that_is_there(word: str) -> None:
     assert word not in COMMANDS
