@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from reconciler.fleet import StateError
+from reconciler.state.sql.connection import allow
 from reconciler.state.sql.copying import copy_rows, digest
 from reconciler.state.sql.fleet_name import read_fleet
 from reconciler.state.sql.reader import SqlReader
@@ -14,6 +15,8 @@ from reconciler.state.sql.writer import SqlWriter
 from reconciler.state.store import Store
 
 COMMAND = "state copy"
+COPY_SECONDS = 3600.0
+"""How long the transaction of one state may wait while the other one is read or written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,8 @@ def copy_state(source: Store, to: Store, *, lock_timeout: float = 0, new_folder:
             raise StateError.of("there is a state already, and a copy overwrites nothing", str(to), "name another place")
         with one.reading() as rows, other.writing() as conn:
             assert rows is not None
+            for each in (rows, conn):  # one waits while the other is read or written
+                allow(each, COPY_SECONDS)
             copy_rows(rows, conn)
             before, after = digest(rows), digest(conn)
             if before != after:

@@ -16,7 +16,9 @@ from processes import LOOPBACK, free_port
 
 USER = "postgres"
 """Who runs the server where the tests are root, which PostgreSQL refuses; Debian's package makes that user."""
-SETTINGS = "fsync=off", "full_page_writes=off", "wal_level=minimal", "max_wal_senders=0", "max_connections=40"
+SETTINGS = "fsync=off", "full_page_writes=off", "max_connections=40"
+ALONE = "wal_level=minimal", "max_wal_senders=0"
+REPLICATED = "wal_level=replica", "max_wal_senders=4", "hot_standby=on", "wal_receiver_status_interval=1"
 
 
 def programs() -> Path:
@@ -31,7 +33,8 @@ def programs() -> Path:
 class Postgres:
     """One server on loopback and on a socket in its folder, with a superuser `gpurec` who needs no password, and a database `gpurec`."""
 
-    def __init__(self, folder: Path | None = None, port: int | None = None) -> None:
+    def __init__(self, folder: Path | None = None, port: int | None = None, *, replicated: bool = False) -> None:
+        self._how = REPLICATED if replicated else ALONE
         self.home = folder or Path(tempfile.mkdtemp(prefix="gpurec-pg-", dir="/tmp"))
         self.data, self.port = self.home / "data", port or free_port()
         if os.geteuid() == 0:
@@ -53,7 +56,7 @@ class Postgres:
             settings.write("ssl = on\n")
 
     def start(self) -> None:
-        options = [f"listen_addresses={LOOPBACK}", f"port={self.port}", f"unix_socket_directories={self.home}", *SETTINGS]
+        options = [f"listen_addresses={LOOPBACK}", f"port={self.port}", f"unix_socket_directories={self.home}", *SETTINGS, *self._how]
         self._run("pg_ctl", "-D", self.data, "-w", "-l", self.home / "log", "-o", " ".join(f"-c {one}" for one in options), "start")
 
     def stop(self) -> None:
@@ -67,12 +70,30 @@ class Postgres:
     def copy(self, port: int) -> Postgres:
         """Another server with what this one holds now, as a standby that was promoted would: made while this one is stopped."""
         other = object.__new__(Postgres)
+        other._how = self._how
         other.home = Path(tempfile.mkdtemp(prefix="gpurec-pg-", dir="/tmp"))
         other.data, other.port = other.home / "data", port
         shutil.copytree(self.data, other.data, symlinks=True)
         if os.geteuid() == 0:
             subprocess.run(["chown", "-R", USER, other.home], check=True)
         return other
+
+    def standby(self) -> Postgres:
+        """A server that follows this one by streaming replication, begun from a base backup, on a port and a socket of its own."""
+        other = object.__new__(Postgres)
+        other._how = REPLICATED
+        other.home = Path(tempfile.mkdtemp(prefix="gpurec-pg-", dir="/tmp"))
+        other.data, other.port = other.home / "data", free_port()
+        if os.geteuid() == 0:
+            shutil.chown(other.home, USER)
+        self._run(
+            "pg_basebackup", "-D", other.data, "-h", self.home, "-p", str(self.port), "-U", "gpurec", "-R", "-X", "stream", "-c", "fast"
+        )
+        return other
+
+    def promote(self) -> None:
+        """A standby becomes a primary."""
+        self._run("pg_ctl", "-D", self.data, "-w", "promote")
 
     def query(self, statement: str) -> list[tuple[object, ...]]:
         with psycopg.connect(self.url, autocommit=True) as conn:

@@ -82,7 +82,9 @@ def test_its_tables_have_the_columns_of_those_in_a_file(database: InPostgres) ->
     apply(database.store(), [row()])
     apply(SqliteStore(database.folder / "s.db"), [row()])
     with connect(database.store().address)._raw as conn:
-        rows = conn.execute("SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'gpurec_lab'").fetchall()
+        rows = conn.execute(
+            "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'gpurec_lab' AND table_name <> 'shards'"
+        ).fetchall()  # loops share no file
     import sqlite3
 
     with closing(sqlite3.connect(database.folder / "s.db")) as conn:

@@ -85,6 +85,10 @@ class PostgresConnection:
             for row in rows:
                 copy.write_row([_value(one) for one in row])
 
+    def allow(self, seconds: float, /) -> None:
+        for name in ("statement_timeout", "idle_in_transaction_session_timeout"):
+            self.execute("SELECT set_config(?, ?, true)", (name, f"{seconds:.0f}s"))
+
     def use(self, schema: str) -> None:
         """Names of tables are those of this schema from here on."""
         self.execute("SELECT set_config('search_path', ?, false)", (sql.Identifier(schema).as_string(None),))

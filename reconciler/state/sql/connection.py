@@ -51,6 +51,21 @@ class BulkConnection(Connection, Protocol):
         ...
 
 
+@runtime_checkable
+class BoundedConnection(Connection, Protocol):
+    """One whose transactions are given up when they take, or wait, too long."""
+
+    def allow(self, seconds: float, /) -> None:
+        """The same as `allow` below."""
+        ...
+
+
+def allow(conn: Connection, seconds: float) -> None:
+    """Lets each statement of this transaction, and each wait between two of them, take so long."""
+    if isinstance(conn, BoundedConnection):
+        conn.allow(seconds)
+
+
 def put(conn: Connection, table: str, columns: Sequence[str], key: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Writes rows, each in the place of the one that has its key."""
     if isinstance(conn, BulkConnection):

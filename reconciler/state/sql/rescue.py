@@ -6,6 +6,7 @@ every other is one entry. A line is on the disk before the run goes on.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import stat
@@ -22,6 +23,7 @@ from reconciler.state.sql.entries import Entry
 from reconciler.value_class import value_class
 
 FORMAT = 1
+_LONGEST_STEM = 120
 LARGEST = 256 * MIB
 _ADVICE = "it is not as gpurec wrote it; look at it, and move it away when it is of no use"
 
@@ -194,8 +196,12 @@ def put_away(path: Path) -> Path:
 
 
 def _stem(state: str) -> str:
-    """What the name of a journal begins with: the file of a state, or what stands for a URL among files."""
-    return Path(state).name if "://" not in state else "".join(one if one.isalnum() else "-" for one in state.partition("://")[2])
+    """What the name of a journal begins with: the file of a state, or what stands for a URL among files. Of a long one (a URL may name many
+    hosts, a file name has 255 bytes) the beginning and a hash."""
+    if "://" not in state:
+        return Path(state).name
+    name = "".join(one if one.isascii() and one.isalnum() else "-" for one in state.partition("://")[2])
+    return name if len(name) <= _LONGEST_STEM else f"{name[:_LONGEST_STEM]}-{hashlib.sha256(state.encode()).hexdigest()[:12]}"
 
 
 def _line(value: object) -> bytes:
