@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from reconciler.conversion import litellm, llamaswap
+from reconciler.conversion import compose, instances, litellm, llamaswap, router
 from reconciler.conversion.found import Converted, Found
 from reconciler.conversion.text import desired_text, inventory_text
 from reconciler.fleet import GpurecError
@@ -27,6 +27,9 @@ class Format:
 FORMATS: Mapping[str, Format] = {
     "llama-swap": Format("llama-swap", llamaswap.is_this, llamaswap.read),
     "litellm": Format("LiteLLM", litellm.is_this, litellm.read),
+    "compose": Format("Docker Compose", compose.is_this, compose.read),
+    "router": Format("a daemon that keeps models on cards", router.is_this, router.read),
+    "instances": Format("Ollama instances", instances.is_this, instances.read),
 }
 MOST_BYTES = 4 * 2**20
 

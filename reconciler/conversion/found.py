@@ -45,6 +45,11 @@ class Found:
     models: dict[str, dict[str, Value]] = field(default_factory=dict)
     remarks: dict[str, list[str]] = field(default_factory=dict)
     """What stands as comments above a model."""
+    top: dict[str, Value] = field(default_factory=dict)
+    """What holds for all models: keys of a desired state."""
+    cards: dict[str, list[dict[str, Value]]] = field(default_factory=dict)
+    """The cards of hosts whose cards the file says."""
+    remarks_of_hosts: dict[str, list[str]] = field(default_factory=dict)
     left: list[NotCarried] = field(default_factory=list)
 
     def leave(self, key: str, at: Placed, reason: str) -> None:

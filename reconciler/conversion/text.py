@@ -31,13 +31,16 @@ def _inventory(found: Found) -> Iterator[str]:
     for host, (address, engines) in found.hosts.items():
         yield f"    {yaml_scalar(host)}:\n      address: {yaml_scalar(address)}\n      engines:\n"
         yield from (f"        {yaml_scalar(name)}: {_flow(keys)}\n" for name, keys in engines.items())
-        yield _CARDS.replace("          #", "      #")
+        yield from (f"      # {escape(remark)}\n" for remark in found.remarks_of_hosts.get(host, ()))
+        cards = found.cards.get(host)
+        yield _CARDS.replace("          #", "      #") if cards is None else f"      gpus: [{', '.join(map(_flow, cards))}]\n"
 
 
 def _desired(found: Found) -> Iterator[str]:
     yield f"# The models that a file of {found.tool} names, as gpurec import wrote them down."
     yield "# `ensure: present` leaves it to the engine when a model is loaded; write `loaded` for what is to stay on its card."
     yield "version: 1"
+    yield from (f"{key}: {_flow(value)}" for key, value in found.top.items())
     yield "models:" if found.models else "models: {}"
     for name, keys in found.models.items():
         yield f"  {yaml_scalar(name)}:"

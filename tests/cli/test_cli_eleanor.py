@@ -43,7 +43,7 @@ def test_the_settings_of_the_application_follow_from_the_card_that_was_found(ele
     }
     assert (settings(eleanor, "server")["devices"], settings(eleanor, "server")["data_parallel"]) == ([0, 1, 2, 3], True)
     assert (settings(eleanor, "server")["bfloat16"], settings(eleanor, "desk")["precision"]) == (True, "fp16")
-    assert (settings(eleanor, "plain")["device"], settings(eleanor, "plain")["fallback"]) == ("cpu", "none")
+    assert (settings(eleanor, "laptop")["device"], settings(eleanor, "laptop")["fallback"]) == ("cpu", "none")
 
 
 def test_each_machine_has_the_model_in_the_best_form_that_it_holds_and_each_card_of_a_server_has_one(eleanor: Deployment) -> None:
@@ -55,7 +55,7 @@ def test_each_machine_has_the_model_in_the_best_form_that_it_holds_and_each_card
         "desk/ollama": ["assistant:8b-fp16"],
         **{f"server/gpu{card}": ["assistant:8b-fp16"] for card in range(4)},
         "mac/ollama": ["assistant:8b-q8_0"],
-        "plain/ollama": ["assistant:8b-q4_0"],
+        "laptop/ollama": ["assistant:8b-q4_0"],
     }
 
 

@@ -261,3 +261,100 @@ def test_where_one_of_the_files_cannot_be_written_none_is_left(tmp_path: Path) -
     assert result.exit_code == 1
     assert "desired" in result.stderr
     assert not list((tmp_path / "inventories").iterdir())
+
+
+COMPOSE = """\
+services:
+  ollama:
+    image: ollama/ollama:0.34.0
+    ports: ["11434:11434"]
+    environment: {OLLAMA_KEEP_ALIVE: "-1", OLLAMA_API_KEY: sk-very-secret, HF_TOKEN: hunter2, OLLAMA_NUM_PARALLEL: "${N}"}
+    volumes: ["ollama:/root/.ollama"]
+    deploy: {resources: {reservations: {devices: [{driver: nvidia, device_ids: ["0"], capabilities: [gpu]}]}}}
+  second:
+    image: docker.io/ollama/ollama
+    ports: [{target: 11434, published: "11435"}]
+    deploy: {resources: {reservations: {devices: [{driver: nvidia, count: 1, capabilities: [gpu]}]}}}
+  vllm:
+    image: vllm/vllm-openai:v0.32.0
+    command: --model meta-llama/Llama-3.1-8B --api-key sk-inner-secret
+    ports: ["127.0.0.1:8000:8000"]
+  hidden: {image: ollama/ollama}
+  redis: {image: "redis:7"}
+"""
+ROUTER = """\
+check_interval: 300
+auto_optimize: true
+vram_safety_margin: 0.8
+priority_models: [mxbai-embed-large, nomic-embed-text]
+nodes:
+  - {name: small, url: "http://10.9.66.154:11434", vram_mb: 4096, gpu_name: GTX 1050 Ti}
+  - {name: plain, url: "http://10.9.66.124:11434", gpu: none}
+  - http://10.9.66.90:11434
+model_sizes: {llama3.2:3b: 1900, mxbai-embed-large: 705, bad: big}
+"""
+INSTANCES = """\
+ollama_instances:
+  - {gpu_id: 0, gpu_name: RTX 3060 Ti, port: 11434, memory_limit: 7GB, max_concurrent_requests: 2, models: [mistral:7b]}
+  - {gpu_id: 1, gpu_name: RTX 4070 Ti, port: 11435, memory_limit: 11GB, max_concurrent_requests: 3, models: [gemma2:9b, mistral:7b]}
+health_check: {interval: 30}
+circuit_breaker: {failures: 5}
+"""
+
+
+def converted(root: Path, text: str) -> tuple[dict, dict, str]:
+    """The hosts and the desired state that a file becomes, which validate; and what is told of the rest."""
+    (root / "theirs.yaml").write_text(text)
+    result = CliRunner().invoke(cli, ["-C", str(root), "import", "--from", str(root / "theirs.yaml")])
+    assert result.exit_code == 0, result.stderr
+    assert CliRunner().invoke(cli, ["-C", str(root), "validate"]).exit_code == 0
+    read = YAML(typ="safe").load
+    hosts = read((root / "inventories" / "default.yaml").read_text())["all"]["hosts"]
+    return hosts, read((root / "desired" / "default.yaml").read_text()), result.stderr
+
+
+def test_the_model_servers_of_a_compose_file_become_engines_and_no_secret_of_it_goes_anywhere(tmp_path: Path) -> None:
+    hosts, wanted, left = converted(tmp_path, COMPOSE)
+    assert hosts["box"]["engines"] == {
+        "ollama": {"kind": "ollama", "url": "http://127.0.0.1:11434", "gpus": [0], "env": {"OLLAMA_KEEP_ALIVE": "-1"}},
+        "second": {"kind": "ollama", "url": "http://127.0.0.1:11435"},
+        "vllm": {"kind": "vllm", "url": "http://127.0.0.1:8000"},
+    }
+    assert wanted["models"] == {"meta-llama/Llama-3.1-8B": {"engine": "vllm", "on": "box"}}
+    for line in (
+        ":5: services.ollama.environment.HF_TOKEN: ",
+        ":5: services.ollama.environment.OLLAMA_NUM_PARALLEL: ",
+        ":6: services.ollama.volumes: ",
+        ":11: services.second.deploy.resources.reservations.devices[0].count: a count does not say which cards",
+        ":16: services.hidden: it publishes no port for 11434",
+        ":17: services.redis: its image is no model server",
+    ):
+        assert f"theirs.yaml{line}" in left
+    written = "".join(path.read_text() for path in tmp_path.rglob("default.yaml"))
+    assert not [secret for secret in ("sk-very-secret", "hunter2", "sk-inner-secret") if secret in written + left]
+
+
+def test_the_nodes_priorities_sizes_and_margin_of_a_routing_daemon_become_a_fleet(tmp_path: Path) -> None:
+    hosts, wanted, left = converted(tmp_path, ROUTER)
+    assert {name: host["engines"]["ollama"]["url"] for name, host in hosts.items()} == {
+        "small": "http://10.9.66.154:11434",
+        "plain": "http://10.9.66.124:11434",
+        "10.9.66.90": "http://10.9.66.90:11434",
+    }
+    assert (hosts["small"]["gpus"], hosts["plain"]["gpus"]) == ([{"index": 0, "vram": "4096MiB", "name": "GTX 1050 Ti"}], [])
+    assert wanted["priority_models"] == ["mxbai-embed-large", "nomic-embed-text"]
+    assert wanted["limits"]["vram_safety_margin"] == 0.8
+    assert wanted["models"]["mxbai-embed-large"]["vram"] == "705MiB"
+    assert wanted["models"]["llama3.2:3b"] == {"engine": "ollama", "ensure": "present", "vram": "1900MiB"}
+    assert "theirs.yaml:1: check_interval: `gpurec watch --interval`" in left
+    assert "theirs.yaml:9: model_sizes.bad: this is no size in MiB of a model" in left
+
+
+def test_instances_of_cards_become_engines_with_their_port_limit_and_requests(tmp_path: Path) -> None:
+    hosts, wanted, left = converted(tmp_path, INSTANCES)
+    assert hosts["box"]["engines"]["gpu1"] == {
+        "kind": "ollama", "url": "http://127.0.0.1:11435", "gpus": [1], "memory_limit": "11GB", "max_concurrent_requests": 3,
+    }  # fmt: skip
+    assert wanted["models"]["mistral:7b"] == {"engine": "ollama", "on": "box", "ensure": "present", "replicas": 2}
+    assert "# was on gpu0; gpurec places it where it fits" in (tmp_path / "desired" / "default.yaml").read_text()
+    assert "theirs.yaml:5: circuit_breaker: `policy.breaker: {failures: 5, reset: 60s}`" in left

@@ -63,7 +63,7 @@ def test_sim_builtin_fleets_are_on_the_ports_that_their_inventories_name() -> No
     assert ports == {
         "ada/ollama": 22434, "bea/ollama": 22435, "cleo/llamacpp": 22080,
         "small/ollama": 21434, "plain/ollama": 21435, "large/ollama": 21436,
-        "desk/ollama": 25434, "mac/ollama": 25435, "plain/ollama": 25436,
+        "desk/ollama": 25434, "mac/ollama": 25435, "laptop/ollama": 25436,
         "server/gpu0": 25440, "server/gpu1": 25441, "server/gpu2": 25442, "server/gpu3": 25443,
     }  # fmt: skip
 

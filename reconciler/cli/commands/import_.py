@@ -12,7 +12,7 @@ from reconciler.cli.settings import Settings, settings_of
 
 MOST_WARNINGS = 20
 MOST_LEFT = 1000
-FORMATS = ("llama-swap", "litellm")
+FORMATS = ("llama-swap", "litellm", "compose", "router", "instances")
 """The keys of `conversion.FORMATS`, which is not imported for `--help`; a test holds them together."""
 
 
