@@ -30,7 +30,7 @@ CHANGED, CHANGED_SECONDS = "changed", 0.15
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What a group is to reach: the share of the bytes without a place in the mean and at worst, and seconds of a whole plan."""
+    """What a group is to reach: the share of the bytes without a place in the mean and at worst, and CPU seconds of a whole plan."""
 
     mean: float
     worst: float
@@ -94,9 +94,7 @@ def main(arguments: Sequence[str] = ()) -> bool:
     parser.add_argument("--exact", action="store_true")
     parser.add_argument("--trace", type=Path, default=os.environ.get("OPENB"))
     asked = parser.parse_args(list(arguments))
-    print(
-        "\nplacement: bytes without a place beyond the planted placement, and bytes that move, of all wanted bytes; whole plans in seconds"
-    )
+    print("\nplacement: bytes without a place beyond the planted placement, and that move, of all wanted bytes; whole plans in CPU seconds")
     print(HEAD, flush=True)
     good = True
     for title, draws in groups(asked.group, asked.quick, Path(asked.trace) if asked.trace else None):

@@ -322,6 +322,11 @@ class _Question:
             stay = dict.fromkeys(sizes, 1.0)
             here = sum(numbers[number] for number in stay)
             twins = bool(demand.stay) or demand.model.each is not None
+            if len(sizes) == 1:  # where the only one leaves, none stays: that needs no numbers of its own
+                ((home, size),) = sizes.items()
+                cost[home] = -size * (1 if twins else ALONE)
+                whole -= cost[home]
+                continue
             alone = self.program.number(0 if twins else 1)
             start.append(int(here == 0 and not twins))
             if not twins:

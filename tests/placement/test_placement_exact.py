@@ -117,6 +117,12 @@ def test_one_replica_for_each_node_moves_what_may_be_elsewhere():
     assert set(result.placed) == {"model.each:1@a/ollama", "model.each:1@b/ollama", "model.free:1@c/ollama"}
 
 
+def test_what_one_move_makes_room_for_is_proved_in_a_fleet_of_every_shape():
+    of = Group("drawn", "shapes", (4,), range(1)).draw(4, 2)
+    told = plan_of(replace(of, desired=replace(of.desired, solver=EXACT))).placement
+    assert (told.ended, told.moved, told.proved) == ("proved", 1, True)
+
+
 def test_where_its_work_is_used_up_the_builtin_answer_stands_and_nothing_is_proved(monkeypatch):
     monkeypatch.setattr(sys.modules[place.__module__], "EXACT_WORK", 0)
     cards = {"a": 20, "b": 17, "c": 15}
