@@ -1,7 +1,8 @@
-"""An inventory that is a program: run where the user named it, and nowhere else."""
+"""An inventory that is a program or a cluster: run, or asked, where the user named it, and nowhere else."""
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from reconciler.fleet import MIB, Place, Problem, WorkspaceError
 from reconciler.hosts import run_bounded
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.views.escape import escape
+from reconciler.workspace import cluster_of
 
 WITHIN = 60.0
 """Seconds that it may take."""
@@ -37,8 +39,17 @@ async def printed_inventories(settings: WorkspaceSettings) -> dict[Path, bytes]:
     Ansible's protocol (docs.ansible.com, "Developing dynamic inventory"). A program runs in gpurec's own folder and environment, within
     WITHIN seconds and MOST_BYTES. Raises WorkspaceError where one fails.
     """
-    programs = [path for path in settings.inventory if is_program(settings.path(path))]
-    return {path: await _printed(path, settings.path(path).absolute()) for path in programs}
+    clusters = [path for path in settings.inventory if cluster_of(path) is not None]
+    programs = [path for path in settings.inventory if path not in clusters and is_program(settings.path(path))]
+    printed = {path: await _printed(path, settings.path(path).absolute()) for path in programs}
+    return printed | {path: await _nodes_of(cluster_of(path) or "") for path in clusters}
+
+
+async def _nodes_of(context: str) -> bytes:
+    """The nodes of a cluster, in the same form. Raises KubernetesError."""
+    from reconciler.kubernetes import access_of, inventory_of, list_nodes
+
+    return json.dumps(inventory_of(await list_nodes(await access_of(context)))).encode()
 
 
 async def _printed(named: Path, path: Path) -> bytes:

@@ -8,7 +8,7 @@ from reconciler.workspace.inventory import Host, Inventory
 from reconciler.workspace.load import Workspace, find_state_path, load_fleet, load_inventory, load_workspace, state_path_of
 from reconciler.workspace.places import place_of, wanted_place
 from reconciler.workspace.schema import json_schema
-from reconciler.workspace.selection import DESIRED, STATE, fleet_name, fleets, has_desired, inventory_name
+from reconciler.workspace.selection import DESIRED, STATE, cluster_of, fleet_name, fleets, has_desired, inventory_name
 
 __all__ = [
     "DESIRED",
@@ -18,6 +18,7 @@ __all__ = [
     "Workspace",
     "as_declared",
     "check_allocation",
+    "cluster_of",
     "find_state_path",
     "fleet_name",
     "fleets",

@@ -115,8 +115,22 @@ def _choose(root: Path, inventory: Sequence[Path], self_contained: bool) -> str:
     raise WorkspaceError.of(f"there are several fleets: {', '.join(names)}", hint="choose one with --fleet NAME")
 
 
+_CLUSTER = "kubernetes:"
+
+
+def cluster_of(inventory: Path) -> str | None:
+    """The context that an inventory of `-i kubernetes:CONTEXT` names, `""` for the current one; None for a file or folder."""
+    text = inventory.as_posix()
+    return text.removeprefix(_CLUSTER) if text.startswith(_CLUSTER) else None
+
+
 def _fleet_of(root: Path, inventory: Path) -> str:
-    """The fleet that an inventory is of: the folder of `inventories/` that it is in, else the name of the file or folder itself."""
+    """The fleet that an inventory is of: the folder of `inventories/` that it is in, else the name of the file or folder itself; of a
+    cluster, the last part of the name of its context."""
+    if (context := cluster_of(inventory)) is not None:
+        if not context:
+            raise WorkspaceError.of("the current context of a kubeconfig is no name of a fleet", hint="name it: --fleet NAME")
+        return context.rpartition("/")[2]
     path = Path(os.path.normpath((root / inventory).absolute()))
     if "," in path.name and not path.exists():
         hint = "write a file with `all: {hosts: {NAME: {}}}`"
