@@ -1,13 +1,23 @@
-"""The answers of a Docker Engine that are read, as shapes, and what they say as values. Pure: no request is made here."""
+"""What the answers of a Docker Engine say of containers, as values. Pure: no request is made here."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Annotated
 
-from pydantic import Field, TypeAdapter
-
-from reconciler.engines.answers import Answered, Bytes, Count, Flag, OrUnknown, Word, Words
+from reconciler.containers.shapes import (
+    BoundPort,
+    ConfigAnswer,
+    DeviceRequest,
+    HealthcheckAnswer,
+    HostConfigAnswer,
+    ImageAnswer,
+    Info,
+    Inspected,
+    Listed,
+    NetworksAnswer,
+    RestartAnswer,
+    StateAnswer,
+)
 from reconciler.engines.foreign_text import clean_name, clean_text
 from reconciler.fleet import (
     ADDRESS_LABEL,
@@ -29,200 +39,9 @@ from reconciler.fleet import (
 CDI_NVIDIA = "nvidia.com/gpu="
 _NEVER = "0001-01-01T00:00:00Z"
 _NANOS = 1_000_000_000
-_MOST_CONTAINERS = 100_000
 _ORDINARY_IPC = frozenset({"private", "shareable", "none"})
 _LONGEST = 32 * KIB
 """Characters of a declared value (a variable, an argument) that are compared. They are kept as they are: views escape what they show."""
-DockerId = Annotated[str, Field(min_length=1, max_length=256)]
-LabelMap = Annotated[dict[str, str] | None, OrUnknown()]
-Nanos = Annotated[int | None, Field(ge=0, lt=1 << 63), OrUnknown()]
-Number = Annotated[int | None, Field(ge=-(1 << 31), lt=1 << 32), OrUnknown()]
-
-
-class ListedPort(Answered):
-    IP: Word = None
-    PrivatePort: Number = None
-    PublicPort: Number = None
-    Type: Word = None
-
-
-class ListedHost(Answered):
-    NetworkMode: Word = None
-
-
-class Listed(Answered):
-    """An entry of `GET /containers/json`."""
-
-    Id: DockerId
-    Names: Words = None
-    Image: Word = None
-    State: Word = None
-    Ports: Annotated[list[ListedPort] | None, OrUnknown()] = None
-    Labels: LabelMap = None
-    HostConfig: Annotated[ListedHost | None, OrUnknown()] = None
-
-
-class HealthAnswer(Answered):
-    Status: Word = None
-
-
-class StateAnswer(Answered):
-    Status: str
-    ExitCode: Number = None
-    Error: Word = None
-    OOMKilled: Flag = None
-    Pid: Number = None
-    StartedAt: Word = None
-    FinishedAt: Word = None
-    Health: Annotated[HealthAnswer | None, OrUnknown()] = None
-
-
-class HealthcheckAnswer(Answered):
-    Test: Words = None
-    Interval: Nanos = None
-    Timeout: Nanos = None
-    StartPeriod: Nanos = None
-    StartInterval: Nanos = None
-    Retries: Count = None
-
-
-class ConfigAnswer(Answered):
-    Image: Word = None
-    Env: Words = None
-    Cmd: Words = None
-    Entrypoint: Words = None
-    Labels: LabelMap = None
-    Healthcheck: Annotated[HealthcheckAnswer | None, OrUnknown()] = None
-
-
-class BoundPort(Answered):
-    HostIp: Word = None
-    HostPort: Word = None
-
-
-class RestartAnswer(Answered):
-    Name: Word = None
-    MaximumRetryCount: Count = None
-
-
-class DeviceRequest(Answered):
-    Driver: Word = None
-    Count: Number = None
-    DeviceIDs: Words = None
-    Capabilities: Annotated[list[list[str]] | None, OrUnknown()] = None
-
-
-class DeviceAnswer(Answered):
-    PathOnHost: Word = None
-
-
-class MountAnswer(Answered):
-    Type: Word = None
-    Source: Word = None
-    Target: Word = None
-    ReadOnly: Flag = None
-
-
-class HostConfigAnswer(Answered):
-    Binds: Words = None
-    Mounts: Annotated[list[MountAnswer] | None, OrUnknown()] = None
-    Tmpfs: LabelMap = None
-    NetworkMode: Word = None
-    PortBindings: Annotated[dict[str, list[BoundPort] | None] | None, OrUnknown()] = None
-    RestartPolicy: Annotated[RestartAnswer | None, OrUnknown()] = None
-    ShmSize: Bytes = None
-    NanoCpus: Nanos = None
-    CpuQuota: Number = None
-    CpuPeriod: Number = None
-    Memory: Bytes = None
-    DeviceRequests: Annotated[list[DeviceRequest] | None, OrUnknown()] = None
-    Devices: Annotated[list[DeviceAnswer] | None, OrUnknown()] = None
-    GroupAdd: Words = None
-    Privileged: Flag = None
-    PidMode: Word = None
-    IpcMode: Word = None
-    UTSMode: Word = None
-    UsernsMode: Word = None
-    CapAdd: Words = None
-    SecurityOpt: Words = None
-
-
-class NetworksAnswer(Answered):
-    Networks: Annotated[dict[str, object] | None, OrUnknown()] = None
-
-
-class Inspected(Answered):
-    """`GET /containers/{id}/json`."""
-
-    Id: DockerId
-    Name: str
-    Created: Word = None
-    Image: Word = None
-    State: StateAnswer
-    RestartCount: Count = None
-    Config: ConfigAnswer
-    HostConfig: HostConfigAnswer
-    NetworkSettings: Annotated[NetworksAnswer | None, OrUnknown()] = None
-
-
-class ImageConfig(Answered):
-    Env: Words = None
-    Cmd: Words = None
-    Entrypoint: Words = None
-
-
-class ImageAnswer(Answered):
-    """`GET /images/{name}/json`."""
-
-    Id: DockerId
-    RepoDigests: Words = None
-    Config: Annotated[ImageConfig | None, OrUnknown()] = None
-
-
-class DiscoveredDevice(Answered):
-    Source: Word = None
-    ID: Word = None
-
-
-class SwarmInfo(Answered):
-    NodeID: Word = None
-    LocalNodeState: Word = None
-
-
-class Info(Answered):
-    """`GET /info`."""
-
-    ServerVersion: Word = None
-    Runtimes: Annotated[dict[str, object] | None, OrUnknown()] = None
-    DiscoveredDevices: Annotated[list[DiscoveredDevice] | None, OrUnknown()] = None
-    SecurityOptions: Words = None
-    Swarm: Annotated[SwarmInfo | None, OrUnknown()] = None
-
-
-class Version(Answered):
-    """`GET /version`."""
-
-    ApiVersion: Word = None
-    MinAPIVersion: Word = None
-
-
-class Created(Answered):
-    Id: DockerId
-
-
-class CreatedId(Answered):
-    """What was made in a swarm."""
-
-    ID: DockerId
-
-
-LISTED: TypeAdapter[list[Listed]] = TypeAdapter(Annotated[list[Listed], Field(max_length=_MOST_CONTAINERS)])
-INSPECTED: TypeAdapter[Inspected] = TypeAdapter(Inspected)
-IMAGE: TypeAdapter[ImageAnswer] = TypeAdapter(ImageAnswer)
-INFO: TypeAdapter[Info] = TypeAdapter(Info)
-VERSION: TypeAdapter[Version] = TypeAdapter(Version)
-CREATED: TypeAdapter[Created] = TypeAdapter(Created)
-CREATED_ID: TypeAdapter[CreatedId] = TypeAdapter(CreatedId)
 
 
 def read_daemon(info: Info, api: str) -> DaemonFacts:
@@ -330,6 +149,7 @@ def read_container(
         healthcheck=read_healthcheck(config.Healthcheck),
         labels={_bounded(key): _bounded(value) for key, value in sorted(labels.items())},
         privileges=_privileges(host),
+        settings=_settings(config, host, image),
         variables=_own_variables(config, image),
     )
 
@@ -451,4 +271,31 @@ def _privileges(host: HostConfigAnswer) -> tuple[str, ...]:
     found += [f"{word} {clean_name(mode)}" for word, mode, ordinary in modes if mode and mode not in ordinary]
     found += [f"cap_add {clean_name(one)}" for one in host.CapAdd or ()]
     found += [f"security_opt {clean_name(one)}" for one in host.SecurityOpt or ()]
+    found += [f"device_cgroup_rule {clean_name(one)}" for one in host.DeviceCgroupRules or ()]
+    found += [f"volumes_from {clean_name(one)}" for one in host.VolumesFrom or ()]
+    return tuple(sorted(found))
+
+
+def _settings(config: ConfigAnswer, host: HostConfigAnswer, image: ImageAnswer | None) -> tuple[str, ...] | None:
+    """What the files have no keys for, and no daemon fills in by itself, as words; None where the image, whose own are none, is not known.
+    Ulimits, the log and the runtime are not among them: a daemon writes its own defaults there."""
+    if image is None or image.Config is None:
+        return None
+    of_image = image.Config
+    found = [f"user {clean_name(config.User or 'root')}"] if (config.User or "") != (of_image.User or "") else []
+    if (config.WorkingDir or "/") != (of_image.WorkingDir or "/"):
+        found.append(f"working_dir {clean_name(config.WorkingDir or '/')}")
+    lists = (
+        ("cap_drop", host.CapDrop),
+        ("extra_hosts", host.ExtraHosts),
+        ("links", host.Links),
+        ("dns", host.Dns),
+        ("dns_search", host.DnsSearch),
+        ("sysctls", [f"{name}={value}" for name, value in (host.Sysctls or {}).items()]),
+    )
+    found += [f"{word} {clean_name(one)}" for word, values in lists for one in values or ()]
+    found += ["read_only"] if host.ReadonlyRootfs else []
+    found += [f"cpuset {clean_name(host.CpusetCpus)}"] if host.CpusetCpus else []
+    found += [f"cpu_shares {host.CpuShares}"] if host.CpuShares else []
+    found += [f"pids_limit {host.PidsLimit}"] if host.PidsLimit and host.PidsLimit > 0 else []
     return tuple(sorted(found))

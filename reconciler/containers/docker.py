@@ -12,7 +12,12 @@ from typing import Protocol
 from urllib.parse import quote
 from weakref import WeakValueDictionary
 
-from reconciler.containers.answers import (
+from reconciler.containers.answers import names_of, owner_of, read_container, read_daemon, same_secrets, stranger
+from reconciler.containers.making import archive, create_body, version_of
+from reconciler.containers.output import last_lines
+from reconciler.containers.protocol import LAST_LINES, ContainerError
+from reconciler.containers.pulls import PullReader, pull_failure
+from reconciler.containers.shapes import (
     CREATED,
     IMAGE,
     INFO,
@@ -22,17 +27,7 @@ from reconciler.containers.answers import (
     ImageAnswer,
     Inspected,
     Listed,
-    names_of,
-    owner_of,
-    read_container,
-    read_daemon,
-    same_secrets,
-    stranger,
 )
-from reconciler.containers.making import archive, create_body, version_of
-from reconciler.containers.output import last_lines
-from reconciler.containers.protocol import LAST_LINES, ContainerError
-from reconciler.containers.pulls import PullReader, pull_failure
 from reconciler.containers.wire import LARGE, Answer, Params, Wire, failed, refusal
 from reconciler.engines.foreign_text import clean_text
 from reconciler.engines.keys import Keys

@@ -17,10 +17,11 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-from reconciler.containers.answers import CREATED_ID, owner_of
+from reconciler.containers.answers import owner_of
 from reconciler.containers.docker import DockerHost, looked, start_failure
 from reconciler.containers.output import last_lines
 from reconciler.containers.protocol import LAST_LINES, ContainerError
+from reconciler.containers.shapes import CREATED_ID
 from reconciler.containers.swarm_answers import (
     CARDS_VARIABLE,
     CONDITIONS,

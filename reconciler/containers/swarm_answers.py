@@ -11,7 +11,8 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
-from reconciler.containers.answers import DockerId, HealthcheckAnswer, LabelMap, Nanos, Number, owner_of, read_healthcheck, variables, words
+from reconciler.containers.answers import owner_of, read_healthcheck, variables, words
+from reconciler.containers.shapes import DockerId, HealthcheckAnswer, LabelMap, Nanos, Number
 from reconciler.engines.answers import Answered, Bytes, Count, OrUnknown, Word, Words
 from reconciler.engines.foreign_text import clean_name, clean_text
 from reconciler.fleet import (
@@ -59,6 +60,12 @@ class ServiceContainer(Answered):
     Mounts: Annotated[list[ServiceMount] | None, OrUnknown()] = None
     Healthcheck: Annotated[HealthcheckAnswer | None, OrUnknown()] = None
     CapabilityAdd: Words = None
+    CapabilityDrop: Words = None
+    User: Word = None
+    Dir: Word = None
+    Hosts: Words = None
+    ReadOnly: Annotated[bool | None, OrUnknown()] = None
+    Sysctls: LabelMap = None
 
 
 class LimitsAnswer(Answered):
@@ -291,7 +298,18 @@ def read_service(
         healthcheck=read_healthcheck(container.Healthcheck),
         labels=dict(sorted(labels.items())),
         privileges=tuple(sorted(f"cap_add {clean_name(one)}" for one in container.CapabilityAdd or ())),
+        settings=_settings(container),
     )
+
+
+def _settings(container: ServiceContainer) -> tuple[str, ...]:
+    """What the files have no keys for, as words."""
+    found = [f"user {clean_name(container.User)}"] if container.User else []
+    found += [f"working_dir {clean_name(container.Dir)}"] if container.Dir else []
+    found += [f"cap_drop {clean_name(one)}" for one in container.CapabilityDrop or ()]
+    found += [f"extra_hosts {clean_name(one)}" for one in container.Hosts or ()]
+    found += [f"sysctls {clean_name(name)}={clean_name(value)}" for name, value in (container.Sysctls or {}).items()]
+    return tuple(sorted([*found, "read_only"] if container.ReadOnly else found))
 
 
 def published(service: Service) -> tuple[PublishedPort, ...]:

@@ -231,6 +231,7 @@ FIELDS: Sequence[ContainerField] = (
         _labels_found,
     ),
     ContainerField("privileges", lambda spec: "privileged" if spec.privileged else "", lambda spec, facts: _or_unknown(facts.privileges)),
+    ContainerField("settings", lambda spec: "", lambda spec, facts: _or_unknown(facts.settings)),
     ContainerField("state", lambda spec: "running", lambda spec, facts: facts.condition, restarts=True),
     ContainerField("spec", lambda spec: spec.hash, lambda spec, facts: None if facts.adopted else facts.spec or f"no label {SPEC_LABEL}"),
 )

@@ -235,7 +235,8 @@ class ContainerFacts:
     image's own. `env` has only variables that are declared by value, `secrets` of those declared by reference whether they are the same
     (None: the secret could not be read), `variables` the names of all that its image does not set so. `cards` are UUIDs, or `all`, or
     `any N` where a count was asked for. `networks` are the names it is attached to, and `network_mode` how it was made. `privileges` are
-    the words for what goes beyond an ordinary container. `adopted` is what its labels do not say and the files or the state do: the id,
+    the words for what goes beyond an ordinary container, `settings` those for what else the files have no keys for (a user that is not the
+    image's, hosts, a read-only root). `adopted` is what its labels do not say and the files or the state do: the id,
     or the address of its label, by which it has `address`; empty for all others.
     """
 
@@ -279,6 +280,7 @@ class ContainerFacts:
     healthcheck: Healthcheck | None = None
     labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     privileges: tuple[str, ...] | None = None
+    settings: tuple[str, ...] | None = None
     variables: tuple[str, ...] = ()
     adopted: str = ""
 

@@ -335,6 +335,18 @@ BY_HAND: Mapping[str, Sequence[Change]] = {
         _set("HostConfig", "Privileged", to=True),
         _set("HostConfig", "CapAdd", to=["SYS_ADMIN"]),
         _set("HostConfig", "PidMode", to="host"),
+        _set("HostConfig", "IpcMode", to="host"),
+        _set("HostConfig", "DeviceCgroupRules", to=["c 1:3 rwm"]),
+        _set("HostConfig", "VolumesFrom", to=["gpurec-other"]),
+    ),
+    "settings": (
+        _set("User", to="1000"),
+        _set("WorkingDir", to="/tmp"),
+        _set("HostConfig", "ReadonlyRootfs", to=True),
+        _set("HostConfig", "ExtraHosts", to=["db:10.0.0.1"]),
+        _set("HostConfig", "Dns", to=["10.0.0.2"]),
+        _set("HostConfig", "CapDrop", to=["NET_RAW"]),
+        _set("HostConfig", "PidsLimit", to=50),
     ),
     "cards": (_set("HostConfig", "DeviceRequests", to=[{"Driver": "nvidia", "Count": -1, "Capabilities": [["gpu"]]}]),),
     "ports": (_set("HostConfig", "PortBindings", to={"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "39999"}]}),),
@@ -358,12 +370,13 @@ async def what_was_changed_by_hand_under_our_labels_is_told_by_its_field(daemon:
         labels={"team": "a"},
     )
     async with daemon.opened() as host, daemon.by_hand() as hand:
+        other = await host.create(replace(spec, name="gpurec-other", address="engine.other@node", ports=()))
         for field, changes in BY_HAND.items():
             for change in changes:
                 body = create_body(spec, {name: str(value) for name, value in spec.env.items()}, (), DaemonFacts("", "1.41"))
                 change(body)
                 made = await _by_hand(hand, spec.name, body, start=False)
-                (found,) = [one for one in await seen(host, spec) if one.owner is Owner.OURS]
+                (found,) = [one for one in await seen(host, spec) if one.owner is Owner.OURS and one.id != other]
                 told = {wrong.field for wrong in mismatches(spec, found)} - {"state"}
                 told -= _TOO.get(field, frozenset())
                 assert told == {field}, found

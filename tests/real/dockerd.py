@@ -91,7 +91,7 @@ class Dockerd:
         number = next(_BRIDGES)
         self._bridge = f"gr{os.getpid() % 10_000_000}x{number}"
         self._net(f"ip link add {self._bridge} type bridge")
-        self._net(f"ip addr add 172.30.{os.getpid() % 250}.{1 + 16 * (number % 15)}/28 dev {self._bridge}")
+        self._net(f"ip addr add 172.{18 + number % 14}.{os.getpid() % 250}.1/24 dev {self._bridge}")
         self._net(f"ip link set {self._bridge} up")
         path = os.environ["PATH"]
         if cards:
