@@ -16,7 +16,6 @@ from reconciler.containers import ContainerError, ContainerHost
 from reconciler.execution.actor import Progress
 from reconciler.fleet import (
     ADOPTED,
-    HOST_NETWORK,
     AppliedResource,
     ContainerFacts,
     ContainersLookedFor,
@@ -25,7 +24,6 @@ from reconciler.fleet import (
     DockerSpec,
     Fleet,
     GpurecError,
-    MountKind,
     NodeContainers,
     NodeSpec,
     Place,
@@ -37,7 +35,7 @@ from reconciler.fleet import (
     mismatches,
     watched_env,
 )
-from reconciler.planning.containers import current, in_the_way
+from reconciler.planning.containers import current, in_the_way, why_stopped_first
 
 NEXT, PREVIOUS = ".next", ".previous"
 """What is put behind the name of a container that takes the place of another, and of one that gave it up."""
@@ -104,7 +102,8 @@ class _Done:
 
 class ContainerWork:
     """One container of one step. `within` seconds it may take until it answers; `is_healthy` asks it. `adopts` is the name, or the id, of a
-    container without our labels that counts as this one."""
+    container without our labels that counts as this one. `both_fit`: the cards that it shares with the one that it replaces have room for
+    both."""
 
     def __init__(
         self,
@@ -118,10 +117,12 @@ class ContainerWork:
         within: float = 60.0,
         poll: float = 0.5,
         adopts: str = "",
+        both_fit: bool = False,
     ) -> None:
         self._host, self._fleet, self._address, self._spec = host, fleet, address, spec
         self._adopted = {adopts: address} if adopts else {}
         self._pull, self._is_healthy, self._within, self._poll = pull, is_healthy, within, poll
+        self._both_fit = both_fit
         self._done: _Done | None = None
         self.began: float | None = None
         """When what is to run was begun, and what ran before had to go: by the loop's clock, after its image was fetched."""
@@ -152,7 +153,7 @@ class ContainerWork:
             self._done = _Done(await self._host.create(spec), True)
         else:
             self._done = _Done(await self._host.create(spec, f"{spec.name}{NEXT}"), True, now)
-        with_both = now is not None and now.state is ContainerState.RUNNING and may_run_beside(now, spec)
+        with_both = now is not None and now.state is ContainerState.RUNNING and why_stopped_first(now, spec, self._both_fit) is None
         await self._or_back(self._start(with_both))
 
     async def wait(self) -> None:
@@ -304,18 +305,6 @@ class ContainerWork:
 
     def _failed(self, what: str, log: tuple[str, ...] = ()) -> ContainerError:
         return ContainerError(Problem(what, Place(self._host.shown)), "start_failed", log)
-
-
-def may_run_beside(old: ContainerFacts, spec: ContainerSpec) -> bool:
-    """Whether a container and the one that takes its place may run at once: they share no port, no card and nothing that both write to."""
-    if HOST_NETWORK in spec.networks or old.network_mode == HOST_NETWORK or old.mounts is None:
-        return False
-    if spec.cards or spec.devices or old.cards or old.devices:
-        return False
-    ports = {(port.host, port.protocol) for port in old.ports}
-    written = {mount.source for mount in old.mounts if not mount.read_only and mount.kind is not MountKind.TMPFS}
-    shares = any(mount.source in written for mount in spec.mounts if mount.kind is not MountKind.TMPFS)
-    return not shares and not any((port.host, port.protocol) in ports for port in spec.published)
 
 
 def adopts(row: AppliedResource | None, wanted: ContainerSpec | None) -> str:

@@ -22,10 +22,11 @@ from reconciler.fleet import (
     ResourceFacts,
     Scalar,
     found_fields,
+    mismatches,
     wanted_fields,
 )
 from reconciler.fleet.container_fields import FIELDS
-from reconciler.planning.plan import Json
+from reconciler.planning.plan import Action, Json
 from reconciler.planning.resource import FieldRule, Wanted
 from reconciler.value_class import value_class
 
@@ -123,6 +124,41 @@ def in_the_way(spec: ContainerSpec, other: ContainerFacts) -> str:
     port = next((port.host for port in other.ports if (port.host, port.protocol) in wanted), None)
     whose = "another of this fleet" if other.owner is Owner.OURS else other.whose
     return f"its port, {port}, is published by container {other.name} of {whose}: remove that one, or write another `port:`"
+
+
+def why_stopped_first(old: ContainerFacts, spec: ContainerSpec, both_fit: bool) -> str | None:
+    """Why a container must end before the one that takes its place starts, as a clause; None where both may run at once. `both_fit`: the
+    cards that they share have room for both."""
+    if HOST_NETWORK in spec.networks or old.network_mode == HOST_NETWORK:
+        return "one of them has the network of its host"
+    if old.mounts is None:
+        return "it is not known what the old one has"
+    ports = {(port.host, port.protocol) for port in old.ports}
+    if port := next((one.host for one in spec.published if (one.host, one.protocol) in ports), None):
+        return f"both publish port {port}"
+    written = {mount.source for mount in old.mounts if not mount.read_only and mount.kind is not MountKind.TMPFS}
+    if source := next((one.source for one in spec.mounts if one.kind is not MountKind.TMPFS and one.source in written), None):
+        return f"both have {source}, which the old one writes to"
+    if spec.devices and old.devices:
+        return f"both have {spec.devices[0]}, and nobody can tell whether its cards have room for both"
+    unnamed = [card for card in old.cards or () if card == "all" or card.startswith("any ")]
+    if unnamed and spec.cards:
+        return f"the old one has {unnamed[0]} of the cards"
+    if (shared := {*spec.cards} & {*(old.cards or ())}) and not both_fit:
+        return f"both have card {min(shared)}, which is not known to have room for both"
+    return None
+
+
+def told_order(action: Action, spec: ContainerSpec | None, found: ResourceFacts, address: str, both_fit: bool) -> str:
+    """Which of two containers starts or ends first in a replacement, and why, for the reader of a plan; empty where nothing is replaced."""
+    ours = found.there.of(address) if found.there is not None else ()
+    if action is not Action.UPDATE or spec is None or not ours:
+        return ""
+    old = current(ours, spec)
+    if old.state is not ContainerState.RUNNING or all(wrong.restarts for wrong in mismatches(spec, old)):
+        return ""
+    why = why_stopped_first(old, spec, both_fit)
+    return f"its old container ends first: {why}" if why is not None else "its new container starts before the old one ends"
 
 
 def shown_risks(spec: ContainerSpec) -> Sequence[str]:

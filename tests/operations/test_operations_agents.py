@@ -267,6 +267,43 @@ def test_an_agent_with_a_card_of_its_own_is_given_it_by_its_uuid_and_charged(lab
     assert [(one.model, one.count) for one in lab.plan().plan.unplaced] == [("other", 1)]
 
 
+OWN = "{y: {on: b, gpu_requirement: {min_vram: %dGiB}, container: {image: 'agent:%d'}}}"
+
+
+@pytest.mark.parametrize(("gib", "order"), [(3, ["create", "start", "stop"]), (5, ["create", "stop", "start"])])
+def test_an_agent_with_a_card_runs_beside_the_one_that_it_replaces_where_the_card_has_room_for_both(
+    lab: AgentLab, gib: int, order: list[str]
+) -> None:
+    lab.wish(OWN % (gib, 1))
+    lab.converge()
+    lab.daemons["b"].requests.clear()
+    lab.wish(OWN % (gib, 2))
+    (step,) = lab.plan().plan.steps
+    ends_first = "its old container ends first: both have card GPU-b, which is not known to have room for both"
+    assert list(step.lines()) == [ends_first if gib == 5 else "its new container starts before the old one ends"]
+    assert lab.converge() == ["update agent.y@b"]
+    changes = [one.split()[0] for one in lab.daemons["b"].changes]
+    assert [one for one in changes if one in order] == order
+    assert lab.daemons["b"].names == ["lab-y"]
+
+
+def test_two_agents_of_one_card_are_not_both_promised_the_room_that_only_one_of_them_has(lab: AgentLab) -> None:
+    two = "{y: {on: b, replicas: 2, gpu_requirement: {min_vram: 2200MiB}, container: {image: 'agent:%d'}}}"
+    lab.wish(two % 1)
+    lab.converge()
+    lab.wish(two % 2)
+    lines = {line.partition(":")[0] for step in lab.plan().plan.steps for line in step.lines()}
+    assert lines == {"its new container starts before the old one ends", "its old container ends first"}
+
+
+def test_no_agent_is_promised_room_beside_the_one_that_it_replaces_while_models_come_to_its_node(lab: AgentLab) -> None:
+    lab.wish(OWN % (2, 1))
+    lab.converge()
+    lab.wish(OWN % (2, 2), "{other: {engine: ollama, vram: 1GiB, on: b}}")
+    (step,) = [one for one in lab.plan().plan.steps if one.address == "agent.y@b"]
+    assert "its old container ends first" in step.lines()[0]
+
+
 def test_a_model_gets_the_card_of_an_agent_that_leaves_after_that_has_left(lab: AgentLab) -> None:
     lab.wish("{y: {on: b, gpu_requirement: {min_vram: 6GiB}, container: {image: 'agent:1'}}}")
     lab.converge()

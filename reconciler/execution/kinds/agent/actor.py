@@ -120,6 +120,7 @@ class AgentActor:
                 within=_starts_within(step.container),
                 poll=self._context.poll_seconds,
                 adopts=adopts(self._context.applied.resources.get(step.address), None),
+                both_fit=step.both_fit,
             )
         return self._works[step.address]
 

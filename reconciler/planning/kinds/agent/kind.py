@@ -20,9 +20,19 @@ from reconciler.fleet import (
     parse_agent_address,
 )
 from reconciler.placement.agents import AgentPlace, AgentPlacement
-from reconciler.planning.containers import CONTAINER_RULES, SPEC, WantedContainer, container_fields, container_json, seen_as, shown_risks
+from reconciler.planning.containers import (
+    CONTAINER_RULES,
+    SPEC,
+    WantedContainer,
+    container_fields,
+    container_json,
+    seen_as,
+    shown_risks,
+    told_order,
+)
 from reconciler.planning.containers_guard import container_refusals
 from reconciler.planning.kinds.agent.container import cannot_reach, container_of
+from reconciler.planning.kinds.agent.replacing import with_room_for_both
 from reconciler.planning.plan import Action, Json, Note, Step
 from reconciler.planning.resource import AfterPlan, FieldRule, ResourceChange
 from reconciler.value_class import value_class
@@ -36,9 +46,11 @@ _KEPT = (OWN_BYTES, DEPENDS_ON)
 
 @value_class
 class WantedAgent(WantedContainer):
-    """An agent at its place. `applied` are its fields as they were applied (None: it was not)."""
+    """An agent at its place. `applied` are its fields as they were applied (None: it was not); `both_fit`: its card has room for it and the
+    one that it replaces."""
 
     applied: Fields | None = field(default=None, kw_only=True)
+    both_fit: bool = field(default=True, kw_only=True)
 
     def seen(self, found: ResourceFacts) -> ResourceFacts:
         """What only gpurec knows of it is as it was applied."""
@@ -50,10 +62,13 @@ class WantedAgent(WantedContainer):
 
 @value_class(kw_only=True)
 class AgentStep(Step):
-    """`container` is how it is to be (None: it is removed), `pull` when its image is fetched."""
+    """`container` is how it is to be (None: it is removed), `pull` when its image is fetched. `both_fit`: the card that it shares with the
+    container that it replaces has room for both; `order` says which of them starts or ends first, and why."""
 
     container: ContainerSpec | None = None
     pull: PullPolicy = PullPolicy.MISSING
+    both_fit: bool = False
+    order: str = ""
 
     def seen(self, found: ResourceFacts) -> ResourceFacts:
         return seen_as(self.container, found, self.address)
@@ -73,7 +88,11 @@ class AgentStep(Step):
         return None
 
     def particulars(self) -> Mapping[str, Json]:
-        return {"container": container_json(self.container) if self.container is not None else None, "pull": self.pull.value}
+        container = container_json(self.container) if self.container is not None else None
+        return {"container": container, "pull": self.pull.value, "both_fit": self.both_fit, "order": self.order}
+
+    def promise(self) -> Mapping[str, Json]:
+        return {name: value for name, value in self.particulars().items() if name not in ("both_fit", "order")}
 
     def compared(self) -> Mapping[str, Json]:
         return {}
@@ -83,7 +102,8 @@ class AgentStep(Step):
         return frozenset((SPEC, CONFIG, LLM, *_KEPT))
 
     def lines(self) -> Sequence[str]:
-        return shown_risks(self.container) if self.container is not None and self.action in (Action.CREATE, Action.UPDATE) else ()
+        risks = shown_risks(self.container) if self.container is not None and self.action in (Action.CREATE, Action.UPDATE) else ()
+        return (*risks, self.order) if self.order else risks
 
 
 class AgentKind:
@@ -95,7 +115,8 @@ class AgentKind:
     step_form = AgentStep
 
     def wanted(self, after: AfterPlan) -> Sequence[WantedAgent]:
-        return [_wanted(after, place) for place in after.agents.places]
+        fitting = with_room_for_both(after)
+        return [_wanted(after, place, place.address in fitting) for place in after.agents.places]
 
     def step(self, change: ResourceChange[WantedAgent]) -> AgentStep:
         wanted = change.wanted
@@ -110,6 +131,8 @@ class AgentKind:
             after=change.after,
             container=wanted.container if wanted is not None else None,
             pull=wanted.pull if wanted is not None else PullPolicy.MISSING,
+            both_fit=wanted is not None and wanted.both_fit,
+            order=told_order(change.action, wanted.container, change.found, change.address, wanted.both_fit) if wanted is not None else "",
         )
 
 
@@ -123,7 +146,7 @@ def agent_notes(placement: AgentPlacement) -> Iterator[Note]:
             yield Note(place.address, "loopback_engine", f"{what}; {advice}")
 
 
-def _wanted(after: AfterPlan, place: AgentPlace) -> WantedAgent:
+def _wanted(after: AfterPlan, place: AgentPlace, both_fit: bool) -> WantedAgent:
     container = container_of(after.fleet.name, place)
     row = after.applied.resources.get(place.address)
     fields: dict[str, Scalar] = {**_placed_fields(place), **container_fields(container)}
@@ -137,6 +160,7 @@ def _wanted(after: AfterPlan, place: AgentPlace) -> WantedAgent:
         container=container,
         pull=place.spec.pull,
         applied=row.fields if row is not None else None,
+        both_fit=both_fit,
     )
 
 

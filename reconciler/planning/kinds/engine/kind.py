@@ -31,6 +31,7 @@ from reconciler.planning.containers import (
     container_fields,
     seen_as,
     shown_risks,
+    told_order,
 )
 from reconciler.planning.containers_guard import container_refusals
 from reconciler.planning.kinds.engine.container import container_of
@@ -48,16 +49,19 @@ ENGINE = "engine"
 
 @value_class
 class WantedEngine(WantedContainer):
-    """An engine as it is to be started: in a container, or by systemd."""
+    """An engine as it is to be started: in a container, or by systemd. `both_fit`: it starts without a model, so that its cards have room
+    for it and for the one that it replaces."""
 
     engine: str = ""
     unit: UnitSpec | None = None
+    both_fit: bool = False
 
 
 @value_class(kw_only=True)
 class EngineStep(Step):
     """`engine` is its name on its node; `container` or `unit` how it is to be (of a unit that is removed: how it was). `diff` is what
-    changes of its unit, as lines. `restart`: it is as wanted and runs, and is started again all the same."""
+    changes of its unit, as lines. `restart`: it is as wanted and runs, and is started again all the same. `order` says which of
+    two containers starts or ends first, and why."""
 
     engine: str
     container: ContainerSpec | None = None
@@ -65,6 +69,7 @@ class EngineStep(Step):
     unit: UnitSpec | None = None
     diff: tuple[str, ...] = ()
     restart: bool = False
+    order: str = ""
 
     def seen(self, found: ResourceFacts) -> ResourceFacts:
         return seen_as(self.container, found, self.address)
@@ -87,10 +92,10 @@ class EngineStep(Step):
         container = as_json(self.container) if self.container is not None else None
         unit = as_json(self.unit) if self.unit is not None else None
         own: dict[str, Json] = {"engine": self.engine, "container": container, "pull": self.pull.value, "unit": unit}
-        return {**own, "diff": list(self.diff), "restart": self.restart}
+        return {**own, "diff": list(self.diff), "restart": self.restart, "order": self.order}
 
     def promise(self) -> Mapping[str, Json]:
-        return {name: value for name, value in self.particulars().items() if name != "diff"}
+        return {name: value for name, value in self.particulars().items() if name not in ("diff", "order")}
 
     def compared(self) -> Mapping[str, Json]:
         return {}
@@ -102,7 +107,7 @@ class EngineStep(Step):
 
     def lines(self) -> Sequence[str]:
         risks = shown_risks(self.container) if self.container is not None and self.action in (Action.CREATE, Action.UPDATE) else ()
-        return (*risks, *self.diff)
+        return (*risks, *([self.order] if self.order else ()), *self.diff)
 
 
 class EngineKind:
@@ -151,6 +156,7 @@ class EngineKind:
             unit=wanted.unit if wanted is not None else applied_unit(change.applied),
             diff=_diff(change, wanted.unit) if wanted is not None and wanted.unit is not None else (),
             restart=wanted is not None and change.reason is wanted.restart,
+            order=told_order(change.action, wanted.container, change.found, change.address, wanted.both_fit) if wanted is not None else "",
         )
 
 
@@ -206,6 +212,7 @@ def wanted_engine(after: AfterPlan, node: NodeSpec, engine: EngineSpec, model: G
         engine=engine.id.engine,
         container=container,
         pull=start.pull,
+        both_fit=not takes_one_model(engine),
     )
 
 
