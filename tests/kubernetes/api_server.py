@@ -12,7 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-TOKEN = "a-token"
+TOKEN, STRANGER = "a-token", "b-token"
+"""Of somebody who may list nodes, and of somebody who may not."""
 
 
 @dataclass
@@ -31,6 +32,8 @@ class ApiServer:
         self.asked.append(query)
         if self.wrong is not None:
             return self.wrong
+        if authorization == f"Bearer {STRANGER}":
+            return 403, status('nodes is forbidden: User "stranger" cannot list resource "nodes" in API group "" at the cluster scope')
         if not self.by_certificate and authorization != f"Bearer {TOKEN}":
             return 401, status("Unauthorized")
         if target.path != "/api/v1/nodes":
