@@ -48,6 +48,7 @@ lock: $(STAMP) ## writes every lock (requirements/*.txt) anew, with what is newe
 	$(COMPILE) $(UNIVERSAL) requirements/review.in -o $(LOCKS)/review.txt
 	$(COMPILE) $(UNIVERSAL) requirements/llama.in -o $(LOCKS)/llama.txt
 	$(COMPILE) $(UNIVERSAL) requirements/gemma.in -o $(LOCKS)/gemma.txt
+	$(COMPILE) $(UNIVERSAL) requirements/service.in -o $(LOCKS)/service.txt
 	$(COMPILE) $(UNIVERSAL) requirements/vllm.in --overrides requirements/vllm.overrides --excludes requirements/vllm.excludes -o $(LOCKS)/vllm.txt
 
 catalogue: $(STAMP) ## the shipped catalogue.json anew, after catalogue.yaml was changed

@@ -17,6 +17,7 @@ import needs
 import probing
 import scraping
 import start
+import watching
 from planted import table
 
 import state
@@ -32,6 +33,7 @@ PARTS: dict[str, Callable[[], bool]] = {
     "needs": needs.main,
     "placement": table.main,
     "forecast": forecast.main,
+    "watching": watching.main,
 }
 
 if __name__ == "__main__":

@@ -5,22 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 
-from reconciler.fleet import AllocatedAgent, GpurecError
+from reconciler.fleet import AllocatedAgent
 from reconciler.operations.reporter import Reporter, ignore
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.operations.workspace import load, may_make_folder, state_of
 from reconciler.value_class import value_class
-from reconciler.workspace import Workspace, as_declared, check_allocation, with_allocated
-
-
-class NameTaken(GpurecError):
-    """Another agent of that name was allocated before."""
+from reconciler.workspace import NameTaken, Workspace, as_declared, check_allocation, with_allocated
 
 
 def allocate(settings: WorkspaceSettings, files: Workspace, agent: AllocatedAgent) -> AllocatedAgent | None:
     """Keeps an agent, which the next plan wants; asked again for the same one, gives the one that is there, and keeps nothing.
 
-    Raises NameTaken, GpurecError for one that the files leave no room for, LockHeld while a run holds the state, and StateError.
+    Raises NameTaken, UnknownType, GpurecError for one that cannot be, LockHeld while a run holds the state, and StateError.
     """
     check_allocation(files, agent)
     store = state_of(settings, files)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.workspace.allocated import as_declared, check_allocation, names_of_files, with_allocated
+from reconciler.workspace.allocated import NameTaken, UnknownType, as_declared, check_allocation, names_of_files, with_allocated
 from reconciler.workspace.catalogue import load_catalogue
 from reconciler.workspace.inventory import Host, Inventory
 from reconciler.workspace.load import Workspace, find_state_path, load_fleet, load_inventory, load_workspace, state_path_of
@@ -15,6 +15,8 @@ __all__ = [
     "STATE",
     "Host",
     "Inventory",
+    "NameTaken",
+    "UnknownType",
     "Workspace",
     "as_declared",
     "check_allocation",

@@ -24,6 +24,14 @@ from reconciler.workspace.problems import did_you_mean
 from reconciler.workspace.tree import PlainValues
 
 
+class NameTaken(GpurecError):
+    """Another agent or service of that name is wanted already."""
+
+
+class UnknownType(GpurecError):
+    """The files declare no such type of agents."""
+
+
 def with_allocated(space: Workspace, agents: Iterable[AllocatedAgent]) -> tuple[Workspace, tuple[AllocatedAgent, ...]]:
     """The workspace as if its files asked for these agents too, and those of them that count: an agent or a service of that name in the
     files takes its place, and one whose type left the files is not wanted any more. The config digest is over both then."""
@@ -59,15 +67,15 @@ def config_text(config: object) -> str:
 
 
 def check_allocation(space: Workspace, agent: AllocatedAgent) -> None:
-    """Raises GpurecError for an agent that the files of now leave no room for. `space` is without what was allocated."""
+    """Raises NameTaken, UnknownType, and GpurecError for an agent that cannot be. `space` is without what was allocated."""
     types = [one.name for one in AGENT_TYPES.of(space.desired)]
     if (why := wrong_name(agent.name, "an agent")) is not None:
         raise GpurecError.of(why, "name", NAME_HINT)
     if agent.name in names_of_files(space):
-        raise GpurecError.of(f"the files have an agent or a service {agent.name!r}", "name", "give it another name")
+        raise NameTaken.of(f"the files have an agent or a service {agent.name!r}", "name", "give it another name")
     if agent.type not in types:
         hint = did_you_mean(agent.type, types) if types else "declare it under agent_types: in the desired state"
-        raise GpurecError.of(f"there is no agent type {agent.type!r}", "type", hint)
+        raise UnknownType.of(f"there is no agent type {agent.type!r}", "type", hint)
     if agent.config is not None and len(config_text(json.loads(agent.config)).encode()) > MOST_CONFIG:
         raise GpurecError.of(f"config is larger than {MOST_CONFIG:,} bytes", "config", "mount a file with `volumes:` of its type instead")
 

@@ -24,7 +24,24 @@ policy:
     tokens: [{name: reader, secret: env:READER}, {name: ops, secret: env:OPS, role: apply}]
 """
 READ = (
-    *("/", "/healthz", "/readyz", "/health", "/metrics", "/status", "/v1/status", "/v1/plan", "/v1/drift", "/v1/conditions", "/v1/history"),
+    *(
+        "/",
+        "/plan",
+        "/drift",
+        "/history",
+        "/card/ada/0",
+        "/why/model.nomic-embed-text@ada/ollama",
+        "/healthz",
+        "/readyz",
+        "/health",
+        "/metrics",
+        "/status",
+        "/v1/status",
+        "/v1/plan",
+        "/v1/drift",
+        "/v1/conditions",
+        "/v1/history",
+    ),
     *("/v1/allocations", "/gpu/allocations", "/v1/gpu/status", "/api/v1/gpu/status"),
     *("/v1/gpu/memory-forecast", "/api/v1/gpu/memory-forecast?hours=3", "/v1/gpu/models-optimal?min_context_tokens=1"),
 )

@@ -104,8 +104,8 @@ def test_what_was_allocated_is_exported_into_files_and_the_plan_stays_empty(lab:
     ("change", "status"),
     [
         ({"more": 1}, 400),
-        ({"type": "poet"}, 400),
-        ({"name": "coder"}, 400),
+        ({"type": "poet"}, 404),
+        ({"name": "coder"}, 409),
         ({"name": "../x"}, 400),
         ({"name": ""}, 400),
         ({"config": []}, 400),

@@ -7,7 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +94,11 @@ class Victims:
 
     def run(self, lab: Lab, story: Story, when: str, number: int = 0, seconds: float = 0.0) -> End:
         """The story's apply, ended as `victim.py` says."""
-        order = {"when": when, "number": number, "seconds": seconds, "arguments": ["-C", str(lab.root), *story.apply]}
+        return self.end(lab, story.apply, when, number, seconds)
+
+    def end(self, lab: Lab, arguments: Sequence[str], when: str, number: int = 0, seconds: float = 0.0) -> End:
+        """The same of any command."""
+        order = {"when": when, "number": number, "seconds": seconds, "arguments": ["-C", str(lab.root), *arguments]}
         assert self._source.stdin is not None
         assert self._source.stdout is not None
         self._source.stdin.write(json.dumps(order) + "\n")
@@ -126,10 +130,10 @@ def check_aftermath(lab: Lab, story: Story) -> None:
     """The state is whole, the next apply does what is left and repeats nothing, and then there is nothing to do."""
     check_whole(lab)
     resident = {name: set(engine.residents) for name, engine in lab.fleet.engines.items()}
-    installed = _installed(lab)
+    installed = installed_on(lab)
     lab.fleet.forget_requests()
     ran(lab, *story.apply)
-    assert _repeated(lab, resident, installed) == []
+    assert repeated(lab, resident, installed) == []
     assert json.loads(ran(lab, "plan", "--format", "json"))["steps"] == []
     assert json.loads(ran(lab, "drift", "--format", "json"))["drift"] == []
     ran(lab, "lock", "status")
@@ -146,7 +150,7 @@ def check_whole(lab: Lab) -> None:
             assert state.execute("PRAGMA foreign_key_check").fetchall() == []
 
 
-def _installed(lab: Lab) -> dict[str, set[str]]:
+def installed_on(lab: Lab) -> dict[str, set[str]]:
     """What each server lists as installed, by `NODE/ENGINE`; only Ollama fetches anything."""
     return {
         name: {entry["name"] for entry in json.loads(json.dumps(engine.library.tags()))["models"]}
@@ -156,7 +160,7 @@ def _installed(lab: Lab) -> dict[str, set[str]]:
     }
 
 
-def _repeated(lab: Lab, resident: dict[str, set[str]], installed: dict[str, set[str]]) -> list[str]:
+def repeated(lab: Lab, resident: dict[str, set[str]], installed: dict[str, set[str]]) -> list[str]:
     """Requests, by the servers' own logs, for what was there already."""
     found = []
     for name, engine in lab.fleet.engines.items():

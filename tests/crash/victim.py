@@ -5,7 +5,7 @@ A line is `{"when": …, "number": N, "seconds": S, "arguments": […]}`; `when`
 - `before commit`, `after commit`: its N-th commit, its own or its heartbeat's, explicit or not; what is written is not told apart, so
   that no kind of commit can be forgotten;
 - `before request`, `after request`: its N-th request that could change a server, before it is sent and when its answer begins;
-- `time`: after S seconds;
+- `time`: after S seconds, also beside another one: `before commit, or time`;
 - `full disk`: from its N-th commit on no file grows beyond 16 KiB, so that a rescue journal still can be written; `no room at all`: nor
   that; `read-only disk`: nor can the state be written, whatever its size;
 - `never`.
@@ -45,7 +45,7 @@ class Fate:
 
     def meet(self, kind: str, act: Callable[[], None] | None = None) -> None:
         """The moment `kind` has come; `act` is what is done instead of dying, from the told one on."""
-        if self.when != kind:
+        if self.when.partition(",")[0] != kind:
             return
         self._left -= 1
         if act is not None and self._left <= 0:
@@ -103,6 +103,7 @@ def _load_program() -> None:
     import reconciler.engines
     import reconciler.operations.apply
     import reconciler.probes
+    import reconciler.service.watch
     import reconciler.views
     import reconciler.workspace  # noqa: F401
 
@@ -144,7 +145,7 @@ def main() -> None:
         if pid == 0:
             _victim(order, saying)
         os.close(saying)
-        status = _end_of(pid, order["seconds"] if order["when"] == "time" else LONGEST_SECONDS)
+        status = _end_of(pid, order["seconds"] if order["when"].endswith("time") else LONGEST_SECONDS)
         with os.fdopen(said, encoding="utf-8", errors="replace") as words:
             print(json.dumps({"status": status, "said": words.read()}), flush=True)
 

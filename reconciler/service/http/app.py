@@ -10,7 +10,7 @@ from dataclasses import asdict
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from reconciler.fleet import GpurecError, GuardRefused, LockHeld, StalePlan, StateError
 from reconciler.operations.apply_result import ApplyResult
@@ -26,7 +26,7 @@ from reconciler.service.http.broadcast import Broadcast, Full
 from reconciler.service.http.measures import LONGEST_NAME, MOST_CONTEXT, MOST_HOURS, Measures
 from reconciler.service.http.metrics import CONTENT_TYPE, Metrics
 from reconciler.service.http.operations import Answer, Operation, Parameter, Schema, document, routes
-from reconciler.service.http.page import PAGE_POLICY, page_of
+from reconciler.service.http.pages.handlers import Pages
 from reconciler.service.http.payments import PaymentHandlers
 from reconciler.service.watch import BACK_OFF, Watch
 from reconciler.views import plan_document
@@ -98,10 +98,6 @@ class Api:
             raise HTTPException(503, "as many readers as may be are here already", {"Retry-After": "30"}) from None
         return StreamingResponse(stream, media_type="text/event-stream")
 
-    async def page(self, request: Request) -> Response:
-        text = page_of(self._watch.last, self._watch.holding, answers.runs(self._watch.last, 10) if self._watch.last is not None else ())
-        return HTMLResponse(text, headers={"Content-Security-Policy": PAGE_POLICY})
-
     async def rebalance(self, request: Request) -> Response:
         """A plan of now; nothing is carried out."""
         return JSONResponse(plan_document((await self._watch.planned()).plan))
@@ -111,11 +107,15 @@ class Api:
         digest = (await json_object(request, {"digest"}))["digest"]
         if not isinstance(digest, str):
             raise HTTPException(400, "digest is the text sha256:… of a plan")
-        proposal, run = await self._watch.approved(digest, f"serve: approved by {request.scope['caller'].name}")
+        await self.approved(digest, request.scope["caller"].name)
+        return JSONResponse({"digest": digest, "status": "started"}, 202)
+
+    async def approved(self, digest: str, who: str) -> None:
+        """Has just that plan carried out; returns once it has begun. Raises StalePlan, LockHeld, GuardRefused."""
+        proposal, run = await self._watch.approved(digest, f"serve: approved by {who}")
         task = asyncio.ensure_future(self._followed(proposal, run))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        return JSONResponse({"digest": digest, "status": "started"}, 202)
 
     async def _followed(self, proposal: Proposal, run: asyncio.Task[ApplyResult]) -> None:
         try:
@@ -143,11 +143,12 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 def app_of(watch: Watch, settings: WorkspaceSettings, metrics: Metrics, broadcast: Broadcast, tokens: Callable[[], Tokens]) -> Starlette:
     """The application, without its access layer."""
-    every = table(Api(watch, metrics, broadcast), Measures(watch), Agents(watch, settings), PaymentHandlers(watch, settings, tokens))
+    api = Api(watch, metrics, broadcast)
+    every = table(api, Measures(watch), Agents(watch, settings), PaymentHandlers(watch, settings, tokens), Pages(watch, api.approved))
     return Starlette(routes=routes(every), exception_handlers={HTTPException: _http_error, GpurecError: _refused})
 
 
-def table(api: Api, measures: Measures, agents: Agents, payments: PaymentHandlers) -> tuple[Operation, ...]:
+def table(api: Api, measures: Measures, agents: Agents, payments: PaymentHandlers, pages: Pages) -> tuple[Operation, ...]:
     """Everything that can be asked."""
 
     async def openapi(request: Request) -> Response:
@@ -160,7 +161,7 @@ def table(api: Api, measures: Measures, agents: Agents, payments: PaymentHandler
     name = Parameter("model_name", {"type": "string", "minLength": 1, "maxLength": LONGEST_NAME}, "a resident, or its address", True)
     of = api.of_last
     found = (
-        Operation("GET", ("/",), api.page, "The page.", None, media="text/html"),
+        *_pages(pages),
         Operation("GET", ("/openapi.json",), openapi, "This document.", {"type": "object"}),
         Operation("GET", ("/healthz",), api.healthz, "Whether the process is alive.", shapes.ALIVE),
         Operation("GET", ("/readyz", "/health"), api.readyz, "Whether the last look is young enough.", shapes.READY, statuses=(200, 503)),
@@ -196,6 +197,22 @@ def table(api: Api, measures: Measures, agents: Agents, payments: PaymentHandler
         Operation("POST", ("/webhook/livepeer",), payments.ticket, "Counts a ticket once.", shapes.TICKETED, body=shapes.TICKET),
     )
     return found
+
+
+def _pages(pages: Pages) -> Iterator[Operation]:
+    for method, path, answer, said in (
+        ("GET", "/", pages.fleet, "The fleet."),
+        ("GET", "/plan", pages.plan, "The plan, and the form that has it carried out."),
+        ("GET", "/drift", pages.drift, "Drift."),
+        ("GET", "/history", pages.history, "Runs."),
+        ("GET", "/history/{run:int}", pages.run, "A run with its steps."),
+        ("GET", "/card/{node}/{gpu}", pages.card, "The last day of a card."),
+        ("GET", "/why/{what:path}", pages.why, "Why a resource is where it is."),
+        ("GET", "/login", pages.login_form, "Exchanges a token for a cookie that reads."),
+        ("POST", "/approve", pages.approve, "The form of /plan."),
+        ("POST", "/login", pages.login, "The form of /login."),
+    ):
+        yield Operation(method, (path,), answer, said, None, media="text/html", page=True)
 
 
 def _below_gpu(method: str, name: str, answer: Answer, said: str, shape: Schema, query: tuple[Parameter, ...] = ()) -> Iterator[Operation]:

@@ -16,7 +16,7 @@ async def raw_body(request: Request) -> bytes:
     try:
         return await request.body()
     except ClientDisconnect:
-        raise HTTPException(413, "the body is too large") from None
+        raise HTTPException(413, "the body is too large, or did not come in time") from None
 
 
 async def json_object(request: Request, required: Set[str], optional: Set[str] = frozenset()) -> dict[str, object]:

@@ -34,7 +34,7 @@ class Parameter:
 @value_class
 class Operation:
     """`paths` all answer the same; `shape` is the JSON Schema of what is answered (None: it is no JSON), by `status`; `body` that of what
-    is to be sent. Every other answer is `{"error": …}`."""
+    is to be sent. A `page` is for people, and in no document. Every other answer is `{"error": …}`."""
 
     method: str
     paths: tuple[str, ...]
@@ -45,6 +45,7 @@ class Operation:
     body: Schema | None = None
     statuses: tuple[int, ...] = (200,)
     media: str = JSON
+    page: bool = False
 
 
 def routes(operations: Iterable[Operation]) -> list[Route]:
@@ -56,7 +57,7 @@ def document(operations: Sequence[Operation], shared: Mapping[str, Schema]) -> d
     """The OpenAPI 3.1 document of a table. `shared` are the schemas that `#/components/schemas/` names."""
     paths: dict[str, dict[str, object]] = {}
     for one in operations:
-        for path in one.paths:
+        for path in one.paths if not one.page else ():
             paths.setdefault(_PARAMETER.sub(r"{\1}", path), {})[one.method.lower()] = _operation(one, path)
     return {
         "openapi": "3.1.0",

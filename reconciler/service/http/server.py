@@ -21,6 +21,8 @@ from reconciler.service.http.access import Access, Tokens
 from reconciler.service.http.app import app_of
 from reconciler.service.http.broadcast import Broadcast
 from reconciler.service.http.metrics import Metrics
+from reconciler.service.http.pages.login import login_page
+from reconciler.service.http.patience import ImpatientProtocol
 from reconciler.service.watch import Signals, Watch, WatchOptions
 from reconciler.value_class import value_class
 
@@ -113,13 +115,20 @@ async def serve(
 
     watch = Watch(settings, options, hear, signals)
     metrics = Metrics(watch)
-    app = Access(app_of(watch, settings, metrics, broadcast, lambda: tokens), lambda: tokens, listen.names, loopback=listen.loopback)
+    app = Access(
+        app_of(watch, settings, metrics, broadcast, lambda: tokens),
+        lambda: tokens,
+        listen.names,
+        loopback=listen.loopback,
+        login=login_page,
+    )
     config = uvicorn.Config(
         app,
         host=listen.host,
         port=listen.port,
         ssl_certfile=str(listen.cert) if listen.cert is not None else None,
         ssl_keyfile=str(listen.key) if listen.key is not None else None,
+        http=ImpatientProtocol,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -64,14 +64,16 @@ ROUTE = shape(
 AGENT = shape(id=TEXT, name=TEXT, type=TEXT, model=MAYBE_TEXT, config=maybe("object"), requires_gpu=MAYBE_FLAG, by=TEXT, at=TEXT)
 AGENTS = shape(agents=listed(AGENT))
 RELEASED = shape(id=TEXT, status={"const": "released"})
+PLAIN = "[!-~]([ -~]{0,253}[!-~])?"
+"""Names of types and models, as a whole: what can be printed of ASCII."""
 ALLOCATE: Schema = {
     "type": "object",
     "required": ["name", "type"],
     "additionalProperties": False,
     "properties": {
         "name": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"},
-        "type": {"type": "string", "minLength": 1, "maxLength": 255},
-        "model": {"type": ["string", "null"], "minLength": 1, "maxLength": 255},
+        "type": {"type": "string", "pattern": f"^{PLAIN}$"},
+        "model": {"type": ["string", "null"], "pattern": f"^{PLAIN}$"},
         "config": {"type": ["object", "null"]},
         "requires_gpu": MAYBE_FLAG,
     },

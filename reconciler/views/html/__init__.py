@@ -1,5 +1,5 @@
 """A plan as one HTML file that needs nothing else: no request, no script to be read, light and dark, on paper too."""
 
-from reconciler.views.html.plan import plan_html
+from reconciler.views.html.plan import drift_section, plan_html, plan_sections
 
-__all__ = ["plan_html"]
+__all__ = ["drift_section", "plan_html", "plan_sections"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable
+from urllib.parse import quote
 
 from reconciler.views.escape import escape
 from reconciler.views.style import LONGEST_CELL
@@ -22,7 +23,7 @@ Content = str | Html | None | Iterable["Content"]
 
 def tag(name: str, /, *content: Content, **attributes: str | float | bool | None) -> Html:
     """An element. Attributes: a trailing underscore is dropped and inner ones become hyphens; True stands alone, None and False are left
-    out."""
+    out. What is marked as HTML is put in as it is."""
     shown = "".join(_attribute(key, value) for key, value in attributes.items())
     if name in _VOID:
         return Html(f"<{name}{shown}>")
@@ -32,6 +33,11 @@ def tag(name: str, /, *content: Content, **attributes: str | float | bool | None
 def code(text: str) -> Html:
     """A name from the fleet."""
     return tag("code", text)
+
+
+def address(*parts: str) -> Html:
+    """The path of a page, each part percent-encoded: whatever is in a name, it leads nowhere else."""
+    return Html("/" + "/".join(quote(part, safe="") for part in parts))
 
 
 def joined(parts: Iterable[Content]) -> Html:
@@ -44,6 +50,8 @@ def _attribute(key: str, value: str | float | bool | None) -> str:
     name = key.rstrip("_").replace("_", "-")
     if value is True:
         return f" {name}"
+    if isinstance(value, Html):
+        return f' {name}="{value}"'
     text = f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
     return f' {name}="{html.escape(escape(text, LONGEST_CELL))}"'
 

@@ -10,14 +10,14 @@ from importlib.resources import files
 from reconciler.views.html.elements import Content, Html, tag
 
 
-def page(title: str, *body: Content) -> str:
+def page(title: str, *body: Content, served: bool = False) -> str:
     """The whole document. Its policy lets just our style and our script in, by their hashes: markup that came in with a name could load
-    and run nothing."""
-    style, script = _part("style.css"), _part("script.js")
+    and run nothing. One that is `served` may send its forms to where it came from, and hear of news from there."""
+    style, script = _part("style.css"), _script(served)
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=page_policy()),
+        tag("meta", http_equiv="Content-Security-Policy", content=page_policy(served)),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
         tag("title", title),
@@ -27,10 +27,15 @@ def page(title: str, *body: Content) -> str:
 
 
 @cache
-def page_policy() -> str:
+def page_policy(served: bool = False) -> str:
     """The Content-Security-Policy of every page of ours."""
-    style, script = _hash(_part("style.css")), _hash(_part("script.js"))
-    return f"default-src 'none'; style-src '{style}'; script-src '{script}'; base-uri 'none'; form-action 'none'"
+    style, script = _hash(_part("style.css")), _hash(_script(served))
+    own = "form-action 'self'; connect-src 'self'" if served else "form-action 'none'"
+    return f"default-src 'none'; style-src '{style}'; script-src '{script}'; base-uri 'none'; {own}"
+
+
+def _script(served: bool) -> str:
+    return _part("script.js") + ("\n" + _part("live.js") if served else "")
 
 
 @cache

@@ -35,21 +35,25 @@ def plan_html(plan: Plan) -> str:
     does = counts_words(plan.steps) if plan.steps else "no changes"
     return page(
         f"gpurec plan for {plan.fleet}: {does}",
-        tag(
-            "main",
-            _head(plan, does),
-            _impact(plan.impact),
-            _unplaced(plan.unplaced),
-            cards_section(plan.gpus) if plan.steps else None,
-            timeline_section(plan.steps),
-            _nodes(plan.steps),
-            _drift(plan.drift),
-            _notes(plan.notes),
-            _deferred(plan.deferred),
-            _unmanaged(plan.unmanaged),
-            _list("Forgotten by an apply: gone, or of an engine that left the inventory", [[code(one)] for one in plan.forgotten]),
-        ),
+        tag("main", plan_sections(plan)),
     )
+
+
+def plan_sections(plan: Plan) -> list[Content]:
+    """What a page has of a plan, its heading first."""
+    return [
+        _head(plan, counts_words(plan.steps) if plan.steps else "no changes"),
+        _impact(plan.impact),
+        _unplaced(plan.unplaced),
+        cards_section(plan.gpus) if plan.steps else None,
+        timeline_section(plan.steps),
+        _nodes(plan.steps),
+        drift_section(plan.drift),
+        _notes(plan.notes),
+        _deferred(plan.deferred),
+        _unmanaged(plan.unmanaged),
+        _list("Forgotten by an apply: gone, or of an engine that left the inventory", [[code(one)] for one in plan.forgotten]),
+    ]
 
 
 def _head(plan: Plan, does: str) -> Content:
@@ -166,7 +170,7 @@ def _diff(lines: Sequence[str]) -> Html:
     return tag("pre", *([tag("span", line, class_=looks.get(line[:1])), Html("\n")] for line in lines))
 
 
-def _drift(drift: Sequence[Drift]) -> Content:
+def drift_section(drift: Sequence[Drift]) -> Content:
     rows = [
         tag(
             "tr",
