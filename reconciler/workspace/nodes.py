@@ -217,7 +217,7 @@ class NodeReader:
         if is_null(node):
             return keys
         if not isinstance(node, MapNode) or node.tag is not None:
-            self._problems.error(f"{OWN!r} must be a mapping, this is {node.tag or what_is(node)}", node, "write gpurec's keys under it")
+            self._problems.error(f"{OWN!r} must be a mapping, this is {what_is(node)}", node, "write gpurec's keys under it")
             return keys
         for word, (key, value) in node.entries.items():
             if isinstance(word, str) and HOST.find(word) is not None:

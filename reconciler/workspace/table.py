@@ -101,7 +101,7 @@ class Table:
         if is_null(node):
             node = MapNode(node.file, node.line, node.column)
         if not isinstance(node, MapNode) or node.tag is not None:
-            raise problems.refuse(f"{name} must be a mapping, this is {node.tag or what_is(node)}", node, "write `key: value` lines")
+            raise problems.refuse(f"{name} must be a mapping, this is {what_is(node)}", node, "write `key: value` lines")
         values = Values(node)
         refused: set[str] = set()
         for word, (key, value) in node.entries.items():

@@ -99,7 +99,9 @@ def same_value(one: Node, other: Node) -> bool:
 
 
 def what_is(node: Node) -> str:
-    """What a node is, in words for a message."""
+    """What a node is, in words for a message; of what is tagged (`!vault`) its tag, and nothing of what it holds."""
+    if node.tag is not None:
+        return f"tagged {node.tag}, which gpurec cannot read"
     if isinstance(node, MapNode):
         return "a mapping"
     if isinstance(node, ListNode):

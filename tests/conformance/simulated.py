@@ -108,11 +108,13 @@ async def load_beside_a_busy_model(subject: Subject, engine: Engine) -> Outcomes
 
 
 async def eleven_at_once(subject: Subject, engine: Engine) -> Outcomes:
-    """llama-swap: more requests at once than its concurrencyLimit."""
+    """llama-swap: more requests at once than its concurrencyLimit, asked again until all of them have come in."""
     busy = [asyncio.ensure_future(subject.use(subject.first)) for _ in range(10)]
+    outcomes: list[BaseException | None] = []
     try:
-        await asyncio.sleep(0.5)
-        return await asyncio.gather(engine.load(LoadRequest(subject.first)), return_exceptions=True)
+        while not any(outcomes) and not all(one.done() for one in busy):
+            outcomes += await asyncio.gather(engine.load(LoadRequest(subject.first)), return_exceptions=True)
+        return outcomes
     finally:
         for one in busy:
             one.cancel()

@@ -133,14 +133,14 @@ def test_a_load_is_not_cut_by_the_probe_timeout():
     text = (
         FLEET.format(kind="ollama", name='"m:1"')
         .replace("time_scale: 0", "time_scale: 1")
-        .replace("kind: ollama,", "kind: ollama, load_seconds: 0.6,")
+        .replace("kind: ollama,", "kind: ollama, load_seconds: 1.8,")
     )
     with running(read_sim_text(text, "slow")) as fleet:
         url = fleet.engines["o/e"].url
 
         async def load():
             async with Transport() as transport:
-                engine = open_engine(spec(url, timeout=0.3), transport)
+                engine = open_engine(spec(url, timeout=1.5), transport)
                 await engine.load(LoadRequest("m:1", keep_alive=-1))
                 return await engine.observe()
 

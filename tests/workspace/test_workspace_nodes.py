@@ -292,3 +292,10 @@ def test_workspace_every_engine_kind_is_taken_without_a_word(load: Load, kind: s
 def test_workspace_a_misspelt_engines_variable_is_warned_about(load: Load) -> None:
     warnings = load('all: {hosts: {a: {engine: {}}, b: {engines: {ollama: {url: "http://b:1"}}}}}').warnings
     assert ["engine" in warning.what for warning in warnings] == [True]
+
+
+@pytest.mark.parametrize("key", ["engines", "gpus", "labels", "limits", "gpurec", "docker"])
+def test_workspace_a_tagged_value_where_a_mapping_or_a_list_must_be_is_told_by_its_tag_alone(problems: Sentences, key: str) -> None:
+    (told,) = problems(hosts(f"{{{key}: !vault c0ffee}}"))
+    assert "tagged !vault, which gpurec cannot read" in told
+    assert "c0ffee" not in told
