@@ -42,8 +42,10 @@ def keep(placing: Placing, model: ModelSpec, of_others: bool = True) -> None:
                     break
         return
     ordered = [*here]
-    if len(ordered) > 1:
+    if len(ordered) > 1 and (len(ordered) > (model.replicas or 0) or model.spread_hard):
         ordered.sort(key=lambda slot: (slot not in owned, slot.selected, not _as_loaded(placing, model, here[slot][0])[0], slot.id))
+    elif len(ordered) > 1:  # all of them stay, so that it does not matter how right each is
+        ordered.sort(key=lambda slot: (slot not in owned, slot.selected, slot.id))
     last_owned = sum(slot in owned for slot in ordered)
     ordered[last_owned:last_owned] = [slot for slot in asleep if slot not in here]
     for slot in ordered[:]:
@@ -54,6 +56,8 @@ def keep(placing: Placing, model: ModelSpec, of_others: bool = True) -> None:
 
 
 def _stands_wrong(placing: Placing, model: ModelSpec, slot: EngineState, here: Mapping[EngineState, Sequence[Occupant]]) -> bool:
+    if model.name not in placing.company.involved:
+        return placing.breaks_spread(model, slot)
     found = next(iter(here.get(slot, ())), None)
     return placing.breaks_spread(model, slot, _as_it_is(placing, model, found) if found is not None else None)
 

@@ -26,6 +26,8 @@ def place_missing(placing: Placing, model: ModelSpec) -> None:
         _place_each(placing, model)
         return
     missing = (model.replicas or 0) - len(placing.at[model.name])
+    if missing <= 0:
+        return
     variants = placing.alternatives[model.name]
     for slot in placing.rows_of[model.name]:
         before = placing.as_applied(model, slot)

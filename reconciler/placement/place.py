@@ -39,7 +39,7 @@ def place(
     """The place of every wanted replica on a fresh board (as `set_up` gives it); the board is charged with the result. `finish` may change
     what was found, before residents that wait for a place of their own are let stay."""
     placing = Placing(board, desired, applied, held)
-    every = charge_found(board, desired, applied, placing.names)
+    every = charge_found(board, desired, applied, placing.names, placing.rows_at)
     for found in every:
         for model in (found.model, *found.also):
             if model is not None:

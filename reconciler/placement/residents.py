@@ -104,13 +104,20 @@ def most_needed(slots: Sequence[EngineState], model: ModelSpec, applied: Applied
     return max((need.bytes for need in needs if need is not None), default=0)
 
 
-def charge_found(board: Occupancy, desired: Desired, applied: Applied, names: WantedNames) -> list[Occupant]:
-    """Charges every resident to its cards and says what it is.
+def charge_found(
+    board: Occupancy,
+    desired: Desired,
+    applied: Applied,
+    names: WantedNames,
+    rows: Mapping[EngineId, Sequence[AppliedReplica]] | None = None,
+) -> list[Occupant]:
+    """Charges every resident to its cards and says what it is. `rows` are those of `applied` by engine, where they
+    are known already.
 
     What the state owns is charged to the cards to which its load was charged, what nobody remembers to those that could hold it. On an
     engine that cannot be asked, what the state last put there is still charged: its cards hold it as far as anybody knows.
     """
-    rows = applied_by_engine(applied)
+    rows = applied_by_engine(applied) if rows is None else rows
     models = {model.name: model for model in desired.models}
     absent = _names_to_delete(desired)
     may_protect = any(model.protect for model in desired.models)

@@ -91,6 +91,7 @@ class Placing:
         self._serves: dict[str, Set[EngineState]] = {}
         self._applied_as: dict[tuple[str, EngineState], ModelSpec] = {}
         self.may_share = self._may_share()
+        self.rows_at = applied_by_engine(applied)
         self.rows_of = self._rows()
         self.models = self._largest_first()
         self.groups_of: dict[str, Sequence[Sequence[EngineState]]] = {}
@@ -101,7 +102,7 @@ class Placing:
         """The engines on which each model was last applied, in name order, as far as they still are engines of its nodes."""
         rows: dict[str, list[EngineState]] = {model.name: [] for model in self.models}
         by_name = {model.name: model for model in self.models}
-        for at, applied in sorted(applied_by_engine(self.applied).items(), key=lambda item: (item[0].node, item[0].engine)):
+        for at, applied in sorted(self.rows_at.items(), key=lambda item: (item[0].node, item[0].engine)):
             slot = self.board.slots.get(at)
             if slot is None:
                 continue
