@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
 import json
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -23,17 +22,13 @@ from reconciler.containers.output import last_lines
 from reconciler.containers.protocol import LAST_LINES, ContainerError
 from reconciler.containers.shapes import CREATED_ID
 from reconciler.containers.swarm_answers import (
-    CARDS_VARIABLE,
-    CONDITIONS,
     FAILED,
     NAME_LABEL,
     NETWORK,
     NETWORKS,
     NODES,
-    RESTART_LABEL,
     SERVICE,
     SERVICES,
-    SHM,
     STORED,
     TASKS,
     Service,
@@ -43,6 +38,7 @@ from reconciler.containers.swarm_answers import (
     read_service,
     stranger_service,
 )
+from reconciler.containers.swarm_making import Body, service_body, service_name, stored_name
 from reconciler.containers.wire import LARGE, Answer, Wire, failed
 from reconciler.engines.foreign_text import clean_text
 from reconciler.engines.protocol import PullProgress
@@ -56,12 +52,12 @@ from reconciler.fleet import (
     ContainerFile,
     ContainersLookedFor,
     ContainerSpec,
-    MountKind,
     NodeContainers,
     NodeSpec,
     Owner,
     SecretRef,
     WatchedEnv,
+    parse_resource_address,
 )
 
 _LOOK, _ACT = 10.0, 60.0
@@ -70,7 +66,6 @@ _START = 600.0
 _POLL = 0.2
 _NANOS = 1_000_000_000
 _NOTHING_WATCHED = WatchedEnv()
-Body = dict[str, object]
 Change = Callable[[dict[str, Any]], None]
 
 
@@ -107,6 +102,8 @@ class SwarmHost:
             labels = one.Spec.Labels or {}
             if owner_of(labels, wanted.fleet)[0] is Owner.OURS:
                 label = labels.get(ADDRESS_LABEL, "")
+                if label not in wanted.adopted and self._is_elsewhere(label):
+                    continue
                 address = wanted.adopted.get(label)
                 watched = wanted.env.get(address or label, _NOTHING_WATCHED)
                 facts = await self._facts(wire, one, tasks, wanted.fleet, watched, networks)
@@ -135,7 +132,14 @@ class SwarmHost:
         command = (image.Config.Cmd if image.Config is not None else None) or () if image is not None else None
         own = [one for one in tasks if one.ServiceID == service.ID]
         clean = self._docker.cleaned(Answer(200, service.model_dump_json(by_alias=True).encode(), self.shown)).read(SERVICE)
-        return read_service(clean, own, fleet, watched.values, same, networks, command)
+        return read_service(clean, own, fleet, watched.values, same, networks, command, (await self._placed(wire)).ID)
+
+    def _is_elsewhere(self, address: str) -> bool:
+        """Whether a service of ours is for another node of the swarm, of which it may have the name and the ports."""
+        try:
+            return parse_resource_address(address)[2] != self._node.name
+        except ValueError:
+            return False
 
     async def has_image(self, image: str) -> bool:
         """Only asked where the node is the manager itself: another node pulls when the service starts there."""
@@ -173,7 +177,7 @@ class SwarmHost:
         wire = await self._docker.wire()
         self._refuse_what_swarm_cannot(spec)
         called = name or spec.name
-        await self._check_name(wire, called)
+        await self._check_name(wire, called, spec.fleet)
         env = {key: self._docker.secret(value, spec.address) if isinstance(value, SecretRef) else value for key, value in spec.env.items()}
         body = await self._body(wire, spec, called, env)
         try:
@@ -188,7 +192,7 @@ class SwarmHost:
         headers = self._docker.login(spec.image)
         for spelled in (called, f"{called}-{spec.hash[:8]}", f"{called}-{spec.hash[8:16]}"):  # a renamed one still has its first name
             answer = await wire.ask_any(
-                "POST", "/services/create", within=_ACT, body={**body, "Name": _service_name(spelled)}, headers=headers
+                "POST", "/services/create", within=_ACT, body={**body, "Name": service_name(spelled)}, headers=headers
             )
             if answer.status == 201:
                 return answer.read(CREATED_ID).ID
@@ -244,8 +248,8 @@ class SwarmHost:
 
     async def rename(self, container: str, name: str) -> None:
         wire = await self._docker.wire()
-        await self._required(wire, container)
-        await self._check_name(wire, name)
+        service = await self._required(wire, container)
+        await self._check_name(wire, name, (service.Spec.Labels or {}).get(FLEET_LABEL, ""))
         await self._update(wire, container, lambda body: body["Labels"].update({NAME_LABEL: name}))
 
     async def copy_in(self, container: str, files: Sequence[ContainerFile]) -> None:
@@ -286,9 +290,10 @@ class SwarmHost:
             what = f"{spec.address}: a swarm publishes {one.host} on every address of the node, not on {one.address} alone"
             raise failed("not_in_swarm", self.shown, what, "write networks: [host], where the engine itself listens at the host's address")
 
-    async def _check_name(self, wire: Wire, name: str) -> None:
+    async def _check_name(self, wire: Wire, name: str, fleet: str) -> None:
         services = (await wire.ask("GET", "/services", within=_LOOK, limit=LARGE)).read(SERVICES)
-        if any(name_of(one) == name for one in services):
+        labels = [one.Spec.Labels or {} for one in services if name_of(one) == name]
+        if any(one.get(FLEET_LABEL) != fleet or not self._is_elsewhere(one.get(ADDRESS_LABEL, "")) for one in labels):
             raise failed("name_taken", self.shown, f"the name {name} is taken by a service", "rename or remove it")
 
     async def _body(self, wire: Wire, spec: ContainerSpec, called: str, env: Mapping[str, str]) -> dict[str, Any]:
@@ -301,50 +306,7 @@ class SwarmHost:
                 raise failed("no_such_image", self.shown, what, "write command, or pull the image there")
             command = tuple((image.Config.Cmd if image.Config is not None else None) or ())
         networks = await self._network_targets(wire, spec)
-        word, _, tries = spec.restart.partition(":")
-        cards = {CARDS_VARIABLE: ",".join(spec.cards) or "void"}
-        container: Body = {
-            "Image": spec.image,
-            "Labels": dict(spec.all_labels),
-            "Args": [*(command or ()), *spec.args],
-            "Env": [f"{key}={value}" for key, value in sorted({**cards, **env}.items())],
-            "Mounts": _mounts(spec),
-            "Groups": list(spec.groups),
-        }
-        if spec.entrypoint is not None:
-            container["Command"] = list(spec.entrypoint)
-        if spec.stop_timeout is not None:
-            container["StopGracePeriod"] = round(spec.stop_timeout * _NANOS)
-        if spec.healthcheck is not None:
-            check = spec.healthcheck
-            times = {"Interval": check.interval, "Timeout": check.timeout, "StartPeriod": check.start_period}
-            container["Healthcheck"] = {"Test": list(check.test), "Retries": check.retries or 0} | {
-                key: round(seconds * _NANOS) for key, seconds in times.items() if seconds is not None
-            }
-        change = {"Parallelism": 1, "Order": "stop-first", "FailureAction": "rollback"}
-        return {
-            "Labels": {**spec.all_labels, NAME_LABEL: called, RESTART_LABEL: spec.restart},
-            "TaskTemplate": {
-                "ContainerSpec": container,
-                "Resources": {
-                    "Limits": {"NanoCPUs": round((spec.cpus or 0.0) * _NANOS), "MemoryBytes": spec.memory or 0},
-                    "Reservations": {"GenericResources": _reserved(spec.cards, node)},
-                },
-                "RestartPolicy": {"Condition": CONDITIONS.get(word, "any"), "MaxAttempts": int(tries or 0)},
-                "Placement": {"Constraints": [f"node.id=={node.ID}"]},
-                "Networks": networks,
-            },
-            "Mode": {"Replicated": {"Replicas": 0}},
-            "UpdateConfig": change,
-            "RollbackConfig": {"Parallelism": 1, "Order": "stop-first", "FailureAction": "pause"},
-            "EndpointSpec": {
-                "Mode": "dnsrr",
-                "Ports": [
-                    {"Protocol": one.protocol, "TargetPort": one.container, "PublishedPort": one.host, "PublishMode": "host"}
-                    for one in spec.published
-                ],
-            },
-        }
+        return service_body(spec, env, command, networks, node, called)
 
     async def _networks(self, wire: Wire) -> Mapping[str, str]:
         """Names by id. What Swarm calls `host` has an id of its own, which no list has."""
@@ -421,7 +383,7 @@ class SwarmHost:
             secret = isinstance(one.content, SecretRef)
             kind = "Secrets" if secret else "Configs"
             content = self._docker.contents((one,), spec.address)[one.path][0]
-            name = _stored_name(spec.address, one.path, content)
+            name = stored_name(spec.address, one.path, content)
             key = await self._store(wire, kind.lower(), name, content, spec)
             word = "Secret" if secret else "Config"
             file = {"Name": one.path, "UID": "0", "GID": "0", "Mode": one.mode}
@@ -471,30 +433,3 @@ def _ports(service: Service) -> frozenset[int]:
 
 def _hostname(node: SwarmNode) -> str:
     return (node.Description.Hostname if node.Description is not None else None) or ""
-
-
-def _mounts(spec: ContainerSpec) -> list[Body]:
-    found: list[Body] = []
-    for one in spec.mounts:
-        entry: Body = {"Type": str(one.kind), "Target": one.target, "ReadOnly": one.read_only}
-        found.append(entry if one.kind is MountKind.TMPFS else {**entry, "Source": one.source})
-    if spec.shm_size is not None:
-        found.append({"Type": "tmpfs", "Target": SHM, "TmpfsOptions": {"SizeBytes": spec.shm_size}})
-    return found
-
-
-def _reserved(cards: Sequence[str], node: SwarmNode) -> list[Body]:
-    """As many as there are cards, of the kind under which the node lists them, so that no other service is sent to them. Swarm knows no
-    reservation of a certain card: which it is says the variable of NVIDIA's runtime."""
-    kinds = {kind for kind, value in node.named_resources if any(card.startswith(value) or value.startswith(card) for card in cards)}
-    return [{"DiscreteResourceSpec": {"Kind": kind, "Value": len(cards)}} for kind in sorted(kinds)] if cards else []
-
-
-def _service_name(name: str) -> str:
-    """A name that a service may have: no dot, 63 characters."""
-    return name.replace(".", "-").replace("_", "-")[:63].strip("-")
-
-
-def _stored_name(address: str, path: str, content: bytes) -> str:
-    told = b"\0".join((address.encode(), path.encode(), content))
-    return f"gpurec-{hashlib.sha256(told).hexdigest()[:40]}"

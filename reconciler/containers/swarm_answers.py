@@ -86,11 +86,16 @@ class Attachment(Answered):
     Target: Word = None
 
 
+class PlacementAnswer(Answered):
+    Constraints: Words = None
+
+
 class TaskTemplateAnswer(Answered):
     ContainerSpec: Annotated[ServiceContainer | None, OrUnknown()] = None
     Resources: Annotated[ResourcesAnswer | None, OrUnknown()] = None
     RestartPolicy: Annotated[Restart | None, OrUnknown()] = None
     Networks: Annotated[list[Attachment] | None, OrUnknown()] = None
+    Placement: Annotated[PlacementAnswer | None, OrUnknown()] = None
 
 
 class ReplicatedAnswer(Answered):
@@ -250,9 +255,10 @@ def read_service(
     secrets: Mapping[str, bool | None],
     networks: Mapping[str, str],
     image_command: Sequence[str] | None,
+    node: str,
 ) -> ContainerFacts:
     """A service of ours as the container that it stands for. `networks` are names by id, `image_command` the image's own command (None:
-    the image is not here); for the rest see `answers.read_container`."""
+    the image is not here), `node` the id of the node that it is for; for the rest see `answers.read_container`."""
     owner, whose = owner_of(service.Spec.Labels, fleet)
     labels, template = service.Spec.Labels or {}, service.Spec.TaskTemplate
     container = template.ContainerSpec or ServiceContainer()
@@ -298,13 +304,16 @@ def read_service(
         healthcheck=read_healthcheck(container.Healthcheck),
         labels=dict(sorted(labels.items())),
         privileges=tuple(sorted(f"cap_add {clean_name(one)}" for one in container.CapabilityAdd or ())),
-        settings=_settings(container),
+        settings=_settings(container, template.Placement, node),
     )
 
 
-def _settings(container: ServiceContainer) -> tuple[str, ...]:
-    """What the files have no keys for, as words."""
-    found = [f"user {clean_name(container.User)}"] if container.User else []
+def _settings(container: ServiceContainer, placement: PlacementAnswer | None, node: str) -> tuple[str, ...]:
+    """What the files have no keys for, as words: that it may run elsewhere than on its node, too."""
+    constraints = (placement.Constraints if placement is not None else None) or ()
+    found = [f"constraint {clean_name(one)}" for one in constraints if one.replace(" ", "") != f"node.id=={node}"]
+    found += [] if len(found) < len(constraints) else ["no constraint to its node"]
+    found += [f"user {clean_name(container.User)}"] if container.User else []
     found += [f"working_dir {clean_name(container.Dir)}"] if container.Dir else []
     found += [f"cap_drop {clean_name(one)}" for one in container.CapabilityDrop or ()]
     found += [f"extra_hosts {clean_name(one)}" for one in container.Hosts or ()]

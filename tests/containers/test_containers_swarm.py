@@ -36,6 +36,7 @@ DOCUMENT: dict[str, Any] = {
         "Name": "lab-box-next",
         "Labels": {**SPEC.all_labels, "gpurec.name": "lab-box", "gpurec.restart": "on-failure:3"},
         "TaskTemplate": {
+            "Placement": {"Constraints": ["node.id==node-1"]},
             "ContainerSpec": {
                 "Image": "local/busybox:1@sha256:" + "d" * 64,
                 "Args": ["sleep", "1"],
@@ -66,7 +67,7 @@ def tasks(*documents: dict[str, Any]) -> list[Task]:
 
 
 def facts(document: dict[str, Any] = DOCUMENT, told: Sequence[dict[str, Any]] = (task("running"),)) -> ContainerFacts:
-    return read_service(SERVICE.validate_python(document), tasks(*told), "lab", ("A",), {}, {"net": "overlay"}, None)
+    return read_service(SERVICE.validate_python(document), tasks(*told), "lab", ("A",), {}, {"net": "overlay"}, None, "node-1")
 
 
 def changed(*path: str, to: object) -> dict[str, Any]:
@@ -93,6 +94,10 @@ def test_a_service_as_it_was_made_has_no_difference_and_the_name_of_its_label() 
         (("TaskTemplate", "ContainerSpec", "Args"), ["sleep", "2"], "command"),
         (("TaskTemplate", "ContainerSpec", "Command"), ["sh"], "entrypoint"),
         (("TaskTemplate", "ContainerSpec", "CapabilityAdd"), ["CAP_SYS_ADMIN"], "privileges"),
+        (("TaskTemplate", "ContainerSpec", "User"), "1000", "settings"),
+        (("TaskTemplate", "ContainerSpec", "ReadOnly"), True, "settings"),
+        (("TaskTemplate", "Placement"), None, "settings"),
+        (("TaskTemplate", "Placement", "Constraints"), ["node.id==node-2"], "settings"),
         (("TaskTemplate", "RestartPolicy"), {"Condition": "any", "MaxAttempts": 3}, "restart"),
         (("TaskTemplate", "RestartPolicy"), None, "restart"),
         (("TaskTemplate", "Resources"), None, "cpus memory"),

@@ -78,21 +78,21 @@ def llama_server(binaries: Path) -> bytes:
 
 
 class Dockerd:
-    """A running daemon with `image` and `other`. `program` is another than Debian's, `options` are further ones of its command line."""
+    """A running daemon with `image` and `other`. `program` is another than Debian's, `options` are further ones of its command line;
+    `namespace` names one of the network, in which it has no bridge."""
 
     image, other = "local/busybox:1", "local/busybox:2"
 
-    def __init__(self, *, cards: bool, program: str | None = None, options: tuple[str, ...] = ()) -> None:
+    def __init__(self, *, cards: bool, program: str | None = None, options: tuple[str, ...] = (), namespace: str = "") -> None:
         self.home = Path(tempfile.mkdtemp(prefix="gr-", dir="/tmp"))  # the path of a socket must be short
         self.socket = self.home / "docker.sock"
         found = program or shutil.which("dockerd", path="/usr/sbin:/usr/bin:/usr/local/bin")
         assert found is not None, "dockerd is missing: apt-get install docker.io"
         assert os.geteuid() == 0, "dockerd needs root"
         number = next(_BRIDGES)
-        self._bridge = f"gr{os.getpid() % 10_000_000}x{number}"
-        self._net(f"ip link add {self._bridge} type bridge")
-        self._net(f"ip addr add 172.{18 + number % 14}.{os.getpid() % 250}.1/24 dev {self._bridge}")
-        self._net(f"ip link set {self._bridge} up")
+        self._bridge = "none" if namespace else f"gr{os.getpid() % 10_000_000}x{number}"
+        if not namespace:
+            self._add_bridge(number)
         path = os.environ["PATH"]
         if cards:
             hook = self.home / "hook" / "nvidia-container-runtime-hook"
@@ -103,6 +103,8 @@ class Dockerd:
         command = [found, "--iptables=false", "--ip6tables=false", f"--bridge={self._bridge}", "--storage-driver=vfs"]
         command += ["--data-root", f"{self.home}/data", "--exec-root", f"{self.home}/exec", "--pidfile", f"{self.home}/pid"]
         command += ["-H", f"unix://{self.socket}", *options]
+        if namespace:  # `ip netns exec` would put another /sys over that of the cgroups, without which the daemon does not start
+            command = ["nsenter", f"--net=/var/run/netns/{namespace}", *command]
         self.process = Process("dockerd", command, self.home, {"PATH": path})
         self.client = httpx.Client(transport=httpx.HTTPTransport(uds=str(self.socket)), base_url="http://docker/v1.41", timeout=120.0)
         try:
@@ -158,7 +160,8 @@ class Dockerd:
             self.clear()
         self.client.close()
         self.process.stop()
-        self._net(f"ip link del {self._bridge}")
+        if self._bridge != "none":
+            self._net(f"ip link del {self._bridge}")
         mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
         for path in reversed([one for one in mounted if one.startswith(f"{self.home}/")]):  # it leaves the namespaces of networks mounted
             subprocess.run(["umount", "--lazy", path], check=True)
@@ -170,6 +173,11 @@ class Dockerd:
             return self.client.get("/_ping").status_code == 200
         except httpx.TransportError:
             return False
+
+    def _add_bridge(self, number: int) -> None:
+        self._net(f"ip link add {self._bridge} type bridge")
+        self._net(f"ip addr add 172.{18 + number % 14}.{os.getpid() % 250}.1/24 dev {self._bridge}")
+        self._net(f"ip link set {self._bridge} up")
 
     def _net(self, command: str) -> None:
         subprocess.run(command.split(), check=True, capture_output=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 from dockerd import Dockerd
 from waiting import wait_until
-from workspaces import Workspace, steps
+from workspaces import GPUREC, Workspace, steps
 
 MIB = 2**20
 SECRET = "s3cret-of-the-exchange"
@@ -163,6 +165,34 @@ def test_a_swarm_runs_agents_as_services_with_configs_secrets_and_cards_and_keep
     agents.workspace.want({})
     agents.run("apply", "--auto-approve")
     assert [manager.client.get(f"/{kind}").json() for kind in ("services", "configs", "secrets")] == [[], [], []]
+
+
+@pytest.mark.parametrize("moments", [("/services/create", "/services/create"), ("/update", "/update"), ("/configs/create", "DELETE /")])
+def test_a_run_on_a_swarm_that_was_killed_is_put_right_by_the_next(moments: tuple[str, str], tmp_path: Path, manager: Dockerd) -> None:
+    """Once in the first apply, and once in a replacement."""
+    agents = Agents(tmp_path, manager, swarm=True)
+    first, second = moments
+    _killed(agents, first)
+    agents.apply()
+    agents.want(pairs=("BTC", "ETH"))
+    _killed(agents, second)
+    agents.apply()
+    services, configs = manager.client.get("/services").json(), manager.client.get("/configs").json()
+    assert sorted(one["Spec"]["Mode"]["Replicated"]["Replicas"] for one in services) == [1, 1, 1]
+    assert len(configs) == 1
+    manager.clear_swarm()
+
+
+def _killed(agents: Agents, moment: str) -> None:
+    """An apply that is killed once it has asked the daemon for that."""
+    before = len(agents.daemon.changes())
+    command = [str(GPUREC), "-C", str(agents.workspace.folder), "apply", "--auto-approve"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "REAL_SECRET": SECRET})
+    try:
+        wait_until(lambda: any(moment in one for one in agents.daemon.changes()[before:]), 60, f"{moment} is asked")
+    finally:
+        process.kill()
+        process.wait()
 
 
 def _services(manager: Dockerd) -> dict[str, dict[str, Any]]:

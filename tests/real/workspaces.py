@@ -57,7 +57,11 @@ class Workspace:
         gpus = [{"index": index, "name": "card in software", "vram": f"{size}B"} for index, size in enumerate(cards)]
         host = {"address": "127.0.0.1", "engines": dict(engines), "gpus": gpus, "ram": f"{ram}B", "limits": LIMITS, **more}
         host["probe"] = {"via": probe}  # a real card of this machine is not the one in software
-        self._write("inventories", {"all": {"hosts": {NODE: host}}})
+        self.write_hosts({NODE: host})
+
+    def write_hosts(self, hosts: Mapping[str, Mapping[str, Any]]) -> None:
+        """Writes the inventory: hosts by name, as they stand there."""
+        self._write("inventories", {"all": {"hosts": {name: dict(host) for name, host in hosts.items()}}})
 
     def want(self, models: Mapping[str, Mapping[str, Any]], **others: Any) -> None:
         """Writes the desired state."""
