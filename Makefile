@@ -16,7 +16,7 @@ UNIVERSAL = --universal --python-version 3.11 --generate-hashes
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export GPUREC_LOCKS := $(abspath $(LOCKS))
 
-.PHONY: help demo test test-lowest test-newest lock catalogue schemas properties fuzz lint types imports bench real real-extra conformance crash transcripts clean
+.PHONY: help docs demo test test-lowest test-newest lock catalogue schemas properties fuzz lint types imports bench real real-extra conformance crash transcripts clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -74,6 +74,9 @@ types: $(STAMP) ## mypy, strict
 
 imports: $(STAMP) ## which room may import which
 	$(BIN)/lint-imports
+
+docs: $(STAMP) ## the documentation site, strictly (no dead link), with the reference from the code: build/site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
 bench: $(STAMP) ## growth of plan and probe
 	$(BIN)/python benchmarks
