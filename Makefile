@@ -46,6 +46,7 @@ lock: $(STAMP) ## writes every lock (requirements/*.txt) anew, with what is newe
 	$(COMPILE) $(UNIVERSAL) --all-extras pyproject.toml -o $(LOCKS)/dev.txt
 	$(COMPILE) $(UNIVERSAL) requirements/ansible.in -o $(LOCKS)/ansible.txt
 	$(COMPILE) $(UNIVERSAL) requirements/review.in -o $(LOCKS)/review.txt
+	$(COMPILE) $(UNIVERSAL) requirements/litellm.in -o $(LOCKS)/litellm.txt
 	$(COMPILE) $(UNIVERSAL) requirements/llama.in -o $(LOCKS)/llama.txt
 	$(COMPILE) $(UNIVERSAL) requirements/gemma.in -o $(LOCKS)/gemma.txt
 	$(COMPILE) $(UNIVERSAL) requirements/service.in -o $(LOCKS)/service.txt

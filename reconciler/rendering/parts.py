@@ -104,3 +104,6 @@ class SettingsValue:
     breaker_failures: int = says("`policy.breaker`, else what it is where it is on")
     breaker_reset: float = says("seconds")
     health_timeout: float = says("seconds, `policy.health.timeout`")
+    price_per_unit: int | None = says("wei, `policy.service.livepeer`")
+    ticket_ev: int | None = says("wei, worth of a ticket on an average")
+    max_face_value: int | None = says("wei, 0 is no cap")

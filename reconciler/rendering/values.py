@@ -129,6 +129,7 @@ def _engine(node: NodeSpec, one: EngineSpec, gpus: tuple[GpuValue, ...]) -> Engi
 def _settings(desired: Desired) -> SettingsValue:
     limits, policy = desired.limits.over(DEFAULT_LIMITS), desired.policy
     thermal, pressure, breaker = policy.thermal or Thermal(), policy.memory_pressure or MemoryPressure(), policy.breaker or Breaker()
+    paid = policy.service.livepeer
     return SettingsValue(
         strategy=desired.strategy.value,
         max_vram_utilization=float(limits.max_vram_utilization or 1),
@@ -142,6 +143,9 @@ def _settings(desired: Desired) -> SettingsValue:
         breaker_failures=breaker.failures,
         breaker_reset=breaker.reset,
         health_timeout=policy.health.timeout or 5.0,
+        price_per_unit=None if paid is None else paid.price_per_unit,
+        ticket_ev=None if paid is None else paid.ticket_ev,
+        max_face_value=None if paid is None else paid.max_face_value,
     )
 
 

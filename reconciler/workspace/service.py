@@ -45,9 +45,13 @@ def _history(node: Node, problems: Problems, name: str) -> HistoryBounds:
     return HistoryBounds(usual.seconds if keep is None else keep, usual.size_bytes if most is None else most)
 
 
+MOST_WEI = 2**256 - 1
+"""What a ticket can be worth at most: its amounts are uint256."""
+GATEWAYS_TAKE = 3_000_000_000_000
+"""Wei of expected value above which gateways refuse a ticket unless their -maxTicketEV says more (go-livepeer cmd/livepeer/starter)."""
 PRICE = Field("price_per_unit", integer(0))
-EXPECTED = Field("ticket_ev", integer(0))
-FACE = Field("max_face_value", integer(0))
+EXPECTED = Field("ticket_ev", integer(0, MOST_WEI))
+FACE = Field("max_face_value", integer(0, MOST_WEI))
 LIVEPEER = Table("livepeer", (SECRET, PRICE, EXPECTED, FACE))
 
 
@@ -57,6 +61,11 @@ def _livepeer(node: Node, problems: Problems, name: str) -> Payments:
     if expected is not None and (expected == 0 or (face is not None and 0 < face <= expected)):
         what = f"{name}: a ticket is worth {expected} wei on an average, which is {'nothing' if not expected else 'no less than it can be'}"
         raise problems.refuse(what, values.nodes[EXPECTED.key], "write 0 < ticket_ev < max_face_value, or max_face_value 0 for no cap")
+    if expected is not None and expected > GATEWAYS_TAKE:
+        what = f"{name}: gateways refuse tickets worth more than {GATEWAYS_TAKE} wei on an average, unless their -maxTicketEV says more"
+        problems.warn(what, values.nodes[EXPECTED.key], "write a smaller ticket_ev, or mind which gateways may send work")
+    if values.get(PRICE) == 0:
+        problems.warn(f"{name}: work is free", values.nodes[PRICE.key], "write a price_per_unit, or take it out")
     if key is None:
         raise Refused
     return Payments(key, values.get(PRICE), expected, face)

