@@ -16,7 +16,8 @@ class Card(KnownCard):
     replicas and residents take by our arithmetic; foreign use comes on top. `before` is `held` as found. `free_fact` names its free bytes
     in a plan. `most_agents` may have their model, or their own part, on it; None: any number. `is_closed`: its use
     is not known, and the policy adds nothing to such a card.
-    `cache` are the bytes of KV caches among what is held, as far as they are known, `most_cache` how many they may be."""
+    `cache` are the bytes of KV caches among what is held, as far as they are known, `cache_before` those as found, `most_cache` how
+    many they may be."""
 
     usable: int | None
     foreign: int
@@ -27,6 +28,7 @@ class Card(KnownCard):
     is_closed: bool = field(default=False, kw_only=True)
     most_cache: int | None = field(default=None, kw_only=True)
     cache: int = field(default=0, kw_only=True)
+    cache_before: int = field(default=0, kw_only=True)
     _free_fact: str = field(default="", init=False)
 
     @property

@@ -112,7 +112,7 @@ class Occupancy:
     def as_found(self) -> None:
         """What is there now is what was found: `before` of every card, and of the engines with a limit of their own."""
         for card in self.cards:
-            card.before = card.held
+            card.before, card.cache_before = card.held, card.cache
         for slot in self:
             slot.ram.before = slot.ram.held
             if slot.own:

@@ -18,13 +18,22 @@ class Share:
     card: Card
 
 
-Room = Card | EngineState | Share
-"""What can be full: a card in bytes, an engine in models, an engine's share of a card in bytes."""
+@value_class
+class Caches:
+    """What the KV caches on one card may take of it (`limits.kv_cache_fraction`)."""
+
+    card: Card
 
 
-def balance_of(slot: EngineState, takes: Charges, frees: Charges, models: int | None) -> Mapping[Room, int]:
+Room = Card | EngineState | Share | Caches
+"""What can be full: a card in bytes, an engine in models, an engine's share of a card and its part for caches in bytes."""
+
+
+def balance_of(
+    slot: EngineState, takes: Charges, frees: Charges, models: int | None, cache: tuple[int, int] = (0, 0)
+) -> Mapping[Room, int]:
     """What a step adds to each card, in bytes, and to an engine that takes only so many models (None: it is not about one there); negative
-    where it frees, 0 where it takes what it held."""
+    where it frees, 0 where it takes what it held. `cache` are the bytes of the cache on each card that it takes, and that it frees."""
     balance: dict[Room, int] = defaultdict(int)
     for card, count in takes:
         balance[card] += count
@@ -34,6 +43,10 @@ def balance_of(slot: EngineState, takes: Charges, frees: Charges, models: int | 
         for card, _ in (*takes, *frees):
             if not card.is_ram:  # an engine's own limit is one of cards
                 balance[Share(slot, card)] = balance[card]
+    for charges, count in ((takes, cache[0]), (frees, -cache[1])):
+        for card, _ in charges if count else ():
+            if card.most_cache is not None:
+                balance[Caches(card)] += count
     if slot.rules.most is not None and models is not None:
         balance[slot] += models
     return balance
@@ -65,6 +78,9 @@ def _held_and_limit(room: Room) -> tuple[int, int]:
     if isinstance(room, Card):
         held = room.foreign + room.before
         return held, room.usable if room.usable is not None else held
+    if isinstance(room, Caches):
+        held = room.card.cache_before
+        return held, held if room.card.most_cache is None else room.card.most_cache
     if isinstance(room, Share):
         held = room.slot.own_before.get(room.card.index, 0)
         limit = room.slot.spec.memory_limit

@@ -95,7 +95,7 @@ def free_first(changes: Sequence[Change]) -> None:
 def _balance_of(change: Change) -> Mapping[Room, int]:
     """What a change adds to all that can be full; negative where it frees."""
     models = {Action.LOAD: 1, Action.RELOAD: 0, Action.UNLOAD: -1}.get(change.action)
-    return balance_of(change.slot, change.takes, change.frees, models)
+    return balance_of(change.slot, change.takes, change.frees, models, change.cache)
 
 
 def may_precede(change: Change, load: Change) -> bool:

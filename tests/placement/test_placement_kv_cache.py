@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import pytest
 from placement.test_placement_knowledge import BLOB, NAME, PLAIN, told
-from planning.fleets import GIB, actions, desired, facts, fleet, loaded, model, node, plan
+from planning.fleets import GIB, actions, applied, desired, facts, fleet, loaded, model, node, owned, plan
 
 from reconciler.fleet import MIB, NO_LIMITS, Fleet, FleetFacts, Installed, Limits, RunOptions
 from reconciler.planning import Plan
@@ -100,3 +100,17 @@ def test_a_cache_that_nobody_can_compute_is_not_counted_and_the_plan_says_so() -
     assert [one.message for one in made.notes if one.code == "cache_unknown"] == [
         "its KV cache cannot be computed there, so limits.kv_cache_fraction does not count it"
     ]
+
+
+def test_at_no_moment_of_an_apply_the_caches_are_over_their_part_though_there_is_room_for_all_bytes() -> None:
+    of = bounded(part_of(2 * cache(4096) - 1, 8 * GIB), 8 * GIB)
+    there = seen(of, residents={"a": [loaded(f"{OTHER}-c4096", GIB, context=4096, blob="b" * 64)]})
+    rows = applied(owned(OTHER, "a", GIB, engine_name=f"{OTHER}-c4096", context=4096))
+    made = plan(of, desired(*wanted(NAME), *wanted(OTHER, replicas=0)), there, rows)  # type: ignore[arg-type]
+    (leaves,) = (step for step in made.steps if step.action.value == "unload")
+    (comes,) = (step for step in made.steps if step.action.value == "load")
+    assert leaves.id in comes.needs
+    free = bounded(part_of(2 * cache(4096), 8 * GIB), 8 * GIB)
+    made = plan(free, desired(*wanted(NAME), *wanted(OTHER, replicas=0)), there, rows)  # type: ignore[arg-type]
+    (comes,) = (step for step in made.steps if step.action.value == "load")
+    assert "unload" not in "".join(comes.needs)

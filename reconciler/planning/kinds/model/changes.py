@@ -51,6 +51,8 @@ class Change:
     frees: Charges = ()
     takes: Charges = ()
     margin: int = 0
+    cache: tuple[int, int] = (0, 0)
+    """Bytes of its KV cache on each card that it takes, and that it frees."""
     waits_for_all: bool = False
     """It asks for free memory beside its own (`when.free_vram`): whatever leaves its cards does so before it comes."""
     apart: Set[str] = frozenset()
@@ -176,6 +178,8 @@ def find_changes(
             continue
         change = _wanted(changes, one, target, address, applied, address in drifted, model.name in moved)
         runner = slot.runners.get(slot.runner(model))
+        if change is not None and change.action is Action.LOAD and runner is not None:
+            change.cache = (runner.cache, 0)
         if _is_charged_now(change, row, runner) and (charges := _charges_of(target, runner)):
             changes.charges[address] = charges
     for target, change in changes.wanted.items() if placement.foes else ():
@@ -458,6 +462,7 @@ def _unload(changes: Changes, found: Occupant, applied: Applied, reason: Reason,
         cause,
         model.priority if model is not None else 0,
         frees=found.charges,
+        cache=(0, found.cache),
         before=before,
         by=by,
         order=model.rollout.order if model is not None and by is None else None,
