@@ -109,7 +109,12 @@ async def load_beside_a_busy_model(subject: Subject, engine: Engine) -> Outcomes
 
 async def eleven_at_once(subject: Subject, engine: Engine) -> Outcomes:
     """llama-swap: more requests at once than its concurrencyLimit, asked again until all of them have come in."""
-    busy = [asyncio.ensure_future(subject.use(subject.first)) for _ in range(10)]
+
+    async def occupy() -> None:
+        while await subject.use(subject.first) == 429:  # the load of below was before it
+            continue
+
+    busy = [asyncio.ensure_future(occupy()) for _ in range(10)]
     outcomes: list[BaseException | None] = []
     try:
         while not any(outcomes) and not all(one.done() for one in busy):
