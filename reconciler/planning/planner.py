@@ -39,7 +39,7 @@ from reconciler.planning.guards import find_refusals
 from reconciler.planning.impact import impact_of
 from reconciler.planning.kinds import KINDS
 from reconciler.planning.kinds.agent import agent_notes, away_of, edges_of, given_cards, hosts_of, unplaced_agents
-from reconciler.planning.kinds.engine import ENGINE, joined, restarts, starting, takes_one_model, waits_for_models
+from reconciler.planning.kinds.engine import ENGINE, joined, one_pull_at_a_time, restarts, starting, takes_one_model, waits_for_models
 from reconciler.planning.kinds.model.admission_notes import own_rules_notes
 from reconciler.planning.kinds.model.changes import Change, asked_of, find_changes
 from reconciler.planning.kinds.model.deleting import add_deletions
@@ -153,7 +153,7 @@ def make_plan(
     engine_steps = [step for one in others for step in one.steps]
     model_steps = tuple(_step(change, made_for.get(change)) for change in ordered)
     whole = joined(engine_steps, waits_for_models(engine_steps, model_steps, _kept(placement, with_one_model)), with_one_model)
-    steps = with_edges(whole.steps, rollout_edges(whole.steps, desired.models))
+    steps = with_edges(whole.steps, (*rollout_edges(whole.steps, desired.models), *one_pull_at_a_time(fleet, whole.steps)))
     for kind in kinds:
         if kind in early:
             continue

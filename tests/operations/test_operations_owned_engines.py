@@ -155,6 +155,13 @@ def test_each_card_gets_an_engine_of_its_own_and_each_of_them_its_model(two: Lab
     }
 
 
+def test_instances_that_share_a_volume_pull_a_model_one_after_the_other(two: Lab) -> None:
+    two.wish("version: 1\nmodels: {tiny: {engine: ollama, vram: 1GiB, each: gpu}, other: {engine: ollama, vram: 1GiB, each: gpu}}\n")
+    pulls = {step.id: set(step.needs) for step in two.plan().plan.steps if step.action.value == "pull"}
+    waits = {(one, needed) for one, needs in pulls.items() for needed in needs & pulls.keys()}
+    assert waits == {(f"pull:model.{name}@box/ollama-1", f"pull:model.{name}@box/ollama-0") for name in ("tiny", "other")}
+
+
 def test_a_card_that_is_gone_takes_its_engine_along(two: Lab) -> None:
     two.converge()
     two.declare(gpus="[{index: 0, uuid: GPU-1, vram: 8GiB}]")

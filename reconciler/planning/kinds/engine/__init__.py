@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from reconciler.planning.kinds.engine.joining import Joined, joined, waits_for_models
 from reconciler.planning.kinds.engine.kind import ENGINE, EngineKind, EngineStep, WantedEngine
+from reconciler.planning.kinds.engine.shared_store import one_pull_at_a_time
 from reconciler.planning.kinds.engine.single import takes_one_model
 from reconciler.planning.kinds.engine.starting import Starting, restarts, starting
 
@@ -15,6 +16,7 @@ __all__ = [
     "Starting",
     "WantedEngine",
     "joined",
+    "one_pull_at_a_time",
     "restarts",
     "starting",
     "takes_one_model",
