@@ -110,12 +110,12 @@ def largest_on_cards(charges: Charges) -> int:
 
 def on_card(charges: Charges, card: Card) -> int:
     """The bytes on this card."""
-    return sum(count for one, count in charges if one is card)
+    return sum([count for one, count in charges if one is card])
 
 
 def on_cards(charges: Charges) -> int:
     """The bytes on all cards together, without those in RAM."""
-    return sum(count for card, count in charges if not card.is_ram)
+    return sum([count for card, count in charges if card.index != RAM_INDEX])
 
 
 def total(charges: Charges) -> int:

@@ -22,12 +22,12 @@ def margin_for(slot: EngineState, model: ModelSpec) -> int:
 
 def believed_free(slot: EngineState) -> int:
     """Bytes that the engine believes free on all its cards together: their sizes less everybody that is charged there."""
-    return sum((card.total or 0) - card.foreign - card.held for card in slot.cards or ())
+    return sum([(card.total or 0) - card.foreign - card.held for card in slot.cards or ()])
 
 
 def most_unused(slot: EngineState) -> int | None:
     """The most bytes of one of its cards that nobody holds, whatever of it may be used; None where no size is known."""
-    return max((card.unused for card in slot.cards or () if card.total is not None), default=None)
+    return max([card.total - card.foreign - card.held for card in slot.cards or () if card.total is not None], default=None)
 
 
 def free_where_unused(card: Card, unused: int) -> int:

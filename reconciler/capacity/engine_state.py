@@ -116,7 +116,7 @@ class EngineState(KnownEngine):
         if len(cards) == 1:
             return ((cards[0], need),) if self.room(cards[0], margin) >= need else None
         if self.spec.memory_limit is None and not margin:
-            fitting = tuple([(card, need) for card in cards if card.free >= need])
+            fitting = tuple([(card, need) for card in cards if card.usable is not None and card.usable - card.foreign - card.held >= need])
         else:
             fitting = tuple([(card, need) for card in cards if self.room(card, margin) >= need])
         if fitting or not cards:
@@ -128,7 +128,7 @@ class EngineState(KnownEngine):
     @property
     def bounds_cache(self) -> bool:
         """Whether a card of it may hold only so much KV cache."""
-        return any(card.most_cache is not None for card in self.cards or ())
+        return bool([card for card in self.cards or () if card.most_cache is not None])
 
     def within_cache(self, charges: Charges, cache: int, spread: bool) -> Charges | None:
         """Those of the charges whose cards have room for so many bytes more of cache each; None where there is none, or where a model that

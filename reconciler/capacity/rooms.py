@@ -124,7 +124,7 @@ class PredictedRoom:
 
     def on(self, charges: Charges) -> int:
         """The bytes of these that are on its cards."""
-        return sum(count for card, count in charges if card in self._cards)
+        return sum([count for card, count in charges if card in self._cards]) if charges else 0
 
     def adds(self, takes: Charges, frees: Charges) -> int:
         """What a step adds to its cards; negative where it frees."""

@@ -236,9 +236,10 @@ class WantedNames:
         """The wanted models that a resident with these names is on this node, each once: those by its name first, then those by its
         weights; what is only to be on demand comes last."""
         models: dict[str, ModelSpec] = {}
+        called, nodes = self._by_name[kind], self._nodes
         for name in names:
-            for model in self.called(kind, name):
-                if self.on(model, node):
+            for model in called.get(name, ()):
+                if node in nodes[id(model.nodes)]:
                     models.setdefault(model.name, model)
         return sorted(models.values(), key=lambda model: model.ensure is Ensure.PRESENT) if len(models) > 1 else [*models.values()]
 
@@ -263,6 +264,11 @@ class OwnedRows:
         own = names[:1]
         others = [name for name in self._by_name if name in names and name not in own]
         return tuple(row for name in (*own, *others) for row in self._by_name.get(name, ()))
+
+    @property
+    def protects(self) -> bool:
+        """Whether there is a row of a protected model at all."""
+        return bool(self._protected)
 
     def protected(self, names: Sequence[str]) -> list[AppliedReplica]:
         """All rows of protected models that it is: names on the same weights share one runner, which is there for each of them."""

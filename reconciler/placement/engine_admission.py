@@ -19,7 +19,7 @@ def load_of(slot: EngineState, model: ModelSpec, applied: Applied) -> Load:
     return Load(
         file_bytes=None if installed.size_bytes is None else installed.size_bytes - installed.beside_bytes,
         cache_per_token=None if installed.header is None else cache_per_token(installed.header.keys),
-        context=slot.knowledge.cells(slot, model, applied),
+        context=None if installed.header is None else slot.knowledge.cells(slot, model, applied),
         batch=batch if isinstance(batch, int) else None,
         embedding=installed.embedding is True,
         cpu=cpu,
@@ -35,7 +35,7 @@ def coming_of(slot: EngineState, model: ModelSpec, charges: Charges, applied: Ap
 
 def would_evict(slot: EngineState, new: Coming | None = None) -> bool:
     """Whether this engine would evict somebody for one of its loads to come (and `new`), whatever their order."""
-    if not slot.rules.memory or not slot.cards or any(card.total is None for card in slot.cards):
+    if not slot.rules.memory or not slot.cards or None in [card.total for card in slot.cards]:
         return False
     coming = [*slot.coming.values(), *(() if new is None else (new,))]
     if all(one.predicted is None for one in coming):

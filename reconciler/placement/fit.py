@@ -51,7 +51,7 @@ def static_refusal(slot: EngineState, model: ModelSpec) -> str | None:
         return "runs_elsewhere"
     if slot.identity.weights_differ(model, slot.kind):
         return "digest_differs"
-    if not in_ram(slot, model) and any(card.is_closed for card in slot.cards or ()):
+    if not in_ram(slot, model) and True in [card.is_closed for card in slot.cards or ()]:
         return "foreign_unknown"
     return "engine_fixed_options" if fixed_otherwise(slot.spec, model.runs) is not None else None
 

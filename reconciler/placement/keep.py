@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence
 
 from reconciler.capacity import EngineState
 from reconciler.fleet import Each, Ensure, ModelSpec, Residency, Unmanaged
@@ -17,10 +17,10 @@ from reconciler.placement.search_state import Placing
 def keep(placing: Placing, model: ModelSpec, of_others: bool = True) -> None:
     """Keeps replicas that are there, up to the number wanted: ours first, then those on engines that cannot be asked, then strangers'.
     Without `of_others` none that the state has for another model that wants it, and that matters as much."""
-    refused = placing.class_of(model).refused
+    refused, placed = placing.class_of(model).refused, placing.at[model.name]
     here: dict[EngineState, list[Occupant]] = {}
     for found in placing.found_of[model.name]:
-        if found.slot in placing.at[model.name] or found.slot in refused:
+        if found.slot in placed or found.slot in refused:
             continue
         if (of_others or not _is_of_another(model, found)) and not _is_in_ram_for_another(model, found):
             here.setdefault(found.slot, []).append(found)
@@ -29,15 +29,17 @@ def keep(placing: Placing, model: ModelSpec, of_others: bool = True) -> None:
             several.sort(key=lambda found: (placing.is_taken(found), placing.has_left(found), *_preference(model, found)))
     rows, groups = placing.rows_of[model.name], placing.groups_of.get(model.name)
     owned = set(rows)
-    away = {slot for slot in rows if (model.name, slot.id) in placing.held.away and slot not in here}
-    asleep = [slot for slot in rows if _sleeps(model, slot, away) and slot not in placing.at[model.name]]
+    away = {slot for slot in rows if (model.name, slot.id) in placing.held.away and slot not in here} if placing.held.away else ()
+    asleep = [slot for slot in rows if _sleeps(model, slot, away) and slot not in placed]
     if groups is not None:
         ours_first = sorted(groups, key=lambda group: not any(slot in owned for slot in group)) if model.spread_hard else groups
         for group in ours_first:
-            if any(slot in placing.at[model.name] for slot in group):
+            if not placed.keys().isdisjoint(group):
                 continue
             there = [slot for slot in group if (slot in here or slot in asleep) and not _stands_wrong(placing, model, slot, here)]
-            for slot in sorted(there, key=lambda slot: (slot not in owned, slot not in here, slot.id)):
+            if len(there) > 1:
+                there.sort(key=lambda slot: (slot not in owned, slot not in here, slot.id))
+            for slot in there:
                 if keep_at(placing, model, slot, here):
                     break
         return
@@ -49,7 +51,7 @@ def keep(placing: Placing, model: ModelSpec, of_others: bool = True) -> None:
     last_owned = sum(slot in owned for slot in ordered)
     ordered[last_owned:last_owned] = [slot for slot in asleep if slot not in here]
     for slot in ordered[:]:
-        if len(placing.at[model.name]) >= (model.replicas or 0):
+        if len(placed) >= (model.replicas or 0):
             break
         if not _stands_wrong(placing, model, slot, here):
             keep_at(placing, model, slot, here)
@@ -83,7 +85,7 @@ def _is_in_ram_for_another(model: ModelSpec, found: Occupant) -> bool:
     return any(row.model in others - {model.name} for row in found.rows)
 
 
-def _sleeps(model: ModelSpec, slot: EngineState, away: Set[EngineState]) -> bool:
+def _sleeps(model: ModelSpec, slot: EngineState, away: Collection[EngineState]) -> bool:
     """Whether a replica counts as there though nobody can look: not on an engine that is lost, unless it must never be moved."""
     if not slot.reachable and slot.lost and slot.selected:
         return model.protect or model.each is not None

@@ -127,7 +127,7 @@ def _fill_groups(placing: Placing, model: ModelSpec, attempt: Callable[[Placing,
     lacking: list[EngineState] = []
     count = 0
     for group in placing.groups_of[model.name]:
-        if any(slot in placed for slot in group):
+        if not placed.keys().isdisjoint(group):
             continue
         asked = [slot for slot in group if slot.reachable and slot.selected]
         if not asked:

@@ -14,6 +14,8 @@ def part(placing: Placing) -> bool:
     """Takes replicas away whose mates have left their card; whether there was one. They ask for a place again."""
     parted = False
     for model in placing.company.mates_first(placing.models):
+        if model.name not in placing.company.mates:
+            continue
         for slot, target in list(placing.at[model.name].items()):
             mate = placing.lacks_mate(model, slot)
             if mate is None or target.stays or model.ensure is not Ensure.LOADED:

@@ -144,7 +144,9 @@ def charge_found(
             called = identity.names(resident)
             wanted = names.of(called, slot.kind, slot.id.node)
             model = wanted[0] if wanted else None
-            owners = tuple(row for row in loaded.of(called) if not _is_on_demand_again(resident, models.get(row.model)))
+            owners = loaded.of(called)
+            if resident.pinned is False:
+                owners = tuple([row for row in owners if not _is_on_demand_again(resident, models.get(row.model))])
             owned = owners[0] if owners else None
             named = owned if owned is not None else next(iter(asked.of(called)), None)
             found = Occupant(slot, (), resident, model, owners, also=tuple(wanted[1:]), left_over=identity.is_left_over(resident))
@@ -153,7 +155,8 @@ def charge_found(
                 found.absent = to_delete or (slot.id.node, slot.kind, resident.name) in absent
             if model is None and owned is not None:
                 found.moving = _wanted_elsewhere(models.get(owned.model))
-            found.protecting = tuple([row for row in asked.protected(called) if row.model not in models])
+            if asked.protects:
+                found.protecting = tuple([row for row in asked.protected(called) if row.model not in models])
             found.protected = bool(found.protecting) or (may_protect and _is_protected(wanted, named, models))
             share = share_of_cards(slot, resident) if model is None or model.vram is None else None
             held = _held_bytes(slot, resident, model, owned, applied) if share is None else None

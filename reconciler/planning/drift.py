@@ -63,7 +63,7 @@ def find_drift(board: Occupancy, applied: Applied, desired: Desired, recorded: F
     least = {model.name: model.min_gpu_fraction for model in desired.models}
     known: dict[EngineState, _Engine] = {}
     found: list[Drift] = []
-    compared: Answers[ReplicaPair, Sequence[_Told]] = Answers(lambda pair: tuple(_compared(REPLICA_FIELDS, pair)))
+    compared: Answers[ReplicaPair, Sequence[_Told]] = Answers(lambda pair: _compared(REPLICA_FIELDS, pair))
     for address, row in sorted(applied.replicas.items()):
         slot = board.slots.get(row.at)
         if slot is None or not slot.reachable or not slot.selected or slot.facts is None:
@@ -91,7 +91,8 @@ def found_drift(board: Occupancy, fleet: Fleet, facts: FleetFacts, recorded: Fle
         if seen is None or seen.cards is None or not _selected(board, name):
             continue
         for index, pair in _card_pairs(node, before.cards if before is not None else None, seen.cards):
-            found.extend(_drift(card_address(name, index), _compared(CARD_FIELDS, pair)))
+            if told := _compared(CARD_FIELDS, pair):
+                found.extend(_drift(card_address(name, index), told))
     return tuple(found)
 
 
@@ -115,10 +116,12 @@ _Told = tuple[str, str, Value, Value, str]
 """A field that is not as it was: the kind of drift, the field, what it was, what it is, and its class."""
 
 
-def _compared(fields: Sequence[DriftField[Pair]], pair: Pair) -> Iterator[_Told]:
-    for field in fields:
-        if field.compare is not None and field.kind is not None and (change := field.compare(pair)) is not None:
-            yield field.kind, field.name, *change, field.klass.value
+def _compared(fields: Sequence[DriftField[Pair]], pair: Pair) -> list[_Told]:
+    return [
+        (field.kind, field.name, *change, field.klass.value)
+        for field in fields
+        if field.compare is not None and (change := field.compare(pair)) is not None and field.kind is not None
+    ]
 
 
 def _drift(address: str, told: Iterable[_Told]) -> Iterator[Drift]:
@@ -179,9 +182,10 @@ def _card_pairs(node: NodeSpec, before: Sequence[CardFacts] | None, now: Sequenc
     """Cards by index. Only what was probed both times is compared with what it was: a declaration that changed is no drift."""
     probed = any(card.source != _DECLARED for card in now) or (not now and node.gpus != ())
     were = [card for card in before or () if card.source != _DECLARED] if probed else []
+    sharing = [engine for engine in node.engines if engine.share]
     for card in now:
-        was = next((one for one in were if _same(one, card)), None) if card.source != _DECLARED else None
-        shares = sum(engine.share or 0 for engine in node.engines if card.is_named_in(engine.gpus))
+        was = next((one for one in were if _same(one, card)), None) if were and card.source != _DECLARED else None
+        shares = sum([engine.share or 0 for engine in sharing if card.is_named_in(engine.gpus)])
         yield card.index, CardPair(card.declared_in(node.gpus or ()), was, card, shares)
     for one in were:
         if not any(_same(one, card) for card in now):

@@ -27,21 +27,21 @@ def own_rules_first(changes: Sequence[Change]) -> list[Change]:
             by_slot[change.slot].append(change)
     if not by_slot:
         return []
-    by_card: dict[Card, list[Change]] = defaultdict(list)
-    beside: dict[EngineState, list[Change]] = defaultdict(list)
+    by_node: dict[str, list[Change]] = defaultdict(list)
     for change in changes:
-        if change.slot in by_slot:
-            beside[change.slot].append(change)
-        for card in {card for card, _ in (*change.takes, *change.frees)}:
-            by_card[card].append(change)
+        by_node[change.slot.id.node].append(change)
     unsure: list[Change] = []
     for slot in sorted(by_slot, key=lambda slot: slot.id):
         cards = slot.cards or ()
         if any(card.total is None for card in cards) or not any(_predicted(load) for load in by_slot[slot]):
             continue
-        near = {id(change): change for change in beside[slot]} | {id(change): change for card in cards for change in by_card[card]}
-        unsure.extend(_Server(slot, by_slot[slot], list(near.values())).arrange())
+        near = [change for change in by_node[slot.id.node] if change.slot is slot or _is_on(change, cards)]
+        unsure.extend(_Server(slot, by_slot[slot], near).arrange())
     return unsure
+
+
+def _is_on(change: Change, cards: Sequence[Card]) -> bool:
+    return any(card in cards for card, _ in (*change.takes, *change.frees))
 
 
 def _predicted(load: Change) -> int | None:

@@ -105,22 +105,27 @@ class Spared:
 
 @value_class
 class Judged:
-    """What is done about replicas that are alike: the rule that holds, and what else is told of them."""
+    """What is done about replicas that are alike: the rule that holds, and what else is told of them. `before` and `after` are what a step
+    says of what is there and of what is asked for."""
 
     replica: Replica
     rule: Rule
+    reason: Reason
     asks_something_new: bool
     held: str | None
     cannot_change: bool
     other_weights: bool
     engine_name: str
+    before: Fields
+    after: Fields
 
     @classmethod
     def of(cls, replica: Replica) -> Judged:
         rule, held = decide(replica), replica.held
         told = held if rule.action is not Action.RELOAD else None
         cannot, other = not replica.sets_context or replica.model.runs != AS_ENGINE_RUNS, replica.other_weights is not None
-        return cls(replica, rule, replica.asks_something_new, told, cannot, other, replica.engine_name)
+        reason, before, after = Reason(rule.code, rule.says(replica)), _before(replica), asked_of(replica.model)
+        return cls(replica, rule, reason, replica.asks_something_new, told, cannot, other, replica.engine_name, before, after)
 
 
 @dataclass(slots=True)
@@ -243,7 +248,7 @@ def _wanted(changes: Changes, judged: Judged, target: Target, address: str, appl
         changes.wanted[target] = fetches[-1]
         return fetches[-1]
     if rule.action is Action.RELOAD and target.protected:
-        changes.spared.append(Spared(address, model.name, Action.RELOAD, rule.says(replica), True))
+        changes.spared.append(Spared(address, model.name, Action.RELOAD, judged.reason.message, True))
         return None
     change = Change(
         rule.action,
@@ -252,11 +257,11 @@ def _wanted(changes: Changes, judged: Judged, target: Target, address: str, appl
         slot,
         judged.engine_name,
         replica.base_name,
-        Reason(rule.code, rule.says(replica)),
+        judged.reason,
         cause,
         model.priority,
-        before=_before(replica),
-        after=asked_of(model),
+        before=judged.before,
+        after=judged.after,
         variant=_choice(target),
     )
     if rule.action in (Action.LOAD, Action.RELOAD):

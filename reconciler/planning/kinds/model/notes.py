@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from reconciler.capacity import total
 from reconciler.fleet import (
+    AS_ENGINE_RUNS,
     STARTED_WITH_MODEL,
     Applied,
     ContextVia,
@@ -47,7 +48,8 @@ def notes_on_models(desired: Desired, board: Occupancy) -> tuple[Note, ...]:
             continue
         if model.context is not None and may_be_on(EngineKind.OLLAMA, model):
             notes.extend(_context_note(model, address))
-        notes.extend(_unseen(model, address, [slot for node in model.nodes for slot in board.by_node.get(node, ())]))
+        if model.runs != AS_ENGINE_RUNS:
+            notes.extend(_unseen(model, address, [slot for node in model.nodes for slot in board.by_node.get(node, ())]))
         for kind, source in _OPTIONS_FROM.items():
             if model.options and may_be_on(kind, model) and _has_external(kind, model, board):
                 notes.append(Note(address, "engine_fixed_options", f"{source}, not from gpurec"))
@@ -129,10 +131,11 @@ def adopted_unseen(changes: Changes) -> list[Note]:
 def uncounted_caches(placement: Placement, applied: Applied) -> list[Note]:
     """Replicas whose KV cache nobody can compute, on cards that bound it."""
     why = "its KV cache cannot be computed there, so limits.kv_cache_fraction does not count it"
+    bounded = {slot for slot in placement.board if slot.bounds_cache}
     return [
         Note(replica_address(target.model.name, target.slot.id), "cache_unknown", why)
         for target in placement.targets
-        if target.slot.bounds_cache
+        if target.slot in bounded
         and target.model.ensure is Ensure.LOADED
         and not in_ram(target.slot, target.model)
         and target.slot.knowledge.cache(target.slot, target.model, applied) is None
