@@ -35,6 +35,7 @@ class EngineState(KnownEngine):
     runners: dict[str, Holding] = field(default_factory=dict)
     knowledge: Knowledge = field(default_factory=Knowledge)
     coming: dict[str, Coming] = field(default_factory=dict)
+    _everywhere: dict[int, Charges] = field(default_factory=dict)
 
     @property
     def full(self) -> bool:
@@ -116,14 +117,23 @@ class EngineState(KnownEngine):
         if len(cards) == 1:
             return ((cards[0], need),) if self.room(cards[0], margin) >= need else None
         if self.spec.memory_limit is None and not margin:
-            fitting = tuple([(card, need) for card in cards if card.usable is not None and card.usable - card.foreign - card.held >= need])
+            fitting = [card for card in cards if card.usable is not None and card.usable - card.foreign - card.held >= need]
         else:
-            fitting = tuple([(card, need) for card in cards if self.room(card, margin) >= need])
+            fitting = [card for card in cards if self.room(card, margin) >= need]
         if fitting or not cards:
-            return fitting or None
+            return self._on_each(fitting, need) or None
         told = spread() if spread is not None else None
         part = told if told is not None else -(-need // len(cards))
-        return tuple((card, part) for card in cards) if all(self.room(card, margin) >= part for card in cards) else None
+        return self._on_each(cards, part) if all(self.room(card, margin) >= part for card in cards) else None
+
+    def _on_each(self, cards: Sequence[Card], count: int) -> Charges:
+        """So many bytes on each of these; one value for all that are charged alike to all of its cards."""
+        if len(cards) < len(self.cards or ()):
+            return tuple([(card, count) for card in cards])
+        known = self._everywhere.get(count)
+        if known is None:
+            known = self._everywhere[count] = tuple([(card, count) for card in cards])
+        return known
 
     @property
     def bounds_cache(self) -> bool:
@@ -142,11 +152,10 @@ class EngineState(KnownEngine):
         cards = self.cards or ()
         if len(cards) == 1:
             return ((cards[0], held),)
-        could_hold = tuple([(card, held) for card in cards if card.total is None or card.total >= held])
+        could_hold = [card for card in cards if card.total is None or card.total >= held]
         if could_hold or not cards:
-            return could_hold
-        part = -(-held // len(cards))
-        return tuple((card, part) for card in cards)
+            return self._on_each(could_hold, held)
+        return self._on_each(cards, -(-held // len(cards)))
 
     def charges_kept(self, charged: CardCharges | None, held: int | None) -> Charges | None:
         """Where what is resident was charged when it was placed, by the state, with the `held` bytes that it takes now (None: nobody

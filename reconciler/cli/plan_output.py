@@ -16,13 +16,16 @@ if TYPE_CHECKING:
 
 def show_plan(settings: Settings, plan: Plan, out: Path | None, view: View, detailed_exitcode: bool) -> int:
     """Writes it to `out`, shows it, and returns the exit status. Raises GuardRefused, once it is shown, where a guard refuses it."""
+    from reconciler.cli.running import uncollected
     from reconciler.operations.exit_status import Command, exit_status, of_plan
     from reconciler.operations.plan_file import save_plan
     from reconciler.operations.saved_plan_checks import check_guards
 
     if out is not None:
         save_plan(settings.path(out), plan)
-    click.echo(as_text(settings, plan, view), nl=False)
+    with uncollected():
+        text = as_text(settings, plan, view)
+    click.echo(text, nl=False)
     if out is not None:
         settings.say(f"Saved to {out}. To carry out just this: gpurec apply {out}")
     check_guards(plan)

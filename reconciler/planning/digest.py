@@ -40,9 +40,9 @@ def _parts(head: Mapping[str, object], steps: Sequence[Step], first_format: bool
         yield {
             "id": step.id,
             "address": step.address,
-            "action": step.action.value,
+            "action": step.action,
             "reason": step.reason.code,
-            "cause": step.cause.value,
+            "cause": step.cause,
             "needs": sorted(step.needs),
             **step.promise(),
             "preconditions": [[p.fact, p.at_least, p.equals] for p in step.preconditions],

@@ -10,6 +10,7 @@ from reconciler.capacity import Card, Charges, Occupancy, charge_given, largest,
 from reconciler.capacity.rooms import grown, peaks
 from reconciler.fleet import (
     AGENT,
+    Answers,
     Applied,
     CardCharges,
     ContainerSpec,
@@ -151,7 +152,8 @@ def make_plan(
     charges = {address: tuple([(card.index, count) for card, count in charges]) for address, charges in changes.charges.items()}
     others = plan_engines(changes.placed, charges)
     engine_steps = [step for one in others for step in one.steps]
-    model_steps = tuple(_step(change, made_for.get(change)) for change in ordered)
+    asks = Answers(room_needed)
+    model_steps = tuple([_step(change, made_for.get(change), asks) for change in ordered])
     whole = joined(engine_steps, waits_for_models(engine_steps, model_steps, _kept(placement, with_one_model)), with_one_model)
     steps = with_edges(whole.steps, (*rollout_edges(whole.steps, desired.models), *one_pull_at_a_time(fleet, whole.steps)))
     for kind in kinds:
@@ -291,7 +293,7 @@ def _made_for(ordered: Sequence[Change]) -> Mapping[Change, str]:
     return found
 
 
-def _step(change: Change, made_for: str | None) -> ModelStep:
+def _step(change: Change, made_for: str | None, asks: Mapping[Charges, tuple[Precondition, ...]]) -> ModelStep:
     cards = change.takes or change.frees
     gpus = tuple([card.index for card, _ in cards if not card.is_ram])
     several = change.slot.cards is not None and len(change.slot.cards) > 1
@@ -317,19 +319,20 @@ def _step(change: Change, made_for: str | None) -> ModelStep:
         reported_bytes=change.need.reported if change.need is not None else None,
         predicted_bytes=change.need.predicted if change.need is not None else None,
         seconds=change.seconds,
-        preconditions=_preconditions(change),
+        preconditions=_preconditions(change, asks),
         before=change.before,
         after=change.after,
         variant=change.variant,
     )
 
 
-def _preconditions(change: Change) -> tuple[Precondition, ...]:
-    """Inequalities over just the facts that the step depends on, each for the moment before it with the earlier steps done."""
+def _preconditions(change: Change, asks: Mapping[Charges, tuple[Precondition, ...]]) -> tuple[Precondition, ...]:
+    """Inequalities over just the facts that the step depends on, each for the moment before it with the earlier steps done. `asks` is
+    `room_needed`, asked once for what is charged alike."""
     at = change.slot.id
     match change.action:
         case Action.LOAD | Action.RELOAD:
-            return room_needed(grown(change.takes, change.frees))
+            return asks[grown(change.takes, change.frees)]
         case Action.UNLOAD | Action.UPDATE:
             return (Precondition(f"{at}.resident:{change.engine_name}", equals=True),) if change.action is Action.UNLOAD else ()
         case Action.REMOVE:

@@ -138,10 +138,12 @@ def _changes(plan: Plan, style: Style, full: bool) -> list[str]:
     shown = []
     for step, row in zip(plan.steps, lines, strict=True):
         shown += row
-        shown += columns([[Cell(name), Cell(words)] for name, words in changed_fields(step)], style, "      ")
+        if fields := changed_fields(step):
+            shown += columns([[Cell(name), Cell(words)] for name, words in fields], style, "      ")
         if not full:
             continue
-        shown += columns([[Cell(label, "dim"), Cell(words)] for label, words in remarks(step)], style, "      ")
+        if told := remarks(step):
+            shown += columns([[Cell(label, "dim"), Cell(words)] for label, words in told], style, "      ")
         shown += [f"      {escape(text)}" for text in _beginning(step)]
     return shown
 

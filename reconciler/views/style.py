@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
+from reconciler.fleet import Answers
 from reconciler.value_class import value_class
 from reconciler.views.escape import cells, escape
 
@@ -66,21 +67,28 @@ def table(rows: Sequence[Sequence[Cell]], style: Style, indent: str = "  ", wide
     shown = [[escape(cell.text, LONGEST_CELL) for cell in row] for row in rows]
     count = max((len(row) for row in rows), default=0)
     taken = [[cells(text) for text in row] for row in shown]
-    sizes = [max((min(row[i], widest) for row in taken if i < len(row)), default=0) for i in range(count)]
-    return [_lined_up(row, texts, widths, sizes, style, indent) for row, texts, widths in zip(rows, shown, taken, strict=True)]
+    sizes = [max([min(row[i], widest) for row in taken if i < len(row)], default=0) for i in range(count)]
+    wrapped: Wrapped = Answers(lambda asked: textwrap.wrap(*asked, break_long_words=False, break_on_hyphens=False))
+    return [_lined_up(row, texts, widths, sizes, style, indent, wrapped) for row, texts, widths in zip(rows, shown, taken, strict=True)]
+
+
+Wrapped = Answers[tuple[str, int], list[str]]
+"""The lines of a text in so many cells; the rows of a table often end alike."""
 
 
 def _lined_up(
-    row: Sequence[Cell], texts: Sequence[str], widths: Sequence[int], sizes: Sequence[int], style: Style, indent: str
+    row: Sequence[Cell], texts: Sequence[str], widths: Sequence[int], sizes: Sequence[int], style: Style, indent: str, wrapped: Wrapped
 ) -> list[str]:
-    last = max((at for at, width in enumerate(widths) if width), default=0)
+    last = len(widths) - 1
+    while last > 0 and not widths[last]:
+        last -= 1
     parts: list[str] = []
     start = len(indent)
     for at, (size, cell, plain, width) in enumerate(zip(sizes, row, texts, widths, strict=False)):
         if not size:
             continue
         if at == last and start + width > style.width and not cell.spans and " " in plain:
-            return _wrapped(indent + "".join(f"{part}  " for part in parts), start, plain, style, cell.look, len(indent) + 4)
+            return _wrapped(indent + "".join(f"{part}  " for part in parts), start, plain, style, cell.look, len(indent) + 4, wrapped)
         space = " " * (size - width)
         text = "".join(style.paint(*span) for span in cell.spans) if cell.spans else style.paint(plain, cell.look)
         parts.append(space + text if cell.right else text + space)
@@ -88,11 +96,11 @@ def _lined_up(
     return [(indent + "  ".join(parts)).rstrip()]
 
 
-def _wrapped(head: str, start: int, text: str, style: Style, look: str | None, under: int) -> list[str]:
+def _wrapped(head: str, start: int, text: str, style: Style, look: str | None, under: int, wrapped: Wrapped) -> list[str]:
     """The last cell of a row beside the others where there is room for that, else under them."""
     beside_them = style.width - start >= NARROWEST
     hang = start if beside_them else under
-    pieces = textwrap.wrap(text, max(NARROWEST, style.width - hang), break_long_words=False, break_on_hyphens=False)
+    pieces = wrapped[text, max(NARROWEST, style.width - hang)]
     lines = [" " * hang + style.paint(piece, look) for piece in pieces]
     return [head + lines[0][start:], *lines[1:]] if beside_them else [head.rstrip(), *lines]
 
