@@ -7,7 +7,8 @@ from fractions import Fraction
 from math import ceil
 
 from reconciler.fleet import Desired
-from reconciler.planning.kinds.model.changes import Change, Changes, Spared
+from reconciler.planning.kinds.model.change import Change
+from reconciler.planning.kinds.model.changes import Changes, Spared
 from reconciler.planning.plan import Action, Refusal
 
 _EVICTIONS = ("eviction", "unmanaged")

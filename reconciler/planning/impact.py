@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from reconciler.fleet import EngineId, EngineKind
 from reconciler.placement import Occupancy
-from reconciler.planning.kinds.model.changes import Change
+from reconciler.planning.kinds.model.change import Change
 from reconciler.planning.plan import Action, Impact, Move
 
 _FOR_ANOTHER = frozenset({"displaced", "eviction"})

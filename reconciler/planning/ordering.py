@@ -16,7 +16,7 @@ from reconciler.capacity.rooms import Booking, Room, balance_of
 from reconciler.fleet import Order
 from reconciler.planning.by_needs import Rank, by_needs
 from reconciler.planning.kinds.model.admission_order import own_rules_first
-from reconciler.planning.kinds.model.changes import Change
+from reconciler.planning.kinds.model.change import Change
 from reconciler.planning.plan import FETCHES, Action, Note
 
 _RANK = {

@@ -42,7 +42,8 @@ from reconciler.planning.kinds import KINDS
 from reconciler.planning.kinds.agent import agent_notes, away_of, edges_of, given_cards, hosts_of, unplaced_agents
 from reconciler.planning.kinds.engine import ENGINE, joined, one_pull_at_a_time, restarts, starting, takes_one_model, waits_for_models
 from reconciler.planning.kinds.model.admission_notes import own_rules_notes
-from reconciler.planning.kinds.model.changes import Change, asked_of, find_changes
+from reconciler.planning.kinds.model.change import Change
+from reconciler.planning.kinds.model.changes import asked_of, find_changes
 from reconciler.planning.kinds.model.deleting import add_deletions
 from reconciler.planning.kinds.model.fixed_options import fixed_options
 from reconciler.planning.kinds.model.holds import find_holds, incidents_to_note

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 from reconciler.admission import FIT_MARGIN, FIT_TARGET
 from reconciler.capacity import EngineState, is_fitted, most_unused
-from reconciler.fleet import EngineKind, ModelSpec, format_bytes
-from reconciler.planning.kinds.model.changes import Change
+from reconciler.fleet import Answers, EngineKind, ModelSpec, format_bytes
+from reconciler.planning.kinds.model.change import Change
 from reconciler.planning.plan import Action, Note
 
 _LOADS = (Action.LOAD, Action.RELOAD)
@@ -42,12 +42,13 @@ def _unknown_rules(loads: Sequence[Change]) -> list[Note]:
 def _default_margins(loads: Sequence[Change], models: Callable[[Change], ModelSpec | None]) -> list[Note]:
     """Loads after which less of the card is free than llama-server's fit leaves where nobody says otherwise."""
     notes: dict[str, Note] = {}
+    unused = Answers(most_unused)
     for load in loads:
-        slot, model = load.slot, models(load)
-        if not slot.rules.memory or slot.rules.fit_margin is not None or model is None or not is_fitted(slot, model):
+        free = unused[load.slot]
+        if free is None or free >= FIT_MARGIN:
             continue
-        free = most_unused(slot)
-        if free is not None and free < FIT_MARGIN:
+        slot, model = load.slot, models(load)
+        if slot.rules.memory and slot.rules.fit_margin is None and model is not None and is_fitted(slot, model):
             left = f"{format_bytes(max(0, free))} of its card stay free"
             usual = f"by default it leaves {format_bytes(FIT_MARGIN)} and puts a part of a model on the CPU for that"
             help_ = f"where it was started with {FIT_TARGET}, `env` of that engine in the inventory says so"

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from reconciler.admission import Coming, any_order_holds, arrange, threshold
 from reconciler.capacity import Card, EngineState
 from reconciler.capacity.rooms import PredictedRoom
-from reconciler.planning.kinds.model.changes import Change
+from reconciler.planning.kinds.model.change import Change
 from reconciler.planning.plan import Action
 
 _LOADS = (Action.LOAD, Action.RELOAD)

@@ -18,10 +18,10 @@ from reconciler.fleet import (
     Ensure,
     LoadKey,
     ModelSpec,
-    Order,
     replica_address,
 )
 from reconciler.placement import Occupant, Placement, Target
+from reconciler.planning.kinds.model.change import Change
 from reconciler.planning.kinds.model.holds import HELD, NO_HOLDS, Holds
 from reconciler.planning.kinds.model.hours import OUTSIDE_HOURS
 from reconciler.planning.kinds.model.replica import Replica, replica_of
@@ -29,66 +29,8 @@ from reconciler.planning.kinds.model.rules import Rule, decide
 from reconciler.planning.kinds.model.step import VariantChoice
 from reconciler.planning.plan import Action, Cause, Fields, Note, Reason, UnmanagedResident, Value, VariantRefusal
 from reconciler.value_class import value_class
-from reconciler.vram import Need
 
 _STAYS = (Action.ADOPT, Action.UPDATE)
-
-
-@dataclass(slots=True, eq=False)
-class Change:
-    """One step in the making. `frees` and `takes` are bytes on cards, `margin` those that its engine leaves free of each; `needs` are other
-    changes that must be done before."""
-
-    action: Action
-    address: str
-    model: str
-    slot: EngineState
-    engine_name: str
-    base_name: str
-    reason: Reason
-    cause: Cause
-    priority: int = 0
-    frees: Charges = ()
-    takes: Charges = ()
-    margin: int = 0
-    cache: tuple[int, int] = (0, 0)
-    """Bytes of its KV cache on each card that it takes, and that it frees."""
-    waits_for_all: bool = False
-    """It asks for free memory beside its own (`when.free_vram`): whatever leaves its cards does so before it comes."""
-    apart: Set[str] = frozenset()
-    """The models that it is never on one card with: what leaves of them there does so before it comes."""
-    order: Order | None = None
-    """Of an unload: whether its model is to be there elsewhere before."""
-    need: Need | None = None
-    seconds: float | None = None
-    before: Fields = field(default_factory=dict)
-    after: Fields = field(default_factory=dict)
-    variant: VariantChoice | None = None
-    by: str | None = None
-    """The model for which it leaves."""
-    made_room: bool = False
-    """An unload that another model's load is the reason for: it waits for that model's pull."""
-    beside: bool = False
-    """An unload of what is beside the replica that the state has under the same address."""
-    needs: list[Change] = field(default_factory=list)
-
-    @property
-    def id(self) -> str:
-        return f"{self.action.value}:{self.address}" + (f"#{self.engine_name}" if self.beside else "")
-
-    def reach(self) -> set[int]:
-        """Everything that it needs, directly or not, by `id()`."""
-        found: set[int] = set()
-        left = list(self.needs)
-        while left:
-            one = left.pop()
-            if id(one) not in found:
-                found.add(id(one))
-                left.extend(one.needs)
-        return found
-
-    def waits_for(self, other: Change) -> bool:
-        return id(other) in self.reach()
 
 
 @value_class
@@ -172,6 +114,7 @@ def find_changes(
         model, slot = target.model, target.slot
         address = replica_address(model.name, slot.id)
         row = applied.replicas.get(address)
+        address = row.address if row is not None else address  # one text for both, of which a large fleet has many
         evictor = holds.evicted_by(row, slot.facts) if row is not None and target.found is None and row.ensure == Ensure.LOADED else None
         replica = replica_of(
             target, row, holds.by_address.get(address), evictor, address in again, bool(restarted) and slot.id in restarted
@@ -269,7 +212,8 @@ def _wanted(changes: Changes, judged: Judged, target: Target, address: str, appl
         change.margin = margin_for(slot, model)
         change.need = target.need
         change.waits_for_all = rule.action is Action.LOAD and model.when.free_vram is not None
-        change.seconds = applied.load_seconds.get(LoadKey(slot.kind, judged.engine_name, model.context))
+        if applied.load_seconds:
+            change.seconds = applied.load_seconds.get(LoadKey(slot.kind, judged.engine_name, model.context))
         if rule.action is Action.RELOAD and target.found is not None:
             change.frees = target.found.charges
             change.before = {**change.before, "vram_bytes": largest(change.frees)}

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence, Set
 
 from reconciler.fleet import Applied, Desired, EngineId, EngineKind, Fleet, FleetFacts, ModelSpec, context_tag, replica_address
 from reconciler.placement import EngineState, Occupant, Placement
-from reconciler.planning.kinds.model.changes import Change, Changes
+from reconciler.planning.kinds.model.change import Change
+from reconciler.planning.kinds.model.changes import Changes
 from reconciler.planning.plan import Action, Cause, Note, Reason
 
 
