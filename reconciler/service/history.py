@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Set
 from contextlib import closing, suppress
@@ -30,11 +31,12 @@ class History:
         self._began = False
         self.records = Records()
 
-    def add(self, seen: Proposal, result: ApplyResult | None, part: Set[str] | None = None) -> Condition | None:
+    async def add(self, seen: Proposal, result: ApplyResult | None, part: Set[str] | None = None) -> Condition | None:
         """Keeps a look and what came of it, of the nodes of `part` where others look at the rest; says so where that cannot be done. While
         a run holds the state, it waits for the next look."""
         if not self._began:
-            self._begin(seen)
+            self._began = True
+            self.records = await asyncio.to_thread(_past, seen)
         frame, self._before = sample(seen, result, self._before)
         frame = frame if part is None else only_of(frame, part)
         self.records.add(frame)
@@ -44,7 +46,8 @@ class History:
             return None
         try:
             folder = may_make_folder(self._settings, seen.state)
-            notice = seen.state.keep_looks(list(self._waiting), fleet=seen.workspace.name, bounds=bounds, new_folder=folder)
+            looks = list(self._waiting)
+            notice = await asyncio.to_thread(seen.state.keep_looks, looks, fleet=seen.workspace.name, bounds=bounds, new_folder=folder)
         except LockHeld:
             return None
         except (StateError, OSError) as error:
@@ -55,8 +58,9 @@ class History:
             self._report(StateNotice(notice))
         return None
 
-    def _begin(self, seen: Proposal) -> None:
-        """What the loop before this one saw in the last day; where it cannot be read, the first look that is to be kept says why."""
-        self._began = True
-        with suppress(StateError, OSError), closing(seen.state.reader()) as state:
-            self.records = Records(timeline(state.frames((LOOK, HOUR), seconds_of(seen.facts.at) - DAY)))
+
+def _past(seen: Proposal) -> Records:
+    """What the loop before this one saw in the last day; where it cannot be read, the first look that is to be kept says why."""
+    with suppress(StateError, OSError), closing(seen.state.reader()) as state:
+        return Records(timeline(state.frames((LOOK, HOUR), seconds_of(seen.facts.at) - DAY)))
+    return Records()

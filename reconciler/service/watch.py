@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from reconciler.execution import StopSignal
 from reconciler.fleet import GpurecError, LockHeld, StalePlan, Topic, first_border
@@ -19,12 +19,14 @@ from reconciler.operations.exit_status import Command, ExitStatus, exit_status, 
 from reconciler.operations.observation import PlanOptions
 from reconciler.operations.proposal import Proposal, plan_fleet
 from reconciler.operations.records import Records
+from reconciler.operations.reporter import Reporter
 from reconciler.operations.run import ApplyOptions, carry_out
 from reconciler.operations.saved_plan_checks import check_guards
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.operations.workspace import load, state_of
 from reconciler.service import conditions
 from reconciler.service.alerts import Alerts
+from reconciler.service.apart import apart
 from reconciler.service.conditions import NONE, Condition, Conditions
 from reconciler.service.events import AlertLost, Ended, Looked, Over, Reloaded, Started, Told, TurnFailed, WatchEvent
 from reconciler.service.history import History
@@ -45,6 +47,7 @@ _OF_A_RUN = frozenset({Topic.FAILED, Topic.ERROR})
 """What only the end of a turn can say: whether it still holds is open while a plan is carried out."""
 
 Tell = Callable[[WatchEvent], None]
+Found = TypeVar("Found")
 
 
 @value_class
@@ -249,7 +252,7 @@ class Watch:
 
     async def planned(self) -> Proposal:
         """A plan of now, from the files that the loop goes by. Changes nothing."""
-        return await plan_fleet(self._settings, _LOOK, self._tell, workspace=self.workspace)
+        return await self._apart(lambda tell: plan_fleet(self._settings, _LOOK, tell, workspace=self.workspace))
 
     async def approved(self, digest: str, command: str) -> tuple[Proposal, asyncio.Task[ApplyResult]]:
         """Carries out the plan of this digest, if it still is the plan of now, and nothing else: gives it, and the run once that has begun.
@@ -260,7 +263,7 @@ class Watch:
         await self._alone.acquire()
         try:
             options = ApplyOptions(self._options.parallelism, keep_going=True, command=command, expect_digest=digest)
-            proposal, options = await plan_to_apply(self._settings, _LOOK, options, self._tell, workspace=self.workspace)
+            proposal, options = await self._to_apply(options, self.workspace)
             check_guards(proposal.plan)
         except BaseException:
             self._alone.release()
@@ -269,9 +272,9 @@ class Watch:
 
     async def _approved(self, proposal: Proposal, options: ApplyOptions) -> ApplyResult:
         try:
-            result = await self._signals.cuttable(carry_out(self._settings, proposal, options, self._tell, self._signals.stop))
+            result = await self._carried_out(proposal, options)
             before = (one for one in self.holding.values() if one.topic is not Topic.FAILED)
-            lost = self._history.add(proposal, result)
+            lost = await self._history.add(proposal, result)
             self._settle([*before, *conditions.of_result(proposal.plan, result), *([lost] if lost is not None else [])])
             return result
         finally:
@@ -301,7 +304,7 @@ class Watch:
             turn.error = error
         if self._signals.stop.requested and turn.result is None:
             return turn
-        if turn.proposal is not None and (lost := self._history.add(turn.proposal, turn.result, turn.part.nodes)) is not None:
+        if turn.proposal is not None and (lost := await self._history.add(turn.proposal, turn.result, turn.part.nodes)) is not None:
             turn.found.append(lost)
         if turn.error is None:
             self._settle(turn.found)
@@ -318,14 +321,26 @@ class Watch:
 
     async def _look(self, workspace: Workspace, turn: Turn) -> None:
         if self._sharding is not None:
-            turn.part = await self._sharding.part(state_of(self._settings, workspace), workspace.name, workspace.fleet.nodes.keys())
+            store = await asyncio.to_thread(state_of, self._settings, workspace)
+            turn.part = await self._sharding.part(store, workspace.name, workspace.fleet.nodes.keys())
         choice = replace(_LOOK, part=turn.part.nodes, elsewhere=turn.part.elsewhere)
-        turn.proposal = await plan_fleet(self._settings, choice, self._tell, workspace=workspace)
+        turn.proposal = await self._apart(lambda tell: plan_fleet(self._settings, choice, tell, workspace=workspace))
         if self._sharding is not None:
             await self._sharding.looked(turn.part, turn.proposal.facts)
         still = {step.address for step in turn.proposal.plan.steps}
         turn.found = self._told(turn)
         turn.found.extend(one for one in self.holding.values() if one.topic is Topic.FAILED and one.subject in still)
+
+    async def _apart(self, work: Callable[[Reporter], Coroutine[Any, Any, Found]]) -> Found:
+        """Looks and runs wait for the state, whose server may be away: signals and requests are heard meanwhile."""
+        return await apart(work, self._tell)
+
+    async def _to_apply(self, options: ApplyOptions, workspace: Workspace | None) -> tuple[Proposal, ApplyOptions]:
+        return await self._apart(lambda tell: plan_to_apply(self._settings, _LOOK, options, tell, workspace=workspace))
+
+    async def _carried_out(self, proposal: Proposal, options: ApplyOptions) -> ApplyResult:
+        run = self._apart(lambda tell: carry_out(self._settings, proposal, options, tell, self._signals.stop))
+        return await self._signals.cuttable(run)
 
     def _told(self, turn: Turn) -> list[Condition]:
         """What is wrong by the plan of a turn, as far as it is this loop's to tell."""
@@ -337,22 +352,23 @@ class Watch:
         if self._sharding is None:
             return await self._apply(workspace, turn)
         seen, found = turn.proposal, turn.found
+        assert seen is not None
         try:
             async with self._sharding.alive():
                 await self._apply(workspace, turn)
         except (LockHeld, StalePlan) as error:
-            if isinstance(error, LockHeld) and not self._sharding.is_of_another(state_of(self._settings, workspace)):
+            if isinstance(error, LockHeld) and not await asyncio.to_thread(self._sharding.is_of_another, seen.state):
                 raise
             turn.proposal, turn.found, turn.gave_way = seen, found, True
 
     async def _apply(self, workspace: Workspace, turn: Turn) -> None:
         """Plans once more, over the whole fleet, now that nobody else holds the state, and carries that out, where a guard lets it."""
         options = ApplyOptions(self._options.parallelism, keep_going=True, command=self._options.command)
-        turn.proposal, options = await plan_to_apply(self._settings, _LOOK, options, self._tell, workspace=workspace)
+        turn.proposal, options = await self._to_apply(options, workspace)
         turn.found = self._told(turn)
         if turn.proposal.plan.refusals or self._signals.stop.requested or not WHOLE.has_work(turn.proposal):
             return
-        turn.result = await self._signals.cuttable(carry_out(self._settings, turn.proposal, options, self._tell, self._signals.stop))
+        turn.result = await self._carried_out(turn.proposal, options)
         turn.found.extend(conditions.of_result(turn.proposal.plan, turn.result))
 
     async def _reloaded(self, last: Workspace) -> Workspace:

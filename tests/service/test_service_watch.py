@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -15,10 +16,11 @@ from cli_lab import POLL, SMALL, Lab, served
 
 from reconciler.operations import clock
 from reconciler.operations.settings import WorkspaceSettings
+from reconciler.service.apart import apart
 from reconciler.service.events import Ended, Looked, Over, Reloaded, Started, Told, WatchEvent
 from reconciler.service.watch import AFTER_BORDER, BACK_OFF, Signals, Watch, WatchOptions
 from reconciler.sim import builtin_fleet
-from reconciler.state import open_reader, open_writer
+from reconciler.state import SqliteStore, open_reader, open_writer
 
 INTERVAL = 300.0
 
@@ -185,3 +187,60 @@ def test_the_next_look_follows_right_after_the_hours_of_a_model_end(lab: Lab, mo
     assert played.pauses[0] == 120 + AFTER_BORDER
     assert [e.steps for e in played.events if isinstance(e, Looked)][:3] == [2, 0, 2], "loaded before the border, unloaded after it"
     assert played.pauses[-1] > 120
+
+
+@pytest.mark.parametrize("what", ["reader", "writer", "keep_looks"])
+def test_a_state_that_is_waited_for_holds_up_nothing_else(lab: Lab, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """As a database does that is away: what goes on beside the loop is what ends the wait."""
+    waits, heard = asyncio.Event(), threading.Event()
+    real = getattr(SqliteStore, what)
+    loops: list[asyncio.AbstractEventLoop] = []
+    ended: list[bool] = []
+
+    def late(*arguments: Any, **options: Any) -> Any:
+        loops[0].call_soon_threadsafe(waits.set)
+        ended.append(heard.wait(20))
+        return real(*arguments, **options)
+
+    async def beside() -> None:
+        await waits.wait()
+        heard.set()
+
+    async def play() -> None:
+        loops.append(asyncio.get_running_loop())
+        task = asyncio.ensure_future(beside())
+        settings = WorkspaceSettings(lab.root, poll_seconds=POLL)
+        await Watch(settings, WatchOptions(INTERVAL, applies=True), lambda event: None, Signals()).once()
+        await task
+
+    monkeypatch.setattr(SqliteStore, what, late)
+    asyncio.run(play())
+    assert ended
+    assert all(ended)
+
+
+def test_what_was_begun_apart_still_says_what_it_did_when_it_is_cut() -> None:
+    told: list[Any] = []
+
+    async def work(tell: Callable[[Any], None]) -> str:
+        tell("begun")
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            tell("cut")
+        return "some of it"
+
+    async def play() -> str:
+        begun = asyncio.Event()
+
+        def report(event: Any) -> None:
+            told.append(event)
+            begun.set()
+
+        task = asyncio.ensure_future(apart(work, report))
+        await begun.wait()
+        task.cancel()
+        return await task
+
+    assert asyncio.run(play()) == "some of it"
+    assert told == ["begun", "cut"]
