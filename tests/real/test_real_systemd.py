@@ -22,12 +22,19 @@ for _ in $(seq 100); do systemctl --user show-environment > /dev/null 2>&1 && br
 cd {root}
 gpurec() {{ echo "== $1"; {python} -m reconciler.cli.main "$@" 2>&1; echo "rc $?"; }}
 is() {{ systemctl --user show gpurec-ollama --property ActiveState --value; }}
+killed() {{
+  {python} -m reconciler.cli.main apply --auto-approve > /dev/null 2>&1 &
+  until grep -q "$1" {root}/home/.config/systemd/user/gpurec-ollama.service 2> /dev/null; do sleep 0.02; done
+  kill -9 $!; wait $! 2> /dev/null
+}}
+killed ExecStart
 gpurec apply --auto-approve; is
 gpurec plan
 systemctl --user stop gpurec-ollama
 gpurec drift
 gpurec apply --auto-approve; is
 sed -i 's/OLLAMA_NO_CLOUD: 1/OLLAMA_NO_CLOUD: 1, OLLAMA_DEBUG: 1/' inventories/lab.yaml
+killed OLLAMA_DEBUG
 gpurec apply --auto-approve; is
 gpurec plan
 sed -i 's/, serve]/, serve, --nonsense]/' inventories/lab.yaml
@@ -53,6 +60,7 @@ INVENTORY = """all:
 
 
 def test_a_unit_is_started_kept_changed_brought_back_and_taken_away_by_a_real_systemd(real: Provisioned, tmp_path: Path) -> None:
+    """The first start and the change are begun by an apply that is killed once it has written the unit, and put right by the next."""
     for folder in ("inventories", "desired", "home"):
         (tmp_path / folder).mkdir()
     (tmp_path / "inventories" / "lab.yaml").write_text(INVENTORY.format(port=free_port(), root=tmp_path, ollama=real.ollama))
