@@ -38,7 +38,9 @@ class Goal:
 
 
 def goal_of(title: str) -> Goal:
-    if "1,000" in title or "openb" in title:
+    if "openb" in title:
+        return Goal(0.0, 0.0, 120.0)
+    if "1,000" in title:
         return Goal(0.03 if "fragmented" in title else 0.0, 0.03 if "fragmented" in title else 0.0, 20.0)
     if "300" in title:
         return Goal(0.03 if "fragmented" in title else 0.0, 0.03 if "fragmented" in title else 0.0, 5.0)
