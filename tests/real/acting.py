@@ -10,12 +10,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from building import cache_folder
-from review_tools import review_tools
+from review_tools import review_tools, without_an_index
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-SECONDS = 400
+SECONDS = 240
 STORE = """
 name: {name}
 description: a stand-in that keeps artifacts in a folder of this machine
@@ -115,9 +114,8 @@ class Repository:
             cwd=self.root,
             env={
                 "HOME": str(home),
-                "PIP_CACHE_DIR": str(cache_folder() / "pip"),
                 "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-                **{name: os.environ[name] for name in ("PIP_INDEX_URL", "PIP_CONFIG_FILE", "SSL_CERT_FILE") if name in os.environ},
+                **without_an_index(),
             },
             capture_output=True,
             text=True,

@@ -1,6 +1,7 @@
 """Makes what judges the review, in the cache of the real suite: `provision.py` asks for it. Standard library only.
 
     CACHE/review-HASH/bin/python          playwright with axe-core, pre-commit, pipx and zizmor in an environment of its own (PyPI)
+    CACHE/users-HASH/                     wheels of what an installation of gpurec takes, so that tests install it without an index (PyPI)
     CACHE/act-0.2.89/act                  runs workflows of Actions on this host (Go module proxy)
     CACHE/actionlint-1.7.12/actionlint    reads them (Go module proxy)
     CACHE/gitlab-ci-local-HASH/           runs GitLab's templates; with a Node of its own, since it needs 22 (npm, by the lock in tools/)
@@ -16,7 +17,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from building import CannotProvision, cache_folder, environment_of, made_whole, make_environment, run, step
+from building import CannotProvision, cache_folder, environment_of, lock_of, made_whole, make_environment, pip, run, step
 
 ACT = "0.2.89"
 ACTIONLINT = "1.7.12"
@@ -45,6 +46,10 @@ class ReviewTools:
         return self.environment / "bin" / "zizmor"
 
     @property
+    def wheels(self) -> Path:
+        return environment_of(self.cache, "users")
+
+    @property
     def act(self) -> Path:
         return self.cache / f"act-{ACT}" / "act"
 
@@ -64,6 +69,12 @@ class ReviewTools:
         return modules / NODE_OF.get(platform.machine(), "node-of-no-known-machine") / "bin" / "node"
 
 
+def without_an_index() -> dict[str, str]:
+    """The variables by which pip and uv install from our wheels alone."""
+    wheels = str(review_tools().wheels)
+    return {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": wheels, "UV_NO_INDEX": "1", "UV_FIND_LINKS": wheels, "UV_OFFLINE": "1"}
+
+
 def review_tools() -> ReviewTools:
     """Where they are or will be, without making anything."""
     return ReviewTools(cache_folder())
@@ -74,6 +85,10 @@ def provide_review_tools() -> None:
     to = review_tools()
     if not to.python.exists():
         make_environment(to.environment, "review", "import playwright.sync_api, axe_playwright_python, pre_commit, pipx")
+    if not to.wheels.exists():
+        ours = ("-q", "--no-deps", "--only-binary", ":all:", "--require-hashes", "-r", lock_of("users"))
+        with step(to.wheels.name), made_whole(to.wheels) as work:
+            run(*pip(to.python), "download", *ours, "-d", work)
     for program, module in (
         (to.act, f"github.com/nektos/act@v{ACT}"),
         (to.actionlint, f"github.com/rhysd/actionlint/cmd/actionlint@v{ACTIONLINT}"),

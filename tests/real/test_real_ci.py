@@ -17,7 +17,7 @@ import pytest
 from acting import ROOT, Repository, action_source, documented_workflow, git
 from building import cache_folder
 from cli_lab import Lab, served
-from review_tools import review_tools
+from review_tools import review_tools, without_an_index
 
 sys.path.append(str(ROOT / "tests" / "forge"))
 from fake_forge import TOKEN, FakeForge, serving
@@ -32,7 +32,7 @@ UNKNOWN = "sha256:" + "0" * 64
 
 @pytest.fixture(autouse=True)
 def made() -> None:
-    for needed in (TOOLS.python, TOOLS.act, TOOLS.actionlint, TOOLS.gitlab_ci_local):
+    for needed in (TOOLS.python, TOOLS.wheels, TOOLS.act, TOOLS.actionlint, TOOLS.gitlab_ci_local):
         if not needed.exists():
             pytest.fail(f"{needed} is missing; run `python tests/real/provision.py --review` first", pytrace=False)
 
@@ -62,11 +62,11 @@ def ran(*command: str | Path, cwd: Path, **environ: str) -> subprocess.Completed
     return subprocess.run(
         words,
         cwd=cwd,
-        env={**kept, "PATH": path, "PIP_CACHE_DIR": str(cache_folder() / "pip"), **environ},
+        env={**kept, "PATH": path, **without_an_index(), **environ},
         stdout=-1,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=400,
+        timeout=240,
         check=False,
     )
 
@@ -75,7 +75,7 @@ def loads(lab: Lab) -> list[str]:
     return [sent for sent in lab.sent() if sent != "POST /api/show"]
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(600)
 def test_the_action_installs_plans_and_applies_only_the_approved_digest(lab: Lab, github: FakeForge, tmp_path: Path) -> None:
     repository = Repository(lab.root, tmp_path / "scratch", github.url, TOKEN, install=True)
     planned = repository.act("pull_request", PULL_REQUEST)
@@ -100,7 +100,7 @@ def test_the_action_installs_plans_and_applies_only_the_approved_digest(lab: Lab
     assert len(loads(lab)) == 2
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(600)
 def test_the_nightly_job_opens_writes_and_closes_one_issue(lab: Lab, github: FakeForge, tmp_path: Path) -> None:
     repository = Repository(lab.root, tmp_path / "scratch", github.url, TOKEN, install=False)
     state = f"--state={tmp_path / 'scratch' / 'lab.db'}"
@@ -168,7 +168,7 @@ def gitlab_job(lab: Lab, state: Path, job: str, fake: FakeForge, source: str) ->
     return ran(*command, cwd=lab.root, HOME=str(lab.root.parent))
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(600)
 def test_the_gitlab_template_reports_plans_applies_and_looks_for_drift(lab: Lab, tmp_path: Path) -> None:
     state = tmp_path / "lab.db"
     with serving(Forge.GITLAB) as gitlab:
@@ -187,7 +187,7 @@ def test_the_gitlab_template_reports_plans_applies_and_looks_for_drift(lab: Lab,
         assert [one.open for one in gitlab.issues] == [True]
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(600)
 def test_the_hooks_stop_a_commit_with_a_mistake_and_let_the_mended_one_through(lab: Lab, tmp_path: Path) -> None:
     source = action_source(tmp_path / "gpurec")
     git(source, "init", "-q")
@@ -216,7 +216,7 @@ def test_the_hooks_stop_a_commit_with_a_mistake_and_let_the_mended_one_through(l
     assert len(re.findall(r"gpurec .*Passed", passed.stdout)) == 2
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(600)
 def test_pipx_and_uvx_run_the_built_wheel(tmp_path: Path) -> None:
     build = f"import hatchling.build; print(hatchling.build.build_wheel({str(tmp_path)!r}))"
     wheel = tmp_path / ran(sys.executable, "-c", build, cwd=ROOT).stdout.split()[-1]
