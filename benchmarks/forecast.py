@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "health"))
 
+import recorded
 from usage_series import GIB, KINDS, TOTAL, draw
 
 from reconciler.health.forecast import forecast
 
+OPENB = os.environ.get("OPENB")
 DAYS, AHEAD, SEEDS = (4, 10, 20), 24, 12
 
 
@@ -35,8 +38,13 @@ class Score:
 
 def score(kind: str, seeds: range, days: tuple[int, ...] = DAYS) -> Score:
     """Forecasts of a day from the end of so many days, and what really came."""
+    return judged(_cases(kind, seeds, days))
+
+
+def judged(cases: Iterable[tuple[list[float], list[float]]]) -> Score:
+    """The same of any pasts, and what came after each."""
     found = Score([], [], [], [])
-    for past, came in _cases(kind, seeds, days):
+    for past, came in cases:
         found.asked += 1
         told = forecast(past, TOTAL, AHEAD, {})
         if not told.known:
@@ -72,6 +80,15 @@ def main() -> bool:
         good = good and fine
         print(f"{kind:<10} {one.told:>3}/{one.asked:<3} {ours:>6.2f} {now:>7.2f} {yesterday:>9.2f} {fmean(one.inside):>9.0%} "
               f"{'' if fine else 'DOES NOT HOLD'}")  # fmt: skip
+    for name, course in (recorded.courses(Path(OPENB), TOTAL) if OPENB else {}).items():
+        one = judged(recorded.cases(course))
+        asked += one.asked
+        ours, now, yesterday = (fmean(each) / GIB if each else 0.0 for each in (one.ours, one.now, one.yesterday))
+        fine = not one.told or ours <= min(now, yesterday) or one.told <= one.asked / 20
+        good = good and fine
+        print(f"openb: {name}: {one.told}/{one.asked}  {ours:.2f} {now:.2f} {yesterday:.2f} {'' if fine else 'DOES NOT HOLD'}")
+    if not OPENB:
+        print("recorded courses: not judged, since OPENB names no folder of the trace")
     print(f"{(time.perf_counter() - start) / asked * 1000:.1f} ms a card")
     return good
 

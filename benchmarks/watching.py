@@ -41,6 +41,7 @@ def child(*arguments: str) -> dict[str, float]:
 
 def main() -> bool:
     """Prints every figure beside its goal."""
+    subprocess.check_call([sys.executable, "-m", "compileall", "-q", str(HERE.parent / "reconciler")])  # as what is installed is
     print(f"\nwatching, pauses played without waiting ({THEIRS})")
     bare = int(subprocess.check_output([sys.executable, "-c", SLEEP], text=True)) * 4096
     print(f"{'':>24} {'MB':>6} {'after a day':>11} {'MB a day':>8} {'ms CPU a look':>13} {'% of a core':>11}")

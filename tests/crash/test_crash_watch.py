@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from cli_lab import Lab, served
-from kills import FIRST, TAGGED, THEN, Victims, check_whole, installed_on, ran, repeated
+from kills import FIRST, THEN, Victims, check_whole, installed_on, ran, repeated
 
 from reconciler.sim import builtin_fleet
 from reconciler.state import open_reader
@@ -32,7 +32,7 @@ def play(lab: Lab, chance: random.Random) -> None:
         name = chance.choice(sorted(lab.fleet.engines))
         lab.fleet.do(lab.fleet.engines[name].restart)
     elif what == 1:
-        lab.want(chance.choice((FIRST, THEN, TAGGED)))
+        lab.want(chance.choice((FIRST, THEN)))
 
 
 def drawn(chance: random.Random) -> tuple[str, int]:

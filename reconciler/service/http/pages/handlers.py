@@ -14,6 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from reconciler.fleet import Frame, GpurecError, GuardRefused, LockHeld, Role, StalePlan, StateError
 from reconciler.operations.past import read_past
 from reconciler.operations.proposal import Proposal
+from reconciler.service.conditions import Conditions
 from reconciler.service.http import answers
 from reconciler.service.http.bodies import raw_body
 from reconciler.service.http.pages.card import DAY, card_body
@@ -36,6 +37,7 @@ class Pages:
 
     def __init__(self, watch: Watch, approve: Approve) -> None:
         self._watch, self._approve = watch, approve
+        self._shown: tuple[Proposal, Conditions, Response] | None = None
 
     async def fleet(self, request: Request) -> Response:
         seen = self._watch.last
@@ -44,9 +46,15 @@ class Pages:
             return framed("not looked at yet", "/", *unseen, live=True)
         words = request.query_params.get("q", "")[:MOST_WORDS]
         asked = request.query_params.get("page", "1")
+        holding, plain = self._watch.holding, not request.url.query
+        if plain and self._shown is not None and self._shown[0] is seen and self._shown[1] is holding:
+            return self._shown[2]  # of one look, however many read it
         number = int(asked) if asked.isascii() and asked.isdecimal() and len(asked) < MOST_DIGITS else 1
-        body = await asyncio.to_thread(fleet_body, seen, self._watch.holding, words, max(1, min(number, MOST_PAGES)))
-        return framed(f"fleet {seen.plan.fleet}", "/", body, live=True)
+        body = await asyncio.to_thread(fleet_body, seen, holding, words, max(1, min(number, MOST_PAGES)))
+        shown = framed(f"fleet {seen.plan.fleet}", "/", body, live=True)
+        if plain:
+            self._shown = seen, holding, shown
+        return shown
 
     async def plan(self, request: Request) -> Response:
         return await self._of_last("plan", "/plan", plan_body)
