@@ -97,6 +97,8 @@ async def _mortal_send(self: httpx.AsyncClient, request: httpx.Request, **option
 
 def _load_program() -> None:
     """All that an apply imports, so that a victim spends its time on its work."""
+    import sqlite_utils  # noqa: F401
+
     import reconciler.cli.commands.plan
     import reconciler.engines
     import reconciler.operations.apply

