@@ -70,6 +70,7 @@ SEEN = ContainerFacts(
     healthcheck=Healthcheck(("CMD", "true"), interval=5.0),
     labels={"team": "a", "of-the-image": "x"},
     privileges=(),
+    settings=(),
 )
 
 
@@ -114,6 +115,7 @@ def test_a_container_as_wanted_has_the_fields_that_are_wanted() -> None:
         ({"healthcheck": Healthcheck(("CMD", "true"), interval=6.0)}, "healthcheck", "CMD true interval=6 start_interval=0.5"),
         ({"labels": {"team": "b"}}, "labels", "team=b"),
         ({"privileges": ("privileged",)}, "privileges", "privileged"),
+        ({"settings": ("user 1000", "read_only")}, "settings", "read_only, user 1000"),
         ({"state": ContainerState.EXITED, "exit_code": 3}, "state", "exited (3)"),
         ({"health": ContainerHealth.UNHEALTHY}, "state", "unhealthy"),
         ({"state": ContainerState.PAUSED}, "state", "paused"),
@@ -133,6 +135,7 @@ def test_a_field_that_was_changed_is_the_one_that_differs(changes: dict[str, obj
         {"image_now": None},
         {"image_command": None, "image_entrypoint": None},
         {"secrets": {"K": None}},
+        {"settings": None},
         {"networks": ("none",)},
         {"health": ContainerHealth.STARTING},
         {"healthcheck": SPEC.healthcheck},

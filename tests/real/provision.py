@@ -48,7 +48,10 @@ OLLAMA = os.environ.get("GPUREC_OLLAMA") or "0.34.0"
 """The first is what the suite is held to; another one is asked for with $GPUREC_OLLAMA (`make conformance OLLAMA=0.33.0`)."""
 COMPOSE = "5.0.2"
 LLAMA_BUILD = LLAMA_OF.get(OLLAMA, 0)
-LLAMA_FLAGS = {"CMAKE_GENERATOR": "Ninja", "CMAKE_ARGS": "-DGGML_RPC=ON -DGGML_NATIVE=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF"}
+LLAMA_FLAGS = {
+    "CMAKE_GENERATOR": "Ninja",
+    "CMAKE_ARGS": "-DGGML_RPC=ON -DGGML_NATIVE=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF",
+}
 """Without Ninja the package compiles every file at once and is killed for memory. Made for any processor with AVX2: what is made for the
 one that compiles it is killed on another, and on a virtual machine that tells of AMX and refuses it."""
 GEMMA_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import time
 from collections import OrderedDict, deque
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from reconciler.operations import clock
 from reconciler.operations.allocating import allocate, allocated, release
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.service.http.bodies import json_object, text_of
-from reconciler.service.http.shapes import PLAIN
+from reconciler.service.http.shapes import is_plain
 from reconciler.service.watch import Watch
 from reconciler.workspace import NameTaken, UnknownType, Workspace
 
@@ -101,7 +100,7 @@ def _agent(found: Mapping[str, object], who: str) -> AllocatedAgent:
 
 def _plain(sent: dict[str, object], key: str) -> str:
     found = text_of(sent, key)
-    if re.fullmatch(PLAIN, found) is None:
+    if not is_plain(found):
         raise HTTPException(400, f"{key} has letters, digits and signs of ASCII")
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 
@@ -14,6 +15,11 @@ WHOLE: Schema = {"type": "integer"}
 FLAG: Schema = {"type": "boolean"}
 CARD: Schema = {"type": ["integer", "string"]}
 COUNT: Schema = {"type": "integer", "minimum": 0}
+
+
+def is_plain(text: str) -> bool:
+    """At most 255 letters, digits, signs and blanks of ASCII, without a blank at an end: which types and models of agents are named by."""
+    return _PLAIN.fullmatch(text) is not None
 
 
 def maybe(kind: str) -> Schema:
@@ -64,7 +70,7 @@ ROUTE = shape(
 AGENT = shape(id=TEXT, name=TEXT, type=TEXT, model=MAYBE_TEXT, config=maybe("object"), requires_gpu=MAYBE_FLAG, by=TEXT, at=TEXT)
 AGENTS = shape(agents=listed(AGENT))
 RELEASED = shape(id=TEXT, status={"const": "released"})
-PLAIN = "[!-~]([ -~]{0,253}[!-~])?"
+_PLAIN = re.compile("[!-~]([ -~]{0,253}[!-~])?")
 """Names of types and models, as a whole: what can be printed of ASCII."""
 ALLOCATE: Schema = {
     "type": "object",
@@ -72,8 +78,8 @@ ALLOCATE: Schema = {
     "additionalProperties": False,
     "properties": {
         "name": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"},
-        "type": {"type": "string", "pattern": f"^{PLAIN}$"},
-        "model": {"type": ["string", "null"], "pattern": f"^{PLAIN}$"},
+        "type": {"type": "string", "pattern": f"^{_PLAIN.pattern}$"},
+        "model": {"type": ["string", "null"], "pattern": f"^{_PLAIN.pattern}$"},
         "config": {"type": ["object", "null"]},
         "requires_gpu": MAYBE_FLAG,
     },
