@@ -10,12 +10,14 @@ import base64
 import binascii
 import json
 import os
+import re
 import ssl
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 from reconciler.files import read_bounded
 from reconciler.fleet import MIB
@@ -29,6 +31,8 @@ ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 IN_CLUSTER = "in-cluster"
 """The context that is the pod's own service account."""
 _SAID = 300
+_TOKEN = re.compile(r"[!-~]+")
+"""What a header can hold; an error about any other would show it."""
 
 
 @value_class
@@ -64,7 +68,7 @@ def _in_cluster(environ: Mapping[str, str], account: Path) -> Access:
         hint = "name a context of a kubeconfig: -i kubernetes:CONTEXT"
         raise KubernetesError.of("this is no pod of a cluster: KUBERNETES_SERVICE_HOST is not set", "kubernetes:in-cluster", hint)
     server = f"https://{f'[{host}]' if ':' in host else host}:{port}"
-    token = read_bounded(account / "token", MOST_BYTES).strip()
+    token = _token(read_bounded(account / "token", MOST_BYTES), str(account / "token"))
     return Access(server, server, _tls(server, read_bounded(account / "ca.crt", MOST_BYTES), None, None, server), token)
 
 
@@ -79,7 +83,7 @@ class _Config:
             document = _yaml(path)
             self.current = self.current or str(document.get("current-context") or "")
             for kind, found in self.named.items():
-                for entry in document.get(kind) or []:
+                for entry in _listed(document.get(kind)):
                     if isinstance(entry, dict) and isinstance(body := entry.get(kind.removesuffix("s")), dict):
                         found.setdefault(str(entry.get("name")), (body, path.parent))
 
@@ -96,7 +100,7 @@ class _Config:
         cluster, beside = self._entry("clusters", str(context.get("cluster")))
         user, folder = self._entry("users", str(context.get("user"))) if context.get("user") else ({}, Path())
         server = str(cluster.get("server") or "")
-        if not server.startswith(("https://", "http://")):
+        if not _is_url(server):
             raise KubernetesError.of("the kubeconfig names no server of this cluster", self.where, "give `server: https://…`")
         if cluster.get("insecure-skip-tls-verify"):
             what = "the kubeconfig says not to verify the API server (insecure-skip-tls-verify), to which a credential would be sent"
@@ -106,7 +110,7 @@ class _Config:
         key = _data(user, "client-key", folder, self.where)
         token = user.get("token")
         if token is None and user.get("tokenFile"):
-            token = read_bounded(folder / str(user["tokenFile"]), MOST_BYTES).strip()
+            token = read_bounded(folder / str(user["tokenFile"]), MOST_BYTES)
         if token is None and isinstance(user.get("exec"), dict):
             token, certificate, key = await _from_program(user["exec"], folder, environ, self.where)
         if server.startswith("http://") and (token or certificate) and not _is_loopback(server):
@@ -114,7 +118,27 @@ class _Config:
         tls = None
         if server.startswith("https://"):
             tls = _tls(server, authority, certificate, key, self.where)
-        return Access(server.rstrip("/"), server, tls, str(token) if token is not None else None)
+        return Access(server.rstrip("/"), server, tls, _token(str(token), self.where) if token is not None else None)
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _token(text: str, where: str) -> str:
+    """A token as a header can hold it: its file, or a block of YAML, ends with a line. Raises KubernetesError, without it."""
+    if not _TOKEN.fullmatch(found := text.strip()):
+        raise KubernetesError.of("the token is none: it has more than letters, digits and signs of ASCII", where, "write it anew")
+    return found
+
+
+def _is_url(server: str) -> bool:
+    """Whether it is one of a server that can be asked."""
+    try:
+        url = urlsplit(server)
+        return url.scheme in ("https", "http") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        return False
 
 
 def _yaml(path: Path) -> dict[str, Any]:
@@ -156,11 +180,11 @@ async def _from_program(
     if "/" in program and not program.startswith("/"):
         program = str(folder / program)
     info = {"apiVersion": version, "kind": "ExecCredential", "spec": {"interactive": False}}
-    given = {str(one.get("name")): str(one.get("value", "")) for one in spec.get("env") or [] if isinstance(one, dict)}
-    again = f"run it yourself: {program} {' '.join(str(one) for one in spec.get('args') or [])}".strip()
+    given = {str(one.get("name")): str(one.get("value", "")) for one in _listed(spec.get("env")) if isinstance(one, dict)}
+    again = f"run {program[:200]!r} yourself, with the args that the kubeconfig gives it"  # which may hold a secret
     try:
         ran = await run_bounded(
-            [program, *(str(one) for one in spec.get("args") or [])],
+            [program, *(str(one) for one in _listed(spec.get("args")))],
             within=PLUGIN_SECONDS,
             limit=MOST_BYTES,
             environ={**environ, **given, "KUBERNETES_EXEC_INFO": json.dumps(info)},
@@ -201,6 +225,4 @@ def _tls(server: str, authority: str | None, certificate: str | None, key: str |
 
 
 def _is_loopback(server: str) -> bool:
-    from urllib.parse import urlsplit
-
     return (urlsplit(server).hostname or "") in ("localhost", "127.0.0.1", "::1")

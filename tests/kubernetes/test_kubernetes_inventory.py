@@ -217,11 +217,25 @@ def test_a_wrong_context_or_token_and_a_server_that_is_away_say_what_to_mend(tmp
         ({"server": "https://x", "insecure-skip-tls-verify": True}, {"token": "hush"}, "not to verify"),
         ({"server": "http://example.com"}, {"token": "hush"}, "without TLS"),
         ({"server": "ftp://x"}, {}, "names no server"),
+        ({"server": "https://["}, {}, "names no server"),
+        ({"server": "https://x:99999999"}, {}, "names no server"),
+        ({"server": "https://x"}, {"token": "hush\nhush"}, "the token is none"),
+        ({"server": "https://x"}, {"token": "hush\u2026"}, "the token is none"),
         ({"server": "https://x", "certificate-authority-data": "!"}, {}, "is not base64"),
         ({"server": "https://x", "certificate-authority-data": base64.b64encode(b"hush").decode()}, {}, "cannot be used"),
         ({"server": "https://x"}, {"client-certificate-data": base64.b64encode(b"hush").decode()}, "cannot be used"),
         ({"server": "https://x"}, {"exec": {"apiVersion": "v9", "command": "true"}}, "speaks 'v9'"),
         ({"server": "https://x"}, {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "/no/such"}}, "cannot be run"),
+        (
+            {"server": "https://x"},
+            {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "false", "args": ["--secret=hush"]}},
+            "ended with 1",
+        ),
+        (
+            {"server": "https://x"},
+            {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "false", "args": 1, "env": 1}},
+            "ended with 1",
+        ),
     ],
 )
 def test_a_kubeconfig_that_cannot_be_gone_by_is_refused(tmp_path: Path, cluster: dict[str, Any], user: dict[str, Any], said: str) -> None:
@@ -234,6 +248,18 @@ def test_a_kubeconfig_that_cannot_be_gone_by_is_refused(tmp_path: Path, cluster:
     sentence = error.value.problems[0].sentence()
     assert said in sentence
     assert "hush" not in sentence
+
+
+def test_a_token_that_ends_with_a_line_is_sent_without_it(tmp_path: Path) -> None:
+    with serving(NODES) as server:
+        config = kubeconfig(tmp_path, server, {"token": f"{TOKEN}\n"})
+        assert run(tmp_path, config, "-i", "kubernetes:lab", "inventory").exit_code == 0
+
+
+def test_a_kubeconfig_whose_lists_are_none_has_no_entry(tmp_path: Path) -> None:
+    (tmp_path / "config").write_text("contexts: 5\nusers: x\n")
+    with pytest.raises(KubernetesError, match="no context 'lab'"):
+        asyncio.run(access_of("lab", {"KUBECONFIG": str(tmp_path / "config")}))
 
 
 @pytest.mark.parametrize("text", ["a: [", "- 1", "\x00", "!!python/object:os.system {}"])
