@@ -151,6 +151,7 @@ def test_a_ticket_counts_once_and_only_signed_and_young_ones_do(client: httpx.Cl
     for wrong, status in (
         (ticket(3, timestamp=int(time.time()) - 400), 400),
         (ticket(3, timestamp=int(time.time()) + 400), 400),
+        (ticket(3, timestamp=10**400), 400),
         (ticket(3, face_value=-1), 400),
         (ticket(3, face_value=1.5), 400),
         (ticket(3, win_probability=1.5), 400),

@@ -81,7 +81,7 @@ class PaymentHandlers:
 
 def _ticket(found: dict[str, object]) -> Ticket:
     at = found["timestamp"]
-    if not isinstance(at, int) or isinstance(at, bool) or abs(time.time() - at) > OLDEST:
+    if not isinstance(at, int) or isinstance(at, bool) or abs(int(time.time()) - at) > OLDEST:
         raise HTTPException(400, f"timestamp is in seconds since 1970, and not older than {OLDEST} seconds")
     sender = None if found.get("sender") is None else text_of(found, "sender")
     face, share = _wei(found["face_value"]), _share(found["win_probability"])
