@@ -18,7 +18,8 @@ from reconciler.fleet import (
     GpurecError,
     canonical_name,
 )
-from reconciler.workspace.agents import MOST_CONFIG, NAME_HINT, wrong_name
+from reconciler.workspace.agents import MOST_CONFIG, MOST_DEPTH, NAME_HINT, wrong_name
+from reconciler.workspace.forms import MOST_BYTES
 from reconciler.workspace.load import Workspace
 from reconciler.workspace.problems import did_you_mean
 from reconciler.workspace.tree import PlainValues
@@ -76,8 +77,28 @@ def check_allocation(space: Workspace, agent: AllocatedAgent) -> None:
     if agent.type not in types:
         hint = did_you_mean(agent.type, types) if types else "declare it under agent_types: in the desired state"
         raise UnknownType.of(f"there is no agent type {agent.type!r}", "type", hint)
-    if agent.config is not None and len(config_text(json.loads(agent.config)).encode()) > MOST_CONFIG:
+    config = None if agent.config is None else json.loads(agent.config)
+    if (why := _wrong_value(config)) is not None:
+        raise GpurecError.of(f"config has {why}", "config", "write what a file could say")
+    if config is not None and len(config_text(config).encode()) > MOST_CONFIG:
         raise GpurecError.of(f"config is larger than {MOST_CONFIG:,} bytes", "config", "mount a file with `volumes:` of its type instead")
+
+
+def _wrong_value(value: object, depth: int = 0) -> str | None:
+    """What a `config:` of the files could not hold either, so that what is kept can always be written, and written into files."""
+    if depth > MOST_DEPTH:
+        return f"more than {MOST_DEPTH} levels"
+    if isinstance(value, dict):
+        return next((why for each in (*value, *value.values()) if (why := _wrong_value(each, depth + 1)) is not None), None)
+    if isinstance(value, list):
+        return next((why for each in value if (why := _wrong_value(each, depth + 1)) is not None), None)
+    if isinstance(value, float) and not abs(value) < float("inf"):
+        return "a number that JSON does not have"
+    if isinstance(value, int) and abs(value) > MOST_BYTES:
+        return "a number of more than 64 bits"
+    if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+        return "half a character (U+D800 to U+DFFF)"
+    return None
 
 
 def as_declared(space: Workspace, agents: Sequence[AllocatedAgent]) -> dict[str, object]:

@@ -121,6 +121,14 @@ def test_what_no_agent_can_be_is_refused_and_nothing_is_kept(client: httpx.Clien
     assert client.post("/agents/allocate", json=BOT, headers={"Authorization": "Bearer reader-secret"}).status_code == 403
 
 
+@pytest.mark.parametrize("value", ["1e999", '"\\ud800"', '{"\\ud800": 1}', "1" * 40, "[" * 40 + "]" * 40])
+def test_a_config_that_no_file_could_say_is_refused_and_nothing_is_kept(client: httpx.Client, value: str) -> None:
+    body = f'{{"name": "bot", "type": "chat", "config": {{"x": {value}}}}}'
+    answer = client.post("/agents/allocate", content=body, headers={**OPS, "Content-Type": "application/json"})
+    assert (answer.status_code, "config has" in answer.json()["error"]) == (400, True)
+    assert client.get("/agents").json() == {"agents": []}
+
+
 def test_a_token_allocates_so_many_agents_a_minute_and_no_more(lab: Autogen, client: httpx.Client) -> None:
     answers = [client.delete(f"/agents/none-{number}", headers=OPS) for number in range(31)]
     assert [one.status_code for one in answers] == [404] * 30 + [429]
