@@ -298,7 +298,7 @@ class Watch:
             await self._signals.until_stopped(self._look(workspace, turn))
             self.holding = still_told(self.holding, turn.part)
             seen = turn.proposal
-            if seen is not None and self._options.applies and (turn.part.has_work(seen) or _left_locked(seen)):
+            if seen is not None and self._options.applies and (turn.part.has_work(seen) or await _left_locked(seen)):
                 self._settle([*turn.found, *(one for one in self.holding.values() if one.topic in _OF_A_RUN)])
                 await self._apply_in_turn(workspace, turn)
         except Exception as error:  # noqa: BLE001  whatever comes up in one look, the next is made
@@ -367,7 +367,7 @@ class Watch:
         options = ApplyOptions(self._options.parallelism, keep_going=True, command=self._options.command)
         turn.proposal, options = await self._to_apply(options, workspace)
         turn.found = self._told(turn)
-        work = WHOLE.has_work(turn.proposal) or _left_locked(turn.proposal)
+        work = WHOLE.has_work(turn.proposal) or await _left_locked(turn.proposal)
         if turn.proposal.plan.refusals or self._signals.stop.requested or not work:
             return
         turn.result = await self._carried_out(turn.proposal, options)
@@ -391,7 +391,9 @@ class Watch:
         return pause if border is None else min(pause, max(0.0, (border - clock.moment()).total_seconds()) + AFTER_BORDER)
 
 
-def _left_locked(proposal: Proposal) -> bool:
+async def _left_locked(proposal: Proposal) -> bool:
     """Whether a run that died holds the lock: an apply that does nothing else takes it over, and without one no history is kept."""
-    lock = proposal.state.lock()
-    return not proposal.plan.refusals and lock is not None and not lock.standing.holds
+    if proposal.plan.refusals:
+        return False
+    lock = await asyncio.to_thread(proposal.state.lock)
+    return lock is not None and not lock.standing.holds

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from cli_lab import POLL, SMALL, Lab, served
 
@@ -18,6 +19,10 @@ from reconciler.operations import clock
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.service.apart import apart
 from reconciler.service.events import Ended, Looked, Over, Reloaded, Started, Told, WatchEvent
+from reconciler.service.http.access import Tokens
+from reconciler.service.http.app import app_of
+from reconciler.service.http.broadcast import Broadcast
+from reconciler.service.http.metrics import Metrics
 from reconciler.service.watch import AFTER_BORDER, BACK_OFF, Signals, Watch, WatchOptions
 from reconciler.sim import builtin_fleet
 from reconciler.state import SqliteStore, open_reader, open_writer
@@ -189,33 +194,59 @@ def test_the_next_look_follows_right_after_the_hours_of_a_model_end(lab: Lab, mo
     assert played.pauses[-1] > 120
 
 
-@pytest.mark.parametrize("what", ["reader", "writer", "keep_looks"])
+@pytest.mark.parametrize("what", ["reader", "writer", "keep_looks", "lock"])
 def test_a_state_that_is_waited_for_holds_up_nothing_else(lab: Lab, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     """As a database does that is away: what goes on beside the loop is what ends the wait."""
-    waits, heard = asyncio.Event(), threading.Event()
+    heard = threading.Event()
     real = getattr(SqliteStore, what)
     loops: list[asyncio.AbstractEventLoop] = []
     ended: list[bool] = []
 
     def late(*arguments: Any, **options: Any) -> Any:
-        loops[0].call_soon_threadsafe(waits.set)
+        heard.clear()
+        loops[0].call_soon_threadsafe(heard.set)
         ended.append(heard.wait(20))
         return real(*arguments, **options)
 
-    async def beside() -> None:
-        await waits.wait()
-        heard.set()
-
     async def play() -> None:
         loops.append(asyncio.get_running_loop())
-        task = asyncio.ensure_future(beside())
         settings = WorkspaceSettings(lab.root, poll_seconds=POLL)
-        await Watch(settings, WatchOptions(INTERVAL, applies=True), lambda event: None, Signals()).once()
-        await task
+        watch = Watch(settings, WatchOptions(INTERVAL, applies=True), lambda event: None, Signals())
+        await watch.once()
+        await watch.once()  # by now nothing is to be done
 
     monkeypatch.setattr(SqliteStore, what, late)
     asyncio.run(play())
     assert ended
+    assert all(ended)
+
+
+def test_a_request_that_waits_for_the_state_holds_up_no_other(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, heard = SqliteStore.reader, threading.Event()
+    ended: list[bool] = []
+
+    async def play() -> list[int]:
+        loop, settings = asyncio.get_running_loop(), WorkspaceSettings(lab.root, poll_seconds=POLL)
+        watch = Watch(settings, WatchOptions(INTERVAL, applies=True), lambda event: None, Signals())
+        await watch.once()
+        assert watch.workspace is not None
+        tokens = Tokens(watch.workspace.desired.policy.service)
+
+        def late(store: SqliteStore) -> Any:
+            heard.clear()
+            loop.call_soon_threadsafe(heard.set)
+            ended.append(heard.wait(5))
+            return real(store)
+
+        monkeypatch.setattr(SqliteStore, "reader", late)
+        app = app_of(watch, settings, Metrics(watch), Broadcast(), lambda: tokens)
+        address = "model.nomic-embed-text@bea/ollama"
+        paths = ("/v1/status", "/v1/history", f"/v1/explain/{address}", f"/why/{address}", "/history", "/history/1")
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+            return [(await client.get(path)).status_code for path in paths]
+
+    assert asyncio.run(play()) == [200] * 6
+    assert len(ended) >= 6
     assert all(ended)
 
 

@@ -50,14 +50,15 @@ class Api:
 
     def of_last(self, document: Callable[[Proposal], object]) -> Answer:
         async def answer(request: Request) -> Response:
-            return JSONResponse(document(self._seen()))
+            return JSONResponse(await asyncio.to_thread(document, self._seen()))
 
         return answer
 
     def about(self, text: Callable[[Proposal, str], str]) -> Answer:
         async def answer(request: Request) -> Response:
             try:
-                return Response(text(self._seen(), request.path_params["what"]), media_type="application/json")
+                found = await asyncio.to_thread(text, self._seen(), request.path_params["what"])
+                return Response(found, media_type="application/json")
             except StateError:  # then nothing can be said of what is known
                 raise
             except GpurecError as error:
@@ -89,7 +90,8 @@ class Api:
 
     async def history(self, request: Request) -> Response:
         last = number_of(request, "last", 20, 1, MOST_RUNS)
-        return JSONResponse({"runs": [asdict(run) for run in answers.runs(self._seen(), last)]})
+        runs = await asyncio.to_thread(answers.runs, self._seen(), last)
+        return JSONResponse({"runs": [asdict(run) for run in runs]})
 
     async def events(self, request: Request) -> Response:
         try:

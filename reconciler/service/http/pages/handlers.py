@@ -25,6 +25,7 @@ from reconciler.service.http.pages.plan import drift_body, plan_body
 from reconciler.service.http.pages.runs import run_body, runs_body
 from reconciler.service.http.pages.why import why_body
 from reconciler.service.watch import Watch
+from reconciler.state import JournalRow, RunRecord
 from reconciler.views.html.elements import Content, tag
 
 MOST_WORDS, MOST_PAGES, MOST_DIGITS = 200, 10_000, 9
@@ -67,9 +68,7 @@ class Pages:
 
     async def run(self, request: Request) -> Response:
         number, seen = request.path_params["run"], self._seen()
-        with closing(seen.state.reader()) as state:
-            run = state.run(number) if number < 10**MOST_DIGITS else None
-            journal = state.journal(number) if run is not None else ()
+        run, journal = await asyncio.to_thread(_run, seen, number) if number < 10**MOST_DIGITS else (None, ())
         if run is None:
             return message("No such run", f"There was no run {number}.", "/history", 404)
         return framed(f"run {number}", "/history", run_body(run, journal), live=run.result == "running")
@@ -88,7 +87,7 @@ class Pages:
 
     async def why(self, request: Request) -> Response:
         try:
-            text = answers.explanation(self._seen(), request.path_params["what"])
+            text = await asyncio.to_thread(answers.explanation, self._seen(), request.path_params["what"])
         except StateError:
             raise
         except GpurecError as error:
@@ -129,6 +128,12 @@ class Pages:
     async def _of_last(self, title: str, at: str, body: Callable[[Proposal], Content]) -> Response:
         seen = self._seen()
         return framed(title, at, await asyncio.to_thread(body, seen), live=True)
+
+
+def _run(seen: Proposal, number: int) -> tuple[RunRecord | None, Sequence[JournalRow]]:
+    with closing(seen.state.reader()) as state:
+        run = state.run(number)
+        return run, state.journal(number) if run is not None else ()
 
 
 async def _form(request: Request) -> dict[str, str]:
