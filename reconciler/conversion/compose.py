@@ -87,8 +87,8 @@ def _published(node: Node | None, key: str, inner: int, found: Found) -> int | N
                 return whole(outer.text, 65535)
         elif (said := text_of(item, at, found)) is not None:
             match = _PUBLISHED.fullmatch(said)
-            if match is not None and int(match["inner"]) == inner:
-                return int(match["outer"])
+            if match is not None and int(match["inner"]) == inner and (outer_port := whole(match["outer"], 65535)) is not None:
+                return outer_port
             found.leave(at, item, f"this is not read as a port of the host for {inner}")
     return None
 

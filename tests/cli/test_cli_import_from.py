@@ -334,6 +334,12 @@ def test_the_model_servers_of_a_compose_file_become_engines_and_no_secret_of_it_
     assert not [secret for secret in ("sk-very-secret", "hunter2", "sk-inner-secret") if secret in written + left]
 
 
+def test_a_port_that_none_can_have_is_told_and_not_written(tmp_path: Path) -> None:
+    hosts, _, left = converted(tmp_path, COMPOSE.replace("11434:11434", "99999:11434"))
+    assert sorted(hosts["box"]["engines"]) == ["second", "vllm"]
+    assert "services.ollama.ports[0]: this is not read as a port of the host" in left
+
+
 def test_the_nodes_priorities_sizes_and_margin_of_a_routing_daemon_become_a_fleet(tmp_path: Path) -> None:
     hosts, wanted, left = converted(tmp_path, ROUTER)
     assert {name: host["engines"]["ollama"]["url"] for name, host in hosts.items()} == {
