@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from pathlib import Path
@@ -14,6 +15,8 @@ from reconciler.workspace import cluster_of
 
 WITHIN = 60.0
 """Seconds that it may take."""
+CLUSTER_WITHIN = 300.0
+"""Seconds that all pages of a cluster may take, with the program for its credentials."""
 MOST_BYTES = 64 * MIB
 _TEXT = frozenset({".yaml", ".yml", ".json", ".ini", ".toml", ".cfg"})
 """Endings of files that are never run: whoever changes the mode of one in a branch must not get it run by whoever plans that branch."""
@@ -46,10 +49,16 @@ async def printed_inventories(settings: WorkspaceSettings) -> dict[Path, bytes]:
 
 
 async def _nodes_of(context: str) -> bytes:
-    """The nodes of a cluster, in the same form. Raises KubernetesError."""
-    from reconciler.kubernetes import access_of, inventory_of, list_nodes
+    """The nodes of a cluster, in the same form, within CLUSTER_WITHIN seconds. Raises KubernetesError."""
+    from reconciler.kubernetes import KubernetesError, access_of, inventory_of, list_nodes
 
-    return json.dumps(inventory_of(await list_nodes(await access_of(context)))).encode()
+    try:
+        async with asyncio.timeout(CLUSTER_WITHIN):
+            nodes = await list_nodes(await access_of(context))
+    except TimeoutError:
+        what = f"the API server did not give its nodes within {CLUSTER_WITHIN:.0f} s"
+        raise KubernetesError.of(what, f"kubernetes:{context}", "kubectl get nodes with the same context says more") from None
+    return json.dumps(inventory_of(nodes)).encode()
 
 
 async def _printed(named: Path, path: Path) -> bytes:

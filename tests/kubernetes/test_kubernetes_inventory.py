@@ -150,6 +150,17 @@ def test_a_large_cluster_is_read_page_by_page(tmp_path: Path) -> None:
     assert [one.get("continue") for one in server.asked] == [None, "500", "1000"]
 
 
+def test_a_cluster_that_answers_for_ever_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def forever(access: Any) -> Any:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("reconciler.kubernetes.list_nodes", forever)
+    monkeypatch.setattr("reconciler.operations.inventory_program.CLUSTER_WITHIN", 0.05)
+    with serving(NODES) as server:
+        result = run(tmp_path, kubeconfig(tmp_path, server, {"token": TOKEN}), "-i", "kubernetes:lab", "inventory")
+    assert (result.exit_code, "did not give its nodes within" in " ".join(result.stderr.split())) == (1, True), result.stderr
+
+
 def plugin(folder: Path, text: str) -> dict[str, Any]:
     path = folder / "plugin"
     path.write_text(f"#!/bin/sh\n{text}\n")
