@@ -52,7 +52,7 @@ def failed_within_hour(state: StateReader, at: str) -> Mapping[str, int]:
     since = (datetime.fromisoformat(at) - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
     failed: Counter[str] = Counter()
     renames = state.renames()
-    for run in state.runs(_MOST_RUNS):
+    for run in state.runs(_MOST_RUNS, of_plans=True):
         if (run.finished_at or run.started_at) < since:
             break
         if not run.steps.get(StepStatus.FAILED):

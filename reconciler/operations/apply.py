@@ -102,7 +102,7 @@ async def _check_saved(settings: WorkspaceSettings, workspace: Workspace, saved:
     with closing(state_of(settings, workspace).reader()) as state:
         if saved.rollback is not None:
             workspace, _ = rolled_back(workspace, state, saved.rollback)
-        runs = state.runs(last=MOST_RUNS)
+        runs = state.runs(last=MOST_RUNS, of_plans=True)
         history = {run.plan_digest for run in runs}
         ended = _endings_of(state, [run.id for run in runs if run.plan_digest == saved.digest])
         begun = {step for step, status in ended.items() if status in _DONE}

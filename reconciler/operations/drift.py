@@ -72,7 +72,7 @@ def _since(look: Proposal, since: int | datetime | timedelta, *, remembered: boo
 def _last_run(look: Proposal) -> int | None:
     """The latest run that had a plan: one of `gpurec state` repairs nothing."""
     with closing(look.state.reader()) as state:
-        return next((run.id for run in state.runs(_LOOKED_BACK) if run.plan_digest), None)
+        return next((run.id for run in state.runs(_LOOKED_BACK, of_plans=True) if run.plan_digest), None)
 
 
 def _drifted_when_recorded(look: Proposal) -> frozenset[Key]:

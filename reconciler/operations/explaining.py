@@ -60,7 +60,8 @@ def explained(seen: Proposal, address: str) -> Explanation:
     if account is None:
         raise GpurecError.of(f"nothing is known of {address!r}", None, _hint(seen, address))
     with closing(seen.state.reader()) as state:
-        rows = [row for run in state.runs(RUNS_LOOKED_AT) for row in state.journal(run.id) if row.address == address][:ROWS_SHOWN]
+        runs = state.runs(RUNS_LOOKED_AT, of_plans=True)
+        rows = [row for run in runs for row in state.journal(run.id) if row.address == address][:ROWS_SHOWN]
         failed = {where: row.reason or "" for where, row in state.failed_loads().items()}
     every = replicas_of(plan, seen.facts, seen.applied, failed)
     status = next((one for one in every if one.address == address), None)

@@ -512,6 +512,23 @@ def an_agent_is_allocated_once_and_released_and_history_tells_who(subject: Subje
         assert state.runs(1)[0].serial == 1, "what is wanted is no part of what is applied"
 
 
+def agents_that_come_and_go_hide_no_run_of_a_plan(subject: Subject) -> None:
+    store, address = subject.store(), row().address
+    with store.writer(command="apply", fleet="lab") as state:
+        killed = state.begin_run("p", "c", "apply")
+        state.record([row()])
+        state.step_started(killed, "load:x", address, "load")
+        state.step_finished(killed, "load:x", StepStatus.FAILED, ODD)
+    for number in range(101):
+        agent = AllocatedAgent(f"bot-{number}", "chat", None, None, None, "ops", "2026-01-01T09:00:00Z")
+        store.allocate(agent, fleet="lab", command="serve")
+    with closing(store.reader()) as state:
+        assert killed not in [run.id for run in state.runs(100)]
+        assert [run.id for run in state.runs(100, of_plans=True)] == [killed]
+        assert list(state.failed_loads()) == [address]
+        assert [change.run for change in state.changed_since(0, [address])] == [killed]
+
+
 def a_ticket_counts_once_and_sums_are_of_any_size(subject: Subject) -> None:
     store = subject.store()
     with closing(store.reader()) as state:
@@ -619,6 +636,7 @@ RULES: tuple[StateRule, ...] = (
     a_row_that_gpurec_did_not_write_is_one_sentence_and_check_names_it,
     looks_are_kept_without_the_lock_and_their_means_with_them,
     an_agent_is_allocated_once_and_released_and_history_tells_who,
+    agents_that_come_and_go_hide_no_run_of_a_plan,
     a_ticket_counts_once_and_sums_are_of_any_size,
     a_copy_holds_the_same_and_goes_on_from_there,
     what_is_locked_or_not_there_is_not_copied,

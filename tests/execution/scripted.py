@@ -220,7 +220,7 @@ class ListedState:
     def recorded_facts(self) -> FleetFacts | None:
         return self.facts
 
-    def runs(self, last: int = 20) -> Sequence[RunRecord]:
+    def runs(self, last: int = 20, *, of_plans: bool = False) -> Sequence[RunRecord]:
         return ()
 
     def journal(self, run_id: int) -> Sequence[JournalRow]:

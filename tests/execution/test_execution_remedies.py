@@ -105,7 +105,7 @@ class Remembering(ListedState):
         super().__init__()
         self._failed_at = failed_at
 
-    def runs(self, last: int = 20) -> Sequence[RunRecord]:
+    def runs(self, last: int = 20, *, of_plans: bool = False) -> Sequence[RunRecord]:
         return [
             RunRecord(number, 1, "", "", "w", "h", "apply", at, at, "partial", steps={"failed": 1})
             for number, at in enumerate(self._failed_at)

@@ -42,6 +42,8 @@ from reconciler.state.sql.tags import read_tags
 _RUN_COLUMNS = (
     "id, serial, plan_digest, config_digest, who, host, command, started_at, finished_at, result, ci, seconds, unplaced, deferred"
 )
+_OF_PLANS = "(plan_digest <> '' OR EXISTS (SELECT 1 FROM journal WHERE run_id = runs.id))"
+"""Of agents that come and go over HTTP the history has a row each, many more than of plans."""
 _RUNS_LOOKED_THROUGH = 100
 _JOURNAL_COLUMNS = "run_id, step_id, address, action, status, reason, started_at, finished_at, seconds"
 
@@ -100,12 +102,12 @@ class SqlReader(ABC):
         with self._reading() as conn:
             return read_facts(conn) if conn is not None else None
 
-    def runs(self, last: int = 20) -> Sequence[RunRecord]:
-        """The latest runs, newest first."""
+    def runs(self, last: int = 20, *, of_plans: bool = False) -> Sequence[RunRecord]:
         with self._reading() as conn:
             if conn is None:
                 return ()
-            rows = conn.execute(f"SELECT {_RUN_COLUMNS} FROM runs ORDER BY id DESC LIMIT ?", (last,))  # noqa: S608
+            asked = f"WHERE {_OF_PLANS} " if of_plans else ""
+            rows = conn.execute(f"SELECT {_RUN_COLUMNS} FROM runs {asked}ORDER BY id DESC LIMIT ?", (last,))  # noqa: S608
             return tuple(_run(conn, row) for row in rows.fetchall())
 
     def run(self, run_id: int) -> RunRecord | None:
@@ -141,7 +143,8 @@ class SqlReader(ABC):
             if conn is None:
                 return {}
             found = conn.execute(
-                f"SELECT {_JOURNAL_COLUMNS} FROM journal WHERE run_id > (SELECT max(id) FROM runs) - ? "  # noqa: S608
+                f"SELECT {_JOURNAL_COLUMNS} FROM journal WHERE run_id IN "  # noqa: S608
+                f"(SELECT id FROM runs WHERE {_OF_PLANS} ORDER BY id DESC LIMIT ?) "
                 "AND action IN ('load', 'reload') AND status IN ('done', 'satisfied', 'failed') ORDER BY run_id, rowid",
                 (_RUNS_LOOKED_THROUGH,),
             ).fetchall()

@@ -174,8 +174,8 @@ def _run_of(conn: Connection, serial: int, address: str) -> tuple[int | None, st
     serial that it began with."""
     row = conn.execute(
         "SELECT id, plan_digest, command, who, host, started_at FROM runs WHERE serial = ? "
-        "OR (serial = ? AND result IN ('interrupted', 'running')) ORDER BY serial DESC, "
-        "EXISTS (SELECT 1 FROM journal WHERE run_id = runs.id AND address = ?) DESC, id LIMIT 1",
+        "OR (serial = ? AND result IN ('interrupted', 'running')) "
+        "ORDER BY EXISTS (SELECT 1 FROM journal WHERE run_id = runs.id AND address = ?) DESC, serial DESC, id LIMIT 1",
         (serial, serial - 1, address),
     ).fetchone()
     if row is None:
