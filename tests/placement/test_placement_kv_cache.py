@@ -9,7 +9,7 @@ import pytest
 from placement.test_placement_knowledge import BLOB, NAME, PLAIN, told
 from planning.fleets import GIB, actions, applied, desired, facts, fleet, loaded, model, node, owned, plan
 
-from reconciler.fleet import MIB, NO_LIMITS, Fleet, FleetFacts, Installed, Limits, RunOptions
+from reconciler.fleet import MIB, NO_LIMITS, ContextVia, Fleet, FleetFacts, Installed, Limits, RunOptions
 from reconciler.planning import Plan
 from reconciler.vram import RunSettings, geometry_of, header_of_fact, predict
 
@@ -114,3 +114,23 @@ def test_at_no_moment_of_an_apply_the_caches_are_over_their_part_though_there_is
     made = plan(free, desired(*wanted(NAME), *wanted(OTHER, replicas=0)), there, rows)  # type: ignore[arg-type]
     (comes,) = (step for step in made.steps if step.action.value == "load")
     assert "unload" not in "".join(comes.needs)
+
+
+def test_a_reload_that_grows_waits_for_the_caches_that_leave() -> None:
+    of = bounded(part_of(2 * cache(4096) - 1, 8 * GIB), 8 * GIB)
+    other = loaded(f"{OTHER}-c4096", GIB, context=4096, blob="b" * 64)
+    there = seen(of, residents={"a": [other, loaded(NAME, 700 * MIB, context=2048, blob=BLOB)]})
+    rows = applied(owned(OTHER, "a", GIB, engine_name=other.name, context=4096), owned(NAME, "a", 700 * MIB, context=2048))
+    want = desired(*wanted(NAME, context_via=ContextVia.REQUEST), *wanted(OTHER, replicas=0))  # type: ignore[arg-type]
+    (leaves, grows) = plan(of, want, there, rows).steps
+    assert [leaves.action.value, grows.action.value] == ["unload", "reload"]
+    assert leaves.id in grows.needs
+
+
+def test_a_load_waits_for_the_reload_whose_cache_shrinks() -> None:
+    of = bounded(part_of(cache(2048) + cache(4096), 8 * GIB), 8 * GIB)
+    there = seen(of, residents={"a": [loaded(NAME, 900 * MIB, context=4096, blob=BLOB)]})
+    want = desired(*wanted(NAME, context=2048, context_via=ContextVia.REQUEST), *wanted(OTHER))  # type: ignore[arg-type]
+    (shrinks, comes) = plan(of, want, there, applied(owned(NAME, "a", 900 * MIB, context=4096))).steps
+    assert [shrinks.action.value, comes.action.value] == ["reload", "load"]
+    assert shrinks.id in comes.needs

@@ -126,8 +126,8 @@ def find_changes(
             continue
         change = _wanted(changes, one, target, address, applied, address in drifted, model.name in moved)
         runner = slot.runners.get(slot.runner(model))
-        if change is not None and change.action is Action.LOAD and runner is not None:
-            change.cache = (runner.cache, 0)
+        if change is not None and change.action in (Action.LOAD, Action.RELOAD) and runner is not None:
+            change.cache = (runner.cache, target.found.cache if change.action is Action.RELOAD and target.found is not None else 0)
         if _is_charged_now(change, row, runner) and (charges := _charges_of(target, runner)):
             changes.charges[address] = charges
     for target, change in changes.wanted.items() if placement.foes else ():
