@@ -44,7 +44,8 @@ def keep(placing: Placing, model: ModelSpec, of_others: bool = True) -> None:
                     break
         return
     ordered = [*here]
-    if len(ordered) > 1 and (len(ordered) > (model.replicas or 0) or model.spread_hard):
+    count = len(placed) + len(ordered) + sum(slot not in here for slot in asleep)
+    if len(ordered) > 1 and (count > (model.replicas or 0) or model.spread_hard):
         ordered.sort(key=lambda slot: (slot not in owned, slot.selected, not _as_loaded(placing, model, here[slot][0])[0], slot.id))
     elif len(ordered) > 1:  # all of them stay, so that it does not matter how right each is
         ordered.sort(key=lambda slot: (slot not in owned, slot.selected, slot.id))

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "planning"))
 from planning.fleets import GIB, actions, applied, desired, facts, fleet, loaded, model, node, owned, plan
 
 from reconciler.capacity import EngineState
-from reconciler.fleet import Each, Limits, ModelSpec, Requirements, Spread, Strategy, VersionBound
+from reconciler.fleet import ContextVia, Each, Limits, ModelSpec, Requirements, Spread, Strategy, VersionBound
 from reconciler.placement import preemption
 from reconciler.placement.search_state import Placing
 
@@ -68,6 +68,15 @@ def test_a_replica_of_the_same_priority_moves_when_both_fit_then():
     result = run(two, small, large, residents={"a": [loaded("small:1", 5 * GIB)]}, before=applied(owned("small:1", "a")))
     assert result.unplaced == ()
     assert places(result) == [("large:1", "a"), ("small:1", "b")]
+
+
+def test_of_more_residents_than_are_wanted_the_right_one_stays_also_beside_replicas_that_nobody_can_ask():
+    of = fleet(*(node(name, 24 * GIB) for name in "abcd"))
+    there = {"c": [loaded("m:1", 8 * GIB, context=2048)], "d": [loaded("m:1", 8 * GIB, context=4096)]}
+    seen = facts(of, there, ["m:1"], down=["a", "b"])
+    want = desired(model("m:1", list("abcd"), 8 * GIB, replicas=3, context=4096, context_via=ContextVia.REQUEST))
+    made = plan(of, want, seen, applied(*(owned("m:1", name, 8 * GIB, context=4096) for name in "ab")))
+    assert actions(made) == ["adopt model.m:1@d/ollama"]
 
 
 def test_least_loaded_spreads_and_binpack_fills():
