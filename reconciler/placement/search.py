@@ -25,6 +25,8 @@ BESIDE = 3
 """How many areas of cards are rebuilt together with the one where room is to be made."""
 DRAWS_EACH = 2
 """How often areas are drawn, for each choice of them that there is."""
+FEW_DRAWS = 16
+"""After how many draws in vain it is asked how many choices there are."""
 SET_UP, OPTION = 20, 2
 """What a rebuilding costs beside its partial answers: so much, and so much more for each place that an item may have."""
 DRAWN = 3
@@ -125,8 +127,7 @@ class Search:
 
     def _place_lacking(self) -> None:
         limit, tries, width = self.work - self.patience, 4, 8
-        others = len(self.packing.areas) - 1
-        most = DRAWS_EACH * comb(max(others, 1), min(BESIDE, max(others, 1)))
+        most = _draws(len(self.packing.areas) - 1)
         while self.work > max(0, limit):
             lacking = self._that_may_be_found()
             if not lacking:
@@ -191,23 +192,25 @@ class Search:
         """Whether it has a place in this bin after bytes were taken off a card, by rebuilding its area with others again and again."""
         packing = self.packing
         before: Places = {}
-        failed, known = 0, set[tuple[int, ...]]()
+        failed, most, known = 0, tries, set[tuple[int, ...]]()
         while True:
             charges = packing.fits(number, at)
             if charges is not None:
                 packing.put(number, at, charges)
                 return True
-            if failed >= tries or self.work <= 0:
+            if failed >= most or self.work <= 0:
                 packing.back_to(before)
                 return False
             areas = self._beside(packing.area[card])
             key = tuple(sorted(areas))
             if key not in known and self._take_off(number, at, card, areas, before):
-                failed = 0
+                failed, most = 0, tries
                 known.clear()
             else:
                 failed += 1
                 known.add(key)
+                if failed == FEW_DRAWS:
+                    most = min(tries, max(FEW_DRAWS, _draws(self._others(packing.area[card]))))
 
     def _take_off(self, number: int, at: int, card: int, areas: Sequence[int], before: Places) -> bool:
         """Whether less is on the card after these areas were rebuilt. `before` has where the items were at first."""
@@ -267,6 +270,12 @@ class Search:
             if best not in found:
                 found.append(best)
         return found
+
+    def _others(self, area: int) -> int:
+        """How many areas there are where something of this one may be."""
+        packing = self.packing
+        lists = {id(bins): bins for bins in map(self._choices, self._content([area])[0])}.values()
+        return len({packing.area[packing.bins[at].cards[0]] for bins in lists for at in bins} - {area})
 
     def _choices(self, number: int) -> Sequence[int]:
         item = self.packing.items[number]
@@ -402,6 +411,11 @@ class Search:
         """What it disturbs that an item is in this bin."""
         item = self.packing.items[number]
         return 0 if item.home is None or item.home == at else item.size * item.weight
+
+
+def _draws(others: int) -> int:
+    """How often areas are drawn beside one, of so many others."""
+    return DRAWS_EACH * comb(max(others, 1), min(BESIDE, max(others, 1)))
 
 
 def _gives_way(one: Item, other: Item) -> bool:

@@ -74,6 +74,17 @@ def test_of_what_is_new_the_larger_has_the_place():
     assert searched(packing([10], (8, None, 0), (6, None, 0))) == [0, None]
 
 
+def test_areas_are_drawn_no_oftener_than_there_are_choices_of_what_may_move(monkeypatch):
+    """Of many cards each holds what may be nowhere else."""
+    board = packing([10] * 24, *((8, at, 1) for at in range(24)), (5, None, 0))
+    for at in range(24):
+        board.kinds[at] = kind([at], 8)
+    drawn, beside = [], Search._beside
+    monkeypatch.setattr(Search, "_beside", lambda self, area: drawn.append(area) or beside(self, area))
+    assert searched(board)[-1] is None
+    assert len(drawn) < 24 * 16 * 16
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_a_search_leaves_out_no_more_than_it_found_keeps_every_card_and_ends_where_it_finds_nothing(seed):
     chance = random.Random(seed)
