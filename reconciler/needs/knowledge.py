@@ -5,7 +5,8 @@ Private to one run and filled as it is asked. Pure: nothing is kept between runs
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Hashable, Iterator
+from contextlib import contextmanager
 
 from reconciler.fleet import Answers, Applied, Installed, MeasuredKey, ModelSpec, header_key, weights_digest
 from reconciler.needs.engine import KnownEngine
@@ -43,6 +44,19 @@ class Knowledge:
         """From now on everything is told of `model` as if it were run so."""
         self._ways.asked[model] = asked
         self._needs.clear()
+
+    @contextmanager
+    def told_as_before(self, model: str) -> Iterator[None]:
+        """Whatever is asked of `model` inside, after it all is told as it was before."""
+        before = self._ways.asked.get(model)
+        try:
+            yield
+        finally:
+            if before is None:
+                self._ways.asked.pop(model, None)
+            else:
+                self._ways.asked[model] = before
+            self._needs.clear()
 
     def need(self, slot: KnownEngine, model: ModelSpec, applied: Applied) -> Need | None:
         """What `model` needs on this engine, from the first source that knows; None when none does."""

@@ -26,7 +26,7 @@ from reconciler.needs.run_settings import in_ram
 from reconciler.placement.fit import Fit, fit
 from reconciler.placement.residents import need_on
 from reconciler.placement.trials import Line, Trials, setting
-from reconciler.vram import AS_THE_ENGINE, CACHE_TYPES, Asked
+from reconciler.vram import AS_THE_ENGINE, CACHE_TYPES, Asked, UnknownLayout
 
 WIDEST = 8
 """On how many engines a smaller need is tried, those with the most room first."""
@@ -49,7 +49,8 @@ def _smaller_context(model: ModelSpec, trials: Trials, slots: Sequence[EngineSta
     most = 0
     for slot in slots:
         rooms = slot.rooms(margin_for(slot, trials.least))
-        answer = fitted(slot.knowledge, slot, rooms, trials.least, trials.applied, AS_THE_ENGINE, Search(), known)
+        with slot.knowledge.told_as_before(model.name):
+            answer = fitted(slot.knowledge, slot, rooms, trials.least, trials.applied, AS_THE_ENGINE, Search(), known)
         context = None if answer is None or answer.found is None else answer.found.settings.context
         if context is not None and context > most and trials.fits(slot, replace(trials.least, context=context)):
             most = context
@@ -66,9 +67,12 @@ def _smaller_cache(model: ModelSpec, trials: Trials, slots: Sequence[EngineState
     for kind in (KvCache.Q8_0, KvCache.Q4_0):
         type_ = CACHE_TYPES[kind.value]
         for slot in (slot for slot in slots if slot.kind is EngineKind.OLLAMA):
-            slot.knowledge.ask(model.name, Asked(key_type=type_, value_type=type_, flash_attention=True))
-            holds = trials.fits(slot)
-            slot.knowledge.ask(model.name, AS_THE_ENGINE)
+            with slot.knowledge.told_as_before(model.name):
+                slot.knowledge.ask(model.name, Asked(key_type=type_, value_type=type_, flash_attention=True))
+                try:
+                    holds = trials.fits(slot)
+                except UnknownLayout:  # some architectures are run without flash attention whatever is asked
+                    holds = False
             if holds:
                 how = f'`env: {{OLLAMA_FLASH_ATTENTION: "1", OLLAMA_KV_CACHE_TYPE: {kind.value}}}`'
                 return [Line(f"{slot.id} keeps a smaller cache: it is started with {how}, which stands at the engine in the inventory")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -145,6 +146,20 @@ def test_the_largest_context_that_fits_is_named():
     most = int(line.split("context: ")[1].split("`")[0])
     assert needed(context=most) <= size < needed(context=most + 256)
     assert in_vain(world) == []
+
+
+@pytest.mark.parametrize("env", [{}, {"OLLAMA_KV_CACHE_TYPE": "q8_0", "OLLAMA_FLASH_ATTENTION": "1"}])
+def test_where_an_architecture_runs_without_flash_attention_no_smaller_cache_is_named_and_the_plan_is_made(env):
+    keys = {key.replace("llama.", "grok."): "grok" if key == "general.architecture" else value for key, value in PLAIN.keys.items()}
+
+    def world(size):
+        nodes = [node(name, size, limits=Limits(max_vram_utilization=Fraction(1), reserve=0)) for name in "ab"]
+        of = fleet(*(replace(one, engines=tuple(replace(engine, env=env) for engine in one.engines)) for one in nodes))
+        return World(of, desired(model(NAME, ["a", "b"], context=8192)), told(of, header=replace(PLAIN, keys=keys)), NOTHING, {})
+
+    size = need(world(80 * GIB).plan())[0] - 4 * MIB
+    (unplaced,) = world(size).plan().unplaced
+    assert of_kind("cache", unplaced.would_fit_if) == []
 
 
 def test_a_smaller_cache_is_named_where_it_makes_room():
