@@ -402,6 +402,16 @@ def test_a_pull_that_the_disk_of_its_node_has_no_room_for_ends_before_it_has_fil
     assert list(pulled(None, 10**15).values()) == [None]
 
 
+def test_a_pull_asks_for_no_room_for_layers_that_another_model_has_on_the_disk() -> None:
+    room = Room(disk=117)
+    room.want("m:latest")
+    room.engine.installed = {"other:latest"}
+    lines = [("pulling manifest", None, None), ("pulling", 1000, 1000), ("pulling", 1000, 1100), ("pulling", 1100, 1100)]
+    room.engine.pull_lines = tuple(PullProgress(*line) for line in lines)
+    room.step(Action.PULL, "m:latest")
+    assert list(room.codes(room.run()).values()) == [None]
+
+
 def test_a_tag_whose_base_is_installed_is_made_without_a_download() -> None:
     room = Room()
     room.want("m", context=8192)

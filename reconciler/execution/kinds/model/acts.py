@@ -143,11 +143,11 @@ class Pull(_Fetch):
 
     async def act(self) -> None:
         work, name, model = self.work, self.work.step.engine_name, self.work.model
-        here: int | None = None
+        here, before = 0, PullProgress("")
         pulled = work.engine.pull(name if model is None else model.spelled(work.engine.spec.kind, name))
         try:
             async for progress in pulled:
-                here = progress.completed or 0 if here is None else here
+                here, before = here + _found_whole(before, progress), progress
                 self._check_disk(name, (progress.total or 0) - here)
                 work.on_progress(progress)
         finally:
@@ -161,6 +161,12 @@ class Pull(_Fetch):
             return
         what = f"{name} brings {format_bytes(missing)}, and a tenth of that is to stay free: the disk of {format_bytes(disk)} has"
         raise self._failure("disk_full", f"{what} {format_bytes(max(0, disk - used))} left; delete models there, or correct its `disk`")
+
+
+def _found_whole(before: PullProgress, now: PullProgress) -> int:
+    """The bytes of a layer that is told of for the first time, and all of which is on the disk: another model has it."""
+    told = (now.total or 0) - (before.total or 0)
+    return told if told > 0 and (now.completed or 0) - (before.completed or 0) == told else 0
 
 
 class Tag(_Fetch):
