@@ -1,12 +1,13 @@
 """`max_unavailable` and `update: canary`: which replica of a model is changed after which.
 
-A *turn* is what takes a replica away until it is there again: a reload, an unload with the load that waits for it, or the start anew of an
-engine with the load after it. A load that takes nothing away is a turn too, of which only a canary asks.
+A *turn* is what takes a replica away until it is there again: a reload, an unload with the load that waits for it, one that moves with the
+next load of its model where neither waits for the other (another model holds the new place), or the start anew of an engine with the load
+after it. A load that takes nothing away is a turn too, of which only a canary asks.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from reconciler.fleet import EngineId, ModelSpec
@@ -14,6 +15,7 @@ from reconciler.planning.edges import Edge
 from reconciler.planning.kinds.engine import restarts
 from reconciler.planning.kinds.engine.kind import EngineStep
 from reconciler.planning.kinds.model.step import ModelStep
+from reconciler.planning.ordering import MOVES
 from reconciler.planning.plan import Action, Step
 from reconciler.value_class import value_class
 
@@ -49,11 +51,17 @@ def _turns(steps: Sequence[Step]) -> tuple[Mapping[str, Sequence[_Turn]], Mappin
     """The turns of each model, and its unloads."""
     starts = {EngineId(step.node, step.engine): step.id for step in steps if isinstance(step, EngineStep) and restarts(step)}
     unloads = {step.id: step for step in steps if isinstance(step, ModelStep) and step.action is Action.UNLOAD}
+    whose = {step.id: step.model for step in steps if isinstance(step, ModelStep) and step.action in (Action.LOAD, Action.UNLOAD)}
+    pairs = [(step.id, need) for step in steps for need in step.needs if step.id in whose and whose[step.id] == whose.get(need)]
+    tied = {one for pair in pairs for one in pair}
+    moving: dict[str, deque[str]] = defaultdict(deque)
     turns: dict[str, list[_Turn]] = defaultdict(list)
     leaving: dict[str, list[str]] = defaultdict(list)
     for unload in unloads.values():
         leaving[unload.model].append(unload.id)
     for step in steps:
+        if step.id in unloads and step.id not in tied and step.reason.code in MOVES:
+            moving[whose[step.id]].append(step.id)
         if not isinstance(step, ModelStep) or step.action not in _BRINGS:
             continue
         start = starts.get(step.at)
@@ -64,6 +72,8 @@ def _turns(steps: Sequence[Step]) -> tuple[Mapping[str, Sequence[_Turn]], Mappin
             turns[step.model].append(_Turn(step.id, step.id, True))
         elif stopped:
             turns[step.model].append(_Turn(stopped[0].id, step.id, True))
+        elif step.action is Action.LOAD and step.id not in tied and moving[step.model]:
+            turns[step.model].append(_Turn(moving[step.model].popleft(), step.id, True))
         elif step.action is Action.LOAD:
             turns[step.model].append(_Turn(step.id, step.id, False))
     return turns, leaving

@@ -107,3 +107,17 @@ def _told(found: Plan) -> Iterator[str]:
 def test_a_move_that_has_no_room_for_both_is_told_only_to_who_asked_to_start_first() -> None:
     assert list(_told(moving(Order.START_FIRST, other=8))) == ["model.m:1@a/ollama"]
     assert not list(_told(moving(None, other=8)))
+
+
+def test_of_models_that_change_places_one_replica_each_is_away_at_a_time() -> None:
+    """Each new place is held by the other model, so no replica of one waits for another of its own."""
+    seen = facts(OF, {name: [loaded(who, 20 * GIB)] for who, names in (("m:1", "ab"), ("n:1", "cd")) for name in names}, ["m:1", "n:1"])
+    rows = applied(*(owned(who, name, 20 * GIB) for who, names in (("m:1", "ab"), ("n:1", "cd")) for name in names))
+    wanted = [model("m:1", ["c", "d"], 20 * GIB, each="node"), model("n:1", ["a", "b"], 20 * GIB, each="node")]
+    found = plan(OF, desired(*wanted), seen, rows)
+    before = waits(found)
+    for name in ("m:1", "n:1"):
+        leave = [step for step in found.steps if step.action is Action.UNLOAD and step.model == name]
+        come = [step.id for step in found.steps if step.action is Action.LOAD and step.model == name]
+        assert (len(leave), len(come)) == (2, 2)
+        assert any(before[last.id] & set(come) for last in leave), "the second leaves after the first is there again"
