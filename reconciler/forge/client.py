@@ -69,7 +69,7 @@ class ForgeClient:
         try:
             async with self._http.stream(method, url, json=body) as answer:
                 content = await self._content(answer, url)
-        except httpx.TransportError as error:
+        except (httpx.TransportError, OSError) as error:  # OSError: TLS that ends after its handshake
             reason = system_reason(error) or clean_text(str(error)) or type(error).__name__
             raise ForgeBusy(Problem(f"{self.place.forge} cannot be reached: {reason}", Place(url), "try again later")) from error
         content = self._keys.without(content)

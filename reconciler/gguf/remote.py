@@ -111,7 +111,7 @@ class RemoteFile(io.RawIOBase):
                     if answer.status_code not in _REDIRECTS:
                         return self._body(answer, start, count)
                     self._from = redirected(self._from, answer.headers.get("location", ""), self.url)
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
             raise RemoteError.of(f"it cannot be read: {type(error).__name__}", self.url, "see that the URL can be reached") from error
         raise RemoteError.of(f"it redirects more than {MOST_REDIRECTS} times", self.url, "give the address that it ends at")
 

@@ -53,7 +53,7 @@ async def _get(http: httpx.AsyncClient, access: Access, path: str, query: Mappin
                 content += piece
                 if len(content) > MOST_BYTES:
                     raise KubernetesError.of(f"the API server answered more than {MOST_BYTES // MIB} MiB", access.where)
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:  # OSError: TLS that ends after its handshake
         what = f"the API server cannot be asked: {str(error)[:_SAID] or type(error).__name__}"
         raise KubernetesError.of(what, access.where, "kubectl get nodes with the same context says more") from None
     try:

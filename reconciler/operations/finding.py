@@ -76,5 +76,5 @@ async def _json(client: httpx.AsyncClient, url: str) -> Any:
         import json
 
         return json.loads(content)
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, RecursionError):
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, RecursionError):
         return None

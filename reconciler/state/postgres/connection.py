@@ -68,7 +68,9 @@ class PostgresConnection:
         elif rows:
             self.executemany(upsert(table, columns, key), rows)
         if "id" in columns:  # the next one that the table gives is after these
-            self.execute(f"SELECT setval(pg_get_serial_sequence(?, 'id'), max(id)) FROM {table}", (table,))  # noqa: S608
+            counter = "pg_get_serial_sequence(?, 'id')"  # NULL where rows bring their own, which sets nothing
+            last = f"SELECT CAST(max(id) AS BIGINT) FROM {table} WHERE {counter} IS NOT NULL"  # noqa: S608
+            self.execute(f"SELECT setval({counter}, ({last}))", (table, table))
 
     def _put_many(self, table: str, columns: Sequence[str], key: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         at = [columns.index(one) for one in key]
