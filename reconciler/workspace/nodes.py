@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
+from itertools import chain
 from typing import TypeVar, cast
 
 from reconciler.fleet import (
@@ -35,12 +36,15 @@ from reconciler.workspace.reaching import (
     BECOME,
     CONNECTION,
     HONOURED,
+    HOST_KEY_CHECKING,
     IGNORED,
     KEY_FILE,
+    OF_SUDO,
     OF_WINDOWS,
     OWN_KEYS,
     PORT,
     SHELL,
+    UNCHECKED,
     USER,
     SshArguments,
     plugin,
@@ -160,7 +164,7 @@ class NodeReader:
         user = asked.user or self._ansible(host, USER, label)
         port = asked.port or self._ansible(host, PORT, _port)
         become = bool(present[1] & {*BECOME}) and bool(self._ansible(host, BECOME, _yes))
-        for name in sorted(one for one in present[1] & IGNORED.keys() if become and one.startswith("ansible_become")):
+        for name in sorted(one for one in present[1] & IGNORED.keys() if become and one.startswith(OF_SUDO)):
             self._problems.warn(f"{name!r} is not honoured by gpurec", _variable(host, name), IGNORED[name])
         spec = replace(asked, user=user, port=port, become=become)
         if asked.via not in _MAY_BE_SSH or (asked.via == "auto" and user is None and not present[1] & {*CONNECTION, *USER}):
@@ -183,20 +187,22 @@ class NodeReader:
         return self._with_ssh_arguments(host, spec, present[1])
 
     def _with_ssh_arguments(self, host: Host, spec: ProbeSpec, present: frozenset[str]) -> ProbeSpec:
-        for name in sorted(one for one in present & IGNORED.keys() if not one.startswith("ansible_become")):
+        for name in sorted(one for one in present & IGNORED.keys() if not one.startswith(OF_SUDO)):
             self._problems.warn(f"{name!r} is not honoured by gpurec", _variable(host, name), IGNORED[name])
-        taken: list[str] = []
+        taken: dict[str, Sequence[str]] = dict.fromkeys(ARGUMENTS, ())
         connection = None
         for name in (one for one in ARGUMENTS if one in present):
             said = self._ansible(host, (name,), text)
             found = ssh_arguments(said) if said is not None else SshArguments(proxied=True)
-            taken += found.taken
+            taken[name] = found.taken
             for argument in found.refused:
                 what = f"{argument!r} of {name!r} is not honoured: gpurec takes jump hosts, keys, ports and checks, and runs no program"
                 self._problems.warn(what, _variable(host, name), "write it for this host in ~/.ssh/config")
             if found.proxied:
                 connection = f"a proxy that gpurec does not take ({name})"
-        return replace(spec, key_file=self._ansible(host, KEY_FILE, text), ssh_options=tuple(taken), connection=connection)
+        first, *others = taken.values()
+        options = (*first, *(UNCHECKED if self._ansible(host, HOST_KEY_CHECKING, _yes) is False else ()), *chain(*others))
+        return replace(spec, key_file=self._ansible(host, KEY_FILE, text), ssh_options=options, connection=connection)
 
     def _keys_of(self, profile: Profile) -> _Keys:
         own = profile.variables.get(OWN)

@@ -19,20 +19,29 @@ KEY_FILE = ("ansible_ssh_private_key_file", "ansible_private_key_file")
 CONNECTION = ("ansible_connection",)
 SHELL = ("ansible_shell_type",)
 ARGUMENTS = ("ansible_ssh_args", "ansible_ssh_common_args", "ansible_ssh_extra_args")
+HOST_KEY_CHECKING = ("ansible_ssh_host_key_checking", "ansible_host_key_checking")
+UNCHECKED = ("-o", "StrictHostKeyChecking=no")
+"""What Ansible gives ssh where the keys of hosts are not to be checked, after `ansible_ssh_args` and before the other arguments."""
 BECOME = ("ansible_become",)
-HONOURED = (*USER, *PORT, *ADDRESS, *KEY_FILE, *CONNECTION, *SHELL, *ARGUMENTS, *BECOME)
+HONOURED = (*USER, *PORT, *ADDRESS, *KEY_FILE, *CONNECTION, *SHELL, *ARGUMENTS, *HOST_KEY_CHECKING, *BECOME)
 _BY_SUDO = "files are written by `sudo -n` as root, so allow that without a password"
 _BY_KEY = "log in by a key (ssh-copy-id): gpurec gives no password"
+_BY_FILE = "write the key into a file, and its path as ansible_ssh_private_key_file"
+_BY_AGENT = "load the key into ssh-agent (ssh-add): gpurec gives no passphrase"
+OF_SUDO = ("ansible_become_", "ansible_sudo_")
+"""How the names of variables begin that say how another user is become."""
 IGNORED: Mapping[str, str] = {
     "ansible_password": _BY_KEY,
     "ansible_ssh_pass": _BY_KEY,
     "ansible_ssh_password": _BY_KEY,
-    "ansible_become_password": _BY_SUDO,
-    "ansible_become_pass": _BY_SUDO,
-    "ansible_become_user": _BY_SUDO,
     "ansible_become_method": _BY_SUDO,
+    **{f"{start}{end}": _BY_SUDO for start in OF_SUDO for end in ("exe", "flags", "pass", "password", "user")},
     "ansible_ssh_executable": "put the ssh that is meant first on PATH",
-    "ansible_ssh_private_key": "write the key into a file, and its path as ansible_ssh_private_key_file",
+    "ansible_private_key": _BY_FILE,
+    "ansible_ssh_private_key": _BY_FILE,
+    "ansible_private_key_passphrase": _BY_AGENT,
+    "ansible_ssh_private_key_passphrase": _BY_AGENT,
+    "ansible_ssh_pkcs11_provider": "write PKCS11Provider for this host in ~/.ssh/config",
 }
 """Variables that change how ssh is used and that gpurec does not honour, each with what to do instead."""
 OWN_KEYS: Mapping[str, str] = (
@@ -40,7 +49,7 @@ OWN_KEYS: Mapping[str, str] = (
     | dict.fromkeys(USER, "write `probe: {user: NAME}` for gpurec")
     | dict.fromkeys(PORT, "write `probe: {port: NUMBER}` for gpurec")
     | dict.fromkeys((*KEY_FILE, *ARGUMENTS, *CONNECTION, *SHELL), "write it for this host in ~/.ssh/config")
-    | dict.fromkeys(BECOME, "write true or false")
+    | dict.fromkeys((*BECOME, *HOST_KEY_CHECKING), "write true or false")
 )
 OF_WINDOWS = frozenset(("powershell", "cmd"))
 """Shells that ssh ends in and that read nothing which gpurec writes for sh."""

@@ -42,6 +42,15 @@ ansible_ssh_common_args: '-o ProxyJump=jump@bastion:2200 -o StrictHostKeyCheckin
     assert probe.ssh_options == ("-J", "jump@bastion:2200", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null")
 
 
+@pytest.mark.parametrize(("said", "off"), [("false", True), ("'no'", True), ("true", False)])
+@pytest.mark.parametrize("name", ["ansible_host_key_checking", "ansible_ssh_host_key_checking"])
+def test_checks_of_host_keys_are_left_out_where_they_are_switched_off(host, name: str, said: str, off: bool) -> None:
+    first, last = "-o StrictHostKeyChecking=accept-new", "-o IdentitiesOnly=yes"
+    probe, warnings, _ = host(f"ansible_user: ops\n{name}: {said}\nansible_ssh_args: '{first}'\nansible_ssh_common_args: '{last}'")
+    between = ("-o", "StrictHostKeyChecking=no") if off else ()
+    assert (probe.ssh_options, warnings) == ((*first.split(), *between, *last.split()), [])
+
+
 def test_the_old_name_of_an_address_is_one(load: Callable[..., Workspace]) -> None:
     hosts = "all: {hosts: {a: {ansible_ssh_host: 192.0.2.4, ansible_host: 192.0.2.5, engines: {ollama: {url: 'http://a:1'}}}}}"
     assert load(hosts).fleet.nodes["a"].address == "192.0.2.4"
@@ -129,6 +138,12 @@ def test_a_local_connection_is_this_machine_whatever_the_address(host, monkeypat
     assert host("ansible_user: ops\nansible_connection: smart")[2] == "ssh"
 
 
+def test_a_check_of_host_keys_that_cannot_be_read_is_told(host) -> None:
+    _, warnings, way = host("ansible_user: ops\nansible_host_key_checking: maybe")
+    assert way == "ssh"
+    assert ["'ansible_host_key_checking' is not something that gpurec can read" in one for one in warnings] == [True]
+
+
 OF_SSH = ["ansible_user", "ansible_ssh_user", "ansible_port", "ansible_host", "ansible_ssh_host", "ansible_ssh_common_args"]
 
 
@@ -154,6 +169,27 @@ def test_passwords_and_other_programs_are_told_only_where_ssh_is_used(host) -> N
     assert ["'ansible_password' is not honoured" in warnings[0], "'ansible_ssh_executable' is not honoured" in warnings[1]] == [True, True]
     assert not any("secret" in one for one in warnings)
     assert host("ansible_password: secret\nprobe: {via: declared}")[1] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("ansible_private_key", "ansible_ssh_private_key_file"),
+        ("ansible_private_key_passphrase", "ssh-add"),
+        ("ansible_ssh_private_key_passphrase", "ssh-add"),
+        ("ansible_ssh_pkcs11_provider", "PKCS11Provider"),
+        ("ansible_become_exe", "sudo -n"),
+        ("ansible_become_flags", "sudo -n"),
+        ("ansible_sudo_pass", "sudo -n"),
+        ("ansible_sudo_user", "sudo -n"),
+    ],
+)
+def test_what_else_changes_how_a_host_is_entered_is_told_with_what_to_do(host, name: str, advice: str) -> None:
+    probe, warnings, way = host(f"ansible_user: ops\nansible_become: true\n{name}: of-mine")
+    assert (way, probe.ssh_options, len(warnings)) == ("ssh", (), 1)
+    assert f"{name!r} is not honoured by gpurec" in warnings[0]
+    assert advice in warnings[0]
+    assert "of-mine" not in warnings[0]
 
 
 def test_an_encrypted_file_of_variables_is_a_warning_and_an_error_only_where_a_key_needs_it(
