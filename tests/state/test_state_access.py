@@ -54,6 +54,16 @@ def test_a_sticky_folder_of_everybody_keeps_the_files_in_it(path: Path) -> None:
     assert unsafe_sentence(path) is None
 
 
+def test_a_folder_of_everybody_above_that_of_the_state_is_said(path: Path) -> None:
+    above = path.parent.parent
+    above.chmod(0o777)
+    assert f"its folder lies in {above}, which everybody can write (mode 0777)" in (unsafe_sentence(path) or "")
+    with pytest.raises(StateError, match="--allow-unsafe-state"):
+        refuse_unsafe(path)
+    above.chmod(0o1777)
+    assert unsafe_sentence(path) is None
+
+
 def test_one_of_another_owner_is_said(path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can give a file away")

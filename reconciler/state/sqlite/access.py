@@ -15,7 +15,8 @@ from reconciler.state.sqlite.log import log_path
 def unsafe_access(path: Path) -> list[str]:
     """In what ways somebody other than this user may write a state, as clauses about it; nothing for one that is not there yet.
 
-    A sticky folder of everybody's (such as /tmp) keeps the files in it; any other folder that others may write to does not.
+    A sticky folder of everybody's (such as /tmp) keeps the files in it; any other folder that others may write to does not, and one above
+    that everybody may write to lets them put another folder in the place of that of the state.
     """
     file = followed(path)
     found = []
@@ -31,10 +32,18 @@ def unsafe_access(path: Path) -> list[str]:
     if not found and not file.exists():
         return []
     folder = file.parent.stat()
-    sticky = folder.st_mode & stat.S_ISVTX and folder.st_uid in (0, os.geteuid())
-    if others_may_write(folder) and not sticky:
+    if others_may_write(folder) and not _keeps(folder):
         found.append(f"its folder can be written by others (mode {stat.S_IMODE(folder.st_mode):04o})")
+    for each in file.parent.parents:
+        above = each.stat()
+        if above.st_mode & stat.S_IWOTH and not _keeps(above):
+            found.append(f"its folder lies in {each}, which everybody can write (mode {stat.S_IMODE(above.st_mode):04o})")
     return found
+
+
+def _keeps(folder: os.stat_result) -> bool:
+    """Whether a folder keeps what is in it from others who may write there: by its sticky bit, where nobody else owns it."""
+    return bool(folder.st_mode & stat.S_ISVTX) and folder.st_uid in (0, os.geteuid())
 
 
 def unsafe_sentence(path: Path) -> str | None:
