@@ -12,6 +12,7 @@ from reconciler.engines.trial import Written
 from reconciler.fleet import EngineError, EngineFacts, EngineSpec, GpurecError, Place, Problem, Scalar, Unreachable
 
 Result = TypeVar("Result")
+Instead = TypeVar("Instead")
 _LOG = logging.getLogger(__name__)
 _LONGEST = 160
 
@@ -28,7 +29,7 @@ def unreadable(error: Exception, where: str) -> Unreachable:
     return Unreachable(Problem(what, Place(where)), "unreadable")
 
 
-async def caught(asking: Awaitable[Result], where: str, instead: Callable[[EngineError], Result]) -> Result:
+async def caught(asking: Awaitable[Result], where: str, instead: Callable[[EngineError], Instead]) -> Result | Instead:
     """What `asking` gives; where it throws what nobody foresaw, what `instead` makes of it."""
     try:
         return await asking

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from reconciler.engines.last_net import caught
 from reconciler.fleet import EngineError, EngineFacts, EngineSpec, Problem
 
 Found = TypeVar("Found")
@@ -35,12 +36,12 @@ class Look:
     async def optional(self, ask: Callable[[float], Awaitable[Found]], still: int = 1) -> Found | None:
         """What `ask` finds within its share of the time, which it is given: one of `still` questions that are left. None where it fails in
         whatever way: then that is unknown, and the others have their time still."""
-        try:
-            return await ask(self.left / still)
-        except EngineError as error:
+
+        def unknown(error: EngineError) -> None:
             problem = error.problems[0]
             self.notes.append(Problem(problem.what, problem.where).sentence())  # its advice would be about the engine
-            return None
+
+        return await caught(ask(self.left / still), str(self._spec.id), unknown)
 
     def unreachable(self, error: EngineError) -> EngineFacts:
         """The facts of an engine of which something needed could not be had."""

@@ -10,6 +10,7 @@ import pytest
 from servers import Talk, answer, serving
 
 from reconciler.engines import Transport, open_engine
+from reconciler.engines.look import Look
 from reconciler.fleet import EngineFacts, EngineId, EngineKind, EngineSpec
 from reconciler.health.engines import engine_findings
 
@@ -104,6 +105,19 @@ def test_what_was_asked_in_vain_is_told_with_advice_about_that_question() -> Non
 def test_a_slow_optional_question_leaves_the_others_their_time() -> None:
     facts = look(EngineKind.VLLM, "/health", b"", timeout=1.5)
     assert told(facts) == told(look(EngineKind.VLLM, "", b""))
+
+
+def test_an_optional_answer_that_its_reader_trips_over_is_unknown_and_nothing_else() -> None:
+    async def run() -> tuple[object, list[str]]:
+        async def trips(within: float) -> int:
+            raise ValueError("of the reader's own")
+
+        look = Look(EngineSpec(EngineId("n", "e"), EngineKind.VLLM, "http://h:8000"))
+        return await look.optional(trips), look.notes
+
+    found, notes = asyncio.run(run())
+    assert (found, len(notes)) == (None, 1)
+    assert "gpurec cannot read its answer (ValueError: of the reader's own)" in notes[0]
 
 
 def test_a_server_of_the_same_api_that_is_no_vllm_is_not_taken_for_one() -> None:
