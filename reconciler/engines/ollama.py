@@ -306,6 +306,11 @@ class Ollama(Adapter):
         answer = await self._channel.ask("POST", "/api/generate", within=self._spec.load_timeout, body=body)
         if answer.status not in (200, 404):
             raise self._refused(answer, f"{name} cannot be unloaded")
+        # GenerateHandler reads the manifest before it looks at keep_alive: what was deleted while it runs stays.
+        running = await Look(self._spec).optional(self._running) if answer.status == 404 else None
+        if any(_canonical(one.name) == _canonical(name) for one in running or ()):
+            what = f"{name} cannot be unloaded: it runs, and is gone from the disk of its engine, which unloads only what it has there"
+            raise self._error(what, "not_installed", "pull it again, or restart the engine")
 
     async def busy(self, name: str) -> bool | None:
         return None

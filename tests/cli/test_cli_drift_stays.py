@@ -83,3 +83,15 @@ def test_what_is_held_for_its_context_is_pinned_again_and_not_reloaded(lab: Lab)
     assert (resident["context_length"], resident["expires_at"] > "2100") == (2048, True)
     lab.want(BY_REQUEST)
     assert lab.run("plan").stdout.startswith("No changes.")
+
+
+def test_what_was_deleted_from_disk_while_it_runs_cannot_be_unloaded_and_that_is_said_at_once(lab: Lab) -> None:
+    apply(lab, TWO)
+    ask(lab, "DELETE", "/api/delete", model="code:1")
+    out = apply(lab, "version: 1\nmodels:\n  chat:1: {vram: 4GiB}\n", status=3)
+    assert "code:1 cannot be unloaded: it runs, and is gone from the disk of its engine" in out
+    assert "pull it again, or restart the engine" in " ".join(out.split())
+    assert "still resident" not in out
+    ask(lab, "POST", "/api/pull", model="code:1", stream=False)
+    apply(lab, "version: 1\nmodels:\n  chat:1: {vram: 4GiB}\n")
+    assert "code:1" not in lab.fleet.engines["ada/ollama"].residents
