@@ -213,10 +213,10 @@ class _Now:
         names = {step.engine_name, step.base_name, *str(step.after.get("tags", "")).split()}
         row = self._applied.replicas.get(step.address)
         ours = {tag for tag, made_from in self._applied.tags.get(slot.id, {}).items() if made_from == base}
-        if step.base_name != base or not names <= {base, *ours, *([row.engine_name] if row is not None else [])}:
-            return "these are not its names there"
         listed = slot.facts.installed if slot.facts is not None else None
         there = listed is None or any(one.name in names for one in listed)
+        if step.base_name != base or (there and not names <= {base, *ours, *([row.engine_name] if row is not None else [])}):
+            return "these are not its names there"
         if there and (why := self._not_as_approved(step, None)) is not None:
             return why
         self._deletions += 1

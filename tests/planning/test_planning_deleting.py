@@ -135,6 +135,14 @@ def test_a_saved_plan_deletes_no_other_name():
         assert (moved.step.action, moved.why) == ("remove", "these are not its names there")
 
 
+def test_a_saved_deletion_that_is_done_already_still_stands():
+    before = replace(applied(owned("m:1", "a", engine_name="m:1-c8192", context=8192)), tags=EARLIER)
+    want, seen = desired(absent("m:1"), policy=ONE_MAY_GO), facts(TWO, installed=ON_DISK)
+    saved = plan(TWO, want, seen, before)
+    assert "m:1-c8192" in names_to_delete(saved.steps[-1])
+    assert first_moved(saved, TWO, want, facts(TWO), applied()) is None
+
+
 def test_tags_that_nobody_uses_are_told_and_stay():
     before = replace(applied(owned("m:1", "a", engine_name="m:1-c8192", context=8192)), tags=EARLIER)
     want, seen = desired(model("m:1", ["a"], GIB, context=8192)), facts(TWO, {"a": [loaded("m:1-c8192", GIB, context=8192)]}, ON_DISK)
