@@ -46,6 +46,7 @@ lock: $(STAMP) ## writes every lock (requirements/*.txt) anew, with what is newe
 	$(COMPILE) $(UNIVERSAL) --all-extras pyproject.toml -o $(LOCKS)/dev.txt
 	$(COMPILE) $(UNIVERSAL) requirements/ansible.in -o $(LOCKS)/ansible.txt
 	$(COMPILE) $(UNIVERSAL) pyproject.toml requirements/users.in -o $(LOCKS)/users.txt
+	$(COMPILE) $(UNIVERSAL) --no-emit-package pip -c $(LOCKS)/users.txt pyproject.toml -o $(LOCKS)/image.txt
 	$(COMPILE) $(UNIVERSAL) requirements/review.in -o $(LOCKS)/review.txt
 	$(COMPILE) $(UNIVERSAL) requirements/litellm.in -o $(LOCKS)/litellm.txt
 	$(COMPILE) $(UNIVERSAL) requirements/llama.in -o $(LOCKS)/llama.txt

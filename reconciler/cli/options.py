@@ -96,19 +96,25 @@ def what_if_options(command: Command) -> Command:
 
 def added_card(text: str) -> AddedCard:
     """`NODE:SIZE`. BadParameter: anything else."""
-    from reconciler.fleet import MIB, UnitError, parse_bytes
     from reconciler.planning.what_if import AddedCard
 
     node, colon, size = text.rpartition(":")
     if not colon or not node:
         raise click.BadParameter(f"{text!r} names no card; write gpu-a:24GiB", param_hint="--add-gpu")
+    return AddedCard(node, card_bytes(size, "--add-gpu"))
+
+
+def card_bytes(size: str, option: str) -> int:
+    """The bytes of a card. BadParameter: no size, or less than 1 MiB."""
+    from reconciler.fleet import MIB, UnitError, parse_bytes
+
     try:
         total = parse_bytes(size)
-        if total < MIB:
-            raise click.BadParameter(f"{size!r} is no size of a card; write 24GiB", param_hint="--add-gpu")
-        return AddedCard(node, total)
     except UnitError as error:
-        raise click.BadParameter(f"{error}; {error.hint}", param_hint="--add-gpu") from error
+        raise click.BadParameter(f"{error}; {error.hint}", param_hint=option) from error
+    if total < MIB:
+        raise click.BadParameter(f"{size!r} is no size of a card; write 24GiB", param_hint=option)
+    return total
 
 
 def _solver(name: str | None) -> Solver | None:

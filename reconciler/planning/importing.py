@@ -40,6 +40,7 @@ from reconciler.planning.planner import make_plan
 from reconciler.value_class import value_class
 
 LONGEST_NAME = 255
+CARDS_UNKNOWN = "the cards of its engine are not known; declare them, with their `vram`, in the inventory"
 LEFT_OVER = "its name means other weights by now, so it is gone at the engine's next start"
 _TAG = re.compile(r"(.+)-c([1-9][0-9]{0,9})")
 PatternOf = Callable[[frozenset[str]], str | None]
@@ -164,7 +165,7 @@ def _refused(one: SeenReplica, spec: ModelSpec) -> str | None:
         case None:
             return None
         case "cards_unknown" | "vram_unknown":
-            return "the cards of its engine are not known; declare them, with their `vram`, in the inventory"
+            return CARDS_UNKNOWN
         case code:
             return f"it could not be placed there ({code})"
 

@@ -19,15 +19,23 @@ _CARDS = """\
           # gpus:
           #   - {index: 0, name: NVIDIA GeForce RTX 4090, vram: 24GiB}
 """
+CARDS_LINE = "          # gpus:"
+"""The line of the comment that becomes a key where cards are declared by hand."""
 
 
-def inventory_yaml(hosts: Mapping[str, tuple[str, Sequence[tuple[str, str, str]]]], silent: Sequence[tuple[str, str]] = ()) -> str:
+def inventory_yaml(
+    hosts: Mapping[str, tuple[str, Sequence[tuple[str, str, str]]]],
+    silent: Sequence[tuple[str, str]] = (),
+    cards: Mapping[str, Sequence[str]] | None = None,
+) -> str:
     """Each host by the name it gets: its address, and its engines as (name, kind, url). Those on which nothing answered (name, address)
-    become comments."""
+    become comments. `cards` are the sizes of the cards that are declared, by host."""
     lines = [_HEAD]
     for name, (address, engines) in hosts.items():
         lines.append(f"        {yaml_scalar(name)}:\n          address: {yaml_scalar(address)}\n          engines:\n")
         lines += [f"            {engine}: {{kind: {kind}, url: {yaml_scalar(url)}}}\n" for engine, kind, url in engines]
-        lines.append(_CARDS)
+        sizes = (cards or {}).get(name, ())
+        declared = [f"            - {{index: {index}, vram: {size}}}\n" for index, size in enumerate(sizes)]
+        lines += ["          gpus:\n", *declared] if declared else [_CARDS]
     lines += [f"        # {escape(name)} ({escape(address)}): no engine answers there\n" for name, address in silent]
     return "".join(lines)

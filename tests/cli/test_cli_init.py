@@ -61,27 +61,56 @@ def ports(fleet: SimFleet) -> list[str]:
     return [word for engine in fleet.engines.values() for word in ("--port", engine.url.rpartition(":")[2])]
 
 
-def test_a_box_with_an_ollama_is_under_gpurec_without_looking_anything_up(fleet: SimFleet, tmp_path: Path) -> None:
-    """Five commands where the cards must be declared; where NVML reads them, the third and the fourth fall away."""
+def test_a_box_with_an_ollama_is_under_gpurec_in_four_commands_without_looking_anything_up(fleet: SimFleet, tmp_path: Path) -> None:
+    """Its cards cannot be read; where they can, `--gpu` is left away. Nothing but what was typed or printed is used; no file is edited."""
     held = fleet.engines["ada/ollama"]
     httpx.post(f"{held.url}/api/generate", json={"model": "llama3.1:8b", "keep_alive": -1}, timeout=30).raise_for_status()
     before = len(held.requests)
-    made = gpurec("init", str(tmp_path), "--port", held.url.rpartition(":")[2])
+    made = gpurec("init", str(tmp_path), "--port", held.url.rpartition(":")[2], "--gpu", "24GiB")
     assert made.exit_code == 0, made.output
-    assert f"Found ollama at {held.url}." in made.stderr
-    assert "llama3.1:8b" in made.stderr, "left out, with what to do"
-    inventory = tmp_path / "inventories" / "default.yaml"
-    declared = inventory.read_text().replace("          # gpus:", "          gpus:").replace("          #   - {", "            - {")
-    inventory.write_text(declared)
+    assert f"Found ollama at {held.url}. What they hold is in desired/default.yaml." in made.stderr
+    assert "Warning" not in made.stderr
     here = ("-C", str(tmp_path))
-    again = next(line for line in made.stderr.splitlines() if "gpurec import" in line).partition("gpurec ")[2].split()
-    assert gpurec(*here, *again).exit_code == 0
-    assert "llama3.1:8b:" in (tmp_path / "desired" / "default.yaml").read_text()
+    following = made.stderr.splitlines()[-1]
+    assert following.endswith("gpurec plan")
     planned = gpurec(*here, "plan", "--format", "json")
-    assert {step["action"] for step in json.loads(planned.stdout)["steps"]} == {"adopt"}
+    assert [(step["action"], step["address"].partition("@")[0]) for step in json.loads(planned.stdout)["steps"]] == [
+        ("adopt", "model.llama3.1:8b")
+    ]
     assert gpurec(*here, "apply", "--auto-approve").exit_code == 0
     assert gpurec(*here, "plan").stdout.startswith("No changes.")
     assert {one.path for one in held.requests[before:] if one.method != "GET"} <= {"/api/show"}, "nothing was loaded"
+
+
+def test_where_cards_cannot_be_read_the_line_that_declares_them_and_the_next_command_are_told(fleet: SimFleet, tmp_path: Path) -> None:
+    held = fleet.engines["ada/ollama"]
+    httpx.post(f"{held.url}/api/generate", json={"model": "llama3.1:8b", "keep_alive": -1}, timeout=30).raise_for_status()
+    made = gpurec("init", str(tmp_path), "--port", held.url.rpartition(":")[2])
+    told = next(line for line in made.stderr.splitlines() if line.startswith("Declare the cards at "))
+    number = int(told.partition("default.yaml:")[2].partition(",")[0])
+    inventory = tmp_path / "inventories" / "default.yaml"
+    lines = inventory.read_text().splitlines(keepends=True)
+    lines[number - 1 : number + 1] = [line.replace("# ", "", 1) for line in lines[number - 1 : number + 1]]
+    inventory.write_text("".join(lines))
+    again = next(line for line in made.stderr.splitlines() if "gpurec import" in line).partition("gpurec ")[2].split()
+    assert gpurec("-C", str(tmp_path), *again).exit_code == 0
+    assert gpurec("-C", str(tmp_path), "apply", "--auto-approve").exit_code == 0
+    assert gpurec("-C", str(tmp_path), "plan").stdout.startswith("No changes.")
+
+
+def test_cards_are_declared_of_each_host_or_of_the_one_that_is_named(fleet: SimFleet, tmp_path: Path) -> None:
+    (tmp_path / "site.yaml").write_text("all: {hosts: {gpu1: {ansible_host: 127.0.0.1}, away: {ansible_host: 127.0.0.2}}}\n")
+    port = fleet.engines["ada/ollama"].url.rpartition(":")[2]
+    words = ("-C", str(tmp_path), "init", "-i", "site.yaml", "--port", port)
+    for wrong, why in (("gpu9:8GiB", "gpu9 is not looked at"), ("gpu1:x", "x"), ("1KiB", "is no size of a card")):
+        refused = gpurec(*words, "--gpu", wrong, "new")
+        assert refused.exit_code == 1
+        assert why in refused.output + str(refused.exception)
+        assert not (tmp_path / "new").exists()
+    assert gpurec(*words, "--gpu", "24GiB", "--gpu", "gpu1:8GiB", "new").exit_code == 0
+    written = (tmp_path / "new" / "inventories" / "default.yaml").read_text()
+    assert "gpus:\n            - {index: 0, vram: 24GiB}\n            - {index: 1, vram: 8GiB}\n" in written
+    assert gpurec("-C", str(tmp_path / "new"), "validate").stdout.startswith("Valid. Fleet default: 1 node, 1 engine, 2 declared cards")
 
 
 def test_each_kind_is_told_by_its_answers(fleet: SimFleet, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import httpx
 import pytest
 from pages import PAGES, ROOT, blocks, named, words
 
+from reconciler.cli.commands.init import _host_name
 from reconciler.cli.main import cli
 from reconciler.sim import SimFleet, SimSpec, running
 from reconciler.sim.read import read_sim_text
@@ -90,6 +91,7 @@ class Reader:
 
     def __init__(self, root: Path, spec: SimSpec, fleet: SimFleet) -> None:
         self.root = self.at = root
+        self.called = "gpu-a"
         named = [(asked.port, f"{node.name}/{asked.name}") for node in spec.nodes for asked in node.engines]
         self.ports = {str(port): fleet.engines[engine].url.rsplit(":", 1)[1] for port, engine in named}
 
@@ -112,6 +114,8 @@ class Reader:
     def type(self, command: str, shown: list[str]) -> None:
         """Runs a command; its status is 0, or what the page says behind it (`# exit status 2`)."""
         said = re.search(r"# exit status (\d+)", command)
+        if "--host gpu-a" in command:
+            self.called = _host_name()  # init names this machine so
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         kept = {name: value for name, value in os.environ.items() if not name.startswith("GPUREC_")}
         done = subprocess.run(
@@ -127,7 +131,7 @@ class Reader:
         self.at = Path((self.root / ".at").read_text().strip())
         lines = iter([" ".join(line.split()) for line in (done.stdout + done.stderr).splitlines()])
         for line in shown:
-            wanted = " ".join(self.here(line).split())
+            wanted = " ".join(self.here(line).replace("@gpu-a/", f"@{self.called}/").split())
             assert any(one.startswith(wanted) for one in lines), f"{command} does not show {line!r}:\n{done.stdout}{done.stderr}"
 
 

@@ -50,10 +50,19 @@ FILES = {INVENTORY_FILE: INVENTORY, DESIRED_FILE: DESIRED, ".gitignore": GITIGNO
 @click.option(
     "--port", "ports", metavar="N", type=click.IntRange(1, 65535), multiple=True, help="Look at this port, not the usual ones; repeatable."
 )
+@click.option(
+    "--gpu",
+    "gpus",
+    metavar="[HOST:]SIZE",
+    multiple=True,
+    help="Declare a card where cards cannot be read (24GiB: of each host, gpu-a:24GiB: of that one); repeatable.",
+)
 @click.option("--no-look", is_flag=True, help="Write an example and look at nothing.")
 @global_options
 @click.pass_context
-def command(context: click.Context, new: Path, hosts: tuple[str, ...], ports: tuple[int, ...], no_look: bool) -> None:
+def command(
+    context: click.Context, new: Path, hosts: tuple[str, ...], ports: tuple[int, ...], gpus: tuple[str, ...], no_look: bool
+) -> None:
     """Make a new workspace in DIR that plans as it stands: with the engines that listen on this machine (or on the hosts that are named, or
     on those of an Ansible inventory, by -i) and the models that they hold, else with an example. Never overwrites a file."""
     from reconciler.operations.finding import PORTS
@@ -66,12 +75,13 @@ def command(context: click.Context, new: Path, hosts: tuple[str, ...], ports: tu
     files = {**FILES, INVENTORY_FILE: _checked(INVENTORY_FILE, INVENTORY), DESIRED_FILE: _checked(DESIRED_FILE, DESIRED)}
     looks = not no_look and not any((root / name).exists() for name in FILES)
     addresses = _addresses(settings, hosts) if looks else {}
+    cards = _cards(gpus, addresses)
     found = _found(addresses, ports or PORTS)
     held = False
     if found:
         from reconciler.views.inventory_yaml import inventory_yaml
 
-        files = {INVENTORY_FILE: _checked(INVENTORY_FILE, inventory_yaml(found, _silent(addresses, found))), ".gitignore": GITIGNORE}
+        files = {INVENTORY_FILE: _checked(INVENTORY_FILE, inventory_yaml(found, _silent(addresses, found), cards)), ".gitignore": GITIGNORE}
     _written(root, new, {**files, **dict(schema_file(name) for name in ("inventory", "desired"))})
     if found:
         text, held = _running(settings, root)
@@ -113,6 +123,24 @@ def _addresses(settings: Settings, hosts: tuple[str, ...]) -> dict[str, str]:
     for problem in inventory.warnings[:MOST_WARNINGS]:
         settings.say(f"Warning: {problem.sentence()}")
     return {name: node.address for name, node in fleet.nodes.items()}
+
+
+def _cards(gpus: tuple[str, ...], addresses: dict[str, str]) -> dict[str, list[str]]:
+    """The sizes of the cards that are declared, by host, in the order of the options."""
+    from reconciler.cli.options import card_bytes
+
+    cards: dict[str, list[str]] = {name: [] for name in addresses}
+    for text in gpus:
+        host, colon, size = text.rpartition(":")
+        chosen = [name for name, address in addresses.items() if not colon or host in (name, address)]
+        if not chosen:
+            raise click.BadParameter(
+                f"{text!r}: {host or 'no host'} is not looked at; name it with --host, in a new workspace", param_hint="--gpu"
+            )
+        card_bytes(size, "--gpu")
+        for name in chosen:
+            cards[name].append(size)
+    return cards
 
 
 def _found(addresses: dict[str, str], ports: tuple[int, ...]) -> dict[str, tuple[str, list[tuple[str, str, str]]]]:
@@ -160,12 +188,20 @@ def _running(settings: Settings, root: Path) -> tuple[str, bool]:
 
     from reconciler.cli.running import run
     from reconciler.operations.importing import import_running
+    from reconciler.planning.importing import CARDS_UNKNOWN
     from reconciler.views import desired_text, escape
+    from reconciler.views.inventory_yaml import CARDS_LINE
 
     there = replace(settings, directory=root, inventory=())
     fleet = run(there, lambda report: import_running(there, report))
     for one in fleet.found.left_out[:MOST_WARNINGS]:
         settings.say(f"Warning: {escape(one.what)} is left out: {escape(one.why)}")
     if fleet.found.left_out:
+        if any(one.why == CARDS_UNKNOWN for one in fleet.found.left_out):
+            lines = (root / INVENTORY_FILE).read_text(encoding="utf-8").splitlines()
+            at = next((number for number, line in enumerate(lines, 1) if line == CARDS_LINE), 1)
+            settings.say(
+                f"Declare the cards at {INVENTORY_FILE}:{at}, as the comment there does (in a new folder, init --gpu 24GiB does it)."
+            )
         settings.say("Once that is mended: gpurec import --out desired/default.yaml --force")
     return desired_text(fleet.found, fleet.fleet, fleet.facts.at), bool(fleet.found.models or fleet.found.left_out)
