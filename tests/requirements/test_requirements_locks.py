@@ -16,10 +16,12 @@ LOCKS = sorted(path.stem for path in FOLDER.glob("*.txt"))
 
 
 def asked(name: str) -> list[Requirement]:
-    """What a lock is made from: pyproject.toml with all extras, or a file of requirements and those that override it."""
-    if name == "dev":
+    """What a lock is made from: pyproject.toml with or without its extras, or a file of requirements and those that override it."""
+    if name in ("dev", "image"):
         project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-        lines = [*project["dependencies"], *(line for extra in project["optional-dependencies"].values() for line in extra)]
+        lines = [*project["dependencies"]]
+        if name == "dev":
+            lines += [line for extra in project["optional-dependencies"].values() for line in extra]
     else:
         files = [FOLDER / f"{name}.in", *FOLDER.glob(f"{name}.overrides")]
         lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
@@ -57,4 +59,10 @@ def test_requirements_everything_in_a_lock_has_hashes_and_no_address(name: str) 
 
 
 def test_requirements_everything_that_asks_has_a_lock() -> None:
-    assert {"dev", *(path.stem for path in FOLDER.glob("*.in"))} == set(LOCKS)
+    assert {"dev", "image", *(path.stem for path in FOLDER.glob("*.in"))} == set(LOCKS)
+
+
+def test_requirements_the_image_has_the_versions_that_its_wheels_are_taken_in_and_no_installer() -> None:
+    pinned = {name: {entry.split(" --hash=")[0].strip() for entry in entries(name)} for name in ("image", "users")}
+    assert pinned["image"] < pinned["users"]
+    assert not any(re.match(r"(pip|hatchling)==", one) for one in pinned["image"])
