@@ -21,14 +21,19 @@ Coming = Sequence[tuple[ModelSpec, EngineState]]
 
 
 def refused(placing: Placing, leaving: Iterable[Leaving], coming: Coming) -> set[tuple[str, EngineState]]:
-    """The places that the board refuses when all who leave have left. Nothing stays changed."""
+    """The places that the board refuses when all who leave have left, and those that a replica of the same model has. Nothing stays
+    changed."""
     wrong: set[tuple[str, EngineState]] = set()
+    leaving = list(leaving)
+    left = {(target.model.name, one.slot) for one in leaving for target in one.targets}
+    taken = {(model.name, slot) for model, _ in coming for slot in placing.at[model.name]} - left
     with placing.board.trial():
         for one in leaving:
             one.lift(placing.board)
         for model, slot in coming:
             room = fit(slot, model, placing.applied)
-            if isinstance(room, Fit):
+            if isinstance(room, Fit) and (model.name, slot) not in taken:
+                taken.add((model.name, slot))
                 take(placing.board, slot, model, room, placing.applied)
             else:
                 wrong.add((model.name, slot))

@@ -11,9 +11,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent / "planning"))
 from planning.fleets import GIB, actions, applied, desired, facts, fleet, loaded, model, node, owned, plan
 
-from reconciler.capacity import EngineState
+from reconciler.capacity import EngineState, set_up
 from reconciler.fleet import ContextVia, Each, Limits, ModelSpec, Requirements, Spread, Strategy, VersionBound
-from reconciler.placement import preemption
+from reconciler.placement import place, preemption
+from reconciler.placement.answers import refused
 from reconciler.placement.search_state import Placing
 
 
@@ -265,3 +266,24 @@ def test_temperature_takes_the_coolest_card_and_what_is_placed_stays():
     found = places(plan(three, by_heat, warm(a=81.0, b=61.0, c=60.0)))
     assert {where for _, where in found} == {"b", "c"}
     assert {where for _, where in places(plan(three, by_heat, warm(a=81.0)))} == {"a"}
+
+
+@pytest.mark.parametrize("twice", [False, True], ids=["where one is", "both to one engine"])
+def test_no_answer_of_a_search_puts_two_replicas_of_a_model_on_one_engine(twice):
+    pair = fleet(node("a", 40 * GIB), node("b", 40 * GIB))
+    want = desired(model("m:1", ["a", "b"], 5 * GIB, replicas=2 if not twice else 1))
+    seen = facts(pair, {}, ["m:1"])
+    asked = []
+
+    def try_it(placing: Placing) -> None:
+        (one,) = placing.models
+        there = list(placing.at["m:1"])
+        free = [slot for slot in placing.board if slot not in there]
+        coming = [(one, free[0]), (one, free[0])] if twice else [(one, there[0])]
+        before = {slot.id: dict(slot.coming) for slot in placing.board}
+        asked.append(refused(placing, [], coming))
+        assert {slot.id: dict(slot.coming) for slot in placing.board} == before, "nothing stays changed"
+        assert asked == [{("m:1", coming[0][1])}]
+
+    place(set_up(pair, seen, want.limits), want, applied(), finish=try_it)
+    assert asked
