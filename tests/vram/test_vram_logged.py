@@ -6,7 +6,7 @@ import pytest
 from vram.logged import ROWS, Logged, compared, predicted
 
 HIGH = {"DeepSeek Coder V2 Lite"}
-"""Latent attention without flash attention is predicted too high for older builds: known, and said in docs/vram.md."""
+"""Latent attention without flash attention is predicted too high for older builds: known, and said in docs/vram-accuracy.md."""
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.name} {row.engine}")
