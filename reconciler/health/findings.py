@@ -52,6 +52,7 @@ def find(
         found.extend(joining_findings(node, seen, recorded.nodes.get(name) if recorded is not None else None, may_be_there))
     found.extend(_failed(replicas, only))
     found.extend(_held(plan, only))
+    found.extend(_of_weights(plan, only))
     if only is None:
         found.extend(_without_a_place(fleet, desired, facts, usable, plan))
     return tuple(sorted(found, key=lambda one: one.order))
@@ -60,17 +61,32 @@ def find(
 def _failed(replicas: Sequence[ReplicaStatus], only: Collection[str] | None) -> Iterator[Finding]:
     """Loads that failed and that none has made good since."""
     for one in replicas:
-        node = one.address.rpartition("@")[2].partition("/")[0]
-        if one.failed and (only is None or node in only):
+        if one.failed and (only is None or _node_of(one.address) in only):
             yield error("load_failed", one.address, f"its last load failed: {one.failed}", "mend that, then gpurec apply loads it again")
 
 
 def _held(plan: Plan, only: Collection[str] | None) -> Iterator[Finding]:
     """What is not as wanted and is left alone for now, since mending it did not last."""
     for note in plan.held:
-        node = note.address.rpartition("@")[2].partition("/")[0].removeprefix("engine.")
-        if only is None or node in only:
+        if only is None or _node_of(note.address) in only:
             yield warning("held", note.address, note.message, f"mend what undoes it, then gpurec apply --replace {note.address}")
+
+
+def _of_weights(plan: Plan, only: Collection[str] | None) -> Iterator[Finding]:
+    """Weights on an engine's disk that are other than pinned, or gone. What runs goes on as if nothing were, so nobody else tells it."""
+    for one in plan.drift:
+        if one.klass != "managed" or (only is not None and _node_of(one.address) not in only):
+            continue
+        if one.kind == "digest":
+            mend = "pull the pinned weights under that name, or gpurec pin takes on what is there"
+            yield warning("digest_differs", one.address, "other weights are installed under its name than the files pin", mend)
+        elif (one.kind, one.field) == ("missing", "installed"):
+            mend = "gpurec apply pulls it again; until then its engine cannot load it after a restart"
+            yield warning("not_on_disk", one.address, "its files are gone from the disk of its engine", mend)
+
+
+def _node_of(address: str) -> str:
+    return address.rpartition("@")[2].partition("/")[0].removeprefix("engine.")
 
 
 def _may_be_on_cpu(desired: Desired, plan: Plan, facts: FleetFacts) -> Set[tuple[EngineId, str]]:

@@ -56,6 +56,7 @@ def test_a_model_deleted_from_disk_while_it_runs_is_told_and_pulled_again(lab: L
     assert "code:1" in lab.fleet.engines["ada/ollama"].residents
     assert drift(lab) == [("missing", "model.code:1@ada/ollama")]
     assert "was installed, is gone" in lab.run("drift").stdout
+    assert "its files are gone from the disk of its engine" in lab.run("doctor").stdout
     apply(lab, TWO)
     assert drift(lab) == []
     assert lab.run("plan", "--detailed-exitcode").exit_code == 0

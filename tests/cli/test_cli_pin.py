@@ -69,6 +69,7 @@ def test_other_weights_are_drift_in_the_plan_and_pin_accepts_them(lab: Lab) -> N
         ("digest", "model.chat@ada/ollama"),
         ("digest", "model.chat@bea/ollama"),
     }
+    assert lab.run("doctor").stdout.count("digest_differs") == 2
     planned = lab.run("plan", "--detailed-exitcode")
     assert (planned.exit_code, "gpurec pin" in planned.stdout) == (0, True)
     accepted = lab.run("pin", "chat")
