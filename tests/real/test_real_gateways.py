@@ -9,14 +9,15 @@ import json
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import httpx
 import pytest
 from processes import LOOPBACK, Process, free_port
 from provision import Provisioned
-from test_real_templates import answers, rendered, says, served
+from rigs import Bench
+from servers import Single
+from test_real_templates import answers, rendered
 from waiting import wait_until
 
 pytestmark = pytest.mark.timeout(600)  # LiteLLM starts for 5 s of CPU, each time
@@ -82,37 +83,31 @@ def completed(client: httpx.Client, model: str) -> httpx.Response:
     return client.post("/v1/chat/completions", json=body)
 
 
-WORD = json.dumps(
-    {
-        "id": "c",
-        "object": "chat.completion",
-        "created": 1,
-        "model": "m",
-        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "word"}}],
-        "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
-    }
-)
-
-
 def test_where_one_engine_is_gone_the_other_answers_and_where_all_are_the_fallback_does(
-    gateway: Callable[[dict[str, str]], httpx.Client],
+    bench: Bench, gateway: Callable[[dict[str, str]], httpx.Client]
 ) -> None:
-    asked: list[str] = []
+    engine = Single(bench.real, bench.folder("single"), bench.real.gemma, "gemma")
+    bench.started(engine)
+    second, phi = bench.recorder(engine), bench.recorder(engine)
+    client = gateway({FIRST: f"http://{LOOPBACK}:{free_port()}", SECOND: second.url, PHI: phi.url})
 
-    def note(request: BaseHTTPRequestHandler) -> None:
-        asked.append(f"{request.command} {request.path}")
-        says(WORD)(request)
-
-    gone = f"http://{LOOPBACK}:{free_port()}"
-    with served(note) as port:
-        client = gateway({FIRST: gone, SECOND: gone, PHI: f"http://{LOOPBACK}:{port}"})
-        assert client.get("/health/readiness").status_code == 200
-        assert client.get("/v1/models").status_code == 200
-        assert not [one for one in asked if one.startswith("POST")], "a look at the gateway asks no engine for anything"
-        for name in ("phi", "llama3.1:latest"):  # its own engine, and the fallback of one whose engines are gone
+    def answered(name: str) -> list[str]:
+        """Who was asked for a completion, and each was answered by the engine with words."""
+        for one in (second, phi):
+            one.forget()
+        for _ in range(4):
             answer = completed(client, name)
             assert answer.status_code == 200, answer.text
-            assert answer.json()["choices"][0]["message"]["content"] == "word"
+            assert answer.json()["usage"]["completion_tokens"] == 4
+        return [who for who, one in (("second", second), ("phi", phi)) if one.changes()]
+
+    assert client.get("/health/readiness").status_code == 200
+    assert client.get("/v1/models").status_code == 200
+    assert second.changes() + phi.changes() == [], "a look at the gateway asks no engine for anything"
+    assert answered("phi") == ["phi"]
+    assert "second" in answered("llama3.1:latest"), "its other engine is gone"
+    second.stop()
+    assert "phi" in answered("llama3.1:latest"), "the fallback of one whose engines are gone"
 
 
 def test_a_dashboard_has_no_key_that_grafana_does_not_have(real: Provisioned, tmp_path: Path) -> None:
