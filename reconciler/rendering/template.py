@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from functools import lru_cache
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from reconciler.fleet import GpurecError, Place, Problem
@@ -69,14 +70,15 @@ def render(template: Template, values: Mapping[str, object]) -> str:
     length = 0
     try:
         refuse_marks(template.text)
-        environment, compiled = _compiled(template.text)
-        environment.meter.renew()
-        for piece in compiled.generate(values):
-            length += len(piece)
-            environment.meter.spend(1)
-            if length > MOST_TEXT:
-                raise _refused(template, f"it renders to more than {MOST_TEXT:,} characters", None, "write a smaller file")
-            found.append(piece)
+        environment, compiled, alone = _compiled(template.text)
+        with alone:
+            environment.meter.renew()
+            for piece in compiled.generate(values):
+                length += len(piece)
+                environment.meter.spend(1)
+                if length > MOST_TEXT:
+                    raise _refused(template, f"it renders to more than {MOST_TEXT:,} characters", None, "write a smaller file")
+                found.append(piece)
     except TemplateSyntaxError as error:
         raise _refused(template, error.message or "it is no template", error.lineno, "correct the template") from None
     except UndefinedError as error:
@@ -100,9 +102,10 @@ def _said(error: Exception) -> str:
 
 
 @lru_cache(_MOST_COMPILED)
-def _compiled(text: str) -> tuple[Sandbox, JinjaTemplate]:
+def _compiled(text: str) -> tuple[Sandbox, JinjaTemplate, Lock]:
+    """The lock is held while it is rendered: a service plans in several threads, and each rendering has the budget for itself."""
     environment = _environment()
-    return environment, environment.from_string(text)
+    return environment, environment.from_string(text), Lock()
 
 
 def _environment() -> Sandbox:
