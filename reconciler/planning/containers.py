@@ -141,6 +141,8 @@ def why_stopped_first(old: ContainerFacts, spec: ContainerSpec, both_fit: bool) 
         return f"both have {source}, which the old one writes to"
     if spec.devices and old.devices:
         return f"both have {spec.devices[0]}, and nobody can tell whether its cards have room for both"
+    if old.cards is None and spec.cards:
+        return "it is not known which cards the old one has"
     unnamed = [card for card in old.cards or () if card == "all" or card.startswith("any ")]
     if unnamed and spec.cards:
         return f"the old one has {unnamed[0]} of the cards"
