@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from reconciler.operations.settings import WorkspaceSettings
 from reconciler.service.apart import apart
 from reconciler.service.events import Ended, Looked, Over, Reloaded, Started, Told, WatchEvent
 from reconciler.service.http.access import Tokens
-from reconciler.service.http.app import app_of
+from reconciler.service.http.app import Api, app_of
 from reconciler.service.http.broadcast import Broadcast
 from reconciler.service.http.metrics import Metrics
 from reconciler.service.watch import AFTER_BORDER, BACK_OFF, Signals, Watch, WatchOptions
@@ -248,6 +249,28 @@ def test_a_request_that_waits_for_the_state_holds_up_no_other(lab: Lab, monkeypa
     assert asyncio.run(play()) == [200] * 6
     assert len(ended) >= 6
     assert all(ended)
+
+
+def test_a_run_that_ends_by_a_fault_of_our_own_is_told_to_those_who_listen(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def play() -> list[str]:
+        watch = Watch(WorkspaceSettings(lab.root, poll_seconds=POLL), WatchOptions(INTERVAL, applies=True), lambda event: None, Signals())
+        broadcast, told = Broadcast(), list[str]()
+        monkeypatch.setattr(broadcast, "send", lambda document: told.append(json.dumps(document)))
+
+        async def broken() -> Any:
+            raise KeyError("m3:1")
+
+        async def approved(digest: str, command: str) -> tuple[Any, Any]:
+            return None, asyncio.ensure_future(broken())
+
+        monkeypatch.setattr(watch, "approved", approved)
+        await Api(watch, Metrics(watch), broadcast).approved("sha256:1", "ops")
+        await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
+        return told
+
+    (event,) = asyncio.run(play())
+    assert json.loads(event)["type"] == "error"
+    assert "gpurec itself failed: KeyError" in event
 
 
 def test_what_was_begun_apart_still_says_what_it_did_when_it_is_cut() -> None:

@@ -125,6 +125,9 @@ class Api:
         except GpurecError as error:
             self._broadcast.send(error_event(error))
             return
+        except Exception as error:  # noqa: BLE001 - the last net of a run that nobody waits for: a fault of our own is told too
+            self._broadcast.send(error_event(GpurecError.of(f"gpurec itself failed: {type(error).__name__}: {error}")))
+            return
         self._broadcast.send(result_event(result, exit_status(Command.APPLY, of_apply(proposal.plan, result))))
 
 
