@@ -65,14 +65,15 @@ apply() {
 }
 
 drift() {
-    if [[ $comment == true ]]; then
+    run drift --format markdown "${options[@]}" >>"${GITHUB_STEP_SUMMARY:-/dev/null}"
+    local found=$status
+    output exit-status "$found"
+    output changes "$([[ $found == 2 ]] && echo true || echo false)"
+    if [[ $comment == true ]]; then # where the fleet cannot be compared the issue says why
         run comment --drift "${options[@]}"
         [[ $status == 0 ]] || exit "$status"
     fi
-    run drift --format markdown "${options[@]}" >>"${GITHUB_STEP_SUMMARY:-/dev/null}"
-    output exit-status "$status"
-    output changes "$([[ $status == 2 ]] && echo true || echo false)"
-    [[ $status == 0 || $status == 2 || $status == 4 ]] || exit "$status"
+    [[ $found == 0 || $found == 2 || $found == 4 ]] || exit "$found"
 }
 
 # `show` and `comment FILE` take only what says where the workspace is

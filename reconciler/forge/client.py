@@ -1,9 +1,15 @@
-"""Requests to a forge: JSON, bounded in size and time, no redirects, the token only in its header; failures that pass are told apart."""
+"""Requests to a forge: JSON, bounded in size and time, no redirects, the token only in its header; failures that pass are told apart.
+
+Limits, as their documents say: GitHub answers 403 or 429, with `retry-after`, or `x-ratelimit-remaining: 0` and the time of the reset
+(seconds of the epoch), or neither and a sentence about a secondary limit, which asks for a minute (docs.github.com "Rate limits for the
+REST API"); GitLab 429 with `Retry-After` and `RateLimit-Reset` (docs.gitlab.com "User and IP rate limits"); Bitbucket 429.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any, Self
 
 import httpx
@@ -12,10 +18,12 @@ from reconciler.engines.answers import clean_text, error_message, system_reason
 from reconciler.engines.keys import Keys
 from reconciler.engines.secrets import read_secret
 from reconciler.fleet import MIB, Place, Problem
+from reconciler.fleet.units import format_duration
 from reconciler.forge.place import Forge, ForgeError, ForgePlace
 
 LARGEST_ANSWER = 64 * MIB
 _SECONDS = 30.0
+_A_MINUTE = 60.0
 _HEADER: Mapping[Forge, tuple[str, str]] = {
     Forge.GITHUB: ("Authorization", "Bearer "),
     Forge.GITEA: ("Authorization", "token "),
@@ -65,6 +73,16 @@ class ForgeClient:
 
         Raises ForgeBusy for what may pass (no connection, 5xx, rate limits), ForgeRefused for any other answer that is no success.
         """
+        return (await self._answer(method, path, body))[0]
+
+    async def page(self, path: str) -> tuple[Any, bool]:
+        """The JSON of a page, and whether it says that another comes after it: by `Link` (GitHub, GitLab, Gitea) or `next` (Bitbucket).
+        Raises as `ask`."""
+        document, answer = await self._answer("GET", path)
+        more = document.get("next") if isinstance(document, dict) else answer.links.get("next")
+        return document, bool(more)
+
+    async def _answer(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[Any, httpx.Response]:
         url = self.place.api + path
         try:
             async with self._http.stream(method, url, json=body) as answer:
@@ -74,7 +92,7 @@ class ForgeClient:
             raise ForgeBusy(Problem(f"{self.place.forge} cannot be reached: {reason}", Place(url), "try again later")) from error
         content = self._keys.without(content)
         if answer.is_success:
-            return self._json(content, url)
+            return self._json(content, url), answer
         raise self._failure(answer, content, url)
 
     async def _content(self, answer: httpx.Response, url: str) -> bytes:
@@ -95,10 +113,10 @@ class ForgeClient:
         status = answer.status_code
         said = _message(content)
         what = f"{self.place.forge} answered {status}" + (f": {said}" if said else "")
-        pause = _seconds(answer.headers.get("retry-after"))
-        limited = status == 403 and (pause is not None or answer.headers.get("x-ratelimit-remaining") == "0")
-        if status == 429 or status >= 500 or limited:
-            return ForgeBusy(Problem(what, Place(url), "try again later"), pause)
+        pause = _pause(answer, said)
+        if status == 429 or status >= 500 or (status == 403 and pause is not None):
+            hint = "try again later" if pause is None or pause < 1 else f"try again in {format_duration(pause)}"
+            return ForgeBusy(Problem(what, Place(url), hint), pause)
         return ForgeRefused(Problem(what, Place(url), _HINTS.get(status, "is the token one for this repository?")), status)
 
 
@@ -114,11 +132,31 @@ def _message(content: bytes) -> str:
 
 _HINTS = {
     401: "the token is not valid (any more)",
-    403: "the token may not do this: it needs to write to issues and pull requests of this repository",
+    403: "the token may not do this: it needs to write to issues and pull requests of this repository (a job of a fork may only read)",
     404: "there is no such pull request or repository, or the token may not see it",
     410: "issues are switched off for this repository",
 }
 
 
+def _pause(answer: httpx.Response, said: str) -> float | None:
+    """Seconds that a limited client is asked to wait; None where nothing says that it is limited, or for how long."""
+    after = _seconds(answer.headers.get("retry-after"))
+    if after is not None:
+        return after
+    for remaining, reset in (("x-ratelimit-remaining", "x-ratelimit-reset"), ("ratelimit-remaining", "ratelimit-reset")):
+        if answer.headers.get(remaining) == "0":
+            until, now = _seconds(answer.headers.get(reset)), _time_of(answer)
+            return _A_MINUTE if until is None or now is None else max(1.0, until - now)
+    return _A_MINUTE if "secondary rate limit" in said or "abuse detection" in said else None
+
+
 def _seconds(text: str | None) -> float | None:
-    return float(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 8 else None
+    return float(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 12 else None
+
+
+def _time_of(answer: httpx.Response) -> float | None:
+    """The forge's own clock, in seconds of the epoch: ours may be another one."""
+    try:
+        return parsedate_to_datetime(answer.headers.get("date", "")).timestamp()
+    except ValueError:
+        return None

@@ -101,7 +101,7 @@ _ISSUES_OF_GITHUB = Routes(
 )
 COMMENTS: Mapping[Forge, Routes] = {
     Forge.GITHUB: _OF_GITHUB,
-    Forge.GITEA: replace(_OF_GITHUB, query="?page={page}&limit={size}"),
+    Forge.GITEA: replace(_OF_GITHUB, query=""),  # all at once
     Forge.GITLAB: Routes(
         "/projects/{repository}/merge_requests/{number}/notes",
         "/projects/{repository}/merge_requests/{number}/notes/{id}",

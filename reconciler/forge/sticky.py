@@ -127,8 +127,8 @@ class _Sticky:
         """Whether it begins with our mark and was not written by somebody else, as far as can be known: a stranger's comment with a forged
         mark is left alone where we know who we are, and on GitHub, whose jobs do not, where the stranger is no bot. Elsewhere the mark
         has to do: else every run of a token that may not ask would make one more comment."""
-        if not isinstance(one, dict) or not self._text(one).startswith(mark):
-            return False
+        if not isinstance(one, dict) or one.get("pull_request") or not self._text(one).startswith(mark):
+            return False  # GitHub lists pull requests among issues
         if mine is not None:
             return self.routes.author_of(one) == mine
         return self.client.place.forge is not Forge.GITHUB or self.routes.is_bot(one)
@@ -147,7 +147,7 @@ class _Sticky:
         """Every comment or open issue, page by page: by number, since a next page's URL from outside would be sent the token."""
         seen: set[Any] = set()
         for page in range(1, MOST_PAGES + 1):
-            answer = await self.client.ask("GET", self._path(self.routes.listing) + self.routes.query.format(page=page, size=PAGE))
+            answer, more = await self.client.page(self._path(self.routes.listing) + self.routes.query.format(page=page, size=PAGE))
             found = self.routes.items(answer)
             if found is None:
                 where = Place(self.client.place.api + self._path(self.routes.listing))
@@ -156,5 +156,5 @@ class _Sticky:
             seen |= {self.routes.id_of(one) for one in new}
             for one in new:
                 yield one
-            if len(found) < PAGE or not new:  # a forge that knows no pages says the same again
+            if not new or not self.routes.query or (len(found) < PAGE and not more):  # a forge's own page may be shorter than is asked
                 return

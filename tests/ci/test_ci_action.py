@@ -130,6 +130,30 @@ def test_drift_opens_an_issue_and_closes_it(lab: Lab, github: FakeForge) -> None
     assert [one.open for one in github.issues] == [False]
 
 
+FORBIDDEN = '{"message": "Resource not accessible by integration"}'
+
+
+def test_a_fork_whose_token_only_reads_has_the_plan_in_the_summary_and_is_told_why_there_is_no_comment(lab: Lab, github: FakeForge) -> None:
+    github.faults = [(200, {}, "[]", False), (403, {}, FORBIDDEN, False)]
+    job = Job(lab, github)
+    status, outputs, log = job.run("plan")
+    assert (status, outputs["changes"]) == (1, "true"), log
+    assert outputs["digest"] in job.summary
+    assert "Resource not accessible by integration" in log
+    assert "a job of a fork may only read" in log
+
+
+def test_drift_is_summed_up_also_where_no_issue_may_be_written(lab: Lab, github: FakeForge) -> None:
+    lab.run("apply", "--auto-approve")
+    lab.fleet.engines["ada/ollama"].restart()
+    github.faults = [(200, {}, "[]", False), (403, {}, FORBIDDEN, False)]
+    job = Job(lab, github)
+    del job.environ["GITHUB_EVENT_PATH"]
+    status, outputs, log = job.run("drift")
+    assert (status, outputs["changes"]) == (1, "true"), log
+    assert "gpurec drift" in job.summary
+
+
 def test_options_are_words_and_never_shell(lab: Lab, github: FakeForge) -> None:
     status, _, log = Job(lab, github).run("plan", options="--limit=$(touch pwned); touch pwned\n", comment="false")
     assert status == 1, log

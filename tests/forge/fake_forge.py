@@ -1,12 +1,12 @@
-"""Each forge's API of comments and issues over real HTTP, in the shapes that their documentation shows.
+"""Each forge's API of comments and issues over real HTTP, held to what the forge's own description says (`described.py`).
 
-What it keeps are plain values; faults are put before requests. It is no judge of more than this: paths, methods, headers, pages, limits.
+What it keeps are plain values; faults are put before requests. A request that is not described is refused, an answer with a key that is not
+described is an error of the fake.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,33 +15,25 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from described import described
+
 from reconciler.forge import Forge
 
 TOKEN = "forge-token-0123456789"
 MOST = {Forge.GITHUB: 65_536, Forge.GITEA: 65_536, Forge.GITLAB: 1_000_000, Forge.BITBUCKET: 32_768}
-PATHS = {
-    Forge.GITHUB: (r"/repos/o/r/issues/7/comments", r"/repos/o/r/issues/comments/(\d+)", r"/repos/o/r/issues", r"/repos/o/r/issues/(\d+)"),
-    Forge.GITLAB: (
-        r"/projects/42/merge_requests/7/notes", r"/projects/42/merge_requests/7/notes/(\d+)", r"/projects/42/issues",
-        r"/projects/42/issues/(\d+)",
-    ),
-    Forge.BITBUCKET: (
-        r"/repositories/o/r/pullrequests/7/comments", r"/repositories/o/r/pullrequests/7/comments/(\d+)", r"/none", r"/none/(\d+)",
-    ),
-}  # fmt: skip
-PATHS[Forge.GITEA] = PATHS[Forge.GITHUB]
 PREFIX = {Forge.GITEA: "/api/v1", Forge.GITLAB: "/api/v4", Forge.BITBUCKET: "/2.0", Forge.GITHUB: ""}
 
 
 @dataclass
 class Written:
-    """A comment or an issue."""
+    """A comment or an issue; on GitHub also a pull request, which it lists among issues."""
 
     id: int
     author: str
     text: str
     open: bool = True
     title: str = ""
+    pull: bool = False
 
 
 @dataclass
@@ -56,7 +48,8 @@ class FakeForge:
     issues: list[Written] = field(default_factory=list)
     faults: list[tuple[int, dict[str, str], str, bool]] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
-    pages: bool = True
+    most_a_page: int = 100
+    """What a page holds at most, whatever is asked for (Gitea: `MAX_RESPONSE_ITEMS`)."""
 
     def environ(self, event: str | None = None) -> dict[str, str]:
         """What CI sets in a job of pull request 7 (`event`: the file of GitHub's and Gitea's)."""
@@ -86,7 +79,11 @@ class FakeForge:
             case Forge.BITBUCKET:
                 return {"type": "user", "uuid": "{" + name + "}", "display_name": name}
             case _:
-                return {"login": name, "id": 1, "type": "Bot" if name.endswith("bot") else "User"}
+                return {
+                    "login": name,
+                    "id": 1,
+                    **({"type": "Bot" if name.endswith("bot") else "User"} if self.forge is Forge.GITHUB else {}),
+                }
 
     def show(self, one: Written, issue: bool) -> dict[str, Any]:
         match self.forge:
@@ -98,7 +95,10 @@ class FakeForge:
                 content = {"type": "rendered", "raw": one.text, "markup": "markdown", "html": ""}
                 return {"id": one.id, "content": content, "user": self.user(one.author), "deleted": False}
             case _ if issue:
-                return {"id": 9000 + one.id, "number": one.id, "title": one.title, "body": one.text, "user": self.user(one.author)}
+                pull = {"pull_request": {"url": "u"}} if one.pull else {}
+                return {"id": 9000 + one.id, "number": one.id, "title": one.title, "body": one.text, "user": self.user(one.author), **pull}
+            case Forge.GITEA:
+                return {"id": one.id, "pull_request_url": "u", "body": one.text, "user": self.user(one.author)}
             case _:
                 return {"id": one.id, "node_id": "IC_x", "body": one.text, "user": self.user(one.author)}
 
@@ -112,7 +112,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _say(self, status: int, document: Any, headers: dict[str, str] | None = None) -> None:
         body = document.encode() if isinstance(document, str) else json.dumps(document).encode()
-        self.send_response(status)
+        self.send_response_only(status)
         for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
@@ -131,47 +131,60 @@ class Handler(BaseHTTPRequestHandler):
             self._say(fault[0], fault[2], fault[1])
             return
         said = self.headers.get("PRIVATE-TOKEN") if fake.forge is Forge.GITLAB else (self.headers.get("Authorization") or " ").split(" ")[1]
-        status, document = (401, {"message": "Bad credentials"}) if said != TOKEN else self._done(path, parse_qs(url.query), sent)
+        refused = (401, {"message": "Bad credentials"}, {})
+        status, document, headers = refused if said != TOKEN else self._done(path, parse_qs(url.query), sent)
         if fault is not None:
             self._say(fault[0], fault[2], fault[1])
         else:
-            self._say(status, document)
+            self._say(status, document, headers)
 
-    def _done(self, path: str, query: dict[str, list[str]], sent: Any) -> tuple[int, Any]:
+    def _done(self, path: str, query: dict[str, list[str]], sent: Any) -> tuple[int, Any, dict[str, str]]:
         fake = self.fake
+        found = described(fake.forge, self.command, path)
+        if found is None:
+            return 404, {"message": "Not Found"}, {}
+        operation, at = found
+        if wrong := operation.wrong(query, sent):
+            return 400, {"message": f"not described: {wrong}"}, {}
         if path == "/user":
-            return (200, fake.user(fake.me)) if fake.may_ask_who else (403, {"message": "Resource not accessible by integration"})
-        comments, comment, issues, issue = PATHS[fake.forge]
-        for pattern, kept, is_issue in ((comments, fake.comments, False), (issues, fake.issues, True)):
-            if re.fullmatch(pattern, path):
-                if self.command == "POST":
-                    return self._write(Written(len(kept) + 1, fake.me, ""), kept, sent, is_issue)
-                return 200, self._page([one for one in kept if one.open], query, is_issue)
-        for pattern, kept, is_issue in ((comment, fake.comments, False), (issue, fake.issues, True)):
-            if found := re.fullmatch(pattern, path):
-                one = next(each for each in kept if each.id == int(found[1]))
-                right = {Forge.GITHUB: "PATCH", Forge.GITEA: "PATCH", Forge.GITLAB: "PUT", Forge.BITBUCKET: "PUT"}[fake.forge]
-                return self._write(one, kept, sent, is_issue) if self.command == right else (405, {"message": "method"})
-        return 404, {"message": "Not Found"}
+            return (200, fake.user(fake.me), {}) if fake.may_ask_who else (403, {"message": "Resource not accessible by integration"}, {})
+        is_issue = "comments" not in path and "notes" not in path
+        kept = fake.issues if is_issue else fake.comments
+        if self.command == "GET":
+            shown, headers = self._page([one for one in kept if one.open], query, is_issue, paged="page" in operation.query)
+            items = shown["values"] if isinstance(shown, dict) else shown
+            assert all(one.keys() <= operation.answers for one in items), items
+            return operation.status, shown, headers
+        one = next((each for each in kept if each.id == int(at[1])), None) if at.groups() else Written(len(kept) + 1, fake.me, "")
+        if one is None:
+            return 404, {"message": "Not Found"}, {}
+        if not self._write(one, kept, sent):
+            return 422, {"message": "Validation Failed: body is too long"}, {}
+        answer = fake.show(one, is_issue)
+        assert answer.keys() <= operation.answers, answer
+        return operation.status, answer, {}
 
-    def _page(self, kept: list[Written], query: dict[str, list[str]], issue: bool) -> Any:
-        size = int(next((query[name][0] for name in ("per_page", "pagelen", "limit") if name in query), "30"))
-        first = (int(query["page"][0]) - 1) * size
-        shown = [self.fake.show(one, issue) for one in (kept[first : first + size] if self.fake.pages else kept)]
-        return {"values": shown, "page": 1, "size": len(kept)} if self.fake.forge is Forge.BITBUCKET else shown
-
-    def _write(self, one: Written, kept: list[Written], sent: Any, issue: bool) -> tuple[int, Any]:
-        text = sent.get("description", sent.get("body"))
+    def _page(self, kept: list[Written], query: dict[str, list[str]], issue: bool, *, paged: bool) -> tuple[Any, dict[str, str]]:
+        """A page, and how it says that there is another."""
+        asked = int(next((query[name][0] for name in ("per_page", "pagelen", "limit") if name in query), "30"))
+        size, page = (min(asked, self.fake.most_a_page), int(query["page"][0])) if paged else (len(kept), 1)
+        shown = [self.fake.show(one, issue) for one in kept[(page - 1) * size : page * size]]
+        more = page * size < len(kept)
+        following = f"{self.fake.url}/another?page={page + 1}"
         if self.fake.forge is Forge.BITBUCKET:
-            text = sent["content"]["raw"]
+            return {"values": shown, "page": page, "size": len(kept), **({"next": following} if more else {})}, {}
+        return shown, {"Link": f'<{following}>; rel="next", <{following}>; rel="last"'} if more else {}
+
+    def _write(self, one: Written, kept: list[Written], sent: Any) -> bool:
+        """Whether its text is short enough; then it is kept."""
+        text = sent["content"]["raw"] if self.fake.forge is Forge.BITBUCKET else sent.get("description", sent.get("body"))
         if len(text.encode()) > MOST[self.fake.forge]:
-            return 422, {"message": "Validation Failed: body is too long"}
+            return False
         one.text, one.title = text, sent.get("title", one.title)
         one.open = not (sent.get("state") == "closed" or sent.get("state_event") == "close")
-        new = one not in kept
-        if new:
+        if one not in kept:
             kept.append(one)
-        return (201 if new else 200), self.fake.show(one, issue)
+        return True
 
     do_GET = do_POST = do_PATCH = do_PUT = _answer  # noqa: N815  the names that http.server looks for
 

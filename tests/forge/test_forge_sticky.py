@@ -71,13 +71,31 @@ def test_fleets_and_kinds_have_comments_of_their_own(fake: FakeForge, event: str
     assert keep(fake, event, "lab") is Kept.SAME
 
 
-def test_it_is_found_behind_many_others_also_where_the_forge_knows_no_pages(fake: FakeForge, event: str) -> None:
+def test_it_is_found_behind_many_others(fake: FakeForge, event: str) -> None:
     fake.comments = [Written(at, "ann", f"remark {at}") for at in range(1, 96)]
     keep(fake, event, "one")
     assert keep(fake, event, "two") is Kept.UPDATED
-    fake.pages = False
+    fake.most_a_page = 20
     assert keep(fake, event, "three") is Kept.UPDATED
     assert len(fake.comments) == 96
+
+
+@pytest.mark.parametrize("forge", WITH_ISSUES)
+def test_an_issue_is_found_also_where_pages_are_shorter_than_was_asked(forge: Forge) -> None:
+    with serving(forge) as fake:
+        fake.most_a_page = 20
+        fake.issues = [Written(at, "ann", f"issue {at}") for at in range(1, 31)]
+        environ = fake.environ()
+        for text, kept in (("one", Kept.CREATED), ("two", Kept.UPDATED)):
+            assert asyncio.run(keep_issue(find_place(environ), environ, MARK, "t", text, needed=True)) is kept
+
+
+def test_a_pull_request_that_quotes_our_mark_is_no_issue_of_ours() -> None:
+    with serving(Forge.GITHUB) as fake:
+        fake.issues = [Written(1, fake.me, f"{MARK}\n\nwhat the issue says", pull=True)]
+        environ = fake.environ()
+        assert asyncio.run(keep_issue(find_place(environ), environ, MARK, "t", "none", needed=False)) is Kept.NOT_NEEDED
+        assert fake.issues[0].open
 
 
 def test_a_strangers_comment_with_our_mark_is_left_alone(fake: FakeForge, event: str) -> None:
@@ -112,12 +130,48 @@ def test_of_two_runs_at_once_the_older_comment_points_to_the_newer(fake: FakeFor
     assert [one.text for one in fake.comments] == [f"{MARK}\n\nThere is a newer one of these below.", f"{MARK}\n\nthree"]
 
 
-@pytest.mark.parametrize("fault", [(500, {}), (502, {}), (429, {"Retry-After": "7"}), (403, {"Retry-After": "7"})])
-def test_a_failure_that_passes_is_tried_again(fake: FakeForge, event: str, fault: tuple[int, dict[str, str]]) -> None:
-    fake.faults = [(*fault, "{}", False)] * 2
-    pauses = Pauses()
-    assert keep(fake, event, "one", pauses=pauses) is Kept.CREATED
-    assert pauses == ([7.0, 7.0] if fault[1] else [1.0, 2.0])
+SECONDARY = '{"message": "You have exceeded a secondary rate limit. Please wait a few minutes before you try again."}'
+AT = {"Date": "Mon, 30 Nov 2026 12:00:00 GMT"}
+"""The forge's clock: 1796040000 seconds of the epoch."""
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body", "pauses"),
+    [
+        (500, {}, "{}", [1.0, 2.0]),
+        (502, {}, "<html>", [1.0, 2.0]),
+        (429, {"Retry-After": "7"}, "{}", [7.0, 7.0]),
+        (429, {"Retry-After": "7"}, "Retry later\n", [7.0, 7.0]),
+        (429, {}, "{}", [1.0, 2.0]),
+        (403, {"Retry-After": "7"}, "{}", [7.0, 7.0]),
+        (403, {}, SECONDARY, [60.0, 60.0]),
+        (403, {**AT, "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1796040042"}, "{}", [42.0, 42.0]),
+        (403, {**AT, "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1796039999"}, "{}", [1.0, 1.0]),
+        (429, {**AT, "RateLimit-Remaining": "0", "RateLimit-Reset": "1796040042"}, "Retry later\n", [42.0, 42.0]),
+    ],
+)
+def test_a_failure_that_passes_is_tried_again_after_the_pause_that_it_asks_for(
+    fake: FakeForge, event: str, status: int, headers: dict[str, str], body: str, pauses: list[float]
+) -> None:
+    fake.faults = [(status, headers, body, False)] * 2
+    waited = Pauses()
+    assert keep(fake, event, "one", pauses=waited) is Kept.CREATED
+    assert waited == pauses
+
+
+def test_a_limit_that_lasts_is_not_waited_for_and_says_how_long(fake: FakeForge, event: str) -> None:
+    fake.faults = [(403, {**AT, "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1796042400"}, '{"message": "API rate limit"}', False)]
+    waited = Pauses()
+    with pytest.raises(ForgeError, match="answered 403: API rate limit; try again in 40m"):
+        keep(fake, event, "one", pauses=waited)
+    assert waited == []
+
+
+def test_a_job_of_a_fork_is_told_why_it_may_not_write(event: str) -> None:
+    with serving(Forge.GITHUB) as fake:
+        fake.faults = [(200, {}, "[]", False), (403, {}, '{"message": "Resource not accessible by integration"}', False)]
+        with pytest.raises(ForgeError, match=r"not accessible by integration; the token may not .* \(a job of a fork may only read\)"):
+            keep(fake, event, "one")
 
 
 def test_a_comment_that_was_made_though_the_forge_said_502_comes_not_twice(fake: FakeForge, event: str) -> None:
