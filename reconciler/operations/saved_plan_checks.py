@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from reconciler.fleet import Applied, GpurecError, GuardRefused, StalePlan
 from reconciler.planning import (
     FORMAT_VERSION,
-    Moved,
     Plan,
     SinceApproval,
+    StaleStep,
     Step,
     as_approved,
-    first_moved,
     first_not_as_approved,
+    first_stale_step,
     plan_digest,
 )
 from reconciler.planning.kinds.engine import starting
@@ -87,11 +87,11 @@ def check_not_stale(saved: Plan, look: Proposal, selected: frozenset[str] | None
         if (other := first_not_as_approved(saved, facts, since)) is not None:
             raise _stale(saved, *other)
         return replace(fresh, digest=saved.digest)
-    moved = first_moved(saved, workspace.fleet, workspace.desired, facts, look.applied, selected, workspace.catalogue, since)
-    if moved is None:
-        moved = first_moved_resource(saved, look)
-    if moved is not None:
-        raise _stale(saved, moved.step, moved.why)
+    stale = first_stale_step(saved, workspace.fleet, workspace.desired, facts, look.applied, selected, workspace.catalogue, since)
+    if stale is None:
+        stale = first_stale_resource(saved, look)
+    if stale is not None:
+        raise _stale(saved, stale.step, stale.why)
     return as_approved(saved, fresh, workspace.fleet, workspace.desired)
 
 
@@ -104,14 +104,14 @@ def first_turned(saved: Plan, fresh: Plan) -> str | None:
     return None
 
 
-def first_moved_resource(saved: Plan, look: Proposal) -> Moved | None:
+def first_stale_resource(saved: Plan, look: Proposal) -> StaleStep | None:
     """The first step about another kind than models that cannot be done any more as planned."""
     for kind in look.kinds:
         for step in (step for step in saved.steps if step.kind == kind.name):
             at = step.address
             found, row = seen_of(look.resources, at, step.node), look.applied.resources.get(at)
             if (why := stale_resource(kind, step, found, look.plan.wanted.get(at), row)) is not None:
-                return Moved(step, why)
+                return StaleStep(step, why)
     return None
 
 

@@ -7,9 +7,9 @@ from reconciler.needs.context_search import Fitted, Search
 from reconciler.needs.terms import Terms
 from reconciler.placement.bound import Bound, bound_of
 from reconciler.placement.candidates import Candidate, ModelNeeds, Question, best, candidates, model_needs
+from reconciler.placement.decided import Decided
 from reconciler.placement.eligibility import refusal
 from reconciler.placement.explain import Explanation, Refused, explain
-from reconciler.placement.keep import is_there_without
 from reconciler.placement.mip import SolverMissing, require_highs
 from reconciler.placement.objective import Objective, objective_of, replica_bytes
 from reconciler.placement.place import place, place_most
@@ -24,6 +24,7 @@ __all__ = [
     "Candidate",
     "Card",
     "Charges",
+    "Decided",
     "EngineState",
     "Explanation",
     "Fitted",
@@ -48,7 +49,6 @@ __all__ = [
     "charge_found",
     "explain",
     "is_fitted",
-    "is_there_without",
     "margin_for",
     "model_needs",
     "need_on",

@@ -50,7 +50,7 @@ from reconciler.planning.plan import (
     Value,
 )
 from reconciler.planning.planner import make_plan, wanted_names
-from reconciler.planning.staleness import Moved, first_moved
+from reconciler.planning.staleness import StaleStep, first_stale_step
 
 __all__ = [
     "ASKED_AGAIN",
@@ -78,7 +78,6 @@ __all__ = [
     "LeftOut",
     "ModelStep",
     "Move",
-    "Moved",
     "Note",
     "Pins",
     "PlacementInfo",
@@ -90,6 +89,7 @@ __all__ = [
     "SeenReplica",
     "Since",
     "SinceApproval",
+    "StaleStep",
     "Step",
     "UnmanagedResident",
     "Unplaced",
@@ -102,8 +102,8 @@ __all__ = [
     "drift_key",
     "evicted_by",
     "find_pins",
-    "first_moved",
     "first_not_as_approved",
+    "first_stale_step",
     "import_fleet",
     "judge",
     "make_plan",

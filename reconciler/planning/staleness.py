@@ -9,26 +9,24 @@ fleet: a step that these files could not have asked for is refused like one that
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
+from functools import cached_property
 
-from reconciler.capacity import Card, EngineState, Holding, Occupancy, set_up
+from reconciler.capacity import Card, Charges, EngineState, Holding, Occupancy, set_up
 from reconciler.fleet import (
     Applied,
     Desired,
-    Each,
-    EngineId,
     EngineKind,
     Ensure,
     Fleet,
     FleetFacts,
     ModelSpec,
-    Unmanaged,
     WantedNames,
     format_bytes,
     parse_replica_address,
     parse_time,
 )
-from reconciler.placement import Occupant, Target, charge_found, is_there_without, need_on, refusal
+from reconciler.placement import Decided, Occupant, Target, charge_found, need_on
 from reconciler.planning.approved_from import NOTHING_SINCE, SinceApproval, differs_from_before, not_as_approved
 from reconciler.planning.kinds.model.changes import asked_of
 from reconciler.planning.kinds.model.replica import Replica, replica_of
@@ -41,14 +39,14 @@ from reconciler.vram import NO_CATALOGUE, Catalogue
 
 
 @value_class
-class Moved:
+class StaleStep:
     """The first step that no longer stands, and why, as a sentence without its subject."""
 
     step: Step
     why: str
 
 
-def first_moved(
+def first_stale_step(
     plan: Plan,
     fleet: Fleet,
     desired: Desired,
@@ -57,7 +55,7 @@ def first_moved(
     selected: frozenset[str] | None = None,
     catalogue: Catalogue = NO_CATALOGUE,
     since: SinceApproval = NOTHING_SINCE,
-) -> Moved | None:
+) -> StaleStep | None:
     """The first step that cannot be done any more as planned; None when the whole plan still stands.
 
     `selected` are the node names of the plan's own `--limit` and `--exclude`; None means all. `since` is what
@@ -65,15 +63,15 @@ def first_moved(
     """
     desired = desired.at(parse_time(facts.at)) if desired.hours else desired
     board = set_up(fleet, facts, desired.limits, selected, catalogue, desired.policy.assumes_foreign)
-    now = _Now(plan, fleet, desired, board, applied, since)
+    replay = _Replay(plan, fleet, desired, board, applied, since)
     for step in model_steps(plan.steps):
-        why = now.take(step)
+        why = replay.take(step)
         if why is not None:
-            return Moved(step, why)
+            return StaleStep(step, why)
     return None
 
 
-class _Now:
+class _Replay:
     """The fleet as found, and what the steps so far would have made of it."""
 
     def __init__(self, plan: Plan, fleet: Fleet, desired: Desired, board: Occupancy, applied: Applied, since: SinceApproval) -> None:
@@ -93,12 +91,41 @@ class _Now:
         self._pinned: set[Occupant] = set()
         self._deletions = 0
         self._own: Counter[Card] = Counter()
-        self._loads = [step for step in model_steps(plan.steps) if step.action in (Action.LOAD, Action.RELOAD)]
-        self._placed = plan.placed
-        self._places = _places(plan)
-        self._twins = _staying_twins(plan)
-        for step in self._loads:
-            self._as_planned(step)
+        self._gone: dict[str, str] = {}
+        self._steps = model_steps(plan.steps)
+        self._loads: dict[str, list[ModelStep]] = defaultdict(list)
+        for step in self._steps:
+            if step.action in (Action.LOAD, Action.RELOAD):
+                self._loads[step.node].append(step)
+                self._as_planned(step)
+
+    @cached_property
+    def _decided(self) -> Decided:
+        return Decided(self._board, self._desired, self._applied, self._targets())
+
+    def _targets(self) -> Iterator[Target]:
+        """The places of the plan where a model comes, is and stays, or where nobody can look. Notes of each model the first that was to
+        stay as it is and is not there."""
+        leaving = {(step.at, step.engine_name) for step in self._steps if step.action is Action.UNLOAD}
+        with_step = {step.address for step in self._steps} | {note.address for note in self._plan.held}
+        away = {(deferred.node, deferred.engine) for deferred in self._plan.deferred}
+        for address, name in sorted(self._plan.placed.items()):
+            of, at = parse_replica_address(address)
+            slot, model = self._board.slots.get(at), self._models.get(of)
+            if slot is None or model is None or model.ensure is not Ensure.LOADED:
+                continue
+            loads = (one for one in self._loads[at.node] if one.at == at)
+            load = next((one for one in loads if one.address == address or slot.identity.same_weights(one.engine_name, name)), None)
+            here = (one for one in self._found.get(slot, {}).values() if (at, one.resident.name) not in leaving)
+            found = next((one for one in here if _is(one, model) or name in slot.identity.names(one.resident)), None)
+            unseen = not (slot.reachable and slot.selected)
+            if load is None and found is None and not (unseen and address in self._applied.replicas):
+                if address not in with_step and (at.node, at.engine) not in away:
+                    self._gone.setdefault(of, address)
+            elif self._names.on(model, at.node):
+                one = model.called(slot.kind, name) or model
+                comes = Holding(slot, _charges(load, slot) or ()) if load is not None else None
+                yield Target(one, slot, None, comes or found, found if comes is None else None, deferred=unseen)
 
     def _as_planned(self, step: ModelStep) -> None:
         """What this plan has loaded already sits on the cards that it charged, whatever the state knows of it."""
@@ -111,7 +138,7 @@ class _Now:
         if step.action is Action.RELOAD and decide(self._replica(slot, model, found, step.address)).action is Action.RELOAD:
             return
         self._board.remove(found)
-        found.charges = tuple((card, step.vram_bytes) for card in _cards(step, slot) or ()) or found.charges
+        found.charges = _charges(step, slot) or found.charges
         self._board.put(found)
         if step.action is Action.LOAD:
             self._own.update(dict(found.charges))
@@ -162,13 +189,12 @@ class _Now:
 
     def _unload(self, step: ModelStep, slot: EngineState) -> str | None:
         found = self._found.get(slot, {}).get(step.engine_name)
-        if found is None:
+        if found is None or self._came_back(step, slot, found):
             return None
-        if self._came_back(step, slot, found):
-            return None
-        may_go = found.absent or self._yields(found) or self._desired.policy.unmanaged is Unmanaged.UNLOAD
+        comes = [self._models[load.model] for load in self._loads[step.node] if load.model in self._models]
+        may_leave = self._decided.may_leave(found, comes)
         if not self._was_its_row(step):
-            if not found.rows and found.model is None and not may_go:
+            if not found.rows and found.model is None and not may_leave:
                 return "it is resident and was not loaded by gpurec"
             if found.rows and all(row.address != step.address for row in found.rows):
                 return f"it is {found.rows[0].address} by now"
@@ -176,10 +202,9 @@ class _Now:
             return "it is protected"
         if (why := self._not_as_approved(step, found)) is not None:
             return why
-        if (gone := self._gone_twin(step.model)) is not None:
+        if (gone := self._gone.get(step.model)) is not None:
             return f"{gone}, which was to stay, is not resident now"
-        models = _judged_by(found)
-        if models and not any(self._may_leave(step, slot, found, model.unchosen()) for model in models):
+        if found.model is not None and not may_leave:
             return "the desired state asks for it there, and no other step of the plan takes its place or its room"
         self._leave(found)
         return None
@@ -193,17 +218,14 @@ class _Now:
             and load.at == slot.id
             and slot.identity.same_weights(load.engine_name, found.resident.name)
             and (differs or (load.address == owner != step.address))
-            for load in self._loads
+            for load in self._loads[step.node]
         )
 
     def _was_its_row(self, step: ModelStep) -> bool:
         """Whether this very plan has loaded something else under the address of what leaves, so that the state has that in its place."""
-        load = next((load for load in self._loads if load.address == step.address and load.engine_name != step.engine_name), None)
+        load = next((one for one in self._loads[step.node] if one.address == step.address and one.engine_name != step.engine_name), None)
         done = self._since.changes.get(step.address, ())
         return load is not None and any(one.plan_digest == self._plan.digest for one in done)
-
-    def _yields(self, found: Occupant) -> bool:
-        return found.yields and self._desired.policy.unmanaged is Unmanaged.YIELD
 
     def _remove(self, step: ModelStep, slot: EngineState) -> str | None:
         model = self._absent.get(step.model)
@@ -224,55 +246,6 @@ class _Now:
             return f"guards.max_delete is {self._desired.policy.guards.max_delete}"
         if any(name in self._found.get(slot, {}) for name in names):
             return "it is resident"
-        return None
-
-    def _may_leave(self, step: ModelStep, slot: EngineState, found: Occupant, model: ModelSpec) -> bool:
-        """Whether a wanted resident may leave: it yields to a load, is to be there on demand, or cannot serve; the model is there without
-        it; or a load on its node matters more, or as much where the model has another place."""
-        loads = [self._models[load.model] for load in self._loads if load.node == step.node and load.model in self._models]
-        if self._yields(found) and loads:
-            return True
-        if model.ensure is not Ensure.LOADED:
-            return found.held_by_us
-        if step.reason.code in ("never_with", "with") and (model.with_models or self._has_foes(model)):
-            return True
-        if refusal(slot, model) is not None or (model.each is Each.GPU and len(slot.cards or ()) != 1):
-            return True
-        here = [one for address, one in self._places_of(model) if self._is_or_comes(address, one, model, found)]
-        if is_there_without(model, slot, here):
-            return True
-        return any(other.priority > model.priority or (other.priority == model.priority and here) for other in loads)
-
-    def _has_foes(self, model: ModelSpec) -> bool:
-        return bool(model.never_with) or any(model.name in other.never_with for other in self._models.values())
-
-    def _places_of(self, model: ModelSpec) -> Sequence[tuple[str, EngineState]]:
-        """The places that the plan leaves or brings a model, of those in the inventory."""
-        places = ((address, self._board.slots.get(at)) for address, at in self._places.get(model.name, ()))
-        return [(address, slot) for address, slot in places if slot is not None]
-
-    def _is_or_comes(self, address: str, slot: EngineState, model: ModelSpec, but: Occupant | None = None) -> bool:
-        """Whether a replica of the plan is there, as what is wanted or by the name that the plan has for it, or comes with a load of its
-        weights; where nobody is to look, or can, also whether the state has it. `but`: without this resident."""
-        if address in self._applied.replicas and not (slot.reachable and slot.selected):
-            return True
-        name = self._placed[address]
-        for one in self._found.get(slot, {}).values():
-            wanted = any(_is(each, model) for each in (one.model, *one.also))
-            if one is not but and (wanted or name in slot.identity.names(one.resident)):
-                return True
-        loads = (load for load in self._loads if load.at == slot.id)
-        return any(load.address == address or slot.identity.same_weights(load.engine_name, name) for load in loads)
-
-    def _gone_twin(self, name: str) -> str | None:
-        """A replica of this model that the plan leaves alone and that is not there: unloading another one is no longer what was meant."""
-        model = self._models.get(name)
-        if model is None or model.ensure is not Ensure.LOADED:
-            return None
-        for address, at in self._twins.get(name, ()):
-            slot = self._board.slots.get(at)
-            if slot is None or (slot.selected and not slot.reachable) or not self._is_or_comes(address, slot, model):
-                return address
         return None
 
     def _leave(self, found: Occupant) -> None:
@@ -306,16 +279,15 @@ class _Now:
     def _room(self, step: ModelStep, slot: EngineState, model: ModelSpec) -> str | None:
         if slot.full:
             return f"its engine holds {slot.placed} of at most {slot.rules.most} models"
-        cards = _cards(step, slot)
-        if cards is None:
+        charges, taken = _charges(step, slot), step.vram_bytes or 0
+        if charges is None:
             return "the step names cards that its engine does not use"
-        taken = step.vram_bytes or 0
         need = need_on(slot, model, self._applied)
-        if need is None or need.bytes > taken * max(1, len(cards)):
+        if need is None or need.bytes > taken * len(charges):
             return f"it needs {format_bytes(need.bytes)} now" if need is not None else "nobody knows any more what it needs"
-        if step.action is Action.LOAD and step.preconditions != room_needed(tuple((card, taken) for card in cards)):
+        if step.action is Action.LOAD and step.preconditions != room_needed(charges):
             return "its preconditions are not those of its bytes"
-        for card in cards:
+        for card, _ in charges:
             if card.usable is None:
                 return f"the size of card {card.node}/{card.index} is not known now"
             least = model.when.free_vram if step.action is Action.LOAD else None
@@ -323,8 +295,8 @@ class _Now:
                 return f"it asks for {format_bytes(least)} free on {_where(card)} before it comes, where {format_bytes(card.left)} are now"
             if taken > card.left:
                 return f"it needs {format_bytes(taken)} on {_where(card)}, where {format_bytes(max(0, card.left))} are free now"
-        self._board.put(Holding(slot, tuple((card, taken) for card in cards)))
-        self._own.update(dict.fromkeys(cards, taken))
+        self._board.put(Holding(slot, charges))
+        self._own.update(dict(charges))
         self._brought |= {(slot, step.engine_name), (slot, step.base_name)}
         return None
 
@@ -358,7 +330,7 @@ class _Now:
         name = model.engine_name(slot.kind)
         if name in here:
             return here[name]
-        return next((found for _, found in sorted(here.items()) if any(_is(one, model) for one in (found.model, *found.also))), None)
+        return next((found for _, found in sorted(here.items()) if _is(found, model)), None)
 
     def _missing(self, slot: EngineState, name: str) -> bool:
         known = slot.facts is not None and slot.facts.installed is not None
@@ -386,50 +358,19 @@ def _reckon_with_what_was_there(plan: Plan, board: Occupancy) -> None:
         slot.at_once = len(held or ()) + count
 
 
-def _is(found: ModelSpec | None, model: ModelSpec) -> bool:
+def _is(found: Occupant, model: ModelSpec) -> bool:
     """Whether what was found is `model`: any of its variants where none is chosen."""
-    return found is not None and (found == model or (found.name == model.name and model.variant is None))
+    every = (one for one in (found.model, *found.also) if one is not None)
+    return any(one == model or (one.name == model.name and model.variant is None) for one in every)
 
 
-def _judged_by(found: Occupant) -> list[ModelSpec]:
-    """The wanted models that a resident stays for, as placement sees it: all that it is and that are to be loaded; where it is only what is
-    to be there on demand, those."""
-    models = [one for one in (found.model, *found.also) if one is not None]
-    return [one for one in models if one.ensure is Ensure.LOADED] or models
-
-
-def _places(plan: Plan) -> Mapping[str, Sequence[tuple[str, EngineId]]]:
-    """By model all its places in a plan that unloads something."""
-    places: dict[str, list[tuple[str, EngineId]]] = defaultdict(list)
-    for address in sorted(plan.placed) if plan.count(Action.UNLOAD) else ():
-        name, at = parse_replica_address(address)
-        places[name].append((address, at))
-    return places
-
-
-def _staying_twins(plan: Plan) -> Mapping[str, Sequence[tuple[str, EngineId]]]:
-    """By model of which the plan unloads a replica: the replicas of it that have a place and no step.
-
-    What could not be seen when the plan was made was no reason for it.
-    """
-    leaving = {step.model for step in model_steps(plan.steps) if step.action is Action.UNLOAD}
-    with_step = {step.address for step in model_steps(plan.steps)}
-    unknown = {(deferred.node, deferred.engine) for deferred in plan.deferred}
-    twins: dict[str, list[tuple[str, EngineId]]] = defaultdict(list)
-    for address in sorted(plan.placed) if leaving else ():
-        name, at = parse_replica_address(address)
-        if name in leaving and address not in with_step and (at.node, at.engine) not in unknown:
-            twins[name].append((address, at))
-    return twins
-
-
-def _cards(step: ModelStep, slot: EngineState) -> list[Card] | None:
-    """The cards that a load is charged to (a node's RAM where it names none); None when they are not its engine's."""
-    named = step.gpus or step.gpu_candidates or ()
-    if not named:
-        return [slot.ram]
-    by_index = {card.index: card for card in slot.cards or ()}
-    return [by_index[index] for index in named] if set(named) <= set(by_index) else None
+def _charges(step: ModelStep, slot: EngineState) -> Charges | None:
+    """What a load is charged with: its bytes on each of its cards (in its node's RAM where it names none); None where they are not its
+    engine's."""
+    named, by_index = step.gpus or step.gpu_candidates or (), {card.index: card for card in slot.cards or ()}
+    if not set(named) <= set(by_index):
+        return None
+    return tuple((card, step.vram_bytes or 0) for card in ([by_index[index] for index in named] or [slot.ram]))
 
 
 def _where(card: Card) -> str:

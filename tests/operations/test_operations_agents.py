@@ -14,7 +14,7 @@ from operations_lab import shown
 from reconciler.fleet import ContainerSpec, GuardRefused
 from reconciler.operations.observation import PlanOptions
 from reconciler.operations.plan_file import read_plan, save_plan
-from reconciler.operations.saved_plan_checks import check_guards, first_moved_resource
+from reconciler.operations.saved_plan_checks import check_guards, first_stale_resource
 
 AGENT = (
     "{x: {model: tiny, type: analysis, container: {image: 'agent:1', networks: [host]}, config: {pairs: [BTC]}, llm: {system_message: Hi}}}"
@@ -236,9 +236,9 @@ def test_a_saved_plan_is_carried_out_and_is_refused_once_the_agent_moved(lab: Ag
     save_plan(path, proposal.plan)
     kinds = [one.kind for one in lab.settings.types()]
     assert read_plan(path, kinds).steps == proposal.plan.steps
-    assert first_moved_resource(read_plan(path, kinds), lab.plan()) is None
+    assert first_stale_resource(read_plan(path, kinds), lab.plan()) is None
     lab.wish(AGENT.replace("agent:1", "agent:2"))
-    moved = first_moved_resource(read_plan(path, kinds), lab.plan())
+    moved = first_stale_resource(read_plan(path, kinds), lab.plan())
     assert moved is not None
     assert moved.why == "the desired state asks for something else"
 

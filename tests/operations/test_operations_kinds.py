@@ -14,7 +14,7 @@ from reconciler.operations.plan_file import read_plan, save_plan
 from reconciler.operations.proposal import Proposal, plan_fleet
 from reconciler.operations.resource_types import RESOURCE_TYPES
 from reconciler.operations.run import ApplyOptions, carry_out
-from reconciler.operations.saved_plan_checks import first_moved_resource
+from reconciler.operations.saved_plan_checks import first_stale_resource
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.views import plan_text
 
@@ -103,13 +103,13 @@ def test_a_saved_plan_holds_its_steps_and_is_refused_once_the_note_moved(setting
     saved = read_plan(path, kinds)
     assert saved.steps == proposal.plan.steps
     assert isinstance(saved.steps[0], NoteStep)
-    assert first_moved_resource(saved, planned(settings)) is None
+    assert first_stale_resource(saved, planned(settings)) is None
     (settings.directory / "motto").write_text("something else")
-    moved = first_moved_resource(saved, planned(settings))
+    moved = first_stale_resource(saved, planned(settings))
     assert moved is not None
     assert moved.why == "it is there now"
     (settings.directory / "motto").write_text("keep it plain")
-    assert first_moved_resource(saved, planned(settings)) is None
+    assert first_stale_resource(saved, planned(settings)) is None
 
 
 def test_a_note_is_shown_like_any_other_resource(settings: WorkspaceSettings) -> None:

@@ -19,7 +19,7 @@ from pretend import some_order
 from wide_fleets import CLOSED, TWINS, World, apply_all, blob_of, carry, wide_world
 
 from reconciler.fleet import EngineId, EngineKind, ReplicaChange, Resident, parse_replica_address
-from reconciler.planning import Action, Plan, SinceApproval, Step, first_moved
+from reconciler.planning import Action, Plan, SinceApproval, Step, first_stale_step
 
 CHUNK = 50
 KNOWN_BUILD = "0.34.0"
@@ -245,9 +245,10 @@ def refused(world: World, plan: Plan, order: Sequence[Step]) -> list[str]:
             before, world = world, carry(world, plan, step)
             if world.applied.replicas.get(step.address) != before.applied.replicas.get(step.address):
                 since[step.address] = [ReplicaChange(step.address, plan.serial + 1, plan_digest=plan.digest)]
-        moved = first_moved(plan, world.fleet, world.desired, world.facts, world.applied, world.selected, since=SinceApproval(dict(since)))
-        if moved is not None:
-            return [f"{'at once' if step is None else f'after {step.id}'}: {moved.step.id}: {moved.why}"]
+        changes = SinceApproval(dict(since))
+        stale = first_stale_step(plan, world.fleet, world.desired, world.facts, world.applied, world.selected, since=changes)
+        if stale is not None:
+            return [f"{'at once' if step is None else f'after {step.id}'}: {stale.step.id}: {stale.why}"]
     return []
 
 

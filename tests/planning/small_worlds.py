@@ -8,7 +8,7 @@ from fleets import GIB, actions, applied, facts, node
 from wide_fleets import World, apply_all
 
 from reconciler.fleet import EngineId
-from reconciler.planning import first_moved
+from reconciler.planning import first_stale_step
 
 TWINS = {"m4:1": "sha256:twins", "m5:1": "sha256:twins"}
 NAMES = [f"m{n}:1" for n in range(6)]
@@ -44,4 +44,4 @@ def settles(one: World) -> list[str]:
 
 
 def stands(one: World) -> bool:
-    return first_moved(one.plan(), one.fleet, one.desired, one.facts, one.applied, one.selected) is None
+    return first_stale_step(one.plan(), one.fleet, one.desired, one.facts, one.applied, one.selected) is None

@@ -6,7 +6,7 @@ import pytest
 from fleets import GIB, actions, applied, desired, facts, fleet, loaded, model, node, owned, plan
 from pretend import carry_out
 
-from reconciler.planning import first_moved
+from reconciler.planning import first_stale_step
 
 ONE, TWO = fleet(node("a", 24 * GIB)), fleet(node("a", 24 * GIB), node("b", 24 * GIB))
 BOTH = ["m:1", "n:1"]
@@ -37,7 +37,7 @@ def test_of_two_residents_of_one_card_the_lesser_moves_and_is_loaded_there_befor
     found = plan(TWO, want, seen, before)
     assert actions(found) == ["load model.n:1@b/ollama", "unload model.n:1@a/ollama"]
     assert (found.steps[1].reason.code, found.steps[1].reason.message) == ("never_with", "may not be on one card with m:1")
-    assert first_moved(found, TWO, want, seen, before) is None
+    assert first_stale_step(found, TWO, want, seen, before) is None
     assert not plan(TWO, want, *carry_out(found, seen, before)).steps
 
 

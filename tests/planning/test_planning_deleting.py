@@ -9,7 +9,7 @@ from pretend import carry_out
 
 from reconciler.execution.kinds.model.acts import names_to_delete
 from reconciler.fleet import EngineId, EngineKind, Ensure, Guards, Policy
-from reconciler.planning import first_moved, unused_tags
+from reconciler.planning import first_stale_step, unused_tags
 
 TWO = fleet(node("a", 24 * GIB), node("b", 24 * GIB))
 ONE_MAY_GO = Policy(guards=Guards(max_delete=1))
@@ -80,9 +80,9 @@ def test_a_saved_deletion_does_not_stand_where_the_files_do_not_ask_for_it_or_th
     seen = facts(TWO, installed=["m:1"])
     want = desired(absent("m:1"), policy=ONE_MAY_GO)
     saved = plan(TWO, want, seen)
-    assert first_moved(saved, TWO, want, seen, applied()) is None
-    forbidden = first_moved(saved, TWO, replace(want, policy=Policy()), seen, applied())
-    unasked = first_moved(saved, TWO, desired(absent("m:1", ["b"]), policy=ONE_MAY_GO), seen, applied())
+    assert first_stale_step(saved, TWO, want, seen, applied()) is None
+    forbidden = first_stale_step(saved, TWO, replace(want, policy=Policy()), seen, applied())
+    unasked = first_stale_step(saved, TWO, desired(absent("m:1", ["b"]), policy=ONE_MAY_GO), seen, applied())
     assert forbidden is not None
     assert unasked is not None
     assert (forbidden.why, unasked.why) == ("guards.max_delete is 0", "the desired state does not ask for it to be absent there")
@@ -128,10 +128,10 @@ def test_tags_go_also_where_the_model_itself_is_gone_already():
 def test_a_saved_plan_deletes_no_other_name():
     want, seen, state = desired(absent("m:1"), policy=ONE_MAY_GO), facts(TWO, installed=ON_DISK), replace(applied(), tags=EARLIER)
     saved = plan(TWO, want, seen, state)
-    assert first_moved(saved, TWO, want, seen, state) is None
+    assert first_stale_step(saved, TWO, want, seen, state) is None
     for name in ("m:1-c999", "n:1-c4096"):
         forged = replace(saved, steps=tuple(replace(step, after={**step.after, "tags": name}) for step in saved.steps))
-        moved = first_moved(forged, TWO, want, seen, state)
+        moved = first_stale_step(forged, TWO, want, seen, state)
         assert (moved.step.action, moved.why) == ("remove", "these are not its names there")
 
 
@@ -140,7 +140,7 @@ def test_a_saved_deletion_that_is_done_already_still_stands():
     want, seen = desired(absent("m:1"), policy=ONE_MAY_GO), facts(TWO, installed=ON_DISK)
     saved = plan(TWO, want, seen, before)
     assert "m:1-c8192" in names_to_delete(saved.steps[-1])
-    assert first_moved(saved, TWO, want, facts(TWO), applied()) is None
+    assert first_stale_step(saved, TWO, want, facts(TWO), applied()) is None
 
 
 def test_tags_that_nobody_uses_are_told_and_stay():

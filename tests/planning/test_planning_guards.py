@@ -8,7 +8,7 @@ import pytest
 from fleets import GIB, applied, desired, facts, fleet, loaded, model, node, owned, plan
 
 from reconciler.fleet import ContextVia, Guards, Policy, Residency, Unmanaged
-from reconciler.planning import first_moved
+from reconciler.planning import first_stale_step
 from reconciler.planning.guards import most_unloads
 
 CARD = fleet(node("a", 24 * GIB), node("b", 24 * GIB))
@@ -158,6 +158,6 @@ def test_a_saved_step_against_a_protected_replica_does_not_stand():
     unprotected = applied(owned("m:1", "a"), owned("n:1", "a"), owned("o:1", "a"))
     saved = plan(CARD, want, HERE, unprotected)
     assert [step.action for step in saved.steps] == ["unload"]
-    moved = first_moved(saved, CARD, want, HERE, PROTECTED)
+    moved = first_stale_step(saved, CARD, want, HERE, PROTECTED)
     assert moved is not None
     assert moved.why == "it is protected"

@@ -8,7 +8,7 @@ import pytest
 from fleets import GIB, NOW, applied, desired, facts, fleet, loaded, model, node, owned
 
 from reconciler.fleet import ContextVia, Incident
-from reconciler.planning import asked_digest, evicted_by, first_moved, make_plan
+from reconciler.planning import asked_digest, evicted_by, first_stale_step, make_plan
 
 CARD = fleet(node("a", 24 * GIB), node("b", 24 * GIB))
 M, WANT = "model.m:1@a/ollama", model("m:1", ["a"], GIB)
@@ -151,6 +151,17 @@ def test_what_is_held_for_its_context_is_pinned_again_where_it_would_expire():
     state = before("context_differs", of=BY_REQUEST, context=8192, observed_context=8192)
     result = plan(BY_REQUEST, expiring, state)
     assert outcome(result) == ([("update", "keep_alive_differs")], [M])
-    assert first_moved(result, CARD, desired(BY_REQUEST), expiring, state) is None
+    assert first_stale_step(result, CARD, desired(BY_REQUEST), expiring, state) is None
     pinned = facts(CARD, {"a": [loaded("m:1", GIB, context=4096)]}, ["m:1"])
     assert outcome(plan(BY_REQUEST, pinned, state)) == ([], [M])
+
+
+def test_one_that_is_held_and_gone_does_not_stop_a_saved_plan_from_unloading_another_one():
+    want = desired(replace(WANT, nodes=("a", "b"), replicas=2), model("big:1", ["b"], 21 * GIB, priority=1))
+    both = ["m:1", "n:1", "x:1", "big:1"]
+    seen = facts(CARD, {"a": [loaded("n:1", GIB), loaded("x:1", GIB)], "b": [loaded("m:1", GIB)]}, both)
+    state = before("evicted", "evicted", of=want.models[0])
+    state = replace(state, replicas={**state.replicas, **applied(owned("m:1", "b")).replicas})
+    result = make_plan(CARD, want, seen, state, config_digest="c", created_at=NOW, recorded=THERE)
+    assert outcome(result) == ([("unload", "displaced"), ("load", "not_loaded")], [M])
+    assert first_stale_step(result, CARD, want, seen, state) is None

@@ -7,7 +7,7 @@ from dataclasses import replace
 from fleets import GIB, actions, applied, desired, facts, fleet, loaded, model, node, owned, plan
 
 from reconciler.fleet import EngineId, EngineKind, Ensure, FleetFacts
-from reconciler.planning import Differing, find_pins, first_moved, make_plan
+from reconciler.planning import Differing, find_pins, first_stale_step, make_plan
 
 OLD, NEW = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 ON = fleet(node("a", 24 * GIB), node("b", 24 * GIB))
@@ -66,8 +66,8 @@ def test_a_derived_tag_has_the_weights_of_its_base():
 def test_a_saved_load_does_not_stand_once_the_weights_moved():
     want = desired(model("m:1", ["a"], GIB, digest=OLD))
     saved = plan(ON, want, blobs_by_node(a=OLD, b=OLD))
-    assert first_moved(saved, ON, want, blobs_by_node(a=OLD, b=OLD), applied()) is None
-    moved = first_moved(saved, ON, want, blobs_by_node(a=NEW, b=OLD), applied())
+    assert first_stale_step(saved, ON, want, blobs_by_node(a=OLD, b=OLD), applied()) is None
+    moved = first_stale_step(saved, ON, want, blobs_by_node(a=NEW, b=OLD), applied())
     assert moved is not None
     assert moved.why == "other weights are installed there than its digest pins"
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pretend import carry_out, do, some_order
 
 from reconciler.fleet import Each, Incident, Policy, Unmanaged
-from reconciler.planning import FETCHES, Action, asked_digest, first_moved
+from reconciler.planning import FETCHES, Action, asked_digest, first_stale_step
 
 MODELS = [f"m{n}:1" for n in range(6)]
 NODES = ["a", "b", "c", "d"]
@@ -191,5 +191,5 @@ def test_a_plan_still_stands_after_any_part_of_it_was_carried_out(situation, see
     now = seen
     for step in [None, *some_order(result, seed)]:
         now = now if step is None else do(step, now, blobs)
-        moved = first_moved(result, of, want, now, before)
+        moved = first_stale_step(result, of, want, now, before)
         assert moved is None, (step and step.id, moved.step.id, moved.why)

@@ -13,7 +13,7 @@ from pretend import carry_out
 from reconciler.fleet import Applied, ContextVia, EngineKind, Unmanaged, Variant
 from reconciler.fleet.desired import Policy
 from reconciler.placement import place, set_up
-from reconciler.planning import Cause, first_moved
+from reconciler.planning import Cause, first_stale_step
 from reconciler.views import plan_document, plan_text
 
 Q8, Q4, Q2 = Variant("m:q8", 9 * GIB), Variant("m:q4", 5 * GIB), Variant("m:q2", 3 * GIB)
@@ -182,7 +182,7 @@ def test_a_context_keeps_the_variant_and_changes_its_tag():
 def test_a_saved_plan_with_variants_stands_on_the_facts_it_was_made_from():
     of = fleet(node("a", 10 * GIB), node("b", 6 * GIB))
     want, seen = desired(three(("a", "b"), each="node")), facts(of)
-    assert first_moved(plan(of, want, seen), of, want, seen, Applied()) is None
+    assert first_stale_step(plan(of, want, seen), of, want, seen, Applied()) is None
 
 
 def test_the_plan_shows_the_choice_to_people_and_programs(snapshot):
@@ -282,7 +282,7 @@ def test_another_variant_in_the_place_of_one_that_cannot_be_loaded_anew_is_a_mod
     assert [step.reason.code for step in result.steps] == ["variant_changed", "variant_changed"]
     assert result.steps[1].needs == ("unload:model.m@a/ollama",)
     assert (result.gpus[0].before_bytes, result.gpus[0].peak_bytes, result.gpus[0].after_bytes) == (10 * GIB, 10 * GIB, 8 * GIB)
-    assert first_moved(result, of, want, seen, state) is None
+    assert first_stale_step(result, of, want, seen, state) is None
 
 
 def test_a_stranger_is_not_unloaded_for_another_variant_of_what_it_is():

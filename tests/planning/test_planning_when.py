@@ -10,7 +10,7 @@ from fleets import GIB, NOW, actions, applied, desired, facts, fleet, loaded, mo
 from pretend import carry_out
 
 from reconciler.fleet import FleetFacts, Hours, When
-from reconciler.planning import Plan, first_moved
+from reconciler.planning import Plan, first_stale_step
 from reconciler.planning.kinds.model.hours import outside_hours
 from reconciler.planning.plan import ModelHours
 
@@ -128,7 +128,7 @@ def test_a_saved_plan_is_refused_where_others_took_the_memory_meanwhile() -> Non
     of = fleet(node("a", 12 * GIB))
     want, seen = desired(model("m:1", ["a"], 4 * GIB, when=When(10 * GIB))), facts(of, installed=["m:1", "x:1"])
     saved = plan(of, want, seen)
-    assert first_moved(saved, of, want, seen, applied()) is None
-    moved = first_moved(saved, of, want, facts(of, {"a": [loaded("x:1", 3 * GIB)]}, ["m:1", "x:1"]), applied())
+    assert first_stale_step(saved, of, want, seen, applied()) is None
+    moved = first_stale_step(saved, of, want, facts(of, {"a": [loaded("x:1", 3 * GIB)]}, ["m:1", "x:1"]), applied())
     assert moved is not None
     assert moved.why == "it asks for 10.0 GiB free on a/0 before it comes, where 7987 MiB are now"

@@ -8,7 +8,7 @@ import pytest
 from fleets import GIB, actions, applied, desired, facts, fleet, loaded, model, node, owned, plan
 
 from reconciler.fleet import Applied, EngineKind, Ensure, Policy, ReplicaChange, Unmanaged
-from reconciler.planning import Action, SinceApproval, as_approved, first_moved
+from reconciler.planning import Action, SinceApproval, as_approved, first_stale_step
 
 TWO = fleet(node("a", 8 * GIB), node("b", 8 * GIB))
 WANT = desired(model("m:1", ["a"], 5 * GIB))
@@ -17,7 +17,7 @@ EMPTY = facts(TWO, installed=INSTALLED)
 
 
 def why(saved, now, want=WANT, before=None, **more):
-    moved = first_moved(saved, TWO, want, now, before or Applied(), **more)
+    moved = first_stale_step(saved, TWO, want, now, before or Applied(), **more)
     return None if moved is None else (moved.step.action.value, moved.why)
 
 
@@ -105,7 +105,7 @@ def forged(**changes):
     ],
 )
 def test_a_step_that_these_files_could_not_have_asked_for_is_refused(saved, says):
-    moved = first_moved(saved, TWO, WANT, EMPTY, Applied())
+    moved = first_stale_step(saved, TWO, WANT, EMPTY, Applied())
     assert moved is not None
     assert moved.why == says
 
@@ -159,7 +159,7 @@ def test_a_saved_plan_may_unload_what_is_to_be_there_on_demand_only():
     before = applied(owned("m:1", "a"))
     saved = plan(TWO, want, seen, before)
     assert "on_demand" in [step.reason.code for step in saved.steps]
-    assert first_moved(saved, TWO, want, seen, before) is None
+    assert first_stale_step(saved, TWO, want, seen, before) is None
 
 
 def test_a_replica_outside_the_limit_of_the_plan_is_no_reason_against_it():
@@ -169,7 +169,7 @@ def test_a_replica_outside_the_limit_of_the_plan_is_no_reason_against_it():
     only = frozenset("a")
     saved = plan(TWO, want, seen, before, only)
     assert "unload model.m:1@a/ollama" in actions(saved)
-    assert first_moved(saved, TWO, want, seen, before, only) is None
+    assert first_stale_step(saved, TWO, want, seen, before, only) is None
 
 
 def test_what_left_the_state_for_a_load_of_this_very_plan_under_its_address_is_still_unloaded():
@@ -194,7 +194,7 @@ def test_one_that_makes_way_for_an_equal_one_and_comes_by_the_runner_of_that_els
     saved = plan(of, want, seen, before)
     assert "unload model.one:1@a/llamacpp" in actions(saved)
     assert "adopt model.one:1@b/ollama" in actions(saved)
-    assert first_moved(saved, of, want, seen, before) is None
+    assert first_stale_step(saved, of, want, seen, before) is None
 
 
 def test_a_replica_that_is_seen_outside_the_limit_counts_though_the_state_does_not_have_it():
@@ -203,4 +203,4 @@ def test_a_replica_that_is_seen_outside_the_limit_counts_though_the_state_does_n
     for rows in ([owned("m:1", "a")], [owned("m:1", "a"), owned("m:1", "b")]):
         only = frozenset("a")
         saved = plan(TWO, want, both, applied(*rows), only)
-        assert first_moved(saved, TWO, want, both, applied(*rows), only) is None
+        assert first_stale_step(saved, TWO, want, both, applied(*rows), only) is None
