@@ -160,7 +160,7 @@ from reconciler.fleet.names import (
 )
 from reconciler.fleet.notify import Notify, NotifyFormat, Topic
 from reconciler.fleet.owned import EngineContainer, EngineUnit, OwnedEngine, UnitScope, host_port, url_of
-from reconciler.fleet.payments import Payments, Ticket, Tickets
+from reconciler.fleet.payments import Payments, Ticket, TicketKept, Tickets
 from reconciler.fleet.remediation import USUAL_REMEDIATION, Remediation
 from reconciler.fleet.resources import (
     LOCAL,
@@ -378,6 +378,7 @@ __all__ = [
     "Strategy",
     "Thermal",
     "Ticket",
+    "TicketKept",
     "Tickets",
     "Tls",
     "Token",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from enum import StrEnum
+
 from reconciler.fleet.secret_refs import SecretRef
 from reconciler.value_class import value_class
 
@@ -36,3 +39,18 @@ class Tickets:
     count: int = 0
     face_value: int = 0
     expected_value: int = 0
+
+    @classmethod
+    def of(cls, tickets: Collection[Ticket]) -> Tickets:
+        return cls(len(tickets), sum(one.face_value for one in tickets), sum(one.expected_value for one in tickets))
+
+    def plus(self, other: Tickets) -> Tickets:
+        return Tickets(self.count + other.count, self.face_value + other.face_value, self.expected_value + other.expected_value)
+
+
+class TicketKept(StrEnum):
+    """What came of a ticket: it counts from now on, it counted before, or it counts and waits beside a state that cannot take it now."""
+
+    RECORDED = "recorded"
+    KNOWN = "known"
+    WAITING = "waiting"

@@ -21,6 +21,7 @@ from reconciler.fleet import (
     Measured,
     MeasuredKey,
     ReplicaChange,
+    Ticket,
     Tickets,
 )
 from reconciler.state.lease import Lease
@@ -150,8 +151,8 @@ class StateReader(Protocol):
         """Agents that are wanted beside those of the files, by name."""
         ...
 
-    def tickets(self) -> Tickets:
-        """How many tickets were kept, and their sums."""
+    def tickets(self, waiting: Sequence[Ticket] = ()) -> Tickets:
+        """How many tickets ever came, and their sums, with those of `waiting` that it has not taken in yet."""
         ...
 
     def lease(self) -> Lease | None: ...

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from reconciler.fleet import AllocatedAgent, Frame, HistoryBounds, StateError, Ticket
+from reconciler.fleet import AllocatedAgent, Frame, HistoryBounds, StateError, Ticket, TicketKept, Tickets
 from reconciler.state.finding import Finding
 from reconciler.state.lease import Lock, lock_held
 from reconciler.state.protocol import StateReader
@@ -74,8 +74,16 @@ class Store(Protocol):
         """Forgets such an agent; False where there is none. Raises as `keep_looks` does."""
         ...
 
-    def record_ticket(self, ticket: Ticket, *, fleet: str, new_folder: bool = False) -> bool:
-        """Keeps a ticket, once by its id: False for one that is kept already. Raises as `keep_looks` does."""
+    def record_ticket(self, ticket: Ticket, *, fleet: str, new_folder: bool = False) -> TicketKept:
+        """Keeps a ticket, once by its id. Where the state cannot be written now, or a run holds the lease, the ticket waits in a file
+        beside it, and is taken in with the next look, agent or ticket.
+
+        Raises LockHeld or StateError where that cannot be written either, and StateError for the state of another fleet.
+        """
+        ...
+
+    def tickets(self) -> Tickets:
+        """How many tickets ever came, and their sums, with those that wait beside it. Raises StateError where it cannot be read."""
         ...
 
     def lock(self) -> Lock | None:

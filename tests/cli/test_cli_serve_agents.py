@@ -15,6 +15,7 @@ from autogen_lab import Autogen
 from cli_lab import OPS, serving
 
 from reconciler.sim import builtin_fleet, running
+from reconciler.state import open_state
 
 MORE = """
 agent_types:
@@ -174,6 +175,17 @@ def test_a_ticket_counts_once_and_only_signed_and_young_ones_do(client: httpx.Cl
         "settings": {"price_per_unit": 10**14, "ticket_ev": 29 * 10**12, "max_face_value": 10**15},
         "tickets": {"count": 2, "face_value_wei": 10**30 + 10**15, "expected_value_wei": 10**29 + 29 * 10**12},
     }
+
+
+def test_no_ticket_is_lost_while_an_apply_holds_the_state(lab: Autogen, client: httpx.Client) -> None:
+    before = client.get("/payments/stats").json()["tickets"]["count"]
+    with open_state(str(lab.root / "state" / "autogen.db"), lab.root).writer(command="gpurec apply", fleet="autogen"):
+        answers = [pay(client, body) for body in (ticket(11), ticket(11), ticket(12))]
+        assert [(one.status_code, one.json()["status"]) for one in answers] == [(202, "waiting")] * 3
+        assert client.get("/payments/stats").json()["tickets"]["count"] == before + 2
+    assert pay(client, ticket(13)).json()["status"] == "recorded"
+    assert pay(client, ticket(12)).json()["status"] == "known"
+    assert client.get("/payments/stats").json()["tickets"]["count"] == before + 3
 
 
 def test_prices_under_which_a_ticket_is_worth_nothing_or_all_are_refused(lab: Autogen, tmp_path: Path) -> None:

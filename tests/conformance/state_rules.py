@@ -39,6 +39,7 @@ from reconciler.fleet import (
     Resident,
     StateError,
     Ticket,
+    TicketKept,
     Tickets,
     replica_address,
 )
@@ -534,14 +535,48 @@ def a_ticket_counts_once_and_sums_are_of_any_size(subject: Subject) -> None:
     with closing(store.reader()) as state:
         assert state.tickets() == Tickets()
     large = Ticket("0x1", None, 10**30 + 1, 7, "2026-01-01T09:00:00Z")
-    assert store.record_ticket(large, fleet="lab")
-    assert not store.record_ticket(replace(large, face_value=5, sender=ODD), fleet="lab")
-    assert store.record_ticket(Ticket(ODD, ODD, 10**30, 10**29, "2026-01-01T09:00:00Z"), fleet="lab")
+    assert store.record_ticket(large, fleet="lab") is TicketKept.RECORDED
+    assert store.record_ticket(replace(large, face_value=5, sender=ODD), fleet="lab") is TicketKept.KNOWN
+    assert store.record_ticket(Ticket(ODD, ODD, 10**30, 10**29, "2026-01-01T09:00:00Z"), fleet="lab") is TicketKept.RECORDED
     with closing(store.reader()) as state:
         assert state.tickets() == Tickets(2, 2 * 10**30 + 1, 10**29 + 7)
     subject.behind("UPDATE tickets SET face_value = 'lots' WHERE id = '0x1'")
     with closing(store.reader()) as state, pytest.raises(StateError, match="'lots' is no number of wei"):
         state.tickets()
+
+
+def a_ticket_that_comes_while_a_run_holds_the_state_counts_at_once_and_once(subject: Subject) -> None:
+    store, at = subject.store(), "2026-01-01T09:00:00Z"
+    tickets = [Ticket(f"{ODD}{number}", ODD, 10**30, 10**29, at) for number in range(3)]
+    assert store.record_ticket(tickets[0], fleet="lab") is TicketKept.RECORDED
+    with store.writer(command="apply", fleet="lab"):
+        for ticket in (*tickets, *tickets):
+            assert store.record_ticket(ticket, fleet="lab") in TicketKept
+            assert store.tickets().count in (1, 2, 3)
+        assert store.tickets() == Tickets(3, 3 * 10**30, 3 * 10**29)
+    if store.file is not None:
+        with pytest.raises(StateError, match="tickets wait to be taken into this state"):
+            copy_state(store, subject.store("copy"))
+    look = Frame(1_767_225_600, LOOK, {("a", 0): CardSample(1, 8, 0.5)}, {})
+    store.keep_looks([look], fleet="lab", bounds=HistoryBounds(86400))
+    with closing(store.reader()) as state:
+        assert store.tickets() == state.tickets() == Tickets(3, 3 * 10**30, 3 * 10**29)
+    assert [store.record_ticket(ticket, fleet="lab") for ticket in tickets] == [TicketKept.KNOWN] * 3
+    assert not list(store.rescues.folders[0].glob("*.tickets"))
+
+
+def old_tickets_are_forgotten_one_by_one_and_not_their_sums(subject: Subject) -> None:
+    store = subject.store()
+    for number, month in enumerate(("01", "01", "02", "04", "06")):
+        store.record_ticket(Ticket(str(number), ODD, 10**30, 10, f"2026-{month}-01T09:00:00Z"), fleet="lab")
+        assert store.tickets() == Tickets(number + 1, (number + 1) * 10**30, (number + 1) * 10)
+    assert store.record_ticket(Ticket("3", ODD, 1, 1, "2026-06-01T10:00:00Z"), fleet="lab") is TicketKept.KNOWN
+    assert store.record_ticket(Ticket("2", ODD, 1, 1, "2026-06-01T10:00:00Z"), fleet="lab") is TicketKept.RECORDED
+    assert [one for one in store.check() if one.level is Level.ERROR] == []
+    subject.behind("UPDATE meta SET value = '[1, 2]' WHERE key = 'tickets_added_up'")
+    with pytest.raises(StateError, match="tickets_added_up is no sum of tickets"):
+        store.tickets()
+    assert "tickets_added_up is no sum of tickets" in " ".join(one.message for one in store.check())
 
 
 def a_copy_holds_the_same_and_goes_on_from_there(subject: Subject) -> None:
@@ -638,6 +673,8 @@ RULES: tuple[StateRule, ...] = (
     an_agent_is_allocated_once_and_released_and_history_tells_who,
     agents_that_come_and_go_hide_no_run_of_a_plan,
     a_ticket_counts_once_and_sums_are_of_any_size,
+    a_ticket_that_comes_while_a_run_holds_the_state_counts_at_once_and_once,
+    old_tickets_are_forgotten_one_by_one_and_not_their_sums,
     a_copy_holds_the_same_and_goes_on_from_there,
     what_is_locked_or_not_there_is_not_copied,
 )

@@ -199,7 +199,15 @@ def table(api: Api, measures: Measures, agents: Agents, payments: PaymentHandler
         ),
         Operation("DELETE", ("/agents/{name}", "/api/v1/agents/{name}"), agents.release, "Wants it no more.", shapes.RELEASED),
         Operation("GET", ("/payments/stats",), payments.stats, "Prices, and tickets added up.", shapes.PAYMENTS),
-        Operation("POST", ("/webhook/livepeer",), payments.ticket, "Counts a ticket once.", shapes.TICKETED, body=shapes.TICKET),
+        Operation(
+            "POST",
+            ("/webhook/livepeer",),
+            payments.ticket,
+            "Counts a ticket once.",
+            shapes.TICKETED,
+            body=shapes.TICKET,
+            statuses=(200, 202),
+        ),
     )
     return found
 

@@ -7,14 +7,13 @@ import hashlib
 import hmac
 import time
 from collections.abc import Callable
-from contextlib import closing
 from fractions import Fraction
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from reconciler.fleet import LockHeld, Ticket, Tickets
+from reconciler.fleet import LockHeld, StateError, Ticket, TicketKept, Tickets
 from reconciler.operations import clock
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.operations.workspace import may_make_folder, state_of
@@ -68,10 +67,10 @@ class PaymentHandlers:
             raise HTTPException(401, f"{HEADER} is not the signature of this body")
         ticket = _ticket(object_of(body, {"id", "face_value", "win_probability", "timestamp"}, {"sender"}))
         try:
-            new = await asyncio.to_thread(_record, self._settings, files, ticket)
-        except LockHeld:
-            raise HTTPException(503, "a run holds the state; send it again", {"Retry-After": "10"}) from None
-        return JSONResponse({"id": ticket.id, "status": "recorded" if new else "known"})
+            kept = await asyncio.to_thread(_record, self._settings, files, ticket)
+        except (LockHeld, StateError) as error:  # neither in the state nor beside it
+            raise HTTPException(503, f"the ticket cannot be kept: {error.problems[0].sentence()}", {"Retry-After": "10"}) from None
+        return JSONResponse({"id": ticket.id, "status": kept.value}, 202 if kept is TicketKept.WAITING else 200)
 
     def _files(self) -> Workspace:
         if self._watch.workspace is None:
@@ -107,11 +106,10 @@ def _share(value: object) -> Fraction:
     return found
 
 
-def _record(settings: WorkspaceSettings, files: Workspace, ticket: Ticket) -> bool:
+def _record(settings: WorkspaceSettings, files: Workspace, ticket: Ticket) -> TicketKept:
     store = state_of(settings, files)
     return store.record_ticket(ticket, fleet=files.name, new_folder=may_make_folder(settings, store))
 
 
 def _tickets(settings: WorkspaceSettings, files: Workspace) -> Tickets:
-    with closing(state_of(settings, files).reader()) as state:
-        return state.tickets()
+    return state_of(settings, files).tickets()

@@ -143,7 +143,7 @@ TICKET: Schema = {
         "timestamp": {"type": "integer", "minimum": 0},
     },
 }
-TICKETED = shape(id=TEXT, status={"enum": ["recorded", "known"]})
+TICKETED = shape(id=TEXT, status={"enum": ["recorded", "known", "waiting"]})
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from reconciler.fleet import AllocatedAgent, Ticket, Tickets
@@ -12,10 +12,15 @@ from reconciler.state.lease import iso
 from reconciler.state.not_as_written import NotAsWritten
 from reconciler.state.process import this_process
 from reconciler.state.sql.columns import read_time
-from reconciler.state.sql.connection import Connection
+from reconciler.state.sql.connection import Connection, put
 
 AGENT_COLUMNS = "name, type, model, config, requires_gpu, who, at"
 TICKET_COLUMNS = "id, sender, face_value, expected_value, at"
+ADDED_UP = "tickets_added_up"
+"""Of the table `meta`: number and sums of tickets that are kept no more, and the day on which that was last done."""
+KEPT = timedelta(days=90)
+"""So long is a ticket known by its id; who sends it again later is not heard: a webhook counts for five minutes, and a ticket for days."""
+_DAY = len("2026-01-01")
 Row = tuple[Any, ...]
 
 
@@ -66,21 +71,58 @@ def _agent(name: str, kind: str, model: str | None, config: str | None, gpu: int
 
 
 def insert_ticket(conn: Connection, ticket: Ticket) -> bool:
-    """Keeps a ticket; False for one that is there already."""
+    """Keeps a ticket; False for one that is there already. The first of a day adds up what is older than KEPT."""
+    _add_up_old(conn, ticket.at)
     row = (ticket.id, ticket.sender, str(ticket.face_value), str(ticket.expected_value), ticket.at)
     found = conn.execute(f"INSERT INTO tickets ({TICKET_COLUMNS}) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", row)  # noqa: S608
     return found.rowcount > 0
+
+
+def _add_up_old(conn: Connection, at: str) -> None:
+    """Leaves of tickets that no sender sends again only their number and their sums."""
+    before, day = _added_up(conn)
+    if day >= at[:_DAY]:
+        return
+    oldest = iso(read_time("at", at) - KEPT)
+    old = conn.execute(f"SELECT {TICKET_COLUMNS} FROM tickets WHERE at < ?", (oldest,)).fetchall()  # noqa: S608
+    found = before.plus(sum_tickets(old))
+    conn.execute("DELETE FROM tickets WHERE at < ?", (oldest,))
+    text = json.dumps([found.count, str(found.face_value), str(found.expected_value), at[:_DAY]])
+    put(conn, "meta", ("key", "value"), ("key",), [(ADDED_UP, text)])
+
+
+def _added_up(conn: Connection) -> tuple[Tickets, str]:
+    row = conn.execute("SELECT value FROM meta WHERE key = ?", (ADDED_UP,)).fetchone()
+    return read_added_up(row[0]) if row is not None else (Tickets(), "")
+
+
+def read_added_up(text: str) -> tuple[Tickets, str]:
+    """The sums of tickets that are kept no more, and the day of the last that was added. Raises NotAsWritten."""
+    try:
+        count, face, expected, day = json.loads(text)
+        if not isinstance(count, int) or not isinstance(day, str):
+            raise TypeError
+        return Tickets(count, wei_of(face), wei_of(expected)), day
+    except (ValueError, TypeError, RecursionError):
+        raise NotAsWritten(f"{ADDED_UP} is no sum of tickets") from None
+
+
+def all_tickets(conn: Connection, kept: Tickets, waiting: Iterable[Ticket]) -> Tickets:
+    """All that ever came: those that are kept, those that are not any more, and those that wait, unless they are kept by now."""
+    new = [one for one in waiting if conn.execute("SELECT 1 FROM tickets WHERE id = ?", (one.id,)).fetchone() is None]
+    return kept.plus(_added_up(conn)[0]).plus(Tickets.of(new))
 
 
 def sum_tickets(rows: Iterable[Row]) -> Tickets:
     """Their number and sums: wei are more than 64 bits hold, so that no database adds them up."""
     count = face = expected = 0
     for _, _, one, of_it, _ in rows:
-        count, face, expected = count + 1, face + _wei(one), expected + _wei(of_it)
+        count, face, expected = count + 1, face + wei_of(one), expected + wei_of(of_it)
     return Tickets(count, face, expected)
 
 
-def _wei(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()):
+def wei_of(text: object) -> int:
+    """Raises NotAsWritten for what is no number of wei."""
+    if not isinstance(text, str) or not (text.isascii() and text.isdecimal()):
         raise NotAsWritten(f"{text!r} is no number of wei")
     return int(text)

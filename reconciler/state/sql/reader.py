@@ -18,6 +18,7 @@ from reconciler.fleet import (
     Frame,
     ReplicaChange,
     StateError,
+    Ticket,
     Tickets,
 )
 from reconciler.state.lease import Lease
@@ -134,9 +135,11 @@ class SqlReader(ABC):
         with self._reading() as conn:
             return read_allocated(conn) if conn is not None else ()
 
-    def tickets(self) -> Tickets:
+    def tickets(self, waiting: Sequence[Ticket] = ()) -> Tickets:
         with self._reading() as conn:
-            return read_tickets(conn) if conn is not None else Tickets()
+            if conn is not None:
+                return read_tickets(conn, waiting)
+        return Tickets.of(waiting)
 
     def failed_loads(self) -> Mapping[str, JournalRow]:
         with self._reading() as conn:

@@ -65,7 +65,7 @@ class RescueJournal:
     def __init__(self, head: RescueHead, folders: Sequence[Path], write: Callable[[int, bytes], int] = os.write) -> None:
         self._folders, self._write = list(folders), write
         self.why = head.why
-        self._name = f"{_stem(head.state)}.rescue-{head.run_id}-{uuid4().hex[:8]}.jsonl"
+        self._name = f"{stem_of(head.state)}.rescue-{head.run_id}-{uuid4().hex[:8]}.jsonl"
         self._lines = [_line(asdict(head))]
         self._file: int | None = None
         self.path: Path | None = None
@@ -131,7 +131,7 @@ def find_rescues(place: RescuePlace) -> list[Path]:
     found: dict[Path, None] = {}
     for folder in place.folders:
         with suppress(OSError):
-            for path in sorted(folder.glob(f"{_escaped(_stem(place.state))}.rescue-*.jsonl"), key=_run_of):
+            for path in sorted(folder.glob(f"{_escaped(stem_of(place.state))}.rescue-*.jsonl"), key=_run_of):
                 if _ours(path) and _is_of(path, place.state):
                     found[path] = None
     return list(found)
@@ -195,9 +195,9 @@ def put_away(path: Path) -> Path:
     return done
 
 
-def _stem(state: str) -> str:
-    """What the name of a journal begins with: the file of a state, or what stands for a URL among files. Of a long one (a URL may name many
-    hosts, a file name has 255 bytes) the beginning and a hash."""
+def stem_of(state: str) -> str:
+    """What the names of files beside a state begin with: its own file, or what stands for a URL among files. Of a long one (a URL may name
+    many hosts, a file name has 255 bytes) the beginning and a hash."""
     if "://" not in state:
         return Path(state).name
     name = "".join(one if one.isascii() and one.isalnum() else "-" for one in state.partition("://")[2])

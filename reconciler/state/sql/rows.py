@@ -30,6 +30,7 @@ from reconciler.fleet import (
     NodeFacts,
     ReplicaChange,
     Scalar,
+    Ticket,
     Tickets,
     with_headers,
 )
@@ -37,7 +38,7 @@ from reconciler.state.frames import unpack
 from reconciler.state.not_as_written import NotAsWritten
 from reconciler.state.protocol import StepStatus
 from reconciler.state.renames import address_now, names_now
-from reconciler.state.sql.allocated import AGENT_COLUMNS, TICKET_COLUMNS, read_agents, sum_tickets
+from reconciler.state.sql.allocated import ADDED_UP, AGENT_COLUMNS, TICKET_COLUMNS, all_tickets, read_added_up, read_agents, sum_tickets
 from reconciler.state.sql.columns import read_change, read_charges, read_mapping, read_measured_key, read_number, read_time, read_word
 from reconciler.state.sql.connection import Connection
 from reconciler.state.sql.ranges import ASKED_TOKENS, SEEN_TOKENS, SIZE, known_change, known_charges, known_columns
@@ -255,9 +256,11 @@ def read_allocated(conn: Connection) -> tuple[AllocatedAgent, ...]:
     return _read(conn, "agents", read_agents)
 
 
-def read_tickets(conn: Connection) -> Tickets:
+def read_tickets(conn: Connection, waiting: Iterable[Ticket]) -> Tickets:
     """All tickets, added up."""
-    return _read(conn, "tickets", sum_tickets)
+    kept = _read(conn, "tickets", sum_tickets)
+    with decoding("meta"):
+        return all_tickets(conn, kept, waiting)
 
 
 def _replicas(every: Iterable[Row]) -> Mapping[str, AppliedReplica]:
@@ -349,6 +352,8 @@ def _meta(rows: Iterable[Row]) -> None:
             read_number("value", value)
         elif key == "facts_at":
             read_time("value", value)
+        elif key == ADDED_UP:
+            read_added_up(value)
 
 
 def _frames(every: Iterable[Row]) -> None:
