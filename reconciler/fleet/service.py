@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import field
 from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network
 
 from reconciler.fleet.payments import Payments
 from reconciler.fleet.samples import HistoryBounds
@@ -36,12 +37,13 @@ class Token:
 @value_class
 class ServicePolicy:
     """`hosts` are the names under which it may be asked, beside those that it listens on; `history` is how much of what it sees is kept;
-    `livepeer` what is paid for work, None where nothing is."""
+    `livepeer` what is paid for work, None where nothing is; `trusted_proxies` are those whose `X-Forwarded-For` is believed."""
 
     tokens: tuple[Token, ...] = ()
     hosts: tuple[str, ...] = ()
     history: HistoryBounds = field(default_factory=HistoryBounds)
     livepeer: Payments | None = None
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
 
 
 NOBODY = ServicePolicy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from reconciler.fleet import HistoryBounds, Payments, Role, ServicePolicy, Token
 from reconciler.workspace.forms import Form, choice, duration, integer, label, list_of, secret, size, text
@@ -32,8 +33,19 @@ def _host(node: Node, problems: Problems, name: str) -> str:
     return found.lower()
 
 
+def _network(node: Node, problems: Problems, name: str) -> IPv4Network | IPv6Network:
+    found = text.read(node, problems, name)
+    try:
+        return ip_network(found)
+    except ValueError:
+        raise problems.refuse(
+            f"{name} is {found!r}, which is no network", node, "write an address or a network, such as 10.0.0.0/8"
+        ) from None
+
+
 TOKENS = Field("tokens", list_of(Form(_token, TOKEN.schema())))
 HOSTS = Field("hosts", list_of(Form(_host, {"type": "string", "minLength": 1})))
+PROXIES = Field("trusted_proxies", list_of(Form(_network, {"type": "string", "minLength": 1})), meant="proxies proxy forwarded_allow_ips")
 KEEP = Field("keep", duration, meant="age days retention")
 SIZE = Field("size", size, meant="max_size bytes limit")
 HISTORY = Table("history", (KEEP, SIZE))
@@ -73,7 +85,7 @@ def _livepeer(node: Node, problems: Problems, name: str) -> Payments:
 
 LIVEPEER_FIELD = Field("livepeer", Form(_livepeer, LIVEPEER.schema()), meant="payments tickets")
 HISTORY_FIELD = Field("history", Form(_history, HISTORY.schema()))
-SERVICE = Table("service", (TOKENS, HOSTS, HISTORY_FIELD, LIVEPEER_FIELD))
+SERVICE = Table("service", (TOKENS, HOSTS, HISTORY_FIELD, LIVEPEER_FIELD, PROXIES))
 
 
 def _service(node: Node, problems: Problems, name: str) -> ServicePolicy:
@@ -82,7 +94,8 @@ def _service(node: Node, problems: Problems, name: str) -> ServicePolicy:
     names = [one.name for one in tokens]
     if (twice := next((one for one in names if names.count(one) > 1), None)) is not None:
         raise problems.refuse(f"two tokens of {name} are named {twice!r}", node, "give each its own name: history tells them by it")
-    return ServicePolicy(tokens, values.get(HOSTS) or (), values.get(HISTORY_FIELD) or HistoryBounds(), values.get(LIVEPEER_FIELD))
+    history, proxies = values.get(HISTORY_FIELD) or HistoryBounds(), values.get(PROXIES) or ()
+    return ServicePolicy(tokens, values.get(HOSTS) or (), history, values.get(LIVEPEER_FIELD), proxies)
 
 
 service = Form(_service, SERVICE.schema())

@@ -147,11 +147,19 @@ def test_rebalance_plans_and_carries_out_nothing(lab: Lab) -> None:
         assert client.get("/v1/history").json() == {"runs": []}
 
 
+def test_a_token_has_plans_made_so_often_a_minute_and_no_more(lab: Lab) -> None:
+    with serving(lab) as client:
+        answers = [client.post("/v1/gpu/rebalance", headers=OPS) for _ in range(31)]
+    assert [one.status_code for one in answers] == [200] * 30 + [429]
+    assert 0 < int(answers[-1].headers["retry-after"]) <= 61
+
+
 def test_metrics_tell_what_is_known_and_leave_out_what_is_not(lab: Lab) -> None:
     with serving(lab, "--mode", "apply") as client:
         text = client.get("/metrics").text
     lines = text.splitlines()
     assert 'gpurec_engine_up{engine="ollama",kind="ollama",node="ada"} 1.0' in lines
+    assert any(line.startswith('gpurec_probe_seconds{engine="ollama",kind="ollama",node="ada"} 0.') for line in lines)
     assert any(line.startswith('gpu_memory_total_mb{device_id="ada/0"}') for line in lines)
     assert not [line for line in lines if line.startswith("gpurec_gpu_temperature_celsius{")]
     assert 'gpurec_apply_steps_total{action="load",result="done"} 2.0' in lines

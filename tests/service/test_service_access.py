@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
+from ipaddress import ip_network
 
 import httpx
 import pytest
@@ -12,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from reconciler.fleet import EngineError, Role, SecretRef, ServicePolicy, Token
 from reconciler.service.http import access
-from reconciler.service.http.access import HEADERS, MOST_BODY, WRONG_TOKENS, Access, Tokens
+from reconciler.service.http.access import HEADERS, MOST_BODY, WRONG_TOKENS, Access, Tokens, asked_by
 from reconciler.service.http.pages.login import login_page
 from reconciler.service.http.server import Listen, parse_listen
 
@@ -109,6 +111,40 @@ def test_wrong_tokens_make_an_address_wait_and_right_ones_do_not(monkeypatch: py
     now += 61
     for _ in range(WRONG_TOKENS * 2):
         assert asked(app, "POST", headers=bearer("APPLY")).status_code == 200
+
+
+PROXIES = (ip_network("10.0.0.0/24"), ip_network("::1/128"))
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "counts"),
+    [
+        ("10.0.0.1", ["1.2.3.4"], "1.2.3.4"),
+        ("10.0.0.1", ["6.6.6.6, 1.2.3.4"], "1.2.3.4"),
+        ("10.0.0.1", ["6.6.6.6", "1.2.3.4, 10.0.0.2"], "1.2.3.4"),
+        ("10.0.0.1", ["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
+        ("::1", ["2001:db8::1"], "2001:db8::1"),
+        ("10.0.0.1", [], "10.0.0.1"),
+        ("10.0.0.1", ["somebody"], "10.0.0.1"),
+        ("10.0.1.1", ["1.2.3.4"], "10.0.1.1"),
+        ("", ["1.2.3.4"], ""),
+    ],
+)
+def test_whoever_asks_through_a_trusted_proxy_is_the_last_that_is_none(peer: str, forwarded: list[str], counts: str) -> None:
+    assert asked_by(peer, forwarded, PROXIES) == counts
+
+
+def test_behind_a_trusted_proxy_only_who_sends_wrong_tokens_waits_and_reading_is_not_free() -> None:
+    tokens = Tokens(replace(POLICY, trusted_proxies=(ip_network("127.0.0.0/8"),)), SECRETS)
+    app = Access(inside, lambda: tokens, frozenset({"127.0.0.1"}), loopback=True)
+    bad, good = {"X-Forwarded-For": "1.2.3.4"}, {"X-Forwarded-For": "6.6.6.6, 5.6.7.8"}
+    for _ in range(WRONG_TOKENS):
+        assert asked(app, "POST", headers={"Authorization": "Bearer wrong", **bad}).status_code == 401
+    assert asked(app, "POST", headers={**bearer("APPLY"), **bad}).status_code == 429
+    assert asked(app, "POST", headers={**bearer("APPLY"), **good}).status_code == 200
+    assert asked(app, "GET", headers=good).status_code == 401
+    assert asked(app, "GET").status_code == 200
+    assert asked(layer(), "GET", headers=good).status_code == 401, "nor through one that nobody has named"
 
 
 def test_a_body_is_bounded_with_and_without_a_length() -> None:

@@ -15,12 +15,15 @@ from typing import Any
 import httpx
 import pytest
 from cli_lab import POLL, SMALL, Lab, served
+from starlette.requests import Request
 
+from reconciler.fleet import Role
 from reconciler.operations import clock
+from reconciler.operations.proposal import Proposal
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.service.apart import apart
 from reconciler.service.events import Ended, Looked, Over, Reloaded, Started, Told, WatchEvent
-from reconciler.service.http.access import Tokens
+from reconciler.service.http.access import Caller, Tokens
 from reconciler.service.http.app import Api, app_of
 from reconciler.service.http.broadcast import Broadcast
 from reconciler.service.http.metrics import Metrics
@@ -249,6 +252,28 @@ def test_a_request_that_waits_for_the_state_holds_up_no_other(lab: Lab, monkeypa
     assert asyncio.run(play()) == [200] * 6
     assert len(ended) >= 6
     assert all(ended)
+
+
+def test_any_number_who_ask_to_rebalance_while_a_plan_is_made_get_that_one(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def play() -> tuple[int, list[int]]:
+        watch = Watch(WorkspaceSettings(lab.root, poll_seconds=POLL), WatchOptions(INTERVAL), lambda event: None, Signals())
+        await watch.once()
+        api, planned, made = Api(watch, Metrics(watch), Broadcast()), watch.planned, 0
+
+        async def late() -> Proposal:
+            nonlocal made
+            made += 1
+            return await planned()
+
+        monkeypatch.setattr(watch, "planned", late)
+        request = Request({"type": "http", "caller": Caller("ops", Role.PLAN)})
+        gone = asyncio.ensure_future(api.rebalance(request))
+        await asyncio.sleep(0)
+        gone.cancel()  # who asked first does not wait for it
+        answers = await asyncio.gather(*(api.rebalance(request) for _ in range(8)))
+        return made, [one.status_code for one in answers]
+
+    assert asyncio.run(play()) == (1, [200] * 8)
 
 
 def test_a_run_that_ends_by_a_fault_of_our_own_is_told_to_those_who_listen(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,8 @@ import hmac
 import secrets
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -17,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reconciler.engines.secrets import read_secret
 from reconciler.fleet import Role, ServicePolicy, Token
+from reconciler.fleet.addresses import is_loopback
 from reconciler.value_class import value_class
 
 MOST_BODY = 64 * 1024
@@ -117,7 +119,7 @@ def _hashed(secret: str) -> bytes:
 
 class Access:
     """An ASGI layer. `tokens` gives those of now; `names` are the hosts that it listens as; `loopback`: only this machine reaches it, and
-    reading is free."""
+    what comes from it, through no proxy of others, reads freely."""
 
     def __init__(
         self,
@@ -166,13 +168,15 @@ class Access:
         length = headers.get("content-length", "0")
         if not (length.isascii() and length.isdecimal() and len(length) < 10 and int(length) <= MOST_BODY):
             return _error(413, f"a body may have {MOST_BODY} bytes at most")
-        address = (scope.get("client") or ("", 0))[0]
+        peer, forwarded = (scope.get("client") or ("", 0))[0], headers.getlist("x-forwarded-for")
+        address = asked_by(peer, forwarded, tokens.policy.trusted_proxies)
+        near = self._loopback and (not forwarded or (address != peer and is_loopback(address)))
         scope["judge"] = lambda secret, role: self._judge(address, tokens, secret, role)
         scope["session"] = self._sessions.begin
         if (is_signed(path) and writes) or path in _FORMS:
             return None
         if not headers.get("authorization") and not writes:
-            if self._loopback:
+            if near:
                 scope["caller"] = Caller(None, Role.READ)
                 return None
             if (reader := self._sessions.find(headers.get("cookie", ""), tokens)) is not None:
@@ -219,6 +223,20 @@ class Access:
         self._wrong.move_to_end(address)
         while len(self._wrong) > MOST_ADDRESSES:
             self._wrong.popitem(last=False)
+
+
+def asked_by(peer: str, forwarded: Sequence[str], trusted: Sequence[IPv4Network | IPv6Network]) -> str:
+    """The address that a request comes from: of the connection, or, where that is a proxy which is trusted, the last of its
+    `X-Forwarded-For` that is no such proxy: what stands before it can be made up by whoever asks."""
+    for one in (peer, *(each.strip() for each in reversed(",".join(forwarded).split(",")))):
+        try:
+            address = ip_address(one)
+        except ValueError:
+            return peer
+        peer = str(address)
+        if not any(address in network for network in trusted):
+            break
+    return peer
 
 
 def _host_of(header: str) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
-from collections import OrderedDict, deque
 from collections.abc import Mapping
 
 from starlette.exceptions import HTTPException
@@ -17,12 +15,11 @@ from reconciler.operations import clock
 from reconciler.operations.allocating import allocate, allocated, release
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.service.http.bodies import json_object, text_of
+from reconciler.service.http.rate import Rate
 from reconciler.service.http.shapes import is_plain
 from reconciler.service.watch import Watch
 from reconciler.workspace import NameTaken, UnknownType, Workspace
 
-MOST_CHANGES, WITHIN = 30, 60.0
-"""So many agents may one token allocate or release within so many seconds."""
 LOCK_PATIENCE = 10
 """Seconds after which to ask again while a run holds the state."""
 _OPTIONAL = frozenset({"model", "config", "requires_gpu"})
@@ -33,7 +30,7 @@ class Agents:
 
     def __init__(self, watch: Watch, settings: WorkspaceSettings) -> None:
         self._watch, self._settings = watch, settings
-        self._changed: OrderedDict[str, deque[float]] = OrderedDict()
+        self._rate = Rate("changes agents")
 
     async def every(self, request: Request) -> Response:
         found = await asyncio.to_thread(allocated, self._settings, self._files())
@@ -43,7 +40,7 @@ class Agents:
         """201 for a new one, 200 for one that is there just so."""
         agent = _agent(await json_object(request, {"name", "type"}, _OPTIONAL), request.scope["caller"].name)
         files = self._files()
-        self._count(agent.who)
+        self._rate.count(agent.who)
         try:
             there = await asyncio.to_thread(allocate, self._settings, files, agent)
         except NameTaken as error:
@@ -62,7 +59,7 @@ class Agents:
     async def release(self, request: Request) -> Response:
         name, who = request.path_params["name"], request.scope["caller"].name
         files = self._files()
-        self._count(who)
+        self._rate.count(who)
         try:
             there = await asyncio.to_thread(release, self._settings, files, name, who)
         except LockHeld as error:
@@ -76,14 +73,6 @@ class Agents:
         if self._watch.workspace is None:
             raise HTTPException(503, "the files were not read yet", {"Retry-After": "5"})
         return self._watch.workspace
-
-    def _count(self, who: str) -> None:
-        """Raises 429 where one token changes too much."""
-        times, now = self._changed.setdefault(who, deque(maxlen=MOST_CHANGES)), time.monotonic()
-        if len(times) == MOST_CHANGES and now - times[0] < WITHIN:
-            wait = int(times[0] + WITHIN - now) + 1
-            raise HTTPException(429, f"a token changes at most {MOST_CHANGES} agents a minute", {"Retry-After": str(wait)})
-        times.append(now)
 
 
 def _agent(found: Mapping[str, object], who: str) -> AllocatedAgent:

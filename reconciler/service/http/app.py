@@ -28,6 +28,7 @@ from reconciler.service.http.metrics import CONTENT_TYPE, Metrics
 from reconciler.service.http.operations import Answer, Operation, Parameter, Schema, document, routes
 from reconciler.service.http.pages.handlers import Pages
 from reconciler.service.http.payments import PaymentHandlers
+from reconciler.service.http.rate import Rate
 from reconciler.service.watch import BACK_OFF, Watch
 from reconciler.views import plan_document
 
@@ -42,6 +43,8 @@ class Api:
         self._metrics = metrics
         self._broadcast = broadcast
         self._running: set[asyncio.Task[None]] = set()
+        self._planning: asyncio.Task[object] | None = None
+        self._rebalances = Rate("has plans made")
 
     def _seen(self) -> Proposal:
         if self._watch.last is None:
@@ -101,8 +104,15 @@ class Api:
         return StreamingResponse(stream, media_type="text/event-stream")
 
     async def rebalance(self, request: Request) -> Response:
-        """A plan of now; nothing is carried out."""
-        return JSONResponse(plan_document((await self._watch.planned()).plan))
+        """A plan of now; nothing is carried out. Who asks while one is being made gets that one, so that no number of callers has nodes
+        asked more than once at a time."""
+        self._rebalances.count(request.scope["caller"].name)
+        if self._planning is None or self._planning.done():
+            self._planning = asyncio.ensure_future(self._planned())
+        return JSONResponse(await asyncio.shield(self._planning))
+
+    async def _planned(self) -> object:
+        return plan_document((await self._watch.planned()).plan)
 
     async def apply(self, request: Request) -> Response:
         """Carries out just the plan of a digest. Answers once it has begun; how it goes on is told by `/v1/events`, and by history."""

@@ -112,6 +112,14 @@ def _of_engines(seen: Proposal) -> Iterator[Metric]:
     yield _gauge(
         "gpurec_engine_up", "Whether an engine answers.", ["node", "engine", "kind"], ((key, float(one.reachable)) for key, one in at)
     )
+    yield _gauge(
+        "gpurec_probe_seconds",
+        "How long the last look at an engine took.",
+        ["node", "engine", "kind"],
+        ((key, one.probe_seconds or None) for key, one in at),
+    )
+    looked = [((name,), node.card_probe.seconds or None) for name, node in sorted(seen.facts.nodes.items()) if node.card_probe is not None]
+    yield _gauge("gpurec_card_probe_seconds", "How long the last look at the cards of a node took.", ["node"], looked)
     residents = {one.id: {resident.name for resident in one.residents or ()} for one in engines if one.reachable}
     rows = [
         ((row.model, row.at.node, row.at.engine), float(row.engine_name in residents[row.at]))

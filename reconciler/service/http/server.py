@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from asyncio import ALL_COMPLETED, FIRST_COMPLETED
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -147,24 +148,37 @@ async def serve(
         what = f"the certificate or its key cannot be used: {error.strerror or error}"
         raise GpurecError.of(what, f"{listen.cert}, {listen.key}", "name a PEM certificate and its key") from None
     server = _Server(config, lambda port: hear(Listening(replace(listen, port=port).url)))
-    await _together(server, watch, broadcast, listen)
+    await together(_answer(server, listen), watch.run(), signals, lambda: _end(server, broadcast))
 
 
-async def _together(server: _Server, watch: Watch, broadcast: Broadcast, listen: Listen) -> None:
-    """Whichever of them ends, the other ends too."""
-    answering = asyncio.ensure_future(_answer(server, listen))
-    looking = asyncio.ensure_future(watch.run())
-    try:
-        await asyncio.wait({answering, looking}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        broadcast.close()
-        server.should_exit = True
-        if not looking.done():  # it cannot answer any more
-            looking.cancel()
-        await asyncio.wait({answering, looking})
-    for task in (answering, looking):
-        if not task.cancelled():
-            task.result()
+def _end(server: _Server, broadcast: Broadcast) -> None:
+    broadcast.close()
+    server.should_exit = True
+
+
+async def together(
+    answer: Coroutine[None, None, None], look: Coroutine[None, None, None], signals: Signals, end: Callable[[], None]
+) -> None:
+    """Answers and looks; whichever of them ends, the other ends too: the loop after its running steps, what answers by `end`. Cancelled, it
+    still waits for both; a second time, it cuts the steps."""
+    tasks = asyncio.ensure_future(answer), asyncio.ensure_future(look)
+    cancelled = False
+    ended = FIRST_COMPLETED
+    while not all(task.done() for task in tasks):
+        try:
+            await asyncio.wait(tasks, return_when=ended)
+        except asyncio.CancelledError:
+            if cancelled:
+                signals.request_stop()
+            cancelled = True
+        ended = ALL_COMPLETED
+        end()
+        if not signals.stop.requested:  # asked once more it would cut the steps that run
+            signals.request_stop()
+    for task in tasks:
+        task.result()
+    if cancelled:
+        raise asyncio.CancelledError
 
 
 async def _answer(server: _Server, listen: Listen) -> None:
