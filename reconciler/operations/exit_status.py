@@ -40,7 +40,8 @@ class Command(Enum):
     PLAN = "plan"
     PLAN_DETAILED = "plan --detailed-exitcode"
     DRIFT = "drift"
-    LOOK = "facts, status"
+    LOOK = "facts, status, models, check MODEL, explain, top, import, pin"
+    """What is told of the fleet as it is, or written from it."""
     CHECK = "doctor, state check, lock status"
     """Whether something is sound or free."""
 
@@ -102,8 +103,12 @@ def of_drift(report: DriftReport) -> frozenset[ExitStatus]:
 
 def of_facts(facts: FleetFacts) -> frozenset[ExitStatus]:
     """What holds of facts alone."""
-    silent = any(not engine.reachable for node in facts.nodes.values() for engine in node.engines.values())
-    return _holding((ExitStatus.UNREACHABLE, silent))
+    return of_unreachable([engine for node in facts.nodes.values() for engine in node.engines.values() if not engine.reachable])
+
+
+def of_unreachable(engines: Collection[object]) -> frozenset[ExitStatus]:
+    """What holds where these engines could not be asked, of those that the answer is about."""
+    return _holding((ExitStatus.UNREACHABLE, bool(engines)))
 
 
 def of_soundness(sound: bool) -> frozenset[ExitStatus]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 
-from reconciler.fleet import GpurecError, Incident
+from reconciler.fleet import FleetFacts, GpurecError, Incident
 from reconciler.health.routes import TOKENS, Route, route
 from reconciler.health.status import ReplicaStatus, replicas_of
 from reconciler.operations.needs import ModelAnswer, candidates_in, find_candidates
@@ -35,6 +35,7 @@ class Explanation:
     status: ReplicaStatus | None
     candidates: Sequence[Candidate]
     incidents: tuple[Incident, ...]
+    facts: FleetFacts
     history: tuple[HistoryRow, ...]
 
 
@@ -72,7 +73,7 @@ def explained(seen: Proposal, address: str) -> Explanation:
         found = candidates(space.fleet, space.desired, seen.facts, seen.applied, Question(model), space.catalogue)
     incidents = tuple(one for one in (*seen.applied.incidents, *plan.incidents) if one.address == address)
     history = tuple(HistoryRow(one.run_id, one.started_at, one.action, one.status.value, one.reason, one.seconds) for one in rows)
-    return Explanation(plan, account, status, found, incidents, history)
+    return Explanation(plan, account, status, found, incidents, seen.facts, history)
 
 
 async def route_request(

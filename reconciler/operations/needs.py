@@ -33,10 +33,11 @@ class ModelAnswer:
 
 @value_class
 class FleetNeeds:
-    """What is known of every wanted model, and the derived tags on each engine that nothing uses any more."""
+    """What is known of every wanted model, and the derived tags on each engine that nothing uses any more; of `facts`."""
 
     models: Sequence[ModelNeeds]
     unused_tags: Mapping[EngineId, Sequence[str]]
+    facts: FleetFacts
 
 
 async def find_candidates(
@@ -78,7 +79,7 @@ async def find_needs(settings: WorkspaceSettings, options: PlanOptions, report: 
     space = seen.workspace
     with closing(seen.state.reader()) as state:
         unused = unused_tags(space.fleet, space.desired, seen.facts, replace(seen.applied, tags=state.tags()))
-    return FleetNeeds(model_needs(space.fleet, space.desired, seen.facts, seen.applied, space.catalogue), unused)
+    return FleetNeeds(model_needs(space.fleet, space.desired, seen.facts, seen.applied, space.catalogue), unused, seen.facts)
 
 
 def wanted_model(desired: Desired, name: str) -> ModelSpec | None:

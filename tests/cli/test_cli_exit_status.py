@@ -93,6 +93,31 @@ def test_no_place_goes_before_an_engine_that_cannot_be_reached(lab: Lab) -> None
     assert lab.run("plan").exit_code == 0
 
 
+def test_what_is_told_or_written_of_the_fleet_ends_alike_where_an_engine_cannot_be_reached(lab: Lab) -> None:
+    assert lab.run("apply", "--auto-approve").exit_code == 0
+    looks = (
+        ("facts",),
+        ("status",),
+        ("models",),
+        ("check", "nomic-embed-text"),
+        ("explain", "model.nomic-embed-text@ada/ollama"),
+        ("top", "--once"),
+        ("import",),
+        ("pin",),
+    )
+    assert {command: lab.run(*command).exit_code for command in looks} == dict.fromkeys(looks, 0)
+    lab.fleet.engines["bea/ollama"].kill()
+    assert {command: lab.run(*command).exit_code for command in looks} == dict.fromkeys(looks, 4)
+    assert lab.run("plan").exit_code == 0  # it only warns
+
+
+def test_a_pin_of_models_that_the_engine_cannot_have_is_whole_without_it(lab: Lab) -> None:
+    lab.want("version: 1\nmodels: {a: {engine: ollama, on: ada}, b: {engine: ollama, on: bea}}\n")
+    lab.fleet.engines["bea/ollama"].kill()
+    assert lab.run("pin", "a").exit_code == 0
+    assert lab.run("pin", "b").exit_code == 4
+
+
 def test_a_guard_and_a_stale_plan_are_said_before_a_lock(lab: Lab) -> None:
     assert lab.run("plan", "--out", "a.plan").exit_code == 0
     assert lab.run("apply", "--auto-approve").exit_code == 0

@@ -109,7 +109,7 @@ def test_import_overwrites_nothing_without_force(lab: Lab) -> None:
 def test_import_changes_no_state_and_no_server_and_tells_what_it_left_out(lab: Lab) -> None:
     lab.fleet.engines["bea/ollama"].kill()
     result = lab.run("import")
-    assert result.exit_code == 0
+    assert result.exit_code == 4
     assert "# Left out: bea/ollama: " in result.stdout
     assert "Warning: bea/ollama is left out: " in result.stderr
     assert not lab.state.exists()

@@ -103,7 +103,7 @@ def test_a_node_that_is_down_and_a_model_of_its_own_digest_are_told_and_kept_out
     lab.want(WANTED.replace("engine: ollama, on", f"digest: 'sha256:{'f' * 64}', engine: ollama, on"))
     lab.fleet.engines["bea/ollama"].kill()
     result = lab.run("pin")
-    assert result.exit_code == 0
+    assert result.exit_code == 4
     assert "Warning: bea/ollama cannot be reached" in result.stderr
     assert "chat" not in lock(lab).read_text()
 

@@ -18,10 +18,11 @@ from reconciler.cli.settings import settings_of
 @facts_options
 @global_options
 @click.pass_context
-def command(context: click.Context, address: str, format_: str, refresh: bool, assume: Path | None) -> None:
+def command(context: click.Context, address: str, format_: str, refresh: bool, assume: Path | None) -> int:
     """Say why ADDR (model.NAME@NODE/ENGINE, file.PATH@NODE; model.NAME of a model without a place) is where it is: what the plan does about
-    it, every engine with its reason, what moved for it, and what happened to it."""
+    it, every engine with its reason, what moved for it, and what happened to it. Exit 4 when an engine cannot be reached."""
     from reconciler.cli.running import run
+    from reconciler.operations.exit_status import Command, exit_status, of_facts
     from reconciler.operations.explaining import explain_address
     from reconciler.operations.observation import PlanOptions
     from reconciler.views.explain_text import explain_json, explain_text
@@ -42,3 +43,4 @@ def command(context: click.Context, address: str, format_: str, refresh: bool, a
             width=settings.width(),
         )
     click.echo(text, nl=False)
+    return exit_status(Command.LOOK, of_facts(found.facts))

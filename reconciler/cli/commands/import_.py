@@ -31,9 +31,9 @@ FORMATS = ("llama-swap", "litellm", "compose", "router", "instances")
 @click.option("--format", "form", type=click.Choice(FORMATS), help="What FILE is, where its content does not tell.")
 @global_options
 @click.pass_context
-def command(context: click.Context, out: Path | None, force: bool, source: Path | None, form: str | None, own: bool, overlay: bool) -> None:
+def command(context: click.Context, out: Path | None, force: bool, source: Path | None, form: str | None, own: bool, overlay: bool) -> int:
     """Write desired YAML for what runs on the fleet: needs only the inventory, and changes no state and no node. The first plan after it
-    only adopts, the plan after its apply is empty.
+    only adopts, the plan after its apply is empty. Exit 4 when an engine cannot be reached: what it has is left out.
 
     With --own it writes an inventory for what its nodes' Docker Engines run: a file to put beside the one there is, in the folder of the
     inventory. The first plan after it only adopts; no container is made anew.
@@ -49,16 +49,17 @@ def command(context: click.Context, out: Path | None, force: bool, source: Path 
                 "leave out --out, --force, --own and --overlay"
             )
         _from_file(settings_of(context), source, form)
-        return
+        return 0
     if form is not None:
         raise click.UsageError("--format says what the file of --from is: add --from FILE")
     if own and overlay:
         raise click.UsageError("--own writes an inventory and --overlay a desired state; give one of them.")
     if own or overlay:
         (_owned if own else _overlay)(settings_of(context), out, force)
-        return
+        return 0
     from reconciler.cli.running import run
     from reconciler.files import write_file
+    from reconciler.operations.exit_status import Command, exit_status, of_facts
     from reconciler.operations.importing import import_running
     from reconciler.operations.new_files import schema_file, schema_line, write_missing
     from reconciler.views import desired_text, escape
@@ -85,6 +86,7 @@ def command(context: click.Context, out: Path | None, force: bool, source: Path 
         settings.say(f"Warning: {len(found.left_out) - MOST_WARNINGS:,} more are left out; all of them stand in the comments of the file.")
     for step in found.left[:MOST_WARNINGS]:
         settings.say(f"Warning: a plan would still {step.action.value} {escape(step.address)}: {escape(step.reason.message)}")
+    return exit_status(Command.LOOK, of_facts(fleet.facts))
 
 
 def _owned(settings: Settings, out: Path | None, force: bool) -> None:

@@ -16,9 +16,10 @@ from reconciler.cli.settings import settings_of
 @format_option
 @global_options
 @click.pass_context
-def command(context: click.Context, refresh: bool, assume: Path | None, format_: str) -> None:
-    """Show the known needs of every wanted model and where they come from."""
+def command(context: click.Context, refresh: bool, assume: Path | None, format_: str) -> int:
+    """Show the known needs of every wanted model and where they come from. Exit 4 when an engine cannot be reached."""
     from reconciler.cli.running import run
+    from reconciler.operations.exit_status import Command, exit_status, of_facts
     from reconciler.operations.needs import find_needs
     from reconciler.operations.observation import PlanOptions
     from reconciler.views import models_json, models_text
@@ -30,3 +31,4 @@ def command(context: click.Context, refresh: bool, assume: Path | None, format_:
     else:
         text = models_text(found.models, found.unused_tags, colour=settings.colour(), width=settings.width())
     click.echo(text, nl=False)
+    return exit_status(Command.LOOK, of_facts(found.facts))

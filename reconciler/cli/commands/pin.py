@@ -13,11 +13,13 @@ from reconciler.cli.settings import settings_of
 @click.argument("models", metavar="[MODEL…]", nargs=-1, shell_complete=completion.models)
 @global_options
 @click.pass_context
-def command(context: click.Context, models: tuple[str, ...]) -> None:
+def command(context: click.Context, models: tuple[str, ...]) -> int:
     """Write desired/FLEET.lock.yaml with the weights that the engines have today, of all models or just of these. Changes no state and no
-    node. Refuses where two engines have other weights of one model."""
+    node. Refuses where two engines have other weights of one model. Exit 4 when an engine that may have one of them cannot be reached:
+    what it has is not compared."""
     from reconciler.cli.running import run
     from reconciler.files import write_file
+    from reconciler.operations.exit_status import Command, exit_status, of_unreachable
     from reconciler.operations.pinning import find_weights
     from reconciler.views import escape
     from reconciler.views.desired_text import lock_text
@@ -36,3 +38,4 @@ def command(context: click.Context, models: tuple[str, ...]) -> None:
         if before != digest:
             click.echo(f"{escape(name)}  {digest}" if before is None else f"{escape(name)}  {before} → {digest}")
     settings.say(f"Wrote {escape(str(found.path), 4000)}: {len(found.digests):,} of {found.models:,} models are pinned.")
+    return exit_status(Command.LOOK, of_unreachable(found.unreachable))

@@ -152,10 +152,10 @@ def command(
     refresh: bool,
     assume: Path | None,
     format_: str,
-) -> None:
+) -> int:
     """Show how many bytes a model file will take on a card, by term, without any node; or which cards of the fleet hold MODEL (wanted,
     installed, or in the catalogue), and what it takes on each of them by term. Of a file behind an http(s) URL only the header is fetched.
-    Of a DIR with a config.json (or that file), what must fit into vLLM's reservation."""
+    Of a DIR with a config.json (or that file), what must fit into vLLM's reservation. Of MODEL, exit 4 when an engine cannot be reached."""
     settings = settings_of(context)
     if is_checkpoint(what, settings.path(Path(what))):
         not_of_vllm = ("parallel", "flash_attention", "engine_build", "drafted", "backend", "fit_context", "refresh", "assume", *BESIDE)
@@ -163,7 +163,7 @@ def command(
         given = {name: context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in ("cache", "batch")}
         cache, tokens = cache if given["cache"] else "auto", batch if given["batch"] else None
         check_checkpoint(settings, what, VllmOptions(context_length, cache, tokens, tensor_parallel or 1, utilization, vram), format_)
-        return
+        return 0
     _refuse_given(context, ("tensor_parallel", "utilization"), "only a checkpoint's folder is run by vLLM")
     file = Path(what)
     remote = re.match(r"https?://", what) is not None
@@ -181,7 +181,7 @@ def command(
             draft, drafted = None, drafted or MTP_DEFAULT
         way = RunOptions(context_length, parallel, cache, flash_attention == "on", batch, engine_build, drafted, backend)
         check_file(settings, what, way, vram, format_, (mmproj, lora, draft))
-        return
+        return 0
     _refuse_both(fit_context, context_length, parallel)
     if vram is not None and not fit_context:
         raise click.UsageError(
@@ -203,7 +203,7 @@ def command(
         backend,
     )
     search = Search(context_length is not None, vram) if fit_context else None
-    check_model(settings, what, way, refresh, assume, format_, search)
+    return check_model(settings, what, way, refresh, assume, format_, search)
 
 
 def _refuse_both(fit_context: bool, context: int | None, parallel: int | None) -> None:

@@ -12,7 +12,7 @@ from reconciler.cli.settings import Settings
 if TYPE_CHECKING:
     from reconciler.vram import Extras, Header, RunSettings
 
-F = TypeVar("F", bound=Callable[..., None])
+F = TypeVar("F", bound=Callable[..., object])
 NAMES = ("mmproj", "lora", "draft")
 
 

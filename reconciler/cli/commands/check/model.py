@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 def check_model(
     settings: Settings, name: str, way: RunOptions, refresh: bool, assume: Path | None, format_: str, search: Search | None = None
-) -> None:
+) -> int:
     from reconciler.cli.running import run
+    from reconciler.operations.exit_status import Command, exit_status, of_facts
     from reconciler.operations.needs import find_candidates
     from reconciler.operations.observation import PlanOptions
     from reconciler.views import candidates_json, candidates_text
@@ -25,7 +26,8 @@ def check_model(
     options, asked = PlanOptions(refresh=refresh, assume=assume), way.asked()
     found = run(settings, lambda report: find_candidates(settings, name, options, asked, way.context, search, report))
     if format_ == "json":
-        click.echo(candidates_json(found.question, found.candidates, found.wanted), nl=False)
+        text = candidates_json(found.question, found.candidates, found.wanted)
     else:
         text = candidates_text(found.question, found.candidates, found.wanted, colour=settings.colour(), width=settings.width())
-        click.echo(text, nl=False)
+    click.echo(text, nl=False)
+    return exit_status(Command.LOOK, of_facts(found.facts))
