@@ -12,6 +12,10 @@ from reconciler.placement.residents import Occupant
 from reconciler.placement.result import Target
 from reconciler.placement.trials import Line, Trials, setting
 
+MOST_TRIED = 32
+"""How many residents of a node are tried one by one for whether they must leave."""
+MOST_NAMED = 3
+
 
 def one_replica_less(model: ModelSpec, trials: Trials) -> list[Line]:
     """The first model, of those that matter least, of which one replica less makes room, whichever of them that is."""
@@ -35,11 +39,27 @@ def raised_priority(model: ModelSpec, trials: Trials) -> list[Line]:
     for priority in sorted({one.model.priority for one in others}):
         going = trials.helps([one for one in others if one.model.priority <= priority]) if trials.gets_room else []
         if going:
-            first = max(going, key=lambda one: (one.model.priority, largest(one.charges) or 0, one.model.name)).model.name
-            more = f" or what else is on {going[0].slot.id.node}" if len(going) > 1 else ""
-            text = f"it matters more than {first}, so that {first}{more} leaves: `priority: {priority + 1}` under models.{model.name}"
+            who, most = _who_leaves(going, trials)
+            text = f"it matters more than {most}, so that {who}: `priority: {priority + 1}` under models.{model.name}"
             return [Line(text, setting(model.name, priority=priority + 1))]
     return []
+
+
+def _who_leaves(going: list[Target], trials: Trials) -> tuple[str, str]:
+    """Who of one node leaves, as a clause: all those without whom it does not go, else whoever does; and the most important of them."""
+    node = going[0].slot.id.node
+    needed = [one for one in going[:MOST_TRIED] if not trials.helps([other for other in going if other is not one])]
+    most = max(going, key=lambda one: (one.model.priority, one in needed, largest(one.charges) or 0, one.model.name)).model.name
+    names = sorted({one.model.name for one in needed})
+    if len(going) > MOST_TRIED or (not names and not trials.helps([one for one in going if one.model.name == most])):
+        return f"some of the {len(going)} models on {node} leave", most
+    if not names:
+        return f"{most} or what else is on {node} leaves", most
+    if not trials.helps(needed):
+        names.append(f"some of what else is on {node}")
+    shown = names if len(names) <= MOST_NAMED else [*names[: MOST_NAMED - 1], f"{len(names) - MOST_NAMED + 1} more"]
+    *first, last = shown
+    return (f"{', '.join(first)} and {last} leave" if first else f"{last} leaves"), most
 
 
 def strangers_that_would_go(trials: Trials, unmanaged: Unmanaged) -> list[Line]:

@@ -126,7 +126,24 @@ def test_the_least_priority_that_makes_room_is_named_and_who_leaves_then():
     (line,) = of_kind("priority", hints(CARD, desired(*want.models[1:], model("big:1", ["a"], 10 * GIB)), seen))
     assert line == "it matters more than p3:1, so that p3:1 leaves: `priority: 4` under models.big:1"
     (line,) = of_kind("priority", hints(CARD, want, seen))
-    assert line == "it matters more than p9:1, so that p9:1 or what else is on a leaves: `priority: 10` under models.big:1"
+    assert line == "it matters more than p9:1, so that p3:1 and p9:1 leave: `priority: 10` under models.big:1"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "need", "who"),
+    [
+        ((10, 8), 9, "a9:1 or what else is on a leaves"),  # either
+        ((10, 8), 20, "a9:1 and b9:1 leave"),
+        ((7, 7, 7), 12, "some of the 3 models on a leave"),  # any two
+        ((10, 5, 5), 13, "a9:1 and some of what else is on a leave"),  # the first, and either of the others
+        ((5, 5, 5, 5), 20, "a9:1, b9:1 and 2 more leave"),
+    ],
+)
+def test_who_leaves_for_a_raised_priority_is_who_must(sizes, need, who):
+    models = [model(f"{name}9:1", ["a"], size * GIB, priority=9) for name, size in zip("abcd", sizes, strict=False)]
+    seen = facts(CARD, {"a": [loaded(one.name, one.vram) for one in models]}, [one.name for one in models])
+    (line,) = of_kind("priority", hints(CARD, desired(*models, model("big:1", ["a"], need * GIB)), seen))
+    assert f", so that {who}: `priority: 10` under models.big:1" in line
 
 
 def computed(size, **fields):
