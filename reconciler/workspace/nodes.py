@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from itertools import chain
@@ -33,6 +33,7 @@ from reconciler.workspace.problems import Problems, Refused
 from reconciler.workspace.reaching import ADDRESS as ADDRESS_OF_ANSIBLE
 from reconciler.workspace.reaching import (
     ARGUMENTS,
+    AS_GPUREC_DOES,
     BECOME,
     CONNECTION,
     HONOURED,
@@ -43,11 +44,15 @@ from reconciler.workspace.reaching import (
     OF_WINDOWS,
     OWN_KEYS,
     PORT,
+    PROXY_COMMANDS,
     SHELL,
     UNCHECKED,
     USER,
     SshArguments,
+    is_read,
+    names_by,
     plugin,
+    proxy_argument,
     ssh_arguments,
     way_by_ssh,
 )
@@ -134,7 +139,9 @@ class NodeReader:
         parts = values.get(ENGINES) or ()
         if parts and (GPUS not in values or declared is not None):
             self._check_cards(parts, declared)
-        address = values.get(ADDRESS) or self._ansible(host, ADDRESS_OF_ANSIBLE, text)
+        present = self._reaching(host)
+        by = self._ansible(host, CONNECTION, label) if present & _OF_ONE_PLUGIN else None
+        address = values.get(ADDRESS) or self._ansible(host, names_by(by, ADDRESS_OF_ANSIBLE), text)
         at = address or host.name
         if any(engine.owned is not None for engine in parts):
             self._check_owned(parts, DOCKER in values)
@@ -149,27 +156,34 @@ class NodeReader:
             labels=values.get(LABELS) or EMPTY,
             limits=values.get(LIMITS) or NO_LIMITS,
             cost=values.get(COST) or 0.0,
-            probe=self._reached(host, asked, known=address is not None),
+            probe=self._reached(host, asked, present, by, known=address is not None),
             docker=values.get(DOCKER),
         )
 
-    def _reached(self, host: Host, asked: ProbeSpec, *, known: bool) -> ProbeSpec:
-        """How the host is reached, by gpurec's own keys and what Ansible's variables say beside them. `known`: its address is."""
+    def _reaching(self, host: Host) -> frozenset[str]:
+        """Which variables of Ansible a host has that say how it is reached."""
         present = self._reach.get(id(host.profile))
         if present is None:
             there = frozenset(name for name in (*HONOURED, *IGNORED) if not is_null(_variable(host, name)))
             present = self._reach[id(host.profile)] = (host.profile, there)
-        if not present[1]:
+        return present[1]
+
+    def _reached(self, host: Host, asked: ProbeSpec, present: frozenset[str], by: str | None, *, known: bool) -> ProbeSpec:
+        """How the host is reached, by gpurec's own keys and what Ansible's variables say beside them. `by`: its connection, where
+        variables depend on that; `known`: its address is."""
+        if not present:
             return asked
-        user = asked.user or self._ansible(host, USER, label)
-        port = asked.port or self._ansible(host, PORT, _port)
-        become = bool(present[1] & {*BECOME}) and bool(self._ansible(host, BECOME, _yes))
-        for name in sorted(one for one in present[1] & IGNORED.keys() if become and one.startswith(OF_SUDO)):
-            self._problems.warn(f"{name!r} is not honoured by gpurec", _variable(host, name), IGNORED[name])
+        if present & _OF_ONE_PLUGIN:
+            present = frozenset(name for name in present if is_read(name, by))
+        users, ports = names_by(by, USER), names_by(by, PORT)
+        user = asked.user or self._ansible(host, users, label)
+        port = asked.port or self._ansible(host, ports, _port)
+        become = bool(present & {*BECOME}) and bool(self._ansible(host, BECOME, _yes))
+        self._warn_of_ignored(host, (name for name in present if become and name.startswith(OF_SUDO)))
         spec = replace(asked, user=user, port=port, become=become)
-        if asked.via not in _MAY_BE_SSH or (asked.via == "auto" and user is None and not present[1] & {*CONNECTION, *USER}):
+        if asked.via not in _MAY_BE_SSH or (asked.via == "auto" and user is None and not present & {*CONNECTION, *USER}):
             return spec
-        connection = self._ansible(host, CONNECTION, label)
+        connection = by or self._ansible(host, CONNECTION, label)
         if connection is not None and plugin(connection) == "local":
             return replace(spec, connection="local")
         if asked.via == "auto" and connection is not None and not way_by_ssh(connection):
@@ -181,18 +195,19 @@ class NodeReader:
             what = f"the shell of a host is {shell}, so ssh is not tried: its cards are those that are declared"
             self._problems.warn(what, _variable(host, *SHELL), "write `probe: {via: ssh}` where ssh ends in a POSIX shell all the same")
             return replace(spec, connection=f"a shell that is not one of POSIX ({shell})")
-        for names, own in ((ADDRESS_OF_ANSIBLE, known), (PORT, port), (USER, user)):
-            if not own and present[1] & {*names}:
+        for names, own in ((names_by(by, ADDRESS_OF_ANSIBLE), known), (ports, port), (users, user)):
+            if not own and present & {*names}:
                 return replace(spec, connection=f"a variable that gpurec cannot read ({names[-1]})")
-        return self._with_ssh_arguments(host, spec, present[1])
+        return self._with_ssh_arguments(host, spec, present, by)
 
-    def _with_ssh_arguments(self, host: Host, spec: ProbeSpec, present: frozenset[str]) -> ProbeSpec:
-        for name in sorted(one for one in present & IGNORED.keys() if not one.startswith(OF_SUDO)):
-            self._problems.warn(f"{name!r} is not honoured by gpurec", _variable(host, name), IGNORED[name])
-        taken: dict[str, Sequence[str]] = dict.fromkeys(ARGUMENTS, ())
+    def _with_ssh_arguments(self, host: Host, spec: ProbeSpec, present: frozenset[str], by: str | None) -> ProbeSpec:
+        self._warn_of_ignored(host, (name for name in present if not name.startswith(OF_SUDO)))
+        arguments = (*ARGUMENTS, *PROXY_COMMANDS)
+        taken: dict[str, Sequence[str]] = dict.fromkeys(arguments, ())
         connection = None
-        for name in (one for one in ARGUMENTS if one in present):
+        for name in (one for one in arguments if one in present):
             said = self._ansible(host, (name,), text)
+            said = proxy_argument(said) if said is not None and name in PROXY_COMMANDS else said
             found = ssh_arguments(said) if said is not None else SshArguments(proxied=True)
             taken[name] = found.taken
             for argument in found.refused:
@@ -201,8 +216,14 @@ class NodeReader:
             if found.proxied:
                 connection = f"a proxy that gpurec does not take ({name})"
         first, *others = taken.values()
-        options = (*first, *(UNCHECKED if self._ansible(host, HOST_KEY_CHECKING, _yes) is False else ()), *chain(*others))
-        return replace(spec, key_file=self._ansible(host, KEY_FILE, text), ssh_options=options, connection=connection)
+        options = (*first, *(UNCHECKED if self._ansible(host, names_by(by, HOST_KEY_CHECKING), _yes) is False else ()), *chain(*others))
+        return replace(spec, key_file=self._ansible(host, names_by(by, KEY_FILE), text), ssh_options=options, connection=connection)
+
+    def _warn_of_ignored(self, host: Host, names: Iterable[str]) -> None:
+        for name in sorted({*names} & IGNORED.keys()):
+            node = _variable(host, name)
+            if not isinstance(node, ScalarNode) or node.text not in AS_GPUREC_DOES.get(name, ()):
+                self._problems.warn(f"{name!r} is not honoured by gpurec", node, IGNORED[name])
 
     def _keys_of(self, profile: Profile) -> _Keys:
         own = profile.variables.get(OWN)
@@ -397,6 +418,7 @@ _YES, _NO = frozenset(("true", "yes", "on", "1", "y", "t")), frozenset(("false",
 _yes = Form(_yes_or_no, {"type": ["boolean", "string"]})
 _port = Form(_port_number, {"type": "integer"})
 _NOWHERE = MapNode("", 0, 0)
+_OF_ONE_PLUGIN = frozenset(name for name in (*HONOURED, *IGNORED) if not is_read(name, None))
 _MAY_BE_SSH = ("auto", "ssh")
 
 

@@ -1,14 +1,15 @@
 """How Ansible reaches a host, as far as gpurec goes the same way: what it cannot honour is said, and never guessed.
 
 The names, and which of two counts, are those of ansible-core's connection plugins (plugins/connection/ssh.py: `ansible_ssh_…` before
-`ansible_…`). Options of ssh that run programs are not taken: a file of the inventory may be a stranger's, and reading it must run nothing.
+`ansible_…`; what is named for one plugin, such as `ansible_paramiko_…`, counts before both where that is the connection). Options of ssh
+that run programs are not taken: a file of the inventory may be a stranger's, and reading it must run nothing.
 """
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -23,13 +24,24 @@ HOST_KEY_CHECKING = ("ansible_ssh_host_key_checking", "ansible_host_key_checking
 UNCHECKED = ("-o", "StrictHostKeyChecking=no")
 """What Ansible gives ssh where the keys of hosts are not to be checked, after `ansible_ssh_args` and before the other arguments."""
 BECOME = ("ansible_become",)
-HONOURED = (*USER, *PORT, *ADDRESS, *KEY_FILE, *CONNECTION, *SHELL, *ARGUMENTS, *HOST_KEY_CHECKING, *BECOME)
+_OWN_NAMES = {"paramiko": "ansible_paramiko_", "paramiko_ssh": "ansible_paramiko_", "libssh": "ansible_libssh_"}
+"""How the variables begin that only one plugin of those by ssh reads (ansible-core's paramiko_ssh.py, ansible.netcommon's libssh.py)."""
+_OF_ANY = (USER, PORT, ADDRESS, KEY_FILE, HOST_KEY_CHECKING)
+_OWN_STARTS = sorted({*_OWN_NAMES.values()})
+PROXY_COMMANDS = tuple(f"{start}proxy_command" for start in _OWN_STARTS)
+_RENAMED = {start + names[-1].removeprefix("ansible_"): names[-1] for start in _OWN_STARTS for names in _OF_ANY}
+HONOURED = (*USER, *PORT, *ADDRESS, *KEY_FILE, *CONNECTION, *SHELL, *ARGUMENTS, *HOST_KEY_CHECKING, *BECOME, *PROXY_COMMANDS, *_RENAMED)
 _BY_SUDO = "files are written by `sudo -n` as root, so allow that without a password"
 _BY_KEY = "log in by a key (ssh-copy-id): gpurec gives no password"
 _BY_FILE = "write the key into a file, and its path as ansible_ssh_private_key_file"
 _BY_AGENT = "load the key into ssh-agent (ssh-add): gpurec gives no passphrase"
 OF_SUDO = ("ansible_become_", "ansible_sudo_")
 """How the names of variables begin that say how another user is become."""
+AS_GPUREC_DOES: Mapping[str, frozenset[str]] = {
+    "ansible_become_method": frozenset(("sudo", "ansible.builtin.sudo")),
+    **{f"{start}user": frozenset(("root", "0", "#0")) for start in OF_SUDO},
+}
+"""Values with which a variable that is not honoured asks for what gpurec does anyway."""
 IGNORED: Mapping[str, str] = {
     "ansible_password": _BY_KEY,
     "ansible_ssh_pass": _BY_KEY,
@@ -42,15 +54,20 @@ IGNORED: Mapping[str, str] = {
     "ansible_private_key_passphrase": _BY_AGENT,
     "ansible_ssh_private_key_passphrase": _BY_AGENT,
     "ansible_ssh_pkcs11_provider": "write PKCS11Provider for this host in ~/.ssh/config",
+    **{f"{start}{end}": _BY_KEY for start in _OWN_STARTS for end in ("pass", "password")},
+    "ansible_libssh_config_file": "write it for this host in ~/.ssh/config",
 }
 """Variables that change how ssh is used and that gpurec does not honour, each with what to do instead."""
-OWN_KEYS: Mapping[str, str] = (
+_OWN_KEYS = (
     dict.fromkeys(ADDRESS, "write `address: HOST` for gpurec")
     | dict.fromkeys(USER, "write `probe: {user: NAME}` for gpurec")
     | dict.fromkeys(PORT, "write `probe: {port: NUMBER}` for gpurec")
     | dict.fromkeys((*KEY_FILE, *ARGUMENTS, *CONNECTION, *SHELL), "write it for this host in ~/.ssh/config")
     | dict.fromkeys((*BECOME, *HOST_KEY_CHECKING), "write true or false")
+    | dict.fromkeys(PROXY_COMMANDS, "write it for this host in ~/.ssh/config")
 )
+OWN_KEYS: Mapping[str, str] = _OWN_KEYS | {name: _OWN_KEYS[same] for name, same in _RENAMED.items()}
+"""What to write instead of a variable that gpurec cannot read."""
 OF_WINDOWS = frozenset(("powershell", "cmd"))
 """Shells that ssh ends in and that read nothing which gpurec writes for sh."""
 _BY_SSH = frozenset(("ssh", "smart", "paramiko", "paramiko_ssh", "libssh"))
@@ -87,6 +104,22 @@ def way_by_ssh(connection: str) -> bool:
 def plugin(connection: str) -> str:
     """The short name of a connection plugin."""
     return connection.rpartition(".")[2]
+
+
+def names_by(connection: str | None, names: Sequence[str]) -> Sequence[str]:
+    """The variables that say one thing, such as `USER`, for a connection: the one that only its plugin reads counts before the others."""
+    start = _OWN_NAMES.get(plugin(connection or ""))
+    return names if start is None else (f"{start}{names[-1].removeprefix('ansible_')}", *names)
+
+
+def is_read(name: str, connection: str | None) -> bool:
+    """Whether a variable counts for a connection: what only another plugin reads does not."""
+    return not name.startswith(tuple(_OWN_STARTS)) or name.startswith(_OWN_NAMES.get(plugin(connection or ""), "-"))
+
+
+def proxy_argument(command: str) -> str:
+    """A command by which a host is reached as an argument of ssh."""
+    return shlex.join(("-o", f"ProxyCommand={command}"))
 
 
 @dataclass(slots=True)

@@ -42,6 +42,49 @@ ansible_ssh_common_args: '-o ProxyJump=jump@bastion:2200 -o StrictHostKeyCheckin
     assert probe.ssh_options == ("-J", "jump@bastion:2200", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null")
 
 
+@pytest.mark.parametrize(("connection", "start"), [("paramiko", "ansible_paramiko_"), ("ansible.netcommon.libssh", "ansible_libssh_")])
+def test_what_only_the_plugin_of_a_connection_reads_counts_before_the_rest(host, connection: str, start: str) -> None:
+    own = f"""
+{start}user: ops
+{start}port: '2222'
+{start}private_key_file: ~/.ssh/lab
+{start}host_key_checking: false
+{start}proxy_command: ssh -W %h:%p jump@bastion
+{start}password: secret
+"""
+    probe, warnings, way = host(f"ansible_connection: {connection}\nansible_ssh_user: other\nansible_port: 1{own}")
+    assert (probe.user, probe.port, probe.key_file, way) == ("ops", 2222, "~/.ssh/lab", "ssh")
+    assert probe.ssh_options == ("-o", "StrictHostKeyChecking=no", "-J", "jump@bastion")
+    assert [f"'{start}password' is not honoured" in one for one in warnings] == [True]
+    of_nobody, silent, _ = host(f"ansible_connection: ssh\nansible_user: other{own}")
+    assert (of_nobody.user, of_nobody.port, of_nobody.ssh_options, silent) == ("other", None, (), [])
+
+
+def test_the_address_of_a_plugin_is_one_where_that_is_the_connection(load: Callable[..., Workspace]) -> None:
+    own = "ansible_paramiko_host: 192.0.2.4, ansible_host: 192.0.2.5, engines: {ollama: {url: 'http://a:1'}}"
+    assert load(f"all: {{hosts: {{a: {{ansible_connection: paramiko_ssh, {own}}}}}}}").fleet.nodes["a"].address == "192.0.2.4"
+    assert load(f"all: {{hosts: {{a: {{{own}}}}}}}").fleet.nodes["a"].address == "192.0.2.5"
+
+
+def test_a_proxy_of_a_plugin_that_is_another_program_is_not_tried_without_it(host) -> None:
+    _, warnings, way = host("ansible_connection: paramiko\nansible_user: ops\nansible_paramiko_proxy_command: nc %h %p; touch x")
+    assert way == "declared"
+    assert ["'-o ProxyCommand=nc %h %p; touch x' of 'ansible_paramiko_proxy_command' is not honoured" in one for one in warnings] == [True]
+
+
+@pytest.mark.parametrize(
+    ("said", "warned"),
+    [
+        ("ansible_become_user: root\nansible_become_method: sudo\nansible_sudo_user: root", 0),
+        ("ansible_become_user: postgres", 1),
+        ("ansible_become_method: community.general.machinectl", 1),
+        ("ansible_become_user: '{{ who }}'", 1),
+    ],
+)
+def test_what_says_how_to_become_root_as_gpurec_does_is_no_warning(host, said: str, warned: int) -> None:
+    assert len(host(f"ansible_user: ops\nansible_become: true\n{said}")[1]) == warned
+
+
 @pytest.mark.parametrize(("said", "off"), [("false", True), ("'no'", True), ("true", False)])
 @pytest.mark.parametrize("name", ["ansible_host_key_checking", "ansible_ssh_host_key_checking"])
 def test_checks_of_host_keys_are_left_out_where_they_are_switched_off(host, name: str, said: str, off: bool) -> None:
