@@ -65,7 +65,8 @@ def select(root: Path, fleet: str | None, inventory: Sequence[Path], desired: Se
 
 
 def _refuse_missing(root: Path, named: Sequence[Path]) -> None:
-    missing = [Problem(NO_FILE, Place(path.as_posix()), NO_FILE_HINT) for path in named if not (root / path).exists()]
+    files = [path for path in named if cluster_of(path) is None]
+    missing = [Problem(NO_FILE, Place(path.as_posix()), NO_FILE_HINT) for path in files if not (root / path).exists()]
     if missing:
         raise WorkspaceError(*missing)
 

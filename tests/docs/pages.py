@@ -11,13 +11,22 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")])
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(
+    r"^## (?P<section>[^\n]*)$|^(?:<!-- not run: (?P<reason>[^\n]*) -->\n+)?```(?P<language>\w*)\n(?P<text>.*?)^```",
+    re.MULTILINE | re.DOTALL,
+)
+SHELL = ("console", "sh", "bash", "shell")
 IN_LINE = re.compile(r"(?<!`)`(gpurec [^`\n]+)`")
 
 
 @dataclass(frozen=True)
 class Block:
+    """`section` is the heading that it stands under, `reason` why no test types it (`<!-- not run: REASON -->` right before it)."""
+
     language: str
     text: str
+    section: str = ""
+    reason: str | None = None
 
     @property
     def file(self) -> tuple[str, str] | None:
@@ -25,16 +34,29 @@ class Block:
         first, _, rest = self.text.partition("\n")
         return (first[2:], rest) if self.language == "yaml" and re.fullmatch(r"# [\w./-]+\.ya?ml", first) else None
 
+    @property
+    def is_shell(self) -> bool:
+        return self.language in SHELL
+
     def commands(self) -> Iterator[tuple[str, list[str]]]:
-        """Each command of a console block, and the lines that the page shows after it."""
+        """Each command, and the lines that the page shows after it: of a console block what follows `$ `, of a script each line."""
         if self.language == "console":
             for part in re.split(r"^\$ ", self.text, flags=re.MULTILINE)[1:]:
                 command, *shown = part.rstrip("\n").split("\n")
                 yield command, [line for line in shown if line.strip()]
+        elif self.is_shell:
+            for line in self.text.replace("\\\n", " ").splitlines():
+                yield line, []
 
 
 def blocks(page: Path) -> list[Block]:
-    return [Block(found[1], found[2]) for found in FENCE.finditer(page.read_text())]
+    found, section = [], ""
+    for match in _BLOCK.finditer(page.read_text()):
+        if match["section"] is not None:
+            section = match["section"]
+        else:
+            found.append(Block(match["language"], match["text"], section, match["reason"]))
+    return found
 
 
 def named(page: Path) -> Iterator[str]:

@@ -142,6 +142,18 @@ def test_a_cluster_is_an_inventory_with_groups_and_a_file_beside_it_says_the_res
     assert planned.exit_code == 0, planned.output
 
 
+def test_the_desired_state_of_a_cluster_is_found_by_the_name_of_its_context(tmp_path: Path) -> None:
+    for folder in ("inventories", "desired"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "inventories" / "lab.yaml").write_text("all: {hosts: {plain: {}}}\n")
+    (tmp_path / "desired" / "lab.yaml").write_text("version: 1\nmodels: {}\n")
+    with serving(NODES) as server:
+        config = kubeconfig(tmp_path, server, {"token": TOKEN})
+        for more in ((), ("-i", "inventories/lab.yaml")):
+            planned = run(tmp_path, config, "-i", "kubernetes:lab", *more, "plan")
+            assert (planned.exit_code, "Fleet lab" in planned.stdout) == (0, True), planned.output
+
+
 def test_a_large_cluster_is_read_page_by_page(tmp_path: Path) -> None:
     with serving([node(f"n{number:04}") for number in range(1201)]) as server:
         config = kubeconfig(tmp_path, server, {"token": TOKEN})

@@ -217,13 +217,16 @@ def test_the_hooks_stop_a_commit_with_a_mistake_and_let_the_mended_one_through(l
 
 
 @pytest.mark.timeout(600)
-def test_pipx_and_uvx_run_the_built_wheel(tmp_path: Path) -> None:
+def test_pipx_and_uvx_run_the_built_wheel_and_pipx_installs_a_clone(tmp_path: Path) -> None:
     build = f"import hatchling.build; print(hatchling.build.build_wheel({str(tmp_path)!r}))"
     wheel = tmp_path / ran(sys.executable, "-c", build, cwd=ROOT).stdout.split()[-1]
     version = subprocess.run([sys.executable, "-m", "reconciler", "--version"], capture_output=True, text=True, check=True).stdout
     homes = {"PIPX_HOME": str(tmp_path / "pipx"), "PIPX_BIN_DIR": str(tmp_path / "bin"), "UV_TOOL_DIR": str(tmp_path / "uv")}
     by_pipx = ran(TOOLS.python, "-m", "pipx", "run", "--quiet", "--spec", wheel, "gpurec", "--version", cwd=tmp_path, **homes)
     assert (by_pipx.returncode, by_pipx.stdout.splitlines()[-1:]) == (0, [version.strip()]), by_pipx.stdout
+    installed = ran(TOOLS.python, "-m", "pipx", "install", "--quiet", ".", cwd=action_source(tmp_path / "gpurec"), **homes)
+    assert installed.returncode == 0, installed.stdout
+    assert ran(tmp_path / "bin" / "gpurec", "--version", cwd=tmp_path).stdout == version
     cache = str(cache_folder() / "uv")
     uvx = Path(sys.executable).with_name("uvx")
     by_uvx = ran(uvx, "--quiet", "--cache-dir", cache, "--from", wheel, "gpurec", "init", "--no-look", "fleet", cwd=tmp_path, **homes)
