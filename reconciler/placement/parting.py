@@ -11,7 +11,8 @@ from reconciler.placement.search_state import Placing
 
 
 def part(placing: Placing) -> bool:
-    """Takes replicas away whose mates have left their card; whether there was one. They ask for a place again."""
+    """Takes replicas away whose mates have left their card; whether there was one. They ask for a place again; what clients loaded stays,
+    and is no replica."""
     parted = False
     for model in placing.company.mates_first(placing.models):
         if model.name not in placing.company.mates:
@@ -26,7 +27,9 @@ def part(placing: Placing) -> bool:
             del placing.at[model.name][slot]
             placing.count(target, -1)
             placing.moved.add(model.name)
-            if target.found is not None:
+            if target.found is not None and target.found.owned is None:
+                placing.stays_a_stranger(target.found)
+            elif target.found is not None:
                 placing.result.parted[target.found] = (WITH, f"may only be beside {mate}, which is not on its card")
                 placing.leave(target.found, placing.result.released)
             parted = True

@@ -222,6 +222,12 @@ class Placing:
         if self.desired.policy.unmanaged is Unmanaged.YIELD and found.yields and found not in self.yielding[found.slot]:
             self.yielding[found.slot].append(found)
 
+    def stays_a_stranger(self, found: Occupant) -> None:
+        """Gives a client's resident its room again, which was to be a replica and is none."""
+        found.runner = ""
+        self.board.put(found)
+        self.may_yield(found)
+
     def _newly_taken(self, card: Card) -> bool:
         """Whether something was given room on this card that it does not hold yet: then what was there before is no measure any more."""
         return any(

@@ -105,6 +105,23 @@ def test_what_is_displaced_takes_along_what_may_only_be_beside_it() -> None:
     assert {step.address for step in found.steps if step.action == "unload"} == {"model.m:1@a/ollama", "model.n:1@a/ollama"}
 
 
+def test_what_a_client_loaded_stays_where_that_leaves_beside_which_alone_it_is_wanted() -> None:
+    want = desired(
+        model("m:1", ["a"], 4 * GIB, with_models=("n:1",)),
+        model("n:1", ["a"], 12 * GIB),
+        model("o:1", ["a"], 14 * GIB, priority=1),
+    )
+    seen, before = (
+        facts(ONE, {"a": [loaded("m:1", 4 * GIB), loaded("n:1", 12 * GIB)]}, [*BOTH, "o:1"]),
+        applied(owned("n:1", "a", 12 * GIB)),
+    )
+    found = plan(ONE, want, seen, before)
+    assert actions(found) == ["unload model.n:1@a/ollama", "load model.o:1@a/ollama"]
+    assert found.gpus[0].after_bytes == 18 * GIB
+    assert first_stale_step(found, ONE, want, seen, before) is None
+    assert not plan(ONE, want, *carry_out(found, seen, before)).steps
+
+
 def test_an_engine_over_several_cards_is_no_place_for_what_must_be_on_one_card_with_another() -> None:
     of = fleet(node("a", 24 * GIB, 24 * GIB))
     want = desired(model("m:1", ["a"], 4 * GIB, with_models=("n:1",)), model("n:1", ["a"], 4 * GIB))
