@@ -6,11 +6,20 @@ from reconciler.capacity.accounts import CardAccounts, Shortage
 from reconciler.capacity.building import set_up, usable_bytes
 from reconciler.capacity.card_groups import card_groups
 from reconciler.capacity.cards import Card, CardHolding, Charges, by_card, largest, largest_on_cards, on_card, on_cards, raised, total
-from reconciler.capacity.engine_margin import believed_free, free_where_unused, is_fitted, margin_for, most_unused, spare_beside
+from reconciler.capacity.engine_margin import (
+    believed_free,
+    free_where_unused,
+    is_fitted,
+    margin_for,
+    most_unused,
+    spare_beside,
+    unused_beside,
+)
 from reconciler.capacity.engine_state import EngineState, Holding
 from reconciler.capacity.occupancy import Occupancy, OccupancyError
-from reconciler.capacity.own_cards import GivenCard, charge_given, fits_alone
+from reconciler.capacity.own_cards import GivenCard, Promised, charge_given, fits_alone
 from reconciler.capacity.packing import Bin, Item, Kind, Packing, Seat, Taken
+from reconciler.capacity.seen import foreign_allowed, in_use, used_together
 
 __all__ = [
     "Bin",
@@ -26,6 +35,7 @@ __all__ = [
     "Occupancy",
     "OccupancyError",
     "Packing",
+    "Promised",
     "Seat",
     "Shortage",
     "Taken",
@@ -34,7 +44,9 @@ __all__ = [
     "card_groups",
     "charge_given",
     "fits_alone",
+    "foreign_allowed",
     "free_where_unused",
+    "in_use",
     "is_fitted",
     "largest",
     "largest_on_cards",
@@ -46,5 +58,7 @@ __all__ = [
     "set_up",
     "spare_beside",
     "total",
+    "unused_beside",
     "usable_bytes",
+    "used_together",
 ]

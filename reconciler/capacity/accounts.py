@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -58,6 +58,10 @@ class CardAccounts(Generic[K]):
         for card, count in freed.items():
             if card in self._accounts:
                 self._accounts[card].held -= count
+
+    def shrink(self, cards: Iterable[K], before: int, after: int) -> None:
+        """What takes `after` bytes of each of these cards by now, of `before`; one that grew was taken in when it began."""
+        self.give(dict.fromkeys(cards, max(0, before - after)))
 
     def held(self, card: K) -> int | None:
         account = self._accounts.get(card)

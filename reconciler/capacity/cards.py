@@ -67,6 +67,15 @@ class Card(KnownCard):
         return (self.held + self.foreign) / self.usable if self.usable else 1.0
 
     @property
+    def cache_left(self) -> int | None:
+        """Bytes of KV caches that may be added to it; None: any."""
+        return None if self.most_cache is None else max(0, self.most_cache - self.cache)
+
+    def cache_percent(self, more: int) -> int | None:
+        """The share of it that caches would take with so many bytes more, in whole percent, rounded up; None where its size is unknown."""
+        return -(-100 * (self.cache + more) // self.total) if self.total else None
+
+    @property
     def bound(self) -> int:
         """What it may hold at any moment: its capacity, or what it held as found where that was more."""
         return max(self.capacity, self.before)

@@ -30,6 +30,11 @@ def most_unused(slot: EngineState) -> int | None:
     return max([card.total - card.foreign - card.held for card in slot.cards or () if card.total is not None], default=None)
 
 
+def unused_beside(slot: EngineState, takes: int) -> int:
+    """The most bytes of one of its cards that nobody holds, once so many are taken of it."""
+    return max(0, (most_unused(slot) or 0) - takes)
+
+
 def free_where_unused(card: Card, unused: int) -> int:
     """Bytes of a card that must be free for so many of the whole card to be held by nobody."""
     beyond = 0 if card.total is None or card.usable is None else card.total - card.usable

@@ -67,6 +67,11 @@ class EngineState(KnownEngine):
         return worst
 
     @property
+    def foreign(self) -> int:
+        """What other programs use of all its cards together."""
+        return sum(card.foreign for card in self.cards or ())
+
+    @property
     def whole(self) -> int:
         """What all its cards together may hold."""
         return sum(max(0, card.capacity) for card in self.cards or ())

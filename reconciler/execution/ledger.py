@@ -42,7 +42,7 @@ class Ledger:
         before = step.before.get("vram_bytes")
         if step.action is not Action.RELOAD or not isinstance(before, int) or step.vram_bytes is None:
             return
-        self._accounts.give(dict.fromkeys(_cards(step), max(0, before - step.vram_bytes)))
+        self._accounts.shrink(_cards(step), before, step.vram_bytes)
 
     def give_back(self, step: ModelStep) -> None:
         """What an unload freed, or a load that left nothing behind."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
 from datetime import datetime
 
+from reconciler.capacity import in_use
 from reconciler.fleet import (
     Activity,
     CardKey,
@@ -113,7 +114,7 @@ def _cards(seen: Proposal) -> Mapping[CardKey, CardSample]:
     found: dict[CardKey, CardSample] = {}
     for one in seen.plan.gpus:
         card = known.get((one.node, one.gpu))
-        used = one.used_bytes(card.used_bytes if card is not None else None)
+        used = in_use(card.used_bytes if card is not None else None, one.before_bytes, one.foreign_bytes)
         if card is None:
             found[one.node, one.gpu] = CardSample(used, one.total_bytes)
             continue

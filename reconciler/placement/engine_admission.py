@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reconciler.admission import FIT_TARGET, Coming, Load, any_order_holds, arrange, cache_per_token, predicted_bytes
-from reconciler.capacity import Charges, EngineState, believed_free, most_unused, on_cards
+from reconciler.capacity import Charges, EngineState, believed_free, most_unused, on_cards, unused_beside
 from reconciler.fleet import MIB, Applied, EngineKind, ModelSpec, format_bytes
 from reconciler.needs.run_settings import in_ram, installed_on
 from reconciler.vram import Need
@@ -65,7 +65,7 @@ def evicting(slot: EngineState, model: ModelSpec, applied: Applied) -> str:
 
 def would_leave_less(slot: EngineState, model: ModelSpec, need: Need) -> tuple[str, str]:
     """The lines that would help where an engine would put a part of a model on the CPU."""
-    left = max(0, (most_unused(slot) or 0) - need.bytes) // MIB
+    left = unused_beside(slot, need.bytes) // MIB
     said = f"`env: {{{FIT_TARGET}: {left}}}` of that engine in the inventory says so"
     return (
         f"{slot.id} leaves less of its card free: {FIT_TARGET}={left} for its process, and {said}",

@@ -103,12 +103,10 @@ def _of_company(placement: Placement, model: ModelSpec, slot: EngineState) -> st
 
 def _held_by(slot: EngineState, placement: Placement) -> str:
     """Who holds the cards of an engine, the largest first, as a clause; empty where nobody known does."""
-    holders: Counter[str] = Counter()
+    holders: Counter[str] = Counter({"other programs": slot.foreign})
     for card in slot.cards or ():
         for name, count in placement.holders.get(card, {}).items():
             holders[name] = max(holders[name], count)
-        if card.foreign:
-            holders["other programs"] += card.foreign
     said = [f"{name} {format_bytes(count)}" for name, count in sorted(holders.items(), key=lambda one: (-one[1], one[0])) if count]
     if not said:
         return ""
@@ -132,7 +130,7 @@ def in_words(code: str, slot: EngineState, model: ModelSpec, applied: Applied) -
             return f"needs {needs}, more than its memory_limit of {format_bytes(slot.spec.memory_limit or 0)} leaves"
         case "kv_cache_fraction":
             cache = format_bytes(slot.knowledge.cache(slot, model, applied) or 0)
-            left = max((max(0, card.most_cache - card.cache) for card in cards if card.most_cache is not None), default=0)
+            left = max((card.cache_left for card in cards if card.cache_left is not None), default=0)
             return f"its KV cache of {cache} is more than the {format_bytes(left)} that limits.kv_cache_fraction leaves"
         case "insufficient_ram":
             return f"needs {needs} > {format_bytes(max(0, slot.ram.free))} free RAM"

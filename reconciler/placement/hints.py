@@ -115,7 +115,7 @@ def _cache_that_would_help(trials: Trials) -> list[str]:
             card.most_cache = most
         cache = trials.placement.board.slots[slot.id].knowledge.cache(slot, trials.least, trials.applied)
         if isinstance(answer, Fit) and cache is not None:
-            found += [-(-100 * (card.cache + cache) // card.total) for card, _ in answer.charges if card.total]
+            found += [percent for card, _ in answer.charges if (percent := card.cache_percent(cache)) is not None]
     if not found or min(found) > 100:
         return []
     less = "or `context`, `parallel` or `kv_cache` of the model ask for less"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 
+from reconciler.capacity import foreign_allowed, used_together
 from reconciler.fleet import (
     Answers,
     Applied,
@@ -138,7 +139,7 @@ class _Engine:
         self._slot, self._now = slot, now
         self._were = _by_name(was.residents if was is not None else None)
         self._were_installed: Mapping[str, Installed] = {one.name: one for one in (was.installed if was is not None else None) or ()}
-        self._cards_used = _used(slot)
+        self._cards_used = used_together([card.facts for card in slot.cards or ()])
 
     def pair(self, row: AppliedReplica, least: float) -> ReplicaPair:
         name = row.engine_name
@@ -164,16 +165,6 @@ def _by_name(residents: Sequence[Resident] | None) -> Mapping[str, Resident]:
     return {resident.name: resident for resident in residents or ()}
 
 
-def _used(slot: EngineState) -> int | None:
-    """Bytes in use on all cards of an engine; None unless each was read."""
-    total = 0
-    for card in slot.cards or ():
-        if card.facts is None or card.facts.used_bytes is None:
-            return None
-        total += card.facts.used_bytes
-    return total if slot.cards else None
-
-
 def _selected(board: Occupancy, node: str) -> bool:
     return all(slot.selected for slot in board.by_node.get(node, ()))
 
@@ -185,8 +176,9 @@ def _card_pairs(node: NodeSpec, before: Sequence[CardFacts] | None, now: Sequenc
     sharing = [engine for engine in node.engines if engine.share]
     for card in now:
         was = next((one for one in were if _same(one, card)), None) if were and card.source != _DECLARED else None
-        shares = sum([engine.share or 0 for engine in sharing if card.is_named_in(engine.gpus)])
-        yield card.index, CardPair(card.declared_in(node.gpus or ()), was, card, shares)
+        spec = card.declared_in(node.gpus or ())
+        allowed = foreign_allowed(spec.foreign if spec is not None else 0, [one.share for one in sharing if card.is_named_in(one.gpus)])
+        yield card.index, CardPair(spec, was, card, allowed)
     for one in were:
         if not any(_same(one, card) for card in now):
             yield one.index, CardPair(None, one, None)

@@ -190,10 +190,6 @@ class CardBalance:
     free_after_bytes: int | None = None
     agents: int = 0
 
-    def used_bytes(self, told: int | None) -> int:
-        """What is in use before: what the card tells, else what the plan counts and knows of others."""
-        return told if told is not None else self.before_bytes + (self.foreign_bytes or 0)
-
 
 @value_class
 class Drift:

@@ -291,7 +291,7 @@ class _Replay:
             if card.usable is None:
                 return f"the size of card {card.node}/{card.index} is not known now"
             least = model.when.free_vram if step.action is Action.LOAD else None
-            if least is not None and not card.is_ram and card.left + self._own[card] < least:
+            if least is not None and not card.is_ram and card.left_without(self._own[card]) < least:
                 return f"it asks for {format_bytes(least)} free on {_where(card)} before it comes, where {format_bytes(card.left)} are now"
             if taken > card.left:
                 return f"it needs {format_bytes(taken)} on {_where(card)}, where {format_bytes(max(0, card.left))} are free now"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import closing
 
+from reconciler.capacity import in_use
 from reconciler.fleet import GIB, CardFacts, EngineFacts, parse_agent_address, replica_address
 from reconciler.health import agents_of, holders_by_card
 from reconciler.operations.diagnosis import findings_of, standing_of
@@ -117,7 +118,7 @@ def gpu_status(seen: Proposal, records: Records) -> Document:
 
 
 def _card(one: CardBalance, card: CardFacts | None) -> Document:
-    used = one.used_bytes(card.used_bytes if card is not None else None)
+    used = in_use(card.used_bytes if card is not None else None, one.before_bytes, one.foreign_bytes)
     total = one.total_bytes
     return {
         "id": f"{one.node}/{one.gpu}",

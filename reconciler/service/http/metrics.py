@@ -13,6 +13,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, 
 from prometheus_client.registry import Collector
 
 from reconciler import __version__
+from reconciler.capacity import in_use
 from reconciler.execution import StepDone, StepFailed, StepSkipped
 from reconciler.fleet import MIB, Topic
 from reconciler.operations.exit_status import unplaced
@@ -163,7 +164,7 @@ def _in_mebibytes(seen: Proposal) -> Iterator[Metric]:
     used, total, busy = [], [], []
     for one in seen.plan.gpus:
         key, card = (f"{one.node}/{one.gpu}",), cards.get((one.node, one.gpu))
-        used.append((key, one.used_bytes(card.used_bytes if card is not None else None) / MIB))
+        used.append((key, in_use(card.used_bytes if card is not None else None, one.before_bytes, one.foreign_bytes) / MIB))
         total.append((key, None if one.total_bytes is None else one.total_bytes / MIB))
         busy.append((key, None if card is None or card.utilisation is None else card.utilisation * 100))
     yield _gauge("gpu_memory_used_mb", "Memory of a card in use, in MiB.", ["device_id"], used)

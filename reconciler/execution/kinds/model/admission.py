@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from reconciler.admission import FIT_TARGET, CardSeen, Load, Seat, admit, rules_of
+from reconciler.capacity.seen import without_foreign
 from reconciler.execution.lookup import find_installed, find_resident
 from reconciler.fleet import EngineFacts, EngineKind, EngineSpec, ModelSpec, Residency
 from reconciler.planning import CardBalance, ModelStep
@@ -30,7 +31,7 @@ def refusing(step: ModelStep, model: ModelSpec | None, spec: EngineSpec, cards: 
     if not rules.memory:
         return None
     seats = [Seat(one.name, ((0, one.vram_bytes or 0),), math.inf if one.pinned else one.expires_in, one.blob or one.name) for one in there]
-    free = sum((card.total_bytes or 0) - (card.foreign_bytes or 0) for card in cards)
+    free = without_foreign((card.total_bytes, card.foreign_bytes) for card in cards)
     verdict = admit(_load(step, model, facts), seats, [CardSeen(0, free)] if cards else [], rules)
     if not verdict.evicts:
         if not verdict.spills or len(cards) != 1:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from reconciler.capacity.seen import taken_between
 from reconciler.execution.lookup import find_installed, find_resident, is_there
 from reconciler.execution.outcome import StepResult
 from reconciler.fleet import Applied, CardFacts, Desired, Fleet, FleetFacts, Resident
@@ -80,17 +81,4 @@ def _lost(step: ModelStep, before: FleetFacts, after: Mapping[str, Sequence[Card
     pairs = [(old[card], new[card]) for card in step.cards if card in old and card in new]
     if not pairs or len(pairs) < len(step.cards):
         return None, False
-    if all(_attributed(card) for pair in pairs for card in pair) and any(_own(now, step.engine) for _, now in pairs):
-        return sum(_own(now, step.engine) - _own(was, step.engine) for was, now in pairs), True
-    if any(was.used_bytes is None or now.used_bytes is None for was, now in pairs):
-        return None, False
-    return sum((now.used_bytes or 0) - (was.used_bytes or 0) for was, now in pairs), False
-
-
-def _attributed(card: CardFacts) -> bool:
-    """Whether all processes of the card are seen, with their sizes."""
-    return card.processes is not None and all(process.used_bytes is not None for process in card.processes)
-
-
-def _own(card: CardFacts, engine: str) -> int:
-    return sum(process.used_bytes or 0 for process in card.processes or () if process.engine == engine)
+    return taken_between(pairs, step.engine)

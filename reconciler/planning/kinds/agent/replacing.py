@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Set
 
-from reconciler.capacity import Card, fits_alone
+from reconciler.capacity import Card, Promised
 from reconciler.fleet import AGENT, own_card_of
 from reconciler.placement.agents import AgentPlace
 from reconciler.planning.containers import SPEC
@@ -23,13 +22,13 @@ def with_room_for_both(after: AfterPlan) -> Set[str]:
     """
     busy = {step.node for step in after.steps if isinstance(step, ModelStep)}
     placed = {place.address: place for place in after.agents.places if place.card is not None}
-    taken: dict[tuple[str, str], int] = defaultdict(int)
+    promised = Promised()
     for address, row in after.applied.resources.items():
         if kind_of(address) != AGENT or (own := own_card_of(row)) is None:
             continue
         stays = placed.get(address)
         if stays is None or _uuid(stays.card) != own[0]:
-            taken[(address.rpartition("@")[2], own[0])] += own[1]
+            promised.add(address.rpartition("@")[2], *own)
 
     def drifted(place: AgentPlace) -> bool:
         row = after.applied.resources.get(place.address)
@@ -41,9 +40,8 @@ def with_room_for_both(after: AfterPlan) -> Set[str]:
         own = own_card_of(before) if before is not None else None
         if own is None or place.card is None or place.node in busy:
             continue
-        key = (place.node, own[0])
-        if _uuid(place.card) != own[0] or fits_alone(place.card, taken[key] + own[1]):
-            taken[key] += own[1]
+        if _uuid(place.card) != own[0] or promised.leaves(place.card, *own):
+            promised.add(place.node, *own)
             found.add(place.address)
     return found
 

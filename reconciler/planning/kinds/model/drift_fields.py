@@ -89,12 +89,12 @@ class EnginePair:
 @value_class
 class CardPair:
     """A card as declared, as recorded by the last apply, and as found; `now` None: the node's cards were read, and it is not among them.
-    `shares` are the bytes on it that programs may have which are only looked at."""
+    `allowed` are the bytes of it that others may use: the declared `foreign`, and the shares of what is only looked at."""
 
     spec: CardSpec | None
     was: CardFacts | None
     now: CardFacts | None
-    shares: int = 0
+    allowed: int = 0
 
 
 Pair = TypeVar("Pair")
@@ -171,11 +171,10 @@ def _restarted(pair: EnginePair) -> Change | None:
 
 
 def _foreign(pair: CardPair) -> Change | None:
-    card, spec = pair.now, pair.spec
-    if card is None or spec is None or card.assumed or card.foreign_bytes is None:
+    card = pair.now
+    if card is None or pair.spec is None or card.assumed or card.foreign_bytes is None:
         return None
-    allowed = spec.foreign + pair.shares
-    return (allowed, card.foreign_bytes) if card.foreign_bytes > allowed + FOREIGN_TOLERANCE else None
+    return (pair.allowed, card.foreign_bytes) if card.foreign_bytes > pair.allowed + FOREIGN_TOLERANCE else None
 
 
 def _card(pair: CardPair) -> Change | None:
