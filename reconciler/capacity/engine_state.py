@@ -112,16 +112,21 @@ class EngineState(KnownEngine):
         """The same of each of its cards whose size is known, never below 0."""
         return [max(0, self.room(card, margin)) for card in self.cards or () if card.usable is not None]
 
-    def charges_for(self, need: int, spread: Callable[[], int | None] | None = None, margin: int = 0) -> Charges | None:
+    def charges_for(
+        self, need: int, spread: Callable[[], int | None] | None = None, margin: int = 0, on_all: bool = False
+    ) -> Charges | None:
         """Where `need` bytes would be charged, with `margin` bytes of each card left over; None when there is no room.
 
         On an engine with several cards nobody can say beforehand which one is taken: the whole is charged to every card that has room for
-        it, and where none has, a part to each (which must fit on each): what `spread` says that a card then holds, else an even one.
+        it, and where none has, or it is asked to be `on_all` of them, a part to each (which must fit on each): what `spread` says that a
+        card then holds, else an even one.
         """
         cards = self.cards or ()
         if len(cards) == 1:
             return ((cards[0], need),) if self.room(cards[0], margin) >= need else None
-        if self.spec.memory_limit is None and not margin:
+        if on_all:
+            fitting = []
+        elif self.spec.memory_limit is None and not margin:
             fitting = [card for card in cards if card.usable is not None and card.usable - card.foreign - card.held >= need]
         else:
             fitting = [card for card in cards if self.room(card, margin) >= need]
@@ -151,13 +156,13 @@ class EngineState(KnownEngine):
         kept = tuple((card, count) for card, count in charges if card.most_cache is None or card.cache + cache <= card.most_cache)
         return None if not kept or (spread and len(kept) < len(charges)) else kept
 
-    def charges_found(self, held: int) -> Charges:
+    def charges_found(self, held: int, on_all: bool = False) -> Charges:
         """Where `held` bytes that are already resident are charged where nobody remembers it: like `charges_for`, by the cards' sizes and
         without asking for room."""
         cards = self.cards or ()
         if len(cards) == 1:
             return ((cards[0], held),)
-        could_hold = [card for card in cards if card.total is None or card.total >= held]
+        could_hold = [card for card in cards if card.total is None or card.total >= held] if not on_all else []
         if could_hold or not cards:
             return self._on_each(could_hold, held)
         return self._on_each(cards, -(-held // len(cards)))

@@ -20,11 +20,12 @@ Taken = tuple[tuple[int, int], ...]
 @value_class
 class Seat:
     """What a replica takes in a bin: `takes` bytes of each card that has room for all of it, else `part` of every card (None: it cannot be
-    spread). It must find `spare` bytes more than that free there."""
+    spread). It must find `spare` bytes more than that free there. `on_all`: it takes so many bytes of every card in any case."""
 
     takes: int
     part: int | None = None
     spare: int = 0
+    on_all: bool = False
 
 
 @dataclass(slots=True)
@@ -157,7 +158,7 @@ class Packing:
             card = cards[0]
             return ((card, takes),) if free[card] >= takes + spare and (own is None or own[0] >= takes) else None
         enough = [n for n, card in enumerate(cards) if free[card] >= takes + spare and (own is None or own[n] >= takes)]
-        if enough:
+        if enough and not seat.on_all:
             return tuple((cards[n], takes) for n in enough)
         part = seat.part
         if part is not None and all(free[card] >= part + spare and (own is None or own[n] >= part) for n, card in enumerate(cards)):

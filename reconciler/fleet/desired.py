@@ -265,6 +265,11 @@ class ModelSpec:
         return hash((self.name, self.variant))
 
     @property
+    def is_split(self) -> bool:
+        """Whether one replica of it is to be on several cards at once."""
+        return self.runs.split_cards is not None
+
+    @property
     def wanted_context(self) -> int | None:
         """The context that it should run with; None: the engine's own."""
         return self.context if self.context is not None else self.own_context

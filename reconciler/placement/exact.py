@@ -18,7 +18,7 @@ from reconciler.fleet import Ensure, ModelSpec, Residency, Spread
 from reconciler.fleet.units import MIB
 from reconciler.needs.run_settings import in_ram
 from reconciler.placement.answers import carry_out, refused
-from reconciler.placement.fit import static_refusal
+from reconciler.placement.fit import part_on, static_refusal
 from reconciler.placement.leaving import Leaving
 from reconciler.placement.mip import Budget, Held, Program, solve
 from reconciler.placement.missing import place_missing
@@ -181,6 +181,8 @@ class _Question:
             return None
         if len(slot.cards) == 1:
             return ((slot.cards[0], need.bytes),)
+        if model.is_split:
+            return tuple((card, part_on(slot, model, need, placing.applied)) for card in slot.cards)
         # Which of several cards takes it nobody can say: it counts on every one that could.
         self.whole = False
         fitting = tuple((card, need.bytes) for card in slot.cards if card.capacity >= need.bytes)

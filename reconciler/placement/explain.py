@@ -11,7 +11,7 @@ from reconciler.needs.run_settings import installed_on
 from reconciler.placement.company import NEVER_WITH, WITH
 from reconciler.placement.eligibility import refusal
 from reconciler.placement.engine_admission import evicting, spilling
-from reconciler.placement.fit import spills
+from reconciler.placement.fit import part_on, spills
 from reconciler.placement.hints import would_help
 from reconciler.placement.reasons import SPREAD, Reasons, reason_at
 from reconciler.placement.residents import need_on
@@ -122,6 +122,9 @@ def in_words(code: str, slot: EngineState, model: ModelSpec, applied: Applied) -
     match code:
         case "too_large":
             return f"needs {needs} > {format_bytes(slot.whole)} usable"
+        case "insufficient_vram" if model.is_split and need is not None:
+            part, free = part_on(slot, model, need, applied), min(slot.rooms(), default=0)
+            return f"needs {format_bytes(part)} on each of its {len(cards)} cards > {format_bytes(free)} free of one"
         case "insufficient_vram":
             free = max(slot.rooms(), default=0)
             usable = max((card.usable or 0 for card in cards), default=0)
@@ -156,9 +159,13 @@ def in_words(code: str, slot: EngineState, model: ModelSpec, applied: Applied) -
             return f"compute capability {format_capability(min(have)) if have else 'unknown'}, wanted {model.requires.compute_capability}"
         case "engine_fixed_options":
             fixed = fixed_otherwise(slot.spec, model.runs)
-            return (
-                "its start decided other options" if fixed is None else f"its start sets {fixed.name} {fixed.found}, wanted {fixed.wanted}"
-            )
+            if fixed is None:
+                return "its start decided other options"
+            says = "does not set" if fixed.found is None else "sets"
+            return f"its start {says} {' '.join(word for word in (fixed.name, fixed.found) if word)}, wanted {fixed.wanted}"
+        case "split_cards":
+            wanted, bind = model.runs.split_cards or 0, f"bind an engine to {model.runs.split_cards} cards with `gpus`"
+            return f"has {len(cards)} {'card' if len(cards) == 1 else 'cards'}, and `split` asks for {wanted}; {bind}"
         case "unreachable":
             return slot.facts.reason if slot.facts is not None and slot.facts.reason else "cannot be reached"
         case _:
@@ -185,6 +192,7 @@ _PHRASES = {
     "no_kv_cache": "this kind of engine cannot be given that `kv_cache`",
     "no_flash_attention": "this kind of engine cannot be given `flash_attention`",
     "no_idle": "this kind of engine cannot be told after what `idle` time it unloads a model",
+    "no_split": "this kind of engine cannot be told to `split` a model so",
     "no_parallel": "this kind of engine cannot be given `parallel`",
     "need_unknown": "its memory need is unknown; declare `vram`",
     "shared_runner_conflict": "another name of the same weights is wanted there with other options",

@@ -105,7 +105,9 @@ def room_for(slot: EngineState, model: ModelSpec, applied: Applied) -> Fit | str
     cards = slot.cards or ()
     if need.bytes > slot.whole:
         return "too_large"
-    if slot.spec.memory_limit is not None and any(card.free >= need.bytes for card in cards):
+    on_each = part_on(slot, model, need, applied) if model.is_split else need.bytes
+    enough = [card.free >= on_each for card in cards]
+    if slot.spec.memory_limit is not None and (all(enough) if model.is_split else any(enough)):
         return "memory_limit"
     return "insufficient_vram"
 
@@ -119,11 +121,16 @@ def spills(slot: EngineState, model: ModelSpec, need: Need, applied: Applied) ->
 
 
 def _on_cards(slot: EngineState, model: ModelSpec, need: Need, applied: Applied, margin: int) -> Charges | None:
+    return slot.charges_for(need.bytes, lambda: part_on(slot, model, need, applied), margin, model.is_split)
+
+
+def part_on(slot: EngineState, model: ModelSpec, need: Need, applied: Applied) -> int:
+    """The most bytes that a card holds of `model` spread over all cards of this engine: as computed, else an even part."""
     computed = need.source in ("computed", "measured") or (
         need.source == "catalogue" and slot.knowledge.listed(slot, model, applied) is not None
     )
-    spread = (lambda: slot.knowledge.part(slot, model, applied)) if computed else None
-    return slot.charges_for(need.bytes, spread, margin)
+    told = slot.knowledge.part(slot, model, applied) if computed else None
+    return told if told is not None else -(-need.bytes // max(1, len(slot.cards or ())))
 
 
 def take(board: Occupancy, slot: EngineState, model: ModelSpec, room: Fit, applied: Applied) -> Holding | None:

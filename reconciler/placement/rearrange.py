@@ -27,7 +27,7 @@ from reconciler.fleet import ModelSpec, Spread
 from reconciler.needs.run_settings import in_ram
 from reconciler.placement.answers import carry_out, refused
 from reconciler.placement.engine_admission import coming_of
-from reconciler.placement.fit import static_refusal
+from reconciler.placement.fit import part_on, static_refusal
 from reconciler.placement.leaving import Leaving
 from reconciler.placement.objective import ALONE, ranks_of
 from reconciler.placement.preemption import together
@@ -294,10 +294,10 @@ class _Model:
             spare = max(spare, self._predicted_spare(model, slot, need.bytes))
         if model.when.free_vram is not None:
             spare = max(spare, model.when.free_vram - need.bytes)
-        part = None
-        if len(self._of(slot)) == len(slot.cards) > 1:
-            told = slot.knowledge.part(slot, model, placing.applied) if need.source in ("computed", "measured") else None
-            part = told if told is not None else -(-need.bytes // len(slot.cards))
+        whole = len(self._of(slot)) == len(slot.cards) > 1
+        part = part_on(slot, model, need, placing.applied) if whole else None
+        if model.is_split:
+            return None if part is None else Seat(part, part, spare, on_all=True)
         return Seat(need.bytes, part, spare)
 
     def _predicted_spare(self, model: ModelSpec, slot: EngineState, takes: int) -> int:

@@ -20,8 +20,8 @@ and `asks` what must be free; else `card` is −1, and the packing is asked."""
 class Rebuild:
     """The cheapest way to put items, which were lifted, into bins: all of them.
 
-    `cost` is by item and bin; of `sink`, a card, every byte costs one more. An answer of at most `goal` is as good as the best. `nodes` is
-    how many partial answers may be looked at, `nodes_left` what is left of them.
+    `cost` is by item and bin; of `sinks`, some cards, every byte costs one more. An answer of at most `goal` is as good as the best.
+    `nodes` is how many partial answers may be looked at, `nodes_left` what is left of them.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Rebuild:
         bins: Sequence[int],
         cost: Callable[[int, int], int],
         nodes: int,
-        sink: int | None = None,
+        sinks: Sequence[int] = (),
         goal: int = 0,
     ) -> None:
         """`numbers` in an order of their own among those of one size."""
@@ -41,9 +41,9 @@ class Rebuild:
         self._often = Counter(items[number].kind for number in numbers)
         self._options: list[list[_Option]] = []
         for number in self.order:
-            mine = [self._option(number, at, cost(number, at), sink, len(numbers)) for at in bins if packing.may_be(number, at)]
+            mine = [self._option(number, at, cost(number, at), sinks, len(numbers)) for at in bins if packing.may_be(number, at)]
             self._options.append(_unlike([one for one in mine if one is not None]))
-        self._cards = [card for card in dict.fromkeys(card for at in bins for card in packing.bins[at].cards) if card != sink]
+        self._cards = [card for card in dict.fromkeys(card for at in bins for card in packing.bins[at].cards) if card not in sinks]
         count = len(self.order)
         self._least, self._rest, self._smallest = [0] * (count + 1), [0] * (count + 1), [0] * (count + 1)
         smallest = NEVER
@@ -53,12 +53,12 @@ class Rebuild:
             self._least[k] = self._least[k + 1] + min((one[0] for one in self._options[k]), default=NEVER)
             self._rest[k] = self._rest[k + 1] + takes
             self._smallest[k] = smallest
-        self._overflows = sink is not None
+        self._overflows = bool(sinks)
         self._best = 0
         self._found: list[Spot] | None = None
         self._spots: list[Spot] = [(-1, ())] * count
 
-    def _option(self, number: int, at: int, cost: int, sink: int | None, count: int) -> _Option | None:
+    def _option(self, number: int, at: int, cost: int, sinks: Sequence[int], count: int) -> _Option | None:
         packing, item, place = self._packing, self._packing.items[number], self._packing.bins[at]
         kind = packing.kinds[item.kind]
         if kind.beside_itself(place, at):
@@ -71,7 +71,7 @@ class Rebuild:
             if seat is None:
                 return None
             card, takes, asks, single = place.cards[0], seat.takes, seat.takes + seat.spare, len(place.cards) == 1
-        if sink in place.cards:
+        if not set(place.cards).isdisjoint(sinks):
             cost += takes
         alone = self._often[item.kind] == 1
         unbound = (place.places is None or place.places >= count) and (place.own is None or place.own[0] >= packing.free[card])

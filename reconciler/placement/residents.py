@@ -171,7 +171,7 @@ def charge_found(
                 found.sized = False
                 unsized.append(found)
             elif on_cards:
-                found.charges = slot.charges_found(held)
+                found.charges = slot.charges_found(held, on_all=model is not None and model.is_split)
             else:
                 found.charges = ((slot.ram, held),)
             here.append(found)

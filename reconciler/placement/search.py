@@ -171,25 +171,29 @@ class Search:
         packing = self.packing
         item = packing.items[number]
         self.work -= len(self._choices(number)) // SCANNED
-        missing: list[tuple[int, int, int]] = []
+        missing: list[tuple[int, int, tuple[int, ...]]] = []
         for at in packing.bins_of(number):
             seat = packing.kinds[item.kind].seat(at)
             if seat is None or packing.kinds[item.kind].beside_itself(packing.bins[at], at):
                 continue
-            for card in packing.bins[at].cards:
-                short = packing.missing(card, seat)
-                if short <= packing.held(card, packing.on_card[card]):
-                    missing.append((short, at, card))
+            cards = packing.bins[at].cards
+            short = [packing.missing(card, seat) for card in cards]
+            enough = [least <= packing.held(card, packing.on_card[card]) for card, least in zip(cards, short, strict=True)]
+            if seat.on_all:
+                missing += [(sum(least for least in short if least > 0), at, cards)] if all(enough) else []
+            else:
+                missing += [(short[n], at, (card,)) for n, card in enumerate(cards) if enough[n]]
         missing.sort()
-        for _, at, card in missing[:width]:
+        for _, at, cards in missing[:width]:
             if self.work <= max(0, limit):
                 return False
-            if self._make_room(number, at, card, tries):
+            if self._make_room(number, at, cards, tries):
                 return True
         return False
 
-    def _make_room(self, number: int, at: int, card: int, tries: int) -> bool:
-        """Whether it has a place in this bin after bytes were taken off a card, by rebuilding its area with others again and again."""
+    def _make_room(self, number: int, at: int, cards: Sequence[int], tries: int) -> bool:
+        """Whether it has a place in this bin after bytes were taken off these of its cards, by rebuilding their area with others again and
+        again."""
         packing = self.packing
         before: Places = {}
         failed, most, known = 0, tries, set[tuple[int, ...]]()
@@ -201,28 +205,28 @@ class Search:
             if failed >= most or self.work <= 0:
                 packing.back_to(before)
                 return False
-            areas = self._beside(packing.area[card])
+            areas = self._beside(packing.area[cards[0]])
             key = tuple(sorted(areas))
-            if key not in known and self._take_off(number, at, card, areas, before):
+            if key not in known and self._take_off(number, at, cards, areas, before):
                 failed, most = 0, tries
                 known.clear()
             else:
                 failed += 1
                 known.add(key)
                 if failed == FEW_DRAWS:
-                    most = min(tries, max(FEW_DRAWS, _draws(self._others(packing.area[card]))))
+                    most = min(tries, max(FEW_DRAWS, _draws(self._others(packing.area[cards[0]]))))
 
-    def _take_off(self, number: int, at: int, card: int, areas: Sequence[int], before: Places) -> bool:
-        """Whether less is on the card after these areas were rebuilt. `before` has where the items were at first."""
+    def _take_off(self, number: int, at: int, cards: Sequence[int], areas: Sequence[int], before: Places) -> bool:
+        """Whether less is on the cards after these areas were rebuilt. `before` has where the items were at first."""
         packing = self.packing
         numbers, bins = self._content(areas)
         seat = packing.kinds[packing.items[number].kind].seat(at)
-        load = packing.held(card, packing.on_card[card])
+        load = sum(packing.held(card, packing.on_card[card]) for card in cards)
         if seat is None or not load:
             self.work -= 1
             return False
-        goal = load - packing.missing(card, seat)
-        return self._rebuilt(numbers, bins, lambda n, b: 0, load, before, sink=card, goal=goal)
+        goal = load - sum(max(0, packing.missing(card, seat)) for card in cards)
+        return self._rebuilt(numbers, bins, lambda n, b: 0, load, before, sinks=cards, goal=goal)
 
     def _rebuilt(
         self,
@@ -231,14 +235,14 @@ class Search:
         cost: Callable[[int, int], int],
         now: int,
         before: Places,
-        sink: int | None = None,
+        sinks: Sequence[int] = (),
         goal: int = 0,
     ) -> bool:
         packing = self.packing
         old = {n: (packing.items[n].at, packing.items[n].charges) for n in numbers}
         for n in numbers:
             packing.lift(n)
-        core = Rebuild(packing, numbers, bins, cost, NODES, sink, goal)
+        core = Rebuild(packing, numbers, bins, cost, NODES, sinks, goal)
         answer = core.solve(now)
         self.work -= NODES - max(0, core.nodes_left) + SET_UP + OPTION * len(numbers) * len(bins)
         if answer is None:

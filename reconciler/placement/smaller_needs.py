@@ -93,7 +93,8 @@ def _smaller_variant(model: ModelSpec, trials: Trials, slots: Sequence[EngineSta
 
 
 def larger_card(model: ModelSpec, trials: Trials, wide: Limits) -> list[Line]:
-    """The smallest usual card that would hold it with nothing else on it, on a node like one that it may use."""
+    """The smallest usual card that would hold it with nothing else on it, on a node like one that it may use; of a model that is split so
+    many of them."""
     best: tuple[int, EngineState] | None = None
     if model.each is not None or model.with_models:  # one more engine asks for one more replica, or stands beside nobody
         return []
@@ -104,19 +105,26 @@ def larger_card(model: ModelSpec, trials: Trials, wide: Limits) -> list[Line]:
             best = size, slot
     if best is None:
         return []
-    return [Line(f"there is a card of {best[0]} GiB with nothing on it, at an engine like {best[1].id}")]
+    count = model.runs.split_cards
+    cards = (
+        f"is a card of {best[0]} GiB with nothing on it" if count is None else f"are {count} cards of {best[0]} GiB with nothing on them"
+    )
+    return [Line(f"there {cards}, at an engine like {best[1].id}")]
 
 
 def _holds(slot: EngineState, trials: Trials, wide: Limits, size: int) -> bool:
-    """Whether an engine like this one with one empty card of so many bytes has a place for the model."""
+    """Whether an engine like this one with one empty card of so many bytes (of a model that is split: so many of them) has a place for the
+    model."""
     first = next((card.facts for card in slot.cards or () if card.facts is not None), None)
     if first is None or slot.facts is None:
         return False
+    trials.placement.hint_looks_left -= 1
     name = slot.id.node
-    declared = CardSpec(0, vram=size, compute_capability=first.compute_capability)
-    seen = CardFacts(0, None, first.name, size, None, 0, first.compute_capability, first.driver)
-    node = replace(slot.node, engines=(replace(slot.spec, gpus=None),), gpus=(declared,))
+    every = range(trials.model.runs.split_cards or 1)
+    declared = tuple(CardSpec(index, vram=size, compute_capability=first.compute_capability) for index in every)
+    seen = tuple(CardFacts(index, None, first.name, size, None, 0, first.compute_capability, first.driver) for index in every)
+    node = replace(slot.node, engines=(replace(slot.spec, gpus=None),), gpus=declared)
     engine = replace(slot.facts, residents=())
-    facts = FleetFacts("", {name: NodeFacts(name, (seen,), None, {slot.id.engine: engine})})
+    facts = FleetFacts("", {name: NodeFacts(name, seen, None, {slot.id.engine: engine})})
     board = set_up(Fleet("", {name: node}), facts, wide, catalogue=slot.knowledge.catalogue)
     return isinstance(fit(board.slots[slot.id], trials.least, trials.applied), Fit)

@@ -297,7 +297,7 @@ def _made_for(ordered: Sequence[Change]) -> Mapping[Change, str]:
 def _step(change: Change, made_for: str | None, asks: Mapping[Charges, tuple[Precondition, ...]]) -> ModelStep:
     cards = change.takes or change.frees
     gpus = tuple([card.index for card, _ in cards if not card.is_ram])
-    several = change.slot.cards is not None and len(change.slot.cards) > 1
+    several = change.slot.cards is not None and len(change.slot.cards) > 1 and "split.cards" not in change.after
     charged = change.takes if change.action is not Action.UNLOAD else change.frees
     return ModelStep(
         id=change.id,

@@ -11,12 +11,10 @@ from reconciler.fleet import (
     Each,
     EngineKind,
     Ensure,
-    KvCache,
     ModelSpec,
     Prefer,
     Requirements,
     Residency,
-    RunOptions,
     Spread,
     UnitError,
     Variant,
@@ -28,7 +26,6 @@ from reconciler.workspace.forms import (
     Form,
     any_scalar,
     choice,
-    duration,
     flag,
     integer,
     label,
@@ -45,6 +42,7 @@ from reconciler.workspace.lock import digest
 from reconciler.workspace.problems import Problems, Refused
 from reconciler.workspace.requires import requires
 from reconciler.workspace.rollout import MAX_UNAVAILABLE, ORDER, UPDATE, check_rollout, rollout_of
+from reconciler.workspace.run_options import RUN_FIELDS, check_runs, runs_of
 from reconciler.workspace.table import Field, Table, Values
 from reconciler.workspace.tree import MapNode, Node, ScalarNode
 from reconciler.workspace.variants import variants
@@ -52,7 +50,6 @@ from reconciler.workspace.when import when
 
 MOST_REPLICAS = 1_000_000
 MOST_CONTEXT = 2**31 - 1
-MOST_PARALLEL = 1024
 
 
 def _keep_alive(node: Node, problems: Problems, name: str) -> float:
@@ -179,15 +176,6 @@ PROTECT = Field(
 VARIANTS = Field("variants", variants)
 WHEN_FIELD = Field("when", when, meant="condition conditions schedule hours")
 
-PARALLEL = Field(
-    "parallel",
-    integer(1, MOST_PARALLEL),
-    meant="num_parallel n_parallel np slots max_num_seqs concurrency",
-)
-KV_CACHE = Field("kv_cache", choice(KvCache), meant="kv_cache_type cache_type kv_cache_dtype cache_type_k")
-FLASH_ATTENTION = Field("flash_attention", flag, meant="flash_attn fa")
-IDLE = Field("idle", duration, meant="ttl idle_timeout unload_after")
-
 ALIASES = Field("aliases", list_of(label), meant="alias served_model_names")
 FALLBACK = Field("fallback", list_of(label), meant="fallbacks")
 
@@ -227,14 +215,9 @@ MODEL = Table(
     (
         ENGINE, NAMES, ENSURE, PRIORITY, ON, REPLICAS, EACH, SPREAD, CONTEXT, CONTEXT_VIA, OPTIONS, KEEP_ALIVE, RESIDENCY, FRACTION,
         REQUIRES_FIELD, VRAM, BEST_EFFORT, DIGEST, PROTECT, VARIANTS, VERIFY_FIELD, ALIASES, FALLBACK,
-        WHEN_FIELD, WITH, NEVER_WITH, PREFER, PARALLEL, KV_CACHE, FLASH_ATTENTION, MAX_UNAVAILABLE, ORDER, UPDATE,
-        IDLE,
+        WHEN_FIELD, WITH, NEVER_WITH, PREFER, *RUN_FIELDS, MAX_UNAVAILABLE, ORDER, UPDATE,
     ),
 )  # fmt: skip
-
-
-def _seconds(duration: float | None) -> int | None:
-    return None if duration is None else max(1, int(duration))
 
 
 class DeclaredModel:
@@ -306,7 +289,7 @@ class DeclaredModel:
             never_with=values.get(NEVER_WITH) or (),
             prefer=Prefer(preferred, values.get(PREFER) == _SPEED),
             when=values.get(WHEN_FIELD) or ALWAYS,
-            runs=RunOptions(values.get(PARALLEL), values.get(KV_CACHE), values.get(FLASH_ATTENTION), _seconds(values.get(IDLE))),
+            runs=runs_of(values),
             rollout=rollout_of(values),
         )
 
@@ -343,7 +326,15 @@ class DeclaredModel:
                 f"{name} is in priority_models, so its own priority does not count", values.nodes[PRIORITY.key], "remove one of the two"
             )
         kind = values.get(ENGINE)
-        self._check_run(kind, problems)
+        check_runs(
+            name,
+            values,
+            kind,
+            problems,
+            present=values.get(ENSURE) is Ensure.PRESENT,
+            keeps_alive=KEEP_ALIVE in values,
+            on_cpu=values.get(RESIDENCY) is Residency.CPU,
+        )
         if CONTEXT_VIA in values and kind is not None and kind is not EngineKind.OLLAMA:
             problems.warn(
                 f"{name}: context_via matters for Ollama only, this model is on {kind}", values.nodes[CONTEXT_VIA.key], "remove it"
@@ -372,32 +363,6 @@ class DeclaredModel:
             problems.error(f"{name} is never to be taken away, and only wanted at some hours", at, "remove `protect`, or the hours")
         if found.free_vram is not None and values.get(RESIDENCY) is Residency.CPU:
             problems.error(f"{name} belongs on the CPU, and asks for free VRAM", at, "remove one of the two")
-
-    def _check_run(self, kind: EngineKind | None, problems: Problems) -> None:
-        """What no engine, or not the one that is asked for, can do."""
-        values, name = self._values, f"model {self.name!r}"
-        cache, flash = values.get(KV_CACHE), values.get(FLASH_ATTENTION)
-        if cache not in (None, KvCache.F16) and flash is False:
-            what = f"{name}: a {cache} cache needs flash attention, in llama.cpp and in Ollama"
-            problems.error(what, values.nodes[FLASH_ATTENTION.key], "write `flash_attention: true`, or `kv_cache: f16`")
-        if kind is EngineKind.VLLM and cache not in (None, KvCache.F16):
-            hint = "write `kv_cache: f16`, or `options: {kv-cache-dtype: fp8}`"
-            problems.error(f"{name} is on vllm, which has no {cache} cache", values.nodes[KV_CACHE.key], hint)
-        if kind is EngineKind.VLLM and flash is not None:
-            what = f"{name} is on vllm, which chooses its kind of attention itself"
-            problems.error(what, values.nodes[FLASH_ATTENTION.key], "remove it, or write `options: {attention-backend: NAME}`")
-        if IDLE in values and values.get(ENSURE) is not Ensure.PRESENT:
-            problems.error(f"{name} must stay loaded, and has `idle`", values.nodes[IDLE.key], "write ensure: present, or remove it")
-        if IDLE in values and KEEP_ALIVE in values:
-            problems.error(f"{name} has both `idle` and `keep_alive`", values.nodes[IDLE.key], "remove `keep_alive`")
-        if kind is EngineKind.VLLM and IDLE in values:
-            problems.error(f"{name} is on vllm, which never unloads its model", values.nodes[IDLE.key], "remove it")
-        if kind is EngineKind.LLAMASWAP:
-            for field in (PARALLEL, KV_CACHE, FLASH_ATTENTION, IDLE):
-                if field in values:
-                    what = f"{name} is on llamaswap, whose own configuration says its `{field.key}` and tells it to nobody"
-                    hint = f"write it {'as `ttl`' if field is IDLE else 'into the `cmd`'} of that configuration"
-                    problems.error(what, values.nodes[field.key], hint)
 
     def _check_variants(self, problems: Problems) -> None:
         values, name = self._values, f"model {self.name!r}"

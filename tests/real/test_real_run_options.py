@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 from processes import HttpServer, Process, free_port
 from rigs import NEED, RAM, ROOM_FOR_TWO, Bench
 from servers import Router, Single, card_environment
+from softcards import SoftCard
 from workspaces import NODE, reasons, steps
 
-from reconciler.fleet import EngineId, EngineKind, EngineSpec, EngineUnit, KvCache, ModelSpec, OwnedEngine, RunOptions
+from reconciler.fleet import EngineId, EngineKind, EngineSpec, EngineUnit, KvCache, ModelSpec, OwnedEngine, RunOptions, SplitBy
 from reconciler.planning.kinds.engine.single import GivenModel, model_arguments
 
 WANTED = {"engine": "llamacpp", "vram": f"{NEED}B"}
@@ -19,11 +22,11 @@ ADDRESS = f"model.gemma@{NODE}/llamacpp"
 class Started(HttpServer):
     """A llama-server with the command of an engine that gpurec owns."""
 
-    def __init__(self, bench: Bench, *arguments: str) -> None:
+    def __init__(self, bench: Bench, *arguments: str, cards: Sequence[SoftCard] = ()) -> None:
         super().__init__(free_port())
         home = bench.folder("owned")
         own = ["--host", "127.0.0.1", "--port", str(self.port), "--offline", "--no-webui", "--cache-ram", "0", "--verbosity", "4"]
-        environment = {"LLAMA_CACHE": str(home), **card_environment([bench.card(ROOM_FOR_TWO)])}
+        environment = {"LLAMA_CACHE": str(home), **card_environment(cards or [bench.card(ROOM_FOR_TWO)])}
         self.process = Process("llama-server", [bench.real.llama_bin / "llama-server", *own, *arguments], home, environment)
         self.await_ready()
 
@@ -41,6 +44,37 @@ def test_a_real_llama_server_takes_the_arguments_of_a_model_and_runs_it_so(bench
     said = server.process.said()
     assert "K (q8_0)" in said
     assert "V (q8_0)" in said
+
+
+def test_a_real_llama_server_gives_each_card_as_many_layers_whatever_it_has_free(bench: Bench) -> None:
+    owned = OwnedEngine(EngineUnit("llama", exec=("/usr/bin/llama-server",)), 8080)
+    engine = EngineSpec(EngineId(NODE, "llamacpp"), EngineKind.LLAMACPP, "", gpus=(0, 1), owned=owned)
+    layers: dict[int | None, list[float]] = {}
+    for count in (None, 2):
+        cards = [bench.card(ROOM_FOR_TWO), bench.card(4 * ROOM_FOR_TWO)]
+        spec = ModelSpec("gemma", (NODE,), context=1024, runs=RunOptions(1, split_cards=count, split_by=SplitBy.LAYER if count else None))
+        server = Started(bench, *model_arguments(engine, (), GivenModel(spec, str(bench.real.gemma))), cards=cards)
+        bench.started(server)
+        caches = re.findall(r"(\S+) KV buffer size = +([0-9.]+) MiB", server.process.said())  # 1 MiB for each of its 18 layers
+        layers[count] = sorted(sum(float(size) for at, size in caches if card.endpoint in at) for card in cards)
+    assert sum(layers[None]) == sum(layers[2]) == 18
+    assert layers[None][0] < 5
+    assert layers[2] == [8, 10]  # the output counts as one more, on the last card
+
+
+def test_a_real_router_tells_the_split_of_its_preset_and_another_one_is_drift(bench: Bench) -> None:
+    cut = ["--split-mode", "layer", "--tensor-split", "1,1"]
+    router = Router(bench.real, bench.folder("router"), {"gemma": bench.real.gemma}, [bench.card(ROOM_FOR_TWO) for _ in "12"], extra=cut)
+    bench.started(router)
+    workspace = bench.workspace()
+    workspace.declare({"llamacpp": {"url": router.url}}, (ROOM_FOR_TWO, ROOM_FOR_TWO), RAM)
+    workspace.want({"gemma": {**WANTED, "split": {"cards": 2, "by": "layer"}}})
+    plan = workspace.plan(0, 2)
+    assert [(step["gpus"], step["vram_bytes"]) for step in plan["steps"]] == [([0, 1], NEED // 2)]
+    workspace.apply(0)
+    workspace.expect_nothing_to_do()
+    workspace.want({"gemma": {**WANTED, "split": {"cards": 2, "by": "tensor"}}})
+    assert drift(workspace.plan(0, 2)) == [("engine_fixed_options", "split.by", "tensor", "layer")]
 
 
 def drift(document: dict[str, Any]) -> list[tuple[str, str, Any, Any]]:

@@ -21,7 +21,9 @@ from reconciler.fleet import (
     Order,
     Residency,
     Rollout,
+    RunOptions,
     Solver,
+    SplitBy,
     Spread,
     Strategy,
     Thermal,
@@ -165,6 +167,14 @@ def test_workspace_models_of_one_pattern_share_their_nodes(load: Load) -> None:
         ("{kv_cache: q8}", "did you mean 'q8_0'?"),
         ("{kv_cache: q8_0, flash_attention: false}", "desired/x.yaml:3:40: model 'm': a q8_0 cache needs flash attention"),
         ("{parallel: 0}", "must be a whole number from 1"),
+        ("{split: {by: layer}}", "'split' of model 'm' does not say over how many cards; write `split: {cards: 2, by: layer}`"),
+        ("{split: {cards: 1}}", "'cards' of 'split' of model 'm' must be a whole number from 2"),
+        ("{split: {cards: 2, by: row}}", "cannot be 'row'; known here: layer, tensor"),
+        ("{split: 2}", "'split' of model 'm' must be a mapping"),
+        ("{tensor_parallel: 2}", "did you mean 'split'?"),
+        ("{split: {cards: 2}, residency: cpu}", "model 'm' belongs on the CPU, and is to be split over cards"),
+        ("{split: {cards: 2, by: tensor}, engine: ollama}", "model 'm' is on ollama, which splits a model by its layers only"),
+        ("{split: {cards: 2}, engine: llamaswap}", "whose own configuration says its `split` and tells it to nobody"),
         ("{ensure: absent, replicas: 2}", "is to be deleted on all its hosts and has `replicas`"),
         ("[1]", "model 'm' must be a mapping, this is a list"),
     ],
@@ -195,6 +205,12 @@ def test_workspace_how_replicas_follow_each_other_is_read_with_its_defaults(load
 )
 def test_workspace_a_rollout_of_nothing_and_what_no_engine_does_when_idle_is_refused(problems: Sentences, text: str, told: str) -> None:
     assert any(told in sentence for sentence in problems(MIXED, f"version: 1\nmodels:\n  m: {text}\n"))
+
+
+def test_workspace_a_split_is_read_with_the_engines_own_way_to_cut_where_none_is_said(load: Load) -> None:
+    wanted = "version: 1\nmodels: {a: {split: {cards: 2, by: tensor}}, b: {split: {cards: 4}}}\n"
+    found = {one.name: one.runs for one in load(MIXED, wanted).desired.models}
+    assert found == {"a": RunOptions(split_cards=2, split_by=SplitBy.TENSOR), "b": RunOptions(split_cards=4)}
 
 
 def test_workspace_a_canary_that_is_asked_nothing_is_told(load: Load) -> None:

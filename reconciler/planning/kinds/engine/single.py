@@ -68,7 +68,7 @@ def _of_vllm(cards: Sequence[CardFacts], model: GivenModel) -> Sequence[tuple[st
         groups.append(("--gpu-memory-utilization", share))
     if model.spec.wanted_context is not None:
         groups.append(("--max-model-len", str(model.spec.wanted_context)))
-    if len(cards) > 1:
+    if len(cards) > 1 and model.spec.runs.split_cards is None:
         groups.append(("--tensor-parallel-size", str(len(cards))))
     return groups
 

@@ -31,8 +31,7 @@ def fixed_options(replicas: Sequence[tuple[str, EngineSpec, Replica]], drifted: 
             notes.append(Note(address, CODE, f"runs with {name} {told}, wanted {wanted}; change its preset or command line"))
         for name, wanted, told in run_otherwise(replica, spec):
             drift.append(Drift(address, CODE, name, wanted, told))
-            variable = OLLAMA_VARIABLES[name]
-            change = f"set {variable}" if replica.kind is EngineKind.OLLAMA else "change its preset or command line"
+            change = f"set {OLLAMA_VARIABLES[name]}" if replica.kind is EngineKind.OLLAMA else "change its preset or command line"
             notes.append(Note(address, CODE, f"runs with {name} {_word(told)}, wanted {_word(wanted)}; {change}"))
     return drift, notes
 
@@ -56,7 +55,7 @@ def run_otherwise(replica: Replica, spec: EngineSpec) -> Iterator[tuple[str, Sca
         return
     kind = replica.kind
     told = told_by_start(spec) if kind is EngineKind.OLLAMA else told_by_options(kind, resident.options)
-    for name, wanted in replica.model.runs.items():
+    for name, wanted in replica.model.runs.asked_of(kind).items():
         found = told.get(name)
         if found is not None and found != wanted:
             yield name, wanted, found

@@ -14,6 +14,7 @@ from reconciler.fleet import (
     EngineKind,
     Ensure,
     ModelSpec,
+    fixed_otherwise,
     format_bytes,
     gets_preset,
     replica_address,
@@ -98,7 +99,8 @@ def _unseen(model: ModelSpec, address: str, slots: Sequence[EngineState]) -> Ite
             for one in (slot.facts.residents if slot.facts is not None else None) or ():
                 if kind is not EngineKind.OLLAMA and one.name == model.base_name(kind):
                     told = told_by_options(kind, one.options)
-            unknown |= {key for key, _ in model.runs.items() if told.get(key) is None}
+            if model.runs.refused_by(kind) is None and fixed_otherwise(slot.spec, model.runs) is None:  # else it has no place there
+                unknown |= {key.partition(".")[0] for key, _ in model.runs.asked_of(kind).items() if told.get(key) is None}
         if unknown:
             keys = ", ".join(sorted(unknown))
             yield Note(address, "not_observable", f"asked-for {keys}: {why}")
