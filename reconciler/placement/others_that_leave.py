@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from dataclasses import replace
 from functools import partial
@@ -15,6 +16,8 @@ from reconciler.placement.trials import Line, Trials, setting
 MOST_TRIED = 32
 """How many residents of a node are tried one by one for whether they must leave."""
 MOST_NAMED = 3
+MODELS_TRIED = 64
+"""Of how many models it is tried whether one replica less of them makes room."""
 
 
 def one_replica_less(model: ModelSpec, trials: Trials) -> list[Line]:
@@ -23,7 +26,7 @@ def one_replica_less(model: ModelSpec, trials: Trials) -> list[Line]:
     for one in trials.placement.targets:
         if one.model.priority >= model.priority and one.model.name != model.name and (one.model.replicas or 0) > 1:
             every[one.model.name].append(one)
-    for name, some in sorted(every.items(), key=lambda entry: (entry[1][0].model.priority, entry[0])):
+    for name, some in sorted(every.items(), key=lambda entry: (entry[1][0].model.priority, entry[0]))[:MODELS_TRIED]:
         count = some[0].model.replicas or 0
         resident = all(one.found is not None for one in some)  # where the others of what is new would be then nobody knows
         if len(some) == count and resident and trials.each_helps(some):
@@ -36,8 +39,10 @@ def raised_priority(model: ModelSpec, trials: Trials) -> list[Line]:
     """The least priority with which what then matters less makes room."""
     equal = [one for one in trials.placement.targets if one.model.priority >= model.priority and one.model.name != model.name]
     others = [one for one in equal if one.slot.takes_orders and not one.stays]
-    for priority in sorted({one.model.priority for one in others}):
-        going = trials.helps([one for one in others if one.model.priority <= priority]) if trials.gets_room else []
+    levels = sorted({one.model.priority for one in others}) if trials.gets_room else []
+    least = bisect_left(levels, True, key=lambda level: bool(trials.helps([one for one in others if one.model.priority <= level])))
+    for priority in levels[least : least + 1]:  # the more may leave, the more room there is
+        going = trials.helps([one for one in others if one.model.priority <= priority])
         if going:
             who, most = _who_leaves(going, trials)
             text = f"it matters more than {most}, so that {who}: `priority: {priority + 1}` under models.{model.name}"

@@ -91,7 +91,7 @@ class Proof:
 EXPLANATION_LOOKS = 500_000
 """How many engines are asked in a whole plan for why a model has no place there."""
 HINT_LOOKS_IN_ALL = 20_000
-"""How many engines are asked in a whole plan for what would give models a place there."""
+"""How many engines are asked in a whole plan for what would give models a place there, before no further model is looked at."""
 CONFIRMED_ENGINES = 400
 """How many engines all the fleets have together that are placed anew to confirm lines."""
 

@@ -53,6 +53,9 @@ class Trials:
         self.near = [
             slot for slot in every if slot not in taken and refusal(slot, model) is None and not _stands_beside(model, slot, taken)
         ]
+        self._near_on: dict[str, list[EngineState]] = defaultdict(list)
+        for slot in self.near:
+            self._near_on[slot.id.node].append(slot)
         self._lower: dict[str, list[Target]] | None = None
 
     @property
@@ -68,10 +71,8 @@ class Trials:
         )
 
     def may_look(self) -> bool:
-        """Whether the plan may try more lines yet: each is tried on many engines, and a large fleet may leave out many models."""
-        looks = self.placement.hint_looks_left
-        self.placement.hint_looks_left = looks - min(HINT_LOOKS, len(self.near))
-        return looks > 0
+        """Whether the plan may try lines for one model more: each is tried on many engines, and a large fleet may leave out many models."""
+        return self.placement.hint_looks_left > 0
 
     def fits(self, slot: EngineState, model: ModelSpec | None = None) -> bool:
         """Whether `model` (None: this one) would have a place there, where what matters less leaves."""
@@ -87,6 +88,7 @@ class Trials:
         fitting = []
         for slot in (self.near if slots is None else slots)[:HINT_LOOKS]:
             rooms = [max(0, slot.ram.free)] if in_ram(slot, self.least) else slot.rooms(margin_for(slot, self.least))
+            rooms = [min(rooms, default=0) * len(rooms)] if self.least.is_split else rooms
             count = min(example, max(rooms, default=0)) // MIB * MIB
             if count and self._fits_without(slot, (), replace(self.least, vram=count)):
                 fitting.append(count)
@@ -111,7 +113,7 @@ class Trials:
         by_node: dict[str, list[Found]] = defaultdict(list)
         for one in leaving:
             by_node[one.slot.id.node].append(one)
-        tried = [near for near in self.near if near.id.node in by_node]
+        tried = [near for node, some in self._near_on.items() if node in by_node for near in some]
         for slot in tried[:HINT_LOOKS]:
             sits = _in_the_way(by_node[slot.id.node], slot, slot.places(in_ram(slot, self.least)))
             if sits and self._fits_without(slot, (*sits, *self._lower_on(slot))):
@@ -122,6 +124,7 @@ class Trials:
         gone = {one.resident.name if isinstance(one, Occupant) else one.model.name for one in leaving}
         if not in_ram(slot, self.least) and self.company(slot, gone) != ([], []):
             return False
+        self.placement.hint_looks_left -= 1
         with self.placement.board.trial():
             for holding in map(_holding, leaving):
                 if holding is not None and holding.there:
@@ -139,6 +142,8 @@ class Trials:
 
     def takes_one_more(self, slot: EngineState) -> bool:
         """Whether a full engine had room for it if it took one model more: one that is there keeps its bytes and is not counted."""
+        if not in_ram(slot, self.least) and self.company(slot) != ([], []):
+            return False
         board = self.placement.board
         every = (*map(_holding, self.placement.targets), *self.placement.unwanted)
         for one in every:

@@ -15,7 +15,10 @@ from placement.test_placement_knowledge import NAME, PLAIN, need, told
 from planning.fleets import GIB, applied, desired, facts, fleet, loaded, model, node, owned, plan
 from planning.wide_fleets import World, wide_world
 
-from reconciler.fleet import MIB, Applied, EngineKind, Limits
+from reconciler.capacity import set_up
+from reconciler.fleet import MIB, Applied, Each, EngineKind, Limits
+from reconciler.placement import explain, place_most
+from reconciler.placement.result import HINT_LOOKS_IN_ALL
 
 CARD = fleet(node("a", 24 * GIB))  # 90% of it is usable
 NOTHING = Applied("lineage", 1, {})
@@ -185,3 +188,27 @@ def test_a_smaller_cache_is_named_where_it_makes_room():
     start = '`env: {OLLAMA_FLASH_ATTENTION: "1", OLLAMA_KV_CACHE_TYPE: q8_0}`'
     assert line == f"a/ollama keeps a smaller cache: it is started with {start}, which stands at the engine in the inventory"
     assert in_vain(world) == []
+
+
+def test_a_raised_limit_of_models_is_not_named_where_one_is_there_that_it_is_never_with():
+    names = ["m1:1", "m2:1", "m3:1"]
+    seen = facts(CARD, {"a": [loaded(name, 4 * GIB) for name in names]}, [*names, "big:1"])
+    others = [model(name, ["a"], 4 * GIB, priority=1) for name in names]
+    want = desired(*others, model("big:1", ["a"], GIB, never_with=("m2:1",)))
+    assert of_kind("OLLAMA_MAX_LOADED_MODELS", hints(CARD, want, seen)) == []
+
+
+def test_many_priorities_are_not_tried_one_by_one():
+    """On each node something of a priority of its own may leave, and only without the most important there is room."""
+    nodes = [f"n{number:02d}" for number in range(40)]
+    of = fleet(*(node(name, 24 * GIB) for name in nodes))
+    small = [model(f"s{number:02d}:1", [name], 2 * GIB, priority=1 + number) for number, name in enumerate(nodes)]
+    top = model("top:1", nodes, 18 * GIB, priority=99, each=Each.NODE)
+    there = {name: [loaded(f"s{number:02d}:1", 2 * GIB), loaded("top:1", 18 * GIB)] for number, name in enumerate(nodes)}
+    want = desired(*small, top, model("big:1", nodes, 20 * GIB))
+    seen = facts(of, there, ["big:1"])
+    placement = place_most(lambda: set_up(of, seen, want.limits), want, Applied())
+    (lacking,) = placement.lacking
+    (line,) = of_kind("priority: ", explain(placement, lacking, Applied(), want).would_fit_if)
+    assert line.endswith("`priority: 100` under models.big:1")
+    assert HINT_LOOKS_IN_ALL - placement.hint_looks_left < 15 * len(nodes)
