@@ -176,6 +176,8 @@ class EngineState(KnownEngine):
         """
         if not charged:
             return None
+        if self.cards is not None and len(self.cards) == len(charged) == 1 and charged[0][0] == self.cards[0].index:
+            return ((self.cards[0], charged[0][1] if held is None else held),)  # the usual case of what follows
         known = {card.index: card for card in (*(self.cards or ()), self.ram)}
         if any(index not in known for index, _ in charged):
             return None

@@ -206,23 +206,25 @@ class WantedNames:
     """Wanted models by the names that engines know them by, per kind; and by node."""
 
     def __init__(self, models: Sequence[ModelSpec]) -> None:
-        self._by_name: dict[EngineKind, dict[str, list[ModelSpec]]] = {kind: defaultdict(list) for kind in EngineKind}
+        self._every = [one for wanted in models for one in wanted.alternatives()]
+        self._by_name: dict[EngineKind, Mapping[str, Sequence[ModelSpec]]] = {}
         self._nodes: dict[int, frozenset[str]] = {}
-        tagged: list[ModelSpec] = []
-        for model in (one for wanted in models for one in wanted.alternatives()):
-            for kind in EngineKind if model.engine is None else (model.engine,):
-                self._add(kind, model.engine_name(kind), model)
-            if model.context is not None and model.engine in (None, EngineKind.OLLAMA):
-                tagged.append(model)
-        for model in tagged:
-            self._add(EngineKind.OLLAMA, model.base_name(EngineKind.OLLAMA), model)
         for model in models:
             self._nodes.setdefault(id(model.nodes), frozenset(model.nodes))
 
-    def _add(self, kind: EngineKind, name: str, model: ModelSpec) -> None:
-        known = self._by_name[kind][name]
-        if model not in known:
-            known.append(model)
+    def _of_kind(self, kind: EngineKind) -> Mapping[str, Sequence[ModelSpec]]:
+        """The models that may be on engines of a kind by their names there; most fleets have one kind or two."""
+        known = self._by_name.get(kind)
+        if known is None:
+            names: dict[str, list[ModelSpec]] = defaultdict(list)
+            here = [model for model in self._every if model.engine in (None, kind)]
+            called = [(model.engine_name(kind), model) for model in here]
+            called += [(model.base_name(kind), model) for model in here if kind is EngineKind.OLLAMA and model.context is not None]
+            for name, model in called:
+                if name not in names or model not in names[name]:
+                    names[name].append(model)
+            known = self._by_name[kind] = names
+        return known
 
     def on(self, model: ModelSpec, node: str) -> bool:
         return node in self._nodes[id(model.nodes)]
@@ -230,13 +232,13 @@ class WantedNames:
     def called(self, kind: EngineKind, name: str) -> Sequence[ModelSpec]:
         """The wanted models that `name` is on engines of this kind, wherever they are wanted: several where it is a variant of one and
         another by itself."""
-        return self._by_name[kind].get(name, ())
+        return self._of_kind(kind).get(name, ())
 
     def of(self, names: Iterable[str], kind: EngineKind, node: str) -> list[ModelSpec]:
         """The wanted models that a resident with these names is on this node, each once: those by its name first, then those by its
         weights; what is only to be on demand comes last."""
         models: dict[str, ModelSpec] = {}
-        called, nodes = self._by_name[kind], self._nodes
+        called, nodes = self._of_kind(kind), self._nodes
         for name in names:
             for model in called.get(name, ()):
                 if node in nodes[id(model.nodes)]:
