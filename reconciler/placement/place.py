@@ -31,6 +31,8 @@ EXACT_WORK, EXACT_SECONDS = 20_000_000, 120.0
 """What the exact solver may spend on one plan (`mip.Budget`): some 10 s of one core, and far more time than that."""
 ROUNDS = 8
 """How often what has no place is asked for again since others got or changed theirs; four are enough in all cases seen."""
+RETURNS = 2
+"""How often what moved is brought back, and what has no place is asked for again since that left room."""
 
 
 def place(
@@ -60,7 +62,10 @@ def place(
     placing.settled = True
     if placing.company.mates and release_leaving(placing, every):
         _place_until_settled(placing, every)
-    bring_back(placing)
+    for _ in range(RETURNS):
+        if not bring_back(placing):
+            break
+        _place_until_settled(placing, every)  # where that was is room now
     if finish is not None:
         finish(placing)
         release_leaving(placing, every)

@@ -74,17 +74,21 @@ def rearrange(placing: Placing, level: Sequence[ModelSpec]) -> None:
         never |= wrong
 
 
-def bring_back(placing: Placing) -> None:
-    """Brings back what was moved for others where its old place is free again, now that all have theirs."""
+def bring_back(placing: Placing) -> bool:
+    """Whether something came back that was moved for others, and whose old place is free again now that all have theirs."""
     if not placing.result.displaced:
-        return
+        return False
+    as_there, placing.as_there = placing.as_there, False  # where it was found is where it belongs
     model = _Model(placing, (), set())
+    placing.as_there = as_there
     if any(item.home is not None and item.at != item.home for item in model.packing.items):
         Search(model.packing, PATIENCE, PATIENCE).settle()
         answer = model.answer()
         leaving, coming = _leaving(answer), _coming(answer)
         if answer and not refused(placing, leaving, coming):
             carry_out(placing, leaving, coming, ())
+            return True
+    return False
 
 
 @dataclass(slots=True, eq=False)

@@ -181,3 +181,8 @@ def test_nothing_is_left_out_where_what_matters_less_holds_its_room(count, seed)
     found = judge(Group("t", "priorities", (count,), range(1)).draw(count, seed))
     assert (found.faults, found.inversions, found.needless) == ([], [], [])
     assert [left for priority, left in found.unplaced.items() if priority > 0] == [0, 0]
+
+
+def test_what_moved_for_others_comes_back_also_where_something_is_left_out():
+    found = judge(Group("t", "priorities", (32,), range(1)).draw(32, 2))
+    assert (found.unplaced_count, found.needless, found.second) == (1, [], 0)
