@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -34,12 +34,28 @@ def replaced(path: Path) -> None:
     other_state(path).replace(path)
 
 
+def replaced_beside_its_log(path: Path) -> None:
+    other_state(path).replace(path)
+
+
+def removed_beside_its_log(path: Path) -> None:
+    path.unlink()
+
+
 def removed(path: Path) -> None:
     for ending in ("", "-wal", "-shm"):
         path.with_name(path.name + ending).unlink()
 
 
-@pytest.mark.parametrize(("act", "said"), [(replaced, "was replaced by another file"), (removed, "was removed")])
+@pytest.mark.parametrize(
+    ("act", "said"),
+    [
+        (replaced, "was replaced by another file"),
+        (replaced_beside_its_log, "was replaced by another file"),
+        (removed, "was removed"),
+        (removed_beside_its_log, "was removed"),
+    ],
+)
 def test_it_is_noticed_before_the_next_step_and_what_was_done_is_kept_apart(tmp_path: Path, act: Callable[[Path], None], said: str) -> None:
     path = tmp_path / "s.db"
     with pytest.raises(StateError, match=said) as caught, open_writer(path, command="apply") as state:
@@ -59,6 +75,7 @@ def test_it_is_noticed_before_the_next_step_and_what_was_done_is_kept_apart(tmp_
     assert [entry.op for entry in read_rescue(rescue).entries] == ["recorded", "step_finished", "run_finished"]
     assert (path.read_bytes() if path.exists() else None) == after
     assert not path.with_name("s.db-wal").exists()
+    assert len(list(tmp_path.glob("s.db-wal.replaced-*"))) == act.__name__.endswith("beside_its_log")  # what was in it is not lost
     if after is not None:
         with closing(open_reader(path)) as other:
             assert set(other.applied().replicas) == {"model.z@n/e"}
@@ -74,6 +91,19 @@ def test_the_heartbeat_of_a_removed_state_makes_no_new_file(tmp_path: Path) -> N
         heartbeat._thread.join(20)
         assert not heartbeat._thread.is_alive()
     assert not path.exists()
+
+
+def test_the_heartbeat_takes_the_log_away_from_beside_another_file(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    with suppress(StateError), open_writer(path, command="apply") as state:
+        heartbeat = Heartbeat(path, state._held, lambda: datetime.now(UTC), every=0.001)  # type: ignore[attr-defined]
+        replaced_beside_its_log(path)
+        heartbeat.start()
+        heartbeat._thread.join(20)
+        with closing(open_reader(path)) as other:  # while the run goes on
+            assert set(other.applied().replicas) == {"model.z@n/e"}
+    with closing(open_reader(path)) as other:
+        assert set(other.applied().replicas) == {"model.z@n/e"}
 
 
 def test_another_state_that_was_copied_over_this_one_is_known_by_its_lineage(tmp_path: Path) -> None:

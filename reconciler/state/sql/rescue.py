@@ -142,7 +142,8 @@ def kept_apart(rescue: Path, why: str, error: Exception | None) -> StateError:
     first = error.problems if isinstance(error, GpurecError) else ()
     what = f"{why}, so what was done is kept in a rescue journal"
     return StateError(
-        *first, Problem(what, Place(str(rescue)), "make the state writable, then run gpurec state recover before the next apply")
+        *first,
+        Problem(what, Place(str(rescue)), "have the state there and writable again, then run gpurec state recover before the next apply"),
     )
 
 

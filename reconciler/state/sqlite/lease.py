@@ -14,6 +14,7 @@ from reconciler.state.not_as_written import NotAsWritten
 from reconciler.state.process import Process, ProcessTable, this_process
 from reconciler.state.sql.connection import Connection
 from reconciler.state.sqlite.connection import BUSY_SECONDS, existing, file_id
+from reconciler.state.sqlite.log import OwnLog
 
 _SET = ", ".join(f"{column} = ?" for column in COLUMNS)
 
@@ -95,7 +96,7 @@ class Heartbeat:
 
     def __init__(self, path: Path, held: Held, clock: Callable[[], datetime], every: float = HEARTBEAT_SECONDS) -> None:
         self._path, self._held, self._clock, self._every = path, held, clock, every
-        self._file = file_id(path)
+        self._file, self.own_log = file_id(path), OwnLog(path)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lease-heartbeat", daemon=True)
 
@@ -116,6 +117,7 @@ class Heartbeat:
         while ours and not self._stop.wait(self._every):
             try:
                 if file_id(self._path) != self._file:
+                    self.own_log.set_aside()
                     break  # another file is there by now, which is none of ours
                 if conn is None:
                     conn = sqlite3.connect(existing(self._path), uri=True, timeout=BUSY_SECONDS, isolation_level=None)

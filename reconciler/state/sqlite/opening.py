@@ -13,7 +13,7 @@ from pathlib import Path
 from reconciler.fleet import LockHeld, format_duration
 from reconciler.state.lease import EXPIRY_SECONDS, Held, Lease, Standing, iso, lock_held, refuse_if_held
 from reconciler.state.process import this_process
-from reconciler.state.sql.connection import Unwritable
+from reconciler.state.sql.connection import Replaced, Unwritable
 from reconciler.state.sql.fleet_name import refuse_other_fleet
 from reconciler.state.sql.rescue import kept_apart
 from reconciler.state.sqlite.connection import check_file, followed, open_for_reading, open_for_writing, sqlite_said
@@ -62,7 +62,11 @@ def open_writer(
         finally:
             heartbeat.stop()
             with suppress(Unwritable), sqlite_said(path):  # a lock that stays is taken over: this process will be gone
-                check_file(path, writer.file)
+                try:
+                    check_file(path, writer.file)
+                except Replaced:
+                    heartbeat.own_log.set_aside()
+                    raise
                 release_lease(conn, held)
     finally:
         conn.close()
