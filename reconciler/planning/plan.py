@@ -282,6 +282,10 @@ class Note:
     message: str
 
 
+_STANDING = ("context_tag", "context_request", "engine_fixed_options", "not_observable", "cache_unknown")
+"""Codes of notes on what is asked for of a model, and not on what is found."""
+
+
 @value_class
 class UnplacedLevel:
     """What has no place of one priority: bytes and how many replicas. `bound_bytes` is the least that the best placement leaves out of this
@@ -400,6 +404,14 @@ class Plan:
     def held(self) -> tuple[Note, ...]:
         """What is not as wanted and is left alone for now, with the reason."""
         return tuple(note for note in self.notes if note.code == "held")
+
+    @property
+    def warnings(self) -> tuple[Note, ...]:
+        """The notes that people are told: what holds of a model for as long as it is asked for so is told with its steps, and not again by
+        every plan that leaves it alone. `explain` and the document have all."""
+        touched = {step.address for step in self.steps}
+        touched |= {address.rpartition("@")[0] for address in touched}
+        return tuple(note for note in self.notes if note.code not in _STANDING or note.address in touched)
 
     def count(self, action: Action) -> int:
         return sum(1 for step in self.steps if step.action is action)

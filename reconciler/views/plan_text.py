@@ -54,7 +54,7 @@ def plan_text(plan: Plan, *, colour: bool = False, width: int = 100, detail: Det
         deferred_lines(plan.deferred, style) if changes else [],
         unmanaged_lines(plan.unmanaged, style) if full else [],
         forgotten_lines(plan.forgotten, style) if changes else [],
-        note_lines(plan.notes, style) if full else [],
+        note_lines(plan.warnings, style) if full else [],
         impact_lines(plan.impact, style),
         refusal_lines(plan.refusals, style),
         [*_summary(plan, style), *_identity(plan, style)] if plan.steps else [],

@@ -104,7 +104,8 @@ def test_the_action_installs_plans_and_applies_only_the_approved_digest(lab: Lab
 def test_the_nightly_job_opens_writes_and_closes_one_issue(lab: Lab, github: FakeForge, tmp_path: Path) -> None:
     repository = Repository(lab.root, tmp_path / "scratch", github.url, TOKEN, install=False)
     state = f"--state={tmp_path / 'scratch' / 'lab.db'}"
-    assert lab.run("apply", "--auto-approve", state).exit_code == 0
+    applied = lab.run("apply", "--auto-approve", state)
+    assert applied.exit_code == 0, applied.output
     lab.fleet.engines["ada/ollama"].restart()
     found = repository.act("schedule")
     assert found.status == 0, found.log

@@ -49,7 +49,7 @@ def plan_sections(plan: Plan) -> list[Content]:
         timeline_section(plan.steps),
         _nodes(plan.steps),
         drift_section(plan.drift),
-        _notes(plan.notes),
+        _notes(plan.warnings),
         _deferred(plan.deferred),
         _unmanaged(plan.unmanaged),
         _list("Forgotten by an apply: gone, or of an engine that left the inventory", [[code(one)] for one in plan.forgotten]),

@@ -41,7 +41,7 @@ def plan_markdown(plan: Plan, max_bytes: int, flavour: Flavour = FOLDING) -> str
         _cards(plan.gpus) if plan.steps else Whole(""),
         _nodes(plan.steps, flavour),
         drift_part(plan.drift),
-        notes_part(plan.notes),
+        notes_part(plan.warnings),
         deferred_part(plan.deferred),
         unmanaged_part(plan.unmanaged),
         forgotten_part(plan.forgotten),
