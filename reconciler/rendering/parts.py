@@ -61,6 +61,9 @@ class ModelValue:
 
     name: str = says("")
     ensure: str = says("`loaded` or `present`")
+    engine: str | None = says("the kind of engine that it is for; none: any")
+    nodes: tuple[str, ...] = says("those that it may be on")
+    names: Mapping[str, str] = says("what requests ask an engine of each kind for, as `model.names.ollama`")
     priority: int = says("higher first")
     context: int | None = says("none: the engine's own")
     aliases: tuple[str, ...] = says("further names that gateways answer to")

@@ -12,6 +12,7 @@ from reconciler.fleet import (
     Breaker,
     ContainerSpec,
     Desired,
+    EngineKind,
     EngineSpec,
     Fleet,
     FleetFacts,
@@ -65,7 +66,17 @@ def values_of(
         if engine is not None:
             replicas.append(ReplicaValue(model, at.node, at.engine, engine.kind, engine.url, name))
     models = tuple(
-        ModelValue(one.name, one.ensure.value, one.priority, one.context, one.aliases, one.fallback)
+        ModelValue(
+            name=one.name,
+            ensure=one.ensure.value,
+            engine=one.engine.value if one.engine is not None else None,
+            nodes=tuple(sorted(one.nodes)),
+            names={kind.value: one.engine_name(kind) for kind in EngineKind if kind is not EngineKind.SERVICE},
+            priority=one.priority,
+            context=one.context,
+            aliases=one.aliases,
+            fallback=one.fallback,
+        )
         for one in sorted(desired.wanted, key=lambda one: one.name)
     )
     ordered = tuple(sorted(replicas, key=lambda one: (one.model, one.node, one.engine)))
