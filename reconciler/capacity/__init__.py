@@ -17,14 +17,16 @@ from reconciler.capacity.engine_margin import (
 )
 from reconciler.capacity.engine_state import EngineState, Holding
 from reconciler.capacity.occupancy import Occupancy, OccupancyError
-from reconciler.capacity.own_cards import GivenCard, Promised, charge_given, fits_alone
+from reconciler.capacity.own_cards import GivenCard, charge_given, fits_alone
 from reconciler.capacity.packing import Bin, Item, Kind, Packing, Seat, Taken
+from reconciler.capacity.replacing import CardAt, Replacement, spare_bytes, with_room_for_both
 from reconciler.capacity.seen import foreign_allowed, in_use, used_together
 
 __all__ = [
     "Bin",
     "Card",
     "CardAccounts",
+    "CardAt",
     "CardHolding",
     "Charges",
     "EngineState",
@@ -35,7 +37,7 @@ __all__ = [
     "Occupancy",
     "OccupancyError",
     "Packing",
-    "Promised",
+    "Replacement",
     "Seat",
     "Shortage",
     "Taken",
@@ -57,8 +59,10 @@ __all__ = [
     "raised",
     "set_up",
     "spare_beside",
+    "spare_bytes",
     "total",
     "unused_beside",
     "usable_bytes",
     "used_together",
+    "with_room_for_both",
 ]

@@ -46,17 +46,3 @@ def charge_given(board: Occupancy, given: Iterable[GivenCard]) -> None:
 def fits_alone(card: Card, count: int) -> bool:
     """Whether a card has so many bytes left for what is no model."""
     return card.usable is not None and card.free >= count
-
-
-class Promised:
-    """Bytes of cards, by UUID, that are promised to what is no model beside all that the board holds."""
-
-    def __init__(self) -> None:
-        self._bytes: dict[tuple[str, str], int] = {}
-
-    def add(self, node: str, uuid: str, count: int) -> None:
-        self._bytes[node, uuid] = self._bytes.get((node, uuid), 0) + count
-
-    def leaves(self, card: Card, uuid: str, count: int) -> bool:
-        """Whether a card has so many bytes left beside what is promised of it."""
-        return fits_alone(card, self._bytes.get((card.node, uuid), 0) + count)

@@ -6,13 +6,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
 from types import MappingProxyType
 
-from reconciler.capacity import Card, Charges, Occupancy, charge_given, largest, largest_on_cards, set_up
+from reconciler.capacity import Card, Charges, Occupancy, charge_given, largest, largest_on_cards, set_up, spare_bytes
 from reconciler.capacity.rooms import grown, peaks
 from reconciler.fleet import (
     AGENT,
     Answers,
     Applied,
-    CardCharges,
     ContainerSpec,
     Desired,
     EngineId,
@@ -39,7 +38,7 @@ from reconciler.planning.edges import with_edges
 from reconciler.planning.guards import find_refusals
 from reconciler.planning.impact import impact_of
 from reconciler.planning.kinds import KINDS
-from reconciler.planning.kinds.agent import agent_notes, away_of, edges_of, given_cards, hosts_of, unplaced_agents
+from reconciler.planning.kinds.agent import agent_notes, away_of, edges_of, given_cards, hosts_of, leaving_cards, unplaced_agents
 from reconciler.planning.kinds.engine import ENGINE, joined, one_pull_at_a_time, restarts, starting, takes_one_model, waits_for_models
 from reconciler.planning.kinds.model.admission_notes import own_rules_notes
 from reconciler.planning.kinds.model.change import Change
@@ -124,11 +123,10 @@ def make_plan(
     with_one_model = frozenset(engine.id for node in fleet.nodes.values() for engine in node.engines if takes_one_model(engine))
     early = [kind for kind in kinds if kind.name == ENGINE]
 
-    def plan_engines(placed: Mapping[str, str], charges: Mapping[str, CardCharges]) -> list[KindPlan]:
-        after = AfterPlan(fleet, desired, facts, placed, applied, charges=charges)
+    def plan_engines(after: AfterPlan) -> list[KindPlan]:
         return [plan_kind(kind, after, resources, selected) for kind in early]
 
-    first = [step for one in plan_engines({}, {}) for step in one.steps]
+    first = [step for one in plan_engines(AfterPlan(fleet, desired, facts, {}, applied)) for step in one.steps]
     begun = starting(fleet, facts, first, applied, recorded, resources if early else NO_RESOURCES)
 
     def fresh_board() -> Occupancy:
@@ -151,16 +149,18 @@ def make_plan(
     made_for = _made_for(ordered)
     agents = place_agents(placement, desired, applied, Hosts(hosts_of(fleet), away_of(fleet, resources), selected))
     charges = {address: tuple([(card.index, count) for card, count in charges]) for address, charges in changes.charges.items()}
-    others = plan_engines(changes.placed, charges)
-    engine_steps = [step for one in others for step in one.steps]
     asks = Answers(room_needed)
     model_steps = tuple([_step(change, made_for.get(change), asks) for change in ordered])
+    replaceable = with_one_model or any(place.card is not None for place in agents.places)
+    spare = spare_bytes(board.cards, leaving_cards(agents.places, applied)) if replaceable else {}
+    others = plan_engines(AfterPlan(fleet, desired, facts, changes.placed, applied, model_steps, agents, charges=charges, spare=spare))
+    engine_steps = [step for one in others for step in one.steps]
     whole = joined(engine_steps, waits_for_models(engine_steps, model_steps, _kept(placement, with_one_model)), with_one_model)
     steps = with_edges(whole.steps, (*rollout_edges(whole.steps, desired.models), *one_pull_at_a_time(fleet, whole.steps)))
     for kind in kinds:
         if kind in early:
             continue
-        after = AfterPlan(fleet, desired, facts, changes.placed, applied, steps, agents, containers_of(others))
+        after = AfterPlan(fleet, desired, facts, changes.placed, applied, steps, agents, containers_of(others), spare=spare)
         others.append(plan_kind(kind, after, resources, selected))
         steps = (*steps, *others[-1].steps)
         if kind.name == AGENT:

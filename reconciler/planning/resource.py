@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+from reconciler.capacity import CardAt
 from reconciler.fleet import (
     NOTHING_APPLIED,
     UNSEEN,
@@ -87,6 +88,8 @@ class AfterPlan:
     """Those that will run for engines and agents."""
     charges: Mapping[str, CardCharges] = field(default_factory=dict)
     """What a replica of `placed` is charged with, where this plan settles it."""
+    spare: Mapping[CardAt, int] = field(default_factory=dict)
+    """Bytes that nothing has of a card at any time of the plan, without cards of which nobody knows that."""
 
 
 class Repaired(NamedTuple):

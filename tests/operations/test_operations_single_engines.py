@@ -39,6 +39,8 @@ class Lab(OperationsLab):
     daemon: MemoryDaemon
     image: str = IMAGE
     more: str = ""
+    vram: str = "24GiB"
+    port: int | None = None
     settings: WorkspaceSettings = field(init=False)
 
     def __post_init__(self) -> None:
@@ -49,10 +51,10 @@ class Lab(OperationsLab):
         self.declare()
         self.wish("small: {engine: vllm, vram: 6GiB, context: 4096}")
 
-    def declare(self, **changes: str) -> None:
+    def declare(self, **changes: str | int) -> None:
         for name, value in changes.items():
             setattr(self, name, value)
-        port = self.fleet.engines["box/vllm"].port
+        port = self.port or self.fleet.engines["box/vllm"].port
         (self.root / "inventories" / "lab.yaml").write_text(
             f"""all:
   hosts:
@@ -60,7 +62,7 @@ class Lab(OperationsLab):
       address: 127.0.0.1
       docker: unix:///memory.sock
       probe: {{via: declared}}
-      gpus: [{{index: 0, uuid: GPU-1, vram: 24GiB}}]
+      gpus: [{{index: 0, uuid: GPU-1, vram: {self.vram}}}]
       engines: {{vllm: {{runtime: container, port: {port}, container: {{image: "{self.image}"}}{self.more}}}}}
 """
         )
@@ -87,6 +89,28 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
             engine.revive()
 
         yield Lab(tmp_path, fleet, MemoryDaemon([IMAGE, NEWER], started, lambda made: engine.kill()))
+
+
+BESIDE = ["create", "start", "remove"]
+AFTER = ["create", "stop", "rename", "rename", "start", "remove", "rename", "start"]
+FIRST = "its new container starts before the old one ends"
+LAST = "its old container ends first: both have card GPU-1, which is not known to have room for both"
+
+
+@pytest.mark.parametrize(("vram", "order", "says"), [("24GiB", BESIDE, FIRST), ("10GiB", AFTER, LAST)])
+def test_a_server_at_another_port_starts_before_the_old_one_ends_where_the_card_has_room_for_both(
+    lab: Lab, vram: str, order: list[str], says: str
+) -> None:
+    lab.declare(vram=vram)
+    lab.converge()
+    lab.daemon.requests.clear()
+    lab.declare(port=9, image=NEWER)
+    made = lab.plan()
+    assert [(one.address, list(one.lines())) for one in made.plan.steps] == [("engine.box/vllm", [says])]
+    lab.daemon.broken[NEWER] = ("no",)
+    assert [one.status.value for one in lab.apply().steps] == ["failed"]
+    assert [one.split()[0] for one in lab.daemon.changes] == order
+    assert (lab.daemon.names, lab.daemon.named("lab-vllm").state.value) == (["lab-vllm"], "running")
 
 
 def test_a_model_that_is_placed_there_starts_its_server_and_waits_for_it(lab: Lab) -> None:

@@ -1,5 +1,5 @@
-"""The llama-swap template, held to what llama-swap asks of its configuration (config-schema.json and internal/config of mostlygeek/llama-swap,
-commit 032d741): keys, types and bounds, which of them belong together, and which models its groups let run at once."""
+"""The llama-swap template, held to what llama-swap asks of its configuration: keys, types and bounds, which of them belong together, and
+which models its groups let run at once (config-schema.json and internal/config of mostlygeek/llama-swap, commit 032d741)."""
 
 from __future__ import annotations
 

@@ -33,7 +33,6 @@ from reconciler.planning import Action, Step
 from reconciler.planning.containers import HEALTHY, container_found, written_form
 from reconciler.planning.kinds.engine import EngineKind, EngineStep, WantedEngine
 from reconciler.planning.kinds.engine.fields import RUNTIME, SCOPE, START_SECONDS, SYSTEMD
-from reconciler.planning.kinds.engine.single import takes_one_model
 from reconciler.planning.kinds.engine.unit import applied_unit
 from reconciler.planning.resource import AfterPlan, owned
 
@@ -187,7 +186,7 @@ class EngineActor:
                 within=spec.load_timeout if spec is not None else 0.0,
                 poll=self._context.poll_seconds,
                 adopts=adopts(self._context.applied.resources.get(step.address), step.container),
-                both_fit=spec is not None and not takes_one_model(spec),
+                both_fit=step.both_fit,
             )
         return self._works[step.address]
 

@@ -32,7 +32,7 @@ from reconciler.planning.containers import (
 )
 from reconciler.planning.containers_guard import container_refusals
 from reconciler.planning.kinds.agent.container import cannot_reach, container_of
-from reconciler.planning.kinds.agent.replacing import with_room_for_both
+from reconciler.planning.kinds.agent.replacing import beside_their_old
 from reconciler.planning.plan import Action, Json, Note, Step
 from reconciler.planning.resource import AfterPlan, FieldRule, ResourceChange
 from reconciler.value_class import value_class
@@ -115,7 +115,7 @@ class AgentKind:
     step_form = AgentStep
 
     def wanted(self, after: AfterPlan) -> Sequence[WantedAgent]:
-        fitting = with_room_for_both(after)
+        fitting = beside_their_old(after)
         return [_wanted(after, place, place.address in fitting) for place in after.agents.places]
 
     def step(self, change: ResourceChange[WantedAgent]) -> AgentStep:

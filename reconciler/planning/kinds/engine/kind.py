@@ -37,6 +37,7 @@ from reconciler.planning.containers_guard import container_refusals
 from reconciler.planning.kinds.engine.container import container_of
 from reconciler.planning.kinds.engine.fields import CONTAINER, CONTENT, ENABLED, RUNTIME, UNIT, unit_fields
 from reconciler.planning.kinds.engine.preset import preset_of
+from reconciler.planning.kinds.engine.replacing import beside_their_old
 from reconciler.planning.kinds.engine.single import GivenModel, model_arguments, option_arguments, takes_one_model
 from reconciler.planning.kinds.engine.unit import applied_unit, unit_of
 from reconciler.planning.kinds.file.diff import changed_lines
@@ -49,8 +50,8 @@ ENGINE = "engine"
 
 @value_class
 class WantedEngine(WantedContainer):
-    """An engine as it is to be started: in a container, or by systemd. `both_fit`: it starts without a model, so that its cards have room
-    for it and for the one that it replaces."""
+    """An engine as it is to be started: in a container, or by systemd. `both_fit`: its cards have room for it and for the one that it
+    replaces, as they have where it starts without a model."""
 
     engine: str = ""
     unit: UnitSpec | None = None
@@ -60,8 +61,8 @@ class WantedEngine(WantedContainer):
 @value_class(kw_only=True)
 class EngineStep(Step):
     """`engine` is its name on its node; `container` or `unit` how it is to be (of a unit that is removed: how it was). `diff` is what
-    changes of its unit, as lines. `restart`: it is as wanted and runs, and is started again all the same. `order` says which of
-    two containers starts or ends first, and why."""
+    changes of its unit, as lines. `restart`: it is as wanted and runs, and is started again all the same. `both_fit`: the cards that it
+    shares with the container that it replaces have room for both; `order` says which of them starts or ends first, and why."""
 
     engine: str
     container: ContainerSpec | None = None
@@ -69,6 +70,7 @@ class EngineStep(Step):
     unit: UnitSpec | None = None
     diff: tuple[str, ...] = ()
     restart: bool = False
+    both_fit: bool = False
     order: str = ""
 
     def seen(self, found: ResourceFacts) -> ResourceFacts:
@@ -92,10 +94,10 @@ class EngineStep(Step):
         container = as_json(self.container) if self.container is not None else None
         unit = as_json(self.unit) if self.unit is not None else None
         own: dict[str, Json] = {"engine": self.engine, "container": container, "pull": self.pull.value, "unit": unit}
-        return {**own, "diff": list(self.diff), "restart": self.restart, "order": self.order}
+        return {**own, "diff": list(self.diff), "restart": self.restart, "both_fit": self.both_fit, "order": self.order}
 
     def promise(self) -> Mapping[str, Json]:
-        return {name: value for name, value in self.particulars().items() if name not in ("diff", "order")}
+        return {name: value for name, value in self.particulars().items() if name not in ("diff", "both_fit", "order")}
 
     def compared(self) -> Mapping[str, Json]:
         return {}
@@ -127,11 +129,13 @@ class EngineKind:
         every = list(owned_engines(after))
         single = {engine.id for _, engine in every if takes_one_model(engine)}
         models = given_models(after, single) if single else {}
-        return [
+        wanted = [
             wanted_engine(after, node, engine, models.get(engine.id))
             for node, engine in every
             if engine.id not in single or engine.id in models
         ]
+        beside = beside_their_old(after, {at: one for one in wanted if (at := EngineId(one.node, one.engine)) in single})
+        return [replace(one, both_fit=True) if one.address in beside else one for one in wanted] if beside else wanted
 
     def declared(self, after: AfterPlan) -> Sequence[WantedEngine]:
         """Every engine that may be there, as far as its files alone say how."""
@@ -156,6 +160,7 @@ class EngineKind:
             unit=wanted.unit if wanted is not None else applied_unit(change.applied),
             diff=_diff(change, wanted.unit) if wanted is not None and wanted.unit is not None else (),
             restart=wanted is not None and change.reason is wanted.restart,
+            both_fit=wanted is not None and wanted.both_fit,
             order=told_order(change.action, wanted.container, change.found, change.address, wanted.both_fit) if wanted is not None else "",
         )
 
