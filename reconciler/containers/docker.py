@@ -13,6 +13,7 @@ from urllib.parse import quote
 from weakref import WeakValueDictionary
 
 from reconciler.containers.answers import names_of, owner_of, read_container, read_daemon, same_secrets, stranger
+from reconciler.containers.leading import leads_of
 from reconciler.containers.making import archive, create_body, version_of
 from reconciler.containers.output import last_lines
 from reconciler.containers.protocol import LAST_LINES, ContainerError
@@ -78,6 +79,10 @@ class Way(Protocol):
         """The connection, made or made again where it has ended. Raises ContainerError."""
         ...
 
+    async def ends_of(self, paths: Sequence[str]) -> Mapping[str, str]:
+        """Where paths of its node end when all links are followed, as far as anybody can tell."""
+        ...
+
     async def aclose(self) -> None: ...
 
 
@@ -120,7 +125,8 @@ class DockerHost:
         daemon = await self.daemon(wire)
         listed = (await wire.ask("GET", "/containers/json", within=_LOOK, params={"all": "true"}, limit=LARGE)).read(LISTED)
         found = await _Look(self, wire, wanted).of(listed)
-        return NodeContainers(tuple(sorted(found, key=lambda one: (one.name, one.id))), daemon)
+        leads = await leads_of(wire, wanted.sources, self._way.ends_of, _LOOK)
+        return NodeContainers(tuple(sorted(found, key=lambda one: (one.name, one.id))), daemon, leads=leads)
 
     async def inspect(self, container: str, watched: WatchedEnv, fleet: str) -> ContainerFacts | None:
         wire = await self.wire()

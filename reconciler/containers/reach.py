@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 import httpx
 
 from reconciler.containers.docker import DockerHost, Way
+from reconciler.containers.leading import EndsOf, ends_here, ends_unknown
 from reconciler.containers.protocol import ContainerHost
 from reconciler.containers.swarm import SwarmHost
 from reconciler.containers.tunnel import SshTunnel
@@ -25,8 +26,9 @@ _MOST_CONNECTIONS = httpx.Limits(max_connections=16, max_keepalive_connections=4
 class _Direct:
     """A daemon that this machine can connect to."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, ends_of: EndsOf) -> None:
         self._wire = wire
+        self.ends_of = ends_of
 
     @property
     def shown(self) -> str:
@@ -61,10 +63,10 @@ def _way(node: NodeSpec, docker: DockerSpec, ssh: SshClient, keys: Keys) -> Way:
     url = urlsplit(docker.url)
     shown = f"{node.name} ({docker.url})"
     if url.scheme == "unix":
-        return _Direct(socket_wire(url.path, shown, keys))
+        return _Direct(socket_wire(url.path, shown, keys), ends_here)
     if url.scheme == "ssh":
         return SshTunnel(node, url, ssh, lambda socket: socket_wire(socket, shown, keys), shown)
-    return _Direct(_tcp_wire(url, docker, shown, keys))
+    return _Direct(_tcp_wire(url, docker, shown, keys), ends_unknown)
 
 
 def socket_wire(path: str, shown: str, keys: Keys) -> Wire:

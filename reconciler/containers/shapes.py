@@ -191,6 +191,18 @@ class Info(Answered):
     Swarm: Annotated[SwarmInfo | None, OrUnknown()] = None
 
 
+class VolumeAnswer(Answered):
+    Name: DockerId
+    Driver: Word = None
+    Options: LabelMap = None
+
+
+class Volumes(Answered):
+    """`GET /volumes`."""
+
+    Volumes: Annotated[list[VolumeAnswer] | None, Field(max_length=_MOST_CONTAINERS)] = None
+
+
 class Version(Answered):
     """`GET /version`."""
 
@@ -213,5 +225,6 @@ INSPECTED: TypeAdapter[Inspected] = TypeAdapter(Inspected)
 IMAGE: TypeAdapter[ImageAnswer] = TypeAdapter(ImageAnswer)
 INFO: TypeAdapter[Info] = TypeAdapter(Info)
 VERSION: TypeAdapter[Version] = TypeAdapter(Version)
+VOLUMES: TypeAdapter[Volumes] = TypeAdapter(Volumes)
 CREATED: TypeAdapter[Created] = TypeAdapter(Created)
 CREATED_ID: TypeAdapter[CreatedId] = TypeAdapter(CreatedId)

@@ -9,12 +9,13 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import SplitResult
 
+from reconciler.containers.leading import ends_on
 from reconciler.containers.protocol import ContainerError
 from reconciler.containers.wire import Wire, failed
 from reconciler.fleet import NodeSpec
@@ -54,6 +55,9 @@ class SshTunnel:
             raise
         self._wire = self._connect(str(socket))
         return self._wire
+
+    async def ends_of(self, paths: Sequence[str]) -> Mapping[str, str]:
+        return await ends_on(OverSsh(self._node, self._client), paths, self._node.probe.timeout)
 
     async def aclose(self) -> None:
         if self._wire is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import field, fields, is_dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -29,6 +29,7 @@ it, or its address from before its node was renamed. It holds until the containe
 FLEET_LABEL, ADDRESS_LABEL, SPEC_LABEL = "gpurec.fleet", "gpurec.address", "gpurec.spec"
 HOST_NETWORK, NO_NETWORK = "host", "none"
 _NOTHING: Mapping[str, SecretRef] = MappingProxyType({})
+NO_LEADS: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 _NOT_ASKED = frozenset({"adopts", "all_cards"})
 """What says whose a container is, and nothing of how it is to be."""
 _UNORDERED = frozenset({"ports", "mounts", "networks", "cards", "devices", "groups", "files"})
@@ -312,7 +313,8 @@ def watched_env(*specs: ContainerSpec) -> WatchedEnv:
 class ContainersLookedFor:
     """What a look at a daemon is to tell: all containers of `fleet`, with the variables in `env` by the address of their label, and whoever
     has one of `names` or one of `ports` of the node, or with `on_host` the node's own network. `adopted` are containers of others, by name
-    or id, and ours by another address, that count as those of the addresses given."""
+    or id, and ours by another address, that count as those of the addresses given. `sources` are what mounts name: folders of the node, and
+    volumes."""
 
     fleet: str
     env: Mapping[str, WatchedEnv] = field(default_factory=dict)
@@ -320,6 +322,7 @@ class ContainersLookedFor:
     ports: frozenset[int] = frozenset()
     adopted: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     on_host: bool = False
+    sources: frozenset[str] = frozenset()
 
 
 def looked_for(
@@ -333,7 +336,13 @@ def looked_for(
         frozenset(spec.name for spec in wanted),
         frozenset(port.host for spec in wanted for port in spec.ports),
         {spec.adopts: spec.address for spec in wanted if spec.adopts} if adopted is None else adopted,
+        sources=mounted(wanted),
     )
+
+
+def mounted(specs: Iterable[ContainerSpec]) -> frozenset[str]:
+    """What the mounts of containers name of their node."""
+    return frozenset(mount.source for spec in specs for mount in spec.mounts if mount.kind is not MountKind.TMPFS)
 
 
 @value_class
@@ -351,12 +360,15 @@ class DaemonFacts:
 
 @value_class
 class NodeContainers:
-    """What a look at a daemon gave, by name. `containers` None: it is not known what is there, for `reason`; that is never "nothing"."""
+    """What a look at a daemon gave, by name. `containers` None: it is not known what is there, for `reason`; that is never "nothing".
+    `leads` are the paths of the node that a source of a mount is besides what it says: the end of its links, what a volume is made over;
+    a source that is not in it is what it says, as far as anybody could tell."""
 
     containers: tuple[ContainerFacts, ...] | None
     daemon: DaemonFacts | None = None
     reason: str | None = None
     code: str | None = None
+    leads: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: NO_LEADS)
 
     def of(self, address: str) -> tuple[ContainerFacts, ...]:
         """Ours with this address: one, or more where a replacement was cut short."""

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 from reconciler.fleet import (
     HOST_NETWORK,
+    NO_LEADS,
     ContainerFacts,
     ContainerSpec,
     ContainerState,
+    DockerSpec,
     Fields,
     MountKind,
     NodeContainers,
@@ -26,7 +28,8 @@ from reconciler.fleet import (
     wanted_fields,
 )
 from reconciler.fleet.container_fields import FIELDS
-from reconciler.planning.plan import Action, Json
+from reconciler.planning.containers_guard import container_refusals
+from reconciler.planning.plan import Action, Json, Refusal
 from reconciler.planning.resource import FieldRule, Wanted
 from reconciler.value_class import value_class
 
@@ -57,13 +60,20 @@ def container_fields(spec: ContainerSpec) -> Mapping[str, Scalar]:
 
 @value_class
 class WantedContainer(Wanted):
-    """A resource that runs in a container. `pull`: when its image is fetched."""
+    """A resource that runs in a container. `pull`: when its image is fetched. `allow` is what the policy lets it have of its node, whose
+    daemon is reached by `docker`."""
 
     container: ContainerSpec | None = None
     pull: PullPolicy = PullPolicy.MISSING
+    allow: tuple[str, ...] = ()
+    docker: DockerSpec | None = None
 
     def seen(self, found: ResourceFacts) -> ResourceFacts:
         return seen_as(self.container, found, self.address, self.fields)
+
+    def refusals(self, found: ResourceFacts) -> Sequence[Refusal]:
+        leads = found.there.leads if found.there is not None else NO_LEADS
+        return container_refusals(self.container, self.allow, self.docker, leads) if self.container is not None else ()
 
 
 def seen_as(spec: ContainerSpec | None, found: ResourceFacts, address: str, wanted: Fields | None = None) -> ResourceFacts:

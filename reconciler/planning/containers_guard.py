@@ -3,11 +3,11 @@ or that writes to the node's root, is root on that node."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from reconciler.fleet import ContainerSpec, DockerSpec, MountKind
+from reconciler.fleet import NO_LEADS, ContainerSpec, DockerSpec, MountKind
 from reconciler.planning.plan import Refusal
 
 PRIVILEGED = "privileged"
@@ -27,12 +27,14 @@ _NOT_TO_BE_WRITTEN = tuple(
 """Folders below which nobody writes who is not root: to read a certificate there is harmless."""
 
 
-def container_refusals(spec: ContainerSpec, allow: Sequence[str], docker: DockerSpec | None) -> tuple[Refusal, ...]:
+def container_refusals(
+    spec: ContainerSpec, allow: Sequence[str], docker: DockerSpec | None, leads: Mapping[str, tuple[str, ...]] = NO_LEADS
+) -> tuple[Refusal, ...]:
     """What `policy.containers.allow` does not let this container have: each word of it is `privileged` or a path of the node. `docker` is
-    how the node's own daemon is reached."""
+    how the node's own daemon is reached, `leads` what the sources of its mounts are on the node besides what they say."""
     return tuple(
         Refusal(GUARD, spec.address, f"{spec.address} {what}; `policy: {{containers: {{allow: [{word}]}}}}` would allow it")
-        for word, what in _dangers(spec, socket_of(docker) if docker is not None else None)
+        for word, what in _dangers(spec, socket_of(docker) if docker is not None else None, leads)
         if word not in allow
     )
 
@@ -43,22 +45,33 @@ def socket_of(docker: DockerSpec) -> PurePosixPath | None:
     return PurePosixPath(unquote(parts.path)) if parts.scheme in ("unix", "ssh") and len(parts.path) > 1 else None
 
 
-def _dangers(spec: ContainerSpec, socket: PurePosixPath | None) -> Iterator[tuple[str, str]]:
+def _dangers(spec: ContainerSpec, socket: PurePosixPath | None, leads: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, str]]:
     if spec.privileged:
         yield PRIVILEGED, "would be privileged, and so root on its node"
     for mount in spec.mounts:
-        if mount.kind is not MountKind.BIND:
-            continue
-        path = PurePosixPath(mount.source)
-        if path.name in _SOCKETS or path == socket:
-            yield mount.source, f"would have the daemon's socket {mount.source}, and so be root on its node"
-        elif path == PurePosixPath("/"):
-            yield mount.source, "would have the whole disk of its node"
-        elif socket is not None and path in socket.parents:
-            yield mount.source, f"would have the daemon's socket {socket}, and so be root on its node"
-        elif any(path == root or path in root.parents for root in _ROOTS) or ".ssh" in path.parts:
-            yield mount.source, f"would have {mount.source} of its node"
-        elif any(root in path.parents for root in _WITH_ALL_BELOW):
-            yield mount.source, f"would have {mount.source} of its node, by which its root can be had"
-        elif not mount.read_only and any(path == root or root in path.parents for root in _NOT_TO_BE_WRITTEN):
-            yield mount.source, f"would write to {mount.source} of its node"
+        if mount.kind is MountKind.BIND and (what := _danger_of(mount.source, mount.read_only, socket)) is not None:
+            yield mount.source, f"would {what}"
+        for end in leads.get(mount.source, ()) if mount.kind is not MountKind.TMPFS else ():
+            disk = mount.kind is MountKind.VOLUME and PurePosixPath("/dev") in PurePosixPath(end).parents
+            what = f"have the disk {end} of its node" if disk else _danger_of(end, mount.read_only, socket)
+            how = f"to which {mount.source} leads" if mount.kind is MountKind.BIND else f"over which the volume {mount.source} is made"
+            if what is not None:
+                yield end, f"would {what}, {how}"
+
+
+def _danger_of(source: str, read_only: bool, socket: PurePosixPath | None) -> str | None:
+    """What a container could do with a path of its node by which it becomes root there, as a clause; None where there is no such thing."""
+    path = PurePosixPath(source)
+    if path.name in _SOCKETS or path == socket:
+        return f"have the daemon's socket {source}, and so be root on its node"
+    if path == PurePosixPath("/"):
+        return "have the whole disk of its node"
+    if socket is not None and path in socket.parents:
+        return f"have the daemon's socket {socket}, and so be root on its node"
+    if any(path == root or path in root.parents for root in _ROOTS) or ".ssh" in path.parts:
+        return f"have {source} of its node"
+    if any(root in path.parents for root in _WITH_ALL_BELOW):
+        return f"have {source} of its node, by which its root can be had"
+    if not read_only and any(path == root or root in path.parents for root in _NOT_TO_BE_WRITTEN):
+        return f"write to {source} of its node"
+    return None

@@ -53,7 +53,7 @@ class FieldRule:
 @value_class
 class Wanted:
     """A resource as the files ask for it. `needs` are ids of steps without which it cannot be. `unknown`: why it cannot be told yet how it
-    is to be, so that it stays as it is. `refusals` are what the policy does not let be made of it. `restart`: why it is started again, and
+    is to be, so that it stays as it is. `restart`: why it is started again, and
     not only waited for, where all that is wrong with it is that it does not answer."""
 
     address: str
@@ -61,12 +61,15 @@ class Wanted:
     fields: Fields
     needs: tuple[str, ...] = ()
     unknown: str | None = field(default=None, kw_only=True)
-    refusals: tuple[Refusal, ...] = field(default=(), kw_only=True)
     restart: Reason | None = field(default=None, kw_only=True)
 
     def seen(self, found: ResourceFacts) -> ResourceFacts:
         """What was found, in the words of what is wanted."""
         return found
+
+    def refusals(self, found: ResourceFacts) -> Sequence[Refusal]:
+        """What the policy does not let be made of it where it is."""
+        return ()
 
 
 NodeContainer = tuple[str, ContainerSpec]
@@ -287,7 +290,7 @@ def _plan_wanted(plan: KindPlan, kind: Kind[W], wanted: W, found: ResourceFacts,
         return
     plan.pending += new and action is not Action.ADOPT
     if action in (Action.CREATE, Action.UPDATE):
-        plan.refusals += wanted.refusals
+        plan.refusals += wanted.refusals(found)
     before = dict(found.fields) if found.exists else {}
     change = ResourceChange(action, wanted.address, wanted.node, reason, cause, before, asked, wanted, row, found)
     plan.steps.append(kind.step(change))

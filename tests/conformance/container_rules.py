@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -53,6 +54,35 @@ async def a_container_is_seen_as_it_was_made(daemon: Daemon) -> None:
         assert found.image_id == found.image_now
         assert found.pid
         assert (await host.inspect(made, WatchedEnv(frozenset({"A"})), FLEET) or found).env == {"A": "1"}
+
+
+async def a_look_tells_what_volumes_and_links_are_of_the_node(daemon: Daemon) -> None:
+    """A volume can be made over any folder, disk or overlay of its node, and a folder be a link."""
+    link, name = f"/tmp/gpurec-link-{os.getpid()}", "gpurec-over"
+    made = {
+        name: {"type": "none", "o": "bind", "device": "/var/tmp"},
+        f"{name}-disk": {"type": "ext4", "device": "/dev/gpurec"},
+        f"{name}-layers": {"type": "overlay", "o": "lowerdir=/usr:/,upperdir=/var/tmp", "device": "overlay"},
+        f"{name}-plain": None,
+    }
+    mounts = tuple(parse_mount(f"{one}:/{number}") for number, one in enumerate((*made, link, "/var/tmp", f"{name}-none")))
+    os.symlink("/var/tmp", link)  # noqa: PTH211 (a moment on this machine)
+    try:
+        async with daemon.opened() as host, daemon.by_hand() as client:
+            for one, options in made.items():
+                answer = await client.post("/volumes/create", json={"Name": one, "DriverOpts": options})
+                assert answer.status_code == 201, answer.text
+            leads = (await host.observe(looked_for(FLEET, (daemon.spec(mounts=mounts),)))).leads
+            for one in made:
+                await client.delete(f"/volumes/{one}")
+    finally:
+        os.unlink(link)  # noqa: PTH108 (as above)
+    assert leads == {
+        name: ("/var/tmp",),
+        f"{name}-disk": ("/dev/gpurec",),
+        f"{name}-layers": ("/", "/usr", "/var/tmp"),
+        link: ("/var/tmp",),
+    }
 
 
 async def what_nobody_declared_is_no_difference(daemon: Daemon) -> None:
@@ -490,6 +520,7 @@ class ContainerRule:
 RULES: Sequence[ContainerRule] = (
     ContainerRule(a_daemon_tells_what_it_is),
     ContainerRule(a_container_is_seen_as_it_was_made),
+    ContainerRule(a_look_tells_what_volumes_and_links_are_of_the_node),
     ContainerRule(what_nobody_declared_is_no_difference),
     ContainerRule(arguments_are_appended_to_the_images_own_command),
     ContainerRule(a_secret_is_only_compared_and_comes_back_nowhere),

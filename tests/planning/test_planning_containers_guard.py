@@ -73,3 +73,21 @@ def test_the_socket_by_which_the_node_itself_is_reached_is_refused_wherever_it_i
 def test_a_privileged_container_is_refused() -> None:
     assert "would be privileged" in refused("a:/a", privileged=True)[0]
     assert refused("a:/a", "privileged", privileged=True) == []
+
+
+@pytest.mark.parametrize(
+    ("volume", "end", "says"),
+    [
+        ("/srv/data:/d:ro", "/", "would have the whole disk of its node, to which /srv/data leads"),
+        ("/srv/data:/d", "/etc/cron.d", "would write to /etc/cron.d of its node, to which /srv/data leads"),
+        ("data:/d:ro", "/etc", "would have /etc of its node, over which the volume data is made"),
+        ("data:/d:ro", "/dev/sda1", "would have the disk /dev/sda1 of its node, over which the volume data is made"),
+    ],
+)
+def test_a_mount_is_what_its_links_and_its_volume_lead_to(volume: str, end: str, says: str) -> None:
+    spec = ContainerSpec("x", "i", "lab", "engine.a/x", mounts=(parse_mount(volume),))
+    leads = {volume.partition(":")[0]: ("/srv/harmless", end)}
+    (refusal,) = container_refusals(spec, ["/srv/data"], None, leads)
+    assert refusal.message == f"engine.a/x {says}; `policy: {{containers: {{allow: [{end}]}}}}` would allow it"
+    assert container_refusals(spec, [end], None, leads) == ()
+    assert container_refusals(spec, (), None, {"other": (end,)}) == ()

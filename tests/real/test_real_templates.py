@@ -20,6 +20,8 @@ from typing import Any
 
 import httpx
 import pytest
+from autogen_lab import Autogen
+from cli_lab import serving
 from processes import LOOPBACK, Process, free_port
 from provision import Provisioned
 from waiting import wait_until
@@ -28,6 +30,7 @@ sys.path.append(str(Path(__file__).parents[1] / "rendering"))
 from template_lab import workspace, yaml
 
 from reconciler.operations.rendered import rendered_as_declared
+from reconciler.sim import builtin_fleet, running
 from reconciler.workspace import load_workspace
 
 
@@ -205,9 +208,6 @@ def test_prometheus_takes_its_configuration_and_its_rules_fire_when_they_should(
 
 
 METRICS = """\
-gpu_memory_used_mb{{device_id="0"}} 900
-gpu_memory_total_mb{{device_id="0"}} 1000
-gpu_utilization_pct{{device_id="0"}} 50
 DCGM_FI_DEV_GPU_TEMP{{gpu="0"}} 60
 DCGM_FI_DEV_XID_ERRORS{{gpu="0"}} 0
 vllm:num_requests_waiting 1
@@ -220,41 +220,95 @@ vllm:e2e_request_latency_seconds_bucket{{le="+Inf"}} {count}
 """
 
 
-def test_every_query_of_the_dashboard_finds_something_in_a_real_prometheus(tmp_path: Path) -> None:
+EXPORTER = """\
+DCGM_FI_DEV_FB_USED{{gpu="{gpu}",UUID="GPU-a{gpu}000000-0000-4000-8000-000000000000"}} 0
+DCGM_FI_DEV_FB_FREE{{gpu="{gpu}",UUID="GPU-a{gpu}000000-0000-4000-8000-000000000000"}} 24576
+DCGM_FI_DEV_GPU_UTIL{{gpu="{gpu}",UUID="GPU-a{gpu}000000-0000-4000-8000-000000000000"}} 40
+DCGM_FI_DEV_GPU_TEMP{{gpu="{gpu}",UUID="GPU-a{gpu}000000-0000-4000-8000-000000000000"}} 50
+"""
+"""What an exporter of two cards says to gpurec, and to nobody else."""
+
+
+@contextmanager
+def asked_of(config: Path) -> Iterator[Callable[[str], list[dict[str, Any]] | None]]:
+    """Asks a real Prometheus with this configuration: what a query finds, None while it does not answer yet."""
+    port = free_port()
+    command = ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={config.parent / 'data'}"]
+    server = Process("prometheus", [*command, f"--web.listen-address={LOOPBACK}:{port}"], config.parent)
+
+    def ask(expression: str) -> list[dict[str, Any]] | None:
+        try:
+            asked = httpx.get(f"http://{LOOPBACK}:{port}/api/v1/query", params={"query": expression}, timeout=5)
+        except httpx.HTTPError:
+            return None
+        if asked.status_code == 503:  # it reads what it has on its disk, before it answers
+            return None
+        answer = asked.json()
+        assert answer["status"] == "success", answer
+        found: list[dict[str, Any]] = answer["data"]["result"]
+        return found
+
+    try:
+        yield ask
+    finally:
+        server.stop()
+
+
+def expressions_of(board: Path) -> list[str]:
+    return [target["expr"] for panel in json.loads(board.read_text())["panels"] for target in panel["targets"]]
+
+
+def test_every_query_of_the_dashboard_about_engines_and_exporters_finds_something_in_a_real_prometheus(tmp_path: Path) -> None:
     seen = iter(range(1, 1_000_000))
 
     def metrics(request: BaseHTTPRequestHandler) -> None:
         says(METRICS.format(count=next(seen)))(request)
 
     files = rendered(tmp_path, "template: gpurec:grafana, to: board.json")
-    expressions = [target["expr"] for panel in json.loads(files["board.json"].read_text())["panels"] for target in panel["targets"]]
-    port = free_port()
+    expressions = [one for one in expressions_of(files["board.json"]) if re.search("vllm:|llamacpp:|DCGM_|up{", one)]
+    assert len(expressions) == 7
     with served(metrics) as source:
         config = tmp_path / "prometheus.yml"
         labels = {"node": "big", "engine": "vllm"}
         scrape = {"job_name": "engines", "static_configs": [{"targets": [f"{LOOPBACK}:{source}"], "labels": labels}]}
         config.write_text(json.dumps({"global": {"scrape_interval": "1s"}, "scrape_configs": [scrape]}))
-        listen = f"--web.listen-address={LOOPBACK}:{port}"
-        server = Process(
-            "prometheus", ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={tmp_path / 'data'}", listen], tmp_path
-        )
-        try:
+        with asked_of(config) as ask:
             for expression in expressions:
+                wait_until(lambda one=expression: bool(ask(one)), 30, f"{expression} finds something")  # type: ignore[misc]
 
-                def found(expression: str = expression) -> bool:
-                    try:
-                        asked = httpx.get(f"http://{LOOPBACK}:{port}/api/v1/query", params={"query": expression}, timeout=5)
-                    except httpx.HTTPError:
-                        return False
-                    if asked.status_code == 503:  # it reads what it has on its disk, before it answers
-                        return False
-                    answer = asked.json()
-                    assert answer["status"] == "success", answer
-                    return bool(answer["data"]["result"])
 
-                wait_until(found, 30, f"{expression} finds something")
-        finally:
-            server.stop()
+def test_every_query_of_the_dashboard_about_gpurec_finds_something_in_a_prometheus_that_scrapes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the configuration that gpurec writes for it, over a fleet with models and agents."""
+    exporter = "".join(EXPORTER.format(gpu=gpu) for gpu in range(2))
+    root = tmp_path / "lab"
+    monkeypatch.setenv("TRADING_API_KEY", "none")
+    root.mkdir()
+    with running(builtin_fleet("autogen").on_free_ports().with_time_scale(0)) as fleet, served(says(exporter)) as cards:
+        lab = Autogen(fleet, root)
+        inventory = root / "inventories" / "autogen.yaml"
+        probed = f'probe: {{via: dcgm, url: "http://{LOOPBACK}:{cards}/metrics"}}'
+        inventory.write_text(inventory.read_text().replace("      gpus:\n", f"      {probed}\n      gpus:\n"))
+        lab.run("apply", "--auto-approve")
+        with serving(lab, "--interval", "1h") as client:
+            told = ", ".join(("interval: 1s", f'gpurec: "{client.base_url.host}:{client.base_url.port}"'))
+            (root / "desired" / "files.yaml").write_text(
+                "version: 1\nfiles:\n"
+                f"  - {{template: gpurec:prometheus-scrape, to: out/prometheus.yml, vars: {{{told}}}}}\n"
+                "  - {template: gpurec:grafana, to: out/board.json}\n"
+            )
+            lab.run("render", "-f", "desired/autogen.yaml", "-f", "desired/files.yaml", "--to", str(tmp_path / "made"))
+            made = tmp_path / "made" / "local" / "out"
+            expressions = [one for one in expressions_of(made / "board.json") if "gpu" in one]
+            assert len(expressions) == 9
+            with asked_of(made / "prometheus.yml") as ask:
+                for expression in expressions:
+                    wait_until(lambda one=expression: bool(ask(one)), 30, f"{expression} finds something")  # type: ignore[misc]
+                models = ask("gpurec_model_memory_bytes > 0") or []
+                agents = ask("gpurec_gpu_agents > 0") or []
+        assert "mistral:7b-instruct" in {one["metric"]["model"] for one in models}
+        assert agents
 
 
 def test_systemd_takes_the_unit_and_the_drop_in_without_a_word(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from reconciler import __version__
 from reconciler.capacity import in_use
 from reconciler.execution import StepDone, StepFailed, StepSkipped
-from reconciler.fleet import MIB, Topic
+from reconciler.fleet import MIB, Topic, parse_replica_address
 from reconciler.operations.exit_status import unplaced
 from reconciler.operations.proposal import Proposal
 from reconciler.planning import Action
@@ -127,7 +127,11 @@ def _of_engines(seen: Proposal) -> Iterator[Metric]:
         for _, row in sorted(seen.applied.replicas.items())
         if row.at in residents
     ]
-    yield _gauge("gpurec_model_up", "Whether a replica that gpurec owns is resident.", ["model", "node", "engine"], rows)
+    labels = ["model", "node", "engine"]
+    yield _gauge("gpurec_model_up", "Whether a replica that gpurec owns is resident.", labels, rows)
+    there = [(parse_replica_address(address), one) for address, one in sorted(seen.plan.residents.items())]
+    held = [((model, at.node, at.engine), one.vram_bytes) for (model, at), one in there]
+    yield _gauge("gpurec_model_memory_bytes", "What a resident holds of its fullest card, as the plan counts.", labels, held)
 
 
 def _of_cards(seen: Proposal) -> Iterator[Metric]:
@@ -147,6 +151,7 @@ def _of_cards(seen: Proposal) -> Iterator[Metric]:
         labels,
         ((key, card.foreign_bytes) for key, card in balances),
     )
+    yield _gauge("gpurec_gpu_agents", "Agents whose model, or own part, is on it.", labels, ((key, card.agents) for key, card in balances))
     cards = [((name, str(card.index)), card) for name, node in sorted(seen.facts.nodes.items()) for card in node.cards or ()]
     yield _gauge(
         "gpurec_gpu_memory_used_bytes", "What is used, where the card tells.", labels, ((key, card.used_bytes) for key, card in cards)

@@ -57,6 +57,7 @@ class DockerDaemon:
         self._http = HttpServer(self._receive)
         self._ids = itertools.count(1)
         self._socket = ""
+        self._volumes: dict[str, Json] = {}
 
     # -- the process
 
@@ -149,6 +150,12 @@ class DockerDaemon:
                 return self._create(request)
             case "POST", ["images", "create"]:
                 return self._pull(request)
+            case "GET", ["volumes"]:
+                parts = _filters(request).get("name")
+                words = [str(one) for one in parts] if isinstance(parts, list) else [""]
+                return json_response({"Volumes": [one for name, one in self._volumes.items() if any(word in name for word in words)]})
+            case "POST", ["volumes", "create"]:
+                return self._make_volume(request.document() or {})
             case "POST", ["networks", "create"]:
                 name = str((request.document() or {}).get("Name") or "")
                 self._processes.networks.add(name)
@@ -164,6 +171,11 @@ class DockerDaemon:
             case method, ["containers", name, *rest]:
                 return await self._container(method, self._find(name), "/".join(rest), request)
         raise Refused(404, "page not found")
+
+    def _make_volume(self, asked: Json) -> Response:
+        volume = {"Name": asked.get("Name"), "Driver": asked.get("Driver") or "local", "Options": asked.get("DriverOpts")}
+        self._volumes[str(volume["Name"])] = volume
+        return json_response(volume, 201)
 
     def _info(self) -> Json:
         devices = [{"Source": "cdi", "ID": f"nvidia.com/gpu={card}"} for card in self._processes.cards] if self._processes.cdi else []

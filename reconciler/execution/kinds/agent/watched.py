@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from reconciler.fleet import EMPTY, AgentSpec, ContainersLookedFor, ContainerSpec, SecretRef, WatchedEnv, parse_agent_address
+from reconciler.fleet import EMPTY, AgentSpec, ContainersLookedFor, ContainerSpec, SecretRef, WatchedEnv, mounted, parse_agent_address
 from reconciler.planning.kinds.agent.container import SECRET_VARIABLES, VARIABLES, container_name
 
 
@@ -59,7 +59,7 @@ def looked_for_on(
         if key not in asked:
             names = frozenset(container_name(fleet, spec.name, number) for spec in some for number in range(1, (spec.replicas or 1) + 1))
             ports = frozenset(port.host for spec in some for port in spec.container.published)
-            asked[key] = ContainersLookedFor(fleet, watched, names, ports)
+            asked[key] = ContainersLookedFor(fleet, watched, names, ports, sources=mounted(spec.container for spec in some))
         found[node] = asked[key]
     for address, by in adopted.items():
         node = parse_agent_address(address)[2]

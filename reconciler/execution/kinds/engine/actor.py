@@ -218,7 +218,7 @@ def _looked_for(fleet: str, specs: list[ContainerSpec], adopted: Mapping[str, st
         by_address[spec.address].append(spec)
     whole = looked_for(fleet, tuple(specs))
     env = {address: watched_env(*some) for address, some in by_address.items()}
-    return ContainersLookedFor(fleet, env, whole.names, whole.ports, adopted)
+    return replace(whole, env=env, adopted=adopted)
 
 
 def _facts(

@@ -30,7 +30,6 @@ from reconciler.planning.containers import (
     shown_risks,
     told_order,
 )
-from reconciler.planning.containers_guard import container_refusals
 from reconciler.planning.kinds.agent.container import cannot_reach, container_of
 from reconciler.planning.kinds.agent.replacing import beside_their_old
 from reconciler.planning.plan import Action, Json, Note, Step
@@ -151,14 +150,14 @@ def _wanted(after: AfterPlan, place: AgentPlace, both_fit: bool) -> WantedAgent:
     row = after.applied.resources.get(place.address)
     fields: dict[str, Scalar] = {**_placed_fields(place), **container_fields(container)}
     node = after.fleet.nodes.get(place.node)
-    refusals = container_refusals(container, after.desired.policy.allowed_containers, node.docker if node is not None else None)
     return WantedAgent(
         place.address,
         place.node,
         fields,
-        refusals=refusals,
         container=container,
         pull=place.spec.pull,
+        allow=after.desired.policy.allowed_containers,
+        docker=node.docker if node is not None else None,
         applied=row.fields if row is not None else None,
         both_fit=both_fit,
     )

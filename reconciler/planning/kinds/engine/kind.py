@@ -33,7 +33,6 @@ from reconciler.planning.containers import (
     shown_risks,
     told_order,
 )
-from reconciler.planning.containers_guard import container_refusals
 from reconciler.planning.kinds.engine.container import container_of
 from reconciler.planning.kinds.engine.fields import CONTAINER, CONTENT, ENABLED, RUNTIME, UNIT, unit_fields
 from reconciler.planning.kinds.engine.preset import preset_of
@@ -206,17 +205,17 @@ def wanted_engine(after: AfterPlan, node: NodeSpec, engine: EngineSpec, model: G
     files, named = preset_of(engine, after.desired.models)
     adopts = (start.adopt or "") if row is None else str(row.fields.get(ADOPTED, ""))
     container = replace(container_of(after.fleet.name, node, engine, cards, (*given, *named), adopts), files=tuple(files))
-    refusals = container_refusals(container, after.desired.policy.allowed_containers, node.docker)
     fields = {**container_fields(container), RUNTIME: CONTAINER}
     return WantedEngine(
         address,
         node.name,
         fields,
-        refusals=refusals,
         restart=_restart(after, engine),
         engine=engine.id.engine,
         container=container,
         pull=start.pull,
+        allow=after.desired.policy.allowed_containers,
+        docker=node.docker,
         both_fit=not takes_one_model(engine),
     )
 
