@@ -72,7 +72,7 @@ def configs_of(root: Path) -> dict[str, Config]:
     """Those of two llama-swaps of one node, of which the first has all places."""
     for folder in ("inventories", "desired"):
         (root / folder).mkdir()
-    swaps = 'swap: {kind: llamaswap, url: "http://127.0.0.1:8085"}, other: {kind: llamaswap, url: "http://127.0.0.1:8086"}'
+    swaps = 'first: {kind: llamaswap, url: "http://127.0.0.1:8085"}, second: {kind: llamaswap, url: "http://127.0.0.1:8086"}'
     engines = f'{{{swaps}, ollama: {{url: "http://127.0.0.1:11434"}}}}'
     (root / "inventories" / "lab.yaml").write_text(f"all: {{hosts: {{box: {{gpus: [{{vram: 24GiB}}], engines: {engines}}}}}}}\n")
     files = "[{template: 'gpurec:llama-swap', per: engine, on: box, to: '/etc/{{ engine.name }}.yaml'}]"
@@ -96,17 +96,17 @@ MODELS = """\
 
 def test_llama_swap_takes_the_file(tmp_path: Path) -> None:
     configs = configs_of(tmp_path)
-    assert {name: config.faults() for name, config in configs.items()} == {"swap": [], "other": []}
-    models = configs["swap"].models
+    assert {name: config.faults() for name, config in configs.items()} == {"first": [], "second": []}
+    models = configs["first"].models
     assert set(models) == {"a", "b", "org/c:Q4", "d", "7"}
     assert models["a"].cmd == "llama-server --port ${PORT} -m /models/a.gguf -c 8192"
     assert models["a"].aliases == ['gpt "4"', "it's"]
     assert models["org/c:Q4"].cmd == "llama-server --port ${PORT} -m /models/org_c_Q4.gguf"
-    assert configs["swap"].healthCheckTimeout == 900
+    assert configs["first"].healthCheckTimeout == 900
 
 
 def test_what_runs_at_once_is_what_has_its_place_there_or_one_other_model_whoever_asks_in_whatever_order(tmp_path: Path) -> None:
-    config = configs_of(tmp_path)["swap"]
+    config = configs_of(tmp_path)["first"]
     groups = [SimGroup(name, one.swap, one.exclusive, one.persistent, tuple(one.members)) for name, one in config.groups.items()]
     seen = set()
     for order in permutations(config.models):
@@ -120,8 +120,8 @@ def test_what_runs_at_once_is_what_has_its_place_there_or_one_other_model_whoeve
 
 def test_a_model_without_a_place_stays_in_the_file_since_only_there_an_engine_without_pulls_has_it(tmp_path: Path) -> None:
     configs = configs_of(tmp_path)
-    assert configs["other"].models == configs["swap"].models
-    assert (configs["other"].groups, configs["other"].hooks.on_startup.preload) == ({}, [])
+    assert configs["second"].models == configs["first"].models
+    assert (configs["second"].groups, configs["second"].hooks.on_startup.preload) == ({}, [])
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_a_model_without_a_place_stays_in_the_file_since_only_there_an_engine_wi
         {"models": {"a": {"cmd": "x", "nope": 1}}},
         {"models": {}, "group": {}},
         {"models": {}, "healthCheckTimeout": 5},
-        {"models": {}, "groups": {"g": {"swap": True}}},
+        {"models": {}, "groups": {"g": {"first": True}}},
     ],
 )
 def test_the_judge_refuses_what_llama_swap_refuses(wrong: dict[str, object]) -> None:
