@@ -45,13 +45,14 @@ class Made:
 
 class MemoryDaemon:
     """`started` and `ended` hear of containers that begin and end to run. `broken` maps an image to the last lines of a program that ends
-    at once; `away` is why the daemon cannot be reached; `cut` ends a run right after a request of that name (see `Cut`)."""
+    at once; `refused_cards` cannot be given to any; `away` is why the daemon cannot be reached; `cut` ends a run right after a request of that name (see `Cut`)."""
 
     def __init__(self, images: Sequence[str] = (), started: Heard | None = None, ended: Heard | None = None) -> None:
         self.images = set(images)
         self.registry: set[str] = set()
         self.containers: dict[str, Made] = {}
         self.broken: dict[str, tuple[str, ...]] = {}
+        self.refused_cards: set[str] = set()
         self.away: str | None = None
         self.cut: str | None = None
         self.requests: list[str] = []
@@ -142,6 +143,8 @@ class MemoryHost:
         for other in self.daemon.containers.values():
             if other is not made and other.state is ContainerState.RUNNING and mine & {(p.host, p.protocol) for p in other.spec.published}:
                 raise self._error(f"port is already allocated to {other.name}", "port_taken")
+        if refused := self.daemon.refused_cards & {*made.spec.cards}:
+            raise self._error(f"the daemon cannot give it card {min(refused)}", "card_unavailable")
         if (log := self.daemon.broken.get(made.spec.image)) is not None:
             made.state, made.exit_code, made.log = ContainerState.EXITED, 1, log
             return

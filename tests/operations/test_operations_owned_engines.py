@@ -276,6 +276,23 @@ def test_a_replacement_that_fails_brings_the_old_one_back(lab: Lab) -> None:
     assert lab.fleet.engines["box/ollama"].alive
 
 
+def test_the_old_one_stays_where_the_card_of_the_new_one_cannot_be_had(lab: Lab) -> None:
+    lab.converge()
+    old = lab.daemon.named("lab-ollama").id
+    lab.daemon.refused_cards.add("GPU-2")
+    lab.declare(gpus="[{index: 0, uuid: GPU-2, vram: 8GiB}]")
+    failed = next(one for one in lab.apply().steps if one.status == "failed")
+    assert "cannot give it card GPU-2" in str(failed.message)
+    assert (lab.daemon.names, lab.daemon.named("lab-ollama").id) == (["lab-ollama"], old)
+    assert lab.fleet.engines["box/ollama"].alive
+
+
+def test_a_first_start_without_its_card_leaves_no_container_that_was_only_created(lab: Lab) -> None:
+    lab.daemon.refused_cards.add("GPU-1")
+    assert [one.status.value for one in lab.apply().steps] == ["failed", "skipped", "skipped"]
+    assert (lab.daemon.names, lab.daemon.changes) == ([], ["create lab-ollama", "start lab-ollama", "remove lab-ollama"])
+
+
 def test_a_start_that_fails_leaves_nothing_behind(lab: Lab) -> None:
     lab.daemon.broken[IMAGE] = ("out of luck",)
     result = lab.apply()

@@ -151,8 +151,8 @@ class DockerDaemon:
             case "POST", ["images", "create"]:
                 return self._pull(request)
             case "GET", ["volumes"]:
-                parts = _filters(request).get("name")
-                words = [str(one) for one in parts] if isinstance(parts, list) else [""]
+                asked = _filters(request).get("name")
+                words = [str(one) for one in asked] if isinstance(asked, list) else [""]
                 return json_response({"Volumes": [one for name, one in self._volumes.items() if any(word in name for word in words)]})
             case "POST", ["volumes", "create"]:
                 return self._make_volume(request.document() or {})
