@@ -45,7 +45,8 @@ class Made:
 
 class MemoryDaemon:
     """`started` and `ended` hear of containers that begin and end to run. `broken` maps an image to the last lines of a program that ends
-    at once; `refused_cards` cannot be given to any; `away` is why the daemon cannot be reached; `cut` ends a run right after a request of that name (see `Cut`)."""
+    at once; `refused_cards` cannot be given to any; `away` is why the daemon cannot be reached; `cut` ends a run right after a request of
+    that name (see `Cut`)."""
 
     def __init__(self, images: Sequence[str] = (), started: Heard | None = None, ended: Heard | None = None) -> None:
         self.images = set(images)

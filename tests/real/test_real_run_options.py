@@ -4,16 +4,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from processes import HttpServer, Process, free_port
 from rigs import NEED, RAM, ROOM_FOR_TWO, Bench
-from servers import Router, Single, card_environment
+from servers import Ollama, Router, Single, card_environment
 from softcards import SoftCard
+from waiting import wait_until
 from workspaces import NODE, reasons, steps
 
-from reconciler.fleet import EngineId, EngineKind, EngineSpec, EngineUnit, KvCache, ModelSpec, OwnedEngine, RunOptions, SplitBy
+from reconciler.fleet import (
+    ContainerSpec,
+    EngineId,
+    EngineKind,
+    EngineSpec,
+    EngineUnit,
+    FleetFacts,
+    KvCache,
+    ModelSpec,
+    NodeFacts,
+    OwnedEngine,
+    RunOptions,
+    SplitBy,
+)
+from reconciler.planning.kinds.engine import EngineKind as OwnedEngines
 from reconciler.planning.kinds.engine.single import GivenModel, model_arguments
+from reconciler.planning.resource import AfterPlan
+from reconciler.workspace import load_workspace
 
 WANTED = {"engine": "llamacpp", "vram": f"{NEED}B"}
 ADDRESS = f"model.gemma@{NODE}/llamacpp"
@@ -124,3 +142,45 @@ def test_a_real_router_tells_the_cache_of_what_it_loaded_and_another_one_is_drif
         ("engine_fixed_options", "kv_cache", "f16", "q8_0"),
         ("engine_fixed_options", "parallel", 2, 1),
     ]
+
+
+def told(root: Path, engine: str, name: str) -> ContainerSpec:
+    """How gpurec starts an engine in a container whose one model leaves after a second without a request."""
+    host = f"{{address: 127.0.0.1, docker: 'unix:///d.sock', gpus: [], engines: {{own: {engine}}}}}"
+    for folder, text in (
+        ("inventories", f"all: {{hosts: {{box: {host}}}}}\n"),
+        ("desired", f"version: 1\nmodels: {{{name}: {{ensure: present, idle: 1s, residency: cpu}}}}\n"),
+    ):
+        (root / folder).mkdir(parents=True)
+        (root / folder / "lab.yaml").write_text(text)
+    space = load_workspace(root)
+    seen = FleetFacts("2026-01-01T00:00:00Z", {"box": NodeFacts("box", (), None, {})})
+    (wanted,) = OwnedEngines().wanted(AfterPlan(space.fleet, space.desired, seen, {}))
+    assert wanted.container is not None
+    return wanted.container
+
+
+def test_a_real_router_puts_a_model_to_sleep_that_nobody_asked_for_so_long_and_wakes_it_for_a_request(bench: Bench) -> None:
+    image = "{kind: llamacpp, runtime: container, args: [--models-dir, /models], container: {image: 'llama:1'}}"
+    (file,) = told(bench.folder("idle"), image, "gemma").files
+    preset = bench.home / "models.ini"
+    preset.write_text(str(file.content))
+    extra = ["--models-preset", str(preset)]
+    router = Router(bench.real, bench.folder("router"), {"gemma": bench.real.gemma}, [bench.card(ROOM_FOR_TWO)], extra=extra)
+    bench.started(router)
+    router.load("gemma")
+    wait_until(lambda: router.statuses()["gemma"]["value"] == "sleeping", 60, "the model sleeps")
+    asked = {"model": "gemma", "prompt": "Hello", "max_tokens": 1}
+    assert router.client.post("/v1/completions", json=asked, timeout=60).raise_for_status().json()["choices"]
+    wait_until(lambda: router.statuses()["gemma"]["value"] == "sleeping", 60, "it sleeps again")
+
+
+def test_a_real_ollama_unloads_a_model_that_nobody_asked_for_so_long(bench: Bench) -> None:
+    image = "{kind: ollama, runtime: container, container: {image: 'ollama/ollama:0.34.0'}}"
+    env = {name: str(value) for name, value in told(bench.folder("idle"), image, "gemma").env.items() if name == "OLLAMA_KEEP_ALIVE"}
+    assert env == {"OLLAMA_KEEP_ALIVE": "1"}
+    server = Ollama(bench.real, bench.folder("ollama"), [bench.card(ROOM_FOR_TWO)], **env)
+    bench.started(server)
+    server.import_gguf("gemma", bench.real.gemma)
+    server.post("/api/generate", {"model": "gemma"})
+    wait_until(lambda: not server.residents(), 60, "the model leaves")
