@@ -295,6 +295,7 @@ class Room:
     nodes: Sequence[str] = ("a",)
     cards: int = 1
     disk: int | None = None
+    beside: ScriptedEngine | None = None
     load_timeout: float = 900.0
     models: list[ModelSpec] = field(default_factory=list)
     steps: list[ModelStep] = field(default_factory=list)
@@ -376,7 +377,13 @@ class Room:
     @property
     def fleet(self) -> Fleet:
         cards = tuple(CardSpec(index, vram=8 * GIB) for index in range(self.cards))
-        return Fleet("f", {name: NodeSpec(name, name, (engine.spec,), gpus=cards, disk=self.disk) for name, engine in self.engines.items()})
+        return Fleet(
+            "f",
+            {
+                name: NodeSpec(name, name, tuple(one.spec for one in (engine, self.beside) if one is not None), gpus=cards, disk=self.disk)
+                for name, engine in self.engines.items()
+            },
+        )
 
     async def facts(self) -> FleetFacts:
         nodes = {}
@@ -396,7 +403,7 @@ class Room:
                 self.fleet,
                 Desired(tuple(self.models), policy=self.policy),
                 facts=seen,
-                engines=lambda at: self.engines[at.node],
+                engines=lambda at: self.beside if self.beside is not None and at == self.beside.spec.id else self.engines[at.node],
                 state=self.state,  # type: ignore[arg-type]
                 run_id=1,
                 clock=self.time.clock,

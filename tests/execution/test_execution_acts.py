@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from scripted import GIB, Room, loaded, refused
+from scripted import GIB, Room, ScriptedEngine, loaded, refused
 
 from reconciler.engines.protocol import PullProgress
 from reconciler.execution import ExecutionOptions, StepProgress
 from reconciler.fleet import (
     ContextVia,
+    EngineId,
     EngineKind,
+    EngineSpec,
     Ensure,
     LoadKey,
     Problem,
@@ -400,6 +402,23 @@ def test_a_pull_that_the_disk_of_its_node_has_no_room_for_ends_before_it_has_fil
     assert list(pulled(117, 101).values()) == ["disk_full"]
     assert list(pulled(117, 100).values()) == [None]
     assert list(pulled(None, 10**15).values()) == [None]
+
+
+def test_what_another_engine_of_the_node_keeps_on_the_disk_counts_there_and_what_both_list_counts_once() -> None:
+    def pulled(*others: str) -> list[str | None]:
+        room = Room(disk=117)
+        room.want("m:latest")
+        room.engine.installed = {"other:latest"}  # 7 bytes, as each name
+        spec = EngineSpec(EngineId("a", "second"), EngineKind.OLLAMA, "http://a:2")
+        room.beside = ScriptedEngine(spec, room.time)
+        room.beside.installed = set(others)
+        room.engine.pull_lines = (PullProgress("pulling", 0, 100), PullProgress("success", 100, 100))
+        room.step(Action.PULL, "m:latest")
+        return [*room.codes(room.run()).values()]
+
+    assert pulled() == [None]
+    assert pulled("other:latest") == [None]
+    assert pulled("other:latest", "third:latest") == ["disk_full"]
 
 
 def test_a_pull_asks_for_no_room_for_layers_that_another_model_has_on_the_disk() -> None:

@@ -151,8 +151,9 @@ class ModelActor:
         self._watch = Watch(engine, (step.engine_name, step.base_name), models.options, run.clock, run.sleep)
         model = models.places.models.get(step.model)
         asked = wanted_resident(model, spec.kind, step.engine_name, models.places.has_cards(step.at)) if model is not None else None
-        disk = models.places.disks.get(step.node)
-        return Work(step, engine, self._watch, model, asked, self._on_progress, self._room, disk, models.options)
+        disk, others = models.places.disk_of(step.at)
+        beside = tuple(models.engines(at) for at in others)
+        return Work(step, engine, self._watch, model, asked, self._on_progress, self._room, disk, beside, models.options)
 
     def _on_progress(self, progress: PullProgress) -> None:
         self._progress(progress.status, progress.completed, progress.total)

@@ -42,7 +42,7 @@ class Work:
     """A step with all that it needs. `on_progress` hears each word of a pull.
 
     `model` is None for a resident that nobody wants (only an unload can be such a step); `asked` is None with it. `disk` has the bytes of
-    the disk that the engine's models are on, where its node declares them.
+    the disk that the engine's models are on, where its node declares them; `beside` are the other engines that keep theirs there.
     """
 
     step: ModelStep
@@ -53,6 +53,7 @@ class Work:
     on_progress: Callable[[PullProgress], None]
     room: Room = field(default=lambda facts: None)
     disk: int | None = None
+    beside: tuple[Engine, ...] = ()
     options: ExecutionOptions = field(default_factory=ExecutionOptions)
 
 
@@ -136,9 +137,11 @@ class Pull(_Fetch):
     """Bytes of all that is on the engine's disk, each file once."""
 
     async def look(self, facts: EngineFacts) -> bool:
-        files = {one.blob or one.digest or one.name: one.size_bytes for one in facts.installed or ()}
-        known = [size for size in files.values() if size is not None]
-        self._used = sum(known) if facts.installed is not None and len(known) == len(files) else None
+        files = _files(facts)
+        known = facts.installed is not None and None not in files.values()
+        for one in self.work.beside if known else ():
+            files = {**_files(await one.observe()), **files}
+        self._used = sum(size or 0 for size in files.values()) if known else None
         return await super().look(facts)
 
     async def act(self) -> None:
@@ -161,6 +164,11 @@ class Pull(_Fetch):
             return
         what = f"{name} brings {format_bytes(missing)}, and a tenth of that is to stay free: the disk of {format_bytes(disk)} has"
         raise self._failure("disk_full", f"{what} {format_bytes(max(0, disk - used))} left; delete models there, or correct its `disk`")
+
+
+def _files(facts: EngineFacts) -> dict[str, int | None]:
+    """The bytes of what an engine has on its disk: each file once, by what is in it."""
+    return {one.blob or one.digest or one.name: one.size_bytes for one in facts.installed or ()}
 
 
 def _found_whole(before: PullProgress, now: PullProgress) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 
 from reconciler.execution.lookup import find_installed, find_resident, is_there
@@ -30,14 +30,20 @@ from reconciler.planning import Plan
 
 
 class Places:
-    """Engines and models by name, sizes of disks by node, and whether an engine has cards: what is needed of the fleet, without scans."""
+    """Engines and models by name, disks, and whether an engine has cards: what is needed of the fleet, without scans."""
 
     def __init__(self, fleet: Fleet, desired: Desired, facts: FleetFacts) -> None:
         self._fleet, self._facts = fleet, facts
         self.desired = desired
         self.models = {model.name: model for model in desired.models}
-        self.disks = {name: node.disk for name, node in fleet.nodes.items()}
         self.engines: dict[EngineId, EngineSpec] = {engine.id: engine for node in fleet.nodes.values() for engine in node.engines}
+
+    def disk_of(self, at: EngineId) -> tuple[int | None, Sequence[EngineId]]:
+        """The bytes of the disk that an engine's models are on, where they are declared, and the other engines that fill it."""
+        node = self._fleet.nodes.get(at.node)
+        if node is None or node.disk is None:
+            return None, ()
+        return node.disk, [one.id for one in node.engines if one.id != at and one.kind is EngineKind.OLLAMA]
 
     def measured_key(self, model: str, engine_name: str, now: EngineFacts, applied: Applied) -> MeasuredKey | None:
         """What a load on this engine, as it is `now`, is measured under; None where nothing can be."""
