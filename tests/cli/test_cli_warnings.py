@@ -1,4 +1,4 @@
-"""What people are warned of once, with the steps it is about, and can still ask for."""
+"""What people are told of a plan: warnings once, with the steps they are about, and drift by the same count everywhere."""
 
 from __future__ import annotations
 
@@ -34,3 +34,12 @@ def test_the_document_of_an_empty_plan_and_explain_still_have_it(lab: Lab) -> No
     document = json.loads(lab.run("plan", "--format", "json").stdout)
     assert (document["steps"], [note["code"] for note in document["notes"]]) == ([], ["context_request"])
     assert SAID in lab.run("explain", "model.llama3.1:8b@ada/ollama").stdout
+
+
+@pytest.mark.parametrize(("form", "said"), [("markdown", "· 1 drifted"), ("html", ", 1 drifted")])
+def test_as_many_fields_are_said_to_have_drifted_as_are_shown(lab: Lab, form: str, said: str) -> None:
+    lab.want("version: 1\nmodels: {'llama3.1:8b': {on: ada, vram: 6GiB}, nomic-embed-text: {on: ada, vram: 350MiB}}\n")
+    assert lab.run("apply", "--auto-approve").exit_code == 0
+    lab.fleet.engines["ada/ollama"].restart()
+    assert "1 field drifted." in lab.run("drift").stdout
+    assert said in lab.run("plan", "--format", form).stdout

@@ -57,7 +57,7 @@ def plan_sections(plan: Plan) -> list[Content]:
 
 
 def _head(plan: Plan, does: str) -> Content:
-    counts = plan_summary(plan)
+    counts = plan_summary(plan) | {"drift": len(without_restarts(plan.drift))}  # as many as it shows
     asked = [f"--{name} {pattern}" for name, pattern in (("limit", plan.limit), ("exclude", plan.exclude)) if pattern]
     facts: list[tuple[str, Content]] = [("fleet", code(plan.fleet)), ("made", made_words(plan).removeprefix("made "))]
     facts += [("digest", code(plan.digest))] if plan.steps else []

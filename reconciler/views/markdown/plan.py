@@ -14,7 +14,7 @@ from reconciler.views.markdown.layout import FOLDING, Flavour, cell_row, diff_fe
 from reconciler.views.markdown.neutral import code, html, prose
 from reconciler.views.markdown.sections import deferred_part, drift_part, forgotten_part, notes_part, unmanaged_part
 from reconciler.views.plan_text import made_words
-from reconciler.views.sections import asked_of, away_words, for_whom, what_lacks
+from reconciler.views.sections import asked_of, away_words, for_whom, what_lacks, without_restarts
 from reconciler.views.step_words import SYMBOLS, cards_of, changed_fields, counts_words, reason_of, remarks, size_of, source_of
 from reconciler.views.style import plural
 
@@ -55,7 +55,7 @@ def _summary(plan: Plan) -> str:
     fleet = code(plan.fleet, 64)
     does = counts_words(plan.steps) if plan.steps else "no changes"
     lines = [f"{heading(3)} gpurec plan for {fleet}: {does}", ""]
-    counts = plan_summary(plan)
+    counts = plan_summary(plan) | {"drift": len(without_restarts(plan.drift))}  # as many as it shows
     facts = [
         f"{counts[name]:,} {words}"
         for name, words in (
