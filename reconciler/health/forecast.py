@@ -2,9 +2,11 @@
 
 Several ways are tried on the card's own past, each from 24 moments of its last three days (of its last week, where it is known) and only
 with what was known then: its usual course of a day (or of a week, once two are known) and its usual level, from each of which today's
-deviation fades away, and its trend. The best of them is said only where it was off by less than 0.85 of what "as now" and "as at this hour
-yesterday" were off, in the older half of those moments and in the newer one; else too little is known. A card that stayed as it was, within
-a hundredth of its memory, goes on as it is. The interval is what nine of ten of its own errors were within: of what came, four of five are.
+deviation fades away, and its trend. The best of them is said only where two things hold: what was best in the older half of those moments
+was off, in the newer one, by less than 0.85 of what "as now" and "as at this hour yesterday" were off, and the other way round, so that
+nothing is judged by what it was chosen for; and it was off less than either of them at three of four moments. Else too little is known. A
+card that stayed as it was, within a hundredth of its memory, goes on as it is. The interval is what nine of ten of its own errors were
+within: of what came, four of five are.
 """
 
 from __future__ import annotations
@@ -12,14 +14,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from enum import StrEnum
-from itertools import combinations
+from itertools import combinations, groupby
+from operator import itemgetter
 from statistics import fmean, median
 
 from reconciler.value_class import value_class
 
 HOURS_NEEDED = 48
 MOST_HOURS = 168
-BETTER = 0.85
+BETTER, OFTEN = 0.85, 0.75
 STEADY = 0.01
 _DAY, _WEEK = 24, 168
 _LONGEST = 28 * _DAY
@@ -115,6 +118,8 @@ Expect = Callable[[int], float]
 """What is expected in so many hours."""
 Way = Callable[[Series], Expect]
 """Learns from a past."""
+Expected = Mapping[tuple[int, int], float]
+"""What was expected at each try: a moment, and hours ahead of it."""
 
 
 @value_class
@@ -138,38 +143,51 @@ def _judged(past: Series, total: float | None) -> _Best:
     if total and off_now <= STEADY * total:
         errors = _by_horizon(past, tries, as_now)
         return _Best(Method.STEADY, None, off_now, off_now, off_yesterday, errors)
-    best: tuple[float, Method, Way, dict[tuple[int, int], float]] | None = None
-    for method, way in _ways(len(past)):
-        learned: dict[int, Expect] = {}
-        expected: dict[tuple[int, int], float] = {}
-        for origin, ahead in tries:
-            if origin not in learned:
-                learned[origin] = way(past[: origin + 1])
-            expected[origin, ahead] = learned[origin](ahead)
-        off = fmean(abs(_at(past, one) - expected[one]) for one in tries)
-        if best is None or off < best[0]:
-            best = off, method, way, expected
-    assert best is not None
-    off, method, way, expected = best
+    off_by = [(method, way, _expected(past, tries, way)) for method, way in _ways(len(past))]
+    simple = (as_now, {one: _yesterday(past, one) for one in tries})
     middle = tries[len(tries) // 2][0]
     halves = [[one for one in tries if (one[0] > middle) is newer] for newer in (False, True)]
-    if not all(_better(past, half, expected, as_now) for half in halves):
+
+    def least(among: Sequence[tuple[int, int]]) -> tuple[Method, Way, Expected]:
+        return min(off_by, key=lambda one: _off(past, among, one[2]))
+
+    method, way, expected = least(tries)
+    off = _off(past, tries, expected)
+    proved = all(here and other and _better(past, here, least(other)[2], simple) for here, other in (halves, halves[::-1]))
+    if not proved or not _often_better(past, tries, expected, simple):
         return _Best(Method.NONE, None, off, off_now, off_yesterday, {})
     return _Best(method, way, off, off_now, off_yesterday, _by_horizon(past, tries, expected))
 
 
-def _better(
-    past: Series, tries: Sequence[tuple[int, int]], expected: Mapping[tuple[int, int], float], as_now: Mapping[tuple[int, int], float]
-) -> bool:
-    """Whether it was off clearly less than both simple ways."""
-    if not tries:
-        return False
-    off = fmean(abs(_at(past, one) - expected[one]) for one in tries)
-    simple = (
-        fmean(abs(_at(past, one) - as_now[one]) for one in tries),
-        fmean(abs(_at(past, one) - _yesterday(past, one)) for one in tries),
-    )
-    return off < BETTER * min(simple)
+def _expected(past: Series, tries: Sequence[tuple[int, int]], way: Way) -> Expected:
+    """What a way expects at each try, learned anew at each moment from what was known then."""
+    learned: dict[int, Expect] = {}
+    found: dict[tuple[int, int], float] = {}
+    for origin, ahead in tries:
+        if origin not in learned:
+            learned[origin] = way(past[: origin + 1])
+        found[origin, ahead] = learned[origin](ahead)
+    return found
+
+
+def _off(past: Series, tries: Sequence[tuple[int, int]], expected: Expected) -> float:
+    """By how much it was off on an average."""
+    return fmean(abs(_at(past, one) - expected[one]) for one in tries)
+
+
+def _better(past: Series, tries: Sequence[tuple[int, int]], expected: Expected, simple: Sequence[Expected]) -> bool:
+    """Whether it was off clearly less than every simple way."""
+    return _off(past, tries, expected) < BETTER * min(_off(past, tries, one) for one in simple)
+
+
+def _often_better(past: Series, tries: Sequence[tuple[int, int]], expected: Expected, simple: Sequence[Expected]) -> bool:
+    """Whether it was off less than each simple way at so many of the moments: one large success among failures proves nothing."""
+    moments = [list(found) for _, found in groupby(tries, key=itemgetter(0))]
+
+    def often(other: Expected) -> bool:
+        return sum(_off(past, one, expected) < _off(past, one, other) for one in moments) >= OFTEN * len(moments)
+
+    return all(map(often, simple))
 
 
 def _tries(past: Series) -> list[tuple[int, int]]:
