@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 from reconciler.conversion.commands import read_command
-from reconciler.conversion.found import Found, Value, is_host, is_name, variable_of
+from reconciler.conversion.found import Found, Value, is_host, is_name, is_template, variable_of
 from reconciler.conversion.reading import entries, items, leave_others, text_of, whole
 from reconciler.workspace.tree import ListNode, MapNode, Node, ScalarNode
 
@@ -121,7 +121,7 @@ def _environment(node: Node | None, key: str, found: Found) -> Iterator[tuple[st
     else:
         pairs = [(name, value.text if isinstance(value, ScalarNode) else None, value) for name, _, value in entries(node, key, found)]
     for name, value, at in pairs:
-        if value is None or not _CARRIED.fullmatch(name) or "$" in value:
+        if value is None or not _CARRIED.fullmatch(name) or "$" in value or is_template(value):
             found.leave(f"{key}.{variable_of(name)}", at, _STAYS)
         else:
             yield name, value

@@ -63,9 +63,12 @@ class Found:
 
 def is_name(word: str) -> bool:
     """Whether a word can be a model's name in gpurec's files: text in one line that no template reads."""
-    return (
-        0 < len(word) <= MOST_NAME and word.isprintable() and word == word.strip() and not any(sign in word for sign in ("{{", "{%", "{#"))
-    )
+    return 0 < len(word) <= MOST_NAME and word.isprintable() and word == word.strip() and not is_template(word)
+
+
+def is_template(text: str) -> bool:
+    """Whether a text means something else in an inventory, where Ansible's templates are read, than in the file that it comes from."""
+    return any(sign in text for sign in ("{{", "{%", "{#"))
 
 
 def is_host(word: str) -> bool:

@@ -364,3 +364,12 @@ def test_instances_of_cards_become_engines_with_their_port_limit_and_requests(tm
     assert wanted["models"]["mistral:7b"] == {"engine": "ollama", "on": "box", "ensure": "present", "replicas": 2}
     assert "# was on gpu0; gpurec places it where it fits" in (tmp_path / "desired" / "default.yaml").read_text()
     assert "theirs.yaml:5: circuit_breaker: `policy.breaker: {failures: 5, reset: 60s}`" in left
+
+
+def test_what_the_inventory_would_take_for_a_template_stays_in_the_compose_file(tmp_path: Path) -> None:
+    told = "OLLAMA_KEEP_ALIVE: '{{ keep }}', OLLAMA_MAX_QUEUE: '{% raw %}7', OLLAMA_LOAD_TIMEOUT: '{# 5m #}', OLLAMA_NUM_PARALLEL: '2'"
+    text = f"services: {{ollama: {{image: 'ollama/ollama:0.34.0', ports: ['11434:11434'], environment: {{{told}}}}}}}\n"
+    hosts, _, said = brought(tmp_path, text)
+    assert hosts["box"]["engines"]["ollama"]["env"] == {"OLLAMA_NUM_PARALLEL": "2"}
+    for name in ("OLLAMA_KEEP_ALIVE", "OLLAMA_MAX_QUEUE", "OLLAMA_LOAD_TIMEOUT"):
+        assert f"services.ollama.environment.{name}: it stays in the compose file" in said
