@@ -48,6 +48,11 @@ def test_of_what_nobody_can_foretell_it_says_so(kind: str) -> None:
     assert len(found) <= asked / 20
 
 
+@pytest.mark.parametrize(("kind", "seed", "days"), [("steps", 208, 10), ("wandering", 204, 4)])
+def test_what_was_good_by_chance_on_the_moments_that_it_was_chosen_for_is_not_told(kind: str, seed: int, days: int) -> None:
+    assert forecast(draw(kind, seed, 24 * days + 7 * seed % 24), TOTAL, AHEAD, {}).method is Method.NONE
+
+
 def test_every_course_is_drawn_the_same_again_and_lies_on_its_card() -> None:
     for kind in KINDS:
         assert draw(kind, 3, 200) == draw(kind, 3, 200)
