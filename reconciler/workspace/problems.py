@@ -40,6 +40,11 @@ class Problems:
     def warn(self, what: str, at: Placed | Place | None = None, hint: str | None = None) -> None:
         self._warnings[Problem(what, _place(at), hint)] = None
 
+    def add(self, others: Problems) -> None:
+        """Takes over what was found of a part of the files."""
+        self._errors |= others._errors
+        self._warnings |= others._warnings
+
     @property
     def warnings(self) -> tuple[Problem, ...]:
         return tuple(sorted(self._warnings, key=_file_order))

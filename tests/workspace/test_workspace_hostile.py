@@ -204,7 +204,7 @@ def test_keys_of_hosts_are_led_to_the_words_that_work_too(problems: Callable[...
 
 
 def test_the_values_of_a_file_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reconciler.workspace.parse.MOST_VALUES", 100)
+    monkeypatch.setattr("reconciler.workspace.tree_builder.MOST_VALUES", 100)
     problems = Problems()
     assert parse("[" + "a," * 200 + "]", "f.yaml", YamlVersion.V1_1, problems) is None
     with pytest.raises(WorkspaceError, match=r"^f\.yaml:1:202: this file has more than 100 values; split it"):
