@@ -15,7 +15,7 @@ from reconciler.capacity.engine_margin import (
     spare_beside,
     unused_beside,
 )
-from reconciler.capacity.engine_state import EngineState, Holding
+from reconciler.capacity.engine_state import EngineState, Holding, each_by_index
 from reconciler.capacity.occupancy import Occupancy, OccupancyError
 from reconciler.capacity.own_cards import GivenCard, charge_given, fits_alone
 from reconciler.capacity.packing import Bin, Item, Kind, Packing, Seat, Taken
@@ -45,6 +45,7 @@ __all__ = [
     "by_card",
     "card_groups",
     "charge_given",
+    "each_by_index",
     "fits_alone",
     "foreign_allowed",
     "free_where_unused",

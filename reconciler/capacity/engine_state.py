@@ -6,10 +6,19 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 from reconciler.admission import Coming
-from reconciler.capacity.cards import Card, Charges, largest, total
-from reconciler.fleet import CardCharges, CardId, ModelSpec
+from reconciler.capacity.cards import Card, Charges, largest, largest_on_cards, total
+from reconciler.fleet import Answers, CardCharges, CardId, ModelSpec
 from reconciler.needs.engine import KnownEngine
 from reconciler.needs.knowledge import Knowledge
+
+SameOnEach = tuple[tuple[CardId, ...], int]
+"""The indices of cards, and the bytes on each of them."""
+
+
+def each_by_index(same: SameOnEach) -> CardCharges:
+    """So many bytes on each card."""
+    cards, count = same
+    return tuple([(index, count) for index in cards])
 
 
 @dataclass(slots=True, eq=False)
@@ -144,6 +153,19 @@ class EngineState(KnownEngine):
         if known is None:
             known = self._everywhere[count] = tuple([(card, count) for card in cards])
         return known
+
+    def by_index(self, charges: Charges, alike: Answers[SameOnEach, CardCharges]) -> CardCharges:
+        """Charges with the indices of their cards. `alike` (of `each_by_index`) has those of what takes the same of all cards of an engine:
+        one value for all engines with such cards."""
+        if charges and self._everywhere.get(charges[0][1]) is charges:
+            return alike[tuple([card.index for card, _ in charges]), charges[0][1]]
+        return tuple([(card.index, count) for card, count in charges])
+
+    def most_on_a_card(self, charges: Charges) -> int:
+        """As `largest_on_cards`, for charges on this engine."""
+        if charges and self._everywhere.get(charges[0][1]) is charges:
+            return charges[0][1]
+        return largest_on_cards(charges)
 
     @property
     def bounds_cache(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reconciler.files.access import others_may_write
 from reconciler.files.documents import what_is_wrong
-from reconciler.files.reading import read_bounded
+from reconciler.files.reading import read_bounded, read_bounded_bytes
 from reconciler.files.target import Target, find_target
 from reconciler.files.writing import PRIVATE, file_errors, publish, staged, write_file
 
@@ -16,6 +16,7 @@ __all__ = [
     "others_may_write",
     "publish",
     "read_bounded",
+    "read_bounded_bytes",
     "staged",
     "what_is_wrong",
     "write_file",

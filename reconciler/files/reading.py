@@ -9,6 +9,11 @@ from reconciler.fleet import GpurecError, format_bytes
 
 def read_bounded(path: Path, most: int) -> str:
     """The text of a file of at most `most` bytes; GpurecError when it is not there, larger, not a file or not UTF-8."""
+    return read_bounded_bytes(path, most).decode()
+
+
+def read_bounded_bytes(path: Path, most: int) -> bytes:
+    """The same text as it is in the file, of which a large one is then held once and not twice."""
     try:
         if not path.is_file():
             raise GpurecError.of("there is no such file" if not path.exists() else "this is not a file", str(path))
@@ -19,6 +24,8 @@ def read_bounded(path: Path, most: int) -> str:
     if len(content) > most:
         raise GpurecError.of(f"the file is larger than {format_bytes(most)}, the most that is read", str(path))
     try:
-        return content.decode()
+        if not content.isascii():
+            content.decode()
+        return content
     except UnicodeDecodeError as error:
         raise GpurecError.of(f"the file is not UTF-8 text (byte {error.start})", str(path)) from error

@@ -28,6 +28,20 @@ class AskedBefore(NamedTuple):
     protect: bool
     options: tuple[tuple[str, Scalar], ...]
 
+    @classmethod
+    def with_options(
+        cls,
+        ensure: str,
+        name: str,
+        context: int | None,
+        keep_alive: float | None,
+        residency: str,
+        protect: bool,
+        options: Mapping[str, Scalar],
+    ) -> AskedBefore:
+        """The same, `options` in any order."""
+        return cls(ensure, name, context, keep_alive, residency, protect, tuple(sorted(options.items())) if options else ())
+
 
 class _Asked:
     """Room for what was asked of a replica, which is no field of it."""
@@ -69,9 +83,14 @@ class AppliedReplica(_Asked):
         try:
             return self._asked
         except AttributeError:
-            options = tuple(sorted(self.options.items())) if self.options else ()
-            self._asked = AskedBefore(self.ensure, self.engine_name, self.context, self.keep_alive, self.residency, self.protect, options)
+            asked = self.ensure, self.engine_name, self.context, self.keep_alive, self.residency, self.protect
+            self._asked = AskedBefore.with_options(*asked, self.options)
             return self._asked
+
+    def sharing(self, asked: AskedBefore) -> AppliedReplica:
+        """This row itself; `asked` is what was asked of it, one value for many rows."""
+        self._asked = asked
+        return self
 
     def charges_of(self, resident: Resident) -> CardCharges | None:
         """What it was charged with, where this resident is still the load of then. With another context its engine has loaded it anew since

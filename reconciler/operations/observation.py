@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from reconciler.files import read_bounded
+from reconciler.files import read_bounded_bytes
 from reconciler.fleet import (
     MIB,
     Activity,
@@ -237,7 +237,7 @@ async def _probe(
 def _known(settings: WorkspaceSettings, assume: Path | None, recorded: FleetFacts | None) -> FleetFacts:
     if assume is not None:
         path = settings.path(assume)
-        assumed = facts_from_json(read_bounded(path, LARGEST_FACTS), str(path))
+        assumed = facts_from_json(read_bounded_bytes(path, LARGEST_FACTS), str(path))
         return assumed if recorded is None else merge_facts(recorded, assumed)
     if recorded is None:
         raise GpurecError.of(

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
 from types import MappingProxyType
 
-from reconciler.capacity import Card, Charges, Occupancy, charge_given, largest, largest_on_cards, set_up, spare_bytes
+from reconciler.capacity import Card, Charges, Occupancy, charge_given, largest, set_up, spare_bytes
 from reconciler.capacity.rooms import grown, peaks
 from reconciler.fleet import (
     AGENT,
@@ -148,12 +148,11 @@ def make_plan(
     peak = peaks((change.takes, change.frees) for change in ordered)
     made_for = _made_for(ordered)
     agents = place_agents(placement, desired, applied, Hosts(hosts_of(fleet), away_of(fleet, resources), selected))
-    charges = {address: tuple([(card.index, count) for card, count in charges]) for address, charges in changes.charges.items()}
     asks = Answers(room_needed)
     model_steps = tuple([_step(change, made_for.get(change), asks) for change in ordered])
     replaceable = with_one_model or any(place.card is not None for place in agents.places)
     spare = spare_bytes(board.cards, leaving_cards(agents.places, applied)) if replaceable else {}
-    others = plan_engines(AfterPlan(fleet, desired, facts, changes.placed, applied, model_steps, agents, charges=charges, spare=spare))
+    others = plan_engines(AfterPlan(fleet, desired, facts, changes.placed, applied, model_steps, agents, charges=changes.charges, spare=spare))
     engine_steps = [step for one in others for step in one.steps]
     whole = joined(engine_steps, waits_for_models(engine_steps, model_steps, _kept(placement, with_one_model)), with_one_model)
     steps = with_edges(whole.steps, (*rollout_edges(whole.steps, desired.models), *one_pull_at_a_time(fleet, whole.steps)))
@@ -217,7 +216,7 @@ def make_plan(
         impact=impact_of(ordered, board, begun.restarted),
         placement=worth.info,
         placed=changes.placed,
-        charges=charges,
+        charges=changes.charges,
         residents=_residents(placement),
         forgotten=tuple(sorted((*changes.forgotten, *whole.gone, *(address for one in others for address in one.forgotten)))),
         incidents=incidents_to_note(holds, changes.held, desired, created_at),
@@ -350,18 +349,24 @@ def room_needed(grows: Charges) -> tuple[Precondition, ...]:
 
 
 def _residents(placement: Placement) -> Mapping[str, PlannedResident]:
+    """What is there by address, also what is wanted by another name than that under which the state has it."""
+    alike: Answers[tuple[str, int | None], PlannedResident] = Answers(lambda seen: PlannedResident(*seen))
     found: dict[str, PlannedResident] = {}
     for target in placement.targets:
-        if target.found is not None:
-            found[replica_address(target.model.name, target.slot.id)] = _resident(target.found)
+        one = target.found
+        if one is not None:
+            row = one.owned
+            own = row is not None and row.model == target.model.name
+            address = row.address if row is not None and own else replica_address(target.model.name, target.slot.id)
+            found[address] = alike[_seen(one)]
     for one in placement.unwanted:
         address = one.owned.address if one.owned is not None else replica_address(one.resident.name, one.slot.id)
-        found.setdefault(address, _resident(one))
+        found.setdefault(address, alike[_seen(one)])
     return found
 
 
-def _resident(found: Occupant) -> PlannedResident:
-    return PlannedResident(found.resident.name, largest_on_cards(found.charges) if found.sized else None)
+def _seen(found: Occupant) -> tuple[str, int | None]:
+    return found.resident.name, found.slot.most_on_a_card(found.charges) if found.sized else None
 
 
 def _unsized(placement: Placement) -> set[Card]:

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from reconciler.fleet import (
     AllocatedAgent,
+    Answers,
     Applied,
     AppliedReplica,
     AppliedResource,
+    AskedBefore,
     CardCharges,
     CardFacts,
     CardId,
@@ -264,44 +266,41 @@ def read_tickets(conn: Connection, waiting: Iterable[Ticket]) -> Tickets:
 
 
 def _replicas(every: Iterable[Row]) -> Mapping[str, AppliedReplica]:
-    options: dict[str, Mapping[str, Scalar]] = {}
+    """The replicas by address. What rows say alike is one value: a large fleet has many of few kinds."""
+    alike = Answers(_Alike)
+    models: dict[str, str] = {}
     engines: dict[tuple[str, str], EngineId] = {}
     charged: dict[str | None, CardCharges | None] = {None: None}
     replicas: dict[str, AppliedReplica] = {}
     rows = sorted(every, key=itemgetter(0))  # in the database the order would cost a third more: the rows lie elsewhere than their index
     for row in rows:
-        address, model, node, engine, name, ensure, context, text, keep, residency, *seen, protect, on, serial = row
-        ctx, fraction, pinned, vram = seen
+        address, model, node, engine, name, ensure, context, text, keep, residency, ctx, fraction, pinned, vram, protect, on, serial = row
         at = engines.get((node, engine))
         if at is None:
             at = engines[node, engine] = EngineId(node, engine)
         if address != f"model.{model}@{node}/{engine}":
             raise NotAsWritten(f"this is not the address of {model!r} on {at}")
-        set_options = options.get(text)
-        if set_options is None:
-            set_options = options[text] = read_mapping("options", text)
+        said = alike[name, ensure, context, text, keep, residency, ctx, fraction, pinned, protect]
         if on not in charged:
             charged[on] = known_charges(read_charges(on))
-        seen_pinned = None if pinned is None else bool(pinned)
-        replicas[address] = AppliedReplica(
-            address,
-            model,
-            at,
-            name,
-            ensure,
-            context,
-            set_options,
-            keep,
-            residency,
-            ctx,
-            fraction,
-            seen_pinned,
-            vram,
-            serial,
-            bool(protect),
-            charged[on],
-        )
+        told = *said.asked_and_seen, vram, serial, said.protect, charged[on]
+        replicas[address] = AppliedReplica(address, models.setdefault(model, model), at, *told).sharing(said.asked)
     return replicas
+
+
+class _Alike:
+    """What a row says, but for where its replica is and how many bytes it takes."""
+
+    __slots__ = ("asked", "asked_and_seen", "protect")
+
+    def __init__(self, row: Row) -> None:
+        name, ensure, context, text, keep, residency, ctx, fraction, pinned, protect = row
+        options = read_mapping("options", text)
+        self.protect = bool(protect)
+        self.asked_and_seen = (
+            name, ensure, context, options, keep, residency, ctx, fraction, None if pinned is None else bool(pinned),
+        )  # fmt: skip
+        self.asked = AskedBefore.with_options(ensure, name, context, keep, residency, self.protect, options)
 
 
 def _needs(rows: Iterable[Row]) -> Mapping[MeasuredKey, Measured]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 
-from reconciler.capacity import Charges, EngineState, Holding, largest, margin_for
+from reconciler.capacity import Charges, EngineState, Holding, each_by_index, largest, margin_for
 from reconciler.fleet import (
     AS_ENGINE_RUNS,
     Answers,
     Applied,
     AppliedReplica,
+    CardCharges,
     Desired,
     EngineId,
     EngineKind,
@@ -81,7 +82,7 @@ class Changes:
     pending: int = 0
     unmanaged: list[UnmanagedResident] = field(default_factory=list)
     placed: dict[str, str] = field(default_factory=dict)
-    charges: dict[str, Charges] = field(default_factory=dict)
+    charges: dict[str, CardCharges] = field(default_factory=dict)
     forgotten: list[str] = field(default_factory=list)
     cannot_change: list[tuple[str, EngineSpec, Replica]] = field(default_factory=list)
     other_weights: list[tuple[str, Replica]] = field(default_factory=list)
@@ -109,7 +110,7 @@ def find_changes(
         resting=frozenset(model.name for model in desired.models if model.outside_hours),
     )
     moved = {model.name for found in placement.unwanted if found.owned is not None and (model := found.model or found.moving) is not None}
-    judged = Answers(Judged.of)
+    judged, alike = Answers(Judged.of), Answers(each_by_index)
     for target in placement.targets:
         model, slot = target.model, target.slot
         address = replica_address(model.name, slot.id)
@@ -129,7 +130,7 @@ def find_changes(
         if change is not None and change.action in (Action.LOAD, Action.RELOAD) and runner is not None:
             change.cache = (runner.cache, target.found.cache if change.action is Action.RELOAD and target.found is not None else 0)
         if _is_charged_now(change, row, runner) and (charges := _charges_of(target, runner)):
-            changes.charges[address] = charges
+            changes.charges[address] = slot.by_index(charges, alike)
     for target, change in changes.wanted.items() if placement.foes else ():
         change.apart = placement.foes.get(target.model.name, frozenset())
     stuck = {lacking.model.name for lacking in placement.lacking}
