@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -271,3 +272,19 @@ def test_the_next_record_of_a_replica_mends_a_number_that_cannot_be_true(path: P
 def test_a_state_of_an_older_schema_tells_its_negative_contexts(path: Path) -> None:
     change(path, "UPDATE replicas SET context = -1", "DELETE FROM migrations WHERE version = 16")
     assert "context is -1" in {one.name: one for one in check_state(path)}["numbers"].message
+
+
+def test_what_rows_say_alike_is_one_value_and_what_they_say_apart_is_not(path: Path) -> None:
+    others = [replace(ROW, address=f"model.a@{node}/e", at=EngineId(node, "e")) for node in ("o", "p")]
+    others[1] = replace(others[1], protect=True)
+    with open_writer(path, command="apply") as state:
+        run = state.begin_run("p", "c", "apply")
+        state.record(others)
+        state.finish_run(run, "done")
+    with closing(open_reader(path)) as state:
+        rows = state.applied().replicas
+    one, like_it, other = (rows[f"model.a@{node}/e"] for node in "nop")
+    assert one.asked is like_it.asked
+    assert one.model is like_it.model
+    assert [row.asked for row in (one, other)] == [replace(row).asked for row in (one, other)]
+    assert other.asked.protect
