@@ -152,7 +152,8 @@ def make_plan(
     model_steps = tuple([_step(change, made_for.get(change), asks) for change in ordered])
     replaceable = with_one_model or any(place.card is not None for place in agents.places)
     spare = spare_bytes(board.cards, leaving_cards(agents.places, applied)) if replaceable else {}
-    others = plan_engines(AfterPlan(fleet, desired, facts, changes.placed, applied, model_steps, agents, charges=changes.charges, spare=spare))
+    after = AfterPlan(fleet, desired, facts, changes.placed, applied, model_steps, agents, charges=changes.charges, spare=spare)
+    others = plan_engines(after)
     engine_steps = [step for one in others for step in one.steps]
     whole = joined(engine_steps, waits_for_models(engine_steps, model_steps, _kept(placement, with_one_model)), with_one_model)
     steps = with_edges(whole.steps, (*rollout_edges(whole.steps, desired.models), *one_pull_at_a_time(fleet, whole.steps)))
