@@ -1,7 +1,7 @@
 """What any placement promises, judged over fleets with a planted placement: `make properties FLEETS=300 SEED=200`. New seeds in every run.
 
 A fault of the judge, a second plan that is not empty, and a claim that is not true: a bound that the planted placement is below, or a
-proof of something that is worse than it.
+proof of something that is worse than it. On the smallest fleets every placement is tried, and a bound or a proof held to the best.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+from planted.brute import least_left_out
 from planted.draw import STORIES, Group
 from planted.instance import Instance
 from planted.judge import plan_of, verdict
@@ -25,7 +27,7 @@ from planted.judge import plan_of, verdict
 from reconciler.fleet import Solver
 
 CARDS = (2, 3, 4, 6, 8, 12, 16)
-EXACT_CARDS = 4
+EXACT_CARDS, BRUTE_CARDS = 4, 3
 """The solver is asked for the smallest fleets only: a run is to draw many."""
 
 
@@ -63,6 +65,15 @@ def broken(of: Instance) -> Iterator[str]:
         if one.proved and not any(other >= priority for other in left_out):
             yield f"it says that {one.model} cannot be placed, and the planted placement has it"
     here = [found.unplaced[priority] for priority in found.unplaced]
+    best = least_left_out(of) if len(of.cards.nodes) <= BRUTE_CARDS and sum(map(len, of.cards.nodes.values())) <= BRUTE_CARDS else None
+    if best is not None:
+        known, so_far = [level.bound_bytes for level in told.unplaced], list(accumulate(best))
+        if any(bound > most for bound, most in zip(known, so_far, strict=True)):
+            yield f"its bounds are {known}, and {so_far} can be reached"
+        if told.proved and here != list(best):
+            yield f"it proves {here}, and {list(best)} can be reached"
+        if here < list(best):
+            yield f"it leaves out {here}, less than any placement: {list(best)}"
     if told.proved and here > [found.planted_unplaced[priority] for priority in found.unplaced]:
         yield "it proves what is worse than the planted placement"
 

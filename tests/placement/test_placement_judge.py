@@ -12,6 +12,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent.parent.parent / "benchmarks"))
 from placement import planted_properties
+from planted.brute import least_left_out
 from planted.draw import GROUPS, STORIES, Group
 from planted.instance import GIB, Cards, Piece, card_of, instance
 from planted.judge import plan_of, residents_of, verdict
@@ -164,3 +165,22 @@ def test_a_plan_that_leaves_something_for_the_next_one_is_told():
 
 def test_no_placement_of_a_planted_fleet_breaks_a_promise():
     assert planted_properties.judged(range(40)) == []
+
+
+def test_of_all_placements_the_best_leaves_out_nothing_high_for_anything_low():
+    assert least_left_out(of_pieces(Piece(8 * GIB, A, priority=2), Piece(7 * GIB, B), Piece(3 * GIB, None), sizes=(10, 5))) == (0, 7 * GIB)
+    assert least_left_out(of_pieces(Piece(6 * GIB, A), Piece(6 * GIB, None), Piece(4 * GIB, None), sizes=(10, 1))) == (6 * GIB,)
+
+
+@pytest.mark.parametrize("piece", [Piece(6 * GIB, None, A, wanted=False, ours=False), Piece(6 * GIB, A, A, fields={"protect": True})])
+def test_what_stays_in_any_case_keeps_its_room_in_all_placements(piece):
+    assert least_left_out(of_pieces(piece, Piece(6 * GIB, None, priority=1), sizes=(10, 1)))[0] == 6 * GIB
+
+
+@pytest.mark.parametrize("story", sorted(STORIES))
+@pytest.mark.parametrize("seed", range(3))
+def test_no_placement_of_a_small_fleet_leaves_out_more_than_the_planted_one(story, seed):
+    of = drawn(story, count=3, seed=seed)
+    best = least_left_out(of)
+    assert best is not None
+    assert best <= tuple(verdict(of, plan_of(of)).planted_unplaced.values())
