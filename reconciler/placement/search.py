@@ -21,6 +21,8 @@ SCANNED = 8
 """How many bins that are only looked at cost as much as one partial answer."""
 NODES = 400
 """Partial answers that are looked at in one rebuilding."""
+NODES_OF_ALL = 8_000
+"""The same where all areas of a small fleet are rebuilt together: to do that again would find nothing else."""
 BESIDE = 3
 """How many areas of cards are rebuilt together with the one where room is to be made."""
 DRAWS_EACH = 2
@@ -226,7 +228,8 @@ class Search:
             self.work -= 1
             return False
         goal = load - sum(max(0, packing.missing(card, seat)) for card in cards)
-        return self._rebuilt(numbers, bins, lambda n, b: 0, load, before, sinks=cards, goal=goal)
+        nodes = NODES_OF_ALL if len(areas) == len(packing.areas) else NODES
+        return self._rebuilt(numbers, bins, lambda n, b: 0, load, before, sinks=cards, goal=goal, nodes=nodes)
 
     def _rebuilt(
         self,
@@ -237,14 +240,15 @@ class Search:
         before: Places,
         sinks: Sequence[int] = (),
         goal: int = 0,
+        nodes: int = NODES,
     ) -> bool:
         packing = self.packing
         old = {n: (packing.items[n].at, packing.items[n].charges) for n in numbers}
         for n in numbers:
             packing.lift(n)
-        core = Rebuild(packing, numbers, bins, cost, NODES, sinks, goal)
+        core = Rebuild(packing, numbers, bins, cost, nodes, sinks, goal)
         answer = core.solve(now)
-        self.work -= NODES - max(0, core.nodes_left) + SET_UP + OPTION * len(numbers) * len(bins)
+        self.work -= nodes - max(0, core.nodes_left) + SET_UP + OPTION * len(numbers) * len(bins)
         if answer is None:
             packing.back_to(old)
             return False

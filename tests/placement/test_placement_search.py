@@ -186,3 +186,7 @@ def test_nothing_is_left_out_where_what_matters_less_holds_its_room(count, seed)
 def test_what_moved_for_others_comes_back_also_where_something_is_left_out():
     found = judge(Group("t", "priorities", (32,), range(1)).draw(32, 2))
     assert (found.unplaced_count, found.needless, found.second) == (1, [], 0)
+
+
+def test_a_fleet_of_few_cards_is_searched_as_a_whole():
+    assert judge(Group("t", "fragmented", (3,), range(1)).draw(3, 1065)).unplaced_count == 0
