@@ -36,5 +36,5 @@ def plan_schema() -> dict[str, Any]:
         **schema,
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "gpurec plan",
-        "required": sorted(set(properties) - {"rollback", "replace", "hours"}),
+        "required": sorted(set(properties) - {"rollback", "replace", "hours", "unchanged_others"}),
     }

@@ -353,7 +353,8 @@ class ModelHours:
 
 @value_class
 class Plan:
-    """The whole answer. `steps` is in an order that respects `needs`. `gpus` holds every card in node order."""
+    """The whole answer. `steps` is in an order that respects `needs`. `gpus` holds every card in node order.
+    `unchanged` are resources that stay as they are, of which `unchanged_others` are no replicas."""
 
     fleet: str
     lineage: str | None
@@ -372,6 +373,7 @@ class Plan:
     notes: tuple[Note, ...] = ()
     refusals: tuple[Refusal, ...] = ()
     impact: Impact = Impact()
+    unchanged_others: int = 0
     placement: PlacementInfo = PlacementInfo("least_loaded")
     placed: Mapping[str, str] = field(default_factory=dict)
     """Address of every wanted replica that has a place, to its engine name; what `apply` records as owned at the end."""

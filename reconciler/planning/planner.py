@@ -178,6 +178,7 @@ def make_plan(
         digest=plan_digest(applied.lineage, config_digest, desired.solver.value, steps, hours),
         steps=steps,
         unchanged=changes.unchanged + sum(one.unchanged for one in others),
+        unchanged_others=sum(one.unchanged for one in others),
         pending=changes.pending + sum(one.pending for one in others),
         gpus=tuple(_balance(card, peak, card in unsized, agents.agents.get(card, 0)) for card in board.cards),
         drift=_in_order(

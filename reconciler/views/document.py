@@ -93,6 +93,7 @@ def plan_contents(plan: Plan) -> dict[str, Json]:
         "limit": plan.limit,
         "exclude": plan.exclude,
         **({"hours": [{"model": one.model, "wanted": one.wanted, "until": one.until} for one in plan.hours]} if plan.hours else {}),
+        **({"unchanged_others": plan.unchanged_others} if plan.unchanged_others else {}),
         **({"replace": list(plan.replace)} if plan.replace else {}),
         **({} if plan.rollback is None else {"rollback": plan.rollback}),
     }

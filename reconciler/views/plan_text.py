@@ -50,7 +50,7 @@ def plan_text(plan: Plan, *, colour: bool = False, width: int = 100, detail: Det
         _changes(plan, style, full) if changes else [],
         cards_text(plan.gpus, style) if full and plan.steps else [],
         unplaced_lines(plan.unplaced, style) if changes else [],
-        placement_lines(plan.placement, style) if changes else [],
+        placement_lines(plan.placement, plan.unplaced, style) if changes else [],
         deferred_lines(plan.deferred, style) if changes else [],
         unmanaged_lines(plan.unmanaged, style) if full else [],
         forgotten_lines(plan.forgotten, style) if changes else [],
@@ -118,7 +118,10 @@ def _nothing_to_do(plan: Plan, style: Style) -> str:
         lacks.append("a guard refuses what is left to do")
     if lacks:
         return f"{start} Nothing can be done now for fleet {style.heading(plan.fleet)}: {' and '.join(lacks)}."
-    kept = f": {plural(plan.unchanged, 'replica')} unchanged" if plan.unchanged else ""
+    replicas, others = plan.unchanged - plan.unchanged_others, plan.unchanged_others
+    counts = [plural(replicas, "replica")] if replicas else []
+    counts += [plural(others, "other resource" if replicas else "resource")] if others else []
+    kept = f": {' and '.join(counts)} unchanged" if counts else ""
     return f"{start} Fleet {style.heading(plan.fleet)} is as desired{kept}."
 
 

@@ -140,11 +140,15 @@ def _reasons(one: Unplaced, style: Style) -> list[str]:
     return lines
 
 
-def placement_lines(placement: PlacementInfo, style: Style) -> list[str]:
-    """How good the placement is, where it is not all that anybody could wish: what has no place or moves, and what is known of the best."""
+def placement_lines(placement: PlacementInfo, unplaced: Sequence[Unplaced], style: Style) -> list[str]:
+    """How good the placement is, where it is not all that anybody could wish: what has no place or moves, and what is known of the best.
+    What nobody can size counts as a byte each there, and is told as what it is."""
     said = []
     if placement.objective:
-        out = f"{format_bytes(placement.objective)} ({plural(sum(one.count for one in placement.unplaced), 'replica')}) without a place"
+        every = sum(one.count for one in placement.unplaced)
+        unsized = min(every, sum(one.count for one in unplaced if one.needed_bytes is None and one.agent is None))
+        sized = [f"{format_bytes(placement.objective - unsized)} ({plural(every - unsized, 'replica')})"] if every > unsized else []
+        out = " and ".join([*sized, *([f"{plural(unsized, 'replica')} of unknown need"] if unsized else [])]) + " without a place"
         if _is_least(placement):
             said.append(f"{out}, and no placement leaves out less")
         elif placement.bound:
