@@ -28,10 +28,11 @@ class Decided:
 
     def may_leave(self, found: Occupant, comes: Collection[ModelSpec]) -> bool:
         """Whether a resident that is no target may leave: by the files and the policy, or for one of the models that come to its node."""
-        return leaves(self._placing, found) or (bool(comes) and self._may_give_way(found, max(model.priority for model in comes)))
+        return leaves(self._placing, found) or (bool(comes) and self._may_give_way(found, comes))
 
-    def _may_give_way(self, found: Occupant, priority: int) -> bool:
-        """Whether it yields, matters less, or is wanted in no more places than its model has."""
+    def _may_give_way(self, found: Occupant, comes: Collection[ModelSpec]) -> bool:
+        """Whether it yields, matters less, is wanted in no more places than its model has, or may only be beside what was not there yet."""
+        priority, names = max(model.priority for model in comes), {model.name for model in comes}
         self._placing.may_yield(found)
         if found in self._placing.yielding[found.slot]:
             return True
@@ -39,6 +40,8 @@ class Decided:
             if model is None or model.ensure is not Ensure.LOADED:
                 continue
             here = self._placing.at[model.name]
+            if found.owned is not None and not names.isdisjoint(model.with_models):
+                return True
             if model.priority < priority or (model.priority == priority and here) or is_there_without(model, found.slot, here):
                 return True
         return False

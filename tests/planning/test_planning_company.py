@@ -122,6 +122,14 @@ def test_what_a_client_loaded_stays_where_that_leaves_beside_which_alone_it_is_w
     assert not plan(ONE, want, *carry_out(found, seen, before)).steps
 
 
+def test_a_saved_plan_may_unload_what_stood_alone_for_that_beside_which_alone_it_is_wanted() -> None:
+    want = desired(model("m:1", ["a"], 14 * GIB, with_models=("n:1",)), model("n:1", ["a"], 12 * GIB))
+    seen, before = facts(ONE, {"a": [loaded("m:1", 14 * GIB)]}, BOTH), applied(owned("m:1", "a", 14 * GIB))
+    found = plan(ONE, want, seen, before)
+    assert actions(found) == ["unload model.m:1@a/ollama", "load model.n:1@a/ollama"]
+    assert first_stale_step(found, ONE, want, seen, before) is None
+
+
 def test_an_engine_over_several_cards_is_no_place_for_what_must_be_on_one_card_with_another() -> None:
     of = fleet(node("a", 24 * GIB, 24 * GIB))
     want = desired(model("m:1", ["a"], 4 * GIB, with_models=("n:1",)), model("n:1", ["a"], 4 * GIB))
