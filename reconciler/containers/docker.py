@@ -18,6 +18,7 @@ from reconciler.containers.making import archive, create_body, version_of
 from reconciler.containers.output import last_lines
 from reconciler.containers.protocol import LAST_LINES, ContainerError
 from reconciler.containers.pulls import PullReader, pull_failure
+from reconciler.containers.sent_secrets import SentSecrets
 from reconciler.containers.shapes import (
     CREATED,
     IMAGE,
@@ -34,7 +35,6 @@ from reconciler.engines.foreign_text import clean_text
 from reconciler.engines.keys import Keys
 from reconciler.engines.last_net import caught
 from reconciler.engines.protocol import PullProgress
-from reconciler.engines.secrets import read_whole_secret
 from reconciler.fleet import (
     ADDRESS_LABEL,
     HOST_NETWORK,
@@ -49,7 +49,6 @@ from reconciler.fleet import (
     NodeContainers,
     Owner,
     RegistryLogin,
-    SecretRef,
     WatchedEnv,
     full_image,
     registry_of,
@@ -100,9 +99,8 @@ class DockerHost:
         pull_stall: float = 300.0,
     ) -> None:
         self._way = way
-        self._keys = keys
+        self.secrets = SentSecrets(keys, environ)
         self._logins = {one.registry: one for one in logins}
-        self._environ = environ
         self._pull_stall = pull_stall
         self._opening = asyncio.Lock()
         self._prefix = ""
@@ -185,7 +183,7 @@ class DockerHost:
         login = self._logins.get(registry)
         if login is None:
             return {}
-        password = self.secret(login.password, f"the registry {registry}")
+        password = self.secrets.of(login.password, f"the registry {registry}")
         server = "https://index.docker.io/v1/" if registry == "docker.io" else registry
         document = json.dumps({"username": login.user, "password": password, "serveraddress": server})
         return {"X-Registry-Auth": base64.urlsafe_b64encode(document.encode()).decode()}
@@ -194,8 +192,7 @@ class DockerHost:
 
     async def create(self, spec: ContainerSpec, name: str | None = None) -> str:
         wire = await self.wire()
-        env = {key: self.secret(value, spec.address) if isinstance(value, SecretRef) else value for key, value in spec.env.items()}
-        files = self.contents(spec.files, spec.address)
+        env, files = self.secrets.env(spec), self.secrets.contents(spec.files, spec.address)
         image = await self.image(wire, spec.image)
         if image is None:
             raise failed("no_such_image", self.shown, f"{spec.address}: there is no image {spec.image}", "pull it, or set pull: missing")
@@ -247,7 +244,7 @@ class DockerHost:
             raise refusal(answer, "no_such_container" if answer.status == 404 else "daemon_error")
 
     async def copy_in(self, container: str, files: Sequence[ContainerFile]) -> None:
-        await self._put(await self.wire(), container, self.contents(files, container[:12]))
+        await self._put(await self.wire(), container, self.secrets.contents(files, container[:12]))
 
     async def _put(self, wire: Wire, container: str, files: Mapping[str, tuple[bytes, int]]) -> None:
         if files:
@@ -282,36 +279,6 @@ class DockerHost:
             info = (await wire.ask("GET", "/info", within=_LOOK)).read(INFO)
             self._daemon = read_daemon(info, wire.prefix.removeprefix("/v"))
         return self._daemon
-
-    def secret(self, ref: SecretRef, whose: str, *, whole: bool = False) -> str:
-        """The secret behind a reference; a variable gets it without the end of its last line. Raises ContainerError `missing_key`."""
-        try:
-            value = read_whole_secret(ref, whose, self._environ)
-        except EngineError as error:
-            raise ContainerError(error.problems[0], error.code) from None
-        self._keys.add(value.strip())
-        return value if whole else value.strip()
-
-    def known_secrets(self, refs: Mapping[str, SecretRef], whose: str) -> Mapping[str, str | None]:
-        """The secrets that can be read; None for one that cannot."""
-        found: dict[str, str | None] = {}
-        for name, ref in refs.items():
-            found[name] = None
-            with suppress(ContainerError):
-                found[name] = self.secret(ref, whose)
-        return found
-
-    def cleaned(self, answer: Answer) -> Answer:
-        """The same without the secrets that are known."""
-        return replace(answer, body=self._keys.without(answer.body))
-
-    def contents(self, files: Sequence[ContainerFile], whose: str) -> Mapping[str, tuple[bytes, int]]:
-        """What is to be in each file, by its path, and its mode; secrets are read now."""
-        found = {}
-        for one in files:
-            text = self.secret(one.content, whose, whole=True) if isinstance(one.content, SecretRef) else one.content
-            found[one.path] = (text.encode(), one.mode)
-        return found
 
     async def _log_of_failure(self, container: str) -> tuple[str, ...]:
         try:
@@ -386,13 +353,13 @@ class _Look:
 
     async def one(self, container: str, watched: WatchedEnv) -> ContainerFacts | None:
         host = self._host
-        secrets = host.known_secrets(watched.secrets, container[:12])
+        secrets = host.secrets.known(watched.secrets, container[:12])
         async with self._slots, self._all_slots:
             answer = await self._wire.ask("GET", _of(container, "/json"), within=_LOOK, accept=(200, 404), raw=True)
             if answer.status == 404:
                 return None
             same = same_secrets(answer.read(INSPECTED), secrets)
-            seen = host.cleaned(answer).read(INSPECTED)
+            seen = host.secrets.cleaned(answer).read(INSPECTED)
             image, now = await self._images_of(seen)
         return read_container(seen, self._wanted.fleet, watched.values, same, image, now)
 

@@ -1,7 +1,8 @@
-"""The way to a Docker Engine: its socket, TCP with TLS, or its socket on another host by ssh."""
+"""The way to a Docker Engine (its socket, TCP with TLS, its socket on another host by ssh), or to a cluster."""
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,15 +10,18 @@ from urllib.parse import SplitResult, urlsplit
 
 import httpx
 
+from reconciler.containers.cluster import Cluster, shared_cluster
 from reconciler.containers.docker import DockerHost, Way
+from reconciler.containers.kubernetes import KubernetesHost
 from reconciler.containers.leading import EndsOf, ends_here, ends_unknown
 from reconciler.containers.protocol import ContainerHost
+from reconciler.containers.sent_secrets import SentSecrets
 from reconciler.containers.swarm import SwarmHost
 from reconciler.containers.tunnel import SshTunnel
 from reconciler.containers.wire import Wire, failed
 from reconciler.engines.foreign_text import clean_text
 from reconciler.engines.keys import Keys
-from reconciler.fleet import DockerSpec, NodeSpec
+from reconciler.fleet import ClusterSpec, DockerSpec, NodeSpec
 from reconciler.hosts import SshClient
 
 _MOST_CONNECTIONS = httpx.Limits(max_connections=16, max_keepalive_connections=4, keepalive_expiry=2.0)
@@ -53,10 +57,24 @@ def open_container_host(
     """The daemon of a node; nothing is asked of it yet. Close it. `ssh` is the client for `ssh://` (one with the user's configuration by
     default), `keys` learns all secrets that are sent, `environ` is where `env:` secrets are read. Raises ContainerError for certificate
     files that cannot be read."""
+    if docker.cluster is not None:
+        return _in_cluster(node, docker, docker.cluster, keys, environ)
     known = keys if keys is not None else Keys()
     way = _way(node, docker, ssh if ssh is not None else SshClient(clean=known.without), known)
     host = DockerHost(way, known, logins=docker.registries, environ=environ, pull_stall=pull_stall)
     return SwarmHost(host, node) if docker.swarm else host
+
+
+def _in_cluster(
+    node: NodeSpec, docker: DockerSpec, spec: ClusterSpec, keys: Keys | None, environ: Mapping[str, str] | None
+) -> KubernetesHost:
+    """Nodes of one cluster share its connection; a caller with keys or an environment of its own has one for itself."""
+    if keys is None and environ is None:
+        cluster = shared_cluster(spec)
+    else:
+        cluster = Cluster(spec, keys if keys is not None else Keys(), environ if environ is not None else os.environ)
+        cluster.users = 1
+    return KubernetesHost(cluster, node, SentSecrets(cluster.keys, environ), docker.registries)
 
 
 def _way(node: NodeSpec, docker: DockerSpec, ssh: SshClient, keys: Keys) -> Way:

@@ -126,12 +126,12 @@ class SwarmHost:
     ) -> ContainerFacts:
         container = service.Spec.TaskTemplate.ContainerSpec
         found = dict(one.partition("=")[::2] for one in (container.Env if container is not None else None) or ())
-        secrets = self._docker.known_secrets(watched.secrets, service.Spec.Name)
+        secrets = self._docker.secrets.known(watched.secrets, service.Spec.Name)
         same = {name: None if value is None else found.get(name) == value for name, value in sorted(secrets.items())}
         image = await self._docker.image(wire, container.Image) if container is not None and container.Image and container.Args else None
         command = (image.Config.Cmd if image.Config is not None else None) or () if image is not None else None
         own = [one for one in tasks if one.ServiceID == service.ID]
-        clean = self._docker.cleaned(Answer(200, service.model_dump_json(by_alias=True).encode(), self.shown)).read(SERVICE)
+        clean = self._docker.secrets.cleaned(Answer(200, service.model_dump_json(by_alias=True).encode(), self.shown)).read(SERVICE)
         return read_service(clean, own, fleet, watched.values, same, networks, command, (await self._placed(wire)).ID)
 
     def _is_elsewhere(self, address: str) -> bool:
@@ -178,7 +178,7 @@ class SwarmHost:
         self._refuse_what_swarm_cannot(spec)
         called = name or spec.name
         await self._check_name(wire, called, spec.fleet)
-        env = {key: self._docker.secret(value, spec.address) if isinstance(value, SecretRef) else value for key, value in spec.env.items()}
+        env = self._docker.secrets.env(spec)
         body = await self._body(wire, spec, called, env)
         try:
             body["TaskTemplate"]["ContainerSpec"] |= await self._stored(wire, spec)
@@ -382,7 +382,7 @@ class SwarmHost:
         for one in spec.files:
             secret = isinstance(one.content, SecretRef)
             kind = "Secrets" if secret else "Configs"
-            content = self._docker.contents((one,), spec.address)[one.path][0]
+            content = self._docker.secrets.contents((one,), spec.address)[one.path][0]
             name = stored_name(spec.address, one.path, content)
             key = await self._store(wire, kind.lower(), name, content, spec)
             word = "Secret" if secret else "Config"

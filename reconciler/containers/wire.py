@@ -1,4 +1,4 @@
-"""HTTP to one Docker Engine, over a socket file or TCP: each answer bounded in size and time, no redirects, no proxies.
+"""HTTP to one daemon, over a socket file or TCP: each answer bounded in size and time, no redirects, no proxies.
 
 Docker Engine API 1.41 to 1.51: https://docs.docker.com/reference/api/engine/. Errors are `{"message": "…"}`; in a stream that began with
 200 they are lines `{"error": "…"}`.
@@ -63,8 +63,10 @@ class Wire:
     """Requests to one daemon. What goes wrong below its protocol is a ContainerError `unreachable`, `timeout`, `tls`, … with one sentence.
     `keys` are taken out of all that comes."""
 
-    def __init__(self, client: httpx.AsyncClient, shown: str, keys: Keys) -> None:
+    def __init__(self, client: httpx.AsyncClient, shown: str, keys: Keys, hint: str | None = None) -> None:
+        """`hint` is what to do where it cannot be reached; a Docker Engine's own by default."""
         self._client = client
+        self._hint = hint
         self.shown = shown
         self.keys = keys
         self.prefix = ""
@@ -167,7 +169,7 @@ class Wire:
         sent = {**_HEADERS, **headers}
         if body is not None:
             content = json.dumps(body).encode()
-            sent["Content-Type"] = "application/json"
+            sent.setdefault("Content-Type", "application/json")
         elif content is not None:
             sent["Content-Type"] = "application/x-tar"
         request = self._client.build_request(
@@ -178,7 +180,8 @@ class Wire:
     def _below(self, error: Exception, shown: str) -> ContainerError:
         found = _from_below(error, shown)
         problem = found.problems[0]
-        return ContainerError(replace(problem, what=self.keys.without(problem.what.encode()).decode()), found.code)
+        hint = self._hint if self._hint is not None and found.code != "own_limit" else problem.hint
+        return ContainerError(replace(problem, what=self.keys.without(problem.what.encode()).decode(), hint=hint), found.code)
 
 
 class _Stream:

@@ -95,7 +95,8 @@ class EngineSpec:
 @value_class
 class CardSpec:
     """A declared card. `vram` in bytes, None when not declared; `foreign` is what other programs are said to use. `unified` is its share of
-    the node's RAM (0..1) where it has no memory of its own; `mig` the UUID of the card that it is a slice of."""
+    the node's RAM (0..1) where it has no memory of its own; `mig` the UUID of the card that it is a slice of. `resource` is what a cluster
+    counts it as (None: `nvidia.com/gpu`), `shares` how many pods it gives the card to at once."""
 
     index: CardId
     uuid: str | None = None
@@ -107,6 +108,8 @@ class CardSpec:
     limits: Limits = NO_LIMITS
     unified: Fraction | None = None
     mig: str | None = None
+    resource: str | None = None
+    shares: int = 1
 
 
 @value_class
@@ -142,9 +145,21 @@ class RegistryLogin:
 
 
 @value_class
+class ClusterSpec:
+    """A Kubernetes cluster by the context of a kubeconfig (`""`: its current one), and the namespace for what gpurec makes there (None: the
+    one that the context names)."""
+
+    context: str = ""
+    namespace: str | None = None
+
+    def __str__(self) -> str:
+        return f"kubernetes:{self.context}{f'/{self.namespace}' if self.namespace is not None else ''}"
+
+
+@value_class
 class DockerSpec:
-    """How a node's Docker Engine is reached: `unix://PATH`, `tcp://HOST:PORT` with the files of a client certificate, `ssh://USER@HOST`.
-    `swarm`: containers are made as services."""
+    """Where a node's containers run. A Docker Engine by how it is reached: `unix://PATH`, `tcp://HOST:PORT` with the files of a client
+    certificate, `ssh://USER@HOST`; with `swarm` they are made as services. With `cluster` they are Deployments, and `url` only says so."""
 
     url: str
     ca: str | None = None
@@ -152,6 +167,12 @@ class DockerSpec:
     key: str | None = None
     swarm: bool = False
     registries: tuple[RegistryLogin, ...] = ()
+    cluster: ClusterSpec | None = None
+
+    @property
+    def names_cards(self) -> bool:
+        """Whether a container is given the very cards that it is meant to have; a cluster is only told how many."""
+        return self.cluster is None
 
 
 @value_class

@@ -38,12 +38,13 @@ _TOKEN = re.compile(r"[!-~]+")
 @value_class
 class Access:
     """`server` is the URL of an API server, `where` what messages call it. `context` has its authorities and the client's certificate;
-    `token` None: the certificate says who it is."""
+    `token` None: the certificate says who it is. `namespace` is the one that its context, or its pod, names."""
 
     server: str
     where: str
     context: ssl.SSLContext | None
     token: str | None
+    namespace: str = "default"
 
 
 async def access_of(name: str, environ: Mapping[str, str] = os.environ, account: Path = ACCOUNT) -> Access:
@@ -69,7 +70,11 @@ def _in_cluster(environ: Mapping[str, str], account: Path) -> Access:
         raise KubernetesError.of("this is no pod of a cluster: KUBERNETES_SERVICE_HOST is not set", "kubernetes:in-cluster", hint)
     server = f"https://{f'[{host}]' if ':' in host else host}:{port}"
     token = _token(read_bounded(account / "token", MOST_BYTES), str(account / "token"))
-    return Access(server, server, _tls(server, read_bounded(account / "ca.crt", MOST_BYTES), None, None, server), token)
+    own = account / "namespace"
+    namespace = read_bounded(own, MOST_BYTES).strip() if own.is_file() else ""
+    return Access(
+        server, server, _tls(server, read_bounded(account / "ca.crt", MOST_BYTES), None, None, server), token, namespace or "default"
+    )
 
 
 class _Config:
@@ -118,7 +123,8 @@ class _Config:
         tls = None
         if server.startswith("https://"):
             tls = _tls(server, authority, certificate, key, self.where)
-        return Access(server.rstrip("/"), server, tls, _token(str(token), self.where) if token is not None else None)
+        bearer = _token(str(token), self.where) if token is not None else None
+        return Access(server.rstrip("/"), server, tls, bearer, str(context.get("namespace") or "default"))
 
 
 def _listed(value: object) -> list[object]:

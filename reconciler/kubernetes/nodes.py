@@ -63,12 +63,15 @@ def _variables(node: Mapping[str, Any], name: str, labels: Mapping[str, str], ca
 def cards_of(labels: Mapping[str, str], capacity: Mapping[str, int]) -> list[Card]:
     """The cards that the cluster can give of a node: whole ones by the count of the device plugin, MIG slices each by itself. A node whose
     plugin counts none has none. `vram` is missing where nobody labels the node with it."""
-    whole = capacity.get(f"{_NVIDIA}gpu", 0) + capacity.get(f"{_NVIDIA}gpu.shared", 0)
-    found = [_nvidia(labels, "gpu")] * min(whole // shares_of(labels), _MOST_CARDS)
+    shares = shares_of(labels)
+    shared: Card = {"shares": shares} if shares > 1 else {}
+    found: list[Card] = []
+    for key, renamed in ((f"{_NVIDIA}gpu", {}), (f"{_NVIDIA}gpu.shared", {"resource": f"{_NVIDIA}gpu.shared"})):
+        found += [{**_nvidia(labels, "gpu"), **shared, **renamed}] * min(capacity.get(key, 0) // shares, _MOST_CARDS)
     for key in sorted(capacity):
         if profile := _MIG.fullmatch(key):
-            found += [_nvidia(labels, profile[1])] * min(capacity[key], _MOST_CARDS)
-    found += [_amd(labels)] * min(capacity.get(f"{_AMD}gpu", 0), _MOST_CARDS)
+            found += [{**_nvidia(labels, profile[1]), "resource": key}] * min(capacity[key], _MOST_CARDS)
+    found += [{**_amd(labels), "resource": f"{_AMD}gpu"}] * min(capacity.get(f"{_AMD}gpu", 0), _MOST_CARDS)
     return [{"index": index, **card} for index, card in enumerate(found)]
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from enum import Enum
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from reconciler.fleet import (
     HOST_NETWORK,
@@ -19,6 +20,7 @@ from reconciler.fleet import (
     Fields,
     MountKind,
     NodeContainers,
+    NodeSpec,
     Owner,
     PullPolicy,
     ResourceFacts,
@@ -30,7 +32,7 @@ from reconciler.fleet import (
 from reconciler.fleet.container_fields import FIELDS
 from reconciler.planning.containers_guard import container_refusals
 from reconciler.planning.plan import Action, Json, Refusal
-from reconciler.planning.resource import FieldRule, Wanted
+from reconciler.planning.resource import FieldRule, ResourceChange, Wanted
 from reconciler.value_class import value_class
 
 if TYPE_CHECKING:
@@ -61,12 +63,15 @@ def container_fields(spec: ContainerSpec) -> Mapping[str, Scalar]:
 @value_class
 class WantedContainer(Wanted):
     """A resource that runs in a container. `pull`: when its image is fetched. `allow` is what the policy lets it have of its node, whose
-    daemon is reached by `docker`."""
+    daemon is reached by `docker`. `undecided` is what of its place the plan leaves to others, for the reader; empty where that is nothing.
+    `both_fit`: the cards that it shares with the one that it replaces have room for both."""
 
     container: ContainerSpec | None = None
     pull: PullPolicy = PullPolicy.MISSING
     allow: tuple[str, ...] = ()
     docker: DockerSpec | None = None
+    undecided: str = ""
+    both_fit: bool = False
 
     def seen(self, found: ResourceFacts) -> ResourceFacts:
         return seen_as(self.container, found, self.address, self.fields)
@@ -74,6 +79,9 @@ class WantedContainer(Wanted):
     def refusals(self, found: ResourceFacts) -> Sequence[Refusal]:
         leads = found.there.leads if found.there is not None else NO_LEADS
         return container_refusals(self.container, self.allow, self.docker, leads) if self.container is not None else ()
+
+
+W = TypeVar("W", bound=WantedContainer)
 
 
 def seen_as(spec: ContainerSpec | None, found: ResourceFacts, address: str, wanted: Fields | None = None) -> ResourceFacts:
@@ -161,16 +169,37 @@ def why_stopped_first(old: ContainerFacts, spec: ContainerSpec, both_fit: bool) 
     return None
 
 
-def told_order(action: Action, spec: ContainerSpec | None, found: ResourceFacts, address: str, both_fit: bool) -> str:
-    """Which of two containers starts or ends first in a replacement, and why, for the reader of a plan; empty where nothing is replaced."""
-    ours = found.there.of(address) if found.there is not None else ()
-    if action is not Action.UPDATE or spec is None or not ours:
+def told_order(change: ResourceChange[W]) -> str:
+    """Which of two containers starts or ends first in a replacement, and why, and what is left to others; a line each, for the reader of a
+    plan."""
+    wanted = change.wanted
+    if wanted is None or change.action not in (Action.CREATE, Action.UPDATE):
+        return ""
+    return "\n".join(line for line in (wanted.undecided, _order(change, wanted)) if line)
+
+
+def _order(change: ResourceChange[W], wanted: WantedContainer) -> str:
+    found, spec = change.found, wanted.container
+    ours = found.there.of(change.address) if found.there is not None else ()
+    if change.action is not Action.UPDATE or spec is None or not ours:
         return ""
     old = current(ours, spec)
     if old.state is not ContainerState.RUNNING or all(wrong.restarts for wrong in mismatches(spec, old)):
         return ""
-    why = why_stopped_first(old, spec, both_fit)
+    why = why_stopped_first(old, spec, wanted.both_fit)
     return f"its old container ends first: {why}" if why is not None else "its new container starts before the old one ends"
+
+
+def left_to_others(spec: ContainerSpec, node: NodeSpec | None) -> str:
+    """What of a container's place a plan does not decide, for its reader: in a cluster, which of its node's cards it gets."""
+    if node is None or node.docker is None or node.docker.names_cards or not spec.cards:
+        return ""
+    cards = [card for card in node.gpus or () if {str(card.index), card.uuid} & {*spec.cards}]
+    kinds = Counter(card.resource or "nvidia.com/gpu" for card in cards) or Counter({"nvidia.com/gpu": len(spec.cards)})
+    asked = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    shares = max((card.shares for card in cards), default=1)
+    of_each = f"; each is one of {shares} shares of a card, whose memory nobody divides" if shares > 1 else ""
+    return f"it asks the cluster for {asked} of {node.name}: which of its cards that is, the cluster decides{of_each}"
 
 
 def shown_risks(spec: ContainerSpec) -> Sequence[str]:

@@ -14,6 +14,7 @@ from reconciler.workspace.tree import ListNode, Node, ScalarNode, what_is
 
 MOST_CARDS = 4096
 
+_RESOURCE = re.compile(r"[a-z0-9.-]{1,253}/[A-Za-z0-9._-]{1,63}")
 _VENDOR_ID = re.compile(r"(?:nvidia|amd|apple)[0-9]{1,4}")
 """What a card is called on a node where two vendors' tools give one index."""
 
@@ -75,7 +76,20 @@ def _unified(node: Node, problems: Problems, name: str) -> Fraction | None:
 UNIFIED = Field("unified", Form(_unified, {"anyOf": [{"type": "boolean"}, ratio.schema]}), meant="shared_memory unified_memory")
 MIG = Field("mig", label, meant="mig_parent parent")
 
-CARD = Table("card", (INDEX, UUID, NAME, VRAM, CAPABILITY, DRIVER, FOREIGN, LIMITS, UNIFIED, MIG))
+
+def _resource(node: Node, problems: Problems, name: str) -> str:
+    found = text.read(node, problems, name)
+    if not _RESOURCE.fullmatch(found):
+        raise problems.refuse(
+            f"{name} is no resource of a node", node, "kubectl describe node lists them: nvidia.com/gpu, nvidia.com/mig-1g.10gb"
+        )
+    return found
+
+
+RESOURCE = Field("resource", Form(_resource, {"type": "string", "pattern": f"^{_RESOURCE.pattern}$"}), meant="kubernetes_resource")
+SHARES = Field("shares", integer(1, 1024), meant="replicas time_slices")
+
+CARD = Table("card", (INDEX, UUID, NAME, VRAM, CAPABILITY, DRIVER, FOREIGN, LIMITS, UNIFIED, MIG, RESOURCE, SHARES))
 
 
 def _read(node: Node, problems: Problems, name: str) -> tuple[CardSpec, ...]:
@@ -124,6 +138,8 @@ def _card(node: Node, position: int, problems: Problems) -> CardSpec:
         limits=values.get(LIMITS) or NO_LIMITS,
         unified=values.get(UNIFIED),
         mig=values.get(MIG),
+        resource=values.get(RESOURCE),
+        shares=values.get(SHARES) or 1,
     )
 
 

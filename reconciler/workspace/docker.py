@@ -1,23 +1,24 @@
-"""The `docker` key of a host: how its Docker Engine is reached."""
+"""The `docker` key of a host: how its Docker Engine, or the cluster that it is a node of, is reached."""
 
 from __future__ import annotations
 
 import re
 from urllib.parse import urlsplit
 
-from reconciler.fleet import DockerSpec, RegistryLogin
+from reconciler.fleet import ClusterSpec, DockerSpec, RegistryLogin
 from reconciler.fleet.addresses import is_loopback
 from reconciler.workspace.forms import Form, bad_url, flag, label, map_of, secret, shortened, text
 from reconciler.workspace.problems import Problems, Refused
 from reconciler.workspace.table import Field, Table
 from reconciler.workspace.tree import MapNode, Node, ScalarNode, what_is
 
-_WAYS = "write unix:///var/run/docker.sock, ssh://USER@HOST, or {url: tcp://HOST:2376, tls: {ca, cert, key}}"
+_WAYS = "write unix:///var/run/docker.sock, ssh://USER@HOST, {url: tcp://HOST:2376, tls: {ca, cert, key}}, or {kubernetes: {context}}"
 _OPEN = "whoever can reach it is root there; write tls: {ca, cert, key}, or ssh://USER@HOST"
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*|[0-9a-fA-F:]+")
+_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@-]*")
 
-URL = Field("url", text, required=True, meant="host address endpoint socket")
+URL = Field("url", text, meant="host address endpoint socket")
 CA = Field("ca", text, required=True, meant="cacert tlscacert")
 CERT = Field("cert", text, required=True, meant="tlscert certificate")
 KEY = Field("key", text, required=True, meant="tlskey")
@@ -54,11 +55,24 @@ def _registries(node: Node, problems: Problems, name: str) -> tuple[RegistryLogi
 TLS_FIELD = Field("tls", Form(_tls, TLS.schema()))
 SWARM = Field("swarm", flag)
 REGISTRIES = Field("registries", Form(_registries, _logins.schema), meant="registry auth login")
-_KUBERNETES = (
-    "gpurec starts containers on Docker Engines and swarms; declare what a cluster runs as engines with their `url` "
-    "(`runtime: external`, the default)"
-)
-DOCKER = Table("docker", (URL, TLS_FIELD, SWARM, REGISTRIES), {"kubernetes": _KUBERNETES})
+
+CONTEXT = Field("context", text, meant="cluster kubeconfig_context")
+NAMESPACE = Field("namespace", label, meant="ns")
+CLUSTER = Table("kubernetes", (CONTEXT, NAMESPACE))
+
+
+def _cluster(node: Node, problems: Problems, name: str) -> ClusterSpec:
+    values = CLUSTER.read(node, problems, name)
+    namespace = values.get(NAMESPACE)
+    if namespace is not None and not _NAMESPACE.fullmatch(namespace):
+        raise problems.refuse(
+            f"{name}: {shortened(namespace)} is no namespace", values.nodes[NAMESPACE.key], "write small letters, digits and `-`"
+        )
+    return ClusterSpec(values.get(CONTEXT) or "", namespace)
+
+
+KUBERNETES = Field("kubernetes", Form(_cluster, CLUSTER.schema()), meant="k8s cluster")
+DOCKER = Table("docker", (URL, TLS_FIELD, SWARM, REGISTRIES, KUBERNETES))
 
 
 def _docker(node: Node, problems: Problems, name: str) -> DockerSpec:
@@ -67,8 +81,16 @@ def _docker(node: Node, problems: Problems, name: str) -> DockerSpec:
     if not isinstance(node, MapNode):
         raise problems.refuse(f"{name} must be a URL or a mapping, this is {what_is(node)}", node, _WAYS)
     values = DOCKER.read(node, problems, name)
-    written, tls = values.get(URL), values.get(TLS_FIELD)
+    written, tls, cluster = values.get(URL), values.get(TLS_FIELD), values.get(KUBERNETES)
+    if cluster is not None:
+        for field in (URL, TLS_FIELD, SWARM):
+            if field in values:
+                what = f"{name} has {field.key!r}, which is of a Docker Engine, beside 'kubernetes'"
+                problems.error(what, values.nodes[field.key], "keep one of the two: a cluster is reached by the context of a kubeconfig")
+        return DockerSpec(str(cluster), registries=values.get(REGISTRIES) or (), cluster=cluster)
     if written is None:
+        if URL not in values and KUBERNETES not in values:
+            problems.error(f"{name} lacks 'url'", node, _WAYS)
         raise Refused
     value = _checked(written, values.nodes[URL.key], problems, name, tls=TLS_FIELD in values)
     if TLS_FIELD in values and not value.startswith("tcp:"):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from reconciler.fleet import DockerSpec, RegistryLogin, SecretRef, WorkspaceError
+from reconciler.fleet import ClusterSpec, DockerSpec, RegistryLogin, SecretRef, WorkspaceError
 from reconciler.workspace import Workspace
 
 Load = Callable[..., Workspace]
@@ -33,6 +33,9 @@ def hosts(docker: str) -> str:
             "{url: ssh://a, registries: {ghcr.io: {user: me, password: env:T}}}",
             DockerSpec("ssh://a", registries=(RegistryLogin("ghcr.io", "me", SecretRef("env", "T")),)),
         ),
+        ("{kubernetes: {context: lab}}", DockerSpec("kubernetes:lab", cluster=ClusterSpec("lab"))),
+        ("{kubernetes: {namespace: ml}}", DockerSpec("kubernetes:/ml", cluster=ClusterSpec("", "ml"))),
+        ("{kubernetes: {}}", DockerSpec("kubernetes:", cluster=ClusterSpec())),
     ],
 )
 def test_workspace_a_docker_engine_is_reached_as_written(load: Load, written: str, spec: DockerSpec) -> None:
@@ -64,7 +67,10 @@ def test_workspace_a_template_gives_each_host_its_own_docker_engine(load: Load) 
         ("ssh://-lx@a", "names no host"),
         ("ssh://me:secret@a", "must not hold a password"),
         ("{url: ssh://a, registries: {ghcr.io: {user: me, password: plain}}}", "is not a reference to a secret"),
-        ("{kubernetes: {context: c}, url: ssh://a}", "gpurec starts containers on Docker Engines and swarms"),
+        ("{kubernetes: {context: c}, url: ssh://a}", "has 'url', which is of a Docker Engine, beside 'kubernetes'"),
+        ("{kubernetes: {context: c}, swarm: true}", "has 'swarm', which is of a Docker Engine"),
+        ("{kubernetes: {namespace: A_b}}", "is no namespace"),
+        ("{registries: {}}", "lacks 'url'"),
         ("[unix:///a]", "must be a URL or a mapping"),
     ],
 )

@@ -26,6 +26,7 @@ from reconciler.planning.containers import (
     WantedContainer,
     container_fields,
     container_json,
+    left_to_others,
     seen_as,
     shown_risks,
     told_order,
@@ -102,7 +103,7 @@ class AgentStep(Step):
 
     def lines(self) -> Sequence[str]:
         risks = shown_risks(self.container) if self.container is not None and self.action in (Action.CREATE, Action.UPDATE) else ()
-        return (*risks, self.order) if self.order else risks
+        return (*risks, *self.order.splitlines())
 
 
 class AgentKind:
@@ -131,7 +132,7 @@ class AgentKind:
             container=wanted.container if wanted is not None else None,
             pull=wanted.pull if wanted is not None else PullPolicy.MISSING,
             both_fit=wanted is not None and wanted.both_fit,
-            order=told_order(change.action, wanted.container, change.found, change.address, wanted.both_fit) if wanted is not None else "",
+            order=told_order(change),
         )
 
 
@@ -158,6 +159,7 @@ def _wanted(after: AfterPlan, place: AgentPlace, both_fit: bool) -> WantedAgent:
         pull=place.spec.pull,
         allow=after.desired.policy.allowed_containers,
         docker=node.docker if node is not None else None,
+        undecided=left_to_others(container, node),
         applied=row.fields if row is not None else None,
         both_fit=both_fit,
     )

@@ -29,6 +29,7 @@ from reconciler.planning.containers import (
     WantedContainer,
     as_json,
     container_fields,
+    left_to_others,
     seen_as,
     shown_risks,
     told_order,
@@ -54,7 +55,6 @@ class WantedEngine(WantedContainer):
 
     engine: str = ""
     unit: UnitSpec | None = None
-    both_fit: bool = False
 
 
 @value_class(kw_only=True)
@@ -108,7 +108,7 @@ class EngineStep(Step):
 
     def lines(self) -> Sequence[str]:
         risks = shown_risks(self.container) if self.container is not None and self.action in (Action.CREATE, Action.UPDATE) else ()
-        return (*risks, *([self.order] if self.order else ()), *self.diff)
+        return (*risks, *self.order.splitlines(), *self.diff)
 
 
 class EngineKind:
@@ -160,7 +160,7 @@ class EngineKind:
             diff=_diff(change, wanted.unit) if wanted is not None and wanted.unit is not None else (),
             restart=wanted is not None and change.reason is wanted.restart,
             both_fit=wanted is not None and wanted.both_fit,
-            order=told_order(change.action, wanted.container, change.found, change.address, wanted.both_fit) if wanted is not None else "",
+            order=told_order(change),
         )
 
 
@@ -216,6 +216,7 @@ def wanted_engine(after: AfterPlan, node: NodeSpec, engine: EngineSpec, model: G
         pull=start.pull,
         allow=after.desired.policy.allowed_containers,
         docker=node.docker,
+        undecided=left_to_others(container, node),
         both_fit=not takes_one_model(engine),
     )
 

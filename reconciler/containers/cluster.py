@@ -1,0 +1,178 @@
+"""The API server of a cluster, as what runs containers asks it: lists page by page, documents applied by the server, each bounded.
+
+Kubernetes API concepts: "Retrieving large results sets in chunks", "Server-Side Apply", "Server-side field validation". Errors are `Status`
+documents with a `message`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Collection, Mapping
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
+
+import httpx
+from pydantic import TypeAdapter
+
+from reconciler.containers.protocol import ContainerError
+from reconciler.containers.wire import LARGE, SMALL, Answer, Wire, failed
+from reconciler.engines.keys import Keys
+from reconciler.fleet import ClusterSpec, GpurecError
+from reconciler.kubernetes import Access, access_of
+
+LOOK, ACT = 10.0, 60.0
+"""Seconds that a question, and a change, may take."""
+PAGE, MOST_PAGES = 500, 200
+_AT_ONCE = 8
+"""Requests that are under way to one API server; what waits for its turn does not use up its time."""
+_APPLY = "application/apply-patch+yaml"
+_LIMITS = httpx.Limits(max_connections=_AT_ONCE, max_keepalive_connections=4, keepalive_expiry=2.0)
+_MAY = "docs/kubernetes.md has the Role that it needs"
+Read = TypeVar("Read")
+Query = Mapping[str, str]
+
+
+class Cluster:
+    """One API server. `keys` learns the token that is sent, and every secret; nodes of one cluster share one."""
+
+    def __init__(self, spec: ClusterSpec, keys: Keys, environ: Mapping[str, str] = os.environ) -> None:
+        self.spec = spec
+        self.keys = keys
+        self._environ = environ
+        self._opening = asyncio.Lock()
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._wire: Wire | None = None
+        self._access: Access | None = None
+        self.users = 0
+
+    async def namespace(self) -> str:
+        """The one that was declared, else that of the context."""
+        await self._opened()
+        assert self._access is not None
+        return self.spec.namespace if self.spec.namespace is not None else self._access.namespace
+
+    async def get(self, path: str, query: Query | None = None, *, limit: int = SMALL, raw: bool = False) -> Answer | None:
+        """A document, or what a subresource says; None where there is none. `raw`: with the secrets in it, for who compares them."""
+        answer = await self._ask("GET", path, LOOK, query, limit=limit, raw=raw)
+        if answer.status == 404:
+            return None
+        return self._accepted(answer, (200,))
+
+    async def list(self, path: str, query: Query, adapter: TypeAdapter[Read], *, raw: bool = False) -> Read:
+        """All items that a selector finds, page by page. A list that grew too old on the way is begun anew, once."""
+        for last in (False, True):
+            items: list[Any] = []
+            more = ""
+            for _ in range(MOST_PAGES):
+                page = {**query, "limit": str(PAGE)} | ({"continue": more} if more else {})
+                answer = await self._ask("GET", path, LOOK, page, limit=LARGE, raw=raw)
+                if answer.status == 410 and not last:
+                    break
+                document = _document(self._accepted(answer, (200,)))
+                items += document["items"] if isinstance(document.get("items"), list) else []
+                meta = document.get("metadata")
+                more = str(meta.get("continue") or "") if isinstance(meta, dict) else ""
+                if not more:
+                    return Answer(200, json.dumps(items).encode(), answer.shown).read(adapter)
+        raise failed("too_large", self._shown, f"gave over {MOST_PAGES} pages of {path}")
+
+    async def apply(self, path: str, body: Mapping[str, Any], manager: str, *, force: bool = False) -> Answer:
+        """Applies a document under a field manager's name; what it does not know is refused, and so, without `force`, is a field that
+        somebody else has set otherwise. Raises ContainerError `conflict`, `daemon_error`, `refused`."""
+        query = {"fieldManager": manager, "fieldValidation": "Strict"} | ({"force": "true"} if force else {})
+        return self._accepted(await self._ask("PATCH", path, ACT, query, body=body, kind=_APPLY), (200, 201))
+
+    async def delete(self, path: str, uid: str | None = None) -> None:
+        """Removes an object with what belongs to it. One that is gone, or is another by now (`uid`), is as asked."""
+        options: dict[str, Any] = {"propagationPolicy": "Background"} | ({"preconditions": {"uid": uid}} if uid is not None else {})
+        answer = await self._ask("DELETE", path, ACT, None, body=options)
+        if answer.status != 404 and not (answer.status == 409 and uid is not None):
+            self._accepted(answer, (200, 202))
+
+    async def aclose(self) -> None:
+        """One user less; the last one ends the connections."""
+        self.users -= 1
+        if self.users <= 0 and self._wire is not None:
+            wire, self._wire = self._wire, None
+            await wire.aclose()
+
+    @property
+    def _shown(self) -> str:
+        return str(self.spec)
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        within: float,
+        query: Query | None,
+        *,
+        body: object = None,
+        kind: str = "application/json",
+        limit: int = SMALL,
+        raw: bool = False,
+    ) -> Answer:
+        wire = await self._opened()
+        headers = {"Content-Type": kind} if body is not None else {}
+        async with self._turns:
+            return await wire.ask_any(method, path, within=within, params=query, body=body, headers=headers, limit=limit, raw=raw)
+
+    async def _opened(self) -> Wire:
+        async with self._opening:
+            if self._wire is None:
+                try:
+                    access = await access_of(self.spec.context, self._environ)
+                except GpurecError as error:
+                    raise ContainerError(error.problems[0], "kubernetes") from None
+                headers = {"Authorization": f"Bearer {access.token}"} if access.token is not None else {}
+                self.keys.add(access.token or "")
+                verify = access.context if access.context is not None else False  # an http:// URL: nothing to verify
+                client = httpx.AsyncClient(
+                    transport=httpx.AsyncHTTPTransport(verify=verify, limits=_LIMITS, trust_env=False),
+                    base_url=access.server,
+                    headers=headers,
+                    trust_env=False,
+                )
+                hint = "kubectl get nodes with the same context says more"
+                self._wire, self._access = Wire(client, f"{self._shown} ({access.server})", self.keys, hint), access
+            return self._wire
+
+    def _accepted(self, answer: Answer, statuses: Collection[int]) -> Answer:
+        if answer.status in statuses:
+            return answer
+        said = answer.message
+        if answer.status == 401:
+            raise failed("refused", answer.shown, f"does not know us: {said}", "the credential of this context is not, or no longer, valid")
+        if answer.status == 403:
+            raise failed("refused", answer.shown, f"refused: {said}", _MAY)
+        if answer.status == 409:
+            what = f"somebody else has set what we would set otherwise: {said}"
+            raise failed("conflict", answer.shown, what, "kubectl get NAME -o yaml --show-managed-fields shows whose it is")
+        if answer.status == 404 and "namespaces" in said:
+            raise failed("no_namespace", answer.shown, said, "make it: kubectl create namespace NAME")
+        raise failed("daemon_error", answer.shown, f"answered {answer.status}: {said}")
+
+
+def _document(answer: Answer) -> Mapping[str, Any]:
+    try:
+        document = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise failed("not_its_protocol", answer.shown, "answers, and is no Kubernetes API server", "check `server` in the kubeconfig")
+    return document
+
+
+_SHARED: WeakValueDictionary[tuple[int, ClusterSpec], Cluster] = WeakValueDictionary()
+
+
+def shared_cluster(spec: ClusterSpec) -> Cluster:
+    """The cluster that all nodes of one event loop share, so that its credentials are asked for once."""
+    key = (id(asyncio.get_running_loop()), spec)
+    found = _SHARED.get(key)
+    if found is None or found.users <= 0:
+        found = _SHARED[key] = Cluster(spec, Keys())
+    found.users += 1
+    return found

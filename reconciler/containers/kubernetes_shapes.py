@@ -1,0 +1,305 @@
+"""The answers of an API server that are read, as shapes (apps/v1, v1, events): what else they hold is passed over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic.alias_generators import to_camel
+
+from reconciler.containers.kubernetes_making import CONTAINER, NAME_NOTE, WORKLOAD_LABEL
+from reconciler.containers.shapes import LabelMap, Number
+from reconciler.engines.answers import Answered, Count, Flag, OrUnknown, Word, Words
+from reconciler.engines.foreign_text import clean_name
+
+Read = TypeVar("Read")
+
+
+class OfCluster(Answered):
+    """Base of the shapes, whose fields have Python's names."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+
+class ManagedFields(OfCluster):
+    manager: Word = None
+    operation: Word = None
+    subresource: Word = None
+    fields_v1: Annotated[dict[str, Any] | None, Field(alias="fieldsV1"), OrUnknown()] = None
+
+
+class Metadata(OfCluster):
+    name: str
+    uid: str
+    labels: LabelMap = None
+    annotations: LabelMap = None
+    generation: Number = None
+    creation_timestamp: Word = None
+    deletion_timestamp: Word = None
+    managed_fields: Annotated[list[ManagedFields] | None, OrUnknown()] = None
+
+
+class KeyRef(OfCluster):
+    name: Word = None
+    key: Word = None
+
+
+class ValueFrom(OfCluster):
+    secret_key_ref: Annotated[KeyRef | None, OrUnknown()] = None
+
+
+class Variable(OfCluster):
+    name: str
+    value: Word = None
+    value_from: Annotated[ValueFrom | None, OrUnknown()] = None
+
+
+class Port(OfCluster):
+    container_port: Number = None
+    host_port: Number = None
+    host_ip: Annotated[str | None, Field(alias="hostIP"), OrUnknown()] = None
+    protocol: Word = None
+
+
+class VolumeMount(OfCluster):
+    name: str
+    mount_path: Word = None
+    read_only: Flag = None
+
+
+class ExecAction(OfCluster):
+    command: Words = None
+
+
+class Probe(OfCluster):
+    exec: Annotated[ExecAction | None, OrUnknown()] = None
+    period_seconds: Number = None
+    timeout_seconds: Number = None
+    failure_threshold: Number = None
+
+
+class Resources(OfCluster):
+    limits: LabelMap = None
+
+
+class Security(OfCluster):
+    privileged: Flag = None
+    supplemental_groups: Annotated[list[int] | None, OrUnknown()] = None
+
+
+class PodContainer(OfCluster):
+    name: str
+    image: Word = None
+    command: Words = None
+    args: Words = None
+    env: Annotated[list[Variable] | None, OrUnknown()] = None
+    ports: Annotated[list[Port] | None, OrUnknown()] = None
+    volume_mounts: Annotated[list[VolumeMount] | None, OrUnknown()] = None
+    resources: Annotated[Resources | None, OrUnknown()] = None
+    readiness_probe: Annotated[Probe | None, OrUnknown()] = None
+    security_context: Annotated[Security | None, OrUnknown()] = None
+
+
+class Claim(OfCluster):
+    claim_name: Word = None
+
+
+class HostPath(OfCluster):
+    path: Word = None
+
+
+class EmptyDir(OfCluster):
+    size_limit: Word = None
+
+
+class NamedSource(OfCluster):
+    name: Word = None
+    secret_name: Word = None
+
+
+class Volume(OfCluster):
+    name: str
+    persistent_volume_claim: Annotated[Claim | None, OrUnknown()] = None
+    host_path: Annotated[HostPath | None, OrUnknown()] = None
+    empty_dir: Annotated[EmptyDir | None, OrUnknown()] = None
+    config_map: Annotated[NamedSource | None, OrUnknown()] = None
+    secret: Annotated[NamedSource | None, OrUnknown()] = None
+
+
+class PodSpec(OfCluster):
+    node_selector: LabelMap = None
+    host_network: Flag = None
+    containers: Annotated[list[PodContainer], Field(default_factory=list)]
+    volumes: Annotated[list[Volume] | None, OrUnknown()] = None
+    security_context: Annotated[Security | None, OrUnknown()] = None
+    image_pull_secrets: Annotated[list[NamedSource] | None, OrUnknown()] = None
+
+
+class Template(OfCluster):
+    spec: PodSpec
+
+
+class Condition(OfCluster):
+    type: Word = None
+    status: Word = None
+    reason: Word = None
+    message: Word = None
+    last_transition_time: Word = None
+
+
+class DeploymentSpec(OfCluster):
+    replicas: Count = None
+    template: Template
+
+
+class DeploymentStatus(OfCluster):
+    conditions: Annotated[list[Condition] | None, OrUnknown()] = None
+
+
+class Deployment(OfCluster):
+    metadata: Metadata
+    spec: DeploymentSpec
+    status: Annotated[DeploymentStatus | None, OrUnknown()] = None
+
+    @property
+    def id(self) -> str:
+        return f"{self.metadata.name}/{self.metadata.uid}"
+
+    @property
+    def notes(self) -> Mapping[str, str]:
+        return self.metadata.annotations or {}
+
+    @property
+    def called(self) -> str:
+        """What gpurec calls it."""
+        return clean_name(self.notes.get(NAME_NOTE) or self.metadata.name)
+
+    @property
+    def stored(self) -> frozenset[str]:
+        """The ConfigMaps and Secrets that its pods need."""
+        pod = self.spec.template.spec
+        found = {one.name for one in pod.image_pull_secrets or ()}
+        for volume in pod.volumes or ():
+            found |= {volume.config_map.name if volume.config_map else None, volume.secret.secret_name if volume.secret else None}
+        for variable in self.container.env or ():
+            ref = variable.value_from.secret_key_ref if variable.value_from is not None else None
+            found.add(ref.name if ref is not None else None)
+        return frozenset(one for one in found if one)
+
+    @property
+    def container(self) -> PodContainer:
+        found = self.spec.template.spec.containers
+        return next((one for one in found if one.name == CONTAINER), PodContainer(name=CONTAINER))
+
+
+class Waiting(OfCluster):
+    reason: Word = None
+    message: Word = None
+
+
+class Running(OfCluster):
+    started_at: Word = None
+
+
+class Terminated(OfCluster):
+    exit_code: Number = None
+    reason: Word = None
+    message: Word = None
+    finished_at: Word = None
+
+
+class ContainerStates(OfCluster):
+    waiting: Annotated[Waiting | None, OrUnknown()] = None
+    running: Annotated[Running | None, OrUnknown()] = None
+    terminated: Annotated[Terminated | None, OrUnknown()] = None
+
+
+class ContainerStatus(OfCluster):
+    name: str
+    ready: Flag = None
+    restart_count: Count = None
+    state: Annotated[ContainerStates | None, OrUnknown()] = None
+    last_state: Annotated[ContainerStates | None, OrUnknown()] = None
+
+
+class PodStatus(OfCluster):
+    phase: Word = None
+    reason: Word = None
+    message: Word = None
+    conditions: Annotated[list[Condition] | None, OrUnknown()] = None
+    container_statuses: Annotated[list[ContainerStatus] | None, OrUnknown()] = None
+
+
+class Pod(OfCluster):
+    metadata: Metadata
+    status: PodStatus = PodStatus()
+
+    @property
+    def workload(self) -> str:
+        return (self.metadata.labels or {}).get(WORKLOAD_LABEL, "")
+
+    @property
+    def container(self) -> ContainerStatus | None:
+        return next((one for one in self.status.container_statuses or () if one.name == CONTAINER), None)
+
+    def condition(self, of_type: str) -> Condition | None:
+        return next((one for one in self.status.conditions or () if one.type == of_type), None)
+
+
+class ServicePort(OfCluster):
+    port: Number = None
+
+
+class ServiceSpec(OfCluster):
+    selector: LabelMap = None
+    ports: Annotated[list[ServicePort] | None, OrUnknown()] = None
+
+
+class Service(OfCluster):
+    metadata: Metadata
+    spec: ServiceSpec = ServiceSpec()
+
+
+class Held(OfCluster):
+    """A ConfigMap or a Secret."""
+
+    metadata: Metadata
+    data: LabelMap = None
+
+
+class Event(OfCluster):
+    type: Word = None
+    reason: Word = None
+    message: Word = None
+    last_timestamp: Word = None
+
+
+class NodeAddress(OfCluster):
+    address: Word = None
+
+
+class NodeStatus(OfCluster):
+    addresses: Annotated[list[NodeAddress] | None, OrUnknown()] = None
+
+
+class KubernetesNode(OfCluster):
+    metadata: Metadata
+    status: Annotated[NodeStatus | None, OrUnknown()] = None
+
+
+class ServerVersion(OfCluster):
+    git_version: Word = None
+
+
+DEPLOYMENT: TypeAdapter[Deployment] = TypeAdapter(Deployment)
+DEPLOYMENTS: TypeAdapter[list[Deployment]] = TypeAdapter(Annotated[list[Deployment], Field(max_length=100_000)])
+PODS: TypeAdapter[list[Pod]] = TypeAdapter(Annotated[list[Pod], Field(max_length=100_000)])
+SERVICES: TypeAdapter[list[Service]] = TypeAdapter(Annotated[list[Service], Field(max_length=100_000)])
+SERVICE: TypeAdapter[Service] = TypeAdapter(Service)
+HELD: TypeAdapter[list[Held]] = TypeAdapter(Annotated[list[Held], Field(max_length=100_000)])
+HELD_ONE: TypeAdapter[Held] = TypeAdapter(Held)
+EVENTS: TypeAdapter[list[Event]] = TypeAdapter(Annotated[list[Event], Field(max_length=100_000)])
+NODE: TypeAdapter[KubernetesNode] = TypeAdapter(KubernetesNode)
+CLUSTER_NODES: TypeAdapter[list[KubernetesNode]] = TypeAdapter(Annotated[list[KubernetesNode], Field(max_length=100_000)])
+SERVER_VERSION: TypeAdapter[ServerVersion] = TypeAdapter(ServerVersion)
