@@ -330,10 +330,10 @@ class KubernetesHost:
         one = await self._known(container)
         if one is None:
             return
-        await self._cluster.delete(f"{await self._of('deployments')}/{quote(one.metadata.name, safe='')}", one.metadata.uid)
         address, fleet = one.notes.get(ADDRESS_LABEL), one.notes.get(FLEET_LABEL)
-        if address is not None and fleet is not None:
-            await self._forget(fleet, address, await self._placed())
+        if address is not None and fleet is not None:  # before itself, by which the rest is found where a run is cut short
+            await self._forget(fleet, address, await self._placed(), one)
+        await self._cluster.delete(f"{await self._of('deployments')}/{quote(one.metadata.name, safe='')}", one.metadata.uid)
 
     async def rename(self, container: str, name: str) -> None:
         one = await self._required(container)
@@ -426,10 +426,10 @@ class KubernetesHost:
         server = "https://index.docker.io/v1/" if login.registry == "docker.io" else login.registry
         return {"server": server, "user": login.user, "password": self._secrets.of(login.password, f"the registry {login.registry}")}
 
-    async def _forget(self, fleet: str, address: str, node: ClusterNode) -> None:
-        """Removes the ConfigMaps, Secrets and the Service of an address that none of its Deployments needs."""
+    async def _forget(self, fleet: str, address: str, node: ClusterNode, going: Deployment | None = None) -> None:
+        """Removes the ConfigMaps, Secrets and the Service of an address that none of its Deployments but the one that goes needs."""
         selector = f"{ID_LABEL}={labels_of(fleet, address, node.hostname)[ID_LABEL]}"
-        left = await self._deployments(selector)
+        left = [one for one in await self._deployments(selector) if going is None or one.id != going.id]
         needed = {name for one in left for name in one.stored} | {one.notes.get(SERVICE_NOTE) for one in left}
         for kind in ("configmaps", "secrets", "services"):
             for held in await self._list(kind, selector, HELD):

@@ -105,7 +105,18 @@ REQUESTS = Field(
     integer(1),
     meant="concurrency max_requests parallel num_parallel",
 )
-RUNTIME = Field("runtime", choice(Runtime))
+_runtimes = choice(Runtime)
+
+
+def _runtime(node: Node, problems: Problems, name: str) -> Runtime:
+    """Where containers run is said by the host; whoever writes it here is told so."""
+    if isinstance(node, ScalarNode) and node.text in ("docker", "swarm", "kubernetes"):
+        hint = "write `runtime: container`, and `docker:` at the host: unix:///var/run/docker.sock, or {kubernetes: {context: NAME}}"
+        raise problems.refuse(f"{name} cannot be {node.text!r}: a host says where its containers run", node, hint)
+    return _runtimes.read(node, problems, name)
+
+
+RUNTIME = Field("runtime", Form(_runtime, _runtimes.schema))
 OPTIONS = Field(
     "options",
     map_of(any_scalar),

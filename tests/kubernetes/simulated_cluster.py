@@ -10,7 +10,7 @@ import copy
 import itertools
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -35,6 +35,10 @@ class Cluster:
         self.objects: dict[str, Document] = {}
         self.sent: list[tuple[str, str]] = []
         self.url = ""
+        self.writes_left: int | None = None
+        """So many changes are taken, and none after them."""
+        self.on_pods: Callable[[frozenset[int]], None] | None = None
+        """Hears which ports of nodes the running pods have, after every request."""
         self._lock = threading.RLock()
         self._numbers = itertools.count(1)
         for one in nodes:
@@ -48,6 +52,10 @@ class Cluster:
                 if authorization != f"Bearer {TOKEN}":
                     raise Refused(401, "Unauthorized")
                 if method != "GET":
+                    if self.writes_left is not None:
+                        if self.writes_left == 0:
+                            raise Refused(503, "the server is going down")
+                        self.writes_left -= 1
                     self.sent.append((method, path))
                 document = self._done(method, path, query, json.loads(body) if body else {}, kind)
                 self._settle()
@@ -181,6 +189,9 @@ class Cluster:
                 self._made(f"{folder}/pods/{name}", {**pod, "owner": one["metadata"]["uid"]}, "kube-controller-manager")
         for pod in [one for where, one in self.objects.items() if "/pods/" in where and "status" not in one]:
             pod["status"] = self._status(pod)
+        if self.on_pods is not None:
+            running = [one for where, one in self.objects.items() if "/pods/" in where and one["status"]["phase"] == "Running"]
+            self.on_pods(frozenset(port["hostPort"] for one in running for port in one["spec"]["containers"][0].get("ports", ())))
 
     def _status(self, pod: Document) -> Document:
         spec, main = pod["spec"], pod["spec"]["containers"][0]

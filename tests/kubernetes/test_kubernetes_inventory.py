@@ -65,7 +65,21 @@ NODES = [
         (
             labelled(f"{PRODUCT}-SHARED", gpu__replicas="4"),
             {"nvidia.com/gpu": 8},
-            [{"index": n, "name": "NVIDIA A100 SXM4 80GB", "vram": "81920MiB", "compute_capability": "8.0"} for n in (0, 1)],
+            [{"index": n, "name": "NVIDIA A100 SXM4 80GB", "vram": "81920MiB", "compute_capability": "8.0", "shares": 4} for n in (0, 1)],
+        ),
+        (
+            labelled(f"{PRODUCT}-SHARED", gpu__replicas="4"),
+            {"nvidia.com/gpu.shared": 4},
+            [
+                {
+                    "index": 0,
+                    "name": "NVIDIA A100 SXM4 80GB",
+                    "vram": "81920MiB",
+                    "compute_capability": "8.0",
+                    "shares": 4,
+                    "resource": "nvidia.com/gpu.shared",
+                }
+            ],
         ),
         (
             labelled(f"{PRODUCT}-MIG-1g.10gb", 9728),
@@ -75,7 +89,7 @@ NODES = [
         (
             {"amd.com/gpu.vram": "64G", "amd.com/gpu.product-name": "AMD_Instinct_MI210"},
             {"amd.com/gpu": 1},
-            [{"index": 0, "name": "AMD Instinct MI210", "vram": "64GiB"}],
+            [{"index": 0, "name": "AMD Instinct MI210", "vram": "64GiB", "resource": "amd.com/gpu"}],
         ),
     ],
 )
