@@ -22,11 +22,11 @@ from reconciler.containers.docker import looked, start_failure
 from reconciler.containers.kubernetes_answers import (
     MANAGER,
     STATE_MANAGER,
+    cannot_start,
     newest,
     owner_of,
     read_deployment,
     stranger,
-    why_not,
 )
 from reconciler.containers.kubernetes_making import (
     HOSTNAME,
@@ -93,8 +93,6 @@ _POLL = 0.2
 _PATIENCE = 5.0
 """Seconds that a pod may find no room, or a Deployment no leave to make one: what another pod had is given back a little after it went."""
 _NOTHING_WATCHED = WatchedEnv()
-_NO_IMAGE = frozenset({"ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"})
-_NOT_TO_COME = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError", *_NO_IMAGE})
 
 
 class KubernetesHost:
@@ -280,7 +278,7 @@ class KubernetesHost:
                 and (status.state.running or status.state.terminated or status.restart_count)
             ):
                 return
-            why = _cannot_start(one, pod)
+            why = cannot_start(one, pod)
             stuck = None if why is None else stuck if stuck is not None else loop.time()
             if (
                 why is not None
@@ -435,27 +433,6 @@ class KubernetesHost:
             for held in await self._list(kind, selector, HELD):
                 if held.metadata.name not in needed:
                     await self._cluster.delete(f"{await self._of(kind)}/{quote(held.metadata.name, safe='')}", held.metadata.uid)
-
-
-def _cannot_start(one: Deployment, pod: Pod | None) -> tuple[str, str, str | None] | None:
-    """Why no pod of it will run as things are: a word, a sentence, what to do."""
-    if pod is None:
-        refused = next((each for each in (one.status.conditions if one.status else None) or () if each.type == "ReplicaFailure"), None)
-        if refused is not None and refused.status == "True":
-            return "refused", clean_text(f"the cluster makes no pod of it: {refused.message or refused.reason or ''}"), None
-        return None
-    said = why_not(pod)
-    scheduled = pod.condition("PodScheduled")
-    if said is not None and scheduled is not None and scheduled.status == "False":
-        if "free ports" in said:
-            return "port_taken", said, "end what has the port, or declare another"
-        if "Insufficient" in said and "/" in said.partition("Insufficient")[2]:
-            return "card_unavailable", said, "kubectl describe node says which pods have its cards"
-        return "no_room", said, "kubectl describe node says what it has left, and whether it is ready"
-    waiting = pod.container.state.waiting if pod.container is not None and pod.container.state is not None else None
-    if said is not None and waiting is not None and waiting.reason in _NOT_TO_COME:
-        return ("no_such_image" if waiting.reason in _NO_IMAGE else "start_failed"), said, None
-    return ("start_failed", said, None) if said is not None and pod.status.phase == "Failed" else None
 
 
 def _addresses(node: KubernetesNode) -> frozenset[str]:

@@ -50,6 +50,8 @@ from reconciler.fleet import (
 MANAGER, STATE_MANAGER = "gpurec", "gpurec-state"
 """Our field managers: what was declared, and what a run changes of it (whether it runs, what it is called)."""
 _MOST_TOLD = 5
+_NO_IMAGE = frozenset({"ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"})
+_NOT_TO_COME = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError", *_NO_IMAGE})
 _AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)(n|u|m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?")
 _SCALE = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15} | {
     f"{letter}i": float(1 << shift) for letter, shift in (("K", 10), ("M", 20), ("G", 30), ("T", 40), ("P", 50))
@@ -245,6 +247,27 @@ def why_not(pod: Pod) -> str | None:
     if pod.status.reason or pod.status.message:
         return clean_text(": ".join(word for word in (pod.status.reason, pod.status.message) if word))
     return None
+
+
+def cannot_start(one: Deployment, pod: Pod | None) -> tuple[str, str, str | None] | None:
+    """Why no pod of it will run as things are: a word, a sentence, what to do."""
+    if pod is None:
+        refused = next((each for each in (one.status.conditions if one.status else None) or () if each.type == "ReplicaFailure"), None)
+        if refused is not None and refused.status == "True":
+            return "refused", clean_text(f"the cluster makes no pod of it: {refused.message or refused.reason or ''}"), None
+        return None
+    said = why_not(pod)
+    scheduled = pod.condition("PodScheduled")
+    if said is not None and scheduled is not None and scheduled.status == "False":
+        if "free ports" in said:
+            return "port_taken", said, "end what has the port, or declare another"
+        if "Insufficient" in said and "/" in said.partition("Insufficient")[2]:
+            return "card_unavailable", said, "kubectl describe node says which pods have its cards"
+        return "no_room", said, "kubectl describe node says what it has left, and whether it is ready"
+    waiting = pod.container.state.waiting if pod.container is not None and pod.container.state is not None else None
+    if said is not None and waiting is not None and waiting.reason in _NOT_TO_COME:
+        return ("no_such_image" if waiting.reason in _NO_IMAGE else "start_failed"), said, None
+    return ("start_failed", said, None) if said is not None and pod.status.phase == "Failed" else None
 
 
 def _settings(one: Deployment, services: Collection[str], node: ClusterNode) -> Iterator[str]:

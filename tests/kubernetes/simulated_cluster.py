@@ -161,7 +161,8 @@ class Cluster:
             else:
                 inner[int(last) if isinstance(inner, list) else last] = one["value"]
             if one["op"] != "remove":
-                changed.append(tuple([*named, last] if last != "-" else named))
+                path_of = (*named, last) if last != "-" else tuple(named)
+                changed.append(path_of[: next((at + 1 for at, part in enumerate(path_of) if part in ATOMIC), len(path_of))])
         there["metadata"]["generation"] += 1
         entry = {"manager": manager, "operation": "Update", "fieldsV1": _fields(changed)}
         there["metadata"]["managedFields"].append(entry)
@@ -232,6 +233,8 @@ class Cluster:
         return None
 
 
+ATOMIC = frozenset({"nodeSelector", "matchLabels"})
+"""Maps that are owned as a whole."""
 KINDS = frozenset({"nodes", "pods", "deployments", "services", "configmaps", "secrets", "events", "persistentvolumeclaims"})
 
 
@@ -249,6 +252,8 @@ def _leaves(value: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any
     if path[:1] in (("apiVersion",), ("kind",)) or path[:2] in (("metadata", "name"), ("metadata", "uid"), ("metadata", "managedFields")):
         return {}
     parts: dict[str, Any] = {}
+    if path[-1:] and path[-1] in ATOMIC:
+        return {path: value}
     if isinstance(value, dict):
         parts = value
     elif isinstance(value, list) and value and all(isinstance(one, dict) and "name" in one for one in value):

@@ -199,7 +199,7 @@ BY_HAND: Sequence[tuple[str, dict[str, Any], str]] = (
     ("memory", _set(f"{_MAIN}/resources/limits/memory", "64Mi"), "containers[main].resources.limits.memory"),
     ("cpus", _set(f"{_MAIN}/resources/limits/cpu", "250m"), "containers[main].resources.limits.cpu"),
     ("cards", _set(f"{_MAIN}/resources/limits/nvidia.com~1gpu", "2"), "containers[main].resources.limits.nvidia.com/gpu"),
-    ("settings", _set("/spec/template/spec/nodeSelector/kubernetes.io~1hostname", "other"), "nodeSelector.kubernetes.io/hostname"),
+    ("settings", _set("/spec/template/spec/nodeSelector/kubernetes.io~1hostname", "other"), "template.spec.nodeSelector"),
     ("settings", {"op": "add", "path": "/spec/template/spec/priorityClassName", "value": "system-node-critical"}, "priorityClassName"),
 )
 

@@ -1,8 +1,10 @@
-"""A real API server over a real etcd, without anything that runs pods: nodes are made as their kubelets would."""
+"""A real API server over a real etcd: by itself, with nodes made as their kubelets would, or with all that makes pods of Deployments, where
+kwok says of each pod what a kubelet would."""
 
 from __future__ import annotations
 
 import base64
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -111,3 +113,85 @@ class ApiServer:
         self._server.stop()
         self._etcd.stop()
         self._folder.cleanup()
+
+
+_ALONE = {"leader-elect": "false", "bind-address": LOOPBACK}
+_CONTROLLERS = (
+    "deployment-controller",
+    "replicaset-controller",
+    "garbage-collector-controller",
+    "node-lifecycle-controller",
+    "taint-eviction-controller",
+    "namespace-controller",
+)
+
+
+class RunningCluster(ApiServer):
+    """An API server with controllers, a scheduler and kwok, which plays the kubelets of nodes with the annotation
+    `kwok.x-k8s.io/node: fake` and has their pods run at once. Its images are pulled by nobody."""
+
+    def __init__(self) -> None:
+        programs = located().kubernetes
+        for name in ("kube-controller-manager", "kube-scheduler", "kwok", "stages.yaml"):
+            if not (programs / name).exists():
+                raise FileNotFoundError(f"{programs / name} is missing; run `python tests/real/provision.py --extra` first")
+        self._parts: list[Process] = []
+        super().__init__()
+        admin = self.kubeconfig(self.home / "admin.json", ADMIN)
+        asked = {"kubeconfig": admin, "authentication-kubeconfig": admin, "authorization-kubeconfig": admin, **_ALONE}
+        self._begin(programs / "kube-controller-manager", {**asked, "secure-port": free_port(), "controllers": ",".join(_CONTROLLERS)})
+        self._begin(programs / "kube-scheduler", {**asked, "secure-port": free_port()})
+        kwok = {
+            "kubeconfig": admin,
+            "config": programs / "stages.yaml",
+            "manage-all-nodes": "false",
+            "manage-nodes-with-annotation-selector": "kwok.x-k8s.io/node=fake",
+            "cidr": "10.9.0.0/24",
+            "node-ip": "10.9.9.9",
+            "node-lease-duration-seconds": 40,
+            "server-address": f"{LOOPBACK}:{free_port()}",
+        }
+        self._begin(programs / "kwok", kwok)
+
+    def _begin(self, program: Path, options: dict[str, Any]) -> None:
+        self._parts.append(Process(program.name, [program, *(f"--{name}={value}" for name, value in options.items())], self.home))
+
+    def kubeconfig(self, path: Path, token: str, namespace: str = "default") -> Path:
+        """A kubeconfig with the context `lab`."""
+        parts = {"clusters": ("cluster", self.cluster), "users": ("user", {"token": token})}
+        config: dict[str, Any] = {kind: [{"name": "x", word: body}] for kind, (word, body) in parts.items()}
+        config["contexts"] = [{"name": "lab", "context": {"cluster": "x", "user": "x", "namespace": namespace}}]
+        path.write_text(json.dumps({"apiVersion": "v1", "kind": "Config", "current-context": "lab", **config}))
+        return path
+
+    def run_node(self, node: dict[str, Any]) -> None:
+        """Makes a node and waits until pods may be sent to it."""
+        self.add(node)
+        name = node["metadata"]["name"]
+
+        def is_ready() -> bool | None:
+            found = self._admin.get(f"/api/v1/nodes/{name}").json()
+            conditions = {one["type"]: one["status"] for one in found["status"].get("conditions", ())}
+            taints = {one["key"] for one in found["spec"].get("taints", ())}
+            return (conditions.get("Ready") == "True" and "node.kubernetes.io/not-ready" not in taints) or None
+
+        wait_until(is_ready, 60, f"the node {name} is ready")
+
+    def empty(self, namespace: str) -> None:
+        """The namespace, with nothing in it."""
+        self._admin.post("/api/v1/namespaces", json={"metadata": {"name": namespace}})
+        for kind in ("apis/apps/v1", "deployments"), ("api/v1", "services"), ("api/v1", "configmaps"), ("api/v1", "secrets"):
+            where = f"/{kind[0]}/namespaces/{namespace}/{kind[1]}"
+            for one in self._admin.get(where).json()["items"]:
+                if one["metadata"]["name"] != "kube-root-ca.crt":
+                    self._admin.request("DELETE", f"{where}/{one['metadata']['name']}", json={"propagationPolicy": "Background"})
+        pods = f"/api/v1/namespaces/{namespace}/pods"
+        wait_until(lambda: not self._admin.get(pods).json()["items"] or None, 60, "the pods are gone")
+
+    def tails(self) -> str:
+        return "\n".join(one.tail() for one in self._parts)
+
+    def stop(self) -> None:
+        for one in reversed(self._parts):
+            one.stop()
+        super().stop()

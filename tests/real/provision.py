@@ -17,7 +17,7 @@ memory on a small machine). From nothing this takes about 15 minutes on 2 cores,
     CACHE/wheels-avx2/, CACHE/llama-HASH/        what the above are made of
     CACHE/{review-HASH,act-…,actionlint-…,…}/    what judges the review (review_tools.py)
     CACHE/dockerd-28.5.2/{dockerd,docker-proxy}  with `--extra` alone: a newer Docker Engine than apt has (Go module proxy, tools/dockerd)
-    CACHE/kubernetes-1.36.3/{etcd,kube-apiserver}  with `--extra` alone: an API server (Go module proxy, tools/kubernetes)
+    CACHE/kubernetes-1.36.3/{etcd,…,kwok}        with `--extra` alone: a cluster without kubelets (Go module proxy, tools/kubernetes)
 
 CACHE is $GPUREC_CACHE, else $XDG_CACHE_HOME/gpurec-real, else ~/.cache/gpurec-real. docker-registry, dockerd, a static busybox, sshd,
 nginx, Prometheus, PostgreSQL and Chromium come from apt. What comes from PyPI is held by the locks in requirements/, whose hashes are the
@@ -39,6 +39,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from building import CannotProvision, cache_folder, environment_of, lock_of, made_whole, make_environment, only_one, pip, run, step
+from kubernetes_programs import KUBERNETES, provide_kubernetes
 from review_tools import provide_review_tools
 from tiny_llama import write_tiny_llama
 
@@ -78,9 +79,6 @@ APT = {
 """Programs, and the Debian packages they are in."""
 GO_AT_LEAST = (1, 26)
 DOCKERD = "28.5.2"
-KUBERNETES = "1.36.3"
-KUBERNETES_MODULE = Path(__file__).resolve().parent / "tools" / "kubernetes"
-"""A module that requires Kubernetes and says for its staging modules what its own go.mod says by folders, and etcd 3.6.8."""
 DOCKERD_MODULE = Path(__file__).resolve().parent / "tools" / "dockerd"
 """A module that only requires Docker Engine and what its vendor.mod names: `go install` refuses a program without a go.mod."""
 GRAFANA_MODULE = Path(__file__).resolve().parent / "tools" / "grafana"
@@ -160,7 +158,7 @@ class Provisioned:
 
     @property
     def kubernetes(self) -> Path:
-        """The folder of `etcd` and `kube-apiserver`."""
+        """The folder of etcd, of Kubernetes' own programs, and of kwok."""
         return self.cache / f"kubernetes-{KUBERNETES}"
 
     @property
@@ -374,7 +372,8 @@ def provision_extra() -> Provisioned:
                 for program in ("dockerd", "docker-proxy"):  # a proxy of another version does not understand it
                     package = f"github.com/docker/docker/cmd/{program}"
                     run("go", "build", "-C", DOCKERD_MODULE, "-mod=mod", *tags, "-o", work / program, package)
-        provide_kubernetes(to)
+        check_go()
+        provide_kubernetes(to.kubernetes)
     return to
 
 
@@ -385,20 +384,6 @@ def provision_review() -> None:
         provide_apt_packages()
         check_go()
         provide_review_tools()
-
-
-def provide_kubernetes(to: Provisioned) -> None:
-    """Clients judge a server by the version that it says, which only the linker can tell it."""
-    if (to.kubernetes / "kube-apiserver").exists():
-        return
-    check_go()
-    major, minor, _ = KUBERNETES.split(".")
-    said = {"gitVersion": f"v{KUBERNETES}", "gitMajor": major, "gitMinor": minor}
-    flags = " ".join(f"-X k8s.io/component-base/version.{name}={value}" for name, value in said.items())
-    with step(f"etcd and kube-apiserver {KUBERNETES} (compiling takes many minutes)"), made_whole(to.kubernetes) as work:
-        for program, package in (("etcd", "./etcd"), ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver")):
-            one_at_a_time = {"GOFLAGS": "-p=1"}
-            run("go", "build", "-C", KUBERNETES_MODULE, "-mod=mod", "-ldflags", flags, "-o", work / program, package, env=one_at_a_time)
 
 
 def provision_ansible() -> Provisioned:
