@@ -79,7 +79,7 @@ def object_name(name: str, hostname: str) -> str:
     wanted = f"{name}-{hostname}"
     plain = re.sub(r"[^a-z0-9-]+", "-", wanted.lower()).strip("-")
     plain = plain if plain[:1].isalpha() else f"x-{plain}"
-    if plain == wanted.replace(".", "-") and len(plain) <= _MOST_NAME - 9:
+    if plain == wanted and len(plain) <= _MOST_NAME - 9:
         return plain
     return f"{plain[: _MOST_NAME - 18].rstrip('-')}-{hashlib.sha256(wanted.encode()).hexdigest()[:8]}"
 
