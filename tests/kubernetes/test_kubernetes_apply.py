@@ -122,6 +122,21 @@ def test_an_engine_its_model_and_an_agent_are_made_once_and_drift_is_mended(lab:
     assert [where for where in lab.cluster.objects if "/nodes/" not in where] == []
 
 
+def test_an_engine_with_another_image_ends_before_its_new_one_starts_which_then_has_its_models_again(lab: Lab) -> None:
+    lab.run("apply", "--auto-approve")
+    inventory = lab.root / "inventories" / "lab.yaml"
+    inventory.write_text(inventory.read_text().replace("ollama:0.34.0", "ollama:0.34.1"))
+    text = " ".join(lab.run("plan").split())
+    assert "its old container ends first: both publish port" in text
+    lab.run("apply", "--auto-approve")
+    assert lab.steps() == []
+    made = [one for where, one in lab.cluster.objects.items() if "/deployments/" in where]
+    images = sorted(one["spec"]["template"]["spec"]["containers"][0]["image"] for one in made)
+    assert images == ["local/box:1", "ollama/ollama:0.34.1"]
+    services = [where.rpartition("/")[2] for where in lab.cluster.objects if "/services/" in where]
+    assert services == ["lab-ollama-node"]
+
+
 def test_what_was_scaled_to_nothing_by_hand_is_only_started_again(lab: Lab) -> None:
     lab.run("apply", "--auto-approve")
     before = lab.cluster.objects[f"{DEPLOYMENTS}/lab-box-node"]["metadata"]["uid"]

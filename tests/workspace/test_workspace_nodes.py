@@ -147,6 +147,7 @@ def test_workspace_hosts_share_what_their_group_declares(load: Load) -> None:
         (engine("gpu: [0]"), "inventories/x.yaml:3:47: unknown key 'gpu' of engine 'ollama'; did you mean 'gpus'?"),
         (engine("memory_limit: 7GX"), "the unknown unit 'GX'"),
         (engine("runtime: {systemd: x}"), "must be one of external, container, systemd"),
+        (engine("runtime: kubernetes"), "a host says where its containers run; write `runtime: container`, and `docker:` at the host"),
         (engine("auth: {bearer: env:}"), "not a reference to a secret"),
         (engine("auth: {}"), "lacks 'bearer'"),
         (engine("timeout: 0"), "is not a duration that something can be waited for"),
