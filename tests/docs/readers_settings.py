@@ -205,6 +205,7 @@ NOT_RUN: Mapping[str, int] = {
     "README.md": 2,
     "docs/engines-owned.md": 1,
     "docs/how-to/image.md": 2,
+    "docs/kubernetes.md": 1,
     "docs/placement.md": 1,
     "docs/postgres.md": 2,
     "docs/reality.md": 2,
