@@ -50,6 +50,8 @@ from reconciler.fleet import (
 MANAGER, STATE_MANAGER = "gpurec", "gpurec-state"
 """Our field managers: what was declared, and what a run changes of it (whether it runs, what it is called)."""
 _MOST_TOLD = 5
+_NO_CARD = re.compile(r"Insufficient [a-z0-9.-]+/[A-Za-z]")
+"""What a device plugin counts has a domain in its name, unlike `cpu` and `memory`."""
 _NO_IMAGE = frozenset({"ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"})
 _NOT_TO_COME = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError", *_NO_IMAGE})
 _AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)(n|u|m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?")
@@ -261,7 +263,7 @@ def cannot_start(one: Deployment, pod: Pod | None) -> tuple[str, str, str | None
     if said is not None and scheduled is not None and scheduled.status == "False":
         if "free ports" in said:
             return "port_taken", said, "end what has the port, or declare another"
-        if "Insufficient" in said and "/" in said.partition("Insufficient")[2]:
+        if _NO_CARD.search(said):
             return "card_unavailable", said, "kubectl describe node says which pods have its cards"
         return "no_room", said, "kubectl describe node says what it has left, and whether it is ready"
     waiting = pod.container.state.waiting if pod.container is not None and pod.container.state is not None else None

@@ -31,6 +31,9 @@ NODE = ClusterNode("node", "node", {"0": "nvidia.com/gpu", "1": "nvidia.com/mig-
 SPEC = ContainerSpec("lab-box", "box:1", "lab", "agent.box@node", cards=("0", "1"), healthcheck=Healthcheck(("CMD", "true"), 0.5))
 
 
+MEMORY = "0/2 nodes are available: 1 Insufficient memory, 1 node(s) didn't match. preemption: 0/2 nodes are available: 2 No victims."
+
+
 def deployment(**annotations: str) -> Deployment:
     document = json.loads(json.dumps(deployment_document("lab-box-node", "lab-box", SPEC, NODE, ())))
     document["metadata"] |= {"uid": "u", "generation": 2}
@@ -110,7 +113,7 @@ def test_who_set_what_is_told_but_for_status_scale_and_restarts_by_hand() -> Non
     [
         ({"phase": "Pending"}, None),
         ({"conditions": [{"type": "PodScheduled", "status": "False", "message": "1 Insufficient nvidia.com/gpu."}]}, "card_unavailable"),
-        ({"conditions": [{"type": "PodScheduled", "status": "False", "message": "1 Insufficient memory."}]}, "no_room"),
+        ({"conditions": [{"type": "PodScheduled", "status": "False", "message": MEMORY}]}, "no_room"),
         ({"containerStatuses": [{"name": "main", "state": {"waiting": {"reason": "ContainerCreating"}}}]}, None),
         ({"containerStatuses": [{"name": "main", "state": {"waiting": {"reason": "ErrImagePull"}}}]}, None),
         ({"containerStatuses": [{"name": "main", "state": {"waiting": {"reason": "ImagePullBackOff"}}}]}, "no_such_image"),

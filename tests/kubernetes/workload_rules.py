@@ -174,6 +174,19 @@ async def a_deployment_is_seen_as_it_was_made(subject: Subject) -> None:
         assert await subject.left() == {}
 
 
+async def a_deployment_that_was_only_created_is_as_wanted_but_for_its_state(subject: Subject) -> None:
+    spec = subject.spec(**WHOLE)
+    async with subject.opened() as host:
+        made = await host.create(spec)
+        found = await only(host, spec)
+        assert [(wrong.field, wrong.found) for wrong in mismatches(spec, found)] == [("state", "created")]
+        assert (found.secrets, found.settings) == ({"KEY": True}, ())
+        await host.rename(made, "lab-other")
+        assert (await only(host, spec)).name == "lab-other"
+        await host.remove(made)
+        assert await subject.left() == {}
+
+
 async def a_secret_is_only_compared(subject: Subject) -> None:
     spec = subject.spec(env={"KEY": KEY})
     async with subject.opened() as host:
@@ -394,18 +407,23 @@ async def a_node_that_the_cluster_does_not_have_makes_its_containers_unknown(sub
 
 
 Ask = Callable[..., Awaitable[None]]
+OF_OBJECTS: Sequence[Ask] = (
+    a_deployment_that_was_only_created_is_as_wanted_but_for_its_state,
+    what_was_changed_by_hand_is_told_by_its_field_and_by_who_did_it,
+    a_name_that_somebody_else_has_is_told_with_whose_it_is,
+    a_name_that_is_taken_is_an_error_and_nothing_is_left,
+    what_a_deployment_cannot_be_is_refused_before_anything_is_made,
+    a_node_that_the_cluster_does_not_have_makes_its_containers_unknown,
+)
+"""Rules for which an API server is enough: no pod of them has to run."""
 RULES: Sequence[Ask] = (
+    *OF_OBJECTS,
     a_deployment_is_seen_as_it_was_made,
     a_secret_is_only_compared,
-    what_was_changed_by_hand_is_told_by_its_field_and_by_who_did_it,
     what_was_stopped_by_hand_is_started_again,
     a_pod_without_a_card_to_have_is_told_in_the_words_of_the_scheduler,
     a_port_that_another_pod_of_the_node_has_is_told,
     a_replacement_keeps_the_old_one_until_the_new_one_runs,
     what_a_run_that_was_cut_short_left_is_gone_on_with,
-    a_name_that_somebody_else_has_is_told_with_whose_it_is,
     two_fleets_and_two_nodes_in_one_namespace_do_not_mix,
-    a_name_that_is_taken_is_an_error_and_nothing_is_left,
-    what_a_deployment_cannot_be_is_refused_before_anything_is_made,
-    a_node_that_the_cluster_does_not_have_makes_its_containers_unknown,
 )

@@ -96,6 +96,25 @@ class ApiServer:
         self._send("POST", "/api/v1/nodes", node)
         self._send("PATCH", f"/api/v1/nodes/{name}/status", {"status": node["status"]})
 
+    def kubeconfig(self, path: Path, token: str, namespace: str = "default") -> Path:
+        """A kubeconfig with the context `lab`."""
+        parts = {"clusters": ("cluster", self.cluster), "users": ("user", {"token": token})}
+        config: dict[str, Any] = {kind: [{"name": "x", word: body}] for kind, (word, body) in parts.items()}
+        config["contexts"] = [{"name": "lab", "context": {"cluster": "x", "user": "x", "namespace": namespace}}]
+        path.write_text(json.dumps({"apiVersion": "v1", "kind": "Config", "current-context": "lab", **config}))
+        return path
+
+    def empty(self, namespace: str) -> None:
+        """The namespace, with nothing in it."""
+        self._admin.post("/api/v1/namespaces", json={"metadata": {"name": namespace}})
+        for kind in ("apis/apps/v1", "deployments"), ("api/v1", "services"), ("api/v1", "configmaps"), ("api/v1", "secrets"):
+            where = f"/{kind[0]}/namespaces/{namespace}/{kind[1]}"
+            for one in self._admin.get(where).json()["items"]:
+                if one["metadata"]["name"] != "kube-root-ca.crt":
+                    self._admin.request("DELETE", f"{where}/{one['metadata']['name']}", json={"propagationPolicy": "Background"})
+        pods = f"/api/v1/namespaces/{namespace}/pods"
+        wait_until(lambda: not self._admin.get(pods).json()["items"] or None, 60, "the pods are gone")
+
     def _send(self, method: str, path: str, body: dict[str, Any]) -> None:
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
         answer = self._admin.request(method, path, json=body, headers={"Content-Type": kind})
@@ -156,14 +175,6 @@ class RunningCluster(ApiServer):
     def _begin(self, program: Path, options: dict[str, Any]) -> None:
         self._parts.append(Process(program.name, [program, *(f"--{name}={value}" for name, value in options.items())], self.home))
 
-    def kubeconfig(self, path: Path, token: str, namespace: str = "default") -> Path:
-        """A kubeconfig with the context `lab`."""
-        parts = {"clusters": ("cluster", self.cluster), "users": ("user", {"token": token})}
-        config: dict[str, Any] = {kind: [{"name": "x", word: body}] for kind, (word, body) in parts.items()}
-        config["contexts"] = [{"name": "lab", "context": {"cluster": "x", "user": "x", "namespace": namespace}}]
-        path.write_text(json.dumps({"apiVersion": "v1", "kind": "Config", "current-context": "lab", **config}))
-        return path
-
     def run_node(self, node: dict[str, Any]) -> None:
         """Makes a node and waits until pods may be sent to it."""
         self.add(node)
@@ -176,17 +187,6 @@ class RunningCluster(ApiServer):
             return (conditions.get("Ready") == "True" and "node.kubernetes.io/not-ready" not in taints) or None
 
         wait_until(is_ready, 60, f"the node {name} is ready")
-
-    def empty(self, namespace: str) -> None:
-        """The namespace, with nothing in it."""
-        self._admin.post("/api/v1/namespaces", json={"metadata": {"name": namespace}})
-        for kind in ("apis/apps/v1", "deployments"), ("api/v1", "services"), ("api/v1", "configmaps"), ("api/v1", "secrets"):
-            where = f"/{kind[0]}/namespaces/{namespace}/{kind[1]}"
-            for one in self._admin.get(where).json()["items"]:
-                if one["metadata"]["name"] != "kube-root-ca.crt":
-                    self._admin.request("DELETE", f"{where}/{one['metadata']['name']}", json={"propagationPolicy": "Background"})
-        pods = f"/api/v1/namespaces/{namespace}/pods"
-        wait_until(lambda: not self._admin.get(pods).json()["items"] or None, 60, "the pods are gone")
 
     def tails(self) -> str:
         return "\n".join(one.tail() for one in self._parts)
