@@ -223,12 +223,14 @@ def _state(one: Deployment, pod: Pod | None) -> tuple[ContainerState | None, int
     return ContainerState.CREATED, None
 
 
-def _health(pod: Pod | None, probe: Probe | None) -> ContainerHealth:
-    """A pod that was ready and is no more is unhealthy; one that never was is starting."""
+def _health(pod: Pod | None, probe: Probe | None) -> ContainerHealth | None:
+    """A pod that was ready and is no more is unhealthy; one that never was is starting. Without a pod it is not known."""
     if probe is None:
         return ContainerHealth.NONE
-    ready = pod.condition("Ready") if pod is not None else None
-    if ready is None or pod is None or pod.container is None:
+    if pod is None:
+        return None
+    ready = pod.condition("Ready")
+    if ready is None or pod.container is None:
         return ContainerHealth.STARTING
     if ready.status == "True":
         return ContainerHealth.HEALTHY

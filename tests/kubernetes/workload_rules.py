@@ -12,6 +12,8 @@ import httpx
 import pytest
 
 from reconciler.containers import ContainerError, ContainerHost, cluster, open_container_host
+from reconciler.containers.kubernetes_making import ClusterNode, deployment_document
+from reconciler.engines.keys import Keys
 from reconciler.execution.containers import ContainerWork
 from reconciler.fleet import (
     CardSpec,
@@ -372,6 +374,23 @@ async def a_name_that_is_taken_is_an_error_and_nothing_is_left(subject: Subject)
         assert {one.id: one.name for one in found.containers or ()} == {made: "lab-box", second: "lab-third"}
 
 
+async def a_field_that_somebody_else_has_set_is_not_taken_without_being_asked_to(subject: Subject) -> None:
+    asked = cluster.Cluster(ClusterSpec("lab", NAMESPACE), Keys(), {"KUBECONFIG": subject.kubeconfig})
+    asked.users = 1
+    node = ClusterNode("node", "node", {})
+    try:
+        path = f"{DEPLOYMENTS}/lab-box-node"
+        await asked.apply(path, deployment_document("lab-box-node", "lab-box", subject.spec(), node, ()), "gpurec")
+        await subject.patch("lab-box-node", _set(f"{_MAIN}/image", "local/box:2"))
+        again = deployment_document("lab-box-node", "lab-box", subject.spec(image="local/box:3"), node, ())
+        with pytest.raises(ContainerError, match=r'somebody else has set.*conflict with "kubectl-edit".*image') as caught:
+            await asked.apply(path, again, "gpurec")
+        assert caught.value.code == "conflict"
+        await asked.apply(path, again, "gpurec", force=True)
+    finally:
+        await asked.aclose()
+
+
 async def lists_in_pages_are_whole_lists(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     specs = [subject.spec(f"lab-box-{number}", address=f"agent.box{number}@node") for number in range(5)]
     monkeypatch.setattr(cluster, "PAGE", 2)
@@ -414,6 +433,7 @@ OF_OBJECTS: Sequence[Ask] = (
     a_name_that_is_taken_is_an_error_and_nothing_is_left,
     what_a_deployment_cannot_be_is_refused_before_anything_is_made,
     a_node_that_the_cluster_does_not_have_makes_its_containers_unknown,
+    a_field_that_somebody_else_has_set_is_not_taken_without_being_asked_to,
 )
 """Rules for which an API server is enough: no pod of them has to run."""
 RULES: Sequence[Ask] = (
