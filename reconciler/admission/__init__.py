@@ -5,7 +5,7 @@ from __future__ import annotations
 from reconciler.admission.ollama import admit, cache_per_token, least_free, predicted_bytes, threshold
 from reconciler.admission.router import admit_by_router
 from reconciler.admission.rules import FIT_MARGIN, FIT_TARGET, NO_RULES, Rules, rules_of
-from reconciler.admission.sequence import Coming, any_order_holds, arrange, holds
+from reconciler.admission.sequence import PendingLoad, any_order_holds, arrange, holds
 from reconciler.admission.verdict import CardSeen, Load, Seat, Verdict
 from reconciler.admission.vllm import free_at_start, told_utilization, utilization_of
 
@@ -14,8 +14,8 @@ __all__ = [
     "FIT_TARGET",
     "NO_RULES",
     "CardSeen",
-    "Coming",
     "Load",
+    "PendingLoad",
     "Rules",
     "Seat",
     "Verdict",

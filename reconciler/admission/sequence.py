@@ -9,7 +9,7 @@ from reconciler.value_class import value_class
 
 
 @value_class
-class Coming:
+class PendingLoad:
     """A load that is to come: what the engine will predict for it (None: not known, so nothing is held against it), and the bytes that it
     takes away from what is free."""
 
@@ -24,12 +24,12 @@ class Coming:
         return 100 * (self.predicted or 0) - PERCENT * self.charged
 
 
-def any_order_holds(coming: Sequence[Coming], free: int) -> bool:
+def any_order_holds(coming: Sequence[PendingLoad], free: int) -> bool:
     """Whether each is predicted to fit even after all have come and `free` is left: then their order matters to none."""
     return max((one.predicted or 0 for one in coming), default=0) <= threshold(free)
 
 
-def arrange(coming: Sequence[Coming], free: int, first_is_free: bool) -> list[Coming] | None:
+def arrange(coming: Sequence[PendingLoad], free: int, first_is_free: bool) -> list[PendingLoad] | None:
     """An order in which each is predicted to fit when its turn comes; None when there is none.
 
     `free` is what is believed free once all have come. `first_is_free`: nobody else is resident, and the first model is always tried.
@@ -46,7 +46,7 @@ def arrange(coming: Sequence[Coming], free: int, first_is_free: bool) -> list[Co
     return None
 
 
-def holds(ordered: Sequence[Coming], free: int, first_is_free: bool) -> bool:
+def holds(ordered: Sequence[PendingLoad], free: int, first_is_free: bool) -> bool:
     """Whether loads in this order are each predicted to fit."""
     room = free
     for number in range(len(ordered) - 1, -1, -1):

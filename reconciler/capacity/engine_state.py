@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
-from reconciler.admission import Coming
+from reconciler.admission import PendingLoad
 from reconciler.capacity.cards import Card, Charges, largest, largest_on_cards, total
 from reconciler.fleet import Answers, CardCharges, CardId, ModelSpec
 from reconciler.needs.engine import KnownEngine
@@ -43,7 +43,7 @@ class EngineState(KnownEngine):
     own_before: dict[CardId, int] = field(default_factory=dict)
     runners: dict[str, Holding] = field(default_factory=dict)
     knowledge: Knowledge = field(default_factory=Knowledge)
-    coming: dict[str, Coming] = field(default_factory=dict)
+    coming: dict[str, PendingLoad] = field(default_factory=dict)
     _everywhere: dict[int, Charges] = field(default_factory=dict)
 
     @property
@@ -246,7 +246,7 @@ class Holding:
     charges: Charges
     runner: str = field(default="", kw_only=True)
     started_for: ModelSpec | None = field(default=None, kw_only=True)
-    load: tuple[str, Coming] | None = field(default=None, kw_only=True)
+    load: tuple[str, PendingLoad] | None = field(default=None, kw_only=True)
     counts: bool = field(default=True, kw_only=True)
     cache: int = field(default=0, kw_only=True)
     there: bool = field(default=False, init=False)

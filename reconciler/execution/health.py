@@ -8,7 +8,7 @@ from reconciler.execution.outcome import ExecutionOptions
 from reconciler.fleet import EngineSpec, Health
 
 
-def heeding(options: ExecutionOptions, health: Health) -> ExecutionOptions:
+def with_health(options: ExecutionOptions, health: Health) -> ExecutionOptions:
     """The options of a run under a policy of health."""
     return replace(
         options,

@@ -113,7 +113,7 @@ class StepOfResource:
         if due := self._step.makes_due:
             self._run.state.record_resources([AppliedResource(address) for address in due])
         if self._step.reason.code == RESTART:
-            self._run.state.befell(self._step.address, RESTART, "")
+            self._run.state.record_incident(self._step.address, RESTART, "")
 
     async def act(self) -> None:
         self._run.state.prove_held()
@@ -137,7 +137,7 @@ class StepOfResource:
             state.record_resources((self._actor.applied(step, self._found),))
             if step.cause is Cause.DRIFT and not self._actor.kind.marks_its_own:
                 code, asked = repaired(step.address, step.after)
-                state.befell(step.address, code, asked)
+                state.record_incident(step.address, code, asked)
 
     async def failed(self, error: GpurecError) -> Failure:
         return Failure()

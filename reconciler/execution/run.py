@@ -22,7 +22,7 @@ from reconciler.execution.events import (
     StepSkipped,
 )
 from reconciler.execution.graph import StepGraph
-from reconciler.execution.health import heeding
+from reconciler.execution.health import with_health
 from reconciler.execution.kinds.model.actor import ModelActor, ModelRun
 from reconciler.execution.kinds.model.card_limits import Levels
 from reconciler.execution.kinds.model.evictions import Evictions
@@ -75,7 +75,7 @@ async def execute(
 
     Raises GpurecError for a plan whose steps do not hang together, StateError when the lease is lost or the state cannot be written.
     """
-    how = heeding(options or ExecutionOptions(), desired.policy.health)
+    how = with_health(options or ExecutionOptions(), desired.policy.health)
 
     def leased(at: EngineId) -> Engine:
         return LeasedEngine(engines(at), state.prove_held)

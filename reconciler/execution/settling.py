@@ -61,7 +61,7 @@ def settle_state(models: ModelRun, facts: FleetFacts, results: Mapping[str, Step
     if others := [address for address in models.plan.forgotten if kind_of(address) != MODEL]:
         models.run.state.record_resources((), others)
     for one in models.plan.incidents:  # the facts that are recorded now no longer tell of them
-        models.run.state.befell(one.address, one.code, one.asked, at=one.at, evictor=one.evictor)
+        models.run.state.record_incident(one.address, one.code, one.asked, at=one.at, evictor=one.evictor)
     models.run.state.record_heat(models.levels.note(facts))
     models.run.state.record_facts(facts)
     there = {row.address for row in rows}

@@ -18,7 +18,7 @@ from reconciler.fleet import (
     format_ratio,
 )
 from reconciler.needs.run_settings import installed_on
-from reconciler.placement import Candidate
+from reconciler.placement import EngineAnswer
 from reconciler.value_class import value_class
 
 TOKENS = 512
@@ -85,7 +85,7 @@ def speed_of(vram_bytes: int) -> float:
 _RANKS = ("loaded", "loading", "can_load", "partly_loaded", "can_pull", "no")
 
 
-def route(model: str, found: Sequence[Candidate], facts: FleetFacts, applied: Applied, tokens: int = TOKENS) -> Route:
+def route(model: str, found: Sequence[EngineAnswer], facts: FleetFacts, applied: Applied, tokens: int = TOKENS) -> Route:
     """Ranks what `candidates` found: where it is wholly loaded before where it would be loaded, the idler and emptier card first."""
     choices = [_choice(one, facts, applied) for one in found]
     choices.sort(key=lambda one: (_RANKS.index(one.verdict), one.busy or 0.0, one.used_fraction, one.engine))
@@ -93,7 +93,7 @@ def route(model: str, found: Sequence[Candidate], facts: FleetFacts, applied: Ap
     return Route(model, tokens, tuple(choices), exceeds)
 
 
-def _choice(one: Candidate, facts: FleetFacts, applied: Applied) -> RouteChoice:
+def _choice(one: EngineAnswer, facts: FleetFacts, applied: Applied) -> RouteChoice:
     slot = one.slot
     engine = facts.engine(slot.id)
     resident = _resident(one, engine) if one.code == "resident" else None
@@ -116,7 +116,7 @@ def _choice(one: Candidate, facts: FleetFacts, applied: Applied) -> RouteChoice:
     )
 
 
-def _verdict(one: Candidate, engine: EngineFacts | None, resident: Resident | None) -> tuple[str, str, str]:
+def _verdict(one: EngineAnswer, engine: EngineFacts | None, resident: Resident | None) -> tuple[str, str, str]:
     if engine is None or not engine.reachable:
         reason = engine.reason if engine is not None else None
         return "no", "unreachable", f"cannot be asked: {reason or 'nothing is known of it'}"
@@ -142,7 +142,7 @@ def _of_resident(resident: Resident | None) -> tuple[str, str, str]:
     return "loaded", "resident", "is loaded, all of it on the card"
 
 
-def _resident(one: Candidate, engine: EngineFacts | None) -> Resident | None:
+def _resident(one: EngineAnswer, engine: EngineFacts | None) -> Resident | None:
     kind = one.slot.kind
     names = {one.model.engine_name(kind), one.model.base_name(kind)}
     return next((held for held in (engine.residents if engine is not None else None) or () if held.name in names), None)

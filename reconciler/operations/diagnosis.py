@@ -10,8 +10,7 @@ from reconciler.health import Finding, Level, ReplicaStatus, find, replicas_of
 from reconciler.operations.proposal import Proposal, plan_fleet
 from reconciler.operations.reporter import Reporter, ignore
 from reconciler.operations.settings import WorkspaceSettings
-from reconciler.state import Level as StateLevel
-from reconciler.state import Store
+from reconciler.state import StateLevel, Store
 from reconciler.state.sqlite.check import SQLITE
 from reconciler.value_class import value_class
 

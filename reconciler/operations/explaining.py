@@ -13,7 +13,7 @@ from reconciler.operations.observation import PROBE_ALL, Observation, PlanOption
 from reconciler.operations.proposal import Proposal, plan_fleet
 from reconciler.operations.reporter import Reporter, ignore
 from reconciler.operations.settings import WorkspaceSettings
-from reconciler.placement import Candidate, Question, candidates
+from reconciler.placement import EngineAnswer, Question, candidates
 from reconciler.planning import Plan
 from reconciler.planning.explaining import Account, account_of
 from reconciler.value_class import value_class
@@ -33,7 +33,7 @@ class Explanation:
     plan: Plan
     account: Account
     status: ReplicaStatus | None
-    candidates: Sequence[Candidate]
+    candidates: Sequence[EngineAnswer]
     incidents: tuple[Incident, ...]
     facts: FleetFacts
     history: tuple[HistoryRow, ...]
@@ -68,7 +68,7 @@ def explained(seen: Proposal, address: str) -> Explanation:
     status = next((one for one in every if one.address == address), None)
     name = address.removeprefix("model.").rpartition("@")[0] or address.removeprefix("model.")
     model = next((one for one in space.desired.wanted if one.name == name), None) if address.startswith("model.") else None
-    found: Sequence[Candidate] = ()
+    found: Sequence[EngineAnswer] = ()
     if model is not None:
         found = candidates(space.fleet, space.desired, seen.facts, seen.applied, Question(model), space.catalogue)
     incidents = tuple(one for one in (*seen.applied.incidents, *plan.incidents) if one.address == address)

@@ -12,7 +12,7 @@ from reconciler.operations.observation import Observation, PlanOptions, look
 from reconciler.operations.reporter import Reporter, ignore
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.operations.workspace import load
-from reconciler.placement import Candidate, ModelNeeds, Question, Search, candidates, model_needs
+from reconciler.placement import EngineAnswer, ModelNeeds, Question, Search, candidates, model_needs
 from reconciler.planning import unused_tags
 from reconciler.value_class import value_class
 from reconciler.vram import Asked
@@ -25,7 +25,7 @@ class ModelAnswer:
     the desired state asks for it."""
 
     question: Question
-    candidates: Sequence[Candidate]
+    candidates: Sequence[EngineAnswer]
     wanted: bool
     facts: FleetFacts
     applied: Applied

@@ -6,7 +6,7 @@ from reconciler.capacity import Card, Charges, EngineState, Occupancy, is_fitted
 from reconciler.needs.context_search import Fitted, Search
 from reconciler.needs.terms import Terms
 from reconciler.placement.bound import Bound, bound_of
-from reconciler.placement.candidates import Candidate, ModelNeeds, Question, best, candidates, model_needs
+from reconciler.placement.candidates import EngineAnswer, ModelNeeds, Question, best, candidates, model_needs
 from reconciler.placement.decided import Decided
 from reconciler.placement.eligibility import refusal
 from reconciler.placement.explain import Explanation, Refused, explain
@@ -14,22 +14,22 @@ from reconciler.placement.mip import SolverMissing, require_highs
 from reconciler.placement.objective import Objective, objective_of, replica_bytes
 from reconciler.placement.place import place, place_most
 from reconciler.placement.residents import Occupant, charge_found, need_on
-from reconciler.placement.result import Lacking, PassedOver, Placement, Target
-from reconciler.placement.search_state import NOTHING_HELD, Held
+from reconciler.placement.result import MissingReplicas, PassedOver, Placement, Target
+from reconciler.placement.search_state import NOTHING_HELD, HeldReplicas
 from reconciler.placement.variants import better_now
 
 __all__ = [
     "NOTHING_HELD",
     "Bound",
-    "Candidate",
     "Card",
     "Charges",
     "Decided",
+    "EngineAnswer",
     "EngineState",
     "Explanation",
     "Fitted",
-    "Held",
-    "Lacking",
+    "HeldReplicas",
+    "MissingReplicas",
     "ModelNeeds",
     "Objective",
     "Occupancy",

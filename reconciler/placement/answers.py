@@ -13,14 +13,14 @@ from reconciler.placement.fit import Fit, fit, take
 from reconciler.placement.keep import come_to
 from reconciler.placement.leaving import Leaving
 from reconciler.placement.preemption import drop
-from reconciler.placement.result import Lacking
+from reconciler.placement.result import MissingReplicas
 from reconciler.placement.search_state import Placing
 
-Coming = Sequence[tuple[ModelSpec, EngineState]]
+PendingLoad = Sequence[tuple[ModelSpec, EngineState]]
 """Who comes where, in the order in which they take their places."""
 
 
-def refused(placing: Placing, leaving: Iterable[Leaving], coming: Coming) -> set[tuple[str, EngineState]]:
+def refused(placing: Placing, leaving: Iterable[Leaving], coming: PendingLoad) -> set[tuple[str, EngineState]]:
     """The places that the board refuses when all who leave have left, and those that a replica of the same model has. Nothing stays
     changed."""
     wrong: set[tuple[str, EngineState]] = set()
@@ -40,7 +40,7 @@ def refused(placing: Placing, leaving: Iterable[Leaving], coming: Coming) -> set
     return wrong
 
 
-def carry_out(placing: Placing, leaving: Iterable[Leaving], coming: Coming, models: Sequence[ModelSpec]) -> None:
+def carry_out(placing: Placing, leaving: Iterable[Leaving], coming: PendingLoad, models: Sequence[ModelSpec]) -> None:
     """Who leaves is taken off the board and told for whom, the most important that comes to one of its cards; then each replica takes its
     new place, and of `models` it is said anew what has none. At least one comes."""
     for_whom: dict[Card, ModelSpec] = {}
@@ -73,4 +73,4 @@ def _count_lacking(placing: Placing, models: Sequence[ModelSpec]) -> None:
             can_be_asked = [group for group in ([slot for slot in group if slot.reachable and slot.selected] for group in without) if group]
             missing, asked = len(can_be_asked), tuple(slot for group in can_be_asked for slot in group)
         if missing > 0:
-            placing.result.lacking.append(Lacking(model, missing, asked))
+            placing.result.lacking.append(MissingReplicas(model, missing, asked))

@@ -20,7 +20,7 @@ from reconciler.vram import AS_THE_ENGINE, NO_CATALOGUE, Asked, Catalogue, Need,
 
 
 @value_class
-class Candidate:
+class EngineAnswer:
     """One engine's answer. `model` is what it is about: of a model with variants the first that is there or fits, else the last.
 
     `code` is `fits`, `resident` or the reason why not, `message` the same in words (empty where it fits). `needs` is what every source
@@ -64,7 +64,7 @@ class Question:
 
 def candidates(
     fleet: Fleet, desired: Desired, facts: FleetFacts, applied: Applied, question: Question, catalogue: Catalogue = NO_CATALOGUE
-) -> tuple[Candidate, ...]:
+) -> tuple[EngineAnswer, ...]:
     """The answer of every engine of the model's nodes, in order of their names. Where it is resident and asked for in another way, its
     room is counted as free: it would be loaded again."""
     model = question.model
@@ -88,13 +88,13 @@ def candidates(
     return tuple(answers)
 
 
-def best(found: Sequence[Candidate]) -> Candidate | None:
+def best(found: Sequence[EngineAnswer]) -> EngineAnswer | None:
     """The answer that stands for all: where the model is, else where it fits, its best variant and the emptiest cards first, else one that
     tells its terms."""
     if not found:
         return None
 
-    def order(one: Candidate) -> tuple[bool, bool, int, bool, float]:
+    def order(one: EngineAnswer) -> tuple[bool, bool, int, bool, float]:
         variants = [variant.name for variant in one.model.variants]
         rank = variants.index(one.model.variant) if one.model.variant in variants else 0
         return one.code != "resident", not one.fits, rank, one.terms.predicted is None, one.slot.used_fraction
@@ -110,11 +110,11 @@ def _candidate(
     question: Question,
     resident: tuple[Occupant, ModelSpec] | None,
     known: Known,
-) -> Candidate:
+) -> EngineAnswer:
     model = question.as_asked(model)
     if resident is not None and not question.otherwise:
         needs = slot.knowledge.every(slot, model, applied)
-        return Candidate(slot, "resident", "is there already", needs, _terms(slot, model, applied, needs), slot.cards or (), model)
+        return EngineAnswer(slot, "resident", "is there already", needs, _terms(slot, model, applied, needs), slot.cards or (), model)
     try:
         with board.trial():
             if resident is not None:
@@ -125,7 +125,7 @@ def _candidate(
             slot.knowledge.ask(model.name, question.asked)
 
 
-def _free(slot: EngineState, model: ModelSpec, applied: Applied, question: Question, known: Known, where: str) -> Candidate:
+def _free(slot: EngineState, model: ModelSpec, applied: Applied, question: Question, known: Known, where: str) -> EngineAnswer:
     """The answer of an engine that does not hold the model, or of which its bytes were taken off. `where` are the words if it fits."""
     most = None
     if question.search is not None:
@@ -140,9 +140,9 @@ def _free(slot: EngineState, model: ModelSpec, applied: Applied, question: Quest
     given = question.search is not None and question.search.room is not None and most is not None
     if refusal(slot, model) is None and (given or isinstance(fit(slot, model, applied), Fit)):
         found = most is None or most.found is not None
-        return Candidate(slot, "fits" if found else "insufficient_vram", where if found else "", needs, terms, cards, model, most)
+        return EngineAnswer(slot, "fits" if found else "insufficient_vram", where if found else "", needs, terms, cards, model, most)
     code = reason_at(slot, model, applied)
-    return Candidate(slot, code, in_words(code, slot, model, applied), needs, terms, cards, model, most)
+    return EngineAnswer(slot, code, in_words(code, slot, model, applied), needs, terms, cards, model, most)
 
 
 def _terms(slot: EngineState, model: ModelSpec, applied: Applied, needs: Sequence[Need]) -> Terms:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.admission import FIT_TARGET, Coming, Load, any_order_holds, arrange, cache_per_token, predicted_bytes
+from reconciler.admission import FIT_TARGET, Load, PendingLoad, any_order_holds, arrange, cache_per_token, predicted_bytes
 from reconciler.capacity import Charges, EngineState, believed_free, most_unused, on_cards, unused_beside
 from reconciler.fleet import MIB, Applied, EngineKind, ModelSpec, format_bytes
 from reconciler.needs.run_settings import in_ram, installed_on
@@ -26,14 +26,14 @@ def load_of(slot: EngineState, model: ModelSpec, applied: Applied) -> Load:
     )
 
 
-def coming_of(slot: EngineState, model: ModelSpec, charges: Charges, applied: Applied) -> Coming:
+def coming_of(slot: EngineState, model: ModelSpec, charges: Charges, applied: Applied) -> PendingLoad:
     """A load by what is certain of its prediction: with the file's size alone, that."""
     load = load_of(slot, model, applied)
     least, _ = predicted_bytes(load)
-    return Coming(None if load.cpu else least, on_cards(charges))
+    return PendingLoad(None if load.cpu else least, on_cards(charges))
 
 
-def would_evict(slot: EngineState, new: Coming | None = None) -> bool:
+def would_evict(slot: EngineState, new: PendingLoad | None = None) -> bool:
     """Whether this engine would evict somebody for one of its loads to come (and `new`), whatever their order."""
     if not slot.rules.memory or not slot.cards or None in [card.total for card in slot.cards]:
         return False

@@ -20,7 +20,7 @@ from reconciler.needs.run_settings import in_ram
 from reconciler.placement.answers import carry_out, refused
 from reconciler.placement.fit import part_on, static_refusal
 from reconciler.placement.leaving import Leaving
-from reconciler.placement.mip import Budget, Held, Program, solve
+from reconciler.placement.mip import Budget, Program, RowSums, solve
 from reconciler.placement.missing import place_missing
 from reconciler.placement.objective import ALONE, ranks_of, replica_bytes
 from reconciler.placement.preemption import together
@@ -298,7 +298,7 @@ class _Question:
     def _brought_back(self, numbers: Sequence[int]) -> list[int]:
         """The same with every replica where it is resident that fits there as all others are, the largest first: what is left out is not
         weighed against what moves, so a program that was not solved to its end may have moved what it need not."""
-        numbers, held = [*numbers], Held(self.program, numbers)
+        numbers, held = [*numbers], RowSums(self.program, numbers)
         moved = [(-demand.size, demand.model.name, demand) for demand in self.demands]
         for _ in range(ROUNDS_BACK):
             back = False

@@ -15,7 +15,7 @@ from reconciler.placement.fit import part_on, spills
 from reconciler.placement.hints import would_help
 from reconciler.placement.reasons import SPREAD, Reasons, reason_at
 from reconciler.placement.residents import need_on
-from reconciler.placement.result import Lacking, PassedOver, Placement
+from reconciler.placement.result import MissingReplicas, PassedOver, Placement
 from reconciler.value_class import value_class
 
 CANDIDATES_SHOWN = 32
@@ -41,14 +41,14 @@ class Explanation:
     """All answers for one unplaced model. `refused` is bounded, `counts` is not, short of a plan with a great many unplaced models: then
     `not_looked_at` counts the rest."""
 
-    lacking: Lacking
+    lacking: MissingReplicas
     needed_bytes: int | None
     refused: tuple[Refused, ...]
     counts: Mapping[str, int]
     would_fit_if: tuple[str, ...]
 
 
-def explain(placement: Placement, lacking: Lacking, applied: Applied, desired: Desired) -> Explanation:
+def explain(placement: Placement, lacking: MissingReplicas, applied: Applied, desired: Desired) -> Explanation:
     """The reasons of every engine of the model's nodes, as the board stands at the end of placement."""
     model = lacking.model
     board = placement.board

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reconciler.admission import Coming
+from reconciler.admission import PendingLoad
 from reconciler.capacity import Charges, EngineState, Holding, Occupancy, margin_for
 from reconciler.fleet import NOT_STARTED, STARTED_WITH_MODEL, Applied, EngineKind, Ensure, ModelSpec, fixed_otherwise
 from reconciler.needs.run_settings import in_ram, installed_on
@@ -31,7 +31,7 @@ class Fit:
     charges: Charges
     runner: str
     shares: bool = False
-    coming: Coming | None = None
+    coming: PendingLoad | None = None
     cache: int = 0
 
 

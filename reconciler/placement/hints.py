@@ -14,7 +14,7 @@ from reconciler.placement.engine_admission import would_leave_less, would_take_m
 from reconciler.placement.fit import Fit, fit, room_for, spills
 from reconciler.placement.others_that_leave import one_replica_less, protected_that_would_go, raised_priority, strangers_that_would_go
 from reconciler.placement.residents import need_on
-from reconciler.placement.result import Lacking, Placement
+from reconciler.placement.result import MissingReplicas, Placement
 from reconciler.placement.smaller_needs import asking_for_less, larger_card
 from reconciler.placement.trials import HINT_LOOKS, Line, Trials
 
@@ -25,7 +25,9 @@ OF_ROOM = OF_OTHERS | {"too_large"}
 """Reasons that are about room for it alone; those of the first set only since others have it."""
 
 
-def would_help(lacking: Lacking, counts: Mapping[str, int], placement: Placement, applied: Applied, desired: Desired) -> tuple[str, ...]:
+def would_help(
+    lacking: MissingReplicas, counts: Mapping[str, int], placement: Placement, applied: Applied, desired: Desired
+) -> tuple[str, ...]:
     """The lines that would help, as the board stands at the end of placement; `counts` has the reasons of its engines."""
     model = lacking.model
     trials = Trials(model, placement, applied, lacking.asked)
@@ -77,7 +79,7 @@ def _lines_of_room(model: ModelSpec, counts: Mapping[str, int], trials: Trials, 
     return lines
 
 
-def _is_confirmed(line: Line, lacking: Lacking, placement: Placement, desired: Desired) -> bool:
+def _is_confirmed(line: Line, lacking: MissingReplicas, placement: Placement, desired: Desired) -> bool:
     """Whether a replica more has a place where all is placed anew with the change. A large fleet is not placed anew for a line: what was
     tried on the board stands there."""
     slots = len(placement.board.slots)

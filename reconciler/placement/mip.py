@@ -52,7 +52,7 @@ class Program:
         self.rows.append((lower, upper, terms))
 
 
-class Held:
+class RowSums:
     """What the rows of a program add up to, while single numbers change."""
 
     def __init__(self, program: Program, numbers: Sequence[int]) -> None:

@@ -14,7 +14,7 @@ from reconciler.placement.parting import beside_followers
 from reconciler.placement.preemption import displace, eject
 from reconciler.placement.reorder_loads import reseat
 from reconciler.placement.residents import need_on
-from reconciler.placement.result import Lacking, Target
+from reconciler.placement.result import MissingReplicas, Target
 from reconciler.placement.search_state import Placing
 
 
@@ -46,7 +46,7 @@ def place_missing(placing: Placing, model: ModelSpec) -> None:
         if missing > 0 and model.name in placing.may_share:
             missing -= _share(placing, one, missing, candidates)
     if missing > 0:
-        placing.result.lacking.append(Lacking(model, missing))
+        placing.result.lacking.append(MissingReplicas(model, missing))
 
 
 def make_way(placing: Placing, model: ModelSpec) -> None:
@@ -70,7 +70,7 @@ def make_way(placing: Placing, model: ModelSpec) -> None:
         while missing > 0 and reseat(placing, one, candidates):
             missing -= 1
     if missing > 0:
-        placing.result.lacking.append(Lacking(model, missing))
+        placing.result.lacking.append(MissingReplicas(model, missing))
 
 
 def _share(placing: Placing, model: ModelSpec, count: int, candidates: Sequence[EngineState]) -> int:
@@ -142,7 +142,7 @@ def _fill_groups(placing: Placing, model: ModelSpec, attempt: Callable[[Placing,
         count += 1
         lacking.extend(asked)
     if count:
-        placing.result.lacking.append(Lacking(model, count, tuple(lacking)))
+        placing.result.lacking.append(MissingReplicas(model, count, tuple(lacking)))
 
 
 def _try_in_group(placing: Placing, model: ModelSpec, slots: Sequence[EngineState]) -> bool:
@@ -180,7 +180,7 @@ def place_present(placing: Placing, model: ModelSpec) -> None:
             if missing > 0 and not placing.breaks_spread(model, slot) and put(slot):
                 missing -= 1
         if missing:
-            placing.result.lacking.append(Lacking(model, missing))
+            placing.result.lacking.append(MissingReplicas(model, missing))
         return
     lacking: list[EngineState] = []
     count = 0
@@ -194,7 +194,7 @@ def place_present(placing: Placing, model: ModelSpec) -> None:
             count += 1
             lacking.extend(group)
     if count:
-        placing.result.lacking.append(Lacking(model, count, tuple(lacking)))
+        placing.result.lacking.append(MissingReplicas(model, count, tuple(lacking)))
 
 
 def _cannot_hold(model: ModelSpec, slot: EngineState) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from reconciler.capacity import Occupancy, largest
 from reconciler.fleet import Applied, Desired, Ensure, ModelSpec
 from reconciler.placement.residents import Occupant, most_needed
-from reconciler.placement.result import Lacking, Placement
+from reconciler.placement.result import MissingReplicas, Placement
 from reconciler.value_class import value_class
 
 ALONE = 16
@@ -50,7 +50,7 @@ class Objective:
         return sum(level.bytes for level in self.left_out)
 
 
-def objective_of(placement: Placement, desired: Desired, applied: Applied, lacking: Sequence[Lacking] | None = None) -> Objective:
+def objective_of(placement: Placement, desired: Desired, applied: Applied, lacking: Sequence[MissingReplicas] | None = None) -> Objective:
     """The objective of a finished placement. `lacking` is what of it counts as left out; None: all that has no place."""
     ranks = ranks_of(desired)
     out = {priority: [0, 0] for priority in sorted(ranks, reverse=True)}

@@ -25,7 +25,7 @@ from reconciler.placement.parting import part
 from reconciler.placement.rearrange import bring_back, rearrange
 from reconciler.placement.residents import Occupant, charge_found
 from reconciler.placement.result import Placement, Proof, Target
-from reconciler.placement.search_state import NOTHING_HELD, Held, Placing
+from reconciler.placement.search_state import NOTHING_HELD, HeldReplicas, Placing
 
 EXACT_WORK, EXACT_SECONDS = 20_000_000, 120.0
 """What the exact solver may spend on one plan (`mip.Budget`): some 10 s of one core, and far more time than that."""
@@ -36,7 +36,7 @@ RETURNS = 2
 
 
 def place(
-    board: Occupancy, desired: Desired, applied: Applied, held: Held = NOTHING_HELD, finish: Callable[[Placing], None] | None = None
+    board: Occupancy, desired: Desired, applied: Applied, held: HeldReplicas = NOTHING_HELD, finish: Callable[[Placing], None] | None = None
 ) -> Placement:
     """The place of every wanted replica on a fresh board (as `set_up` gives it); the board is charged with the result. `finish` may change
     what was found, before residents that wait for a place of their own are let stay."""
@@ -103,7 +103,7 @@ def _place_by_priority(placing: Placing, names: Set[str]) -> None:
             make_way(placing, model)
 
 
-def place_most(boards: Callable[[], Occupancy], desired: Desired, applied: Applied, held: Held = NOTHING_HELD) -> Placement:
+def place_most(boards: Callable[[], Occupancy], desired: Desired, applied: Applied, held: HeldReplicas = NOTHING_HELD) -> Placement:
     """As `place`, on a fresh board that `boards` makes. Where that leaves out what no search is made for (`is_searched`), all is placed
     by best fit on another board as well: that is taken where it leaves less out, by priority, or as little and disturbs less. Where the
     files ask for the exact solver, that goes on from there.

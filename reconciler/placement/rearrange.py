@@ -32,7 +32,7 @@ from reconciler.placement.leaving import Leaving
 from reconciler.placement.objective import ALONE, ranks_of
 from reconciler.placement.preemption import together
 from reconciler.placement.residents import Occupant, most_needed, need_on
-from reconciler.placement.result import Lacking, Target
+from reconciler.placement.result import MissingReplicas, Target
 from reconciler.placement.search import Search
 from reconciler.placement.search_state import Placing
 
@@ -106,7 +106,7 @@ Answer = Sequence[tuple[_Piece, EngineState | None]]
 class _Model:
     """The board as a packing: `pieces` by item."""
 
-    def __init__(self, placing: Placing, lacking: Sequence[Lacking], refused: set[tuple[str, EngineState]]) -> None:
+    def __init__(self, placing: Placing, lacking: Sequence[MissingReplicas], refused: set[tuple[str, EngineState]]) -> None:
         self._placing, self._refused = placing, refused
         board = placing.board
         self._cards = [card for card in board.cards if card.usable is not None and not card.is_at_fault]
@@ -189,7 +189,7 @@ class _Model:
         group = next((group for group in self._placing.groups_of[model.name] if slot in group), ())
         return [self._number[other] for other in group if other in self._number]
 
-    def _lacking(self, entry: Lacking) -> list[Item]:
+    def _lacking(self, entry: MissingReplicas) -> list[Item]:
         placing, model = self._placing, entry.model
         items = []
         if model.each is None:

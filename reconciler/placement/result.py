@@ -58,7 +58,7 @@ class Target:
 
 
 @dataclass(slots=True, eq=False)
-class Lacking:
+class MissingReplicas:
     """Replicas of a model without a place: how many, and the engines that were asked (None: every engine of its nodes)."""
 
     model: ModelSpec
@@ -106,7 +106,7 @@ class Placement:
 
     board: Occupancy
     targets: list[Target] = field(default_factory=list)
-    lacking: list[Lacking] = field(default_factory=list)
+    lacking: list[MissingReplicas] = field(default_factory=list)
     unwanted: list[Occupant] = field(default_factory=list)
     displaced: set[Occupant] = field(default_factory=set)
     released: set[Occupant] = field(default_factory=set)

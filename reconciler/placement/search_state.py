@@ -23,7 +23,7 @@ from reconciler.value_class import value_class
 
 
 @value_class
-class Held:
+class HeldReplicas:
     """Replicas that are left alone for now, by model and engine: `away` are not loaded where they are gone, `as_is` are not reloaded
     for these faults (`context_differs`, `cpu_fallback`)."""
 
@@ -31,7 +31,7 @@ class Held:
     as_is: Mapping[tuple[str, EngineId], Set[str]] = field(default_factory=dict)
 
 
-NOTHING_HELD = Held()
+NOTHING_HELD = HeldReplicas()
 EJECTION_LOOKS = 100_000
 """How often, in one round, a replica's place is looked at for somebody else; beyond that a replica is called unplaced."""
 
@@ -54,7 +54,7 @@ class Placing:
     version, `seats` what a replica of a model and variant takes on an engine, as a search sees it.
     """
 
-    def __init__(self, board: Occupancy, desired: Desired, applied: Applied, held: Held = NOTHING_HELD) -> None:
+    def __init__(self, board: Occupancy, desired: Desired, applied: Applied, held: HeldReplicas = NOTHING_HELD) -> None:
         self.board = board
         self.desired = desired
         self.applied = applied

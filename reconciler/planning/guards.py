@@ -8,7 +8,7 @@ from math import ceil
 
 from reconciler.fleet import Desired
 from reconciler.planning.kinds.model.change import Change
-from reconciler.planning.kinds.model.changes import Changes, Spared
+from reconciler.planning.kinds.model.changes import Changes, ProtectedChange
 from reconciler.planning.plan import Action, Refusal
 
 _EVICTIONS = ("eviction", "unmanaged")
@@ -48,7 +48,7 @@ def find_refusals(found: Changes, desired: Desired) -> tuple[Refusal, ...]:
     return tuple(refusals)
 
 
-def _protected(spared: Sequence[Spared]) -> Refusal:
+def _protected(spared: Sequence[ProtectedChange]) -> Refusal:
     """The plan leaves protected replicas alone, so it is not what the files ask for."""
     first = min(spared, key=lambda one: one.address)
     others = f", and so would {_count(len(spared) - 1, 'other')}" if len(spared) > 1 else ""

@@ -24,7 +24,7 @@ from reconciler.fleet import (
     resource_address,
 )
 from reconciler.placement import (
-    Held,
+    HeldReplicas,
     Occupant,
     Placement,
     Target,
@@ -137,7 +137,7 @@ def make_plan(
         return board
 
     holds = find_holds(begun.facts, desired, applied, recorded, created_at, again)
-    placement = place_most(fresh_board, desired, applied, Held(holds.away(), holds.as_is()))
+    placement = place_most(fresh_board, desired, applied, HeldReplicas(holds.away(), holds.as_is()))
     board = placement.board
     lost = mark_lost(board, applied, desired.policy.lost_after, created_at)
     drift = find_drift(board, applied, desired, recorded)

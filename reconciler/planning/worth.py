@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 
 from reconciler.fleet import Applied, Desired, Ensure
-from reconciler.placement import Bound, Explanation, Lacking, Objective, Placement, Refused, bound_of, explain, objective_of, replica_bytes
+from reconciler.placement import (
+    Bound,
+    Explanation,
+    MissingReplicas,
+    Objective,
+    Placement,
+    Refused,
+    bound_of,
+    explain,
+    objective_of,
+    replica_bytes,
+)
 from reconciler.placement.eligibility import NEVER_QUALIFIES
 from reconciler.planning.plan import WAITS_FOR_UNREACHABLE, Candidate, Note, PlacementInfo, Unplaced, UnplacedLevel, VariantRefusal
 from reconciler.value_class import value_class
@@ -34,7 +45,7 @@ def worth_of(placement: Placement, desired: Desired, applied: Applied) -> Worth:
 
 
 def _info(
-    placement: Placement, lacking: Sequence[Lacking], desired: Desired, applied: Applied, bound: Bound, every: Objective
+    placement: Placement, lacking: Sequence[MissingReplicas], desired: Desired, applied: Applied, bound: Bound, every: Objective
 ) -> PlacementInfo:
     """How good the placement is. `lacking` is what counts as left out; what else has no place only waits for an engine."""
     proved, found = bound.proves(every), every
@@ -66,7 +77,7 @@ def _info(
 
 def _without_place(
     placement: Placement, applied: Applied, desired: Desired, bound: Bound, every: Objective
-) -> tuple[tuple[Unplaced, ...], list[Lacking], tuple[Note, ...]]:
+) -> tuple[tuple[Unplaced, ...], list[MissingReplicas], tuple[Note, ...]]:
     """What has no place, and what may have one as soon as an engine can be asked again: that is unknown, and only noted."""
     unplaced, told, waiting = [], [], []
     least = frozenset(bound.least_levels(every))
@@ -96,7 +107,7 @@ def _without_place(
     return tuple(unplaced), told, tuple(waiting)
 
 
-def _cannot_be_placed(lacking: Lacking, answer: Explanation, bound: Bound, least: Set[int]) -> bool:
+def _cannot_be_placed(lacking: MissingReplicas, answer: Explanation, bound: Bound, least: Set[int]) -> bool:
     """Whether no placement has room for these replicas: no engine could take them whatever else it held; or there are more of them than
     engines that could; or of their priority nothing less can be left out (`least`)."""
     name, priority = lacking.model.name, lacking.model.priority

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reconciler.state.copying import Copied, copy_state, fleet_to_copy
-from reconciler.state.finding import Finding, Level
+from reconciler.state.finding import StateFinding, StateLevel
 from reconciler.state.lease import EXPIRY_SECONDS, HEARTBEAT_SECONDS, Lease, Lock, Standing
 from reconciler.state.node_rename import Move, node_move
 from reconciler.state.open import open_state
@@ -34,11 +34,9 @@ __all__ = [
     "EXPIRY_SECONDS",
     "HEARTBEAT_SECONDS",
     "Copied",
-    "Finding",
     "JournalRow",
     "Learned",
     "Lease",
-    "Level",
     "Lock",
     "Measurement",
     "Move",
@@ -54,6 +52,8 @@ __all__ = [
     "ShardRow",
     "SqliteStore",
     "Standing",
+    "StateFinding",
+    "StateLevel",
     "StateReader",
     "StateWriter",
     "StepStatus",

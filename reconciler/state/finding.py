@@ -7,17 +7,17 @@ from enum import StrEnum
 from reconciler.value_class import value_class
 
 
-class Level(StrEnum):
+class StateLevel(StrEnum):
     OK = "ok"
     WARNING = "warning"
     ERROR = "error"
 
 
 @value_class
-class Finding:
+class StateFinding:
     """One thing that was looked at. `hint` says what to do about a warning or an error."""
 
     name: str
-    level: Level
+    level: StateLevel
     message: str
     hint: str | None = None

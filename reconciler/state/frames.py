@@ -148,14 +148,14 @@ Load = Callable[[Collection[tuple[int, int]]], Sequence[Frame]]
 
 
 @value_class
-class Change:
+class HistoryChange:
     """What a store is to write and to forget (by span and time)."""
 
     new: tuple[Frame, ...]
     gone: tuple[tuple[int, int], ...]
 
 
-def change_of(looks: Sequence[Frame], there: Collection[Kept], load: Load, bounds: HistoryBounds) -> Change:
+def change_of(looks: Sequence[Frame], there: Collection[Kept], load: Load, bounds: HistoryBounds) -> HistoryChange:
     """What becomes of a history when `looks`, the oldest first, come to it: means of what is complete, and an end of what is old.
 
     A look that is not later than the last one comes before it, or to what another loop saw of other nodes at the same second; frames of the
@@ -178,7 +178,9 @@ def change_of(looks: Sequence[Frame], there: Collection[Kept], load: Load, bound
     sizes = {(one.span, one.at): one.size for one in there if (one.span, one.at) in known}
     old = min(now, last) - bounds.seconds  # a clock that jumps ahead once ends nothing
     gone = (wrong | _too_many({*known, *frames}, sizes, old, bounds.size_bytes)) - {(LOOK, one.at) for one in looks}
-    return Change(tuple(one for key, one in frames.items() if key not in gone), tuple(sorted(gone & {(one.span, one.at) for one in there})))
+    return HistoryChange(
+        tuple(one for key, one in frames.items() if key not in gone), tuple(sorted(gone & {(one.span, one.at) for one in there}))
+    )
 
 
 def _laid_over(before: Frame, one: Frame) -> Frame:

@@ -79,7 +79,7 @@ class Lease:
 
 
 @value_class
-class Held:
+class OwnLease:
     """Our own lease. `took_over` says whose was replaced."""
 
     owner: str

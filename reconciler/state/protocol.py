@@ -226,7 +226,7 @@ class StateWriter(StateReader, Protocol):
         """Keeps how hot cards are, by node and index; what is not named, or as it was, is not written."""
         ...
 
-    def befell(self, address: str, code: str, asked: str, *, at: str | None = None, evictor: str | None = None) -> None:
+    def record_incident(self, address: str, code: str, asked: str, *, at: str | None = None, evictor: str | None = None) -> None:
         """Keeps an incident of `at` (None: now). `asked` is the digest of what is asked of its model."""
         ...
 

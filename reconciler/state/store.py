@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from reconciler.fleet import AllocatedAgent, Frame, HistoryBounds, StateError, Ticket, TicketKept, Tickets
-from reconciler.state.finding import Finding
+from reconciler.state.finding import StateFinding
 from reconciler.state.lease import Lock, lock_held
 from reconciler.state.protocol import StateReader
 from reconciler.state.shards import ShardBoard
@@ -98,7 +98,7 @@ class Store(Protocol):
         """Where several loops over one fleet know of each other. Raises StateError for a file, which only one machine has."""
         ...
 
-    def check(self) -> Sequence[Finding]:
+    def check(self) -> Sequence[StateFinding]:
         """Everything that can be told of its health. Raises StateError where there is no state."""
         ...
 

@@ -13,7 +13,7 @@ from reconciler.views.history_text import RunRow, RunStep, history_text, run_tex
 from reconciler.views.inventory_text import inventory_text, validate_text
 from reconciler.views.models_text import models_json, models_text
 from reconciler.views.need_text import need_json, need_text
-from reconciler.views.outcome_text import Held, Lost, StepResult, outcome_text
+from reconciler.views.outcome_text import HeldLine, LostLine, StepLine, outcome_text
 from reconciler.views.overlay_text import overlay_text
 from reconciler.views.owned_text import owned_text
 from reconciler.views.plan_text import Detail, plan_text
@@ -23,11 +23,11 @@ from reconciler.views.style import beside
 
 __all__ = [
     "Detail",
-    "Held",
-    "Lost",
+    "HeldLine",
+    "LostLine",
     "RunRow",
     "RunStep",
-    "StepResult",
+    "StepLine",
     "beside",
     "candidates_json",
     "candidates_text",

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from reconciler.fleet import format_bytes
-from reconciler.placement import Candidate, Card, Fitted, Question, Terms, best
+from reconciler.placement import Card, EngineAnswer, Fitted, Question, Terms, best
 from reconciler.views.escape import escape
 from reconciler.views.fitted_text import fitted_cell, fitted_json, fitted_words
 from reconciler.views.models_text import measured_words, source_words, sources_json
@@ -19,7 +19,7 @@ MOST_TABLES = 5
 """Most tables of terms; engines of which the same is true share one."""
 
 
-def candidates_json(question: Question, found: Sequence[Candidate], wanted: bool) -> str:
+def candidates_json(question: Question, found: Sequence[EngineAnswer], wanted: bool) -> str:
     """One JSON document: of the engine that stands for all (`best`) the bytes on a card by term at the top level, an unknown one null, then
     every engine with its answer, the same terms, what each source says, and its cards."""
     rows = [
@@ -54,7 +54,7 @@ def candidates_json(question: Question, found: Sequence[Candidate], wanted: bool
     return json.dumps(document, indent=2) + "\n"
 
 
-def _terms_json(one: Candidate) -> dict[str, object]:
+def _terms_json(one: EngineAnswer) -> dict[str, object]:
     """The keys of `check FILE`, of the engine that was asked; `split` has a row a card where all cards of the engine share the model."""
     terms = one.terms
     beside = None if terms.card is None or terms.card.extra else 0
@@ -112,7 +112,7 @@ def _card_json(card: Card) -> dict[str, object]:
     }
 
 
-def candidates_text(question: Question, found: Sequence[Candidate], wanted: bool, *, colour: bool = False, width: int = 100) -> str:
+def candidates_text(question: Question, found: Sequence[EngineAnswer], wanted: bool, *, colour: bool = False, width: int = 100) -> str:
     """Where a model could go as the fleet stands: engines where it fits first, then the others with their reasons; then what it takes by
     term, a table for all engines of which the same is true."""
     style = Style(colour, width)
@@ -141,7 +141,7 @@ def candidates_text(question: Question, found: Sequence[Candidate], wanted: bool
     return joined(lines)
 
 
-def _candidate(one: Candidate, searched: bool) -> list[Cell]:
+def _candidate(one: EngineAnswer, searched: bool) -> list[Cell]:
     need = one.needs[0] if one.needs else None
     free = max((card.free for card in one.cards if card.usable is not None), default=None)
     usable = max((card.usable for card in one.cards if card.usable is not None), default=None)
@@ -159,9 +159,9 @@ def _candidate(one: Candidate, searched: bool) -> list[Cell]:
     ]
 
 
-def _tables(found: Sequence[Candidate], style: Style) -> list[str]:
+def _tables(found: Sequence[EngineAnswer], style: Style) -> list[str]:
     """A table for each way in which engines would hold it, as far as its terms are known."""
-    alike: dict[tuple[Terms, tuple[Need, ...], str | None, Fitted | None], list[Candidate]] = {}
+    alike: dict[tuple[Terms, tuple[Need, ...], str | None, Fitted | None], list[EngineAnswer]] = {}
     for one in found:
         if one.terms.card is not None or one.terms.weights is not None:
             alike.setdefault((one.terms, one.needs, one.model.variant, one.fitted), []).append(one)
@@ -183,7 +183,7 @@ _WITHOUT_TERMS = {
 }
 
 
-def _table(terms: Terms, needs: Sequence[Need], variant: str | None, there: Sequence[Candidate], style: Style) -> list[str]:
+def _table(terms: Terms, needs: Sequence[Need], variant: str | None, there: Sequence[EngineAnswer], style: Style) -> list[str]:
     names, left = bounded([str(one.slot.id) for one in there], 3)
     where = ", ".join(names) + (f" and {left:,} more" if left else "")
     lines = [style.heading(f"On {where}{': ' + variant if variant else ''}")]

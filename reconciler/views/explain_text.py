@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from reconciler.fleet import Incident, format_bytes, format_duration, format_ratio
 from reconciler.health.status import ReplicaStatus
-from reconciler.placement import Candidate
+from reconciler.placement import EngineAnswer
 from reconciler.planning.explaining import Account
 from reconciler.planning.plan import Move
 from reconciler.value_class import value_class
@@ -32,7 +32,7 @@ class HistoryRow:
 def explain_text(
     account: Account,
     status: ReplicaStatus | None,
-    candidates: Sequence[Candidate],
+    candidates: Sequence[EngineAnswer],
     incidents: Sequence[Incident],
     history: Sequence[HistoryRow],
     *,
@@ -88,7 +88,7 @@ def _moves(moves: Sequence[Move], style: Style) -> list[str]:
     return [style.heading("What moves for it, or with it"), *columns(rows, style)] if rows else []
 
 
-def _candidates(candidates: Sequence[Candidate], address: str, style: Style) -> list[str]:
+def _candidates(candidates: Sequence[EngineAnswer], address: str, style: Style) -> list[str]:
     if not candidates:
         return []
     here = address.rpartition("@")[2]
@@ -108,7 +108,7 @@ def _candidates(candidates: Sequence[Candidate], address: str, style: Style) -> 
     return [style.heading("Every engine, as the fleet stands"), *columns(rows, style), *more(left, style, "engines")]
 
 
-def _answer(one: Candidate) -> str:
+def _answer(one: EngineAnswer) -> str:
     return one.message or ("has room" if one.fits else one.code)
 
 
@@ -135,7 +135,7 @@ def _history(history: Sequence[HistoryRow], style: Style) -> list[str]:
 def explain_json(
     account: Account,
     status: ReplicaStatus | None,
-    candidates: Sequence[Candidate],
+    candidates: Sequence[EngineAnswer],
     incidents: Sequence[Incident],
     history: Sequence[HistoryRow],
 ) -> str:

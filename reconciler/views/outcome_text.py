@@ -10,7 +10,7 @@ from reconciler.views.style import Cell, Style, beside, bounded, columns, joined
 
 
 @value_class
-class StepResult:
+class StepLine:
     """How one step ended: `status` is `done`, `satisfied`, `failed`, `skipped` or `interrupted`; `reason` says why it is not done."""
 
     address: str
@@ -20,7 +20,7 @@ class StepResult:
 
 
 @value_class
-class Lost:
+class LostLine:
     """A resident that no step was about and that is gone. `ours`: a replica of the plan, else nobody here asked for it."""
 
     address: str
@@ -29,7 +29,7 @@ class Lost:
 
 
 @value_class
-class Held:
+class HeldLine:
     """A replica that is not as wanted and was left alone, and why."""
 
     address: str
@@ -40,14 +40,14 @@ _WORDS = (("done", "done"), ("satisfied", "already so"), ("failed", "failed"), (
 
 
 def outcome_text(
-    results: Sequence[StepResult],
+    results: Sequence[StepLine],
     *,
     seconds: float,
     serial: int | None,
     unplaced: int = 0,
     deferred: int = 0,
-    lost: Sequence[Lost] = (),
-    held: Sequence[Held] = (),
+    lost: Sequence[LostLine] = (),
+    held: Sequence[HeldLine] = (),
     interrupted: bool = False,
     colour: bool = False,
     width: int = 100,

@@ -15,7 +15,7 @@ from reconciler.fleet import EngineId, Place, Problem
 from reconciler.planning import Plan
 from reconciler.planning.plan import Json, Unplaced
 from reconciler.views.escape import escape
-from reconciler.views.sections import asked_of, what_lacks
+from reconciler.views.sections import asked_noun, what_lacks
 from reconciler.views.style import LONGEST_CELL, plural
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -32,28 +32,28 @@ Declared = Callable[[EngineId | str], Place | None]
 """The position of an engine or a host."""
 
 
-class Finding(NamedTuple):
+class GradedProblem(NamedTuple):
     """A mistake (`error`) or a warning."""
 
     level: str
     problem: Problem
 
 
-def findings(errors: Sequence[Problem], warnings: Sequence[Problem]) -> list[Finding]:
-    return [*(Finding("error", one) for one in errors), *(Finding("warning", one) for one in warnings)]
+def findings(errors: Sequence[Problem], warnings: Sequence[Problem]) -> list[GradedProblem]:
+    return [*(GradedProblem("error", one) for one in errors), *(GradedProblem("warning", one) for one in warnings)]
 
 
-def plan_findings(plan: Plan, wanted: Wanted, declared: Declared) -> list[Finding]:
+def plan_findings(plan: Plan, wanted: Wanted, declared: Declared) -> list[GradedProblem]:
     """What a plan leaves without a place, and the guards that refuse it, as errors (best effort as a warning); what cannot be reached as
     warnings. Each at the line that asks for it."""
-    found = [Finding("warning" if one.best_effort else "error", _unplaced(one, wanted)) for one in plan.unplaced]
+    found = [GradedProblem("warning" if one.best_effort else "error", _unplaced(one, wanted)) for one in plan.unplaced]
     for refusal in plan.refusals:
         kind, _, rest = refusal.address.partition(".")
         name = rest.rpartition("@")[0] or rest
-        found.append(Finding("error", Problem(f"{refusal.address}: {refusal.message}", wanted(f"{kind}s", name))))
+        found.append(GradedProblem("error", Problem(f"{refusal.address}: {refusal.message}", wanted(f"{kind}s", name))))
     for deferred in plan.deferred:
         what = EngineId(deferred.node, deferred.engine) if deferred.engine is not None else deferred.node
-        found.append(Finding("warning", Problem(f"nothing is planned for {what}: {deferred.reason}", declared(what))))
+        found.append(GradedProblem("warning", Problem(f"nothing is planned for {what}: {deferred.reason}", declared(what))))
     return found
 
 
@@ -67,11 +67,11 @@ def _unplaced(one: Unplaced, wanted: Wanted) -> Problem:
         counts = ", ".join(
             f"{reason} on {count:,}" for reason, count in sorted(one.candidate_counts.items(), key=lambda each: (-each[1], each[0]))
         )
-        said += f"; of {plural(total, asked_of(one))}: {counts}"
+        said += f"; of {plural(total, asked_noun(one))}: {counts}"
     return Problem(said, place, f"would fit if {' or if '.join(one.would_fit_if)}" if one.would_fit_if else None)
 
 
-def problems_github(found: Sequence[Finding], below: Below) -> str:
+def problems_github(found: Sequence[GradedProblem], below: Below) -> str:
     """A workflow command each: `::error file=…,line=…,col=…,title=…::what; what to do`."""
     lines = []
     for level, problem in found:
@@ -82,7 +82,7 @@ def problems_github(found: Sequence[Finding], below: Below) -> str:
     return "".join(lines)
 
 
-def problems_gitlab(found: Sequence[Finding], below: Below) -> str:
+def problems_gitlab(found: Sequence[GradedProblem], below: Below) -> str:
     """A report for `artifacts:reports:codequality`. What has no place in a file is not in it: GitLab needs one."""
     rows: list[Json] = []
     for level, problem in found:
@@ -105,7 +105,7 @@ def problems_gitlab(found: Sequence[Finding], below: Below) -> str:
     return json.dumps(rows, indent=2) + "\n"
 
 
-def problems_sarif(found: Sequence[Finding], below: Below, version: str) -> str:
+def problems_sarif(found: Sequence[GradedProblem], below: Below, version: str) -> str:
     """A SARIF 2.1.0 log with one run."""
     results: list[Json] = []
     for level, problem in found:

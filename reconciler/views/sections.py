@@ -105,7 +105,7 @@ def unplaced_lines(unplaced: Sequence[Unplaced], style: Style) -> list[str]:
     return [*lines, *more(left, style, "models")]
 
 
-def asked_of(one: Unplaced) -> str:
+def asked_noun(one: Unplaced) -> str:
     """What was asked for room: engines, or the cards that an agent could be given."""
     return "card" if one.agent is not None and not one.model else "engine"
 
@@ -134,7 +134,7 @@ def _reasons(one: Unplaced, style: Style) -> list[str]:
         counts = ", ".join(
             f"{reason} on {count:,}" for reason, count in sorted(one.candidate_counts.items(), key=lambda item: (-item[1], item[0]))
         )
-        lines += paragraph(f"of {plural(total, asked_of(one))}: {counts}", style, "      ", "        ")
+        lines += paragraph(f"of {plural(total, asked_noun(one))}: {counts}", style, "      ", "        ")
     elif not total and not candidates and one.agent is None:
         lines.append("      no engine could serve it")
     return lines

@@ -17,7 +17,7 @@ REFERENCE_BUILD = 11434
 
 
 @value_class
-class Change:
+class BuildChange:
     """`last_without` is the newest build known not to have it, `first_with` the oldest known to have it. `saves` says whether builds
     with it take less, so that the change counts from its later end."""
 
@@ -46,15 +46,15 @@ LOGGED_ON: Mapping[int, Backend] = MappingProxyType({9849: Backend.VULKAN})
 384.04 and 396.04 MiB for Qwen 3 8B and Granite 4.1 8B, are those of Vulkan's order; the order of the graph itself would make them 416.04
 and 428.04, as b10760 prints over RPC.)"""
 
-SLOT_ROWS = Change(
+SLOT_ROWS = BuildChange(
     "a server reserves one row of output a slot, and one for each token that it drafts; before, a full batch of them",
     9453, 9464, True, "server_n_outputs_max in tools/server/server-context.cpp",
 )  # fmt: skip
-MIXED_INPUT = Change(
+MIXED_INPUT = BuildChange(
     "a batch may hold tokens and vectors: the embeddings are laid out once more",
     11393, 11401, False, "build_inp_embd in src/llama-graph.cpp",
 )  # fmt: skip
-HEADS_ON_DEMAND = Change(
+HEADS_ON_DEMAND = BuildChange(
     "the head that predicts more than one token (MTP) is loaded only where it drafts",
     10204, 10235, True, "load_mtp in include/llama.h",
 )  # fmt: skip

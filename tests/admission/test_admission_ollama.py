@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from reconciler.admission import CardSeen, Coming, Load, Rules, Seat, admit, arrange, cache_per_token, holds, predicted_bytes
+from reconciler.admission import CardSeen, Load, PendingLoad, Rules, Seat, admit, arrange, cache_per_token, holds, predicted_bytes
 from reconciler.fleet import GIB, MIB
 
 RULES = Rules(True, 3, memory=True, fit_margin=0)
@@ -104,7 +104,7 @@ def test_the_cache_is_reckoned_by_the_least_kv_heads_and_the_embedding_over_the_
 
 
 def test_the_larger_model_comes_first_where_only_that_order_is_taken() -> None:
-    small, large = Coming(2 * GIB, 2 * GIB), Coming(20 * GIB, 20 * GIB)
+    small, large = PendingLoad(2 * GIB, 2 * GIB), PendingLoad(20 * GIB, 20 * GIB)
     assert arrange([small, large], GIB, True) == [large, small]
     assert not holds([small, large], GIB, True)
     assert arrange([small, large], GIB, False) is None

@@ -7,9 +7,9 @@ from itertools import permutations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.admission import Coming, any_order_holds, arrange, holds
+from reconciler.admission import PendingLoad, any_order_holds, arrange, holds
 
-COMING = st.lists(st.builds(Coming, st.none() | st.integers(0, 30), st.integers(0, 30)), max_size=4)
+COMING = st.lists(st.builds(PendingLoad, st.none() | st.integers(0, 30), st.integers(0, 30)), max_size=4)
 
 
 @given(COMING, st.integers(0, 60))
@@ -25,6 +25,6 @@ def test_an_order_is_found_exactly_where_there_is_one(coming, free, first_is_fre
 
 
 def test_the_last_load_may_need_all_that_is_left():
-    assert any_order_holds([Coming(80, 20), Coming(None, 50)], 100)
-    assert not any_order_holds([Coming(81, 20)], 100)
+    assert any_order_holds([PendingLoad(80, 20), PendingLoad(None, 50)], 100)
+    assert not any_order_holds([PendingLoad(81, 20)], 100)
     assert any_order_holds([], 0)

@@ -171,7 +171,7 @@ def test_a_kill_between_a_reload_and_its_note_allows_one_reload_more_and_no_thir
     assert lab.run("apply", "--auto-approve").exit_code == 0
     undo_the_context(lab)
     with monkeypatch.context() as patched:
-        patched.setattr(SqliteWriter, "befell", killed)
+        patched.setattr(SqliteWriter, "record_incident", killed)
         with pytest.raises(Killed):
             lab.run("apply", "--auto-approve")
     assert lab.run("plan").stdout.startswith("No changes."), "what was done is found by probing, and not done again"

@@ -17,7 +17,7 @@ from reconciler.cli.main import cli
 from reconciler.fleet import AppliedReplica, EngineFacts, EngineId, EngineKind, FleetFacts, NodeFacts, StateError, replica_address
 from reconciler.operations.drift import read_memory, write_memory
 from reconciler.planning import DriftMemory, Seen
-from reconciler.state import Level, StepStatus, break_lock, check_state, look_at_lock, open_reader, open_writer
+from reconciler.state import StateLevel, StepStatus, break_lock, check_state, look_at_lock, open_reader, open_writer
 from reconciler.views.state_text import FindingRow, check_text
 
 A, B = EngineId("gpu-a", "ollama"), EngineId("gpu-b", "ollama")
@@ -222,7 +222,7 @@ def test_recover_takes_in_what_waits_once(path: Path) -> None:
     lock = look_at_lock(path)
     assert lock is not None
     break_lock(path, lock)
-    assert [one.name for one in check_state(path) if one.name == "rescue" and one.level is Level.WARNING] == ["rescue"]
+    assert [one.name for one in check_state(path) if one.name == "rescue" and one.level is StateLevel.WARNING] == ["rescue"]
     result = state(path, "recover", "--format", "json")
     assert result.exit_code == 0, result.output
     (one,) = json.loads(result.stdout)["recovered"]

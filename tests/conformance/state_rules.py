@@ -148,8 +148,8 @@ def all_that_is_kept_is_read_back_as_it_was(subject: Subject) -> None:
         state.learn([Learned(NEED, Measured(5, 9)), Learned(NEED, Measured(7, None))])
         state.record_heat({("a", 0): Heat.CRITICAL, ("a", 1): Heat.NORMAL, ("b", "amd0"): Heat.WARNING})
         state.record_heat({("a", 0): Heat.WARNING})
-        state.befell(whole.address, "evicted", "w", at="2026-01-01T11:00:00Z", evictor="y")
-        state.befell(whole.address, "evicted", "w", at="2026-01-01T11:00:00Z", evictor="y")
+        state.record_incident(whole.address, "evicted", "w", at="2026-01-01T11:00:00Z", evictor="y")
+        state.record_incident(whole.address, "evicted", "w", at="2026-01-01T11:00:00Z", evictor="y")
         state.own_tag(AT, "m-c4096", "m")
         state.record_facts(FleetFacts("2026-01-01T09:00:00Z", {"a": seen(), "b": seen(OTHER, reachable=False)}))
         assert state.finish_run(run, "done") == 1
@@ -168,7 +168,7 @@ def all_that_is_kept_is_read_back_as_it_was(subject: Subject) -> None:
 def an_incident_is_kept_for_a_day(subject: Subject) -> None:
     with subject.store().writer(command="apply", fleet="lab") as state:
         for at in ("2026-01-01T10:59:59Z", "2026-01-01T11:00:00.000001Z", "2026-01-02T11:00:00.000001Z"):
-            state.befell("model.m@a/ollama", "evicted", "w", at=at)
+            state.record_incident("model.m@a/ollama", "evicted", "w", at=at)
         kept = [one.at for one in state.applied().incidents]
     assert kept == ["2026-01-01T11:00:00.000001Z", "2026-01-02T11:00:00.000001Z"]
 
@@ -285,7 +285,7 @@ def a_renamed_node_takes_everything_along(subject: Subject) -> None:
         state.record_resources([AppliedResource("file./etc/x@a", {"mode": "0644"}, "text")])
         for at in (AT, OTHER):
             state.own_tag(at, "m-c4096", "m")
-            state.befell(row(at=at).address, "evicted", "w")
+            state.record_incident(row(at=at).address, "evicted", "w")
         state.step_started(run, "load", row().address, "load")
         state.step_finished(run, "load", StepStatus.FAILED, "load_failed")
         state.record_heat({("a", 0): Heat.CRITICAL, ("b", 1): Heat.WARNING})
@@ -420,7 +420,7 @@ def refused(state: StateWriter, run: int) -> None:
         lambda: state.record([row("late")]),
         lambda: state.record_resources([AppliedResource("file.late@local")]),
         lambda: state.measure([Measurement(LOADED, 1.0)]),
-        lambda: state.befell("late", "evicted", "w"),
+        lambda: state.record_incident("late", "evicted", "w"),
         lambda: state.record_heat({("late", 0): Heat.CRITICAL}),
         lambda: state.record_facts(FleetFacts("2026-01-01T09:00:00Z", {"late": seen()})),
         lambda: state.forget([row().address]),
@@ -606,7 +606,7 @@ def fill(store: Store) -> None:
         state.record_resources([AppliedResource("file./etc/x@a", {"mode": "0644"}, "text")])
         state.measure([Measurement(LOADED, 2.5)])
         state.learn([Learned(NEED, Measured(5, None))])
-        state.befell(row().address, "evicted", "w")
+        state.record_incident(row().address, "evicted", "w")
         state.record_heat({("a", 0): Heat.CRITICAL, ("b", "amd0"): Heat.WARNING})
         header = ModelHeader({"general.architecture": "x"}, (("blk.0.w", "q4_k", (256, 2)),))
         state.record_facts(FleetFacts("2026-01-01T09:00:00Z", {"a": seen(header=header), "b": seen(OTHER, reachable=False)}))

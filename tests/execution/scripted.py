@@ -263,7 +263,7 @@ class ListedState:
     def record_heat(self, levels: Mapping[tuple[str, int], Heat]) -> None:
         self.heat.update(levels)
 
-    def befell(self, address: str, code: str, asked: str, *, at: str | None = None, evictor: str | None = None) -> None:
+    def record_incident(self, address: str, code: str, asked: str, *, at: str | None = None, evictor: str | None = None) -> None:
         self.incidents.append((address, code) if evictor is None else (address, code, evictor))
 
     def measure(self, measurements: Sequence[Measurement]) -> None:  # type: ignore[override]

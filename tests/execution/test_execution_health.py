@@ -9,7 +9,7 @@ import pytest
 from scripted import Room, Time
 
 from reconciler.execution import ExecutionOptions, looked_at
-from reconciler.execution.health import heeding
+from reconciler.execution.health import with_health
 from reconciler.execution.kinds.model.waits import Watch
 from reconciler.fleet import USUAL_HEALTH, EngineFacts, EngineId, EngineKind, EngineSpec, Health, Policy, Unreachable
 from reconciler.planning import Action
@@ -55,7 +55,7 @@ class Answering:
 def looks_until_seen(answers: str, health: Health) -> int | None:
     """How many looks it took; None when the engine was given up."""
     engine, time = Answering(answers), Time()
-    options = heeding(ExecutionOptions(), health)
+    options = with_health(ExecutionOptions(), health)
 
     async def go() -> None:
         await Watch(engine, (), options, time.clock, time.sleep).look_until_seen()  # type: ignore[arg-type]  # observing is all it does

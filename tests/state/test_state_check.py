@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.fleet import StateError
-from reconciler.state import Level, check_state, open_writer
+from reconciler.state import StateLevel, check_state, open_writer
 from reconciler.state.sqlite import filesystem
 from reconciler.state.sqlite.check import has_wal_reset_fault
 from reconciler.state.sqlite.filesystem import network_filesystem
@@ -28,11 +28,11 @@ def path(tmp_path: Path) -> Path:
     return folder / "s.db"
 
 
-def bad(path: Path, **how: object) -> dict[str, tuple[Level, str]]:
+def bad(path: Path, **how: object) -> dict[str, tuple[StateLevel, str]]:
     """What is not as it should be, by name."""
     found = check_state(path, **{"sqlite_version": NEW, "mounts": LOCAL, **how})  # type: ignore[arg-type]
-    assert all(one.hint for one in found if one.level is not Level.OK)
-    return {one.name: (one.level, one.message) for one in found if one.level is not Level.OK}
+    assert all(one.hint for one in found if one.level is not StateLevel.OK)
+    return {one.name: (one.level, one.message) for one in found if one.level is not StateLevel.OK}
 
 
 def test_a_sound_state_has_no_finding_and_is_left_as_it_is(path: Path) -> None:
@@ -50,7 +50,7 @@ def test_a_file_or_folder_that_others_may_use_is_a_warning(path: Path) -> None:
     path.chmod(0o644)
     path.parent.chmod(0o777)
     level, message = bad(path)["permissions"]
-    assert level is Level.WARNING
+    assert level is StateLevel.WARNING
     assert "s.db is open to others (mode 0644)" in message
     assert "folder can be written by others (mode 0777)" in message
 
@@ -61,7 +61,7 @@ def test_a_journal_row_without_its_run_is_an_error(path: Path) -> None:
             "INSERT INTO journal (run_id, step_id, address, action, status, started_at) VALUES (99, 's', 'a', 'load', 'done', 't')"
         )
         conn.commit()
-    assert bad(path)["foreign keys"][0] is Level.ERROR
+    assert bad(path)["foreign keys"][0] is StateLevel.ERROR
 
 
 def test_a_damaged_file_is_an_error_of_integrity(path: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_damaged_file_is_an_error_of_integrity(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[size * (page - 1) : size * page] = os.urandom(size)
     path.write_bytes(content)
-    assert bad(path)["integrity"][0] is Level.ERROR
+    assert bad(path)["integrity"][0] is StateLevel.ERROR
 
 
 def test_a_newer_schema_is_an_error(path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_newer_schema_is_an_error(path: Path) -> None:
 def test_another_journal_mode_is_a_warning(path: Path) -> None:
     with closing(sqlite3.connect(path)) as conn:
         conn.execute("PRAGMA journal_mode = DELETE")
-    assert bad(path)["journal mode"][0] is Level.WARNING
+    assert bad(path)["journal mode"][0] is StateLevel.WARNING
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_an_sqlite_with_the_wal_reset_fault_is_a_warning(path: Path, version: tu
 def test_a_network_file_system_is_a_warning_that_names_it(path: Path, kind: str) -> None:
     mounts = LOCAL + f"30 21 0:50 / {path.parent} rw - {kind} host:/x rw\n"
     level, message = bad(path, mounts=mounts)["file system"]
-    assert level is Level.WARNING
+    assert level is StateLevel.WARNING
     assert f"({kind})" in message
 
 

@@ -14,7 +14,7 @@ from old_stores import write_schema_1
 
 from reconciler.fleet import AppliedReplica, EngineId, LockHeld, StateError, replica_address
 from reconciler.state import check_state, look_at_lock, open_reader, open_writer
-from reconciler.state.sqlite.check import Level
+from reconciler.state.sqlite.check import StateLevel
 from reconciler.state.sqlite.copies import back_up, restore
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -64,7 +64,7 @@ def test_a_backup_is_one_private_file_that_is_a_whole_state(path: Path) -> None:
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     assert files(path) == ["copy", "s.db"]
     assert owned(copy) == {"a", "b"}
-    assert {one.name for one in check_state(copy) if one.level is Level.ERROR} == set()
+    assert {one.name for one in check_state(copy) if one.level is StateLevel.ERROR} == set()
 
 
 def test_a_backup_while_a_run_writes_is_of_one_moment_and_holds_no_lock(path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.state import Level, check_state, open_writer
+from reconciler.state import StateLevel, check_state, open_writer
 from reconciler.state.sqlite.log import log_path, look_at_log
 
 _DIES = """
@@ -80,15 +80,15 @@ def delete(path: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "level", "said", "left"),
     [
-        (leave, Level.OK, None, 5),
-        (tear, Level.WARNING, "torn", 4),
-        (flip, Level.WARNING, "torn", 4),
-        (spoil_head, Level.ERROR, "cannot be read", 0),
-        (delete, Level.ERROR, "is gone", 0),
+        (leave, StateLevel.OK, None, 5),
+        (tear, StateLevel.WARNING, "torn", 4),
+        (flip, StateLevel.WARNING, "torn", 4),
+        (spoil_head, StateLevel.ERROR, "cannot be read", 0),
+        (delete, StateLevel.ERROR, "is gone", 0),
     ],
 )
 def test_a_check_and_the_run_that_takes_over_say_what_became_of_the_log(
-    dead: Path, harm: Callable[[Path], None], level: Level, said: str | None, left: int
+    dead: Path, harm: Callable[[Path], None], level: StateLevel, said: str | None, left: int
 ) -> None:
     harm(dead)
     for _ in range(2):  # looking changes nothing
@@ -135,6 +135,6 @@ def test_a_state_that_was_closed_has_no_log_and_that_is_fine(tmp_path: Path) -> 
     with open_writer(path, command="apply") as state:
         state.begin_run("p", "c", "apply")
     assert look_at_log(path).missing
-    assert [one.level for one in check_state(path) if one.name == "log"] == [Level.OK]
+    assert [one.level for one in check_state(path) if one.name == "log"] == [StateLevel.OK]
     with open_writer(path, command="apply") as state:
         assert state.took_over is None

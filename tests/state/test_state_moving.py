@@ -51,7 +51,7 @@ def path(tmp_path: Path) -> Path:
         for address in (M, N):
             state.step_started(run, f"load:{address}", address, "load")
             state.step_finished(run, f"load:{address}", StepStatus.FAILED, "load_failed")
-            state.befell(address, "evicted", "sha256:w")
+            state.record_incident(address, "evicted", "sha256:w")
         state.record_heat({("a", 0): Heat.CRITICAL, ("b", 1): Heat.WARNING})
         nodes = {at.node: seen(at, reachable=False) for at in (AT, OTHER)}
         state.record_facts(FleetFacts("2026-01-01T09:00:00Z", nodes))

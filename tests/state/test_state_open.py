@@ -12,7 +12,7 @@ import pytest
 
 from reconciler.fleet import StateError
 from reconciler.state import copy_state, open_state, open_writer
-from reconciler.state.lease import Held
+from reconciler.state.lease import OwnLease
 from reconciler.state.postgres.address import parse
 from reconciler.state.postgres.writer import PostgresWriter
 from reconciler.state.sql.rescue import RescueHead, RescueJournal, RescuePlace
@@ -115,7 +115,7 @@ def test_a_database_fleet_is_not_renamed_while_a_rescue_journal_waits_under_its_
     place = RescuePlace(str(address), (tmp_path,))
     journal = RescueJournal(RescueHead(str(address), "l", 1, 1, "t", "w"), place.folders)
     journal.close()
-    writer = PostgresWriter(address, None, Held("o", 1, None), lambda: datetime.now(UTC), place)  # type: ignore[arg-type]
+    writer = PostgresWriter(address, None, OwnLease("o", 1, None), lambda: datetime.now(UTC), place)  # type: ignore[arg-type]
     with pytest.raises(StateError, match="waits to be read in") as caught:
         writer.rename_fleet("lab", "chat")
     assert str(journal.path) in str(caught.value)

@@ -50,7 +50,7 @@ def work(state: StateWriter, run: int) -> None:
     state.record([replica()], gone=[replica("old:1").address])
     state.measure([Measurement(KEY, 2.5)])
     state.learn([Learned(NEED, fleet.Measured(7, None))])
-    state.befell("model.a@n/e", "evicted", "sha256:asked")
+    state.record_incident("model.a@n/e", "evicted", "sha256:asked")
     state.steps_settled(run, [SettledStep("load:b", "b", "load", StepStatus.SKIPPED, "need_not_met: it waited")])
     state.record_facts(FleetFacts("2026-01-01T00:00:00Z", {}))
     state.finish_run(run, "partial", unplaced=1, deferred=2)

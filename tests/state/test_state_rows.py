@@ -23,7 +23,7 @@ from reconciler.fleet import (
     NodeFacts,
     StateError,
 )
-from reconciler.state import Learned, Level, Measurement, StateReader, check_state, open_reader, open_writer
+from reconciler.state import Learned, Measurement, StateLevel, StateReader, check_state, open_reader, open_writer
 
 AT = EngineId("n", "e")
 ROW = AppliedReplica("model.a@n/e", "a", AT, "a", context=8192, charges=((0, 5),))
@@ -43,7 +43,7 @@ def path(tmp_path: Path) -> Path:
         state.record([ROW])
         state.measure([Measurement(KEY, 1.0)])
         state.learn([Learned(NEED, Measured(5, 9))])
-        state.befell("model.a@n/e", "evicted", "d")
+        state.record_incident("model.a@n/e", "evicted", "d")
         state.record_facts(facts)
         state.finish_run(run, "done")
     return path
@@ -66,7 +66,7 @@ def change(path: Path, *statements: str) -> None:
 
 
 def test_a_state_as_gpurec_writes_it_has_no_such_row(path: Path) -> None:
-    assert {one.name: one.level for one in check_state(path)}["rows"] is Level.OK
+    assert {one.name: one.level for one in check_state(path)}["rows"] is StateLevel.OK
     with closing(open_reader(path)) as state:
         read_all(state)
 
@@ -97,7 +97,7 @@ def test_a_state_as_gpurec_writes_it_has_no_such_row(path: Path) -> None:
 def test_a_row_that_is_none_is_named_by_check_and_one_sentence_elsewhere(path: Path, statement: str, where: str) -> None:
     change(path, statement)
     found = {one.name: one for one in check_state(path)}
-    assert found["rows"].level is Level.ERROR
+    assert found["rows"].level is StateLevel.ERROR
     assert where in found["rows"].message
     if where in ("meta facts_at", "silent n"):
         return  # a time, which only those read that reckon with it
@@ -173,7 +173,7 @@ def test_check_and_the_readers_say_in_words_of_ours_which_column_of_which_row_is
 
 def test_a_row_of_before_a_column_was_added_is_read(path: Path) -> None:
     change(path, f"UPDATE changes SET body = '{OLD_STATE}'", 'INSERT INTO needs VALUES (\'["w", "", "", null]\', 1, 2)')
-    assert {one.name: one.level for one in check_state(path)}["rows"] is Level.OK
+    assert {one.name: one.level for one in check_state(path)}["rows"] is StateLevel.OK
     with closing(open_reader(path)) as state:
         read_all(state)
 
@@ -190,7 +190,7 @@ def test_a_row_of_before_a_column_was_added_is_read(path: Path) -> None:
 )
 def test_a_table_or_a_row_that_is_missing_is_one_sentence_and_an_error_of_check(path: Path, statement: str) -> None:
     change(path, statement)
-    assert any(one.level is Level.ERROR for one in check_state(path))
+    assert any(one.level is StateLevel.ERROR for one in check_state(path))
 
     def write() -> None:
         with open_writer(path, command="apply") as state:
@@ -245,8 +245,8 @@ IMPOSSIBLE = [
 def test_a_number_that_cannot_be_true_is_an_error_of_check_and_unknown_to_the_readers(path: Path, statement: str, told: str) -> None:
     change(path, statement)
     found = {one.name: one for one in check_state(path)}
-    assert found["rows"].level is Level.OK
-    assert found["numbers"].level is Level.ERROR
+    assert found["rows"].level is StateLevel.OK
+    assert found["numbers"].level is StateLevel.ERROR
     assert told in found["numbers"].message
     with closing(open_reader(path)) as state:
         read_all(state)
@@ -266,7 +266,7 @@ def test_the_next_record_of_a_replica_mends_a_number_that_cannot_be_true(path: P
         run = state.begin_run("p", "c", "apply")
         state.record([ROW])
         state.finish_run(run, "done")
-    assert {one.name: one.level for one in check_state(path)}["numbers"] is Level.OK
+    assert {one.name: one.level for one in check_state(path)}["numbers"] is StateLevel.OK
 
 
 def test_a_state_of_an_older_schema_tells_its_negative_contexts(path: Path) -> None:

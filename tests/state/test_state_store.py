@@ -39,7 +39,7 @@ from reconciler.fleet import (
     StateError,
     replica_address,
 )
-from reconciler.state import Learned, Level, Measurement, SettledStep, StepStatus, check_state, open_reader, open_writer
+from reconciler.state import Learned, Measurement, SettledStep, StateLevel, StepStatus, check_state, open_reader, open_writer
 
 AT = EngineId("gpu-a", "ollama")
 KEY = LoadKey(EngineKind.OLLAMA, "llama3.1:latest", None)
@@ -369,7 +369,7 @@ def test_a_link_to_a_state_is_followed_by_all_that_opens_it(tmp_path: Path) -> N
     with open_writer(link, command="apply") as state:
         state.begin_run("p", "c", "apply")
         assert {each.name for each in (tmp_path / "real").iterdir()} == {"lab.db", "lab.db-wal", "lab.db-shm"}
-        assert all(one.level is not Level.ERROR for one in check_state(link))
+        assert all(one.level is not StateLevel.ERROR for one in check_state(link))
         with pytest.raises(LockHeld), open_writer(link, command="apply"):
             pass
     assert read(link).lineage is not None
@@ -452,10 +452,10 @@ def test_how_hot_a_card_was_is_kept_until_it_is_normal_again(tmp_path: Path) -> 
 def test_two_incidents_of_one_second_are_two_and_one_told_twice_is_one(tmp_path: Path) -> None:
     moments = (datetime(2026, 1, 1, 12, 0, 0, micros, tzinfo=UTC) for micros in range(99))
     with open_writer(tmp_path / "s.db", command="apply", clock=lambda: next(moments)) as state:
-        state.befell("model.m@n/e", "evicted", "w", evictor="x")
-        state.befell("model.m@n/e", "evicted", "w")
+        state.record_incident("model.m@n/e", "evicted", "w", evictor="x")
+        state.record_incident("model.m@n/e", "evicted", "w")
         for _ in range(2):
-            state.befell("model.m@n/e", "evicted", "w", at="2026-01-01T11:00:00Z", evictor="y")
+            state.record_incident("model.m@n/e", "evicted", "w", at="2026-01-01T11:00:00Z", evictor="y")
         assert [(one.at[11:19], one.evictor) for one in state.applied().incidents] == [
             ("11:00:00", "y"),
             ("12:00:00", "x"),

@@ -171,17 +171,17 @@ def _show(settings: Settings, proposal: Proposal, done: ApplyResult) -> None:
         emit(result_event(done, exit_status(Command.APPLY, of_apply(proposal.plan, done))))
         return
     from reconciler.operations.exit_status import unplaced
-    from reconciler.views import Held, Lost, StepResult, outcome_text
+    from reconciler.views import HeldLine, LostLine, StepLine, outcome_text
 
     plan = proposal.plan
     text = outcome_text(
-        [StepResult(one.address, one.action.value, one.status.value, one.message or one.reason) for one in done.steps],
+        [StepLine(one.address, one.action.value, one.status.value, one.message or one.reason) for one in done.steps],
         seconds=done.seconds,
         serial=done.serial,
         unplaced=unplaced(plan),
         deferred=len(plan.deferred),
-        held=[Held(note.address, note.message) for note in plan.held],
-        lost=[Lost(one.address, one.message, one.ours) for one in done.lost],
+        held=[HeldLine(note.address, note.message) for note in plan.held],
+        lost=[LostLine(one.address, one.message, one.ours) for one in done.lost],
         interrupted=done.interrupted,
         colour=settings.colour(),
         width=settings.width(),

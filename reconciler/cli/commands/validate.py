@@ -16,7 +16,7 @@ from reconciler.cli.settings import Settings, settings_of
 if TYPE_CHECKING:
     from reconciler.fleet import Problem
     from reconciler.operations.reporter import OperationEvent, Reporter
-    from reconciler.views.problems import Finding
+    from reconciler.views.problems import GradedProblem
     from reconciler.workspace import Workspace
 
 FORMS = ("github", "gitlab", "sarif")
@@ -88,7 +88,7 @@ def _load(settings: Settings, warnings: list[Problem]) -> Workspace:
     return workspace
 
 
-def _of_plan(settings: Settings, file: Path, workspace: Workspace) -> list[Finding]:
+def _of_plan(settings: Settings, file: Path, workspace: Workspace) -> list[GradedProblem]:
     from reconciler.operations.plan_file import PlanFileError, read_plan
     from reconciler.views.problems import plan_findings
     from reconciler.workspace import place_of, wanted_place
@@ -101,7 +101,7 @@ def _of_plan(settings: Settings, file: Path, workspace: Workspace) -> list[Findi
     return plan_findings(plan, partial(wanted_place, workspace.declared), partial(place_of, workspace.inventory))
 
 
-def _beside_lines(settings: Settings, format_: str, found: Sequence[Finding]) -> str:
+def _beside_lines(settings: Settings, format_: str, found: Sequence[GradedProblem]) -> str:
     """The report in a forge's form, its paths below the folder that the forge checked out."""
     from reconciler import __version__
     from reconciler.views.problems import problems_github, problems_gitlab, problems_sarif

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 from reconciler.fleet import StateError
-from reconciler.state.finding import Finding, Level
+from reconciler.state.finding import StateFinding, StateLevel
 from reconciler.state.postgres.address import Address
 from reconciler.state.postgres.connection import PostgresConnection, connect, postgres_said
 from reconciler.state.postgres.lease import read_lease
@@ -17,47 +17,49 @@ from reconciler.state.sql.rescue import RescuePlace, find_rescues
 _RESTORE = "restore a backup of the database"
 
 
-def check_state(address: Address, rescues: RescuePlace) -> list[Finding]:
+def check_state(address: Address, rescues: RescuePlace) -> list[StateFinding]:
     """Everything that can be told of a state in a database. Raises StateError where there is none."""
     with closing(connect(address)) as conn, postgres_said(str(address)):
         version = schema_version(conn, str(address))
         if version == 0:
             raise StateError.of("there is no state yet", str(address), "the first apply makes it")
-        found = [Finding("server", Level.OK, f"PostgreSQL {conn.server}"), _connection(conn, address), _role(conn)]
+        found = [StateFinding("server", StateLevel.OK, f"PostgreSQL {conn.server}"), _connection(conn, address), _role(conn)]
         if version < SCHEMA_VERSION:
-            found.append(Finding("schema", Level.OK, f"version {version}; the next apply brings it to {SCHEMA_VERSION}"))
+            found.append(StateFinding("schema", StateLevel.OK, f"version {version}; the next apply brings it to {SCHEMA_VERSION}"))
         else:
-            found += [Finding("schema", Level.OK, f"version {version}"), _rows(conn), check_numbers(conn, _RESTORE)]
+            found += [StateFinding("schema", StateLevel.OK, f"version {version}"), _rows(conn), check_numbers(conn, _RESTORE)]
     return [*found, *_rescues(rescues)]
 
 
-def _connection(conn: PostgresConnection, address: Address) -> Finding:
+def _connection(conn: PostgresConnection, address: Address) -> StateFinding:
     mode = address.settings.get("sslmode", "prefer")
     if address.local:
-        return Finding("connection", Level.OK, "of this machine")
+        return StateFinding("connection", StateLevel.OK, "of this machine")
     if conn.encrypted and mode == "verify-full":
-        return Finding("connection", Level.OK, "TLS, the server's certificate and name are verified")
+        return StateFinding("connection", StateLevel.OK, "TLS, the server's certificate and name are verified")
     what = (
         f"the server is not verified (sslmode={mode})" if conn.encrypted else "not encrypted: whoever is on the way can read and change it"
     )
-    return Finding("connection", Level.WARNING, what, "leave sslmode out of the URL, which is verify-full then")
+    return StateFinding("connection", StateLevel.WARNING, what, "leave sslmode out of the URL, which is verify-full then")
 
 
-def _role(conn: PostgresConnection) -> Finding:
+def _role(conn: PostgresConnection) -> StateFinding:
     ((name, everything),) = conn.execute("SELECT rolname::text, rolsuper FROM pg_roles WHERE rolname = current_user").fetchall()
     if everything:
-        return Finding("role", Level.WARNING, f"{name} is a superuser, which gpurec has no need of", "give gpurec a role of its own")
-    return Finding("role", Level.OK, str(name))
+        return StateFinding(
+            "role", StateLevel.WARNING, f"{name} is a superuser, which gpurec has no need of", "give gpurec a role of its own"
+        )
+    return StateFinding("role", StateLevel.OK, str(name))
 
 
-def _rows(conn: PostgresConnection) -> Finding:
+def _rows(conn: PostgresConnection) -> StateFinding:
     try:
         read_lease(conn)
     except ValueError as error:
-        return Finding("rows", Level.ERROR, f"lease: {error}", _RESTORE)
+        return StateFinding("rows", StateLevel.ERROR, f"lease: {error}", _RESTORE)
     return check_rows(conn, _RESTORE)
 
 
-def _rescues(place: RescuePlace) -> Iterator[Finding]:
+def _rescues(place: RescuePlace) -> Iterator[StateFinding]:
     for rescue in find_rescues(place):
-        yield Finding("rescue", Level.WARNING, f"{rescue} waits to be read in", "gpurec state recover")
+        yield StateFinding("rescue", StateLevel.WARNING, f"{rescue} waits to be read in", "gpurec state recover")

@@ -11,7 +11,7 @@ from uuid import uuid4
 import psycopg
 
 from reconciler.fleet import StateError
-from reconciler.state.lease import COLUMNS, HEARTBEAT_SECONDS, Held, Lease, iso, lease_of, lease_row, lock_held, refuse_if_held
+from reconciler.state.lease import COLUMNS, HEARTBEAT_SECONDS, Lease, OwnLease, iso, lease_of, lease_row, lock_held, refuse_if_held
 from reconciler.state.not_as_written import NotAsWritten
 from reconciler.state.postgres.address import Address
 from reconciler.state.postgres.connection import ConnectionLost, PostgresConnection, connect
@@ -30,7 +30,7 @@ def read_lease(conn: PostgresConnection, more: str = "") -> tuple[Lease | None, 
     return lease_of(row[:-1]), datetime.fromtimestamp(row[-1], UTC)
 
 
-def take_lease(conn: PostgresConnection, where: str, command: str, watched: Lease | None = None) -> Held:
+def take_lease(conn: PostgresConnection, where: str, command: str, watched: Lease | None = None) -> OwnLease:
     """Takes the lease in one transaction; `watched` is that of a holder that was found to be silent.
 
     Raises LockHeld when another run has it, or when the holder that was watched has been heard of since.
@@ -49,7 +49,7 @@ def take_lease(conn: PostgresConnection, where: str, command: str, watched: Leas
     except BaseException:
         conn.rollback()
         raise
-    return Held(owner, token, took_over)
+    return OwnLease(owner, token, took_over)
 
 
 def break_lease(conn: PostgresConnection, owner: str) -> bool:
@@ -60,12 +60,12 @@ def break_lease(conn: PostgresConnection, owner: str) -> bool:
     return conn.execute("UPDATE lease SET token = token + 1, owner = NULL WHERE id = 1 AND owner = ?", (owner,)).rowcount == 1
 
 
-def release_lease(conn: PostgresConnection, held: Held) -> None:
+def release_lease(conn: PostgresConnection, held: OwnLease) -> None:
     """Gives the lease back; does nothing when somebody else has it by now. The token stays, so that it only ever rises."""
     conn.execute("UPDATE lease SET owner = NULL WHERE id = 1 AND owner = ? AND token = ?", (held.owner, held.token))
 
 
-def beat(conn: PostgresConnection, held: Held) -> bool:
+def beat(conn: PostgresConnection, held: OwnLease) -> bool:
     """Says that the holder is alive; False when the lease is no longer its own."""
     done = conn.execute(
         f"UPDATE lease SET heartbeat = {_NOW}, heartbeat_at = extract(epoch FROM clock_timestamp())::float8 "  # noqa: S608
@@ -78,7 +78,7 @@ def beat(conn: PostgresConnection, held: Held) -> bool:
 class Heartbeat:
     """A background thread with its own connection that says every few seconds that this run is alive, whatever the run itself is at."""
 
-    def __init__(self, address: Callable[[], Address], held: Held, every: float = HEARTBEAT_SECONDS) -> None:
+    def __init__(self, address: Callable[[], Address], held: OwnLease, every: float = HEARTBEAT_SECONDS) -> None:
         self._address, self._held, self._every = address, held, every
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lease-heartbeat", daemon=True)

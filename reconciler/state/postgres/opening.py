@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 
 from reconciler.fleet import LockHeld
-from reconciler.state.lease import EXPIRY_SECONDS, Held, Lease, Standing, iso, lock_held, refuse_if_held
+from reconciler.state.lease import EXPIRY_SECONDS, Lease, OwnLease, Standing, iso, lock_held, refuse_if_held
 from reconciler.state.postgres.address import Address
 from reconciler.state.postgres.connection import PostgresConnection, connect, postgres_said
 from reconciler.state.postgres.lease import Heartbeat, read_lease, release_lease, take_lease
@@ -66,12 +66,12 @@ def open_writer(
         raise kept_apart(writer.rescue, writer.unwritable, None)
 
 
-def _release(address: Address, held: Held) -> None:
+def _release(address: Address, held: OwnLease) -> None:
     with postgres_said(str(address)), closing(connect(address)) as conn:
         release_lease(conn, held)
 
 
-def _release_later(address: Address, held: Held) -> None:
+def _release_later(address: Address, held: OwnLease) -> None:
     """Gives the lease back as soon as the server is there again."""
     while True:
         time.sleep(_LATER_SECONDS)
@@ -86,7 +86,7 @@ def _wait_for_lease(
     clock: Callable[[], datetime],
     lock_timeout: float,
     sleep: Callable[[float], None],
-) -> tuple[PostgresConnection, Held, bool]:
+) -> tuple[PostgresConnection, OwnLease, bool]:
     waited = 0.0
     while True:
         conn = connect(address)
@@ -112,7 +112,7 @@ def _take(
     fleet: str | None,
     clock: Callable[[], datetime],
     sleep: Callable[[float], None],
-) -> tuple[Held, bool]:
+) -> tuple[OwnLease, bool]:
     """The lease, and whether the store is a new one. Nothing older is migrated while a run holds it."""
     where, watched = str(address), None
     if schema_version(conn, where):

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from reconciler.fleet import StateError
-from reconciler.state.finding import Finding
+from reconciler.state.finding import StateFinding
 from reconciler.state.lease import Lock, iso
 from reconciler.state.postgres.address import Address, parse
 from reconciler.state.postgres.check import check_state
@@ -111,7 +111,7 @@ class PostgresStore(WrittenBeside):
     def shards(self, fleet: str) -> ShardBoard:
         return PostgresShards(self.address, fleet)
 
-    def check(self) -> Sequence[Finding]:
+    def check(self) -> Sequence[StateFinding]:
         return check_state(self.address, self.rescues)
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from reconciler.fleet import StateError
-from reconciler.state.lease import Held
+from reconciler.state.lease import OwnLease
 from reconciler.state.postgres.address import Address
 from reconciler.state.postgres.connection import ConnectionLost, PostgresConnection, connect, postgres_said
 from reconciler.state.postgres.reader import PostgresReader
@@ -31,7 +31,7 @@ class PostgresWriter(SqlWriter, PostgresReader):
         self,
         address: Address,
         conn: PostgresConnection,
-        held: Held,
+        held: OwnLease,
         clock: Callable[[], datetime],
         rescues: RescuePlace,
         *,

@@ -13,7 +13,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from uuid import uuid4
 
 from reconciler.fleet import AppliedReplica, AppliedResource, CardId, EngineId, FleetFacts, Heat, Incident, StateError, headers_of
-from reconciler.state.lease import Held, iso, without_passwords
+from reconciler.state.lease import OwnLease, iso, without_passwords
 from reconciler.state.node_rename import Move
 from reconciler.state.process import this_process
 from reconciler.state.protocol import Learned, Measurement, SettledStep, StepStatus
@@ -62,7 +62,7 @@ def retried(write: Callable[Concatenate[Writer, Given], Done]) -> Callable[Conca
 class SqlWriter(SqlReader):
     """A StateWriter over a database, for as long as its lease holds."""
 
-    def _start(self, held: Held, clock: Callable[[], datetime], rescues: RescuePlace, *, fleet: str | None, new: bool) -> None:
+    def _start(self, held: OwnLease, clock: Callable[[], datetime], rescues: RescuePlace, *, fleet: str | None, new: bool) -> None:
         self._fleet, self._new = fleet, new
         self._held, self._clock, self._rescues = held, clock, rescues
         self._next_serial: int | None = None
@@ -251,7 +251,7 @@ class SqlWriter(SqlReader):
                     rows.append((node, gpu, int(level)))
             put(conn, "heat", ("node", "gpu", "level"), ("node", "gpu"), rows)
 
-    def befell(self, address: str, code: str, asked: str, *, at: str | None = None, evictor: str | None = None) -> None:
+    def record_incident(self, address: str, code: str, asked: str, *, at: str | None = None, evictor: str | None = None) -> None:
         now = self._clock().astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")  # two may befall it in a second
         self._keep(Befell(Incident(address, code, at or now, asked, evictor)))
 

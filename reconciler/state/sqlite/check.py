@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 
 from reconciler.fleet import StateError
-from reconciler.state.finding import Finding, Level
+from reconciler.state.finding import StateFinding, StateLevel
 from reconciler.state.sql.checking import MOST_TOLD, check_numbers, check_rows
 from reconciler.state.sql.rescue import find_rescues
 from reconciler.state.sqlite.access import unsafe_access
@@ -26,7 +26,9 @@ SQLITE = "SQLite"
 """The finding about this Python's SQLite, and not about the state."""
 
 
-def check_state(path: Path, *, sqlite_version: tuple[int, ...] = sqlite3.sqlite_version_info, mounts: str | None = None) -> list[Finding]:
+def check_state(
+    path: Path, *, sqlite_version: tuple[int, ...] = sqlite3.sqlite_version_info, mounts: str | None = None
+) -> list[StateFinding]:
     """Everything that can be told of a state from outside and inside. Raises StateError where there is none."""
     if not path.exists():
         raise StateError.of("there is no state yet", str(path), "the first apply makes it")
@@ -42,14 +44,14 @@ def check_state(path: Path, *, sqlite_version: tuple[int, ...] = sqlite3.sqlite_
     return [*found, _sqlite(sqlite_version), *_rescues(path)]
 
 
-def _outside(path: Path, mounts: str | None) -> Iterator[Finding]:
+def _outside(path: Path, mounts: str | None) -> Iterator[StateFinding]:
     yield _permissions(path)
     network = network_filesystem(path, mounts)
     if network is None:
-        yield Finding("file system", Level.OK, "of this machine")
+        yield StateFinding("file system", StateLevel.OK, "of this machine")
     else:
-        yield Finding(
-            "file system", Level.WARNING, network_sentence(network), "use it from one machine only, or keep the state on a local disk"
+        yield StateFinding(
+            "file system", StateLevel.WARNING, network_sentence(network), "use it from one machine only, or keep the state on a local disk"
         )
 
 
@@ -58,8 +60,8 @@ def network_sentence(kind: str) -> str:
     return f"the state lies on a network file system ({kind}), where locks and SQLite's shared memory do not hold between machines"
 
 
-def _inside(conn: sqlite3.Connection, path: Path) -> Iterator[Finding]:
-    looks: tuple[tuple[str, Callable[[sqlite3.Connection, Path], Finding]], ...] = (
+def _inside(conn: sqlite3.Connection, path: Path) -> Iterator[StateFinding]:
+    looks: tuple[tuple[str, Callable[[sqlite3.Connection, Path], StateFinding]], ...] = (
         ("schema", _schema),
         ("integrity", _integrity),
         ("foreign keys", _foreign_keys),
@@ -81,37 +83,37 @@ def _inside(conn: sqlite3.Connection, path: Path) -> Iterator[Finding]:
                 looks_left = {"integrity"}
 
 
-def _schema(conn: sqlite3.Connection, path: Path) -> Finding:
+def _schema(conn: sqlite3.Connection, path: Path) -> StateFinding:
     version = schema_version(conn, path)
     later = "" if version == SCHEMA_VERSION else f"; the next apply brings it to {SCHEMA_VERSION}"
-    return Finding("schema", Level.OK, f"version {version}{later}" if version else "empty file, nothing applied yet")
+    return StateFinding("schema", StateLevel.OK, f"version {version}{later}" if version else "empty file, nothing applied yet")
 
 
-def _integrity(conn: sqlite3.Connection, path: Path) -> Finding:
+def _integrity(conn: sqlite3.Connection, path: Path) -> StateFinding:
     said = [str(row[0]) for row in conn.execute(f"PRAGMA integrity_check({MOST_TOLD})")]
     if said == ["ok"]:
-        return Finding("integrity", Level.OK, "every page and index is whole")
-    return Finding("integrity", Level.ERROR, f"the file is damaged: {'; '.join(said)}", _RESTORE)
+        return StateFinding("integrity", StateLevel.OK, "every page and index is whole")
+    return StateFinding("integrity", StateLevel.ERROR, f"the file is damaged: {'; '.join(said)}", _RESTORE)
 
 
-def _foreign_keys(conn: sqlite3.Connection, path: Path) -> Finding:
+def _foreign_keys(conn: sqlite3.Connection, path: Path) -> StateFinding:
     lost = len(conn.execute("PRAGMA foreign_key_check").fetchmany(MOST_TOLD))
     if not lost:
-        return Finding("foreign keys", Level.OK, "every journal row has its run")
-    return Finding("foreign keys", Level.ERROR, f"{lost} or more journal rows have no run", _RESTORE)
+        return StateFinding("foreign keys", StateLevel.OK, "every journal row has its run")
+    return StateFinding("foreign keys", StateLevel.ERROR, f"{lost} or more journal rows have no run", _RESTORE)
 
 
-def _rows(conn: sqlite3.Connection, path: Path) -> Finding:
+def _rows(conn: sqlite3.Connection, path: Path) -> StateFinding:
     with _as_known_here(conn, path) as now:
         if now is None:
-            return Finding("rows", Level.OK, "none yet")
+            return StateFinding("rows", StateLevel.OK, "none yet")
         read_lease(now)
         return check_rows(now, _RESTORE)
 
 
-def _numbers(conn: sqlite3.Connection, path: Path) -> Finding:
+def _numbers(conn: sqlite3.Connection, path: Path) -> StateFinding:
     with _as_known_here(conn, path) as now:
-        return check_numbers(now, _RESTORE) if now is not None else Finding("numbers", Level.OK, "none yet")
+        return check_numbers(now, _RESTORE) if now is not None else StateFinding("numbers", StateLevel.OK, "none yet")
 
 
 def _as_known_here(conn: sqlite3.Connection, path: Path) -> AbstractContextManager[sqlite3.Connection | None]:
@@ -122,31 +124,33 @@ def _as_known_here(conn: sqlite3.Connection, path: Path) -> AbstractContextManag
     return closing(migrated_copy(conn, path)) if version < SCHEMA_VERSION else nullcontext(conn)
 
 
-def _mode(conn: sqlite3.Connection, path: Path) -> Finding:
+def _mode(conn: sqlite3.Connection, path: Path) -> StateFinding:
     (mode,) = conn.execute("PRAGMA journal_mode").fetchone()
     if mode == "wal":
-        return Finding("journal mode", Level.OK, "write-ahead log")
-    return Finding(
-        "journal mode", Level.WARNING, f"{mode}, not the write-ahead log", "the next apply sets it; a backup has it so until then"
+        return StateFinding("journal mode", StateLevel.OK, "write-ahead log")
+    return StateFinding(
+        "journal mode", StateLevel.WARNING, f"{mode}, not the write-ahead log", "the next apply sets it; a backup has it so until then"
     )
 
 
-def _log(conn: sqlite3.Connection, path: Path) -> Finding:
+def _log(conn: sqlite3.Connection, path: Path) -> StateFinding:
     lease, log = read_lease(conn) if schema_version(conn, path) else None, look_at_log(path)
     if log.missing and lease is not None:
         what = f"{log.path.name} is gone or empty while a run holds the lock: what that run wrote last is lost"
-        return Finding("log", Level.ERROR, what, "put it back beside the state if you moved it; else plan, which finds out by probing")
+        return StateFinding(
+            "log", StateLevel.ERROR, what, "put it back beside the state if you moved it; else plan, which finds out by probing"
+        )
     if log.unreadable:
-        return Finding(
-            "log", Level.ERROR, f"{log.path.name} cannot be read, so SQLite leaves all of it out", "plan: it finds out by probing"
+        return StateFinding(
+            "log", StateLevel.ERROR, f"{log.path.name} cannot be read, so SQLite leaves all of it out", "plan: it finds out by probing"
         )
     if log.cut:
         what = f"{log.path.name} is torn: its last {log.cut} pages are of no whole commit and do not count"
-        return Finding("log", Level.WARNING, what, "plan: it finds out by probing what was done last")
-    return Finding("log", Level.OK, "none, all is in the file" if log.missing else f"{log.commits} whole commits")
+        return StateFinding("log", StateLevel.WARNING, what, "plan: it finds out by probing what was done last")
+    return StateFinding("log", StateLevel.OK, "none, all is in the file" if log.missing else f"{log.commits} whole commits")
 
 
-def _permissions(path: Path) -> Finding:
+def _permissions(path: Path) -> StateFinding:
     loose = []
     for each in (path, log_path(path), path.with_name(path.name + "-shm")):
         if each.exists():
@@ -157,8 +161,8 @@ def _permissions(path: Path) -> Finding:
                 loose.append(f"{each.name} belongs to user id {seen.st_uid}")
     loose += [each for each in unsafe_access(path) if each.startswith("its folder")]
     if not loose:
-        return Finding("permissions", Level.OK, "for its owner alone")
-    return Finding("permissions", Level.WARNING, ", ".join(loose), f"chmod 600 {path.name}, chmod 700 for the folder")
+        return StateFinding("permissions", StateLevel.OK, "for its owner alone")
+    return StateFinding("permissions", StateLevel.WARNING, ", ".join(loose), f"chmod 600 {path.name}, chmod 700 for the folder")
 
 
 def has_wal_reset_fault(version: tuple[int, ...]) -> bool:
@@ -168,19 +172,19 @@ def has_wal_reset_fault(version: tuple[int, ...]) -> bool:
     return version >= (3, 7) and not repaired
 
 
-def _sqlite(version: tuple[int, ...]) -> Finding:
+def _sqlite(version: tuple[int, ...]) -> StateFinding:
     name = ".".join(map(str, version))
     if not has_wal_reset_fault(version):
-        return Finding(SQLITE, Level.OK, name)
+        return StateFinding(SQLITE, StateLevel.OK, name)
     what = f"{name} has the WAL-reset fault, which may very rarely damage a file that two processes write to at once"
-    return Finding(SQLITE, Level.WARNING, what, "use a Python with SQLite 3.51.3 (or 3.50.7, 3.44.6); keep backups")
+    return StateFinding(SQLITE, StateLevel.WARNING, what, "use a Python with SQLite 3.51.3 (or 3.50.7, 3.44.6); keep backups")
 
 
-def _rescues(path: Path) -> Iterator[Finding]:
+def _rescues(path: Path) -> Iterator[StateFinding]:
     for rescue in find_rescues(rescue_place(path)):
-        yield Finding("rescue", Level.WARNING, f"{rescue} waits to be read in", "gpurec state recover")
+        yield StateFinding("rescue", StateLevel.WARNING, f"{rescue} waits to be read in", "gpurec state recover")
 
 
-def _from(error: StateError, name: str) -> Finding:
+def _from(error: StateError, name: str) -> StateFinding:
     first = error.problems[0]
-    return Finding(name, Level.ERROR, first.what, first.hint)
+    return StateFinding(name, StateLevel.ERROR, first.what, first.hint)

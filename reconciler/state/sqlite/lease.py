@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
 
-from reconciler.state.lease import COLUMNS, HEARTBEAT_SECONDS, Held, Lease, iso, lease_of, lease_row, lock_held, refuse_if_held
+from reconciler.state.lease import COLUMNS, HEARTBEAT_SECONDS, Lease, OwnLease, iso, lease_of, lease_row, lock_held, refuse_if_held
 from reconciler.state.not_as_written import NotAsWritten
 from reconciler.state.process import Process, ProcessTable, this_process
 from reconciler.state.sql.connection import Connection
@@ -37,7 +37,7 @@ def take_lease(
     me: Process | None = None,
     table: ProcessTable | None = None,
     watched: Lease | None = None,
-) -> Held:
+) -> OwnLease:
     """Takes the lease in one transaction. `me` and `table` stand for this process and the processes of this machine, `watched` is the lease
     of a holder that was found to be silent.
 
@@ -60,7 +60,7 @@ def take_lease(
         if conn.in_transaction:
             conn.execute("ROLLBACK")
         raise
-    return Held(owner, token, took_over)
+    return OwnLease(owner, token, took_over)
 
 
 def break_lease(conn: sqlite3.Connection, owner: str) -> bool:
@@ -71,12 +71,12 @@ def break_lease(conn: sqlite3.Connection, owner: str) -> bool:
     return conn.execute("UPDATE lease SET token = token + 1, owner = NULL WHERE id = 1 AND owner = ?", (owner,)).rowcount == 1
 
 
-def release_lease(conn: sqlite3.Connection, held: Held) -> None:
+def release_lease(conn: sqlite3.Connection, held: OwnLease) -> None:
     """Gives the lease back; does nothing when somebody else has it by now. The token stays, so that it only ever rises."""
     conn.execute("UPDATE lease SET owner = NULL WHERE id = 1 AND owner = ? AND token = ?", (held.owner, held.token))
 
 
-def beat(conn: sqlite3.Connection, held: Held, now: datetime) -> bool:
+def beat(conn: sqlite3.Connection, held: OwnLease, now: datetime) -> bool:
     """Says that the holder is alive; False when the lease is no longer its own."""
     done = conn.execute(
         "UPDATE lease SET heartbeat = ?, heartbeat_at = ? WHERE id = 1 AND owner = ? AND token = ?",
@@ -85,7 +85,7 @@ def beat(conn: sqlite3.Connection, held: Held, now: datetime) -> bool:
     return done.rowcount == 1
 
 
-def still_ours(conn: Connection, held: Held) -> bool:
+def still_ours(conn: Connection, held: OwnLease) -> bool:
     """Whether the lease's row carries our owner and token; to be asked inside the transaction that writes."""
     row = conn.execute("SELECT owner, token FROM lease WHERE id = 1").fetchone()
     return bool(row == (held.owner, held.token))
@@ -94,7 +94,7 @@ def still_ours(conn: Connection, held: Held) -> bool:
 class Heartbeat:
     """A background thread with its own connection that says every few seconds that this run is alive, whatever the run itself is at."""
 
-    def __init__(self, path: Path, held: Held, clock: Callable[[], datetime], every: float = HEARTBEAT_SECONDS) -> None:
+    def __init__(self, path: Path, held: OwnLease, clock: Callable[[], datetime], every: float = HEARTBEAT_SECONDS) -> None:
         self._path, self._held, self._clock, self._every = path, held, clock, every
         self._file, self.own_log = file_id(path), OwnLog(path)
         self._stop = threading.Event()

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from reconciler.fleet import LockHeld, format_duration
-from reconciler.state.lease import EXPIRY_SECONDS, Held, Lease, Standing, iso, lock_held, refuse_if_held
+from reconciler.state.lease import EXPIRY_SECONDS, Lease, OwnLease, Standing, iso, lock_held, refuse_if_held
 from reconciler.state.process import this_process
 from reconciler.state.sql.connection import Replaced, Unwritable
 from reconciler.state.sql.fleet_name import refuse_other_fleet
@@ -82,7 +82,7 @@ def _wait_for_lease(
     clock: Callable[[], datetime],
     lock_timeout: float,
     sleep: Callable[[float], None],
-) -> tuple[sqlite3.Connection, Held, bool]:
+) -> tuple[sqlite3.Connection, OwnLease, bool]:
     waited = 0.0
     while True:
         try:
@@ -125,7 +125,7 @@ def _lease(path: Path) -> Lease | None:
 
 def _take(
     path: Path, command: str, fleet: str | None, new_folder: bool, now: datetime, watched: Lease | None
-) -> tuple[sqlite3.Connection, Held, bool]:
+) -> tuple[sqlite3.Connection, OwnLease, bool]:
     """A connection with the lease, and whether the store is a new one.
 
     First a look that cannot write: closing a connection that could would fold away the log of a run that died, and with it what tells

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from reconciler.fleet import StateError
-from reconciler.state.finding import Finding
+from reconciler.state.finding import StateFinding
 from reconciler.state.lease import Lock
 from reconciler.state.protocol import StateReader
 from reconciler.state.shards import ShardBoard
@@ -71,5 +71,5 @@ class SqliteStore(WrittenBeside):
         what = "the loops of a fleet that is watched in shards find each other in its state, and this one is a file of one machine"
         raise StateError.of(what, str(self), f"gpurec state copy {self} postgresql://USER@HOST/DATABASE, and watch with that --state")
 
-    def check(self) -> Sequence[Finding]:
+    def check(self) -> Sequence[StateFinding]:
         return check_state(self.file)

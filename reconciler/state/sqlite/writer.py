@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from reconciler.fleet import StateError
-from reconciler.state.lease import Held
+from reconciler.state.lease import OwnLease
 from reconciler.state.sql.connection import Connection
 from reconciler.state.sql.fleet_name import KEY, write_fleet
 from reconciler.state.sql.rows import read_meta
@@ -28,7 +28,7 @@ class SqliteWriter(SqlWriter, SqliteReader):
         self,
         path: Path,
         conn: sqlite3.Connection,
-        held: Held,
+        held: OwnLease,
         clock: Callable[[], datetime],
         *,
         fleet: str | None = None,

@@ -14,7 +14,7 @@ from reconciler.views.markdown.layout import FOLDING, Flavour, cell_row, diff_fe
 from reconciler.views.markdown.neutral import code, html, prose
 from reconciler.views.markdown.sections import deferred_part, drift_part, forgotten_part, notes_part, unmanaged_part
 from reconciler.views.plan_text import made_words
-from reconciler.views.sections import asked_of, away_words, for_whom, what_lacks, without_restarts
+from reconciler.views.sections import asked_noun, away_words, for_whom, what_lacks, without_restarts
 from reconciler.views.step_words import SYMBOLS, cards_of, changed_fields, counts_words, reason_of, remarks, size_of, source_of
 from reconciler.views.style import plural
 
@@ -133,7 +133,7 @@ def _unplaced(unplaced: Sequence[Unplaced]) -> Part:
         if total > min(len(one.candidates), _CANDIDATES):
             counts = sorted(one.candidate_counts.items(), key=lambda item: (-item[1], item[0]))
             below.append(
-                Whole(f"  - of {plural(total, asked_of(one))}: {', '.join(f'{code(why)} on {count:,}' for why, count in counts)}\n")
+                Whole(f"  - of {plural(total, asked_noun(one))}: {', '.join(f'{code(why)} on {count:,}' for why, count in counts)}\n")
             )
         elif not one.candidates and one.agent is None:
             below.append(Whole("  - no engine could serve it\n"))

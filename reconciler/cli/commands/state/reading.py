@@ -85,13 +85,13 @@ def check(context: click.Context, format_: str) -> int:
 
     from reconciler.cli.state_file import find_state
     from reconciler.operations.exit_status import Command, exit_status, of_soundness
-    from reconciler.state import Level
+    from reconciler.state import StateLevel
     from reconciler.views.state_text import FindingRow, check_text
 
     settings = settings_of(context)
     store = find_state(settings)
     found = store.check()
-    sound = all(one.level is not Level.ERROR for one in found)
+    sound = all(one.level is not StateLevel.ERROR for one in found)
     if format_ == "json":
         click.echo(json.dumps({"state": str(store), "sound": sound, "findings": [asdict(one) for one in found]}, indent=2))
     else:

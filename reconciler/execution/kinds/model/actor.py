@@ -201,4 +201,4 @@ class ModelActor:
         model = models.places.models.get(step.model)
         code, repairs = step.reason.code, step.cause is not Cause.PENDING or step.reason.code == "cpu_fallback"
         if model is not None and repairs and code in RELOADS:
-            models.run.state.befell(step.address, code, asked_digest(model))
+            models.run.state.record_incident(step.address, code, asked_digest(model))

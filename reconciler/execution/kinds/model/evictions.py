@@ -36,4 +36,4 @@ class Evictions:
             if evictor is not None:
                 self._told.add(address)
                 model, _ = parse_replica_address(address)
-                self._state.befell(address, EVICTED, asked_digest(self._models[model]), evictor=evictor)
+                self._state.record_incident(address, EVICTED, asked_digest(self._models[model]), evictor=evictor)

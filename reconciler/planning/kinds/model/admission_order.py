@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from reconciler.admission import Coming, any_order_holds, arrange, threshold
+from reconciler.admission import PendingLoad, any_order_holds, arrange, threshold
 from reconciler.capacity import Card, EngineState
 from reconciler.capacity.rooms import PredictedRoom
 from reconciler.planning.kinds.model.change import Change
@@ -66,7 +66,7 @@ class _Server:
     def arrange(self) -> list[Change]:
         unsure: list[Change] = []
         fullest = self._held + sum(adds for adds in self._adds.values() if adds > 0)
-        if any_order_holds([Coming(_predicted(load), 0) for load in self._loads], self._total - fullest):
+        if any_order_holds([PendingLoad(_predicted(load), 0) for load in self._loads], self._total - fullest):
             return unsure
         earlier: list[Change] = []
         for load in self._in_order():
@@ -78,7 +78,7 @@ class _Server:
 
     def _in_order(self) -> list[Change]:
         """The order in which all fit, if there is one, as far as what they need already allows it."""
-        coming = {id(load): Coming(_predicted(load), self._room.on(load.takes)) for load in self._loads}
+        coming = {id(load): PendingLoad(_predicted(load), self._room.on(load.takes)) for load in self._loads}
         free = self._total - self._held - sum(self._adds.values())
         arranged = arrange(list(coming.values()), free, self._empties)
         rank = {id(one): number for number, one in enumerate(arranged)} if arranged is not None else None

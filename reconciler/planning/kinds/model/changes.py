@@ -35,7 +35,7 @@ _STAYS = (Action.ADOPT, Action.UPDATE)
 
 
 @value_class
-class Spared:
+class ProtectedChange:
     """A step that is not in the plan since it would take a protected replica away; `message` is why it would be there, and `wanted` says
     whether the files still name the model."""
 
@@ -86,7 +86,7 @@ class Changes:
     forgotten: list[str] = field(default_factory=list)
     cannot_change: list[tuple[str, EngineSpec, Replica]] = field(default_factory=list)
     other_weights: list[tuple[str, Replica]] = field(default_factory=list)
-    spared: list[Spared] = field(default_factory=list)
+    spared: list[ProtectedChange] = field(default_factory=list)
     held: list[Note] = field(default_factory=list)
     unloads: dict[Occupant, Change] = field(default_factory=dict)
     models: frozenset[str] = frozenset()
@@ -192,7 +192,7 @@ def _wanted(changes: Changes, judged: Judged, target: Target, address: str, appl
         changes.wanted[target] = fetches[-1]
         return fetches[-1]
     if rule.action is Action.RELOAD and target.protected:
-        changes.spared.append(Spared(address, model.name, Action.RELOAD, judged.reason.message, True))
+        changes.spared.append(ProtectedChange(address, model.name, Action.RELOAD, judged.reason.message, True))
         return None
     change = Change(
         rule.action,
@@ -397,7 +397,7 @@ def _unload(changes: Changes, found: Occupant, applied: Applied, reason: Reason,
             row = found.protecting[0]
             address = row.address
         name = row.model if row is not None else model.name if model is not None else found.resident.name
-        changes.spared.append(Spared(address, name, Action.UNLOAD, reason.message, name in changes.models))
+        changes.spared.append(ProtectedChange(address, name, Action.UNLOAD, reason.message, name in changes.models))
         return
     before: Mapping[str, Value] = {"name": found.resident.name, "context": found.resident.context, "pinned": found.resident.pinned}
     there = applied.replicas.get(address) if row is None else None
