@@ -34,7 +34,7 @@ from reconciler.planning.plan import Action, CardBalance, Cause, Deferred, Drift
 from reconciler.views import (
     RunRow,
     RunStep,
-    StepResult,
+    StepLine,
     drift_text,
     facts_text,
     history_text,
@@ -214,11 +214,11 @@ def test_inventory_and_validation(snapshot: SnapshotAssertion) -> None:
 
 
 def test_the_end_of_an_apply(snapshot: SnapshotAssertion) -> None:
-    good = [StepResult("model.a@x/y", "load", "done"), StepResult("model.b@x/y", "load", "satisfied")]
+    good = [StepLine("model.a@x/y", "load", "done"), StepLine("model.b@x/y", "load", "satisfied")]
     bad = [
         *good,
-        StepResult("model.c@x/y", "load", "failed", "out of memory\nApply complete!"),
-        StepResult("model.d@x/y", "load", "skipped", ""),
+        StepLine("model.c@x/y", "load", "failed", "out of memory\nApply complete!"),
+        StepLine("model.d@x/y", "load", "skipped", ""),
     ]
     assert outcome_text(good, seconds=3.25, serial=13) == snapshot(name="complete")
     assert outcome_text(bad, seconds=90, serial=None, unplaced=1, deferred=2) == snapshot(name="incomplete")
@@ -248,7 +248,7 @@ def test_history(snapshot: SnapshotAssertion) -> None:
 
 
 def test_an_apply_is_complete_only_where_everything_has_a_place() -> None:
-    done = [StepResult("model.a@x/y", "load", "done")]
+    done = [StepLine("model.a@x/y", "load", "done")]
     assert outcome_text(done, seconds=1.0, serial=2).startswith("Apply complete!")
     assert "Apply incomplete." in outcome_text(done, seconds=1.0, serial=2, unplaced=1)
 
