@@ -45,11 +45,11 @@ from reconciler.fleet import (
 )
 from reconciler.state import (
     Learned,
-    Level,
     Measurement,
     OtherFleet,
     SettledStep,
     Standing,
+    StateLevel,
     StateWriter,
     StepStatus,
     Store,
@@ -463,11 +463,11 @@ def a_state_that_became_another_one_meanwhile_is_left_alone(subject: Subject) ->
 def a_row_that_gpurec_did_not_write_is_one_sentence_and_check_names_it(subject: Subject) -> None:
     store = subject.store()
     apply(store, [row()])
-    assert [one for one in store.check() if one.level is Level.ERROR] == []
+    assert [one for one in store.check() if one.level is StateLevel.ERROR] == []
     subject.behind("UPDATE replicas SET options = 'x'")
     with pytest.raises(StateError, match=r"holds what gpurec did not write: table replicas.* not JSON"):
         read(store)
-    (bad,) = [one for one in store.check() if one.level is Level.ERROR]
+    (bad,) = [one for one in store.check() if one.level is StateLevel.ERROR]
     assert row().address in bad.message
 
 
@@ -572,7 +572,7 @@ def old_tickets_are_forgotten_one_by_one_and_not_their_sums(subject: Subject) ->
         assert store.tickets() == Tickets(number + 1, (number + 1) * 10**30, (number + 1) * 10)
     assert store.record_ticket(Ticket("3", ODD, 1, 1, "2026-06-01T10:00:00Z"), fleet="lab") is TicketKept.KNOWN
     assert store.record_ticket(Ticket("2", ODD, 1, 1, "2026-06-01T10:00:00Z"), fleet="lab") is TicketKept.RECORDED
-    assert [one for one in store.check() if one.level is Level.ERROR] == []
+    assert [one for one in store.check() if one.level is StateLevel.ERROR] == []
     subject.behind("UPDATE meta SET value = '[1, 2]' WHERE key = 'tickets_added_up'")
     with pytest.raises(StateError, match="tickets_added_up is no sum of tickets"):
         store.tickets()
