@@ -40,7 +40,7 @@ class Decided:
             if model is None or model.ensure is not Ensure.LOADED:
                 continue
             here = self._placing.at[model.name]
-            if found.owned is not None and not names.isdisjoint(model.with_models):
+            if not names.isdisjoint(model.with_models):
                 return True
             if model.priority < priority or (model.priority == priority and here) or is_there_without(model, found.slot, here):
                 return True
