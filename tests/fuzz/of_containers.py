@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import httpcore
@@ -91,6 +91,9 @@ class _Way:
 
     async def open(self) -> Wire:
         return self._wire
+
+    async def ends_of(self, paths: Sequence[str]) -> Mapping[str, str]:
+        return {path: f"{path}/end" for path in paths}
 
     async def aclose(self) -> None:
         await self._wire.aclose()
