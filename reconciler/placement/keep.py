@@ -16,7 +16,8 @@ from reconciler.placement.search_state import Placing
 
 def keep(placing: Placing, model: ModelSpec, of_others: bool = True) -> None:
     """Keeps replicas that are there, up to the number wanted: ours first, then those on engines that cannot be asked, then strangers'.
-    Without `of_others` none that the state has for another model that wants it, and that matters as much."""
+    Without `of_others` none that the state has for another model that wants it, and that matters as much, or for whatever other one where
+    this makes nothing leave (`when.free_vram`)."""
     refused, placed = placing.class_of(model).refused, placing.at[model.name]
     here: dict[EngineState, list[Occupant]] = {}
     for found in placing.found_of[model.name]:
@@ -75,7 +76,7 @@ def _is_of_another(model: ModelSpec, found: Occupant) -> bool:
     if model.name in owners:
         return False
     others = (one for one in (found.model, *found.also) if one is not None and one.name in owners and one.ensure is Ensure.LOADED)
-    return any(one.priority >= model.priority for one in others)
+    return any(one.priority >= model.priority or model.when.free_vram is not None for one in others)
 
 
 def _is_in_ram_for_another(model: ModelSpec, found: Occupant) -> bool:
@@ -213,10 +214,10 @@ def leaves(placing: Placing, found: Occupant) -> bool:
     loaded = [model for model in (found.model, *found.also) if model.ensure is Ensure.LOADED]
     if not loaded:
         return found.held_by_us
-    return all(_is_there_without(placing, model, slot) for model in loaded) or any(_is_parted(placing, model, found) for model in loaded)
+    return all(_is_there_without(placing, model, slot) for model in loaded) or any(is_parted(placing, model, found) for model in loaded)
 
 
-def _is_parted(placing: Placing, model: ModelSpec, found: Occupant) -> bool:
+def is_parted(placing: Placing, model: ModelSpec, found: Occupant) -> bool:
     """Whether a resident of `model` may not stay because of who else has its place on the card, or has none there; notes why."""
     if model.name not in placing.company.involved or found.slot in placing.at[model.name]:
         return False

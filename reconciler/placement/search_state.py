@@ -45,7 +45,8 @@ class Placing:
 
     `at` has the targets of each model by engine, `on_slot` those of each engine; `rows_of` the engines where each model was last applied,
     `groups_of` the engines that may serve each node, card or engine of an `each`. `settled`: all have the places that they get, so that
-    what may only be beside another waits for that no more. `left` has the residents that were told to leave, by
+    what may only be beside another waits for that no more. `staying` has by model what stays where it is not wanted, since it has no place
+    elsewhere. `left` has the residents that were told to leave, by
     model and place: one that comes back there stays if its room is still free, else it is unloaded and loaded anew. `not_right` has those
     that are not as wanted and found no room to be loaded anew in their place. `alternatives` has the variants of each model, best first
     (the model itself where it has none). `moved` are the models of which something was displaced.
@@ -74,6 +75,7 @@ class Placing:
         self.as_loaded = Answers(as_loaded)
         self.not_right: dict[EngineState, dict[str, list[Occupant]]] = defaultdict(dict)
         self.settled = False
+        self.staying: dict[str, list[Occupant]] = defaultdict(list)
         self.looks_left = EJECTION_LOOKS
         self.reseats_left = RESEATING_LOOKS
         self.no_elsewhere: dict[ModelClass, int] = {}
@@ -377,6 +379,8 @@ class Placing:
             for target in self.at[foe].values():
                 if (least is None or target.model.priority >= least) and where & cards_of(target):
                     return foe
+            if any(where & cards for cards in self._staying(foe)):
+                return foe
         return None
 
     def stray_on(self, model: ModelSpec, slot: EngineState) -> str | None:
@@ -396,10 +400,14 @@ class Placing:
         mates = self.company.mates.get(model.name, ())
         where = set(slot.cards or ())
         for mate in mates:
-            there = self.at.get(mate, {}).values()
-            if len(where) != 1 or in_ram(slot, model) or not any(cards_of(target) == where for target in there):
+            there = [*map(cards_of, self.at.get(mate, {}).values()), *self._staying(mate)]
+            if len(where) != 1 or in_ram(slot, model) or where not in there:
                 return mate
         return None
+
+    def _staying(self, name: str) -> Sequence[Set[Card]]:
+        """The cards of each resident of a model that stays until it has its place elsewhere."""
+        return [{card for card, _ in found.charges if not card.is_ram} for found in self.staying.get(name, ())]
 
     def _breaks_own_spread(self, model: ModelSpec, slot: EngineState) -> bool:
         if not model.spread_hard or model.spread is Spread.NONE:

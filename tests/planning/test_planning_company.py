@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from fleets import GIB, actions, applied, desired, facts, fleet, loaded, model, node, owned, plan
 from pretend import carry_out
@@ -134,3 +136,34 @@ def test_an_engine_over_several_cards_is_no_place_for_what_must_be_on_one_card_w
     of = fleet(node("a", 24 * GIB, 24 * GIB))
     want = desired(model("m:1", ["a"], 4 * GIB, with_models=("n:1",)), model("n:1", ["a"], 4 * GIB))
     assert list(plan(of, want, facts(of, installed=BOTH)).placed) == ["model.n:1@a/ollama"]
+
+
+def of_sizes(of, want, sizes: dict[str, int], on: str = "a"):
+    """The plan where these models (GiB) are resident on one node and the state has them there, and that of after its apply."""
+    seen = facts(of, {on: [loaded(name, size * GIB) for name, size in sizes.items()]}, BOTH)
+    before = applied(*[owned(name, on, size * GIB) for name, size in sizes.items()])
+    found = plan(of, want, seen, before)
+    assert first_stale_step(found, of, want, seen, before) is None
+    return found, plan(of, want, *carry_out(found, seen, before))
+
+
+def test_what_is_wanted_elsewhere_and_has_no_place_there_stays_only_beside_what_it_must_be_with() -> None:
+    of = fleet(node("a", 24 * GIB), node("b", 4 * GIB))
+    want = desired(model("m:1", ["b"], 8 * GIB, with_models=("n:1",)), model("n:1", ["b"], 2 * GIB))
+    found, after = of_sizes(of, want, {"m:1": 8})
+    assert actions(found) == ["unload model.m:1@a/ollama", "load model.n:1@b/ollama"]
+    assert found.steps[0].reason.message == "may only be beside n:1, which is not on its card"
+    assert not after.steps
+    both_too_large = desired(want.models[0], replace(want.models[1], vram=6 * GIB))
+    found, after = of_sizes(of, both_too_large, {"m:1": 8, "n:1": 6})
+    assert not found.steps, "both stay on a until b has room"
+    assert found.placed.keys() == {"model.m:1@a/ollama", "model.n:1@a/ollama"}
+
+
+def test_of_two_that_are_never_on_one_card_and_have_no_place_where_they_are_wanted_one_stays() -> None:
+    of = fleet(node("a", 24 * GIB), node("b", 4 * GIB))
+    want = desired(model("m:1", ["b"], 8 * GIB, never_with=("n:1",)), model("n:1", ["b"], 6 * GIB))
+    found, after = of_sizes(of, want, {"m:1": 8, "n:1": 6})
+    assert actions(found) == ["unload model.n:1@a/ollama"]
+    assert found.steps[0].reason.message == "may not be on one card with m:1"
+    assert not after.steps

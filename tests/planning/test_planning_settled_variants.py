@@ -6,7 +6,7 @@ from __future__ import annotations
 from fleets import GIB, actions, desired, fleet, loaded, model, node, owned
 from small_worlds import settles, stands, world
 
-from reconciler.fleet import ContextVia, Each, EngineKind, Policy, Unmanaged, Variant
+from reconciler.fleet import ContextVia, Each, EngineKind, Policy, Unmanaged, Variant, When
 
 
 def variants(*names: str, size: int = 1) -> tuple[Variant, ...]:
@@ -135,5 +135,16 @@ def test_a_saved_plan_knows_that_the_form_that_stays_is_another_resident_than_th
     both = {"a": [loaded("m1:1", 4 * GIB, context=8192), loaded("m0:1", 4 * GIB)]}
     here = world(of, want, both, [owned("m0:1", "a", engine_name="m1:1"), owned("m9:1", "a", engine_name="m0:1")])
     assert "unload model.m9:1@a/ollama" in actions(here.plan())
+    assert stands(here)
+    assert settles(here) == []
+
+
+def test_what_comes_only_where_memory_is_free_takes_over_no_form_that_another_model_has():
+    of = fleet(node("a", 8 * GIB))
+    either = (Variant("m0:1", 7 * GIB), Variant("m3:1", 3 * GIB))
+    shy = model("m0:1", ["a"], priority=1, context=8192, context_via=ContextVia.REQUEST, variants=either, when=When(7 * GIB))
+    want = desired(shy, model("m3:1", ["a"], 3 * GIB), model("m1:1", ["a"], 2 * GIB, priority=2))
+    here = world(of, want, sizes={"m0:1": 7, "m1:1": 2, "m3:1": 3})
+    assert here.plan().placed.keys() == {"model.m1:1@a/ollama", "model.m3:1@a/ollama"}
     assert stands(here)
     assert settles(here) == []
