@@ -55,12 +55,12 @@ class MountKind(StrEnum):
 
 @value_class
 class Mount:
-    """`source` is a volume's name, or an absolute path of the node; a tmpfs has none."""
+    """What of the node is seen in the container."""
 
-    source: str
-    target: str
-    read_only: bool = False
-    kind: MountKind = MountKind.VOLUME
+    source: str  #: A volume's name, or an absolute path of the node; empty: a tmpfs.
+    target: str  #: Absolute path in the container.
+    read_only: bool = False  #: The container may not write it.
+    kind: MountKind = MountKind.VOLUME  #: What is mounted.
 
     def __str__(self) -> str:
         return f"{self.source or self.kind}:{self.target}{':ro' if self.read_only else ''}"
@@ -70,10 +70,10 @@ class Mount:
 class PublishedPort:
     """A port of the container that the node's `address` answers at."""
 
-    container: int
-    host: int
-    address: str = "127.0.0.1"
-    protocol: str = "tcp"
+    container: int  #: Port in the container.
+    host: int  #: Port of the node.
+    address: str = "127.0.0.1"  #: Address of the node that answers.
+    protocol: str = "tcp"  #: `tcp` or `udp`.
 
     def __str__(self) -> str:
         address = f"[{self.address}]" if ":" in self.address else self.address
@@ -82,64 +82,54 @@ class PublishedPort:
 
 @value_class
 class Healthcheck:
-    """`test` as Docker has it: `("CMD", …)`, `("CMD-SHELL", text)` or `("NONE",)`. Times in seconds; None is the daemon's default.
-    `start_interval` needs Docker 25 (API 1.44): an older daemon is not told it."""
+    """How the daemon finds out whether it is well. An older daemon than Docker 25 (API 1.44) is not told `start_interval`."""
 
-    test: tuple[str, ...]
-    interval: float | None = None
-    timeout: float | None = None
-    start_period: float | None = None
-    start_interval: float | None = None
-    retries: int | None = None
+    test: tuple[str, ...]  #: As Docker has it: `["CMD", …]`, `["CMD-SHELL", text]` or `["NONE"]`.
+    interval: float | None = None  #: Seconds between two tests; null: the daemon's default.
+    timeout: float | None = None  #: Seconds that one test may take; null: the daemon's default.
+    start_period: float | None = None  #: Seconds after the start in which a failure does not count; null: the daemon's default.
+    start_interval: float | None = None  #: Seconds between two tests in the start period (Docker 25 or newer); null: the daemon's default.
+    retries: int | None = None  #: Failures in a row until it is unhealthy; null: the daemon's default.
 
 
 @value_class
 class ContainerFile:
     """A file that is put into the container before it starts. A secret is read only then."""
 
-    path: str
-    content: str | SecretRef
-    mode: int = 0o644
+    path: str  #: Absolute path in the container.
+    content: str | SecretRef  #: Its text, or a secret by reference.
+    mode: int = 0o644  #: Its permission bits, as a number.
 
 
 @value_class
 class ContainerSpec:
-    """A container as it is wanted.
+    """A container as it is wanted. The daemon gets `cards` as a CDI device where it lists one, else as a device request."""
 
-    `command` and `entrypoint` None: the image's own, but no command beside an own entrypoint (as Docker has it); `args` are appended to the
-    command, the image's own one too. `env` is given by value
-    or by reference. `networks` () is the daemon's default, `("host",)` and `("none",)` are those modes. `cards` are UUIDs of NVIDIA cards
-    or MIG slices: the daemon gets them as a CDI device where it lists one, else as a device request. `devices` are device files of the
-    node (AMD), `groups` those of the node that may open them. `memory` and `shm_size` in bytes, `stop_timeout` in seconds. `restart` is
-    `no`, `always`, `unless-stopped`, `on-failure` or `on-failure:N`. `adopts` is the name, or the id, of a container that somebody else
-    made and that counts as this one; `all_cards`: such a one may have been given all cards without naming them.
-    """
-
-    name: str
-    image: str
-    fleet: str
-    address: str
-    command: tuple[str, ...] | None = None
-    args: tuple[str, ...] = ()
-    entrypoint: tuple[str, ...] | None = None
-    env: Mapping[str, str | SecretRef] = field(default_factory=lambda: EMPTY)
-    ports: tuple[PublishedPort, ...] = ()
-    mounts: tuple[Mount, ...] = ()
-    networks: tuple[str, ...] = ()
-    restart: str = "unless-stopped"
-    shm_size: int | None = None
-    cpus: float | None = None
-    memory: int | None = None
-    cards: tuple[str, ...] = ()
-    devices: tuple[str, ...] = ()
-    groups: tuple[str, ...] = ()
-    healthcheck: Healthcheck | None = None
-    files: tuple[ContainerFile, ...] = ()
-    labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
-    stop_timeout: float | None = None
-    privileged: bool = False
-    adopts: str = ""
-    all_cards: bool = False
+    name: str  #: Name of the container.
+    image: str  #: Image that it is made of.
+    fleet: str  #: Fleet that it belongs to.
+    address: str  #: Address of its resource.
+    command: tuple[str, ...] | None = None  #: Its command; null: the image's own, but none beside an own entrypoint.
+    args: tuple[str, ...] = ()  #: Appended to the command, the image's own one too.
+    entrypoint: tuple[str, ...] | None = None  #: Its entrypoint; null: the image's own.
+    env: Mapping[str, str | SecretRef] = field(default_factory=lambda: EMPTY)  #: Its environment, by value or by reference.
+    ports: tuple[PublishedPort, ...] = ()  #: Its ports that the node answers at.
+    mounts: tuple[Mount, ...] = ()  #: What is mounted in it.
+    networks: tuple[str, ...] = ()  #: Its networks; `host` and `none` are those modes; empty: the daemon's default.
+    restart: str = "unless-stopped"  #: `no`, `always`, `unless-stopped`, `on-failure` or `on-failure:N`.
+    shm_size: int | None = None  #: Bytes of /dev/shm; null: the daemon's default.
+    cpus: float | None = None  #: How many processors it may use; null: all.
+    memory: int | None = None  #: Bytes of memory that it may use; null: all.
+    cards: tuple[str, ...] = ()  #: UUIDs of its NVIDIA cards or MIG slices.
+    devices: tuple[str, ...] = ()  #: Device files of the node (AMD).
+    groups: tuple[str, ...] = ()  #: Groups of the node that may open the devices.
+    healthcheck: Healthcheck | None = None  #: Its health check; null: the image's own.
+    files: tuple[ContainerFile, ...] = ()  #: Files that are put into it before it starts.
+    labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)  #: Its labels, without those of its owner.
+    stop_timeout: float | None = None  #: Seconds until it is killed when it is ended; null: the daemon's default.
+    privileged: bool = False  #: It may do all that the node may.
+    adopts: str = ""  #: Name or id of a container that somebody else made and that counts as this one; empty: none.
+    all_cards: bool = False  #: An adopted one may have been given all cards without naming them.
 
     @property
     def hash(self) -> str:

@@ -15,8 +15,8 @@ Scalar = str | int | float | bool
 class SecretRef:
     """A reference to a secret, `env:NAME` or `file:PATH`; the secret itself is read only where it is sent."""
 
-    scheme: str
-    target: str
+    scheme: str  #: `env` or `file`.
+    target: str  #: Name of the variable, or path of the file, where it is read.
 
     def __str__(self) -> str:
         return f"{self.scheme}:{self.target}"

@@ -17,18 +17,17 @@ MARK = "# Written by gpurec: "
 
 @value_class
 class UnitSpec:
-    """`text` is the unit file, or with `drop_in` what is laid over somebody else's unit of that name; secrets are in neither, but in a file
-    of their own beside it that only its user reads. `name` is without `.service`. `formerly` is its address from before its node was
-    renamed, where what is there was written then."""
+    """A unit of systemd, or what is laid over one."""
 
-    name: str
-    scope: UnitScope
-    text: str
-    fleet: str
-    address: str
-    drop_in: bool = False
+    name: str  #: Its name, without `.service`.
+    scope: UnitScope  #: Whose systemd: the machine's or a user's.
+    text: str  #: The unit file, or with `drop_in` what is laid over somebody else's unit; no secrets.
+    fleet: str  #: Fleet that it belongs to.
+    address: str  #: Address of its engine.
+    drop_in: bool = False  #: It is laid over somebody else's unit of that name.
+    #: Secrets by name, in a file of their own that only its user reads.
     secrets: Mapping[str, SecretRef] = field(default_factory=lambda: _NO_SECRETS)
-    formerly: str = ""
+    formerly: str = ""  #: Its address from before its node was renamed, where what is there was written then; empty: none.
 
     @property
     def digest(self) -> str:

@@ -53,52 +53,46 @@ class Cause(StrEnum):
 
 @value_class
 class Reason:
-    """`code` is stable and for programs, `message` is for people."""
+    """Why a step is done."""
 
-    code: str
-    message: str
+    code: str  #: Stable; for programs.
+    message: str  #: A sentence for people.
 
 
 @value_class
 class Precondition:
-    """An inequality over one fact. `fact` is `NODE/GPU.free_bytes` (with `at_least`), or `ADDRESS.resident` / `NODE/ENGINE.installed:NAME`
-    (with `equals`)."""
+    """An inequality over one fact."""
 
-    fact: str
-    at_least: int | None = None
-    equals: bool | None = None
+    fact: str  #: `NODE/GPU.free_bytes` (with `at_least`), or `ADDRESS.resident` or `NODE/ENGINE.installed:NAME` (with `equals`).
+    at_least: int | None = None  #: Least value of the fact, in bytes; null: `equals` says it.
+    equals: bool | None = None  #: Value that the fact must have; null: `at_least` says it.
 
 
 @value_class
 class VariantRefusal:
     """A variant of a model that an engine does not get, and why not."""
 
-    name: str
-    reason: str
-    message: str = ""
+    name: str  #: Name of the variant.
+    reason: str  #: Code of the reason, as of a candidate.
+    message: str = ""  #: The reason in words, with its figures.
 
 
 @value_class(kw_only=True)
 class Step:
-    """One change of one resource; each kind of resource has its own form of it, with what only it needs.
+    """One change of one resource; each kind of resource has its own form of it, with what only it needs."""
 
-    `address` begins with the kind's name. `needs` are ids of steps that must be done before; `made_for` is the one that this step makes
-    room for or brings something to (None: it is there for itself). `before` are fields as found, `after` as they will be. `node` is `local`
-    for the machine that gpurec runs on.
-    """
-
-    id: str
-    address: str
-    action: Action
-    reason: Reason
-    cause: Cause
-    node: str
-    needs: tuple[str, ...] = ()
-    made_for: str | None = None
-    seconds: float | None = None
-    preconditions: tuple[Precondition, ...] = ()
-    before: Fields = field(default_factory=dict)
-    after: Fields = field(default_factory=dict)
+    id: str  #: Name of the step in this plan; `needs` and moves name it.
+    address: str  #: What it changes: `KIND.NAME@NODE`, of a model `model.NAME@NODE/ENGINE`.
+    action: Action  #: What is done.
+    reason: Reason  #: Why it is done.
+    cause: Cause  #: Whether the files, the fleet or room for another asked for it.
+    node: str  #: Node where it is done; `local`: the machine that gpurec runs on.
+    needs: tuple[str, ...] = ()  #: Ids of the steps that must be done before.
+    made_for: str | None = None  #: Id of the step that it makes room for or brings something to; null: it is there for itself.
+    seconds: float | None = None  #: How long it took the last times, in seconds; null: never measured.
+    preconditions: tuple[Precondition, ...] = ()  #: What must hold right before it, else it is not done.
+    before: Fields = field(default_factory=dict)  #: Fields as found.
+    after: Fields = field(default_factory=dict)  #: Fields as they will be.
 
     @property
     def kind(self) -> str:
@@ -171,63 +165,57 @@ def kind_of(address: str) -> str:
 
 @value_class
 class CardBalance:
-    """One card before, after, and at its fullest on the way, by the plan's arithmetic. `before`, `after` and `peak` leave foreign out.
-    `free_after_bytes` is what may still be placed on it then, None where that is not known. `agents` have their model or their part there
-    after the plan. `unsized`: it holds a resident of unknown size,
-    so all of it counts as taken though nobody knows how much is."""
+    """One card before, after, and at its fullest on the way, by the plan's arithmetic."""
 
-    node: str
-    gpu: CardId
-    total_bytes: int | None
-    usable_bytes: int | None
-    foreign_bytes: int | None
-    assumed: bool
-    before_bytes: int
-    after_bytes: int
-    peak_bytes: int
-    name: str | None = None
-    unsized: bool = False
-    free_after_bytes: int | None = None
-    agents: int = 0
+    node: str  #: Node of the card.
+    gpu: CardId  #: Index of the card on its node, or its UUID.
+    total_bytes: int | None  #: Bytes that the card has; null: not known.
+    usable_bytes: int | None  #: Bytes that replicas may hold of it: its size less reserve, by the limits; null: not known.
+    foreign_bytes: int | None  #: Bytes that other programs hold on it; null: not known.
+    assumed: bool  #: Its figures are declared or remembered, and not seen now.
+    before_bytes: int  #: Bytes of replicas on it before the plan, without foreign ones.
+    after_bytes: int  #: Bytes of replicas on it after the plan, without foreign ones.
+    peak_bytes: int  #: Most bytes of replicas on it at any step, without foreign ones.
+    name: str | None = None  #: What the card calls itself; null: not known.
+    unsized: bool = False  #: It holds a resident of unknown size: all of it counts as taken, though nobody knows how much is.
+    free_after_bytes: int | None = None  #: Bytes that may still be placed on it after the plan; null: not known.
+    agents: int = 0  #: How many agents have their model, or their part, on it after the plan.
 
 
 @value_class
 class Drift:
-    """A field that is not as it was last applied (or recorded, or allowed). Kinds, fields and their classes (`klass`: managed, observed or
-    volatile) are those of the table in `drift_fields`."""
+    """A field that is not as it was last applied. Kinds, fields and their classes are those of the table in `drift_fields`."""
 
-    address: str
-    kind: str
-    field: str
-    applied: Value
-    found: Value
-    klass: str = "managed"
+    address: str  #: What drifted.
+    kind: str  #: Kind of drift, by the table of `drift_fields`.
+    field: str  #: Name of the field.
+    applied: Value  #: Value that was applied (or recorded, or allowed).
+    found: Value  #: Value that was found.
+    klass: str = "managed"  #: `managed` (a plan repairs it), `observed` (it is only told) or `volatile` (it comes and goes).
 
 
 @value_class
 class Candidate:
-    engine: str
-    reason: str
-    message: str = ""
-    variants: tuple[VariantRefusal, ...] = ()
+    engine: str  #: The engine, as `NODE/ENGINE`.
+    reason: str  #: Code of the reason why not there.
+    message: str = ""  #: The reason in words, with its figures.
+    variants: tuple[VariantRefusal, ...] = ()  #: Variants of the model that it does not get, and why.
 
 
 @value_class
 class Unplaced:
-    """`count` replicas of one model for which there is no place, or agents of the name `agent` (`model` is then the one that they use, or
-    ""). `candidates` is bounded, `candidate_counts` has all of them by reason; `reason` is the whole in a sentence without its subject.
-    `proved`: no placement has room for them; else none was found."""
+    """Replicas of one model, or agents of one name, for which there is no place."""
 
-    model: str
-    count: int
-    needed_bytes: int | None
-    candidates: tuple[Candidate, ...]
-    candidate_counts: Mapping[str, int]
-    would_fit_if: tuple[str, ...] = ()
-    best_effort: bool = False
-    agent: str | None = None
-    reason: str = ""
-    proved: bool = False
+    model: str  #: Name of the model; of agents the model that they use, or empty.
+    count: int  #: How many replicas or agents have no place.
+    needed_bytes: int | None  #: Bytes that one of them needs; null: not known.
+    candidates: tuple[Candidate, ...]  #: Engines that were looked at, and why not there; only the first of many.
+    candidate_counts: Mapping[str, int]  #: How many engines say no, by code of the reason; all of them.
+    would_fit_if: tuple[str, ...] = ()  #: What would give it a place, in words.
+    best_effort: bool = False  #: It may be without a place: that is no failure.
+    agent: str | None = None  #: Name of the agents; null: they are replicas.
+    reason: str = ""  #: The whole in a sentence without its subject.
+    proved: bool = False  #: No placement has room for them; else none was found.
 
     @property
     def shown(self) -> str:
@@ -239,20 +227,20 @@ class Unplaced:
 class Deferred:
     """A node or engine about which nothing is known now, so nothing is done."""
 
-    node: str
-    engine: str | None
-    reason: str
+    node: str  #: Node that cannot be asked now.
+    engine: str | None  #: Engine on it; null: the whole node.
+    reason: str  #: Why nothing is known, in words.
 
 
 @value_class
 class UnmanagedResident:
     """A resident that nobody here asked for; shown, its bytes reserved."""
 
-    node: str
-    engine: str
-    name: str
-    vram_bytes: int | None
-    pinned: bool | None
+    node: str  #: Node where it is.
+    engine: str  #: Engine that has it loaded.
+    name: str  #: Its name there.
+    vram_bytes: int | None  #: Bytes that it holds on cards; null: not known.
+    pinned: bool | None  #: Whether it stays without requests; null: not known.
 
 
 @value_class
@@ -265,21 +253,20 @@ class PlannedResident:
 
 @value_class
 class Refusal:
-    """A guard that does not let the plan be carried out. `address` is the first resource that it is about, `message` a sentence that ends
-    with what would allow it."""
+    """A guard that does not let the plan be carried out."""
 
-    guard: str
-    address: str
-    message: str
+    guard: str  #: Name of the guard.
+    address: str  #: First resource that it is about.
+    message: str  #: A sentence that ends with what would allow it.
 
 
 @value_class
 class Note:
-    """A warning of the plan: something asked for that cannot be observed or kept. `address` says of what."""
+    """A warning of the plan: something asked for that cannot be observed or kept."""
 
-    address: str
-    code: str
-    message: str
+    address: str  #: What it is about.
+    code: str  #: Stable; for programs.
+    message: str  #: A sentence for people.
 
 
 _STANDING = ("context_tag", "context_request", "engine_fixed_options", "not_observable", "cache_unknown")
@@ -288,95 +275,89 @@ _STANDING = ("context_tag", "context_request", "engine_fixed_options", "not_obse
 
 @value_class
 class UnplacedLevel:
-    """What has no place of one priority: bytes and how many replicas. `bound_bytes` is the least that the best placement leaves out of this
-    priority and all higher ones together."""
+    """What has no place of one priority."""
 
-    priority: int
-    bytes: int
-    count: int
-    bound_bytes: int
+    priority: int  #: The priority.
+    bytes: int  #: Bytes of it without a place.
+    count: int  #: Replicas of it without a place.
+    bound_bytes: int  #: Least bytes that the best placement leaves out of this priority and all higher ones together.
 
 
 @value_class
 class PlacementInfo:
-    """How good the placement is. `objective` are all bytes without a place, `bound` the least that the best one leaves out, `gap` what
-    share of the objective is above that (0..1); `unplaced` has both by priority, the highest first. `moved_bytes` and `moved` are replicas
-    that leave their engine though they are wanted, `moved_bound_bytes` the least that must where all has a place. `proved`: no placement
-    leaves out less at any priority, or disturbs less; nothing is proved of the strategy. None: a plan of the earlier format.
-    `ended` says why the exact solver did: `proved`, `work` or `time` used up, `refused` by the board; None: it was not needed."""
+    """How good the placement is, and what is known of how good it can be."""
 
-    strategy: str
-    solver: Solver = Solver.BUILTIN
-    objective: int = 0
-    bound: int | None = 0
-    gap: float | None = 0.0
-    proved: bool = False
-    unplaced: tuple[UnplacedLevel, ...] = ()
-    moved_bytes: int = 0
-    moved: int = 0
-    moved_bound_bytes: int = 0
+    strategy: str  #: Which of several free places was taken.
+    solver: Solver = Solver.BUILTIN  #: What searched.
+    objective: int = 0  #: All bytes without a place.
+    bound: int | None = 0  #: Least bytes that the best placement leaves out; null: a plan of the earlier format.
+    gap: float | None = 0.0  #: Share of `objective` above `bound`, 0 to 1; null: a plan of the earlier format.
+    proved: bool = False  #: No placement leaves out less at any priority, or disturbs less; of the strategy nothing is proved.
+    unplaced: tuple[UnplacedLevel, ...] = ()  #: The same by priority, the highest first.
+    moved_bytes: int = 0  #: Bytes of replicas that leave their engine though they are wanted.
+    moved: int = 0  #: How many replicas leave their engine though they are wanted.
+    moved_bound_bytes: int = 0  #: Least bytes that must move where all has a place.
+    #: Why the exact solver ended: `proved`, `work` or `time` used up, `refused` by the board; null: it was not needed.
     ended: str | None = None
 
 
 @value_class
 class Move:
-    """A replica or resident that leaves `address` with the step `step`: for the model `by` (None: its own files want it elsewhere), to the
-    address `to` (None: for good, until there is room for it again)."""
+    """A replica or resident that leaves where it is."""
 
-    model: str
-    address: str
-    to: str | None
-    by: str | None
-    step: str
+    model: str  #: Name of the model.
+    address: str  #: Address that it leaves.
+    to: str | None  #: Address that it goes to; null: none until there is room for it again.
+    by: str | None  #: Model that it leaves for; null: its own files want it elsewhere.
+    step: str  #: Id of the step by which it leaves.
 
 
 @value_class
 class Impact:
-    """`downtime_seconds` by model: None where a load of it was never measured, or where it is away for good. `download_bytes` None: nobody
-    knows how many. `evictions` are the addresses of all that leaves for another model, `moves` all that leaves one place for another, or
-    for another model."""
+    """What carrying out the plan costs."""
 
+    #: Seconds that each model is away; null: a load of it was never measured, or it is away for good.
     downtime_seconds: Mapping[str, float | None] = field(default_factory=dict)
-    download_bytes: int | None = 0
-    evictions: tuple[str, ...] = ()
-    moves: tuple[Move, ...] = ()
+    download_bytes: int | None = 0  #: Bytes to download; null: not known.
+    evictions: tuple[str, ...] = ()  #: Addresses of all that leaves for another model.
+    moves: tuple[Move, ...] = ()  #: All that leaves one place for another, or for another model.
 
 
 @value_class
 class ModelHours:
-    """Whether a model with hours is wanted at the moment of the facts, and until when that stays so (ISO 8601 in UTC; None: for ever)."""
+    """Whether a model with hours is wanted at the moment of the facts."""
 
-    model: str
-    wanted: bool
-    until: str | None
+    model: str  #: Name of the model.
+    wanted: bool  #: Whether it is wanted at the moment of the facts.
+    until: str | None  #: Until when that stays so, ISO 8601 in UTC; null: for ever.
 
 
 @value_class
 class Plan:
-    """The whole answer. `steps` is in an order that respects `needs`. `gpus` holds every card in node order.
-    `unchanged` are resources that stay as they are, of which `unchanged_others` are no replicas."""
+    """The whole answer. `unchanged` are resources that stay as they are, with `unchanged_others`; that and the docstrings below tell of
+    what is no key of the document."""
 
-    fleet: str
-    lineage: str | None
-    serial: int
-    config_digest: str
-    created_at: str
-    digest: str
-    steps: tuple[Step, ...]
+    fleet: str  #: Name of the fleet.
+    lineage: str | None  #: Identity of the state that it was made of; null: there was none.
+    serial: int  #: Number of the state that it was made of.
+    config_digest: str  #: `sha256:…` of the files that it was made of.
+    created_at: str  #: When it was made, ISO 8601 in UTC.
+    digest: str  #: `sha256:…` of what it will do: the same digest is the same plan; `apply --expect-digest` takes it.
+    steps: tuple[Step, ...]  #: What is done, in an order that respects `needs`.
     unchanged: int
     pending: int
-    gpus: tuple[CardBalance, ...] = ()
-    drift: tuple[Drift, ...] = ()
-    unplaced: tuple[Unplaced, ...] = ()
-    deferred: tuple[Deferred, ...] = ()
-    unmanaged: tuple[UnmanagedResident, ...] = ()
-    notes: tuple[Note, ...] = ()
-    refusals: tuple[Refusal, ...] = ()
-    impact: Impact = Impact()
-    unchanged_others: int = 0
-    placement: PlacementInfo = PlacementInfo("least_loaded")
+    gpus: tuple[CardBalance, ...] = ()  #: Every card before and after, in node order.
+    drift: tuple[Drift, ...] = ()  #: What is not as it was applied.
+    unplaced: tuple[Unplaced, ...] = ()  #: What has no place, and what would help.
+    deferred: tuple[Deferred, ...] = ()  #: Nodes and engines about which nothing is known now.
+    unmanaged: tuple[UnmanagedResident, ...] = ()  #: Residents that nobody here asked for.
+    notes: tuple[Note, ...] = ()  #: Warnings: what is asked for and cannot be observed or kept.
+    refusals: tuple[Refusal, ...] = ()  #: Guards that do not let it be carried out.
+    impact: Impact = Impact()  #: What it costs while it is carried out.
+    unchanged_others: int = 0  #: Resources beside replicas that stay as they are.
+    placement: PlacementInfo = PlacementInfo("least_loaded")  #: How good the placement is.
+    #: Address of every wanted replica that has a place, to its engine name; what `apply` records as owned at the end.
     placed: Mapping[str, str] = field(default_factory=dict)
-    """Address of every wanted replica that has a place, to its engine name; what `apply` records as owned at the end."""
     charges: Mapping[str, CardCharges] = field(default_factory=dict)
     """What a replica in `placed` is charged with, where a step settles that or the state does not know it; `apply` keeps it. No part of the
     document."""
@@ -386,21 +367,15 @@ class Plan:
     """Those that will run for engines and agents, each with its node. No part of the document."""
     wanted: Mapping[str, Fields] = field(default_factory=dict)
     """What the files ask for of every resource beside models, by address. No part of the document."""
-    forgotten: tuple[str, ...] = ()
-    """Addresses of the state that are neither wanted nor there any more; `apply` drops them without a step."""
+    forgotten: tuple[str, ...] = ()  #: Addresses of the state that are neither wanted nor there; `apply` drops them without a step.
     incidents: tuple[Incident, ...] = ()
     """What befell replicas and is not kept in the state yet; `apply` keeps it. No part of the document."""
-    limit: str | None = None
-    exclude: str | None = None
-    """The patterns of `--limit` and `--exclude` that it was made with, so that a saved plan can be made again."""
-    rollback: int | None = None
-    """The serial that it goes back to; None for a plan of the files."""
-
-    hours: tuple[ModelHours, ...] = ()
-    """The models that have hours, in name order."""
-    replace: tuple[str, ...] = ()
-    """The addresses of `--replace` that it was made with."""
-    format_version: str = FORMAT_VERSION
+    limit: str | None = None  #: Pattern of `--limit` that it was made with; null: none.
+    exclude: str | None = None  #: Pattern of `--exclude` that it was made with; null: none.
+    rollback: int | None = None  #: Serial that it goes back to; null: it is a plan of the files.
+    hours: tuple[ModelHours, ...] = ()  #: The models that have hours, in name order.
+    replace: tuple[str, ...] = ()  #: Addresses of `--replace` that it was made with.
+    format_version: str = FORMAT_VERSION  #: Version of this document; an apply carries out only this one.
 
     @property
     def held(self) -> tuple[Note, ...]:

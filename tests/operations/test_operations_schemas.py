@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 from ruamel.yaml import YAML
 from schema_judge import faults
 
+from reconciler.operations.field_comments import field_comments
 from reconciler.operations.schemas import NAMES, Name, made_schema, schema_text
+from reconciler.value_class import value_class
 from reconciler.workspace import load_workspace
 
 ROOT = Path(__file__).parents[2]
@@ -88,3 +91,48 @@ files:
 )
 def test_what_gpurec_would_refuse_is_a_fault_of_its_schema(name: Name, text: str) -> None:
     assert faults_of(name, text)
+
+
+def test_every_key_of_the_plan_says_what_it_is() -> None:
+    properties = dict(keys_of(json.loads(schema_text("plan")), "plan"))
+    assert len(properties) > 200
+    assert not [name for name, said in properties.items() if not str(said.get("description", "")).endswith(".")]
+
+
+def test_bytes_and_seconds_of_the_plan_say_their_unit() -> None:
+    for name, said in keys_of(json.loads(schema_text("plan")), "plan"):
+        for unit in ("bytes", "seconds"):
+            if name.endswith((f"_{unit}", f".{unit}")):
+                assert unit in said["description"].lower(), name
+
+
+def keys_of(part: Any, at: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every property below a part of a schema, with where it is."""
+    if isinstance(part, list):
+        for one in part:
+            yield from keys_of(one, at)
+    if isinstance(part, dict):
+        for name, value in part.items():
+            if name == "properties":
+                yield from ((f"{at}.{key}", said) for key, said in value.items())
+            yield from keys_of(value, at if name in ("properties", "$defs", "items", "anyOf") else f"{at}.{name}")
+
+
+def test_a_field_is_described_by_the_comment_beside_it_or_above_it_and_by_no_other() -> None:
+    assert field_comments(Commented) == {"beside": "What stands beside it.", "above": "What stands above it.", "own": "Its own."}
+
+
+@value_class
+class CommentedBase:
+    beside: int  #: What stands beside it.
+    bare: int  # no description
+    #: What stands above it.
+    above: int
+    after: int
+
+
+@value_class
+class Commented(CommentedBase):
+    """With a `field: int  #: of no class` in its docstring."""
+
+    own: str = "a  #: b"  #: Its own.

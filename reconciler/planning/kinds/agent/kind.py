@@ -62,13 +62,12 @@ class WantedAgent(WantedContainer):
 
 @value_class(kw_only=True)
 class AgentStep(Step):
-    """`container` is how it is to be (None: it is removed), `pull` when its image is fetched. `both_fit`: the card that it shares with the
-    container that it replaces has room for both; `order` says which of them starts or ends first, and why."""
+    """One change of an agent's container."""
 
-    container: ContainerSpec | None = None
-    pull: PullPolicy = PullPolicy.MISSING
-    both_fit: bool = False
-    order: str = ""
+    container: ContainerSpec | None = None  #: How its container is to be; null: it is removed.
+    pull: PullPolicy = PullPolicy.MISSING  #: When the image is fetched.
+    both_fit: bool = False  #: Its card has room for it and for the container that it replaces.
+    order: str = ""  #: Which of old and new starts or ends first, and why.
 
     def seen(self, found: ResourceFacts) -> ResourceFacts:
         return seen_as(self.container, found, self.address)

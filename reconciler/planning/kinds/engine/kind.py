@@ -59,18 +59,16 @@ class WantedEngine(WantedContainer):
 
 @value_class(kw_only=True)
 class EngineStep(Step):
-    """`engine` is its name on its node; `container` or `unit` how it is to be (of a unit that is removed: how it was). `diff` is what
-    changes of its unit, as lines. `restart`: it is as wanted and runs, and is started again all the same. `both_fit`: the cards that it
-    shares with the container that it replaces have room for both; `order` says which of them starts or ends first, and why."""
+    """One change of an engine that gpurec owns: of its container, or of its unit."""
 
-    engine: str
-    container: ContainerSpec | None = None
-    pull: PullPolicy = PullPolicy.MISSING
-    unit: UnitSpec | None = None
-    diff: tuple[str, ...] = ()
-    restart: bool = False
-    both_fit: bool = False
-    order: str = ""
+    engine: str  #: Name of the engine on its node.
+    container: ContainerSpec | None = None  #: How its container is to be; null: it has none, or is removed.
+    pull: PullPolicy = PullPolicy.MISSING  #: When the image is fetched.
+    unit: UnitSpec | None = None  #: How its systemd unit is to be, or how a removed one was; null: it has none.
+    diff: tuple[str, ...] = ()  #: What changes of its unit, as lines.
+    restart: bool = False  #: It is as wanted and runs, and is started again all the same.
+    both_fit: bool = False  #: Its cards have room for it and for the container that it replaces.
+    order: str = ""  #: Which of old and new starts or ends first, and why.
 
     def seen(self, found: ResourceFacts) -> ResourceFacts:
         return seen_as(self.container, found, self.address)

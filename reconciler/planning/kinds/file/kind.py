@@ -45,14 +45,13 @@ class WantedFile(Wanted):
 
 @value_class(kw_only=True)
 class FileStep(Step):
-    """`content` is the text to write (None: it is removed), `diff` what changes of what we wrote last, as lines. `validate` is the command
-    that has to approve the new content, `reload` the one that makes its program read it, which is a step of its own."""
+    """One change of a file."""
 
-    path: str
-    content: str | None = None
-    diff: tuple[str, ...] = ()
-    validate: tuple[str, ...] = ()
-    reload: tuple[str, ...] = ()
+    path: str  #: Absolute path on its node.
+    content: str | None = None  #: Text to write; null: the file is removed.
+    diff: tuple[str, ...] = ()  #: What changes of what was written last, as lines.
+    validate: tuple[str, ...] = ()  #: Command that must approve the new content; empty: none.
+    reload: tuple[str, ...] = ()  #: Command that makes its program read it, a step of its own; empty: none.
 
     @property
     def contradiction(self) -> str | None:

@@ -24,7 +24,7 @@ DONE = "done"
 class ReloadStep(Step):
     """Runs `command` on its node."""
 
-    command: tuple[str, ...]
+    command: tuple[str, ...]  #: Command that is run on its node, by words.
 
     @property
     def contradiction(self) -> str | None:

@@ -17,29 +17,26 @@ ONE_AT_A_TIME = frozenset({Action.LOAD, Action.RELOAD, Action.UPDATE, Action.WAI
 class VariantChoice:
     """Which variant of its model a step is about, and why it is none of the better ones."""
 
-    name: str
-    passed_over: tuple[VariantRefusal, ...] = ()
+    name: str  #: Name of the variant.
+    passed_over: tuple[VariantRefusal, ...] = ()  #: The better ones, and why it is none of them.
 
 
 @value_class(kw_only=True)
 class ModelStep(Step):
-    """`engine_name` is the name to use on the engine; `base_name` is the one that a pull fetches, and that a tag of the name `engine_name`
-    is made from with `after["context"]`. `vram_bytes` are those on each of its cards. Of a measured need `measured_bytes` is all that such
-    a load took, `reported_bytes` the part of it that the engine told of (None where the card itself was seen), and `predicted_bytes` what
-    would be predicted in its place."""
+    """One change of a model on an engine. A tag of the name `engine_name` is made from `base_name` with `after["context"]`."""
 
-    model: str
-    engine: str
-    engine_name: str
-    base_name: str
-    gpus: tuple[CardId, ...] = ()
-    gpu_candidates: tuple[CardId, ...] | None = None
-    vram_bytes: int | None = None
-    vram_source: str | None = None
-    measured_bytes: int | None = None
-    reported_bytes: int | None = None
-    predicted_bytes: int | None = None
-    variant: VariantChoice | None = None
+    model: str  #: Name of the model in the files.
+    engine: str  #: Name of the engine on its node.
+    engine_name: str  #: Name to use on the engine.
+    base_name: str  #: Name that a pull fetches, and that a tag of the name `engine_name` is made from.
+    gpus: tuple[CardId, ...] = ()  #: Cards that it is charged to.
+    gpu_candidates: tuple[CardId, ...] | None = None  #: Cards of which the engine takes one by itself; null: `gpus` says which.
+    vram_bytes: int | None = None  #: Bytes on each of its cards; null: not known.
+    vram_source: str | None = None  #: Where `vram_bytes` comes from; null: not known.
+    measured_bytes: int | None = None  #: All bytes that such a load took; null: never measured.
+    reported_bytes: int | None = None  #: Those of `measured_bytes` that the engine told of; null: the card itself was seen.
+    predicted_bytes: int | None = None  #: Bytes that would be predicted in place of a measured need; null: no prediction.
+    variant: VariantChoice | None = None  #: Which variant of its model it is about; null: it has none.
 
     @property
     def at(self) -> EngineId:
