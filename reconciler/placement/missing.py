@@ -66,11 +66,21 @@ def make_way(placing: Placing, model: ModelSpec) -> None:
     missing = sum(entry.count for entry in mine)
     for one in variants:
         while missing > 0 and (displace(placing, one, candidates) or eject(placing, one, candidates)):
-            missing -= 1
+            *_, where = placing.at[model.name]
+            missing -= 1 + _beside(placing, one, where, missing - 1)
         while missing > 0 and reseat(placing, one, candidates):
             missing -= 1
     if missing > 0:
         placing.result.lacking.append(MissingReplicas(model, missing))
+
+
+def _beside(placing: Placing, model: ModelSpec, slot: EngineState, count: int) -> int:
+    """Places up to `count` more replicas where room was just made on the cards of `slot`, before anything else has to leave for them.
+    Answers how many."""
+    placed = 0
+    for near in placing.beside(model, slot):
+        placed += placed < count and placing.try_at(model, near)
+    return placed
 
 
 def _share(placing: Placing, model: ModelSpec, count: int, candidates: Sequence[EngineState]) -> int:
@@ -154,8 +164,10 @@ def _try_in_group(placing: Placing, model: ModelSpec, slots: Sequence[EngineStat
 
 
 def _make_room_in_group(placing: Placing, model: ModelSpec, slots: Sequence[EngineState]) -> bool:
-    """One replica on one of these engines by displacing, or by another order of what is there."""
-    return any(displace(placing, one, slots) or reseat(placing, one, slots) for one in placing.alternatives[model.name])
+    """One replica on one of these engines: where room was made for another, else by displacing, or by another order of what is there."""
+    return _try_in_group(placing, model, slots) or any(
+        displace(placing, one, slots) or reseat(placing, one, slots) for one in placing.alternatives[model.name]
+    )
 
 
 def place_present(placing: Placing, model: ModelSpec) -> None:

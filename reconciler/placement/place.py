@@ -17,7 +17,7 @@ from reconciler.capacity import Occupancy
 from reconciler.fleet import Applied, Desired, Ensure, Solver, Strategy
 from reconciler.placement.bound import Bound, bound_of
 from reconciler.placement.exact import improve
-from reconciler.placement.keep import is_parted, keep, let_yield, release_leaving
+from reconciler.placement.keep import is_parted, keep, leaves, let_yield, release_leaving
 from reconciler.placement.mip import Budget, require_highs
 from reconciler.placement.missing import groups_of, make_way, place_missing, place_present
 from reconciler.placement.objective import Objective, objective_of
@@ -161,10 +161,12 @@ def _place_until_settled(placing: Placing, every: Sequence[Occupant]) -> None:
 
 def _stay_until_placed(placing: Placing, every: Sequence[Occupant]) -> None:
     """What is wanted elsewhere, and has no place there or none that can be asked now, stays as long as nobody else was given its room, nor
-    another resident its very place, and it may be with all that are on its card then."""
+    another resident its very place, and it may be with all that are on its card then. So does what was to leave for places that its model
+    has no more."""
     lacking = {lacking.model.name for lacking in placing.result.lacking}
     lacking |= {name for name, targets in placing.at.items() if any(_hoped_for(placing, target) for target in targets.values())}
     stuck = [(found.moving, found) for found in every if found.moving is not None and found.moving.name in lacking]
+    stuck += [(found.model, found) for found in every if found.model and found in placing.result.released and not leaves(placing, found)]
     turn = {model.name: number for number, model in enumerate(placing.company.mates_first(placing.models))}
     for moving, found in sorted(stuck, key=lambda pair: (turn[pair[0].name], pair[1].slot.id)):
         if found.slot in placing.at[moving.name] or is_parted(placing, moving, found):

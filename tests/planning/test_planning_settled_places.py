@@ -7,10 +7,25 @@ from dataclasses import replace
 
 from fleets import GIB, actions, desired, fleet, loaded, model, node, owned
 from properties import over_in_plan, refused
-from small_worlds import settles, stands, world
+from small_worlds import on_other, settles, stands, two_engines, world
 from wide_fleets import apply_all, carry
 
-from reconciler.fleet import CardSpec, ContextVia, Each, Ensure, Guards, Policy, Residency, Unmanaged, Variant, When
+from reconciler.fleet import (
+    CardSpec,
+    ContextVia,
+    Each,
+    EngineFacts,
+    EngineId,
+    EngineKind,
+    Ensure,
+    Guards,
+    Policy,
+    Residency,
+    Unmanaged,
+    Variant,
+    When,
+    replica_address,
+)
 
 
 def in_ram(name, at):
@@ -209,3 +224,55 @@ def test_what_runs_under_a_tag_of_its_own_context_moves_for_others_as_anything_e
     tagged = replace(apply_all(here), desired=desired(*small, model("m0:1", ["a"], 10 * GIB)), selected=None)
     assert {"load model.m0:1@a/ollama", "load model.m1:1@b/ollama", "load model.m3:1@b/ollama"} <= set(actions(tagged.plan()))
     assert settles(tagged) == []
+
+
+def test_what_was_to_leave_for_a_place_that_its_model_lost_again_stays():
+    of = fleet(node("a", 8 * GIB), replace(node("c"), gpus=()))
+    want = desired(model("m3:1", ["a"], 4 * GIB, priority=2), model("m4:1", ["a", "c"], 7 * GIB), model("m5:1", ["a"], 7 * GIB))
+    there = {"a": [loaded("m5:1", 7 * GIB)], "c": [replace(loaded("m4:1", 7 * GIB), vram_bytes=0)]}
+    here = world(of, want, there, [owned("m4:1", "c")], sizes={"m3:1": 4, "m4:1": 7, "m5:1": 7})
+    assert actions(here.plan()) == ["unload model.m5:1@a/ollama", "load model.m3:1@a/ollama"]
+    assert stands(here)
+    assert settles(here) == []
+
+
+def test_room_that_was_made_for_one_replica_is_used_before_another_model_leaves_for_the_next():
+    of = fleet(two_engines("a", 12 * GIB), node("b", 12 * GIB))
+    low = model("m1:1", ["a"], 11 * GIB), model("m2:1", ["b"], 11 * GIB, priority=1)
+    there = {"a": [loaded("m1:1", 11 * GIB)], "b": [loaded("m2:1", 11 * GIB)]}
+    want = desired(model("m0:1", ["a", "b"], 2 * GIB, priority=2, replicas=2), *low)
+    one = world(of, want, there, [owned("m1:1", "a"), owned("m2:1", "b")], sizes={"m0:1": 2, "m1:1": 11, "m2:1": 11})
+    here = replace(one, facts=on_other(one.facts, "a"))
+    assert actions(here.plan()) == ["unload model.m1:1@a/ollama", "load model.m0:1@a/ollama", "load model.m0:1@a/other"]
+    assert stands(here)
+    assert settles(here) == []
+
+
+def test_room_that_was_made_on_a_card_for_one_engine_is_used_before_more_leaves_for_the_next():
+    both = two_engines("a", 12 * GIB, 12 * GIB)
+    both = replace(both, engines=(replace(both.engines[0], gpus=(0,)), both.engines[1]))
+    low = model("m1:1", ["a"], 11 * GIB), model("m2:1", ["a"], 11 * GIB)
+    want = desired(model("m0:1", ["a"], 2 * GIB, priority=2, each=Each.ENGINE, never_with=("m3:1",)), *low, model("m3:1", ["a"], 99 * GIB))
+    at = EngineId("a", "other")
+    row = replace(owned("m2:1", "a", 11 * GIB), at=at, address=replica_address("m2:1", at), charges=((1, 11 * GIB),))
+    one = world(fleet(both), want, {"a": [loaded("m1:1", 11 * GIB)]}, [owned("m1:1", "a"), row], sizes={"m0:1": 2, "m1:1": 11, "m2:1": 11})
+    here = replace(one, facts=on_other(one.facts, "a", loaded("m2:1", 11 * GIB)))
+    assert actions(here.plan()) == ["unload model.m1:1@a/ollama", "load model.m0:1@a/ollama", "load model.m0:1@a/other"]
+    assert stands(here)
+    assert settles(here) == []
+
+
+def test_a_replica_comes_where_its_foe_left_before_one_of_that_waits_for_an_engine_that_nobody_can_ask():
+    three = two_engines("a", 12 * GIB)
+    three = replace(three, engines=(*three.engines, replace(three.engines[0], id=EngineId("a", "lost"), url="http://a:3")))
+    want = desired(
+        model("m1:1", ["a"], 2 * GIB, priority=1, replicas=3, never_with=("m2:1",)), model("m2:1", ["a"], 11 * GIB, each=Each.ENGINE)
+    )
+    one = world(fleet(three), want, {"a": [loaded("m2:1", 11 * GIB)]}, [owned("m2:1", "a")], sizes={"m1:1": 2, "m2:1": 11})
+    seen = on_other(one.facts, "a")
+    engines = seen.nodes["a"].engines
+    down = EngineFacts(EngineId("a", "lost"), EngineKind.OLLAMA, False, "connection refused", "refused")
+    here = replace(one, facts=replace(seen, nodes={"a": replace(seen.nodes["a"], engines={**engines, "lost": down})}))
+    assert actions(here.plan()) == ["unload model.m2:1@a/ollama", "load model.m1:1@a/ollama", "load model.m1:1@a/other"]
+    assert stands(here)
+    assert settles(here) == []
