@@ -43,8 +43,8 @@ class TreeBuilder:
         self._problems = problems
         self._open: list[_Open] = []
         self._anchors: dict[str, Node] = {}
-        self._sizes: dict[int, int] = {}
-        self._compared: set[tuple[int, int]] = set()
+        self._sizes: dict[Node, int] = {}
+        self._compared: set[tuple[ScalarNode, ScalarNode]] = set()
         """Keys of merged mappings: what an alias brings anywhere is compared once."""
         self._built = 0
         self._documents = 0
@@ -81,7 +81,7 @@ class TreeBuilder:
 
     def _alias(self, event: Any, line: int, column: int) -> bool:
         target = self._anchors.get(event.anchor)
-        if target is None or id(target) not in self._sizes:
+        if target is None or target not in self._sizes:
             reason = "is not defined before this place" if target is None else "contains itself"
             self._problems.error(f"alias *{event.anchor!s} {reason}", self.here, f"write &{event.anchor!s} at the value that is meant")
             return False
@@ -98,7 +98,7 @@ class TreeBuilder:
         if event.value == "" and event.tag is None and event.implicit[0]:
             line, column = self._left_out(line, column)
         node = self._scalar_node(event, line, column)
-        self._sizes[id(node)] = 1
+        self._sizes[node] = 1
         self._built += 1
         self._name(event.anchor, node)
         return self._put(node)
@@ -155,11 +155,11 @@ class TreeBuilder:
         if isinstance(node, MapNode):
             if done.merges:
                 self._merge(node, done.merges)
-            size = 1 + sum(1 + self._sizes[id(value)] for _, value in node.entries.values())
+            size = 1 + sum(1 + self._sizes[value] for _, value in node.entries.values())
         else:
-            size = 1 + sum(self._sizes[id(item)] for item in node.items)
+            size = 1 + sum(self._sizes[item] for item in node.items)
         self._built += 1
-        self._sizes[id(node)] = size
+        self._sizes[node] = size
         if size > MOST_EXPANDED and size > MOST_EXPANSION * self._built:
             self._problems.error(
                 f"the aliases here stand for {size} values",
@@ -198,9 +198,9 @@ class TreeBuilder:
         """Of keys that are merged twice and differ; the latter counts. None counts where the mapping has the key itself."""
         for name in (former.keys() & latter.keys()) - node.entries.keys():
             (one, value), (two, other) = former[name], latter[name]
-            if (id(one), id(two)) in self._compared:
+            if (one, two) in self._compared:
                 continue
-            self._compared.add((id(one), id(two)))
+            self._compared.add((one, two))
             if not same_value(value, other):
                 what = f"key {two.text!r} is merged from here and, with another value, from {one.place}; this one counts: {rule}"
                 self._problems.warn(what, two.place, "write the key beside '<<' too, or keep one of the two")

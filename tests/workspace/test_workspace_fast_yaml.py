@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from time import process_time
 
 import pytest
 from hypothesis import given, settings
@@ -91,8 +92,18 @@ def test_workspace_what_people_write_is_read_by_the_fast_reader() -> None:
 
 
 def test_workspace_what_only_one_reader_takes_so_is_left_to_the_other() -> None:
+    for text in ("- |\n \n  x\n", "k: >\n \n  ", "[{!!str x?}]", "['x':1]", 'a: [b, "c":{}]'):  # refused by the slow one
+        same(text)
+        assert not is_read_fast(text)
     for text in ("a:\tb\n", "a: [b? c]\n", "&a: 1\n", "a: 1\n\u2028b: 2\n", ">#", "{a: !, b}", "!!map &a {b: 1}", "? a\n", "a: 1\n...\n"):
         assert not is_read_fast(text)
+
+
+@pytest.mark.parametrize("piece", ["!", "!a", "&", "*", "|", "| #", ">0", "! ", "[", "{", ": "])
+def test_workspace_whether_a_text_can_be_read_fast_is_known_after_one_look_at_it(piece: str) -> None:
+    started = process_time()
+    assert is_read_fast(f'a: "{piece * 100_000}"\n')
+    assert process_time() - started < 10.0  # hundredths of a second; a look from each sign to the end would take minutes
 
 
 def test_workspace_without_the_c_extension_files_are_read_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -227,3 +227,13 @@ def test_a_mistake_repeats_no_more_of_a_value_than_one_reads(problems: Callable[
     (said,) = problems(desired="version: 1\n" + written.format(value) + "\n")
     assert PLACED.match(said)
     assert len(said) < 500
+
+
+@pytest.mark.parametrize("form", list(YamlVersion))
+@pytest.mark.parametrize("dropped", ["{x: 1}", "[[1], [2], [3]]"])
+def test_what_contains_itself_is_told_also_after_a_key_that_is_defined_twice(dropped: str, form: YamlVersion) -> None:
+    for times in range(1, 6):
+        problems = Problems()
+        assert parse(f"a: {dropped}\na: 2\n" * times + "b: &r {c: *r}\n", "f.yaml", form, problems) is None
+        with pytest.raises(WorkspaceError, match=r"alias \*r contains itself"):
+            problems.raise_if_any()
