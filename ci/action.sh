@@ -59,8 +59,17 @@ apply() {
         echo "::error title=gpurec::apply needs the digest that was approved; give it the output digest of the plan" >&2
         exit 1
     fi
-    run apply "$plan" --expect-digest "$GPUREC_ACTION_DIGEST" "${options[@]}"
+    local told
+    told=$(mktemp)
+    status=0
+    gpurec apply "$plan" --expect-digest "$GPUREC_ACTION_DIGEST" "${options[@]}" 2>&1 | tee "$told" || status=$?
     output exit-status "$status"
+    { # the log is indented, so that no word of it is markdown; a summary holds 1 MiB
+        printf '### gpurec apply: %s\n\n' "$([[ $status == 0 ]] && echo "done" || echo "exit status $status")"
+        printf 'Approved: plan `%s`.\n\n' "$(tr -cd 'a-z0-9:' <<<"$GPUREC_ACTION_DIGEST")"
+        tail -c 500000 "$told" | sed 's/^/    /'
+    } >>"${GITHUB_STEP_SUMMARY:-/dev/null}"
+    rm -f "$told"
     exit "$status"
 }
 

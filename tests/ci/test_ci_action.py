@@ -86,6 +86,31 @@ def test_only_the_plan_of_the_approved_digest_is_applied(lab: Lab, github: FakeF
     assert job.run("apply", digest=digest)[0] == 0
 
 
+def test_an_apply_is_summed_up_with_what_was_done_and_its_digest(lab: Lab, github: FakeForge) -> None:
+    job = Job(lab, github)
+    lab.run("plan", "--out", "gpurec-plan.json")
+    digest = json.loads((lab.root / "gpurec-plan.json").read_text())["digest"]
+    status, _, log = job.run("apply", digest=digest)
+    assert status == 0, log
+    first, _, approved, _, *said = job.summary.splitlines()
+    assert first == "### gpurec apply: done"
+    assert digest in approved
+    assert any("model.nomic-embed-text@ada/ollama" in line for line in said)
+    assert all(line.startswith("    ") for line in said), "what comes from nodes is no markdown"
+
+
+def test_an_apply_that_fails_is_summed_up_with_what_failed(lab: Lab, github: FakeForge) -> None:
+    job = Job(lab, github)
+    lab.run("plan", "--out", "gpurec-plan.json")
+    digest = json.loads((lab.root / "gpurec-plan.json").read_text())["digest"]
+    lab.fleet.engines["ada/ollama"].kill()
+    status, outputs, log = job.run("apply", digest=digest)
+    assert status != 0, log
+    assert outputs["exit-status"] == str(status)
+    assert job.summary.startswith(f"### gpurec apply: exit status {status}\n\nApproved: plan `{digest}`")
+    assert "ada" in job.summary
+
+
 def test_a_plan_without_steps_says_so(lab: Lab, github: FakeForge) -> None:
     lab.run("apply", "--auto-approve")
     status, outputs, log = Job(lab, github).run("plan")
