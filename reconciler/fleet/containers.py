@@ -15,7 +15,7 @@ from enum import StrEnum
 from functools import lru_cache
 from pathlib import PurePosixPath
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from reconciler.fleet.secret_refs import EMPTY, SecretRef
 from reconciler.value_class import value_class
@@ -29,7 +29,8 @@ it, or its address from before its node was renamed. It holds until the containe
 FLEET_LABEL, ADDRESS_LABEL, SPEC_LABEL = "gpurec.fleet", "gpurec.address", "gpurec.spec"
 HOST_NETWORK, NO_NETWORK = "host", "none"
 _NOTHING: Mapping[str, SecretRef] = MappingProxyType({})
-NO_LEADS: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+Leads: TypeAlias = Mapping[str, tuple[str, ...] | None]
+NO_LEADS: Leads = MappingProxyType({})
 _NOT_ASKED = frozenset({"adopts", "all_cards"})
 """What says whose a container is, and nothing of how it is to be."""
 _UNORDERED = frozenset({"ports", "mounts", "networks", "cards", "devices", "groups", "files"})
@@ -352,13 +353,13 @@ class DaemonFacts:
 class NodeContainers:
     """What a look at a daemon gave, by name. `containers` None: it is not known what is there, for `reason`; that is never "nothing".
     `leads` are the paths of the node that a source of a mount is besides what it says: the end of its links, what a volume is made over;
-    a source that is not in it is what it says, as far as anybody could tell."""
+    a source that is not in it is what it says. None: who was asked does not tell it."""
 
     containers: tuple[ContainerFacts, ...] | None
     daemon: DaemonFacts | None = None
     reason: str | None = None
     code: str | None = None
-    leads: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: NO_LEADS)
+    leads: Leads = field(default_factory=lambda: NO_LEADS)
 
     def of(self, address: str) -> tuple[ContainerFacts, ...]:
         """Ours with this address: one, or more where a replacement was cut short."""
@@ -401,6 +402,8 @@ def is_digest(text: str) -> bool:
 
 def parse_mount(text: str) -> Mount:
     """`NAME:/PATH`, `/HOST/PATH:/PATH`, each with `:ro` or `:rw`; `tmpfs:/PATH`. Raises ValueError with what is wrong."""
+    if not text.isprintable():
+        raise ValueError(f"{text!r} holds a character that nobody sees")
     parts = text.split(":")
     if len(parts) not in (2, 3) or (len(parts) == 3 and parts[2] not in ("ro", "rw")):
         raise ValueError(f"{text!r} is not NAME:/PATH or /HOST/PATH:/PATH, with :ro or :rw after it")

@@ -3,11 +3,11 @@ or that writes to the node's root, is root on that node."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from reconciler.fleet import NO_LEADS, ContainerSpec, DockerSpec, MountKind
+from reconciler.fleet import NO_LEADS, ContainerSpec, DockerSpec, Leads, MountKind
 from reconciler.planning.plan import Refusal
 
 PRIVILEGED = "privileged"
@@ -25,10 +25,14 @@ _NOT_TO_BE_WRITTEN = tuple(
     )
 )
 """Folders below which nobody writes who is not root: to read a certificate there is harmless."""
+_UNTOLD = {
+    MountKind.BIND: "would have {0} of its node, which did not say where the links of that lead (`readlink` by ssh)",
+    MountKind.VOLUME: "would have the volume {0}, and its daemon does not say what of the node that is made over (`GET /volumes`)",
+}
 
 
 def container_refusals(
-    spec: ContainerSpec, allow: Sequence[str], docker: DockerSpec | None, leads: Mapping[str, tuple[str, ...]] = NO_LEADS
+    spec: ContainerSpec, allow: Sequence[str], docker: DockerSpec | None, leads: Leads = NO_LEADS
 ) -> tuple[Refusal, ...]:
     """What `policy.containers.allow` does not let this container have: each word of it is `privileged` or a path of the node. `docker` is
     how the node's own daemon is reached, `leads` what the sources of its mounts are on the node besides what they say."""
@@ -45,13 +49,16 @@ def socket_of(docker: DockerSpec) -> PurePosixPath | None:
     return PurePosixPath(unquote(parts.path)) if parts.scheme in ("unix", "ssh") and len(parts.path) > 1 else None
 
 
-def _dangers(spec: ContainerSpec, socket: PurePosixPath | None, leads: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, str]]:
+def _dangers(spec: ContainerSpec, socket: PurePosixPath | None, leads: Leads) -> Iterator[tuple[str, str]]:
     if spec.privileged:
         yield PRIVILEGED, "would be privileged, and so root on its node"
     for mount in spec.mounts:
         if mount.kind is MountKind.BIND and (what := _danger_of(mount.source, mount.read_only, socket)) is not None:
             yield mount.source, f"would {what}"
-        for end in leads.get(mount.source, ()) if mount.kind is not MountKind.TMPFS else ():
+        ends = leads.get(mount.source, ()) if mount.kind is not MountKind.TMPFS else ()
+        if ends is None:
+            yield mount.source, _UNTOLD[mount.kind].format(mount.source)
+        for end in ends or ():
             disk = mount.kind is MountKind.VOLUME and PurePosixPath("/dev") in PurePosixPath(end).parents
             what = f"have the disk {end} of its node" if disk else _danger_of(end, mount.read_only, socket)
             how = f"to which {mount.source} leads" if mount.kind is MountKind.BIND else f"over which the volume {mount.source} is made"

@@ -91,3 +91,19 @@ def test_a_mount_is_what_its_links_and_its_volume_lead_to(volume: str, end: str,
     assert refusal.message == f"engine.a/x {says}; `policy: {{containers: {{allow: [{end}]}}}}` would allow it"
     assert container_refusals(spec, [end], None, leads) == ()
     assert container_refusals(spec, (), None, {"other": (end,)}) == ()
+
+
+@pytest.mark.parametrize(
+    ("volume", "says"),
+    [
+        ("/srv/data:/d:ro", "which did not say where the links of that lead (`readlink` by ssh)"),
+        ("data:/d", "and its daemon does not say what of the node that is made over (`GET /volumes`)"),
+    ],
+)
+def test_a_mount_of_which_nobody_tells_where_it_leads_is_refused(volume: str, says: str) -> None:
+    spec = ContainerSpec("x", "i", "lab", "engine.a/x", mounts=(parse_mount(volume), parse_mount("other:/o")))
+    source = volume.partition(":")[0]
+    (refusal,) = container_refusals(spec, ["/other"], None, {source: None})
+    assert says in refusal.message
+    assert refusal.message.endswith(f"allow: [{source}]}}}}` would allow it")
+    assert container_refusals(spec, [source], None, {source: None}) == ()
