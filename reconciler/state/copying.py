@@ -11,7 +11,7 @@ from reconciler.state.sql.copying import copy_rows, digest
 from reconciler.state.sql.fleet_name import read_fleet
 from reconciler.state.sql.reader import SqlReader
 from reconciler.state.sql.rescue import refuse_waiting
-from reconciler.state.sql.waiting_tickets import waiting_tickets
+from reconciler.state.sql.waiting_tickets import refuse_tickets
 from reconciler.state.sql.writer import SqlWriter
 from reconciler.state.store import Store
 
@@ -50,9 +50,7 @@ def copy_state(source: Store, to: Store, *, lock_timeout: float = 0, new_folder:
         raise StateError.of("this is the state that is to be copied", str(to), "name another place")
     fleet = fleet_to_copy(source)
     refuse_waiting(source.rescues, "copy")
-    if (folder := waiting_tickets(source.rescues).folder).exists():
-        what = "tickets wait to be taken into this state"
-        raise StateError.of(what, str(folder), "gpurec watch --once takes them in, then copy")
+    refuse_tickets(source.rescues, "copy")
     if to.file is None and fleet is not None and to.fleet != fleet:
         what = f"this is the place of the fleet {to.fleet}, and the state is of the fleet {fleet}"
         raise StateError.of(what, str(to), f"leave ?fleet= away, or gpurec state rename-fleet {fleet} {to.fleet} first")

@@ -557,6 +557,11 @@ def a_ticket_that_comes_while_a_run_holds_the_state_counts_at_once_and_once(subj
     if store.file is not None:
         with pytest.raises(StateError, match="tickets wait to be taken into this state"):
             copy_state(store, subject.store("copy"))
+        with (
+            store.writer(command="state rename-fleet") as state,
+            pytest.raises(StateError, match="tickets wait to be taken into this state"),
+        ):
+            state.rename_fleet("lab", "chat")
     look = Frame(1_767_225_600, LOOK, {("a", 0): CardSample(1, 8, 0.5)}, {})
     store.keep_looks([look], fleet="lab", bounds=HistoryBounds(86400))
     with closing(store.reader()) as state:

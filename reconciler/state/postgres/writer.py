@@ -17,6 +17,7 @@ from reconciler.state.postgres.schema import rename
 from reconciler.state.sql.connection import Connection, Lost, Replaced, Unwritable
 from reconciler.state.sql.fleet_name import refuse_other_fleet, write_fleet
 from reconciler.state.sql.rescue import RescuePlace, refuse_waiting
+from reconciler.state.sql.waiting_tickets import refuse_tickets
 from reconciler.state.sql.writer import SqlWriter, retried
 
 RECONNECT_SECONDS = 20.0
@@ -58,8 +59,10 @@ class PostgresWriter(SqlWriter, PostgresReader):
 
     @retried
     def rename_fleet(self, old: str, new: str) -> None:
-        """Raises StateError, too, where the database has a fleet of the new name, or a rescue journal waits, which names the old one."""
+        """Raises StateError, too, where the database has a fleet of the new name, or a rescue journal waits, which names the old one, or a
+        ticket."""
         refuse_waiting(self._rescues, "rename")
+        refuse_tickets(self._rescues, "rename")
         address = self._address.of(new)
         with self._writing() as conn:
             refuse_other_fleet(conn, self._where, old)

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -23,18 +25,22 @@ _ADVICE = "it is not as gpurec wrote it; look at it, and move it away when it is
 
 @value_class
 class WaitingTickets:
-    """`folder` is there only while one waits."""
+    """Each of `folders` is there only while one waits in it; new ones wait in the first. A folder of another user is none of ours: in that
+    for temporary files anybody can make one of this name."""
 
-    folder: Path
+    folders: tuple[Path, ...]
 
     def add(self, ticket: Ticket) -> bool:
         """Keeps a ticket; False for one that waits already. Raises OSError and GpurecError where it cannot be written."""
-        path = self._path(ticket)
-        if path.exists():
-            return False
-        text = json.dumps(asdict(ticket) | {"face_value": str(ticket.face_value), "expected_value": str(ticket.expected_value)})
+        folder = self.folders[0]
+        path = folder / _name(ticket)
         for last in (False, True):
-            self.folder.mkdir(_FOLDER_MODE, exist_ok=True)
+            folder.mkdir(_FOLDER_MODE, exist_ok=True)
+            if not _ours(folder):
+                raise StateError.of("this is no folder of ours, so no ticket is kept there", str(folder), "have it removed")
+            if path.exists():
+                return False
+            text = json.dumps(asdict(ticket) | {"face_value": str(ticket.face_value), "expected_value": str(ticket.expected_value)})
             try:
                 write_file(path, text, mode=PRIVATE)
             except (OSError, GpurecError):  # the folder may be gone with the last one that waited in it
@@ -47,29 +53,51 @@ class WaitingTickets:
     def every(self) -> tuple[Ticket, ...]:
         """Those that wait. Raises StateError for a file that gpurec did not write."""
         found = []
-        for path in sorted(self.folder.glob("*.json")):
-            try:
-                found.append(_ticket(path))
-            except FileNotFoundError:  # taken in meanwhile
-                continue
+        for folder in self.folders:
+            for path in sorted(folder.glob("*.json")) if _ours(folder) else ():
+                try:
+                    found.append(_ticket(path))
+                except FileNotFoundError:  # taken in meanwhile
+                    continue
         return tuple(found)
 
     def forget(self, taken: tuple[Ticket, ...]) -> None:
         """Those are in the state. One that stays all the same is taken in again, which changes nothing."""
-        for ticket in taken:
-            with suppress(OSError):
-                self._path(ticket).unlink()
-        if taken:
+        for folder in self.folders if taken else ():
+            for ticket in taken:
+                with suppress(OSError):
+                    (folder / _name(ticket)).unlink()
             with suppress(OSError):  # another one waits by now
-                self.folder.rmdir()
-
-    def _path(self, ticket: Ticket) -> Path:
-        return self.folder / f"{hashlib.sha256(ticket.id.encode()).hexdigest()}.json"
+                folder.rmdir()
 
 
 def waiting_tickets(place: RescuePlace) -> WaitingTickets:
-    """Those of the state whose rescue journals lie there."""
-    return WaitingTickets(place.folders[0] / f"{stem_of(place.state)}.tickets")
+    """Those of the state whose rescue journals lie there: beside its file; of a database in any of these folders, by a name that is of no
+    other one."""
+    stem = stem_of(place.state)
+    if "://" not in place.state:
+        return WaitingTickets((place.folders[0] / f"{stem}.tickets",))
+    name = f"{stem}-{hashlib.sha256(place.state.encode()).hexdigest()[:8]}.tickets"
+    return WaitingTickets(tuple(folder / name for folder in place.folders))
+
+
+def refuse_tickets(place: RescuePlace, then: str) -> None:
+    """Raises StateError where one waits, for what would leave it behind; `then` is what to do after it was taken in."""
+    if waiting_tickets(place).every():
+        raise StateError.of("tickets wait to be taken into this state", place.state, f"gpurec watch --once takes them in, then {then}")
+
+
+def _name(ticket: Ticket) -> str:
+    return f"{hashlib.sha256(ticket.id.encode()).hexdigest()}.json"
+
+
+def _ours(folder: Path) -> bool:
+    """Whether a folder is there, is no link, and is of the user that runs this, or of root."""
+    try:
+        seen = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(seen.st_mode) and seen.st_uid in (os.getuid(), 0)
 
 
 def _ticket(path: Path) -> Ticket:

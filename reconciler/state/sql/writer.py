@@ -36,6 +36,7 @@ from reconciler.state.sql.reader import SqlReader
 from reconciler.state.sql.rescue import Rescued, RescueHead, RescueJournal, RescuePlace, find_rescues, waiting_sentence
 from reconciler.state.sql.rows import REPLICA_COLUMNS, fields_text, header_body, node_body, read_meta, replica_row
 from reconciler.state.sql.tags import delete_tags, forget_tags_of, write_tags
+from reconciler.state.sql.waiting_tickets import refuse_tickets
 
 _LOOKED_UP_ONE_BY_ONE = 500
 _TRIES = 3
@@ -221,6 +222,7 @@ class SqlWriter(SqlReader):
 
     @retried
     def rename_fleet(self, old: str, new: str) -> None:
+        refuse_tickets(self._rescues, "rename")
         with self._writing() as conn:
             refuse_other_fleet(conn, self._where, old)
             write_fleet(conn, new)
