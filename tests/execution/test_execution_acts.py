@@ -404,11 +404,11 @@ def test_a_pull_that_the_disk_of_its_node_has_no_room_for_ends_before_it_has_fil
     assert list(pulled(None, 10**15).values()) == [None]
 
 
-def test_what_another_engine_of_the_node_keeps_on_the_disk_counts_there_and_what_both_list_counts_once() -> None:
-    def pulled(*others: str) -> list[str | None]:
-        room = Room(disk=117)
+def test_what_another_engine_of_the_node_keeps_on_the_disk_counts_there_and_once_only_where_both_list_the_same() -> None:
+    def pulled(disk: int, *others: str) -> list[str | None]:
+        room = Room(disk=disk)
         room.want("m:latest")
-        room.engine.installed = {"other:latest"}  # 7 bytes, as each name
+        room.engine.installed = {"other:latest", "more:latest"}  # 7 bytes, as each name
         spec = EngineSpec(EngineId("a", "second"), EngineKind.OLLAMA, "http://a:2")
         room.beside = ScriptedEngine(spec, room.time)
         room.beside.installed = set(others)
@@ -416,9 +416,11 @@ def test_what_another_engine_of_the_node_keeps_on_the_disk_counts_there_and_what
         room.step(Action.PULL, "m:latest")
         return [*room.codes(room.run()).values()]
 
-    assert pulled() == [None]
-    assert pulled("other:latest") == [None]
-    assert pulled("other:latest", "third:latest") == ["disk_full"]
+    assert pulled(124) == [None]
+    assert pulled(124, "other:latest", "more:latest") == [None]  # one folder
+    assert pulled(130, "other:latest") == ["disk_full"]  # each has its own copy
+    assert pulled(131, "other:latest") == [None]
+    assert pulled(137, "other:latest", "more:latest", "third:latest") == ["disk_full"]
 
 
 def test_a_pull_asks_for_no_room_for_layers_that_another_model_has_on_the_disk() -> None:

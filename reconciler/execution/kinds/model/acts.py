@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Set
 from dataclasses import field, replace
 
 from reconciler.engines.protocol import Engine, LoadRequest, PullProgress
@@ -134,14 +134,12 @@ class _Fetch(Act):
 
 class Pull(_Fetch):
     _used: int | None = None
-    """Bytes of all that is on the engine's disk, each file once."""
+    """Bytes of all that is on the engine's disk, each file of a store once."""
 
     async def look(self, facts: EngineFacts) -> bool:
-        files = _files(facts)
-        known = facts.installed is not None and None not in files.values()
-        for one in self.work.beside if known else ():
-            files = {**_files(await one.observe()), **files}
-        self._used = sum(size or 0 for size in files.values()) if known else None
+        known = facts.installed is not None and all(one.size_bytes is not None for one in facts.installed)
+        stores = {_store(facts), *[_store(await one.observe()) for one in self.work.beside]} if known else set()
+        self._used = sum(size or 0 for store in stores for size in {file: size for _, file, size in store}.values()) if known else None
         return await super().look(facts)
 
     async def act(self) -> None:
@@ -166,9 +164,10 @@ class Pull(_Fetch):
         raise self._failure("disk_full", f"{what} {format_bytes(max(0, disk - used))} left; delete models there, or correct its `disk`")
 
 
-def _files(facts: EngineFacts) -> dict[str, int | None]:
-    """The bytes of what an engine has on its disk: each file once, by what is in it."""
-    return {one.blob or one.digest or one.name: one.size_bytes for one in facts.installed or ()}
+def _store(facts: EngineFacts) -> Set[tuple[str, str, int | None]]:
+    """What an engine has on its disk: names, what is in their files, and bytes. Engines that keep their files in one folder list just the
+    same; where anything differs they keep them apart, and of a file that both list there are two."""
+    return frozenset((one.name, one.blob or one.digest or one.name, one.size_bytes) for one in facts.installed or ())
 
 
 def _found_whole(before: PullProgress, now: PullProgress) -> int:
