@@ -35,11 +35,13 @@ from reconciler.planning.containers import WantedContainer
 from reconciler.planning.digest import plan_digest
 from reconciler.planning.drift import find_drift, found_drift, repairable, unmanaged_drift
 from reconciler.planning.edges import with_edges
+from reconciler.planning.engine_files import engine_file_edges
 from reconciler.planning.guards import find_refusals
 from reconciler.planning.impact import impact_of
 from reconciler.planning.kinds import KINDS
 from reconciler.planning.kinds.agent import agent_notes, away_of, edges_of, given_cards, hosts_of, leaving_cards, unplaced_agents
 from reconciler.planning.kinds.engine import ENGINE, joined, one_pull_at_a_time, restarts, starting, takes_one_model, waits_for_models
+from reconciler.planning.kinds.file.kind import RELOADING
 from reconciler.planning.kinds.model.admission_notes import own_rules_notes
 from reconciler.planning.kinds.model.change import Change
 from reconciler.planning.kinds.model.changes import asked_of, find_changes
@@ -165,6 +167,8 @@ def make_plan(
         steps = (*steps, *others[-1].steps)
         if kind.name == AGENT:
             steps = with_edges(steps, edges_of(others[-1].steps, after))
+        elif kind.name == RELOADING:
+            steps = with_edges(steps, engine_file_edges(steps, after))
     config_drift, notes = fixed_options(changes.cannot_change, drifted)
     weights_drift, weights_notes = other_weights(changes)
     unsized = _unsized(placement)

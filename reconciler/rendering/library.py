@@ -5,9 +5,12 @@ from __future__ import annotations
 from functools import cache
 from importlib.resources import files
 
+from reconciler.fleet import EngineKind
 from reconciler.rendering.template import Template
 
 PREFIX = "gpurec:"
+ENGINES = {"llama-swap": EngineKind.LLAMASWAP, "ollama-override": EngineKind.OLLAMA}
+"""The kind of engine that a template is for, of those that are for one kind alone."""
 _ENDING = ".j2"
 
 

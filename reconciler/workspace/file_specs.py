@@ -7,10 +7,11 @@ import re
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from reconciler.fleet import LOCAL, Scalar, SecretRef, WorkspaceError
+from reconciler.fleet import LOCAL, EngineKind, Scalar, SecretRef, WorkspaceError
 from reconciler.planning.kinds.file import FILES, FileSpec, Per
 from reconciler.planning.kinds.file.spec import OWN_FOLDERS, PATH_HINT, wrong_path
 from reconciler.rendering import RenderingError, Template, used_names
+from reconciler.rendering.library import ENGINES, PREFIX
 from reconciler.rendering.values import FROM_PLACEMENT
 from reconciler.workspace.forms import Form, any_scalar, choice, list_of, map_of, secret, text
 from reconciler.workspace.problems import Problems, Refused
@@ -77,13 +78,14 @@ _STRINGS = {"type": "array", "items": {"type": "string"}, "minItems": 1}
 TEMPLATE = Field("template", text, required=True, meant="src source")
 PER = Field("per", choice(Per))
 ON = Field("on", text, meant="hosts nodes")
+ENGINE = Field("engine", choice(EngineKind), meant="kind engines")
 TO = Field("to", Form(_to, {"type": "string"}), required=True, meant="dest path target destination")
 MODE = Field("mode", Form(_mode, {"type": "string", "pattern": "^0[0-7]{3,4}$"}))
 OWNER = Field("owner", Form(_owner, {"type": "string"}), meant="user")
 VARS = Field("vars", map_of(Form(_value, any_scalar.schema)))
 VALIDATE = Field("validate", Form(_validation, _STRINGS), meant="check")
 RELOAD = Field("reload", Form(_command, _STRINGS), meant="notify handler")
-FILE = Table("file", (TEMPLATE, PER, ON, TO, MODE, OWNER, VARS, VALIDATE, RELOAD))
+FILE = Table("file", (TEMPLATE, PER, ON, ENGINE, TO, MODE, OWNER, VARS, VALIDATE, RELOAD))
 
 
 def _read_files(node: Node, context: SectionContext) -> tuple[FileSpec, ...]:
@@ -119,12 +121,15 @@ def _read_file(node: Node, context: SectionContext) -> FileSpec:
     if elsewhere := spoken[-1] & FROM_PLACEMENT:
         what = f"'to' speaks of {', '.join(sorted(elsewhere))}, which depend on what is placed; where a file is must not"
         raise problems.refuse(what, values.nodes[TO.key], "name it by node, engine or gpu")
+    if per is not Per.ENGINE and (asked := values.nodes.get(ENGINE.key)) is not None:
+        raise problems.refuse("'engine' goes with one file for each engine", asked, "add `per: engine`, or remove it")
     return FileSpec(
         template=template,
         to=_below(to, context.sources.root) if per is Per.FLEET else to,
         place=node.place,
         per=per,
         nodes=_nodes(values, per, context),
+        engine=values.get(ENGINE) or (ENGINES.get(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else None),
         mode=values.get(MODE) or "0644",
         owner=values.get(OWNER),
         vars=values.get(VARS) or {},

@@ -103,7 +103,7 @@ class FileKind:
         found = []
         for one in destinations(after.desired, after.fleet, after.facts):
             spec, text = one.spec, one.text(values)
-            needs = brought if used_names(spec.template) & FROM_PLACEMENT else ()
+            needs = brought if one.engine is None and used_names(spec.template) & FROM_PLACEMENT else ()
             fields = {CONTENT: digest_of(text), MODE: spec.mode, OWNER: spec.owner}
             found.append(WantedFile(one.address, one.node, fields, needs, one.path, text, spec.validate, spec.reload))
         return found

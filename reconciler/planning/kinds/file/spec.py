@@ -6,8 +6,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from enum import StrEnum
 
-from reconciler.fleet import LOCAL, Desired, Fleet, FleetFacts, GpurecError, Place, Problem, Scalar, SecretRef, Section, resource_address
-from reconciler.rendering import NodeValue, Template, TemplateValues, render, values_of
+from reconciler.fleet import (
+    LOCAL,
+    Desired,
+    EngineId,
+    EngineKind,
+    Fleet,
+    FleetFacts,
+    GpurecError,
+    Place,
+    Problem,
+    Scalar,
+    SecretRef,
+    Section,
+    resource_address,
+)
+from reconciler.rendering import EngineValue, NodeValue, Template, TemplateValues, render, values_of
 from reconciler.rendering.secret import Secret
 from reconciler.value_class import value_class
 
@@ -24,14 +38,16 @@ class Per(StrEnum):
 @value_class
 class FileSpec:
     """Files as declared at `place`. `to` is their path, which may speak of `node`, `engine` and `gpu`; of a file of the fleet it is on this
-    machine, a relative one below the workspace. `nodes` have them, where there is one for a node, an engine or a card. `mode` is as in
-    `0644`; `owner` None is whoever writes. `validate` and `reload` are commands, empty where there is none."""
+    machine, a relative one below the workspace. `nodes` have them, where there is one for a node, an engine (of the kind `engine`; None is
+    any) or a card. `mode` is as in `0644`; `owner` None is whoever writes. `validate` and `reload` are commands, empty where there is
+    none."""
 
     template: Template
     to: Template
     place: Place
     per: Per = Per.FLEET
     nodes: tuple[str, ...] = ()
+    engine: EngineKind | None = None
     mode: str = "0644"
     owner: str | None = None
     vars: Mapping[str, Scalar | Template | SecretRef] = field(default_factory=dict)
@@ -59,6 +75,12 @@ class Destination:
     @property
     def address(self) -> str:
         return resource_address(KIND, self.path, self.node)
+
+    @property
+    def engine(self) -> EngineId | None:
+        """The engine whose own file it is."""
+        found = self.own.get("engine")
+        return EngineId(found.node, found.name) if isinstance(found, EngineValue) else None
 
     def text(self, values: TemplateValues) -> str:
         """What it says. Raises RenderingError."""
@@ -101,7 +123,8 @@ def _each(spec: FileSpec, values: TemplateValues) -> Iterator[tuple[str, Mapping
                 yield name, {"node": node}
             case Per.ENGINE:
                 for engine in node.engines:
-                    yield name, {"node": node, "engine": engine}
+                    if spec.engine is None or engine.kind == spec.engine.value:
+                        yield name, {"node": node, "engine": engine}
             case Per.GPU:
                 for gpu in node.gpus:
                     yield name, {"node": node, "gpu": gpu}
