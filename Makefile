@@ -34,8 +34,8 @@ test-lowest: ## the same once, with the lowest versions that pyproject.toml lets
 	.venv-lowest/bin/pytest $(FAST)
 
 .venv-lowest/lowest.txt: .venv-lowest/.gpurec-installed
-	$(COMPILE) --resolution lowest-direct pyproject.toml -o $@
-	$(BIN)/python -m pip install -q -r $@
+	$(COMPILE) --resolution lowest-direct --extra exact --extra postgres pyproject.toml -o $@
+	$(BIN)/python -m uv pip install --quiet --python $(BIN)/python -r $@
 
 test-newest: ## the tests and the real suite without locks, with the newest of everything: for once a week
 	$(MAKE) lock LOCKS=build/newest
