@@ -11,6 +11,8 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 
+from pydantic import ValidationError
+
 from reconciler.containers.kubernetes_making import (
     ALWAYS,
     ASKED_NOTE,
@@ -23,6 +25,7 @@ from reconciler.containers.kubernetes_making import (
     unescaped,
 )
 from reconciler.containers.kubernetes_shapes import (
+    ASKED,
     Deployment,
     Metadata,
     Pod,
@@ -55,6 +58,7 @@ _NO_CARD = re.compile(r"Insufficient [a-z0-9.-]+/[A-Za-z]")
 _NO_IMAGE = frozenset({"ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"})
 _NOT_TO_COME = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError", *_NO_IMAGE})
 _AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)(n|u|m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?")
+_MOST_AMOUNT = float(1 << 60)
 _SCALE = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15} | {
     f"{letter}i": float(1 << shift) for letter, shift in (("K", 10), ("M", 20), ("G", 30), ("T", 40), ("P", 50))
 }
@@ -148,21 +152,19 @@ def read_deployment(
 def _asked(text: str) -> tuple[str, tuple[str, ...], Healthcheck | None]:
     """What the annotation says was asked for; nothing where somebody has spoilt it."""
     try:
-        found = json.loads(text)
-        health = found["health"]
-        check = None
-        if health is not None:
-            interval, timeout, period, start = health["times"]
-            check = Healthcheck(tuple(health["test"]), interval, timeout, period, start, health["retries"])
-        return str(found["restart"]), tuple(str(card) for card in found["cards"]), check
-    except (ValueError, KeyError, TypeError, RecursionError):
+        found = ASKED.validate_json(text)
+    except ValidationError:
         return "always", (), None
+    health = found.health
+    check = Healthcheck(health.test, *health.times, health.retries) if health is not None else None
+    return found.restart, tuple(clean_name(card) for card in found.cards), check
 
 
 def amount(text: str | None) -> float | None:
-    """A quantity as a number (kubernetes.io, "Quantity"); None for what is none."""
+    """A quantity as a number (kubernetes.io, "Quantity"); None for what is none, or more than any machine has."""
     found = _AMOUNT.fullmatch(text or "")
-    return float(found[1]) * _SCALE.get(found[2], 1.0) if found else None
+    value = float(found[1]) * _SCALE.get(found[2], 1.0) if found else None
+    return value if value is not None and value < _MOST_AMOUNT else None
 
 
 def _cards(limits: Mapping[str, str], asked: tuple[str, ...], node: ClusterNode) -> tuple[str, ...]:

@@ -277,7 +277,7 @@ def probe_of(check: Healthcheck | None) -> Document | None:
     """Whether it is ready: its own health check, in whole seconds. What does not pass is not started again, as Docker has it."""
     if check is None or check.test[:1] == ("NONE",):
         return None
-    words = ["sh", "-c", check.test[1]] if check.test[0] == "CMD-SHELL" else list(check.test[1:])
+    words = [*(("sh", "-c") if check.test[0] == "CMD-SHELL" else ()), *check.test[1:]]
     return {
         "exec": {"command": words},
         "periodSeconds": max(1, math.ceil(check.interval or 30.0)),

@@ -292,6 +292,26 @@ class ServerVersion(OfCluster):
     git_version: Word = None
 
 
+Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)] | None
+
+
+class AskedHealth(OfCluster):
+    """A health check as it was declared. `times` are its interval, timeout, start period and start interval, in seconds."""
+
+    test: Annotated[tuple[str, ...], Field(min_length=1)]
+    times: tuple[Seconds, Seconds, Seconds, Seconds]
+    retries: Annotated[int, Field(ge=0, le=1_000_000)] | None
+
+
+class Asked(OfCluster):
+    """The text of the annotation that holds what a cluster has no other place for."""
+
+    restart: str
+    cards: list[str]
+    health: AskedHealth | None
+
+
+ASKED: TypeAdapter[Asked] = TypeAdapter(Asked)
 DEPLOYMENT: TypeAdapter[Deployment] = TypeAdapter(Deployment)
 DEPLOYMENTS: TypeAdapter[list[Deployment]] = TypeAdapter(Annotated[list[Deployment], Field(max_length=100_000)])
 PODS: TypeAdapter[list[Pod]] = TypeAdapter(Annotated[list[Pod], Field(max_length=100_000)])

@@ -12,11 +12,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from reconciler.engines.foreign_text import clean_name
+
 GROUP = "kubernetes"
 _NVIDIA, _AMD = "nvidia.com/", "amd.com/"
 _MIG = re.compile(r"nvidia\.com/(mig-[0-9a-z.+]+)")
-_QUANTITY = re.compile(r"([0-9]+)(Ki|Mi|Gi|Ti|k|M|G|T)?")
+_QUANTITY = re.compile(r"([0-9]{1,18})(Ki|Mi|Gi|Ti|k|M|G|T)?")
 _UNITS = {None: 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_MOST_BYTES = 1 << 60
 _MOST_CARDS = 256
 """Of one node: what is more is no count of cards."""
 Card = dict[str, object]
@@ -31,12 +34,12 @@ def inventory_of(nodes: Iterable[Mapping[str, Any]]) -> dict[str, object]:
     """
     groups: dict[str, list[str]] = defaultdict(list)
     hosts: dict[str, dict[str, object]] = {}
-    for node in sorted(nodes, key=lambda one: str(_of(one, "metadata").get("name") or "")):
-        name = str(_of(node, "metadata").get("name") or "")
+    for node in sorted(nodes, key=_name):
+        name = _name(node)
         if not name:
             continue
-        labels = {str(key): str(value) for key, value in _of(_of(node, "metadata"), "labels").items()}
-        capacity = {str(key): _count(value) for key, value in _of(_of(node, "status"), "capacity").items()}
+        labels = {clean_name(str(key)): clean_name(str(value)) for key, value in _of(_of(node, "metadata"), "labels").items()}
+        capacity = {clean_name(str(key)): _count(value) for key, value in _of(_of(node, "status"), "capacity").items()}
         cards = cards_of(labels, capacity)
         hosts[name] = _variables(node, name, labels, cards)
         groups[GROUP].append(name)
@@ -105,9 +108,14 @@ def _amd(labels: Mapping[str, str]) -> Card:
 
 
 def quantity(text: str) -> int:
-    """Bytes of a resource quantity (kubernetes.io, "Quantity"); 0 for what is none."""
+    """Bytes of a resource quantity (kubernetes.io, "Quantity"); 0 for what is none, or more than any machine has."""
     found = _QUANTITY.fullmatch(text)
-    return int(found[1]) * _UNITS[found[2]] if found else 0
+    value = int(found[1]) * _UNITS[found[2]] if found else 0
+    return value if value < _MOST_BYTES else 0
+
+
+def _name(node: Mapping[str, Any]) -> str:
+    return clean_name(str(_of(node, "metadata").get("name") or ""))
 
 
 def _count(value: object) -> int:
@@ -117,8 +125,9 @@ def _count(value: object) -> int:
 
 def _address(node: Mapping[str, Any]) -> str | None:
     """Its address inside the cluster, else any that it has."""
-    addresses = _of(node, "status").get("addresses")
-    by_type = {str(one.get("type")): str(one.get("address")) for one in addresses or () if isinstance(one, dict)}
+    told = _of(node, "status").get("addresses")
+    addresses = [one for one in told if isinstance(one, dict)] if isinstance(told, list) else []
+    by_type = {str(one.get("type")): clean_name(str(one.get("address") or "")) for one in addresses}
     return by_type.get("InternalIP") or by_type.get("Hostname") or by_type.get("ExternalIP")
 
 

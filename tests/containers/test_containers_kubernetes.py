@@ -58,8 +58,17 @@ def test_a_slice_is_asked_for_as_the_cluster_counts_it_beside_a_whole_card() -> 
     assert fields(deployment()) == set()
 
 
+def note(test: str = '["CMD"]', times: str = "[1, 1, null, null]", retries: str = "3") -> str:
+    return f'{{"restart": "always", "cards": [], "health": {{"test": {test}, "times": {times}, "retries": {retries}}}}}'
+
+
 @pytest.mark.parametrize(
-    "spoilt", ["", "[]", "{}", '{"restart": "always"}', "[" * 100_000, '{"restart":"no","cards":[],"health":{"test":1}}']
+    "spoilt",
+    [
+        *("", "[]", "{}", '{"restart": "always"}', "[" * 100_000, '{"restart":"no","cards":[],"health":{"test":1}}'),
+        *(note(test="[]"), note(test="[null]"), note(times='["x", 1, 1, 1]'), note(times="[1e999, 1, 1, 1]"), note(times="[1]")),
+        *(note(retries="-1"), note(retries="{}"), note(test=r'["CMD", "\ud800"]')),
+    ],
 )
 def test_a_note_that_somebody_spoilt_is_drift_and_no_failure(spoilt: str) -> None:
     assert fields(deployment(**{ASKED_NOTE: spoilt})) == {"cards", "restart", "healthcheck"}
@@ -86,8 +95,19 @@ def test_two_names_that_are_written_alike_are_no_one_name() -> None:
 
 
 def test_quantities_are_read_in_every_form() -> None:
-    wanted = {"500m": 0.5, "2": 2.0, "1Gi": 2.0**30, "128M": 128e6, "0.5": 0.5, "1e3": None, "": None}
+    wanted = {
+        "9" * 500 + "P": None,
+        "999999Pi": None,
+        "500m": 0.5,
+        "2": 2.0,
+        "1Gi": 2.0**30,
+        "128M": 128e6,
+        "0.5": 0.5,
+        "1e3": None,
+        "": None,
+    }
     assert {text: amount(text) for text in wanted} == wanted
+    assert [amount("9" * 500 + "P"), amount("9999Pi")] == [None, None]
 
 
 def test_who_set_what_is_told_but_for_status_scale_and_restarts_by_hand() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from oracle import Surface, is_ours
 from places import folder, written
+from two_readers import same
 
 from reconciler.conversion import FORMATS, convert
 from reconciler.fleet import EngineId, EngineKind, canonical_name, parse_replica_address, spelled_name, weights_digest
@@ -36,6 +37,18 @@ FOREIGN = (
     b"apiKeys: [k]\nmacros: {m: llama-server --port 1}\nmodels: {a: {cmd: '${m} -m a.gguf -c 8192 -np 2 -ngl 0', ttl: 5, aliases: [b]}}\n",
     b"model_list:\n  - {model_name: a, litellm_params: {model: ollama/m, api_base: 'http://h:11434', num_ctx: 8, keep_alive: -1}}\n"
     b"router_settings: {fallbacks: [{a: [b]}], model_group_alias: {c: a}}\n",
+    b"services:\n  o: {image: 'ollama/ollama:0.34.0', ports: ['11434:11434'], environment: {OLLAMA_KEEP_ALIVE: '-1', TOKEN: x},\n"
+    b"    deploy: {resources: {reservations: {devices: [{driver: nvidia, device_ids: ['0'], capabilities: [gpu]}]}}}}\n"
+    b"  v: {image: vllm/vllm-openai, command: --model a/b --max-model-len 4096, ports: ['127.0.0.1:8000:8000']}\n",
+    b"vram_safety_margin: 0.8\npriority_models: [a, b]\nmodel_sizes: {a: 1900, b: 705}\ncheck_interval: 300\n"
+    b"nodes:\n  - {name: s, url: 'http://10.0.0.1:11434', vram_mb: 4096, gpu_name: GTX}\n  - {name: p, url: 'http://h:1', gpu: none}\n",
+    b"ollama_instances:\n  - {gpu_id: 0, gpu_name: RTX, port: 11434, memory_limit: 7GB, max_concurrent_requests: 2, models: ['m:7b']}\n"
+    b"  - {gpu_id: 1, port: 11435, memory_limit: 11GB, models: ['g:9b', 'm:7b']}\nhealth_check: {interval: 30}\n",
+)
+YAML = (
+    b"a: &x {b: !vault 'c', d: , e: }\nf: {<<: *x, url: \"http://h/?q\"}\ng: |\n  text?\n",
+    b'- !unsafe >-\n  a\n\n  b\n- "q\\u00e9\\x41"\n- [1:30, 010, 0x1F, .5, 1_000, yes, ~, 2024-01-02]\n',
+    b"--- # c\n? k\n: v\n'it''s': {a: 1, [b]: 2}\na: 1\na: 2\n...\n",
 )
 TEMPLATES = (
     b"{{ 1 + 2 }}",
@@ -81,6 +94,12 @@ def take_foreign(data: bytes) -> object:
             if not is_ours(error):
                 raise
     return found
+
+
+def take_yaml(data: bytes) -> object:
+    """A text as each of the two readers of YAML takes it: what is read fast is read right."""
+    same(data.decode("utf-8-sig", "replace"))
+    return None
 
 
 def take_template(data: bytes) -> object:
@@ -144,7 +163,14 @@ def desired_seeds() -> Iterator[bytes]:
         yield path.read_bytes()
 
 
+def yaml_seeds() -> Iterator[bytes]:
+    yield from YAML
+    yield from inventory_seeds()
+    yield from FOREIGN
+
+
 SURFACES = (
+    Surface("yaml", take_yaml, yaml_seeds),
     Surface("inventory", take_inventory, inventory_seeds),
     Surface("inventory-of-a-fleet", take_fleet, fleet_seeds),
     Surface("desired", take_desired, desired_seeds),

@@ -9,7 +9,12 @@ import pytest
 from oracle import Fault, Surface, hold, keep
 from surfaces import SURFACES
 
+from reconciler.conversion import FORMATS
 from reconciler.fleet import GpurecError
+from reconciler.workspace.parse import parse
+from reconciler.workspace.problems import Problems
+from reconciler.workspace.scalars import YamlVersion
+from reconciler.workspace.tree import MapNode
 
 FOUND = Path(__file__).parent / "found"
 
@@ -25,6 +30,11 @@ def test_fuzz_what_a_surface_begins_with_and_what_was_found_there_ends_well(name
 
 def test_fuzz_every_folder_of_found_inputs_is_of_a_surface() -> None:
     assert {path.name for path in FOUND.iterdir()} <= set(SURFACES)
+
+
+def test_fuzz_every_format_of_other_tools_has_an_input_to_begin_with() -> None:
+    seeds = [parse(seed.decode(), "f", YamlVersion.V1_2, Problems()) for seed in SURFACES["foreign"].seeds()]
+    assert [form for form, one in FORMATS.items() if not any(isinstance(seed, MapNode) and one.is_this(seed) for seed in seeds)] == []
 
 
 def raising(error: Exception) -> Surface:

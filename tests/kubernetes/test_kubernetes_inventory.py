@@ -319,3 +319,13 @@ def test_inside_a_pod_its_service_account_is_taken_and_outside_it_is_said(tmp_pa
         asyncio.run(access_of("in-cluster", {}, tmp_path))
     with pytest.raises(GpurecError, match="no such file"):
         asyncio.run(access_of("in-cluster", {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, tmp_path))
+
+
+def test_what_a_node_says_that_is_no_address_no_amount_and_no_text_is_not_taken() -> None:
+    node = {
+        "metadata": {"name": "n\ud800", "labels": {"a\x1b": "\udfff"}},
+        "status": {"addresses": True, "allocatable": {"memory": "9" * 5000}},
+    }
+    hosts = inventory_of([node, {"metadata": {"name": "m"}, "status": {"allocatable": {"memory": "9" * 18 + "Ti"}}}])["_meta"]["hostvars"]
+    assert hosts["n\ufffd"] == {"address": "n\ufffd", "gpus": [], "kubernetes_labels": {"a\ufffd": "\ufffd"}}
+    assert "ram" not in hosts["m"]

@@ -8,12 +8,13 @@ from time import process_time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from two_readers import same
 
 from reconciler.workspace import fast_reading
 from reconciler.workspace.parse import parse, parse_slowly
 from reconciler.workspace.problems import Problems
 from reconciler.workspace.scalars import YamlVersion
-from reconciler.workspace.tree import ListNode, MapNode, Node, ScalarNode
+from reconciler.workspace.tree import MapNode
 from reconciler.workspace.tree_builder import TreeBuilder
 
 ROOT = Path(__file__).parents[2]
@@ -35,32 +36,6 @@ PIECES = (
     *("@", "`", "\n", "\n\n", " ", "  ", "    ", "\t", "\r\n", "\r", "\x85", "\u2028", "\ufeff", "\x00", "\x07", "?", "-", "--"),
     *("-1", "yes", "010", "1:30", "1e3", "2024-01-02", "0x1F", ".5", ".inf", "1_000", "http://a:1/x?y=1#z", "a:b", ":a", "a: b: c"),
 )
-
-
-def shape(node: Node | None, seen: dict[int, int] | None = None) -> object:
-    """All that a tree says, and which of its nodes are one."""
-    seen = {} if seen is None else seen
-    if node is None or id(node) in seen:
-        return None if node is None else ("shared", seen[id(node)])
-    seen[id(node)] = len(seen)
-    at = (node.line, node.column, node.tag)
-    if isinstance(node, ScalarNode):
-        return (*at, type(node.value), repr(node.value), node.text)
-    if isinstance(node, ListNode):
-        return (*at, [shape(item, seen) for item in node.items])
-    return (*at, [(repr(name), shape(key, seen), shape(value, seen)) for name, (key, value) in node.entries.items()])
-
-
-def whole(reader: object, text: str, version: YamlVersion) -> object:
-    problems = Problems()
-    assert callable(reader)
-    tree = reader(text, "f.yaml", version, problems)
-    return shape(tree), problems.warnings, sorted(problems._errors, key=repr)
-
-
-def same(text: str) -> None:
-    for version in YamlVersion:
-        assert whole(parse, text, version) == whole(parse_slowly, text, version)
 
 
 def is_read_fast(text: str) -> bool:
