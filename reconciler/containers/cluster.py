@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
@@ -27,6 +28,9 @@ LOOK, ACT = 10.0, 60.0
 PAGE, MOST_PAGES = 500, 200
 _AT_ONCE = 8
 """Requests that are under way to one API server; what waits for its turn does not use up its time."""
+_BUSY = frozenset({429, 500, 502, 503, 504})
+_PAUSES = (0.3, 1.0, 2.0)
+"""Seconds before each further try where the API server is busy or has no leader just then: every request of ours may be sent twice."""
 _APPLY = "application/apply-patch+yaml"
 _LIMITS = httpx.Limits(max_connections=_AT_ONCE, max_keepalive_connections=4, keepalive_expiry=2.0)
 _MAY = "docs/kubernetes.md has the Role that it needs"
@@ -45,6 +49,8 @@ class Cluster:
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._wire: Wire | None = None
         self._access: Access | None = None
+        self._retired: list[Wire] = []
+        self._unknown = False
         self.users = 0
 
     async def namespace(self) -> str:
@@ -84,19 +90,23 @@ class Cluster:
         query = {"fieldManager": manager, "fieldValidation": "Strict"} | ({"force": "true"} if force else {})
         return self._accepted(await self._ask("PATCH", path, ACT, query, body=body, kind=_APPLY), (200, 201))
 
-    async def delete(self, path: str, uid: str | None = None) -> None:
-        """Removes an object with what belongs to it. One that is gone, or is another by now (`uid`), is as asked."""
-        options: dict[str, Any] = {"propagationPolicy": "Background"} | ({"preconditions": {"uid": uid}} if uid is not None else {})
+    async def delete(self, path: str, uid: str, grace: float | None = None) -> None:
+        """Removes an object with what belongs to it. One that is gone, or is another by now, is as asked. `grace` are the seconds that a
+        pod is given to end, at least one: with none the API server forgets it while it runs."""
+        options: dict[str, Any] = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
+        if grace is not None:
+            options["gracePeriodSeconds"] = max(1, math.ceil(grace))
         answer = await self._ask("DELETE", path, ACT, None, body=options)
-        if answer.status != 404 and not (answer.status == 409 and uid is not None):
+        if answer.status not in (404, 409):
             self._accepted(answer, (200, 202))
 
     async def aclose(self) -> None:
         """One user less; the last one ends the connections."""
         self.users -= 1
         if self.users <= 0 and self._wire is not None:
-            wire, self._wire = self._wire, None
-            await wire.aclose()
+            ended, self._wire, self._retired = [self._wire, *self._retired], None, []
+            for wire in ended:
+                await wire.aclose()
 
     @property
     def _shown(self) -> str:
@@ -114,10 +124,27 @@ class Cluster:
         limit: int = SMALL,
         raw: bool = False,
     ) -> Answer:
-        wire = await self._opened()
         headers = {"Content-Type": kind} if body is not None else {}
-        async with self._turns:
-            return await wire.ask_any(method, path, within=within, params=query, body=body, headers=headers, limit=limit, raw=raw)
+        pauses, renewed = iter(_PAUSES), False
+        while True:
+            wire = await self._opened()
+            async with self._turns:
+                answer = await wire.ask_any(method, path, within=within, params=query, body=body, headers=headers, limit=limit, raw=raw)
+            if answer.status == 401 and not renewed and not self._unknown:
+                renewed = True
+                await self._retire(wire)
+                continue
+            self._unknown = answer.status == 401
+            if answer.status not in _BUSY or (pause := next(pauses, None)) is None:
+                return answer
+            await asyncio.sleep(pause)
+
+    async def _retire(self, wire: Wire) -> None:
+        """Credentials that were taken a while ago may have run out since (a program's last minutes): the next request takes them anew."""
+        async with self._opening:
+            if self._wire is wire:
+                self._retired.append(wire)
+                self._wire = None
 
     async def _opened(self) -> Wire:
         async with self._opening:

@@ -2,7 +2,7 @@
 
 A Deployment cannot be renamed, so what gpurec calls it is an annotation. It is made once and never changed but in whether it runs and what
 it is called, so an update is another Deployment, as on every other host, and the old one can be brought back. Files and secrets become
-ConfigMaps and Secrets whose names hold a hash of what is in them. Which card of its node a pod is given, the cluster decides.
+ConfigMaps and Secrets that never change. Which card of its node a pod is given, the cluster decides.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import binascii
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from secrets import token_hex
 from urllib.parse import quote
 
 from pydantic import TypeAdapter
@@ -59,7 +60,7 @@ from reconciler.containers.kubernetes_shapes import (
     SERVICE,
     SERVICES,
     Deployment,
-    KubernetesNode,
+    Metadata,
     Pod,
     Read,
 )
@@ -92,6 +93,9 @@ _START = 600.0
 _POLL = 0.2
 _PATIENCE = 5.0
 """Seconds that a pod may find no room, or a Deployment no leave to make one: what another pod had is given back a little after it went."""
+_FOR_GOOD = frozenset({"no_such_image", "start_failed"})
+_KILL = 1.0
+"""Seconds that a pod is given to end where nobody waits for it."""
 _NOTHING_WATCHED = WatchedEnv()
 
 
@@ -220,7 +224,7 @@ class KubernetesHost:
         await self._check_name(called, spec.fleet, node)
         await self._check_volumes(spec)
         env, files = self._secrets.env(spec), self._secrets.contents(spec.files, spec.address)
-        stored = stored_objects(spec, env, files, self._login(spec.image), node.hostname)
+        stored = stored_objects(spec, env, files, self._login(spec.image), node.hostname, token_hex(16))
         try:
             for one in stored:
                 await self._cluster.apply(f"{await self._of(one.path)}/{one.name}", one.body, MANAGER)
@@ -239,10 +243,7 @@ class KubernetesHost:
         for spelled in (first, f"{first}-{spec.hash[:8]}", f"{first}-{spec.hash[8:16]}"):  # one that is to go still has its first name
             there = await self._deployment(spelled)
             if there is not None:
-                owner, whose = owner_of(there.metadata, spec.fleet)
-                if owner is not Owner.OURS or there.notes.get(ADDRESS_LABEL) != spec.address:
-                    what = f"{spec.address}: the name {spelled} is taken by a Deployment of {whose}"
-                    raise failed("name_taken", self.shown, what, "rename or remove it")
+                self._check_owner(there.metadata, spec, "Deployment")
                 continue
             body = deployment_document(spelled, called, spec, node, stored, pull_always=spec.image in self._always)
             answer = await self._cluster.apply(f"{await self._of('deployments')}/{spelled}", body, MANAGER)
@@ -254,10 +255,17 @@ class KubernetesHost:
         path = f"{await self._of('services')}/{name}"
         answer = await self._cluster.get(path)
         if answer is not None:
-            owner, whose = owner_of(answer.read(SERVICE).metadata, spec.fleet)
-            if owner is not Owner.OURS:
-                raise failed("name_taken", self.shown, f"{spec.address}: the Service {name} is of {whose}", "rename or remove it")
+            self._check_owner(answer.read(SERVICE).metadata, spec, "Service")
         await self._cluster.apply(path, service_document(name, spec, node.hostname), MANAGER, force=True)
+
+    def _check_owner(self, there: Metadata, spec: ContainerSpec, kind: str) -> None:
+        """Raises ContainerError `name_taken` where an object with a name that `spec` needs is not its own."""
+        owner, whose = owner_of(there, spec.fleet)
+        address = (there.annotations or {}).get(ADDRESS_LABEL)
+        if owner is not Owner.OURS or address != spec.address:
+            other = clean_name(address or "nobody") if owner is Owner.OURS else whose
+            what = f"{spec.address}: the name {there.name} is taken by a {kind} of {other}"
+            raise failed("name_taken", self.shown, what, "rename or remove it")
 
     async def start(self, container: str) -> None:
         one = await self._required(container)
@@ -272,19 +280,11 @@ class KubernetesHost:
             one = await self._required(container)
             pod = newest([pod for pod in await self._pods(one) if pod.metadata.uid not in before])
             status = pod.container if pod is not None else None
-            if (
-                status is not None
-                and status.state is not None
-                and (status.state.running or status.state.terminated or status.restart_count)
-            ):
+            if status is not None and status.has_run:
                 return
             why = cannot_start(one, pod)
             stuck = None if why is None else stuck if stuck is not None else loop.time()
-            if (
-                why is not None
-                and stuck is not None
-                and loop.time() - stuck >= (0.0 if why[0] in ("no_such_image", "start_failed") else _PATIENCE)
-            ):
+            if why is not None and stuck is not None and (why[0] in _FOR_GOOD or loop.time() - stuck >= _PATIENCE):
                 raise await self._start_failure(one, pod, why)
             await asyncio.sleep(_POLL)
         raise await self._start_failure(one, pod, ("timeout", f"it did not start within {_START:.3g} s", None))
@@ -311,23 +311,29 @@ class KubernetesHost:
         one = await self._known(container)
         if one is None:
             return
-        if one.spec.replicas:
+        if scaled := bool(one.spec.replicas):
             await self._set(one, replicas=0)
         loop = asyncio.get_running_loop()
         end = loop.time() + _START
-        while pods := await self._pods(one):
+        while (pods := [pod for pod in await self._pods(one) if not pod.has_ended]) or (scaled and not await self._is_noticed(container)):
             if grace is not None:
                 for pod in pods:
-                    path = f"{await self._of('pods')}/{quote(pod.metadata.name, safe='')}?gracePeriodSeconds={round(grace)}"
-                    await self._cluster.delete(path, pod.metadata.uid)
+                    path = f"{await self._of('pods')}/{quote(pod.metadata.name, safe='')}"
+                    await self._cluster.delete(path, pod.metadata.uid, grace)
             if loop.time() > end:
                 raise failed("timeout", self.shown, f"its pod did not end within {_START:.3g} s", "see kubectl describe pod")
             await asyncio.sleep(_POLL)
+
+    async def _is_noticed(self, container: str) -> bool:
+        """Whether the cluster makes no more pods of it: the controller may still be at what it was before."""
+        one = await self._known(container)
+        return one is None or one.is_observed
 
     async def remove(self, container: str) -> None:
         one = await self._known(container)
         if one is None:
             return
+        await self.stop(container, _KILL)  # its port and its cards are free only then
         address, fleet = one.notes.get(ADDRESS_LABEL), one.notes.get(FLEET_LABEL)
         if address is not None and fleet is not None:  # before itself, by which the rest is found where a run is cut short
             await self._forget(fleet, address, await self._placed(), one)
@@ -349,7 +355,7 @@ class KubernetesHost:
             name, address = self._spec.name, self._spec.address
             answer = await self._cluster.get(f"/api/v1/nodes/{quote(name, safe='')}")
             nodes = [answer.read(NODE)] if answer is not None else await self._cluster.list("/api/v1/nodes", {}, CLUSTER_NODES)
-            known = nodes if answer is not None else [one for one in nodes if address in _addresses(one)]
+            known = nodes if answer is not None else [one for one in nodes if address in one.addresses]
             if len(known) != 1:
                 there = ", ".join(sorted(clean_name(one.metadata.name) for one in nodes[:20]))
                 what = f"{len(known)} nodes of the cluster are called {name} or have the address {address}; there are {there or 'none'}"
@@ -433,10 +439,6 @@ class KubernetesHost:
             for held in await self._list(kind, selector, HELD):
                 if held.metadata.name not in needed:
                     await self._cluster.delete(f"{await self._of(kind)}/{quote(held.metadata.name, safe='')}", held.metadata.uid)
-
-
-def _addresses(node: KubernetesNode) -> frozenset[str]:
-    return frozenset(one.address for one in (node.status.addresses if node.status is not None else None) or () if one.address)
 
 
 def _decoded(text: str | None) -> bytes | None:

@@ -76,8 +76,8 @@ def owner_of(metadata: Metadata, fleet: str) -> tuple[Owner, str]:
 
 
 def newest(pods: Collection[Pod]) -> Pod | None:
-    """The pod that tells how a Deployment goes: one that is not on its way out, else the last."""
-    staying = [one for one in pods if one.metadata.deletion_timestamp is None]
+    """The pod that tells how a Deployment goes: one that has not ended and is not on its way out, else the last."""
+    staying = [one for one in pods if one.metadata.deletion_timestamp is None and not one.has_ended]
     return max(staying or pods, key=lambda one: one.metadata.creation_timestamp or "", default=None)
 
 
@@ -189,7 +189,9 @@ def _healthcheck(found: Probe | None, asked: Healthcheck | None) -> Healthcheck 
     }
     if document == wanted:
         return asked
-    return Healthcheck(("CMD", *command), found.period_seconds, found.timeout_seconds, None, None, found.failure_threshold)
+    return Healthcheck(
+        ("CMD", *(unescaped(word) for word in command)), found.period_seconds, found.timeout_seconds, None, None, found.failure_threshold
+    )
 
 
 def _published(port: Port) -> PublishedPort:
@@ -285,6 +287,8 @@ def _settings(one: Deployment, services: Collection[str], node: ClusterNode) -> 
     for container in pod.containers:
         if container.name != CONTAINER:
             yield f"container {clean_name(container.name)}"
+    if (one.spec.replicas or 0) > 1:
+        yield f"{one.spec.replicas} pods"
     wanted = one.notes.get(SERVICE_NOTE)
     if wanted is not None and wanted not in services:
         yield f"no service {clean_name(wanted)}"

@@ -52,7 +52,7 @@ class ClusterNode:
 
 @value_class
 class Stored:
-    """A ConfigMap or Secret: its name says what is in it, so it never changes."""
+    """A ConfigMap or Secret, which never changes: what is in it has a name of its own."""
 
     kind: str
     name: str
@@ -97,7 +97,8 @@ def labels_of(fleet: str, address: str, hostname: str) -> Mapping[str, str]:
 
 
 def escaped(text: str) -> str:
-    """A text in which the kubelet expands nothing: `$(NAME)` in variables, commands and arguments (kubernetes, `expansion.Expand`)."""
+    """A text in which the kubelet expands nothing: `$(NAME)` in variables, commands, arguments and the commands of probes (kubernetes,
+    `expansion.Expand`)."""
     return text.replace("$", "$$")
 
 
@@ -115,16 +116,25 @@ def refusal_of(spec: ContainerSpec) -> tuple[str, str] | None:
         return what, "of AMD's cards in a cluster gpurec only knows the inventory: let somebody else start that engine (runtime: external)"
     if other := [name for name in spec.networks if name != HOST_NETWORK]:
         return f"a cluster has one network for its pods, and none called {other[0]}", "take `networks` out, or write networks: [host]"
+    ports = Counter((one.container, one.protocol) for one in spec.published)
+    if twice := [port for (port, _), count in ports.items() if count > 1]:
+        return f"a pod publishes its port {twice[0]} at one port of its node, not at {ports.most_common(1)[0][1]}", "keep one of them"
     if named := [group for group in spec.groups if not _NUMBER.fullmatch(group)]:
         return f"a pod's further groups are numbers, not {named[0]!r}", "write the number: getent group NAME on the node"
     return None
 
 
 def stored_objects(
-    spec: ContainerSpec, env: Mapping[str, str], files: Mapping[str, tuple[bytes, int]], login: Mapping[str, str] | None, hostname: str
+    spec: ContainerSpec,
+    env: Mapping[str, str],
+    files: Mapping[str, tuple[bytes, int]],
+    login: Mapping[str, str] | None,
+    hostname: str,
+    salt: str,
 ) -> tuple[Stored, ...]:
     """The ConfigMap of the files of a container, the Secret of what it has by reference, and that of its registry's login (`server`,
-    `user`, `password`); each only where there is something in it."""
+    `user`, `password`); each only where there is something in it. `salt` is random: who may read a Deployment and no Secret would else
+    learn from the name of one whether a guess of what is in it is right."""
     secret = {f"env.{name}": env[name].encode() for name, value in spec.env.items() if isinstance(value, SecretRef)}
     plain: dict[str, bytes] = {}
     for number, one in enumerate(spec.files):
@@ -134,16 +144,16 @@ def stored_objects(
         found.append(_stored(spec, hostname, "ConfigMap", "", {"data": {key: value.decode() for key, value in plain.items()}}))
     if secret:
         data = {key: base64.b64encode(value).decode() for key, value in secret.items()}
-        found.append(_stored(spec, hostname, "Secret", "Opaque", {"data": data}))
+        found.append(_stored(spec, hostname, "Secret", "Opaque", {"data": data}, salt))
     if login is not None:
         config = {"auths": {login["server"]: {"username": login["user"], "password": login["password"]}}}
         data = {".dockerconfigjson": base64.b64encode(json.dumps(config).encode()).decode()}
-        found.append(_stored(spec, hostname, "Secret", "kubernetes.io/dockerconfigjson", {"data": data}))
+        found.append(_stored(spec, hostname, "Secret", "kubernetes.io/dockerconfigjson", {"data": data}, salt))
     return tuple(found)
 
 
-def _stored(spec: ContainerSpec, hostname: str, kind: str, of_type: str, data: Document) -> Stored:
-    told = json.dumps([spec.fleet, spec.address, kind, of_type, data], sort_keys=True)
+def _stored(spec: ContainerSpec, hostname: str, kind: str, of_type: str, data: Document, salt: str = "") -> Stored:
+    told = json.dumps([spec.fleet, spec.address, kind, of_type, data, salt], sort_keys=True)
     name = f"gpurec-{hashlib.sha256(told.encode()).hexdigest()[:40]}"
     body: Document = {"apiVersion": "v1", "kind": kind, "metadata": _metadata(name, spec, hostname), "immutable": True, **data}
     return Stored(kind, name, body | ({"type": of_type} if of_type else {}))
@@ -279,7 +289,7 @@ def probe_of(check: Healthcheck | None) -> Document | None:
         return None
     words = [*(("sh", "-c") if check.test[0] == "CMD-SHELL" else ()), *check.test[1:]]
     return {
-        "exec": {"command": words},
+        "exec": {"command": [escaped(word) for word in words]},
         "periodSeconds": max(1, math.ceil(check.interval or 30.0)),
         "timeoutSeconds": max(1, math.ceil(check.timeout or 30.0)),
         "failureThreshold": check.retries or 3,

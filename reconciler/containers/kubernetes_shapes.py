@@ -154,6 +154,7 @@ class DeploymentSpec(OfCluster):
 
 
 class DeploymentStatus(OfCluster):
+    observed_generation: Number = None
     conditions: Annotated[list[Condition] | None, OrUnknown()] = None
 
 
@@ -165,6 +166,12 @@ class Deployment(OfCluster):
     @property
     def id(self) -> str:
         return f"{self.metadata.name}/{self.metadata.uid}"
+
+    @property
+    def is_observed(self) -> bool:
+        """Whether its controller has seen it as it is now."""
+        seen = self.status.observed_generation if self.status is not None else None
+        return (seen or 0) >= (self.metadata.generation or 0)
 
     @property
     def notes(self) -> Mapping[str, str]:
@@ -222,6 +229,11 @@ class ContainerStatus(OfCluster):
     state: Annotated[ContainerStates | None, OrUnknown()] = None
     last_state: Annotated[ContainerStates | None, OrUnknown()] = None
 
+    @property
+    def has_run(self) -> bool:
+        state = self.state
+        return state is not None and bool(state.running or state.terminated or self.restart_count)
+
 
 class PodStatus(OfCluster):
     phase: Word = None
@@ -234,6 +246,11 @@ class PodStatus(OfCluster):
 class Pod(OfCluster):
     metadata: Metadata
     status: PodStatus = PodStatus()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether all that ran in it has ended for good: what was evicted, or refused by its kubelet, is kept for the record."""
+        return self.status.phase in ("Succeeded", "Failed")
 
     @property
     def workload(self) -> str:
@@ -286,6 +303,10 @@ class NodeStatus(OfCluster):
 class KubernetesNode(OfCluster):
     metadata: Metadata
     status: Annotated[NodeStatus | None, OrUnknown()] = None
+
+    @property
+    def addresses(self) -> frozenset[str]:
+        return frozenset(one.address for one in (self.status.addresses if self.status is not None else None) or () if one.address)
 
 
 class ServerVersion(OfCluster):

@@ -30,6 +30,11 @@ PLUGIN_SECONDS = 30.0
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 IN_CLUSTER = "in-cluster"
 """The context that is the pod's own service account."""
+_NOT_DONE = {
+    "cluster": ("proxy-url", "tls-server-name"),
+    "user": ("as", "as-uid", "as-groups", "as-user-extra", "auth-provider", "username"),
+}
+"""Keys of a kubeconfig without which a request would go another way, or as somebody else, than kubectl's."""
 _SAID = 300
 _TOKEN = re.compile(r"[!-~]+")
 """What a header can hold; an error about any other would show it."""
@@ -110,6 +115,10 @@ class _Config:
         if cluster.get("insecure-skip-tls-verify"):
             what = "the kubeconfig says not to verify the API server (insecure-skip-tls-verify), to which a credential would be sent"
             raise KubernetesError.of(what, self.where, "give certificate-authority-data instead")
+        for kind, entry in (("cluster", cluster), ("user", user)):
+            if named := [key for key in _NOT_DONE[kind] if entry.get(key)]:
+                what = f"the {kind} of this context has `{named[0]}`, which gpurec does not do"
+                raise KubernetesError.of(what, self.where, "name a context without it")
         authority = _data(cluster, "certificate-authority", beside, self.where)
         certificate = _data(user, "client-certificate", folder, self.where)
         key = _data(user, "client-key", folder, self.where)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from reconciler.fleet import (
     HOST_NETWORK,
     NO_LEADS,
+    CardSpec,
     ContainerFacts,
     ContainerSpec,
     ContainerState,
@@ -64,7 +65,7 @@ def container_fields(spec: ContainerSpec) -> Mapping[str, Scalar]:
 class WantedContainer(Wanted):
     """A resource that runs in a container. `pull`: when its image is fetched. `allow` is what the policy lets it have of its node, whose
     daemon is reached by `docker`. `undecided` is what of its place the plan leaves to others, for the reader; empty where that is nothing.
-    `both_fit`: the cards that it shares with the one that it replaces have room for both."""
+    `both_fit`: the cards that it shares with the one that it replaces have room for both, and are given to both (`shares_cards`)."""
 
     container: ContainerSpec | None = None
     pull: PullPolicy = PullPolicy.MISSING
@@ -190,11 +191,23 @@ def _order(change: ResourceChange[W], wanted: WantedContainer) -> str:
     return f"its old container ends first: {why}" if why is not None else "its new container starts before the old one ends"
 
 
+def shares_cards(spec: ContainerSpec, node: NodeSpec | None) -> bool:
+    """Whether its cards are given to another container at once, where they have room: a cluster gives one to one pod only, but for its
+    shares."""
+    if node is None or node.docker is None or node.docker.names_cards:
+        return True
+    return all(card.shares > 1 for card in _cards_of(spec, node))
+
+
+def _cards_of(spec: ContainerSpec, node: NodeSpec) -> Sequence[CardSpec]:
+    return [card for card in node.gpus or () if {str(card.index), card.uuid} & {*spec.cards}]
+
+
 def left_to_others(spec: ContainerSpec, node: NodeSpec | None) -> str:
     """What of a container's place a plan does not decide, for its reader: in a cluster, which of its node's cards it gets."""
     if node is None or node.docker is None or node.docker.names_cards or not spec.cards:
         return ""
-    cards = [card for card in node.gpus or () if {str(card.index), card.uuid} & {*spec.cards}]
+    cards = _cards_of(spec, node)
     kinds = Counter(card.resource or "nvidia.com/gpu" for card in cards) or Counter({"nvidia.com/gpu": len(spec.cards)})
     asked = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
     shares = max((card.shares for card in cards), default=1)

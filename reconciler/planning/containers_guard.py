@@ -13,15 +13,20 @@ from reconciler.planning.plan import Refusal
 PRIVILEGED = "privileged"
 GUARD = "containers"
 _SOCKETS = ("docker.sock", "containerd.sock", "podman.sock", "crio.sock", "buildkitd.sock", "system_bus_socket")
-_STATES = ("/var/lib/docker", "/var/lib/containerd", "/var/lib/containers", "/var/lib/kubelet")
-_ROOTS = tuple(map(PurePosixPath, ("/etc", "/proc", "/sys", "/dev", "/root", "/boot", "/run", "/var/run", "/var/spool/cron", *_STATES)))
+_STATES = ("/var/lib/docker", "/var/lib/containerd", "/var/lib/containers")
+_OF_CLUSTERS = ("/etc/kubernetes", "/etc/rancher", "/var/lib/kubelet", "/var/lib/etcd", "/var/lib/rancher", "/var/lib/k0s")
+"""What a node of a Kubernetes cluster keeps: keys of the node and of the cluster, and the secrets of every pod."""
+_ROOTS = tuple(
+    map(PurePosixPath, ("/etc", "/proc", "/sys", "/dev", "/root", "/boot", "/run", "/var/run", "/var/spool/cron", *_STATES, *_OF_CLUSTERS))
+)
 """Folders of a node with which its root can be had, as a whole and with what is above them."""
-_WITH_ALL_BELOW = tuple(map(PurePosixPath, ("/proc", "/run", "/var/run")))
-"""Folders below which all is refused: `/proc/1/root` is the whole disk, and the sockets of daemons are reached by who may only read."""
+_WITH_ALL_BELOW = tuple(map(PurePosixPath, ("/proc", "/run", "/var/run", *_OF_CLUSTERS)))
+"""Folders below which all is refused: `/proc/1/root` is the whole disk, and the sockets of daemons are reached by who may only read, as are
+the keys of a cluster."""
 _NOT_TO_BE_WRITTEN = tuple(
     map(
         PurePosixPath,
-        ("/etc", "/sys", "/boot", "/usr", "/lib", "/lib32", "/lib64", "/libx32", "/bin", "/sbin", "/var/spool/cron", *_STATES),
+        ("/etc", "/sys", "/boot", "/usr", "/lib", "/lib32", "/lib64", "/libx32", "/bin", "/sbin", "/var/spool/cron", "/opt/cni", *_STATES),
     )
 )
 """Folders below which nobody writes who is not root: to read a certificate there is harmless."""

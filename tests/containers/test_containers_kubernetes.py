@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from simulated_cluster import TOKEN, simulated
 
+from reconciler.containers import cluster as reached
 from reconciler.containers import open_container_host
 from reconciler.containers.kubernetes_answers import amount, cannot_start, changed_by_others, read_deployment
 from reconciler.containers.kubernetes_making import (
@@ -22,6 +23,7 @@ from reconciler.containers.kubernetes_making import (
     escaped,
     label_value,
     object_name,
+    probe_of,
     unescaped,
 )
 from reconciler.containers.kubernetes_shapes import DEPLOYMENT, Deployment, Metadata, Pod
@@ -80,6 +82,18 @@ def test_the_kubelet_expands_nothing_in_what_is_sent(text: str) -> None:
     sent = escaped(text)
     assert unescaped(sent) == text
     assert "$(" not in sent.replace("$$", "")
+
+
+def test_the_kubelet_expands_nothing_in_the_command_of_a_probe() -> None:
+    """`ExpandContainerCommandOnlyStatic` of the kubelet's prober: as in commands and arguments."""
+    check = Healthcheck(("CMD-SHELL", "test $(cat /ready) = $$PORT"), 1.0)
+    probe = probe_of(check)
+    assert probe is not None
+    assert probe["exec"]["command"] == ["sh", "-c", "test $$(cat /ready) = $$$$PORT"]
+    one = deployment().model_dump(by_alias=True)
+    one["spec"]["template"]["spec"]["containers"][0]["readinessProbe"] = {"exec": {"command": ["a", "$$B"]}, "periodSeconds": 7}
+    found = read_deployment(DEPLOYMENT.validate_json(json.dumps(one)), (), (), "lab", (), {}, NODE)
+    assert found.healthcheck == Healthcheck(("CMD", "a", "$B"), 7, None, None, None, None)
 
 
 @given(st.text(max_size=300), st.text(max_size=80))
@@ -167,7 +181,11 @@ def test_a_cluster_that_makes_no_pod_says_why() -> None:
         ((302, b""), "answered 302"),
     ],
 )
-def test_an_api_server_that_talks_nonsense_makes_its_containers_unknown(answer: tuple[int, bytes], said: str, tmp_path: Path) -> None:
+def test_an_api_server_that_talks_nonsense_makes_its_containers_unknown(
+    answer: tuple[int, bytes], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reached, "_PAUSES", (0.01,))
+
     async def ask() -> str:
         with simulated([]) as cluster:
             cluster.answer = lambda *_: answer  # type: ignore[method-assign]

@@ -37,6 +37,10 @@ class Cluster:
         self.url = ""
         self.writes_left: int | None = None
         """So many changes are taken, and none after them."""
+        self.lingering = 0
+        """So many requests a pod that is to end still has its ports and cards, unless it is deleted with a second to go."""
+        self.failing: list[tuple[int, str, str]] = []
+        """Answers (status, method, message) that requests of this method get first, as an API server under load gives them."""
         self.on_pods: Callable[[frozenset[int]], None] | None = None
         """Hears which ports of nodes the running pods have, after every request."""
         self._lock = threading.RLock()
@@ -51,6 +55,9 @@ class Cluster:
             try:
                 if authorization != f"Bearer {TOKEN}":
                     raise Refused(401, "Unauthorized")
+                if self.failing and self.failing[0][1] == method:
+                    status, _, message = self.failing.pop(0)
+                    raise Refused(status, message)
                 if method != "GET":
                     if self.writes_left is not None:
                         if self.writes_left == 0:
@@ -103,6 +110,8 @@ class Cluster:
         uid = options.get("preconditions", {}).get("uid")
         if uid not in (None, one["metadata"]["uid"]):
             raise Refused(409, "the UID in the precondition does not match")
+        if "/pods/" in path and options.get("gracePeriodSeconds", 30) > 1:
+            return self._ending(one)
         del self.objects[path]
         return {"kind": "Status", "status": "Success"}
 
@@ -176,23 +185,39 @@ class Cluster:
             if "/pods/" not in where:
                 continue
             owner = next((one for one in deployments.values() if one["metadata"]["uid"] == pod["owner"]), None)
-            if owner is None or not owner["spec"]["replicas"] or pod["template"] != owner["spec"]["template"]:
+            if owner is not None and owner["spec"]["replicas"] and pod["template"] == owner["spec"]["template"]:
+                continue
+            if owner is None or pod["status"]["phase"] != "Failed":  # what failed stays for the record, until its owner goes
+                self._ending(pod)
+            if pod.get("left", 1) <= 0:
                 del self.objects[where]
         for where, one in deployments.items():
             folder = where.replace("/apis/apps/v1/", "/api/v1/").rpartition("/deployments/")[0]
+            one.setdefault("status", {})["observedGeneration"] = one["metadata"]["generation"]
             there = [
-                pod for path, pod in self.objects.items() if path.startswith(f"{folder}/pods/") and pod["owner"] == one["metadata"]["uid"]
+                pod
+                for path, pod in self.objects.items()
+                if path.startswith(f"{folder}/pods/")
+                and pod["owner"] == one["metadata"]["uid"]
+                and pod.get("status", {}).get("phase") != "Failed"
             ]
             if one["spec"]["replicas"] and not there:
                 template = copy.deepcopy(one["spec"]["template"])
                 name = f"{one['metadata']['name']}-{next(self._numbers)}"
                 pod = {"metadata": {"name": name, "labels": template["metadata"]["labels"]}, "spec": template["spec"], "template": template}
                 self._made(f"{folder}/pods/{name}", {**pod, "owner": one["metadata"]["uid"]}, "kube-controller-manager")
-        for pod in [one for where, one in self.objects.items() if "/pods/" in where and "status" not in one]:
+        waiting = ("Pending", None)
+        for pod in [one for where, one in self.objects.items() if "/pods/" in where and one.get("status", {}).get("phase") in waiting]:
             pod["status"] = self._status(pod)
         if self.on_pods is not None:
             running = [one for where, one in self.objects.items() if "/pods/" in where and one["status"]["phase"] == "Running"]
             self.on_pods(frozenset(port["hostPort"] for one in running for port in one["spec"]["containers"][0].get("ports", ())))
+
+    def _ending(self, pod: Document) -> Document:
+        """A pod on its way out, a request nearer to its end."""
+        pod["metadata"].setdefault("deletionTimestamp", "2026-11-30T00:00:00Z")
+        pod["left"] = pod.get("left", self.lingering + 1) - 1
+        return {"kind": "Status", "status": "Success"}
 
     def _status(self, pod: Document) -> Document:
         spec, main = pod["spec"], pod["spec"]["containers"][0]

@@ -17,6 +17,7 @@ from workload_rules import DEPLOYMENTS, node_document
 
 from reconciler.cli.main import cli
 from reconciler.cli.settings import Settings
+from reconciler.containers import cluster as reached
 from reconciler.containers import kubernetes
 from reconciler.sim import running
 from reconciler.sim.read import read_sim_text
@@ -44,14 +45,17 @@ agents:
 
 class Lab:
     def __init__(self, root: Path, cluster: Cluster, port: int) -> None:
-        self.root, self.cluster = root, cluster
+        self.root, self.cluster, self.host = root, cluster, HOST
         engine = f'{{runtime: container, port: {port}, gpus: [1], container: {{image: "ollama/ollama:0.34.0", volumes: ["/srv:/root"]}}}}'
         for folder in ("inventories", "desired"):
             (root / folder).mkdir()
         self.write(f"engines: {{ollama: {engine}}}", DESIRED)
 
+    def cards(self, cards: str) -> None:
+        self.host = HOST.replace("[{vram: 12GiB}, {vram: 12GiB, shares: 4}]", cards)
+
     def write(self, engines: str, desired: str) -> None:
-        (self.root / "inventories" / "lab.yaml").write_text(f"all: {{hosts: {{node: {{{HOST}, {engines}}}}}}}\n")
+        (self.root / "inventories" / "lab.yaml").write_text(f"all: {{hosts: {{node: {{{self.host}, {engines}}}}}}}\n")
         (self.root / "desired" / "lab.yaml").write_text(desired)
 
     def run(self, *arguments: str, ends: int = 0) -> str:
@@ -72,6 +76,7 @@ class Lab:
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     for name in ("_POLL", "_PATIENCE"):
         monkeypatch.setattr(kubernetes, name, 0.01)
+    monkeypatch.setattr(reached, "_PAUSES", (0.01, 0.01))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
@@ -144,6 +149,23 @@ def test_what_was_scaled_to_nothing_by_hand_is_only_started_again(lab: Lab) -> N
     assert "running → exited" in lab.run("drift", ends=2)
     lab.run("apply", "--auto-approve")
     assert lab.cluster.objects[f"{DEPLOYMENTS}/lab-box-node"]["metadata"]["uid"] == before
+    assert lab.steps() == []
+
+
+OWN_CARD = """version: 1
+agents: {box: {requires_gpu: true, gpu_requirement: {min_vram_mb: 1000}, container: {image: "local/box:VERSION"}}}
+"""
+
+
+def test_an_agent_with_the_only_card_of_its_node_gives_it_up_before_its_next_one_starts(lab: Lab) -> None:
+    """Its card has bytes for both, and the cluster gives it to one pod only."""
+    lab.cluster.objects["/api/v1/nodes/node"]["status"]["allocatable"]["nvidia.com/gpu"] = "1"
+    lab.cards("[{vram: 12GiB, uuid: GPU-1}]")
+    lab.write("engines: {}", OWN_CARD.replace("VERSION", "1"))
+    lab.run("apply", "--auto-approve")
+    lab.write("engines: {}", OWN_CARD.replace("VERSION", "2"))
+    assert "its old container ends first: both have card GPU-1" in " ".join(lab.run("plan").split())
+    lab.run("apply", "--auto-approve")
     assert lab.steps() == []
 
 

@@ -407,6 +407,7 @@ async def what_a_deployment_cannot_be_is_refused_before_anything_is_made(subject
         ({"networks": ("web",)}, "none called web"),
         ({"devices": ("/dev/kfd",)}, "no device files"),
         ({"groups": ("video",)}, "not 'video'"),
+        ({"ports": (PublishedPort(80, 18080), PublishedPort(80, 18081))}, "its port 80 at one port of its node, not at 2"),
         ({"mounts": (parse_mount("models:/models"),)}, "no PersistentVolumeClaim models"),
     ):
         async with subject.opened() as host:

@@ -40,6 +40,11 @@ def refused(volume: str, *allow: str, privileged: bool = False, docker: str = "u
         "/var/spool/cron/crontabs:/c",
         "/lib64:/l",
         "/sys/fs/cgroup:/c",
+        "/etc/kubernetes/admin.conf:/a:ro",
+        "/var/lib/kubelet/pods:/p:ro",
+        "/var/lib/rancher/k3s/server:/s:ro",
+        "/var/lib/etcd:/e:ro",
+        "/opt/cni/bin:/b",
     ],
 )
 def test_a_mount_that_gives_the_root_of_its_node_is_refused(volume: str) -> None:
@@ -51,7 +56,15 @@ def test_a_mount_that_gives_the_root_of_its_node_is_refused(volume: str) -> None
 
 @pytest.mark.parametrize(
     "volume",
-    ["ollama:/root/.ollama", "/srv/models:/m", "/root/.ollama:/root/.ollama", "/etc/ssl/certs:/c:ro", "/usr:/usr:ro", "/dev/shm:/s"],
+    [
+        "ollama:/root/.ollama",
+        "/srv/models:/m",
+        "/root/.ollama:/root/.ollama",
+        "/etc/ssl/certs:/c:ro",
+        "/usr:/usr:ro",
+        "/dev/shm:/s",
+        "/opt:/o",
+    ],
 )
 def test_an_ordinary_mount_is_not(volume: str) -> None:
     assert refused(volume) == []

@@ -28,6 +28,7 @@ from reconciler.planning.containers import (
     container_json,
     left_to_others,
     seen_as,
+    shares_cards,
     shown_risks,
     told_order,
 )
@@ -160,7 +161,7 @@ def _wanted(after: AfterPlan, place: AgentPlace, both_fit: bool) -> WantedAgent:
         docker=node.docker if node is not None else None,
         undecided=left_to_others(container, node),
         applied=row.fields if row is not None else None,
-        both_fit=both_fit,
+        both_fit=both_fit and shares_cards(container, node),
     )
 
 

@@ -31,6 +31,7 @@ from reconciler.planning.containers import (
     container_fields,
     left_to_others,
     seen_as,
+    shares_cards,
     shown_risks,
     told_order,
 )
@@ -132,7 +133,13 @@ class EngineKind:
             if engine.id not in single or engine.id in models
         ]
         beside = beside_their_old(after, {at: one for one in wanted if (at := EngineId(one.node, one.engine)) in single})
-        return [replace(one, both_fit=True) if one.address in beside else one for one in wanted] if beside else wanted
+        nodes = after.fleet.nodes
+        return [
+            replace(one, both_fit=shares_cards(one.container, nodes.get(one.node)))
+            if one.address in beside and one.container is not None
+            else one
+            for one in wanted
+        ]
 
     def declared(self, after: AfterPlan) -> Sequence[WantedEngine]:
         """Every engine that may be there, as far as its files alone say how."""
@@ -215,7 +222,7 @@ def wanted_engine(after: AfterPlan, node: NodeSpec, engine: EngineSpec, model: G
         allow=after.desired.policy.allowed_containers,
         docker=node.docker,
         undecided=left_to_others(container, node),
-        both_fit=not takes_one_model(engine),
+        both_fit=not takes_one_model(engine) and shares_cards(container, node),
     )
 
 
