@@ -103,10 +103,11 @@ class Cluster:
     async def aclose(self) -> None:
         """One user less; the last one ends the connections."""
         self.users -= 1
-        if self.users <= 0 and self._wire is not None:
+        if self.users <= 0:
             ended, self._wire, self._retired = [self._wire, *self._retired], None, []
             for wire in ended:
-                await wire.aclose()
+                if wire is not None:
+                    await wire.aclose()
 
     @property
     def _shown(self) -> str:
