@@ -30,8 +30,8 @@ def engine_file_edges(steps: Sequence[Step], after: AfterPlan) -> Iterator[Edge]
     for one in destinations(after.desired, after.fleet, after.facts):
         if one.engine is None or one.address not in written:
             continue
-        reload = by_address.get(reload_address(one.spec.reload, one.node)) if one.spec.reload else None
-        own[one.engine].append((written[one.address].id, reload.id if reload is not None else None))
+        reloading = by_address.get(reload_address(one.spec.reload, one.node)) if one.spec.reload else None
+        own[one.engine].append((written[one.address].id, reloading.id if reloading is not None else None))
     for step in steps:
         starts = isinstance(step, EngineStep) and step.action in _STARTS
         if not starts and not (isinstance(step, ModelStep) and step.action in _READS):
