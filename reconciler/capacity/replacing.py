@@ -16,12 +16,14 @@ CardAt = tuple[str, CardId]
 @value_class
 class Replacement:
     """A container that may be replaced. `holds` are bytes that the old one has of its cards, of one card perhaps more than once; `given`
-    the cards that the new one gets. `drifted`: its files ask for what they asked for before."""
+    the cards that the new one gets, and `takes` its bytes of them (None: as many). `drifted`: its files ask for what they asked for
+    before."""
 
     address: str
     holds: tuple[tuple[CardAt, int], ...]
     given: Set[CardAt]
     drifted: bool
+    takes: tuple[tuple[CardAt, int], ...] | None = None
 
 
 def spare_bytes(cards: Sequence[Card], leaving: Iterable[tuple[str, str, int]]) -> Mapping[CardAt, int]:
@@ -35,19 +37,30 @@ def spare_bytes(cards: Sequence[Card], leaving: Iterable[tuple[str, str, int]]) 
     return spare
 
 
-def with_room_for_both(every: Iterable[Replacement], spare: Mapping[CardAt, int]) -> Set[str]:
-    """The addresses of those whose cards have room for the old one and the new one at a time.
+def with_room_for_both(every: Sequence[Replacement], spare: Mapping[CardAt, int]) -> Set[str]:
+    """The addresses of those whose cards have room for the old one and the new one at a time, whichever of the others are old or new then.
 
-    What one of them is granted the next one has not: those that the files change come before those that may only have drifted.
+    What one of them is granted the next one has not: those that the files change come before those that may only have drifted. An old one
+    that is larger than its new one may still be there.
     """
+    sizes = {one.address: (_by_card(one.holds), _by_card(one.holds if one.takes is None else one.takes)) for one in every}
     taken: dict[CardAt, int] = defaultdict(int)
+    for old, new in sizes.values():
+        for card, count in old.items():
+            taken[card] += max(0, count - new.get(card, 0))
     found: set[str] = set()
     for one in sorted(every, key=lambda one: (one.drifted, one.address)):
-        own: dict[CardAt, int] = defaultdict(int)
-        for card, count in one.holds:
-            own[card] += count
-        if all(card in spare and spare[card] >= taken[card] + own[card] for card in one.given & own.keys()):
-            for card, count in own.items():
+        old, new = sizes[one.address]
+        smaller = {card: min(count, new.get(card, 0)) for card, count in old.items()}
+        if all(card in spare and spare[card] >= taken[card] + smaller[card] for card in one.given & old.keys()):
+            for card, count in smaller.items():
                 taken[card] += count
             found.add(one.address)
+    return found
+
+
+def _by_card(bytes_of: Iterable[tuple[CardAt, int]]) -> Mapping[CardAt, int]:
+    found: dict[CardAt, int] = defaultdict(int)
+    for card, count in bytes_of:
+        found[card] += count
     return found

@@ -28,7 +28,7 @@ def beside_their_old(after: AfterPlan) -> Set[str]:
     """The agents whose own card has room for them and for the containers that they replace, whatever of the plan is done by then. While
     models or engines come to a node, or go, none is granted any."""
     busy = {step.node for step in after.steps if isinstance(step, ModelStep) or _moves_an_engine(step)}
-    return with_room_for_both(_replacements(after, busy), after.spare)
+    return with_room_for_both(tuple(_replacements(after, busy)), after.spare)
 
 
 def _replacements(after: AfterPlan, busy: Set[str]) -> Iterator[Replacement]:
