@@ -7,8 +7,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from pages import PAGES, ROOT, SHELL, Block, blocks
-from readers_settings import NOT_RUN, SETTINGS, box
+from pages import PAGES, ROOT, SHELL, Block, blocks, words
+from readers_settings import NOT_RUN, SETTINGS, box, box_in_use
 
 PROMPT = re.compile(r"^(\$ |gpurec |docker |pip |make )", re.MULTILINE)
 
@@ -59,3 +59,15 @@ def test_a_page_that_shows_what_does_not_happen_is_told(tmp_path: Path) -> None:
         with pytest.raises(AssertionError):
             reader.type("gpurec plan", [])
         reader.type("gpurec plan # exit status 1", [])
+
+
+def test_a_box_of_ollama_is_under_gpurec_by_five_commands_and_nothing_to_look_up(tmp_path: Path) -> None:
+    """Nothing is written by hand, nothing filled in but the host and its card, and `init` says what comes next."""
+    page = blocks(ROOT / "docs/how-to/ollama-box.md")
+    commands = [command for block in page for command, _ in block.commands()]
+    assert len(commands) <= 5, commands
+    assert [block for block in page if block.file is not None] == []
+    typed = {word for command in commands for word in words(command)}
+    assert typed - {"gpurec", "init", "cd", "plan", "apply", "--host", "--gpu", "--auto-approve"} == {"my-fleet", "gpu-a", "24GiB"}
+    with box_in_use(tmp_path, "docs/how-to/ollama-box.md") as reader:
+        reader.type(commands[0], [f"Next: {commands[1]} && {commands[2]}"])
