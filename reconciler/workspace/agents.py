@@ -177,7 +177,7 @@ class _Reader:
             problems.error(
                 f"{where} has both `replicas` and `each`", values.nodes[EACH.key], "keep one: a number of agents, or one for each place"
             )
-        if NEAR in values and MODEL not in values:
+        if NEAR in values and values.lacks(MODEL):
             problems.error(f"{where} has `near` and no model", values.nodes[NEAR.key], "remove it, or name the model with `model:`")
         if values.get(REQUIRES_GPU) is False and REQUIREMENT_FIELD in values:
             problems.error(

@@ -89,7 +89,7 @@ def _docker(node: Node, problems: Problems, name: str) -> DockerSpec:
                 problems.error(what, values.nodes[field.key], "keep one of the two: a cluster is reached by the context of a kubeconfig")
         return DockerSpec(str(cluster), registries=values.get(REGISTRIES) or (), cluster=cluster)
     if written is None:
-        if URL not in values and KUBERNETES not in values:
+        if values.lacks(URL) and values.lacks(KUBERNETES):
             problems.error(f"{name} lacks 'url'", node, _WAYS)
         raise Refused
     value = _checked(written, values.nodes[URL.key], problems, name, tls=TLS_FIELD in values)

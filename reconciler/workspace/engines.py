@@ -221,9 +221,7 @@ def _engine(key: ScalarNode, node: Node, problems: Problems) -> EngineParts:
         template = None
     values = ENGINE.read(node, problems, where)
     kind = values.get(KIND)
-    if kind is None and KIND not in values:
-        if isinstance(node, MapNode) and node.get("kind") is not None:
-            raise Refused
+    if kind is None and values.lacks(KIND):
         if name not in list(EngineKind):
             kinds = [str(one) for one in EngineKind]
             raise problems.refuse(f"{where} needs a `kind`, since its name is not one", key, f"add `kind:`; {did_you_mean(name, kinds)}")

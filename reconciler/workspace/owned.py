@@ -140,6 +140,8 @@ def read_owned(runtime: Runtime, kind: EngineKind, values: Values, problems: Pro
             f"{where} is started by gpurec, so its URL follows from the host's `address` and its `port`", url, "write `port:` instead"
         )
     needed = _NEEDS[runtime]
+    if needed.key in values.refused:
+        raise Refused
     if needed not in values:
         example = 'container: {image: "ollama/ollama:0.34.0"}' if runtime is Runtime.CONTAINER else "systemd: {unit: NAME, exec: [/PATH]}"
         raise problems.refuse(f"{where} has `runtime: {runtime}` and no {needed.key!r}", values.node, f"add `{example}`")

@@ -72,9 +72,9 @@ def _probe(node: Node, problems: Problems, name: str) -> ProbeSpec:
         problems.error(f"{name}: a user cannot begin with '-'", node, "write the name of the account")
     via = values.get(VIA) or ProbeVia.AUTO
     if via is ProbeVia.PROMETHEUS:
-        if values.get(URL) is None and URL.key not in values.nodes:
+        if values.lacks(URL):
             problems.error(f"{name} asks Prometheus and has no url", node, "write `url: http://HOST:9090`")
-        if values.get(MATCH) is None and MATCH.key not in values.nodes:
+        if values.lacks(MATCH):
             problems.error(f"{name} asks Prometheus and does not say which series are this host's", node, _MATCH_HINT)
     else:
         for field in (MATCH, MAX_AGE):

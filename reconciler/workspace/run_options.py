@@ -6,7 +6,6 @@ from reconciler.fleet import EngineKind, KvCache, RunOptions, SplitBy
 from reconciler.workspace.forms import Form, choice, duration, flag, integer
 from reconciler.workspace.problems import Problems
 from reconciler.workspace.table import Field, Table, Values
-from reconciler.workspace.tree import Node
 
 MOST_PARALLEL = 1024
 MOST_CARDS = 64
@@ -17,20 +16,13 @@ PARALLEL = Field(
     meant="num_parallel n_parallel np slots max_num_seqs concurrency",
 )
 KV_CACHE = Field("kv_cache", choice(KvCache), meant="kv_cache_type cache_type kv_cache_dtype cache_type_k")
-SPLIT_CARDS = Field("cards", integer(2, MOST_CARDS), meant="count number gpus n")
+SPLIT_CARDS = Field("cards", integer(2, MOST_CARDS), required=True, meant="count number gpus n")
 SPLIT_BY = Field("by", choice(SplitBy), meant="mode split_mode")
 SPLIT = Table("split", (SPLIT_CARDS, SPLIT_BY))
 
 
-def _split(node: Node, problems: Problems, name: str) -> Values:
-    values = SPLIT.read(node, problems, name)
-    if SPLIT_CARDS not in values:
-        raise problems.refuse(f"{name} does not say over how many cards", node, "write `split: {cards: 2, by: layer}`")
-    return values
-
-
 SPLIT_FIELD = Field(
-    "split", Form(_split, SPLIT.schema()), meant="tensor_parallel tensor_parallel_size tensor_split split_mode pipeline_parallel_size"
+    "split", Form(SPLIT.read, SPLIT.schema()), meant="tensor_parallel tensor_parallel_size tensor_split split_mode pipeline_parallel_size"
 )
 FLASH_ATTENTION = Field("flash_attention", flag, meant="flash_attn fa")
 IDLE = Field("idle", duration, meant="ttl idle_timeout unload_after")

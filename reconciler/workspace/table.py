@@ -36,12 +36,14 @@ class Field(Generic[T_co]):
 class Values:
     """What was read of one mapping: values by field, with their nodes for later messages. Keys with wrong values are not there."""
 
-    __slots__ = ("_values", "node", "nodes")
+    __slots__ = ("_values", "node", "nodes", "refused")
 
     def __init__(self, node: MapNode) -> None:
         self.node = node
         self._values: dict[str, object] = {}
         self.nodes: dict[str, Node] = {}
+        self.refused: set[str] = set()
+        """The keys with wrong values, which were told."""
 
     def get(self, field: Field[T]) -> T | None:
         return cast("T | None", self._values.get(field.key))
@@ -52,11 +54,15 @@ class Values:
 
     def copy(self) -> Values:
         twin = Values(self.node)
-        twin._values, twin.nodes = dict(self._values), dict(self.nodes)
+        twin._values, twin.nodes, twin.refused = dict(self._values), dict(self.nodes), set(self.refused)
         return twin
 
     def __contains__(self, field: object) -> bool:
         return isinstance(field, Field) and field.key in self.nodes
+
+    def lacks(self, field: Field[T]) -> bool:
+        """Whether nothing is written for it, right or wrong."""
+        return field.key not in self.nodes and field.key not in self.refused
 
 
 class Table:
@@ -103,14 +109,14 @@ class Table:
         if not isinstance(node, MapNode) or node.tag is not None:
             raise problems.refuse(f"{name} must be a mapping, this is {what_is(node)}", node, "write `key: value` lines")
         values = Values(node)
-        refused: set[str] = set()
+        written: set[str] = set()
         for word, (key, value) in node.entries.items():
             known = self._known.get(word) if isinstance(word, str) else None
             if known is None:
                 self._unknown(key.text, node, problems, name)
                 continue
             field, form = known
-            refused.add(field.key)
+            written.add(field.key)
             if field in values:
                 problems.error(
                     f"{name} has {field.key!r} in two spellings, first at {values.nodes[field.key].place}", key, "keep one of the two"
@@ -121,9 +127,9 @@ class Table:
             try:
                 values.put(field, form.read(value, problems, f"{word!r} of {name}"), value)
             except Refused:
-                continue
+                values.refused.add(field.key)
         for field in self.fields:
-            if field.required and field.key not in refused:
+            if field.required and field.key not in written:
                 problems.error(f"{name} lacks {field.key!r}", node, f"add `{field.key}:`")
         return values
 

@@ -167,7 +167,7 @@ def test_workspace_models_of_one_pattern_share_their_nodes(load: Load) -> None:
         ("{kv_cache: q8}", "did you mean 'q8_0'?"),
         ("{kv_cache: q8_0, flash_attention: false}", "desired/x.yaml:3:40: model 'm': a q8_0 cache needs flash attention"),
         ("{parallel: 0}", "must be a whole number from 1"),
-        ("{split: {by: layer}}", "'split' of model 'm' does not say over how many cards; write `split: {cards: 2, by: layer}`"),
+        ("{split: {by: layer}}", "'split' of model 'm' lacks 'cards'; add `cards:`"),
         ("{split: {cards: 1}}", "'cards' of 'split' of model 'm' must be a whole number from 2"),
         ("{split: {cards: 2, by: row}}", "cannot be 'row'; known here: layer, tensor"),
         ("{split: 2}", "'split' of model 'm' must be a mapping"),

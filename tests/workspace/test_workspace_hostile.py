@@ -237,3 +237,25 @@ def test_what_contains_itself_is_told_also_after_a_key_that_is_defined_twice(dro
         assert parse(f"a: {dropped}\na: 2\n" * times + "b: &r {c: *r}\n", "f.yaml", form, problems) is None
         with pytest.raises(WorkspaceError, match=r"alias \*r contains itself"):
             problems.raise_if_any()
+
+
+@pytest.mark.parametrize(
+    ("host", "wanted", "told"),
+    [
+        ("{docker: {url: [x]}}", "", "'url' of 'docker' must be text"),
+        ("{engines: {ollama: {runtime: container, port: 1, container: 5}}}", "", "'container' of engine 'ollama' must be a mapping"),
+        ("{engines: {llamacpp: {runtime: systemd, port: 1, systemd: 5}}}", "", "'systemd' of engine 'llamacpp' must be a mapping"),
+        ("{probe: {via: prometheus, url: 5, match: {b: c}}}", "", "'url' of 'probe' must be"),
+        ("{probe: {via: prometheus, url: 'http://a:1', match: 5}}", "", "'match' of 'probe' must be"),
+        ("{engines: {mine: {kind: 5, url: 'http://a:1'}}}", "", "'kind' of engine 'mine'"),
+        (
+            "{docker: 'unix:///s', engines: {ollama: {url: 'http://a:1'}}}",
+            "models: {m: {split: {cards: 0}}}",
+            "'cards' of 'split' of model 'm' must be a whole number",
+        ),
+        ("{docker: 'unix:///s'}", "agents: {x: {container: {image: 'a/b:1'}, near: node, model: [x]}}", "'model' of agent 'x' must be"),
+    ],
+)
+def test_a_key_with_a_wrong_value_is_told_once_and_not_as_missing_too(problems, host, wanted, told):
+    found = problems(f"all: {{hosts: {{a: {host or '{}'}}}}}", f"version: 1\n{wanted}")
+    assert [told in sentence for sentence in found] == [True], found
