@@ -177,9 +177,12 @@ def test_a_run_on_a_swarm_that_was_killed_is_put_right_by_the_next(moments: tupl
     agents.want(pairs=("BTC", "ETH"))
     _killed(agents, second)
     agents.apply()
-    services, configs = manager.client.get("/services").json(), manager.client.get("/configs").json()
-    assert sorted(one["Spec"]["Mode"]["Replicated"]["Replicas"] for one in services) == [1, 1, 1]
-    assert len(configs) == 1
+    assert sorted(one["Spec"]["Mode"]["Replicated"]["Replicas"] for one in manager.client.get("/services").json()) == [1, 1, 1]
+    agents.want(pairs=("SOL",))
+    agents.apply()
+    assert len(manager.client.get("/configs").json()) == 1, (
+        "what a run left that was killed between a change and its end goes with the next"
+    )
     manager.clear_swarm()
 
 
