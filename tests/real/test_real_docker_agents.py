@@ -167,7 +167,9 @@ def test_a_swarm_runs_agents_as_services_with_configs_secrets_and_cards_and_keep
     assert [manager.client.get(f"/{kind}").json() for kind in ("services", "configs", "secrets")] == [[], [], []]
 
 
-@pytest.mark.parametrize("moments", [("/services/create", "/services/create"), ("/update", "/update"), ("/configs/create", "DELETE /")])
+@pytest.mark.parametrize(
+    "moments", [("/services/create", "/services/create"), ("/update", "/update"), ("/configs/create", "/configs/create")]
+)
 def test_a_run_on_a_swarm_that_was_killed_is_put_right_by_the_next(moments: tuple[str, str], tmp_path: Path, manager: Dockerd) -> None:
     """Once in the first apply, and once in a replacement."""
     agents = Agents(tmp_path, manager, swarm=True)
