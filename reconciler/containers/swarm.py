@@ -240,11 +240,12 @@ class SwarmHost:
         service = await self._service(wire, container)
         if service is None:
             return
-        await wire.ask("DELETE", _of(container), within=_ACT, accept=(200, 404))
         labels = service.Spec.Labels or {}
         address, fleet = labels.get(ADDRESS_LABEL), labels.get(FLEET_LABEL)
-        if address is not None and fleet is not None:
+        if address is not None and fleet is not None:  # before itself, by which the rest is found where a run is cut short
+            await self._update(wire, container, _let_go)
             await self._forget_stored(wire, fleet, address)
+        await wire.ask("DELETE", _of(container), within=_ACT, accept=(200, 404))
 
     async def rename(self, container: str, name: str) -> None:
         wire = await self._docker.wire()
@@ -406,6 +407,13 @@ class SwarmHost:
         for kind in ("configs", "secrets"):
             for one in (await wire.ask("GET", f"/{kind}", within=_LOOK, params={"filters": filters})).read(STORED):
                 await wire.ask_any("DELETE", f"/{kind}/{quote(one.ID, safe='')}", within=_ACT)
+
+
+def _let_go(body: dict[str, Any]) -> None:
+    """Nothing runs of a service, and it has no config or secret any more: Swarm removes none that one has."""
+    body["Mode"] = {"Replicated": {"Replicas": 0}}
+    for kind in ("Configs", "Secrets"):
+        body["TaskTemplate"]["ContainerSpec"].pop(kind, None)
 
 
 def _has_started(task: Task) -> bool:

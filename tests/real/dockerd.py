@@ -147,8 +147,12 @@ class Dockerd:
         for kind, key in (("services", "ID"), ("configs", "ID"), ("secrets", "ID")):
             for one in self.client.get(f"/{kind}").json():
                 self.client.delete(f"/{kind}/{one[key]}")
+        wait_until(self._is_cleared, 60, "the tasks are gone")
+
+    def _is_cleared(self) -> bool:
+        """What the swarm had begun when its service went may come after a first look."""
         self.clear()
-        wait_until(lambda: not self.client.get("/containers/json", params={"all": "true"}).json(), 60, "the tasks are gone")
+        return not self.client.get("/containers/json", params={"all": "true"}).json()
 
     def clear(self) -> None:
         """Removes every container."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from dockerd import Dockerd
+from killing import KillingSocket
 from waiting import wait_until
 from workspaces import GPUREC, Workspace, steps
 
@@ -29,10 +32,10 @@ def dockerd() -> Iterator[Dockerd]:
 class Agents:
     """A workspace with one node, whose agents run on a daemon."""
 
-    def __init__(self, folder: Path, daemon: Dockerd, *, swarm: bool = False) -> None:
+    def __init__(self, folder: Path, daemon: Dockerd, *, swarm: bool = False, socket: Path | None = None) -> None:
         self.daemon, self.workspace = daemon, Workspace(folder)
         card = {"index": 0, "uuid": "GPU-0", "vram": f"{8192 * MIB}B"}
-        self.workspace.declare({}, (), 4096 * MIB, docker={"url": f"unix://{daemon.socket}", "swarm": swarm}, gpus=[card])
+        self.workspace.declare({}, (), 4096 * MIB, docker={"url": f"unix://{socket or daemon.socket}", "swarm": swarm}, gpus=[card])
         self.want()
 
     def want(self, image: str = Dockerd.image, pairs: Sequence[str] = ("BTC",), **changes: Any) -> None:
@@ -167,37 +170,42 @@ def test_a_swarm_runs_agents_as_services_with_configs_secrets_and_cards_and_keep
     assert [manager.client.get(f"/{kind}").json() for kind in ("services", "configs", "secrets")] == [[], [], []]
 
 
-@pytest.mark.parametrize(
-    "moments", [("/services/create", "/services/create"), ("/update", "/update"), ("/configs/create", "/configs/create")]
-)
-def test_a_run_on_a_swarm_that_was_killed_is_put_right_by_the_next(moments: tuple[str, str], tmp_path: Path, manager: Dockerd) -> None:
-    """Once in the first apply, and once in a replacement."""
-    agents = Agents(tmp_path, manager, swarm=True)
-    first, second = moments
-    _killed(agents, first)
-    agents.apply()
-    agents.want(pairs=("BTC", "ETH"))
-    _killed(agents, second)
-    agents.apply()
-    assert sorted(one["Spec"]["Mode"]["Replicated"]["Replicas"] for one in manager.client.get("/services").json()) == [1, 1, 1]
-    agents.want(pairs=("SOL",))
-    agents.apply()
-    assert len(manager.client.get("/configs").json()) == 1, (
-        "what a run left that was killed between a change and its end goes with the next"
-    )
-    manager.clear_swarm()
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("replaces", [False, True])
+def test_a_run_on_a_swarm_that_is_killed_after_any_of_its_changes_is_put_right_by_the_next(
+    replaces: bool, tmp_path: Path, manager: Dockerd
+) -> None:
+    """The first apply, or a replacement, once for each change that it asks for, until it comes to its end alive."""
+    with tempfile.TemporaryDirectory() as short:  # the path of a socket has 108 bytes at most
+        door = KillingSocket(Path(short, "docker.sock"), manager.socket)
+        try:
+            count, killed = 0, True
+            while killed:
+                count += 1
+                agents = Agents(tmp_path / str(count), manager, swarm=True, socket=Path(short, "docker.sock"))
+                if replaces:
+                    agents.apply()
+                    agents.want(pairs=("BTC", "ETH"))
+                killed = _is_killed(agents, door, count)
+                agents.apply()
+                services, configs, secrets = (manager.client.get(f"/{kind}").json() for kind in ("services", "configs", "secrets"))
+                assert sorted(one["Spec"]["Mode"]["Replicated"]["Replicas"] for one in services) == [1, 1, 1], door.asked
+                assert (len(configs), len(secrets)) == (1, 1), door.asked
+                manager.clear_swarm()
+        finally:
+            door.close()
+    assert count > 5, door.asked
 
 
-def _killed(agents: Agents, moment: str) -> None:
-    """An apply that is killed once it has asked the daemon for that."""
-    before = len(agents.daemon.changes())
+def _is_killed(agents: Agents, door: KillingSocket, count: int) -> bool:
+    """Whether an apply that is killed after so many changes had as many."""
     command = [str(GPUREC), "-C", str(agents.workspace.folder), "apply", "--auto-approve"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "REAL_SECRET": SECRET})
-    try:
-        wait_until(lambda: any(moment in one for one in agents.daemon.changes()[before:]), 60, f"{moment} is asked")
-    finally:
-        process.kill()
-        process.wait()
+    door.after(count, process.kill)
+    status = process.wait(60)
+    door.rest()
+    assert status in (0, -signal.SIGKILL), door.asked
+    return status != 0
 
 
 def _services(manager: Dockerd) -> dict[str, dict[str, Any]]:
