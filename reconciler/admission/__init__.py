@@ -6,7 +6,7 @@ from reconciler.admission.ollama import admit, cache_per_token, least_free, pred
 from reconciler.admission.router import admit_by_router
 from reconciler.admission.rules import FIT_MARGIN, FIT_TARGET, NO_RULES, Rules, rules_of
 from reconciler.admission.sequence import PendingLoad, any_order_holds, arrange, holds
-from reconciler.admission.verdict import CardSeen, Load, Seat, Verdict
+from reconciler.admission.verdict import CardSeen, EngineResident, ModelToLoad, Verdict
 from reconciler.admission.vllm import free_at_start, told_utilization, utilization_of
 
 __all__ = [
@@ -14,10 +14,10 @@ __all__ = [
     "FIT_TARGET",
     "NO_RULES",
     "CardSeen",
-    "Load",
+    "EngineResident",
+    "ModelToLoad",
     "PendingLoad",
     "Rules",
-    "Seat",
     "Verdict",
     "admit",
     "admit_by_router",

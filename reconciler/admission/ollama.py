@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from reconciler.admission.rules import Rules
-from reconciler.admission.verdict import CardSeen, Load, Seat, Verdict
+from reconciler.admission.verdict import CardSeen, EngineResident, ModelToLoad, Verdict
 from reconciler.fleet.units import GIB, MIB
 
 PERCENT = 80
@@ -23,7 +23,7 @@ LEAST_CONTEXT = 4
 _LARGEST_COUNT = 2**24
 
 
-def predicted_bytes(load: Load) -> tuple[int | None, int | None]:
+def predicted_bytes(load: ModelToLoad) -> tuple[int | None, int | None]:
     """(at least, at most) bytes that PredictServerVRAM will say, with the surcharge of a batch that is asked for; None where nobody knows.
 
     The file alone is the least; without the cache's shape or the context there is no most.
@@ -66,7 +66,7 @@ def _counts(value: object) -> tuple[int, ...] | None:
     return numbers if numbers and len(numbers) == len(found) else None
 
 
-def admit(load: Load, seats: Sequence[Seat], cards: Sequence[CardSeen], rules: Rules) -> Verdict:
+def admit(load: ModelToLoad, seats: Sequence[EngineResident], cards: Sequence[CardSeen], rules: Rules) -> Verdict:
     """What Ollama does with `load` where `seats` are resident: where it goes, who leaves for it, and whether a part ends up on the CPU."""
     left = sorted(seats, key=_leaves_first)
     gone: list[str] = []
@@ -86,16 +86,16 @@ def admit(load: Load, seats: Sequence[Seat], cards: Sequence[CardSeen], rules: R
     return Verdict(where, tuple(gone), _spills(load, left, cards, where, rules), tuple(unknown))
 
 
-def _leaves_first(seat: Seat) -> tuple[bool, float, str]:
+def _leaves_first(seat: EngineResident) -> tuple[bool, float, str]:
     """ByDurationAndName. A keep-alive that nobody knows is taken for a short one: it is not pinned, as far as we know."""
     return not seat.idle, seat.keep_alive if seat.keep_alive is not None else 0.0, seat.path
 
 
-def _believed(card: CardSeen, left: Sequence[Seat]) -> int:
+def _believed(card: CardSeen, left: Sequence[EngineResident]) -> int:
     return max(0, card.free - sum(count for seat in left for index, count in seat.bytes if index == card.index))
 
 
-def _fits(load: Load, left: Sequence[Seat], cards: Sequence[CardSeen], rules: Rules) -> tuple[int, ...] | None:
+def _fits(load: ModelToLoad, left: Sequence[EngineResident], cards: Sequence[CardSeen], rules: Rules) -> tuple[int, ...] | None:
     """Where a further model goes; None when it is not predicted to fit, or not known to be."""
     if load.cpu or not cards:
         return ()
@@ -103,12 +103,12 @@ def _fits(load: Load, left: Sequence[Seat], cards: Sequence[CardSeen], rules: Ru
     return None if most is None else _on_cards(most, left, cards, rules)
 
 
-def _may_fit(load: Load, left: Sequence[Seat], cards: Sequence[CardSeen]) -> bool:
+def _may_fit(load: ModelToLoad, left: Sequence[EngineResident], cards: Sequence[CardSeen]) -> bool:
     least, most = predicted_bytes(load)
     return most is None and (least is None or least <= threshold(sum(_believed(card, left) for card in cards)))
 
 
-def _on_cards(predicted: int, left: Sequence[Seat], cards: Sequence[CardSeen], rules: Rules) -> tuple[int, ...] | None:
+def _on_cards(predicted: int, left: Sequence[EngineResident], cards: Sequence[CardSeen], rules: Rules) -> tuple[int, ...] | None:
     single = _best_card(predicted, left, cards, rules)
     if single is not None:
         return (single.index,)
@@ -116,7 +116,7 @@ def _on_cards(predicted: int, left: Sequence[Seat], cards: Sequence[CardSeen], r
     return tuple(card.index for card in cards) if enough else None
 
 
-def _best_card(predicted: int, left: Sequence[Seat], cards: Sequence[CardSeen], rules: Rules) -> CardSeen | None:
+def _best_card(predicted: int, left: Sequence[EngineResident], cards: Sequence[CardSeen], rules: Rules) -> CardSeen | None:
     """The card with most free memory, the first of equals, if the prediction fits there (bestSingleGPUFit)."""
     if len(cards) > 1 and rules.spread:
         return None
@@ -124,7 +124,7 @@ def _best_card(predicted: int, left: Sequence[Seat], cards: Sequence[CardSeen], 
     return best if predicted <= threshold(_believed(best, left)) else None
 
 
-def _place(load: Load, left: Sequence[Seat], cards: Sequence[CardSeen], rules: Rules) -> tuple[int, ...] | None:
+def _place(load: ModelToLoad, left: Sequence[EngineResident], cards: Sequence[CardSeen], rules: Rules) -> tuple[int, ...] | None:
     """The cards that llama-server is given: one where it is predicted to fit, else all."""
     if load.cpu or not cards:
         return ()
@@ -137,7 +137,9 @@ def _place(load: Load, left: Sequence[Seat], cards: Sequence[CardSeen], rules: R
     return (single.index,) if single is not None else tuple(card.index for card in cards)
 
 
-def _spills(load: Load, left: Sequence[Seat], cards: Sequence[CardSeen], where: tuple[int, ...] | None, rules: Rules) -> bool | None:
+def _spills(
+    load: ModelToLoad, left: Sequence[EngineResident], cards: Sequence[CardSeen], where: tuple[int, ...] | None, rules: Rules
+) -> bool | None:
     """Whether llama-server's own fit (common/fit.cpp) takes fewer layers: it leaves `rules.fit_margin` of each card free."""
     if load.cpu or not cards:
         return False

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reconciler.admission.rules import Rules
-from reconciler.admission.verdict import Seat, Verdict
+from reconciler.admission.verdict import EngineResident, Verdict
 
 
-def admit_by_router(seats: Sequence[Seat], rules: Rules) -> Verdict:
+def admit_by_router(seats: Sequence[EngineResident], rules: Rules) -> Verdict:
     """What a router does with one more model. Loading and sleeping ones count, and only requests make a model used.
 
     Where nobody is idle it evicts nobody: the load is refused or waits, `unknown` says so. A router does not look at memory at all.

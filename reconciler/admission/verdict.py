@@ -6,7 +6,7 @@ from reconciler.value_class import value_class
 
 
 @value_class
-class Load:
+class ModelToLoad:
     """What an engine can know of a model before it loads it.
 
     `file_bytes` is the GGUF file, `cache_per_token` the f16 cache of one token by the engine's own sum, `context` what one request may use.
@@ -25,7 +25,7 @@ class Load:
 
 
 @value_class
-class Seat:
+class EngineResident:
     """A resident as the engine's scheduler sees it.
 
     `bytes` is its part on each card by index (a resident on the CPU has none). `keep_alive` is in seconds, infinite for ever, None unknown.

@@ -18,7 +18,7 @@ from reconciler.capacity.engine_margin import (
 from reconciler.capacity.engine_state import EngineState, Holding, each_by_index
 from reconciler.capacity.occupancy import Occupancy, OccupancyError
 from reconciler.capacity.own_cards import GivenCard, charge_given, fits_alone
-from reconciler.capacity.packing import Bin, Item, Kind, Packing, Seat, Taken
+from reconciler.capacity.packing import Bin, Item, Packing, ReplicaKind, Seat, Taken
 from reconciler.capacity.replacing import CardAt, Replacement, spare_bytes, with_room_for_both
 from reconciler.capacity.seen import foreign_allowed, in_use, used_together
 
@@ -33,11 +33,11 @@ __all__ = [
     "GivenCard",
     "Holding",
     "Item",
-    "Kind",
     "Occupancy",
     "OccupancyError",
     "Packing",
     "Replacement",
+    "ReplicaKind",
     "Seat",
     "Shortage",
     "Taken",

@@ -40,7 +40,7 @@ class Bin:
 
 
 @dataclass(slots=True)
-class Kind:
+class ReplicaKind:
     """What is alike for all replicas of a model: its bins (sorted, and as a set), what it takes in one (`ask`; None: it may not be there),
     and what two of them must not share beside a bin. `here`, `nodes` and `cards` count the replicas that are placed; kinds that are
     variants of one model share these counts."""
@@ -106,7 +106,7 @@ class Packing:
     its bins. Most areas are a card with its engines.
     """
 
-    def __init__(self, free: list[int], bins: Sequence[Bin], kinds: Sequence[Kind], items: Sequence[Item]) -> None:
+    def __init__(self, free: list[int], bins: Sequence[Bin], kinds: Sequence[ReplicaKind], items: Sequence[Item]) -> None:
         self.free, self.bins, self.kinds, self.items = free, bins, kinds, items
         self.on_card: list[dict[int, None]] = [{} for _ in free]
         for number, item in enumerate(items):

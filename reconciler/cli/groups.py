@@ -50,7 +50,7 @@ UNLOADS = frozenset({"destroy", "stop", "unload"})
 """Of these the way leads over the files: what they no longer name is unloaded."""
 
 
-class Group(click.Group):
+class CommandGroup(click.Group):
     """Its error for an unknown command says which one was probably meant."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:

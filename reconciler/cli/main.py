@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import click
 
 from reconciler.cli.global_options import global_options
-from reconciler.cli.groups import Group, in_our_words
+from reconciler.cli.groups import CommandGroup, in_our_words
 from reconciler.cli.settings import Settings, tell
 from reconciler.cli.signals import interrupt, on_end_signal
 
@@ -53,7 +53,7 @@ CLOSED_PIPE = 141
 """What a shell shows of a program that ended because nobody reads its output any more (128 + SIGPIPE)."""
 
 
-class Commands(Group):
+class Commands(CommandGroup):
     """A group that imports a command's module only when the command is used, so that `--help` stays quick."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

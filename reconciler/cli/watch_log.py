@@ -17,7 +17,7 @@ from reconciler.operations import clock
 from reconciler.operations.event_document import event_line as json_line
 from reconciler.operations.reporter import Message, Probing
 from reconciler.service.documents import watch_document
-from reconciler.service.events import AlertLost, Ended, Listening, Looked, Over, Reloaded, Started, Told, TurnFailed, WatchEvent
+from reconciler.service.events import AlertLost, Listening, Looked, Over, Reloaded, Started, Told, TurnFailed, WatchEnded, WatchEvent
 from reconciler.service.systemd import Systemd
 from reconciler.views import escape
 from reconciler.views.style import plural
@@ -80,8 +80,8 @@ class WatchLog:
                 return "error", [f"{wrong}: {escape(problem.sentence(), 1000)}" for problem in error.problems]
             case AlertLost(webhook=webhook, why=why):
                 return "warning", [f"An alert to {escape(webhook)} was given up: {escape(why, 1000)}"]
-            case Ended():
-                return "info", ["Ended"]
+            case WatchEnded():
+                return "info", ["WatchEnded"]
             case _ if isinstance(event, TurnFailed | Probing | StepStarted | StepProgress | RunFinished):
                 return None
             case _ if isinstance(event, Message):

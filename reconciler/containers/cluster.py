@@ -18,10 +18,10 @@ import httpx
 from pydantic import TypeAdapter
 
 from reconciler.containers.protocol import ContainerError
-from reconciler.containers.wire import LARGE, SMALL, Answer, Wire, failed
+from reconciler.containers.wire import LARGE, SMALL, DaemonAnswer, Wire, failed
 from reconciler.engines.keys import Keys
 from reconciler.fleet import ClusterSpec, GpurecError
-from reconciler.kubernetes import Access, access_of
+from reconciler.kubernetes import ClusterAccess, access_of
 
 LOOK, ACT = 10.0, 60.0
 """Seconds that a question, and a change, may take."""
@@ -48,7 +48,7 @@ class Cluster:
         self._opening = asyncio.Lock()
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._wire: Wire | None = None
-        self._access: Access | None = None
+        self._access: ClusterAccess | None = None
         self._retired: list[Wire] = []
         self._unknown = False
         self.users = 0
@@ -59,7 +59,7 @@ class Cluster:
         assert self._access is not None
         return self.spec.namespace if self.spec.namespace is not None else self._access.namespace
 
-    async def get(self, path: str, query: Query | None = None, *, limit: int = SMALL, raw: bool = False) -> Answer | None:
+    async def get(self, path: str, query: Query | None = None, *, limit: int = SMALL, raw: bool = False) -> DaemonAnswer | None:
         """A document, or what a subresource says; None where there is none. `raw`: with the secrets in it, for who compares them."""
         answer = await self._ask("GET", path, LOOK, query, limit=limit, raw=raw)
         if answer.status == 404:
@@ -81,10 +81,10 @@ class Cluster:
                 meta = document.get("metadata")
                 more = str(meta.get("continue") or "") if isinstance(meta, dict) else ""
                 if not more:
-                    return Answer(200, json.dumps(items).encode(), answer.shown).read(adapter)
+                    return DaemonAnswer(200, json.dumps(items).encode(), answer.shown).read(adapter)
         raise failed("too_large", self._shown, f"gave over {MOST_PAGES} pages of {path}")
 
-    async def apply(self, path: str, body: Mapping[str, Any], manager: str, *, force: bool = False) -> Answer:
+    async def apply(self, path: str, body: Mapping[str, Any], manager: str, *, force: bool = False) -> DaemonAnswer:
         """Applies a document under a field manager's name; what it does not know is refused, and so, without `force`, is a field that
         somebody else has set otherwise. Raises ContainerError `conflict`, `daemon_error`, `refused`."""
         query = {"fieldManager": manager, "fieldValidation": "Strict"} | ({"force": "true"} if force else {})
@@ -124,7 +124,7 @@ class Cluster:
         kind: str = "application/json",
         limit: int = SMALL,
         raw: bool = False,
-    ) -> Answer:
+    ) -> DaemonAnswer:
         headers = {"Content-Type": kind} if body is not None else {}
         pauses, renewed = iter(_PAUSES), False
         while True:
@@ -167,7 +167,7 @@ class Cluster:
                 self._wire, self._access = Wire(client, f"{self._shown} ({access.server})", self.keys, hint), access
             return self._wire
 
-    def _accepted(self, answer: Answer, statuses: Collection[int]) -> Answer:
+    def _accepted(self, answer: DaemonAnswer, statuses: Collection[int]) -> DaemonAnswer:
         if answer.status in statuses:
             return answer
         said = answer.message
@@ -183,7 +183,7 @@ class Cluster:
         raise failed("daemon_error", answer.shown, f"answered {answer.status}: {said}")
 
 
-def _document(answer: Answer) -> Mapping[str, Any]:
+def _document(answer: DaemonAnswer) -> Mapping[str, Any]:
     try:
         document = json.loads(answer.body)
     except (ValueError, RecursionError):

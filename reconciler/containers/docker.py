@@ -30,7 +30,7 @@ from reconciler.containers.shapes import (
     Inspected,
     Listed,
 )
-from reconciler.containers.wire import LARGE, Answer, Params, Wire, failed, refusal
+from reconciler.containers.wire import LARGE, DaemonAnswer, Params, Wire, failed, refusal
 from reconciler.engines.foreign_text import clean_text
 from reconciler.engines.keys import Keys
 from reconciler.engines.last_net import caught
@@ -68,7 +68,7 @@ _EVENTS = ("start", "die", "health_status", "oom", "destroy")
 _NOTHING_WATCHED = WatchedEnv()
 
 
-class Way(Protocol):
+class DaemonWay(Protocol):
     """How a daemon is reached."""
 
     @property
@@ -91,7 +91,7 @@ class DockerHost:
 
     def __init__(
         self,
-        way: Way,
+        way: DaemonWay,
         keys: Keys,
         *,
         logins: Sequence[RegistryLogin] = (),
@@ -390,7 +390,7 @@ def _dotted(version: tuple[int, int]) -> str:
     return f"{version[0]}.{version[1]}"
 
 
-def _create_refusal(answer: Answer, spec: ContainerSpec, name: str) -> ContainerError:
+def _create_refusal(answer: DaemonAnswer, spec: ContainerSpec, name: str) -> ContainerError:
     if answer.status == 409:
         what = f"{spec.address}: the name {name} is taken: {answer.message}"
         return failed("name_taken", answer.shown, what, "rename or remove the container that has it")
@@ -403,7 +403,7 @@ _CARD_SIGNS = ("could not select device driver", "cdi device injection failed", 
 _PORT_SIGNS = ("port is already allocated", "address already in use", "failed to bind")
 
 
-def _start_refusal(answer: Answer, log: Sequence[str]) -> ContainerError:
+def _start_refusal(answer: DaemonAnswer, log: Sequence[str]) -> ContainerError:
     said, low = answer.message, answer.message.lower()
     code, hint = "start_failed", None
     if answer.status == 404:

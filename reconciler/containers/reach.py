@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 import httpx
 
 from reconciler.containers.cluster import Cluster, shared_cluster
-from reconciler.containers.docker import DockerHost, Way
+from reconciler.containers.docker import DaemonWay, DockerHost
 from reconciler.containers.kubernetes import KubernetesHost
 from reconciler.containers.leading import EndsOf, ends_here, ends_unknown
 from reconciler.containers.protocol import ContainerHost
@@ -77,7 +77,7 @@ def _in_cluster(
     return KubernetesHost(cluster, node, SentSecrets(cluster.keys, environ), docker.registries)
 
 
-def _way(node: NodeSpec, docker: DockerSpec, ssh: SshClient, keys: Keys) -> Way:
+def _way(node: NodeSpec, docker: DockerSpec, ssh: SshClient, keys: Keys) -> DaemonWay:
     url = urlsplit(docker.url)
     shown = f"{node.name} ({docker.url})"
     if url.scheme == "unix":

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from reconciler.containers.protocol import ContainerError
-from reconciler.containers.wire import Answer
+from reconciler.containers.wire import DaemonAnswer
 from reconciler.engines.keys import Keys
 from reconciler.engines.secrets import read_whole_secret
 from reconciler.fleet import ContainerFile, ContainerSpec, EngineError, SecretRef
@@ -50,6 +50,6 @@ class SentSecrets:
             found[one.path] = (text.encode(), one.mode)
         return found
 
-    def cleaned(self, answer: Answer) -> Answer:
+    def cleaned(self, answer: DaemonAnswer) -> DaemonAnswer:
         """The same without the secrets that are known."""
         return replace(answer, body=self._keys.without(answer.body))

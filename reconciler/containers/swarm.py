@@ -39,7 +39,7 @@ from reconciler.containers.swarm_answers import (
     stranger_service,
 )
 from reconciler.containers.swarm_making import Body, service_body, service_name, stored_name
-from reconciler.containers.wire import LARGE, Answer, Wire, failed
+from reconciler.containers.wire import LARGE, DaemonAnswer, Wire, failed
 from reconciler.engines.foreign_text import clean_text
 from reconciler.engines.protocol import PullProgress
 from reconciler.fleet import (
@@ -131,7 +131,7 @@ class SwarmHost:
         image = await self._docker.image(wire, container.Image) if container is not None and container.Image and container.Args else None
         command = (image.Config.Cmd if image.Config is not None else None) or () if image is not None else None
         own = [one for one in tasks if one.ServiceID == service.ID]
-        clean = self._docker.secrets.cleaned(Answer(200, service.model_dump_json(by_alias=True).encode(), self.shown)).read(SERVICE)
+        clean = self._docker.secrets.cleaned(DaemonAnswer(200, service.model_dump_json(by_alias=True).encode(), self.shown)).read(SERVICE)
         return read_service(clean, own, fleet, watched.values, same, networks, command, (await self._placed(wire)).ID)
 
     def _is_elsewhere(self, address: str) -> bool:

@@ -34,7 +34,7 @@ Params = Mapping[str, str | int | bool]
 
 
 @value_class
-class Answer:
+class DaemonAnswer:
     """A whole answer within its bounds."""
 
     status: int
@@ -84,7 +84,7 @@ class Wire:
         accept: Collection[int] = _OK,
         limit: int = SMALL,
         raw: bool = False,
-    ) -> Answer:
+    ) -> DaemonAnswer:
         """One request and its whole answer; a status that is not in `accept` raises ContainerError `daemon_error` with what it says. `raw`:
         with the keys in it, for who compares them."""
         answer = await self.ask_any(method, path, within=within, params=params, body=body, content=content, limit=limit, raw=raw)
@@ -105,13 +105,13 @@ class Wire:
         limit: int = SMALL,
         cut: bool = False,
         raw: bool = False,
-    ) -> Answer:
+    ) -> DaemonAnswer:
         """One request and its whole answer, whatever its status. `cut`: of one that is longer than `limit`, its beginning."""
         shown = self.shown
         try:
             async with asyncio.timeout(within), self._sent(method, path, params, body, content, headers or {}) as response:
                 whole = await _whole(response, limit, shown, cut=cut)
-                return Answer(response.status_code, whole if raw and response.status_code == 200 else self.keys.without(whole), shown)
+                return DaemonAnswer(response.status_code, whole if raw and response.status_code == 200 else self.keys.without(whole), shown)
         except TimeoutError:
             raise failed("timeout", shown, f"did not answer within {within:.3g} s") from None
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
@@ -140,7 +140,7 @@ class Wire:
             try:
                 if response.status_code != 200:
                     async with asyncio.timeout_at(deadline):
-                        raise refusal(Answer(response.status_code, self.keys.without(await _whole(response, SMALL, shown)), shown))
+                        raise refusal(DaemonAnswer(response.status_code, self.keys.without(await _whole(response, SMALL, shown)), shown))
                 lines = Lines(_LINE)
                 chunks = response.aiter_raw()
                 while not lines.ended:
@@ -214,7 +214,7 @@ async def _whole(response: httpx.Response, limit: int, shown: str, *, cut: bool 
     return bytes(body[:limit])
 
 
-def refusal(answer: Answer, code: str = "daemon_error", hint: str | None = None) -> ContainerError:
+def refusal(answer: DaemonAnswer, code: str = "daemon_error", hint: str | None = None) -> ContainerError:
     """What an answer of another status than was hoped for stands for."""
     if answer.status in (401, 403):
         return failed("refused", answer.shown, f"does not let us in: {answer.message}", _CHECK_URL)

@@ -22,7 +22,7 @@ _ADAPTERS = {
     EngineKind.VLLM: ("vllm", "Vllm"),
     EngineKind.LLAMASWAP: ("llamaswap", "LlamaSwap"),
     EngineKind.OPENAI: ("looked_at", "OpenAi"),
-    EngineKind.SERVICE: ("looked_at", "Service"),
+    EngineKind.SERVICE: ("looked_at", "ServiceEngine"),
 }
 """The module and the class of each kind."""
 

@@ -112,7 +112,7 @@ class OpenAi(LookedAt):
         )
 
 
-class Service(LookedAt):
+class ServiceEngine(LookedAt):
     """Another program on a card (ComfyUI, whisper, …): up where its health answers with 2xx, whatever that says."""
 
     async def observe(self, wanted: Collection[str] = ()) -> EngineFacts:

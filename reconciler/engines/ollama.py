@@ -33,7 +33,7 @@ from reconciler.engines.ollama_show import remote_of, weights_of
 from reconciler.engines.out_of_memory import is_out_of_memory
 from reconciler.engines.protocol import LoadRequest, PullProgress
 from reconciler.engines.pulling import PullMeter
-from reconciler.engines.transport import LARGE, Answer, Transport, Weights
+from reconciler.engines.transport import LARGE, Answer, ManifestWeights, Transport
 from reconciler.engines.trial import Written
 from reconciler.fleet import (
     MIB,
@@ -155,7 +155,7 @@ class Ollama(Adapter):
 
     async def _weights(
         self, tags: Collection[_Tag], running: Collection[_Running], wanted: Collection[str], look: Look
-    ) -> Mapping[str, Weights]:
+    ) -> Mapping[str, ManifestWeights]:
         """Details by manifest digest, asked once a digest for the whole fleet: a manifest names its layers, so a digest says it all. What
         cannot be had of one model is unknown of that one."""
         names = {canonical_name(EngineKind.OLLAMA, name) for name in wanted} | {_canonical(model.name) for model in running}
@@ -173,7 +173,7 @@ class Ollama(Adapter):
                 break
         return known
 
-    async def _show(self, name: str, within: float, *, size: int | None = None) -> Weights | None:
+    async def _show(self, name: str, within: float, *, size: int | None = None) -> ManifestWeights | None:
         """Details of one installed model; None when it went away meanwhile. Its header is asked for once for the whole fleet, with
         `verbose` only where the short answer leaves out arrays that it needs; one that cannot be had is unknown, not a failure."""
         loop = asyncio.get_running_loop()
@@ -196,7 +196,7 @@ class Ollama(Adapter):
             headers.setdefault(found.blob, found.header)
         return found
 
-    def _resident(self, model: _Running, weights: Mapping[str, Weights], sizes: Collection[tuple[str, int | None]]) -> Resident:
+    def _resident(self, model: _Running, weights: Mapping[str, ManifestWeights], sizes: Collection[tuple[str, int | None]]) -> Resident:
         size, vram = model.size, model.size_vram
         if not size:
             # A CPU-only server reports 0 for both (seen on 0.34.0): it says nothing, not "takes nothing".
@@ -349,7 +349,7 @@ def _remote(tag: _Tag) -> str | None:
     return remote_of(tag.remote_host, tag.remote_model)
 
 
-def _installed(tag: _Tag, weights: Mapping[str, Weights]) -> Installed:
+def _installed(tag: _Tag, weights: Mapping[str, ManifestWeights]) -> Installed:
     details = weights.get(tag.digest or "")
     embedding = details.embedding if details is not None else None
     if embedding is None and tag.capabilities is not None:

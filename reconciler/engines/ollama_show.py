@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import TypeAdapter
 
 from reconciler.engines.answers import Answered, OrUnknown, Word, Words, clean_name, read_shape
-from reconciler.engines.transport import Answer, Weights
+from reconciler.engines.transport import Answer, ManifestWeights
 from reconciler.fleet import ModelHeader
 from reconciler.vram import UnknownLayout, fact_of, header_of_fact, header_of_show, leaves_out_arrays
 
@@ -35,7 +35,7 @@ class _Show(Answered):
 _SHOW = TypeAdapter(_Show)
 
 
-def weights_of(answer: Answer, size: int | None, known: Mapping[str, ModelHeader]) -> tuple[Weights, bool]:
+def weights_of(answer: Answer, size: int | None, known: Mapping[str, ModelHeader]) -> tuple[ManifestWeights, bool]:
     """What one answer says, and whether asking with `verbose` would say the header, which this one does not.
 
     `size` is that of all layers together, as /api/tags has it; `known` are the headers that were read already, by blob.
@@ -56,7 +56,7 @@ def weights_of(answer: Answer, size: int | None, known: Mapping[str, ModelHeader
     beside = 0
     if (shown.projector_info or next(_arguments(modelfile, "ADAPTER"), None) is not None) and header is not None and size is not None:
         beside = max(0, size - _tensor_bytes(header))
-    return Weights(
+    return ManifestWeights(
         blob, embedding, _context(shown.parameters or ""), header, beside, remote_of(shown.remote_host, shown.remote_model)
     ), more
 

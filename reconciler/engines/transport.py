@@ -27,7 +27,7 @@ from reconciler.engines.keys import Keys
 from reconciler.engines.lines import Lines, LineTooLong
 from reconciler.engines.lookups import Lookups, Resolved
 from reconciler.engines.secrets import read_secret
-from reconciler.engines.wire import Exchange, Wire
+from reconciler.engines.wire import Exchange, ServerWire
 from reconciler.fleet import (
     MIB,
     Activity,
@@ -71,7 +71,7 @@ class Answer:
 
 
 @value_class
-class Weights:
+class ManifestWeights:
     """What a manifest digest stands for: the sha256 of the weights' blob, whether it embeds, a context baked into it, the header of the
     weights, the bytes that are loaded beside them, and the host that it runs on where that is not the server's own."""
 
@@ -83,10 +83,10 @@ class Weights:
     remote: str | None = None
 
 
-def remembered(facts: FleetFacts) -> dict[str, Weights]:
+def remembered(facts: FleetFacts) -> dict[str, ManifestWeights]:
     """What earlier facts say of manifests, so that an engine is not asked again: a digest says it all."""
     return {
-        one.digest: Weights(one.blob, one.embedding, one.context, one.header, one.beside_bytes)
+        one.digest: ManifestWeights(one.blob, one.embedding, one.context, one.header, one.beside_bytes)
         for node in facts.nodes.values()
         for engine in node.engines.values()
         for one in engine.installed or ()
@@ -114,7 +114,7 @@ class Transport:
         longest: float = 3 * 86400.0,
         jitter: Callable[[], float] = random.random,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        known: Mapping[str, Weights] | None = None,
+        known: Mapping[str, ManifestWeights] | None = None,
         activity: dict[tuple[EngineId, str], Activity] | None = None,
     ) -> None:
         self.environ = environ
@@ -123,7 +123,7 @@ class Transport:
         self.longest = longest
         self.keys = Keys()
         self.clock = clock
-        self.weights: dict[str, Weights] = dict(known or {})
+        self.weights: dict[str, ManifestWeights] = dict(known or {})
         self.headers = {one.blob: one.header for one in self.weights.values() if one.blob is not None and one.header is not None}
         self.network = Resolved(Lookups())
         self.activity = activity
@@ -190,7 +190,7 @@ class Channel:
             raise _failed("not_its_protocol", clean_text(spec.url), "is no http:// or https:// url")
         self.spec = spec
         self.transport = transport
-        self._wire = Wire(url, context, transport.network)
+        self._wire = ServerWire(url, context, transport.network)
         if url.userinfo or url.query or url.fragment:
             url = url.copy_with(username=None, password=None, query=None, fragment=None)
         self.shown = str(url).rstrip("/")

@@ -24,7 +24,7 @@ class Exchange:
 
     __slots__ = ("_connection", "_response", "_wire", "headers", "status")
 
-    def __init__(self, response: httpcore.Response, connection: httpcore.AsyncHTTPConnection, wire: Wire) -> None:
+    def __init__(self, response: httpcore.Response, connection: httpcore.AsyncHTTPConnection, wire: ServerWire) -> None:
         self._response, self._connection, self._wire = response, connection, wire
         self.status: int = response.status
         self.headers: list[tuple[bytes, bytes]] = response.headers
@@ -43,7 +43,7 @@ class Exchange:
         self._wire.take_back(self._connection)
 
 
-class Wire:
+class ServerWire:
     """HTTP/1.1 to the server of one url. Raises httpcore's errors."""
 
     def __init__(self, url: httpx.URL, context: ssl.SSLContext, network: httpcore.AsyncNetworkBackend) -> None:

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
         StepStarted,
     )
     from reconciler.execution.health import looked_at
-    from reconciler.execution.outcome import ExecutionOptions, Lost, Outcome, StepResult, StopSignal
+    from reconciler.execution.outcome import ExecutionOptions, LostResident, Outcome, StepResult, StopSignal
     from reconciler.execution.run import execute
 
 __all__ = [
     "Event",
     "ExecutionOptions",
-    "Lost",
+    "LostResident",
     "Outcome",
     "ResidentLost",
     "RunFinished",
@@ -62,7 +62,7 @@ __getattr__ = lazily(
             "StepStarted",
         ),
         "health": ("looked_at",),
-        "outcome": ("ExecutionOptions", "Lost", "Outcome", "StepResult", "StopSignal"),
+        "outcome": ("ExecutionOptions", "LostResident", "Outcome", "StepResult", "StopSignal"),
         "run": ("execute",),
     },
 )

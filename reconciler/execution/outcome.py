@@ -70,7 +70,7 @@ class StepResult:
 
 
 @value_class
-class Lost:
+class LostResident:
     """A resident that the plan left alone and that is gone at the end of the run. `ours`: a replica of the plan, else nobody here asked for
     it; `message` is a sentence."""
 
@@ -88,7 +88,7 @@ class Outcome:
     facts: FleetFacts
     interrupted: bool
     seconds: float
-    lost: tuple[Lost, ...] = ()
+    lost: tuple[LostResident, ...] = ()
 
     def followed_by(self, second: Outcome) -> Outcome:
         """Both as one: of a step that came up in both the second ending counts."""

@@ -27,7 +27,7 @@ from reconciler.execution.kinds.model.actor import ModelActor, ModelRun
 from reconciler.execution.kinds.model.card_limits import Levels
 from reconciler.execution.kinds.model.evictions import Evictions
 from reconciler.execution.kinds.model.learning import LookAtCards, learned_needs
-from reconciler.execution.kinds.model.recording import Places, as_asked
+from reconciler.execution.kinds.model.recording import ReplicaPlaces, as_asked
 from reconciler.execution.kinds.model.unplanned_residents import names_reckoned_with
 from reconciler.execution.leased import LeasedEngine
 from reconciler.execution.ledger import Ledger
@@ -102,7 +102,7 @@ class _Run:
         cards: LookAtCards | None,
         actors: Mapping[str, ResourceActor],
     ) -> None:
-        places = Places(fleet, desired, facts)
+        places = ReplicaPlaces(fleet, desired, facts)
         reckoned = names_reckoned_with(plan, facts)
         remedies = Remedies(desired.policy.remediation, failed_within_hour(state, facts.at))
         before = state.applied()

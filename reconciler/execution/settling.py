@@ -9,9 +9,9 @@ from dataclasses import replace
 
 from reconciler.execution.kinds.model.actor import ModelRun
 from reconciler.execution.kinds.model.recording import addresses_to_forget, rows_as_found
-from reconciler.execution.kinds.model.waits import Watch
+from reconciler.execution.kinds.model.waits import EngineWatch
 from reconciler.execution.lookup import find_resident
-from reconciler.execution.outcome import Lost, StepResult
+from reconciler.execution.outcome import LostResident, StepResult
 from reconciler.fleet import EngineFacts, EngineId, FleetFacts, Unreachable, parse_replica_address, replica_address
 from reconciler.planning import Action, model_steps
 from reconciler.planning.kinds.model.step import MODEL
@@ -33,7 +33,7 @@ async def look_again(models: ModelRun, facts: FleetFacts) -> FleetFacts:
 
     async def look(at: EngineId) -> EngineFacts:
         async with at_once:
-            watch = Watch(models.engines(at), frozenset(names[at]), models.options, models.run.clock, models.run.sleep)
+            watch = EngineWatch(models.engines(at), frozenset(names[at]), models.options, models.run.clock, models.run.sleep)
             try:
                 return await watch.look_until_seen()
             except Unreachable as error:
@@ -89,13 +89,13 @@ def _otherwise(models: ModelRun, result: StepResult, facts: FleetFacts) -> StepR
     return replace(result, status=StepStatus.FAILED, code="did_not_stay", message=message)
 
 
-def find_lost(models: ModelRun, before: FleetFacts, after: FleetFacts) -> list[Lost]:
+def find_lost(models: ModelRun, before: FleetFacts, after: FleetFacts) -> list[LostResident]:
     """What was resident on a touched engine, had no step, and is gone: an engine that evicts for a load of ours says nothing about it.
 
     A resident that nobody here asked for counts where it was pinned; one with a finite keep-alive may have gone by itself.
     """
     had_step = {step.address for step in models.plan.steps} | models.unloaded
-    lost: list[Lost] = []
+    lost: list[LostResident] = []
     accounted: dict[EngineId, set[str]] = defaultdict(set)
     for step in model_steps(models.plan.steps):
         replaced = step.before.get("name")
@@ -111,7 +111,7 @@ def find_lost(models: ModelRun, before: FleetFacts, after: FleetFacts) -> list[L
             continue
         accounted[at].add(was.name)
         if address not in had_step and find_resident(new, engine_name) is None:
-            lost.append(Lost(address, f"was resident before this run and is not any more; {_EVICTED}", True))
+            lost.append(LostResident(address, f"was resident before this run and is not any more; {_EVICTED}", True))
     for at in sorted(models.touched):
         old, new = before.engine(at), after.engine(at)
         if old is None or new is None or not new.reachable or new.residents is None:
@@ -120,6 +120,8 @@ def find_lost(models: ModelRun, before: FleetFacts, after: FleetFacts) -> list[L
         for resident in old.residents or ():
             if resident.pinned and resident.name not in now and resident.name not in accounted[at]:
                 lost.append(
-                    Lost(replica_address(resident.name, at), f"nobody here asked for it, it was pinned, and it is gone; {_EVICTED}", False)
+                    LostResident(
+                        replica_address(resident.name, at), f"nobody here asked for it, it was pinned, and it is gone; {_EVICTED}", False
+                    )
                 )
     return lost

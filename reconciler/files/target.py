@@ -14,7 +14,7 @@ MOST_LINKS = 40
 
 
 @value_class
-class Target:
+class FileTarget:
     """What a path leads to. `path` has no link left in it, and need not exist. `stream`: a device, a pipe or an open descriptor, which is
     written to as it is and never replaced."""
 
@@ -23,7 +23,7 @@ class Target:
     exists: bool = False
 
 
-def find_target(path: Path) -> Target:
+def find_target(path: Path) -> FileTarget:
     """Follows the links of a path that is to be written.
 
     Raises GpurecError for a link in a folder that others may write to, for links that form a ring, for a folder, and where the folder does
@@ -42,14 +42,14 @@ def find_target(path: Path) -> Target:
         except FileNotFoundError:
             if left:
                 raise _no_folder(path, here) from None
-            return Target(here)
+            return FileTarget(here)
         except OSError as error:
             raise GpurecError.of(f"the file cannot be written: {error.strerror}", str(path)) from error
         if not stat.S_ISLNK(seen.st_mode):
             place = here
             continue
         if _is_descriptors(place):
-            return Target(here, stream=True, exists=True)
+            return FileTarget(here, stream=True, exists=True)
         links += 1
         if links > MOST_LINKS:
             raise GpurecError.of("its symbolic links lead in a ring", str(path), "name the file itself")
@@ -66,7 +66,7 @@ def find_target(path: Path) -> Target:
     mode = place.stat().st_mode
     if stat.S_ISDIR(mode):
         raise GpurecError.of("this is a folder", str(path), "name a file in it")
-    return Target(place, stream=not stat.S_ISREG(mode), exists=True)
+    return FileTarget(place, stream=not stat.S_ISREG(mode), exists=True)
 
 
 def _no_folder(path: Path, folder: Path) -> GpurecError:

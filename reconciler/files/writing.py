@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from reconciler.files.access import others_may_write
-from reconciler.files.target import Target, find_target
+from reconciler.files.target import FileTarget, find_target
 from reconciler.fleet import GpurecError
 
 PRIVATE = 0o600
@@ -36,7 +36,7 @@ def write_file(path: Path, text: str, *, mode: int | None = None, overwrite: boo
             publish(draft, target, mode=mode, overwrite=overwrite, named=path)
 
 
-def publish(draft: Path, target: Target, *, mode: int | None = PRIVATE, overwrite: bool = True, named: Path | None = None) -> None:
+def publish(draft: Path, target: FileTarget, *, mode: int | None = PRIVATE, overwrite: bool = True, named: Path | None = None) -> None:
     """Puts a finished file in the place of `target`: written to where that is a stream, else in one move, once it is on the disk."""
     if target.stream:
         _stream(target.path, draft.read_bytes())
@@ -50,7 +50,7 @@ def publish(draft: Path, target: Target, *, mode: int | None = PRIVATE, overwrit
 
 
 @contextmanager
-def staged(target: Target) -> Iterator[Path]:
+def staged(target: FileTarget) -> Iterator[Path]:
     """An empty file of mode 0600 in the folder of the target (of a stream: in that for temporary files), gone at the end unless moved."""
     import tempfile
 
@@ -81,7 +81,7 @@ def _stream(path: Path, content: bytes) -> None:
         os.close(descriptor)
 
 
-def _settle(draft: Path, target: Target, mode: int | None) -> None:
+def _settle(draft: Path, target: FileTarget, mode: int | None) -> None:
     """Gives a draft the mode and the owner of the file whose place it takes, and sees that its content is on the disk."""
     descriptor = os.open(draft, os.O_RDONLY)
     try:
@@ -95,7 +95,7 @@ def _settle(draft: Path, target: Target, mode: int | None) -> None:
         os.close(descriptor)
 
 
-def _to_keep(target: Target) -> os.stat_result | None:
+def _to_keep(target: FileTarget) -> os.stat_result | None:
     """The file whose mode and owner stay; None for one that a stranger may have put there to get at what is written."""
     if not target.exists:
         return None

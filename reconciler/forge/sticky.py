@@ -22,7 +22,7 @@ PAGE = 30
 Sleep = Callable[[float], Awaitable[None]]
 
 
-class Kept(StrEnum):
+class CommentOutcome(StrEnum):
     """What became of it."""
 
     CREATED = "created"
@@ -45,7 +45,7 @@ async def keep_comment(
     *,
     only_if_there: bool = False,
     sleep: Sleep = asyncio.sleep,
-) -> Kept:
+) -> CommentOutcome:
     """Writes the comment of a pull request, over the one of ours with this `mark` where there is one; `only_if_there` makes none.
 
     Tries again, with pauses, where the forge fails or limits; before each try it looks again, so that no comment comes twice. Raises
@@ -58,7 +58,7 @@ async def keep_comment(
 
 async def keep_issue(
     place: ForgePlace, environ: Mapping[str, str], mark: str, title: str, text: str, *, needed: bool, sleep: Sleep = asyncio.sleep
-) -> Kept:
+) -> CommentOutcome:
     """The same with one open issue: opened or written anew where it is `needed`, closed with this text where not. Raises ForgeError."""
     routes = ISSUES.get(place.forge)
     if routes is None:
@@ -76,7 +76,7 @@ async def _persevere(
     close: bool,
     title: str,
     sleep: Sleep,
-) -> Kept:
+) -> CommentOutcome:
     async with ForgeClient(place, environ) as client:
         for left in reversed(range(TRIES)):
             try:
@@ -97,24 +97,24 @@ class _Sticky:
         place = self.client.place
         return path.format(repository=place.repository, number=place.number, id=one)
 
-    async def keep(self, mark: str, text: str, only_if_there: bool, close: bool, title: str) -> Kept:
+    async def keep(self, mark: str, text: str, only_if_there: bool, close: bool, title: str) -> CommentOutcome:
         body = f"{mark}\n\n{text}"
         mine = await self._author()
         found = [one async for one in self._every() if self._is_ours(one, mark, mine)]
         if not found:
             if only_if_there:
-                return Kept.NOT_NEEDED
+                return CommentOutcome.NOT_NEEDED
             await self.client.ask("POST", self._path(self.routes.listing), self.routes.payload(body, title, False))
-            return Kept.CREATED
+            return CommentOutcome.CREATED
         newest, *older = sorted(found, key=self.routes.id_of, reverse=True)
         for one in older:
             stub = f"{mark}\n\nThere is a newer one of these below."
             if self._text(one) != stub:
                 await self._write(one, stub, title, True)
         if not close and self._text(newest) == body.strip():
-            return Kept.SAME
+            return CommentOutcome.SAME
         await self._write(newest, body, title, close)
-        return Kept.CLOSED if close else Kept.UPDATED
+        return CommentOutcome.CLOSED if close else CommentOutcome.UPDATED
 
     async def _write(self, one: Any, body: str, title: str, close: bool) -> None:
         path = self._path(self.routes.one, quote(str(self.routes.id_of(one)), safe=""))

@@ -41,7 +41,7 @@ _TOKEN = re.compile(r"[!-~]+")
 
 
 @value_class
-class Access:
+class ClusterAccess:
     """`server` is the URL of an API server, `where` what messages call it. `context` has its authorities and the client's certificate;
     `token` None: the certificate says who it is. `namespace` is the one that its context, or its pod, names."""
 
@@ -52,7 +52,7 @@ class Access:
     namespace: str = "default"
 
 
-async def access_of(name: str, environ: Mapping[str, str] = os.environ, account: Path = ACCOUNT) -> Access:
+async def access_of(name: str, environ: Mapping[str, str] = os.environ, account: Path = ACCOUNT) -> ClusterAccess:
     """The access of a context of the kubeconfig (`$KUBECONFIG`, else `~/.kube/config`); `""` is its current one, and IN_CLUSTER, or no
     kubeconfig inside a pod, the pod's service account. A program that the kubeconfig names for credentials is run, within PLUGIN_SECONDS.
 
@@ -68,7 +68,7 @@ async def access_of(name: str, environ: Mapping[str, str] = os.environ, account:
     return await config.access(name, environ)
 
 
-def _in_cluster(environ: Mapping[str, str], account: Path) -> Access:
+def _in_cluster(environ: Mapping[str, str], account: Path) -> ClusterAccess:
     host, port = environ.get("KUBERNETES_SERVICE_HOST"), environ.get("KUBERNETES_SERVICE_PORT", "443")
     if not host:
         hint = "name a context of a kubeconfig: -i kubernetes:CONTEXT"
@@ -77,7 +77,7 @@ def _in_cluster(environ: Mapping[str, str], account: Path) -> Access:
     token = _token(read_bounded(account / "token", MOST_BYTES), str(account / "token"))
     own = account / "namespace"
     namespace = read_bounded(own, MOST_BYTES).strip() if own.is_file() else ""
-    return Access(
+    return ClusterAccess(
         server, server, _tls(server, read_bounded(account / "ca.crt", MOST_BYTES), None, None, server), token, namespace or "default"
     )
 
@@ -103,7 +103,7 @@ class _Config:
         known = ", ".join(sorted(self.named[kind])[:10]) or "none"
         raise KubernetesError.of(f"the kubeconfig has no {kind.removesuffix('s')} {name[:100]!r}", self.where, f"it has {known}")
 
-    async def access(self, name: str, environ: Mapping[str, str]) -> Access:
+    async def access(self, name: str, environ: Mapping[str, str]) -> ClusterAccess:
         if not name and not self.current:
             raise KubernetesError.of("the kubeconfig has no current context", self.where, "write -i kubernetes:CONTEXT")
         context, _ = self._entry("contexts", name or self.current)
@@ -133,7 +133,7 @@ class _Config:
         if server.startswith("https://"):
             tls = _tls(server, authority, certificate, key, self.where)
         bearer = _token(str(token), self.where) if token is not None else None
-        return Access(server.rstrip("/"), server, tls, bearer, str(context.get("namespace") or "default"))
+        return ClusterAccess(server.rstrip("/"), server, tls, bearer, str(context.get("namespace") or "default"))
 
 
 def _listed(value: object) -> list[object]:

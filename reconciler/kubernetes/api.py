@@ -9,7 +9,7 @@ from typing import Any, cast
 import httpx
 
 from reconciler.fleet import MIB, GpurecError
-from reconciler.kubernetes.access import Access
+from reconciler.kubernetes.access import ClusterAccess
 from reconciler.kubernetes.errors import KubernetesError
 
 PAGE = 500
@@ -19,12 +19,12 @@ _SECONDS = httpx.Timeout(30.0, connect=5.0)
 _SAID = 300
 
 
-async def list_nodes(access: Access) -> Sequence[Mapping[str, Any]]:
+async def list_nodes(access: ClusterAccess) -> Sequence[Mapping[str, Any]]:
     """Every node of the cluster, as the API server has it. Raises KubernetesError."""
     return await _list(access, "/api/v1/nodes")
 
 
-async def _list(access: Access, path: str) -> Sequence[Mapping[str, Any]]:
+async def _list(access: ClusterAccess, path: str) -> Sequence[Mapping[str, Any]]:
     headers = {"Accept": "application/json", "User-Agent": "gpurec"}
     if access.token is not None:
         headers["Authorization"] = f"Bearer {access.token}"
@@ -45,7 +45,7 @@ async def _list(access: Access, path: str) -> Sequence[Mapping[str, Any]]:
     raise KubernetesError.of(f"the API server gave over {MOST_PAGES} pages of {path}", access.where, "is this a cluster?")
 
 
-async def _get(http: httpx.AsyncClient, access: Access, path: str, query: Mapping[str, str]) -> Mapping[str, Any]:
+async def _get(http: httpx.AsyncClient, access: ClusterAccess, path: str, query: Mapping[str, str]) -> Mapping[str, Any]:
     try:
         async with http.stream("GET", access.server + path, params=dict(query)) as answer:
             content = bytearray()
@@ -67,7 +67,7 @@ async def _get(http: httpx.AsyncClient, access: Access, path: str, query: Mappin
     return cast("Mapping[str, Any]", document)
 
 
-def _refused(status: int, document: object, access: Access) -> GpurecError:
+def _refused(status: int, document: object, access: ClusterAccess) -> GpurecError:
     """A Status of the API server says in words what it refuses."""
     said = str(document.get("message") or "") if isinstance(document, dict) else ""
     hint = {
@@ -79,7 +79,7 @@ def _refused(status: int, document: object, access: Access) -> GpurecError:
     return KubernetesError.of(f"the API server answered {status}" + (f": {words}" if words else ""), access.where, hint)
 
 
-def _strange(access: Access) -> GpurecError:
+def _strange(access: ClusterAccess) -> GpurecError:
     return KubernetesError.of(
         "this answers, and is no Kubernetes API server", access.where, "check `server` of the cluster in the kubeconfig"
     )

@@ -24,7 +24,7 @@ from reconciler.vram import (
 
 
 @value_class
-class Search:
+class ContextSearch:
     """What is searched for: the most requests at a time, else the largest context. `room` is what a card may give, None: what is free."""
 
     requests: bool = False
@@ -39,7 +39,7 @@ class Fitted:
     number of requests, of the largest whose sum of terms does.
     """
 
-    search: Search
+    search: ContextSearch
     room: int
     cards: int
     found: Largest | None
@@ -64,7 +64,7 @@ def fitted(
     model: ModelSpec,
     applied: Applied,
     asked: Asked,
-    search: Search,
+    search: ContextSearch,
     known: Known,
 ) -> Fitted | None:
     """None where it is not computed: on the CPU, or where nobody tells the model's layers. `rooms` are the free bytes of the engine's cards
@@ -85,7 +85,7 @@ def _once(
     model: ModelSpec,
     applied: Applied,
     asked: Asked,
-    search: Search,
+    search: ContextSearch,
     room: int,
     cards: int,
     known: Known,
@@ -97,7 +97,7 @@ def _once(
 
 
 def _fitted(
-    knowledge: Knowledge, slot: KnownEngine, model: ModelSpec, applied: Applied, asked: Asked, search: Search, room: int, cards: int
+    knowledge: Knowledge, slot: KnownEngine, model: ModelSpec, applied: Applied, asked: Asked, search: ContextSearch, room: int, cards: int
 ) -> Fitted | None:
     smallest = knowledge.run(slot, replace(model, context=context_at(1, 2**32)), applied)
     if smallest is None:

@@ -16,7 +16,7 @@ from reconciler.vram import (
     AS_THE_ENGINE,
     Asked,
     Geometry,
-    Listed,
+    ListedShape,
     Prediction,
     RunSettings,
     UnknownLayout,
@@ -38,7 +38,7 @@ class Way:
     settings: RunSettings
     beside: int
     fixed: tuple[int, int, int]
-    listed: Listed | None = None
+    listed: ListedShape | None = None
 
 
 class Ways:
@@ -63,7 +63,7 @@ class Ways:
             return None
         return self._way(slot, model, installed, geometry, file, applied, cards)
 
-    def listed(self, slot: KnownEngine, model: ModelSpec, listed: Listed, applied: Applied, cards: int = 1) -> Way | None:
+    def listed(self, slot: KnownEngine, model: ModelSpec, listed: ListedShape, applied: Applied, cards: int = 1) -> Way | None:
         """The same of a model of which no engine has the file, by the shape that the catalogue has of it."""
         key = (listed.shape.name, listed.quantisation)
         if key not in self._shapes:

@@ -7,7 +7,7 @@ from reconciler.needs.engine import KnownEngine
 from reconciler.needs.knowledge import Knowledge
 from reconciler.needs.run_settings import in_ram, installed_on
 from reconciler.value_class import value_class
-from reconciler.vram import CardNeed, Listed, Need, RunSettings
+from reconciler.vram import CardNeed, ListedShape, Need, RunSettings
 
 NOTHING = CardNeed(0, 0, 0, 0, 0, 0, 0, 0)
 """A card beside a model that runs on the CPU."""
@@ -38,7 +38,7 @@ class Terms:
     settings: RunSettings | None = None
     split: tuple[CardNeed, ...] = ()
     unknown: tuple[str, ...] = ()
-    listed: Listed | None = None
+    listed: ListedShape | None = None
     counts: bool = False
 
     @property

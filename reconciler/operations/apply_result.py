@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reconciler.execution import Event, Lost, StepDone, StepFailed, StepInterrupted, StepResult, StepSkipped
+from reconciler.execution import Event, LostResident, StepDone, StepFailed, StepInterrupted, StepResult, StepSkipped
 from reconciler.planning import Step
 from reconciler.state import StepStatus
 from reconciler.value_class import value_class
@@ -18,7 +18,7 @@ class ApplyResult:
     steps: tuple[StepResult, ...] = ()
     serial: int | None = None
     interrupted: bool = False
-    lost: tuple[Lost, ...] = ()
+    lost: tuple[LostResident, ...] = ()
     seconds: float = 0.0
 
 

@@ -12,7 +12,7 @@ from reconciler.operations.observation import Observation, PlanOptions, look
 from reconciler.operations.reporter import Reporter, ignore
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.operations.workspace import load
-from reconciler.placement import EngineAnswer, ModelNeeds, Question, Search, candidates, model_needs
+from reconciler.placement import ContextSearch, EngineAnswer, ModelNeeds, Question, candidates, model_needs
 from reconciler.planning import unused_tags
 from reconciler.value_class import value_class
 from reconciler.vram import Asked
@@ -46,7 +46,7 @@ async def find_candidates(
     options: PlanOptions,
     asked: Asked,
     context: int | None = None,
-    search: Search | None = None,
+    search: ContextSearch | None = None,
     report: Reporter = ignore,
 ) -> ModelAnswer:
     """Where the model `name`, wanted or not, could go, run as `asked` with `context` tokens a request; with `search`, by the largest way to
@@ -61,7 +61,9 @@ async def find_candidates(
     return candidates_in(seen, name, asked, context, search)
 
 
-def candidates_in(seen: Observation, name: str, asked: Asked, context: int | None = None, search: Search | None = None) -> ModelAnswer:
+def candidates_in(
+    seen: Observation, name: str, asked: Asked, context: int | None = None, search: ContextSearch | None = None
+) -> ModelAnswer:
     """The same of what was seen already. Raises as `find_candidates` does."""
     workspace = seen.workspace
     wanted = wanted_model(workspace.desired, name)

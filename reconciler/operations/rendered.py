@@ -11,7 +11,7 @@ from reconciler.operations.proposal import plan_fleet
 from reconciler.operations.reporter import Reporter, ignore
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.operations.workspace import load
-from reconciler.planning.kinds.engine import EngineKind
+from reconciler.planning.kinds.engine import OwnedEngineKind
 from reconciler.planning.kinds.file import FileKind
 from reconciler.planning.resource import AfterPlan
 from reconciler.probes.declared import declared_cards
@@ -51,7 +51,7 @@ def rendered_as_declared(space: Workspace) -> Sequence[RenderedFile]:
         for name, node in space.fleet.nodes.items()
     }
     after = AfterPlan(space.fleet, space.desired, FleetFacts("1970-01-01T00:00:00Z", nodes), _anywhere(space))
-    containers = tuple((one.node, one.container) for one in EngineKind().wanted(after) if one.container is not None)
+    containers = tuple((one.node, one.container) for one in OwnedEngineKind().wanted(after) if one.container is not None)
     return _rendered(replace(after, containers=containers))
 
 

@@ -9,7 +9,7 @@ from reconciler.execution.kinds.engine import EngineActor
 from reconciler.execution.kinds.file import FileActor, ReloadActor
 from reconciler.execution.resource import ActorContext, ResourceActor
 from reconciler.planning.kinds.agent import AgentKind
-from reconciler.planning.kinds.engine import EngineKind
+from reconciler.planning.kinds.engine import OwnedEngineKind
 from reconciler.planning.kinds.file import FileKind, ReloadKind
 from reconciler.planning.resource import AnyKind
 from reconciler.value_class import value_class
@@ -28,7 +28,7 @@ class ResourceType:
 
 
 RESOURCE_TYPES: tuple[ResourceType, ...] = (
-    ResourceType(EngineKind(), (), EngineActor),
+    ResourceType(OwnedEngineKind(), (), EngineActor),
     ResourceType(AgentKind(), (SERVICES_FORM, AGENTS_FORM, AGENT_TYPES_FORM), AgentActor),
     ResourceType(FileKind(), (FILES_FORM,), FileActor),
     ResourceType(ReloadKind(), (), ReloadActor),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from reconciler.capacity import Card, Charges, EngineState, Occupancy, is_fitted, margin_for, set_up, usable_bytes
-from reconciler.needs.context_search import Fitted, Search
+from reconciler.needs.context_search import ContextSearch, Fitted
 from reconciler.needs.terms import Terms
 from reconciler.placement.bound import Bound, bound_of
 from reconciler.placement.candidates import EngineAnswer, ModelNeeds, Question, best, candidates, model_needs
 from reconciler.placement.decided import Decided
 from reconciler.placement.eligibility import refusal
-from reconciler.placement.explain import Explanation, Refused, explain
+from reconciler.placement.explain import EngineRefusal, UnplacedExplanation, explain
 from reconciler.placement.mip import SolverMissing, require_highs
 from reconciler.placement.objective import Objective, objective_of, replica_bytes
 from reconciler.placement.place import place, place_most
@@ -23,10 +23,11 @@ __all__ = [
     "Bound",
     "Card",
     "Charges",
+    "ContextSearch",
     "Decided",
     "EngineAnswer",
+    "EngineRefusal",
     "EngineState",
-    "Explanation",
     "Fitted",
     "HeldReplicas",
     "MissingReplicas",
@@ -37,11 +38,10 @@ __all__ = [
     "PassedOver",
     "Placement",
     "Question",
-    "Refused",
-    "Search",
     "SolverMissing",
     "Target",
     "Terms",
+    "UnplacedExplanation",
     "best",
     "better_now",
     "bound_of",

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from reconciler.capacity import Card, EngineState, Occupancy, margin_for, set_up
 from reconciler.fleet import Applied, Desired, EngineKind, Fleet, FleetFacts, ModelSpec, WantedNames
-from reconciler.needs.context_search import Fitted, Known, Search, fitted
+from reconciler.needs.context_search import ContextSearch, Fitted, Known, fitted
 from reconciler.needs.run_settings import installed_on
 from reconciler.needs.terms import Terms, terms_on
 from reconciler.placement.eligibility import refusal
@@ -51,7 +51,7 @@ class Question:
     model: ModelSpec
     context: int | None = None
     asked: Asked = AS_THE_ENGINE
-    search: Search | None = None
+    search: ContextSearch | None = None
 
     @property
     def otherwise(self) -> bool:

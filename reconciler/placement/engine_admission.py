@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from reconciler.admission import FIT_TARGET, Load, PendingLoad, any_order_holds, arrange, cache_per_token, predicted_bytes
+from reconciler.admission import FIT_TARGET, ModelToLoad, PendingLoad, any_order_holds, arrange, cache_per_token, predicted_bytes
 from reconciler.capacity import Charges, EngineState, believed_free, most_unused, on_cards, unused_beside
 from reconciler.fleet import MIB, Applied, EngineKind, ModelSpec, format_bytes
 from reconciler.needs.run_settings import in_ram, installed_on
 from reconciler.vram import Need
 
 
-def load_of(slot: EngineState, model: ModelSpec, applied: Applied) -> Load:
+def load_of(slot: EngineState, model: ModelSpec, applied: Applied) -> ModelToLoad:
     """A model as this engine would see it before it loads it. With a number of layers asked for nothing is predicted."""
     installed = installed_on(slot, model)
     layers, batch = model.options.get("num_gpu"), model.options.get("num_batch")
     cpu = in_ram(slot, model) or layers == 0
     if installed is None or (isinstance(layers, int) and layers > 0):
-        return Load(cpu=cpu)
-    return Load(
+        return ModelToLoad(cpu=cpu)
+    return ModelToLoad(
         file_bytes=None if installed.size_bytes is None else installed.size_bytes - installed.beside_bytes,
         cache_per_token=None if installed.header is None else cache_per_token(installed.header.keys),
         context=None if installed.header is None else slot.knowledge.cells(slot, model, applied),

@@ -20,12 +20,12 @@ from reconciler.needs.run_settings import in_ram
 from reconciler.placement.answers import carry_out, refused
 from reconciler.placement.fit import part_on, static_refusal
 from reconciler.placement.leaving import Leaving
-from reconciler.placement.mip import Budget, Program, RowSums, solve
+from reconciler.placement.mip import Program, RowSums, SolverBudget, solve
 from reconciler.placement.missing import place_missing
 from reconciler.placement.objective import ALONE, ranks_of, replica_bytes
 from reconciler.placement.preemption import together
 from reconciler.placement.residents import need_on
-from reconciler.placement.result import Ended, Proof
+from reconciler.placement.result import Proof, SolverEnd
 from reconciler.placement.search_state import Placing
 from reconciler.value_class import value_class
 
@@ -77,7 +77,7 @@ class _Demand:
         return {spot.number: largest(spot.charges) or 0 for spot in self.spots if spot.slots[0] in self.homes}
 
 
-def improve(placing: Placing, budget: Budget) -> Proof:
+def improve(placing: Placing, budget: SolverBudget) -> Proof:
     """Makes a finished run better where it can be, and says what is proved. The budget is for each time that it is asked: where it was used
     up, all is asked again with what was found taken for what is there, as the next plan will, until that finds nothing.
 
@@ -85,7 +85,7 @@ def improve(placing: Placing, budget: Budget) -> Proof:
     """
     proof = _improve(placing, replace(budget), there=False)
     for _ in range(SETTLINGS):
-        if proof.ended is Ended.PROVED or not placing.result.lacking:
+        if proof.ended is SolverEnd.PROVED or not placing.result.lacking:
             break
         version = _what_is_lacking(placing)
         again = _improve(placing, replace(budget), there=True)
@@ -99,7 +99,7 @@ def _what_is_lacking(placing: Placing) -> Mapping[str, int]:
     return Counter({entry.model.name: entry.count for entry in placing.result.lacking})
 
 
-def _improve(placing: Placing, budget: Budget, there: bool) -> Proof:
+def _improve(placing: Placing, budget: SolverBudget, there: bool) -> Proof:
     never: set[tuple[str, EngineState]] = set()
     for _ in range(REFUSALS):
         proof, places = _Question(placing, never, there).answer(budget)
@@ -108,7 +108,7 @@ def _improve(placing: Placing, budget: Budget, there: bool) -> Proof:
             _carry_out(placing, places)
             return proof if not never else Proof(proof.ended, False)
         never |= wrong
-    return Proof(Ended.REFUSED, False)
+    return Proof(SolverEnd.REFUSED, False)
 
 
 class _Question:
@@ -268,17 +268,17 @@ class _Question:
             for where, terms in apart.items():
                 self.program.row(terms, upper=max(0, 1 - taken[where]))
 
-    def answer(self, budget: Budget) -> tuple[Proof, Places]:
+    def answer(self, budget: SolverBudget) -> tuple[Proof, Places]:
         """What is proved, and the engines of each model that was in the program."""
         numbers: Sequence[int] = self.start
-        left_out, reached, ended = [], [], Ended.PROVED
+        left_out, reached, ended = [], [], SolverEnd.PROVED
         for priority in sorted(self.ranks, reverse=True):
             cost = {one.missing: one.size / MIB for one in self.demands if one.model.priority == priority}
             now, least = sum(count * numbers[number] for number, count in cost.items()), 0.0
             if now:
                 found = solve(self.program, cost, numbers, budget, HALF)
                 numbers, now, least = found.numbers, found.cost, found.bound
-                ended = found.ended if ended is Ended.PROVED else ended
+                ended = found.ended if ended is SolverEnd.PROVED else ended
             left_out.append(round(least * MIB))
             reached.append(round(now * MIB))
             self.program.row(cost, upper=now)
@@ -289,7 +289,7 @@ class _Question:
         if now:
             found = solve(self.program, disturbing, numbers, budget)
             numbers, disturbance = self._brought_back(found.numbers), round((found.bound + saved) * MIB)
-            ended = found.ended if ended is Ended.PROVED else ended
+            ended = found.ended if ended is SolverEnd.PROVED else ended
         places: dict[str, set[EngineState]] = defaultdict(set)
         for demand in self.demands:
             places[demand.model.name] |= {*demand.stay, *(slot for spot in demand.spots for slot in spot.slots[: numbers[spot.number]])}

@@ -26,7 +26,7 @@ _OF_ROOM = frozenset({"insufficient_vram", "memory_limit"})
 
 
 @value_class
-class Refused:
+class EngineRefusal:
     """One engine's answer: the reason's code, and the same in words with the numbers that matter. Of a model with variants that of the last
     one, which asks least, and each one's own in `variants`."""
 
@@ -37,18 +37,18 @@ class Refused:
 
 
 @value_class
-class Explanation:
+class UnplacedExplanation:
     """All answers for one unplaced model. `refused` is bounded, `counts` is not, short of a plan with a great many unplaced models: then
     `not_looked_at` counts the rest."""
 
     lacking: MissingReplicas
     needed_bytes: int | None
-    refused: tuple[Refused, ...]
+    refused: tuple[EngineRefusal, ...]
     counts: Mapping[str, int]
     would_fit_if: tuple[str, ...]
 
 
-def explain(placement: Placement, lacking: MissingReplicas, applied: Applied, desired: Desired) -> Explanation:
+def explain(placement: Placement, lacking: MissingReplicas, applied: Applied, desired: Desired) -> UnplacedExplanation:
     """The reasons of every engine of the model's nodes, as the board stands at the end of placement."""
     model = lacking.model
     board = placement.board
@@ -61,7 +61,7 @@ def explain(placement: Placement, lacking: MissingReplicas, applied: Applied, de
         counts["not_looked_at"] = len(slots) - CANDIDATES_SHOWN
         slots = slots[:CANDIDATES_SHOWN]
     placement.looks_left -= len(slots)
-    shown: list[Refused] = []
+    shown: list[EngineRefusal] = []
     variants = model.alternatives()
     least = variants[-1]
     needed: int | None = least.vram
@@ -78,19 +78,19 @@ def explain(placement: Placement, lacking: MissingReplicas, applied: Applied, de
             needed = need.bytes if need is not None else None
         if len(shown) < CANDIDATES_SHOWN:
             shown.append(_refused(slot, code, variants, applied, placement))
-    return Explanation(
+    return UnplacedExplanation(
         lacking, needed, tuple(shown), dict(sorted(counts.items())), would_help(lacking, counts, placement, applied, desired)
     )
 
 
-def _refused(slot: EngineState, code: str, variants: Sequence[ModelSpec], applied: Applied, placement: Placement) -> Refused:
+def _refused(slot: EngineState, code: str, variants: Sequence[ModelSpec], applied: Applied, placement: Placement) -> EngineRefusal:
     held = _held_by(slot, placement) if code in (*_OF_ROOM, NEVER_WITH) else ""
     words = in_words(code, slot, variants[-1], applied) + held
     if variants[-1].variant is None or refusal(slot, variants[-1]) is not None:
-        return Refused(str(slot.id), code, words)
+        return EngineRefusal(str(slot.id), code, words)
     each = [(one.variant or one.name, reason_at(slot, one, applied), one) for one in variants]
     every = tuple(PassedOver(name, why, in_words(why, slot, one, applied)) for name, why, one in each)
-    return Refused(str(slot.id), code, "; ".join(f"{one.name} {one.message}" for one in every) + held, every)
+    return EngineRefusal(str(slot.id), code, "; ".join(f"{one.name} {one.message}" for one in every) + held, every)
 
 
 def _of_company(placement: Placement, model: ModelSpec, slot: EngineState) -> str:

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from math import inf
 
 from reconciler.fleet import GpurecError
-from reconciler.placement.result import Ended
+from reconciler.placement.result import SolverEnd
 from reconciler.value_class import value_class
 
 EXTRA = "exact"
@@ -79,7 +79,7 @@ class RowSums:
 
 
 @dataclass(slots=True)
-class Budget:
+class SolverBudget:
     """What is left to spend: `work` is how often HiGHS may ask whether to go on, times the coefficients of the program, since each of its
     steps takes longer the more there are; `seconds` is wall time."""
 
@@ -88,16 +88,16 @@ class Budget:
 
 
 @value_class
-class Answer:
+class Solution:
     """The best numbers that were found, their cost, and what no numbers go below."""
 
     numbers: Sequence[int]
     cost: float
     bound: float
-    ended: Ended
+    ended: SolverEnd
 
 
-def solve(program: Program, cost: Mapping[int, float], start: Sequence[int], budget: Budget, share: float = 1.0) -> Answer:
+def solve(program: Program, cost: Mapping[int, float], start: Sequence[int], budget: SolverBudget, share: float = 1.0) -> Solution:
     """The cheapest numbers that HiGHS finds, beginning with `start`, which must hold all rows. It may spend a share of the budget, from
     which that is taken.
 
@@ -150,10 +150,10 @@ def solve(program: Program, cost: Mapping[int, float], start: Sequence[int], bud
     highs.run()
     budget.seconds -= highs.getRunTime()
     status, info = highs.getModelStatus(), highs.getInfo()
-    ended = Ended.PROVED if status == highspy.HighsModelStatus.kOptimal else Ended.WORK
+    ended = SolverEnd.PROVED if status == highspy.HighsModelStatus.kOptimal else SolverEnd.WORK
     if status == highspy.HighsModelStatus.kTimeLimit:
-        ended = Ended.TIME
+        ended = SolverEnd.TIME
     numbers = [round(value) for value in highs.getSolution().col_value]
     worth = sum(cost.get(number, 0.0) * value for number, value in enumerate(numbers))
     least = sum(min(0.0, cost.get(number, 0.0) * most) for number, most in enumerate(program.upper))
-    return Answer(numbers, worth, min(max(info.mip_dual_bound, least), worth), ended)
+    return Solution(numbers, worth, min(max(info.mip_dual_bound, least), worth), ended)

@@ -18,7 +18,7 @@ from reconciler.fleet import Applied, Desired, Ensure, Solver, Strategy
 from reconciler.placement.bound import Bound, bound_of
 from reconciler.placement.exact import improve
 from reconciler.placement.keep import is_parted, keep, leaves, let_yield, release_leaving
-from reconciler.placement.mip import Budget, require_highs
+from reconciler.placement.mip import SolverBudget, require_highs
 from reconciler.placement.missing import groups_of, make_way, place_missing, place_present
 from reconciler.placement.objective import Objective, objective_of
 from reconciler.placement.parting import part
@@ -134,7 +134,7 @@ def _exact(
     if bound.proves(worth(best)):
         return best
     proofs: list[Proof] = []
-    found = again(lambda placing: proofs.append(improve(placing, Budget(EXACT_WORK, EXACT_SECONDS))))
+    found = again(lambda placing: proofs.append(improve(placing, SolverBudget(EXACT_WORK, EXACT_SECONDS))))
     if worth(found).key < worth(best).key:
         best = found
     best.proof = proofs[0]

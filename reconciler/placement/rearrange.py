@@ -14,8 +14,8 @@ from reconciler.capacity import (
     Card,
     EngineState,
     Item,
-    Kind,
     Packing,
+    ReplicaKind,
     Seat,
     Taken,
     by_card,
@@ -118,7 +118,7 @@ class _Model:
         self._number = {slot: number for number, slot in enumerate(slots)}
         self._allowed: dict[tuple[EngineState, ...], tuple[tuple[int, ...], frozenset[int]]] = {}
         self._kinds: dict[tuple[str, str | None], int] = {}
-        self._of_kind: list[Kind] = []
+        self._of_kind: list[ReplicaKind] = []
         self.pieces: list[_Piece] = []
         self._left = {} if placing.as_there else self._displaced()
         self._ranks = ranks_of(placing.desired)
@@ -233,7 +233,7 @@ class _Model:
         return self._number[found.slot], tuple((self._card_number[card], count) for card, count in found.charges)
 
     def _nobody(self) -> int:
-        self._of_kind.append(Kind((), frozenset(), lambda at: None))
+        self._of_kind.append(ReplicaKind((), frozenset(), lambda at: None))
         return len(self._of_kind) - 1
 
     def _kind(self, model: ModelSpec) -> int:
@@ -246,7 +246,7 @@ class _Model:
             bins, allowed = self._allowed[usable]
             apart = model.spread if model.spread_hard else Spread.NONE
             seats = self._placing.seats.setdefault(key, {})
-            kind = Kind(bins, allowed, lambda at: self._known_seat(model, self.slots[at], seats), apart)
+            kind = ReplicaKind(bins, allowed, lambda at: self._known_seat(model, self.slots[at], seats), apart)
             twin = next((self._of_kind[n] for (name, _), n in self._kinds.items() if name == model.name), None) if model.variants else None
             if twin is not None:
                 kind.here, kind.nodes, kind.cards = twin.here, twin.nodes, twin.cards

@@ -22,7 +22,7 @@ _SPREADS = frozenset({"computed", "measured"})
 """Sources of a need that say also how a model is spread over the cards of this very engine."""
 
 
-class States:
+class RoomStates:
     """The engines of a finished board by what decides about room on them: each class of them a number."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ def _state(slot: EngineState) -> Hashable:
 class Reasons:
     """Why one model (a chosen variant, where it has some) has no place, engine by engine."""
 
-    def __init__(self, states: States, model: ModelSpec, applied: Applied) -> None:
+    def __init__(self, states: RoomStates, model: ModelSpec, applied: Applied) -> None:
         self._states = states
         self._model, self._applied = model, applied
         self._known: dict[tuple[int, int], str] = {}

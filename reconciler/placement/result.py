@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from reconciler.capacity import Card, Charges, EngineState, Holding, Occupancy
 from reconciler.fleet import Desired, ModelSpec
-from reconciler.placement.reasons import States
+from reconciler.placement.reasons import RoomStates
 from reconciler.placement.residents import Occupant
 from reconciler.value_class import value_class
 from reconciler.vram import Need
@@ -66,7 +66,7 @@ class MissingReplicas:
     asked: tuple[EngineState, ...] | None = None
 
 
-class Ended(StrEnum):
+class SolverEnd(StrEnum):
     """Why the exact solver ended: nothing better is possible; its work or its time was used up; the board refused what it found."""
 
     PROVED = "proved"
@@ -81,7 +81,7 @@ class Proof:
     itself, and the least that it disturbs (as `Objective.disturbance`). Each holds for placements that leave out no more than `reached` of
     all that comes before. `whole`: all that counts was in its program; else these say nothing."""
 
-    ended: Ended
+    ended: SolverEnd
     whole: bool
     left_out: tuple[int, ...] = ()
     reached: tuple[int, ...] = ()
@@ -125,7 +125,7 @@ class Placement:
     not_applicable: dict[str, int] = field(default_factory=dict)
     sharing: Set[str] = frozenset()
     proof: Proof | None = None
-    states: States = field(default_factory=States)
+    states: RoomStates = field(default_factory=RoomStates)
     _holders: dict[Card, dict[str, int]] | None = None
     _slots: dict[str, set[EngineState]] | None = None
 

@@ -17,7 +17,7 @@ from reconciler.placement.fit import Fit, fit, take
 from reconciler.placement.leaving import Compared
 from reconciler.placement.residents import Occupant, applied_by_engine, most_needed
 from reconciler.placement.result import Placement, Target
-from reconciler.placement.strategies import Order, Wish, order_of
+from reconciler.placement.strategies import EngineOrder, Wish, order_of
 from reconciler.placement.variants import passed_over
 from reconciler.value_class import value_class
 
@@ -97,7 +97,7 @@ class Placing:
         self.rows_of = self._rows()
         self.models = self._largest_first()
         self.groups_of: dict[str, Sequence[Sequence[EngineState]]] = {}
-        self.orders: dict[tuple[ModelClass, bool, Prefer], Order] = {}
+        self.orders: dict[tuple[ModelClass, bool, Prefer], EngineOrder] = {}
         self.nothing_fits: dict[tuple[ModelClass, bool], int] = {}
 
     def _rows(self) -> dict[str, list[EngineState]]:
@@ -340,7 +340,7 @@ class Placing:
             if not names[name]:
                 del names[name]
 
-    def order(self, model: ModelSpec, ram: bool) -> Order:
+    def order(self, model: ModelSpec, ram: bool) -> EngineOrder:
         key = (ModelClass.of(model), ram, model.prefer)
         if key not in self.orders:
             slots = [slot for slot in self.class_of(model).slots if slot.selected and slot.reachable and in_ram(slot, model) == ram]

@@ -21,7 +21,7 @@ from reconciler.fleet import (
     Variant,
     format_bytes,
 )
-from reconciler.needs.context_search import Known, Search, fitted
+from reconciler.needs.context_search import ContextSearch, Known, fitted
 from reconciler.needs.run_settings import in_ram
 from reconciler.placement.fit import Fit, fit
 from reconciler.placement.residents import need_on
@@ -50,7 +50,7 @@ def _smaller_context(model: ModelSpec, trials: Trials, slots: Sequence[EngineSta
     for slot in slots:
         rooms = slot.rooms(margin_for(slot, trials.least))
         with slot.knowledge.told_as_before(model.name):
-            answer = fitted(slot.knowledge, slot, rooms, trials.least, trials.applied, AS_THE_ENGINE, Search(), known)
+            answer = fitted(slot.knowledge, slot, rooms, trials.least, trials.applied, AS_THE_ENGINE, ContextSearch(), known)
         context = None if answer is None or answer.found is None else answer.found.settings.context
         if context is not None and context > most and trials.fits(slot, replace(trials.least, context=context)):
             most = context

@@ -16,7 +16,7 @@ from reconciler.fleet import NO_PREFERENCE, ONLY_LOAD, Prefer, Strategy, Weights
 from reconciler.placement.warmth import warmth
 
 
-class Order(Protocol):
+class EngineOrder(Protocol):
     """An order over engines. `candidates(need)` yields them best first, each once; the caller charges those that it takes and says so with
     `taken`, and ends the pass with `settle`."""
 
@@ -121,10 +121,10 @@ class Wish:
     prefer: Prefer = NO_PREFERENCE
 
 
-def order_of(slots: Sequence[EngineState], wish: Wish) -> Order:
+def order_of(slots: Sequence[EngineState], wish: Wish) -> EngineOrder:
     """The order of a strategy, what a model prefers first and the engines on hot or full cards after all others."""
 
-    def by_strategy(some: Sequence[EngineState]) -> Order:
+    def by_strategy(some: Sequence[EngineState]) -> EngineOrder:
         match wish.strategy:
             case Strategy.BINPACK:
                 return BestFit(some, wish.ram)
@@ -137,7 +137,7 @@ def order_of(slots: Sequence[EngineState], wish: Wish) -> Order:
             case _:
                 return LeastLoaded(some)
 
-    def preferred(some: Sequence[EngineState]) -> Order:
+    def preferred(some: Sequence[EngineState]) -> EngineOrder:
         if wish.prefer.speed:
             return in_turn(some, lambda slot: -speed_of(slot), by_strategy)
         return in_turn(some, lambda slot: wish.prefer.rank(slot.id.node), by_strategy) if wish.prefer.nodes else by_strategy(some)
@@ -167,20 +167,20 @@ def weighed(slots: Sequence[EngineState], weights: Weights) -> Callable[[EngineS
     return lambda slot: fixed[slot] + weights.load * slot.used_fraction
 
 
-def coolest_first(slots: Sequence[EngineState], ram: bool, hysteresis: float | None) -> Order:
+def coolest_first(slots: Sequence[EngineState], ram: bool, hysteresis: float | None) -> EngineOrder:
     """The coolest cards first, of those as cool as each other the least loaded; what nobody can tell the temperature of comes last."""
     heats = warmth(slots, lambda slot: () if ram else slot.cards or (), hysteresis)
     return in_turn(slots, heats.__getitem__, LeastLoaded)
 
 
-def hot_last(slots: Sequence[EngineState], strategy: Callable[[Sequence[EngineState]], Order]) -> Order:
+def hot_last(slots: Sequence[EngineState], strategy: Callable[[Sequence[EngineState]], EngineOrder]) -> EngineOrder:
     """The engines on hot or full cards after all others."""
     return in_turn(slots, lambda slot: float(slot.hot), strategy)
 
 
 def in_turn(
-    slots: Sequence[EngineState], group: Callable[[EngineState], float], strategy: Callable[[Sequence[EngineState]], Order]
-) -> Order:
+    slots: Sequence[EngineState], group: Callable[[EngineState], float], strategy: Callable[[Sequence[EngineState]], EngineOrder]
+) -> EngineOrder:
     """The engines group by group, the lowest first, each in the order of a strategy."""
     groups: dict[float, list[EngineState]] = {}
     for slot in slots:
@@ -193,7 +193,7 @@ def in_turn(
 class InTurn:
     """Several orders, one after the other."""
 
-    def __init__(self, parts: Sequence[tuple[Sequence[EngineState], Order]]) -> None:
+    def __init__(self, parts: Sequence[tuple[Sequence[EngineState], EngineOrder]]) -> None:
         self._orders = [order for _, order in parts]
         self._order_of = {slot: order for slots, order in parts for slot in slots}
 

@@ -14,7 +14,7 @@ Key = tuple[str, str, str]
 
 
 @value_class
-class Seen:
+class SeenDrift:
     """One drifted field, or one engine that cannot be reached. Times are ISO 8601 in UTC, of the first and the last run that saw it so."""
 
     address: str
@@ -37,7 +37,7 @@ class DriftMemory:
     lineage: str | None
     at: str
     last_run: int | None = None
-    seen: tuple[Seen, ...] = ()
+    seen: tuple[SeenDrift, ...] = ()
 
 
 @value_class
@@ -61,7 +61,7 @@ class DriftReport:
     waiting: tuple[Drift, ...] = ()
     older: tuple[Drift, ...] = ()
     unreachable: bool = False
-    seen: dict[Key, Seen] = field(default_factory=dict)
+    seen: dict[Key, SeenDrift] = field(default_factory=dict)
     in_a_row: int = 1
     since: str | None = None
 
@@ -99,11 +99,11 @@ def remember(memory: DriftMemory | None, plan: Plan, last_run: int | None = None
     before = {one.key: one for one in memory.seen} if memory is not None and memory.lineage == plan.lineage else {}
     if unrepaired is not None:
         before = {key: one for key, one in before.items() if key[1] == "unreachable" or key in unrepaired}
-    kept: dict[Key, Seen] = {}
+    kept: dict[Key, SeenDrift] = {}
     for key in _keys(plan):
         was = before.get(key)
         first, runs = (was.first_seen, was.runs) if was is not None else (plan.created_at, 0)
-        kept[key] = Seen(*key, first, plan.created_at, runs + 1)
+        kept[key] = SeenDrift(*key, first, plan.created_at, runs + 1)
     silent = tuple(f"{one.node}/{one.engine}" if one.engine is not None else f"{one.node}/" for one in plan.deferred)
     for key, was in before.items():
         if key not in kept and key[1] != "unreachable" and _lies_on(key[0], silent):
@@ -133,7 +133,7 @@ def _keys(plan: Plan) -> Iterator[Key]:
     yield from map(deferred_key, plan.deferred)
 
 
-def _appeared(key: Key, seen: Seen | None, since: Since) -> bool:
+def _appeared(key: Key, seen: SeenDrift | None, since: Since) -> bool:
     """Whether it appeared at `since` or later, or may have."""
     if seen is not None:
         return moment(seen.first_seen) >= moment(since.at)

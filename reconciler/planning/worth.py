@@ -7,11 +7,11 @@ from collections.abc import Sequence, Set
 from reconciler.fleet import Applied, Desired, Ensure
 from reconciler.placement import (
     Bound,
-    Explanation,
+    EngineRefusal,
     MissingReplicas,
     Objective,
     Placement,
-    Refused,
+    UnplacedExplanation,
     bound_of,
     explain,
     objective_of,
@@ -107,7 +107,7 @@ def _without_place(
     return tuple(unplaced), told, tuple(waiting)
 
 
-def _cannot_be_placed(lacking: MissingReplicas, answer: Explanation, bound: Bound, least: Set[int]) -> bool:
+def _cannot_be_placed(lacking: MissingReplicas, answer: UnplacedExplanation, bound: Bound, least: Set[int]) -> bool:
     """Whether no placement has room for these replicas: no engine could take them whatever else it held; or there are more of them than
     engines that could; or of their priority nothing less can be left out (`least`)."""
     name, priority = lacking.model.name, lacking.model.priority
@@ -116,6 +116,6 @@ def _cannot_be_placed(lacking: MissingReplicas, answer: Explanation, bound: Boun
     return bool(answer.needed_bytes) and priority in least
 
 
-def _candidate(refused: Refused) -> Candidate:
+def _candidate(refused: EngineRefusal) -> Candidate:
     variants = tuple(VariantRefusal(one.name, one.reason, one.message) for one in refused.variants)
     return Candidate(refused.engine, refused.code, refused.message, variants)

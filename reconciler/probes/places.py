@@ -18,7 +18,7 @@ MOST_WAITING = 4096
 """Connections that are open at the same time."""
 
 
-class Places:
+class ProbePlaces:
     """So many of a kind are asked `at_once`. What has waited for long keeps its descriptors and gives its place away, so that dead ones
     cost one deadline together and not one after the other; `most` of them at the same time, at work or waiting, and no more than half of
     the files that this process may hold. One object a run."""

@@ -11,7 +11,7 @@ from reconciler.engines.last_net import caught
 from reconciler.fleet import EngineError, EngineFacts, EngineId, EngineSpec, Fleet, FleetFacts, NodeFacts, NodeSpec
 from reconciler.probes.accounting import account, engine_ports
 from reconciler.probes.here import process_table
-from reconciler.probes.places import Places
+from reconciler.probes.places import ProbePlaces
 from reconciler.probes.protocol import ProcessTable
 from reconciler.probes.sources import OF_THIS_MACHINE, CardLook, CardSources
 
@@ -37,7 +37,7 @@ async def probe_fleet(
     `wanted` names the models of each engine about which details are looked up. `on_node` hears of each node when it is done. Never raises
     for a node that is down or talks nonsense: its engines are unreachable, with the reason.
     """
-    places = Places(concurrency)
+    places = ProbePlaces(concurrency)
     sources = CardSources(transport, at)
 
     async def one(node: NodeSpec) -> NodeFacts:

@@ -14,7 +14,7 @@ from reconciler.probes.combine import combine
 from reconciler.probes.declared import SOURCE as DECLARED
 from reconciler.probes.declared import declared_cards
 from reconciler.probes.here import nvml_is_here, tool_here
-from reconciler.probes.places import Places
+from reconciler.probes.places import ProbePlaces
 from reconciler.probes.protocol import CardSource, ProbeError, ProcessTable, Seen
 from reconciler.value_class import value_class
 
@@ -64,7 +64,7 @@ class CardSources:
     def __init__(self, transport: Transport, at: str, at_once: int = AT_ONCE) -> None:
         self._transport = transport
         self._at = at
-        self._places = Places(at_once, most=MOST_PROGRAMS)
+        self._places = ProbePlaces(at_once, most=MOST_PROGRAMS)
         self._sources: dict[str, CardSource] = {}
         self._here: asyncio.Task[Seen] | None = None
 

@@ -10,7 +10,7 @@ from reconciler.operations.event_document import event_document
 from reconciler.planning.plan import Json
 from reconciler.service import conditions
 from reconciler.service.conditions import Condition
-from reconciler.service.events import AlertLost, Ended, Listening, Looked, Over, Reloaded, Started, Told, TurnFailed, WatchEvent
+from reconciler.service.events import AlertLost, Listening, Looked, Over, Reloaded, Started, Told, TurnFailed, WatchEnded, WatchEvent
 
 
 def watch_document(event: WatchEvent) -> dict[str, Json]:
@@ -33,7 +33,7 @@ def watch_document(event: WatchEvent) -> dict[str, Json]:
             return {"type": "reloaded", "error": None if error is None else " ".join(one.sentence() for one in error.problems)}
         case AlertLost(webhook, why):
             return {"type": "alert_lost", "webhook": webhook, "why": why}
-        case Ended():
+        case WatchEnded():
             return {"type": "ended"}
         case _:
             return event_document(event)

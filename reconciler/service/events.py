@@ -76,8 +76,8 @@ class AlertLost:
 
 
 @value_class
-class Ended:
+class WatchEnded:
     """The loop was asked to end, and has."""
 
 
-WatchEvent: TypeAlias = "Started | Listening | Told | Over | Looked | TurnFailed | Reloaded | AlertLost | Ended | OperationEvent"
+WatchEvent: TypeAlias = "Started | Listening | Told | Over | Looked | TurnFailed | Reloaded | AlertLost | WatchEnded | OperationEvent"

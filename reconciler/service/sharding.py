@@ -32,7 +32,7 @@ _OF_A_RUN = frozenset({Topic.FAILED, Topic.ERROR})
 
 
 @value_class
-class Part:
+class FleetPart:
     """What one look is about. `nodes` None: the whole fleet, by itself. `elsewhere` is what the others saw of theirs; `first`: this loop
     tells what is of no node. `found` is what is wrong with the loops themselves."""
 
@@ -65,7 +65,7 @@ class Part:
         return any(self.has(one.node) for one in proposal.plan.deferred)
 
 
-WHOLE = Part()
+WHOLE = FleetPart()
 
 
 def deal(names: Iterable[str], shard: Shard, living: Collection[int]) -> frozenset[str]:
@@ -99,7 +99,7 @@ class Sharding:
         self._due: float | None = None
         """When the next of those living is late unless it is heard of, in seconds of `time.monotonic`."""
 
-    async def part(self, store: Store, fleet: str, names: Collection[str]) -> Part:
+    async def part(self, store: Store, fleet: str, names: Collection[str]) -> FleetPart:
         """What to look at now. Raises StateError where the state cannot be read, or is a file."""
         self._board = store.shards(fleet)
         rows = await asyncio.to_thread(self._board.read)
@@ -110,9 +110,9 @@ class Sharding:
         found = [*self._twins(rows)]
         if first:
             found += [*self._lost(rows, living), *self._other_counts(rows)]
-        return Part(nodes, _seen(rows, set(names) - nodes), first, tuple(found))
+        return FleetPart(nodes, _seen(rows, set(names) - nodes), first, tuple(found))
 
-    async def looked(self, part: Part, facts: FleetFacts) -> None:
+    async def looked(self, part: FleetPart, facts: FleetFacts) -> None:
         """Gives the others what was seen. Raises StateError."""
         assert self._board is not None
         assert part.nodes is not None
@@ -217,6 +217,6 @@ def facts_of(row: ShardRow) -> FleetFacts:
         raise StateError.of("what it saw cannot be read", where, "see that all loops are of this version") from error
 
 
-def still_told(conditions: Mapping[tuple[Topic, str, str], Condition], part: Part) -> dict[tuple[Topic, str, str], Condition]:
+def still_told(conditions: Mapping[tuple[Topic, str, str], Condition], part: FleetPart) -> dict[tuple[Topic, str, str], Condition]:
     """Those that are still this loop's to tell: what another one looks at now is not over, but that one's."""
     return {key: one for key, one in conditions.items() if part.tells(one)}

@@ -28,9 +28,9 @@ from reconciler.service import conditions
 from reconciler.service.alerts import Alerts
 from reconciler.service.apart import apart
 from reconciler.service.conditions import NONE, Condition, Conditions
-from reconciler.service.events import AlertLost, Ended, Looked, Over, Reloaded, Started, Told, TurnFailed, WatchEvent
+from reconciler.service.events import AlertLost, Looked, Over, Reloaded, Started, Told, TurnFailed, WatchEnded, WatchEvent
 from reconciler.service.history import History
-from reconciler.service.sharding import WHOLE, Part, Sharding, still_told
+from reconciler.service.sharding import WHOLE, FleetPart, Sharding, still_told
 from reconciler.state import Shard, StepStatus
 from reconciler.value_class import value_class
 from reconciler.workspace import Workspace
@@ -134,7 +134,7 @@ class Turn:
     result: ApplyResult | None = None
     error: Exception | None = None
     found: list[Condition] = field(default_factory=list)
-    part: Part = WHOLE
+    part: FleetPart = WHOLE
     gave_way: bool = False
 
     @property
@@ -227,7 +227,7 @@ class Watch:
                     workspace = await self._reloaded(workspace)
             async with self._alone:  # a plan that was approved ends its running steps first
                 pass
-        self._tell(Ended())
+        self._tell(WatchEnded())
 
     async def once(self) -> ExitStatus:
         """One look, and one apply where that is allowed; the exit status of a command that does just that."""

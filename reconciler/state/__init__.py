@@ -5,7 +5,7 @@ from __future__ import annotations
 from reconciler.state.copying import Copied, copy_state, fleet_to_copy
 from reconciler.state.finding import StateFinding, StateLevel
 from reconciler.state.lease import EXPIRY_SECONDS, HEARTBEAT_SECONDS, Lease, Lock, Standing
-from reconciler.state.node_rename import Move, node_move
+from reconciler.state.node_rename import NodeMove, node_move
 from reconciler.state.open import open_state
 from reconciler.state.protocol import (
     JournalRow,
@@ -39,7 +39,7 @@ __all__ = [
     "Lease",
     "Lock",
     "Measurement",
-    "Move",
+    "NodeMove",
     "OtherFleet",
     "Rename",
     "RescuePlace",

@@ -135,7 +135,7 @@ def _whole(values: Sequence[int | None]) -> int | None:
 
 
 @value_class
-class Kept:
+class StoredFrame:
     """What is there of a frame before it is read: its span, its time and the bytes that it takes."""
 
     span: int
@@ -155,7 +155,7 @@ class HistoryChange:
     gone: tuple[tuple[int, int], ...]
 
 
-def change_of(looks: Sequence[Frame], there: Collection[Kept], load: Load, bounds: HistoryBounds) -> HistoryChange:
+def change_of(looks: Sequence[Frame], there: Collection[StoredFrame], load: Load, bounds: HistoryBounds) -> HistoryChange:
     """What becomes of a history when `looks`, the oldest first, come to it: means of what is complete, and an end of what is old.
 
     A look that is not later than the last one comes before it, or to what another loop saw of other nodes at the same second; frames of the

@@ -23,7 +23,7 @@ _BEAR_THEIR_ADDRESS = ("engine", "agent")
 
 
 @value_class
-class Move:
+class NodeMove:
     """What a renamed node changes: the rows under their new addresses, the old addresses, and what was seen of it (None: nothing was)."""
 
     old: str
@@ -35,7 +35,7 @@ class Move:
     gone_resources: tuple[str, ...] = ()
 
 
-def node_move(applied: Applied, facts: FleetFacts | None, old: str, new: str) -> Move:
+def node_move(applied: Applied, facts: FleetFacts | None, old: str, new: str) -> NodeMove:
     """What is to be written when the node `old` was renamed to `new`.
 
     Raises StateError where nothing is known of `old`, or where `new` is known already: two nodes do not become one.
@@ -61,7 +61,7 @@ def node_move(applied: Applied, facts: FleetFacts | None, old: str, new: str) ->
     moved = tuple(sorted((_moved(one, new) for one in moving), key=lambda one: one.address))
     renamed = tuple(_resource_moved(one, new) for _, one in sorted(resources.items()))
     gone = tuple(one.address for one in moving)
-    return Move(old, new, moved, gone, _renamed(seen[old], new) if old in seen else None, renamed, tuple(sorted(resources)))
+    return NodeMove(old, new, moved, gone, _renamed(seen[old], new) if old in seen else None, renamed, tuple(sorted(resources)))
 
 
 def _resource_moved(resource: AppliedResource, node: str) -> AppliedResource:

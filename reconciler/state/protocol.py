@@ -29,7 +29,7 @@ from reconciler.state.renames import Rename
 from reconciler.value_class import value_class
 
 if TYPE_CHECKING:
-    from reconciler.state.node_rename import Move
+    from reconciler.state.node_rename import NodeMove
 
 
 class StepStatus(StrEnum):
@@ -217,7 +217,7 @@ class StateWriter(StateReader, Protocol):
         """Gives the fleet another name. Raises StateError where the state is of another fleet than `old`."""
         ...
 
-    def rename_node(self, move: Move) -> None:
+    def rename_node(self, move: NodeMove) -> None:
         """Gives all that is held of one node to its new name, in one transaction."""
         ...
 

@@ -13,7 +13,7 @@ from reconciler.views.fitted_text import fitted_cell, fitted_json, fitted_words
 from reconciler.views.models_text import measured_words, source_words, sources_json
 from reconciler.views.style import Cell, Style, bounded, columns, joined, more, paragraph, plural
 from reconciler.views.terms_text import interval_words, row, run_words, settings_json, term_rows
-from reconciler.vram import CardNeed, Listed, Need
+from reconciler.vram import CardNeed, ListedShape, Need
 
 MOST_TABLES = 5
 """Most tables of terms; engines of which the same is true share one."""
@@ -79,7 +79,7 @@ def _terms_json(one: EngineAnswer) -> dict[str, object]:
     }
 
 
-def _shape_json(listed: Listed) -> dict[str, object]:
+def _shape_json(listed: ListedShape) -> dict[str, object]:
     shape = listed.shape
     return {"name": shape.name, "trust": shape.trust.value, "from": shape.origin, "quantisation": listed.quantisation.value}
 

@@ -9,7 +9,7 @@ from reconciler.vram.checkpoint import Checkpoint, checkpoint_of
 from reconciler.vram.extras import Extras, extras_of, with_extras
 from reconciler.vram.fit import MOST_PARALLEL, Largest, context_at, largest, largest_context, largest_parallel, steps_of
 from reconciler.vram.geometry import Geometry, Layer, geometry_of
-from reconciler.vram.measured import Seen, fixed_of, learned
+from reconciler.vram.measured import SeenLoad, fixed_of, learned
 from reconciler.vram.need import FILE_SIZE_FACTOR, Need, every_need, known_need
 from reconciler.vram.ollama import OllamaServer, default_context, ollama_server, ollama_settings
 from reconciler.vram.predict import FIXED_START, CardNeed, HostNeed, Prediction, predict, ram_bytes
@@ -19,7 +19,7 @@ from reconciler.vram.reservation import UTILIZATION as VLLM_UTILIZATION
 from reconciler.vram.reservation import Reservation, VllmNeed, VllmSettings, reservation, vllm_need
 from reconciler.vram.runnable import check_runnable
 from reconciler.vram.settings import N_UBATCH, RunSettings
-from reconciler.vram.shape import Family, Listed, Shape, ShapeTrust, check_shape, header_of_shape
+from reconciler.vram.shape import Family, ListedShape, Shape, ShapeTrust, check_shape, header_of_shape
 from reconciler.vram.tensors import CACHE_TYPES, TENSOR_TYPES, Header, TensorInfo, TensorType, UnknownLayout
 from reconciler.vram.told import LlamaMeta, fact_of, header_of_fact, header_of_show, leaves_out_arrays, meta_of_models
 
@@ -49,7 +49,7 @@ __all__ = [
     "KnownModel",
     "Largest",
     "Layer",
-    "Listed",
+    "ListedShape",
     "LlamaMeta",
     "Need",
     "OllamaServer",
@@ -57,7 +57,7 @@ __all__ = [
     "Quantisation",
     "Reservation",
     "RunSettings",
-    "Seen",
+    "SeenLoad",
     "Shape",
     "ShapeTrust",
     "TensorInfo",

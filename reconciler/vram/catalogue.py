@@ -9,7 +9,7 @@ from enum import StrEnum
 from reconciler.fleet import EngineKind, canonical_name
 from reconciler.value_class import value_class
 from reconciler.vram.quantisation import Quantisation
-from reconciler.vram.shape import Listed, Shape
+from reconciler.vram.shape import ListedShape, Shape
 
 
 class Trust(StrEnum):
@@ -56,11 +56,11 @@ class Catalogue:
         """The entry of just this name in canonical form, never one that is only alike."""
         return self.models.get((kind, canonical_name(kind, name)))
 
-    def listed(self, kind: EngineKind, name: str) -> Listed | None:
+    def listed(self, kind: EngineKind, name: str) -> ListedShape | None:
         """The shape of the model of just this name; None where none is known."""
         found = self.model(kind, name)
         shape = None if found is None or found.shape is None else self.shapes.get(found.shape)
-        return None if found is None or shape is None else Listed(shape, found.quantisation)
+        return None if found is None or shape is None else ListedShape(shape, found.quantisation)
 
     def gpu(self, name_or_pci: str) -> KnownGpu | None:
         """A card by the driver's name for it (without regard to case), or by `vendor:device`."""

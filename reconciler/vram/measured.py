@@ -13,7 +13,7 @@ eighth of the model (a real Ollama reports 10% less than the card lost); a card 
 
 
 @value_class
-class Seen:
+class SeenLoad:
     """One load: what the engine says that the model takes on cards, what the cards lost from before to after, and the file's size.
 
     `own` says that the cards' figure is of the engine's own processes, so that nobody else can be in it. None: not seen.
@@ -25,7 +25,7 @@ class Seen:
     own: bool = False
 
 
-def learned(seen: Seen) -> Measured | None:
+def learned(seen: SeenLoad) -> Measured | None:
     """What is learned of a load; None where nothing was seen, or what was seen contradicts itself: somebody else's memory moved meanwhile,
     or the engine named the file's size (Ollama does where it cannot read its runner's log: llm/llama_server.go)."""
     reported = seen.reported or None

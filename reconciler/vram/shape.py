@@ -63,7 +63,7 @@ class Shape:
 
 
 @value_class
-class Listed:
+class ListedShape:
     """A model of the catalogue that has a shape: which, and the quantisation that its name stands for."""
 
     shape: Shape
@@ -91,7 +91,7 @@ def _widened(card: CardNeed, percent: int) -> CardNeed:
 def check_shape(shape: Shape) -> GpurecError | None:
     """What is wrong with a shape that no model can have; None where nothing is."""
     try:
-        Listed(shape, Quantisation.F16).geometry()
+        ListedShape(shape, Quantisation.F16).geometry()
     except GpurecError as error:
         return error
     return None

@@ -26,7 +26,7 @@ _LAST_NAMED_FIRST = frozenset({"lfm2", "lfm2moe"})
 
 
 @value_class
-class Weights:
+class PlacedWeights:
     """Bytes by place: on each card, and on the host."""
 
     cards: tuple[int, ...]
@@ -56,7 +56,7 @@ def card_of_blocks(geometry: Geometry, settings: RunSettings) -> tuple[int | Non
     return tuple(places)
 
 
-def weights_of(geometry: Geometry, settings: RunSettings) -> Weights:
+def weights_of(geometry: Geometry, settings: RunSettings) -> PlacedWeights:
     """Bytes of all tensors that are loaded, by place; those of a draft head only where this build loads it."""
     places = card_of_blocks(geometry, settings)
     blocks = geometry.blocks if loads_head(geometry.architecture, settings.build, settings.drafted) else len(geometry.layers)
@@ -73,7 +73,7 @@ def weights_of(geometry: Geometry, settings: RunSettings) -> Weights:
             pass  # the same buffer type: one copy
         else:
             cards[places[-1]] += tied.bytes
-    return Weights(tuple(cards), host)
+    return PlacedWeights(tuple(cards), host)
 
 
 def tied_output(geometry: Geometry) -> TensorInfo | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reconciler.workspace.allocated import NameTaken, UnknownType, as_declared, check_allocation, names_of_files, with_allocated
 from reconciler.workspace.catalogue import load_catalogue
-from reconciler.workspace.inventory import Host, Inventory
+from reconciler.workspace.inventory import Inventory, InventoryHost
 from reconciler.workspace.load import Workspace, find_state_path, load_fleet, load_inventory, load_workspace, state_path_of
 from reconciler.workspace.places import place_of, wanted_place
 from reconciler.workspace.schema import json_schema
@@ -13,8 +13,8 @@ from reconciler.workspace.selection import DESIRED, STATE, cluster_of, fleet_nam
 __all__ = [
     "DESIRED",
     "STATE",
-    "Host",
     "Inventory",
+    "InventoryHost",
     "NameTaken",
     "UnknownType",
     "Workspace",

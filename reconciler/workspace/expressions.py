@@ -21,7 +21,7 @@ _REPEATS = frozenset({"MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"})
 
 
 @value_class
-class Ways:
+class Backtracks:
     """What backtracking has to choose from: `spans`, how many lengths each repeat can have; `branches`, how many sides each choice has."""
 
     spans: tuple[int, ...] = ()
@@ -54,7 +54,7 @@ def why_too_much(expression: str, names: Iterable[str]) -> str | None:
     return None
 
 
-def _ways(tree: Iterable[tuple[object, object]], *, repeated: bool) -> Ways:
+def _ways(tree: Iterable[tuple[object, object]], *, repeated: bool) -> Backtracks:
     spans: list[int] = []
     branches = 1
     items = 0
@@ -78,7 +78,7 @@ def _ways(tree: Iterable[tuple[object, object]], *, repeated: bool) -> Ways:
             spans += inner.spans
             branches *= inner.branches
             items += inner.items
-    return Ways(tuple(spans), branches, items)
+    return Backtracks(tuple(spans), branches, items)
 
 
 def _sides(argument: object) -> Iterator[Iterable[tuple[object, object]]]:

@@ -41,7 +41,7 @@ _EXTENSIONS = ("", ".yaml", ".yml", ".json")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Host:
+class InventoryHost:
     """A host with the profile that it shares with others of its kind."""
 
     name: str
@@ -57,7 +57,7 @@ class Host:
 class Inventory:
     """`hosts` by name in sorted order; `groups` by name with their hosts in Ansible's order."""
 
-    def __init__(self, tree: GroupTree, hosts: Mapping[str, Host], warnings: tuple[Problem, ...] = ()) -> None:
+    def __init__(self, tree: GroupTree, hosts: Mapping[str, InventoryHost], warnings: tuple[Problem, ...] = ()) -> None:
         self.hosts = MappingProxyType(hosts)
         self.warnings = warnings
         self._tree = tree
@@ -142,7 +142,7 @@ def read_inventory(paths: Sequence[Path], sources: Sources) -> Inventory:
         _read_source(path, tree, sources)
     tree.link()
     precedence = Precedence(tree, tuple(dict.fromkeys(folder_of(sources.root, path) for path in paths)), sources)
-    hosts = {name: Host(name, tree.hosts[name].place, precedence.profile(tree.hosts[name])) for name in sorted(tree.hosts)}
+    hosts = {name: InventoryHost(name, tree.hosts[name].place, precedence.profile(tree.hosts[name])) for name in sorted(tree.hosts)}
     if not hosts and not sources.problems.any:
         sources.problems.error("this inventory has no hosts", Place(sources.name(paths[0])), "name at least one under `hosts:`")
     return Inventory(tree, hosts, sources.problems.warnings)

@@ -26,7 +26,7 @@ from reconciler.workspace.cards import cards, is_vendor_id
 from reconciler.workspace.docker import docker
 from reconciler.workspace.engines import EngineParts, engines
 from reconciler.workspace.forms import Form, integer, label, map_of, number, scalar, shortened, size, text, what_is_wrong_with_url
-from reconciler.workspace.inventory import Host, Inventory
+from reconciler.workspace.inventory import Inventory, InventoryHost
 from reconciler.workspace.limits import limits
 from reconciler.workspace.probe import probe
 from reconciler.workspace.problems import Problems, Refused
@@ -128,7 +128,7 @@ class NodeReader:
         """Every host of the inventory as a node."""
         return Fleet(name, {host.name: self._node(host) for host in inventory.hosts.values()})
 
-    def _node(self, host: Host) -> NodeSpec:
+    def _node(self, host: InventoryHost) -> NodeSpec:
         kept = self._keys.get(id(host.profile))
         if kept is None:
             kept = self._keys[id(host.profile)] = (host.profile, self._keys_of(host.profile))
@@ -160,7 +160,7 @@ class NodeReader:
             docker=values.get(DOCKER),
         )
 
-    def _reaching(self, host: Host) -> frozenset[str]:
+    def _reaching(self, host: InventoryHost) -> frozenset[str]:
         """Which variables of Ansible a host has that say how it is reached."""
         present = self._reach.get(id(host.profile))
         if present is None:
@@ -168,7 +168,7 @@ class NodeReader:
             present = self._reach[id(host.profile)] = (host.profile, there)
         return present[1]
 
-    def _reached(self, host: Host, asked: ProbeSpec, present: frozenset[str], by: str | None, *, known: bool) -> ProbeSpec:
+    def _reached(self, host: InventoryHost, asked: ProbeSpec, present: frozenset[str], by: str | None, *, known: bool) -> ProbeSpec:
         """How the host is reached, by gpurec's own keys and what Ansible's variables say beside them. `by`: its connection, where
         variables depend on that; `known`: its address is."""
         if not present:
@@ -200,7 +200,7 @@ class NodeReader:
                 return replace(spec, connection=f"a variable that gpurec cannot read ({names[-1]})")
         return self._with_ssh_arguments(host, spec, present, by)
 
-    def _with_ssh_arguments(self, host: Host, spec: ProbeSpec, present: frozenset[str], by: str | None) -> ProbeSpec:
+    def _with_ssh_arguments(self, host: InventoryHost, spec: ProbeSpec, present: frozenset[str], by: str | None) -> ProbeSpec:
         self._warn_of_ignored(host, (name for name in present if not name.startswith(OF_SUDO)))
         arguments = (*ARGUMENTS, *PROXY_COMMANDS)
         taken: dict[str, Sequence[str]] = dict.fromkeys(arguments, ())
@@ -219,7 +219,7 @@ class NodeReader:
         options = (*first, *(UNCHECKED if self._ansible(host, names_by(by, HOST_KEY_CHECKING), _yes) is False else ()), *chain(*others))
         return replace(spec, key_file=self._ansible(host, names_by(by, KEY_FILE), text), ssh_options=options, connection=connection)
 
-    def _warn_of_ignored(self, host: Host, names: Iterable[str]) -> None:
+    def _warn_of_ignored(self, host: InventoryHost, names: Iterable[str]) -> None:
         for name in sorted({*names} & IGNORED.keys()):
             node = _variable(host, name)
             if not isinstance(node, ScalarNode) or node.text not in AS_GPUREC_DOES.get(name, ()):
@@ -281,7 +281,7 @@ class NodeReader:
                 self._known[at] = (node, value)
         values.put(entry, value, node)
 
-    def _rendered(self, keys: _Keys, host: Host) -> Values:
+    def _rendered(self, keys: _Keys, host: InventoryHost) -> Values:
         if keys.whole is not None:
             try:
                 keys = self._own_keys(self._templates.render(keys.whole, host))
@@ -295,7 +295,7 @@ class NodeReader:
                 continue
         return values
 
-    def _engine(self, parts: EngineParts, host: Host, address: str) -> EngineSpec | None:
+    def _engine(self, parts: EngineParts, host: InventoryHost, address: str) -> EngineSpec | None:
         if parts.owned is not None:
             return parts.on(host.name, url_of(address, parts.owned.port))
         if isinstance(parts.url, str):
@@ -310,7 +310,7 @@ class NodeReader:
             return None
         return parts.on(host.name, url.rstrip("/"))
 
-    def _ansible(self, host: Host, names: Sequence[str], form: Form[T]) -> T | None:
+    def _ansible(self, host: InventoryHost, names: Sequence[str], form: Form[T]) -> T | None:
         """What the first of these variables, which Ansible itself reads, says; None, with a warning, where gpurec cannot read it."""
         name = next((one for one in names if not is_null(_variable(host, one))), None)
         node = _variable(host, name) if name is not None else None
@@ -373,7 +373,7 @@ class NodeReader:
                 what = f"engines {first.name!r} and {engine.name!r} of one host have the same unit, {start.unit!r}"
                 self._problems.error(what, engine.key, "write another `unit:` for one of them")
 
-    def _check_address(self, parts: tuple[EngineParts, ...], host: Host, address: str) -> None:
+    def _check_address(self, parts: tuple[EngineParts, ...], host: InventoryHost, address: str) -> None:
         """A daemon publishes ports at IP addresses, and only at the one of its host."""
         for engine in parts:
             start = engine.owned.start if engine.owned is not None else None
@@ -422,7 +422,7 @@ _OF_ONE_PLUGIN = frozenset(name for name in (*HONOURED, *IGNORED) if not is_read
 _MAY_BE_SSH = ("auto", "ssh")
 
 
-def _variable(host: Host, *names: str) -> Node | None:
+def _variable(host: InventoryHost, *names: str) -> Node | None:
     """The first of these variables that a host has."""
     return next((entry[1] for name in names if (entry := host.profile.variables.get(name)) is not None), None)
 

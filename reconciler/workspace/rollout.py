@@ -10,19 +10,19 @@ from reconciler.workspace.problems import Problems
 from reconciler.workspace.table import Field, Values
 
 
-class Update(StrEnum):
+class UpdateMode(StrEnum):
     ROLLING = "rolling"
     CANARY = "canary"
 
 
 MAX_UNAVAILABLE = Field("max_unavailable", integer(1, 1_000_000), meant="maxunavailable max_parallel")
 ORDER = Field("order", choice(Order), meant="update_order")
-UPDATE = Field("update", choice(Update), meant="update_strategy update_config rollout")
+UPDATE = Field("update", choice(UpdateMode), meant="update_strategy update_config rollout")
 
 
 def rollout_of(values: Values) -> Rollout:
     """What a model says of it, with the defaults."""
-    return Rollout(values.get(MAX_UNAVAILABLE) or 1, values.get(ORDER), values.get(UPDATE) is Update.CANARY)
+    return Rollout(values.get(MAX_UNAVAILABLE) or 1, values.get(ORDER), values.get(UPDATE) is UpdateMode.CANARY)
 
 
 def check_rollout(name: str, values: Values, problems: Problems, *, loaded: bool, verified: bool) -> None:
@@ -31,6 +31,6 @@ def check_rollout(name: str, values: Values, problems: Problems, *, loaded: bool
         if field in values:
             hint = "remove it, or write ensure: loaded"
             problems.error(f"{name} has `{field.key}`, and is not to be loaded by gpurec", values.nodes[field.key], hint)
-    if loaded and values.get(UPDATE) is Update.CANARY and not verified:
+    if loaded and values.get(UPDATE) is UpdateMode.CANARY and not verified:
         what = f"{name} is updated with a canary that is asked nothing: only its place and its size are looked at"
         problems.warn(what, values.nodes[UPDATE.key], "add `verify: {min_tokens_per_second: 5}`, or embedding_length")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from reconciler.workspace.inventory import Host
+from reconciler.workspace.inventory import InventoryHost
 from reconciler.workspace.problems import Problems, Refused
 from reconciler.workspace.tree import ListNode, MapNode, Node, PlainValues, ScalarNode, node_of, scalars
 
@@ -51,11 +51,11 @@ class Templates:
             kept = self._has[id(node)] = (node, any(is_template(value) for value in scalars(node)))
         return kept[1]
 
-    def render(self, node: Node, host: Host) -> Node:
+    def render(self, node: Node, host: InventoryHost) -> Node:
         """The node with every template below it rendered for the host. Reports and refuses a template that cannot be rendered."""
         return self._render(node, host, ())
 
-    def text(self, node: ScalarNode, host: Host) -> str:
+    def text(self, node: ScalarNode, host: InventoryHost) -> str:
         """A single template as text; those that only name `inventory_hostname` never start Jinja."""
         template = node.text
         if template not in self._pieces:
@@ -64,7 +64,7 @@ class Templates:
         found = self._pieces[template]
         return host.name.join(found) if found is not None else str(self._value(node, host, ()))
 
-    def _render(self, node: Node, host: Host, within: tuple[str, ...]) -> Node:
+    def _render(self, node: Node, host: InventoryHost, within: tuple[str, ...]) -> Node:
         if not self.has(node):
             return node
         if isinstance(node, ScalarNode):
@@ -75,7 +75,7 @@ class Templates:
         entries = {name: (key, value) for (name, (key, _)), value in zip(node.entries.items(), values, strict=True)}
         return MapNode(node.file, node.line, node.column, entries, node.tag)
 
-    def _all(self, values: list[Node], host: Host, within: tuple[str, ...]) -> list[Node]:
+    def _all(self, values: list[Node], host: InventoryHost, within: tuple[str, ...]) -> list[Node]:
         """All of several values rendered; where some cannot be, all of these are reported before the refusal."""
         found: list[Node] = []
         for value in values:
@@ -87,7 +87,7 @@ class Templates:
             raise Refused
         return found
 
-    def _value(self, node: ScalarNode, host: Host, within: tuple[str, ...]) -> object:
+    def _value(self, node: ScalarNode, host: InventoryHost, within: tuple[str, ...]) -> object:
         from jinja2 import UndefinedError
 
         from reconciler.rendering.sandbox import TooMuchWork
@@ -124,10 +124,10 @@ class Templates:
             raise self._problems.refuse(f"{_quoted(template)} renders to more than {MOST_RENDERED} characters", node, _SHORTER)
         return value
 
-    def _defined(self, name: str, host: Host) -> bool:
+    def _defined(self, name: str, host: InventoryHost) -> bool:
         return name in _MAGIC or name in host.profile.variables
 
-    def _variable(self, name: str, at: ScalarNode, host: Host, within: tuple[str, ...]) -> object:
+    def _variable(self, name: str, at: ScalarNode, host: InventoryHost, within: tuple[str, ...]) -> object:
         if name == "inventory_hostname":
             return host.name
         if name == "inventory_hostname_short":

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import math
 
-from reconciler.admission import CardSeen, Load, PendingLoad, Rules, Seat, admit, arrange, cache_per_token, holds, predicted_bytes
+from reconciler.admission import (
+    CardSeen,
+    EngineResident,
+    ModelToLoad,
+    PendingLoad,
+    Rules,
+    admit,
+    arrange,
+    cache_per_token,
+    holds,
+    predicted_bytes,
+)
 from reconciler.fleet import GIB, MIB
 
 RULES = Rules(True, 3, memory=True, fit_margin=0)
 PINNED = math.inf
 
 
-def file_of(size: int, **fields: object) -> Load:
-    return Load(file_bytes=size, cache_per_token=0, context=4096, need=size, **fields)  # type: ignore[arg-type]
+def file_of(size: int, **fields: object) -> ModelToLoad:
+    return ModelToLoad(file_bytes=size, cache_per_token=0, context=4096, need=size, **fields)  # type: ignore[arg-type]
 
 
-def seat(name: str, size: int = 0, keep: float | None = PINNED, card: int = 0, **fields: object) -> Seat:
-    return Seat(name, ((card, size),) if size else (), keep, path=name, **fields)  # type: ignore[arg-type]
+def seat(name: str, size: int = 0, keep: float | None = PINNED, card: int = 0, **fields: object) -> EngineResident:
+    return EngineResident(name, ((card, size),) if size else (), keep, path=name, **fields)  # type: ignore[arg-type]
 
 
 def one_card(size: int) -> list[CardSeen]:
@@ -24,13 +35,13 @@ def one_card(size: int) -> list[CardSeen]:
 
 
 def test_the_prediction_is_the_file_and_a_cache_for_every_slot() -> None:
-    load = Load(file_bytes=4 * GIB, cache_per_token=128 * 1024, context=8192, parallel=2)
+    load = ModelToLoad(file_bytes=4 * GIB, cache_per_token=128 * 1024, context=8192, parallel=2)
     assert predicted_bytes(load) == (6 * GIB, 6 * GIB)
 
 
 def test_without_the_shape_of_the_cache_the_file_is_the_least_and_nothing_is_the_most() -> None:
-    assert predicted_bytes(Load(file_bytes=4 * GIB, context=8192)) == (4 * GIB, None)
-    assert predicted_bytes(Load(context=8192)) == (None, None)
+    assert predicted_bytes(ModelToLoad(file_bytes=4 * GIB, context=8192)) == (4 * GIB, None)
+    assert predicted_bytes(ModelToLoad(context=8192)) == (None, None)
 
 
 def test_a_batch_counts_only_where_it_is_asked_for_and_not_for_embedding_models() -> None:
@@ -81,7 +92,7 @@ def test_of_several_cards_the_freest_is_taken_and_all_where_none_is_enough() -> 
 
 def test_what_is_not_known_is_said_and_only_what_is_certain_counts() -> None:
     there = [seat("a", 5 * GIB)]
-    shapeless = Load(file_bytes=4 * GIB, context=4096)
+    shapeless = ModelToLoad(file_bytes=4 * GIB, context=4096)
     assert admit(shapeless, there, one_card(10 * GIB), RULES).unknown == ("what it will predict",)
     assert admit(shapeless, there, one_card(9 * GIB), RULES).evicts == ("a",)
     assert admit(file_of(GIB), there, one_card(10 * GIB), Rules()).unknown == ("the rules of this version",)

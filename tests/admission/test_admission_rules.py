@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.admission import Rules, Seat, admit_by_router, free_at_start, rules_of, utilization_of
+from reconciler.admission import EngineResident, Rules, admit_by_router, free_at_start, rules_of, utilization_of
 from reconciler.fleet import GIB, MIB, EngineKind
 
 OLLAMA, ROUTER, VLLM = EngineKind.OLLAMA, EngineKind.LLAMACPP, EngineKind.VLLM
@@ -55,11 +55,11 @@ def test_a_router_tells_its_limit_itself_and_looks_at_no_memory() -> None:
 
 
 def test_a_router_at_its_limit_stops_the_idle_model_that_was_used_least_recently() -> None:
-    there = [Seat("busy", idle=False, used=1), Seat("late", used=9), Seat("early", used=2)]
+    there = [EngineResident("busy", idle=False, used=1), EngineResident("late", used=9), EngineResident("early", used=2)]
     rules = rules_of(ROUTER, None, {}, 1, 3, 3)
     assert admit_by_router(there, rules).evicts == ("early",)
     assert admit_by_router(there[:2], rules).evicts == ()
-    assert admit_by_router([Seat("busy", idle=False)] * 3, rules).unknown
+    assert admit_by_router([EngineResident("busy", idle=False)] * 3, rules).unknown
 
 
 def test_a_vllm_gets_its_grant_rounded_down_to_a_hundredth() -> None:

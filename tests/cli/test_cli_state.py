@@ -16,7 +16,7 @@ from syrupy.assertion import SnapshotAssertion
 from reconciler.cli.main import cli
 from reconciler.fleet import AppliedReplica, EngineFacts, EngineId, EngineKind, FleetFacts, NodeFacts, StateError, replica_address
 from reconciler.operations.drift import read_memory, write_memory
-from reconciler.planning import DriftMemory, Seen
+from reconciler.planning import DriftMemory, SeenDrift
 from reconciler.state import StateLevel, StepStatus, break_lock, check_state, look_at_lock, open_reader, open_writer
 from reconciler.views.state_text import FindingRow, check_text
 
@@ -121,7 +121,7 @@ def test_mv_renames_a_node_in_what_is_owned_and_what_was_seen(path: Path) -> Non
 
 def test_mv_renames_in_the_memory_of_drift_too_and_touches_nothing_when_that_is_none(path: Path, tmp_path: Path) -> None:
     memory = tmp_path / "drift.json"
-    seen = Seen(QWEN, "missing", "resident", "2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z", 3)
+    seen = SeenDrift(QWEN, "missing", "resident", "2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z", 3)
     write_memory(memory, DriftMemory("lab", "l", "2026-01-01T00:00:00Z", 1, (seen,)))
     assert state(path, "mv", "gpu-b", "gpu-z", "--memory", str(memory)).exit_code == 0
     assert [(one.address, one.runs) for one in read_memory(memory).seen] == [("model.qwen2.5:7b@gpu-z/ollama", 3)]

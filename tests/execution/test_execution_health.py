@@ -10,7 +10,7 @@ from scripted import Room, Time
 
 from reconciler.execution import ExecutionOptions, looked_at
 from reconciler.execution.health import with_health
-from reconciler.execution.kinds.model.waits import Watch
+from reconciler.execution.kinds.model.waits import EngineWatch
 from reconciler.fleet import USUAL_HEALTH, EngineFacts, EngineId, EngineKind, EngineSpec, Health, Policy, Unreachable
 from reconciler.planning import Action
 
@@ -58,7 +58,7 @@ def looks_until_seen(answers: str, health: Health) -> int | None:
     options = with_health(ExecutionOptions(), health)
 
     async def go() -> None:
-        await Watch(engine, (), options, time.clock, time.sleep).look_until_seen()  # type: ignore[arg-type]  # observing is all it does
+        await EngineWatch(engine, (), options, time.clock, time.sleep).look_until_seen()  # type: ignore[arg-type]  # observing is all it does
 
     try:
         asyncio.run(go())

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from reconciler.engines.keys import Keys
-from reconciler.execution.kinds.engine.units import UnitError, UnitWork
+from reconciler.execution.kinds.engine.units import SystemdUnitError, UnitWork
 from reconciler.fleet import CardFacts, EngineId, EngineKind, EngineSpec, EngineUnit, NodeSpec, OwnedEngine, SecretRef, UnitScope, UnitSpec
 from reconciler.hosts import FileSeen, HostError, ThisMachine, host_error
 from reconciler.planning.kinds.engine.unit import unit_of
@@ -153,14 +153,14 @@ def test_a_unit_that_changes_is_started_anew(machine: Machine) -> None:
 
 
 def test_a_first_start_that_fails_leaves_nothing_behind(machine: Machine) -> None:
-    with pytest.raises(UnitError, match=r"is failed; it wrote last: no such option --flash \| bye"):
+    with pytest.raises(SystemdUnitError, match=r"is failed; it wrote last: no such option --flash \| bye"):
         machine.make(unit("broken"))
     assert not machine.unit.exists()
     assert machine.calls[-2:] == ["disable --now gpurec-llama.service", "daemon-reload"]
 
 
 def test_a_program_that_ends_again_and_again_is_not_waited_for(machine: Machine) -> None:
-    with pytest.raises(UnitError, match="does not stay up; it wrote last"):
+    with pytest.raises(SystemdUnitError, match="does not stay up; it wrote last"):
         machine.make(unit("crash"))
     assert not machine.unit.exists()
 
@@ -168,7 +168,7 @@ def test_a_program_that_ends_again_and_again_is_not_waited_for(machine: Machine)
 def test_a_change_that_fails_brings_the_unit_of_before_back(machine: Machine) -> None:
     machine.make(unit())
     before = machine.unit.read_text()
-    with pytest.raises(UnitError, match="the one before it runs again"):
+    with pytest.raises(SystemdUnitError, match="the one before it runs again"):
         machine.make(unit("broken"))
     assert machine.unit.read_text() == before
     assert (machine.root / "active").read_text() == "active\n"
@@ -185,7 +185,7 @@ def test_a_unit_that_left_the_files_is_stopped_and_taken_away(machine: Machine) 
 def test_a_unit_that_gpurec_did_not_write_is_left_alone(machine: Machine) -> None:
     machine.unit.parent.mkdir(parents=True)
     machine.unit.write_text("[Service]\nExecStart=/bin/true\n")
-    with pytest.raises(UnitError, match=r"gpurec-llama\.service is a unit that gpurec did not write"):
+    with pytest.raises(SystemdUnitError, match=r"gpurec-llama\.service is a unit that gpurec did not write"):
         machine.make(unit())
     asyncio.run(machine.work(unit()).remove())
     assert machine.calls == []
@@ -240,7 +240,7 @@ def test_a_change_that_fails_brings_the_secrets_of_before_back(machine: Machine,
     monkeypatch.setenv("TOKEN", "old")
     machine.make(with_secret())
     monkeypatch.setenv("TOKEN", "new")
-    with pytest.raises(UnitError, match="the one before it runs again"):
+    with pytest.raises(SystemdUnitError, match="the one before it runs again"):
         machine.make(after)
     assert machine.secrets.read_text() == 'HF_TOKEN="old"\n'
     assert stat.S_IMODE(machine.secrets.stat().st_mode) == 0o600
@@ -251,7 +251,7 @@ def test_secrets_that_the_unit_of_before_did_not_have_go_with_the_one_that_faile
 ) -> None:
     monkeypatch.setenv("TOKEN", "new")
     machine.make(unit())
-    with pytest.raises(UnitError, match="the one before it runs again"):
+    with pytest.raises(SystemdUnitError, match="the one before it runs again"):
         machine.make(with_secret("broken"))
     assert not machine.secrets.exists()
 
@@ -262,7 +262,7 @@ def test_secrets_are_brought_back_where_only_they_could_be_written(machine: Mach
     monkeypatch.setenv("TOKEN", "new")
     work = machine.work(with_secret("-c", "4096"))
     monkeypatch.setattr(work, "host", FullBehindSecrets("box"))
-    with pytest.raises(UnitError, match="no room"):
+    with pytest.raises(SystemdUnitError, match="no room"):
         asyncio.run(work.make())
     assert machine.secrets.read_text() == 'HF_TOKEN="old"\n'
 

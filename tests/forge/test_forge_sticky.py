@@ -11,7 +11,7 @@ import pytest
 from fake_forge import TOKEN, FakeForge, Written, serving
 
 from reconciler.fleet import SecretRef
-from reconciler.forge import Forge, ForgeError, Kept, find_place, keep_comment, keep_issue
+from reconciler.forge import CommentOutcome, Forge, ForgeError, find_place, keep_comment, keep_issue
 from reconciler.forge.sticky import LONGEST_PAUSE, TRIES, marker
 
 MARK = marker("lab", "plan")
@@ -39,7 +39,7 @@ class Pauses(list[float]):
         self.append(seconds)
 
 
-def keep(fake: FakeForge, event: str, text: str, *, only_if_there: bool = False, pauses: Pauses | None = None) -> Kept:
+def keep(fake: FakeForge, event: str, text: str, *, only_if_there: bool = False, pauses: Pauses | None = None) -> CommentOutcome:
     environ = fake.environ(event)
     place = find_place(environ)
     sleep = Pauses() if pauses is None else pauses
@@ -48,17 +48,17 @@ def keep(fake: FakeForge, event: str, text: str, *, only_if_there: bool = False,
 
 def test_the_first_run_makes_a_comment_and_every_later_one_writes_it_anew(fake: FakeForge, event: str) -> None:
     fake.comments = [Written(1, "ann", "please rebase")]
-    assert keep(fake, event, "one\n") is Kept.CREATED
-    assert keep(fake, event, "two\n") is Kept.UPDATED
-    assert keep(fake, event, "two\n") is Kept.SAME
+    assert keep(fake, event, "one\n") is CommentOutcome.CREATED
+    assert keep(fake, event, "two\n") is CommentOutcome.UPDATED
+    assert keep(fake, event, "two\n") is CommentOutcome.SAME
     assert [one.text for one in fake.comments] == ["please rebase", f"{MARK}\n\ntwo\n"]
 
 
 def test_what_needs_no_comment_makes_none_but_corrects_the_one_that_is_there(fake: FakeForge, event: str) -> None:
-    assert keep(fake, event, "no changes", only_if_there=True) is Kept.NOT_NEEDED
+    assert keep(fake, event, "no changes", only_if_there=True) is CommentOutcome.NOT_NEEDED
     assert fake.comments == []
     keep(fake, event, "a load")
-    assert keep(fake, event, "no changes", only_if_there=True) is Kept.UPDATED
+    assert keep(fake, event, "no changes", only_if_there=True) is CommentOutcome.UPDATED
     assert [one.text for one in fake.comments] == [f"{MARK}\n\nno changes"]
 
 
@@ -68,15 +68,15 @@ def test_fleets_and_kinds_have_comments_of_their_own(fake: FakeForge, event: str
     for mark in (marker("lab2", "plan"), marker("lab", "drift"), marker("a) [x](y)", "plan")):
         asyncio.run(keep_comment(find_place(environ), environ, mark, "other"))
     assert len(fake.comments) == 4
-    assert keep(fake, event, "lab") is Kept.SAME
+    assert keep(fake, event, "lab") is CommentOutcome.SAME
 
 
 def test_it_is_found_behind_many_others(fake: FakeForge, event: str) -> None:
     fake.comments = [Written(at, "ann", f"remark {at}") for at in range(1, 96)]
     keep(fake, event, "one")
-    assert keep(fake, event, "two") is Kept.UPDATED
+    assert keep(fake, event, "two") is CommentOutcome.UPDATED
     fake.most_a_page = 20
-    assert keep(fake, event, "three") is Kept.UPDATED
+    assert keep(fake, event, "three") is CommentOutcome.UPDATED
     assert len(fake.comments) == 96
 
 
@@ -86,7 +86,7 @@ def test_an_issue_is_found_also_where_pages_are_shorter_than_was_asked(forge: Fo
         fake.most_a_page = 20
         fake.issues = [Written(at, "ann", f"issue {at}") for at in range(1, 31)]
         environ = fake.environ()
-        for text, kept in (("one", Kept.CREATED), ("two", Kept.UPDATED)):
+        for text, kept in (("one", CommentOutcome.CREATED), ("two", CommentOutcome.UPDATED)):
             assert asyncio.run(keep_issue(find_place(environ), environ, MARK, "t", text, needed=True)) is kept
 
 
@@ -94,23 +94,23 @@ def test_a_pull_request_that_quotes_our_mark_is_no_issue_of_ours() -> None:
     with serving(Forge.GITHUB) as fake:
         fake.issues = [Written(1, fake.me, f"{MARK}\n\nwhat the issue says", pull=True)]
         environ = fake.environ()
-        assert asyncio.run(keep_issue(find_place(environ), environ, MARK, "t", "none", needed=False)) is Kept.NOT_NEEDED
+        assert asyncio.run(keep_issue(find_place(environ), environ, MARK, "t", "none", needed=False)) is CommentOutcome.NOT_NEEDED
         assert fake.issues[0].open
 
 
 def test_a_strangers_comment_with_our_mark_is_left_alone(fake: FakeForge, event: str) -> None:
     fake.comments = [Written(1, "mallory", f"{MARK}\n\nno changes at all")]
-    assert keep(fake, event, "ours") is Kept.CREATED
+    assert keep(fake, event, "ours") is CommentOutcome.CREATED
     assert fake.comments[0].text.endswith("no changes at all")
-    assert keep(fake, event, "ours again") is Kept.UPDATED
+    assert keep(fake, event, "ours again") is CommentOutcome.UPDATED
 
 
 def test_a_github_job_may_not_ask_who_it_is_and_takes_no_persons_comment_for_its_own(event: str) -> None:
     with serving(Forge.GITHUB) as fake:
         fake.may_ask_who = False
         fake.comments = [Written(1, "mallory", f"{MARK}\n\nforged")]
-        assert keep(fake, event, "one") is Kept.CREATED
-        assert keep(fake, event, "two") is Kept.UPDATED
+        assert keep(fake, event, "one") is CommentOutcome.CREATED
+        assert keep(fake, event, "two") is CommentOutcome.UPDATED
         assert [one.text for one in fake.comments] == [f"{MARK}\n\nforged", f"{MARK}\n\ntwo"]
 
 
@@ -119,14 +119,14 @@ def test_elsewhere_a_job_that_may_not_ask_who_it_is_takes_the_newest_with_its_ma
     with serving(forge) as fake:
         fake.may_ask_who = False
         fake.comments = [Written(1, "mallory", f"{MARK}\n\nforged")]
-        assert keep(fake, event, "one") is Kept.UPDATED
+        assert keep(fake, event, "one") is CommentOutcome.UPDATED
         assert [one.text for one in fake.comments] == [f"{MARK}\n\none"]
 
 
 def test_of_two_runs_at_once_the_older_comment_points_to_the_newer(fake: FakeForge, event: str) -> None:
     fake.comments = [Written(1, fake.me if fake.forge is not Forge.BITBUCKET else "gpurec-bot", f"{MARK}\n\n{at}") for at in (1, 2)]
     fake.comments[1].id = 2
-    assert keep(fake, event, "three") is Kept.UPDATED
+    assert keep(fake, event, "three") is CommentOutcome.UPDATED
     assert [one.text for one in fake.comments] == [f"{MARK}\n\nThere is a newer one of these below.", f"{MARK}\n\nthree"]
 
 
@@ -155,7 +155,7 @@ def test_a_failure_that_passes_is_tried_again_after_the_pause_that_it_asks_for(
 ) -> None:
     fake.faults = [(status, headers, body, False)] * 2
     waited = Pauses()
-    assert keep(fake, event, "one", pauses=waited) is Kept.CREATED
+    assert keep(fake, event, "one", pauses=waited) is CommentOutcome.CREATED
     assert waited == pauses
 
 
@@ -176,7 +176,7 @@ def test_a_job_of_a_fork_is_told_why_it_may_not_write(event: str) -> None:
 
 def test_a_comment_that_was_made_though_the_forge_said_502_comes_not_twice(fake: FakeForge, event: str) -> None:
     fake.faults = [(200, {}, json.dumps({"values": []} if fake.forge is Forge.BITBUCKET else []), False), (502, {}, "<html>", True)]
-    assert keep(fake, event, "one") is Kept.SAME
+    assert keep(fake, event, "one") is CommentOutcome.SAME
     assert len(fake.comments) == 1
 
 
@@ -240,15 +240,15 @@ def test_the_issue_of_a_nightly_run_is_opened_written_anew_and_closed(forge: For
         environ = fake.environ()
         place = find_place(environ)
 
-        def run(text: str, needed: bool) -> Kept:
+        def run(text: str, needed: bool) -> CommentOutcome:
             return asyncio.run(keep_issue(place, environ, MARK, "lab drifted", text, needed=needed, sleep=Pauses()))
 
-        assert run("no drift", needed=False) is Kept.NOT_NEEDED
-        assert run("two fields", needed=True) is Kept.CREATED
-        assert run("three fields", needed=True) is Kept.UPDATED
-        assert run("no drift", needed=False) is Kept.CLOSED
+        assert run("no drift", needed=False) is CommentOutcome.NOT_NEEDED
+        assert run("two fields", needed=True) is CommentOutcome.CREATED
+        assert run("three fields", needed=True) is CommentOutcome.UPDATED
+        assert run("no drift", needed=False) is CommentOutcome.CLOSED
         assert [(one.open, one.title, one.text) for one in fake.issues] == [(False, "lab drifted", f"{MARK}\n\nno drift")]
-        assert run("four fields", needed=True) is Kept.CREATED
+        assert run("four fields", needed=True) is CommentOutcome.CREATED
         assert [one.open for one in fake.issues] == [False, True]
 
 
@@ -263,7 +263,7 @@ def test_a_job_of_no_pull_request_says_how_to_name_one(fake: FakeForge) -> None:
     environ = fake.environ()
     with pytest.raises(ForgeError, match="of no pull request; name it: --number N"):
         asyncio.run(keep_comment(find_place(environ), environ, MARK, "x"))
-    assert asyncio.run(keep_comment(find_place(environ, number=7), environ, MARK, "x")) is Kept.CREATED
+    assert asyncio.run(keep_comment(find_place(environ, number=7), environ, MARK, "x")) is CommentOutcome.CREATED
 
 
 def test_no_forge_a_missing_variable_and_a_missing_token_are_named() -> None:

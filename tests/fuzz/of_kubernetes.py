@@ -34,7 +34,7 @@ from reconciler.fleet import (
     looked_for,
     mismatches,
 )
-from reconciler.kubernetes import Access, inventory_of
+from reconciler.kubernetes import ClusterAccess, inventory_of
 
 T = TypeVar("T")
 NODE = NodeSpec("node", "127.0.0.1", gpus=(CardSpec(0), CardSpec(1)))
@@ -137,7 +137,7 @@ def talk(answers: Callable[[str], bytes], ask: Callable[[KubernetesHost], Corout
         cluster.users = 1
         async with httpx.AsyncClient(transport=transport, base_url="http://k") as client:
             cluster._wire = Wire(client, "lab (http://k)", keys)
-            cluster._access = Access("http://k", "http://k", None, None)
+            cluster._access = ClusterAccess("http://k", "http://k", None, None)
             return await ask(KubernetesHost(cluster, NODE, SentSecrets(keys, {"KEY": "x" * 20})))
 
     return loop().run_until_complete(whole())

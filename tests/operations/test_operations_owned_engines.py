@@ -19,7 +19,7 @@ from reconciler.operations.plan_file import read_plan, save_plan
 from reconciler.operations.resource_types import ResourceType
 from reconciler.operations.saved_plan_checks import check_guards
 from reconciler.operations.settings import WorkspaceSettings
-from reconciler.planning.kinds.engine import EngineKind
+from reconciler.planning.kinds.engine import OwnedEngineKind
 from reconciler.sim import SimFleet, running
 from reconciler.sim.read import read_sim_text
 from reconciler.views import plan_text
@@ -52,7 +52,7 @@ class Lab(OperationsLab):
     settings: WorkspaceSettings = field(init=False)
 
     def __post_init__(self) -> None:
-        owned = ResourceType(EngineKind(), (), lambda context: EngineActor(context, lambda node, docker: MemoryHost(self.daemon)))
+        owned = ResourceType(OwnedEngineKind(), (), lambda context: EngineActor(context, lambda node, docker: MemoryHost(self.daemon)))
         self.settings = WorkspaceSettings(self.root, poll_seconds=0.0, resource_types=(owned,))
         for folder in ("inventories", "desired", "state"):
             (self.root / folder).mkdir()
@@ -370,7 +370,7 @@ def test_a_saved_plan_says_how_the_engine_is_started(lab: Lab) -> None:
     proposal = lab.plan()
     path = lab.root / "saved.plan"
     save_plan(path, proposal.plan)
-    assert read_plan(path, [EngineKind()]).steps == proposal.plan.steps
+    assert read_plan(path, [OwnedEngineKind()]).steps == proposal.plan.steps
 
 
 @pytest.mark.parametrize("volume", ["/:/host", "/etc:/etc", "/var/run/docker.sock:/s", "/root/.ssh:/k"])

@@ -13,7 +13,7 @@ from operations_lab import OperationsLab, shown
 from reconciler.execution.kinds.engine import EngineActor
 from reconciler.operations.resource_types import ResourceType
 from reconciler.operations.settings import WorkspaceSettings
-from reconciler.planning.kinds.engine import EngineKind
+from reconciler.planning.kinds.engine import OwnedEngineKind
 from reconciler.sim import SimFleet, running
 from reconciler.sim.read import read_sim_text
 
@@ -44,7 +44,7 @@ class Lab(OperationsLab):
     settings: WorkspaceSettings = field(init=False)
 
     def __post_init__(self) -> None:
-        owned = ResourceType(EngineKind(), (), lambda context: EngineActor(context, lambda node, docker: MemoryHost(self.daemon)))
+        owned = ResourceType(OwnedEngineKind(), (), lambda context: EngineActor(context, lambda node, docker: MemoryHost(self.daemon)))
         self.settings = WorkspaceSettings(self.root, poll_seconds=0.0, resource_types=(owned,))
         for folder in ("inventories", "desired", "state"):
             (self.root / folder).mkdir()

@@ -21,8 +21,8 @@ from planted.judge import plan_of, verdict
 
 from reconciler.fleet import Each, EngineSpec, Solver, Spread
 from reconciler.placement import SolverMissing, mip, place
-from reconciler.placement.mip import Budget, Program, solve
-from reconciler.placement.result import Ended
+from reconciler.placement.mip import Program, SolverBudget, solve
+from reconciler.placement.result import SolverEnd
 
 EXACT = Solver.EXACT
 CHAIN = ({"a": 24, "b": 16, "c": 8}, {"x:latest": (12, 0, 1, ("a",)), "y:latest": (8, 0, 1, ("b",)), "z:latest": (24, 0, 1, ())})
@@ -158,8 +158,8 @@ def test_a_program_is_solved_from_a_start_and_its_bound_is_below_its_cost():
     numbers = [program.number() for _ in range(3)]
     program.row(dict(zip(numbers, (3.0, 4.0, 5.0), strict=True)), upper=8)
     cost = dict(zip(numbers, (-3.0, -4.0, -5.0), strict=True))
-    answer = solve(program, cost, [0, 0, 1], Budget(10**6, 60))
-    assert (list(answer.numbers), answer.cost, answer.ended) == ([1, 0, 1], -8.0, Ended.PROVED)
+    answer = solve(program, cost, [0, 0, 1], SolverBudget(10**6, 60))
+    assert (list(answer.numbers), answer.cost, answer.ended) == ([1, 0, 1], -8.0, SolverEnd.PROVED)
     assert answer.bound == pytest.approx(answer.cost)
 
 
@@ -176,8 +176,8 @@ def test_the_same_work_gives_the_same_numbers_and_the_same_bound():
     start = [0] * (left[0]) + [1] * len(left)
     answers = []
     for _ in range(2):
-        budget = Budget(10 * sum(len(terms) for _, _, terms in program.rows), 600)
+        budget = SolverBudget(10 * sum(len(terms) for _, _, terms in program.rows), 600)
         answers.append((solve(program, cost, start, budget), budget.work))
     assert answers[0] == answers[1]
-    assert answers[0][0].ended is Ended.WORK
+    assert answers[0][0].ended is SolverEnd.WORK
     assert answers[0][0].bound <= answers[0][0].cost < sum(sizes)

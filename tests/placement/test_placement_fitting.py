@@ -9,7 +9,7 @@ from planning.fleets import GIB, desired, facts, fleet, node
 
 import reconciler.needs.run_settings as ways
 from reconciler.fleet import Applied, EngineKind, ModelSpec
-from reconciler.placement import Question, Search, candidates
+from reconciler.placement import ContextSearch, Question, candidates
 from reconciler.vram import AS_THE_ENGINE, Catalogue, Family, KnownModel, RunSettings, Shape, Trust, predict
 
 SHAPE = Shape("s", Family.LLAMA, 16, 2048, 32, 8, 64, 8192, 128256, 131072, tied=True)
@@ -25,7 +25,7 @@ def test_engines_of_the_same_room_share_a_search_and_those_with_less_have_less(m
         return predict(geometry, settings, *more)
 
     monkeypatch.setattr(ways, "predict", counted)
-    question = Question(ModelSpec("m:1", tuple(of.nodes)), None, AS_THE_ENGINE, Search())
+    question = Question(ModelSpec("m:1", tuple(of.nodes)), None, AS_THE_ENGINE, ContextSearch())
     found = candidates(of, desired(), facts(of), Applied(), question, CATALOGUE)
     contexts = [one.fitted.found.settings.context for one in found if one.fitted is not None and one.fitted.found is not None]
     assert len(contexts) == 300

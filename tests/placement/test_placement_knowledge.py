@@ -20,7 +20,7 @@ from reconciler.vram import (
     Catalogue,
     Family,
     KnownModel,
-    Listed,
+    ListedShape,
     Quantisation,
     RunSettings,
     Shape,
@@ -170,7 +170,7 @@ def by_shape(context: int | None, reported: int | None, **more: Any) -> tuple[in
 
 
 def upper(**settings: Any) -> int:
-    listed = Listed(SHAPE, Quantisation.Q4_K_M)
+    listed = ListedShape(SHAPE, Quantisation.Q4_K_M)
     found = predict(listed.geometry(), RunSettings(**{"parallel": 1, "ubatch": 512, "build": 10760, **settings}))
     return listed.widened(found).cards[0].high or 0
 

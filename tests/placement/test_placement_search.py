@@ -15,14 +15,14 @@ from planning.fleets import GIB, applied, desired, facts, fleet, loaded, model, 
 from planted.draw import STORIES, Group
 from planted.judge import judge
 
-from reconciler.capacity import Bin, Item, Kind, Packing, Seat, card_groups
+from reconciler.capacity import Bin, Item, Packing, ReplicaKind, Seat, card_groups
 from reconciler.fleet import Spread
 from reconciler.placement.rebuild import Rebuild
 from reconciler.placement.search import Search
 
 
 def kind(bins, takes, **fields):
-    return Kind(tuple(bins), frozenset(bins), lambda at: Seat(takes), **fields)
+    return ReplicaKind(tuple(bins), frozenset(bins), lambda at: Seat(takes), **fields)
 
 
 def packing(rooms, *items, bins=None):

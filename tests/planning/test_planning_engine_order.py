@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pretend import carry_out, do, some_order
 from test_planning_properties import ROUNDS, situations
 
-from reconciler.admission import CardSeen, Load, Rules, Seat, admit
+from reconciler.admission import CardSeen, EngineResident, ModelToLoad, Rules, admit
 from reconciler.fleet import EngineFacts, EngineKind, FleetFacts, Policy, Unmanaged
 from reconciler.planning import Action
 
@@ -134,14 +134,14 @@ class Server:
             self.seats.pop(blob, None)
         if action not in (Action.LOAD, Action.RELOAD) or blob in self.seats:
             return ()
-        load = Load(self.files[name], 0, 4096, need=bytes_taken)
+        load = ModelToLoad(self.files[name], 0, 4096, need=bytes_taken)
         verdict = admit(load, list(self.seats.values()), [self.card], Rules(True, self.most, memory=True, fit_margin=0))
         self.seats[blob] = seat(blob, bytes_taken, True)
         return verdict.evicts
 
 
-def seat(blob: str | None, size: int | None, pinned: bool | None) -> Seat:
-    return Seat(blob or "", ((0, size or 0),), math.inf if pinned else 300.0, blob or "")
+def seat(blob: str | None, size: int | None, pinned: bool | None) -> EngineResident:
+    return EngineResident(blob or "", ((0, size or 0),), math.inf if pinned else 300.0, blob or "")
 
 
 @st.composite

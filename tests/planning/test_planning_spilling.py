@@ -14,7 +14,7 @@ from pretend import some_order
 from test_planning_engine_order import servers, with_files
 from test_planning_properties import ROUNDS
 
-from reconciler.admission import CardSeen, Load, Rules, Seat, admit
+from reconciler.admission import CardSeen, EngineResident, ModelToLoad, Rules, admit
 from reconciler.fleet import Fleet, Limits, Residency
 from reconciler.planning import Action, Plan
 
@@ -134,7 +134,7 @@ def test_no_part_of_a_load_ends_up_on_the_cpu_whatever_order_the_needs_of_a_plan
         if step.action in (Action.UNLOAD, Action.RELOAD):
             there.pop(blob, None)
         if step.action in (Action.LOAD, Action.RELOAD) and blob not in there:
-            seats = [Seat(name or "", ((0, size or 0),), math.inf, name or "") for name, size in there.items()]
+            seats = [EngineResident(name or "", ((0, size or 0),), math.inf, name or "") for name, size in there.items()]
             card = CardSeen(0, of.nodes[step.node].gpus[0].vram)
-            assert admit(Load(1, 0, 4096, need=step.vram_bytes), seats, [card], rules).spills is False, step.id
+            assert admit(ModelToLoad(1, 0, 4096, need=step.vram_bytes), seats, [card], rules).spills is False, step.id
             there[blob] = step.vram_bytes

@@ -10,7 +10,7 @@ from datetime import UTC
 
 from fleets import ALL_OF_IT, GIB, NOW
 
-from reconciler.execution.kinds.model.recording import Places, addresses_to_forget, replica_row, rows_as_found, was_unloaded
+from reconciler.execution.kinds.model.recording import ReplicaPlaces, addresses_to_forget, replica_row, rows_as_found, was_unloaded
 from reconciler.execution.lookup import find_resident
 from reconciler.fleet import (
     NO_LIMITS,
@@ -292,7 +292,7 @@ def apply_all(world: World, plan: Plan | None = None, failed: Set[str] = frozens
     for step in order or plan.steps:
         if step.id not in failed:
             world = carry(world, plan, step)
-    places = Places(world.fleet, world.desired, world.facts)
+    places = ReplicaPlaces(world.fleet, world.desired, world.facts)
     engines = {engine.id: world.facts.engine(engine.id) for node in world.fleet.nodes.values() for engine in node.engines}
     stepped: dict[str, bool] = {}
     for step in plan.steps:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.probes.places import PATIENCE, Places
+from reconciler.probes.places import PATIENCE, ProbePlaces
 
 
 class _Jumping(selectors.DefaultSelector):
@@ -51,7 +51,7 @@ class Crowd:
 
 def test_the_dead_cost_one_deadline_together():
     async def main() -> None:
-        places, crowd = Places(10, most=1000), Crowd()
+        places, crowd = ProbePlaces(10, most=1000), Crowd()
         await asyncio.gather(*(places.ask(crowd.wait(5.0 if number % 20 == 19 else 0.01)) for number in range(4000)))
         assert crowd.ended == 4000
 
@@ -63,7 +63,7 @@ def test_the_dead_cost_one_deadline_together():
 
 def test_no_more_are_at_work_than_there_are_places():
     async def main() -> None:
-        places, crowd = Places(10, most=1000), Crowd()
+        places, crowd = ProbePlaces(10, most=1000), Crowd()
         await asyncio.gather(*(places.ask(crowd.wait(PATIENCE / 2)) for _ in range(100)))
         assert crowd.most == 10
 
@@ -72,7 +72,7 @@ def test_no_more_are_at_work_than_there_are_places():
 
 def test_those_that_wait_are_bounded_too():
     async def main() -> None:
-        places, crowd = Places(10, most=30), Crowd()
+        places, crowd = ProbePlaces(10, most=30), Crowd()
         await asyncio.gather(*(places.ask(crowd.wait(5.0)) for _ in range(100)))
         assert crowd.most == 30
 
@@ -81,7 +81,7 @@ def test_those_that_wait_are_bounded_too():
 
 def test_who_is_asked_late_because_this_machine_is_busy_keeps_its_place():
     async def main() -> None:
-        places, crowd = Places(1, most=10), Crowd()
+        places, crowd = ProbePlaces(1, most=10), Crowd()
         loop = asyncio.get_running_loop()
 
         def busy() -> None:
@@ -101,7 +101,7 @@ def test_who_is_asked_late_because_this_machine_is_busy_keeps_its_place():
 
 def test_a_cancelled_question_ends_before_its_place_is_free_again():
     async def main() -> None:
-        places, crowd = Places(1, most=1), Crowd()
+        places, crowd = ProbePlaces(1, most=1), Crowd()
         first, second = (asyncio.ensure_future(places.ask(crowd.wait(60.0))) for _ in range(2))
         await asyncio.sleep(0.1)
         for task in (first, second):
@@ -119,7 +119,7 @@ def test_what_goes_wrong_reaches_who_asked():
         raise ValueError("no")
 
     async def main() -> None:
-        places = Places(1)
+        places = ProbePlaces(1)
         for _ in range(2):
             with pytest.raises(ValueError, match="no"):
                 await places.ask(fail())

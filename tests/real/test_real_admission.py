@@ -14,7 +14,18 @@ from servers import CONTEXT, FIT_MARGIN_MIB, Ollama, Router
 from softcards import SoftCard
 from workspaces import NODE, steps
 
-from reconciler.admission import CardSeen, Load, Rules, Seat, Verdict, admit, admit_by_router, cache_per_token, predicted_bytes, rules_of
+from reconciler.admission import (
+    CardSeen,
+    EngineResident,
+    ModelToLoad,
+    Rules,
+    Verdict,
+    admit,
+    admit_by_router,
+    cache_per_token,
+    predicted_bytes,
+    rules_of,
+)
 from reconciler.engines import Transport, open_engine
 from reconciler.fleet import EngineFacts, EngineId, EngineKind, EngineSpec
 
@@ -32,18 +43,18 @@ def seen(server: Ollama | Router, kind: EngineKind) -> EngineFacts:
     return asyncio.run(look())
 
 
-def load_of(facts: EngineFacts, name: str, need: int | None = None) -> Load:
+def load_of(facts: EngineFacts, name: str, need: int | None = None) -> ModelToLoad:
     installed = next(one for one in facts.installed or () if one.name == name)
     assert installed.header is not None
     assert installed.size_bytes is not None
     shape = cache_per_token(installed.header.keys)
-    return Load(installed.size_bytes, shape, CONTEXT, embedding=installed.embedding is True, need=need)
+    return ModelToLoad(installed.size_bytes, shape, CONTEXT, embedding=installed.embedding is True, need=need)
 
 
-def seats_of(facts: EngineFacts, keep: Mapping[str, float]) -> list[Seat]:
+def seats_of(facts: EngineFacts, keep: Mapping[str, float]) -> list[EngineResident]:
     """The residents of a server with one card."""
     return [
-        Seat(one.name, ((0, one.vram_bytes or 0),), keep.get(one.name, math.inf), one.blob or "")
+        EngineResident(one.name, ((0, one.vram_bytes or 0),), keep.get(one.name, math.inf), one.blob or "")
         for one in facts.residents or ()
         if one.blob
     ]
@@ -163,7 +174,7 @@ def test_a_router_at_its_limit_stops_the_model_that_we_name(bench: Bench) -> Non
     rules = rules_of(EngineKind.LLAMACPP, facts.build, {}, 0, facts.max_residents, 2)
     assert rules == Rules(True, 2, "--models-max")
     used = {"a": 2, "b": 1}
-    (leaves,) = admit_by_router([Seat(one.name, used=used[one.name]) for one in facts.residents or ()], rules).evicts
+    (leaves,) = admit_by_router([EngineResident(one.name, used=used[one.name]) for one in facts.residents or ()], rules).evicts
     server.load("c")
     assert server.residents() == {"a", "b", "c"} - {leaves}
 

@@ -11,7 +11,7 @@ from reconciler.operations.event_document import event_line
 from reconciler.operations.reporter import StateNotice
 from reconciler.service.conditions import Condition, of_error
 from reconciler.service.documents import watch_document
-from reconciler.service.events import AlertLost, Ended, Listening, Looked, Over, Reloaded, Started, Told, TurnFailed, WatchEvent
+from reconciler.service.events import AlertLost, Listening, Looked, Over, Reloaded, Started, Told, TurnFailed, WatchEnded, WatchEvent
 
 GONE = Condition(Topic.DRIFTED, "model.m@ada/ollama", "missing resident", "", "missing: was resident, is gone")
 WRONG = GpurecError(Problem("no", Place("a.yaml", 1, 2), "write yes"), Problem("never", Place("b.yaml", 3, 4), "write ever"))
@@ -30,7 +30,7 @@ WRONG = GpurecError(Problem("no", Place("a.yaml", 1, 2), "write yes"), Problem("
         (Reloaded(), {"type": "reloaded", "error": None}),
         (Reloaded(WRONG), {"type": "reloaded", "error": " ".join(one.sentence() for one in WRONG.problems)}),
         (AlertLost("policy.notify[0]", "it answered 404"), {"type": "alert_lost", "webhook": "policy.notify[0]", "why": "it answered 404"}),
-        (Ended(), {"type": "ended"}),
+        (WatchEnded(), {"type": "ended"}),
         (StateNotice("set up"), {"type": "notice", "message": "set up"}),
     ],
     ids=lambda one: type(one).__name__ if not isinstance(one, dict) else "",

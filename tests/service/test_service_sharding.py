@@ -19,7 +19,7 @@ from reconciler.fleet import CardSample, FleetFacts, Frame, HistoryBounds, NodeF
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.probes import facts_to_json
 from reconciler.service.events import Looked, Over, Started, Told, WatchEvent
-from reconciler.service.sharding import LATE, Part, Sharding, deal, facts_of
+from reconciler.service.sharding import LATE, FleetPart, Sharding, deal, facts_of
 from reconciler.service.watch import Signals, Watch, WatchOptions
 from reconciler.sim import builtin_fleet
 from reconciler.state import Shard, ShardRow, SqliteStore, Store, frames
@@ -76,7 +76,7 @@ class Board:
         return self
 
 
-def part_of(loop: Sharding, board: Board, names: Sequence[str] = NAMES) -> Part:
+def part_of(loop: Sharding, board: Board, names: Sequence[str] = NAMES) -> FleetPart:
     return asyncio.run(loop.part(cast("Store", board), "lab", names))
 
 

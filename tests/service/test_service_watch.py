@@ -22,7 +22,7 @@ from reconciler.operations import clock
 from reconciler.operations.proposal import Proposal
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.service.apart import apart
-from reconciler.service.events import Ended, Looked, Over, Reloaded, Started, Told, WatchEvent
+from reconciler.service.events import Looked, Over, Reloaded, Started, Told, WatchEnded, WatchEvent
 from reconciler.service.http.access import Caller, Tokens
 from reconciler.service.http.app import Api, app_of
 from reconciler.service.http.broadcast import Broadcast
@@ -82,7 +82,7 @@ def test_observing_tells_what_is_pending_once_and_sends_nothing(lab: Lab) -> Non
     with closing(open_reader(lab.state)) as state:
         assert (state.applied().lineage, state.runs()) == (None, ()), "it holds what was seen, and nothing was applied"
     assert isinstance(played.events[0], Started)
-    assert isinstance(played.events[-1], Ended)
+    assert isinstance(played.events[-1], WatchEnded)
     assert played.pauses == [INTERVAL] * 3
 
 
@@ -182,7 +182,7 @@ def test_stopping_while_it_looks_ends_at_once(lab: Lab) -> None:
         await Watch(settings, WatchOptions(INTERVAL, applies=True), tell, signals).run()
 
     asyncio.run(main())
-    assert isinstance(events[-1], Ended)
+    assert isinstance(events[-1], WatchEnded)
     assert not [event for event in events if isinstance(event, Told | Looked)]
     assert set(lab.sent()) <= {"POST /api/show"}
 

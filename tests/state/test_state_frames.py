@@ -11,9 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reconciler.fleet import FIVE_MINUTES, HOUR, LOOK, CardSample, Frame, HistoryBounds, LockHeld, ModelSample, StateError
-from reconciler.state import Move, SqliteStore, check_state, open_reader, open_writer
+from reconciler.state import NodeMove, SqliteStore, check_state, open_reader, open_writer
 from reconciler.state import frames as state_frames
-from reconciler.state.frames import FIVE_MINUTE_MEANS, FULL_RATE, FUTURE, Kept, change_of, mean, pack, unpack
+from reconciler.state.frames import FIVE_MINUTE_MEANS, FULL_RATE, FUTURE, StoredFrame, change_of, mean, pack, unpack
 
 MODEL = "model.a:1@n/e"
 START = 1_800_000_000
@@ -30,7 +30,7 @@ class Store:
 
     def __init__(self, bounds: HistoryBounds = EVER) -> None:
         self.frames: dict[tuple[int, int], Frame] = {}
-        self.there: dict[tuple[int, int], Kept] = {}
+        self.there: dict[tuple[int, int], StoredFrame] = {}
         self.bounds = bounds
 
     def keep(self, *looks: Frame) -> None:
@@ -38,7 +38,7 @@ class Store:
         for key in change.gone:
             del self.frames[key], self.there[key]
         self.frames.update({(one.span, one.at): one for one in change.new})
-        self.there.update({(one.span, one.at): Kept(one.span, one.at, len(pack(one))) for one in change.new})
+        self.there.update({(one.span, one.at): StoredFrame(one.span, one.at, len(pack(one))) for one in change.new})
 
     def times(self, span: int) -> list[int]:
         return sorted(at for s, at in self.frames if s == span)
@@ -155,7 +155,7 @@ def test_a_renamed_node_keeps_its_history(tmp_path: Path) -> None:
     SqliteStore(path).keep_looks([look(START)], fleet="lab", bounds=EVER)
     with open_writer(path, command="state mv", fleet="lab") as state:
         state.begin_run("p", "c", "state mv")
-        state.rename_node(Move("n", "m", (), (), None))
+        state.rename_node(NodeMove("n", "m", (), (), None))
     with closing(open_reader(path)) as state:
         (frame,) = state.frames(SPANS)
     assert list(frame.cards) == [("m", 0)]

@@ -19,7 +19,7 @@ from reconciler import fleet
 from reconciler.fleet import AppliedReplica, EngineId, EngineKind, FleetFacts, LoadKey, MeasuredKey, StateError, replica_address
 from reconciler.state import Learned, Measurement, SettledStep, StateWriter, StepStatus, break_lock, look_at_lock, open_reader, open_writer
 from reconciler.state.sql.connection import Unwritable
-from reconciler.state.sql.entries import Entry, Measured, NeedsLearned, Recorded, RunFinished, StepFinished, StepsSettled
+from reconciler.state.sql.entries import Entry, MeasuredEntry, NeedsLearned, Recorded, RunFinishedEntry, StepFinished, StepsSettled
 from reconciler.state.sql.rescue import RescueHead, RescueJournal, find_rescues, read_rescue
 from reconciler.state.sqlite.connection import rescue_place
 
@@ -168,9 +168,9 @@ ENTRIES: tuple[Entry, ...] = (
     StepFinished(7, "load:a", StepStatus.FAILED, "out_of_memory: no", "2026-01-01T00:00:00Z", 1.5),
     StepsSettled(7, (SettledStep("load:b", "b", "load", StepStatus.SKIPPED),), "2026-01-01T00:00:00Z"),
     Recorded((replica(observed_pinned=True, vram_bytes=2**40, keep_alive=-1.0),), ("model.x@n/e",)),
-    Measured((Measurement(KEY, 2.5),)),
+    MeasuredEntry((Measurement(KEY, 2.5),)),
     NeedsLearned((Learned(NEED, fleet.Measured(None, 9)),)),
-    RunFinished(7, "done", "2026-01-01T00:00:00Z", None, 0, 0),
+    RunFinishedEntry(7, "done", "2026-01-01T00:00:00Z", None, 0, 0),
 )
 
 

@@ -12,7 +12,7 @@ from vram.truth_models import truth_model
 
 from reconciler.fleet import MIB, EngineKind
 from reconciler.gguf import read_model
-from reconciler.vram import CACHE_TYPES, Family, Listed, Quantisation, RunSettings, Shape, check_shape, geometry_of, predict
+from reconciler.vram import CACHE_TYPES, Family, ListedShape, Quantisation, RunSettings, Shape, check_shape, geometry_of, predict
 from reconciler.workspace import load_catalogue
 
 CATALOGUE = load_catalogue()
@@ -102,4 +102,4 @@ def test_a_shape_that_is_none_is_said() -> None:
     wrong = Shape("x", Family.LLAMA, 600, 64, 1, 1, 64, 64, 64, 64)
     assert check_shape(wrong) is not None
     assert check_shape(replace(wrong, blocks=2)) is None
-    assert Listed(replace(wrong, blocks=2), Quantisation.Q4_0).geometry().blocks == 2
+    assert ListedShape(replace(wrong, blocks=2), Quantisation.Q4_0).geometry().blocks == 2

@@ -7,12 +7,12 @@ import sys
 import click
 
 from reconciler.cli.global_options import global_options
-from reconciler.cli.groups import Group
+from reconciler.cli.groups import CommandGroup
 from reconciler.cli.options import format_option
 from reconciler.cli.settings import settings_of
 
 
-@click.group("lock", cls=Group)
+@click.group("lock", cls=CommandGroup)
 @global_options
 def command() -> None:
     """The lock of the state: who holds it, and how to break it."""

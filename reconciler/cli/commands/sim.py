@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from reconciler.cli.global_options import global_options
-from reconciler.cli.groups import Group
+from reconciler.cli.groups import CommandGroup
 from reconciler.cli.settings import settings_of
 
 
-@click.group("sim", cls=Group)
+@click.group("sim", cls=CommandGroup)
 @global_options
 def command() -> None:
     """A simulated fleet: real HTTP servers on loopback over simulated cards."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 
 from reconciler.cli.global_options import global_options
-from reconciler.cli.groups import Group
+from reconciler.cli.groups import CommandGroup
 from reconciler.cli.settings import settings_of
 
 
-@click.group("template", cls=Group)
+@click.group("template", cls=CommandGroup)
 @global_options
 def command() -> None:
     """List the built-in templates, or copy one into templates/."""

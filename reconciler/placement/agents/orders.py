@@ -17,7 +17,7 @@ Key = tuple[float, ...]
 
 
 @dataclass(slots=True)
-class Load:
+class AgentLoad:
     """How many agents use each card, each engine, and run on each node, so far."""
 
     agents: dict[Card, int] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class Load:
         return max((self.agents.get(card, 0) for card in offer.cards), default=0), self.users[offer.slot] if offer.slot is not None else 0
 
 
-class Order(Protocol):
+class OfferOrder(Protocol):
     def next(self) -> Offer | None:
         """The best offer that can take one more agent; the caller adds that to the load before it asks again."""
         ...
@@ -45,7 +45,7 @@ class Order(Protocol):
 class Ranked:
     """The smallest key first: a heap whose keys are brought up to date when they are looked at, since they only grow."""
 
-    def __init__(self, offers: Sequence[Offer], load: Load, key: Callable[[Offer], Key], has_room: Callable[[Offer], bool]) -> None:
+    def __init__(self, offers: Sequence[Offer], load: AgentLoad, key: Callable[[Offer], Key], has_room: Callable[[Offer], bool]) -> None:
         self._key, self._load, self._has_room = key, load, has_room
         self._heap = [(key(offer), position, offer) for position, offer in enumerate(offers)]
         heapq.heapify(self._heap)
@@ -63,10 +63,10 @@ class Ranked:
         return None
 
 
-class RoundRobin:
+class RoundRobinOffers:
     """The one after the last one taken, in name order. `last` was taken last by an earlier plan, as far as anybody knows."""
 
-    def __init__(self, offers: Sequence[Offer], load: Load, has_room: Callable[[Offer], bool], last: str | None) -> None:
+    def __init__(self, offers: Sequence[Offer], load: AgentLoad, has_room: Callable[[Offer], bool], last: str | None) -> None:
         self._offers, self._load, self._has_room = offers, load, has_room
         self._next = next((position for position, offer in enumerate(offers) if last is not None and offer.where > last), 0)
 
@@ -83,19 +83,19 @@ class RoundRobin:
 def order_of(
     offers: Sequence[Offer],
     strategy: Strategy,
-    load: Load,
+    load: AgentLoad,
     has_room: Callable[[Offer], bool],
     is_near: Callable[[Offer], bool],
     last: str | None,
     hysteresis: float | None,
-) -> Order:
+) -> OfferOrder:
     """The order of a strategy over offers. Of equally good ones those come first that are on a node where the agent may run.
 
     `temperature` takes the coolest cards first; cards within the hysteresis of the coolest are as cool as it, so that a degree more or less
     decides nothing. An agent that is placed stays where it is, however warm that becomes.
     """
     if strategy is Strategy.ROUND_ROBIN:
-        return RoundRobin(sorted(offers, key=lambda offer: offer.where), load, has_room, last)
+        return RoundRobinOffers(sorted(offers, key=lambda offer: offer.where), load, has_room, last)
     heats = warmth(offers, lambda offer: offer.cards, hysteresis) if strategy is Strategy.TEMPERATURE else None
 
     def key(offer: Offer) -> Key:

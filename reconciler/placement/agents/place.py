@@ -26,7 +26,7 @@ from reconciler.fleet import (
     parse_agent_address,
 )
 from reconciler.placement.agents.offers import Offer, Offers, is_full, own_card, unfit_card, unfit_offer
-from reconciler.placement.agents.orders import Load, Order, Ranked, order_of
+from reconciler.placement.agents.orders import AgentLoad, OfferOrder, Ranked, order_of
 from reconciler.placement.agents.reasons import why_unplaced
 from reconciler.placement.agents.result import AgentPlace, AgentPlacement
 from reconciler.placement.result import Placement
@@ -80,7 +80,7 @@ class _Placing:
     def __init__(self, placement: Placement, desired: Desired, applied: Applied, hosts: Hosts) -> None:
         self.board, self.desired = placement.board, desired
         self.declared, self.hosts, self._selected = hosts.nodes, hosts.open, hosts.selected
-        self.result, self.load = AgentPlacement(), Load()
+        self.result, self.load = AgentPlacement(), AgentLoad()
         self.offers = Offers(placement, {model.name for model in desired.wanted})
         self.rows = _rows(applied)
         self.taken: dict[str, set[tuple[str, int]]] = defaultdict(set)
@@ -89,7 +89,7 @@ class _Placing:
         self.alike: dict[tuple[str | None, bool], list[str]] = defaultdict(list)
         for spec in (*AGENTS.of(desired), *SERVICES.of(desired)):
             self.alike[spec.model, spec.takes_card].append(spec.name)
-        self._nodes: dict[str, Order] = {}
+        self._nodes: dict[str, OfferOrder] = {}
         self._cards: dict[str, list[Card]] | None = None
 
     def keep(self, spec: AgentSpec) -> None:
@@ -284,10 +284,10 @@ class _Fitting:
         self.by_where: Mapping[str, Offer] = {offer.where: offer for offer in offers}
         self._by_node: dict[str, list[Offer]] | None = None
         self._nodes = nodes
-        self._order: Order | None = None
+        self._order: OfferOrder | None = None
 
     @property
-    def order(self) -> Order:
+    def order(self) -> OfferOrder:
         if self._order is None:
             placing = self._placing
             thermal = placing.desired.policy.thermal

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence, Set
 from reconciler.capacity import Card, fits_alone
 from reconciler.fleet import AgentSpec, Near, format_bytes, format_capability
 from reconciler.placement.agents.offers import Offers, is_full, unfit_card, unfit_offer
-from reconciler.placement.agents.orders import Load
+from reconciler.placement.agents.orders import AgentLoad
 from reconciler.placement.agents.result import UnplacedAgents
 
 SHOWN = 32
@@ -16,7 +16,7 @@ SHOWN = 32
 
 
 def why_unplaced(
-    spec: AgentSpec, count: int, offers: Offers, load: Load, hosts: Set[str], cards: Sequence[Card], node: str | None = None
+    spec: AgentSpec, count: int, offers: Offers, load: AgentLoad, hosts: Set[str], cards: Sequence[Card], node: str | None = None
 ) -> UnplacedAgents:
     """The reasons of everything that `count` agents of one name could have used, as the board stands; of `node` only, where it is given."""
     if not any(one in hosts for one in spec.nodes):
@@ -26,7 +26,7 @@ def why_unplaced(
     return UnplacedAgents(spec, count, _whole(spec, counts), tuple(answers[:SHOWN]), dict(sorted(counts.items())), node)
 
 
-def _of_offers(spec: AgentSpec, offers: Offers, load: Load, hosts: Set[str], node: str | None) -> list[tuple[str, str, str]]:
+def _of_offers(spec: AgentSpec, offers: Offers, load: AgentLoad, hosts: Set[str], node: str | None) -> list[tuple[str, str, str]]:
     assert spec.model is not None
     answers = []
     mine = frozenset(spec.nodes) & hosts
@@ -40,7 +40,7 @@ def _of_offers(spec: AgentSpec, offers: Offers, load: Load, hosts: Set[str], nod
     return answers
 
 
-def _of_cards(spec: AgentSpec, cards: Sequence[Card], load: Load, node: str | None) -> list[tuple[str, str, str]]:
+def _of_cards(spec: AgentSpec, cards: Sequence[Card], load: AgentLoad, node: str | None) -> list[tuple[str, str, str]]:
     answers = []
     for card in cards:
         if node is not None and card.node != node:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from reconciler.planning.kinds.agent import AgentKind
-from reconciler.planning.kinds.engine import EngineKind
+from reconciler.planning.kinds.engine import OwnedEngineKind
 from reconciler.planning.kinds.file import FileKind, ReloadKind
 from reconciler.planning.kinds.model.step import ModelStep
 from reconciler.planning.plan import Step
 from reconciler.planning.resource import AnyKind
 
-KINDS: tuple[AnyKind, ...] = (EngineKind(), AgentKind(), FileKind(), ReloadKind())
+KINDS: tuple[AnyKind, ...] = (OwnedEngineKind(), AgentKind(), FileKind(), ReloadKind())
 """Every kind beside models, in the order in which a plan takes them: a kind sees the steps of those before it."""
 
 

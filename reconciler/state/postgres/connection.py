@@ -12,7 +12,7 @@ from psycopg import errors, sql
 
 from reconciler.fleet import Place, Problem, StateError
 from reconciler.state.postgres.address import CONNECT_SECONDS, Address
-from reconciler.state.sql.connection import Damaged, Lost, Rows, Unwritable, on_conflict, upsert
+from reconciler.state.sql.connection import Damaged, Rows, TransactionLost, Unwritable, on_conflict, upsert
 from reconciler.state.sql.row_errors import NO_VALUE, UndecodableRow, words_of
 
 STATEMENT_SECONDS = 60
@@ -153,7 +153,7 @@ def postgres_said(where: str) -> Iterator[None]:
         yield
     except ConnectionLost as error:
         what = f"the connection to the database was lost ({error})"
-        raise Lost.of(what, where, "run again; the next plan finds out what was done") from error
+        raise TransactionLost.of(what, where, "run again; the next plan finds out what was done") from error
     except psycopg.Error as error:
         raise _sentence(error, where) from error
     except UndecodableRow as error:

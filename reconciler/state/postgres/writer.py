@@ -14,7 +14,7 @@ from reconciler.state.postgres.address import Address
 from reconciler.state.postgres.connection import ConnectionLost, PostgresConnection, connect, postgres_said
 from reconciler.state.postgres.reader import PostgresReader
 from reconciler.state.postgres.schema import rename
-from reconciler.state.sql.connection import Connection, Lost, Replaced, Unwritable
+from reconciler.state.sql.connection import Connection, Replaced, TransactionLost, Unwritable
 from reconciler.state.sql.fleet_name import refuse_other_fleet, write_fleet
 from reconciler.state.sql.rescue import RescuePlace, refuse_waiting
 from reconciler.state.sql.waiting_tickets import refuse_tickets
@@ -110,7 +110,7 @@ class PostgresWriter(SqlWriter, PostgresReader):
                 self._prove(conn)
                 yield conn
             except ConnectionLost as error:
-                raise Lost.of(f"the connection to the database was lost ({error})", self._where, "run again") from error
+                raise TransactionLost.of(f"the connection to the database was lost ({error})", self._where, "run again") from error
             except BaseException:
                 conn.rollback()
                 raise
@@ -127,7 +127,7 @@ class PostgresWriter(SqlWriter, PostgresReader):
             self._conn = self._again()
             row = self._conn.execute("SELECT owner, token, writes FROM lease WHERE id = 1 FOR UPDATE").fetchone()
             if row != (self._held.owner, self._held.token, self._writes + 1):
-                raise Lost.of(f"the connection to the database was lost ({error})", self._where, "run again") from error
+                raise TransactionLost.of(f"the connection to the database was lost ({error})", self._where, "run again") from error
         self._writes += 1
 
     def _again(self) -> PostgresConnection:

@@ -13,7 +13,7 @@ class Unwritable(StateError):
     sound."""
 
 
-class Lost(Unwritable):
+class TransactionLost(Unwritable):
     """The connection broke inside a transaction, of which nothing was written: it may be tried again."""
 
 

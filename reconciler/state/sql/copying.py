@@ -12,7 +12,7 @@ from reconciler.state.sql.connection import Connection, put
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class CopiedTable:
     """`key` is what its rows are told apart by; `order` is how they lie in it, where that says something."""
 
     columns: tuple[str, ...]
@@ -20,11 +20,11 @@ class Table:
     order: str = ""
 
 
-def _table(columns: str, key: str, order: str = "") -> Table:
-    return Table(tuple(columns.split()), tuple(key.split()), order)
+def _table(columns: str, key: str, order: str = "") -> CopiedTable:
+    return CopiedTable(tuple(columns.split()), tuple(key.split()), order)
 
 
-TABLES: Mapping[str, Table] = {
+TABLES: Mapping[str, CopiedTable] = {
     "meta": _table("key value", "key"),
     "runs": _table("id serial plan_digest config_digest who host command started_at finished_at result ci seconds unplaced deferred", "id"),
     "journal": _table("run_id step_id address action status reason started_at finished_at seconds", "run_id step_id", "rowid"),

@@ -57,7 +57,7 @@ class ResourcesRecorded:
 
 
 @value_class
-class Measured:
+class MeasuredEntry:
     measurements: tuple[Measurement, ...]
     op: Literal["measured"] = "measured"
 
@@ -77,7 +77,7 @@ class NeedsLearned:
 
 
 @value_class
-class RunFinished:
+class RunFinishedEntry:
     run_id: int
     result: str
     at: str
@@ -87,7 +87,7 @@ class RunFinished:
     op: Literal["run_finished"] = "run_finished"
 
 
-Entry = StepFinished | StepsSettled | Recorded | ResourcesRecorded | Measured | NeedsLearned | Befell | RunFinished
+Entry = StepFinished | StepsSettled | Recorded | ResourcesRecorded | MeasuredEntry | NeedsLearned | Befell | RunFinishedEntry
 
 
 def write_entry(conn: Connection, entry: Entry, move_serial: Callable[[], int]) -> None:
@@ -101,7 +101,7 @@ def write_entry(conn: Connection, entry: Entry, move_serial: Callable[[], int]) 
             _record(conn, entry, move_serial)
         case ResourcesRecorded():
             _record_resources(conn, entry, move_serial)
-        case Measured():
+        case MeasuredEntry():
             _measure(conn, entry, move_serial)
         case Befell(incident):
             conn.execute(
@@ -111,7 +111,7 @@ def write_entry(conn: Connection, entry: Entry, move_serial: Callable[[], int]) 
             conn.execute("DELETE FROM incidents WHERE at < ?", (_a_day_before(incident.at),))
         case NeedsLearned():
             _learn(conn, entry, move_serial)
-        case RunFinished():
+        case RunFinishedEntry():
             row = (entry.result, entry.at, entry.seconds, entry.unplaced, entry.deferred, entry.run_id)
             conn.execute("UPDATE runs SET result = ?, finished_at = ?, seconds = ?, unplaced = ?, deferred = ? WHERE id = ?", row)
 
@@ -154,7 +154,7 @@ def _record_resources(conn: Connection, entry: ResourcesRecorded, move_serial: C
     put(conn, "resources", ("address", "fields", "written", "serial"), ("address",), rows)
 
 
-def _measure(conn: Connection, entry: Measured, move_serial: Callable[[], int]) -> None:
+def _measure(conn: Connection, entry: MeasuredEntry, move_serial: Callable[[], int]) -> None:
     written = conn.executemany(
         "INSERT INTO load_times (kind, engine_name, context, load_seconds) VALUES (?, ?, ?, ?) "
         "ON CONFLICT (kind, engine_name, coalesce(context, -1)) DO UPDATE SET load_seconds = excluded.load_seconds "

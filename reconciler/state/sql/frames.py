@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from reconciler.fleet import Frame, HistoryBounds
-from reconciler.state.frames import Kept, change_of, pack, renamed, unpack
+from reconciler.state.frames import StoredFrame, change_of, pack, renamed, unpack
 from reconciler.state.sql.connection import Connection, put
 from reconciler.state.sql.row_errors import decoding
 
@@ -33,7 +33,7 @@ def read_frames(conn: Connection, keys: Collection[tuple[int, int]]) -> Iterator
 
 def write_looks(conn: Connection, looks: Sequence[Frame], bounds: HistoryBounds) -> None:
     """Writes looks, the means that they complete, and forgets what is old, inside the caller's transaction."""
-    there = [Kept(*row) for row in conn.execute("SELECT span, at, length(body) FROM frames")]
+    there = [StoredFrame(*row) for row in conn.execute("SELECT span, at, length(body) FROM frames")]
     change = change_of(looks, there, lambda keys: list(read_frames(conn, keys)), bounds)
     conn.executemany("DELETE FROM frames WHERE span = ? AND at = ?", change.gone)
     _write(conn, change.new)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from reconciler.state.node_rename import Move
+from reconciler.state.node_rename import NodeMove
 from reconciler.state.renames import address_now
 from reconciler.state.sql.connection import Connection, put
 from reconciler.state.sql.entries import Recorded, ResourcesRecorded, write_entry
@@ -12,7 +12,7 @@ from reconciler.state.sql.frames import rename_in_frames
 from reconciler.state.sql.rows import node_body, read_meta
 
 
-def write_move(conn: Connection, move: Move, run_id: int, move_serial: Callable[[], int]) -> None:
+def write_move(conn: Connection, move: NodeMove, run_id: int, move_serial: Callable[[], int]) -> None:
     """Writes all of a move inside the caller's transaction: what is owned, what was seen, what befell replicas, since when engines are
     silent, how hot cards were, its tags, and the history of its facts. The history of runs and earlier serials keep the name of then, and
     are read through the rename."""

@@ -14,18 +14,18 @@ from uuid import uuid4
 
 from reconciler.fleet import AppliedReplica, AppliedResource, CardId, EngineId, FleetFacts, Heat, Incident, StateError, headers_of
 from reconciler.state.lease import OwnLease, iso, without_passwords
-from reconciler.state.node_rename import Move
+from reconciler.state.node_rename import NodeMove
 from reconciler.state.process import this_process
 from reconciler.state.protocol import Learned, Measurement, SettledStep, StepStatus
-from reconciler.state.sql.connection import Connection, Damaged, Lost, Replaced, Unwritable, put
+from reconciler.state.sql.connection import Connection, Damaged, Replaced, TransactionLost, Unwritable, put
 from reconciler.state.sql.entries import (
     Befell,
     Entry,
-    Measured,
+    MeasuredEntry,
     NeedsLearned,
     Recorded,
     ResourcesRecorded,
-    RunFinished,
+    RunFinishedEntry,
     StepFinished,
     StepsSettled,
     write_entry,
@@ -53,7 +53,7 @@ def retried(write: Callable[Concatenate[Writer, Given], Done]) -> Callable[Conca
     @wraps(write)
     def again(self: Writer, /, *args: Given.args, **options: Given.kwargs) -> Done:
         for _ in range(_TRIES - 1):
-            with suppress(Lost):
+            with suppress(TransactionLost):
                 return write(self, *args, **options)
         return write(self, *args, **options)
 
@@ -75,8 +75,8 @@ class SqlWriter(SqlReader):
 
     @abstractmethod
     def _transaction(self) -> AbstractContextManager[Connection]:
-        """One transaction that writes, and has proved the lease before anything else. Raises Lost where nothing of it was written because
-        its connection broke."""
+        """One transaction that writes, and has proved the lease before anything else. Raises TransactionLost where nothing of it was
+        written because its connection broke."""
 
     @abstractmethod
     def _still_ours(self, conn: Connection) -> bool:
@@ -228,7 +228,7 @@ class SqlWriter(SqlReader):
             write_fleet(conn, new)
 
     @retried
-    def rename_node(self, move: Move) -> None:
+    def rename_node(self, move: NodeMove) -> None:
         with self._writing() as conn:
             write_move(conn, move, self._run[0], lambda: self._move_serial(conn))
             self._last_serial = _serial(conn)
@@ -237,7 +237,7 @@ class SqlWriter(SqlReader):
         """Keeps the latest load time of each kind."""
         figures = tuple(measurements)
         if figures:
-            self._keep(Measured(figures))
+            self._keep(MeasuredEntry(figures))
 
     def record_heat(self, levels: Mapping[tuple[str, CardId], Heat]) -> None:
         if self._rescue is not None or not levels:
@@ -292,7 +292,7 @@ class SqlWriter(SqlReader):
         """`done` with something left without a place is kept as `partial`."""
         now = self._clock()
         word = "partial" if result == "done" and unplaced else result
-        self._keep(RunFinished(run_id, word, iso(now), self._seconds_since(None, now), unplaced, deferred))
+        self._keep(RunFinishedEntry(run_id, word, iso(now), self._seconds_since(None, now), unplaced, deferred))
         return self._last_serial
 
     @retried
@@ -313,7 +313,7 @@ class SqlWriter(SqlReader):
                     entry = self._but_not(conn, entry, later)
                 elif isinstance(entry, ResourcesRecorded):
                     entry = _not_recorded_since(conn, entry, head.serial + 1)
-                elif not isinstance(entry, Measured | NeedsLearned | Befell) and entry.run_id != head.run_id:
+                elif not isinstance(entry, MeasuredEntry | NeedsLearned | Befell) and entry.run_id != head.run_id:
                     raise StateError.of(f"the rescue journal of run {head.run_id} speaks of run {entry.run_id}", where)
                 write_entry(conn, entry, lambda: self._move_serial(conn))
             self._last_serial = _serial(conn)
@@ -365,7 +365,7 @@ class SqlWriter(SqlReader):
         with self._writing() as conn:
             write_entry(conn, entry, lambda: self._move_serial(conn))
             self._last_serial = _serial(conn)
-            if isinstance(entry, RunFinished):
+            if isinstance(entry, RunFinishedEntry):
                 conn.execute("UPDATE runs SET serial = ? WHERE id = ?", (self._last_serial, entry.run_id))
 
     def _begin_rescue(self, why: Unwritable | Damaged) -> None:

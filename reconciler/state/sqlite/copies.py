@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from reconciler.files import Target, file_errors, find_target, publish, staged
+from reconciler.files import FileTarget, file_errors, find_target, publish, staged
 from reconciler.fleet import StateError
 from reconciler.state.sql.connection import Damaged
 from reconciler.state.sql.rows import read_meta
@@ -82,7 +82,7 @@ def restore(
     if not new_folder:
         require_folder(path)
     make_folder(path.parent)
-    with _new_file(Target(path)) as prepared:
+    with _new_file(FileTarget(path)) as prepared:
         _prepare(backup, prepared, clock())
         try:
             return _restore_into(path, prepared, backup, force, command, clock, lock_timeout)
@@ -156,7 +156,7 @@ def _move_aside(path: Path, now: datetime) -> Path:
 
 
 @contextmanager
-def _new_file(target: Target) -> Iterator[Path]:
+def _new_file(target: FileTarget) -> Iterator[Path]:
     """An empty file of mode 0600 beside the target, gone at the end unless it was moved, with all that SQLite puts beside it."""
     with staged(target) as new:
         try:

@@ -14,7 +14,7 @@ from reconciler.cli.commands.check.checkpoint import VllmOptions, check_checkpoi
 from reconciler.cli.commands.check.companions import NAMES as BESIDE
 from reconciler.cli.commands.check.companions import beside_options, drafts_itself
 from reconciler.cli.commands.check.file import check_file
-from reconciler.cli.commands.check.run_options import RunOptions
+from reconciler.cli.commands.check.run_options import CheckOptions
 from reconciler.cli.global_options import global_options
 from reconciler.cli.options import facts_options, format_option
 from reconciler.cli.settings import settings_of
@@ -179,7 +179,7 @@ def command(
         _refuse_both(fit_context, context_length, parallel)
         if draft is not None and drafts_itself(settings, what, draft):
             draft, drafted = None, drafted or MTP_DEFAULT
-        way = RunOptions(context_length, parallel, cache, flash_attention == "on", batch, engine_build, drafted, backend)
+        way = CheckOptions(context_length, parallel, cache, flash_attention == "on", batch, engine_build, drafted, backend)
         check_file(settings, what, way, vram, format_, (mmproj, lora, draft))
         return 0
     _refuse_both(fit_context, context_length, parallel)
@@ -189,10 +189,10 @@ def command(
         )
     _refuse_given(context, BESIDE, "what lies beside a model is what its engine tells; give a FILE.gguf")
     from reconciler.cli.commands.check.model import check_model
-    from reconciler.placement import Search
+    from reconciler.placement import ContextSearch
 
     asked = {name for name in ("cache", "flash_attention", "batch") if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
-    way = RunOptions(
+    way = CheckOptions(
         context_length,
         parallel,
         cache if "cache" in asked else None,
@@ -202,7 +202,7 @@ def command(
         drafted,
         backend,
     )
-    search = Search(context_length is not None, vram) if fit_context else None
+    search = ContextSearch(context_length is not None, vram) if fit_context else None
     return check_model(settings, what, way, refresh, assume, format_, search)
 
 

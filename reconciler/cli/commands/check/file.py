@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from reconciler.cli.commands.check.companions import read_beside
-from reconciler.cli.commands.check.run_options import RunOptions, cache_types
+from reconciler.cli.commands.check.run_options import CheckOptions, cache_types
 from reconciler.cli.settings import Settings
 
 SMALLEST_CONTEXT = 256
@@ -17,7 +17,7 @@ Beside = tuple[str | None, tuple[str, ...], str | None]
 """The files of --mmproj, --lora and --draft."""
 
 
-def check_file(settings: Settings, file: str, way: RunOptions, room: int | None, format_: str, beside: Beside) -> None:
+def check_file(settings: Settings, file: str, way: CheckOptions, room: int | None, format_: str, beside: Beside) -> None:
     from reconciler.fleet import GpurecError, format_bytes
     from reconciler.gguf import read_model, read_url
     from reconciler.views import need_json, need_text

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.commands.check.run_options import RunOptions
+from reconciler.cli.commands.check.run_options import CheckOptions
 from reconciler.cli.settings import Settings
 
 if TYPE_CHECKING:
-    from reconciler.placement import Search
+    from reconciler.placement import ContextSearch
 
 
 def check_model(
-    settings: Settings, name: str, way: RunOptions, refresh: bool, assume: Path | None, format_: str, search: Search | None = None
+    settings: Settings, name: str, way: CheckOptions, refresh: bool, assume: Path | None, format_: str, search: ContextSearch | None = None
 ) -> int:
     from reconciler.cli.running import run
     from reconciler.operations.exit_status import Command, exit_status, of_facts

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @value_class
-class RunOptions:
+class CheckOptions:
     """None: not given, so of a file as llama-server chooses, of a model as its engine does."""
 
     context: int | None

@@ -9,10 +9,10 @@ from reconciler.cli.commands.state.files import backup, recover, restore
 from reconciler.cli.commands.state.reading import check, list_, show
 from reconciler.cli.commands.state.writing import mv, rename_fleet, rm
 from reconciler.cli.global_options import global_options
-from reconciler.cli.groups import Group
+from reconciler.cli.groups import CommandGroup
 
 
-@click.group("state", cls=Group)
+@click.group("state", cls=CommandGroup)
 @global_options
 def command() -> None:
     """What the state owns, its copies and its health. Touches no node."""

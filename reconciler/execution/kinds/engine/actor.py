@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from reconciler.execution.actor import Progress
 from reconciler.execution.containers import ContainerWork, Daemons, OpenHost, adopted_field, adopts, applied_container, open_daemon
 from reconciler.execution.kinds.engine.units import UnitWork
-from reconciler.execution.kinds.file.places import Places
+from reconciler.execution.kinds.file.places import FileHosts
 from reconciler.execution.resource import ActorContext, Surroundings
 from reconciler.fleet import (
     AppliedResource,
@@ -31,7 +31,7 @@ from reconciler.fleet import (
 from reconciler.hosts import HostError
 from reconciler.planning import Action, Step
 from reconciler.planning.containers import HEALTHY, container_found, written_form
-from reconciler.planning.kinds.engine import EngineKind, EngineStep, WantedEngine
+from reconciler.planning.kinds.engine import EngineStep, OwnedEngineKind, WantedEngine
 from reconciler.planning.kinds.engine.fields import RUNTIME, SCOPE, START_SECONDS, SYSTEMD
 from reconciler.planning.kinds.engine.unit import applied_unit
 from reconciler.planning.resource import AfterPlan, owned
@@ -44,14 +44,14 @@ class EngineActor:
     """Engines in containers and in units. `open_host` opens the daemon of a node."""
 
     def __init__(self, context: ActorContext, open_host: OpenHost = open_daemon) -> None:
-        self.kind = EngineKind()
+        self.kind = OwnedEngineKind()
         self._context = context
         self._daemons = Daemons(context.fleet, open_host)
         self._transport: Transport | None = None
         self._works: dict[str, ContainerWork] = {}
         self._took: dict[str, float] = {}
         self._units: dict[str, UnitWork] = {}
-        self._places = Places(context.root, context.fleet, context.keys)
+        self._places = FileHosts(context.root, context.fleet, context.keys)
         self._specs = {engine.id: engine for node in context.fleet.nodes.values() for engine in node.engines}
 
     async def observe(self, around: Surroundings) -> Mapping[str, ResourceFacts]:

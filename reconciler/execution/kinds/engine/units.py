@@ -26,7 +26,7 @@ _RUNNING = {"active": "running", "reloading": "running"}
 IsHealthy = Callable[[], Awaitable[bool]]
 
 
-class UnitError(GpurecError):
+class SystemdUnitError(GpurecError):
     """A unit could not be written, or does not run. `code` is a word such as `start_failed`, `no_systemd`, `taken`."""
 
     def __init__(self, problem: Problem, code: str) -> None:
@@ -71,7 +71,7 @@ class UnitWork:
                 secrets = await self.host.read_file(self.spec.secrets_path(folder), within=WITHIN, sudo=self._sudo)
                 if secrets is not None:
                     return ResourceFacts(True, {RUNTIME: SYSTEMD, UNIT: self.spec.name})
-        except (HostError, UnitError) as error:
+        except (HostError, SystemdUnitError) as error:
             return ResourceFacts(None, {}, error.problems[0].sentence())
         if found is None or gone:
             return ResourceFacts(False, {}, self._taken(shown, found is not None))
@@ -94,7 +94,7 @@ class UnitWork:
         path = spec.path(folder)
         shown, found = await self._show(), await self.host.read_file(path, within=WITHIN, sudo=self._sudo)
         if (found is None or not self._ours(found.content)) and (taken := self._taken(shown, found is not None)) is not None:
-            raise UnitError(Problem(taken, Place(self.host.name)), "taken")
+            raise SystemdUnitError(Problem(taken, Place(self.host.name)), "taken")
         self.began = asyncio.get_running_loop().time()
         values = {name: read_secret(ref, spec.address) for name, ref in sorted(spec.secrets.items())}
         for value in values.values():
@@ -132,7 +132,7 @@ class UnitWork:
                 when = f" {format_duration(self.within)} after its start" if late else ""
                 log = await self._log()
                 wrote = f"; it wrote last: {' | '.join(log)}" if log else ""
-                error = UnitError(Problem(f"{how}{when}{wrote}", Place(self.host.name)), "start_failed")
+                error = SystemdUnitError(Problem(f"{how}{when}{wrote}", Place(self.host.name)), "start_failed")
                 raise await self._brought_back(error) from error
             await asyncio.sleep(self.poll)
 
@@ -159,7 +159,7 @@ class UnitWork:
             ran = await self.host.script('printf %s "$HOME"', within=WITHIN)
             home = ran.out.decode("utf-8", "replace")
             if ran.code != 0 or not home.startswith("/"):
-                raise UnitError(Problem("its user has no home folder for units", Place(self.host.name)), "no_systemd")
+                raise SystemdUnitError(Problem("its user has no home folder for units", Place(self.host.name)), "no_systemd")
             self._folder = f"{home}/.config/systemd/user"
         return self._folder
 
@@ -204,7 +204,7 @@ class UnitWork:
                         after = "; the one before it runs again"
             except GpurecError as second:
                 after = f"; what was there before could not be brought back: {second.problems[0].what}"
-        return UnitError(Problem(f"{problem.what}{after}", problem.where, problem.hint), code)
+        return SystemdUnitError(Problem(f"{problem.what}{after}", problem.where, problem.hint), code)
 
     async def _take_away(self, folder: str) -> None:
         await self._write_secrets(folder, None)  # first: while the unit's file is there, a removal that was cut short is begun again
@@ -253,12 +253,12 @@ class UnitWork:
         lines = ran.out.decode("utf-8", "replace").splitlines()[-LAST_LINES:]
         return tuple(clean_text(line) for line in lines if line.strip()) if ran.code == 0 else ()
 
-    def _failed(self, what: str, ran: Ran) -> UnitError:
+    def _failed(self, what: str, ran: Ran) -> SystemdUnitError:
         said = clean_text((ran.err or ran.out).decode("utf-8", "replace").strip())
         code = "no_systemd" if "connect to bus" in said or "not been booted" in said else "start_failed"
         hint = "see that its user has a session (loginctl enable-linger)" if code == "no_systemd" and self._scope else None
         told = f"{what} of {self.spec.service} failed ({ran.code}): {said or 'it says nothing'}"
-        return UnitError(Problem(told, Place(self.host.name), hint), code)
+        return SystemdUnitError(Problem(told, Place(self.host.name), hint), code)
 
 
 def _content(file: HostFile | None) -> bytes | None:

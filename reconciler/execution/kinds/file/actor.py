@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from reconciler.execution.actor import Progress
-from reconciler.execution.kinds.file.places import Places
+from reconciler.execution.kinds.file.places import FileHosts
 from reconciler.execution.kinds.file.sealing import Sealer
 from reconciler.execution.resource import ActorContext, Surroundings
 from reconciler.fleet import LOCAL, AppliedResource, GpurecError, Problem, ResourceFacts, Scalar, parse_resource_address, resource_address
@@ -32,7 +32,7 @@ class FileActor:
 
     def __init__(self, context: ActorContext) -> None:
         self.kind = FileKind()
-        self._places = Places(context.root, context.fleet, context.keys)
+        self._places = FileHosts(context.root, context.fleet, context.keys)
         self._rows = context.applied.resources
         self._sealer = Sealer(context.keys)
         self._written: dict[str, FileSeen | HostError | None] = {}

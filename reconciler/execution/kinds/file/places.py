@@ -15,7 +15,7 @@ LEAST_WITHIN = 30.0
 RELOAD_WITHIN = 120.0
 
 
-class Places:
+class FileHosts:
     """The hosts of a fleet, and this machine as `local`. `root` is the workspace: relative paths of this machine are below it. What
     machines say goes through `keys`."""
 

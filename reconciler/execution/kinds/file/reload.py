@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from reconciler.engines.foreign_text import clean_text
 from reconciler.execution.actor import Progress
-from reconciler.execution.kinds.file.places import RELOAD_WITHIN, Places
+from reconciler.execution.kinds.file.places import RELOAD_WITHIN, FileHosts
 from reconciler.execution.resource import ActorContext, Surroundings
 from reconciler.fleet import LOCAL, AppliedResource, ResourceFacts, parse_resource_address
 from reconciler.hosts import HostError
@@ -26,7 +26,7 @@ class ReloadActor:
 
     def __init__(self, context: ActorContext) -> None:
         self.kind = ReloadKind()
-        self._places = Places(context.root, context.fleet, context.keys)
+        self._places = FileHosts(context.root, context.fleet, context.keys)
 
     async def observe(self, around: Surroundings) -> Mapping[str, ResourceFacts]:
         """Nothing tells whether a program has read its files, but the state; a node is asked only whether it can be reached, and only

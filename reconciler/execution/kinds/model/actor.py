@@ -11,9 +11,9 @@ from reconciler.execution.kinds.model.acts import ACTS, Act, Work, names_to_dele
 from reconciler.execution.kinds.model.admission import refusing
 from reconciler.execution.kinds.model.card_limits import Levels
 from reconciler.execution.kinds.model.evictions import Evictions
-from reconciler.execution.kinds.model.recording import Places, replica_row, was_unloaded
+from reconciler.execution.kinds.model.recording import ReplicaPlaces, replica_row, was_unloaded
 from reconciler.execution.kinds.model.unplanned_residents import newcomer_bytes
-from reconciler.execution.kinds.model.waits import Watch
+from reconciler.execution.kinds.model.waits import EngineWatch
 from reconciler.execution.ledger import Ledger
 from reconciler.execution.outcome import ExecutionOptions
 from reconciler.execution.remedies import LOADS, OUT_OF_MEMORY, Remedies
@@ -34,7 +34,7 @@ class ModelRun:
 
     run: Run
     plan: Plan
-    places: Places
+    places: ReplicaPlaces
     engines: Callable[[EngineId], Engine]
     options: ExecutionOptions
     ledger: Ledger
@@ -53,7 +53,7 @@ class ModelActor:
     def __init__(self, models: ModelRun, step: ModelStep, progress: Progress) -> None:
         self._models, self._step, self._progress = models, step, progress
         self._booked = self._began = False
-        self._watch: Watch | None = None
+        self._watch: EngineWatch | None = None
         self._act: Act | None = None
 
     async def look(self) -> bool:
@@ -148,7 +148,7 @@ class ModelActor:
             raise Skip("unknown_engine", f"{step.at} is not in the inventory")
         models.touched.add(step.at)
         engine, run = models.engines(step.at), models.run
-        self._watch = Watch(engine, (step.engine_name, step.base_name), models.options, run.clock, run.sleep)
+        self._watch = EngineWatch(engine, (step.engine_name, step.base_name), models.options, run.clock, run.sleep)
         model = models.places.models.get(step.model)
         asked = wanted_resident(model, spec.kind, step.engine_name, models.places.has_cards(step.at)) if model is not None else None
         disk, others = models.places.disk_of(step.at)

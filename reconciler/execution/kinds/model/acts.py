@@ -12,7 +12,7 @@ from reconciler.engines.protocol import Engine, LoadRequest, PullProgress
 from reconciler.execution.actor import Skip
 from reconciler.execution.kinds.model.draining import unload_and_wait, until_idle
 from reconciler.execution.kinds.model.verify import LEFT_BEHIND, found_wrong
-from reconciler.execution.kinds.model.waits import Watch
+from reconciler.execution.kinds.model.waits import EngineWatch
 from reconciler.execution.lookup import find_installed, find_resident, is_there
 from reconciler.execution.outcome import ExecutionOptions
 from reconciler.fleet import (
@@ -47,7 +47,7 @@ class Work:
 
     step: ModelStep
     engine: Engine
-    watch: Watch
+    watch: EngineWatch
     model: ModelSpec | None
     asked: WantedResident | None
     on_progress: Callable[[PullProgress], None]

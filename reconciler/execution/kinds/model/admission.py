@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from reconciler.admission import FIT_TARGET, CardSeen, Load, Seat, admit, rules_of
+from reconciler.admission import FIT_TARGET, CardSeen, EngineResident, ModelToLoad, admit, rules_of
 from reconciler.capacity.seen import without_foreign
 from reconciler.execution.lookup import find_installed, find_resident
 from reconciler.fleet import EngineFacts, EngineKind, EngineSpec, ModelSpec, Residency
@@ -30,7 +30,10 @@ def refusing(step: ModelStep, model: ModelSpec | None, spec: EngineSpec, cards: 
     rules = rules_of(spec.kind, facts.build, spec.env, len(cards), facts.max_residents, len(there))
     if not rules.memory:
         return None
-    seats = [Seat(one.name, ((0, one.vram_bytes or 0),), math.inf if one.pinned else one.expires_in, one.blob or one.name) for one in there]
+    seats = [
+        EngineResident(one.name, ((0, one.vram_bytes or 0),), math.inf if one.pinned else one.expires_in, one.blob or one.name)
+        for one in there
+    ]
     free = without_foreign((card.total_bytes, card.foreign_bytes) for card in cards)
     verdict = admit(_load(step, model, facts), seats, [CardSeen(0, free)] if cards else [], rules)
     if not verdict.evicts:
@@ -40,12 +43,12 @@ def refusing(step: ModelStep, model: ModelSpec | None, spec: EngineSpec, cards: 
     return f"{spec.id} would evict {', '.join(verdict.evicts)} for it by its own rules"
 
 
-def _load(step: ModelStep, model: ModelSpec, facts: EngineFacts) -> Load:
+def _load(step: ModelStep, model: ModelSpec, facts: EngineFacts) -> ModelToLoad:
     installed = find_installed(facts, step.engine_name)
     layers = model.options.get("num_gpu")
     cpu = model.residency is Residency.CPU or layers == 0
     if installed is None or installed.size_bytes is None or (isinstance(layers, int) and layers > 0):
-        return Load(cpu=cpu)
+        return ModelToLoad(cpu=cpu)
     fitted = model.residency is Residency.GPU and model.min_gpu_fraction >= 1.0
     need = step.vram_bytes if fitted else None
-    return Load(installed.size_bytes - installed.beside_bytes, embedding=installed.embedding is True, need=need, cpu=cpu)
+    return ModelToLoad(installed.size_bytes - installed.beside_bytes, embedding=installed.embedding is True, need=need, cpu=cpu)

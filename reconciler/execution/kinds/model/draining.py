@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from reconciler.engines.protocol import Engine, LoadRequest
-from reconciler.execution.kinds.model.waits import Watch
+from reconciler.execution.kinds.model.waits import EngineWatch
 from reconciler.execution.outcome import ExecutionOptions
 from reconciler.fleet import FOREVER, EngineError, EngineKind, Resident, ResidentStatus, format_duration
 
 
-async def until_idle(engine: Engine, watch: Watch, resident: Resident, options: ExecutionOptions) -> str | None:
+async def until_idle(engine: Engine, watch: EngineWatch, resident: Resident, options: ExecutionOptions) -> str | None:
     """Waits, at most `drain_seconds`, until a resident answers nobody. Why it is still not to be unloaded, or None.
 
     An engine that does not tell (Ollama) is not waited for here: its unload waits for the requests that run.
@@ -27,7 +27,7 @@ async def until_idle(engine: Engine, watch: Watch, resident: Resident, options: 
     return None
 
 
-async def unload_and_wait(engine: Engine, watch: Watch, name: str, resident: Resident | None, options: ExecutionOptions) -> None:
+async def unload_and_wait(engine: Engine, watch: EngineWatch, name: str, resident: Resident | None, options: ExecutionOptions) -> None:
     """Unloads and waits until it is gone, `drain_seconds` where those are given. An unload that the engine refuses has still succeeded when
     the model is gone. What is still resident in the end gets its keep-alive back, unless `force`. Raises EngineError, Unreachable: the
     first reason, whatever becomes of what is done about it."""
@@ -47,7 +47,7 @@ async def unload_and_wait(engine: Engine, watch: Watch, name: str, resident: Res
         raise
 
 
-async def _is_gone(watch: Watch, name: str) -> bool:
+async def _is_gone(watch: EngineWatch, name: str) -> bool:
     """Whether one look shows that `name` is no resident; one that fails shows nothing."""
     try:
         facts = await watch.look()
@@ -56,7 +56,7 @@ async def _is_gone(watch: Watch, name: str) -> bool:
     return facts is not None and facts.residents is not None and all(one.name != name for one in facts.residents)
 
 
-async def _give_back(engine: Engine, watch: Watch, resident: Resident, options: ExecutionOptions) -> str:
+async def _give_back(engine: Engine, watch: EngineWatch, resident: Resident, options: ExecutionOptions) -> str:
     """Gives a resident its keep-alive back, as far as that goes quickly; a clause that says what came of it."""
     try:
         ended = await watch.at_most(engine.load(as_it_was(resident)), options.settle_seconds)

@@ -13,7 +13,7 @@ from reconciler.fleet import Applied, CardFacts, Desired, Fleet, FleetFacts, Res
 from reconciler.placement import set_up
 from reconciler.planning import Action, ModelStep, Plan, model_steps
 from reconciler.state import Learned, StepStatus
-from reconciler.vram import Seen, learned
+from reconciler.vram import SeenLoad, learned
 
 LookAtCards = Callable[[Collection[str]], Awaitable[Mapping[str, Sequence[CardFacts]]]]
 """The cards of these nodes as they are now; a node whose cards cannot be seen is left out."""
@@ -59,7 +59,7 @@ def learned_needs(
         alone = step.action is Action.LOAD and all(moves[step.node, card] == 1 for card in step.cards)
         card, own = _lost(step, before, cards) if alone else (None, False)
         reported = None if slot.knowledge.report_falls_short(slot, model, rows) else resident.vram_bytes
-        found = learned(Seen(reported, card, file.size_bytes if file is not None else None, own))
+        found = learned(SeenLoad(reported, card, file.size_bytes if file is not None else None, own))
         if found is not None:
             yield Learned(key, found)
 

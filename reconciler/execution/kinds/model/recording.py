@@ -29,7 +29,7 @@ from reconciler.placement import set_up
 from reconciler.planning import Plan
 
 
-class Places:
+class ReplicaPlaces:
     """Engines and models by name, disks, and whether an engine has cards: what is needed of the fleet, without scans."""
 
     def __init__(self, fleet: Fleet, desired: Desired, facts: FleetFacts) -> None:
@@ -102,7 +102,7 @@ def replica_row(
 
 
 def as_asked(
-    places: Places, address: str, engine_name: str, facts: EngineFacts | None, charges: CardCharges | None = None
+    places: ReplicaPlaces, address: str, engine_name: str, facts: EngineFacts | None, charges: CardCharges | None = None
 ) -> AppliedReplica | None:
     """The row of one replica by what its engine shows; None when it is not there, not as asked, or unknown."""
     name, at = parse_replica_address(address)
@@ -121,7 +121,7 @@ def as_asked(
 
 
 def rows_as_found(
-    plan: Plan, places: Places, facts: Mapping[EngineId, EngineFacts | None], applied: Applied, stepped: Mapping[str, bool]
+    plan: Plan, places: ReplicaPlaces, facts: Mapping[EngineId, EngineFacts | None], applied: Applied, stepped: Mapping[str, bool]
 ) -> Iterator[AppliedReplica]:
     """Every placed replica that is really there as asked. `stepped` has the addresses of the plan's steps, True where all succeeded.
 

@@ -18,7 +18,7 @@ _SURE_CODES = frozenset({"cpu_fallback", "not_on_cpu", "context_differs", "load_
 """What will not come right by waiting; the rest (a pin, a model not yet listed) gets `settle_seconds`."""
 
 
-class Watch:
+class EngineWatch:
     """Looks at one engine for one step. Failed looks are put up with, up to the options' number; good ones in a row make up for them."""
 
     def __init__(self, engine: Engine, wanted: Collection[str], options: ExecutionOptions, clock: Clock, sleep: Sleep) -> None:

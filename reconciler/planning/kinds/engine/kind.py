@@ -110,7 +110,7 @@ class EngineStep(Step):
         return (*risks, *self.order.splitlines(), *self.diff)
 
 
-class EngineKind:
+class OwnedEngineKind:
     """The kind `engine`."""
 
     name = ENGINE
