@@ -10,6 +10,7 @@ import asyncio
 import json
 import ssl
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from contextlib import aclosing
 from dataclasses import replace
 from typing import TypeVar
 
@@ -19,7 +20,7 @@ from pydantic import TypeAdapter
 from reconciler.containers.protocol import ContainerError
 from reconciler.engines.answers import clean_text, own_limit, read_shape, system_reason
 from reconciler.engines.keys import Keys
-from reconciler.engines.lines import Lines, LineTooLong
+from reconciler.engines.lines import LineTooLong, paced
 from reconciler.fleet import MIB, Place, Problem, Unreachable, format_duration
 from reconciler.value_class import value_class
 
@@ -141,15 +142,9 @@ class Wire:
                 if response.status_code != 200:
                     async with asyncio.timeout_at(deadline):
                         raise refusal(DaemonAnswer(response.status_code, self.keys.without(await _whole(response, SMALL, shown)), shown))
-                lines = Lines(_LINE)
-                chunks = response.aiter_raw()
-                while not lines.ended:
-                    async with asyncio.timeout_at(deadline):
-                        chunk = await anext(chunks, None)
-                    for raw in lines.take(chunk):
-                        line = self.keys.without(raw)
-                        if goes_on(line):
-                            deadline = min(last, loop.time() + stall)
+                told = paced(response.aiter_raw(), _LINE, self.keys.without, goes_on, deadline=deadline, stall=stall, last=last)
+                async with aclosing(told):
+                    async for line in told:
                         yield line
             finally:
                 await opened.__aexit__(None, None, None)

@@ -1,6 +1,9 @@
-"""A stream of bytes cut into lines, in bounded memory."""
+"""A stream of bytes cut into lines, in bounded memory and time."""
 
 from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 
 class LineTooLong(Exception):
@@ -28,3 +31,27 @@ class Lines:
         if len(self._rest) > self._longest or any(len(line) > self._longest for line in found):
             raise LineTooLong
         return [line for line in found if line.strip()]
+
+
+async def paced(
+    chunks: AsyncIterator[bytes],
+    longest: int,
+    without: Callable[[bytes], bytes],
+    goes_on: Callable[[bytes], bool],
+    *,
+    deadline: float,
+    stall: float,
+    last: float,
+) -> AsyncGenerator[bytes, None]:
+    """The lines of a stream, none longer than `longest` bytes, each as `without` leaves it. One that `goes_on` puts the deadline off to
+    `stall` seconds from then, to `last` at most (both in the loop's own time). Raises LineTooLong, and TimeoutError at the deadline."""
+    loop = asyncio.get_running_loop()
+    lines = Lines(longest)
+    while not lines.ended:
+        async with asyncio.timeout_at(deadline):
+            chunk = await anext(chunks, None)
+        for raw in lines.take(chunk):
+            line = without(raw)
+            if goes_on(line):
+                deadline = min(last, loop.time() + stall)
+            yield line

@@ -11,7 +11,7 @@ import random
 import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
@@ -24,7 +24,7 @@ import httpx
 from reconciler.engines.answers import clean_text, error_message, own_limit, system_reason
 from reconciler.engines.clock import skew, told_by
 from reconciler.engines.keys import Keys
-from reconciler.engines.lines import Lines, LineTooLong
+from reconciler.engines.lines import LineTooLong, paced
 from reconciler.engines.lookups import Lookups, Resolved
 from reconciler.engines.secrets import read_secret
 from reconciler.engines.wire import Exchange, ServerWire
@@ -263,15 +263,9 @@ class Channel:
                         yield_last = Answer(response.status, self.transport.keys.without(await _whole(response, SMALL, shown)), shown)
                     yield yield_last
                     return
-                lines = Lines(SMALL)
-                chunks = response.chunks()
-                while not lines.ended:
-                    async with asyncio.timeout_at(deadline):
-                        chunk = await anext(chunks, None)
-                    for raw in lines.take(chunk):
-                        line = self.transport.keys.without(raw)
-                        if goes_on(line):
-                            deadline = min(last, loop.time() + stall)
+                told = paced(response.chunks(), SMALL, self.transport.keys.without, goes_on, deadline=deadline, stall=stall, last=last)
+                async with aclosing(told):
+                    async for line in told:
                         yield line
             finally:
                 await opened.__aexit__(None, None, None)
