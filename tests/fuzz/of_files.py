@@ -71,9 +71,9 @@ LEARNED = Learned(MeasuredKey("sha256:w", "0.34.0", "NVIDIA A40", 4096, 1, "f16"
 ENTRIES: tuple[Entry, ...] = (
     StepFinished(1, "1", StepStatus.DONE, None, AT_TIME, 2.5),
     entries.Recorded((ROW,), ("model.b@gpu-a/ollama",)),
-    entries.Measured((MEASUREMENT,)),
+    entries.MeasuredEntry((MEASUREMENT,)),
     entries.NeedsLearned((LEARNED,)),
-    entries.RunFinished(1, "done", AT_TIME, 9.5, 0, 0),
+    entries.RunFinishedEntry(1, "done", AT_TIME, 9.5, 0, 0),
 )
 CONFIG = {
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 256, "intermediate_size": 512, "num_attention_heads": 4,

@@ -239,6 +239,6 @@ def test_looks_of_two_loops_at_one_second_are_kept_together(monkeypatch: pytest.
         return Frame(7, 0, {(node, 0): CardSample(used, 10)}, {})
 
     first = change_of([seen("a", 1)], (), lambda keys: [], HistoryBounds()).new
-    there = [frames.Kept(0, 7, 10)]
+    there = [frames.StoredFrame(0, 7, 10)]
     (both,) = change_of([seen("b", 2)], there, lambda keys: first, HistoryBounds()).new
     assert {key: one.used_bytes for key, one in both.cards.items()} == {("a", 0): 1, ("b", 0): 2}
