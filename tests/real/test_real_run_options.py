@@ -24,11 +24,11 @@ from reconciler.fleet import (
     ModelSpec,
     NodeFacts,
     OwnedEngine,
-    OwnedEngineKind,
+    EngineKind,
     RunOptions,
     SplitBy,
 )
-from reconciler.planning.kinds.engine import OwnedEngineKind as OwnedEngines
+from reconciler.planning.kinds.engine import OwnedEngineKind
 from reconciler.planning.kinds.engine.single import GivenModel, model_arguments
 from reconciler.planning.resource import AfterPlan
 from reconciler.workspace import load_workspace
@@ -51,7 +51,7 @@ class Started(HttpServer):
 
 def test_a_real_llama_server_takes_the_arguments_of_a_model_and_runs_it_so(bench: Bench) -> None:
     owned = OwnedEngine(EngineUnit("llama", exec=("/usr/bin/llama-server",)), 8080)
-    engine = EngineSpec(EngineId(NODE, "llamacpp"), OwnedEngineKind.LLAMACPP, "", owned=owned)
+    engine = EngineSpec(EngineId(NODE, "llamacpp"), EngineKind.LLAMACPP, "", owned=owned)
     spec = ModelSpec(
         "gemma", (NODE,), context=1024, runs=RunOptions(2, KvCache.Q8_0, True), options={"n_gpu_layers": 99, "cont-batching": True}
     )
@@ -66,7 +66,7 @@ def test_a_real_llama_server_takes_the_arguments_of_a_model_and_runs_it_so(bench
 
 def test_a_real_llama_server_gives_each_card_as_many_layers_whatever_it_has_free(bench: Bench) -> None:
     owned = OwnedEngine(EngineUnit("llama", exec=("/usr/bin/llama-server",)), 8080)
-    engine = EngineSpec(EngineId(NODE, "llamacpp"), OwnedEngineKind.LLAMACPP, "", gpus=(0, 1), owned=owned)
+    engine = EngineSpec(EngineId(NODE, "llamacpp"), EngineKind.LLAMACPP, "", gpus=(0, 1), owned=owned)
     layers: dict[int | None, list[float]] = {}
     for count in (None, 2):
         cards = [bench.card(ROOM_FOR_TWO), bench.card(4 * ROOM_FOR_TWO)]
@@ -155,7 +155,7 @@ def told(root: Path, engine: str, name: str) -> ContainerSpec:
         (root / folder / "lab.yaml").write_text(text)
     space = load_workspace(root)
     seen = FleetFacts("2026-01-01T00:00:00Z", {"box": NodeFacts("box", (), None, {})})
-    (wanted,) = OwnedEngines().wanted(AfterPlan(space.fleet, space.desired, seen, {}))
+    (wanted,) = OwnedEngineKind().wanted(AfterPlan(space.fleet, space.desired, seen, {}))
     assert wanted.container is not None
     return wanted.container
 
