@@ -17,6 +17,7 @@ from workspaces import NODE, reasons, steps
 from reconciler.fleet import (
     ContainerSpec,
     EngineId,
+    EngineKind,
     EngineSpec,
     EngineUnit,
     FleetFacts,
@@ -24,7 +25,6 @@ from reconciler.fleet import (
     ModelSpec,
     NodeFacts,
     OwnedEngine,
-    EngineKind,
     RunOptions,
     SplitBy,
 )
