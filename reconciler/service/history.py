@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from contextlib import closing, suppress
 
-from reconciler.fleet import HOUR, LOOK, Frame, GpurecError, LockHeld, StateError, Topic, timeline
+from reconciler.fleet import HOUR, LOOK, Frame, GpurecError, LockHeld, Problem, StateError, Topic, timeline
 from reconciler.operations.apply_result import ApplyResult
 from reconciler.operations.proposal import Proposal
 from reconciler.operations.records import DAY, Records
@@ -32,31 +32,39 @@ class History:
         self.records = Records()
 
     async def add(self, seen: Proposal, result: ApplyResult | None, part: Set[str] | None = None) -> Condition | None:
-        """Keeps a look and what came of it, of the nodes of `part` where others look at the rest; says so where that cannot be done. While
-        a run holds the state, it waits for the next look."""
+        """Keeps a look and what came of it, of the nodes of `part` where others look at the rest, and has waiting tickets taken in; says so
+        where that cannot be done. While a run holds the state, it waits for the next look."""
         if not self._began:
             self._began = True
             self.records = await asyncio.to_thread(_past, seen)
         frame, self._before = sample(seen, result, self._before)
         frame = frame if part is None else only_of(frame, part)
         self.records.add(frame)
-        self._waiting.append(frame)
         bounds = seen.workspace.desired.policy.service.history
-        if not bounds.size_bytes:
-            return None
+        if bounds.size_bytes:
+            self._waiting.append(frame)
+        else:
+            self._waiting.clear()
         try:
             folder = may_make_folder(self._settings, seen.state)
-            looks = list(self._waiting)
+            looks = list(self._waiting)  # also with none: tickets that wait are taken in
             notice = await asyncio.to_thread(seen.state.keep_looks, looks, fleet=seen.workspace.name, bounds=bounds, new_folder=folder)
+            unreadable = await asyncio.to_thread(seen.state.unreadable_tickets)
         except LockHeld:
             return None
         except (StateError, OSError) as error:
-            sentence = " ".join(one.sentence() for one in error.problems) if isinstance(error, GpurecError) else str(error)
+            sentence = _sentences(error.problems) if isinstance(error, GpurecError) else str(error)
             return Condition(Topic.ERROR, "history", "", type(error).__name__, f"what was seen is not kept: {sentence}")
         self._waiting.clear()
         if notice is not None:
             self._report(StateNotice(notice))
+        if unreadable:
+            return Condition(Topic.ERROR, "tickets", "", _sentences(unreadable), _sentences(unreadable))
         return None
+
+
+def _sentences(problems: Iterable[Problem]) -> str:
+    return " ".join(one.sentence() for one in problems)
 
 
 def _past(seen: Proposal) -> Records:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from reconciler.fleet import AllocatedAgent, Frame, HistoryBounds, StateError, Ticket, TicketKept, Tickets
+from reconciler.fleet import AllocatedAgent, Frame, HistoryBounds, Problem, StateError, Ticket, TicketKept, Tickets
 from reconciler.state.finding import StateFinding
 from reconciler.state.lease import Lock, lock_held
 from reconciler.state.protocol import StateReader
@@ -58,7 +58,7 @@ class Store(Protocol):
 
     def keep_looks(self, looks: Sequence[Frame], *, fleet: str, bounds: HistoryBounds, new_folder: bool = False) -> str | None:
         """Adds looks, the oldest first, to the history of facts, without the lease, and says so where the state was set up for it. What is
-        written and forgotten is `reconciler.state.frames.change_of`.
+        written and forgotten is `reconciler.state.frames.change_of`. Tickets that wait are taken in with it, also by no looks.
 
         Raises LockHeld where a run that has the lease must be over first: the looks are to be given again then. Raises StateError where it
         cannot be written or is of another fleet.
@@ -84,6 +84,10 @@ class Store(Protocol):
 
     def tickets(self) -> Tickets:
         """How many tickets ever came, and their sums, with those that wait beside it. Raises StateError where it cannot be read."""
+        ...
+
+    def unreadable_tickets(self) -> Sequence[Problem]:
+        """What waits beside it as a ticket and cannot be read; it is left where it lies, and nothing else waits for it."""
         ...
 
     def lock(self) -> Lock | None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Protocol
 
 import pytest
+import ticket_rules
 
 from reconciler.fleet import (
     FIVE_MINUTES,
@@ -682,4 +683,5 @@ RULES: tuple[StateRule, ...] = (
     old_tickets_are_forgotten_one_by_one_and_not_their_sums,
     a_copy_holds_the_same_and_goes_on_from_there,
     what_is_locked_or_not_there_is_not_copied,
+    *ticket_rules.RULES,
 )

@@ -11,12 +11,13 @@ import pytest
 from cli_lab import SMALL, Lab, served
 from test_service_watch import Played, nothing
 
-from reconciler.fleet import LOOK, Activity, EngineId, Frame, ModelSample
+from reconciler.fleet import LOOK, Activity, EngineId, Frame, ModelSample, Ticket, Tickets
 from reconciler.operations import clock
 from reconciler.operations.sampling import Before, sample
-from reconciler.service.events import Told
+from reconciler.service.events import Over, Told
 from reconciler.sim import builtin_fleet
-from reconciler.state import open_reader, open_writer
+from reconciler.state import open_reader, open_state, open_writer
+from reconciler.state.sql.waiting_tickets import waiting_tickets
 
 ADA, BEA = (f"model.nomic-embed-text@{node}/ollama" for node in ("ada", "bea"))
 
@@ -80,6 +81,28 @@ def test_a_history_of_no_size_is_not_kept(lab: Lab) -> None:
     lab.want(SMALL + "policy: {service: {history: {size: 0}}}\n")
     Played(lab, nothing, applies=False)
     assert not lab.state.exists()
+
+
+def test_tickets_that_wait_are_taken_in_by_a_look_where_no_history_is_kept_too(lab: Lab) -> None:
+    lab.want(SMALL + "policy: {service: {history: {size: 0}}}\n")
+    waiting = waiting_tickets(open_state(str(lab.state), lab.root).rescues)
+    lab.state.parent.mkdir(exist_ok=True)
+    assert waiting.add(Ticket("0x1", None, 10, 5, "2026-11-30T00:00:00Z"))
+    Played(lab, nothing, applies=False)
+    with closing(open_reader(lab.state)) as state:
+        assert (state.tickets(), list(state.frames((LOOK,)))) == (Tickets(1, 10, 5), [])
+
+
+def test_a_ticket_that_cannot_be_read_is_told_once_with_its_file_and_looks_are_kept(lab: Lab) -> None:
+    lab.run("apply", "--auto-approve")
+    damaged = waiting_tickets(open_state(str(lab.state), lab.root).rescues).folders[0] / "0.json"
+    damaged.parent.mkdir(0o700)
+    damaged.write_text("[]")
+    played = Played(lab, nothing, damaged.unlink, nothing, applies=False)
+    news = [(type(one), one.condition.subject) for one in played.events if isinstance(one, Told | Over) and one.condition.topic == "error"]
+    assert news == [(Told, "tickets"), (Over, "tickets")]
+    assert str(damaged) in next(one.condition.message for one in played.events if isinstance(one, Told))
+    assert len(frames(lab)) == 4
 
 
 def test_history_facts_shows_all_of_a_fleet_or_each_sample_of_one(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import time
 from contextlib import closing
 from dataclasses import replace
@@ -143,3 +145,18 @@ def test_a_migration_that_fails_leaves_the_version_before_it_and_the_next_try_go
         migrate(conn, path, "now")
         assert schema_version(conn, path) == len(MIGRATIONS) + 2
     assert steps == ["good"]
+
+
+_MAKES = """
+import sys
+from pathlib import Path
+from reconciler.state import open_writer
+with open_writer(Path(sys.argv[1]), command="apply", fleet="lab"):
+    print("sqlite_utils" in sys.modules, "numpy" in sys.modules)
+import numpy
+"""
+
+
+def test_making_a_state_brings_no_numpy_into_a_process_and_leaves_it_to_who_asks_for_it(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", _MAKES, str(tmp_path / "s.db")], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False"]

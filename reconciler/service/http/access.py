@@ -231,6 +231,8 @@ class Access:
 def asked_by(peer: str, forwarded: Sequence[str], trusted: Sequence[IPv4Network | IPv6Network]) -> str:
     """The address that a request comes from: of the connection, or, where that is a proxy which is trusted, the last of its
     `X-Forwarded-For` that is no such proxy: what stands before it can be made up by whoever asks."""
+    if not forwarded:
+        return peer
     for one in (peer, *(each.strip() for each in reversed(",".join(forwarded).split(",")))):
         try:
             address = ip_address(one)

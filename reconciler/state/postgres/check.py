@@ -13,6 +13,7 @@ from reconciler.state.postgres.lease import read_lease
 from reconciler.state.postgres.schema import SCHEMA_VERSION, schema_version
 from reconciler.state.sql.checking import check_numbers, check_rows
 from reconciler.state.sql.rescue import RescuePlace, find_rescues
+from reconciler.state.sql.waiting_tickets import check_tickets
 
 _RESTORE = "restore a backup of the database"
 
@@ -63,3 +64,4 @@ def _rows(conn: PostgresConnection) -> StateFinding:
 def _rescues(place: RescuePlace) -> Iterator[StateFinding]:
     for rescue in find_rescues(place):
         yield StateFinding("rescue", StateLevel.WARNING, f"{rescue} waits to be read in", "gpurec state recover")
+    yield from check_tickets(place)

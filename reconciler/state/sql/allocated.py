@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -70,23 +70,28 @@ def _agent(name: str, kind: str, model: str | None, config: str | None, gpu: int
     return AllocatedAgent(name, kind, model, config, None if gpu is None else bool(gpu), who, at)
 
 
-def insert_ticket(conn: Connection, ticket: Ticket) -> bool:
-    """Keeps a ticket; False for one that is there already. The first of a day adds up what is older than KEPT."""
-    _add_up_old(conn, ticket.at)
+def insert_ticket(conn: Connection, ticket: Ticket, waiting: Set[str] = frozenset()) -> bool:
+    """Keeps a ticket; False for one that is there already. The first of a day adds up what is older than KEPT, without the ids of
+    `waiting`: they come again."""
+    _add_up_old(conn, ticket.at, waiting)
     row = (ticket.id, ticket.sender, str(ticket.face_value), str(ticket.expected_value), ticket.at)
     found = conn.execute(f"INSERT INTO tickets ({TICKET_COLUMNS}) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", row)  # noqa: S608
     return found.rowcount > 0
 
 
-def _add_up_old(conn: Connection, at: str) -> None:
+def _add_up_old(conn: Connection, at: str, waiting: Set[str]) -> None:
     """Leaves of tickets that no sender sends again only their number and their sums."""
     before, day = _added_up(conn)
     if day >= at[:_DAY]:
         return
     oldest = iso(read_time("at", at) - KEPT)
-    old = conn.execute(f"SELECT {TICKET_COLUMNS} FROM tickets WHERE at < ?", (oldest,)).fetchall()  # noqa: S608
+    old = [
+        row
+        for row in conn.execute(f"SELECT {TICKET_COLUMNS} FROM tickets WHERE at < ?", (oldest,)).fetchall()  # noqa: S608
+        if row[0] not in waiting
+    ]
     found = before.plus(sum_tickets(old))
-    conn.execute("DELETE FROM tickets WHERE at < ?", (oldest,))
+    conn.executemany("DELETE FROM tickets WHERE id = ?", [(row[0],) for row in old])
     text = json.dumps([found.count, str(found.face_value), str(found.expected_value), at[:_DAY]])
     put(conn, "meta", ("key", "value"), ("key",), [(ADDED_UP, text)])
 

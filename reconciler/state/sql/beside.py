@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from contextlib import closing
 from typing import TypeVar
 
-from reconciler.fleet import AllocatedAgent, Frame, GpurecError, HistoryBounds, LockHeld, StateError, Ticket, TicketKept, Tickets
+from reconciler.fleet import AllocatedAgent, Frame, GpurecError, HistoryBounds, LockHeld, Problem, StateError, Ticket, TicketKept, Tickets
 from reconciler.state.protocol import StateReader
 from reconciler.state.sql.allocated import delete_agent, insert_agent, insert_ticket
 from reconciler.state.sql.connection import Connection
@@ -36,17 +36,19 @@ class WrittenBeside(ABC):
         """Does `write` in one transaction; says where the state was set up for it. Raises LockHeld and StateError."""
 
     def keep_looks(self, looks: Sequence[Frame], *, fleet: str, bounds: HistoryBounds, new_folder: bool = False) -> str | None:
-        return self._write(lambda conn: write_looks(conn, looks, bounds), fleet, new_folder)[1]
+        if not looks and not waiting_tickets(self.rescues).read()[0]:
+            return None
+        return self._write(lambda conn, _: write_looks(conn, looks, bounds) if looks else None, fleet, new_folder)[1]
 
     def allocate(self, agent: AllocatedAgent, *, fleet: str, command: str, new_folder: bool = False) -> AllocatedAgent | None:
-        return self._write(lambda conn: insert_agent(conn, agent, command), fleet, new_folder)[0]
+        return self._write(lambda conn, _: insert_agent(conn, agent, command), fleet, new_folder)[0]
 
     def release(self, name: str, *, fleet: str, command: str, new_folder: bool = False) -> bool:
-        return self._write(lambda conn: delete_agent(conn, name, command), fleet, new_folder)[0]
+        return self._write(lambda conn, _: delete_agent(conn, name, command), fleet, new_folder)[0]
 
     def record_ticket(self, ticket: Ticket, *, fleet: str, new_folder: bool = False) -> TicketKept:
         try:
-            new = self._write(lambda conn: insert_ticket(conn, ticket), fleet, new_folder)[0]
+            new = self._write(lambda conn, waiting: insert_ticket(conn, ticket, waiting), fleet, new_folder)[0]
         except OtherFleet:
             raise
         except (LockHeld, StateError):
@@ -64,14 +66,19 @@ class WrittenBeside(ABC):
         with closing(self.reader()) as state:
             return state.tickets(waiting)
 
-    def _write(self, write: Callable[[Connection], Found], fleet: str, new_folder: bool) -> tuple[Found, str | None]:
+    def unreadable_tickets(self) -> Sequence[Problem]:
+        return waiting_tickets(self.rescues).read()[1]
+
+    def _write(self, write: Callable[[Connection, Set[str]], Found], fleet: str, new_folder: bool) -> tuple[Found, str | None]:
+        """`write` is also given the ids of the tickets that wait, which are in the state by then."""
         waiting = waiting_tickets(self.rescues)
-        tickets = waiting.every()
+        tickets, _ = waiting.read()
+        ids = frozenset(one.id for one in tickets)
 
         def all_of_it(conn: Connection) -> Found:
             for ticket in tickets:
-                insert_ticket(conn, ticket)
-            return write(conn)
+                insert_ticket(conn, ticket, ids)
+            return write(conn, ids)
 
         found = self._beside(all_of_it, fleet, new_folder)
         waiting.forget(tickets)

@@ -7,13 +7,14 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 from reconciler.files import PRIVATE, read_bounded, write_file
 from reconciler.fleet import GpurecError, Place, Problem, StateError, Ticket
+from reconciler.state.finding import StateFinding, StateLevel
 from reconciler.state.sql.allocated import wei_of
 from reconciler.state.sql.rescue import RescuePlace, stem_of
 from reconciler.value_class import value_class
@@ -50,19 +51,30 @@ class WaitingTickets:
                 break
         return True
 
-    def every(self) -> tuple[Ticket, ...]:
-        """Those that wait. Raises StateError for a file that gpurec did not write."""
-        found = []
+    def read(self) -> tuple[tuple[Ticket, ...], tuple[Problem, ...]]:
+        """Those that wait, and what is wrong with files that gpurec did not write so."""
+        found: list[Ticket] = []
+        damaged: list[Problem] = []
         for folder in self.folders:
             for path in sorted(folder.glob("*.json")) if _ours(folder) else ():
                 try:
                     found.append(_ticket(path))
                 except FileNotFoundError:  # taken in meanwhile
                     continue
-        return tuple(found)
+                except StateError as error:
+                    damaged.extend(error.problems)
+        return tuple(found), tuple(damaged)
+
+    def every(self) -> tuple[Ticket, ...]:
+        """Those that wait. Raises StateError for a file that gpurec did not write so: then nobody knows all of them."""
+        found, damaged = self.read()
+        if damaged:
+            raise StateError(*damaged)
+        return found
 
     def forget(self, taken: tuple[Ticket, ...]) -> None:
-        """Those are in the state. One that stays all the same is taken in again, which changes nothing."""
+        """Those are in the state. One that stays all the same is taken in again, which changes nothing: as long as it waits, the state
+        knows its id."""
         for folder in self.folders if taken else ():
             for ticket in taken:
                 with suppress(OSError):
@@ -85,6 +97,17 @@ def refuse_tickets(place: RescuePlace, then: str) -> None:
     """Raises StateError where one waits, for what would leave it behind; `then` is what to do after it was taken in."""
     if waiting_tickets(place).every():
         raise StateError.of("tickets wait to be taken into this state", place.state, f"gpurec watch --once takes them in, then {then}")
+
+
+def check_tickets(place: RescuePlace) -> Iterator[StateFinding]:
+    """What `gpurec state check` says of them; nothing where none waits."""
+    found, damaged = waiting_tickets(place).read()
+    if found:
+        count = "1 ticket waits" if len(found) == 1 else f"{len(found):,} tickets wait"
+        what = f"{count} to be taken in (they count already), the oldest since {min(one.at for one in found)}"
+        yield StateFinding("tickets", StateLevel.WARNING, what, "gpurec watch --once takes them in")
+    for one in damaged:
+        yield StateFinding("tickets", StateLevel.ERROR, f"{one.where}: {one.what}", one.hint)
 
 
 def _name(ticket: Ticket) -> str:

@@ -13,6 +13,7 @@ from reconciler.fleet import StateError
 from reconciler.state.finding import StateFinding, StateLevel
 from reconciler.state.sql.checking import MOST_TOLD, check_numbers, check_rows
 from reconciler.state.sql.rescue import find_rescues
+from reconciler.state.sql.waiting_tickets import check_tickets
 from reconciler.state.sqlite.access import unsafe_access
 from reconciler.state.sqlite.connection import followed, open_for_reading, rescue_place, sqlite_said
 from reconciler.state.sqlite.filesystem import network_filesystem
@@ -181,8 +182,10 @@ def _sqlite(version: tuple[int, ...]) -> StateFinding:
 
 
 def _rescues(path: Path) -> Iterator[StateFinding]:
-    for rescue in find_rescues(rescue_place(path)):
+    place = rescue_place(path)
+    for rescue in find_rescues(place):
         yield StateFinding("rescue", StateLevel.WARNING, f"{rescue} waits to be read in", "gpurec state recover")
+    yield from check_tickets(place)
 
 
 def _from(error: StateError, name: str) -> StateFinding:

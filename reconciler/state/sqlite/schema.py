@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +15,24 @@ APPLICATION_ID = 0x67707263
 """`gprc` in the SQLite file header: tells a state from any other SQLite file."""
 
 
+class _NoNumpy:
+    """While it is there, nothing finds numpy in this thread. sqlite-utils brings it in wherever it is installed, to know the types of its
+    arrays, and a loop that makes a state would carry its 14 MB for weeks."""
+
+    def __init__(self) -> None:
+        self._thread = threading.get_ident()
+
+    def find_spec(self, name: str, path: object, target: object = None) -> None:
+        if name == "numpy" and threading.get_ident() == self._thread:
+            raise ModuleNotFoundError(name)
+
+
 def _first(conn: sqlite3.Connection) -> None:
-    from sqlite_utils import Database
+    sys.meta_path.insert(0, finder := _NoNumpy())
+    try:
+        from sqlite_utils import Database
+    finally:
+        sys.meta_path.remove(finder)
 
     db = Database(conn)
     db.table("meta").create({"key": str, "value": str}, pk="key", strict=True)

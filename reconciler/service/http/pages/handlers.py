@@ -45,11 +45,11 @@ class Pages:
         if seen is None:
             unseen = [tag("h1", "gpurec"), tag("p", "The fleet was not looked at yet."), conditions_section(self._watch.holding)]
             return framed("not looked at yet", "/", *unseen, live=True)
-        words = request.query_params.get("q", "")[:MOST_WORDS]
-        asked = request.query_params.get("page", "1")
-        holding, plain = self._watch.holding, not request.url.query
+        holding, plain = self._watch.holding, not request.scope["query_string"]
         if plain and self._shown is not None and self._shown[0] is seen and self._shown[1] is holding:
             return self._shown[2]  # of one look, however many read it
+        words = request.query_params.get("q", "")[:MOST_WORDS]
+        asked = request.query_params.get("page", "1")
         number = int(asked) if asked.isascii() and asked.isdecimal() and len(asked) < MOST_DIGITS else 1
         body = await asyncio.to_thread(fleet_body, seen, holding, words, max(1, min(number, MOST_PAGES)))
         shown = framed(f"fleet {seen.plan.fleet}", "/", body, live=True)
