@@ -15,7 +15,7 @@ from reconciler.execution import RunFinished, StepFailed, StepProgress, StepRetr
 from reconciler.fleet import Topic, format_duration
 from reconciler.operations import clock
 from reconciler.operations.event_document import event_line as json_line
-from reconciler.operations.reporter import Message, Probing
+from reconciler.operations.reporter import Message, Probing, StateNotice
 from reconciler.service.documents import watch_document
 from reconciler.service.events import AlertLost, Listening, Looked, Over, Reloaded, Started, Told, TurnFailed, WatchEnded, WatchEvent
 from reconciler.service.systemd import Systemd
@@ -30,7 +30,7 @@ _LEVELS = {"info": 6, "warning": 4, "error": 3}
 
 
 class WatchLog:
-    """The listener of one loop. What it said of the files and of the state it does not say again. In a journal lines have no time of their
+    """The listener of one loop. What it warned of before it does not say again. In a journal lines have no time of their
     own, and their priority."""
 
     def __init__(self, settings: Settings, systemd: Systemd, *, json_lines: bool, environ: Mapping[str, str] | None = None) -> None:
@@ -84,6 +84,8 @@ class WatchLog:
                 return "info", ["WatchEnded"]
             case _ if isinstance(event, TurnFailed | Probing | StepStarted | StepProgress | RunFinished):
                 return None
+            case StateNotice():  # it happened, and may happen again
+                return "info", [sentence(event)]
             case _ if isinstance(event, Message):
                 return self._once(sentence(event))
             case _ if (text := event_line(event)) is not None:

@@ -32,6 +32,8 @@ class Condition:
 
 
 Conditions = Mapping[Key, Condition]
+ITSELF = "gpurec"
+"""The subject of an error that ended a look, or a run."""
 NONE: Conditions = {}
 
 
@@ -105,7 +107,7 @@ def of_result(plan: Plan, result: ApplyResult) -> Iterator[Condition]:
 def of_error(error: Exception) -> Condition:
     """That nothing could be looked at, planned or applied."""
     sentence = " ".join(one.sentence() for one in error.problems) if isinstance(error, GpurecError) else f"{type(error).__name__}: {error}"
-    return Condition(Topic.ERROR, "gpurec", type(error).__name__, sentence, sentence)
+    return Condition(Topic.ERROR, ITSELF, type(error).__name__, sentence, sentence)
 
 
 def _ended(status: StepStatus) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence, Set
 from contextlib import closing, suppress
 
 from reconciler.fleet import HOUR, LOOK, Frame, GpurecError, LockHeld, Problem, StateError, Topic, timeline
@@ -19,6 +19,9 @@ from reconciler.service.conditions import Condition
 
 MOST_WAITING = 100
 """Looks that wait for the state while a run holds it; older ones are lost."""
+HISTORY, TICKETS = "history", "tickets"
+OF_HISTORY = frozenset({HISTORY, TICKETS})
+"""Subjects of what it finds wrong."""
 
 
 class History:
@@ -29,9 +32,10 @@ class History:
         self._before = Before()
         self._waiting: deque[Frame] = deque(maxlen=MOST_WAITING)
         self._began = False
+        self._wrong: tuple[Condition, ...] = ()
         self.records = Records()
 
-    async def add(self, seen: Proposal, result: ApplyResult | None, part: Set[str] | None = None) -> Condition | None:
+    async def add(self, seen: Proposal, result: ApplyResult | None, part: Set[str] | None = None) -> Sequence[Condition]:
         """Keeps a look and what came of it, of the nodes of `part` where others look at the rest, and has waiting tickets taken in; says so
         where that cannot be done. While a run holds the state, it waits for the next look."""
         if not self._began:
@@ -51,16 +55,16 @@ class History:
             notice = await asyncio.to_thread(seen.state.keep_looks, looks, fleet=seen.workspace.name, bounds=bounds, new_folder=folder)
             unreadable = await asyncio.to_thread(seen.state.unreadable_tickets)
         except LockHeld:
-            return None
+            return self._wrong
         except (StateError, OSError) as error:
             sentence = _sentences(error.problems) if isinstance(error, GpurecError) else str(error)
-            return Condition(Topic.ERROR, "history", "", type(error).__name__, f"what was seen is not kept: {sentence}")
+            self._wrong = (Condition(Topic.ERROR, HISTORY, "", type(error).__name__, f"what was seen is not kept: {sentence}"),)
+            return self._wrong
         self._waiting.clear()
         if notice is not None:
             self._report(StateNotice(notice))
-        if unreadable:
-            return Condition(Topic.ERROR, "tickets", "", _sentences(unreadable), _sentences(unreadable))
-        return None
+        self._wrong = tuple(Condition(Topic.ERROR, TICKETS, str(one.where), one.sentence(), one.sentence()) for one in unreadable)
+        return self._wrong
 
 
 def _sentences(problems: Iterable[Problem]) -> str:

@@ -29,7 +29,7 @@ from reconciler.service.alerts import Alerts
 from reconciler.service.apart import apart
 from reconciler.service.conditions import NONE, Condition, Conditions
 from reconciler.service.events import AlertLost, Looked, Over, Reloaded, Started, Told, TurnFailed, WatchEnded, WatchEvent
-from reconciler.service.history import History
+from reconciler.service.history import OF_HISTORY, History
 from reconciler.service.sharding import WHOLE, FleetPart, Sharding, still_told
 from reconciler.state import Shard, StepStatus
 from reconciler.value_class import value_class
@@ -275,7 +275,7 @@ class Watch:
             result = await self._carried_out(proposal, options)
             before = (one for one in self.holding.values() if one.topic is not Topic.FAILED)
             lost = await self._history.add(proposal, result)
-            self._settle([*before, *conditions.of_result(proposal.plan, result), *([lost] if lost is not None else [])])
+            self._settle([*before, *conditions.of_result(proposal.plan, result), *lost])
             return result
         finally:
             self._alone.release()
@@ -305,13 +305,18 @@ class Watch:
             turn.error = error
         if self._signals.stop.requested and turn.result is None:
             return turn
-        if turn.proposal is not None and (lost := await self._history.add(turn.proposal, turn.result, turn.part.nodes)) is not None:
-            turn.found.append(lost)
+        known = {conditions.ITSELF}
+        if turn.proposal is not None:
+            known |= OF_HISTORY
+            turn.found.extend(lost := await self._history.add(turn.proposal, turn.result, turn.part.nodes))
+        else:
+            lost = ()
         if turn.error is None:
             self._settle(turn.found)
         else:  # then nothing else is known, and all that held still does
             self._tell(TurnFailed(turn.error))
-            self._settle([*(one for one in self.holding.values() if one.topic is not Topic.ERROR), conditions.of_error(turn.error)])
+            held = (one for one in self.holding.values() if one.topic is not Topic.ERROR or one.subject not in known)
+            self._settle([*held, *lost, conditions.of_error(turn.error)])
         if turn.proposal is not None:
             self.last, self.last_at = turn.proposal, time.monotonic()
         self.last_error = turn.error

@@ -158,13 +158,15 @@ class HistoryChange:
 def change_of(looks: Sequence[Frame], there: Collection[StoredFrame], load: Load, bounds: HistoryBounds) -> HistoryChange:
     """What becomes of a history when `looks`, the oldest first, come to it: means of what is complete, and an end of what is old.
 
-    A look that is not later than the last one comes before it, or to what another loop saw of other nodes at the same second; frames of the
-    future are of a clock that was wrong.
+    A look that is not later than the last one comes before it, or to what another loop saw of other nodes at the same second. Frames of the
+    future are of a clock that was wrong, and go, unless they are the most: then the clock of now may be (a machine that starts in the year
+    2000 until it hears the time), and they are left alone.
     """
     now = max((one.at for one in looks), default=0)
     last = max((one.at + one.span for one in there if one.at <= now + FUTURE), default=now)
-    wrong = {(one.span, one.at) for one in there if one.at > now + FUTURE}
-    known = {(one.span, one.at) for one in there} - wrong
+    ahead = {(one.span, one.at) for one in there if one.at > now + FUTURE}
+    known = {(one.span, one.at) for one in there} - ahead
+    wrong = ahead if len(ahead) <= len(known) + len(looks) else frozenset[tuple[int, int]]()
     frames: dict[tuple[int, int], Frame] = {}
     for one in looks:
         key = one.span, one.at
@@ -177,7 +179,8 @@ def change_of(looks: Sequence[Frame], there: Collection[StoredFrame], load: Load
             frames[span, at] = mean(at, span, found)
     sizes = {(one.span, one.at): one.size for one in there if (one.span, one.at) in known}
     old = min(now, last) - bounds.seconds  # a clock that jumps ahead once ends nothing
-    gone = (wrong | _too_many({*known, *frames}, sizes, old, bounds.size_bytes)) - {(LOOK, one.at) for one in looks}
+    left = bounds.size_bytes - sum(one.size for one in there if (one.span, one.at) in ahead - wrong)
+    gone = (wrong | _too_many({*known, *frames}, sizes, old, left)) - {(LOOK, one.at) for one in looks}
     return HistoryChange(
         tuple(one for key, one in frames.items() if key not in gone), tuple(sorted(gone & {(one.span, one.at) for one in there}))
     )

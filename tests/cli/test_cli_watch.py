@@ -14,6 +14,11 @@ from typing import IO
 import pytest
 from cli_lab import Lab, served
 
+from reconciler.cli.settings import Settings
+from reconciler.cli.watch_log import WatchLog
+from reconciler.fleet import Problem
+from reconciler.operations.reporter import FileWarning, StateNotice
+from reconciler.service.systemd import Systemd
 from reconciler.sim import builtin_fleet
 
 
@@ -108,6 +113,19 @@ def test_a_journal_gets_priorities_and_no_time(lab: Lab, monkeypatch: pytest.Mon
     assert lines.pop(0).startswith("<6>Note: set up a new state")
     assert lines
     assert all(line.startswith("<6>pending model.") for line in lines)
+
+
+def test_what_was_done_to_the_state_is_said_each_time_and_a_warning_of_the_files_once(capsys: pytest.CaptureFixture[str]) -> None:
+    log = WatchLog(Settings(Path()), Systemd({}), json_lines=False, environ={})
+    for event in (
+        StateNotice("set up a new state"),
+        FileWarning(Problem("odd")),
+        StateNotice("set up a new state"),
+        FileWarning(Problem("odd")),
+    ):
+        log(event)
+    said = [line.partition(" ")[2] for line in capsys.readouterr().out.splitlines()]
+    assert said == ["Note: set up a new state", "Warning: odd", "Note: set up a new state"]
 
 
 @pytest.mark.parametrize("interval", ["0s", "100ms", "8d", "often"])

@@ -17,7 +17,7 @@ import pytest
 from cli_lab import POLL, SMALL, Lab, served
 from starlette.requests import Request
 
-from reconciler.fleet import Role
+from reconciler.fleet import Role, StateError
 from reconciler.operations import clock
 from reconciler.operations.proposal import Proposal
 from reconciler.operations.settings import WorkspaceSettings
@@ -30,6 +30,7 @@ from reconciler.service.http.metrics import Metrics
 from reconciler.service.watch import AFTER_BORDER, BACK_OFF, Signals, Watch, WatchOptions
 from reconciler.sim import builtin_fleet
 from reconciler.state import SqliteStore, open_reader, open_writer
+from reconciler.state.sqlite import beside, opening
 
 INTERVAL = 300.0
 
@@ -158,6 +159,35 @@ def test_a_held_lock_a_lost_database_and_their_end_are_told_once_each(lab: Lab) 
     assert played.told()[-1][:2] == ("-", "error")
     with sqlite3.connect(lab.state) as database:
         assert database.execute("pragma integrity_check").fetchone() == ("ok",)
+
+
+def test_what_history_lacks_holds_on_while_looks_fail_for_another_reason(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a full disk: no look is kept, and then no plan is carried out either."""
+    lab.run("apply", "--auto-approve")
+    full: list[bool] = []
+
+    def no_room(path: Path, new_folder: bool = False) -> sqlite3.Connection:
+        if full:
+            raise StateError.of("the disk is full", str(path))
+        return really(path, new_folder)
+
+    really = beside.open_for_writing
+    monkeypatch.setattr(beside, "open_for_writing", no_room)
+    monkeypatch.setattr(opening, "open_for_writing", no_room)
+    played = Played(
+        lab,
+        lambda: full.append(True),
+        nothing,
+        lab.fleet.engines["bea/ollama"].restart,
+        nothing,
+        nothing,
+        full.clear,
+        nothing,
+        applies=True,
+    )
+    errors = [(sign, subject) for sign, topic, subject in played.told() if topic == "error"]
+    assert errors[:2] == [("+", "history"), ("+", "gpurec")]
+    assert sorted(errors[2:]) == [("-", "gpurec"), ("-", "history")]
 
 
 def test_a_step_that_fails_again_and_again_is_told_once(lab: Lab) -> None:

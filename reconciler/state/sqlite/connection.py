@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
@@ -174,7 +175,7 @@ def _sentence(error: sqlite3.Error, path: Path) -> StateError:
         return Damaged(Problem(f"the state is damaged: {error}", Place(str(path)), "gpurec state restore FILE, from a backup"))
     if name.startswith("SQLITE_BUSY"):
         return _unwritable("the state is busy: another process is writing to it", path, "try again")
-    if name.startswith("SQLITE_FULL"):
+    if name.startswith("SQLITE_FULL") or (name.startswith("SQLITE_IOERR") and _is_full(path)):
         return _unwritable("the state cannot be written: the disk is full", path, "make room and run again")
     if name.startswith(("SQLITE_READONLY", "SQLITE_PERM")):
         return _unwritable("the state cannot be written: the file or its folder is read-only", path, "make both writable for you")
@@ -183,6 +184,14 @@ def _sentence(error: sqlite3.Error, path: Path) -> StateError:
     if name.startswith("SQLITE_IOERR"):
         return _unwritable(f"the disk of the state fails ({name})", path, "check the disk, then run again")
     return _error(f"SQLite refuses: {error}", path, "check that the file is a gpurec state")
+
+
+def _is_full(path: Path) -> bool:
+    """SQLite has other words where it finds no room for the memory that its connections share."""
+    try:
+        return shutil.disk_usage(path.parent).free == 0
+    except OSError:
+        return False
 
 
 def _error(what: str, path: Path, hint: str) -> StateError:
