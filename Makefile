@@ -15,6 +15,8 @@ UNIVERSAL = --universal --python-version 3.11 --generate-hashes
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export GPUREC_LOCKS := $(abspath $(LOCKS))
+# Where it is set, each of the thousands of commands that the tests start compiles the whole package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help docs demo test test-lowest test-newest lock catalogue schemas properties fuzz lint types imports bench real real-extra conformance crash transcripts clean
 .DEFAULT_GOAL := help
