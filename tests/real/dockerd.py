@@ -79,7 +79,7 @@ def llama_server(binaries: Path) -> bytes:
 
 class Dockerd:
     """A running daemon with `image` and `other`. `program` is another than Debian's, `options` are further ones of its command line;
-    `namespace` names one of the network, in which it has no bridge."""
+    `namespace` names one of the network, in which it has no bridge. `gateway` is the address of this machine for its containers."""
 
     image, other = "local/busybox:1", "local/busybox:2"
 
@@ -90,6 +90,7 @@ class Dockerd:
         assert found is not None, "dockerd is missing: apt-get install docker.io"
         assert os.geteuid() == 0, "dockerd needs root"
         number = next(_BRIDGES)
+        self.gateway = ""
         self._bridge = "none" if namespace else f"gr{os.getpid() % 10_000_000}x{number}"
         if not namespace:
             self._add_bridge(number)
@@ -180,7 +181,8 @@ class Dockerd:
 
     def _add_bridge(self, number: int) -> None:
         self._net(f"ip link add {self._bridge} type bridge")
-        self._net(f"ip addr add 172.{18 + number % 14}.{os.getpid() % 250}.1/24 dev {self._bridge}")
+        self.gateway = f"172.{18 + number % 14}.{os.getpid() % 250}.1"
+        self._net(f"ip addr add {self.gateway}/24 dev {self._bridge}")
         self._net(f"ip link set {self._bridge} up")
 
     def _net(self, command: str) -> None:
