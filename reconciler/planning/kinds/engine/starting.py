@@ -21,7 +21,6 @@ from reconciler.fleet import (
     resource_address,
 )
 from reconciler.planning.containers import COPIES, HEALTHY, NAME
-from reconciler.planning.impact import Spells
 from reconciler.planning.kinds.engine.fields import START_SECONDS
 from reconciler.planning.kinds.engine.kind import ENGINE, EngineStep
 from reconciler.planning.kinds.engine.single import takes_one_model
@@ -80,10 +79,12 @@ def starting(
     return Starting(FleetFacts(facts.at, nodes), restarted)
 
 
-def away_with_their_server(steps: Sequence[Step], kept: Mapping[EngineId, ModelStep], applied: Applied) -> Mapping[str, Spells]:
+def away_with_their_server(
+    steps: Sequence[Step], kept: Mapping[EngineId, ModelStep], applied: Applied
+) -> Mapping[str, Sequence[float | None]]:
     """How long the model of each server with one is away that is replaced and keeps it, by the address of the model and the last start of
     the server; not at all where the new one answers before the old one ends."""
-    away: dict[str, Spells] = {}
+    away: dict[str, Sequence[float | None]] = {}
     for step in steps:
         model = kept.get(EngineId(step.node, step.engine)) if isinstance(step, EngineStep) and restarts(step) else None
         if isinstance(step, EngineStep) and model is not None and model.address in applied.replicas:
