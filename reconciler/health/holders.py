@@ -14,18 +14,19 @@ from reconciler.value_class import value_class
 @value_class
 class Holder:
     """A model of an engine on a card. `certain` False: its engine has several cards, and nobody sees on which of them it is. Bytes are
-    those that the plan counts, else what the engine says that it holds on cards in all."""
+    those that the plan counts, else what the engine says that it holds on cards in all. `address` is that by which the plan knows it."""
 
     engine: str
     model: str
     vram_bytes: int | None
     certain: bool
+    address: str | None = None
 
 
 def holders_by_card(fleet: Fleet, facts: FleetFacts, plan: Plan | None = None) -> Mapping[tuple[str, CardId], tuple[Holder, ...]]:
     """The models of every card, by node and index of the card; with the bytes that `plan` counts, where one is given."""
     counted = {
-        (parse_replica_address(address)[1], one.name): one.vram_bytes
+        (parse_replica_address(address)[1], one.name): (one.vram_bytes, address)
         for address, one in (plan.residents if plan is not None else {}).items()
     }
     found: dict[tuple[str, CardId], list[Holder]] = defaultdict(list)
@@ -38,8 +39,8 @@ def holders_by_card(fleet: Fleet, facts: FleetFacts, plan: Plan | None = None) -
                 if _is_on_cpu(resident):
                     continue
                 for card in cards:
-                    held = counted.get((engine.id, resident.name), resident.vram_bytes)
-                    holder = Holder(engine.id.engine, resident.shown, held, len(cards) == 1)
+                    held, address = counted.get((engine.id, resident.name), (resident.vram_bytes, None))
+                    holder = Holder(engine.id.engine, resident.shown, held, len(cards) == 1, address)
                     found[name, card.index].append(holder)
     return {at: tuple(holders) for at, holders in found.items()}
 

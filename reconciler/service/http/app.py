@@ -26,6 +26,7 @@ from reconciler.service.http.broadcast import Broadcast, Full
 from reconciler.service.http.measures import LONGEST_NAME, MOST_CONTEXT, MOST_HOURS, Measures
 from reconciler.service.http.metrics import CONTENT_TYPE, Metrics
 from reconciler.service.http.operations import Answer, Operation, Parameter, Schema, document, routes
+from reconciler.service.http.pages.frame import message
 from reconciler.service.http.pages.handlers import Pages
 from reconciler.service.http.payments import PaymentHandlers
 from reconciler.service.http.rate import Rate
@@ -147,13 +148,27 @@ def _sentence(error: Exception) -> str:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if _from_a_browser(request):
+        return message(_TITLES.get(error.status_code, "Not now"), error.detail, "/", error.status_code)
     return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
     """An error of an operation: 409 where the world moved or somebody else is at it, 403 where a guard refuses, else 500."""
     status = 409 if isinstance(error, StalePlan | LockHeld) else 403 if isinstance(error, GuardRefused) else 500
+    if _from_a_browser(request):
+        return message("This cannot be shown", _sentence(error), "/", status)
     return JSONResponse({"error": _sentence(error)}, status)
+
+
+_TITLES = {404: "No such page", 405: "Not here"}
+
+
+def _from_a_browser(request: Request) -> bool:
+    """Whether a person reads the answer: somebody who opened a page, and nothing of the API."""
+    return (
+        request.method == "GET" and "text/html" in request.headers.get("accept", "") and not request.url.path.startswith(("/v1/", "/api/"))
+    )
 
 
 def app_of(watch: Watch, settings: WorkspaceSettings, metrics: Metrics, broadcast: Broadcast, tokens: Callable[[], Tokens]) -> Starlette:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from reconciler.fleet import CardSample, Frame, format_bytes
 from reconciler.operations.proposal import Proposal
-from reconciler.service.http.pages.fleet import models_on, why_link
+from reconciler.service.http.pages.fleet import holder_words, models_on
 from reconciler.service.http.pages.frame import facts, table
 from reconciler.views.html.elements import Content, Html, code, tag
 
@@ -28,7 +28,7 @@ def card_body(seen: Proposal, name: str, frames: Sequence[Frame]) -> Content:
     """`frames` are those of this card alone, the oldest first."""
     card = next((one for one in seen.plan.gpus if f"{one.node}/{one.gpu}" == name), None)
     samples = [(frame.at, one) for frame in frames for one in frame.cards.values()]
-    there = models_on(seen).get((card.node, card.gpu), []) if card is not None else []
+    there = models_on(seen).get((card.node, card.gpu), ()) if card is not None else ()
     usable = None if card is None else card.usable_bytes
     tops = {MEMORY: None if card is None else card.total_bytes, BUSY: 100}
     return [
@@ -36,7 +36,7 @@ def card_body(seen: Proposal, name: str, frames: Sequence[Frame]) -> Content:
         facts(
             ("name", (card.name if card is not None else None) or "unknown"),
             ("usable", "unknown" if usable is None else format_bytes(usable)),
-            ("on it", [tag("div", why_link(one)) for one in there] or "nothing of ours"),
+            ("on it", [holder_words(seen, one) for one in there] or "no model that an engine tells of"),
         ),
         [_course(title, samples, value, words, tops.get(title)) for title, value, words in _COURSES],
         _figures(samples) if samples else tag("p", "Nothing was seen of it in the last day."),
@@ -55,12 +55,14 @@ def _course(
     above = max(high, top or 0.0) or 1.0
     first, span = known[0][0], max(1, known[-1][0] - known[0][0])
     points = " ".join(f"{(at - first) / span * _WIDTH:.1f},{_TOP + _HEIGHT * (1 - v / above):.1f}" for at, v in known)
-    whole = _TOP + _HEIGHT + 4
+    whole = _TOP + _HEIGHT + 18
     shown = tag(
         "svg",
         tag("line", class_="axis", x1=0.0, x2=_WIDTH, y1=_TOP + _HEIGHT, y2=_TOP + _HEIGHT),
         tag("polyline", class_="course", points=Html(points)),
         tag("text", words(above), class_="tick", x=0.0, y=11.0),
+        tag("text", _time(first), class_="tick", x=0.0, y=whole - 4),
+        tag("text", _time(known[-1][0]), class_="tick", x=_WIDTH, y=whole - 4, text_anchor="end"),
         role="img",
         aria_label=said,
         class_="wide",

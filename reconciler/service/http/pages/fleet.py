@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from reconciler.fleet import Topic, format_bytes
+from reconciler.fleet import CardId, Topic, format_bytes
+from reconciler.health import Holder, holders_by_card
 from reconciler.operations.proposal import Proposal
 from reconciler.planning import CardBalance
 from reconciler.service.conditions import Conditions
@@ -18,6 +19,7 @@ MOST_SHOWN = 100
 AT_A_GLANCE = 8
 """Conditions that are not folded."""
 _CELL, _GAP, _ACROSS = 12.0, 3.0, 50
+Holders = Mapping[tuple[str, CardId], tuple[Holder, ...]]
 _STATES = (("n-well", "as wanted"), ("n-wrong", "with something wrong"), ("n-gone", "not to be reached"))
 
 
@@ -109,7 +111,7 @@ def _cards(seen: Proposal, words: str, number: int) -> Content:
         tag("h2", "Cards now"),
         form,
         tag("p", f"{plural(len(found), 'card')} of {len(seen.plan.gpus):,}, page {number} of {pages} ", *_apart(ways)),
-        table("Cards now", heads, [_card(one, models) for one in shown], heads[2:]) if shown else None,
+        table("Cards now", heads, [_card(seen, one, models) for one in shown], heads[2:]) if shown else None,
     ]
 
 
@@ -124,28 +126,32 @@ def _page(words: str, number: int) -> Html:
     return Html("/?" + urlencode({"q": words, "page": number}).replace("&", "&amp;"))
 
 
-def models_on(seen: Proposal) -> dict[tuple[str, object], list[str]]:
-    """The addresses that are charged to each card."""
-    found: dict[tuple[str, object], list[str]] = {}
-    for at, one in sorted(seen.applied.replicas.items()):
-        for card in one.charges or {}:
-            found.setdefault((one.at.node, card), []).append(at)
-    return found
+def models_on(seen: Proposal) -> Holders:
+    """What is resident on each card, or could be on it."""
+    return holders_by_card(seen.workspace.fleet, seen.facts, seen.plan)
 
 
-def _searched(card: CardBalance, models: dict[tuple[str, object], list[str]]) -> str:
-    return " ".join((f"{card.node}/{card.gpu}", card.name or "", *models.get((card.node, card.gpu), ()))).lower()
+def holder_words(seen: Proposal, one: Holder) -> Content:
+    """A model of a card, with the way to why it is there where it is ours."""
+    ours = one.address is not None and one.address in seen.applied.replicas
+    name = why_link(one.address) if one.address is not None and ours else [code(one.model), tag("span", " not ours", class_="quiet")]
+    return tag("div", name, None if one.certain else tag("span", " could be on it", class_="quiet"))
 
 
-def _card(card: CardBalance, models: dict[tuple[str, object], list[str]]) -> Html:
+def _searched(card: CardBalance, models: Holders) -> str:
+    there = (text for one in models.get((card.node, card.gpu), ()) for text in (one.model, one.address or ""))
+    return " ".join((f"{card.node}/{card.gpu}", card.name or "", *there)).lower()
+
+
+def _card(seen: Proposal, card: CardBalance, models: Holders) -> Html:
     free = None if card.usable_bytes is None else max(0, card.usable_bytes - card.before_bytes - (card.foreign_bytes or 0))
-    there = models.get((card.node, card.gpu), [])
+    there = models.get((card.node, card.gpu), ())
     name = tag("a", code(f"{card.node}/{card.gpu}"), href=address("card", card.node, str(card.gpu)))
     sizes = (card.before_bytes, card.foreign_bytes, card.usable_bytes, free)
     return tag(
         "tr",
         tag("td", name, tag("div", (card.name or "") + (" (assumed)" if card.assumed else ""), class_="quiet")),
-        tag("td", *(tag("div", why_link(one)) for one in there)),
+        tag("td", *(holder_words(seen, one) for one in there)),
         *(tag("td", "unknown" if size is None else format_bytes(size), class_="number") for size in sizes),
         data_row=True,
     )

@@ -32,7 +32,7 @@ def why_body(explanation: str) -> Content:
     return [
         tag("h1", "Why ", code(found["address"])),
         tag("p", found["why"]["message"]),
-        facts(("stands", standing or "unknown"), ("reason", code(found["why"]["code"]))),
+        facts(("status", standing or "unknown"), ("reason", code(found["why"]["code"]))),
         [tag("h2", "It would fit if"), tag("ul", *hints)] if hints else None,
         [tag("h2", "Engines that could have it"), table("Engines", ("engine", "fits", "why"), engines)] if engines else None,
         [tag("h2", "What was done about it"), table("Steps", ("at", "action", "ended", "why"), steps)] if steps else None,
