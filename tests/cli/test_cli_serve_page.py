@@ -61,6 +61,14 @@ def test_a_resident_that_nobody_asked_for_is_shown_as_not_ours_and_one_that_is_g
         assert "model." not in row(page, "bea/0")
 
 
+def test_what_an_engine_that_does_not_answer_holds_is_unknown_and_not_nothing(lab: Lab) -> None:
+    lab.fleet.engines["bea/ollama"].kill()
+    with serving(lab) as client:
+        assert "ollama does not answer: what it holds is unknown unknown" in row(page := client.get("/"), "bea/0")
+        assert "unknown" not in row(page, "ada/0")
+        assert "ollama does not answer: what it holds is unknown" in words(client.get("/card/bea/0"))
+
+
 def test_a_browser_gets_a_page_where_there_is_nothing_and_a_program_an_object(lab: Lab) -> None:
     with serving(lab) as client:
         for path in ("/nowhere", "/card/ada/7", "/why/model.no@ada/ollama"):
@@ -68,4 +76,4 @@ def test_a_browser_gets_a_page_where_there_is_nothing_and_a_program_an_object(la
             assert (page.status_code, page.headers["content-type"].partition(";")[0]) == (404, "text/html")
             assert 'href="/plan"' in page.text
         for path, headers in (("/nowhere", {}), ("/v1/nowhere", BROWSER)):
-            assert client.get(path, headers=headers).json() == {"error": "Not Found"}
+            assert "nothing at this path" in client.get(path, headers=headers).json()["error"]

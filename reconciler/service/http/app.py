@@ -148,6 +148,8 @@ def _sentence(error: Exception) -> str:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if error.detail == _NO_ROUTE:
+        error.detail = "there is nothing at this path; /openapi.json says what can be asked"
     if _from_a_browser(request):
         return message(_TITLES.get(error.status_code, "Not now"), error.detail, "/", error.status_code)
     return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
@@ -161,6 +163,8 @@ async def _refused(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": _sentence(error)}, status)
 
 
+_NO_ROUTE = "Not Found"
+"""What Starlette says of a path that no route has."""
 _TITLES = {404: "No such page", 405: "Not here"}
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from reconciler.fleet import CardSample, Frame, format_bytes
 from reconciler.operations.proposal import Proposal
-from reconciler.service.http.pages.fleet import holder_words, models_on
+from reconciler.service.http.pages.fleet import holder_words, models_on, silent_on, silent_words
 from reconciler.service.http.pages.frame import facts, table
 from reconciler.views.html.elements import Content, Html, code, tag
 
@@ -29,6 +29,7 @@ def card_body(seen: Proposal, name: str, frames: Sequence[Frame]) -> Content:
     card = next((one for one in seen.plan.gpus if f"{one.node}/{one.gpu}" == name), None)
     samples = [(frame.at, one) for frame in frames for one in frame.cards.values()]
     there = models_on(seen).get((card.node, card.gpu), ()) if card is not None else ()
+    silent = silent_on(seen, card) if card is not None else []
     usable = None if card is None else card.usable_bytes
     tops = {MEMORY: None if card is None else card.total_bytes, BUSY: 100}
     return [
@@ -36,7 +37,7 @@ def card_body(seen: Proposal, name: str, frames: Sequence[Frame]) -> Content:
         facts(
             ("name", (card.name if card is not None else None) or "unknown"),
             ("usable", "unknown" if usable is None else format_bytes(usable)),
-            ("on it", [holder_words(seen, one) for one in there] or "no model that an engine tells of"),
+            ("on it", [*(holder_words(seen, one) for one in there), *map(silent_words, silent)] or "no model that an engine tells of"),
         ),
         [_course(title, samples, value, words, tops.get(title)) for title, value, words in _COURSES],
         _figures(samples) if samples else tag("p", "Nothing was seen of it in the last day."),
@@ -52,23 +53,25 @@ def _course(
         return None
     low, high, last = min(v for _, v in known), max(v for _, v in known), known[-1][1]
     said = f"{title}: {words(last)} now, between {words(low)} and {words(high)} in the last day"
+    scale = f"from {_time(known[0][0])} to {_time(known[-1][0])}; the top is {words(max(high, top or 0.0))}"
     above = max(high, top or 0.0) or 1.0
     first, span = known[0][0], max(1, known[-1][0] - known[0][0])
     points = " ".join(f"{(at - first) / span * _WIDTH:.1f},{_TOP + _HEIGHT * (1 - v / above):.1f}" for at, v in known)
-    whole = _TOP + _HEIGHT + 18
+    whole = _TOP + _HEIGHT + 4
     shown = tag(
         "svg",
         tag("line", class_="axis", x1=0.0, x2=_WIDTH, y1=_TOP + _HEIGHT, y2=_TOP + _HEIGHT),
         tag("polyline", class_="course", points=Html(points)),
-        tag("text", words(above), class_="tick", x=0.0, y=11.0),
-        tag("text", _time(first), class_="tick", x=0.0, y=whole - 4),
-        tag("text", _time(known[-1][0]), class_="tick", x=_WIDTH, y=whole - 4, text_anchor="end"),
         role="img",
         aria_label=said,
         class_="wide",
         viewBox=f"0 0 {_WIDTH:.0f} {whole:.0f}",
     )
-    return [tag("h2", title), tag("p", said.partition(": ")[2], class_="quiet"), shown if len(known) > 1 else None]
+    return [
+        tag("h2", title),
+        tag("p", said.partition(": ")[2], class_="quiet"),
+        [shown, tag("p", scale, class_="quiet")] if len(known) > 1 else None,
+    ]
 
 
 def _figures(samples: Sequence[tuple[int, CardSample]]) -> Content:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from reconciler.fleet import CardId, Topic, format_bytes
-from reconciler.health import Holder, holders_by_card
+from reconciler.health import Holder, cards_of, holders_by_card
 from reconciler.operations.proposal import Proposal
 from reconciler.planning import CardBalance
 from reconciler.service.conditions import Conditions
@@ -138,6 +138,23 @@ def holder_words(seen: Proposal, one: Holder) -> Content:
     return tag("div", name, None if one.certain else tag("span", " could be on it", class_="quiet"))
 
 
+def silent_on(seen: Proposal, card: CardBalance) -> list[str]:
+    """The engines of a card that did not answer: what they hold there is unknown, and not nothing."""
+    node, facts = seen.workspace.fleet.nodes.get(card.node), seen.facts.nodes.get(card.node)
+    engines = facts.engines if facts is not None else {}
+    found = []
+    for spec in node.engines if node is not None else ():
+        engine = engines.get(spec.id.engine)
+        if engine is None or not engine.reachable:
+            cards = cards_of(spec, (facts.cards if facts is not None else None) or ())
+            found.extend([spec.id.engine] if any(one.index == card.gpu for one in cards) else [])
+    return found
+
+
+def silent_words(engine: str) -> Html:
+    return tag("div", code(engine), " does not answer: what it holds is unknown", class_="quiet")
+
+
 def _searched(card: CardBalance, models: Holders) -> str:
     there = (text for one in models.get((card.node, card.gpu), ()) for text in (one.model, one.address or ""))
     return " ".join((f"{card.node}/{card.gpu}", card.name or "", *there)).lower()
@@ -147,11 +164,13 @@ def _card(seen: Proposal, card: CardBalance, models: Holders) -> Html:
     free = None if card.usable_bytes is None else max(0, card.usable_bytes - card.before_bytes - (card.foreign_bytes or 0))
     there = models.get((card.node, card.gpu), ())
     name = tag("a", code(f"{card.node}/{card.gpu}"), href=address("card", card.node, str(card.gpu)))
-    sizes = (card.before_bytes, card.foreign_bytes, card.usable_bytes, free)
+    silent = silent_on(seen, card)
+    held = card.before_bytes or (None if silent else 0)
+    sizes = (held, card.foreign_bytes, card.usable_bytes, None if silent else free)
     return tag(
         "tr",
         tag("td", name, tag("div", (card.name or "") + (" (assumed)" if card.assumed else ""), class_="quiet")),
-        tag("td", *(holder_words(seen, one) for one in there)),
+        tag("td", *(holder_words(seen, one) for one in there), *map(silent_words, silent)),
         *(tag("td", "unknown" if size is None else format_bytes(size), class_="number") for size in sizes),
         data_row=True,
     )
