@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 import pytest
 
@@ -40,6 +41,7 @@ from reconciler.fleet import (
     replica_address,
 )
 from reconciler.state import Learned, Measurement, SettledStep, StateLevel, StepStatus, check_state, open_reader, open_writer
+from reconciler.state.sqlite.connection import sqlite_said
 
 AT = EngineId("gpu-a", "ollama")
 KEY = LoadKey(EngineKind.OLLAMA, "llama3.1:latest", None)
@@ -490,3 +492,12 @@ def test_to_record_one_resource_reads_no_other(tmp_path: Path) -> None:
         reads = [one for one in said if one.startswith("SELECT") and "FROM resources" in one]
         assert [one.partition("WHERE ")[2] for one in reads] == ["address = 'file.3@local'", "address = 'file.4@local'"]
         assert len(state.applied().resources) == 9
+
+
+@pytest.mark.parametrize(("free", "said"), [(0, "the disk is full"), (4096, "the disk of the state fails")])
+def test_a_full_disk_is_called_so_whatever_sqlite_calls_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, said: str) -> None:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorname = "SQLITE_IOERR_SHMSIZE"
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+    with pytest.raises(StateError, match=said), sqlite_said(tmp_path / "s.db"):
+        raise error
