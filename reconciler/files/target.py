@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
 from reconciler.files.access import others_may_write
-from reconciler.fleet import GpurecError
+from reconciler.fleet import GpurecError, Place, Problem
 from reconciler.value_class import value_class
 
 MOST_LINKS = 40
 """As many as Linux follows (path_resolution(7))."""
+
+
+class UnsafeLink(GpurecError):
+    """A symbolic link (`link`) on the way to a file, in a folder that others may write to: whoever does so says where it leads."""
+
+    def __init__(self, path: Path, link: Path) -> None:
+        which = "this" if link == path.absolute() else str(link)
+        what = f"{which} is a symbolic link in a folder that others may write to, so it is not followed"
+        super().__init__(Problem(what, Place(str(path)), "name the file that it leads to, or write to a folder of your own"))
+        self.link = link
 
 
 @value_class
@@ -23,11 +34,11 @@ class FileTarget:
     exists: bool = False
 
 
-def find_target(path: Path) -> FileTarget:
+def find_target(path: Path, *, new_folders: bool = False) -> FileTarget:
     """Follows the links of a path that is to be written.
 
-    Raises GpurecError for a link in a folder that others may write to, for links that form a ring, for a folder, and where the folder does
-    not exist.
+    Raises UnsafeLink for a link in a folder that others may write to, GpurecError for links that form a ring, for a folder, and where the
+    folder does not exist, unless `new_folders` may be made.
     """
     place, left = Path("/"), list(reversed(path.absolute().parts[1:]))
     links = 0
@@ -40,9 +51,11 @@ def find_target(path: Path) -> FileTarget:
         try:
             seen = here.lstat()
         except FileNotFoundError:
-            if left:
+            if left and not new_folders:
                 raise _no_folder(path, here) from None
-            return FileTarget(here)
+            return FileTarget(Path(os.path.normpath(here.joinpath(*reversed(left)))))
+        except NotADirectoryError:
+            raise GpurecError.of(f"the file cannot be written: {place} is a file, not a folder", str(path), "check the path") from None
         except OSError as error:
             raise GpurecError.of(f"the file cannot be written: {error.strerror}", str(path)) from error
         if not stat.S_ISLNK(seen.st_mode):
@@ -54,11 +67,7 @@ def find_target(path: Path) -> FileTarget:
         if links > MOST_LINKS:
             raise GpurecError.of("its symbolic links lead in a ring", str(path), "name the file itself")
         if others_may_write(place.stat()):
-            raise GpurecError.of(
-                f"{here} is a symbolic link in a folder that others may write to, so it is not followed",
-                str(path),
-                "name the file that it leads to, or write to a folder of your own",
-            )
+            raise UnsafeLink(path, here)
         to = here.readlink()
         if to.is_absolute():
             place = Path("/")

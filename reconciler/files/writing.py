@@ -18,18 +18,26 @@ PRIVATE = 0o600
 _THERE = "this file is there already"
 
 
-def write_file(path: Path, text: str, *, mode: int | None = None, overwrite: bool = True) -> None:
+def write_file(
+    path: Path, text: str, *, mode: int | None = None, overwrite: bool = True, new_folders: bool = False, within: Path | None = None
+) -> None:
     """Writes a file whole or not at all, or to the device or pipe that `path` is. Links are followed; a file that is there keeps its mode
-    and owner, a new one gets `mode` (None: what the umask leaves of 0666). Without `overwrite` a file that is there is an error.
+    and owner, a new one gets `mode` (None: what the umask leaves of 0666). Without `overwrite` a file that is there is an error; with
+    `new_folders` the folders that it needs are made; `within` is a folder that no link may lead out of.
 
     Raises GpurecError where it cannot be written, and for a link that a stranger may have put there.
     """
-    target = find_target(path)
+    target = find_target(path, new_folders=new_folders)
+    if within is not None and not target.path.is_relative_to(within.resolve()):
+        what = "this leads out of the workspace by a link, so it is not written"
+        raise GpurecError.of(what, str(path), "remove the link, or add --allow-outside-links where you trust who wrote these files")
     content = text.encode()
     with file_errors(path):
         if target.stream:
             _stream(target.path, content)
             return
+        if new_folders:
+            target.path.parent.mkdir(parents=True, exist_ok=True)
         with staged(target) as draft:
             with draft.open("wb") as file:
                 file.write(content)

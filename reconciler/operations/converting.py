@@ -42,5 +42,6 @@ def convert_file(settings: WorkspaceSettings, source: Path, form: str | None = N
         inventory: schema_line(Path(inventory), "inventory") + found.inventory,
         desired: schema_line(Path(desired), "desired") + found.desired,
     }
-    write_missing(settings.directory, {**texts, **dict(schema_file(name) for name in ("inventory", "desired"))})
+    files = {**texts, **dict(schema_file(name) for name in ("inventory", "desired"))}
+    write_missing(settings.directory, files, settings.workspace_only())
     return WrittenFleet(fleet, inventory, desired, found)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from reconciler.files import file_errors, write_file
+from reconciler.files import write_file
 
 FOLDER = ".gpurec/schemas"
 Checked = Literal["inventory", "desired"]
@@ -29,18 +29,16 @@ def schema_line(file: Path, name: Checked) -> str:
     return f"# yaml-language-server: $schema={Path(os.path.relpath(f'{FOLDER}/{name}.json', file.parent)).as_posix()}\n"
 
 
-def write_missing(root: Path, files: Mapping[str, str]) -> list[str]:
+def write_missing(root: Path, files: Mapping[str, str], within: Path | None) -> list[str]:
     """Writes the files, by their paths below `root`, that are not there yet, and returns which. All of them or none: where one cannot be
-    written (GpurecError), those that were written before it are taken away."""
+    written (GpurecError), those that were written before it are taken away. No link may lead out of `within`."""
     done: list[str] = []
     try:
         for name, text in files.items():
             path = root / name
             if path.exists():
                 continue
-            with file_errors(path):
-                path.parent.mkdir(parents=True, exist_ok=True)
-            write_file(path, text, overwrite=False)
+            write_file(path, text, overwrite=False, new_folders=True, within=within)
             done.append(name)
     except BaseException:
         for name in done:

@@ -34,6 +34,10 @@ class WorkspaceSettings:
     def path(self, path: str | Path) -> Path:
         return self.directory / path
 
+    def workspace_only(self) -> Path | None:
+        """The folder that files which a command names by itself may not leave by a link, when it writes them; None: they may."""
+        return None if self.allow_outside_links else self.directory
+
     def types(self) -> tuple[ResourceType, ...]:
         """The kinds of resources beside models. What acts on them imports much, so it is found only when it is asked for."""
         if self.resource_types is None:

@@ -186,3 +186,61 @@ def test_a_state_that_others_may_write_is_said_at_every_use_and_refused_for_an_a
     assert "--allow-unsafe-state" in refused.stderr
     assert not [request for engine in lab.fleet.engines.values() for request in engine.requests]
     assert lab.run("--fleet", "demo", "--allow-unsafe-state", *APPLY).exit_code == 0
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o773])
+def test_no_state_is_set_up_where_the_next_apply_would_refuse_it(lab: Lab, mode: int) -> None:
+    public = lab.root / "public"
+    public.mkdir()
+    public.chmod(mode)
+    lab.fleet.forget_requests()
+    for where in (public / "x.db", public / "new" / "x.db"):
+        refused = lab.run("--fleet", "demo", "--state-new", "--state", str(where), *APPLY)
+        assert refused.exit_code == 1
+        assert "the state is not yours alone" in refused.stderr
+        refused = lab.run("--fleet", "demo", "--state-new", "state", "copy", str(lab.state), str(where))
+        assert refused.exit_code == 1
+        assert "the state is not yours alone" in refused.stderr
+    assert not list(public.iterdir())
+    assert not [request for engine in lab.fleet.engines.values() for request in engine.requests]
+
+
+def test_a_state_that_a_link_of_a_stranger_leads_to_is_said_and_refused_for_an_apply(lab: Lab) -> None:
+    public = lab.root / "public"
+    public.mkdir()
+    public.chmod(0o1777)
+    (public / "x.db").symlink_to(lab.state)
+    named = ("--fleet", "demo", "--state", str(public / "x.db"))
+    said = f"on its way is {public / 'x.db'}, a symbolic link in a folder that others may write to"
+    assert said in lab.run(*named, "state", "list").stderr
+    refused = lab.run(*named, *APPLY)
+    assert (refused.exit_code, said in refused.stderr) == (1, True)
+    checked = lab.run(*named, "state", "check").stdout
+    assert "on its way is" in checked
+
+
+@pytest.mark.parametrize(
+    ("file", "command"),
+    [
+        ("desired/demo.lock.yaml", ("pin",)),
+        ("templates/nginx.j2", ("template", "eject", "nginx")),
+        ("rendered", ("render",)),
+        (".gpurec", ("init", "--no-look")),
+    ],
+)
+def test_what_a_command_writes_by_itself_stays_in_the_workspace(
+    lab: Lab, tmp_path_factory: pytest.TempPathFactory, file: str, command: tuple[str, ...]
+) -> None:
+    (lab.root / "desired" / "demo.yaml").write_text(
+        (lab.root / "desired" / "demo.yaml").read_text() + "files: [{template: a.j2, per: fleet, to: a.txt}]\n"
+    )
+    (lab.root / "templates").mkdir(exist_ok=True)
+    (lab.root / "templates" / "a.j2").write_text("text\n")
+    outside = tmp_path_factory.mktemp("outside") / "new"
+    (lab.root / file).symlink_to(outside)
+    refused = lab.run("--fleet", "demo", *command)
+    assert (refused.exit_code, outside.exists()) == (1, False)
+    assert "leads out of the workspace" in refused.stderr
+    assert "--allow-outside-links" in refused.stderr
+    done = lab.run("--fleet", "demo", "--allow-outside-links", *command)
+    assert (done.exit_code, outside.exists()) == (0, True), done.stderr

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.files import PRIVATE, find_target, others_may_write, write_file
+from reconciler.files import PRIVATE, UnsafeLink, find_target, others_may_write, write_file
 from reconciler.fleet import GpurecError
 
 
@@ -173,3 +173,43 @@ def test_a_strangers_file_in_a_public_folder_gives_neither_its_mode_nor_its_owne
 def test_who_may_write_is_told_by_the_mode(tmp_path: Path, mode: int, open_: bool):
     tmp_path.chmod(mode)
     assert others_may_write(tmp_path.stat()) is open_
+
+
+def test_new_folders_are_made_where_the_links_lead(tmp_path: Path):
+    (tmp_path / "link").symlink_to("real")
+    write_file(tmp_path / "link" / "a" / "b.txt", "new", new_folders=True)
+    assert (tmp_path / "real" / "a" / "b.txt").read_text() == "new"
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_no_folder_is_made_through_the_link_of_a_stranger(tmp_path: Path):
+    public, real = tmp_path / "public", tmp_path / "real"
+    public.mkdir()
+    public.chmod(0o1777)
+    real.mkdir()
+    (public / "link").symlink_to(real)
+    with pytest.raises(UnsafeLink, match=r"public/link is a symbolic link in a folder that others may write to"):
+        write_file(public / "link" / "a" / "b.txt", "new", new_folders=True)
+    assert not list(real.iterdir())
+
+
+def test_a_file_in_the_way_of_a_folder_is_named(tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(GpurecError, match=r"file/a/b\.txt: the file cannot be written: \S+/file is a file, not a folder"):
+        write_file(tmp_path / "file" / "a" / "b.txt", "new", new_folders=True)
+
+
+@pytest.mark.parametrize("name", ["file", "folder/file", "new"])
+def test_nothing_is_written_out_of_the_folder_that_it_is_to_stay_in(tmp_path: Path, name: str):
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    for folder in (inside, outside):
+        folder.mkdir()
+    (outside / "file").write_text("old")
+    for link, to in (("file", outside / "file"), ("folder", outside), ("new", outside / "new")):
+        (inside / link).symlink_to(to)
+    with pytest.raises(GpurecError, match=r"this leads out of the workspace by a link.*--allow-outside-links"):
+        write_file(inside / name, "new", within=inside)
+    assert [(one.name, one.read_text()) for one in outside.iterdir()] == [("file", "old")]
+    (tmp_path / "link").symlink_to("inside")
+    write_file(tmp_path / "link" / "own", "new", within=tmp_path / "link")
+    assert (inside / "own").read_text() == "new"

@@ -73,12 +73,11 @@ def command(context: click.Context, out: Path | None, force: bool, source: Path 
         click.echo(text, nl=False)
     else:
         file = settings.path(out)
-        if file.parent == settings.path(DESIRED):
-            file.parent.mkdir(exist_ok=True)
         below = _below(settings.directory, file)
-        write_file(file, text if below is None else schema_line(below, "desired") + text, overwrite=force)
+        whole = text if below is None else schema_line(below, "desired") + text
+        write_file(file, whole, overwrite=force, new_folders=file.parent == settings.path(DESIRED))
         if below is not None:
-            write_missing(settings.directory, dict([schema_file("desired")]))
+            write_missing(settings.directory, dict([schema_file("desired")]), settings.workspace_only())
         settings.say(f"Wrote {out}: {len(found.models):,} models. To see what it comes to: gpurec plan")
     for one in found.left_out[:MOST_WARNINGS]:
         settings.say(f"Warning: {escape(one.what)} is left out: {escape(one.why)}")

@@ -82,10 +82,10 @@ def command(
         from reconciler.views.inventory_yaml import inventory_yaml
 
         files = {INVENTORY_FILE: _checked(INVENTORY_FILE, inventory_yaml(found, _silent(addresses, found), cards)), ".gitignore": GITIGNORE}
-    _written(root, new, {**files, **dict(schema_file(name) for name in ("inventory", "desired"))})
+    _written(settings, new, {**files, **dict(schema_file(name) for name in ("inventory", "desired"))})
     if found:
         text, held = _running(settings, root)
-        _written(root, new, {DESIRED_FILE: _checked(DESIRED_FILE, text)})
+        _written(settings, new, {DESIRED_FILE: _checked(DESIRED_FILE, text)})
         listed = ", ".join(f"{kind} at {url}" for _, engines in found.values() for _, kind, url in engines)
         holds = "What they hold is in" if held else "They hold nothing now: write what is wanted into"
         settings.say(f"Found {listed}. {holds} desired/default.yaml.")
@@ -104,10 +104,11 @@ def _checked(name: str, text: str) -> str:
     return schema_line(Path(name), "inventory" if name == INVENTORY_FILE else "desired") + text
 
 
-def _written(root: Path, new: Path, files: dict[str, str]) -> None:
+def _written(settings: Settings, new: Path, files: dict[str, str]) -> None:
     from reconciler.operations.new_files import write_missing
 
-    written = write_missing(root, files)
+    root = settings.path(new)
+    written = write_missing(root, files, None if settings.allow_outside_links else root)
     for name in files:
         click.echo(f"{'created' if name in written else 'kept   '} {new / name}")
 

@@ -31,8 +31,7 @@ def command(context: click.Context, models: tuple[str, ...]) -> int:
     for name in found.untold:
         still = "its pin stays" if name in found.digests else "it is not pinned"
         settings.say(f"Warning: no engine tells the weights of {escape(name)}; {still}")
-    found.path.parent.mkdir(exist_ok=True)
-    write_file(found.path, lock_text(found.digests))
+    write_file(found.path, lock_text(found.digests), new_folders=True, within=settings.workspace_only())
     for name, digest in sorted(found.digests.items()):
         before = found.before.get(name)
         if before != digest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from reconciler.cli.global_options import global_options
 from reconciler.cli.options import facts_options
@@ -37,10 +38,10 @@ def command(context: click.Context, to: Path, check: bool, refresh: bool, assume
     if not found:
         settings.say("Nothing to write: no file is asked for under `files:`.")
     base = settings.path(to)
+    within = None if context.get_parameter_source("to") is ParameterSource.COMMANDLINE else settings.workspace_only()
     for one in found:
         path = base / one.node / one.path.lstrip("/")
         if ".." in path.relative_to(base).parts:
             raise GpurecError.of(f"{one.node} is no name of a folder", "--to", "rename the host")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, shown(one.text), mode=one.mode)
+        write_file(path, shown(one.text), mode=one.mode, new_folders=True, within=within)
         click.echo(escape(str(path), 4000))

@@ -47,6 +47,5 @@ def eject(context: click.Context, name: str) -> None:
     path = settings.path("templates") / f"{plain}.j2"
     if path.exists():
         raise GpurecError.of("this file is there already, and is not replaced", str(path), "move it away, or edit it as it is")
-    path.parent.mkdir(exist_ok=True)
-    write_file(path, template.text)
+    write_file(path, template.text, overwrite=False, new_folders=settings.directory.is_dir(), within=settings.workspace_only())
     click.echo(f"Wrote {escape(str(path), 4000)}: write `template: {plain}.j2` to use it.")

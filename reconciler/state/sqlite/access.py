@@ -6,20 +6,31 @@ import os
 import stat
 from pathlib import Path
 
-from reconciler.files import others_may_write
-from reconciler.fleet import Place, Problem, StateError
+from reconciler.files import UnsafeLink, find_target, others_may_write
+from reconciler.fleet import GpurecError, Place, Problem, StateError
 from reconciler.state.sqlite.connection import followed
 from reconciler.state.sqlite.log import log_path
 
+ITS_FOLDER = "its folder"
+ON_ITS_WAY = "on its way"
+"""How clauses begin that are not about the files themselves."""
+
 
 def unsafe_access(path: Path) -> list[str]:
-    """In what ways somebody other than this user may write a state, as clauses about it; nothing for one that is not there yet.
+    """In what ways somebody other than this user may write a state, or say which one it is, as clauses about it; of one that is not there
+    yet, what its place says.
 
     A sticky folder of everybody's (such as /tmp) keeps the files in it; any other folder that others may write to does not, and one above
     that everybody may write to lets them put another folder in the place of that of the state.
     """
     file = followed(path)
     found = []
+    try:
+        find_target(path, new_folders=True)
+    except UnsafeLink as error:
+        found.append(f"{ON_ITS_WAY} is {error.link}, a symbolic link in a folder that others may write to (name the file itself)")
+    except GpurecError:
+        pass
     for each in (file, log_path(file)):
         try:
             seen = each.stat()
@@ -29,15 +40,18 @@ def unsafe_access(path: Path) -> list[str]:
             found.append(f"{each.name} belongs to another user (id {seen.st_uid})")
         elif others_may_write(seen):
             found.append(f"{each.name} can be written by others (mode {stat.S_IMODE(seen.st_mode):04o})")
-    if not found and not file.exists():
-        return []
-    folder = file.parent.stat()
-    if others_may_write(folder) and not _keeps(folder):
-        found.append(f"its folder can be written by others (mode {stat.S_IMODE(folder.st_mode):04o})")
-    for each in file.parent.parents:
-        above = each.stat()
-        if above.st_mode & stat.S_IWOTH and not _keeps(above):
-            found.append(f"its folder lies in {each}, which everybody can write (mode {stat.S_IMODE(above.st_mode):04o})")
+    for each in file.parents:
+        try:
+            seen = each.stat()
+        except OSError:  # it will be made
+            continue
+        mode = f"(mode {stat.S_IMODE(seen.st_mode):04o})"
+        if _keeps(seen):
+            continue
+        if each == file.parent and others_may_write(seen):
+            found.append(f"{ITS_FOLDER} can be written by others {mode}")
+        elif seen.st_mode & stat.S_IWOTH:
+            found.append(f"{ITS_FOLDER} lies in {each}, which everybody can write {mode}")
     return found
 
 

@@ -14,7 +14,7 @@ from reconciler.state.finding import StateFinding, StateLevel
 from reconciler.state.sql.checking import MOST_TOLD, check_numbers, check_rows
 from reconciler.state.sql.rescue import find_rescues
 from reconciler.state.sql.waiting_tickets import check_tickets
-from reconciler.state.sqlite.access import unsafe_access
+from reconciler.state.sqlite.access import ITS_FOLDER, ON_ITS_WAY, unsafe_access
 from reconciler.state.sqlite.connection import followed, open_for_reading, rescue_place, sqlite_said
 from reconciler.state.sqlite.filesystem import network_filesystem
 from reconciler.state.sqlite.lease import read_lease
@@ -33,8 +33,9 @@ def check_state(
     """Everything that can be told of a state from outside and inside. Raises StateError where there is none."""
     if not path.exists():
         raise StateError.of("there is no state yet", str(path), "the first apply makes it")
+    found = [_permissions(path)]
     path = followed(path)
-    found = [*_outside(path, mounts)]
+    found += _outside(path, mounts)
     try:
         conn = open_for_reading(path)
     except StateError as error:
@@ -46,7 +47,6 @@ def check_state(
 
 
 def _outside(path: Path, mounts: str | None) -> Iterator[StateFinding]:
-    yield _permissions(path)
     network = network_filesystem(path, mounts)
     if network is None:
         yield StateFinding("file system", StateLevel.OK, "of this machine")
@@ -152,15 +152,15 @@ def _log(conn: sqlite3.Connection, path: Path) -> StateFinding:
 
 
 def _permissions(path: Path) -> StateFinding:
-    loose = []
-    for each in (path, log_path(path), path.with_name(path.name + "-shm")):
+    loose, file = [], followed(path)
+    for each in (file, log_path(file), file.with_name(file.name + "-shm")):
         if each.exists():
             seen = each.stat()
             if seen.st_mode & 0o077:
                 loose.append(f"{each.name} is open to others (mode {stat.S_IMODE(seen.st_mode):04o})")
             if hasattr(os, "getuid") and seen.st_uid != os.getuid():
                 loose.append(f"{each.name} belongs to user id {seen.st_uid}")
-    loose += [each for each in unsafe_access(path) if each.startswith("its folder")]
+    loose += [each for each in unsafe_access(path) if each.startswith((ITS_FOLDER, ON_ITS_WAY))]
     if not loose:
         return StateFinding("permissions", StateLevel.OK, "for its owner alone")
     return StateFinding("permissions", StateLevel.WARNING, ", ".join(loose), f"chmod 600 {path.name}, chmod 700 for the folder")

@@ -21,7 +21,8 @@ def copy(context: click.Context, source: str, to: str, lock_timeout: float, form
     import json
     from dataclasses import asdict
 
-    from reconciler.state import copy_state, fleet_to_copy, open_state
+    from reconciler.cli.state_file import warn_of_access
+    from reconciler.state import copy_state, fleet_to_copy, open_state, refuse_unsafe
     from reconciler.views.escape import escape
     from reconciler.workspace import STATE
 
@@ -29,6 +30,9 @@ def copy(context: click.Context, source: str, to: str, lock_timeout: float, form
     rescues = settings.path(STATE)
     old = open_state(source, settings.directory, settings.fleet, rescues)
     new = open_state(to, settings.directory, settings.fleet or fleet_to_copy(old), rescues)
+    warn_of_access(settings, old)
+    if new.file is not None and not settings.allow_unsafe_state:
+        refuse_unsafe(new.file)
     done = copy_state(old, new, lock_timeout=lock_timeout, new_folder=settings.state_new)
     if format_ == "json":
         click.echo(json.dumps({"from": str(old), "to": str(new), **asdict(done)}, indent=2))
