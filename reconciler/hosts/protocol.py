@@ -17,15 +17,16 @@ MOST_FILE = 4 * MIB
 
 class HostError(GpurecError):
     """A host could not be reached, or did not do what it was asked for. `code` is a word such as `timeout`, `key_refused`, `no_permission`,
-    `not_a_file`."""
+    `not_a_file`; `said` is what had come of an answer that was cut off."""
 
-    def __init__(self, problem: Problem, code: str) -> None:
+    def __init__(self, problem: Problem, code: str, said: bytes = b"") -> None:
         super().__init__(problem)
         self.code = code
+        self.said = said
 
 
-def host_error(code: str, host: str, what: str, hint: str | None = None) -> HostError:
-    return HostError(Problem(what, Place(host), hint), code)
+def host_error(code: str, host: str, what: str, hint: str | None = None, said: bytes = b"") -> HostError:
+    return HostError(Problem(what, Place(host), hint), code, said)
 
 
 def cannot_start(program: str, code: str, host: str, error: OSError) -> HostError:

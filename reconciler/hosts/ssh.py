@@ -132,9 +132,10 @@ class OverSsh(ScriptedHost):
         except OSError as error:
             raise cannot_start("ssh", "ssh_failed", self.name, error) from None
         if ran.cut == "timeout":
-            raise host_error("timeout", self.name, f"{self.shown} did not answer within {within:.3g} s", "raise probe.timeout")
+            what = f"{self.shown} did not answer within {within:.3g} s"
+            raise host_error("timeout", self.name, what, "raise probe.timeout", ran.out)
         if ran.cut is not None:
-            raise host_error("too_large", self.name, f"{self.shown} answered more than {limit // 2**20} MiB")
+            raise host_error("too_large", self.name, f"{self.shown} answered more than {limit // 2**20} MiB", said=ran.out)
         if ran.code == _FAILED:
             raise self.refusal(ran)
         return ran
@@ -145,8 +146,9 @@ class OverSsh(ScriptedHost):
         low = said.lower()
         for sign, word, what, hint in _REASONS:
             if sign in low:
-                return host_error(word, self.name, f"{self.shown} {what}", hint)
-        return host_error("ssh_failed", self.name, f"{self.shown} failed: {clean_text(said) or f'it ended with {ran.code}'}")
+                return host_error(word, self.name, f"{self.shown} {what}", hint, ran.out)
+        what = f"{self.shown} failed: {clean_text(said) or f'it ended with {ran.code}'}"
+        return host_error("ssh_failed", self.name, what, said=ran.out)
 
 
 def _own_folder() -> Path:

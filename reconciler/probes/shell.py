@@ -55,6 +55,18 @@ def seen_of(parts: Mapping[str, str], node: NodeSpec, source: str, at: str, know
     return Seen(cards, tuple(notes), ram, _table(parts), count(parts.get("clock"), MOST_CLOCK), tuple(lost), partly)
 
 
+def tells(parts: Mapping[str, str]) -> bool:
+    """Whether some vendor's tool was asked and has ended, so that what came tells of cards, or why there is none."""
+    return "smi_code" in parts or "amd_code" in parts
+
+
+def unfinished(parts: Mapping[str, str], node: NodeSpec, error: ProbeError) -> ProbeError:
+    """Why what comes after the last of `parts` is unknown."""
+    last = {"smi_code": "nvidia-smi", "amd_code": "the AMD tool"}.get(name := next(reversed(parts)), f"the part {name}")
+    problem = error.problems[0]
+    return probe_error(error.code, node.name, f"{problem.what}; what it was still to tell (after {last}) is unknown", problem.hint)
+
+
 def _nvidia(parts: Mapping[str, str], node: NodeSpec, source: str, at: str, notes: list[str], lost: list[str]) -> tuple[CardFacts, ...]:
     said, code = parts.get("smi_csv", ""), parts["smi_code"].strip()
     queried = cards_of_csv(said, source, at)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from reconciler.fleet import NodeSpec
 from reconciler.hosts import Clean, HostError, OverSsh, SshClient
 from reconciler.probes.protocol import ProbeError, Seen
 from reconciler.probes.script import SCRIPT, sections
-from reconciler.probes.shell import seen_of
+from reconciler.probes.shell import seen_of, tells, unfinished
 
 SOURCE = "ssh"
 
@@ -29,13 +30,16 @@ class Ssh:
         self._client = SshClient(folder, environ, user_config, clean)
 
     async def look(self, node: NodeSpec, at: str) -> Seen:
-        """The node's cards by whichever vendor's tools it has."""
+        """The node's cards by whichever vendor's tools it has. Of an answer that was cut off, what had come counts."""
         host = OverSsh(node, self._client)
         try:
             ran = await host.script(SCRIPT, within=node.probe.timeout)
-            parts = sections(ran.out.decode("utf-8", "replace"))
+            parts, cut = sections(ran.out.decode("utf-8", "replace")), None
             if "end" not in parts:
                 raise host.refusal(ran)
         except HostError as error:
-            raise ProbeError(error.problems[0], error.code) from None
-        return seen_of(parts, node, SOURCE, at)
+            parts, cut = sections(error.said.decode("utf-8", "replace")), ProbeError(error.problems[0], error.code)
+            if not tells(parts):
+                raise cut from None
+        seen = seen_of(parts, node, SOURCE, at)
+        return seen if cut is None else replace(seen, partly=seen.partly or unfinished(parts, node, cut))

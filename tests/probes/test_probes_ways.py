@@ -128,6 +128,49 @@ def test_a_key_that_a_node_says_over_ssh_is_taken_out(tmp_path, monkeypatch, scr
     assert "(the key)" in reason
 
 
+TOLD = """echo "@@gpurec smi_csv"
+echo "index, uuid, memory.total [MiB], memory.used [MiB]"
+echo "0, GPU-1, 16384 MiB, 1024 MiB"
+echo "@@gpurec smi_code"
+echo 0
+echo "@@gpurec ps"
+"""
+
+
+@pytest.mark.parametrize(
+    ("then", "code"),
+    [("exec sleep 60", "timeout"), ("echo unfinished; exit 255", "ssh_failed"), ("exec yes aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "too_large")],
+)
+def test_what_a_node_told_before_its_answer_was_cut_off_counts_and_the_rest_is_unknown(tmp_path, monkeypatch, then, code):
+    program = tmp_path / "ssh"
+    program.write_text(f"#!/bin/sh\n{TOLD}{then}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    async def ask():
+        async with Transport() as transport:
+            return await CardSources(transport, AT).look(node(via="ssh", timeout=3.0 if code == "timeout" else 30.0))
+
+    found = asyncio.run(ask())
+    (card,) = found.cards
+    assert (card.uuid, card.source, card.total_bytes, card.used_bytes) == ("GPU-1", "ssh", 16 * GIB, GIB)
+    assert (found.probe.code, "what it was still to tell (after nvidia-smi) is unknown" in found.probe.reason) == (code, True)
+
+
+def test_an_answer_that_was_cut_off_before_a_tool_ended_tells_no_cards(tmp_path, monkeypatch):
+    program = tmp_path / "ssh"
+    program.write_text(f"#!/bin/sh\n{TOLD.partition('echo 0')[0]}exit 255\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    async def ask():
+        async with Transport() as transport:
+            return await CardSources(transport, AT).look(node(via="ssh", gpus=None))
+
+    found = asyncio.run(ask())
+    assert (found.cards, found.probe.code) == (None, "ssh_failed")
+
+
 def test_a_program_that_prints_too_much_is_cut():
     ran = asyncio.run(run_bounded([sys.executable, "-c", "while True: print('x' * 4096)"], within=20, limit=100_000))
     assert (ran.cut, ran.code, len(ran.out)) == ("too_large", None, 100_000)
