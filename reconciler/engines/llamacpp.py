@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from functools import partial
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -31,6 +32,7 @@ from reconciler.engines.protocol import LoadRequest, PullProgress
 from reconciler.engines.transport import LARGE, Answer
 from reconciler.engines.trial import Written
 from reconciler.fleet import (
+    Activity,
     EngineError,
     EngineFacts,
     EngineKind,
@@ -155,13 +157,16 @@ class LlamaCpp(Adapter):
             return
         for one in [one for one in residents if one.status is not ResidentStatus.LOADING][:_MOST_WATCHED]:
             query = "?" + urlencode({"model": one.shown, "autoload": "false"}) if router else ""
-            try:
-                answer = await self._channel.ask("GET", f"/metrics{query}", within=look.left, limit=metrics.LARGEST)
-            except EngineError:  # nothing depends on it
+            found = await look.optional(partial(self._activity, f"/metrics{query}"))
+            if found is None:
                 return
-            if answer.status != 200:
-                return
-            noted[self._spec.id, one.name] = of_llamacpp(metrics.samples(answer.body.decode("utf-8", "replace"), "llamacpp:"))
+            noted[self._spec.id, one.name] = found
+
+    async def _activity(self, path: str, within: float) -> Activity | None:
+        answer = await self._channel.ask("GET", path, within=within, limit=metrics.LARGEST)
+        if answer.status != 200:
+            return None
+        return of_llamacpp(metrics.samples(answer.body.decode("utf-8", "replace"), "llamacpp:"))
 
     async def _models(self, within: float) -> list[_Model]:
         answer = await self._channel.get("/models", within=within, limit=LARGE)

@@ -19,7 +19,8 @@ NOTHING_FAILED: Mapping[str, str] = MappingProxyType({})
 class ReplicaStatus:
     """One replica. `detail` says why it stands as it does.
 
-    `standing` is `running` (as wanted), `changing` (the plan has a step for it), `held` (not as wanted, and left alone for now), `leaving`,
+    `standing` is `running` (as wanted), `installed` (as wanted, and in memory on demand only), `changing` (the plan has a step for it),
+    `held` (not as wanted, and left alone for now), `leaving`,
     `unplaced`, `resting` (its hours are not now), `unknown` (its engine cannot be asked) or `unmanaged` (nobody here
     asked for it). `failed` is why its last load failed, while it is not there as wanted. Bytes are those that the plan counts for it.
     """
@@ -38,7 +39,9 @@ def replicas_of(plan: Plan, facts: FleetFacts, applied: Applied, failed: Mapping
     """Every replica that is wanted, owned, or there, in address order; those without a place last. `failed` says by address why the last
     load failed, where none has succeeded since."""
     residents = _residents(facts)
-    silent = {str(engine.id) for node in facts.nodes.values() for engine in node.engines.values() if not engine.reachable}
+    engines = [engine for node in facts.nodes.values() for engine in node.engines.values()]
+    silent = {str(engine.id) for engine in engines if not engine.reachable}
+    tell = {str(engine.id) for engine in engines if engine.residents is not None}
     steps = {step.address: step for step in model_steps(plan.steps) if step.action not in FETCHES}
     held = {note.address: note.message for note in plan.held}
     found: dict[str, ReplicaStatus] = {}
@@ -60,7 +63,8 @@ def replicas_of(plan: Plan, facts: FleetFacts, applied: Applied, failed: Mapping
         elif address in held:
             standing, detail = "held", held[address]
         elif address in plan.placed:
-            standing, detail = "running", "" if row is not None or step is None else "to be adopted"
+            standing = "installed" if counted is None and seen is None and at in tell else "running"
+            detail = "" if row is not None or step is None else "to be adopted"
         else:
             continue
         found[address] = ReplicaStatus(
@@ -71,7 +75,7 @@ def replicas_of(plan: Plan, facts: FleetFacts, applied: Applied, failed: Mapping
             seen.context if seen is not None else None,
             seen.pinned if seen is not None else None,
             row is not None,
-            failed.get(address, "") if standing not in ("running", "leaving") else "",
+            failed.get(address, "") if standing not in ("running", "installed", "leaving") else "",
         )
     for one in plan.unmanaged:
         address = f"model.{one.name}@{one.node}/{one.engine}"

@@ -152,13 +152,15 @@ def _terms(slot: EngineState, model: ModelSpec, applied: Applied, needs: Sequenc
 @value_class
 class ModelNeeds:
     """What is known of one wanted model, or one of its variants, on one kind of engine, over all engines of that kind where it may go: the
-    largest of each source, the source that counts first. `engines` counts those engines, `installed` the ones that have the file."""
+    largest of each source, the source that counts first. `engines` counts those engines, `installed` the ones that have the file, and
+    `elsewhere` those of them where its name leads to a cloud, so that it takes no memory."""
 
     model: ModelSpec
     kind: EngineKind
     engines: int
     installed: int
     needs: tuple[Need, ...]
+    elsewhere: int = 0
 
 
 def model_needs(
@@ -175,13 +177,14 @@ def model_needs(
                     by_kind.setdefault(slot.kind, []).append(slot)
         for kind, slots in sorted(by_kind.items()):
             for one in model.alternatives():
-                sizes = [file.size_bytes for slot in slots if (file := installed_on(slot, one)) is not None]
-                largest = max((size for size in sizes if size is not None), default=None)
+                files = [file for slot in slots if (file := installed_on(slot, one)) is not None]
+                largest = max((file.size_bytes for file in files if file.size_bytes is not None), default=None)
                 computed = [count for slot in slots if (count := slot.knowledge.computed(slot, one, applied)) is not None]
                 measured = [need for slot in slots if (need := slot.knowledge.measured(slot, one, applied)) is not None]
                 most = max(measured, key=lambda need: need.bytes, default=None)
                 listed = [count for slot in slots if (count := slot.knowledge.listed(slot, one, applied)) is not None]
                 shown = max(listed, default=None)
                 needs = every_need(one, kind, largest, most, max(computed, default=None), catalogue, shown)
-                rows.append(ModelNeeds(one, kind, len(slots), len(sizes), needs))
+                elsewhere = sum(1 for file in files if file.remote is not None)
+                rows.append(ModelNeeds(one, kind, len(slots), len(files), needs, elsewhere))
     return tuple(rows)

@@ -62,7 +62,8 @@ def tells(parts: Mapping[str, str]) -> bool:
 
 def unfinished(parts: Mapping[str, str], node: NodeSpec, error: ProbeError) -> ProbeError:
     """Why what comes after the last of `parts` is unknown."""
-    last = {"smi_code": "nvidia-smi", "amd_code": "the AMD tool"}.get(name := next(reversed(parts)), f"the part {name}")
+    name = [*parts][-1]
+    last = {"smi_code": "nvidia-smi", "amd_code": "the AMD tool"}.get(name, f"the part {name}")
     problem = error.problems[0]
     return probe_error(error.code, node.name, f"{problem.what}; what it was still to tell (after {last}) is unknown", problem.hint)
 

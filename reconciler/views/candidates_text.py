@@ -136,7 +136,7 @@ def candidates_text(question: Question, found: Sequence[EngineAnswer], wanted: b
         lines.append(
             style.paint("Where an engine does not tell the model's layers, the options of this command change no figure.", "yellow")
         )
-    if found and not any(one.needs for one in found):
+    if any(one.code != "runs_elsewhere" for one in found) and not any(one.needs for one in found):
         lines.append(style.paint("Nobody knows how much it needs: write `vram: 5GiB` for it, or load it once.", "yellow"))
     return joined(lines)
 

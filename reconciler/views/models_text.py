@@ -44,6 +44,7 @@ def models_document(found: Sequence[ModelNeeds]) -> list[dict[str, object]]:
             "context": one.model.context,
             "engines": one.engines,
             "installed": one.installed,
+            "runs_elsewhere": one.elsewhere,
             "vram_bytes": one.needs[0].bytes if one.needs else None,
             "vram_source": one.needs[0].source if one.needs else None,
             "needs": sources_json(one.needs),
@@ -64,7 +65,7 @@ def models_text(
     rows = [[Cell("model", "dim"), Cell("engine", "dim"), Cell("needs", "dim", right=True), Cell("from", "dim"), Cell("", "dim")]]
     rows += [_model(one) for one in shown]
     lines = [style.heading("Needs"), *columns(rows, style), *more(left, style)]
-    unknown = sorted({_named(one.model) for one in found if not one.needs})
+    unknown = sorted({_named(one.model) for one in found if not one.needs and not one.elsewhere})
     if unknown:
         each = "it" if len(unknown) == 1 else "each"
         lines.append(style.paint(f"Nobody knows the need of {plural(len(unknown), 'model')}: write `vram: 5GiB` for {each}.", "yellow"))
@@ -87,6 +88,14 @@ def _named(model: ModelSpec) -> str:
 
 
 def _model(one: ModelNeeds) -> list[Cell]:
+    if not one.needs and one.elsewhere:
+        return [
+            Cell(f"  {_named(one.model)}"),
+            Cell(one.kind.value),
+            Cell("none", right=True),
+            Cell("a cloud runs it"),
+            Cell(_installed(one), "dim"),
+        ]
     if not one.needs:
         return [
             Cell(f"? {_named(one.model)}", "yellow"),

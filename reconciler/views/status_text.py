@@ -11,8 +11,8 @@ from reconciler.views.card_facts import NO_HOLDERS, Holders, card_blocks, holder
 from reconciler.views.style import Cell, Style, bounded, columns, joined, more, plural
 
 _GLYPHS = {
-    "running": ("✓", "green"), "changing": ("~", "cyan"), "leaving": ("-", "red"), "unplaced": ("✗", "red"), "unknown": ("?", "yellow"),
-    "unmanaged": ("·", "dim"), "held": ("!", "yellow"), "resting": ("z", "dim"),
+    "running": ("✓", "green"), "installed": ("✓", "dim"), "changing": ("~", "cyan"), "leaving": ("-", "red"), "unplaced": ("✗", "red"),
+    "unknown": ("?", "yellow"), "unmanaged": ("·", "dim"), "held": ("!", "yellow"), "resting": ("z", "dim"),
 }  # fmt: skip
 
 

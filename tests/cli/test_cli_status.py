@@ -40,6 +40,13 @@ def test_what_is_wanted_and_not_there_is_changing_and_then_running(lab):
     assert standings(lab) == {address: "leaving"}
 
 
+def test_what_is_installed_and_in_memory_on_demand_is_not_called_running(lab):
+    address = "model.nomic-embed-text@a/ollama"
+    lab.want("version: 1\nmodels:\n  nomic-embed-text: {engine: ollama, vram: 350MiB, ensure: present}\n")
+    assert lab.run("apply", "--auto-approve").exit_code == 0
+    assert standings(lab) == {address: "installed"}
+
+
 def test_an_engine_that_cannot_be_reached_leaves_its_replicas_unknown_and_ends_with_4(lab):
     lab.run("apply", "--auto-approve")
     inventory = lab.root / "inventories" / "demo.yaml"

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import pytest
 from servers import Talk, answer, serving
 
-from reconciler.engines import Transport, open_engine
+from reconciler.engines import Transport, llamacpp, open_engine
 from reconciler.engines.look import Look
 from reconciler.fleet import EngineFacts, EngineId, EngineKind, EngineSpec
 from reconciler.health.engines import engine_findings
@@ -118,6 +118,25 @@ def test_an_optional_answer_that_its_reader_trips_over_is_unknown_and_nothing_el
     found, notes = asyncio.run(run())
     assert (found, len(notes)) == (None, 1)
     assert "gpurec cannot read its answer (ValueError: of the reader's own)" in notes[0]
+
+
+def test_counts_of_a_llama_server_that_nobody_can_read_leave_what_it_holds_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    def trips(found: object) -> None:
+        raise ValueError("of the reader's own")
+
+    monkeypatch.setattr(llamacpp, "of_llamacpp", trips)
+
+    async def run() -> EngineFacts:
+        async def talk(path: str, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            pages = {"/props": {"build_info": "b10760-x", "total_slots": 1}, "/models": {"data": [{"id": "m:1"}]}, "/metrics": {}}
+            writer.write(answer(json.dumps(pages[path]).encode()))
+
+        async with serving(talk) as server, Transport() as transport:
+            transport.activity = {}
+            return await open_engine(EngineSpec(EngineId("n", "e"), EngineKind.LLAMACPP, server.url), transport).observe()
+
+    facts = asyncio.run(run())
+    assert (facts.reachable, [one.name for one in facts.residents or ()]) == (True, ["m:1"])
 
 
 def test_a_server_of_the_same_api_that_is_no_vllm_is_not_taken_for_one() -> None:
