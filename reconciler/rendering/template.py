@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Set
 from functools import lru_cache
 from threading import Lock
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from reconciler.fleet import GpurecError, Place, Problem
+from reconciler.rendering import parts
 from reconciler.value_class import value_class
 
 if TYPE_CHECKING:
@@ -25,6 +28,13 @@ _MOST_COMPILED = 256
 """Templates that are kept compiled: one is often rendered for every node."""
 MOST_WORK = 20_000_000
 """Steps of one rendering: ten thousand engines with a dozen lines each."""
+
+_OBJECT = re.compile(r"'?(?:[a-z_.]{1,80}\.)?([A-Za-z]{1,40}) object'?")
+"""How Jinja names what has not the attribute that was asked for (jinja2.utils.object_type_repr)."""
+_TYPES = MappingProxyType({"str": "text", "int": "a number", "float": "a number", "tuple": "a list", "list": "a list", "dict": "a mapping"})
+_QUOTED = re.compile(r"'([^']{1,80})'")
+_EXPRESSION = re.compile(r"\{[{%][^{}]{1,80}[}%]\}")
+_LONGEST_LINE = 2000
 
 
 @value_class
@@ -82,8 +92,8 @@ def render(template: Template, values: Mapping[str, object]) -> str:
     except TemplateSyntaxError as error:
         raise _refused(template, error.message or "it is no template", error.lineno, "correct the template") from None
     except UndefinedError as error:
-        hint = "the values of templates are in the docs; give it a value with `| default(…)`, or set it under `vars:` of the file"
-        raise _refused(template, error.message or "something is undefined", _line_of(error), hint) from None
+        line = _line_of(error)
+        raise _refused(template, *_undefined(template, error.message or "something is undefined", line)) from None
     except TooMuchWork as error:
         raise _refused(template, error.message or "it takes too much work", _line_of(error), "make its loops smaller") from None
     except RenderingError:
@@ -94,6 +104,23 @@ def render(template: Template, values: Mapping[str, object]) -> str:
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
         raise _refused(template, "it renders to half a character (U+D800 to U+DFFF), which no file can hold", None, "leave it out")
     return text
+
+
+def _undefined(template: Template, said: str, line: int | None) -> tuple[str, int | None, str]:
+    """What is undefined, with the expression that asks for it, in our words and not by the names of Python's classes; and what there is."""
+    hint = "the values of templates are in the docs; give it a value with `| default(…)`, or set it under `vars:` of the file"
+    if (match := _OBJECT.search(said)) is not None:
+        kind = getattr(parts, match.group(1), None)
+        known = _TYPES.get(match.group(1), "a value")
+        if isinstance(kind, type):
+            word = kind.__name__.removesuffix("Value").lower()
+            known = f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
+            hint = f"{known} has {', '.join(sorted(kind.__annotations__))}"
+        said = f"{said[: match.start()]}{known}{said[match.end() :]}"
+    source = template.text.splitlines()[line - 1 : line] if line is not None else []
+    names = _QUOTED.findall(said)
+    asking = [one for text in source for one in _EXPRESSION.findall(text[:_LONGEST_LINE]) if names and names[-1] in one]
+    return f"{said}, in {asking[0]}" if asking else said, line, hint
 
 
 def _said(error: Exception) -> str:

@@ -91,7 +91,7 @@ _OPTION = re.compile(r"([A-Za-z0-9]{1,40})(?:=| )(.{1,500})")
 _LOOSE = _KNOWN_HOSTS | {"stricthostkeychecking"}
 _KNOWN_HOSTS_FILE = re.compile(r"/dev/null|~/\.ssh/[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
 _JUMP = re.compile(r"[A-Za-z0-9_.@:%\[\]][A-Za-z0-9_.@:%\[\],-]{0,250}")
-_WITH_VALUE = "oJpliWb"
+_WITH_VALUE = "BDEFIJLOQRSWbceilmopw"
 _PLAIN = frozenset(("-4", "-6", "-C"))
 _NOTHING = frozenset(("-q", "-T", "-n", "-x", "-a"))
 

@@ -182,6 +182,17 @@ def test_an_edited_text_in_a_saved_plan_is_refused(lab: Path) -> None:
     ("template", "files", "says"),
     [
         ("{{ nothing }}\n", None, "templates/gateway.j2:1: this template cannot be rendered: 'nothing' is undefined"),
+        (
+            "a\n{{ fleet.name }}\n",
+            None,
+            "gateway.j2:2: this template cannot be rendered: text has no attribute 'name', in {{ fleet.name }}; ",
+        ),
+        (
+            "{% if nodes[0].nme %}{% endif %}",
+            None,
+            "a node has no attribute 'nme', in {% if nodes[0].nme %}; a node has address, engines, gpus, labels, name, ram_bytes",
+        ),
+        ("{{ nodes[99].name }}", None, "cannot be rendered: a list has no element 99"),
         ("a\n{% if %}\n", None, "templates/gateway.j2:2: this template cannot be rendered"),
         ("a\n{{ fleet.__class__.__mro__ }}\n", None, "templates/gateway.j2:2: this template cannot be rendered"),
         ("{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}", None, "cannot be rendered"),

@@ -146,6 +146,11 @@ def test_what_runs_a_program_or_is_not_known_is_never_given_to_ssh(said: str, pr
     assert (found.taken, bool(found.refused), found.proxied) == ([], True, proxied)
 
 
+@pytest.mark.parametrize("said", ["-F /tmp/config", "-E log", "-D 1080", "-w any"])
+def test_a_flag_that_is_not_taken_is_told_with_its_value_as_one(said: str) -> None:
+    assert ssh_arguments(f"-4 {said}").refused == [said]
+
+
 def test_checks_of_a_jump_hosts_own_key_are_told_and_the_jump_is_taken() -> None:
     found = ssh_arguments("-o ProxyCommand='ssh -o StrictHostKeyChecking=no -W %h:%p bastion'")
     assert (found.taken, found.refused) == (["-J", "bastion"], ["-o StrictHostKeyChecking=no (of the jump host)"])
