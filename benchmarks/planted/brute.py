@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from planted.instance import Instance, card_of
-from planted.judge import allowed, beside, residents_of
+from planted.judge import allowed, beside, foes_of, residents_of
 from reconciler.fleet import EngineId, EngineKind, ModelSpec
 
 MOST_TRIED = 200_000
@@ -21,13 +21,18 @@ def least_left_out(of: Instance) -> tuple[int, ...] | None:
     }
     for at, share in of.cards.shares.items():
         free[card_of(at)] -= int(share * of.cards.nodes[at.node][card_of(at)[1]])
+    for agent in of.cards.agents:
+        if agent.now is not None:
+            free[agent.now] -= agent.size
+    foes, mates = foes_of(of), {model.name: model.with_models for model in of.desired.models}
     engines = [spec.id for node in of.fleet.nodes.values() for spec in node.engines if spec.kind is not EngineKind.VLLM]
-    own = {at: of.cards.limits.get(at, free[card_of(at)]) for at in engines}
+    own = {at: of.cards.limits.get(at, 10**15) for at in engines}
     places = {at: of.cards.most.get(at, 10**6) for at in engines}
     here: dict[str, set[EngineId]] = {name: set() for name in models}
 
     def change(name: str, at: EngineId, by: int) -> None:
-        free[card_of(at)] -= by * of.sizes[name]
+        for card, count in of.takes(name, at).items():
+            free[card] -= by * count
         own[at] -= by * of.sizes[name]
         places[at] -= by
 
@@ -45,9 +50,17 @@ def least_left_out(of: Instance) -> tuple[int, ...] | None:
     best: list[tuple[int, ...] | None] = [None]
     tried = 0
 
+    def on(name: str) -> set[tuple[str, int]]:
+        return {card for at in here[name] for card in of.cards.of(at)}
+
     def may_take(model: ModelSpec, at: EngineId, size: int) -> bool:
-        room = min(free[card_of(at)], own[at]) >= size and places[at] > 0
-        return room and at not in here[model.name] and allowed(of, model, at) and not beside(model, at, frozenset(here[model.name]))
+        room = all(free[card] >= count for card, count in of.takes(model.name, at).items()) and own[at] >= size and places[at] > 0
+        if not room or at in here[model.name] or not allowed(of, model, at) or beside(of, model, at, frozenset(here[model.name])):
+            return False
+        return all(on(foe).isdisjoint(of.cards.of(at)) for foe in foes[model.name])
+
+    def all_with_their_mates() -> bool:
+        return all(on(name) <= on(mate) for name, some in mates.items() for mate in some)
 
     def down(number: int, first: int) -> None:
         nonlocal tried
@@ -55,7 +68,7 @@ def least_left_out(of: Instance) -> tuple[int, ...] | None:
         if tried > MOST_TRIED or (best[0] is not None and tuple(left) >= best[0]):
             return
         if number == len(replicas):
-            best[0] = tuple(left)
+            best[0] = tuple(left) if all_with_their_mates() else best[0]
             return
         model = replicas[number]
         size, alike = of.sizes[model.name], number + 1 < len(replicas) and replicas[number + 1] is model

@@ -3,95 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from fractions import Fraction
-from types import MappingProxyType
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
-from planted.instance import GIB, MIB, Cards, Instance, Piece, card_of, instance
-from reconciler.fleet import EngineId, EngineKind, Requirements, Spread
-
-CARD_SIZES = (8, 12, 16, 24, 24, 32, 40, 48, 80)
-"""GiB; all cards of a node are alike."""
-MODEL_SIZES = (1.1, 2.2, 3.4, 4.9, 6.6, 8.5, 11.0, 14.3, 20.0, 26.0, 42.0)
-"""GiB of the usual models, each drawn anew by a tenth for an instance."""
-LEAST = 512 * MIB
-
-
-def cards(chance: random.Random, count: int, beside: tuple[EngineKind, ...] = ()) -> Cards:
-    """So many cards, on nodes of one to eight."""
-    nodes: dict[str, tuple[int, ...]] = {}
-    left = count
-    while left:
-        here = min(left, chance.choice((1, 2, 2, 4, 8)))
-        nodes[f"n{len(nodes):04d}"] = (chance.choice(CARD_SIZES) * GIB,) * here
-        left -= here
-    return Cards(nodes, beside)
-
-
-def catalogue(chance: random.Random) -> list[int]:
-    """The bytes of an instance's models."""
-    return [int(size * chance.uniform(0.9, 1.1) * GIB) // MIB * MIB for size in MODEL_SIZES]
-
-
-def cut(chance: random.Random, room: int, sizes: Sequence[int], most: int = 6) -> list[int]:
-    """Pieces that fill a room to less than LEAST: models as they come, and a last one of just what is left."""
-    pieces: list[int] = []
-    while room >= LEAST and len(pieces) < most - 1:
-        fitting = [size for size in sizes if size <= room]
-        if not fitting:
-            break
-        # Seldom the smallest ones: a card full of them is no question.
-        pieces.append(chance.choice(fitting[-6:]))
-        room -= pieces[-1]
-    if room >= LEAST:
-        pieces.append(room // MIB * MIB)
-    return pieces
-
-
-def levels(chance: random.Random, count: int, share: float) -> list[float]:
-    """How full each of so many cards is: `share` in the mean, some of them to the last byte."""
-    spread = min(1 - share, 0.08)
-    return [min(1.0, share + chance.choice((-1, 0, 1)) * spread) for _ in range(count)]
-
-
-def planted(chance: random.Random, of: Cards, share: float, priorities: Sequence[int] = (0,)) -> list[Piece]:
-    """Pieces that fill the cards to `share`, each with its place; of the engines of a card any one has it."""
-    by_card: dict[tuple[str, int], list[EngineId]] = defaultdict(list)
-    for at in of.engines():
-        by_card[card_of(at)].append(at)
-    sizes = catalogue(chance)
-    pieces = []
-    for (card, engines), level in zip(sorted(by_card.items()), levels(chance, len(by_card), share), strict=True):
-        size = of.nodes[card[0]][card[1]]
-        for piece in cut(chance, int(size * level), sizes, chance.choice((2, 3, 4, 6))):
-            pieces.append(Piece(piece, chance.choice(engines), priority=chance.choice(priorities)))
-    return pieces
-
-
-class Room:
-    """What is left of each card while a drawing puts its residents there."""
-
-    def __init__(self, of: Cards, pieces: Sequence[Piece], taken: Mapping[tuple[str, int], int] = MappingProxyType({})) -> None:
-        sizes = {(node, index): size for node, sizes in of.nodes.items() for index, size in enumerate(sizes)}
-        self.left = {card: size - taken.get(card, 0) for card, size in sizes.items()}
-        self.engines = list(of.engines())
-        for piece in pieces:
-            if piece.now is not None:
-                self.put(piece, piece.now)
-
-    def put(self, piece: Piece, at: EngineId) -> None:
-        piece.now = at
-        self.left[card_of(at)] -= piece.size
-
-    def put_somewhere(self, chance: random.Random, piece: Piece) -> bool:
-        """On the emptiest of a few drawn engines with room: how residents are spread by a strategy that thinks of today only."""
-        fitting = [at for at in chance.sample(self.engines, min(8, len(self.engines))) if self.left[card_of(at)] >= piece.size]
-        if not fitting:
-            return False
-        self.put(piece, max(fitting, key=lambda at: (self.left[card_of(at)], at)))
-        return True
+from planted.cutting import LEAST, Room, cards, catalogue, cut, levels, planted
+from planted.instance import MIB, Cards, Instance, Piece, card_of, instance
+from planted.shaped import company, parts, shapes, slices
+from reconciler.fleet import EngineKind
 
 
 def empty(chance: random.Random, count: int, share: float) -> tuple[Cards, list[Piece]]:
@@ -162,62 +80,6 @@ def priorities(chance: random.Random, count: int, share: float) -> tuple[Cards, 
     return of, [*pieces, *surplus]
 
 
-def shapes(chance: random.Random, count: int, share: float) -> tuple[Cards, list[Piece]]:
-    """Most of what else bounds a place: other programs, residents that nobody asked for, a vLLM's share, engines that take so many models
-    or so many bytes, models that need a large card or must stand on nodes apart, and some that are protected. All but 15% is loaded, a
-    third of that elsewhere than planted."""
-    of = cards(chance, count, (EngineKind.OLLAMA, EngineKind.VLLM))
-    sizes = catalogue(chance)
-    pieces: list[Piece] = []
-    foreign: dict[tuple[str, int], int] = {}
-    shares: dict[EngineId, Fraction] = {}
-    by_card: dict[tuple[str, int], list[EngineId]] = defaultdict(list)
-    for at in of.engines():
-        by_card[card_of(at)].append(at)
-    for (card, (first, second, vllm)), level in zip(sorted(by_card.items()), levels(chance, len(by_card), share), strict=True):
-        whole = of.nodes[card[0]][card[1]]
-        foreign[card] = chance.choice((0, 0, GIB, 2 * GIB))
-        room = whole - foreign[card]
-        if chance.random() < 0.25:
-            shares[vllm] = chance.choice((Fraction(1, 4), Fraction(1, 2)))
-            room -= int(shares[vllm] * whole)
-        if chance.random() < 0.25 and room > 6 * GIB:
-            stranger = chance.choice(sizes[:3])
-            pieces.append(Piece(stranger, None, chance.choice((first, second)), wanted=False, ours=False))
-            room -= stranger
-        for size in cut(chance, int(room * level), sizes, chance.choice((2, 3, 4))):
-            fields: dict[str, object] = {}
-            if chance.random() < 0.3:
-                fields |= {"spread": Spread.NODE, "spread_hard": True}
-            if chance.random() < 0.2:
-                fields["requires"] = Requirements(vram=whole)
-            now = at = chance.choice((first, second))
-            if chance.random() < 0.15:
-                now = None
-            elif chance.random() < 0.1:
-                fields["protect"] = True
-            pieces.append(Piece(size, at, now, priority=chance.choice((0, 0, 1)), fields=fields))
-    elsewhere = [piece for piece in pieces if piece.now is not None and piece.ours and not piece.fields and chance.random() < 0.33]
-    for piece in elsewhere:
-        piece.now = None
-    left = Room(
-        of, pieces, {card: foreign[card] + int(shares.get(some[2], 0) * of.nodes[card[0]][card[1]]) for card, some in by_card.items()}
-    )
-    left.engines = [at for some in by_card.values() for at in some[:2]]
-    for piece in elsewhere:
-        left.put_somewhere(chance, piece)
-    often = {at: [0, 0] for at in left.engines}
-    held = {at: [0, 0] for at in left.engines}
-    for piece in pieces:
-        for when, at in enumerate((piece.planted if piece.ours else piece.now, piece.now)):
-            if at is not None:
-                often[at][when] += 1
-                held[at][when] += piece.size
-    most = {at: max(1, *counts) + chance.choice((0, 1)) for at, counts in often.items() if chance.random() < 0.3}
-    limits = {at: max(GIB, *sums) + chance.choice((0, GIB)) for at, sums in held.items() if chance.random() < 0.3}
-    return replace(of, foreign=foreign, most=most, limits=limits, shares=shares), pieces
-
-
 def changed(chance: random.Random, count: int, share: float) -> tuple[Cards, list[Piece]]:
     """All is loaded where it is planted but one small model, which is new and fits somewhere as it stands."""
     of = cards(chance, count)
@@ -236,6 +98,9 @@ STORIES: Mapping[str, Story] = {
     "fragmented": fragmented,
     "priorities": priorities,
     "shapes": shapes,
+    "parts": parts,
+    "slices": slices,
+    "company": company,
     "changed": changed,
 }
 SHARES = {
@@ -244,6 +109,9 @@ SHARES = {
     "fragmented": (0.85, 0.93),
     "priorities": (0.85, 0.95),
     "shapes": (0.90, 0.98),
+    "parts": (0.85, 0.93),
+    "slices": (0.88, 0.97),
+    "company": (0.85, 0.95),
     "changed": (0.85, 0.95),
 }
 """How full the planted placement makes the cards: from, to."""
@@ -272,7 +140,7 @@ class Group:
 SMALL = (4, 8, 16, 32)
 GROUPS = (
     *(Group(f"{story}, to 32 cards", story, SMALL, range(9)) for story in STORIES if story != "changed"),
-    Group("shapes, 100 cards", "shapes", (100,), range(3)),
+    *(Group(f"{story}, 100 cards", story, (100,), range(3)) for story in ("shapes", "parts", "slices", "company")),
     Group("empty, 100 cards", "empty", (100,), range(3)),
     Group("churn, 100 cards", "churn", (100,), range(3)),
     Group("fragmented, 100 cards", "fragmented", (100,), range(3)),
@@ -281,7 +149,7 @@ GROUPS = (
     Group("churn 92%, 300 cards", "churn", (300,), range(3), 0.92),
     Group("fragmented 88%, 300 cards", "fragmented", (300,), range(3), 0.88),
     Group("empty 92%, 1,000 cards", "empty", (1000,), range(3), 0.92),
-    Group("churn 92%, 1,000 cards", "churn", (1000,), range(1), 0.92),
-    Group("fragmented 88%, 1,000 cards", "fragmented", (1000,), range(1), 0.88),
-    Group("changed 92%, 1,000 cards", "changed", (1000,), range(1), 0.92),
+    Group("churn 92%, 1,000 cards", "churn", (1000,), range(3), 0.92),
+    Group("fragmented 88%, 1,000 cards", "fragmented", (1000,), range(3), 0.88),
+    Group("changed 92%, 1,000 cards", "changed", (1000,), range(3), 0.92),
 )

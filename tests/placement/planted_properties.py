@@ -60,7 +60,7 @@ def broken(of: Instance) -> Iterator[str]:
     if least > 0 and (told.ended is None or not sum(found.planted_unplaced.values())):
         yield f"its bound is {least:,} above the planted placement"
     left_out = {priority for priority, count in found.planted_unplaced.items() if count}
-    for one in plan.unplaced:
+    for one in (entry for entry in plan.unplaced if entry.agent is None):
         priority = next(model.priority for model in of.desired.models if model.name == one.model)
         if one.proved and not any(other >= priority for other in left_out):
             yield f"it says that {one.model} cannot be placed, and the planted placement has it"

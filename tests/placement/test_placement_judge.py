@@ -14,10 +14,10 @@ sys.path.append(str(Path(__file__).parent.parent.parent / "benchmarks"))
 from placement import planted_properties
 from planted.brute import least_left_out
 from planted.draw import GROUPS, STORIES, Group
-from planted.instance import GIB, Cards, Piece, card_of, instance
-from planted.judge import plan_of, residents_of, verdict
+from planted.instance import GIB, Agent, Cards, Piece, card_of, instance
+from planted.judge import agents_of, foes_of, plan_of, residents_of, verdict
 
-from reconciler.fleet import EngineId, Spread
+from reconciler.fleet import OWN_CARD, EngineId, EngineKind, RunOptions, Spread
 from reconciler.planning import Action
 
 A, B = EngineId("a", "e0"), EngineId("b", "e0")
@@ -46,16 +46,32 @@ def test_what_is_planted_and_what_is_there_fits_on_every_card(story, seed):
     for at, share in of.cards.shares.items():
         sizes[card_of(at)] -= share * of.cards.nodes[at.node][card_of(at)[1]]
     planted, now = Counter(), Counter()
+    for agent in of.cards.agents:
+        planted[agent.planted] += agent.size
+        now.update({agent.now: agent.size} if agent.now is not None else {})
     for name, engines in of.planted.items():
         for at in engines:
-            planted[card_of(at)] += of.sizes[name]
+            planted.update(of.takes(name, at))
     for at, names in residents_of(of).items():
         assert len(names) == len(set(names))
         for name in names:
-            now[card_of(at)] += of.sizes.get(name, 0)
+            now.update(of.takes(name, at) if name in of.sizes else {})
     assert of.planted
     for held in (planted, now):
         assert all(held[card] <= size for card, size in sizes.items())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_planted_and_what_is_there_is_in_the_company_that_it_may_have(seed):
+    of = drawn("company", seed=seed)
+    foes, mates = foes_of(of), {model.name: model.with_models for model in of.desired.models}
+    now = {name: frozenset(at for at, names in residents_of(of).items() if name in names) for name in of.planted}
+    assert any(foes.values())
+    assert any(mates.values())
+    for places in (of.planted, now):
+        cards = {name: {card_of(at) for at in engines} for name, engines in places.items()}
+        assert all(cards[name].isdisjoint(cards[foe]) for name, some in foes.items() for foe in some)
+        assert all(cards[name] <= cards[mate] for name, some in mates.items() for mate in some)
 
 
 @pytest.mark.parametrize("story", STORIES)
@@ -119,6 +135,46 @@ def test_an_engine_over_a_limit_of_its_own_is_a_fault(bounds, fault):
     of = instance("made", cards, [Piece(GIB, A), Piece(2 * GIB, B)], random.Random(0))
     assert verdict(of, plan_of(of)).faults == []
     assert fault in judged(of, lambda step: (replace(step, node="a"),)).faults
+
+
+def test_a_part_of_a_split_model_on_a_full_card_is_a_fault():
+    cards = Cards({"a": (10 * GIB, 10 * GIB)}, over={EngineId("a", "w0"): (0, 1)})
+    split = Piece(12 * GIB, EngineId("a", "w0"), kind=EngineKind.LLAMACPP, fields={"runs": RunOptions(split_cards=2)})
+    small = Piece(6 * GIB, None, kind=EngineKind.OLLAMA)
+    of = instance("made", cards, [split, small], random.Random(0))
+    assert judged(of).faults == []
+    load = next(step for step in plan_of(of).steps if step.action is Action.LOAD)
+    name = next(name for name, size in of.sizes.items() if size == 6 * GIB)
+    found = judged(of, lambda step: (step, replace(load, model=name, engine_name=name, engine="e0")))
+    assert f"a/0 holds {12 * GIB:,} of {10 * GIB:,}" in found.faults
+
+
+def test_a_model_beside_another_that_it_is_never_with_or_without_the_one_that_it_must_be_with_is_a_fault():
+    apart = of_pieces(Piece(3 * GIB, A, tag="one", never_with=("other",)), Piece(2 * GIB, B, tag="other"))
+    assert judged(apart).faults == []
+    names = {size: name for name, size in apart.sizes.items()}
+    found = judged(apart, lambda step: (replace(step, node="a"),))
+    assert {f"{names[3 * GIB]} is beside {names[2 * GIB]} on a/e0", f"{names[2 * GIB]} is beside {names[3 * GIB]} on a/e0"} <= {
+        *found.faults
+    }
+    beside = of_pieces(Piece(3 * GIB, A, tag="one", with_models=("other",)), Piece(2 * GIB, A, tag="other"))
+    assert judged(beside).faults == []
+    names = {size: name for name, size in beside.sizes.items()}
+    found = judged(beside, lambda step: (replace(step, node="a" if step.vram_bytes == 3 * GIB else "b"),))
+    assert f"{names[3 * GIB]} is without {names[2 * GIB]} on a/e0" in found.faults
+
+
+def test_an_agent_without_a_card_beside_room_for_it_or_on_another_card_than_it_had_is_a_fault():
+    cards = Cards({"a": (10 * GIB,), "b": (10 * GIB,)}, agents=(Agent("g", 4 * GIB, ("a", 0), None), Agent("h", GIB, ("b", 0), ("b", 0))))
+    of = instance("made", cards, [Piece(GIB, A)], random.Random(0))
+    assert judged(of).faults == []
+    assert agents_of(plan_of(of))["h"] == ("b", 0)
+    without = judged(of, lambda step: () if step.address.startswith("agent.g") else (step,))
+    assert [fault for fault in without.faults if fault.startswith("g ")] == ["g has no card, and fits on ('a', 0)"]
+    moved = judged(
+        of, lambda step: (replace(step, after={**step.after, OWN_CARD: "GPU-a-0"}) if step.address.startswith("agent.h") else step,)
+    )
+    assert "h has ('b', 0) and gets ('a', 0)" in moved.faults
 
 
 def test_a_protected_replica_that_leaves_is_a_fault():
