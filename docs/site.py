@@ -117,6 +117,7 @@ ADVICE = {
     "shared_runner_conflict": "want both names with the same context and options",
     "spread": "fewer `replicas`, or more nodes",
     "split_cards": "bind an engine to as many cards as `split` says (`gpus: [0, 1]`), or drop it",
+    "split_slices": "bind an engine to whole cards, or drop `split`",
     "too_large": "want a smaller variant or context, or a larger card",
     "unreachable": "mend the engine: `gpurec doctor NODE`",
     "vram_unknown": "declare `vram` of the card",

@@ -81,9 +81,16 @@ class EngineState(KnownEngine):
         return sum(card.foreign for card in self.cards or ())
 
     @property
+    def is_sliced(self) -> bool:
+        """Whether slices of a card are among its several cards: a process sees one of those alone, so that nothing is spread over them
+        (NVIDIA's MIG user guide, CUDA device enumeration)."""
+        return len(self.cards or ()) > 1 and any(card.facts is not None and card.facts.mig_parent is not None for card in self.cards or ())
+
+    @property
     def whole(self) -> int:
-        """What all its cards together may hold."""
-        return sum(max(0, card.capacity) for card in self.cards or ())
+        """The most that all its cards together may hold of one model."""
+        rooms = [max(0, card.capacity) for card in self.cards or ()]
+        return max(rooms) if self.is_sliced else sum(rooms)
 
     def fullness(self, margins: bool) -> Hashable:
         """All that decides about room on it: of each card what is free, may be held and is its own, and of its RAM; with `margins` also
@@ -127,8 +134,8 @@ class EngineState(KnownEngine):
         """Where `need` bytes would be charged, with `margin` bytes of each card left over; None when there is no room.
 
         On an engine with several cards nobody can say beforehand which one is taken: the whole is charged to every card that has room for
-        it, and where none has, or it is asked to be `on_all` of them, a part to each (which must fit on each): what `spread` says that a
-        card then holds, else an even one.
+        it, and where none has, or it is asked to be `on_all` of them, a part to each (which must fit on each, and none is a slice): what
+        `spread` says that a card then holds, else an even one.
         """
         cards = self.cards or ()
         if len(cards) == 1:
@@ -139,7 +146,7 @@ class EngineState(KnownEngine):
             fitting = [card for card in cards if card.usable is not None and card.usable - card.foreign - card.held >= need]
         else:
             fitting = [card for card in cards if self.room(card, margin) >= need]
-        if fitting or not cards:
+        if fitting or not cards or self.is_sliced:
             return self._on_each(fitting, need) or None
         told = spread() if spread is not None else None
         part = told if told is not None else -(-need // len(cards))
@@ -166,6 +173,10 @@ class EngineState(KnownEngine):
         if charges and self._everywhere.get(charges[0][1]) is charges:
             return charges[0][1]
         return largest_on_cards(charges)
+
+    def is_spread(self, charges: Charges, whole: int | None) -> bool:
+        """Whether these are the parts of a model of so many bytes (None: nobody tells), one on each of its several cards."""
+        return whole is not None and 1 < len(charges) == len(self.cards or ()) and self.most_on_a_card(charges) < whole
 
     @property
     def bounds_cache(self) -> bool:

@@ -14,7 +14,7 @@ from reconciler.value_class import value_class
 NEVER_QUALIFIES = frozenset(
     {"engine_kind", "no_card", "compute_capability", "dtype", "driver", "labels", "card_too_small", "not_one_card",
      "no_kv_cache", "no_flash_attention", "no_parallel", "no_idle",
-     "no_split", "split_cards"}
+     "no_split", "split_cards", "split_slices"}
 )  # fmt: skip
 """Reasons for which a candidate is *not applicable* to `each`, rather than unplaced."""
 
@@ -77,6 +77,8 @@ def refusal(slot: EngineState, model: ModelSpec) -> str | None:
         return "no_card" if model.residency is Residency.GPU else None
     if model.runs.split_cards not in (None, len(slot.cards)):
         return "split_cards"
+    if model.is_split and slot.is_sliced:
+        return "split_slices"
     sound = [card for card in slot.cards if not card.is_at_fault]
     if not sound and model.residency is Residency.GPU:
         return "card_fault"

@@ -186,7 +186,9 @@ class _Question:
         # Which of several cards takes it nobody can say: it counts on every one that could.
         self.whole = False
         fitting = tuple((card, need.bytes) for card in slot.cards if card.capacity >= need.bytes)
-        return fitting or tuple((card, -(-need.bytes // len(slot.cards))) for card in slot.cards)
+        if fitting or slot.is_sliced:
+            return fitting or None
+        return tuple((card, -(-need.bytes // len(slot.cards))) for card in slot.cards)
 
     def _places(self) -> None:
         """The numbers: how many replicas are in a spot, and how many of each demand have no place."""

@@ -192,6 +192,7 @@ _PHRASES = {
     "no_kv_cache": "this kind of engine cannot be given that `kv_cache`",
     "no_flash_attention": "this kind of engine cannot be given `flash_attention`",
     "no_idle": "this kind of engine cannot be told after what `idle` time it unloads a model",
+    "split_slices": "its cards are slices (MIG): a process sees one of them, so that nothing is split over several",
     "no_split": "this kind of engine cannot be told to `split` a model so",
     "no_parallel": "this kind of engine cannot be given `parallel`",
     "need_unknown": "its memory need is unknown; declare `vram`",

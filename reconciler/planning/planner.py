@@ -40,16 +40,7 @@ from reconciler.planning.guards import find_refusals
 from reconciler.planning.impact import impact_of
 from reconciler.planning.kinds import KINDS
 from reconciler.planning.kinds.agent import agent_notes, away_of, edges_of, given_cards, hosts_of, leaving_cards, unplaced_agents
-from reconciler.planning.kinds.engine import (
-    ENGINE,
-    away_with_their_server,
-    joined,
-    one_pull_at_a_time,
-    restarts,
-    starting,
-    takes_one_model,
-    waits_for_models,
-)
+from reconciler.planning.kinds.engine import ENGINE, joined, one_pull_at_a_time, restarts, starting, takes_one_model, waits_for_models
 from reconciler.planning.kinds.file.kind import RELOADING
 from reconciler.planning.kinds.model.admission_notes import own_rules_notes
 from reconciler.planning.kinds.model.change import Change
@@ -166,8 +157,7 @@ def make_plan(
     after = AfterPlan(fleet, desired, facts, changes.placed, applied, model_steps, agents, charges=changes.charges, spare=spare)
     others = plan_engines(after)
     engine_steps = [step for one in others for step in one.steps]
-    kept = _kept(placement, with_one_model)
-    whole = joined(engine_steps, waits_for_models(engine_steps, model_steps, kept), with_one_model)
+    whole = joined(engine_steps, waits_for_models(engine_steps, model_steps, _kept(placement, with_one_model)), with_one_model)
     steps = with_edges(whole.steps, (*rollout_edges(whole.steps, desired.models), *one_pull_at_a_time(fleet, whole.steps)))
     for kind in kinds:
         if kind in early:
@@ -229,7 +219,7 @@ def make_plan(
             *agent_notes(agents),
             *(note for one in others for note in one.notes),
         ),
-        impact=impact_of(ordered, board, begun.restarted, away_with_their_server(engine_steps, kept, applied)),
+        impact=impact_of(ordered, board, begun.restarted),
         placement=worth.info,
         placed=changes.placed,
         charges=changes.charges,
@@ -312,7 +302,7 @@ def _made_for(ordered: Sequence[Change]) -> Mapping[Change, str]:
 def _step(change: Change, made_for: str | None, asks: Mapping[Charges, tuple[Precondition, ...]]) -> ModelStep:
     cards = change.takes or change.frees
     gpus = tuple([card.index for card, _ in cards if not card.is_ram])
-    several = change.slot.cards is not None and len(change.slot.cards) > 1 and "split.cards" not in change.after
+    several = change.slot.cards is not None and len(change.slot.cards) > 1 and not change.spread and "split.cards" not in change.after
     charged = change.takes if change.action is not Action.UNLOAD else change.frees
     return ModelStep(
         id=change.id,

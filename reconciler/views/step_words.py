@@ -37,11 +37,11 @@ def source_of(step: Step) -> str:
 
 
 def cards_of(step: Step) -> str:
-    """The card of a step, or those of which it gets one."""
+    """The card of a step, or those of which each gets its bytes, or those of which one does."""
     if not isinstance(step, ModelStep):
         return ""
     if step.gpus:
-        return f"{'card' if len(step.gpus) == 1 else 'cards'} {','.join(map(str, step.gpus))}"
+        return f"{'card' if len(step.gpus) == 1 else 'each of cards'} {','.join(map(str, step.gpus))}"
     return f"a card of {','.join(map(str, step.gpu_candidates))}" if step.gpu_candidates else ""
 
 

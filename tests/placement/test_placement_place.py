@@ -157,6 +157,7 @@ def test_a_model_larger_than_a_card_needs_room_for_its_part_on_each():
     one = fleet(node("a", 10 * GIB, 10 * GIB))
     result = run(one, model("x:1", ["a"], 16 * GIB))
     assert result.steps[0].vram_bytes == 8 * GIB
+    assert (result.steps[0].gpus, result.steps[0].gpu_candidates) == ((0, 1), None)
     assert [card.after_bytes for card in result.gpus] == [8 * GIB, 8 * GIB]
 
 

@@ -13,10 +13,14 @@ from reconciler.fleet import (
     EngineId,
     EngineKind,
     EngineSpec,
+    Ensure,
     Fleet,
+    FleetFacts,
+    Guards,
     ModelSpec,
     NodeSpec,
     OwnedEngine,
+    Policy,
     Resident,
     RunOptions,
     Solver,
@@ -27,6 +31,7 @@ from reconciler.fleet import (
 from reconciler.planning import ModelStep, Plan
 from reconciler.planning.kinds.engine.preset import preset_of
 from reconciler.planning.kinds.engine.single import GivenModel, model_arguments
+from reconciler.views.step_words import cards_of, size_of
 
 LLAMACPP, OLLAMA, VLLM = EngineKind.LLAMACPP, EngineKind.OLLAMA, EngineKind.VLLM
 PAIR = RunOptions(split_cards=2, split_by=SplitBy.LAYER)
@@ -211,3 +216,36 @@ def test_the_need_that_is_written_as_an_example_has_room_in_parts() -> None:
     (entry,) = plan(of, desired(model("m", ["a"], runs=PAIR)), facts(of, installed=["m"])).unplaced
     assert entry.would_fit_if[0].endswith("`vram: 3686MiB` under models.m")
     assert plan(of, desired(model("m", ["a"], 3686 * 2**20, runs=PAIR)), facts(of, installed=["m"])).unplaced == ()
+
+
+def sliced(seen: FleetFacts) -> FleetFacts:
+    """With the cards of every node as slices of one card."""
+    nodes = {
+        name: replace(there, cards=tuple(replace(card, mig_parent=f"GPU-{name}") for card in there.cards or ()))
+        for name, there in seen.nodes.items()
+    }
+    return replace(seen, nodes=nodes)
+
+
+def test_nothing_is_split_over_slices_of_a_card_nor_spread_by_the_engine_itself() -> None:
+    of = fleet(node("a", 24 * GIB, 24 * GIB, kind=LLAMACPP))
+    seen = sliced(facts(of, installed=["m"]))
+    (entry,) = plan(of, desired(model("m", ["a"], 10 * GIB, runs=PAIR)), seen).unplaced
+    assert [one.reason for one in entry.candidates] == ["split_slices"]
+    assert "a process sees one of them" in entry.candidates[0].message
+    assert actions(plan(of, desired(model("m", ["a"], 20 * GIB)), seen)) == ["load model.m@a/llamacpp"]
+    (entry,) = plan(of, desired(model("m", ["a"], 30 * GIB)), seen).unplaced
+    assert [one.reason for one in entry.candidates] == ["too_large"]
+
+
+def test_of_what_an_engine_spreads_by_itself_each_card_is_named_with_its_part() -> None:
+    of = fleet(node("a", 24 * GIB, 24 * GIB, kind=LLAMACPP))
+    step = only_step(plan(of, desired(model("m", ["a"], 30 * GIB)), facts(of, installed=["m"])))
+    assert (cards_of(step), size_of(step)) == ("each of cards 0,1", "15.0 GiB")
+    pool = fleet(node("a", 24 * GIB, 24 * GIB))
+    there = facts(pool, {"a": [loaded("m:1", 30 * GIB)]}, ["m:1"])
+    made = plan(pool, desired(model("m:1", ["a"], ensure=Ensure.ABSENT), policy=Policy(guards=Guards(max_delete=1))), there)
+    step = next(one for one in made.steps if isinstance(one, ModelStep) and one.action == "unload")
+    assert (step.action, cards_of(step), size_of(step)) == ("unload", "each of cards 0,1", "15.0 GiB")
+    whole = only_step(plan(of, desired(model("m", ["a"], 10 * GIB)), facts(of, installed=["m"])))
+    assert (cards_of(whole), size_of(whole)) == ("a card of 0,1", "10.0 GiB")

@@ -48,7 +48,7 @@ def test_a_declared_card_that_shares_memory_has_its_part_of_the_ram_and_vram_goe
     assert [(card.index, card.unified, card.total_bytes) for card in probed] == [(1, True, 120 * GIB)]
 
 
-def test_the_slices_of_a_declared_card_are_cards_of_their_own_and_an_engine_of_the_whole_card_has_all() -> None:
+def test_the_slices_of_a_declared_card_are_cards_of_their_own_and_an_engine_of_the_whole_card_has_each_model_on_one_of_all() -> None:
     slices = tuple(CardSpec(index, uuid=f"MIG-{index}", mig="GPU-1", vram=20 * GIB, compute_capability=(9, 0)) for index in (0, 1))
     engines = tuple(
         EngineSpec(EngineId("a", name), EngineKind.OLLAMA, f"http://a:{port}", gpus)
@@ -61,5 +61,8 @@ def test_the_slices_of_a_declared_card_are_cards_of_their_own_and_an_engine_of_t
     made = plan(of, desired(model("m:1", ["a"], 15 * GIB, each="gpu")), seen)
     assert actions(made) == ["load model.m:1@a/one", "load model.m:1@a/two"]
     assert [card.before_bytes for card in made.gpus] == [0, 0]
-    large = plan(of, desired(model("m:1", ["a"], 30 * GIB)), seen)
-    assert actions(large) == ["load model.m:1@a/whole"]
+    several = replace(of, nodes={"a": replace(of.nodes["a"], engines=engines[2:])})
+    whole = replace(seen, nodes={"a": replace(seen.nodes["a"], engines={"whole": seen.nodes["a"].engines["whole"]})})
+    assert actions(plan(several, desired(model("m:1", ["a"], 15 * GIB)), whole)) == ["load model.m:1@a/whole"]
+    large = plan(several, desired(model("m:1", ["a"], 30 * GIB)), whole)
+    assert [one.candidate_counts for one in large.unplaced] == [{"too_large": 1}]

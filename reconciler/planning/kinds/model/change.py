@@ -46,6 +46,8 @@ class Change:
     """The model for which it leaves."""
     made_room: bool = False
     """An unload that another model's load is the reason for: it waits for that model's pull."""
+    spread: bool = False
+    """It takes or frees a part on each of its engine's several cards, and not all of it on one of them."""
     beside: bool = False
     """An unload of what is beside the replica that the state has under the same address."""
     needs: list[Change] = field(default_factory=list)

@@ -219,6 +219,7 @@ def _wanted(changes: Changes, judged: Judged, target: Target, address: str, appl
             change.frees = target.found.charges
             change.before = {**change.before, "vram_bytes": largest(change.frees)}
             change.takes = change.takes or target.found.charges
+        change.spread = slot.is_spread(change.takes, target.need.bytes if target.need is not None else None)
     changes.every.append(change)
     changes.wanted[target] = change
     if (rule.action in (Action.LOAD, Action.RELOAD) and _must_pull(replica)) or (
@@ -417,6 +418,7 @@ def _unload(changes: Changes, found: Occupant, applied: Applied, reason: Reason,
         by=by,
         order=model.rollout.order if model is not None and by is None else None,
         made_room=by is not None,
+        spread=found.slot.is_spread(found.charges, found.resident.vram_bytes),
         beside=there is not None and there.engine_name != found.resident.name,
     )
     changes.every.append(change)

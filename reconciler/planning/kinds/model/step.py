@@ -29,7 +29,7 @@ class ModelStep(Step):
     engine: str  #: Name of the engine on its node.
     engine_name: str  #: Name to use on the engine.
     base_name: str  #: Name that a pull fetches, and that a tag of the name `engine_name` is made from.
-    gpus: tuple[CardId, ...] = ()  #: Cards that it is charged to.
+    gpus: tuple[CardId, ...] = ()  #: Cards that it is charged to, with `vram_bytes` on each.
     gpu_candidates: tuple[CardId, ...] | None = None  #: Cards of which the engine takes one by itself; null: `gpus` says which.
     vram_bytes: int | None = None  #: Bytes on each of its cards; null: not known.
     vram_source: str | None = None  #: Where `vram_bytes` comes from; null: not known.
