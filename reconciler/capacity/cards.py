@@ -127,6 +127,11 @@ def on_cards(charges: Charges) -> int:
     return sum([count for card, count in charges if card.index != RAM_INDEX])
 
 
+def least_left(charges: Charges) -> int:
+    """The least that is free of one of these cards after they were charged."""
+    return min((card.free - count for card, count in charges), default=0)
+
+
 def total(charges: Charges) -> int:
     """All bytes together."""
     return sum(count for _, count in charges)

@@ -39,11 +39,11 @@ class Bin:
     own: list[int] | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class ReplicaKind:
     """What is alike for all replicas of a model: its bins (sorted, and as a set), what it takes in one (`ask`; None: it may not be there),
-    and what two of them must not share beside a bin. `here`, `nodes` and `cards` count the replicas that are placed; kinds that are
-    variants of one model share these counts."""
+    what two of them must not share beside a bin, and the `foes` with which none of them shares a card. `here`, `nodes` and `cards` count
+    the replicas that are placed; kinds that are variants of one model share these counts."""
 
     bins: Sequence[int]
     allowed: frozenset[int]
@@ -53,6 +53,7 @@ class ReplicaKind:
     here: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     nodes: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     cards: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    foes: list[ReplicaKind] = field(default_factory=list)
 
     def seat(self, at: int) -> Seat | None:
         if at not in self.seats:
@@ -64,7 +65,7 @@ class ReplicaKind:
         self.here[at] += by
         if self.apart is Spread.NODE:
             self.nodes[place.node] += by
-        elif self.apart is Spread.GPU:
+        if self.apart is Spread.GPU or self.foes:
             for card in place.cards:
                 self.cards[card] += by
 
@@ -75,6 +76,10 @@ class ReplicaKind:
         if self.apart is Spread.NODE:
             return bool(self.nodes.get(place.node))
         return self.apart is Spread.GPU and any(self.cards.get(card) for card in place.cards)
+
+    def beside_a_foe(self, place: Bin) -> bool:
+        """Whether a card here has a model that it is never with."""
+        return any(foe.cards.get(card) for foe in self.foes for card in place.cards)
 
 
 @dataclass(slots=True)
@@ -141,7 +146,7 @@ class Packing:
         kind = self.kinds[item.kind]
         if kind.here.get(at) or (kind.apart is not Spread.NONE and kind.beside_itself(place, at)):
             return None
-        if place.places is not None and place.places <= 0:
+        if (place.places is not None and place.places <= 0) or (kind.foes and kind.beside_a_foe(place)):
             return None
         free, own = self.free, place.own
         if at == item.home and item.home_charges:

@@ -5,10 +5,11 @@ The board alone decides: an answer that it refuses anywhere is thrown away as a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 
 from reconciler.capacity import Card, EngineState
 from reconciler.fleet import Ensure, ModelSpec
+from reconciler.placement.company import NOBODY, cards_of
 from reconciler.placement.fit import Fit, fit, take
 from reconciler.placement.keep import come_to
 from reconciler.placement.leaving import Leaving
@@ -32,12 +33,33 @@ def refused(placing: Placing, leaving: Iterable[Leaving], coming: PendingLoad) -
             one.lift(placing.board)
         for model, slot in coming:
             room = fit(slot, model, placing.applied)
-            if isinstance(room, Fit) and (model.name, slot) not in taken:
+            free_of_others = model.name not in placing.company.involved or _may_be_beside(placing, model, slot, left, coming)
+            if isinstance(room, Fit) and (model.name, slot) not in taken and free_of_others:
                 taken.add((model.name, slot))
                 take(placing.board, slot, model, room, placing.applied)
             else:
                 wrong.add((model.name, slot))
     return wrong
+
+
+def _may_be_beside(placing: Placing, model: ModelSpec, slot: EngineState, left: Set[tuple[str, EngineState]], coming: PendingLoad) -> bool:
+    """Whether it may share its card with all that are there in the end."""
+    foes, where = placing.company.foes.get(model.name, NOBODY), set(slot.cards or ())
+    stay = (
+        target
+        for foe in foes
+        for at, target in placing.at.get(foe, {}).items()
+        if (foe, at) not in left and not placing.is_hoped_for(target)
+    )
+    if any(where & cards_of(target) for target in stay) or placing.stray_on(model, slot) is not None:
+        return False
+    if any(other.name in foes and not where.isdisjoint(at.cards or ()) for other, at in coming):
+        return False
+    for mate in placing.company.mates.get(model.name, ()):
+        there = [cards_of(target) for at, target in placing.at.get(mate, {}).items() if (mate, at) not in left]
+        if len(where) != 1 or where not in (*there, *(set(at.cards or ()) for other, at in coming if other.name == mate)):
+            return False
+    return True
 
 
 def carry_out(placing: Placing, leaving: Iterable[Leaving], coming: PendingLoad, models: Sequence[ModelSpec]) -> None:

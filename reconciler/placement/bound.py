@@ -7,13 +7,12 @@ engine count as one large card, what could leave counts as gone, and a replica t
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from itertools import accumulate, groupby, islice
 
-from reconciler.capacity import Card, EngineState, Holding, by_card, card_groups, total
+from reconciler.capacity import Card, Choices, EngineState, Holding, by_card, card_groups, least_freed, least_left_out, total
 from reconciler.fleet import Applied, Desired, Ensure, ModelSpec, Residency
 from reconciler.placement.eligibility import Eligible, ModelClass, eligible
 from reconciler.placement.fit import static_refusal
@@ -26,8 +25,6 @@ CLASSES = 16
 """How many classes of models with candidates of their own are counted each by itself; all together are always counted."""
 NEEDS_LOOKED_AT = 1000
 """On how many engines the need of a model that declares none is asked for."""
-RESIDENTS = 10
-"""Of how many residents of a card every choice of those that leave is looked at."""
 
 
 @value_class
@@ -203,18 +200,7 @@ class _Counting:
         return self.eligible[kind]
 
     def _short(self, kinds: Sequence[_Kind], groups: frozenset[int]) -> int:
-        rooms = Counter(self.rooms[group] for group in groups)
-        missing = sum(kind.count * kind.takes for kind in kinds) - sum(room * count for room, count in rooms.items())
-        worst, many = max(0, missing), 0
-        sizes: list[tuple[int, int]] = []
-        for takes, alike in groupby(sorted(kinds, key=lambda kind: -kind.takes), key=lambda kind: kind.takes):
-            for kind in alike:
-                sizes.append((kind.size, kind.count))
-                many += kind.count
-            if takes > 0:
-                short = many - sum(room // takes * count for room, count in rooms.items())
-                worst = max(worst, _smallest(sizes, short)) if short > 0 else worst
-        return worst
+        return least_left_out([(kind.takes, kind.size, kind.count) for kind in kinds], [self.rooms[group] for group in groups])
 
     def moved(self) -> int:
         """The least bytes that leave a card so that all that is new has a place."""
@@ -227,29 +213,15 @@ class _Counting:
             count = kind.count - len({found.slot for found in self.there[kind.model.name]})
             if count > 0:
                 new.append(_Kind(kind.model, count, kind.takes, kind.size, kind.groups))
-        chosen = {group: _Choices(sizes) for group, sizes in held.items()}
+        chosen = {group: Choices(sizes) for group, sizes in held.items()}
         worst = 0
         for some, groups in _classes(new):
             many = 0
             for takes, alike in groupby(sorted(some, key=lambda kind: -kind.takes), key=lambda kind: kind.takes):
                 many += sum(kind.count for kind in alike)
                 if takes > 0:
-                    worst = max(worst, self._freed(takes, many, groups, chosen))
+                    worst = max(worst, least_freed(takes, many, [(self.rooms[group], chosen.get(group)) for group in groups]))
         return worst
-
-    def _freed(self, takes: int, many: int, groups: Iterable[int], held: Mapping[int, _Choices]) -> int:
-        """The least bytes that leave these cards so that they take so many of so much."""
-        costs: list[int] = []
-        for group in groups:
-            residents = held.get(group)
-            free = self.rooms[group] - (residents.all if residents is not None else 0)
-            fits = max(0, free) // takes
-            many -= fits
-            more = max(0, self.rooms[group]) // takes - fits
-            if more > 0 and residents is not None:
-                every = [residents.least((fits + n) * takes - free) for n in range(1, more + 1)]
-                costs += [min(-(-cost // n) for n, cost in enumerate(every, 1))] * more
-        return sum(sorted(costs)[:many]) if 0 < many <= len(costs) else 0
 
 
 def _groups(placement: Placement) -> Mapping[Card, int]:
@@ -290,32 +262,3 @@ def _classes(kinds: Sequence[_Kind]) -> Iterator[tuple[Sequence[_Kind], frozense
     sets = sorted({kind.groups for kind in kinds}, key=lambda groups: (len(groups), sorted(groups)))
     for groups in sets[:CLASSES]:
         yield [kind for kind in kinds if kind.groups <= groups], groups
-
-
-def _smallest(sizes: Sequence[tuple[int, int]], count: int) -> int:
-    """The sum of the `count` smallest, given by size and how often."""
-    found = 0
-    for size, often in sorted(sizes):
-        taken = min(count, often)
-        found += taken * size
-        count -= taken
-    return found
-
-
-class _Choices:
-    """What some of these sizes come to together, for every choice of some; reckoned once for a card, however often it is asked."""
-
-    def __init__(self, sizes: Sequence[int]) -> None:
-        self.all = sum(sizes)
-        self._smallest = min(sizes)
-        sums = {0}
-        for size in sizes if len(sizes) <= RESIDENTS else ():
-            sums |= {one + size for one in sums}
-        self._sums = sorted(sums) if len(sizes) <= RESIDENTS else None
-
-    def least(self, wanted: int) -> int:
-        """The smallest sum that is `wanted` or more, or a bound below that; all of them where none is."""
-        if self._sums is None:
-            return max(wanted, self._smallest)
-        place = bisect_left(self._sums, wanted)
-        return self._sums[place] if place < len(self._sums) else self.all

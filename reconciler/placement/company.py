@@ -16,7 +16,7 @@ NOBODY: frozenset[str] = frozenset()
 
 class Company:
     """By name: `foes` it is never on one card with, whoever of the two says so; `mates` beside which alone it may be; `followers` that may
-    only be beside it. `involved` are all of these models: they are placed one by one, and no search moves them."""
+    only be beside it. `involved` are all of these models; the `placed_twice` wait for another or have others wait for them."""
 
     def __init__(self, models: Iterable[ModelSpec]) -> None:
         foes: dict[str, set[str]] = defaultdict(set)
@@ -32,7 +32,8 @@ class Company:
                     followers[other].add(model.name)
         self.foes: Mapping[str, Set[str]] = foes
         self.followers: Mapping[str, Set[str]] = followers
-        self.involved: Set[str] = foes.keys() | self.mates.keys() | followers.keys()
+        self.placed_twice: Set[str] = self.mates.keys() | followers.keys()
+        self.involved: Set[str] = foes.keys() | self.placed_twice
 
     def mates_first(self, models: Sequence[ModelSpec]) -> Sequence[ModelSpec]:
         """These models in their order, but each after those beside which it is; of a ring, which has no place, the first comes last."""

@@ -80,13 +80,19 @@ def _lines_of_room(model: ModelSpec, counts: Mapping[str, int], trials: Trials, 
 
 
 def _is_confirmed(line: Line, lacking: MissingReplicas, placement: Placement, desired: Desired) -> bool:
-    """Whether a replica more has a place where all is placed anew with the change. A large fleet is not placed anew for a line: what was
-    tried on the board stands there."""
-    slots = len(placement.board.slots)
-    if line.change is None or placement.again is None or placement.confirmations_left < slots:
+    """Whether a replica more has a place where all is placed anew with the change: in a large fleet by a brief search, which finds less. A
+    line for which no work is left is not said."""
+    if line.change is None or placement.again is None:
         return True
-    placement.confirmations_left -= slots
-    then = placement.again(line.change(desired))
+    slots = len(placement.board.slots)
+    brief = placement.confirmations_left < slots
+    if brief and placement.brief_confirmations_left < slots:
+        return False
+    if brief:
+        placement.brief_confirmations_left -= slots
+    else:
+        placement.confirmations_left -= slots
+    then = placement.again(line.change(desired), brief)
     return sum(entry.count for entry in then.lacking if entry.model.name == lacking.model.name) < lacking.count
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from reconciler.capacity import EngineState
+from reconciler.capacity import EngineState, least_left
 from reconciler.fleet import Each, EngineId, Ensure, ModelSpec, Residency, Spread
 from reconciler.placement.eligibility import NEVER_QUALIFIES, ModelClass
 from reconciler.placement.fit import CAPACITY_REASONS, Fit, static_refusal
@@ -18,8 +18,9 @@ from reconciler.placement.result import MissingReplicas, Target
 from reconciler.placement.search_state import Placing
 
 
-def place_missing(placing: Placing, model: ModelSpec) -> None:
-    """Gives replicas a place where nobody has to leave; what has none is lacking."""
+def place_missing(placing: Placing, model: ModelSpec, alone: bool = False) -> None:
+    """Gives replicas a place where nobody has to leave; what has none is lacking. Where others wait to be beside it there is room for them
+    too, unless it is to be placed `alone`."""
     if placing.found_of[model.name] and (model.each is not None or len(placing.at[model.name]) < (model.replicas or 0)):
         keep(placing, model)
     if model.each is not None:
@@ -37,10 +38,11 @@ def place_missing(placing: Placing, model: ModelSpec) -> None:
         if missing > 0 and placing.try_at(variants[0], slot):
             missing -= 1
     on_cards_first = (False, True) if model.residency is Residency.GPU_PREFERRED else (model.residency is Residency.CPU,)
+    beside = 0 if alone else placing.needed_beside(model)
     for ram in on_cards_first:
         for one in variants:
             if missing > 0:
-                missing -= _pick(placing, one, missing, ram)
+                missing -= _pick(placing, one, missing, ram, beside)
     candidates = placing.class_of(model).slots
     for one in variants:
         if missing > 0 and model.name in placing.may_share:
@@ -52,9 +54,9 @@ def place_missing(placing: Placing, model: ModelSpec) -> None:
 def make_way(placing: Placing, model: ModelSpec) -> None:
     """Gives what is lacking of a model a place by making room, one engine at a time. What asks for free memory makes none."""
     mine = [entry for entry in placing.result.lacking if entry.model.name == model.name]
-    if mine and model.name in placing.company.mates:  # those may have come since it was asked for
+    if mine and model.name in placing.company.placed_twice:
         placing.result.lacking = [entry for entry in placing.result.lacking if entry.model.name != model.name]
-        place_missing(placing, model)
+        place_missing(placing, model, alone=True)
         mine = [entry for entry in placing.result.lacking if entry.model.name == model.name]
     if not mine or model.ensure is not Ensure.LOADED or model.when.free_vram is not None:
         return
@@ -215,8 +217,9 @@ def _cannot_hold(model: ModelSpec, slot: EngineState) -> bool:
     return static_refusal(slot, model) is not None
 
 
-def _pick(placing: Placing, model: ModelSpec, count: int, ram: bool) -> int:
-    """Places up to `count` replicas in one pass over the strategy's order, nodes without one first. Answers how many it placed."""
+def _pick(placing: Placing, model: ModelSpec, count: int, ram: bool, beside: int) -> int:
+    """Places up to `count` replicas in one pass over the strategy's order, nodes without one first, where so many bytes are left `beside`
+    them. Answers how many it placed."""
     key = (ModelClass.of(model), ram)
     least = model.vram
     bound = placing.nothing_fits.get(key)
@@ -236,6 +239,8 @@ def _pick(placing: Placing, model: ModelSpec, count: int, ram: bool) -> int:
             only_capacity = only_capacity and room in CAPACITY_REASONS
             continue
         only_capacity = False
+        if beside and least_left(room.charges) < beside:
+            continue
         if model.spread is Spread.NODE and nodes[slot.id.node]:
             if not model.spread_hard:
                 second.append(slot)

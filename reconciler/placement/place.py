@@ -24,7 +24,7 @@ from reconciler.placement.objective import Objective, objective_of
 from reconciler.placement.parting import part
 from reconciler.placement.rearrange import bring_back, rearrange
 from reconciler.placement.residents import Occupant, charge_found
-from reconciler.placement.result import Placement, Proof, Target
+from reconciler.placement.result import Placement, Proof
 from reconciler.placement.search_state import NOTHING_HELD, HeldReplicas, Placing
 
 EXACT_WORK, EXACT_SECONDS = 20_000_000, 120.0
@@ -36,11 +36,16 @@ RETURNS = 2
 
 
 def place(
-    board: Occupancy, desired: Desired, applied: Applied, held: HeldReplicas = NOTHING_HELD, finish: Callable[[Placing], None] | None = None
+    board: Occupancy,
+    desired: Desired,
+    applied: Applied,
+    held: HeldReplicas = NOTHING_HELD,
+    finish: Callable[[Placing], None] | None = None,
+    brief: bool = False,
 ) -> Placement:
     """The place of every wanted replica on a fresh board (as `set_up` gives it); the board is charged with the result. `finish` may change
-    what was found, before residents that wait for a place of their own are let stay."""
-    placing = Placing(board, desired, applied, held)
+    what was found, before residents that wait for a place of their own are let stay. `brief`: no search takes long."""
+    placing = Placing(board, desired, applied, held, brief)
     every = charge_found(board, desired, applied, placing.names, placing.rows_at)
     for found in every:
         for model in (found.model, *found.also):
@@ -78,7 +83,8 @@ def place(
     placing.result.unwanted = [found for found in every if found not in kept]
     placing.result.sharing = placing.may_share
     placing.result.unsearched = any(
-        entry.model.ensure is Ensure.LOADED and not placing.is_searched(entry.model) for entry in placing.result.lacking
+        entry.model.ensure is Ensure.LOADED and (not placing.is_searched(entry.model) or entry.model.name in placing.company.involved)
+        for entry in placing.result.lacking
     )
     placing.result.targets = [target for model in placing.models for target in placing.at[model.name].values()]
     return placing.result
@@ -123,7 +129,7 @@ def place_most(boards: Callable[[], Occupancy], desired: Desired, applied: Appli
     if desired.solver is Solver.EXACT:
         require_highs()
         best = _exact(best, lambda finish: place(boards(), by, applied, held, finish), worth, bound_of(best, desired, applied, worth(best)))
-    best.again = lambda wishes: place(boards(), replace(wishes, strategy=by.strategy), applied, held)
+    best.again = lambda wishes, brief: place(boards(), replace(wishes, strategy=by.strategy), applied, held, brief=brief)
     return best
 
 
@@ -164,7 +170,7 @@ def _stay_until_placed(placing: Placing, every: Sequence[Occupant]) -> None:
     another resident its very place, and it may be with all that are on its card then. So does what was to leave for places that its model
     has no more."""
     lacking = {lacking.model.name for lacking in placing.result.lacking}
-    lacking |= {name for name, targets in placing.at.items() if any(_hoped_for(placing, target) for target in targets.values())}
+    lacking |= {name for name, targets in placing.at.items() if any(placing.is_hoped_for(target) for target in targets.values())}
     stuck = [(found.moving, found) for found in every if found.moving is not None and found.moving.name in lacking]
     stuck += [(found.model, found) for found in every if found.model and found in placing.result.released and not leaves(placing, found)]
     turn = {model.name: number for number, model in enumerate(placing.company.mates_first(placing.models))}
@@ -174,8 +180,3 @@ def _stay_until_placed(placing: Placing, every: Sequence[Occupant]) -> None:
         placing.result.spared.discard(found)
         if found not in placing.result.released or placing.come_back(found):
             placing.staying[moving.name].append(found)
-
-
-def _hoped_for(placing: Placing, target: Target) -> bool:
-    """A replica on an engine that is not to be touched now, where it was never put, or is seen not to be."""
-    return target.deferred and target.found is None and (target.slot.reachable or target.slot not in placing.rows_of[target.model.name])

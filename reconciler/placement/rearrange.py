@@ -5,73 +5,106 @@ The board alone decides: an answer that it refuses anywhere is thrown away as a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from reconciler.admission import least_free
-from reconciler.capacity import (
-    Bin,
-    Card,
-    EngineState,
-    Item,
-    Packing,
-    ReplicaKind,
-    Seat,
-    Taken,
-    by_card,
-    free_where_unused,
-    margin_for,
-    spare_beside,
-)
-from reconciler.fleet import ModelSpec, Spread
-from reconciler.needs.run_settings import in_ram
+from reconciler.capacity import EngineState
+from reconciler.fleet import ModelSpec
 from reconciler.placement.answers import carry_out, refused
-from reconciler.placement.engine_admission import coming_of
-from reconciler.placement.fit import part_on, static_refusal
+from reconciler.placement.board_packing import Answer, BoardPacking
+from reconciler.placement.company import cards_of
 from reconciler.placement.leaving import Leaving
-from reconciler.placement.objective import ALONE, ranks_of
 from reconciler.placement.preemption import together
-from reconciler.placement.residents import Occupant, most_needed, need_on
-from reconciler.placement.result import MissingReplicas, Target
+from reconciler.placement.result import MissingReplicas
 from reconciler.placement.search import Search
 from reconciler.placement.search_state import Placing
 
 PATIENCE, PATIENCE_EACH, PATIENCE_AT_MOST = 20_000, 200, 150_000
 """How many partial answers are looked at without finding anything: so many, and so many more for each card, up to so
 many."""
+BRIEF_PATIENCE = 5_000
+"""The same of a brief search, however many cards there are."""
 ROUNDS_OF_PATIENCE = 6
 """How many times that is looked at in all."""
+REJOINED = 16
+"""For how many models, of one priority, the one that they wait for is moved."""
 REFUSALS = 4
 """How often the search begins anew since the board refused an answer."""
 
 
 def rearrange(placing: Placing, level: Sequence[ModelSpec]) -> None:
-    """Gives what is lacking of these models, all of one priority, a place where others can move, or matter less."""
+    """Gives what is lacking of these models, all of one priority, a place where others can move, or matter less: first with room for those
+    that wait to be beside it."""
+    which = level[0].priority, placing.as_there
+    wanted = _searched_for(placing, level)
+    if placing.searched.get(which) == (placing.version, _counts(wanted)):
+        return
+    if any(placing.needed_beside(one.model) for one in wanted):
+        _search(placing, wanted, level, beside=True)
+        wanted = _searched_for(placing, level)
+    if wanted and not _search(placing, wanted, level):
+        before = placing.version
+        for entry in _searched_for(placing, level)[:REJOINED]:
+            _rejoin(placing, entry.model, level)
+        if placing.version == before:
+            placing.searched[which] = placing.version, _counts(wanted)
+
+
+def _rejoin(placing: Placing, model: ModelSpec, level: Sequence[ModelSpec]) -> None:
+    """Gives a model a place beside the one that it waits for by taking that along, where nothing else is beside that already."""
+    mates = placing.company.mates.get(model.name, ())
+    followers = placing.company.followers
+    if len(mates) != 1 or model.name in followers or mates[0] in placing.company.mates or mates[0] not in placing.at:
+        return
+    others = [cards for name in followers[mates[0]] for target in placing.at.get(name, {}).values() for cards in cards_of(target)]
+    for target in [*placing.at[mates[0]].values()]:
+        leaving = next((one for one in together(placing, target.slot) if one.targets == (target,)), None)
+        if leaving is None or not cards_of(target).isdisjoint(others):
+            continue
+        with placing.board.trial():
+            leaving.lift(placing.board)
+            found = BoardPacking(placing, (), set(), pair=(target.model, model))
+        Search(found.packing, PATIENCE * 2, PATIENCE).run()
+        answer = found.answer()
+        where = next((slot for piece, slot in answer if piece.model is model and piece.slot is None), None)
+        if where is None:
+            continue
+        gone, coming = [leaving, *_leaving(answer)], [(target.model, where), *_coming(answer)]
+        if not refused(placing, gone, coming):
+            carry_out(placing, gone, coming, level)
+            return
+
+
+def _searched_for(placing: Placing, level: Sequence[ModelSpec]) -> list[MissingReplicas]:
+    """What is lacking of these models and is searched for, by name."""
     names = {model.name for model in level}
     wanted = [one for one in placing.result.lacking if one.model.name in names and placing.is_searched(one.model)]
-    wanted.sort(key=lambda one: one.model.name)
-    key = tuple((one.model.name, one.count) for one in wanted)
-    which = level[0].priority, placing.as_there
-    if placing.searched.get(which) == (placing.version, key):
-        return
+    return sorted(wanted, key=lambda one: one.model.name)
+
+
+def _counts(wanted: Sequence[MissingReplicas]) -> tuple[tuple[str, int], ...]:
+    return tuple((one.model.name, one.count) for one in wanted)
+
+
+def _search(placing: Placing, wanted: Sequence[MissingReplicas], level: Sequence[ModelSpec], beside: bool = False) -> bool:
+    """Whether something came of a search, if not for some of these; False only where it has nothing to offer."""
     never: set[tuple[str, EngineState]] = set()
-    for _ in range(REFUSALS if wanted else 0):
-        model = _Model(placing, wanted, never)
+    for _ in range(REFUSALS):
+        model = BoardPacking(placing, wanted, never, beside)
         if not model.new:
-            return
+            return True
         cards = len(model.packing.free)
-        patience = min(PATIENCE + PATIENCE_EACH * cards, PATIENCE_AT_MOST)
+        patience = BRIEF_PATIENCE if placing.brief else min(PATIENCE + PATIENCE_EACH * cards, PATIENCE_AT_MOST)
         Search(model.packing, patience * ROUNDS_OF_PATIENCE, patience).run()
         answer = model.answer()
         if not any(slot is not None and piece.slot is None for piece, slot in answer):
-            placing.searched[which] = placing.version, key
-            return
+            return False
         leaving, coming = _leaving(answer), _coming(answer)
         wrong = refused(placing, leaving, coming)
         if not wrong:
             carry_out(placing, leaving, coming, level)
-            return
+            return True
         never |= wrong
+    return True
 
 
 def bring_back(placing: Placing) -> bool:
@@ -79,7 +112,7 @@ def bring_back(placing: Placing) -> bool:
     if not placing.result.displaced:
         return False
     as_there, placing.as_there = placing.as_there, False  # where it was found is where it belongs
-    model = _Model(placing, (), set())
+    model = BoardPacking(placing, (), set())
     placing.as_there = as_there
     if any(item.home is not None and item.at != item.home for item in model.packing.items):
         Search(model.packing, PATIENCE, PATIENCE).settle()
@@ -91,233 +124,10 @@ def bring_back(placing: Placing) -> bool:
     return False
 
 
-@dataclass(slots=True, eq=False)
-class _Piece:
-    """What an item of the packing is: a replica of a model (`leaving` where it has a place), or a resident that yields."""
-
-    model: ModelSpec | None
-    slot: EngineState | None = None
-    leaving: Leaving | None = None
-
-
-Answer = Sequence[tuple[_Piece, EngineState | None]]
-
-
-class _Model:
-    """The board as a packing: `pieces` by item."""
-
-    def __init__(self, placing: Placing, lacking: Sequence[MissingReplicas], refused: set[tuple[str, EngineState]]) -> None:
-        self._placing, self._refused = placing, refused
-        board = placing.board
-        self._cards = [card for card in board.cards if card.usable is not None and not card.is_at_fault]
-        self._card_number = {card: number for number, card in enumerate(self._cards)}
-        nodes = {name: number for number, name in enumerate(board.by_node)}
-        slots = [slot for slot in board if slot.takes_orders and any(card in self._card_number for card in slot.cards or ())]
-        slots.sort(key=lambda slot: (tuple(card.capacity for card in slot.cards or ()), slot.id))
-        self.slots = slots
-        self._number = {slot: number for number, slot in enumerate(slots)}
-        self._allowed: dict[tuple[EngineState, ...], tuple[tuple[int, ...], frozenset[int]]] = {}
-        self._kinds: dict[tuple[str, str | None], int] = {}
-        self._of_kind: list[ReplicaKind] = []
-        self.pieces: list[_Piece] = []
-        self._left = {} if placing.as_there else self._displaced()
-        self._ranks = ranks_of(placing.desired)
-        items: list[Item] = []
-        for slot in slots:
-            there = sorted(together(placing, slot), key=lambda one: one.name)
-            there += (Leaving(slot, (found,), found=found) for found in placing.yielding.get(slot, ()))
-            for leaving in there:
-                item = self._there(slot, leaving)
-                if item is not None:
-                    items.append(item)
-        before = len(items)
-        for entry in lacking:
-            items += self._lacking(entry)
-        self.new = len(items) - before
-        bins = [self._bin(slot, nodes) for slot in slots]
-        self.packing = Packing([card.free for card in self._cards], bins, self._of_kind, items)
-        self._count_all(bins, nodes)
-
-    def answer(self) -> Answer:
-        """What is elsewhere now, with its new engine (None: it has no place)."""
-        found = [None if item.at is None else self.slots[item.at] for item in self.packing.items]
-        return [(piece, slot) for piece, slot in zip(self.pieces, found, strict=True) if slot is not piece.slot]
-
-    def _of(self, slot: EngineState) -> list[Card]:
-        """Its cards that can be searched: of known size, and sound."""
-        return [card for card in slot.cards or () if card in self._card_number]
-
-    def _bin(self, slot: EngineState, nodes: Mapping[str, int]) -> Bin:
-        cards = self._of(slot)
-        return Bin(
-            tuple(self._card_number[card] for card in cards),
-            nodes[slot.id.node],
-            None if slot.rules.most is None else slot.rules.most - slot.placed,
-            slot.own_rooms(cards),
-        )
-
-    def _there(self, slot: EngineState, leaving: Leaving) -> Item | None:
-        """What has a place and may leave it. None where it can only leave in ways that the search does not know: with other names of its
-        weights, or from RAM, or from a card that holds more than it may."""
-        sums = by_card(holding.charges for holding in leaving.holdings)
-        if not sums or any(card not in self._card_number or card.free < 0 for card in sums):
-            return None
-        charges = tuple((self._card_number[card], count) for card, count in sums.items())
-        if leaving.found is not None:
-            if leaving.found.model is not None or leaving.found.also:
-                return None
-            kind, at = self._nobody(), self._number[slot]
-            self.pieces.append(_Piece(None, slot, leaving))
-            most = max(sums.values())
-            return Item(kind, most, 0, at, charges, only=frozenset(), wanted=False, at=at, charges=charges)
-        target = leaving.targets[0]
-        model = target.model
-        alone = model.name not in self._placing.company.involved and model.name not in self._placing.may_share
-        if len(leaving.targets) > 1 or not alone:
-            return None
-        if model.protect if self._placing.as_there else target.replaces is not None:
-            return None
-        self.pieces.append(_Piece(model, slot, leaving))
-        resident, at = self._is_there(target), self._number[slot]
-        size = model.vram if model.vram is not None else (target.need.bytes if target.need is not None else max(sums.values()))
-        only = None if model.each is None else frozenset(self._group(model, slot))
-        home, held = (at, charges) if resident else self._old_place(model)
-        weight = self._weight(model)
-        return Item(self._kind(model), size, model.priority, home, held, only, new=home is None, weight=weight, at=at, charges=charges)
-
-    def _group(self, model: ModelSpec, slot: EngineState) -> list[int]:
-        group = next((group for group in self._placing.groups_of[model.name] if slot in group), ())
-        return [self._number[other] for other in group if other in self._number]
-
-    def _lacking(self, entry: MissingReplicas) -> list[Item]:
-        placing, model = self._placing, entry.model
-        items = []
-        if model.each is None:
-            groups: Sequence[frozenset[int] | None] = [None] * entry.count
-        else:
-            free = [group for group in placing.groups_of[model.name] if not any(slot in placing.at[model.name] for slot in group)]
-            groups = [frozenset(self._number[slot] for slot in group if slot in self._number) for group in free]
-            groups = [group for group in groups if group]
-        kind = self._kind(model)
-        size = most_needed([self.slots[at] for at in self._of_kind[kind].bins], model, placing.applied)
-        for group in groups:
-            self.pieces.append(_Piece(model))
-            home, held = self._old_place(model)
-            items.append(Item(kind, size, model.priority, home, held, group, new=home is None, weight=self._weight(model)))
-        return items
-
-    def _weight(self, model: ModelSpec) -> int:
-        """As the objective weighs the bytes of a replica that moves."""
-        there = sum(map(self._is_there, self._placing.at[model.name].values()))
-        return self._ranks[model.priority] * (1 if there > 1 else ALONE)
-
-    def _is_there(self, target: Target) -> bool:
-        return target.found is not None or self._placing.as_there
-
-    def _displaced(self) -> dict[str, list[Occupant]]:
-        """The residents that left for others, by the one model that each is, on engines and cards that are searched."""
-        found: dict[str, list[Occupant]] = {}
-        for one in sorted(self._placing.result.displaced, key=lambda one: one.slot.id):
-            name = one.model.name if one.model is not None and not one.also else None
-            known = one.slot in self._number and all(card in self._card_number for card, _ in one.charges)
-            if name is not None and known and one.slot not in self._placing.at[name]:
-                found.setdefault(name, []).append(one)
-        return found
-
-    def _old_place(self, model: ModelSpec) -> tuple[int | None, Taken]:
-        """Where a replica of a model was until another took its room, which it may have again; each is told once."""
-        found = next(iter(self._left.get(model.name, ())), None)
-        if found is None:
-            return None, ()
-        self._left[model.name].remove(found)
-        return self._number[found.slot], tuple((self._card_number[card], count) for card, count in found.charges)
-
-    def _nobody(self) -> int:
-        self._of_kind.append(ReplicaKind((), frozenset(), lambda at: None))
-        return len(self._of_kind) - 1
-
-    def _kind(self, model: ModelSpec) -> int:
-        key = model.name, model.variant
-        if key not in self._kinds:
-            usable = self._placing.class_of(model).slots
-            if usable not in self._allowed:
-                bins = tuple(sorted(self._number[slot] for slot in usable if slot in self._number))
-                self._allowed[usable] = bins, frozenset(bins)
-            bins, allowed = self._allowed[usable]
-            apart = model.spread if model.spread_hard else Spread.NONE
-            seats = self._placing.seats.setdefault(key, {})
-            kind = ReplicaKind(bins, allowed, lambda at: self._known_seat(model, self.slots[at], seats), apart)
-            twin = next((self._of_kind[n] for (name, _), n in self._kinds.items() if name == model.name), None) if model.variants else None
-            if twin is not None:
-                kind.here, kind.nodes, kind.cards = twin.here, twin.nodes, twin.cards
-            self._kinds[key] = len(self._of_kind)
-            self._of_kind.append(kind)
-        return self._kinds[key]
-
-    def _count_all(self, bins: Sequence[Bin], nodes: Mapping[str, int]) -> None:
-        """Counts the replicas that have a place, those too that stay where they are."""
-        counted: set[int] = set()
-        for (name, _), number in self._kinds.items():
-            kind = self._of_kind[number]
-            if id(kind.here) in counted:
-                continue
-            counted.add(id(kind.here))
-            for slot in self._placing.at[name]:
-                at = self._number.get(slot)
-                if at is not None:
-                    kind.count(bins[at], at, 1)
-                    continue
-                kind.nodes[nodes[slot.id.node]] += 1
-                for card in slot.cards or ():
-                    if card in self._card_number:
-                        kind.cards[self._card_number[card]] += 1
-        for item in self.packing.items:
-            if not item.wanted and item.at is not None:
-                self._of_kind[item.kind].count(bins[item.at], item.at, 1)
-
-    def _known_seat(self, model: ModelSpec, slot: EngineState, seats: dict[EngineState, Seat | None]) -> Seat | None:
-        """What a replica takes there if room is made for it; None where it cannot be, whoever leaves."""
-        if (model.name, slot) in self._refused or model.name in self._placing.not_right.get(slot, ()):
-            return None
-        if slot not in seats:
-            seats[slot] = self._seat(model, slot)
-        return seats[slot]
-
-    def _seat(self, model: ModelSpec, slot: EngineState) -> Seat | None:
-        placing = self._placing
-        if static_refusal(slot, model) is not None or in_ram(slot, model):
-            return None
-        need = need_on(slot, model, placing.applied)
-        if need is None or not slot.cards:
-            return None
-        spare = 0
-        margin = margin_for(slot, model)
-        if margin:
-            spare = max(free_where_unused(card, margin) for card in slot.cards)
-        if slot.rules.memory and len(slot.cards) == 1:
-            spare = max(spare, self._predicted_spare(model, slot, need.bytes))
-        if model.when.free_vram is not None:
-            spare = max(spare, model.when.free_vram - need.bytes)
-        whole = len(self._of(slot)) == len(slot.cards) > 1
-        part = part_on(slot, model, need, placing.applied) if whole else None
-        if model.is_split:
-            return None if part is None else Seat(part, part, spare, on_all=True)
-        return Seat(need.bytes, part, spare)
-
-    def _predicted_spare(self, model: ModelSpec, slot: EngineState, takes: int) -> int:
-        """Bytes that must be free beside what it takes, for the engine to take it beside others; all of the card where it only takes it
-        alone."""
-        card = (slot.cards or ())[0]
-        predicted = coming_of(slot, model, ((card, takes),), self._placing.applied).predicted
-        if predicted is None or card.total is None:
-            return 0
-        return spare_beside(card, takes, least_free(predicted))
-
-
 def _coming(answer: Answer) -> list[tuple[ModelSpec, EngineState]]:
-    """What is to be placed, the largest first, as engines take loads."""
+    """What is to be placed, the largest first, as engines take loads; what may only be beside others last."""
     placed = [(piece.model, slot) for piece, slot in answer if piece.model is not None and slot is not None]
-    return sorted(placed, key=lambda one: (-(one[0].vram or 0), one[0].name, one[1].id))
+    return sorted(placed, key=lambda one: (bool(one[0].with_models), -(one[0].vram or 0), one[0].name, one[1].id))
 
 
 def _leaving(answer: Answer) -> list[Leaving]:

@@ -94,6 +94,8 @@ HINT_LOOKS_IN_ALL = 20_000
 """How many engines are asked in a whole plan for what would give models a place there, before no further model is looked at."""
 CONFIRMED_ENGINES = 400
 """How many engines all the fleets have together that are placed anew to confirm lines."""
+CONFIRMED_BRIEFLY = 8_000
+"""The same where a fleet is so large that only a brief search can be made in it."""
 
 
 @dataclass(slots=True)
@@ -120,8 +122,9 @@ class Placement:
     looks_left: int = EXPLANATION_LOOKS
     hint_looks_left: int = HINT_LOOKS_IN_ALL
     confirmations_left: int = CONFIRMED_ENGINES
-    again: Callable[[Desired], Placement] | None = None
-    """Places all anew by other wishes, on a board of its own."""
+    brief_confirmations_left: int = CONFIRMED_BRIEFLY
+    again: Callable[[Desired, bool], Placement] | None = None
+    """Places all anew by other wishes, on a board of its own; with a brief search only where that is asked for."""
     not_applicable: dict[str, int] = field(default_factory=dict)
     sharing: Set[str] = frozenset()
     proof: Proof | None = None

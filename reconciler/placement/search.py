@@ -14,8 +14,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from math import comb
 
-from reconciler.capacity import Item, Packing, Taken
-from reconciler.placement.rebuild import Rebuild
+from reconciler.capacity import Item, Packing, Rebuild, Taken
 
 SCANNED = 8
 """How many bins that are only looked at cost as much as one partial answer."""
@@ -229,7 +228,18 @@ class Search:
             return False
         goal = load - sum(max(0, packing.missing(card, seat)) for card in cards)
         nodes = NODES_OF_ALL if len(areas) == len(packing.areas) else NODES
-        return self._rebuilt(numbers, bins, lambda n, b: 0, load, before, sinks=cards, goal=goal, nodes=nodes)
+        foes = packing.kinds[packing.items[number].kind].foes
+        if not foes:
+            return self._rebuilt(numbers, bins, lambda n, b: 0, load, before, sinks=cards, goal=goal, nodes=nodes)
+        there = {n for n in numbers if packing.kinds[packing.items[n].kind] in foes}
+        near = {b for b in bins if not set(packing.bins[at].cards).isdisjoint(packing.bins[b].cards)}
+
+        def cost(n: int, b: int) -> int:
+            """Of what it is never with any byte beside it is worse than all other bytes there."""
+            return load if n in there and b in near else 0
+
+        now = load + sum(cost(n, packing.items[n].at or 0) for n in there)
+        return self._rebuilt(numbers, bins, cost, now, before, sinks=cards, goal=goal, nodes=nodes)
 
     def _rebuilt(
         self,

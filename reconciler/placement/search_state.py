@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import field
 
 from reconciler.capacity import Card, EngineState, Occupancy, Seat, on_card
@@ -50,13 +50,17 @@ class Placing:
     model and place: one that comes back there stays if its room is still free, else it is unloaded and loaded anew. `not_right` has those
     that are not as wanted and found no room to be loaded anew in their place. `alternatives` has the variants of each model, best first
     (the model itself where it has none). `moved` are the models of which something was displaced.
+    `brief`: no search takes long.
     `as_there`: what has a place counts as resident there in a search, as it will for the next plan.
     `version` changes whenever anything does; `searched` has by priority (and `as_there`) of what a search had nothing to offer at which
     version, `seats` what a replica of a model and variant takes on an engine, as a search sees it.
     """
 
-    def __init__(self, board: Occupancy, desired: Desired, applied: Applied, held: HeldReplicas = NOTHING_HELD) -> None:
+    def __init__(
+        self, board: Occupancy, desired: Desired, applied: Applied, held: HeldReplicas = NOTHING_HELD, brief: bool = False
+    ) -> None:
         self.board = board
+        self.brief = brief
         self.desired = desired
         self.applied = applied
         self.held = held
@@ -152,7 +156,6 @@ class Placing:
         """Whether places for it are searched for, and what has one moves in a search. Names that may share a runner are charged by what is
         there already, and variants are chosen by what fits: those are placed one by one. What asks for free memory makes nothing move."""
         one_by_one = model.name in self.may_share or bool(model.variants) or model.when.free_vram is not None
-        one_by_one = one_by_one or model.name in self.company.involved
         return model.ensure is Ensure.LOADED and not one_by_one
 
     def begin_round(self) -> None:
@@ -377,11 +380,17 @@ class Placing:
         where = set(slot.cards or ()) if there is None else {card for card, _ in there.charges}
         for foe in sorted(foes & self.at.keys()):
             for target in self.at[foe].values():
+                if self.is_hoped_for(target):
+                    continue
                 if (least is None or target.model.priority >= least) and where & cards_of(target):
                     return foe
             if any(where & cards for cards in self._staying(foe)):
                 return foe
         return None
+
+    def is_hoped_for(self, target: Target) -> bool:
+        """Whether this is a replica on an engine that is not to be touched now, where it was never put, or is seen not to be."""
+        return target.deferred and target.found is None and (target.slot.reachable or target.slot not in self.rows_of[target.model.name])
 
     def stray_on(self, model: ModelSpec, slot: EngineState) -> str | None:
         """A model that it is never with, resident on such a card without a place there, and staying."""
@@ -389,11 +398,13 @@ class Placing:
         if not foes or in_ram(slot, model):
             return None
         where = set(slot.cards or ())
-        for foe in sorted(foes):
-            for found in self.found_of.get(foe, ()):
-                if not self.is_taken(found) and not self.has_left(found) and any(card in where for card, _ in found.charges):
-                    return foe
-        return None
+        return next((foe for foe in sorted(foes) if any(where & cards for cards in self.strays(foe))), None)
+
+    def strays(self, name: str) -> Iterator[Set[Card]]:
+        """The cards of each resident of a model that has no place there and does not leave."""
+        for found in self.found_of.get(name, ()):
+            if not self.is_taken(found) and not self.has_left(found):
+                yield {card for card, _ in found.charges}
 
     def lacks_mate(self, model: ModelSpec, slot: EngineState) -> str | None:
         """A model that must be on its card and is not, on this engine; of an engine over several cards nobody can say where either is."""
@@ -404,6 +415,15 @@ class Placing:
             if len(where) != 1 or in_ram(slot, model) or where not in there:
                 return mate
         return None
+
+    def needed_beside(self, model: ModelSpec) -> int:
+        """Bytes that the models need that may only be beside this one, matter as much, and have fewer replicas than are wanted."""
+        found = 0
+        for name in sorted(self.company.followers.get(model.name, NOBODY) & self.at.keys()):
+            one = self.alternatives[name][-1]
+            if one.ensure is Ensure.LOADED and one.priority >= model.priority and len(self.at[name]) < (one.replicas or 0):
+                found += most_needed(self.class_of(one).slots, one, self.applied)
+        return found
 
     def _staying(self, name: str) -> Sequence[Set[Card]]:
         """The cards of each resident of a model that stays until it has its place elsewhere."""

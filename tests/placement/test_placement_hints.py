@@ -212,3 +212,27 @@ def test_many_priorities_are_not_tried_one_by_one():
     (line,) = of_kind("priority: ", explain(placement, lacking, Applied(), want).would_fit_if)
     assert line.endswith("`priority: 100` under models.big:1")
     assert HINT_LOOKS_IN_ALL - placement.hint_looks_left < 15 * len(nodes)
+
+
+def test_in_a_fleet_of_many_engines_a_line_is_said_only_where_all_placed_anew_by_a_brief_search_has_a_place():
+    nodes = ["a", "b", "c"]
+    of = fleet(*(node(name, 24 * GIB) for name in nodes))
+    want = desired(model("full:1", nodes, 18 * GIB, each=Each.NODE), model("big:1", nodes, 16 * GIB))
+    seen = facts(of, {name: [loaded("full:1", 18 * GIB)] for name in nodes}, ["big:1", "full:1"])
+    placement = place_most(lambda: set_up(of, seen, want.limits), want, Applied())
+    placement.confirmations_left = len(nodes) - 1  # as where there are more than 400
+    real, briefly = placement.again, []
+
+    def lines(again):
+        placement.again = again
+        return of_kind("priority: ", explain(placement, placement.lacking[0], Applied(), want).would_fit_if)
+
+    def anew(wishes, brief):
+        briefly.append(brief)
+        return real(wishes, brief)
+
+    assert len(lines(anew)) == 1
+    assert set(briefly) == {True}
+    assert lines(lambda wishes, brief: placement) == []
+    placement.brief_confirmations_left = len(nodes) - 1
+    assert lines(anew) == []

@@ -15,9 +15,8 @@ from planning.fleets import GIB, applied, desired, facts, fleet, loaded, model, 
 from planted.draw import STORIES, Group
 from planted.judge import judge
 
-from reconciler.capacity import Bin, Item, Packing, ReplicaKind, Seat, card_groups
+from reconciler.capacity import Bin, Item, Packing, Rebuild, ReplicaKind, Seat, card_groups
 from reconciler.fleet import Spread
-from reconciler.placement.rebuild import Rebuild
 from reconciler.placement.search import Search
 
 

@@ -8,6 +8,7 @@ import pytest
 from fleets import GIB, actions, applied, desired, facts, fleet, loaded, model, node, owned, plan
 from pretend import carry_out
 
+from reconciler.fleet import EngineFacts, EngineId, EngineKind
 from reconciler.planning import first_stale_step
 
 ONE, TWO = fleet(node("a", 24 * GIB)), fleet(node("a", 24 * GIB), node("b", 24 * GIB))
@@ -167,3 +168,56 @@ def test_of_two_that_are_never_on_one_card_and_have_no_place_where_they_are_want
     assert actions(found) == ["unload model.n:1@a/ollama"]
     assert found.steps[0].reason.message == "may not be on one card with m:1"
     assert not after.steps
+
+
+def test_nothing_leaves_for_what_it_is_never_with_as_long_as_that_is_hoped_for_only() -> None:
+    """On the engine that cannot be reached nobody ever put it; what runs beside there and finds no room to be loaded anew goes on."""
+    both = node("a", 6 * GIB, 24 * GIB)
+    other = replace(both.engines[0], id=EngineId("a", "away"), kind=EngineKind.LLAMACPP, url="http://a:2", gpus=(0,))
+    of = fleet(replace(both, engines=(replace(both.engines[0], gpus=(0,)), other)))
+    want = desired(
+        model("m:1", ["a"], 2 * GIB, priority=2, each="engine", engine=EngineKind.LLAMACPP, never_with=("n:1",)),
+        model("n:1", ["a"], 9 * GIB, engine=EngineKind.OLLAMA),
+    )
+    seen = facts(of, {"a": [loaded("n:1", 4 * GIB)]}, BOTH)
+    there = seen.nodes["a"]
+    away = EngineFacts(other.id, other.kind, False, "timed out", "timeout")
+    resident = replace(there.engines["ollama"].residents[0], size_bytes=9 * GIB, vram_bytes=4 * GIB)
+    engines = {"ollama": replace(there.engines["ollama"], residents=(resident,)), "away": away}
+    seen = replace(seen, nodes={"a": replace(there, engines=engines)})
+    found = plan(of, want, seen, applied(owned("n:1", "a", 9 * GIB)))
+    assert actions(found) == []
+    assert [one.model for one in found.unplaced] == ["n:1"]
+
+
+def test_two_small_ones_move_so_that_a_model_finds_a_card_without_the_one_that_it_is_never_with() -> None:
+    three = fleet(node("a", 16 * GIB), node("b", 16 * GIB), node("c", 16 * GIB))
+    every = ["a", "b", "c"]
+    small = {f"s{number}:1": "bc"[number // 2] for number in range(4)}
+    want = desired(
+        model("m:1", every, 10 * GIB, never_with=("n:1",)),
+        model("n:1", ["a"], 2 * GIB),
+        *(model(name, every, 5 * GIB) for name in small),
+    )
+    residents = {"a": [loaded("n:1", 2 * GIB)]}
+    for name, where in small.items():
+        residents.setdefault(where, []).append(loaded(name, 5 * GIB))
+    seen = facts(three, residents, ["m:1", "n:1", *small])
+    before = applied(owned("n:1", "a", 2 * GIB), *(owned(name, where, 5 * GIB) for name, where in small.items()))
+    found = plan(three, want, seen, before)
+    assert found.unplaced == ()
+    assert "model.m:1@a/ollama" not in found.placed
+    assert not plan(three, want, *carry_out(found, seen, before)).steps
+
+
+def test_the_one_that_others_wait_for_goes_where_there_is_room_for_both_and_from_a_card_that_is_too_small_it_moves_there() -> None:
+    of = fleet(node("a", 8 * GIB), node("b", 24 * GIB))
+    mate, other = model("mate:1", ["a", "b"], 2 * GIB, priority=1), model("m:1", ["a", "b"], 12 * GIB, with_models=("mate:1",))
+    names = ["mate:1", "m:1"]
+    new = plan(of, desired(mate, other), facts(of, installed=names))
+    assert sorted(new.placed) == ["model.m:1@b/ollama", "model.mate:1@b/ollama"]
+    seen, before = facts(of, {"a": [loaded("mate:1", 2 * GIB)]}, names), applied(owned("mate:1", "a", 2 * GIB))
+    found = plan(of, desired(mate, other), seen, before)
+    assert sorted(found.placed) == ["model.m:1@b/ollama", "model.mate:1@b/ollama"]
+    assert actions(found) == ["load model.mate:1@b/ollama", "unload model.mate:1@a/ollama", "load model.m:1@b/ollama"]
+    assert not plan(of, desired(mate, other), *carry_out(found, seen, before)).steps

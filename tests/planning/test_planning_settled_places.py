@@ -276,3 +276,15 @@ def test_a_replica_comes_where_its_foe_left_before_one_of_that_waits_for_an_engi
     assert actions(here.plan()) == ["unload model.m2:1@a/ollama", "load model.m1:1@a/ollama", "load model.m1:1@a/other"]
     assert stands(here)
     assert settles(here) == []
+
+
+def test_what_is_wanted_once_a_card_does_not_come_back_as_a_stranger_on_an_engine_with_several() -> None:
+    """What a client loaded there yields for the replica; its place is none that the model is wanted in."""
+    one = node("a", 24 * GIB, 12 * GIB)
+    other = replace(one.engines[0], id=EngineId("a", "other"), url="http://a:2", gpus=(1,))
+    of = fleet(replace(one, engines=(*one.engines, other)))
+    want = desired(model("m0:1", ["a"], 10 * GIB, each=Each.GPU), policy=Policy(Unmanaged.YIELD))
+    there = world(of, want, {"a": [loaded("m0:1", 10 * GIB, pinned=False)]}, sizes={"m0:1": 10})
+    there = replace(there, facts=on_other(there.facts, "a"))
+    assert actions(there.plan()) == ["unload model.m0:1@a/ollama", "load model.m0:1@a/other"]
+    assert settles(there) == []

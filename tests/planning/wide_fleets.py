@@ -38,6 +38,8 @@ from reconciler.fleet import (
     Prefer,
     Residency,
     Resident,
+    RunOptions,
+    SplitBy,
     Spread,
     Strategy,
     Unmanaged,
@@ -99,7 +101,26 @@ def wide_world(seed: int) -> World:
     if chance.random() < 0.15:
         names = sorted(fleet.nodes)
         world = replace(world, selected=frozenset(chance.sample(names, chance.randint(1, len(names)))))
-    return world
+    return _with_a_split_model(random.Random(f"split {seed}"), world)
+
+
+def _with_a_split_model(chance: random.Random, world: World) -> World:
+    """Where a router of llama.cpp has several cards, in most worlds one model is split over them."""
+    cards = {
+        engine.id: len(node.gpus or ()) if engine.gpus is None else len(engine.gpus)
+        for node in world.fleet.nodes.values()
+        for engine in node.engines
+        if engine.kind is EngineKind.LLAMACPP
+    }
+    routers = sorted(at for at, count in cards.items() if count > 1)
+    plain = [one for one in world.desired.models if one.ensure is Ensure.LOADED and one.residency is Residency.GPU and not one.variants]
+    if not routers or not plain or chance.random() < 0.3:
+        return world
+    model = chance.choice(plain)
+    runs = RunOptions(split_cards=cards[chance.choice(routers)], split_by=chance.choice(list(SplitBy)))
+    split = replace(model, engine=EngineKind.LLAMACPP, runs=runs, context=None)
+    models = tuple(split if one is model else one for one in world.desired.models)
+    return replace(world, desired=replace(world.desired, models=models))
 
 
 def _node(chance: random.Random, name: str) -> NodeSpec:
@@ -193,6 +214,10 @@ def _wishes(chance: random.Random, fleet: Fleet, sizes: Mapping[str, int], befor
         models.append(same if same is not None and chance.random() < 0.6 else _model(chance, name, names, sizes))
     if before is not None and chance.random() < 0.3:
         models = [*old.values()]
+    absent = {model.name for model in models if model.ensure is Ensure.ABSENT}
+    models = [  # no file may ask for a name to be deleted that is a variant of another model
+        replace(model, variants=()) if any(one.name in absent for one in model.variants) else model for model in models
+    ]
     loaded = {model.name for model in models if model.ensure is Ensure.LOADED}
     models = [
         replace(
@@ -204,7 +229,7 @@ def _wishes(chance: random.Random, fleet: Fleet, sizes: Mapping[str, int], befor
     ]
     policy = Policy(chance.choice(list(Unmanaged)), guards=Guards(max_delete=9))
     strategy = chance.choice([one for one in Strategy if one is not Strategy.WEIGHTED])
-    aside = random.Random(repr(models))
+    aside = random.Random(f"[{', '.join(map(_text_of, models))}]")
     if aside.random() < 0.2:
         strategy = Strategy.WEIGHTED
     weights = Weights(load=aside.choice([0.0, 1.0]), temperature=0.5, speed=aside.choice([0.0, 2.0]))
@@ -245,7 +270,26 @@ def _model(chance: random.Random, name: str, names: list[str], sizes: Mapping[st
         best_effort=chance.random() < 0.1,
         **fields,  # type: ignore[arg-type]  # drawn by name
     )
-    return _with_conditions(random.Random(repr(model)), model) if model.ensure is Ensure.LOADED and not model.protect else model
+    return _with_conditions(random.Random(_text_of(model)), model) if model.ensure is Ensure.LOADED and not model.protect else model
+
+
+def _text_of(model: ModelSpec) -> str:
+    """A drawn model as the text that seeds further chances: what `repr` made of it when the first seeds were told. It knows no other field,
+    so that a new one leaves every world what it was."""
+    fields = (
+        f"name={model.name!r}, nodes={model.nodes!r}, on={model.on!r}, engine=None, names=mappingproxy({{}}), ensure={model.ensure!r}",
+        f"priority={model.priority!r}, replicas={model.replicas!r}, each={model.each!r}, spread={model.spread!r}",
+        f"spread_hard={model.spread_hard!r}, context={model.context!r}, context_via={model.context_via!r}, options={model.options!r}",
+        f"keep_alive={model.keep_alive!r}, residency={model.residency!r}, min_gpu_fraction={model.min_gpu_fraction!r}",
+        f"requires=Requirements(compute_capability=None, driver=None, vram=None, dtype=None, labels=()), vram={model.vram!r}",
+        f"best_effort={model.best_effort!r}, digest=None, protect={model.protect!r}, variants={model.variants!r}, variant=None",
+        "verify=Verify(embedding_length=None, min_tokens_per_second=None), own_context=None, aliases=(), fallback=()",
+        f"with_models={model.with_models!r}, never_with={model.never_with!r}, prefer={model.prefer!r}, when={model.when!r}",
+        "outside_hours=False",
+        "runs=RunOptions(parallel=None, kv_cache=None, flash_attention=None, idle=None, split_cards=None, split_by=None)",
+        "rollout=Rollout(max_unavailable=1, order=None, canary=False)",
+    )
+    return f"ModelSpec({', '.join(fields)})"
 
 
 def _with_conditions(chance: random.Random, model: ModelSpec) -> ModelSpec:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from reconciler.capacity import Packing, Taken
+from reconciler.capacity.packing import Packing, Taken
 
 Spot = tuple[int, Taken]
 NEVER = 1 << 200
@@ -61,7 +61,7 @@ class Rebuild:
     def _option(self, number: int, at: int, cost: int, sinks: Sequence[int], count: int) -> _Option | None:
         packing, item, place = self._packing, self._packing.items[number], self._packing.bins[at]
         kind = packing.kinds[item.kind]
-        if kind.beside_itself(place, at):
+        if kind.beside_itself(place, at) or kind.beside_a_foe(place):
             return None
         if at == item.home and item.home_charges:
             card, takes = item.home_charges[0]
@@ -73,7 +73,7 @@ class Rebuild:
             card, takes, asks, single = place.cards[0], seat.takes, seat.takes + seat.spare, len(place.cards) == 1
         if not set(place.cards).isdisjoint(sinks):
             cost += takes
-        alone = self._often[item.kind] == 1
+        alone = self._often[item.kind] == 1 and not kind.foes
         unbound = (place.places is None or place.places >= count) and (place.own is None or place.own[0] >= packing.free[card])
         return cost, at, card if single and alone and unbound else -1, takes, asks
 
