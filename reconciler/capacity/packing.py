@@ -135,6 +135,14 @@ class Packing:
         kind = self.kinds[item.kind]
         return at in (kind.allowed if item.only is None else item.only) and kind.seat(at) is not None
 
+    def keeps_away(self, number: int, at: int, kind: ReplicaKind, wanted: int) -> bool:
+        """Whether this item in a bin would keep replicas of a kind away from the one that they want."""
+        own, place, other = self.kinds[self.items[number].kind], self.bins[at], self.bins[wanted]
+        if own is kind and (at == wanted or (kind.apart is Spread.NODE and place.node == other.node)):
+            return True
+        shares = not set(place.cards).isdisjoint(other.cards)
+        return shares and (own in kind.foes or (own is kind and kind.apart is Spread.GPU))
+
     def bins_of(self, number: int) -> Iterable[int]:
         """The bins that it may use, whatever is there, without its home."""
         item = self.items[number]
@@ -200,6 +208,17 @@ class Packing:
             for card, count in item.charges:
                 place.own[place.cards.index(card)] -= by * count
         self.kinds[item.kind].count(place, at, by)
+
+    def set_aside(self, cards: Iterable[int], count: int) -> Taken:
+        """Keeps up to so many free bytes of each of these cards from all, until they are given back."""
+        aside = tuple((card, max(0, min(self.free[card], count))) for card in cards)
+        for card, kept in aside:
+            self.free[card] -= kept
+        return aside
+
+    def give_back(self, aside: Taken) -> None:
+        for card, kept in aside:
+            self.free[card] += kept
 
     def back_to(self, places: Mapping[int, tuple[int | None, Taken]]) -> None:
         """Puts these items where they were."""

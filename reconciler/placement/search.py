@@ -218,28 +218,30 @@ class Search:
                     most = min(tries, max(FEW_DRAWS, _draws(self._others(packing.area[cards[0]]))))
 
     def _take_off(self, number: int, at: int, cards: Sequence[int], areas: Sequence[int], before: Places) -> bool:
-        """Whether less is on the cards after these areas were rebuilt. `before` has where the items were at first."""
+        """Whether less is on the first of the cards that have too little after these areas were rebuilt, and no less is free of the others.
+        `before` has where the items were at first."""
         packing = self.packing
-        numbers, bins = self._content(areas)
         seat = packing.kinds[packing.items[number].kind].seat(at)
-        load = sum(packing.held(card, packing.on_card[card]) for card in cards)
+        short = [card for card in cards if seat is not None and packing.missing(card, seat) > 0] or cards
+        sink, load = short[0], packing.held(short[0], packing.on_card[short[0]])
         if seat is None or not load:
             self.work -= 1
             return False
-        goal = load - sum(max(0, packing.missing(card, seat)) for card in cards)
+        numbers, bins = self._content(areas)
+        goal = load - max(0, packing.missing(sink, seat))
         nodes = NODES_OF_ALL if len(areas) == len(packing.areas) else NODES
-        foes = packing.kinds[packing.items[number].kind].foes
-        if not foes:
-            return self._rebuilt(numbers, bins, lambda n, b: 0, load, before, sinks=cards, goal=goal, nodes=nodes)
-        there = {n for n in numbers if packing.kinds[packing.items[n].kind] in foes}
-        near = {b for b in bins if not set(packing.bins[at].cards).isdisjoint(packing.bins[b].cards)}
+        kind = packing.kinds[packing.items[number].kind]
+        there = {n for n in numbers if packing.kinds[packing.items[n].kind] in (kind, *kind.foes)}
 
         def cost(n: int, b: int) -> int:
-            """Of what it is never with any byte beside it is worse than all other bytes there."""
-            return load if n in there and b in near else 0
+            """What keeps the item away from its bin is worse there than all bytes on the card."""
+            return load if n in there and packing.keeps_away(n, b, kind, at) else 0
 
         now = load + sum(cost(n, packing.items[n].at or 0) for n in there)
-        return self._rebuilt(numbers, bins, cost, now, before, sinks=cards, goal=goal, nodes=nodes)
+        aside = packing.set_aside([card for card in cards if card != sink], seat.takes + seat.spare)
+        less = self._rebuilt(numbers, bins, cost, now, before, sinks=(sink,), goal=goal, nodes=nodes)
+        packing.give_back(aside)
+        return less
 
     def _rebuilt(
         self,

@@ -63,6 +63,7 @@ def test_the_answers_are_those_of_each_engine_by_itself():
         for lacking, answer in answers:
             least = lacking.model.alternatives()[-1]
             slots = lacking.asked or [slot for name in lacking.model.nodes for slot in placement.board.by_node.get(name, ())]
+            slots = [slot for slot in slots if least.engine in (None, slot.kind)] or slots  # of the kind that it asks for, if there are any
             each = [reason_at(slot, least, world.applied) for slot in slots if slot not in placement.slots_of(lacking.model.name)]
             told = Counter({COMPANY.get(code, code): 0 for code in answer.counts})
             for code, count in answer.counts.items():

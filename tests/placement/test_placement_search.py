@@ -189,3 +189,10 @@ def test_what_moved_for_others_comes_back_also_where_something_is_left_out():
 
 def test_a_fleet_of_few_cards_is_searched_as_a_whole():
     assert judge(Group("t", "fragmented", (3,), range(1)).draw(3, 1065)).unplaced_count == 0
+
+
+def test_a_twin_in_the_way_of_a_replica_and_a_part_short_of_room_on_one_card_alone_are_moved():
+    """Of a split model each card must have room for its part; on the card that has the least in the way the twin must not be either."""
+    for count, seed in ((3, 0), (3, 1007), (3, 1018)):
+        of = Group("t", "parts", (count,), range(1)).draw(count, seed)
+        assert judge(of).unplaced_count == 0
