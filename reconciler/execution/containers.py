@@ -7,7 +7,7 @@ the new one fails. Between any two requests a run may end: what it leaves bears 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -138,7 +138,7 @@ class ContainerWork:
         there = await self._known()
         if taken := there.in_the_way(spec):
             raise ContainerError(Problem(in_the_way(spec, taken[0]), Place(self._host.shown)), "taken")
-        ours = there.of(self._address)
+        ours = await self._without_unfinished(there.of(self._address))
         now = current(ours, spec) if ours else None
         if now is not None and not any(not wrong.restarts for wrong in mismatches(spec, now)):
             self.began = asyncio.get_running_loop().time()
@@ -193,6 +193,14 @@ class ContainerWork:
             return
         async for told in self._host.pull(image):
             progress(told.status, told.completed, told.total)
+
+    async def _without_unfinished(self, ours: Sequence[ContainerFacts]) -> list[ContainerFacts]:
+        """What is left of them once each that was made and never started is removed: a run that was cut short may have left it without
+        its files, which nobody can see."""
+        unfinished = [one for one in ours if one.state is ContainerState.CREATED and not one.adopted] if self._wanted.files else []
+        for one in unfinished:
+            await self._host.remove(one.id)
+        return [one for one in ours if one not in unfinished]
 
     async def _go_on_with(self, now: ContainerFacts, others: list[ContainerFacts], restart: bool) -> None:
         """Goes on where a run was cut short, or starts what was stopped: nothing new is made. Of what else there is of it the one that ran

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reconciler.files import read_bounded_bytes
 from reconciler.fleet import (
@@ -38,11 +39,15 @@ from reconciler.operations.reporter import FileWarning, NodeProbed, ProbingEnded
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.operations.workspace import load, state_of
 from reconciler.planning import wanted_names
+from reconciler.planning.kinds.engine import urls_left
 from reconciler.planning.resource import AnyKind
 from reconciler.probes import facts_from_json, merge_facts
 from reconciler.state import Store
 from reconciler.value_class import value_class
 from reconciler.workspace import Inventory, Workspace, place_of, with_allocated
+
+if TYPE_CHECKING:
+    from reconciler.engines import Transport
 
 LARGEST_FACTS = 512 * MIB
 
@@ -119,7 +124,7 @@ async def look(
     if known is None:
         wanted = replace(space.desired, models=(*space.desired.models, *also))
         asked = space.fleet.only(options.part) if options.part is not None else space.fleet
-        facts = await _probe(asked, wanted_names(asked, wanted, applied), recorded, report, activity)
+        facts = await _probe(asked, wanted_names(asked, wanted, applied), applied, recorded, report, activity)
         if options.elsewhere is not None:
             facts = replace(facts, nodes={**options.elsewhere.nodes, **facts.nodes})
         refuse_shared(space.fleet, facts, space.inventory)
@@ -212,12 +217,13 @@ def _cards(facts: FleetFacts | None, node: str) -> Sequence[CardFacts] | None:
 
 async def probe(fleet: Fleet, desired: Desired, applied: Applied, report: Reporter = ignore) -> FleetFacts:
     """The same for files that are read already, or for a fleet without desired state."""
-    return await _probe(fleet, wanted_names(fleet, desired, applied), None, report)
+    return await _probe(fleet, wanted_names(fleet, desired, applied), applied, None, report)
 
 
 async def _probe(
     fleet: Fleet,
     wanted: Mapping[EngineId, Collection[str]],
+    applied: Applied,
     recorded: FleetFacts | None,
     report: Reporter,
     activity: dict[tuple[EngineId, str], Activity] | None = None,
@@ -229,9 +235,24 @@ async def _probe(
         from reconciler.probes import probe_fleet
 
         async with Transport(known=remembered(recorded) if recorded is not None else None, activity=activity) as transport:
-            return await probe_fleet(fleet, wanted, transport=transport, at=clock.now(), on_node=lambda node: report(NodeProbed(node)))
+            asked = await _where_they_answer(fleet, applied, transport)
+            return await probe_fleet(asked, wanted, transport=transport, at=clock.now(), on_node=lambda node: report(NodeProbed(node)))
     finally:
         report(ProbingEnded())
+
+
+async def _where_they_answer(fleet: Fleet, applied: Applied, transport: Transport) -> Fleet:
+    """The fleet, in which an engine that the files give another address is asked where the last apply left it, until it is there."""
+    from reconciler.probes import probe_engine
+
+    urls = urls_left(fleet, applied)
+    moving = [engine for at in {at.node for at in urls} for engine in fleet.nodes[at].engines if engine.id in urls]
+    left = {one.id for one in moving if not (await probe_engine(one, transport)).reachable}
+    nodes = dict(fleet.nodes)
+    for name in {at.node for at in left}:
+        engines = tuple(replace(one, url=urls[one.id]) if one.id in left else one for one in nodes[name].engines)
+        nodes[name] = replace(nodes[name], engines=engines)
+    return replace(fleet, nodes=nodes) if left else fleet
 
 
 def _known(settings: WorkspaceSettings, assume: Path | None, recorded: FleetFacts | None) -> FleetFacts:

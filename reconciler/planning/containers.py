@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 NAME, COPIES, SPEC, HEALTHY = "name", "copies", "spec", "healthy"
+NEW_FIRST = "its new container starts before the old one ends"
 EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104
 CONTAINER_RULES: Sequence[FieldRule] = (
     *(FieldRule(row.name) for row in FIELDS if row.name != SPEC),
@@ -188,7 +189,7 @@ def _order(change: ResourceChange[W], wanted: WantedContainer) -> str:
     if old.state is not ContainerState.RUNNING or all(wrong.restarts for wrong in mismatches(spec, old)):
         return ""
     why = why_stopped_first(old, spec, wanted.both_fit)
-    return f"its old container ends first: {why}" if why is not None else "its new container starts before the old one ends"
+    return f"its old container ends first: {why}" if why is not None else NEW_FIRST
 
 
 def shares_cards(spec: ContainerSpec, node: NodeSpec | None) -> bool:

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
-from reconciler.fleet import EngineId, EngineKind
+from reconciler.fleet import EngineId, EngineKind, parse_replica_address
 from reconciler.placement import Occupancy
 from reconciler.planning.kinds.model.change import Change
 from reconciler.planning.plan import Action, Impact, Move
 
+Spells = Sequence[float | None]
+"""So many seconds each; None: nobody measured them."""
+NO_SERVERS: Mapping[str, Spells] = MappingProxyType({})
 _FOR_ANOTHER = frozenset({"displaced", "eviction"})
 
 
-def impact_of(ordered: Sequence[Change], board: Occupancy, restarted: Mapping[EngineId, float | None]) -> Impact:
+def impact_of(
+    ordered: Sequence[Change], board: Occupancy, restarted: Mapping[EngineId, float | None], servers: Mapping[str, Spells] = NO_SERVERS
+) -> Impact:
     """Seconds without each model, by what loads took before: of its reloads, with the start of an engine that is `restarted` for so many
-    seconds, and of the moves whose new place waits for the old one to be left; None where one of them was never measured, and where one of
-    ours leaves for good. `download_bytes` are those of what is pulled, as
-    large as another engine of the kind lists it; None where none does."""
+    seconds, or of the server that it is away with (`servers`, by the address of its one model), and of the moves whose new place waits for
+    the old one to be left; None where one of them was never measured, and where one of ours leaves for good. `download_bytes` are those of
+    what is pulled, as large as another engine of the kind lists it; None where none does."""
     away: dict[str, list[float | None]] = defaultdict(list)
     sizes: dict[tuple[EngineKind, str], int | None] = {}
     pulled: list[int | None] = []
     moves: list[Move] = []
     for change in ordered:
-        if change.action is Action.RELOAD:
+        if change.action is Action.RELOAD and change.address not in servers:
             at = change.slot.id
             away[change.model].append(_total([change.seconds, restarted[at]]) if at in restarted else change.seconds)
         elif change.action is Action.PULL:
@@ -31,6 +37,9 @@ def impact_of(ordered: Sequence[Change], board: Occupancy, restarted: Mapping[En
             if what not in sizes:
                 sizes[what] = _size(*what, board)
             pulled.append(sizes[what])
+    for address, spells in servers.items():
+        if spells:
+            away[parse_replica_address(address)[0]].extend(spells)
     for unload, load in _pairs(ordered):
         moves.append(Move(unload.model, unload.address, load.address if load is not None else None, unload.by, unload.id))
         if load is None:

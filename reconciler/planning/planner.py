@@ -40,7 +40,16 @@ from reconciler.planning.guards import find_refusals
 from reconciler.planning.impact import impact_of
 from reconciler.planning.kinds import KINDS
 from reconciler.planning.kinds.agent import agent_notes, away_of, edges_of, given_cards, hosts_of, leaving_cards, unplaced_agents
-from reconciler.planning.kinds.engine import ENGINE, joined, one_pull_at_a_time, restarts, starting, takes_one_model, waits_for_models
+from reconciler.planning.kinds.engine import (
+    ENGINE,
+    away_with_their_server,
+    joined,
+    one_pull_at_a_time,
+    restarts,
+    starting,
+    takes_one_model,
+    waits_for_models,
+)
 from reconciler.planning.kinds.file.kind import RELOADING
 from reconciler.planning.kinds.model.admission_notes import own_rules_notes
 from reconciler.planning.kinds.model.change import Change
@@ -157,7 +166,8 @@ def make_plan(
     after = AfterPlan(fleet, desired, facts, changes.placed, applied, model_steps, agents, charges=changes.charges, spare=spare)
     others = plan_engines(after)
     engine_steps = [step for one in others for step in one.steps]
-    whole = joined(engine_steps, waits_for_models(engine_steps, model_steps, _kept(placement, with_one_model)), with_one_model)
+    kept = _kept(placement, with_one_model)
+    whole = joined(engine_steps, waits_for_models(engine_steps, model_steps, kept), with_one_model)
     steps = with_edges(whole.steps, (*rollout_edges(whole.steps, desired.models), *one_pull_at_a_time(fleet, whole.steps)))
     for kind in kinds:
         if kind in early:
@@ -219,7 +229,7 @@ def make_plan(
             *agent_notes(agents),
             *(note for one in others for note in one.notes),
         ),
-        impact=impact_of(ordered, board, begun.restarted),
+        impact=impact_of(ordered, board, begun.restarted, away_with_their_server(engine_steps, kept, applied)),
         placement=worth.info,
         placed=changes.placed,
         charges=changes.charges,

@@ -38,6 +38,12 @@ nodes:
         - name: "llama:1"
           entrypoint: [/app/llama-server]
           engine: {{kind: llamacpp, mode: router, installed: [{{name: gemma, size: 700MiB}}]}}
+        - name: "llama-swap:1"
+          entrypoint: [/app/llama-swap]
+          engine: {{kind: llamaswap, installed: [{{name: gemma, size: 700MiB}}]}}
+        - name: "vllm:1"
+          entrypoint: [vllm, serve]
+          engine: {{kind: vllm, installed: [{{name: gemma, size: 700MiB}}]}}
         - {{name: "web:1", command: [sleep, "1000"]}}
 """
 MODELS = 'version: 1\nmodels: {"llama3.1:8b": {engine: ollama, vram: 1GiB}}\n'
@@ -260,6 +266,33 @@ def test_a_router_that_a_plan_would_replace_for_its_preset_is_left_out_and_adopt
     assert box.steps() == ["adopt engine.box/ollama"]
     box.run("apply", "--auto-approve")
     assert box.steps() == []
+
+
+def of_kind(box: Box, kind: str, image: str, port: int, command: list[str]) -> None:
+    """The engine is of that kind, and runs in somebody's container."""
+    hosts = box.root / "inventories" / "lab" / "hosts.yaml"
+    hosts.write_text(hosts.read_text().replace("ollama: {", f"ollama: {{kind: {kind}, "))
+    (box.root / "desired" / "lab.yaml").write_text("version: 1\nmodels: {}\n")
+    host = {"PortBindings": {f"{port}/tcp": [{"HostPort": str(box.port)}]}, "RestartPolicy": {"Name": "always"}}
+    host |= {"DeviceRequests": [{"Driver": "nvidia", "Count": -1, "Capabilities": [["gpu"]]}]}
+    box.docker_run(image=image, ExposedPorts={f"{port}/tcp": {}}, Env=[], Cmd=command, HostConfig=host)
+
+
+def test_a_llama_swap_is_adopted_as_it_is(box: Box) -> None:
+    of_kind(box, "llamaswap", "llama-swap:1", 8080, ["--config", "/app/config.yaml"])
+    box.own()
+    assert box.steps() == ["adopt engine.box/ollama"]
+    box.run("apply", "--auto-approve")
+    assert box.steps() == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "image", "port", "command"),
+    [("vllm", "vllm:1", 8000, ["--model", "gemma"]), ("llamacpp", "llama:1", 8080, ["-m", "/models/gemma.gguf"])],
+)
+def test_a_server_with_one_model_is_left_out_with_its_reason(box: Box, kind: str, image: str, port: int, command: list[str]) -> None:
+    of_kind(box, kind, image, port, command)
+    assert "one model" in box.run("import", "--own")
 
 
 def test_a_container_that_another_fleet_owns_is_not_adopted(box: Box) -> None:

@@ -130,9 +130,10 @@ class MemoryHost:
             raise self._error(f"there is no image {spec.image}", "no_such_image")
         self._free(name)
         labels = {**spec.labels, FLEET_LABEL: spec.fleet, ADDRESS_LABEL: spec.address, SPEC_LABEL: spec.hash}
-        made = Made(f"c{next(self.daemon._ids)}", name, spec, labels=labels)
+        made = Made(f"c{next(self.daemon._ids)}", name, replace(spec, files=()), labels=labels)
         self.daemon.containers[made.id] = made
-        self._cut("create")
+        self._cut("create")  # its files are put into it by a request of their own
+        made.spec = spec
         return made.id
 
     async def start(self, container: str) -> None:

@@ -204,7 +204,8 @@ def test_a_run_that_was_cut_in_the_middle_is_put_right_by_the_next(lab: AgentLab
     with pytest.raises(Cut):
         lab.apply()
     lab.converge()
-    assert lab.daemons["a"].names == ["lab-x"]
+    (made,) = lab.daemons["a"].containers.values()
+    assert (made.name, len(made.spec.files)) == ("lab-x", 2), "cut before its files were put into it, it has them now"
 
 
 @pytest.mark.parametrize("request_", ["create", "stop", "rename", "start", "remove"])

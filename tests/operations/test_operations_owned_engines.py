@@ -14,7 +14,7 @@ from memory_daemon import Cut, Made, MemoryDaemon, MemoryHost
 from operations_lab import OperationsLab, shown
 
 from reconciler.execution.kinds.engine import EngineActor
-from reconciler.fleet import ContainerSpec, GuardRefused, PublishedPort
+from reconciler.fleet import ContainerSpec, EngineId, GuardRefused, PublishedPort
 from reconciler.operations.plan_file import read_plan, save_plan
 from reconciler.operations.resource_types import ResourceType
 from reconciler.operations.saved_plan_checks import check_guards
@@ -240,6 +240,18 @@ def test_another_image_replaces_the_container_and_loads_its_models_again(lab: La
         "remove lab-ollama.previous",
     ]
     assert lab.daemon.named("lab-ollama").spec.image == NEWER
+
+
+def test_an_engine_whose_files_name_another_port_is_asked_where_it_was_until_it_is_replaced(lab: Lab) -> None:
+    lab.converge()
+    text = (lab.root / "inventories" / "lab.yaml").read_text()
+    (lab.root / "inventories" / "lab.yaml").write_text(text.replace(f"port: {lab.port}", "port: 9"))
+    found = lab.plan()
+    assert shown(found) == ["update engine.box/ollama", "reload model.tiny@box/ollama"]
+    assert (found.plan.drift, found.plan.deferred) == ((), ())
+    seen = found.facts.engine(EngineId("box", "ollama"))
+    assert seen is not None
+    assert seen.reachable
 
 
 def test_a_plan_says_how_long_the_models_of_a_replaced_engine_are_away_by_its_last_start_and_their_last_loads(lab: Lab) -> None:

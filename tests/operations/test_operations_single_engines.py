@@ -106,9 +106,13 @@ def test_a_server_at_another_port_starts_before_the_old_one_ends_where_the_card_
     lab.daemon.requests.clear()
     lab.declare(port=9, image=NEWER)
     made = lab.plan()
-    assert [(one.address, list(one.lines())) for one in made.plan.steps] == [("engine.box/vllm", [says])]
+    assert shown(made) == ["update engine.box/vllm", "wait model.small@box/vllm"]
+    assert list(made.plan.steps[0].lines()) == [says]
+    assert (made.plan.drift, made.plan.deferred) == ((), ()), "until it is replaced it answers where it was"
+    started = made.applied.resources["engine.box/vllm"].fields["start_seconds"]
+    assert made.plan.impact.downtime_seconds == ({} if says == FIRST else {"small": started})
     lab.daemon.broken[NEWER] = ("no",)
-    assert [one.status.value for one in lab.apply().steps] == ["failed"]
+    assert [one.status.value for one in lab.apply().steps] == ["failed", "skipped"]
     assert [one.split()[0] for one in lab.daemon.changes] == order
     assert (lab.daemon.names, lab.daemon.named("lab-vllm").state.value) == (["lab-vllm"], "running")
 

@@ -79,17 +79,27 @@ def llama_server(binaries: Path) -> bytes:
 
 class Dockerd:
     """A running daemon with `image` and `other`. `program` is another than Debian's, `options` are further ones of its command line;
-    `namespace` names one of the network, in which it has no bridge."""
+    `namespace` names one of the network, in which it has no bridge. `gateway` is the address of this machine for its containers.
+    `devices` are device files that this machine has for it alone."""
 
     image, other = "local/busybox:1", "local/busybox:2"
 
-    def __init__(self, *, cards: bool, program: str | None = None, options: tuple[str, ...] = (), namespace: str = "") -> None:
+    def __init__(
+        self,
+        *,
+        cards: bool,
+        program: str | None = None,
+        options: tuple[str, ...] = (),
+        namespace: str = "",
+        devices: tuple[str, ...] = (),
+    ) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="gr-", dir="/tmp"))  # the path of a socket must be short
         self.socket = self.home / "docker.sock"
         found = program or shutil.which("dockerd", path="/usr/sbin:/usr/bin:/usr/local/bin")
         assert found is not None, "dockerd is missing: apt-get install docker.io"
         assert os.geteuid() == 0, "dockerd needs root"
         number = next(_BRIDGES)
+        self.gateway = ""
         self._bridge = "none" if namespace else f"gr{os.getpid() % 10_000_000}x{number}"
         if not namespace:
             self._add_bridge(number)
@@ -105,6 +115,8 @@ class Dockerd:
         command += ["-H", f"unix://{self.socket}", *options]
         if namespace:  # `ip netns exec` would put another /sys over that of the cgroups, without which the daemon does not start
             command = ["nsenter", f"--net=/var/run/netns/{namespace}", *command]
+        if devices:
+            command = ["unshare", "--mount", "sh", "-c", _with_devices(self.home / "devices", devices), "sh", *command]
         self.process = Process("dockerd", command, self.home, {"PATH": path})
         self.client = httpx.Client(transport=httpx.HTTPTransport(uds=str(self.socket)), base_url="http://docker/v1.41", timeout=120.0)
         try:
@@ -180,11 +192,20 @@ class Dockerd:
 
     def _add_bridge(self, number: int) -> None:
         self._net(f"ip link add {self._bridge} type bridge")
-        self._net(f"ip addr add 172.{18 + number % 14}.{os.getpid() % 250}.1/24 dev {self._bridge}")
+        self.gateway = f"172.{18 + number % 14}.{os.getpid() % 250}.1"
+        self._net(f"ip addr add {self.gateway}/24 dev {self._bridge}")
         self._net(f"ip link set {self._bridge} up")
 
     def _net(self, command: str) -> None:
         subprocess.run(command.split(), check=True, capture_output=True)
+
+
+def _with_devices(layer: Path, devices: tuple[str, ...]) -> str:
+    """A script that runs what follows it with device files over those of this machine; each of them reads as `/dev/zero` does."""
+    lines = ["set -e", f"mkdir {layer}", f"mount -t tmpfs devices {layer}", f"mkdir {layer}/upper {layer}/work"]
+    lines.append(f"mount -t overlay devices -o lowerdir=/dev,upperdir={layer}/upper,workdir={layer}/work /dev")
+    lines += [f"mkdir -p {Path(device).parent}; mknod {device} c 1 5" for device in devices]
+    return "\n".join([*lines, 'exec "$@"'])
 
 
 class ImageRegistry:

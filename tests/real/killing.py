@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 import selectors
+import signal
 import socket
+import subprocess
+import tempfile
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from workspaces import GPUREC
 
 _PIECE = 65536
 _CHANGES = re.compile(rb"(POST|PUT|DELETE) ")
@@ -19,7 +25,7 @@ class KillingSocket:
     until `rest()`. `asked` are the first lines of the changes of that time."""
 
     def __init__(self, path: Path, daemon: Path) -> None:
-        self._daemon = str(daemon)
+        self.path, self._daemon = path, str(daemon)
         self._listening = socket.socket(socket.AF_UNIX)
         self._listening.bind(str(path))
         self._listening.listen()
@@ -72,3 +78,23 @@ class KillingSocket:
                         return
                     ends = ends or (key.fileobj is client and self._is_the_last(piece))
                     key.data.sendall(piece)
+
+
+@contextmanager
+def killing_socket(daemon: Path) -> Iterator[KillingSocket]:
+    with tempfile.TemporaryDirectory(prefix="gr-", dir="/tmp") as short:  # the path of a socket has 108 bytes at most
+        door = KillingSocket(Path(short, "docker.sock"), daemon)
+        try:
+            yield door
+        finally:
+            door.close()
+
+
+def is_killed(workspace: Path, door: KillingSocket, count: int, **variables: str) -> bool:
+    """Whether an apply that is killed after so many changes asks for as many."""
+    command = [str(GPUREC), "-C", str(workspace), "apply", "--auto-approve"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **variables})
+    door.after(count, process.kill)
+    status = process.wait(100)
+    door.rest()
+    return status == -signal.SIGKILL

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from processes import HttpServer
+from processes import LOOPBACK, HttpServer
 from provision import Provisioned
 from recorder import Recorder
 from servers import Ollama, Registry, Router
@@ -96,8 +96,8 @@ class Bench:
         self._count += 1
         return self.home / f"{self._count}-{name}"
 
-    def card(self, size: int) -> SoftCard:
-        card = SoftCard(self.real, self.folder("card"), size)
+    def card(self, size: int, address: str = LOOPBACK) -> SoftCard:
+        card = SoftCard(self.real, self.folder("card"), size, address)
         self._started.callback(card.stop)
         return card
 

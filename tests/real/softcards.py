@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from socket import inet_aton
 
 from processes import LOOPBACK, Process, free_port
 from provision import Provisioned
@@ -13,14 +14,14 @@ PROXY = Path(__file__).parent / "softgpu" / "proxy.py"
 
 
 class SoftCard:
-    """One card of `size` bytes, lent at `endpoint` to engines that have it in their `LLAMA_ARG_RPC`."""
+    """One card of `size` bytes, lent at `endpoint` to engines that have it in their `LLAMA_ARG_RPC`: at loopback, or at `address`."""
 
-    def __init__(self, real: Provisioned, home: Path, size: int) -> None:
+    def __init__(self, real: Provisioned, home: Path, size: int, address: str = LOOPBACK) -> None:
         self.size = size
         self.ledger = home / "ledger"
         self.ledger.mkdir(parents=True)
         port = free_port()
-        self.endpoint = f"{LOOPBACK}:{port}"
+        self.endpoint = f"{address}:{port}"
         command: list[str | Path] = [
             sys.executable,
             PROXY,
@@ -29,14 +30,15 @@ class SoftCard:
             self.ledger,
             real.llama_bin / "ggml-rpc-server",
             real.card_shim,
+            address,
         ]
         self.process = Process("card", command, home)
-        wait_until(lambda: self._listens(port), 20, f"the software card listens on {self.endpoint}")
+        wait_until(lambda: self._listens(address, port), 20, f"the software card listens on {self.endpoint}")
 
-    def _listens(self, port: int) -> bool:
+    def _listens(self, address: str, port: int) -> bool:
         """Whether the proxy has the port, seen in /proc: connecting would start a server for nobody."""
         assert self.process.status is None, self.process.tail()
-        listening = f" 0100007F:{port:04X} 00000000:0000 0A "
+        listening = f" {int.from_bytes(inet_aton(address), sys.byteorder):08X}:{port:04X} 00000000:0000 0A "
         return listening in Path("/proc/net/tcp").read_text()
 
     @property

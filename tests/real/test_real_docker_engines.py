@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,12 @@ from typing import Any
 import httpx
 import pytest
 from dockerd import Dockerd, llama_server
+from killing import is_killed, killing_socket
 from processes import LOOPBACK, free_port
 from provision import Provisioned
 from rigs import MIB, NEED, ROOM_FOR_TWO, Bench
 from waiting import wait_until
-from workspaces import GPUREC, steps
+from workspaces import steps
 
 from reconciler.containers.output import last_lines
 
@@ -253,36 +253,30 @@ def _await_up(owned: Owned) -> None:
     wait_until(up, 60, "llama-server answers")
 
 
-def _killed(owned: Owned, moment: str) -> None:
-    """An apply that is killed once it has asked the daemon for that."""
-    before = len(owned.daemon.changes())
-    process = subprocess.Popen([str(GPUREC), "-C", str(owned.workspace.folder), "apply", "--auto-approve"], stdout=subprocess.DEVNULL)
-    try:
-        wait_until(lambda: any(moment in one for one in owned.daemon.changes()[before:]), 60, f"{moment} is asked")
-    finally:
-        process.kill()
-        process.wait()
-
-
-@pytest.mark.parametrize("moment", ["/containers/create", "/start"])
-def test_a_first_apply_that_was_killed_is_put_right_by_the_next(owned: Owned, moment: str) -> None:
-    _killed(owned, moment)
-    owned.settle()
-    assert owned.container["State"]["Status"] == "running"
-    assert owned.loaded() == {"gemma"}
-    owned.workspace.expect_nothing_to_do()
-
-
-@pytest.mark.parametrize("moment", ["/containers/create", "/rename", "/start", "DELETE /"])
-def test_a_replacement_that_was_killed_is_put_right_by_the_next(owned: Owned, moment: str) -> None:
-    owned.settle()
-    owned.declare(IMAGE, "--no-webui")
-    _killed(owned, moment)
-    owned.settle()
-    assert (owned.container["Name"], owned.container["State"]["Status"]) == ("/lab-llama", "running")
-    assert owned.container["Config"]["Cmd"][-1] == "--no-webui"
-    assert owned.loaded() == {"gemma"}
-    owned.workspace.expect_nothing_to_do()
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("replaces", [False, True])
+def test_an_apply_that_is_killed_after_any_of_its_changes_is_put_right_by_the_next(replaces: bool, owned: Owned) -> None:
+    """The first start, or a replacement, once for each change that it asks the daemon for, until it comes to its end alive."""
+    with killing_socket(owned.daemon.socket) as door:
+        owned.docker = {"url": f"unix://{door.path}"}
+        count, killed = 0, True
+        while killed:
+            count += 1
+            more = ("--no-webui",) if replaces and count % 2 else ()
+            if not replaces:
+                owned.daemon.clear()
+            elif count == 1:
+                owned.declare()
+                owned.settle()
+            owned.declare(IMAGE, *more)
+            killed = is_killed(owned.workspace.folder, door, count)
+            print(f"after {count} changes: {door.asked}")
+            owned.settle()
+            assert (owned.container["Name"], owned.container["State"]["Status"]) == ("/lab-llama", "running")
+            assert owned.container["Config"]["Cmd"][-1:] == [*more, "4"][:1]
+            assert owned.loaded() == {"gemma"}
+            owned.workspace.expect_nothing_to_do()
+    assert count > (5 if replaces else 2), door.asked
 
 
 def test_an_agent_runs_beside_its_model_with_its_files_and_comes_back_when_it_is_killed(owned: Owned) -> None:

@@ -43,10 +43,10 @@ class Result:
 
 
 class Workspace:
-    """A folder with an inventory of one node, `box`, and what is wanted on it."""
+    """A folder with an inventory of one node, `box`, and what is wanted on it: the fleet of that name."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, fleet: str = "lab") -> None:
+        self.folder, self.fleet = folder, fleet
         for name in ("inventories", "desired", "state"):
             (folder / name).mkdir(parents=True)
 
@@ -97,7 +97,7 @@ class Workspace:
         assert text.out.startswith("No changes."), text
 
     def _write(self, kind: str, content: Mapping[str, Any]) -> None:
-        with (self.folder / kind / "lab.yaml").open("w") as file:
+        with (self.folder / kind / f"{self.fleet}.yaml").open("w") as file:
             YAML(typ="safe").dump(dict(content), file)
 
 

@@ -15,6 +15,8 @@ from provision import located
 from reconciler.containers import ContainerError
 from reconciler.fleet import ContainerHealth, Healthcheck, looked_for, mismatches
 
+SLICE = "MIG-cccc3333"
+
 
 @pytest.fixture(scope="module")
 def dockerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dockerd]:
@@ -23,7 +25,7 @@ def dockerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dockerd]:
         pytest.fail(f"{program} is missing; run `make real-extra`, or `python tests/real/provision.py --extra` first", pytrace=False)
     proxy = program.parent / "docker-proxy"
     specs = tmp_path_factory.mktemp("cdi")
-    devices = [{"name": card, "containerEdits": {"env": [f"GIVEN_{card[4:]}=yes"]}} for card in CARDS]
+    devices = [{"name": card, "containerEdits": {"env": [f"GIVEN_{card[4:]}=yes"]}} for card in (*CARDS, SLICE)]
     (specs / "nvidia.json").write_text(json.dumps({"cdiVersion": "0.5.0", "kind": "nvidia.com/gpu", "devices": devices}))
     daemon = Dockerd(cards=False, program=str(program), options=("--cdi-spec-dir", str(specs), f"--userland-proxy-path={proxy}"))
     yield daemon
@@ -43,21 +45,25 @@ def test_conformance_of_a_newer_docker_engine(rule: ContainerRule, dockerd: Dock
     ask_rule(rule, dockerd, request)
 
 
-def test_cards_are_given_by_their_cdi_names_and_one_that_is_not_listed_fails_at_the_start(dockerd: Dockerd) -> None:
+@pytest.mark.parametrize(("card", "says"), [(CARDS[0], "given yes . ."), (SLICE, "given . . yes")])
+def test_cards_and_slices_are_given_by_their_cdi_names_and_one_that_is_not_listed_fails_at_the_start(
+    card: str, says: str, dockerd: Dockerd
+) -> None:
     async def ask() -> None:
         daemon = subject(dockerd)
         async with daemon.opened() as host:
-            spec = daemon.spec(cards=CARDS[:1], command=("sh", "-c", "echo given $GIVEN_aaaa1111 $GIVEN_bbbb2222.; sleep 1000"))
+            script = "echo given ${GIVEN_aaaa1111:-.} ${GIVEN_bbbb2222:-.} ${GIVEN_cccc3333:-.}; sleep 1000"
+            spec = daemon.spec(cards=(card,), command=("sh", "-c", script))
             made = await run(host, spec)
             found = await only(host, spec)
-            assert (found.cards, mismatches(spec, found)) == (CARDS[:1], ())
+            assert (found.cards, mismatches(spec, found)) == ((card,), ())
             (request,) = dockerd.client.get(f"/containers/{made}/json").json()["HostConfig"]["DeviceRequests"]
-            assert (request["Driver"], request["DeviceIDs"]) == ("cdi", [f"nvidia.com/gpu={CARDS[0]}"])
+            assert (request["Driver"], request["DeviceIDs"]) == ("cdi", [f"nvidia.com/gpu={card}"])
             lines: tuple[str, ...] = ()
             while not lines:
                 await host.changed(made, 0.1)
                 lines = await host.logs(made)
-            assert lines == ("given yes .",)
+            assert lines == (says,)
             other = daemon.spec("gpurec-other", address="engine.other@node", cards=("GPU-nobody-has",))
             with pytest.raises(ContainerError) as caught:
                 await host.start(await host.create(other))
@@ -89,6 +95,9 @@ def test_the_newest_api_is_spoken(dockerd: Dockerd) -> None:
         async with subject(dockerd).opened() as host:
             found = await host.observe(looked_for("x", ()))
             assert found.daemon is not None
-            assert (found.daemon.api, set(found.daemon.cdi_devices or ())) == ("1.51", {f"nvidia.com/gpu={card}" for card in CARDS})
+            assert (found.daemon.api, set(found.daemon.cdi_devices or ())) == (
+                "1.51",
+                {f"nvidia.com/gpu={card}" for card in (*CARDS, SLICE)},
+            )
 
     asyncio.run(ask())

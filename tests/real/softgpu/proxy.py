@@ -1,4 +1,4 @@
-"""One card in software, listening on loopback: `proxy.py PORT BYTES LEDGER RPC_SERVER SHIM`.
+"""One card in software, listening on loopback, or at ADDRESS: `proxy.py PORT BYTES LEDGER RPC_SERVER SHIM [ADDRESS]`.
 
 ggml-rpc-server serves one client at a time, so a second resident model would wait for ever. Here each connection gets a server of its own,
 and card.c, preloaded into all of them, makes them share one card: LEDGER is its folder of who holds how many bytes. What the servers say
@@ -96,7 +96,7 @@ async def serve(card: Card, reader: asyncio.StreamReader, writer: asyncio.Stream
         writer.close()
 
 
-async def main(port: int, card: Card) -> None:
+async def main(port: int, card: Card, address: str = LOOPBACK) -> None:
     """Lends the card until SIGTERM."""
     card.ledger.mkdir(parents=True, exist_ok=True)
     stop = asyncio.Event()
@@ -112,7 +112,7 @@ async def main(port: int, card: Card) -> None:
         finally:
             clients.discard(task)
 
-    server = await asyncio.start_server(client, LOOPBACK, port, limit=CHUNK)
+    server = await asyncio.start_server(client, address, port, limit=CHUNK)
     await stop.wait()
     server.close()
     for task in clients:
@@ -121,4 +121,4 @@ async def main(port: int, card: Card) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), Card(int(sys.argv[2]), *(Path(argument).resolve() for argument in sys.argv[3:6]))))
+    asyncio.run(main(int(sys.argv[1]), Card(int(sys.argv[2]), *(Path(argument).resolve() for argument in sys.argv[3:6])), *sys.argv[6:]))

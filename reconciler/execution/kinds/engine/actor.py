@@ -31,8 +31,8 @@ from reconciler.fleet import (
 from reconciler.hosts import HostError
 from reconciler.planning import Action, Step
 from reconciler.planning.containers import HEALTHY, container_found, written_form
-from reconciler.planning.kinds.engine import EngineStep, OwnedEngineKind, WantedEngine
-from reconciler.planning.kinds.engine.fields import RUNTIME, SCOPE, START_SECONDS, SYSTEMD
+from reconciler.planning.kinds.engine import EngineStep, OwnedEngineKind, WantedEngine, urls_left
+from reconciler.planning.kinds.engine.fields import RUNTIME, SCOPE, START_SECONDS, SYSTEMD, URL
 from reconciler.planning.kinds.engine.unit import applied_unit
 from reconciler.planning.resource import AfterPlan, owned
 
@@ -125,9 +125,9 @@ class EngineActor:
     async def look(self, step: Step) -> ResourceFacts:
         one = _engine(step)
         if (unit := self._unit(one)) is not None:
-            return await unit.look(await self._is_healthy(one), leaves=one.action is Action.REMOVE)
+            return await unit.look(await self._answers(one), leaves=one.action is Action.REMOVE)
         there = await self._work(one).observe()
-        return container_found(one.container, there, step.address, await self._is_healthy(one) if _is_there(there, step) else None)
+        return container_found(one.container, there, step.address, await self._answers(one) if _is_there(there, step) else None)
 
     async def act(self, step: Step, progress: Progress) -> None:
         one = _engine(step)
@@ -152,6 +152,7 @@ class EngineActor:
         before = self._context.applied.resources.get(step.address)
         took = self._took.get(step.address, before.fields.get(START_SECONDS) if before is not None else None)
         fields |= {START_SECONDS: took} if took is not None else {}
+        fields |= {URL: spec.url} if (spec := self._spec(one)) is not None else {}
         if one.unit is not None:
             return AppliedResource(step.address, {**fields, SCOPE: one.unit.scope.value}, one.unit.written)
         fields |= adopted_field(step.address, one.container, found)
@@ -193,8 +194,13 @@ class EngineActor:
     def _spec(self, step: EngineStep) -> EngineSpec | None:
         return self._specs.get(EngineId(step.node, step.engine))
 
-    async def _is_healthy(self, step: EngineStep) -> bool:
-        """Whether the engine answers, as every look at engines asks it."""
+    async def _answers(self, step: EngineStep) -> bool:
+        """Whether it answers where its files have it, or where the last apply left it."""
+        left = urls_left(self._context.fleet, self._context.applied).get(EngineId(step.node, step.engine))
+        return await self._is_healthy(step) or (left is not None and await self._is_healthy(step, left))
+
+    async def _is_healthy(self, step: EngineStep, url: str | None = None) -> bool:
+        """Whether the engine answers where its files have it, or at another `url`, as every look at engines asks it."""
         spec = self._spec(step)
         if spec is None:
             return False
@@ -204,7 +210,7 @@ class EngineActor:
         if self._transport is None:
             self._transport = await Transport().__aenter__()
             self._transport.know(one.bearer for one in self._specs.values())
-        return (await probe_engine(spec, self._transport)).reachable
+        return (await probe_engine(replace(spec, url=url or spec.url), self._transport)).reachable
 
 
 def _is_there(there: NodeContainers, step: Step) -> bool:

@@ -10,8 +10,23 @@ SCOPE = "scope"
 """Whose systemd a unit is of; kept in the state, so that one that left the files is found."""
 START_SECONDS = "start_seconds"
 """How long its last start took until it answered; kept in the state, for what a plan says of the next."""
+URL = "url"
+"""Where it answers as it was applied; kept in the state, for what is asked of it while its files already name another address."""
 CONTAINER, SYSTEMD = "container", "systemd"
-__all__ = ["CONTAINER", "CONTENT", "ENABLED", "HEALTHY", "RUNTIME", "SCOPE", "START_SECONDS", "STATE", "SYSTEMD", "UNIT", "unit_fields"]
+__all__ = [
+    "CONTAINER",
+    "CONTENT",
+    "ENABLED",
+    "HEALTHY",
+    "RUNTIME",
+    "SCOPE",
+    "START_SECONDS",
+    "STATE",
+    "SYSTEMD",
+    "UNIT",
+    "URL",
+    "unit_fields",
+]
 
 
 def unit_fields(unit: UnitSpec) -> Fields:

@@ -7,11 +7,13 @@ from dataclasses import replace
 
 from reconciler.fleet import (
     ADOPTED,
+    Applied,
     CardFacts,
     ContainerSpec,
     EngineContainer,
     EngineId,
     EngineSpec,
+    Fleet,
     FleetFacts,
     NodeSpec,
     PullPolicy,
@@ -25,6 +27,7 @@ from reconciler.planning.containers import (
     CONTAINER_RULES,
     COPIES,
     HEALTHY,
+    NEW_FIRST,
     SPEC,
     WantedContainer,
     as_json,
@@ -36,7 +39,7 @@ from reconciler.planning.containers import (
     told_order,
 )
 from reconciler.planning.kinds.engine.container import container_of
-from reconciler.planning.kinds.engine.fields import CONTAINER, CONTENT, ENABLED, RUNTIME, UNIT, unit_fields
+from reconciler.planning.kinds.engine.fields import CONTAINER, CONTENT, ENABLED, RUNTIME, UNIT, URL, unit_fields
 from reconciler.planning.kinds.engine.preset import preset_of
 from reconciler.planning.kinds.engine.replacing import beside_their_old
 from reconciler.planning.kinds.engine.single import GivenModel, model_arguments, option_arguments, takes_one_model
@@ -73,6 +76,11 @@ class EngineStep(Step):
 
     def seen(self, found: ResourceFacts) -> ResourceFacts:
         return seen_as(self.container, found, self.address)
+
+    @property
+    def starts_beside(self) -> bool:
+        """Whether it runs before the one that it replaces ends."""
+        return NEW_FIRST in self.order.splitlines()
 
     @property
     def contradiction(self) -> str | None:
@@ -175,6 +183,18 @@ def owned_engines(after: AfterPlan) -> Iterator[tuple[NodeSpec, EngineSpec]]:
         for engine in node.engines:
             if engine.owned is not None:
                 yield node, engine
+
+
+def urls_left(fleet: Fleet, applied: Applied) -> Mapping[EngineId, str]:
+    """Where the last apply left each engine of gpurec's own that the files give another address now."""
+    left = {}
+    for node in fleet.nodes.values():
+        for engine in node.engines:
+            row = applied.resources.get(resource_address(ENGINE, engine.id.engine, node.name)) if engine.owned is not None else None
+            url = row.fields.get(URL) if row is not None else None
+            if isinstance(url, str) and url != engine.url:
+                left[engine.id] = url
+    return left
 
 
 def given_models(after: AfterPlan, engines: Set[EngineId]) -> Mapping[EngineId, GivenModel]:

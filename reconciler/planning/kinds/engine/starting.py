@@ -24,6 +24,7 @@ from reconciler.planning.containers import COPIES, HEALTHY, NAME
 from reconciler.planning.kinds.engine.fields import START_SECONDS
 from reconciler.planning.kinds.engine.kind import ENGINE, EngineStep
 from reconciler.planning.kinds.engine.single import takes_one_model
+from reconciler.planning.kinds.model.step import ModelStep
 from reconciler.planning.plan import Action, Step
 from reconciler.value_class import value_class
 
@@ -76,6 +77,19 @@ def starting(
         if at.node in nodes:
             nodes[at.node] = replace(nodes[at.node], engines={**nodes[at.node].engines, at.engine: begun})
     return Starting(FleetFacts(facts.at, nodes), restarted)
+
+
+def away_with_their_server(
+    steps: Sequence[Step], kept: Mapping[EngineId, ModelStep], applied: Applied
+) -> Mapping[str, Sequence[float | None]]:
+    """How long the model of each server with one is away that is replaced and keeps it, by the address of the model and the last start of
+    the server; not at all where the new one answers before the old one ends."""
+    away: dict[str, Sequence[float | None]] = {}
+    for step in steps:
+        model = kept.get(EngineId(step.node, step.engine)) if isinstance(step, EngineStep) and restarts(step) else None
+        if isinstance(step, EngineStep) and model is not None and model.address in applied.replicas:
+            away[model.address] = () if step.starts_beside else (_start_seconds(applied, step.address),)
+    return away
 
 
 def _start_seconds(applied: Applied, address: str) -> float | None:
