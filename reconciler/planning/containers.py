@@ -172,12 +172,13 @@ def why_stopped_first(old: ContainerFacts, spec: ContainerSpec, both_fit: bool) 
 
 
 def told_order(change: ResourceChange[W]) -> str:
-    """Which of two containers starts or ends first in a replacement, and why, and what is left to others; a line each, for the reader of a
-    plan."""
+    """Which of two containers starts or ends first in a replacement, and why, what is left to others, and what nobody tells; a line each,
+    for the reader of a plan."""
     wanted = change.wanted
     if wanted is None or change.action not in (Action.CREATE, Action.UPDATE):
         return ""
-    return "\n".join(line for line in (wanted.undecided, _order(change, wanted)) if line)
+    untold = untold_links(wanted.container, wanted.docker) if wanted.container is not None else ""
+    return "\n".join(line for line in (untold, wanted.undecided, _order(change, wanted)) if line)
 
 
 def _order(change: ResourceChange[W], wanted: WantedContainer) -> str:
@@ -214,6 +215,15 @@ def left_to_others(spec: ContainerSpec, node: NodeSpec | None) -> str:
     shares = max((card.shares for card in cards), default=1)
     of_each = f"; each is one of {shares} shares of a card, whose memory nobody divides" if shares > 1 else ""
     return f"it asks the cluster for {asked} of {node.name}: which of its cards that is, the cluster decides{of_each}"
+
+
+def untold_links(spec: ContainerSpec, docker: DockerSpec | None) -> str:
+    """What its mounts may be besides what they say, where the way to its node follows no links: for the reader, who has to look there."""
+    if docker is None or not (docker.swarm or docker.cluster is not None or docker.url.startswith("tcp:")):
+        return ""
+    sources = sorted({mount.source for mount in spec.mounts if mount.kind is MountKind.BIND})
+    way = "a swarm" if docker.swarm else "a cluster" if docker.cluster is not None else "tcp://"
+    return f"! whether {', '.join(sources)} of its host is a link to elsewhere is not known by way of {way}" if sources else ""
 
 
 def shown_risks(spec: ContainerSpec) -> Sequence[str]:
