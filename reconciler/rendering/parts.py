@@ -53,6 +53,7 @@ class NodeValue:
     ram_bytes: int | None = says("")
     engines: tuple[EngineValue, ...] = says("those on it")
     gpus: tuple[GpuValue, ...] = says("those of it")
+    settings: SettingsValue = says("with its own `limits`; in a file with another `per` than `fleet`, `settings` are these")
 
 
 @value_class
@@ -93,7 +94,7 @@ class AgentValue:
 
 @value_class
 class SettingsValue:
-    """What holds for the whole fleet."""
+    """What holds for the whole fleet; of `limits`, what all nodes agree on, else what the desired state says."""
 
     strategy: str = says("`placement.strategy`")
     max_vram_utilization: float = says("0 to 1")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from urllib.parse import urlsplit
 
@@ -16,6 +16,7 @@ from reconciler.fleet import (
     EngineSpec,
     Fleet,
     FleetFacts,
+    Limits,
     MemoryPressure,
     NodeSpec,
     Thermal,
@@ -57,7 +58,7 @@ def values_of(
     fleet: Fleet, desired: Desired, facts: FleetFacts, placed: Mapping[str, str], containers: Iterable[tuple[str, ContainerSpec]] = ()
 ) -> TemplateValues:
     """The values after a plan. `placed` has the address of every replica that has a place, with its name on the engine."""
-    nodes = tuple(_node(node, facts) for _, node in sorted(fleet.nodes.items()))
+    nodes = tuple(_node(node, facts, desired) for _, node in sorted(fleet.nodes.items()))
     engines = {(engine.node, engine.name): engine for node in nodes for engine in node.engines}
     replicas = []
     for address, name in placed.items():
@@ -90,11 +91,11 @@ def values_of(
         routes=routes_of(models, ordered, engines),
         agents=tuple(AgentValue(one.name, one.type, one.model) for one in sorted(AGENTS.of(desired), key=lambda one: one.name)),
         containers=containers_of(containers),
-        settings=_settings(desired),
+        settings=_settings(desired, [node.limits for node in fleet.nodes.values() if node.gpus != ()]),
     )
 
 
-def _node(node: NodeSpec, facts: FleetFacts) -> NodeValue:
+def _node(node: NodeSpec, facts: FleetFacts, desired: Desired) -> NodeValue:
     seen = facts.nodes.get(node.name)
     cards = sorted((seen.cards if seen is not None else None) or (), key=lambda card: str(card.index).zfill(8))
     gpus = tuple(
@@ -114,7 +115,8 @@ def _node(node: NodeSpec, facts: FleetFacts) -> NodeValue:
     )
     engines = tuple(_engine(node, one, gpus) for one in sorted(node.engines, key=lambda engine: engine.id.engine))
     ram = seen.ram_bytes if seen is not None and seen.ram_bytes is not None else node.ram
-    return NodeValue(node.name, node.address, dict(sorted(node.labels.items())), ram, engines, gpus)
+    labels = dict(sorted(node.labels.items()))
+    return NodeValue(node.name, node.address, labels, ram, engines, gpus, _settings(desired, [node.limits]))
 
 
 def _engine(node: NodeSpec, one: EngineSpec, gpus: tuple[GpuValue, ...]) -> EngineValue:
@@ -137,8 +139,11 @@ def _engine(node: NodeSpec, one: EngineSpec, gpus: tuple[GpuValue, ...]) -> Engi
     )
 
 
-def _settings(desired: Desired) -> SettingsValue:
-    limits, policy = desired.limits.over(DEFAULT_LIMITS), desired.policy
+def _settings(desired: Desired, of_nodes: Sequence[Limits]) -> SettingsValue:
+    """`of_nodes` are the limits of the nodes that they are for: where these differ the wider ones count."""
+    wider, policy = desired.limits.over(DEFAULT_LIMITS), desired.policy
+    every = {one.over(wider) for one in of_nodes}
+    limits = every.pop() if len(every) == 1 else wider
     thermal, pressure, breaker = policy.thermal or Thermal(), policy.memory_pressure or MemoryPressure(), policy.breaker or Breaker()
     paid = policy.service.livepeer
     return SettingsValue(

@@ -80,6 +80,24 @@ def test_the_prices_of_tickets_stand_in_the_env_file_to_the_last_digit(tmp_path:
     assert "HOOK" not in file.text
 
 
+def test_an_env_file_has_the_limits_of_its_node_and_one_of_the_fleet_what_all_nodes_agree_on(tmp_path: Path) -> None:
+    def reserved(*limits: str) -> list[str]:
+        root = tmp_path / str(len(list(tmp_path.iterdir())))
+        root.mkdir()
+        workspace(root, "template: gpurec:env-gpu, to: gpu.env", "template: gpurec:env-gpu, per: node, on: small, to: /etc/gpu.env")
+        path = root / "inventories" / "lab.yaml"
+        path.write_text(path.read_text().replace("all:\n", "".join(("all:\n", *limits)), 1))
+        lines = [file.text.splitlines() for file in rendered_as_declared(load_workspace(root))]
+        return [line for some in lines for line in some if line.startswith("GPU_MEMORY_RESERVE_MB")]
+
+    assert reserved() == ["GPU_MEMORY_RESERVE_MB='512'"] * 2
+    assert reserved("  vars: {limits: {gpu_memory_reserve_mb: 2048}}\n") == ["GPU_MEMORY_RESERVE_MB='2048'"] * 2
+    assert reserved("  children: {some: {vars: {limits: {gpu_memory_reserve_mb: 1024}}, hosts: {small: {}}}}\n") == [
+        "GPU_MEMORY_RESERVE_MB='512'",
+        "GPU_MEMORY_RESERVE_MB='1024'",
+    ]
+
+
 def test_alerts_have_the_thresholds_of_the_policy(all_of_them: dict[str, str]) -> None:
     (group,) = yaml(all_of_them["prometheus-rules"])["groups"]
     by_name = {rule["alert"]: rule for rule in group["rules"]}

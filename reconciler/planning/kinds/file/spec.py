@@ -118,16 +118,17 @@ def _each(spec: FileSpec, values: TemplateValues) -> Iterator[tuple[str, Mapping
     by_name: Mapping[str, NodeValue] = {node.name: node for node in values.nodes}
     for name in spec.nodes:
         node = by_name[name]
+        own: Mapping[str, object] = {"node": node, "settings": node.settings}
         match spec.per:
             case Per.NODE:
-                yield name, {"node": node}
+                yield name, own
             case Per.ENGINE:
                 for engine in node.engines:
                     if spec.engine is None or engine.kind == spec.engine.value:
-                        yield name, {"node": node, "engine": engine}
+                        yield name, {**own, "engine": engine}
             case Per.GPU:
                 for gpu in node.gpus:
-                    yield name, {"node": node, "gpu": gpu}
+                    yield name, {**own, "gpu": gpu}
 
 
 def _vars(spec: FileSpec, values: TemplateValues, own: Mapping[str, object]) -> Mapping[str, object]:
