@@ -127,6 +127,7 @@ def test_a_thousand_nodes_are_seen_at_a_glance_and_found_by_a_word(tmp_path: Pat
                     assert (page.axe(), page.overflow(), page.errors) == ([], 0, [])
                     page.page.fill("#q", "n0777")
                     page.page.click("text=Show")
+                    page.page.locator("text=1 card of 1,000").wait_for()  # a click is not yet its page
                     assert page.page.locator("tbody tr").count() == 1
                     if SHOTS:
                         page.shot(Path(SHOTS) / f"thousand-{width}.png", whole=False)
