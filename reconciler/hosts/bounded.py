@@ -16,6 +16,7 @@ Clean = Callable[[bytes], bytes]
 """Takes out of what a program says what must not become a value, such as keys (`engines.keys`)."""
 LIMIT = 8 * MIB
 _LOOK = 0.05
+_POLL = 0.005
 _GRACE = 0.5
 """Seconds in which a program that was killed, or a pipe that a background process still holds, may end."""
 
@@ -90,6 +91,10 @@ async def _end(process: asyncio.subprocess.Process, readers: Sequence[asyncio.Fu
     for reader in readers:
         reader.cancel()
     await asyncio.gather(*readers, return_exceptions=True)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_GRACE):  # closing takes the status away from the thread that waits for it, and asyncio says so on stderr
+            while process.returncode is None:
+                await asyncio.sleep(_POLL)
     transport: asyncio.SubprocessTransport | None = getattr(process, "_transport", None)
     if transport is not None:  # asyncio has no public way to let go of a pipe that somebody else still holds
         transport.close()

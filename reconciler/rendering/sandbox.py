@@ -239,6 +239,8 @@ def _metered_node(node: nodes.Node) -> nodes.Node:
         if node.recursive:
             raise TemplateSyntaxError("a recursive loop is not there", node.lineno)
         node.iter = _filter(node.iter, "_counted", nodes.Const(weight))
+    elif isinstance(node, (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
+        raise TemplateSyntaxError("include, import and extends are not there: a template is one file", node.lineno)
     elif isinstance(node, nodes.Compare):
         node.expr = _filter(node.expr, "_weighed")
         for operand in node.ops:

@@ -26,6 +26,8 @@ MOST_SAID = 300
 """Characters that an error of Jinja or Python may say."""
 _MOST_COMPILED = 256
 """Templates that are kept compiled: one is often rendered for every node."""
+_CORRECT = "correct the template"
+_FILTERS = "Jinja's own filters are there, but those for laying out text"
 MOST_WORK = 20_000_000
 """Steps of one rendering: ten thousand engines with a dozen lines each."""
 
@@ -61,7 +63,7 @@ def used_names(template: Template) -> Set[str]:
     try:
         return frozenset(meta.find_undeclared_variables(environment.parse(template.text))) - frozenset(environment.globals)
     except TemplateSyntaxError as error:
-        raise _refused(template, error.message or "it is no template", error.lineno, "correct the template") from None
+        raise _refused(template, error.message or "it is no template", error.lineno, _CORRECT) from None
     except Exception as error:  # noqa: BLE001 (a template can make Jinja, and Python's compiler behind it, throw anything)
         raise _refused(template, _said(error), None, "write it with less in one another") from None
 
@@ -90,7 +92,8 @@ def render(template: Template, values: Mapping[str, object]) -> str:
                     raise _refused(template, f"it renders to more than {MOST_TEXT:,} characters", None, "write a smaller file")
                 found.append(piece)
     except TemplateSyntaxError as error:
-        raise _refused(template, error.message or "it is no template", error.lineno, "correct the template") from None
+        what = error.message or "it is no template"
+        raise _refused(template, what, error.lineno, _FILTERS if what.startswith("No filter") else _CORRECT) from None
     except UndefinedError as error:
         line = _line_of(error)
         raise _refused(template, *_undefined(template, error.message or "something is undefined", line)) from None
@@ -99,7 +102,7 @@ def render(template: Template, values: Mapping[str, object]) -> str:
     except RenderingError:
         raise
     except Exception as error:  # noqa: BLE001 (as above; what is thrown by ourselves has been let through)
-        raise _refused(template, _said(error), _line_of(error), "Jinja's own filters are there, but those for laying out text") from None
+        raise _refused(template, _said(error), _line_of(error), _CORRECT) from None
     text = "".join(found)
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
         raise _refused(template, "it renders to half a character (U+D800 to U+DFFF), which no file can hold", None, "leave it out")
@@ -124,6 +127,8 @@ def _undefined(template: Template, said: str, line: int | None) -> tuple[str, in
 
 
 def _said(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "it has too much in one another: calls, lists or conditions"
     words = getattr(error, "message", None) or getattr(error, "msg", None) or str(error)
     return " ".join(words.split())[:MOST_SAID] or type(error).__name__
 

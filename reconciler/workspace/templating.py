@@ -134,8 +134,11 @@ class Templates:
             return host.name.split(".")[0]
         if name == "group_names":
             return list(host.groups)
-        if name in within or len(within) >= MOST_NESTED:
+        if name in within:
             raise self._problems.refuse(f"the variable {name!r} of host {host.name!r} refers to itself", at, "end the circle of templates")
+        if len(within) >= MOST_NESTED:
+            what = f"the variable {within[0]!r} of host {host.name!r} needs more than {MOST_NESTED} others, one through the other"
+            raise self._problems.refuse(what, at, "write the value where it is needed")
         node = host.profile.variables[name][1]
         if any(value.tag is not None for value in scalars(node)):
             raise self._problems.refuse(

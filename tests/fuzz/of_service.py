@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 
 from drawing import Choices, as_json, changed
 from oracle import Surface
@@ -19,9 +20,11 @@ def take_ticket(data: bytes) -> object:
     choices = Choices(data)
     body = choices.rest() if choices.below(4) == 0 else as_json(changed({**TICKET, "timestamp": int(time.time())}, choices))
     try:
-        return _ticket(object_of(body, {"id", "face_value", "win_probability", "timestamp"}, {"sender"}))
+        ticket = _ticket(object_of(body, {"id", "face_value", "win_probability", "timestamp"}, {"sender"}))
     except HTTPException as error:
         return error.detail
+    # Numbers of wei have up to 256 bits; the state keeps them as text.
+    return asdict(ticket) | {"face_value": str(ticket.face_value), "expected_value": str(ticket.expected_value)}
 
 
 def seeds() -> list[bytes]:

@@ -14,6 +14,7 @@ import pytest
 
 from reconciler.fleet import NodeSpec, ProbeSpec
 from reconciler.hosts import MOST_FILE, FileSeen, Host, HostError, OverSsh, SshClient, ThisMachine, host_of, is_this_machine
+from reconciler.hosts.bounded import run_bounded
 
 FAKE_SSH = """#!/bin/sh
 printf '%s\\n' "$@" >{log}
@@ -87,6 +88,16 @@ def test_an_answer_beyond_its_bound_ends_the_command(host: Host) -> None:
     with pytest.raises(HostError) as caught:
         run(host, "yes", limit=2**20)
     assert caught.value.code == "too_large"
+
+
+def test_nothing_is_said_on_the_way_about_programs_that_were_killed(caplog: pytest.LogCaptureFixture) -> None:
+    """What no logger takes, Python writes to stderr, where a command's own words stand."""
+
+    async def cut_often() -> list[str | None]:
+        return [(await run_bounded(["yes"], within=60, limit=2000)).cut for _ in range(40)]
+
+    assert set(asyncio.run(cut_often())) == {"too_large"}
+    assert caplog.messages == []
 
 
 def test_a_command_that_hangs_costs_its_time_and_no_more(host: Host) -> None:

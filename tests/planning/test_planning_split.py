@@ -105,8 +105,6 @@ def test_of_two_engines_the_one_with_as_many_cards_gets_it() -> None:
 @pytest.mark.parametrize("solver", list(Solver))
 def test_others_make_room_for_its_parts(solver: Solver) -> None:
     """On each of the two cards stands something that has another place."""
-    if solver is Solver.EXACT:
-        pytest.importorskip("highspy")
     both = node("a", 12 * GIB, 12 * GIB, kind=LLAMACPP)
     single = [EngineSpec(EngineId("a", f"e{index}"), OLLAMA, f"http://a:{index}", gpus=(index,)) for index in (0, 1)]
     of = fleet(replace(both, engines=(*both.engines, *single)), node("b", 24 * GIB))

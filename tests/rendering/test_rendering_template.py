@@ -32,3 +32,20 @@ def _fits(template: Template) -> bool:
         return render(template, {}) == "done"
     except RenderingError:
         return False
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{% macro f() %}{{ f() }}{% endmacro %}\n{{ f() }}", "it has too much in one another: calls, lists or conditions; correct"),
+        ("{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}", "it has too much in one another: calls, lists or conditions; correct"),
+        ("a\n{% include 'other.j2' %}", "other.j2:2: this template cannot be rendered: include, import and extends are not there"),
+        ("{% import 'other.j2' as other %}", "include, import and extends are not there: a template is one file; correct the template"),
+        ("{{ 1 // 0 }}", "integer division or modulo by zero; correct the template"),
+        ("{{ 'a' | indent(9) }}", "No filter named 'indent'.; Jinja's own filters are there, but those for laying out text"),
+    ],
+)
+def test_what_a_template_cannot_do_is_told_in_its_own_words(text: str, says: str) -> None:
+    with pytest.raises(RenderingError) as caught:
+        render(Template("other.j2", text), {})
+    assert says in str(caught.value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -104,6 +105,54 @@ def test_the_heartbeat_takes_the_log_away_from_beside_another_file(tmp_path: Pat
             assert set(other.applied().replicas) == {"model.z@n/e"}
     with closing(open_reader(path)) as other:
         assert set(other.applied().replicas) == {"model.z@n/e"}
+
+
+def overwritten(path: Path) -> None:
+    """As `cp` does it: the file stays the same one."""
+    path.write_bytes(other_state(path).read_bytes())
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def taken_by_another_program(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.write(b"no database at all" * 1000)
+
+
+@pytest.mark.parametrize("act", [overwritten, emptied, taken_by_another_program])
+def test_what_is_written_over_the_file_is_noticed_and_left_as_it_is(tmp_path: Path, act: Callable[[Path], None]) -> None:
+    path = tmp_path / "s.db"
+    with pytest.raises(StateError, match="overwritten by another program") as caught, open_writer(path, command="apply") as state:
+        run = state.begin_run("p", "c", "apply")
+        state.step_started(run, "one", "a", "load")
+        act(path)
+        after = path.read_bytes()
+        with pytest.raises(StateError, match="overwritten by another program"):
+            state.prove_held()
+        with pytest.raises(StateError, match="overwritten by another program"):
+            state.step_started(run, "two", "b", "load")
+        state.record([ROW])
+        state.step_finished(run, "one", StepStatus.DONE)
+        state.finish_run(run, "interrupted")
+    assert "rescue journal" in str(caught.value)
+    assert path.read_bytes() == after
+    assert len(list(tmp_path.glob("s.db-wal.replaced-*"))) == 1  # what was in it is not lost
+    if act is overwritten:
+        with closing(open_reader(path)) as other:
+            assert set(other.applied().replicas) == {"model.z@n/e"}
+
+
+def test_what_the_run_itself_writes_into_the_file_is_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    with open_writer(path, command="apply") as state:
+        run = state.begin_run("p", "c", "apply")
+        before = path.stat().st_size
+        state.record([replace(ROW, address=f"model.{number}@n/e", model="a" * 4000) for number in range(3000)])
+        assert path.stat().st_size > before  # the log was folded into it
+        state.prove_held()
+        state.finish_run(run, "done")
 
 
 def test_another_state_that_was_copied_over_this_one_is_known_by_its_lineage(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ def full_disk(state: StateWriter) -> None:
     """SQLite's own limit answers like a disk without a free page."""
     conn = state._conn  # type: ignore[attr-defined]
     conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    state.own_file.written()  # type: ignore[attr-defined]
     (pages,) = conn.execute("PRAGMA page_count").fetchone()
     conn.execute(f"PRAGMA max_page_count = {pages}")
 

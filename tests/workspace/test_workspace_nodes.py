@@ -188,6 +188,7 @@ def test_workspace_hosts_share_what_their_group_declares(load: Load) -> None:
         (hosts("{ram: '{{ v }}', v: !vault abc}"), "the variable 'v' is tagged !vault"),
         (hosts("{ram: '{{ nope }}GiB'}"), "for host 'a': 'nope' is undefined"),
         (hosts("{ram: '{{ r }}', r: '{{ ram }}'}"), "refers to itself"),
+        (hosts("{ram: '{{ v0 }}', " + ", ".join(f"v{n}: '{{{{ v{n + 1} }}}}'" for n in range(40)) + "}"), "needs more than 20 others"),
         (hosts("{address: \"{{ ''.__class__.__mro__ }}\"}"), "cannot be rendered for host 'a'"),
         (hosts("{address: \"{{ 'x' * 999999999 }}\"}"), "too large"),
         (hosts("{address: '{{ x | ipaddr }}', x: 1}"), "Ansible's filters and lookups are not"),

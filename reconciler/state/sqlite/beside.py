@@ -37,6 +37,7 @@ def write_beside(path: Path, write: Callable[[Connection], Found], fleet: str, n
                     what = f"nothing is written while a run that died holds the lock: {lease.sentence()}"
                     raise StateError.of(what, str(path), "the next apply takes it over; gpurec lock release breaks it")
     with closing(open_for_writing(path, new_folder)) as conn, sqlite_said(path):
+        conn.execute("PRAGMA wal_autocheckpoint = 0")  # a run may have begun since: the file itself is its writer's alone
         new = schema_version(conn, path) == 0
         migrate(conn, path, iso(now))
         conn.execute("BEGIN IMMEDIATE")

@@ -86,15 +86,6 @@ def file_id(path: Path) -> tuple[int, int] | None:
     return seen.st_dev, seen.st_ino
 
 
-def check_file(path: Path, file: tuple[int, int] | None) -> None:
-    """Raises Replaced where the file at `path` is no longer `file`."""
-    now = file_id(path)
-    if now == file:
-        return
-    what = f"the state {'was removed' if now is None else 'was replaced by another file'} while this run worked"
-    raise Replaced(Problem(what, Place(str(path)), "see who did that, put the state back, and plan: it finds out by probing"))
-
-
 def existing(path: Path, mode: str = "rw") -> str:
     """The address of a database that SQLite must not make."""
     return f"file:{quote(str(path.absolute()))}?mode={mode}"

@@ -13,8 +13,8 @@ from reconciler.state.lease import COLUMNS, HEARTBEAT_SECONDS, Lease, OwnLease, 
 from reconciler.state.not_as_written import NotAsWritten
 from reconciler.state.process import Process, ProcessTable, this_process
 from reconciler.state.sql.connection import Connection
-from reconciler.state.sqlite.connection import BUSY_SECONDS, existing, file_id
-from reconciler.state.sqlite.log import OwnLog
+from reconciler.state.sqlite.connection import BUSY_SECONDS, existing
+from reconciler.state.sqlite.own_file import OwnFile
 
 _SET = ", ".join(f"{column} = ?" for column in COLUMNS)
 
@@ -91,12 +91,18 @@ def still_ours(conn: Connection, held: OwnLease) -> bool:
     return bool(row == (held.owner, held.token))
 
 
+def was_taken_over(conn: Connection, held: OwnLease) -> bool:
+    """Whether another run took this lease since: the token only ever rises, and a copy of an earlier day has a lower one."""
+    row = conn.execute("SELECT token FROM lease WHERE id = 1").fetchone()
+    return row is not None and isinstance(row[0], int) and row[0] > held.token
+
+
 class Heartbeat:
     """A background thread with its own connection that says every few seconds that this run is alive, whatever the run itself is at."""
 
     def __init__(self, path: Path, held: OwnLease, clock: Callable[[], datetime], every: float = HEARTBEAT_SECONDS) -> None:
         self._path, self._held, self._clock, self._every = path, held, clock, every
-        self._file, self.own_log = file_id(path), OwnLog(path)
+        self.own_file = OwnFile(path)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lease-heartbeat", daemon=True)
 
@@ -116,8 +122,8 @@ class Heartbeat:
         ours = True
         while ours and not self._stop.wait(self._every):
             try:
-                if file_id(self._path) != self._file:
-                    self.own_log.set_aside()
+                if not self.own_file.is_there():
+                    self.own_file.set_aside()
                     break  # another file is there by now, which is none of ours
                 if conn is None:
                     conn = sqlite3.connect(existing(self._path), uri=True, timeout=BUSY_SECONDS, isolation_level=None)

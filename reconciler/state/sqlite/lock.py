@@ -28,6 +28,7 @@ def break_lock(path: Path, lock: Lock) -> None:
     """Takes exactly this lock away. Raises StateError when another run has it by now, or nobody."""
     path = followed(path)
     with closing(open_for_writing(path)) as conn, sqlite_said(path):
+        conn.execute("PRAGMA wal_autocheckpoint = 0")  # the file itself is its writer's alone
         schema_version(conn, path)
         if not break_lease(conn, lock.lease.owner):
             raise StateError.of("the lock has changed hands since it was looked at", str(path), "see gpurec lock status")

@@ -12,7 +12,6 @@ from array import array
 from contextlib import suppress
 from pathlib import Path
 
-from reconciler.state.sqlite.connection import file_id
 from reconciler.value_class import value_class
 
 _HEADER, _FRAME = struct.Struct(">8I"), struct.Struct(">6I")
@@ -34,22 +33,6 @@ class Log:
 
 def log_path(state: Path) -> Path:
     return state.with_name(state.name + "-wal")
-
-
-class OwnLog:
-    """The log, and its index, that SQLite keeps beside a state while it is open for writing; their inodes tell which files these are."""
-
-    def __init__(self, state: Path) -> None:
-        self._log, self._index = log_path(state), state.with_name(state.name + "-shm")
-        self._files = {path: file_id(path) for path in (self._log, self._index)}
-
-    def set_aside(self) -> None:
-        """Moves the log out of the way of another file that took the place of the state: nothing in a log says which state it is of, so
-        the next who opens that file would take these pages for its own. Does nothing where the log is not this one any more."""
-        for path, file in self._files.items():
-            if file is not None and file_id(path) == file:
-                with suppress(OSError):
-                    path.rename(path.with_name(f"{path.name}.replaced-{file[1]}")) if path == self._log else path.unlink()
 
 
 def last_written(state: Path) -> float:

@@ -16,7 +16,7 @@ from reconciler.state.process import this_process
 from reconciler.state.sql.connection import Replaced, Unwritable
 from reconciler.state.sql.fleet_name import refuse_other_fleet
 from reconciler.state.sql.rescue import kept_apart
-from reconciler.state.sqlite.connection import check_file, followed, open_for_reading, open_for_writing, sqlite_said
+from reconciler.state.sqlite.connection import followed, open_for_reading, open_for_writing, sqlite_said
 from reconciler.state.sqlite.lease import Heartbeat, read_lease, release_lease, take_lease
 from reconciler.state.sqlite.log import Log, last_written, look_at_log
 from reconciler.state.sqlite.reader import open_reader
@@ -63,9 +63,9 @@ def open_writer(
             heartbeat.stop()
             with suppress(Unwritable), sqlite_said(path):  # a lock that stays is taken over: this process will be gone
                 try:
-                    check_file(path, writer.file)
+                    writer.check_file()
                 except Replaced:
-                    heartbeat.own_log.set_aside()
+                    writer.own_file.set_aside()
                     raise
                 release_lease(conn, held)
     finally:

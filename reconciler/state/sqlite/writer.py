@@ -10,14 +10,15 @@ from pathlib import Path
 
 from reconciler.fleet import StateError
 from reconciler.state.lease import OwnLease
-from reconciler.state.sql.connection import Connection
+from reconciler.state.sql.connection import Connection, Damaged
 from reconciler.state.sql.fleet_name import KEY, write_fleet
 from reconciler.state.sql.rows import read_meta
 from reconciler.state.sql.writer import SqlWriter
 from reconciler.state.sqlite.check import network_sentence
-from reconciler.state.sqlite.connection import check_file, file_id, rescue_place, sqlite_said
+from reconciler.state.sqlite.connection import rescue_place, sqlite_said
 from reconciler.state.sqlite.filesystem import network_filesystem
-from reconciler.state.sqlite.lease import still_ours
+from reconciler.state.sqlite.lease import still_ours, was_taken_over
+from reconciler.state.sqlite.own_file import OwnFile
 from reconciler.state.sqlite.reader import SqliteReader
 
 
@@ -36,7 +37,7 @@ class SqliteWriter(SqlWriter, SqliteReader):
     ) -> None:
         SqliteReader.__init__(self, path, conn)
         self._start(held, clock, rescue_place(path), fleet=fleet, new=new)
-        self.file = file_id(path)
+        self.own_file = OwnFile(path)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -48,8 +49,17 @@ class SqliteWriter(SqlWriter, SqliteReader):
         """Does nothing: the block that opened the writer closes it, after it has given the lease back."""
 
     def _still_ours(self, conn: Connection) -> bool:
-        check_file(self._path, self.file)
+        if not self.own_file.is_there():
+            raise self.own_file.replaced()
+        if not self.own_file.is_as_left() and not was_taken_over(conn, self._held):
+            raise self.own_file.replaced()
         return still_ours(conn, self._held)
+
+    def check_file(self) -> None:
+        """Raises Replaced where the file is no longer the one that this run opened, or holds what somebody without the lease put there."""
+        with self._reading() as conn:
+            assert conn is not None
+            self._still_ours(conn)
 
     def become(self, other: Path) -> None:
         """Takes over all that another store of the same schema holds, in one transaction; the lock and its token stay what they are."""
@@ -75,17 +85,37 @@ class SqliteWriter(SqlWriter, SqliteReader):
             self._conn.execute("DETACH other")
 
     @contextmanager
+    def _reading(self) -> Iterator[Connection | None]:
+        with self._unless_overwritten(), super()._reading() as conn:
+            yield conn
+
+    @contextmanager
     def _transaction(self) -> Iterator[Connection]:
         if self._conn is None:
             raise StateError.of("the state is closed", self._where)
-        with sqlite_said(self._path):
+        with self._unless_overwritten(), sqlite_said(self._path):
             self._conn.execute("BEGIN IMMEDIATE")
             try:
                 self._prove(self._conn)
                 yield self._conn
-                self._conn.execute("COMMIT")
+                if not self.own_file.is_as_left():
+                    raise self.own_file.replaced()
+                try:
+                    self._conn.execute("COMMIT")
+                finally:
+                    self.own_file.written()
             except BaseException:
                 if self._conn.in_transaction:
                     with suppress(sqlite3.Error):  # what went wrong first is what is told
                         self._conn.execute("ROLLBACK")
                 raise
+
+    @contextmanager
+    def _unless_overwritten(self) -> Iterator[None]:
+        """What was written over the file makes it look damaged."""
+        try:
+            yield
+        except Damaged as error:
+            if self.own_file.is_as_left():
+                raise
+            raise self.own_file.replaced() from error
