@@ -91,9 +91,9 @@ async def _end(process: asyncio.subprocess.Process, readers: Sequence[asyncio.Fu
     for reader in readers:
         reader.cancel()
     await asyncio.gather(*readers, return_exceptions=True)
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_GRACE):  # closing takes the status away from the thread that waits for it, and asyncio says so on stderr
-            while process.returncode is None:
+    with suppress(TimeoutError):  # closing takes the status from the thread that waits for it, and asyncio says so on stderr
+        async with asyncio.timeout(_GRACE):
+            while process.returncode is None:  # noqa: ASYNC110 (Process.wait() may wait for the pipes too)
                 await asyncio.sleep(_POLL)
     transport: asyncio.SubprocessTransport | None = getattr(process, "_transport", None)
     if transport is not None:  # asyncio has no public way to let go of a pipe that somebody else still holds

@@ -40,29 +40,27 @@ def parse_slowly(text: str, file: str, version: YamlVersion, problems: Problems)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(file, mark.line + 1, mark.column + 1) if mark is not None else Place(file)
-        tab = "'\\t'" in str(error.problem)
-        hint = "indent with spaces" if tab else "quote the value if it holds a YAML sign such as ':', '{', '@' or '#'"
-        problems.error("a tab cannot stand here" if tab else f"this is not YAML: {error.problem or error.context}", place, hint)
-        return None
+        said = f"this is not YAML: {error.problem or error.context}"
+        hint = "quote the value if it holds a YAML sign such as ':', '{', '@' or '#'"
+        if "'\\t'" in str(error.problem):
+            said, hint = "a tab cannot stand here", "indent with spaces"
     except YAMLError as error:
-        problems.error(
-            f"this is not YAML: {' '.join(str(error).split())}", _first_bad_character(text, file), "save the file as plain UTF-8 text"
-        )
-        return None
+        said, hint = f"this is not YAML: {' '.join(str(error).split())}", "save the file as plain UTF-8 text"
+        place = _first_bad_character(text, file)
     except (ValueError, RecursionError) as error:
-        problems.error(f"this is not YAML: {error}", builder.here, "correct the value here")
-        return None
+        said, place, hint = f"this is not YAML: {error}", builder.here, "correct the value here"
     except Exception as error:  # noqa: BLE001 (a file can make the parser throw anything, and each is a fault of the file)
-        place, hint = _directive(text, file) or (builder.here, "correct the file here")
-        said = " ".join(str(error).split())[:200] or type(error).__name__
-        problems.error(f"this is not YAML that can be read: {said}", place, hint)
-        return None
+        said = f"this is not YAML that can be read: {' '.join(str(error).split())[:200] or type(error).__name__}"
+        place, hint = builder.here, "correct the file here"
+    place, hint = _directive(text, file, place) or (place, hint)
+    problems.error(said, place, hint)
+    return None
 
 
-def _directive(text: str, file: str) -> tuple[Place, str] | None:
-    """Where a file says which YAML it is, which is all that the parser cannot place."""
+def _directive(text: str, file: str, place: Place) -> tuple[Place, str] | None:
+    """Where a file says which YAML it is, if that is what cannot be read: the parser tells no later place then."""
     for number, line in enumerate(text[:4096].split("\n"), 1):
-        if line.startswith("%YAML"):
+        if line.startswith("%YAML") and (place.line or 0) <= number:
             return Place(file, number, 1), "remove this line: gpurec knows which YAML each of its files is"
     return None
 

@@ -68,7 +68,10 @@ def test_one_of_another_owner_is_said(path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can give a file away")
     os.chown(path, 12345, 12345)
-    assert "belongs to another user (id 12345)" in (unsafe_sentence(path) or "")
+    assert "s.db belongs to another user (id 12345)" in (unsafe_sentence(path) or "")
+    os.chown(path, 0, 0)
+    os.chown(path.parent, 12345, 12345)
+    assert "its folder belongs to another user (id 12345); own it" in (unsafe_sentence(path) or "")
 
 
 def test_the_file_behind_a_link_counts(path: Path, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import socket
+import subprocess
 import sys
 from contextlib import closing
 from datetime import UTC, datetime
@@ -173,3 +175,19 @@ def test_a_state_is_not_copied_onto_itself(tmp_path: Path) -> None:
     for other in ("s.db", "link.db", f"sqlite:///{tmp_path / 's.db'}"):
         with pytest.raises(StateError, match="this is the state that is to be copied"):
             copy_state(open_state("s.db", tmp_path), open_state(other, tmp_path))
+
+
+def test_a_limit_of_this_process_is_no_fault_of_the_disk(tmp_path: Path) -> None:
+    def short_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+    write = """
+import sys
+from pathlib import Path
+from reconciler.state import open_writer
+with open_writer(Path(sys.argv[1]), command="x"):
+    pass
+"""
+    command = [sys.executable, "-c", write, tmp_path / "s.db"]
+    ran = subprocess.run(command, preexec_fn=short_files, capture_output=True, text=True, check=False)
+    assert "this process may write files of at most 4,096 bytes (ulimit -f); raise that limit" in ran.stderr

@@ -72,6 +72,7 @@ def test_a_directive_that_the_parser_does_not_take_is_told_with_its_place(text: 
     with pytest.raises(WorkspaceError, match=r"^f\.yaml:\d+:\d+: this is not YAML") as raised:
         problems.raise_if_any()
     assert len(str(raised.value)) < 1000
+    assert ("remove this line" in str(raised.value)) is ("%YAML" in text)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,9 @@ def unsafe_access(path: Path) -> list[str]:
         mode = f"(mode {stat.S_IMODE(seen.st_mode):04o})"
         if _keeps(seen):
             continue
-        if each == file.parent and others_may_write(seen):
+        if each == file.parent and seen.st_uid not in (0, os.geteuid()):
+            found.append(f"{ITS_FOLDER} belongs to another user (id {seen.st_uid})")
+        elif each == file.parent and others_may_write(seen):
             found.append(f"{ITS_FOLDER} can be written by others {mode}")
         elif seen.st_mode & stat.S_IWOTH:
             found.append(f"{ITS_FOLDER} lies in {each}, which everybody can write {mode}")

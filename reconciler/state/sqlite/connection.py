@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import sqlite3
 import tempfile
@@ -12,7 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from reconciler.fleet import Place, Problem, StateError
-from reconciler.state.sql.connection import Damaged, Replaced, Unwritable
+from reconciler.state.sql.connection import Damaged, Unwritable
 from reconciler.state.sql.rescue import RescuePlace
 from reconciler.state.sql.row_errors import NO_VALUE, UndecodableRow, words_of
 
@@ -172,9 +173,18 @@ def _sentence(error: sqlite3.Error, path: Path) -> StateError:
         return _unwritable("the state cannot be written: the file or its folder is read-only", path, "make both writable for you")
     if name.startswith(("SQLITE_CANTOPEN", "SQLITE_AUTH")):
         return _unwritable("the state cannot be opened", path, "check that it is a file that you may read, in a folder that you may enter")
+    if name.startswith("SQLITE_IOERR") and (most := _longest_file()) is not None:
+        what = f"the state cannot be written: this process may write files of at most {most:,} bytes (ulimit -f)"
+        return _unwritable(what, path, "raise that limit")
     if name.startswith("SQLITE_IOERR"):
         return _unwritable(f"the disk of the state fails ({name})", path, "check the disk, then run again")
     return _error(f"SQLite refuses: {error}", path, "check that the file is a gpurec state")
+
+
+def _longest_file() -> int | None:
+    """Bytes that a file of this process may have; None where nobody has set a limit."""
+    most, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return None if most == resource.RLIM_INFINITY else most
 
 
 def _is_full(path: Path) -> bool:
