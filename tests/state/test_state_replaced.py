@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -151,6 +152,7 @@ def test_what_the_run_itself_writes_into_the_file_is_its_own(tmp_path: Path) -> 
         before = path.stat().st_size
         state.record([replace(ROW, address=f"model.{number}@n/e", model="a" * 4000) for number in range(3000)])
         assert path.stat().st_size > before  # the log was folded into it
+        os.utime(path, (0, 0))  # as `touch` does, or a program that keeps copies
         state.prove_held()
         state.finish_run(run, "done")
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import suppress
+import sqlite3
+from contextlib import closing, suppress
 from pathlib import Path
 
 from reconciler.fleet import Place, Problem
 from reconciler.state.sql.connection import Replaced
-from reconciler.state.sqlite.connection import file_id
+from reconciler.state.sqlite.connection import existing, file_id
 from reconciler.state.sqlite.log import log_path
 
 
@@ -20,7 +21,9 @@ class OwnFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path, self._file, self._left = path, file_id(path), _mark(path)
+        self._path, self._file = path, file_id(path)
+        self._left: _Mark | None = None
+        self._held: tuple[object, ...] | None = None
         self._log, self._index = log_path(path), path.with_name(path.name + "-shm")
         self._beside = {beside: file_id(beside) for beside in (self._log, self._index)}
 
@@ -29,8 +32,14 @@ class OwnFile:
         return file_id(self._path) == self._file
 
     def is_as_left(self) -> bool:
-        """Whether nobody else has written to the file since."""
-        return _mark(self._path) == self._left
+        """Whether nobody else has written to the file since. A time of change alone says nothing: `touch` makes one."""
+        mark = _mark(self._path)
+        if mark != self._left:
+            held = _held_by(self._path)
+            if held is None or held != self._held:
+                return False
+            self._left = mark
+        return True
 
     def replaced(self) -> Replaced:
         """What is said where the file is another one, is gone, or was written to by somebody who does not have the lease."""
@@ -44,7 +53,9 @@ class OwnFile:
     def written(self) -> None:
         """Takes the file as it is for what this run left; to be called right after a transaction of its writer, whose end may move pages
         from the log into the file."""
-        self._left = _mark(self._path)
+        mark = _mark(self._path)
+        if mark != self._left:
+            self._left, self._held = mark, _held_by(self._path)
 
     def set_aside(self) -> None:
         """Moves the log out of the way of what took the place of the state: nothing in a log says which state it is of, so the next who
@@ -67,9 +78,29 @@ def _aside(log: Path, file: tuple[int, int]) -> Path:
     return log.with_name(f"{log.name}.replaced-{file[1]}")
 
 
-def _mark(path: Path) -> tuple[int, int] | None:
+_Mark = tuple[int, int]
+
+
+def _mark(path: Path) -> _Mark | None:
     try:
         seen = path.stat()
     except OSError:
         return None
     return seen.st_size, seen.st_mtime_ns
+
+
+def _held_by(path: Path) -> tuple[object, ...] | None:
+    """What tells the file itself, without its log, from every copy of another moment; None where it is no state. Read by SQLite alone: a
+    file that this process opened and closed would lose the locks that SQLite has on it."""
+    with suppress(sqlite3.Error), closing(sqlite3.connect(f"{existing(path, 'ro')}&immutable=1", uri=True)) as conn:
+        return tuple(tuple(map(tuple, conn.execute(question))) for question in _TELLING)
+    return None
+
+
+_TELLING = (
+    "PRAGMA page_count",
+    "PRAGMA schema_version",
+    "SELECT owner, token FROM lease",
+    "SELECT value FROM meta WHERE key IN ('lineage', 'serial') ORDER BY key",
+    "SELECT max(id) FROM runs",
+)

@@ -38,6 +38,7 @@ class SqliteWriter(SqlWriter, SqliteReader):
         SqliteReader.__init__(self, path, conn)
         self._start(held, clock, rescue_place(path), fleet=fleet, new=new)
         self.own_file = OwnFile(path)
+        self.own_file.written()
 
     @property
     def warnings(self) -> tuple[str, ...]:
