@@ -15,6 +15,7 @@ import ssl
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
+from datetime import date
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -36,6 +37,7 @@ _NOT_DONE = {
 }
 """Keys of a kubeconfig without which a request would go another way, or as somebody else, than kubectl's."""
 _SAID = 300
+_NO_NUMBER = 2**63
 _TOKEN = re.compile(r"[!-~]+")
 """What a header can hold; an error about any other would show it."""
 
@@ -91,11 +93,11 @@ class _Config:
         self.named: dict[str, dict[str, tuple[dict[str, Any], Path]]] = {"clusters": {}, "users": {}, "contexts": {}}
         for path in paths:
             document = _yaml(path)
-            self.current = self.current or str(document.get("current-context") or "")
+            self.current = self.current or _text(document.get("current-context"))
             for kind, found in self.named.items():
                 for entry in _listed(document.get(kind)):
                     if isinstance(entry, dict) and isinstance(body := entry.get(kind.removesuffix("s")), dict):
-                        found.setdefault(str(entry.get("name")), (body, path.parent))
+                        found.setdefault(_text(entry.get("name")), (body, path.parent))
 
     def _entry(self, kind: str, name: str) -> tuple[dict[str, Any], Path]:
         if name in self.named[kind]:
@@ -107,9 +109,9 @@ class _Config:
         if not name and not self.current:
             raise KubernetesError.of("the kubeconfig has no current context", self.where, "write -i kubernetes:CONTEXT")
         context, _ = self._entry("contexts", name or self.current)
-        cluster, beside = self._entry("clusters", str(context.get("cluster")))
-        user, folder = self._entry("users", str(context.get("user"))) if context.get("user") else ({}, Path())
-        server = str(cluster.get("server") or "")
+        cluster, beside = self._entry("clusters", _text(context.get("cluster")))
+        user, folder = self._entry("users", _text(context.get("user"))) if context.get("user") else ({}, Path())
+        server = _text(cluster.get("server"))
         if not _is_url(server):
             raise KubernetesError.of("the kubeconfig names no server of this cluster", self.where, "give `server: https://…`")
         if cluster.get("insecure-skip-tls-verify"):
@@ -124,7 +126,7 @@ class _Config:
         key = _data(user, "client-key", folder, self.where)
         token = user.get("token")
         if token is None and user.get("tokenFile"):
-            token = read_bounded(folder / str(user["tokenFile"]), MOST_BYTES)
+            token = read_bounded(folder / _text(user["tokenFile"]), MOST_BYTES)
         if token is None and isinstance(user.get("exec"), dict):
             token, certificate, key = await _from_program(user["exec"], folder, environ, self.where)
         if server.startswith("http://") and (token or certificate) and not _is_loopback(server):
@@ -132,12 +134,22 @@ class _Config:
         tls = None
         if server.startswith("https://"):
             tls = _tls(server, authority, certificate, key, self.where)
-        bearer = _token(str(token), self.where) if token is not None else None
-        return ClusterAccess(server.rstrip("/"), server, tls, bearer, str(context.get("namespace") or "default"))
+        bearer = _token(_text(token), self.where) if token is not None else None
+        return ClusterAccess(server.rstrip("/"), server, tls, bearer, _text(context.get("namespace")) or "default")
 
 
 def _listed(value: object) -> list[object]:
     return value if isinstance(value, list) else []
+
+
+def _text(value: object) -> str:
+    """A scalar of YAML or JSON as text. Empty for what is none, which may be written out larger than it came (YAML has aliases), and for a
+    number that no name is."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) and abs(value) >= _NO_NUMBER:
+        return ""
+    return str(value) if isinstance(value, (int, float, date)) else ""
 
 
 def _token(text: str, where: str) -> str:
@@ -175,37 +187,37 @@ def _data(entry: Mapping[str, Any], key: str, folder: Path, where: str) -> str |
     """PEM text of `KEY-data` (base64) or of the file `KEY`, whose path is relative to the kubeconfig."""
     if inline := entry.get(f"{key}-data"):
         try:
-            return base64.b64decode(str(inline), validate=True).decode()
+            return base64.b64decode(_text(inline), validate=True).decode()
         except (binascii.Error, ValueError):
             raise KubernetesError.of(
                 f"{key}-data is not base64 of a certificate or key", where, "kubectl config view --raw shows it"
             ) from None
-    return read_bounded(folder / str(entry[key]), MOST_BYTES) if entry.get(key) else None
+    return read_bounded(folder / _text(entry[key]), MOST_BYTES) if entry.get(key) else None
 
 
 async def _from_program(
     spec: Mapping[str, Any], folder: Path, environ: Mapping[str, str], where: str
 ) -> tuple[str | None, str | None, str | None]:
     """Token, certificate and key that the program of a kubeconfig gives (an ExecCredential on its stdout)."""
-    program = str(spec.get("command") or "")
-    version = str(spec.get("apiVersion") or "")
+    program = _text(spec.get("command"))
+    version = _text(spec.get("apiVersion"))
     if version not in ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1"):
         what = f"the program for credentials speaks {version[:80]!r}, which is not known"
         raise KubernetesError.of(what, where, "use client.authentication.k8s.io/v1")
     if "/" in program and not program.startswith("/"):
         program = str(folder / program)
     info = {"apiVersion": version, "kind": "ExecCredential", "spec": {"interactive": False}}
-    given = {str(one.get("name")): str(one.get("value", "")) for one in _listed(spec.get("env")) if isinstance(one, dict)}
+    given = {_text(one.get("name")): _text(one.get("value")) for one in _listed(spec.get("env")) if isinstance(one, dict)}
     again = f"run {program[:200]!r} yourself, with the args that the kubeconfig gives it"  # which may hold a secret
     try:
         ran = await run_bounded(
-            [program, *(str(one) for one in _listed(spec.get("args")))],
+            [program, *(_text(one) for one in _listed(spec.get("args")))],
             within=PLUGIN_SECONDS,
             limit=MOST_BYTES,
             environ={**environ, **given, "KUBERNETES_EXEC_INFO": json.dumps(info)},
         )
     except (OSError, ValueError):
-        hint = str(spec.get("installHint") or "install it, or name its whole path")[:_SAID]
+        hint = (_text(spec.get("installHint")) or "install it, or name its whole path")[:_SAID]
         raise KubernetesError.of(f"the program for credentials cannot be run: {program[:200]!r}", where, hint) from None
     if ran.cut is not None or ran.code != 0:
         why = f"did not end within {PLUGIN_SECONDS:.0f} s" if ran.cut == "timeout" else f"ended with {ran.code}"
@@ -217,7 +229,7 @@ async def _from_program(
         found = (None, None, None)
     if not any(found):
         raise KubernetesError.of("the program for credentials printed none (an ExecCredential with a status)", where, again)
-    token, certificate, key = (str(one) if one is not None else None for one in found)
+    token, certificate, key = (_text(one) if one is not None else None for one in found)
     return token, certificate, key
 
 

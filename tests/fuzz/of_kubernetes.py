@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
+import tempfile
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 import httpcore
 import httpx
@@ -34,7 +37,8 @@ from reconciler.fleet import (
     looked_for,
     mismatches,
 )
-from reconciler.kubernetes import ClusterAccess, inventory_of
+from reconciler.hosts import Ran
+from reconciler.kubernetes import ClusterAccess, access, inventory_of
 
 T = TypeVar("T")
 NODE = NodeSpec("node", "127.0.0.1", gpus=(CardSpec(0), CardSpec(1)))
@@ -195,6 +199,42 @@ def take_nodes(data: bytes) -> object:
     return inventory_of(one for one in found if isinstance(one, dict)) if isinstance(found, list) else None
 
 
+def take_kubeconfig(data: bytes) -> object:
+    """A kubeconfig, and what the program prints that it names for credentials: none is run."""
+    text, _, printed = data.partition(b"\0")
+
+    async def run(*_: object, **__: object) -> Ran:
+        return Ran(0, printed, b"")
+
+    with tempfile.TemporaryDirectory(prefix="gpurec-fuzz-") as folder, patch.object(access, "run_bounded", run):
+        path = Path(folder, "config")
+        path.write_bytes(text)
+        found = loop().run_until_complete(access.access_of("", {"KUBECONFIG": str(path)}))
+    return found.server, found.token, found.namespace
+
+
+KUBECONFIG = b"""apiVersion: v1
+kind: Config
+current-context: lab
+contexts: [{name: lab, context: {cluster: lab, user: me, namespace: ml}}]
+clusters: [{name: lab, cluster: {server: "https://10.0.0.1:6443"}}]
+users:
+- name: me
+  user: {%s}
+"""
+USERS = (
+    b"token: abc", b"client-certificate-data: QQ==, client-key-data: QQ==", b"tokenFile: token",
+    b"exec: {apiVersion: client.authentication.k8s.io/v1, command: x, args: [a, 1], env: [{name: A, value: b}]}",
+)  # fmt: skip
+
+
+def kubeconfig_seeds() -> list[bytes]:
+    printed = b'\0{"status": {"token": "abc", "clientCertificateData": "x"}}'
+    large = KUBECONFIG.replace(b"name: me", b"name: 0x" + b"f" * 8000) % USERS[0]
+    bomb = b"a: &a [1]\n" + b"".join(b"%c: &%c [%s]\n" % (one + 1, one + 1, b", ".join([b"*%c" % one] * 9)) for one in range(97, 117))
+    return [*(KUBECONFIG % one + printed for one in USERS), large, bomb + b"current-context: *u\ncontexts: [{name: *u, context: {}}]\n"]
+
+
 def look_seeds() -> list[bytes]:
     return [
         bytes([path, way, 1, *[place, 7, value] * 3])
@@ -205,6 +245,7 @@ def look_seeds() -> list[bytes]:
 
 
 SURFACES = (
+    Surface("kubeconfig", take_kubeconfig, kubeconfig_seeds),
     Surface("kubernetes-look", take_look, look_seeds),
     Surface("kubernetes-http", take_http, lambda: [b"", b"HTTP/1.1 200 X\r\n\r\n", *(answered(as_json(one)) for one in ANSWERS.values())]),
     Surface(
