@@ -55,8 +55,8 @@ Reports and files of people who run such fleets, by the kind of what they show; 
   address, or where it would start from something else than what was shown; what is already as the step leaves it counts as done.
 - **A question that need not be answered.** A metrics page behind a login, a proxy that redirects `/version`, a page of 66 MiB: the
   engine is known all the same, and what the answer would have told is unknown.
-- **An answer that stops in the middle.** A kernel log that hangs, a driver that takes seconds for each question: what must be known is asked
-  first, and what had come by then counts.
+- **An answer that stops in the middle.** A kernel log that hangs, a driver that takes seconds for each question: what must be known is
+  asked first, and what had come by then counts.
 - **A name is not an identity.** Tags move while old weights run, one runner answers to several names, one server has two addresses.
   Digests and weights say what is what; of two residents of one name the one that the tag means is ours.
 - **Some models are elsewhere.** A tag that leads to a cloud takes no memory here and cannot be kept loaded: it is said, and never
