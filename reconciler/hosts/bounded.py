@@ -84,10 +84,6 @@ async def _end(process: asyncio.subprocess.Process, readers: Sequence[asyncio.Fu
     _, waiting = await asyncio.wait(readers, timeout=_GRACE)
     if waiting:
         _kill(process.pid)  # the group has members as long as somebody holds the pipes, so its number is nobody else's
-    if process.returncode is None:  # closing asks for it, and whoever waits for it would then complain on stderr
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_GRACE):
-                await process.wait()
     for reader in readers:
         reader.cancel()
     await asyncio.gather(*readers, return_exceptions=True)
