@@ -173,7 +173,7 @@ def _yaml(path: Path) -> dict[str, Any]:
     from ruamel.yaml.error import YAMLError
 
     try:
-        document = YAML(typ="safe").load(read_bounded(path, MOST_BYTES))
+        document = YAML(typ="safe", pure=True).load(read_bounded(path, MOST_BYTES))
     except (YAMLError, RecursionError, ValueError) as error:
         line = getattr(getattr(error, "problem_mark", None), "line", None)
         where = f"{path}:{line + 1}" if line is not None else str(path)

@@ -346,7 +346,7 @@ def test_the_memory_of_a_state_that_was_replaced_counts_for_nothing(lab: Lab, cl
 def test_replicas_on_a_node_that_left_the_inventory_are_named_though_nobody_looks_at_them(lab: Lab) -> None:
     inventory = lab.root / "inventories/demo.yaml"
     text = inventory.read_text()
-    document = YAML(typ="safe").load(text)
+    document = YAML(typ="safe", pure=True).load(text)
     for group in document["all"]["children"].values():
         group["hosts"].pop("bea", None)
     with inventory.open("w") as file:

@@ -31,7 +31,7 @@ def eleanor(once: Deployment) -> Iterator[Deployment]:
 
 
 def settings(of: Deployment, node: str) -> dict:
-    return YAML(typ="safe").load((of.root / f"gpu-{node}.yaml").read_text())
+    return YAML(typ="safe", pure=True).load((of.root / f"gpu-{node}.yaml").read_text())
 
 
 def test_the_settings_of_the_application_follow_from_the_card_that_was_found(eleanor: Deployment) -> None:

@@ -308,7 +308,7 @@ def converted(root: Path, text: str) -> tuple[dict, dict, str]:
     result = CliRunner().invoke(cli, ["-C", str(root), "import", "--from", str(root / "theirs.yaml")])
     assert result.exit_code == 0, result.stderr
     assert CliRunner().invoke(cli, ["-C", str(root), "validate"]).exit_code == 0
-    read = YAML(typ="safe").load
+    read = YAML(typ="safe", pure=True).load
     hosts = read((root / "inventories" / "default.yaml").read_text())["all"]["hosts"]
     return hosts, read((root / "desired" / "default.yaml").read_text()), result.stderr
 

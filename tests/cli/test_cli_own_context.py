@@ -122,7 +122,7 @@ def test_import_writes_the_context_that_runs_so_that_a_restart_brings_it_back(la
     desired = lab.root / "desired" / "demo.yaml"
     desired.unlink()
     assert lab.run("import", "--out", str(desired)).exit_code == 0
-    model = YAML(typ="safe").load(desired.read_text())["models"]["chat:1"]
+    model = YAML(typ="safe", pure=True).load(desired.read_text())["models"]["chat:1"]
     assert (model["context"], model["context_via"]) == (2048, "request")
     sent = loads(lab)
     result = lab.run("apply", "--auto-approve")

@@ -134,16 +134,17 @@ def test_an_unknown_command_names_the_nearest_that_works(arguments: list[str], a
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["apply", "-auto-approve"], "Did you mean '--auto-approve'?"),
-        (["plan", "-out=x"], "Did you mean '--out'?"),
-        (["plan", "-x"], "No such option '-x'."),
-        (["rollback", "x"], "'x' is not a whole number."),
+        (["apply", "-auto-approve"], "Did you mean --auto-approve?"),
+        (["plan", "-out=x"], "Did you mean --out?"),
+        (["plan", "-x"], "No such option -x"),
+        (["rollback", "x"], "x is not a whole number."),
     ],
 )
 def test_a_wrong_option_is_told_in_words_that_help(arguments: list[str], said: str) -> None:
+    """In the words of click, whose versions differ in their quotes and colons."""
     result = CliRunner().invoke(cli, arguments, prog_name="gpurec")
     assert result.exit_code == 1
-    assert said in result.stderr
+    assert said in result.stderr.replace("'", "").replace("option: ", "option ")
 
 
 @pytest.mark.parametrize("word", sorted(ELSEWHERE))

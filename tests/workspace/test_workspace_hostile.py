@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import tracemalloc
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+import reconciler
 from reconciler.fleet import UnitError, WorkspaceError, parse_bytes, parse_duration, parse_version
 from reconciler.workspace import Workspace, groups, variables
 from reconciler.workspace.parse import parse
@@ -260,3 +262,9 @@ def test_what_contains_itself_is_told_also_after_a_key_that_is_defined_twice(dro
 def test_a_key_with_a_wrong_value_is_told_once_and_not_as_missing_too(problems, host, wanted, told):
     found = problems(f"all: {{hosts: {{a: {host or '{}'}}}}}", f"version: 1\n{wanted}")
     assert [told in sentence for sentence in found] == [True], found
+
+
+def test_no_file_of_a_stranger_is_read_by_the_libyaml_that_comes_with_old_versions_of_ruamel() -> None:
+    """It refuses `{server: https://10.0.0.1:6443}`; where ruamel.yaml.clib is installed it is taken unless the reader is pure."""
+    sources = Path(reconciler.__file__).parent.rglob("*.py")
+    assert [str(path) for path in sources if 'YAML(typ="safe")' in path.read_text(encoding="utf-8")] == []
