@@ -12,6 +12,7 @@ import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence, Set
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from uuid import uuid4
 
 from reconciler.fleet import LOCAL, FleetFacts, GpurecError, NodeFacts, StateError, Topic
@@ -27,6 +28,8 @@ is left of two intervals is for the look of who takes over."""
 OPTION = "--shard"
 """By which the command in the lock tells that its holder is one of several loops."""
 _A_MOMENT = 0.05
+_DOCUMENT = 250
+"""Nodes in one document of a row: a document is read or written in one go, while which nothing else of the process goes on."""
 _MOST_BYTES = 512 * 2**20
 _OF_A_RUN = frozenset({Topic.FAILED, Topic.ERROR})
 
@@ -94,6 +97,9 @@ class Sharding:
         self._shard, self._interval = shard, interval
         self._owner = str(uuid4())
         self._looks = 0
+        self._looked_at: frozenset[str] | None = None
+        self._cut_off = False
+        """Whether the last look was not given to the others."""
         self._board: ShardBoard | None = None
         self._living: frozenset[int] = frozenset()
         self._due: float | None = None
@@ -102,7 +108,10 @@ class Sharding:
     async def part(self, store: Store, fleet: str, names: Collection[str]) -> FleetPart:
         """What to look at now. Raises StateError where the state cannot be read, or is a file."""
         self._board = store.shards(fleet)
+        cut_off, self._cut_off = self._cut_off, True
         rows = await asyncio.to_thread(self._board.read)
+        if cut_off:
+            rows = self._heard(rows)
         self._await(rows)
         living = self._living | {self._shard.number}
         nodes = deal(names, self._shard, living)
@@ -110,16 +119,18 @@ class Sharding:
         found = [*self._twins(rows)]
         if first:
             found += [*self._lost(rows, living), *self._other_counts(rows)]
-        return FleetPart(nodes, _seen(rows, set(names) - nodes), first, tuple(found))
+        own = self._looked_at is not None and self._looked_at <= nodes  # then its own row tells nothing of the others' nodes
+        told = [row for row in rows if not own or row.owner != self._owner]
+        return FleetPart(nodes, await asyncio.to_thread(_seen, told, set(names) - nodes), first, tuple(found))
 
     async def looked(self, part: FleetPart, facts: FleetFacts) -> None:
         """Gives the others what was seen. Raises StateError."""
         assert self._board is not None
         assert part.nodes is not None
         own = FleetFacts(facts.at, {name: node for name, node in facts.nodes.items() if name in part.nodes})
-        body = await asyncio.to_thread(lambda: zlib.compress(facts_to_json(own).encode(), 1))
+        body = await asyncio.to_thread(packed, own)
         await asyncio.to_thread(self._board.looked, self._shard, self._owner, self._interval, body)
-        self._looks += 1
+        self._looks, self._looked_at, self._cut_off = self._looks + 1, part.nodes, False
 
     async def pause(self, seconds: float, wait: Callable[[float], Awaitable[bool | None]]) -> None:
         """Waits so long by `wait`, which says whether it was woken; less long where another loop turns out to be dead meanwhile."""
@@ -158,6 +169,11 @@ class Sharding:
             await asyncio.sleep(self._interval / 2)
             with suppress(StateError):
                 await asyncio.to_thread(self._board.alive, self._shard, self._owner)
+
+    def _heard(self, rows: Sequence[ShardRow]) -> Sequence[ShardRow]:
+        """The rows, without the time in which this loop was not heard of either: the database was away, and nobody is dead for that."""
+        silent = next((row.heard for row in rows if row.owner == self._owner), 0.0)
+        return [replace(row, heard=max(0.0, row.heard - silent)) for row in rows]
 
     def _await(self, rows: Sequence[ShardRow]) -> None:
         """Notes which of the others live, and when the next of them is late."""
@@ -202,19 +218,33 @@ def _seen(rows: Sequence[ShardRow], names: Set[str]) -> FleetFacts | None:
     return FleetFacts(at, nodes) if nodes else None
 
 
+def packed(facts: FleetFacts) -> bytes:
+    """What a loop saw, as a row has it: documents of facts, a line each."""
+    names = list(facts.nodes)
+    parts = [names[at : at + _DOCUMENT] for at in range(0, len(names), _DOCUMENT)] or [[]]
+    documents = (facts_to_json(FleetFacts(facts.at, {name: facts.nodes[name] for name in part})) for part in parts)
+    return zlib.compress("".join(documents).encode(), 1)
+
+
 def facts_of(row: ShardRow) -> FleetFacts:
     """The facts in a row. Raises StateError for what no loop wrote."""
     where = f"shard {row.shard}"
+    nodes: dict[str, NodeFacts] = {}
+    at = ""
     try:
         unzipped = zlib.decompressobj()
         text = unzipped.decompress(row.body or b"", _MOST_BYTES)
         if not unzipped.eof:
             raise StateError.of("what it saw is cut, or larger than any look is", where, "see that all loops are of this version")
-        return facts_from_json(text, where)
+        for document in text.removesuffix(b"\n").split(b"\n"):
+            facts = facts_from_json(document, where)
+            at = max(at, facts.at)
+            nodes.update(facts.nodes)
     except (zlib.error, GpurecError) as error:
         if isinstance(error, StateError):
             raise
         raise StateError.of("what it saw cannot be read", where, "see that all loops are of this version") from error
+    return FleetFacts(at, nodes)
 
 
 def still_told(conditions: Mapping[tuple[Topic, str, str], Condition], part: FleetPart) -> dict[tuple[Topic, str, str], Condition]:

@@ -1,5 +1,5 @@
 """`gpurec watch --shard` as four processes on one real PostgreSQL: each node is looked at by one of them, one applies at a time, and the
-part of one that is killed is taken over."""
+part of one that is killed is taken over; and what they do where their database goes away."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from reconciler.sim import SimSpec, read_sim_text
 INTERVAL = 8
 """Seconds. A loop whose look takes more than half of it is taken for dead, so it is long for a busy machine."""
 NODES = 24
-FLEET = "time_scale: 0\nmodels:\n  - {name: small, size: 1GiB}\nnodes:\n" + "".join(
+FLEET = "time_scale: {scale}\nmodels:\n  - {name: small, size: 1GiB}\nnodes:\n" + "".join(
     f"  n{number:02}: {{gpus: [{{vram: 8GiB}}], engines: {{ollama: {{kind: ollama, installed: [small]}}}}}}\n" for number in range(NODES)
 )
 WANTED = "version: 1\nmodels:\n  small: {engine: ollama, on: ollama, each: node, vram: 1GiB}\n"
@@ -37,19 +37,30 @@ def database() -> Iterator[Postgres]:
     server.remove()
 
 
-def fleet() -> SimSpec:
-    return read_sim_text(FLEET, "fleet")
+def fleet(scale: int) -> SimSpec:
+    return read_sim_text(FLEET.replace("{scale}", str(scale)), "fleet")
 
 
 class Loops:
     """The processes, each with a log of its own."""
 
-    def __init__(self, lab: Lab, url: str, folder: Path) -> None:
-        self.lab, self.url, self.folder = lab, url, folder
+    def __init__(self, lab: Lab, url: str, folder: Path, count: int) -> None:
+        self.lab, self.url, self.folder, self.count = lab, url, folder, count
         self.running: dict[int, subprocess.Popen[bytes]] = {}
 
     def begin(self, number: int) -> None:
-        command = [sys.executable, "-m", "reconciler", "-C", str(self.lab.root), "--state", self.url, "watch", "--shard", f"{number}/4"]
+        command = [
+            sys.executable,
+            "-m",
+            "reconciler",
+            "-C",
+            str(self.lab.root),
+            "--state",
+            self.url,
+            "watch",
+            "--shard",
+            f"{number}/{self.count}",
+        ]
         command += ["--interval", f"{INTERVAL}s", "--mode", "apply", "--log", "json"]
         with (self.folder / f"{number}.log").open("ab") as log:
             self.running[number] = subprocess.Popen(command, stdout=log, stderr=log, env=dict(os.environ))
@@ -72,21 +83,36 @@ class Loops:
         """What each of them said of it: that it holds, that it does no more."""
         return {
             number: [bool(line["holds"]) for line in self.lines(number) if line["type"] == "condition" and line["subject"] == subject]
-            for number in range(1, 5)
+            for number in range(1, self.count + 1)
         }
 
     def looks(self) -> list[int]:
-        return [sum(line["type"] == "looked" for line in self.lines(number)) for number in range(1, 5)]
+        return [sum(line["type"] == "looked" for line in self.lines(number)) for number in range(1, self.count + 1)]
+
+    def errors(self, number: int) -> list[bool]:
+        """What it said of errors: that one holds, that it does no more."""
+        return [bool(line["holds"]) for line in self.lines(number) if line["type"] == "condition" and line["topic"] == "error"]
+
+    def owned(self) -> int:
+        return self.lab.run("--state", self.url, "state", "list").output.count("model.small@")
+
+    def history(self) -> list[str]:
+        return [run["result"] for run in json.loads(self.lab.run("--state", self.url, "history", "--format", "json").output)]
+
+    def loads(self) -> Counter[str]:
+        """Requests for a load, by engine."""
+        return Counter(name for name, engine in self.lab.fleet.engines.items() for one in engine.requests if one.path == "/api/generate")
 
 
 @contextmanager
-def loops(database: Postgres, folder: Path) -> Iterator[Loops]:
+def loops(database: Postgres, folder: Path, count: int = 4, scale: int = 0) -> Iterator[Loops]:
+    """`scale`: how many times as long as a real one a load takes."""
     (folder / "lab").mkdir()
-    with served(fleet(), folder / "lab") as lab:
+    with served(fleet(scale), folder / "lab") as lab:
         lab.want(WANTED)
-        made = Loops(lab, database.url, folder)
+        made = Loops(lab, database.url, folder, count)
         try:
-            for number in range(1, 5):
+            for number in range(1, count + 1):
                 made.begin(number)
             yield made
             made.end()
@@ -108,15 +134,10 @@ def test_four_loops_share_a_fleet_and_the_part_of_a_killed_one_is_taken_over(
         def all_looked(times: int) -> bool:
             return min(made.looks()[number - 1] for number in made.running) >= times
 
-        def owned() -> int:
-            return lab.run("--state", made.url, "state", "list").output.count("model.small@")
-
-        wait_until(lambda: owned() == NODES or None, 120, "the first apply is over")
+        wait_until(lambda: made.owned() == NODES or None, 120, "the first apply is over")
         wait_until(lambda: all_looked(3), 60, "all have looked")
-        history = json.loads(lab.run("--state", made.url, "history", "--format", "json").output)
-        assert [run["result"] for run in history] == ["done"], "one of them applied it all"
-        loads = Counter(f"{one.method} {one.path}" for engine in lab.fleet.engines.values() for one in engine.requests)
-        assert loads["POST /api/generate"] <= NODES
+        assert made.history() == ["done"], "one of them applied it all"
+        assert made.loads().total() <= NODES
 
         home = {name: position % 4 + 1 for position, name in enumerate(sorted(lab.fleet.engines))}
         lab.fleet.forget_requests()
@@ -144,5 +165,34 @@ def test_four_loops_share_a_fleet_and_the_part_of_a_killed_one_is_taken_over(
         wait_until(lambda: lab.fleet.engines[min(lost)].residents or None, 60, "what is lost in its part is mended by another")
         made.begin(2)
         wait_until(lambda: made.told("shard.2/4")[1][-2:] == [True, False] or None, 60, "it is back")
-        runs = json.loads(lab.run("--state", made.url, "history", "--format", "json").output)
-        assert {run["result"] for run in runs} == {"done"}
+        assert set(made.history()) == {"done"}
+
+
+def test_loops_go_on_when_their_database_was_killed_during_an_apply_and_when_it_stayed_away(tmp_path: Path) -> None:
+    database = Postgres()
+    try:
+        database.start()
+        with loops(database, tmp_path, count=2, scale=4) as made:
+            wait_until(lambda: made.loads().total() or None, 120, "an apply is under way")
+            database.kill()
+            database.stop()
+            assert made.loads().total() < NODES, "the server was killed while steps ran"
+            database.start()
+            wait_until(lambda: made.history() == ["done"] or None, 120, "the apply is over, in one run")
+            assert made.owned() == NODES
+            assert set(made.loads().values()) == {1}, "nothing is loaded twice"
+
+            before = made.looks()
+            wait_until(lambda: all(now > then for now, then in zip(made.looks(), before, strict=True)) or None, 60, "both look")
+            database.stop()
+            wait_until(lambda: all(made.errors(number)[-1:] == [True] for number in (1, 2)) or None, 90, "both say that it is away")
+            lost = min(made.lab.fleet.engines)
+            made.lab.fleet.engines[lost].restart()
+            database.start()
+            wait_until(lambda: made.lab.fleet.engines[lost].residents or None, 90, "what was lost meanwhile is mended")
+            wait_until(lambda: all(made.errors(number)[-1:] == [False] for number in (1, 2)) or None, 60, "both say that it is back")
+            assert made.history() == ["done", "done"]
+            assert made.loads() == Counter({**dict.fromkeys(made.lab.fleet.engines, 1), lost: 2})
+            database.stop()  # and now they are asked to end
+    finally:
+        database.remove()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -17,9 +18,10 @@ from hypothesis import strategies as st
 
 from reconciler.fleet import CardSample, FleetFacts, Frame, HistoryBounds, NodeFacts, StateError
 from reconciler.operations.settings import WorkspaceSettings
-from reconciler.probes import facts_to_json
+from reconciler.probes import facts_from_json, facts_to_json
+from reconciler.service import sharding
 from reconciler.service.events import Looked, Over, Started, Told, WatchEvent
-from reconciler.service.sharding import LATE, FleetPart, Sharding, deal, facts_of
+from reconciler.service.sharding import LATE, FleetPart, Sharding, deal, facts_of, packed
 from reconciler.service.watch import Signals, Watch, WatchOptions
 from reconciler.sim import builtin_fleet
 from reconciler.state import Shard, ShardRow, SqliteStore, Store, frames
@@ -56,8 +58,11 @@ class Board:
     """What a database holds of the loops, at a time of its own."""
 
     rows: dict[Shard, ShardRow] = field(default_factory=dict)
+    away: bool = False
 
     def read(self, *, bodies: bool = True) -> Sequence[ShardRow]:
+        if self.away:
+            raise StateError.of("it is away", "the database", "start it")
         return sorted(self.rows.values(), key=lambda row: (row.shard.of, row.shard.number))
 
     def looked(self, shard: Shard, owner: str, interval: float, body: bytes) -> None:
@@ -118,6 +123,22 @@ def test_the_part_of_a_loop_that_is_not_heard_of_is_dealt_out_and_told_once_unti
     assert part_of(first, board).found == ()
 
 
+def test_nobody_is_taken_for_dead_because_the_database_was_away() -> None:
+    board = Board()
+    first = four(board)[0]
+    board.away = True
+    with pytest.raises(StateError):
+        part_of(first, board)
+    board.away = False
+    board.later(INTERVAL, Shard(1, 4), Shard(3, 4), Shard(4, 4))
+    board.later(LATE * INTERVAL - 1)
+    part = part_of(first, board)
+    assert (part.nodes, part.found) == (frozenset({"a", "e"}), ())
+    asyncio.run(first.looked(part, facts("2026-01-01T01:00:00Z", "a", "e")))
+    board.later(LATE * INTERVAL, Shard(1, 4))
+    assert [one.subject for one in part_of(first, board).found] == ["shard.2/4", "shard.3/4", "shard.4/4"], "it is back, and they are not"
+
+
 def test_of_a_node_that_several_saw_what_was_seen_last_counts() -> None:
     board = Board()
     second = four(board)[1]
@@ -135,6 +156,53 @@ def test_a_loop_that_was_never_begun_leaves_no_node_unseen_and_is_told_from_the_
     assert (part.nodes, part.found, part.first) == (frozenset(NAMES), (), True)
     asyncio.run(loop.looked(part, facts("2026-01-01T00:00:00Z", *NAMES)))
     assert [one.subject for one in part_of(loop, board).found] == ["shard.1/3", "shard.3/3"]
+
+
+def test_the_loop_goes_on_while_what_the_others_saw_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    board, went_on, seen = Board(), threading.Event(), list[bool]()
+    second = four(board)[1]
+
+    def reads(row: ShardRow) -> FleetFacts:
+        seen.append(went_on.wait(10))
+        return facts_of(row)
+
+    async def play() -> None:
+        monkeypatch.setattr(sharding, "facts_of", reads)
+        part = asyncio.ensure_future(second.part(cast("Store", board), "lab", NAMES))
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_soon(went_on.set)
+        assert (await part).elsewhere is not None
+
+    asyncio.run(play())
+    assert seen == [True] * 3, "those of the three others, and not its own"
+
+
+def test_what_was_seen_of_a_part_that_goes_back_is_not_lost() -> None:
+    """Until its loop, that is back, has looked itself."""
+    board = Board()
+    second = four(board)[1]
+    board.later(LATE * INTERVAL + 1, Shard(2, 4), Shard(3, 4), Shard(4, 4))
+    taken = part_of(second, board)
+    assert "a" in (taken.nodes or ())
+    asyncio.run(second.looked(taken, replace(facts("2026-01-01T03:00:00Z", *NAMES), nodes={"a": NodeFacts("a", (), 7, {})})))
+    board.alive(Shard(1, 4), "")
+    elsewhere = part_of(second, board).elsewhere
+    assert elsewhere is not None
+    assert elsewhere.nodes["a"].ram_bytes == 7
+
+
+def test_a_row_of_many_nodes_is_read_document_by_document(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = list[int]()
+
+    def counting(text: bytes, where: str) -> FleetFacts:
+        read.append(len(facts_from_json(text, where).nodes))
+        return facts_from_json(text, where)
+
+    monkeypatch.setattr(sharding, "facts_from_json", counting)
+    for count in (0, 1, 1001):
+        seen = facts("2026-01-01T00:00:00Z", *(f"n{number}" for number in range(count)))
+        assert facts_of(ShardRow(Shard(1, 2), "x", "somebody", 0, 0, INTERVAL, packed(seen))) == seen
+    assert max(read) <= 250
 
 
 def test_two_loops_of_one_number_and_loops_that_divide_otherwise_are_told() -> None:
