@@ -81,6 +81,7 @@ from reconciler.planning.plan import (
 )
 from reconciler.planning.resource import AfterPlan, AnyKind, KindPlan, plan_kind
 from reconciler.planning.rollout import rollout_edges
+from reconciler.planning.whole_cards import whole_cards
 from reconciler.planning.worth import worth_of
 from reconciler.vram import NO_CATALOGUE, Catalogue
 
@@ -133,6 +134,9 @@ def make_plan(
     desired = desired.at(parse_time(facts.at)) if hours else desired
     with_one_model = frozenset(engine.id for node in fleet.nodes.values() for engine in node.engines if takes_one_model(engine))
     early = [kind for kind in kinds if kind.name == ENGINE]
+    given = tuple(given_cards(desired, applied, resources))
+    whole_of = whole_cards(fleet, facts, applied, given)
+    resources = whole_of.seen(resources)
 
     def plan_engines(after: AfterPlan) -> list[KindPlan]:
         return [plan_kind(kind, after, resources, selected) for kind in early]
@@ -142,7 +146,7 @@ def make_plan(
 
     def fresh_board() -> Occupancy:
         board = set_up(fleet, begun.facts, desired.limits, selected, catalogue, desired.policy.assumes_foreign)
-        charge_given(board, given_cards(desired, applied, resources))
+        charge_given(board, given)
         mark_hot(board, desired.policy, applied)
         mark_lost(board, applied, desired.policy.lost_after, created_at)
         return board
@@ -158,7 +162,7 @@ def make_plan(
     ordered = order(changes.every)
     peak = peaks((change.takes, change.frees) for change in ordered)
     made_for = _made_for(ordered)
-    agents = place_agents(placement, desired, applied, Hosts(hosts_of(fleet), away_of(fleet, resources), selected))
+    agents = place_agents(placement, desired, applied, Hosts(hosts_of(fleet), away_of(fleet, resources), selected, whole_of.left))
     asks = Answers(room_needed)
     model_steps = tuple([_step(change, made_for.get(change), asks) for change in ordered])
     replaceable = with_one_model or any(place.card is not None for place in agents.places)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import field
 
-from reconciler.capacity import Card, CardHolding, fits_alone
+from reconciler.capacity import Card, CardAt, CardHolding, fits_alone
 from reconciler.fleet import (
     AGENT,
     AGENTS,
@@ -45,11 +46,13 @@ class _Applied:
 @value_class
 class Hosts:
     """The nodes that run containers. Nothing new is put on those that are `away`, whose daemon cannot be asked now; outside `selected`
-    (None: all are in) every agent stays as it is."""
+    (None: all are in) every agent stays as it is. `pods`: to how many agents of their own a card is given, where that is not told by its
+    bytes."""
 
     nodes: frozenset[str]
     away: frozenset[str] = frozenset()
     selected: frozenset[str] | None = None
+    pods: Mapping[CardAt, int] = field(default_factory=dict)
 
     @property
     def open(self) -> frozenset[str]:
@@ -80,6 +83,7 @@ class _Placing:
     def __init__(self, placement: Placement, desired: Desired, applied: Applied, hosts: Hosts) -> None:
         self.board, self.desired = placement.board, desired
         self.declared, self.hosts, self._selected = hosts.nodes, hosts.open, hosts.selected
+        self._pods = dict(hosts.pods)
         self.result, self.load = AgentPlacement(), AgentLoad()
         self.offers = Offers(placement, {model.name for model in desired.wanted})
         self.rows = _rows(applied)
@@ -148,7 +152,11 @@ class _Placing:
 
     def has_room(self, spec: AgentSpec, offer: Offer) -> bool:
         """Whether a card of its own has the bytes; an engine's model has its own already."""
-        return offer.slot is not None or all(fits_alone(card, spec.requirement.vram or 0) for card in offer.cards)
+        return offer.slot is not None or all(self.is_given(card) and fits_alone(card, spec.requirement.vram or 0) for card in offer.cards)
+
+    def is_given(self, card: Card) -> bool:
+        """Whether one more agent may have a card for itself, however few bytes it takes there."""
+        return self._pods.get((card.node, card.index), 1) > 0
 
     def _kept_offer(self, spec: AgentSpec, one: _Applied) -> Offer | None:
         if spec.model is not None:
@@ -189,6 +197,8 @@ class _Placing:
         card, count = None, 0
         if offer is not None and offer.slot is None:
             card, count = offer.cards[0], spec.requirement.vram or 0
+            if (at := (card.node, card.index)) in self._pods:
+                self._pods[at] -= 1
             self.board.put(CardHolding(((card, count),)))
         self.result.places.append(
             AgentPlace(spec, node, number, offer if offer is not None and offer.slot is not None else None, card, count)
@@ -222,7 +232,9 @@ class _Placing:
             self._put(spec, node, self._free_number(spec, node), offer)
             missing -= 1
         if missing > 0:
-            self.result.unplaced.append(why_unplaced(spec, missing, self.offers, self.load, self.hosts, self._own_cards(spec)))
+            self.result.unplaced.append(
+                why_unplaced(spec, missing, self.offers, self.load, self.hosts, self._own_cards(spec), self.is_given)
+            )
 
     def _place_each(self, spec: AgentSpec) -> None:
         """One for each node, or each card; where none can ever qualify, none is wanted."""
@@ -237,9 +249,15 @@ class _Placing:
                     continue
                 offer = self._on(spec, node, number) if spec.model is not None or spec.takes_card else None
                 if offer is None and (spec.model is not None or spec.takes_card):
-                    self.result.unplaced.append(why_unplaced(spec, 1, self.offers, self.load, self.hosts, self._own_cards(spec), node))
+                    self.result.unplaced.append(
+                        why_unplaced(spec, 1, self.offers, self.load, self.hosts, self._own_cards(spec), self.is_given, node)
+                    )
                 else:
                     self._put(spec, node, number, offer)
+
+    def _leave_out(self, spec: AgentSpec, count: int, node: str | None = None) -> None:
+        cards = self._own_cards(spec)
+        self.result.unplaced.append(why_unplaced(spec, count, self.offers, self.load, self.hosts, cards, self.is_given, node))
 
     def _is_meant(self, spec: AgentSpec, node: str, number: int) -> bool:
         """Whether this card is one of those for each of which an agent is wanted: it qualifies, and its model is there."""

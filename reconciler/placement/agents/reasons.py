@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 
 from reconciler.capacity import Card, fits_alone
 from reconciler.fleet import AgentSpec, Near, format_bytes, format_capability
@@ -16,12 +16,20 @@ SHOWN = 32
 
 
 def why_unplaced(
-    spec: AgentSpec, count: int, offers: Offers, load: AgentLoad, hosts: Set[str], cards: Sequence[Card], node: str | None = None
+    spec: AgentSpec,
+    count: int,
+    offers: Offers,
+    load: AgentLoad,
+    hosts: Set[str],
+    cards: Sequence[Card],
+    is_given: Callable[[Card], bool],
+    node: str | None = None,
 ) -> UnplacedAgents:
-    """The reasons of everything that `count` agents of one name could have used, as the board stands; of `node` only, where it is given."""
+    """The reasons of everything that `count` agents of one name could have used, as the board stands; of `node` only, where it is given.
+    `is_given`: whether one more may have a card for itself."""
     if not any(one in hosts for one in spec.nodes):
         return UnplacedAgents(spec, count, f"none of the hosts of {spec.on!r} runs containers: declare `docker:` on one", node=node)
-    answers = _of_offers(spec, offers, load, hosts, node) if spec.model is not None else _of_cards(spec, cards, load, node)
+    answers = _of_offers(spec, offers, load, hosts, node) if spec.model is not None else _of_cards(spec, cards, load, is_given, node)
     counts = Counter(code for _, code, _ in answers)
     return UnplacedAgents(spec, count, _whole(spec, counts), tuple(answers[:SHOWN]), dict(sorted(counts.items())), node)
 
@@ -40,7 +48,9 @@ def _of_offers(spec: AgentSpec, offers: Offers, load: AgentLoad, hosts: Set[str]
     return answers
 
 
-def _of_cards(spec: AgentSpec, cards: Sequence[Card], load: AgentLoad, node: str | None) -> list[tuple[str, str, str]]:
+def _of_cards(
+    spec: AgentSpec, cards: Sequence[Card], load: AgentLoad, is_given: Callable[[Card], bool], node: str | None
+) -> list[tuple[str, str, str]]:
     answers = []
     for card in cards:
         if node is not None and card.node != node:
@@ -50,6 +60,8 @@ def _of_cards(spec: AgentSpec, cards: Sequence[Card], load: AgentLoad, node: str
             code = "no_uuid"
         if code is None and is_full((card,), load.agents):
             code = "agents_per_gpu"
+        if code is None and not is_given(card):
+            code = "card_given"
         if code is None and not fits_alone(card, spec.requirement.vram or 0):
             code = "foreign_unknown" if card.is_closed else "vram_unknown" if card.usable is None else "insufficient_vram"
         answers.append((f"{card.node}/{card.index}", code or "taken", in_words(code or "taken", spec, (card,), load.agents)))
@@ -67,7 +79,7 @@ def _whole(spec: AgentSpec, counts: Mapping[str, int]) -> str:
         return "its model is on no node where it may run, and it asks for `near: node`"
     return (
         "no card qualifies"
-        if spec.needs_card and not counts.keys() & {"agents_per_gpu", "insufficient_vram"}
+        if spec.needs_card and not counts.keys() & {"agents_per_gpu", "insufficient_vram", "card_given"}
         else "no card has room for it"
     )
 
@@ -97,6 +109,8 @@ def in_words(code: str, spec: AgentSpec, cards: Sequence[Card], agents: Mapping[
         case "agents_per_gpu":
             full = max(cards, key=lambda card: agents.get(card, 0))
             return f"card {full.index} has {agents.get(full, 0)} agents already (limits.max_agents_per_gpu)"
+        case "card_given":
+            return "its cluster gives a card to one pod, or to as many as it has shares, and those that are there have it"
         case "insufficient_vram":
             free = max((max(0, card.free) for card in cards), default=0)
             return f"{format_bytes(free)} free, {format_bytes(required.vram or 0)} required"
