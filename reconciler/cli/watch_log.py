@@ -81,7 +81,7 @@ class WatchLog:
             case AlertLost(webhook=webhook, why=why):
                 return "warning", [f"An alert to {escape(webhook)} was given up: {escape(why, 1000)}"]
             case WatchEnded():
-                return "info", ["WatchEnded"]
+                return "info", ["Ended"]
             case _ if isinstance(event, TurnFailed | Probing | StepStarted | StepProgress | RunFinished):
                 return None
             case StateNotice():  # it happened, and may happen again

@@ -18,6 +18,7 @@ from reconciler.cli.settings import Settings
 from reconciler.cli.watch_log import WatchLog
 from reconciler.fleet import Problem
 from reconciler.operations.reporter import FileWarning, StateNotice
+from reconciler.service.events import WatchEnded
 from reconciler.service.systemd import Systemd
 from reconciler.sim import builtin_fleet
 
@@ -113,6 +114,11 @@ def test_a_journal_gets_priorities_and_no_time(lab: Lab, monkeypatch: pytest.Mon
     assert lines.pop(0).startswith("<6>Note: set up a new state")
     assert lines
     assert all(line.startswith("<6>pending model.") for line in lines)
+
+
+def test_a_loop_says_when_it_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    WatchLog(Settings(Path()), Systemd({}), json_lines=False, environ={})(WatchEnded())
+    assert capsys.readouterr().out.split(maxsplit=1)[1] == "Ended\n"
 
 
 def test_what_was_done_to_the_state_is_said_each_time_and_a_warning_of_the_files_once(capsys: pytest.CaptureFixture[str]) -> None:
