@@ -113,11 +113,11 @@ def _of_fleet(settings: WorkspaceSettings, store: Store, fleet: str | None) -> S
 def _store(settings: WorkspaceSettings, fleet: str | None) -> Store:
     """`fleet` None: the command says none."""
     if settings.state is not None:
-        return open_state(settings.state, settings.directory, fleet or _clear_fleet(settings), settings.path(STATE))
+        return open_state(settings.state, settings.directory, fleet or clear_fleet(settings), settings.path(STATE))
     return SqliteStore(state_path_of(settings.directory, fleet or _fleet_of_files(settings)))
 
 
-def _clear_fleet(settings: WorkspaceSettings) -> str | None:
+def clear_fleet(settings: WorkspaceSettings) -> str | None:
     """The fleet of the files here, where they leave no doubt: a database holds several."""
     try:
         return _fleet_of_files(settings)

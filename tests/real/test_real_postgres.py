@@ -459,7 +459,9 @@ def test_two_workspaces_on_one_state_are_one_fleet_for_every_command(database: I
         say(ann, "state", "rm", owned.split()[0])
         assert say(ben, "state", "list").split() == owned.split()[1:]
         assert "is for a state in a file" in say(ann, "state", "backup", status=1)
-        assert "Both hold the same" in say(ben, "state", "copy", url, "state/demo.db", "--state-new")
+        with database.store("other").writer(command="apply", fleet="other"):
+            pass
+        assert "Both hold the same" in say(ben, "state", "copy", url, "state/demo.db", "--state-new"), "of two fleets that of its files"
         assert ben.run("state", "list").output == say(ben, "state", "list")
         with database.store("demo").writer(command="gpurec apply of somebody else"):
             assert "apply of somebody else" in say(ann, "apply", "--auto-approve", status=5)

@@ -22,13 +22,14 @@ def copy(context: click.Context, source: str, to: str, lock_timeout: float, form
     from dataclasses import asdict
 
     from reconciler.cli.state_file import warn_of_access
+    from reconciler.operations.workspace import clear_fleet
     from reconciler.state import copy_state, fleet_to_copy, open_state, refuse_unsafe
     from reconciler.views.escape import escape
     from reconciler.workspace import STATE
 
     settings = settings_of(context)
     rescues = settings.path(STATE)
-    old = open_state(source, settings.directory, settings.fleet, rescues)
+    old = open_state(source, settings.directory, settings.fleet or clear_fleet(settings), rescues)
     new = open_state(to, settings.directory, settings.fleet or fleet_to_copy(old), rescues)
     warn_of_access(settings, old)
     if new.file is not None and not settings.allow_unsafe_state:
