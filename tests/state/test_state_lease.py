@@ -19,7 +19,8 @@ from reconciler.fleet import AppliedReplica, EngineId, LockHeld, StateError
 from reconciler.state import StepStatus, open_reader, open_writer
 from reconciler.state.lease import EXPIRY_SECONDS, HEARTBEAT_SECONDS, Standing
 from reconciler.state.process import Process, ci_page, is_gone, this_process
-from reconciler.state.sqlite.lease import Heartbeat, break_lease, read_lease, release_lease, still_ours, take_lease
+from reconciler.state.sql.lease import break_lease, release_lease
+from reconciler.state.sqlite.lease import Heartbeat, read_lease, still_ours, take_lease
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ME = Process("ben", "here", "boot-1", 100, 5000, "pid:[1]")

@@ -8,19 +8,18 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 
-from reconciler.fleet import LockHeld
-from reconciler.state.lease import EXPIRY_SECONDS, Lease, OwnLease, Standing, iso, lock_held, refuse_if_held
+from reconciler.state.lease import Lease, OwnLease, Standing, iso, lock_held, refuse_if_held
 from reconciler.state.postgres.address import Address
 from reconciler.state.postgres.connection import PostgresConnection, connect, postgres_said
-from reconciler.state.postgres.lease import Heartbeat, read_lease, release_lease, take_lease
+from reconciler.state.postgres.lease import Heartbeat, read_lease, take_lease
 from reconciler.state.postgres.schema import migrate, schema_version
 from reconciler.state.postgres.writer import PostgresWriter
 from reconciler.state.process import this_process
 from reconciler.state.sql.connection import Unwritable
 from reconciler.state.sql.fleet_name import refuse_other_fleet
+from reconciler.state.sql.lease import release_lease, unless_heard_of, when_free
 from reconciler.state.sql.rescue import RescuePlace, kept_apart
 
-_RETRY_SECONDS = 0.5
 _LATER_SECONDS = 1.0
 
 
@@ -43,7 +42,7 @@ def open_writer(
 
     The same as of a store in a file; the lease goes by the server's clock, everything else by `clock`.
     """
-    conn, held, new = _wait_for_lease(address, command, fleet, clock, lock_timeout, sleep)
+    conn, held, new = when_free(lambda: _take(address, command, fleet, clock, sleep), lock_timeout, sleep)
     writer = PostgresWriter(address, conn, held, clock, rescues, fleet=fleet, new=new, sleep=sleep)
     heartbeat = Heartbeat(lambda: writer.address, held)
     try:
@@ -79,49 +78,23 @@ def _release_later(address: Address, held: OwnLease) -> None:
             return _release(address, held)
 
 
-def _wait_for_lease(
-    address: Address,
-    command: str,
-    fleet: str | None,
-    clock: Callable[[], datetime],
-    lock_timeout: float,
-    sleep: Callable[[float], None],
-) -> tuple[PostgresConnection, OwnLease, bool]:
-    waited = 0.0
-    while True:
-        conn = connect(address)
-        try:
-            with postgres_said(str(address)):
-                return conn, *_take(conn, address, command, fleet, clock, sleep)
-        except LockHeld:
-            conn.close()
-            if waited >= lock_timeout:
-                raise
-        except BaseException:
-            conn.close()
-            raise
-        pause = min(_RETRY_SECONDS, lock_timeout - waited)
-        sleep(pause)
-        waited += pause
-
-
 def _take(
-    conn: PostgresConnection,
-    address: Address,
-    command: str,
-    fleet: str | None,
-    clock: Callable[[], datetime],
-    sleep: Callable[[float], None],
-) -> tuple[OwnLease, bool]:
-    """The lease, and whether the store is a new one. Nothing older is migrated while a run holds it."""
-    where, watched = str(address), None
-    if schema_version(conn, where):
-        refuse_other_fleet(conn, where, fleet)
-        held, now = read_lease(conn)
-        refuse_if_held(held, where, now, this_process())
-        watched = _watch(conn, where, held, now, sleep)
-    new = migrate(conn, address, iso(clock()))
-    return take_lease(conn, where, command, watched), new
+    address: Address, command: str, fleet: str | None, clock: Callable[[], datetime], sleep: Callable[[float], None]
+) -> tuple[PostgresConnection, OwnLease, bool]:
+    """A connection with the lease, and whether the store is a new one. Nothing older is migrated while a run holds it."""
+    conn, where, watched = connect(address), str(address), None
+    try:
+        with postgres_said(where):
+            if schema_version(conn, where):
+                refuse_other_fleet(conn, where, fleet)
+                held, now = read_lease(conn)
+                refuse_if_held(held, where, now, this_process())
+                watched = _watch(conn, where, held, now, sleep)
+            new = migrate(conn, address, iso(clock()))
+            return conn, take_lease(conn, where, command, watched), new
+    except BaseException:
+        conn.close()
+        raise
 
 
 def _watch(conn: PostgresConnection, where: str, lease: Lease | None, now: datetime, sleep: Callable[[float], None]) -> Lease | None:
@@ -130,13 +103,4 @@ def _watch(conn: PostgresConnection, where: str, lease: Lease | None, now: datet
     moves."""
     if lease is None or lease.standing(this_process(), now) is not Standing.EXPIRED or lease.age(now) > 0:
         return lease
-    watched = 0.0
-    while watched < EXPIRY_SECONDS:
-        sleep(_RETRY_SECONDS)
-        watched += _RETRY_SECONDS
-        found, _ = read_lease(conn)
-        if found is not None and found.owner == lease.owner and found.heartbeat_at != lease.heartbeat_at:
-            raise lock_held(found, where)
-        if found != lease:
-            return None
-    return lease
+    return unless_heard_of(lease, lambda: read_lease(conn)[0], lambda found: lock_held(found, where), sleep)

@@ -14,7 +14,7 @@ from reconciler.state.lease import Lock, iso
 from reconciler.state.postgres.address import Address, parse
 from reconciler.state.postgres.check import check_state
 from reconciler.state.postgres.connection import connect, postgres_said
-from reconciler.state.postgres.lease import break_lease, read_lease
+from reconciler.state.postgres.lease import read_lease
 from reconciler.state.postgres.opening import open_writer
 from reconciler.state.postgres.reader import open_reader
 from reconciler.state.postgres.schema import fleets, migrate, schema_version
@@ -25,6 +25,7 @@ from reconciler.state.shards import ShardBoard
 from reconciler.state.sql.beside import Found, WrittenBeside
 from reconciler.state.sql.connection import Connection
 from reconciler.state.sql.fleet_name import OtherFleet, read_fleet, refuse_other_fleet, refuse_other_inventory, write_fleet
+from reconciler.state.sql.lease import break_lease
 from reconciler.state.sql.rescue import RescuePlace, RescueWriter
 from reconciler.value_class import value_class
 

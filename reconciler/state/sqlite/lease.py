@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from uuid import uuid4
 
-from reconciler.state.lease import COLUMNS, HEARTBEAT_SECONDS, Lease, OwnLease, iso, lease_of, lease_row, lock_held, refuse_if_held
+from reconciler.state.lease import COLUMNS, HEARTBEAT_SECONDS, Lease, OwnLease, iso, lease_of
 from reconciler.state.not_as_written import NotAsWritten
 from reconciler.state.process import Process, ProcessTable, this_process
 from reconciler.state.sql.connection import Connection
+from reconciler.state.sql.lease import Beating, claim
 from reconciler.state.sqlite.connection import BUSY_SECONDS, existing
 from reconciler.state.sqlite.own_file import OwnFile
-
-_SET = ", ".join(f"{column} = ?" for column in COLUMNS)
 
 
 def read_lease(conn: sqlite3.Connection) -> Lease | None:
@@ -43,37 +40,15 @@ def take_lease(
 
     Raises LockHeld when another run has it, or when the holder that was watched has been heard of since.
     """
-    me = me or this_process()
-    owner = str(uuid4())
     conn.execute("BEGIN IMMEDIATE")
     try:
-        held = read_lease(conn)
-        refuse_if_held(held, path, now, me, table)
-        if held is not None and watched is not None and held.owner == watched.owner and held != watched:
-            raise lock_held(held, path)
-        took_over = held.taken_over(held.standing(me, now, table)) if held is not None else None
-        row = lease_row(Lease(owner, me, command, iso(now), iso(now), now.timestamp()))
-        conn.execute(f"UPDATE lease SET token = token + 1, {_SET} WHERE id = 1", row)  # noqa: S608
-        (token,) = conn.execute("SELECT token FROM lease WHERE id = 1").fetchone()
+        own = claim(conn, path, command, read_lease(conn), now, me or this_process(), table, watched)
         conn.execute("COMMIT")
     except BaseException:
         if conn.in_transaction:
             conn.execute("ROLLBACK")
         raise
-    return OwnLease(owner, token, took_over)
-
-
-def break_lease(conn: sqlite3.Connection, owner: str) -> bool:
-    """Takes the lease from `owner` and gives it to nobody: the token rises, so that the holder can write nothing any more.
-
-    False when somebody else, or nobody, has it by now.
-    """
-    return conn.execute("UPDATE lease SET token = token + 1, owner = NULL WHERE id = 1 AND owner = ?", (owner,)).rowcount == 1
-
-
-def release_lease(conn: sqlite3.Connection, held: OwnLease) -> None:
-    """Gives the lease back; does nothing when somebody else has it by now. The token stays, so that it only ever rises."""
-    conn.execute("UPDATE lease SET owner = NULL WHERE id = 1 AND owner = ? AND token = ?", (held.owner, held.token))
+    return own
 
 
 def beat(conn: sqlite3.Connection, held: OwnLease, now: datetime) -> bool:
@@ -97,39 +72,31 @@ def was_taken_over(conn: Connection, held: OwnLease) -> bool:
     return row is not None and isinstance(row[0], int) and row[0] > held.token
 
 
-class Heartbeat:
-    """A background thread with its own connection that says every few seconds that this run is alive, whatever the run itself is at."""
+class Heartbeat(Beating):
+    """Of a lease in a file, for as long as that is the file that it was taken in."""
 
     def __init__(self, path: Path, held: OwnLease, clock: Callable[[], datetime], every: float = HEARTBEAT_SECONDS) -> None:
-        self._path, self._held, self._clock, self._every = path, held, clock, every
+        super().__init__(every)
+        self._path, self._held, self._clock = path, held, clock
         self.own_file = OwnFile(path)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="lease-heartbeat", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join()
+        self._conn: sqlite3.Connection | None = None
 
     def beat(self, conn: sqlite3.Connection) -> bool:
         """Writes one heartbeat; False when the lease is no longer ours."""
         return beat(conn, self._held, self._clock())
 
-    def _run(self) -> None:
-        conn: sqlite3.Connection | None = None
-        ours = True
-        while ours and not self._stop.wait(self._every):
-            try:
-                if not self.own_file.is_there():
-                    self.own_file.set_aside()
-                    break  # another file is there by now, which is none of ours
-                if conn is None:
-                    conn = sqlite3.connect(existing(self._path), uri=True, timeout=BUSY_SECONDS, isolation_level=None)
-                    conn.execute("PRAGMA wal_autocheckpoint = 0")  # one connection checkpoints, the writer's
-                ours = self.beat(conn)
-            except sqlite3.Error:
-                continue  # busy or out of disk: the next beat tries again, and the fencing token guards every write meanwhile
-        if conn is not None:
-            conn.close()
+    def _goes_on(self) -> bool:
+        try:
+            if not self.own_file.is_there():
+                self.own_file.set_aside()
+                return False  # another file is there by now, which is none of ours
+            if self._conn is None:
+                self._conn = sqlite3.connect(existing(self._path), uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+                self._conn.execute("PRAGMA wal_autocheckpoint = 0")  # one connection checkpoints, the writer's
+            return self.beat(self._conn)
+        except sqlite3.Error:
+            return True  # busy or out of disk
+
+    def _end(self) -> None:
+        if self._conn is not None:
+            self._conn.close()

@@ -9,8 +9,8 @@ from pathlib import Path
 from reconciler.fleet import StateError
 from reconciler.state.lease import Lock
 from reconciler.state.process import Process, ProcessTable, this_process
+from reconciler.state.sql.lease import break_lease
 from reconciler.state.sqlite.connection import followed, open_for_writing, sqlite_said
-from reconciler.state.sqlite.lease import break_lease
 from reconciler.state.sqlite.reader import open_reader
 from reconciler.state.sqlite.schema import schema_version
 

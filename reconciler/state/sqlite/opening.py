@@ -15,15 +15,14 @@ from reconciler.state.lease import EXPIRY_SECONDS, Lease, OwnLease, Standing, is
 from reconciler.state.process import this_process
 from reconciler.state.sql.connection import Replaced, Unwritable
 from reconciler.state.sql.fleet_name import refuse_other_fleet
+from reconciler.state.sql.lease import release_lease, unless_heard_of, when_free
 from reconciler.state.sql.rescue import kept_apart
 from reconciler.state.sqlite.connection import followed, open_for_reading, open_for_writing, sqlite_said
-from reconciler.state.sqlite.lease import Heartbeat, read_lease, release_lease, take_lease
+from reconciler.state.sqlite.lease import Heartbeat, read_lease, take_lease
 from reconciler.state.sqlite.log import Log, last_written, look_at_log
 from reconciler.state.sqlite.reader import open_reader
 from reconciler.state.sqlite.schema import migrate, schema_version
 from reconciler.state.sqlite.writer import SqliteWriter
-
-_RETRY_SECONDS = 0.5
 
 
 def _now() -> datetime:
@@ -48,7 +47,12 @@ def open_writer(
     the store cannot be written, is of another fleet, or where its folder does not exist and `new_folder` does not ask for one.
     """
     path = followed(path)
-    conn, held, new = _wait_for_lease(path, command, fleet, new_folder, clock, lock_timeout, sleep)
+
+    def take() -> tuple[sqlite3.Connection, OwnLease, bool]:
+        watched = _watch(path, clock, sleep)
+        return _take(path, command, fleet, new_folder, clock(), watched)
+
+    conn, held, new = when_free(take, lock_timeout, sleep)
     try:
         heartbeat = Heartbeat(path, held, clock)
         heartbeat.start()
@@ -74,28 +78,6 @@ def open_writer(
         raise kept_apart(writer.rescue, writer.unwritable, None)
 
 
-def _wait_for_lease(
-    path: Path,
-    command: str,
-    fleet: str | None,
-    new_folder: bool,
-    clock: Callable[[], datetime],
-    lock_timeout: float,
-    sleep: Callable[[float], None],
-) -> tuple[sqlite3.Connection, OwnLease, bool]:
-    waited = 0.0
-    while True:
-        try:
-            watched = _watch(path, clock, sleep)
-            return _take(path, command, fleet, new_folder, clock(), watched)
-        except LockHeld:
-            if waited >= lock_timeout:
-                raise
-        pause = min(_RETRY_SECONDS, lock_timeout - waited)
-        sleep(pause)
-        waited += pause
-
-
 def _watch(path: Path, clock: Callable[[], datetime], sleep: Callable[[float], None]) -> Lease | None:
     """The lease of a holder that may be dead: its heartbeat is not of these seconds, and its process cannot be asked from here.
 
@@ -105,17 +87,12 @@ def _watch(path: Path, clock: Callable[[], datetime], sleep: Callable[[float], N
     silent, lease = time.time() - last_written(path) > EXPIRY_SECONDS, _lease(path)
     if lease is None or silent or lease.standing(this_process(), clock()) is not Standing.EXPIRED:
         return lease
-    watched = 0.0
-    while watched < EXPIRY_SECONDS:
-        sleep(_RETRY_SECONDS)
-        watched += _RETRY_SECONDS
-        now = _lease(path)
-        if now is not None and now.owner == lease.owner and now.heartbeat_at != lease.heartbeat_at:
-            age = now.age(clock())
-            raise lock_held(now, path, f", by a clock that is {format_duration(abs(age))} {'behind' if age > 0 else 'ahead of'} this one")
-        if now != lease:
-            return None
-    return lease
+
+    def refusal(now: Lease) -> LockHeld:
+        age = now.age(clock())
+        return lock_held(now, path, f", by a clock that is {format_duration(abs(age))} {'behind' if age > 0 else 'ahead of'} this one")
+
+    return unless_heard_of(lease, lambda: _lease(path), refusal, sleep)
 
 
 def _lease(path: Path) -> Lease | None:
