@@ -8,9 +8,7 @@ ConfigMaps and Secrets that never change. Which card of its node a pod is given,
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from secrets import token_hex
@@ -35,7 +33,6 @@ from reconciler.containers.kubernetes_making import (
     NAME_NOTE,
     NODE_LABEL,
     SERVICE_NOTE,
-    WORKLOAD_LABEL,
     ClusterNode,
     Stored,
     deployment_document,
@@ -47,13 +44,13 @@ from reconciler.containers.kubernetes_making import (
     service_document,
     stored_objects,
 )
+from reconciler.containers.kubernetes_secrets import same_values
 from reconciler.containers.kubernetes_shapes import (
     CLUSTER_NODES,
     DEPLOYMENT,
     DEPLOYMENTS,
     EVENTS,
     HELD,
-    HELD_ONE,
     NODE,
     PODS,
     SERVER_VERSION,
@@ -64,6 +61,7 @@ from reconciler.containers.kubernetes_shapes import (
     Pod,
     Read,
 )
+from reconciler.containers.kubernetes_strangers import has_one_of, is_for
 from reconciler.containers.output import last_lines
 from reconciler.containers.protocol import LAST_LINES, ContainerError
 from reconciler.containers.sent_secrets import SentSecrets
@@ -134,14 +132,32 @@ class KubernetesHost:
             label = one.notes.get(ADDRESS_LABEL, "")
             address = wanted.adopted.get(label)
             watched = wanted.env.get(address or label, _NOTHING_WATCHED)
-            facts = await self._facts(one, pods, services, wanted.fleet, watched)
+            own = [pod for pod in pods if pod.workload == one.metadata.name]
+            facts = await self._facts(one, own, services, wanted.fleet, watched)
             found.append(facts if address is None else replace(facts, address=address, adopted=label))
         there = {one.metadata.name for one in ours}
+        found += [one async for one in self._of_others(wanted, node)]
         for name in sorted(wanted.names - {one.name for one in found}):
             held = await self._deployment(object_name(name, node.hostname))
             if held is not None and held.metadata.name not in there:
                 found.append(stranger(held, name, wanted.fleet))
         return NodeContainers(tuple(sorted(found, key=lambda one: (one.name, one.id))), daemon)
+
+    async def _of_others(self, wanted: ContainersLookedFor, node: ClusterNode) -> AsyncIterator[ContainerFacts]:
+        """Deployments that somebody else made: those that count as ours, and, where whoever is on this node is asked for, all that are."""
+        adopted: set[str] = set()
+        for key, address in sorted(wanted.adopted.items()):
+            one = await self._deployment(key.partition("/")[0])
+            known = one is not None and (key == one.id or (key == one.metadata.name and is_for(one, node)))
+            if one is not None and known and owner_of(one.metadata, wanted.fleet)[0] is Owner.FOREIGN:
+                adopted.add(one.id)
+                facts = await self._facts(one, await self._pods(one), (), wanted.fleet, wanted.env.get(address, _NOTHING_WATCHED))
+                yield replace(facts, owner=Owner.OURS, address=address, adopted=one.id)
+        if wanted.on_host:
+            here = await self._cluster.list(await self._of("pods"), {"fieldSelector": f"spec.nodeName={node.name}"}, PODS)
+            for one in await self._cluster.list(await self._of("deployments"), {}, DEPLOYMENTS):
+                if one.id not in adopted and owner_of(one.metadata, wanted.fleet)[0] is Owner.FOREIGN and has_one_of(one, here):
+                    yield await self._facts(one, await self._pods(one), (), wanted.fleet, _NOTHING_WATCHED)
 
     async def inspect(self, container: str, watched: WatchedEnv, fleet: str) -> ContainerFacts | None:
         one = await self._known(container)
@@ -154,28 +170,12 @@ class KubernetesHost:
     async def _facts(
         self, one: Deployment, pods: Collection[Pod], services: Collection[str], fleet: str, watched: WatchedEnv
     ) -> ContainerFacts:
-        own = [pod for pod in pods if pod.workload == one.metadata.name]
-        return read_deployment(one, own, services, fleet, watched.values, await self._same(one, watched), await self._placed())
+        return read_deployment(one, pods, services, fleet, watched.values, await self._same(one, watched), await self._placed())
 
     async def _same(self, one: Deployment, watched: WatchedEnv) -> Mapping[str, bool | None]:
-        """Whether variables have the values of these secrets: those that they are read from in the cluster are asked for, and not kept."""
         if not watched.secrets:
             return {}
-        known = self._secrets.known(watched.secrets, one.metadata.name)
-        held: dict[str, Mapping[str, str]] = {}
-        found: dict[str, bool | None] = {}
-        variables = {variable.name: variable for variable in one.container.env or ()}
-        for name, value in sorted(known.items()):
-            variable = variables.get(name)
-            ref = variable.value_from.secret_key_ref if variable is not None and variable.value_from is not None else None
-            if value is None or ref is None or ref.name is None:
-                found[name] = None if value is None else variable is not None and variable.value == value
-                continue
-            if ref.name not in held:
-                answer = await self._cluster.get(f"{await self._of('secrets')}/{quote(ref.name, safe='')}", raw=True)
-                held[ref.name] = (answer.read(HELD_ONE).data or {}) if answer is not None else {}
-            found[name] = _decoded(held[ref.name].get(ref.key or "")) == value.encode()
-        return found
+        return await same_values(self._cluster, await self._of("secrets"), one, self._secrets.known(watched.secrets, one.metadata.name))
 
     async def has_image(self, image: str) -> bool:
         """The node pulls when the pod starts there."""
@@ -191,11 +191,11 @@ class KubernetesHost:
     async def logs(self, container: str, lines: int = LAST_LINES) -> tuple[str, ...]:
         one = await self._known(container)
         pod = newest(await self._pods(one)) if one is not None else None
-        if pod is None:
+        if one is None or pod is None:
             return ()
         path = f"{await self._of('pods')}/{quote(pod.metadata.name, safe='')}/log"
         for previous in ("false", "true"):
-            query = {"container": "main", "tailLines": str(lines), "previous": previous, "limitBytes": str(MIB)}
+            query = {"container": one.container.name, "tailLines": str(lines), "previous": previous, "limitBytes": str(MIB)}
             with suppress(ContainerError):
                 answer = await self._cluster.get(path, query)
                 if answer is not None and (told := last_lines(answer.body, lines)):
@@ -397,7 +397,7 @@ class KubernetesHost:
         return await self._list("deployments", selector, DEPLOYMENTS)
 
     async def _pods(self, one: Deployment) -> list[Pod]:
-        return await self._list("pods", f"{WORKLOAD_LABEL}={one.metadata.name}", PODS)
+        return await self._list("pods", ",".join(f"{name}={value}" for name, value in sorted(one.selected.items())), PODS)
 
     async def _set(self, one: Deployment, *, replicas: int | None = None, called: str | None = None) -> None:
         """Changes whether it runs, or what it is called. Both are always said: a field that its manager leaves out is given up."""
@@ -439,10 +439,3 @@ class KubernetesHost:
             for held in await self._list(kind, selector, HELD):
                 if held.metadata.name not in needed:
                     await self._cluster.delete(f"{await self._of(kind)}/{quote(held.metadata.name, safe='')}", held.metadata.uid)
-
-
-def _decoded(text: str | None) -> bytes | None:
-    try:
-        return base64.b64decode(text or "", validate=True) if text is not None else None
-    except (binascii.Error, ValueError):
-        return None

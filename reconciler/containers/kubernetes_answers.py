@@ -34,6 +34,7 @@ from reconciler.containers.kubernetes_shapes import (
     Volume,
     VolumeMount,
 )
+from reconciler.containers.kubernetes_strangers import unsaid
 from reconciler.engines.foreign_text import clean_name, clean_text
 from reconciler.fleet import (
     ADDRESS_LABEL,
@@ -97,7 +98,7 @@ def read_deployment(
     secrets: Mapping[str, bool | None],
     node: ClusterNode,
 ) -> ContainerFacts:
-    """A Deployment of ours as the container that it stands for. `pods` are its own, `services` the names of our Services; `kept` are the
+    """A Deployment as the container that it stands for. `pods` are its own, `services` the names of our Services; `kept` are the
     variables to keep by value, `secrets` says of others whether they are as they should be, `node` is the node that it is for."""
     owner, whose = owner_of(one.metadata, fleet)
     pod, container, found = one.spec.template.spec, one.container, newest(pods)
@@ -131,6 +132,7 @@ def read_deployment(
         image_command=(),
         image_entrypoint=(),
         env={name: env[name] for name in sorted(kept) if name in env},
+        variables=tuple(sorted(clean_name(variable.name) for variable in container.env or ())) if owner is Owner.FOREIGN else (),
         secrets=secrets,
         mounts=tuple(sorted((told for mount, volume in mounts if (told := _mount(mount, volume)) is not None), key=str)),
         network_mode=HOST_NETWORK if pod.host_network else "default",
@@ -145,7 +147,7 @@ def read_deployment(
         healthcheck=_healthcheck(container.readiness_probe, asked_health),
         labels=dict(sorted(one.notes.items())),
         privileges=("privileged",) if container.security_context is not None and container.security_context.privileged else (),
-        settings=tuple(sorted(_settings(one, services, node))),
+        settings=tuple(sorted(_settings(one, services, node, owner is Owner.FOREIGN))),
     )
 
 
@@ -278,21 +280,22 @@ def cannot_start(one: Deployment, pod: Pod | None) -> tuple[str, str, str | None
     return ("start_failed", said, None) if said is not None and pod.status.phase == "Failed" else None
 
 
-def _settings(one: Deployment, services: Collection[str], node: ClusterNode) -> Iterator[str]:
-    """What the files have no key for: that it may run elsewhere, that nobody finds it, and whatever others have set in it."""
+def _settings(one: Deployment, services: Collection[str], node: ClusterNode, by_hand: bool) -> Iterator[str]:
+    """What the files have no key for: that it may run elsewhere, that nobody finds it, and whatever others have set in it; of one that is
+    all made `by_hand`, what the files could not make again."""
     pod = one.spec.template.spec
     if (pod.node_selector or {}) != {HOSTNAME: node.hostname}:
         where = ", ".join(f"{clean_name(key)}={clean_name(value)}" for key, value in sorted((pod.node_selector or {}).items()))
         yield f"node selector {where or 'none'}"
     for container in pod.containers:
-        if container.name != CONTAINER:
+        if container.name != CONTAINER and not by_hand:
             yield f"container {clean_name(container.name)}"
     if (one.spec.replicas or 0) > 1:
         yield f"{one.spec.replicas} pods"
     wanted = one.notes.get(SERVICE_NOTE)
     if wanted is not None and wanted not in services:
         yield f"no service {clean_name(wanted)}"
-    yield from changed_by_others(one.metadata)
+    yield from unsaid(one) if by_hand else changed_by_others(one.metadata)
 
 
 def changed_by_others(metadata: Metadata) -> Iterator[str]:

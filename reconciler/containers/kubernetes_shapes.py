@@ -1,4 +1,5 @@
-"""The answers of an API server that are read, as shapes (apps/v1, v1, events): what else they hold is passed over."""
+"""The answers of an API server that are read, as shapes (apps/v1, v1, events): what else they hold is passed over, but for what else
+somebody has asked for in the template of a Deployment."""
 
 from __future__ import annotations
 
@@ -62,7 +63,7 @@ class Port(OfCluster):
     protocol: Word = None
 
 
-class VolumeMount(OfCluster):
+class VolumeMount(OfCluster, extra="allow"):
     name: str
     mount_path: Word = None
     read_only: Flag = None
@@ -81,14 +82,15 @@ class Probe(OfCluster):
 
 class Resources(OfCluster):
     limits: LabelMap = None
+    requests: LabelMap = None
 
 
-class Security(OfCluster):
+class Security(OfCluster, extra="allow"):
     privileged: Flag = None
     supplemental_groups: Annotated[list[int] | None, OrUnknown()] = None
 
 
-class PodContainer(OfCluster):
+class PodContainer(OfCluster, extra="allow"):
     name: str
     image: Word = None
     command: Words = None
@@ -110,6 +112,7 @@ class HostPath(OfCluster):
 
 
 class EmptyDir(OfCluster):
+    medium: Word = None
     size_limit: Word = None
 
 
@@ -127,7 +130,7 @@ class Volume(OfCluster):
     secret: Annotated[NamedSource | None, OrUnknown()] = None
 
 
-class PodSpec(OfCluster):
+class PodSpec(OfCluster, extra="allow"):
     node_selector: LabelMap = None
     host_network: Flag = None
     containers: Annotated[list[PodContainer], Field(default_factory=list)]
@@ -148,8 +151,13 @@ class Condition(OfCluster):
     last_transition_time: Word = None
 
 
+class Selector(OfCluster):
+    match_labels: LabelMap = None
+
+
 class DeploymentSpec(OfCluster):
     replicas: Count = None
+    selector: Annotated[Selector | None, OrUnknown()] = None
     template: Template
 
 
@@ -183,6 +191,11 @@ class Deployment(OfCluster):
         return clean_name(self.notes.get(NAME_NOTE) or self.metadata.name)
 
     @property
+    def selected(self) -> Mapping[str, str]:
+        """The labels by which it knows its pods."""
+        return (self.spec.selector.match_labels if self.spec.selector is not None else None) or {}
+
+    @property
     def stored(self) -> frozenset[str]:
         """The ConfigMaps and Secrets that its pods need."""
         pod = self.spec.template.spec
@@ -196,8 +209,9 @@ class Deployment(OfCluster):
 
     @property
     def container(self) -> PodContainer:
+        """The one that it is about: the only one, or ours."""
         found = self.spec.template.spec.containers
-        return next((one for one in found if one.name == CONTAINER), PodContainer(name=CONTAINER))
+        return next((one for one in found if one.name == CONTAINER or len(found) == 1), PodContainer(name=CONTAINER))
 
 
 class Waiting(OfCluster):
@@ -254,11 +268,13 @@ class Pod(OfCluster):
 
     @property
     def workload(self) -> str:
+        """The Deployment of ours that it belongs to."""
         return (self.metadata.labels or {}).get(WORKLOAD_LABEL, "")
 
     @property
     def container(self) -> ContainerStatus | None:
-        return next((one for one in self.status.container_statuses or () if one.name == CONTAINER), None)
+        found = self.status.container_statuses or ()
+        return next((one for one in found if one.name == CONTAINER or len(found) == 1), None)
 
     def condition(self, of_type: str) -> Condition | None:
         return next((one for one in self.status.conditions or () if one.type == of_type), None)

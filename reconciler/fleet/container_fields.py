@@ -187,8 +187,11 @@ def _or_unknown(values: Sequence[object] | None) -> str | None:
 
 
 def _cards_found(spec: ContainerSpec, facts: ContainerFacts) -> str | None:
-    """All cards without a name are those of a container that was adopted so; its replacement gets them by name."""
-    if facts.adopted and spec.all_cards and facts.cards == ("all",):
+    """All cards without a name are those of a container that was adopted so, and so are as many as it is to have, of which the cluster
+    decided which; its replacement gets them by name."""
+    cards = facts.cards or ()
+    counted = len(cards) == 1 and cards[0].startswith(f"any {len(spec.cards)} of ")
+    if facts.adopted and ((spec.all_cards and cards == ("all",)) or counted):
         return _listed(spec.cards)
     return _or_unknown(facts.cards)
 

@@ -72,9 +72,8 @@ async def _of_node(
     """The engines that can be owned, and of the others why not."""
     if node.docker is None:
         return {}, {engine.id.engine: "its host has no `docker`, so nobody can tell its container" for engine in engines}
-    if node.docker.swarm or node.docker.cluster is not None:
-        what = "services of a swarm" if node.docker.swarm else "Deployments of a cluster"
-        return {}, {engine.id.engine: f"{what} are not adopted" for engine in engines}
+    if node.docker.swarm:
+        return {}, {engine.id.engine: "services of a swarm are not adopted" for engine in engines}
     found: dict[str, Adoptable] = {}
     why: dict[str, str] = {}
     containers = await _containers(fleet, node, engines)

@@ -94,10 +94,13 @@ class Cluster:
         if not path.endswith(("s", "claims")) or path.rpartition("/")[2] not in KINDS:
             raise Refused(404, f"{path} not found")
         wanted = dict(one.split("=", 1) for one in query.get("labelSelector", "").split(",") if one)
+        field, _, value = query.get("fieldSelector", "").partition("=")
         found = [
             one
             for where, one in sorted(self.objects.items())
-            if where.rpartition("/")[0] == path and wanted.items() <= one["metadata"].get("labels", {}).items()
+            if where.rpartition("/")[0] == path
+            and wanted.items() <= one["metadata"].get("labels", {}).items()
+            and (field != "spec.nodeName" or one["spec"].get("nodeName") == value)
         ]
         begin, limit = int(query.get("continue", "0")), int(query.get("limit", "0")) or len(found)
         meta = {"continue": str(begin + limit)} if begin + limit < len(found) else {}
@@ -229,6 +232,8 @@ class Cluster:
             message = f"0/{len(nodes)} nodes are available: 1 {why}."
             condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
             return {"phase": "Pending", "conditions": [condition]}
+        assert node is not None
+        pod["spec"] = {**spec, "nodeName": node["metadata"]["name"]}
         state: Document = {"running": {"startedAt": pod["metadata"]["creationTimestamp"]}}
         if main["image"] == ABSENT:
             state = {"waiting": {"reason": "ImagePullBackOff", "message": f'Back-off pulling image "{ABSENT}"'}}

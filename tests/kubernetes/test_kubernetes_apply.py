@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from adoption_rules import by_hand
 from cli_lab import POLL
 from click.testing import CliRunner
 from simulated_cluster import TOKEN, Cluster, simulated
@@ -45,7 +47,7 @@ agents:
 
 class Lab:
     def __init__(self, root: Path, cluster: Cluster, port: int) -> None:
-        self.root, self.cluster, self.host = root, cluster, HOST
+        self.root, self.cluster, self.port, self.host = root, cluster, port, HOST
         engine = f'{{runtime: container, port: {port}, gpus: [1], container: {{image: "ollama/ollama:0.34.0", volumes: ["/srv:/root"]}}}}'
         for folder in ("inventories", "desired"):
             (root / folder).mkdir()
@@ -167,6 +169,71 @@ def test_an_agent_with_the_only_card_of_its_node_gives_it_up_before_its_next_one
     assert "its old container ends first: both have card GPU-1" in " ".join(lab.run("plan").split())
     lab.run("apply", "--auto-approve")
     assert lab.steps() == []
+
+
+ENGINE = '{{kind: ollama, runtime: container, port: {}, gpus: [{}], container: {{image: "ollama/ollama:0.34.0"}}}}'
+
+
+def test_a_second_engine_on_a_whole_card_is_told_by_the_plan_and_not_tried(lab: Lab) -> None:
+    lab.cards("[{vram: 12GiB}, {vram: 12GiB}]")
+    lab.write(f"engines: {{ollama: {ENGINE.format(lab.port, 0)}}}", "version: 1\n")
+    lab.run("apply", "--auto-approve")
+    lab.write(f"engines: {{ollama: {ENGINE.format(lab.port, 0)}, early: {ENGINE.format(18090, 0)}}}", "version: 1\n")
+    text = " ".join(lab.run("plan").split())
+    assert (
+        "engine.node/early: it cannot be made: its cluster gives a whole card to one pod, and card 0 of node is for engine.node/ollama"
+        in text
+    )
+    assert lab.steps() == [], "the one that is there keeps its card"
+    lab.run("plan", "--detailed-exitcode", ends=3)
+    lab.write(f"engines: {{ollama: {ENGINE.format(lab.port, 0)}, early: {ENGINE.format(18090, 1)}}}", "version: 1\n")
+    assert lab.steps() == ["create engine.node/early"]
+    lab.cards("[{vram: 12GiB, shares: 2}, {vram: 12GiB}]")
+    lab.write(f"engines: {{ollama: {ENGINE.format(lab.port, 0)}, early: {ENGINE.format(18090, 0)}}}", "version: 1\n")
+    assert lab.steps() == ["create engine.node/early"], "a card with two shares is for two"
+
+
+def test_an_agent_has_no_card_that_an_engine_or_another_agent_has_of_the_cluster(lab: Lab) -> None:
+    lab.cards("[{vram: 12GiB, uuid: GPU-1}, {vram: 12GiB, uuid: GPU-2}]")
+    agents = OWN_CARD.replace("VERSION", "1").replace("{requires_gpu", "{replicas: 2, requires_gpu")
+    lab.write(f"engines: {{ollama: {ENGINE.format(lab.port, 0)}}}", agents)
+    assert lab.steps() == ["create engine.node/ollama", "create agent.box@node"]
+    text = " ".join(lab.run("plan").split())
+    assert "its cluster gives a card to one pod" in text
+    lab.run("apply", "--auto-approve", ends=3)
+    assert lab.steps() == []
+    lab.write(f"engines: {{ollama: {ENGINE.format(lab.port, 0)}, late: {ENGINE.format(18090, 1)}}}", agents)
+    assert "card 1 of node is for agent.box@node" in " ".join(lab.run("plan").split())
+
+
+def test_an_engine_that_somebody_runs_in_the_cluster_becomes_ours_as_it_is(lab: Lab) -> None:
+    lab.cards("[{vram: 12GiB}]")
+    lab.write(f"engines: {{ollama: {{url: 'http://127.0.0.1:{lab.port}'}}}}", "version: 1\nmodels: {gemma: {engine: ollama, vram: 1GiB}}\n")
+    document = json.dumps(by_hand("ollama", lab.port)).encode()
+    assert lab.cluster.answer("POST", DEPLOYMENTS, document, "application/json", f"Bearer {TOKEN}")[0] == 200
+    lab.run("apply", "--auto-approve")
+    assert lab.steps() == []
+    sent = len(lab.cluster.sent)
+    lab.run("import", "--own", "--out", "own.yaml")
+    shutil.move(lab.root / "inventories" / "lab.yaml", lab.root / "first.yaml")
+    (lab.root / "inventories" / "lab").mkdir()
+    shutil.move(lab.root / "first.yaml", lab.root / "inventories" / "lab" / "first.yaml")
+    shutil.move(lab.root / "own.yaml", lab.root / "inventories" / "lab" / "own.yaml")
+    text = " ".join(lab.run("plan").split())
+    assert "it asks the cluster" not in text, "it has its card already"
+    assert lab.steps() == ["adopt engine.node/ollama"]
+    lab.run("apply", "--auto-approve")
+    assert lab.steps() == []
+    assert lab.cluster.sent[sent:] == [], "nothing of it is touched"
+    assert "No drift" in lab.run("drift")
+
+    patch = json.dumps([{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "local/box:2"}]).encode()
+    where = f"{DEPLOYMENTS}/ollama?fieldManager=kubectl-edit"
+    assert lab.cluster.answer("PATCH", where, patch, "application/json-patch+json", f"Bearer {TOKEN}")[0] == 200
+    assert "local/box:1 → local/box:2" in lab.run("drift", ends=2)
+    lab.run("apply", "--auto-approve")
+    assert lab.steps() == []
+    assert [one.rpartition("/")[2] for one in lab.cluster.objects if "/deployments/" in one] == ["lab-ollama-node"]
 
 
 WITHOUT_MODEL = """version: 1

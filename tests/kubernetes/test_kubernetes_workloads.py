@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from adoption_rules import RULES as ADOPTION_RULES
 from simulated_cluster import TOKEN, Cluster, simulated
 from workload_rules import (
     ADDRESS,
@@ -56,7 +57,7 @@ def subject(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return Subject(where, cluster.url, {"Authorization": f"Bearer {TOKEN}"})
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule.__name__))
+@pytest.mark.parametrize("rule", [*RULES, *ADOPTION_RULES], ids=lambda rule: str(rule.__name__))
 def test_a_simulated_cluster_keeps_the_rules(rule: Ask, subject: Subject) -> None:
     asyncio.run(rule(subject))
 

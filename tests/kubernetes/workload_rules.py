@@ -311,18 +311,19 @@ async def a_replacement_keeps_the_old_one_until_the_new_one_runs(subject: Subjec
 async def what_a_run_that_was_cut_short_left_is_gone_on_with(subject: Subject) -> None:
     spec = subject.spec(files=(ContainerFile("/etc/gpurec/agent.json", "{}"),))
     async with subject.opened() as host:
-        made = await host.create(spec)
+        await host.create(spec)
         work = ContainerWork(host, FLEET, ADDRESS, spec, poll=0.05)
         await work.make(quiet)
         await work.wait()
-        assert (await only(host, spec)).id == made
+        before = await only(host, spec)
+        assert mismatches(spec, before) == ()
         new = replace(spec, env={"A": "2"})
         await host.create(new, f"{spec.name}.next")
         work = ContainerWork(host, FLEET, ADDRESS, new, poll=0.05)
         await work.make(quiet)
         await work.wait()
         found = await only(host, new)
-        assert (found.id != made, found.name, mismatches(new, found)) == (True, spec.name, ())
+        assert (found.id != before.id, found.name, mismatches(new, found)) == (True, spec.name, ())
         assert {kind: len(names) for kind, names in (await subject.left()).items()} == {"deployments": 1, "configmaps": 1}
 
 
