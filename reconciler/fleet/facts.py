@@ -23,7 +23,7 @@ class ResidentStatus(StrEnum):
 
 NOT_STARTED = "not_started"
 """The mode, in the facts that a plan is made with, of a server that gpurec starts and that nobody has seen yet: which models it has is
-known only once it runs."""
+known only once it runs. Also the reason of one that does not answer since gpurec has not started it."""
 STARTED_WITH_MODEL = "started_with_model"
 """The mode, in the facts that a plan is made with, of a server with one model that gpurec starts: it gets the model that is placed
 there."""
@@ -146,6 +146,11 @@ class EngineFacts:
     clock_skew: float | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def silent(self) -> bool:
+        """It should answer and does not. One that gpurec owns and has not started is not asked for more."""
+        return not self.reachable and self.reason_code != NOT_STARTED
+
 
 @value_class
 class CardProcess:
@@ -257,3 +262,9 @@ class FleetFacts:
     def engine(self, at: EngineId) -> EngineFacts | None:
         node = self.nodes.get(at.node)
         return node.engines.get(at.engine) if node is not None else None
+
+    @property
+    def silent(self) -> tuple[EngineFacts, ...]:
+        """The engines that should answer and do not, by node and name."""
+        engines = (node.engines[name] for _, node in sorted(self.nodes.items()) for name in sorted(node.engines))
+        return tuple(engine for engine in engines if engine.silent)

@@ -19,6 +19,8 @@ def engine_findings(spec: EngineSpec, facts: EngineFacts) -> Iterator[Finding]:
             yield warning("partly_seen", address, note, "what it would tell stays unknown until it answers as it should")
         yield from _variables(spec, facts, address)
         return
+    if not facts.silent:
+        return
     reason = (facts.reason or facts.reason_code or "it did not answer").removeprefix(f"{spec.id}: ")
     match facts.reason_code:
         case "host_refused":

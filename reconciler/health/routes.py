@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from reconciler.fleet import (
+    NOT_STARTED,
     Applied,
     CardId,
     EngineFacts,
@@ -119,6 +120,8 @@ def _choice(one: EngineAnswer, facts: FleetFacts, applied: Applied) -> RouteChoi
 def _verdict(one: EngineAnswer, engine: EngineFacts | None, resident: Resident | None) -> tuple[str, str, str]:
     if engine is None or not engine.reachable:
         reason = engine.reason if engine is not None else None
+        if engine is not None and not engine.silent:
+            return "no", NOT_STARTED, reason or NOT_STARTED
         return "no", "unreachable", f"cannot be asked: {reason or 'nothing is known of it'}"
     if one.code == "resident":
         return _of_resident(resident)

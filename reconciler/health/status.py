@@ -40,7 +40,7 @@ def replicas_of(plan: Plan, facts: FleetFacts, applied: Applied, failed: Mapping
     load failed, where none has succeeded since."""
     residents = _residents(facts)
     engines = [engine for node in facts.nodes.values() for engine in node.engines.values()]
-    silent = {str(engine.id) for engine in engines if not engine.reachable}
+    silent = {str(engine.id) for engine in facts.silent}
     tell = {str(engine.id) for engine in engines if engine.residents is not None}
     steps = {step.address: step for step in model_steps(plan.steps) if step.action not in FETCHES}
     held = {note.address: note.message for note in plan.held}

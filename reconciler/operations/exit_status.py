@@ -103,7 +103,7 @@ def of_drift(report: DriftReport) -> frozenset[ExitStatus]:
 
 def of_facts(facts: FleetFacts) -> frozenset[ExitStatus]:
     """What holds of facts alone."""
-    return of_unreachable([engine for node in facts.nodes.values() for engine in node.engines.values() if not engine.reachable])
+    return of_unreachable(facts.silent)
 
 
 def of_unreachable(engines: Collection[object]) -> frozenset[ExitStatus]:

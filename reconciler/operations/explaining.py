@@ -16,6 +16,7 @@ from reconciler.operations.settings import WorkspaceSettings
 from reconciler.placement import EngineAnswer, Question, candidates
 from reconciler.planning import Plan
 from reconciler.planning.explaining import Account, account_of
+from reconciler.planning.kinds.engine import starting, with_started
 from reconciler.value_class import value_class
 from reconciler.views.explain_text import HistoryRow
 from reconciler.vram import AS_THE_ENGINE
@@ -70,7 +71,8 @@ def explained(seen: Proposal, address: str) -> Explanation:
     model = next((one for one in space.desired.wanted if one.name == name), None) if address.startswith("model.") else None
     found: Sequence[EngineAnswer] = ()
     if model is not None:
-        found = candidates(space.fleet, space.desired, seen.facts, seen.applied, Question(model), space.catalogue)
+        started = starting(space.fleet, seen.facts, plan.steps, seen.applied, seen.recorded, seen.resources).facts
+        found = candidates(space.fleet, space.desired, with_started(seen.facts, started), seen.applied, Question(model), space.catalogue)
     incidents = tuple(one for one in (*seen.applied.incidents, *plan.incidents) if one.address == address)
     history = tuple(HistoryRow(one.run_id, one.started_at, one.action, one.status.value, one.reason, one.seconds) for one in rows)
     return Explanation(plan, account, status, found, incidents, seen.facts, history)

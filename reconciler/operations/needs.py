@@ -14,6 +14,7 @@ from reconciler.operations.settings import WorkspaceSettings
 from reconciler.operations.workspace import load
 from reconciler.placement import ContextSearch, EngineAnswer, ModelNeeds, Question, candidates, model_needs
 from reconciler.planning import unused_tags
+from reconciler.planning.kinds.engine import starting, with_started
 from reconciler.value_class import value_class
 from reconciler.vram import Asked
 from reconciler.workspace import Workspace
@@ -71,7 +72,8 @@ def candidates_in(
     if wanted is None:
         _refuse_unknown(model, workspace, seen.facts)
     question = Question(model, context, asked, search)
-    found = candidates(workspace.fleet, workspace.desired, seen.facts, seen.applied, question, workspace.catalogue)
+    started = starting(workspace.fleet, seen.facts, (), seen.applied, seen.recorded, seen.resources).facts
+    found = candidates(workspace.fleet, workspace.desired, with_started(seen.facts, started), seen.applied, question, workspace.catalogue)
     return ModelAnswer(question, found, wanted is not None, seen.facts, seen.applied)
 
 
@@ -99,7 +101,7 @@ def _refuse_unknown(model: ModelSpec, workspace: Workspace, facts: FleetFacts) -
     silent = 0
     for node in facts.nodes.values():
         for engine in node.engines.values():
-            silent += not engine.reachable
+            silent += engine.silent
             there = {one.name for one in engine.installed or ()} | {one.name for one in engine.residents or ()}
             if names[engine.kind] in there:
                 return

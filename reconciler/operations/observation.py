@@ -39,7 +39,7 @@ from reconciler.operations.reporter import FileWarning, NodeProbed, ProbingEnded
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.operations.workspace import load, state_of
 from reconciler.planning import wanted_names
-from reconciler.planning.kinds.engine import urls_left
+from reconciler.planning.kinds.engine import urls_left, with_not_started
 from reconciler.planning.resource import AnyKind
 from reconciler.probes import facts_from_json, merge_facts
 from reconciler.state import Store
@@ -133,6 +133,7 @@ async def look(
     if space.desired.hours:
         space = replace(space, desired=space.desired.at(_time_of(facts)))
     resources = await _observe_resources(settings, space, applied, facts, options, store)
+    facts = with_not_started(space.fleet, facts, resources, applied)
     kinds = tuple(one.kind for one in settings.types())
     return Observation(space, store, applied, recorded, facts, options.probes, resources, kinds, activity or {}, allocated)
 
@@ -171,11 +172,17 @@ async def _observe_resources(
 
 async def probe_workspace(settings: WorkspaceSettings, report: Reporter = ignore) -> FleetFacts:
     """What probing sees now, with nothing taken from earlier facts. Raises GpurecError for files or a state that cannot be read."""
-    workspace = await load(settings, report)
-    with closing(state_of(settings, workspace).reader()) as state:
+    space = await load(settings, report)
+    store = state_of(settings, space)
+    with closing(store.reader()) as state:
         applied = state.applied()
-    fleet = await every_engine(workspace.fleet, report)
-    return await probe(fleet, workspace.desired, applied, report)
+    space = replace(space, fleet=await every_engine(space.fleet, report))
+    facts = await probe(space.fleet, space.desired, applied, report)
+    owned = {engine.id for node in space.fleet.nodes.values() for engine in node.engines if engine.owned is not None}
+    if not any(engine.id in owned for engine in facts.silent):
+        return facts
+    resources = await _observe_resources(settings, space, applied, facts, PROBE_ALL, store)
+    return with_not_started(space.fleet, facts, resources, applied)
 
 
 async def every_engine(fleet: Fleet, report: Reporter = ignore) -> Fleet:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reconciler.admission import FIT_TARGET, ModelToLoad, PendingLoad, any_order_holds, arrange, cache_per_token, predicted_bytes
 from reconciler.capacity import Charges, EngineState, believed_free, most_unused, on_cards, unused_beside
-from reconciler.fleet import MIB, Applied, EngineKind, ModelSpec, format_bytes
+from reconciler.fleet import MIB, STARTED_WITH_MODEL, Applied, EngineKind, ModelSpec, format_bytes
 from reconciler.needs.run_settings import in_ram, installed_on
 from reconciler.vram import Need
 
@@ -55,6 +55,8 @@ def spilling(slot: EngineState, need: Need) -> str:
 def evicting(slot: EngineState, model: ModelSpec, applied: Applied) -> str:
     """Why this engine would evict somebody for `model`, with its own numbers."""
     rules = slot.rules
+    if slot.full and slot.facts is not None and slot.facts.mode == STARTED_WITH_MODEL:
+        return "has its one model, or is to have it, which it is started with"
     if slot.full:
         return f"holds or is to hold the {rules.most} models that it allows ({rules.most_from}); for one more it evicts another"
     least, most = predicted_bytes(load_of(slot, model, applied))

@@ -30,7 +30,7 @@ def status_text(
     """Replicas and agents with their standing, then the cards, then where to look further."""
     style = Style(colour, width)
     engines = [engine for node in facts.nodes.values() for engine in node.engines.values()]
-    silent = sum(1 for engine in engines if not engine.reachable)
+    silent = len(facts.silent)
     opening = f"{style.heading(plan.fleet)}: {plural(len(facts.nodes), 'node')}, {plural(len(engines), 'engine')}"
     opening += style.paint(f", {silent:,} unreachable", "yellow") if silent else ""
     opening += f"; serial {plan.serial}, probed at {facts.at}"

@@ -29,7 +29,7 @@ def top_text(
     heads = [Cell(name, "dim", right=2 <= place < 6) for place, name in enumerate(names)]
     rows = [_model(engine, one, activity.get((engine.id, one.name), Activity())) for engine, one in few]
     lines += [*columns([heads, *rows], style), *more(left, style, "models")] if few else ["  nothing is resident"]
-    lines += _silent(engines, style)
+    lines += _silent(facts, style)
     return joined(lines)
 
 
@@ -74,8 +74,8 @@ def _model(engine: EngineFacts, one: Resident, doing: Activity) -> list[Cell]:
     ]
 
 
-def _silent(engines: list[EngineFacts], style: Style) -> Iterator[str]:
-    rows = [[Cell(f"✗ {one.id}", "red"), Cell(one.reason or "cannot be asked")] for one in engines if not one.reachable]
+def _silent(facts: FleetFacts, style: Style) -> Iterator[str]:
+    rows = [[Cell(f"✗ {one.id}", "red"), Cell(one.reason or "cannot be asked")] for one in facts.silent]
     shown, left = bounded(rows)
     if shown:
         yield ""

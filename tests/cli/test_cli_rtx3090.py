@@ -66,6 +66,17 @@ def test_batch_work_comes_when_more_than_ten_gb_are_free_and_leaves_when_they_ar
     assert [one["model"] for one in card.plan()["unplaced"]] == ["batch"]
 
 
+def test_an_engine_that_has_no_model_is_not_started_and_nobody_misses_it(card: Deployment) -> None:
+    assert "Nothing" not in card.run("doctor"), "of the batch work it says that it has no place"
+    assert "4 engines; serial" in card.run("status")
+    assert "workstation/batch    vllm" in (found := card.run("facts"))
+    assert "is not started: gpurec starts it with the model" in found
+    assert "workstation/batch" not in card.run("top", "--once")
+    (batch,) = [one for one in card.document("route", "bi-medix2")["candidates"] if one["engine"] == "workstation/batch"]
+    assert batch["reason"]["code"] == "not_started"
+    assert "needs 9536 MiB > 5883 MiB free" in card.run("check", "batch")
+
+
 def test_its_dashboard_is_rendered(card: Deployment) -> None:
     board = json.loads((card.root / "rendered" / "rtx3090-dashboard.json").read_text())
     titles = {panel["title"] for panel in board["panels"]}

@@ -110,9 +110,8 @@ def _of_plan(seen: Proposal) -> Iterator[Metric]:
 def _of_engines(seen: Proposal) -> Iterator[Metric]:
     engines = [engine for node in seen.facts.nodes.values() for engine in node.engines.values()]
     at = [((one.id.node, one.id.engine, one.kind.value), one) for one in engines]
-    yield _gauge(
-        "gpurec_engine_up", "Whether an engine answers.", ["node", "engine", "kind"], ((key, float(one.reachable)) for key, one in at)
-    )
+    up = [(key, float(one.reachable)) for key, one in at if one.reachable or one.silent]
+    yield _gauge("gpurec_engine_up", "Whether an engine answers.", ["node", "engine", "kind"], up)
     yield _gauge(
         "gpurec_probe_seconds",
         "How long the last look at an engine took.",

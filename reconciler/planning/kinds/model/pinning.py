@@ -60,7 +60,7 @@ def _told(fleet: Fleet, model: ModelSpec, facts: FleetFacts, unreachable: set[En
                 continue
             seen = facts.engine(engine.id)
             if seen is None or not seen.reachable:
-                unreachable.add(engine.id)
+                unreachable |= {engine.id} if seen is None or seen.silent else set()
                 continue
             names = (model.engine_name(engine.kind), model.base_name(engine.kind))
             found = {one.name: one.blob for one in seen.installed or () if one.name in names and one.blob is not None}
