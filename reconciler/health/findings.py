@@ -125,13 +125,13 @@ def _without_a_place(
     on_cpu = {model.name for model in desired.models if model.residency is Residency.CPU}
     for one in plan.unplaced:
         address = f"model.{one.model}" if one.agent is None else one.shown
+        finding = warning if one.best_effort else error
         if most and one.agent is None and one.model not in on_cpu and one.needed_bytes is not None and one.needed_bytes > most:
             what = f"it needs {format_bytes(one.needed_bytes)}, and {where} {format_bytes(most)} usable"
-            yield error("model_too_large", address, what, f"gpurec check {one.model} (a smaller context or quantization)")
+            yield finding("model_too_large", address, what, f"gpurec check {one.model} (a smaller context or quantization)")
             continue
         mend = "gpurec plan shows every place" if one.agent is not None else f"gpurec explain {address}"
         mend = f"it would fit if {one.would_fit_if[0]}; {mend}" if one.would_fit_if else mend
-        finding = warning if one.best_effort else error
         yield finding("unplaced", address, f"{one.count} without a place: {one.reason or _why(one)}", mend)
 
 

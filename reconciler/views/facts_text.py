@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from reconciler.fleet import EngineFacts, FleetFacts, Resident, format_bytes, format_duration, format_ratio
+from collections import Counter
+
+from reconciler.fleet import CardFacts, EngineFacts, FleetFacts, Resident, format_bytes, format_duration, format_ratio
 from reconciler.views.card_facts import card_blocks
 from reconciler.views.style import Cell, Style, beside, bounded, columns, joined, more, plural
 
@@ -11,12 +13,34 @@ def facts_text(facts: FleetFacts, *, colour: bool = False, width: int = 100) -> 
     """Engines, residents and cards of a fleet as probed at one time; what is not known is said to be unknown."""
     style = Style(colour, width)
     engines = [node.engines[name] for _, node in sorted(facts.nodes.items()) for name in sorted(node.engines)]
-    silent = sum(1 for engine in engines if not engine.reachable)
+    silent = len(facts.silent)
     opening = f"{style.heading(plural(len(facts.nodes), 'node'))}, {plural(len(engines), 'engine')}, probed at {facts.at}"
     if silent:
         opening += style.paint(f", {silent:,} unreachable", "yellow")
-    blocks = [[opening], _engines(engines, style), _residents(engines, style), *card_blocks(facts, style)]
+    cards, *more_of_cards = card_blocks(facts, style)
+    blocks = [[opening], _engines(engines, style), _residents(engines, style), cards, _drivers(facts, style), *more_of_cards]
     return joined("\n".join(block) + "\n" for block in blocks if block)
+
+
+def _drivers(facts: FleetFacts, style: Style) -> list[str]:
+    """What the cards of each node compute with, those that are alike in one row; nothing of cards that tell none of it."""
+    rows = []
+    for name, node in sorted(facts.nodes.items()):
+        alike = Counter(map(_computes_with, node.cards or ()))
+        rows += [
+            [Cell(f"  {name}"), Cell(plural(count, "card"), right=True), *map(Cell, words)] for words, count in alike.items() if any(words)
+        ]
+    shown, left = bounded(rows)
+    return [style.heading("Drivers"), *columns(shown, style), *more(left, style)] if rows else []
+
+
+def _computes_with(card: CardFacts) -> tuple[str, str, str]:
+    precisions = {"float16": card.float16, "bfloat16": card.bfloat16}
+    return (
+        "" if card.driver is None else f"driver {'.'.join(map(str, card.driver))}",
+        "" if card.cuda is None else f"CUDA {'.'.join(map(str, card.cuda))}",
+        ", ".join(name if has else f"no {name}" for name, has in precisions.items() if has is not None),
+    )
 
 
 def _engines(engines: list[EngineFacts], style: Style) -> list[str]:
@@ -29,12 +53,9 @@ def _engines(engines: list[EngineFacts], style: Style) -> list[str]:
 def _engine(engine: EngineFacts) -> list[Cell]:
     kind = engine.kind.value + (f" {engine.mode}" if engine.mode else "")
     if not engine.reachable:
-        return [
-            Cell(f"? {engine.id}", "yellow"),
-            Cell(kind),
-            Cell("unknown", "yellow"),
-            Cell(beside(str(engine.id), engine.reason or engine.reason_code or "")),
-        ]
+        glyph, state, look = ("?", "unknown", "yellow") if engine.silent else ("·", "", "dim")
+        reason = beside(str(engine.id), engine.reason or engine.reason_code or "")
+        return [Cell(f"{glyph} {engine.id}", look), Cell(kind), Cell(state, look), Cell(reason)]
     installed = "installed unknown" if engine.installed is None else f"{len(engine.installed):,} installed"
     residents = "residents unknown" if engine.residents is None else plural(len(engine.residents), "resident")
     return [Cell(f"  {engine.id}"), Cell(kind), Cell(engine.build or "build unknown"), Cell(f"{installed}, {residents}")]

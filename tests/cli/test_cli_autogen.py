@@ -147,3 +147,7 @@ def test_a_model_that_needs_a_larger_card_takes_its_agent_along_to_where_none_qu
     assert actions(plan) == [f"remove {ANALYST}"]
     (lacking,) = (one for one in plan["unplaced"] if one.get("agent"))
     assert (lacking["reason"], lacking["candidate_counts"]) == ("no card qualifies", {"card_too_small": 1})
+
+
+def test_what_is_only_best_effort_is_no_error_of_the_fleet(applied: Autogen) -> None:
+    assert "! model.mixtral:8x7b  model_too_large" in applied.run("doctor")

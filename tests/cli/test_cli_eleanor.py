@@ -15,7 +15,10 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """From empty machines, applied once for all tests, each of which leaves the machines as they were."""
     root = tmp_path_factory.mktemp("eleanor")
     with deployed("eleanor", root, {}) as found:
-        found.edit("/tmp/eleanor-", f"{root}/gpu-")
+        inventory = root / "inventories" / "eleanor.yaml"
+        text = inventory.read_text()
+        assert text.count("/tmp/eleanor-") == 1
+        inventory.write_text(text.replace("/tmp/eleanor-", f"{root}/gpu-"))
         plan = found.plan()
         assert (plan["summary"]["pull"], plan["summary"]["load"], plan["summary"]["create"], plan["summary"]["unplaced"]) == (7, 7, 4, 0)
         found.run("apply", "--auto-approve")
@@ -27,7 +30,6 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
 def eleanor(once: Deployment) -> Iterator[Deployment]:
     yield once
     once.declare()
-    once.edit("/tmp/eleanor-", f"{once.root}/gpu-")
 
 
 def settings(of: Deployment, node: str) -> dict:
@@ -88,4 +90,5 @@ def test_the_diagnosis_names_every_card_with_its_driver_and_what_it_computes_in(
     assert [cards[at]["float16"] for at in ("desk/0", "server/0")] == [True, True]
     assert cards["mac/0"]["unified"] is True
     assert [cards[at]["driver"] for at in ("desk/0", "server/3")] == [[550, 54]] * 2
+    assert "server  4 cards  driver 550.54  float16, bfloat16" in eleanor.run("facts")
     assert "Nothing is wrong with 4 nodes and 7 engines" in eleanor.run("doctor")

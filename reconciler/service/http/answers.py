@@ -133,23 +133,27 @@ def _card(one: CardBalance, card: CardFacts | None) -> Document:
 
 
 def _models(engines: list[EngineFacts], seen: Proposal, records: Records) -> Document:
-    """By name; of one that is on several engines the sum of its parts, the latency of the slowest, and all that wait and failed."""
+    """By name, which is that of the files for what gpurec owns; of one that is on several engines the sum of its parts, the latency of the
+    slowest, and all that wait and failed. Where an engine does not tell what a resident holds, it is what the plan counts."""
     names = {(row.at, row.engine_name): row.model for row in seen.applied.replicas.values()}
+    counted = {address: one.vram_bytes for address, one in seen.plan.residents.items()}
     known: dict[str, list[ModelRecord]] = {}
     found: dict[str, dict[str, object]] = {}
     bytes_of: dict[str, int | None] = {}
     for engine in engines:
         for one in engine.residents or ():
-            before = bytes_of.get(one.shown, 0)
-            held = one.vram_bytes
-            bytes_of[one.shown] = None if before is None or held is None else before + held
-            record = records.of.get(replica_address(names.get((engine.id, one.name), one.name), engine.id))
-            of_it = known.setdefault(one.shown, [])
+            model = names.get((engine.id, one.name))
+            address, name = replica_address(model or one.name, engine.id), model or one.shown
+            before = bytes_of.get(name, 0)
+            held = one.vram_bytes if one.vram_bytes is not None else counted.get(address)
+            bytes_of[name] = None if before is None or held is None else before + held
+            record = records.of.get(address)
+            of_it = known.setdefault(name, [])
             of_it.extend([record] if record is not None else [])
             seconds = [each.request_seconds for each in of_it if each.request_seconds is not None]
             waiting = [each.queue for each in of_it if each.queue is not None]
-            found[one.shown] = {
-                "vram_gb": _gib(bytes_of[one.shown]),
+            found[name] = {
+                "vram_gb": _gib(bytes_of[name]),
                 "backend": engine.kind.value,
                 "avg_latency_ms": round(max(seconds) * 1000, 2) if seconds else None,
                 "queue_size": round(sum(waiting)) if waiting else None,
