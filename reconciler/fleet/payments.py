@@ -11,10 +11,10 @@ from reconciler.value_class import value_class
 
 @value_class
 class Payments:
-    """`policy.service.livepeer`. `secret` is what a webhook is signed with; prices in wei, None where not set. `max_face_value` 0 is no
-    cap."""
+    """`policy.service.livepeer`. `secret` is what a webhook is signed with, None where there is none; prices in wei, None where not set.
+    `max_face_value` 0 is no cap."""
 
-    secret: SecretRef
+    secret: SecretRef | None = None
     price_per_unit: int | None = None
     ticket_ev: int | None = None
     max_face_value: int | None = None

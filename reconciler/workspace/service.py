@@ -61,26 +61,36 @@ MOST_WEI = 2**256 - 1
 """What a ticket can be worth at most: its amounts are uint256."""
 GATEWAYS_TAKE = 3_000_000_000_000
 """Wei of expected value above which gateways refuse a ticket unless their -maxTicketEV says more (go-livepeer cmd/livepeer/starter)."""
-PRICE = Field("price_per_unit", integer(0))
+MOST_PRICE = 2**63 - 1
+"""Wei of a unit of work that go-livepeer can tell: its PriceInfo has 64 bits."""
+PRICE = Field("price_per_unit", integer(0, MOST_PRICE))
 EXPECTED = Field("ticket_ev", integer(0, MOST_WEI))
 FACE = Field("max_face_value", integer(0, MOST_WEI))
-LIVEPEER = Table("livepeer", (SECRET, PRICE, EXPECTED, FACE))
+REDEEMED_AT = 1_200_000 * 10_000_000
+"""Wei that the redemption of a ticket costs at least: its gas on Arbitrum at the least price that gas has there, 0.01 gwei."""
+MANY_TICKETS = 1000
+SIGNED_WITH = Field("secret", secret, meant="token password key")
+LIVEPEER = Table("livepeer", (SIGNED_WITH, PRICE, EXPECTED, FACE))
 
 
 def _livepeer(node: Node, problems: Problems, name: str) -> Payments:
     values = LIVEPEER.read(node, problems, name)
-    key, expected, face = values.get(SECRET), values.get(EXPECTED), values.get(FACE)
+    price, expected, face = values.get(PRICE), values.get(EXPECTED), values.get(FACE)
     if expected is not None and (expected == 0 or (face is not None and 0 < face <= expected)):
         what = f"{name}: a ticket is worth {expected} wei on an average, which is {'nothing' if not expected else 'no less than it can be'}"
         raise problems.refuse(what, values.nodes[EXPECTED.key], "write 0 < ticket_ev < max_face_value, or max_face_value 0 for no cap")
     if expected is not None and expected > GATEWAYS_TAKE:
         what = f"{name}: gateways refuse tickets worth more than {GATEWAYS_TAKE} wei on an average, unless their -maxTicketEV says more"
         problems.warn(what, values.nodes[EXPECTED.key], "write a smaller ticket_ev, or mind which gateways may send work")
-    if values.get(PRICE) == 0:
+    if face is not None and 0 < face < REDEEMED_AT:
+        what = f"{name}: a ticket that wins brings at most {face} wei, and to redeem it costs about {REDEEMED_AT} wei or more"
+        problems.warn(what, values.nodes[FACE.key], "write a larger max_face_value, or 0 for no cap")
+    if price == 0:
         problems.warn(f"{name}: work is free", values.nodes[PRICE.key], "write a price_per_unit, or take it out")
-    if key is None:
-        raise Refused
-    return Payments(key, values.get(PRICE), expected, face)
+    if price is not None and expected and price > MANY_TICKETS * expected:
+        what = f"{name}: one unit of work is paid with {price // expected} tickets"
+        problems.warn(what, values.nodes[EXPECTED.key], "write a larger ticket_ev")
+    return Payments(values.get(SIGNED_WITH), price, expected, face)
 
 
 LIVEPEER_FIELD = Field("livepeer", Form(_livepeer, LIVEPEER.schema()), meant="payments tickets")

@@ -23,7 +23,14 @@ def test_prices_are_whole_numbers_of_any_size_and_kept_to_the_last_digit(load: L
 
 @pytest.mark.parametrize(
     "prices",
-    ["ticket_ev: 0", "ticket_ev: 5, max_face_value: 5", "ticket_ev: 6, max_face_value: 5", "ticket_ev: 1.5", "max_face_value: -1"],
+    [
+        "ticket_ev: 0",
+        "ticket_ev: 5, max_face_value: 5",
+        "ticket_ev: 6, max_face_value: 5",
+        "ticket_ev: 1.5",
+        "max_face_value: -1",
+        f"price_per_unit: {2**63}",
+    ],
 )
 def test_a_ticket_that_wins_always_or_never_is_refused(problems: Sentences, prices: str) -> None:
     assert problems(desired=WANTED.format(prices))
@@ -35,11 +42,20 @@ def test_a_ticket_that_wins_always_or_never_is_refused(problems: Sentences, pric
         ("ticket_ev: 29000000000000, max_face_value: 1000000000000000", "gateways refuse tickets worth more than 3000000000000 wei"),
         ("ticket_ev: 3000000000001, max_face_value: 0", "unless their -maxTicketEV says more"),
         ("price_per_unit: 0", "work is free"),
+        ("ticket_ev: 29000000, max_face_value: 30000000", "to redeem it costs about 12000000000000 wei or more"),
+        ("price_per_unit: 2000001, ticket_ev: 2000", "one unit of work is paid with 1000 tickets"),
     ],
 )
 def test_what_only_some_gateways_take_is_a_warning(load: Load, prices: str, told: str) -> None:
     (warning,) = load(desired=WANTED.format(prices)).warnings
     assert told in warning.sentence()
+
+
+def test_prices_need_no_webhook(load: Load) -> None:
+    found = load(desired="version: 1\npolicy: {service: {livepeer: {price_per_unit: 1, ticket_ev: 7, max_face_value: 0}}}\n")
+    paid = found.desired.policy.service.livepeer
+    assert paid is not None
+    assert (paid.secret, paid.price_per_unit, found.warnings) == (None, 1, ())
 
 
 def test_what_all_gateways_take_is_told_by_nobody(load: Load) -> None:

@@ -77,8 +77,8 @@ class Tokens:
         self._known: list[tuple[bytes, Token]] = [
             (_hashed(read_secret(token.secret, f"policy.service.tokens {token.name!r}", environ)), token) for token in policy.tokens
         ]
-        livepeer = policy.livepeer
-        secret = None if livepeer is None else read_secret(livepeer.secret, "policy.service.livepeer", environ)
+        signed = policy.livepeer.secret if policy.livepeer is not None else None
+        secret = None if signed is None else read_secret(signed, "policy.service.livepeer", environ)
         self.livepeer = None if secret is None else secret.encode()
 
     def find(self, sent: str) -> Token | None:

@@ -60,7 +60,7 @@ class PaymentHandlers:
         """A ticket counts once, however often it comes."""
         secret, files = self._tokens().livepeer, self._files()
         if secret is None:
-            raise HTTPException(404, "payments are not set up here: policy.service.livepeer")
+            raise HTTPException(404, "no ticket is taken here: policy.service.livepeer has no `secret` that it is signed with")
         body = await raw_body(request)
         sent = request.headers.get(HEADER, "")
         if not hmac.compare_digest(signature_of(secret, body).encode(), sent.encode("utf-8", "replace")):
