@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from reconciler.fleet import EngineId
 from reconciler.planning.edges import Edge
@@ -12,11 +14,35 @@ from reconciler.planning.kinds.file import FILES
 from reconciler.planning.kinds.file.kind import FileStep, reload_address
 from reconciler.planning.kinds.file.spec import destinations
 from reconciler.planning.kinds.model.step import ModelStep
-from reconciler.planning.plan import Action, Step
+from reconciler.planning.plan import Action, Step, Unplaced
 from reconciler.planning.resource import AfterPlan
 
 _STARTS = frozenset((Action.CREATE, Action.UPDATE))
 _READS = frozenset((Action.PULL, Action.TAG, Action.LOAD, Action.RELOAD, Action.WAIT, Action.UPDATE))
+
+
+def with_file_hints(unplaced: Sequence[Unplaced], steps: Sequence[Step], after: AfterPlan) -> tuple[Unplaced, ...]:
+    """What is without a place since an engine does not have it, where the plan writes that engine's own file and it names the model: the
+    engine has it once it has read the file, so the apply after this one finds a place."""
+    written = {step.address: step for step in steps if isinstance(step, FileStep) and step.content is not None}
+    if not written or not FILES.of(after.desired):
+        return tuple(unplaced)
+    own: dict[str, list[FileStep]] = defaultdict(list)
+    for one in destinations(after.desired, after.fleet, after.facts):
+        if one.engine is not None and one.address in written:
+            own[str(one.engine)].append(written[one.address])
+    kinds = {str(engine.id): engine.kind for node in after.fleet.nodes.values() for engine in node.engines}
+    models = {model.name: model for model in after.desired.wanted}
+
+    def hinted(one: Unplaced) -> Unplaced:
+        for candidate in one.candidates if one.agent is None and one.model in models else ():
+            for file in own.get(candidate.engine, ()) if candidate.reason == "not_installed" else ():
+                if json.dumps(models[one.model].engine_name(kinds[candidate.engine])) in (file.content or ""):
+                    hint = f"{candidate.engine} has read {file.path}, which this plan writes: apply once more after it"
+                    return replace(one, would_fit_if=(hint,))
+        return one
+
+    return tuple(map(hinted, unplaced))
 
 
 def engine_file_edges(steps: Sequence[Step], after: AfterPlan) -> Iterator[Edge]:

@@ -35,7 +35,7 @@ from reconciler.planning.containers import WantedContainer
 from reconciler.planning.digest import plan_digest
 from reconciler.planning.drift import find_drift, found_drift, repairable, unmanaged_drift
 from reconciler.planning.edges import with_edges
-from reconciler.planning.engine_files import engine_file_edges
+from reconciler.planning.engine_files import engine_file_edges, with_file_hints
 from reconciler.planning.guards import find_refusals
 from reconciler.planning.impact import impact_of
 from reconciler.planning.kinds import KINDS
@@ -207,7 +207,10 @@ def make_plan(
             weights_drift,
             *(one.drift for one in others),
         ),
-        unplaced=(*worth.unplaced, *unplaced_agents(agents, {model.name for model in desired.models if model.outside_hours})),
+        unplaced=(
+            *with_file_hints(worth.unplaced, steps, after),
+            *unplaced_agents(agents, {model.name for model in desired.models if model.outside_hours}),
+        ),
         deferred=(*_deferred(board), *(entry for one in others for entry in one.deferred)),
         unmanaged=tuple(sorted(changes.unmanaged, key=lambda resident: (resident.node, resident.engine, resident.name))),
         refusals=(

@@ -108,6 +108,37 @@ def test_a_file_of_the_whole_node_still_waits_for_the_loads_with_the_same_comman
     assert lab.steps() == []
 
 
+OUTSIDE = """
+time_scale: 0
+models: [{name: a, vram: 4GiB, size: 1GiB}]
+nodes: {box: {gpus: [{name: card, vram: 24GiB}], engines: {swap: {kind: llamaswap, installed: [%s]}}}}
+"""
+
+
+def test_of_a_llama_swap_that_somebody_else_starts_the_plan_says_that_its_models_come_with_the_next_apply(tmp_path: Path) -> None:
+    for folder in ("inventories", "desired", "swap"):
+        (tmp_path / folder).mkdir()
+    file = f"{tmp_path}/swap/swap.yaml"
+    files = f'[{{template: "gpurec:llama-swap", per: engine, to: "{file}", reload: ["true"]}}]'
+    (tmp_path / "desired" / "lab.yaml").write_text(f"version: 1\nmodels: {{a: {{engine: llamaswap, vram: 4GiB}}}}\nfiles: {files}\n")
+
+    def run(fleet: SimFleet, *arguments: str) -> str:
+        url = fleet.engines["box/swap"].url
+        host = f'{{ansible_connection: local, gpus: [{{vram: 24GiB}}], engines: {{swap: {{kind: llamaswap, url: "{url}"}}}}}}'
+        (tmp_path / "inventories" / "lab.yaml").write_text(f"all: {{hosts: {{box: {host}}}}}\n")
+        done = CliRunner().invoke(cli, ["-C", str(tmp_path), *arguments], obj=Settings(poll_seconds=POLL))
+        return " ".join(done.stdout.split())
+
+    with running(read_sim_text(OUTSIDE % "", "lab").on_free_ports()) as fleet:
+        assert f"would fit if box/swap has read {file}, which this plan writes: apply once more after it" in run(fleet, "plan")
+        run(fleet, "apply", "--auto-approve")
+        assert "would fit if the file of a is put where the engine looks for models" in run(fleet, "plan"), "it has not read it"
+    with running(read_sim_text(OUTSIDE % "a", "lab").on_free_ports()) as fleet:  # it has read it
+        run(fleet, "apply", "--auto-approve")
+        assert set(fleet.engines["box/swap"].residents) == {"a"}
+        assert run(fleet, "plan").startswith("No changes.")
+
+
 @pytest.mark.parametrize(
     ("files", "said"),
     [
