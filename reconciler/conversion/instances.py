@@ -38,15 +38,16 @@ def read(root: MapNode, found: Found) -> None:
             continue
         port = whole(_said(instance, "port"), 65535)
         card = whole(next((said for one in _CARD if (said := _said(instance, one))), None), 255)
-        own = _said(instance, "name") or name or (f"gpu{card}" if card is not None else None)
-        if port is None or own is None or not is_host(own):
+        said = _said(instance, "name")
+        own = next((one for one in (said, name, f"gpu{card}" if card is not None else None) if one is not None and is_host(one)), None)
+        if port is None or own is None:
             found.leave(key, instance, "an instance needs a `port`, and a name or a card")
             continue
         keys: dict[str, Value] = {"kind": "ollama", "url": f"http://{ADDRESS}:{port}"}
         if card is not None:
             keys["gpus"] = [card]
             cards.setdefault(card, {"index": card})
-            model = _said(instance, "gpu_name")
+            model = _said(instance, "gpu_name") or (said if said != own else None)
             if model is not None and model.isprintable():
                 cards[card]["name"] = model
         _limit(instance, key, keys, found)

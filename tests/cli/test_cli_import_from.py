@@ -366,6 +366,12 @@ def test_instances_of_cards_become_engines_with_their_port_limit_and_requests(tm
     assert "theirs.yaml:5: circuit_breaker: `policy.breaker: {failures: 5, reset: 60s}`" in left
 
 
+def test_an_instance_that_bears_the_name_of_its_card_is_called_by_its_number(tmp_path: Path) -> None:
+    hosts, _, _ = converted(tmp_path, 'gpu_instances: [{gpu_id: 0, name: "RTX 3060 Ti", port: 11434, memory_limit: 7GB}]\n')
+    assert list(hosts["box"]["engines"]) == ["gpu0"]
+    assert "# card 0: RTX 3060 Ti" in " ".join((tmp_path / "inventories" / "default.yaml").read_text().split())
+
+
 def test_what_the_inventory_would_take_for_a_template_stays_in_the_compose_file(tmp_path: Path) -> None:
     told = "OLLAMA_KEEP_ALIVE: '{{ keep }}', OLLAMA_MAX_QUEUE: '{% raw %}7', OLLAMA_LOAD_TIMEOUT: '{# 5m #}', OLLAMA_NUM_PARALLEL: '2'"
     text = f"services: {{ollama: {{image: 'ollama/ollama:0.34.0', ports: ['11434:11434'], environment: {{{told}}}}}}}\n"
