@@ -311,7 +311,7 @@ def test_the_way_back_says_that_it_takes_no_file_back(lab: Path) -> None:
     apply(lab)
     result = run(lab, "rollback", "1")
     assert "No changes" in result.stdout
-    assert "what `files:` writes is not taken back" in result.stderr
+    assert "models go back, and what `files:` writes do not: they are as the files of now make them" in result.stderr
 
 
 def test_with_a_limit_nothing_is_done_about_files(lab: Path) -> None:

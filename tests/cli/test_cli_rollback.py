@@ -101,6 +101,23 @@ def test_a_plan_of_the_files_cannot_be_passed_off_as_a_rollback(lab: Lab) -> Non
     assert residents(lab) == NOW
 
 
+def test_a_file_that_speaks_of_models_says_again_what_it_said_then_and_one_of_a_changed_template_does_not(tmp_path: Path) -> None:
+    with served(read_sim_text(FLEET, "fleet.yaml"), tmp_path) as lab:
+        (lab.root / "templates").mkdir()
+        (lab.root / "templates" / "routes.j2").write_text(
+            "{% for one in replicas %}{{ one.name }} {{ one.node }}\n{% endfor %}{{ vars.of }}\n"
+        )
+        said = []
+        for text, of in ((FIRST, "first"), (SECOND, "second")):
+            lab.want(f"{text}files: [{{template: routes.j2, to: routes.txt, vars: {{of: {of}}}}}]\n")
+            assert lab.run("apply", "--auto-approve").exit_code == 0
+            said.append((lab.root / "routes.txt").read_text())
+        made = lab.run("rollback", "1", "--out", str(lab.root / "back.json"))
+        assert "Warning: models go back, and what `files:` writes do not" in made.stderr
+        assert lab.run("apply", str(lab.root / "back.json")).exit_code == 0
+        assert (lab.root / "routes.txt").read_text() == said[0].replace("first", "second") != said[1]
+
+
 @pytest.mark.parametrize("serial", ["3", "99"])
 def test_a_serial_that_is_not_kept_is_one_sentence(lab: Lab, serial: str) -> None:
     result = lab.run("rollback", serial)

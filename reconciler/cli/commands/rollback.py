@@ -10,6 +10,9 @@ from reconciler.cli.global_options import global_options
 from reconciler.cli.options import MOST_COUNT, View, view_options
 from reconciler.cli.settings import settings_of
 
+_STAY = {"file": "what `files:` writes", "engine": "engines that gpurec starts", "agent": "agents and services"}
+"""Kinds of resources of which the state keeps no earlier form."""
+
 
 @click.command("rollback", short_help="Plan the way back to what was applied at a serial.")
 @click.argument("serial", type=click.IntRange(0, MOST_COUNT))
@@ -23,6 +26,7 @@ def command(context: click.Context, serial: int, out: Path | None, view: View, d
     The desired files stay as they are: until they say the same, the next plan leads forward again."""
     from reconciler.cli.plan_output import show_plan
     from reconciler.cli.running import run
+    from reconciler.fleet import parse_resource_address
     from reconciler.operations.proposal import plan_rollback
     from reconciler.views import escape
 
@@ -30,6 +34,8 @@ def command(context: click.Context, serial: int, out: Path | None, view: View, d
     proposal, lost = run(settings, lambda report: plan_rollback(settings, serial, report))
     for address in lost[:20]:
         settings.say(f"Warning: {escape(address)} was applied then, and its engine is not in the inventory now")
-    if proposal.resources:
-        settings.say("Warning: what `files:` writes is not taken back: those files are as the templates and the fleet make them now")
+    kinds = {parse_resource_address(address)[0] for address in proposal.resources}
+    if stay := [word for kind, word in _STAY.items() if kind in kinds]:
+        what = f"{', '.join(stay[:-1])} and {stay[-1]}" if len(stay) > 1 else stay[0]
+        settings.say(f"Warning: models go back, and {what} do not: they are as the files of now make them with the models of then")
     return show_plan(settings, proposal.plan, out, view, detailed_exitcode)
