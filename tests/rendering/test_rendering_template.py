@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from reconciler.rendering import template as module
+from reconciler.rendering.parts import AgentValue
 from reconciler.rendering.template import RenderingError, Template, render
 
 
@@ -49,3 +50,25 @@ def test_what_a_template_cannot_do_is_told_in_its_own_words(text: str, says: str
     with pytest.raises(RenderingError) as caught:
         render(Template("other.j2", text), {})
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("\n{{ nope }}", "file.j2:2: this template cannot be rendered: 'nope' is undefined"),
+        ("{% for one in agents %}\n\n{{ one.nam }}{% endfor %}", "file.j2:3: this template cannot be rendered: "),
+        ("{% macro m(x) %}\n{{ x.zone }}{% endmacro %}\n{{ m(agents[0]) }}", "file.j2:2: this template cannot be rendered: "),
+        ("\n{{ vars.x }}", "file.j2:2: this template cannot be rendered: "),
+        ("\n\n{{ 1 // 0 }}", "file.j2:3: this template cannot be rendered: integer division or modulo by zero"),
+        ("a\n{% if %}", "file.j2:2: this template cannot be rendered: Expected an expression"),
+        ("a\n{{ 'x' | shout }}", "file.j2:2: this template cannot be rendered: No filter named 'shout'"),
+        ("a\n{{ agents[0].__class__ }}", "file.j2:2: this template cannot be rendered: access to attribute '__class__'"),
+        ("a\n{% include 'x' %}", "file.j2:2: this template cannot be rendered: no loader"),
+        ("a\n{{ 'x' * 999999999 }}", "file.j2:2: this template cannot be rendered: this would make something too large"),
+    ],
+)
+def test_whatever_is_wrong_with_a_template_is_told_with_its_file_and_its_line(text: str, says: str) -> None:
+    agent = AgentValue("a", None, None)
+    with pytest.raises(RenderingError) as caught:
+        render(Template("file.j2", text), {"agents": (agent,), "vars": {}})
+    assert caught.value.problems[0].sentence().startswith(says)
