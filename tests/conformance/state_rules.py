@@ -214,14 +214,14 @@ def the_journal_says_started_before_and_the_end_after_in_the_order_of_the_steps(
     store = subject.store()
     with store.writer(command="apply", fleet="lab") as state:
         run = state.begin_run("p", "c", "apply")
-        state.step_started(run, "z", "x", "load")
+        state.step_started(run, "z", "model.x@a/o", "load")
         with closing(store.reader()) as reader:
             assert [one.status for one in reader.journal(run)] == [StepStatus.STARTED], "a reader sees it before anything is sent"
         state.step_started(run, "a", "y", "load")
         state.step_finished(run, "z", StepStatus.FAILED, ODD)
         state.steps_settled(run, [SettledStep("b", "w", "load", StepStatus.SKIPPED, "need_not_met")])
         state.step_finished(run, "a", StepStatus.DONE)
-        state.step_started(run, "z", "x", "load")
+        state.step_started(run, "z", "model.x@a/o", "load")
         state.step_finished(run, "z", StepStatus.FAILED, ODD)
         with pytest.raises(StateError, match="never started"):
             state.step_finished(run, "c", StepStatus.DONE)
@@ -230,12 +230,14 @@ def the_journal_says_started_before_and_the_end_after_in_the_order_of_the_steps(
             ("a", StepStatus.DONE, None),
             ("b", StepStatus.SKIPPED, "need_not_met"),
         ]
-        assert dict(state.failed_loads()) == {"x": next(one for one in state.journal(run) if one.step_id == "z")}
+        state.step_started(run, "r", "reload.nginx -s reload@a", "reload")
+        state.step_finished(run, "r", StepStatus.FAILED, ODD)
+        assert dict(state.failed_loads()) == {"model.x@a/o": next(one for one in state.journal(run) if one.step_id == "z")}
         state.finish_run(run, "done", unplaced=1, deferred=2)
         record = state.run(run)
         assert record is not None
         assert (record.result, record.unplaced, record.deferred) == ("partial", 1, 2)
-        assert record.steps == {"done": 1, "failed": 1, "skipped": 1}
+        assert record.steps == {"done": 1, "failed": 2, "skipped": 1}
 
 
 def every_serial_gives_back_what_was_asked_then_and_who_changed_it(subject: Subject) -> None:

@@ -46,6 +46,8 @@ _RUN_COLUMNS = (
 _OF_PLANS = "(plan_digest <> '' OR EXISTS (SELECT 1 FROM journal WHERE run_id = runs.id))"
 """Of agents that come and go over HTTP the history has a row each, many more than of plans."""
 _RUNS_LOOKED_THROUGH = 100
+_MODELS = "model."
+"""How addresses of replicas begin: what reads a file again is a reload too, and loads nothing."""
 _JOURNAL_COLUMNS = "run_id, step_id, address, action, status, reason, started_at, finished_at, seconds"
 
 
@@ -151,7 +153,7 @@ class SqlReader(ABC):
                 "AND action IN ('load', 'reload') AND status IN ('done', 'satisfied', 'failed') ORDER BY run_id, rowid",
                 (_RUNS_LOOKED_THROUGH,),
             ).fetchall()
-            rows = [_step(row) for row in found]
+            rows = [row for row in map(_step, found) if row.address.startswith(_MODELS)]
             renames = read_renames(conn)
         last: dict[str, JournalRow] = {}
         for row in rows:
