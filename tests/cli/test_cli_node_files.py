@@ -346,6 +346,17 @@ def test_a_thousand_files_on_a_hundred_nodes_that_are_as_wanted_cost_one_questio
     assert calls(lab) == 100
 
 
+def test_a_file_that_is_as_wanted_costs_two_questions_at_most_when_it_is_adopted_and_none_after(lab: Path) -> None:
+    wish(lab, *(f'per: node, to: "NODES/{{{{ node.name }}}}-{number}", vars: {{port: {number}}}' for number in range(5)))
+    for node in ("amy", "bea"):
+        for number in range(5):
+            (lab / "nodes" / f"{node}-{number}").write_text(f"# {node}\nport {number}\n")
+    apply(lab)
+    assert calls(lab) <= 2 + 2 * 10
+    assert planned(lab) == []
+    assert calls(lab) == 2
+
+
 @pytest.fixture
 def secret(lab: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A file whose template prints a secret, and the secret."""

@@ -60,7 +60,10 @@ def test_an_ollama_of_which_nobody_says_how_it_runs_takes_it_and_the_plan_says_t
     made = plan(of, desired(model("m:1", ["a"], GIB, runs=RunOptions(parallel=2, kv_cache=KvCache.Q8_0))), facts(of, installed=["m:1"]))
     assert actions(made) == ["load model.m:1@a/ollama"]
     assert made.drift == ()
-    assert notes(made, "not_observable") == ["asked-for kv_cache, parallel: Ollama tells it to nobody: declare it as `env` of the engine"]
+    assert notes(made, "not_observable") == [
+        "asked-for kv_cache, parallel: Ollama tells it to nobody; start it with OLLAMA_KV_CACHE_TYPE and OLLAMA_NUM_PARALLEL, "
+        "and say so under `env` of the engine"
+    ]
 
 
 def test_a_model_that_runs_where_the_environment_says_otherwise_is_drift_that_no_step_mends() -> None:

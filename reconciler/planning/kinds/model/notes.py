@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from reconciler.capacity import total
 from reconciler.fleet import (
     AS_ENGINE_RUNS,
+    OLLAMA_VARIABLES,
     STARTED_WITH_MODEL,
     Applied,
     ContextVia,
@@ -82,7 +83,7 @@ def _has_external(kind: EngineKind, model: ModelSpec, board: Occupancy) -> bool:
 
 
 _TELLS = {
-    EngineKind.OLLAMA: "Ollama tells it to nobody: declare it as `env` of the engine",
+    EngineKind.OLLAMA: "Ollama tells it to nobody; start it with {variables}, and say so under `env` of the engine",
     EngineKind.LLAMACPP: "its preset or command line decides it, and a server tells it only where a preset says it",
     EngineKind.VLLM: "its command line decides it, and the server does not tell it",
 }
@@ -103,7 +104,8 @@ def _unseen(model: ModelSpec, address: str, slots: Sequence[EngineState]) -> Ite
                 unknown |= {key.partition(".")[0] for key, _ in model.runs.asked_of(kind).items() if told.get(key) is None}
         if unknown:
             keys = ", ".join(sorted(unknown))
-            yield Note(address, "not_observable", f"asked-for {keys}: {why}")
+            variables = [name for key, name in OLLAMA_VARIABLES.items() if key.partition(".")[0] in unknown]
+            yield Note(address, "not_observable", f"asked-for {keys}: {why.format(variables=' and '.join(variables))}")
 
 
 def other_weights(changes: Changes) -> tuple[list[Drift], list[Note]]:
