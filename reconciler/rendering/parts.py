@@ -34,6 +34,7 @@ class EngineValue:
     kind: str = says("`ollama`, `llamacpp`, `vllm`, `llamaswap`, `openai`, `service`")
     url: str = says("without `/` at its end")
     host: str = says("host of the url, an IPv6 address in brackets")
+    address: str | None = says("the same as an IP address, the node's where the url has its name; none where only a name is known")
     port: int = says("port of the url")
     gpus: tuple[GpuValue, ...] = says("its cards")
     memory_limit: int | None = says("bytes that it may place on each card")

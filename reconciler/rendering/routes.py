@@ -19,6 +19,7 @@ class TargetValue:
     kind: str = says("its kind")
     url: str = says("")
     host: str = says("host of the url, an IPv6 address in brackets")
+    address: str | None = says("the same as an IP address; none where only a name is known")
     port: int = says("port of the url")
     name: str = says("what requests ask it for: a derived tag perhaps")
     weight: int = says(
@@ -68,6 +69,7 @@ def _targets(replicas: Sequence[ReplicaValue], engines: Mapping[tuple[str, str],
             kind=engine.kind,
             url=engine.url,
             host=engine.host,
+            address=engine.address,
             port=engine.port,
             name=one.name,
             weight=(engine.max_concurrent_requests or 1) if declared else _gib(engine),

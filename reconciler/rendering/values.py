@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from reconciler.fleet import (
@@ -122,6 +123,7 @@ def _node(node: NodeSpec, facts: FleetFacts, desired: Desired) -> NodeValue:
 def _engine(node: NodeSpec, one: EngineSpec, gpus: tuple[GpuValue, ...]) -> EngineValue:
     parts = urlsplit(one.url)
     host = parts.hostname or node.address
+    plain = _as_address(host) or (_as_address(node.address) if host == node.name else None)
     mine = gpus if one.gpus is None else tuple(gpu for gpu in gpus if gpu.index in one.gpus or gpu.uuid in one.gpus)
     return EngineValue(
         node=node.name,
@@ -129,6 +131,7 @@ def _engine(node: NodeSpec, one: EngineSpec, gpus: tuple[GpuValue, ...]) -> Engi
         kind=one.kind.value,
         url=one.url,
         host=f"[{host}]" if ":" in host else host,
+        address=f"[{plain}]" if plain is not None and ":" in plain else plain,
         port=parts.port or (443 if parts.scheme == "https" else 80),
         gpus=mine,
         memory_limit=one.memory_limit,
@@ -137,6 +140,14 @@ def _engine(node: NodeSpec, one: EngineSpec, gpus: tuple[GpuValue, ...]) -> Engi
         key=Secret(str(one.bearer)) if one.bearer is not None else None,
         env=dict(sorted(one.env.items())),
     )
+
+
+def _as_address(host: str) -> str | None:
+    """The host as an IP address; None where it is a name of which only a resolver knows it."""
+    try:
+        return str(ip_address("127.0.0.1" if host == "localhost" else host))
+    except ValueError:
+        return None
 
 
 def _settings(desired: Desired, of_nodes: Sequence[Limits]) -> SettingsValue:

@@ -13,12 +13,13 @@ from reconciler.planning.kinds.file.spec import OWN_FOLDERS, PATH_HINT, wrong_pa
 from reconciler.rendering import RenderingError, Template, used_names
 from reconciler.rendering.library import ENGINES, PREFIX
 from reconciler.rendering.values import FROM_PLACEMENT
+from reconciler.rendering.variables import VARIABLES_HINT, wrong_name, wrong_value
 from reconciler.workspace.forms import Form, any_scalar, choice, list_of, map_of, secret, text
 from reconciler.workspace.problems import Problems, Refused
 from reconciler.workspace.sections import SectionContext, SectionForm
 from reconciler.workspace.table import Field, Table, Values
 from reconciler.workspace.templating import is_template
-from reconciler.workspace.tree import ListNode, Node, ScalarNode, what_is
+from reconciler.workspace.tree import ListNode, MapNode, Node, ScalarNode, what_is
 
 _DRAFT = "{path}"
 _SECRET = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:.+")
@@ -116,6 +117,7 @@ def _read_file(node: Node, context: SectionContext) -> FileSpec:
     if name is None or to is None or (PER in values and values.get(PER) is None):
         raise Refused
     template = context.template(name, values.nodes[TEMPLATE.key])
+    _check_vars(name, values, problems)
     own = [one for one in (values.get(VARS) or {}).values() if isinstance(one, Template)]
     spoken = [_names(one, problems) for one in (template, *own, to)]
     if elsewhere := spoken[-1] & FROM_PLACEMENT:
@@ -136,6 +138,20 @@ def _read_file(node: Node, context: SectionContext) -> FileSpec:
         validate=values.get(VALIDATE) or (),
         reload=values.get(RELOAD) or (),
     )
+
+
+def _check_vars(name: str, values: Values, problems: Problems) -> None:
+    """Raises Refused where a template that comes with gpurec is given what it does not have, or a value that is none for it; what is
+    rendered is judged then."""
+    if not name.startswith(PREFIX) or not isinstance(given := values.nodes.get(VARS.key), MapNode):
+        return
+    template, read = name.removeprefix(PREFIX), values.get(VARS) or {}
+    for key, node in given.entries.values():
+        if (wrong := wrong_name(template, key.text)) is not None:
+            raise problems.refuse(wrong[0], key, wrong[1])
+        value = read.get(key.text)
+        if key.text in read and not isinstance(value, Template) and (what := wrong_value(template, key.text, value)) is not None:
+            raise problems.refuse(what, node, VARIABLES_HINT)
 
 
 def _names(template: Template, problems: Problems) -> frozenset[str]:

@@ -24,6 +24,7 @@ from autogen_lab import Autogen
 from cli_lab import serving
 from processes import LOOPBACK, Process, free_port
 from provision import Provisioned
+from rigs import Bench
 from waiting import wait_until
 
 sys.path.append(str(Path(__file__).parents[1] / "rendering"))
@@ -143,6 +144,39 @@ def test_nginx_takes_the_other_engine_where_one_is_gone(gateway: Callable[..., s
     with served(says("second")) as two:
         url = gateway(free_port(), two, **FAST)
         assert {httpx.post(f"{url}/llama3.1:latest/", json={}).text for _ in range(12)} == {"second"}
+
+
+@pytest.mark.timeout(600)  # the store of the Ollama is made first
+def test_nginx_asks_an_ollama_that_listens_here_by_a_name_that_it_takes(gateway: Callable[..., str], bench: Bench) -> None:
+    port = int(bench.ollama().url.rpartition(":")[2])
+    assert httpx.get(f"http://{LOOPBACK}:{port}/api/version", headers={"Host": "model_0"}).status_code == 403
+    told = httpx.get(gateway(port, port, **FAST) + "/llama3.1:latest/api/version")
+    assert (told.status_code, sorted(told.json())) == (200, ["version"])
+
+
+def test_nginx_starts_over_engines_that_have_names_where_their_nodes_have_addresses(tmp_path: Path) -> None:
+    rendered(tmp_path)
+    (tmp_path / "desired" / "lab.yaml").write_text(
+        "version: 1\nmodels: {phi: {engine: ollama, each: node, on: [big, small]}}\n"
+        f"files: [{{template: gpurec:nginx, to: nginx.conf, vars: {{pid: {tmp_path}/nginx.pid}}}}]\n".replace("[big, small]", '"big,small"')
+    )
+    inventory = tmp_path / "inventories" / "lab.yaml"
+    config = tmp_path / "nginx.conf"
+
+    def write() -> str:
+        (one,) = rendered_as_declared(load_workspace(tmp_path))
+        config.write_text(one.text)
+        return one.text
+
+    inventory.write_text(inventory.read_text().replace("http://127.0.0.1:21434", "http://big:21434"))
+    text = write()
+    assert "server 198.51.100.7:21434 " in text
+    assert "does not resolve" not in text
+    judged("nginx", "-t", "-c", config, "-p", tmp_path)
+    inventory.write_text(inventory.read_text().replace("http://big:21434", "http://nowhere.invalid:21434"))
+    assert "# It does not start where one of these names does not resolve: nowhere.invalid\n" in write()
+    with pytest.raises(AssertionError, match="host not found in upstream"):
+        judged("nginx", "-t", "-c", config, "-p", tmp_path)
 
 
 def test_nginx_holds_a_client_to_its_rate(gateway: Callable[..., str]) -> None:
@@ -301,7 +335,7 @@ def test_every_query_of_the_dashboard_about_gpurec_finds_something_in_a_promethe
             lab.run("render", "-f", "desired/autogen.yaml", "-f", "desired/files.yaml", "--to", str(tmp_path / "made"))
             made = tmp_path / "made" / "local" / "out"
             expressions = [one for one in expressions_of(made / "board.json") if "gpu" in one]
-            assert len(expressions) == 9
+            assert len(expressions) == 10
             with asked_of(made / "prometheus.yml") as ask:
                 for expression in expressions:
                     wait_until(lambda one=expression: bool(ask(one)), 30, f"{expression} finds something")  # type: ignore[misc]

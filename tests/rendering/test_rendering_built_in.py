@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from template_lab import NAMES, run, workspace, yaml
 
 from reconciler.operations.rendered import rendered_as_declared
-from reconciler.rendering.library import built_in_names
+from reconciler.rendering.library import built_in, built_in_names
 from reconciler.rendering.reference import values_table
+from reconciler.rendering.variables import VARIABLES
 from reconciler.workspace import load_workspace
 
 
@@ -48,7 +50,8 @@ def test_a_gateway_knows_every_name_every_place_and_what_it_is_called_there(all_
     keys = {one["litellm_params"]["api_key"] for one in config["model_list"]}
     assert keys == {"none", "os.environ/OLLAMA_KEY"}
     settings = config["router_settings"]
-    assert settings["fallbacks"] == [{"llama3.1:latest": ["phi", "swapped"]}]
+    assert [*map(dict.keys, settings["fallbacks"])] == [{"llama3.1:latest"}, {'gpt "4"'}, {"a\\b"}], "asked by an alias it falls back too"
+    assert all([*one.values()] == [["phi", "swapped"]] for one in settings["fallbacks"])
     assert (settings["allowed_fails"], settings["cooldown_time"]) == (4, 45)
 
 
@@ -205,6 +208,51 @@ def test_validate_renders_everything_for_the_declared_fleet(tmp_path: Path, file
         result = run(tmp_path, *command)
         assert result.exit_code == 1
         assert says in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        (
+            "litellm, to: a, vars: {retrys: 3}",
+            "lab.yaml:7:46: the template gpurec:litellm has no variable 'retrys'; did you mean 'retries'?",
+        ),
+        ("litellm, to: a, vars: {retries: lots}", "'retries' of gpurec:litellm must be a whole number"),
+        ("litellm, to: a, vars: {retries: true}", "'retries' of gpurec:litellm must be a whole number"),
+        ("litellm, to: a, vars: {timeout: 0}", "'timeout' of gpurec:litellm must be a number of seconds"),
+        ("litellm, to: a, vars: {strategy: fastest}", "'strategy' of gpurec:litellm must be one of simple-shuffle, "),
+        ("litellm, to: a, vars: {master_key: sk-1234}", "'master_key' of gpurec:litellm must be the name of an environment variable"),
+        ("nginx, to: a, vars: {rate: 10}", "'rate' of gpurec:nginx must be requests a second or minute, as 10r/s"),
+        ("nginx, to: a, vars: {pid: '/run/a.pid; daemon off'}", "'pid' of gpurec:nginx must be one word without blanks and quotes"),
+        (
+            "nginx, to: a, vars: {burst: '{{ fleet }}'}",
+            "lab.yaml:7: 'burst' of gpurec:nginx must be a whole number, it renders to 'lab'",
+        ),
+        ("systemd-watch, to: a, vars: {mode: yes-please}", "'mode' of gpurec:systemd-watch must be observe or apply"),
+        ("prometheus-rules, to: a, vars: {for: 5 minutes}", "'for' of gpurec:prometheus-rules must be a duration such as 30s, 5m or 1h"),
+        ("compose, to: a, vars: {x: 1}", "the template gpurec:compose has no variable 'x'; it has none; remove it"),
+    ],
+)
+def test_what_a_template_of_ours_is_given_is_checked_before(tmp_path: Path, file: str, says: str) -> None:
+    """LiteLLM, for one, starts with unknown keys and with `num_retries: lots`."""
+    (tmp_path / "inventories").mkdir()
+    (tmp_path / "desired").mkdir()
+    (tmp_path / "inventories" / "lab.yaml").write_text("all: {hosts: {a: {gpus: []}}}\n")
+    (tmp_path / "desired" / "lab.yaml").write_text(f"version: 1\n\n\n\n\nfiles:\n  - {{template: gpurec:{file}}}\n")
+    result = run(tmp_path, "validate")
+    assert result.exit_code == 1
+    assert says in result.stderr
+
+
+def test_every_variable_that_a_template_speaks_of_is_declared_and_in_the_docs() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "templates.md").read_text()
+    for name in NAMES:
+        template = built_in(name)
+        assert template is not None
+        spoken = set(re.findall(r"\bvars\.([a-z_]+)", template.text)) - {"items"}
+        assert spoken == set(VARIABLES.get(name, ()))
+        (row,) = (line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
+        assert all(f"`{one}`" in row for one in spoken)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,9 @@ from reconciler.fleet import (
     resource_address,
 )
 from reconciler.rendering import EngineValue, NodeValue, Template, TemplateValues, render, values_of
+from reconciler.rendering.library import PREFIX
 from reconciler.rendering.secret import Secret
+from reconciler.rendering.variables import VARIABLES_HINT, wrong_value
 from reconciler.value_class import value_class
 
 
@@ -137,7 +139,14 @@ def _vars(spec: FileSpec, values: TemplateValues, own: Mapping[str, object]) -> 
             return Secret(str(one))
         return render(one, values.named(**own)) if isinstance(one, Template) else one
 
-    return {name: value(one) for name, one in spec.vars.items()}
+    found = {name: value(one) for name, one in spec.vars.items()}
+    if spec.template.file.startswith(PREFIX):
+        for name, one in spec.vars.items():
+            wrong = wrong_value(spec.template.file.removeprefix(PREFIX), name, found[name])
+            if wrong is not None and isinstance(one, Template):
+                what = f"{wrong}, it renders to {str(found[name])[:80]!r}"
+                raise GpurecError(Problem(what, Place(one.file, one.first_line), VARIABLES_HINT))
+    return found
 
 
 def _path(spec: FileSpec, node: str, values: TemplateValues, own: Mapping[str, object]) -> str:
