@@ -59,11 +59,22 @@ def _test(node: Node, problems: Problems, name: str) -> tuple[str, ...]:
     return found
 
 
-TEST = Field("test", Form(_test, {"anyOf": [{"type": "string"}, list_of(text).schema]}), meant="command cmd")
-INTERVAL, TIMEOUT = Field("interval", duration), Field("timeout", duration)
-START_PERIOD, START_INTERVAL = Field("start_period", duration), Field("start_interval", duration)
-RETRIES = Field("retries", integer(1, 1000))
-DISABLE = Field("disable", flag)
+TEST = Field(
+    "test",
+    Form(_test, {"anyOf": [{"type": "string"}, list_of(text).schema]}),
+    says="The command that says whether it is healthy.",
+    meant="command cmd",
+)
+INTERVAL, TIMEOUT = (
+    Field("interval", duration, says="How often it is asked."),
+    Field("timeout", duration, says="How long one answer may take."),
+)
+START_PERIOD, START_INTERVAL = (
+    Field("start_period", duration, says="For so long after its start failures do not count."),
+    Field("start_interval", duration, says="How often it is asked during that time."),
+)
+RETRIES = Field("retries", integer(1, 1000), says="After so many failures in a row it is unhealthy.")
+DISABLE = Field("disable", flag, says="Whether the image's own check is switched off.")
 HEALTHCHECK = Table("healthcheck", (TEST, INTERVAL, TIMEOUT, START_PERIOD, START_INTERVAL, RETRIES, DISABLE))
 
 
@@ -98,9 +109,24 @@ def _secrets(node: Node, problems: Problems, name: str) -> Mapping[str, SecretRe
     return found
 
 
-PORTS: Field[tuple[PublishedPort, ...]] = Field("ports", list_of(Form(_port, {"type": ["integer", "string"]})), meant="publish expose port")
-HEALTHCHECK_FIELD = Field("healthcheck", Form(_healthcheck, HEALTHCHECK.schema()), meant="health")
-SECRETS = Field("secrets", Form(_secrets, _references.schema), meant="secret")
+PORTS: Field[tuple[PublishedPort, ...]] = Field(
+    "ports",
+    list_of(Form(_port, {"type": ["integer", "string"]})),
+    says="What is published: PORT, HOST:CONTAINER or ADDRESS:HOST:CONTAINER; without an address on loopback.",
+    meant="publish expose port",
+)
+HEALTHCHECK_FIELD = Field(
+    "healthcheck",
+    Form(_healthcheck, HEALTHCHECK.schema()),
+    says="How the daemon sees whether it is healthy; the default is the image's own check.",
+    meant="health",
+)
+SECRETS = Field(
+    "secrets",
+    Form(_secrets, _references.schema),
+    says="Secrets by name, as env:NAME or file:PATH; each becomes the file /run/secrets/NAME.",
+    meant="secret",
+)
 CONTAINER = Table(
     "container",
     (

@@ -72,7 +72,14 @@ def _mapping(node: Node, problems: Problems, name: str) -> str:
 
 
 _OBJECT = {"type": "object"}
-_requirement_vram = Field("min_vram", vram, mib_keys=("min_vram_mb",), mib_form=vram_mebibytes, meant="vram vram_mb memory min_memory")
+_requirement_vram = Field(
+    "min_vram",
+    vram,
+    says="The least size of the card.",
+    mib_keys=("min_vram_mb",),
+    mib_form=vram_mebibytes,
+    meant="vram vram_mb memory min_memory",
+)
 REQUIREMENT = Table("gpu_requirement", (_requirement_vram, CAPABILITY))
 
 
@@ -81,22 +88,64 @@ def _requirement(node: Node, problems: Problems, name: str) -> GpuRequirement:
     return GpuRequirement(values.get(_requirement_vram), values.get(CAPABILITY))
 
 
-TYPE = Field("type", label, meant="agent_type kind role")
-ON = Field("on", text, meant="nodes node hosts host group groups where target targets placement")
-REPLICAS = Field("replicas", integer(0, MOST_AGENTS), meant="count instances copies number replica scale", not_with=("each",))
-EACH = Field("each", choice(AgentEach), meant="per for_each", not_with=("replicas",))
-REQUIRES_GPU = Field("requires_gpu", flag, meant="gpu needs_gpu use_gpu")
-MODEL = Field("model", label, meant="models llm_model")
-NEAR = Field("near", choice(Near))
-REQUIREMENT_FIELD = Field("gpu_requirement", Form(_requirement, REQUIREMENT.schema()), meant="gpu_requirements requires requirements")
-CONTAINER = Field("container", container, required=True, meant="docker image")
-DEPENDS_ON = Field("depends_on", list_of(label), meant="needs after links")
-CONFIG = Field("config", Form(_mapping, _OBJECT), meant="configuration settings options")
-LLM = Field("llm", Form(_mapping, _OBJECT), meant="llm_config")
+TYPE = Field("type", label, says="A word of yours for what it does.", meant="agent_type kind role")
+ON = Field(
+    "on",
+    text,
+    says="Pattern of the hosts where it may run; the default is all.",
+    meant="nodes node hosts host group groups where target targets placement",
+)
+REPLICAS = Field(
+    "replicas",
+    integer(0, MOST_AGENTS),
+    says="How many of them; the default is 1.",
+    meant="count instances copies number replica scale",
+    not_with=("each",),
+)
+EACH = Field(
+    "each", choice(AgentEach), says="One for each node or card, instead of a number.", meant="per for_each", not_with=("replicas",)
+)
+REQUIRES_GPU = Field(
+    "requires_gpu",
+    flag,
+    says="Whether it needs a card; the default follows from its requirement, else from its model.",
+    meant="gpu needs_gpu use_gpu",
+)
+MODEL = Field(
+    "model", label, says="The model that it uses: one of `models:`, or a name that a resident answers to.", meant="models llm_model"
+)
+NEAR = Field("near", choice(Near), says="Whether it must run on the node of its model (`node`), or anywhere (`any`, default).")
+REQUIREMENT_FIELD = Field(
+    "gpu_requirement",
+    Form(_requirement, REQUIREMENT.schema()),
+    says="What the card must have that its model runs on, or its own where it has no model.",
+    meant="gpu_requirements requires requirements",
+)
+CONTAINER = Field("container", container, says="The container that it runs as.", required=True, meant="docker image")
+DEPENDS_ON = Field(
+    "depends_on", list_of(label), says="Agents and services that start before it and stop after it.", meant="needs after links"
+)
+CONFIG = Field(
+    "config",
+    Form(_mapping, _OBJECT),
+    says="Its configuration, which it finds in /etc/gpurec/agent.json.",
+    meant="configuration settings options",
+)
+LLM = Field(
+    "llm",
+    Form(_mapping, _OBJECT),
+    says="Its settings of the model, which it finds in /etc/gpurec/llm.json, with the address of the engine that placement chose.",
+    meant="llm_config",
+)
 AGENT = Table("agent", (TYPE, ON, REPLICAS, EACH, REQUIRES_GPU, MODEL, NEAR, REQUIREMENT_FIELD, CONTAINER, DEPENDS_ON, CONFIG, LLM))
 SERVICE = Table("service", (ON, REPLICAS, EACH, CONTAINER, DEPENDS_ON, CONFIG))
 AGENT_TYPE = Table("agent type", (ON, REQUIREMENT_FIELD, CONTAINER, DEPENDS_ON, LLM))
 _TABLES = {AGENTS.key: AGENT, SERVICES.key: SERVICE, AGENT_TYPES.key: AGENT_TYPE}
+_SAID = {
+    AGENTS.key: "Containers that use a model or a card, by name.",
+    SERVICES.key: "Containers that agents need and that use no model, such as a queue, by name.",
+    AGENT_TYPES.key: "What agents are made of that are asked for over HTTP, by their type.",
+}
 
 
 NAME_HINT = "write letters, digits, `_`, `.` and `-`, at most 63"
@@ -281,7 +330,7 @@ def _read(node: Node, context: SectionContext, key: str) -> tuple[AgentSpec, ...
 
 def _form(section: Section[tuple[AgentSpec, ...]]) -> SectionForm:
     schema = {"type": "object", "additionalProperties": _TABLES[section.key].schema()}
-    return SectionForm(section, lambda node, context: _read(node, context, section.key), schema)
+    return SectionForm(section, lambda node, context: _read(node, context, section.key), schema, _SAID[section.key])
 
 
 AGENTS_FORM, SERVICES_FORM, AGENT_TYPES_FORM = map(_form, (AGENTS, SERVICES, AGENT_TYPES))

@@ -31,20 +31,27 @@ def is_vendor_id(mark: object) -> bool:
 
 
 _number = integer(0, MOST_CARDS)
-INDEX: Field[CardId] = Field("index", Form(_index, {"anyOf": [_number.schema, {"type": "string", "pattern": f"^{_VENDOR_ID.pattern}$"}]}))
+INDEX: Field[CardId] = Field(
+    "index",
+    Form(_index, {"anyOf": [_number.schema, {"type": "string", "pattern": f"^{_VENDOR_ID.pattern}$"}]}),
+    says="The card's number as the driver counts; the default is its place in this list, from 0.",
+)
 UUID = Field(
     "uuid",
     label,
+    says="The card's UUID, by which engines may be bound to it.",
     meant="id gpu_uuid",
 )
 NAME = Field(
     "name",
     text,
+    says="The product, as it is shown.",
     meant="model type product",
 )
 VRAM = Field(
     "vram",
     vram,
+    says="Total size. A card of unknown size keeps its residents and gets nothing more.",
     mib_keys=("vram_mb",),
     mib_form=vram_mebibytes,
     meant="memory size total memory_total vram_gb vram_bytes",
@@ -52,16 +59,18 @@ VRAM = Field(
 CAPABILITY = Field(
     "compute_capability",
     capability,
+    says="CUDA compute capability, for `requires` of models.",
     meant="cc compute capability arch sm",
 )
-DRIVER = Field("driver", version, meant="driver_version")
+DRIVER = Field("driver", version, says="Version of the driver, for `requires` of models.", meant="driver_version")
 FOREIGN = Field(
     "foreign",
     size,
+    says="What programs use here that no engine of the inventory accounts for; the default is 0.",
     mib_keys=("foreign_mb",),
     meant="used reserved others",
 )
-LIMITS = Field("limits", limits)
+LIMITS = Field("limits", limits, says="How much of this card alone may be used.")
 
 
 def _unified(node: Node, problems: Problems, name: str) -> Fraction | None:
@@ -73,8 +82,13 @@ def _unified(node: Node, problems: Problems, name: str) -> Fraction | None:
     return share
 
 
-UNIFIED = Field("unified", Form(_unified, {"anyOf": [{"type": "boolean"}, ratio.schema]}), meant="shared_memory unified_memory")
-MIG = Field("mig", label, meant="mig_parent parent")
+UNIFIED = Field(
+    "unified",
+    Form(_unified, {"anyOf": [{"type": "boolean"}, ratio.schema]}),
+    says="It has no memory of its own and gets so much of the node's RAM; true is three quarters.",
+    meant="shared_memory unified_memory",
+)
+MIG = Field("mig", label, says="UUID of the card that this one is a slice of (MIG).", meant="mig_parent parent")
 
 
 def _resource(node: Node, problems: Problems, name: str) -> str:
@@ -86,8 +100,15 @@ def _resource(node: Node, problems: Problems, name: str) -> str:
     return found
 
 
-RESOURCE = Field("resource", Form(_resource, {"type": "string", "pattern": f"^{_RESOURCE.pattern}$"}), meant="kubernetes_resource")
-SHARES = Field("shares", integer(1, 1024), meant="replicas time_slices")
+RESOURCE = Field(
+    "resource",
+    Form(_resource, {"type": "string", "pattern": f"^{_RESOURCE.pattern}$"}),
+    says="What a Kubernetes cluster counts the card as; the default is nvidia.com/gpu.",
+    meant="kubernetes_resource",
+)
+SHARES = Field(
+    "shares", integer(1, 1024), says="How many pods the cluster gives it to at once; the default is 1.", meant="replicas time_slices"
+)
 
 CARD = Table("card", (INDEX, UUID, NAME, VRAM, CAPABILITY, DRIVER, FOREIGN, LIMITS, UNIFIED, MIG, RESOURCE, SHARES))
 

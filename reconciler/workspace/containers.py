@@ -76,22 +76,55 @@ def _env(node: Node, problems: Problems, name: str) -> Mapping[str, str | Secret
 
 variables: Form[Mapping[str, str | SecretRef]] = Form(_env, _variables.schema)
 
-IMAGE = Field("image", _matching(_IMAGE, "image", "write NAME:TAG, HOST/NAME:TAG or NAME@sha256:…"), required=True)
-CONTAINER_NAME = Field("name", _matching(_CONTAINER, "name of a container", "write two or more letters, digits, `_`, `.` or `-`"))
-COMMAND = Field("command", list_of(text), meant="cmd")
-ENTRYPOINT = Field("entrypoint", list_of(text))
-VARIABLES = Field("env", variables, meant="environment envs variables vars")
-VOLUMES: Field[tuple[Mount, ...]] = Field(
-    "volumes", list_of(parsed(parse_mount, "write NAME:/PATH or /HOST/PATH:/PATH, with `:ro` after it to only read")), meant="mounts binds"
+IMAGE = Field(
+    "image",
+    _matching(_IMAGE, "image", "write NAME:TAG, HOST/NAME:TAG or NAME@sha256:…"),
+    says="The image, as NAME:TAG or NAME@sha256:….",
+    required=True,
 )
-NETWORKS = Field("networks", list_of(_matching(_NETWORK, "name of a network", "write `host`, `none` or a network's name")), meant="network")
-RESTART = Field("restart", _matching(_RESTART, "restart policy", "write no, always, unless-stopped, on-failure or on-failure:N"))
-SHM_SIZE = Field("shm_size", size, mib_keys=("shm_size_mb",), meant="shm")
-PULL = Field("pull", choice(PullPolicy), meant="pull_policy image_pull_policy")
-CPUS = Field("cpus", number, meant="cpu")
-MEMORY = Field("memory", size, mib_keys=("memory_mb",), meant="mem mem_limit")
-STOP_TIMEOUT = Field("stop_timeout", duration, meant="stop_grace_period")
-PRIVILEGED = Field("privileged", flag)
-PUBLISH = Field("publish", parsed(lambda text: str(ip_address(text)), "write 0.0.0.0, or one address of the host"))
-GROUPS = Field("groups", list_of(Form(_group, {"type": ["integer", "string"]})), meant="group_add")
-ADOPT = Field("adopt", CONTAINER_NAME.form)
+CONTAINER_NAME = Field("name", _matching(_CONTAINER, "name of a container", "write two or more letters, digits, `_`, `.` or `-`"))
+COMMAND = Field("command", list_of(text), says="The command; the default is the image's own.", meant="cmd")
+ENTRYPOINT = Field("entrypoint", list_of(text), says="The entry point; the default is the image's own.")
+VARIABLES = Field(
+    "env", variables, says="Variables of its process; env:NAME and file:PATH refer to secrets.", meant="environment envs variables vars"
+)
+VOLUMES: Field[tuple[Mount, ...]] = Field(
+    "volumes",
+    list_of(parsed(parse_mount, "write NAME:/PATH or /HOST/PATH:/PATH, with `:ro` after it to only read")),
+    says="What is mounted: NAME:/PATH or /HOST/PATH:/PATH, with `:ro` to only read.",
+    meant="mounts binds",
+)
+NETWORKS = Field(
+    "networks",
+    list_of(_matching(_NETWORK, "name of a network", "write `host`, `none` or a network's name")),
+    says="Networks that it is in: `host`, `none`, or names of networks.",
+    meant="network",
+)
+RESTART = Field(
+    "restart",
+    _matching(_RESTART, "restart policy", "write no, always, unless-stopped, on-failure or on-failure:N"),
+    says="When the daemon starts it again: no, always, unless-stopped, on-failure or on-failure:N.",
+)
+SHM_SIZE = Field("shm_size", size, says="Size of /dev/shm.", mib_keys=("shm_size_mb",), meant="shm")
+PULL = Field(
+    "pull",
+    choice(PullPolicy),
+    says="When the image is fetched: where it is missing (default), always or never.",
+    meant="pull_policy image_pull_policy",
+)
+CPUS = Field("cpus", number, says="The most CPUs that it may use.", meant="cpu")
+MEMORY = Field("memory", size, says="The most RAM that it may use.", mib_keys=("memory_mb",), meant="mem mem_limit")
+STOP_TIMEOUT = Field("stop_timeout", duration, says="How long it may take to end before it is killed.", meant="stop_grace_period")
+PRIVILEGED = Field("privileged", flag, says="Whether it is root on its host; refused unless `policy.containers.allow` says so.")
+PUBLISH = Field(
+    "publish",
+    parsed(lambda text: str(ip_address(text)), "write 0.0.0.0, or one address of the host"),
+    says="Address at which its port is published; the default is the host's own address.",
+)
+GROUPS = Field(
+    "groups",
+    list_of(Form(_group, {"type": ["integer", "string"]})),
+    says="Further groups of its process, by name or number.",
+    meant="group_add",
+)
+ADOPT = Field("adopt", CONTAINER_NAME.form, says="Name of a container that runs already and whose place it takes.")

@@ -22,7 +22,7 @@ from reconciler.fleet import (
     WorkspaceError,
     canonical_name,
 )
-from reconciler.workspace.agents import AGENTS_FORM, SERVICES_FORM
+from reconciler.workspace.agents import AGENT_TYPES_FORM, AGENTS_FORM, SERVICES_FORM
 from reconciler.workspace.company import check_company
 from reconciler.workspace.file_specs import FILES_FORM
 from reconciler.workspace.forms import Form, choice, label, list_of, number
@@ -39,9 +39,24 @@ VERSION_KEY = "version"
 _MERGED = ("models", "agents", "services", "agent_types", "limits", "policy", "placement")
 
 
-STRATEGY = Field("strategy", choice(Strategy))
-SOLVER = Field("solver", choice(Solver))
-WEIGHED = tuple(Field(one.name, number) for one in fields(Weights))
+STRATEGY = Field(
+    "strategy",
+    choice(Strategy),
+    says="Which card with room is taken: the least loaded (default), the fullest, the next in turn, the coolest, or by `weights`.",
+)
+SOLVER = Field(
+    "solver",
+    choice(Solver),
+    says="`exact` goes on with HiGHS from what `builtin` (default) found, and says what it proved; needs the extra gpurec[exact].",
+)
+_WEIGHED = {
+    "load": "How full its fullest card is.",
+    "temperature": "How warm its cards are.",
+    "utilisation": "How busy its cards are.",
+    "speed": "How slow its cards are.",
+    "cost": "What its node costs, against the dearest.",
+}
+WEIGHED = tuple(Field(one.name, number, says=_WEIGHED[one.name]) for one in fields(Weights))
 WEIGHTS_TABLE = Table("weights", WEIGHED)
 
 
@@ -53,7 +68,11 @@ def _weights(node: Node, problems: Problems, name: str) -> Weights:
     return Weights(**{field.key: given.get(field.key, 0.0) for field in WEIGHED}) if given else ONLY_LOAD
 
 
-WEIGHTS = Field("weights", Form(_weights, WEIGHTS_TABLE.schema()))
+WEIGHTS = Field(
+    "weights",
+    Form(_weights, WEIGHTS_TABLE.schema()),
+    says="For `strategy: weighted`: how much each of these counts; what is not named counts 0.",
+)
 PLACEMENT = Table("placement", (STRATEGY, SOLVER, WEIGHTS))
 
 
@@ -75,21 +94,27 @@ def _as_it_stands(node: Node, problems: Problems, name: str) -> Node:
     return node
 
 
-VERSION = Field(VERSION_KEY, Form(_version, {"const": 1}))
-LIMITS_FIELD = Field("limits", limits)
-PLACEMENT_FIELD = Field("placement", Form(_placement, PLACEMENT.schema()))
-POLICY_FIELD = Field("policy", policy)
+VERSION = Field(VERSION_KEY, Form(_version, {"const": 1}), says="The form of these files; of several files at least one has it.")
+LIMITS_FIELD = Field(
+    "limits", limits, says="How much of each card and of each node's RAM may be used, unless a node or a card says otherwise."
+)
+PLACEMENT_FIELD = Field("placement", Form(_placement, PLACEMENT.schema()), says="How places are chosen.")
+POLICY_FIELD = Field("policy", policy, says="What plans and applies may do to the fleet; all of it is off or harmless by default.")
 _models_schema = {"type": "object", "additionalProperties": {"anyOf": [MODEL.schema(), {"type": "null"}]}}
-MODELS = Field("models", Form(_as_it_stands, _models_schema))
-PRIORITIES = Field("priority_models", Form(_as_it_stands, list_of(label).schema))
+MODELS = Field("models", Form(_as_it_stands, _models_schema), says="The models that are wanted, by name.")
+PRIORITIES = Field(
+    "priority_models",
+    Form(_as_it_stands, list_of(label).schema),
+    says="Models, the most important first: the i-th, counted from 0, has priority 1000 - i. One that is only here has all defaults.",
+)
 
-SECTIONS: tuple[SectionForm, ...] = (SERVICES_FORM, AGENTS_FORM, FILES_FORM)
+SECTIONS: tuple[SectionForm, ...] = (SERVICES_FORM, AGENTS_FORM, AGENT_TYPES_FORM, FILES_FORM)
 """The keys of other kinds of resources."""
 
 
 def desired_table(sections: Sequence[SectionForm] = SECTIONS) -> Table:
     """All keys of a desired state."""
-    others = [Field(one.section.key, Form(_as_it_stands, dict(one.schema))) for one in sections]
+    others = [Field(one.section.key, Form(_as_it_stands, dict(one.schema)), says=one.says) for one in sections]
     return Table("desired state", (VERSION, PLACEMENT_FIELD, LIMITS_FIELD, POLICY_FIELD, PRIORITIES, MODELS, *others))
 
 

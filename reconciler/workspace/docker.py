@@ -18,13 +18,18 @@ _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*|[0-9a-fA-F:]+")
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@-]*")
 
-URL = Field("url", text, meant="host address endpoint socket")
-CA = Field("ca", text, required=True, meant="cacert tlscacert")
-CERT = Field("cert", text, required=True, meant="tlscert certificate")
-KEY = Field("key", text, required=True, meant="tlskey")
+URL = Field(
+    "url",
+    text,
+    says="Address of the Docker Engine: unix:///PATH, ssh://USER@HOST, or tcp://HOST:2376 with `tls`.",
+    meant="host address endpoint socket",
+)
+CA = Field("ca", text, says="File of the authority that signed the daemon's certificate.", required=True, meant="cacert tlscacert")
+CERT = Field("cert", text, says="File of our certificate.", required=True, meant="tlscert certificate")
+KEY = Field("key", text, says="File of its key.", required=True, meant="tlskey")
 TLS = Table("tls", (CA, CERT, KEY))
-USER = Field("user", label, required=True, meant="username login")
-PASSWORD = Field("password", secret, required=True, meant="token")
+USER = Field("user", label, says="Name of the account at the registry.", required=True, meant="username login")
+PASSWORD = Field("password", secret, says="Where its password or token is: env:NAME or file:PATH.", required=True, meant="token")
 LOGIN = Table("registry", (USER, PASSWORD))
 
 
@@ -52,12 +57,14 @@ def _registries(node: Node, problems: Problems, name: str) -> tuple[RegistryLogi
     return tuple(RegistryLogin(host, one.user, one.password) for host, one in sorted(found.items()))
 
 
-TLS_FIELD = Field("tls", Form(_tls, TLS.schema()))
-SWARM = Field("swarm", flag)
-REGISTRIES = Field("registries", Form(_registries, _logins.schema), meant="registry auth login")
+TLS_FIELD = Field("tls", Form(_tls, TLS.schema()), says="Certificates for a daemon that is reached by tcp.")
+SWARM = Field("swarm", flag, says="Whether what runs here are services of the swarm that this daemon manages.")
+REGISTRIES = Field(
+    "registries", Form(_registries, _logins.schema), says="Logins for private images, by the registry's host.", meant="registry auth login"
+)
 
-CONTEXT = Field("context", text, meant="cluster kubeconfig_context")
-NAMESPACE = Field("namespace", label, meant="ns")
+CONTEXT = Field("context", text, says="Context of your kubeconfig.", meant="cluster kubeconfig_context")
+NAMESPACE = Field("namespace", label, says="Namespace in which Deployments are made; the default is the context's own.", meant="ns")
 CLUSTER = Table("kubernetes", (CONTEXT, NAMESPACE))
 
 
@@ -71,7 +78,12 @@ def _cluster(node: Node, problems: Problems, name: str) -> ClusterSpec:
     return ClusterSpec(values.get(CONTEXT) or "", namespace)
 
 
-KUBERNETES = Field("kubernetes", Form(_cluster, CLUSTER.schema()), meant="k8s cluster")
+KUBERNETES = Field(
+    "kubernetes",
+    Form(_cluster, CLUSTER.schema()),
+    says="The cluster that this host is a node of: engines and agents run there as Deployments.",
+    meant="k8s cluster",
+)
 DOCKER = Table("docker", (URL, TLS_FIELD, SWARM, REGISTRIES, KUBERNETES))
 
 

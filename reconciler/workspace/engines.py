@@ -30,10 +30,10 @@ from reconciler.workspace.table import Field, Table, Values
 from reconciler.workspace.templating import is_template
 from reconciler.workspace.tree import ListNode, MapNode, Node, ScalarNode, what_is
 
-BEARER = Field("bearer", secret, required=True)
+BEARER = Field("bearer", secret, says="Where the token is: env:NAME or file:PATH.", required=True)
 AUTH = Table("auth", (BEARER,))
-CA = Field("ca", text)
-VERIFY = Field("verify", flag)
+CA = Field("ca", text, says="File of the authority that signed the server's certificate.")
+VERIFY = Field("verify", flag, says="Whether the server's certificate is checked; the default is true.")
 TLS = Table("tls", (CA, VERIFY))
 
 
@@ -82,27 +82,32 @@ def _health(node: Node, problems: Problems, name: str) -> str:
 KIND = Field(
     "kind",
     choice(EngineKind),
+    says="What kind of server it is; the default is its name, where that is a kind.",
     meant="type engine backend",
 )
 URL = Field(
     "url",
     url,
+    says="Where it answers, as http://HOST:PORT; not written where gpurec starts it.",
     meant="address endpoint base_url api_base host server",
 )
 GPUS = Field(
     "gpus",
     Form(_gpus, {"anyOf": [{"const": "all"}, _card_marks.schema]}),
+    says="Its cards by index, name or UUID; `all` is the default, and [] says that it runs on the CPU.",
     meant="cards card devices gpu gpu_ids device",
 )
 MEMORY_LIMIT = Field(
     "memory_limit",
     size,
+    says="The most that may be placed there on each of its cards.",
     mib_keys=("memory_limit_mb",),
     meant="memory vram max_vram max_memory vram_limit",
 )
 REQUESTS = Field(
     "max_concurrent_requests",
     integer(1),
+    says="How many requests gateways send it at once.",
     meant="concurrency max_requests parallel num_parallel",
 )
 _runtimes = choice(Runtime)
@@ -116,26 +121,45 @@ def _runtime(node: Node, problems: Problems, name: str) -> Runtime:
     return _runtimes.read(node, problems, name)
 
 
-RUNTIME = Field("runtime", Form(_runtime, _runtimes.schema))
+RUNTIME = Field(
+    "runtime",
+    Form(_runtime, _runtimes.schema),
+    says="Who starts its process: somebody else (`external`, default), or gpurec as a container or a unit of systemd.",
+)
 OPTIONS = Field(
     "options",
     map_of(any_scalar),
+    says="Further arguments of a llama.cpp or a vLLM that gpurec starts.",
     meant="params settings",
 )
 AUTH_FIELD = Field(
     "auth",
     Form(_auth, AUTH.schema()),
+    says="The token that is sent to it.",
     meant="token api_key bearer key password",
 )
 TLS_FIELD = Field(
     "tls",
     Form(_tls, TLS.schema()),
+    says="How its certificate is checked.",
     meant="insecure ca cert certificate",
 )
-HEALTH = Field("health", Form(_health, {"type": "string", "pattern": "^/"}), meant="health_path healthcheck health_url")
-SHARE = Field("vram", vram, mib_keys=("vram_mb",), mib_form=vram_mebibytes, meant="share")
-TIMEOUT = Field("timeout", duration, meant="probe_timeout")
-LOAD_TIMEOUT = Field("load_timeout", duration)
+HEALTH = Field(
+    "health",
+    Form(_health, {"type": "string", "pattern": "^/"}),
+    says="For `kind: service`: the path that answers with 2xx while it is up; the default is /health.",
+    meant="health_path healthcheck health_url",
+)
+SHARE = Field(
+    "vram",
+    vram,
+    says="For `kind: openai` and `service`: what it may have of each of its cards.",
+    mib_keys=("vram_mb",),
+    mib_form=vram_mebibytes,
+    meant="share",
+)
+TIMEOUT = Field("timeout", duration, says="How long one look at it may take; the default is 5s.", meant="probe_timeout")
+LOAD_TIMEOUT = Field("load_timeout", duration, says="How long one load may take; the default is 15m.")
 
 _TAKE_ARGUMENTS = (EngineKind.LLAMACPP, EngineKind.VLLM)
 

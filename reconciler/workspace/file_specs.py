@@ -76,16 +76,33 @@ def _owner(node: Node, problems: Problems, name: str) -> str:
 
 _WORDS = list_of(text)
 _STRINGS = {"type": "array", "items": {"type": "string"}, "minItems": 1}
-TEMPLATE = Field("template", text, required=True, meant="src source")
-PER = Field("per", choice(Per))
-ON = Field("on", text, meant="hosts nodes")
-ENGINE = Field("engine", choice(EngineKind), meant="kind engines")
-TO = Field("to", Form(_to, {"type": "string"}), required=True, meant="dest path target destination")
-MODE = Field("mode", Form(_mode, {"type": "string", "pattern": "^0[0-7]{3,4}$"}))
-OWNER = Field("owner", Form(_owner, {"type": "string"}), meant="user")
-VARS = Field("vars", map_of(Form(_value, any_scalar.schema)))
-VALIDATE = Field("validate", Form(_validation, _STRINGS), meant="check")
-RELOAD = Field("reload", Form(_command, _STRINGS), meant="notify handler")
+TEMPLATE = Field(
+    "template", text, says="A file of templates/, or gpurec:NAME of one that comes with gpurec.", required=True, meant="src source"
+)
+PER = Field("per", choice(Per), says="One file for the fleet (default), or one for each node, engine or card.")
+ON = Field("on", text, says="Pattern of the hosts that get one; the default is all.", meant="hosts nodes")
+ENGINE = Field("engine", choice(EngineKind), says="With `per: engine`: only of engines of this kind.", meant="kind engines")
+TO = Field(
+    "to",
+    Form(_to, {"type": "string"}),
+    says="Where it is written: below the workspace with `per: fleet`, else its whole path on the node.",
+    required=True,
+    meant="dest path target destination",
+)
+MODE = Field("mode", Form(_mode, {"type": "string", "pattern": "^0[0-7]{3,4}$"}), says="Its mode; the default is 0644.")
+OWNER = Field("owner", Form(_owner, {"type": "string"}), says="Its owner; the default is who writes it.", meant="user")
+VARS = Field(
+    "vars", map_of(Form(_value, any_scalar.schema)), says="Further values that the template sees; env:NAME and file:PATH refer to secrets."
+)
+VALIDATE = Field(
+    "validate",
+    Form(_validation, _STRINGS),
+    says="A command that is run on the new content, at {path}, before it takes the place.",
+    meant="check",
+)
+RELOAD = Field(
+    "reload", Form(_command, _STRINGS), says="A command that is run once after all files of the node that name it.", meant="notify handler"
+)
 FILE = Table("file", (TEMPLATE, PER, ON, ENGINE, TO, MODE, OWNER, VARS, VALIDATE, RELOAD))
 
 
@@ -205,4 +222,6 @@ def _below(to: Template, root: Path) -> Template:
     return Template(to.file, str(absolute.relative_to(root)), to.first_line) if absolute.is_relative_to(root) else to
 
 
-FILES_FORM = SectionForm(FILES, _read_files, {"type": "array", "items": FILE.schema()})
+FILES_FORM = SectionForm(
+    FILES, _read_files, {"type": "array", "items": FILE.schema()}, "Files that are rendered from templates and kept as they are rendered."
+)

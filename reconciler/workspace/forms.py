@@ -182,7 +182,9 @@ def _some(parse: Callable[[object], int]) -> Callable[[object], int]:
 
 size = _units(_size, "a size", {"type": ["string", "integer"], "description": "7GiB (2^30), 7GB (10^9), 512MiB, or bytes"})
 mebibytes = _units(
-    lambda value: _bounded(parse_bytes(value, bare_unit=MIB)), "a size in MiB", {"type": ["string", "number"], "description": "MiB"}
+    lambda value: _bounded(parse_bytes(value, bare_unit=MIB)),
+    "a size in MiB",
+    {"type": ["string", "number"], "description": "a number of MiB"},
 )
 vram = _units(_some(_size), "a size", size.schema)
 vram_mebibytes = _units(_some(lambda value: _bounded(parse_bytes(value, bare_unit=MIB))), "a size in MiB", mebibytes.schema)

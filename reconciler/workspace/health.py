@@ -10,13 +10,23 @@ from reconciler.workspace.tree import Node
 
 MOST_LOOKS = 1000
 
-INTERVAL = Field("interval", duration)
-TIMEOUT = Field("timeout", duration)
-UNHEALTHY_AFTER = Field("unhealthy_after", integer(1, MOST_LOOKS))
-HEALTHY_AFTER = Field("healthy_after", integer(1, MOST_LOOKS))
+INTERVAL = Field("interval", duration, says="How often an apply looks at an engine for which it waits; the default is 0.5s.")
+TIMEOUT = Field("timeout", duration, says="How long one such look may take; the default is the engine's own `timeout`.")
+UNHEALTHY_AFTER = Field(
+    "unhealthy_after",
+    integer(1, MOST_LOOKS),
+    says="After so many failed looks in a row the engine counts as unreachable; the default is 3.",
+)
+HEALTHY_AFTER = Field(
+    "healthy_after",
+    integer(1, MOST_LOOKS),
+    says="After a failed look, so many in a row must succeed before it is believed again; the default is 1.",
+)
 HEALTH = Table("health", (INTERVAL, TIMEOUT, UNHEALTHY_AFTER, HEALTHY_AFTER))
-FAILURES = Field("failures", integer(1, MOST_LOOKS))
-RESET = Field("reset", duration)
+FAILURES = Field(
+    "failures", integer(1, MOST_LOOKS), says="After so many failed steps in a row the rest there is skipped; the default is 5."
+)
+RESET = Field("reset", duration, says="For so long; then one step is tried; the default is 60s.")
 BREAKER = Table("breaker", (FAILURES, RESET))
 
 

@@ -11,22 +11,26 @@ from reconciler.workspace.tree import Node
 UTILIZATION = Field(
     "max_vram_utilization",
     ratio,
+    says="The share of a card that may be used; the default is 90%.",
     meant="utilization max_utilization gpu_memory_utilization",
 )
 MARGIN = Field(
     "vram_safety_margin",
     ratio,
+    says="The same under the name that other tools use; the smaller of the two counts.",
     meant="margin safety_margin",
 )
 RESERVE = Field(
     "reserve",
     size,
+    says="Bytes of a card that stay free; the default is 512 MiB.",
     mib_keys=("reserve_mb", "gpu_memory_reserve_mb"),
     meant="reserved headroom",
 )
 RAM_RESERVE = Field(
     "ram_reserve",
     size,
+    says="Bytes of RAM that stay free; the default is 0.",
     mib_keys=("ram_reserve_mb",),
     meant="ram_reserved memory_reserve",
 )
@@ -34,10 +38,16 @@ RAM_RESERVE = Field(
 AGENTS = Field(
     "max_agents_per_gpu",
     integer(0, 1_000_000),
+    says="How many agents may have their model, or a part of their own, on one card; unset: no bound.",
     meant="max_agents agents_per_gpu max_containers_per_gpu",
 )
 
-KV_CACHE = Field("kv_cache_fraction", ratio, meant="max_kv_cache kv_cache_limit max_kv_fraction kv_cache")
+KV_CACHE = Field(
+    "kv_cache_fraction",
+    ratio,
+    says="The share of a card that the KV caches of all models on it may have together; unset: no bound.",
+    meant="max_kv_cache kv_cache_limit max_kv_fraction kv_cache",
+)
 
 LIMITS = Table("limits", (UTILIZATION, MARGIN, RESERVE, RAM_RESERVE, AGENTS, KV_CACHE))
 

@@ -68,7 +68,7 @@ def _keep_alive(node: Node, problems: Problems, name: str) -> float:
     return seconds
 
 
-_NAMES = {kind: Field(str(kind), label) for kind in EngineKind if kind.serves_models}
+_NAMES = {kind: Field(str(kind), label, says=f"Its name on an engine of kind {kind}.") for kind in EngineKind if kind.serves_models}
 NAMES_TABLE = Table("names", _NAMES.values())
 
 
@@ -91,96 +91,121 @@ def _engine_kind(node: Node, problems: Problems, name: str) -> EngineKind:
 ENGINE = Field(
     "engine",
     Form(_engine_kind, _engine_kinds.schema),
+    says="The kind of engine that serves it; unset: any that can.",
     meant="backend kind type runtime server provider",
 )
 NAMES = Field(
     "names",
     Form(_names, NAMES_TABLE.schema()),
+    says="Its name on each kind of engine; the default is its own name.",
     meant="aliases alias",
     not_with=("variants",),
 )
 ENSURE = Field(
     "ensure",
     choice(Ensure),
+    says="`loaded` (default): resident; `present`: installed, and loaded on demand; `absent`: deleted from the disks of its hosts.",
     meant="state status desired",
 )
 PRIORITY = Field(
     "priority",
     integer(-1_000_000, 1_000_000),
+    says="Higher goes first, and displaces lower ones; the default is 0.",
     meant="prio weight importance rank",
 )
 ON = Field(
     "on",
     text,
+    says="Pattern of the hosts where it may be, as Ansible has them; the default is all.",
     meant="nodes node hosts host group groups where target targets placement",
 )
 REPLICAS = Field(
     "replicas",
     integer(0, MOST_REPLICAS),
+    says="On how many engines it is; the default is 1.",
     meant="count instances copies number replica replica_count",
     not_with=("each",),
 )
 EACH = Field(
     "each",
     choice(Each),
+    says="One replica for each node, card or engine that can have one, instead of a number.",
     meant="per for_each",
     not_with=("replicas",),
 )
-SPREAD = Field("spread", choice(Spread))
+SPREAD = Field(
+    "spread", choice(Spread), says="Whether its replicas must be on different nodes or cards; unset: different nodes where that can be."
+)
 CONTEXT = Field(
     "context",
     integer(1, MOST_CONTEXT),
+    says="Tokens that one request may use; unset: the engine's own.",
     meant="num_ctx n_ctx ctx ctx_size context_length context_size max_context max_model_len max_tokens window",
 )
-CONTEXT_VIA = Field("context_via", choice(ContextVia))
+CONTEXT_VIA = Field(
+    "context_via",
+    choice(ContextVia),
+    says="Who keeps the context on an Ollama: a derived tag (default), the load request, or the server's own setting.",
+)
 OPTIONS = Field(
     "options",
     map_of(any_scalar),
+    says="Runner options of Ollama, or arguments of a server that gpurec starts.",
     meant="args arguments params parameters settings",
 )
 KEEP_ALIVE = Field(
     "keep_alive",
     Form(_keep_alive, {"type": ["string", "number"], "description": "-1, 24h, or seconds"}),
+    says="How long it stays after a request; -1 is for ever, and the default of `ensure: loaded`.",
     meant="keepalive",
 )
-RESIDENCY = Field("residency", choice(Residency), meant="device")
+RESIDENCY = Field(
+    "residency", choice(Residency), says="Where it may be: on a card (default), on a card or else the CPU, or on the CPU.", meant="device"
+)
 FRACTION = Field(
     "min_gpu_fraction",
     ratio,
+    says="The least share of it that must be on the card; less is drift `cpu_fallback`.",
     meant="gpu_fraction min_fraction",
 )
 REQUIRES_FIELD = Field(
     "requires",
     requires,
+    says="What a card or its node must have.",
     meant="requirements constraints selector node_selector nodeselector",
 )
 VRAM = Field(
     "vram",
     vram,
+    says="What it holds, on a card or in RAM; wins over every estimate.",
     mib_keys=("vram_mb",),
     mib_form=vram_mebibytes,
     meant="memory mem size vram_bytes gpu_memory vram_gb required_vram",
 )
-BEST_EFFORT = Field("best_effort", flag, meant="optional")
+BEST_EFFORT = Field("best_effort", flag, says="Whether it is no failure that it has no place; the default is false.", meant="optional")
 DIGEST = Field(
     "digest",
     digest,
+    says="Pins the weights, as sha256:HEX.",
     meant="sha sha256 hash checksum",
     not_with=("variants",),
 )
 PROTECT = Field(
     "protect",
     flag,
+    says="Whether no plan ever takes a replica of it away; the default is false.",
     meant="protected keep pinned",
 )
-VARIANTS = Field("variants", variants)
-WHEN_FIELD = Field("when", when, meant="condition conditions schedule hours")
+VARIANTS = Field("variants", variants, says="Forms of the model, best first, of which the first that fits is placed.")
+WHEN_FIELD = Field(
+    "when", when, says="At which hours, and where how much room, it is wanted; unset: always.", meant="condition conditions schedule hours"
+)
 
-ALIASES = Field("aliases", list_of(label), meant="alias served_model_names")
-FALLBACK = Field("fallback", list_of(label), meant="fallbacks")
+ALIASES = Field("aliases", list_of(label), says="Further names that gateways answer to.", meant="alias served_model_names")
+FALLBACK = Field("fallback", list_of(label), says="Models of these files that stand in for it, in gateways only.", meant="fallbacks")
 
-WITH = Field("with", list_of(label), meant="with_models affinity beside together")
-NEVER_WITH = Field("never_with", list_of(label), meant="anti_affinity not_with apart without")
+WITH = Field("with", list_of(label), says="Models beside which alone it is on a card.", meant="with_models affinity beside together")
+NEVER_WITH = Field("never_with", list_of(label), says="Models with which it is on no card.", meant="anti_affinity not_with apart without")
 
 _SPEED = "speed"
 
@@ -195,9 +220,14 @@ def _prefer(node: Node, problems: Problems, name: str) -> tuple[str, ...] | str:
 
 
 _prefer_schema = {"anyOf": [{"const": _SPEED}, list_of(text).schema]}
-PREFER: Field[tuple[str, ...] | str] = Field("prefer", Form(_prefer, _prefer_schema), meant="preferred preference prefer_nodes")
-VECTOR = Field("embedding_length", integer(1, 2**20))
-SPEED = Field("min_tokens_per_second", number)
+PREFER: Field[tuple[str, ...] | str] = Field(
+    "prefer",
+    Form(_prefer, _prefer_schema),
+    says="Where it goes first if there is a choice: patterns of hosts in their order, or `speed`.",
+    meant="preferred preference prefer_nodes",
+)
+VECTOR = Field("embedding_length", integer(1, 2**20), says="Numbers in one of its embeddings.")
+SPEED = Field("min_tokens_per_second", number, says="The least tokens a second that it must write.")
 VERIFY = Table("verify", (VECTOR, SPEED))
 
 
@@ -208,7 +238,9 @@ def _verify(node: Node, problems: Problems, name: str) -> Verify:
     return Verify(values.get(VECTOR), values.get(SPEED))
 
 
-VERIFY_FIELD = Field("verify", Form(_verify, VERIFY.schema()))
+VERIFY_FIELD = Field(
+    "verify", Form(_verify, VERIFY.schema()), says="What is asked of it after a load, so that the step fails where it answers wrongly."
+)
 
 MODEL = Table(
     "model",

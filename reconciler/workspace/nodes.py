@@ -67,34 +67,41 @@ T = TypeVar("T")
 ADDRESS = Field(
     "address",
     text,
+    says="The host's name or address on the network; the default is `ansible_host`, else its name here.",
     meant="host ip hostname addr",
 )
 ENGINES = Field(
     "engines",
     engines,
+    says="The model servers that run here, by a name of your choice.",
     meant="engine servers backends",
 )
 GPUS = Field(
     "gpus",
     cards,
+    says="The host's cards, where they are not probed: [] says that it has none, left out that it is not known.",
     meant="cards gpu devices",
 )
-PROBE = Field("probe", probe)
+PROBE = Field("probe", probe, says="How the host's cards are asked for.")
 RAM = Field(
     "ram",
     size,
+    says="The host's RAM, where it is not probed; models on the CPU are counted against it.",
     mib_keys=("ram_mb",),
     meant="memory mem",
 )
-DISK = Field("disk", size, mib_keys=("disk_mb",), meant="storage")
-LABELS = Field("labels", map_of(label), meant="tags")
-LIMITS = Field("limits", limits)
+DISK = Field("disk", size, says="Size of the disk that its engines keep models on.", mib_keys=("disk_mb",), meant="storage")
+LABELS = Field("labels", map_of(label), says="Names to text, for `requires: {labels: …}` of models.", meant="tags")
+LIMITS = Field("limits", limits, says="How much of its cards and of its RAM may be used.")
 COST = Field(
     "cost",
     number,
+    says="What the node costs, in any unit; for `placement: {weights: {cost: …}}`.",
     meant="price weight",
 )
-DOCKER = Field("docker", docker)
+DOCKER = Field(
+    "docker", docker, says="Where containers of this host run: the address of a Docker Engine, or a mapping for TLS, a swarm or a cluster."
+)
 
 HOST = Table("host", (ADDRESS, ENGINES, GPUS, PROBE, RAM, DISK, LABELS, LIMITS, COST, DOCKER))
 OWN = "gpurec"

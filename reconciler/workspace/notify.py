@@ -20,10 +20,14 @@ def _body(node: Node, problems: Problems, name: str) -> str:
     return value.value
 
 
-URL = Field("url", secret, required=True, meant="webhook")
-ON = Field("on", list_of(choice(Topic)), meant="events topics")
-FORMAT = Field("format", choice(NotifyFormat), meant="type kind")
-BODY = Field("body", Form(_body, {"type": "string", "minLength": 1}), meant="template payload")
+URL = Field(
+    "url", secret, says="Where the address of the webhook is, since it is a secret: env:NAME or file:PATH.", required=True, meant="webhook"
+)
+ON = Field("on", list_of(choice(Topic)), says="What is told.", meant="events topics")
+FORMAT = Field(
+    "format", choice(NotifyFormat), says="The shape of what is sent: plain JSON (default), Slack's or ntfy's.", meant="type kind"
+)
+BODY = Field("body", Form(_body, {"type": "string", "minLength": 1}), says="A template of what is sent instead.", meant="template payload")
 NOTIFY = Table("notify", (URL, ON, FORMAT, BODY))
 
 EXAMPLE = {

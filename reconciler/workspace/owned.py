@@ -90,9 +90,14 @@ CONTAINER = Table(
         GROUPS,
     ),
 )
-UNIT = Field("unit", Form(_unit, {"type": "string"}), required=True)
-SCOPE = Field("scope", choice(UnitScope))
-EXEC = Field("exec", Form(_exec, {"type": "array", "items": {"type": "string"}, "minItems": 1}), meant="exec_start command")
+UNIT = Field("unit", Form(_unit, {"type": "string"}), says="Name of the unit, without `.service`.", required=True)
+SCOPE = Field("scope", choice(UnitScope), says="Whether it is a unit of the system (default) or of the user.")
+EXEC = Field(
+    "exec",
+    Form(_exec, {"type": "array", "items": {"type": "string"}, "minItems": 1}),
+    says="The program with its first arguments; without it the unit is somebody else's, and is given its variables alone.",
+    meant="exec_start command",
+)
 SYSTEMD = Table("systemd", (UNIT, SCOPE, EXEC))
 
 
@@ -108,11 +113,18 @@ def _systemd(node: Node, problems: Problems, name: str) -> EngineUnit:
     return EngineUnit(unit, values.get(SCOPE) or UnitScope.SYSTEM, values.get(EXEC))
 
 
-CONTAINER_FIELD = Field("container", Form(_container, CONTAINER.schema()))
-SYSTEMD_FIELD = Field("systemd", Form(_systemd, SYSTEMD.schema()))
-PORT = Field("port", integer(1, 65535))
-INSTANCES = Field("instances", Form(_instances, {"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1}]}), meant="count replicas")
-ARGS = Field("args", list_of(text), meant="arguments flags")
+CONTAINER_FIELD = Field(
+    "container", Form(_container, CONTAINER.schema()), says="The container that gpurec starts it as (`runtime: container`)."
+)
+SYSTEMD_FIELD = Field("systemd", Form(_systemd, SYSTEMD.schema()), says="The unit that gpurec starts it as (`runtime: systemd`).")
+PORT = Field("port", integer(1, 65535), says="Where it listens; of several instances the first one's, the others take the next ones.")
+INSTANCES = Field(
+    "instances",
+    Form(_instances, {"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1}]}),
+    says="How many engines on each card: `auto` by its size, or a number. Unset: one engine over all its cards.",
+    meant="count replicas",
+)
+ARGS = Field("args", list_of(text), says="Further arguments of its command.", meant="arguments flags")
 OWNED_FIELDS = (PORT, INSTANCES, ARGS, CONTAINER_FIELD, SYSTEMD_FIELD)
 _NEEDS: dict[Runtime, Field[object]] = {Runtime.CONTAINER: CONTAINER_FIELD, Runtime.SYSTEMD: SYSTEMD_FIELD}
 

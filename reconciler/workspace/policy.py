@@ -21,11 +21,21 @@ from reconciler.workspace.table import Field, Table
 from reconciler.workspace.tree import Node
 
 T = TypeVar("T", float, Fraction)
-UNMANAGED = Field("unmanaged", choice(Unmanaged))
-MAX_UNLOAD = Field("max_unload", count_or_share)
-MAX_EVICTIONS = Field("max_evictions", integer(0))
-MAX_DELETE = Field("max_delete", integer(0))
-ALLOW_EMPTY = Field("allow_empty", flag)
+UNMANAGED = Field(
+    "unmanaged",
+    choice(Unmanaged),
+    says="A resident that nobody here asked for stays (default), yields to what needs its room, is drift, or is unloaded.",
+)
+MAX_UNLOAD = Field(
+    "max_unload",
+    count_or_share,
+    says="A plan that takes away more residents of gpurec than this is refused (7); a move or a reload counts once.",
+)
+MAX_EVICTIONS = Field("max_evictions", integer(0), says="A plan that takes away more residents that nobody here asked for is refused (7).")
+MAX_DELETE = Field("max_delete", integer(0), says="A plan that deletes more models from disk than this is refused (7); the default is 0.")
+ALLOW_EMPTY = Field(
+    "allow_empty", flag, says="Whether a desired state without any model may unload all that gpurec owns; the default is false."
+)
 GUARDS = Table("guards", (MAX_UNLOAD, MAX_EVICTIONS, MAX_DELETE, ALLOW_EMPTY))
 
 
@@ -34,16 +44,32 @@ def _guards(node: Node, problems: Problems, name: str) -> Guards:
     return Guards(values.get(MAX_UNLOAD), values.get(MAX_EVICTIONS), values.get(ALLOW_EMPTY) or False, values.get(MAX_DELETE) or 0)
 
 
-GUARDS_FIELD = Field("guards", Form(_guards, GUARDS.schema()))
-HEALTH_FIELD = Field("health", health)
-REMEDIATION_FIELD = Field("remediation", remediation)
-DRAIN = Field("drain", duration)
-LOST_AFTER = Field("lost_after", duration)
-BREAKER_FIELD = Field("breaker", breaker)
-HEATS = (Field("warning", number), Field("throttling", number), Field("critical", number))
-HYSTERESIS = Field("hysteresis", number)
+GUARDS_FIELD = Field("guards", Form(_guards, GUARDS.schema()), says="Bounds of what one plan may take away.")
+HEALTH_FIELD = Field("health", health, says="How an apply judges an engine for which it waits.")
+REMEDIATION_FIELD = Field(
+    "remediation", remediation, says="What an apply does about a load that failed, and about an engine that does not answer."
+)
+DRAIN = Field("drain", duration, says="How long a busy model is given before it is unloaded or reloaded; unset: not at all.")
+LOST_AFTER = Field(
+    "lost_after", duration, says="How long an engine cannot be reached before its replicas are placed elsewhere; unset: they are never."
+)
+BREAKER_FIELD = Field(
+    "breaker",
+    breaker,
+    says="After so many failed steps in a row on one engine its next ones are skipped for a while; off where it is not written.",
+)
+HEATS = (
+    Field("warning", number, says="From so many °C on, the card's engines are chosen last."),
+    Field("throttling", number, says="From so many °C on, nothing new is loaded there either."),
+    Field("critical", number, says="From so many °C on, nothing at all is loaded there."),
+)
+HYSTERESIS = Field("hysteresis", number, says="How many °C below a level a card must be before it has left it.")
 THERMAL = Table("thermal", (*HEATS, HYSTERESIS))
-PRESSURES = (Field("normal", ratio), Field("high", ratio), Field("critical", ratio))
+PRESSURES = (
+    Field("normal", ratio, says="A level that is only shown."),
+    Field("high", ratio, says="From this share on, the card's engines are chosen last."),
+    Field("critical", ratio, says="From this share on, nothing new is loaded there either."),
+)
 PRESSURE = Table("memory_pressure", PRESSURES)
 
 
@@ -71,10 +97,18 @@ def _memory_pressure(node: Node, problems: Problems, name: str) -> MemoryPressur
     return MemoryPressure(normal, high, critical)
 
 
-NOTIFY_FIELD = Field("notify", notify)
-SERVICE_FIELD = Field("service", service)
-THERMAL_FIELD = Field("thermal", Form(_thermal, THERMAL.schema()))
-PRESSURE_FIELD = Field("memory_pressure", Form(_memory_pressure, PRESSURE.schema()))
+NOTIFY_FIELD = Field("notify", notify, says="Webhooks that `gpurec watch` and `serve` tell what is news.")
+SERVICE_FIELD = Field("service", service, says="Who may ask `gpurec serve` what, and how much history it keeps.")
+THERMAL_FIELD = Field(
+    "thermal",
+    Form(_thermal, THERMAL.schema()),
+    says="Temperatures of a card, in °C, and what they mean for loads there; unset: none.",
+)
+PRESSURE_FIELD = Field(
+    "memory_pressure",
+    Form(_memory_pressure, PRESSURE.schema()),
+    says="Shares of a card's memory in use, and what they mean for loads there; unset: none.",
+)
 _ALLOWED = re.compile(r"privileged|/.*")
 
 
@@ -87,7 +121,12 @@ def _allowed(node: Node, problems: Problems, name: str) -> str:
     return found
 
 
-ALLOW = Field("allow", list_of(Form(_allowed, {"type": "string", "pattern": f"^({_ALLOWED.pattern})$"})), required=True)
+ALLOW = Field(
+    "allow",
+    list_of(Form(_allowed, {"type": "string", "pattern": f"^({_ALLOWED.pattern})$"})),
+    says="`privileged`, or paths of the host that containers may mount though it makes them root there.",
+    required=True,
+)
 CONTAINERS = Table("containers", (ALLOW,))
 
 
@@ -95,7 +134,9 @@ def _containers(node: Node, problems: Problems, name: str) -> tuple[str, ...]:
     return CONTAINERS.read(node, problems, name).get(ALLOW) or ()
 
 
-CONTAINERS_FIELD = Field("containers", Form(_containers, CONTAINERS.schema()))
+CONTAINERS_FIELD = Field(
+    "containers", Form(_containers, CONTAINERS.schema()), says="What containers may have of their nodes beyond what is safe."
+)
 
 
 class UnknownForeign(StrEnum):
@@ -113,8 +154,14 @@ def _unknown_vram(node: Node, problems: Problems, name: str) -> str:
     return word
 
 
-UNKNOWN_VRAM = Field("unknown_vram", Form(_unknown_vram, {"enum": ["refuse"]}))
-UNKNOWN_FOREIGN = Field("unknown_foreign", choice(UnknownForeign))
+UNKNOWN_VRAM = Field(
+    "unknown_vram", Form(_unknown_vram, {"enum": ["refuse"]}), says="A card of unknown size keeps what it has and gets nothing more."
+)
+UNKNOWN_FOREIGN = Field(
+    "unknown_foreign",
+    choice(UnknownForeign),
+    says="Where a card's own use cannot be read its declared `foreign` counts (`assume`, default), or nothing is added there (`refuse`).",
+)
 POLICY = Table(
     "policy",
     (

@@ -29,18 +29,21 @@ class ProbeVia(StrEnum):
 VIA = Field(
     "via",
     choice(ProbeVia),
+    says="Where facts about the cards come from; `auto` (default): NVML here, ssh where a user is given, else as declared.",
     meant="type method mode source kind",
 )
 USER = Field(
     "user",
     label,
+    says="Whom ssh asks for; the default is `ansible_user`.",
     meant="username login ssh_user",
 )
-PORT = Field("port", integer(1, 65535), meant="ssh_port")
-TIMEOUT = Field("timeout", duration)
+PORT = Field("port", integer(1, 65535), says="Port of ssh; the default is `ansible_port`.", meant="ssh_port")
+TIMEOUT = Field("timeout", duration, says="How long one look at the cards may take; the default is 10s.")
 URL = Field(
     "url",
     url,
+    says="Where an exporter or a Prometheus answers.",
     meant="address endpoint exporter",
 )
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,127}")
@@ -60,8 +63,13 @@ def _labels(node: Node, problems: Problems, name: str) -> tuple[tuple[str, str],
 
 _pairs = map_of(label)
 _MATCH_HINT = 'write the labels that tell a host, such as `match: {instance: "{{ inventory_hostname }}:9400"}`'
-MATCH = Field("match", Form(_labels, _pairs.schema), meant="labels selector matchers")
-MAX_AGE = Field("max_age", duration, meant="stale_after staleness")
+MATCH = Field(
+    "match",
+    Form(_labels, _pairs.schema),
+    says="For `via: prometheus`: the labels that tell which series are this host's.",
+    meant="labels selector matchers",
+)
+MAX_AGE = Field("max_age", duration, says="For `via: prometheus`: how old a sample may be.", meant="stale_after staleness")
 PROBE = Table("probe", (VIA, USER, PORT, TIMEOUT, URL, MATCH, MAX_AGE, AUTH_FIELD, TLS_FIELD))
 
 

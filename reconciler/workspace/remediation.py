@@ -10,10 +10,21 @@ from reconciler.workspace.tree import Node
 
 MOST_RETRIES, MOST_PER_HOUR = 20, 1000
 
-RETRIES = Field("retries", integer(0, MOST_RETRIES))
-BACKOFF = Field("backoff", duration)
-PER_HOUR = Field("per_hour", integer(0, MOST_PER_HOUR))
-RESTART = Field("restart_engine", flag, meant="restart_engines restart")
+RETRIES = Field(
+    "retries", integer(0, MOST_RETRIES), says="How often a load is tried again that failed for a reason that may pass; the default is 2."
+)
+BACKOFF = Field("backoff", duration, says="The pause before the first of these tries, then twice as long each time; the default is 1s.")
+PER_HOUR = Field(
+    "per_hour",
+    integer(0, MOST_PER_HOUR),
+    says="The most tries and corrections on one node within an hour; the default is 10, and 0 puts all of this off.",
+)
+RESTART = Field(
+    "restart_engine",
+    flag,
+    says="Whether an engine that gpurec owns, and that runs and does not answer, is started again; the default is false.",
+    meant="restart_engines restart",
+)
 REMEDIATION = Table("remediation", (RETRIES, BACKOFF, PER_HOUR, RESTART))
 
 

@@ -38,11 +38,19 @@ def _dtype(node: Node, problems: Problems, name: str) -> str:
 
 
 _bound_schema = {"type": ["string", "number"], "description": ">=7.0"}
-CAPABILITY = Field("compute_capability", Form(lambda node, problems, name: _bound(name, node, problems, as_capability=True), _bound_schema))
-DRIVER = Field("driver", Form(lambda node, problems, name: _bound(name, node, problems, as_capability=False), _bound_schema))
-CARD_VRAM = Field("vram", size, mib_keys=("vram_mb", "min_vram_mb"))
-DTYPE = Field("dtype", Form(_dtype, {"enum": list(_DTYPES)}))
-LABELS = Field("labels", map_of(label))
+CAPABILITY = Field(
+    "compute_capability",
+    Form(lambda node, problems, name: _bound(name, node, problems, as_capability=True), _bound_schema),
+    says="Bound of the compute capability of every card.",
+)
+DRIVER = Field(
+    "driver",
+    Form(lambda node, problems, name: _bound(name, node, problems, as_capability=False), _bound_schema),
+    says="Bound of the driver's version.",
+)
+CARD_VRAM = Field("vram", size, says="The least total size of every card of the engine.", mib_keys=("vram_mb", "min_vram_mb"))
+DTYPE = Field("dtype", Form(_dtype, {"enum": list(_DTYPES)}), says="Arithmetic that the cards must have in hardware.")
+LABELS = Field("labels", map_of(label), says="Labels that the host must have.")
 REQUIRES = Table("requires", (CAPABILITY, DRIVER, CARD_VRAM, DTYPE, LABELS))
 
 

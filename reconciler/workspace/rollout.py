@@ -15,9 +15,24 @@ class UpdateMode(StrEnum):
     CANARY = "canary"
 
 
-MAX_UNAVAILABLE = Field("max_unavailable", integer(1, 1_000_000), meant="maxunavailable max_parallel")
-ORDER = Field("order", choice(Order), meant="update_order")
-UPDATE = Field("update", choice(UpdateMode), meant="update_strategy update_config rollout")
+MAX_UNAVAILABLE = Field(
+    "max_unavailable",
+    integer(1, 1_000_000),
+    says="How many of its replicas an update may take away at once; the default is 1.",
+    meant="maxunavailable max_parallel",
+)
+ORDER = Field(
+    "order",
+    choice(Order),
+    says="Whether the new one starts before or after the old one ends; unset: before where there is room.",
+    meant="update_order",
+)
+UPDATE = Field(
+    "update",
+    choice(UpdateMode),
+    says="`canary`: one replica first, verified, then the rest; the default is `rolling`.",
+    meant="update_strategy update_config rollout",
+)
 
 
 def rollout_of(values: Values) -> Rollout:

@@ -13,19 +13,40 @@ MOST_CARDS = 64
 PARALLEL = Field(
     "parallel",
     integer(1, MOST_PARALLEL),
+    says="How many requests it serves at a time, each with a `context` of its own; unset: the engine's own.",
     meant="num_parallel n_parallel np slots max_num_seqs concurrency",
 )
-KV_CACHE = Field("kv_cache", choice(KvCache), meant="kv_cache_type cache_type kv_cache_dtype cache_type_k")
-SPLIT_CARDS = Field("cards", integer(2, MOST_CARDS), required=True, meant="count number gpus n")
-SPLIT_BY = Field("by", choice(SplitBy), meant="mode split_mode")
+KV_CACHE = Field(
+    "kv_cache",
+    choice(KvCache),
+    says="Type of its KV cache; unset: the engine's own.",
+    meant="kv_cache_type cache_type kv_cache_dtype cache_type_k",
+)
+SPLIT_CARDS = Field("cards", integer(2, MOST_CARDS), says="Over how many cards.", required=True, meant="count number gpus n")
+SPLIT_BY = Field(
+    "by",
+    choice(SplitBy),
+    says="Some of the layers to each card, or a part of every layer; unset: the engine's own way.",
+    meant="mode split_mode",
+)
 SPLIT = Table("split", (SPLIT_CARDS, SPLIT_BY))
 
 
 SPLIT_FIELD = Field(
-    "split", Form(SPLIT.read, SPLIT.schema()), meant="tensor_parallel tensor_parallel_size tensor_split split_mode pipeline_parallel_size"
+    "split",
+    Form(SPLIT.read, SPLIT.schema()),
+    says="One replica over all cards of an engine that has just so many; unset: one card where it fits.",
+    meant="tensor_parallel tensor_parallel_size tensor_split split_mode pipeline_parallel_size",
 )
-FLASH_ATTENTION = Field("flash_attention", flag, meant="flash_attn fa")
-IDLE = Field("idle", duration, meant="ttl idle_timeout unload_after")
+FLASH_ATTENTION = Field(
+    "flash_attention", flag, says="Whether it runs with flash attention; unset: the engine's own.", meant="flash_attn fa"
+)
+IDLE = Field(
+    "idle",
+    duration,
+    says="With `ensure: present`: after so long without a request its engine unloads it.",
+    meant="ttl idle_timeout unload_after",
+)
 
 RUN_FIELDS = (PARALLEL, KV_CACHE, FLASH_ATTENTION, IDLE, SPLIT_FIELD)
 

@@ -21,13 +21,22 @@ def json_schema(kind: Literal["inventory", "desired"]) -> dict[str, object]:
     own = HOST.schema()
     keys = _or_template(own["properties"])
     assert isinstance(keys, dict)
-    variables = {"type": ["object", "null"], "properties": {**keys, OWN: _or_template(own)}, "additionalProperties": True}
+    nested = {"description": "The same keys where others read such names too: where it is set for a host, only what is in it is read."}
+    variables = {"type": ["object", "null"], "properties": {**keys, OWN: nested | _or_template(own)}, "additionalProperties": True}
     group = {
         "type": ["object", "null"],
         "properties": {
-            "hosts": {"type": ["object", "null", "string"], "additionalProperties": {"$ref": "#/$defs/variables"}},
-            "vars": {"$ref": "#/$defs/variables"},
-            "children": {"type": ["object", "null", "string"], "additionalProperties": {"$ref": "#/$defs/group"}},
+            "hosts": {
+                "description": "The hosts of the group, by name or range, each with variables of its own.",
+                "type": ["object", "null", "string"],
+                "additionalProperties": {"$ref": "#/$defs/variables"},
+            },
+            "vars": {"description": "Variables of all hosts of the group.", "$ref": "#/$defs/variables"},
+            "children": {
+                "description": "Groups that are part of this one, by name.",
+                "type": ["object", "null", "string"],
+                "additionalProperties": {"$ref": "#/$defs/group"},
+            },
         },
     }
     return {
@@ -53,4 +62,5 @@ def _or_template(schema: object) -> object:
     for key in ("items", "additionalProperties"):
         if isinstance(widened.get(key), dict):
             widened[key] = _or_template(widened[key])
-    return {"anyOf": [widened, _TEMPLATE]}
+    said = {"description": widened.pop("description")} if "description" in widened else {}
+    return {**said, "anyOf": [widened, _TEMPLATE]}

@@ -47,11 +47,13 @@ class SectionContext:
 
 @value_class
 class SectionForm:
-    """A section, how its node is read, and its JSON Schema. `read` reports to the context's problems, and raises Refused."""
+    """A section, how its node is read, its JSON Schema, and a sentence for whoever writes it in an editor. `read` reports to the context's
+    problems, and raises Refused."""
 
     section: Section[Any]
     read: Callable[[Node, SectionContext], object]
     schema: Mapping[str, object]
+    says: str = ""
 
 
 def read_sections(nodes: Mapping[str, Node], forms: Iterable[SectionForm], context: SectionContext) -> dict[str, object]:

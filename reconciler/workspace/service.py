@@ -11,9 +11,9 @@ from reconciler.workspace.problems import Problems, Refused
 from reconciler.workspace.table import Field, Table
 from reconciler.workspace.tree import Node
 
-NAME = Field("name", label, required=True, meant="user")
-SECRET = Field("secret", secret, required=True, meant="token password key")
-ROLE = Field("role", choice(Role), meant="rights scope")
+NAME = Field("name", label, says="By what name `gpurec history` tells who asked.", required=True, meant="user")
+SECRET = Field("secret", secret, says="Where the secret itself is: env:NAME or file:PATH.", required=True, meant="token password key")
+ROLE = Field("role", choice(Role), says="`read` (default) looks, `plan` plans too, `apply` also writes.", meant="rights scope")
 TOKEN = Table("token", (NAME, SECRET, ROLE))
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\]")
 
@@ -43,11 +43,25 @@ def _network(node: Node, problems: Problems, name: str) -> IPv4Network | IPv6Net
         ) from None
 
 
-TOKENS = Field("tokens", list_of(Form(_token, TOKEN.schema())))
-HOSTS = Field("hosts", list_of(Form(_host, {"type": "string", "minLength": 1})))
-PROXIES = Field("trusted_proxies", list_of(Form(_network, {"type": "string", "minLength": 1})), meant="proxies proxy forwarded_allow_ips")
-KEEP = Field("keep", duration, meant="age days retention")
-SIZE = Field("size", size, meant="max_size bytes limit")
+TOKENS = Field("tokens", list_of(Form(_token, TOKEN.schema())), says="Bearer tokens by which the service may be asked.")
+HOSTS = Field(
+    "hosts",
+    list_of(Form(_host, {"type": "string", "minLength": 1})),
+    says="Further names under which the service may be asked, beside the one that it listens on.",
+)
+PROXIES = Field(
+    "trusted_proxies",
+    list_of(Form(_network, {"type": "string", "minLength": 1})),
+    says="Addresses or networks of reverse proxies whose `X-Forwarded-For` is believed.",
+    meant="proxies proxy forwarded_allow_ips",
+)
+KEEP = Field("keep", duration, says="How long samples are kept; the default is 30 days.", meant="age days retention")
+SIZE = Field(
+    "size",
+    size,
+    says="How large it may become before the oldest goes; the default is 256 MiB, and 0 keeps none.",
+    meant="max_size bytes limit",
+)
 HISTORY = Table("history", (KEEP, SIZE))
 
 
@@ -63,13 +77,18 @@ GATEWAYS_TAKE = 3_000_000_000_000
 """Wei of expected value above which gateways refuse a ticket unless their -maxTicketEV says more (go-livepeer cmd/livepeer/starter)."""
 MOST_PRICE = 2**63 - 1
 """Wei of a unit of work that go-livepeer can tell: its PriceInfo has 64 bits."""
-PRICE = Field("price_per_unit", integer(0, MOST_PRICE))
-EXPECTED = Field("ticket_ev", integer(0, MOST_WEI))
-FACE = Field("max_face_value", integer(0, MOST_WEI))
+PRICE = Field("price_per_unit", integer(0, MOST_PRICE), says="Price of one unit of work, in wei.")
+EXPECTED = Field("ticket_ev", integer(0, MOST_WEI), says="Expected value of one ticket, in wei.")
+FACE = Field("max_face_value", integer(0, MOST_WEI), says="The most that one ticket may be worth, in wei; 0: no cap.")
 REDEEMED_AT = 1_200_000 * 10_000_000
 """Wei that the redemption of a ticket costs at least: its gas on Arbitrum at the least price that gas has there, 0.01 gwei."""
 MANY_TICKETS = 1000
-SIGNED_WITH = Field("secret", secret, meant="token password key")
+SIGNED_WITH = Field(
+    "secret",
+    secret,
+    says="Where the secret is by which its webhook is signed: env:NAME or file:PATH; unset: there is no webhook.",
+    meant="token password key",
+)
 LIVEPEER = Table("livepeer", (SIGNED_WITH, PRICE, EXPECTED, FACE))
 
 
@@ -93,8 +112,13 @@ def _livepeer(node: Node, problems: Problems, name: str) -> Payments:
     return Payments(values.get(SIGNED_WITH), price, expected, face)
 
 
-LIVEPEER_FIELD = Field("livepeer", Form(_livepeer, LIVEPEER.schema()), meant="payments tickets")
-HISTORY_FIELD = Field("history", Form(_history, HISTORY.schema()))
+LIVEPEER_FIELD = Field(
+    "livepeer",
+    Form(_livepeer, LIVEPEER.schema()),
+    says="Tickets of a Livepeer gateway, as its signed webhook tells them.",
+    meant="payments tickets",
+)
+HISTORY_FIELD = Field("history", Form(_history, HISTORY.schema()), says="How much history of cards and models is kept.")
 SERVICE = Table("service", (TOKENS, HOSTS, HISTORY_FIELD, LIVEPEER_FIELD, PROXIES))
 
 

@@ -20,8 +20,8 @@ _NULL = {"type": "null"}
 class Field(Generic[T_co]):
     """A key and the form of its value. `mib_keys` are further spellings, read by `mib_form`, whose bare number is MiB.
 
-    `meant` are other programs' words for it, apart by blanks: they are not read, and the message leads from them to it. Beside the keys
-    `not_with` it would be refused.
+    `says` is a sentence for whoever writes it in an editor. `meant` are other programs' words for it, apart by blanks: they are not read,
+    and the message leads from them to it. Beside the keys `not_with` it would be refused.
     """
 
     key: str
@@ -29,6 +29,7 @@ class Field(Generic[T_co]):
     required: bool = False
     mib_keys: tuple[str, ...] = ()
     mib_form: Form[int] = mebibytes
+    says: str = ""
     meant: str = ""
     not_with: tuple[str, ...] = ()
 
@@ -135,7 +136,9 @@ class Table:
 
     def schema(self) -> dict[str, object]:
         """The JSON Schema of such a mapping: as `read` does, it takes a key without a value for one that is not there."""
-        properties = {key: dict(form.schema) if field.required else _or_null(form.schema) for key, (field, form) in self._known.items()}
+        properties = {
+            key: _saying(field.says, form.schema if field.required else _or_null(form.schema)) for key, (field, form) in self._known.items()
+        }
         schema: dict[str, object] = {"type": "object", "properties": properties, "additionalProperties": False}
         required = [field.key for field in self.fields if field.required]
         return schema | {"required": required} if required else _or_null(schema)
@@ -143,6 +146,13 @@ class Table:
     def _unknown(self, key: str, node: MapNode, problems: Problems, name: str) -> None:
         at = node.key(key) or node
         problems.error(f"unknown key {key!r} of {name}", at, self.refused.get(key) or self.suggestion(key, node))
+
+
+def _saying(sentence: str, schema: Mapping[str, object]) -> dict[str, object]:
+    """The schema of a key with what it is, and how its value is written, as editors show them."""
+    form = schema.get("description")
+    said = (sentence, f"Written as {form}." if form else "")
+    return {"description": " ".join(filter(None, said)), **{word: value for word, value in schema.items() if word != "description"}}
 
 
 def _or_null(schema: Mapping[str, object]) -> dict[str, object]:

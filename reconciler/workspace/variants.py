@@ -9,8 +9,8 @@ from reconciler.workspace.table import Field, Table
 from reconciler.workspace.tree import ListNode, MapNode, Node, what_is
 
 MOST_VARIANTS = 32
-NAME = Field("name", label, required=True)
-NEEDS = Field("vram", vram)
+NAME = Field("name", label, says="Its name on the engines.", required=True)
+NEEDS = Field("vram", vram, says="What it holds; wins over every estimate.")
 ENTRY = Table("variant", (NAME, NEEDS))
 
 

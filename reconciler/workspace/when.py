@@ -84,9 +84,21 @@ def _zone(word: str, node: Node, problems: Problems, name: str) -> tzinfo:
     raise problems.refuse(f"{name}: {shortened(word)} is no time zone", node, hint)
 
 
-FREE_VRAM = Field("free_vram", Form(_free_vram, _ROOM_SCHEMA), meant="vram min_free_vram free min_vram")
-HOURS = Field("hours", Form(_hours, {"type": "string", "description": "08:00-18:00 Europe/Berlin"}), meant="time window between schedule")
-WEEKDAYS = Field("days", Form(_days, {"type": "string", "description": "mon-fri"}), meant="weekdays day")
+FREE_VRAM = Field(
+    "free_vram",
+    Form(_free_vram, _ROOM_SCHEMA),
+    says="It is placed only where a card has so much room.",
+    meant="vram min_free_vram free min_vram",
+)
+HOURS = Field(
+    "hours",
+    Form(_hours, {"type": "string", "description": "08:00-18:00 Europe/Berlin"}),
+    says="The hours at which it is wanted; without a zone in UTC.",
+    meant="time window between schedule",
+)
+WEEKDAYS = Field(
+    "days", Form(_days, {"type": "string", "description": "mon-fri"}), says="The days on which it is wanted.", meant="weekdays day"
+)
 WHEN = Table("when", (FREE_VRAM, HOURS, WEEKDAYS))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from ruamel.yaml import YAML
 from schema_judge import faults
 
 from reconciler.operations.field_comments import field_comments
+from reconciler.operations.resource_types import RESOURCE_TYPES
 from reconciler.operations.schemas import NAMES, Name, made_schema, schema_text
 from reconciler.value_class import value_class
 from reconciler.workspace import load_workspace
@@ -93,10 +95,21 @@ def test_what_gpurec_would_refuse_is_a_fault_of_its_schema(name: Name, text: str
     assert faults_of(name, text)
 
 
-def test_every_key_of_the_plan_says_what_it_is() -> None:
-    properties = dict(keys_of(json.loads(schema_text("plan")), "plan"))
+@pytest.mark.parametrize("name", NAMES)
+def test_every_key_says_what_it_is(name: Name) -> None:
+    properties = dict(keys_of(json.loads(schema_text(name)), name))
     assert len(properties) > 200
-    assert not [name for name, said in properties.items() if not str(said.get("description", "")).endswith(".")]
+    assert not [key for key, said in properties.items() if not re.fullmatch(r"[A-Z`].*\.", said.get("description", ""))]
+
+
+def test_a_key_says_what_it_is_and_how_it_is_written() -> None:
+    models = json.loads(schema_text("desired"))["properties"]["models"]["additionalProperties"]["anyOf"][0]["properties"]
+    assert models["vram"]["description"].startswith("What it holds, on a card or in RAM; wins over every estimate. Written as 7GiB")
+
+
+def test_the_schema_of_the_desired_state_has_the_keys_of_every_kind_of_resource() -> None:
+    known = json.loads(schema_text("desired"))["properties"]
+    assert not {form.section.key for one in RESOURCE_TYPES for form in one.forms} - known.keys()
 
 
 def test_bytes_and_seconds_of_the_plan_say_their_unit() -> None:

@@ -249,4 +249,4 @@ def test_the_schema_names_the_keys_that_are_read() -> None:
         "type", "requires_gpu", "model", "near", "gpu_requirement", "llm"
     }  # fmt: skip
     assert agent["properties"]["container"]["required"] == ["image"]
-    assert agent["properties"]["gpu_requirement"]["properties"]["min_vram_mb"]["description"] == "MiB"
+    assert agent["properties"]["gpu_requirement"]["properties"]["min_vram_mb"]["description"].endswith("Written as a number of MiB.")

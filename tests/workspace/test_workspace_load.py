@@ -212,7 +212,8 @@ def test_workspace_schemas_name_the_keys_that_are_read() -> None:
     desired = json_schema("desired")
     properties = desired["properties"]
     assert isinstance(properties, dict)
-    assert set(properties) == {"version", "placement", "limits", "policy", "priority_models", "models", "agents", "services", "files"}
+    resources = {"models", "agents", "agent_types", "services", "files"}
+    assert set(properties) == {"version", "placement", "limits", "policy", "priority_models"} | resources
     assert "$defs" in json_schema("inventory")
     with pytest.raises(ValueError, match="there is no schema"):
         json_schema("plan")  # type: ignore[arg-type]
