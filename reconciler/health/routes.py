@@ -128,10 +128,10 @@ def _verdict(one: EngineAnswer, engine: EngineFacts | None, resident: Resident |
     if not one.fits:
         return "no", one.code, one.message
     if installed_on(one.slot, one.model) is None:
-        return "can_pull", "not_installed", "fits, and is pulled first"
+        return "can_pull", "not_installed", "fits, and must be pulled first"
     room = [card.free for card in one.cards if card.usable is not None]
     free = f" into {format_bytes(max(room))} free" if room else ""
-    return "can_load", "fits", f"fits{free}, and is loaded for it"
+    return "can_load", "fits", f"fits{free}; a request loads it"
 
 
 def _of_resident(resident: Resident | None) -> tuple[str, str, str]:

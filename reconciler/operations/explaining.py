@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 
-from reconciler.fleet import FleetFacts, GpurecError, Incident
+from reconciler.fleet import Desired, FleetFacts, GpurecError, Incident, ModelSpec
 from reconciler.health.routes import TOKENS, Route, route
 from reconciler.health.status import ReplicaStatus, replicas_of
 from reconciler.operations.needs import ModelAnswer, candidates_in, find_candidates
@@ -58,7 +58,8 @@ def _hint(seen: Proposal, address: str) -> str:
 def explained(seen: Proposal, address: str) -> Explanation:
     """The same of what was seen and planned already."""
     plan, space = seen.plan, seen.workspace
-    account = account_of(plan, address, seen.applied)
+    model = _model(space.desired, address)
+    account = account_of(plan, address, seen.applied, model.each if model is not None else None)
     if account is None:
         raise GpurecError.of(f"nothing is known of {address!r}", None, _hint(seen, address))
     with closing(seen.state.reader()) as state:
@@ -67,8 +68,6 @@ def explained(seen: Proposal, address: str) -> Explanation:
         failed = {where: row.reason or "" for where, row in state.failed_loads().items()}
     every = replicas_of(plan, seen.facts, seen.applied, failed)
     status = next((one for one in every if one.address == address), None)
-    name = address.removeprefix("model.").rpartition("@")[0] or address.removeprefix("model.")
-    model = next((one for one in space.desired.wanted if one.name == name), None) if address.startswith("model.") else None
     found: Sequence[EngineAnswer] = ()
     if model is not None:
         started = starting(space.fleet, seen.facts, plan.steps, seen.applied, seen.recorded, seen.resources).facts
@@ -76,6 +75,12 @@ def explained(seen: Proposal, address: str) -> Explanation:
     incidents = tuple(one for one in (*seen.applied.incidents, *plan.incidents) if one.address == address)
     history = tuple(HistoryRow(one.run_id, one.started_at, one.action, one.status.value, one.reason, one.seconds) for one in rows)
     return Explanation(plan, account, status, found, incidents, seen.facts, history)
+
+
+def _model(desired: Desired, address: str) -> ModelSpec | None:
+    kind, _, rest = address.partition(".")
+    name = rest.rpartition("@")[0] or rest
+    return next((one for one in desired.wanted if one.name == name), None) if kind == "model" else None
 
 
 async def route_request(

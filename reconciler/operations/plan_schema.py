@@ -58,7 +58,7 @@ def plan_schema() -> dict[str, Any]:
         **schema,
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "gpurec plan",
-        "required": sorted(set(properties) - {"rollback", "replace", "hours", "unchanged_others"}),
+        "required": sorted(set(properties) - {"rollback", "supposing", "replace", "hours", "unchanged_others"}),
     }
 
 

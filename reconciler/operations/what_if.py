@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
-from reconciler.fleet import GpurecError
+from reconciler.fleet import GpurecError, format_bytes
 from reconciler.operations.observation import PROBE_ALL, Observation, PlanOptions, look
 from reconciler.operations.proposal import Proposal, propose
 from reconciler.operations.reporter import Reporter, ignore
@@ -33,6 +33,13 @@ class WhatIf:
     @property
     def asked(self) -> bool:
         return bool(self.down or self.added or self.without)
+
+    @property
+    def words(self) -> str:
+        said = [f"{pattern} were gone" for pattern in self.down]
+        said += [f"{one.node} had one more card of {format_bytes(one.total_bytes)}" for one in self.added]
+        said += [f"nobody asked for {name}" for name in self.without]
+        return " and ".join(said)
 
 
 @value_class
@@ -71,7 +78,8 @@ async def plan_what_if(settings: WorkspaceSettings, what: WhatIf, options: PlanO
         ["what if", what.down, [[one.node, one.total_bytes] for one in what.added], what.without, changed.workspace.config_digest]
     )
     digest = "sha256:" + hashlib.sha256(text.encode()).hexdigest()
-    return propose(replace(changed, workspace=replace(changed.workspace, config_digest=digest)), options)
+    found = propose(replace(changed, workspace=replace(changed.workspace, config_digest=digest)), options)
+    return replace(found, plan=replace(found.plan, supposing=what.words))
 
 
 async def survive(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reconciler.fleet import Applied
+from reconciler.fleet import Applied, Each
 from reconciler.planning.kinds.model.hours import OUTSIDE_HOURS
 from reconciler.planning.plan import Action, Cause, Drift, Move, Note, Plan, Reason, Step, Unplaced
 from reconciler.value_class import value_class
@@ -21,10 +21,13 @@ class Account:
     notes: tuple[Note, ...]
     moves: tuple[Move, ...]
     unplaced: Unplaced | None = None
+    replicas: frozenset[str] = frozenset()
+    """The engines on which the plan has a replica of its model."""
 
 
-def account_of(plan: Plan, address: str, applied: Applied) -> Account | None:
-    """Everything about `address` (`model.NAME` alone: about a model without a place); None where nothing is known of it."""
+def account_of(plan: Plan, address: str, applied: Applied, each: Each | None = None) -> Account | None:
+    """Everything about `address` (`model.NAME` alone: about a model without a place); None where nothing is known of it. `each` is what its
+    model has one replica for."""
     kind, _, rest = address.partition(".")
     model = rest.rpartition("@")[0] or rest if kind == "model" else None
     steps = tuple(step for step in plan.steps if step.address == address)
@@ -38,11 +41,14 @@ def account_of(plan: Plan, address: str, applied: Applied) -> Account | None:
     known = resting or steps or drift or owned or unmanaged or unplaced or address in plan.placed
     if not known:
         return None
-    why = Reason(resting.code, resting.message) if resting is not None else _why(plan, address, applied, steps, unmanaged, unplaced)
-    return Account(address, why, steps, drift, notes, moves, unplaced)
+    why = Reason(resting.code, resting.message) if resting is not None else _why(plan, address, applied, steps, unmanaged, unplaced, each)
+    replicas = frozenset(one.rpartition("@")[2] for one in plan.placed if model is not None and one.startswith(f"model.{model}@"))
+    return Account(address, why, steps, drift, notes, moves, unplaced, replicas)
 
 
-def _why(plan: Plan, address: str, applied: Applied, steps: Sequence[Step], unmanaged: bool, unplaced: Unplaced | None) -> Reason:
+def _why(
+    plan: Plan, address: str, applied: Applied, steps: Sequence[Step], unmanaged: bool, unplaced: Unplaced | None, each: Each | None
+) -> Reason:
     if unplaced is not None:
         if unplaced.agent is not None:
             return Reason("unplaced", "it has no place")
@@ -62,6 +68,8 @@ def _why(plan: Plan, address: str, applied: Applied, steps: Sequence[Step], unma
         return Reason("kept", "it is there, and what is there stays where it is")
     if address in applied.replicas or address in applied.resources:
         return Reason("last_applied", "it was last applied here, and there is room for it")
+    if each is not None:
+        return Reason("each", f"there is one for each {'card' if each is Each.GPU else each}, and this one has room")
     if address.startswith("model."):
         return Reason("strategy", f"of the engines with room the strategy {plan.placement.strategy} took this one")
     return Reason("files", "the files ask for it here")

@@ -373,6 +373,7 @@ class Plan:
     limit: str | None = None  #: Pattern of `--limit` that it was made with; null: none.
     exclude: str | None = None  #: Pattern of `--exclude` that it was made with; null: none.
     rollback: int | None = None  #: Serial that it goes back to; null: it is a plan of the files.
+    supposing: str | None = None  #: What is supposed of the fleet and is not so, whence no apply takes the plan; null: nothing.
     hours: tuple[ModelHours, ...] = ()  #: The models that have hours, in name order.
     replace: tuple[str, ...] = ()  #: Addresses of `--replace` that it was made with.
     format_version: str = FORMAT_VERSION  #: Version of this document; an apply carries out only this one.

@@ -96,6 +96,7 @@ def plan_contents(plan: Plan) -> dict[str, Json]:
         **({"unchanged_others": plan.unchanged_others} if plan.unchanged_others else {}),
         **({"replace": list(plan.replace)} if plan.replace else {}),
         **({} if plan.rollback is None else {"rollback": plan.rollback}),
+        **({} if plan.supposing is None else {"supposing": plan.supposing}),
     }
 
 

@@ -9,7 +9,7 @@ from reconciler.fleet import Incident, format_bytes, format_duration, format_rat
 from reconciler.health.status import ReplicaStatus
 from reconciler.placement import EngineAnswer
 from reconciler.planning.explaining import Account
-from reconciler.planning.plan import Move
+from reconciler.planning.plan import Move, Unplaced
 from reconciler.value_class import value_class
 from reconciler.views.escape import escape
 from reconciler.views.sections import drift_lines, note_lines, unplaced_lines
@@ -55,8 +55,8 @@ def explain_text(
         _steps(account, style),
         _moves(account.moves, style),
         drift_lines(account.drift, style),
-        unplaced_lines([account.unplaced], style) if account.unplaced is not None else [],
-        _candidates(candidates, account.address, style),
+        _unplaced(account.unplaced, candidates, style) if account.unplaced is not None else [],
+        _candidates(candidates, account, style),
         note_lines(account.notes, style),
         _incidents(incidents, style),
         _history(history, style),
@@ -68,7 +68,7 @@ def _steps(account: Account, style: Style) -> list[str]:
     rows = [
         [
             Cell(f"{SYMBOLS[step.action][0]} {step.action.value}", SYMBOLS[step.action][1]),
-            Cell(step.reason.message or step.reason.code),
+            Cell(step.reason.message or step.reason.code, sentence=True),
             Cell(f"({step.cause.value})", "dim"),
         ]
         for step in account.steps
@@ -88,10 +88,17 @@ def _moves(moves: Sequence[Move], style: Style) -> list[str]:
     return [style.heading("What moves for it, or with it"), *columns(rows, style)] if rows else []
 
 
-def _candidates(candidates: Sequence[EngineAnswer], address: str, style: Style) -> list[str]:
+def _unplaced(unplaced: Unplaced, candidates: Sequence[EngineAnswer], style: Style) -> list[str]:
+    """Without what engines say where they say the same below, as the fleet stands."""
+    below = {(str(one.slot.id), one.code, one.message) for one in candidates}
+    differs = any((one.engine, one.reason, one.message) not in below for one in unplaced.candidates)
+    return unplaced_lines([unplaced], style, engines=differs or not candidates)
+
+
+def _candidates(candidates: Sequence[EngineAnswer], account: Account, style: Style) -> list[str]:
     if not candidates:
         return []
-    here = address.rpartition("@")[2]
+    here = account.address.rpartition("@")[2]
     ordered = sorted(candidates, key=lambda one: (str(one.slot.id) != here, not one.fits, one.slot.used_fraction, str(one.slot.id)))
     shown, left = bounded(ordered)
     rows = []
@@ -101,14 +108,16 @@ def _candidates(candidates: Sequence[EngineAnswer], address: str, style: Style) 
             [
                 Cell(f"{mark} {one.slot.id}", "green" if one.fits else "red"),
                 Cell(f"{format_ratio(one.slot.used_fraction)} used", right=True),
-                Cell(_answer(one)),
+                Cell(_answer(one, account), sentence=True),
                 Cell("" if one.fits else f"({one.code})", "dim"),
             ]
         )
     return [style.heading("Every engine, as the fleet stands"), *columns(rows, style), *more(left, style, "engines")]
 
 
-def _answer(one: EngineAnswer) -> str:
+def _answer(one: EngineAnswer, account: Account) -> str:
+    if one.code == "fits" and str(one.slot.id) in account.replicas and account.address.rpartition("@")[2] != str(one.slot.id):
+        return "has room, and the plan has a replica of it there"
     return one.message or ("has room" if one.fits else one.code)
 
 
@@ -167,7 +176,7 @@ def explain_json(
             {
                 "engine": str(one.slot.id),
                 "fits": one.fits,
-                "reason": {"code": one.code, "message": _answer(one)},
+                "reason": {"code": one.code, "message": _answer(one, account)},
                 "used_fraction": round(one.slot.used_fraction, 4),
             }
             for one in candidates

@@ -57,7 +57,7 @@ def history_text(runs: Sequence[RunRow], *, colour: bool = False, width: int = 1
             Cell(run.started_at),
             Cell(_took(run.seconds), right=True),
             Cell(run.result, _RESULTS.get(run.result)),
-            Cell(what_was_done(run)),
+            Cell(what_was_done(run), sentence=True),
             Cell(str(run.serial), right=True),
             Cell(run.who),
             Cell(_short(run.plan_digest)),

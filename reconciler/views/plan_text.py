@@ -45,7 +45,7 @@ def plan_text(plan: Plan, *, colour: bool = False, width: int = 100, detail: Det
     style = Style(colour, width)
     full, changes = detail is Detail.FULL, detail is not Detail.SUMMARY
     blocks = [
-        [*_opening(plan, style), *_selection(plan, style)],
+        [*_supposed(plan, style), *_opening(plan, style, changes), *_selection(plan, style)],
         drift_lines(plan.drift, style) if changes else [],
         _changes(plan, style, full) if changes else [],
         cards_text(plan.gpus, style) if full and plan.steps else [],
@@ -60,6 +60,9 @@ def plan_text(plan: Plan, *, colour: bool = False, width: int = 100, detail: Det
         [*_summary(plan, style), *_identity(plan, style)] if plan.steps else [],
     ]
     return joined("\n".join(block) + "\n" for block in blocks if block)
+
+
+NOT_TO_APPLY = "Nothing of it is so, and no apply takes this plan."
 
 
 def made_words(plan: Plan) -> str:
@@ -89,7 +92,7 @@ def _summary(plan: Plan, style: Style) -> list[str]:
 _RARE = (("tag", "tag"), ("adopt", "adopt"), ("update", "update"), ("wait", "wait for"), ("create", "create"), ("remove", "remove"))
 
 
-def _opening(plan: Plan, style: Style) -> list[str]:
+def _opening(plan: Plan, style: Style, steps_follow: bool) -> list[str]:
     if not plan.steps:
         return [_nothing_to_do(plan, style)]
     used = {SYMBOLS[step.action][0]: SYMBOLS[step.action][1] for step in plan.steps}
@@ -98,8 +101,11 @@ def _opening(plan: Plan, style: Style) -> list[str]:
         words["+"] = words["+"].replace("pull", "pull, tag", 1)
     signs = [sign for sign in words if sign in used]
     legend = ", ".join(f"{style.paint(sign, used[sign])} {words[sign]}" for sign in signs)
-    first = f"gpurec will make these changes to fleet {style.heading(plan.fleet)}:"
-    taken = len(f"gpurec will make these changes to fleet {escape(plan.fleet)}:  " + ", ".join(f"{sign} {words[sign]}" for sign in signs))
+    will = "will" if plan.supposing is None else "would"
+    first = f"gpurec {will} make these changes to fleet {style.heading(plan.fleet)}:"
+    if not steps_follow:
+        return [first]
+    taken = len(f"gpurec {will} make these changes to fleet {escape(plan.fleet)}:  " + ", ".join(f"{sign} {words[sign]}" for sign in signs))
     return [f"{first}  {legend}"] if taken <= style.width else [first, f"  {legend}"]
 
 
@@ -127,6 +133,10 @@ def _nothing_to_do(plan: Plan, style: Style) -> str:
 
 def _without_place(plan: Plan, agents: bool) -> int:
     return sum(one.count for one in plan.unplaced if (one.agent is not None) is agents)
+
+
+def _supposed(plan: Plan, style: Style) -> list[str]:
+    return [] if plan.supposing is None else paragraph(f"What if {plan.supposing}? {NOT_TO_APPLY}", style, "", "  ")
 
 
 def _selection(plan: Plan, style: Style) -> list[str]:

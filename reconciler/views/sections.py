@@ -41,7 +41,7 @@ def _drift_table(drift: Sequence[Drift], style: Style, heading: str) -> list[str
         [
             Cell(f"! {one.kind}", "yellow"),
             Cell(one.address),
-            Cell(drift_words(one)),
+            Cell(drift_words(one), sentence=True),
             Cell("" if one.klass == "managed" else f"({one.klass})", "dim"),
         ]
         for one in shown
@@ -92,14 +92,15 @@ def drift_words(one: Drift) -> str:
             return f"{one.field}: {value_text(one.applied)} → {value_text(one.found)}"
 
 
-def unplaced_lines(unplaced: Sequence[Unplaced], style: Style) -> list[str]:
+def unplaced_lines(unplaced: Sequence[Unplaced], style: Style, *, engines: bool = True) -> list[str]:
+    """What has no place, with what the `engines` say, and what would help."""
     if not unplaced:
         return []
     shown, left = bounded(unplaced)
     lines = [style.heading("No place for")]
     for one in shown:
         lines += columns([[Cell(f"? {one.shown}", "red"), Cell(what_lacks(one))]], style)
-        lines += _reasons(one, style)
+        lines += _reasons(one, style) if engines else []
         for hint in one.would_fit_if:
             lines += paragraph(f"would fit if {hint}", style, "      → ", "        ")
     return [*lines, *more(left, style, "models")]
@@ -123,7 +124,7 @@ def _reasons(one: Unplaced, style: Style) -> list[str]:
     candidates = one.candidates[:_CANDIDATES]
     lines = columns(
         [
-            [Cell(each.engine), Cell(each.message or each.reason), Cell(f"({each.reason})" if each.message else "", "dim")]
+            [Cell(each.engine), Cell(each.message or each.reason, sentence=True), Cell(f"({each.reason})" if each.message else "", "dim")]
             for each in candidates
         ],
         style,

@@ -43,22 +43,26 @@ PLAIN = Style()
 class Cell:
     """One cell of a table: text (escaped when shown), its look, whether it stands to the right (numbers).
 
-    `spans` are the parts of a text that is our own, each with its look (the bar of a card).
+    `spans` are the parts of a text that is our own, each with its look (the bar of a card). `sentence`: it may be wrapped though others are
+    after it, as the last one of a row is; a name never is, so that none begins a line with what looks like a step.
     """
 
     text: str
     look: str | None = None
     right: bool = False
     spans: tuple[tuple[str, str | None], ...] = ()
+    sentence: bool = False
 
 
 NARROWEST = 40
 """Fewest cells beside the other columns in which the last one is wrapped; below it goes under them."""
+NARROWEST_INSIDE = 24
+"""Fewest cells in which a column between others is wrapped."""
 
 
 def columns(rows: Sequence[Sequence[Cell]], style: Style, indent: str = "  ", widest: int = 64) -> list[str]:
-    """Rows with their columns lined up, two spaces between. A cell above `widest` pushes only its own row; where a row is wider than the
-    style, its last cell is wrapped between words."""
+    """Rows with their columns lined up, two spaces between. A cell above `widest` pushes only its own row. What is wider than the style is
+    wrapped between words: the widest column between others, the last cell; what does not fit even so goes on below."""
     return [line for lines in table(rows, style, indent, widest) for line in lines]
 
 
@@ -68,41 +72,103 @@ def table(rows: Sequence[Sequence[Cell]], style: Style, indent: str = "  ", wide
     count = max((len(row) for row in rows), default=0)
     taken = [[cells(text) for text in row] for row in shown]
     sizes = [max([min(row[i], widest) for row in taken if i < len(row)], default=0) for i in range(count)]
-    wrapped: Wrapped = Answers(lambda asked: textwrap.wrap(*asked, break_long_words=False, break_on_hyphens=False))
-    return [_lined_up(row, texts, widths, sizes, style, indent, wrapped) for row, texts, widths in zip(rows, shown, taken, strict=True)]
+    narrow = _narrowed(rows, sizes, style.width - len(indent))
+    layout = _Layout(style, indent, sizes, narrow, Answers(_words))
+    return [_lined_up(row, texts, widths, layout) for row, texts, widths in zip(rows, shown, taken, strict=True)]
 
 
 Wrapped = Answers[tuple[str, int], list[str]]
 """The lines of a text in so many cells; the rows of a table often end alike."""
 
 
-def _lined_up(
-    row: Sequence[Cell], texts: Sequence[str], widths: Sequence[int], sizes: Sequence[int], style: Style, indent: str, wrapped: Wrapped
-) -> list[str]:
-    last = len(widths) - 1
-    while last > 0 and not widths[last]:
-        last -= 1
-    parts: list[str] = []
-    start = len(indent)
-    for at, (size, cell, plain, width) in enumerate(zip(sizes, row, texts, widths, strict=False)):
-        if not size:
+def _words(asked: tuple[str, int]) -> list[str]:
+    return textwrap.wrap(*asked, break_long_words=False, break_on_hyphens=False) or [""]
+
+
+@value_class
+class _Layout:
+    """`narrow` is the column whose cells are wrapped to its size."""
+
+    style: Style
+    indent: str
+    sizes: Sequence[int]
+    narrow: int | None
+    wrapped: Wrapped
+
+    @property
+    def under(self) -> int:
+        return len(self.indent) + 4
+
+
+def _narrowed(rows: Sequence[Sequence[Cell]], sizes: list[int], room: int) -> int | None:
+    """The widest column of sentences before the last, made so narrow that all columns have room, as far as that goes. None: they have it as
+    they are, or there is no such column."""
+    there = [at for at, size in enumerate(sizes) if size]
+    widest = max({at for row in rows for at in there[:-1] if len(row) > at and row[at].sentence}, key=lambda at: sizes[at], default=None)
+    if widest is None:
+        return None
+    last = there[-1]
+    spared = max(0, sizes[last] - NARROWEST) if any(" " in row[last].text for row in rows if len(row) > last) else 0
+    over = sum(sizes) + 2 * (len(there) - 1) - spared - room
+    if over <= 0 or sizes[widest] <= NARROWEST_INSIDE:
+        return None
+    sizes[widest] = max(NARROWEST_INSIDE, sizes[widest] - over)
+    return widest
+
+
+def _lined_up(row: Sequence[Cell], texts: Sequence[str], widths: Sequence[int], layout: _Layout) -> list[str]:
+    last = max((at for at, width in enumerate(widths) if width), default=0)
+    line, start, below = layout.indent, len(layout.indent), []
+    for at, (size, cell, plain, width) in enumerate(zip(layout.sizes, row, texts, widths, strict=False)):
+        if not size or at > last:
             continue
-        if at == last and start + width > style.width and not cell.spans and " " in plain:
-            return _wrapped(indent + "".join(f"{part}  " for part in parts), start, plain, style, cell.look, len(indent) + 4, wrapped)
-        space = " " * (size - width)
-        text = "".join(style.paint(*span) for span in cell.spans) if cell.spans else style.paint(plain, cell.look)
-        parts.append(space + text if cell.right else text + space)
+        if at == layout.narrow and width > size and start + size <= layout.style.width:
+            plain, *rest = layout.wrapped[plain, size]
+            width = cells(plain)
+            below = [" " * start + layout.style.paint(piece, cell.look) for piece in rest]
+        if at and width and start + (max(size, width) if cell.right else width) > layout.style.width:
+            if at == last and " " in plain and not cell.spans:
+                return [*_ending(cell, plain, line, start, layout), *below]
+            return [line.rstrip(), *below, *_going_on(row[at : last + 1], texts[at : last + 1], layout)]
+        space, text = " " * (size - width), _painted(cell, plain, layout.style)
+        line += (space + text if cell.right else text + space) + "  "
         start += max(size, width) + 2
-    return [(indent + "  ".join(parts)).rstrip()]
+    return [line.rstrip(), *below]
 
 
-def _wrapped(head: str, start: int, text: str, style: Style, look: str | None, under: int, wrapped: Wrapped) -> list[str]:
-    """The last cell of a row beside the others where there is room for that, else under them."""
-    beside_them = style.width - start >= NARROWEST
-    hang = start if beside_them else under
-    pieces = wrapped[text, max(NARROWEST, style.width - hang)]
-    lines = [" " * hang + style.paint(piece, look) for piece in pieces]
-    return [head + lines[0][start:], *lines[1:]] if beside_them else [head.rstrip(), *lines]
+def _painted(cell: Cell, plain: str, style: Style) -> str:
+    return "".join(style.paint(*span) for span in cell.spans) if cell.spans else style.paint(plain, cell.look)
+
+
+def _ending(cell: Cell, plain: str, head: str, start: int, layout: _Layout) -> list[str]:
+    """The last cell beside the others, which are `head` and end at `start`, where it has room there and takes no more lines than below."""
+    style, under = layout.style, layout.under
+    below = layout.wrapped[plain, max(NARROWEST, style.width - under)]
+    if style.width - start >= NARROWEST and len(beside_them := layout.wrapped[plain, style.width - start]) <= len(below):
+        first, *rest = (style.paint(piece, cell.look) for piece in beside_them)
+        return [head + first, *(" " * start + piece for piece in rest)]
+    return [head.rstrip(), *(" " * under + style.paint(piece, cell.look) for piece in below)]
+
+
+def _going_on(row: Sequence[Cell], texts: Sequence[str], layout: _Layout) -> list[str]:
+    """Cells below the start of their row, one after another."""
+    lines: list[str] = []
+    indent = " " * layout.under
+    line, taken = indent, layout.under
+    for at, (cell, plain) in enumerate(zip(row, texts, strict=True)):
+        if not plain:
+            continue
+        if line.strip() and taken + cells(plain) > layout.style.width:
+            lines.append(line.rstrip())
+            line, taken = indent, layout.under
+        room = max(NARROWEST, layout.style.width - taken)
+        *whole, end = layout.wrapped[plain, room] if (cell.sentence or at == len(row) - 1) and not cell.spans else [plain]
+        for piece in whole:
+            lines.append(line + layout.style.paint(piece, cell.look))
+            line, taken = indent, layout.under
+        line += _painted(cell, end, layout.style) + "  "
+        taken += cells(end) + 2
+    return [*lines, line.rstrip()]
 
 
 def paragraph(text: str, style: Style, first: str = "  ", rest: str = "    ") -> list[str]:

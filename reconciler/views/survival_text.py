@@ -15,14 +15,13 @@ Losses = Sequence[tuple[Sequence[str], Sequence[Unplaced]]]
 def survival_text(lost: int, nodes: int, cases: int, before: int, losses: Losses, *, colour: bool = False, width: int = 100) -> str:
     """Begins `Survives` where nothing would lose its place, `Does not survive` where something would."""
     style = Style(colour, width)
-    any_of = f"the loss of any {plural(lost, 'node')} of {nodes:,}"
     hard = sum(any(not one.best_effort for one in unplaced) for _, unplaced in losses)
     if not hard:
+        any_of = f"the loss of any {plural(lost, 'node')} of {nodes:,}"
         head = f"{style.paint('Survives', 'green')} {any_of}: everything that has a place now would have one."
     else:
-        head = (
-            f"{style.paint('Does not survive', 'red')} {any_of}: {hard:,} of {plural(cases, 'case')} would leave something without a place."
-        )
+        start = f"{style.paint('Does not survive', 'red')} every loss of {plural(lost, 'node')} of {nodes:,}"
+        head = f"{start}: {hard:,} of {plural(cases, 'case')} would leave something without a place."
     lines = [head]
     shown, left = bounded(losses)
     rows = [[Cell(f"- {', '.join(gone)}", "red"), Cell(_words(unplaced))] for gone, unplaced in shown]

@@ -121,5 +121,16 @@ def test_of_losses_that_leave_something_without_a_place_the_worst_comes_first(la
     assert found["losses"][0]["unplaced"][0]["model"] in ("chat:8b", "small:1b")
     text = lab.run("plan", "--survive", "2", "--detailed-exitcode")
     assert text.exit_code == 3
-    assert text.stdout.startswith("Does not survive the loss of any 2 nodes of 3: ")
+    assert text.stdout.startswith("Does not survive every loss of 2 nodes of 3: ")
     assert survival(lab, "--survive", "1", "--down", "c")["survives"] is False
+
+
+def test_a_plan_of_what_is_supposed_says_so_in_every_form(lab: Lab) -> None:
+    supposed = "What if a were gone? Nothing of it is so, and no apply takes this plan."
+    for form in (["--format", "text"], ["--format", "text", "--detail", "summary"]):
+        text = lab.run("plan", "--down", "a", *form).stdout
+        assert text.startswith(f"{supposed}\ngpurec would make these changes to fleet demo:")
+    assert "**What if** a were gone? Nothing of it is so" in lab.run("plan", "--down", "a", "--format", "markdown").stdout
+    assert supposed.removeprefix("What if ") in lab.run("plan", "--down", "a", "--format", "html").stdout
+    assert json.loads(lab.run("plan", "--down", "a", "--format", "json").stdout)["supposing"] == "a were gone"
+    assert "supposing" not in json.loads(lab.run("plan", "--format", "json").stdout)

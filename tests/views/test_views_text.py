@@ -135,7 +135,7 @@ def test_drift(full_plan: Plan, empty_plan: Plan, snapshot: SnapshotAssertion) -
 
 def test_drift_is_said_in_words(empty_plan: Plan) -> None:
     def said(*drift: Drift, **plan: Any) -> str:
-        return drift_text(judge(replace(empty_plan, drift=drift, **plan)))
+        return drift_text(judge(replace(empty_plan, drift=drift, **plan)), width=120)
 
     stray = Drift("model.x@gpu-a/ollama", "unmanaged", "resident", None, True)
     gone = Drift("model.y@gpu-a/ollama", "missing", "resident", True, False)

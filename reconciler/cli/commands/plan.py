@@ -64,21 +64,11 @@ def command(
         return _survive(settings, survive, what, options, view, detailed_exitcode)
     if what.asked:
         proposal = run(settings, lambda report: plan_what_if(settings, what, options, report))
-        settings.say(f"What if {escape(_words(what), 1000)}: this is no plan to apply.")
     else:
         proposal = run(settings, lambda report: plan_fleet(settings, options, report))
     for waiting in find_rescues(proposal.state.rescues):
         settings.say(f"Warning: {escape(waiting_sentence(waiting), 1000)}")
     return show_plan(settings, proposal.plan, out, view, detailed_exitcode)
-
-
-def _words(what: WhatIf) -> str:
-    from reconciler.fleet import format_bytes
-
-    said = [f"{pattern} were gone" for pattern in what.down]
-    said += [f"{one.node} had one more card of {format_bytes(one.total_bytes)}" for one in what.added]
-    said += [f"nobody asked for {name}" for name in what.without]
-    return " and ".join(said)
 
 
 def _survive(settings: Settings, lost: int, what: WhatIf, options: PlanOptions, view: View, detailed_exitcode: bool) -> int:

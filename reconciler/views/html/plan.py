@@ -13,7 +13,7 @@ from reconciler.views.html.elements import Content, Html, code, tag
 from reconciler.views.html.looks import look_of
 from reconciler.views.html.page import page
 from reconciler.views.html.timeline import timeline_section
-from reconciler.views.plan_text import made_words
+from reconciler.views.plan_text import NOT_TO_APPLY, made_words
 from reconciler.views.sections import away_words, drift_words, for_whom, what_lacks, without_restarts
 from reconciler.views.step_words import SYMBOLS, cards_of, changed_fields, counts_words, reason_of, remarks, size_of, source_of
 from reconciler.views.style import beside, plural
@@ -63,6 +63,7 @@ def _head(plan: Plan, does: str) -> Content:
     facts += [("digest", code(plan.digest))] if plan.steps else []
     facts += [("counts", ", ".join(f"{counts[name]:,} {words}" for name, words in _FACTS if counts[name] or name == "unchanged"))]
     facts += [("only with", [code(" ".join(asked)), ": everything else counts where it is"])] if asked else []
+    facts += [("what if", f"{plan.supposing}? {NOT_TO_APPLY}")] if plan.supposing is not None else []
     facts += [("goes back to", f"what was applied at serial {plan.rollback}")] if plan.rollback is not None else []
     refused = [tag("div", tag("strong", f"Refused by guard {one.guard}"), tag("p", one.message), class_="alert") for one in plan.refusals]
     field = tag("input", type="search", id="filter", placeholder="Filter by node, model, action, reason", aria_label="Filter")

@@ -13,7 +13,7 @@ from reconciler.views.markdown.budget import Folded, Listing, Part, Stack, Whole
 from reconciler.views.markdown.layout import FOLDING, Flavour, cell_row, diff_fence, heading, left_out
 from reconciler.views.markdown.neutral import code, html, prose
 from reconciler.views.markdown.sections import deferred_part, drift_part, forgotten_part, notes_part, unmanaged_part
-from reconciler.views.plan_text import made_words
+from reconciler.views.plan_text import NOT_TO_APPLY, made_words
 from reconciler.views.sections import asked_noun, away_words, for_whom, what_lacks, without_restarts
 from reconciler.views.step_words import SYMBOLS, cards_of, changed_fields, counts_words, reason_of, remarks, size_of, source_of
 from reconciler.views.style import plural
@@ -55,6 +55,8 @@ def _summary(plan: Plan) -> str:
     fleet = code(plan.fleet, 64)
     does = counts_words(plan.steps) if plan.steps else "no changes"
     lines = [f"{heading(3)} gpurec plan for {fleet}: {does}", ""]
+    if plan.supposing is not None:
+        lines += [f"**What if** {prose(plan.supposing, 1000)}? {NOT_TO_APPLY}", ""]
     counts = plan_summary(plan) | {"drift": len(without_restarts(plan.drift))}  # as many as it shows
     facts = [
         f"{counts[name]:,} {words}"
