@@ -75,12 +75,16 @@ class ForgeClient:
         """
         return (await self._answer(method, path, body))[0]
 
-    async def page(self, path: str) -> tuple[Any, bool]:
-        """The JSON of a page, and whether it says that another comes after it: by `Link` (GitHub, GitLab, Gitea) or `next` (Bitbucket).
+    async def page(self, path: str) -> tuple[Any, str | None]:
+        """The JSON of a page, and the URL of the one that it says comes after it: by `Link` (GitHub, GitLab, Gitea) or `next` (Bitbucket).
         Raises as `ask`."""
         document, answer = await self._answer("GET", path)
-        more = document.get("next") if isinstance(document, dict) else answer.links.get("next")
-        return document, bool(more)
+        following = document.get("next") if isinstance(document, dict) else answer.links.get("next", {}).get("url")
+        return document, following if isinstance(following, str) and following else None
+
+    def path_of(self, url: str) -> str | None:
+        """The path of a URL below this API; None for any other, which is never sent the token."""
+        return url.removeprefix(self.place.api) if url.startswith(f"{self.place.api}/") else None
 
     async def _answer(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[Any, httpx.Response]:
         url = self.place.api + path

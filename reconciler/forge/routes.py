@@ -16,9 +16,10 @@ from reconciler.value_class import value_class
 
 @value_class
 class Routes:
-    """`listing` is the path to GET (with `query`) and to POST to, `one` that of one of them, changed by the method `update`. `text` and
-    `author` are the keys that lead to them, `key` is the name of the number by which one is changed; `values` holds the list of a page.
-    `payload` makes what is sent, of a text, a title (of issues), and whether it is to be closed."""
+    """`listing` is the path to GET (with `query`, without `page` where only a page tells the next one) and to POST to, `one` that of one of
+    them, changed by the method `update`. `text` and `author` are the keys that lead to them, `key` is the name of the number by which one
+    is changed; `values` holds the list of a page. `payload` makes what is sent, of a text, a title (of issues), and whether it is to be
+    closed."""
 
     listing: str
     one: str
@@ -115,7 +116,7 @@ COMMENTS: Mapping[Forge, Routes] = {
         "/repositories/{repository}/pullrequests/{number}/comments",
         "/repositories/{repository}/pullrequests/{number}/comments/{id}",
         "PUT",
-        "?page={page}&pagelen={size}",
+        "?pagelen={size}",  # its next pages are those that it names: "refrain from constructing your own URLs"
         ("content", "raw"),
         ("user", "uuid"),
         _raw,

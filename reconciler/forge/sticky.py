@@ -127,8 +127,10 @@ class _Sticky:
         """Whether it begins with our mark and was not written by somebody else, as far as can be known: a stranger's comment with a forged
         mark is left alone where we know who we are, and on GitHub, whose jobs do not, where the stranger is no bot. Elsewhere the mark
         has to do: else every run of a token that may not ask would make one more comment."""
-        if not isinstance(one, dict) or one.get("pull_request") or not self._text(one).startswith(mark):
-            return False  # GitHub lists pull requests among issues
+        if not isinstance(one, dict) or not self._text(one).startswith(mark):
+            return False
+        if one.get("pull_request") or one.get("deleted"):  # GitHub lists pull requests among issues, Bitbucket comments that are gone
+            return False
         if mine is not None:
             return self.routes.author_of(one) == mine
         return self.client.place.forge is not Forge.GITHUB or self.routes.is_bot(one)
@@ -144,10 +146,13 @@ class _Sticky:
         return self.routes.name_of(user) if isinstance(user, dict) else None
 
     async def _every(self) -> AsyncIterator[Any]:
-        """Every comment or open issue, page by page: by number, since a next page's URL from outside would be sent the token."""
+        """Every comment or open issue, page by page: as the forge says where that is below its API, else by number."""
         seen: set[Any] = set()
+        path: str | None = self._numbered(1)
         for page in range(1, MOST_PAGES + 1):
-            answer, more = await self.client.page(self._path(self.routes.listing) + self.routes.query.format(page=page, size=PAGE))
+            if path is None:
+                return
+            answer, url = await self.client.page(path)
             found = self.routes.items(answer)
             if found is None:
                 where = Place(self.client.place.api + self._path(self.routes.listing))
@@ -156,5 +161,11 @@ class _Sticky:
             seen |= {self.routes.id_of(one) for one in new}
             for one in new:
                 yield one
-            if not new or not self.routes.query or (len(found) < PAGE and not more):  # a forge's own page may be shorter than is asked
+            if not new or not self.routes.query or (url is None and len(found) < PAGE):  # a forge's own page may be shorter than is asked
                 return
+            path = (None if url is None else self.client.path_of(url)) or self._numbered(page + 1)
+
+    def _numbered(self, page: int) -> str | None:
+        """The path of a page by its number; None where only the first is named so."""
+        query = self.routes.query
+        return None if page > 1 and "{page}" not in query else self._path(self.routes.listing) + query.format(page=page, size=PAGE)

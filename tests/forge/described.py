@@ -4,7 +4,8 @@ Sources, read on 2026-11-30:
 GitHub: its OpenAPI description of api.github.com (npm `@octokit/openapi` 23.0.2);
 Gitea: `templates/swagger/v1_json.tmpl` of 1.26.2 (comments of an issue have no pages there: all come at once);
 GitLab: `doc/api/notes.md` and `doc/api/issues.md`, with the pages of `doc/api/rest`;
-Bitbucket: the OpenAPI description of its pull requests, with "Pagination" of its introduction.
+    and of what answers hold `lib/api/entities/{note,issuable_entity,issue_basic}.rb`, of what is taken `lib/api/{notes,issues}.rb`;
+Bitbucket: its OpenAPI description (npm `@coderabbitai/bitbucket` 1.1.4), which asks to follow `next` and not to make URLs of one's own.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ DESCRIBED: Mapping[Forge, tuple[Operation, ...]] = {
             "/repositories/o/r/pullrequests/7/comments",
             200,
             _COMMENT_OF_BITBUCKET,
-            {"page": _EVERY, "pagelen": 100, "q": None, "sort": None},
+            {"page": None, "pagelen": 100, "q": None, "sort": None},
         ),
         _operation(
             "POST", "/repositories/o/r/pullrequests/7/comments", 201, _COMMENT_OF_BITBUCKET, sends="content parent inline", needs="content"

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 from described import described
 
@@ -21,12 +21,13 @@ from reconciler.forge import Forge
 
 TOKEN = "forge-token-0123456789"
 MOST = {Forge.GITHUB: 65_536, Forge.GITEA: 65_536, Forge.GITLAB: 1_000_000, Forge.BITBUCKET: 32_768}
+OPAQUE = "8xhd"
 PREFIX = {Forge.GITEA: "/api/v1", Forge.GITLAB: "/api/v4", Forge.BITBUCKET: "/2.0", Forge.GITHUB: ""}
 
 
 @dataclass
 class Written:
-    """A comment or an issue; on GitHub also a pull request, which it lists among issues."""
+    """A comment or an issue; on GitHub also a pull request, which it lists among issues, on Bitbucket also what is deleted."""
 
     id: int
     author: str
@@ -34,6 +35,7 @@ class Written:
     open: bool = True
     title: str = ""
     pull: bool = False
+    deleted: bool = False
 
 
 @dataclass
@@ -48,6 +50,8 @@ class FakeForge:
     issues: list[Written] = field(default_factory=list)
     faults: list[tuple[int, dict[str, str], str, bool]] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
+    next_from: str | None = None
+    """Whose URLs the next pages have; None: its own."""
     most_a_page: int = 100
     """What a page holds at most, whatever is asked for (Gitea: `MAX_RESPONSE_ITEMS`)."""
 
@@ -93,7 +97,7 @@ class FakeForge:
                 return {"id": one.id, "body": one.text, "author": self.user(one.author), "system": False, "noteable_iid": 7}
             case Forge.BITBUCKET:
                 content = {"type": "rendered", "raw": one.text, "markup": "markdown", "html": ""}
-                return {"id": one.id, "content": content, "user": self.user(one.author), "deleted": False}
+                return {"id": one.id, "content": content, "user": self.user(one.author), "deleted": one.deleted}
             case _ if issue:
                 pull = {"pull_request": {"url": "u"}} if one.pull else {}
                 return {"id": 9000 + one.id, "number": one.id, "title": one.title, "body": one.text, "user": self.user(one.author), **pull}
@@ -167,13 +171,20 @@ class Handler(BaseHTTPRequestHandler):
     def _page(self, kept: list[Written], query: dict[str, list[str]], issue: bool, *, paged: bool) -> tuple[Any, dict[str, str]]:
         """A page, and how it says that there is another."""
         asked = int(next((query[name][0] for name in ("per_page", "pagelen", "limit") if name in query), "30"))
-        size, page = (min(asked, self.fake.most_a_page), int(query["page"][0])) if paged else (len(kept), 1)
+        size, page = (min(asked, self.fake.most_a_page), self._number(query)) if paged else (len(kept), 1)
         shown = [self.fake.show(one, issue) for one in kept[(page - 1) * size : page * size]]
         more = page * size < len(kept)
-        following = f"{self.fake.url}/another?page={page + 1}"
-        if self.fake.forge is Forge.BITBUCKET:
+        bitbucket = self.fake.forge is Forge.BITBUCKET
+        asks = {name: values[0] for name, values in query.items()} | {"page": f"{OPAQUE if bitbucket else ''}{page + 1}"}
+        following = f"{self.fake.next_from or self.fake.url}{urlsplit(self.path).path}?{urlencode(asks)}"
+        if bitbucket:
             return {"values": shown, "page": page, "size": len(kept), **({"next": following} if more else {})}, {}
         return shown, {"Link": f'<{following}>; rel="next", <{following}>; rel="last"'} if more else {}
+
+    def _number(self, query: dict[str, list[str]]) -> int:
+        """Bitbucket's own word for a page is none that one could make up."""
+        said = query.get("page", ["1"])[0]
+        return int(said.removeprefix(OPAQUE) if self.fake.forge is Forge.BITBUCKET else said)
 
     def _write(self, one: Written, kept: list[Written], sent: Any) -> bool:
         """Whether its text is short enough; then it is kept."""

@@ -90,6 +90,23 @@ def test_an_issue_is_found_also_where_pages_are_shorter_than_was_asked(forge: Fo
             assert asyncio.run(keep_issue(find_place(environ), environ, MARK, "t", text, needed=True)) is kept
 
 
+def test_a_comment_that_was_deleted_is_not_written_to(event: str) -> None:
+    with serving(Forge.BITBUCKET) as fake:
+        fake.comments = [Written(1, fake.me, f"{MARK}\n\nonce", deleted=True)]
+        assert keep(fake, event, "one") is Kept.CREATED
+        assert keep(fake, event, "two") is Kept.UPDATED
+        assert [one.text for one in fake.comments] == [f"{MARK}\n\nonce", f"{MARK}\n\ntwo"]
+
+
+def test_a_next_page_elsewhere_is_never_sent_the_token(fake: FakeForge, event: str) -> None:
+    with serving(fake.forge) as elsewhere:
+        elsewhere.comments = [Written(at, "ann", f"remark {at}") for at in range(1, 96)]
+        fake.next_from = elsewhere.url
+        fake.comments = [Written(at, "ann", f"remark {at}") for at in range(1, 96)]
+        keep(fake, event, "one")
+        assert elsewhere.asked == []
+
+
 def test_a_pull_request_that_quotes_our_mark_is_no_issue_of_ours() -> None:
     with serving(Forge.GITHUB) as fake:
         fake.issues = [Written(1, fake.me, f"{MARK}\n\nwhat the issue says", pull=True)]
