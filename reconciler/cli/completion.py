@@ -56,6 +56,14 @@ def _addresses(settings: Settings) -> Iterable[str]:
         return list(state.applied().replicas)
 
 
+def _explainable(settings: Settings) -> Iterable[str]:
+    """What the state owns, which may be nothing yet, and each model that is wanted."""
+    owned: Iterable[str] = ()
+    with suppress(Exception):
+        owned = _addresses(settings)
+    return [*owned, *(f"model.{name}" for name in _models(settings))]
+
+
 def _owned_nodes(settings: Settings) -> Iterable[str]:
     from reconciler.fleet import parse_replica_address
 
@@ -68,4 +76,5 @@ hosts = _completing(_hosts)
 models = _completing(_models)
 addresses = _completing(_addresses)
 """Addresses that the state owns."""
+explainable = _completing(_explainable)
 owned_nodes = _completing(_owned_nodes)

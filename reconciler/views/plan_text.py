@@ -118,8 +118,10 @@ def _nothing_to_do(plan: Plan, style: Style) -> str:
         lacks.append(f"{plural(len(plan.held), 'replica is', 'replicas are')} held")
     if count := len({one.address for one in plan.drift if is_beyond_apply(one)}):
         lacks.append(f"{plural(count, 'replica is', 'replicas are')} not as wanted, which no apply can change")
-    if plan.deferred:
-        lacks.append(f"{plural(len(plan.deferred), 'node, engine or file is', 'nodes, engines or files are')} unknown")
+    if count := len(plan.deferred):
+        what = "engine" if all(one.engine for one in plan.deferred) else "node, engine or file"
+        some = what.replace("file", "files").replace("engine", "engines").replace("node", "nodes")
+        lacks.append(f"{plural(count, f'{what} is', f'{some} are')} unknown")
     if plan.refusals:
         lacks.append("a guard refuses what is left to do")
     if lacks:

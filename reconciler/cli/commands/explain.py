@@ -13,7 +13,7 @@ from reconciler.cli.settings import settings_of
 
 
 @click.command("explain", short_help="Why a resource is where it is, and not elsewhere.")
-@click.argument("address", metavar="ADDR", shell_complete=completion.addresses)
+@click.argument("address", metavar="ADDR", shell_complete=completion.explainable)
 @format_option
 @facts_options
 @global_options
