@@ -48,6 +48,7 @@ def completed(root: Path, *words: str) -> list[str]:
         (["pin", "no"], ["nomic-embed-text"]),
         (["check", "nomic"], ["nomic-embed-text"]),
         (["state", "show", ""], [ADA, BEA]),
+        (["explain", "model."], ["model.nomic-embed-text", ADA, BEA]),
         (["state", "rm", ADA, "model.nomic-embed-text@b"], [BEA]),
         (["state", "mv", ""], ["ada", "bea"]),
         (["pl"], ["plan"]),
@@ -61,6 +62,11 @@ def test_a_word_is_completed_from_the_workspace(lab: Lab, words: list[str], offe
 
 
 @pytest.mark.parametrize("words", [["plan", "--limit", "b"], ["state", "show", ""], ["pin", "no"], ["--fleet", "d"]])
+def test_a_wanted_model_is_completed_for_explain_before_anything_was_applied(tmp_path: Path) -> None:
+    with served(builtin_fleet("demo").with_time_scale(0), tmp_path) as lab:
+        assert completed(lab.root, "explain", "mo") == ["model.nomic-embed-text"]
+
+
 def test_a_workspace_that_cannot_be_read_completes_to_nothing(tmp_path: Path, words: list[str]) -> None:
     (tmp_path / "inventories").mkdir()
     (tmp_path / "inventories" / "x.yaml").write_text("all: [")

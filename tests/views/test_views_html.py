@@ -120,6 +120,15 @@ def test_a_step_is_drawn_after_what_it_waits_for_and_one_engine_does_one_load_at
     assert times == [("p", 0.0, 10.0, True), ("l1", 10.0, 14.0, True), ("l2", 14.0, 18.0, False), ("l3", 0.0, 2.0, True)]
 
 
+def test_steps_that_nobody_measured_are_drawn_in_their_order_without_times() -> None:
+    guessed = tuple(step(Action.LOAD, name, name, "o", "x", id=name, seconds=None) for name in "ab")
+    document = plan_html(replace(EMPTY_PLAN, steps=guessed))
+    assert "No such step was measured before" in document
+    assert 'class="tick"' not in document
+    assert "About" not in document
+    assert 'class="tick"' in plan_html(replace(EMPTY_PLAN, steps=(*guessed, step(Action.LOAD, "c", "c", "o", "x", id="c", seconds=4.0))))
+
+
 def test_a_large_plan_has_all_its_steps_in_folds_that_are_closed() -> None:
     nodes = [f"gpu{at:03}" for at in range(300)]
     plan = replace(EMPTY_PLAN, steps=tuple(step(Action.LOAD, "m", node, "ollama", "missing", id=node) for node in nodes))

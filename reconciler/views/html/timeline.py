@@ -25,28 +25,32 @@ def timeline_section(steps: Sequence[Step]) -> Content:
     shown, left = bounded(timed, MOST)
     whole = max(one.end for one in timed)
     guessed = sum(not one.known for one in timed)
-    said = f"About {format_duration(whole)} if as much as can runs at once."
-    if guessed:
+    measured = guessed < len(timed)
+    if not measured:
+        said = "No such step was measured before, so each is drawn as long as any other: what waits for what, and not how long."
+    else:
+        said = f"About {format_duration(whole)} if as much as can runs at once."
+    if guessed and measured:
         said += f" {plural(guessed, 'step was', 'steps were')} never measured, and drawn paler with the median of the others."
     if left:
         said += f" {plural(left, 'more step', 'more steps')} in the tables below."
     return [
         tag("h2", "Steps over time"),
         tag("p", said, class_="quiet"),
-        tag("div", _graph(shown, whole), class_="scroll", tabindex="0", role="region", aria_label="Steps over time"),
+        tag("div", _graph(shown, whole, measured), class_="scroll", tabindex="0", role="region", aria_label="Steps over time"),
     ]
 
 
-def _graph(timed: Sequence[Timed], whole: float) -> Html:
+def _graph(timed: Sequence[Timed], whole: float, measured: bool) -> Html:
     scale = (_WIDTH - _LABEL - 60) / (whole or 1.0)
     height = _TOP + len(timed) * _ROW + 6
     rows = {one.step.id: number for number, one in enumerate(timed)}
-    parts = [*_axis(whole, scale, height)]
+    parts = [*_axis(whole, scale, height)] if measured else []
     for number, one in enumerate(timed):
         parts += [_wait(timed[rows[need]], rows[need], one, number, scale) for need in one.step.needs if need in rows]
     for number, one in enumerate(timed):
         parts.append(_step(one, number, scale))
-    words = f"{plural(len(timed), 'step')}, about {format_duration(whole)}"
+    words = plural(len(timed), "step") + (f", about {format_duration(whole)}" if measured else " in their order")
     return tag("svg", *parts, role="img", aria_label=words, width=_WIDTH, height=height, viewBox=f"0 0 {_WIDTH:.0f} {height:.0f}")
 
 
