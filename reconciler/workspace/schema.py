@@ -22,7 +22,9 @@ def json_schema(kind: Literal["inventory", "desired"]) -> dict[str, object]:
     keys = _or_template(own["properties"])
     assert isinstance(keys, dict)
     nested = {"description": "The same keys where others read such names too: where it is set for a host, only what is in it is read."}
-    variables = {"type": ["object", "null"], "properties": {**keys, OWN: nested | _or_template(own)}, "additionalProperties": True}
+    within = _or_template(own)
+    assert isinstance(within, dict)
+    variables = {"type": ["object", "null"], "properties": {**keys, OWN: {**nested, **within}}, "additionalProperties": True}
     group = {
         "type": ["object", "null"],
         "properties": {

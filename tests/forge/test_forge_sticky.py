@@ -93,8 +93,8 @@ def test_an_issue_is_found_also_where_pages_are_shorter_than_was_asked(forge: Fo
 def test_a_comment_that_was_deleted_is_not_written_to(event: str) -> None:
     with serving(Forge.BITBUCKET) as fake:
         fake.comments = [Written(1, fake.me, f"{MARK}\n\nonce", deleted=True)]
-        assert keep(fake, event, "one") is Kept.CREATED
-        assert keep(fake, event, "two") is Kept.UPDATED
+        assert keep(fake, event, "one") is CommentOutcome.CREATED
+        assert keep(fake, event, "two") is CommentOutcome.UPDATED
         assert [one.text for one in fake.comments] == [f"{MARK}\n\nonce", f"{MARK}\n\ntwo"]
 
 
