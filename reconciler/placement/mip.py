@@ -32,7 +32,7 @@ def require_highs() -> None:
     if find_spec("highspy") is None:
         raise SolverMissing.of(
             "placement by the solver `exact` needs HiGHS, which is not installed here",
-            hint=f"pip install 'gpurec[{EXTRA}]', or use `solver: builtin`",
+            hint=f"in a clone of gpurec: pip install '.[{EXTRA}]'; or use `solver: builtin`",
         )
 
 

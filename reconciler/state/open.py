@@ -38,5 +38,5 @@ def _postgres(url: str, fleet: str | None, rescues: Path) -> Store:
         from reconciler.state.postgres.store import open_postgres
     except ImportError as error:
         what = f"a state in PostgreSQL needs the extra `postgres` ({error})"
-        raise StateError.of(what, "--state", "pip install 'gpurec[postgres]'") from error
+        raise StateError.of(what, "--state", "in a clone of gpurec: pip install '.[postgres]'") from error
     return open_postgres(url, fleet, rescues)

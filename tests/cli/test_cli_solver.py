@@ -57,7 +57,7 @@ def test_without_the_extra_a_plan_is_one_sentence_and_nothing_is_probed(asked, m
     monkeypatch.setattr(mip, "find_spec", lambda name: None)
     done = asked("plan", *more, files=files)
     assert done.exit_code == 1
-    assert done.stderr.strip().splitlines()[-1].endswith("pip install 'gpurec[exact]', or use `solver: builtin`")
+    assert done.stderr.strip().splitlines()[-1].endswith("in a clone of gpurec: pip install '.[exact]'; or use `solver: builtin`")
     assert "HiGHS, which is not installed here" in done.stderr
     assert "probing" not in done.stderr.lower()
 

@@ -144,7 +144,7 @@ def test_where_its_work_is_used_up_the_plan_after_the_apply_is_empty_too(monkeyp
 
 def test_without_the_extra_it_is_one_sentence_with_the_command(monkeypatch):
     monkeypatch.setattr(mip, "find_spec", lambda name: None)
-    with pytest.raises(SolverMissing, match=r"needs HiGHS, which is not installed here; pip install 'gpurec\[exact\]'"):
+    with pytest.raises(SolverMissing, match=r"needs HiGHS, which is not installed here; in a clone of gpurec: pip install '\.\[exact\]'"):
         planned(*CHAIN, solver=EXACT)
 
 

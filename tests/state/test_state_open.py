@@ -49,7 +49,7 @@ def test_postgresql_without_its_extra_is_one_sentence_that_says_how_to_get_it(ur
     for name in [name for name in sys.modules if name.startswith("reconciler.state.postgres")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(StateError, match=r"needs the extra `postgres`.*pip install 'gpurec\[postgres\]'") as caught:
+    with pytest.raises(StateError, match=r"needs the extra `postgres`.*in a clone of gpurec: pip install '\.\[postgres\]'") as caught:
         open_state(url, fleet="lab")
     assert len(caught.value.problems) == 1
 
