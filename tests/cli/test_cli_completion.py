@@ -62,13 +62,13 @@ def test_a_word_is_completed_from_the_workspace(lab: Lab, words: list[str], offe
 
 
 @pytest.mark.parametrize("words", [["plan", "--limit", "b"], ["state", "show", ""], ["pin", "no"], ["--fleet", "d"]])
-def test_a_wanted_model_is_completed_for_explain_before_anything_was_applied(tmp_path: Path) -> None:
-    with served(builtin_fleet("demo").with_time_scale(0), tmp_path) as lab:
-        assert completed(lab.root, "explain", "mo") == ["model.nomic-embed-text"]
-
-
 def test_a_workspace_that_cannot_be_read_completes_to_nothing(tmp_path: Path, words: list[str]) -> None:
     (tmp_path / "inventories").mkdir()
     (tmp_path / "inventories" / "x.yaml").write_text("all: [")
     assert completed(tmp_path, *words) == []
     assert completed(tmp_path / "nowhere", *words) == []
+
+
+def test_a_wanted_model_is_completed_for_explain_before_anything_was_applied(tmp_path: Path) -> None:
+    with served(builtin_fleet("demo").with_time_scale(0), tmp_path) as lab:
+        assert completed(lab.root, "explain", "mo") == ["model.nomic-embed-text"]
