@@ -19,6 +19,8 @@ _NVIDIA, _AMD = "0x10de", "0x1002"
 _PID = re.compile(r"pid=([0-9]{1,10})(?![0-9])")
 _CONTAINER = re.compile(r"[0-9a-f]{64}")
 _JETSON = re.compile(r"NVIDIA.*(?:Jetson|Orin|Xavier|Thor)")
+_ASKED_AGAIN = ("1", "2")
+"""How nvidia-smi ends where the script asks once more (`probes.script`)."""
 _LEAVES = "write `gpus: []` for a node that has none"
 
 
@@ -56,8 +58,10 @@ def seen_of(parts: Mapping[str, str], node: NodeSpec, source: str, at: str, know
 
 
 def tells(parts: Mapping[str, str]) -> bool:
-    """Whether some vendor's tool was asked and has ended, so that what came tells of cards, or why there is none."""
-    return "smi_code" in parts or "amd_code" in parts
+    """Whether some vendor's tool was asked and has ended, so that what came tells of cards, or why there is none. An nvidia-smi that
+    does not know a field is asked again, with fewer."""
+    asked_again = parts.get("smi_code", "1").strip() in _ASKED_AGAIN and "ps" not in parts
+    return not asked_again or "amd_code" in parts
 
 
 def unfinished(parts: Mapping[str, str], node: NodeSpec, error: ProbeError) -> ProbeError:

@@ -157,9 +157,18 @@ def test_what_a_node_told_before_its_answer_was_cut_off_counts_and_the_rest_is_u
     assert (found.probe.code, "what it was still to tell (after nvidia-smi) is unknown" in found.probe.reason) == (code, True)
 
 
-def test_an_answer_that_was_cut_off_before_a_tool_ended_tells_no_cards(tmp_path, monkeypatch):
+OLD_DRIVER = """echo "@@gpurec smi_csv"
+echo 'Field "mig.mode.current" is not a valid field to query.'
+echo "@@gpurec smi_code"
+echo 2
+echo "@@gpurec smi_csv"
+"""
+
+
+@pytest.mark.parametrize("told", [TOLD.partition("echo 0")[0], OLD_DRIVER])
+def test_an_answer_that_was_cut_off_before_a_tool_ended_tells_no_cards(tmp_path, monkeypatch, told):
     program = tmp_path / "ssh"
-    program.write_text(f"#!/bin/sh\n{TOLD.partition('echo 0')[0]}exit 255\n")
+    program.write_text(f"#!/bin/sh\n{told}exit 255\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
 
