@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cli_lab import serving
 from deployment_lab import Deployment, deployed, free_ports
 
 SMALL = ["bi-medix2", "openins-llama3-8b", "tiny-llama-1b"]
@@ -75,6 +76,9 @@ def test_an_engine_that_has_no_model_is_not_started_and_nobody_misses_it(card: D
     (batch,) = [one for one in card.document("route", "bi-medix2")["candidates"] if one["engine"] == "workstation/batch"]
     assert batch["reason"]["code"] == "not_started"
     assert "needs 9536 MiB > 5883 MiB free" in card.run("check", "batch")
+    with serving(card) as client:
+        for page in (client.get("/").text, client.get("/card/workstation/0").text):
+            assert "does not answer" not in page
 
 
 def test_its_dashboard_is_rendered(card: Deployment) -> None:

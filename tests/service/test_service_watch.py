@@ -17,7 +17,7 @@ import pytest
 from cli_lab import POLL, SMALL, Lab, served
 from starlette.requests import Request
 
-from reconciler.fleet import Role, StateError
+from reconciler.fleet import Role, ServicePolicy, StateError
 from reconciler.operations import clock
 from reconciler.operations.proposal import Proposal
 from reconciler.operations.settings import WorkspaceSettings
@@ -282,6 +282,20 @@ def test_a_request_that_waits_for_the_state_holds_up_no_other(lab: Lab, monkeypa
     assert asyncio.run(play()) == [200] * 6
     assert len(ended) >= 6
     assert all(ended)
+
+
+def test_a_browser_too_is_told_when_to_come_again(lab: Lab) -> None:
+    settings = WorkspaceSettings(lab.root, poll_seconds=POLL)
+    watch = Watch(settings, WatchOptions(INTERVAL), lambda event: None, Signals())
+    app = app_of(watch, settings, Metrics(watch), Broadcast(), lambda: Tokens(ServicePolicy()))
+
+    async def play() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+            return await client.get("/plan", headers={"Accept": "text/html"})
+
+    found = asyncio.run(play())
+    assert (found.status_code, found.headers["retry-after"]) == (503, "5")
+    assert found.headers["content-type"].startswith("text/html")
 
 
 def test_any_number_who_ask_to_rebalance_while_a_plan_is_made_get_that_one(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,7 +151,9 @@ async def _http_error(request: Request, error: Exception) -> Response:
     if error.detail == _NO_ROUTE:
         error.detail = "there is nothing at this path; /openapi.json says what can be asked"
     if _from_a_browser(request):
-        return message(_TITLES.get(error.status_code, "Not now"), error.detail, "/", error.status_code)
+        page = message(_TITLES.get(error.status_code, "Not now"), error.detail, "/", error.status_code)
+        page.headers.update(error.headers or {})
+        return page
     return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
 
 

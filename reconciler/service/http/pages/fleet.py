@@ -139,13 +139,13 @@ def holder_words(seen: Proposal, one: Holder) -> Content:
 
 
 def silent_on(seen: Proposal, card: CardBalance) -> list[str]:
-    """The engines of a card that did not answer: what they hold there is unknown, and not nothing."""
+    """The engines of a card that should answer and did not: what they hold there is unknown, and not nothing."""
     node, facts = seen.workspace.fleet.nodes.get(card.node), seen.facts.nodes.get(card.node)
     engines = facts.engines if facts is not None else {}
     found = []
     for spec in node.engines if node is not None else ():
         engine = engines.get(spec.id.engine)
-        if engine is None or not engine.reachable:
+        if engine is None or engine.silent:
             cards = cards_of(spec, (facts.cards if facts is not None else None) or ())
             found.extend([spec.id.engine] if any(one.index == card.gpu for one in cards) else [])
     return found
