@@ -23,7 +23,8 @@ def what_waits_as_a_ticket_and_cannot_be_read_holds_up_nothing_else_and_is_told(
     damaged = waiting.folders[0] / "0.json"
     damaged.write_text('{"id": "0x2"')
     told = [one for one in store.check() if one.name == "tickets"]
-    assert [(one.level, one.message.partition(" (")[0]) for one in told[:1]] == [(StateLevel.WARNING, "1 ticket waits to be taken in")]
+    waits = f"1 ticket waits to be taken in (it counts already), since {at}"
+    assert [(one.level, one.message) for one in told[:1]] == [(StateLevel.WARNING, waits)]
     assert [(one.level, str(damaged) in one.message) for one in told[1:]] == [(StateLevel.ERROR, True)]
     with pytest.raises(StateError, match="cannot be read"):
         store.tickets()  # nobody knows all of them

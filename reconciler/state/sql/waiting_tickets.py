@@ -103,8 +103,10 @@ def check_tickets(place: RescuePlace) -> Iterator[StateFinding]:
     """What `gpurec state check` says of them; nothing where none waits."""
     found, damaged = waiting_tickets(place).read()
     if found:
-        count = "1 ticket waits" if len(found) == 1 else f"{len(found):,} tickets wait"
-        what = f"{count} to be taken in (they count already), the oldest since {min(one.at for one in found)}"
+        oldest = min(one.at for one in found)
+        what = f"1 ticket waits to be taken in (it counts already), since {oldest}"
+        if len(found) > 1:
+            what = f"{len(found):,} tickets wait to be taken in (they count already), the oldest since {oldest}"
         yield StateFinding("tickets", StateLevel.WARNING, what, "gpurec watch --once takes them in")
     for one in damaged:
         yield StateFinding("tickets", StateLevel.ERROR, f"{one.where}: {one.what}", one.hint)
