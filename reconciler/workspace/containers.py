@@ -127,4 +127,8 @@ GROUPS = Field(
     says="Further groups of its process, by name or number.",
     meant="group_add",
 )
-ADOPT = Field("adopt", CONTAINER_NAME.form, says="Name of a container that runs already and whose place it takes.")
+ADOPT = Field(
+    "adopt",
+    CONTAINER_NAME.form,
+    says="Name of a container (in a cluster: of a Deployment) that runs already and becomes this engine as it is.",
+)

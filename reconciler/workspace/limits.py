@@ -23,14 +23,14 @@ MARGIN = Field(
 RESERVE = Field(
     "reserve",
     size,
-    says="Bytes of a card that stay free; the default is 512 MiB.",
+    says="Memory of a card that stays free; the default is 512 MiB.",
     mib_keys=("reserve_mb", "gpu_memory_reserve_mb"),
     meant="reserved headroom",
 )
 RAM_RESERVE = Field(
     "ram_reserve",
     size,
-    says="Bytes of RAM that stay free; the default is 0.",
+    says="RAM of a node that stays free; the default is 0.",
     mib_keys=("ram_reserve_mb",),
     meant="ram_reserved memory_reserve",
 )
@@ -38,7 +38,7 @@ RAM_RESERVE = Field(
 AGENTS = Field(
     "max_agents_per_gpu",
     integer(0, 1_000_000),
-    says="How many agents may have their model, or a part of their own, on one card; unset: no bound.",
+    says="How many agents may use one card, by their model or as a card of their own; unset: no bound.",
     meant="max_agents agents_per_gpu max_containers_per_gpu",
 )
 

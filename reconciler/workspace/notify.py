@@ -23,7 +23,12 @@ def _body(node: Node, problems: Problems, name: str) -> str:
 URL = Field(
     "url", secret, says="Where the address of the webhook is, since it is a secret: env:NAME or file:PATH.", required=True, meant="webhook"
 )
-ON = Field("on", list_of(choice(Topic)), says="What is told.", meant="events topics")
+ON = Field(
+    "on",
+    list_of(choice(Topic)),
+    says=f"What is told; the default is {', '.join(one for one in Topic if one in USUAL_TOPICS)}.",
+    meant="events topics",
+)
 FORMAT = Field(
     "format", choice(NotifyFormat), says="The shape of what is sent: plain JSON (default), Slack's or ntfy's.", meant="type kind"
 )

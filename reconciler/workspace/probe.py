@@ -69,7 +69,9 @@ MATCH = Field(
     says="For `via: prometheus`: the labels that tell which series are this host's.",
     meant="labels selector matchers",
 )
-MAX_AGE = Field("max_age", duration, says="For `via: prometheus`: how old a sample may be.", meant="stale_after staleness")
+MAX_AGE = Field(
+    "max_age", duration, says="For `via: prometheus`: how old a sample may be; the default is 3m.", meant="stale_after staleness"
+)
 PROBE = Table("probe", (VIA, USER, PORT, TIMEOUT, URL, MATCH, MAX_AGE, AUTH_FIELD, TLS_FIELD))
 
 

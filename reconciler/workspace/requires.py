@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from reconciler.fleet import Requirements, UnitError, VersionBound, parse_capability, parse_version
 from reconciler.workspace.forms import Form, label, map_of, scalar, shortened, size
@@ -37,15 +38,18 @@ def _dtype(node: Node, problems: Problems, name: str) -> str:
     return word
 
 
-_bound_schema = {"type": ["string", "number"], "description": ">=7.0"}
+def _bound_schema(example: str) -> Mapping[str, object]:
+    return {"type": ["string", "number"], "description": example}
+
+
 CAPABILITY = Field(
     "compute_capability",
-    Form(lambda node, problems, name: _bound(name, node, problems, as_capability=True), _bound_schema),
+    Form(lambda node, problems, name: _bound(name, node, problems, as_capability=True), _bound_schema(">=7.0")),
     says="Bound of the compute capability of every card.",
 )
 DRIVER = Field(
     "driver",
-    Form(lambda node, problems, name: _bound(name, node, problems, as_capability=False), _bound_schema),
+    Form(lambda node, problems, name: _bound(name, node, problems, as_capability=False), _bound_schema(">=525")),
     says="Bound of the driver's version.",
 )
 CARD_VRAM = Field("vram", size, says="The least total size of every card of the engine.", mib_keys=("vram_mb", "min_vram_mb"))

@@ -115,7 +115,7 @@ def _livepeer(node: Node, problems: Problems, name: str) -> Payments:
 LIVEPEER_FIELD = Field(
     "livepeer",
     Form(_livepeer, LIVEPEER.schema()),
-    says="Tickets of a Livepeer gateway, as its signed webhook tells them.",
+    says="What work for a Livepeer gateway is paid with, and the webhook that tells of its tickets.",
     meant="payments tickets",
 )
 HISTORY_FIELD = Field("history", Form(_history, HISTORY.schema()), says="How much history of cards and models is kept.")
