@@ -47,21 +47,26 @@ async def explain_address(
     return explained(await plan_fleet(settings, options, report), address)
 
 
-def _hint(seen: Proposal, address: str) -> str:
-    """Which addresses the model has that was meant by its bare name."""
+def _meant(seen: Proposal, address: str) -> Sequence[str]:
+    """The addresses that a model has which is meant by its bare name."""
     model = f"model.{address.removeprefix('model.')}"
     every = (one.address for one in replicas_of(seen.plan, seen.facts, seen.applied, {}))
-    meant = sorted(one for one in every if one == model or one.startswith(f"{model}@"))[:HINTS_SHOWN]
-    return f"did you mean {' or '.join(meant)}?" if meant else "gpurec status and gpurec state list show addresses"
+    return sorted(one for one in every if one == model or one.startswith(f"{model}@"))
 
 
 def explained(seen: Proposal, address: str) -> Explanation:
-    """The same of what was seen and planned already."""
+    """The same of what was seen and planned already. The bare name of a model that has one address is as good as that."""
     plan, space = seen.plan, seen.workspace
     model = _model(space.desired, address)
     account = account_of(plan, address, seen.applied, model.each if model is not None else None)
     if account is None:
-        raise GpurecError.of(f"nothing is known of {address!r}", None, _hint(seen, address))
+        meant = _meant(seen, address)
+        if not meant:
+            raise GpurecError.of(f"nothing is known of {address!r}", None, "gpurec status and gpurec state list show addresses")
+        if len(meant) > 1 or meant[0] == address:
+            what = f"{address!r} has {len(meant):,} addresses"
+            raise GpurecError.of(what, None, f"did you mean {' or '.join(meant[:HINTS_SHOWN])}?")
+        return explained(seen, meant[0])
     with closing(seen.state.reader()) as state:
         runs = state.runs(RUNS_LOOKED_AT, of_plans=True)
         rows = [row for run in runs for row in state.journal(run.id) if row.address == address][:ROWS_SHOWN]

@@ -147,8 +147,11 @@ def test_a_stranger_is_explained_as_one_and_what_nobody_knows_is_an_error(lab: L
 
 
 @pytest.mark.parametrize("asked_for", ["small:1b", "model.small:1b"])
-def test_a_bare_name_is_answered_with_the_addresses_that_it_has(lab: Lab, asked_for: str) -> None:
+def test_a_bare_name_stands_for_the_one_address_that_it_has_and_several_are_named(lab: Lab, asked_for: str) -> None:
     lab.want("version: 1\nmodels:\n  small:1b: {engine: ollama, on: a, vram: 1GiB}\n")
+    assert asked(lab, "explain", asked_for) == asked(lab, "explain", "model.small:1b@a/ollama")
+    lab.want("version: 1\nmodels:\n  small:1b: {engine: ollama, replicas: 2, vram: 1GiB}\n")
     result = lab.run("explain", asked_for)
     assert result.exit_code == 1
-    assert f"nothing is known of '{asked_for}'; did you mean model.small:1b@a/ollama?" in " ".join(result.stderr.split())
+    several = f"'{asked_for}' has 2 addresses; did you mean model.small:1b@a/ollama or model.small:1b@b/ollama?"
+    assert several in " ".join(result.stderr.split())

@@ -19,8 +19,8 @@ from reconciler.cli.settings import settings_of
 @global_options
 @click.pass_context
 def command(context: click.Context, address: str, format_: str, refresh: bool, assume: Path | None) -> int:
-    """Say why ADDR (model.NAME@NODE/ENGINE, file.PATH@NODE; model.NAME of a model without a place) is where it is: what the plan does about
-    it, every engine with its reason, what moved for it, and what happened to it. Exit 4 when an engine cannot be reached."""
+    """Say why ADDR (model.NAME@NODE/ENGINE, file.PATH@NODE; model.NAME of a model with one place or none) is where it is: what the plan
+    does about it, every engine with its reason, what moved for it, and what happened to it. Exit 4 when an engine cannot be reached."""
     from reconciler.cli.running import run
     from reconciler.operations.exit_status import Command, exit_status, of_facts
     from reconciler.operations.explaining import explain_address
