@@ -24,26 +24,25 @@ class Variable:
         return not isinstance(value, bool) and self.pattern.fullmatch(str(value)) is not None
 
 
-def _of(pattern: str, meant: str) -> Variable:
-    return Variable(re.compile(pattern), meant)
-
-
-_TEXT = _of(r"[^\x00-\x1f\x7f]+", "text in one line")
-_WORD = _of(r"[^\x00-\x20\x7f\"'\\;{}#$]+", "one word without blanks and quotes")
-_COUNT = _of(r"[0-9]{1,9}", "a whole number")
-_POSITIVE = _of(r"0*[1-9][0-9]{0,8}", "a whole number of 1 or more")
-_PORT = _of(r"[1-9][0-9]{0,4}", "a port")
-_DURATION = _of(r"(?:[0-9]+(?:ms|[smhdwy]))+", "a duration such as 30s, 5m or 1h")
-_NAME = _of(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")
+_TEXT = Variable(re.compile(r"[^\x00-\x1f\x7f]+"), "text in one line")
+_WORD = Variable(re.compile(r"[^\x00-\x20\x7f\"'\\;{}#$]+"), "one word without blanks and quotes")
+_COUNT = Variable(re.compile(r"[0-9]{1,9}"), "a whole number")
+_POSITIVE = Variable(re.compile(r"0{0,8}[1-9][0-9]{0,8}"), "a whole number of 1 or more")
+_PORT = Variable(re.compile(r"[1-9][0-9]{0,4}"), "a port")
+_DURATION = Variable(re.compile(r"(?:[0-9]{1,9}(?:ms|[smhdwy])){1,8}"), "a duration such as 30s, 5m or 1h")
+_NAME = Variable(re.compile(r"[A-Za-z_][A-Za-z0-9_]*"), "the name of an environment variable")
 VARIABLES: Mapping[str, Mapping[str, Variable]] = MappingProxyType(
     {
-        "app-gpu": {"batch": _POSITIVE, "memory_share": _of(r"0?\.[0-9]*[1-9][0-9]*|1(?:\.0*)?", "a number above 0, 1 at most")},
+        "app-gpu": {
+            "batch": _POSITIVE,
+            "memory_share": Variable(re.compile(r"0?\.(?=[0-9]{0,8}[1-9])[0-9]{1,9}|1(?:\.0{0,9})?"), "a number above 0, 1 at most"),
+        },
         "compose": {},
         "grafana": {"datasource": _TEXT, "title": _TEXT},
         "litellm": {
             "master_key": _NAME,
-            "strategy": _of("|".join(STRATEGIES), f"one of {', '.join(STRATEGIES)}"),
-            "timeout": _of(r"(?=.*[1-9])[0-9]+(?:\.[0-9]+)?", "a number of seconds"),
+            "strategy": Variable(re.compile("|".join(STRATEGIES)), f"one of {', '.join(STRATEGIES)}"),
+            "timeout": Variable(re.compile(r"(?=[0-9.]{0,9}[1-9])[0-9]{1,9}(?:\.[0-9]{1,9})?"), "a number of seconds"),
             "retries": _COUNT,
         },
         "llama-swap": {
@@ -51,13 +50,13 @@ VARIABLES: Mapping[str, Mapping[str, Variable]] = MappingProxyType(
             "folder": _TEXT,
             "arguments": _TEXT,
             "ttl": _COUNT,
-            "timeout": _of(r"1[5-9]|[2-9][0-9]|[1-9][0-9]{2,8}", "seconds, 15 or more"),
+            "timeout": Variable(re.compile(r"1[5-9]|[2-9][0-9]|[1-9][0-9]{2,8}"), "seconds, 15 or more"),
         },
         "nginx": {
-            "listen": _of(r"[^\x00-\x1f\x7f\"'\\;{}#$]+", "an address with a port, as 127.0.0.1:8080"),
-            "rate": _of(r"[1-9][0-9]{0,8}r/[sm]", "requests a second or minute, as 10r/s"),
+            "listen": Variable(re.compile(r"[^\x00-\x1f\x7f\"'\\;{}#$]+"), "an address with a port, as 127.0.0.1:8080"),
+            "rate": Variable(re.compile(r"[1-9][0-9]{0,8}r/[sm]"), "requests a second or minute, as 10r/s"),
             "burst": _COUNT,
-            "timeout": _of(r"[0-9]{1,9}(?:ms|[smhd])?", "a duration such as 30s, 5m or 1h"),
+            "timeout": Variable(re.compile(r"[0-9]{1,9}(?:ms|[smhd])?"), "a duration such as 30s, 5m or 1h"),
             "pid": _WORD,
         },
         "ollama-override": {},
@@ -66,10 +65,10 @@ VARIABLES: Mapping[str, Mapping[str, Variable]] = MappingProxyType(
         "stack": {"resource": _WORD},
         "systemd-watch": {
             "workspace": _TEXT,
-            "program": _of(r"/[^\x00-\x20\x7f\"'\\;{}#$%]*", "the whole path of a program"),
+            "program": Variable(re.compile(r"/[^\x00-\x20\x7f\"'\\;{}#$%]*"), "the whole path of a program"),
             "user": _WORD,
-            "mode": _of(r"observe|apply", "observe or apply"),
-            "interval": _of(r"[0-9]+(?:\.[0-9]+)?(?:ms|[smhd])?", "a duration such as 30s, 5m or 1h"),
+            "mode": Variable(re.compile(r"observe|apply"), "observe or apply"),
+            "interval": Variable(re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?(?:ms|[smhd])?"), "a duration such as 30s, 5m or 1h"),
         },
     }
 )

@@ -101,19 +101,23 @@ class _Layout:
 
 
 def _narrowed(rows: Sequence[Sequence[Cell]], sizes: list[int], room: int) -> int | None:
-    """The widest column of sentences before the last, made so narrow that all columns have room, as far as that goes. None: they have it as
-    they are, or there is no such column."""
+    """The widest column of sentences before the last, made so narrow that all columns have room, else all but the last of them. None: they
+    have it as they are, or there is no such column."""
     there = [at for at, size in enumerate(sizes) if size]
     widest = max({at for row in rows for at in there[:-1] if len(row) > at and row[at].sentence}, key=lambda at: sizes[at], default=None)
     if widest is None:
         return None
     last = there[-1]
     spared = max(0, sizes[last] - NARROWEST) if any(" " in row[last].text for row in rows if len(row) > last) else 0
-    over = sum(sizes) + 2 * (len(there) - 1) - spared - room
-    if over <= 0 or sizes[widest] <= NARROWEST_INSIDE:
-        return None
-    sizes[widest] = max(NARROWEST_INSIDE, sizes[widest] - over)
-    return widest
+    for count in range(len(there), there.index(widest), -1):
+        beside = there[:count]
+        over = sum(sizes[at] for at in beside) + 2 * (count - 1) - (spared if beside[-1] == last else 0) - room
+        if over <= 0:
+            return None
+        if sizes[widest] - over >= NARROWEST_INSIDE:
+            sizes[widest] -= over
+            return widest
+    return None
 
 
 def _lined_up(row: Sequence[Cell], texts: Sequence[str], widths: Sequence[int], layout: _Layout) -> list[str]:
@@ -128,7 +132,8 @@ def _lined_up(row: Sequence[Cell], texts: Sequence[str], widths: Sequence[int], 
             below = [" " * start + layout.style.paint(piece, cell.look) for piece in rest]
         if at and width and start + (max(size, width) if cell.right else width) > layout.style.width:
             if at == last and " " in plain and not cell.spans:
-                return [*_ending(cell, plain, line, start, layout), *below]
+                first, *rest = _ending(cell, plain, line, start, layout)
+                return [first, *below, *rest]
             return [line.rstrip(), *below, *_going_on(row[at : last + 1], texts[at : last + 1], layout)]
         space, text = " " * (size - width), _painted(cell, plain, layout.style)
         line += (space + text if cell.right else text + space) + "  "

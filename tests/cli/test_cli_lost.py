@@ -36,7 +36,7 @@ def test_a_load_for_which_ollama_would_evict_a_replica_is_not_sent(tmp_path: Pat
         result = lab.run("apply", "--auto-approve")
         assert result.exit_code == 3
         assert "(engine_would_evict)" in result.stdout
-        assert "a further model must fit into 80% of the 3096 MiB that it believes free" in result.stdout
+        assert "a further model must fit into 80% of the 3096 MiB that it believes free" in " ".join(result.stdout.split())
         assert lab.run("drift").exit_code == 0
 
 
@@ -65,7 +65,7 @@ def test_a_replica_that_ollama_evicts_by_a_limit_that_nobody_told_ends_the_apply
         lab.want(TWO.replace("2550MiB", "2000MiB"))
         result = lab.run("apply", "--auto-approve")
         assert "Apply incomplete." in result.stdout
-        assert "! lost  model.first@n/ollama  was resident before this run and is not any more" in " ".join(result.stdout.split(" "))
+        assert "! lost model.first@n/ollama was resident before this run and is not any more" in " ".join(result.stdout.split())
         assert "! model.first@n/ollama: lost: " in result.stderr
         assert result.exit_code == 3
         assert "missing" in lab.run("drift").stdout

@@ -68,7 +68,7 @@ def test_it_answers_from_the_last_look_and_asks_no_engine(lab: Lab) -> None:
         assert "Fleet demo" in page.text
         assert "default-src 'none'" in page.headers["content-security-policy"]
         why = client.get("/v1/explain/model.nomic-embed-text@ada/ollama").json()
-        assert (why["address"], why["why"]["code"]) == ("model.nomic-embed-text@ada/ollama", "strategy")
+        assert (why["address"], why["why"]["code"]) == ("model.nomic-embed-text@ada/ollama", "each")
         assert client.get("/v1/route/nomic-embed-text").json()["model_name"] == "nomic-embed-text"
         for path in ("/v1/explain/model.no@ada/ollama", "/v1/route/no-such-model", "/nowhere"):
             assert client.get(path).status_code == 404

@@ -14,6 +14,7 @@ PACKAGE = Path(reconciler.__file__).parent
 USES = [use for path in sorted(PACKAGE.rglob("*.py")) for use in uses_in(path, str(path.relative_to(PACKAGE)))]
 MADE_AT_RUN_TIME = {
     "workspace/patterns.py": "what a user writes after `~`, or a glob",
+    "rendering/variables.py": "one of the words that LiteLLM knows",
     "engines/keys.py": "a key, without a repeat that has no bound",
 }
 
