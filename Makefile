@@ -90,7 +90,7 @@ real: $(STAMP) ## the tests against real servers; builds them first, in a cache 
 	$(BIN)/python tests/real/provision.py
 	$(BIN)/pytest tests/real --ignore=tests/real/extra -n 2 --durations=5
 
-real-extra: $(STAMP) ## the same for what takes too long to build for every run: Docker Engine 28, with CDI, and kube-apiserver
+real-extra: $(STAMP) ## the same for what takes too long to build for every run: Docker Engine 28, with CDI, kube-apiserver, and Gitea
 	$(BIN)/python tests/real/provision.py --extra
 	$(BIN)/pytest tests/real/extra
 

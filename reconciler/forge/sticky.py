@@ -101,19 +101,31 @@ class _Sticky:
         body = f"{mark}\n\n{text}"
         mine = await self._author()
         found = [one async for one in self._every() if self._is_ours(one, mark, mine)]
-        if not found:
-            if only_if_there:
-                return CommentOutcome.NOT_NEEDED
-            await self.client.ask("POST", self._path(self.routes.listing), self.routes.payload(body, title, False))
-            return CommentOutcome.CREATED
-        newest, *older = sorted(found, key=self.routes.id_of, reverse=True)
-        for one in older:
-            stub = f"{mark}\n\nThere is a newer one of these below."
-            if self._text(one) != stub:
-                await self._write(one, stub, title, True)
-        if not close and self._text(newest) == body.strip():
+        kept: CommentOutcome | None = None
+        refusal: ForgeRefused | None = None
+        for one in sorted(found, key=self.routes.id_of, reverse=True):
+            try:
+                if kept is None:
+                    kept = await self._renew(one, body, title, close)
+                elif self._text(one) != (stub := f"{mark}\n\nThere is a newer one of these below."):
+                    await self._write(one, stub, title, True)
+            except ForgeRefused as refused:
+                if mine is not None or refused.status != 403:
+                    raise
+                refusal = refused  # somebody else's, as it seems, with our mark in it
+        if kept is not None:
+            return kept
+        if refusal is not None and close:
+            raise refusal
+        if refusal is None and only_if_there:
+            return CommentOutcome.NOT_NEEDED
+        await self.client.ask("POST", self._path(self.routes.listing), self.routes.payload(body, title, False))
+        return CommentOutcome.CREATED
+
+    async def _renew(self, one: Any, body: str, title: str, close: bool) -> CommentOutcome:
+        if not close and self._text(one) == body.strip():
             return CommentOutcome.SAME
-        await self._write(newest, body, title, close)
+        await self._write(one, body, title, close)
         return CommentOutcome.CLOSED if close else CommentOutcome.UPDATED
 
     async def _write(self, one: Any, body: str, title: str, close: bool) -> None:
@@ -126,7 +138,7 @@ class _Sticky:
     def _is_ours(self, one: Any, mark: str, mine: str | None) -> bool:
         """Whether it begins with our mark and was not written by somebody else, as far as can be known: a stranger's comment with a forged
         mark is left alone where we know who we are, and on GitHub, whose jobs do not, where the stranger is no bot. Elsewhere the mark
-        has to do: else every run of a token that may not ask would make one more comment."""
+        has to do, and what the forge lets us write over: else every run of a token that may not ask would make one more comment."""
         if not isinstance(one, dict) or not self._text(one).startswith(mark):
             return False
         if one.get("pull_request") or one.get("deleted"):  # GitHub lists pull requests among issues, Bitbucket comments that are gone

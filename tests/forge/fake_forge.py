@@ -46,6 +46,8 @@ class FakeForge:
     url: str = ""
     me: str = "gpurec-bot"
     may_ask_who: bool = True
+    may_write_over_others: bool = True
+    """Gitea and Forgejo let all who may write to the repository do so."""
     comments: list[Written] = field(default_factory=list)
     issues: list[Written] = field(default_factory=list)
     faults: list[tuple[int, dict[str, str], str, bool]] = field(default_factory=list)
@@ -162,6 +164,8 @@ class Handler(BaseHTTPRequestHandler):
         one = next((each for each in kept if each.id == int(at[1])), None) if at.groups() else Written(len(kept) + 1, fake.me, "")
         if one is None:
             return 404, {"message": "Not Found"}, {}
+        if one.author != fake.me and not fake.may_write_over_others:
+            return 403, {"message": "no"}, {}
         if not self._write(one, kept, sent):
             return 422, {"message": "Validation Failed: body is too long"}, {}
         answer = fake.show(one, is_issue)

@@ -140,6 +140,28 @@ def test_elsewhere_a_job_that_may_not_ask_who_it_is_takes_the_newest_with_its_ma
         assert [one.text for one in fake.comments] == [f"{MARK}\n\none"]
 
 
+@pytest.mark.parametrize("forge", [Forge.GITEA, Forge.GITLAB, Forge.BITBUCKET])
+@pytest.mark.parametrize("only_if_there", [False, True])
+def test_there_what_may_not_be_written_over_is_somebody_elses(forge: Forge, only_if_there: bool, event: str) -> None:
+    with serving(forge) as fake:
+        fake.may_ask_who = fake.may_write_over_others = False
+        fake.comments = [Written(1, "mallory", f"{MARK}\n\nforged")]
+        assert keep(fake, event, "one", only_if_there=only_if_there) is CommentOutcome.CREATED
+        fake.comments.append(Written(3, "mallory", f"{MARK}\n\nforged"))
+        assert keep(fake, event, "two") is CommentOutcome.UPDATED
+        assert [one.text for one in fake.comments] == [f"{MARK}\n\nforged", f"{MARK}\n\ntwo", f"{MARK}\n\nforged"]
+
+
+def test_an_issue_that_may_not_be_closed_is_an_error_and_makes_no_other(event: str) -> None:
+    with serving(Forge.GITEA) as fake:
+        fake.may_ask_who = fake.may_write_over_others = False
+        fake.issues = [Written(1, "mallory", f"{MARK}\n\nforged")]
+        environ = fake.environ()
+        with pytest.raises(ForgeError, match="answered 403"):
+            asyncio.run(keep_issue(find_place(environ), environ, MARK, "t", "no drift", needed=False))
+        assert len(fake.issues) == 1
+
+
 def test_of_two_runs_at_once_the_older_comment_points_to_the_newer(fake: FakeForge, event: str) -> None:
     fake.comments = [Written(1, fake.me if fake.forge is not Forge.BITBUCKET else "gpurec-bot", f"{MARK}\n\n{at}") for at in (1, 2)]
     fake.comments[1].id = 2

@@ -71,6 +71,8 @@ class Repository:
 
     def __init__(self, workspace: Path, scratch: Path, api: str, token: str, *, install: bool) -> None:
         self.root, self.scratch, self.api, self.token = workspace, scratch, api, token
+        self.environment: dict[str, str] = {}
+        """What the runner sets beside what act sets."""
         self.artifacts = scratch / "artifacts"
         self.artifacts.mkdir(parents=True)
         pinned = re.findall(r"uses: (actions/upload-artifact@\w+)", (ROOT / "action.yml").read_text())
@@ -104,6 +106,7 @@ class Repository:
         (self.scratch / "event.json").write_text(document)
         given = [f"--local-repository={uses}={folder}" for uses, folder in self.stand_ins.items()]
         given += [f"--var={name}={value}" for name, value in variables.items()]
+        given += [f"--env={name}={value}" for name, value in self.environment.items()]
         given += [f"--env=GITHUB_API_URL={self.api}", f"--secret=GITHUB_TOKEN={self.token}", "--platform=self-hosted=-self-hosted"]
         home = self.scratch / "home"
         home.mkdir(exist_ok=True)

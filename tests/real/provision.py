@@ -18,6 +18,7 @@ memory on a small machine). From nothing this takes about 15 minutes on 2 cores,
     CACHE/{review-HASH,act-…,actionlint-…,…}/    what judges the review (review_tools.py)
     CACHE/dockerd-28.5.2/{dockerd,docker-proxy}  with `--extra` alone: a newer Docker Engine than apt has (Go module proxy, tools/dockerd)
     CACHE/kubernetes-1.36.3/{etcd,…,kwok}        with `--extra` alone: a cluster without kubelets (Go module proxy, tools/kubernetes)
+    CACHE/gitea-1.26.2/{gitea,templates,…}       with `--extra` alone: a forge (Go module proxy)
 
 CACHE is $GPUREC_CACHE, else $XDG_CACHE_HOME/gpurec-real, else ~/.cache/gpurec-real. docker-registry, dockerd, a static busybox, sshd,
 nginx, Prometheus, PostgreSQL and Chromium come from apt. What comes from PyPI is held by the locks in requirements/, whose hashes are the
@@ -39,6 +40,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from building import CannotProvision, cache_folder, environment_of, lock_of, made_whole, make_environment, only_one, pip, run, step
+from gitea_program import GITEA, provide_gitea
 from kubernetes_programs import KUBERNETES, provide_kubernetes
 from review_tools import provide_review_tools
 from tiny_llama import write_tiny_llama
@@ -160,6 +162,11 @@ class Provisioned:
     def kubernetes(self) -> Path:
         """The folder of etcd, of Kubernetes' own programs, and of kwok."""
         return self.cache / f"kubernetes-{KUBERNETES}"
+
+    @property
+    def gitea(self) -> Path:
+        """The folder of Gitea and of what it reads."""
+        return self.cache / f"gitea-{GITEA}"
 
     @property
     def wheels(self) -> Path:
@@ -360,7 +367,7 @@ def provide_grafana(to: Provisioned) -> None:
 
 
 def provision_extra() -> Provisioned:
-    """Makes only what takes too long for every run: a Docker Engine with CDI, and an API server. CannotProvision when it cannot be had."""
+    """Makes only what takes too long for every run: a Docker Engine with CDI, an API server, a forge. Raises CannotProvision."""
     to = located()
     with only_one(to.cache):
         provide_apt_packages()
@@ -374,6 +381,7 @@ def provision_extra() -> Provisioned:
                     run("go", "build", "-C", DOCKERD_MODULE, "-mod=mod", *tags, "-o", work / program, package)
         check_go()
         provide_kubernetes(to.kubernetes)
+        provide_gitea(to.gitea)
     return to
 
 
