@@ -22,6 +22,7 @@ from reconciler.capacity import (
 )
 from reconciler.fleet import ModelSpec, Spread
 from reconciler.needs.run_settings import in_ram
+from reconciler.placement.company import cards_of
 from reconciler.placement.engine_admission import coming_of
 from reconciler.placement.fit import part_on, static_refusal
 from reconciler.placement.leaving import Leaving
@@ -252,13 +253,14 @@ class BoardPacking:
             if id(kind.here) in counted:
                 continue
             counted.add(id(kind.here))
-            for slot in self._placing.at[name]:
+            for slot, target in self._placing.at[name].items():
                 at = self._number.get(slot)
+                on_cards = bool(cards_of(target))  # else it is in RAM, or only to be on the disk
                 if at is not None:
-                    kind.count(bins[at], at, 1)
+                    kind.count(bins[at] if on_cards else replace(bins[at], cards=()), at, 1)
                     continue
                 kind.nodes[nodes[slot.id.node]] += 1
-                for card in slot.cards or ():
+                for card in (slot.cards or ()) if on_cards else ():
                     if card in self._card_number:
                         kind.cards[self._card_number[card]] += 1
             for cards in self._placing.strays(name) if kind.foes else ():

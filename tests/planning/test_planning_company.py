@@ -8,7 +8,7 @@ import pytest
 from fleets import GIB, actions, applied, desired, facts, fleet, loaded, model, node, owned, plan
 from pretend import carry_out
 
-from reconciler.fleet import EngineFacts, EngineId, EngineKind
+from reconciler.fleet import EngineFacts, EngineId, EngineKind, Ensure
 from reconciler.planning import first_stale_step
 
 ONE, TWO = fleet(node("a", 24 * GIB)), fleet(node("a", 24 * GIB), node("b", 24 * GIB))
@@ -208,6 +208,21 @@ def test_two_small_ones_move_so_that_a_model_finds_a_card_without_the_one_that_i
     assert found.unplaced == ()
     assert "model.m:1@a/ollama" not in found.placed
     assert not plan(three, want, *carry_out(found, seen, before)).steps
+
+
+def test_others_move_also_where_what_it_is_never_with_is_only_to_be_on_the_disk() -> None:
+    both = ["a", "b"]
+    want = desired(
+        model("m:1", both, 12 * GIB, never_with=("n:1",)),
+        model("n:1", both, 1 * GIB, ensure=Ensure.PRESENT, each="node"),
+        *(model(name, both, 5 * GIB) for name in ("s:1", "t:1")),
+    )
+    of = fleet(node("a", 16 * GIB), node("b", 16 * GIB))
+    seen = facts(of, {"a": [loaded("s:1", 5 * GIB)], "b": [loaded("t:1", 5 * GIB)]}, [*BOTH, "s:1", "t:1"])
+    before = applied(owned("s:1", "a", 5 * GIB), owned("t:1", "b", 5 * GIB))
+    found = plan(of, want, seen, before)
+    assert found.unplaced == ()
+    assert not plan(of, want, *carry_out(found, seen, before)).steps
 
 
 def test_the_one_that_others_wait_for_goes_where_there_is_room_for_both_and_from_a_card_that_is_too_small_it_moves_there() -> None:

@@ -232,9 +232,7 @@ class _Placing:
             self._put(spec, node, self._free_number(spec, node), offer)
             missing -= 1
         if missing > 0:
-            self.result.unplaced.append(
-                why_unplaced(spec, missing, self.offers, self.load, self.hosts, self._own_cards(spec), self.is_given)
-            )
+            self._leave_out(spec, missing)
 
     def _place_each(self, spec: AgentSpec) -> None:
         """One for each node, or each card; where none can ever qualify, none is wanted."""
@@ -249,9 +247,7 @@ class _Placing:
                     continue
                 offer = self._on(spec, node, number) if spec.model is not None or spec.takes_card else None
                 if offer is None and (spec.model is not None or spec.takes_card):
-                    self.result.unplaced.append(
-                        why_unplaced(spec, 1, self.offers, self.load, self.hosts, self._own_cards(spec), self.is_given, node)
-                    )
+                    self._leave_out(spec, 1, node)
                 else:
                     self._put(spec, node, number, offer)
 
