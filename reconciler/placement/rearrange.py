@@ -26,7 +26,7 @@ BRIEF_PATIENCE = 5_000
 ROUNDS_OF_PATIENCE = 6
 """How many times that is looked at in all."""
 REJOINED = 16
-"""For how many models, of one priority, the one that they wait for is moved."""
+"""How many replicas that others wait for are tried elsewhere, for all that waits of one priority."""
 REFUSALS = 4
 """How often the search begins anew since the board refused an answer."""
 
@@ -42,28 +42,33 @@ def rearrange(placing: Placing, level: Sequence[ModelSpec]) -> None:
         _search(placing, wanted, level, beside=True)
         wanted = _searched_for(placing, level)
     if wanted and not _search(placing, wanted, level):
-        before = placing.version
-        for entry in _searched_for(placing, level)[:REJOINED]:
-            _rejoin(placing, entry.model, level)
+        before, tries = placing.version, REJOINED
+        for entry in _searched_for(placing, level):
+            tries -= _rejoin(placing, entry.model, level, tries)
         if placing.version == before:
             placing.searched[which] = placing.version, _counts(wanted)
 
 
-def _rejoin(placing: Placing, model: ModelSpec, level: Sequence[ModelSpec]) -> None:
-    """Gives a model a place beside the one that it waits for by taking that along, where nothing else is beside that already."""
+def _rejoin(placing: Placing, model: ModelSpec, level: Sequence[ModelSpec], tries: int) -> int:
+    """Gives a model a place beside the one that it waits for by taking that along, where nothing else is beside that already. Answers of
+    how many replicas it tried that, at most `tries`."""
     mates = placing.company.mates.get(model.name, ())
     followers = placing.company.followers
     if len(mates) != 1 or model.name in followers or mates[0] in placing.company.mates or mates[0] not in placing.at:
-        return
+        return 0
+    tried, patience = 0, BRIEF_PATIENCE if placing.brief else PATIENCE
     others = [cards for name in followers[mates[0]] for target in placing.at.get(name, {}).values() for cards in cards_of(target)]
     for target in [*placing.at[mates[0]].values()]:
+        if tried == tries:
+            break
         leaving = next((one for one in together(placing, target.slot) if one.targets == (target,)), None)
         if leaving is None or not cards_of(target).isdisjoint(others):
             continue
+        tried += 1
         with placing.board.trial():
             leaving.lift(placing.board)
             found = BoardPacking(placing, (), set(), pair=(target.model, model))
-        Search(found.packing, PATIENCE * 2, PATIENCE).run()
+        Search(found.packing, patience * 2, patience).run()
         answer = found.answer()
         where = next((slot for piece, slot in answer if piece.model is model and piece.slot is None), None)
         if where is None:
@@ -71,7 +76,8 @@ def _rejoin(placing: Placing, model: ModelSpec, level: Sequence[ModelSpec]) -> N
         gone, coming = [leaving, *_leaving(answer)], [(target.model, where), *_coming(answer)]
         if not refused(placing, gone, coming):
             carry_out(placing, gone, coming, level)
-            return
+            break
+    return tried
 
 
 def _searched_for(placing: Placing, level: Sequence[ModelSpec]) -> list[MissingReplicas]:

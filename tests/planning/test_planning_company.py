@@ -9,6 +9,7 @@ from fleets import GIB, actions, applied, desired, facts, fleet, loaded, model, 
 from pretend import carry_out
 
 from reconciler.fleet import EngineFacts, EngineId, EngineKind, Ensure
+from reconciler.placement import rearrange
 from reconciler.planning import first_stale_step
 
 ONE, TWO = fleet(node("a", 24 * GIB)), fleet(node("a", 24 * GIB), node("b", 24 * GIB))
@@ -236,3 +237,29 @@ def test_the_one_that_others_wait_for_goes_where_there_is_room_for_both_and_from
     assert sorted(found.placed) == ["model.m:1@b/ollama", "model.mate:1@b/ollama"]
     assert actions(found) == ["load model.mate:1@b/ollama", "unload model.mate:1@a/ollama", "load model.m:1@b/ollama"]
     assert not plan(of, desired(mate, other), *carry_out(found, seen, before)).steps
+
+
+def test_in_a_larger_fleet_no_more_replicas_that_others_wait_for_are_tried_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[object] = []
+
+    class Counted(rearrange.BoardPacking):
+        def __init__(self, *given, pair=None, **more) -> None:
+            tried.extend([pair] if pair is not None else [])
+            super().__init__(*given, pair=pair, **more)
+
+    def tries(nodes: int) -> int:
+        of = fleet(*(node(f"n{number:02}", 24 * GIB) for number in range(nodes)))
+        every = list(of.nodes)
+        want = desired(
+            model("mate:1", every, 2 * GIB, replicas=nodes),
+            model("m:1", every, 10 * GIB, with_models=("mate:1",)),
+            *(model(f"{name}:1", every, 16 * GIB) for name in every),
+        )
+        seen = facts(of, {name: [loaded("mate:1", 2 * GIB), loaded(f"{name}:1", 16 * GIB)] for name in every}, ["mate:1", "m:1"])
+        rows = [row for name in every for row in (owned("mate:1", name, 2 * GIB), owned(f"{name}:1", name, 16 * GIB))]
+        tried.clear()
+        assert [one.model for one in plan(of, want, seen, applied(*rows)).unplaced] == ["m:1"]
+        return len(tried)
+
+    monkeypatch.setattr(rearrange, "BoardPacking", Counted)
+    assert tries(20) == tries(40) > 0
