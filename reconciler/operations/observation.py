@@ -250,11 +250,11 @@ async def _probe(
 
 async def _where_they_answer(fleet: Fleet, applied: Applied, transport: Transport) -> Fleet:
     """The fleet, in which an engine that the files give another address is asked where the last apply left it, until it is there."""
-    from reconciler.probes import probe_engine
+    from reconciler.probes import engines_reached
 
     urls = urls_left(fleet, applied)
     moving = [engine for at in {at.node for at in urls} for engine in fleet.nodes[at].engines if engine.id in urls]
-    left = {one.id for one in moving if not (await probe_engine(one, transport)).reachable}
+    left = urls.keys() - await engines_reached(moving, transport)
     nodes = dict(fleet.nodes)
     for name in {at.node for at in left}:
         engines = tuple(replace(one, url=urls[one.id]) if one.id in left else one for one in nodes[name].engines)

@@ -8,17 +8,26 @@ from reconciler.lazy import lazily
 
 if TYPE_CHECKING:
     from reconciler.probes.declared import declared_cards
-    from reconciler.probes.probe import probe_engine, probe_fleet
+    from reconciler.probes.probe import engines_reached, probe_engine, probe_fleet
     from reconciler.probes.recorded import facts_from_json, facts_to_json, merge_facts
     from reconciler.probes.sources import is_probed
 
-__all__ = ["declared_cards", "facts_from_json", "facts_to_json", "is_probed", "merge_facts", "probe_engine", "probe_fleet"]
+__all__ = [
+    "declared_cards",
+    "engines_reached",
+    "facts_from_json",
+    "facts_to_json",
+    "is_probed",
+    "merge_facts",
+    "probe_engine",
+    "probe_fleet",
+]
 
 __getattr__ = lazily(
     __name__,
     {
         "declared": ("declared_cards",),
-        "probe": ("probe_engine", "probe_fleet"),
+        "probe": ("engines_reached", "probe_engine", "probe_fleet"),
         "recorded": ("facts_from_json", "facts_to_json", "merge_facts"),
         "sources": ("is_probed",),
     },

@@ -60,6 +60,14 @@ async def probe_fleet(
     return FleetFacts(at, {facts.node: facts for facts in await asyncio.gather(*(one(node) for node in asked))})
 
 
+async def engines_reached(engines: Collection[EngineSpec], transport: Transport) -> frozenset[EngineId]:
+    """Which of these answer where they are said to be; all are asked at once."""
+    places = ProbePlaces(CONCURRENCY)
+    transport.know(one.bearer for one in engines)
+    found = await asyncio.gather(*(places.ask(probe_engine(one, transport)) for one in engines))
+    return frozenset(one.id for one in found if one.reachable)
+
+
 def node_facts(node: NodeSpec, look: CardLook, engines: Mapping[str, EngineFacts]) -> NodeFacts:
     """What a node's cards and engines said, put together: whose the cards' memory is, and what of it is foreign."""
     cards = look.cards
