@@ -12,7 +12,7 @@ from reconciler.execution.kinds.model.recording import addresses_to_forget, rows
 from reconciler.execution.kinds.model.waits import EngineWatch
 from reconciler.execution.lookup import find_resident
 from reconciler.execution.outcome import LostResident, StepResult
-from reconciler.fleet import EngineFacts, EngineId, FleetFacts, Unreachable, parse_replica_address, replica_address
+from reconciler.fleet import EngineFacts, EngineId, FleetFacts, Unreachable, parse_replica_address, replica_address, with_last_known
 from reconciler.planning import Action, model_steps
 from reconciler.planning.kinds.model.step import MODEL
 from reconciler.planning.plan import kind_of
@@ -63,7 +63,8 @@ def settle_state(models: ModelRun, facts: FleetFacts, results: Mapping[str, Step
     for one in models.plan.incidents:  # the facts that are recorded now no longer tell of them
         models.run.state.record_incident(one.address, one.code, one.asked, at=one.at, evictor=one.evictor)
     models.run.state.record_heat(models.levels.note(facts))
-    models.run.state.record_facts(facts)
+    state = models.run.state
+    state.record_facts(with_last_known(facts, state.recorded_facts, models.places.nodes, models.touched))
     there = {row.address for row in rows}
     return [
         changed

@@ -150,6 +150,7 @@ from reconciler.fleet.inventory import (
     Runtime,
     Tls,
 )
+from reconciler.fleet.last_known import cards_unread, same_card, with_last_known
 from reconciler.fleet.levels import Heat, MemoryPressure, Pressure, Thermal
 from reconciler.fleet.names import (
     CardId,
@@ -408,6 +409,7 @@ __all__ = [
     "agent_address",
     "canonical_name",
     "card_speed",
+    "cards_unread",
     "context_tag",
     "first_border",
     "fixed_otherwise",
@@ -445,6 +447,7 @@ __all__ = [
     "replica_address",
     "resource_address",
     "said_by",
+    "same_card",
     "same_machines",
     "same_servers",
     "slowest",
@@ -459,4 +462,5 @@ __all__ = [
     "with_asked_environment",
     "with_headers",
     "with_instances",
+    "with_last_known",
 ]

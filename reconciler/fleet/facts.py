@@ -125,7 +125,8 @@ class Installed:
 
 @value_class
 class EngineFacts:
-    """One engine, as probed. When `reachable` is False everything else is unknown and `reason` says why (one sentence).
+    """One engine, as probed. When `reachable` is False everything else is unknown and `reason` says why (one sentence); recorded facts
+    have then what was last known of it.
 
     `mode` is `router` or `single` for llama.cpp. `installed` and `residents` are None when the engine could not tell.
     `build` is the engine's version as it says it, `clock_skew` the seconds by which its machine's clock is ahead of ours, from the `Date`

@@ -14,6 +14,7 @@ from reconciler.operations.proposal import Proposal, plan_fleet
 from reconciler.operations.reporter import Reporter, ignore
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.planning import DriftMemory, DriftReport, Key, Since, drift_key, judge, make_plan, moment, remember
+from reconciler.probes import as_recorded
 
 FORMAT_VERSION = 1
 LARGEST_MEMORY = 256 * MIB
@@ -79,7 +80,8 @@ def _drifted_when_recorded(look: Proposal) -> frozenset[Key]:
     """What was drifted already in the facts that the last apply recorded."""
     if look.recorded is None:
         return frozenset()
-    space, facts = look.workspace, look.recorded
+    space = look.workspace
+    facts = as_recorded(look.recorded, space.fleet)
     then = make_plan(
         space.fleet,
         space.desired,
@@ -87,7 +89,7 @@ def _drifted_when_recorded(look: Proposal) -> frozenset[Key]:
         look.applied,
         config_digest=space.config_digest,
         created_at=facts.at,
-        recorded=facts,
+        recorded=look.recorded,
         catalogue=space.catalogue,
     )
     return frozenset(map(drift_key, then.drift))

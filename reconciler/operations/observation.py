@@ -41,7 +41,7 @@ from reconciler.operations.workspace import load, state_of
 from reconciler.planning import wanted_names
 from reconciler.planning.kinds.engine import urls_left, with_not_started
 from reconciler.planning.resource import AnyKind
-from reconciler.probes import facts_from_json, merge_facts
+from reconciler.probes import as_recorded, facts_from_json, merge_facts
 from reconciler.state import Store
 from reconciler.value_class import value_class
 from reconciler.workspace import Inventory, Workspace, place_of, with_allocated
@@ -119,7 +119,7 @@ async def look(
         if space.desired.absent:
             applied = replace(applied, tags=state.tags())
     activity: dict[tuple[EngineId, str], Activity] | None = {} if options.activity else None
-    known = None if options.probes else _known(settings, options.assume, recorded)
+    known = None if options.probes else _known(settings, options.assume, recorded, space.fleet)
     space = replace(space, fleet=await _all_instances(space.fleet, known, recorded, report, options))
     if known is None:
         wanted = replace(space.desired, models=(*space.desired.models, *also))
@@ -262,7 +262,8 @@ async def _where_they_answer(fleet: Fleet, applied: Applied, transport: Transpor
     return replace(fleet, nodes=nodes) if left else fleet
 
 
-def _known(settings: WorkspaceSettings, assume: Path | None, recorded: FleetFacts | None) -> FleetFacts:
+def _known(settings: WorkspaceSettings, assume: Path | None, recorded: FleetFacts | None, fleet: Fleet) -> FleetFacts:
+    recorded = as_recorded(recorded, fleet) if recorded is not None else None
     if assume is not None:
         path = settings.path(assume)
         assumed = facts_from_json(read_bounded_bytes(path, LARGEST_FACTS), str(path))

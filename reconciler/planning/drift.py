@@ -25,6 +25,7 @@ from reconciler.fleet import (
     Resident,
     Unmanaged,
     replica_address,
+    same_card,
 )
 from reconciler.placement import EngineState, Occupancy, Placement
 from reconciler.planning.kinds.model.drift_fields import (
@@ -84,7 +85,7 @@ def found_drift(board: Occupancy, fleet: Fleet, facts: FleetFacts, recorded: Fle
     found: list[Drift] = []
     for slot in board:
         was, now = recorded.engine(slot.id) if recorded is not None else None, facts.engine(slot.id)
-        if slot.selected and now is not None and now.reachable and was is not None and was.reachable:
+        if slot.selected and now is not None and now.reachable and was is not None:
             found.extend(_drift(engine_address(slot.id), _compared(ENGINE_FIELDS, EnginePair(was, now))))
     for name, node in fleet.nodes.items():
         seen = facts.nodes.get(name)
@@ -175,17 +176,10 @@ def _card_pairs(node: NodeSpec, before: Sequence[CardFacts] | None, now: Sequenc
     were = [card for card in before or () if card.source != _DECLARED] if probed else []
     sharing = [engine for engine in node.engines if engine.share]
     for card in now:
-        was = next((one for one in were if _same(one, card)), None) if were and card.source != _DECLARED else None
+        was = next((one for one in were if same_card(one, card)), None) if were and card.source != _DECLARED else None
         spec = card.declared_in(node.gpus or ())
         allowed = foreign_allowed(spec.foreign if spec is not None else 0, [one.share for one in sharing if card.is_named_in(one.gpus)])
         yield card.index, CardPair(spec, was, card, allowed)
     for one in were:
-        if not any(_same(one, card) for card in now):
+        if not any(same_card(one, card) for card in now):
             yield one.index, CardPair(None, one, None)
-
-
-def _same(one: CardFacts, other: CardFacts) -> bool:
-    """Whether two looks saw one card: by UUID where both know it, else by index."""
-    if one.uuid is not None and other.uuid is not None:
-        return one.uuid == other.uuid
-    return one.index == other.index

@@ -9,10 +9,11 @@ from reconciler.lazy import lazily
 if TYPE_CHECKING:
     from reconciler.probes.declared import declared_cards
     from reconciler.probes.probe import engines_reached, probe_engine, probe_fleet
-    from reconciler.probes.recorded import facts_from_json, facts_to_json, merge_facts
+    from reconciler.probes.recorded import as_recorded, facts_from_json, facts_to_json, merge_facts
     from reconciler.probes.sources import is_probed
 
 __all__ = [
+    "as_recorded",
     "declared_cards",
     "engines_reached",
     "facts_from_json",
@@ -28,7 +29,7 @@ __getattr__ = lazily(
     {
         "declared": ("declared_cards",),
         "probe": ("engines_reached", "probe_engine", "probe_fleet"),
-        "recorded": ("facts_from_json", "facts_to_json", "merge_facts"),
+        "recorded": ("as_recorded", "facts_from_json", "facts_to_json", "merge_facts"),
         "sources": ("is_probed",),
     },
 )

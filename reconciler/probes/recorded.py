@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import field, fields, is_dataclass
+from dataclasses import field, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
 
 from reconciler.files import what_is_wrong
-from reconciler.fleet import FleetFacts, GpurecError, ModelHeader, NodeFacts, Place, headers_of, with_headers
+from reconciler.fleet import (
+    EngineFacts,
+    Fleet,
+    FleetFacts,
+    GpurecError,
+    ModelHeader,
+    NodeFacts,
+    Place,
+    cards_unread,
+    headers_of,
+    with_headers,
+)
+from reconciler.probes.declared import declared_cards
 from reconciler.probes.readings import MOST_CARD_BYTES, MOST_CARDS, MOST_RAM_BYTES
 from reconciler.probes.recorded_read import read_document
 from reconciler.value_class import value_class
@@ -144,6 +156,21 @@ def _out_of_range(facts: FleetFacts) -> str | None:
 
 def _fits(number: int | None, most: int) -> bool:
     return number is None or 0 <= number <= most
+
+
+def as_recorded(recorded: FleetFacts, fleet: Fleet) -> FleetFacts:
+    """What the last apply saw itself: of what it could not see the state holds what was known before, for comparison alone."""
+    nodes: dict[str, NodeFacts] = {}
+    for name, node in recorded.nodes.items():
+        if name in fleet.nodes and cards_unread(node):
+            node = replace(node, cards=declared_cards(fleet.nodes[name]))
+        unseen = {at: _unreachable(one) for at, one in node.engines.items() if not one.reachable}
+        nodes[name] = replace(node, engines={**node.engines, **unseen}) if unseen else node
+    return FleetFacts(recorded.at, nodes)
+
+
+def _unreachable(engine: EngineFacts) -> EngineFacts:
+    return EngineFacts(engine.id, engine.kind, False, engine.reason, engine.reason_code)
 
 
 def merge_facts(base: FleetFacts, partial: FleetFacts) -> FleetFacts:

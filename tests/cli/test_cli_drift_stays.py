@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -71,6 +72,23 @@ def test_an_engine_that_was_started_again_is_one_line(lab: Lab) -> None:
     assert text.startswith("1 field drifted.")
     assert "was resident, is gone" not in text
     assert "chat:1" not in text
+
+
+def test_an_apply_while_an_engine_is_away_loses_nothing_of_what_changed_meanwhile(lab: Lab) -> None:
+    apply(lab, TWO)
+    engine = lab.fleet.engines["ada/ollama"]
+    engine.kill()
+    for _ in range(2):
+        apply(lab, TWO, status=4)
+    assert lab.run("plan", "--refresh", "never", "--detailed-exitcode").exit_code == 4, "it is recorded as away, and not as it was"
+    engine.spec = replace(engine.spec, version="0.35.1")
+    engine.revive()
+    assert {one for one in drift(lab) if one[0] != "missing"} == {("restarted", "engine.ada/ollama"), ("version", "engine.ada/ollama")}
+    text = lab.run("drift").stdout
+    assert "engine restarted: all 2 residents are gone" in text
+    assert "was resident, is gone" not in text
+    apply(lab, TWO)
+    assert drift(lab) == []
 
 
 def test_what_is_held_for_its_context_is_pinned_again_and_not_reloaded(lab: Lab) -> None:

@@ -43,6 +43,7 @@ from reconciler.fleet import (
     TicketKept,
     Tickets,
     replica_address,
+    with_last_known,
 )
 from reconciler.state import (
     Learned,
@@ -279,6 +280,20 @@ def facts_come_back_without_what_changes_at_every_look_and_a_header_once(subject
         assert engine.installed[0].header == header
         assert engine.residents is not None
         assert engine.residents[0].expires_in is None
+
+
+def what_was_last_known_of_an_engine_that_is_away_is_kept_beside_since_when_it_is(subject: Subject) -> None:
+    with subject.store().writer(command="apply", fleet="lab") as state:
+        state.begin_run("p", "c", "apply")
+        state.record_facts(FleetFacts("2026-01-01T09:00:00Z", {"a": seen()}))
+        for at in ("2026-01-01T10:00:00Z", "2026-01-01T11:00:00Z"):
+            away = replace(seen(), engines={AT.engine: EngineFacts(AT, EngineKind.OLLAMA, False)})
+            state.record_facts(with_last_known(FleetFacts(at, {"a": away}), state.recorded_facts, ["a"], frozenset()))
+        facts = state.recorded_facts()
+        assert facts is not None
+        engine = facts.nodes["a"].engines["ollama"]
+        assert (engine.reachable, engine.build, [one.name for one in engine.residents or ()]) == (False, "0.34.0", ["m:latest"])
+        assert state.applied().silent == {AT: "2026-01-01T10:00:00Z"}
 
 
 def a_renamed_node_takes_everything_along(subject: Subject) -> None:
@@ -667,6 +682,7 @@ RULES: tuple[StateRule, ...] = (
     the_journal_says_started_before_and_the_end_after_in_the_order_of_the_steps,
     every_serial_gives_back_what_was_asked_then_and_who_changed_it,
     facts_come_back_without_what_changes_at_every_look_and_a_header_once,
+    what_was_last_known_of_an_engine_that_is_away_is_kept_beside_since_when_it_is,
     a_renamed_node_takes_everything_along,
     a_state_is_of_one_fleet_until_that_is_renamed,
     fleets_know_nothing_of_each_other,

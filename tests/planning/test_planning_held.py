@@ -39,6 +39,8 @@ def test_gone_while_another_came_and_the_rest_stayed_is_evicted():
     assert evicted_by("m:1", was, replace(now, residents=now.residents[1:])) is None, "the rest did not stay"
     assert evicted_by("m:1", was, replace(now, residents=None)) is None, "nobody can tell"
     assert evicted_by("m:1", None, now) is None
+    away = replace(was, reachable=False, reason="connection refused")
+    assert evicted_by("m:1", away, now) == "x:1", "what was last known of one that the last apply could not ask counts too"
 
 
 def test_what_was_evicted_is_loaded_again_twice_an_hour_and_then_held():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
@@ -15,6 +15,7 @@ from reconciler.fleet import (
     CardProbe,
     CardProcess,
     CardSpec,
+    EngineFacts,
     EngineId,
     EngineKind,
     EngineSpec,
@@ -24,7 +25,7 @@ from reconciler.fleet import (
     NodeFacts,
     NodeSpec,
 )
-from reconciler.probes import facts_from_json, facts_to_json, merge_facts, probe_fleet, sources
+from reconciler.probes import as_recorded, declared_cards, facts_from_json, facts_to_json, merge_facts, probe_fleet, sources
 from reconciler.sim import read_sim_text, running
 
 AT = "2026-01-01T00:00:00Z"
@@ -128,6 +129,19 @@ def test_a_partial_document_lies_over_the_recorded_facts(url):
     merged = merge_facts(whole, dead)
     assert merged.nodes["a"] == whole.nodes["a"]
     assert not merged.nodes["b"].engines["e"].reachable
+
+
+def test_what_the_last_apply_could_not_see_is_no_fact_to_plan_with(url):
+    fleet = Fleet("t", {"a": replace(node("a", url), gpus=(CardSpec(0, vram=8),))})
+    whole = probe(fleet)
+    was = whole.nodes["a"]
+    away = replace(was.engines["e"], reachable=False, reason="connection refused", reason_code="refused")
+    probed, failed = (CardFacts(0, "GPU-0", total_bytes=9, source="nvml"),), CardProbe("ssh", reason="connection refused")
+    recorded = FleetFacts(AT, {"a": replace(was, cards=probed, engines={"e": away}, card_probe=failed)})
+    facts = as_recorded(recorded, fleet).nodes["a"]
+    assert facts.engines["e"] == EngineFacts(away.id, away.kind, False, "connection refused", "refused")
+    assert (facts.cards, facts.card_probe) == (declared_cards(fleet.nodes["a"]), failed)
+    assert as_recorded(whole, fleet) == whole
 
 
 def test_a_header_is_written_once_however_many_nodes_have_its_file(url):

@@ -34,7 +34,7 @@ class ReplicaPlaces:
 
     def __init__(self, fleet: Fleet, desired: Desired, facts: FleetFacts) -> None:
         self._fleet, self._facts = fleet, facts
-        self.desired = desired
+        self.desired, self.nodes = desired, fleet.nodes.keys()
         self.models = {model.name: model for model in desired.models}
         self.engines: dict[EngineId, EngineSpec] = {engine.id: engine for node in fleet.nodes.values() for engine in node.engines}
 

@@ -107,7 +107,7 @@ def restarts(step: Step) -> bool:
 def _as_started(engine: EngineSpec, before: EngineFacts | None) -> EngineFacts:
     """An engine right after its start: nothing is loaded; on its disk is what was there when it was last seen, which nobody deleted. Of one
     that was never seen, and that fetches nothing itself, it is known only once it runs: its files are believed to be there."""
-    known = before is not None and before.reachable
+    known = before is not None and (before.reachable or before.installed is not None)
     if not known and engine.kind is not EngineKind.OLLAMA:
         return EngineFacts(engine.id, engine.kind, True, build=_version_of(engine), mode=NOT_STARTED, installed=None, residents=())
     installed = before.installed if before is not None and known else ()

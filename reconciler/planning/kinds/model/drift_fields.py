@@ -80,7 +80,7 @@ class ReplicaPair(NamedTuple):
 
 @value_class
 class EnginePair:
-    """An engine as recorded by the last apply and as found; both could be asked."""
+    """An engine as the last apply recorded it (what it could not ask is as it was last known), and as found; it can be asked now."""
 
     was: EngineFacts
     now: EngineFacts

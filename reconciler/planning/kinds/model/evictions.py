@@ -30,7 +30,7 @@ Round = tuple[EngineId, str]
 def evicted_by(name: str, was: EngineFacts | None, now: EngineFacts | None) -> str | None:
     """The resident for which an engine threw `name` out: `name` is gone, this one came, and all the rest stayed. None where it was not
     so (all gone is a restart, and a lone disappearance may have any cause), or nobody can tell."""
-    if was is None or now is None or not (was.reachable and now.reachable) or was.residents is None or now.residents is None:
+    if was is None or now is None or not now.reachable or was.residents is None or now.residents is None:
         return None
     gone = Identity(was).resident(name)
     if gone is None or Identity(now).resident(name) is not None:
