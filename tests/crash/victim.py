@@ -25,16 +25,15 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-import httpx
-
 from reconciler.cli.main import cli
 from reconciler.cli.settings import Settings
+from reconciler.engines.wire import ServerWire
 
 POLL = 0.02
 LONGEST_SECONDS = 60.0
 _WRITES = ("INSERT", "UPDATE", "DELETE", "REPLACE", "CREATE", "DROP", "ALTER")
 _open = sqlite3.connect
-_send = httpx.AsyncClient.send
+_send = ServerWire.send
 
 
 class Fate:
@@ -85,11 +84,11 @@ def _connect(*arguments: Any, **options: Any) -> sqlite3.Connection:
     return _open(*arguments, **{**options, "factory": Mortal})
 
 
-async def _mortal_send(self: httpx.AsyncClient, request: httpx.Request, **options: Any) -> httpx.Response:
-    changing = request.method != "GET" and request.url.path != "/api/show"
+async def _mortal_send(self: ServerWire, method: str, path: str, *rest: Any, **options: Any) -> Any:
+    changing = method != "GET" and path != "/api/show"
     if changing:
         Mortal.fate.meet("before request")
-    response = await _send(self, request, **options)
+    response = await _send(self, method, path, *rest, **options)
     if changing:
         Mortal.fate.meet("after request")
     return response
@@ -116,7 +115,7 @@ def _victim(order: dict[str, Any], said: int) -> NoReturn:
     os.dup2(said, 2)
     Mortal.fate = Fate(order["when"], order["number"])
     sqlite3.connect = _connect  # type: ignore[assignment]  # a plain function in the place of an overloaded one
-    httpx.AsyncClient.send = _mortal_send  # type: ignore[method-assign]  # the options are passed on as they come
+    ServerWire.send = _mortal_send  # type: ignore[method-assign]  # the options are passed on as they come
     try:
         cli.main(order["arguments"], obj=Settings(poll_seconds=POLL))
     except SystemExit as ending:
