@@ -9,6 +9,7 @@ from types import MappingProxyType
 from reconciler.fleet import EngineId, EngineKind, parse_replica_address
 from reconciler.placement import Occupancy
 from reconciler.planning.kinds.model.change import Change
+from reconciler.planning.kinds.model.changing_places import CHANGES_PLACES
 from reconciler.planning.plan import Action, Impact, Move
 
 Spells = Sequence[float | None]
@@ -41,7 +42,8 @@ def impact_of(
         if spells:
             away[parse_replica_address(address)[0]].extend(spells)
     for unload, load in _pairs(ordered):
-        moves.append(Move(unload.model, unload.address, load.address if load is not None else None, unload.by, unload.id))
+        if unload.reason.code != CHANGES_PLACES:
+            moves.append(Move(unload.model, unload.address, load.address if load is not None else None, unload.by, unload.id))
         if load is None:
             if unload.reason.code == "displaced":
                 away[unload.model].append(None)
@@ -53,19 +55,24 @@ def impact_of(
 
 
 def _pairs(ordered: Sequence[Change]) -> Iterator[tuple[Change, Change | None]]:
-    """Each unload with the load that brings its model back, at another place or in another order; with None what leaves for another model
+    """Each unload with the load that brings its model back, at its own place or at another one; with None what leaves for another model
     and comes nowhere. What is only not wanted any more, or in fewer places, is no move."""
+    unloads = [change for change in ordered if change.action is Action.UNLOAD]
+    left = {unload.address for unload in unloads}
+    back: dict[str, Change] = {}
     loads: dict[str, list[Change]] = defaultdict(list)
     for change in ordered:
-        if change.action is Action.LOAD:
+        if change.action is Action.LOAD and change.address in left:
+            back[change.address] = change
+        elif change.action is Action.LOAD:
             loads[change.model].append(change)
-    for change in ordered:
-        if change.action is not Action.UNLOAD:
-            continue
-        if loads.get(change.model):
-            yield change, loads[change.model].pop(0)
-        elif change.reason.code in _FOR_ANOTHER:
-            yield change, None
+    for unload in unloads:
+        if unload.address in back:
+            yield unload, back.pop(unload.address)
+        elif loads.get(unload.model):
+            yield unload, loads[unload.model].pop(0)
+        elif unload.reason.code in _FOR_ANOTHER:
+            yield unload, None
 
 
 def _until(load: Change, unload: Change) -> float | None:

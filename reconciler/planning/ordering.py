@@ -4,7 +4,7 @@ On each card loads are numbered by priority. The k-th load needs as many unloads
 schedule that respects `needs`, whichever loads have started, the highest-numbered one has already waited for enough room for all of them.
 Unloads wait for nothing but pulls (of the load they make room for, of the model that moves) and, where a model moves and the new place
 has room already, for the new replica: then there is no moment without it. So there is always an order, and full swap rings are cut at
-their unloads.
+their unloads. Where reloads would wait for each other in a ring, one of them is made an unload and a load (`kinds.model.changing_places`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from reconciler.fleet import Order
 from reconciler.planning.by_needs import Rank, by_needs
 from reconciler.planning.kinds.model.admission_order import own_rules_first
 from reconciler.planning.kinds.model.change import Change
+from reconciler.planning.kinds.model.changing_places import leaves_first, who_leaves_first
 from reconciler.planning.plan import FETCHES, Action, Note
 
 _RANK = {
@@ -36,8 +37,8 @@ MOVES = ("surplus", "displaced", "never_with", "with")
 
 
 def order(changes: Sequence[Change]) -> list[Change]:
-    """The changes with their `needs` filled in, each after all that it needs; deterministic."""
-    room_first(changes)
+    """The changes with their `needs` filled in, each after all that it needs; deterministic. One more where a reload has to leave first."""
+    changes = room_first(changes)
     own_rules_first(changes)
     free_first(changes)
     pulls_first(changes)
@@ -45,10 +46,20 @@ def order(changes: Sequence[Change]) -> list[Change]:
     return _sorted_by_needs(changes)
 
 
-def room_first(changes: Sequence[Change]) -> None:
+def room_first(changes: Sequence[Change]) -> list[Change]:
     """Makes every load need what must leave first: the unloads, and the reloads that shrink, without which its cards would be over their
     bound or its engine would hold more models than it takes. A reload that takes what it held asks for it anew: where a card or an engine
-    is too full as found, it finds its place only after the others left."""
+    is too full as found, it finds its place only after the others left. Reloads that wait for each other have no order: until there is one,
+    one of each ring is split. Answers the changes, with the unloads that this adds."""
+    every = [*changes]
+    while ring := _need_room(every):
+        first = who_leaves_first(ring)
+        every.append(leaves_first(first, [one for one in ring if one is not first]))
+    return every
+
+
+def _need_room(changes: Sequence[Change]) -> list[Change]:
+    """Adds to the `needs` of loads, where that makes no ring of reloads; else adds nothing and answers the reloads of a ring."""
     freeing: dict[Room, list[tuple[Change, int]]] = defaultdict(list)
     taking: dict[Room, list[tuple[Change, int]]] = defaultdict(list)
     for change in changes:
@@ -61,6 +72,7 @@ def room_first(changes: Sequence[Change]) -> None:
         for room, count in _balance_of(change).items():
             if room in freeing and (count > 0 or (count == 0 and change.action is Action.RELOAD)):
                 taking[room].append((change, count))
+    needed = {load: len(load.needs) for loads in taking.values() for load, _ in loads}
     for room, loads in taking.items():
         booking = Booking(room, max(load.margin for load, _ in loads))
         leaving = sorted(
@@ -75,14 +87,28 @@ def room_first(changes: Sequence[Change]) -> None:
                 chosen.append(change)
             known = set(map(id, load.needs))
             for change in chosen:
-                if id(change) not in known and may_precede(change, load):
-                    load.needs.append(change)
+                if id(change) in known or change is load:
+                    continue
+                if change.action is load.action is Action.RELOAD and change.waits_for(load):
+                    ring = _ring(changes, change, load)
+                    for one, count in needed.items():
+                        del one.needs[count:]
+                    return ring
+                load.needs.append(change)
+    return []
+
+
+def _ring(changes: Sequence[Change], change: Change, load: Change) -> list[Change]:
+    """The reloads by which `change` waits for `load`, with both of them."""
+    between = change.reach()
+    reloads = (one for one in changes if one.action is Action.RELOAD)
+    return [one for one in reloads if one in (change, load) or (id(one) in between and one.waits_for(load))]
 
 
 def free_first(changes: Sequence[Change]) -> None:
     """Makes a load that asks for free memory wait for all that leaves its cards or shrinks there, as it was judged, and a load that is
     never on one card with a model for what leaves of that."""
-    asking = [change for change in changes if change.waits_for_all or (change.apart and change.action is Action.LOAD)]
+    asking = [change for change in changes if change.action is Action.LOAD and (change.waits_for_all or change.apart)]
     for load in sorted(asking, key=_by_priority):
         cards = {card for card, _ in load.takes}
         for change in changes:
@@ -96,11 +122,6 @@ def _balance_of(change: Change) -> Mapping[Room, int]:
     """What a change adds to all that can be full; negative where it frees."""
     models = {Action.LOAD: 1, Action.RELOAD: 0, Action.UNLOAD: -1}.get(change.action)
     return balance_of(change.slot, change.takes, change.frees, models, change.cache)
-
-
-def may_precede(change: Change, load: Change) -> bool:
-    """Of reloads that make room for each other the first one to ask waits for the other, so that the needs form no ring."""
-    return change.action is Action.UNLOAD or load.action is Action.LOAD or (change is not load and not change.waits_for(load))
 
 
 def pulls_first(changes: Sequence[Change]) -> None:

@@ -159,7 +159,7 @@ def make_plan(
     drifted = repairable(drift)
     changes = find_changes(placement, desired, applied, drifted, holds, again, begun.restarted.keys())
     undeleted = add_deletions(changes, placement, desired, applied)
-    ordered = order(changes.every)
+    changes.every = ordered = order(changes.every)
     peak = peaks((change.takes, change.frees) for change in ordered)
     made_for = _made_for(ordered)
     agents = place_agents(placement, desired, applied, Hosts(hosts_of(fleet), away_of(fleet, resources), selected, whole_of.left))

@@ -135,8 +135,8 @@ class _Replay:
         model = wanted.called(slot.kind, step.base_name) if wanted is not None and slot is not None else None
         if slot is None or model is None or found is None or step.vram_bytes is None:
             return
-        if step.action is Action.RELOAD and decide(self._replica(slot, model, found, step.address)).action is Action.RELOAD:
-            return
+        if decide(self._replica(slot, model, found, step.address)).action is Action.RELOAD:
+            return  # it is still to be reloaded, or to leave and be loaded again
         self._board.remove(found)
         found.charges = _charges(step, slot) or found.charges
         self._board.put(found)

@@ -32,7 +32,7 @@ class Change:
     cache: tuple[int, int] = (0, 0)
     """Bytes of its KV cache on each card that it takes, and that it frees."""
     waits_for_all: bool = False
-    """It asks for free memory beside its own (`when.free_vram`): whatever leaves its cards does so before it comes."""
+    """It asks for free memory beside its own (`when.free_vram`): whatever leaves its cards does so before a load of it."""
     apart: Set[str] = frozenset()
     """The models that it is never on one card with: what leaves of them there does so before it comes."""
     order: Order | None = None

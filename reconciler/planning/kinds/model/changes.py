@@ -212,7 +212,7 @@ def _wanted(changes: Changes, judged: Judged, target: Target, address: str, appl
         change.takes = target.charges
         change.margin = margin_for(slot, model)
         change.need = target.need
-        change.waits_for_all = rule.action is Action.LOAD and model.when.free_vram is not None
+        change.waits_for_all = model.when.free_vram is not None
         if applied.load_seconds:
             change.seconds = applied.load_seconds.get(LoadKey(slot.kind, judged.engine_name, model.context))
         if rule.action is Action.RELOAD and target.found is not None:
