@@ -223,7 +223,8 @@ class Search:
         packing = self.packing
         seat = packing.kinds[packing.items[number].kind].seat(at)
         short = [card for card in cards if seat is not None and packing.missing(card, seat) > 0] or cards
-        sink, load = short[0], packing.held(short[0], packing.on_card[short[0]])
+        sink = next((card for card in short if packing.on_card[card]), short[0])
+        load = packing.held(sink, packing.on_card[sink])
         if seat is None or not load:
             self.work -= 1
             return False

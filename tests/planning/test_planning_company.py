@@ -8,7 +8,7 @@ import pytest
 from fleets import GIB, actions, applied, desired, facts, fleet, loaded, model, node, owned, plan
 from pretend import carry_out
 
-from reconciler.fleet import EngineFacts, EngineId, EngineKind, Ensure
+from reconciler.fleet import EngineFacts, EngineId, EngineKind, EngineSpec, Ensure, RunOptions, SplitBy
 from reconciler.placement import rearrange
 from reconciler.planning import first_stale_step
 
@@ -263,3 +263,25 @@ def test_in_a_larger_fleet_no_more_replicas_that_others_wait_for_are_tried_elsew
 
     monkeypatch.setattr(rearrange, "BoardPacking", Counted)
     assert tries(20) == tries(40) > 0
+
+
+def test_what_a_split_model_is_never_with_moves_off_whichever_of_its_cards_it_is_on() -> None:
+    pair = node("a", 24 * GIB, 24 * GIB, kind=EngineKind.LLAMACPP)
+    other = EngineSpec(EngineId("a", "ollama"), EngineKind.OLLAMA, "http://a:2", gpus=(1,))
+    of = fleet(replace(pair, engines=(*pair.engines, other)), node("b", 24 * GIB))
+    want = desired(
+        model(
+            "m", ["a"], 10 * GIB, engine=EngineKind.LLAMACPP, runs=RunOptions(split_cards=2, split_by=SplitBy.LAYER), never_with=("n:1",)
+        ),
+        model("n:1", ["a", "b"], 5 * GIB, engine=EngineKind.OLLAMA),
+    )
+    seen = facts(of, installed=["m", "n:1"])
+    engines = {
+        name: replace(one, residents=(loaded("n:1", 5 * GIB),) if name == "ollama" else ()) for name, one in seen.nodes["a"].engines.items()
+    }
+    seen = replace(seen, nodes={**seen.nodes, "a": replace(seen.nodes["a"], engines=engines)})
+    before = applied(owned("n:1", "a", 5 * GIB))
+    found = plan(of, want, seen, before)
+    assert found.unplaced == ()
+    assert actions(found) == ["load model.n:1@b/ollama", "unload model.n:1@a/ollama", "load model.m@a/llamacpp"]
+    assert not plan(of, want, *carry_out(found, seen, before)).steps
