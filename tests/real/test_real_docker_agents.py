@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from dockerd import Dockerd
-from killing import KillingSocket
+from killing import is_killed, killing_socket
 from waiting import wait_until
-from workspaces import GPUREC, Workspace, steps
+from workspaces import Workspace, steps
 
 MIB = 2**20
 SECRET = "s3cret-of-the-exchange"
@@ -176,36 +172,21 @@ def test_a_run_on_a_swarm_that_is_killed_after_any_of_its_changes_is_put_right_b
     replaces: bool, tmp_path: Path, manager: Dockerd
 ) -> None:
     """The first apply, or a replacement, once for each change that it asks for, until it comes to its end alive."""
-    with tempfile.TemporaryDirectory() as short:  # the path of a socket has 108 bytes at most
-        door = KillingSocket(Path(short, "docker.sock"), manager.socket)
-        try:
-            count, killed = 0, True
-            while killed:
-                count += 1
-                agents = Agents(tmp_path / str(count), manager, swarm=True, socket=Path(short, "docker.sock"))
-                if replaces:
-                    agents.apply()
-                    agents.want(pairs=("BTC", "ETH"))
-                killed = _is_killed(agents, door, count)
+    with killing_socket(manager.socket) as door:
+        count, killed = 0, True
+        while killed:
+            count += 1
+            agents = Agents(tmp_path / str(count), manager, swarm=True, socket=door.path)
+            if replaces:
                 agents.apply()
-                services, configs, secrets = (manager.client.get(f"/{kind}").json() for kind in ("services", "configs", "secrets"))
-                assert sorted(one["Spec"]["Mode"]["Replicated"]["Replicas"] for one in services) == [1, 1, 1], door.asked
-                assert (len(configs), len(secrets)) == (1, 1), door.asked
-                manager.clear_swarm()
-        finally:
-            door.close()
+                agents.want(pairs=("BTC", "ETH"))
+            killed = is_killed(agents.workspace.folder, door, count, REAL_SECRET=SECRET)
+            agents.apply()
+            services, configs, secrets = (manager.client.get(f"/{kind}").json() for kind in ("services", "configs", "secrets"))
+            assert sorted(one["Spec"]["Mode"]["Replicated"]["Replicas"] for one in services) == [1, 1, 1], door.asked
+            assert (len(configs), len(secrets)) == (1, 1), door.asked
+            manager.clear_swarm()
     assert count > 5, door.asked
-
-
-def _is_killed(agents: Agents, door: KillingSocket, count: int) -> bool:
-    """Whether an apply that is killed after so many changes had as many."""
-    command = [str(GPUREC), "-C", str(agents.workspace.folder), "apply", "--auto-approve"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "REAL_SECRET": SECRET})
-    door.after(count, process.kill)
-    status = process.wait(60)
-    door.rest()
-    assert status in (0, -signal.SIGKILL), door.asked
-    return status != 0
 
 
 def _services(manager: Dockerd) -> dict[str, dict[str, Any]]:
