@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -46,14 +47,14 @@ class SshTunnel:
             return self._wire
         await self.aclose()
         self._folder = Path(tempfile.mkdtemp(prefix="gpurec-"))
-        socket = self._folder / "docker.sock"
+        local = self._folder / "docker.sock"
         try:
-            self._process = await self._started(socket)
-            await self._listening(self._process, socket)
+            self._process = await self._started(local)
+            await self._listening(self._process, local)
         except BaseException:
             await self.aclose()
             raise
-        self._wire = self._connect(str(socket))
+        self._wire = self._connect(str(local))
         return self._wire
 
     async def ends_of(self, paths: Sequence[str]) -> Mapping[str, str]:
@@ -73,8 +74,8 @@ class SshTunnel:
             shutil.rmtree(self._folder, ignore_errors=True)
         self._wire = self._process = self._folder = None
 
-    async def _started(self, socket: Path) -> asyncio.subprocess.Process:
-        command = self._client.forwarding(self._node, f"{socket}:{self._remote}", _WAITS)
+    async def _started(self, local: Path) -> asyncio.subprocess.Process:
+        command = self._client.forwarding(self._node, f"{local}:{self._remote}", _WAITS)
         try:
             return await asyncio.create_subprocess_exec(
                 *command,
@@ -89,11 +90,11 @@ class SshTunnel:
         except OSError as error:
             raise failed("ssh_failed", self.shown, f"ssh cannot be started: {os.strerror(error.errno or 0).lower()}") from None
 
-    async def _listening(self, process: asyncio.subprocess.Process, socket: Path) -> None:
-        """Returns once the local socket is there. ssh makes it after it has logged in."""
+    async def _listening(self, process: asyncio.subprocess.Process, local: Path) -> None:
+        """Returns once the local socket takes connections. ssh makes it after it has logged in, and listens at it a moment later."""
         try:
             async with asyncio.timeout(self._node.probe.timeout):
-                while not os.path.exists(socket):  # noqa: ASYNC240, PTH110 (a look at a local folder)
+                while not is_listening(str(local)):
                     if process.returncode is not None:
                         raise await self._refusal(process)
                     await asyncio.sleep(_LOOK)
@@ -106,6 +107,19 @@ class SshTunnel:
         said = await process.stderr.read(_MOST_SAID) if process.stderr is not None else b""
         found = OverSsh(self._node, self._client).refusal(Ran(process.returncode, b"", self._client.clean(said)))
         return ContainerError(found.problems[0], found.code)
+
+
+def is_listening(path: str) -> bool:
+    """Whether somebody takes connections at a socket file of this machine."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.setblocking(False)
+        try:
+            connection.connect(path)
+        except BlockingIOError:
+            return True  # there are many that wait to be taken
+        except OSError:
+            return False
+    return True
 
 
 def _reached_by(node: NodeSpec, url: SplitResult) -> NodeSpec:

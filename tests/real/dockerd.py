@@ -174,6 +174,7 @@ class Dockerd:
     def stop(self) -> None:
         with suppress(httpx.HTTPError):
             self.clear()
+            self.client.post("/networks/prune")  # else their bridges stay on this machine, until no address is left for another
         self.client.close()
         self.process.stop()
         if self._bridge != "none":
