@@ -13,7 +13,7 @@ from reconciler.execution.step import Run
 from reconciler.fleet import NOTHING_APPLIED, Applied, AppliedResource, Desired, Fleet, FleetFacts, GpurecError, Problem, ResourceFacts
 from reconciler.planning import Action, Step
 from reconciler.planning.plan import Cause
-from reconciler.planning.resource import RESTART, AnyKind, differing, is_done, repaired
+from reconciler.planning.resource import RESTART, AnyKind, changed_since, differing, is_done, repaired
 from reconciler.value_class import value_class
 
 
@@ -102,7 +102,7 @@ class StepOfResource:
             raise Skip("unknown", found.reason or "nothing is known about it now")
         if is_done(kind, step, found):
             return True
-        changed = differing(kind, step.before, found.fields)
+        changed = changed_since(kind, step, found)
         if found.exists != bool(step.before) or changed:
             how = f"was changed ({', '.join(changed)})" if changed else "came" if found.exists else "is gone"
             raise Skip("changed_since_plan", f"it {how} since the plan was made")

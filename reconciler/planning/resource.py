@@ -339,9 +339,15 @@ def stale_resource(kind: AnyKind, step: Step, found: ResourceFacts, wanted: Fiel
         return "the desired state asks for something else"
     if found.exists != bool(step.before):
         return "it is there now" if found.exists else "it is not there any more"
-    if changed := differing(kind, step.before, found.fields):
+    if changed := changed_since(kind, step, found):
         return f"it was changed since the plan was made ({', '.join(changed)})"
     return None
+
+
+def changed_since(kind: AnyKind, step: Step, found: ResourceFacts) -> list[str]:
+    """The fields of a resource that are neither as the plan of a step found them nor as the step leaves them: a container may have started
+    by itself since."""
+    return [name for name in differing(kind, step.before, found.fields) if step.after.get(name) != found.fields[name]]
 
 
 def is_done(kind: AnyKind, step: Step, found: ResourceFacts) -> bool:
