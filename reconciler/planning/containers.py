@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 NAME, COPIES, SPEC, HEALTHY = "name", "copies", "spec", "healthy"
-NEW_FIRST = "its new container starts before the old one ends"
 EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104
 CONTAINER_RULES: Sequence[FieldRule] = (
     *(FieldRule(row.name) for row in FIELDS if row.name != SPEC),
@@ -181,16 +180,30 @@ def told_order(change: ResourceChange[W]) -> str:
     return "\n".join(line for line in (untold, wanted.undecided, _order(change, wanted)) if line)
 
 
+def starts_beside(change: ResourceChange[W]) -> bool:
+    """Whether a container runs before the one that it replaces ends."""
+    both = _replaced(change)
+    return both is not None and change.wanted is not None and why_stopped_first(*both, change.wanted.both_fit) is None
+
+
 def _order(change: ResourceChange[W], wanted: WantedContainer) -> str:
-    found, spec = change.found, wanted.container
+    both = _replaced(change)
+    if both is None:
+        return ""
+    why = why_stopped_first(*both, wanted.both_fit)
+    return f"its old container ends first: {why}" if why is not None else "its new container starts before the old one ends"
+
+
+def _replaced(change: ResourceChange[W]) -> tuple[ContainerFacts, ContainerSpec] | None:
+    """The running container that another one takes the place of, and how that one is to be; None where none does."""
+    found, spec = change.found, change.wanted.container if change.wanted is not None else None
     ours = found.there.of(change.address) if found.there is not None else ()
     if change.action is not Action.UPDATE or spec is None or not ours:
-        return ""
+        return None
     old = current(ours, spec)
     if old.state is not ContainerState.RUNNING or all(wrong.restarts for wrong in mismatches(spec, old)):
-        return ""
-    why = why_stopped_first(old, spec, wanted.both_fit)
-    return f"its old container ends first: {why}" if why is not None else NEW_FIRST
+        return None
+    return old, spec
 
 
 def shares_cards(spec: ContainerSpec, node: NodeSpec | None) -> bool:

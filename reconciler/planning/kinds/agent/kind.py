@@ -30,6 +30,7 @@ from reconciler.planning.containers import (
     seen_as,
     shares_cards,
     shown_risks,
+    starts_beside,
     told_order,
 )
 from reconciler.planning.kinds.agent.container import cannot_reach, container_of
@@ -68,6 +69,7 @@ class AgentStep(Step):
     container: ContainerSpec | None = None  #: How its container is to be; null: it is removed.
     pull: PullPolicy = PullPolicy.MISSING  #: When the image is fetched.
     both_fit: bool = False  #: Its card has room for it and for the container that it replaces.
+    starts_beside: bool = False  #: It runs before the container that it replaces ends.
     order: str = ""  #: Which of old and new starts or ends first, and why.
 
     def seen(self, found: ResourceFacts) -> ResourceFacts:
@@ -89,10 +91,16 @@ class AgentStep(Step):
 
     def particulars(self) -> Mapping[str, Json]:
         container = container_json(self.container) if self.container is not None else None
-        return {"container": container, "pull": self.pull.value, "both_fit": self.both_fit, "order": self.order}
+        return {
+            "container": container,
+            "pull": self.pull.value,
+            "both_fit": self.both_fit,
+            "starts_beside": self.starts_beside,
+            "order": self.order,
+        }
 
     def promise(self) -> Mapping[str, Json]:
-        return {name: value for name, value in self.particulars().items() if name not in ("both_fit", "order")}
+        return {name: value for name, value in self.particulars().items() if name not in ("both_fit", "starts_beside", "order")}
 
     def compared(self) -> Mapping[str, Json]:
         return {}
@@ -132,6 +140,7 @@ class AgentKind:
             container=wanted.container if wanted is not None else None,
             pull=wanted.pull if wanted is not None else PullPolicy.MISSING,
             both_fit=wanted is not None and wanted.both_fit,
+            starts_beside=starts_beside(change),
             order=told_order(change),
         )
 

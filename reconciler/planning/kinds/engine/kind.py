@@ -27,7 +27,6 @@ from reconciler.planning.containers import (
     CONTAINER_RULES,
     COPIES,
     HEALTHY,
-    NEW_FIRST,
     SPEC,
     WantedContainer,
     as_json,
@@ -36,6 +35,7 @@ from reconciler.planning.containers import (
     seen_as,
     shares_cards,
     shown_risks,
+    starts_beside,
     told_order,
 )
 from reconciler.planning.kinds.engine.container import container_of
@@ -72,15 +72,11 @@ class EngineStep(Step):
     diff: tuple[str, ...] = ()  #: What changes of its unit, as lines.
     restart: bool = False  #: It is as wanted and runs, and is started again all the same.
     both_fit: bool = False  #: Its cards have room for it and for the container that it replaces.
+    starts_beside: bool = False  #: It runs before the container that it replaces ends.
     order: str = ""  #: Which of old and new starts or ends first, and why.
 
     def seen(self, found: ResourceFacts) -> ResourceFacts:
         return seen_as(self.container, found, self.address)
-
-    @property
-    def starts_beside(self) -> bool:
-        """Whether it runs before the one that it replaces ends."""
-        return NEW_FIRST in self.order.splitlines()
 
     @property
     def contradiction(self) -> str | None:
@@ -100,10 +96,17 @@ class EngineStep(Step):
         container = as_json(self.container) if self.container is not None else None
         unit = as_json(self.unit) if self.unit is not None else None
         own: dict[str, Json] = {"engine": self.engine, "container": container, "pull": self.pull.value, "unit": unit}
-        return {**own, "diff": list(self.diff), "restart": self.restart, "both_fit": self.both_fit, "order": self.order}
+        return {
+            **own,
+            "diff": list(self.diff),
+            "restart": self.restart,
+            "both_fit": self.both_fit,
+            "starts_beside": self.starts_beside,
+            "order": self.order,
+        }
 
     def promise(self) -> Mapping[str, Json]:
-        return {name: value for name, value in self.particulars().items() if name not in ("diff", "both_fit", "order")}
+        return {name: value for name, value in self.particulars().items() if name not in ("diff", "both_fit", "starts_beside", "order")}
 
     def compared(self) -> Mapping[str, Json]:
         return {}
@@ -173,6 +176,7 @@ class OwnedEngineKind:
             diff=_diff(change, wanted.unit) if wanted is not None and wanted.unit is not None else (),
             restart=wanted is not None and change.reason is wanted.restart,
             both_fit=wanted is not None and wanted.both_fit,
+            starts_beside=starts_beside(change),
             order=told_order(change),
         )
 
