@@ -217,7 +217,8 @@ class BoardPacking:
         """Two models as one that takes what both take on an engine with one card."""
         numbers = [self._kind(one) for one in (mate, model)]
         first, second = (self._of_kind[number] for number in numbers)
-        usable = [slot for slot in self._placing.class_of(mate).slots if slot in set(self._placing.class_of(model).slots)]
+        also = set(self._placing.class_of(model).slots)
+        usable = [slot for slot in self._placing.class_of(mate).slots if slot in also]
         alone = [slot for slot in usable if slot in self._number and len(slot.cards or ()) == 1 and slot.rules.most != 1]
         bins = tuple(sorted(self._number[slot] for slot in alone))
 
