@@ -397,7 +397,7 @@ class KubernetesHost:
         return await self._list("deployments", selector, DEPLOYMENTS)
 
     async def _pods(self, one: Deployment) -> list[Pod]:
-        return await self._list("pods", ",".join(f"{name}={value}" for name, value in sorted(one.selected.items())), PODS)
+        return await self._list("pods", one.pods, PODS) if one.pods else []  # no selector at all would be every pod there is
 
     async def _set(self, one: Deployment, *, replicas: int | None = None, called: str | None = None) -> None:
         """Changes whether it runs, or what it is called. Both are always said: a field that its manager leaves out is given up."""

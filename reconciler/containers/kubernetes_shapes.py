@@ -4,7 +4,7 @@ somebody has asked for in the template of a Deployment."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.alias_generators import to_camel
@@ -151,8 +151,22 @@ class Condition(OfCluster):
     last_transition_time: Word = None
 
 
+class Requirement(OfCluster):
+    key: str
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
+    values: Words = None
+
+    @property
+    def text(self) -> str:
+        """As a query asks it (Kubernetes, labels and selectors, set-based requirement)."""
+        among = f"({','.join(self.values or ())})"
+        forms = {"In": f"{self.key} in {among}", "NotIn": f"{self.key} notin {among}", "Exists": self.key, "DoesNotExist": f"!{self.key}"}
+        return forms[self.operator]
+
+
 class Selector(OfCluster):
     match_labels: LabelMap = None
+    match_expressions: Annotated[list[Requirement], Field(default_factory=list)]
 
 
 class DeploymentSpec(OfCluster):
@@ -192,8 +206,14 @@ class Deployment(OfCluster):
 
     @property
     def selected(self) -> Mapping[str, str]:
-        """The labels by which it knows its pods."""
+        """The labels that all its pods have."""
         return (self.spec.selector.match_labels if self.spec.selector is not None else None) or {}
+
+    @property
+    def pods(self) -> str:
+        """The query by which it knows its pods."""
+        more = self.spec.selector.match_expressions if self.spec.selector is not None else ()
+        return ",".join([*(f"{name}={value}" for name, value in sorted(self.selected.items())), *(one.text for one in more)])
 
     @property
     def stored(self) -> frozenset[str]:

@@ -57,6 +57,8 @@ def unsaid(one: Deployment) -> Iterator[str]:
         yield from _unusual(security.model_extra if security is not None else None, {})
     if any(key != NVIDIA for key in _tolerated(pod)):
         yield "tolerations"
+    if one.spec.selector is not None and one.spec.selector.match_expressions:
+        yield "matchExpressions of its selector"
     if len(pod.containers) > 1:
         yield f"{len(pod.containers)} containers"
     if pod.image_pull_secrets:

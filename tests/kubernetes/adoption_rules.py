@@ -83,6 +83,7 @@ async def a_deployment_made_by_hand_counts_as_ours_and_goes_as_any_other(subject
 async def what_no_file_can_say_of_a_deployment_made_by_hand_is_told(subject: Subject) -> None:
     config = {"name": "given", "configMap": {"name": "absent", "optional": True}}
     document = by_hand("odd", priorityClassName="system-node-critical", volumes=[config])
+    document["spec"]["selector"]["matchExpressions"] = [{"key": "app", "operator": "Exists"}]
     container = document["spec"]["template"]["spec"]["containers"][0]
     container |= {"workingDir": "/srv", "args": ["--at", "$(A)"], "volumeMounts": [{"name": "given", "mountPath": "/given"}]}
     container["resources"]["requests"] = {"cpu": "100m", "nvidia.com/gpu": "1"}
@@ -90,17 +91,33 @@ async def what_no_file_can_say_of_a_deployment_made_by_hand_is_told(subject: Sub
     spec = subject.spec(adopts="odd")
     async with subject.opened() as host:
         told = (await only(host, spec)).settings or ()
-        assert {"priorityClassName", "workingDir", "$(…) in its command", "volume given", "requests that are not its limits"} == set(
-            told
-        ) - {
-            "priority",
-            "preemptionPolicy",
-        }
+        unsaid = {"workingDir", "$(…) in its command", "volume given", "requests that are not its limits"}
+        of_cluster = {"priority", "preemptionPolicy"}
+        assert set(told) - of_cluster == {*unsaid, "priorityClassName", "matchExpressions of its selector"}
         elsewhere = await host.observe(replace(looked_for(FLEET, (subject.spec(adopts="nobody"),)), adopted={"nobody": ADDRESS}))
         assert elsewhere.containers == ()
 
 
+async def a_deployment_that_knows_its_pods_by_expressions_ends_no_others(subject: Subject) -> None:
+    await _make(subject, by_hand())
+    before = await subject.names("pods")
+    odd = by_hand("odd", port=18096)
+    labels = odd["spec"]["template"]["metadata"]["labels"] = {"app": "box", "is": "odd"}
+    odd["spec"]["selector"] = {"matchLabels": {"app": "box"}, "matchExpressions": [{"key": "is", "operator": "In", "values": ["odd"]}]}
+    odd["metadata"]["labels"] = labels
+    odd["spec"]["replicas"] = 0
+    async with subject.by_hand() as hand:
+        answer = await hand.post(DEPLOYMENTS, params={"fieldManager": "kubectl-create"}, json=odd)
+        assert answer.status_code in (200, 201), answer.text
+    async with subject.opened() as host:
+        found = await only(host, subject.spec(adopts="odd"))
+        assert "matchExpressions of its selector" in (found.settings or ())
+        await host.stop(found.id, grace=0.0)
+    assert await subject.names("pods") == before
+
+
 RULES: Sequence[Ask] = (
+    a_deployment_that_knows_its_pods_by_expressions_ends_no_others,
     a_deployment_made_by_hand_counts_as_ours_and_goes_as_any_other,
     what_no_file_can_say_of_a_deployment_made_by_hand_is_told,
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -93,13 +94,13 @@ class Cluster:
             return self.objects[path]
         if not path.endswith(("s", "claims")) or path.rpartition("/")[2] not in KINDS:
             raise Refused(404, f"{path} not found")
-        wanted = dict(one.split("=", 1) for one in query.get("labelSelector", "").split(",") if one)
+        chosen = query.get("labelSelector", "")
         field, _, value = query.get("fieldSelector", "").partition("=")
         found = [
             one
             for where, one in sorted(self.objects.items())
             if where.rpartition("/")[0] == path
-            and wanted.items() <= one["metadata"].get("labels", {}).items()
+            and _is_chosen(one["metadata"].get("labels", {}), chosen)
             and (field != "spec.nodeName" or one["spec"].get("nodeName") == value)
         ]
         begin, limit = int(query.get("continue", "0")), int(query.get("limit", "0")) or len(found)
@@ -266,6 +267,19 @@ class Cluster:
 ATOMIC = frozenset({"nodeSelector", "matchLabels"})
 """Maps that are owned as a whole."""
 KINDS = frozenset({"nodes", "pods", "deployments", "services", "configmaps", "secrets", "events", "persistentvolumeclaims"})
+
+
+def _is_chosen(labels: Document, selector: str) -> bool:
+    return all(_has(labels, one) for one in re.split(r",(?![^(]*\))", selector) if one)
+
+
+def _has(labels: Document, asked: str) -> bool:
+    key, word, values, *_ = [*asked.replace("=", " = ").split(maxsplit=2), "", ""]
+    if word in ("in", "notin"):
+        return (labels.get(key) in values.strip("()").split(",")) is (word == "in")
+    if word == "=":
+        return labels.get(key) == values
+    return key in labels if not key.startswith("!") else key[1:] not in labels
 
 
 def _limits(pod: Document) -> dict[str, str]:
