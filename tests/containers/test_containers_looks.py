@@ -45,7 +45,8 @@ def test_all_daemons_together_are_asked_no_more_than_so_many_questions_at_a_time
         for daemon in daemons:
             await daemon.aclose()
 
+    others = set(docker._LOOKS)
     asyncio.run(run())
     assert 1 < most <= 5
     gc.collect()
-    assert not docker._LOOKS
+    assert set(docker._LOOKS) <= others
