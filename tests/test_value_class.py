@@ -33,6 +33,16 @@ class Near(Place):
 
 
 @value_class
+class Kept:
+    """Fields that nobody passes, and one that is only passed by name."""
+
+    name: str
+    late: int = field(default=1, kw_only=True)
+    seen: list[str] = field(default_factory=list, init=False, compare=False)
+    count: int = field(default=0, init=False)
+
+
+@value_class
 class Alone:
     share: float
 
@@ -52,6 +62,24 @@ def test_values_are_equal_and_hashed_as_those_of_a_frozen_data_class(other):
     assert (one == same) == (Frozen("a", (1,)) == Frozen(*other))
     assert (hash(one) == hash(same)) == (hash(Frozen("a", (1,))) == hash(Frozen(*other)))
     assert repr(same) == repr(Frozen(*other)).replace("Frozen", "Place")
+
+
+def test_values_are_made_as_those_of_a_data_class():
+    one, other = Kept("a", late=2), Kept(name="a")
+    assert (one.name, one.late, one.seen, one.count) == ("a", 2, [], 0)
+    assert other.late == 1
+    one.seen.append("here")
+    assert other.seen == [] == Kept("b").seen
+    assert Place("a").told is not Place("a").told
+
+
+@pytest.mark.parametrize(("of", "given"), [(Kept, ("a", 2)), (Kept, ()), (Near, ("a", (), "", {}, 1.0)), (Place, ("a", (), "", {}, 1))])
+def test_a_value_is_refused_arguments_that_its_data_class_refuses(of, given):
+    for _ in range(2):  # the first value of a class, and those after it
+        with pytest.raises(TypeError):
+            of(*given)
+    with pytest.raises(TypeError, match="counted"):
+        of(name="a", counted=1)
 
 
 def test_a_value_of_another_class_is_another_value():

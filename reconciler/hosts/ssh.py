@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -154,6 +153,8 @@ class OverSsh(ScriptedHost):
 def _own_folder() -> Path:
     """A folder that only this user can enter, the same in every run; a new one where something else is in its place, or where its path is
     too long for a socket."""
+    import tempfile
+
     for base in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir()):
         folder = Path(base or ".", f"gpurec-{os.getuid()}")
         if base is None or len(os.fsencode(folder)) > _LONGEST_SOCKET:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from reconciler.fleet import (
     NOTHING_APPLIED,
@@ -24,12 +23,13 @@ from reconciler.operations.workspace import load, load_nodes
 from reconciler.planning import LeftOut
 from reconciler.planning.kinds.engine.kind import own_cards
 from reconciler.planning.kinds.engine.owning import Adoptable, as_owned, is_plain, serves
+from reconciler.value_class import value_class
 from reconciler.workspace import has_desired
 
 _REFERABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class OwnedNode:
     """A host with engines that can be owned, by name. `variables` are its variables as the inventory has them, before templating."""
 
@@ -38,7 +38,7 @@ class OwnedNode:
     variables: Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class OwnedFleet:
     fleet: str
     at: str

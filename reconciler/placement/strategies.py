@@ -8,12 +8,12 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from reconciler.capacity import EngineState
 from reconciler.fleet import NO_PREFERENCE, ONLY_LOAD, Prefer, Strategy, Weights, card_speed, slowest
 from reconciler.placement.warmth import warmth
+from reconciler.value_class import value_class
 
 
 class EngineOrder(Protocol):
@@ -109,7 +109,7 @@ class RoundRobin:
         pass
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Wish:
     """What an order goes by: the strategy, for what sits on cards or in RAM, and where a model goes first. `hysteresis`, in degrees, is how
     far apart cards must be that one counts as warmer (None: the usual)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 from reconciler.fleet import EngineKind
 from reconciler.rendering.template import Template
@@ -11,21 +11,21 @@ from reconciler.rendering.template import Template
 PREFIX = "gpurec:"
 ENGINES = {"llama-swap": EngineKind.LLAMASWAP, "ollama-override": EngineKind.OLLAMA}
 """The kind of engine that a template is for, of those that are for one kind alone."""
+_FOLDER = Path(__file__).with_name("built_in")
 _ENDING = ".j2"
 
 
 @cache
 def built_in_names() -> tuple[str, ...]:
     """Their names, sorted."""
-    folder = files("reconciler.rendering").joinpath("built_in")
-    return tuple(sorted(one.name.removesuffix(_ENDING) for one in folder.iterdir() if one.name.endswith(_ENDING)))
+    return tuple(sorted(one.name.removesuffix(_ENDING) for one in _FOLDER.iterdir() if one.name.endswith(_ENDING)))
 
 
 def built_in(name: str) -> Template | None:
     """One of them; None where there is none of that name."""
     if name not in built_in_names():
         return None
-    text = files("reconciler.rendering").joinpath("built_in", name + _ENDING).read_text("utf-8")
+    text = (_FOLDER / (name + _ENDING)).read_text("utf-8")
     return Template(PREFIX + name, text)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass
 
 from reconciler.fleet import StateError
 from reconciler.state.sql.connection import allow
@@ -14,13 +13,14 @@ from reconciler.state.sql.rescue import refuse_waiting
 from reconciler.state.sql.waiting_tickets import refuse_tickets
 from reconciler.state.sql.writer import SqlWriter
 from reconciler.state.store import Store
+from reconciler.value_class import value_class
 
 COMMAND = "state copy"
 COPY_SECONDS = 3600.0
 """How long the transaction of one state may wait while the other one is read or written."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Copied:
     """What was copied: its fleet (None: it says none), its lineage, its serial, and the digest of all rows, which both have."""
 

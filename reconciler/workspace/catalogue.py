@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from importlib.resources import files
 from pathlib import Path
 
 from reconciler.fleet import EngineKind, canonical_name
@@ -62,7 +61,7 @@ def read_catalogue(root: Path | None, sources: Sources, problems: Problems) -> C
 def written_catalogue() -> Catalogue:
     """The package's own, from the YAML that people write. Raises WorkspaceError with every problem of it."""
     problems, found = Problems(), _Found({}, {}, {})
-    _read(parse((files(__package__) / FILE).read_text("utf-8"), FILE, YamlVersion.V1_2, problems), problems, found)
+    _read(parse(Path(__file__).with_name(FILE).read_text("utf-8"), FILE, YamlVersion.V1_2, problems), problems, found)
     problems.raise_if_any()
     return Catalogue(found.models, found.gpus, found.shapes)
 

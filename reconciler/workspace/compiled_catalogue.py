@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
+from pathlib import Path
 
 import msgspec
 
@@ -24,7 +24,7 @@ class _Compiled:
 
 def shipped_catalogue() -> Catalogue:
     """The package's catalogue."""
-    found = msgspec.json.decode((files(__package__) / COMPILED).read_bytes(), type=_Compiled)
+    found = msgspec.json.decode(Path(__file__).with_name(COMPILED).read_bytes(), type=_Compiled)
     return Catalogue(
         {(model.engine, model.name): model for model in found.models},
         {key: card for card in found.gpus for key in (card.name.lower(), *card.pci)},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, tzinfo
-from zoneinfo import ZoneInfo, available_timezones
 
 from reconciler.fleet import DAYS, WHOLE_DAY, Hours, UnitError, When, parse_bytes
 from reconciler.workspace.forms import MOST_BYTES, Form, scalar, shortened, text
@@ -72,6 +71,8 @@ def _day(word: str, node: Node, problems: Problems, name: str) -> str:
 def _zone(word: str, node: Node, problems: Problems, name: str) -> tzinfo:
     if word == "UTC":
         return UTC
+    from zoneinfo import ZoneInfo, available_timezones
+
     try:
         return ZoneInfo(word)
     except (KeyError, ValueError, OSError):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from reconciler.state.sql.connection import Connection, put
+from reconciler.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class CopiedTable:
     """`key` is what its rows are told apart by; `order` is how they lie in it, where that says something."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from reconciler.fleet import (
@@ -28,6 +28,7 @@ from reconciler.planning.containers_guard import container_refusals
 from reconciler.planning.kinds.engine.container import INNER_PORTS, container_of
 from reconciler.planning.kinds.engine.preset import preset_of, preset_sections
 from reconciler.planning.kinds.engine.single import takes_one_model
+from reconciler.value_class import value_class
 
 _DEFAULT_SHM = 64 << 20
 _PLAIN = frozenset({"TZ", "LANG", "LC_ALL", "PATH", "HSA_OVERRIDE_GFX_VERSION", "GGML_CUDA_ENABLE_UNIFIED_MEMORY"})
@@ -37,7 +38,7 @@ _SECRET_ARGUMENT = re.compile(r"(?<![\w-])(--?(?:[a-z0-9]+[-_])*(?:key|token|sec
 """An option whose value is a secret, as a word of its own or inside the script of a shell; `--api-key-file` names a file."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Adoptable:
     """`engine` is to be declared so, `container` is what that comes to, `found` whose it is now. `hidden` are variables whose values were
     not read: references stand for them."""
