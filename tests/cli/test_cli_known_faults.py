@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import select
+import signal
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import Popen
 
 import httpx
 import pytest
 from cli_lab import Lab, served
 
-from reconciler.fleet import EngineId, EngineKind, EngineSpec
+from reconciler.engines.transport import Answer, Channel
+from reconciler.sim.engine import Engine as SimEngine
 from reconciler.sim.read import read_sim_text
 
 SIM = """
@@ -55,6 +59,16 @@ def ask(lab: Lab, node: str, path: str, **body: object) -> None:
     httpx.post(f"{lab.fleet.engines[f'{node}/ollama'].url}{path}", json=body, timeout=30).raise_for_status()
 
 
+def until(process: Popen[str], says: str) -> None:
+    assert process.stderr is not None
+    assert any(says in line for line in process.stderr), f"ended without saying {says!r}"
+
+
+def asked(engine: SimEngine, path: str) -> int:
+    """How often the engine was asked for this."""
+    return sum(one.path == path for one in engine.requests)
+
+
 def declare(lab: Lab, card: str = "vram: 10GiB", engine: str = "") -> None:
     """The inventory, with what it says of each card and of each engine."""
     ports = {node: lab.fleet.engines[f"{node}/ollama"].url for node in ("a", "b")}
@@ -94,6 +108,7 @@ def test_4_what_is_right_is_not_loaded_again(lab: Lab) -> None:
     want(lab, "small:1b: {engine: ollama, each: node}")
     assert apply(lab) == 0
     lab.fleet.forget_requests()
+    assert plan(lab)["steps"] == []
     assert [apply(lab) for _ in range(3)] == [0, 0, 0]
     assert not [one for one in lab.sent() if one.endswith(("/api/generate", "/api/embed", "/api/chat"))]
 
@@ -113,7 +128,8 @@ def test_6_a_part_on_the_card_is_not_on_the_card(lab: Lab) -> None:
 
 
 def test_7_a_dead_node_is_no_candidate_cards_are_not_summed_and_what_others_use_counts(lab: Lab) -> None:
-    want(lab, "small:1b: {engine: ollama}", "huge: {engine: ollama, vram: 16GiB}")
+    want(lab, "small:1b: {engine: ollama, vram: 2GiB}", "huge: {engine: ollama, vram: 16GiB}")
+    declare(lab, card="vram: 10GiB}, {index: 1, vram: 10GiB", engine=", gpus: [0]")  # 40 GiB in all, and no engine has two of the cards
     assert [one["model"] for one in plan(lab)["unplaced"]] == ["huge"]
     lab.fleet.engines["a/ollama"].set_fault("down")
     assert {step["node"] for step in plan(lab)["steps"]} == {"b"}
@@ -131,13 +147,20 @@ def test_8_an_embedding_model_is_known_by_what_it_can_and_not_by_its_name(lab: L
     assert "POST /api/generate" not in lab.sent()
 
 
-def test_9_a_load_asks_for_no_token_and_is_given_its_time(lab: Lab) -> None:
+def test_9_a_load_asks_for_no_token_and_is_given_its_time(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask_engine, given = Channel.ask, []
+
+    async def noted(self: Channel, method: str, path: str, *, within: float, **more: object) -> Answer:
+        given.append((path, within))
+        return await ask_engine(self, method, path, within=within, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Channel, "ask", noted)
     want(lab, "large:8b: {engine: ollama, on: a}")
     assert apply(lab) == 0
     bodies = [one.body for one in lab.fleet.engines["a/ollama"].requests if one.path == "/api/generate" and one.body]
     assert bodies
     assert all(not body.get("prompt") for body in bodies)
-    assert EngineSpec(EngineId("a", "ollama"), EngineKind.OLLAMA, "http://a:1").load_timeout == 900.0
+    assert dict(given)["/api/generate"] == 900.0
 
 
 def test_10_what_must_stay_is_loaded_for_ever_and_what_was_evicted_all_the_same_is_loaded_again(lab: Lab) -> None:
@@ -152,15 +175,26 @@ def test_10_what_must_stay_is_loaded_for_ever_and_what_was_evicted_all_the_same_
     assert "small:1b" in lab.fleet.engines["a/ollama"].residents
 
 
-def test_11_an_apply_that_ended_between_unload_and_load_is_finished_by_the_next_one(lab: Lab) -> None:
+def test_11_an_apply_that_a_signal_ended_between_unload_and_load_is_finished_by_the_next_one(lab: Lab) -> None:
     want(lab, "large:8b: {engine: ollama, on: a, vram: 6GiB, context: 2048, context_via: request}")
     assert apply(lab) == 0
     want(lab, "large:8b: {engine: ollama, on: a, vram: 6GiB, context: 4096, context_via: request}")
-    lab.fleet.engines["a/ollama"].set_fault("fail_load", count=9)
-    assert apply(lab) == 3
-    lab.fleet.engines["a/ollama"].clear_faults()
+    engine = lab.fleet.engines["a/ollama"]
+    engine.set_fault("hang_load")
+    lab.fleet.forget_requests()
+    with lab.process("apply", "--auto-approve") as process:
+        while not asked(engine, "/api/generate"):
+            select.select([process.stderr], [], [], 0.1)
+        process.send_signal(signal.SIGTERM)
+        until(process, "Stopping:")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "large:8b" not in engine.residents
+    engine.clear_faults()
+    engine.restart()
     assert apply(lab) == 0
-    assert "large:8b" in lab.fleet.engines["a/ollama"].residents
+    assert "large:8b" in engine.residents
     assert plan(lab)["steps"] == []
 
 
@@ -192,11 +226,23 @@ def test_14_a_variable_that_the_engine_never_had_is_told_with_the_nearest_one(la
     assert "OLLAMA_NUM_PARALLEL" in said.stdout + said.stderr
 
 
-def test_15_one_failed_probe_flips_nothing(lab: Lab) -> None:
-    want(lab, "small:1b: {engine: ollama, on: a}")
-    lab.fleet.engines["a/ollama"].set_fault("status", paths=["/api/ps"], count=1, status=503)
-    assert apply(lab) == 0
-    assert "small:1b" in lab.fleet.engines["a/ollama"].residents
+def test_15_one_failed_probe_flips_nothing(tmp_path: Path) -> None:
+    with served(read_sim_text(SIM, "sim").with_time_scale(None), tmp_path) as lab:
+        engine = lab.fleet.engines["a/ollama"]
+        want(lab, "small:1b: {engine: ollama, on: a}", more="policy: {remediation: {retries: 0}}\n")
+        engine.set_fault("status", paths=["/api/ps"], count=1, status=503)
+        assert [step["action"] for step in plan(lab)["steps"]] == ["load"]
+        with lab.process("apply", "--auto-approve") as process:
+            until(process, "a/ollama: started")
+            lab.fleet.forget_requests()
+            engine.set_fault("down", paths=["/api/ps"], count=4)  # a look asks three times: one fails whole, while it loads
+            while process.poll() is None:
+                if asked(engine, "/api/ps") > 4:
+                    lab.fleet.advance(60)
+                select.select([process.stderr], [], [], 0.1)
+            process.communicate(timeout=60)
+        assert process.returncode == 0
+        assert "small:1b" in engine.residents
 
 
 def test_16_round_robin_takes_each_in_its_turn_and_a_plan_of_another_world_is_refused(lab: Lab) -> None:
