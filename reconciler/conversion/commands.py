@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
-from pathlib import PurePosixPath
+from pathlib import PureWindowsPath
 
 from reconciler.conversion.reading import whole
 from reconciler.value_class import value_class
@@ -21,6 +21,7 @@ _NAMES: Mapping[str, str] = {
     "-ngl": "layers", "--gpu-layers": "layers", "--n-gpu-layers": "layers", "-np": "parallel", "--parallel": "parallel", "--port": "port",
     "--host": "host", "--api-key": "key", "-hft": "token", "--hf-token": "token",
 }  # fmt: skip
+_DRIVE = re.compile(r"(?:^|[\s\"'=])[A-Za-z]:\\")
 _ARGUMENT = re.compile(r"--?[a-z][a-z0-9-]{0,60}")
 _SECRET = ("key", "token")
 
@@ -46,15 +47,23 @@ class ServerCommand:
         return layers is not None and 0 < layers < ALL_LAYERS
 
 
+def _is_server(word: str) -> bool:
+    """Whether what comes after this word of a command line are arguments of llama-server: its program, or an image that starts it."""
+    return PureWindowsPath(word).name in ("llama-server", "llama-server.exe") or word.rpartition("/")[2].startswith("llama.cpp:server")
+
+
 def read_command(text: str) -> ServerCommand | None:
     """The command of a llama-server; None where the text is none. Lines that begin with `#` are comments, a `\\` at the end goes on, as
     llama-swap reads them (internal/config/config.go, SanitizeCommand)."""
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    line = "\n".join(lines).replace("\\\n", " ")
+    if _DRIVE.search(line):  # there a backslash is a part of a path
+        line = line.replace("\\", "\\\\")
     try:
-        words = shlex.split("\n".join(lines).replace("\\\n", " "))[: MOST_ARGUMENTS + 1]
+        words = shlex.split(line)[: MOST_ARGUMENTS + 1]
     except ValueError:
         return None
-    at = next((place for place, word in enumerate(words) if PurePosixPath(word).name in ("llama-server", "llama-server.exe")), None)
+    at = next((place for place, word in enumerate(words) if _is_server(word)), None)
     if at is None or len(words) > MOST_ARGUMENTS:
         return None
     said: dict[str, str] = {}

@@ -53,7 +53,9 @@ def convert(text: str, file: str, form: str | None = None) -> Converted:
     chosen.read(root, found)
     if not found.hosts:
         told = f"; the first that is not: {found.left[0].key} at {found.left[0].where}: {found.left[0].reason}" if found.left else ""
-        raise GpurecError.of(f"nothing in this file of {chosen.tool} can be carried over{told}", file, hint=_known())
+        raise GpurecError.of(
+            f"nothing in this file of {chosen.tool} can be carried over{told}", file, hint=None if chosen.is_this(root) else _known()
+        )
     left = sorted(found.left, key=lambda one: (one.where.line or 0, one.where.column or 0, one.key, one.reason))
     engines = sum(len(engines) for _, engines in found.hosts.values())
     return Converted(inventory_text(found), desired_text(found), engines, len(found.models), tuple(dict.fromkeys(left)))

@@ -27,6 +27,8 @@ _PROVIDERS: Mapping[str, EngineKind | None] = {
 _BY_PORT = {11434: EngineKind.OLLAMA, 8000: EngineKind.VLLM}
 _NO_KEYS = frozenset(("", "none", "null", "empty", "dummy", "not-needed", "no-key-required", "sk-no-key-required", "ollama", "anything"))
 _REFERENCE = "os.environ/"
+_OLLAMA_HERE = "http://localhost:11434"
+"""Where LiteLLM looks for an Ollama of which no address is written (litellm/main.py)."""
 _READ = ("model", "api_base", "api_key", "num_ctx", "keep_alive")
 _GATEWAY = "how requests are sent stays with the gateway"
 _SECRET = "a secret, which is never copied: it stays with the gateway"  # noqa: S105
@@ -173,8 +175,14 @@ def _address(where: str, params: MapNode, provider: str, found: Found) -> SplitR
     """The address of a server, or None where it is told that there is none of one's own."""
     base = params.get("api_base")
     text = text_of(base, f"{where}.api_base", found)
-    if base is None or text is None:
+    if text is None and _PROVIDERS[provider] is EngineKind.OLLAMA and (base is None or is_null(base)):
+        text = _OLLAMA_HERE
+        found.leave(f"{where}.api_base", params, f"no address is written here: {text} is, as LiteLLM has it then")
+    if text is None:
         found.leave(f"{where}.api_base", base or params, "no address is written here, so there is no engine for it")
+        return None
+    if text.startswith(_REFERENCE):
+        found.leave(f"{where}.api_base", base or params, "the address is in a variable, which is not read: write http://HOST:PORT here")
         return None
     try:
         parts = urlsplit(text)
@@ -182,13 +190,17 @@ def _address(where: str, params: MapNode, provider: str, found: Found) -> SplitR
     except ValueError:
         port, host, parts = None, None, urlsplit("")
     if parts.scheme not in ("http", "https") or host is None or not is_host(host.replace(":", "-")) or port == 0:
-        found.leave(f"{where}.api_base", base, "this is no address of a server: write http://HOST:PORT")
+        found.leave(f"{where}.api_base", base or params, "this is no address of a server: write http://HOST:PORT")
         return None
     if _PROVIDERS[provider] is None and port is None and not _is_near(host):
-        found.leave(f"{where}.api_base", base, "this looks like a service of others: add it to the inventory by hand where it is your own")
+        found.leave(
+            f"{where}.api_base", base or params, "this looks like a service of others: add it to the inventory by hand where it is your own"
+        )
         return None
     if parts.username is not None or parts.password is not None or parts.query:
-        found.leave(f"{where}.api_base", base, "the login or the query in this address is never copied: write `auth: {bearer: env:NAME}`")
+        found.leave(
+            f"{where}.api_base", base or params, "the login or the query in this address is never copied: write `auth: {bearer: env:NAME}`"
+        )
     return parts
 
 

@@ -73,7 +73,7 @@ def _node(key: str, name: str | None, at: ScalarNode | Node, node: Node, found: 
         return
     try:
         url = urlsplit(text if "://" in text else f"http://{text}")
-        host, port = url.hostname, url.port or 11434
+        host, port = url.hostname, url.port or _port(node) or 11434
     except ValueError:
         host, port = None, 0
     name = name if name is not None and is_host(name) else host
@@ -91,7 +91,12 @@ def _node(key: str, name: str | None, at: ScalarNode | Node, node: Node, found: 
     elif total is not None:
         card: dict[str, Value] = {"index": 0, "vram": f"{total}MiB"}
         found.cards[name] = [card | ({"name": gpu.text} if isinstance(gpu, ScalarNode) and gpu.text.isprintable() else {})]
-    leave_others(node, key, ("name", "url", "host", "address", "gpu", "gpu_name", *_VRAM), {}, found)
+    leave_others(node, key, ("name", "url", "host", "address", "port", "gpu", "gpu_name", *_VRAM), {}, found)
+
+
+def _port(node: Node) -> int | None:
+    said = node.get("port") if isinstance(node, MapNode) else None
+    return whole(said.text, 65535) if isinstance(said, ScalarNode) else None
 
 
 def _size(key: str, name: str, at: ScalarNode, value: Node, found: Found) -> None:

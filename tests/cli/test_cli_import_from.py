@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from reconciler.cli.commands.import_ import FORMATS as OFFERED
 from reconciler.cli.main import cli
 from reconciler.conversion import FORMATS
+from reconciler.conversion.interpolation import with_defaults
 
 LLAMA_SWAP = """\
 healthCheckTimeout: 60
@@ -318,7 +319,7 @@ def test_the_model_servers_of_a_compose_file_become_engines_and_no_secret_of_it_
     assert hosts["box"]["engines"] == {
         "ollama": {"kind": "ollama", "url": "http://127.0.0.1:11434", "gpus": [0], "env": {"OLLAMA_KEEP_ALIVE": "-1"}},
         "second": {"kind": "ollama", "url": "http://127.0.0.1:11435"},
-        "vllm": {"kind": "vllm", "url": "http://127.0.0.1:8000"},
+        "vllm": {"kind": "vllm", "url": "http://127.0.0.1:8000", "auth": {"bearer": "env:VLLM_API_KEY"}},
     }
     assert wanted["models"] == {"meta-llama/Llama-3.1-8B": {"engine": "vllm", "on": "box"}}
     for line in (
@@ -332,6 +333,73 @@ def test_the_model_servers_of_a_compose_file_become_engines_and_no_secret_of_it_
         assert f"theirs.yaml{line}" in left
     written = "".join(path.read_text() for path in tmp_path.rglob("default.yaml"))
     assert not [secret for secret in ("sk-very-secret", "hunter2", "sk-inner-secret") if secret in written + left]
+
+
+OF_VARIABLES = """\
+x-ollama: &ollama
+  image: ollama/ollama:${OLLAMA_TAG:-0.9.0}
+services:
+  default-port: {<<: *ollama, ports: ["${OLLAMA_PORT:-13133}:11434"]}
+  inner-port: {<<: *ollama, ports: ["11435:11435"], environment: {OLLAMA_HOST: "0.0.0.0:11435", OLLAMA_NUM_PARALLEL: "${MANY:-4}"}}
+  on-host: {<<: *ollama, network_mode: host, runtime: nvidia, environment: ["NVIDIA_VISIBLE_DEVICES=1,2", "CUDA_VISIBLE_DEVICES=0"]}
+  same-port: {<<: *ollama, profiles: [gpu], ports: ["13133:11434"]}
+  unset: {<<: *ollama, ports: ["${NOWHERE}:11434"]}
+  gemma:
+    image: vllm/vllm-openai:latest
+    ports: [{target: 8001, published: "${P-9000}"}]
+    command: --model ${MODEL:-${OTHER:-google/gemma-2-9b-it}} --port=8001 --max-model-len 4096
+    deploy: {resources: {reservations: {devices: [{driver: nvidia, device_ids: ["0,${SECOND:-3}"], capabilities: [gpu]}]}}}
+  qwen: {image: "vllm/vllm-openai:v0.32.0", ports: ["8002:8000"], command: [Qwen/Qwen3-8B, --tensor-parallel-size, "2"]}
+  old: {image: "ghcr.io/ggerganov/llama.cpp:server-cuda", ports: ["8081:8081"], command: "-m /models/q.gguf --port 8081", gpus: all}
+  again: {image: "local/llama.cpp:full", ports: ["8082:8080"], environment: {LLAMA_API_KEY: sk-secret, LLAMA_ARG_MODEL: /models/q.gguf}}
+"""
+
+
+def test_a_compose_file_counts_with_the_defaults_of_its_variables_and_the_ports_that_its_servers_have_inside(tmp_path: Path) -> None:
+    hosts, wanted, left = converted(tmp_path, OF_VARIABLES)
+    assert hosts["box"]["engines"] == {
+        "default-port": {"kind": "ollama", "url": "http://127.0.0.1:13133"},
+        "inner-port": {"kind": "ollama", "url": "http://127.0.0.1:11435", "env": {"OLLAMA_NUM_PARALLEL": "4"}},
+        "on-host": {"kind": "ollama", "url": "http://127.0.0.1:11434", "gpus": [1, 2]},
+        "gemma": {"kind": "vllm", "url": "http://127.0.0.1:9000", "gpus": [0, 3]},
+        "qwen": {"kind": "vllm", "url": "http://127.0.0.1:8002"},
+        "old": {"kind": "llamacpp", "url": "http://127.0.0.1:8081"},
+        "again": {"kind": "llamacpp", "url": "http://127.0.0.1:8082", "auth": {"bearer": "env:AGAIN_API_KEY"}},
+    }
+    assert wanted["models"] == {
+        "google/gemma-2-9b-it": {"engine": "vllm", "on": "box"},
+        "Qwen/Qwen3-8B": {"engine": "vllm", "on": "box"},
+        "/models/q.gguf": {"engine": "llamacpp", "on": "box", "replicas": 2},
+    }
+    for line in (
+        ":4: services.default-port.ports[0]: the defaults of its variables are written",
+        ":5: services.inner-port.environment.OLLAMA_NUM_PARALLEL: the defaults of its variables are written",
+        ":6: services.on-host.environment.CUDA_VISIBLE_DEVICES: CUDA counts in an order of its own",
+        ":7: services.same-port: default-port has port 13133 too",
+        ":8: services.unset.ports[0]: one of its variables has no default",
+        ":16: services.again.environment: a key is never copied: the engine refers to env:AGAIN_API_KEY",
+    ):
+        assert f"theirs.yaml{line}" in left
+    assert "sk-secret" not in left
+
+
+@pytest.mark.parametrize(
+    ("text", "filled"),
+    [
+        ("plain", "plain"),
+        ("$$5 and ${A:-b}", "$5 and b"),
+        ("${A:-${B-c}}:1", "c:1"),
+        ("${A:+there}x", "x"),
+        ("${A}", None),
+        ("$A", None),
+        ("${A:?set it}", None),
+        ("${A:-${B}}", None),
+        ("${", None),
+        ("${A:-" * 50 + "}" * 50, None),
+    ],
+)
+def test_a_variable_of_a_compose_file_is_its_default_or_not_known(text: str, filled: str | None) -> None:
+    assert with_defaults(text) == filled
 
 
 def test_a_port_that_none_can_have_is_told_and_not_written(tmp_path: Path) -> None:
@@ -370,6 +438,52 @@ def test_an_instance_that_bears_the_name_of_its_card_is_called_by_its_number(tmp
     hosts, _, _ = converted(tmp_path, 'gpu_instances: [{gpu_id: 0, name: "RTX 3060 Ti", port: 11434, memory_limit: 7GB}]\n')
     assert list(hosts["box"]["engines"]) == ["gpu0"]
     assert "# card 0: RTX 3060 Ti" in " ".join((tmp_path / "inventories" / "default.yaml").read_text().split())
+
+
+def test_instances_of_one_card_and_of_several_machines_are_engines_of_their_own(tmp_path: Path) -> None:
+    text = """\
+instances:
+  - {gpu_id: 0, port: 11434, models: [mistral:7b]}
+  - {gpu_id: 0, port: 11436}
+  - {gpu_id: 0, host: 10.0.0.5, port: 11435, gpu_name: RTX 4070 Ti, models: [mistral:7b]}
+"""
+    hosts, wanted, _ = converted(tmp_path, text)
+    assert {name: {one: keys["url"] for one, keys in host["engines"].items()} for name, host in hosts.items()} == {
+        "box": {"gpu0": "http://127.0.0.1:11434", "gpu0-11436": "http://127.0.0.1:11436"},
+        "10.0.0.5": {"gpu0": "http://10.0.0.5:11435"},
+    }
+    assert wanted["models"] == {"mistral:7b": {"engine": "ollama", "on": "box,10.0.0.5", "ensure": "present", "replicas": 2}}
+
+
+def test_an_ollama_without_an_address_is_where_litellm_looks_for_it_and_one_in_a_variable_is_told(tmp_path: Path) -> None:
+    text = """\
+model_list:
+  - {model_name: llama3, litellm_params: {model: ollama/llama3}}
+  - {model_name: mistral, litellm_params: {model: "ollama/mistral:7b", api_base: os.environ/OLLAMA_API_BASE}}
+"""
+    hosts, wanted, left = converted(tmp_path, text)
+    assert hosts["127.0.0.1"]["engines"] == {"ollama": {"kind": "ollama", "url": "http://127.0.0.1:11434"}}
+    assert list(wanted["models"]) == ["llama3"]
+    assert ":2: model_list[0].litellm_params.api_base: no address is written here: http://localhost:11434 is" in left
+    assert ":3: model_list[1].litellm_params.api_base: the address is in a variable" in left
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "docker run --rm -p ${PORT}:8080 ghcr.io/ggml-org/llama.cpp:server-cuda -m /models/x.gguf -c 4096 -ngl 99",
+        r"C:\llama\llama-server.exe -m C:\models\x.gguf -c 4096",
+    ],
+)
+def test_a_llama_server_of_an_image_and_of_windows_is_read(tmp_path: Path, command: str) -> None:
+    _, wanted, left = converted(tmp_path, f"models:\n  x: {{cmd: '{command}'}}\n")
+    assert wanted["models"]["x"]["context"] == 4096
+    assert "no command of llama-server" not in left
+
+
+def test_the_port_of_a_node_of_a_routing_daemon_may_stand_beside_its_address(tmp_path: Path) -> None:
+    hosts, _, _ = converted(tmp_path, "priority_models: [a]\nnodes: [{host: 10.9.66.124, port: 11435}]\n")
+    assert hosts["10.9.66.124"]["engines"]["ollama"]["url"] == "http://10.9.66.124:11435"
 
 
 def test_what_the_inventory_would_take_for_a_template_stays_in_the_compose_file(tmp_path: Path) -> None:
