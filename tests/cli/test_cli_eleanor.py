@@ -17,8 +17,8 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     with deployed("eleanor", root, {}) as found:
         inventory = root / "inventories" / "eleanor.yaml"
         text = inventory.read_text()
-        assert text.count("/tmp/eleanor-") == 1
-        inventory.write_text(text.replace("/tmp/eleanor-", f"{root}/gpu-"))
+        assert text.count("/etc/eleanor/") == 1
+        inventory.write_text(text.replace("/etc/eleanor/", f"{root}/gpu-"))
         plan = found.plan()
         assert (plan["summary"]["pull"], plan["summary"]["load"], plan["summary"]["create"], plan["summary"]["unplaced"]) == (7, 7, 4, 0)
         found.run("apply", "--auto-approve")
