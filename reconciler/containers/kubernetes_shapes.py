@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.alias_generators import to_camel
 
+from reconciler.containers.answered import Answered, Count, Flag, OrUnknown, Word, Words
 from reconciler.containers.kubernetes_making import CONTAINER, NAME_NOTE, WORKLOAD_LABEL
 from reconciler.containers.shapes import LabelMap, Number
-from reconciler.engines.answers import Answered, Count, Flag, OrUnknown, Word, Words
 from reconciler.engines.foreign_text import clean_name
 
 Read = TypeVar("Read")

@@ -6,9 +6,9 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from reconciler.containers.answered import Answered, Bytes, OrUnknown, Word
 from reconciler.containers.protocol import ContainerError
 from reconciler.containers.wire import failed
-from reconciler.engines.answers import Answered, Bytes, OrUnknown, Word
 from reconciler.engines.foreign_text import clean_name, clean_text
 from reconciler.engines.protocol import PullProgress
 from reconciler.engines.pulling import PullMeter

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
-from reconciler.engines.answers import Answered, Bytes, Count, Flag, OrUnknown, Word, Words
+from reconciler.containers.answered import Answered, Bytes, Count, Flag, OrUnknown, Word, Words
 
 _MOST_CONTAINERS = 100_000
 DockerId = Annotated[str, Field(min_length=1, max_length=256)]

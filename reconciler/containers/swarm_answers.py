@@ -11,9 +11,9 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
+from reconciler.containers.answered import Answered, Bytes, Count, OrUnknown, Word, Words
 from reconciler.containers.answers import owner_of, read_healthcheck, variables, words
 from reconciler.containers.shapes import DockerId, HealthcheckAnswer, LabelMap, Nanos, Number
-from reconciler.engines.answers import Answered, Bytes, Count, OrUnknown, Word, Words
 from reconciler.engines.foreign_text import clean_name, clean_text
 from reconciler.fleet import (
     ADDRESS_LABEL,

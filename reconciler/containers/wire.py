@@ -17,8 +17,9 @@ from typing import TypeVar
 import httpx
 from pydantic import TypeAdapter
 
+from reconciler.containers.answered import read_shape
 from reconciler.containers.protocol import ContainerError
-from reconciler.engines.answers import clean_text, own_limit, read_shape, system_reason
+from reconciler.engines.answers import clean_text, own_limit, system_reason
 from reconciler.engines.keys import Keys
 from reconciler.engines.lines import LineTooLong, paced
 from reconciler.fleet import MIB, Place, Problem, Unreachable, format_duration

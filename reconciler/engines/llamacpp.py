@@ -7,28 +7,17 @@ from functools import partial
 from typing import Annotated
 from urllib.parse import urlencode
 
-from pydantic import Field, TypeAdapter
+from msgspec import Meta
+from msgspec.json import Decoder
 
 from reconciler.engines import metrics, trial
 from reconciler.engines.activity import of_llamacpp
 from reconciler.engines.adapter import Adapter
-from reconciler.engines.answers import (
-    MOST_MODELS,
-    Answered,
-    Bytes,
-    Count,
-    Flag,
-    Name,
-    OrUnknown,
-    Tokens,
-    Word,
-    Words,
-    clean_name,
-    read_shape,
-)
+from reconciler.engines.answers import MOST_MODELS, clean_name
 from reconciler.engines.look import Look
 from reconciler.engines.out_of_memory import is_out_of_memory
 from reconciler.engines.protocol import LoadRequest, PullProgress
+from reconciler.engines.shapes import Bytes, Count, Flag, Name, OrUnknown, Tokens, Word, Words, answered, read_shape
 from reconciler.engines.transport import LARGE, Answer
 from reconciler.engines.trial import Written
 from reconciler.fleet import (
@@ -67,11 +56,13 @@ _MOST_WATCHED = 16
 """Residents of a router whose metrics are asked for in one look."""
 
 
-class _Slot(Answered):
+@answered
+class _Slot:
     n_ctx: Tokens = None
 
 
-class _Props(Answered):
+@answered
+class _Props:
     role: str | None = None
     max_instances: Count = None
     build_info: Word = None
@@ -80,33 +71,38 @@ class _Props(Answered):
     default_generation_settings: Annotated[_Slot | None, OrUnknown()] = None
 
 
-class _Meta(Answered):
+@answered
+class _Meta:
     n_ctx: Tokens = None
     size: Bytes = None
 
 
-class _State(Answered):
+@answered
+class _State:
     value: str
     failed: Flag = None
     preset: object = None
 
 
-class _Model(Answered):
+@answered
+class _Model:
     id: Name
     aliases: Words = None
     status: _State | None = None
     meta: Annotated[_Meta | None, OrUnknown()] = None
 
 
-class _Working(Answered):
+@answered
+class _Working:
     is_processing: bool = False
 
 
-class _Models(Answered):
-    data: Annotated[list[_Model], Field(max_length=MOST_MODELS)]
+@answered
+class _Models:
+    data: Annotated[list[_Model], Meta(max_length=MOST_MODELS)]
 
 
-_PROPS, _MODELS, _SLOTS = TypeAdapter(_Props), TypeAdapter(_Models), TypeAdapter(list[_Working])
+_PROPS, _MODELS, _SLOTS = Decoder(_Props), Decoder(_Models), Decoder(list[_Working])
 
 
 class LlamaCpp(Adapter):

@@ -10,14 +10,16 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Annotated
 from urllib.parse import quote
 
-from pydantic import Field, TypeAdapter
+from msgspec import Meta
+from msgspec.json import Decoder
 
 from reconciler.engines import trial
 from reconciler.engines.adapter import Adapter
-from reconciler.engines.answers import MOST_MODELS, Answered, Name, Seconds, Word, clean_name, read_shape
+from reconciler.engines.answers import MOST_MODELS, clean_name
 from reconciler.engines.look import Look
 from reconciler.engines.out_of_memory import is_out_of_memory
 from reconciler.engines.protocol import LoadRequest, PullProgress
+from reconciler.engines.shapes import Name, Seconds, Word, answered, read_shape
 from reconciler.engines.transport import LARGE, Answer
 from reconciler.engines.trial import Written
 from reconciler.fleet import (
@@ -36,29 +38,34 @@ _STATUS = {"ready": ResidentStatus.LOADED, "starting": ResidentStatus.LOADING, "
 """`stopping` holds its memory still and cannot be used: of our words that is `loading`. `stopped` and `shutdown` hold nothing."""
 
 
-class _Version(Answered):
+@answered
+class _Version:
     version: Word = None
 
 
-class _Listed(Answered):
+@answered
+class _Listed:
     id: Name
 
 
-class _Models(Answered):
-    data: Annotated[list[_Listed], Field(max_length=MOST_MODELS)]
+@answered
+class _Models:
+    data: Annotated[list[_Listed], Meta(max_length=MOST_MODELS)]
 
 
-class _Process(Answered):
+@answered
+class _Process:
     model: Name
     state: str
     ttl: Seconds = None
 
 
-class _Running(Answered):
-    running: Annotated[list[_Process] | None, Field(max_length=MOST_MODELS)]
+@answered
+class _Running:
+    running: Annotated[list[_Process], Meta(max_length=MOST_MODELS)] | None
 
 
-_VERSION, _MODELS, _RUNNING = TypeAdapter(_Version), TypeAdapter(_Models), TypeAdapter(_Running)
+_VERSION, _MODELS, _RUNNING = Decoder(_Version), Decoder(_Models), Decoder(_Running)
 
 
 class LlamaSwap(Adapter):

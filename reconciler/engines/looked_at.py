@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Annotated
 
-from pydantic import Field, TypeAdapter
+from msgspec import Meta
+from msgspec.json import Decoder
 
 from reconciler.engines import trial
 from reconciler.engines.adapter import Adapter
-from reconciler.engines.answers import MOST_MODELS, Answered, Name, OrUnknown, Tokens, Word, clean_name, read_shape
+from reconciler.engines.answers import MOST_MODELS, clean_name
 from reconciler.engines.look import Look
 from reconciler.engines.protocol import LoadRequest, PullProgress
+from reconciler.engines.shapes import Name, OrUnknown, Tokens, Word, answered, read_shape
 from reconciler.engines.transport import LARGE
 from reconciler.engines.trial import Written
 from reconciler.fleet import (
@@ -30,11 +32,13 @@ _THERE = {"loaded": ResidentStatus.LOADED, "ready": ResidentStatus.LOADED, "runn
 """What servers that say how a model stands call it; any other word is one that holds nothing."""
 
 
-class _Status(Answered):
+@answered
+class _Status:
     value: Word = None
 
 
-class _Card(Answered):
+@answered
+class _Card:
     id: Name
     max_model_len: Tokens = None
     context_length: Tokens = None
@@ -48,11 +52,12 @@ class _Card(Answered):
         return ResidentStatus.LOADED if said is None else _THERE.get(said.lower())
 
 
-class _Cards(Answered):
-    data: Annotated[list[_Card], Field(max_length=MOST_MODELS)]
+@answered
+class _Cards:
+    data: Annotated[list[_Card], Meta(max_length=MOST_MODELS)]
 
 
-_CARDS = TypeAdapter(_Cards)
+_CARDS = Decoder(_Cards)
 
 
 class LookedAt(Adapter):

@@ -10,29 +10,18 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Annotated
 
-from pydantic import Field, TypeAdapter
+from msgspec import Meta
+from msgspec.json import Decoder
 
 from reconciler.engines import trial
 from reconciler.engines.adapter import Adapter
-from reconciler.engines.answers import (
-    MOST_MODELS,
-    Answered,
-    Bytes,
-    Count,
-    Name,
-    OrUnknown,
-    Tokens,
-    Word,
-    Words,
-    clean_name,
-    clean_text,
-    read_shape,
-)
+from reconciler.engines.answers import MOST_MODELS, clean_name, clean_text
 from reconciler.engines.look import Look
 from reconciler.engines.ollama_show import remote_of, weights_of
 from reconciler.engines.out_of_memory import is_out_of_memory
 from reconciler.engines.protocol import LoadRequest, PullProgress
 from reconciler.engines.pulling import PullMeter
+from reconciler.engines.shapes import Bytes, Count, Name, OrUnknown, Tokens, Word, Words, answered, read_shape
 from reconciler.engines.transport import LARGE, Answer, ManifestWeights, Transport
 from reconciler.engines.trial import Written
 from reconciler.fleet import (
@@ -57,11 +46,13 @@ _LOOPBACK_REGISTRY = re.compile(r"(127\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}|local
 _LONGEST_TIME = 64
 
 
-class _Version(Answered):
+@answered
+class _Version:
     version: str
 
 
-class _Tag(Answered):
+@answered
+class _Tag:
     name: Name
     size: Bytes = None
     digest: Word = None
@@ -70,11 +61,13 @@ class _Tag(Answered):
     remote_model: Word = None
 
 
-class _Tags(Answered):
-    models: Annotated[list[_Tag] | None, Field(max_length=MOST_MODELS)]
+@answered
+class _Tags:
+    models: Annotated[list[_Tag], Meta(max_length=MOST_MODELS)] | None
 
 
-class _Running(Answered):
+@answered
+class _Running:
     name: Name
     size: Bytes = None
     size_vram: Bytes = None
@@ -83,11 +76,13 @@ class _Running(Answered):
     context_length: Tokens = None
 
 
-class _Ps(Answered):
-    models: Annotated[list[_Running] | None, Field(max_length=MOST_MODELS)]
+@answered
+class _Ps:
+    models: Annotated[list[_Running], Meta(max_length=MOST_MODELS)] | None
 
 
-class _Line(Answered):
+@answered
+class _Line:
     status: Word = None
     digest: Word = None
     total: Bytes = None
@@ -95,19 +90,21 @@ class _Line(Answered):
     error: Word = None
 
 
-class _Embedded(Answered):
-    embeddings: list[list[float | None]] = Field(min_length=1)
+@answered
+class _Embedded:
+    embeddings: Annotated[list[list[float | None]], Meta(min_length=1)]
 
 
-class _Generated(Answered):
+@answered
+class _Generated:
     eval_count: Count = None
-    eval_duration: Annotated[int | None, Field(gt=0, le=10**15), OrUnknown()] = None
+    eval_duration: Annotated[Annotated[int, Meta(gt=0, le=10**15)] | None, OrUnknown()] = None
     """Nanoseconds."""
 
 
-_EMBEDDED, _GENERATED = TypeAdapter(_Embedded), TypeAdapter(_Generated)
-_VERSION, _TAGS, _PS = TypeAdapter(_Version), TypeAdapter(_Tags), TypeAdapter(_Ps)
-_LINE = TypeAdapter(_Line)
+_EMBEDDED, _GENERATED = Decoder(_Embedded), Decoder(_Generated)
+_VERSION, _TAGS, _PS = Decoder(_Version), Decoder(_Tags), Decoder(_Ps)
+_LINE = Decoder(_Line)
 
 
 class Ollama(Adapter):

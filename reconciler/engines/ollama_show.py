@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated
 
-from pydantic import TypeAdapter
+from msgspec.json import Decoder
 
-from reconciler.engines.answers import Answered, OrUnknown, Word, Words, clean_name, read_shape
+from reconciler.engines.answers import clean_name
+from reconciler.engines.shapes import OrUnknown, Word, Words, answered, read_shape
 from reconciler.engines.transport import Answer, ManifestWeights
 from reconciler.fleet import ModelHeader
 from reconciler.vram import UnknownLayout, fact_of, header_of_fact, header_of_show, leaves_out_arrays
@@ -21,7 +22,8 @@ MOST_VALUES = 4_000_000
 """Of a verbose answer: a vocabulary of 262,144 comes as tokens, scores, types and merges."""
 
 
-class _Show(Answered):
+@answered
+class _Show:
     modelfile: Word = None
     parameters: Word = None
     capabilities: Words = None
@@ -32,7 +34,7 @@ class _Show(Answered):
     tensors: object = None
 
 
-_SHOW = TypeAdapter(_Show)
+_SHOW = Decoder(_Show)
 
 
 def weights_of(answer: Answer, size: int | None, known: Mapping[str, ModelHeader]) -> tuple[ManifestWeights, bool]:

@@ -19,7 +19,6 @@ from typing import Self
 from urllib.parse import urlsplit
 
 import httpcore
-import httpx
 
 from reconciler.engines.answers import clean_text, error_message, own_limit, system_reason
 from reconciler.engines.clock import skew, told_by
@@ -27,7 +26,7 @@ from reconciler.engines.keys import Keys
 from reconciler.engines.lines import LineTooLong, paced
 from reconciler.engines.lookups import Lookups, Resolved
 from reconciler.engines.secrets import read_secret
-from reconciler.engines.wire import Exchange, ServerWire
+from reconciler.engines.wire import Exchange, ServerWire, server_url
 from reconciler.fleet import (
     MIB,
     Activity,
@@ -183,17 +182,13 @@ class Channel:
 
     def __init__(self, spec: EngineSpec, transport: Transport, context: ssl.SSLContext) -> None:
         try:
-            url = httpx.URL(spec.url)
-        except (httpx.InvalidURL, TypeError) as error:
-            raise _failed("not_its_protocol", clean_text(spec.url), f"is no url: {error}") from None
-        if url.scheme not in ("http", "https") or not url.host:
-            raise _failed("not_its_protocol", clean_text(spec.url), "is no http:// or https:// url")
+            url = server_url(spec.url)
+        except ValueError as error:
+            raise _failed("not_its_protocol", clean_text(spec.url), f"is no url of a server: {clean_text(str(error))}") from None
         self.spec = spec
         self.transport = transport
         self._wire = ServerWire(url, context, transport.network)
-        if url.userinfo or url.query or url.fragment:
-            url = url.copy_with(username=None, password=None, query=None, fragment=None)
-        self.shown = str(url).rstrip("/")
+        self.shown = url.geturl().rstrip("/")
 
     async def aclose(self) -> None:
         self.transport.forget(self)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
-from pydantic import Field, TypeAdapter
+from msgspec import Meta
+from msgspec.json import Decoder
 
-from reconciler.engines.answers import Answered, Count, Rate, not_its_protocol, read_shape
+from reconciler.engines.answers import not_its_protocol
+from reconciler.engines.shapes import Count, Rate, answered, read_shape
 from reconciler.engines.transport import LARGE, Answer, Channel
 from reconciler.fleet import EngineError, Place, Problem
 from reconciler.value_class import value_class
@@ -18,30 +21,35 @@ TOKENS = 16
 """How many are asked for: enough to measure, few enough to wait for on a CPU."""
 
 
-class _Vector(Answered):
+@answered
+class _Vector:
     embedding: list[float | None]
 
 
-class _Vectors(Answered):
-    data: list[_Vector] = Field(min_length=1)
+@answered
+class _Vectors:
+    data: Annotated[list[_Vector], Meta(min_length=1)]
 
 
-class _Usage(Answered):
+@answered
+class _Usage:
     completion_tokens: Count = None
 
 
-class _Timings(Answered):
+@answered
+class _Timings:
     """llama.cpp tells how fast it wrote, without the prompt and the network (its tools/server/README)."""
 
     predicted_per_second: Rate = None
 
 
-class _Completion(Answered):
+@answered
+class _Completion:
     usage: _Usage
     timings: _Timings | None = None
 
 
-_VECTORS, _COMPLETION = TypeAdapter(_Vectors), TypeAdapter(_Completion)
+_VECTORS, _COMPLETION = Decoder(_Vectors), Decoder(_Completion)
 
 
 async def vector_length(channel: Channel, name: str) -> int:

@@ -8,15 +8,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from typing import Annotated
 
-from pydantic import Field, TypeAdapter
+from msgspec import Meta
+from msgspec.json import Decoder
 
 from reconciler.engines import metrics, trial
 from reconciler.engines.activity import of_vllm
 from reconciler.engines.adapter import Adapter
-from reconciler.engines.answers import MOST_MODELS, Answered, Name, Tokens, Word, clean_name, read_shape
+from reconciler.engines.answers import MOST_MODELS, clean_name
 from reconciler.engines.look import Look
 from reconciler.engines.metrics import Sample
 from reconciler.engines.protocol import LoadRequest, PullProgress
+from reconciler.engines.shapes import Name, Tokens, Word, answered, read_shape
 from reconciler.engines.trial import Written
 from reconciler.fleet import (
     EngineError,
@@ -40,22 +42,25 @@ _LONGEST_OPTION = 200
 _GAUGES = ("vllm:num_requests_running", "vllm:num_requests_waiting")
 
 
-class _Card(Answered):
+@answered
+class _Card:
     id: Name
     owned_by: Word = None
     parent: Word = None
     max_model_len: Tokens = None
 
 
-class _Cards(Answered):
-    data: Annotated[list[_Card], Field(max_length=MOST_MODELS)]
+@answered
+class _Cards:
+    data: Annotated[list[_Card], Meta(max_length=MOST_MODELS)]
 
 
-class _Version(Answered):
+@answered
+class _Version:
     version: str
 
 
-_CARDS, _VERSION = TypeAdapter(_Cards), TypeAdapter(_Version)
+_CARDS, _VERSION = Decoder(_Cards), Decoder(_Version)
 
 
 class Vllm(Adapter):

@@ -8,15 +8,29 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator
-from urllib.parse import quote
+from urllib.parse import SplitResult, quote, urlsplit
 
 import httpcore
-import httpx
 
 # llama-server (cpp-httplib) drops an idle connection after 5 s: ours go first, so that no request runs into a closing one.
 _IDLE_SECONDS = 2.0
 _MOST_IDLE = 4
 _SAFE = "/%:?#[]@!$&'()*+,;=~"
+_PORTS = {"http": 80, "https": 443}
+
+
+def server_url(text: str) -> SplitResult:
+    """Where a server is: scheme, host in ASCII, port and path, and nothing else of a url. ValueError says why a text is none."""
+    parts = urlsplit(text)
+    host = parts.hostname
+    if parts.scheme not in _PORTS or not host:
+        raise ValueError("it begins with neither http:// nor https://, or names no host")
+    if not host.isascii():
+        from idna import encode  # hardly any server has such a name
+
+        host = encode(host, uts46=True).decode()
+    where = f"[{host}]" if ":" in host else host
+    return SplitResult(parts.scheme, where if parts.port is None else f"{where}:{parts.port}", parts.path, "", "")
 
 
 class Exchange:
@@ -46,10 +60,13 @@ class Exchange:
 class ServerWire:
     """HTTP/1.1 to the server of one url. Raises httpcore's errors."""
 
-    def __init__(self, url: httpx.URL, context: ssl.SSLContext, network: httpcore.AsyncNetworkBackend) -> None:
-        self._origin = httpcore.Origin(url.raw_scheme, url.raw_host, url.port or (443 if url.scheme == "https" else 80))
-        self._base = url.raw_path.partition(b"?")[0].rstrip(b"/")
-        self._host = url.netloc
+    def __init__(self, url: SplitResult, context: ssl.SSLContext, network: httpcore.AsyncNetworkBackend) -> None:
+        usual = _PORTS[url.scheme]
+        host, port = url.hostname or "", url.port or usual
+        self._origin = httpcore.Origin(url.scheme.encode(), host.encode(), port)
+        self._base = quote(url.path, safe=_SAFE).rstrip("/").encode()
+        shown = f"[{host}]" if ":" in host else host
+        self._host = (shown if port == usual else f"{shown}:{port}").encode()
         self._context = context
         self._network = network
         self._idle: list[httpcore.AsyncHTTPConnection] = []

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from typing import Self
-
-import httpx
+from typing import TYPE_CHECKING, Self
 
 from reconciler.engines.secrets import read_secret
 from reconciler.fleet import GpurecError, Notify, NotifyFormat, SecretRef, Topic
@@ -16,6 +14,9 @@ from reconciler.rendering import Template, render
 from reconciler.service.conditions import Condition
 from reconciler.value_class import value_class
 from reconciler.workspace import Workspace
+
+if TYPE_CHECKING:
+    import httpx
 
 MOST_WAITING = 500
 """Alerts that wait for one webhook; more are lost, and that is said."""
@@ -111,6 +112,8 @@ class Alerts:
             self._lost(to.name, f"{MOST_WAITING} alerts wait for it already")
 
     async def _work(self, queue: asyncio.Queue[tuple[Notify, Alert]]) -> None:
+        import httpx  # a loop without webhooks does without it, and its memory
+
         async with httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=False, trust_env=False) as client:
             while True:
                 to, alert = await queue.get()
@@ -132,6 +135,8 @@ class Alerts:
 
     async def _deliver(self, client: httpx.AsyncClient, to: Notify, alert: Alert) -> str | None:
         """Sends one; why it was given up, in one sentence that does not tell the url."""
+        import httpx
+
         body, kind = content(to, alert)
         url = read_secret(to.url, to.name)
         why = ""

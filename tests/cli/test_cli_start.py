@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from cli_lab import served
 
 from reconciler.fleet import FleetFacts, NodeFacts
 from reconciler.probes import facts_to_json
+from reconciler.sim import builtin_fleet
 
 PROBE = """
 import sys
@@ -45,3 +47,12 @@ def test_help_imports_nothing_of_the_rooms_behind_it() -> None:
     program = f"HEAVY = {('reconciler.planning', 'reconciler.workspace', 'reconciler.execution', 'asyncio')!r}\n{PROBE}"
     done = subprocess.run([sys.executable, "-c", program, "--help"], capture_output=True, text=True, timeout=60, check=False)
     assert done.stderr.splitlines()[-1] == "ended 0", done.stderr
+
+
+def test_a_look_at_engines_that_answer_needs_neither_pydantic_nor_the_client_of_httpx(tmp_path: Path) -> None:
+    program = f"HEAVY = {('httpx', 'pydantic', 'jinja2', 'ruamel.yaml', 'rich')!r}\n{PROBE}"
+    with served(builtin_fleet("demo").with_time_scale(0), tmp_path) as lab:
+        command = [sys.executable, "-c", program, "-C", str(lab.root), "watch", "--once", "-v"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert "unreachable" not in done.stdout
+    assert done.stderr.splitlines()[-1] == "ended 2", done.stderr
