@@ -27,7 +27,8 @@ class Decided:
             self._placing.note(target)
 
     def may_leave(self, found: Occupant, comes: Collection[ModelSpec]) -> bool:
-        """Whether a resident that is no target may leave: by the files and the policy, or for one of the models that come to its node."""
+        """Whether a resident that is no target may leave: by the files and the policy, or for one of the models that come to its node, or
+        become ours there."""
         return leaves(self._placing, found) or (bool(comes) and self._may_give_way(found, comes))
 
     def _may_give_way(self, found: Occupant, comes: Collection[ModelSpec]) -> bool:

@@ -16,8 +16,7 @@ from reconciler.placement.search_state import Placing
 
 def keep(placing: Placing, model: ModelSpec, of_others: bool = True) -> None:
     """Keeps replicas that are there, up to the number wanted: ours first, then those on engines that cannot be asked, then strangers'.
-    Without `of_others` none that the state has for another model that wants it, and that matters as much, or for whatever other one where
-    this makes nothing leave (`when.free_vram`)."""
+    Without `of_others` none that the state has for another model that wants it."""
     refused, placed = placing.class_of(model).refused, placing.at[model.name]
     here: dict[EngineState, list[Occupant]] = {}
     for found in placing.found_of[model.name]:
@@ -59,11 +58,12 @@ def keep(placing: Placing, model: ModelSpec, of_others: bool = True) -> None:
             keep_at(placing, model, slot, here)
 
 
-def _stands_wrong(placing: Placing, model: ModelSpec, slot: EngineState, here: Mapping[EngineState, Sequence[Occupant]]) -> bool:
-    if model.name not in placing.company.involved:
+def _stands_wrong(placing: Placing, model: ModelSpec, slot: EngineState, here: dict[EngineState, list[Occupant]]) -> bool:
+    """Whether a replica may not be there for others that are; of its residents there, those that may not stay are `here` no more."""
+    if model.name not in placing.company.involved or slot not in here:
         return placing.breaks_spread(model, slot)
-    found = next(iter(here.get(slot, ())), None)
-    return placing.breaks_spread(model, slot, _as_it_is(placing, model, found) if found is not None else None)
+    here[slot] = [found for found in here[slot] if not placing.breaks_spread(model, slot, _as_it_is(placing, model, found))]
+    return not here[slot]
 
 
 def _as_it_is(placing: Placing, model: ModelSpec, found: Occupant) -> Occupant | None:
@@ -75,8 +75,7 @@ def _is_of_another(model: ModelSpec, found: Occupant) -> bool:
     owners = {row.model for row in found.rows}
     if model.name in owners:
         return False
-    others = (one for one in (found.model, *found.also) if one is not None and one.name in owners and one.ensure is Ensure.LOADED)
-    return any(one.priority >= model.priority or model.when.free_vram is not None for one in others)
+    return any(one is not None and one.name in owners and one.ensure is Ensure.LOADED for one in (found.model, *found.also))
 
 
 def _is_in_ram_for_another(model: ModelSpec, found: Occupant) -> bool:
@@ -214,7 +213,7 @@ def leaves(placing: Placing, found: Occupant) -> bool:
     loaded = [model for model in (found.model, *found.also) if model.ensure is Ensure.LOADED]
     if not loaded:
         return found.held_by_us
-    return all(_is_there_without(placing, model, slot) for model in loaded) or any(is_parted(placing, model, found) for model in loaded)
+    return all(_is_there_without(placing, model, slot) or is_parted(placing, model, found) for model in loaded)
 
 
 def is_parted(placing: Placing, model: ModelSpec, found: Occupant) -> bool:

@@ -171,12 +171,14 @@ def _stay_until_placed(placing: Placing, every: Sequence[Occupant]) -> None:
     has no more."""
     lacking = {lacking.model.name for lacking in placing.result.lacking}
     lacking |= {name for name, targets in placing.at.items() if any(placing.is_hoped_for(target) for target in targets.values())}
-    stuck = [(found.moving, found) for found in every if found.moving is not None and found.moving.name in lacking]
-    stuck += [(found.model, found) for found in every if found.model and found in placing.result.released and not leaves(placing, found)]
+    stuck = {found: found.model for found in every if found.model is not None and found in placing.result.released}
+    moving = {found: found.moving for found in every if found.moving is not None and found.moving.name in lacking}
     turn = {model.name: number for number, model in enumerate(placing.company.mates_first(placing.models))}
-    for moving, found in sorted(stuck, key=lambda pair: (turn[pair[0].name], pair[1].slot.id)):
-        if found.slot in placing.at[moving.name] or is_parted(placing, moving, found):
+    for found, model in sorted((stuck | moving).items(), key=lambda pair: (turn[pair[1].name], pair[0].slot.id)):
+        if found.slot in placing.at[model.name] or is_parted(placing, model, found):
+            continue
+        if found not in moving and leaves(placing, found):
             continue
         placing.result.spared.discard(found)
         if found not in placing.result.released or placing.come_back(found):
-            placing.staying[moving.name].append(found)
+            placing.staying[model.name].append(found)

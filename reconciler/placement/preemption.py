@@ -85,7 +85,7 @@ def victims_of(placing: Placing, model: ModelSpec, slot: EngineState) -> list[Le
         not_right = [found for found in waiting if found not in yields]
         there = [*together(placing, near), *(Leaving(near, (found,), found=found) for found in not_right if found not in giving)]
         yielding += (Leaving(near, (found,), found=found) for found in yields if found not in giving)
-        lower += (one for one in there if one.priority < model.priority)
+        lower += (one for one in there if one.priority < model.priority and not _is_mate(placing, model, one))
     foes = placing.company.foes.get(model.name, ())
     must = [one for one in _in_the_way(lower, model, slot) if any(target.model.name in foes for target in one.targets)]
     gone: list[Leaving] = []
@@ -110,6 +110,12 @@ def victims_of(placing: Placing, model: ModelSpec, slot: EngineState) -> list[Le
             else:
                 victim.lift(placing.board)
     return chosen
+
+
+def _is_mate(placing: Placing, model: ModelSpec, leaving: Leaving) -> bool:
+    """Whether `model` may only be where this is, so that it finds no place where this has left."""
+    mates = placing.company.mates.get(model.name, ())
+    return any(target.model.name in mates for target in leaving.targets)
 
 
 def _in_the_way(leaving: Iterable[Leaving], model: ModelSpec, slot: EngineState) -> list[Leaving]:
@@ -152,8 +158,7 @@ def eject(placing: Placing, model: ModelSpec, candidates: Sequence[EngineState])
             victim = leaving.targets[0]
             if len(leaving.targets) > 1 or victim.model.priority > model.priority or victim.model.each is not None:
                 continue
-            mate = victim.model.name in placing.company.mates.get(model.name, ())
-            if mate or (searched and placing.is_searched(victim.model)):
+            if _is_mate(placing, model, leaving) or (searched and placing.is_searched(victim.model)):
                 continue
             placing.looks_left -= 1
             if placing.looks_left < 0:

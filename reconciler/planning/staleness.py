@@ -37,6 +37,8 @@ from reconciler.planning.planner import room_needed
 from reconciler.value_class import value_class
 from reconciler.vram import NO_CATALOGUE, Catalogue
 
+_LOADS = (Action.LOAD, Action.RELOAD)
+
 
 @value_class
 class StaleStep:
@@ -94,8 +96,11 @@ class _Replay:
         self._gone: dict[str, str] = {}
         self._steps = model_steps(plan.steps)
         self._loads: dict[str, list[ModelStep]] = defaultdict(list)
+        self._comes: dict[str, list[ModelSpec]] = defaultdict(list)
         for step in self._steps:
-            if step.action in (Action.LOAD, Action.RELOAD):
+            if step.action in (*_LOADS, Action.ADOPT, Action.UPDATE) and step.model in self._models:
+                self._comes[step.node].append(self._models[step.model])
+            if step.action in _LOADS:
                 self._loads[step.node].append(step)
                 self._as_planned(step)
 
@@ -191,8 +196,7 @@ class _Replay:
         found = self._found.get(slot, {}).get(step.engine_name)
         if found is None or self._came_back(step, slot, found):
             return None
-        comes = [self._models[load.model] for load in self._loads[step.node] if load.model in self._models]
-        may_leave = self._decided.may_leave(found, comes)
+        may_leave = self._decided.may_leave(found, self._comes[step.node])
         if not self._was_its_row(step):
             if not found.rows and found.model is None and not may_leave:
                 return "it is resident and was not loaded by gpurec"

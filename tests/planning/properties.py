@@ -215,12 +215,13 @@ def against_company(world: World, plan: Plan) -> list[str]:
 
 
 def that_teach(world: World, plan: Plan) -> set[str]:
-    """The pulls (ids) of a name of which no engine told the weights, and they are those of another name: that nobody could know."""
-    told = {
-        one.name for node in world.facts.nodes.values() for engine in node.engines.values() for one in engine.installed or () if one.blob
-    }
+    """The pulls (ids) that tell what nobody could know: of a name that is on no disk, where its weights are those of another name, or where
+    only its file tells how large a model is."""
+    files = [one for node in world.facts.nodes.values() for engine in node.engines.values() for one in engine.installed or ()]
+    unsized = {model.name for model in world.desired.models if model.vram is None} - {one.name for one in files}
+    alike = {*TWINS} - {one.name for one in files if one.blob}
     pulls = (step for step in plan.steps if step.action is Action.PULL)
-    return {step.id for step in pulls if step.engine_name in TWINS and step.engine_name not in told}
+    return {step.id for step in pulls if step.base_name in unsized or step.engine_name in alike}
 
 
 def settled(world: World, plan: Plan) -> World:
