@@ -21,9 +21,11 @@ from reconciler.containers.shapes import (
 from reconciler.engines.foreign_text import clean_name, clean_text
 from reconciler.fleet import (
     ADDRESS_LABEL,
+    ALL_CARDS,
     FLEET_LABEL,
     KIB,
     SPEC_LABEL,
+    CardCount,
     ContainerFacts,
     ContainerHealth,
     ContainerState,
@@ -238,14 +240,14 @@ def _cpus(host: HostConfigAnswer) -> float | None:
     return 0.0 if host.NanoCpus is not None else None
 
 
-def _cards(requests: list[DeviceRequest]) -> tuple[str, ...]:
-    found: list[str] = []
+def _cards(requests: list[DeviceRequest]) -> tuple[str | CardCount, ...]:
+    found: list[str | CardCount] = []
     for one in requests:
         if one.DeviceIDs:
             found += [clean_name(name.removeprefix(CDI_NVIDIA)) for name in one.DeviceIDs]
         elif one.Count:
-            found.append("all" if one.Count < 0 else f"any {one.Count}")
-    return tuple(sorted(found))
+            found.append(ALL_CARDS if one.Count < 0 else CardCount(one.Count))
+    return tuple(sorted(found, key=str))
 
 
 def read_healthcheck(check: HealthcheckAnswer | None) -> Healthcheck | None:

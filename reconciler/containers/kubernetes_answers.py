@@ -41,6 +41,7 @@ from reconciler.fleet import (
     FLEET_LABEL,
     HOST_NETWORK,
     SPEC_LABEL,
+    CardCount,
     ContainerFacts,
     ContainerHealth,
     ContainerState,
@@ -169,13 +170,16 @@ def amount(text: str | None) -> float | None:
     return value if value is not None and value < _MOST_AMOUNT else None
 
 
-def _cards(limits: Mapping[str, str], asked: tuple[str, ...], node: ClusterNode) -> tuple[str, ...]:
-    """Those that were asked for, where it has as many of each kind; else how many it has."""
+def _cards(limits: Mapping[str, str], asked: tuple[str, ...], node: ClusterNode) -> tuple[str | CardCount, ...] | None:
+    """Those that were asked for, where it has as many of each kind; else how many it has, None where that is no number."""
     wanted = {resource: str(count) for resource, count in Counter(node.resource(card) for card in asked).items()}
     given = {name: count for name, count in limits.items() if "/" in name and count != "0"}
     if given == wanted:
         return asked
-    return tuple(f"any {clean_name(count)} of {clean_name(name)}" for name, count in sorted(given.items()))
+    counted = {name: amount(count) for name, count in sorted(given.items())}
+    if None in counted.values():
+        return None
+    return tuple(CardCount(int(count), clean_name(name)) for name, count in counted.items() if count is not None)
 
 
 def _healthcheck(found: Probe | None, asked: Healthcheck | None) -> Healthcheck | None:

@@ -10,9 +10,11 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 
 from reconciler.fleet.containers import (
+    ALL_CARDS,
     HOST_NETWORK,
     NO_NETWORK,
     SPEC_LABEL,
+    CardCount,
     ContainerFacts,
     ContainerSpec,
     Healthcheck,
@@ -189,10 +191,11 @@ def _or_unknown(values: Sequence[object] | None) -> str | None:
 def _cards_found(spec: ContainerSpec, facts: ContainerFacts) -> str | None:
     """All cards without a name are those of a container that was adopted so, and so are as many as it is to have, of which the cluster
     decided which; its replacement gets them by name."""
-    cards = facts.cards or ()
-    counted = len(cards) == 1 and cards[0].startswith(f"any {len(spec.cards)} of ")
-    if facts.adopted and ((spec.all_cards and cards == ("all",)) or counted):
-        return _listed(spec.cards)
+    one = facts.cards[0] if facts.cards is not None and len(facts.cards) == 1 else None
+    if facts.adopted and isinstance(one, CardCount):
+        as_many = bool(one.resource) and one.count == len(spec.cards)
+        if as_many or (spec.all_cards and one == ALL_CARDS):
+            return _listed(spec.cards)
     return _or_unknown(facts.cards)
 
 

@@ -217,6 +217,22 @@ class Owner(StrEnum):
 
 
 @value_class
+class CardCount:
+    """Cards that a container was given by number and not by name: `count` (None: all that there are) of a cluster's `resource`, or of
+    whatever a daemon counts as cards (empty). Which they are was decided by what runs it."""
+
+    count: int | None
+    resource: str = ""
+
+    def __str__(self) -> str:
+        count = "all" if self.count is None else f"any {self.count}"
+        return f"{count} of {self.resource}" if self.resource else count
+
+
+ALL_CARDS = CardCount(None)
+
+
+@value_class
 class ContainerFacts:
     """A container as it was seen. What is None was not looked at, or not told; of a container that is not ours that is everything below
     `whose`.
@@ -225,8 +241,8 @@ class ContainerFacts:
     it was made of, as it was written then; `image_id` what that was, `image_now` what it names on this daemon by now (None: it is gone),
     `digests` by what registries know it. `command` and `entrypoint` are those that run, `image_command` and `image_entrypoint` the
     image's own. `env` has only variables that are declared by value, `secrets` of those declared by reference whether they are the same
-    (None: the secret could not be read), `variables` the names of all that its image does not set so. `cards` are UUIDs, or `all`, or
-    `any N` where a count was asked for. `networks` are the names it is attached to, and `network_mode` how it was made. `privileges` are
+    (None: the secret could not be read), `variables` the names of all that its image does not set so. `cards` are UUIDs, or
+    how many where a count was asked for. `networks` are the names it is attached to, and `network_mode` how it was made. `privileges` are
     the words for what goes beyond an ordinary container, `settings` those for what else the files have no keys for (a user that is not the
     image's, hosts, a read-only root). `adopted` is what its labels do not say and the files or the state do: the id,
     or the address of its label, by which it has `address`; empty for all others.
@@ -266,7 +282,7 @@ class ContainerFacts:
     shm_size: int | None = None
     cpus: float | None = None
     memory: int | None = None
-    cards: tuple[str, ...] | None = None
+    cards: tuple[str | CardCount, ...] | None = None
     devices: tuple[str, ...] | None = None
     groups: tuple[str, ...] | None = None
     healthcheck: Healthcheck | None = None

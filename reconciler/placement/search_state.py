@@ -211,7 +211,7 @@ class Placing:
         if slot.full or found.resident.blob in slot.runners or not slot.may_hold(found.charges, lambda card: not self._newly_taken(card)):
             return False
         self.board.put(found)
-        if slot.coming and would_evict(slot):
+        if (slot.coming and would_evict(slot)) or self._takes_what_is_to_be_free(found):
             self.board.remove(found)
             return False
         self.result.displaced.discard(found)
@@ -241,6 +241,17 @@ class Placing:
             for target in self.on_slot[slot]
             for taken, count in target.charges
             if taken is card
+        )
+
+    def _takes_what_is_to_be_free(self, found: Occupant) -> bool:
+        """Whether something comes to one of its cards that asks for more free memory before than this leaves there (`when.free_vram`)."""
+        cards = {card for card, _ in found.charges if not card.is_ram}
+        return any(
+            card in cards and card.left_without(count) < target.model.when.free_vram
+            for slot in self.board.by_node[found.slot.id.node]
+            for target in self.on_slot[slot]
+            if target.model.when.free_vram is not None and target.found is None
+            for card, count in target.charges
         )
 
     def class_of(self, model: ModelSpec) -> Eligible:

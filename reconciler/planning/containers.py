@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from reconciler.fleet import (
     HOST_NETWORK,
     NO_LEADS,
+    CardCount,
     CardSpec,
     ContainerFacts,
     ContainerSpec,
@@ -162,9 +163,9 @@ def why_stopped_first(old: ContainerFacts, spec: ContainerSpec, both_fit: bool) 
         return f"both have {spec.devices[0]}, and nobody can tell whether its cards have room for both"
     if old.cards is None and spec.cards:
         return "it is not known which cards the old one has"
-    unnamed = [card for card in old.cards or () if card == "all" or card.startswith("any ")]
+    unnamed = [card for card in old.cards or () if isinstance(card, CardCount)]
     if unnamed and spec.cards:
-        return f"the old one has {unnamed[0]} of the cards"
+        return f"the old one has {unnamed[0]}{'' if unnamed[0].resource else ' of the cards'}"
     if (shared := {*spec.cards} & {*(old.cards or ())}) and not both_fit:
         return f"both have card {min(shared)}, which is not known to have room for both"
     return None

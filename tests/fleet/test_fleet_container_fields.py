@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 
 from reconciler.fleet import (
+    ALL_CARDS,
+    CardCount,
     ContainerFacts,
     ContainerHealth,
     ContainerSpec,
@@ -108,7 +110,9 @@ def test_a_container_as_wanted_has_the_fields_that_are_wanted() -> None:
         ({"cpus": 1.0}, "cpus", 1.0),
         ({"memory": 2**20}, "memory", 2**20),
         ({"cards": ("GPU-1",)}, "cards", "GPU-1"),
-        ({"cards": ("all",)}, "cards", "all"),
+        ({"cards": (ALL_CARDS,)}, "cards", "all"),
+        ({"cards": ("any 1 of nvidia.com/gpu",), "adopted": "1"}, "cards", "any 1 of nvidia.com/gpu"),
+        ({"cards": (CardCount(9, "nvidia.com/gpu"),), "adopted": "1"}, "cards", "any 9 of nvidia.com/gpu"),
         ({"devices": ()}, "devices", ""),
         ({"groups": ("video", "render")}, "groups", "render, video"),
         ({"healthcheck": None}, "healthcheck", "none"),

@@ -12,7 +12,7 @@ from workload_rules import ADDRESS, DEPLOYMENTS, FLEET, Ask, Subject, only, quie
 
 from reconciler.containers import ContainerError
 from reconciler.execution.containers import ContainerWork
-from reconciler.fleet import ContainerFacts, ContainersLookedFor, ContainerSpec, Owner, PublishedPort, looked_for, mismatches
+from reconciler.fleet import CardCount, ContainerFacts, ContainersLookedFor, ContainerSpec, Owner, PublishedPort, looked_for, mismatches
 
 VARIABLE = "OLLAMA_DEBUG"
 
@@ -55,7 +55,7 @@ async def a_deployment_made_by_hand_counts_as_ours_and_goes_as_any_other(subject
     async with subject.opened() as host, subject.opened("other") as other:
         there = await host.observe(replace(asked, adopted={}, on_host=True))
         assert [(one.owner, one.name, one.variables, one.cards) for one in there.containers or ()] == [
-            (Owner.FOREIGN, "box", (VARIABLE,), ("any 1 of nvidia.com/gpu",))
+            (Owner.FOREIGN, "box", (VARIABLE,), (CardCount(1, "nvidia.com/gpu"),))
         ]
         assert (await other.observe(replace(asked, on_host=True))).containers == ()
         found = await only(host, spec)

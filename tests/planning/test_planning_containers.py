@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.fleet import ClusterSpec, ContainerFacts, ContainerSpec, ContainerState, DockerSpec, Owner, parse_mount
+from reconciler.fleet import (
+    ALL_CARDS,
+    CardCount,
+    ClusterSpec,
+    ContainerFacts,
+    ContainerSpec,
+    ContainerState,
+    DockerSpec,
+    Owner,
+    parse_mount,
+)
 from reconciler.planning.containers import untold_links, why_stopped_first
 
 NEW = ContainerSpec("box", "i", "lab", "agent.a/box", cards=("GPU-1",))
@@ -14,7 +24,10 @@ NEW = ContainerSpec("box", "i", "lab", "agent.a/box", cards=("GPU-1",))
     ("cards", "both_fit", "why"),
     [
         (None, True, "it is not known which cards the old one has"),
-        (("all",), True, "the old one has all of the cards"),
+        ((ALL_CARDS,), True, "the old one has all of the cards"),
+        ((CardCount(2),), True, "the old one has any 2 of the cards"),
+        ((CardCount(1, "nvidia.com/gpu"),), True, "the old one has any 1 of nvidia.com/gpu"),
+        (("any 2",), False, None),
         (("GPU-1",), False, "both have card GPU-1, which is not known to have room for both"),
         (("GPU-1",), True, None),
         (("GPU-2",), False, None),

@@ -4,9 +4,10 @@ that a model asks for decide together who stays."""
 from __future__ import annotations
 
 from fleets import GIB, actions, desired, fleet, loaded, model, node, owned
+from properties import against_when
 from small_worlds import settles, stands, world
 
-from reconciler.fleet import ContextVia, EngineKind, Residency, Variant
+from reconciler.fleet import ContextVia, Each, EngineKind, Residency, Variant, When
 
 
 def test_what_may_only_be_beside_another_stays_where_that_one_stays_for_want_of_another_place() -> None:
@@ -98,3 +99,17 @@ def test_nobody_takes_over_what_is_anothers_before_all_have_kept_their_own() -> 
     there = {"a": [loaded("m0:1", 3 * GIB), loaded("m1:1", 3 * GIB)]}
     here = world(of, want, there, [owned("m0:1", "a"), owned("m1:1", "a")], sizes={"m0:1": 3, "m1:1": 3, "m3:1": 14})
     assert actions(here.plan()) == []
+
+
+def test_what_was_to_leave_does_not_come_back_beside_what_came_since_so_much_of_the_card_was_free() -> None:
+    of = fleet(node("a", 12 * GIB), node("b", 4 * GIB, kind=EngineKind.LLAMACPP))
+    want = desired(
+        model("m3:1", ["a", "b"], 5 * GIB, engine=EngineKind.LLAMACPP, each=Each.ENGINE),
+        model("m1:1", ["a"], 4 * GIB, when=When(free_vram=8 * GIB)),
+    )
+    here = world(of, want, {"a": [loaded("m3:1", 5 * GIB)]}, [owned("m3:1", "a")], sizes={"m1:1": 4, "m3:1": 5})
+    plan = here.plan()
+    assert actions(plan) == ["unload model.m3:1@a/ollama", "load model.m1:1@a/ollama"]
+    assert against_when(here, plan) == []
+    assert stands(here)
+    assert settles(here) == []
