@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,30 @@ def test_axe_finds_nothing_and_nothing_is_asked_for_or_wider_than_the_window(nam
         assert page.axe() == []
         assert page.overflow() == 0
         assert (page.requests, page.errors) == ([], [])
+
+
+def test_a_plan_of_ten_thousand_steps_opens_and_is_judged_as_any_other(tmp_path: Path) -> None:
+    file = tmp_path / "large.html"
+    file.write_text(plan_html(PLANS.large_plan()))
+    with opened(file) as page:
+        assert page.axe() == []
+        assert page.overflow() == 0
+        assert page.page.evaluate("document.querySelectorAll('*').length") < 10_000
+        page.page.locator("#filter").fill("gpu0999 unload")
+        (row,) = page.page.locator("tr[data-row]:visible").all_inner_texts()
+        assert "model.old@gpu0999/ollama" in row
+    with opened(file, width=320) as page:
+        assert page.overflow() == 0
+
+
+def test_a_fold_of_alike_nodes_is_found_by_the_name_of_each(tmp_path: Path) -> None:
+    nodes = [f"gpu{at:02}" for at in range(20)]
+    steps = tuple(PLANS.step(PLANS.Action.LOAD, "m", node, "ollama", "missing", id=node) for node in nodes)
+    file = tmp_path / "alike.html"
+    file.write_text(plan_html(replace(PLANS.EMPTY_PLAN, steps=steps)))
+    with opened(file) as page:
+        page.page.locator("#filter").fill("gpu17")
+        assert page.page.locator("tr[data-row]:visible").count() == 1
 
 
 def test_the_keyboard_reaches_the_filter_and_every_fold_and_filters(tmp_path: Path) -> None:

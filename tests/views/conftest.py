@@ -116,6 +116,20 @@ HOSTILE_PLAN = replace(
 )  # fmt: skip
 
 
+def large_plan() -> Plan:
+    """Ten steps on each of 1,000 nodes, of which no two are alike; one takes something away."""
+    nodes = [f"gpu{at:04}" for at in range(1000)]
+    gone = step(Action.UNLOAD, "old", "gpu0999", "ollama", "is not wanted", id="gone")
+    steps = [
+        step(Action.LOAD, f"m{at}", node, "ollama", "missing", id=f"{at}{node}", vram_bytes=(row + 1) * MIB, seconds=4.5)
+        for row, node in enumerate(nodes)
+        for at in range(10)
+    ]
+    cards = tuple(card(node, 0, 8192, row, 700) for row, node in enumerate(nodes))
+    drift = tuple(Drift(f"model.m{at}@n/o", "missing", "resident", True, False) for at in range(5000))
+    return replace(EMPTY_PLAN, steps=(*steps, gone), gpus=cards, drift=drift)
+
+
 @pytest.fixture
 def empty_plan() -> Plan:
     return EMPTY_PLAN

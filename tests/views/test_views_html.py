@@ -9,11 +9,12 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from conftest import EMPTY_PLAN, FULL_PLAN, HOSTILE_PLAN, card, step
+from conftest import EMPTY_PLAN, FULL_PLAN, HOSTILE_PLAN, card, large_plan, step
 from hypothesis import given, settings
 from test_views_markdown import INVISIBLE, plans
 
-from reconciler.planning.plan import Action, Plan
+from reconciler.planning.kinds.file.kind import FileStep
+from reconciler.planning.plan import Action, Cause, Deferred, Impact, Note, Plan, Reason, UnmanagedResident, Unplaced
 from reconciler.planning.schedule import schedule
 from reconciler.views.html import plan_html
 
@@ -24,7 +25,8 @@ OURS = {
 }  # fmt: skip
 ATTRIBUTES = {
     "charset", "http-equiv", "content", "name", "lang", "class", "id", "type", "placeholder", "aria-label", "aria-hidden", "role", "hidden",
-    "tabindex", "scope", "open", "data-row", "width", "height", "viewbox", "x", "y", "x1", "x2", "y1", "y2", "rx", "d", "text-anchor",
+    "data-names", "tabindex", "scope", "open", "data-row", "width", "height", "viewbox", "x", "y", "x1", "x2", "y1", "y2", "rx", "d",
+    "text-anchor",
 }  # fmt: skip
 
 
@@ -129,12 +131,61 @@ def test_steps_that_nobody_measured_are_drawn_in_their_order_without_times() -> 
     assert 'class="tick"' in plan_html(replace(EMPTY_PLAN, steps=(*guessed, step(Action.LOAD, "c", "c", "o", "x", id="c", seconds=4.0))))
 
 
-def test_a_large_plan_has_all_its_steps_in_folds_that_are_closed() -> None:
-    nodes = [f"gpu{at:03}" for at in range(300)]
-    plan = replace(EMPTY_PLAN, steps=tuple(step(Action.LOAD, "m", node, "ollama", "missing", id=node) for node in nodes))
+NODES = [f"gpu{at:04}" for at in range(1000)]
+
+
+def test_nodes_that_change_alike_share_a_fold_which_names_them_all() -> None:
+    steps = [step(Action.LOAD, f"m{at}", node, "ollama", f"{node}/ollama lacks it", id=f"{at}{node}") for node in NODES for at in range(10)]
+    plan = replace(EMPTY_PLAN, steps=tuple(steps), gpus=tuple(card(node, 0, 8192, 0, 700) for node in NODES))
     document = plan_html(plan)
-    assert document.count("<details>") == 300
+    read = check(document)
+    said = "".join(read.texts)
+    assert document.count("<details open>") == 1
+    assert "gpu0000 and 999 alike, each: 10 to load" in said
+    assert ", ".join(NODES) in said
+    assert read.rows == 10 + 10 + 1, "changes together, steps of one node, one card"
+    assert "9,990 more steps are not drawn" in said
+    assert "more nodes" not in said
+
+
+def test_a_large_plan_has_the_changes_of_all_and_says_which_nodes_are_only_in_the_json() -> None:
+    document = plan_html(large_plan())
+    read = check(document)
+    said = "".join(read.texts)
     assert "<details open>" not in document
-    assert check(document).rows == 300
-    assert document.count('class="b-add') == 150
-    assert "150 more steps in the tables below" in document
+    assert len(read.tags) < 8000
+    assert document.count("<details>") == 39, "rows of 400 steps"
+    assert said.index("gpu0999: 10 to load, 1 to unload") < said.index("gpu0000: 10 to load"), "what takes away comes first"
+    assert "… and 961 more nodes with changes (9,610 to load): the plan's JSON has all of them (--format json)." in said
+    assert "… and 899 more cards that change: the plan's JSON" in said
+    assert "… and 4,900 more fields that drifted: the plan's JSON" in said
+
+
+def test_long_diffs_of_many_files_are_shortened_and_counted() -> None:
+    def file(node: str) -> FileStep:
+        return FileStep(
+            id=node, address=f"file./etc/x@{node}", action=Action.CREATE, reason=Reason("c", "is wanted"), cause=Cause.PENDING, node=node,
+            path="/etc/x", content="", diff=tuple(f"+{node[-1]} {node[-3:]}: {line}" for line in range(1000)),
+        )  # fmt: skip
+
+    one = check(plan_html(replace(EMPTY_PLAN, steps=(file("a"),))))
+    assert "+a a: 999" in "".join(one.texts)
+    many = check(plan_html(replace(EMPTY_PLAN, steps=tuple(map(file, NODES[:100])))))
+    assert "… and 970 more lines of the diff: the plan's JSON has all of them" in "".join(many.texts)
+    assert len(many.tags) < 10_000
+
+
+def test_every_list_of_a_large_plan_is_bounded() -> None:
+    many = range(3000)
+    plan = replace(
+        EMPTY_PLAN,
+        unplaced=tuple(Unplaced(f"m{at}", 1, 1, (), {}, ()) for at in many),
+        notes=tuple(Note(f"m{at}", "c", "said") for at in many),
+        deferred=tuple(Deferred(f"n{at}", None, "refused") for at in many),
+        unmanaged=tuple(UnmanagedResident("n", "o", f"m{at}", None, None) for at in many),
+        forgotten=tuple(f"model.m{at}@n/o" for at in many),
+        impact=Impact({f"m{at}": 1.0 for at in many}, 0, tuple(f"model.e{at}@n/o" for at in many)),
+    )
+    read = check(plan_html(plan))
+    assert read.rows == 6 * 100
+    assert "".join(read.texts).count("the plan's JSON has all of them") == 6

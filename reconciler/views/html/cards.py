@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 from reconciler.fleet import format_bytes
 from reconciler.planning.plan import CardBalance
+from reconciler.views.alike import alike_cards
 from reconciler.views.cards import card_remarks, changes
-from reconciler.views.html.elements import Content, Html, code, tag
+from reconciler.views.html.elements import Content, Html, code, left_out, tag
 from reconciler.views.style import bounded, plural
 
-MOST = 500
+MOST = 100
+"""Rows of cards; those that are alike on many nodes share one."""
 _WIDTH, _HEIGHT, _GAP = 260.0, 11.0, 3.0
 _LEGEND = (
     ("f-used", "used"),
@@ -26,18 +28,20 @@ def cards_section(cards: Sequence[CardBalance]) -> Content:
     changing = [card for card in cards if changes(card)]
     if not changing:
         return None
-    shown, left = bounded(changing, MOST)
+    rows = alike_cards(changing)
+    shown, _ = bounded(rows, MOST)
+    left = len(changing) - sum(count for _, count in shown)
     quiet = len(cards) - len(changing)
-    said = [f"{plural(left, 'more card changes', 'more cards change')}."] if left else []
-    said += [f"{plural(quiet, 'card stays as it is', 'cards stay as they are')}."] if quiet else []
-    if any(card.assumed for card in shown):
+    said = [f"{plural(quiet, 'card stays as it is', 'cards stay as they are')}."] if quiet else []
+    if any(card.assumed for card, _ in shown):
         said.append("Assumed: the card's own use cannot be read, so its declared size and foreign use count.")
     head = tag("tr", *(tag("th", name, class_="number" if number else None, scope="col") for name, number in _COLUMNS))
-    table = tag("table", tag("thead", head), tag("tbody", *(_row(card) for card in shown)))
+    table = tag("table", tag("thead", head), tag("tbody", *(_row(card, count) for card, count in shown)))
     return [
         tag("h2", "Cards, before → after"),
         tag("p", *(tag("span", _swatch(look), name) for look, name in _LEGEND), class_="legend quiet"),
         tag("div", table, class_="scroll", tabindex="0", role="region", aria_label="Cards, before and after"),
+        left_out(left, "cards that change"),
         tag("p", " ".join(said), class_="quiet") if said else None,
     ]
 
@@ -57,13 +61,14 @@ def _swatch(look: str) -> Html:
     return tag("svg", tag("rect", class_=look, width=10.0, height=10.0), width=10.0, height=10.0, aria_hidden="true")
 
 
-def _row(card: CardBalance) -> Html:
+def _row(card: CardBalance, count: int) -> Html:
     free = "unknown" if card.free_after_bytes is None else format_bytes(card.free_after_bytes)
     usable = "unknown" if card.usable_bytes is None else format_bytes(card.usable_bytes)
     said = [*card_remarks(card), *(["assumed"] if card.assumed else [])]
+    alike = f" and {count - 1:,} alike" if count > 1 else None
     return tag(
         "tr",
-        tag("td", code(f"{card.node}/{card.gpu}"), tag("div", card.name, class_="quiet") if card.name else None),
+        tag("td", code(f"{card.node}/{card.gpu}"), alike, tag("div", card.name, class_="quiet") if card.name else None),
         tag("td", _bars(card)),
         *(tag("td", text, class_="number") for text in (format_bytes(card.before_bytes), format_bytes(card.after_bytes), free, usable)),
         tag("td", ", ".join(said), class_="quiet"),

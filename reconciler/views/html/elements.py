@@ -35,6 +35,11 @@ def code(text: str) -> Html:
     return tag("code", text)
 
 
+def left_out(count: int, what: str) -> Content:
+    """That a page does not have so many more, and where they are."""
+    return tag("p", f"… and {count:,} more {what}: the plan's JSON has all of them (--format json).", class_="quiet") if count else None
+
+
 def address(*parts: str) -> Html:
     """The path of a page, each part percent-encoded: whatever is in a name, it leads nowhere else."""
     return Html("/" + "/".join(quote(part, safe="") for part in parts))

@@ -16,6 +16,7 @@ if (main && news) {
     if (!found || busy()) return;
     main.replaceChildren(...found.childNodes);
     for (const fold of main.querySelectorAll("details[id]")) fold.open = open.has(fold.id);
+    offerFilter();
     if (focused) document.getElementById(focused)?.focus();
     news.textContent = "";
   };

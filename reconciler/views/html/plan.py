@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 from reconciler.fleet import LOCAL, format_bytes
 from reconciler.planning.plan import Deferred, Drift, Impact, Note, Plan, Step, UnmanagedResident, Unplaced
+from reconciler.views.alike import FEW_NODES, AlikeNodes, AlikeSteps, alike_nodes, alike_steps, and_alike
 from reconciler.views.document import plan_summary
 from reconciler.views.html.cards import cards_section
-from reconciler.views.html.elements import Content, Html, code, tag
+from reconciler.views.html.elements import Content, Html, code, left_out, tag
 from reconciler.views.html.looks import look_of
 from reconciler.views.html.page import page
 from reconciler.views.html.timeline import timeline_section
 from reconciler.views.plan_text import NOT_TO_APPLY, made_words
 from reconciler.views.sections import away_words, drift_words, for_whom, what_lacks, without_restarts
 from reconciler.views.step_words import SYMBOLS, cards_of, changed_fields, counts_words, reason_of, remarks, size_of, source_of
-from reconciler.views.style import beside, plural
+from reconciler.views.style import beside, bounded, plural
 
-OPEN_NODES = 12
-"""Folds of so many nodes stand open; of more all are closed."""
+MOST_STEPS = 400
+"""Rows of steps in the folds of nodes."""
+MOST_LINES = 3000
+"""Lines of all diffs together."""
+MOST_ROWS = 100
+"""Rows of every other list."""
 _FACTS = (
     ("unchanged", "unchanged"),
     ("unplaced", "without a place"),
@@ -41,18 +45,20 @@ def plan_html(plan: Plan) -> str:
 
 def plan_sections(plan: Plan) -> list[Content]:
     """What a page has of a plan, its heading first."""
+    nodes, left = _shown_nodes(plan.steps)
     return [
         _head(plan, counts_words(plan.steps) if plan.steps else "no changes"),
         _impact(plan.impact),
         _unplaced(plan.unplaced),
+        _together(plan.steps),
         cards_section(plan.gpus) if plan.steps else None,
-        timeline_section(plan.steps),
-        _nodes(plan.steps),
+        timeline_section(plan.steps, {step.id for node in nodes for step in node.steps}),
+        _nodes(plan.steps, nodes, left),
         drift_section(plan.drift),
         _notes(plan.warnings),
         _deferred(plan.deferred),
         _unmanaged(plan.unmanaged),
-        _list("Forgotten by an apply: gone, or of an engine that left the inventory", [[code(one)] for one in plan.forgotten]),
+        _list("Forgotten by an apply: gone, or of an engine that left the inventory", [[code(one)] for one in plan.forgotten], "addresses"),
     ]
 
 
@@ -75,8 +81,11 @@ def _head(plan: Plan, does: str) -> Content:
     ]
 
 
-def _list(title: str, rows: Sequence[Content]) -> Content:
-    return [tag("h2", title), tag("ul", *(tag("li", row, data_row=True) for row in rows))] if rows else None
+def _list(title: str, rows: Sequence[Content], what: str) -> Content:
+    if not rows:
+        return None
+    shown, left = bounded(rows, MOST_ROWS)
+    return [tag("h2", title), tag("ul", *(tag("li", row, data_row=True) for row in shown)), left_out(left, what)]
 
 
 def _impact(impact: Impact) -> Content:
@@ -97,7 +106,7 @@ def _impact(impact: Impact) -> Content:
         rows.append("a download of unknown size")
     elif impact.download_bytes:
         rows.append(f"a download of about {format_bytes(impact.download_bytes)}")
-    return _list("Impact", rows)
+    return _list("Impact", rows, "lines of the impact")
 
 
 def _unplaced(unplaced: Sequence[Unplaced]) -> Content:
@@ -112,28 +121,77 @@ def _unplaced(unplaced: Sequence[Unplaced]) -> Content:
         inside += [f"of {plural(total, 'engine')}: {counts}"] if total > len(one.candidates) else []
         inside += [] if one.candidates or total else ["no engine could serve it"]
         rows.append([code(one.model), f": {what_lacks(one)}", tag("ul", *(tag("li", line) for line in inside))])
-    return _list("No place for", rows)
+    return _list("No place for", rows, "models or agents without a place")
 
 
-def _nodes(steps: Sequence[Step]) -> Content:
+def _shown_nodes(steps: Sequence[Step]) -> tuple[Sequence[AlikeNodes], Sequence[AlikeNodes]]:
+    """The nodes whose steps the page has, and those that it leaves out. Where it cannot have all, what takes something away comes first."""
+    nodes = alike_nodes(steps)
+    if sum(len(one.steps) for one in nodes) <= MOST_STEPS:
+        return nodes, ()
+    nodes.sort(key=lambda one: not any(look_of(step.action) in ("take", "change") for step in one.steps))
+    rows, shown = 0, 0
+    while shown < len(nodes) and (rows := rows + min(len(nodes[shown].steps), MOST_ROWS)) <= MOST_STEPS:
+        shown += 1
+    return nodes[:shown], nodes[shown:]
+
+
+def _together(steps: Sequence[Step]) -> Content:
+    """What is done on many nodes, each change once."""
+    if len({step.node for step in steps}) <= FEW_NODES:
+        return None
+    rows, left = bounded(alike_steps(steps), MOST_ROWS)
+    columns = (("action", None), ("what", None), ("steps", "number"), ("nodes", "number"), ("bytes each", "number"), ("why", None))
+    head = tag("tr", *(tag("th", title, class_=look, scope="col") for title, look in columns))
+    table = tag("table", tag("thead", head), tag("tbody", *map(_alike_row, rows)))
+    return [
+        tag("h2", "Changes, alike ones together"),
+        tag("div", table, class_="scroll", tabindex="0", role="region", aria_label="Changes, alike ones together"),
+        left_out(left, "changes"),
+    ]
+
+
+def _alike_row(one: AlikeSteps) -> Html:
+    return tag(
+        "tr",
+        _action(one.first),
+        tag("td", code(one.what)),
+        tag("td", f"{one.count:,}", class_="number"),
+        tag("td", f"{one.nodes:,}", class_="number"),
+        tag("td", size_of(one.first), class_="number"),
+        tag("td", reason_of(one.first)),
+        data_row=True,
+    )
+
+
+def _nodes(steps: Sequence[Step], nodes: Sequence[AlikeNodes], left: Sequence[AlikeNodes]) -> Content:
     if not steps:
         return None
     numbers = {step.id: number for number, step in enumerate(steps, 1)}
-    by_node: dict[str, list[Step]] = defaultdict(list)
-    for step in steps:
-        by_node[step.node].append(step)
-    opened = len(by_node) <= OPEN_NODES
-    return [tag("h2", "Changes, by node"), *(_node(node, some, numbers, opened) for node, some in by_node.items())]
+    opened = len(nodes) <= FEW_NODES
+    lines = MOST_LINES // max(1, sum(bool(step.lines()) for one in nodes for step in one.steps))
+    count = sum(len(one.nodes) for one in left)
+    counts = counts_words(step for one in left for step in one.steps for _ in one.nodes)
+    return [
+        tag("h2", "Changes, by node"),
+        *(_node(one, numbers, lines, opened) for one in nodes),
+        left_out(count, f"{'node' if count == 1 else 'nodes'} with changes ({counts})"),
+    ]
 
 
-def _node(node: str, steps: Sequence[Step], numbers: dict[str, int], opened: bool) -> Html:
+def _node(alike: AlikeNodes, numbers: dict[str, int], lines: int, opened: bool) -> Html:
+    node, steps = alike.nodes[0], alike.steps
     name: Content = "this machine" if node == LOCAL else code(node)
+    others = len(alike.nodes) - 1
+    names: Content = [[", " if at else "", one] for at, one in enumerate(alike.nodes)]
+    every = tag("p", "The same on each of ", tag("span", names, data_names=True), ".", class_="quiet") if others else None
+    shown, left = bounded(steps, MOST_ROWS)
     head = tag("tr", *(tag("th", title, class_=look, scope="col") for title, look in _STEP_COLUMNS))
-    rows = [_step(step, numbers) for step in steps]
-    table = tag("table", tag("thead", head), tag("tbody", *rows))
-    diffs = [[tag("p", code(step.address)), _diff(step.lines())] for step in steps if step.lines()]
+    table = tag("table", tag("thead", head), tag("tbody", *(_step(step, numbers) for step in shown)))
+    diffs = [[tag("p", code(step.address)), _diff(step.lines(), lines)] for step in shown if step.lines()]
     scroll = tag("div", table, class_="scroll", tabindex="0", role="region", aria_label=f"Steps of {node}")
-    return tag("details", tag("summary", name, f": {counts_words(steps)}"), scroll, *diffs, open=opened)
+    does = tag("summary", name, f"{and_alike(others)}: {counts_words(steps)}")
+    return tag("details", does, scroll, left_out(left, "steps here"), *diffs, every, open=opened)
 
 
 _STEP_COLUMNS = (
@@ -148,7 +206,6 @@ _STEP_COLUMNS = (
 
 
 def _step(step: Step, numbers: dict[str, int]) -> Html:
-    sign = SYMBOLS[step.action][0]
     beneath = [tag("div", code(name), " ", words, class_="quiet") for name, words in (*changed_fields(step), *remarks(step))]
     source = source_of(step)
     waits = sorted(numbers[need] for need in step.needs if need in numbers)
@@ -156,7 +213,7 @@ def _step(step: Step, numbers: dict[str, int]) -> Html:
     return tag(
         "tr",
         tag("td", str(numbers[step.id]), class_="number"),
-        tag("td", f"{sign} {step.action.value}", class_=f"act {look_of(step.action)}"),
+        _action(step),
         tag("td", code(step.address)),
         tag("td", size_of(step), tag("div", source, class_="quiet") if source else None, class_="number"),
         tag("td", cards_of(step)),
@@ -166,12 +223,22 @@ def _step(step: Step, numbers: dict[str, int]) -> Html:
     )
 
 
-def _diff(lines: Sequence[str]) -> Html:
+def _action(step: Step) -> Html:
+    return tag("td", f"{SYMBOLS[step.action][0]} {step.action.value}", class_=f"act {look_of(step.action)}")
+
+
+def _diff(lines: Sequence[str], most: int) -> Content:
     looks = {"+": "plus", "-": "minus"}
-    return tag("pre", *([tag("span", line, class_=looks.get(line[:1])), Html("\n")] for line in lines))
+    shown, left = bounded(lines, most)
+    pre = tag("pre", *([tag("span", line, class_=looks.get(line[:1])), Html("\n")] for line in shown))
+    return [pre, left_out(left, "lines of the diff")]
 
 
 def drift_section(drift: Sequence[Drift]) -> Content:
+    told = without_restarts(drift)
+    if not told:
+        return None
+    shown, left = bounded(told, MOST_ROWS)
     rows = [
         tag(
             "tr",
@@ -181,17 +248,16 @@ def drift_section(drift: Sequence[Drift]) -> Content:
             tag("td", one.klass, class_="quiet"),
             data_row=True,
         )
-        for one in without_restarts(drift)
+        for one in shown
     ]
-    if not rows:
-        return None
     head = tag("tr", *(tag("th", title, scope="col") for title in ("kind", "where", "what", "class")))
     table = tag("table", tag("thead", head), tag("tbody", *rows))
-    return [tag("h2", "Drift"), tag("div", table, class_="scroll", tabindex="0", role="region", aria_label="Drift")]
+    region = tag("div", table, class_="scroll", tabindex="0", role="region", aria_label="Drift")
+    return [tag("h2", "Drift"), region, left_out(left, "fields that drifted")]
 
 
 def _notes(notes: Sequence[Note]) -> Content:
-    return _list("Warnings", [[code(one.address), ": ", one.message] if one.address else one.message for one in notes])
+    return _list("Warnings", [[code(one.address), ": ", one.message] if one.address else one.message for one in notes], "warnings")
 
 
 def _deferred(deferred: Sequence[Deferred]) -> Content:
@@ -199,7 +265,7 @@ def _deferred(deferred: Sequence[Deferred]) -> Content:
         [code(f"{one.node}/{one.engine}" if one.engine else one.node), ": ", beside(f"{one.node}/{one.engine}", one.reason)]
         for one in deferred
     ]
-    return _list("Deferred, since nothing is known about it now", rows)
+    return _list("Deferred, since nothing is known about it now", rows, "nodes, engines or files")
 
 
 def _unmanaged(unmanaged: Sequence[UnmanagedResident]) -> Content:
@@ -208,4 +274,4 @@ def _unmanaged(unmanaged: Sequence[UnmanagedResident]) -> Content:
         size = "bytes unknown" if one.vram_bytes is None else format_bytes(one.vram_bytes)
         pinned = {True: ", pinned", False: ", expires by itself", None: ""}[one.pinned]
         rows.append([code(one.name), " on ", code(f"{one.node}/{one.engine}"), f": {size}{pinned}"])
-    return _list("Unmanaged residents, left alone with their bytes reserved", rows)
+    return _list("Unmanaged residents, left alone with their bytes reserved", rows, "unmanaged residents")

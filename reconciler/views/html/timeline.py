@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from reconciler.fleet import format_duration
 from reconciler.planning.plan import Step
@@ -13,16 +13,19 @@ from reconciler.views.html.looks import look_of
 from reconciler.views.style import bounded, plural
 
 MOST = 150
-"""Steps that are drawn; the tables have all of them."""
+"""Steps that are drawn."""
 _LABEL, _WIDTH, _ROW, _TOP = 380.0, 1000.0, 22.0, 22.0
 _TICKS = 5
 
 
-def timeline_section(steps: Sequence[Step]) -> Content:
+def timeline_section(steps: Sequence[Step], drawn: Collection[str]) -> Content:
+    """All steps in time, of which those with the ids `drawn` have bars."""
     if len(steps) < 2:
         return None
     timed = schedule(steps)
-    shown, left = bounded(timed, MOST)
+    numbers = {one.step.id: number for number, one in enumerate(timed, 1)}
+    shown, _ = bounded([one for one in timed if one.step.id in drawn], MOST)
+    left = len(timed) - len(shown)
     whole = max(one.end for one in timed)
     guessed = sum(not one.known for one in timed)
     measured = guessed < len(timed)
@@ -33,15 +36,15 @@ def timeline_section(steps: Sequence[Step]) -> Content:
     if guessed and measured:
         said += f" {plural(guessed, 'step was', 'steps were')} never measured, and drawn paler with the median of the others."
     if left:
-        said += f" {plural(left, 'more step', 'more steps')} in the tables below."
+        said += f" {plural(left, 'more step is', 'more steps are')} not drawn: those of alike nodes, or beyond the first {MOST}."
     return [
         tag("h2", "Steps over time"),
         tag("p", said, class_="quiet"),
-        tag("div", _graph(shown, whole, measured), class_="scroll", tabindex="0", role="region", aria_label="Steps over time"),
+        tag("div", _graph(shown, numbers, whole, measured), class_="scroll", tabindex="0", role="region", aria_label="Steps over time"),
     ]
 
 
-def _graph(timed: Sequence[Timed], whole: float, measured: bool) -> Html:
+def _graph(timed: Sequence[Timed], numbers: Mapping[str, int], whole: float, measured: bool) -> Html:
     scale = (_WIDTH - _LABEL - 60) / (whole or 1.0)
     height = _TOP + len(timed) * _ROW + 6
     rows = {one.step.id: number for number, one in enumerate(timed)}
@@ -49,7 +52,7 @@ def _graph(timed: Sequence[Timed], whole: float, measured: bool) -> Html:
     for number, one in enumerate(timed):
         parts += [_wait(timed[rows[need]], rows[need], one, number, scale) for need in one.step.needs if need in rows]
     for number, one in enumerate(timed):
-        parts.append(_step(one, number, scale))
+        parts.append(_step(one, number, numbers[one.step.id], scale))
     words = plural(len(timed), "step") + (f", about {format_duration(whole)}" if measured else " in their order")
     return tag("svg", *parts, role="img", aria_label=words, width=_WIDTH, height=height, viewBox=f"0 0 {_WIDTH:.0f} {height:.0f}")
 
@@ -64,9 +67,9 @@ def _axis(whole: float, scale: float, height: float) -> list[Html]:
     return marks
 
 
-def _step(one: Timed, number: int, scale: float) -> Html:
-    top = _TOP + number * _ROW
-    label = f"{number + 1}  {one.step.action.value} {one.step.address}"
+def _step(one: Timed, row: int, number: int, scale: float) -> Html:
+    top = _TOP + row * _ROW
+    label = f"{number}  {one.step.action.value} {one.step.address}"
     short = escape(label, 50)
     took = format_duration(one.end - one.start) if one.known else "time unknown"
     bar = tag(

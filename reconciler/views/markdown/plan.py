@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 from reconciler.fleet import LOCAL, format_bytes, format_duration
 from reconciler.planning.plan import CardBalance, Impact, Plan, Step, Unplaced
+from reconciler.views.alike import FEW_NODES, AlikeNodes, alike_cards, alike_nodes, alike_steps, and_alike
 from reconciler.views.cards import LEGEND, bar, card_remarks, changes
 from reconciler.views.document import plan_summary
 from reconciler.views.markdown.budget import Folded, Listing, Part, Stack, Whole, share
@@ -16,11 +16,13 @@ from reconciler.views.markdown.sections import deferred_part, drift_part, forgot
 from reconciler.views.plan_text import NOT_TO_APPLY, made_words
 from reconciler.views.sections import asked_noun, away_words, for_whom, what_lacks, without_restarts
 from reconciler.views.step_words import SYMBOLS, cards_of, changed_fields, counts_words, reason_of, remarks, size_of, source_of
-from reconciler.views.style import plural
+from reconciler.views.style import bounded, plural
 
 LEAST_BYTES = 4096
 """No budget may be smaller: the summary and a line for each section fit in it."""
 MOST_CARDS = 100
+MOST_NAMES = 50
+"""Of the nodes that share a fold."""
 _BAR = 20
 _CANDIDATES = 8
 
@@ -38,6 +40,7 @@ def plan_markdown(plan: Plan, max_bytes: int, flavour: Flavour = FOLDING) -> str
         _refusals(plan),
         _impact(plan.impact),
         _unplaced(plan.unplaced),
+        _together(plan.steps),
         _cards(plan.gpus) if plan.steps else Whole(""),
         _nodes(plan.steps, flavour),
         drift_part(plan.drift),
@@ -149,8 +152,9 @@ def _cards(cards: Sequence[CardBalance]) -> Part:
         return Whole("")
     head = cell_row("card", "", "", "before", "after", "free then", "usable", "")
     head += "|:--|:--|:--|--:|--:|--:|--:|:--|\n"
-    rows = [Whole(_card(card)) for card in changing[:MOST_CARDS]]
-    rest = len(changing) - len(rows)
+    alike = alike_cards(changing)
+    rows = [Whole(_card(card, count)) for card, count in alike[:MOST_CARDS]]
+    rest = len(changing) - sum(count for _, count in alike[:MOST_CARDS])
     quiet = len(cards) - len(changing)
     notes = [prose(LEGEND)]
     if any(card.assumed for card in changing):
@@ -163,12 +167,12 @@ def _cards(cards: Sequence[CardBalance]) -> Part:
     return Listing(f"{heading(4)} Cards, before → after\n\n{head}", rows, left_out("card", "that change"), foot)
 
 
-def _card(card: CardBalance) -> str:
+def _card(card: CardBalance, count: int) -> str:
     free = "unknown" if card.free_after_bytes is None else format_bytes(card.free_after_bytes)
     usable = "unknown" if card.usable_bytes is None else format_bytes(card.usable_bytes)
     said = [*card_remarks(card), *(["assumed"] if card.assumed else [])]
     return cell_row(
-        code(f"{card.node}/{card.gpu}"),
+        code(f"{card.node}/{card.gpu}") + (f" and {count - 1:,} alike" if count > 1 else ""),
         prose(card.name or ""),
         code(bar(card, _BAR).text),
         format_bytes(card.before_bytes),
@@ -179,29 +183,65 @@ def _card(card: CardBalance) -> str:
     )
 
 
+def _together(steps: Sequence[Step]) -> Part:
+    """What is done on many nodes, each change once."""
+    if len({step.node for step in steps}) <= FEW_NODES:
+        return Whole("")
+    head = cell_row("", "", "steps", "nodes", "bytes each", "why") + "|:--|:--|--:|--:|--:|:--|\n"
+    rows = [
+        Whole(
+            cell_row(
+                _action(one.first),
+                code(one.what),
+                f"{one.count:,}",
+                f"{one.nodes:,}",
+                size_of(one.first),
+                prose(reason_of(one.first)),
+            )
+        )
+        for one in alike_steps(steps)
+    ]
+    return Listing(f"{heading(4)} Changes, alike ones together\n\n{head}", rows, left_out("change"), "\n")
+
+
 def _nodes(steps: Sequence[Step], flavour: Flavour) -> Part:
-    """A fold a node, in the order of their first steps. Steps are numbered over the whole plan, so that a row can say what it waits for."""
+    """A fold for each node, or for those that are alike, in the order of their first steps. Steps are numbered over the whole plan, so that
+    a row can say what it waits for."""
     numbers = {step.id: number for number, step in enumerate(steps, 1)}
-    by_node: dict[str, list[Step]] = defaultdict(list)
-    for step in steps:
-        by_node[step.node].append(step)
-    rows = [_node(node, some, numbers, flavour) for node, some in by_node.items()]
-    return Listing(f"{heading(4)} Changes, by node\n\n", rows, left_out("node", f"of {plural(len(by_node), 'node')} with changes"))
+    nodes = alike_nodes(steps)
+    rows = [_node(one, numbers, flavour) for one in nodes]
+    tail = f"of {plural(sum(len(one.nodes) for one in nodes), 'node')} with changes"
+
+    def left(folds: int) -> str:
+        return left_out("node", tail)(sum(len(one.nodes) for one in nodes[len(nodes) - folds :]))
+
+    return Listing(f"{heading(4)} Changes, by node\n\n", rows, left)
 
 
-def _node(node: str, steps: Sequence[Step], numbers: dict[str, int], flavour: Flavour) -> Part:
+def _node(alike: AlikeNodes, numbers: dict[str, int], flavour: Flavour) -> Part:
+    node, steps, others = alike.nodes[0], alike.steps, len(alike.nodes) - 1
     here = "this machine" if node == LOCAL else ""
-    does = counts_words(steps)
+    does = f"{and_alike(others)}: {counts_words(steps)}"
     table_head = cell_row("", "", "", "bytes", "where", "why", "after") + "|--:|:--|:--|--:|:--|:--|:--|\n"
     table = Listing(table_head, [Whole(_step(step, numbers)) for step in steps], left_out("step"), "\n")
     below: list[Part] = [
         part for step in steps if (lines := step.lines()) for part in (Whole(f"{code(step.address)}\n\n"), diff_fence(lines))
     ]
+    below += [Whole(f"The same on each of {_names(alike.nodes)}.\n\n")] if others else []
     body = Stack([table, *below])
-    first = f"- **{here or code(node)}**: {does}\n"
+    first = f"- **{here or code(node)}**{does}\n"
     if not flavour.folds:
-        return Folded(f"**{here or code(node)}**: {does}\n\n", body, "", first)
-    return Folded(f"<details><summary>{here or html(node)}: {does}</summary>\n\n", body, "</details>\n\n", first)
+        return Folded(f"**{here or code(node)}**{does}\n\n", body, "", first)
+    return Folded(f"<details><summary>{here or html(node)}{does}</summary>\n\n", body, "</details>\n\n", first)
+
+
+def _names(nodes: Sequence[str]) -> str:
+    shown, left = bounded(nodes, MOST_NAMES)
+    return ", ".join(map(code, shown)) + (f" and {left:,} more" if left else "")
+
+
+def _action(step: Step) -> str:
+    return f"{code(SYMBOLS[step.action][0])} {step.action.value}"
 
 
 def _step(step: Step, numbers: dict[str, int]) -> str:
@@ -214,7 +254,7 @@ def _step(step: Step, numbers: dict[str, int]) -> str:
     bytes_ = size_of(step)
     return cell_row(
         str(numbers[step.id]),
-        f"{code(SYMBOLS[step.action][0])} {step.action.value}",
+        _action(step),
         code(step.address),
         f"{bytes_} {prose(source)}" if source else bytes_,
         prose(cards_of(step)),
