@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from planted.cutting import LEAST, Room, cards, catalogue, cut, levels, planted
@@ -124,7 +124,7 @@ class Group:
     title: str
     story: str
     cards: tuple[int, ...]
-    seeds: range
+    seeds: Sequence[int]
     share: float | None = None
 
     def draw(self, count: int, seed: int) -> Instance:

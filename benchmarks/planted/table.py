@@ -1,15 +1,17 @@
-"""`python benchmarks placement [GROUP…] [--quick] [--each] [--exact] [--trace DIR]`: how good placement is, group by group, against what
-was planted.
+"""`python benchmarks placement [GROUP…] [--quick] [--each] [--exact] [--seeds SEED,…] [--fresh N] [--trace DIR]`: how good placement is,
+group by group, against what was planted.
 
 GROUP is a part of the titles of the groups. `--quick` leaves out what has more than 100 cards, and all seeds but the first three. `--each`
-prints every instance too. `--exact` plans to 100 cards with HiGHS as well (the extra `exact`), which proves how good the rest is. `--trace`
-(or OPENB) names the folder with the files of the public trace.
+prints every instance too. `--exact` plans to 100 cards with HiGHS as well (the extra `exact`), which proves how good the rest is. `--fresh`
+draws each number of cards with N seeds that nobody chose, and prints them; `--seeds` with these. `--trace` (or OPENB) names the folder with
+the files of the public trace.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import secrets
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -47,15 +49,12 @@ def goal_of(title: str) -> Goal:
     return Goal(0.03, 0.03, 10.0) if "100 cards" in title else Goal(0.01, 0.05, 2.0)
 
 
-def groups(wanted: Sequence[str], quick: bool, folder: Path | None) -> list[tuple[str, list[Draw]]]:
-    """The groups that were asked for, each with what draws its instances."""
-    every = [(group.title, group.instances()) for group in GROUPS if not quick or max(group.cards) <= 100]
-    if quick:
-        every = [
-            (group.title, [lambda g=group, c=count, s=seed: g.draw(c, s) for count in group.cards for seed in group.seeds[:3]])  # type: ignore[misc]
-            for group in GROUPS
-            if max(group.cards) <= 100
-        ]
+def groups(wanted: Sequence[str], quick: bool, seeds: Sequence[int], folder: Path | None) -> list[tuple[str, list[Draw]]]:
+    """The groups that were asked for, each with what draws its instances: by these seeds, or by its own."""
+    some = [group for group in GROUPS if not quick or max(group.cards) <= 100]
+    if seeds or quick:
+        some = [replace(group, seeds=seeds or group.seeds[:3]) for group in some]
+    every = [(group.title, group.instances()) for group in some]
     if folder is not None and not quick:
         every += [(f"openb 92%, {story}", [lambda s=story: trace.draw(folder, 0.92, s)]) for story in ("empty", "churn")]  # type: ignore[misc]
     return [(title, draws) for title, draws in every if not wanted or any(part in title for part in wanted)]
@@ -94,12 +93,17 @@ def main(arguments: Sequence[str] = ()) -> bool:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--each", action="store_true")
     parser.add_argument("--exact", action="store_true")
+    parser.add_argument("--seeds", type=lambda text: [int(one) for one in text.split(",")], default=[])
+    parser.add_argument("--fresh", type=int, default=0)
     parser.add_argument("--trace", type=Path, default=os.environ.get("OPENB"))
     asked = parser.parse_args(list(arguments))
+    seeds = [*asked.seeds, *(secrets.randbelow(10**6) for _ in range(asked.fresh))]
     print("\nplacement: bytes without a place beyond the planted placement, and that move, of all wanted bytes; whole plans in CPU seconds")
+    if seeds:
+        print(f"seeds {','.join(map(str, seeds))}")
     print(HEAD, flush=True)
     good = True
-    for title, draws in groups(asked.group, asked.quick, Path(asked.trace) if asked.trace else None):
+    for title, draws in groups(asked.group, asked.quick, seeds, Path(asked.trace) if asked.trace else None):
         found, best = [], []
         for draw in draws:
             of = draw()

@@ -3,8 +3,8 @@
 It starts from a finished placement. Where counting proves that (`bound`), it is left as it is. Else one program is solved for each term
 of the objective in turn, the highest priority first, each with what was reached before as a row. The answer is tried on the board, whose
 arithmetic alone says what holds: what it refuses is forbidden, and all is solved again. What the program knows: cards with what stays on
-them, how many models an engine takes, an engine's own limit, spread that was written, groups of an `each`. What it does not know stays
-where it is: variants, shared weights, what yields, parts in RAM; then it claims no proof.
+them, how many models an engine takes, an engine's own limit, spread that was written, groups of an `each`, and who is never or only beside
+whom. What it does not know stays where it is: variants, shared weights, what yields, parts in RAM; then it claims no proof.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from reconciler.fleet import Ensure, ModelSpec, Residency, Spread
 from reconciler.fleet.units import MIB
 from reconciler.needs.run_settings import in_ram
 from reconciler.placement.answers import carry_out, refused
+from reconciler.placement.company import NOBODY, cards_of
 from reconciler.placement.fit import part_on, static_refusal
 from reconciler.placement.leaving import Leaving
 from reconciler.placement.mip import Program, RowSums, SolverBudget, solve
@@ -50,6 +51,10 @@ class _Spot:
     charges: Charges
 
 
+_Seat = tuple[int, Set[Card], EngineState]
+"""The number of a spot of one engine, the cards on which a replica there is or may be, and the engine."""
+
+
 @dataclass(slots=True)
 class _Demand:
     """Replicas of a model (of one group of an `each`): how many are asked for, where they may be with what they take there, and where they
@@ -64,11 +69,11 @@ class _Demand:
     spots: list[_Spot] = field(default_factory=list)
     missing: int = -1
 
-    def alike(self) -> Iterator[tuple[EngineState, ...]]:
-        """The engines of its seats, put together where only their cards' bytes bound them."""
+    def alike(self, in_company: bool) -> Iterator[tuple[EngineState, ...]]:
+        """The engines of its seats, put together where only their cards' bytes bound them; never where it matters who else is there."""
         together: dict[object, list[EngineState]] = {}
         for slot, charges in self.seats.items():
-            alone = slot in self.homes or slot.rules.most is not None or slot.spec.memory_limit is not None
+            alone = in_company or slot in self.homes or slot.rules.most is not None or slot.spec.memory_limit is not None
             together.setdefault(slot if alone else charges, []).append(slot)
         return map(tuple, together.values())
 
@@ -125,6 +130,7 @@ class _Question:
         self._cards()
         self._engines()
         self._spread()
+        self._company()
 
     def _demands(self) -> Iterator[_Demand]:
         placing = self.placing
@@ -135,7 +141,6 @@ class _Question:
             known = (
                 not model.variants
                 and model.name not in placing.may_share
-                and model.name not in placing.company.involved
                 and model.residency is Residency.GPU
             )
             if not known or model.name in not_here:
@@ -171,6 +176,8 @@ class _Question:
         target = placing.at[model.name].get(slot)
         if target is not None:
             return target.charges if target.holding is not None and not any(card.is_ram for card, _ in target.charges) else None
+        if model.name in placing.company.mates and len(slot.cards or ()) != 1:
+            return None
         if not slot.takes_orders or not slot.cards or in_ram(slot, model):
             return None
         found = next((one for one in placing.found_of[model.name] if one.slot is slot), None)
@@ -195,7 +202,7 @@ class _Question:
         program = self.program
         for demand in self.demands:
             now = self.placing.at[demand.model.name]
-            for slots in demand.alike():
+            for slots in demand.alike(demand.model.name in self.placing.company.involved):
                 here = sum(slot in now for slot in slots)
                 slots = tuple(sorted(slots, key=lambda slot: slot not in now))
                 demand.spots.append(_Spot(program.number(len(slots)), slots, demand.seats[slots[0]]))
@@ -269,6 +276,47 @@ class _Question:
             taken = Counter(where for slot in stay for where in _kept_apart(model, slot))
             for where, terms in apart.items():
                 self.program.row(terms, upper=max(0, 1 - taken[where]))
+
+    def _company(self) -> None:
+        """Of two that are never on one card at most one is there; what may only be beside another is where one of that is."""
+        company, here = self.placing.company, self._in_company()
+        for name, spots in here.items():
+            for foe in company.foes.get(name, NOBODY):
+                strays = [*self.placing.strays(foe)]
+                self.whole = self.whole and not strays
+                stay = [*self._staying(foe, here), *strays]
+                for number, cards, _ in spots:
+                    if any(cards & others for others in stay):
+                        self.program.row({number: 1.0}, upper=self.start[number])
+                    for other, others, _ in here.get(foe, ()) if name < foe else ():
+                        if cards & others:
+                            self.program.row({number: 1.0, other: 1.0}, upper=1)
+        for name, mates in company.mates.items():
+            waits = [({number: -1.0}, cards) for number, cards, _ in here.get(name, ())]
+            waits += [({}, cards) for cards in self._staying(name, here)]
+            for mate in mates:
+                there = self._staying(mate, here)
+                for terms, cards in waits:
+                    if cards not in there:
+                        beside = {other: 1.0 for other, others, _ in here.get(mate, ()) if others == cards}
+                        least = 0.0 if terms else float(any(self.start[other] for other in beside))
+                        self.program.row({**terms, **beside}, lower=least)
+
+    def _in_company(self) -> Mapping[str, Sequence[_Seat]]:
+        """Of each model that is never, or only, beside others: its spots, the cards of each, and the engine."""
+        found: dict[str, list[_Seat]] = defaultdict(list)
+        for demand in self.demands:
+            name = demand.model.name
+            for spot in demand.spots if name in self.placing.company.involved else ():
+                slot = spot.slots[0]
+                now = self.placing.at[name].get(slot)
+                found[name].append((spot.number, cards_of(now) if now is not None else set(slot.cards or ()), slot))
+        return found
+
+    def _staying(self, name: str, here: Mapping[str, Sequence[_Seat]]) -> Sequence[Set[Card]]:
+        """The cards of each replica of a model that is there, and that no answer of the program moves."""
+        placing, moves = self.placing, {slot for _, _, slot in here.get(name, ())}
+        return [cards_of(one) for slot, one in placing.at.get(name, {}).items() if slot not in moves and not placing.is_hoped_for(one)]
 
     def answer(self, budget: SolverBudget) -> tuple[Proof, Places]:
         """What is proved, and the engines of each model that was in the program."""
@@ -364,9 +412,12 @@ def _leaving(placing: Placing, places: Places) -> list[Leaving]:
 
 
 def _coming(placing: Placing, places: Places) -> list[tuple[ModelSpec, EngineState]]:
-    """The places that are not taken yet, as engines take loads: the most important first, then the largest."""
+    """The places that are not taken yet, as engines take loads: the most important first, then the largest; what may only be beside others
+    after all of these."""
     new = [(model, slot) for model in placing.models for slot in places.get(model.name, ()) if slot not in placing.at[model.name]]
-    return sorted(new, key=lambda one: (-one[0].priority, -(one[0].vram or 0), one[0].name, one[1].id))
+    new.sort(key=lambda one: (-one[0].priority, -(one[0].vram or 0), one[0].name, one[1].id))
+    turn = {model.name: number for number, model in enumerate(placing.company.mates_first([model for model, _ in new]))}
+    return sorted(new, key=lambda one: turn[one[0].name] if one[0].name in placing.company.mates else -1)
 
 
 def _carry_out(placing: Placing, places: Places) -> None:

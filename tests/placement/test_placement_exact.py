@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "planning"))
-from placement.test_placement_objective import every_placement, planned, small_fleets, words
+from placement.test_placement_objective import GUARDED, every_placement, planned, small_fleets, words
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 from planning.fleets import ALL_OF_IT, GIB, actions, desired, facts, fleet, loaded, model, node, plan
@@ -37,6 +38,27 @@ def test_what_it_finds_is_the_best_of_all_placements_and_it_proves_that(drawn):
     best = min((tuple(one * GIB for one in out), disturbance) for out, _, disturbance in every_placement(cards, models))
     assert tuple(level.bytes for level in told.unplaced) == best[0]
     assert (told.objective, told.bound, told.gap, told.proved) == (sum(best[0]), sum(best[0]), 0.0, True)
+    if not best[1]:
+        assert told.moved == 0
+
+
+@st.composite
+def small_fleets_in_company(draw):
+    """Small fleets without what is protected; one pair of models is never on one card, and of another one may only be beside the other."""
+    cards, models = draw(small_fleets().filter(lambda drawn: len(drawn[1]) > 1))
+    models = {name.replace(GUARDED, "m"): one for name, one in models.items()}
+    names = draw(st.permutations(sorted(models)))
+    return cards, models, [(names[0], names[1])], [(names[2], names[draw(st.integers(0, 1))])] if len(names) > 2 else []
+
+
+@settings(max_examples=150)
+@given(small_fleets_in_company())
+def test_it_knows_who_may_be_beside_whom_and_proves_the_best_of_those_placements(drawn):
+    cards, models, apart, beside = drawn
+    told = planned(cards, models, apart, beside, solver=EXACT).placement
+    best = min((tuple(one * GIB for one in out), disturbance) for out, _, disturbance in every_placement(cards, models, apart, beside))
+    assert tuple(level.bytes for level in told.unplaced) == best[0]
+    assert (told.objective, told.bound, told.proved) == (sum(best[0]), sum(best[0]), True)
     if not best[1]:
         assert told.moved == 0
 

@@ -38,11 +38,21 @@ def small_fleets(draw):
     return cards, models
 
 
-def planned(cards, models, **fields):
+def planned(cards, models, apart=(), beside=(), **fields):
+    """`apart`: pairs of models that are never on one card; `beside`: pairs the first of which may only be beside the second."""
     of = fleet(*(node(name, size * GIB) for name, size in cards.items()))
     want = desired(
         *(
-            model(name, sorted(cards), size * GIB, priority=priority, replicas=count, protect=name.startswith(GUARDED))
+            model(
+                name,
+                sorted(cards),
+                size * GIB,
+                priority=priority,
+                replicas=count,
+                protect=name.startswith(GUARDED),
+                never_with=tuple(other for one, other in apart if one == name),
+                with_models=tuple(other for one, other in beside if one == name),
+            )
             for name, (size, priority, count, _) in models.items()
         ),
         limits=WHOLE,
@@ -57,7 +67,7 @@ def words(of):
     return " ".join(plan_text(of).split())
 
 
-def every_placement(cards, models):
+def every_placement(cards, models, apart=(), beside=()):
     """Of each placement of whole replicas: the GiB left out by priority, the GiB moved, the disturbance."""
     priorities = sorted({one[1] for one in models.values()}, reverse=True)
     ranks = {priority: len(priorities) - number for number, priority in enumerate(priorities)}
@@ -71,6 +81,9 @@ def every_placement(cards, models):
         for name, (_, _, count, here) in models.items()
     ]
     for choice in itertools.product(*ways):
+        there = {name: set(places) for name, places in zip(models, choice, strict=True)}
+        if any(there[one] & there[other] for one, other in apart) or not all(there[one] <= there[other] for one, other in beside):
+            continue
         held = dict.fromkeys(cards, 0)
         out, moved, disturbance = dict.fromkeys(priorities, 0), 0, 0
         for (size, priority, count, here), places in zip(models.values(), choice, strict=True):
