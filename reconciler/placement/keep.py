@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
-from reconciler.capacity import EngineState
+from reconciler.capacity import EngineState, total
 from reconciler.fleet import Each, Ensure, ModelSpec, Residency, Unmanaged
 from reconciler.fleet.matching import Loaded
 from reconciler.placement.company import NEVER_WITH, WITH
@@ -160,8 +161,7 @@ def _load_anew(placing: Placing, model: ModelSpec, slot: EngineState, found: Occ
     placing.board.remove(found)
     room = room_for(slot, model, placing.applied)
     if isinstance(room, Fit):
-        holding = take(placing.board, slot, model, room, placing.applied)
-        placing.note(Target(model, slot, room.need, holding, found, shares=room.shares))
+        _take_anew(placing, model, found, room)
     else:
         placing.board.put(found)
         if room == "need_unknown":
@@ -169,6 +169,59 @@ def _load_anew(placing: Placing, model: ModelSpec, slot: EngineState, found: Occ
         else:
             placing.waits(model, found)
     return slot in placing.at[model.name]
+
+
+def _take_anew(placing: Placing, model: ModelSpec, found: Occupant, room: Fit) -> None:
+    holding = take(placing.board, found.slot, model, room, placing.applied)
+    placing.note(Target(model, found.slot, room.need, holding, found, shares=room.shares))
+
+
+def load_anew_together(placing: Placing) -> None:
+    """Residents of a node that are to be loaded anew, and have no room for that while the others are there as they are: as many of the most
+    important change places as have room together."""
+    by_node: dict[str, list[tuple[ModelSpec, Occupant]]] = defaultdict(list)
+    asked: Counter[str] = Counter()
+    models = {model.name: model for model in placing.models}
+    for slot in sorted((slot for slot, names in placing.not_right.items() if names), key=lambda slot: slot.id):
+        for name, (found, *others) in placing.not_right[slot].items():
+            model, known = models[name], name not in placing.may_share and name not in placing.company.involved
+            free = not others and not placing.is_taken(found) and not placing.has_left(found)
+            if known and free and _is_asked_for(placing, model, slot, asked[name]):
+                by_node[slot.id.node].append((found.as_model(model), found))
+                asked[name] += 1
+    for several in by_node.values():
+        several.sort(key=lambda one: (-one[0].priority, -total(one[1].charges), one[0].name))
+        while len(several) > 1 and not _have_room_together(placing, several):
+            several.pop()
+        if len(several) > 1:
+            for _, found in several:
+                placing.board.remove(found)
+            for model, found in several:
+                room = room_for(found.slot, model, placing.applied)
+                assert isinstance(room, Fit)
+                _take_anew(placing, model, found, room)
+
+
+def _is_asked_for(placing: Placing, model: ModelSpec, slot: EngineState, beside: int) -> bool:
+    """Whether a replica is wanted there, with so many beside those that have a place."""
+    placed = placing.at[model.name]
+    if placing.breaks_spread(model, slot):
+        return False
+    if model.each is None:
+        return len(placed) + beside < (model.replicas or 0)
+    return any(slot in group and placed.keys().isdisjoint(group) for group in placing.groups_of[model.name])
+
+
+def _have_room_together(placing: Placing, several: Sequence[tuple[ModelSpec, Occupant]]) -> bool:
+    with placing.board.trial():
+        for _, found in several:
+            placing.board.remove(found)
+        for model, found in several:
+            room = room_for(found.slot, model, placing.applied)
+            if not isinstance(room, Fit):
+                return False
+            take(placing.board, found.slot, model, room, placing.applied)
+    return True
 
 
 def release_leaving(placing: Placing, every: Sequence[Occupant]) -> bool:

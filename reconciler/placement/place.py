@@ -17,7 +17,7 @@ from reconciler.capacity import Occupancy
 from reconciler.fleet import Applied, Desired, Ensure, Solver, Strategy
 from reconciler.placement.bound import Bound, bound_of
 from reconciler.placement.exact import improve
-from reconciler.placement.keep import is_parted, keep, leaves, let_yield, release_leaving
+from reconciler.placement.keep import is_parted, keep, leaves, let_yield, load_anew_together, release_leaving
 from reconciler.placement.mip import SolverBudget, require_highs
 from reconciler.placement.missing import groups_of, make_way, place_missing, place_present
 from reconciler.placement.objective import Objective, objective_of
@@ -62,6 +62,7 @@ def place(
     for model in placing.models:
         if model.name in without_room:
             keep(placing, model, of_others=False)
+    load_anew_together(placing)
     let_yield(placing, every)
     _place_until_settled(placing, every)
     placing.settled = True

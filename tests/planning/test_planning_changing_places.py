@@ -53,6 +53,29 @@ def test_the_lower_priority_leaves_first_and_is_loaded_where_the_other_was():
     assert "changes places with m0:1: neither has room before the other has left" in " ".join(plan_text(found).split())
 
 
+@pytest.mark.parametrize("priorities", [(1, 1, 0), (1, 1, 1), (0, 0, 1)])
+def test_models_of_equal_priority_change_places_too_and_nothing_else_leaves_for_that(priorities):
+    asked = want()
+    models = tuple(replace(one, priority=priority) for one, priority in zip(asked.models, priorities, strict=True))
+    there = changing(asked=replace(asked, models=models))
+    found = there.plan()
+    assert found.unplaced == ()
+    assert actions(found) == [f"unload {CHAT}", f"reload {CODER}", f"load {CHAT}"]
+    assert refused(there, found, some_order(found, 1)) == []
+    assert settles(there) == []
+
+
+def test_of_three_that_wait_for_each_other_the_least_important_stays_out_where_there_is_no_room_for_all():
+    of = fleet(replace(ONE.nodes["a"], ram=28 * GIB))
+    asked = want()
+    asked = replace(asked, models=(*(replace(one, priority=1) for one in asked.models), model("m3:1", ("a",), 12 * GIB)))
+    sizes = {**SIZES, "m3:1": 12}
+    there = [loaded(name, size * GIB, fraction=float(name in ("m1:1", "m2:1"))) for name, size in sizes.items()]
+    found = world(of, asked, {"a": there}, [owned(name, "a") for name in sizes], sizes=sizes).plan()
+    assert [entry.model for entry in found.unplaced] == ["m3:1"]
+    assert actions(found) == [f"unload {CHAT}", f"reload {CODER}", f"load {CHAT}"]
+
+
 def test_of_equal_priority_the_smaller_leaves_first_and_before_it_one_that_asks_for_no_free_memory():
     there = changing()
     slot = set_up(ONE, there.facts, there.desired.limits).slots[EngineId("a", "ollama")]
