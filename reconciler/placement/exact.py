@@ -138,11 +138,7 @@ class _Question:
         for model in placing.models:
             if model.ensure is not Ensure.LOADED:
                 continue
-            known = (
-                not model.variants
-                and model.name not in placing.may_share
-                and model.residency is Residency.GPU
-            )
+            known = not model.variants and model.name not in placing.may_share and model.residency is Residency.GPU
             if not known or model.name in not_here:
                 self.whole = self.whole and not known and model.residency is Residency.CPU
                 continue
