@@ -128,13 +128,6 @@ class Packing:
         """What must leave a card for a replica to find its room there."""
         return seat.takes + seat.spare - self.free[card]
 
-    def may_be(self, number: int, at: int) -> bool:
-        item = self.items[number]
-        if at == item.home and item.home_charges:
-            return True
-        kind = self.kinds[item.kind]
-        return at in (kind.allowed if item.only is None else item.only) and kind.seat(at) is not None
-
     def keeps_away(self, number: int, at: int, kind: ReplicaKind, wanted: int) -> bool:
         """Whether this item in a bin would keep replicas of a kind away from the one that they want."""
         own, place, other = self.kinds[self.items[number].kind], self.bins[at], self.bins[wanted]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 
-from reconciler.capacity.packing import Packing, Taken
+from reconciler.capacity.packing import Bin, Packing, Taken
+from reconciler.fleet import Spread
 
 Spot = tuple[int, Taken]
 NEVER = 1 << 200
 TAKES = 3
 
 
-_Option = tuple[int, int, int, int, int]
-"""A bin for an item: (cost, bin, card, takes, asks). Where the free bytes of one card alone decide, `card` is that, `takes` what is charged
-and `asks` what must be free; else `card` is −1, and the packing is asked."""
+_Option = tuple[int, int, int, int, int, bool]
+"""A bin for an item: (cost, bin, card, takes, asks, alone). Where one card decides, `card` is that, `takes` what is charged and `asks` what
+must be free; else `card` is −1, and the packing is asked. `alone`: its free bytes alone decide, and neither limits of the bin nor another
+replica there."""
 
 
 class Rebuild:
@@ -39,10 +41,9 @@ class Rebuild:
         items = packing.items
         self.order = sorted(numbers, key=lambda number: -items[number].size)
         self._often = Counter(items[number].kind for number in numbers)
-        self._options: list[list[_Option]] = []
-        for number in self.order:
-            mine = [self._option(number, at, cost(number, at), sinks, len(numbers)) for at in bins if packing.may_be(number, at)]
-            self._options.append(_unlike([one for one in mine if one is not None]))
+        sunk = {at for at in bins if not set(packing.bins[at].cards).isdisjoint(sinks)}
+        self._options = [self._options_of(number, bins, cost, sunk) for number in self.order]
+        self._here = [packing.kinds[items[number].kind].here for number in self.order]
         self._cards = [card for card in dict.fromkeys(card for at in bins for card in packing.bins[at].cards) if card not in sinks]
         count = len(self.order)
         self._least, self._rest, self._smallest = [0] * (count + 1), [0] * (count + 1), [0] * (count + 1)
@@ -58,24 +59,35 @@ class Rebuild:
         self._found: list[Spot] | None = None
         self._spots: list[Spot] = [(-1, ())] * count
 
-    def _option(self, number: int, at: int, cost: int, sinks: Sequence[int], count: int) -> _Option | None:
-        packing, item, place = self._packing, self._packing.items[number], self._packing.bins[at]
-        kind = packing.kinds[item.kind]
-        if kind.beside_itself(place, at) or kind.beside_a_foe(place):
-            return None
-        if at == item.home and item.home_charges:
-            card, takes = item.home_charges[0]
-            asks, single = takes, len(item.home_charges) == 1
-        else:
-            seat = kind.seat(at)
-            if seat is None:
-                return None
-            card, takes, asks, single = place.cards[0], seat.takes, seat.takes + seat.spare, len(place.cards) == 1
-        if not set(place.cards).isdisjoint(sinks):
-            cost += takes
+    def _options_of(self, number: int, bins: Sequence[int], cost: Callable[[int, int], int], sunk: Set[int]) -> list[_Option]:
+        """The bins where an item may be; of the engines of one card that are as good as each other for it the first. `sunk` are the bins with
+        a card where every byte costs."""
+        packing, item = self._packing, self._packing.items[number]
+        kind, home = packing.kinds[item.kind], item.home if item.home_charges else None
+        allowed, apart = kind.allowed if item.only is None else item.only, kind.apart is not Spread.NONE
         alone = self._often[item.kind] == 1 and not kind.foes
-        unbound = (place.places is None or place.places >= count) and (place.own is None or place.own[0] >= packing.free[card])
-        return cost, at, card if single and alone and unbound else -1, takes, asks
+        first: dict[tuple[int, ...], _Option] = {}
+        for at in bins:
+            seat = kind.seat(at) if at != home and at in allowed else None
+            if seat is None and at != home:
+                continue
+            place = packing.bins[at]
+            if kind.here.get(at) or (apart and kind.beside_itself(place, at)) or (kind.foes and kind.beside_a_foe(place)):
+                continue
+            if seat is None:
+                card, takes = item.home_charges[0]
+                asks, single = takes, len(item.home_charges) == 1
+            else:
+                card, takes, asks, single = place.cards[0], seat.takes, seat.takes + seat.spare, len(place.cards) == 1
+            price = cost(number, at) + (takes if at in sunk else 0)
+            own = None if place.own is None else place.own[place.cards.index(card)]
+            unbound = (place.places is None or place.places >= len(self.order)) and (own is None or own >= packing.free[card])
+            if single and alone and unbound:
+                first.setdefault((price, card, takes, asks), (price, at, card, takes, asks, True))
+            else:
+                one = card if len(place.cards) == 1 and not apart and not kind.foes else -1
+                first.setdefault((price, card, takes, asks, at), (price, at, one, takes, asks, False))
+        return list(first.values())
 
     def solve(self, below: int) -> list[Spot] | None:
         """A place for each item of `order`; None where nothing is cheaper than `below`."""
@@ -98,20 +110,28 @@ class Rebuild:
         if short > 0 and (not self._overflows or cost + short >= self._best):
             return
         with_room = [
-            (cost_here, free[card] if card >= 0 else 0, at, card, takes)
-            for cost_here, at, card, takes, asks in self._options[k]
+            (cost_here, free[card] if alone else 0, at, card, takes, alone)
+            for cost_here, at, card, takes, asks, alone in self._options[k]
             if card < 0 or free[card] >= asks
         ]
         if len(with_room) > 1:
             with_room.sort()
-        for cost_here, _, at, card, takes in with_room:
+        for cost_here, _, at, card, takes, alone in with_room:
             if cost + cost_here >= self._best:
                 break
-            if card >= 0:
+            if alone:
                 free[card] -= takes
                 self._spots[k] = at, ((card, takes),)
                 self._down(k + 1, cost + cost_here)
                 free[card] += takes
+            elif card >= 0:
+                place, here = self._packing.bins[at], self._here[k]
+                if here.get(at) or (place.places is not None and place.places <= 0) or (place.own is not None and place.own[0] < takes):
+                    continue
+                self._spots[k] = at, ((card, takes),)
+                self._charge(place, here, at, card, takes)
+                self._down(k + 1, cost + cost_here)
+                self._charge(place, here, at, card, -takes, -1)
             else:
                 number = self.order[k]
                 charges = self._packing.fits(number, at)
@@ -124,11 +144,11 @@ class Rebuild:
             if self.nodes_left < 0 or self._best <= self._goal:
                 return
 
-
-def _unlike(options: Sequence[_Option]) -> list[_Option]:
-    """Of the engines of one card that are as good as each other for an item the first."""
-    first: dict[tuple[int, ...], _Option] = {}
-    for one in options:
-        cost, at, card, takes, asks = one
-        first.setdefault((cost, card, takes, asks) if card >= 0 else (cost, card, takes, asks, at), one)
-    return list(first.values())
+    def _charge(self, place: Bin, here: dict[int, int], at: int, card: int, takes: int, by: int = 1) -> None:
+        """Takes bytes of the one card of a bin, and a place in it, or gives them back."""
+        self._packing.free[card] -= takes
+        here[at] = here.get(at, 0) + by
+        if place.places is not None:
+            place.places -= by
+        if place.own is not None:
+            place.own[0] -= takes
