@@ -60,8 +60,8 @@ class Rebuild:
         self._spots: list[Spot] = [(-1, ())] * count
 
     def _options_of(self, number: int, bins: Sequence[int], cost: Callable[[int, int], int], sunk: Set[int]) -> list[_Option]:
-        """The bins where an item may be; of the engines of one card that are as good as each other for it the first. `sunk` are the bins with
-        a card where every byte costs."""
+        """The bins where an item may be; of the engines of one card that are as good as each other for it the first. `sunk` are the bins
+        with a card where every byte costs."""
         packing, item = self._packing, self._packing.items[number]
         kind, home = packing.kinds[item.kind], item.home if item.home_charges else None
         allowed, apart = kind.allowed if item.only is None else item.only, kind.apart is not Spread.NONE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
 from reconciler.capacity import EngineState, total
@@ -180,15 +180,15 @@ def load_anew_together(placing: Placing) -> None:
     """Residents of a node that are to be loaded anew, and have no room for that while the others are there as they are: as many of the most
     important change places as have room together."""
     by_node: dict[str, list[tuple[ModelSpec, Occupant]]] = defaultdict(list)
-    asked: Counter[str] = Counter()
+    several_of: dict[str, list[EngineState]] = defaultdict(list)
     models = {model.name: model for model in placing.models}
     for slot in sorted((slot for slot, names in placing.not_right.items() if names), key=lambda slot: slot.id):
         for name, (found, *others) in placing.not_right[slot].items():
             model, known = models[name], name not in placing.may_share and name not in placing.company.involved
             free = not others and not placing.is_taken(found) and not placing.has_left(found)
-            if known and free and _is_asked_for(placing, model, slot, asked[name]):
+            if known and free and _is_asked_for(placing, model, slot, several_of[name]):
                 by_node[slot.id.node].append((found.as_model(model), found))
-                asked[name] += 1
+                several_of[name].append(slot)
     for several in by_node.values():
         several.sort(key=lambda one: (-one[0].priority, -total(one[1].charges), one[0].name))
         while len(several) > 1 and not _have_room_together(placing, several):
@@ -202,13 +202,13 @@ def load_anew_together(placing: Placing) -> None:
                 _take_anew(placing, model, found, room)
 
 
-def _is_asked_for(placing: Placing, model: ModelSpec, slot: EngineState, beside: int) -> bool:
-    """Whether a replica is wanted there, with so many beside those that have a place."""
+def _is_asked_for(placing: Placing, model: ModelSpec, slot: EngineState, others: Sequence[EngineState]) -> bool:
+    """Whether a replica is wanted there, beside those that have a place and these others, none of which is on its node."""
     placed = placing.at[model.name]
-    if placing.breaks_spread(model, slot):
+    if placing.breaks_spread(model, slot) or any(other.id.node == slot.id.node for other in others):
         return False
     if model.each is None:
-        return len(placed) + beside < (model.replicas or 0)
+        return len(placed) + len(others) < (model.replicas or 0)
     return any(slot in group and placed.keys().isdisjoint(group) for group in placing.groups_of[model.name])
 
 
