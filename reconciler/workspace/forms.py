@@ -102,18 +102,21 @@ def integer(least: int, most: int = 2**63 - 1) -> Form[int]:
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
             meant = _meant_number(value)
             hint = f"write {meant}" if meant is not None and least <= meant <= most else f"write a number such as {max(least, 1)}"
-            raise problems.refuse(f"{name} must be {wanted}, this is {what_is(node)}", node, hint)
+            beyond = f" to 2^{most.bit_length()} - 1" if isinstance(value, int) and value > most >= 2**62 else ""
+            raise problems.refuse(f"{name} must be {wanted}{beyond}, this is {what_is(node)}", node, hint)
         return value
 
     return Form(read, {"type": "integer", "minimum": least} | ({"maximum": most} if most < 2**62 else {}))
 
 
-_WRITTEN = re.compile(r"([0-9]{1,3}(?:[,_ ][0-9]{3}){1,3}|[0-9]{1,12})(?:\.0{1,6})? ?([kKmM]?)")
+_WRITTEN = re.compile(r"([0-9]{1,3}(?:[,_ ][0-9]{3}){1,25}|[0-9]{1,78})(?:\.0{1,6})? ?([kKmM]?)")
 
 
 def _meant_number(value: object) -> int | None:
-    """The number that was meant by `8k` (8192, as contexts are counted), `8,192`, `"8192"` or `8192.0`."""
-    match = _WRITTEN.fullmatch(str(value).strip()) if isinstance(value, (str, float)) else None
+    """The number that was meant by `8k` (8192, as contexts are counted), `8,192`, `"8192"`, `8192.0` or `1e15`."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    match = _WRITTEN.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
         return None
     return int(re.sub(r"[,_ ]", "", match.group(1))) * {"": 1, "k": 2**10, "m": 2**20}[match.group(2).lower()]

@@ -39,6 +39,19 @@ def test_a_ticket_that_wins_always_or_never_is_refused(problems: Sentences, pric
 @pytest.mark.parametrize(
     ("prices", "told"),
     [
+        (f"price_per_unit: {2**63}", "must be a whole number from 0 to 2^63 - 1"),
+        (f"ticket_ev: {2**256}", "must be a whole number from 0 to 2^256 - 1"),
+        ("max_face_value: 1e15", "write 1000000000000000"),
+        ("max_face_value: '1000000000000000'", "write 1000000000000000"),
+    ],
+)
+def test_a_price_that_is_refused_is_told_its_bound_or_how_to_write_it(problems: Sentences, prices: str, told: str) -> None:
+    assert told in "".join(problems(desired=WANTED.format(prices)))
+
+
+@pytest.mark.parametrize(
+    ("prices", "told"),
+    [
         ("ticket_ev: 29000000000000, max_face_value: 1000000000000000", "gateways refuse tickets worth more than 3000000000000 wei"),
         ("ticket_ev: 3000000000001, max_face_value: 0", "unless their -maxTicketEV says more"),
         ("price_per_unit: 0", "work is free"),
