@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Awaitable, Callable, Mapping, Set
 from dataclasses import field
 from pathlib import Path
 from typing import Protocol
@@ -86,11 +86,15 @@ class NotAsAsked(GpurecError):
     code = "not_as_asked"
 
 
+Holds = Callable[[Step], Awaitable[tuple[str, str] | None]]
+"""Why a step is not to run at this very moment, as code and sentence; None where it may."""
+
+
 class StepOfResource:
     """One step, as the executor drives it."""
 
-    def __init__(self, run: Run, actor: ResourceActor, step: Step, progress: Progress) -> None:
-        self._run, self._actor, self._step, self._progress = run, actor, step, progress
+    def __init__(self, run: Run, actor: ResourceActor, step: Step, progress: Progress, holds: Holds) -> None:
+        self._run, self._actor, self._step, self._progress, self._holds = run, actor, step, progress, holds
         self._found: ResourceFacts | None = None
 
     async def look(self) -> bool:
@@ -106,6 +110,8 @@ class StepOfResource:
         if found.exists != bool(step.before) or changed:
             how = f"was changed ({', '.join(changed)})" if changed else "came" if found.exists else "is gone"
             raise Skip("changed_since_plan", f"it {how} since the plan was made")
+        if (held := await self._holds(step)) is not None:
+            raise Skip(*held)
         return False
 
     def begin(self) -> None:

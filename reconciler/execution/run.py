@@ -208,7 +208,7 @@ class _Run:
 
         if isinstance(step, ModelStep):
             return ModelActor(self._models, step, progress)
-        return StepOfResource(self._run, self._actors[step.kind], step, progress)
+        return StepOfResource(self._run, self._actors[step.kind], step, progress, self._models.levels.holds)
 
     @property
     def _failed_enough(self) -> bool:

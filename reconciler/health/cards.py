@@ -4,21 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from reconciler.fleet import CardFacts, EngineKind, EngineSpec, ModelSpec, NodeFacts, NodeSpec, format_capability
+from reconciler.fleet import (
+    CardFacts,
+    EngineKind,
+    EngineSpec,
+    Heat,
+    ModelSpec,
+    NodeFacts,
+    NodeSpec,
+    Policy,
+    Pressure,
+    format_bytes,
+    format_capability,
+)
 from reconciler.health.finding import Finding, error, warning
 
 _LEAST_CAPABILITY: Mapping[EngineKind, tuple[int, int]] = {EngineKind.OLLAMA: (5, 0), EngineKind.VLLM: (7, 0)}
 """Ollama: docs/gpu.md. vLLM: the requirements of its installation guide."""
 _LEAST_DRIVER: Mapping[EngineKind, tuple[int, ...]] = {EngineKind.OLLAMA: (531,)}
 """Ollama: docs/gpu.md."""
+_LAST = "it is the last choice for what is new"
+_HOT = {Heat.WARNING: _LAST, Heat.THROTTLING: "it takes nothing new", Heat.CRITICAL: "nothing is loaded there"}
+_FULL = {Pressure.HIGH: _LAST, Pressure.CRITICAL: "it takes nothing new"}
+_COOL = "check fans and power: nvidia-smi -q -d TEMPERATURE,PERFORMANCE"
 _HELD_DOWN = frozenset(("hw_slowdown", "hw_thermal_slowdown", "sw_thermal_slowdown", "hw_power_brake_slowdown"))
 
 
-def card_findings(node: NodeSpec, facts: NodeFacts, models: Sequence[ModelSpec]) -> Iterator[Finding]:
-    """What is wrong with the cards of a node. `models` are those that may be placed there."""
+def card_findings(node: NodeSpec, facts: NodeFacts, models: Sequence[ModelSpec], policy: Policy) -> Iterator[Finding]:
+    """What is wrong with the cards of a node. `models` are those that may be placed there; `policy` says what is hot and what is full."""
     for card in facts.cards or ():
         address = f"gpu.{node.name}/{card.index}"
         yield from _state(card, address)
+        yield from _levels(card, address, policy)
         engines = [spec for spec in node.engines if card.is_named_in(spec.gpus)]
         yield from _too_old(card, address, engines, models)
 
@@ -43,6 +60,19 @@ def _state(card: CardFacts, address: str) -> Iterator[Finding]:
             address,
             f"its clocks are held down{heat}: {', '.join(reasons)}",
             "check fans and power: nvidia-smi -q -d PERFORMANCE",
+        )
+
+
+def _levels(card: CardFacts, address: str, policy: Policy) -> Iterator[Finding]:
+    """The levels of the policy that make a load wait, or its card the last choice; how hot it was before is not looked at."""
+    heat = policy.thermal.level(card.temperature) if policy.thermal is not None else Heat.NORMAL
+    if heat is not Heat.NORMAL:
+        yield warning("hot", address, f"at {card.temperature or 0:.0f} °C {_HOT[heat]} (policy.thermal.{heat.name.lower()})", _COOL)
+    pressure = policy.memory_pressure.level(card) if policy.memory_pressure is not None else Pressure.LOW
+    if pressure in _FULL:
+        used = f"{format_bytes(card.used_bytes or 0)} of {format_bytes(card.total_bytes or 0)} are used: {_FULL[pressure]}"
+        yield warning(
+            "full", address, f"{used} (policy.memory_pressure.{pressure.name.lower()})", "nvidia-smi on its node says who uses it"
         )
 
 

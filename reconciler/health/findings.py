@@ -43,7 +43,7 @@ def find(
         if node is None or (only is not None and name not in only):
             continue
         found.extend(asking_findings(node, seen))
-        found.extend(card_findings(node, seen, by_node.get(name, ())))
+        found.extend(card_findings(node, seen, by_node.get(name, ()), desired.policy))
         for spec in node.engines:
             engine = seen.engines.get(spec.id.engine)
             if engine is not None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
+import httpx
 import pytest
 from cli_lab import serving
 from deployment_lab import Deployment, deployed, free_ports
@@ -30,6 +34,61 @@ def card(once: Deployment) -> Iterator[Deployment]:
     yield once
     once.declare()
     once.run("apply", "--auto-approve", ends=None)
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def heat(card: Deployment) -> Iterator[Callable[[int], None]]:
+    """Sets the temperature that a dcgm-exporter tells of the card."""
+    folder = card.root / "exporter"
+    folder.mkdir(exist_ok=True)
+    inventory = card.root / "inventories" / "rtx3090.yaml"
+    before = inventory.read_text()
+    labels = '{gpu="0",UUID="GPU-e3090000-0000-4000-8000-000000000000",modelName="NVIDIA GeForce RTX 3090"}'
+
+    def tells(celsius: int) -> None:
+        told = {"GPU_TEMP": celsius, "FB_USED": 9000, "FB_FREE": 24576 - 9000}
+        (folder / "metrics").write_text("".join(f"DCGM_FI_DEV_{name}{labels} {value}\n" for name, value in told.items()))
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        probe = f"probe: {{via: dcgm, url: 'http://127.0.0.1:{server.server_port}/metrics'}}"
+        inventory.write_text(before.replace("labels: {machine: rtx3090}", probe))
+        tells(60)
+        yield tells
+        server.shutdown()
+    inventory.write_text(before)
+
+
+def test_a_hot_card_starts_no_server_for_a_new_model_and_a_critically_hot_one_none_at_all(
+    card: Deployment, heat: Callable[[int], None]
+) -> None:
+    running = card.fleet.daemons["workstation"]
+    card.edit("  bi-medix2:", "  # bi-medix2:")
+    card.run("apply", "--auto-approve")
+    card.declare()
+    heat(82)
+    assert "create engine.workstation/medix" in card.run("apply", "--auto-approve", ends=3)
+    assert card.document("plan")["summary"]["create"] == 1
+    httpx.post(f"http://127.0.0.1:{running.port}/containers/rtx3090-tiny/kill").raise_for_status()
+    card.run("apply", "--auto-approve", ends=3)  # what was there is started again
+    assert [one["address"] for one in card.document("status")["replicas"] if one["standing"] == "running"] == [
+        "model.openins-llama3-8b@workstation/openins",
+        "model.tiny-llama-1b@workstation/tiny",
+    ]
+    heat(87)
+    httpx.post(f"http://127.0.0.1:{running.port}/containers/rtx3090-tiny/kill").raise_for_status()
+    said = card.run("apply", "--auto-approve", ends=3)
+    assert "card workstation/0 is critically hot (87 °C)" in " ".join(said.split())
+    heat(83)  # critical until 82, by the hysteresis of 3
+    assert "critically hot" in " ".join(card.run("apply", "--auto-approve", ends=3).split())
+    heat(70)
+    card.run("apply", "--auto-approve")
+    assert card.run("plan").startswith("No changes.")
 
 
 def test_each_llama_cpp_has_its_model_at_its_own_port(card: Deployment) -> None:

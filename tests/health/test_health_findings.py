@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -20,10 +21,13 @@ from reconciler.fleet import (
     EngineId,
     EngineKind,
     Installed,
+    MemoryPressure,
+    Policy,
     ProbeSpec,
     Requirements,
     Residency,
     SecretRef,
+    Thermal,
     VersionBound,
 )
 from reconciler.health import Level, find
@@ -121,6 +125,23 @@ def test_a_clock_that_no_ssh_reads_is_told_by_the_engine_that_finds_the_least_wr
 )  # fmt: skip
 def test_what_is_wrong_with_a_card_is_named(changed, code):
     assert codes(world(cards=(replace(CARD, **changed),))) == [code]
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"temperature": 69.0}, []),
+        ({"temperature": 70.0}, [("hot", "at 70 °C it is the last choice for what is new (policy.thermal.warning)")]),
+        ({"temperature": 80.0}, [("hot", "at 80 °C it takes nothing new (policy.thermal.throttling)")]),
+        ({"temperature": 90.0}, [("hot", "at 90 °C nothing is loaded there (policy.thermal.critical)")]),
+        ({"temperature": None, "used_bytes": None}, []),
+        ({"used_bytes": 14 * GIB}, [("full", "14.0 GiB of 16.0 GiB are used: it takes nothing new (policy.memory_pressure.critical)")]),
+    ],
+)
+def test_a_card_at_a_level_of_the_policy_is_told_with_what_follows(changed, told):
+    policy = Policy(thermal=Thermal(70, 80, 90, 5), memory_pressure=MemoryPressure(critical=Fraction(85, 100)))
+    seen, want = world(cards=(replace(CARD, **changed),)), replace(desired(), policy=policy)
+    assert [(one.code, one.what) for one in find(ONE, want, seen, plan(ONE, want, seen))] == told
 
 
 def test_power_limits_are_normal_under_load():
