@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from reconciler.fleet import UNIFIED_SHARE, CardFacts, CardId, CardSpec, NodeSpec, format_bytes, format_capability
 from reconciler.probes.declared import SOURCE, share_of_ram
-from reconciler.probes.vendors import alike, declared_as
+from reconciler.probes.vendors import alike, declared_as, told_once
 
 _TOLERANCE = Fraction(3, 100)
 """A card of 12 GiB has 12282 MiB: sizes are declared as they are sold."""
@@ -24,7 +24,8 @@ def combine(
     `lost` has a sentence for each card that is there and could not be asked, `partly` says why others may not have been: declared cards
     that were not found are these, with the sentence as their fault.
     """
-    notes: list[str] = []
+    probed, told = told_once(probed)
+    notes = [*told]
     cards: list[CardFacts] = []
     known = ram if ram is not None else node.ram
     specs = node.gpus or ()

@@ -121,7 +121,7 @@ def _has_endless(document: object) -> bool:
 
 
 def _out_of_range(facts: FleetFacts) -> str | None:
-    """The first number that no look could have given; values that several nodes share are looked at once."""
+    """The first number, or id, that no look could have given; values that several nodes share are looked at once."""
     seen: dict[int, object] = {}
 
     def fresh(several: Sequence[T] | None) -> Sequence[T]:
@@ -133,7 +133,10 @@ def _out_of_range(facts: FleetFacts) -> str | None:
     for name, node in facts.nodes.items():
         if not _fits(node.ram_bytes, MOST_RAM_BYTES):
             return f"the RAM of node {name} is out of range"
-        for card in fresh(node.cards):
+        cards = fresh(node.cards)
+        if len({card.index for card in cards}) < len(cards):
+            return f"two cards of node {name} have one id"
+        for card in cards:
             sizes = [card.total_bytes, card.used_bytes, card.foreign_bytes, card.reserved_bytes]
             counts = [card.ecc_errors, card.xid, card.number, *(card.driver or ()), *(card.cuda or ()), *(card.compute_capability or ())]
             sizes += [one.used_bytes for one in card.processes or ()]

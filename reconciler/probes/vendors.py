@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 
 from reconciler.fleet import CardFacts, CardId, CardSpec
 
@@ -22,6 +23,29 @@ def told_apart(by_vendor: Mapping[str, Sequence[CardFacts]]) -> tuple[CardFacts,
         found += [replace(card, index=f"{vendor}{card.index}", number=number) for card, number in zip(cards, numbers, strict=True)]
         first = max(numbers, default=first - 1) + 1
     return tuple(found)
+
+
+def told_once(cards: Sequence[CardFacts]) -> tuple[tuple[CardFacts, ...], tuple[str, ...]]:
+    """The cards with an id each, and a sentence for each that a tool told under the id of another: one of the same UUID is the same card and
+    left out, any other is called `0-2`, `0-3`."""
+    found: dict[CardId, CardFacts] = {}
+    by_uuid: dict[str, CardId] = {}
+    notes: list[str] = []
+    taken = {card.index for card in cards}
+    for card in cards:
+        known = by_uuid.get(card.uuid) if card.uuid is not None and card.mig_parent is None else None
+        if known is not None:
+            notes.append(f"card {known} ({card.uuid}) is told twice, also as card {card.index}")
+            continue
+        index = card.index
+        if index in found:
+            index = next(name for name in (f"{card.index}-{number}" for number in count(2)) if name not in taken)
+            taken.add(index)
+            notes.append(f"two cards are told as card {card.index}: {card.uuid or 'the later'} is called {index}")
+        found[index] = replace(card, index=index)
+        if card.uuid is not None and card.mig_parent is None:
+            by_uuid[card.uuid] = index
+    return tuple(found.values()), tuple(notes)
 
 
 def declared_as(cards: Sequence[CardFacts], specs: Collection[CardSpec]) -> tuple[CardFacts, ...]:

@@ -66,9 +66,17 @@ def changed(**changes: Any) -> str:
     return json.dumps(document)
 
 
+def with_its_cards_twice() -> str:
+    document = json.loads(facts_to_json(fleet()))
+    cards = document["facts"]["nodes"]["b"]["cards"]
+    document["facts"]["nodes"]["b"]["cards"] = [*cards, cards[0]]
+    return json.dumps(document)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        (with_its_cards_twice(), "two cards of node b have one id"),
         ("", "is not JSON"),
         ("{", "is not JSON"),
         (changed(format_version="2.0"), "format_version"),

@@ -192,3 +192,16 @@ def test_what_others_are_seen_to_hold_counts_though_the_use_of_the_card_is_unkno
     assert (got.used_bytes, got.foreign_bytes, got.assumed) == (None, 7 * GIB, True)
     either = (*ENGINES, EngineSpec(EngineId("a", "p"), EngineKind.OLLAMA, "http://a:11435"))
     assert account([card], either, {})[0].foreign_bytes == 5 * GIB
+
+
+def test_ids_of_cards_are_unique_though_one_tool_gives_an_index_or_a_card_twice() -> None:
+    one, other = CardFacts(0, "GPU-a", "card", GIB), CardFacts(0, "GPU-b", "card", GIB)
+    cards, notes = combine(NodeSpec("a", "a"), [one, other, CardFacts(1, "GPU-a", "card", GIB), CardFacts(0, None, "card", GIB)], None)
+    assert [(card.index, card.uuid) for card in cards] == [(0, "GPU-a"), ("0-2", "GPU-b"), ("0-3", None)]
+    assert notes == (
+        "two cards are told as card 0: GPU-b is called 0-2",
+        "card 0 (GPU-a) is told twice, also as card 1",
+        "two cards are told as card 0: the later is called 0-3",
+    )
+    slices = [CardFacts(f"0:{number}", "GPU-a", "slice", GIB, mig_parent="GPU-a") for number in range(2)]
+    assert len(combine(NodeSpec("a", "a"), slices, None)[0]) == 2  # some drivers name the parent
