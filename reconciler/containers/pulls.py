@@ -18,10 +18,14 @@ _LONGEST_ID = 80
 _NOT_THERE = ("manifest unknown", "not found", "does not exist", "no such image")
 _NO_ACCESS = ("unauthorized", "denied", "authentication required", "no basic auth credentials")
 
+LONGEST_UNPACKING = 3600
+"""Seconds that one layer may be unpacked for."""
+
 
 class _Detail(Answered):
     current: Bytes = None
     total: Bytes = None
+    units: Word = None
 
 
 class _ErrorDetail(Answered):
@@ -46,14 +50,16 @@ class PullReader:
         self._image, self._shown = image, shown
         self._all, self._downloaded = PullMeter(), PullMeter()
         self._totals: dict[str, int] = {}
+        self._unpacked_for = 0
         self._status = ""
 
     @property
     def progress(self) -> PullProgress:
         return PullProgress(self._status, self._downloaded.completed, self._downloaded.total)
 
-    def take(self, line: bytes) -> bool:
-        """Takes one line in; whether it gets anywhere. Raises ContainerError for a line that tells an error."""
+    def take(self, line: bytes) -> float:
+        """Takes one line in; how many stall limits it is worth, 0 where it gets nowhere. Raises ContainerError for a line that tells an
+        error."""
         try:
             read = _LINE.validate_json(line)
         except ValidationError:
@@ -65,6 +71,8 @@ class PullReader:
         if not read.id:
             self._status = status
         current, total = (read.detail.current, read.detail.total) if read.detail is not None else (None, None)
+        if status == "Extracting" and read.detail is not None and read.detail.units == "s":
+            return self._goes_on_unpacking(current or 0)
         retrying = status.startswith("Retrying")
         try:
             if status == "Downloading" and read.id and total is not None:
@@ -76,6 +84,13 @@ class PullReader:
             return self._all.take(None if retrying else status, key, current, total)
         except OverflowError as error_of_meter:
             raise failed("pull_failed", self._shown, f"{self._image} cannot be pulled: {error_of_meter}") from None
+
+    def _goes_on_unpacking(self, seconds: int) -> bool:
+        """With containerd's store a daemon tells no bytes of a layer that it unpacks, only for how long it has
+        (daemon/containerd/progress.go)."""
+        goes_on = seconds != self._unpacked_for and seconds <= LONGEST_UNPACKING
+        self._unpacked_for = seconds
+        return goes_on
 
 
 def pull_failure(image: str, said: str, shown: str) -> ContainerError:

@@ -127,7 +127,7 @@ class Wire:
         params: Params,
         stall: float,
         headers: Mapping[str, str] | None = None,
-        goes_on: Callable[[bytes], bool] = lambda line: True,
+        goes_on: Callable[[bytes], float] = lambda line: 1,
     ) -> AsyncGenerator[bytes, None]:
         """The lines of a stream, none longer than 1 MiB; it ends where it gets nowhere for `stall` seconds, of which `goes_on` judges each
         line. An answer that is not 200 raises as `ask` does."""

@@ -37,14 +37,15 @@ async def paced(
     chunks: AsyncIterator[bytes],
     longest: int,
     without: Callable[[bytes], bytes],
-    goes_on: Callable[[bytes], bool],
+    goes_on: Callable[[bytes], float],
     *,
     deadline: float,
     stall: float,
     last: float,
 ) -> AsyncGenerator[bytes, None]:
-    """The lines of a stream, none longer than `longest` bytes, each as `without` leaves it. One that `goes_on` puts the deadline off to
-    `stall` seconds from then, to `last` at most (both in the loop's own time). Raises LineTooLong, and TimeoutError at the deadline."""
+    """The lines of a stream, none longer than `longest` bytes, each as `without` leaves it. What `goes_on` says of one puts the deadline
+    off to so many times `stall` seconds from then (0: not at all), to `last` at most (both in the loop's own time). Raises LineTooLong,
+    and TimeoutError at the deadline."""
     loop = asyncio.get_running_loop()
     lines = Lines(longest)
     while not lines.ended:
@@ -52,6 +53,6 @@ async def paced(
             chunk = await anext(chunks, None)
         for raw in lines.take(chunk):
             line = without(raw)
-            if goes_on(line):
-                deadline = min(last, loop.time() + stall)
+            if limits := goes_on(line):
+                deadline = min(last, loop.time() + limits * stall)
             yield line

@@ -236,7 +236,7 @@ class Ollama(Adapter):
         """The lines of a stream that must end with success: an error comes as a line under status 200 (server/images.go PullModel)."""
         last: _Line | None = None
 
-        def goes_on(raw: bytes) -> bool:
+        def goes_on(raw: bytes) -> float:
             nonlocal last
             last = read_shape(_LINE, raw, self._channel.shown + path)
             try:

@@ -236,10 +236,11 @@ class Channel:
             raise self._from_below(error, shown) from None
 
     async def lines(
-        self, path: str, body: Mapping[str, object], goes_on: Callable[[bytes], bool] = lambda line: True
+        self, path: str, body: Mapping[str, object], goes_on: Callable[[bytes], float] = lambda line: 1
     ) -> AsyncGenerator[bytes | Answer, None]:
         """The lines of a streamed POST: no limit on the whole, but none longer than 1 MiB, and an end where it does not go on within the
-        stall limit; whether a line is a step further says `goes_on`, which is called with each before it is given out.
+        stall limit; how many of these a line is worth (0: it is no step further) says `goes_on`, which is called with each before it is
+        given out.
 
         An answer that is not 200 comes as one `Answer` instead.
         """

@@ -26,8 +26,8 @@ def told_apart(by_vendor: Mapping[str, Sequence[CardFacts]]) -> tuple[CardFacts,
 
 
 def told_once(cards: Sequence[CardFacts]) -> tuple[tuple[CardFacts, ...], tuple[str, ...]]:
-    """The cards with an id each, and a sentence for each that a tool told under the id of another: one of the same UUID is the same card and
-    left out, any other is called `0-2`, `0-3`."""
+    """The cards with an id each, and a sentence for each that a tool told under the id of another: one of the same UUID is the same card
+    and left out, any other is called `0-2`, `0-3`."""
     found: dict[CardId, CardFacts] = {}
     by_uuid: dict[str, CardId] = {}
     notes: list[str] = []

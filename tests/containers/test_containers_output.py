@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.containers import ContainerError
 from reconciler.containers.output import last_lines
-from reconciler.containers.pulls import PullReader
+from reconciler.containers.pulls import LONGEST_UNPACKING, PullReader
 
 
 def frame(stream: int, text: bytes) -> bytes:
@@ -56,8 +56,17 @@ def test_progress_is_what_is_downloaded_of_all_layers_and_unpacking_only_goes_on
         (layer("x", "Extracting", 10**6, 4 * 10**6), False, (5 * 10**6, 6 * 10**6)),
     ]
     for raw, goes_on, bytes_ in said:
-        assert reader.take(raw) is goes_on
+        assert bool(reader.take(raw)) is goes_on
         assert (reader.progress.completed, reader.progress.total) == bytes_
+
+
+def test_unpacking_that_is_told_in_seconds_goes_on_for_a_while() -> None:
+    reader = PullReader("a:1", "box")
+    unpacking = [
+        line(id="x", status="Extracting", progressDetail={"current": second, "units": "s"}) for second in range(1, 2 * LONGEST_UNPACKING)
+    ]
+    assert sum(bool(reader.take(one)) for one in unpacking) == LONGEST_UNPACKING
+    assert not reader.take(unpacking[-1])
 
 
 def test_trying_again_for_ever_is_no_progress() -> None:

@@ -64,10 +64,26 @@ def test_a_pull_of_ever_new_layers_is_refused_before_it_fills_the_memory(monkeyp
         asyncio.run(pull(lines, stall=60.0))
 
 
-def test_ever_new_words_are_no_progress_in_the_end() -> None:
+def test_ever_new_words_and_layers_are_no_progress_without_bytes() -> None:
     meter = PullMeter()
-    advanced = [meter.take(f"word {one}", None, None, None) for one in range(2 * pulling.MOST_WORDS)]
-    assert sum(advanced) == pulling.MOST_WORDS
+    lines = [(f"word {one}", None, None, None) for one in range(100)] + [("pulling", f"sha256:{one}", 0, 10**9) for one in range(100)]
+    assert sum(meter.take(*one) for one in lines) == pulling.MOST_WITHOUT_BYTES
+    assert meter.take("pulling", "sha256:0", LEAST_BYTES, 10**9)
+    assert meter.take("pulling", "sha256:new", 0, 10**9)
+
+
+def test_a_pull_of_ever_new_words_ends_with_the_stall_limit_after_a_few() -> None:
+    with pytest.raises(EngineError, match=r"sent nothing that goes on for 0\.5 s"):
+        asyncio.run(pull(WORDS))
+
+
+def test_what_is_all_there_has_its_time_to_be_checked() -> None:
+    meter, size = PullMeter(), 40 * 10**9
+    assert meter.take("pulling a", "sha256:a", size // 2, size) == 1
+    assert meter.take("pulling a", "sha256:a", size, size) > 13
+    assert meter.take("verifying sha256 digest", None, None, None) > 13  # 40 GB at 50 MB/s: 800 s
+    assert meter.take("verifying sha256 digest", None, None, None) == 0
+    assert PullMeter().take("pulling a", "sha256:a", 10**18, 10**18) == pulling.LONGEST_CHECK
 
 
 def test_a_line_in_pieces_of_one_byte_is_cut_as_one_in_one_piece() -> None:
