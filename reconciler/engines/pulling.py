@@ -28,8 +28,8 @@ class PullMeter:
         self._shown: tuple[str | None, int | None, int | None] | None = None
 
     def take(self, status: str | None, digest: str | None, completed: int | None, total: int | None) -> float:
-        """Takes one line in; how many stall limits it gives the stream from now, 0 where it gets nowhere: it does with enough bytes since the
-        last line that did, and `MOST_WITHOUT_BYTES` times in between with a layer or a word that was not told of before. Raises
+        """Takes one line in; how many stall limits it gives the stream from now, 0 where it gets nowhere: it does with enough bytes since
+        the last line that did, and `MOST_WITHOUT_BYTES` times in between with a layer or a word that was not told of before. Raises
         OverflowError for more layers than any model has."""
         if digest is None or total is None:
             is_new = self._is_new_word(status)

@@ -39,6 +39,12 @@ FORMS: Mapping[str, Callable[[str], str]] = {
     "base64 of the header": lambda key: base64.b64encode(f"Bearer {key}".encode()).decode(),
     "base64 of a pair": lambda key: base64.urlsafe_b64encode(f"u:{key}.".encode()).decode(),
     "base64 in an url": lambda key: quote(base64.b64encode(f"Bearer {key}".encode()).decode(), safe=""),
+    "back to front": lambda key: json.dumps(key[::-1])[1:-1],
+    "base32": lambda key: base64.b32encode(f"Bearer {key}".encode()).decode(),
+    "base64 twice": lambda key: base64.b64encode(base64.b64encode(f"Bearer {key}".encode())).decode(),
+    "base64 twice, of a pair": lambda key: base64.b64encode(b"auth: " + base64.b64encode(f"u:{key}".encode())).decode(),
+    "utf-16": lambda key: json.dumps(key.encode("utf-16-le").decode("latin-1"))[1:-1],
+    "utf-16, big end first": lambda key: json.dumps(key.encode("utf-16-be").decode("latin-1"))[1:-1],
     "base64 in json": lambda key: base64.b64encode(f"Bearer {key}".encode()).decode().replace("/", r"\/").replace("+", r"\u002b"),
 }
 
@@ -48,7 +54,7 @@ def readings(text: str) -> set[str]:
     found = {text}
     for _ in range(4):
         for one in list(found):
-            found |= {html.unescape(one), unquote(one), json_off(one)}
+            found |= {html.unescape(one), unquote(one), json_off(one), one.replace("\0", "")}
     return found
 
 
@@ -61,7 +67,9 @@ def json_off(text: str) -> str:
 
 def is_in(key: str, text: str) -> bool:
     core = [base64.b64encode(b"\0" * before + key.encode()).decode()[4:-4] for before in range(3)]
-    needles = (key, *core, key.encode().hex(), key.encode().hex().upper())
+    twice = [base64.b64encode(b"\0" * before + one.encode()).decode()[4:-4] for before in range(3) for one in core]
+    small = [base64.b32encode(b"\0" * before + key.encode()).decode()[8:-8] for before in range(5)]
+    needles = (key, key[::-1], *core, *twice, *small, key.encode().hex(), key.encode().hex().upper())
     return any(needle in one or needle in one.replace("-", "+").replace("_", "/") for one in readings(text) for needle in needles)
 
 
@@ -75,6 +83,19 @@ def test_a_key_is_taken_out_in_whatever_form_it_comes(form: str, key: str) -> No
     left = keys.without(said.encode()).decode()
     assert not is_in(key, left)
     assert left == "(the key)" or "(the key)" in left
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_key_is_found_among_many(form: str) -> None:
+    keys = Keys()
+    for number in range(300):
+        keys.add(f"key-of-engine-{number}-{number * 7919}")
+    keys.add("short-one")
+    keys.add(OTHER)
+    for before in range(16):
+        left = keys.without(b"." * before + f'{{"error":"invalid token {FORMS[form](OTHER)}, short-one"}}'.encode()).decode()
+        assert not is_in(OTHER, left)
+        assert "short-one" not in left
 
 
 def test_text_without_a_key_stays_as_it_is() -> None:
