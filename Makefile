@@ -67,8 +67,8 @@ properties: $(STAMP) ## what every plan promises, over drawn fleets; WORLDS=2500
 	$(BIN)/python tests/placement/planted_properties.py
 
 SECONDS := 600
-fuzz: $(STAMP) ## hostile bytes at every place where foreign ones come in, ten minutes each: SECONDS=60, RUNS=1000 (always the same ones), ONLY='plan state'
-	$(BIN)/python tests/fuzz/fuzz.py --seconds $(SECONDS) $(if $(RUNS),--runs $(RUNS)) $(ONLY)
+fuzz: $(STAMP) ## hostile bytes at every place where foreign ones come in, ten minutes each: SECONDS=60, RUNS=1000 (always the same ones), SEED (printed), ONLY='plan state'
+	$(BIN)/python tests/fuzz/fuzz.py --seconds $(SECONDS) $(if $(RUNS),--runs $(RUNS)) $(if $(SEED),--seed $(SEED)) $(ONLY)
 
 lint: $(STAMP) ## ruff: rules and format
 	$(BIN)/ruff check .

@@ -3,7 +3,11 @@ loaded and unloaded twice."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from ipaddress import IPv6Address, ip_address
+from socket import inet_aton, inet_ntoa
 from urllib.parse import urlsplit
 
 from reconciler.fleet.errors import Place, Problem
@@ -21,8 +25,10 @@ def same_servers(fleet: Fleet, place_of: PlaceOf, facts: FleetFacts | None = Non
     """One problem for each url that several engines have, naming the first two of them, where both stand, and how many there are. With
     `facts` only engines that answered count: of one that cannot be reached nothing is done twice."""
     by_origin: dict[_Origin, list[EngineSpec]] = {}
+    shared = Counter(node.address for node in fleet.nodes.values())  # hosts behind one forwarded address are several
+    addresses = {name: node.address for name, node in fleet.nodes.items() if shared[node.address] == 1}
     for engine in _counted(fleet, facts):
-        found = origin(engine.url)
+        found = origin(engine.url, addresses)
         if found is not None:
             by_origin.setdefault(found, []).append(engine)
     return tuple(_problem(engines, place_of) for engines in by_origin.values() if len(engines) > 1)
@@ -50,8 +56,9 @@ def _machine(nodes: tuple[str, ...], uuid: str, place_of: PlaceOf) -> Problem:
     return Problem(what, where, "make them one host with all its engines, or give each of its engines its own cards under one host")
 
 
-def origin(url: str) -> _Origin | None:
-    """What two spellings of one url have in common: scheme, host, port, path; None for what is no url."""
+def origin(url: str, addresses: Mapping[str, str] = {}) -> _Origin | None:
+    """What two spellings of one url have in common: scheme, host, port, path; None for what is no url. A host that the inventory has is its
+    address there (`addresses`, by name)."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -59,7 +66,20 @@ def origin(url: str) -> _Origin | None:
         return None
     host = (parts.hostname or "").rstrip(".")
     scheme = parts.scheme.lower()
-    return scheme, "127.0.0.1" if host == "localhost" else host, port or _PORTS.get(scheme), parts.path.rstrip("/")
+    return scheme, _as_number(addresses.get(host, host)), port or _PORTS.get(scheme), parts.path.rstrip("/")
+
+
+def _as_number(host: str) -> str:
+    """An address in its usual form, in whichever it is written (`127.1`, `0x7f.0.0.1`, `::ffff:7f00:1`)."""
+    if host == "localhost":
+        return "127.0.0.1"
+    with suppress(ValueError):
+        address = ip_address(host)
+        return str(address.ipv4_mapped or address) if isinstance(address, IPv6Address) else str(address)
+    if host[:1].isdigit():
+        with suppress(OSError):
+            return inet_ntoa(inet_aton(host))
+    return host
 
 
 def _counted(fleet: Fleet, facts: FleetFacts | None) -> Iterator[EngineSpec]:

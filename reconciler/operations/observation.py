@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from reconciler.files import read_bounded_bytes
 from reconciler.fleet import (
+    LOCAL,
     MIB,
     Activity,
     AllocatedAgent,
@@ -27,8 +29,10 @@ from reconciler.fleet import (
     Problem,
     ResourceFacts,
     Solver,
+    StateError,
     WorkspaceError,
     nodes_with_instances,
+    parse_resource_address,
     parse_time,
     same_machines,
     same_servers,
@@ -50,6 +54,8 @@ if TYPE_CHECKING:
     from reconciler.engines import Transport
 
 LARGEST_FACTS = 512 * MIB
+MOST_NAMED = 3
+"""Nodes that a sentence names."""
 
 
 @value_class
@@ -118,6 +124,7 @@ async def look(
         space, allocated = with_allocated(space, state.allocated())
         if space.desired.absent:
             applied = replace(applied, tags=state.tags())
+    refuse_strange_nodes(applied, space.fleet, store)
     activity: dict[tuple[EngineId, str], Activity] | None = {} if options.activity else None
     known = None if options.probes else _known(settings, options.assume, recorded, space.fleet)
     space = replace(space, fleet=await _all_instances(space.fleet, known, recorded, report, options))
@@ -144,6 +151,36 @@ def _time_of(facts: FleetFacts) -> datetime:
     except ValueError:
         what = f"the facts are of the time {facts.at[:40]!r}, which is none, and models have hours"
         raise GpurecError.of(what, None, "take facts that gpurec facts --out wrote") from None
+
+
+def refuse_strange_nodes(applied: Applied, fleet: Fleet, store: Store) -> None:
+    """Raises StateError where the state owns something and has no node in common with the inventory: an apply would forget it all. So does
+    the state of another fleet of that name, and an inventory program that lists other hosts for once."""
+    owned = {address: node for address, node in _nodes_of(applied) if node != LOCAL}
+    if not owned or not fleet.nodes.keys().isdisjoint(owned.values()):
+        return
+    nodes = sorted(set(owned.values()))
+    count = "1 resource" if len(owned) == 1 else f"{len(owned):,} resources"
+    what = (
+        f"this state of the fleet {fleet.name} owns {count} on {_listed(nodes)}, and the inventory has only {_listed(sorted(fleet.nodes))}"
+    )
+    hint = (
+        "name the state of this inventory with --state or GPUREC_STATE, where it is another fleet of that name; for a node that was "
+        f"renamed run gpurec state mv {quote(nodes[0])} NEW, and for one that is gone for good gpurec state rm {quote(min(owned))}"
+    )
+    raise StateError.of(what, str(store), hint)
+
+
+def _nodes_of(applied: Applied) -> Iterator[tuple[str, str]]:
+    for address, row in applied.replicas.items():
+        yield address, row.at.node
+    for address in applied.resources:
+        yield address, parse_resource_address(address)[2]
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:MOST_NAMED])
+    return f"{shown} and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else shown or "no node"
 
 
 def refuse_shared(fleet: Fleet, facts: FleetFacts, inventory: Inventory) -> None:

@@ -142,6 +142,32 @@ def test_two_inventories_of_one_file_name_are_two_fleets_until_somebody_says_tha
     assert lab.run(*one, "plan").exit_code == 1
 
 
+def test_the_state_of_a_fleet_of_the_same_name_elsewhere_is_refused_and_keeps_what_it_owns(lab: Lab) -> None:
+    elsewhere = lab.root / "elsewhere"
+    for folder, text in (
+        ("inventories", "all: {hosts: {zoe: {engines: {}}, yan: {engines: {}}}}\n"),
+        ("desired", "version: 1\nmodels: {}\n"),
+    ):
+        (elsewhere / folder).mkdir(parents=True)
+        (elsewhere / folder / "demo.yaml").write_text(text)
+    lab.fleet.forget_requests()
+    owned = lab.run("--fleet", "demo", "state", "list").stdout
+    for command in (APPLY, ("plan",), ("plan", "--refresh", "never"), ("drift",), ("status",)):
+        refused = CliRunner().invoke(cli, ["-C", str(elsewhere), "--state", str(lab.state), *command])
+        assert refused.exit_code == 1, command
+        assert "the inventory has only yan, zoe" in refused.stderr
+        assert "name the state of this inventory with --state or GPUREC_STATE" in refused.stderr
+        assert "gpurec state mv" in refused.stderr
+    assert not [request for engine in lab.fleet.engines.values() for request in engine.requests]
+    assert lab.run("--fleet", "demo", "state", "list").stdout == owned
+    nodes = {line.rpartition("@")[2].partition("/")[0] for line in owned.split()}
+    for node in sorted(nodes)[:1]:
+        assert lab.run("--fleet", "demo", "state", "mv", node, "zoe").exit_code == 0
+    assert (
+        CliRunner().invoke(cli, ["-C", str(elsewhere), "--state", str(lab.state), "plan"]).exit_code == 0
+    )  # one node is known: it is that fleet
+
+
 def test_several_inventories_of_the_command_or_of_the_environment_are_one(lab: Lab) -> None:
     (lab.root / "more hosts").mkdir()
     (lab.root / "more hosts" / "demo.yaml").write_text("all: {hosts: {zoe: {engines: {}}}}\n")

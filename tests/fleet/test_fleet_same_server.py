@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from reconciler.fleet import (
@@ -48,6 +50,8 @@ def seen(whole: Fleet, *reachable: str) -> FleetFacts:
         ("http://h", "http://h:80/"),
         ("https://h/", "https://h:443"),
         ("http://localhost:1", "http://127.0.0.1:1"),
+        ("http://127.1:1", "http://0x7f.0.0.1:1"),
+        ("http://[::ffff:10.0.0.1]:1", "http://10.0.0.1:1"),
         ("http://u:secret@h:1", "http://h:1"),
     ],
 )
@@ -58,6 +62,16 @@ def test_urls_of_one_server_are_found_however_they_are_spelled(one: str, other: 
     assert "secret" not in problem.sentence()
     assert problem.where == line_of("n0")
     assert f"at {line_of('n1')} lead to one server" in problem.what
+
+
+def test_a_host_by_its_name_is_its_address_where_no_other_has_that() -> None:
+    urls = ("http://n0:1", "http://10.0.0.1:1")
+    named = {
+        name: replace(node, address=address) for (name, node), address in zip(fleet(*urls).nodes.items(), ("10.0.0.1", "h"), strict=True)
+    }
+    assert len(same_servers(Fleet("f", named), line_of)) == 1
+    forwarded = {name: replace(node, address="127.0.0.1") for name, node in fleet("http://n0:1", "http://n1:1").nodes.items()}
+    assert same_servers(Fleet("f", forwarded), line_of) == ()  # each by a port of its own
 
 
 def test_a_place_that_both_share_is_told_once() -> None:

@@ -1,6 +1,6 @@
 """`make fuzz`: every surface with what a fuzzer makes of its seeds, as many at a time as there are cores; prints executions and tracebacks.
 
-    python tests/fuzz/fuzz.py [--seconds S] [--runs N] [SURFACE ...]
+    python tests/fuzz/fuzz.py [--seconds S] [--runs N] [--seed N] [SURFACE ...]
 
 The fuzzer is atheris (libFuzzer over Python's branches). What it found worth keeping lies in build/fuzz/SURFACE, what broke something in
 build/fuzz/SURFACE.crash-*: put that into tests/fuzz/found/SURFACE/, where the fast tests try it from then on.
@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from secrets import randbelow
 from typing import NamedTuple
 
 import atheris
@@ -86,10 +87,12 @@ def all_of(surfaces: Sequence[Surface], bounds: Sequence[str], scratch: Path) ->
 def main(surfaces: Mapping[str, Surface]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=600, help="how long each surface is tried, at most")
-    parser.add_argument("--runs", type=int, help="how many inputs each surface is tried with, always the same ones")
+    parser.add_argument("--runs", type=int, help="how many inputs each surface is tried with, at most")
+    parser.add_argument("--seed", type=int, help="draws what that seed drew; by default 1 with --runs, else any")
     parser.add_argument("names", nargs="*", metavar="SURFACE", help=f"all by default: {', '.join(surfaces)}")
     chosen = parser.parse_args()
-    bounds = [f"-max_total_time={chosen.seconds}", *((f"-runs={chosen.runs}", "-seed=1") if chosen.runs else ())]
+    seed = chosen.seed or (1 if chosen.runs else randbelow(2**31) + 1)
+    bounds = [f"-max_total_time={chosen.seconds}", f"-seed={seed}", *((f"-runs={chosen.runs}",) if chosen.runs else ())]
     failed = executions = 0
     with tempfile.TemporaryDirectory(prefix="gpurec-fuzz-", dir=MEMORY if MEMORY.is_dir() else None) as scratch:
         tempfile.tempdir = scratch
@@ -98,7 +101,7 @@ def main(surfaces: Mapping[str, Surface]) -> int:
             print(f"{ran.name:<22}{ran.executions:>10,} executions, {int(ran.failed)} tracebacks, {ran.seconds:.0f} s", flush=True)
             if ran.failed:
                 print("\n".join(ran.output.splitlines()[-60:]), flush=True)
-    print(f"{failed} tracebacks in {executions:,} executions")
+    print(f"{failed} tracebacks in {executions:,} executions (seed {seed})")
     return int(failed > 0)
 
 
