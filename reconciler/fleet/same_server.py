@@ -6,8 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from ipaddress import IPv6Address, ip_address
-from socket import inet_aton, inet_ntoa
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 from reconciler.fleet.errors import Place, Problem
@@ -16,6 +15,8 @@ from reconciler.fleet.inventory import EngineSpec, Fleet
 from reconciler.fleet.names import EngineId
 
 _PORTS = {"http": 80, "https": 443}
+_BYTES = 4
+"""Of an IPv4 address."""
 _Origin = tuple[str, str, int | None, str]
 PlaceOf = Callable[[EngineId | str], Place | None]
 """Where an engine, or a host by its name, stands in the files; None where no file has it."""
@@ -76,9 +77,10 @@ def _as_number(host: str) -> str:
     with suppress(ValueError):
         address = ip_address(host)
         return str(address.ipv4_mapped or address) if isinstance(address, IPv6Address) else str(address)
-    if host[:1].isdigit():
-        with suppress(OSError):
-            return inet_ntoa(inet_aton(host))
+    with suppress(ValueError):  # of no more digits than int() reads
+        *first, rest = (int(part, 0) for part in host.split("."))  # the last part is all that the others leave
+        if len(first) < _BYTES and all(0 <= value < 256 for value in first) and rest >= 0:
+            return str(IPv4Address(sum(value << 8 * (_BYTES - 1 - place) for place, value in enumerate(first)) + rest))
     return host
 
 
