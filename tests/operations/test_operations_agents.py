@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from agent_lab import AgentLab, agent_lab
-from memory_daemon import Cut
+from memory_daemon import Cut, Made, MemoryDaemon, MemoryHost
 from operations_lab import shown
 
+from reconciler.execution.kinds.engine import EngineActor
 from reconciler.fleet import ContainerSpec, GuardRefused
 from reconciler.operations.observation import PlanOptions
 from reconciler.operations.plan_file import read_plan, save_plan
+from reconciler.operations.resource_types import ResourceType
 from reconciler.operations.saved_plan_checks import check_guards, first_stale_resource
+from reconciler.planning.kinds.engine import OwnedEngineKind
 
 AGENT = (
     "{x: {model: tiny, type: analysis, container: {image: 'agent:1', networks: [host]}, config: {pairs: [BTC]}, llm: {system_message: Hi}}}"
@@ -313,6 +317,35 @@ def test_a_model_gets_the_card_of_an_agent_that_leaves_after_that_has_left(lab: 
     (load,) = (step for step in proposal.plan.steps if step.id == "load:model.other@b/ollama")
     assert "remove:agent.y@b" in load.needs
     lab.converge()
+
+
+def test_an_engine_and_an_agent_get_the_card_of_the_other_after_that_has_left(lab: AgentLab) -> None:
+    def opened(node: object, docker: object) -> MemoryHost:
+        return MemoryHost(lab.daemons[node.name])  # type: ignore[attr-defined]
+
+    engines = ResourceType(OwnedEngineKind(), (), lambda context: EngineActor(context, opened))
+    server = lab.fleet.engines["b/ollama"]
+    server.kill()
+
+    def heard(what: Callable[[], None]) -> Callable[[Made], None]:
+        return lambda made: what() if made.spec.address == "engine.b/o" else None
+
+    lab.daemons["b"] = MemoryDaemon(["agent:1"], heard(server.revive), heard(server.kill))
+    lab.settings = replace(lab.settings, resource_types=(engines, *lab.settings.resource_types))
+    inventory = lab.root / "inventories" / "lab.yaml"
+    head, of_last, _ = inventory.read_text().rpartition("engines: {")
+    owned = f"o: {{kind: ollama, runtime: container, port: {server.port}, gpus: [0], container: {{image: 'agent:1'}}}}"
+    agent = "{y: {on: b, gpu_requirement: {min_vram: 6GiB}, container: {image: 'agent:1'}}}"
+    for of_b, agents, steps in (
+        ("", agent, [("create:agent.y@b", ())]),
+        (owned, "{}", [("remove:agent.y@b", ()), ("create:engine.b/o", ("remove:agent.y@b",))]),
+        ("", agent, [("remove:engine.b/o", ()), ("create:agent.y@b", ("remove:engine.b/o",))]),
+    ):
+        inventory.write_text(f"{head}{of_last}{of_b}}}}}\n")
+        lab.wish(agents, "{}")
+        found = lab.plan().plan
+        assert [(step.id, step.needs) for step in found.steps] == steps, (found.notes, found.deferred)
+        lab.converge()
 
 
 def test_what_would_be_root_on_its_node_is_refused_unless_the_policy_names_it(lab: AgentLab) -> None:

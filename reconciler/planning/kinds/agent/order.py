@@ -21,11 +21,13 @@ from reconciler.fleet import (
     resource_address,
 )
 from reconciler.planning.edges import Edge
+from reconciler.planning.kinds.engine.kind import EngineStep, own_cards
 from reconciler.planning.kinds.model.step import ModelStep
 from reconciler.planning.plan import Action, Step
 from reconciler.planning.resource import AfterPlan
 
-_MODEL = "model"
+_MODEL, _CARDS = "model", "cards"
+_CardAt = tuple[str, CardId]
 _STARTS = (Action.CREATE, Action.UPDATE, Action.WAIT)
 _LEAVES = (Action.REMOVE, Action.UPDATE)
 _BRINGS = (Action.PULL, Action.TAG, Action.LOAD, Action.RELOAD, Action.UPDATE, Action.WAIT, Action.CREATE)
@@ -104,11 +106,11 @@ def _cards(made: Sequence[Step], after: AfterPlan) -> Iterator[Edge]:
     rows = after.applied.resources
     if not any(step.after.get(OWN_CARD) or ((row := rows.get(step.address)) is not None and row.fields.get(OWN_CARD)) for step in made):
         return
-    uuids: dict[str, tuple[str, CardId]] = {}
+    uuids: dict[str, _CardAt] = {}
     for node in after.facts.nodes.values():
         uuids |= {card.uuid: (node.node, card.index) for card in node.cards or () if card.uuid is not None}
-    leaves: dict[tuple[str, CardId], list[Step]] = defaultdict(list)
-    comes: dict[tuple[str, CardId], list[str]] = defaultdict(list)
+    leaves: dict[_CardAt, list[Step]] = defaultdict(list)
+    comes: dict[_CardAt, list[str]] = defaultdict(list)
     for step in made:
         row = rows.get(step.address)
         before = row.fields.get(OWN_CARD) if row is not None else None
@@ -119,6 +121,7 @@ def _cards(made: Sequence[Step], after: AfterPlan) -> Iterator[Edge]:
             comes[uuids[str(now)]].append(step.id)
     for card, ids in comes.items():
         yield from (Edge(one, gone.id) for one in ids for gone in leaves.get(card, ()))
+    yield from _cards_of_engines(after, uuids, leaves, comes)
     for step in after.steps:
         if not isinstance(step, ModelStep):
             continue
@@ -127,6 +130,24 @@ def _cards(made: Sequence[Step], after: AfterPlan) -> Iterator[Edge]:
                 yield from (Edge(one, step.id) for one in comes.get(card, ()))
             if step.action in (Action.LOAD, Action.RELOAD):
                 yield from (Edge(step.id, gone.id) for gone in leaves.get(card, ()) if gone.action is Action.REMOVE)
+
+
+def _cards_of_engines(
+    after: AfterPlan, uuids: Mapping[str, _CardAt], leaves: Mapping[_CardAt, Sequence[Step]], comes: Mapping[_CardAt, Sequence[str]]
+) -> Iterator[Edge]:
+    """An engine that comes to a card waits for the agents that leave it, and an agent for the engine that does."""
+    specs = {engine.id: engine for node in after.fleet.nodes.values() for engine in node.engines}
+    for step in after.steps:
+        if not isinstance(step, EngineStep) or step.action not in (Action.CREATE, Action.UPDATE, Action.REMOVE):
+            continue
+        row = after.applied.resources.get(step.address)
+        had = {uuids[one] for one in str(row.fields.get(_CARDS) or "").split(", ") if one in uuids} if row is not None else set()
+        spec = specs.get(EngineId(step.node, step.engine)) if step.action is not Action.REMOVE else None
+        has = {(step.node, card.index) for card in (own_cards(after.facts, spec) or () if spec is not None else ())}
+        for card in sorted(has - had, key=str):
+            yield from (Edge(step.id, gone.id, soft=True) for gone in leaves.get(card, ()))
+        for card in sorted(had - has, key=str):
+            yield from (Edge(one, step.id, soft=True) for one in comes.get(card, ()))
 
 
 def _engine(value: Scalar | None) -> EngineId | None:
