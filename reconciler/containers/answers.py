@@ -39,6 +39,7 @@ from reconciler.fleet import (
 )
 
 CDI_NVIDIA = "nvidia.com/gpu="
+_OWNERS_LABELS = (FLEET_LABEL, ADDRESS_LABEL, SPEC_LABEL)
 _NEVER = "0001-01-01T00:00:00Z"
 _NANOS = 1_000_000_000
 _ORDINARY_IPC = frozenset({"private", "shareable", "none"})
@@ -71,6 +72,13 @@ def owner_of(labels: Mapping[str, str] | None, fleet: str) -> tuple[Owner, str]:
         if (name := found.get(label)) is not None:
             return Owner.FOREIGN, f"{word} {clean_name(name)!r}"
     return Owner.FOREIGN, "somebody else"
+
+
+def bears_labels_of(image: ImageAnswer | None, labels: Mapping[str, str]) -> bool:
+    """Whether an image has just the labels by which a container is ours: `docker commit` puts those of the container into it, and whatever
+    somebody makes of it has them too."""
+    of_image = (image.Config.Labels if image is not None and image.Config is not None else None) or {}
+    return FLEET_LABEL in of_image and all(of_image.get(name) == labels.get(name) for name in _OWNERS_LABELS)
 
 
 def stranger(listed: Listed, fleet: str) -> ContainerFacts:
@@ -106,8 +114,10 @@ def read_container(
 ) -> ContainerFacts:
     """A container of ours as facts. `kept` are the variables to keep by value, `secrets` says of others whether they are as they should be;
     `image` is what it was made of, `image_now` the id that its image's name means now."""
-    owner, whose = owner_of(seen.Config.Labels, fleet)
     labels = seen.Config.Labels or {}
+    if bears_labels_of(image, labels):
+        labels = {name: value for name, value in labels.items() if name not in _OWNERS_LABELS}
+    owner, whose = owner_of(labels, fleet)
     host, config, state = seen.HostConfig, seen.Config, seen.State
     env = variables(config.Env)
     return ContainerFacts(

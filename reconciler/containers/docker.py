@@ -12,7 +12,7 @@ from typing import Protocol
 from urllib.parse import quote
 from weakref import WeakValueDictionary
 
-from reconciler.containers.answers import names_of, owner_of, read_container, read_daemon, same_secrets, stranger
+from reconciler.containers.answers import bears_labels_of, names_of, owner_of, read_container, read_daemon, same_secrets, stranger
 from reconciler.containers.leading import leads_of
 from reconciler.containers.making import archive, create_body, version_of
 from reconciler.containers.output import last_lines
@@ -196,6 +196,9 @@ class DockerHost:
         image = await self.image(wire, spec.image)
         if image is None:
             raise failed("no_such_image", self.shown, f"{spec.address}: there is no image {spec.image}", "pull it, or set pull: missing")
+        if bears_labels_of(image, spec.all_labels):
+            what = f"{spec.address}: the image {spec.image} has the labels of this very container"
+            raise failed("not_ours", self.shown, what, "commit it under another tag, and name that one as the image")
         for network in spec.networks:
             answer = await wire.ask("GET", f"/networks/{quote(network, safe='')}", within=_LOOK, accept=(200, 404))
             if answer.status == 404 and network not in (HOST_NETWORK, NO_NETWORK):
@@ -315,14 +318,20 @@ class _Look:
         wanted = self._wanted
         adopted = {one.Id: by for one in listed if (by := self._adopted(one)) is not None}
         ours = {one.Id: one for one in listed if owner_of(one.Labels, wanted.fleet)[0] is Owner.OURS and one.Id not in adopted}
-        others = [stranger(one, wanted.fleet) for one in listed if one.Id not in adopted and self._in_the_way(one)]
+        others = [stranger(one, wanted.fleet) for one in listed if one.Id not in adopted and one.Id not in ours and self._in_the_way(one)]
         try:
             async with asyncio.TaskGroup() as group:
                 looks = [group.create_task(self._listed(one)) for one in ours.values()]
                 taken = [group.create_task(self._taken_over(one, *by)) for one, by in adopted.items()]
         except* ContainerError as errors:
             raise _first(errors) from None
-        return [*others, *(one for look in (*looks, *taken) if (one := look.result()) is not None)]
+        found = [one for look in (*looks, *taken) if (one := look.result()) is not None]
+        others += [
+            replace(stranger(ours[one.id], wanted.fleet), owner=one.owner, whose=one.whose)
+            for one in found
+            if one.owner is not Owner.OURS and self._in_the_way(ours[one.id])
+        ]
+        return [*others, *(one for one in found if one.owner is Owner.OURS)]
 
     def _adopted(self, one: Listed) -> tuple[str, str] | None:
         """The address that it counts as ours with, and by what: its name or id where it is nobody's by its labels, else their address."""
@@ -341,8 +350,6 @@ class _Look:
 
     def _in_the_way(self, one: Listed) -> bool:
         wanted = self._wanted
-        if owner_of(one.Labels, wanted.fleet)[0] is Owner.OURS:
-            return False
         if wanted.on_host and one.HostConfig is not None and one.HostConfig.NetworkMode == HOST_NETWORK:
             return True
         ports = {port.PublicPort for port in one.Ports or ()}

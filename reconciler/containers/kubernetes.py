@@ -61,7 +61,7 @@ from reconciler.containers.kubernetes_shapes import (
     Pod,
     Read,
 )
-from reconciler.containers.kubernetes_strangers import has_one_of, is_for
+from reconciler.containers.kubernetes_strangers import is_for
 from reconciler.containers.output import last_lines
 from reconciler.containers.protocol import LAST_LINES, ContainerError
 from reconciler.containers.sent_secrets import SentSecrets
@@ -132,7 +132,7 @@ class KubernetesHost:
             label = one.notes.get(ADDRESS_LABEL, "")
             address = wanted.adopted.get(label)
             watched = wanted.env.get(address or label, _NOTHING_WATCHED)
-            own = [pod for pod in pods if pod.workload == one.metadata.name]
+            own = [pod for pod in pods if one.has(pod)]
             facts = await self._facts(one, own, services, wanted.fleet, watched)
             found.append(facts if address is None else replace(facts, address=address, adopted=label))
         there = {one.metadata.name for one in ours}
@@ -156,7 +156,7 @@ class KubernetesHost:
         if wanted.on_host:
             here = await self._cluster.list(await self._of("pods"), {"fieldSelector": f"spec.nodeName={node.name}"}, PODS)
             for one in await self._cluster.list(await self._of("deployments"), {}, DEPLOYMENTS):
-                if one.id not in adopted and owner_of(one.metadata, wanted.fleet)[0] is Owner.FOREIGN and has_one_of(one, here):
+                if one.id not in adopted and owner_of(one.metadata, wanted.fleet)[0] is Owner.FOREIGN and any(map(one.has, here)):
                     yield await self._facts(one, await self._pods(one), (), wanted.fleet, _NOTHING_WATCHED)
 
     async def inspect(self, container: str, watched: WatchedEnv, fleet: str) -> ContainerFacts | None:
@@ -269,8 +269,9 @@ class KubernetesHost:
 
     async def start(self, container: str) -> None:
         one = await self._required(container)
-        before = {pod.metadata.uid for pod in await self._pods(one)} if not one.spec.replicas else set()
-        if not one.spec.replicas:
+        runs = bool(one.spec.replicas)
+        before = {pod.metadata.uid for pod in await self._pods(one)} if not runs else set()
+        if not runs:
             await self._set(one, replicas=1)
         loop = asyncio.get_running_loop()
         begun = loop.time()
@@ -285,16 +286,18 @@ class KubernetesHost:
             why = cannot_start(one, pod)
             stuck = None if why is None else stuck if stuck is not None else loop.time()
             if why is not None and stuck is not None and (why[0] in _FOR_GOOD or loop.time() - stuck >= _PATIENCE):
-                raise await self._start_failure(one, pod, why)
+                raise await self._start_failure(one, pod, why, ends=not runs)
             await asyncio.sleep(_POLL)
-        raise await self._start_failure(one, pod, ("timeout", f"it did not start within {_START:.3g} s", None))
+        raise await self._start_failure(one, pod, ("timeout", f"it did not start within {_START:.3g} s", None), ends=not runs)
 
-    async def _start_failure(self, one: Deployment, pod: Pod | None, why: tuple[str, str, str | None]) -> ContainerError:
+    async def _start_failure(self, one: Deployment, pod: Pod | None, why: tuple[str, str, str | None], *, ends: bool) -> ContainerError:
+        """`ends`: it is to run no longer; what was to run before goes on waiting for its turn."""
         code, said, hint = why
         log = await self.logs(one.id)
         told = await self._warnings(pod.metadata.uid) if pod is not None else ()
-        with suppress(ContainerError):
-            await self._set(one, replicas=0)
+        if ends:
+            with suppress(ContainerError):
+                await self._set(one, replicas=0)
         whole = "; ".join([said, *(event for event in told if event not in said)])
         return start_failure(self.shown, whole, log, code, hint)
 
@@ -397,7 +400,8 @@ class KubernetesHost:
         return await self._list("deployments", selector, DEPLOYMENTS)
 
     async def _pods(self, one: Deployment) -> list[Pod]:
-        return await self._list("pods", one.pods, PODS) if one.pods else []  # no selector at all would be every pod there is
+        found = await self._list("pods", one.pods, PODS) if one.pods else []  # no selector at all would be every pod there is
+        return [pod for pod in found if one.has(pod)]
 
     async def _set(self, one: Deployment, *, replicas: int | None = None, called: str | None = None) -> None:
         """Changes whether it runs, or what it is called. Both are always said: a field that its manager leaves out is given up."""

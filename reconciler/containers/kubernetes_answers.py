@@ -224,13 +224,13 @@ def _state(one: Deployment, pod: Pod | None) -> tuple[ContainerState | None, int
     status = pod.container if pod is not None else None
     state = status.state if status is not None else None
     if state is None:
-        return ContainerState.CREATED, None
+        return ContainerState.PENDING, None
     if state.running is not None:
         return ContainerState.RUNNING, None
     ended = state.terminated or (status.last_state.terminated if status is not None and status.last_state is not None else None)
     if ended is not None:
         return ContainerState.RESTARTING, ended.exit_code
-    return ContainerState.CREATED, None
+    return ContainerState.PENDING, None
 
 
 def _health(pod: Pod | None, probe: Probe | None) -> ContainerHealth | None:

@@ -10,11 +10,12 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.alias_generators import to_camel
 
 from reconciler.containers.answered import Answered, Count, Flag, OrUnknown, Word, Words
-from reconciler.containers.kubernetes_making import CONTAINER, NAME_NOTE, WORKLOAD_LABEL
+from reconciler.containers.kubernetes_making import CONTAINER, NAME_NOTE
 from reconciler.containers.shapes import LabelMap, Number
 from reconciler.engines.foreign_text import clean_name
 
 Read = TypeVar("Read")
+TEMPLATE_HASH = "pod-template-hash"
 
 
 class OfCluster(Answered):
@@ -30,6 +31,12 @@ class ManagedFields(OfCluster):
     fields_v1: Annotated[dict[str, Any] | None, Field(alias="fieldsV1"), OrUnknown()] = None
 
 
+class OwnerReference(OfCluster):
+    kind: Word = None
+    name: Word = None
+    controller: Flag = None
+
+
 class Metadata(OfCluster):
     name: str
     uid: str
@@ -38,6 +45,7 @@ class Metadata(OfCluster):
     generation: Number = None
     creation_timestamp: Word = None
     deletion_timestamp: Word = None
+    owner_references: Annotated[list[OwnerReference] | None, OrUnknown()] = None
     managed_fields: Annotated[list[ManagedFields] | None, OrUnknown()] = None
 
 
@@ -205,15 +213,19 @@ class Deployment(OfCluster):
         return clean_name(self.notes.get(NAME_NOTE) or self.metadata.name)
 
     @property
-    def selected(self) -> Mapping[str, str]:
-        """The labels that all its pods have."""
-        return (self.spec.selector.match_labels if self.spec.selector is not None else None) or {}
-
-    @property
     def pods(self) -> str:
-        """The query by which it knows its pods."""
-        more = self.spec.selector.match_expressions if self.spec.selector is not None else ()
-        return ",".join([*(f"{name}={value}" for name, value in sorted(self.selected.items())), *(one.text for one in more)])
+        """The query by which it finds its pods, and whatever else bears these labels."""
+        selector = self.spec.selector
+        labels = (selector.match_labels if selector is not None else None) or {}
+        more = selector.match_expressions if selector is not None else ()
+        return ",".join([*(f"{name}={value}" for name, value in sorted(labels.items())), *(one.text for one in more)])
+
+    def has(self, pod: Pod) -> bool:
+        """Whether a pod is its own, and not another Deployment's that bears the same labels: its ReplicaSets have its name and the hash
+        of their template (kubernetes.io, "Pod-template-hash label")."""
+        set_of_it = f"{self.metadata.name}-{(pod.metadata.labels or {}).get(TEMPLATE_HASH, '')}"
+        owners = pod.metadata.owner_references or ()
+        return any(one.controller and one.kind == "ReplicaSet" and one.name == set_of_it for one in owners)
 
     @property
     def stored(self) -> frozenset[str]:
@@ -285,11 +297,6 @@ class Pod(OfCluster):
     def has_ended(self) -> bool:
         """Whether all that ran in it has ended for good: what was evicted, or refused by its kubelet, is kept for the record."""
         return self.status.phase in ("Succeeded", "Failed")
-
-    @property
-    def workload(self) -> str:
-        """The Deployment of ours that it belongs to."""
-        return (self.metadata.labels or {}).get(WORKLOAD_LABEL, "")
 
     @property
     def container(self) -> ContainerStatus | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from reconciler.containers.kubernetes_making import HOSTNAME, NVIDIA, ClusterNode
-from reconciler.containers.kubernetes_shapes import Deployment, Pod, PodContainer, PodSpec, Volume
+from reconciler.containers.kubernetes_shapes import Deployment, PodContainer, PodSpec, Volume
 from reconciler.engines.foreign_text import clean_name
 
 _MEMORY = "Memory"
@@ -40,12 +40,6 @@ _NOT_ASKED = frozenset(
 def is_for(one: Deployment, node: ClusterNode) -> bool:
     """Whether all its pods are on this node whatever happens."""
     return (one.spec.template.spec.node_selector or {}).get(HOSTNAME) == node.hostname
-
-
-def has_one_of(one: Deployment, pods: Collection[Pod]) -> bool:
-    """Whether one of these is its pod."""
-    wanted = one.selected
-    return bool(wanted) and any(wanted.items() <= (pod.metadata.labels or {}).items() for pod in pods)
 
 
 def unsaid(one: Deployment) -> Iterator[str]:

@@ -161,6 +161,7 @@ class ImageConfig(Answered):
     Entrypoint: Words = None
     User: Word = None
     WorkingDir: Word = None
+    Labels: LabelMap = None
 
 
 class ImageAnswer(Answered):

@@ -203,11 +203,10 @@ class SwarmHost:
     async def start(self, container: str) -> None:
         wire = await self._docker.wire()
         service = await self._required(wire, container)
-        if not service.replicas:
-            before = {one.ID for one in await self._tasks(wire, container)}
+        runs = bool(service.replicas)
+        before = {one.ID for one in await self._tasks(wire, container) if not runs or one.DesiredState != "running"}
+        if not runs:
             await self._scale(wire, container, 1)
-        else:
-            before = set()
         loop = asyncio.get_running_loop()
         end = loop.time() + _START
         while loop.time() < end:
@@ -216,9 +215,10 @@ class SwarmHost:
                 return
             failure = next((one for one in tasks if _cannot_start(one)), None)
             if failure is not None:
-                raise await self._start_failure(wire, container, failure)
+                raise await self._start_failure(wire, container, failure, ends=not runs)
             await asyncio.sleep(_POLL)
-        await self._scale(wire, container, 0)
+        if not runs:
+            await self._scale(wire, container, 0)
         raise failed("timeout", self.shown, f"it did not start within {_START:.3g} s", "see docker service ps")
 
     async def stop(self, container: str, grace: float | None = None) -> None:
@@ -362,11 +362,13 @@ class SwarmHost:
         params = {"version": int(found["Version"]["Index"])}
         await wire.ask("POST", _of(container, "/update"), within=_ACT, params=params, body=body)
 
-    async def _start_failure(self, wire: Wire, container: str, task: Task) -> ContainerError:
+    async def _start_failure(self, wire: Wire, container: str, task: Task, *, ends: bool) -> ContainerError:
+        """`ends`: it is to run no longer; what was to run before goes on waiting for its turn."""
         said = clean_text(task.Status.Err or task.Status.Message or task.Status.State)
         log = await self.logs(container)
-        with suppress(ContainerError):
-            await self._scale(wire, container, 0)
+        if ends:
+            with suppress(ContainerError):
+                await self._scale(wire, container, 0)
         code, hint = "start_failed", None
         low = said.lower()
         if "insufficient resources" in low:

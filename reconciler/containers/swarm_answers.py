@@ -337,7 +337,7 @@ def _state(service: Service, task: Task | None) -> tuple[ContainerState | None, 
     if not service.replicas:
         return (ContainerState.EXITED, code) if status is not None else (ContainerState.CREATED, None)
     if status is None or status.State in _COMING:
-        return ContainerState.CREATED, None
+        return ContainerState.PENDING, None
     if status.State in _RUNNING:
         return ContainerState.RUNNING, None
     if status.State in FAILED:

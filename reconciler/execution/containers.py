@@ -219,7 +219,8 @@ class ContainerWork:
         if now.name != spec.name and not now.adopted:
             await self._host.rename(now.id, spec.name)
         if now.condition != "running" or restart:
-            await self._host.stop(now.id)
+            if now.state is not ContainerState.PENDING:  # what is to run already keeps its turn
+                await self._host.stop(now.id)
             await self._host.start(now.id)
 
     async def _start(self, with_both: bool) -> None:

@@ -188,9 +188,10 @@ def _document(value: object) -> object:
 
 
 class ContainerState(StrEnum):
-    """The states of Docker Engine."""
+    """The states of Docker Engine, and `pending`: a swarm, or a cluster, is to run it and does not yet."""
 
     CREATED = "created"
+    PENDING = "pending"
     RUNNING = "running"
     PAUSED = "paused"
     RESTARTING = "restarting"

@@ -113,8 +113,8 @@ def test_what_was_changed_by_hand_is_told_by_its_field(path: tuple[str, ...], to
 @pytest.mark.parametrize(
     ("told", "condition"),
     [
-        ((), "created"),
-        ((task("pending"),), "created"),
+        ((), "pending"),
+        ((task("pending"),), "pending"),
         ((task("running"),), "running"),
         ((task("failed", "1", "shutdown"), task("running", "2")), "running"),
         ((task("failed", ExitCode=3),), "restarting"),

@@ -116,7 +116,22 @@ async def a_deployment_that_knows_its_pods_by_expressions_ends_no_others(subject
     assert await subject.names("pods") == before
 
 
+async def a_deployment_whose_labels_another_bears_too_ends_none_of_its_pods(subject: Subject) -> None:
+    await _make(subject, by_hand())
+    canary = by_hand("canary", port=18096)
+    labels = canary["spec"]["template"]["metadata"]["labels"] = {"app": "box", "track": "canary"}
+    canary["spec"]["selector"] = {"matchLabels": labels}
+    await _make(subject, canary)
+    (kept,) = [name for name in await subject.names("pods") if name.startswith("canary-")]
+    async with subject.opened() as host:
+        found = await only(host, subject.spec(adopts="box"))
+        await host.stop(found.id, grace=0.0)
+        assert (await only(host, subject.spec(adopts="box"))).condition == "exited"
+    assert await subject.names("pods") == [kept]
+
+
 RULES: Sequence[Ask] = (
+    a_deployment_whose_labels_another_bears_too_ends_none_of_its_pods,
     a_deployment_that_knows_its_pods_by_expressions_ends_no_others,
     a_deployment_made_by_hand_counts_as_ours_and_goes_as_any_other,
     what_no_file_can_say_of_a_deployment_made_by_hand_is_told,

@@ -207,8 +207,11 @@ class Cluster:
             ]
             if one["spec"]["replicas"] and not there:
                 template = copy.deepcopy(one["spec"]["template"])
-                name = f"{one['metadata']['name']}-{next(self._numbers)}"
-                pod = {"metadata": {"name": name, "labels": template["metadata"]["labels"]}, "spec": template["spec"], "template": template}
+                hashed, number = "5d8c6b7f9", next(self._numbers)
+                by = {"kind": "ReplicaSet", "name": f"{one['metadata']['name']}-{hashed}", "controller": True}
+                name, labels = f"{by['name']}-{number}", {**template["metadata"]["labels"], "pod-template-hash": hashed}
+                metadata = {"name": name, "labels": labels, "ownerReferences": [by]}
+                pod = {"metadata": metadata, "spec": template["spec"], "template": template}
                 self._made(f"{folder}/pods/{name}", {**pod, "owner": one["metadata"]["uid"]}, "kube-controller-manager")
         waiting = ("Pending", None)
         for pod in [one for where, one in self.objects.items() if "/pods/" in where and one.get("status", {}).get("phase") in waiting]:

@@ -327,6 +327,26 @@ async def what_a_run_that_was_cut_short_left_is_gone_on_with(subject: Subject) -
         assert {kind: len(names) for kind, names in (await subject.left()).items()} == {"deployments": 1, "configmaps": 1}
 
 
+async def what_waits_for_a_card_keeps_its_turn(subject: Subject) -> None:
+    """Also with files: what was made and never started is made anew, since a run may have been cut short before it had them."""
+    spec = subject.spec(cards=("0", "1"), files=(ContainerFile("/etc/gpurec/agent.json", "{}"),))
+    other = subject.spec("lab-more", address="agent.more@node", cards=("0",))
+    async with subject.opened() as host:
+        has_it = await run(host, other)
+        made = await host.create(spec)
+        await subject.patch(name_of(made), _set("/spec/replicas", 1), manager="kubectl-scale")
+        work = ContainerWork(host, FLEET, ADDRESS, spec, poll=0.05)
+        with pytest.raises(ContainerError, match=r"Insufficient nvidia\.com/gpu"):
+            await work.make(quiet)
+        found = (await host.observe(looked_for(FLEET, (spec,)))).of(ADDRESS)
+        assert [(one.id, one.condition) for one in found] == [(made, "pending")]
+        await host.remove(has_it)
+        work = ContainerWork(host, FLEET, ADDRESS, spec, poll=0.05)
+        await work.make(quiet)
+        await work.wait()
+        assert ((await only(host, spec)).id, mismatches(spec, await only(host, spec))) == (made, ())
+
+
 async def a_name_that_somebody_else_has_is_told_with_whose_it_is(subject: Subject) -> None:
     pod = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "web", "image": "local/web:1"}]}}
     spec = {"replicas": 0, "selector": {"matchLabels": {"app": "web"}}, "template": pod}
@@ -447,5 +467,6 @@ RULES: Sequence[Ask] = (
     a_port_that_another_pod_of_the_node_has_is_told,
     a_replacement_keeps_the_old_one_until_the_new_one_runs,
     what_a_run_that_was_cut_short_left_is_gone_on_with,
+    what_waits_for_a_card_keeps_its_turn,
     two_fleets_and_two_nodes_in_one_namespace_do_not_mix,
 )

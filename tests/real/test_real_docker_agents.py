@@ -121,6 +121,30 @@ def test_what_is_no_longer_wanted_is_removed_and_a_stranger_stays(agents: Agents
     assert set(agents.containers) == {"strange"}
 
 
+def test_a_container_made_of_a_committed_copy_is_a_strangers_though_it_brings_our_labels_along(agents: Agents) -> None:
+    agents.apply()
+    name = next(name for name in agents.containers if name.endswith("-worker"))
+    asked = agents.daemon.client
+    asked.post("/commit", params={"container": name, "repo": "local/debug", "tag": "1"}).raise_for_status()
+    asked.post("/containers/create", params={"name": "debug"}, json={"Image": "local/debug:1"}).raise_for_status()
+    asked.post("/containers/debug/start").raise_for_status()
+    assert agents.containers["debug"]["Config"]["Labels"] == agents.containers[name]["Config"]["Labels"]
+    assert "No changes." in agents.run("plan")
+    agents.want(Dockerd.other)
+    agents.apply()
+    assert agents.containers["debug"]["State"]["Running"]
+    agents.want("local/debug:1")  # what is mended by hand and kept may be the next image
+    agents.apply()
+    asked.post("/commit", params={"container": name, "repo": "local/debug", "tag": "1"}).raise_for_status()
+    said = agents.run("apply", "--auto-approve", ends=3)
+    assert "local/debug:1 has the labels of this very container; commit it under another tag" in said
+    agents.want()
+    agents.apply()
+    agents.workspace.want({})
+    agents.run("apply", "--auto-approve")
+    assert set(agents.containers) == {"debug"}
+
+
 @pytest.fixture(scope="module")
 def manager() -> Iterator[Dockerd]:
     daemon = Dockerd(cards=False, options=("--debug", "--node-generic-resource", "NVIDIA-GPU=GPU-0"))
@@ -166,6 +190,22 @@ def test_a_swarm_runs_agents_as_services_with_configs_secrets_and_cards_and_keep
     assert [manager.client.get(f"/{kind}").json() for kind in ("services", "configs", "secrets")] == [[], [], []]
 
 
+def test_services_whose_node_is_away_for_a_while_are_left_to_the_swarm_which_runs_them_again(tmp_path: Path, manager: Dockerd) -> None:
+    agents = Agents(tmp_path, manager, swarm=True)
+    agents.apply()
+    before = {one["ID"] for one in manager.client.get("/services").json()}
+    _let_node_be(manager, "drain")
+    wait_until(lambda: agents.drift() == {(f"agent.{name}@box", "state") for name in ("worker", "trainer", "queue")}, 60, "nothing runs")
+    assert "no suitable node" in agents.run("apply", "--auto-approve", ends=3)
+    assert {one["ID"]: one["Spec"]["Mode"]["Replicated"]["Replicas"] for one in manager.client.get("/services").json()} == dict.fromkeys(
+        before, 1
+    )
+    _let_node_be(manager, "active")
+    wait_until(lambda: agents.drift() == set(), 60, "the swarm runs them again")
+    assert "No changes." in agents.run("plan")
+    manager.clear_swarm()
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("replaces", [False, True])
 def test_a_run_on_a_swarm_that_is_killed_after_any_of_its_changes_is_put_right_by_the_next(
@@ -187,6 +227,12 @@ def test_a_run_on_a_swarm_that_is_killed_after_any_of_its_changes_is_put_right_b
             assert (len(configs), len(secrets)) == (1, 1), door.asked
             manager.clear_swarm()
     assert count > 5, door.asked
+
+
+def _let_node_be(manager: Dockerd, availability: str) -> None:
+    (node,) = manager.client.get("/nodes").json()
+    body = {**node["Spec"], "Availability": availability}
+    manager.client.post(f"/nodes/{node['ID']}/update", params={"version": node["Version"]["Index"]}, json=body).raise_for_status()
 
 
 def _services(manager: Dockerd) -> dict[str, dict[str, Any]]:
