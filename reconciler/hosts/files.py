@@ -19,7 +19,7 @@ _TOLD = re.compile(rb"@@gpurec ([0-7]{1,4}) (\S{1,64}) (\S{1,64})\n")
 _CODES = {
     64: ("no_folder", "its folder is not there", "make the folder first"),
     65: ("not_a_file", "it is there and is no file", "write another path; what is no file is never replaced"),
-    66: ("unsafe_link", "it is a link in a folder that everybody may write to", "remove it, or write the path that it leads to"),
+    66: ("unsafe_link", "it is a link in a folder that another account may write to", "remove it, or write the path that it leads to"),
     67: ("no_permission", "it cannot be read or written by this user", "log in as its owner, or write `ansible_become: true`"),
     68: (
         "no_such_owner",
@@ -62,7 +62,7 @@ base64 <"$f"
 _WRITE = """
 umask 077
 if [ -L "$f" ]; then
-  [ -z "$(find "$(dirname "$f")" -prune -perm -0002)" ] || exit 66
+  [ -z "$(find "$(dirname "$f")" -prune \\( -perm -0002 -o ! -user 0 ! -user "$(id -u)" \\))" ] || exit 66
   f=$(readlink -f -- "$f") || exit 64
 fi
 [ ! -e "$f" ] || [ -f "$f" ] || exit 65

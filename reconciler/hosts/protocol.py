@@ -97,8 +97,8 @@ class Host(Protocol):
     ) -> FileSeen | HostError | None:
         """Puts a file in the place of `path`, whole or not at all: written beside it under the same name in a folder of its own, approved
         by the command `validate` (HostError `invalid` where that fails), given its mode and owner (None: whoever writes), then renamed. A
-        link is followed, but not in a folder that everybody may write to; what is no file is never replaced. What is there then comes
-        back, as by `look_at_files`."""
+        link is followed, but not in a folder that everybody may write to, or that is neither root's nor the writer's; what is no file is
+        never replaced. What is there then comes back, as by `look_at_files`."""
         ...
 
     async def remove_file(self, path: str, *, within: float, sudo: bool = False) -> None:

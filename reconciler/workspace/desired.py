@@ -314,8 +314,10 @@ def _check_gateway_names(models: list[tuple[DeclaredModel, ModelSpec]], problems
                 problems.error(what, declared.node_of(ALIASES), "give each model names of its own")
         for name in spec.fallback:
             if name == spec.name or name not in wanted:
-                what = "falls back to itself" if name == spec.name else f"falls back to {name!r}, which is no model of these files"
-                problems.error(f"model {spec.name!r} {what}", declared.node_of(FALLBACK), did_you_mean(name, wanted - {spec.name}))
+                itself = name == spec.name
+                what = "falls back to itself" if itself else f"falls back to {name!r}, which is no model of these files"
+                hint = "take it out of `fallback`" if itself else did_you_mean(name, wanted - {spec.name})
+                problems.error(f"model {spec.name!r} {what}", declared.node_of(FALLBACK), hint)
         if len(set(spec.fallback)) != len(spec.fallback) or len(set(spec.aliases)) != len(spec.aliases):
             problems.error(f"model {spec.name!r} has a name twice among its aliases or fallbacks", declared.key, "keep one of the two")
 

@@ -81,7 +81,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     near = nearest(word, words)
     if near is not None:
         return f"did you mean {near!r}?"
-    return f"known here: {', '.join(words)}" if words else "nothing is known here"
+    return f"known here: {', '.join(words)}" if words else "take it out: there is nothing else that could stand here"
 
 
 def _place(at: Placed | Place | None) -> Place | None:

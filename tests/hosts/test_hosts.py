@@ -190,6 +190,18 @@ def test_a_link_is_followed_but_not_where_everybody_may_make_one(host: Host, tmp
     assert target.read_bytes() == b"new"
 
 
+def test_root_follows_no_link_that_the_owner_of_its_folder_may_have_made(host: Host, tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a folder away")
+    theirs, target = tmp_path / "theirs", tmp_path / "target"
+    theirs.mkdir()
+    target.write_bytes(b"old")
+    (theirs / "link").symlink_to(target)
+    os.chown(theirs, 12345, 12345)
+    assert refused(host, theirs / "link", b"other") == "unsafe_link"
+    assert target.read_bytes() == b"old"
+
+
 def test_what_is_no_file_is_never_replaced(host: Host, tmp_path: Path) -> None:
     pipe, folder = tmp_path / "pipe", tmp_path / "folder"
     os.mkfifo(pipe)
