@@ -28,7 +28,9 @@ def show_plan(settings: Settings, plan: Plan, out: Path | None, view: View, deta
     click.echo(text, nl=False)
     if out is not None:
         kept = settings.path(out).is_file()  # nothing can be read again from a pipe or a device
-        settings.say(f"Saved to {out}. To carry out just this: gpurec apply {out}" if kept else f"Written to {out}.")
+        settings.say(
+            f"Saved to {out}.{f' To carry out just this: gpurec apply {out}' if plan.steps else ''}" if kept else f"Written to {out}."
+        )
     check_guards(plan)
     return exit_status(Command.PLAN_DETAILED if detailed_exitcode else Command.PLAN, of_plan(plan))
 

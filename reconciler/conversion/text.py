@@ -12,6 +12,7 @@ _CARDS = """\
           # Cards are read by NVML on this machine. Where that cannot be: by ssh (probe: {via: ssh, user: ops}), or as declared here.
           # gpus:
           #   - {index: 0, name: NVIDIA GeForce RTX 4090, vram: 24GiB}
+          # A machine without a card: gpus: []
 """
 
 

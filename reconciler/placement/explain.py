@@ -196,7 +196,7 @@ _PHRASES = {
     "no_split": "this kind of engine cannot be told to `split` a model so",
     "no_parallel": "this kind of engine cannot be given `parallel`",
     "need_unknown": "its memory need is unknown; declare `vram`",
-    "shared_runner_conflict": "another name of the same weights is wanted there with other options",
+    "shared_runner_conflict": "another name of the same weights is wanted there with other options; give both the same",
     "ram_unknown": "the node's RAM is not known",
     "spread": "another replica is there already",
     NEVER_WITH: "a model that it is never on one card with is there",

@@ -18,6 +18,7 @@ _CARDS = """\
           # Cards are read by NVML on this machine. Where that cannot be: by ssh (probe: {via: ssh, user: ops}), or as declared here.
           # gpus:
           #   - {index: 0, name: NVIDIA GeForce RTX 4090, vram: 24GiB}
+          # A machine without a card: gpus: []
 """
 CARDS_LINE = "          # gpus:"
 """The line of the comment that becomes a key where cards are declared by hand."""

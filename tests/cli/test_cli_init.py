@@ -68,7 +68,7 @@ def test_a_box_with_an_ollama_is_under_gpurec_in_four_commands_without_looking_a
     before = len(held.requests)
     made = gpurec("init", str(tmp_path), "--port", held.url.rpartition(":")[2], "--gpu", "24GiB")
     assert made.exit_code == 0, made.output
-    assert f"Found ollama at {held.url}. What they hold is in desired/default.yaml." in made.stderr
+    assert f"Found ollama at {held.url}.\nWhat they hold is in desired/default.yaml.\n" in made.stderr
     assert "Warning" not in made.stderr
     here = ("-C", str(tmp_path))
     following = made.stderr.splitlines()[-1]
@@ -92,7 +92,10 @@ def test_where_cards_cannot_be_read_the_line_that_declares_them_and_the_next_com
     lines = inventory.read_text().splitlines(keepends=True)
     lines[number - 1 : number + 1] = [line.replace("# ", "", 1) for line in lines[number - 1 : number + 1]]
     inventory.write_text("".join(lines))
-    again = next(line for line in made.stderr.splitlines() if "gpurec import" in line).partition("gpurec ")[2].split()
+    assert "What they hold is in" not in made.stderr, "nothing is"
+    following = made.stderr.splitlines()[-1]
+    assert following.startswith(f"Next, once that is mended: cd {tmp_path} && gpurec import ")
+    again = following.partition("&& gpurec ")[2].partition(",")[0].split()
     assert gpurec("-C", str(tmp_path), *again).exit_code == 0
     assert gpurec("-C", str(tmp_path), "apply", "--auto-approve").exit_code == 0
     assert gpurec("-C", str(tmp_path), "plan").stdout.startswith("No changes.")

@@ -80,7 +80,7 @@ def test_what_was_protected_stays_after_it_left_the_files_and_the_plan_is_refuse
     (refusal,) = result.refusals
     assert (refusal.guard, refusal.address) == ("protect", "model.m:1@a/ollama")
     assert refusal.message == (
-        "model.m:1@a/ollama is protected and would be unloaded (was loaded by us and is no longer wanted); "
+        "model.m:1@a/ollama is protected and would be unloaded (is no longer wanted); "
         "`m:1: {protect: false, replicas: 0}` under `models` would allow it"
     )
 

@@ -77,24 +77,22 @@ def command(
     addresses = _addresses(settings, hosts) if looks else {}
     cards = _cards(gpus, addresses)
     found = _found(addresses, ports or PORTS)
-    held = False
     if found:
         from reconciler.views.inventory_yaml import inventory_yaml
 
         files = {INVENTORY_FILE: _checked(INVENTORY_FILE, inventory_yaml(found, _silent(addresses, found), cards)), ".gitignore": GITIGNORE}
     _written(settings, new, {**files, **dict(schema_file(name) for name in ("inventory", "desired"))})
+    there = "" if new == Path() else f"cd {shlex.quote(str(new))} && "
     if found:
-        text, held = _running(settings, root)
-        _written(settings, new, {DESIRED_FILE: _checked(DESIRED_FILE, text)})
         listed = ", ".join(f"{kind} at {url}" for _, engines in found.values() for _, kind, url in engines)
-        holds = "What they hold is in" if held else "They hold nothing now: write what is wanted into"
-        settings.say(f"Found {listed}. {holds} desired/default.yaml.")
-    else:
-        if looks:
-            at = ", ".join(str(port) for port in ports or PORTS)
-            settings.say(f"No engine answers on {_listed(list(addresses.values()))} (ports {at}): this is an example.")
-        settings.say("Edit inventories/default.yaml and desired/default.yaml.")
-    settings.say("Next: " + ("gpurec plan" if new == Path() else f"cd {shlex.quote(str(new))} && gpurec plan"))
+        settings.say(f"Found {listed}.")
+        _adopted(settings, new, there)
+        return
+    if looks:
+        at = ", ".join(str(port) for port in ports or PORTS)
+        settings.say(f"No engine answers on {_listed(list(addresses.values()))} (ports {at}): this is an example.")
+    settings.say("Edit inventories/default.yaml and desired/default.yaml.")
+    settings.say(f"Next: {there}gpurec plan")
 
 
 def _checked(name: str, text: str) -> str:
@@ -183,8 +181,8 @@ def _host_name() -> str:
     return name.strip("-") if name.strip("-") not in ("", "local", "all") and not name.strip("-").isdigit() else "box"
 
 
-def _running(settings: Settings, root: Path) -> tuple[str, bool]:
-    """What the engines hold, as desired state, and whether it is anything."""
+def _adopted(settings: Settings, new: Path, there: str) -> None:
+    """Writes what the engines hold as desired state, and says what could not be and which command comes then."""
     from dataclasses import replace
 
     from reconciler.cli.running import run
@@ -193,16 +191,26 @@ def _running(settings: Settings, root: Path) -> tuple[str, bool]:
     from reconciler.views import desired_text, escape
     from reconciler.views.inventory_yaml import CARDS_LINE
 
-    there = replace(settings, directory=root, inventory=())
-    fleet = run(there, lambda report: import_running(there, report))
-    for one in fleet.found.left_out[:MOST_WARNINGS]:
+    root = settings.path(new)
+    fleet = run(
+        replace(settings, directory=root, inventory=()),
+        lambda report: import_running(replace(settings, directory=root, inventory=()), report),
+    )
+    _written(settings, new, {DESIRED_FILE: _checked(DESIRED_FILE, desired_text(fleet.found, fleet.fleet, fleet.facts.at))})
+    left_out = fleet.found.left_out
+    for one in left_out[:MOST_WARNINGS]:
         settings.say(f"Warning: {escape(one.what)} is left out: {escape(one.why)}")
-    if fleet.found.left_out:
-        if any(one.why == CARDS_UNKNOWN for one in fleet.found.left_out):
-            lines = (root / INVENTORY_FILE).read_text(encoding="utf-8").splitlines()
-            at = next((number for number, line in enumerate(lines, 1) if line == CARDS_LINE), 1)
-            settings.say(
-                f"Declare the cards at {INVENTORY_FILE}:{at}, as the comment there does (in a new folder, init --gpu 24GiB does it)."
-            )
-        settings.say("Once that is mended: gpurec import --out desired/default.yaml --force")
-    return desired_text(fleet.found, fleet.fleet, fleet.facts.at), bool(fleet.found.models or fleet.found.left_out)
+    if fleet.found.models:
+        settings.say(f"What they hold is in {DESIRED_FILE}{', but for what is left out' if left_out else ''}.")
+    elif not left_out:
+        settings.say(f"They hold nothing now: write what is wanted into {DESIRED_FILE}.")
+    if not left_out:
+        settings.say(f"Next: {there}gpurec plan")
+        return
+    if any(one.why == CARDS_UNKNOWN for one in left_out):
+        lines = (root / INVENTORY_FILE).read_text(encoding="utf-8").splitlines()
+        at = next((number for number, line in enumerate(lines, 1) if line == CARDS_LINE), 1)
+        settings.say(
+            f"Declare the cards at {new / INVENTORY_FILE}:{at}, as the comment there does (in a new folder, init --gpu 24GiB does it)."
+        )
+    settings.say(f"Next, once that is mended: {there}gpurec import --out {DESIRED_FILE} --force, then gpurec plan")

@@ -377,7 +377,7 @@ def _why_it_leaves(found: Occupant, replaced: bool, parted: tuple[str, str] | No
     if found.absent:
         return Reason("absent", "is to be deleted from disk")
     if of is None:
-        return Reason("not_wanted", "was loaded by us and is no longer wanted")
+        return Reason("not_wanted", "is no longer wanted")
     if of.ensure is Ensure.PRESENT:
         return Reason("on_demand", "is to be loaded on demand, and gpurec keeps it loaded")
     if parted is not None:

@@ -73,7 +73,7 @@ RULES: tuple[Rule, ...] = (
         "missing",
         lambda r: r.resident is None and _applied_as(r, "loaded"),
         Action.LOAD,
-        lambda r: "was loaded by us and is gone",
+        lambda r: "was resident and is gone",
     ),
     Rule("not_loaded", lambda r: r.resident is None, Action.LOAD, lambda r: "is wanted and not loaded"),
     Rule(
