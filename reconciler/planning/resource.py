@@ -15,6 +15,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from reconciler.capacity import CardAt
 from reconciler.fleet import (
+    AGENT,
     NOTHING_APPLIED,
     UNSEEN,
     Applied,
@@ -183,7 +184,7 @@ def plan_kind(kind: Kind[W], after: AfterPlan, found: Mapping[str, ResourceFacts
     kept = {one.address for one in wanted}
     for address, row in sorted(applied.resources.items()):
         if kind_of(address) == kind.name and address not in kept and (selected is None or parse_resource_address(address)[2] in selected):
-            _plan_unwanted(plan, kind, row, found.get(address, UNSEEN))
+            _plan_unwanted(plan, kind, row, found.get(address, UNSEEN), _why_it_leaves(address, after.agents))
     return plan
 
 
@@ -296,8 +297,16 @@ def _plan_wanted(plan: KindPlan, kind: Kind[W], wanted: W, found: ResourceFacts,
     plan.steps.append(kind.step(change))
 
 
-def _plan_unwanted(plan: KindPlan, kind: AnyKind, row: AppliedResource, found: ResourceFacts) -> None:
-    """What the state owns and no file asks for any more: removed where it is still as we left it, else left to whoever changed it."""
+def _why_it_leaves(address: str, agents: AgentPlacement) -> Reason:
+    """No file asks for it any more; or, of an agent that is wanted, why it has no place."""
+    kind, name, _ = parse_resource_address(address)
+    without_place = {one.spec.name: one.reason for one in agents.unplaced} if kind == AGENT else {}
+    why = without_place.get(name.partition("#")[0])
+    return Reason("not_wanted", "is no longer wanted") if why is None else Reason("no_place", why)
+
+
+def _plan_unwanted(plan: KindPlan, kind: AnyKind, row: AppliedResource, found: ResourceFacts, reason: Reason) -> None:
+    """What the state owns and has no place in the plan: removed where it is still as we left it, else left to whoever changed it."""
     _, _, node = parse_resource_address(row.address)
     if found.exists is None:
         plan.deferred.append(Deferred(node, None, f"{row.address}: {found.reason or 'unknown'}"))
@@ -311,7 +320,6 @@ def _plan_unwanted(plan: KindPlan, kind: AnyKind, row: AppliedResource, found: R
         plan.notes.append(Note(row.address, "left_behind", what))
         return
     plan.pending += 1
-    reason = Reason("not_wanted", "is no longer wanted")
     before = dict(found.fields)
     plan.steps.append(kind.step(ResourceChange(Action.REMOVE, row.address, node, reason, Cause.PENDING, before, {}, None, row, found)))
 

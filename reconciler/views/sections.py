@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reconciler.fleet import format_bytes, format_duration, format_ratio
-from reconciler.planning.plan import Deferred, Drift, Impact, Move, Note, PlacementInfo, Refusal, UnmanagedResident, Unplaced, Value
+from reconciler.planning.plan import Deferred, Drift, Impact, Note, PlacementInfo, Refusal, UnmanagedResident, Unplaced, Value
 from reconciler.views.style import Cell, Style, beside, bounded, columns, more, paragraph, plural
 
 _CANDIDATES = 6
@@ -234,27 +234,30 @@ def note_lines(notes: Sequence[Note], style: Style) -> list[str]:
     return [*lines, *more(left, style)]
 
 
-def away_words(seconds: float | None, by: str | None) -> str:
-    if by is not None and seconds is None:
-        return f"away until there is room for it again: {by} takes its place"
+def away_words(seconds: float | None) -> str:
     return "away for an unknown time" if seconds is None else f"away for about {format_duration(seconds)}"
 
 
-def for_whom(move: Move | None) -> str:
+def away(impact: Impact) -> list[tuple[str, float | None]]:
+    """Who is away for how long; without those that give way to another for good, of whom their eviction is told."""
+    gone = {move.model for move in impact.moves if move.to is None and move.address in impact.evictions}
+    told = sorted(impact.downtime_seconds.items())
+    return [(model, seconds) for model, seconds in told if seconds != 0 and not (seconds is None and model in gone)]
+
+
+def for_whom(evicted: str, impact: Impact) -> str:
     """For whom something leaves, and where it goes."""
+    move = next((move for move in impact.moves if move.address == evicted), None)
     if move is None:
         return ""
-    by = f"for {move.by}" if move.by is not None else ""
-    return f"{by}, to {move.to.rpartition('@')[2]}".removeprefix(", ") if move.to is not None else by
+    by = [f"for {move.by}"] if move.by is not None else []
+    if move.to is not None:
+        return ", ".join([*by, f"to {move.to.rpartition('@')[2]}"])
+    return ", ".join([*by, *(["until there is room for it again"] if move.model in impact.downtime_seconds else [])])
 
 
 def impact_lines(impact: Impact, style: Style) -> list[str]:
-    for_good = {move.model: move.by for move in impact.moves if move.to is None}
-    rows = [
-        [Cell(model), Cell(away_words(seconds, for_good.get(model)))]
-        for model, seconds in sorted(impact.downtime_seconds.items())
-        if seconds != 0
-    ]
+    rows = [[Cell(model), Cell(away_words(seconds))] for model, seconds in away(impact)]
     shown, left = bounded(rows)
     lines = [*columns(shown, style), *more(left, style, "models")]
     if impact.download_bytes is None:
@@ -262,7 +265,6 @@ def impact_lines(impact: Impact, style: Style) -> list[str]:
     elif impact.download_bytes:
         lines.append(f"  download of about {format_bytes(impact.download_bytes)}")
     evicted, rest = bounded(impact.evictions)
-    moves = {move.address: move for move in impact.moves}
-    lines += columns([[Cell(f"evicts {name}", "yellow"), Cell(for_whom(moves.get(name)))] for name in evicted], style)
+    lines += columns([[Cell(f"evicts {name}", "yellow"), Cell(for_whom(name, impact))] for name in evicted], style)
     lines += more(rest, style, "evictions")
     return [style.heading("Impact"), *lines] if lines else []

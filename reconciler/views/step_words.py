@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable
 
@@ -54,16 +55,46 @@ def reason_of(step: Step) -> str:
     return f"{reason} (as {step.engine_name})" if derived or step.variant is not None else reason
 
 
+_MADE_OF = ("image", "model", "engine", "cards", "ports", "mounts", "networks")
+"""What reviewers ask of a container that is new, by the names of its fields; the network of its host is told as a risk."""
+
+
 def changed_fields(step: Step) -> list[tuple[str, str]]:
-    """The fields that change, each with `before → after`. What is not asked for is left to the engine, so it is no change."""
+    """The fields that change, each with `before → after`; of a container that is new what it is made of. What is not asked for is left to
+    the engine, so it is no change."""
+    if step.action is Action.CREATE:
+        return [
+            (name, str(step.after[name]))
+            for name in _MADE_OF
+            if step.after.get("image") and step.after.get(name) not in (None, "", "default", "host")
+        ]
     if step.action not in (Action.RELOAD, Action.UPDATE):
         return []
     after = {**step.after, "context": "the engine's own"} if step.reason.code == CONTEXT_DROPPED else step.after
+    changed = []
+    for name in sorted(step.before):
+        was, will = step.before[name], after.get(name)
+        if will is None or was == will or name in step.unshown:
+            continue
+        changed += _variables(str(was), str(will)) if name == "env" else [(name, f"{value_text(was)} → {value_text(will)}")]
+    return changed
+
+
+def _variables(before: str, after: str) -> list[tuple[str, str]]:
+    """The variables that differ, each by itself: `env LOG_LEVEL`, `info → debug`."""
+    try:
+        was, will = ({word.partition("=")[0].partition(" ")[0]: word for word in shlex.split(text)} for text in (before, after))
+    except ValueError:  # of a saved plan that somebody wrote into
+        return [("env", f"{before} → {after}")]
     return [
-        (name, f"{value_text(step.before[name])} → {value_text(after[name])}")
-        for name in sorted(step.before)
-        if after.get(name) is not None and step.before[name] != after[name] and name not in step.unshown
+        (f"env {name}", f"{_value_of(name, was.get(name))} → {_value_of(name, will.get(name))}")
+        for name in sorted(was.keys() | will.keys())
+        if was.get(name) != will.get(name)
     ]
+
+
+def _value_of(name: str, word: str | None) -> str:
+    return "not set" if word is None else word.removeprefix(name).removeprefix("=").strip() or "empty"
 
 
 def remarks(step: Step) -> list[tuple[str, str]]:

@@ -145,6 +145,7 @@ def test_a_model_that_needs_a_larger_card_takes_its_agent_along_to_where_none_qu
     applied.change("min_vram_mb: 20000", "min_vram_mb: 40000")
     plan = applied.plan()
     assert actions(plan) == [f"remove {ANALYST}"]
+    assert plan["steps"][0]["reason"] == {"code": "no_place", "message": "no card qualifies"}
     (lacking,) = (one for one in plan["unplaced"] if one.get("agent"))
     assert (lacking["reason"], lacking["candidate_counts"]) == ("no card qualifies", {"card_too_small": 1})
 

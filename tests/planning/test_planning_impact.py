@@ -59,8 +59,7 @@ def test_what_is_displaced_for_good_is_told_with_whom_it_leaves_for_and_as_away(
     assert result.impact.moves == (Move("chat:1", chat, None, "coder:1", f"unload:{chat}"),)
     assert [card.free_after_bytes for card in result.gpus] == [int(8 * GIB * 0.9) - 6 * GIB]
     lines = "\n".join(impact_lines(result.impact, Style(False, 120)))
-    assert "chat:1  away until there is room for it again: coder:1 takes its place" in lines
-    assert f"evicts {chat}  for coder:1" in lines
+    assert lines == f"Impact\n  evicts {chat}  for coder:1, until there is room for it again"
 
 
 def test_what_is_displaced_and_has_another_place_is_a_move_for_its_displacer():

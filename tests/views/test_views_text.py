@@ -29,9 +29,11 @@ from reconciler.fleet import (
     ResidentStatus,
 )
 from reconciler.planning import ModelStep, judge
+from reconciler.planning.kinds.agent import AgentStep
 from reconciler.planning.kinds.file.kind import FileStep
-from reconciler.planning.plan import Action, CardBalance, Cause, Deferred, Drift, Plan, Reason, Unplaced
+from reconciler.planning.plan import Action, CardBalance, Cause, Deferred, Drift, Impact, Move, Plan, Reason, Unplaced
 from reconciler.views import (
+    Detail,
     RunRow,
     RunStep,
     StepLine,
@@ -263,3 +265,40 @@ def test_of_a_new_file_a_plan_shows_the_beginning_and_how_much_more_there_is_and
     assert "+line 19\n      … 40 more new lines: --format json, markdown or html\n      ! written only if" in new
     assert "+line 20" not in new
     assert "+line 59" in plan_text(replace(empty_plan, steps=(replace(file, action=Action.UPDATE),)))
+
+
+def container_step(action: Action, before: dict[str, object], after: dict[str, object]) -> AgentStep:
+    return AgentStep(
+        id="a", address="agent.coder@gpu-a", action=action, reason=Reason("not_there", "is wanted and not there"), cause=Cause.PENDING,
+        node="gpu-a", before=before, after=after,
+    )  # fmt: skip
+
+
+def test_of_a_new_container_the_image_and_what_it_is_given_are_told(empty_plan: Plan) -> None:
+    after = {"image": "example/agent:1", "model": "m", "ports": "127.0.0.1:1->1/tcp", "mounts": "", "cards": None, "networks": "default"}
+    text = plan_text(replace(empty_plan, steps=(container_step(Action.CREATE, {}, after),)), detail=Detail.CHANGES)
+    assert "      image  example/agent:1\n      model  m\n      ports  127.0.0.1:1->1/tcp\n" in text
+    assert "mounts" not in text
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("A=1 B=x 'KEY from env:K'", "A=1 B=y 'KEY from env:L'", ["env B    x → y", "env KEY  from env:K → from env:L"]),
+        ("A=1", "B='two words' C=", ["env A  1 → not set", "env B  not set → two words", "env C  not set → empty"]),
+        ("A='", "A=1", ["env  A=' → A=1"]),
+    ],
+)
+def test_of_an_environment_only_the_variables_that_differ_are_told(empty_plan: Plan, before: str, after: str, told: list[str]) -> None:
+    step = container_step(Action.UPDATE, {"env": before}, {"env": after})
+    text = plan_text(replace(empty_plan, steps=(step,)))
+    assert [line.strip() for line in text.splitlines() if line.startswith("      env")] == told
+
+
+def test_what_gives_way_for_good_is_told_once_with_for_whom(empty_plan: Plan) -> None:
+    address = "model.small@gpu-a/ollama"
+    impact = Impact({"small": None, "other": None}, 0, (address,), (Move("small", address, None, "big", "s"),))
+    text = plan_text(replace(empty_plan, impact=impact))
+    assert f"  evicts {address}  for big, until there is room for it again\n" in text
+    assert "  other  away for an unknown time\n" in text
+    assert text.count("small") == 1

@@ -14,7 +14,7 @@ from reconciler.views.html.looks import look_of
 from reconciler.views.html.page import page
 from reconciler.views.html.timeline import timeline_section
 from reconciler.views.plan_text import NOT_TO_APPLY, made_words
-from reconciler.views.sections import away_words, drift_words, for_whom, what_lacks, without_restarts
+from reconciler.views.sections import away, away_words, drift_words, for_whom, what_lacks, without_restarts
 from reconciler.views.step_words import SYMBOLS, cards_of, changed_fields, counts_words, reason_of, remarks, size_of, source_of
 from reconciler.views.style import beside, bounded, plural
 
@@ -89,14 +89,8 @@ def _list(title: str, rows: Sequence[Content], what: str) -> Content:
 
 
 def _impact(impact: Impact) -> Content:
-    for_good = {move.model: move.by for move in impact.moves if move.to is None}
-    rows: list[Content] = [
-        [code(model), " ", away_words(seconds, for_good.get(model))]
-        for model, seconds in sorted(impact.downtime_seconds.items())
-        if seconds != 0
-    ]
-    moves = {move.address: move for move in impact.moves}
-    rows += [["evicts ", code(name), " ", for_whom(moves.get(name))] for name in impact.evictions]
+    rows: list[Content] = [[code(model), " ", away_words(seconds)] for model, seconds in away(impact)]
+    rows += [["evicts ", code(name), " ", for_whom(name, impact)] for name in impact.evictions]
     rows += [
         ["moves ", code(move.model), " from ", code(move.address.rpartition("@")[2]), " to ", code(move.to.rpartition("@")[2])]
         for move in impact.moves

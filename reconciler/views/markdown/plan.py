@@ -14,7 +14,7 @@ from reconciler.views.markdown.layout import FOLDING, Flavour, cell_row, diff_fe
 from reconciler.views.markdown.neutral import code, html, prose
 from reconciler.views.markdown.sections import deferred_part, drift_part, forgotten_part, notes_part, unmanaged_part
 from reconciler.views.plan_text import NOT_TO_APPLY, made_words
-from reconciler.views.sections import asked_noun, away_words, for_whom, what_lacks, without_restarts
+from reconciler.views.sections import asked_noun, away, away_words, for_whom, what_lacks, without_restarts
 from reconciler.views.step_words import SYMBOLS, cards_of, changed_fields, counts_words, reason_of, remarks, size_of, source_of
 from reconciler.views.style import bounded, plural
 
@@ -88,14 +88,14 @@ def _summary(plan: Plan) -> str:
 
 
 def _cost(impact: Impact) -> str:
-    away = {model: seconds for model, seconds in impact.downtime_seconds.items() if seconds != 0}
-    unknown = sum(seconds is None for seconds in away.values())
-    longest = max((seconds for seconds in away.values() if seconds is not None), default=None)
+    times = [seconds for _, seconds in away(impact)]
+    unknown = times.count(None)
+    longest = max((seconds for seconds in times if seconds is not None), default=None)
     said = []
-    if away:
+    if times:
         how = [f"{format_duration(longest)} at most"] if longest is not None else []
-        how += [f"{unknown:,} for an unknown time or for good"] if unknown else []
-        said.append(f"{plural(len(away), 'model')} away ({', '.join(how)})")
+        how += [f"{unknown:,} for an unknown time"] if unknown else []
+        said.append(f"{plural(len(times), 'model')} away ({', '.join(how)})")
     if impact.evictions:
         said.append(f"{plural(len(impact.evictions), 'eviction')}")
     if impact.download_bytes is None:
@@ -111,15 +111,9 @@ def _refusals(plan: Plan) -> Part:
 
 
 def _impact(impact: Impact) -> Part:
-    for_good = {move.model: move.by for move in impact.moves if move.to is None}
-    rows = [
-        Whole(f"- {code(model)} {prose(away_words(seconds, for_good.get(model)))}\n")
-        for model, seconds in sorted(impact.downtime_seconds.items())
-        if seconds != 0
-    ]
+    rows = [Whole(f"- {code(model)} {prose(away_words(seconds))}\n") for model, seconds in away(impact)]
     evicted = set(impact.evictions)
-    moves = {move.address: move for move in impact.moves}
-    rows += [Whole(f"- evicts {code(name)} {prose(for_whom(moves.get(name)))}".rstrip() + "\n") for name in impact.evictions]
+    rows += [Whole(f"- evicts {code(name)} {prose(for_whom(name, impact))}".rstrip() + "\n") for name in impact.evictions]
     rows += [
         Whole(f"- moves {code(move.model)} from {code(move.address.rpartition('@')[2])} to {code(move.to.rpartition('@')[2])}\n")
         for move in impact.moves
