@@ -36,7 +36,7 @@ HALF = 0.5
 """What each term of the objective but the last may spend of what is left."""
 ROUNDS_BACK = 8
 """How often every replica that moved is tried where it was, since others went back too."""
-SETTLINGS = 3
+SETTLINGS = 8
 """How often all is asked again after its work was used up."""
 REFUSALS = 3
 """How often all is solved again without the places that the board refused."""

@@ -27,7 +27,7 @@ from reconciler.placement.residents import Occupant, charge_found
 from reconciler.placement.result import Placement, Proof
 from reconciler.placement.search_state import NOTHING_HELD, HeldReplicas, Placing
 
-EXACT_WORK, EXACT_SECONDS = 20_000_000, 120.0
+EXACT_WORK, EXACT_SECONDS = 12_000_000, 300.0
 """What the exact solver may spend on one plan (`mip.Budget`): some 10 s of one core, and far more time than that."""
 ROUNDS = 8
 """How often what has no place is asked for again since others got or changed theirs; four are enough in all cases seen."""

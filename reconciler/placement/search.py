@@ -11,44 +11,30 @@ nothing. The plan after an apply is that round again.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from math import comb
 
-from reconciler.capacity import Item, Packing, Rebuild, Taken
+from reconciler.capacity import Item, Taken
+from reconciler.placement.neighbourhoods import BESIDE, NODES, SET_UP, Neighbourhoods, Places
 
 SCANNED = 8
 """How many bins that are only looked at cost as much as one partial answer."""
-NODES = 400
-"""Partial answers that are looked at in one rebuilding."""
 NODES_OF_ALL = 8_000
 """The same where all areas of a small fleet are rebuilt together: to do that again would find nothing else."""
-BESIDE = 3
-"""How many areas of cards are rebuilt together with the one where room is to be made."""
 DRAWS_EACH = 2
 """How often areas are drawn, for each choice of them that there is."""
 FEW_DRAWS = 16
 """After how many draws in vain it is asked how many choices there are."""
-SET_UP, OPTION = 20, 2
-"""What a rebuilding costs beside its partial answers: so much, and so much more for each place that an item may have."""
-DRAWN = 3
-"""From how many drawn areas the emptiest is taken."""
+FEW_BINS = 8
+"""In how many bins room is made at first."""
 COMPARED = 64
 """How many bins are compared where something of lower priority gives way."""
 WIDEST = 5
 """How many areas are rebuilt together to bring back what moved."""
 
-Places = dict[int, tuple[int | None, Taken]]
 
-
-class Search:
-    """One run over a packing, which it changes. `work` bounds all of it, `patience` what is spent in a row without finding anything, both
-    in partial answers looked at."""
-
-    def __init__(self, packing: Packing, work: int, patience: int) -> None:
-        self.packing, self.work, self.patience = packing, work, patience
-        self._chance = random.Random(0)  # noqa: S311 - choices of a search, not a secret
-        self._rank: list[int] = []
-        self._renumber()
+class Search(Neighbourhoods):
+    """One run over a packing, which it changes."""
 
     def run(self) -> None:
         """Places what it can."""
@@ -71,14 +57,6 @@ class Search:
         for item, (home, charges) in zip(items, homes, strict=True):
             item.home, item.home_charges = home, charges
         return self._left_out() < before
-
-    def _renumber(self) -> None:
-        """Ranks the items by what they are and where, whatever happened before."""
-        items = self.packing.items
-        key = [(-item.priority, -item.size, item.kind, -1 if item.at is None else item.at) for item in items]
-        self._rank = [0] * len(items)
-        for rank, number in enumerate(sorted(range(len(items)), key=key.__getitem__)):
-            self._rank[number] = rank
 
     def _lacking(self) -> list[int]:
         """What has no place, the most important first, of those the largest."""
@@ -127,7 +105,7 @@ class Search:
         return True
 
     def _place_lacking(self) -> None:
-        limit, tries, width = self.work - self.patience, 4, 8
+        limit, tries, width = self.work - self.patience, 4, FEW_BINS
         most = _draws(len(self.packing.areas) - 1)
         while self.work > max(0, limit):
             lacking = self._that_may_be_found()
@@ -137,7 +115,13 @@ class Search:
             for number in lacking:
                 if self.packing.items[number].at is not None:
                     continue
-                if self._best_fit(number) or self._by_moves(number, tries, width, limit) or self._by_priority(number):
+                last = tries >= most and width >= len(self.packing.bins)
+                if (
+                    self._best_fit(number)
+                    or self._by_moves(number, tries, width, limit)
+                    or self._by_priority(number)
+                    or (last and self._by_moves_without_others(number, limit))
+                ):
                     limit, found = self.work - self.patience, True
                 if self.work <= max(0, limit):
                     return
@@ -192,6 +176,33 @@ class Search:
                 return True
         return False
 
+    def _by_moves_without_others(self, number: int, limit: int) -> bool:
+        """Whether it has a place by a few moves after all had left that gives way to it, on whatever card, where less is left out once
+        these have places again."""
+        packing, before = self.packing, self._left_out()
+        gone = [n for n, one in enumerate(packing.items) if one.at is not None and one.wanted and _gives_way(one, packing.items[number])]
+        if not gone or SET_UP * len(gone) > self.patience:
+            return False
+        self.work -= SET_UP * len(gone)
+        old: Places = {n: (one.at, one.charges) for n, one in enumerate(packing.items)}
+        for n in gone:
+            packing.lift(n)
+        if self._best_fit(number) or self._by_moves(number, FEW_DRAWS, FEW_BINS, limit):
+            away = []
+            for n in sorted(gone, key=self._rank.__getitem__):
+                at, charges = old[n]
+                if at is not None and packing.fits(n, at) == charges:
+                    packing.put(n, at, charges)
+                else:
+                    away.append(n)
+            for n in away:
+                if not self._best_fit(n):
+                    self._by_moves(n, FEW_DRAWS, FEW_BINS, limit)
+            if self._left_out() < before:
+                return True
+        packing.back_to(old)
+        return False
+
     def _make_room(self, number: int, at: int, cards: Sequence[int], tries: int) -> bool:
         """Whether it has a place in this bin after bytes were taken off these of its cards, by rebuilding their area with others again and
         again."""
@@ -243,64 +254,6 @@ class Search:
         less = self._rebuilt(numbers, bins, cost, now, before, sinks=(sink,), goal=goal, nodes=nodes)
         packing.give_back(aside)
         return less
-
-    def _rebuilt(
-        self,
-        numbers: Sequence[int],
-        bins: Sequence[int],
-        cost: Callable[[int, int], int],
-        now: int,
-        before: Places,
-        sinks: Sequence[int] = (),
-        goal: int = 0,
-        nodes: int = NODES,
-    ) -> bool:
-        packing = self.packing
-        old = {n: (packing.items[n].at, packing.items[n].charges) for n in numbers}
-        for n in numbers:
-            packing.lift(n)
-        core = Rebuild(packing, numbers, bins, cost, nodes, sinks, goal)
-        answer = core.solve(now)
-        self.work -= nodes - max(0, core.nodes_left) + SET_UP + OPTION * len(numbers) * len(bins)
-        if answer is None:
-            packing.back_to(old)
-            return False
-        for n, spot in zip(core.order, answer, strict=True):
-            packing.put(n, *spot)
-        for n, place in old.items():
-            before.setdefault(n, place)
-        return True
-
-    def _content(self, areas: Iterable[int]) -> tuple[list[int], list[int]]:
-        """The items and the bins of some areas."""
-        packing = self.packing
-        numbers = {n for area in areas for card in packing.areas[area] for n in packing.on_card[card]}
-        return sorted(numbers, key=self._rank.__getitem__), [at for area in areas for at in packing.inside[area]]
-
-    def _beside(self, area: int) -> list[int]:
-        """The area with others, where something of it may be; of a few that are drawn the emptiest. All, where they are few."""
-        packing = self.packing
-        if len(packing.areas) <= 1 + BESIDE:
-            return [area, *(other for other in range(len(packing.areas)) if other != area)]
-        here = [n for n in self._content([area])[0] if self._choices(n)]
-        found = [area]
-        for _ in range(BESIDE if here else 0):
-            choices = self._choices(here[self._chance.randrange(len(here))])
-            drawn = [packing.area[packing.bins[choices[self._chance.randrange(len(choices))]].cards[0]] for _ in range(DRAWN)]
-            best = max(drawn, key=lambda one: max(packing.free[card] for card in packing.areas[one]))
-            if best not in found:
-                found.append(best)
-        return found
-
-    def _others(self, area: int) -> int:
-        """How many areas there are where something of this one may be."""
-        packing = self.packing
-        lists = {id(bins): bins for bins in map(self._choices, self._content([area])[0])}.values()
-        return len({packing.area[packing.bins[at].cards[0]] for bins in lists for at in bins} - {area})
-
-    def _choices(self, number: int) -> Sequence[int]:
-        item = self.packing.items[number]
-        return self.packing.kinds[item.kind].bins if item.only is None else sorted(item.only)
 
     def _by_priority(self, number: int) -> bool:
         """Whether it has a place where what matters less gives way: in the bin where the most important of that matters least."""
@@ -405,9 +358,30 @@ class Search:
         charges = packing.fits(number, item.home)
         if charges is None:
             packing.put(number, *old)
-            return False
+            return self._goes_home_for_a_twin(number, item.home, old)
         packing.put(number, item.home, charges)
         return True
+
+    def _goes_home_for_a_twin(self, number: int, home: int, old: tuple[int, Taken]) -> bool:
+        """Whether it has room at home once another replica of its model that came there has its place."""
+        packing, item = self.packing, self.packing.items[number]
+        there = [n for card, _ in item.home_charges for n in packing.on_card[card] if packing.items[n].kind == item.kind]
+        for other in sorted(there, key=self._rank.__getitem__):
+            twin = packing.items[other]
+            if other == number or twin.at == twin.home or twin.only != item.only:
+                continue
+            before: Places = {number: old, other: (twin.at, twin.charges)}
+            packing.lift(other)
+            packing.lift(number)
+            charges = packing.fits(number, home)
+            if charges is not None:
+                packing.put(number, home, charges)
+                charges = packing.fits(other, old[0])
+                if charges is not None:
+                    packing.put(other, old[0], charges)
+                    return True
+            packing.back_to(before)
+        return False
 
     def _goes_nearer(self, number: int, width: int) -> bool:
         """Whether less moves after its home and its place were rebuilt, with the homes of what is at its own."""

@@ -73,6 +73,23 @@ def test_of_what_is_new_the_larger_has_the_place():
     assert searched(packing([10], (8, None, 0), (6, None, 0))) == [0, None]
 
 
+@pytest.mark.parametrize(("priority", "at"), [(0, None), (1, 1), (1, None)])
+def test_what_gives_way_on_one_card_leaves_for_a_move_that_makes_room_on_another(priority, at):
+    board = packing([24, 8], (9, 0, priority), (6, 0, priority), (14, None, priority), (7, at, 0))
+    assert searched(board) == [0, 1, 0, None]
+
+
+def test_of_two_replicas_the_one_that_was_on_a_card_has_the_place_there_and_the_new_one_the_other():
+    """Two engines share the first card. The replica that was there is on the other card, and its twin on the card in its place."""
+    board = packing([6, 6], bins=[Bin((0,), 0), Bin((0,), 0), Bin((1,), 1)])
+    board.kinds.append(kind(range(3), 6))
+    for number, home, at in ((0, 0, 2), (1, None, 1)):
+        board.items.append(Item(0, 6, 0, home, ((0, 6),) if home is not None else (), new=home is None))
+        board.put(number, at, ((board.bins[at].cards[0], 6),))
+    Search(board, 50_000, 10_000).settle()
+    assert [item.at for item in board.items] == [0, 2]
+
+
 def test_areas_are_drawn_no_oftener_than_there_are_choices_of_what_may_move(monkeypatch):
     """Of many cards each holds what may be nowhere else."""
     board = packing([10] * 24, *((8, at, 1) for at in range(24)), (5, None, 0))
