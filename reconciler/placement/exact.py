@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
-from reconciler.capacity import Card, Charges, EngineState, by_card, largest
+from reconciler.capacity import Card, Charges, EngineState, by_card, largest, total
 from reconciler.fleet import Ensure, ModelSpec, Residency, Spread
 from reconciler.fleet.units import MIB
 from reconciler.needs.run_settings import in_ram
@@ -79,7 +79,8 @@ class _Demand:
 
     def homes_by_number(self) -> Mapping[int, int]:
         """Where it is resident: the bytes there by number."""
-        return {spot.number: largest(spot.charges) or 0 for spot in self.spots if spot.slots[0] in self.homes}
+        weigh = total if self.model.is_split else largest
+        return {spot.number: weigh(spot.charges) or 0 for spot in self.spots if spot.slots[0] in self.homes}
 
 
 def improve(placing: Placing, budget: SolverBudget) -> Proof:

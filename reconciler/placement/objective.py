@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from reconciler.capacity import Occupancy, largest
+from reconciler.capacity import Occupancy, largest, total
 from reconciler.fleet import Applied, Desired, Ensure, ModelSpec
 from reconciler.placement.residents import Occupant, most_needed
 from reconciler.placement.result import MissingReplicas, Placement
@@ -109,5 +109,7 @@ def moves_of(placement: Placement) -> Iterable[tuple[ModelSpec, Sequence[Occupan
 
 
 def _bytes(found: Occupant) -> int:
-    """What a resident holds of a card: one that may be on any of several is charged to all of them."""
+    """What a resident holds: one that may be on any of several cards is charged to all of them, a split one to each for its part."""
+    if found.model is not None and found.model.is_split:
+        return total(found.charges)
     return largest(found.charges) or 0

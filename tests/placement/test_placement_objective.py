@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parent.parent / "planning"))
 from planning.fleets import GIB, applied, desired, facts, fleet, loaded, model, node, owned, plan
 
-from reconciler.fleet import Limits
+from reconciler.fleet import EngineKind, Limits, RunOptions
 from reconciler.views import plan_text
 
 WHOLE = Limits(reserve=0, max_vram_utilization=1)
@@ -172,3 +172,12 @@ def test_the_strategy_never_takes_a_placement_that_disturbs_more():
     models = {"a1:latest": (4, 0, 1, ("a",)), "b1:latest": (4, 0, 1, ("b",)), "new:latest": (6, 0, 1, ())}
     told = planned({"a": 10, "b": 10}, models).placement
     assert (told.objective, told.moved, told.proved) == (0, 0, True)
+
+
+def test_a_split_model_that_moves_counts_all_of_its_parts():
+    of = fleet(*(node(name, 10 * GIB, 10 * GIB, kind=EngineKind.LLAMACPP) for name in "ab"))
+    two = {"runs": RunOptions(split_cards=2)}
+    want = desired(model("here", ["a"], 16 * GIB, priority=1, **two), model("moves", ["a", "b"], 12 * GIB, **two), limits=WHOLE)
+    seen = facts(of, {"a": [loaded("moves", 12 * GIB)]}, ["here", "moves"])
+    told = plan(of, want, seen, applied(owned("moves", "a", 12 * GIB, kind=EngineKind.LLAMACPP))).placement
+    assert (told.objective, told.moved, told.moved_bytes) == (0, 1, 12 * GIB)
