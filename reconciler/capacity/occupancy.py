@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from reconciler.capacity.cards import Card, CardHolding
 from reconciler.capacity.engine_state import EngineState, Holding
 from reconciler.fleet import EngineId, FleetWeights, ModelSpec
+from reconciler.needs.knowledge import Knowledge
 
 
 class OccupancyError(Exception):
@@ -34,6 +35,14 @@ class Occupancy:
 
     def __iter__(self) -> Iterator[EngineState]:
         return iter(self.slots.values())
+
+    def let_go(self) -> None:
+        """Breaks the circles of a board that nobody asks any more: engines know what they hold and how their like run a model, and are
+        known to it. While the cycle collector is off nothing else frees them, and a large plan is written in their memory."""
+        nothing = Knowledge()
+        for slot in self:
+            slot.runners.clear()
+            slot.knowledge = nothing
 
     def put(self, holding: Holding | CardHolding) -> None:
         """Takes the room of what is not there. OccupancyError: it is there, or another has its runner."""

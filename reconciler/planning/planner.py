@@ -187,7 +187,7 @@ def make_plan(
     weights_drift, weights_notes = other_weights(changes)
     unsized = _unsized(placement)
     worth = worth_of(placement, desired, applied)
-    return Plan(
+    plan = Plan(
         fleet=fleet.name,
         lineage=applied.lineage,
         serial=applied.serial,
@@ -248,6 +248,8 @@ def make_plan(
         containers=containers_of(others),
         wanted={address: one.fields for kind in others for address, one in kind.wanted.items()},
     )
+    board.let_go()
+    return plan
 
 
 def containers_of(kinds: Sequence[KindPlan]) -> tuple[tuple[str, ContainerSpec], ...]:
