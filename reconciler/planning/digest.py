@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 
+from reconciler.planning.canonical import canonical_json
 from reconciler.planning.plan import FORMAT_VERSION, ModelHours, Step
 
 
@@ -24,12 +24,11 @@ def plan_digest(
     and files give the same digest on any machine.
     """
     whole = hashlib.sha256()
-    canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     head: dict[str, object] = {"format_version": version, "lineage": lineage, "config_digest": config_digest, "solver": solver}
     if hours:
         head["hours"] = {one.model: one.wanted for one in hours}
     for part in _parts(head, steps, version == "1.0"):
-        whole.update(canonical.encode(part).encode())
+        whole.update(canonical_json(part))
         whole.update(b"\n")
     return f"sha256:{whole.hexdigest()}"
 
