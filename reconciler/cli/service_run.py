@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -14,6 +15,7 @@ from reconciler.service.watch import Signals
 @asynccontextmanager
 async def signalled(signals: Signals, systemd: Systemd) -> AsyncIterator[None]:
     """While it lasts, signals reach the loop and systemd hears that it is alive."""
+    gc.set_threshold(700)  # Python's own again, which a start had raised (`main`): what stays for weeks is to stay small
     with _signals(signals):
         alive = asyncio.ensure_future(systemd.keep_alive())
         try:
