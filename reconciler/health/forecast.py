@@ -81,9 +81,11 @@ class Forecast:
         return self.method is not Method.NONE
 
 
-def forecast(past: Series, total: float | None, hours: int, levels: Mapping[str, float], now: float | None = None) -> Forecast:
+def forecast(
+    past: Series, total: float | None, hours: int, levels: Mapping[str, float], now: float | None = None, judged: Judged | None = None
+) -> Forecast:
     """What the next `hours` bring. `levels` are bytes by name, `total` the bytes of the card; `now` is its newest value, where there is one
-    since the last of `past`."""
+    since the last of `past`; `judged` is what is known already of the ways, by this past or by what of it was over before."""
     known = past[-_LONGEST:]
     last = now if now is not None else next((one for one in reversed(known) if one is not None), None)
     trend = slope(known[-_DAY:])
@@ -92,7 +94,7 @@ def forecast(past: Series, total: float | None, hours: int, levels: Mapping[str,
         reached = {name: 0 if last is not None and last >= level else None for name, level in levels.items()}
         why = f"too little is known: {seen} hour{'s' * (seen != 1)}, {HOURS_NEEDED} are needed"
         return Forecast(Method.NONE, why, last, trend, reached=reached)
-    best = _judged(known, total)
+    best = judged if judged is not None else judge(known, total)
     if best.method is Method.NONE:
         reached = {name: 0 if last >= level else None for name, level in levels.items()}
         why = "too little is known: of what was tried on its past, nothing foretold it better than its use now and that of a day before"
@@ -123,7 +125,9 @@ Expected = Mapping[tuple[int, int], float]
 
 
 @value_class
-class _Best:
+class Judged:
+    """Which way is the best for a card by its own past, and what each was off; of `judge`."""
+
     method: Method
     way: Way | None
     error: float | None
@@ -132,17 +136,19 @@ class _Best:
     errors: Mapping[int, Sequence[float]]
 
 
-def _judged(past: Series, total: float | None) -> _Best:
-    """The way that was off least, in the last three days of this past."""
+def judge(past: Series, total: float | None) -> Judged:
+    """The way that was off least, in the last three days of this past (its last week, where it is known). Nearly all of what a forecast
+    costs, so a caller may keep it while no hour more is over."""
+    past = past[-_LONGEST:]
     tries = _tries(past)
     if len(tries) < _LEAST_TRIES:
-        return _Best(Method.NONE, None, None, None, None, {})
+        return Judged(Method.NONE, None, None, None, None, {})
     as_now = {one: _last(past[: one[0] + 1]) for one in tries}
     off_now = fmean(abs(_at(past, one) - as_now[one]) for one in tries)
     off_yesterday = fmean(abs(_at(past, one) - _yesterday(past, one)) for one in tries)
     if total and off_now <= STEADY * total:
         errors = _by_horizon(past, tries, as_now)
-        return _Best(Method.STEADY, None, off_now, off_now, off_yesterday, errors)
+        return Judged(Method.STEADY, None, off_now, off_now, off_yesterday, errors)
     off_by = [(method, way, _expected(past, tries, way)) for method, way in _ways(len(past))]
     simple = (as_now, {one: _yesterday(past, one) for one in tries})
     middle = tries[len(tries) // 2][0]
@@ -155,8 +161,8 @@ def _judged(past: Series, total: float | None) -> _Best:
     off = _off(past, tries, expected)
     proved = all(here and other and _better(past, here, least(other)[2], simple) for here, other in (halves, halves[::-1]))
     if not proved or not _often_better(past, tries, expected, simple):
-        return _Best(Method.NONE, None, off, off_now, off_yesterday, {})
-    return _Best(method, way, off, off_now, off_yesterday, _by_horizon(past, tries, expected))
+        return Judged(Method.NONE, None, off, off_now, off_yesterday, {})
+    return Judged(method, way, off, off_now, off_yesterday, _by_horizon(past, tries, expected))
 
 
 def _expected(past: Series, tries: Sequence[tuple[int, int]], way: Way) -> Expected:

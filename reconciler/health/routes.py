@@ -35,10 +35,12 @@ class RouteChoice:
     """One engine's answer. `verdict` is `loaded`, `partly_loaded`, `loading`, `can_load`, `can_pull` or `no`; `code` and `message` say why.
 
     `used_fraction` is the part of its fullest card that is charged, `busy` how much of the time the card works (0..1, None: not known).
-    `load_seconds` is what such a load took before, None where that is not known or none is needed.
+    `load_seconds` is what such a load took before, None where that is not known or none is needed. `served_name` is
+    what a request asks that engine for: a derived tag has a name of its own.
     """
 
     engine: str
+    served_name: str
     kind: EngineKind
     port: int
     verdict: str
@@ -104,6 +106,7 @@ def _choice(one: EngineAnswer, facts: FleetFacts, applied: Applied) -> RouteChoi
     key = LoadKey(slot.kind, one.model.engine_name(slot.kind), one.model.context)
     return RouteChoice(
         str(slot.id),
+        _served_name(one, resident),
         slot.kind,
         _port(slot.spec.url),
         verdict,
@@ -115,6 +118,15 @@ def _choice(one: EngineAnswer, facts: FleetFacts, applied: Applied) -> RouteChoi
         max(busy, default=None),
         applied.load_seconds.get(key) if verdict == "can_load" else None,
     )
+
+
+def _served_name(one: EngineAnswer, resident: Resident | None) -> str:
+    """Of what is resident, else of what is installed, else of what a plan would make."""
+    kind, model = one.slot.kind, one.model
+    tag, base = model.engine_name(kind), model.base_name(kind)
+    if resident is not None:
+        return resident.name
+    return base if one.slot.installed(tag) is None and one.slot.installed(base) is not None else tag
 
 
 def _verdict(one: EngineAnswer, engine: EngineFacts | None, resident: Resident | None) -> tuple[str, str, str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 
 from reconciler.fleet import FIVE_MINUTES, HOUR, LOOK, CardKey, Frame, MemoryPressure
-from reconciler.health.forecast import Forecast, forecast
+from reconciler.health.forecast import Forecast, Judged, forecast, judge
 from reconciler.state import Store
 from reconciler.value_class import value_class
 
@@ -23,11 +23,33 @@ class CardForecast:
     forecast: Forecast
 
 
-def forecast_cards(state: Store, pressure: MemoryPressure | None, hours: int) -> Sequence[CardForecast]:
-    """Of every card that the history knows. Raises StateError where it cannot be read."""
+class Judgements:
+    """Which way is the best for each card, by the hours that are over: kept until another one is, since that is nearly all of the work."""
+
+    def __init__(self) -> None:
+        self._of: dict[CardKey, tuple[int, int | None, Judged]] = {}
+
+    def of(self, key: CardKey, past: _Past) -> Judged:
+        hour, total = past.at // HOUR, past.total
+        known = self._of.get(key)
+        if known is None or known[:2] != (hour, total):
+            known = self._of[key] = hour, total, judge(past.hours()[:-1], total)
+        return known[2]
+
+    def forget_others(self, keys: Collection[CardKey]) -> None:
+        """Cards of which nothing is kept any more."""
+        for key in self._of.keys() - keys:
+            del self._of[key]
+
+
+def forecast_cards(state: Store, pressure: MemoryPressure | None, hours: int, known: Judgements | None = None) -> Sequence[CardForecast]:
+    """Of every card that the history knows. `known` is kept by who asks again and again. Raises StateError where it cannot be read."""
     with closing(state.reader()) as reader:
         pasts = _pasts(reader.frames((LOOK, FIVE_MINUTES, HOUR)))
-    return [_of_card(key, past, pressure, hours) for key, past in sorted(pasts.items(), key=lambda one: (one[0][0], str(one[0][1])))]
+    known = Judgements() if known is None else known
+    known.forget_others(pasts.keys())
+    every = sorted(pasts.items(), key=lambda one: (one[0][0], str(one[0][1])))
+    return [_of_card(key, past, pressure, hours, known.of(key, past)) for key, past in every]
 
 
 class _Past:
@@ -62,9 +84,9 @@ def _pasts(frames: Iterable[Frame]) -> Mapping[CardKey, _Past]:
     return pasts
 
 
-def _of_card(key: CardKey, past: _Past, pressure: MemoryPressure | None, hours: int) -> CardForecast:
+def _of_card(key: CardKey, past: _Past, pressure: MemoryPressure | None, hours: int, judged: Judged) -> CardForecast:
     levels = levels_of(pressure, past.total)
-    return CardForecast(key, past.at, past.total, levels, forecast(past.hours(), past.total, hours, levels, past.now))
+    return CardForecast(key, past.at, past.total, levels, forecast(past.hours(), past.total, hours, levels, past.now, judged))
 
 
 def levels_of(pressure: MemoryPressure | None, total: int | None) -> Mapping[str, int]:

@@ -19,7 +19,8 @@ def route_text(found: Route, *, colour: bool = False, width: int = 100) -> str:
         lines = [f"{style.heading(escape(found.model))}: {style.paint(f'nowhere: {why}', 'red')}"]
     else:
         takes = "" if found.seconds is None else f", about {format_duration(found.seconds)} for {found.tokens:,} tokens by rule of thumb"
-        lines = [f"{style.heading(escape(found.model))} → {style.paint(escape(won.engine), 'green')}: {escape(won.message)}{takes}"]
+        asked = f"; ask it for {escape(won.served_name)}" if won.served_name != found.model else ""
+        lines = [f"{style.heading(escape(found.model))} → {style.paint(escape(won.engine), 'green')}: {escape(won.message)}{takes}{asked}"]
     shown, left = bounded(found.choices)
     return joined([*lines, *columns([_row(one) for one in shown], style), *more(left, style, "engines")])
 
@@ -46,6 +47,7 @@ def route_json(found: Route) -> str:
         "backend": None if won is None else won.kind.value,
         "engine": None if won is None else won.engine,
         "port": None if won is None else won.port,
+        "served_name": None if won is None else won.served_name,
         "reason": ("no engine has the room" if found.exceeds else "no engine can serve it") if won is None else won.message,
         "gpu_id": won.gpus[0] if won is not None and len(won.gpus) == 1 else None,
         "estimated_duration_ms": None if seconds is None else round(seconds * 1000),
@@ -56,6 +58,7 @@ def route_json(found: Route) -> str:
                 "engine": one.engine,
                 "backend": one.kind.value,
                 "port": one.port,
+                "served_name": one.served_name,
                 "serves": one.serves,
                 "verdict": one.verdict,
                 "reason": {"code": one.code, "message": one.message},

@@ -46,6 +46,18 @@ def test_a_request_goes_where_the_model_is_loaded(lab: Lab) -> None:
     assert len(text) == 4
 
 
+def test_a_request_is_sent_with_the_name_that_the_engine_has_for_it(lab: Lab) -> None:
+    lab.want("version: 1\nmodels:\n  chat:8b: {engine: ollama, context: 8192}\n")
+    assert {one["served_name"] for one in asked(lab, "route", "chat:8b")["candidates"]} == {"chat:8b"}, (
+        "what is installed until a plan makes the tag"
+    )
+    assert lab.run("apply", "--auto-approve").exit_code == 0
+    found = asked(lab, "route", "chat:8b")
+    assert (found["model_name"], found["served_name"]) == ("chat:8b", "chat:8b-c8192")
+    assert found["candidates"][0]["served_name"] == "chat:8b-c8192"
+    assert lab.run("route", "chat:8b").stdout.splitlines()[0].endswith("; ask it for chat:8b-c8192")
+
+
 def test_of_engines_that_would_load_it_the_emptiest_is_taken_and_an_unknown_time_is_none(lab: Lab) -> None:
     lab.want("version: 1\nmodels:\n  small:1b: {engine: ollama, vram: 1GiB, on: b}\n")
     lab.run("apply", "--auto-approve")

@@ -46,6 +46,17 @@ def test_tickets_of_databases_whose_names_read_alike_wait_apart_and_are_found_wh
     assert [*state.iterdir(), *tmp.iterdir()] == []
 
 
+def test_a_check_tells_of_tickets_that_wait_for_a_state_which_is_not_there_yet(tmp_path: Path) -> None:
+    store = open_state(str(tmp_path / "s.db"), tmp_path)
+    with pytest.raises(StateError, match="there is no state yet"):
+        store.check()
+    assert waiting_tickets(RescuePlace(str(tmp_path / "s.db"), (tmp_path,))).add(ONE)
+    state, tickets = store.check()
+    assert (state.name, state.message) == ("state", "there is none yet")
+    assert (tickets.name, tickets.hint) == ("tickets", "gpurec watch --once takes them in")
+    assert not store.exists()
+
+
 def test_a_folder_that_somebody_else_put_there_is_neither_read_nor_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = RescuePlace("postgresql://h/gpu", (tmp_path,))
     mine = waiting_tickets(place)

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from reconciler.fleet import EngineError, GpurecError, StateError
 from reconciler.operations.bench import bench_seen
-from reconciler.operations.forecasting import forecast_cards
+from reconciler.operations.forecasting import Judgements, forecast_cards
 from reconciler.operations.proposal import Proposal
 from reconciler.service.http.bodies import number_of
 from reconciler.service.http.ranking import models_optimal
@@ -29,6 +29,7 @@ class Measures:
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
         self._foretelling, self._benching = asyncio.Lock(), asyncio.Lock()
+        self._judgements = Judgements()
         self._foretold: tuple[Proposal, int, Mapping[str, object]] | None = None
 
     def _seen(self) -> Proposal:
@@ -41,7 +42,7 @@ class Measures:
         hours, seen = number_of(request, "hours", 24, 1, MOST_HOURS), self._seen()
         async with self._foretelling:
             if self._foretold is None or self._foretold[:2] != (seen, hours):
-                self._foretold = (seen, hours, await asyncio.to_thread(_foretold, seen, hours))
+                self._foretold = (seen, hours, await asyncio.to_thread(_foretold, seen, hours, self._judgements))
             return JSONResponse(self._foretold[2])
 
     async def models_optimal(self, request: Request) -> Response:
@@ -71,7 +72,7 @@ class Measures:
                 raise HTTPException(404, error.problems[0].sentence()) from None
 
 
-def _foretold(seen: Proposal, hours: int) -> Mapping[str, object]:
-    found = forecast_cards(seen.state, seen.workspace.desired.policy.memory_pressure, hours)
+def _foretold(seen: Proposal, hours: int, known: Judgements) -> Mapping[str, object]:
+    found = forecast_cards(seen.state, seen.workspace.desired.policy.memory_pressure, hours, known)
     rows = [(one.card, one.at, one.total_bytes, one.levels, one.forecast) for one in found]
     return forecast_document(seen.workspace.name, hours, rows)

@@ -61,11 +61,12 @@ ROUTE = shape(
     model_name=TEXT,
     backend=MAYBE_TEXT,
     port=MAYBE_WHOLE,
+    served_name=MAYBE_TEXT,
     reason=TEXT,
     gpu_id={"type": ["integer", "string", "null"]},
     estimated_duration_ms=MAYBE_WHOLE,
     will_exceed_memory=FLAG,
-    candidates=listed(shape(engine=TEXT, verdict=TEXT)),
+    candidates=listed(shape(engine=TEXT, served_name=TEXT, verdict=TEXT)),
 )
 AGENT = shape(id=TEXT, name=TEXT, type=TEXT, model=MAYBE_TEXT, config=maybe("object"), requires_gpu=MAYBE_FLAG, by=TEXT, at=TEXT)
 AGENTS = shape(agents=listed(AGENT))

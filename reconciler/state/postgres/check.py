@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 
-from reconciler.fleet import StateError
 from reconciler.state.finding import StateFinding, StateLevel
 from reconciler.state.postgres.address import Address
 from reconciler.state.postgres.connection import PostgresConnection, connect, postgres_said
@@ -13,17 +12,17 @@ from reconciler.state.postgres.lease import read_lease
 from reconciler.state.postgres.schema import SCHEMA_VERSION, schema_version
 from reconciler.state.sql.checking import check_numbers, check_rows
 from reconciler.state.sql.rescue import RescuePlace, find_rescues
-from reconciler.state.sql.waiting_tickets import check_tickets
+from reconciler.state.sql.waiting_tickets import check_no_state, check_tickets
 
 _RESTORE = "restore a backup of the database"
 
 
 def check_state(address: Address, rescues: RescuePlace) -> list[StateFinding]:
-    """Everything that can be told of a state in a database. Raises StateError where there is none."""
+    """Everything that can be told of a state in a database. Raises StateError where there is none, nor a ticket for one."""
     with closing(connect(address)) as conn, postgres_said(str(address)):
         version = schema_version(conn, str(address))
         if version == 0:
-            raise StateError.of("there is no state yet", str(address), "the first apply makes it")
+            return check_no_state(rescues, str(address))
         found = [StateFinding("server", StateLevel.OK, f"PostgreSQL {conn.server}"), _connection(conn, address), _role(conn)]
         if version < SCHEMA_VERSION:
             found.append(StateFinding("schema", StateLevel.OK, f"version {version}; the next apply brings it to {SCHEMA_VERSION}"))

@@ -112,6 +112,14 @@ def check_tickets(place: RescuePlace) -> Iterator[StateFinding]:
         yield StateFinding("tickets", StateLevel.ERROR, f"{one.where}: {one.what}", one.hint)
 
 
+def check_no_state(place: RescuePlace, where: str) -> list[StateFinding]:
+    """What `gpurec state check` says where there is no state: tickets may wait for one. Raises StateError where none does."""
+    waiting = list(check_tickets(place))
+    if not waiting:
+        raise StateError.of("there is no state yet", where, "the first apply makes it")
+    return [StateFinding("state", StateLevel.WARNING, "there is none yet", "gpurec watch --once makes one"), *waiting]
+
+
 def _name(ticket: Ticket) -> str:
     return f"{hashlib.sha256(ticket.id.encode()).hexdigest()}.json"
 

@@ -13,7 +13,7 @@ from reconciler.fleet import StateError
 from reconciler.state.finding import StateFinding, StateLevel
 from reconciler.state.sql.checking import MOST_TOLD, check_numbers, check_rows
 from reconciler.state.sql.rescue import find_rescues
-from reconciler.state.sql.waiting_tickets import check_tickets
+from reconciler.state.sql.waiting_tickets import check_no_state, check_tickets
 from reconciler.state.sqlite.access import ITS_FOLDER, ON_ITS_WAY, unsafe_access
 from reconciler.state.sqlite.connection import followed, open_for_reading, rescue_place, sqlite_said
 from reconciler.state.sqlite.filesystem import network_filesystem
@@ -30,9 +30,9 @@ SQLITE = "SQLite"
 def check_state(
     path: Path, *, sqlite_version: tuple[int, ...] = sqlite3.sqlite_version_info, mounts: str | None = None
 ) -> list[StateFinding]:
-    """Everything that can be told of a state from outside and inside. Raises StateError where there is none."""
+    """Everything that can be told of a state from outside and inside. Raises StateError where there is none, nor a ticket for one."""
     if not path.exists():
-        raise StateError.of("there is no state yet", str(path), "the first apply makes it")
+        return check_no_state(rescue_place(path), str(path))
     found = [_permissions(path)]
     path = followed(path)
     found += _outside(path, mounts)
