@@ -78,6 +78,8 @@ class WatchLog:
                     return "info", ["The files were read again"]
                 wrong = "The files are wrong, and what was read before still counts"
                 return "error", [f"{wrong}: {escape(problem.sentence(), 1000)}" for problem in error.problems]
+            case AlertLost(again=True) if not self._settings.verbose:
+                return None
             case AlertLost(webhook=webhook, why=why):
                 return "warning", [f"An alert to {escape(webhook)} was given up: {escape(why, 1000)}"]
             case WatchEnded():

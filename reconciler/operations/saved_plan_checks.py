@@ -59,7 +59,7 @@ def check_expected(plan: Plan, digest: str | None) -> None:
     """Refuses any plan but the one of this digest; None expects nothing."""
     if digest is not None and digest.strip() != plan.digest:
         raise StalePlan.of(
-            f"the plan's digest is {plan.digest}, not {digest.strip()}", "--expect-digest", "look at this plan before approving it"
+            f"the plan of now has the digest {plan.digest}, not {digest.strip()}", None, "look at this plan before approving it"
         )
 
 

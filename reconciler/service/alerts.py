@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
+from reconciler.engines.answers import system_reason
 from reconciler.engines.secrets import read_secret
 from reconciler.fleet import GpurecError, Notify, NotifyFormat, SecretRef, Topic
 from reconciler.operations import clock
@@ -30,7 +32,7 @@ LAST = 10.0
 """Seconds that alerts have left when the loop ends."""
 _LATER = frozenset({429, 500, 502, 503, 504})
 
-Lost = Callable[[str, str], None]
+Lost = Callable[[str, str, bool], None]
 
 
 @value_class
@@ -67,10 +69,12 @@ def content(to: Notify, alert: Alert) -> tuple[bytes, str]:
 
 class Alerts:
     """Sends while the loop goes on; one request at a time for each webhook. An async context manager: at its end what waits has a moment
-    left. `lost` hears of what was given up, with the name of the webhook and why."""
+    left. `lost` hears of what was given up: the name of the webhook, why, and whether the one before it was given up for the same."""
 
     def __init__(self, lost: Lost, *, pauses: tuple[float, ...] = PAUSES) -> None:
-        self._lost = lost
+        self._tell_lost = lost
+        self._last: dict[str, str] = {}
+        """Why the last alert of a webhook was given up; nothing where it was sent."""
         self._pauses = pauses
         self._queues: dict[tuple[str, SecretRef], asyncio.Queue[tuple[Notify, Alert]]] = {}
         self._workers: list[asyncio.Task[None]] = []
@@ -100,6 +104,10 @@ class Alerts:
             if topic in to.on and (not over or one.topic in to.on):
                 self._put(to, Alert(workspace.name, topic.value, one.subject, message, clock.now()))
 
+    def _lost(self, name: str, why: str) -> None:
+        again, self._last[name] = self._last.get(name) == why, why
+        self._tell_lost(name, why, again)
+
     def _put(self, to: Notify, alert: Alert) -> None:
         key = to.name, to.url
         queue = self._queues.get(key)
@@ -121,6 +129,8 @@ class Alerts:
                     why = await self._attempt(client, to, alert)
                     if why is not None:
                         self._lost(to.name, why)
+                    else:
+                        self._last.pop(to.name, None)
                 finally:
                     queue.task_done()  # last: who waits for the queue may end once it is done, and is to hear of every loss before
 
@@ -138,7 +148,10 @@ class Alerts:
         import httpx
 
         body, kind = content(to, alert)
-        url = read_secret(to.url, to.name)
+        try:
+            url = read_secret(to.url, to.name)
+        except GpurecError as error:
+            return replace(error.problems[0], where=None).sentence()  # that is the webhook, which is named beside it
         why = ""
         for attempt in range(TRIES):
             pause = 0.0
@@ -153,7 +166,9 @@ class Alerts:
             except (httpx.InvalidURL, httpx.UnsupportedProtocol):
                 return f"{to.url} holds no http:// or https:// url"
             except (httpx.HTTPError, TimeoutError, OSError) as error:
-                why = f"it cannot be reached ({type(error).__name__})"
+                late = isinstance(error, TimeoutError | httpx.TimeoutException)
+                said = system_reason(error) or type(error).__name__
+                why = f"it did not answer within {TIMEOUT:g} s" if late else f"it cannot be reached: {said}"
             if attempt < TRIES - 1:
                 await asyncio.sleep(max(pause, self._pauses[min(attempt, len(self._pauses) - 1)]))
         return f"{why}, after {TRIES} tries"

@@ -31,8 +31,8 @@ def watch_document(event: WatchEvent) -> dict[str, Json]:
             return {"type": "turn_failed", "error": conditions.of_error(error).message}
         case Reloaded(error):
             return {"type": "reloaded", "error": None if error is None else " ".join(one.sentence() for one in error.problems)}
-        case AlertLost(webhook, why):
-            return {"type": "alert_lost", "webhook": webhook, "why": why}
+        case AlertLost(webhook, why, again):
+            return {"type": "alert_lost", "webhook": webhook, "why": why, "again": again}
         case WatchEnded():
             return {"type": "ended"}
         case _:

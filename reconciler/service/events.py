@@ -69,10 +69,12 @@ class Reloaded:
 
 @value_class
 class AlertLost:
-    """An alert was given up; `webhook` says for whom, without its url, and `why` in one sentence."""
+    """An alert was given up; `webhook` says for whom, without its url, and `why` in one sentence. `again`: so was the one before it, for
+    the same reason."""
 
     webhook: str
     why: str
+    again: bool = False
 
 
 @value_class

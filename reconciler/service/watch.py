@@ -243,7 +243,7 @@ class Watch:
 
     @asynccontextmanager
     async def _alerting(self) -> AsyncIterator[None]:
-        async with Alerts(lambda webhook, why: self._tell(AlertLost(webhook, why))) as self._alerts:
+        async with Alerts(lambda webhook, why, again: self._tell(AlertLost(webhook, why, again))) as self._alerts:
             yield
 
     def look_soon(self) -> None:

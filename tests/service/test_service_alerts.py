@@ -71,7 +71,7 @@ def sent(*conditions: tuple[Condition, bool], to: Notify = HOOK) -> list[tuple[s
 
     async def main() -> None:
         space = Space(Desired(policy=Policy(notify=(to,))))
-        async with Alerts(lambda *what: lost.append(what), pauses=(0.0,)) as sender:
+        async with Alerts(lambda name, why, again: lost.append((name, why)), pauses=(0.0,)) as sender:
             for condition, over in conditions:
                 sender.send(space, condition, over=over)  # type: ignore[arg-type]
 
@@ -119,7 +119,26 @@ def test_no_sentence_tells_the_url(server: Server, monkeypatch: pytest.MonkeyPat
         assert "secret-path" not in name + why
     monkeypatch.delenv("HOOK")
     ((_, why),) = sent((GONE, False))
-    assert "environment variable HOOK is not set" in why
+    assert why == "the environment variable HOOK is not set; set HOOK before the run"
+
+
+def test_a_reason_that_stays_is_known_as_the_same_until_something_is_delivered(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, bool]] = []
+    monkeypatch.setenv("HOOK", server.url)
+    server.statuses = [404, 404, 410, 200, 410]
+
+    async def main() -> None:
+        async with Alerts(lambda name, why, again: told.append((why, again))) as sender:
+            for _ in range(5):
+                sender.send(Space(Desired(policy=Policy(notify=(HOOK,)))), GONE, over=False)  # type: ignore[arg-type]
+
+    asyncio.run(main())
+    assert told == [("it answered 404", False), ("it answered 404", True), ("it answered 410", False), ("it answered 410", False)]
+
+
+def test_a_server_that_is_not_there_is_named_as_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOOK", "http://127.0.0.1:9/secret-path")
+    assert sent((GONE, False)) == [(HOOK.name, "it cannot be reached: connection refused, after 3 tries")]
 
 
 def test_an_alert_that_cannot_be_made_is_lost_alone(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

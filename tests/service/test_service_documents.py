@@ -29,7 +29,10 @@ WRONG = GpurecError(Problem("no", Place("a.yaml", 1, 2), "write yes"), Problem("
         (TurnFailed(ValueError("x")), {"type": "turn_failed", "error": of_error(ValueError("x")).message}),
         (Reloaded(), {"type": "reloaded", "error": None}),
         (Reloaded(WRONG), {"type": "reloaded", "error": " ".join(one.sentence() for one in WRONG.problems)}),
-        (AlertLost("policy.notify[0]", "it answered 404"), {"type": "alert_lost", "webhook": "policy.notify[0]", "why": "it answered 404"}),
+        (
+            AlertLost("policy.notify[0]", "it answered 404"),
+            {"type": "alert_lost", "webhook": "policy.notify[0]", "why": "it answered 404", "again": False},
+        ),
         (WatchEnded(), {"type": "ended"}),
         (StateNotice("set up"), {"type": "notice", "message": "set up"}),
     ],
