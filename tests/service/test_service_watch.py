@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from cli_lab import POLL, SMALL, Lab, served
+from prometheus_client import generate_latest
 from starlette.requests import Request
 
 from reconciler.fleet import Role, ServicePolicy, StateError
@@ -22,7 +23,8 @@ from reconciler.operations import clock
 from reconciler.operations.proposal import Proposal
 from reconciler.operations.settings import WorkspaceSettings
 from reconciler.service.apart import apart
-from reconciler.service.events import Looked, Over, Reloaded, Started, Told, WatchEnded, WatchEvent
+from reconciler.service.events import AlertLost, Looked, Over, Reloaded, Started, Told, WatchEnded, WatchEvent
+from reconciler.service.http import metrics
 from reconciler.service.http.access import Caller, Tokens
 from reconciler.service.http.app import Api, app_of
 from reconciler.service.http.broadcast import Broadcast
@@ -282,6 +284,27 @@ def test_a_request_that_waits_for_the_state_holds_up_no_other(lab: Lab, monkeypa
     assert asyncio.run(play()) == [200] * 6
     assert len(ended) >= 6
     assert all(ended)
+
+
+def test_metrics_are_made_once_for_each_look_and_each_event(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[bytes] = []
+    monkeypatch.setattr(metrics, "generate_latest", lambda registry: made.append(generate_latest(registry)) or made[-1])
+
+    async def play() -> None:
+        listeners: list[Callable[[WatchEvent], None]] = []
+        settings = WorkspaceSettings(lab.root, poll_seconds=POLL)
+        watch = Watch(settings, WatchOptions(INTERVAL), lambda event: [one(event) for one in listeners] and None, Signals())
+        shown = Metrics(watch)
+        listeners.append(shown.hear)
+        assert [shown.text() is shown.text(), len(made)] == [True, 1]
+        await watch.once()
+        assert [shown.text() is shown.text(), len(made)] == [True, 2]
+        assert b'gpurec_engine_up{engine="ollama",kind="ollama",node="bea"} 1.0' in made[-1]
+        shown.hear(AlertLost("hook", "it answered 404"))
+        assert [shown.text() is shown.text(), len(made)] == [True, 3]
+        assert b"gpurec_alerts_lost_total 1.0" in made[-1]
+
+    asyncio.run(play())
 
 
 def test_a_browser_too_is_told_when_to_come_again(lab: Lab) -> None:

@@ -19,6 +19,7 @@ from reconciler.fleet import MIB, Topic, parse_replica_address
 from reconciler.operations.exit_status import unplaced
 from reconciler.operations.proposal import Proposal
 from reconciler.planning import Action
+from reconciler.service.conditions import Conditions
 from reconciler.service.events import AlertLost, Looked, WatchEvent
 from reconciler.service.watch import Watch
 
@@ -31,6 +32,9 @@ class Metrics:
     """Listens to a loop, and shows it. One object a loop."""
 
     def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._heard = 0
+        self._shown: tuple[Proposal | None, Conditions, int, bytes] | None = None
         self._registry = CollectorRegistry()
         self._registry.register(_OfTheLastLook(watch))
         self._steps = Counter("gpurec_apply_steps", "Steps that ended, by how.", ["action", "result"], registry=self._registry)
@@ -43,6 +47,7 @@ class Metrics:
         self._alerts = Counter("gpurec_alerts_lost", "Alerts that could not be sent.", registry=self._registry)
 
     def hear(self, event: WatchEvent) -> None:
+        self._heard += 1
         match event:
             case StepDone(step=step, seconds=seconds):
                 self._steps.labels(step.action.value, "done").inc()
@@ -60,7 +65,11 @@ class Metrics:
                 return
 
     def text(self) -> bytes:
-        return generate_latest(self._registry)
+        """Made once for what the loop knows, however many ask: of 1,000 nodes it takes 70 ms, in which nobody else is answered."""
+        seen, holding, shown = self._watch.last, self._watch.holding, self._shown
+        if shown is None or shown[0] is not seen or shown[1] is not holding or shown[2] != self._heard:
+            shown = self._shown = seen, holding, self._heard, generate_latest(self._registry)
+        return shown[3]
 
 
 class _OfTheLastLook(Collector):
