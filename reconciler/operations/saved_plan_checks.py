@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from reconciler.fleet import Applied, GpurecError, GuardRefused, StalePlan
+from reconciler.fleet import AGENT, Applied, Fields, GpurecError, GuardRefused, StalePlan
+from reconciler.operations.observation import PlanOptions
 from reconciler.planning import (
     FORMAT_VERSION,
     Plan,
@@ -19,6 +20,7 @@ from reconciler.planning import (
     first_stale_step,
     plan_digest,
 )
+from reconciler.planning.begun import as_begun
 from reconciler.planning.kinds.engine import starting
 from reconciler.planning.resource import seen_of, stale_resource
 from reconciler.views import escape
@@ -106,13 +108,25 @@ def first_turned(saved: Plan, fresh: Plan) -> str | None:
 
 def first_stale_resource(saved: Plan, look: Proposal) -> StaleStep | None:
     """The first step about another kind than models that cannot be done any more as planned."""
+    chosen = _wanted_agents(saved, look)
     for kind in look.kinds:
         for step in (step for step in saved.steps if step.kind == kind.name):
             at = step.address
             found, row = seen_of(look.resources, at, step.node), look.applied.resources.get(at)
-            if (why := stale_resource(kind, step, found, look.plan.wanted.get(at), row)) is not None:
+            wanted = chosen if kind.name == AGENT else look.plan.wanted
+            if (why := stale_resource(kind, step, found, wanted.get(at), row)) is not None:
                 return StaleStep(step, why)
     return None
+
+
+def _wanted_agents(saved: Plan, look: Proposal) -> Mapping[str, Fields]:
+    """The agents as the files want them now, each at the place that a saved plan chose for it as far as it may be there."""
+    from reconciler.operations.proposal import propose  # late: proposals are not checked against a saved plan everywhere
+
+    if all(step.kind != AGENT for step in saved.steps):
+        return look.plan.wanted
+    options = PlanOptions(look.plan.limit, look.plan.exclude, again=frozenset(look.plan.replace))
+    return propose(replace(look, applied=as_begun(saved, look.applied)), options).plan.wanted
 
 
 def _stale(saved: Plan, step: Step, why: str) -> GpurecError:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
 from types import MappingProxyType
 
-from reconciler.capacity import Card, Charges, Occupancy, charge_given, largest, set_up, spare_bytes
+from reconciler.capacity import Card, CardAt, Charges, Occupancy, charge_given, largest, set_up, spare_bytes
 from reconciler.capacity.rooms import grown, peaks
 from reconciler.fleet import (
     AGENT,
@@ -173,10 +173,12 @@ def make_plan(
     kept = _kept(placement, with_one_model)
     whole = joined(engine_steps, waits_for_models(engine_steps, model_steps, kept), with_one_model)
     steps = with_edges(whole.steps, (*rollout_edges(whole.steps, desired.models), *one_pull_at_a_time(fleet, whole.steps)))
+    frees = _freed(ordered) if any(place.card is not None for place in agents.places) else {}
     for kind in kinds:
         if kind in early:
             continue
-        after = AfterPlan(fleet, desired, facts, changes.placed, applied, steps, agents, containers_of(others), spare=spare)
+        containers = containers_of(others)
+        after = AfterPlan(fleet, desired, facts, changes.placed, applied, steps, agents, containers, spare=spare, frees=frees)
         others.append(plan_kind(kind, after, resources, selected))
         steps = (*steps, *others[-1].steps)
         if kind.name == AGENT:
@@ -250,6 +252,11 @@ def make_plan(
     )
     board.let_go()
     return plan
+
+
+def _freed(ordered: Sequence[Change]) -> Mapping[str, frozenset[CardAt]]:
+    """The cards of which each step gives anything back."""
+    return {change.id: frozenset([(card.node, card.index) for card, _ in change.frees]) for change in ordered if change.frees}
 
 
 def containers_of(kinds: Sequence[KindPlan]) -> tuple[tuple[str, ContainerSpec], ...]:

@@ -94,6 +94,8 @@ class AfterPlan:
     """What a replica of `placed` is charged with, where this plan settles it."""
     spare: Mapping[CardAt, int] = field(default_factory=dict)
     """Bytes that nothing has of a card at any time of the plan, without cards of which nobody knows that."""
+    frees: Mapping[str, frozenset[CardAt]] = field(default_factory=dict)
+    """The cards of which steps of models give anything back, by step."""
 
 
 class Repaired(NamedTuple):

@@ -94,7 +94,7 @@ class _Replay:
         self._deletions = 0
         self._own: Counter[Card] = Counter()
         self._gone: dict[str, str] = {}
-        self._steps = model_steps(plan.steps)
+        self._steps = tuple(model_steps(plan.steps))
         self._loads: dict[str, list[ModelStep]] = defaultdict(list)
         self._comes: dict[str, list[ModelSpec]] = defaultdict(list)
         for step in self._steps:

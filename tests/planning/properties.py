@@ -13,18 +13,38 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from agents_of_worlds import seen_of_agents
 from pretend import some_order
 from wide_fleets import CLOSED, TWINS, World, apply_all, blob_of, carry, wide_world
 
-from reconciler.fleet import EngineId, EngineKind, ReplicaChange, Resident, parse_replica_address
+from reconciler.execution.lookup import find_resident
+from reconciler.fleet import (
+    AGENTS,
+    OWN_BYTES,
+    OWN_CARD,
+    USES,
+    EngineId,
+    EngineKind,
+    Fields,
+    Near,
+    ReplicaChange,
+    Resident,
+    parse_agent_address,
+    parse_replica_address,
+    replica_address,
+)
 from reconciler.planning import Action, Plan, SinceApproval, Step, first_stale_step
+from reconciler.planning.begun import as_begun
+from reconciler.planning.kinds.agent import AgentKind, AgentStep
+from reconciler.planning.resource import seen_of, stale_resource
 
 CHUNK = 50
 KNOWN_BUILD = "0.34.0"
 """The build of an Ollama of the drawn fleets that goes by the settings of its process as far as anybody knows."""
 RAM = -1
+CONTAINERS = (Action.CREATE, Action.UPDATE)
 LOADS = (Action.LOAD, Action.RELOAD)
 UNSAFE = ("over_in_plan", "over_on_the_way", "error")
 """The kinds of broken promises that none may have; of the others a few worlds in 25,000 still have one."""
@@ -64,6 +84,13 @@ class CardJudge:
             if card.usable_bytes is not None
         }
         self._level = {(card.node, card.gpu): card.before_bytes for card in plan.gpus}
+        self._by_uuid = {card.uuid: (node.node, card.index) for node in world.facts.nodes.values() for card in node.cards or ()}
+        self._agents = {address: self.given(row.fields) for address, row in world.applied.resources.items()}
+        for step in plan.steps:
+            if isinstance(step, AgentStep) and step.action is Action.ADOPT:  # it takes what the files say by now, and none of it changes
+                self._add(self._agents.pop(step.address, {}), -1)
+                self._agents[step.address] = self.given(step.after)
+                self._add(self._agents[step.address], 1)
         self._holds: dict[tuple[EngineId, str], Mapping[CardKey, int]] = {}
         self._models: Counter[EngineId] = Counter()
         self._most_models: dict[EngineId, int] = {}
@@ -103,6 +130,8 @@ class CardJudge:
 
     def begin(self, step: Step) -> Iterator[str]:
         """A step begins; yields what is over its bound from now on."""
+        if isinstance(step, AgentStep):
+            yield from self._agent_begins(step)
         if step.action not in LOADS:
             return
         at = EngineId(step.node, step.engine)
@@ -125,6 +154,10 @@ class CardJudge:
 
     def end(self, step: Step) -> None:
         """A step ended well."""
+        if isinstance(step, AgentStep) and (step.action is Action.REMOVE or step.starts_beside):
+            self._add(self._agents.pop(step.address), -1)
+        if isinstance(step, AgentStep) and step.action in CONTAINERS:
+            self._agents[step.address] = self.given(step.after)
         if step.action is not Action.UNLOAD:
             return
         at = EngineId(step.node, step.engine)
@@ -134,6 +167,26 @@ class CardJudge:
         for card, count in held.items():
             self._level[card] -= count
         self._models[at] -= 1
+
+    def _agent_begins(self, step: AgentStep) -> Iterator[str]:
+        """What it is given counts from now on; what the container before it had does no more where that ends first."""
+        if step.action not in CONTAINERS:
+            return
+        if step.action is Action.UPDATE and not step.starts_beside:
+            self._add(self._agents.pop(step.address, {}), -1)
+        takes = self.given(step.after)
+        self._add(takes, 1)
+        for card in takes:
+            if card in self._most and self._level[card] > self._most[card]:
+                yield f"{card[0]}/{card[1]}: {self._level[card]} of {self._most[card]} at {step.id}"
+
+    def given(self, fields: Fields) -> Mapping[CardKey, int]:
+        uuid, count = fields.get(OWN_CARD), fields.get(OWN_BYTES)
+        return {self._by_uuid[uuid]: count} if uuid in self._by_uuid and isinstance(count, int) else {}
+
+    def _add(self, held: Mapping[CardKey, int], sign: int) -> None:
+        for card, count in held.items():
+            self._level[card] += sign * count
 
     def _cards(self, step: Step) -> list[CardKey]:
         return [(step.node, index) for index in step.gpus or step.gpu_candidates or ()]
@@ -165,6 +218,7 @@ def against_when(world: World, plan: Plan) -> list[str]:
     models = {model.name: model for model in world.desired.models}
     loads = [step for step in plan.steps if step.action in LOADS]
     variants = {one.name for model in models.values() for one in model.variants}
+    judge, agents = CardJudge(world, plan), [step for step in plan.steps if isinstance(step, AgentStep)]
     found = []
     for address in plan.placed:
         name, at = parse_replica_address(address)
@@ -179,8 +233,28 @@ def against_when(world: World, plan: Plan) -> list[str]:
         for card in ((step.node, gpu) for gpu in step.gpus or step.gpu_candidates or ()):
             balance = cards[card]
             came = sum(one.vram_bytes or 0 for one in loads if card in {(one.node, gpu) for gpu in one.gpus or one.gpu_candidates or ()})
+            came += sum(judge.given(one.after).get(card, 0) for one in agents if step.id in one.needs)
             if balance.usable_bytes - (balance.foreign_bytes or 0) - balance.after_bytes + came < least:
                 found.append(f"{step.id}: {card} never had {least} free")
+    return found
+
+
+def against_agents(world: World, plan: Plan) -> list[str]:
+    """Which agents are, after the apply, without the model that they use, or away from it where they must be on its node."""
+    after, found = apply_all(world, plan), []
+    wanted = {spec.name: spec for spec in AGENTS.of(world.desired)}
+    for address, row in after.applied.resources.items():
+        name, _, node = parse_agent_address(address)
+        at = EngineId.parse(str(row.fields[USES])) if USES in row.fields else None
+        if at is None or name not in wanted or (world.selected is not None and node not in world.selected):
+            continue
+        engine = after.facts.engine(at)
+        model = str(row.fields.get("model"))
+        there = engine is None or not engine.reachable or replica_address(model, at) in plan.placed or find_resident(engine, model)
+        if not there:
+            found.append(f"{address} uses {model}, which is not at {at}")
+        if wanted[name].near is Near.NODE and node != at.node:
+            found.append(f"{address} is not on the node of {at}")
     return found
 
 
@@ -250,7 +324,24 @@ def refused(world: World, plan: Plan, order: Sequence[Step]) -> list[str]:
         stale = first_stale_step(plan, world.fleet, world.desired, world.facts, world.applied, world.selected, since=changes)
         if stale is not None:
             return [f"{'at once' if step is None else f'after {step.id}'}: {stale.step.id}: {stale.why}"]
+        stale_agents = [f"{'at once' if step is None else f'after {step.id}'}: {one}" for one in refused_agents(world, plan)]
+        if stale_agents:
+            return stale_agents
     return []
+
+
+def refused_agents(world: World, plan: Plan) -> list[str]:
+    """The steps about agents that the plan of now, and what runs, refuse."""
+    steps = [step for step in plan.steps if isinstance(step, AgentStep)]
+    wanted = replace(world, applied=as_begun(plan, world.applied)).plan().wanted if steps else {}
+    seen = seen_of_agents(world.fleet, world.applied, world.containers) if steps else {}
+    whys = {
+        step.id: stale_resource(
+            AgentKind(), step, seen_of(seen, step.address, step.node), wanted.get(step.address), world.applied.resources.get(step.address)
+        )
+        for step in steps
+    }
+    return [f"{one}: {why}" for one, why in whys.items() if why is not None]
 
 
 def third_steps(world: World, plan: Plan, chance: random.Random) -> list[str]:
@@ -286,6 +377,7 @@ def _failures(seed: int) -> Iterator[Failure]:
     if plan.refusals:
         return
     ways: Mapping[str, Callable[[], list[str]]] = {
+        "against_agents": lambda: against_agents(world, plan),
         "against_company": lambda: against_company(world, plan),
         "over_on_the_way": lambda: over_on_the_way(world, plan, chance),
         "second_not_empty": lambda: second_steps(world, plan),

@@ -38,6 +38,14 @@ def on_other(seen, name: str, *residents):
     return replace(seen, nodes={**seen.nodes, name: replace(there, engines=engines)})
 
 
+def without(here, at, name):
+    """The world in which the engine of a node does not have a model on its disk."""
+    there = here.facts.nodes[at]
+    engine = there.engines["ollama"]
+    seen = replace(engine, installed=tuple(one for one in engine.installed if one.name != name))
+    return replace(here, facts=replace(here.facts, nodes={**here.facts.nodes, at: replace(there, engines={"ollama": seen})}))
+
+
 def settles(one: World) -> list[str]:
     """The steps of the plan after a complete apply."""
     return actions(apply_all(one).plan())

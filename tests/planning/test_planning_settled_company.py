@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from fleets import GIB, actions, desired, fleet, loaded, model, node, owned
 from properties import against_when
-from small_worlds import settles, stands, world
+from small_worlds import settles, stands, without, world
 
 from reconciler.fleet import ContextVia, Each, EngineKind, Residency, Variant, When
 
@@ -113,3 +113,17 @@ def test_what_was_to_leave_does_not_come_back_beside_what_came_since_so_much_of_
     assert against_when(here, plan) == []
     assert stands(here)
     assert settles(here) == []
+
+
+def test_what_comes_to_share_a_runner_under_a_tag_that_is_yet_to_be_made_is_not_missing_before() -> None:
+    of = fleet(node("a", 12 * GIB), node("d", 8 * GIB))
+    forms = (Variant("m2:1", 9 * GIB), Variant("m0:1", 3 * GIB))
+    want = desired(
+        model("m1:1", ["a"], 10 * GIB, priority=2),
+        model("m0:1", ["d"], 3 * GIB, priority=1, context=8192, context_via=ContextVia.REQUEST),
+        model("m2:1", ["a", "d"], each=Each.NODE, context=8192, variants=forms),
+    )
+    here = world(of, want, {"a": [loaded("m2:1", 9 * GIB)]}, [owned("m2:1", "a")], sizes={"m0:1": 3, "m1:1": 10, "m2:1": 9})
+    here = without(here, "d", "m0:1")
+    assert {"adopt model.m2:1@d/ollama", "unload model.m2:1@a/ollama"} <= set(actions(here.plan()))
+    assert stands(here)

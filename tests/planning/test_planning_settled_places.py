@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from fleets import GIB, actions, desired, fleet, loaded, model, node, owned
 from properties import over_in_plan, refused
-from small_worlds import on_other, settles, stands, two_engines, world
+from small_worlds import on_other, settles, stands, two_engines, without, world
 from wide_fleets import apply_all, carry
 
 from reconciler.fleet import (
@@ -176,14 +176,6 @@ def test_free_memory_of_a_card_is_not_asked_of_the_ram_where_a_model_may_run_the
     here = world(of, want, sizes={"m1:1": 2})
     assert actions(here.plan()) == ["load model.m1:1@d/ollama"]
     assert stands(here)
-
-
-def without(here, at, name):
-    """The world in which the engine of a node does not have a model on its disk."""
-    there = here.facts.nodes[at]
-    engine = there.engines["ollama"]
-    seen = replace(engine, installed=tuple(one for one in engine.installed if one.name != name))
-    return replace(here, facts=replace(here.facts, nodes={**here.facts.nodes, at: replace(there, engines={"ollama": seen})}))
 
 
 def test_a_runner_keeps_its_cards_where_the_row_leaves_that_told_them():

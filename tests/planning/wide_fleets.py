@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC
 
+from agents_of_worlds import Containers, carried, seen_of_agents, with_agents, with_daemons, without_forgotten
 from fleets import ALL_OF_IT, GIB, NOW
 
 from reconciler.execution.kinds.model.recording import ReplicaPlaces, addresses_to_forget, replica_row, rows_as_found, was_unloaded
@@ -48,7 +49,8 @@ from reconciler.fleet import (
     When,
     replica_address,
 )
-from reconciler.planning import Action, ModelStep, Plan, make_plan
+from reconciler.planning import Action, ModelStep, Plan, Step, make_plan, model_steps
+from reconciler.planning.kinds.agent import AgentStep
 from reconciler.vram import FILE_SIZE_FACTOR
 
 MODELS = [f"m{n}:1" for n in range(6)]
@@ -61,7 +63,8 @@ OPEN, CLOSED = (Hours(start, start + 60, frozenset(range(7)), UTC, "then") for s
 
 @dataclass(frozen=True)
 class World:
-    """A fleet, what is wanted, what is seen, what was applied. `sizes` has the bytes of each name when it is resident."""
+    """A fleet, what is wanted, what is seen, what was applied. `sizes` has the bytes of each name when it is resident, `containers` what
+    runs by address."""
 
     fleet: Fleet
     desired: Desired
@@ -69,10 +72,18 @@ class World:
     applied: Applied
     sizes: Mapping[str, int]
     selected: frozenset[str] | None = None
+    containers: Containers = field(default_factory=dict)
 
     def plan(self) -> Plan:
         return make_plan(
-            self.fleet, self.desired, self.facts, self.applied, config_digest="sha256:c", created_at=NOW, selected=self.selected
+            self.fleet,
+            self.desired,
+            self.facts,
+            self.applied,
+            config_digest="sha256:c",
+            created_at=NOW,
+            selected=self.selected,
+            resources=seen_of_agents(self.fleet, self.applied, self.containers),
         )
 
 
@@ -101,7 +112,23 @@ def wide_world(seed: int) -> World:
     if chance.random() < 0.15:
         names = sorted(fleet.nodes)
         world = replace(world, selected=frozenset(chance.sample(names, chance.randint(1, len(names)))))
-    return _with_a_split_model(random.Random(f"split {seed}"), world)
+    world = _with_a_split_model(random.Random(f"split {seed}"), world)
+    return _with_agents(random.Random(f"agents {seed}"), world)
+
+
+def _with_agents(chance: random.Random, world: World) -> World:
+    """In four of ten worlds there are agents; in half of those the state has others, or these in other places, from an apply before."""
+    if chance.random() < 0.6:
+        return world
+    fleet, facts = with_daemons(world.fleet, world.facts)
+    world = replace(world, fleet=fleet, facts=facts)
+    if chance.random() < 0.5:
+        before = replace(world, desired=with_agents(chance, fleet, world.desired, MODELS))
+        plan = before.plan()
+        if not plan.refusals:
+            left = apply_all(before, plan)
+            world = replace(left, facts=_perturbed(chance, left.facts, world.sizes)) if chance.random() < 0.5 else left
+    return replace(world, desired=with_agents(chance, fleet, world.desired, MODELS))
 
 
 def _with_a_split_model(chance: random.Random, world: World) -> World:
@@ -329,7 +356,7 @@ def _perturbed(chance: random.Random, facts: FleetFacts, sizes: Mapping[str, int
     return replace(facts, nodes=nodes)
 
 
-def apply_all(world: World, plan: Plan | None = None, failed: Set[str] = frozenset(), order: Sequence[ModelStep] = ()) -> World:
+def apply_all(world: World, plan: Plan | None = None, failed: Set[str] = frozenset(), order: Sequence[Step] = ()) -> World:
     """The world after every step of its plan worked but the `failed` ones (ids), with the rows that the executor records."""
     plan = plan if plan is not None else world.plan()
     before = world.applied
@@ -339,19 +366,22 @@ def apply_all(world: World, plan: Plan | None = None, failed: Set[str] = frozens
     places = ReplicaPlaces(world.fleet, world.desired, world.facts)
     engines = {engine.id: world.facts.engine(engine.id) for node in world.fleet.nodes.values() for engine in node.engines}
     stepped: dict[str, bool] = {}
-    for step in plan.steps:
+    for step in model_steps(plan.steps):
         if step.action is not Action.UNLOAD:
             stepped[step.address] = stepped.get(step.address, True) and step.id not in failed
     rows = {row.address: row for row in rows_as_found(plan, places, engines, world.applied if failed else before, stepped)}
-    unloads = [step for step in plan.steps if step.action is Action.UNLOAD and step.id not in failed]
+    unloads = [step for step in model_steps(plan.steps) if step.action is Action.UNLOAD and step.id not in failed]
     ended = {step.address for step in unloads if was_unloaded(before.replicas.get(step.address), step.engine_name, engines[step.at])}
     gone = addresses_to_forget(plan, ended)
     kept = {address: row for address, row in world.applied.replicas.items() if address not in gone}
-    return replace(world, applied=replace(world.applied, replicas={**kept, **rows}))
+    return replace(world, applied=without_forgotten(plan, replace(world.applied, replicas={**kept, **rows})))
 
 
-def carry(world: World, plan: Plan, step: ModelStep) -> World:
+def carry(world: World, plan: Plan, step: Step) -> World:
     """The world after one step worked, as the engine's API would have it and the executor's record at once."""
+    if isinstance(step, AgentStep):
+        applied, containers = carried(step, world.applied, world.containers)
+        return replace(world, applied=applied, containers=containers)
     facts = _done(world, step)
     models = {model.name: model for model in world.desired.models}
     at = EngineId(step.node, step.engine)

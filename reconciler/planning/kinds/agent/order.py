@@ -102,7 +102,8 @@ def _moves(made: Sequence[Step]) -> Iterator[Edge]:
 
 
 def _cards(made: Sequence[Step], after: AfterPlan) -> Iterator[Edge]:
-    """Who is given a card waits for all that leaves it; a model that comes to a card waits for the agents that leave it for good."""
+    """Who is given a card waits for all that leaves it, and for what asks for free memory of it before it comes; a model that comes to a
+    card waits for the agents that leave it for good."""
     rows = after.applied.resources
     if not any(step.after.get(OWN_CARD) or ((row := rows.get(step.address)) is not None and row.fields.get(OWN_CARD)) for step in made):
         return
@@ -122,11 +123,14 @@ def _cards(made: Sequence[Step], after: AfterPlan) -> Iterator[Edge]:
     for card, ids in comes.items():
         yield from (Edge(one, gone.id) for one in ids for gone in leaves.get(card, ()))
     yield from _cards_of_engines(after, uuids, leaves, comes)
+    asks_for_free = {model.name for model in after.desired.models if model.when.free_vram is not None}
     for step in after.steps:
         if not isinstance(step, ModelStep):
             continue
+        for card in after.frees.get(step.id, ()):
+            yield from (Edge(one, step.id) for one in comes.get(card, ()))
         for card in ((step.node, index) for index in step.cards):
-            if step.action in (Action.UNLOAD, Action.RELOAD):
+            if step.action is Action.LOAD and step.model in asks_for_free:
                 yield from (Edge(one, step.id) for one in comes.get(card, ()))
             if step.action in (Action.LOAD, Action.RELOAD):
                 yield from (Edge(step.id, gone.id) for gone in leaves.get(card, ()) if gone.action is Action.REMOVE)
