@@ -10,8 +10,8 @@ from pretend import some_order
 from properties import over_in_plan, over_on_the_way, refused, second_steps, third_steps
 from wide_fleets import World, wide_world
 
-from reconciler.fleet import EngineId
-from reconciler.planning import Action, Plan
+from reconciler.fleet import AGENT, EngineId
+from reconciler.planning import Action, Plan, model_steps
 
 SEEDS = range(200)
 """Few of the many thousand that were run when something was changed here; `make properties` draws others."""
@@ -66,11 +66,11 @@ def test_a_plan_stands_on_its_own_facts_and_after_any_part_of_it(seeds):
 @pytest.mark.parametrize("seeds", CHUNKS, ids=str)
 def test_nothing_is_done_where_nobody_can_look_or_nobody_asked(seeds):
     for seed, world, result in planned(seeds):
-        for step in result.steps:
+        assert all(world.selected is None or step.node in world.selected for step in result.steps), seed
+        for step in model_steps(result.steps):
             engine = world.facts.engine(EngineId(step.node, step.engine))
             assert engine is not None, (seed, step.id)
             assert engine.reachable, (seed, step.id)
-            assert world.selected is None or step.node in world.selected, (seed, step.id)
             if step.action is Action.UNLOAD and step.reason.code in ("not_wanted", "surplus", "displaced"):
                 assert step.address in world.applied.replicas, (seed, step.id)
             if step.action is Action.REMOVE:
@@ -94,4 +94,5 @@ def test_the_worlds_are_the_same_for_the_same_seed_and_hold_what_they_are_to_try
         "make_tag",
     }
     assert codes >= {"found_resident", "keep_alive_differs", "on_demand", "absent", "not_wanted", "options_changed", "unmanaged"}
+    assert {AGENT} <= {step.kind for result in results for step in result.steps}
     assert any(world.selected is not None for _, world, _ in planned(SEEDS))
